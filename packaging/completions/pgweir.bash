@@ -100,10 +100,13 @@ _pgweir_value() {
 _pgweir_choices() {
   local option=$1
   awk -v option="$option" '
-    /^ +-/ { inside = index($0 " ", " " option " ") || index($0 " ", " " option ", ") }
+    /^  -., --/ || /^      --/ {  # where an option is explained; others only name it
+      split($0 " ", names, /^ +|, | |=|\[/)
+      inside = names[2] == option || names[3] == option
+    }
     /^[^ ]|^$/ { inside = 0 }
     inside' | sed -E '1s/^ {2,6}(-[^-], )?--[a-z-]+[ =][A-Z|]+ *//' | tr '\n' ' ' |
-    grep -oE '(^|[ ,:])(any|primary|standby|none|listed|zstd|stop|continue|continuous|segment|flush|wait|absent|debug|info|warning|error|text|json|barman|wal-g)\b' |
+    grep -oE '(^|[ ,:])(any|primary|standby|none|listed|local|stored|zstd|stop|continue|continuous|segment|flush|wait|absent|debug|info|warning|error|text|json|barman|wal-g)\b' |
     tr -d ' ,:' | sort -u
 }
 

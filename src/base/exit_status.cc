@@ -9,6 +9,7 @@
 
 #include "base/colour.h"
 #include "base/journal.h"
+#include "base/visible.h"
 
 namespace weir {
 
@@ -44,6 +45,7 @@ Error unexpected(const std::exception& failure) {
 void print_error(const Error& error) {
   std::string text = fmt::format("pgweir: error: {}\n", error.what());
   if (!error.hint().empty()) text += fmt::format("pgweir: hint: {}\n", error.hint());
+  text = visible(text);
   if (is_journal(STDERR_FILENO)) text = with_priority(LogLevel::error, text);
   if (shows_colour(STDERR_FILENO)) text = coloured(text);
   std::fputs(text.c_str(), stderr);

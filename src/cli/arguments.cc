@@ -350,6 +350,19 @@ struct Arguments::FilePart {
   bool first = true;                                ///< before the first section
 };
 
+namespace {
+
+bool names_file(const Option& option) {
+  return option.value == "DIRECTORY" || option.value == "DIR" || option.value == "FILE";
+}
+
+bool is_quoted(std::string_view value) {
+  return value.size() > 1 && (value.front() == '"' || value.front() == '\'') &&
+         value.front() == value.back();
+}
+
+}  // namespace
+
 void Arguments::add_file(const std::string& path, std::string_view text,
                          std::span<const Command* const> commands, std::vector<Error>* errors) {
   path_ = path;
@@ -414,6 +427,11 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
                           fmt::format("wrong value \"{}\" of the switch \"{}\"", value, name))
                         .hint("Use on or off."));
   } else {
+    if (names_file(*option) && is_quoted(value))
+      throw at_line(Error(ErrorKind::usage,
+                          fmt::format("quoted value of the setting \"{}\": {}", name, value))
+                        .hint("Remove the quotes: they would be part of the name. Spaces need "
+                              "none."));
     check_value(*option, value, in_file(name, path_, line));
   }
   const bool of_another = part.known != command_;

@@ -16,6 +16,7 @@
 #include "cli/help.h"
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
+#include "cli/print_stderr.h"
 #include "compress/memory_plan.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
@@ -43,11 +44,10 @@ void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size)
         .with("needed", format_size(compress::least_memory(options.compression, segment_size)))
         .hint("Raise the limit (MemoryMax= of a systemd unit, the limit of a container).");
   if (plan->compression.level != options.compression.level)
-    fmt::print(stderr,
-               "pgweir: compressing at level {} instead of {}: more memory than {} is not allowed "
-               "({}); see docs/service.md for what each level needs\n",
-               plan->compression.level, options.compression.level, format_size(limit->bytes),
-               limit->from);
+    print_stderr(
+        "pgweir: compressing at level {} instead of {}: more memory than {} is not allowed "
+        "({}); see docs/service.md for what each level needs\n",
+        plan->compression.level, options.compression.level, format_size(limit->bytes), limit->from);
   options.compression = plan->compression;
   options.jobs = plan->jobs;
 }
@@ -90,8 +90,7 @@ int compress_command(const Arguments& arguments) {
     for (const auto& forms : work.segments)
       for (const auto& form : forms)
         if (form.name.method != codec::Method::zstd) print(form.name.to_string() + "\n");
-    fmt::print(stderr, "would convert {} segments, {}\n", work.segments.size(),
-               format_size(work.bytes));
+    print_stderr("would convert {} segments, {}\n", work.segments.size(), format_size(work.bytes));
     return kDone;
   }
 
@@ -107,9 +106,9 @@ int compress_command(const Arguments& arguments) {
   }
   std::set<std::string> told;
   for (const auto& failure : result.failures) {
-    fmt::print(stderr, "pgweir: {} stays as it is: {}\n", failure.file, failure.what);
+    print_stderr("pgweir: {} stays as it is: {}\n", failure.file, failure.what);
     if (!failure.hint.empty() && told.insert(failure.hint).second)
-      fmt::print(stderr, "hint: {}\n", failure.hint);
+      print_stderr("hint: {}\n", failure.hint);
   }
   print(fmt::format("converted {} of {} segments, {} to {}\n", result.segments,
                     work.segments.size(), format_size(result.bytes_before),

@@ -143,7 +143,7 @@ int failover(const Arguments& arguments) {
   if (auto primaries = doctor::judge_primaries(candidates)) checks.push_back(std::move(*primaries));
   const auto conclusion = doctor::conclude_failover(facts, candidates);
   if (arguments.has(kJson))
-    print(doctor::to_json(checks, conclusion.known, conclusion.text) + "\n");
+    print_data(doctor::to_json(checks, conclusion.known, conclusion.text) + "\n");
   else
     print_coloured(doctor::to_text(checks, conclusion.text));
   if (!doctor::healthy(checks)) return kNo;
@@ -263,7 +263,7 @@ int doctor_command(const Arguments& arguments) {
   if (serving) add(check_serving(request, directory));
   if (in_store) add(check_store(arguments));
   if (arguments.has(kJson))
-    print(doctor::to_json(checks) + "\n");
+    print_data(doctor::to_json(checks) + "\n");
   else
     print_coloured(doctor::to_text(checks));
   return doctor::healthy(checks) ? kDone : kNo;

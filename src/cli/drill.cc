@@ -18,6 +18,7 @@
 #include "cli/options/common_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
+#include "cli/print_stderr.h"
 #include "cli/shared/durable_end.h"
 #include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
@@ -82,9 +83,7 @@ constexpr OptionGroup kGroups[] = {
 /// What goes wrong with one of several archives.
 class StderrLog final : public Log {
  public:
-  void write(LogLevel, std::string_view message) override {
-    fmt::print(stderr, "pgweir: {}\n", message);
-  }
+  void write(LogLevel, std::string_view message) override { print_stderr("pgweir: {}\n", message); }
   bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
 };
 
@@ -246,7 +245,7 @@ drill::Options options_of(const Arguments& arguments, const std::vector<std::str
   options.restore_command = restore_command_for(program.value_or("pgweir"),
                                                 {directories, store_words(arguments)}, "--partial");
   options.tell = [quiet = arguments.has(kJson)](const std::string& what) {
-    if (!quiet) fmt::print(stderr, "pgweir: {}\n", what);
+    if (!quiet) print_stderr("pgweir: {}\n", what);
   };
   return options;
 }
@@ -279,7 +278,10 @@ int drill_command(const Arguments& arguments) {
   ArchivesOfCommand archives(places);
   auto report = drill::run(options, archives);
   report.archives = places.names();
-  print(arguments.has(kJson) ? drill::report_json(report) : drill::report_text(report));
+  if (arguments.has(kJson))
+    print_data(drill::report_json(report));
+  else
+    print(drill::report_text(report));
   const auto now = std::chrono::system_clock::now();
   if (const auto file = arguments.get(kMetricsFile)) {
     try {

@@ -8,6 +8,7 @@
 
 #include "base/colour.h"
 #include "base/exit_status.h"
+#include "base/visible.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/options/common_options.h"
@@ -100,13 +101,16 @@ std::string help_of(const Command& command) {
   return text + fmt::format("\nManual: man pgweir-{}\n", command.name);
 }
 
-void print(std::string_view text) {
+void print(std::string_view text) { print_data(visible(text)); }
+
+void print_data(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw Error(ErrorKind::io, "could not write to the standard output");
 }
 
 void print_coloured(std::string_view text) {
-  print(shows_colour(STDOUT_FILENO) ? coloured(text) : std::string(text));
+  const auto shown = visible(text);
+  print_data(shows_colour(STDOUT_FILENO) ? coloured(shown) : shown);
 }
 
 std::string_view version_text() {

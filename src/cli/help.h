@@ -15,8 +15,11 @@ namespace weir::cli {
 [[nodiscard]] std::string general_help();
 [[nodiscard]] std::string_view version_text();
 
-/// To stdout. Throws Error{io} if that fails.
+/// To stdout, for people: what a terminal would not just show is escaped (base/visible.h). Throws
+/// Error{io} if that fails.
 void print(std::string_view text);
+/// To stdout as it is: what programs read. Throws the same.
+void print_data(std::string_view text);
 /// The same with colours where a terminal shows them.
 void print_coloured(std::string_view text);
 

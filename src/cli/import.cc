@@ -18,6 +18,7 @@
 #include "cli/help.h"
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
+#include "cli/print_stderr.h"
 #include "cli/shared/durable_end.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
@@ -70,9 +71,8 @@ void take_file_mode(io::Directory& archive, const archive::Listing& listing) {
 }
 
 void tell(const importing::LeftOut& each, std::set<std::string>& hints) {
-  fmt::print(stderr, "pgweir: left out: {}: {}\n", each.path, each.what);
-  if (!each.hint.empty() && hints.insert(each.hint).second)
-    fmt::print(stderr, "hint: {}\n", each.hint);
+  print_stderr("pgweir: left out: {}: {}\n", each.path, each.what);
+  if (!each.hint.empty() && hints.insert(each.hint).second) print_stderr("hint: {}\n", each.hint);
 }
 
 /// What is damaged or contradicts is named, each; of what is only not asked for some.
@@ -86,7 +86,7 @@ void tell_left_out(const std::vector<importing::LeftOut>& left_out, bool verbose
   }
   for (const auto& [what, times] : count)
     if (times > kNamed)
-      fmt::print(stderr, "pgweir: and {} more: {} (--verbose names them)\n", times - kNamed, what);
+      print_stderr("pgweir: and {} more: {} (--verbose names them)\n", times - kNamed, what);
 }
 
 std::string files(std::size_t count, std::string_view what) {

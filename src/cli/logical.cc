@@ -251,7 +251,7 @@ int preview(LogicalRequest& request) {
   for (const auto& row : rows) {
     const auto lsn = wal::Lsn::parse(row[0].value_or(""));
     const auto data = row[1].value_or("");
-    print(formatter.line(lsn.value_or(wal::Lsn()), binary ? from_hex(data) : data));
+    print_data(formatter.line(lsn.value_or(wal::Lsn()), binary ? from_hex(data) : data));
   }
   return kDone;
 }

@@ -51,7 +51,7 @@ void Printer::work() {
     const auto& text = texts_.front();  // stays where it is while others are added
     lock.unlock();
     try {
-      print(text);
+      print_data(text);
     } catch (...) {
       lock.lock();
       failure_ = std::current_exception();

@@ -20,6 +20,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
+#include "cli/print_stderr.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
@@ -101,8 +102,8 @@ prune::Retention retain(const Arguments& arguments, io::Shelf& archive,
   prune::ArchiveWal wal(archive, [&] { return stop.made(); });
   auto retention = prune::choose(backups, rules, wal);
   if (arguments.has(kDryRun) || arguments.has(kVerbose))
-    for (const auto& line : retention.choice) fmt::print(stderr, "{}\n", line);
-  for (const auto& remark : retention.remarks) fmt::print(stderr, "pgweir: {}\n", remark);
+    for (const auto& line : retention.choice) print_stderr("{}\n", line);
+  for (const auto& remark : retention.remarks) print_stderr("pgweir: {}\n", remark);
   return retention;
 }
 
@@ -110,14 +111,13 @@ void tell_dry_run(const prune::Plan& plan) {
   for (const auto& segments : plan.numbers)
     for (const auto& segment : segments)
       for (const auto& file : segment.files) print(file + "\n");
-  fmt::print(stderr, "would remove {} files, {}; kept from {} on, because {}\n", plan.files,
-             format_size(plan.bytes), plan.keep_from, plan.reason);
+  print_stderr("would remove {} files, {}; kept from {} on, because {}\n", plan.files,
+               format_size(plan.bytes), plan.keep_from, plan.reason);
 }
 
 void tell_held_back(const prune::Plan& plan) {
   for (const auto& held : plan.held_back)
-    fmt::print(
-        stderr,
+    print_stderr(
         "pgweir: the replication slot \"{}\" (restart_lsn {}) holds back {} files, {}, from {} "
         "on\n",
         held.slot, held.restart_lsn, held.files, format_size(held.bytes), held.segment);
@@ -151,14 +151,14 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
       },
       [&](const store::ObjectStore::Kept& kept) {
         if (++refused <= kTold || arguments.has(kVerbose))
-          fmt::print(stderr, "pgweir: the store keeps {}: {}\n", kept.key, kept.why);
+          print_stderr("pgweir: the store keeps {}: {}\n", kept.key, kept.why);
       });
   if (refused > 0)
-    fmt::print(stderr,
-               "pgweir: the store did not remove {} of {} objects\n"
-               "hint: A lock that has not ended yet, or a right that is missing (s3:DeleteObject). "
-               "The next prune tries again.\n",
-               refused, plan.files);
+    print_stderr(
+        "pgweir: the store did not remove {} of {} objects\n"
+        "hint: A lock that has not ended yet, or a right that is missing (s3:DeleteObject). "
+        "The next prune tries again.\n",
+        refused, plan.files);
   if (!through)
     throw Error(ErrorKind::retry, "stopped before everything was removed")
         .hint("What is left is without a gap; run the command again.");
@@ -167,9 +167,9 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
                     plan.keep_from, plan.reason));
   const auto versioning = store.setting("versioning");
   if (versioning && versioning->find("<Status>Enabled") != std::string::npos)
-    fmt::print(stderr,
-               "pgweir: the bucket keeps versions: what was removed takes space there until a "
-               "lifecycle rule ends it\n");
+    print_stderr(
+        "pgweir: the bucket keeps versions: what was removed takes space there until a "
+        "lifecycle rule ends it\n");
   return refused > 0 ? kNo : kDone;
 }
 
@@ -201,7 +201,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   if (keys.empty()) return kDone;
   if (arguments.has(kDryRun)) {
     for (const auto& each : keys) print(each + "\n");
-    fmt::print(stderr, "would remove {} objects of open segments and of manifests\n", keys.size());
+    print_stderr("would remove {} objects of open segments and of manifests\n", keys.size());
     return kDone;
   }
   constexpr std::size_t kAtOnce = 1000;
@@ -210,7 +210,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
     const auto some = std::span(keys).subspan(from, std::min(kAtOnce, keys.size() - from));
     for (const auto& each : insist(patience, [&] { return store.remove(some); })) {
       ++kept;
-      fmt::print(stderr, "pgweir: the store keeps {}: {}\n", each.key, each.why);
+      print_stderr("pgweir: the store keeps {}: {}\n", each.key, each.why);
     }
   }
   print(fmt::format("removed {} objects of open segments and of manifests that nothing needs\n",

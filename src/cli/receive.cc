@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <system_error>
 #include <thread>
 
 #include "archive/last_word.h"
@@ -21,6 +22,7 @@
 #include "cli/runtime/memory.h"
 #include "cli/runtime/progress_line.h"
 #include "cli/runtime/receiver_page.h"
+#include "cli/shared/bounded_look.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/logger.h"
 #include "daemon/long_run.h"
@@ -79,15 +81,34 @@ void tell_lag(const receive::FlushPolicy& flush, Log& log) {
 
 /// Beside the archive, for `pgweir status`. That this fails changes nothing: the log has it as
 /// well.
-void leave_last_word(io::Directory& directory, const Error& error, Log& log) {
+void leave_last_word(io::Directory& directory, const Error& error, Log& log) noexcept {
   try {
     archive::leave_last_word(directory, {.time = format_time(std::chrono::system_clock::now()),
                                          .status = exit_status(error.kind()),
                                          .message = error.what(),
                                          .hint = error.hint()});
-  } catch (const Error& trouble) {
+  } catch (const std::exception& trouble) {
     log.debug("why the receiver ends could not be left beside the archive: {}", trouble.what());
   }
+}
+
+/// The same after a sync has failed: a disk that fails may hang as well, so it is given `time`.
+/// `meanwhile` is done in any case. The process has to end at once behind it.
+template <typename Work>
+void leave_last_word_within(std::chrono::milliseconds time, io::Directory& directory,
+                            const Error& error, Log& log, const Work& meanwhile) {
+  const auto left = std::make_shared<std::promise<void>>();
+  auto done = left->get_future();
+  try {
+    std::thread([&directory, &log, error, left] {
+      leave_last_word(directory, error, log);
+      left->set_value();
+    }).detach();
+  } catch (const std::system_error&) {
+    left->set_value();  // there is no thread for it: the log has the reason
+  }
+  meanwhile();
+  static_cast<void>(done.wait_for(time));
 }
 
 /// Runs the session; its error, told, becomes the status.
@@ -95,6 +116,11 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
         daemon::ServiceManager& service, ServingNow& serving) {
   try {
     if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
+    if (!request.options.slot)
+      log.warning(
+          "no replication slot is used: the server may remove WAL before it is archived, also "
+          "while no receiver runs; --slot NAME --create-slot retains it");
+    wait_for_file_system(request.options.directory, log, stop);
     const auto directory = io::open_directory(request.options.directory);
     io::require_writable(request.options.directory);
     receive::Feed feed;
@@ -131,15 +157,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     if (const auto interval = service.heartbeat_interval())
       environment.progress_interval = std::min(environment.progress_interval, *interval);
     environment.durability_lost = [&](const Error& error) {
-      // A disk that fails may hang as well.
-      const auto left = std::make_shared<std::promise<void>>();
-      auto done = left->get_future();
-      std::thread([&directory, &log, error, left] {
-        leave_last_word(*directory, error, log);
-        left->set_value();
-      }).detach();
-      log.last_words(error, 500ms);
-      static_cast<void>(done.wait_for(500ms));
+      leave_last_word_within(500ms, *directory, error, log, [&] { log.last_words(error, 500ms); });
       ::_exit(kNeedsPerson);
     };
     struct StopAtTheEnd {  // board and feed are gone after this
@@ -190,6 +208,9 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       receive::receive(request.options, environment);
     } catch (const Error& error) {
       if (taken) leave_last_word(*directory, error, log);
+      throw;
+    } catch (const std::exception& error) {
+      if (taken) leave_last_word(*directory, unexpected(error), log);
       throw;
     }
     return kDone;

@@ -16,6 +16,7 @@
 #include "cli/options/common_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
+#include "cli/print_stderr.h"
 #include "cli/runtime/memory.h"
 #include "cli/shared/durable_end.h"
 #include "cli/shared/restore_setting.h"
@@ -129,8 +130,7 @@ constexpr OptionGroup kGroups[] = {
 class StderrLog final : public Log {
  public:
   void write(LogLevel level, std::string_view message) override {
-    const auto text = fmt::format("pgweir: {}{}\n", prefix(level), message);
-    std::fwrite(text.data(), 1, text.size(), stderr);
+    print_stderr("pgweir: {}{}\n", prefix(level), message);
   }
   bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
 
@@ -221,19 +221,19 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   const auto result =
       restore::run_restore_command(places, words[0], words[1], options, prefetch, patience, log);
   if (result.prefetched && arguments.has(kVerbose))
-    fmt::print(stderr, "pgweir: {} was fetched and checked before it was asked for\n", words[0]);
+    print_stderr("pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.silent != 0) tell_silence(arguments, places, words[0], result, log);
   if (result.restored) return kDone;
   // Where a recovery ends the server's log is what is read. A standby asks again and again, and
   // streams what is missing: there it would only be noise.
   if (!result.unfinished.empty() && io::type_of("standby.signal") == io::PathType::nothing)
-    fmt::print(stderr,
-               "pgweir: {} is not finished in the archive, but {} is there and may hold newer WAL: "
-               "a recovery that ends here goes without it\n"
-               "hint: With --partial in restore_command it is restored, too.\n",
-               words[0], result.unfinished);
+    print_stderr(
+        "pgweir: {} is not finished in the archive, but {} is there and may hold newer WAL: "
+        "a recovery that ends here goes without it\n"
+        "hint: With --partial in restore_command it is restored, too.\n",
+        words[0], result.unfinished);
   if (arguments.has(kVerbose))
-    fmt::print(stderr, "pgweir: {} is not in the archive: {}\n", words[0], result.why);
+    print_stderr("pgweir: {} is not in the archive: {}\n", words[0], result.why);
   return kNo;
 }
 
@@ -349,16 +349,17 @@ int find(const Arguments& arguments, const restore::Places& places) {
   else
     moment = restore::find_time(archives, *arguments.get(kFindTime), timeline, durable_end_of, log);
   if (!moment) {
-    fmt::print(stderr, "pgweir: {}\n",
-               arguments.has(kFindLsn) ? "no segment of the archive has this position"
-                                       : "there is no commit in the archive");
+    print_stderr("pgweir: {}\n", arguments.has(kFindLsn)
+                                     ? "no segment of the archive has this position"
+                                     : "there is no commit in the archive");
     return kNo;
   }
   const auto lost = restore::lost_branches(archives, *moment, log);
-  print(arguments.has(kJson)
-            ? moment_json(*moment, lost, arguments.get(kFindTime))
-            : moment_text(*moment, lost, {places.directories, store_words(arguments)},
-                          arguments.get(kFindTime)));
+  if (arguments.has(kJson))
+    print_data(moment_json(*moment, lost, arguments.get(kFindTime)));
+  else
+    print(moment_text(*moment, lost, {places.directories, store_words(arguments)},
+                      arguments.get(kFindTime)));
   return kDone;
 }
 

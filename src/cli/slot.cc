@@ -271,7 +271,10 @@ int list_command(const Arguments& arguments, const std::string& conninfo) {
   const bool json = arguments.has(kJson);
   if (!arguments.has(kAllHosts)) {
     const auto slots = list({conninfo});
-    print(json ? slots_json(slots) + "\n" : slots_text(slots));
+    if (json)
+      print_data(slots_json(slots) + "\n");
+    else
+      print(slots_text(slots));
     return kDone;
   }
   auto all = nlohmann::json::array();
@@ -285,7 +288,7 @@ int list_command(const Arguments& arguments, const std::string& conninfo) {
       throw;
     }
   });
-  if (json) print(all.dump(2) + "\n");
+  if (json) print_data(all.dump(2) + "\n");
   return status;
 }
 
@@ -306,7 +309,10 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
     std::vector<SlotRow> slots;
     for (const auto& slot : list_archive_slots(directory, relay::SlotsSocket::kAskTime))
       slots.push_back(row_of(slot));
-    print(arguments.has(kJson) ? slots_json(slots) + "\n" : slots_text(slots));
+    if (arguments.has(kJson))
+      print_data(slots_json(slots) + "\n");
+    else
+      print(slots_text(slots));
     return kDone;
   }
   refuse(arguments, "drop", {kIfNotExists, kJson});

@@ -20,6 +20,7 @@
 #include "cli/options/store_options.h"
 #include "cli/options/web_options.h"
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/bounded_look.h"
 #include "cli/shared/stored_archive.h"
 #include "cli/shared/stored_manifest.h"
 #include "daemon/screen.h"
@@ -96,7 +97,8 @@ void write_page(const std::string& file, const status::StatusReport& report,
   auto facts = web::facts_of(&look, report.directory, std::chrono::system_clock::now());
   facts.report = report;
   facts.verdict = verdict;
-  facts.history = web::read_history(report.directory);
+  facts.history = look_within_bounds(
+      report.directory, [directory = report.directory] { return web::read_history(directory); });
   constexpr unsigned kMode = 0644;
   io::replace_small_file(file, web::page_html(facts, web::Mode::single), kMode);
 }
@@ -176,22 +178,30 @@ int status_command(const Arguments& arguments) {
 
   // The receiver first: it needs no disk, and what it says is then older than what is listed.
   status::StatusReport asked;
-  if (!directory.empty()) {
-    ask_receiver(asked, directory);
-    ask_relays(asked, directory);
-  }
+  if (!directory.empty())
+    asked = look_within_bounds(directory, [directory] {
+      status::StatusReport answers;
+      ask_receiver(answers, directory);
+      ask_relays(answers, directory);
+      return answers;
+    });
   std::unique_ptr<StoredArchive> stored;
   if (in_store) stored = open_stored_archive(arguments, nullptr);
   web::Look look{.at = std::chrono::system_clock::now()};
   if (arguments.has(kHtml) && !directory.empty())
-    look = web::look_at(directory, arguments.texts(kWebBackups));
-  auto report = stored                 ? report_with_store(directory, *stored)
-                : arguments.has(kHtml) ? look.report
-                                       : status::make_report(directory);
+    look = look_within_bounds(directory, [directory, backups = arguments.texts(kWebBackups)] {
+      return web::look_at(directory, backups);
+    });
+  auto report =
+      stored ? report_with_store(directory, *stored)
+      : arguments.has(kHtml)
+          ? look.report
+          : look_within_bounds(directory, [directory] { return status::make_report(directory); });
   take_answers(report, std::move(asked));
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
-    report.beside = status::look_beside(report, *beside);
+    report.beside = look_within_bounds(
+        *beside, [report, other = *beside] { return status::look_beside(report, other); });
 
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
@@ -200,7 +210,7 @@ int status_command(const Arguments& arguments) {
   if (const auto file = arguments.get(kHtml))
     write_page(*file, report, verdict ? *verdict : status::check(report, limits), look);
   if (arguments.has(kJson)) {
-    print(status::status_json(report, verdict) + "\n");
+    print_data(status::status_json(report, verdict) + "\n");
   } else {
     if (verdict) print_coloured(verdict->line + "\n");
     print_coloured(
@@ -214,9 +224,16 @@ int failed(const Words& words, const std::exception_ptr& failure) {
   const bool check = std::find(words.begin(), words.end(), "--check") != words.end();
   if (!check) return tell_failure(failure);
   const auto error = error_of(failure);
-  fmt::print("{}\n", status::unknown_line(error.what()));
+  auto level = status::Level::unknown;
+  try {
+    std::rethrow_exception(failure);
+  } catch (const FileSystemHangs&) {
+    level = status::Level::critical;  // nothing can be archived, either
+  } catch (...) {
+  }
+  print(status::line_without_report(level, error.what()) + "\n");
   print_error(error);
-  return static_cast<int>(status::Level::unknown);
+  return static_cast<int>(level);
 }
 
 }  // namespace

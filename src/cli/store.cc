@@ -18,6 +18,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
+#include "cli/print_stderr.h"
 #include "cli/publish_open.h"
 #include "cli/shared/durable_end.h"
 #include "cli/shared/stored_archive.h"
@@ -164,11 +165,11 @@ int list(const Arguments& arguments, const store::StoreOptions& options) {
     bytes += file.object.size;
     return true;
   });
-  fmt::print(stderr, "{} files, {}\n", count, format_size(bytes));
+  print_stderr("{} files, {}\n", count, format_size(bytes));
   for (const auto& chain :
        store::read_manifests(opened.store(), opened.layout(), options.public_keys, {}))
-    fmt::print(stderr, "manifest {}: {} lines, {}; head {}\n", chain.id, chain.length(),
-               signature_of(chain, "not signed"), chain.head());
+    print_stderr("manifest {}: {} lines, {}; head {}\n", chain.id, chain.length(),
+                 signature_of(chain, "not signed"), chain.head());
   return kDone;
 }
 
@@ -189,7 +190,7 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
                         slash == std::string::npos ? target : target.substr(slash + 1),
                         options.identities))
     return kDone;
-  fmt::print(stderr, "pgweir: the store has no {}\n", name);
+  print_stderr("pgweir: the store has no {}\n", name);
   return kNo;
 }
 
@@ -254,9 +255,8 @@ int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
                                      .stop = [&] { return stop.made(); }},
                                     log);
   for (std::size_t i = 0; i < result.left.size() && i < kTold; ++i)
-    fmt::print(stderr, "pgweir: left as it is: {}: {}\n", result.left[i].name, result.left[i].why);
-  if (result.left.size() > kTold)
-    fmt::print(stderr, "pgweir: and {} more\n", result.left.size() - kTold);
+    print_stderr("pgweir: left as it is: {}: {}\n", result.left[i].name, result.left[i].why);
+  if (result.left.size() > kTold) print_stderr("pgweir: and {} more\n", result.left.size() - kTold);
   print(fmt::format("rewrapped {} objects; {} were so already; {} left as they are\n",
                     result.rewrapped, result.were_so, result.left.size()));
   if (result.stopped)

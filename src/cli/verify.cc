@@ -136,7 +136,7 @@ int verify_command(const Arguments& arguments) {
   // What a line tells of was checked, record by record, before it was stored.
   if (manifest && !asks_to_read(arguments)) {
     if (arguments.has(kJson))
-      print(both_json("", manifest->report));
+      print_data(both_json("", manifest->report));
     else
       print_coloured(store::to_text(manifest->report) + kNotRead);
     return manifest->report.sound() ? kDone : kNo;
@@ -175,7 +175,7 @@ int verify_command(const Arguments& arguments) {
                         verify_metrics(report, archive.path(), std::chrono::system_clock::now()));
   if (arguments.has(kJson)) {
     auto json = verify::to_json(report, compared ? &*compared : nullptr);
-    print(manifest ? both_json(std::move(json), manifest->report) : json);
+    print_data(manifest ? both_json(std::move(json), manifest->report) : json);
   } else {
     print_coloured(verify::to_text(report) + (compared ? "\n" + verify::to_text(*compared) : "") +
                    (manifest ? "\n" + store::to_text(manifest->report) : ""));

@@ -20,6 +20,7 @@
 
 #include "base/journal.h"
 #include "base/units.h"
+#include "base/visible.h"
 
 namespace weir::daemon {
 
@@ -207,7 +208,7 @@ class Sink final : public spdlog::sinks::sink {
       // Said once, and the messages are shown where there may be a reader.
       if (!std::exchange(file_failed_, true))
         show(LogLevel::warning,
-             fmt::format("pgweir: warning: {}; the log goes on here\n", error.what()));
+             visible(fmt::format("pgweir: warning: {}; the log goes on here\n", error.what())));
       show(level_of(message.level), text);
     }
   }
@@ -394,7 +395,7 @@ void Logger::reopen() {
   } catch (const Error& error) {
     impl_->write_now(
         LogLevel::error,
-        fmt::format("pgweir: error: {}; the log goes on in the old one\n", error.what()));
+        visible(fmt::format("pgweir: error: {}; the log goes on in the old one\n", error.what())));
   }
 }
 
@@ -425,11 +426,11 @@ void Logger::last_words(const Error& error, std::chrono::milliseconds time) {
     return;
   }
   const std::string name = impl_->program.empty() ? "pgweir" : impl_->program;
-  impl_->write_now(
-      LogLevel::error,
-      fmt::format("{}: error: {}\n{}", name, error.what(),
-                  error.hint().empty() ? std::string()
-                                       : fmt::format("{}: hint: {}\n", name, error.hint())));
+  impl_->write_now(LogLevel::error,
+                   visible(fmt::format("{}: error: {}\n{}", name, error.what(),
+                                       error.hint().empty()
+                                           ? std::string()
+                                           : fmt::format("{}: hint: {}\n", name, error.hint()))));
 }
 
 std::string one_message(std::string_view message) {
@@ -437,13 +438,11 @@ std::string one_message(std::string_view message) {
     message.remove_suffix(1);
   std::string line;
   line.reserve(message.size());
-  for (const char c : message) {
+  for (const char c : visible(message)) {
     if (c == '\n')
       line += "\n    ";
     else if (c == '\t')
       line += ' ';
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      line += '?';
     else
       line += c;
   }

@@ -57,8 +57,8 @@ class Logger final : public Log {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The message as it stands on a line: no control characters (they may come from a server), further
-/// lines indented.
+/// The message as it stands on a line: what a terminal would not just show is escaped
+/// (base/visible.h), further lines indented.
 [[nodiscard]] std::string one_message(std::string_view message);
 
 }  // namespace weir::daemon

@@ -70,10 +70,15 @@ bool writes(const fs::path& process, const std::string& prefix,
 
 }  // namespace
 
+std::optional<ForeignWriter> find_lock_holder(const std::string& directory) {
+  const auto process = holder_of_lock(directory);
+  if (!process) return std::nullopt;
+  return ForeignWriter{*process, program_of(*process)};
+}
+
 std::optional<ForeignWriter> find_foreign_writer(
     const std::string& directory, const std::function<bool(std::string_view)>& counts) {
-  if (const auto process = holder_of_lock(directory))
-    return ForeignWriter{*process, program_of(*process)};
+  if (auto holder = find_lock_holder(directory)) return holder;
   std::error_code ignored;
   const auto prefix = fs::canonical(directory, ignored).string() + "/";
   for (fs::directory_iterator process("/proc", ignored), end; !ignored && process != end;

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -106,6 +107,13 @@ Place inspect_place(const std::string& path) {
   place.ours = status.st_uid == ::geteuid();
   place.writable = ::eaccess(path.c_str(), R_OK | W_OK | X_OK) == 0;
   return place;
+}
+
+void ask_file_system(const std::string& directory) {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  const auto name = fmt::format("{}/.pgweir-is-it-there-{}-{}", directory, ::getpid(), now);
+  struct stat status {};
+  static_cast<void>(::stat(name.c_str(), &status));
 }
 
 bool changes_elsewhere(const std::string& path) {

@@ -24,6 +24,10 @@ struct Place {
 /// Throws Error{io}, with a hint, if there is no such directory.
 [[nodiscard]] Place inspect_place(const std::string& path);
 
+/// Asks the directory's file system for a name that no cache has. Returns as soon as it has
+/// answered, whatever the answer; hangs as long as the file system does.
+void ask_file_system(const std::string& directory);
+
 /// Another machine, or a program in user space, changes files there without this kernel's knowing,
 /// so that inotify(7) tells nothing of it. Throws Error{io}.
 [[nodiscard]] bool changes_elsewhere(const std::string& path);

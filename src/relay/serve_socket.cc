@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "archive/lock_file.h"
 #include "base/error.h"
@@ -18,7 +20,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int kMost = 16;
-constexpr auto kAskTime = 5s;
+constexpr std::chrono::milliseconds kAskTime = 5s;  // all of them together
+constexpr std::chrono::milliseconds kSoon = 250ms;
 constexpr auto kPatience = 2s;
 constexpr auto kPause = 20ms;
 
@@ -53,13 +56,29 @@ ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> an
 }
 
 ServeSocket::Answers ServeSocket::ask(const std::string& directory) {
+  const auto deadline = std::chrono::steady_clock::now() + kAskTime;
   Answers all;
-  for (int number = 1; number <= kMost; ++number) try {
-      if (auto answer = DirectorySocket::ask(directory, name_of(number), "status", kAskTime))
+  std::vector<std::string> silent;
+  const auto ask = [&](const std::string& name, std::chrono::milliseconds time, bool again) {
+    try {
+      if (auto answer = DirectorySocket::ask(directory, name, "status", time))
         all.answers.push_back(std::move(*answer));
     } catch (const Error& error) {
-      all.errors.emplace_back(error.what());
+      const bool may_answer = error.kind() == ErrorKind::retry || error.system_code() == ETIMEDOUT;
+      if (may_answer && !again)
+        silent.push_back(name);
+      else
+        all.errors.emplace_back(error.what());
     }
+  };
+  // One that hangs takes no time from the others: each that answers soon has answered, before those
+  // that do not share what is left.
+  for (int number = 1; number <= kMost; ++number) ask(name_of(number), kSoon, false);
+  for (std::size_t i = 0; i < silent.size(); ++i) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    ask(silent[i], std::max(kSoon, left / static_cast<int>(silent.size() - i)), true);
+  }
   return all;
 }
 

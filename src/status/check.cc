@@ -286,8 +286,8 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   return verdict;
 }
 
-std::string unknown_line(std::string_view why) {
-  return fmt::format("PGWEIR UNKNOWN - {}", plain(why));
+std::string line_without_report(Level level, std::string_view why) {
+  return fmt::format("PGWEIR {} - {}", to_string(level), plain(why));
 }
 
 }  // namespace weir::status

@@ -66,6 +66,6 @@ struct Verdict {
 [[nodiscard]] Verdict check(const StatusReport& report, const Limits& limits);
 
 /// The line of a check that could not be made.
-[[nodiscard]] std::string unknown_line(std::string_view why);
+[[nodiscard]] std::string line_without_report(Level level, std::string_view why);
 
 }  // namespace weir::status

@@ -56,6 +56,7 @@ StatusReport make_report(const std::string& path) {
 StatusReport make_report(io::Directory& directory) {
   auto report = make_report(directory, directory.free_bytes());
   add_mark(report, directory);
+  report.ended = archive::read_last_word(directory);
   return report;
 }
 
@@ -398,7 +399,6 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
                    wrong_sizes);
   report.unvouched = archive::read_unvouched(directory, listing);
   report.published_open = archive::read_published_open(directory, listing);
-  report.ended = archive::read_last_word(directory);
   read_all_ends(report, directory, listing, report.histories);
   add_unrecorded_branches(report, report.histories);
   describe_windows(report);

@@ -12,7 +12,7 @@ namespace weir::status {
 
 namespace {
 
-constexpr std::chrono::milliseconds kTime{10'000};
+constexpr std::chrono::milliseconds kTime{5'000};
 
 void add_slot_view(Upstream::Slot& slot, const std::string& conninfo) {
   const net::Wake never;

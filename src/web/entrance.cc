@@ -31,7 +31,7 @@ bool only_reads(const http::Request& request) {
 void add_safety(http::Answer& answer) {
   answer.headers.emplace_back("Content-Security-Policy",
                               "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
-                              "'self'; connect-src 'self'; "
+                              "'self' data:; connect-src 'self'; "
                               "form-action 'self'; base-uri 'none'; frame-ancestors 'none'");
   answer.headers.emplace_back("X-Frame-Options", "DENY");
   answer.headers.emplace_back("Referrer-Policy", "no-referrer");

@@ -166,8 +166,10 @@ std::string time_to_invalidation(std::uint64_t safe_bytes, const History& histor
 
 std::string receiver_html(const Facts& facts) {
   if (facts.report.receiver_error)
-    return fmt::format("<p>{} {}</p>\n", badge_html(status::Level::critical),
-                       escaped(*facts.report.receiver_error));
+    return fmt::format(
+        "<p>{} {}</p>\n",
+        badge_html(facts.report.receiver_mute ? status::Level::warning : status::Level::critical),
+        escaped(*facts.report.receiver_error));
   const auto receiver = status::receiver_json(facts.report);
   if (receiver.is_null()) {
     const auto& ended = facts.report.ended;

@@ -5,10 +5,12 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
+import subprocess
 
 import pytest
 
-from support.process import run, wait_for
+from support.process import PATIENCE, run, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, streaming
 
@@ -124,3 +126,48 @@ def test_an_archive_on(kind, servers, receivers, new_archive, place):
         assert done.returncode == 0, done.stderr
         assert list(archive.finished())[0] == (timeline, segno)
         wait_for(lambda: not archive.hidden(), "nothing to be left")
+
+
+@pytest.fixture
+def bindfs(place):
+    """A directory on a file system whose program can be stopped, and that program."""
+    if not shutil.which("bindfs") or not os.path.exists("/dev/fuse"):
+        pytest.skip("no bindfs, or no /dev/fuse (scripts/setup)")
+    path = sub(place, "mounted")
+    program = subprocess.Popen(["bindfs", "-f", "--no-allow-other", sub(place, "below"), path])
+    try:
+        wait_for(lambda: os.path.ismount(path) or program.poll() is not None, "the file system")
+        if program.poll() is not None:
+            pytest.skip("no FUSE can be mounted here")
+        yield path, program
+    finally:
+        program.send_signal(signal.SIGCONT)
+        run(["umount", "-l", path], check=False)
+        program.terminate()
+        program.wait(PATIENCE)
+
+
+def test_a_file_system_that_hangs_is_named_by_status_and_by_a_start(servers, receivers, new_archive, place, bindfs):
+    path, program = bindfs
+    primary = servers.primary()
+    archive = new_archive(primary, path.relative_to(place) / "archive")
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    assert receiver.stop() == 0
+    program.send_signal(signal.SIGSTOP)
+    done = pgweir("status", "-D", archive.path, "--check")
+    assert done.stdout.startswith("PGWEIR CRITICAL - the archive's file system does not answer (directory "), done
+    assert done.returncode == 2
+    done = pgweir("status", "-D", archive.path, "--json")
+    assert (done.returncode, done.stdout) == (4, "") and "does not answer" in done.stderr
+    receiver = receivers.pgweir(archive, primary)
+    receiver.wait_log("WARN.*the archive's file system does not answer.*waiting for it")
+    assert receiver.stop() == 0
+    receiver = receivers.pgweir(archive, primary)
+    receiver.wait_log("waiting for it")
+    program.send_signal(signal.SIGCONT)
+    receiver.wait_log("the archive's file system answers again")
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()

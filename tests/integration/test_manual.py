@@ -129,7 +129,8 @@ def test_bash_completes_values(place):
     assert bash_completes("receive", "-D", f"{place}/") == {f"{place}/archive"}
     assert bash_completes("receive", "--directory", "=", f"{place}/") == {f"{place}/archive"}
     assert bash_completes("receive", "-c", f"{place}/") == {f"{place}/archive", f"{place}/file"}
-    assert {"none", "zstd"} <= bash_completes("receive", "--compress", "")
+    assert bash_completes("receive", "--compress", "") == {"none", "zstd"}
+    assert bash_completes("receive", "--confirm", "") == {"local", "stored"}
     assert bash_completes("receive", "--on-gap", "") == {"stop", "continue"}
     assert bash_completes("receive", "--on-gap", "c") == {"continue"}
     assert "--slot" in bash_completes("receive", "--if-not-exists", "--")

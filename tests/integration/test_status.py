@@ -84,9 +84,9 @@ def test_tells_why_the_last_receiver_ended_until_the_next_one_starts(servers, re
     receiver.stop()
     assert status(archive)[0].get("receiver_ended") is None
     refused = receivers.pgweir(archive, other)
-    assert refused.wait(30) == 4, refused.log()
+    assert refused.wait_exit() == 4
     ended = status(archive)[0]["receiver_ended"]
-    assert ended["status"] == 4 and "another cluster" in ended["message"] and ended["hint"] in refused.log()
+    assert ended["status"] == 4 and "another cluster" in ended["message"] and ended["hint"] in refused.said()
     text = pgweir("status", "-D", archive.path).stdout
     assert f"Receiver: none runs\n  the last one ended on {ended['time']} with status 4: {ended['message']}\n" in text
     assert f"  hint: {ended['hint']}\n" in text
@@ -106,11 +106,27 @@ def test_a_receiver_that_cannot_be_asked_is_known_by_its_lock(servers, receivers
     reported(primary, primary.write_wal(1))
     (archive.path / ".pgweir.sock").unlink()  # as where the file system knows no sockets
     report, _ = status(archive)
-    assert report["receiver"] is None and "the archive is in use" in report["receiver_error"]
+    assert report["receiver"] is None and report["receiver_error"].startswith(f"process {receiver.pid} (pgweir) has the ")
     level, line = check(archive.path)
-    assert level == WARNING and "the archive is in use" in line
+    assert level == WARNING and "has the lock of the archive and cannot be asked" in line
     receiver.stop()
     assert check(archive.path)[0] == CRITICAL
+
+
+def test_what_others_named_does_nothing_to_a_terminal(place):
+    archive = place / "archive"
+    archive.mkdir()
+    (archive / "\x1b]0;owned\a\x1b[31mevil größe").write_text("")
+    (archive / os.fsdecode(b"lat\xe4in")).write_text("")
+    shown = "\\x1b]0;owned\\x07\\x1b[31mevil größe"
+    for words in (["status"], ["status", "--check"], ["verify", "--no-progress"]):
+        done = pgweir(*words, "-D", archive)
+        assert shown in done.stdout and "lat\\xe4in" in done.stdout, done
+        assert "\x1b" not in done.stdout + done.stderr and "\a" not in done.stdout + done.stderr
+    done = pgweir("status", "-D", archive, "--json")
+    assert "\\u001b]0;owned\\u0007\\u001b[31mevil größe" in done.stdout and json.loads(done.stdout)
+    done = pgweir("status", "-D", place / "no\x1b[31mred")
+    assert done.returncode == 4 and "no\\x1b[31mred" in done.stderr and "\x1b" not in done.stderr
 
 
 def test_asks_the_server_and_its_slot(servers, receivers, new_archive):

@@ -204,13 +204,40 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
 
     # The server is lost, and comes back.
     browser.open(f"http://127.0.0.1:{port}/")
+    icon = "return document.querySelector('link[rel=icon]').getAttribute('href')"
+    wait_for(lambda: "%23b3202a" in browser.run(icon), "an icon of trouble")
+    # In a tab in the background, a minute later.
+    hidden = "Object.defineProperty(document, 'hidden', {get: () => %s, configurable: true})"
+    browser.run(hidden % "true")
     receiver.stop()
-    wait_for(lambda: "does not answer since" in (browser.text("#lost") or ""), "the loss to be said")
-    assert browser.run("return document.title").startswith("✕")
+    browser.run("const now = Date.now; Date.now = () => now() + 61000")
+    wait_for(lambda: re.match(r"✕ No answer since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, for 1 min\.",
+                              browser.text("#lost") or ""), "the loss to be said")
+    title = browser.run("return document.title")
+    assert title == f"✕ no answer for 1 min · {archive.path} · pgweir"
+    assert "%236b7680" in browser.run(icon)
+    assert browser.run("return getComputedStyle(document.getElementById('main')).filter") == "grayscale(1)"
+    assert browser.complaints() != []  # the requests that failed
     browser.screenshot("lost-desk-light")
+    browser.run(hidden % "false")
     receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive", "--web-listen", str(port))
     wait_for(lambda: browser.text("#lost") is None, "the server to be back")
     wait_for(lambda: browser.run("return document.title").startswith("CRITICAL"), "the title of before")
+    assert "%23b3202a" in browser.run(icon)
+    assert browser.run("return getComputedStyle(document.getElementById('main')).filter") == "none"
+
+
+def test_a_directory_whose_name_is_no_utf8(servers, receivers, new_archive, browser):
+    primary = servers.primary()
+    archive = new_archive(primary, os.fsdecode(b"lat\xe4in"))
+    port = free_port()
+    receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    looked_at(port)
+    browser.open(f"http://127.0.0.1:{port}/")
+    browser.run("document.title = 'as of before'")
+    title = wait_for(lambda: re.search("lat.in", browser.run("return document.title")), "the page to be renewed").string
+    assert "lat\ufffdin · pgweir" in title and browser.text("#lost") is None
 
 
 def test_one_file_without_scripts(servers, receivers, place, new_archive, browser):

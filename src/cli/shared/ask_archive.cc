@@ -1,11 +1,13 @@
 #include "cli/shared/ask_archive.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <utility>
 
 #include "base/error.h"
 #include "cli/shared/archive_slots.h"
-#include "io/posix_directory.h"
+#include "io/foreign_writer.h"
 #include "receive/status_socket.h"
 #include "relay/serve_socket.h"
 
@@ -15,12 +17,14 @@ namespace {
 
 /// Where the file system has no sockets, or the receiver's could not be made, the lock tells that
 /// one runs.
-bool is_locked(const std::string& directory) {
-  try {
-    return !io::open_existing_directory(directory)->try_lock();
-  } catch (const Error&) {
-    return false;  // not to be had: then nobody has it
-  }
+void look_at_lock(status::StatusReport& report, const std::string& directory) {
+  const auto holder = io::find_lock_holder(directory);
+  if (!holder) return;
+  report.receiver_error = fmt::format(
+      "process {}{} has the lock of the archive and cannot be asked: a receiver without a socket "
+      "in the directory (its log says why), or pgweir import",
+      holder->process, holder->program.empty() ? "" : " (" + holder->program + ")");
+  report.receiver_mute = true;
 }
 
 }  // namespace
@@ -28,12 +32,7 @@ bool is_locked(const std::string& directory) {
 void ask_receiver(status::StatusReport& report, const std::string& directory) {
   try {
     report.receiver = receive::StatusSocket::ask(directory);
-    if (!report.receiver && is_locked(directory)) {
-      report.receiver_error =
-          "the archive is in use, and nobody can be asked: a receiver without a socket in the "
-          "directory (its log says why), or pgweir import";
-      report.receiver_mute = true;
-    }
+    if (!report.receiver) look_at_lock(report, directory);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::retry && error.kind() != ErrorKind::io) throw;
     report.receiver_error = error.what();

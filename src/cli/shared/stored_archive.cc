@@ -3,18 +3,16 @@
 #include <fmt/format.h>
 #include <sys/prctl.h>
 
-#include <cstdio>
 #include <random>
 #include <utility>
 
 #include "cli/options/store_options.h"
+#include "cli/print_stderr.h"
 
 namespace weir::cli {
 
 void StoreLog::write(LogLevel level, std::string_view message) {
-  const auto text =
-      fmt::format("pgweir: {}{}\n", level == LogLevel::warning ? "warning: " : "", message);
-  std::fwrite(text.data(), 1, text.size(), stderr);
+  print_stderr("pgweir: {}{}\n", level == LogLevel::warning ? "warning: " : "", message);
 }
 
 StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<bool()> stop)

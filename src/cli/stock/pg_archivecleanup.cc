@@ -13,6 +13,7 @@
 #include "archive/kept_slots.h"
 #include "archive/listing.h"
 #include "base/error.h"
+#include "cli/print_stderr.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 
@@ -67,8 +68,8 @@ As a setting of a standby:
 )";
 
 int wrong(std::string_view what) {
-  fmt::print(stderr, "{0}: error: {1}\n{0}: hint: Try \"{0} --help\" for more information.\n",
-             kName, what);
+  print_stderr("{0}: error: {1}\n{0}: hint: Try \"{0} --help\" for more information.\n", kName,
+               what);
   return kUsageStatus;
 }
 
@@ -95,8 +96,8 @@ std::string first_to_stay(io::Directory& directory, const Settings& settings) {
     const auto name = wal::SegmentName(1, size.segno(slot.restart_lsn), size).to_string();
     if (name.substr(wal::kTimelineDigits) >= first) continue;
     first = name.substr(wal::kTimelineDigits);
-    fmt::print(stderr, "{}: the replication slot \"{}\" holds back what is needed from {} on\n",
-               kName, slot.name, slot.restart_lsn);
+    print_stderr("{}: the replication slot \"{}\" holds back what is needed from {} on\n", kName,
+                 slot.name, slot.restart_lsn);
   }
   return first;
 }
@@ -118,10 +119,10 @@ int clean(const Settings& settings) {
     const auto path = settings.location + "/" + name;
     if (settings.dry_run) {
       fmt::print("{}\n", path);
-      if (settings.debug) fmt::print(stderr, "{}: file \"{}\" would be removed\n", kName, path);
+      if (settings.debug) print_stderr("{}: file \"{}\" would be removed\n", kName, path);
       continue;
     }
-    if (settings.debug) fmt::print(stderr, "{}: removing file \"{}\"\n", kName, path);
+    if (settings.debug) print_stderr("{}: removing file \"{}\"\n", kName, path);
     directory->remove(name);
   }
   if (!settings.dry_run && !files.empty()) directory->sync();
@@ -163,7 +164,7 @@ int pg_archivecleanup(int count, char** words) {
         settings.extension = ::optarg;
         break;
       default:
-        fmt::print(stderr, "{0}: hint: Try \"{0} --help\" for more information.\n", kName);
+        print_stderr("{0}: hint: Try \"{0} --help\" for more information.\n", kName);
         return kUsageStatus;
     }
   }
@@ -174,12 +175,11 @@ int pg_archivecleanup(int count, char** words) {
   settings.location = rest[0];
   try {
     if (io::type_of(settings.location) != io::PathType::directory) {
-      fmt::print(stderr, "{}: error: archive location \"{}\" does not exist\n", kName,
-                 settings.location);
+      print_stderr("{}: error: archive location \"{}\" does not exist\n", kName, settings.location);
       return kUsageStatus;
     }
   } catch (const Error& failure) {
-    fmt::print(stderr, "{}: error: {}\n", kName, failure.what());
+    print_stderr("{}: error: {}\n", kName, failure.what());
     return 1;
   }
   const auto oldest = without(rest[1], settings.extension);
@@ -187,12 +187,12 @@ int pg_archivecleanup(int count, char** words) {
     return wrong("invalid file name argument");
   settings.oldest = oldest.substr(0, kSegmentDigits);
   if (settings.debug)
-    fmt::print(stderr, "{}: keeping WAL file \"{}/{}\" and later\n", kName, settings.location,
-               settings.oldest);
+    print_stderr("{}: keeping WAL file \"{}/{}\" and later\n", kName, settings.location,
+                 settings.oldest);
   try {
     return clean(settings);
   } catch (const Error& failure) {
-    fmt::print(stderr, "{}: error: {}\n", kName, failure.what());
+    print_stderr("{}: error: {}\n", kName, failure.what());
     return 1;
   }
 }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "cli/options/connection_options.h"
+#include "cli/print_stderr.h"
 #include "net/wake.h"
 #include "pq/conninfo.h"
 
@@ -111,11 +112,11 @@ int run_stock_program(std::string_view program, const std::function<int()>& run)
   try {
     return run();
   } catch (const StockRefusal& refusal) {
-    if (!refusal.message.empty()) fmt::print(stderr, "{}: error: {}\n", program, refusal.message);
+    if (!refusal.message.empty()) print_stderr("{}: error: {}\n", program, refusal.message);
     if (refusal.see_help)
-      fmt::print(stderr, "{0}: hint: Try \"{0} --help\" for more information.\n", program);
+      print_stderr("{0}: hint: Try \"{0} --help\" for more information.\n", program);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: error: {}\n", program, error.what());
+    print_stderr("{}: error: {}\n", program, error.what());
   }
   return kFailed;
 }

@@ -3,14 +3,17 @@
 "use strict";
 (() => {
   const kPause = 2000;      // between two questions
+  const kHiddenPause = 60000;  // the same of a tab in the background, whose title and icon still tell
   const kPatience = 8000;   // for an answer
   const kLostAfter = 2;     // questions without an answer
 
   const main = document.getElementById("main");
   const lost = document.getElementById("lost");
-  const title = document.title;
+  const icon = document.querySelector("link[rel=icon]");
+  let iconText = "";
   let etag = "";
   let failures = 0;
+  let asked = Date.now();
   let answered = new Date();
   const sent = new Map();  // id of a part: as the server sent it
   const places = new Map();  // id of a drawing: which of its shapes is looked at
@@ -74,6 +77,50 @@
       time.title = passed((Date.now() - Date.parse(time.dateTime)) / 1000);
   }
 
+  function duration(seconds) {
+    const days = Math.floor(seconds / 86400), hours = Math.floor(seconds / 3600) % 24;
+    const minutes = Math.floor(seconds / 60) % 60;
+    if (days > 0) return `${days} d ${hours} h`;
+    if (hours > 0) return `${hours} h ${minutes} min`;
+    return minutes > 0 ? `${minutes} min` : `${Math.floor(seconds)} s`;
+  }
+
+  // -- title and icon ---------------------------------------------------------------------------
+
+  // The title's bytes are percent-encoded, and a directory's name may be no UTF-8.
+  function titleOf(header) {
+    const bytes = [];
+    for (let i = 0; i < header.length; ++i) {
+      const escape = header[i] === "%";
+      bytes.push(escape ? parseInt(header.slice(i + 1, i + 3), 16) : header.charCodeAt(i));
+      if (escape) i += 2;
+    }
+    return new TextDecoder().decode(new Uint8Array(bytes));
+  }
+
+  const kColours = {ok: "#17734a", warning: "#b36b00", critical: "#b3202a", unknown: "#5f4b8b", lost: "#6b7680"};
+
+  function paintIcon() {
+    const verdict = document.getElementById("verdict");
+    const state = failures >= kLostAfter ? "lost" : verdict && verdict.className;
+    if (!iconText || !kColours[state] || icon.dataset.state === state) return;
+    icon.dataset.state = state;
+    icon.href = "data:image/svg+xml," + encodeURIComponent(iconText.replace(/fill="#[0-9a-f]{6}"/, `fill="${kColours[state]}"`));
+  }
+
+  // Nothing that is shown is known to be true any more.
+  function tellLost() {
+    const since = answered.toISOString().slice(0, 19).replace("T", " ");
+    const seconds = (Date.now() - answered) / 1000;
+    lost.textContent = `\u2715 No answer since ${since} UTC, for ${duration(seconds)}. What is shown is as of then.`;
+    lost.hidden = false;
+    document.body.classList.add("lost");
+    document.title = `\u2715 no answer for ${duration(seconds)} \u00b7 ${knownTitle.split(" \u00b7 ").slice(1).join(" \u00b7 ")}`;
+    paintIcon();
+  }
+
+  let knownTitle = document.title;
+
   // -- renewing ---------------------------------------------------------------------------------
 
   function take(html, newTitle) {
@@ -109,13 +156,14 @@
       const same = document.getElementById(focused);
       if (same) same.focus({preventScroll: true});
     }
-    if (newTitle) document.title = newTitle;
+    if (newTitle) knownTitle = newTitle;
     tellTimes();
   }
 
   async function ask() {
     const stop = new AbortController();
     const timer = setTimeout(() => stop.abort(), kPatience);
+    asked = Date.now();
     try {
       const answer = await fetch("main", {
         headers: etag ? {"If-None-Match": etag} : {}, signal: stop.signal, cache: "no-store"});
@@ -124,30 +172,34 @@
         if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
         const html = await answer.text();
         etag = answer.headers.get("ETag") || "";
-        take(html, decodeURIComponent(answer.headers.get("X-Title") || ""));
+        take(html, titleOf(answer.headers.get("X-Title") || ""));
       }
       failures = 0;
       answered = new Date();
       lost.hidden = true;
+      document.body.classList.remove("lost");
+      document.title = knownTitle;
+      paintIcon();
     } catch (error) {
       failures += 1;
       etag = "";
-      if (failures >= kLostAfter) {
-        lost.textContent = "✕ The receiver does not answer since " +
-          answered.toISOString().slice(11, 19) + " UTC. What is shown is as of then.";
-        lost.hidden = false;
-        document.title = `✕ no answer · ${title}`;
-      }
+      if (failures >= kLostAfter) tellLost();
     } finally {
       clearTimeout(timer);
     }
   }
 
   async function turn() {
-    if (!document.hidden) await ask();
+    // In the background once a minute; one that was not answered is repeated at once.
+    const rare = document.hidden && (failures === 0 || failures >= kLostAfter);
+    if (!rare || Date.now() - asked >= kHiddenPause) await ask();
     setTimeout(turn, kPause);
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
   tellTimes();
+  fetch("icon.svg").then((answer) => answer.ok ? answer.text() : "").then((text) => {
+    iconText = text;
+    paintIcon();
+  }).catch(() => {});  // the icon stays as it is
   setTimeout(turn, kPause);
 })();

@@ -280,6 +280,9 @@ TEST(Arguments, RefusesWhatIsWrongInTheFileWithItsLine) {
       {"a password file", "*:*:*:repl:secret", "not of a configuration (file weir.conf, line 1)"},
       {"no value", "slot =", "setting \"slot\" has no value"},
       {"twice", "slot = a\n\nslot = b", "more than once (file weir.conf, line 3, first in line 1)"},
+      {"a directory in quotes", "directory = \"/srv/my wal\"",
+       "quoted value of the setting \"directory\": \"/srv/my wal\" (file weir.conf, line 1) | "
+       "Remove the quotes"},
       {"no switch's value", "no-loop = maybe", "wrong value \"maybe\" of the switch \"no-loop\""},
   };
   for (const auto& each : cases) {

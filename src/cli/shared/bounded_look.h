@@ -1,0 +1,48 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "base/left_behind.h"
+#include "base/log.h"
+#include "io/place.h"
+#include "net/wake.h"
+
+namespace weir::cli {
+
+/// The file system of an archive hangs.
+class FileSystemHangs : public ErrorAs<FileSystemHangs> {
+ public:
+  using ErrorAs::ErrorAs;
+};
+
+[[nodiscard]] FileSystemHangs file_system_hangs(const std::string& directory);
+
+/// What `look` returns or throws. It may take its time as long as the directory's file system
+/// answers, and a minute at most. Throws FileSystemHangs after 5 s without an answer; `look` is
+/// left behind then, so it owns all that it uses.
+template <typename Look>
+[[nodiscard]] auto look_within_bounds(const std::string& directory, Look look) {
+  using namespace std::chrono_literals;
+  constexpr auto kPause = 2s;     // then the file system is asked whether it is there
+  constexpr auto kPatience = 3s;  // for that answer
+  constexpr auto kMost = 60s;
+  auto answer = begin_left_behind(std::move(look));
+  const auto end = std::chrono::steady_clock::now() + kMost;
+  while (answer.wait_for(kPause) != std::future_status::ready) {
+    const auto there = begin_left_behind([directory] { io::ask_file_system(directory); });
+    const bool hangs = there.wait_for(kPatience) != std::future_status::ready;
+    if ((hangs || std::chrono::steady_clock::now() > end) &&
+        answer.wait_for(0s) != std::future_status::ready)
+      throw file_system_hangs(directory);
+  }
+  return answer.get();
+}
+
+/// Waits until the directory's file system answers, whatever it answers. After 5 s it says what it
+/// waits for. Throws net::Interrupted if `stop` is raised meanwhile.
+void wait_for_file_system(const std::string& directory, Log& log, const net::Wake& stop);
+
+}  // namespace weir::cli
