@@ -1,7 +1,5 @@
 #include "cli/shared/bounded_look.h"
 
-#include <cerrno>
-
 #include "net/wait.h"
 
 namespace weir::cli {
@@ -9,7 +7,7 @@ namespace weir::cli {
 using namespace std::chrono_literals;
 
 FileSystemHangs file_system_hangs(const std::string& directory) {
-  return FileSystemHangs(system_error(ETIMEDOUT, "the archive's file system does not answer"))
+  return FileSystemHangs(ErrorKind::io, "the archive's file system does not answer")
       .with("directory", directory)
       .hint("Check the mount, the network and the kernel log.");
 }
