@@ -244,6 +244,9 @@ drill::Options options_of(const Arguments& arguments, const std::vector<std::str
   const auto program = io::read_link("/proc/self/exe");
   options.restore_command = restore_command_for(program.value_or("pgweir"),
                                                 {directories, store_words(arguments)}, "--partial");
+  options.restore_command_up_to_damage =
+      restore_command_for(program.value_or("pgweir"), {directories, store_words(arguments)},
+                          "--partial --up-to-damage");
   options.tell = [quiet = arguments.has(kJson)](const std::string& what) {
     if (!quiet) print_stderr("pgweir: {}\n", what);
   };

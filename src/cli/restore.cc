@@ -59,6 +59,10 @@ constexpr auto kUpToHole =
     flag("up-to-hole",
          "recover everything before the first hole on the way, the unfinished segment before it "
          "included, and then end the recovery; never done unasked");
+constexpr auto kUpToDamage =
+    flag("up-to-damage",
+         "of a segment that is damaged in every copy hand out what is sound before the damage: the "
+         "recovery ends there, or at a target before it; never done unasked");
 constexpr auto kOnGap = option_of<choice_value<kGapIsAbsence>>(
     "on-gap", "WHAT",
     "a segment is missing although later ones are there: stop the recovery (default), or absent: "
@@ -90,13 +94,15 @@ constexpr auto kFindLsn = option_of<lsn_value>("find-lsn", "LSN", "the commits a
 constexpr auto kJson = flag("json", "for programs");
 
 /// What has no meaning for a moment.
-constexpr Option kOfSegments[] = {kPartial,  kPartialDamaged, kUpToHole,      kOnGap,   kAllowEmpty,
-                                  kPrefetch, kFirstSound,     kWithoutSilent, kNoVerify};
+constexpr Option kOfSegments[] = {kPartial,       kPartialDamaged, kUpToHole, kUpToDamage,
+                                  kOnGap,         kAllowEmpty,     kPrefetch, kFirstSound,
+                                  kWithoutSilent, kNoVerify};
 constexpr Option kOptions[] = {
     kDirectories.says("the archive; several are one together, asked in this order"),
     kPartial,
     kPartialDamaged,
     kUpToHole,
+    kUpToDamage,
     kOnGap,
     kAllowEmpty,
     kFirstSound,
@@ -154,8 +160,9 @@ std::string command_without(const Arguments& arguments, const restore::Places& p
   if (places.store && (silent >> places.directories.size() & 1) == 0)
     from.store = store_words(arguments);
   std::string flags;
-  for (const Option& option : {Option(kPartial), Option(kPartialDamaged), Option(kUpToHole),
-                               Option(kAllowEmpty), Option(kFirstSound), Option(kNoVerify)})
+  for (const Option& option :
+       {Option(kPartial), Option(kPartialDamaged), Option(kUpToHole), Option(kUpToDamage),
+        Option(kAllowEmpty), Option(kFirstSound), Option(kNoVerify)})
     if (arguments.has(option))
       flags += fmt::format("{}--{}", flags.empty() ? "" : " ", option.name);
   return restore_command_for("pgweir", from, flags);
@@ -194,7 +201,8 @@ int restore(const Arguments& arguments, const restore::Places& places) {
 
   restore::Options options;
   options.verify = !arguments.has(kNoVerify);
-  options.partial_damaged = arguments.has(kPartialDamaged);
+  options.up_to_damage = arguments.has(kUpToDamage);
+  options.partial_damaged = arguments.has(kPartialDamaged) || options.up_to_damage;
   options.up_to_hole = arguments.has(kUpToHole);
   options.partial = arguments.has(kPartial) || options.partial_damaged || options.up_to_hole;
   options.empty_is_absence = arguments.has(kAllowEmpty);

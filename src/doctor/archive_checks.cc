@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <string>
+#include <string_view>
 
 #include "base/units.h"
 #include "doctor/check_list.h"
@@ -89,6 +91,19 @@ void check_content(Checks& checks, const ArchiveFacts& archive) {
     checks.fail("content", "the archive's end cannot be read: " + trouble->text, trouble->todo);
 }
 
+/// As far as its name tells (pq::Host::to_string()).
+void check_machine(Checks& checks, const std::string& server) {
+  const auto is = [&](std::string_view name) { return server.starts_with(name); };
+  if (is("127.") || is("localhost:") || is("[::1]:") ||
+      server.find("/.s.PGSQL.") != std::string::npos)
+    checks.warn(
+        "same_machine",
+        fmt::format("the server ({}) is on this machine: what takes the machine or its disk "
+                    "takes server and archive together",
+                    server),
+        {"receive on another machine; or --store, or a second receiver there"});
+}
+
 }  // namespace
 
 std::vector<Check> judge_archive(const ArchiveFacts& archive) {
@@ -107,6 +122,7 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
                               const Plan& plan) {
   Checks checks;
   if (archive.trouble) return checks.take();
+  check_machine(checks, server.server);
   const auto server_size = server.size("wal_segment_size");
   if (archive.identity && server.system_identifier) {
     if (archive.identity->system_identifier != *server.system_identifier)

@@ -131,7 +131,9 @@ class Copy {
     for (const auto name : kEmptied)
       io::make_directories(sandbox_.data() + "/" + std::string(name));
   }
-  [[nodiscard]] Brought brought() const { return {copier_.bytes(), copier_.shared_bytes()}; }
+  [[nodiscard]] Brought brought() const {
+    return {.bytes = copier_.bytes(), .shared_bytes = copier_.shared_bytes()};
+  }
 
  private:
   void copy_directory(const std::string& from, const std::string& to, const std::string& name) {
@@ -189,6 +191,9 @@ class Unpack final : public archive::TarReader::Visitor {
     if (name.empty()) return true;
     const auto path = directory_ + "/" + name;
     reads_map_ = base_ && name == "tablespace_map";
+    settings_file_ = nullptr;
+    if (base_ && entry.type == archive::TarReader::Type::file && is_settings_file(name))
+      settings_file_ = &settings_[name];
     if (base_ && is_left_out(name)) return true;
     const auto slash = path.find_last_of('/');
     switch (entry.type) {
@@ -214,6 +219,9 @@ class Unpack final : public archive::TarReader::Visitor {
 
   void on_content(std::span<const std::byte> bytes) override {
     if (reads_map_) map_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    constexpr std::size_t kMostSettings = std::size_t{4} << 20;
+    if (settings_file_ != nullptr && settings_file_->size() < kMostSettings)
+      settings_file_->append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (!file_) return;
     file_->write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     bytes_ += bytes.size();
@@ -222,6 +230,7 @@ class Unpack final : public archive::TarReader::Visitor {
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   /// The content of tablespace_map: lines of an oid and where it was.
   [[nodiscard]] const std::string& map() const { return map_; }
+  [[nodiscard]] const SettingsFiles& settings() const { return settings_; }
 
  private:
   /// Without "./" at its begin; nothing may lead out of the directory.
@@ -247,8 +256,19 @@ class Unpack final : public archive::TarReader::Visitor {
   std::optional<io::StreamFile> file_;  ///< that is being written
   bool reads_map_ = false;
   std::string map_;
+  SettingsFiles settings_;
+  std::string* settings_file_ = nullptr;  ///< that is being read
   std::uint64_t bytes_ = 0;
 };
+
+/// A backup that lies as NAME/data, with its tablespaces beside it, is named by NAME, too.
+std::string data_in(const std::string& path) {
+  const auto data = path + "/data";
+  if (io::type_of(data + "/PG_VERSION") != PathType::file ||
+      io::type_of(path + "/PG_VERSION") == PathType::file || archive::look_at_backup(path))
+    return path;
+  return data;
+}
 
 }  // namespace
 
@@ -257,7 +277,8 @@ std::vector<std::string> changed_files() {
   return names;
 }
 
-Backup open_backup(const std::string& path) {
+Backup open_backup(const std::string& named) {
+  const auto path = data_in(named);
   auto files = archive::look_at_backup(path);
   if (!files && io::type_of(path) == PathType::nothing)
     throw no_backup(path, "there is no such backup");
@@ -291,11 +312,47 @@ Backup open_backup(const std::string& path) {
   return backup;
 }
 
+std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before) {
+  auto own = backup.tars.empty() ? backup.path : backup.tars.front().path;
+  while (own.ends_with('/')) own.pop_back();
+  const auto up = [](const std::string& path) {
+    const auto slash = path.find_last_of('/');
+    return slash == std::string::npos ? std::string("..") : path.substr(0, slash);
+  };
+  own = io::real_path(own);
+  auto place = up(own);
+  if (own.ends_with("/data") || !backup.tars.empty()) {
+    own = place;  // of one that is named by its directory
+    place = up(place);
+  }
+  std::optional<std::string> newest;
+  wal::Lsn at;
+  for (const auto& entry : io::list_user_directory(place)) {
+    const auto path = place + "/" + entry.name;
+    if (entry.type != PathType::directory || path == own) continue;
+    try {
+      const auto other = open_backup(path);
+      const auto& point = other.point;
+      const bool same = point.system_identifier == 0 || backup.point.system_identifier == 0 ||
+                        point.system_identifier == backup.point.system_identifier;
+      const auto end = point.end.value_or(point.start);
+      if (!same || point.timeline > backup.point.timeline || end > before || end <= at) continue;
+      at = end;
+      newest = path;
+    } catch (const Error&) {
+      // It is no backup, or none that could be used: nothing is said of it.
+    }
+  }
+  return newest;
+}
+
 Brought bring(const Backup& backup, const Sandbox& sandbox, const std::function<bool()>& stop) {
   if (backup.tars.empty()) {
     Copy copy(sandbox, stop);
     copy.run(backup.path);
-    return copy.brought();
+    auto brought = copy.brought();
+    brought.settings = read_settings_files(backup.path);
+    return brought;
   }
   Brought brought;
   for (const auto& tar : backup.tars) {
@@ -305,6 +362,7 @@ Brought bring(const Backup& backup, const Sandbox& sandbox, const std::function<
     unpack.run();
     brought.bytes += unpack.bytes();
     if (base) require_tablespaces(backup, unpack.map());
+    if (base) brought.settings = unpack.settings();
     if (base) continue;
     io::make_directories(sandbox.data() + "/pg_tblspc");
     io::make_symlink(directory, sandbox.data() + "/pg_tblspc/" + tar.oid);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "archive/backup_point.h"
+#include "drill/brought_settings.h"
 
 namespace weir::drill {
 
@@ -33,9 +34,15 @@ struct Backup {
 /// conflict} for one that cannot be read.
 [[nodiscard]] Backup open_backup(const std::string& path);
 
+/// The newest other backup beside this one, in the same directory, of the same timeline or an older
+/// one, that ended before `before` (or began before it, where its end is not known); nullopt: none
+/// is found. What cannot be read is passed over.
+[[nodiscard]] std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before);
+
 struct Brought {
   std::uint64_t bytes = 0;
   std::uint64_t shared_bytes = 0;
+  SettingsFiles settings{};  ///< what is left out, for what it would have done
 };
 /// Brings its content into the sandbox: the data directory, and each tablespace beside it, with the
 /// links in pg_tblspc leading there. Left out are WAL, slots, what a server makes anew, and all

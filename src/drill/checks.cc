@@ -36,10 +36,12 @@ std::string quoted(const std::string& value) {
 
 pq::Connection connect(const CheckOptions& options) {
   pq::ConnectOptions connect;
-  connect.conninfo = fmt::format(
-      "host={} port=5432 user={} dbname={} options='{}' sslmode=disable passfile=/dev/null",
-      quoted(options.sandbox.socket_directory()), quoted(options.username),
-      quoted(options.database), session_options(options.programs.major));
+  connect.conninfo =
+      fmt::format("host={} port=5432 user={} dbname={} options='{}' sslmode=disable passfile={}",
+                  quoted(options.sandbox.socket_directory()), quoted(options.username),
+                  quoted(options.database), session_options(options.programs.major),
+                  // None of the user's own. (Of a device libpq complains on stderr.)
+                  quoted(options.sandbox.path() + "/no-passfile"));
   connect.replication = pq::Replication::none;
   connect.fallback_application_name = "pgweir drill";
   return pq::Connection::open(connect, options.interrupt);

@@ -116,8 +116,21 @@ void Drill::look_through_archive() {
   report.wal_bytes = promise_.bytes;
   report.promised = promise_.position;
   report.promised_commit = promise_.commit;
-  if (!promise_.problem.empty())
-    return report.fail(Outcome::failed, promise_.problem, promise_.hint);
+  if (!promise_.problem.empty()) {
+    auto hint = promise_.hint;
+    if (promise_.held) {
+      const auto older = older_backup(backup_, promise_.held->start);
+      if (older) hint += fmt::format(" An older one is {}.", *older);
+    }
+    return report.fail(Outcome::failed, promise_.problem, hint);
+  }
+  if (const auto& damage = promise_.damage_behind)
+    report.warnings.push_back(fmt::format(
+        "{} is damaged at {}, behind the target: {}. A recovery to this target needs "
+        "--up-to-damage "
+        "in its restore_command, as this drill has; \"pgweir import --replace-damaged\" brings a "
+        "sound copy",
+        damage->segment, damage->at, damage->what));
   if (options_.target.kind == Target::Kind::latest) require_status_kept(by_status);
   if (const auto& tablespace = promise_.tablespace)
     report.fail(Outcome::not_tried,
@@ -164,6 +177,12 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
           const auto brought = bring(backup_, sandbox, options_.stop);
           report.backup_bytes = brought.bytes;
           report.shared_bytes = brought.shared_bytes;
+          for (auto& warning : settings_that_act(brought.settings))
+            report.warnings.push_back(std::move(warning));
+          if (!brought.settings.contains("postgresql.conf"))
+            report.left_out.emplace_back(
+                "the settings of the backup's server: the backup has no postgresql.conf, so they "
+                "lie elsewhere");
         });
   const auto control = read_control(programs, sandbox.data(), options_.stop);
   if (system_identifier_ != 0 && control.system_identifier != system_identifier_)
@@ -175,7 +194,8 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
   if (report.failed()) return;
 
   Server server(programs, sandbox,
-                {.restore_command = options_.restore_command,
+                {.restore_command = promise_.damage_behind ? options_.restore_command_up_to_damage
+                                                           : options_.restore_command,
                  .preload = options_.preload,
                  .target = options_.target,
                  .last_record = promise_.last_record,

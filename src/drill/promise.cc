@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstring>
 #include <vector>
 
+#include "archive/timelines.h"
 #include "base/error.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
@@ -15,6 +18,18 @@ namespace weir::drill {
 namespace {
 
 constexpr std::size_t kRead = std::size_t{1} << 20;  ///< bytes at once
+
+/// CheckPoint.time in catalog/pg_control.h, in seconds since 1970: where 13 to 18 have it; nullopt
+/// of others.
+std::optional<wal::PgTime> checkpoint_time(std::span<const std::byte> body, int major) {
+  constexpr std::size_t kTime = 64;
+  const auto data = wal::main_data(body);
+  std::int64_t seconds = 0;
+  if (!data || data->size() < kTime + sizeof seconds || major < 13 || major > 18)
+    return std::nullopt;
+  std::memcpy(&seconds, &(*data)[kTime], sizeof seconds);
+  return wal::PgTime::of(std::chrono::system_clock::time_point(std::chrono::seconds(seconds)));
+}
 
 /// Follows the records as a recovery does, up to where it stops: recoveryStopsBefore() and
 /// recoveryStopsAfter() in access/transam/xlogrecovery.c.
@@ -32,12 +47,14 @@ class Follower final : public wal::RecordObserver {
         }) {}
 
   bool wants(const wal::RecordHeader& header) override {
-    return wal::makes_tablespace(header) || transactions_.wants(header);
+    return wal::makes_tablespace(header) || wal::is_checkpoint(header) ||
+           transactions_.wants(header);
   }
 
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
     if (done_ || start < begin_) return;
+    last_byte_ = wal::Lsn(end.byte() - 1);
     ended_.reset();
     if (transactions_.wants(header)) transactions_.on_record(start, end, header, body);
     if (target_.kind == Target::Kind::time && ended_ && ended_->commit.time > target_.time) {
@@ -50,6 +67,9 @@ class Follower final : public wal::RecordObserver {
       if (!location || !location->empty())
         promise_.tablespace = {start, location.value_or("a place that cannot be told")};
     }
+    if (ended_) any_transaction_ = true;
+    if (!checkpoint_ && wal::is_checkpoint(header) && wal::redo_position(body) == begin_)
+      checkpoint_ = checkpoint_time(body, promise_.server_major);
     // A server takes the rest of the segment for a part of the switch.
     if (wal::is_xlog(header, wal::XlogRecord::segment_switch) && size_.offset(end) != 0)
       end = size_.start_of(end) + size_.bytes();
@@ -60,6 +80,12 @@ class Follower final : public wal::RecordObserver {
   }
 
   [[nodiscard]] bool done() const { return done_; }
+  /// Of the last record that the server looks at, be it that it stops before that one.
+  [[nodiscard]] wal::Lsn last_byte() const { return last_byte_; }
+  /// A transaction's end was replayed: all that the backup holds was before it.
+  [[nodiscard]] bool any_transaction() const { return any_transaction_; }
+  /// When the backup's checkpoint was begun; nullopt: it was not seen, or does not tell.
+  [[nodiscard]] std::optional<wal::PgTime> checkpoint() const { return checkpoint_; }
 
  private:
   const wal::Lsn begin_;
@@ -69,15 +95,34 @@ class Follower final : public wal::RecordObserver {
   wal::TransactionObserver transactions_;
   std::optional<wal::TransactionEnd> ended_;  ///< by the record that is looked at
   bool done_ = false;
+  wal::Lsn last_byte_;
+  bool any_transaction_ = false;
+  std::optional<wal::PgTime> checkpoint_;
 };
 
-void tell_damage(Promise& promise, wal::Lsn at, std::string_view what) {
-  promise.problem = fmt::format("the WAL at {} is damaged: {}", at, what);
-  promise.hint = "\"pgweir verify\" tells what else is; \"pgweir import\" brings a sound copy.";
+/// The file that has, or should have, this byte.
+std::string segment_at(const Way& way, wal::Lsn at) {
+  const auto segno = way.segment_size.segno(at);
+  return wal::SegmentName(archive::timeline_of_segment(way.history, segno, way.segment_size), segno,
+                          way.segment_size)
+      .to_string();
 }
 
-void tell_hole(Promise& promise, wal::Lsn from, wal::Lsn to) {
-  promise.problem = fmt::format("WAL is missing in the archive, from {} to {}", from, to);
+void tell_damage(Promise& promise, const Way& way, wal::Lsn at, std::string_view what) {
+  const auto segment = segment_at(way, at);
+  promise.problem = fmt::format("the WAL at {}, in {}, is damaged: {}", at, segment, what);
+  promise.hint = fmt::format(
+      "\"pgweir verify\" tells what else is. \"pgweir import --replace-damaged\" brings a sound "
+      "copy "
+      "of {}; \"--to\" an LSN before it can be recovered without one.",
+      segment);
+}
+
+void tell_hole(Promise& promise, const Way& way, wal::Lsn from, wal::Lsn to) {
+  const auto first = segment_at(way, from);
+  const auto last = segment_at(way, wal::Lsn(to.byte() - 1));
+  promise.problem = fmt::format("WAL is missing in the archive, from {} to {}: {}", from, to,
+                                first == last ? first : first + " to " + last);
   promise.hint =
       "No recovery gets over a hole: \"pgweir import\" mends it with a copy from elsewhere, and a "
       "base backup that began behind it can be recovered.";
@@ -124,6 +169,70 @@ bool is_end(archive::WalSource::State state) {
   return state == archive::WalSource::State::gone || state == archive::WalSource::State::end;
 }
 
+/// The newest commit before the backup's begin, as far as the archive tells: backwards, segment by
+/// segment, until one has a commit.
+std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPoint& backup,
+                                         const std::function<bool()>& stop) {
+  constexpr std::uint64_t kFarthest = 256;  // an idle server's, of which each has a checkpoint
+  const auto& size = way.segment_size;
+  const auto last = size.segno(backup.start);
+  std::vector<std::byte> buffer(kRead);
+  for (std::uint64_t back = 0; back <= std::min(last, kFarthest); ++back) {
+    std::optional<wal::Commit> newest;
+    wal::TransactionObserver commits([&](const wal::TransactionEnd& end) {
+      if (!end.aborted && end.commit.end <= backup.start) newest = end.commit;
+      return true;
+    });
+    wal::RecordVerifier verifier({.segment_size = size,
+                                  .timeline = way.history.timeline(),
+                                  .system_identifier = way.system_identifier,
+                                  .observer = &commits,
+                                  .history = &way.history},
+                                 size.start(last - back));
+    // A record that begins in the segment may end in the next one.
+    const auto end = std::min(backup.start, size.start(last - back + 1) + kRead);
+    while (verifier.position() < end) {
+      if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");
+      const auto room = std::min<std::uint64_t>(buffer.size(), end - verifier.position());
+      const auto read = way.source.read(verifier.position(), std::span(buffer).first(room));
+      // What is missing or damaged there hinders no recovery. It tells nothing, that is all.
+      if (read.state != archive::WalSource::State::bytes) return std::nullopt;
+      if (verifier.feed(std::span(buffer).first(read.count))) return std::nullopt;
+    }
+    if (newest) return newest;
+  }
+  return std::nullopt;
+}
+
+/// PostgreSQL does not refuse a time that lies before what the backup holds: it stops at the first
+/// later transaction that it replays, and opens with all of them (recoveryStopsBefore() in
+/// access/transam/xlogrecovery.c). Nothing that is replayed tells of that.
+void require_not_passed(Promise& promise, const Way& way, const archive::BackupPoint& backup,
+                        const Target& target, const std::optional<wal::PgTime>& checkpoint,
+                        const std::function<bool()>& stop) {
+  promise.hint =
+      "A recovery with this backup would show what was committed later, too. Take a backup that "
+      "ended before the target.";
+  const auto held = commit_before(way, backup, stop);
+  if (held && held->time > target.time) {
+    promise.held = held;
+    promise.problem = fmt::format(
+        "the backup had passed the target {} when it began: it holds a commit of {} (xid {}, LSN "
+        "{})",
+        target.to_string(), held->time.to_string(), held->transaction, held->start);
+    return;
+  }
+  // Without one the checkpoint counts, whose time has whole seconds.
+  constexpr std::int64_t kSecond = 1'000'000;
+  if (held || (checkpoint && checkpoint->microseconds + kSecond <= target.time.microseconds))
+    return promise.hint.clear();
+  promise.problem = fmt::format(
+      "whether the backup had passed the target {} when it began cannot be told: the archive has "
+      "no commit before it{}",
+      target.to_string(),
+      checkpoint ? ", and its checkpoint is of " + checkpoint->to_string() : std::string());
+}
+
 /// Once through. nullopt: something was not sound, and another copy is to be read.
 std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& backup,
                                  const Target& target, const std::function<bool()>& stop) {
@@ -139,7 +248,11 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
                                 .history = &way.history},
                                size.start_of(backup.start));
   std::vector<std::byte> buffer(kRead);
-  while (!follower.done()) {
+  // Behind the target its segment is read to the end: the server is given all of it, or nothing.
+  const auto wanted = [&] {
+    return !follower.done() || size.segno(verifier.position()) == size.segno(follower.last_byte());
+  };
+  while (wanted()) {
     if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");
     const auto at = verifier.position();
     auto read = way.source.read(at, buffer);
@@ -152,12 +265,15 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
       read = way.source.read(at, buffer);
     }
     if (is_end(read.state)) {
-      if (next) tell_hole(promise, at, *next);
+      if (next && !follower.done()) tell_hole(promise, way, at, *next);
       break;
     }
     if (read.state == State::damaged) {
       if (way.has_another_copy()) return std::nullopt;
-      tell_damage(promise, at, read.error->what());
+      if (follower.done())
+        promise.damage_behind = {at, segment_at(way, at), read.error->what()};
+      else
+        tell_damage(promise, way, at, read.error->what());
       break;
     }
     const auto wal = std::span<const std::byte>(buffer).first(read.count);
@@ -168,13 +284,17 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
           .with("LSN", at);
-    if (!damage || follower.done()) continue;
+    if (!damage) continue;
+    if (follower.done() && size.segno(damage->found_at) != size.segno(follower.last_byte())) break;
     // An unfinished segment is zeros behind its end, or what was there before. Where WAL goes on
     // behind it, it is not the last one; unless a receiver has finished it since: then it was.
     const auto behind = size.start_of(damage->found_at) + size.bytes();
     if (way.unfinished() && (!way.goes_on(behind) || way.is_finished(damage->found_at))) break;
     if (way.has_another_copy()) return std::nullopt;
-    tell_damage(promise, damage->at, damage->what);
+    if (follower.done())
+      promise.damage_behind = {damage->at, segment_at(way, damage->found_at), damage->what};
+    else
+      tell_damage(promise, way, damage->at, damage->what);
     break;
   }
   promise.read_to = verifier.position();
@@ -184,6 +304,8 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     promise.problem = fmt::format("the target lies before the end of the backup ({})", *backup.end);
     promise.hint = "Choose a later target, or an older backup.";
   }
+  if (promise.problem.empty() && target.kind == Target::Kind::time && !follower.any_transaction())
+    require_not_passed(promise, way, backup, target, follower.checkpoint(), stop);
   return promise;
 }
 

@@ -60,6 +60,17 @@ struct Promise {
     std::string location;
   };
   std::optional<Tablespace> tablespace;
+  /// Set with `problem`: a transaction that the backup already holds, and that is later than the
+  /// target. Only a backup that ended before it serves the target.
+  std::optional<wal::Commit> held;
+  /// Damage in the segment in which the recovery ends, behind all that is replayed. The server asks
+  /// for whole segments: pgweir restore has to be told to hand out the sound part of this one.
+  struct Behind {
+    wal::Lsn at;
+    std::string segment;
+    std::string what;
+  };
+  std::optional<Behind> damage_behind;
 };
 
 /// Reads the WAL from the backup's begin to the target, checking every record. Nothing of it is

@@ -72,9 +72,12 @@ std::string report_text(const Report& report) {
   for (const auto& what : report.left_out) text += line("left out", what);
   for (const auto& phase : report.phases) text += line(phase.name, format_duration(phase.time));
   if (report.phases.size() > 1) text += line("all together", format_duration(report.time()));
+  for (const auto& warning : report.warnings) text += line("warning", warning);
   for (const auto& said : report.server_log) text += line("server said", said);
   for (const auto& problem : report.problems) text += line("problem", problem);
   for (const auto& hint : report.hints) text += line("hint", hint);
+  if (report.outcome == Outcome::recovered && !report.warnings.empty())
+    return text + "recovered, and every check held; a restore by hand has to heed the warnings\n";
   return text + (report.outcome == Outcome::recovered ? "recovered, and every check held\n"
                  : report.outcome == Outcome::failed
                      ? "NOT RECOVERED as promised\n"
@@ -115,6 +118,7 @@ std::string report_json(const Report& report) {
       {"total_ms", report.time().count()},
       {"checks", checks},
       {"left_out", report.left_out},
+      {"warnings", report.warnings},
       {"problems", report.problems},
       {"hints", report.hints},
       {"server_log", report.server_log}};

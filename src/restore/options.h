@@ -31,6 +31,9 @@ struct Options {
   /// Everything up to the last sound record before the first hole on the way, and then the end of
   /// the recovery. Includes `partial`.
   bool up_to_hole = false;
+  /// Of a finished segment that is damaged in every copy, what is sound before the damage. Includes
+  /// `partial_damaged`.
+  bool up_to_damage = false;
   bool gap_is_absence = false;
   bool empty_is_absence = false;
   /// Said behind the hint where there is no WAL at all: how the command is told that this is right.

@@ -65,6 +65,7 @@ class Restorer {
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
   std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
   std::optional<Result> restore_published(wal::SegmentName segment, const Error& error);
+  std::optional<Result> restore_up_to_damage(wal::SegmentName segment, const Error& error);
   wal::SegmentSize deliver(const Copy& copy, std::span<const Copy> told);
 
   /// What one listing says of a segment that is not there.
@@ -139,6 +140,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
     } catch (const Error& error) {
       if (auto published = restore_published(segment, error)) return std::move(*published);
       if (auto end = end_before_wrong_size(segment, error)) return std::move(*end);
+      if (auto front = restore_up_to_damage(segment, error)) return std::move(*front);
       throw;
     }
     archives_.forget();
@@ -188,6 +190,41 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
   log_.error(error);
   return restore_up_to_hole(segment, look_for_absent(segment),
                             Gap{archive::text_of(std::span(&*wrong, 1), identity->segment_size)});
+}
+
+/// Of the copy that is sound the farthest. nullopt where that was not asked for, or the damage lies
+/// over the border to the segment before.
+std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, const Error& error) {
+  if (!options_.up_to_damage || error.kind() != ErrorKind::damage) return std::nullopt;
+  const auto identity = archives_.identity();
+  if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
+  const auto& size = identity->segment_size;
+  std::optional<Partial> best;
+  archives_.ask_each([&](std::size_t i) {
+    for (const auto& name : archive::finished_names(segment)) {
+      if (!archives_.shelf(i).find(name.to_string())) continue;
+      try {
+        auto copy = look_into(archives_, {i, name}, size);
+        if (!best || copy.cut > best->cut) best = std::move(copy);
+      } catch (const Error& unusable) {
+        if (unusable.kind() != ErrorKind::damage) throw;  // in its first page
+      }
+    }
+  });
+  archives_.require_answers(segment.to_string() + ", sound");
+  if (!best || !best->checked || (best->complete && !best->damage)) return std::nullopt;
+  log_.error(error);
+  if (best->cut <= segment.start(size)) {
+    log_.warning(
+        "{} is damaged, and no record is complete before that: the recovery ends before this "
+        "segment (--up-to-damage)",
+        segment);
+    return Result{false, error.what()};
+  }
+  deliver(*best, best->cut - segment.start(size), size);
+  log_.warning("{} is damaged: WAL up to {} was restored, zeros behind it (--up-to-damage)",
+               segment, best->cut);
+  return Result{true, {}, size};
 }
 
 /// nullopt if there is no finished copy. Throws the first one's error if none is sound.

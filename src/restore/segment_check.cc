@@ -40,9 +40,11 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
       .with("offset in the segment", size.offset(damage.found_at))
       .with("LSN", damage.at)
       .hint(
-          "The file is not what was archived under this name: put a sound copy in its place. If it "
-          "was copied out of the pg_wal of a lost server, its end may be unwritten: rename it to "
-          "<name>.partial and add --partial, and what is sound of it is restored.");
+          "The file is not what was archived under this name: \"pgweir import --replace-damaged\" "
+          "puts a sound copy in its place. Without one, --up-to-damage in restore_command recovers "
+          "what is before the damage. If it was copied out of the pg_wal of a lost server, its end "
+          "may be unwritten: rename it to <name>.partial and add --partial, and what is sound of "
+          "it is restored.");
 }
 
 }  // namespace
@@ -308,8 +310,8 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& conte
       .with("LSN", result.damage->at)
       .hint(
           "The record lies in several segments, this one among them, and one of them is not as it "
-          "was written. Put sound copies in their places; pgweir verify tells where the record "
-          "begins and ends.");
+          "was written. \"pgweir import --replace-damaged\" puts sound copies in their places; "
+          "\"pgweir verify\" tells where the record begins and ends.");
 }
 
 }  // namespace weir::restore

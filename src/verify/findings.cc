@@ -33,8 +33,9 @@ Finding damage_finding(const Context& context, const Node& node, const std::stri
                                 context.segment_of(node.timeline, damage.at));
   finding.hint =
       "A recovery ends here. Look for a sound copy of this segment in the pg_wal of the servers "
-      "and "
-      "in other archives; without one, take a new base backup.";
+      "and in other archives: \"pgweir import --replace-damaged\" puts it in the place of this "
+      "one. "
+      "Without one, take a new base backup.";
   finding.loss = loss_of(node, std::max(damage.at, start), size);
 
   // In the first page header, the WAL itself may be sound and only in the wrong place.
@@ -85,11 +86,13 @@ Finding error_finding(const Context& context, const Node& node, const std::strin
     finding.offset = given;
   }
   finding.what = error.what();
-  finding.hint = !error.hint().empty() ? error.hint()
-                 : finding.kind == FindingKind::unreadable
-                     ? "Check owner and mode of the file, and the disk (dmesg)."
-                     : "Look for a sound copy of this segment in the pg_wal of the servers and in "
-                       "other archives; without one, take a new base backup.";
+  finding.hint =
+      !error.hint().empty() ? error.hint()
+      : finding.kind == FindingKind::unreadable
+          ? "Check owner and mode of the file, and the disk (dmesg)."
+          : "Look for a sound copy of this segment in the pg_wal of the servers and in "
+            "other archives: \"pgweir import --replace-damaged\" puts it in the place of "
+            "this one. Without one, take a new base backup.";
   if (!refused) finding.loss = loss_of(node, start, context.cluster.segment_size);
   return finding;
 }

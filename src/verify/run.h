@@ -37,6 +37,7 @@ class Run {
   void judge_losses();
   void judge_backup();
   void judge_end();
+  void judge_target();
   void accept();
   [[nodiscard]] std::uint64_t segno_of(const Position& position, bool end) const;
 

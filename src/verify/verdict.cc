@@ -256,8 +256,20 @@ void Run::judge_backup() {
   report_.backup = std::move(backup);
 }
 
-/// --to names a place that must be reached; in a .partial no file name tells whether it is.
 void Run::judge_end() {
+  constexpr std::size_t kName = 24;  // of a segment
+  judge_target();
+  // One that holds nothing yet is not where the last of it is.
+  for (auto& history : report_.histories) {
+    const auto name = wal::SegmentName::parse(history.partial.substr(0, kName));
+    if (name && !history.sound.empty() &&
+        history.sound.back().end <= name->start(cluster_.segment_size))
+      history.partial.clear();
+  }
+}
+
+/// --to names a place that must be reached; in a .partial no file name tells whether it is.
+void Run::judge_target() {
   if (!options_.to) return;
   const auto* const lsn = std::get_if<Lsn>(&*options_.to);
   for (const auto& history : report_.histories) {

@@ -14,7 +14,7 @@ from support.process import PATIENCE, as_server_user, run, wait_for
 from support.recovery import base_backup, hand_over, installed
 from support.receiver import BINARY
 from support.scenario import reported, streaming
-from support.server import DEBIAN_BIN, REPOSITORY, free_port
+from support.server import DEBIAN_BIN, REPOSITORY, bin_directory, free_port
 from support.tree import assert_same_data
 
 ARCHIVER = "CREATE ROLE archiver LOGIN REPLICATION"
@@ -309,6 +309,57 @@ def test_moving_from_pg_receivewal_and_from_archive_command(servers, receivers, 
     old.assert_covers(primary, 1, end)
     old.assert_same_wal(primary)
     assert primary.sql("SHOW archive_command") == "/bin/true"
+
+
+def test_a_major_upgrade(servers, receivers, place):
+    """With initdb of 17 in the place of pg_upgrade, which the tests do not have. It makes a cluster with another system identifier,
+    too, and that is what an archive sees of it."""
+    if bin_directory(17) is None:
+        pytest.skip("no server programs of PostgreSQL 17")
+    old, new = servers.primary(), servers.primary(major=17)
+    for server in (old, new):
+        server.sql(ARCHIVER)
+    (place / "wal").mkdir()
+    (place / "wal17").mkdir()
+    receive = ["receive", "-D", str(place / "wal"), "--slot", "archive", "-d"]
+    receiver = receivers.start([BINARY, *receive, old.conninfo(user="archiver"), "--create-slot"])
+    streaming(old)
+    old.sql("CREATE TABLE t AS SELECT 1 AS i")
+    old.write_wal(1)
+    chapter = Chapter("upgrade-server.md", place, receivers, {"db1": new},
+                      {"/srv/wal": place / "wal", "/srv/pg15": old.data, "/srv/wal17": place / "wal17",
+                       "/srv/backup17": place / "backup17"})
+
+    def before(text):
+        if "pg_controldata" in text:
+            old.stop("fast")
+            receiver.stop()
+        if text.startswith("pgweir receive"):
+            # The old receiver is not deceived, whatever stands at the old address now.
+            new.sql("SELECT pg_create_physical_replication_slot('archive')")
+            strange = receivers.start([BINARY, *receive, new.conninfo(user="archiver")])
+            assert strange.wait_exit() == 4 and "WAL of another cluster" in strange.said(), strange.said()
+            new.sql("SELECT pg_drop_replication_slot('archive')")
+        if "--backup" in text:
+            streaming(new)
+            script = place / "backup.sql"
+            script.write_text(f"SELECT pg_backup_start('own', true);\n\\! cp -a {new.data} {place}/backup17\n\\o {place}/label\n"
+                              "SELECT labelfile FROM pg_backup_stop();\n")
+            run([DEBIAN_BIN / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", script, new.conninfo(dbname="postgres")])
+            (place / "backup17" / "backup_label").write_bytes((place / "label").read_bytes())
+            new.sql("CREATE TABLE u AS SELECT 1 AS i")
+            reported(new, new.write_wal(1))
+
+    assert chapter.run(before) == 3
+    assert "sound" in chapter.said[0] and "can be brought" in chapter.said[-1], chapter.said
+    # The way back: the old cluster and its archive go on as if nothing had been.
+    chapter.stop_all()
+    new.stop("fast")
+    old.start()
+    receivers.start([BINARY, *receive, old.conninfo(user="archiver")])
+    streaming(old)
+    reported(old, old.write_wal(1))
+    Archive(place / "wal", old.segment_size).assert_covers(old, 1, old.flushed())
 
 
 def test_the_readme_from_top_to_bottom(servers, receivers, place):

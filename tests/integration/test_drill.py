@@ -161,6 +161,7 @@ def test_a_sound_archive_is_recovered_to_what_it_promises(servers, receivers, ne
     done = run([*world.command()[:-1], deep], check=False, **as_server_user(), cwd="/")
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "recovered, and every check held" in done.stdout and "replay" in done.stdout
+    assert "password file" not in done.stderr and told["warnings"] == [], (done.stderr, told)
     assert list(deep.iterdir()) == []
     deep.rmdir()
     assert world.fingerprint() == before
@@ -203,6 +204,7 @@ def test_what_is_wrong_is_told_in_the_right_words(servers, receivers, new_archiv
     middle.unlink()
     told = world.drill(status=1)
     assert told["outcome"] == "failed" and "WAL is missing in the archive" in told["problems"][0], told
+    assert middle.name.removesuffix(".zst") in told["problems"][0], told
     # One record is damaged: the segment unpacks, and is not what the server wrote.
     raw = archive / middle.name.removesuffix(".zst")
     run(["zstd", "-d", "-q", "-o", raw], stdin=give_stream(place, content))
@@ -210,7 +212,7 @@ def test_what_is_wrong_is_told_in_the_right_words(servers, receivers, new_archiv
     bytes_[len(bytes_) // 2] ^= 1
     give_back(raw, bytes(bytes_))
     told = world.drill(status=1)
-    assert "is damaged" in told["problems"][0], told
+    assert f"in {raw.name}, is damaged" in told["problems"][0], told
     raw.unlink()
     give_back(middle, content)
 
@@ -258,6 +260,49 @@ def test_what_is_wrong_is_told_in_the_right_words(servers, receivers, new_archiv
         refused = run(world.command(), check=False)
         assert refused.returncode == 2 and "root" in refused.stderr, refused
     world.assert_nothing_left()
+
+
+def test_a_backup_that_had_passed_the_moment_does_not_serve_it(servers, receivers, new_archive, place):
+    """PostgreSQL does not refuse such a time: it would open with what was committed behind it."""
+    world = World(servers, receivers, new_archive, place, forms=("plain", "zst"))
+    moment = world.primary.sql("SELECT pg_xact_commit_timestamp(xmin) - interval '1 ms' FROM t WHERE i = 0")
+    told = world.drill("--to", moment, backup="zst", status=1)
+    assert "the backup had passed the target" in told["problems"][0] and told["reached_lsn"] is None, told
+    assert f"An older one is {world.backups / 'plain'}" in told["hints"][0], told
+    told = world.drill("--to", moment, "--check", "SELECT count(*) = 0 FROM t")
+    assert told["outcome"] == "recovered" and told["warnings"] == [], told
+
+    # What the backup's own settings would do to a restore by hand, in either form.
+    auto = world.backups / "plain" / "postgresql.auto.conf"
+    give_back(auto, b"recovery_target_lsn = '0/1'\nsynchronous_standby_names = 'ANY 1 (a)'\n")
+    told = world.drill()
+    assert told["outcome"] == "recovered" and len(told["warnings"]) == 2, told
+    assert "postgresql.auto.conf sets recovery_target_lsn = '0/1'" in told["warnings"][0], told
+    give_back(auto, b"")
+
+    # Damage behind the target in its segment: what is promised is what this run, and restore, then do.
+    lsn = wal.lsn(world.drill("--to", world.moments[0])["promised_commit"]["lsn"])
+    size = world.primary.segment_size
+    name = wal.segment_name(1, lsn // size, size)
+    raw = world.archive.path / name
+    run(["zstd", "-d", "-q", "--rm", "-o", raw, f"{raw}.zst"])
+    content = bytearray(raw.read_bytes())
+    at = lsn % size + (size - lsn % size) // 2
+    content[at] ^= 0xFF
+    content[at + 1] ^= 0xFF
+    give_back(raw, bytes(content))
+    told = world.drill("--to", wal.lsn_text(lsn), "--check", "SELECT count(*) = 1 FROM t")
+    assert told["outcome"] == "recovered" and wal.lsn(told["reached_lsn"]) > lsn, told
+    assert len(told["warnings"]) == 1 and name in told["warnings"][0], told
+    assert "--up-to-damage" in told["warnings"][0], told
+    target = place / "RECOVERYXLOG"
+    words = [world.program, "restore", "-D", world.archive.path]
+    refused = run([*words, name, target], check=False)
+    assert refused.returncode == 200 and "--up-to-damage" in refused.stderr, refused.stderr
+    given = run([*words, "--up-to-damage", name, target], check=False)
+    assert given.returncode == 0 and "zeros behind it (--up-to-damage)" in given.stderr, given.stderr
+    told = world.drill(status=1)
+    assert f"in {name}, is damaged" in told["problems"][0], told
 
 
 def give_stream(place, content):

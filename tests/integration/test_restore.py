@@ -265,6 +265,11 @@ def test_stops_the_server_where_a_segment_is_missing_or_damaged(servers, receive
     content[len(content) // 4 + 1] ^= 0xFF
     victim.write_bytes(content)
     refused("damaged", "damaged WAL")
+    # Asked for, what is before the damage is recovered; nothing behind it.
+    front = recover(servers, backup, "front", primary, restore_command(place, archive, "--up-to-damage"))
+    assert rows(front) in [expected(number) for number in range(1, 4)], rows(front)
+    assert "(--up-to-damage)" in front.last_log(400)
+    front.stop("immediate")
     victim.unlink()
     refused("gap", "is missing in the archive")
     shutil.rmtree(archive.path)

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -360,6 +361,23 @@ TEST(Doctor, IsContentWhereNothingIsTheMatter) {
   server.settings["archive_command"] = "cp %p /backup/%f";
   EXPECT_THAT(to_text(judge_server(server, plan)),
               HasSubstr("[  ok  ] archive_mode: the server archives by itself as well"));
+}
+
+TEST(Doctor, WarnsOfAServerOnTheSameMachine) {
+  const auto warns = [](const std::string& name) {
+    auto server = good_server();
+    server.server = name;
+    const auto checks = judge(server, good_archive(), kPlan);
+    return std::any_of(checks.begin(), checks.end(), [](const Check& check) {
+      return check.name == "same_machine" && check.level == Level::warning;
+    });
+  };
+  for (const auto* name : {"127.0.0.1:5432", "127.1.2.3:5433", "localhost:5432", "[::1]:5432",
+                           "/var/run/postgresql/.s.PGSQL.5432", "local socket/.s.PGSQL.5432"})
+    EXPECT_TRUE(warns(name)) << name;
+  for (const auto* name :
+       {"db1:5432", "192.0.2.1:5432", "localhost.example.org:5432", "[2001:db8::1]:5432"})
+    EXPECT_FALSE(warns(name)) << name;
 }
 
 TEST(Doctor, WarnsOfAReceiverWithoutASlot) {

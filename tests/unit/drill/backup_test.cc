@@ -140,6 +140,47 @@ TEST(DrillBackup, IsOneThatAServerCanBeStartedOn) {
   EXPECT_THAT(error.what(), HasSubstr("PG_VERSION says no version"));
 }
 
+TEST(DrillBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {
+  TemporaryDirectory place;
+  place.write("one/data/backup_label", backup_label(kStart));
+  place.write("one/data/PG_VERSION", "15\n");
+  place.write("one/tablespaces/16385/PG_15/1", "x");
+  fs::create_directory(place.path("one/data/pg_tblspc"));
+  fs::create_directory_symlink("../../tablespaces/16385", place.path("one/data/pg_tblspc/16385"));
+  TemporaryDirectory sandboxes;
+  const Sandbox sandbox(sandboxes.path());
+  const auto backup = open_backup(place.path("one"));
+  EXPECT_EQ(backup.point.start, kStart);
+  static_cast<void>(bring(backup, sandbox, [] { return false; }));
+  EXPECT_TRUE(fs::exists(sandbox.tablespace("16385") + "/PG_15/1"));
+  // An older one beside it is found, be it named by itself or by its data.
+  place.write("two/backup_label", backup_label(wal::Lsn(0x2FFF028)));
+  place.write("two/PG_VERSION", "15\n");
+  place.write("three/backup_label", backup_label(wal::Lsn(0x3001028)));
+  place.write("three/PG_VERSION", "15\n");
+  place.write("rubbish/backup_label", "rubbish");
+  EXPECT_EQ(older_backup(backup, kStart), place.path("two"));
+  EXPECT_EQ(older_backup(open_backup(place.path("one/data")), kStart), place.path("two"));
+  EXPECT_EQ(older_backup(backup, wal::Lsn(0x2FFF027)), std::nullopt);
+}
+
+TEST(DrillBackup, TellsWhatItsOwnSettingsWouldDo) {
+  for (const bool packed : {false, true}) {
+    SCOPED_TRACE(packed);
+    Scene scene;
+    std::string path = scene.place.path();
+    if (packed) {
+      path = scene.put_tar(
+          {{"PG_VERSION", "15\n"}, {"postgresql.auto.conf", "recovery_target_lsn = '0/1'\n"}});
+    } else {
+      scene.put_plain();
+      scene.place.write("postgresql.auto.conf", "recovery_target_lsn = '0/1'\n");
+    }
+    EXPECT_THAT(settings_that_act(scene.bring_it(path).settings),
+                ::testing::ElementsAre(HasSubstr("recovery_target_lsn = '0/1'")));
+  }
+}
+
 TEST(DrillBackup, IsBroughtUntilSomebodyStopsIt) {
   Scene scene;
   const auto path = scene.put_tar({{"PG_VERSION", "15\n"}});

@@ -68,6 +68,10 @@ class PromiseTest : public ::testing::Test {
  protected:
   PromiseTest() : builder_({}), source_(builder_) {
     builder_.append_random(3000);
+    begin_backup();
+  }
+
+  void begin_backup() {
     backup_.timeline = 1;
     backup_.start = builder_.append_random(2000).start;
   }
@@ -153,6 +157,88 @@ TEST_F(PromiseTest, StopsBeforeTheFirstTransactionOfALaterTime) {
   EXPECT_GT(look({.kind = Target::Kind::time, .time = {200}}).position, before);
 }
 
+/// PostgreSQL would stop at the first later commit that it replays, with the earlier ones in it.
+TEST_F(PromiseTest, IsNoneForATimeThatTheBackupHadPassed) {
+  for (const unsigned between : {0U, 900U}) {  // in the same segment, and some segments before
+    SCOPED_TRACE(between);
+    commit(100);
+    const auto held = commit(200);
+    commit(5000, true);  // an abort is nothing that the backup would show
+    fill(between);
+    begin_backup();
+    commit(300);
+    for (const std::int64_t time : {100, 150, 199}) {
+      source_.end = {};
+      const auto promise = look({.kind = Target::Kind::time, .time = {time}});
+      EXPECT_NE(promise.problem.find("the backup had passed the target"), std::string::npos)
+          << time << promise.problem;
+      ASSERT_TRUE(promise.held);
+      EXPECT_EQ(promise.held->start, held);
+      EXPECT_NE(promise.hint, "");
+    }
+    for (const std::int64_t time : {200, 299}) {
+      const auto promise = look({.kind = Target::Kind::time, .time = {time}});
+      EXPECT_EQ(promise.problem + promise.hint, "") << time;
+      EXPECT_FALSE(promise.commit);
+    }
+    source_.end = {};
+  }
+}
+
+TEST_F(PromiseTest, IsNoneWhereNothingTellsWhetherTheBackupHadPassedTheTime) {
+  commit(100);
+  fill(900);
+  begin_backup();
+  commit(300);
+  source_.missing = {kSize.segno(backup_.start) - 1};
+  const auto promise = look({.kind = Target::Kind::time, .time = {200}});
+  EXPECT_NE(promise.problem.find("cannot be told"), std::string::npos) << promise.problem;
+  EXPECT_FALSE(promise.held);
+  // A commit that is replayed tells that all before it was earlier.
+  EXPECT_EQ(look({.kind = Target::Kind::time, .time = {100}}).problem.find("ends before"),
+            std::string::npos);
+}
+
+TEST_F(PromiseTest, TakesTheTimeOfTheBackupsCheckpointWhereThereIsNoCommitBeforeIt) {
+  fill(900);
+  // CheckPoint of catalog/pg_control.h, 13 to 18: 88 bytes, the redo position first.
+  const auto begin =
+      builder_.end() + (builder_.end().byte() % 8 == 0 ? 0 : 8 - builder_.end().byte() % 8);
+  const std::int64_t seconds = 946'684'800 + 100;
+  std::vector<std::byte> data(88);
+  std::memcpy(data.data(), &begin, sizeof begin);
+  std::memcpy(&data[64], &seconds, sizeof seconds);
+  const auto& record = builder_.append(wal::kXlogManager, 0x10, body_of(data));
+  if (record.start != begin) GTEST_SKIP() << "a page begins there";
+  backup_.start = begin;
+  commit(300'000'000);
+  source_.missing = {kSize.segno(begin) - 1};
+  EXPECT_NE(look({.kind = Target::Kind::time, .time = {100'999'999}}).problem, "");
+  const auto promise = look({.kind = Target::Kind::time, .time = {101'000'000}});
+  EXPECT_EQ(promise.problem + promise.hint, "");
+}
+
+TEST_F(PromiseTest, TellsOfDamageBehindTheTargetInItsSegment) {
+  const auto first = commit(100);
+  fill(20);
+  const auto damaged = commit(200);
+  fill(900);
+  const auto name = wal::SegmentName(1, kSize.segno(damaged), kSize).to_string();
+  const Target target{.kind = Target::Kind::lsn, .lsn = first};
+  source_.damaged = builder_.byte_of_record(damaged, 26);
+  auto promise = look(target);
+  EXPECT_EQ(promise.problem, "");
+  ASSERT_TRUE(promise.damage_behind);
+  EXPECT_EQ(promise.damage_behind->at, damaged);
+  EXPECT_EQ(promise.damage_behind->segment, name);
+  EXPECT_NE(look().problem, "") << "without a target it is in the way";
+  // Another copy, and damage in another segment.
+  copies_ = 1;
+  EXPECT_FALSE(look(target).damage_behind);
+  source_.damaged = builder_.byte_of_record(builder_.records().back().start, 26);
+  EXPECT_FALSE(look(target).damage_behind);
+}
+
 TEST_F(PromiseTest, StopsBehindTheRecordThatBeginsAtTheTarget) {
   const auto first = commit(100);
   const auto behind = builder_.end();
@@ -193,8 +279,10 @@ TEST_F(PromiseTest, NamesAHole) {
   const auto second = kSize.segno(backup_.start) + 1;
   source_.missing = {second, second + 1};
   const auto promise = look();
-  EXPECT_EQ(promise.problem, fmt::format("WAL is missing in the archive, from {} to {}",
-                                         kSize.start(second), kSize.start(second + 2)));
+  EXPECT_EQ(promise.problem, fmt::format("WAL is missing in the archive, from {} to {}: {} to {}",
+                                         kSize.start(second), kSize.start(second + 2),
+                                         wal::SegmentName(1, second, kSize),
+                                         wal::SegmentName(1, second + 1, kSize)));
   EXPECT_LE(promise.position, kSize.start(second));
 }
 
@@ -203,8 +291,10 @@ TEST_F(PromiseTest, NamesDamageUnlessAnotherCopyIsSound) {
   const auto& record = builder_.records()[builder_.records().size() / 2];
   source_.damaged = builder_.byte_of_record(record.start, 100);
   const auto promise = look();
-  EXPECT_NE(promise.problem.find(fmt::format("the WAL at {} is damaged", record.start)),
-            std::string::npos)
+  EXPECT_NE(
+      promise.problem.find(fmt::format("the WAL at {}, in {}, is damaged", record.start,
+                                       wal::SegmentName(1, kSize.segno(record.start), kSize))),
+      std::string::npos)
       << promise.problem;
   copies_ = 1;
   EXPECT_EQ(look().problem, "");

@@ -1235,6 +1235,43 @@ TEST(RestoreFile, RefusesAPartialThatIsDamagedBeforeItsEnd) {
   }
 }
 
+/// Asked for by --up-to-damage alone: the server finds zeros where the damage is.
+TEST(RestoreFile, HandsOutWhatIsSoundBeforeTheDamageIfAsked) {
+  for (const auto method : kMethods) {
+    SCOPED_TRACE(static_cast<int>(method));
+    WalBuilder wal(plain());
+    auto content = copy(Scene::segment(wal, 2));
+    const wal::Lsn place(kSize.start(2).byte() + 400'000);
+    const auto record = std::find_if(wal.records().begin(), wal.records().end(),
+                                     [&](const auto& each) { return each.start > place; });
+    const auto at = wal.byte_of_record(record->start, 25) - kSize.start(2);
+    const auto keep = std::prev(record)->end - kSize.start(2);
+    content[at] ^= std::byte{1};
+    Scene scene;
+    for (const std::uint64_t segno : {1, 3, 4}) scene.put(wal, segno, method);
+    scene.archive.put(name_of(1, 2) + std::string(codec::suffix(method)), pack(content, method));
+    EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::damage);
+    scene.options.up_to_hole = scene.options.partial = true;
+    EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::damage) << "a hole is another thing";
+    scene.options = {};
+    scene.options.up_to_damage = true;
+    const auto outcome = scene.ask(1, 2);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    ASSERT_EQ(outcome.content.size(), kSize.bytes());
+    EXPECT_TRUE(std::equal(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(keep),
+                           outcome.content.begin()));
+    EXPECT_TRUE(std::all_of(outcome.content.begin() + static_cast<std::ptrdiff_t>(keep),
+                            outcome.content.end(), [](std::byte b) { return b == std::byte{}; }));
+    EXPECT_NE(scene.log.text.find("(--up-to-damage)"), std::string::npos) << scene.log.text;
+    // What is sound is handed out as it is.
+    EXPECT_EQ(scene.ask(1, 3).content, copy(Scene::segment(wal, 3)));
+    // Where nothing is sound before it, the recovery ends before the segment.
+    content[9] ^= std::byte{1};
+    scene.archive.put(name_of(1, 2) + std::string(codec::suffix(method)), pack(content, method));
+    EXPECT_EQ(scene.ask(1, 2).restored, false);
+  }
+}
+
 TEST(RestoreFile, HandsOutNothingOfAnEmptyPartial) {
   WalBuilder wal(plain());
   Scene scene;

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weir::drill {
+
+/// Files of a backup that say how its server runs, by their names in the data directory: the two
+/// configuration files, and the signal files. What a drill does not use, and a restore by hand
+/// does.
+using SettingsFiles = std::map<std::string, std::string, std::less<>>;
+
+/// True if the file of that name is one of them.
+[[nodiscard]] bool is_settings_file(std::string_view name);
+
+/// Reads those of a backup in plain format. Throws Error{io}.
+[[nodiscard]] SettingsFiles read_settings_files(const std::string& backup);
+
+/// What a server that is started on the backup as it is would do because of them, each with what to
+/// take out: one sentence each. Values that may hold a secret are not shown. (postgresql.auto.conf
+/// is read last, and the last line of a name counts: guc-file.l.)
+[[nodiscard]] std::vector<std::string> settings_that_act(const SettingsFiles& files);
+
+}  // namespace weir::drill
