@@ -312,8 +312,8 @@ def test_moving_from_pg_receivewal_and_from_archive_command(servers, receivers, 
 
 
 def test_a_major_upgrade(servers, receivers, place):
-    """With initdb of 17 in the place of pg_upgrade, which the tests do not have. It makes a cluster with another system identifier,
-    too, and that is what an archive sees of it."""
+    """With initdb of 17 in the place of pg_upgrade, which the tests do not have. It makes a cluster with another
+    system identifier, too, and that is what an archive sees of it."""
     if bin_directory(17) is None:
         pytest.skip("no server programs of PostgreSQL 17")
     old, new = servers.primary(), servers.primary(major=17)
@@ -343,8 +343,8 @@ def test_a_major_upgrade(servers, receivers, place):
         if "--backup" in text:
             streaming(new)
             script = place / "backup.sql"
-            script.write_text(f"SELECT pg_backup_start('own', true);\n\\! cp -a {new.data} {place}/backup17\n\\o {place}/label\n"
-                              "SELECT labelfile FROM pg_backup_stop();\n")
+            script.write_text(f"SELECT pg_backup_start('own', true);\n\\! cp -a {new.data} {place}/backup17\n"
+                              f"\\o {place}/label\nSELECT labelfile FROM pg_backup_stop();\n")
             run([DEBIAN_BIN / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", script, new.conninfo(dbname="postgres")])
             (place / "backup17" / "backup_label").write_bytes((place / "label").read_bytes())
             new.sql("CREATE TABLE u AS SELECT 1 AS i")

@@ -1188,6 +1188,26 @@ TEST(Verify, KnowsHowFarAPartialReaches) {
   EXPECT_EQ(kinds(archive.verify(options)), "gap");
 }
 
+TEST(Verify, DoesNotNameAPartialThatHoldsNothingAsTheLast) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3);
+  const auto name = ArchiveBuilder::name(wal, 3) + ".partial";
+  archive.disk.put(name, {});
+  auto report = archive.verify();
+  ASSERT_THAT(report.histories, SizeIs(1));
+  EXPECT_EQ(report.histories[0].partial, "");
+  // That the place was not reached is found all the same.
+  Options options;
+  options.to = kSize.start(3) + 8;
+  EXPECT_EQ(kinds(archive.verify(options)), "gap");
+
+  archive.disk.erase(name);
+  archive.partial(wal, wal.complete_end(kSize.start(3) + 400'000));
+  EXPECT_EQ(archive.verify().histories.at(0).partial, name);
+}
+
 TEST(Verify, AcceptsOneKnownLossAndNoOther) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(9));
