@@ -57,6 +57,16 @@ std::string finding_html(const status::Verdict::Finding& finding, Mode mode) {
                     escaped(advice.todo), chapter_html(advice.chapter, mode));
 }
 
+/// Beside the verdict's word. A page that nobody has watched shows a look at the directory that may
+/// be a minute old: that all is well is no news then.
+std::string title_beside(const Facts& facts) {
+  constexpr std::chrono::seconds kNews(10);
+  const auto level = facts.verdict.level;
+  if (level == status::Level::ok && facts.now - facts.looked > kNews)
+    return "as of " + time_html(facts.looked) + ", when the directory was last looked at";
+  return std::string(words_of(level).title);
+}
+
 std::string verdict_html(const Facts& facts, Mode mode) {
   const auto& verdict = facts.verdict;
   const auto words = words_of(verdict.level);
@@ -90,7 +100,7 @@ std::string verdict_html(const Facts& facts, Mode mode) {
       "<section id=\"verdict\" class=\"{0}\" aria-live=\"polite\"><h2><span class=\"sign\" "
       "aria-hidden=\"true\">{1}</span> <span class=\"word\">{2}</span> <span class=\"title\">{3}"
       "</span></h2>\n{4}{5}</section>\n",
-      words.name, words.sign, words.word, words.title, summary,
+      words.name, words.sign, words.word, title_beside(facts), summary,
       list.empty() ? "" : "<ul class=\"findings\">\n" + list + "</ul>\n");
 }
 

@@ -41,6 +41,29 @@ TEST(Page, SaysTheVerdictInWordsFirst) {
   EXPECT_LT(html.find("id=\"verdict\""), html.find("id=\"receiver\""));
 }
 
+TEST(Page, DoesNotSayThatAllIsWellByAnOldLook) {
+  auto facts = facts_with(kWell);
+  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr("All is well"));
+  facts.now += 10s;
+  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr("All is well"));
+  facts.now += 1s;
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html, Not(HasSubstr("All is well")));
+  EXPECT_THAT(html, HasSubstr("when the directory was last looked at"));
+}
+
+TEST(Page, SaysWhyTheLastReceiverEnded) {
+  auto facts = facts_with(nullptr);
+  facts.report.ended = archive::LastWord{.time = "2026-11-24 10:00:00.000 UTC",
+                                         .status = 4,
+                                         .message = "of another <cluster>",
+                                         .hint = "Look there."};
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("<p>No receiver runs; the last one ended on 2026-11-24 10:00:00.000 "
+                              "UTC with status 4: of another &lt;cluster&gt;.</p>\n"
+                              "<p>Look there.</p>"));
+}
+
 TEST(Page, SaysWhatToDoWithTheWorstFirst) {
   auto facts = facts_with(nullptr);
   facts.report.holes.push_back({1, wal::Lsn(0x4000000), wal::Lsn(0x6000000), 2, "hole-1"});
