@@ -88,8 +88,8 @@ class Scanner {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
     if (at_ == text_.size()) return {};
     const char first = text_[at_];
-    if (first == '\'') return {Kind::text, quoted('\'', true)};
-    if (first == '"') return {Kind::identifier, cut(quoted('"', false))};
+    if (first == '\'') return {Kind::text, quoted('\'')};
+    if (first == '"') return {Kind::identifier, cut(quoted('"'))};
     if (const auto length = position_length(); length > 0) return position(take(length));
     if (is_digit(first)) return number(take(length_of(is_digit)));
     if (begins_name(first)) return name(take(length_of(continues_name)));
@@ -136,9 +136,9 @@ class Scanner {
     return {Kind::identifier, cut(lower(text))};
   }
 
-  /// In double quotes a doubled quote ends one name and begins the next: there is no rule for it in
-  /// the scanner's names, which makes it a syntax error.
-  std::string quoted(char quote, bool may_be_doubled) {
+  /// A doubled quote is one quote of the text; in names since the minor releases of August 2026
+  /// (before, a server called it a syntax error).
+  std::string quoted(char quote) {
     std::string result;
     for (++at_;; ++at_) {
       if (at_ >= text_.size()) refuse("unterminated quoted string");
@@ -146,7 +146,7 @@ class Scanner {
         result.push_back(text_[at_]);
         continue;
       }
-      if (may_be_doubled && at_ + 1 < text_.size() && text_[at_ + 1] == quote) {
+      if (at_ + 1 < text_.size() && text_[at_ + 1] == quote) {
         result.push_back(quote);
         ++at_;
         continue;

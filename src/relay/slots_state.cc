@@ -14,6 +14,9 @@ namespace {
 using archive::KeptSlot;
 using wire::ErrorReport;
 
+/// Of servers since 19 (CONFLICT_DETECTION_SLOT in replication/slot.h).
+constexpr std::string_view kReservedName = "pg_conflict_detection";
+
 /// 0 is none, which holds nothing.
 bool holds_more(std::uint64_t now, std::uint64_t saved) {
   return now != 0 && (saved == 0 || now < saved);
@@ -43,6 +46,10 @@ std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
   const bool fits = std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
   });
+  if (name == kReservedName)
+    return ErrorReport{
+        "42939", fmt::format("replication slot name \"{}\" is reserved", name),
+        fmt::format("The name \"{}\" is reserved for the conflict detection slot.", name)};
   if (fits) return std::nullopt;
   return ErrorReport{
       "42602",

@@ -219,6 +219,11 @@ COMMANDS = [
     "START_REPLICATION 0/1000000 TIMELINE 9", "START_REPLICATION 0/1000000 TIMELINE 0",
     "START_REPLICATION 0/0x TIMELINE 1", "CREATE_REPLICATION_SLOT 'a' PHYSICAL", "BASE_BACKUP (LABEL 'x",
 ]
+# Before, or before the minor releases of August 2026, servers answered otherwise.
+COMMANDS_SINCE_19 = [
+    "CREATE_REPLICATION_SLOT pg_conflict_detection PHYSICAL", "CREATE_REPLICATION_SLOT \"a\"\"b\" PHYSICAL",
+    "READ_REPLICATION_SLOT \"a\"\"b\"", "DROP_REPLICATION_SLOT \"\"\"\"", "DROP_REPLICATION_SLOT \"a\"\"",
+]
 
 
 # An older one has no READ_REPLICATION_SLOT, which the relay answers for any.
@@ -229,7 +234,7 @@ def test_answers_are_those_of_a_walsender(servers, filled, relay):
     standby.caught_up_with(primary.flushed())
     serving = relay(archive, None, TRUST)
     theirs, ours = Client(standby.port), Client(serving.port)
-    for command in COMMANDS:
+    for command in COMMANDS + (COMMANDS_SINCE_19 if primary.major >= 19 else []):
         expected, got = told(theirs.query(command)), told(ours.query(command))
         if command.startswith("IDENTIFY_SYSTEM") and expected[0][0] == "columns":
             # The position: ours is the end of the archive.

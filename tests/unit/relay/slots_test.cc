@@ -264,6 +264,7 @@ TEST(Slots, OfNamesThatNoneCanHaveAreNotMade) {
   }
   EXPECT_EQ(process.answer(kOne, slot_question::Use{std::string(64, 's'), Lsn(kMb), true}),
             "42704");
+  EXPECT_EQ(process.create("pg_conflict_detection"), "42939");
   EXPECT_EQ(process.create(std::string(64, 's')), "42622");
   EXPECT_EQ(process.create(std::string(63, 's')), "done");
   EXPECT_EQ(names(disk).size(), 1u);
