@@ -8,6 +8,7 @@
 
 #include "archive/listing.h"
 #include "archive/own_names.h"
+#include "archive/segment_reader.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -18,6 +19,7 @@
 #include "pq/connection.h"
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
+#include "wal/page.h"
 
 namespace weir::doctor {
 
@@ -124,11 +126,16 @@ constexpr const char* kPosition =
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
     "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
 
+/// pg_settings leaves out what the role must not see (output_plugin_libraries, say);
+/// current_setting() alone would be an error of the server's.
 void read_settings(ServerFacts& facts, pq::Connection& connection) {
   for (const auto* name : kSettings)
     attempt(facts, name, [&] {
       const auto rows = connection.execute(
-          "SELECT pg_catalog.current_setting(" + connection.quote_literal(name) + ", true)", kTime);
+          "SELECT pg_catalog.current_setting(name, true) FROM pg_catalog.pg_settings WHERE name "
+          "= " +
+              connection.quote_literal(name),
+          kTime);
       if (!rows.empty() && rows[0][0]) facts.settings[name] = *rows[0][0];
     });
 }
@@ -299,6 +306,12 @@ void inspect_content(ArchiveFacts& facts, io::Directory& directory,
   const auto listing = archive::list_archive(directory);
   facts.identity = archive::read_identity(directory, listing);
   if (facts.identity) segment_size = facts.identity->segment_size;
+  const auto newest =
+      facts.identity ? archive::SegmentFileName::parse(facts.identity->file) : std::nullopt;
+  if (newest)
+    if (const auto page = archive::read_first_page_header(directory, *newest);
+        page && wal::magic_is_newer_than_known(page->magic))
+      facts.newer_magic = page->magic;
   if (segment_size) facts.end = archive::find_resume_point(directory, listing, *segment_size);
   facts.timelines = archive::Timelines::read(directory, listing);
   if (segment_size)

@@ -77,9 +77,9 @@ void check_version(Checks& checks, const ServerFacts& server) {
   if (major > wal::kNewestKnownMajor)
     checks.warn(
         "server_version",
-        fmt::format("PostgreSQL {} is newer than this pgweir knows: its WAL is archived and "
-                    "not checked",
-                    major),
+        fmt::format("PostgreSQL {} is newer than this pgweir knows: its WAL is archived, and "
+                    "checked only as far as its format is still that of PostgreSQL {}",
+                    major, wal::kNewestKnownMajor),
         {"use a newer pgweir"});
   else
     checks.ok("server_version",
@@ -381,8 +381,12 @@ void check_shutdown_timeout(Checks& checks, const ServerFacts& server) {
        "shutdown then waits for it"});
 }
 
+/// All of them have it; of an earlier major version, the minor releases since August 2026.
+constexpr int kFirstWithOutputPlugins = 190000;
+
 /// 19, and the minor releases of August 2026 (18.6, and those of 17 to 14 of the same day): other
-/// libraries are refused as output plugins. A server without the setting has not been updated yet.
+/// libraries are refused as output plugins. A server without the setting has not been updated yet,
+/// or does not show it: superusers and pg_read_all_settings may see it.
 void check_output_plugins(Checks& checks, const ServerFacts& server) {
   const std::string kName = "output_plugin_libraries";
   const auto setting = server.setting(kName);
@@ -398,10 +402,19 @@ void check_output_plugins(Checks& checks, const ServerFacts& server) {
                             "the server refuses to decode with it",
                             others, kName, *setting),
                 {add});
+  else if (server.version >= kFirstWithOutputPlugins)
+    checks.warn(kName,
+                fmt::format("logical slots use the output plugin {}: the server refuses it unless "
+                            "{} lists it, and does not show that setting to this role",
+                            others, kName),
+                {fmt::format("GRANT pg_read_all_settings TO {};  -- to have it checked",
+                             pq::sql_identifier(user_of(server))),
+                 "or as a superuser: SHOW output_plugin_libraries"});
   else
     checks.warn(kName,
                 fmt::format("logical slots use the output plugin {}: once the server is updated to "
-                            "a release of August 2026 or later, it is refused until {} lists it",
+                            "a release of August 2026 or later, it is refused until {} lists it "
+                            "(if it is such a release, it does not show the setting to this role)",
                             others, kName),
                 {"right after the update: " + add});
 }
