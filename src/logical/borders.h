@@ -25,7 +25,7 @@ namespace weir::logical {
 ///   test_decoding, pgoutput and wal2json are known.
 /// - A keepalive that asks for no answer and answers no question of ours. The walsender sends such
 ///   ones only between two records, when it has to wait for WAL or has left out an empty
-///   transaction (WalSndWaitForWal, WalSndUpdateProgress in walsender.c, 13 to 18); all that ends
+///   transaction (WalSndWaitForWal, WalSndUpdateProgress in walsender.c, 13 to 19); all that ends
 ///   before its position was sent. This needs no knowledge of the plugin. We never ask for a
 ///   keepalive, or the rule would be wrong: the answer may come in the middle of a transaction.
 ///

@@ -382,9 +382,12 @@ void Session::prepare_output(pq::Connection& connection) {
 }
 
 SlotFacts Session::slot_facts(pq::Connection& connection) {
+  const std::string reason =
+      connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
   const auto rows = connection.execute(
       "SELECT slot_type, plugin, database, confirmed_flush_lsn, wal_status, "
-      "pg_catalog.current_database() FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
+      "pg_catalog.current_database(), " +
+      reason + " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
       connection.quote_literal(options_.slot));
   SlotFacts facts;
   if (rows.empty())
@@ -406,15 +409,22 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
         .with("slot's database", row[2].value_or(""))
         .with("connected to", row[5].value_or(""))
         .hint("Connect to the slot's database (--dbname).");
+  // The WAL may be there, and not hold what decoding needs (wal_level_insufficient, rows_removed).
+  const bool wal_is_there = row[6] && row[6] != "wal_removed" && row[6] != "idle_timeout";
   if (row[4] == "lost")
-    throw Error(ErrorKind::gap, fmt::format("replication slot \"{}\" is lost: the server has "
-                                            "removed WAL it needs",
-                                            options_.slot))
+    throw Error(ErrorKind::gap,
+                wal_is_there
+                    ? fmt::format("replication slot \"{}\" is lost: the server has invalidated it "
+                                  "({})",
+                                  options_.slot, *row[6])
+                    : fmt::format("replication slot \"{}\" is lost: the server has removed WAL it "
+                                  "needs",
+                                  options_.slot))
         .with("server", connection.server_name())
         .hint(
             "What was changed since its confirmed position cannot be decoded any more: drop it, "
             "begin with a new slot and a new copy of the tables (--snapshot-command). " +
-            pq::why_invalidated(std::nullopt, connection.server_major()));
+            pq::why_invalidated(row[6], connection.server_major()));
   facts.plugin = row[1].value_or("");
   facts.database = row[2].value_or("");
   if (row[3]) facts.confirmed = wal::Lsn::parse(*row[3]);

@@ -490,6 +490,31 @@ def test_a_server_without_logical_wal_is_explained(servers, place):
     assert "wal_level" in result.stderr
 
 
+def test_a_slot_of_a_standby_that_lost_the_logical_wal_says_so(servers, place):
+    """Since 19 the last logical slot of a primary with wal_level = replica takes that of its standbys along."""
+    primary = servers.primary(major=19, wal_level="replica")
+    primary.sql("SELECT pg_create_logical_replication_slot('its', 'test_decoding')")
+    standby = servers.standby(primary, hot_standby_feedback="on")
+    made = subprocess.Popen(logical_command(standby, place / "out", "--create-slot", "-n"), stderr=subprocess.PIPE,
+                            text=True)
+    try:
+        def streams():
+            primary.sql("SELECT pg_log_standby_snapshot()")
+            return standby.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 's' AND active"
+                               " AND confirmed_flush_lsn IS NOT NULL") == "1"
+        wait_for(streams, "the stream of the standby", interval=0.3)
+    finally:
+        made.terminate()
+        made.communicate()
+    primary.sql("SELECT pg_drop_replication_slot('its')")
+    wait_for(lambda: standby.sql("SELECT invalidation_reason FROM pg_replication_slots WHERE slot_name = 's'")
+             == "wal_level_insufficient", "the slot to be invalidated")
+    result = logical(standby, place / "out", "-n")
+    assert result.returncode == 4
+    assert 'replication slot "s" is lost: the server has invalidated it (wal_level_insufficient)' in result.stderr
+    assert "keep a logical slot there" in result.stderr and "max_slot_wal_keep_size" not in result.stderr
+
+
 def test_an_end_position_in_the_past_ends_at_once(servers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
