@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "doctor/check_list.h"
 #include "doctor/checks.h"
+#include "wal/page.h"
 
 namespace weir::doctor {
 
@@ -89,6 +90,13 @@ void check_content(Checks& checks, const ArchiveFacts& archive) {
     checks.ok("lock", "no receiver is at work here");
   if (const auto& trouble = archive.content_trouble)
     checks.fail("content", "the archive's end cannot be read: " + trouble->text, trouble->todo);
+  if (archive.newer_magic)
+    checks.warn("wal_version",
+                fmt::format("the archive's WAL (page magic 0x{:04X}) is of a newer PostgreSQL than "
+                            "this pgweir knows: it is checked only as far as its format is still "
+                            "that of PostgreSQL {}",
+                            *archive.newer_magic, wal::kNewestKnownMajor),
+                {"use a newer pgweir"});
 }
 
 /// As far as its name tells (pq::Host::to_string()).

@@ -93,6 +93,8 @@ struct ArchiveFacts {
   std::optional<SyncTimes> syncs;
   std::optional<Trouble> write_trouble;
   std::optional<archive::Identity> identity;  ///< unset: the archive is empty, or `content_trouble`
+  /// Its newest WAL is of a newer PostgreSQL than this program knows: the magic of its pages.
+  std::optional<std::uint16_t> newer_magic;
   std::optional<archive::ResumePoint> end;
   archive::Timelines timelines;
   archive::TimelineEnds timeline_ends;

@@ -54,7 +54,7 @@ class StreamLoop {
     /// WAL came, for the first time in this stream; called by the leader before that is checked, no
     /// lock held. Must not block.
     std::function<void()> first_wal;
-    /// Once: what comes is of a version that is newer than this program knows, and is not checked.
+    /// Once: what comes is of a version that is newer than this program knows.
     std::function<void()> unchecked;
     /// Called by the leader before the first WAL is written, and again if it throws; no lock held.
     /// It may wait for the disk, and what it throws counts as an error of writing.

@@ -228,9 +228,9 @@ wal::RecordVerifier Streaming::verifier_for(const step::Stream& step, const Serv
 void Streaming::warn_of_unchecked(int major) {
   if (std::exchange(told_unchecked_, true)) return;
   log_.warning(
-      "the WAL of this server (PostgreSQL {}) is newer than this pgweir knows: it is archived, but "
-      "not checked",
-      major);
+      "the WAL of this server (PostgreSQL {}) is newer than this pgweir knows: it is archived, and "
+      "checked only as far as its format is still that of PostgreSQL {}; use a newer pgweir",
+      major, wal::kNewestKnownMajor);
 }
 
 StreamState::Options Streaming::state_options(const step::Stream& step,

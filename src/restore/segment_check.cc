@@ -101,7 +101,7 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
   if (damage) throw damage_error(*damage, path, size);
   if (!wanted) return std::nullopt;
   if (verifier.unchecked()) {
-    log_.warning("{}: WAL of a newer server than this pgweir knows, restored unchecked",
+    log_.warning("{}: WAL of a newer server than this pgweir knows, restored without a full check",
                  name.to_string());
     return checked;
   }

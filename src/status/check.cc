@@ -7,6 +7,7 @@
 
 #include "base/expires_soon.h"
 #include "base/units.h"
+#include "wal/page.h"
 
 namespace weir::status {
 
@@ -258,6 +259,8 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   for (const auto& each : report.published_open)
     add(Level::warning, each.text(), Topic::published_open);
   for (const auto& what : report.damaged) add(Level::critical, what, Topic::damage);
+  if (report.newer_magic)
+    add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
   judge_receiver(report, limits, verdict);
   judge_store(report, verdict);
   judge_relays(report, verdict);
@@ -284,6 +287,14 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   verdict.line = fmt::format("PGWEIR {} - {} | {}", to_string(verdict.level), plain(what),
                              performance_data(report, limits));
   return verdict;
+}
+
+std::string newer_version_text(std::uint16_t magic) {
+  return fmt::format(
+      "the WAL (page magic 0x{:04X}) is of a newer PostgreSQL than this pgweir knows: it is "
+      "archived, and checked as far as the format is still that of PostgreSQL {}; use a newer "
+      "pgweir",
+      magic, wal::kNewestKnownMajor);
 }
 
 std::string line_without_report(Level level, std::string_view why) {

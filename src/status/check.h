@@ -65,6 +65,9 @@ struct Verdict {
 /// Pure.
 [[nodiscard]] Verdict check(const StatusReport& report, const Limits& limits);
 
+/// What WAL of a newer version means, by the magic of its pages; a sentence.
+[[nodiscard]] std::string newer_version_text(std::uint16_t magic);
+
 /// The line of a check that could not be made.
 [[nodiscard]] std::string line_without_report(Level level, std::string_view why);
 

@@ -244,6 +244,7 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   if (report.identity)  // as text: more than a JSON reader's number may hold
     json["system_identifier"] = std::to_string(report.identity->system_identifier);
   if (report.segment_size) json["segment_size"] = report.segment_size->bytes();
+  if (report.newer_magic) json["newer_version"] = true;
   json["timelines"] = Json::array();
   for (const auto& one : report.timelines) json["timelines"].push_back(timeline_json(one, report));
   json["coverage"] = coverage_json(report);

@@ -8,11 +8,13 @@
 #include <utility>
 
 #include "archive/find_losses.h"
+#include "archive/segment_reader.h"
 #include "base/error.h"
 #include "base/json_fields.h"
 #include "io/posix_directory.h"
 #include "status/json_words.h"
 #include "status/only_stored.h"
+#include "wal/page.h"
 
 namespace weir::status {
 
@@ -375,6 +377,14 @@ void require_answer(Error& error) {
   throw;
 }
 
+std::optional<std::uint16_t> newer_magic(io::Shelf& directory,
+                                         const std::optional<archive::Identity>& identity) {
+  const auto name = identity ? archive::SegmentFileName::parse(identity->file) : std::nullopt;
+  const auto page = name ? archive::read_first_page_header(directory, *name) : std::nullopt;
+  if (!page || !wal::magic_is_newer_than_known(page->magic)) return std::nullopt;
+  return page->magic;
+}
+
 StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
   StatusReport report;
   report.directory = directory.path();
@@ -382,6 +392,7 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
   const auto listing = archive::list_archive(directory);
   try {
     report.identity = archive::read_identity(directory, listing);
+    report.newer_magic = newer_magic(directory, report.identity);
   } catch (Error& error) {
     require_answer(error);
     report.damaged.emplace_back(error.what());

@@ -83,6 +83,8 @@ struct StatusReport {
   std::string directory;
   std::optional<archive::Identity> identity;
   std::optional<wal::SegmentSize> segment_size;  ///< unset: nothing tells it
+  /// Its newest WAL is of a newer PostgreSQL than this program knows: the magic of its pages.
+  std::optional<std::uint16_t> newer_magic;
   std::vector<Timeline> timelines;
   archive::Timelines histories;
   std::vector<archive::Coverage> coverage;

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "codec/names.h"
+#include "status/check.h"
 #include "status/picture.h"
 #include "status/receiver_text.h"
 #include "status/serving_text.h"
@@ -34,6 +35,8 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
                         format_size(report.identity->segment_size.bytes()));
   else
     text += "no segment tells whose WAL it is\n";
+  if (report.newer_magic)
+    text += fmt::format("  WARNING: {}\n", newer_version_text(*report.newer_magic));
   for (const auto& timeline : report.timelines) text += timeline_text(report, timeline);
   text += picture(report, width, utf8);
   for (const auto& hole : report.holes)

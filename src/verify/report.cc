@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "verify/beside.h"
+#include "wal/page.h"
 
 namespace weir::verify {
 
@@ -179,9 +180,12 @@ std::string to_text(const Report& report, std::size_t most_findings) {
   if (open > 0)
     text += fmt::format("NOT SOUND: {} {}\n", open, open == 1 ? "finding" : "findings");
   else if (!report.records_checked)
-    text +=
-        "NOT CHECKED: no record was read, so it is unknown whether a recovery finds everything; "
-        "use a newer pgweir\n";
+    text += fmt::format(
+        "NOT CHECKED: {} was read by the rules of PostgreSQL {}, the newest version that this "
+        "pgweir knows; whether a recovery finds everything is unknown; use a newer pgweir\n",
+        report.records == 0 ? std::string("no record")
+                            : fmt::format("each record ({} in all)", report.records),
+        wal::kNewestKnownMajor);
   else if (!report.findings.empty())
     text += "sound, but for losses that were accepted\n";
   else

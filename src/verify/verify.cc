@@ -148,7 +148,9 @@ void Run::find_cluster() {
         cluster_.server_major || !wal::magic_is_newer_than_known(most(magics));
     if (!report_.records_checked)
       report_.notes.push_back(
-          "the WAL is of a newer PostgreSQL than this pgweir knows: its records were not checked");
+          fmt::format("the WAL is of a newer PostgreSQL than this pgweir knows: it was checked as "
+                      "far as its format is still that of PostgreSQL {}",
+                      wal::kNewestKnownMajor));
   } else {
     // No page tells; then the sizes of raw files do.
     for (const auto& entry : listing_.segments)

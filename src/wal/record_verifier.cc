@@ -15,6 +15,12 @@
 //
 // Checks are made when the last byte they need is there, in the order of the stream, whatever the
 // pieces are. Nothing is copied but headers of 24 and 40 bytes; bodies only go through the CRC.
+//
+// WAL of a newer version is read by the rules of the newest one that is known, as far as they hold.
+// Whether they do, the first record shows whose checksum is right. Until then, what breaks a rule
+// may be a change of the format, and nothing is checked from there on. Once the rules have proved
+// to hold, what breaks one is damage; except for what versions have added before: page flags,
+// resource managers, larger records.
 
 namespace weir::wal {
 
@@ -61,7 +67,16 @@ std::string name_of_magic(std::uint16_t magic) {
   return fmt::format("0x{:04X}", magic);
 }
 
+/// Of WAL that a newer server than any of the table writes.
+bool is_beyond_known(int major) { return major > kNewestKnownMajor; }
+
+std::string magic_beside(Lsn at, const PageHeader& page) {
+  return fmt::format("unexpected page magic: of a version not known, where the page at {} has {}",
+                     at, name_of_magic(page.magic));
+}
+
 bool manager_is_valid(std::uint8_t manager, int major) {
+  if (is_beyond_known(major)) return true;  // it may have more of them
   if (manager >= kMinCustomManager) return major >= kFirstMajorWithCustomManagers;
   return manager <= kMaxBuiltinManager;
 }
@@ -84,8 +99,9 @@ RecordVerifier::RecordVerifier(Options options, Lsn start)
   if (const auto magic = magic_of_major_version(*options_.server_major)) {
     magic_ = *magic;
     major_ = *options_.server_major;
-  } else if (*options_.server_major > kNewestKnownMajor) {
-    state_ = State::unchecked;
+  } else if (is_beyond_known(*options_.server_major)) {
+    major_ = *options_.server_major;
+    options_.observer = nullptr;  // what the records say may have changed
   }
 }
 
@@ -154,6 +170,10 @@ void RecordVerifier::check_page(const PageHeader& page) {
          fmt::format("unexpected page address: expected {}, found {}", at, page.address));
     return;
   }
+  if (is_beyond_known(major_) && (page.overwrites_continuation() || !page.info_bits_known())) {
+    state_ = State::unchecked;  // flags come and go: 19 has moved one
+    return;
+  }
   if (!page.info_bits_known()) {
     fail(at, at + kInfoAt, fmt::format("unknown bits in page info 0x{:04X}", page.info));
     return;
@@ -187,27 +207,32 @@ void RecordVerifier::check_page(const PageHeader& page) {
 
 /// False after damage. The first page decides if server_major did not; then all must be alike.
 bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
+  if (first_page_ && is_beyond_known(major_)) {  // the server has said so
+    magic_ = page.magic;
+    return true;
+  }
   // Magics go up until a major version is released: a server that calls itself the newest one known
   // may be a release that this table has not seen. Any other page of the stream that has a known
-  // magic says that this one is damaged (skip_unchecked()).
-  if (first_page_ && options_.server_major == kNewestKnownMajor &&
-      magic_is_newer_than_known(page.magic)) {
-    state_ = State::unchecked;
+  // magic says that this one is damaged.
+  if (first_page_ && magic_is_newer_than_known(page.magic) &&
+      options_.server_major.value_or(kNewestKnownMajor) == kNewestKnownMajor) {
+    magic_ = page.magic;
+    major_ = kNewestKnownMajor + 1;
+    options_.observer = nullptr;
     unchecked_page_ = at;
     return true;
   }
   if (magic_ == 0 && !options_.server_major) {
-    if (magic_is_newer_than_known(page.magic)) {
-      state_ = State::unchecked;
-      unchecked_page_ = at;
-      return true;
-    }
     if (const auto major = major_version_of_magic(page.magic)) {
       magic_ = page.magic;
       major_ = *major;
     }
   }
   if (magic_ == page.magic) return true;
+  if (unchecked_page_.valid() && page.address == at && major_version_of_magic(page.magic)) {
+    state_ = State::unchecked;
+    return fail(unchecked_page_, unchecked_page_, magic_beside(at, page));
+  }
   const auto expected = magic_ != 0 ? name_of_magic(magic_)
                                     : fmt::format("that of PostgreSQL {} to {}", kOldestKnownMajor,
                                                   kNewestKnownMajor);
@@ -216,8 +241,8 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
                           name_of_magic(page.magic)));
 }
 
-/// Pages of a newer server are not looked at. But where only a page said that it is of one, another
-/// page that is of a known version and stands where it should says that the first is damaged.
+/// Nothing is checked. But where only a page said that it is of a newer server, another page that
+/// is of a known version and stands where it should says that the first is damaged.
 std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
   if (!unchecked_page_.valid()) {  // the server has said its version
     position_ = position_ + wal.size();
@@ -236,9 +261,7 @@ std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
   if (in_page + taken < kShortHeaderSize) return taken;
   const auto page = *decode_page_header(page_bytes_);
   if (page.address == at && major_version_of_magic(page.magic))
-    fail(unchecked_page_, unchecked_page_,
-         fmt::format("unexpected page magic: of a version not known, where the page at {} has {}",
-                     at, name_of_magic(page.magic)));
+    fail(unchecked_page_, unchecked_page_, magic_beside(at, page));
   return taken;
 }
 
@@ -427,7 +450,7 @@ std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) 
   return taken;
 }
 
-/// False after damage; so are all the checks.
+/// False after damage, or if nothing is checked any more; so are all the checks.
 bool RecordVerifier::check_length() {
   std::memcpy(&header_.total_length, header_bytes_.data(), kLengthSize);
   const auto length = header_.total_length;
@@ -437,6 +460,10 @@ bool RecordVerifier::check_length() {
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at least {}, found {}",
                             kRecordHeaderSize, length));
+  if (is_beyond_known(major_) && length > kMaxRecordSize) {
+    state_ = State::unchecked;  // not worth a false alarm
+    return false;
+  }
   if (major_ >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at most {}, found {}", kMaxRecordSize,
@@ -549,6 +576,13 @@ std::size_t RecordVerifier::skip_filler(std::size_t available) {
 // ---- helpers
 
 bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
+  if (is_beyond_known(major_) && state_ != State::unchecked) {
+    if (records_ == 0) {  // the rules have not proved to hold
+      state_ = State::unchecked;
+      return false;
+    }
+    what += "; the WAL is of a newer PostgreSQL than this pgweir knows";
+  }
   damage_ = Damage{at, found_at, std::move(what)};
   if (header_known_ && at == record_start_) damage_->record = header_;
   position_ = found_at;
@@ -602,7 +636,9 @@ Lsn RecordVerifier::last_record_start() const { return last_record_start_; }
 Lsn RecordVerifier::newest_record_start() const { return newest_record_start_; }
 Lsn RecordVerifier::first_record_start() const { return first_record_start_; }
 Lsn RecordVerifier::first_record_previous() const { return first_record_previous_; }
-bool RecordVerifier::unchecked() const { return state_ == State::unchecked; }
+bool RecordVerifier::unchecked() const {
+  return state_ == State::unchecked || is_beyond_known(major_);
+}
 std::uint64_t RecordVerifier::records() const { return records_; }
 std::uint64_t RecordVerifier::system_identifier() const { return system_identifier_; }
 

@@ -105,9 +105,9 @@ class RecordVerifier {
   [[nodiscard]] Lsn first_record_previous() const;
   /// True while position() lies inside a record (or its alignment padding's page gap).
   [[nodiscard]] bool inside_record() const;
-  /// The WAL is of a server newer than we know: positions move, nothing is checked. Decided by
-  /// server_major, else by the first page's magic; never after that. In the latter case a later
-  /// page of a known version is damage, namely of the first page.
+  /// The WAL is of a server newer than we know: what its records say, and where they are, is not
+  /// known for sure; it is checked as far as it follows the rules of the newest version we know,
+  /// and feed() still returns damage. Decided by server_major, else by the first page's magic.
   [[nodiscard]] bool unchecked() const;
   [[nodiscard]] std::uint64_t records() const;
   /// From the first long header, 0 before it.
@@ -121,7 +121,7 @@ class RecordVerifier {
     skipped_body,   ///< left_ bytes of a record that began before the stream: not checked
     padding,        ///< zeros up to the next multiple of 8 (not looked at)
     filler,         ///< behind an xlog-switch record up to the end of the segment (not looked at)
-    unchecked,      ///< all that follows
+    unchecked,      ///< all that follows: rules that we do not know
   };
 
   std::size_t take_page_header(std::span<const std::byte> wal);

@@ -96,7 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 std::vector<test::Bytes> fuzz::corpus() {
   std::vector<test::Bytes> inputs;
-  for (const int major : {13, 15, 18})
+  for (const int major : {13, 15, 18, 19})
     for (const std::uint64_t seed : {1u, 2u, 3u}) {
       testing::WalBuilder builder({.seed = seed,
                                    .server_major = major,

@@ -22,7 +22,7 @@ Lineage::Lineage(std::uint64_t seed) {
   Random random(seed * 977 + 5);
   testing::WalBuilder::Options options;
   options.seed = seed;
-  options.server_major = static_cast<int>(random.between(13, 18));
+  options.server_major = static_cast<int>(random.between(13, 19));
   options.segment_size = kSegment;
   options.system_identifier = kSystem;
   options.start = wal::Lsn(2 * kSegmentBytes);

@@ -310,10 +310,23 @@ TEST(Doctor, WarnsOfOutputPluginsThatTheServerDoesNotList) {
   EXPECT_THAT(text, HasSubstr("[ warn ] output_plugin_libraries: logical slots use the output "
                               "plugin wal2json: once the server is updated"));
   EXPECT_THAT(text, HasSubstr("output_plugin_libraries = pgoutput, test_decoding, wal2json;"));
+  const auto version = std::exchange(server.version, 190000);
+  text = to_text(judge_server(server, kPlan));
+  EXPECT_THAT(text, HasSubstr("does not show that setting to this role"));
+  EXPECT_THAT(text, HasSubstr("GRANT pg_read_all_settings TO "));
+  server.version = version;
   server.settings["output_plugin_libraries"] = "pgoutput, test_decoding";
   EXPECT_THAT(to_text(judge_server(server, kPlan)), HasSubstr("refuses to decode with it"));
   server.settings["output_plugin_libraries"] = "pgoutput, wal2json";
   EXPECT_THAT(to_text(judge_server(server, kPlan)), Not(HasSubstr("output_plugin_libraries")));
+}
+
+TEST(Doctor, WarnsOfAnArchiveWhoseWalIsNewerThanAnyKnown) {
+  ArchiveFacts archive;
+  archive.newer_magic = 0xD1FE;
+  EXPECT_THAT(to_text(judge_archive(archive)),
+              HasSubstr("[ warn ] wal_version: the archive's WAL (page magic 0xD1FE) is of a newer "
+                        "PostgreSQL"));
 }
 
 TEST(Doctor, RefusesToConfirmWhatOnlyTheStoreHasWhereSomebodyWaitsForIt) {

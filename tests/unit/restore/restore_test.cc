@@ -312,7 +312,8 @@ TEST(RestoreFile, RestoresWalOfANewerServerUncheckedAndSaysSo) {
   const auto outcome = scene.ask(1, 2);
   EXPECT_EQ(outcome.restored, true) << outcome.what;
   EXPECT_EQ(outcome.content, scene.archive.content(name_of(1, 2)));
-  EXPECT_NE(scene.log.text.find("WAL of a newer server than this pgweir knows, restored unchecked"),
+  EXPECT_NE(scene.log.text.find(
+                "WAL of a newer server than this pgweir knows, restored without a full check"),
             std::string::npos)
       << scene.log.text;
 }

@@ -250,6 +250,24 @@ TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
   }
 }
 
+TEST(StatusReport, TellsWalOfANewerVersion) {
+  using verify::ArchiveBuilder;
+  verify::WalBuilder wal({.seed = 5});
+  wal.grow_to(verify::kSize.start(3));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 2);
+  EXPECT_FALSE(make_report(*archive.disk.open()).newer_magic);
+  auto bytes = archive.disk.content(ArchiveBuilder::name(wal, 2));
+  bytes[0] = std::byte{0xFE};
+  bytes[1] = std::byte{0xD1};
+  archive.disk.put(ArchiveBuilder::name(wal, 2), bytes);
+  const auto report = make_report(*archive.disk.open());
+  EXPECT_EQ(report.newer_magic, std::uint16_t{0xD1FE});
+  EXPECT_THAT(status_text(report), HasSubstr("WARNING: the WAL (page magic 0xD1FE) is of a newer"));
+  EXPECT_EQ(nlohmann::json::parse(status_json(report))["newer_version"], true);
+  EXPECT_THAT(check(report, {}).line, HasSubstr("of a newer PostgreSQL than this pgweir knows"));
+}
+
 TEST(StatusReport, KnowsAnEmptyArchive) {
   StatusReport report;
   report.directory = "/a";

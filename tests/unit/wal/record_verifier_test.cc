@@ -406,12 +406,28 @@ TEST(RecordVerifier, TakesVersionAndClusterFromTheStreamIfNotGiven) {
   }
 }
 
-TEST(RecordVerifier, ChecksNothingInWalOfANewerServer) {
-  auto wal = empty_wal();
-  wal.append_random(100'000);
+/// The builder's WAL with the magic of a version that nobody knows yet.
+Bytes newer_than_known(const WalBuilder& wal) {
   Bytes newer(wal);
   for (Lsn page = wal.start(); page < wal.end(); page = page + kPageSize)
     newer.put(page, std::uint16_t{0xD130});
+  return newer;
+}
+
+class CountingObserver : public RecordObserver {
+ public:
+  bool wants(const RecordHeader& /*header*/) override { return true; }
+  void on_record(Lsn /*start*/, Lsn /*end*/, const RecordHeader& /*header*/,
+                 std::span<const std::byte> /*body*/) override {
+    ++records;
+  }
+  int records = 0;
+};
+
+TEST(RecordVerifier, ChecksWalOfANewerServerByTheRulesOfTheNewestKnown) {
+  auto wal = empty_wal(kNewestKnownMajor);
+  wal.append_random(100'000);
+  const auto newer = newer_than_known(wal);
   const Bytes same(wal);
   const struct {
     const char* name;
@@ -429,15 +445,69 @@ TEST(RecordVerifier, ChecksNothingInWalOfANewerServer) {
     SCOPED_TRACE(test.name);
     auto options = options_for(wal);
     options.server_major = test.major;
+    CountingObserver observer;
+    options.observer = &observer;
     RecordVerifier verifier(options, wal.start());
     const auto damage = verifier.feed(test.bytes);
     EXPECT_EQ(verifier.unchecked(), test.unchecked);
-    EXPECT_EQ(damage.has_value(), !test.unchecked);
+    EXPECT_EQ(damage.has_value(), !test.unchecked) << text(damage);
     if (!test.unchecked) continue;
     EXPECT_EQ(verifier.position(), wal.end());
-    EXPECT_EQ(verifier.records(), 0u);
-    EXPECT_EQ(verifier.last_record_end(), Lsn());
-    EXPECT_FALSE(verifier.inside_record());
+    EXPECT_EQ(verifier.records(), complete_records(wal, wal.start()));
+    EXPECT_EQ(verifier.last_record_end(), wal.complete_end(wal.end()));
+    EXPECT_EQ(observer.records, 0) << "what a record says may have changed";
+  }
+}
+
+TEST(RecordVerifier, TakesWhatANewerFormatMayHaveChangedForNoDamage) {
+  auto wal = empty_wal(kNewestKnownMajor);
+  for (int i = 0; i < 40; ++i) wal.append_random(1000);
+  wal.append_random(30'000);
+  const auto& records = wal.records();
+  const auto& first = records.front();
+  const auto& later = records.at(20);
+  const auto page = [&](std::uint64_t number) { return wal.start() + number * kPageSize; };
+  const struct {
+    const char* name;
+    Lsn at;
+    std::uint64_t value;
+    std::size_t size;
+    const char* damage;  // nullptr: none
+  } cases[] = {
+      {"the first checksum is another", first.start + 20, 0, 4, nullptr},
+      {"the first link is another", first.start + 8, wal.end().byte(), 8, nullptr},
+      {"the first length is another", first.start, 1, 4, nullptr},
+      {"the first page has another address", wal.start() + 8, 1, 8, nullptr},
+      {"a page flag that is not known", page(1) + 2, 0x0011, 2, nullptr},
+      {"a page flag whose meaning may be another", page(1) + 2, 0x0005, 2, nullptr},
+      {"a record larger than any", later.start, kMegabyte * 2000, 4, nullptr},
+      {"the checksum of a later record", later.start + 20, 0, 4, "incorrect record checksum"},
+      {"the link of a later record", later.start + 8, 8, 8, "incorrect link"},
+      {"the length of a later record", later.start, 7, 4, "invalid record length"},
+      {"no later record", later.start, 0, 4, "the WAL ends"},
+      {"the address of a later page", page(2) + 8, 8, 8, "unexpected page address"},
+      {"the timeline of a later page", page(2) + 4, 9, 4, "unexpected timeline"},
+      {"the magic of a later page", page(2), 0xD131, 2, "unexpected page magic"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    auto bytes = newer_than_known(wal);
+    std::memcpy(&bytes.bytes.at(test.at - bytes.start), &test.value, test.size);
+    auto options = options_for(wal);
+    for (const auto& major : {std::optional(kNewestKnownMajor + 1), std::optional<int>()}) {
+      options.server_major = major;
+      RecordVerifier verifier(options, wal.start());
+      const auto damage = verifier.feed(bytes.bytes);
+      EXPECT_TRUE(verifier.unchecked());
+      ASSERT_EQ(damage.has_value(), test.damage != nullptr) << text(damage);
+      if (!damage) {
+        EXPECT_EQ(verifier.position(), wal.end());
+        continue;
+      }
+      EXPECT_THAT(damage->what, ::testing::HasSubstr(test.damage));
+      EXPECT_THAT(damage->what, ::testing::HasSubstr("of a newer PostgreSQL than this pgweir"));
+      EXPECT_EQ(verify_by_bytes(options, wal.start(), bytes.bytes).damage, text(damage));
+    }
   }
 }
 
