@@ -482,7 +482,7 @@ TEST(Verify, EndsWithTheErrorWhereTheDirectoryItselfCannotBeRead) {
 }
 
 TEST(Verify, DoesNotCheckRecordsOfANewerServer) {
-  WalBuilder wal({.seed = 5, .server_major = 19});
+  auto wal = make_wal(1, 19);
   wal.grow_to(kSize.start(3));
   ArchiveBuilder archive;
   for (const std::uint64_t segno : {1u, 2u}) {
