@@ -77,7 +77,7 @@ std::string report_text(const Report& report) {
   for (const auto& problem : report.problems) text += line("problem", problem);
   for (const auto& hint : report.hints) text += line("hint", hint);
   if (report.outcome == Outcome::recovered && !report.warnings.empty())
-    return text + "recovered, and every check held; a restore by hand has to heed the warnings\n";
+    return text + "recovered, and every check held; read the warnings before a restore by hand\n";
   return text + (report.outcome == Outcome::recovered ? "recovered, and every check held\n"
                  : report.outcome == Outcome::failed
                      ? "NOT RECOVERED as promised\n"

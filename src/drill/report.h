@@ -49,8 +49,8 @@ struct Report {
   std::vector<Phase> phases;
   std::vector<Check> checks;
   std::vector<std::string> left_out;  ///< what could not be looked at, and why
-  /// What a restore by hand has to heed, and this drill did not meet: of the backup's own settings,
-  /// and of the restore_command. No part of the outcome.
+  /// What a restore by hand has to take into account, and this drill did not meet: of the backup's
+  /// own settings, and of the restore_command. No part of the outcome.
   std::vector<std::string> warnings;
   std::vector<std::string> problems;  ///< why it is not recovered
   std::vector<std::string> hints;
