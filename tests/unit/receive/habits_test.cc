@@ -1,0 +1,32 @@
+#include "receive/habits.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "unit/receive/recording_log.h"
+
+namespace weir::receive::habits_test {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Habits, TellWhatFailsEachTwoSecondsNotEachTimeForever) {
+  const auto habits = make_habits(Options{});
+  test::RecordingLog log;
+  const Error in_use(ErrorKind::retry, "replication slot \"a\" is active for PID 4711");
+  constexpr int kTimes = 330;
+  for (int i = 0; i < kTimes; ++i) EXPECT_EQ(habits->pause_after(in_use, 2s, log), 2s);
+  const auto told = std::count_if(log.lines.begin(), log.lines.end(),
+                                  [](const auto& line) { return line.starts_with("warning"); });
+  EXPECT_GE(told, 31 + 9);
+  EXPECT_LE(told, 31 + 11);
+  const Error other(ErrorKind::retry, "connection refused");
+  EXPECT_EQ(habits->pause_after(other, 2s, log), 2s);
+  EXPECT_TRUE(log.lines.back().starts_with("warning")) << "what is new is told at once";
+}
+
+}  // namespace
+}  // namespace weir::receive::habits_test
