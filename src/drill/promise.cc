@@ -19,15 +19,17 @@ namespace {
 
 constexpr std::size_t kRead = std::size_t{1} << 20;  ///< bytes at once
 
-/// CheckPoint.time in catalog/pg_control.h, in seconds since 1970: where 13 to 18 have it; nullopt
-/// of others.
+/// CheckPoint.time in catalog/pg_control.h, in seconds since 1970. 19 has put
+/// logicalDecodingEnabled and wider multixact offsets before it. nullopt of versions that are not
+/// known.
 std::optional<wal::PgTime> checkpoint_time(std::span<const std::byte> body, int major) {
-  constexpr std::size_t kTime = 64;
+  constexpr std::size_t kUntil18 = 64, kSince19 = 72;
+  if (major < wal::kOldestKnownMajor || major > wal::kNewestKnownMajor) return std::nullopt;
+  const auto time = major < 19 ? kUntil18 : kSince19;
   const auto data = wal::main_data(body);
   std::int64_t seconds = 0;
-  if (!data || data->size() < kTime + sizeof seconds || major < 13 || major > 18)
-    return std::nullopt;
-  std::memcpy(&seconds, &(*data)[kTime], sizeof seconds);
+  if (!data || data->size() < time + sizeof seconds) return std::nullopt;
+  std::memcpy(&seconds, &(*data)[time], sizeof seconds);
   return wal::PgTime::of(std::chrono::system_clock::time_point(std::chrono::seconds(seconds)));
 }
 

@@ -200,22 +200,31 @@ TEST_F(PromiseTest, IsNoneWhereNothingTellsWhetherTheBackupHadPassedTheTime) {
 }
 
 TEST_F(PromiseTest, TakesTheTimeOfTheBackupsCheckpointWhereThereIsNoCommitBeforeIt) {
-  fill(900);
-  // CheckPoint of catalog/pg_control.h, 13 to 18: 88 bytes, the redo position first.
-  const auto begin =
-      builder_.end() + (builder_.end().byte() % 8 == 0 ? 0 : 8 - builder_.end().byte() % 8);
-  const std::int64_t seconds = 946'684'800 + 100;
-  std::vector<std::byte> data(88);
-  std::memcpy(data.data(), &begin, sizeof begin);
-  std::memcpy(&data[64], &seconds, sizeof seconds);
-  const auto& record = builder_.append(wal::kXlogManager, 0x10, body_of(data));
-  if (record.start != begin) GTEST_SKIP() << "a page begins there";
-  backup_.start = begin;
-  commit(300'000'000);
-  source_.missing = {kSize.segno(begin) - 1};
-  EXPECT_NE(look({.kind = Target::Kind::time, .time = {100'999'999}}).problem, "");
-  const auto promise = look({.kind = Target::Kind::time, .time = {101'000'000}});
-  EXPECT_EQ(promise.problem + promise.hint, "");
+  // CheckPoint of catalog/pg_control.h, the redo position first.
+  const struct {
+    int major;
+    std::size_t size, time_at;
+  } versions[] = {{13, 88, 64}, {18, 88, 64}, {19, 96, 72}};
+  for (const auto& version : versions) {
+    SCOPED_TRACE(version.major);
+    builder_ = WalBuilder({.server_major = version.major});
+    source_.end = wal::Lsn();
+    fill(900);
+    const auto begin =
+        builder_.end() + (builder_.end().byte() % 8 == 0 ? 0 : 8 - builder_.end().byte() % 8);
+    const std::int64_t seconds = 946'684'800 + 100;
+    std::vector<std::byte> data(version.size);
+    std::memcpy(data.data(), &begin, sizeof begin);
+    std::memcpy(&data[version.time_at], &seconds, sizeof seconds);
+    const auto& record = builder_.append(wal::kXlogManager, 0x10, body_of(data));
+    ASSERT_EQ(record.start, begin) << "a page begins there: fill in another number of records";
+    backup_.start = begin;
+    commit(300'000'000);
+    source_.missing = {kSize.segno(begin) - 1};
+    EXPECT_NE(look({.kind = Target::Kind::time, .time = {100'999'999}}).problem, "");
+    const auto promise = look({.kind = Target::Kind::time, .time = {101'000'000}});
+    EXPECT_EQ(promise.problem + promise.hint, "");
+  }
 }
 
 TEST_F(PromiseTest, TellsOfDamageBehindTheTargetInItsSegment) {
