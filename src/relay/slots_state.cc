@@ -48,7 +48,9 @@ std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
   });
   if (name == kReservedName)
     return ErrorReport{
-        "42939", fmt::format("replication slot name \"{}\" is reserved", name),
+        "42939",
+        fmt::format("replication slot name \"{}\" is reserved", name),
+        {},
         fmt::format("The name \"{}\" is reserved for the conflict detection slot.", name)};
   if (fits) return std::nullopt;
   return ErrorReport{
