@@ -49,6 +49,7 @@ Hub::Hub(Served begin, bool holds) : end_(std::move(begin)) {
 void Hub::renew() {
   auto now = end_.now();
   now.hold = hold_;
+  now.over = over_;
   served_ = std::make_shared<const Served>(std::move(now));
 }
 
@@ -109,14 +110,11 @@ bool Hub::stopping() const {
   return stopping_;
 }
 
-void Hub::set_last_word(std::optional<wire::ErrorReport> word) {
+void Hub::set_over(wire::ErrorReport why) {
   const std::lock_guard lock(mutex_);
-  last_word_ = std::move(word);
-}
-
-std::optional<wire::ErrorReport> Hub::last_word() const {
-  const std::lock_guard lock(mutex_);
-  return last_word_;
+  over_ = std::move(why);
+  renew();
+  wake_guests();
 }
 
 void Hub::wake_all() {

@@ -46,8 +46,9 @@ class Serving {
   void on_durable(const archive::DurableEnd& end);
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
-  /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
-  void set_last_word(const std::optional<wire::ErrorReport>& word);
+  /// No more WAL comes until a person has acted: clients that have caught up are told so. Any
+  /// thread.
+  void set_over(const wire::ErrorReport& why);
   /// What is served, and to whom. Any thread.
   [[nodiscard]] archive::ServingView view() const;
   ~Serving();
@@ -83,7 +84,7 @@ class Serving {
   mutable std::mutex slots_mutex_;
   relay::Slots* slots_ = nullptr;  ///< likewise; guarded by slots_mutex_
   std::string version_;
-  std::optional<wire::ErrorReport> last_word_;
+  std::optional<wire::ErrorReport> no_more_;
   relay::Clients clients_;
 };
 

@@ -133,5 +133,60 @@ TEST_F(ArchiveEndTest, InAFinishedSegmentOfAParentIsDurable) {
   expect_to_outlive_the_power(1, fork);
 }
 
+/// What is missing is an error for whoever reaches it, so the end lies behind it.
+TEST_F(ArchiveEndTest, LiesBehindDamageThatHasWalBehindIt) {
+  const auto end = wal_.complete_end(segment(3) + 300'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, end);
+  const auto name = name_of(wal_, 3, true);
+  const auto sound = archive_.disk.content(name);
+  for (const std::uint64_t at : {0ull, 8192ull + 8, 100'000ull, 200'000ull}) {
+    SCOPED_TRACE(at);
+    archive_.disk.put(name, sound);
+    archive_.flip(name, at + 40, 3);
+    archive_.flip(name, at + 41, 3);
+    const auto served = find_served(*archive_.disk.open(), kSize);
+    ASSERT_TRUE(served);
+    EXPECT_EQ(served->end, end);
+    ASSERT_TRUE(served->damage);
+    EXPECT_NE(std::string(served->damage->what()).find(name), std::string::npos);
+    // A receiver that says that it is just there is writing it.
+    const auto durable = segment(3);
+    const auto written = find_served(*archive_.disk.open(), kSize, Counts::everything, [&] {
+      return archive::DurableEnd{1, durable};
+    });
+    ASSERT_TRUE(written);
+    EXPECT_LT(written->end, end);
+    EXPECT_FALSE(written->damage);
+  }
+  // Of the last record itself: nothing is behind it that would be missed.
+  archive_.disk.put(name, sound);
+  archive_.flip(name, kSize.offset(end) - 10, 3);
+  const auto served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_LT(served->end, end);
+  EXPECT_FALSE(served->damage);
+}
+
+TEST_F(ArchiveEndTest, LiesBehindADamagedFinishedSegment) {
+  const auto end = wal_.complete_end(segment(3) + 300'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, end);
+  archive_.flip(name_of(wal_, 2, false), 100'000, 3);
+  auto served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, end);
+  ASSERT_TRUE(served->damage);
+  EXPECT_NE(std::string(served->damage->what()).find(name_of(wal_, 2, false)), std::string::npos);
+  // With nothing behind it, too.
+  archive_.disk.open()->remove(name_of(wal_, 3, true));
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, segment(3));
+  // Another form that is whole is served in its place.
+  archive_.segments(wal_, 2, 3, codec::Method::zstd);
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_FALSE(served->damage);
+}
+
 }  // namespace
 }  // namespace weir::relay::archive_end_test
