@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -35,27 +36,43 @@ namespace {
 
 constexpr std::size_t kStackBytes = 1 << 20;  // touched as far as it is used
 
+/// Where a fiber runs.
+class Stack {
+ public:
+  Stack()
+      : bytes_(::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0)) {
+    PGWEIR_CHECK(bytes_ != MAP_FAILED);
+  }
+  ~Stack() { ::munmap(bytes_, kStackBytes); }
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+  [[nodiscard]] void* bytes() const { return bytes_; }
+
+#if defined(PGWEIR_JUMPS)
+  /// Of who runs there, or has come to its end and waits for the next one: to make a context
+  /// asks the kernel for the signal mask, too.
+  std::jmp_buf place{};
+  bool entered = false;
+#endif
+
+ private:
+  void* const bytes_;
+};
+
 /// Stacks are used again: mapping one costs more than most fibers run.
 class Stacks {
  public:
-  ~Stacks() {
-    for (auto* stack : free_) ::munmap(stack, kStackBytes);
-  }
-  void* take() {
-    if (!free_.empty()) {
-      auto* stack = free_.back();
-      free_.pop_back();
-      return stack;
-    }
-    auto* stack = ::mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    PGWEIR_CHECK(stack != MAP_FAILED);
+  std::unique_ptr<Stack> take() {
+    if (free_.empty()) return std::make_unique<Stack>();
+    auto stack = std::move(free_.back());
+    free_.pop_back();
     return stack;
   }
-  void give_back(void* stack) { free_.push_back(stack); }
+  void give_back(std::unique_ptr<Stack> stack) { free_.push_back(std::move(stack)); }
 
  private:
-  std::vector<void*> free_;
+  std::vector<std::unique_ptr<Stack>> free_;
 };
 
 Stacks& stacks() {
@@ -79,13 +96,11 @@ void exchange_exceptions(Exceptions& other) {
 
 struct Fiber::Impl {
   std::function<void()> body;
-  void* stack = nullptr;
+  std::unique_ptr<Stack> stack;
   ucontext_t own{};
   ucontext_t caller{};
 #if defined(PGWEIR_JUMPS)
-  std::jmp_buf own_place{};
   std::jmp_buf caller_place{};
-  bool entered = false;
 #endif
   Impl* outer = nullptr;  ///< the fiber that resumed it
   Exceptions exceptions;  ///< of whichever side does not run
@@ -106,18 +121,20 @@ struct Fiber::Impl {
   static inline Impl* current = nullptr;
 
   static void enter() {
-    Impl& self = *current;
+    do {
+      Impl& self = *current;
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, &self.caller_bottom, &self.caller_size);
+      __sanitizer_finish_switch_fiber(nullptr, &self.caller_bottom, &self.caller_size);
 #endif
-    try {
-      self.body();
-    } catch (...) {
-      self.thrown = std::current_exception();
-    }
-    self.done = true;
-    self.leave();
-    std::abort();  // nobody resumes it again
+      try {
+        self.body();
+      } catch (...) {
+        self.thrown = std::current_exception();
+      }
+      self.done = true;
+      self.leave();
+    } while (kStackGoesOn);  // with the next fiber; `self` is gone by then
+    std::abort();            // nobody resumes it again
   }
 
   void leave() {
@@ -136,19 +153,30 @@ struct Fiber::Impl {
   }
 
 #if defined(PGWEIR_JUMPS)
+  static constexpr bool kStackGoesOn = true;
   void switch_to_caller() {
-    if (_setjmp(own_place) == 0) _longjmp(caller_place, 1);
+    if (_setjmp(stack->place) == 0) _longjmp(caller_place, 1);
   }
   void switch_to_own() {
     if (_setjmp(caller_place) != 0) return;
-    if (entered) _longjmp(own_place, 1);
-    entered = true;
+    if (stack->entered) _longjmp(stack->place, 1);
+    stack->entered = true;
+    make_context();
     ::setcontext(&own);
   }
 #else
+  static constexpr bool kStackGoesOn = false;
   void switch_to_caller() { ::swapcontext(&own, &caller); }
   void switch_to_own() { ::swapcontext(&caller, &own); }
 #endif
+
+  void make_context() {
+    PGWEIR_CHECK(::getcontext(&own) == 0);
+    own.uc_stack.ss_sp = stack->bytes();
+    own.uc_stack.ss_size = kStackBytes;
+    own.uc_link = nullptr;
+    ::makecontext(&own, &enter, 0);
+  }
 };
 
 Fiber::Fiber(std::function<void()> body) : impl_(std::make_unique<Impl>()) {
@@ -157,7 +185,7 @@ Fiber::Fiber(std::function<void()> body) : impl_(std::make_unique<Impl>()) {
 
 Fiber::~Fiber() {
   PGWEIR_CHECK(impl_->done || !impl_->started);
-  if (impl_->stack != nullptr) stacks().give_back(impl_->stack);
+  if (impl_->stack) stacks().give_back(std::move(impl_->stack));
 #if defined(__SANITIZE_THREAD__)
   if (impl_->own_fiber != nullptr) __tsan_destroy_fiber(impl_->own_fiber);
 #endif
@@ -169,11 +197,9 @@ void Fiber::resume() {
   if (!self.started) {
     self.started = true;
     self.stack = stacks().take();
-    PGWEIR_CHECK(::getcontext(&self.own) == 0);
-    self.own.uc_stack.ss_sp = self.stack;
-    self.own.uc_stack.ss_size = kStackBytes;
-    self.own.uc_link = nullptr;
-    ::makecontext(&self.own, &Impl::enter, 0);
+#if !defined(PGWEIR_JUMPS)
+    self.make_context();
+#endif
 #if defined(__SANITIZE_THREAD__)
     self.own_fiber = __tsan_create_fiber(0);
 #endif
@@ -181,7 +207,7 @@ void Fiber::resume() {
   self.outer = std::exchange(Impl::current, &self);
   exchange_exceptions(self.exceptions);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&self.caller_fake, self.stack, kStackBytes);
+  __sanitizer_start_switch_fiber(&self.caller_fake, self.stack->bytes(), kStackBytes);
 #endif
 #if defined(__SANITIZE_THREAD__)
   self.caller_fiber = __tsan_get_current_fiber();

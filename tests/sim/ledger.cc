@@ -21,6 +21,7 @@ void Ledger::on_process(bool confirms_stored) {
   last_.reset();
   // What was made durable and not reported the next one may begin again.
   told_durable_.clear();
+  torn_before_.clear();
   for (auto& [timeline, ranges] : served_)
     for (auto& range : ranges)
       range.end = std::max(range.begin, std::min(range.end, reported(timeline)));
@@ -412,10 +413,31 @@ std::optional<Ledger::Way> Ledger::way_from(Lsn floor) const {
 }
 
 std::optional<Lsn> Ledger::first_wrong(wal::TimelineId timeline, Lsn at,
-                                       std::span<const std::byte> wal) const {
+                                       std::span<const std::byte> wal) {
+  auto wrong = lineage_.first_wrong(timeline, at, wal);
+  if (!wrong) return std::nullopt;
+  if (const auto torn = torn_before_.find(timeline);
+      torn != torn_before_.end() && *wrong < torn->second) {
+    const auto rest = torn->second - at;
+    return rest < wal.size() ? lineage_.first_wrong(timeline, torn->second, wal.subspan(rest))
+                             : std::nullopt;
+  }
+  // (One of which nothing was reported yet begins where its files do: seed 129652.)
   const auto archive = way();
-  if (!archive) return lineage_.first_wrong(timeline, at, wal);
-  return first_wrong(timeline, at, wal, archive->begin);
+  const auto begin = archive ? archive->begin : first_file();
+  const auto first = *wrong;
+  if (begin) wrong = first_wrong(timeline, at, wal, *begin);
+  if (wrong != first) torn_before_[timeline] = lineage_.record_end(timeline, first);
+  return wrong;
+}
+
+/// Where the oldest file of WAL begins.
+std::optional<Lsn> Ledger::first_file() const {
+  std::optional<Lsn> first;
+  for (const auto& name : disk_.names())
+    if (const auto file = archive::SegmentFileName::parse(name))
+      first = std::min(first.value_or(Lsn(UINT64_MAX)), file->segment.start(kSegment));
+  return first;
 }
 
 std::optional<Lsn> Ledger::first_wrong(wal::TimelineId timeline, Lsn at,

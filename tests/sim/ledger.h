@@ -67,8 +67,9 @@ class Ledger {
   void check_found(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn end);
   /// P11: Lineage::first_wrong(), but for what was not reported of a record that begins before the
   /// archive does: it may be torn, no checksum says so, and nobody can use it without its front.
+  /// What was read of it then stays in memory, for others who come to that place (seed 299642).
   [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId timeline, wal::Lsn at,
-                                                    std::span<const std::byte> wal) const;
+                                                    std::span<const std::byte> wal);
   /// The same of an archive that begins there.
   [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId timeline, wal::Lsn at,
                                                     std::span<const std::byte> wal,
@@ -161,6 +162,7 @@ class Ledger {
     wal::Lsn end;
   };
   [[nodiscard]] std::optional<Way> way_from(wal::Lsn floor) const;
+  [[nodiscard]] std::optional<wal::Lsn> first_file() const;
   void check_losses(const std::vector<archive::Loss>& losses,
                     const std::vector<archive::SegmentFileName>& files, const char* where) const;
   void promise(wal::Lsn flush);
@@ -188,6 +190,8 @@ class Ledger {
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
   std::map<wal::TimelineId, std::vector<Range>> served_;    ///< sent or announced downstream
   std::map<wal::TimelineId, wal::Lsn> told_durable_;        ///< by this process
+  /// Before it lies the rest of a record that was torn when this process served it.
+  std::map<wal::TimelineId, wal::Lsn> torn_before_;
   std::vector<Hole> told_holes_;
   std::optional<Hole> accepted_;
   std::vector<Hole> passed_holes_;  ///< those behind which WAL was streamed, and not since before

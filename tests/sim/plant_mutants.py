@@ -2,6 +2,7 @@
 """Copies sources of src/ with faults planted into them, for tests/sim.
 
     plant_mutants.py --files            the sources that have any
+    plant_mutants.py --check            which of them do not apply any more, and what they are to break
     plant_mutants.py SOURCE COPY        makes the copy of one
 
 A fault is in force while `weir::sim::planted` names it (planted.h). What ships knows nothing of it:
@@ -9,6 +10,7 @@ each stands here as the text of the source that it replaces, which has to be fou
 Where that text has changed, change it here, too, and see that the fault is still caught."""
 
 import pathlib
+import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -458,19 +460,45 @@ PLANTS = [
 ]
 
 
-def main():
-    if sys.argv[1:] == ["--files"]:
-        print(";".join(sorted({file for _, file, _, _ in PLANTS})))
-        return
-    source, copy = sys.argv[1:]
+def words_of(mutant):
+    """What the mutant breaks, as mutant.cc tells it."""
+    told = re.search(r'\{Mutant::' + mutant + r',\s*"([^"]+)",\s*"((?:[^"\\]|\\.)*)"',
+                     (ROOT / "tests/sim/mutant.cc").read_text())
+    return f"{told[1]}: {told[2]}" if told else "(nothing in tests/sim/mutant.cc tells of it)"
+
+
+def complaint(mutant, source, count, original):
+    return (f"plant_mutants.py: {mutant} cannot be planted into src/{source}: its text is there {count} times, not once.\n"
+            f"  It is to break {words_of(mutant)}\n"
+            f"  Plant the same fault into what stands there now (PLANTS in tests/sim/plant_mutants.py). The text was:\n{original}")
+
+
+def planted(source):
+    """The source with its faults, and what there is to complain of."""
     text = (ROOT / "src" / source).read_text()
+    complaints = []
     for mutant, file, original, fault in PLANTS:
         if file != source:
             continue
-        if text.count(original) != 1:
-            sys.exit(f"plant_mutants.py: the text of {mutant} is {text.count(original)} times in "
-                     f"src/{source}, not once:\n{original}")
-        text = text.replace(original, fault)
+        if text.count(original) == 1:
+            text = text.replace(original, fault)
+        else:
+            complaints.append(complaint(mutant, source, text.count(original), original))
+    return text, complaints
+
+
+def main():
+    files = sorted({file for _, file, _, _ in PLANTS})
+    if sys.argv[1:] == ["--files"]:
+        print(";".join(files))
+        return
+    if sys.argv[1:] == ["--check"]:
+        complaints = [each for file in files for each in planted(file)[1]]
+        sys.exit("\n".join(complaints) or 0)
+    source, copy = sys.argv[1:]
+    text, complaints = planted(source)
+    if complaints:
+        sys.exit("\n".join(complaints))
     pathlib.Path(copy).write_text('#include "sim/planted.h"\n' + text)
 
 

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "sim_wake.h"
+
 namespace weir::sim {
 
 using receive::Time;
@@ -43,9 +45,11 @@ class SimMachine::Poll final : public Scheduler::Ready {
   bool ready() override {
     bool any = false;
     for (std::size_t i = 0; i < fds_.size(); ++i) {
-      if (wakes_[i]) any = (::poll(&fds_[i], 1, 0) > 0) || any;
-      if (pollables_[i] == nullptr) continue;
-      fds_[i].revents = pollables_[i]->ready(fds_[i].events);
+      if (wakes_[i])
+        fds_[i].revents =
+            is_raised(fds_[i].fd) ? static_cast<short>(fds_[i].events & POLLIN) : short{0};
+      else if (pollables_[i] != nullptr)
+        fds_[i].revents = pollables_[i]->ready(fds_[i].events);
       any = any || fds_[i].revents != 0;
     }
     return any;

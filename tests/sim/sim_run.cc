@@ -102,6 +102,9 @@ class Run {
           prefers_.coin() ? receive::Prefer::standby : receive::Prefer::primary;
       receiver_options_.prefer_after = std::chrono::milliseconds(prefers_.between(300, 2000));
     }
+    // Hosts that say nothing do so for twelve seconds at most: who waits for one that never comes
+    // back need not wait for ten minutes, in which a tenth of all lives spent most of all steps.
+    receiver_options_.gap_patience = 30s;
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
     if (relays_.one_in(3) || always_serves_)
