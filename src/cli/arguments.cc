@@ -410,6 +410,12 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
   const auto name = trimmed(content.substr(0, equals));
   const std::string value(trimmed(content.substr(equals + 1)));
   const auto* option = part.known->find(name);
+  // Options of other commands that belong to this section, such as "confirm" of receive in [store].
+  const bool only_others = option == nullptr;
+  for (const auto* each : commands)
+    if (const auto* other = each->find(name);
+        option == nullptr && other != nullptr && other->section == part.known->name)
+      option = other;
   if (option == nullptr || !option->in_file)
     throw at_line(unknown_setting(name, option, *part.known, part.first, commands));
   const auto [before, fresh] = part.lines.emplace(name, line);
@@ -434,7 +440,7 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
                               "none."));
     check_value(*option, value, in_file(name, path_, line));
   }
-  const bool of_another = part.known != command_;
+  const bool of_another = part.known != command_ || only_others;
   if (of_another) {
     const auto* own = command_->find(name);
     if (own == nullptr || !(part.first ? own->shared : own->section == part.known->name)) return;

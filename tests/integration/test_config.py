@@ -1,13 +1,18 @@
 """One configuration file for all commands, with real servers where a command needs one."""
 
 import os
+import re
 import signal
+import textwrap
 
 import pytest
 
 from support.process import wait_for
 from support.receiver import BINARY, pgweir
 from support.scenario import streaming
+from support.server import REPOSITORY
+
+COMMANDS = {path.stem.removeprefix("pgweir-") for path in (REPOSITORY / "man").glob("pgweir-*.1")}
 
 
 @pytest.fixture
@@ -140,6 +145,31 @@ max-lag = 64MB
     # The others still end with the first one.
     assert len([line for line in pgweir("receive", "-c", path).stderr.splitlines()
                 if "error:" in line]) == 1
+
+
+def blocks(page):
+    """What stands between fences, without the indentation of a list."""
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```", page.read_text(), re.M | re.S):
+        yield textwrap.dedent(block)
+
+
+def test_the_configuration_in_the_docs_is_accepted(place):
+    """Each block with sections of commands. (Units of systemd have other sections.)"""
+    checked = 0
+    for page in sorted((REPOSITORY / "docs").glob("*.md")):
+        for block in blocks(page):
+            sections = re.findall(r"^\[(.+)\]$", block, re.M)
+            if not sections or not all(name in COMMANDS for name in sections):
+                continue
+            keys = place / "keys"
+            keys.write_text("")
+            keys.chmod(0o600)
+            file = place / "docs.ini"
+            file.write_text(block)
+            done = pgweir("config", "check", file)
+            assert done.returncode == 0, (page.name, block, done.stderr)
+            checked += 1
+    assert checked >= 4
 
 
 def test_the_token_files_are_looked_at(config, place):
