@@ -70,7 +70,7 @@ class S3Store final : public ObjectStore {
                                                   std::span<const std::string> versions) override;
 
  private:
-  std::vector<Kept> remove_by(const std::string& request);
+  std::vector<Kept> remove_by(const std::string& request, std::span<const std::string> keys);
   struct Call {
     std::string method;
     std::string what;   ///< "could not …"

@@ -56,7 +56,7 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                                         cluster->system_identifier)
                           : std::string("nobody has sent WAL to this place so far")});
     const auto key = layout.own_key(fmt::format("pgweir-check-{:016x}", random));
-    switch (probe_conditions(store, key)) {
+    switch (probe_conditions(store, key, layout.own_key("pgweir-probe"))) {
       case Conditions::heeded:
         findings.push_back({Level::good, "objects can be stored, and are never overwritten"});
         break;
@@ -82,8 +82,9 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
     if (!kept.empty())
       findings.push_back(
           {Level::warning, "objects cannot be removed: " + kept.front().why,
-           "\"pgweir prune --store\" needs s3:DeleteObject; sending and restoring do "
-           "not."});
+           fmt::format("\"pgweir prune --store\" and --store-open need s3:DeleteObject; archiving "
+                       "and restoring do not. The object {} of this check stays.",
+                       key)});
     else if (const auto head = store.head(key))
       findings.push_back({Level::warning, "a removed object is still there",
                           "Versions or a lock keep it; what pgweir removes stays until then."});

@@ -28,7 +28,8 @@ UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
 Conditions tell_conditions(ObjectStore& store, const Layout& layout, std::uint64_t random,
                            Log& log) {
   const auto conditions =
-      probe_conditions(store, layout.own_key(fmt::format("pgweir-probe-{:016x}", random)));
+      probe_conditions(store, layout.own_key(fmt::format("pgweir-probe-{:016x}", random)),
+                       layout.own_key("pgweir-probe"));
   if (conditions != Conditions::heeded)
     log.warning(
         "the store {} \"If-None-Match\" in this bucket: it cannot keep two archivers that "

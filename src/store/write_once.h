@@ -13,8 +13,11 @@ enum class Conditions {
   ignored,  ///< it overwrites
   refused,  ///< "NotImplemented"
 };
-/// Puts an object under this key twice, and removes it. Throws StoreError.
-[[nodiscard]] Conditions probe_conditions(ObjectStore& store, const std::string& key);
+/// Puts an object under the random key twice, and removes it. Where removing is not allowed, one
+/// more object is stored under `kept_key` and stays: later calls use that one, so that they do not
+/// leave an object each. Throws StoreError.
+[[nodiscard]] Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
+                                          const std::string& kept_key);
 
 /// Puts an object where there is none, as well as the store lets us. Where it does not heed the
 /// condition, two writers at the same moment may both come through; a bucket that keeps versions

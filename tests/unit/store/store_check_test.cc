@@ -113,7 +113,7 @@ TEST(StoreCheck, SaysThatNothingCanBeRemoved) {
   locked.locked.insert(kLayout.own_key("pgweir-check-0000000000000007"));
   auto lines = told(check(locked));
   EXPECT_THAT(lines, Contains(AllOf(HasSubstr("warning: objects cannot be removed: AccessDenied"),
-                                    HasSubstr("needs s3:DeleteObject"))));
+                                    HasSubstr("need s3:DeleteObject"))));
   StrangeStore kept(false);
   lines = told(check(kept));
   EXPECT_THAT(lines, Contains(HasSubstr("warning: a removed object is still there")));

@@ -48,5 +48,16 @@ TEST_F(WriteOnceTest, AFormerVersionThatIsAnotherOneIsTold) {
   EXPECT_EQ(error("now").message(), "an object was removed, and its former version is another one");
 }
 
+TEST(ProbeConditions, LeavesOneObjectWhereNothingMayBeRemoved) {
+  test::MemoryStore store;
+  store.locked = {"random1", "random2"};
+  EXPECT_EQ(probe_conditions(store, "random1", "kept"), Conditions::heeded);
+  EXPECT_TRUE(store.objects.contains("kept"));
+  EXPECT_EQ(probe_conditions(store, "random2", "kept"), Conditions::heeded);
+  EXPECT_FALSE(store.objects.contains("random2"));
+  store.conditions = test::MemoryStore::Conditions::ignored;
+  EXPECT_EQ(probe_conditions(store, "random2", "kept"), Conditions::ignored);
+}
+
 }  // namespace
 }  // namespace weir::store::write_once_test
