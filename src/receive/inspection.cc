@@ -146,9 +146,12 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
                                  const archive::Listing& listing) {
   if (!listing.foreign.empty() && !told_foreign_) {
     told_foreign_ = true;
-    log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
-                 listing.foreign.size(), listing.foreign.front(),
-                 listing.foreign.size() > 1 ? ", …" : "");
+    // A file system of its own has that directory.
+    auto foreign = listing.foreign;
+    std::erase(foreign, "lost+found");
+    if (!foreign.empty())
+      log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
+                   foreign.size(), foreign.front(), foreign.size() > 1 ? ", …" : "");
   }
   if (const auto identity = archive::read_identity(directory_, listing))
     archive::require_same_cluster(*identity, system_identifier, segment_size, directory_.path());

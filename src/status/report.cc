@@ -344,6 +344,9 @@ std::optional<std::uint64_t> lag_of(const StatusReport& report) {
   if (report.upstream) {
     const auto position = position_of(report);
     if (!position) return std::nullopt;
+    // Positions of two clusters have nothing to do with each other.
+    if (report.identity && report.identity->system_identifier != report.upstream->system_identifier)
+      return std::nullopt;
     // Of another branch two positions say nothing of each other.
     if (report.branch) return report.branch->missing();
     return report.upstream->position > *position ? report.upstream->position - *position : 0;

@@ -148,6 +148,9 @@ TEST(Check, KnowsAnotherCluster) {
   report.upstream = upstream_at(wal::Lsn(1));
   report.upstream->system_identifier = 43;
   EXPECT_EQ(check(report, {}).level, Level::critical);
+  EXPECT_EQ(lag_of(report), std::nullopt);
+  report.upstream->system_identifier = 42;
+  EXPECT_EQ(lag_of(report), 0U);
 }
 
 TEST(Check, WarnsOfWhatClientsSlotsHoldBackOrHaveLost) {
