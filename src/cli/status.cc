@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -33,6 +34,8 @@
 #include "status/report.h"
 #include "status/text.h"
 #include "status/upstream.h"
+#include "store/cluster_record.h"
+#include "store/insist.h"
 #include "web/look.h"
 #include "web/page.h"
 #include "web/recorder.h"
@@ -51,6 +54,9 @@ constexpr auto kMaxAge = option_of<time_value<>>(
     "max-age", "TIME",
     "critical if the receiver has not heard of the server for so long, such as 5min; an idle "
     "server is heard of");
+constexpr auto kMaxStoreAge = option_of<time_value<>>(
+    "max-store-age", "TIME",
+    "critical if a finished segment has waited longer than this to be sent to the object store");
 constexpr auto kBeside = option_of<any_text>(
     "beside", "DIR",
     "another archive of the same server: by names, what one has that the other lacks");
@@ -61,7 +67,8 @@ constexpr Option kOptions[] = {kDirectory, kBeside, kJson, kHtml, kWebBackups};
 constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: the running receiver's)")};
-constexpr Option kMonitoring[] = {kCheck, kMaxLag, kMaxAge, kMetricsFile, kConfig, kHelp};
+constexpr Option kMonitoring[] = {kCheck,       kMaxLag, kMaxAge, kMaxStoreAge,
+                                  kMetricsFile, kConfig, kHelp};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"To ask the server, too (where it is, how far the archive is behind, the slot):", kServer},
@@ -70,10 +77,12 @@ constexpr OptionGroup kGroups[] = {
 };
 
 status::Limits limits_of(const Arguments& arguments) {
-  for (const Option& option : {Option(kMaxLag), Option(kMaxAge)})
+  for (const Option& option : {Option(kMaxLag), Option(kMaxAge), Option(kMaxStoreAge)})
     if (arguments.has(option) && !arguments.has(kCheck))
       throw Error(ErrorKind::usage, fmt::format("{} needs --check", arguments.source(option)));
-  return {.max_lag = arguments.get(kMaxLag), .max_age = arguments.get(kMaxAge)};
+  return {.max_lag = arguments.get(kMaxLag),
+          .max_age = arguments.get(kMaxAge),
+          .max_store_age = arguments.get(kMaxStoreAge)};
 }
 
 void ask_server(status::StatusReport& report, const Arguments& arguments,
@@ -115,47 +124,84 @@ bool terminal_is_utf8() {
   return false;
 }
 
-/// What both homes have together. A store that cannot be looked at is told, beside what is here.
-status::StatusReport report_with_store(const std::string& path, StoredArchive& stored) {
+/// By names and by what the manifests tell: nobody here can read the segments.
+status::StatusReport report_of_encrypted(StoredArchive& stored, const status::StoreSide& side,
+                                         const Error& refusal) {
+  const auto cluster = insist(stored.patience(), [&] {
+    return store::read_cluster(stored.opened().store(), stored.opened().layout());
+  });
+  if (cluster && side.manifest)
+    return status::make_report(
+        stored.shelf(),
+        archive::Identity{cluster->system_identifier, cluster->segment_size, "pgweir.json"},
+        side.manifest->coverage);
+  status::StatusReport report;
+  report.damaged.push_back(refusal.what());
+  return report;
+}
+
+/// What the store alone has.
+status::StatusReport report_of_store(StoredArchive& stored, const status::StoreSide& side) {
+  try {
+    return status::make_report(stored.shelf(), 0);
+  } catch (const store::StoreError&) {
+    throw;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::refused) throw;
+    return report_of_encrypted(stored, side, error);
+  }
+}
+
+/// What directory and store have together.
+status::StatusReport report_of_both(io::Directory& directory, StoredArchive& stored) {
+  archive::UnionShelf both(directory, stored.shelf());
+  try {
+    auto report = status::make_report(both, directory.free_bytes());
+    report.directory = directory.path();
+    if (report.segment_size)
+      status::describe_only_stored(
+          report, status::rows_of(archive::list_archive(stored.shelf()), *report.segment_size),
+          status::rows_of(archive::list_archive(directory), *report.segment_size));
+    return report;
+  } catch (const store::StoreError&) {
+    throw;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::refused) throw;
+    return status::make_report(directory);  // encrypted: there is no key here
+  }
+}
+
+/// A store that cannot be looked at is told, beside what is here. `ask`: the receiver, after the
+/// store has been waited for, and before the directory is read: what it says is not newer than what
+/// is listed, nor old.
+status::StatusReport report_with_store(const std::string& path, StoredArchive& stored,
+                                       const std::function<void()>& ask) {
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
-  auto side =
-      status::look_at_store(directory.get(), stored.shelf(), std::chrono::system_clock::now());
+  auto side = status::look_at_store(directory.get(), stored.shelf(), stored.opened().identity(),
+                                    std::chrono::system_clock::now());
+  const auto failed = [&](const store::StoreError& error) {
+    side = status::no_store_side(side.place, error);
+  };
   if (side.error.empty()) {
     try {
       if (auto look = look_at_manifests(stored, {.beside = directory.get()}))
         side.manifest = std::move(look->report);
     } catch (const store::StoreError& error) {
-      side = {.place = side.place, .error = error.what(), .hint = error.hint()};
+      failed(error);
     }
   }
   status::StatusReport report;
-  if (!side.error.empty()) {
-    if (directory) report = status::make_report(*directory);
-  } else if (directory) {
-    archive::UnionShelf both(*directory, stored.shelf());
+  if (side.error.empty()) {
+    ask();
     try {
-      report = status::make_report(both, directory->free_bytes());
-      report.directory = path;
-      if (report.segment_size)
-        status::describe_only_stored(
-            report, status::rows_of(archive::list_archive(stored.shelf()), *report.segment_size),
-            status::rows_of(archive::list_archive(*directory), *report.segment_size));
+      report = directory ? report_of_both(*directory, stored) : report_of_store(stored, side);
     } catch (const store::StoreError& error) {
-      side = {.place = side.place, .error = error.what(), .hint = error.hint()};
-      report = status::make_report(*directory);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::refused) throw;
-      report = status::make_report(*directory);  // encrypted: there is no key here
+      failed(error);
     }
-  } else {
-    try {
-      report = status::make_report(stored.shelf(), 0);
-    } catch (const store::StoreError&) {
-      throw;
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::refused) throw;
-      report.damaged.push_back(error.what());
-    }
+  }
+  if (!side.error.empty()) {
+    ask();
+    report = directory ? status::make_report(*directory) : status::StatusReport();
   }
   if (report.directory.empty()) report.directory = side.place;
   report.store = std::move(side);
@@ -176,24 +222,33 @@ int status_command(const Arguments& arguments) {
     throw Error(ErrorKind::usage, fmt::format("{} needs a server to ask", arguments.source(kSlot)))
         .hint("Give it with -d CONNINFO.");
 
-  // The receiver first: it needs no disk, and what it says is then older than what is listed.
+  // The receiver before the directory: it needs no disk, and what it says is then older than what
+  // is listed. After the store, which may take some time to say that it is away.
   status::StatusReport asked;
-  if (!directory.empty())
+  const auto ask = [&] {
+    if (directory.empty()) return;
     asked = look_within_bounds(directory, [directory] {
       status::StatusReport answers;
       ask_receiver(answers, directory);
       ask_relays(answers, directory);
       return answers;
     });
+  };
   std::unique_ptr<StoredArchive> stored;
-  if (in_store) stored = open_stored_archive(arguments, nullptr);
+  if (in_store) {
+    if (!directory.empty())
+      look_within_bounds(directory, [directory] { io::ask_file_system(directory); });
+    stored = open_stored_archive_briefly(arguments);
+  } else {
+    ask();
+  }
   web::Look look{.at = std::chrono::system_clock::now()};
   if (arguments.has(kHtml) && !directory.empty())
     look = look_within_bounds(directory, [directory, backups = arguments.texts(kWebBackups)] {
       return web::look_at(directory, backups);
     });
   auto report =
-      stored ? report_with_store(directory, *stored)
+      stored ? report_with_store(directory, *stored, ask)
       : arguments.has(kHtml)
           ? look.report
           : look_within_bounds(directory, [directory] { return status::make_report(directory); });
@@ -216,7 +271,8 @@ int status_command(const Arguments& arguments) {
     print_coloured(
         status::status_text(report, daemon::Screen(STDOUT_FILENO).width(), terminal_is_utf8()));
   }
-  return verdict ? static_cast<int>(verdict->level) : kDone;
+  if (verdict) return static_cast<int>(verdict->level);
+  return report.store && report.store->error_kind ? exit_status(*report.store->error_kind) : kDone;
 }
 
 /// Monitoring reads the first line of the standard output, and 3 as "could not find out".
@@ -260,7 +316,8 @@ and what the store does not have yet.
 
 Holes are found by the names of the files alone; "pgweir verify" reads them.
 
-Exit status: 0 told; 2 wrong options; 4 the directory cannot be read.
+Exit status: 0 shown; 2 wrong options; 4 the directory cannot be read. If the
+store did not answer within 5 s: 3, or 4 if it rejected the request.
 With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
 )",
     .run = status_command,

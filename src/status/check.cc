@@ -97,6 +97,8 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   const auto receiver = receiver_facts(report);
+  // Who receives what is in a store is not known there.
+  if (!receiver && report.store && report.directory == report.store->place) return;
   if (!receiver) {
     add(Level::critical,
         fmt::format("no receiver runs on the archive{}",
@@ -142,10 +144,19 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
 }
 
 /// What a receiver says of sending is judged with it: this is what the check itself has seen.
-void judge_store(const StatusReport& report, Verdict& verdict) {
-  if (!report.store || report.store->error.empty()) return;
-  verdict.findings.push_back(
-      {Level::unknown, "the store could not be looked at: " + report.store->error, Topic::other});
+void judge_store(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  if (report.store && !report.store->error.empty())
+    verdict.findings.push_back(
+        {Level::warning, "the store could not be looked at: " + report.store->error, Topic::store});
+  if (!limits.max_store_age) return;
+  auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
+  if (const auto receiver = receiver_facts(report); receiver && receiver->store)
+    oldest = std::max(oldest, receiver->store->oldest);
+  if (oldest && *oldest > *limits.max_store_age)
+    verdict.findings.push_back({Level::critical,
+                                fmt::format("finished WAL has not been sent to the store for {}",
+                                            format_duration(*oldest)),
+                                Topic::store});
 }
 
 void judge_relays(const StatusReport& report, Verdict& verdict) {
@@ -264,7 +275,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
   judge_receiver(report, limits, verdict);
-  judge_store(report, verdict);
+  judge_store(report, limits, verdict);
   judge_relays(report, verdict);
   judge_upstream(report, verdict);
   const auto lag = lag_of(report);
@@ -281,8 +292,11 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   if (!verdict.findings.empty()) verdict.level = verdict.findings.front().level;
   if (verdict.level == Level::ok) {
     const auto receiver = receiver_facts(report);
-    what =
-        fmt::format("streaming from {}, durable up to {}", receiver->server, receiver->flush_lsn);
+    if (!receiver)
+      what = fmt::format("{} timelines, {} holes", report.timelines.size(), report.holes.size());
+    else
+      what =
+          fmt::format("streaming from {}, durable up to {}", receiver->server, receiver->flush_lsn);
     if (lag) what += *lag == 0 ? ", caught up" : fmt::format(", {} behind", format_size(*lag));
   }
   for (const auto& finding : verdict.findings) what += (what.empty() ? "" : "; ") + finding.text;

@@ -19,6 +19,8 @@ struct Limits {
   std::optional<std::uint64_t> max_lag;  ///< bytes
   /// How long ago the server may have been heard of. Not the age of WAL: an idle server is well.
   std::optional<std::chrono::milliseconds> max_age;
+  /// How long a finished segment may wait to be in the store.
+  std::optional<std::chrono::milliseconds> max_store_age{};
 };
 
 /// What a finding is about: by this a page tells what to do next.

@@ -26,7 +26,10 @@ using Json = nlohmann::json;
 constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
 
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing);
-StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes);
+StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
+                         const std::optional<archive::Identity>& told);
+StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
+                                 const std::optional<archive::Identity>& told);
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
 void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
@@ -63,6 +66,29 @@ StatusReport make_report(io::Directory& directory) {
 }
 
 StatusReport make_report(io::Shelf& directory, std::uint64_t free_bytes) {
+  return make_settled_report(directory, free_bytes, std::nullopt);
+}
+
+StatusReport make_report(io::Shelf& directory, const archive::Identity& cluster,
+                         const std::vector<store::ManifestReport::Coverage>& coverage) {
+  auto report = make_settled_report(directory, 0, cluster);
+  for (const auto& line : coverage) {
+    auto& end = timeline_of(report, line.timeline).ends.end;
+    end = std::max(end, line.to);
+  }
+  describe_windows(report);
+  for (auto& window : report.windows)
+    for (const auto& line : coverage)
+      if (line.timeline == window.timeline && window.newest && window.from < line.to &&
+          line.to <= window.to)
+        window.to_time = line.commit;
+  return report;
+}
+
+namespace {
+
+StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
+                                 const std::optional<archive::Identity>& told) {
   // A listing is no snapshot: a file that is renamed or removed while it is made may be missing in
   // it, and one that was listed may be gone when it is opened. So a hole, or damage, is told when
   // two looks one after the other show it.
@@ -71,16 +97,18 @@ StatusReport make_report(io::Shelf& directory, std::uint64_t free_bytes) {
     return std::any_of(report.timelines.begin(), report.timelines.end(),
                        [](const auto& timeline) { return timeline.ends.moved; });
   };
-  auto report = report_once(directory, free_bytes);
+  auto report = report_once(directory, free_bytes, told);
   for (int i = 1; i < kTries && !(report.holes.empty() && report.damaged.empty() && !moved(report));
        ++i) {
-    auto again = report_once(directory, free_bytes);
+    auto again = report_once(directory, free_bytes, told);
     const bool same = report.holes == again.holes && report.damaged == again.damaged;
     report = std::move(again);
     if (same && !moved(report)) break;
   }
   return report;
 }
+
+}  // namespace
 
 archive::ServerPlace place_of(const Upstream& upstream) {
   return {.timeline = upstream.timeline,
@@ -388,13 +416,14 @@ std::optional<std::uint16_t> newer_magic(io::Shelf& directory,
   return page->magic;
 }
 
-StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes) {
+StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
+                         const std::optional<archive::Identity>& told) {
   StatusReport report;
   report.directory = directory.path();
   report.free_bytes = free_bytes;
   const auto listing = archive::list_archive(directory);
   try {
-    report.identity = archive::read_identity(directory, listing);
+    report.identity = told ? told : archive::read_identity(directory, listing);
     report.newer_magic = newer_magic(directory, report.identity);
   } catch (Error& error) {
     require_answer(error);

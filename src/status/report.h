@@ -129,6 +129,11 @@ struct StatusReport {
 [[nodiscard]] StatusReport make_report(io::Directory& directory);
 /// Of an archive that is no directory, or not one alone. Trouble of a store is StoreError.
 [[nodiscard]] StatusReport make_report(io::Shelf& archive, std::uint64_t free_bytes);
+/// Of an archive whose segments nobody here can read, as they are encrypted: by names, with what is
+/// known of them.
+[[nodiscard]] StatusReport make_report(
+    io::Shelf& archive, const archive::Identity& cluster,
+    const std::vector<store::ManifestReport::Coverage>& coverage);
 
 /// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
 /// as lost, and files that are no segments by their size.

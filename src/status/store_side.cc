@@ -8,7 +8,7 @@
 
 #include "archive/forms.h"
 #include "base/units.h"
-#include "store/object_store.h"
+#include "store/mark.h"
 
 namespace weir::status {
 
@@ -30,16 +30,25 @@ void add_ends(StoreSide& side, const archive::Listing& there) {
   }
 }
 
-void add_pending(StoreSide& side, io::Shelf& directory, const archive::Listing& there,
-                 std::chrono::system_clock::time_point now) {
+void add_pending(StoreSide& side, io::Shelf& directory, const std::string& identity,
+                 const archive::Listing& there, std::chrono::system_clock::time_point now) {
   std::set<wal::SegmentName> segments;
   for (const auto& entry : there.segments)
     if (!entry.name.partial) segments.insert(entry.name.segment);
+  const auto mark = store::read_mark(directory);
+  // What was sent and lies before everything that is there was pruned, as for store::Audit.
+  const auto pruned = [&](wal::SegmentName segment) {
+    if (!mark || mark->store != identity || segments.empty() || !mark->has(segment)) return false;
+    const auto& front = *segments.begin();
+    const auto& size = mark->segment_size;
+    return segment < front || segment.segno(size) < front.segno(size);
+  };
   std::set<wal::TimelineId> histories;
   for (const auto& entry : there.histories) histories.insert(entry.timeline);
   const auto here = archive::list_archive(directory);
   for (const auto& forms : archive::segment_forms(here)) {
-    if (forms.finished.empty() || segments.contains(forms.segment())) continue;
+    if (forms.finished.empty() || segments.contains(forms.segment()) || pruned(forms.segment()))
+      continue;
     const auto& file = forms.best();
     ++side.pending_segments;
     side.pending_bytes += file.bytes.value_or(0);
@@ -57,20 +66,22 @@ void add_pending(StoreSide& side, io::Shelf& directory, const archive::Listing& 
 
 }  // namespace
 
-StoreSide look_at_store(io::Shelf* directory, io::Shelf& stored,
+StoreSide look_at_store(io::Shelf* directory, io::Shelf& stored, const std::string& identity,
                         std::chrono::system_clock::time_point now) {
   StoreSide side{.place = stored.path()};
   archive::Listing there;
   try {
     there = archive::list_archive(stored);
   } catch (const store::StoreError& error) {
-    side.error = error.what();
-    side.hint = error.hint();
-    return side;
+    return no_store_side(side.place, error);
   }
   add_ends(side, there);
-  if (directory != nullptr) add_pending(side, *directory, there, now);
+  if (directory != nullptr) add_pending(side, *directory, identity, there, now);
   return side;
+}
+
+StoreSide no_store_side(const std::string& place, const store::StoreError& error) {
+  return {.place = place, .error = error.what(), .hint = error.hint(), .error_kind = error.kind()};
 }
 
 std::string store_text(const StoreSide& side) {

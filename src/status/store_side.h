@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "archive/listing.h"
+#include "base/error.h"
 #include "io/shelf.h"
 #include "store/manifest_report.h"
+#include "store/object_store.h"
 #include "wal/segment.h"
 
 namespace weir::status {
@@ -34,12 +36,16 @@ struct StoreSide {
   std::optional<store::ManifestReport> manifest{};  ///< what its manifests tell, if there are any
   std::string error{};  ///< the store could not be looked at: all above is empty
   std::string hint{};
+  std::optional<ErrorKind> error_kind{};
 };
 
-/// By names. `directory`: nullptr: the store alone. Trouble of the store is told in `error`. Throws
-/// what the directory throws.
+/// By names. `directory`: nullptr: the store alone. `identity`: of the store, as the directory's
+/// mark has it. Trouble of the store is told in `error`. Throws what the directory throws.
 [[nodiscard]] StoreSide look_at_store(io::Shelf* directory, io::Shelf& stored,
+                                      const std::string& identity,
                                       std::chrono::system_clock::time_point now);
+/// The store that could not be looked at: nothing else of it is known.
+[[nodiscard]] StoreSide no_store_side(const std::string& place, const store::StoreError& error);
 /// Lines of the text.
 [[nodiscard]] std::string store_text(const StoreSide& side);
 

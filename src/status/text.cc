@@ -26,7 +26,14 @@ std::string settled(const std::string& id,
 
 std::string status_text(const StatusReport& report, int width, bool utf8) {
   auto text = fmt::format("Archive {}: ", report.directory);
-  if (report.timelines.empty())
+  const bool store_alone = report.store && report.directory == report.store->place;
+  if (store_alone && !report.store->error.empty())
+    text += "cannot be looked at\n";
+  else if (store_alone && report.timelines.empty())
+    text +=
+        "empty\n  no WAL is here: is it the archive's place (--store, --store-name, "
+        "--store-layout)?\n";
+  else if (report.timelines.empty())
     text +=
         "empty\n  no WAL is here: is this the archive's directory, and is its file system "
         "mounted?\n";
@@ -77,9 +84,8 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += report.foreign.size() > kMostNames ? ", ...\n" : "\n";
   }
   // The store alone has no end.
-  const auto free_text = report.store && report.directory == report.store->place
-                             ? std::string()
-                             : fmt::format("; free: {}", format_size(report.free_bytes));
+  const auto free_text =
+      store_alone ? std::string() : fmt::format("; free: {}", format_size(report.free_bytes));
   if (const auto ratio = compression_ratio(report))
     text += fmt::format("  compression ratio: {:.1f}{}\n", *ratio, free_text);
   else if (!free_text.empty())

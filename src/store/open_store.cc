@@ -34,18 +34,27 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
                                                      CurlTransport::kLeast)
                          : CurlTransport::kLeast;
   const auto clock = [] { return std::chrono::system_clock::now(); };
-  transport_ = std::make_unique<CurlTransport>(
+  if (options.answer_within) {
+    watch_ = std::make_unique<AnswerWatch>(*options.answer_within,
+                                           [] { return std::chrono::steady_clock::now(); });
+    stop = [stop, watch = watch_.get()] { return (stop && stop()) || watch->over(); };
+  }
+  const auto watched = [this](std::unique_ptr<Transport> transport) -> std::unique_ptr<Transport> {
+    if (!watch_) return transport;
+    return std::make_unique<WatchedTransport>(std::move(transport), *watch_);
+  };
+  transport_ = watched(std::make_unique<CurlTransport>(
       CurlTransport::Settings{.ca_file = options.ca_file,
                               .proxy = options.proxy,
                               .bytes_per_second = options.bytes_per_second,
                               .silent = options.silent,
                               .least = least,
-                              .stop = stop});
+                              .stop = stop}));
   // Services on the machine or beside it answer at once, or are not there; no proxy reaches them.
-  local_ = std::make_unique<CurlTransport>(CurlTransport::Settings{
-      .proxy = "", .connect = 2s, .silent = 5s, .total = 10s, .stop = stop});
-  web_ = std::make_unique<CurlTransport>(
-      CurlTransport::Settings{.proxy = options.proxy, .total = 1min, .stop = stop});
+  local_ = watched(std::make_unique<CurlTransport>(CurlTransport::Settings{
+      .proxy = "", .connect = 2s, .silent = 5s, .total = 10s, .stop = stop}));
+  web_ = watched(std::make_unique<CurlTransport>(
+      CurlTransport::Settings{.proxy = options.proxy, .total = 1min, .stop = stop}));
   credentials_ = std::make_unique<CredentialChain>(
       CredentialChain::Settings{
           .command = options.credential_command,

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "store/age_keys.h"
+#include "store/answer_watch.h"
 #include "store/credential_chain.h"
 #include "store/curl_transport.h"
 #include "store/layout.h"
@@ -36,6 +37,9 @@ struct StoreOptions {
   std::optional<S3Store::Settings::Lock> lock{};
   std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: any
   std::size_t jobs = 4;
+  /// No request that got no good answer for this long is continued, nor repeated: for commands
+  /// whose caller does not wait. nullopt: `silent` and the caller's patience alone.
+  std::optional<std::chrono::seconds> answer_within{};
   std::chrono::seconds silent{
       30};  ///< a request that moves next to nothing for so long is given up
   std::vector<AgeRecipient> recipients{};  ///< to whom what is sent is encrypted; empty: it is not
@@ -62,9 +66,10 @@ class OpenStore {
   const StoreOptions options_;
   std::string region_;
   Layout layout_;
-  std::unique_ptr<CurlTransport> transport_;
-  std::unique_ptr<CurlTransport> local_;
-  std::unique_ptr<CurlTransport> web_;
+  std::unique_ptr<AnswerWatch> watch_;  ///< nullptr: without answer_within
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Transport> local_;
+  std::unique_ptr<Transport> web_;
   std::unique_ptr<CredentialChain> credentials_;
   std::unique_ptr<S3Store> store_;
 };

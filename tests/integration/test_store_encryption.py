@@ -86,6 +86,18 @@ def test_what_is_sent_is_read_by_its_recipients_alone(archive, bucket, keys, ask
     told = pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["store"]["pending_segments"] == 0
+    # Also of the bucket alone: cluster, positions and times are those of the lines.
+    told = pgweir("status", *words_for(bucket), "--json", env=ENVIRONMENT)
+    assert told.returncode == 0, told.stderr
+    alone = json.loads(told.stdout)
+    assert alone["damaged"] == [] and alone["holes"] == [] and alone["system_identifier"], alone
+    window = alone["windows"][-1]
+    assert window["to_time"], alone
+    assert alone["timelines"][0]["segments"] == len(archive.finished())
+    text = pgweir("status", *words_for(bucket), env=ENVIRONMENT).stdout
+    assert "DAMAGED" not in text and "mounted" not in text and "is not here" not in text, text
+    checked = pgweir("status", *words_for(bucket), "--check", env=ENVIRONMENT)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_what_age_has_encrypted_is_read(archive, bucket, keys, ask):

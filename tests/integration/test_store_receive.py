@@ -97,6 +97,23 @@ def maps(process):
     return pathlib.Path(f"/proc/{process.pid}/maps").read_text()
 
 
+def test_a_receivers_state_is_not_older_than_the_wait_for_the_store(servers, receivers, new_archive, bucket, proxy):
+    """A store that hangs takes seconds: what the receiver does meanwhile is shown."""
+    server = servers.primary()
+    archive = new_archive(server)
+    receivers.pgweir(archive, server, *options(bucket), env=ENVIRONMENT)
+    streaming(server)
+    proxy.decide = lambda request: "hang"
+    command = [str(BINARY), "status", "-D", str(archive.path), "--json", *options(bucket, endpoint=proxy.url)]
+    asking = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: proxy.requests, "the store to be asked")
+    end = load(server, 1)
+    archive.wait_covers(server, 1, end)
+    output, _ = asking.communicate(timeout=PATIENCE)
+    assert asking.returncode == 3, output
+    assert wal.lsn(json.loads(output)["receiver"]["flush_lsn"]) >= end, output
+
+
 def test_what_is_finished_is_in_the_store(servers, receivers, new_archive, bucket, place):
     server = servers.primary()
     archive = new_archive(server)

@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import shutil
+import time
 
 import pytest
 
@@ -267,9 +268,10 @@ def test_prune_names_what_the_store_keeps(archive, bucket, proxy):
     result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
     assert result.returncode == 1, result.stderr
     assert locked in result.stderr and "did not remove 1 of 2 objects" in result.stderr
-    proxy.decide = lambda request: (503, [], "") if request.method == "POST" else None
+    failures = [(503, [], ""), (200, [], "<Error><Code>InternalError</Code></Error>")]
+    proxy.decide = lambda request: failures.pop() if failures and request.method == "POST" else None
     result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
-    assert result.returncode == 3, result.stderr
+    assert result.returncode == 0 and not failures, result.stderr
 
 
 def test_status_shows_both_ends(archive, bucket, proxy):
@@ -295,10 +297,63 @@ def test_status_shows_both_ends(archive, bucket, proxy):
     text = pgweir("status", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT).stdout
     assert "1 segment (" in text and "behind, from" in text
     proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>")
-    told = status("-D", archive.path, endpoint=proxy.url)
+    told = status("-D", archive.path, endpoint=proxy.url, code=4)
     assert "AccessDenied" in told["store"]["last_error"] and told["timelines"]
     checked = pgweir("status", "-D", archive.path, *words_for(bucket, proxy.url), "--check", env=ENVIRONMENT)
-    assert checked.returncode in (2, 3) and "the store could not be looked at: " in checked.stdout.splitlines()[0], checked.stdout
+    assert checked.returncode == 2 and "the store could not be looked at: " in checked.stdout.splitlines()[0], checked.stdout
+
+
+def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy):
+    """Not as an empty archive, and not after the time-out of whoever monitors."""
+    push(archive, bucket)
+    for fault in ("hang", (503, [], ""), None):
+        proxy.decide = lambda request: fault
+        words = words_for(bucket, proxy.url if fault else "http://127.0.0.1:9")
+        for arguments, status in (([], 3), (["-D", archive.path], 3), (["--check"], 1)):
+            begun = time.monotonic()
+            result = pgweir("status", *arguments, *words, env=ENVIRONMENT)
+            took = time.monotonic() - begun
+            assert result.returncode == status, (result.stdout, result.stderr)
+            assert took < 15, (fault, arguments, took)
+            assert "cannot be looked at" in result.stdout and "no WAL is here" not in result.stdout, result.stdout
+        assert result.stdout.startswith("PGWEIR WARNING - the store could not be looked at: "), result.stdout
+    # Slow is not away: each answer counts.
+    def slow(request):
+        time.sleep(1)
+
+    proxy.decide = slow
+    result = pgweir("status", *words_for(bucket, proxy.url), env=ENVIRONMENT)
+    assert result.returncode == 0 and "cannot be looked at" not in result.stdout, result.stdout
+
+
+def test_what_another_program_removed_from_the_beginning_counts_as_pruned(archive, bucket):
+    """Barman's retention knows nothing of manifests."""
+    push(archive, bucket)
+    names = names_of(archive)
+    bucket.remove(next(key for key in bucket.keys() if names[0] in key))
+    told = pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
+    assert json.loads(told.stdout)["store"]["pending_segments"] == 0, told.stdout
+    assert "WARNING" not in pgweir("status", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT).stdout
+    verified = pgweir("verify", *words_for(bucket), env=ENVIRONMENT)
+    assert verified.returncode == 0 and f"1 object before {names[1]}" in verified.stdout, verified.stdout
+    assert push(archive, bucket).stdout.startswith("sent 0 segments, ")
+    assert not [key for key in bucket.keys() if names[0] in key and "/manifest/" not in key]
+    # In the midst it is missed.
+    bucket.remove(next(key for key in bucket.keys() if names[2] in key))
+    assert pgweir("verify", *words_for(bucket), env=ENVIRONMENT).returncode == 1
+
+
+def test_pending_for_too_long_is_critical(archive, bucket):
+    push(archive, bucket)
+    names = names_of(archive)
+    bucket.remove(next(key for key in bucket.keys() if names[-1] in key))
+    old = time.time() - 3600
+    for path in archive.finished().values():
+        os.utime(path, (old, old))
+    for limit, told in (("2h", False), ("10min", True)):
+        result = pgweir("status", "-D", archive.path, *words_for(bucket), "--check", "--max-store-age", limit,
+                        env=ENVIRONMENT)
+        assert ("finished WAL has not been sent to the store for 1 h" in result.stdout) == told, result.stdout
 
 
 def test_verify_reads_both_as_one(archive, bucket):

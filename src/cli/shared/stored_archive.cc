@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/prctl.h>
 
+#include <chrono>
 #include <random>
 #include <utility>
 
@@ -11,21 +12,38 @@
 
 namespace weir::cli {
 
+namespace {
+
+/// So that it ends by what the store has said, and not by the bound.
+constexpr std::chrono::milliseconds kBriefly{4'000};
+
+}  // namespace
+
 void StoreLog::write(LogLevel level, std::string_view message) {
   print_stderr("pgweir: {}{}\n", level == LogLevel::warning ? "warning: " : "", message);
 }
 
 StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<bool()> stop)
     : jobs_(options.jobs),
+      patience_({.retry_for = options.answer_within ? kBriefly : store::Patience().retry_for,
+                 .seed = random_number()}),
       opened_(options, std::move(stop), log_),
       shelf_([this]() -> store::ObjectStore& { return opened_.store(); },
-             opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(),
-             {.seed = random_number()}, 1, options.identities) {}
+             opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(), patience_, 1,
+             options.identities) {}
 
 std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
                                                    std::function<bool()> stop) {
   forbid_core_files();
   return std::make_unique<StoredArchive>(store_options_of(arguments), std::move(stop));
+}
+
+std::unique_ptr<StoredArchive> open_stored_archive_briefly(const Arguments& arguments) {
+  constexpr std::chrono::seconds kAnswerWithin(5);
+  forbid_core_files();
+  auto options = store_options_of(arguments);
+  options.answer_within = kAnswerWithin;
+  return std::make_unique<StoredArchive>(options, nullptr);
 }
 
 void forbid_core_files() { ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }

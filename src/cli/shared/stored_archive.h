@@ -27,15 +27,20 @@ class StoredArchive {
   [[nodiscard]] store::OpenStore& opened() { return opened_; }
   /// Requests at once, --store-jobs.
   [[nodiscard]] std::size_t jobs() const { return jobs_; }
+  [[nodiscard]] const store::Patience& patience() const { return patience_; }
 
  private:
   StoreLog log_;
   const std::size_t jobs_;
+  const store::Patience patience_;
   store::OpenStore opened_;
   store::NearShelf shelf_;
 };
 [[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
                                                                  std::function<bool()> stop);
+/// For somebody who does not wait: when the store gives no good answer for 5 s, StoreError.
+[[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive_briefly(
+    const Arguments& arguments);
 
 /// There are keys in memory from here on: the kernel is to write no core file of them.
 void forbid_core_files();

@@ -12,7 +12,7 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
                                               const ManifestRequest& request) {
   auto& store = stored.opened().store();
   const auto& layout = stored.opened().layout();
-  const store::Patience patience{.seed = random_number()};
+  const auto& patience = stored.patience();
   store::ManifestQuestion question{.keys_given = !request.keys.empty(),
                                    .expected_heads = request.expected_heads};
   if (request.beside != nullptr) {

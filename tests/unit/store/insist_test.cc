@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <memory>
+
+#include "store/answer_watch.h"
+
 namespace weir::store::insist_test {
 namespace {
 
@@ -29,6 +34,50 @@ TEST(Insist, WhatDoesNotPassIsNotTriedAgain) {
                         }),
                  StoreError);
     EXPECT_EQ(asked, 1);
+  }
+}
+
+/// Each request takes so long, and is answered so.
+class SlowTransport final : public Transport {
+ public:
+  SlowTransport(std::chrono::steady_clock::time_point& now, std::chrono::seconds takes, long status)
+      : now_(now), takes_(takes), status_(status) {}
+  Answer perform(const Request&) override {
+    now_ += takes_;
+    return {.status = status_};
+  }
+
+ private:
+  std::chrono::steady_clock::time_point& now_;
+  const std::chrono::seconds takes_;
+  const long status_;
+};
+
+TEST(AnswerWatch, EndsWhatGetsNoGoodAnswer) {
+  const struct {
+    std::chrono::seconds takes;
+    long status;
+    int requests;  ///< that are made; 20: all
+  } cases[] = {{std::chrono::seconds(1), 503, 5},
+               {std::chrono::seconds(1), 429, 5},
+               {std::chrono::seconds(2), 503, 3},
+               {std::chrono::seconds(4), 200, 20},
+               {std::chrono::seconds(4), 404, 20}};
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.status);
+    std::chrono::steady_clock::time_point now{};
+    AnswerWatch watch(std::chrono::seconds(5), [&] { return now; });
+    WatchedTransport transport(std::make_unique<SlowTransport>(now, each.takes, each.status),
+                               watch);
+    int made = 0;
+    try {
+      for (; made < 20; ++made) static_cast<void>(transport.perform({}));
+    } catch (const NoAnswer& failure) {
+      EXPECT_EQ(failure.why(), NoAnswer::Why::given_up);
+      EXPECT_EQ(failure.message(), "no good answer within 5 s");
+    }
+    EXPECT_EQ(made, each.requests);
+    EXPECT_EQ(watch.over(), each.requests < 20);
   }
 }
 
