@@ -152,7 +152,8 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
       [&](const store::ObjectStore::Kept& kept) {
         if (++refused <= kTold || arguments.has(kVerbose))
           print_stderr("pgweir: the store keeps {}: {}\n", kept.key, kept.why);
-      });
+      },
+      {.seed = random_number()});
   if (refused > 0)
     print_stderr(
         "pgweir: the store did not remove {} of {} objects\n"

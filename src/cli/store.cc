@@ -124,6 +124,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
   {
     daemon::ProgressBar bar("store push");
     store::PushOptions push_options{.store_name = opened.identity(),
+                                    .shown_name = opened.store().name_of(opened.layout().root()),
                                     .jobs = options.jobs,
                                     .retry_for = arguments.get(kRetryFor, kPatience),
                                     .stop = [&] { return stop.made(); },
@@ -141,6 +142,9 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
   if (result.were_there > 0) text += fmt::format("; {} were there already", result.were_there);
   if (result.not_compared > 0)
     text += fmt::format("; {} of them are encrypted and were not compared", result.not_compared);
+  if (result.vanished > 0)
+    text += fmt::format("; {} of them had been sent before and were gone from the store",
+                        result.vanished);
   if (result.pending > 0) text += fmt::format("; {} wait, from {} on", result.pending, result.next);
   print(text + "\n");
   if (!result.manifest.empty())

@@ -358,14 +358,15 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
 bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
                const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed,
-               const std::function<void(const store::ObjectStore::Kept& kept)>& kept) {
+               const std::function<void(const store::ObjectStore::Kept& kept)>& kept,
+               const store::Patience& patience) {
   constexpr std::size_t kMost = 1000;
   std::vector<std::string> keys;
   std::vector<std::string> names;
   const auto remove = [&] {
     if (keys.empty()) return;
     std::set<std::string> stay;
-    for (const auto& each : store.remove(keys)) {
+    for (const auto& each : insist(patience, [&] { return store.remove(keys); })) {
       stay.insert(each.key);
       if (kept) kept(each);
     }

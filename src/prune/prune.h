@@ -11,6 +11,7 @@
 #include "archive/backup_point.h"
 #include "archive/identity.h"
 #include "io/directory.h"
+#include "store/insist.h"
 #include "store/layout.h"
 #include "store/object_store.h"
 #include "wal/lsn.h"
@@ -83,11 +84,13 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
 
 /// The same in an object store, oldest first, a thousand objects a request. `kept` is told each one
 /// that the store did not let go, and why: the others go all the same. A request that fails as a
-/// whole ends it: StoreError. `keys_of`: the objects that a file is there.
+/// whole is retried with `patience`; then it ends with StoreError. `keys_of`: the objects that a
+/// file is there.
 using KeysOf = std::function<std::vector<std::string>(const std::string& file)>;
 bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
                const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed,
-               const std::function<void(const store::ObjectStore::Kept& kept)>& kept);
+               const std::function<void(const store::ObjectStore::Kept& kept)>& kept,
+               const store::Patience& patience = store::kOnce);
 
 }  // namespace weir::prune

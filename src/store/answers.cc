@@ -306,6 +306,8 @@ StoreError error_of(const NoAnswer& failure, const std::string& what, const std:
     error.hint("Name the authority that the store's certificate is of with --store-ca.");
   else if (failure.why() == Why::not_reached)
     error.hint("Is --store-endpoint right, and can the store be reached from here?");
+  else if (failure.message().find("wrong version number") != std::string::npos)
+    error.hint("The port does not speak TLS. Is --store-endpoint to begin with http://?");
   return error;
 }
 

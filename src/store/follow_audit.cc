@@ -1,10 +1,9 @@
 #include <fmt/format.h>
 
 #include "archive/forms.h"
-#include "archive/losses.h"
-#include "base/units.h"
 #include "store/follow.h"
 #include "store/listing.h"
+#include "store/lost_segments.h"
 
 namespace weir::store {
 
@@ -52,13 +51,7 @@ bool Follow::miss(wal::SegmentName segment) {
       const Threads::Lock lock(*mutex_);
       lost_.insert(segment);
     }
-    note_stuck(item, "is lost",
-               Error(ErrorKind::gap,
-                     "a segment that was sent is gone from the store, and from the archive")
-                   .with("object", store_.name_of(layout_.key(segment)))
-                   .hint("Find out who removes objects there. Bring it back from another archive "
-                         "(\"pgweir import\"), or take a base backup now: no recovery gets past "
-                         "it."));
+    note_stuck(item, "is lost", lost_error(store_.name_of(layout_.key(segment))));
     return false;
   }
   {
@@ -71,37 +64,11 @@ bool Follow::miss(wal::SegmentName segment) {
   return true;
 }
 
-/// As holes, here and (by the next look) in the store: whoever recovers from there alone is told,
-/// also where nothing lies behind them. What comes back, or lies before what a prune has left,
-/// counts no longer, by the names.
+/// What comes back, or lies before what a prune has left, counts no longer, by the names.
 void Follow::record_lost(const std::set<wal::SegmentName>& lost) {
-  std::vector<archive::Loss> holes;
-  for (const auto& segment : lost) {
-    const auto begin = segment.start(cluster_->segment_size);
-    const auto end = begin + cluster_->segment_size.bytes();
-    if (!holes.empty() && holes.back().timeline == segment.timeline() &&
-        holes.back().end == begin) {
-      holes.back().end = end;
-      continue;
-    }
-    archive::Loss hole;
-    hole.timeline = hole.next_timeline = segment.timeline();
-    hole.begin = hole.sound_end = hole.counted_to = begin;
-    hole.end = end;
-    hole.system_identifier = cluster_->system_identifier;
-    hole.segment_size = cluster_->segment_size;
-    hole.found = format_time(std::chrono::system_clock::now());
-    hole.cause =
-        fmt::format("gone from the store ({}), and not in the archive", options_.shown_name);
-    holes.push_back(std::move(hole));
-  }
   try {
-    for (const auto& hole : holes) {
-      if (!archive::record_loss(archive_, hole, archive::Longer::kept)) continue;
-      log_.warning("the WAL from {} to {} on timeline {} is lost: it is recorded as {}", hole.begin,
-                   hole.end, hole.timeline, hole.id());
+    if (store::record_lost(archive_, lost, *cluster_, options_.shown_name, log_))
       next_look_ = Time{};
-    }
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
     next_audit_ = threads_.now() + kAgain;

@@ -6,17 +6,22 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "archive/forms.h"
 #include "archive/home.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/published_open.h"
 #include "archive/timelines.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
+#include "store/audit.h"
+#include "store/listing.h"
 #include "store/loss_records.h"
+#include "store/lost_segments.h"
 #include "store/manifest_writer.h"
 #include "store/mark.h"
 #include "store/pace.h"
@@ -53,6 +58,7 @@ class Push {
 
  private:
   void prepare();
+  void look_for_vanished(Mark& mark, const archive::Listing& listing);
   void keep(std::vector<ManifestEntry> entries, const Mark& mark);
   void work(std::size_t worker);
   void send(const UploadItem& item, RetryPolicy& retry);
@@ -75,6 +81,7 @@ class Push {
   std::unique_ptr<Uploader> uploader_;
   std::optional<ManifestWriter> manifest_;  ///< the thread's that called run()
   std::size_t all_ = 0;
+  Mark kept_;  ///< as it is on disk
 
   RequestWindow window_;
   std::unique_ptr<UploadPlan> plan_;
@@ -93,7 +100,7 @@ PushResult Push::run() {
   all_ = plan_->waiting();
   if (all_ == 0) return std::move(result_);
 
-  Mark written = plan_->mark();  // as it is on disk, before anybody moves it
+  Mark written = kept_;
   std::vector<std::unique_ptr<Threads::Thread>> workers;
   const auto count = std::min(options_.jobs, all_);
   {
@@ -164,6 +171,8 @@ void Push::prepare() {
   }
   cluster_ = *identity;
   auto start = starting_mark(archive_, options_.store_name, cluster_, log_);
+  kept_ = start.mark;
+  look_for_vanished(start.mark, listing);
   plan_ = std::make_unique<UploadPlan>(std::move(start.mark));
   plan_->offer(listing);
   if (plan_->waiting() == 0) {
@@ -195,6 +204,91 @@ void Push::prepare() {
   uploader_ =
       std::make_unique<Uploader>(Uploader::Where{archive_, store_, layout_, options_.sealing},
                                  conditions, cluster_, timelines_);
+}
+
+/// One listing tells whether the store still has what counts as sent. What it no longer has is
+/// taken out of `mark`, and so sent again, if it is here; else it is recorded as lost.
+void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
+  if (mark.sent.empty() && mark.histories.empty()) return;
+  RetryPolicy retry(options_.seed);
+  ObjectPage all;
+  std::set<wal::TimelineId> histories;
+  for_each_listed(
+      {},
+      [&](const auto& after) {
+        if (stopping())
+          throw StoreError(Trouble::stopped, "stopped before everything was looked at");
+        return insist(retry,
+                      [&] { return store_.list(layout_.wal_prefix(), after, kListingPage); });
+      },
+      [&](const ObjectEntry& object) {
+        const auto name = layout_.file_of(object.key);
+        if (!name) return true;
+        if (const auto timeline = wal::parse_history_name(*name)) histories.insert(*timeline);
+        const auto file = archive::SegmentFileName::parse(*name);
+        if (file && file->method == codec::Method::none && !object.key.ends_with(kAgeSuffix) &&
+            object.size != cluster_.segment_size.bytes())
+          result_.failures.push_back(
+              Error(ErrorKind::conflict,
+                    "an object in the store does not have the size of a segment")
+                  .with("object", store_.name_of(object.key))
+                  .with("bytes", object.size)
+                  .hint("Another program has written it. Remove it: the segment is then uploaded "
+                        "again, if it is still here."));
+        all.objects.push_back(object);
+        return true;
+      });
+  // By the rules of the audit, which asks for pages: what was listed, from behind `after` on.
+  Audit audit(mark, layout_);
+  bool begun = false;
+  while (const auto after = audit.after()) {
+    if (after->empty() && std::exchange(begun, true)) {
+      if (audit.missing().empty()) break;
+      // A prune may have been at work meanwhile.
+      audit.take(
+          insist(retry, [&] { return store_.list(layout_.wal_prefix(), "", kListingPage); }));
+      continue;
+    }
+    ObjectPage page;
+    const auto from = std::upper_bound(
+        all.objects.begin(), all.objects.end(), *after,
+        [](const std::string& key, const ObjectEntry& object) { return key < object.key; });
+    page.objects.assign(from, all.objects.end());
+    audit.take(page);
+  }
+  std::set<wal::SegmentName> here;
+  for (const auto& entry : listing.segments)
+    if (!entry.name.partial) here.insert(entry.name.segment);
+  std::set<wal::SegmentName> lost;
+  for (const auto& segment : audit.missing()) {
+    // Once more: it may have been put there since.
+    if (!insist(retry, [&] { return forms_of(store_, layout_, segment); }).empty()) continue;
+    if (!here.contains(segment)) {
+      lost.insert(segment);
+      continue;
+    }
+    mark.remove(segment);
+    ++result_.vanished;
+    log_.warning("{} was sent, and is gone from the store: it is sent again", segment);
+  }
+  for (const auto& history : listing.histories) {
+    if (histories.contains(history.timeline) || !mark.has_history(history.timeline)) continue;
+    std::erase(mark.histories, history.timeline);
+    ++result_.vanished;
+    log_.warning("{} was sent, and is gone from the store: it is sent again",
+                 wal::history_name(history.timeline));
+  }
+  if (lost.empty()) return;
+  record_lost(archive_, lost, cluster_, options_.shown_name, log_);
+  const auto known = archive::read_losses(archive_, listing);
+  for (const auto& segment : lost) {
+    const auto start = segment.start(cluster_.segment_size);
+    if (std::none_of(known.begin(), known.end(), [&](const archive::Loss& loss) {
+          return loss.kind == archive::Loss::Kind::hole && loss.acknowledged &&
+                 loss.timeline == segment.timeline() && loss.begin <= start && start < loss.end;
+        }))
+      result_.failures.push_back(lost_error(store_.name_of(layout_.key(segment))));
+  }
 }
 
 /// Again and again, as long as it may pass and there is time.

@@ -85,15 +85,29 @@ BesideReport compare_archives(io::Shelf& one, io::Shelf& other, const Options& o
   return Comparison(one, other, options).run();
 }
 
+/// import reads directories only: a store is filled, and read, by commands of its own.
+std::string advice_on_hole(const std::string& has, const std::string& lacks) {
+  constexpr std::string_view kStore = "s3://";
+  if (lacks.starts_with(kStore))
+    return fmt::format(
+        "\"pgweir store push -D {}\" with the same --store uploads what is missing; it is a hole "
+        "of {}",
+        has, lacks);
+  if (has.starts_with(kStore))
+    return fmt::format(
+        "\"pgweir store get SEGMENT DIR/SEGMENT\" downloads each segment from {0} into a directory "
+        "DIR, then \"pgweir import -D {1} DIR\"; it is a hole of {1}",
+        has, lacks);
+  return fmt::format("pgweir import -D {0} {1}; it is a hole of {0}", lacks, has);
+}
+
 std::string to_text(const BesideReport& report, std::size_t most) {
   std::string text = fmt::format("beside {}\n\n", report.other);
   const auto ranges = [&](const std::vector<archive::SegmentRange>& found, const std::string& has,
                           const std::string& lacks) {
     for (const auto& range : found) {
       text += fmt::format("{}: only in {}\n", archive::to_text(range), has);
-      if (range.hole)
-        text += fmt::format("    what to do: pgweir import -D {0} {1}; it is a hole of {0}\n",
-                            lacks, has);
+      if (range.hole) text += fmt::format("    what to do: {}\n", advice_on_hole(has, lacks));
     }
   };
   ranges(report.names.only_one, report.path, report.other);

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import zlib
 
 import pytest
 
@@ -157,6 +158,13 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     first, *_, last = sorted(path.name[:24] for path in archive.finished().values())
     assert mark_of(archive)["sent"] == [[first, last]]
     assert push(archive, bucket).stdout.startswith("sent 0 segments, ")
+    # It looks whether that is still there.
+    middle = sorted(archive.finished().values())[1].name
+    bucket.remove(key_of(middle))
+    again = push(archive, bucket)
+    assert "sent 1 segment, " in again.stdout and "1 of them had been sent before" in again.stdout, again.stdout
+    assert f"{middle[:24]} was sent, and is gone from the store: it is sent again" in again.stderr
+    assert_stored(archive, bucket)
 
     listed = store("ls", bucket)
     assert sorted(listed.stdout.split()[1::2]) == sorted(files_of(archive))
@@ -181,6 +189,7 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     bucket.remove(key_of(first))
     checked = store("check", bucket, "-D", archive.path, status=1)
     assert first in checked.stdout
+    # (What is gone from the beginning of all that is there counts as pruned.)
     (archive.path / ".pgweir-store").unlink()
     again = push(archive, bucket)
     assert f"sent 1 segment, " in again.stdout and f"{count} were there already" in again.stdout
@@ -335,24 +344,29 @@ def test_a_store_that_knows_no_conditions(archive, swift, place):
 
 
 def test_answers_are_lost_and_requests_throttled(archive, bucket, proxy):
+    """Each request meets two faults and then none, however requests are interleaved: so this ends."""
+    seen, met = {}, set()
+
     def decide(request):
-        if request.method == "PUT" and "/wals/" in request.path and request.number % 2 == 0:
-            return "lost"
-        if request.number % 5 == 0:
-            return 503, [], "<Error><Code>SlowDown</Code></Error>"
-        if request.number % 7 == 0:
-            return "reset"
-        # To a GET of an object that would be an object with this content: no store answers so.
-        of_object = request.method == "GET" and "list-type" not in request.path
-        if request.number % 11 == 0 and not of_object:
-            return 200, [], "<Error><Code>InternalError</Code></Error>"
-        return None
+        faults = [(503, [], "<Error><Code>SlowDown</Code></Error>"), "reset"]
+        if request.method == "PUT" and "/wals/" in request.path:
+            faults.append("lost")
+        # To HEAD, and to GET of an object, that would be an object with this content: no store answers so.
+        if request.method in ("PUT", "POST") or "list-type" in request.path:
+            faults.append((200, [], "<Error><Code>InternalError</Code></Error>"))
+        which = (request.method, request.path)
+        count = seen[which] = seen.get(which, -1) + 1
+        if count >= 2:
+            return None
+        fault = faults[(zlib.crc32(request.path.encode()) + count) % len(faults)]
+        met.add(str(fault))
+        return fault
 
     proxy.decide = decide
     push(archive, bucket, "--store-jobs", "2", endpoint=proxy.url)
     proxy.decide = lambda request: None
     assert_stored(archive, bucket)
-    assert len(proxy.requests) > 12
+    assert len(met) == 4, met
     # Whoever has a fault in his memory or his network is told so: each body has its digests.
     for request in proxy.requests:
         digest = hashlib.sha256(request.body).hexdigest()
@@ -402,6 +416,30 @@ def test_refusals_say_why(archive, bucket):
     result = push(archive, bucket, "--retry-for", "1s", endpoint="http://127.0.0.1:1", status=3)
     assert "--store-endpoint" in result.stderr
     assert not (archive.path / ".pgweir-store").exists()
+
+
+def test_keys_that_may_remove_nothing_archive_all_the_same(archive, bucket, proxy):
+    """Ceph refuses the request as a whole. An append-only key is what somebody makes who fears for his archive."""
+    denied = (403, [], "<Error><Code>AccessDenied</Code></Error>")
+    proxy.decide = lambda request: denied if request.method in ("DELETE", "POST") else None
+    checked = store("check", bucket, endpoint=proxy.url)
+    assert "objects cannot be removed" in checked.stdout and "s3:DeleteObject" in checked.stdout
+    for key in keys_of(bucket):
+        bucket.remove(key)
+    push(archive, bucket, endpoint=proxy.url)
+    first = min(path.name for path in archive.finished().values())
+    archive.path.joinpath(".pgweir-store").unlink()
+    push(archive, bucket, endpoint=proxy.url)
+    probes = {key for key in bucket.keys() if "pgweir-probe" in key}
+    assert "p/main/pgweir-probe" in probes and len(probes) == 2, "one for all runs"
+    for key in probes:
+        bucket.remove(key)
+    assert_stored(archive, bucket)
+    # A prune says what it needs.
+    result = pgweir("prune", "--store", f"s3://{bucket.name}/p", "--store-endpoint", proxy.url, "--store-name", "main",
+                    "--keep-from", sorted(path.name[:24] for path in archive.finished().values())[1], env=KEYS)
+    assert result.returncode == 1 and "s3:DeleteObject" in result.stderr, (result.returncode, result.stderr)
+    assert key_of(first) in bucket.keys()
 
 
 def test_a_clock_that_differs(bucket, proxy):

@@ -23,7 +23,13 @@ namespace {
 
 store::Place place_value(const std::string& text) {
   auto place = store::Place::parse(text);
-  if (!place) throw Error(ErrorKind::usage, "").hint("Give it as in s3://BUCKET/PREFIX.");
+  if (!place)
+    throw Error(ErrorKind::usage, "")
+        .hint(text.starts_with("s3://")
+                  ? "In s3://BUCKET/PREFIX the bucket has 3 to 63 characters: letters, digits, "
+                    "\"-\", "
+                    "\"_\" and \".\"; the prefix has no empty part (//), no \".\" and no \"..\"."
+                  : "Give it as in s3://BUCKET/PREFIX.");
   return std::move(*place);
 }
 

@@ -101,6 +101,17 @@ TEST_F(PruneStore, NamesWhatTheStoreKeepsAndRemovesTheRest) {
   EXPECT_FALSE(store_.objects.contains(key(8)));
 }
 
+TEST_F(PruneStore, TriesAgainWhatMayPass) {
+  int failures = 3;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "remove" && failures-- > 0 ? MemoryStore::Fault::throttled
+                                                   : MemoryStore::Fault::none;
+  };
+  EXPECT_TRUE(carry_out(store_, keys_of_, plan(4), nullptr, nullptr, nullptr,
+                        {.retry_for = std::chrono::seconds(20), .seed = 7}));
+  EXPECT_FALSE(store_.objects.contains(key(3)));
+}
+
 TEST_F(PruneStore, LeavesNoGapWhereverItEnds) {
   const auto what = plan(2500);
   EXPECT_FALSE(carry_out(

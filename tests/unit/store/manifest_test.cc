@@ -416,6 +416,16 @@ TEST_F(Manifest, SeesObjectsThatAreGoneOrMoved) {
   EXPECT_THAT(report().findings, Contains(HasSubstr("lines are missing before")));
 }
 
+TEST_F(Manifest, TakesWhatIsGoneFromTheBeginningForPruned) {
+  write(1, 10);
+  for (std::uint64_t segno = 1; segno < 5; ++segno) store_.objects.erase(key_of(segno));
+  const auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_THAT(found.remarks, Contains(HasSubstr("4 objects before " + segment(5))));
+  store_.objects.erase(key_of(7));
+  EXPECT_THAT(report().findings, Contains(HasSubstr(segment(7) + ".zst is not there")));
+}
+
 TEST_F(Manifest, SeesAChainThatWasRolledBackByItsHead) {
   const auto memory = write(1, 600);
   store_.objects.erase(object(2));

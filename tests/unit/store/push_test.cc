@@ -9,6 +9,8 @@
 #include <random>
 #include <set>
 
+#include "archive/listing.h"
+#include "archive/losses.h"
 #include "store/manifest_reader.h"
 #include "store/mark.h"
 #include "support/archive_builder.h"
@@ -106,7 +108,78 @@ TEST_F(PushTest, SendsWhatIsFinishedOnce) {
   EXPECT_EQ(store_.objects.size(), 7u);
   const auto requests = store_.calls.size();
   EXPECT_EQ(push().segments, 0u);
-  EXPECT_EQ(store_.calls.size(), requests) << "the mark knows it";
+  EXPECT_EQ(store_.calls.size(), requests + 1) << "one listing: the store has what the mark knows";
+  EXPECT_EQ(store_.calls.back().what, "list");
+}
+
+TEST_F(PushTest, SendsAgainWhatTheStoreHasLost) {
+  builder_.disk.put("00000002.history", test::bytes_of("1\t0/6000000\tno reason\n"));
+  push();
+  for (const auto& lost : {key(3, ".zst"), key(5, ".zst"), kLayout.history_key(2)})
+    store_.objects.erase(lost);
+  const auto result = push();
+  EXPECT_EQ(result.vanished, 3u);
+  EXPECT_EQ(result.segments, 2u);
+  EXPECT_EQ(result.histories, 1u);
+  EXPECT_TRUE(result.failures.empty());
+  for (const auto& lost : {key(3, ".zst"), key(5, ".zst"), kLayout.history_key(2)})
+    EXPECT_TRUE(store_.objects.contains(lost)) << lost;
+  EXPECT_EQ(mark()->sent.size(), 1u);
+  expect_manifest_is_whole();
+  EXPECT_EQ(push().vanished, 0u);
+}
+
+TEST_F(PushTest, DoesNotCountAsSentWhatCouldNotBeSentAgain) {
+  push();
+  store_.objects.erase(key(3, ".zst"));
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" && call.key == key(3, ".zst") ? Fault::refused : Fault::none;
+  };
+  const auto result = push();
+  EXPECT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.pending, 1u);
+  EXPECT_FALSE(mark()->has(wal::SegmentName(1, 3, kSize)));
+  EXPECT_TRUE(mark()->has(wal::SegmentName(1, 4, kSize)));
+}
+
+TEST_F(PushTest, TakesWhatIsGoneFromTheBeginningForPruned) {
+  push();
+  store_.objects.erase(key(1));
+  store_.objects.erase(key(2));
+  const auto result = push();
+  EXPECT_EQ(result.vanished, 0u);
+  EXPECT_FALSE(store_.objects.contains(key(1)));
+}
+
+TEST_F(PushTest, ReportsWhatIsGoneFromBothPlaces) {
+  push();
+  store_.objects.erase(key(3, ".zst"));
+  {
+    const auto directory = builder_.disk.open();
+    directory->remove(wal::SegmentName(1, 3, kSize).to_string() + ".zst");
+    directory->sync();
+  }
+  for (int i = 0; i < 2; ++i) {
+    const auto result = push();
+    ASSERT_EQ(result.failures.size(), 1u);
+    EXPECT_EQ(result.failures[0].kind(), ErrorKind::gap);
+  }
+  const auto directory = builder_.disk.open();
+  const auto losses = archive::read_losses(*directory, archive::list_archive(*directory));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses[0].begin, wal::Lsn(3 * kSize.bytes()));
+  EXPECT_TRUE(store_.objects.contains(kLayout.records_prefix() + "loss-" + losses[0].id()));
+  archive::acknowledge_loss(*directory, losses[0],
+                            {.time = "2026-11-24 00:00:00Z", .who = "me", .reason = "known"});
+  EXPECT_TRUE(push().failures.empty());
+}
+
+TEST_F(PushTest, ReportsAnObjectThatIsNoSegmentByItsSize) {
+  push();
+  store_.place(key(2), test::bytes_of("short"));
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures[0].kind(), ErrorKind::conflict);
 }
 
 TEST_F(PushTest, TellsOfEachObjectWhatItIs) {

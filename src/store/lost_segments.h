@@ -1,0 +1,24 @@
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "archive/identity.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "io/directory.h"
+#include "wal/segment.h"
+
+namespace weir::store {
+
+/// Records segments that were sent, and that neither the store nor the archive has any more, as
+/// holes of the archive: mirror_losses() then brings the records to the store, so that a recovery
+/// from there alone reports them. `place`: the store, for people. True if a record is new. Throws
+/// as archive::record_loss().
+bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
+                 const archive::Identity& cluster, const std::string& place, Log& log);
+
+/// ErrorKind::gap. `object`: as it was named in the store.
+[[nodiscard]] Error lost_error(const std::string& object);
+
+}  // namespace weir::store
