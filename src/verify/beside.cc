@@ -85,6 +85,8 @@ BesideReport compare_archives(io::Shelf& one, io::Shelf& other, const Options& o
   return Comparison(one, other, options).run();
 }
 
+namespace {
+
 /// import reads directories only: a store is filled, and read, by commands of its own.
 std::string advice_on_hole(const std::string& has, const std::string& lacks) {
   constexpr std::string_view kStore = "s3://";
@@ -100,6 +102,8 @@ std::string advice_on_hole(const std::string& has, const std::string& lacks) {
         has, lacks);
   return fmt::format("pgweir import -D {0} {1}; it is a hole of {0}", lacks, has);
 }
+
+}  // namespace
 
 std::string to_text(const BesideReport& report, std::size_t most) {
   std::string text = fmt::format("beside {}\n\n", report.other);
