@@ -52,8 +52,8 @@ void read_tar(const std::string& path, TarFront& front) {
     throw Error(error)
         .with("file", path)
         .hint(
-            "It cannot be told what this file is: is it damaged, or not a backup? \"pgweir prune "
-            "--ignore-backup\" passes it.");
+            "It cannot be told what this file is: is it damaged, or not a backup? For a prune, "
+            "--ignore-backup passes it.");
   }
 }
 

@@ -23,6 +23,7 @@
 #include "cli/help.h"
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 
 namespace weir::cli {
@@ -109,6 +110,7 @@ int ack_command(const Arguments& arguments) {
     throw Error(ErrorKind::usage, "--all and the name of a loss exclude each other");
 
   const auto directory = io::open_existing_directory(path);
+  io::keep_owner(*directory);
   archive::require_not_a_server_directory(*directory);
   const auto known = find_all(*directory);
   const auto& losses = known.losses;

@@ -21,6 +21,7 @@
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
 #include "io/memory_limit.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 #include "io/processor_limit.h"
 
@@ -72,6 +73,7 @@ int compress_command(const Arguments& arguments) {
   options.jobs = arguments.get(kJobs, io::worthwhile_threads());
 
   const auto directory = io::open_existing_directory(path);
+  io::keep_owner(*directory);
   archive::require_not_a_server_directory(*directory);
   const auto listing = archive::list_archive(*directory);
   archive::require_some_wal(listing, path, io::what_is_nearby(path));

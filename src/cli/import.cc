@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "archive/identity.h"
 #include "archive/leftovers.h"
@@ -21,6 +22,9 @@
 #include "cli/print_stderr.h"
 #include "cli/shared/durable_end.h"
 #include "daemon/stop_request.h"
+#include "import/archive_command.h"
+#include "import/sources.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 
@@ -41,27 +45,11 @@ constexpr auto kReplaceDamaged =
          "replace the archive's segments that are damaged; what is replaced is kept, hidden");
 constexpr auto kDryRun = flag('n', "dry-run", "only say what would come in, and what would not");
 constexpr auto kVerbose = flag('v', "verbose", "name each file that is left out");
-constexpr Option kOptions[] = {kDirectory, kExtend, kReplaceDamaged, kDryRun, kVerbose,
-                               kConfig,    kHelp};
-
-/// A directory, or one file of it.
-importing::Source open_source(const std::string& path, io::Directory& archive) {
-  importing::Source source;
-  auto directory = path;
-  if (io::type_of(path) != io::PathType::directory) {
-    if (io::type_of(path) == io::PathType::nothing)
-      throw Error(ErrorKind::usage, "there is no such file or directory").with("path", path);
-    const auto slash = path.rfind('/');
-    directory = slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
-    source.file = slash == std::string::npos ? path : path.substr(slash + 1);
-  }
-  source.shelf = io::open_existing_directory(directory);
-  const auto theirs = io::identity_of_directory(*source.shelf);
-  const auto ours = io::identity_of_directory(archive);
-  if (theirs && ours && theirs->device == ours->device && theirs->inode == ours->inode)
-    throw Error(ErrorKind::usage, "this is the archive itself").with("path", path);
-  return source;
-}
+constexpr auto kArchiveCommand =
+    flag("archive-command",
+         "as a server's archive_command, with %p as FILE: 0 only once the archive has it");
+constexpr Option kOptions[] = {kDirectory, kExtend,         kReplaceDamaged, kDryRun,
+                               kVerbose,   kArchiveCommand, kConfig,         kHelp};
 
 /// As the receiver makes them: readable by the group where the server's own files are.
 void take_file_mode(io::Directory& archive, const archive::Listing& listing) {
@@ -93,12 +81,83 @@ std::string files(std::size_t count, std::string_view what) {
   return fmt::format("{} {}", counted(count, "file"), what);
 }
 
-int import_command(const Arguments& arguments) {
-  const auto path = required_directory(arguments);
-  const auto archive = io::open_existing_directory(path);
+std::string joined(const std::vector<std::string>& parts, std::string_view between) {
+  std::string text;
+  for (const auto& part : parts) text += (text.empty() ? "" : std::string(between)) + part;
+  return text;
+}
+
+/// The last line, for who reads one line of a script's output.
+std::string verdict(const importing::Result& result, bool dry_run) {
+  std::vector<std::string> parts;
+  if (result.named > 0)
+    parts.push_back(fmt::format("{} of {} came in or {} there", result.named_in,
+                                counted(result.named, "named file"),
+                                result.named_in == 1 ? "was" : "were"));
+  if (!result.touched.empty())
+    parts.push_back("still a hole: " + result.touched.front() +
+                    (result.touched.size() > 1
+                         ? fmt::format(" and {} more", result.touched.size() - 1)
+                         : std::string()));
+  parts.insert(parts.end(), result.open.begin(), result.open.end());
+  return fmt::format("{}: {}\n", dry_run ? "would not be done" : "not done", joined(parts, "; "));
+}
+
+std::unique_ptr<io::Directory> open_archive(const std::string& path) {
+  auto archive = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*archive);
-  std::vector<importing::Source> sources;
-  for (const auto& word : arguments.words()) sources.push_back(open_source(word, *archive));
+  io::keep_owner(*archive);
+  return archive;
+}
+
+/// Whatever goes wrong, the server has to keep the file: never 0, and never above 125, which ends
+/// its archiver.
+int answer_archive_command(const Arguments& arguments) {
+  if (arguments.words().size() != 1)
+    throw Error(ErrorKind::usage, "--archive-command takes one file")
+        .hint("archive_command = 'pgweir import -D DIRECTORY --archive-command %p'");
+  if (arguments.has(kDryRun) || arguments.has(kReplaceDamaged))
+    throw Error(ErrorKind::usage,
+                "--archive-command goes with neither --dry-run nor --replace-damaged");
+  const auto path = required_directory(arguments);
+  std::optional<importing::LeftOut> left_out;
+  try {
+    const auto archive = open_archive(path);
+    std::unique_ptr<io::Directory> lock;
+    const daemon::StopRequest stop;
+    importing::ArchiveCommand command{
+        .path = arguments.words().front(),
+        .try_lock =
+            [&] {
+              if (lock) return true;
+              auto handle = io::open_existing_directory(path);
+              if (handle->try_lock()) lock = std::move(handle);
+              return lock != nullptr;
+            },
+        .release_lock = [&] { lock.reset(); },
+        .durable_end = [&] { return durable_end_of(path); },
+        .prepare = [&] { take_file_mode(*archive, archive::list_archive_names(*archive)); },
+        .stop = [&](std::uint64_t) { return stop.made(); },
+        .now = format_time(std::chrono::system_clock::now())};
+    left_out = importing::archive_file(*archive, command);
+  } catch (const Error& error) {
+    left_out = importing::LeftOut{arguments.words().front(), importing::Reason::not_sound,
+                                  error.what(), error.hint()};
+  }
+  if (!left_out) return kDone;
+  fmt::print(stderr, "pgweir: not archived: {}: {}\n", left_out->path, left_out->what);
+  if (!left_out->hint.empty()) fmt::print(stderr, "hint: {}\n", left_out->hint);
+  return kNo;
+}
+
+int import_command(const Arguments& arguments) {
+  if (arguments.has(kArchiveCommand)) return answer_archive_command(arguments);
+  const auto path = required_directory(arguments);
+  const auto archive = open_archive(path);
+  std::vector<importing::LeftOut> no_sources;
+  importing::Sources found(*archive, no_sources);
+  for (const auto& word : arguments.words()) found.add(word);
+  const auto sources = found.take();
   take_file_mode(*archive, archive::list_archive_names(*archive));
 
   importing::Options options;
@@ -119,6 +178,7 @@ int import_command(const Arguments& arguments) {
   options.came_in = [](const std::string& name, const std::string& from) {
     print(fmt::format("imported {} from {}\n", name, from));
   };
+  options.left_out = std::move(no_sources);
   const auto result = importing::import_wal(*archive, sources, options);
 
   if (options.dry_run)
@@ -133,15 +193,9 @@ int import_command(const Arguments& arguments) {
     print(fmt::format("{}: {}\n", options.dry_run ? "would close" : "closed", id));
   for (const auto& each : result.unvouched) print(fmt::format("look again: {}\n", each.text()));
   for (const auto& hole : result.holes) print(fmt::format("still a hole: {}\n", hole));
-  switch (result.reason()) {
-    case importing::Reason::not_asked_for:
-      return kDone;
-    case importing::Reason::not_sound:
-      return kNo;
-    case importing::Reason::conflict:
-      break;
-  }
-  return kNeedsPerson;
+  if (result.done()) return kDone;
+  print(verdict(result, options.dry_run));
+  return result.reason() == importing::Reason::conflict ? kNeedsPerson : kNo;
 }
 
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
@@ -160,14 +214,15 @@ name. Nothing that is there is touched. A receiver may be at work meanwhile.
 Usage:
   pgweir import -D DIRECTORY [FILE|DIRECTORY]... [OPTION]...
 
-Only holes are filled, unless --extend is given. Without a FILE or DIRECTORY it
-only looks again at what an earlier import could not vouch for.
+A DIRECTORY may be what Barman, pgBackRest or WAL-G has laid out, too. Only holes
+are filled, unless --extend is given. Without a FILE or DIRECTORY it only looks
+again at what an earlier import could not vouch for.
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 all that could come in did; 1 something offered was damaged or
-did not fit; 3 stopped, the disk is full, or a prune is at work; 4 other bytes
-under a name that the archive has, another cluster, or a branch that is not of
-its history.
+    .notes = R"(Exit status: 0 each file that was named is durably in the archive, and no hole
+is left that the sources touch; 1 not so, and the last line says what is open; 3
+stopped, the disk is full, or a prune is at work; 4 other bytes under a name that
+the archive has, another cluster, or a branch that is not of its history.
 )",
     .most_words = SIZE_MAX,
     .run = import_command,

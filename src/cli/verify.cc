@@ -94,7 +94,7 @@ std::string both_json(std::string text, const store::ManifestReport& report) {
   return json.dump(2) + "\n";
 }
 
-int verify_command(const Arguments& arguments) {
+int verify_as_asked(const Arguments& arguments) {
   const bool in_store = arguments.has("store");
   const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
   for (const Option& option : kManifests)
@@ -184,6 +184,21 @@ int verify_command(const Arguments& arguments) {
                  (!manifest || manifest->report.sound())
              ? kDone
              : kNo;
+}
+
+/// For programs there is an answer, whatever the outcome.
+int verify_command(const Arguments& arguments) {
+  try {
+    return verify_as_asked(arguments);
+  } catch (const Error& error) {
+    if (arguments.has(kJson)) {
+      nlohmann::ordered_json json;
+      json["sound"] = false;
+      json["error"] = {{"message", error.what()}, {"hint", error.hint()}};
+      print(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    }
+    throw;
+  }
 }
 
 constexpr OptionGroup kGroups[] = {

@@ -229,11 +229,37 @@ void Import::tell_what_remains() {
     losses.push_back(std::move(hole));
   for (const auto& loss : losses) {
     if (loss.kind != archive::Loss::Kind::hole) continue;
-    for (const auto& range : loss.missing)
+    for (const auto& range : loss.missing) {
       result_.holes.push_back(fmt::format("{}: {} to {} on timeline {} ({}) is missing", loss.id(),
                                           range.begin, range.end, loss.timeline,
                                           format_size(range.end - range.begin)));
+      if (touches(range))
+        result_.touched.push_back(
+            fmt::format("{} to {} on timeline {}", range.begin, range.end, loss.timeline));
+    }
   }
+}
+
+/// A file that was named touches the hole that it is in; a directory also one that its WAL lies
+/// around or reaches to: whoever names it expects the hole to be closed. What remains of a hole is
+/// that hole.
+bool Import::touches(const archive::Loss::Range& range) const {
+  auto begin = range.begin;
+  auto end = range.end;
+  for (const auto& before : holes_before_) {
+    if (before.kind != archive::Loss::Kind::hole) continue;
+    for (const auto& whole : before.missing)
+      if (whole.begin <= range.begin && range.end <= whole.end) {
+        begin = whole.begin;
+        end = whole.end;
+      }
+  }
+  return std::any_of(offers_.reaches.begin(), offers_.reaches.end(), [&](const Reach& reach) {
+    if (!reach.first.fits(size_) || !reach.last.fits(size_)) return false;
+    const auto first = reach.first.start(size_);
+    const auto behind = reach.last.start(size_) + size_.bytes();
+    return reach.file ? first < end && begin < behind : first <= end && begin <= behind;
+  });
 }
 
 }  // namespace weir::importing

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "archive/find_losses.h"
 #include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/losses.h"
@@ -20,6 +21,7 @@
 namespace weir::importing {
 
 Result Import::run() {
+  result_.left_out = options_.left_out;
   look();
   if (cluster_.segment_size) {
     take_histories();
@@ -31,6 +33,8 @@ Result Import::run() {
     look_at_borders();
     tell_what_remains();
   }
+  count_named();
+  tell_what_is_open();
   return std::move(result_);
 }
 
@@ -123,6 +127,9 @@ void Import::make_plan() {
   facts_.segment_size = size_;
   facts_.listing = listing_;
   facts_.losses = archive::read_losses(archive_, listing_);
+  holes_before_ = facts_.losses;
+  for (auto& hole : archive::find_holes(listing_, timelines_, size_, facts_.losses))
+    holes_before_.push_back(std::move(hole));
   for (const auto& [name, offers] : offers_.segments) facts_.offered.insert(name);
   facts_.extend = options_.extend;
   facts_.receiver = options_.receiver;
@@ -141,7 +148,8 @@ void Import::tell_places() {
       case Place::behind:
         leave_out(offers, Reason::not_asked_for,
                   options_.receiver ? "it is newer than what the receiver has made durable"
-                                    : "it is newer than what the archive holds",
+                  : listing_.segments.empty() ? "the archive is empty"
+                                              : "it is newer than what the archive holds",
                   options_.receiver ? "The receiver fetches it itself."
                                     : "With --extend it comes in, too, while no receiver runs.");
         break;
@@ -319,6 +327,83 @@ Reason Result::reason() const {
   for (const auto& each : unvouched)
     if (each.complaint) worst = std::max(worst, Reason::not_sound);
   return worst;
+}
+
+namespace {
+
+/// Whose name a path ends in, whatever stands behind its digits.
+std::optional<wal::SegmentName> segment_of(const std::string& path) {
+  const auto name = path.substr(path.rfind('/') + 1);
+  return wal::SegmentName::parse(std::string_view(name).substr(0, 24));
+}
+
+}  // namespace
+
+/// In a dry run as if what is accepted had come in.
+bool Import::is_there(wal::SegmentName name) {
+  if (archive::find_finished(archive_, name)) return true;
+  return options_.dry_run && std::any_of(accepted_.begin(), accepted_.end(), [&](const auto& each) {
+           return std::any_of(each.piece.slots.begin(), each.piece.slots.end(),
+                              [&](const Slot& slot) { return slot.name == name; });
+         });
+}
+
+/// One that is there under its name and was left out is there with other bytes.
+void Import::count_named() {
+  std::set<std::string> left_out;
+  for (const auto& each : result_.left_out) left_out.insert(each.path);
+  for (const auto& source : sources_) {
+    if (!source.file || archive::is_backup_history_name(*source.file)) continue;
+    ++result_.named;
+    const auto original = source.originals.find(*source.file);
+    const auto path = original == source.originals.end() ? source.shelf->path_of(*source.file)
+                                                         : original->second.path;
+    if (left_out.contains(path)) continue;
+    if (const auto segment = archive::SegmentFileName::parse(*source.file)) {
+      if (is_there(segment->segment)) ++result_.named_in;
+    } else if (const auto history = archive::parse_history_name(*source.file)) {
+      const auto known = timelines_.known();
+      const auto came = std::any_of(result_.came.begin(), result_.came.end(),
+                                    [&](const auto& each) { return each.from == path; });
+      if (came || std::find(known.begin(), known.end(), history->timeline) != known.end())
+        ++result_.named_in;
+    }
+  }
+}
+
+/// What stays out of a directory costs nothing where the archive needs it no more.
+void Import::tell_what_is_open() {
+  std::size_t conflicts = 0;
+  std::size_t wanted = 0;
+  std::size_t no_sources = 0;
+  for (const auto& each : result_.left_out) {
+    if (each.no_source) ++no_sources;
+    if (each.reason == Reason::conflict) ++conflicts;
+    if (each.reason != Reason::not_sound || each.no_source) continue;
+    const auto segment = segment_of(each.path);
+    const bool replaced =
+        segment && std::any_of(result_.came.begin(), result_.came.end(), [&](const auto& came) {
+          return came.replaced && came.name.starts_with(segment->to_string());
+        });
+    if (segment && ((options_.extend && !is_there(*segment)) ||
+                    (facts_.damaged.contains(*segment) && !replaced)))
+      ++wanted;
+  }
+  std::size_t misfits = 0;
+  for (const auto& each : result_.unvouched)
+    if (each.complaint) ++misfits;
+  const auto tell = [&](std::size_t count, std::string_view one, std::string_view many) {
+    if (count > 0) result_.open.push_back(fmt::format("{} {}", count, count == 1 ? one : many));
+  };
+  tell(no_sources, "source has no WAL that can be read", "sources have no WAL that can be read");
+  tell(conflicts, "file contradicts the archive", "files contradict the archive");
+  tell(wanted, "file that is damaged or does not fit stayed out",
+       "files that are damaged or do not fit stayed out");
+  tell(misfits, "border does not fit", "borders do not fit");
+  if (listing_.segments.empty() && result_.came.empty() && !sources_.empty() &&
+      no_sources < sources_.size())
+    result_.open.push_back(options_.extend ? "the archive is empty"
+                                           : "the archive is empty, which takes --extend");
 }
 
 Result import_wal(io::Directory& archive, const std::vector<Source>& sources,

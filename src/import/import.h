@@ -27,6 +27,8 @@ struct Options {
   /// Told when the file is durable under that name.
   std::function<void(const std::string& name, const std::string& from)> came_in = nullptr;
   std::string now{};  ///< for records
+  /// What was found to be no source before: told with the rest.
+  std::vector<LeftOut> left_out{};
 };
 
 struct Result {
@@ -38,13 +40,20 @@ struct Result {
   };
   std::vector<Came> came;  ///< published; of a dry run what would be
   std::vector<LeftOut> left_out;
-  std::size_t present = 0;                    ///< files offered that the archive has already
-  std::vector<std::string> closed;            ///< ids of losses
-  std::vector<std::string> holes;             ///< that remain, in words
+  std::size_t present = 0;           ///< files offered that the archive has already
+  std::vector<std::string> closed;   ///< ids of losses
+  std::vector<std::string> holes;    ///< that remain, in words
+  std::vector<std::string> touched;  ///< of them, those in which the sources have something
   std::vector<archive::Unvouched> unvouched;  ///< that remain; a complaint: it does not fit
+  std::size_t named = 0;                      ///< files that were named as such
+  std::size_t named_in = 0;                   ///< of them: durably in the archive by now, or before
+  /// What was asked for and is not so, beside holes and files: in words.
+  std::vector<std::string> open;
 
-  /// The worst of it.
+  /// The worst of what was left out.
   [[nodiscard]] Reason reason() const;
+  /// Each file that was named is in the archive, and no hole is left that the sources touch.
+  [[nodiscard]] bool done() const { return named_in == named && touched.empty() && open.empty(); }
 };
 
 /// Takes in what the archive lacks: segments that fill its holes, and histories. Everything is

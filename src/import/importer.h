@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
 #include "import/histories.h"
@@ -56,6 +57,10 @@ class Import {
   void look_at_borders();
   [[nodiscard]] bool settled(archive::Unvouched& unvouched);
   void tell_what_remains();
+  void count_named();
+  void tell_what_is_open();
+  [[nodiscard]] bool is_there(wal::SegmentName name);
+  [[nodiscard]] bool touches(const archive::Loss::Range& range) const;
 
   void leave_out(const std::vector<Offer>& offers, Reason reason, const std::string& what,
                  const std::string& hint = {});
@@ -84,6 +89,7 @@ class Import {
   Facts facts_;
   Plan plan_;
   std::vector<Accepted> accepted_;
+  std::vector<archive::Loss> holes_before_;
   Result result_;
 };
 

@@ -10,6 +10,7 @@
 #include "archive/segment_reader.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
+#include "crypto/sha1.h"
 
 namespace weir::importing {
 
@@ -144,11 +145,14 @@ class Judge::Reading {
   bool read(Slot& slot, wal::RecordVerifier& verifier) {
     const auto& offer = slot.offer;
     std::optional<wal::Damage> damage;
+    std::optional<crypto::Sha1> sha1;
+    if (!offer.original.sha1.empty()) sha1.emplace();
     std::uint64_t given = 0;
     try {
       given = archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
         count(wal.size());
         damage = verifier.feed(wal);
+        if (sha1) sha1->add(wal);
         slot.digest.add(wal);
         return !damage;
       });
@@ -184,6 +188,13 @@ class Judge::Reading {
                     : "Look for another copy.");
       return false;
     }
+    if (sha1)
+      if (const auto found = sha1->finish(); found != offer.original.sha1) {
+        leave_out(offer, Reason::not_sound,
+                  fmt::format("its SHA-1 is {}, not what its name says", found),
+                  "Look for another copy.");
+        return false;
+      }
     if (given < size_.bytes()) {
       leave_out(offer, Reason::not_asked_for,
                 fmt::format("it is unfinished: its WAL ends at {}", verifier.last_record_end()));

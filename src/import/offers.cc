@@ -23,23 +23,29 @@ class Collector {
       : cluster_(cluster), left_out_(left_out) {}
 
   void add(const Source& source) {
-    auto listing = archive::list_archive_names(*source.shelf);
-    if (source.file) {
-      std::erase_if(listing.segments,
-                    [&](const auto& entry) { return entry.name.to_string() != *source.file; });
-      std::erase_if(listing.histories,
-                    [&](const auto& entry) { return name_of(entry) != *source.file; });
-      if (listing.segments.empty() && listing.histories.empty())
-        throw Error(ErrorKind::usage, "this is neither a WAL segment nor a timeline's history")
-            .with("path", source.shelf->path_of(*source.file))
-            .hint(
-                "Import goes by names: 24 hex digits, with .partial, .gz, .lz4 or .zst behind "
-                "them, or 00000002.history.");
+    const auto listing =
+        source.file ? of_file(*source.file) : archive::list_archive_names(*source.shelf);
+    if (listing.segments.empty() && listing.histories.empty()) {
+      if (source.file && archive::is_backup_history_name(*source.file))
+        return leave_out(source.shelf->path_of(*source.file), Reason::not_asked_for,
+                         "it is a backup's label, which says nothing of whose cluster it is");
+      tell_no_source(source);
     }
+    auto names = source.unreadable;
     for (const auto& forms : archive::segment_forms(listing))
       for (const auto* const row : {&forms.finished, &forms.partial})
-        for (const auto& entry : *row) candidates_.push_back({source.shelf, entry.name});
-    for (const auto& entry : listing.histories) add_history(*source.shelf, entry);
+        for (const auto& entry : *row) {
+          names.push_back(entry.name.segment);
+          candidates_.push_back({source.shelf, entry.name, original_of(source, entry.name)});
+        }
+    // (By number first: the timeline says nothing of where a segment lies.)
+    const auto by_number = [](const wal::SegmentName& a, const wal::SegmentName& b) {
+      return a.to_string().substr(8) < b.to_string().substr(8);
+    };
+    if (const auto [first, last] = std::minmax_element(names.begin(), names.end(), by_number);
+        first != names.end())
+      offers_.reaches.push_back({*first, *last, source.file.has_value()});
+    for (const auto& entry : listing.histories) add_history(source, entry);
   }
 
   Offers run() {
@@ -61,6 +67,39 @@ class Collector {
   }
 
  private:
+  void tell_no_source(const Source& source) {
+    const auto& path = source.shelf->path();
+    if (source.file)
+      leave_out(source.shelf->path_of(*source.file), Reason::not_sound,
+                "this is neither a WAL segment nor a timeline's history",
+                "Import goes by names: 24 hex digits, with .partial, .gz, .lz4 or .zst behind "
+                "them, or 00000002.history.");
+    else if (std::any_of(left_out_.begin(), left_out_.end(), [&](const LeftOut& each) {
+               return each.no_source && each.path.starts_with(path + "/");
+             }))
+      return;
+    else if (source.unreadable.empty())
+      leave_out(path, Reason::not_sound, "there is no WAL in it",
+                "A file system that is not mounted looks like an empty directory.");
+    else
+      leave_out(path, Reason::not_sound, "nothing in it can be read as it is");
+    left_out_.back().no_source = true;
+  }
+
+  static archive::Listing of_file(const std::string& name) {
+    archive::Listing listing;
+    if (const auto segment = archive::SegmentFileName::parse(name))
+      listing.segments.push_back({*segment, std::nullopt});
+    else if (const auto history = archive::parse_history_name(name))
+      listing.histories.push_back(*history);
+    return listing;
+  }
+
+  static Original original_of(const Source& source, const archive::SegmentFileName& name) {
+    const auto found = source.originals.find(name.to_string());
+    return found == source.originals.end() ? Original{} : found->second;
+  }
+
   static std::string name_of(const archive::HistoryEntry& entry) {
     return wal::history_name(entry.timeline) + std::string(codec::suffix(entry.method));
   }
@@ -69,9 +108,12 @@ class Collector {
     left_out_.push_back({std::move(path), reason, std::move(what), std::move(hint)});
   }
 
-  void add_history(io::Shelf& shelf, const archive::HistoryEntry& entry) {
+  void add_history(const Source& source, const archive::HistoryEntry& entry) {
+    auto& shelf = *source.shelf;
     const auto name = name_of(entry);
-    const auto path = shelf.path_of(name);
+    const auto original = source.originals.find(name);
+    const auto path =
+        original == source.originals.end() ? shelf.path_of(name) : original->second.path;
     std::string content;
     try {
       const auto file = shelf.open_bytes(name);

@@ -15,18 +15,30 @@
 
 namespace weir::importing {
 
+/// What a file of a source is called where it lies, if the shelf has it under another name.
+struct Original {
+  std::string path;
+  std::string sha1 = {};  ///< of the segment, as its name says; empty: it says none
+};
+
 /// Where WAL is offered: a directory with all that is in it, or one file of it.
 struct Source {
   std::shared_ptr<io::Shelf> shelf;
-  std::optional<std::string> file = std::nullopt;
+  std::optional<std::string> file = std::nullopt;  ///< a file that was named, as the shelf has it
+  std::map<std::string, Original> originals = {};  ///< by the name that the shelf has
+  /// Segments of which something lies there that cannot be read: named, and left out.
+  std::vector<wal::SegmentName> unreadable = {};
 };
 
 /// A file that may hold a segment.
 struct Offer {
   std::shared_ptr<io::Shelf> shelf;
   archive::SegmentFileName name;
+  Original original = {};  ///< without a path: it is called as the shelf says
 
-  [[nodiscard]] std::string path() const { return shelf->path_of(name.to_string()); }
+  [[nodiscard]] std::string path() const {
+    return original.path.empty() ? shelf->path_of(name.to_string()) : original.path;
+  }
 };
 
 /// A timeline's history, as a file tells it.
@@ -47,13 +59,23 @@ struct LeftOut {
   Reason reason = Reason::not_asked_for;
   std::string what;
   std::string hint = {};
+  /// It is no source at all, or nothing of a source that was named: never status 0.
+  bool no_source = false;
   bool operator==(const LeftOut&) const = default;
+};
+
+/// What a source has, by names: all that lies from its first segment to its last one.
+struct Reach {
+  wal::SegmentName first;
+  wal::SegmentName last;
+  bool file = false;  ///< one file
 };
 
 struct Offers {
   /// In the order of the sources; finished ones of a source before unfinished ones.
   std::map<wal::SegmentName, std::vector<Offer>> segments;
   std::map<wal::TimelineId, OfferedHistory> histories;
+  std::vector<Reach> reaches;
 };
 
 /// Whose WAL it must be; `identifier` 0: of the first that tells, the newest.
@@ -68,8 +90,8 @@ struct Cluster {
 
 /// Lists the sources and looks at the first page header of each segment: those of another cluster,
 /// those that do not hold what their name says, files that cannot be read, and histories that
-/// differ are in `left_out`. Fills in what is not known of the cluster. Throws Error{io} for a
-/// source that cannot be listed, Error{usage} for a file that is neither segment nor history.
+/// differ are in `left_out`, and so are sources without any WAL. Fills in what is not known of the
+/// cluster. Throws Error{io} for a source that cannot be listed.
 [[nodiscard]] Offers collect(const std::vector<Source>& sources, Cluster& cluster,
                              std::vector<LeftOut>& left_out);
 

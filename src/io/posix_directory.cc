@@ -22,6 +22,7 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "io/entry_reader.h"
+#include "io/owner.h"
 
 namespace weir::io {
 
@@ -322,6 +323,7 @@ class PosixDirectory final : public Directory,
         file_mode_(file_mode) {}
 
   void set_file_mode(unsigned mode) override { file_mode_ = static_cast<mode_t>(mode); }
+  void keep_owner() { keeps_owner_ = true; }
 
   const std::string& path() const override { return path_; }
 
@@ -340,6 +342,11 @@ class PosixDirectory final : public Directory,
       const int code = errno;
       ::unlinkat(fd_.get(), name.c_str(), 0);
       throw io_error(code, "could not set the mode of file", path_of(name));
+    }
+    if (!gave_to_owner(file.get())) {
+      const int code = errno;
+      ::unlinkat(fd_.get(), name.c_str(), 0);
+      throw owner_error(code, path_of(name));
     }
     return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
   }
@@ -535,6 +542,7 @@ class PosixDirectory final : public Directory,
     }
     if (::fchmod(file.get(), file_mode_) != 0)
       throw io_error(errno, "could not set the mode of a file without a name", path_);
+    if (!gave_to_owner(file.get())) throw owner_error(errno, path_);
     return std::make_unique<PosixFile>(std::move(file), path_of("(no name)"), place_, false);
   }
 
@@ -575,6 +583,21 @@ class PosixDirectory final : public Directory,
   }
 
  private:
+  /// As keep_owner() of owner.h. False, with errno: that cannot be done.
+  [[nodiscard]] bool gave_to_owner(int file) const {
+    if (!keeps_owner_ || ::geteuid() != 0) return true;
+    struct stat ours {};
+    struct stat made {};
+    if (::fstat(fd_.get(), &ours) != 0 || ::fstat(file, &made) != 0) return false;
+    if (made.st_uid == ours.st_uid && made.st_gid == ours.st_gid) return true;
+    return ::fchown(file, ours.st_uid, ours.st_gid) == 0;
+  }
+  static Error owner_error(int code, const std::string& path) {
+    return system_error(code, "could not give a file to the owner of the archive directory")
+        .with("path", path)
+        .hint("Run the command as the user that owns the archive directory.");
+  }
+
   static void check_plain(const std::string& name) {
     PGWEIR_CHECK(!name.empty() && name != "." && name != ".." &&
                  name.find('/') == std::string::npos && name.find('\0') == std::string::npos);
@@ -657,6 +680,7 @@ class PosixDirectory final : public Directory,
   std::string path_;
   const std::shared_ptr<const Place> place_;
   std::atomic<mode_t> file_mode_;
+  std::atomic<bool> keeps_owner_ = false;
   std::mutex sync_mutex_;
   int sync_error_ = 0;  ///< errno of the first failed sync; guarded by sync_mutex_
 };
@@ -681,6 +705,10 @@ void reserve_if_possible(File& file, std::uint64_t bytes) {
 
 std::unique_ptr<File> adopt_file(int descriptor, std::string path) {
   return std::make_unique<PosixFile>(Descriptor(descriptor), std::move(path), nullptr, false);
+}
+
+void keep_owner(Directory& directory) {
+  if (auto* const posix = dynamic_cast<PosixDirectory*>(&directory)) posix->keep_owner();
 }
 
 std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_mode) {

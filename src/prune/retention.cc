@@ -56,6 +56,7 @@ class Chooser {
   /// Keeps the backup if that is so.
   bool can_be_used(const FoundBackup& backup, const WalOfBackup& found);
   void keep(const FoundBackup& backup, std::string why);
+  std::string why_no_wal(const FoundBackup& backup);
   void tell(const FoundBackup& backup);
 
   const std::vector<FoundBackup>& backups_;
@@ -266,6 +267,27 @@ void Chooser::keep(const FoundBackup& backup, std::string why) {
     }
 }
 
+/// Why the archive has no WAL that the backup could begin in; empty: it has.
+std::string Chooser::why_no_wal(const FoundBackup& backup) {
+  if (!backup.point) return {};
+  const auto start = backup.point->start;
+  bool on_a_line = false;
+  bool before = false;
+  bool behind = false;
+  for (const auto& line : wal_.lines()) {
+    if (!lies_on(*backup.point, line.history)) continue;
+    on_a_line = true;
+    for (const auto& stretch : line.stretches)
+      if (stretch.begin <= start && start < stretch.end) return {};
+    before = before || start < line.stretches.front().begin;
+    behind = behind || line.stretches.back().end <= start;
+  }
+  if (!on_a_line) return "of another cluster or branch: the archive has no WAL of its timeline";
+  if (behind) return "the archive has not reached its begin: is it of another cluster?";
+  if (before) return "it began before the archive's first WAL, which cannot recover it";
+  return "it began in a hole of the archive, which cannot recover it";
+}
+
 void Chooser::tell(const FoundBackup& backup) {
   std::string text = backup.path;
   if (backup.point)
@@ -276,6 +298,8 @@ void Chooser::tell(const FoundBackup& backup) {
     text += ": kept, " + kept->second;
   else if (const auto problem = problems_.find(&backup); problem != problems_.end())
     text += ": " + problem->second;
+  else if (const auto absence = why_no_wal(backup); !absence.empty())
+    text += ": " + absence;
   else if (result_.nothing || std::any_of(result_.kept.begin(), result_.kept.end(), begins_before))
     text += ": its WAL stays, too";
   else

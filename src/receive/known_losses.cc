@@ -109,7 +109,10 @@ std::vector<std::string> KnownLosses::take_refilled(wal::TimelineId timeline, wa
 
 std::vector<archive::Loss> KnownLosses::all() const {
   auto all = recorded_;
-  all.insert(all.end(), pending_.begin(), pending_.end());
+  for (auto loss : pending_) {
+    loss.recorded = false;
+    all.push_back(std::move(loss));
+  }
   return all;
 }
 

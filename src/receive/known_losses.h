@@ -38,7 +38,7 @@ class KnownLosses {
   /// their records. They are forgotten.
   [[nodiscard]] std::vector<std::string> take_refilled(wal::TimelineId timeline, wal::Lsn start);
 
-  /// Recorded and pending ones.
+  /// Recorded and pending ones; the latter say that they are not recorded.
   [[nodiscard]] std::vector<archive::Loss> all() const;
 
  private:

@@ -1,5 +1,6 @@
 #include "receive/loss_watch.h"
 
+#include "archive/own_names.h"
 #include "base/error.h"
 
 namespace weir::receive {
@@ -31,9 +32,32 @@ void LossWatch::work() {
     while (!stop_ && threads_.now() < next) stopped_->wait_until(lock, next);
     if (stop_) return;
     lock.unlock();
+    look_at_records();
     read_acknowledgements();
     lock.lock();
   }
+}
+
+/// Whoever closes a hole removes its record, and does so last.
+void LossWatch::look_at_records() {
+  const auto is_recorded = [&](const std::string& id) {
+    return directory_.find(archive::loss_record_name(id)).has_value();
+  };
+  auto removed = removed_;
+  try {
+    // It may be the same hole again.
+    std::erase_if(removed, is_recorded);
+    for (const auto& loss : board_.read().losses)
+      if (loss.recorded && !is_recorded(loss.id())) removed.insert(loss.id());
+  } catch (const Error&) {
+    return;  // what could not be looked at is as it was
+  }
+  if (removed == removed_) return;
+  for (const auto& id : removed)
+    if (!removed_.contains(id))
+      log_.info("the loss {} is closed: its WAL has come, or the archive begins behind it", id);
+  removed_ = std::move(removed);
+  board_.set_removed_losses(removed_);
 }
 
 void LossWatch::read_acknowledgements() {

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <memory>
+#include <set>
+#include <string>
 
 #include "base/log.h"
 #include "base/threads.h"
@@ -10,9 +12,9 @@
 
 namespace weir::receive {
 
-/// Sees that somebody acknowledges a loss ("pgweir ack") while a receiver runs, so that its metrics
-/// and its status say so. A thread of its own, which reads the small file of each loss that is open
-/// on the board; made when there is one.
+/// Sees that somebody acknowledges a loss ("pgweir ack") or closes it ("pgweir import") while a
+/// receiver runs, so that its metrics and its status say so. A thread of its own, which looks at
+/// the small files of each loss that is open on the board; made when there is one.
 class LossWatch {
  public:
   LossWatch(io::Shelf& directory, Threads& threads, StatusBoard& board, Log& log,
@@ -23,6 +25,7 @@ class LossWatch {
 
  private:
   void work();
+  void look_at_records();
   void read_acknowledgements();
 
   io::Shelf& directory_;
@@ -33,6 +36,9 @@ class LossWatch {
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> stopped_;
   bool stop_ = false;
+  /// Ids of losses whose records have gone: the session may have read them before. The thread's
+  /// own.
+  std::set<std::string> removed_;
   std::unique_ptr<Threads::Thread> thread_;
 };
 

@@ -817,11 +817,12 @@ void SessionState::gap_found() {
             .with("missing from", gap.missing)
             .with("to", held)
             .with("segments", fmt::format("{} to {}", first, last))
-            .hint("Nothing was skipped. If another archive, the server's archive_command or a "
-                  "standby still has these segments, bring them in with \"pgweir import\" and "
-                  "start again. Else no recovery can pass the hole: take a new base backup, and "
-                  "start with --on-gap continue to archive on from what the upstream still has. " +
-                  gap_hint(gap.missing)));
+            .hint(
+                "Nothing was skipped. If another archive, the server's archive_command or a "
+                "standby still has these segments, bring them in with \"pgweir import --extend\" "
+                "and start again. Else no recovery can pass the hole: take a new base backup, and "
+                "start with --on-gap continue to archive on from what the upstream still has. " +
+                gap_hint(gap.missing)));
     return;
   }
   log_.error(

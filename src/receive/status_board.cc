@@ -77,6 +77,12 @@ void StatusBoard::set_watched_losses(std::vector<archive::Loss> losses,
   gather_losses();
 }
 
+void StatusBoard::set_removed_losses(std::set<std::string> ids) {
+  const std::lock_guard lock(mutex_);
+  removed_losses_ = std::move(ids);
+  gather_losses();
+}
+
 /// Of a loss that both tell, the watch knows the newest.
 void StatusBoard::gather_losses() {
   auto all = watched_losses_;
@@ -85,6 +91,7 @@ void StatusBoard::gather_losses() {
         std::none_of(watched_losses_.begin(), watched_losses_.end(),
                      [&](const auto& watched) { return watched.id() == loss.id(); }))
       all.push_back(loss);
+  std::erase_if(all, [&](const auto& loss) { return removed_losses_.contains(loss.id()); });
   std::stable_sort(all.begin(), all.end(),
                    [](const auto& a, const auto& b) { return a.begin < b.begin; });
   for (auto& loss : all)

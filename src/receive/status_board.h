@@ -92,6 +92,8 @@ class StatusBoard {
   /// What the watch over the segments' sizes has found, beside those; and the ids of losses that
   /// are none any more, whoever told them.
   void set_watched_losses(std::vector<archive::Loss> losses, std::set<std::string> closed);
+  /// Ids of losses whose records somebody has removed, since their WAL has come.
+  void set_removed_losses(std::set<std::string> ids);
   /// Any other change, done under the lock; must be quick.
   void update(const std::function<void(Content&)>& change);
 
@@ -136,6 +138,7 @@ class StatusBoard {
   std::vector<archive::Loss> losses_;
   std::vector<archive::Loss> watched_losses_;
   std::set<std::string> closed_losses_;
+  std::set<std::string> removed_losses_;
   mutable std::mutex live_mutex_;  ///< taken before mutex_, where both are
   std::function<StreamSnapshot()> live_;
   AskServing ask_serving_;  ///< guarded likewise

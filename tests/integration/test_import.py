@@ -60,6 +60,10 @@ def hole_of(archive):
     return holes[0] if holes else None
 
 
+def holes_of_receiver(archive):
+    return json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]["holes"]
+
+
 def removed_upstream(servers, receivers, archive_of, meanwhile=lambda primary: None):
     """A hole that was accepted: the primary has removed what a standby still has."""
     primary = servers.primary()
@@ -127,6 +131,8 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
     first, behind = (wal.lsn(holes[0][key]) // primary.segment_size for key in ("from", "to"))
     missing = names_of(primary, range(first, behind))
 
+    assert [hole["id"] for hole in holes_of_receiver(archive)] == [holes[0]["id"]]
+
     # What would come in, and nothing else happens.
     before = archive.names()
     result = pgweir("import", "-D", archive.path, "-n", witness.pg_wal(""))
@@ -141,6 +147,7 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
     assert "newer than what the receiver has made durable" in result.stderr, result.stderr
     assert f"closed: {holes[0]['id']}" in result.stdout
     wait_for(lambda: not hole_of(archive), "the hole to be told no more")
+    wait_for(lambda: not holes_of_receiver(archive), "the receiver to tell it no more")
     # The receiver goes on, and the archive has it all.
     end = fill(primary, 2) * primary.segment_size
     reported(primary, end)
@@ -310,3 +317,124 @@ def test_it_replaces_what_is_damaged_and_extends_only_if_asked_to(
     empty.assert_covers(primary, 1, end)
     receiver.stop()
     assert bring_in(empty, "--extend", archive.path).names == []
+
+
+def archived(server):
+    """What the archiver has done: files archived, calls that failed."""
+    row = server.sql("SELECT archived_count, failed_count FROM pg_stat_archiver")
+    return [int(number) for number in row.split("|")]
+
+
+def test_as_an_archive_command_it_waits_for_the_receiver_or_takes_the_file(
+        servers, receivers, new_archive, place):
+    """0 only once the archive has it: by the stream while a receiver runs, by the file without."""
+    command = place / "command.sh"
+    primary = servers.primary(archive_mode="on", archive_command=f"sh {command} %p", archive_timeout="0")
+    archive = new_archive(primary)
+
+    def call(words):
+        command.write_text(f"echo \"$1\" >> {place}/calls\n{BINARY} import -D {archive.path} {words} \"$1\" "
+                           f"2>> {place}/said\n")
+
+    call("--archive-command")
+    receiver, _, behind = with_segments(primary, receivers, archive, 3)
+    wait_for(lambda: not ready(primary, behind), "the archiver to have done all")
+    assert archived(primary)[1] == 0, (place / "said").read_text()
+    # Without a receiver each comes in from its file, and the server may remove it.
+    receiver.stop()
+    behind = fill(primary, 3)
+    wait_for(lambda: not ready(primary, behind), "the archiver to have done all")
+    assert archived(primary)[1] == 0, (place / "said").read_text()
+    for segno in range(behind - 3, behind):
+        assert archive.path.joinpath(wal.segment_name(1, segno, primary.segment_size)).read_bytes() == \
+            primary.wal_path(1, segno * primary.segment_size).read_bytes()
+    # The receiver goes on behind them.
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, fill(primary, 2) * primary.segment_size)
+    receiver.stop()
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+    archive.assert_same_wal(primary)
+    # A hole that the archive has had, beside a receiver: the file closes it.
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    name = wal.segment_name(1, behind - 1, primary.segment_size)
+    take_away(archive, [name])
+    path = primary.pg_wal(name)
+    result = pgweir("import", "-D", archive.path, "--archive-command", path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), result.stderr
+    assert (archive.path / name).read_bytes() == path.read_bytes()
+    # Never 0 for what is not there, and nothing on stdout; a label is no WAL.
+    receiver.stop()
+    other = place / "pg_wal"
+    other.mkdir()
+    changed = bytearray(path.read_bytes())
+    changed[100] ^= 1
+    (other / name).write_bytes(changed)
+    (other / "0000000100000000000000FE").write_bytes(b"")
+    (other / f"{name}.00000028.backup").write_text("label")
+    for file, status in ((name, 1), ("0000000100000000000000FE", 1), ("0000000100000000000000FF", 1),
+                         (f"{name}.00000028.backup", 0), ("nonsense", 1)):
+        result = pgweir("import", "-D", archive.path, "--archive-command", other / file)
+        assert result.returncode == status and not result.stdout, (file, result.stderr)
+        assert ("not archived" in result.stderr) == (status == 1), result.stderr
+    assert pgweir("import", "-D", place / "nowhere", "--archive-command", path).returncode == 1
+
+
+def ready(server, behind):
+    """Segments before that number that the archiver has not done."""
+    return [path.name for path in server.pg_wal("archive_status").glob("*.ready")
+            if path.name[:24] < wal.segment_name(1, behind, server.segment_size)]
+
+
+def test_the_archiver_goes_on_after_a_promotion_without_a_receiver(servers, receivers, new_archive, place):
+    """History, unfinished segment and the new timeline, in the order in which a server archives them."""
+    primary = servers.primary(wal_keep_size="1GB")
+    archive = new_archive(primary)
+    receiver, _, _ = with_segments(primary, receivers, archive, 2)
+    standby = servers.standby(primary, archive_mode="on", wal_keep_size="1GB",
+                              archive_command=f"{BINARY} import -D {archive.path} --archive-command %p 2>> {place}/said")
+    primary.sql("INSERT INTO rows VALUES (1)")
+    reported(primary, primary.flushed())
+    standby.caught_up_with(primary.flushed())
+    receiver.stop()
+    primary.stop()
+    standby.promote()
+    behind = fill(standby, 2)
+
+    def done():
+        return not [path for path in standby.pg_wal("archive_status").glob("*.ready")]
+    wait_for(done, "the archiver to have done all")
+    names = archive.names()
+    assert "00000002.history" in names
+    assert wal.segment_name(2, behind - 1, standby.segment_size) in names
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+
+
+def test_a_script_may_believe_the_status(servers, receivers, new_archive, place):
+    """0 is done, 1 is not, and the last line says what is open."""
+    primary = servers.primary(wal_keep_size="100GB", max_wal_size="1GB")
+    archive = new_archive(primary)
+    receiver, _, _ = with_segments(primary, receivers, archive, 6)
+    receiver.stop()
+    segments = [path for _, path in sorted(archive.finished().items())]
+    hole = [path.name for path in segments[2:5]]
+    source = place / "source"
+    source.mkdir()
+    for name in hole:
+        shutil.copy(archive.path / name, source)
+    take_away(archive, hole)
+    (place / "empty").mkdir()
+    (place / "dead").symlink_to(place / "nowhere")
+    for path in (place / "empty", place / "absent", place / "dead"):
+        result = bring_in(archive, path, status=1)
+        assert str(path) in result.stderr
+        assert "1 source has no WAL that can be read" in result.stdout.splitlines()[-1]
+    result = bring_in(archive, source / hole[0], place / "absent", status=1)
+    assert result.names == hole[:1]
+    assert re.match(r"not done: 1 of 1 named file came in or was there; still a hole: .* on timeline 1; "
+                    r"1 source has no WAL", result.stdout.splitlines()[-1]), result.stdout
+    result = bring_in(archive, source)
+    assert result.names == hole[1:]
+    assert "not done" not in result.stdout
+    archive.assert_same_wal(primary)

@@ -895,12 +895,11 @@ TEST(Import, RefusesAFileThatIsNeitherSegmentNorHistory) {
   example.other.disk.put("README", test::as_bytes("x"));
   std::shared_ptr<io::Directory> source = example.other.disk.open();
   const auto directory = example.archive.disk.open();
-  const auto error = test::error_of([&] {
-    static_cast<void>(import_wal(*directory, {{source, "README"}}, Options{}));
-  });
-  EXPECT_EQ(error.kind(), ErrorKind::usage);
-  EXPECT_THAT(error.what(), HasSubstr("neither a WAL segment nor a timeline's history"));
-  EXPECT_THAT(error.hint(), HasSubstr("24 hex digits"));
+  const auto result = import_wal(*directory, {{source, "README"}}, Options{});
+  EXPECT_FALSE(result.done());
+  ASSERT_THAT(result.left_out, SizeIs(1));
+  EXPECT_THAT(result.left_out[0].what, HasSubstr("neither a WAL segment nor a timeline's history"));
+  EXPECT_THAT(result.left_out[0].hint, HasSubstr("24 hex digits"));
 }
 
 TEST(Import, SaysOfEachFileWhyItIsNoneOfTheArchives) {

@@ -159,6 +159,24 @@ TEST(Retention, OfACountIsThatManyFullBackups) {
   EXPECT_THAT(kept(choose(more, count(2), wal)), ElementsAre("wed", "tue"));
 }
 
+TEST(Retention, SaysOfEachBackupThatTheArchiveCannotRecoverIt) {
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(0x1000), Lsn(0x3000)}, {hours_ago(9)}},
+                                {{Lsn(0x4000), Lsn(0x9000)}, {hours_ago(1)}}});
+  wal.ended("new", 2).ended("old", 5);
+  const auto retention =
+      choose({backup("new", 0x8000), backup("before", 0x800), backup("in the hole", 0x3800),
+              backup("old", 0x5000), backup("ahead", 0xa000), backup("other", 0x5000, 7)},
+             {.count = 1, .now = {kNow}}, wal);
+  EXPECT_THAT(retention.choice,
+              ElementsAre(HasSubstr("new, began at 0/8000 on timeline 1: kept"),
+                          HasSubstr("it began before the archive's first WAL"),
+                          HasSubstr("it began in a hole of the archive"),
+                          HasSubstr("old, began at 0/5000 on timeline 1: no longer needed"),
+                          HasSubstr("the archive has not reached its begin"),
+                          HasSubstr("the archive has no WAL of its timeline")));
+}
+
 TEST(Retention, OfFewerBackupsThanAreToBeKeptRemovesNothing) {
   auto wal = one_line();
   wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);

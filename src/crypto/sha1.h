@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+// OpenSSL's own type, without its headers.
+struct evp_md_ctx_st;
+
+namespace weir::crypto {
+
+/// SHA-1 of what comes in pieces, by OpenSSL: no protection, but what pgBackRest's names of
+/// segments have. Throws as primitives.h says. One thread.
+class Sha1 {
+ public:
+  Sha1();
+  ~Sha1();
+  Sha1(const Sha1&) = delete;
+  Sha1& operator=(const Sha1&) = delete;
+
+  void add(std::span<const std::byte> bytes);
+  /// Of all that was added, as hex digits in small letters. Once.
+  [[nodiscard]] std::string finish();
+
+ private:
+  struct Free {
+    void operator()(evp_md_ctx_st* context) const noexcept;
+  };
+  std::unique_ptr<evp_md_ctx_st, Free> context_;
+};
+
+}  // namespace weir::crypto

@@ -1,0 +1,287 @@
+#include "import/archive_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "archive/compare.h"
+#include "archive/content.h"
+#include "archive/forms.h"
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/segment_reader.h"
+#include "archive/timelines.h"
+#include "base/error.h"
+#include "import/import.h"
+#include "import/judge.h"
+#include "io/posix_directory.h"
+
+namespace weir::importing {
+
+namespace {
+
+using archive::SegmentFileName;
+
+/// So many segments come in by one call at most: the server calls again.
+constexpr std::size_t kAtOnce = 64;
+constexpr std::chrono::milliseconds kLookAgain(100);
+constexpr std::size_t kLargestOfferedHistory = 1024 * 1024;
+
+class Asked {
+ public:
+  Asked(io::Directory& archive, const ArchiveCommand& command)
+      : archive_(archive), command_(command), until_(Clock::now() + command.patience) {
+    const auto slash = command.path.rfind('/');
+    name_ = command.path.substr(slash == std::string::npos ? 0 : slash + 1);
+    shelf_ = io::open_existing_directory(
+        slash == std::string::npos ? "." : command.path.substr(0, std::max<std::size_t>(slash, 1)));
+  }
+
+  std::optional<LeftOut> run() {
+    if (archive::is_backup_history_name(name_)) return std::nullopt;
+    if (const auto history = archive::parse_history_name(name_)) return take_history(*history);
+    const auto name = SegmentFileName::parse(name_);
+    if (!name || name->method != codec::Method::none)
+      return left_out(Reason::not_sound, "this is no file of a server's pg_wal",
+                      "--archive-command is for a server's archive_command, which names its "
+                      "files by %p.");
+    const auto page = archive::read_first_page_header(*shelf_, *name);
+    const auto size = page ? wal::SegmentSize::of(page->segment_size) : std::nullopt;
+    if (!size || !name->segment.fits(*size) || page->address != name->segment.start(*size))
+      return left_out(Reason::not_sound, "it does not begin with the WAL that its name says");
+    size_ = *size;
+    return name->partial ? take_unfinished(*name) : take_segment(*name);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  [[nodiscard]] LeftOut left_out(Reason reason, std::string what, std::string hint = {}) const {
+    return {command_.path, reason, std::move(what), std::move(hint)};
+  }
+
+  /// The name may be a moment old.
+  std::optional<LeftOut> durable() {
+    archive_.sync();
+    return std::nullopt;
+  }
+
+  std::optional<LeftOut> take_segment(const SegmentFileName& name) {
+    const Offer offer{shelf_, name};
+    for (;;) {
+      if (const auto ours = archive::find_finished(archive_, name.segment))
+        return compare(*ours, offer);
+      if (command_.try_lock() || is_hole(name.segment)) break;
+      if (!rest()) return left_out(Reason::not_asked_for, kNotDurable, kAsksAgain);
+    }
+    std::vector<Source> sources;
+    for (const auto segno : row_to(name.segment)) {
+      const wal::SegmentName each(name.segment.timeline(), segno, size_);
+      sources.push_back({shelf_, each.to_string()});
+    }
+    const auto result = bring_in(sources);
+    const auto path = offer.path();
+    for (const auto& each : result.left_out)
+      if (each.path == path) return left_out(each.reason, each.what, each.hint);
+    if (const auto ours = archive::find_finished(archive_, name.segment))
+      return compare(*ours, offer);
+    for (const auto& each : result.left_out) return each;
+    return left_out(Reason::not_asked_for, "segments before it come in first", kAsksAgain);
+  }
+
+  std::optional<LeftOut> compare(const SegmentFileName& ours, const Offer& offer) {
+    const auto offset = meaningful_difference(archive_, ours, offer, size_, std::nullopt);
+    if (!offset) return durable();
+    return left_out(Reason::conflict,
+                    fmt::format("it differs from the archive's {} from {} on", ours.to_string(),
+                                offer.name.segment.start(size_) + *offset),
+                    "One of the two is damaged, of another branch or of another cluster: \"pgweir "
+                    "verify\" reads the archive's. Nothing was touched.");
+  }
+
+  /// The receiver is past it, and has not got it.
+  bool is_hole(wal::SegmentName name) {
+    const auto durable = command_.durable_end ? command_.durable_end() : std::nullopt;
+    if (!durable || durable->timeline < name.timeline()) return false;
+    if (durable->timeline == name.timeline() && durable->flush < name.start(size_) + size_.bytes())
+      return false;
+    const auto partial = archive::partial_names(name);
+    return std::none_of(
+               partial.begin(), partial.end(),
+               [&](const auto& each) { return archive_.find(each.to_string()).has_value(); }) &&
+           !archive::find_finished(archive_, name);
+  }
+
+  /// False: the time is over.
+  bool rest() {
+    if (command_.stop && command_.stop(0)) return false;
+    if (Clock::now() >= until_) return false;
+    std::this_thread::sleep_for(kLookAgain);
+    return true;
+  }
+
+  /// Numbers of the segments, of those that lie beside it, from the archive's WAL up to it, or,
+  /// where it lies before that, from it on: the nearest to the archive's.
+  std::vector<std::uint64_t> row_to(wal::SegmentName name) {
+    const auto listing = archive::list_archive_names(archive_);
+    const auto segno = name.segno(size_);
+    bool before = false;
+    bool behind = false;
+    for (const auto& entry : listing.segments) {
+      if (!entry.name.segment.fits(size_)) continue;
+      const auto ours = entry.name.segment.segno(size_);
+      before = before || ours < segno;
+      behind = behind || ours > segno;
+    }
+    const auto lacks = [&](std::uint64_t each) {
+      const wal::SegmentName wanted(name.timeline(), each, size_);
+      return !archive::find_finished(archive_, wanted) &&
+             shelf_->find(wanted.to_string()).has_value();
+    };
+    std::vector<std::uint64_t> row{segno};
+    if (before) {
+      for (auto each = segno; each > 0 && lacks(each - 1); --each) row.push_back(each - 1);
+      std::reverse(row.begin(), row.end());
+      if (row.size() > kAtOnce) row.resize(kAtOnce);
+    } else if (behind) {
+      for (auto each = segno + 1; lacks(each) && is_before_ours(listing, each); ++each)
+        row.push_back(each);
+      if (row.size() > kAtOnce)
+        row.erase(row.begin(), row.end() - static_cast<std::ptrdiff_t>(kAtOnce));
+    }
+    return row;
+  }
+
+  [[nodiscard]] bool is_before_ours(const archive::Listing& listing, std::uint64_t segno) const {
+    return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
+      return entry.name.segment.fits(size_) && segno < entry.name.segment.segno(size_);
+    });
+  }
+
+  Result bring_in(const std::vector<Source>& sources) {
+    if (command_.prepare) command_.prepare();
+    Options options;
+    options.extend = true;
+    options.receiver = !command_.try_lock();
+    options.release_lock = command_.release_lock;
+    options.durable_end = options.receiver ? command_.durable_end : nullptr;
+    options.stop = command_.stop;
+    options.now = command_.now;
+    return import_wal(archive_, sources, options);
+  }
+
+  /// A promotion leaves it: the new timeline's segment begins with the same bytes, and the server
+  /// archives that next.
+  std::optional<LeftOut> take_unfinished(const SegmentFileName& name) {
+    if (const auto ours = archive::find_finished(archive_, name.segment))
+      return compare(*ours, {shelf_, name});
+    for (const auto& entry : shelf_->names()) {
+      const auto history = archive::parse_history_name(entry.name);
+      if (!history || history->timeline <= name.segment.timeline()) continue;
+      const auto told = read_history(*shelf_, *history);
+      const auto fork =
+          told ? told->end_of(name.segment.timeline()).value_or(wal::Lsn()) : wal::Lsn();
+      const SegmentFileName next{
+          {history->timeline, name.segment.segno(size_), size_}, codec::Method::none, false};
+      const auto start = name.segment.start(size_);
+      if (!fork.valid() || fork < start || fork > start + size_.bytes() ||
+          !shelf_->find(next.to_string()))
+        continue;
+      if (const auto offset =
+              archive::first_difference(*shelf_, next, *shelf_, name, size_, fork - start))
+        return left_out(Reason::not_sound,
+                        fmt::format("it differs from {} before the switch, at {}", next.to_string(),
+                                    start + *offset));
+      return std::nullopt;
+    }
+    return left_out(Reason::not_asked_for, "it is unfinished, and no timeline goes on from it here",
+                    "A receiver that follows this server has its WAL. Move the file away once "
+                    "\"pgweir status\" says so.");
+  }
+
+  std::optional<LeftOut> take_history(const archive::HistoryEntry& entry) {
+    const auto offered = read_history(*shelf_, entry);
+    if (!offered) return left_out(Reason::not_sound, "it is no valid history of a timeline");
+    for (;;) {
+      const auto timelines =
+          archive::Timelines::read(archive_, archive::list_archive_names(archive_));
+      if (const auto ours = timelines.history(entry.timeline)) {
+        if (*ours == *offered) return durable();
+        return left_out(Reason::conflict, "it tells another history than the archive's",
+                        "Two servers were promoted to the same timeline. Find out which one the "
+                        "archive follows.");
+      }
+      if (command_.try_lock()) break;
+      if (!rest())
+        return left_out(Reason::not_asked_for, "the receiver has not stored it yet", kAsksAgain);
+    }
+    const auto result = bring_in({{shelf_, name_}});
+    for (const auto& each : result.came)
+      if (each.name == wal::history_name(entry.timeline)) return durable();
+    const auto* why = static_cast<const LeftOut*>(nullptr);
+    for (const auto& each : result.left_out)
+      if (each.path == shelf_->path_of(name_)) why = &each;
+    // The server archives it before the segments: those are only asked for once it is there.
+    if (why == nullptr || why->reason != Reason::not_asked_for || !goes_on(*offered))
+      return why != nullptr ? left_out(why->reason, why->what, why->hint)
+                            : left_out(Reason::not_sound, "it did not come in");
+    archive::DirectoryHome home(archive_);
+    archive::publish_text(
+        home, {.name = wal::history_name(entry.timeline), .writers = archive::Home::Writers::many},
+        content_);
+    return durable();
+  }
+
+  /// From the archive's newest timeline, and the segments beside it are of the archive's cluster: a
+  /// history itself does not say of which it is.
+  bool goes_on(const wal::TimelineHistory& history) {
+    const auto listing = archive::list_archive_names(archive_);
+    wal::TimelineId newest = 0;
+    for (const auto& entry : listing.segments)
+      newest = std::max(newest, entry.name.segment.timeline());
+    const auto identity = archive::read_identity(archive_, listing);
+    if (!identity || newest == 0 || !history.contains(newest)) return false;
+    for (const auto& entry : archive::list_archive_names(*shelf_).segments)
+      if (entry.name.segment.timeline() == history.timeline())
+        if (const auto page = archive::read_first_page_header(*shelf_, entry.name))
+          return page->system_identifier == identity->system_identifier;
+    return false;
+  }
+
+  std::optional<wal::TimelineHistory> read_history(io::Shelf& shelf,
+                                                   const archive::HistoryEntry& entry) {
+    const auto name = wal::history_name(entry.timeline) + std::string(codec::suffix(entry.method));
+    const auto file = shelf.open_bytes(name);
+    if (!file) return std::nullopt;
+    content_.clear();
+    archive::read_content(
+        *file, entry.method, shelf.path_of(name), [&](std::span<const std::byte> bytes) {
+          content_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+          return content_.size() <= kLargestOfferedHistory;
+        });
+    return wal::TimelineHistory::parse(entry.timeline, content_);
+  }
+
+  static constexpr const char* kNotDurable = "the receiver has not made it durable yet";
+  static constexpr const char* kAsksAgain = "The server keeps it, and asks again.";
+
+  io::Directory& archive_;
+  const ArchiveCommand& command_;
+  const Clock::time_point until_;
+  std::string name_;
+  std::string content_;  ///< of the history that was read last
+  std::shared_ptr<io::Shelf> shelf_;
+  wal::SegmentSize size_{};
+};
+
+}  // namespace
+
+std::optional<LeftOut> archive_file(io::Directory& archive, const ArchiveCommand& command) {
+  return Asked(archive, command).run();
+}
+
+}  // namespace weir::importing

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "archive/durable_end.h"
+#include "import/offers.h"
+#include "io/directory.h"
+
+namespace weir::importing {
+
+/// What a server's archive_command asks: whether it may remove that file. It may once the archive
+/// has the segment durably: from a receiver's stream, or else from this file.
+struct ArchiveCommand {
+  std::string path;  ///< of the file, in the server's pg_wal
+  /// Takes the archive's lock, or says that a receiver holds it.
+  std::function<bool()> try_lock;
+  std::function<void()> release_lock;
+  archive::AskDurableEnd durable_end;
+  std::function<void()> prepare = nullptr;  ///< called before something comes in
+  std::function<bool(std::uint64_t moved)> stop = nullptr;
+  std::string now{};  ///< for records
+  /// For a receiver that is at it. Less than a server waits for when it shuts down (60 s).
+  std::chrono::milliseconds patience = std::chrono::seconds(10);
+};
+
+/// nullopt: durably in the archive, or nothing that a recovery needs: the label of a base backup,
+/// and the unfinished segment that a promotion leaves, whose WAL the segment of the new timeline
+/// begins with. Else why not. Throws what import_wal() throws.
+///
+/// With a receiver at work nothing is taken in behind what that has made durable: it is waited for.
+/// Without one the file comes in, and so do those of its directory between the archive's WAL and
+/// it; never newer ones, which the server may not have made durable itself. Nothing but the names
+/// of the segment is looked up where the archive has it.
+[[nodiscard]] std::optional<LeftOut> archive_file(io::Directory& archive,
+                                                  const ArchiveCommand& command);
+
+}  // namespace weir::importing
