@@ -256,7 +256,8 @@ def test_wal_of_another_branch_or_cluster_stays_out(servers, receivers, new_arch
     alone = place / "alone"
     alone.mkdir()
     shutil.copy(clone.pg_wal(hole[0]), alone)
-    result = bring_in(archive, alone)
+    result = bring_in(archive, alone, status=1)
+    assert "still a hole" in result.stdout.splitlines()[-1]
     assert result.names == hole[:1] and "not vouched for on the right" in result.stdout
     status = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)
     assert [each["on_the_right"] for each in status["not_vouched_for"]] == [True]
@@ -304,7 +305,8 @@ def test_it_replaces_what_is_damaged_and_extends_only_if_asked_to(
 
     empty = Archive(place / "empty", primary.segment_size)
     empty.path.mkdir()
-    assert bring_in(empty, primary.pg_wal("")).names == []
+    result = bring_in(empty, primary.pg_wal(""), status=1)
+    assert result.names == [] and "takes --extend" in result.stdout.splitlines()[-1]
     names = bring_in(empty, "--extend", primary.pg_wal("")).names
     assert len(names) >= 5
     empty.assert_same_wal(primary, minimum=5)
