@@ -321,35 +321,33 @@ def test_it_replaces_what_is_damaged_and_extends_only_if_asked_to(
     assert bring_in(empty, "--extend", archive.path).names == []
 
 
-def archived(server):
-    """What the archiver has done: files archived, calls that failed."""
-    row = server.sql("SELECT archived_count, failed_count FROM pg_stat_archiver")
-    return [int(number) for number in row.split("|")]
+def offer(archive, path, status=0):
+    """As a server's archiver calls it: silent when all is well."""
+    result = pgweir("import", "-D", archive.path, "--archive-command", path)
+    assert result.returncode == status and not result.stdout, (path, result.stderr)
+    assert ("not archived" in result.stderr) == (status != 0), result.stderr
 
 
 def test_as_an_archive_command_it_waits_for_the_receiver_or_takes_the_file(
         servers, receivers, new_archive, place):
     """0 only once the archive has it: by the stream while a receiver runs, by the file without."""
-    command = place / "command.sh"
-    primary = servers.primary(archive_mode="on", archive_command=f"sh {command} %p", archive_timeout="0")
+    primary = servers.primary(wal_keep_size="100GB", max_wal_size="1GB")
     archive = new_archive(primary)
-
-    def call(words):
-        command.write_text(f"echo \"$1\" >> {place}/calls\n{BINARY} import -D {archive.path} {words} \"$1\" "
-                           f"2>> {place}/said\n")
-
-    call("--archive-command")
     receiver, _, behind = with_segments(primary, receivers, archive, 3)
-    wait_for(lambda: not ready(primary, behind), "the archiver to have done all")
-    assert archived(primary)[1] == 0, (place / "said").read_text()
-    # Without a receiver each comes in from its file, and the server may remove it.
+    name = wal.segment_name(1, fill(primary, 1) - 1, primary.segment_size)
+    offer(archive, primary.pg_wal(name))
+    assert (archive.path / name).read_bytes() == primary.pg_wal(name).read_bytes()
+    # A hole beside the receiver, which is past it: the file closes it.
+    take_away(archive, [wal.segment_name(1, behind - 1, primary.segment_size)])
+    offer(archive, primary.pg_wal(wal.segment_name(1, behind - 1, primary.segment_size)))
+    # Without a receiver it comes in from its file, with those before it and none behind it.
     receiver.stop()
     behind = fill(primary, 3)
-    wait_for(lambda: not ready(primary, behind), "the archiver to have done all")
-    assert archived(primary)[1] == 0, (place / "said").read_text()
-    for segno in range(behind - 3, behind):
-        assert archive.path.joinpath(wal.segment_name(1, segno, primary.segment_size)).read_bytes() == \
-            primary.wal_path(1, segno * primary.segment_size).read_bytes()
+    path = primary.pg_wal(wal.segment_name(1, behind - 2, primary.segment_size))
+    offer(archive, path)
+    names = archive.names()
+    for segno, there in ((behind - 3, True), (behind - 2, True), (behind - 1, False)):
+        assert (wal.segment_name(1, segno, primary.segment_size) in names) == there, names
     # The receiver goes on behind them.
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
@@ -357,60 +355,18 @@ def test_as_an_archive_command_it_waits_for_the_receiver_or_takes_the_file(
     receiver.stop()
     assert pgweir("verify", "-D", archive.path).returncode == 0
     archive.assert_same_wal(primary)
-    # A hole that the archive has had, beside a receiver: the file closes it.
-    receiver = receivers.pgweir(archive, primary)
-    streaming(primary)
-    name = wal.segment_name(1, behind - 1, primary.segment_size)
-    take_away(archive, [name])
-    path = primary.pg_wal(name)
-    result = pgweir("import", "-D", archive.path, "--archive-command", path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", ""), result.stderr
-    assert (archive.path / name).read_bytes() == path.read_bytes()
-    # Never 0 for what is not there, and nothing on stdout; a label is no WAL.
-    receiver.stop()
+    # Never 0 for what is not there; a label is no WAL.
     other = place / "pg_wal"
     other.mkdir()
     changed = bytearray(path.read_bytes())
     changed[100] ^= 1
-    (other / name).write_bytes(changed)
+    (other / path.name).write_bytes(changed)
     (other / "0000000100000000000000FE").write_bytes(b"")
-    (other / f"{name}.00000028.backup").write_text("label")
-    for file, status in ((name, 1), ("0000000100000000000000FE", 1), ("0000000100000000000000FF", 1),
-                         (f"{name}.00000028.backup", 0), ("nonsense", 1)):
-        result = pgweir("import", "-D", archive.path, "--archive-command", other / file)
-        assert result.returncode == status and not result.stdout, (file, result.stderr)
-        assert ("not archived" in result.stderr) == (status == 1), result.stderr
+    (other / f"{path.name}.00000028.backup").write_text("label")
+    offer(archive, other / f"{path.name}.00000028.backup")
+    for file in (path.name, "0000000100000000000000FE", "0000000100000000000000FF", "nonsense"):
+        offer(archive, other / file, status=1)
     assert pgweir("import", "-D", place / "nowhere", "--archive-command", path).returncode == 1
-
-
-def ready(server, behind):
-    """Segments before that number that the archiver has not done."""
-    return [path.name for path in server.pg_wal("archive_status").glob("*.ready")
-            if path.name[:24] < wal.segment_name(1, behind, server.segment_size)]
-
-
-def test_the_archiver_goes_on_after_a_promotion_without_a_receiver(servers, receivers, new_archive, place):
-    """History, unfinished segment and the new timeline, in the order in which a server archives them."""
-    primary = servers.primary(wal_keep_size="1GB")
-    archive = new_archive(primary)
-    receiver, _, _ = with_segments(primary, receivers, archive, 2)
-    standby = servers.standby(primary, archive_mode="on", wal_keep_size="1GB",
-                              archive_command=f"{BINARY} import -D {archive.path} --archive-command %p 2>> {place}/said")
-    primary.sql("INSERT INTO rows VALUES (1)")
-    reported(primary, primary.flushed())
-    standby.caught_up_with(primary.flushed())
-    receiver.stop()
-    primary.stop()
-    standby.promote()
-    behind = fill(standby, 2)
-
-    def done():
-        return not [path for path in standby.pg_wal("archive_status").glob("*.ready")]
-    wait_for(done, "the archiver to have done all")
-    names = archive.names()
-    assert "00000002.history" in names
-    assert wal.segment_name(2, behind - 1, standby.segment_size) in names
-    assert pgweir("verify", "-D", archive.path).returncode == 0
 
 
 def test_a_script_may_believe_the_status(servers, receivers, new_archive, place):
