@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -34,6 +35,52 @@ constexpr int kTries = 5;
 /// again before it counts as one that cannot be read.
 constexpr int kReads = 3;
 
+constexpr std::array<Loss::Words, 3> kKinds = {{
+    {.kind = Loss::Kind::hole,
+     .name = "hole",
+     .id_prefix = "hole-",
+     .list = "holes",
+     .summary = "WAL is missing",
+     .what =
+         "WAL is missing here: no recovery can pass from begin to end. It ends before, or needs a "
+         "base backup that began behind it.",
+     .if_lost =
+         "While only unfinished segments lie behind the hole, the next start of a receiver asks "
+         "for the missing WAL again, and no command tells a hole that begins in one of them and "
+         "ends with the next. Later the names of the segments tell it.",
+     .is_filled_by_segments = true,
+     .grows = true},
+    {.kind = Loss::Kind::lost_branch,
+     .name = "lost_branch",
+     .id_prefix = "branch-",
+     .list = "lost_branches",
+     .summary = "a failover left WAL behind",
+     .what =
+         "The archive has WAL here that the cluster's history left behind: it was acknowledged, "
+         "and a failover went on without it, from begin on. A recovery to this timeline finds it; "
+         "one to the newest timeline does not.",
+     .if_lost =
+         "The WAL itself is still there, and nobody is told any more that the cluster lacks it.",
+     .is_filled_by_segments = false,
+     .grows = true},
+    {.kind = Loss::Kind::minimal_wal,
+     .name = "minimal_wal",
+     .id_prefix = "minimal-",
+     .list = "minimal_wal",
+     .summary = "WAL was written with wal_level=minimal",
+     .what =
+         "The server wrote this WAL with wal_level=minimal: no recovery can pass from begin to "
+         "end, although the archive has all of it. A recovery ends before begin, or needs a base "
+         "backup that began at end or later.",
+     .if_lost =
+         "The WAL itself is still there, and only \"pgweir verify\" and \"pgweir drill\" report "
+         "that no recovery can pass it.",
+     .is_filled_by_segments = false,
+     .grows = false},
+}};
+static_assert(kKinds[0].kind == Loss::Kind::hole && kKinds[1].kind == Loss::Kind::lost_branch &&
+              kKinds[2].kind == Loss::Kind::minimal_wal);
+
 struct Id {
   Loss::Kind kind = Loss::Kind::hole;
   wal::TimelineId timeline = 0;
@@ -62,7 +109,7 @@ class Names {
   Names(io::Shelf& directory, const Listing& listing) : directory_(directory), listing_(listing) {}
 
   /// Of a hole: the ranges without a finished segment, that have something of the archive before
-  /// them. Of a lost branch: all of it, unless the archive begins behind it.
+  /// them. Of another kind: all of it, unless the archive begins behind it.
   [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
   [[nodiscard]] bool is_open(const Loss& loss) { return !missing(loss).empty(); }
 
@@ -83,8 +130,28 @@ class Names {
 
 }  // namespace
 
+std::span<const Loss::Words> Loss::kinds() { return kKinds; }
+
 std::string_view to_string(Loss::Kind kind) {
-  return kind == Loss::Kind::hole ? "hole" : "lost_branch";
+  return kKinds.at(static_cast<std::size_t>(kind)).name;
+}
+
+bool lies_on(const Loss& minimal, const wal::TimelineHistory& history) {
+  if (minimal.kind != Loss::Kind::minimal_wal || !history.contains(minimal.timeline)) return false;
+  const auto left_at = history.end_of(minimal.timeline);
+  return !left_at || minimal.begin < *left_at;
+}
+
+std::vector<Loss::Range> without_minimal_wal(Loss::Range range, const wal::TimelineHistory& history,
+                                             std::span<const Loss> losses) {
+  std::vector<Loss::Range> left;
+  for (const auto& loss : losses) {  // by begin
+    if (!lies_on(loss, history) || loss.end <= range.begin || loss.begin >= range.end) continue;
+    if (loss.begin > range.begin) left.push_back({range.begin, loss.begin});
+    range.begin = loss.goes_on ? range.end : std::min(loss.end, range.end);
+  }
+  if (left.empty() || range.begin < range.end) left.push_back(range);
+  return left;
 }
 
 std::string Loss::id() const { return id_text({kind, timeline, begin}); }
@@ -101,7 +168,7 @@ wal::SegmentName Loss::last_segment() const {
 }
 
 std::uint64_t Loss::bytes() const {
-  if (kind == Kind::lost_branch || missing.empty()) return end - begin;
+  if (missing.empty()) return end - begin;
   std::uint64_t sum = 0;
   for (const auto& range : missing) sum += range.end - range.begin;
   return sum;
@@ -113,7 +180,7 @@ std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
   std::erase_if(recorded.losses, [&](Loss& loss) {
     auto missing = names.missing(loss);
     const bool open = !missing.empty() || recorded.unreadable.contains(loss.id());
-    if (loss.kind == Loss::Kind::hole) loss.missing = std::move(missing);
+    if (loss.words().is_filled_by_segments) loss.missing = std::move(missing);
     return !open;
   });
   return std::move(recorded.losses);
@@ -125,7 +192,8 @@ bool record_loss(io::Directory& directory, const Loss& loss, Longer longer) {
   PGWEIR_CHECK(loss.begin < loss.end);
   if (const auto text = read_text(directory, name)) {
     const auto held = read_record({loss.kind, loss.timeline, loss.begin}, *text);
-    const bool same = held.end == loss.end && held.next_timeline == loss.next_timeline;
+    const bool same = held.end == loss.end && held.next_timeline == loss.next_timeline &&
+                      held.goes_on == loss.goes_on;
     const bool covers = longer == Longer::kept && loss.kind == Loss::Kind::hole &&
                         held.end > loss.end && held.segment_size == loss.segment_size;
     if (!held.complaint && (same || covers)) {
@@ -179,7 +247,7 @@ std::optional<Loss::Acknowledgement> read_acknowledgement(io::Shelf& directory, 
         .with("path", directory.path() + "/" + name)
         .hint("Acknowledge the loss again with \"pgweir ack\": that replaces the file.");
   // Of a loss that has grown since, only the smaller one was acknowledged.
-  if (wal::Lsn::parse(*field("end")) != loss.end) return std::nullopt;
+  if (loss.words().grows && wal::Lsn::parse(*field("end")) != loss.end) return std::nullopt;
   return Loss::Acknowledgement{*field("time"), *field("who"), *field("reason")};
 }
 
@@ -227,21 +295,19 @@ namespace {
 std::string id_text(const Id& id) {
   auto position = id.begin.to_string();
   std::replace(position.begin(), position.end(), '/', '-');
-  return fmt::format("{}-{}-{}", id.kind == Loss::Kind::hole ? "hole" : "branch", id.timeline,
+  return fmt::format("{}{}-{}", kKinds.at(static_cast<std::size_t>(id.kind)).id_prefix, id.timeline,
                      position);
 }
 
 std::optional<Id> parse_id(std::string_view whole) {
   auto text = whole;
   Id id;
-  if (text.starts_with("hole-")) {
-    text.remove_prefix(5);
-  } else if (text.starts_with("branch-")) {
-    text.remove_prefix(7);
-    id.kind = Loss::Kind::lost_branch;
-  } else {
-    return std::nullopt;
-  }
+  const auto row = std::find_if(kKinds.begin(), kKinds.end(), [&](const Loss::Words& each) {
+    return text.starts_with(each.id_prefix);
+  });
+  if (row == kKinds.end()) return std::nullopt;
+  id.kind = row->kind;
+  text.remove_prefix(row->id_prefix.size());
   const auto dash = text.find('-');
   if (dash == std::string_view::npos) return std::nullopt;
   const auto timeline = parse_number<wal::TimelineId>(text.substr(0, dash));
@@ -297,27 +363,17 @@ Loss read_record(const Id& id, const std::string& text) {
   loss.cause = field("cause");
   loss.server = field("server");
   loss.commits = number_in(json, "commits");
+  const auto goes_on = json.find("goes_on");
+  loss.goes_on = goes_on != json.end() && goes_on->is_boolean() && goes_on->get<bool>();
   loss.counted_to = wal::Lsn::parse(field("counted_to")).value_or(id.begin);
   return loss;
 }
 
 /// For a person who finds it, as much as for the next start.
 std::string record_text(const Loss& loss) {
-  const bool hole = loss.kind == Loss::Kind::hole;
   Json json;
-  json["what"] =
-      hole
-          ? "WAL is missing here: no recovery can pass from begin to end. It ends before, or needs "
-            "a base backup that began behind it."
-          : "The archive has WAL here that the cluster's history left behind: it was acknowledged, "
-            "and a failover went on without it, from begin on. A recovery to this timeline finds "
-            "it; one to the newest timeline does not.";
-  json["if_this_file_is_lost"] =
-      hole
-          ? "While only unfinished segments lie behind the hole, the next start of a receiver asks "
-            "for the missing WAL again, and no command tells a hole that begins in one of them and "
-            "ends with the next. Later the names of the segments tell it."
-          : "The WAL itself is still there, and nobody is told any more that the cluster lacks it.";
+  json["what"] = loss.words().what;
+  json["if_this_file_is_lost"] = loss.words().if_lost;
   json["version"] = kVersion;
   json["id"] = loss.id();
   json["kind"] = to_string(loss.kind);
@@ -329,7 +385,9 @@ std::string record_text(const Loss& loss) {
   json["end"] = loss.end.to_string();
   json["first_segment"] = loss.first_segment().to_string();
   json["last_segment"] = loss.last_segment().to_string();
-  if (hole) json["sound_end"] = std::max(loss.begin, loss.sound_end).to_string();
+  if (loss.kind == Loss::Kind::minimal_wal) json["goes_on"] = loss.goes_on;
+  if (loss.kind == Loss::Kind::hole)
+    json["sound_end"] = std::max(loss.begin, loss.sound_end).to_string();
   json["found"] = loss.found;
   json["cause"] = loss.cause;
   json["server"] = loss.server;
@@ -426,8 +484,8 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
   if (loss.complaint && !identity()) return {{loss.begin, loss.end}};
   const auto& size = loss.segment_size;
   const auto first_file = oldest(size);
-  if (loss.kind == Loss::Kind::lost_branch) {
-    if (first_file && loss.end <= *first_file) return {};
+  if (!loss.words().is_filled_by_segments) {
+    if (first_file && loss.end <= *first_file && !loss.goes_on) return {};
     return {{loss.begin, loss.end}};
   }
   std::optional<wal::TimelineHistory> history;

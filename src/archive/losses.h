@@ -10,18 +10,21 @@
 #include "io/directory.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wal/timeline_history.h"
 
 namespace weir::archive {
 
 /// WAL that is known to be lost, one way or the other. Names of segments cannot tell it: while only
 /// unfinished segments lie behind a hole, it looks like what a crash has left, which the next start
 /// of a receiver asks for again; a branch that the cluster's history left behind looks like any
-/// other timeline. So each has a small file of its own, ".pgweir-loss-<id>" (docs/archive.md),
-/// which is durable before streaming goes on behind the loss.
+/// other timeline; WAL that was written with wal_level=minimal looks like any other WAL. So each
+/// has a small file of its own, ".pgweir-loss-<id>" (docs/archive.md), which is durable before
+/// streaming goes on behind the loss.
 struct Loss {
   enum class Kind {
     hole,         ///< WAL that the archive should have and has not
     lost_branch,  ///< WAL that the archive has and that the cluster's history has left behind
+    minimal_wal,  ///< WAL that the archive has, written with wal_level=minimal: no recovery passes
   };
   /// By a person: the loss is known, and nobody needs to be called for it any more.
   struct Acknowledgement {
@@ -37,12 +40,31 @@ struct Loss {
   };
 
   Kind kind = Kind::hole;
+  /// What differs between the kinds, but for what only a hole or a branch has: a new kind gets a
+  /// row (losses.cc).
+  struct Words {
+    Kind kind;
+    std::string_view name;       ///< in records, JSON, events and metrics: "hole"
+    std::string_view id_prefix;  ///< "hole-"
+    std::string_view list;       ///< the key of the receiver's JSON: "holes"
+    std::string_view summary;    ///< before "from … to …": "WAL is missing"
+    std::string_view what;       ///< in the record, for a person who finds it
+    std::string_view if_lost;    ///< likewise: if the record is lost
+    /// Finished segments in the range are what is missing, and close the loss.
+    bool is_filled_by_segments;
+    /// An acknowledgement counts for the loss as it was: not if the range has grown since.
+    bool grows;
+  };
+  [[nodiscard]] static std::span<const Words> kinds();  ///< in the order of Kind
+  [[nodiscard]] const Words& words() const { return kinds()[static_cast<std::size_t>(kind)]; }
+
   /// That `begin` belongs to.
   wal::TimelineId timeline = 0;
   /// Of a hole: that `end` belongs to, the same or a later one. Of a lost branch: the one that the
-  /// cluster went on with from `begin`, the switchpoint.
+  /// cluster went on with from `begin`, the switchpoint. Of minimal WAL: `timeline`.
   wal::TimelineId next_timeline = 0;
-  wal::Lsn begin;                       ///< of a hole a segment's first byte
+  /// Of a hole a segment's first byte; of minimal WAL the start of the record that sets wal_level.
+  wal::Lsn begin;
   wal::Lsn end;                         ///< always behind `begin`
   std::uint64_t system_identifier = 0;  ///< 0: not known
   wal::SegmentSize segment_size{};
@@ -55,6 +77,9 @@ struct Loss {
   /// Of a lost branch: transactions that committed in it; nullopt: not counted.
   std::optional<std::uint64_t> commits = std::nullopt;
   wal::Lsn counted_to;  ///< commits were counted up to here; before `end`, there may be more
+  /// Of minimal WAL: the record that raises wal_level again has not been seen. `end` is that of the
+  /// record that lowered it; else of the one that raised it.
+  bool goes_on = false;
 
   // Not in the record itself.
   bool recorded = true;  ///< false: it is only seen, by names or by the mark of an earlier version
@@ -65,7 +90,7 @@ struct Loss {
   /// Of a hole: what of it is still missing, by the names of finished segments; in order.
   std::vector<Range> missing{};
 
-  /// "hole-1-0-3000000", "branch-1-0-34B2D40".
+  /// "hole-1-0-3000000", "branch-1-0-34B2D40", "minimal-1-0-34B2D40".
   [[nodiscard]] std::string id() const;
   /// Segments of the range: of a hole the missing ones, of a lost branch those to be read.
   [[nodiscard]] wal::SegmentName first_segment() const;
@@ -74,8 +99,17 @@ struct Loss {
   bool operator==(const Loss&) const = default;
 };
 
-/// "hole" or "lost_branch", as records and JSON call it.
+/// "hole", "lost_branch" or "minimal_wal", as records and JSON call it.
 [[nodiscard]] std::string_view to_string(Loss::Kind kind);
+
+/// Whether a recovery along `history` meets the begin of that minimal WAL, if it comes that far.
+[[nodiscard]] bool lies_on(const Loss& minimal, const wal::TimelineHistory& history);
+/// What can be recovered of [begin, end) along `history`: a recovery that begins before a time of
+/// wal_level=minimal ends there, and one that begins in it ends at once. In order; a range that is
+/// not cut stays as it is, also an empty one.
+[[nodiscard]] std::vector<Loss::Range> without_minimal_wal(Loss::Range range,
+                                                           const wal::TimelineHistory& history,
+                                                           std::span<const Loss> losses);
 
 /// Losses that are recorded in the archive and open, by begin. A hole is open until finished
 /// segments of the right size (sizes.h) cover it, and as long as something of the archive lies

@@ -73,11 +73,11 @@ Found find_all(io::Directory& directory) {
 }
 
 std::string line(const Loss& loss) {
-  const bool hole = loss.kind == Loss::Kind::hole;
-  auto text =
-      fmt::format("{}: {} from {} to {} on timeline {}{}", loss.id(),
-                  hole ? "WAL is missing" : "lost by a failover, here it is:", loss.begin, loss.end,
-                  loss.timeline, loss.commits ? ", " + counted(*loss.commits, "commit") : "");
+  const bool branch = loss.kind == Loss::Kind::lost_branch;
+  auto text = fmt::format("{}: {} from {} to {} on timeline {}{}", loss.id(),
+                          branch ? "lost by a failover, here it is:" : loss.words().summary,
+                          loss.begin, loss.end, loss.timeline,
+                          loss.commits ? ", " + counted(*loss.commits, "commit") : "");
   if (loss.complaint) text += fmt::format(" ({})", *loss.complaint);
   if (loss.acknowledged)
     text += fmt::format("; acknowledged by {} at {}{}{}", loss.acknowledged->who,
@@ -171,9 +171,9 @@ constinit const Command kAckCommand = {
     .summary = "note that somebody knows of a loss of WAL",
     .about = R"(pgweir ack notes that somebody knows of a loss of WAL, so that "pgweir status
 --check" and the alerts of the metrics call nobody for it any more. A loss is a
-hole in the archive, or WAL that it has and a failover left behind. What is lost
-stays lost: status goes on showing it, verify goes on finding it
-(--accept-file), restore stops at it.
+hole in the archive, WAL that it has and a failover left behind, or WAL that was
+written with wal_level=minimal. What is lost stays lost: status goes on showing
+it, verify goes on finding it (--accept-file), restore stops at it.
 
 Usage:
   pgweir ack -D DIRECTORY [ID]... [OPTION]...

@@ -267,6 +267,7 @@ std::string options_for(const restore::Moment& moment) {
 }
 
 std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
+                        const std::vector<archive::Loss>& minimal,
                         const std::optional<restore::PgTime>& asked) {
   using Json = nlohmann::ordered_json;
   Json hole = nullptr;
@@ -282,6 +283,12 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
     branches.push_back({{"timeline", loss.timeline},
                         {"from", loss.begin.to_string()},
                         {"to", loss.end.to_string()}});
+  auto passed_by_none = Json::array();
+  for (const auto& loss : minimal)
+    passed_by_none.push_back({{"timeline", loss.timeline},
+                              {"from", loss.begin.to_string()},
+                              {"to", loss.end.to_string()},
+                              {"goes_on", loss.goes_on}});
   const Json json = {
       {"timeline", moment.timeline},
       {"segment", moment.segment},
@@ -291,12 +298,14 @@ std::string moment_json(const restore::Moment& moment, const std::vector<archive
       {"backup_from", moment.backup_from ? Json(moment.backup_from->to_string()) : Json(nullptr)},
       {"restore_options", options},
       {"lost_branches", branches},
+      {"minimal_wal", passed_by_none},
       {"asked_for", asked ? Json(asked->to_string()) : Json(nullptr)}};
   return json.dump(2) + "\n";
 }
 
 std::string moment_text(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
-                        const RestoreFrom& from, const std::optional<restore::PgTime>& asked) {
+                        const std::vector<archive::Loss>& minimal, const RestoreFrom& from,
+                        const std::optional<restore::PgTime>& asked) {
   const auto& hole = moment.hole;
   auto text = asked ? fmt::format("asked for    {}\n", asked->to_string()) : std::string();
   text += fmt::format(
@@ -324,6 +333,14 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
         "the "
         "archive\n             has it. --timeline {} finds what was committed in it\n",
         loss.begin, loss.end, loss.timeline, loss.timeline);
+  for (const auto& loss : minimal)
+    text += fmt::format(
+        "minimal WAL  {} {} (timeline {}): written with wal_level=minimal, no recovery can pass "
+        "it; "
+        "a moment\n             behind it needs a base backup that began {}\n",
+        loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
+        loss.goes_on ? "after wal_level was raised again"
+                     : fmt::format("at {} or later", loss.end));
   if (moment.before)
     text += fmt::format(
         "\nTo recover up to and with the last one before:\n"
@@ -363,10 +380,11 @@ int find(const Arguments& arguments, const restore::Places& places) {
     return kNo;
   }
   const auto lost = restore::lost_branches(archives, *moment, log);
+  const auto minimal = restore::minimal_wal(archives, *moment, log);
   if (arguments.has(kJson))
-    print_data(moment_json(*moment, lost, arguments.get(kFindTime)));
+    print_data(moment_json(*moment, lost, minimal, arguments.get(kFindTime)));
   else
-    print(moment_text(*moment, lost, {places.directories, store_words(arguments)},
+    print(moment_text(*moment, lost, minimal, {places.directories, store_words(arguments)},
                       arguments.get(kFindTime)));
   return kDone;
 }

@@ -33,6 +33,15 @@ std::optional<wal::PgTime> checkpoint_time(std::span<const std::byte> body, int 
   return wal::PgTime::of(std::chrono::system_clock::time_point(std::chrono::seconds(seconds)));
 }
 
+void tell_minimal_wal(Promise& promise, wal::Lsn at) {
+  promise.problem = fmt::format(
+      "the server wrote WAL with wal_level=minimal from {} on: no recovery passes that", at);
+  promise.hint = fmt::format(
+      "Recover to a target before {}, or a base backup that began after wal_level was raised "
+      "again.",
+      at);
+}
+
 /// Follows the records as a recovery does, up to where it stops: recoveryStopsBefore() and
 /// recoveryStopsAfter() in access/transam/xlogrecovery.c.
 class Follower final : public wal::RecordObserver {
@@ -50,7 +59,7 @@ class Follower final : public wal::RecordObserver {
 
   bool wants(const wal::RecordHeader& header) override {
     return wal::makes_tablespace(header) || wal::is_checkpoint(header) ||
-           transactions_.wants(header);
+           wal::is_xlog(header, wal::XlogRecord::parameter_change) || transactions_.wants(header);
   }
 
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
@@ -60,6 +69,14 @@ class Follower final : public wal::RecordObserver {
     ended_.reset();
     if (transactions_.wants(header)) transactions_.on_record(start, end, header, body);
     if (target_.kind == Target::Kind::time && ended_ && ended_->commit.time > target_.time) {
+      done_ = true;
+      return;
+    }
+    // CheckRequiredParameterValues() in access/transam/xlogrecovery.c; 13 warns, and goes on
+    // without the data.
+    if (wal::is_xlog(header, wal::XlogRecord::parameter_change) &&
+        wal::sets_wal_level_minimal(body).value_or(false)) {
+      tell_minimal_wal(promise_, start);
       done_ = true;
       return;
     }

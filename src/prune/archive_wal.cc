@@ -70,6 +70,17 @@ void divide_at_unvouched_borders(Line& line, const std::vector<archive::Unvouche
   }
 }
 
+/// No recovery passes WAL that was written with wal_level=minimal: what a backup from before it can
+/// be recovered to ends there.
+void cut_at_minimal_wal(Line& line, const std::vector<archive::Loss>& losses) {
+  std::vector<Stretch> cut;
+  for (const auto& stretch : line.stretches)
+    for (const auto& piece :
+         archive::without_minimal_wal({stretch.begin, stretch.end}, line.history, losses))
+      cut.push_back({piece.begin, piece.end});
+  line.stretches = std::move(cut);
+}
+
 }  // namespace
 
 /// How far records could be read, and why not further.
@@ -126,6 +137,7 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
     auto& end = line.stretches.back().end;
     while (!behind_hole(end) && unfinished_at(end)) end = end + size.bytes();
     divide_at_unvouched_borders(line, unvouched);
+    cut_at_minimal_wal(line, losses);
     lines_.push_back(std::move(line));
   }
 }

@@ -25,8 +25,9 @@ struct Stretch {
 /// What a recovery along one timeline finds in the archive.
 struct Line {
   wal::TimelineHistory history;
-  std::vector<Stretch> stretches{};  ///< in order, one at least; between two there is a hole, or a
-                                     ///< border that nobody has vouched for
+  std::vector<Stretch> stretches{};  ///< in order, one at least; between two there is a hole, a
+                                     ///< border that nobody has vouched for, or WAL that was
+                                     ///< written with wal_level=minimal
 };
 
 /// What the WAL tells of a backup.

@@ -110,8 +110,8 @@ nlohmann::json syncs_json(const SyncTimes::Summary& syncs) {
 }
 
 void add_losses(nlohmann::json& json, const std::vector<archive::Loss>& losses) {
-  json["holes"] = nlohmann::json::array();
-  json["lost_branches"] = nlohmann::json::array();
+  for (const auto& kind : archive::Loss::kinds())
+    json[std::string(kind.list)] = nlohmann::json::array();
   for (const auto& loss : losses) {
     nlohmann::json one{{"id", loss.id()},
                        {"timeline", loss.timeline},
@@ -119,8 +119,7 @@ void add_losses(nlohmann::json& json, const std::vector<archive::Loss>& losses) 
                        {"to", loss.end.to_string()},
                        {"acknowledged", loss.acknowledged.has_value()}};
     if (loss.commits) one["commits"] = *loss.commits;
-    const bool hole = loss.kind == archive::Loss::Kind::hole;
-    json[hole ? "holes" : "lost_branches"].push_back(std::move(one));
+    json[std::string(loss.words().list)].push_back(std::move(one));
   }
 }
 

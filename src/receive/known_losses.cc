@@ -25,6 +25,19 @@ void tell_loss(Log& log, const archive::Loss& loss) {
   const auto level = [&](const std::string& text) {
     loss.acknowledged ? log.info("{}{}", text, known) : log.warning("{}", text);
   };
+  if (loss.kind == archive::Loss::Kind::minimal_wal) {
+    level(fmt::format(
+        "the server wrote WAL with wal_level=minimal from {} on timeline {}{}: it is archived, but "
+        "no recovery can pass it; it is recorded as {}",
+        loss.begin, loss.timeline, loss.goes_on ? std::string() : fmt::format(" to {}", loss.end),
+        loss.id()));
+    if (!loss.acknowledged)
+      log.warning(
+          "hint: Take a base backup now: an earlier one can be recovered up to {} only. Then "
+          "\"pgweir ack {}\" ends the alarm.",
+          loss.begin, loss.id());
+    return;
+  }
   if (loss.kind == archive::Loss::Kind::hole) {
     for (const auto& range : loss.missing.empty()
                                  ? std::vector<archive::Loss::Range>{{loss.begin, loss.end}}
@@ -90,6 +103,10 @@ void KnownLosses::add_pending(archive::Loss loss) {
 
 void KnownLosses::on_recorded(archive::Loss loss) {
   pending_.erase(pending_.begin());
+  on_noticed(std::move(loss));
+}
+
+void KnownLosses::on_noticed(archive::Loss loss) {
   std::erase_if(recorded_, [&](const archive::Loss& known) { return known.id() == loss.id(); });
   told_.insert(loss.id());
   tell_loss(log_, loss);

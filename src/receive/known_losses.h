@@ -33,6 +33,8 @@ class KnownLosses {
   }
   /// The next pending one was recorded, as `loss` says.
   void on_recorded(archive::Loss loss);
+  /// One was recorded that was not pending.
+  void on_noticed(archive::Loss loss);
 
   /// Holes that are none any more once timeline `timeline` is streamed from `start`, by the ids of
   /// their records. They are forgotten.

@@ -149,7 +149,7 @@ void Notifier::on_event(const Event& happened) {
       },
       [&](const event::LossRecorded& recorded) {
         const auto& loss = recorded.loss;
-        notify({.event = loss.kind == archive::Loss::Kind::hole ? "hole" : "lost_branch",
+        notify({.event = std::string(loss.words().name),
                 .time = time,
                 .timeline = loss.timeline,
                 .lsn = loss.begin,

@@ -89,6 +89,7 @@ class Session {
   void perform(const step::Stop&) {}  // seen by run()
 
   StreamOutcome stream(const step::Stream& step);
+  void on_lost(const archive::Loss& loss);
   [[nodiscard]] Time now() { return machine_.now(); }
   void connect(std::size_t first_host);
   void connect_to_the_same();
@@ -480,7 +481,8 @@ void Session::perform(const step::CompareTail& step) {
                                          {.segment_size = step.segment_size,
                                           .timeline = step.timeline,
                                           .system_identifier = step.system_identifier,
-                                          .server_major = server_->major()},
+                                          .server_major = server_->major(),
+                                          .observer = &streaming_.observer()},
                                          step.end);
   streaming_.set_border(std::nullopt);
   if (tail && tail->verifier)
@@ -506,7 +508,16 @@ StreamOutcome Session::stream(const step::Stream& step) {
                                .memory = memory_,
                                .compression = compression_ ? &*compression_ : nullptr,
                                .slot_keeper = slot_keeper_ ? &*slot_keeper_ : nullptr,
-                               .slot_guard = slot_guard_ ? &*slot_guard_ : nullptr});
+                               .slot_guard = slot_guard_ ? &*slot_guard_ : nullptr,
+                               .losses = state_.losses(),
+                               .lost = [this](const archive::Loss& loss) { on_lost(loss); }});
+}
+
+/// The thread that leads the stream; the session's own waits for the stream's end.
+void Session::on_lost(const archive::Loss& loss) {
+  feed_.publish(event::LossRecorded{loss});
+  state_.on_loss_noticed(loss);
+  show_losses();
 }
 
 void Session::perform(const step::Disconnect&) {

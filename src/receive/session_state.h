@@ -200,6 +200,8 @@ class SessionState {
   void on_end_found(wal::Lsn end);
   /// `loss` as it was recorded, with what was found out about it.
   void on_loss_recorded(archive::Loss loss);
+  /// One was recorded while WAL streams.
+  void on_loss_noticed(archive::Loss loss) { losses_.on_noticed(std::move(loss)); }
   void on_probed(bool available);
   void on_oldest_read(const std::string& wal);
   void on_tail_compared(const TailComparison& comparison);

@@ -352,10 +352,7 @@ void StreamLoop::write_pending() {
   {
     const Unlocked unlocked(*this);
     try {
-      if (hooks_.before_writing) {
-        hooks_.before_writing();
-        hooks_.before_writing = {};
-      }
+      if (hooks_.before_writing) hooks_.before_writing();
       intake_.write(most);
     } catch (const Error& caught) {
       error = caught;

@@ -56,8 +56,8 @@ class StreamLoop {
     std::function<void()> first_wal;
     /// Once: what comes is of a version that is newer than this program knows.
     std::function<void()> unchecked;
-    /// Called by the leader before the first WAL is written, and again if it throws; no lock held.
-    /// It may wait for the disk, and what it throws counts as an error of writing.
+    /// Called by the leader before WAL is written, each time; no lock held. It may wait for the
+    /// disk, and what it throws counts as an error of writing.
     std::function<void()> before_writing;
   };
   /// All of it outlives the loop.

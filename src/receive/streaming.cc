@@ -7,6 +7,7 @@
 #include "archive/compress.h"
 #include "archive/find_losses.h"
 #include "archive/history_store.h"
+#include "base/units.h"
 #include "wal/page.h"
 
 namespace weir::receive {
@@ -106,6 +107,12 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   archive::SegmentWriter writer(directory_, writer_options(step, partners.memory));
   writer.begin(step.timeline, step.start, step.open);
   prepare_first_segment(step, writer);
+  minimal_wal_.begin({.timeline = step.timeline,
+                      .start = step.start,
+                      .system_identifier = step.system_identifier,
+                      .segment_size = step.segment_size,
+                      .server = server.name()},
+                     partners.losses);
   auto verifier = verifier_for(step, server);
   Intake intake(verifier, writer);
 
@@ -129,8 +136,13 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
     std::exchange(hooks.first_wal, {})();
   // A start must not take what comes now for the far side of a hole. Not here: it may wait for
   // the disk, and the server is answered by the loop.
-  if (!step.void_losses.empty())
-    hooks.before_writing = [&] { archive::remove_losses(directory_, step.void_losses); };
+  bool removed = step.void_losses.empty();
+  hooks.before_writing = [&] {
+    if (!removed) archive::remove_losses(directory_, step.void_losses);
+    removed = true;
+    if (minimal_wal_.must_record())
+      minimal_wal_.record(directory_, format_time(machine_.wall_clock()), partners.lost);
+  };
 
   Spare spare(writer, machine_.threads(), log_, world_.alarms.durability_lost_hook());
   ShutdownWatch shutdown_watch(server.shutdown_probe(), machine_.threads(), log_);
@@ -222,7 +234,9 @@ void Streaming::prepare_first_segment(const step::Stream& step, archive::Segment
 wal::RecordVerifier Streaming::verifier_for(const step::Stream& step, const Server& server) {
   const auto known = std::exchange(border_, std::nullopt);
   if (known && known->timeline == step.timeline && known->end == step.start) return known->verifier;
-  return archive::verifier_at(directory_, verifier_options(step, server), step.start);
+  auto options = verifier_options(step, server);
+  options.observer = &minimal_wal_;
+  return archive::verifier_at(directory_, options, step.start);
 }
 
 void Streaming::warn_of_unchecked(int major) {

@@ -2,10 +2,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
+#include "archive/losses.h"
 #include "archive/segment_writer.h"
 #include "receive/alarms.h"
 #include "receive/background_compression.h"
@@ -15,6 +18,7 @@
 #include "receive/inspection.h"
 #include "receive/intake.h"
 #include "receive/memory_plan.h"
+#include "receive/minimal_wal.h"
 #include "receive/preferred_moves.h"
 #include "receive/server.h"
 #include "receive/session.h"
@@ -51,6 +55,8 @@ class Streaming {
     wal::RecordVerifier verifier;
   };
   void set_border(std::optional<Border> border) { border_ = std::move(border); }
+  /// Whom the verifier of a border has to show its records.
+  [[nodiscard]] wal::RecordObserver& observer() { return minimal_wal_; }
 
   /// Of whom it is streamed, and who is to know of it.
   struct Partners {
@@ -61,6 +67,9 @@ class Streaming {
     BackgroundCompression* compression;  ///< nullptr, as the next two: there is none
     SlotKeeper* slot_keeper;
     SlotGuard* slot_guard;
+    std::vector<archive::Loss> losses;  ///< that are recorded
+    /// One was recorded while WAL streams; called by the leader, no lock held.
+    std::function<void(const archive::Loss&)> lost;
   };
   /// To its end, whatever ends it. Throws net::Interrupted alone.
   [[nodiscard]] StreamOutcome run(const step::Stream& step, const Partners& partners);
@@ -120,6 +129,7 @@ class Streaming {
   Feed& feed_;
   Machine& machine_;
   std::optional<Border> border_;
+  MinimalWal minimal_wal_;
   bool holds_connection_ = false;
   bool told_unchecked_ = false;
   bool first_segment_prepared_ = false;

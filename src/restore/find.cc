@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -242,20 +243,40 @@ std::optional<Moment> find_lsn(Shelves archives, wal::Lsn lsn,
                           [&](const Path& path) { return find_lsn_in(path, lsn); });
 }
 
-std::vector<archive::Loss> lost_branches(Shelves shelves, const Moment& moment, Log& log) {
-  const Options options;
-  Archives archives(shelves, options, log);
+namespace {
+
+/// Recorded losses that `chosen` chooses, by begin, each once.
+std::vector<archive::Loss> losses_of(Archives& archives,
+                                     const std::function<bool(const archive::Loss&)>& chosen) {
   std::map<std::string, archive::Loss> lost;
   archives.ask_each([&](std::size_t i) {
     for (auto& loss : archive::read_losses(archives.shelf(i), archives.at(i).listing()))
-      if (loss.kind == archive::Loss::Kind::lost_branch && loss.timeline < moment.timeline)
-        lost.try_emplace(loss.id(), std::move(loss));
+      if (chosen(loss)) lost.try_emplace(loss.id(), std::move(loss));
   });
   std::vector<archive::Loss> in_order;
   for (auto& [id, loss] : lost) in_order.push_back(std::move(loss));
   std::stable_sort(in_order.begin(), in_order.end(),
                    [](const auto& left, const auto& right) { return left.begin < right.begin; });
   return in_order;
+}
+
+}  // namespace
+
+std::vector<archive::Loss> lost_branches(Shelves shelves, const Moment& moment, Log& log) {
+  const Options options;
+  Archives archives(shelves, options, log);
+  return losses_of(archives, [&](const archive::Loss& loss) {
+    return loss.kind == archive::Loss::Kind::lost_branch && loss.timeline < moment.timeline;
+  });
+}
+
+std::vector<archive::Loss> minimal_wal(Shelves shelves, const Moment& moment, Log& log) {
+  const Options options;
+  Archives archives(shelves, options, log);
+  const auto history =
+      archives.timelines().history(moment.timeline).value_or(wal::TimelineHistory(moment.timeline));
+  return losses_of(archives,
+                   [&](const archive::Loss& loss) { return archive::lies_on(loss, history); });
 }
 
 std::optional<Moment> find_time(Shelves archives, PgTime time,

@@ -66,4 +66,9 @@ struct Moment {
 [[nodiscard]] std::vector<archive::Loss> lost_branches(Shelves archives, const Moment& moment,
                                                        Log& log);
 
+/// Recorded WAL on the way to the moment's timeline that was written with wal_level=minimal: no
+/// recovery passes it. By begin, each once.
+[[nodiscard]] std::vector<archive::Loss> minimal_wal(Shelves archives, const Moment& moment,
+                                                     Log& log);
+
 }  // namespace weir::restore

@@ -15,6 +15,7 @@
 #include "restore/long_record.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
+#include "wal/records.h"
 
 namespace weir::restore {
 
@@ -46,6 +47,19 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
           "may be unwritten: rename it to <name>.partial and add --partial, and what is sound of "
           "it is restored.");
 }
+
+/// Notices where a recovery that comes this way will stop, although the WAL is there.
+class MinimalWalWatch final : public wal::RecordObserver {
+ public:
+  bool wants(const wal::RecordHeader& header) override {
+    return wal::is_xlog(header, wal::XlogRecord::parameter_change);
+  }
+  void on_record(wal::Lsn start, wal::Lsn /*end*/, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    if (!begin && wants(header) && wal::sets_wal_level_minimal(body).value_or(false)) begin = start;
+  }
+  std::optional<wal::Lsn> begin;
+};
 
 }  // namespace
 
@@ -80,9 +94,11 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
   }
 
   const auto history = history_of(name.segment.timeline());
+  MinimalWalWatch minimal_wal;
   wal::RecordVerifier verifier({.segment_size = size,
                                 .timeline = name.segment.timeline(),
                                 .system_identifier = facts.expected_system_identifier(),
+                                .observer = &minimal_wal,
                                 .history = history ? &*history : nullptr},
                                start);
   output.expect(size.bytes());
@@ -105,6 +121,12 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
                  name.to_string());
     return checked;
   }
+  if (minimal_wal.begin)
+    log_.warning(
+        "{}: the server wrote WAL with wal_level=minimal from {} on: no recovery can pass that, "
+        "only "
+        "one of a base backup that began after wal_level was raised again",
+        name.to_string(), *minimal_wal.begin);
   checked.first_record = verifier.first_record_start();
   checked.newest_record = verifier.newest_record_start();
   checked.ends_inside_record = verifier.inside_record();

@@ -14,9 +14,10 @@ namespace weir::status {
 namespace {
 
 /// In the order of Topic.
-constexpr std::array<std::string_view, 22> kTopics = {"other",
+constexpr std::array<std::string_view, 23> kTopics = {"other",
                                                       "hole",
                                                       "lost_branch",
+                                                      "minimal_wal",
                                                       "not_vouched_for",
                                                       "published_open",
                                                       "damage",
@@ -267,6 +268,13 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                     loss.commits ? " with " + counted(*loss.commits, "commit") : "",
                     known(loss.acknowledged)),
         Topic::lost_branch);
+  for (const auto& loss : report.minimal_wal)
+    add(loss.acknowledged ? Level::ok : Level::critical,
+        fmt::format("no recovery can pass the WAL written with wal_level=minimal from {} {} "
+                    "(timeline {}{})",
+                    loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
+                    known(loss.acknowledged)),
+        Topic::minimal_wal);
   for (const auto& each : report.unvouched)
     add(Level::warning, each.text(), Topic::not_vouched_for);
   for (const auto& each : report.published_open)

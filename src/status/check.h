@@ -28,6 +28,7 @@ enum class Topic {
   other,
   hole,
   lost_branch,
+  minimal_wal,
   not_vouched_for,
   published_open,
   damage,

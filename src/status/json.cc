@@ -83,6 +83,20 @@ Json holes_json(const StatusReport& report) {
   return json;
 }
 
+Json minimal_wal_json(const StatusReport& report) {
+  auto json = Json::array();
+  for (const auto& loss : report.minimal_wal)
+    json.push_back({{"id", loss.id()},
+                    {"timeline", loss.timeline},
+                    {"from", loss.begin.to_string()},
+                    {"to", loss.end.to_string()},
+                    {"goes_on", loss.goes_on},
+                    {"found", loss.found},
+                    {"server", loss.server},
+                    {"acknowledged", acknowledgement_json(loss.acknowledged)}});
+  return json;
+}
+
 Json lost_branches_json(const StatusReport& report) {
   auto json = Json::array();
   for (const auto& loss : report.lost_branches)
@@ -132,7 +146,8 @@ Json windows_json(const StatusReport& report) {
     Json one{{"timeline", window.timeline},
              {"from", window.from.to_string()},
              {"to", window.to.to_string()},
-             {"with_partial", window.with_partial}};
+             {"with_partial", window.with_partial},
+             {"before_minimal_wal", window.before_minimal_wal}};
     if (window.stored_from) one["stored_from"] = window.stored_from->to_string();
     if (window.from_time) one["from_time"] = window.from_time->to_string();
     if (window.to_time) one["to_time"] = window.to_time->to_string();
@@ -250,6 +265,7 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   json["coverage"] = coverage_json(report);
   json["holes"] = holes_json(report);
   json["lost_branches"] = lost_branches_json(report);
+  json["minimal_wal"] = minimal_wal_json(report);
   json["not_vouched_for"] = unvouched_json(report);
   json["published_open"] = published_open_json(report);
   json["windows"] = windows_json(report);

@@ -40,6 +40,9 @@ void merge(std::vector<SegnoRange>& ranges);
 void add_missing(StatusReport& report, const std::optional<wal::TimelineHistory>& history,
                  wal::TimelineId timeline, wal::Lsn from, wal::Lsn to);
 
+/// `finished` is the end of the finished segments in the window.
+void add_window(StatusReport& report, const StatusReport::Window& window, wal::Lsn finished);
+
 }  // namespace
 
 StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline) {
@@ -171,6 +174,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   report.foreign = listing.foreign;
   for (const auto& loss : losses) {
     if (loss.kind == archive::Loss::Kind::lost_branch) report.lost_branches.push_back(loss);
+    if (loss.kind == archive::Loss::Kind::minimal_wal) report.minimal_wal.push_back(loss);
     if (loss.complaint)
       report.damaged.push_back(
           fmt::format("the record of the loss {}: {}", loss.id(), *loss.complaint));
@@ -266,7 +270,7 @@ void describe_windows(StatusReport& report) {
       if (window.from == window.to) continue;  // nothing in it yet
       for (const auto& one : report.timelines)
         if (one.from == range->begin && one.ends.first) window.from_time = one.ends.first->time;
-      report.windows.push_back(window);
+      add_window(report, window, range->end);
     }
   }
 }
@@ -521,6 +525,27 @@ void add_unrecorded_branches(StatusReport& report, const archive::Timelines& tim
   }
   std::sort(report.lost_branches.begin(), report.lost_branches.end(),
             [](const auto& a, const auto& b) { return a.begin < b.begin; });
+}
+
+void add_window(StatusReport& report, const StatusReport::Window& window, wal::Lsn finished) {
+  const auto pieces = archive::without_minimal_wal(
+      {window.from, window.to},
+      report.histories.history(window.timeline).value_or(wal::TimelineHistory(window.timeline)),
+      report.minimal_wal);
+  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
+    if (piece->begin == piece->end) continue;
+    auto part = window;
+    part.from = piece->begin;
+    if (part.from != window.from) part.from_time = std::nullopt;
+    if (piece->end != window.to) {
+      part.to = piece->end;
+      part.to_time = std::nullopt;
+      part.newest = false;
+      part.before_minimal_wal = true;
+      part.with_partial = part.to > finished;
+    }
+    report.windows.push_back(part);
+  }
 }
 
 void extend(std::vector<SegnoRange>& ranges, std::uint64_t segno) {

@@ -77,7 +77,8 @@ struct StatusReport {
     wal::Lsn to;
     std::optional<wal::PgTime> to_time;  ///< of the last commit before it
     bool with_partial = false;           ///< its end is in an unfinished segment
-    bool newest = true;                  ///< false: it ends at a hole
+    bool newest = true;                  ///< false: it ends at a hole, or at what comes next
+    bool before_minimal_wal = false;     ///< it ends where wal_level was lowered to minimal
   };
 
   std::string directory;
@@ -90,6 +91,7 @@ struct StatusReport {
   std::vector<archive::Coverage> coverage;
   std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
   std::vector<archive::Loss> lost_branches;  ///< recorded ones, and what histories tell
+  std::vector<archive::Loss> minimal_wal;    ///< recorded ones; their WAL is not read here
   /// Imported, and nobody can vouch for one side of them yet.
   std::vector<archive::Unvouched> unvouched;
   /// Unfinished segments that stand in a store under their final names.

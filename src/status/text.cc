@@ -63,6 +63,12 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
         loss.commits == 1 ? "is" : "are", loss.next_timeline,
         first == last ? first : first + " to " + last, settled(loss.id(), loss.acknowledged));
   }
+  for (const auto& loss : report.minimal_wal)
+    text += fmt::format(
+        "  WAL_LEVEL=MINIMAL: the WAL from {} {} on timeline {} is here, and no recovery can pass "
+        "it{}\n{}",
+        loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
+        loss.acknowledged ? "" : "; take a base backup", settled(loss.id(), loss.acknowledged));
   for (const auto& each : report.unvouched)
     text += fmt::format(
         "  NOT VOUCHED FOR: {}\n    \"pgweir import\" looks again when the rest is "
@@ -152,7 +158,9 @@ std::string window_text(const StatusReport::Window& window) {
       "  Timeline {}: a base backup that began at {} or later can be recovered to any moment\n"
       "    from its own end up to {}",
       window.timeline, place(window.from, window.from_time), place(window.to, window.to_time));
-  if (!window.newest)
+  if (window.before_minimal_wal)
+    text += ",\n    where wal_level was lowered to minimal";
+  else if (!window.newest)
     text +=
         ", where WAL is missing;\n    the last bytes before that with \"pgweir restore "
         "--up-to-hole\"";

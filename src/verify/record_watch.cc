@@ -7,9 +7,7 @@ namespace weir::verify {
 using wal::Lsn;
 
 std::unique_ptr<RecordWatch> RecordWatch::of(Context& context, const Node& node) {
-  std::unique_ptr<RecordWatch> watch(new RecordWatch(context, node));
-  if (!watch->switchpoint_ && !context.backup_start) return nullptr;
-  return watch;
+  return std::unique_ptr<RecordWatch>(new RecordWatch(context, node));
 }
 
 RecordWatch::RecordWatch(Context& context, const Node& node)
@@ -29,7 +27,8 @@ RecordWatch::RecordWatch(Context& context, const Node& node)
 }
 
 bool RecordWatch::wants(const wal::RecordHeader& header) {
-  return wal::is_xlog(header, wal::XlogRecord::backup_end) || wal::names_timeline(header);
+  return wal::is_xlog(header, wal::XlogRecord::backup_end) ||
+         wal::is_xlog(header, wal::XlogRecord::parameter_change) || wal::names_timeline(header);
 }
 
 void RecordWatch::on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
@@ -38,6 +37,9 @@ void RecordWatch::on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
       wal::start_of_ended_backup(body) == context_.backup_start) {
     context_.results.backup_ended(timeline_, end);
   }
+  if (wal::is_xlog(header, wal::XlogRecord::parameter_change))
+    if (const auto minimal = wal::sets_wal_level_minimal(body))
+      context_.results.wal_level_set(timeline_, {start, end, *minimal});
   if (!switchpoint_ || start < *switchpoint_) return;
   judge_switch(start, header, body);
 }

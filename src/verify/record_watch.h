@@ -13,11 +13,11 @@
 namespace weir::verify {
 
 /// Looks into the few records that say something about timelines and backups: whether a timeline
-/// begins where its history file says, and where the backup ends that is asked for. What it finds
-/// goes to the context's results.
+/// begins where its history file says, where the backup ends that is asked for, and where wal_level
+/// was lowered to minimal. What it finds goes to the context's results.
 class RecordWatch final : public wal::RecordObserver {
  public:
-  /// nullptr if there is nothing to be watched in a row of segments that begins with that one.
+  /// For a row of segments that begins with that one.
   [[nodiscard]] static std::unique_ptr<RecordWatch> of(Context& context, const Node& node);
 
   bool wants(const wal::RecordHeader& header) override;

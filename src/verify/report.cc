@@ -38,6 +38,8 @@ std::string_view to_string(FindingKind kind) {
       return "backup";
     case FindingKind::lost_branch:
       return "lost_branch";
+    case FindingKind::minimal_wal:
+      return "minimal_wal";
   }
   return "unknown";
 }

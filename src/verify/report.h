@@ -27,6 +27,7 @@ enum class FindingKind {
   not_a_file,     ///< a directory, a link that leads nowhere, … under a segment's name
   backup,         ///< the backup cannot be brought to consistency
   lost_branch,    ///< WAL that is here and that the cluster's history has left behind
+  minimal_wal,    ///< WAL that is here and was written with wal_level=minimal
 };
 [[nodiscard]] std::string_view to_string(FindingKind kind);
 

@@ -34,6 +34,11 @@ void Results::backup_ended(wal::TimelineId timeline, wal::Lsn end) {
   backup_ends_.emplace_back(timeline, end);
 }
 
+void Results::wal_level_set(wal::TimelineId timeline, WalLevelSet set) {
+  const std::lock_guard lock(mutex_);
+  wal_levels_.emplace(timeline, set);
+}
+
 void Results::count_file() {
   const std::lock_guard lock(mutex_);
   ++files_;

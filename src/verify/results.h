@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +30,14 @@ struct Outcome {
   std::string file{};
 };
 
+/// A record that says which wal_level the server writes with from there on.
+struct WalLevelSet {
+  wal::Lsn start;
+  wal::Lsn end;
+  bool minimal = false;
+  auto operator<=>(const WalLevelSet&) const = default;
+};
+
 /// What the checks of the segments found, collected under a lock from all threads.
 class Results {
  public:
@@ -45,6 +54,8 @@ class Results {
   void border_broken(std::size_t node, wal::Lsn end);
   /// An XLOG_BACKUP_END record of the backup that is asked for.
   void backup_ended(wal::TimelineId timeline, wal::Lsn end);
+  /// A record that lowers wal_level to minimal, or raises it.
+  void wal_level_set(wal::TimelineId timeline, WalLevelSet set);
   void count_file();
   void count_records(std::uint64_t records);
   /// Bytes of WAL have been read. Whether to go on.
@@ -64,6 +75,10 @@ class Results {
   [[nodiscard]] const std::vector<std::pair<wal::TimelineId, wal::Lsn>>& backup_ends() const {
     return backup_ends_;
   }
+  /// By timeline of the segment and by position; one that was read twice is there once.
+  [[nodiscard]] const std::set<std::pair<wal::TimelineId, WalLevelSet>>& wal_levels() const {
+    return wal_levels_;
+  }
 
  private:
   const std::function<void(std::uint64_t)> advance_;
@@ -79,6 +94,7 @@ class Results {
   std::uint64_t bytes_ = 0;
   std::size_t files_ = 0;
   std::vector<std::pair<wal::TimelineId, wal::Lsn>> backup_ends_;
+  std::set<std::pair<wal::TimelineId, WalLevelSet>> wal_levels_;
 };
 
 }  // namespace weir::verify

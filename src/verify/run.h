@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "archive/listing.h"
+#include "archive/losses.h"
 #include "archive/timelines.h"
 #include "verify/chunk_check.h"
 #include "verify/plan.h"
@@ -35,6 +36,7 @@ class Run {
   void judge_gaps();
   void judge_vanished();
   void judge_losses();
+  void find_minimal_wal();
   void judge_backup();
   void judge_end();
   void judge_target();
@@ -44,6 +46,7 @@ class Run {
   io::Shelf& directory_;
   const Options& options_;
   Report report_;
+  std::vector<archive::Loss> minimal_wal_;  ///< recorded, or read; by begin
   archive::Listing listing_;
   archive::Timelines timelines_;
   Cluster cluster_;

@@ -17,6 +17,40 @@ namespace weir::verify {
 using wal::Lsn;
 using State = Outcome::State;
 
+/// By the records that were read and by those that are recorded: what is verified may begin behind
+/// the record that lowered wal_level.
+void Run::find_minimal_wal() {
+  for (auto& loss : archive::read_losses(directory_, listing_))
+    if (loss.kind == archive::Loss::Kind::minimal_wal && !loss.complaint)
+      minimal_wal_.push_back(std::move(loss));
+  for (const auto& [timeline, set] : results_->wal_levels()) {
+    // (A record is read in the segment of a new timeline, too, that begins with it.)
+    const auto history = timelines_.history(timeline);
+    const auto of = history ? history->timeline_of(set.start) : timeline;
+    const auto same =
+        std::find_if(minimal_wal_.begin(), minimal_wal_.end(), [&](const archive::Loss& loss) {
+          return loss.timeline == of && loss.begin <= set.start &&
+                 (loss.goes_on || set.start < loss.end);
+        });
+    if (set.minimal && same == minimal_wal_.end()) {
+      archive::Loss loss;
+      loss.kind = archive::Loss::Kind::minimal_wal;
+      loss.timeline = loss.next_timeline = of;
+      loss.begin = set.start;
+      loss.end = set.end;
+      loss.goes_on = true;
+      loss.segment_size = cluster_.segment_size;
+      loss.recorded = false;
+      minimal_wal_.push_back(std::move(loss));
+    } else if (!set.minimal && same != minimal_wal_.end() && same->goes_on) {
+      same->end = set.end;
+      same->goes_on = false;
+    }
+  }
+  std::sort(minimal_wal_.begin(), minimal_wal_.end(),
+            [](const auto& a, const auto& b) { return a.begin < b.begin; });
+}
+
 void Run::report_histories() {
   const auto& size = cluster_.segment_size;
   for (const auto& path : plan_.paths) {
@@ -46,6 +80,12 @@ void Run::report_histories() {
       history.partial = outcome.file.ends_with(".partial") ? outcome.file : "";
       open = whole;
     }
+    std::vector<HistoryReport::Range> ranges;
+    for (const auto& range : history.sound)
+      for (const auto& piece :
+           archive::without_minimal_wal({range.begin, range.end}, path.history, minimal_wal_))
+        ranges.push_back({piece.begin, piece.end});
+    history.sound = std::move(ranges);
     report_.histories.push_back(std::move(history));
   }
 }
@@ -121,6 +161,10 @@ void Run::judge_losses() {
   for (const auto& unvouched : archive::read_unvouched(directory_, listing_))
     report_.notes.push_back(unvouched.text() + "; \"pgweir import\" looks again");
   const auto scope = this->scope();
+  std::erase_if(losses, [](const archive::Loss& loss) {
+    return loss.kind == archive::Loss::Kind::minimal_wal && !loss.complaint;
+  });
+  losses.insert(losses.end(), minimal_wal_.begin(), minimal_wal_.end());
   for (const auto& loss : losses) {
     if (loss.complaint)
       report_.notes.push_back(
@@ -139,6 +183,24 @@ void Run::judge_losses() {
                            ? fmt::format("; acknowledged by {} at {}", loss.acknowledged->who,
                                          loss.acknowledged->time)
                            : std::string();
+    if (loss.kind == archive::Loss::Kind::minimal_wal) {
+      if (!in_scope(loss.begin, loss.end)) continue;
+      finding.kind = FindingKind::minimal_wal;
+      finding.lsn = loss.begin;
+      finding.loss = LostRange{loss.timeline, loss.begin, loss.end};
+      finding.what = fmt::format(
+          "the server wrote the WAL from {} {} on timeline {} with wal_level=minimal: it is here, "
+          "and no recovery can pass it ({}{})",
+          loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
+          loss.id(), known);
+      finding.hint = fmt::format(
+          "Take a base backup now: an earlier one can be recovered up to {} only.{}", loss.begin,
+          loss.recorded ? ""
+                        : " No receiver has recorded it, so \"pgweir status\" does not "
+                          "know it.");
+      report_.findings.push_back(std::move(finding));
+      continue;
+    }
     if (loss.kind == archive::Loss::Kind::lost_branch) {
       if (!in_scope(loss.begin, loss.end)) continue;
       finding.kind = FindingKind::lost_branch;

@@ -35,6 +35,7 @@ Report Run::run() {
   check_histories();
   check_names();
   check_segments();
+  find_minimal_wal();
   report_histories();
   judge_gaps();
   judge_vanished();

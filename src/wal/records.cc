@@ -53,6 +53,14 @@ std::optional<Lsn> start_of_ended_backup(std::span<const std::byte> body) {
   return first_position(body);
 }
 
+std::optional<bool> sets_wal_level_minimal(std::span<const std::byte> body) {
+  constexpr std::size_t kWalLevel = 20;
+  constexpr std::uint32_t kMinimal = 0;  // WAL_LEVEL_MINIMAL
+  const auto data = main_data(body);
+  const auto level = data ? integer_at<std::uint32_t>(*data, kWalLevel) : std::nullopt;
+  return level ? std::optional(*level == kMinimal) : std::nullopt;
+}
+
 std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
   constexpr std::size_t kDataSize = 16;  // the position and a time
   constexpr std::size_t kHeadSize = 2;   // XLR_BLOCK_ID_DATA_SHORT and the length

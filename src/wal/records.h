@@ -26,6 +26,7 @@ enum class XlogRecord : std::uint8_t {
   checkpoint_online = 0x10,
   segment_switch = 0x40,  ///< what is left of the segment behind it means nothing
   backup_end = 0x50,
+  parameter_change = 0x60,
   end_of_recovery = 0x90,
   overwrite_contrecord = 0xD0,  ///< a record before it was never written to its end
 };
@@ -68,6 +69,12 @@ struct TimelineBegin {
 
 /// Where the backup began whose end the body of an XlogRecord::backup_end tells.
 [[nodiscard]] std::optional<Lsn> start_of_ended_backup(std::span<const std::byte> body);
+
+/// Whether the server writes WAL with wal_level=minimal from the record on, by the body of an
+/// XlogRecord::parameter_change (xl_parameter_change, the same in 13 to 19: five integers, then
+/// wal_level). A server writes one at its start whenever wal_level is not what pg_control holds
+/// (XLogReportParameters() in access/transam/xlog.c). nullopt if it is too short.
+[[nodiscard]] std::optional<bool> sets_wal_level_minimal(std::span<const std::byte> body);
 
 /// Start of the record whose continuation was overwritten, by the body of an
 /// XlogRecord::overwrite_contrecord (xl_overwrite_contrecord); nullopt if it has another form than

@@ -20,6 +20,11 @@ Advice advice_on(status::Topic topic) {
           "The WAL is here, on its own timeline. Read what was lost if it matters, by a recovery "
           "to that timeline; then \"pgweir ack\".",
           kGone};
+    case Topic::minimal_wal:
+      return {
+          "Take a base backup now: an earlier one can be recovered only up to where wal_level was "
+          "lowered. Then \"pgweir ack\".",
+          kGone};
     case Topic::not_vouched_for:
       return {"Bring in the WAL beside it with \"pgweir import\": it looks again.", "Import"};
     case Topic::published_open:

@@ -27,6 +27,7 @@ Rank rank_of_finding(const status::Verdict::Finding& finding) {
   switch (finding.topic) {
     case Topic::hole:
     case Topic::lost_branch:
+    case Topic::minimal_wal:
     case Topic::difference:
       return Rank::lost;
     case Topic::branch:

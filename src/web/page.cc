@@ -120,7 +120,9 @@ std::string windows_html(const Facts& facts) {
         "to "
         "{}{}{}.</li>\n",
         window.timeline, place(window.from, window.from_time), place(window.to, window.to_time),
-        window.newest ? "" : ", <b>where WAL is missing</b>",
+        window.before_minimal_wal ? ", <b>where wal_level was lowered to minimal</b>"
+        : window.newest           ? ""
+                                  : ", <b>where WAL is missing</b>",
         window.stored_from ? fmt::format("; with the object store, one that began at {} or later",
                                          *window.stored_from)
                            : std::string());

@@ -137,10 +137,8 @@ void Recorder::on_event(const receive::Event& event) {
       },
       [&](const tell::LossRecorded& recorded) {
         const auto& loss = recorded.loss;
-        note(fmt::format("{} from {} to {} on timeline {}",
-                         loss.kind == archive::Loss::Kind::hole ? "WAL is missing"
-                                                                : "a failover left WAL behind",
-                         loss.begin, loss.end, loss.timeline),
+        note(fmt::format("{} from {} to {} on timeline {}", loss.words().summary, loss.begin,
+                         loss.end, loss.timeline),
              true);
         record_->change(
             [](History& history) { history.hole_found(std::chrono::system_clock::now()); });

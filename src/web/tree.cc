@@ -106,6 +106,13 @@ void add_pieces(const Report& report, const Report::Timeline& one, const Scale& 
           {PieceKind::lost, scale(loss.begin), scale(loss.end),
            fmt::format("timeline {}: left behind by a failover to timeline {}, {}", loss.timeline,
                        loss.next_timeline, range_text(loss.begin, loss.end))});
+  for (const auto& loss : report.minimal_wal)
+    if (loss.timeline == one.timeline)
+      row.pieces.push_back(
+          {PieceKind::lost, scale(loss.begin), scale(loss.end),
+           fmt::format(
+               "timeline {}: written with wal_level=minimal, which no recovery can pass, {}",
+               loss.timeline, range_text(loss.begin, loss.end))});
   std::vector<Tree::Piece> holes;
   for (const auto& range : one.missing) {
     const auto from = size.start(range.begin);

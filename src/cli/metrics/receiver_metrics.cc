@@ -1,6 +1,7 @@
 #include "cli/metrics/receiver_metrics.h"
 
 #include <algorithm>
+#include <map>
 
 #include "cli/metrics/collection.h"
 #include "wal/pg_time.h"
@@ -186,24 +187,27 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
   if (content.last_error)
     to.add_time("pgweir_receiver_last_error_time_seconds", content.last_error_time);
   to.add_count("pgweir_receiver_segments_to_compress", content.to_compress);
-  std::uint64_t holes = 0;
-  std::uint64_t missing = 0;
-  std::uint64_t branches = 0;
-  std::uint64_t left_behind = 0;
-  std::uint64_t open_holes = 0;
-  std::uint64_t open_branches = 0;
+  struct Count {
+    std::uint64_t all = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t open = 0;
+  };
+  std::map<archive::Loss::Kind, Count> counts;
   for (const auto& loss : content.losses) {
-    const bool hole = loss.kind == archive::Loss::Kind::hole;
-    ++(hole ? holes : branches);
-    (hole ? missing : left_behind) += loss.bytes();
-    if (!loss.acknowledged) ++(hole ? open_holes : open_branches);
+    auto& count = counts[loss.kind];
+    ++count.all;
+    count.bytes += loss.bytes();
+    if (!loss.acknowledged) ++count.open;
   }
-  to.add_count("pgweir_receiver_holes", holes);
-  to.add_count("pgweir_receiver_hole_bytes", missing);
-  to.add_count("pgweir_receiver_lost_branches", branches);
-  to.add_count("pgweir_receiver_lost_branch_bytes", left_behind);
-  to.add_count("pgweir_receiver_losses_unacknowledged", open_holes, {{"kind", "hole"}});
-  to.add_count("pgweir_receiver_losses_unacknowledged", open_branches, {{"kind", "lost_branch"}});
+  using Kind = archive::Loss::Kind;
+  to.add_count("pgweir_receiver_holes", counts[Kind::hole].all);
+  to.add_count("pgweir_receiver_hole_bytes", counts[Kind::hole].bytes);
+  to.add_count("pgweir_receiver_lost_branches", counts[Kind::lost_branch].all);
+  to.add_count("pgweir_receiver_lost_branch_bytes", counts[Kind::lost_branch].bytes);
+  to.add_count("pgweir_receiver_minimal_wal", counts[Kind::minimal_wal].all);
+  for (const auto& kind : archive::Loss::kinds())
+    to.add_count("pgweir_receiver_losses_unacknowledged", counts[kind.kind].open,
+                 {{"kind", std::string(kind.name)}});
   to.add("pgweir_receiver_disk_full", content.disk_full ? 1 : 0);
   if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
   if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);

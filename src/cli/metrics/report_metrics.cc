@@ -20,7 +20,7 @@ std::vector<metrics::Family> verify_metrics(const verify::Report& report,
   std::map<std::string, std::size_t> counts;
   for (const auto kind : {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name,
                           Kind::other_cluster, Kind::forms_differ, Kind::history, Kind::unreadable,
-                          Kind::not_a_file, Kind::backup, Kind::lost_branch})
+                          Kind::not_a_file, Kind::backup, Kind::lost_branch, Kind::minimal_wal})
     counts[std::string(verify::to_string(kind))] = 0;
   for (const auto& finding : report.findings)
     if (!finding.accepted) ++counts[std::string(verify::to_string(finding.kind))];
@@ -72,12 +72,16 @@ std::vector<metrics::Family> status_metrics(const status::StatusReport& report, 
   for (const auto& hole : report.holes) missing += hole.segments;
   to.add_count("pgweir_status_missing_segments", missing);
   to.add_count("pgweir_status_lost_branches", report.lost_branches.size());
+  to.add_count("pgweir_status_minimal_wal", report.minimal_wal.size());
   const auto open = [](const auto& loss) { return !loss.acknowledged; };
   to.add_count("pgweir_status_losses_unacknowledged",
                std::count_if(report.holes.begin(), report.holes.end(), open), {{"kind", "hole"}});
   to.add_count("pgweir_status_losses_unacknowledged",
                std::count_if(report.lost_branches.begin(), report.lost_branches.end(), open),
                {{"kind", "lost_branch"}});
+  to.add_count("pgweir_status_losses_unacknowledged",
+               std::count_if(report.minimal_wal.begin(), report.minimal_wal.end(), open),
+               {{"kind", "minimal_wal"}});
   to.add_count("pgweir_status_damaged_files", report.damaged.size());
   to.add_count("pgweir_status_free_bytes", report.free_bytes);
   if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);

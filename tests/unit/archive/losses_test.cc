@@ -50,6 +50,16 @@ Loss hole(std::uint64_t begin, std::uint64_t end, wal::TimelineId timeline = 1) 
   return loss;
 }
 
+Loss minimal(std::uint64_t begin, std::uint64_t end, bool goes_on = false) {
+  auto loss = hole(begin, end);
+  loss.kind = Loss::Kind::minimal_wal;
+  loss.begin = loss.sound_end = loss.counted_to = kSize.start(begin) + 0x158;
+  loss.end = kSize.start(end) + 0x1F0;
+  loss.goes_on = goes_on;
+  loss.cause = "the server was started with wal_level=minimal";
+  return loss;
+}
+
 Loss branch() {
   auto loss = hole(3, 5);
   loss.kind = Loss::Kind::lost_branch;
@@ -102,6 +112,57 @@ TEST(Losses, AreReadAsTheyWereRecorded) {
   EXPECT_EQ(read(disk)[1].last_segment().to_string(), name(4));
   EXPECT_EQ(read(disk)[2].last_segment().to_string(), name(10, "", 2));
   EXPECT_EQ(read(disk)[0].bytes(), 3 * kSize.bytes());
+}
+
+TEST(Losses, OfMinimalWalStayOpenAlthoughEverySegmentIsThere) {
+  SimDisk disk;
+  finish(disk, 1, 9);
+  record(disk, minimal(3, 4));
+  EXPECT_THAT(read(disk), ElementsAre(minimal(3, 4)));
+  EXPECT_EQ(read(disk)[0].id(), "minimal-1-0-300158");
+  EXPECT_THAT(close(disk), IsEmpty()) << "it is no hole that was filled";
+  EXPECT_THAT(read(disk), SizeIs(1));
+  for (std::uint64_t segno = 1; segno <= 4; ++segno) disk.open()->remove(name(segno));
+  EXPECT_THAT(close(disk), ElementsAre("minimal-1-0-300158")) << "the archive begins behind it";
+}
+
+TEST(Losses, OfMinimalWalKeepTheirAcknowledgementWhenTheirEndIsKnown) {
+  SimDisk disk;
+  finish(disk, 1, 9);
+  record(disk, minimal(3, 3, true));
+  EXPECT_TRUE(read(disk)[0].goes_on);
+  acknowledge_loss(*disk.open(), minimal(3, 3, true), kAck);
+  record(disk, minimal(3, 5));
+  EXPECT_FALSE(read(disk)[0].goes_on);
+  EXPECT_EQ(read(disk)[0].end, minimal(3, 5).end);
+  EXPECT_EQ(read(disk)[0].acknowledged, kAck);
+}
+
+TEST(Losses, OfMinimalWalDivideWhatCanBeRecovered) {
+  using Ranges = std::vector<Loss::Range>;
+  const auto at = [](std::uint64_t segno) { return kSize.start(segno); };
+  const wal::TimelineHistory one(1);
+  const auto cut = [&](Loss::Range range, std::vector<Loss> losses) {
+    return without_minimal_wal(range, one, losses);
+  };
+  const auto first = minimal(3, 4);
+  const auto second = minimal(6, 7);
+  EXPECT_EQ(cut({at(1), at(9)}, {}), (Ranges{{at(1), at(9)}}));
+  EXPECT_EQ(cut({at(1), at(9)}, {hole(2, 3), branch()}), (Ranges{{at(1), at(9)}}));
+  EXPECT_EQ(cut({at(1), at(9)}, {first, second}),
+            (Ranges{{at(1), first.begin}, {first.end, second.begin}, {second.end, at(9)}}));
+  EXPECT_EQ(cut({at(4), at(9)}, {first}), (Ranges{{first.end, at(9)}})) << "it begins inside";
+  EXPECT_EQ(cut({at(5), at(9)}, {first}), (Ranges{{at(5), at(9)}})) << "it begins behind";
+  EXPECT_EQ(cut({at(1), at(3)}, {first}), (Ranges{{at(1), at(3)}})) << "it ends before";
+  EXPECT_EQ(cut({at(1), at(9)}, {minimal(3, 3, true)}), (Ranges{{at(1), first.begin}}));
+  EXPECT_EQ(cut({at(5), at(9)}, {minimal(3, 3, true)}), (Ranges{{at(5), at(9)}}))
+      << "a hole lies between, and what was written behind it nobody knows";
+  // A timeline that was left before it.
+  const auto two = *wal::TimelineHistory::parse(2, "1\t0/300100\tno recovery target specified\n");
+  EXPECT_FALSE(lies_on(first, two));
+  EXPECT_EQ(without_minimal_wal({at(1), at(9)}, two, std::vector{first}), (Ranges{{at(1), at(9)}}));
+  const auto behind = *wal::TimelineHistory::parse(2, "1\t0/500000\tno recovery target\n");
+  EXPECT_TRUE(lies_on(first, behind));
 }
 
 TEST(Losses, AreRecordedOrNotAfterAPowerLossAtAnyCall) {

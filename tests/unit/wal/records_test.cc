@@ -41,6 +41,20 @@ TEST(Records, AreKnownByManagerAndTheHighHalfOfTheirInfo) {
   EXPECT_FALSE(names_timeline(header));
 }
 
+TEST(Records, TellWhetherWalLevelIsMinimal) {
+  // xl_parameter_change as 13 to 19 write it: five integers, wal_level, two booleans.
+  const auto change = [](int level) {
+    Body bytes = body({255, 26}, 20);
+    for (const int byte : {level, 0, 0, 0, 0, 1}) bytes.push_back(static_cast<std::byte>(byte));
+    return bytes;
+  };
+  EXPECT_EQ(sets_wal_level_minimal(change(0)), true);
+  EXPECT_EQ(sets_wal_level_minimal(change(1)), false);
+  EXPECT_EQ(sets_wal_level_minimal(change(2)), false);
+  EXPECT_EQ(sets_wal_level_minimal(body({255, 23}, 23, 0)), std::nullopt) << "cut in wal_level";
+  EXPECT_EQ(sets_wal_level_minimal({}), std::nullopt);
+}
+
 TEST(Records, GiveTheirOwnData) {
   struct Case {
     const char* name;

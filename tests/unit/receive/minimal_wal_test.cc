@@ -1,0 +1,158 @@
+#include "receive/minimal_wal.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "archive/own_names.h"
+#include "base/error.h"
+#include "support/error_of.h"
+#include "support/sim_disk.h"
+#include "support/wal_builder.h"
+
+namespace weir::receive::minimal_wal_test {
+namespace {
+
+using archive::Loss;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using wal::Lsn;
+
+constexpr std::uint64_t kMB = 1 << 20;
+const wal::SegmentSize kSize = *wal::SegmentSize::of(kMB);
+
+class MinimalWalTest : public ::testing::Test {
+ protected:
+  MinimalWalTest() { builder.append_random(3000); }
+
+  /// XLOG_PARAMETER_CHANGE.
+  testing::WalBuilder::Record set_level(unsigned char level) {
+    std::vector<std::byte> body = {std::byte{255}, std::byte{26}};
+    body.resize(28);
+    body[22] = std::byte{level};
+    return builder.append(0, 0x60, body);
+  }
+
+  [[nodiscard]] wal::RecordVerifier verifier(Lsn start) {
+    return {{.segment_size = kSize, .observer = &minimal}, start};
+  }
+  void begin(Lsn start, std::vector<Loss> recorded = {}) {
+    minimal.begin({.timeline = 1, .start = start, .system_identifier = 7, .segment_size = kSize},
+                  std::move(recorded));
+  }
+  /// As the loop does before it writes.
+  void record() {
+    if (minimal.must_record())
+      minimal.record(*disk.open(), "now", [&](const Loss& loss) { told.push_back(loss); });
+  }
+  std::vector<Loss> read() {
+    const auto directory = disk.open();
+    return archive::read_losses(*directory, archive::list_archive(*directory));
+  }
+  /// A receiver that starts anew streams from the segment's begin.
+  void again(Lsn start) {
+    minimal = MinimalWal();
+    begin(start, read());
+    auto reading = verifier(start);
+    ASSERT_FALSE(reading.feed(builder.bytes(start, builder.end())));
+    record();
+  }
+
+  sim::SimDisk disk;
+  testing::WalBuilder builder{{}};
+  MinimalWal minimal;
+  std::vector<Loss> told;
+};
+
+TEST_F(MinimalWalTest, RecordsEachTimeOnceAndWithItsEnd) {
+  const auto lowered = set_level(0);
+  builder.append_random(2000);
+  const auto raised = set_level(1);
+  const auto lowered_again = set_level(0);
+  set_level(0);
+  const auto raised_again = set_level(2);
+  set_level(1);
+  again(builder.start());
+  ASSERT_THAT(told, SizeIs(2));
+  ASSERT_EQ(read(), told);
+  EXPECT_EQ(told[0].kind, Loss::Kind::minimal_wal);
+  EXPECT_EQ(told[0].begin, lowered.start);
+  EXPECT_EQ(told[0].end, raised.end);
+  EXPECT_FALSE(told[0].goes_on);
+  EXPECT_EQ(told[1].begin, lowered_again.start);
+  EXPECT_EQ(told[1].end, raised_again.end);
+  again(builder.start());
+  again(builder.start());
+  EXPECT_THAT(told, SizeIs(2)) << "read again, and known";
+  EXPECT_THAT(read(), SizeIs(2));
+}
+
+TEST_F(MinimalWalTest, IsDurableBeforeTheRecordsLastByteIsWritten) {
+  const auto lowered = set_level(0);
+  begin(builder.start());
+  auto reading = verifier(builder.start());
+  ASSERT_FALSE(reading.feed(builder.bytes(builder.start(), lowered.end - 8)));
+  EXPECT_FALSE(minimal.must_record()) << "its checksum covers its end";
+  ASSERT_FALSE(reading.feed(builder.bytes(lowered.end - 8, lowered.end)));
+  EXPECT_TRUE(minimal.must_record());
+  disk.fail_every(sim::SimDisk::Operation::sync_directory, EIO);
+  EXPECT_EQ(test::error_of([&] { record(); }).kind(), ErrorKind::durability);
+  EXPECT_TRUE(minimal.must_record()) << "it failed";
+  disk.set_hook({});
+  record();
+  EXPECT_FALSE(minimal.must_record());
+  disk.crash_losing_everything();
+  ASSERT_THAT(read(), SizeIs(1));
+  EXPECT_TRUE(read()[0].goes_on);
+  EXPECT_EQ(read()[0].end, lowered.end);
+}
+
+TEST_F(MinimalWalTest, EndsATimeThatAnEarlierReceiverRecorded) {
+  const auto lowered = set_level(0);
+  again(builder.start());
+  ASSERT_THAT(read(), SizeIs(1));
+  // The next one begins to stream behind that record.
+  builder.grow_to(builder.start() + kMB);
+  const auto next = builder.start() + kMB;
+  const auto raised = set_level(1);
+  again(next);
+  ASSERT_THAT(read(), SizeIs(1));
+  EXPECT_EQ(read()[0].begin, lowered.start);
+  EXPECT_EQ(read()[0].end, raised.end);
+  EXPECT_FALSE(read()[0].goes_on);
+}
+
+TEST_F(MinimalWalTest, FindsARecordOverTheBorderOfTwoSegments) {
+  const auto border = builder.start() + kMB;
+  builder.grow_to(border - 40'000);
+  while (builder.end() < border - 4000) builder.append_random(1000);
+  builder.append_up_to(border - 32);
+  const auto lowered = set_level(0);
+  ASSERT_GT(lowered.end, border);
+  begin(builder.start());
+  auto reading = verifier(builder.start());
+  ASSERT_FALSE(reading.feed(builder.bytes(builder.start(), border)));
+  EXPECT_FALSE(minimal.must_record());
+  // The stream ends, and another one begins at the border with what was read up to there.
+  begin(border);
+  ASSERT_FALSE(reading.feed(builder.bytes(border, builder.end())));
+  record();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].begin, lowered.start);
+}
+
+TEST_F(MinimalWalTest, ForgetsWhatAStreamNoticedAndDidNotWrite) {
+  set_level(0);
+  begin(builder.start());
+  auto reading = verifier(builder.start());
+  ASSERT_FALSE(reading.feed(builder.bytes()));
+  EXPECT_TRUE(minimal.must_record());
+  begin(builder.start());
+  EXPECT_FALSE(minimal.must_record());
+  EXPECT_THAT(read(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace weir::receive::minimal_wal_test
