@@ -244,6 +244,9 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
 /// Nothing is checked. But where only a page said that it is of a newer server, another page that
 /// is of a known version and stands where it should says that the first is damaged.
 std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
+  // What may have been read before would be taken for the end of what means something.
+  first_record_start_ = first_record_previous_ = newest_record_start_ = Lsn();
+  last_record_start_ = last_record_end_ = records_end_ = Lsn();
   if (!unchecked_page_.valid()) {  // the server has said its version
     position_ = position_ + wal.size();
     return wal.size();

@@ -502,6 +502,8 @@ TEST(RecordVerifier, TakesWhatANewerFormatMayHaveChangedForNoDamage) {
       ASSERT_EQ(damage.has_value(), test.damage != nullptr) << text(damage);
       if (!damage) {
         EXPECT_EQ(verifier.position(), wal.end());
+        EXPECT_EQ(verifier.last_record_end(), Lsn());
+        EXPECT_EQ(verifier.records_end(), Lsn());
         continue;
       }
       EXPECT_THAT(damage->what, ::testing::HasSubstr(test.damage));
