@@ -314,17 +314,27 @@ void SessionState::on_nothing_to_compare(const TailComparison& comparison) {
 }
 
 void SessionState::refuse_uncompared(const TailComparison& comparison) {
-  refuse(Error(ErrorKind::conflict,
-               "the server has removed the WAL that the archive ends with, so nothing shows that "
-               "its WAL continues the archive")
-             .with("archive ends at", tail_before_->lsn)
-             .with("file", comparison.file)
-             .with("server", comparison.server)
-             .hint("A copy of the server that went its own way on the same timeline looks the "
-                   "same; so does one that was set back to an earlier state, or the other one of a "
-                   "split brain. If this is the server that was archived until now, or a standby "
-                   "of it, start once with --on-uncompared continue. Else archive it into a "
-                   "directory of its own, after a new base backup."));
+  auto error =
+      Error(ErrorKind::conflict,
+            "the server has removed the WAL that the archive ends with, so nothing shows that its "
+            "WAL continues the archive")
+          .with("archive ends at", tail_before_->lsn)
+          .with("file", comparison.file)
+          .with("server", comparison.server)
+          .hint(
+              "A copy of the server that went its own way on the same timeline looks the same; so "
+              "does one that was set back to an earlier state, or the other one of a split brain. "
+              "If this is the server that was archived until now, or a standby of it, start once "
+              "with --on-uncompared continue. Else archive it into a directory of its own, after a "
+              "new base backup.");
+  // A standby that is promoted after it was identified has renamed that segment. Over a new
+  // connection its history shows where its timeline begins.
+  if (asked_anew_.insert(upstream_->host_index).second) {
+    first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
+    try_again(error, backoff_.next());
+    return;
+  }
+  refuse(error);
 }
 
 /// The history file of a timeline, and of those before it that the archive lacks, is durable
@@ -617,6 +627,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     if (!other_wal) streamed_host_ = upstream_->host_index;
     if (!gap && !other_wal) failover_since_ = hosts_asked_at_ = now;
     if (!gap && !other_wal) {
+      asked_anew_.clear();
       habits_.on_progress();
       backoff_.reset();
       forget_refusals();

@@ -278,6 +278,7 @@ class SessionState {
   std::optional<StartAt> tail_before_;  ///< the place before which it was compared last
   /// Nothing shows that the server's WAL continues the archive. Has it what comes next at all?
   std::optional<TailComparison> uncompared_;
+  std::set<int> asked_anew_;  ///< hosts that were asked twice because of that
   // Facts of the archive, forgotten when something was written.
   std::optional<ArchiveFacts> archive_;
   std::set<wal::TimelineId> stored_histories_;
