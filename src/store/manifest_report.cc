@@ -121,9 +121,11 @@ class Check {
     for (const auto& [name, object] : objects_)
       if ((front_ = segment_of_object(name))) return;
   }
-  /// As Audit: other programs, such as Barman's, remove from the beginning, too.
+  /// As Audit: other programs, such as Barman's, remove from the beginning, too. Not where a prune
+  /// of ours has said where the archive begins, nor where a key is to prove what was removed.
   [[nodiscard]] bool before_front(wal::SegmentName segment) const {
-    return front_ && (segment < *front_ || place_of(segment) < place_of(*front_));
+    return begin_.empty() && !question_.keys_given && front_ &&
+           (segment < *front_ || place_of(segment) < place_of(*front_));
   }
 
   [[nodiscard]] bool has_line(const std::string& id, const std::string& hash) const {
