@@ -495,8 +495,8 @@ def test_a_slot_of_a_standby_that_lost_the_logical_wal_says_so(servers, place):
     primary = servers.primary(major=19, wal_level="replica")
     primary.sql("SELECT pg_create_logical_replication_slot('its', 'test_decoding')")
     standby = servers.standby(primary, hot_standby_feedback="on")
-    made = subprocess.Popen(logical_command(standby, place / "out", "--create-slot", "-n"), stderr=subprocess.PIPE,
-                            text=True)
+    made = subprocess.Popen(logical_command(standby, place / "out", "--create-slot", "-P", "test_decoding"),
+                            stderr=subprocess.PIPE, text=True)
     try:
         def streams():
             primary.sql("SELECT pg_log_standby_snapshot()")
