@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "base/units.h"
+#include <chrono>
 
 namespace weir::store {
 
@@ -10,7 +10,8 @@ namespace {
 
 NoAnswer too_late(const AnswerWatch& watch) {
   return NoAnswer(NoAnswer::Why::given_up,
-                  fmt::format("no good answer within {}", format_duration(watch.bound())));
+                  fmt::format("no good answer within {} s",
+                              std::chrono::ceil<std::chrono::seconds>(watch.bound()).count()));
 }
 
 }  // namespace
