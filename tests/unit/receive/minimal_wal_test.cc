@@ -14,6 +14,8 @@
 namespace weir::receive::minimal_wal_test {
 namespace {
 
+Lsn before(Lsn at, std::uint64_t bytes) { return Lsn(at - Lsn(0) - bytes); }
+
 using archive::Loss;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
@@ -93,9 +95,9 @@ TEST_F(MinimalWalTest, IsDurableBeforeTheRecordsLastByteIsWritten) {
   const auto lowered = set_level(0);
   begin(builder.start());
   auto reading = verifier(builder.start());
-  ASSERT_FALSE(reading.feed(builder.bytes(builder.start(), lowered.end - 8)));
+  ASSERT_FALSE(reading.feed(builder.bytes(builder.start(), before(lowered.end, 8))));
   EXPECT_FALSE(minimal.must_record()) << "its checksum covers its end";
-  ASSERT_FALSE(reading.feed(builder.bytes(lowered.end - 8, lowered.end)));
+  ASSERT_FALSE(reading.feed(builder.bytes(before(lowered.end, 8), lowered.end)));
   EXPECT_TRUE(minimal.must_record());
   disk.fail_every(sim::SimDisk::Operation::sync_directory, EIO);
   EXPECT_EQ(test::error_of([&] { record(); }).kind(), ErrorKind::durability);
@@ -126,9 +128,9 @@ TEST_F(MinimalWalTest, EndsATimeThatAnEarlierReceiverRecorded) {
 
 TEST_F(MinimalWalTest, FindsARecordOverTheBorderOfTwoSegments) {
   const auto border = builder.start() + kMB;
-  builder.grow_to(border - 40'000);
-  while (builder.end() < border - 4000) builder.append_random(1000);
-  builder.append_up_to(border - 32);
+  builder.grow_to(before(border, 40'000));
+  while (builder.end() < before(border, 4000)) builder.append_random(1000);
+  builder.append_up_to(before(border, 32));
   const auto lowered = set_level(0);
   ASSERT_GT(lowered.end, border);
   begin(builder.start());
