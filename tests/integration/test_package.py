@@ -257,7 +257,7 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     assert not root.exists("/var/log/pgweir")
 
     # With nothing of the users in them, the directories go as well. The user stays, as Debian's do.
-    root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/* /var/lib/pgweir/.pgpass")
+    root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/* /var/lib/pgweir/main/.pgweir-last-word /var/lib/pgweir/.pgpass")
     root("dpkg", "-i", third)
     root("dpkg", "-P", "pgweir")
     accounts = {f"/etc/{name}{dash}" for name in ("passwd", "group", "shadow", "gshadow")
