@@ -37,9 +37,10 @@ Loss* going_on_before(std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId ti
   return newest;
 }
 
-bool is_known(const std::vector<Loss>& losses, wal::Lsn begin, wal::TimelineId timeline) {
+/// It lies in one that was recorded before: this WAL is read again.
+bool is_known(const std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId timeline) {
   return std::any_of(losses.begin(), losses.end(), [&](const Loss& loss) {
-    return loss.begin == begin && loss.timeline == timeline;
+    return loss.begin <= at && at < loss.end && loss.timeline <= timeline;
   });
 }
 

@@ -128,7 +128,6 @@ TEST_F(MinimalWalTest, EndsATimeThatAnEarlierReceiverRecorded) {
 
 TEST_F(MinimalWalTest, FindsARecordOverTheBorderOfTwoSegments) {
   const auto border = builder.start() + kMB;
-  builder.grow_to(before(border, 40'000));
   while (builder.end() < before(border, 4000)) builder.append_random(1000);
   builder.append_up_to(before(border, 32));
   const auto lowered = set_level(0);
