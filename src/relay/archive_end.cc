@@ -89,8 +89,6 @@ class PastDamage {
 
   [[nodiscard]] const wal::RecordVerifier& verifier() const { return verifier_; }
   [[nodiscard]] const std::optional<wal::Damage>& damage() const { return damage_; }
-  /// Behind the page in which it showed: a record that is damaged there may begin long before.
-  [[nodiscard]] wal::Lsn read_to() const { return read_to_; }
   /// Behind the last complete record behind the damage, or the last page there; 0/0: none is.
   [[nodiscard]] wal::Lsn end() const { return end_; }
 
@@ -105,12 +103,10 @@ class PastDamage {
   void take_page() {
     if (page_.empty()) return;
     const auto at = std::exchange(at_, at_ + page_.size());
-    if (!damage_) {
+    if (!damage_)
       damage_ = verifier_.feed(page_);
-      read_to_ = at_;
-    } else {
+    else
       take_page_behind(at);
-    }
     page_.clear();
   }
 
@@ -135,7 +131,6 @@ class PastDamage {
   wal::Lsn at_;
   std::vector<std::byte> page_;
   std::optional<wal::Damage> damage_;
-  wal::Lsn read_to_;
   std::optional<wal::RecordVerifier> piece_;  ///< of sound WAL behind the damage
   wal::Lsn end_;
 };
@@ -144,8 +139,7 @@ class PastDamage {
 struct Interruption {
   archive::SegmentFileName file;
   wal::Damage damage;
-  wal::Lsn read_to;  ///< behind the page in which it showed
-  wal::Lsn end;      ///< of the WAL behind it
+  wal::Lsn end;  ///< of the WAL behind it
 };
 
 /// Among the segments from `from` on, a segment's first byte; what is finished before is not
@@ -184,8 +178,7 @@ std::optional<Interruption> find_interruption(io::Directory& archive,
       if (found || past.verifier().unchecked()) continue;
       const auto at = past.verifier().position();
       if (here && here->damage.found_at > at) continue;
-      here = Interruption{name, damage.value_or(wal::Damage{at, at, "the file ends here"}),
-                          past.read_to(), end};
+      here = Interruption{name, damage.value_or(wal::Damage{at, at, "the file ends here"}), end};
       verifier = past.verifier();
     }
     if (found) {
@@ -206,7 +199,7 @@ bool is_settled(io::Directory& archive, const Interruption& found, wal::Timeline
                 const std::optional<io::FileIdentity>& before, const archive::AskDurableEnd& ask) {
   if (io::identity_of(archive, found.file.to_string()) != before) return false;
   const auto durable = ask ? ask() : std::nullopt;
-  return !durable || durable->timeline != timeline || found.read_to <= durable->flush;
+  return !durable || durable->timeline != timeline || found.damage.found_at < durable->flush;
 }
 
 /// Not of what is announced: of what is not sound before it.
