@@ -73,14 +73,11 @@ class Finder {
         behind_holes_.insert(size.segno(loss.end));
   }
 
-  ResumePoint find(NewestFinished newest) {
+  ResumePoint find() {
     ResumePoint point;
     point.timeline = timeline_;
     std::uint64_t next = first_.value();  // nothing finished: the first unfinished one
-    if (newest == NewestFinished::must_be_whole)
-      for (const SegmentEntry& entry : newest_) require_complete(entry);
-    else
-      find_damage(point);
+    for (const SegmentEntry& entry : newest_) require_complete(entry);
     for (const auto& [begin, end] : finished_) {
       if (begin != next) point.holes.push_back({size_.start(next), size_.start(begin)});
       next = end;
@@ -110,23 +107,6 @@ class Finder {
       ++finished_.back().second;
     else
       finished_.emplace_back(segno, segno + 1);
-  }
-
-  /// One form that is whole is enough.
-  void find_damage(ResumePoint& point) {
-    for (const SegmentEntry& entry : newest_) {
-      try {
-        require_complete(entry);
-        point.damage.reset();
-        point.cut.reset();
-        return;
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::damage) throw;
-        if (!point.damage) point.damage = error;
-        const bool raw = entry.name.method == codec::Method::none;
-        if (!point.cut && (!raw || entry.bytes != size_.bytes())) point.cut = entry.name;
-      }
-    }
   }
 
   [[nodiscard]] std::string path_of(const SegmentEntry& entry) const {
@@ -179,10 +159,8 @@ class Finder {
         .with("found", damage->what)
         .hint(
             "It was damaged, or copied from a pg_wal while the server was writing it (or had "
-            "given an old file a new name). Keep it, it may be the only copy: \"pgweir import "
-            "--replace-damaged\" repairs it from another copy, such as the server's pg_wal or a "
-            "second archive. If only the server has the segment, move the file out of the archive, "
-            "and it is received again.");
+            "given an old file a new name). Move it away, and it is received again if the "
+            "server still has it; or restore it from a copy.");
   }
 
   void require_size(const SegmentEntry& entry, std::uint64_t bytes) const {
@@ -268,9 +246,8 @@ class Finder {
 
   static constexpr std::string_view kRemedy =
       "A finished segment has to be complete, and this one is not: another program or a disk fault "
-      "has cut it. Keep the file, it may be the only copy: \"pgweir import --replace-damaged\" "
-      "repairs it from another copy, such as the server's pg_wal or a second archive. If only the "
-      "server has the segment, move the file out of the archive, and it is received again.";
+      "has cut it. Move the file away, and it is received again if the server still has it; or "
+      "restore it from a copy.";
 
   io::Shelf& directory_;
   const wal::SegmentSize size_;
@@ -305,9 +282,9 @@ std::optional<wal::SegmentName> newest_finished(const Listing& listing) {
 }  // namespace
 
 std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
-                                             wal::SegmentSize segment_size, NewestFinished newest) {
+                                             wal::SegmentSize segment_size) {
   if (listing.segments.empty()) return std::nullopt;
-  return Finder(directory, listing, segment_size).find(newest);
+  return Finder(directory, listing, segment_size).find();
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing) {

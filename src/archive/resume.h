@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "archive/listing.h"
-#include "base/error.h"
 #include "io/directory.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
@@ -43,17 +42,6 @@ struct ResumePoint {
     bool operator==(const Hole&) const = default;
   };
   std::vector<Hole> holes;
-  /// What is wrong with the newest finished segment, in every form of it; only with
-  /// NewestFinished::may_be_damaged.
-  std::optional<Error> damage = std::nullopt;
-  /// Its file has not the size of a segment, or cannot be unpacked to it.
-  std::optional<SegmentFileName> cut = std::nullopt;
-};
-
-/// What find_resume_point() does where the newest finished segment is no sound WAL to its end.
-enum class NewestFinished {
-  must_be_whole,   ///< throws: WAL is about to be received behind it
-  may_be_damaged,  ///< reports it: what lies before and behind is read all the same
 };
 
 /// The highest timeline that has a segment, and on it: behind the last finished segment, or at the
@@ -65,10 +53,10 @@ enum class NewestFinished {
 /// archive. Reads the raw .partial files to find their sound end; writes nothing. Throws
 /// Error{conflict} for a .partial that is too long and for names of another segment size,
 /// Error{damage} if the newest finished segment has not (unpacked) the size of one, or is no WAL to
-/// its end (with may_be_damaged neither of the two is thrown).
-[[nodiscard]] std::optional<ResumePoint> find_resume_point(
-    io::Shelf& directory, const Listing& listing, wal::SegmentSize segment_size,
-    NewestFinished newest = NewestFinished::must_be_whole);
+/// its end.
+[[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Shelf& directory,
+                                                           const Listing& listing,
+                                                           wal::SegmentSize segment_size);
 
 /// Syncs the newest finished segment and the names: where streaming goes on behind it, the start is
 /// reported as flushed, so what lies before it has to be. A process that was killed between a

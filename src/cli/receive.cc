@@ -12,8 +12,6 @@
 #include <thread>
 
 #include "archive/last_word.h"
-#include "archive/listing.h"
-#include "archive/serving_view.h"
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/config_file.h"
@@ -33,14 +31,12 @@
 #include "daemon/signals.h"
 #include "io/place.h"
 #include "io/posix_directory.h"
-#include "net/wait.h"
 #include "net/wake.h"
 #include "receive/board_json.h"
 #include "receive/notifier.h"
 #include "receive/session.h"
 #include "receive/slow_sync_log.h"
 #include "receive/status_socket.h"
-#include "relay/serve_socket.h"
 
 namespace weir::cli {
 
@@ -115,37 +111,6 @@ void leave_last_word_within(std::chrono::milliseconds time, io::Directory& direc
   static_cast<void>(done.wait_for(time));
 }
 
-/// WAL that can be served though nobody receives any more.
-bool has_wal(io::Directory& directory) {
-  return !archive::list_archive_names(directory).segments.empty();
-}
-
-/// The receiver has ended for a reason that needs a person; clients that are behind still get what
-/// is there. For `pgweir status` the process is one of `pgweir serve` then, and no receiver runs.
-/// Until it is asked to stop.
-void serve_on(const Error& error, Downstream& downstream, io::Directory& directory,
-              receive::StatusBoard& board, receive::Feed& feed,
-              std::chrono::system_clock::time_point started, net::Wake& stop,
-              daemon::ServiceManager& service, Log& log) {
-  log.error(error);
-  log.warning(
-      "the receiver has ended with status {}; what the archive has is served on until this process "
-      "is stopped, and clients that have caught up are told",
-      exit_status(error.kind()));
-  downstream.receiver_has_ended(error);
-  board.update([&](receive::StatusBoard::Content& content) {
-    content.last_error = error.what();
-    content.last_error_time = std::chrono::system_clock::now();
-  });
-  feed.publish(receive::event::StateChanged{"stopped"});
-  const archive::ServingProcess process{::getpid(), started};
-  const relay::ServeSocket socket(
-      directory, [&] { return archive::to_json(downstream.view(), process); }, log);
-  service.ready("NOT RECEIVING, serving only: " + std::string(error.message()));
-  while (net::pause(stop, 1h)) {
-  }
-}
-
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
@@ -171,11 +136,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
         progress_line.tick(progress.snapshot, std::chrono::steady_clock::now());
       });
     });
-    // A handle of its own: the archive's lock goes with it when the receiver has ended, and
-    // serving may go on.
-    auto received = io::open_directory(request.options.directory);
-    const auto started = std::chrono::system_clock::now();
-    receive::Environment environment{.directory = *received,
+    receive::Environment environment{.directory = *directory,
                                      .stop = stop,
                                      .log = log,
                                      .feed = feed,
@@ -247,16 +208,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       receive::receive(request.options, environment);
     } catch (const Error& error) {
       if (taken) leave_last_word(*directory, error, log);
-      const int status = exit_status(error.kind());
-      // After a failed sync the page cache may have what the disk has not: nothing is served from
-      // it.
-      if (!downstream || !taken || status != kNeedsPerson ||
-          error.kind() == ErrorKind::durability || !has_wal(*directory))
-        throw;
-      if (request.log_file) print_error(error);
-      received.reset();
-      serve_on(error, *downstream, *directory, board, feed, started, stop, service, log);
-      return status;
+      throw;
     } catch (const std::exception& error) {
       if (taken) leave_last_word(*directory, unexpected(error), log);
       throw;

@@ -127,8 +127,7 @@ void ServiceManager::read_board(const receive::StatusBoard& board) {
   if (!view.stream) streamed_ = false;
   behind_ = view.stream && view.stream->server_end > view.stream->flush;
   excuse(!view.stream);
-  if (view.stream || view.content.state == "waiting" || view.content.state == "stopped")
-    notify_ready();
+  if (view.stream || view.content.state == "waiting") notify_ready();
   set_line(status_line(view));
 }
 

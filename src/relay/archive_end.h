@@ -3,9 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "archive/durable_end.h"
 #include "archive/listing.h"
-#include "base/error.h"
 #include "io/directory.h"
 #include "relay/served.h"
 
@@ -19,24 +17,13 @@ namespace weir::relay {
 /// what has its final name.
 enum class Counts { finished, everything };
 
-/// What find_served() found.
-struct FoundEnd : Served {
-  /// Damage in the newest finished segment or in the unfinished WAL, with more WAL behind it: for
-  /// the log. Readers that reach it get an error.
-  std::optional<Error> damage = std::nullopt;
-};
-
 /// Up to where the archive can be served, by its files alone: the last complete record of the
-/// newest timeline, or the last finished segment of it. Damage is not the end of the WAL as long as
-/// there is WAL of that place behind it: then the end lies behind that WAL. A timeline counts once
-/// there is more of it than the copy of its ancestor's WAL with which it begins. What is found is
-/// synced before this returns, whoever wrote it, so it is durable (P10). nullopt if there is no
-/// such WAL. `ask`: a receiver that writes meanwhile; what looks like damage behind its durable end
-/// is WAL that is being written. Throws Error{io, damage, conflict, durability}, Error{retry} where
-/// the newest finished segment is being copied.
-[[nodiscard]] std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size,
-                                                  Counts counts = Counts::everything,
-                                                  const archive::AskDurableEnd& ask = nullptr);
+/// newest timeline, or the last finished segment of it. A timeline counts once there is more of it
+/// than the copy of its ancestor's WAL with which it begins. What is found is synced before this
+/// returns, whoever wrote it, so it is durable (P10). nullopt if there is no such WAL. Throws
+/// Error{io, damage, conflict, durability}.
+[[nodiscard]] std::optional<Served> find_served(io::Directory& archive, wal::SegmentSize size,
+                                                Counts counts = Counts::everything);
 
 /// The history of a timeline by its file; of one without a file it is the timeline alone. nullopt
 /// if the file is broken. Throws Error{io}.

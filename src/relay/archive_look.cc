@@ -99,11 +99,7 @@ void ArchiveLook::look_at_names() {
   const bool gone = writer_ && !writer;
   if (names != finished_ || gone) {
     const auto counts = writer ? Counts::finished : Counts::everything;
-    if (const auto found = find_served(archive_, size_, counts, ask_)) {
-      if (found->damage && std::exchange(told_damage_, found->damage->what()) != told_damage_)
-        log_.error(*found->damage);
-      tell(found->history, found->end);
-    }
+    if (const auto found = find_served(archive_, size_, counts)) tell(found->history, found->end);
     finished_ = std::move(names);
   }
   if (gone)

@@ -64,7 +64,6 @@ class ArchiveLook {
   bool names_changed_since_ = true;  ///< they were read
   Threads::Time next_names_{};       ///< are read then in any case
   Threads::Time next_writer_{};      ///< is looked for then, if the names are the same until then
-  std::string told_damage_;
   std::string last_error_;
   bool told_foreign_ = false;
   bool sync_failed_ = false;  ///< then only a receiver's word counts

@@ -49,7 +49,6 @@ Hub::Hub(Served begin, bool holds) : end_(std::move(begin)) {
 void Hub::renew() {
   auto now = end_.now();
   now.hold = hold_;
-  now.over = over_;
   served_ = std::make_shared<const Served>(std::move(now));
 }
 
@@ -110,11 +109,14 @@ bool Hub::stopping() const {
   return stopping_;
 }
 
-void Hub::set_over(wire::ErrorReport why) {
+void Hub::set_last_word(std::optional<wire::ErrorReport> word) {
   const std::lock_guard lock(mutex_);
-  over_ = std::move(why);
-  renew();
-  wake_guests();
+  last_word_ = std::move(word);
+}
+
+std::optional<wire::ErrorReport> Hub::last_word() const {
+  const std::lock_guard lock(mutex_);
+  return last_word_;
 }
 
 void Hub::wake_all() {

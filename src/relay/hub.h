@@ -61,9 +61,9 @@ class Hub {
   /// Sessions are to end.
   void stop();
   [[nodiscard]] bool stopping() const;
-  /// Clients that have caught up, and those that catch up later, are told this and disconnected;
-  /// the others are served. Wakes everybody.
-  void set_over(wire::ErrorReport why);
+  /// What clients are told at the end, if it is not an end as any other.
+  void set_last_word(std::optional<wire::ErrorReport> word);
+  [[nodiscard]] std::optional<wire::ErrorReport> last_word() const;
 
   /// Something else has changed that sessions look at.
   void wake_all();
@@ -90,10 +90,10 @@ class Hub {
   mutable std::mutex mutex_;
   ServedEnd end_;
   std::optional<wal::Lsn> hold_;
-  std::optional<wire::ErrorReport> over_;
   std::shared_ptr<const Served> served_;
   std::string version_;
   bool stopping_ = false;
+  std::optional<wire::ErrorReport> last_word_;
   std::set<const Guest*> guests_;
 };
 

@@ -8,7 +8,6 @@
 #include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
-#include "wire/backend_messages.h"
 
 namespace weir::relay {
 
@@ -33,9 +32,6 @@ struct Served {
   wal::Lsn end;
   /// To clients that are held back nothing behind it is sent (--serve-hold).
   std::optional<wal::Lsn> hold = std::nullopt;
-  /// Why no more WAL comes until a person has acted, for clients that have caught up; nullopt: more
-  /// may come.
-  std::optional<wire::ErrorReport> over = std::nullopt;
 
   [[nodiscard]] wal::TimelineId timeline() const { return history.timeline(); }
 };

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "archive/history_store.h"
-#include "archive/segment_reader.h"
 
 namespace weir::relay {
 
@@ -88,7 +87,7 @@ void Walsender::run() {
 std::string Walsender::serve() {
   for (;;) {
     connection_.clear_wake();  // before what it stands for is looked at
-    if (hub_.stopping()) state_.stop();
+    if (hub_.stopping()) state_.stop(hub_.last_word());
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     if (cancelled_.exchange(false)) {
       backup_.reset();
@@ -127,21 +126,6 @@ std::string Walsender::serve() {
   }
 }
 
-/// A file that vanishes while it is looked at has been pruned, or has got another form: a new look
-/// tells which.
-SharedWal::Reader::Read Walsender::read_anew_if_gone(const WalsenderState::ReadWal& step,
-                                                     const Served& served) {
-  constexpr int kLooksAtOnePlace = 5;
-  for (int look = 1;; ++look) {
-    try {
-      return reader_.read(served.history, step.from, step.limit);
-    } catch (const Error& error) {
-      if (!archive::is_gone(error) || look == kLooksAtOnePlace) throw;
-    }
-    reader_.leave();
-  }
-}
-
 /// What can be sent and read at once. If there was something, there may be a next step by now.
 Walsender::Moved Walsender::exchange() {
   auto& output = state_.output();
@@ -165,7 +149,7 @@ void Walsender::wait(std::optional<WalsenderState::Time> until) {
 
 void Walsender::read_wal(const WalsenderState::ReadWal& step, const Served& served) {
   try {
-    auto read = read_anew_if_gone(step, served);
+    auto read = reader_.read(served.history, step.from, step.limit);
     if (read.passed_over) trouble_.error(*read.passed_over);
     if (!read.trouble) return state_.on_wal(std::move(read.piece), connection_.now());
     trouble_.error(read.trouble->error);

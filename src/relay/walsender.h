@@ -62,8 +62,6 @@ class Walsender {
   Moved exchange();
   void wait(std::optional<WalsenderState::Time> until);
   void read_wal(const WalsenderState::ReadWal& step, const Served& served);
-  [[nodiscard]] SharedWal::Reader::Read read_anew_if_gone(const WalsenderState::ReadWal& step,
-                                                          const Served& served);
   void send_history(wal::TimelineId timeline);
   void tell_stream(const Served& served);
   void tell_slots();

@@ -296,10 +296,6 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
     limit_ = limit;
     return ReadWal{status_.sent, limit};
   }
-  if (!done_sending_ && dry && output_.empty() && !valid_until_ && served.over) {
-    fail_for_good(*served.over);
-    return Leave{*leaving_};
-  }
   if (!done_sending_ && dry && output_.empty() && !valid_until_)
     status_.phase = Phase::streaming;  // and stays so: it says that it has caught up once
   return Wait{ping};
@@ -381,8 +377,9 @@ void WalsenderState::on_backup_end(BackupEnd end) {
 
 void WalsenderState::on_no_backup(const ErrorReport& report) { fail(report); }
 
-void WalsenderState::stop() {
+void WalsenderState::stop(const std::optional<wire::ErrorReport>& why) {
   if (leaving_) return;
+  if (why) return fail_for_good(*why);
   if (doing_ == Doing::stream || doing_ == Doing::ahead) {
     wire::append_command_complete(output_.text(), "COPY 0");  // as WalSndDone() ends it
     return leave("this server stops");

@@ -123,7 +123,7 @@ class WalsenderState {
   void on_no_backup(const wire::ErrorReport& report);
 
   /// We are to end: the client is told, as a walsender tells it, or why. Then comes Leave.
-  void stop();
+  void stop(const std::optional<wire::ErrorReport>& why = std::nullopt);
 
   enum class Phase { startup, backup, catchup, streaming };
   struct Status {

@@ -109,8 +109,6 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
   }
   if (receiver->state == "disk full")
     add(Level::critical, "the disk is full", Topic::disk_full);
-  else if (receiver->state == "stopped")
-    add(Level::critical, "the receiver has ended: " + receiver->last_error, Topic::no_receiver);
   else if (receiver->state != "streaming")
     add(Level::warning,
         fmt::format("the receiver does not stream: {}{}", receiver->state,

@@ -10,7 +10,7 @@ std::vector<metrics::Family> ReceiverFigures::collect(bool up) {
   const auto view = board_.view();
   ReceiverExtras extras;
   extras.archive = archive_;
-  extras.up = up && view.content.state != "stopped";
+  extras.up = up;
   if (view.stream) {
     const std::lock_guard lock(mutex_);
     const auto progress = meter_.add(*view.stream, std::chrono::steady_clock::now());

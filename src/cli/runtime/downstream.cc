@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "cli/shared/durable_end.h"
 #include "net/wait.h"
 
 namespace weir::cli {
@@ -19,9 +18,9 @@ constexpr std::chrono::milliseconds kSoon = 200ms;
 
 /// Not that of WAL that is gone: a receiver below would take that for a gap of its own, and may yet
 /// get the WAL from another host.
-wire::ErrorReport no_more(const Error& error) {
-  return {"57P03", "this relay receives no more WAL: its receiver has ended",
-          std::string(error.message())};
+wire::ErrorReport gap_upstream() {
+  return {"57P03", "the WAL that comes next is missing upstream of this relay",
+          "It ends here until that WAL is brought in from elsewhere."};
 }
 
 }  // namespace
@@ -29,8 +28,7 @@ wire::ErrorReport no_more(const Error& error) {
 Downstream::Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
                        receive::StatusBoard& board, receive::Downstream& word, Log& log,
                        std::function<void(const Error&)> durability_lost)
-    : directory_(archive.path()),
-      feed_(feed),
+    : feed_(feed),
       board_(board),
       word_(word),
       log_(log),
@@ -50,7 +48,12 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
             happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },
             [this](const receive::event::ServerChanged& server) {
               if (!server.version.empty()) serving_.hear_version(server.version);
-            });
+            },
+            [this](const receive::event::Trouble& trouble) {
+              // Who has caught up would hear nothing more but that all is well.
+              if (trouble.error.kind() == ErrorKind::gap) serving_.set_last_word(gap_upstream());
+            },
+            [this](const receive::event::Streaming&) { serving_.set_last_word(std::nullopt); });
       })),
       thread_(machine_threads().start("serve", [this] { work(); })) {
   board_.set_serving([this] { return serving_.view(); });
@@ -85,20 +88,9 @@ void Downstream::work() {
   } while (net::pause(stop_, pause));
 }
 
-void Downstream::receiver_has_ended(const Error& error) {
-  {
-    const std::lock_guard lock(mutex_);
-    ended_ = true;
-  }
-  serving_.set_over(no_more(error));
-}
-
 std::optional<archive::DurableEnd> Downstream::durable() const {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!ended_) return durable_;
-  }
-  return durable_end_of(directory_);
+  const std::lock_guard lock(mutex_);
+  return durable_;
 }
 
 /// Under the stream's lock, so no more than this.

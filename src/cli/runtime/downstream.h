@@ -4,7 +4,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string>
 
 #include "base/threads.h"
 #include "cli/runtime/serving.h"
@@ -29,11 +28,6 @@ class Downstream {
   Downstream& operator=(const Downstream&) = delete;
 
   void reload() { serving_.reload(); }
-  /// The receiver has ended for a reason that needs a person, and has let the archive go. What is
-  /// there is served on: clients that have caught up are told, and who receives into the archive
-  /// now is asked as by `pgweir serve`.
-  void receiver_has_ended(const Error& error);
-  [[nodiscard]] archive::ServingView view() const { return serving_.view(); }
 
  private:
   void work();
@@ -41,7 +35,6 @@ class Downstream {
   void on_durable(const receive::event::DurableEnd& end);
   void on_feedback(const relay::Feedback& feedback);
 
-  const std::string directory_;
   receive::Feed& feed_;
   receive::StatusBoard& board_;
   receive::Downstream& word_;
@@ -49,7 +42,6 @@ class Downstream {
   const std::function<void(const Error&)> durability_lost_;
   mutable std::mutex mutex_;
   std::optional<archive::DurableEnd> durable_;  ///< guarded by mutex_
-  bool ended_ = false;                          ///< likewise: the receiver has
   Serving serving_;
   net::Wake stop_;
   receive::Feed::Subscription listening_;

@@ -118,7 +118,7 @@ class Serving::HubNow {
     serving_.hub_ = hub;
     if (hub == nullptr) return;
     hub->set_version(serving_.version_);
-    if (serving_.no_more_) hub->set_over(*serving_.no_more_);
+    hub->set_last_word(serving_.last_word_);
   }
   Serving& serving_;
 };
@@ -215,10 +215,10 @@ void Serving::hear_version(const std::string& version) {
   if (hub_ != nullptr) hub_->set_version(version);
 }
 
-void Serving::set_over(const wire::ErrorReport& why) {
+void Serving::set_last_word(const std::optional<wire::ErrorReport>& word) {
   const std::lock_guard lock(hub_mutex_);
-  no_more_ = why;
-  if (hub_ != nullptr) hub_->set_over(why);
+  last_word_ = word;
+  if (hub_ != nullptr) hub_->set_last_word(word);
 }
 
 void Serving::reload() {
@@ -245,15 +245,7 @@ std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const 
       const bool asked = find_writer_ && !ask_();
       const auto counts =
           asked && find_writer_() ? relay::Counts::finished : relay::Counts::everything;
-      try {
-        if (auto found = relay::find_served(archive_, cluster_->segment_size, counts, ask_)) {
-          if (found->damage) log_.error(*found->damage);
-          return found;
-        }
-      } catch (const Error& error) {
-        if (error.kind() != ErrorKind::retry) throw;
-        if (!told) log_.error(error);
-      }
+      if (auto found = relay::find_served(archive_, cluster_->segment_size, counts)) return found;
     }
     if (!told) tell("the archive has no WAL yet; it is served once there is some");
     try {

@@ -46,9 +46,8 @@ class Serving {
   void on_durable(const archive::DurableEnd& end);
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
-  /// No more WAL comes until a person has acted: clients that have caught up are told so. Any
-  /// thread.
-  void set_over(const wire::ErrorReport& why);
+  /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
+  void set_last_word(const std::optional<wire::ErrorReport>& word);
   /// What is served, and to whom. Any thread.
   [[nodiscard]] archive::ServingView view() const;
   ~Serving();
@@ -84,7 +83,7 @@ class Serving {
   mutable std::mutex slots_mutex_;
   relay::Slots* slots_ = nullptr;  ///< likewise; guarded by slots_mutex_
   std::string version_;
-  std::optional<wire::ErrorReport> no_more_;
+  std::optional<wire::ErrorReport> last_word_;
   relay::Clients clients_;
 };
 

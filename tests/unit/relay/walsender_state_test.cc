@@ -681,11 +681,9 @@ TEST_F(WalsenderTest, StopsAsAWalsenderDoes) {
   EXPECT_EQ(field(last[0], 'C'), "57P01");
 }
 
-TEST_F(WalsenderTest, TellsWhoHasCaughtUpThatNoMoreComes) {
-  served_.over = wire::ErrorReport{"57P03", "the WAL is missing", "It ends here."};
-  start("0/2FF000");
-  ASSERT_GT(send_wal(100'000), 0u) << "what is there is sent first";
-  EXPECT_EQ(types(hear(state_.output())), "d");
+TEST_F(WalsenderTest, SaysWhyItStopsIfThereIsSomethingToSay) {
+  start("0/300000");
+  state_.stop({{"57P03", "the WAL is missing", "It ends here."}});
   EXPECT_EQ(left(), "the WAL is missing");
   const auto heard = hear(state_.output());
   ASSERT_EQ(types(heard), "E");
