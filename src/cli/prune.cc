@@ -287,6 +287,7 @@ int prune_command(const Arguments& arguments) {
   std::unique_ptr<StoredArchive> stored;
   if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
+  if (directory) archive::require_not_a_server_directory(*directory);
   std::optional<archive::UnionShelf> both;
   if (directory && stored) both.emplace(*directory, stored->shelf());
   io::Shelf& whole = both        ? static_cast<io::Shelf&>(*both)

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "archive/identity.h"
 #include "archive/listing.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
@@ -62,6 +63,7 @@ void serve(const std::string& directory, const ServeRequest& request, const Metr
   Log& log = long_run.log();
   const archive::ServingProcess process{::getpid(), std::chrono::system_clock::now()};
   const auto archive = io::open_existing_directory(directory);
+  archive::require_not_a_server_directory(*archive);
   Serving serving(
       request, *archive, [&] { return durable_end_of(directory); }, log, {},
       [&] { return writer_into(directory); });

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "archive/listing.h"
-#include "base/units.h"
 
 namespace weir::store {
 
@@ -36,7 +35,6 @@ class Check {
   ManifestReport run() {
     look_at_chains();
     find_begin();
-    find_front();
     look_for_heads();
     compare();
     find_untold();
@@ -117,17 +115,6 @@ class Check {
     }
   }
 
-  void find_front() {
-    for (const auto& [name, object] : objects_)
-      if ((front_ = segment_of_object(name))) return;
-  }
-  /// As Audit: other programs, such as Barman's, remove from the beginning, too. Not where a prune
-  /// of ours has said where the archive begins, nor where a key is to prove what was removed.
-  [[nodiscard]] bool before_front(wal::SegmentName segment) const {
-    return begin_.empty() && !question_.keys_given && front_ &&
-           (segment < *front_ || place_of(segment) < place_of(*front_));
-  }
-
   [[nodiscard]] bool has_line(const std::string& id, const std::string& hash) const {
     return std::any_of(chains_.begin(), chains_.end(), [&](const ManifestChain& chain) {
       return (id.empty() || chain.id == id) &&
@@ -178,16 +165,11 @@ class Check {
   void compare() {
     std::size_t gone = 0;
     std::size_t changed = 0;
-    std::size_t pruned = 0;
     for (const auto& [name, lines] : told_) {
       const auto segment = segment_of_object(name);
       const auto object = objects_.find(name);
       if (object == objects_.end()) {
         if (segment && (before_begin(*segment) || has_told_form(*segment))) continue;
-        if (segment && before_front(*segment)) {
-          ++pruned;
-          continue;
-        }
         find(gone, name + " is not there, and was stored");
         continue;
       }
@@ -205,11 +187,6 @@ class Check {
         ++report_.not_compared;
     }
     and_more(gone, "are not there");
-    if (pruned > 0)
-      report_.remarks.push_back(
-          fmt::format("{} before {}, the first segment that is there, removed by another program "
-                      "than pgweir: counted as pruned",
-                      counted(pruned, "object"), *front_));
     and_more(changed, "are not what was stored");
     if (report_.by_size > 0)
       report_.remarks.push_back(
@@ -316,8 +293,7 @@ class Check {
   const StoredObjects& objects_;
   const ManifestQuestion& question_;
   const ToldObjects told_;
-  std::string begin_{};                      ///< its position
-  std::optional<wal::SegmentName> front_{};  ///< the first segment that is there, by name
+  std::string begin_{};  ///< its position
   std::string how_{};
   ManifestReport report_{};
 };

@@ -176,6 +176,18 @@ def test_a_standby_of_before_comes_over_the_switch_at_once(servers, receivers, n
     assert below.sql("SELECT received_tli FROM pg_stat_wal_receiver") == "2"
 
 
+def test_a_servers_own_directory_is_rejected(place, filled, relay):
+    primary, _, _ = filled
+    pg_wal = primary.data / "pg_wal"
+    before = sorted(path.name for path in pg_wal.iterdir())
+    for directory in (primary.data, pg_wal):
+        for command in (["serve", "--listen", free_port()], ["prune", "-n", "--keep-from", "0/1000000"],
+                        ["slot", "drop", "-S", "one"]):
+            result = pgweir(*command, "-D", directory)
+            assert result.returncode == 4 and "this is a server's" in result.stderr, (command, result.stderr)
+    assert sorted(path.name for path in pg_wal.iterdir()) == before
+
+
 def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay):
     _, archive, user = filled
     serving = relay(archive, user)

@@ -106,6 +106,7 @@ SlotRow row_of(const archive::ServedSlot& slot) {
 bool drop_archive_slot(const std::string& directory, const std::string& name) {
   if (const auto done = drop_by_socket(directory, name)) return *done;
   const auto archive = io::open_existing_directory(directory);
+  archive::require_not_a_server_directory(*archive);
   const auto lock = archive::SlotsLock::take(*archive);
   if (!lock)
     throw Error(ErrorKind::retry, "another process has the archive's slots, and does not answer")

@@ -416,23 +416,6 @@ TEST_F(Manifest, SeesObjectsThatAreGoneOrMoved) {
   EXPECT_THAT(report().findings, Contains(HasSubstr("lines are missing before")));
 }
 
-TEST_F(Manifest, TakesWhatIsGoneFromTheBeginningForPruned) {
-  write(1, 10);
-  for (std::uint64_t segno = 1; segno < 5; ++segno) store_.objects.erase(key_of(segno));
-  const auto found = report();
-  EXPECT_THAT(found.findings, IsEmpty());
-  EXPECT_THAT(found.remarks, Contains(HasSubstr("4 objects before " + segment(5))));
-  store_.objects.erase(key_of(7));
-  EXPECT_THAT(report().findings, Contains(HasSubstr(segment(7) + ".zst is not there")));
-}
-
-TEST_F(Manifest, TakesNothingForPrunedThatNoKeyProves) {
-  sign();
-  write(1, 10);
-  store_.objects.erase(key_of(1));
-  EXPECT_THAT(report().findings, Contains(HasSubstr(segment(1) + ".zst is not there")));
-}
-
 TEST_F(Manifest, SeesAChainThatWasRolledBackByItsHead) {
   const auto memory = write(1, 600);
   store_.objects.erase(object(2));
@@ -547,7 +530,7 @@ TEST_F(Manifest, IsSignedAsSoonAsThereIsAKey) {
 TEST_F(Manifest, BeginsWhereAPruneHasSaid) {
   const auto memory = write(1, 300);
   for (std::uint64_t segno = 1; segno < 200; ++segno) store_.objects.erase(key_of(segno));
-  EXPECT_THAT(report().remarks, Contains(HasSubstr("199 objects before")));
+  EXPECT_FALSE(report().sound());
   ManifestWriter writer(store_, kLayout, key_, log_);
   writer.start_with_store("prune");
   writer.append({.kind = Kind::begin,
