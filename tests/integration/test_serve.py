@@ -181,7 +181,7 @@ def test_a_servers_own_directory_is_rejected(place, filled, relay):
     pg_wal = primary.data / "pg_wal"
     before = sorted(path.name for path in pg_wal.iterdir())
     for directory in (primary.data, pg_wal):
-        for command in (["serve", "--listen", free_port()], ["prune", "-n", "--keep-from", "0/1000000"],
+        for command in (["serve", "--listen", str(free_port())], ["prune", "-n", "--keep-from", "0/1000000"],
                         ["slot", "drop", "-S", "one"]):
             result = pgweir(*command, "-D", directory)
             assert result.returncode == 4 and "this is a server's" in result.stderr, (command, result.stderr)
