@@ -925,8 +925,6 @@ class Run {
       if (!relay::find_cluster(*directory)) return std::nullopt;
       auto found = relay::find_served(*directory, kSegment);
       if (found) story_.tell("served alone up to {}", found->end);
-      // What lies before it is torn, and nobody gets past that: only what is sound is looked for.
-      if (found && found->damage) return std::nullopt;
       return found;
     } catch (const Error& error) {
       story_.tell("not served: {}", error.what());
@@ -942,7 +940,7 @@ class Run {
     if (!way || ledger_.holds_damage()) return;
     const auto directory = disk_.open();
     std::optional<relay::Cluster> cluster;
-    std::optional<relay::FoundEnd> served;
+    std::optional<relay::Served> served;
     try {
       cluster = relay::find_cluster(*directory);
       if (cluster) served = relay::find_served(*directory, cluster->segment_size);
@@ -977,7 +975,7 @@ class Run {
   /// To where the WAL of that timeline could be read; nullopt: something was wrong with it, as it
   /// may be in an archive that was spoiled.
   std::optional<wal::Lsn> read_served(io::Directory& directory, const relay::Cluster& cluster,
-                                      const relay::FoundEnd& served, wal::TimelineId timeline,
+                                      const relay::Served& served, wal::TimelineId timeline,
                                       wal::Lsn at, bool spoiled) {
     const auto end = served.history.end_of(timeline).value_or(served.end);
     const auto refused = [&](const Error& error) {
@@ -994,12 +992,6 @@ class Run {
     }
     while (at < end) {
       const auto read = reader->read(end);
-      // A loss of power may leave pages of what was not reported behind others that it has taken:
-      // nobody gets past that. What was reported has to be had all the same (check_serving()).
-      if (read.trouble && served.damage) {
-        story_.tell("served up to {}: {}", at, read.trouble->error.what());
-        return at;
-      }
       if (read.trouble) return refused(read.trouble->error);
       if (read.wal.empty()) break;
       if (const auto wrong = ledger_.first_wrong(timeline, at, read.wal))
