@@ -21,14 +21,14 @@ class FileSystemHangs : public ErrorAs<FileSystemHangs> {
 [[nodiscard]] FileSystemHangs file_system_hangs(const std::string& directory);
 
 /// What `look` returns or throws. It may take its time as long as the directory's file system
-/// answers, and a minute at most. Throws FileSystemHangs after 5 s without an answer; `look` is
+/// answers, and ten minutes at most. Throws FileSystemHangs after 5 s without an answer; `look` is
 /// left behind then, so it owns all that it uses.
 template <typename Look>
 [[nodiscard]] auto look_within_bounds(const std::string& directory, Look look) {
   using namespace std::chrono_literals;
   constexpr auto kPause = 2s;     // then the file system is asked whether it is there
   constexpr auto kPatience = 3s;  // for that answer
-  constexpr auto kMost = 60s;
+  constexpr auto kMost = 600s;
   auto answer = begin_left_behind(std::move(look));
   const auto end = std::chrono::steady_clock::now() + kMost;
   while (answer.wait_for(kPause) != std::future_status::ready) {
