@@ -436,16 +436,6 @@ TEST(SharedFile, GivesEachCommandItsSectionAndWhatAllShare) {
   EXPECT_EQ(shared("receive", kShared, {"-S", "mine"}).text("slot"), "mine");
 }
 
-TEST(SharedFile, HasOptionsOfOtherCommandsInTheSectionOfTheStore) {
-  constexpr std::string_view kFile =
-      "directory = /wal\n[store]\nstore = s3://bucket\nconfirm = stored\n";
-  EXPECT_EQ(shared("receive", kFile).text("confirm"), "stored");
-  EXPECT_EQ(shared("receive", kFile, {"--confirm", "local"}).text("confirm"), "local");
-  EXPECT_EQ(shared("doctor", kFile).text("confirm"), "stored");
-  for (const auto* const command : {"store", "verify"})
-    EXPECT_FALSE(shared(command, kFile).has("confirm")) << command;
-}
-
 TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
   const struct {
     const char* name;
