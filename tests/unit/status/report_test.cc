@@ -255,7 +255,7 @@ TEST(StatusReport, TellsWalOfANewerVersion) {
   verify::WalBuilder wal({.seed = 5});
   wal.grow_to(verify::kSize.start(3));
   ArchiveBuilder archive;
-  archive.segments(wal, 1, 2);
+  archive.segments(wal, 1, 3);
   EXPECT_FALSE(make_report(*archive.disk.open()).newer_magic);
   auto bytes = archive.disk.content(ArchiveBuilder::name(wal, 2));
   bytes[0] = std::byte{0xFE};
