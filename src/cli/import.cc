@@ -145,8 +145,8 @@ int answer_archive_command(const Arguments& arguments) {
                                   error.what(), error.hint()};
   }
   if (!left_out) return kDone;
-  fmt::print(stderr, "pgweir: not archived: {}: {}\n", left_out->path, left_out->what);
-  if (!left_out->hint.empty()) fmt::print(stderr, "hint: {}\n", left_out->hint);
+  print_stderr("pgweir: not archived: {}: {}\n", left_out->path, left_out->what);
+  if (!left_out->hint.empty()) print_stderr("hint: {}\n", left_out->hint);
   return kNo;
 }
 

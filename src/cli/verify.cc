@@ -195,7 +195,7 @@ int verify_command(const Arguments& arguments) {
       nlohmann::ordered_json json;
       json["sound"] = false;
       json["error"] = {{"message", error.what()}, {"hint", error.hint()}};
-      print(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+      print_data(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     }
     throw;
   }
