@@ -231,6 +231,7 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
   if (magic_ == page.magic) return true;
   if (unchecked_page_.valid() && page.address == at && major_version_of_magic(page.magic)) {
     state_ = State::unchecked;
+    forget_records();
     return fail(unchecked_page_, unchecked_page_, magic_beside(at, page));
   }
   const auto expected = magic_ != 0 ? name_of_magic(magic_)
@@ -241,12 +242,17 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
                           name_of_magic(page.magic)));
 }
 
+/// Of a version whose rules do not hold after all: what was read as records would be taken for the
+/// end of what means something.
+void RecordVerifier::forget_records() {
+  first_record_start_ = first_record_previous_ = newest_record_start_ = Lsn();
+  last_record_start_ = last_record_end_ = records_end_ = Lsn();
+}
+
 /// Nothing is checked. But where only a page said that it is of a newer server, another page that
 /// is of a known version and stands where it should says that the first is damaged.
 std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
-  // What may have been read before would be taken for the end of what means something.
-  first_record_start_ = first_record_previous_ = newest_record_start_ = Lsn();
-  last_record_start_ = last_record_end_ = records_end_ = Lsn();
+  forget_records();
   if (!unchecked_page_.valid()) {  // the server has said its version
     position_ = position_ + wal.size();
     return wal.size();

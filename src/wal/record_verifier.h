@@ -128,6 +128,7 @@ class RecordVerifier {
   void check_page(const PageHeader& page);
   bool check_version(Lsn at, const PageHeader& page);
   std::size_t skip_unchecked(std::span<const std::byte> wal);
+  void forget_records();
   bool check_cluster(Lsn at, const PageHeader& page);
   bool check_continuation(Lsn at, const PageHeader& page);
   void drop_record();

@@ -326,23 +326,6 @@ def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy)
     assert result.returncode == 0 and "cannot be looked at" not in result.stdout, result.stdout
 
 
-def test_what_another_program_removed_from_the_beginning_counts_as_pruned(archive, bucket):
-    """Barman's retention knows nothing of manifests."""
-    push(archive, bucket)
-    names = names_of(archive)
-    bucket.remove(next(key for key in bucket.keys() if names[0] in key))
-    told = pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
-    assert json.loads(told.stdout)["store"]["pending_segments"] == 0, told.stdout
-    assert "WARNING" not in pgweir("status", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT).stdout
-    verified = pgweir("verify", *words_for(bucket), env=ENVIRONMENT)
-    assert verified.returncode == 0 and f"1 object before {names[1]}" in verified.stdout, verified.stdout
-    assert push(archive, bucket).stdout.startswith("sent 0 segments, ")
-    assert not [key for key in bucket.keys() if names[0] in key and "/manifest/" not in key]
-    # In the midst it is missed.
-    bucket.remove(next(key for key in bucket.keys() if names[2] in key))
-    assert pgweir("verify", *words_for(bucket), env=ENVIRONMENT).returncode == 1
-
-
 def test_pending_for_too_long_is_critical(archive, bucket):
     push(archive, bucket)
     names = names_of(archive)

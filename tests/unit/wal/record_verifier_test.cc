@@ -530,6 +530,8 @@ TEST(RecordVerifier, TakesNoSinglePageForThatOfANewerServer) {
     ASSERT_TRUE(damage);
     EXPECT_EQ(damage->at, wal.start());
     EXPECT_THAT(damage->what, ::testing::HasSubstr("unexpected page magic"));
+    EXPECT_EQ(verifier.position(), wal.start());
+    EXPECT_EQ(verifier.last_record_end(), Lsn()) << "behind what is damaged";
   }
 }
 
