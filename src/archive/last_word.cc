@@ -35,7 +35,10 @@ void leave_last_word(io::Directory& directory, const LastWord& word) {
   json["message"] = word.message;
   json["hint"] = word.hint;
   DirectoryHome home(directory);
-  publish_text(home, {.name = std::string(kLastWordName), .replace = true},
+  publish_text(home,
+               {.name = std::string(kLastWordName),
+                .replace = true,
+                .temporary = std::string(kLastWordName) + ".tmp"},
                json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 

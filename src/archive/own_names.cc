@@ -14,6 +14,7 @@ constexpr std::string_view kHoleMark = ".pgweir-behind-hole-";
 constexpr std::string_view kDamaged = ".pgweir-damaged-";
 constexpr std::string_view kLoss = "loss-";
 constexpr std::string_view kAcknowledged = ".ack";
+constexpr auto kLastWord = kLastWordName.substr(kPrefix.size());
 
 }  // namespace
 
@@ -68,7 +69,8 @@ bool is_own_hidden_name(std::string_view name) {
     return false;
   name.remove_prefix(kPrefix.size());
   name.remove_suffix(kSuffix.size());
-  return name.starts_with(kLoss) || SegmentFileName::parse(name) || wal::parse_history_name(name);
+  return name.starts_with(kLoss) || name == kLastWord || SegmentFileName::parse(name) ||
+         wal::parse_history_name(name);
 }
 
 }  // namespace weir::archive

@@ -40,8 +40,9 @@ inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 /// The segment that such a file is of; nullopt for other names.
 [[nodiscard]] std::optional<wal::SegmentName> parse_damaged_name(std::string_view name);
 
-/// True for kSpareName and for the temporary_name() of a segment, a history file or a record of a
-/// loss: what an interrupted run may have left.
+/// True for kSpareName, for the temporary_name() of a segment, a history file or a record of a
+/// loss, and for that of the last word (kLastWordName with ".tmp"): what an interrupted run may
+/// have left.
 [[nodiscard]] bool is_own_hidden_name(std::string_view name);
 
 }  // namespace weir::archive

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "archive/compress.h"
+#include "archive/listing.h"
 #include "io/posix_directory.h"
 #include "support/backup_builder.h"
 
@@ -26,6 +28,16 @@ TEST(LastWord, IsReadAsItWasLeftUntilItIsRemoved) {
   remove_last_word(*directory);
   remove_last_word(*directory);
   EXPECT_EQ(read_last_word(*directory), std::nullopt);
+}
+
+TEST(LastWord, OfWhichAFaultLeftAPieceIsTidiedUpByTheNextStart) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  place.write(".pgweir-last-word", "{");
+  place.write(".pgweir-last-word.tmp", "{");
+  clean_up(*directory, list_archive(*directory));
+  EXPECT_TRUE(directory->find(".pgweir-last-word"));
+  EXPECT_FALSE(directory->find(".pgweir-last-word.tmp"));
 }
 
 TEST(LastWord, ThatCannotBeReadIsNone) {
