@@ -214,15 +214,15 @@ name. Nothing that is there is touched. A receiver may be at work meanwhile.
 Usage:
   pgweir import -D DIRECTORY [FILE|DIRECTORY]... [OPTION]...
 
-A DIRECTORY may be what Barman, pgBackRest or WAL-G has laid out, too. Only holes
-are filled, unless --extend is given. Without a FILE or DIRECTORY it only looks
-again at what an earlier import could not vouch for.
+A DIRECTORY may be what Barman, pgBackRest or WAL-G has laid out, too. Only
+holes are filled, unless --extend is given. Without a FILE or DIRECTORY it only
+looks again at what an earlier import could not vouch for.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 each file that was named is durably in the archive, and no hole
-is left that the sources touch; 1 not so, and the last line says what is open; 3
-stopped, the disk is full, or a prune is at work; 4 other bytes under a name that
-the archive has, another cluster, or a branch that is not of its history.
+is left that the sources touch; 1 not so, and the last line says what is open;
+3 stopped, the disk is full, or a prune is at work; 4 other bytes under a name
+that the archive has, another cluster, or a branch that is not of its history.
 )",
     .most_words = SIZE_MAX,
     .run = import_command,
