@@ -436,6 +436,25 @@ TEST(SharedFile, GivesEachCommandItsSectionAndWhatAllShare) {
   EXPECT_EQ(shared("receive", kShared, {"-S", "mine"}).text("slot"), "mine");
 }
 
+TEST(SharedFile, HasOptionsOfOtherCommandsInTheSectionOfTheStore) {
+  static constexpr Option kConfirm[] = {
+      option_of<any_text>("confirm", "WHEN", "").of_section("store")};
+  static constexpr Option kPlace[] = {option_of<any_text>("store", "URL", "").of_section("store")};
+  static constexpr OptionGroup kOfReceive[] = {{"", kConfirm}, {"", kPlace}};
+  static constexpr OptionGroup kOfStore[] = {{"", kPlace}};
+  constexpr Command kSends = {.name = "receive", .summary = {}, .about = {}, .groups = kOfReceive};
+  constexpr Command kStore = {.name = "store", .summary = {}, .about = {}, .groups = kOfStore};
+  const Command* const table[] = {&kSends, &kStore};
+  const auto read = [&](const Command& command, const Words& words = {}) {
+    auto arguments = Arguments::parse(command, words);
+    arguments.add_file("weir.conf", "[store]\nstore = s3://bucket\nconfirm = stored\n", table);
+    return arguments;
+  };
+  EXPECT_EQ(read(kSends).text("confirm"), "stored");
+  EXPECT_EQ(read(kSends, {"--confirm", "local"}).text("confirm"), "local");
+  EXPECT_EQ(read(kStore).names(), std::vector<std::string>{"store"});
+}
+
 TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
   const struct {
     const char* name;

@@ -35,6 +35,7 @@ class Source final : public archive::WalSource {
 
   Read read(wal::Lsn at, std::span<std::byte> into) override {
     const auto segno = kSize.segno(at);
+    if (at < builder_.options().start) return {State::gone, 0, std::nullopt};
     if (missing.contains(segno)) return {State::gone, 0, std::nullopt};
     if (late.erase(segno) > 0) return {State::gone, 0, std::nullopt};
     if (at >= end) return {State::end, 0, std::nullopt};
@@ -259,6 +260,28 @@ TEST_F(PromiseTest, StopsBehindTheRecordThatBeginsAtTheTarget) {
     EXPECT_EQ(promise.last_record, first);
   }
   EXPECT_GT(look({.kind = Target::Kind::lsn, .lsn = first + 1}).position, behind);
+}
+
+TEST_F(PromiseTest, SaysThatNoRecoveryPassesMinimalWal) {
+  commit(40);
+  begin_backup();
+  commit(100);
+  const auto before = builder_.end();
+  std::vector<std::byte> change(26);  // xl_parameter_change
+  const auto lowered = builder_.append(wal::kXlogManager, 0x60, body_of(change)).start;
+  commit(200);
+  change[20] = std::byte{1};
+  builder_.append(wal::kXlogManager, 0x60, body_of(change));
+  commit(300);
+  for (const auto& target : {Target{}, Target{.kind = Target::Kind::time, .time = {200}},
+                             Target{.kind = Target::Kind::lsn, .lsn = lowered}}) {
+    const auto promise = look(target);
+    EXPECT_NE(promise.problem.find(fmt::format("wal_level=minimal from {} on", lowered)),
+              std::string::npos)
+        << promise.problem;
+    EXPECT_EQ(promise.position, before);
+  }
+  EXPECT_EQ(look({.kind = Target::Kind::time, .time = {50}}).problem, "") << "it stops before";
 }
 
 TEST_F(PromiseTest, SaysThatATargetIsNotReached) {
