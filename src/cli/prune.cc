@@ -220,14 +220,27 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
 }
 
 /// What goes is no longer told as missing: each manifest's end so far, and where the archive begins
-/// now, is written before anything goes. A chain that is signed goes on signed, or not at all.
+/// now, is written before anything goes. A chain that is signed goes on signed, or not at all. What
+/// another program has removed before that place is told of in the same way.
 void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
                    const std::shared_ptr<const store::SignifyKey>& key) {
+  const auto first = wal::SegmentName::parse(plan.keep_from);
+  if (plan.files == 0 && !first) return;
   auto& store = stored.opened().store();
   const auto& layout = stored.opened().layout();
   const store::Patience patience{.seed = random_number()};
   const auto keys = public_keys_of(key);
   const auto chains = store::read_manifests(store, layout, keys, patience);
+  const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
+  if (chains.empty() || !cluster) return;
+  const auto begin = [&] {
+    if (plan.files == 0) return *first;
+    const auto& last = plan.numbers.back().front().name;
+    return wal::SegmentName(last.timeline(), last.segno(cluster->segment_size) + 1,
+                            cluster->segment_size);
+  }();
+  const auto told = plan.files == 0 ? store::told_before(chains, begin) : 0;
+  if (plan.files == 0 && told == 0) return;
   const bool is_signed =
       std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
   if (is_signed && !key)
@@ -236,11 +249,6 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
         .hint(
             "Nothing was removed. Give --manifest-key FILE: the line that tells where the archive "
             "begins now is signed, too, or whoever verifies it takes what went for lost.");
-  const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
-  if (chains.empty() || !cluster) return;
-  const auto& last = plan.numbers.back().front().name;
-  const wal::SegmentName begin(last.timeline(), last.segno(cluster->segment_size) + 1,
-                               cluster->segment_size);
   auto lines = store::prune_lines(chains, begin, cluster->system_identifier, is_signed);
   StoreLog log;
   store::ManifestWriter writer(store, layout, key, log);
@@ -253,6 +261,11 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
     writer.put();
     return true;
   });
+  if (told > 0)
+    print(fmt::format(
+        "the manifest now tells that the archive begins at {}: {} before it had been removed "
+        "already, by another program\n",
+        begin, counted(told, "segment")));
 }
 
 /// A backup of which something is missing keeps nothing: what lies before it may be needed.
@@ -317,8 +330,7 @@ int prune_command(const Arguments& arguments) {
   if (stored)
     there = prune::make_plan({stored->shelf(), stored->shelf(), slots, told_identity(*stored)},
                              options);
-  if (there && !dry_run && there->files > 0)
-    tell_manifest(*stored, *there, manifest_key_of(arguments));
+  if (there && !dry_run) tell_manifest(*stored, *there, manifest_key_of(arguments));
   if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {
     const bool through = prune::carry_out(
         *directory, *here, [&] { return stop.made(); },

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
+#include <string>
 
 #include "store/listing.h"
 #include "store/manifest_reader.h"
@@ -59,6 +61,25 @@ std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
                        .chain = chain.id,
                        .after = chain.head()});
   return lines;
+}
+
+std::size_t told_before(std::span<const ManifestChain> chains, wal::SegmentName begin) {
+  std::string pruned;
+  std::set<wal::SegmentName> told;
+  for (const auto& chain : chains)
+    for (const auto& line : chain.lines) {
+      const auto& entry = line.entry;
+      const auto segment = entry.kind == Kind::begin ? wal::SegmentName::parse(entry.name)
+                                                     : segment_of_object(entry.name);
+      if (!segment) continue;
+      if (entry.kind == Kind::begin)
+        pruned = std::max(pruned, place_of(*segment));
+      else if (place_of(*segment) < place_of(begin))
+        told.insert(*segment);
+    }
+  return static_cast<std::size_t>(
+      std::count_if(told.begin(), told.end(),
+                    [&](wal::SegmentName segment) { return place_of(segment) >= pruned; }));
 }
 
 std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layout,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -23,6 +24,11 @@ namespace weir::store {
                                                      wal::SegmentName begin,
                                                      std::uint64_t system_identifier,
                                                      bool keys_given);
+
+/// How many segments before `begin` lines tell of that no prune has told of as gone: those that it
+/// removes, and what another program has removed. Pure.
+[[nodiscard]] std::size_t told_before(std::span<const ManifestChain> chains,
+                                      wal::SegmentName begin);
 
 /// Keys of what no segment needs that a prune has left: objects of open segments before `begin`, on
 /// any timeline, and objects of manifests before the place where their chains begin, as the prunes'

@@ -164,13 +164,16 @@ class Check {
 
   void compare() {
     std::size_t gone = 0;
+    std::size_t gone_in_front = 0;
     std::size_t changed = 0;
+    const auto front = first_there();
     for (const auto& [name, lines] : told_) {
       const auto segment = segment_of_object(name);
       const auto object = objects_.find(name);
       if (object == objects_.end()) {
         if (segment && (before_begin(*segment) || has_told_form(*segment))) continue;
         find(gone, name + " is not there, and was stored");
+        if (segment && front && place_of(*segment) < place_of(*front)) ++gone_in_front;
         continue;
       }
       ++report_.objects;
@@ -187,6 +190,12 @@ class Check {
         ++report_.not_compared;
     }
     and_more(gone, "are not there");
+    if (gone > 0 && gone == gone_in_front)
+      report_.remarks.push_back(
+          fmt::format("what is not there lies before {}, the first segment that is: if the "
+                      "retention of another program removed it, \"pgweir prune --store ... "
+                      "--keep-from {}\" makes the manifest tell so",
+                      *front, *front));
     and_more(changed, "are not what was stored");
     if (report_.by_size > 0)
       report_.remarks.push_back(
@@ -198,6 +207,16 @@ class Check {
           fmt::format("{} objects are present, not compared: they are encrypted, and who tells of "
                       "them did not have the key that compares",
                       report_.not_compared));
+  }
+
+  /// By position.
+  [[nodiscard]] std::optional<wal::SegmentName> first_there() const {
+    std::optional<wal::SegmentName> first;
+    for (const auto& [name, object] : objects_)
+      if (const auto segment = segment_of_object(name);
+          segment && (!first || place_of(*segment) < place_of(*first)))
+        first = segment;
+    return first;
   }
 
   /// Sent again in another form.

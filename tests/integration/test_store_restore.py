@@ -326,6 +326,27 @@ def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy)
     assert result.returncode == 0 and "cannot be looked at" not in result.stdout, result.stdout
 
 
+def test_prune_takes_note_of_what_another_program_removed(archive, bucket):
+    """Barman's retention knows nothing of manifests."""
+    push(archive, bucket)
+    names = names_of(archive)
+    bucket.remove(next(key for key in bucket.keys() if names[0] in key))
+    verified = pgweir("verify", *words_for(bucket), env=ENVIRONMENT)
+    assert verified.returncode == 1 and f"--keep-from {names[1]}" in verified.stdout, verified.stdout
+    rule = ("prune", *words_for(bucket), "--keep-from", names[1])
+    assert pgweir(*rule, "--dry-run", env=ENVIRONMENT).returncode == 0
+    assert pgweir("verify", *words_for(bucket), env=ENVIRONMENT).returncode == 1
+    pruned = pgweir(*rule, env=ENVIRONMENT)
+    assert pruned.returncode == 0 and f"begins at {names[1]}: 1 segment before it" in pruned.stdout, pruned
+    assert "by another program" not in pgweir(*rule, env=ENVIRONMENT).stdout
+    assert pgweir("verify", *words_for(bucket), env=ENVIRONMENT).returncode == 0
+    told = pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
+    assert json.loads(told.stdout)["store"]["pending_segments"] == 0, told.stdout
+    assert push(archive, bucket).stdout.startswith("sent 0 segments, ")
+    bucket.remove(next(key for key in bucket.keys() if names[2] in key))
+    assert pgweir("verify", *words_for(bucket), env=ENVIRONMENT).returncode == 1
+
+
 def test_pending_for_too_long_is_critical(archive, bucket):
     push(archive, bucket)
     names = names_of(archive)

@@ -575,6 +575,25 @@ class PrunedManifest : public Manifest {
   }
 };
 
+TEST_F(PrunedManifest, TakesNoteOfWhatAnotherProgramRemovedFromTheBeginning) {
+  write(1, 30);
+  for (std::uint64_t segno = 1; segno < 10; ++segno) store_.objects.erase(key_of(segno));
+  const wal::SegmentName first(1, 10, kSize);
+  const auto chains = [&] { return read_manifests(store_, kLayout, keys_, {}); };
+  EXPECT_EQ(told_before(chains(), first), 9u);
+  EXPECT_EQ(report().findings.size(), 9u);
+  EXPECT_THAT(report().remarks, Contains(HasSubstr("--keep-from 00000001000000000000000A")));
+  prune(10);
+  EXPECT_EQ(told_before(chains(), first), 0u);
+  EXPECT_THAT(report().findings, IsEmpty());
+  EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("--keep-from"))));
+  // In the midst it is missed as before.
+  store_.objects.erase(key_of(10));
+  store_.objects.erase(key_of(20));
+  EXPECT_FALSE(report().sound());
+  EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("--keep-from"))));
+}
+
 TEST_F(PrunedManifest, LosesTheObjectsThatNoSegmentNeeds) {
   for (const bool is_signed : {false, true}) {
     SCOPED_TRACE(is_signed);
