@@ -220,8 +220,8 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
 }
 
 /// What goes is no longer told as missing: each manifest's end so far, and where the archive begins
-/// now, is written before anything goes. A chain that is signed goes on signed, or not at all. What
-/// another program has removed before that place is told of in the same way.
+/// now, is written before anything goes. A chain that is signed goes on signed, or not at all. The
+/// same line covers segments before that place that another program has already removed.
 void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
                    const std::shared_ptr<const store::SignifyKey>& key) {
   const auto first = wal::SegmentName::parse(plan.keep_from);
@@ -263,8 +263,8 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
   });
   if (told > 0)
     print(fmt::format(
-        "the manifest now tells that the archive begins at {}: {} before it had been removed "
-        "already, by another program\n",
+        "recorded in the manifest that the archive begins at {}: {} before it had already been "
+        "removed by another program\n",
         begin, counted(told, "segment")));
 }
 

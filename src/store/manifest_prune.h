@@ -25,8 +25,8 @@ namespace weir::store {
                                                      std::uint64_t system_identifier,
                                                      bool keys_given);
 
-/// How many segments before `begin` lines tell of that no prune has told of as gone: those that it
-/// removes, and what another program has removed. Pure.
+/// Number of segments before `begin` that have lines, but that no prune has recorded as removed:
+/// those that a prune from `begin` removes, and those that another program has removed. Pure.
 [[nodiscard]] std::size_t told_before(std::span<const ManifestChain> chains,
                                       wal::SegmentName begin);
 

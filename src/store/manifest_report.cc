@@ -192,9 +192,9 @@ class Check {
     and_more(gone, "are not there");
     if (gone > 0 && gone == gone_in_front)
       report_.remarks.push_back(
-          fmt::format("what is not there lies before {}, the first segment that is: if the "
-                      "retention of another program removed it, \"pgweir prune --store ... "
-                      "--keep-from {}\" makes the manifest tell so",
+          fmt::format("all missing segments are before {}, the first one in the store: if the "
+                      "retention of another program removed them, \"pgweir prune --store ... "
+                      "--keep-from {}\" records that in the manifest",
                       *front, *front));
     and_more(changed, "are not what was stored");
     if (report_.by_size > 0)
