@@ -133,7 +133,8 @@ class Swift(Store):
             f"memcache_servers = 127.0.0.1:{memcache}\n[filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\n"
             f"[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester = testing .admin\n{filters}")
         self._serve("proxy")
-        wait_for(self._answers, "Swift to answer", interval=0.2)
+        # Five interpreters start at once: on a busy machine that alone takes minutes.
+        wait_for(self._answers, "Swift to answer", deadline=5 * PATIENCE, interval=0.2)
         return self
 
     def _serve(self, kind):
