@@ -213,8 +213,7 @@ std::vector<SlotRow> list(const Target& target) {
   auto opened = open_for_sql(target, never);
   if (!opened) return list_of_relay(target, never);
   auto& connection = *opened;
-  const std::string reason =
-      connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
+  const std::string reason(pq::invalidation_reason_column(connection.server_major()));
   const auto rows = connection.execute(
       "SELECT slot_name, slot_type, active, restart_lsn, wal_status, safe_wal_size, "
       "pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN "

@@ -19,7 +19,9 @@
 #include "pq/connection.h"
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
+#include "pq/slot_view.h"
 #include "wal/page.h"
+#include "wal/server_version.h"
 
 namespace weir::doctor {
 
@@ -141,8 +143,7 @@ void read_settings(ServerFacts& facts, pq::Connection& connection) {
 }
 
 void read_slot(ServerFacts& facts, pq::Connection& connection, const std::string& name) {
-  const std::string reason =
-      connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
+  const std::string reason(pq::invalidation_reason_column(connection.server_major()));
   const auto rows = connection.execute(
       fmt::format("SELECT slot_type, temporary, active, restart_lsn, wal_status, safe_wal_size, "
                   "pg_catalog.pg_wal_lsn_diff({}, restart_lsn)::bigint, {} FROM "
@@ -214,7 +215,7 @@ void measure_rate(ServerFacts& facts, const std::string& conninfo, const Point& 
 }
 
 void read_average_rate(ServerFacts& facts, pq::Connection& connection) {
-  if (connection.server_major() < 14) return;  // pg_stat_wal
+  if (!wal::ServerVersion(connection.server_major()).has_wal_statistics()) return;
   const auto rows = connection.execute(
       "SELECT wal_bytes::bigint, extract(epoch FROM pg_catalog.now() - stats_reset)::bigint "
       "FROM pg_catalog.pg_stat_wal",

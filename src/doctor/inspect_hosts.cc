@@ -10,6 +10,7 @@
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
+#include "wal/server_version.h"
 
 namespace weir::doctor {
 
@@ -115,7 +116,7 @@ void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
                                           .any_role = true},
                                          never);
   host.standby = pq::show_if_standby(connection);
-  if (!slot || connection.server_major() < 15) return;
+  if (!slot || !wal::ServerVersion(connection.server_major()).has_read_replication_slot()) return;
   constexpr std::string_view kNotSupported = "0A000";  // a logical one
   try {
     if (const auto state = pq::read_replication_slot(connection, *slot))

@@ -9,6 +9,7 @@
 #include "pq/connect_advice.h"
 #include "pq/synchronous_names.h"
 #include "wal/page.h"
+#include "wal/server_version.h"
 
 namespace weir::doctor {
 
@@ -73,7 +74,7 @@ void check_certificates(Checks& checks, const ServerFacts& server) {
 
 void check_version(Checks& checks, const ServerFacts& server) {
   if (server.version == 0) return;
-  const int major = server.version / 10000;
+  const int major = wal::ServerVersion::of_number(server.version).major();
   if (major > wal::kNewestKnownMajor)
     checks.warn(
         "server_version",
@@ -152,11 +153,13 @@ void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& pla
                             name, server.slot->type),
                 {"choose another name"});
   else if (view.wal_status == "lost" || view.invalidation_reason)
-    checks.fail("slot",
-                fmt::format("slot \"{}\" was invalidated ({}): the server keeps no WAL for it. {}",
-                            name, view.invalidation_reason.value_or("wal_status is lost"),
-                            pq::why_invalidated(view.invalidation_reason, server.version / 10000)),
-                anew);
+    checks.fail(
+        "slot",
+        fmt::format("slot \"{}\" was invalidated ({}): the server keeps no WAL for it. {}", name,
+                    view.invalidation_reason.value_or("wal_status is lost"),
+                    pq::why_invalidated(view.invalidation_reason,
+                                        wal::ServerVersion::of_number(server.version).major())),
+        anew);
   else if (view.wal_status == "unreserved")
     checks.fail(
         "slot",
@@ -381,9 +384,6 @@ void check_shutdown_timeout(Checks& checks, const ServerFacts& server) {
        "shutdown then waits for it"});
 }
 
-/// All of them have it; of an earlier major version, the minor releases since August 2026.
-constexpr int kFirstWithOutputPlugins = 190000;
-
 /// 19, and the minor releases of August 2026 (18.6, and those of 17 to 14 of the same day): other
 /// libraries are refused as output plugins. A server without the setting has not been updated yet,
 /// or does not show it: superusers and pg_read_all_settings may see it.
@@ -402,7 +402,7 @@ void check_output_plugins(Checks& checks, const ServerFacts& server) {
                             "the server refuses to decode with it",
                             others, kName, *setting),
                 {add});
-  else if (server.version >= kFirstWithOutputPlugins)
+  else if (wal::ServerVersion::of_number(server.version).has_output_plugin_libraries())
     checks.warn(kName,
                 fmt::format("logical slots use the output plugin {}: the server refuses it unless "
                             "{} lists it, and does not show that setting to this role",

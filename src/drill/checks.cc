@@ -10,6 +10,7 @@
 #include "drill/sandbox.h"
 #include "io/tree.h"
 #include "pq/connection.h"
+#include "wal/server_version.h"
 
 namespace weir::drill {
 
@@ -24,7 +25,7 @@ constexpr std::chrono::milliseconds kNoLimit = std::chrono::hours(24 * 365);
 /// libraries belong to another machine.
 std::string session_options(int major) {
   std::string options = "-c session_preload_libraries= -c local_preload_libraries=";
-  if (major >= 17) options += " -c event_triggers=off";
+  if (wal::ServerVersion(major).has_event_triggers_setting()) options += " -c event_triggers=off";
   return options;
 }
 

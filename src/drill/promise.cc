@@ -12,6 +12,7 @@
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
+#include "wal/server_version.h"
 
 namespace weir::drill {
 
@@ -19,13 +20,12 @@ namespace {
 
 constexpr std::size_t kRead = std::size_t{1} << 20;  ///< bytes at once
 
-/// CheckPoint.time in catalog/pg_control.h, in seconds since 1970. 19 has put
-/// logicalDecodingEnabled and wider multixact offsets before it. nullopt of versions that are not
+/// CheckPoint.time in catalog/pg_control.h, in seconds since 1970. nullopt of versions that are not
 /// known.
 std::optional<wal::PgTime> checkpoint_time(std::span<const std::byte> body, int major) {
   constexpr std::size_t kUntil18 = 64, kSince19 = 72;
   if (major < wal::kOldestKnownMajor || major > wal::kNewestKnownMajor) return std::nullopt;
-  const auto time = major < 19 ? kUntil18 : kSince19;
+  const auto time = wal::ServerVersion(major).has_wide_checkpoint() ? kSince19 : kUntil18;
   const auto data = wal::main_data(body);
   std::int64_t seconds = 0;
   if (!data || data->size() < time + sizeof seconds) return std::nullopt;

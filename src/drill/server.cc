@@ -14,6 +14,7 @@
 #include "io/tree.h"
 #include "io/user_tree.h"
 #include "wal/control_file.h"
+#include "wal/server_version.h"
 
 namespace weir::drill {
 
@@ -120,6 +121,7 @@ Control read_control(const Programs& programs, const std::string& data,
 
 std::string server_configuration(const ServerSettings& settings, int major,
                                  const std::string& sandbox) {
+  const wal::ServerVersion version(major);
   std::string text;
   const auto set = [&](std::string_view name, std::string_view value) {
     text += fmt::format("{} = {}\n", name, quoted(value));
@@ -144,7 +146,7 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set("local_preload_libraries", "");
   set("autovacuum", "off");
   set("jit", "off");
-  if (major >= 17) set("event_triggers", "off");
+  if (version.has_event_triggers_setting()) set("event_triggers", "off");
   // Nothing is left outside of the sandbox, not even by a kill -9; nothing is taken from others.
   set("dynamic_shared_memory_type", "mmap");
   set("huge_pages", "off");
@@ -156,7 +158,9 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set("max_prepared_transactions",
       std::to_string(std::max(settings.prepared_transactions, kPrepared)));
   set("max_connections", "30");
-  set(major >= 18 ? "max_active_replication_origins" : "max_replication_slots", "1000");
+  set(version.has_own_limit_of_origins() ? "max_active_replication_origins"
+                                         : "max_replication_slots",
+      "1000");
   // What is kept of the WAL that was restored, at most.
   const auto segment = settings.segment_size.bytes() / kMega;
   constexpr std::uint64_t kKept = 512;
@@ -179,7 +183,8 @@ std::string server_configuration(const ServerSettings& settings, int major,
       break;
   }
   // Reading ahead it would ask for WAL behind the target, which may be missing.
-  if (major >= 15 && settings.target.kind != Target::Kind::latest) set("recovery_prefetch", "off");
+  if (version.has_recovery_prefetch() && settings.target.kind != Target::Kind::latest)
+    set("recovery_prefetch", "off");
   // What it says is read.
   set("log_destination", "stderr");
   set("logging_collector", "off");

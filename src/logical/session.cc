@@ -16,6 +16,7 @@
 #include "pq/parameters.h"
 #include "pq/slot_view.h"
 #include "pq/stuck_reader.h"
+#include "wal/server_version.h"
 
 namespace weir::logical {
 
@@ -89,10 +90,7 @@ void complete_pgoutput_options(int server_major, pq::PluginOptions& options) {
             "CREATE PUBLICATION name FOR ALL TABLES (or some) in the database, then give "
             "--option publication_names=name.");
   if (!has("proto_version")) {
-    const int version = server_major >= 16   ? 4
-                        : server_major == 15 ? 3
-                        : server_major == 14 ? 2
-                                             : 1;
+    const int version = wal::ServerVersion(server_major).pgoutput_protocol();
     options.emplace_back("proto_version", std::to_string(version));
   }
 }
@@ -382,8 +380,7 @@ void Session::prepare_output(pq::Connection& connection) {
 }
 
 SlotFacts Session::slot_facts(pq::Connection& connection) {
-  const std::string reason =
-      connection.server_major() >= 17 ? "invalidation_reason::text" : "NULL::text";
+  const std::string reason(pq::invalidation_reason_column(connection.server_major()));
   const auto rows = connection.execute(
       "SELECT slot_type, plugin, database, confirmed_flush_lsn, wal_status, "
       "pg_catalog.current_database(), " +

@@ -4,12 +4,17 @@
 #include <utility>
 
 #include "pq/answers.h"
+#include "wal/server_version.h"
 
 namespace weir::pq {
 
 namespace {
 
 constexpr std::size_t kMaxHistory = 16 * 1024 * 1024;
+
+wal::ServerVersion version_of(Connection& connection) {
+  return wal::ServerVersion(connection.server_major());
+}
 
 }  // namespace
 
@@ -24,7 +29,7 @@ SystemIdentity identify_system(Connection& connection) {
 }
 
 std::optional<SlotState> read_replication_slot(Connection& connection, const std::string& slot) {
-  if (connection.server_major() < 15) return std::nullopt;
+  if (!version_of(connection).has_read_replication_slot()) return std::nullopt;
   // slot_type, restart_lsn, restart_tli; all NULL if there is no such slot
   const std::string command = "READ_REPLICATION_SLOT " + connection.quote_identifier(slot);
   const Row row = one_row(connection, command, 3);
@@ -40,7 +45,7 @@ std::optional<SlotState> read_replication_slot(Connection& connection, const std
 
 bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal,
                           bool temporary) {
-  const bool options_in_parentheses = connection.server_major() >= 15;
+  const bool options_in_parentheses = version_of(connection).has_slot_options_in_parentheses();
   try {
     connection.execute("CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot) +
                        (temporary ? " TEMPORARY" : "") +
@@ -64,18 +69,19 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
           .with("server", connection.server_name())
           .with("version", major)
           .hint(fmt::format("It is there from PostgreSQL {} on.{}", version,
-                            major == 14 && version == 15
+                            version_of(connection).has_two_phase_in_sql_only() &&
+                                    version == wal::ServerVersion::kFirstWithTwoPhase
                                 ? " Of 14 only SQL can ask for it: SELECT "
                                   "pg_create_logical_replication_slot(NAME, PLUGIN, false, true)."
                                 : ""));
   };
-  needs(options.two_phase, "TWO_PHASE", 15);
-  needs(options.failover, "FAILOVER", 17);
+  needs(options.two_phase, "TWO_PHASE", wal::ServerVersion::kFirstWithTwoPhase);
+  needs(options.failover, "FAILOVER", wal::ServerVersion::kFirstWithFailover);
 
   std::string command = "CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot);
   if (options.temporary) command += " TEMPORARY";
   command += " LOGICAL " + connection.quote_identifier(options.plugin);
-  if (major >= 15) {
+  if (version_of(connection).has_slot_options_in_parentheses()) {
     command += options.snapshot == Snapshot::export_ ? " (SNAPSHOT 'export'"
                : options.snapshot == Snapshot::use   ? " (SNAPSHOT 'use'"
                                                      : " (SNAPSHOT 'nothing'";
@@ -102,7 +108,7 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
         .with("plugin", options.plugin)
         .hint(no_plugin ? "The output plugin is not installed on the server. pgoutput is always "
                           "there; wal2json comes in a package of its own."
-              : connection.server_major() >= 19
+              : version_of(connection).has_effective_wal_level()
                   ? "Logical decoding needs wal_level = replica or logical on the server; on "
                     "a standby, wal_level = logical on its primary, or a logical slot there. "
                     "wal_level takes effect after a restart."

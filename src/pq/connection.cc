@@ -29,6 +29,7 @@
 #include "pq/message_bound.h"
 #include "pq/slot_view.h"
 #include "pq/sqlstate.h"
+#include "wal/page.h"
 
 namespace weir::pq {
 namespace {
@@ -36,7 +37,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Parameters = std::vector<std::pair<std::string, std::string>>;
 
-constexpr int kOldestServer = 130000;
 constexpr auto kDefaultConnectTimeout = std::chrono::seconds(10);
 constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
 
@@ -392,12 +392,13 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
   if (PQsetnonblocking(connection_, 1) != 0)
     throw Error(ErrorKind::retry, "could not make the connection non-blocking")
         .with("server", server_name_);
-  if (server_version() < kOldestServer) {
+  if (server_major() < wal::kOldestKnownMajor) {
     const char* version = PQparameterStatus(connection_, "server_version");
     throw Error(ErrorKind::refused, "the server is too old")
         .with("server", server_name_)
         .with("version", version == nullptr ? "unknown" : version)
-        .hint("PostgreSQL 13 is the oldest version that is supported.");
+        .hint(fmt::format("PostgreSQL {} is the oldest version that is supported.",
+                          wal::kOldestKnownMajor));
   }
 }
 

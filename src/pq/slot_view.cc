@@ -1,5 +1,7 @@
 #include "pq/slot_view.h"
 
+#include "wal/server_version.h"
+
 namespace weir::pq {
 
 // The reasons: SlotInvalidationCauses in src/backend/replication/slot.c.
@@ -10,9 +12,8 @@ std::string why_invalidated(const std::optional<std::string>& reason, int server
   if (reason == "idle_timeout")
     return "No receiver was connected to it for idle_replication_slot_timeout: raise that setting, "
            "or keep the receiver connected.";
-  // Since 19 the first logical slot raises effective_wal_level, and dropping the last one lowers
-  // it.
-  if (reason == "wal_level_insufficient" && server_major >= 19)
+  if (reason == "wal_level_insufficient" &&
+      wal::ServerVersion(server_major).has_effective_wal_level())
     return "It is a logical slot, and the WAL no longer holds what logical decoding needs: on a "
            "standby, the last logical slot of its primary was dropped, or the primary's wal_level "
            "was set below replica. Set wal_level = logical on the primary, or keep a logical slot "
@@ -21,12 +22,17 @@ std::string why_invalidated(const std::optional<std::string>& reason, int server
     return "It is a logical slot, and wal_level was set below logical.";
   if (reason == "rows_removed")
     return "It is a logical slot of a standby, and rows that it needed were removed.";
-  if (server_major >= 18)
+  if (wal::ServerVersion(server_major).has_idle_slot_timeout())
     return "What lets a server do that is max_slot_wal_keep_size (the slot held back more WAL than "
            "that) or idle_replication_slot_timeout (no receiver was connected for so long): raise "
            "it, or keep the receiver connected and quick.";
   return "What lets a server do that is max_slot_wal_keep_size (the slot held back more WAL than "
          "that): raise it, or keep the receiver connected and quick.";
+}
+
+std::string_view invalidation_reason_column(int server_major) {
+  return wal::ServerVersion(server_major).has_invalidation_reason() ? "invalidation_reason::text"
+                                                                    : "NULL::text";
 }
 
 std::optional<std::string> invalidation_reason_in(std::string_view message) {

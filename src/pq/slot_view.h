@@ -23,6 +23,9 @@ struct SlotView {
 /// reasons are possible.
 [[nodiscard]] std::string why_invalidated(const std::optional<std::string>& reason,
                                           int server_major);
+/// How a query of pg_replication_slots selects the cause of an invalidation: NULL where the view
+/// does not have it.
+[[nodiscard]] std::string_view invalidation_reason_column(int server_major);
 /// The reason that a server of version 18 or later names, untranslated, in its refusal to use an
 /// invalidated slot.
 [[nodiscard]] std::optional<std::string> invalidation_reason_in(std::string_view message);

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "wal/server_version.h"
+
 namespace weir::receive {
 
 namespace {
@@ -172,7 +174,8 @@ void HostSurvey::question(std::unique_ptr<Server>& connected, HostWord& word) {
     }
   }
   const auto& options = world_.options;
-  if (options.slot && !options.create_slot && server.major() >= 15)
+  if (options.slot && !options.create_slot &&
+      wal::ServerVersion(server.major()).has_read_replication_slot())
     if (const auto slot = server.read_replication_slot(*options.slot)) word.has_slot = slot->exists;
   if (archive_ && (archive_->system_identifier != word.identity.system_identifier ||
                    archive_->segment_size.bytes() != word.segment_size.bytes()))

@@ -6,6 +6,7 @@
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
 #include "pq/shutdown_probe.h"
+#include "pq/slot_view.h"
 #include "receive/server.h"
 
 namespace weir::receive {
@@ -177,8 +178,7 @@ class PqServers final : public Servers {
         "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
         "pg_catalog.current_setting('synchronous_standby_names') END");
     reading.synchronous_names = names.at(0)[0];
-    const std::string reason =
-        reading.server_major >= 17 ? "invalidation_reason::text" : "NULL::text";
+    const std::string reason(pq::invalidation_reason_column(reading.server_major));
     const auto rows = connection.execute(
         "SELECT active, wal_status, safe_wal_size, "
         "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), "

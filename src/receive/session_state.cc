@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "pq/slot_view.h"
 #include "wal/page.h"
+#include "wal/server_version.h"
 
 namespace weir::receive {
 
@@ -64,7 +65,7 @@ std::optional<Step> SessionState::missing_fact() {
   if (!archive_)
     return step::InspectArchive{identity_->system_identifier, parameters_->segment_size};
   // (Behind the question whose server it is: of another cluster's a slot is no matter.)
-  if (options_.slot && !slot_ && upstream_->major >= 15) return step::ReadSlot{};
+  if (options_.slot && !slot_ && tells_of_its_slots()) return step::ReadSlot{};
   if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
   return std::nullopt;
 }
@@ -120,7 +121,7 @@ Step SessionState::decide() {
       return next();
     }
     // A slot that is still to be made may reserve earlier WAL than what the server writes now.
-    const bool begins_here = !slot_is_to_be_made() || upstream_->major < 15;
+    const bool begins_here = !slot_is_to_be_made() || !tells_of_its_slots();
     if (options_.endpos && !archive_->resume && habits_.wants_all_up_to_the_end() && begins_here &&
         *options_.endpos <= at->lsn) {
       stop(Error(ErrorKind::gap, "the end position lies before the place where the archive begins")
@@ -464,6 +465,10 @@ void SessionState::on_parameters(const ServerParameters& parameters) {
   ready_once_ = true;
 }
 
+bool SessionState::tells_of_its_slots() const {
+  return wal::ServerVersion(upstream_->major).has_read_replication_slot();
+}
+
 bool SessionState::slot_is_to_be_made() const {
   return options_.slot && options_.create_slot && !slots_.is_on(upstream_->host_index);
 }
@@ -473,7 +478,7 @@ void SessionState::on_slot_created(bool created) {
   // What it reserves is asked for; a server that cannot tell is asked again where it is. What it
   // wrote until now it may have removed before there was a slot.
   slot_.reset();
-  if (upstream_->major < 15) identity_.reset();
+  if (!tells_of_its_slots()) identity_.reset();
   if (!created) {
     slot_is_there_already();
     return;

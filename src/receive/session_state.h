@@ -234,6 +234,8 @@ class SessionState {
   void on_nothing_to_compare(const TailComparison& comparison);
   void refuse_uncompared(const TailComparison& comparison);
   [[nodiscard]] bool slot_is_to_be_made() const;
+  /// The server has a command for where a slot is.
+  [[nodiscard]] bool tells_of_its_slots() const;
   void slot_is_there_already();
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);

@@ -15,6 +15,7 @@
 #include "receive/record_ends.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wal/server_version.h"
 #include "wal/timeline_history.h"
 
 namespace weir::receive {
@@ -112,7 +113,9 @@ class SlotKeeperState {
   void on_missing();
   [[nodiscard]] std::optional<wal::Lsn> target() const;
   [[nodiscard]] std::optional<keep::ReadFirstWal> first_wal_to_compare() const;
-  [[nodiscard]] bool can_be_asked() const { return major_ >= 15; }
+  [[nodiscard]] bool can_be_asked() const {
+    return wal::ServerVersion(major_).has_read_replication_slot();
+  }
   void found(Cover cover, std::string reason = {});
   void judge();
 

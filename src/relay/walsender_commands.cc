@@ -11,6 +11,7 @@
 #include "relay/slots_report.h"
 #include "relay/walsender_state.h"
 #include "wal/segment.h"
+#include "wal/server_version.h"
 
 namespace weir::relay {
 
@@ -61,9 +62,9 @@ std::string time_text(std::chrono::milliseconds time) {
 }  // namespace
 
 void WalsenderState::run(const command::IdentifySystem&, const Served& served, Now) {
-  constexpr int kWideTimeline = 16;  // since then its column is of eight bytes
-  const auto timeline = options_.cluster.major >= kWideTimeline ? wire::int8_column("timeline")
-                                                                : wire::int4_column("timeline");
+  const auto timeline = wal::ServerVersion(options_.cluster.major).has_wide_timeline()
+                            ? wire::int8_column("timeline")
+                            : wire::int4_column("timeline");
   const std::array columns = {wire::text_column("systemid"), timeline, wire::text_column("xlogpos"),
                               wire::text_column("dbname")};
   const std::array<std::optional<std::string>, 4> values = {

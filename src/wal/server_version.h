@@ -1,0 +1,59 @@
+#pragma once
+
+namespace weir::wal {
+
+/// A major version of PostgreSQL, and what its servers can do. Nothing else compares version
+/// numbers, except for the format of WAL itself: page.h has the magics and the range of versions
+/// that are known, record_verifier.cc the limits of records. scripts/check-includes holds to that.
+class ServerVersion {
+ public:
+  constexpr explicit ServerVersion(int major) : major_(major) {}
+  /// `number` as PQserverVersion() and server_version_num have it: 150018.
+  [[nodiscard]] static constexpr ServerVersion of_number(int number) {
+    return ServerVersion(number / 10000);
+  }
+  [[nodiscard]] constexpr int major() const { return major_; }
+
+  /// The view pg_stat_wal.
+  [[nodiscard]] constexpr bool has_wal_statistics() const { return major_ >= 14; }
+  /// READ_REPLICATION_SLOT.
+  [[nodiscard]] constexpr bool has_read_replication_slot() const { return major_ >= 15; }
+  /// Options of CREATE_REPLICATION_SLOT in parentheses, in place of keywords.
+  [[nodiscard]] constexpr bool has_slot_options_in_parentheses() const { return major_ >= 15; }
+  /// The setting recovery_prefetch.
+  [[nodiscard]] constexpr bool has_recovery_prefetch() const { return major_ >= 15; }
+  /// TWO_PHASE of a logical slot can be given to the function that makes one, not to the command.
+  [[nodiscard]] constexpr bool has_two_phase_in_sql_only() const { return major_ == 14; }
+  /// The column "timeline" of IDENTIFY_SYSTEM is an int8. Before, it was an int4.
+  [[nodiscard]] constexpr bool has_wide_timeline() const { return major_ >= 16; }
+  /// The column invalidation_reason of pg_replication_slots.
+  [[nodiscard]] constexpr bool has_invalidation_reason() const { return major_ >= 17; }
+  /// The setting event_triggers.
+  [[nodiscard]] constexpr bool has_event_triggers_setting() const { return major_ >= 17; }
+  /// The setting idle_replication_slot_timeout.
+  [[nodiscard]] constexpr bool has_idle_slot_timeout() const { return major_ >= 18; }
+  /// The setting max_active_replication_origins. Before, max_replication_slots counted.
+  [[nodiscard]] constexpr bool has_own_limit_of_origins() const { return major_ >= 18; }
+  /// The first logical slot raises effective_wal_level, and dropping the last one lowers it.
+  [[nodiscard]] constexpr bool has_effective_wal_level() const { return major_ >= 19; }
+  /// The setting output_plugin_libraries. Earlier ones have it in minor releases since August 2026.
+  [[nodiscard]] constexpr bool has_output_plugin_libraries() const { return major_ >= 19; }
+
+  /// The first versions with these options of a logical slot.
+  static constexpr int kFirstWithTwoPhase =
+      15;  ///< of CREATE_REPLICATION_SLOT; of its function, 14
+  static constexpr int kFirstWithFailover = 17;
+
+  /// CheckPoint (catalog/pg_control.h) has logicalDecodingEnabled and wider multixact offsets.
+  [[nodiscard]] constexpr bool has_wide_checkpoint() const { return major_ >= 19; }
+
+  /// The newest protocol version of pgoutput.
+  [[nodiscard]] constexpr int pgoutput_protocol() const {
+    return major_ >= 16 ? 4 : major_ == 15 ? 3 : major_ == 14 ? 2 : 1;
+  }
+
+ private:
+  int major_;
+};
+
+}  // namespace weir::wal
