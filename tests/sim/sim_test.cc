@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
 
@@ -19,6 +20,9 @@ constexpr std::uint64_t kSeeds = 1000;
 #else
 constexpr std::uint64_t kSeeds = 20'000;
 #endif
+
+/// A range lists all its failures, up to this number: a fault may break nearly every life.
+constexpr int kMostFailures = 100;
 
 /// PGWEIR_SEED=n one seed with its story; PGWEIR_SEEDS=a-b a range; else 1 to `fallback`.
 struct Seeds {
@@ -60,6 +64,7 @@ TEST(Simulation, KeepsThePromises) {
   if (seeds.one) print_story(seeds.first);
   RunResult sum;
   const auto begin = std::clock();
+  std::string failed;
   int failures = 0;
   for (auto seed = seeds.first; seed <= seeds.last; ++seed) {
     const auto result = simulate(seed, Mutant::none, Telling::none);
@@ -68,7 +73,8 @@ TEST(Simulation, KeepsThePromises) {
       ADD_FAILURE() << "seed " << seed << " (again, with its story: PGWEIR_SEED=" << seed
                     << " sim_tests --gtest_filter=Simulation.KeepsThePromises): "
                     << result.violation->promise << ": " << result.violation->what;
-      if (++failures == 10) break;
+      failed += fmt::format("{}{}", failed.empty() ? "" : " ", seed);
+      if (++failures == kMostFailures) break;
     }
     sum.processes += result.processes;
     sum.power_losses += result.power_losses;
@@ -97,6 +103,10 @@ TEST(Simulation, KeepsThePromises) {
     sum.confirmed += result.confirmed;
     sum.from_both += result.from_both;
   }
+  if (failures != 0)
+    std::printf(
+        "%d seed(s) failed: %s%s\n", failures, failed.c_str(),
+        failures == kMostFailures ? ", and the seeds after the last one were not run" : "");
   // Of the processor, since others may want it, too.
   const auto seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   const auto print = [](const char* what, std::uint64_t count) {
