@@ -466,7 +466,11 @@ class Run {
       }
     }
     ++result_.imports;
-    const bool must_fit = whole && sound && !ledger_.damage_was_sent() && !options_.foreign_host &&
+    // (If timelines begin and end inside the hole, there may be no complete segment to bring. The
+    // import of an empty directory is reported, because the file system may not be mounted: seeds
+    // 30038 and 32759 of e94f7ac.)
+    const bool must_fit = whole && sound && !brought_->names().empty() &&
+                          !ledger_.damage_was_sent() && !options_.foreign_host &&
                           !options_.other_branch && !upstream_.has_old_primary();
     scheduler_.start_beside("import", [this, must_fit] { import(must_fit); });
   }
