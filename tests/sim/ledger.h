@@ -74,6 +74,10 @@ class Ledger {
   [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId timeline, wal::Lsn at,
                                                     std::span<const std::byte> wal,
                                                     wal::Lsn archive_begin) const;
+  /// The archive has the history of the next timeline, and so the switchpoint of this one.
+  [[nodiscard]] bool has_left(wal::TimelineId timeline) const {
+    return disk_.exists(wal::history_name(timeline + 1));
+  }
   [[nodiscard]] bool served_anything() const { return !served_.empty(); }
   /// The operator was told of a hole.
   void on_hole(const Hole& hole) {

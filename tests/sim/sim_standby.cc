@@ -213,9 +213,13 @@ void SimStandby::hear_row(std::string_view body) {
     if (begun && timeline < announced_timeline_)
       throw Violation{
           "P10", fmt::format("timeline {} is announced after {}", timeline, announced_timeline_)};
-    // (What lies behind a fork that is known by now is nobody's any more.)
+    // (WAL after a fork that is known by now is not part of the cluster's history any more. If
+    // the archive began after the fork, all that was sent is such WAL, and the archive then
+    // continues with a segment before the fork. So the end may be anywhere: seeds 377776 and 387769
+    // of e94f7ac.)
     const auto fork = lineage_.timeline(timeline).switchpoint;
-    if (timeline == timeline_ && end < sent_ && (!fork.valid() || end < fork) &&
+    const bool all_is_left = fork.valid() && sent_from_ >= fork && ledger_.has_left(timeline);
+    if (timeline == timeline_ && end < sent_ && (!fork.valid() || end < fork) && !all_is_left &&
         sent_ <= ledger_.reported(timeline))
       throw Violation{"P10", fmt::format("{} is announced, and up to {} was sent", end, sent_)};
     if (timeline < timeline_) {  // as a walreceiver, he tries again later
@@ -317,6 +321,7 @@ void SimStandby::hear_stream(std::string_view body) {
   ledger_.on_announced(timeline_, data->server_end);
   received_ += data->wal.size();
   at_ = end;
+  sent_from_ = sent_.valid() ? std::min(sent_from_, data->start) : data->start;
   sent_ = std::max(sent_, end);
   position_ = std::max(position_, end);
 }

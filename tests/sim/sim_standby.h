@@ -85,9 +85,10 @@ class SimStandby {
 
   // What he has.
   wal::TimelineId timeline_ = 0;
-  wal::Lsn position_;  ///< up to here he has everything; 0/0: nothing yet
-  wal::Lsn sent_;      ///< so far the relay has sent him WAL of timeline_
-  wal::Lsn flushed_;   ///< what he said last
+  wal::Lsn position_;   ///< up to here he has everything; 0/0: nothing yet
+  wal::Lsn sent_;       ///< so far the relay has sent him WAL of timeline_
+  wal::Lsn sent_from_;  ///< the first of that
+  wal::Lsn flushed_;    ///< what he said last
   bool slot_made_ = false;
   wal::Lsn reserved_from_;  ///< by the slot, when he was told of it
   std::uint64_t next_xmin_ = first_xmin_;
