@@ -22,6 +22,7 @@ void Ledger::on_process(bool confirms_stored) {
   // What was made durable and not reported the next one may begin again.
   told_durable_.clear();
   torn_before_.clear();
+  found_rests_.clear();
   for (auto& [timeline, ranges] : served_)
     for (auto& range : ranges)
       range.end = std::max(range.begin, std::min(range.end, reported(timeline)));
@@ -412,10 +413,34 @@ std::optional<Ledger::Way> Ledger::way_from(Lsn floor) const {
   return way;
 }
 
+void Ledger::on_serving() {
+  const auto archive = way();
+  const auto begin = archive ? std::optional(archive->begin) : first_file();
+  if (!begin) return;
+  for (wal::TimelineId timeline = 1; timeline <= lineage_.newest(); ++timeline) {
+    const auto file = find(disk_, timeline, *begin);
+    if (!file || *file != wal::SegmentName(timeline, kSegment.segno(*begin), kSegment).to_string() +
+                              ".partial")
+      continue;
+    const auto before = lineage_.timeline(timeline).wal.complete_end(*begin);
+    if (!before.valid() || before == *begin) continue;
+    auto content = disk_.content(*file);
+    content.resize(
+        std::min<std::size_t>(content.size(), lineage_.record_end(timeline, *begin) - *begin));
+    found_rests_[timeline] = {*begin, std::move(content)};
+  }
+}
+
 std::optional<Lsn> Ledger::first_wrong(wal::TimelineId timeline, Lsn at,
                                        std::span<const std::byte> wal) {
   auto wrong = lineage_.first_wrong(timeline, at, wal);
   if (!wrong) return std::nullopt;
+  // (The file had these bytes when the process started.)
+  if (const auto rest = found_rests_.find(timeline);
+      rest != found_rests_.end() && *wrong >= rest->second.begin &&
+      *wrong < rest->second.begin + rest->second.bytes.size() &&
+      wal[*wrong - at] == rest->second.bytes[*wrong - rest->second.begin])
+    torn_before_[timeline] = lineage_.record_end(timeline, *wrong);
   if (const auto torn = torn_before_.find(timeline);
       torn != torn_before_.end() && *wrong < torn->second) {
     const auto rest = torn->second - at;

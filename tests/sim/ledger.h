@@ -65,9 +65,13 @@ class Ledger {
   /// P10: the archive was found, or said by a receiver, to have the WAL of that timeline up to
   /// `end`, and to be durable; then the power has failed.
   void check_found(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn end);
+  /// A process that serves starts: it may read the content of unfinished files at this moment.
+  void on_serving();
   /// P11: Lineage::first_wrong(), but for what was not reported of a record that begins before the
   /// archive does: it may be torn, no checksum says so, and nobody can use it without its front.
-  /// What was read of it then stays in memory, for others who come to that place (seed 299642).
+  /// What was read of it then stays in memory, for others who come to that place (seed 299642), or
+  /// is sent to a client when the receiver has already written and reported the right bytes (seed
+  /// 365896 of e94f7ac).
   [[nodiscard]] std::optional<wal::Lsn> first_wrong(wal::TimelineId timeline, wal::Lsn at,
                                                     std::span<const std::byte> wal);
   /// The same of an archive that begins there.
@@ -194,6 +198,12 @@ class Ledger {
   std::map<wal::TimelineId, std::vector<Range>> promised_;  ///< reported as flushed, by stream
   std::map<wal::TimelineId, std::vector<Range>> served_;    ///< sent or announced downstream
   std::map<wal::TimelineId, wal::Lsn> told_durable_;        ///< by this process
+  /// Content of a record that begins before the archive, when the process started; by timeline.
+  struct Rest {
+    wal::Lsn begin;
+    std::vector<std::byte> bytes;
+  };
+  std::map<wal::TimelineId, Rest> found_rests_;
   /// Before it lies the rest of a record that was torn when this process served it.
   std::map<wal::TimelineId, wal::Lsn> torn_before_;
   std::vector<Hole> told_holes_;

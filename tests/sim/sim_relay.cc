@@ -87,6 +87,7 @@ SimRelay::SimRelay(std::unique_ptr<io::Directory> archive, receive::Feed& feed,
         receive::on(happened, [this](const receive::event::DurableEnd& end) { on_durable(end); });
       })) {
   for (auto& standby : standbys_) standby->disconnect();
+  ledger_.on_serving();
   scheduler_.start_beside("serve", [this] { serve(); });
 }
 
