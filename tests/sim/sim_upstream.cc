@@ -389,7 +389,11 @@ pq::SystemIdentity SimUpstream::identify(std::size_t of) const {
   return {.system_identifier =
               node.foreign && !node.other_branch && !node.sibling ? kSystem + 1 : kSystem,
           .timeline = node.timeline,
-          .flush_position = node.flush};
+          // A server's flush position is the end of a page, or of a record with its padding. That
+          // of a standby is, too: a walsender's messages end there. In the simulation messages end
+          // anywhere, but the receiver need not expect a flush position inside the padding of a
+          // record that the archive has completely (seed 302737 of e94f7ac).
+          .flush_position = Lsn((node.flush.byte() + 7) / 8 * 8)};
 }
 
 pq::SlotState SimUpstream::read_slot() {
