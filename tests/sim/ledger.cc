@@ -16,6 +16,7 @@ constexpr std::chrono::milliseconds kOnItsWay{100};
 
 void Ledger::on_process(bool confirms_stored) {
   confirms_stored_ = confirms_stored;
+  process_over_ = false;
   accepted_.reset();
   sync_failed_.reset();
   last_.reset();
@@ -183,6 +184,7 @@ void Ledger::promise(Lsn flush) {
 
 /// (Nobody is told of a position inside the first header of a segment.)
 void Ledger::on_durable(wal::TimelineId timeline, Lsn end) {
+  if (process_over_) return;
   if (timeline == timeline_) synced_ = std::max(synced_, end);
   if (!confirms_stored_ || timeline != timeline_) return;
   durable_ = end;
@@ -264,6 +266,7 @@ std::vector<Ledger::Range> Ledger::merged(std::vector<Range> ranges) {
 }
 
 void Ledger::on_sent(wal::TimelineId timeline, Lsn begin, Lsn end) {
+  if (process_over_) return;
   constexpr std::size_t kMany = 100;
   end = std::min(end, std::max(reported(timeline), told_durable_[timeline]));
   if (end <= begin) return;

@@ -31,6 +31,11 @@ class Ledger {
   /// A process begins. `confirms_stored`: it reports as flushed what is in the store, and what is
   /// durable by an event only (--confirm stored).
   void on_process(bool confirms_stored);
+  /// The process has ended. While its threads are unwound, they may still publish a sync that
+  /// completed before the end, but no server, store or client receives that: it is no report. In
+  /// seed 321181 of 71edf94 such an event came after a power loss, when the operator had already
+  /// removed a copied segment of which nothing had been reported (forget_copy()).
+  void on_process_over() { process_over_ = true; }
   /// START_REPLICATION succeeded.
   void on_stream(wal::TimelineId timeline, wal::Lsn start);
   /// Somebody has copied that segment of timeline 1 into the archive.
@@ -230,6 +235,7 @@ class Ledger {
   std::optional<receive::Time> sync_failed_;
   std::string failed_name_;
   bool confirms_stored_ = false;  ///< this process
+  bool process_over_ = false;
 };
 
 /// The content [offset, offset + expected.size()) of a segment's file, in whatever form it is.

@@ -691,6 +691,7 @@ class Run {
     disk_.set_hook({});
     disk_hangs_until_ = spare_hangs_until_ = call_hangs_until_ = {};
     over_ = true;
+    ledger_.on_process_over();
     // A process that ended leaves the page cache behind; the power may fail then, too.
     std::optional<relay::Served> found;
     if (!standbys_.empty() && !in_doubt_ && !copied_ && relays_.one_in(6)) found = serve_alone();
