@@ -62,10 +62,11 @@ class SimServers final : public receive::Servers {
   class SimStream;
   class Answer;
   void check_branch(std::size_t node) const;
-  void check_line(wal::Lsn start) const;
+  void check_line(wal::Lsn start);
 
   World world_;
-  std::uint64_t connections_ = 0;  ///< the newest is the one that there is
+  std::uint64_t connections_ = 0;   ///< the newest is the one that there is
+  std::uint64_t line_checked_ = 0;  ///< the connection of which check_line() has judged a stream
   bool stopped_ = false;
   std::optional<std::size_t> streamed_host_;
   /// What hosts said of themselves when they were asked last.
