@@ -22,6 +22,12 @@ void Intake::accept(std::span<const std::byte> wal) {
     on_damage(*damage);
     return;
   }
+  if (version_is_known_ && verifier_.unchecked())
+    throw error_of({.at = begin_,
+                    .found_at = begin_,
+                    .what =
+                        "unexpected page magic: of a version not known, where the archive's WAL "
+                        "is of a known one"});
   if (alone_ && verifier_.last_record_start() >= begin_) alone_.reset();
   if (dispute_) {
     decide();

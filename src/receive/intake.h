@@ -53,6 +53,10 @@ class Intake {
   /// thread.
   [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }
 
+  /// The archive has sound WAL of a known version in the unfinished segment. A first page whose
+  /// magic is newer is damaged then.
+  void expect_known_version() { version_is_known_ = true; }
+
   /// What was accepted is shown to it from now on; it outlives this.
   void show_to(FirstWal& first_wal) { first_wal_ = &first_wal; }
 
@@ -81,6 +85,7 @@ class Intake {
   std::span<const std::byte> held_;
   std::atomic<std::uint64_t> records_end_ = 0;
   FirstWal* first_wal_ = nullptr;
+  bool version_is_known_ = false;
   struct Dispute {
     Error error;  ///< if nothing more comes
     wal::Lsn at;

@@ -115,6 +115,10 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
                      partners.losses);
   auto verifier = verifier_for(step, server);
   Intake intake(verifier, writer);
+  if (server.major() <= wal::kNewestKnownMajor &&
+      std::any_of(step.open.begin(), step.open.end(),
+                  [](const auto& open) { return open.trusted_end > open.first_record; }))
+    intake.expect_known_version();
 
   // What reads the archive comes before the server streams: from then on it wants answers.
   std::optional<FirstWal> first_wal;

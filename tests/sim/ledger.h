@@ -179,6 +179,7 @@ class Ledger {
   void check_losses(const std::vector<archive::Loss>& losses,
                     const std::vector<archive::SegmentFileName>& files, const char* where) const;
   void promise(wal::Lsn flush);
+  [[nodiscard]] bool seems_newer(wal::Lsn flush) const;
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
   void check_served(const SimDisk& disk);
@@ -226,6 +227,7 @@ class Ledger {
 
   // Of the connection.
   wal::TimelineId timeline_ = 0;
+  wal::Lsn stream_begin_;
   wal::Lsn received_;
   std::optional<wire::StandbyStatus> last_;
   wal::Lsn durable_;                        ///< if `confirms_stored_`

@@ -64,6 +64,36 @@ TEST_F(IntakeTest, WritesNothingOfAPieceThatIsDamaged) {
   EXPECT_EQ(writer.position(), Lsn(kMB));
 }
 
+/// A server of the newest known major version may be newer than the table of versions. So its first
+/// page is accepted, unless the archive has WAL of that segment already.
+TEST_F(IntakeTest, TakesANewerFirstPageForDamageWhereTheArchiveHasWalOfAKnownVersion) {
+  const auto bytes = wal.bytes(Lsn(kMB), Lsn(kMB) + 4096);
+  std::vector<std::byte> damaged(bytes.begin(), bytes.end());
+  damaged[1] ^= std::byte{0x20};
+  intake.accept(damaged);
+  EXPECT_TRUE(intake.holds_something());
+  EXPECT_TRUE(intake.unchecked());
+
+  wal::RecordVerifier again({.segment_size = *wal::SegmentSize::of(kMB)}, Lsn(kMB));
+  Intake knows(again, writer);
+  knows.expect_known_version();
+  try {
+    knows.accept(damaged);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    EXPECT_NE(std::string(error.what()).find("unexpected page magic"), std::string::npos)
+        << error.what();
+  }
+  EXPECT_FALSE(knows.holds_something());
+
+  wal::RecordVerifier third({.segment_size = *wal::SegmentSize::of(kMB)}, Lsn(kMB));
+  Intake sound(third, writer);
+  sound.expect_known_version();
+  sound.accept(bytes);
+  EXPECT_TRUE(sound.holds_something());
+}
+
 TEST_F(IntakeTest, GoesOnWhereAFullDiskStoppedIt) {
   const auto bytes = wal.bytes(Lsn(kMB), Lsn(kMB) + kPiece);
   disk.set_hook([](const sim::SimDisk::Call& call) {
