@@ -84,7 +84,9 @@ std::vector<AuthLine> read_auth_file(std::string_view content) {
       joined.pop_back();
       continue;
     }
-    auto line = LineReader(joined).read(first);
+    // The rest of a message would not be seen behind one.
+    auto line = joined.find('\0') == std::string::npos ? LineReader(joined).read(first)
+                                                       : AuthLine{first, {}, "it has a NUL byte"};
     if (!line.fields.empty() || line.wrong) lines.push_back(std::move(line));
     joined.clear();
     first = 0;

@@ -95,8 +95,14 @@ archive::WalReader::Options CheckedWal::reader_options() const {
 CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
   limit_ = limit;
   while (checked() <= from_) {
+    if (trouble_) return {{}, std::exchange(trouble_, std::nullopt)};
     if (verifier_.position() >= limit) return {{}};
-    if (auto trouble = read_ahead(limit)) return {{}, std::move(trouble)};
+    const bool proved = verifier_.first_record_start().valid();
+    auto trouble = read_ahead(limit);
+    if (!trouble) continue;
+    // Records in front of it are sound, and given first.
+    if (!proved || checked() <= from_) return {{}, std::move(trouble)};
+    trouble_ = std::move(trouble);
   }
   const auto end = std::min(checked(), limit);
   auto read = end > from_ ? give(end) : Read{{}};

@@ -85,6 +85,7 @@ class CheckedWal {
   wal::Lsn looked_again_up_to_;     ///< the limit when unfinished ones were left out no more
   std::string proved_;              ///< a file that was read to its end
   std::optional<Error> passed_over_;
+  std::optional<Trouble> trouble_;                    ///< found behind what is still to be given
   std::vector<archive::SegmentFileName> unfinished_;  ///< of those that were read, in order
   std::optional<archive::WalReader> reader_;
   /// What was read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.

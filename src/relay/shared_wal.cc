@@ -4,12 +4,16 @@
 #include <deque>
 #include <utility>
 
+#include "archive/segment_reader.h"
+
 namespace weir::relay {
 
 namespace {
 
 /// Pieces may be small, and each of them costs something beside its bytes.
 constexpr std::size_t kMostPieces = 1024;
+/// As often as a segment changes its form at most, and once more when it is pruned.
+constexpr int kMostLooks = 6;
 
 }  // namespace
 
@@ -75,8 +79,21 @@ SharedWal::SharedWal(io::Shelf& archive, const Cluster& cluster, Threads& thread
 
 SharedWal::~SharedWal() { PGWEIR_CHECK(flows_.empty()); }
 
+/// A file that vanishes while it is read was pruned, or has been given another form: a new look
+/// tells which.
 SharedWal::Read SharedWal::read(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
                                 wal::Lsn limit) {
+  for (int look = 1;; ++look) {
+    try {
+      return read_once(reader, history, from, limit);
+    } catch (const Error& error) {
+      if (!archive::is_gone(error) || look == kMostLooks) throw;
+    }
+  }
+}
+
+SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory& history,
+                                     wal::Lsn from, wal::Lsn limit) {
   PGWEIR_CHECK(from < limit);
   Flows unused;  // they go when the lock is released, and close files
   Threads::Lock lock(*mutex_);

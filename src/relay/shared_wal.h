@@ -82,6 +82,8 @@ class SharedWal {
   void end(Flow& flow);
   // And these without.
   Read read(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from, wal::Lsn limit);
+  Read read_once(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
+                 wal::Lsn limit);
   Next read_on(Flow& flow, wal::Lsn limit, std::size_t most);
   void pause(Reader& reader);
   void leave(Reader& reader);

@@ -137,6 +137,25 @@ TEST_F(CheckedWalTest, GivesARecordThatIsLargerThanItsMemory) {
   EXPECT_EQ(damaged.trouble->report.sqlstate, "XX001");
 }
 
+TEST_F(CheckedWalTest, GivesTheRecordsInFrontOfDamage) {
+  WalBuilder wal{{.switch_every = 0}};
+  wal.grow_to(segment(2));
+  archive_.segments(wal, 1, 2);
+  unsigned seen = 0;
+  for (const auto& record : wal.records()) {
+    if (record.kind != WalBuilder::Kind::ordinary || record.start < segment(1) + 150'000 ||
+        record.end.byte() / wal::kPageSize != record.start.byte() / wal::kPageSize)
+      continue;
+    archive_.flip(ArchiveBuilder::name(wal, 1), kSize.offset(record.start) + 21, 1);
+    const auto result = read(segment(1), segment(2));
+    ASSERT_TRUE(result.trouble);
+    EXPECT_EQ(segment(1) + result.wal.size(), record.start);
+    archive_.flip(ArchiveBuilder::name(wal, 1), kSize.offset(record.start) + 21, 1);
+    if (++seen == 20) break;
+  }
+  EXPECT_GT(seen, 0u);
+}
+
 TEST_F(CheckedWalTest, EachChangedBitIsFoundAndNothingBehindItGiven) {
   wal_.grow_to(segment(3));
   const auto end = wal_.complete_end(segment(3));

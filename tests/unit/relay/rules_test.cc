@@ -123,6 +123,19 @@ TEST(Rules, AnEmptyFileLetsNobodyIn) {
   EXPECT_EQ(found(rules, "127.0.0.1", "repl"), "none");
 }
 
+/// A message ends at a NUL byte for whoever prints it as a C string.
+TEST(Rules, ANulByteIsToldWithItsLineAndNotRepeated) {
+  try {
+    static_cast<void>(Rules::parse(std::string_view("# one\n\0x\n", 9), "the-file"));
+    FAIL();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.find('\0'), std::string::npos);
+    EXPECT_NE(text.find("NUL byte"), std::string::npos) << text;
+    EXPECT_NE(text.find("the-file"), std::string::npos) << text;
+  }
+}
+
 TEST(Rules, WhatIsWrongIsToldWithItsLine) {
   const char* const cases[] = {
       "remote replication all all trust",

@@ -39,6 +39,29 @@ class CountingShelf final : public io::Shelf {
   io::Shelf& shelf_;
 };
 
+/// As if a file were pruned just when it is opened for the so-many-th time.
+class PrunedShelf final : public io::Shelf {
+ public:
+  PrunedShelf(io::Directory& directory, std::string name, unsigned at)
+      : directory_(directory), name_(std::move(name)), at_(at) {}
+  const std::string& path() const override { return directory_.path(); }
+  std::vector<io::DirectoryEntry> list() override { return directory_.list(); }
+  std::optional<io::DirectoryEntry> find(const std::string& name) override {
+    return directory_.find(name);
+  }
+  std::unique_ptr<io::Bytes> open_bytes(const std::string& name) override {
+    if (name == name_ && ++opened_ == at_) directory_.remove(name);
+    return directory_.open_bytes(name);
+  }
+  [[nodiscard]] bool pruned() const { return opened_ >= at_; }
+
+ private:
+  io::Directory& directory_;
+  const std::string name_;
+  const unsigned at_;
+  unsigned opened_ = 0;
+};
+
 class SharedWalTest : public ::testing::Test {
  protected:
   SharedWalTest() {
@@ -325,6 +348,35 @@ TEST_F(SharedWalTest, WhatIsGoneIsMissedByWhoHasNotGotItOnly) {
   EXPECT_FALSE(step(slow, end_));
   ASSERT_TRUE(trouble_);
   EXPECT_EQ(trouble_->report.sqlstate, "58P01");
+}
+
+TEST_F(SharedWalTest, WhatIsPrunedWhileItIsReadHasBeenRemoved) {
+  const auto within = std::find_if(
+      wal_.records().begin(), wal_.records().end(), [](const WalBuilder::Record& record) {
+        return record.kind == WalBuilder::Kind::ordinary &&
+               kSize.segno(record.start) + 1 == kSize.segno(Lsn(record.end.byte() - 1));
+      });
+  ASSERT_NE(within, wal_.records().end());
+  const auto segno = kSize.segno(within->start) + 1;
+  const auto name = ArchiveBuilder::name(wal_, segno, codec::Method::zstd);
+  unsigned times = 0;
+  for (bool pruned = true; pruned;) {
+    ArchiveBuilder archive;  // it begins within a record
+    archive.segments(wal_, segno, segno + 2, codec::Method::zstd);
+    const auto directory = archive.disk.open();
+    PrunedShelf shelf(*directory, name, times + 1);
+    SharedWal shared(shelf, Cluster{WalBuilder::Options().system_identifier, kSize, 18},
+                     machine_threads());
+    SharedWal::Reader reader(shared);
+    const auto read = reader.read(history_, segment(segno), segment(segno + 1));
+    reader.leave();
+    pruned = shelf.pruned();
+    if (!pruned) break;
+    ++times;
+    ASSERT_TRUE(read.trouble);
+    EXPECT_EQ(read.trouble->report.sqlstate, "58P01");
+  }
+  EXPECT_GT(times, 1u);
 }
 
 TEST_F(SharedWalTest, AnotherHistoryIsAnotherFlow) {
