@@ -290,7 +290,10 @@ StoreError error_of(const Answer& answer, const std::string& what, const std::st
   else if (trouble == Trouble::region)
     error.hint(kRegionHint);
   else if (answer.status == 403)
-    error.hint("The store gives no reason. Look at access key, secret key, region and rights.");
+    error.hint(
+        "The store gives no reason. Look at access key, secret key, region and rights: "
+        "s3:ListBucket to list, s3:GetObject to read an object and to ask for its size, "
+        "s3:PutObject to write.");
   return std::move(error).with_code(told ? told->code : "");
 }
 

@@ -104,9 +104,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.from_both += result.from_both;
   }
   if (failures != 0)
-    std::printf(
-        "%d seed(s) failed: %s%s\n", failures, failed.c_str(),
-        failures == kMostFailures ? ", and the seeds after the last one were not run" : "");
+    std::printf("%d seed(s) failed: %s%s\n", failures, failed.c_str(),
+                failures == kMostFailures ? ", and the seeds after the last one were not run" : "");
   // Of the processor, since others may want it, too.
   const auto seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   const auto print = [](const char* what, std::uint64_t count) {
