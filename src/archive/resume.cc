@@ -16,6 +16,7 @@
 #include "archive/home.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "archive/served_start.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
@@ -74,10 +75,34 @@ class Finder {
   }
 
   ResumePoint find() {
+    for (const SegmentEntry& entry : newest_) require_complete(entry);
     ResumePoint point;
+    const auto next = find_start(point);
+    point.unfinished_end = size_.start(last_ + 1);
+    for (const auto& [segno, open] : unfinished_)
+      if (segno >= next) point.open.push_back(examine(segno, open));
+    point.sound_end = sound_end(point);
+    return point;
+  }
+
+  ServedStart find_for_readers() {
+    ServedStart found;
+    found.timeline = timeline_;
+    found.damage = damage_of_newest();
+    if (found.damage) found.damaged = newest_.front().name.segment;
+    ResumePoint point;
+    const auto next = find_start(point);
+    for (const auto& [segno, open] : unfinished_)
+      if (segno >= next) require_fits(open);
+    found.start = point.start;
+    return found;
+  }
+
+ private:
+  /// By names alone. The number of the segment there.
+  std::uint64_t find_start(ResumePoint& point) {
     point.timeline = timeline_;
     std::uint64_t next = first_.value();  // nothing finished: the first unfinished one
-    for (const SegmentEntry& entry : newest_) require_complete(entry);
     for (const auto& [begin, end] : finished_) {
       if (begin != next) point.holes.push_back({size_.start(next), size_.start(begin)});
       next = end;
@@ -88,14 +113,24 @@ class Finder {
       next = segno;
     }
     point.start = size_.start(next);
-    point.unfinished_end = size_.start(last_ + 1);
-    for (const auto& [segno, open] : unfinished_)
-      if (segno >= next) point.open.push_back(examine(segno, open));
-    point.sound_end = sound_end(point);
-    return point;
+    return next;
   }
 
- private:
+  /// One form that is whole is enough.
+  [[nodiscard]] std::optional<Error> damage_of_newest() {
+    std::optional<Error> found;
+    for (const SegmentEntry& entry : newest_) {
+      try {
+        require_complete(entry);
+        return std::nullopt;
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::damage) throw;
+        if (!found) found = error;
+      }
+    }
+    return found;
+  }
+
   /// In the order of their numbers.
   void add(std::uint64_t segno, const SegmentForms& forms) {
     if (!first_) first_ = segno;
@@ -159,8 +194,10 @@ class Finder {
         .with("found", damage->what)
         .hint(
             "It was damaged, or copied from a pg_wal while the server was writing it (or had "
-            "given an old file a new name). Move it away, and it is received again if the "
-            "server still has it; or restore it from a copy.");
+            "given an old file a new name). Keep it, it may be the only copy: \"pgweir import "
+            "--replace-damaged\" repairs it from another copy, such as the server's pg_wal or a "
+            "second archive. If only the server has the segment, move the file out of the archive, "
+            "and it is received again.");
   }
 
   void require_size(const SegmentEntry& entry, std::uint64_t bytes) const {
@@ -190,14 +227,18 @@ class Finder {
     return true;
   }
 
-  /// How much of an unfinished segment is sound WAL.
-  OpenSegment examine(std::uint64_t segno, const SegmentEntry& entry) {
+  void require_fits(const SegmentEntry& entry) const {
     if (entry.bytes.value() > size_.bytes())
       throw Error(ErrorKind::conflict, "an unfinished segment is longer than a segment")
           .with("path", path_of(entry))
           .with("size", *entry.bytes)
           .with("segment size", size_.bytes())
           .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
+  }
+
+  /// How much of an unfinished segment is sound WAL.
+  OpenSegment examine(std::uint64_t segno, const SegmentEntry& entry) {
+    require_fits(entry);
     const wal::Lsn start = size_.start(segno);
     OpenSegment open{start, start, start};
     const auto file = directory_.open_bytes(entry.name.to_string());
@@ -246,8 +287,9 @@ class Finder {
 
   static constexpr std::string_view kRemedy =
       "A finished segment has to be complete, and this one is not: another program or a disk fault "
-      "has cut it. Move the file away, and it is received again if the server still has it; or "
-      "restore it from a copy.";
+      "has cut it. Keep the file, it may be the only copy: \"pgweir import --replace-damaged\" "
+      "repairs it from another copy, such as the server's pg_wal or a second archive. If only the "
+      "server has the segment, move the file out of the archive, and it is received again.";
 
   io::Shelf& directory_;
   const wal::SegmentSize size_;
@@ -285,6 +327,12 @@ std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing
                                              wal::SegmentSize segment_size) {
   if (listing.segments.empty()) return std::nullopt;
   return Finder(directory, listing, segment_size).find();
+}
+
+std::optional<ServedStart> find_served_start(io::Shelf& directory, const Listing& listing,
+                                             wal::SegmentSize segment_size) {
+  if (listing.segments.empty()) return std::nullopt;
+  return Finder(directory, listing, segment_size).find_for_readers();
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing) {

@@ -2,17 +2,24 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <span>
+#include <utility>
 #include <vector>
 
+#include "archive/border.h"
 #include "archive/find_losses.h"
 #include "archive/forms.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/resume.h"
 #include "archive/segment_reader.h"
+#include "archive/served_start.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/page.h"
+#include "wal/record_verifier.h"
+#include "wal/unfinished_reader.h"
 
 namespace weir::relay {
 
@@ -50,38 +57,144 @@ void make_durable(io::Directory& archive, const archive::Listing& listing, const
     if (segment != newest) archive::sync_finished(archive, segment);
 }
 
-std::optional<Served> look(io::Directory& archive, wal::SegmentSize size, Counts counts) {
+/// Whoever copies it into the archive writes to it again within that time.
+constexpr std::chrono::seconds kStillCopied(60);
+
+/// It may be sound soon, and nothing of it has been synced then.
+void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) {
+  for (const auto& form : archive::finished_names(segment)) {
+    const auto entry = archive.find(form.to_string());
+    if (!entry || std::chrono::system_clock::now() - entry->modified >= kStillCopied) continue;
+    throw Error(ErrorKind::retry, "the newest finished segment is not sound, and was just written")
+        .with("path", archive.path_of(form.to_string()))
+        .hint(
+            "Another program may be copying it into the archive. If it stays as it is for a "
+            "minute, it counts as damaged, and the WAL before and behind it is served.");
+  }
+}
+
+/// One form of an unfinished segment, read to its end.
+struct ReadUnfinished {
+  archive::SegmentFileName name;
+  wal::RecordVerifier verifier;
+  std::optional<wal::Damage> damage;
+  bool written_behind = false;
+};
+
+ReadUnfinished read_unfinished(io::Directory& archive, const archive::SegmentFileName& name,
+                               wal::SegmentSize size, const wal::RecordVerifier& before) {
+  ReadUnfinished read{name, before, std::nullopt};
+  wal::UnfinishedReader reader(read.verifier, name.segment.start(size));
+  try {
+    archive::read_segment(archive, name, size, [&](std::span<const std::byte> wal) {
+      reader.take(wal);
+      return true;
+    });
+  } catch (const Error& error) {
+    // A compressed one ends where its stream breaks off.
+    if (error.kind() != ErrorKind::damage) throw;
+  }
+  reader.finish();
+  read.damage = reader.damage();
+  read.written_behind = reader.written_behind();
+  return read;
+}
+
+/// WAL of this very place is in the file, whatever else is.
+bool has_begun(io::Directory& archive, const archive::SegmentForms& forms, wal::SegmentSize size) {
+  return std::any_of(forms.partial.begin(), forms.partial.end(), [&](const auto& entry) {
+    const auto page = archive::read_first_page_header(archive, entry.name);
+    return page && page->address == entry.name.segment.start(size) &&
+           wal::major_version_of_magic(page->magic);
+  });
+}
+
+/// Reads the row of unfinished segments from `from` on as archive::sound_end() does, and on to
+/// where the last of them ends.
+std::optional<Break> find_break(io::Directory& archive, const archive::Listing& listing,
+                                wal::TimelineId timeline, wal::Lsn from, wal::SegmentSize size) {
+  wal::RecordVerifier::Options options;
+  options.segment_size = size;
+  options.timeline = timeline;
+  std::optional<wal::RecordVerifier> verifier;
+  std::optional<ReadUnfinished> last;
+  for (const auto& forms : archive::segment_forms(listing)) {
+    const auto segment = forms.segment();
+    if (segment.timeline() != timeline || !segment.fits(size) || segment.start(size) < from)
+      continue;
+    if (!forms.finished.empty() || (verifier && segment.start(size) != verifier->position()))
+      return std::nullopt;  // behind a missing segment there is another piece of WAL
+    if (last) {
+      // Sound WAL of this one cannot be reached.
+      if (!has_begun(archive, forms, size)) return std::nullopt;
+      last->written_behind = true;
+      break;
+    }
+    if (!verifier) verifier = archive::verifier_at(archive, options, segment.start(size));
+    // Of several forms each may have been written last: the one that goes furthest counts.
+    std::optional<ReadUnfinished> best;
+    for (const auto& entry : forms.partial) {
+      auto read = read_unfinished(archive, entry.name, size, *verifier);
+      if (read.verifier.unchecked()) return std::nullopt;
+      if (!best || read.verifier.position() >= best->verifier.position()) best = std::move(read);
+    }
+    if (!best->damage && best->verifier.position() == segment.start(size) + size.bytes()) {
+      verifier = std::move(best->verifier);
+      continue;
+    }
+    last = std::move(best);
+    if (last->written_behind) break;
+    // The next one begins behind it.
+    verifier = wal::RecordVerifier(options, segment.start(size) + size.bytes());
+  }
+  if (!last || !last->written_behind) return std::nullopt;
+  const auto at = last->verifier.position();
+  const auto damage = last->damage.value_or(wal::Damage{at, at, "the file ends here"});
+  return Break{last->name.to_string(), damage.at, size.offset(damage.found_at), damage.what};
+}
+
+std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Counts counts) {
   const auto listing = archive::list_archive(archive);
-  const auto resume = archive::find_resume_point(archive, listing, size);
-  if (!resume) return std::nullopt;
+  const auto begin = archive::find_served_start(archive, listing, size);
+  if (!begin) return std::nullopt;
+  if (begin->damaged) require_not_being_copied(archive, *begin->damaged);
   if (counts == Counts::finished &&
       std::all_of(listing.segments.begin(), listing.segments.end(),
                   [](const auto& entry) { return entry.name.partial; }))
     return std::nullopt;
+  std::optional<Break> broken;
+  const auto look_for_break = [&](wal::TimelineId timeline, wal::Lsn from,
+                                  std::optional<wal::Lsn> upto) {
+    if (counts == Counts::finished || broken) return;
+    auto found = find_break(archive, listing, timeline, from, size);
+    if (found && (!upto || found->at < *upto)) broken = std::move(found);
+  };
   // A segment's first byte: all before it is finished.
   const auto end_of = [&](wal::TimelineId timeline, wal::Lsn from) {
     if (counts == Counts::finished) return from;
     return archive::sound_end(archive, listing, timeline, from, size);
   };
-  const auto history = history_of(archive, resume->timeline);
+  const auto history = history_of(archive, begin->timeline);
   if (!history)
     throw Error(ErrorKind::damage, "a timeline's history file is broken")
-        .with("file", wal::history_name(resume->timeline));
-  std::vector<LookedAt> looked = {{resume->timeline, resume->start}};
-  Served served{*history, end_of(resume->timeline, resume->start)};
+        .with("file", wal::history_name(begin->timeline));
+  std::vector<LookedAt> looked = {{begin->timeline, begin->start}};
+  Served served{*history, end_of(begin->timeline, begin->start)};
+  look_for_break(begin->timeline, begin->start, std::nullopt);
   // A receiver begins a new timeline at a segment's first byte, below where that timeline begins.
   while (!served.history.ancestors().empty() &&
          served.end <= *served.history.begin_of(served.timeline())) {
     const auto parent = served.history.ancestors().back();
     looked.push_back({parent.timeline, size.start_of(parent.switchpoint)});
     const auto end = end_of(parent.timeline, looked.back().from);
+    look_for_break(parent.timeline, looked.back().from, parent.switchpoint);
     // What lies behind the switchpoint is no part of the cluster's history any more. (A receiver
     // that came to a timeline by others on which it archived nothing has not their histories.)
     served = {served.history.of_parent(), std::min(end, parent.switchpoint)};
   }
   for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);  // and the names
-  return served;
+  return FoundEnd{std::move(served), std::move(broken), begin->damage};
 }
 
 }  // namespace
@@ -108,7 +221,7 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
   return cluster;
 }
 
-std::optional<Served> find_served(io::Directory& archive, wal::SegmentSize size, Counts counts) {
+std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size, Counts counts) {
   for (int round = 1;; ++round) {
     try {
       return look(archive, size, counts);

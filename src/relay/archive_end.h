@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "archive/listing.h"
+#include "base/error.h"
 #include "io/directory.h"
 #include "relay/served.h"
 
@@ -17,13 +19,34 @@ namespace weir::relay {
 /// what has its final name.
 enum class Counts { finished, everything };
 
+/// A place in the unfinished WAL where it is not sound, with more WAL behind it. By the files alone
+/// nobody can tell what that is. A loss of power leaves it: pages that were not synced may be
+/// missing one by one, and behind the first of them nothing was acknowledged. Damage to WAL that
+/// was acknowledged looks the same.
+struct Break {
+  std::string file;
+  wal::Lsn at;               ///< the first byte that cannot be had
+  std::uint64_t offset = 0;  ///< in the file: where it was found
+  std::string what;
+  bool operator==(const Break&) const = default;
+};
+
+/// What find_served() found.
+struct FoundEnd : Served {
+  /// Behind `end`, which is where the sound WAL ends.
+  std::optional<Break> broken = std::nullopt;
+  /// Of the newest finished segment: who reads it gets an error.
+  std::optional<Error> damage = std::nullopt;
+};
+
 /// Up to where the archive can be served, by its files alone: the last complete record of the
 /// newest timeline, or the last finished segment of it. A timeline counts once there is more of it
 /// than the copy of its ancestor's WAL with which it begins. What is found is synced before this
 /// returns, whoever wrote it, so it is durable (P10). nullopt if there is no such WAL. Throws
-/// Error{io, damage, conflict, durability}.
-[[nodiscard]] std::optional<Served> find_served(io::Directory& archive, wal::SegmentSize size,
-                                                Counts counts = Counts::everything);
+/// Error{io, conflict, durability}, Error{damage} for a broken history, and Error{retry} as long as
+/// the newest finished segment is not sound, and was written to just now: it may be on its way in.
+[[nodiscard]] std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size,
+                                                  Counts counts = Counts::everything);
 
 /// The history of a timeline by its file; of one without a file it is the timeline alone. nullopt
 /// if the file is broken. Throws Error{io}.

@@ -1,10 +1,11 @@
 #include "relay/archive_look.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "archive/listing.h"
-#include "relay/archive_end.h"
 
 namespace weir::relay {
 
@@ -19,6 +20,17 @@ constexpr std::chrono::seconds kWriterEnds(5);
 constexpr int kNewest = 8;
 /// Names are read so often where they are said not to have changed.
 constexpr std::chrono::seconds kUnchanged(10);
+
+/// A receiver that starts, and reaches its server, has written a broken segment anew by then.
+constexpr std::chrono::seconds kMended(5);
+
+wire::ErrorReport report_of(const Break& broken) {
+  return {"57P03",
+          fmt::format("the WAL of this archive breaks off at {}: file \"{}\", offset {}", broken.at,
+                      broken.file, broken.offset),
+          fmt::format("{}. More WAL is behind it, which cannot be used.", broken.what),
+          "All WAL before that place has been sent. The server's log tells what this means."};
+}
 
 /// The last few finished segments and histories: what is new is among them.
 std::vector<std::string> newest_names(io::Directory& archive) {
@@ -71,6 +83,7 @@ void ArchiveLook::look_now() {
   const auto durable = ask_();
   if (!durable) return look_at_names();
   next_look_ = {};
+  judge(std::nullopt);  // it writes anew what was broken
   const auto served = hub_.served();
   if (durable->timeline == served->timeline()) return tell(served->history, durable->flush);
   if (durable->timeline < served->timeline()) return;
@@ -86,8 +99,10 @@ void ArchiveLook::look_at_names() {
   if (begin < next_look_ || sync_failed_) return;
   if (!names_changed_ || names_changed_()) names_changed_since_ = true;
   const auto next = writer_ ? std::min(next_names_, next_writer_) : next_names_;
-  if (!names_changed_since_ && begin < next) return;
-  if (begin < next_writer_ && newest_names(archive_) == finished_) return have_read_names(begin);
+  const bool end_is_due = !looked_at_end_ || (broken_ && begin >= next_end_);
+  if (!end_is_due && !names_changed_since_ && begin < next) return;
+  if (!end_is_due && begin < next_writer_ && newest_names(archive_) == finished_)
+    return have_read_names(begin);
   // Before the names: what it finishes meanwhile is found next time.
   auto writer = find_writer_ ? find_writer_() : std::nullopt;
   if (find_writer_) {
@@ -97,9 +112,8 @@ void ArchiveLook::look_at_names() {
   }
   auto names = newest_names(archive_);
   const bool gone = writer_ && !writer;
-  if (names != finished_ || gone) {
-    const auto counts = writer ? Counts::finished : Counts::everything;
-    if (const auto found = find_served(archive_, size_, counts)) tell(found->history, found->end);
+  if (names != finished_ || gone || end_is_due) {
+    look_at_end(writer ? Counts::finished : Counts::everything);
     finished_ = std::move(names);
   }
   if (gone)
@@ -112,6 +126,54 @@ void ArchiveLook::look_at_names() {
         *writer);
   writer_ = std::move(writer);
   have_read_names(begin);
+}
+
+void ArchiveLook::look_at_end(Counts counts) {
+  const auto begin = threads_.now();
+  const auto found = find_served(archive_, size_, counts);
+  looked_at_end_ = true;
+  if (found) tell(found->history, found->end);
+  judge(found);
+  const auto now = threads_.now();
+  next_end_ = std::max(now + kUnchanged, now + kShare * (now - begin));
+  if (broken_ && !told_break_) next_end_ = std::max(broken_since_ + kMended, now);
+}
+
+/// What is wrong with what was found; nullopt: a receiver streams, so nothing is.
+void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
+  if (found && found->damage && std::exchange(told_damage_, found->damage->what()) != told_damage_)
+    log_.error(Error(*found->damage)
+                   .hint("The WAL before it and behind it is served; a client that reaches it gets "
+                         "an error. Keep the file, it may be the only copy: \"pgweir import "
+                         "--replace-damaged\" repairs it from another one. Nothing has to be "
+                         "restarted then."));
+  auto broken = found ? found->broken : std::nullopt;
+  if (!broken) {
+    hub_.set_break({}, std::nullopt);
+    if (told_break_)
+      log_.info("{} breaks off no more; served up to {}", broken_->file, hub_.served()->end);
+    broken_.reset();
+    told_break_ = false;
+    return;
+  }
+  const auto now = threads_.now();
+  if (broken_ != broken) {
+    hub_.set_break({}, std::nullopt);
+    broken_ = std::move(broken);
+    broken_since_ = now;
+    told_break_ = false;
+    return;
+  }
+  if (now < broken_since_ + kMended) return;
+  hub_.set_break(found->end, report_of(*broken_));
+  if (std::exchange(told_break_, true)) return;
+  log_.warning(
+      "the unfinished WAL of the archive breaks off at {}, file {}, offset {}: {}; more WAL is "
+      "behind it. A power loss can leave that; then no acknowledged WAL is missing, and a receiver "
+      "that reaches its server writes the segment again. Otherwise acknowledged WAL is damaged, "
+      "and a recovery ends here. \"pgweir verify\" shows the details. Clients get the WAL before "
+      "that place, and then an error",
+      broken_->at, broken_->file, broken_->offset, broken_->what);
 }
 
 void ArchiveLook::have_read_names(Threads::Time begin) {

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "io/directory.h"
+#include "relay/archive_end.h"
 #include "relay/hub.h"
 
 namespace weir::relay {
@@ -26,8 +27,13 @@ using NamesChanged = std::function<bool()>;
 /// that streams into it is asked how far it has made the WAL durable. Where none answers, new
 /// finished segments are looked for by name; what is found then is read and synced like at the
 /// start (find_served()), since nobody says what is durable. Beside another writer finished
-/// segments count only; when that has gone, what it has left counts, too. One thread. The archive,
-/// the hub, the log and the threads outlive it.
+/// segments count only; when that has gone, what it has left counts, too.
+///
+/// Where the unfinished WAL breaks off (Break), a receiver that starts writes it again. So that is
+/// told once it is still there after some seconds, and no receiver streams: here, and to clients
+/// that have everything in front of it. It is looked at now and then, until it is mended.
+///
+/// One thread. The archive, the hub, the log and the threads outlive it.
 class ArchiveLook {
  public:
   /// `durability_lost`: as in receive::Environment, where a receiver in this process would sync
@@ -46,6 +52,8 @@ class ArchiveLook {
  private:
   void look_now();
   void look_at_names();
+  void look_at_end(Counts counts);
+  void judge(const std::optional<FoundEnd>& found);
   void have_read_names(Threads::Time begin);
   void tell(const wal::TimelineHistory& history, wal::Lsn end);
 
@@ -64,6 +72,12 @@ class ArchiveLook {
   bool names_changed_since_ = true;  ///< they were read
   Threads::Time next_names_{};       ///< are read then in any case
   Threads::Time next_writer_{};      ///< is looked for then, if the names are the same until then
+  bool looked_at_end_ = false;
+  std::string told_damage_;      ///< of a finished segment
+  std::optional<Break> broken_;  ///< as it was seen last
+  Threads::Time broken_since_{};
+  Threads::Time next_end_{};  ///< is looked at then, if it is broken
+  bool told_break_ = false;
   std::string last_error_;
   bool told_foreign_ = false;
   bool sync_failed_ = false;  ///< then only a receiver's word counts

@@ -49,6 +49,7 @@ Hub::Hub(Served begin, bool holds) : end_(std::move(begin)) {
 void Hub::renew() {
   auto now = end_.now();
   now.hold = hold_;
+  now.breaks_off = breaks_off_;
   served_ = std::make_shared<const Served>(std::move(now));
 }
 
@@ -65,6 +66,7 @@ ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn en
     // What was flushed of the old timeline behind the switch is not what the new one has there.
     if (told == ServedEnd::Told::switched && hold_)
       hold_ = std::min(*hold_, history.end_of(before).value_or(wal::Lsn()));
+    breaks_off_.reset();
     renew();
     wake_guests();
   }
@@ -75,9 +77,18 @@ bool Hub::on_durable_soon(wal::TimelineId timeline, wal::Lsn end) {
   const std::lock_guard lock(mutex_);
   if (timeline != served_->timeline() || guests_.size() > kFew) return false;
   if (end_.on_durable(served_->history, end) != ServedEnd::Told::further) return true;
+  breaks_off_.reset();
   renew();
   wake_guests();
   return true;
+}
+
+void Hub::set_break(wal::Lsn end, std::optional<wire::ErrorReport> why) {
+  const std::lock_guard lock(mutex_);
+  if (breaks_off_ == why || (why && end != end_.now().end)) return;
+  breaks_off_ = std::move(why);
+  renew();
+  wake_guests();
 }
 
 void Hub::on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end) {

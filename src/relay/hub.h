@@ -50,6 +50,10 @@ class Hub {
   /// is of another timeline than what is served, or more than a few would have to be woken.
   bool on_durable_soon(wal::TimelineId timeline, wal::Lsn end);
 
+  /// Why who has everything before `end`, the end that is served, gets no more; nullopt: more may
+  /// come. Nothing is done where another end is served by now, and a further end takes it back.
+  void set_break(wal::Lsn end, std::optional<wire::ErrorReport> why);
+
   /// Those who are held back may have what lies before `end` on this timeline; wakes everybody if
   /// it is news. It never goes back.
   void on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end);
@@ -90,6 +94,7 @@ class Hub {
   mutable std::mutex mutex_;
   ServedEnd end_;
   std::optional<wal::Lsn> hold_;
+  std::optional<wire::ErrorReport> breaks_off_;
   std::shared_ptr<const Served> served_;
   std::string version_;
   bool stopping_ = false;

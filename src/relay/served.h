@@ -8,6 +8,7 @@
 #include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
+#include "wire/backend_messages.h"
 
 namespace weir::relay {
 
@@ -32,6 +33,8 @@ struct Served {
   wal::Lsn end;
   /// To clients that are held back nothing behind it is sent (--serve-hold).
   std::optional<wal::Lsn> hold = std::nullopt;
+  /// Why what lies behind `end` cannot be had, although there is more: for who wants it.
+  std::optional<wire::ErrorReport> breaks_off = std::nullopt;
 
   [[nodiscard]] wal::TimelineId timeline() const { return history.timeline(); }
 };

@@ -296,6 +296,11 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
     limit_ = limit;
     return ReadWal{status_.sent, limit};
   }
+  if (!done_sending_ && dry && output_.empty() && !valid_until_ && limit == served.end &&
+      served.breaks_off) {
+    fail(*served.breaks_off);
+    return next(served, now);
+  }
   if (!done_sending_ && dry && output_.empty() && !valid_until_)
     status_.phase = Phase::streaming;  // and stays so: it says that it has caught up once
   return Wait{ping};

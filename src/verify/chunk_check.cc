@@ -8,7 +8,7 @@
 #include "archive/segment_reader.h"
 #include "archive/segment_writer.h"
 #include "verify/findings.h"
-#include "verify/partial_reader.h"
+#include "wal/unfinished_reader.h"
 
 // How records are checked over segment borders although segments are read in parallel: a chunk is a
 // row of segments that one verifier reads from end to end. At the end of a chunk, and wherever a
@@ -141,7 +141,7 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
   std::optional<wal::Damage> earlier;
   for (std::size_t attempt_number = 0;; ++attempt_number) {
     auto attempt = before;
-    PartialReader reader(attempt, start);
+    wal::UnfinishedReader reader(attempt, start);
     try {
       archive::read_segment(context_.shelf, file, context_.cluster.segment_size,
                             [&](std::span<const std::byte> wal) {

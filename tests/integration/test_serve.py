@@ -188,7 +188,30 @@ def test_a_servers_own_directory_is_rejected(place, filled, relay):
     assert sorted(path.name for path in pg_wal.iterdir()) == before
 
 
-def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay):
+def test_unfinished_wal_that_breaks_off_is_told(place, filled, relay):
+    """By the file alone nobody can tell a loss of power from damage to what was acknowledged: what is before that place
+    is served, and who wants more hears why there is none."""
+    _, archive, user = filled
+    ((_, segno), path), = archive.partials().items()
+    content = bytearray(path.read_bytes())
+    content[340_000] ^= 0x10
+    path.write_bytes(content)
+    serving = relay(archive, user)
+    serving.process.wait_log(f"the unfinished WAL of the archive breaks off at .*{path.name}")
+    directory = place / "broken"
+    directory.mkdir()
+    # It begins with the segment that is not finished.
+    first, before = list(archive.finished().items())[-1]
+    (directory / wal.segment_name(*first, archive.segment_size)).write_bytes(archive.content(before))
+    far = wal.lsn_text((segno + 1) * archive.segment_size)
+    result = run(stock_command(directory, serving.conninfo(), "-E", far, "-n"), check=False)
+    assert result.returncode == 1
+    assert "the WAL of this archive breaks off at" in result.stderr and path.name in result.stderr, result.stderr
+    received = (directory / path.name).read_bytes().rstrip(b"\0")
+    assert 300_000 < len(received) <= 340_000 and content.startswith(received)
+
+
+def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, receivers):
     _, archive, user = filled
     serving = relay(archive, user)
     segments = sorted(path for path in archive.finished().values() if path.suffix == "")
@@ -207,6 +230,17 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay):
     if partial.exists():
         received = partial.read_bytes().rstrip(b"\0")
         assert len(received) <= 300_000 and original.startswith(received)
+
+    # Nor does it keep a new process from serving what is before and behind, once nobody can be copying that file.
+    serving.process.stop()
+    serving = Relay(place, receivers, archive, user)
+    serving.process = receivers.start(serving.command, None)
+    serving.process.wait_log("the newest finished segment is not sound, and was just written")
+    os.utime(raw, (0, 0))
+    serving.process.wait_log(rf"listening on .*:{serving.port}")
+    serving.process.wait_log(f"the newest finished segment is no WAL to its end.*{raw.name}")
+    _, result = receive_stock(place, serving, archive, "restarted")
+    assert "WAL of the archive is damaged" in result.stderr and raw.name in result.stderr
 
     raw.unlink()
     _, result = receive_stock(place, serving, archive, "missing")

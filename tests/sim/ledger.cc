@@ -466,8 +466,11 @@ std::optional<Lsn> Ledger::first_wrong(wal::TimelineId timeline, Lsn at,
   const auto begin = archive ? archive->begin : first_file();
   const auto first = *wrong;
   if (begin) wrong = first_wrong(timeline, at, wal, *begin);
-  if (wrong != first) torn_before_[timeline] = lineage_.record_end(timeline, first);
-  return wrong;
+  // Its right bytes may have been reported since: what was read before stays in memory.
+  const bool kept =
+      begin && wrong == first && lineage_.timeline(timeline).wal.complete_end(first) < *begin;
+  if (wrong != first || kept) torn_before_[timeline] = lineage_.record_end(timeline, first);
+  return kept ? first_wrong(timeline, at, wal) : wrong;
 }
 
 /// Where the oldest file of WAL begins.

@@ -411,11 +411,12 @@ PLANTS = [
     ("served_without_sync", "relay/archive_end.cc",
      """  for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);  // and the names
-  return served;""",
-     """  if (PLANTED(served_without_sync)) return served;
+""",
+     """  if (PLANTED(served_without_sync))
+    return FoundEnd{std::move(served), std::move(broken), begin->damage};
   for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);
   archive::make_end_durable(archive, listing);
-  return served;"""),
+"""),
     ("timeline_served_early", "relay/served.cc",
      """  if (end <= *begin) return Told::nothing;""",
      """  if (end <= *begin && !PLANTED(timeline_served_early)) return Told::nothing;"""),

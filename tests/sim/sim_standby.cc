@@ -280,6 +280,14 @@ void SimStandby::hear_error(std::string_view body) {
   if (streams && sqlstate == "XX001" && !ledger_.damage_was_sent() && !comes_again)
     throw Violation{"P11", "a false alarm downstream: " + relay::field(error, 'H') +
                                relay::field(error, 'M') + " " + relay::field(error, 'D')};
+  // What was reported is never behind such a place, unless it was spoiled.
+  if (streams && relay::field(error, 'M').find("breaks off") != std::string::npos &&
+      !ledger_.damage_was_sent()) {
+    const auto reported = std::min(ledger_.reported(timeline_), lineage_.end(timeline_));
+    if (at_ < lineage_.timeline(timeline_).wal.complete_end(reported))
+      throw Violation{"P11", fmt::format("{} gets WAL up to {} only, and up to {} was reported",
+                                         name_, at_, reported)};
+  }
   if (streams && sqlstate == "58P01") {
     if (!may_be_missing(kSegment.start_of(position_)))
       throw Violation{"P12", fmt::format("WAL from {} on is gone, and the slot of {} needs it",

@@ -238,6 +238,7 @@ void Serving::reload() {
 /// nullopt: it was stopped before there was any. Until then nobody can connect, and whoever wants
 /// to tries again by itself.
 std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const Tell& tell) {
+  bool told_trouble = false;
   for (bool told = false;; told = true) {
     news_.clear();
     cluster_ = relay::find_cluster(archive_);
@@ -245,9 +246,15 @@ std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const 
       const bool asked = find_writer_ && !ask_();
       const auto counts =
           asked && find_writer_() ? relay::Counts::finished : relay::Counts::everything;
-      if (auto found = relay::find_served(archive_, cluster_->segment_size, counts)) return found;
+      try {
+        if (auto found = relay::find_served(archive_, cluster_->segment_size, counts)) return found;
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::retry) throw;
+        if (!told_trouble) log_.error(error);
+        told_trouble = true;
+      }
     }
-    if (!told) tell("the archive has no WAL yet; it is served once there is some");
+    if (!told && !told_trouble) tell("the archive has no WAL yet; it is served once there is some");
     try {
       net::wait_for_socket(news_.fd(), true, false, &stop,
                            std::chrono::steady_clock::now() + kLook);

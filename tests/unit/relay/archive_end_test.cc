@@ -5,6 +5,7 @@
 #include <map>
 
 #include "support/archive_builder.h"
+#include "wal/page.h"
 
 namespace weir::relay::archive_end_test {
 namespace {
@@ -131,6 +132,113 @@ TEST_F(ArchiveEndTest, InAFinishedSegmentOfAParentIsDurable) {
   leave_unsynced(name_of(wal_, 3, false));
   leave_unsynced(name_of(wal_, 4, false));
   expect_to_outlive_the_power(1, fork);
+}
+
+TEST_F(ArchiveEndTest, IsInFrontOfABreakThatIsNamed) {
+  const auto end = wal_.complete_end(segment(3) + 300'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, end);
+  const auto name = name_of(wal_, 3, true);
+  const auto sound = archive_.disk.content(name);
+  const auto look = [&] { return find_served(*archive_.disk.open(), kSize); };
+  ASSERT_TRUE(look());
+  EXPECT_FALSE(look()->broken);
+  for (const std::uint64_t at : {40ull, 8192ull + 8, 100'000ull, 200'000ull}) {
+    SCOPED_TRACE(at);
+    archive_.disk.put(name, sound);
+    archive_.flip(name, at, 3);
+    const auto served = look();
+    ASSERT_TRUE(served);
+    EXPECT_LE(served->end, segment(3) + at);
+    EXPECT_GT(served->end + 100'000, segment(3) + at) << "no more than one record is withheld";
+    ASSERT_TRUE(served->broken);
+    EXPECT_EQ(served->broken->file, name);
+    EXPECT_LE(served->broken->at, segment(3) + at);
+    EXPECT_GE(served->broken->at, served->end);
+  }
+  // Pages that were not synced are zeros after a loss of power, or what the file had before.
+  for (const bool zeros : {true, false}) {
+    auto torn = sound;
+    const auto before = ArchiveBuilder::content(wal_, 2);
+    for (std::size_t i = 2 * wal::kPageSize; i < 3 * wal::kPageSize; ++i)
+      torn[i] = zeros ? std::byte{0} : before[i];
+    archive_.disk.put(name, torn);
+    const auto served = look();
+    ASSERT_TRUE(served && served->broken);
+    EXPECT_LE(served->end, segment(3) + 2 * wal::kPageSize);
+  }
+}
+
+TEST_F(ArchiveEndTest, OfUnfinishedWalWithNothingBehindItIsNoBreak) {
+  const auto end = wal_.complete_end(segment(3) + 300'000);
+  for (const auto tail :
+       {ArchiveBuilder::Tail::none, ArchiveBuilder::Tail::zeros, ArchiveBuilder::Tail::old}) {
+    // Cut anywhere, as by a kill.
+    for (const std::uint64_t more : {0, 8, 30, 400}) {
+      archive_.segments(wal_, 1, 3).partial(wal_, end + more, tail);
+      const auto served = find_served(*archive_.disk.open(), kSize);
+      ASSERT_TRUE(served);
+      EXPECT_GE(served->end, end);
+      EXPECT_FALSE(served->broken) << served->broken->what;
+    }
+  }
+}
+
+/// A receiver has several unfinished segments for a moment.
+TEST_F(ArchiveEndTest, OfSeveralUnfinishedSegmentsIsWhereTheFirstBreaksOff) {
+  const auto end = wal_.complete_end(segment(4) + 300'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, end);
+  const auto third = name_of(wal_, 3, true);
+  const auto content = ArchiveBuilder::content(wal_, 3);
+  archive_.disk.put(third, {content.begin(), content.end()});
+  auto served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, end);
+  EXPECT_FALSE(served->broken);
+
+  test::Bytes torn(content.begin(), content.begin() + 500'000);
+  torn.resize(kSize.bytes());
+  archive_.disk.put(third, torn);
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, wal_.complete_end(segment(3) + 500'000));
+  ASSERT_TRUE(served->broken);
+  EXPECT_EQ(served->broken->file, third);
+
+  // Nothing of the next one was written.
+  archive_.disk.put(name_of(wal_, 4, true), test::Bytes(kSize.bytes()));
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_FALSE(served->broken);
+}
+
+TEST_F(ArchiveEndTest, LiesBehindADamagedFinishedSegment) {
+  const auto end = wal_.complete_end(segment(3) + 300'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, end);
+  archive_.flip(name_of(wal_, 2, false), 100'000, 3);
+  auto served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, end);
+  EXPECT_FALSE(served->broken);
+  ASSERT_TRUE(served->damage);
+  EXPECT_NE(std::string(served->damage->what()).find(name_of(wal_, 2, false)), std::string::npos);
+  // With nothing behind it, too.
+  archive_.disk.open()->remove(name_of(wal_, 3, true));
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, wal_.complete_end(segment(3)));
+  // Cut off, as by another program.
+  auto cut = archive_.disk.content(name_of(wal_, 2, false));
+  cut.resize(300'000);
+  archive_.disk.put(name_of(wal_, 2, false), cut);
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_GE(served->end, segment(2) + 300'000) << "who comes there gets an error";
+  EXPECT_TRUE(served->damage);
+  // Another form that is whole is served in its place.
+  archive_.segments(wal_, 2, 3, codec::Method::zstd);
+  served = find_served(*archive_.disk.open(), kSize);
+  ASSERT_TRUE(served);
+  EXPECT_FALSE(served->damage);
 }
 
 }  // namespace

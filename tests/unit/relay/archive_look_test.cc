@@ -117,5 +117,66 @@ TEST_F(ArchiveLookTest, ReadsThemAgainWhereItFailed) {
   EXPECT_EQ(seen(), segment(4));
 }
 
+class ArchiveLookBreakTest : public ArchiveLookTest {
+ protected:
+  ArchiveLookBreakTest() {
+    WalBuilder wal{{.switch_every = 0}};  // behind a switch nothing is damage
+    wal.grow_to(segment(5));
+    end_ = wal.complete_end(segment(3) + 300'000);
+    archive_.segments(wal, 1, 3).partial(wal, end_);
+    sound_ = archive_.disk.content(name_);
+    archive_.flip(name_, 100'000, 3);
+    const auto found = find_served(*directory_, kSize);
+    EXPECT_TRUE(found && found->broken);
+    at_ = found->end;
+    look_.emplace(
+        *directory_, kSize, [this] { return durable_; }, nullptr, [] { return false; }, hub_, log_,
+        clock_);
+    look_->look();
+    EXPECT_EQ(hub_.served()->end, at_) << "what is before it is served at once";
+  }
+  bool told() { return hub_.served()->breaks_off.has_value(); }
+
+  const std::string name_ = ArchiveBuilder::name(wal_, 3, codec::Method::none, true);
+  Lsn end_;
+  Lsn at_;
+  test::Bytes sound_;
+  std::optional<archive::DurableEnd> durable_;
+};
+
+TEST_F(ArchiveLookBreakTest, IsToldOnceNobodyHasWrittenItAnewForAWhile) {
+  EXPECT_FALSE(told());
+  seen(4s);
+  EXPECT_FALSE(told()) << "a receiver may be starting";
+  seen(1s);
+  ASSERT_TRUE(told());
+  EXPECT_NE(hub_.served()->breaks_off->message.find(name_), std::string::npos);
+  // Mended in place, with no other name.
+  archive_.disk.put(name_, sound_);
+  EXPECT_EQ(seen(10s), end_);
+  EXPECT_FALSE(told());
+}
+
+TEST_F(ArchiveLookBreakTest, IsForgottenOnceAReceiverStreams) {
+  seen(5s);
+  EXPECT_TRUE(told());
+  durable_ = archive::DurableEnd{1, at_};
+  seen(1s);
+  EXPECT_FALSE(told()) << "it writes that anew";
+  durable_->flush = end_;
+  EXPECT_EQ(seen(1s), end_);
+}
+
+TEST_F(ArchiveLookBreakTest, ThatMovesIsBeingWritten) {
+  seen(4s);
+  archive_.disk.put(name_, sound_);
+  archive_.flip(name_, 200'000, 3);
+  seen(6s);
+  EXPECT_FALSE(told());
+  seen(5s);
+  EXPECT_TRUE(told());
+  EXPECT_GT(hub_.served()->end, at_);
+}
+
 }  // namespace
 }  // namespace weir::relay::archive_look_test

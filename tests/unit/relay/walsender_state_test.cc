@@ -681,6 +681,25 @@ TEST_F(WalsenderTest, StopsAsAWalsenderDoes) {
   EXPECT_EQ(field(last[0], 'C'), "57P01");
 }
 
+TEST_F(WalsenderTest, TellsWhoHasEverythingThatTheRestCannotBeHad) {
+  served_.breaks_off = wire::ErrorReport{"57P03", "it breaks off", "More is behind it."};
+  start("0/2FFF00");
+  EXPECT_EQ(send_wal(), 0x100u) << "what is there is sent first";
+  EXPECT_EQ(types(hear(state_.output())), "d");
+  drop_all(state_.output());
+  EXPECT_TRUE(waits());
+  const auto heard = hear(state_.output());
+  ASSERT_EQ(types(heard), "EZ");
+  EXPECT_EQ(field(heard[0], 'S'), "ERROR");
+  EXPECT_EQ(field(heard[0], 'C'), "57P03");
+  drop_all(state_.output());
+  // It comes again, and somebody has mended that.
+  served_.breaks_off.reset();
+  served_.end = served_.end + 8;
+  start("0/300000");
+  EXPECT_EQ(send_wal(), 8u);
+}
+
 TEST_F(WalsenderTest, SaysWhyItStopsIfThereIsSomethingToSay) {
   start("0/300000");
   state_.stop({{"57P03", "the WAL is missing", "It ends here."}});

@@ -10,44 +10,41 @@
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 
-namespace weir::verify {
+namespace weir::wal {
 
 /// Reads a .partial and, once its records end, goes on looking for signs that WAL had been written
 /// behind that place: then what seems to be the end is damage. A page with the right address is
-/// one; zeros and the old content of a recycled file are none.
-class PartialReader {
+/// one; zeros and the old content of a recycled file are none. Pure.
+class UnfinishedReader {
  public:
-  PartialReader(wal::RecordVerifier& verifier, wal::Lsn start)
-      : verifier_(verifier), start_(start) {}
+  UnfinishedReader(RecordVerifier& verifier, Lsn start) : verifier_(verifier), start_(start) {}
 
   void take(std::span<const std::byte> wal);
   void finish();
 
-  [[nodiscard]] const std::optional<wal::Damage>& damage() const { return damage_; }
+  [[nodiscard]] const std::optional<Damage>& damage() const { return damage_; }
   [[nodiscard]] bool written_behind() const { return written_behind_; }
   /// Where that begins, if there are pages of zeros before it and nothing else.
-  [[nodiscard]] std::optional<wal::Lsn> goes_on_behind_zeros() const {
-    return goes_on_behind_zeros_;
-  }
+  [[nodiscard]] std::optional<Lsn> goes_on_behind_zeros() const { return goes_on_behind_zeros_; }
   [[nodiscard]] std::uint64_t given() const { return at_; }
-  [[nodiscard]] const std::optional<wal::PageHeader>& first_page() const { return first_page_; }
+  [[nodiscard]] const std::optional<PageHeader>& first_page() const { return first_page_; }
 
  private:
   void page();
-  void look_behind(std::span<const std::byte> page, wal::Lsn address);
+  void look_behind(std::span<const std::byte> page, Lsn address);
 
-  wal::RecordVerifier& verifier_;
-  wal::Lsn start_;
-  std::array<std::byte, wal::kPageSize> page_{};
+  RecordVerifier& verifier_;
+  Lsn start_;
+  std::array<std::byte, kPageSize> page_{};
   std::size_t fill_ = 0;
   std::uint64_t at_ = 0;
-  std::optional<wal::Damage> damage_;
-  std::optional<wal::PageHeader> first_page_;
+  std::optional<Damage> damage_;
+  std::optional<PageHeader> first_page_;
   bool written_behind_ = false;
-  std::optional<wal::Lsn> goes_on_behind_zeros_;
+  std::optional<Lsn> goes_on_behind_zeros_;
   // Pages behind the damage.
   std::uint64_t zeros_ = 0;
   bool others_ = false;  ///< neither zeros nor WAL of the place
 };
 
-}  // namespace weir::verify
+}  // namespace weir::wal

@@ -1,34 +1,32 @@
-#include "verify/partial_reader.h"
+#include "wal/unfinished_reader.h"
 
 #include <algorithm>
 
-namespace weir::verify {
+namespace weir::wal {
 
-using wal::Lsn;
-
-void PartialReader::take(std::span<const std::byte> wal) {
+void UnfinishedReader::take(std::span<const std::byte> wal) {
   while (!wal.empty()) {
-    const auto piece = wal.first(std::min(wal.size(), wal::kPageSize - fill_));
+    const auto piece = wal.first(std::min(wal.size(), kPageSize - fill_));
     std::copy(piece.begin(), piece.end(), page_.begin() + static_cast<std::ptrdiff_t>(fill_));
     fill_ += piece.size();
     wal = wal.subspan(piece.size());
-    if (fill_ == wal::kPageSize) page();
+    if (fill_ == kPageSize) page();
   }
 }
 
-void PartialReader::finish() {
+void UnfinishedReader::finish() {
   if (fill_ > 0) page();
 }
 
-void PartialReader::page() {
+void UnfinishedReader::page() {
   const auto bytes = std::span(page_).first(fill_);
   const auto address = start_ + at_;
-  if (at_ == 0) first_page_ = wal::decode_page_header(bytes);
+  if (at_ == 0) first_page_ = decode_page_header(bytes);
   if (!damage_) {
     damage_ = verifier_.feed(bytes);
     if (damage_) look_behind(bytes, address);
-  } else if (const auto header = wal::decode_page_header(bytes);
-             header && header->address == address && wal::major_version_of_magic(header->magic)) {
+  } else if (const auto header = decode_page_header(bytes);
+             header && header->address == address && major_version_of_magic(header->magic)) {
     if (!written_behind_ && zeros_ > 0 && !others_) goes_on_behind_zeros_ = address;
     written_behind_ = true;
   } else if (std::all_of(bytes.begin(), bytes.end(),
@@ -43,7 +41,7 @@ void PartialReader::page() {
 
 /// On the page where the records end: a record whose checksum is right and that links to where
 /// we came from was written behind it.
-void PartialReader::look_behind(std::span<const std::byte> page, Lsn address) {
+void UnfinishedReader::look_behind(std::span<const std::byte> page, Lsn address) {
   if (damage_->found_at < address) return;
   const auto lowest = verifier_.last_record_start();
   // A record that is there as a whole, linked to the one before, but with a wrong checksum: what
@@ -52,27 +50,27 @@ void PartialReader::look_behind(std::span<const std::byte> page, Lsn address) {
       damage_->record->crc != 0) {
     const auto record = page.subspan(damage_->at - address);
     const auto length = damage_->record->total_length;
-    if (length >= wal::kRecordHeaderSize && length <= record.size() &&
+    if (length >= kRecordHeaderSize && length <= record.size() &&
         std::any_of(record.begin() + (length - 8), record.begin() + length,
                     [](std::byte byte) { return byte != std::byte{0}; })) {
       written_behind_ = true;
       return;
     }
   }
-  auto offset = static_cast<std::size_t>(damage_->at < address ? wal::kShortHeaderSize
-                                                               : damage_->at - address);
+  auto offset =
+      static_cast<std::size_t>(damage_->at < address ? kShortHeaderSize : damage_->at - address);
   offset = (offset + 7) / 8 * 8;
-  for (offset += 8; offset + wal::kRecordHeaderSize <= page.size(); offset += 8) {
+  for (offset += 8; offset + kRecordHeaderSize <= page.size(); offset += 8) {
     const auto bytes = page.subspan(offset);
-    const auto header = wal::decode_record_header(bytes.first<wal::kRecordHeaderSize>());
-    if (header.total_length < wal::kRecordHeaderSize || header.total_length > bytes.size() ||
+    const auto header = decode_record_header(bytes.first<kRecordHeaderSize>());
+    if (header.total_length < kRecordHeaderSize || header.total_length > bytes.size() ||
         header.previous < lowest || header.previous >= address + offset || header.crc == 0)
       continue;
-    if (wal::record_crc(bytes.first(header.total_length)) == header.crc) {
+    if (record_crc(bytes.first(header.total_length)) == header.crc) {
       written_behind_ = true;
       return;
     }
   }
 }
 
-}  // namespace weir::verify
+}  // namespace weir::wal
