@@ -111,6 +111,17 @@ void leave_last_word_within(std::chrono::milliseconds time, io::Directory& direc
   static_cast<void>(done.wait_for(time));
 }
 
+/// Clients that are behind need not wait until somebody has come.
+Error with_way_to_serve(const Error& error, const std::string& directory) {
+  // After a failed sync the page cache may show what the disk does not have.
+  if (error.kind() == ErrorKind::durability) return error;
+  const std::string_view before = error.hint();
+  return Error(error).hint(
+      fmt::format("{}{}Serving ends with the receiver. Until it runs again, \"pgweir serve -D {}\" "
+                  "gives clients the WAL that the archive has.",
+                  before, before.empty() ? "" : " ", directory));
+}
+
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
@@ -208,7 +219,9 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       receive::receive(request.options, environment);
     } catch (const Error& error) {
       if (taken) leave_last_word(*directory, error, log);
-      throw;
+      if (!downstream || exit_status(error.kind()) != kNeedsPerson) throw;
+      downstream->receiver_has_ended(error);
+      throw with_way_to_serve(error, request.options.directory);
     } catch (const std::exception& error) {
       if (taken) leave_last_word(*directory, unexpected(error), log);
       throw;

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -15,7 +16,7 @@ from support import wal
 from support.process import preload, run, wait_for
 from support.receiver import BINARY, pgweir, stock_command
 from support.relay import PASSWORD, Client, Relay, fields, make_user, told
-from support.scenario import begun
+from support.scenario import begun, create_slot
 from support.server import DEBIAN_MAJOR, free_port
 
 TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
@@ -490,6 +491,29 @@ def receiving(servers, receivers, new_archive, place):
         return receivers.pgweir(archive, primary, *options)
 
     return primary, standby, receiver, start
+
+
+def test_clients_are_told_why_the_receiver_has_ended(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    create_slot(primary)
+    rules, port = place / "relay_hba.conf", free_port()
+    rules.write_text(TRUST)
+    receiver = receivers.pgweir(archive, primary, "--slot", "archive", "--serve", port, "--serve-hba", rules)
+    begun(archive, primary)
+    receiver.wait_log(f"listening on 127.0.0.1:{port}")
+    client = Client(port)
+    position = told(client.query("IDENTIFY_SYSTEM"))[1][1][2]
+    client.query(f"START_REPLICATION {position}", until=b"W")
+    primary.stop()
+    shutil.rmtree(primary.data / "pg_replslot" / "archive")
+    primary.start()
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert f'"pgweir serve -D {archive.path}" gives clients the WAL' in receiver.said()
+    error = fields(client.until(b"E")[-1][1])
+    assert error["S"] == "FATAL" and error["C"] == "57P03", error
+    assert error["M"] == "the receiver of this relay has ended, and needs a person"
+    assert "archive" in error["D"], error
 
 
 def test_a_receiver_serves_what_it_makes_durable(receiving):

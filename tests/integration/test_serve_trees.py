@@ -255,6 +255,7 @@ def test_a_gap_is_told_to_everybody_below(servers, receivers, place, tree, line)
     line(primary.port, listen=to_primary.port)
     assert relay.process.wait_exit() == 4, relay.process.said()
     assert "the upstream no longer has the WAL that comes next" in relay.process.said()
+    assert f'"pgweir serve -D {relay.archive.path}" gives clients the WAL' in relay.process.said()
     wait_for(lambda: "the WAL that comes next is missing upstream of this relay" in below.log.read_text(),
              "the standby to hear of it")
     assert below.running()

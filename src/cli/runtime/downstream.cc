@@ -18,9 +18,12 @@ constexpr std::chrono::milliseconds kSoon = 200ms;
 
 /// Not that of WAL that is gone: a receiver below would take that for a gap of its own, and may yet
 /// get the WAL from another host.
-wire::ErrorReport gap_upstream() {
-  return {"57P03", "the WAL that comes next is missing upstream of this relay",
-          "It ends here until that WAL is brought in from elsewhere."};
+wire::ErrorReport report_of_end(const Error& error) {
+  if (error.kind() == ErrorKind::gap)
+    return {"57P03", "the WAL that comes next is missing upstream of this relay",
+            "It ends here until that WAL is brought in from elsewhere."};
+  return {"57P03", "the receiver of this relay has ended, and needs a person",
+          std::string(error.message())};
 }
 
 }  // namespace
@@ -48,12 +51,7 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
             happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },
             [this](const receive::event::ServerChanged& server) {
               if (!server.version.empty()) serving_.hear_version(server.version);
-            },
-            [this](const receive::event::Trouble& trouble) {
-              // Who has caught up would hear nothing more but that all is well.
-              if (trouble.error.kind() == ErrorKind::gap) serving_.set_last_word(gap_upstream());
-            },
-            [this](const receive::event::Streaming&) { serving_.set_last_word(std::nullopt); });
+            });
       })),
       thread_(machine_threads().start("serve", [this] { work(); })) {
   board_.set_serving([this] { return serving_.view(); });
@@ -86,6 +84,11 @@ void Downstream::work() {
       pause = told([&] { log_.error("{}", error.what()); });
     }
   } while (net::pause(stop_, pause));
+}
+
+/// Who has caught up would hear nothing more but that all is well.
+void Downstream::receiver_has_ended(const Error& error) {
+  serving_.set_last_word(report_of_end(error));
 }
 
 std::optional<archive::DurableEnd> Downstream::durable() const {

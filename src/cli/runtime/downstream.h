@@ -28,6 +28,8 @@ class Downstream {
   Downstream& operator=(const Downstream&) = delete;
 
   void reload() { serving_.reload(); }
+  /// The receiver has ended and needs a person, and serving ends with it: clients are told why.
+  void receiver_has_ended(const Error& error);
 
  private:
   void work();
