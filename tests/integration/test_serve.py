@@ -512,7 +512,7 @@ def test_clients_are_told_why_the_receiver_has_ended(servers, receivers, new_arc
     assert f'"pgweir serve -D {archive.path}" gives clients the WAL' in receiver.said()
     error = fields(client.until(b"E")[-1][1])
     assert error["S"] == "FATAL" and error["C"] == "57P03", error
-    assert error["M"] == "the receiver of this relay has ended, and needs a person"
+    assert error["M"] == "the receiver of this relay has ended with status 4"
     assert "archive" in error["D"], error
 
 

@@ -22,7 +22,7 @@ wire::ErrorReport report_of_end(const Error& error) {
   if (error.kind() == ErrorKind::gap)
     return {"57P03", "the WAL that comes next is missing upstream of this relay",
             "It ends here until that WAL is brought in from elsewhere."};
-  return {"57P03", "the receiver of this relay has ended, and needs a person",
+  return {"57P03", "the receiver of this relay has ended with status 4",
           std::string(error.message())};
 }
 
