@@ -279,6 +279,8 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     if (std::exchange(looked_again_up_to_, limit_) != limit_)
       for (const auto& form : forms) left_out_.erase(form.to_string());
     if (has_another(forms)) return {0};
+    // The receiver may have completed the segment between the reader's look and this one.
+    if (has_another(archive::finished_names(reader.file()->segment))) return {0};
   }
   if (reader.file() && is_left(*reader.file())) return {0, never_finished(*reader.file())};
   return {0, damaged(file, offset, at, "the file ends before what is served of it")};

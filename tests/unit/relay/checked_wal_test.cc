@@ -323,6 +323,45 @@ TEST_F(CheckedWalTest, GivesWhatTheOtherUnfinishedFormHasUntilTheReceiverHasGotA
   }
 }
 
+/// The receiver may complete it between the reader's two looks.
+TEST_F(CheckedWalTest, GivesTheFinishedFormThatComesWhileTheOthersAreLookedFor) {
+  wal_.grow_to(segment(3));
+  const auto name = ArchiveBuilder::name(wal_, 2);
+  const auto raw = name + ".partial";
+  const auto early = wal_.complete_end(segment(2) + 100'000);
+  archive_.segments(wal_, 1, 2)
+      .partial(wal_, segment(2) + 100'000, ArchiveBuilder::Tail::none, codec::Method::gzip);
+  archive_.disk.put(raw, test::Bytes(8192));
+  const auto directory = archive_.disk.open();
+  CheckedWal reader(*directory, cluster(), wal::TimelineHistory(1), segment(2));
+  test::Bytes received;
+  const auto read_to = [&](Lsn limit) {
+    for (;;) {
+      const auto piece = reader.read(limit);
+      ASSERT_FALSE(piece.trouble) << piece.trouble->error.what();
+      if (piece.wal.empty()) return;
+      received.insert(received.end(), piece.wal.begin(), piece.wal.end());
+    }
+  };
+  read_to(early);
+  EXPECT_EQ(received, bytes(wal_, segment(2), early));
+  bool completed = false;
+  archive_.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::find && call.name == raw && !completed) {
+      completed = true;
+      archive_.disk.erase(raw);
+      archive_.segments(wal_, 2, 3);
+    }
+    return sim::SimDisk::Effect::proceed();
+  });
+  read_to(segment(3));
+  archive_.disk.set_hook({});
+  EXPECT_TRUE(completed);
+  const auto all = wal_.complete_end(segment(3));
+  EXPECT_GE(received.size(), all - segment(2));
+  EXPECT_TRUE(received == bytes(wal_, segment(2), segment(2) + received.size()));
+}
+
 TEST_F(CheckedWalTest, GivesAnotherFormWhereTheRecordsOfOneAreDamaged) {
   wal_.grow_to(segment(4));
   archive_.segments(wal_, 1, 4).segments(wal_, 2, 3, codec::Method::zstd);
