@@ -280,9 +280,9 @@ void SimStandby::hear_error(std::string_view body) {
   if (streams && sqlstate == "XX001" && !ledger_.damage_was_sent() && !comes_again)
     throw Violation{"P11", "a false alarm downstream: " + relay::field(error, 'H') +
                                relay::field(error, 'M') + " " + relay::field(error, 'D')};
-  // What was reported is never behind such a place, unless it was spoiled.
+  // What was reported is never behind such a place, unless it was spoiled, or a hole was accepted.
   if (streams && relay::field(error, 'M').find("breaks off") != std::string::npos &&
-      !ledger_.damage_was_sent()) {
+      !ledger_.damage_was_sent() && ledger_.told_holes().empty()) {
     const auto reported = std::min(ledger_.reported(timeline_), lineage_.end(timeline_));
     if (at_ < lineage_.timeline(timeline_).wal.complete_end(reported))
       throw Violation{"P11", fmt::format("{} gets WAL up to {} only, and up to {} was reported",
