@@ -557,7 +557,7 @@ bool Ledger::holds_wal(const SimDisk& disk, const std::string& name, wal::Timeli
     // (Behind a hole that somebody accepted, what is reported says nothing of what is before it.)
     const bool hole_behind = std::any_of(told_holes_.begin(), told_holes_.end(),
                                          [&](const Hole& hole) { return hole.end > damage.begin; });
-    // (No recovery can use a record whose begin was pruned. In seed 334090 of 71edf94 that happened
+    // (No recovery can use a record whose begin was pruned. In seed 334090 that happened
     // while the receiver asked for the damaged record again and again.)
     const bool front_is_gone = damage.begin < floor_;
     if (!hole_behind && !front_is_gone && reported(timeline) >= damage.end)

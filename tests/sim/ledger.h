@@ -33,7 +33,7 @@ class Ledger {
   void on_process(bool confirms_stored);
   /// The process has ended. While its threads are unwound, they may still publish a sync that
   /// completed before the end, but no server, store or client receives that: it is no report. In
-  /// seed 321181 of 71edf94 such an event came after a power loss, when the operator had already
+  /// seed 321181 such an event came after a power loss, when the operator had already
   /// removed a copied segment of which nothing had been reported (forget_copy()).
   void on_process_over() { process_over_ = true; }
   /// START_REPLICATION succeeded.

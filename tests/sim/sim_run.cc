@@ -978,7 +978,7 @@ class Run {
     if (way->last < served->timeline() || ledger_.has_left(way->last))
       needed = std::min(needed, lineage_.timeline(way->last).switchpoint);
     // (An archive that begins after the switchpoint has WAL of a lost branch only: seed 117253 of
-    // ce63c00.)
+    // a810a3f.)
     if (needed <= way->begin) return;
     if (!spoiled && at < lineage_.timeline(way->last).wal.complete_end(needed))
       throw Violation{"P11", fmt::format("WAL is served up to {} only", at)};
