@@ -115,11 +115,10 @@ void leave_last_word_within(std::chrono::milliseconds time, io::Directory& direc
 Error with_way_to_serve(const Error& error, const std::string& directory) {
   // After a failed sync the page cache may show what the disk does not have.
   if (error.kind() == ErrorKind::durability) return error;
-  const std::string_view before = error.hint();
-  return Error(error).hint(
-      fmt::format("{}{}Serving ends with the receiver. Until it runs again, \"pgweir serve -D {}\" "
-                  "gives clients the WAL that the archive has.",
-                  before, before.empty() ? "" : " ", directory));
+  return Error(error).hint(fmt::format(
+      "Serving ends with the receiver. Until it runs again, \"pgweir serve -D {}\" gives "
+      "clients the WAL that the archive has.",
+      directory));
 }
 
 /// Runs the session; its error, told, becomes the status.

@@ -509,7 +509,10 @@ def test_clients_are_told_why_the_receiver_has_ended(servers, receivers, new_arc
     shutil.rmtree(primary.data / "pg_replslot" / "archive")
     primary.start()
     assert receiver.wait_exit() == 4, receiver.said()
-    assert f'"pgweir serve -D {archive.path}" gives clients the WAL' in receiver.said()
+    hint = next(line for line in receiver.said().splitlines()
+                if f'"pgweir serve -D {archive.path}" gives clients the WAL' in line)
+    sentences = hint.partition("hint: ")[2].split(". ")
+    assert len(sentences) > 2 and len(sentences) == len(set(sentences)), hint
     error = fields(client.until(b"E")[-1][1])
     assert error["S"] == "FATAL" and error["C"] == "57P03", error
     assert error["M"] == "the receiver of this relay has ended with status 4"
