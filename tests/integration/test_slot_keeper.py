@@ -353,6 +353,11 @@ def test_a_failover_takes_no_action(servers, receivers, new_archive, winner):
     primary.conf(synchronous_standby_names="pgweir")
     primary.reload()
     wait_for(lambda: streaming(primary)["sync_state"] == "sync", "commits to wait for the archive")
+    # The one that is not promoted receives through the one that is. Directly from the primary it could be given WAL that the
+    # new primary never got, and would have to be rewound.
+    other.follow(new)
+    other.reload()
+    streaming(new, other.name)
     answered = []
     loads = [threading.Thread(target=commit_until_it_is_gone, args=(primary, i, answered)) for i in range(4)]
     for load in loads:
@@ -362,9 +367,6 @@ def test_a_failover_takes_no_action(servers, receivers, new_archive, winner):
     for load in loads:
         load.join()
     new.promote()
-    other.follow(new)
-    other.reload()
-    streaming(new)
     covered(archive, other, by=new)
     not_covered(archive, primary, "no_answer")
     new.write_wal(2)
