@@ -177,12 +177,18 @@ void Ledger::on_status(wire::StandbyStatus status) {
 
 /// A server of the newest known major version may write pages with a magic that is newer than the
 /// table of versions. So a damaged magic that looks newer is accepted in the first page of a stream
-/// if the archive has no WAL of that segment yet, and is found in the second page.
+/// if the archive has no WAL of that segment yet, and is found in the next page that has a header:
+/// behind an xlog-switch there is none up to the segment's end.
 bool Ledger::seems_newer(Lsn flush) const {
   const auto page = damage_->begin;
-  return damage_->page_header && damage_->byte < page + 2 && page == stream_begin_ &&
-         lineage_.server_major() == wal::kNewestKnownMajor && reported(timeline_) <= page &&
-         flush <= page + wal::kPageSize + wal::kShortHeaderSize;
+  if (!damage_->page_header || damage_->byte >= page + 2 || page != stream_begin_ ||
+      lineage_.server_major() != wal::kNewestKnownMajor || reported(timeline_) > page)
+    return false;
+  auto next = page + wal::kPageSize;
+  while (next < flush && lineage_.bytes(timeline_, next, next + 1)[0] == std::byte{0})
+    next = next + wal::kPageSize;
+  return flush <=
+         next + (kSegment.offset(next) == 0 ? wal::kLongHeaderSize : wal::kShortHeaderSize);
 }
 
 void Ledger::promise(Lsn flush) {
