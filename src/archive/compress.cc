@@ -302,7 +302,9 @@ void clean_up(io::Directory& directory, const Listing& listing) {
   if (unmarked) directory.sync();  // it must not come back when there is such a segment again
   // A segment that was compressed straight from memory leaves a `.partial` of zeros if the end
   // comes between the new name and the removal of the old one. One with anything in it is not
-  // touched.
+  // touched. The new name has to be durable before: a process that was killed may not have synced
+  // it, and after a crash the segment would be in the archive under no name.
+  std::vector<std::string> zeros;
   for (const SegmentForms& forms : segment_forms(listing)) {
     // (The last finished one: by the order of forms it is a compressed one, if there is any.)
     if (forms.finished.empty() || forms.finished.back().name.method == codec::Method::none)
@@ -311,9 +313,11 @@ void clean_up(io::Directory& directory, const Listing& listing) {
       if (entry.name.method != codec::Method::none) continue;
       const std::string name = entry.name.to_string();
       const auto file = directory.open_for_reading(name);
-      if (file && end_of_content(*file) == 0) directory.remove(name);
+      if (file && end_of_content(*file) == 0) zeros.push_back(name);
     }
   }
+  if (!zeros.empty()) directory.sync();
+  for (const std::string& name : zeros) directory.remove(name);
 }
 
 std::vector<wal::SegmentName> uncompressed_segments(const Listing& listing) {

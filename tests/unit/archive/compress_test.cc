@@ -457,5 +457,25 @@ TEST(CleanUp, RemovesAPartialOfZerosBesideItsCompressedFormAndNoOther) {
   EXPECT_TRUE(disk.exists(partial(3)));
 }
 
+/// A process that was killed has renamed the compressed form, and not synced the name.
+TEST(CleanUp, KeepsAPartialOfZerosUntilTheNameBesideItIsDurable) {
+  const auto partial = kRaw + ".partial";
+  const std::string hidden = ".pgweir-" + kZstd + ".tmp";
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    SimDisk disk;
+    disk.put(hidden, compressed(content()));
+    disk.put(partial, Bytes(kSize.bytes()));
+    {
+      const auto directory = disk.open();
+      directory->rename_no_replace(hidden, kZstd);
+      clean_up(*directory, list_archive(*directory));
+    }
+    disk.crash(random);
+    EXPECT_TRUE(disk.exists(kZstd) || disk.exists(partial));
+  }
+}
+
 }  // namespace
 }  // namespace weir::archive::compress_test
