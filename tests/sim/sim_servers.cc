@@ -255,15 +255,16 @@ class SimServers::SimServer final : public receive::Server {
   }
   std::optional<bool> ask_for_role() override {
     asked();
-    return over_ != nullptr ? world_.upstream.nodes()[node_].standby
-                            : world_.upstream.connected().standby;
+    if (over_ == nullptr) return world_.upstream.connected().standby;
+    return servers_.said_[host_].standby = world_.upstream.nodes()[node_].standby;
   }
 
+  /// (A standby that is promoted between the two questions is one on a newer timeline: seed 406738
+  /// of eb9f749.)
   pq::SystemIdentity identify_system() override {
     asked();
     if (over_ != nullptr) {
-      const auto& node = world_.upstream.nodes()[node_];
-      servers_.said_[host_] = {node.timeline, node.standby};
+      servers_.said_[host_].timeline = world_.upstream.nodes()[node_].timeline;
       return world_.upstream.identify(node_);
     }
     return world_.upstream.identify();
