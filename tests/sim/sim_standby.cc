@@ -210,17 +210,20 @@ void SimStandby::hear_row(std::string_view body) {
     const bool begun = announced_timeline_ > 1 &&
                        lineage_.timeline(announced_timeline_).wal.complete_end(announced_end_) >
                            lineage_.timeline(announced_timeline_).begin;
-    if (begun && timeline < announced_timeline_)
+    // WAL after a fork that is known by now is not part of the cluster's history any more. If the
+    // archive began after the fork, all that was sent is such WAL, and the archive then continues
+    // with a segment before the fork. So the end may be anywhere (seeds 377776 and 387769 of
+    // e94f7ac), even on the timeline before (325898 of eb9f749).
+    const auto all_is_left = [&](wal::TimelineId of) {
+      const auto fork = lineage_.timeline(of).switchpoint;
+      return fork.valid() && sent_from_ >= fork && ledger_.has_left(of);
+    };
+    if (begun && timeline < announced_timeline_ && !all_is_left(announced_timeline_))
       throw Violation{
           "P10", fmt::format("timeline {} is announced after {}", timeline, announced_timeline_)};
-    // (WAL after a fork that is known by now is not part of the cluster's history any more. If
-    // the archive began after the fork, all that was sent is such WAL, and the archive then
-    // continues with a segment before the fork. So the end may be anywhere: seeds 377776 and 387769
-    // of e94f7ac.)
     const auto fork = lineage_.timeline(timeline).switchpoint;
-    const bool all_is_left = fork.valid() && sent_from_ >= fork && ledger_.has_left(timeline);
-    if (timeline == timeline_ && end < sent_ && (!fork.valid() || end < fork) && !all_is_left &&
-        sent_ <= ledger_.reported(timeline))
+    if (timeline == timeline_ && end < sent_ && (!fork.valid() || end < fork) &&
+        !all_is_left(timeline) && sent_ <= ledger_.reported(timeline))
       throw Violation{"P10", fmt::format("{} is announced, and up to {} was sent", end, sent_)};
     if (timeline < timeline_) {  // as a walreceiver, he tries again later
       failed_ = true;
