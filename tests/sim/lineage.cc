@@ -137,6 +137,14 @@ wal::Lsn Lineage::record_end(wal::TimelineId id, wal::Lsn lsn) const {
   return record == records.end() ? end(id) : record->end;
 }
 
+wal::Lsn Lineage::first_read_from(wal::TimelineId id, wal::Lsn lsn) const {
+  const auto& records = timeline(id).wal.records();
+  const auto record = std::partition_point(
+      records.begin(), records.end(),
+      [&](const testing::WalBuilder::Record& each) { return each.end <= lsn; });
+  return record != records.end() && record->start < lsn ? record->end : lsn;
+}
+
 std::optional<Lineage::Spot> Lineage::spot(wal::TimelineId id, wal::Lsn from, wal::Lsn to,
                                            Random& random) const {
   constexpr std::uint64_t kPage = 8192;

@@ -93,6 +93,9 @@ class Lineage {
                                                     std::span<const std::byte> wal) const;
   /// Where the record that the byte at `lsn` belongs to ends.
   [[nodiscard]] wal::Lsn record_end(wal::TimelineId id, wal::Lsn lsn) const;
+  /// What a reader that begins at `lsn` can read first: it drops the rest of a record that begins
+  /// before.
+  [[nodiscard]] wal::Lsn first_read_from(wal::TimelineId id, wal::Lsn lsn) const;
   /// One at [from, to), if the draw hits one.
   [[nodiscard]] std::optional<Spot> spot(wal::TimelineId id, wal::Lsn from, wal::Lsn to,
                                          Random& random) const;
