@@ -158,8 +158,8 @@ bool is_asked_for_at_a_start(const Loss& hole, const Listing& listing,
     const auto start = unfinished.start(segment_size);
     return start > hole.begin &&
            std::any_of(recorded.begin(), recorded.end(), [&](const Loss& loss) {
-             return loss.kind == Loss::Kind::hole && loss.timeline == newest &&
-                    loss.next_timeline == newest && loss.end == start;
+             return loss.kind == Loss::Kind::hole && loss.next_timeline == newest &&
+                    loss.end == start;
            });
   };
   bool begun = false;  // by a segment of its own before the hole

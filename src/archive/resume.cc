@@ -69,8 +69,8 @@ class Finder {
       add(segment.segno(size), forms);
     }
     for (const auto& loss : read_losses(directory, listing))
-      if (loss.kind == Loss::Kind::hole && loss.timeline == timeline_ &&
-          loss.next_timeline == timeline_ && loss.segment_size == size)
+      if (loss.kind == Loss::Kind::hole && loss.next_timeline == timeline_ &&
+          loss.segment_size == size)
         behind_holes_.insert(size.segno(loss.end));
   }
 

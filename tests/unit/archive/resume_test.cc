@@ -251,6 +251,28 @@ TEST(RecordedHole, LetsTheArchiveGoOnBehindIt) {
   EXPECT_THAT(resume(disk)->holes, IsEmpty());
 }
 
+TEST(RecordedHole, OverATimelineSwitchCountsAfterAnImportHasBroughtAPartOfIt) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  const auto history = "1\t" + (kSize.start(2) + 4096).to_string() + "\tno recovery target\n";
+  disk.put("00000002.history", test::bytes_of(history));
+  Loss loss;
+  loss.timeline = 1;
+  loss.next_timeline = 2;
+  loss.begin = kSize.start(2);
+  loss.end = kSize.start(5);
+  loss.segment_size = kSize;
+  record_loss(*disk.open(), loss);
+  disk.put(name(5, ".partial", 2), segment(5, 300'000));
+  EXPECT_EQ(resume(disk)->start, kSize.start(5));
+
+  disk.put(name(3, "", 2), segment(3));
+  const auto point = resume(disk);
+  EXPECT_EQ(point->start, kSize.start(5));
+  EXPECT_THAT(point->holes, ElementsAre(ResumePoint::Hole{kSize.start(4), kSize.start(5)}));
+  EXPECT_THAT(point->open, SizeIs(1));
+}
+
 TEST(RecordedHole, CountsWhereItBeginsInAnUnfinishedSegment) {
   SimDisk disk;
   disk.put(name(1), segment(1));
