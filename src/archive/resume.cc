@@ -108,7 +108,7 @@ class Finder {
       next = end;
     }
     for (const auto segno : behind_holes_) {
-      if (segno <= next || !unfinished_.contains(segno)) continue;
+      if (segno <= next || !begun_.contains(segno)) continue;
       point.holes.push_back({size_.start(next), size_.start(segno)});
       next = segno;
     }
@@ -136,7 +136,10 @@ class Finder {
     if (!first_) first_ = segno;
     last_ = segno;
     if (const auto* open = raw_partial(forms)) unfinished_.emplace(segno, *open);
-    if (forms.finished.empty()) return;
+    if (forms.finished.empty()) {
+      begun_.insert(segno);
+      return;
+    }
     newest_ = forms.finished;
     if (!finished_.empty() && finished_.back().second == segno)
       ++finished_.back().second;
@@ -300,6 +303,7 @@ class Finder {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> finished_;  ///< from … to before
   std::vector<SegmentEntry> newest_;                               ///< forms of the last of these
   std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the form that streaming writes into
+  std::set<std::uint64_t> begun_;                     ///< unfinished in whatever form
   std::set<std::uint64_t> behind_holes_;              ///< behind a hole that was accepted
   std::optional<wal::RecordVerifier> before_;         ///< has read the newest finished segment
 };

@@ -273,6 +273,18 @@ TEST(RecordedHole, OverATimelineSwitchCountsAfterAnImportHasBroughtAPartOfIt) {
   EXPECT_THAT(point->open, SizeIs(1));
 }
 
+/// As pg_receivewal writes it with --compress=lz4.
+TEST(RecordedHole, CountsWhereTheSegmentBehindItIsUnfinishedInACompressedForm) {
+  SimDisk disk;
+  disk.put(name(1), segment(1));
+  go_on_with(disk, 4, 2);
+  disk.put(name(4, ".lz4.partial"), test::bytes_of("the begin of a frame"));
+  const auto point = resume(disk);
+  EXPECT_EQ(point->start, kSize.start(4));
+  EXPECT_THAT(point->holes, ElementsAre(ResumePoint::Hole{kSize.start(2), kSize.start(4)}));
+  EXPECT_THAT(point->open, IsEmpty());
+}
+
 TEST(RecordedHole, CountsWhereItBeginsInAnUnfinishedSegment) {
   SimDisk disk;
   disk.put(name(1), segment(1));
