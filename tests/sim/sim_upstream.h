@@ -216,7 +216,7 @@ class SimUpstream {
     bool heard_again = true;       ///< since it asked for the last reply before a shutdown
     wal::Lsn confirmed;            ///< flush
     receive::Time moved{};         ///< something was taken from it, or confirmed
-    std::uint64_t turns_idle = 0;  ///< of the client, since then
+    std::uint64_t turns_late = 0;  ///< of the client, since it is held up for too long
   };
   std::optional<Sender> sender_;
   bool keepalive_ = false;  ///< one lies on the socket
