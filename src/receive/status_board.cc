@@ -65,6 +65,13 @@ void StatusBoard::set_error(const std::string& text) {
 
 void StatusBoard::set_losses(std::vector<archive::Loss> losses) {
   const std::lock_guard lock(mutex_);
+  for (const auto& loss : losses) {
+    const bool known = std::any_of(losses_.begin(), losses_.end(), [&](const auto& each) {
+      return each.id() == loss.id() && each.end == loss.end;
+    });
+    // A new one, which has the id of one whose record was removed.
+    if (!known) removed_losses_.erase(loss.id());
+  }
   losses_ = std::move(losses);
   gather_losses();
 }

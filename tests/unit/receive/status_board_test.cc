@@ -143,6 +143,17 @@ std::vector<std::string> ids(const StatusBoard& board) {
   return ids;
 }
 
+TEST(StatusBoard, TellsALossAtOnceThatIsRecordedAgainUnderTheIdOfOneThatWasRemoved) {
+  StatusBoard board;
+  const auto shorter = hole(0x300, 0x400);
+  board.set_losses({shorter});
+  board.set_removed_losses({shorter.id()});
+  board.set_losses({shorter});  // the session has not read the records since
+  EXPECT_TRUE(board.read().losses.empty());
+  board.set_losses({hole(0x300, 0x500)});
+  EXPECT_EQ(board.read().losses.size(), 1u);
+}
+
 TEST(StatusBoard, HasTheLossesOfTheSessionAndOfTheWatchTogether) {
   using Ids = std::vector<std::string>;
   StatusBoard board;
