@@ -150,7 +150,8 @@ void Ledger::on_status(wire::StandbyStatus status) {
   const auto failed = archive::SegmentFileName::parse(failed_name_);
   if (sync_failed_ && failed && !failed->partial && !disk_.exists(failed_name_))
     sync_failed_.reset();
-  if (sync_failed_ && story_.now > *sync_failed_ + kOnItsWay)
+  if (sync_failed_ &&
+      (story_.now > *sync_failed_ + kOnItsWay || status.flush > synced_before_failure_))
     throw Violation{"P6",
                     fmt::format("flush {} was reported after a sync had failed", status.flush)};
   if (status.flush > status.write || status.write > received_)

@@ -47,10 +47,13 @@ class Ledger {
   void on_durable(wal::TimelineId timeline, wal::Lsn end);
   /// A sync or close of that file was made to fail: this process may not report any more (P6), but
   /// for what is on its way at this moment. (A finished segment's form that is gone since, as the
-  /// raw one is once it is compressed, is of no interest to anybody.)
-  void on_failed_sync(const std::string& name) {
+  /// raw one is once it is compressed, is of no interest to anybody.) The file is closed before the
+  /// failure is told, which takes as long as the disk hangs; what earlier syncs have made durable
+  /// may be reported until then (seed 642001 of eb9f749).
+  void on_failed_sync(const std::string& name, receive::Time disk_hangs_until) {
     if (sync_failed_) return;
-    sync_failed_ = story_.now;
+    sync_failed_ = std::max(story_.now, disk_hangs_until);
+    synced_before_failure_ = std::max(synced_, last_ ? last_->flush : wal::Lsn());
     failed_name_ = name;
   }
   /// P10: the relay has sent these bytes of that timeline, or has said that what lies before `end`
@@ -235,6 +238,7 @@ class Ledger {
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;
+  wal::Lsn synced_before_failure_;
   std::string failed_name_;
   bool confirms_stored_ = false;  ///< this process
   bool process_over_ = false;

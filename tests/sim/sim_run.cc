@@ -533,7 +533,7 @@ class Run {
       in_doubt_ = true;
       ++result_.failed_syncs;
       story_.tell("{} {} fails", name(call.operation), call.name);
-      ledger_.on_failed_sync(call.name);
+      ledger_.on_failed_sync(call.name, disk_hangs_until_);
       return Effect::fail(EIO);
     }
     if (failing_call_ &&
