@@ -13,16 +13,16 @@ namespace weir::store {
 
 // Keys as age writes them (age-encryption.org/v1, C2SP "age"): Bech32 of an X25519 key.
 
-/// "age1…": whom a file is encrypted to. A value; public.
+/// "age1…": a public key that files are encrypted to. A value.
 struct AgeRecipient {
   crypto::X25519 point{};
 
-  /// nullopt: it is none.
+  /// Returns nullopt if it is not a recipient.
   [[nodiscard]] static std::optional<AgeRecipient> parse(std::string_view text);
   bool operator==(const AgeRecipient&) const = default;
 };
 
-/// "AGE-SECRET-KEY-1…": what reads it. Wiped when it goes.
+/// "AGE-SECRET-KEY-1…": the secret key. Wiped on destruction.
 class AgeIdentity {
  public:
   explicit AgeIdentity(const crypto::X25519& key) : key_(key) {}
@@ -30,7 +30,7 @@ class AgeIdentity {
   AgeIdentity& operator=(const AgeIdentity&) = default;
   ~AgeIdentity() { crypto::wipe(key_); }
 
-  /// nullopt: it is none.
+  /// Returns nullopt if it is not an identity.
   [[nodiscard]] static std::optional<AgeIdentity> parse(std::string_view text);
 
   [[nodiscard]] const crypto::X25519& key() const { return key_; }
@@ -40,9 +40,9 @@ class AgeIdentity {
   crypto::X25519 key_;
 };
 
-/// What age's files of keys hold: one in each line, empty lines and comments ("# …") between.
-/// `source` is for messages, which say nothing of what stands there. Throws Error{usage} for a line
-/// that is something else, and where there is no key.
+/// Parses age's key files: one key in each line; empty lines and comments ("# …") are skipped.
+/// `source` is for messages, which do not quote the text. Throws Error{usage} for an invalid line,
+/// and if there is no key.
 [[nodiscard]] std::vector<AgeRecipient> parse_recipients(std::string_view text,
                                                          const std::string& source);
 [[nodiscard]] std::vector<AgeIdentity> parse_identities(std::string_view text,

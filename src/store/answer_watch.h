@@ -10,9 +10,8 @@
 
 namespace weir::store {
 
-/// How long a store has given no good answer: since the first request that got none, with all that
-/// was repeated since. Requests that are answered may take as long as they need together. Any
-/// thread.
+/// How long a store has not answered successfully: since the first request that failed, including
+/// its retries. Requests that succeed may take any time in total. Any thread.
 class AnswerWatch {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
@@ -38,8 +37,8 @@ class AnswerWatch {
   std::atomic<std::chrono::steady_clock::rep> since_{kAnswered};
 };
 
-/// A transport whose requests end when the watch is over. `inner` has to ask the watch as well, to
-/// end what is under way.
+/// A transport whose requests end when the watch has expired. `inner` must check the watch as well,
+/// to end requests in progress.
 class WatchedTransport final : public Transport {
  public:
   WatchedTransport(std::unique_ptr<Transport> inner, AnswerWatch& watch)

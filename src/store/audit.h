@@ -11,22 +11,23 @@
 
 namespace weir::store {
 
-/// Holds what counts as sent against what a store lists, page by page, and finds what is gone. What
-/// lies before everything that the store has is not missed, by position (as prune removes, on all
-/// timelines) or by name (as Barman's programs do): who prunes removes from the front. Pure.
+/// Compares what counts as sent with a store's listing, page by page, and finds missing segments.
+/// Segments before the first one that the store has are not reported, whether by position (pruned
+/// as `prune` does, on all timelines) or by name (as Barman's programs do): pruning removes the
+/// oldest. Pure.
 class Audit {
  public:
-  /// So many are told at most; the rest is found by the next one.
+  /// Maximum number reported; the rest is found by the next audit.
   static constexpr std::size_t kMost = 1000;
 
   Audit(Mark mark, const Layout& layout);
 
-  /// Behind which key the next page is to begin; nullopt: it is over.
+  /// The key after which the next page starts; nullopt: finished.
   [[nodiscard]] std::optional<std::string> after() const;
-  /// The page from there on, of what begins with the layout's wal_prefix().
+  /// Takes that page, listed with the layout's wal_prefix().
   void take(const ObjectPage& page);
-  /// Segments that count as sent and were not listed, in order. Each is to be asked for once more:
-  /// somebody may have put it there meanwhile.
+  /// Segments that count as sent and were not listed, in order. Each must be checked once more: it
+  /// may have been uploaded meanwhile.
   [[nodiscard]] const std::vector<wal::SegmentName>& missing() const { return missing_; }
 
  private:
@@ -38,10 +39,10 @@ class Audit {
   const Mark mark_;
   const Layout& layout_;
   enum class Look { front, runs, front_again, over } look_ = Look::front;
-  std::size_t run_ = 0;     ///< of the mark's
-  std::uint64_t next_ = 0;  ///< number of the segment that is expected in it
+  std::size_t run_ = 0;     ///< in the mark
+  std::uint64_t next_ = 0;  ///< number of the segment expected next in it
   std::string after_;
-  std::optional<wal::SegmentName> first_{};  ///< that the store has
+  std::optional<wal::SegmentName> first_{};  ///< in the store
   std::vector<wal::SegmentName> missing_{};
 };
 

@@ -11,7 +11,8 @@
 
 namespace weir::store {
 
-/// Whose WAL lies at a place in a store: the object "pgweir.json" (P4 for a bucket). A value.
+/// The cluster whose WAL is at a place in a store: the object "pgweir.json" (P4 for a bucket). A
+/// value.
 struct ClusterRecord {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size{};
@@ -19,11 +20,11 @@ struct ClusterRecord {
   bool operator==(const ClusterRecord&) const = default;
 };
 
-/// The key of the record of this place.
+/// The key of this place's record.
 [[nodiscard]] std::string key_of_cluster(const Layout& layout);
-/// nullopt: nobody has written one. Throws Error{damage} for one that cannot be read, StoreError.
+/// Returns nullopt if there is no record. Throws Error{damage} if it is invalid, StoreError.
 [[nodiscard]] std::optional<ClusterRecord> read_cluster(ObjectStore& store, const Layout& layout);
-/// Writes the record, unless there is one already (Put tells). Throws StoreError.
+/// Writes the record, unless it exists (see Put). Throws StoreError.
 [[nodiscard]] ObjectStore::Put write_cluster(ObjectStore& store, const Layout& layout,
                                              Conditions conditions, const ClusterRecord& ours);
 

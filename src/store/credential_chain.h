@@ -14,11 +14,11 @@
 
 namespace weir::store {
 
-/// Looks for credentials where AWS's own programs look, and keeps them until five minutes before
-/// their end, or until a file that they could be in is replaced: what is half written, or not there
-/// for a moment, is waited out with what was known. In this order, the first that is there:
-///   1. a command that was named      2. a file that was named
-///   3. AWS_ACCESS_KEY_ID …           4. the shared files (~/.aws), keys or credential_process
+/// Looks for credentials where AWS's own programs do. Keeps them until five minutes before they
+/// expire, or until a file that may contain them is replaced; while that file is missing or half
+/// written, the previous ones stay in use. The first source that exists, in this order:
+///   1. the command in the settings     2. the file in the settings
+///   3. AWS_ACCESS_KEY_ID …             4. the shared files (~/.aws), keys or credential_process
 ///   5. AWS_WEB_IDENTITY_TOKEN_FILE and STS (EKS)   6. the container's URI (ECS, EKS)
 ///   7. EC2's metadata service, version 2
 /// Any thread.
@@ -29,23 +29,23 @@ class CredentialChain final : public CredentialSource {
     std::string command{};  ///< prints credential_process's JSON
     std::string file{};     ///< an AWS credentials file
     std::string region = "us-east-1";
-    /// Of the environment; nullptr: it is not set.
+    /// Reads the environment; nullptr: the variable is not set.
     std::function<const char*(const char*)> variable = nullptr;
-    /// That is how long a command may take, and everybody waits for it.
+    /// Timeout of the command; all threads wait for it.
     std::chrono::milliseconds command_time = kCommandTime;
-    /// Asked while a command runs: true, and it is ended. May be empty.
+    /// Checked while a command runs: true ends it. May be empty.
     std::function<bool()> stop = nullptr;
-    /// A file was replaced by one that is of no use: said once. May be empty.
+    /// Called once when a file was replaced by an invalid one. May be empty.
     std::function<void(const std::string&)> tell = nullptr;
   };
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
-  /// `web` is for 5; `local`, which uses no proxy, for 6 and 7. Not owned.
+  /// `web` is for 5; `local`, which uses no proxy, is for 6 and 7. Not owned.
   CredentialChain(Settings settings, Transport& local, Transport& web, Clock clock);
 
-  /// Throws Error{usage} if nobody has any, or a file cannot be used; StoreError{no_keys} if a
-  /// service or command did not give any, StoreError{stopped}. What one thread is told holds for
-  /// those that have waited for it.
+  /// Throws Error{usage} if no source has credentials, or a file cannot be used;
+  /// StoreError{no_keys} if a service or command did not return any, StoreError{stopped}. The
+  /// result of one thread also applies to those that waited for it.
   [[nodiscard]] Credentials get() override;
   void refused(const Credentials& stale) override;
 
@@ -69,12 +69,12 @@ class CredentialChain final : public CredentialSource {
   Transport& local_;
   Transport& web_;
   const Clock clock_;
-  std::mutex looking_;  ///< whose turn it is to look for others; taken before mutex_
-  std::string told_;    ///< by Settings::tell, of those that are there now; its
+  std::mutex looking_;  ///< held while looking for credentials; locked before mutex_
+  std::string told_;    ///< last message by Settings::tell about the current files
 
   std::mutex mutex_;
   std::optional<Credentials> known_;
-  std::string files_;                  ///< as they were when known_ was looked for
+  std::string files_;                  ///< state of the files when known_ was read
   std::optional<StoreError> failure_;  ///< the last one
   std::uint64_t failures_ = 0;
 };

@@ -7,22 +7,21 @@
 
 #include "store/credentials.h"
 
-// What credentials look like where they are kept or given out. Pure. None of these says in an error
-// what it has read.
+// Formats of credentials as stored or returned by services. Pure. No error message contains the
+// text that was parsed.
 
 namespace weir::store {
 
-/// A profile of AWS's shared files ("~/.aws/credentials", where it is "[NAME]", and
-/// "~/.aws/config", where it is "[profile NAME]" but for "[default]"): names and values. nullopt:
-/// it is not there.
+/// A profile of AWS's shared files ("[NAME]" in "~/.aws/credentials", "[profile NAME]" in
+/// "~/.aws/config", except "[default]"): names and values. nullopt: it does not exist.
 using Profile = std::map<std::string, std::string>;
 [[nodiscard]] std::optional<Profile> read_profile(std::string_view text, std::string_view name);
-/// nullopt: it has no keys.
+/// Returns nullopt if it has no keys.
 [[nodiscard]] std::optional<Credentials> credentials_of(const Profile& profile);
 
-/// What `credential_process` prints ({"Version": 1, "AccessKeyId": …, "SecretAccessKey": …,
-/// "SessionToken": …, "Expiration": …}), and what the metadata services of EC2, ECS and EKS answer
-/// ("Token" instead of "SessionToken"). nullopt: it is something else.
+/// Output of `credential_process` ({"Version": 1, "AccessKeyId": …, "SecretAccessKey": …,
+/// "SessionToken": …, "Expiration": …}), and the answers of the metadata services of EC2, ECS and
+/// EKS ("Token" instead of "SessionToken"). Returns nullopt for anything else.
 [[nodiscard]] std::optional<Credentials> parse_credentials(std::string_view json);
 
 /// The answer of STS to AssumeRoleWithWebIdentity (XML).

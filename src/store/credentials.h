@@ -9,7 +9,7 @@
 
 namespace weir::store {
 
-/// A text that is wiped when it goes: a core file of later has none of it.
+/// A string that is wiped on destruction, so a later core file does not contain it.
 class Secret {
  public:
   Secret() = default;
@@ -45,17 +45,17 @@ class Secret {
   std::string text_;
 };
 
-/// Who asks, and what proves it.
+/// Access key and secret key.
 struct Credentials {
   std::string access_key{};
   Secret secret_key{};
-  Secret session_token{};  ///< empty: they are not for a session
-  /// They are no use any more then. nullopt: they stay good.
+  Secret session_token{};  ///< empty: not temporary credentials
+  /// Expiry time; nullopt: they do not expire.
   std::optional<std::chrono::sys_seconds> expires{};
-  std::string source{};  ///< for messages: where they came from
+  std::string source{};  ///< for messages: the source
 };
 
-/// Where they come from. Any thread.
+/// A source of credentials. Any thread.
 class CredentialSource {
  public:
   virtual ~CredentialSource() = default;
@@ -63,10 +63,10 @@ class CredentialSource {
   CredentialSource(const CredentialSource&) = delete;
   CredentialSource& operator=(const CredentialSource&) = delete;
 
-  /// Those that are good now. Throws Error{usage} if there are none, StoreError if they cannot be
-  /// had now.
+  /// Returns valid credentials. Throws Error{usage} if there are none, StoreError if they are
+  /// temporarily unavailable.
   [[nodiscard]] virtual Credentials get() = 0;
-  /// The store does not take `stale` any more: get() is to look for others.
+  /// The store rejected `stale`: get() must look for others.
   virtual void refused(const Credentials& stale) = 0;
 };
 

@@ -15,24 +15,24 @@
 
 namespace weir::store {
 
-/// By libcurl, HTTP/1.1, in the module that belongs to pgweir-store; loaded by the first object.
+/// Uses libcurl, HTTP/1.1, in the module of the package pgweir-store, which the first object loads.
 class CurlTransport final : public Transport {
  public:
   static constexpr std::uint64_t kLeast = 1000;
   struct Settings {
-    std::string ca_file{};               ///< empty: the system's authorities
+    std::string ca_file{};               ///< empty: the system's CA certificates
     std::optional<std::string> proxy{};  ///< nullopt: as the environment says; "": none
-    std::uint64_t bytes_per_second = 0;  ///< that are sent at most, by all together; 0: any
+    std::uint64_t bytes_per_second = 0;  ///< maximum upload rate of all requests together; 0: no
+                                         ///< limit
     std::chrono::milliseconds connect{10'000};
-    /// A request that moves less than `least` bytes a second for so long is given up.
+    /// A request that transfers less than `least` bytes per second for this long is aborted.
     std::chrono::seconds silent{30};
     std::uint64_t least = kLeast;
-    /// And after that in any case; 0: it may take as long as it moves.
+    /// Maximum duration of a request; 0: no limit.
     std::chrono::milliseconds total{0};
-    std::function<bool()> stop =
-        nullptr;  ///< asked by all threads: true, and requests are given up
+    std::function<bool()> stop = nullptr;  ///< called by all threads; true aborts requests
   };
-  /// Throws Error{usage} if the module is not there.
+  /// Throws Error{usage} if the module is not installed.
   explicit CurlTransport(Settings settings);
   ~CurlTransport() override;
 
@@ -45,7 +45,7 @@ class CurlTransport final : public Transport {
 
   const Settings settings_;
   std::mutex mutex_;
-  std::vector<void*> idle_;  ///< connections that nobody uses
+  std::vector<void*> idle_;  ///< idle connections
   std::mutex rate_mutex_;
   std::optional<SendRate> rate_;
 };

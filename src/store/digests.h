@@ -7,14 +7,14 @@
 
 namespace weir::store {
 
-/// Of what is put into a store, hexadecimal.
+/// Digests of an uploaded content, hexadecimal.
 struct Digests {
   std::string sha256;
   std::string md5;
 };
 [[nodiscard]] Digests digests_of(io::Bytes& bytes);
 
-/// These bytes, which have to outlive it, as what is put: with their digests, and without metadata.
+/// A content of these bytes, which must outlive it, with their digests and without metadata.
 [[nodiscard]] Content content_of(io::Bytes& bytes);
 
 }  // namespace weir::store

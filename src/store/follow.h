@@ -41,66 +41,67 @@
 namespace weir::store {
 
 struct FollowOptions {
-  std::string store_name{};  ///< which store, and where in it: as it stands in the mark
-  std::string shown_name{};  ///< likewise, for people
+  std::string store_name{};  ///< identifies store and place, as in the mark
+  std::string shown_name{};  ///< likewise, for messages
   std::size_t jobs = 4;
   Sealing sealing{};
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: the manifest is not signed
-  /// How often the manifest is written anew, and with it the mark, which may lag.
+  /// Interval between writes of the manifest, and of the mark, which may lag.
   std::chrono::milliseconds mark_every{2'000};
-  /// How often the archive is listed; more seldom where a listing takes long.
+  /// Interval between listings of the archive; longer if a listing takes long.
   std::chrono::milliseconds look_every{1'000};
-  /// A raw segment that a listing shows may be about to be compressed: it is sent when it is still
-  /// raw at the next one, and `raw_will_change`, if there is one, says no.
+  /// A raw segment in a listing may be about to be compressed: it is sent if it is still raw in the
+  /// next listing and `raw_will_change`, if set, returns false.
   bool raw_settles = true;
   std::function<bool()> raw_will_change = nullptr;
-  /// A damaged file, a conflict: somebody may have done something about it.
+  /// Retry interval after a damaged file or a conflict, which an operator may have resolved.
   std::chrono::milliseconds resume_every{10'000};
-  /// How often the store is asked whether it still has all that counts as sent.
+  /// Interval between checks that the store still has everything that counts as sent.
   std::chrono::milliseconds audit_every{3'600'000};
   std::optional<KeepLocal> keep_local{};
   std::chrono::milliseconds keep_every{2'000};
-  /// How often the durable front of the open segment is sent; unset: never.
+  /// Interval between uploads of the flushed part of the current segment; unset: never.
   std::optional<std::chrono::milliseconds> open_every{};
   archive::AskDurableEnd durable_end = nullptr;
-  std::function<bool()> stop = nullptr;  ///< asked now and then, beside stop()
+  std::function<bool()> stop = nullptr;  ///< polled, in addition to stop()
   Threads::Priority priority = Threads::Priority::normal;
   std::uint64_t seed = 0;
 
-  // Called by any of the threads; must be quick. None of them is needed.
+  // Called by any of the threads; must be quick. All are optional.
   std::function<void(const UploadItem&)> on_sent = nullptr;  ///< it counts as sent
-  std::function<void(const Error&)> on_trouble = nullptr;    ///< it goes on all the same
-  std::function<void()> on_works = nullptr;                  ///< that is over
-  /// Up to where the store has what streams since stream_begins(). Each may come late, and twice.
+  std::function<void(const Error&)> on_trouble = nullptr;    ///< an error; it continues
+  std::function<void()> on_works = nullptr;                  ///< the error is over
+  /// The position up to which the store has the WAL streamed since stream_begins(). Calls may be
+  /// late, and repeated.
   std::function<void(const StoredEnd::Position&)> on_stored_end = nullptr;
-  /// What waits for the store is kept by the server's slot meanwhile (--confirm stored).
+  /// WAL not yet in the store is retained by the server's slot (--confirm stored).
   bool server_keeps = false;
-  /// The mark could not be synced: what else of the archive was lost is not known (P6). If it
-  /// returns, or there is none, run() throws the error.
+  /// The mark could not be flushed: it is unknown what else of the archive was lost (P6). If it
+  /// returns, or is not set, run() throws the error.
   std::function<void(const Error&)> durability_lost = nullptr;
 };
 
-/// Sends what an archive has finished to a store, as long as it runs, and gives nothing up: as
-/// push() does, but that each failure is tried again for ever. Nobody waits for it. With
-/// `keep_local` it removes from the archive what the store has been seen to have (P17).
+/// Uploads an archive's complete files to a store as long as it runs: like push(), but each failure
+/// is retried indefinitely. Nothing waits for it. With `keep_local` it removes files from the
+/// archive that the store is known to have (P17).
 class Follow {
  public:
-  /// Does not own what it is given.
+  /// Does not own its arguments.
   Follow(io::Directory& archive, ObjectStore& store, const Layout& layout, FollowOptions options,
          Threads& threads, Log& log);
   ~Follow();
   Follow(const Follow&) = delete;
   Follow& operator=(const Follow&) = delete;
 
-  /// Until stop(). Throws Error{durability}, and nothing else.
+  /// Runs until stop(). Throws Error{durability} only.
   void run();
   // Any thread, at once.
   void stop();
-  /// This segment has its last form.
+  /// This segment has its final form.
   void finished(wal::SegmentName segment);
-  /// Something else of the archive has changed: a history is there.
+  /// The archive has changed otherwise, such as by a new history file.
   void look_soon();
-  /// The receiver streams from there on.
+  /// The receiver starts streaming there.
   void stream_begins(const StoredEnd::Stream& stream);
   [[nodiscard]] StoreView view() const;
 
@@ -109,11 +110,11 @@ class Follow {
   using Time = Threads::Time;
   using SystemTime = StoreView::SystemTime;
   struct Pending {
-    SystemTime since{};  ///< when it was finished
+    SystemTime since{};  ///< when it was completed
     std::uint64_t bytes = 0;
-    bool offered = false;  ///< to the plan: it was asked whether the store has it
+    bool offered = false;  ///< to the plan: the store was asked for it
   };
-  /// What sends: of one look at the histories.
+  /// What the workers use; based on one listing of history files.
   struct Tools {
     archive::Identity cluster;
     archive::Timelines timelines;
@@ -172,23 +173,23 @@ class Follow {
   const std::unique_ptr<Threads::Condition> changed_;
   std::atomic<bool> stopping_ = false;
 
-  // The coordinating thread's.
+  // Of the coordinating thread.
   std::unique_ptr<io::File> mark_lock_;
   bool told_of_lock_ = false;
   std::optional<archive::Identity> cluster_;
-  std::set<wal::TimelineId> histories_;  ///< that the tools know
+  std::set<wal::TimelineId> histories_;  ///< known to the tools
   std::optional<Conditions> conditions_;
-  std::optional<SameCluster> place_;  ///< until it is known to be ours
+  std::optional<SameCluster> place_;  ///< until it is known to be this cluster's
   bool place_is_ours_ = false;
   std::set<std::string> losses_;                  ///< names of records, as of the last listing
-  std::set<std::string> mirrored_;                ///< that are in the store
+  std::set<std::string> mirrored_;                ///< already in the store
   std::optional<StoredEnd::Stream> seen_stream_;  ///< before the last listing
-  std::set<wal::SegmentName> raw_;  ///< that the last listing showed, and were not taken
+  std::set<wal::SegmentName> raw_;                ///< in the last listing, and not taken
   Time next_look_{};
   Time next_mark_{};
   Time next_resume_{};
   Time next_audit_{};
-  std::optional<Audit> audit_;  ///< under way
+  std::optional<Audit> audit_;  ///< in progress
   std::optional<OpenSegment> open_segment_;
   Time next_open_{};
   bool told_kept_open_ = false;
@@ -203,21 +204,21 @@ class Follow {
   std::uint64_t sent_at_keep_ = 0;
 
   // Guarded by mutex_.
-  std::uint64_t changes_ = 0;  ///< that the coordinating thread may have to look at
+  std::uint64_t changes_ = 0;  ///< for the coordinating thread to process
   bool look_now_ = false;
-  std::optional<StoredEnd::Stream> stream_;  ///< that has begun, and was not looked at yet
+  std::optional<StoredEnd::Stream> stream_;  ///< started, and not yet processed
   StoredEnd stored_end_;
   std::set<wal::SegmentName> told_;  ///< by finished()
   std::map<UploadItem, Pending> pending_;
   FormsThere there_;
   std::unique_ptr<UploadPlan> plan_;
-  std::vector<ManifestEntry> entries_;  ///< of what was stored, for the manifest
+  std::vector<ManifestEntry> entries_;  ///< of stored files, for the manifest
   std::shared_ptr<const Tools> tools_;
   RequestWindow window_;
   FollowTrouble trouble_;
-  std::exception_ptr failure_;  ///< of a worker: no error, the end
+  std::exception_ptr failure_;  ///< by a worker; ends run()
   StoreView view_;
-  std::set<wal::SegmentName> lost_;  ///< that were sent, and are neither there nor here
+  std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive
 };
 
 }  // namespace weir::store

@@ -11,20 +11,22 @@
 
 namespace weir::store {
 
-/// For how long one request is made again where that may help.
+/// How long a request is retried if that may help.
 struct Patience {
   std::chrono::milliseconds retry_for{60'000};
   std::uint64_t seed = 0;
 };
-/// A request that fails is not made again.
+/// No retries.
 inline constexpr Patience kOnce{.retry_for = std::chrono::milliseconds(0), .seed = 0};
 
-/// What `request` gives. Throws what it throws, the last time. Waits in the thread that calls.
+/// Returns the result of `request`. Throws what its last attempt throws. Sleeps in the calling
+/// thread.
 template <typename Request>
 auto insist(const Patience& patience, Request request) -> decltype(request()) {
   using Clock = std::chrono::steady_clock;
   RetryPolicy retry(patience.seed);
-  std::optional<Clock::time_point> until;  // from the first failure on: a transfer may take longer
+  std::optional<Clock::time_point> until;  // counted from the first failure: a transfer may take
+                                           // longer
   for (;;) {
     try {
       return request();

@@ -11,14 +11,14 @@
 
 namespace weir::store {
 
-/// Records segments that were sent, and that neither the store nor the archive has any more, as
-/// holes of the archive: mirror_losses() then brings the records to the store, so that a recovery
-/// from there alone reports them. `place`: the store, for people. True if a record is new. Throws
-/// as archive::record_loss().
+/// Records segments that were sent, and that are now missing in both the store and the archive, as
+/// holes of the archive. mirror_losses() then uploads the records, so that a recovery from the
+/// store alone reports them. `place`: the store, for messages. Returns true if a record is new.
+/// Throws as archive::record_loss().
 bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
                  const archive::Identity& cluster, const std::string& place, Log& log);
 
-/// ErrorKind::gap. `object`: as it was named in the store.
+/// ErrorKind::gap. `object`: its name in the store.
 [[nodiscard]] Error lost_error(const std::string& object);
 
 }  // namespace weir::store

@@ -14,22 +14,22 @@
 
 namespace weir::store {
 
-// A manifest is a chain of lines, each with the hash of the one before it: who has seen the newest
-// one has seen all, and nothing before it can be changed without a trace. Each archiver writes a
-// chain of its own. (One for all would make an archiver wait for the other at every line, and needs
-// a condition that not every store heeds. What is true of the bucket is what the chains tell
-// together.) A chain lies in objects of 256 lines, of which the newest is written anew as it grows.
-// Where there is a key, each has its signature in front, as signify(1) embeds one. Pure.
+// A manifest is a chain of lines, each with the hash of the one before it: the newest line covers
+// all others, and no earlier line can be changed unnoticed. Each archiver writes its own chain. (A
+// shared chain would make archivers wait for each other at every line, and needs a conditional
+// write that not every store supports. The state of the bucket follows from all chains together.) A
+// chain is stored in objects of 256 lines; the newest is rewritten as it grows. If there is a key,
+// each object starts with its signature, as signify(1) embeds one. Pure.
 
 inline constexpr std::size_t kManifestLines = 256;
-/// No line is longer than some hundred bytes.
+/// Lines have a few hundred bytes at most.
 inline constexpr std::uint64_t kLargestManifest = std::uint64_t{1} << 20;
 
-/// The chain that prunes write: where the archive begins, and where the other chains do.
+/// The chain that prunes write: where the archive starts, and where the other chains start.
 inline constexpr std::string_view kPruneChain = "prune";
 
-/// Where the objects lie: "…/manifest/CHAIN/00000007". In the order of keys they come before all
-/// WAL: who asks for WAL does not meet them.
+/// Prefix of the objects: "…/manifest/CHAIN/00000007". In key order they precede all WAL, so
+/// listings of WAL do not include them.
 [[nodiscard]] std::string manifest_prefix(const Layout& layout);
 [[nodiscard]] std::string manifest_key(const Layout& layout, std::string_view chain,
                                        std::uint64_t number);
@@ -37,7 +37,7 @@ struct ManifestPlace {
   std::string chain;
   std::uint64_t number = 0;
 };
-/// nullopt: no such key.
+/// Returns nullopt for other keys.
 [[nodiscard]] std::optional<ManifestPlace> parse_manifest_key(const Layout& layout,
                                                               std::string_view key);
 
@@ -45,7 +45,7 @@ struct ManifestPlace {
 [[nodiscard]] std::string manifest_text(const ManifestPlace& place,
                                         std::span<const std::string> lines);
 
-/// Where a chain begins, since a prune has removed what lay before: at this object, behind the line
+/// Where a chain starts after a prune has removed its older objects: at this object, after the line
 /// with this hash. A value.
 struct ManifestCut {
   std::uint64_t number = 0;
@@ -53,30 +53,31 @@ struct ManifestCut {
   bool operator==(const ManifestCut&) const = default;
 };
 
-/// A chain as somebody has read it. `broken` says what is wrong with it.
+/// A chain as read. `broken` says why it is invalid.
 struct ManifestChain {
   std::string id{};
   std::optional<ManifestCut> cut{};
   std::vector<ManifestLine> lines{};
   std::vector<std::string> hashes{};  ///< of each line
   std::vector<std::string> broken{};
-  /// Whose signature the newest object has; it stands for all before it. nullopt: none.
+  /// The key that signed the newest object, which covers all before it. nullopt: not signed.
   std::optional<SignifyNumber> signed_by{};
-  bool proved = false;  ///< that signature is by one of the keys that were given
+  bool proved = false;  ///< the signature is by one of the given keys
 
   [[nodiscard]] std::string head() const { return hashes.empty() ? beginning() : hashes.back(); }
-  /// The hash that its first line names as that of the line before.
+  /// The hash that its first line gives for the line before.
   [[nodiscard]] std::string beginning() const { return cut ? cut->after : genesis_of(id); }
-  /// With those that a prune has removed.
+  /// Includes lines that a prune has removed.
   [[nodiscard]] std::uint64_t length() const {
     return (cut ? cut->number * kManifestLines : 0) + lines.size();
   }
 };
 
-/// Where the chain of this name begins, as the prunes' chain tells; nullopt: at its first object.
+/// Where the chain with this name starts, according to the prunes' chain; nullopt: at its first
+/// object.
 [[nodiscard]] std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id);
 
-/// Puts a chain together, object by object.
+/// Assembles a chain, object by object.
 class ManifestChainReader {
  public:
   ManifestChainReader(std::string id, std::span<const SignifyPublic> keys,
@@ -86,8 +87,8 @@ class ManifestChainReader {
     chain_.cut = std::move(cut);
   }
 
-  /// The next object, by number, under this name for messages. What lies before the place where
-  /// the chain begins is passed over: a prune was killed, or was not let.
+  /// Takes the next object, by number; `name` is for messages. Objects before the chain's start are
+  /// skipped: a prune was killed, or not allowed to remove them.
   void take(std::uint64_t number, std::string_view content, const std::string& name);
   [[nodiscard]] ManifestChain finish() { return std::move(chain_); }
 

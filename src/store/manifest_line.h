@@ -11,29 +11,31 @@
 
 namespace weir::store {
 
-/// What a manifest tells of one object, or of a prune. A value.
+/// A manifest's entry for one object, or for a prune. A value.
 struct ManifestEntry {
   enum class Kind {
-    put,        ///< stored by who writes the line
-    same,       ///< it was there, and its content was compared with the archive's
-    seen,       ///< it was there, and nobody could compare it: encrypted, without the key
-    rewrapped,  ///< given to other recipients
-    padded,     ///< stored unfinished, zeros behind `last` (padded.h), until the true one comes
-    begin,      ///< what lies before this segment was removed
-    cut,        ///< a chain begins at this object of it (`size`, a number): those before may go
+    put,        ///< stored by the writer of the line
+    same,       ///< existed; its content was compared with the archive's
+    seen,       ///< existed, and could not be compared: encrypted, without the key
+    rewrapped,  ///< rewrapped for other recipients
+    padded,     ///< stored incomplete, zeros after `last` (padded.h), until the complete one
+                ///< replaces it
+    begin,      ///< everything before this segment was removed
+    cut,        ///< a chain starts at this object of it (`size`, a number): earlier ones may be
+                ///< removed
   };
   Kind kind = Kind::put;
-  std::string name{};  ///< of the object behind its last slash; begin: a segment
+  std::string name{};  ///< the object's, after its last slash; begin: a segment
   std::uint64_t size = 0;
-  std::string sha256{};                 ///< of the stored bytes; empty: nobody has told it
+  std::string sha256{};                 ///< of the stored bytes; empty: unknown
   std::string md5{};                    ///< likewise
-  wal::Lsn first{};                     ///< first record that begins in it; 0/0: none does
-  wal::Lsn last{};                      ///< end of the last one that ends in it
+  wal::Lsn first{};                     ///< first record that starts in it; 0/0: none does
+  wal::Lsn last{};                      ///< end of the last record that ends in it
   std::optional<wal::PgTime> commit{};  ///< of the last transaction that ends in it
-  std::string hmac{};                   ///< of the plain segment; empty: it is not encrypted
+  std::string hmac{};                   ///< of the plain segment; empty: not encrypted
   std::uint64_t system_identifier = 0;
-  // Of begin: the chain, and its last line then. Of cut: the chain, and its last line before that
-  // object.
+  // For `begin`: the chain, and its last line at that time. For `cut`: the chain, and its last line
+  // before that object.
   std::string chain{};
   std::string after{};
   bool operator==(const ManifestEntry&) const = default;
@@ -43,24 +45,25 @@ struct ManifestEntry {
 ///   KIND NAME SIZE SHA256 MD5 FIRST LAST COMMIT HMAC SYSTEM BEFORE
 ///   begin SEGMENT CHAIN AFTER SYSTEM BEFORE
 ///   cut NUMBER CHAIN AFTER SYSTEM BEFORE
-/// "-" where there is nothing. Pure.
+/// "-" for an empty field. Pure.
 struct ManifestLine {
   ManifestEntry entry{};
-  std::string before{};  ///< hash of the line before; of the first one: genesis_of()
+  std::string before{};  ///< hash of the line before; for the first one: genesis_of()
   bool operator==(const ManifestLine&) const = default;
 
-  /// nullopt: it is no such line.
+  /// Returns nullopt for an invalid line.
   [[nodiscard]] static std::optional<ManifestLine> parse(std::string_view text);
-  /// Without the new line.
+  /// Without the newline.
   [[nodiscard]] std::string to_text() const;
 };
 
 [[nodiscard]] std::string_view to_string(ManifestEntry::Kind kind);
-/// SHA-256 of the line's text: what the next one, and a signature, stand for.
+/// SHA-256 of the line's text, which the next line and a signature cover.
 [[nodiscard]] std::string hash_of_line(std::string_view text);
-/// What stands before a chain's first line: no line of one chain can be the first of another.
+/// The `before` of a chain's first line: differs for each chain, so no line of one chain can be the
+/// first of another.
 [[nodiscard]] std::string genesis_of(std::string_view chain);
-/// A name without its timeline: what is behind "begin" goes, on all timelines.
+/// A name without its timeline: everything before "begin" is removed on all timelines.
 [[nodiscard]] std::string place_of(wal::SegmentName segment);
 /// 64 digits in lower case.
 [[nodiscard]] bool is_manifest_hash(std::string_view text);

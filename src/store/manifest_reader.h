@@ -20,26 +20,26 @@ namespace weir::store {
 [[nodiscard]] std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
                                                         std::span<const SignifyPublic> keys,
                                                         const Patience& patience);
-/// The prunes' chain alone, which says where the others begin. nullopt: there is none, or, where
-/// keys were given, none that they prove. Throws StoreError.
+/// The prunes' chain alone, which says where the others start. Returns nullopt if there is none or,
+/// if keys are given, none that they prove. Throws StoreError.
 [[nodiscard]] std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
                                                        std::span<const SignifyPublic> keys,
                                                        const Patience& patience);
-/// What the newest lines of each chain tell of, at least one segment of each chain that tells of
-/// any: so what was stored last is among them, however much there is. Where keys are given, what
-/// they prove. One request for a thousand objects of lines, and one for each chain. Throws
+/// The newest entries of each chain, with at least one segment of each chain that has any: so the
+/// last stored segment is among them, however long the chains are. If keys are given, only proved
+/// entries. One request for each thousand objects of lines, and one for each chain. Throws
 /// StoreError.
 [[nodiscard]] std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,
                                                          std::span<const SignifyPublic> keys,
                                                          const Patience& patience);
-/// The objects that the lines of a manifest tell of. Throws StoreError.
+/// The stored objects of the kinds that a manifest lists. Throws StoreError.
 [[nodiscard]] StoredObjects list_stored(ObjectStore& store, const Layout& layout,
                                         const Patience& patience);
-/// The SHA-256 of objects as they were read, by key.
+/// SHA-256 of the objects that were read, by key.
 using ReadDigests = std::map<std::string, std::string>;
-/// Holds every object of which a line tells a SHA-256 against that, and adds what differs to the
-/// findings. Those that were not read yet are, `jobs` at once. `stop`: asked between objects;
-/// false: it was stopped. Throws StoreError.
+/// Compares every object with the SHA-256 of its line, and adds differences to the findings.
+/// Objects that were not read yet are read, `jobs` at a time. `stop` is checked between objects;
+/// returns false if it was stopped. Throws StoreError.
 bool compare_deeply(ObjectStore& store, const Patience& patience, const StoredObjects& objects,
                     const ToldObjects& told, const ReadDigests& read, std::size_t jobs,
                     ManifestReport& report, const std::function<bool()>& stop);

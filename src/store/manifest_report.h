@@ -16,59 +16,58 @@
 
 namespace weir::store {
 
-/// What the manifests of a place tell of the objects there, and whether they are to be believed.
+/// What the manifests of a place say about its objects, and whether they can be trusted.
 struct ManifestReport {
   struct Chain {
     std::string id;
     std::uint64_t lines = 0;
     std::string head{};
-    std::string signed_by{};  ///< number of the key; empty: it is not signed
-    bool proved = false;      ///< by one of the keys that were given
+    std::string signed_by{};  ///< number of the key; empty: not signed
+    bool proved = false;      ///< signed by one of the given keys
   };
-  /// Of a timeline, without reading what may be encrypted.
+  /// Coverage of a timeline, determined without reading objects that may be encrypted.
   struct Coverage {
     wal::TimelineId timeline = 0;
     std::string first;  ///< segments
     std::string last;
     std::uint64_t segments = 0;
-    wal::Lsn from{};                      ///< first record that begins there
+    wal::Lsn from{};                      ///< start of its first record
     wal::Lsn to{};                        ///< end of the last record
     std::optional<wal::PgTime> commit{};  ///< the last one
   };
   std::vector<Chain> chains{};
   std::vector<Coverage> coverage{};
   std::string begin{};                  ///< the first segment after the last prune
-  std::vector<std::string> findings{};  ///< what must not be
-  std::vector<std::string> remarks{};   ///< what somebody should know
-  std::uint64_t objects = 0;            ///< of which a line tells, and that are there
-  std::uint64_t by_size = 0;            ///< of these, compared by their sizes only
-  std::uint64_t not_compared = 0;  ///< "present, not compared" with the archive that told of it
-  std::uint64_t untold = 0;        ///< objects of which no line tells
+  std::vector<std::string> findings{};  ///< errors
+  std::vector<std::string> remarks{};   ///< warnings and notes
+  std::uint64_t objects = 0;            ///< with a line, and present
+  std::uint64_t by_size = 0;            ///< of these, compared by size only
+  std::uint64_t not_compared = 0;       ///< "present, not compared" with the archive of their chain
+  std::uint64_t untold = 0;             ///< objects without a line
 
   [[nodiscard]] bool sound() const { return findings.empty(); }
 };
 
-/// What the chains are held against.
+/// What the chains are checked against.
 struct ManifestQuestion {
-  bool keys_given = false;                         ///< what no key has proved is believed by nobody
-  std::vector<std::string> expected_heads{};       ///< each is a line of one of the chains
-  std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: it is not known
+  bool keys_given = false;                         ///< chains that no key proves are not trusted
+  std::vector<std::string> expected_heads{};       ///< each must be a line of one of the chains
+  std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: unknown
 };
 
-/// The segment that an object of this name (behind its last slash) is a form of; nullopt: a
-/// history.
+/// The segment of an object with this name (after its last slash); nullopt: a history file.
 [[nodiscard]] std::optional<wal::SegmentName> segment_of_object(std::string_view name);
 
 /// The objects of segments and histories, by the last part of their keys.
 using StoredObjects = std::map<std::string, ObjectEntry>;
 
-/// Holds what is there against what the lines tell of it: names, sizes, ETags. Pure.
+/// Compares the objects with their lines: names, sizes, ETags. Pure.
 [[nodiscard]] ManifestReport check_manifests(std::span<const ManifestChain> chains,
                                              const StoredObjects& objects,
                                              const ManifestQuestion& question);
 
-/// What the lines tell of each object: of each chain that is believed the newest line; and what it
-/// was to become when it was given to others, of which not every line came true. By name.
+/// The entries of each object: the newest line of each trusted chain, and those of rewraps, not all
+/// of which were carried out. By name.
 using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
 [[nodiscard]] ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given);
 

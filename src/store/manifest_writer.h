@@ -21,47 +21,47 @@
 
 namespace weir::store {
 
-/// A name for a chain that nobody else has.
+/// A unique name for a chain.
 [[nodiscard]] std::string new_manifest_id();
 
-/// Writes a chain of manifest lines into a store. Nothing is written until put(), which may be done
-/// again as often as it fails: an object is put as a whole, so an answer that was lost, or a
-/// process that ended in the middle, leaves a chain that goes on. One thread.
+/// Writes a chain of manifest lines to a store. Nothing is written until put(), which can be
+/// repeated after failures: an object is always put as a whole, so a lost answer or a killed
+/// process leaves a chain that can be continued. One thread.
 ///
-/// A request that was given up may take effect later, when newer lines are there. So an object is
-/// put over the one that was seen there and no other ("If-Match"): in a store that heeds that, no
-/// older one can come over a newer one. In others such objects are in doubt for a time, and to be
-/// looked at again.
+/// A request that was given up may still take effect after newer lines were written. So an object
+/// only replaces the version that was seen ("If-Match"): in a store that supports this, an older
+/// object cannot replace a newer one. In other stores such objects are in doubt for a time, and
+/// must be checked again.
 class ManifestWriter {
  public:
-  /// Does not own the store. `key`: nullptr: it is not signed.
+  /// Does not own the store. `key`: nullptr: not signed.
   ManifestWriter(ObjectStore& store, const Layout& layout, std::shared_ptr<const SignifyKey> key,
                  Log& log, Conditions conditions = Conditions::ignored)
       : store_(store), layout_(layout), key_(std::move(key)), log_(log), conditions_(conditions) {}
 
-  /// Goes on with the chain that is remembered, or begins one of this name. What the store has of
-  /// it may be more (the process was killed before it could remember), or less: that is told, and
-  /// put again as far as it is remembered. If it is something else, somebody else has written it:
-  /// that is told, and a new chain begins. Throws StoreError.
+  /// Continues the remembered chain, or starts one with this name. The store may have more lines of
+  /// it (the process was killed before it could remember them), or fewer: that is reported, and the
+  /// lines are put again as far as they are remembered. If the lines differ, another process has
+  /// written them: that is reported, and a new chain starts. Throws StoreError.
   void start(const std::optional<ManifestMemory>& memory, const std::string& new_id);
-  /// Goes on with a chain by what the store has of it. Throws Error{damage} if that cannot be read.
+  /// Continues a chain from the store's copy. Throws Error{damage} if that is invalid.
   void start_with_store(const std::string& id);
 
   void append(ManifestEntry entry);
-  /// There is something that was not put.
+  /// Some lines have not been put yet.
   [[nodiscard]] bool due() const { return !full_.empty() || dirty_; }
-  /// Throws StoreError; Error{retry} where somebody else has written a chain that many write.
+  /// Throws StoreError; Error{retry} if another process has written a shared chain.
   void put();
 
-  /// So long a request that was given up may still take effect: its signature is good for 15 min.
+  /// How long a request that was given up may still take effect: its signature is valid for 15 min.
   static constexpr std::chrono::minutes kDoubtLasts{15};
-  /// An object was put, and an older one of a request that was given up may yet come over it. Never
-  /// where conditions are heeded.
+  /// An object was put, and an older request that was given up may still replace it. Never if
+  /// conditional writes are supported.
   [[nodiscard]] bool in_doubt() const { return !doubts_.empty(); }
-  /// Looks at the objects in doubt, and puts those again that are not what was put last. Throws
+  /// Checks the objects in doubt, and puts those again that differ from what was put last. Throws
   /// StoreError.
   void look_again();
-  /// For kDoubtLasts nothing has come.
+  /// No request took effect for kDoubtLasts.
   void end_doubt() { doubts_.clear(); }
 
   [[nodiscard]] const std::string& id() const { return id_; }
@@ -70,7 +70,7 @@ class ManifestWriter {
   /// As of the last full object: it changes seldom.
   [[nodiscard]] const std::string& full_head() const { return full_head_; }
   [[nodiscard]] bool is_signed() const { return key_ != nullptr; }
-  /// What is to be remembered once put() has returned.
+  /// To be remembered once put() has returned.
   [[nodiscard]] ManifestMemory memory() const { return {id_, lines_, head_, tail_}; }
 
  private:
@@ -96,16 +96,16 @@ class ManifestWriter {
   const std::shared_ptr<const SignifyKey> key_;
   Log& log_;
   const Conditions conditions_;
-  bool many_write_ = false;  ///< other processes may write this chain, too
+  bool many_write_ = false;  ///< other processes may write this chain as well
   struct There {
     std::uint64_t number = 0;
     std::string etag{};
   };
-  std::optional<There> there_{};  ///< the newest object, as it was put or read last
-  bool etags_are_md5_ = true;     ///< as far as was seen
-  bool compares_ = true;          ///< the store tells by an ETag whether an object is the same one
+  std::optional<There> there_{};  ///< the newest object, as last put or read
+  bool etags_are_md5_ = true;     ///< as far as seen
+  bool compares_ = true;          ///< the store's ETags identify an object's version
   struct Doubt {
-    std::string text{};  ///< that was put last; empty: nothing since
+    std::string text{};  ///< put last; empty: nothing since
     bool locked = false;
   };
   std::map<std::uint64_t, Doubt> doubts_{};  ///< by object
@@ -114,8 +114,8 @@ class ManifestWriter {
   std::string head_{};
   std::string full_head_{};
   std::vector<std::string> tail_{};  ///< lines of the newest object
-  std::deque<Unsent> full_{};        ///< before it
-  bool dirty_ = false;               ///< the newest one was not put as it is
+  std::deque<Unsent> full_{};        ///< full objects before it
+  bool dirty_ = false;               ///< the newest object must be put
 };
 
 }  // namespace weir::store

@@ -9,7 +9,7 @@
 
 namespace weir::store {
 
-/// What lies in memory, not owned.
+/// Bytes in memory, not owned.
 class MemoryBytes final : public io::Bytes {
  public:
   explicit MemoryBytes(std::span<const std::byte> bytes) : bytes_(bytes) {}

@@ -26,63 +26,62 @@
 
 namespace weir::store {
 
-/// An archive in a store, for all that reads archives: its segments, histories and records of
-/// losses under the names that they have in a directory. Other names are never there. It knows what
-/// it has seen, and asks little, for the sake of a recovery that asks for one file after the other:
-/// one listing by a segment's name tells of all its forms; what is expected is fetched whole, by
-/// one request; and names() need not be all names (look_around()). What was once seen is not asked
-/// for again: objects are written once, so this is for a command, and not for one that runs long.
+/// An archive in a store, for all readers of archives: its segments, histories and loss records
+/// under their names in a directory; other names do not exist. It caches what it has seen and sends
+/// few requests, since a recovery asks for one file after the other: one listing by a segment's
+/// name finds all its forms, expected files are fetched whole, by one request, and names() may be
+/// incomplete (look_around()). Cached answers are not refreshed, since objects are written once: so
+/// this is for a command, not for a long-running process.
 ///
-/// What may pass is asked for again for some time; then, and for all other trouble, StoreError:
-/// what could not be looked at is never told as not there (P9). Does not own what it is given, nor
-/// what `open` gives, which is called when the store is first needed. Any thread; its files, as
-/// Bytes are, one each.
+/// Temporary failures are retried for some time; then, and for all other errors, StoreError: what
+/// could not be checked is never reported as absent (P9). Does not own its arguments, nor the
+/// result of `open`, which is called when the store is first needed. Any thread; its files, like
+/// all Bytes, one thread each.
 ///
-/// An open segment (open_object.h) is there as "N.zst.partial": the object that reaches furthest of
-/// those that are sound. names() has it where it has all names, and where the segment itself is not
-/// there. Two archivers' objects that disagree are Error{conflict} when one of them is opened.
+/// A partial segment (open_object.h) appears as "N.zst.partial": the object that extends furthest
+/// of the valid ones. names() includes it if it has all names, and if there is no complete segment.
+/// If objects of two archivers disagree, opening one of them throws Error{conflict}.
 class NearShelf final : public io::Shelf, private io::Identities {
  public:
   using Open = std::function<ObjectStore&()>;
-  /// Keys that read what is encrypted (age_file.h): "N.zst.age" is there as "N.zst". Without the
-  /// right one it is there as well, and opening it is Error{refused}.
+  /// Keys to decrypt with (age_file.h): "N.zst.age" appears as "N.zst". Without the right key it
+  /// also exists, and opening it throws Error{refused}.
   using Identities = std::vector<AgeIdentity>;
-  /// `path` is for messages. `ahead`: so many names are listed where one is asked for: those behind
-  /// it will be asked for, too.
-  /// With `keys`, the content of a segment or history is given only if a line that one of them
-  /// proves tells its SHA-256; Error{retry} where no line tells of it (it may be written yet),
-  /// Error{damage} where one tells of another content. Open segments have no lines: Error{refused}.
+  /// `path` is for messages. `ahead`: number of names listed when one is asked for, since the
+  /// following ones will be needed, too. With `keys`, a segment or history is returned only if a
+  /// line that one of them proves has its SHA-256; Error{retry} if there is no line (it may not be
+  /// written yet), Error{damage} if a line has another digest. Partial segments have no lines:
+  /// Error{refused}.
   NearShelf(Open open, std::string path, const Layout& layout, const Patience& patience,
             std::size_t ahead, Identities identities = {}, std::vector<SignifyPublic> keys = {});
 
-  /// From now on names() has what tells whether this segment ought to be there: its forms and those
-  /// of the one before; something behind it on its timeline, if there is anything; of each later
-  /// timeline its history and some segments, one of those behind this one among them; its own
-  /// timeline's history, unless there is WAL of it before; records of losses. Whatever the archive
-  /// holds, that is one request for each later timeline at most, and one or two more.
+  /// From now on names() has what shows whether this segment should exist: its forms and those of
+  /// the one before; a later file on its timeline, if any; for each later timeline its history and
+  /// some segments, including one after this one; the history of its own timeline, unless it has
+  /// earlier WAL; loss records. This takes at most one request for each later timeline, and one or
+  /// two more, regardless of the archive's size.
   void look_around(wal::SegmentName segment);
-  /// Likewise for a history: all histories, the first segments of each timeline, the records.
+  /// The same for a history: all histories, the first segments of each timeline, the records.
   void look_around_histories();
 
-  /// It will be read from its front to its end. Kept in memory until release().
+  /// It will be read from start to end. Kept in memory until release().
   void expect(wal::SegmentName segment);
   void release(wal::SegmentName segment);
-  /// From now on each segment is fetched whole, by one request, once more of it is read than its
-  /// front; so many of them are kept. `watch` is told the SHA-256 of the stored bytes of each
-  /// object that was, in whichever thread. Called before anything is read.
+  /// From now on each segment is fetched whole, by one request, once more than its start is read;
+  /// that many are kept. `watch` is called, in any thread, with the SHA-256 of the stored bytes of
+  /// each fetched object. Must be called before anything is read.
   using Watch = std::function<void(const std::string& key, const std::string& sha256)>;
   void read_whole_segments(std::size_t kept, Watch watch);
-  /// What was not there may be by now.
+  /// Absent files will be checked again.
   void forget_absences();
-  /// Likewise, and what look_around() has seen is looked at anew.
+  /// The same, and what look_around() has seen is read again.
   void look_again();
-  /// Somebody has sent to this place: it has a "pgweir.json", or WAL.
+  /// An archiver has used this place: it has a "pgweir.json", or WAL.
   [[nodiscard]] bool is_claimed();
-  /// The segments and histories that the manifests' newest lines tell of (read_last_lines()). Asked
-  /// for once: what is told stays told, so a file that is stored meanwhile is found by looking
-  /// again.
+  /// The segments and histories in the manifests' newest lines (read_last_lines()). Requested once
+  /// and cached: a file that is stored meanwhile is found by another lookup.
   [[nodiscard]] const archive::Listing& told();
-  /// The objects that are there as this file, of those that were listed: encrypted or not.
+  /// The listed objects of this file: encrypted or not.
   [[nodiscard]] std::vector<std::string> keys_of(const std::string& name) const;
 
   [[nodiscard]] const std::string& path() const override { return path_; }
@@ -93,7 +92,7 @@ class NearShelf final : public io::Shelf, private io::Identities {
 
  private:
   using Content = std::shared_ptr<const std::vector<std::byte>>;
-  /// Keys behind `after` that begin with `prefix`, up to `to` or, without it, all of them.
+  /// Keys after `after` that start with `prefix`, up to `to` or, without it, all.
   struct Listed {
     std::string prefix;
     std::string after;
@@ -141,10 +140,10 @@ class NearShelf final : public io::Shelf, private io::Identities {
   const std::size_t ahead_;
   const Identities identities_;
   const std::vector<SignifyPublic> keys_;
-  std::size_t kept_whole_ = 0;  ///< 0: segments come in pieces, but for expected ones
+  std::size_t kept_whole_ = 0;  ///< 0: segments are read in pieces, except for expected ones
   Watch watch_ = nullptr;
 
-  mutable std::mutex mutex_;  // all below is guarded by it
+  mutable std::mutex mutex_;  // guards all below
   std::optional<wal::SegmentName> around_;
   bool histories_only_ = false;
   bool surveyed_ = false;
@@ -152,11 +151,11 @@ class NearShelf final : public io::Shelf, private io::Identities {
   std::vector<Listed> listed_;
   std::set<wal::SegmentName> expected_;
   std::optional<archive::Listing> told_;
-  /// By the last part of keys: SHA-256 that proved lines tell.
+  /// SHA-256 in proved lines, by the last part of keys.
   std::optional<std::multimap<std::string, std::string>> proofs_;
-  std::map<std::string, Content> contents_;               ///< by key: of expected ones, small ones
-  std::deque<std::pair<std::string, Content>> recent_;    ///< by key, of segments: the newest last
-  std::map<std::string, std::vector<std::byte>> fronts_;  ///< by key: of others
+  std::map<std::string, Content> contents_;               ///< by key: expected and small objects
+  std::deque<std::pair<std::string, Content>> recent_;    ///< segments by key, the newest last
+  std::map<std::string, std::vector<std::byte>> fronts_;  ///< starts of other objects, by key
 };
 
 }  // namespace weir::store

@@ -14,12 +14,11 @@
 
 namespace weir::store {
 
-/// The content of an object, fetched where it is read: what is asked for, and more and more ahead,
-/// so who reads from its front to its end needs some requests only. Does not own the store. One
-/// thread.
+/// The content of an object, fetched as it is read, with increasing read-ahead, so a sequential
+/// reader needs few requests. Does not own the store. One thread.
 class ObjectBytes final : public io::Bytes {
  public:
-  /// Many want no more than the first page of a file.
+  /// Many readers need only the first page of a file.
   static constexpr std::uint64_t kFirstPiece = 64 * 1024;
 
   struct Which {
@@ -27,7 +26,7 @@ class ObjectBytes final : public io::Bytes {
     std::uint64_t size = 0;
     std::string version{};  ///< empty: the newest
   };
-  /// `front`: its first bytes, if somebody has them.
+  /// `front`: its first bytes, if known.
   ObjectBytes(ObjectStore& store, Which which, const Patience& patience,
               std::vector<std::byte> front = {})
       : store_(store), which_(std::move(which)), patience_(patience), piece_(std::move(front)) {}
@@ -46,19 +45,19 @@ class ObjectBytes final : public io::Bytes {
   std::uint64_t ahead_ = kFirstPiece;
 };
 
-/// Which bytes are under a key, as far as readers are concerned: the oldest version's. nullopt:
-/// there is no such object. Throws StoreError.
+/// Which version under a key readers use: the oldest. Returns nullopt if there is no such object.
+/// Throws StoreError.
 [[nodiscard]] std::optional<ObjectBytes::Which> find_object(ObjectStore& store,
                                                             const std::string& key,
                                                             const Patience& patience);
 
-/// That part of it. Throws Error{io} (ENOENT) where it was removed, StoreError.
+/// Reads this range. Throws Error{io} (ENOENT) if it was removed, StoreError.
 [[nodiscard]] std::vector<std::byte> read_part(ObjectStore& store, const ObjectBytes::Which& which,
                                                const ObjectStore::Range& range,
                                                const Patience& patience);
 
-/// All of an object, at once, by one request if the bucket keeps no versions. nullopt: there is no
-/// such object. Throws Error{damage} for one that is larger than `most`, StoreError.
+/// Reads an object at once, by one request if the bucket is not versioned. Returns nullopt if there
+/// is no such object. Throws Error{damage} if it is larger than `most`, StoreError.
 [[nodiscard]] std::optional<std::vector<std::byte>> read_whole(ObjectStore& store,
                                                                const std::string& key,
                                                                std::uint64_t most,

@@ -16,26 +16,26 @@
 
 namespace weir::store {
 
-/// What a store's trouble means for who has asked.
+/// Kinds of store errors, by the required reaction.
 enum class Trouble {
-  refused,      ///< rights, keys, no such bucket, a frozen object: a person is needed
-  expired,      ///< the credentials are no longer good: others may be
-  no_keys,      ///< whoever gives credentials gave none: may pass
-  throttled,    ///< it asks us to be slower
-  unreachable,  ///< no answer, or one of a server in trouble: may pass
+  refused,      ///< permissions, keys, missing bucket, locked object: manual intervention required
+  expired,      ///< the credentials have expired: others may be valid
+  no_keys,      ///< no credentials from their source: temporary
+  throttled,    ///< the store asks for fewer requests
+  unreachable,  ///< no answer, or a server error: temporary
   clock,        ///< our clock and the store's differ too much
-  region,       ///< the bucket is elsewhere
-  unable,       ///< the store does not know such a request
-  stopped,      ///< we have given up ourselves
+  region,       ///< the bucket is in another region
+  unable,       ///< the store does not support the request
+  stopped,      ///< stopped by the caller
 };
 
-/// A store did not do what was asked. Whether there is an object was not told by it: "absent" is a
-/// value (nullopt, false), never an error of this kind, and never the other way round (P9).
+/// A store did not execute a request. Never says whether an object exists: "absent" is a value
+/// (nullopt, false), never an error of this kind, and vice versa (P9).
 class StoreError : public ErrorAs<StoreError> {
  public:
   StoreError(Trouble trouble, std::string message);
   [[nodiscard]] Trouble trouble() const { return trouble_; }
-  /// The store's own word, "SlowDown"; empty if it gave none.
+  /// The store's error code, "SlowDown"; empty if it gave none.
   [[nodiscard]] const std::string& code() const { return code_; }
   StoreError&& with_code(std::string code) &&;
 
@@ -43,7 +43,7 @@ class StoreError : public ErrorAs<StoreError> {
   Trouble trouble_;
   std::string code_;
 };
-/// Asking again may help. `retry` of ErrorKind says the same.
+/// A retry may help, as for ErrorKind `retry`.
 [[nodiscard]] bool may_pass(Trouble trouble);
 
 /// User metadata: names in lower case, without "x-amz-meta-".
@@ -53,37 +53,37 @@ struct ObjectEntry {
   std::string key;
   std::uint64_t size = 0;
   std::string etag{};  ///< without quotes
-  /// When it was stored; max() if the store does not say.
+  /// When it was stored; max() if unknown.
   std::chrono::system_clock::time_point modified{};
 };
 struct ObjectHead {
   std::uint64_t size = 0;
   std::string etag{};
   Metadata metadata{};
-  bool locked = false;  ///< nobody may remove this version, as far as the store tells
+  bool locked = false;  ///< the version cannot be removed, as far as the store says
 };
 struct ObjectPage {
   std::vector<ObjectEntry> objects{};
-  bool more = false;  ///< behind the last one, which there is; ask again with its key as `after`
+  bool more = false;  ///< there are more after the last one; ask again with its key as `after`
 };
 
-/// What is put under a key: bytes that do not change meanwhile, and their digests.
+/// An object's content: bytes that must not change during the upload, and their digests.
 struct Content {
   io::Bytes* bytes = nullptr;  ///< not owned
   std::string sha256{};        ///< hexadecimal
   std::string md5{};           ///< likewise
   Metadata metadata{};
-  bool locked = false;  ///< nobody is to remove it for a time, if the store was told one
+  bool locked = false;  ///< with Object Lock, if the store has a retention period set
 };
 
-/// Objects of a listing that are asked for at once: what S3 gives at most (ListObjectsV2).
+/// Objects requested per page of a listing: S3's maximum (ListObjectsV2).
 inline constexpr std::size_t kListingPage = 1000;
-/// Bytes of one file: the largest segment, and what compressing it in vain or sealing it adds.
+/// Maximum size of a file: the largest segment, plus the overhead of compression and encryption.
 inline constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
 
-/// Objects under keys, written once and whole. Any thread. Nothing is tried again here, but for
-/// credentials that have expired and a clock that differs. Throws StoreError; and what reading the
-/// content or a sink throws.
+/// Objects under keys, written once and whole. Any thread. Requests are not retried here, except
+/// after expired credentials and clock differences. Throws StoreError, and what reading the content
+/// or a sink throws.
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
@@ -97,13 +97,13 @@ class ObjectStore {
 
   enum class Put {
     stored,
-    taken,  ///< there is an object under this key, which may be ours: an answer was lost
+    taken,  ///< the key exists; it may be ours, if an answer was lost
   };
-  /// "If-None-Match: *", which not every store heeds (probe.h).
+  /// "If-None-Match: *", which not every store supports (probe.h).
   [[nodiscard]] virtual Put put_if_absent(const std::string& key, const Content& content) = 0;
   virtual void put(const std::string& key, const Content& content) = 0;
-  /// Over the object that has this ETag ("If-Match"), which not every store heeds. `taken`: it is
-  /// another one by now, or there is none.
+  /// Replaces the object that has this ETag ("If-Match"), which not every store supports. `taken`:
+  /// it has another ETag by now, or does not exist.
   [[nodiscard]] virtual Put put_if_match(const std::string& key, const Content& content,
                                          const std::string& etag) {
     const auto there = head(key);
@@ -111,48 +111,49 @@ class ObjectStore {
     put(key, content);
     return Put::stored;
   }
-  /// nullopt: there is no such object.
+  /// Returns nullopt if there is no such object.
   [[nodiscard]] virtual std::optional<ObjectHead> head(const std::string& key) = 0;
   struct Range {
     std::uint64_t first = 0;
     std::uint64_t size = 0;
   };
-  /// False: there is no such object. Gives up where the sink wants no more. Without a range all.
+  /// Returns false if there is no such object. Ends if the sink returns false. Without a range:
+  /// all.
   virtual bool get(const std::string& key, const std::optional<Range>& range,
                    const codec::Sink& sink) = 0;
-  /// Keys that begin with `prefix`, in order, from behind `after` on, at most `most`.
+  /// Keys that start with `prefix`, in order, after `after`, at most `most`.
   [[nodiscard]] virtual ObjectPage list(const std::string& prefix, const std::string& after,
                                         std::size_t most) = 0;
-  /// The version ids that a store which keeps versions has of one key, the newest first; empty
-  /// where versions are not known.
+  /// The version ids of one key in a versioned bucket, the newest first; empty if versions are not
+  /// supported.
   [[nodiscard]] virtual std::vector<std::string> versions(const std::string& key) = 0;
   struct Version {
     std::string id;
-    bool removal = false;  ///< the object was removed then: a marker, which has no bytes
+    bool removal = false;  ///< a delete marker, which has no bytes
     bool operator==(const Version&) const = default;
   };
-  /// As versions(), with the removals between them.
+  /// Like versions(), including delete markers.
   [[nodiscard]] virtual std::vector<Version> versions_and_removals(const std::string& key) {
     std::vector<Version> all;
     for (auto& id : versions(key)) all.push_back({std::move(id)});
     return all;
   }
-  /// True once an answer has told that the bucket keeps versions.
+  /// True once an answer has shown that the bucket is versioned.
   [[nodiscard]] virtual bool keeps_versions() const { return false; }
-  /// As head(), of that version; empty: of the newest.
+  /// Like head(), of that version; empty: of the newest.
   [[nodiscard]] virtual std::optional<ObjectHead> head_version(const std::string& key,
                                                                const std::string& version) {
     static_cast<void>(version);
     return head(key);
   }
-  /// As get(), of that version; empty: of the newest.
+  /// Like get(), of that version; empty: of the newest.
   virtual bool get_version(const std::string& key, const std::string& version,
                            const std::optional<Range>& range, const codec::Sink& sink) {
     static_cast<void>(version);
     return get(key, range, sink);
   }
-  /// What the bucket is set to do, as the store's own XML: "versioning", "lifecycle",
-  /// "object-lock". nullopt: nothing of the kind, or the store does not know such a thing.
+  /// The bucket's configuration, as the store's XML: "versioning", "lifecycle", "object-lock".
+  /// Returns nullopt if not set, or not supported.
   [[nodiscard]] virtual std::optional<std::string> setting(const std::string& which) {
     static_cast<void>(which);
     return std::nullopt;
@@ -161,9 +162,9 @@ class ObjectStore {
     std::string key;
     std::string why;
   };
-  /// At most 1000. Those that the store keeps; what is not there counts as removed.
+  /// At most 1000 keys. Returns those that were not removed; missing objects count as removed.
   [[nodiscard]] virtual std::vector<Kept> remove(std::span<const std::string> keys) = 0;
-  /// Of one key these versions, for good. Where none are kept: the object.
+  /// Permanently removes these versions of a key; the object if the bucket is not versioned.
   [[nodiscard]] virtual std::vector<Kept> remove_versions(const std::string& key,
                                                           std::span<const std::string> versions) {
     static_cast<void>(versions);
@@ -171,13 +172,12 @@ class ObjectStore {
   }
 };
 
-/// What is written once has one version. Where somebody has put another one over it, the oldest is
-/// what was archived. Empty: there is but one, or the bucket keeps none. Asks only a bucket that is
-/// known to keep versions.
+/// Archived objects have one version. If another one was put over it, the oldest is the archived
+/// one. Empty: there is only one, or the bucket is not versioned. Sends a request only if the
+/// bucket is known to be versioned.
 [[nodiscard]] std::string oldest_version(ObjectStore& store, const std::string& key);
 
-/// The whole object, if it is not larger than `most`: that is Error{damage}. nullopt: there is
-/// none.
+/// The whole object. Throws Error{damage} if it is larger than `most`. nullopt: it does not exist.
 [[nodiscard]] std::optional<std::string> get_text(ObjectStore& store, const std::string& key,
                                                   std::uint64_t most);
 

@@ -13,11 +13,10 @@
 
 namespace weir::store {
 
-/// A file that was fetched, as a shelf with nothing else in it: so it is read by what reads an
-/// archive's files.
+/// A fetched file as a shelf of its own, so that the code that reads archive files can read it.
 class OneFileShelf final : public io::Shelf {
  public:
-  /// `path`: of where it came from, for messages.
+  /// `path`: its source, for messages.
   OneFileShelf(std::string path, std::string name, std::vector<std::byte> content)
       : path_(std::move(path)), name_(std::move(name)), content_(std::move(content)) {}
 

@@ -11,11 +11,11 @@
 
 namespace weir::store {
 
-/// The front of a segment that is being written, as an object of its own (--store-open), under
+/// The start of the segment that is being written, as an object of its own (--store-open), under
 ///   …/open/00000001/000000010000000000000003.00000000030A2C18.9f3c05d1a7e64b20-12.zst[.age]
-/// the segment, the position before which all of it is there, and a name that nobody else gives: by
-/// archiver and number, so none is ever written over. Never among the segments: Barman takes
-/// whatever begins with a segment's name for the segment. A value.
+/// the segment, the position up to which it is complete, and a unique suffix by archiver and
+/// number, so no object is ever overwritten. Kept apart from the segments: Barman takes every
+/// object whose name starts with a segment's name for the segment. A value.
 struct OpenObject {
   wal::SegmentName segment;
   wal::Lsn end;
@@ -24,9 +24,9 @@ struct OpenObject {
 
   auto operator<=>(const OpenObject&) const = default;
   [[nodiscard]] std::string key(const Layout& layout) const;
-  /// nullopt: it is another one's key.
+  /// Returns nullopt for other keys.
   [[nodiscard]] static std::optional<OpenObject> parse(const Layout& layout, std::string_view key);
-  /// All of a timeline begin so, all of a segment, all there are.
+  /// Prefix of all of a timeline, all of a segment, all there are.
   [[nodiscard]] static std::string prefix(const Layout& layout, wal::SegmentName segment);
   [[nodiscard]] static std::string prefix(const Layout& layout);
 };

@@ -19,13 +19,13 @@
 
 namespace weir::store {
 
-/// Sends the durable front of the segment that is being written (--store-open), each time as an
-/// object of its own, and removes what that makes superfluous: our older ones when a newer one is
-/// surely there, and all of a segment when that counts as sent itself. Does not own what it is
-/// given. One thread.
+/// Uploads the flushed part of the segment that is being written (--store-open), each time as an
+/// object of its own, and removes superfluous ones: our older ones once a newer one is known to be
+/// stored, and all of a segment once the segment counts as sent. Does not own its arguments. One
+/// thread.
 class OpenSegment {
  public:
-  /// `id`: of this archiver, at this start.
+  /// `id`: unique to this archiver and start.
   OpenSegment(io::Shelf& archive, ObjectStore& store, const Layout& layout, const Sealing& sealing,
               std::uint64_t id)
       : archive_(archive), store_(store), layout_(layout), sealing_(sealing), id_(id) {}
@@ -35,14 +35,13 @@ class OpenSegment {
     wal::Lsn end;
     std::uint64_t bytes = 0;
   };
-  /// What has become durable since the last time; nullopt: nothing new of an open segment. The WAL
-  /// is checked before. When it returns the store surely has it. Throws StoreError;
-  /// Error{damage, io}.
+  /// Uploads the WAL flushed since the last call, after verifying it; nullopt: no new WAL in a
+  /// partial segment. On return the store has it. Throws StoreError; Error{damage, io}.
   [[nodiscard]] std::optional<Sent> send(const archive::DurableEnd& durable,
                                          const archive::Identity& cluster,
                                          const archive::Timelines& timelines);
-  /// Removes what need not stay. The store's word for what it has kept, if it has kept any; empty:
-  /// all well. Throws StoreError.
+  /// Removes superfluous objects. Returns the store's reason if it did not remove some; empty:
+  /// success. Throws StoreError.
   [[nodiscard]] std::string tidy_up(const Mark& mark);
 
  private:
@@ -53,9 +52,10 @@ class OpenSegment {
   const std::uint64_t id_;
   std::uint64_t count_ = 0;
   std::optional<OpenObject> newest_;   ///< ours
-  std::vector<std::string> outdated_;  ///< keys of ours, older
-  bool looks_ = true;                  ///< there may be some that nobody here knows of
-  std::set<wal::SegmentName> left_;    ///< of which some stay until the segment counts as sent
+  std::vector<std::string> outdated_;  ///< older keys of ours
+  bool looks_ = true;                  ///< there may be unknown objects
+  std::set<wal::SegmentName> left_;    ///< some of their objects stay until the segment counts as
+                                       ///< sent
 };
 
 }  // namespace weir::store

@@ -20,7 +20,7 @@
 
 namespace weir::store {
 
-/// What says which store it is, and how it is spoken to: the options of section [store].
+/// Which store, and how to connect to it: the options of section [store].
 struct StoreOptions {
   Place place{};
   std::optional<Endpoint> endpoint{};
@@ -35,22 +35,22 @@ struct StoreOptions {
   std::string storage_class{};
   std::string encryption{};
   std::optional<S3Store::Settings::Lock> lock{};
-  std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: any
+  std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: no limit
   std::size_t jobs = 4;
-  /// No request that got no good answer for this long is continued, nor repeated: for commands
-  /// whose caller does not wait. nullopt: `silent` and the caller's patience alone.
+  /// Maximum time without a successful answer before a request is abandoned: for commands whose
+  /// caller does not wait. nullopt: `silent` and the caller's patience alone.
   std::optional<std::chrono::seconds> answer_within{};
   std::chrono::seconds silent{
-      30};  ///< a request that moves next to nothing for so long is given up
-  std::vector<AgeRecipient> recipients{};  ///< to whom what is sent is encrypted; empty: it is not
-  std::vector<AgeIdentity> identities{};   ///< that read what is encrypted
-  /// Who reads takes nothing but what lines that are signed by one of these prove; empty: anything.
+      30};  ///< a request that transfers almost nothing for this long is aborted
+  std::vector<AgeRecipient> recipients{};  ///< recipients of uploaded files; empty: not encrypted
+  std::vector<AgeIdentity> identities{};   ///< for decryption
+  /// Readers accept only what lines signed by one of these prove; empty: anything.
   std::vector<SignifyPublic> public_keys{};
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: manifests are not signed
 };
 
-/// A store with all that it is made of. The module with libcurl is loaded by this. Throws
-/// Error{usage} if it is not there.
+/// A store with everything it needs. The constructor loads the module with libcurl. Throws
+/// Error{usage} if it is not installed.
 class OpenStore {
  public:
   OpenStore(const StoreOptions& options, std::function<bool()> stop, Log& log);
@@ -59,7 +59,7 @@ class OpenStore {
   [[nodiscard]] const Layout& layout() const { return layout_; }
   [[nodiscard]] CredentialSource& credentials() { return *credentials_; }
   [[nodiscard]] const std::string& region() const { return region_; }
-  /// Which store, and where in it: what makes two of them the same.
+  /// Identifies the store and the place in it.
   [[nodiscard]] std::string identity() const;
 
  private:

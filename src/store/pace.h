@@ -8,9 +8,9 @@
 
 namespace weir::store {
 
-/// How long to wait before the next attempt: any time up to a bound that doubles from 0.1 s to
-/// 60 s ("full jitter"), so that many who were refused together do not come back together. Pure:
-/// randomness comes from the seed.
+/// Delay before the next attempt: random, up to a bound that doubles from 0.1 s to 60 s ("full
+/// jitter"), so that clients rejected together do not retry together. Pure: randomness comes from
+/// the seed.
 class RetryPolicy {
  public:
   static constexpr std::chrono::milliseconds kFirst{100};
@@ -30,8 +30,8 @@ class RetryPolicy {
   std::mt19937_64 random_;
 };
 
-/// How many requests may be under way at once: half of it when the store asks us to be slower, one
-/// more again after so many that were done. Pure.
+/// Number of concurrent requests: halved when the store asks for fewer requests, one more after
+/// kDoneForOneMore successes. Pure.
 class RequestWindow {
  public:
   static constexpr std::size_t kDoneForOneMore = 16;

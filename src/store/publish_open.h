@@ -26,17 +26,17 @@
 
 namespace weir::store {
 
-// For readers that know whole segments only: what is durable of the segment behind the last
-// finished one, under its final name, zeros behind its last record. On the timeline of a server
-// that is dead for good nothing else will ever come under that name.
+// For readers that only know whole segments: the flushed WAL after the last complete segment, under
+// its segment's final name, zeros after its last record. If the timeline's server is permanently
+// lost, no other file will ever get that name.
 
-/// The segment that an archive holds unfinished behind everything finished: of its newest timeline.
-/// nullopt: there is none.
+/// The partial segment after all complete ones, on the archive's newest timeline. Returns nullopt
+/// if there is none.
 [[nodiscard]] std::optional<wal::SegmentName> open_segment(const archive::Listing& listing,
                                                            wal::SegmentSize size);
 
-/// Throws Error{retry} if the store lacks what lies right before the segment, or the history of its
-/// timeline: what is published would be behind a hole. `first`: the archive has nothing before it.
+/// Throws Error{retry} if the store lacks the preceding segment, or the history of its timeline:
+/// the published segment would follow a gap. `first`: the archive has nothing before it.
 void require_what_is_before(ObjectStore& store, const Layout& layout, wal::SegmentName segment,
                             wal::SegmentSize size, const archive::Timelines& timelines, bool first);
 
@@ -44,7 +44,7 @@ struct PaddedSegment {
   wal::SegmentName segment;
   std::vector<std::byte> wal{};  ///< a whole segment: zeros from `end` on
   wal::Lsn end;                  ///< of the last complete record
-  // Of the records in it, for the manifest.
+  // For the manifest:
   wal::Lsn first{};
   std::optional<wal::PgTime> commit{};
 };
@@ -57,11 +57,11 @@ struct Publication {
   };
   What what = What::stored;
   std::string object{};
-  bool compared = true;  ///< false: what was there is encrypted, and its content is not known
-  /// What a manifest tells of the object; nullopt: it is none of ours to tell of.
+  bool compared = true;  ///< false: the existing object is encrypted, and its content is unknown
+  /// The object's manifest entry; nullopt: it is not ours.
   std::optional<ManifestEntry> entry{};
 };
-/// Where it goes, and how.
+/// Destination and parameters.
 struct PublishTo {
   ObjectStore& store;
   const Layout& layout;
@@ -70,17 +70,17 @@ struct PublishTo {
   codec::Compression form;
   Sealing sealing{};
 };
-/// Looks what is under the segment's name, and stores the padded one where there is none, or a
-/// shorter one. `record` says when and how; completed, `keep` gets it before anything is stored,
-/// and the store as well. Throws StoreError; Error{conflict} if other WAL is there, Error{damage}
-/// for what cannot be read.
+/// Checks what is stored under the segment's name, and stores the padded one if there is nothing,
+/// or a shorter one. `record` says when and how; `keep` gets it, completed, before anything is
+/// stored, and then the store as well. Throws StoreError; Error{conflict} if there is different
+/// WAL, Error{damage} if an object is invalid.
 [[nodiscard]] Publication publish_open(
     const PublishTo& to, const PaddedSegment& padded, archive::PublishedOpen record,
     const std::function<void(const archive::PublishedOpen&)>& keep);
 
-/// Writes the line of a published segment into a chain for such, unless it is there. `key`: what
-/// signs it. False: chains there are signed, and there is no key: so nothing was written. Throws
-/// StoreError; Error{damage} for a chain that cannot be gone on with.
+/// Adds the line of a published segment to the chain for these, unless it exists. `key` signs it.
+/// Returns false, and writes nothing, if the chains there are signed and there is no key. Throws
+/// StoreError; Error{damage} if the chain cannot be continued.
 [[nodiscard]] bool tell_published(ObjectStore& store, const Layout& layout,
                                   const ManifestEntry& entry, std::shared_ptr<const SignifyKey> key,
                                   const Patience& patience, Log& log);

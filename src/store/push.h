@@ -20,18 +20,19 @@
 
 namespace weir::store {
 
-/// Sends what an archive has finished and a store has not.
+/// Options for uploading an archive's complete files that a store lacks.
 struct PushOptions {
-  std::string store_name{};  ///< which store, and where in it: as it stands in the mark
-  std::string shown_name{};  ///< likewise, for people
+  std::string store_name{};  ///< identifies store and place, as in the mark
+  std::string shown_name{};  ///< likewise, for messages
   std::size_t jobs = 4;
-  /// How long one file's request is tried again for.
+  /// How long a request of one file is retried.
   std::chrono::milliseconds retry_for{60'000};
-  std::function<bool()> stop = nullptr;  ///< asked now and then: begin nothing more
+  std::function<bool()> stop = nullptr;  ///< polled: true starts nothing more
   std::function<void(std::size_t done, std::size_t all)> progress = nullptr;
   Sealing sealing{};
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: the manifest is not signed
-  std::uint64_t seed = 0;  ///< of what must not be guessed, nor happen in step
+  std::uint64_t seed = 0;  ///< of identifiers and delays that must not be predictable or
+                           ///< synchronized
 };
 
 struct PushResult {
@@ -39,22 +40,22 @@ struct PushResult {
   std::size_t histories = 0;
   std::uint64_t bytes = 0;
   std::size_t were_there = 0;
-  std::size_t not_compared = 0;  ///< of these: encrypted, by another archiver or with a lost key
-  std::size_t vanished = 0;      ///< were sent before, and were gone from the store
+  std::size_t not_compared = 0;  ///< of these: encrypted by another archiver or with a lost key
+  std::size_t vanished = 0;      ///< had been sent, and were missing in the store
   std::size_t pending = 0;       ///< files that do not count as sent
   std::string next{};            ///< the first of them
   bool stopped = false;
-  std::string manifest{};         ///< the chain's name; empty: there was nothing to be told
+  std::string manifest{};         ///< the chain's name; empty: no lines were due
   std::string head{};             ///< hash of its last line
-  std::vector<Error> failures{};  ///< at most one of each file
+  std::vector<Error> failures{};  ///< at most one per file
 };
 
-/// Each finished segment and history of the archive that the mark (mark.h) does not have, or that
-/// the store no longer has (one listing, each time): in order per timeline, some at once, each as
-/// one object that is written once. The mark moves over an unbroken front only, and only over what
-/// the store has confirmed. Beside a receiver, of any make, or alone; not beside another one of its
-/// kind: Error{retry}. Throws Error{conflict} if the store holds another cluster's WAL there,
-/// StoreError if it cannot be had, Error{durability} if the mark cannot be written.
+/// Uploads each complete segment and history of the archive that is not in the mark (mark.h), or no
+/// longer in the store (one listing each time): in order per timeline, several at once, each as one
+/// object that is written once. The mark covers only an unbroken sequence, and only what the store
+/// has confirmed. Can run alongside any receiver, or alone, but not alongside another push:
+/// Error{retry}. Throws Error{conflict} if the place has another cluster's WAL, StoreError if the
+/// store is unavailable, Error{durability} if the mark cannot be written.
 [[nodiscard]] PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout,
                               const PushOptions& options, Threads& threads, Log& log);
 

@@ -18,17 +18,17 @@
 namespace weir::store {
 
 struct RewrapOptions {
-  std::vector<AgeIdentity> identities{};    ///< that read what is there
-  std::vector<AgeRecipient> recipients{};   ///< who is to read it from now on, and nobody else
-  std::shared_ptr<const SignifyKey> key{};  ///< of the manifest
+  std::vector<AgeIdentity> identities{};    ///< that decrypt the objects
+  std::vector<AgeRecipient> recipients{};   ///< all who can decrypt them afterwards
+  std::shared_ptr<const SignifyKey> key{};  ///< signs the manifest
   Patience patience{};
-  std::function<bool()> stop = nullptr;  ///< asked between objects
+  std::function<bool()> stop = nullptr;  ///< checked between objects
 };
 
 struct RewrapResult {
   std::size_t rewrapped = 0;
-  std::size_t were_so = 0;  ///< for these recipients already
-  /// What was left as it is, and why.
+  std::size_t were_so = 0;  ///< already for these recipients
+  /// An object that was left unchanged, and why.
   struct Left {
     std::string name;
     std::string why;
@@ -37,13 +37,13 @@ struct RewrapResult {
   bool stopped = false;
 };
 
-/// Gives the encrypted objects of a place to other recipients: a new header for each, and the
-/// payload as it is. Each is read, opened to its end, and held against the manifest before: what is
-/// not what an archiver has stored is left. A line with the new digests is written before the
-/// object is, so whenever it ends, the manifest tells of what is there. An object is replaced only
-/// as it was looked at (If-Match); one that is locked is left. Where the bucket keeps versions, the
-/// old one is removed. Throws Error{usage} for a signed manifest without a key, Error{refused}
-/// where none of the identities reads an object, StoreError.
+/// Rewraps the encrypted objects of a place for other recipients: a new header for each, and the
+/// unchanged payload. Each object is first decrypted completely and compared with the manifest:
+/// objects that differ are left unchanged. The line with the new digests is written before the
+/// object, so the manifest is valid at every moment. An object is replaced only if it did not
+/// change meanwhile (If-Match); locked ones are skipped. In a versioned bucket, the old version is
+/// removed. Throws Error{usage} for a signed manifest without a key, Error{refused} if none of the
+/// identities decrypts an object, StoreError.
 [[nodiscard]] RewrapResult rewrap(ObjectStore& store, const Layout& layout,
                                   const RewrapOptions& options, Log& log);
 

@@ -15,33 +15,33 @@
 
 namespace weir::store {
 
-/// A bucket over S3's protocol. Each request is signed with Signature Version 4, has the digest of
-/// its body as x-amz-content-sha256 and, if there is a body, as Content-MD5; no multipart uploads,
-/// no redirects.
+/// A bucket accessed by the S3 protocol. Each request is signed with Signature Version 4, has its
+/// body's digest as x-amz-content-sha256 and, if there is a body, as Content-MD5. No multipart
+/// uploads, no redirects.
 class S3Store final : public ObjectStore {
  public:
   enum class Style {
-    automatic,  ///< `path` where an endpoint is named, else `host`
+    automatic,  ///< `path` if an endpoint is given, else `host`
     path,       ///< https://ENDPOINT/BUCKET/KEY
     host,       ///< https://BUCKET.ENDPOINT/KEY
   };
   struct Settings {
     std::string bucket;
-    Endpoint endpoint{};  ///< without a host: that of AWS for the region
+    Endpoint endpoint{};  ///< without a host: AWS's endpoint for the region
     std::string region = "us-east-1";
     Style style = Style::automatic;
-    std::string storage_class{};  ///< empty: the bucket's own
-    /// Of objects that are to be locked (Object Lock); without a time none is.
+    std::string storage_class{};  ///< empty: the bucket's default
+    /// Object Lock of the uploaded objects; without a time, none.
     struct Lock {
       std::chrono::milliseconds time{};
-      bool compliance = false;  ///< else "governance", which some rights can lift
+      bool compliance = false;  ///< else "governance", which some permissions override
     };
     std::optional<Lock> lock{};
-    std::string encryption{};  ///< "AES256", "aws:kms", "aws:kms:KEY"; empty: as the bucket says
+    std::string encryption{};  ///< "AES256", "aws:kms", "aws:kms:KEY"; empty: the bucket's default
   };
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
-  /// Does not own what it is given.
+  /// Does not own its arguments.
   S3Store(Settings settings, Transport& transport, CredentialSource& credentials, Clock clock,
           Log& log);
 
@@ -95,10 +95,10 @@ class S3Store final : public ObjectStore {
   CredentialSource& credentials_;
   const Clock clock_;
   Log& log_;
-  /// Added to our clock: what the store's is ahead.
+  /// Offset from our clock to the store's.
   std::atomic<std::chrono::seconds::rep> ahead_ = 0;
   std::atomic<bool> keeps_versions_ = false;
-  std::atomic<bool> matches_bare_ = false;  ///< it takes an ETag's quotes for a part of it
+  std::atomic<bool> matches_bare_ = false;  ///< its If-Match compares ETags without quotes
   std::atomic<bool> knows_no_match_ = false;
 };
 

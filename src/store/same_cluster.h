@@ -8,15 +8,15 @@
 
 namespace weir::store {
 
-/// Whether a place in a store is this cluster's, before anything is sent there. Borrows the store.
-/// One thread at a time.
+/// Checks that a place in a store belongs to this cluster before anything is uploaded. Borrows the
+/// store. One thread at a time.
 class SameCluster {
  public:
   SameCluster(ObjectStore& store, const Layout& layout, const ClusterRecord& ours);
 
-  /// Writes the record if the place has neither one nor WAL of another cluster. Throws
-  /// Error{conflict} if it is another cluster's, or that cannot be told; StoreError, after which it
-  /// can be called again: what was listed until then is not listed again.
+  /// Writes the record if the place has neither a record nor WAL of another cluster. Throws
+  /// Error{conflict} if it belongs to another cluster, or this cannot be determined; StoreError,
+  /// after which it can be called again: pages already listed are not listed again.
   void require(Conditions conditions);
 
  private:

@@ -12,28 +12,28 @@
 
 namespace weir::store {
 
-/// How what is sent is encrypted: to whom, and by which key its content can be compared all the
-/// same, without being read: an HMAC of it is part of the object's metadata. A value.
+/// How uploads are encrypted: the recipients, and the key by which contents can be compared without
+/// decryption: the object's metadata has an HMAC of the content. A value.
 struct Sealing {
-  std::vector<AgeRecipient> recipients{};  ///< none: it is sent as it is
-  std::vector<std::byte> compare_key{};    ///< empty: nothing is compared
-  /// What was sent with one of these is compared, too.
+  std::vector<AgeRecipient> recipients{};  ///< none: not encrypted
+  std::vector<std::byte> compare_key{};    ///< empty: contents are not compared
+  /// Uploads made with one of these are compared, too.
   std::vector<std::vector<std::byte>> former_keys{};
 };
 
-/// What the metadata of an encrypted object tell of its content. The HMAC is of the WAL that means
-/// something, whatever form it has: `digest` is its SHA-256.
+/// What the metadata of an encrypted object say about its content. The HMAC covers the meaningful
+/// WAL, regardless of the file format: `digest` is its SHA-256.
 [[nodiscard]] std::string hmac_of_wal(std::span<const std::byte> compare_key,
                                       wal::SegmentName segment, const std::string& digest);
-/// Which key an HMAC is of, without telling the key.
+/// Identifies the key of an HMAC without revealing it.
 [[nodiscard]] std::string compare_key_id(std::span<const std::byte> compare_key);
 void add_sealed_metadata(Metadata& metadata, std::uint64_t plain_size);
 void add_hmac_metadata(Metadata& metadata, std::span<const std::byte> compare_key,
                        const std::string& hmac);
-/// Of these keys the one that the object's HMAC is of; empty: it is none of them.
+/// The key, among these, of the object's HMAC; empty: none of them.
 [[nodiscard]] std::span<const std::byte> comparing_key(const Sealing& sealing,
                                                        const Metadata& metadata);
-/// What is told under that name; empty: nothing.
+/// The metadata value of that name; empty: none.
 [[nodiscard]] std::string told_of(const Metadata& metadata, const std::string& name);
 
 inline constexpr const char* kHmacMetadata = "pgweir-hmac";

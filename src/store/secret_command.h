@@ -10,11 +10,11 @@
 
 namespace weir::store {
 
-/// What a user's command has printed that gives a secret.
+/// Output of a user's command that prints a secret.
 struct SecretOutput {
   enum class End {
     itself,
-    too_late,  ///< it was ended, and what it printed is worth nothing
+    too_late,  ///< it was terminated; its output is invalid
     stopped,   ///< likewise
   };
   Secret text{};
@@ -22,17 +22,17 @@ struct SecretOutput {
   End end = End::itself;
 };
 
-/// How long a command may take that others wait for. Then it is ended, with all processes of its
-/// group. (Started from a terminal it stays in the terminal's group, or it could not ask there for
-/// a password; then it is ended alone.)
+/// Timeout of a command that others wait for. When it expires, the command is terminated, with its
+/// process group. (When started from a terminal, it stays in the terminal's group, since it could
+/// not ask for a password otherwise; then only the command is terminated.)
 struct SecretBound {
   std::chrono::milliseconds time{};
-  std::function<bool()> stop = nullptr;  ///< asked meanwhile: true, and it is ended at once
+  std::function<bool()> stop = nullptr;  ///< polled: true terminates it at once
 };
 
-/// Runs `sh -c command` and waits for it; without a bound as long as it takes: somebody may have to
-/// type a password. What it prints behind `most` bytes is not read. Throws Error{retry} if it
-/// cannot be started.
+/// Runs `sh -c command` and waits for it; without a bound indefinitely, since a user may have to
+/// type a password. Output beyond `most` bytes is not read. Throws Error{retry} if it cannot be
+/// started.
 [[nodiscard]] SecretOutput run_for_secret(const std::string& command, std::uint64_t most,
                                           const std::optional<SecretBound>& bound = std::nullopt);
 

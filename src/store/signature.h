@@ -15,20 +15,20 @@ namespace weir::store {
 struct Signing {
   std::string method;
   std::string host;
-  std::string path = "/";  ///< encoded, as it is sent
+  std::string path = "/";  ///< encoded, as sent
   Query query{};
-  /// All of them are signed, and Host with them.
+  /// All of them are signed, and Host as well.
   std::vector<Request::Header> headers{};
   std::string body_sha256{};  ///< hexadecimal
   std::string region{};
   std::string service = "s3";
   std::chrono::sys_seconds time{};
-  /// S3 wants the body's digest as a header, too; other services do not know it.
+  /// S3 also requires the body's digest as a header; other services do not.
   bool names_digest = true;
 };
 
-/// The headers to be sent: those that were given, and X-Amz-Date, x-amz-content-sha256 if asked
-/// for, X-Amz-Security-Token if there is one, Authorization. Pure but for libcrypto, which it
+/// The headers to send: the given ones, X-Amz-Date, x-amz-content-sha256 if requested,
+/// X-Amz-Security-Token if there is one, and Authorization. Pure except for libcrypto, which it
 /// loads.
 [[nodiscard]] std::vector<Request::Header> signed_headers(const Signing& what,
                                                           const Credentials& credentials);

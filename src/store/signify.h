@@ -11,25 +11,25 @@
 
 namespace weir::store {
 
-// Keys and signatures as signify(1) writes them: a line of comment, and one of Base64. So "signify
-// -V" checks what is signed here, without pgweir. The cryptography is OpenSSL's.
+// Keys and signatures in the format of signify(1): a comment line, and a line of Base64. So
+// "signify -V" can verify these signatures without pgweir. The cryptography is OpenSSL's.
 
-/// Which of several keys it is: eight bytes by chance, no secret.
+/// Key number: eight random bytes, not secret.
 using SignifyNumber = std::array<std::byte, 8>;
 [[nodiscard]] std::string to_string(const SignifyNumber& number);
 
-/// What checks signatures. A value; public.
+/// A public key. A value.
 struct SignifyPublic {
   SignifyNumber number{};
   crypto::Ed25519Public key{};
   bool operator==(const SignifyPublic&) const = default;
 
-  /// nullopt: it is no such file.
+  /// Returns nullopt if it is not such a file.
   [[nodiscard]] static std::optional<SignifyPublic> parse(std::string_view text);
   [[nodiscard]] std::string to_text() const;
 };
 
-/// What signs. Wiped when it goes.
+/// A secret key. Wiped on destruction.
 class SignifyKey {
  public:
   SignifyKey(const SignifyNumber& number, const crypto::Ed25519Seed& seed)
@@ -38,10 +38,10 @@ class SignifyKey {
   SignifyKey& operator=(const SignifyKey&) = default;
   ~SignifyKey() { crypto::wipe(seed_); }
 
-  /// A new one, by chance.
+  /// A new random key.
   [[nodiscard]] static SignifyKey make();
-  /// `source` is for messages, which say nothing of what stands there. Throws Error{usage} for what
-  /// is no such key, and for one with a passphrase.
+  /// `source` is for messages, which do not quote the text. Throws Error{usage} if it is not a key,
+  /// or has a passphrase.
   [[nodiscard]] static SignifyKey parse(std::string_view text, const std::string& source);
   [[nodiscard]] std::string to_text() const;
 
@@ -49,7 +49,7 @@ class SignifyKey {
     return {number_, crypto::ed25519_public(seed_)};
   }
   [[nodiscard]] const crypto::Ed25519Seed& seed() const { return seed_; }
-  /// The text with its signature in front ("signify -S -e"). The text ends with a new line.
+  /// The text after its signature ("signify -S -e"). The text must end with a newline.
   [[nodiscard]] std::string sign(std::string_view text) const;
 
  private:
@@ -57,13 +57,13 @@ class SignifyKey {
   crypto::Ed25519Seed seed_;
 };
 
-/// A signature and what it is of.
+/// A signature and the signed text.
 struct SignedText {
   SignifyNumber number{};
   crypto::Ed25519Signature signature{};
   std::string_view text;  ///< part of what was parsed
 
-  /// nullopt: there is no signature in front.
+  /// Returns nullopt if the content does not start with a signature.
   [[nodiscard]] static std::optional<SignedText> parse(std::string_view content);
   [[nodiscard]] bool is_by(const SignifyPublic& key) const;
 };

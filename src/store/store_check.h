@@ -10,7 +10,7 @@
 
 namespace weir::store {
 
-/// One thing that was looked at.
+/// The result of one check.
 struct StoreFinding {
   enum class Level { good, warning, bad };
   Level level = Level::good;
@@ -22,16 +22,16 @@ struct StoreCheck {
   [[nodiscard]] bool all_good() const;
 };
 
-/// Tries all that pgweir needs of a store, with an object that is thrown away: PUT, the condition
-/// of a PUT, GET, LIST, DELETE; and looks whose WAL lies there. A step that fails is a finding, the
-/// rest is left out. `random`: a part of the object's key.
+/// Checks everything that pgweir needs of a store, with a temporary object: PUT, conditional PUT,
+/// GET, LIST, DELETE; and which cluster's WAL is there. A failed step is a finding, and ends the
+/// checks. `random`: a part of the object's key.
 void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                  StoreCheck& result);
-/// What the bucket is set to do with the archive by itself: rules that remove or freeze its
-/// objects, versions, a lock. What may not be read is told, and no failure.
+/// Checks the bucket's configuration: rules that remove or lock its objects, versions, Object Lock.
+/// Settings that may not be read are reported, but are not failures.
 void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result);
-/// Holds an archive against the store, by names and sizes: what was sent has to be there. Throws
-/// Error for an archive that cannot be read.
+/// Compares an archive with the store, by names and sizes: uploaded files must be there. Throws
+/// Error if the archive cannot be read.
 void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layout,
                      const std::string& store_name, StoreCheck& result);
 

@@ -12,7 +12,7 @@
 
 namespace weir::store {
 
-/// A request of HTTP as it is sent: nothing is added that has a meaning.
+/// An HTTP request as it is sent: no meaningful header is added.
 struct Request {
   struct Header {
     std::string name;
@@ -22,8 +22,8 @@ struct Request {
   std::string url{};
   std::vector<Header> headers{};
   io::Bytes* body = nullptr;  ///< not owned; nullptr: none
-  /// Is given the body of an answer of 200 or 206, in pieces; false: it has had enough, and the
-  /// request is given up. Empty: the body becomes part of the answer.
+  /// Receives the body of an answer with status 200 or 206, in pieces; returning false aborts the
+  /// request. Empty: the body becomes part of the answer.
   codec::Sink sink = nullptr;
 };
 
@@ -38,16 +38,16 @@ struct Answer {
   }
 };
 
-/// No answer came.
+/// There was no answer.
 class NoAnswer : public ErrorAs<NoAnswer> {
  public:
   enum class Why {
     not_reached,   ///< nothing was sent
-    not_believed,  ///< the other side's certificate
-    broken,        ///< the request may have been done
+    not_believed,  ///< the peer's certificate was rejected
+    broken,        ///< the request may have been executed
     silent,        ///< likewise
-    given_up,      ///< asked to stop, or the sink had enough
-    wrong,         ///< the settings
+    given_up,      ///< stopped by the caller or the sink
+    wrong,         ///< invalid settings
   };
   NoAnswer(Why why, const std::string& reason);
   [[nodiscard]] Why why() const { return why_; }
@@ -56,7 +56,7 @@ class NoAnswer : public ErrorAs<NoAnswer> {
   Why why_;
 };
 
-/// Carries requests to whoever they are for, and answers back. Any thread; connections are kept.
+/// Sends requests to servers and returns their answers. Any thread; connections are reused.
 class Transport {
  public:
   virtual ~Transport() = default;

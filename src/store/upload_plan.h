@@ -15,51 +15,52 @@
 
 namespace weir::store {
 
-/// A file of an archive that a store is to have.
+/// A file of an archive to be stored.
 struct UploadItem {
   wal::TimelineId timeline = 1;
-  std::optional<wal::SegmentName> segment{};  ///< nullopt: the timeline's history; of 0: no file
+  std::optional<wal::SegmentName> segment{};  ///< nullopt: the timeline's history; timeline 0: not
+                                              ///< a file
   /// A timeline's history comes before its segments.
   auto operator<=>(const UploadItem&) const = default;
   [[nodiscard]] std::string to_string() const;
 };
 
-/// In which order an archive's files are sent, and what counts as sent. Several are under way at
-/// once; on each timeline they are begun in order, its history before its first segment, and the
-/// mark moves over an unbroken front only: what is behind a file that is not stored yet does not
-/// count, though it may be stored. Pure.
+/// The order in which an archive's files are sent, and which count as sent. Several are uploaded at
+/// once; on each timeline they are started in order, its history before its first segment. The mark
+/// covers an unbroken sequence only: a stored file after one that is not stored yet does not count.
+/// Pure.
 class UploadPlan {
  public:
   explicit UploadPlan(Mark mark) : mark_(std::move(mark)) {}
 
-  /// The finished files of an archive that are not sent and were not offered before. Once in a
-  /// while, with a new listing.
+  /// Adds the complete files of an archive that are neither sent nor offered yet. Called
+  /// occasionally, with a new listing.
   void offer(const archive::Listing& listing);
-  /// One of them.
+  /// Adds one of them.
   void offer(const UploadItem& item);
 
-  /// The next one to be begun, if fewer than `window` are under way. nullopt: not now.
+  /// The next file to start, if fewer than `window` are in progress. nullopt: not now.
   [[nodiscard]] std::optional<UploadItem> next(std::size_t window);
-  /// The store surely has it. True if the mark has moved.
+  /// The store is known to have it. Returns true if the mark has advanced.
   bool stored(const UploadItem& item);
-  /// It is no longer in the archive: it is not sent, and nothing waits for it. True likewise.
+  /// It is no longer in the archive: it is not sent, and not waited for. Returns true likewise.
   bool gone(const UploadItem& item);
-  /// What has come to count since the last time, or is gone: nothing waits for it any more.
+  /// Files that have come to count since the last call, or are gone: they are no longer waited for.
   [[nodiscard]] std::vector<UploadItem> take_settled() { return std::exchange(settled_, {}); }
-  /// It was begun, and is to be begun again.
+  /// It was started, and must be started again.
   void again(const UploadItem& item);
-  /// It cannot be sent: nothing more is begun on its timeline, and the mark stays before it.
+  /// It cannot be sent: nothing more is started on its timeline, and the mark stays before it.
   void stuck(const UploadItem& item);
-  /// The store does not have it any more: it does not count as sent, and may be offered anew.
+  /// The store no longer has it: it does not count as sent, and can be offered again.
   void forget(wal::SegmentName segment) { mark_.remove(segment); }
-  /// What could not be sent may be tried again.
+  /// Files that could not be sent can be retried.
   void resume();
 
   [[nodiscard]] const Mark& mark() const { return mark_; }
   [[nodiscard]] std::size_t under_way() const { return under_way_; }
-  /// Neither sent nor given up: what is left to be done.
+  /// Number of files neither sent nor given up.
   [[nodiscard]] std::size_t waiting() const;
-  /// Not counted as sent, whatever became of it.
+  /// Files that do not count as sent, for any reason.
   [[nodiscard]] std::vector<UploadItem> pending() const;
 
  private:

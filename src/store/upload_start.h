@@ -19,10 +19,10 @@
 
 namespace weir::store {
 
-// What is found out before anything is sent.
+// Determined before anything is sent:
 
-/// The archive's mark, if it is about this store, and what is remembered of its manifest; else one
-/// that says that nothing was sent, and no manifest. Throws Error{io}.
+/// The archive's mark and manifest memory if they are about this store; otherwise an empty mark,
+/// and no manifest. Throws Error{io}.
 struct UploadStart {
   Mark mark{};
   std::optional<ManifestMemory> manifest{};
@@ -30,15 +30,15 @@ struct UploadStart {
 [[nodiscard]] UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
                                         const archive::Identity& cluster, Log& log);
 
-/// As probe_conditions(), with a warning where the store cannot keep two writers apart.
+/// Like probe_conditions(), with a warning if the store cannot detect conflicting writers.
 [[nodiscard]] Conditions tell_conditions(ObjectStore& store, const Layout& layout,
                                          std::uint64_t random, Log& log);
 
 /// The forms of segments that a store has.
 using FormsThere = std::map<wal::SegmentName, std::vector<archive::SegmentFileName>>;
-/// Of those among `items`, which are in order, in whatever form another archiver, or we ourselves,
-/// have stored them: the condition of a PUT knows one key only. `list` asks for a page of what
-/// begins with the layout's wal_prefix().
+/// The forms of these `items`, which are in order, that are already stored, by another archiver or
+/// by us: a conditional PUT only detects the same key. `list` requests a page of keys that start
+/// with the layout's wal_prefix().
 [[nodiscard]] FormsThere forms_there(
     const std::vector<UploadItem>& items, wal::SegmentSize size, const Layout& layout,
     const std::function<ObjectPage(const std::string& after)>& list);

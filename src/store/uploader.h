@@ -21,10 +21,10 @@
 
 namespace weir::store {
 
-/// Brings one file of an archive into a store. What is under a key stays: the same content is fine,
-/// whoever wrote it and however it is compressed, other content is a conflict. A segment is read
-/// and checked before: a damaged one would stay in the store for ever. Does not own what it is
-/// given. Any thread.
+/// Uploads one file of an archive. Existing objects are kept: the same content is accepted,
+/// regardless of writer and compression; different content is a conflict. A segment is read and
+/// verified first, since a damaged one would stay in the store forever. Does not own its arguments.
+/// Any thread.
 class Uploader {
  public:
   struct Where {
@@ -41,15 +41,15 @@ class Uploader {
     enum class What {
       stored,
       was_there,
-      gone,  ///< the archive has it no more
+      gone,  ///< no longer in the archive
     };
     What what = What::stored;
-    std::uint64_t bytes = 0;  ///< that were sent
-    bool compared = true;     ///< false: what is there is encrypted, and nothing tells its content
+    std::uint64_t bytes = 0;  ///< uploaded
+    bool compared = true;     ///< false: the object is encrypted, and its content is unknown
     std::optional<ManifestEntry> entry{};  ///< of the object; nullopt: it is gone
   };
-  /// `there`: forms of the segment that the store was seen to have. Throws StoreError;
-  /// Error{conflict} that names both; Error{damage} for a file that must not be sent; Error{io}.
+  /// `there`: known forms of the segment in the store. Throws StoreError; Error{conflict} that
+  /// names both; Error{damage} for a file that must not be sent; Error{io}.
   [[nodiscard]] Result segment(wal::SegmentName segment,
                                const std::vector<archive::SegmentFileName>& there) const;
   /// Likewise.
@@ -57,12 +57,12 @@ class Uploader {
 
  private:
   struct Checked {
-    std::uint64_t records_end = 0;  ///< offset: what lies behind means nothing
+    std::uint64_t records_end = 0;  ///< offset; bytes after it have no meaning
     Content content{};
     std::unique_ptr<AgeSealed> sealed{};  ///< what `content` reads, if it is encrypted
     std::string digest{};                 ///< of the WAL up to records_end, if it is encrypted
     std::string hmac{};                   ///< by it; empty: there is no key
-    /// What a manifest's line tells of the WAL itself.
+    /// The manifest line's information about the WAL itself.
     ManifestEntry wal{};
   };
   struct Found;
@@ -71,7 +71,7 @@ class Uploader {
     yes,
     gone,  ///< there is no such object (any more)
     unknown,
-    padded,  ///< the same as far as it goes: an open segment that was published (padded.h)
+    padded,  ///< the same as far as it goes: a padded segment (padded.h)
   };
   [[nodiscard]] Found is_same(const archive::SegmentFileName& ours, const Checked& checked,
                               const archive::SegmentFileName& theirs) const;

@@ -7,23 +7,23 @@
 
 namespace weir::store {
 
-/// As signatures want it (AWS, "Create a canonical request"): all but letters, digits and "-._~" as
-/// %XX in upper case. `slashes` stay in a path, not in a query.
+/// Encodes as signatures require (AWS, "Create a canonical request"): everything except letters,
+/// digits and "-._~" as %XX in upper case. `slashes` stay in a path, not in a query.
 enum class Slashes { stay, are_encoded };
 [[nodiscard]] std::string percent_encoded(std::string_view text, Slashes slashes);
 
-/// Names and values as they are meant, in the order of the signature.
+/// Decoded names and values, in the order of the signature.
 using Query = std::map<std::string, std::string>;
-/// "a=1&b=": encoded, with an equals sign always.
+/// "a=1&b=": encoded, always with an equals sign.
 [[nodiscard]] std::string to_text(const Query& query);
 
 /// "https://host:port", without a path.
 struct Endpoint {
   std::string scheme = "https";
-  std::string host{};  ///< with the port, if it is not the scheme's own: as the Host header has it
+  std::string host{};  ///< with the port if it is not the scheme's default: as in the Host header
   bool operator==(const Endpoint&) const = default;
 
-  /// nullopt: no such URL, or one with a user, a path or a query.
+  /// Returns nullopt for an invalid URL, or one with a user, a path or a query.
   [[nodiscard]] static std::optional<Endpoint> parse(std::string_view text);
   [[nodiscard]] std::string to_string() const { return scheme + "://" + host; }
 };
@@ -31,15 +31,15 @@ struct Endpoint {
 /// "s3://BUCKET/PREFIX"
 struct Place {
   std::string bucket{};
-  std::string prefix{};  ///< without slashes at its ends; may be empty
+  std::string prefix{};  ///< without leading and trailing slashes; may be empty
   bool operator==(const Place&) const = default;
 
-  /// nullopt: it is not such a place, or the bucket's name is not one (AWS, "Bucket naming rules").
+  /// Returns nullopt for an invalid URL or bucket name (AWS, "Bucket naming rules").
   [[nodiscard]] static std::optional<Place> parse(std::string_view text);
   [[nodiscard]] std::string to_string() const {
     return prefix.empty() ? "s3://" + bucket : "s3://" + bucket + "/" + prefix;
   }
-  /// What lies below the prefix.
+  /// The key of `name` below the prefix.
   [[nodiscard]] std::string key(std::string_view name) const {
     return prefix.empty() ? std::string(name) : prefix + "/" + std::string(name);
   }

@@ -6,22 +6,22 @@
 
 namespace weir::store {
 
-/// What a store makes of "If-None-Match: *". By trying, in the very bucket: makes and versions do
-/// not tell (Ceph 16 heeds it, but not in a bucket that keeps versions).
+/// A bucket's support of "If-None-Match: *". Determined by trying, since it does not follow from
+/// the product or version (Ceph 16 supports it, but not in versioned buckets).
 enum class Conditions {
   heeded,
   ignored,  ///< it overwrites
   refused,  ///< "NotImplemented"
 };
-/// Puts an object under the random key twice, and removes it. Where removing is not allowed, one
-/// more object is stored under `kept_key` and stays: later calls use that one, so that they do not
-/// leave an object each. Throws StoreError.
+/// Puts an object under the random key twice, and removes it. If removal is not allowed, one more
+/// object is stored under `kept_key` and stays: later calls use that one, so that they do not leave
+/// more objects. Throws StoreError.
 [[nodiscard]] Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
                                           const std::string& kept_key);
 
-/// Puts an object where there is none, as well as the store lets us. Where it does not heed the
-/// condition, two writers at the same moment may both come through; a bucket that keeps versions
-/// shows that afterwards: Error{conflict} with the versions. Else throws StoreError.
+/// Puts an object unless the key exists, as far as the store allows. If it does not support the
+/// condition, two concurrent writers may both succeed; a versioned bucket shows that afterwards:
+/// Error{conflict} with the versions. Throws StoreError otherwise.
 [[nodiscard]] ObjectStore::Put put_once(ObjectStore& store, Conditions conditions,
                                         const std::string& key, const Content& content);
 
