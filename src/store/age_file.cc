@@ -110,7 +110,7 @@ AgeOpened::AgeOpened(std::unique_ptr<io::Bytes> file, std::span<const AgeIdentit
   const auto sealed = file_size - payload_;
   last_ = (sealed - 1) / kSealedChunk;
   const auto rest = sealed - last_ * kSealedChunk;
-  // Only nothing at all is sealed as an empty chunk.
+  // Only an empty content is sealed as an empty chunk.
   if (rest < kTag || (rest == kTag && last_ > 0))
     throw damaged_age_file("an encrypted file is cut off", name_);
   size_ = sealed - (last_ + 1) * kTag;

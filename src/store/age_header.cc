@@ -24,7 +24,7 @@ std::string encoded(std::span<const std::byte> bytes) {
   return text;
 }
 
-/// As age wants it: no padding, nothing but what encoded() would write.
+/// As age requires: no padding, and only what encoded() would write.
 std::optional<std::vector<std::byte>> decoded(std::string_view text) {
   if (text.find('=') != std::string_view::npos) return std::nullopt;
   std::string padded(text);
@@ -42,7 +42,7 @@ crypto::Sha256 wrapping_key(const crypto::X25519& shared, const crypto::X25519& 
   return crypto::hkdf_sha256(shared, salt, kX25519Info);
 }
 
-/// Of the header up to and with "---".
+/// MAC of the header up to and including "---".
 crypto::Sha256 header_mac(std::span<const std::byte> file_key, std::string_view header) {
   return crypto::hmac_sha256(crypto::hkdf_sha256(file_key, {}, "header"), header);
 }
@@ -58,7 +58,7 @@ struct Header {
   std::size_t size = 0;
 };
 
-/// Reads lines; nothing is taken that the format does not say.
+/// Reads lines strictly as the format requires.
 class HeaderReader {
  public:
   explicit HeaderReader(std::string_view text) : text_(text) {}
@@ -108,7 +108,7 @@ class HeaderReader {
       if (space == std::string_view::npos) break;
       line.remove_prefix(space + 1);
     }
-    // Full lines, and a last one that is not full, if only an empty one.
+    // Full lines, and a last one that is shorter, possibly empty.
     std::string body;
     for (bool more = true; more;) {
       const auto part = next_line();
@@ -136,7 +136,7 @@ std::optional<crypto::X25519> point_of(std::string_view text) {
 
 enum class Unwrapped { yes, no, malformed };
 
-/// The file's key, if this stanza is for that identity.
+/// The file key, if this stanza is for that identity.
 Unwrapped unwrap(const Stanza& stanza, const AgeIdentity& identity,
                  std::vector<std::byte>& file_key) {
   if (stanza.arguments.front() != kX25519) return Unwrapped::no;

@@ -26,7 +26,7 @@ std::uint32_t add_to_checksum(std::uint32_t sum, std::uint32_t value) {
   return sum;
 }
 
-/// A key of this kind in Bech32, all in one case. nullopt: it is something else.
+/// Decodes a Bech32 key of this kind, in one case. Returns nullopt for anything else.
 std::optional<crypto::X25519> decode(std::string_view text, std::string_view kind) {
   constexpr std::string_view kDigits = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
   constexpr std::size_t kChecksum = 6;

@@ -40,7 +40,7 @@ constexpr std::string_view kClockHint =
 constexpr std::string_view kRegionHint = "Name the bucket's region with --store-region.";
 constexpr std::string_view kExpiredHint =
     "Credentials of a session ended; new ones were not to be had.";
-/// By the store's word: HTTP's status is the same for much that is not.
+/// By the store's error code: HTTP's status is ambiguous.
 constexpr auto kMeanings = std::to_array<Meaning>({
     {"SlowDown", Trouble::throttled, {}},
     {"ServiceUnavailable", Trouble::throttled, {}},
@@ -51,7 +51,7 @@ constexpr auto kMeanings = std::to_array<Meaning>({
     {"RequestTimeout", Trouble::unreachable, {}},
     {"OperationAborted", Trouble::unreachable, {}},
     {"ConditionalRequestConflict", Trouble::unreachable, {}},
-    {"BadDigest", Trouble::unreachable, {}},  // the bytes that arrived are not those that were sent
+    {"BadDigest", Trouble::unreachable, {}},  // the received bytes differ from those sent
     {"XAmzContentSHA256Mismatch", Trouble::unreachable, {}},
     {"IncompleteBody", Trouble::unreachable, {}},
     {"RequestTimeTooSkewed", Trouble::clock, kClockHint},
@@ -101,12 +101,12 @@ Trouble by_status(long status) {
     case 499:
       return Trouble::unreachable;
     default:
-      // 200 is here, too: an error behind a status that was sent too early.
+      // 200 is included: an error after a status that was sent too early.
       return status >= 500 || status < 400 ? Trouble::unreachable : Trouble::refused;
   }
 }
 
-/// One line, and not a page of it: a proxy may answer with HTML.
+/// A single line: a proxy may answer with a page of HTML.
 std::string short_text(std::string_view text) {
   std::string line;
   for (const char c : trimmed(text).substr(0, 200))

@@ -21,7 +21,7 @@ bool Audit::before_front(wal::SegmentName name) const {
          (name < *first_ || name.segno(mark_.segment_size) < first_->segno(mark_.segment_size));
 }
 
-/// Everything of the run from next_ on, before `behind`.
+/// The rest of the run from next_ on, before `behind`.
 void Audit::miss(std::uint64_t behind) {
   const auto timeline = mark_.sent[run_].first.timeline();
   for (; next_ < behind; ++next_) {
@@ -42,8 +42,8 @@ void Audit::end_run() {
   after_ = layout_.before(first, mark_.segment_size);
 }
 
-/// The store may begin before the mark, which is found out anew from what is here when it is lost.
-/// At the end once more: a prune may have been at work meanwhile.
+/// The store's first segment may precede the mark, which is rebuilt from the store if it is lost.
+/// Checked again at the end: a prune may have run meanwhile.
 void Audit::take_front(const ObjectPage& page) {
   look_ = look_ == Look::front ? Look::runs : Look::over;
   for (const auto& object : page.objects) {

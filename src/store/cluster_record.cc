@@ -41,7 +41,7 @@ std::string to_text(const ClusterRecord& record) {
   Json json;
   json["what"] = "Whose WAL lies here (pgweir).";
   json["version"] = kVersion;
-  // As text: many readers of JSON have no such numbers.
+  // As text: many JSON parsers cannot represent such numbers.
   json["system_identifier"] = std::to_string(record.system_identifier);
   json["segment_size"] = record.segment_size.bytes();
   json["layout"] = std::string(to_string(record.layout));

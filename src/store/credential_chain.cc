@@ -54,7 +54,7 @@ Credentials CredentialChain::get() {
     const std::lock_guard lock(mutex_);
     if (fresh(files)) return *known_;
     seen = failures_;
-    // Who renews them may take its time.
+    // Renewal may take time.
     const bool good =
         known_ && files == files_ && (!known_->expires || clock_() < *known_->expires);
     if (good && !turn.try_lock()) return *known_;
@@ -74,8 +74,8 @@ Credentials CredentialChain::get() {
     return *known_;
   } catch (const Error& error) {
     const std::lock_guard lock(mutex_);
-    // What was had is good for some minutes yet, or until the store says that it is not: the next
-    // request asks again.
+    // These remain valid for some minutes, or until the store rejects them: the next request tries
+    // again.
     if (known_ && (!known_->expires || clock_() < *known_->expires)) {
       if (files != files_ && settings_.tell && std::exchange(told_, error.what()) != error.what())
         settings_.tell(
@@ -167,7 +167,7 @@ std::vector<std::string> CredentialChain::shared_files() const {
   return files;
 }
 
-/// Of those that credentials are looked for in.
+/// State of the files that may contain credentials.
 std::string CredentialChain::state_of_files() const {
   if (!settings_.command.empty()) return {};
   if (!settings_.file.empty()) return io::state_of_file(settings_.file);
@@ -222,7 +222,7 @@ std::optional<Credentials> CredentialChain::of_web_identity() {
   const auto file = text("AWS_WEB_IDENTITY_TOKEN_FILE");
   const auto role = text("AWS_ROLE_ARN");
   if (file.empty() || role.empty()) return std::nullopt;
-  // Read each time: who mounts it there replaces it before its end.
+  // Read each time: it is replaced before it expires.
   const Secret token{std::string(trimmed(io::read_small_file(file, kLargestAnswer)))};
   auto session = text("AWS_ROLE_SESSION_NAME");
   if (session.empty()) session = "pgweir";
@@ -265,8 +265,8 @@ std::optional<Credentials> CredentialChain::of_container() {
   return found;
 }
 
-/// nullopt: nobody listens at the address that the service has on each of EC2's machines, or who
-/// does is none of them (other clouds have services of their own there).
+/// Returns nullopt if nothing listens at the address of EC2's metadata service, or another service
+/// does (other clouds have services of their own there).
 std::optional<std::string> CredentialChain::token_of_machine(const Request& request) {
   constexpr long kTooManyRequests = 429;
   const auto failed = [](const std::string& what) {
@@ -297,7 +297,7 @@ std::optional<Credentials> CredentialChain::of_machine() {
   if (!named) endpoint = "http://169.254.169.254";
   while (endpoint.ends_with('/')) endpoint.pop_back();
   MemoryBytes nothing({});
-  // Version 2 only: version 1 gives credentials to whoever makes a machine send a GET.
+  // Version 2 only: version 1 gives credentials to anyone who makes a machine send a GET.
   const Request asked{.method = "PUT",
                       .url = endpoint + "/latest/api/token",
                       .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},

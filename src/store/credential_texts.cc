@@ -37,7 +37,7 @@ std::optional<Profile> read_profile(std::string_view text, std::string_view name
       continue;
     }
     const auto equals = line.find('=');
-    // Indented lines belong to a value of several lines, of which none is ours.
+    // Indented lines continue a value of several lines, none of which is needed.
     if (!inside || equals == std::string_view::npos || raw.front() == ' ' || raw.front() == '\t')
       continue;
     (*profile)[std::string(trimmed(line.substr(0, equals)))] = trimmed(line.substr(equals + 1));

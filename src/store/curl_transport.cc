@@ -15,7 +15,7 @@ namespace weir::store {
 namespace {
 
 constexpr const char* kFile = "libpgweir-store.so";
-/// An answer that is kept in memory: a page of a listing has 1000 keys of 1 kB each at most.
+/// Maximum size of a body in memory: a page of a listing has at most 1000 keys of 1 kB.
 constexpr std::size_t kLargestBody = std::size_t{16} << 20;
 
 const pgweir_store_module& load() {
@@ -36,11 +36,11 @@ const pgweir_store_module& module() {
   return loaded;
 }
 
-/// One request: what the module's callbacks are given.
+/// One request: the context of the module's callbacks.
 struct Exchange {
   const Request& request;
   const std::function<bool()>& stop;
-  /// Of so many bytes how many may be sent now; 0: none, since it is to stop.
+  /// Returns how many of these bytes may be sent now; 0: stop.
   const std::function<std::size_t(std::size_t)> may_send;
   Answer answer{};
   std::exception_ptr failure{};
@@ -159,7 +159,7 @@ void CurlTransport::give_back(void* connection) {
   idle_.push_back(connection);
 }
 
-/// Of so many bytes how many are sent next; 0: it is to stop.
+/// Returns how many of these bytes to send next; 0: stop.
 std::size_t CurlTransport::wait_for_rate(std::size_t bytes) {
   using Clock = std::chrono::steady_clock;
   constexpr std::chrono::milliseconds kAskEvery{100};
@@ -179,7 +179,7 @@ std::size_t CurlTransport::wait_for_rate(std::size_t bytes) {
 
 Answer CurlTransport::perform(const Request& request) {
   std::vector<std::string> lines;
-  // Without a value libcurl takes "name;", and "name:" would remove the header.
+  // For an empty value libcurl needs "name;"; "name:" would remove the header.
   for (const auto& header : request.headers)
     lines.push_back(header.value.empty() ? header.name + ";" : header.name + ": " + header.value);
   if (request.body == nullptr && request.method != "GET" && request.method != "HEAD" &&

@@ -13,14 +13,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Somebody else sends the archive.
+/// If another process uploads the archive.
 constexpr auto kLockAgain = 1s;
-/// A listing takes a hundredth of the time at most.
+/// Listings take at most a hundredth of the time.
 constexpr int kListingShare = 100;
 constexpr auto kMarkAgain = 5s;
 constexpr auto kDoubtEvery = 30s;
 
-/// Where trouble is told of files: no file has this timeline.
+/// Stands for the manifest in reports about files: no file has this timeline.
 const UploadItem kManifest{0, {}};
 
 }  // namespace
@@ -138,7 +138,7 @@ void Follow::stream_begins(const StoredEnd::Stream& stream) {
   notify();
 }
 
-/// With a listing that is younger than the stream: what is finished since is behind its start.
+/// With a listing younger than the stream: files completed since then are after its start.
 void Follow::begin_stored_end(const archive::Listing& listing) {
   if (!options_.on_stored_end) return;
   std::set<UploadItem> finished;
@@ -152,8 +152,8 @@ void Follow::begin_stored_end(const archive::Listing& listing) {
   stream_.reset();
 }
 
-/// What was finished here, and is neither here nor in the store any more, whoever has removed it,
-/// comes no more: to wait for it would hold the server's WAL for ever, and bring nothing back.
+/// A file completed here, and now missing both here and in the store, will not reappear, whoever
+/// removed it: waiting for it would make the server retain WAL forever, to no use.
 void Follow::let_gone_go() {
   if (!options_.on_stored_end) return;
   const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
@@ -166,7 +166,7 @@ void Follow::let_gone_go() {
     std::erase_if(items, [&](const UploadItem& item) { return pending_.contains(item); });
   }
   for (const auto& item : items) {
-    // Twice: from one form to the other it goes once.
+    // Checked twice: a file may be renamed to another form once.
     if (is_here(item) || is_here(item)) continue;
     tell_gone(item);
     const Threads::Lock lock(*mutex_);
@@ -191,7 +191,7 @@ void Follow::tell_stored_end() {
   std::optional<StoredEnd::Position> position;
   {
     const Threads::Lock lock(*mutex_);
-    // (Before that nobody has asked whether it is the archive's place at all.)
+    // (Before that, it was not checked that the place belongs to the archive.)
     if (!tools_) return;
     position = stored_end_.position(plan_->mark());
     if (!position || position == view_.stored_end) return;
@@ -235,8 +235,8 @@ bool Follow::take_lock() {
   return false;
 }
 
-/// What no event tells: what is there at the start, what was imported, what another receiver has
-/// finished.
+/// Finds what no event reports: existing files at startup, imports, files completed by another
+/// receiver.
 void Follow::look() {
   const auto before = threads_.now();
   {
@@ -311,13 +311,13 @@ bool Follow::known(const UploadItem& item) const {
 void Follow::add(const UploadItem& item, const archive::SegmentFileName* file, SystemTime now) {
   if (known(item)) return;
   const auto entry = archive_.find(file != nullptr ? file->to_string() : item.to_string());
-  if (file != nullptr && !entry) return;  // compressed meanwhile: the next look finds it
+  if (file != nullptr && !entry) return;  // compressed meanwhile: the next listing finds it
   const Threads::Lock lock(*mutex_);
   pending_[item] = {entry ? std::min(entry->modified, now) : now, entry ? entry->size : 0, false};
   view_.pending_bytes += pending_[item].bytes;
 }
 
-/// What the receiver has told since.
+/// Processes the receiver's notifications.
 void Follow::take_told() {
   std::set<wal::SegmentName> told;
   {
@@ -329,12 +329,12 @@ void Follow::take_told() {
     if (!segment.fits(cluster_->segment_size)) continue;
     const auto file = archive::find_finished(archive_, segment);
     if (file) add({segment.timeline(), segment}, &*file, now);
-    // Its history says whose child it is.
+    // Its history names its parent timeline.
     if (segment.timeline() > 1 && !histories_.contains(segment.timeline())) next_look_ = Time{};
   }
 }
 
-/// Asks the store for what is to be sent next, and gives it to the workers.
+/// Checks what the store has of the next files, and passes them to the workers.
 void Follow::ask() {
   std::vector<UploadItem> items;
   {
@@ -370,7 +370,7 @@ void Follow::ask() {
     manifest_ = std::move(manifest);
     doubt_begins();
   }
-  // Before the WAL behind a hole: so nobody finds that without being told.
+  // Before the WAL after a hole, so that the hole is known when that WAL is found.
   if (losses_ != mirrored_) {
     mirror_losses(archive_, archive::list_archive_names(archive_), store_, layout_,
                   {.retry_for = 0ms, .seed = options_.seed});
@@ -401,8 +401,8 @@ void Follow::ask() {
   changed_->notify_all();
 }
 
-/// Written by this thread alone, and never holds up a request. A full disk is no reason to stop:
-/// the mark may lag.
+/// Called by this thread only, and never delays a request. A full disk does not end it: the mark
+/// may lag.
 void Follow::write_mark() {
   Mark mark;
   std::vector<ManifestEntry> entries;
@@ -410,12 +410,12 @@ void Follow::write_mark() {
     const Threads::Lock lock(*mutex_);
     if (threads_.now() < next_mark_) return;
     mark = plan_->mark();
-    if (!manifest_) return;  // nothing was sent by this process
+    if (!manifest_) return;  // this process has sent nothing
     if (mark == written_ && entries_.empty() && !manifest_->due()) return;
     entries.swap(entries_);
   }
-  // The lines first: of what is marked a line tells, wherever the power fails. (What is told and
-  // not marked is asked for again, and told once more.)
+  // The lines first: every marked file has a line, even after a power failure. (Files with a line
+  // that are not marked are checked, and get a line, again.)
   if (!write_manifest(std::move(entries))) {
     next_mark_ = threads_.now() + kMarkAgain;
     return;
@@ -424,7 +424,7 @@ void Follow::write_mark() {
     keep_mark(home_, mark, manifest_->memory());
     written_ = std::move(mark);
     next_mark_ = threads_.now() + options_.mark_every;
-    next_keep_ = std::min(next_keep_, keep_not_before_);  // more may go
+    next_keep_ = std::min(next_keep_, keep_not_before_);  // more may be removed
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
     next_mark_ = threads_.now() + kMarkAgain;
@@ -432,13 +432,13 @@ void Follow::write_mark() {
   }
 }
 
-/// From now on for a time.
+/// For a limited time.
 void Follow::doubt_begins() {
   doubt_ends_ = threads_.now() + ManifestWriter::kDoubtLasts;
   next_doubt_ = std::min(next_doubt_, threads_.now() + kDoubtEvery);
 }
 
-/// Where the store heeds no conditions an older object may come over a newer one.
+/// If the store does not support conditional writes, an older object may replace a newer one.
 void Follow::look_at_manifest() {
   if (!manifest_ || !manifest_->in_doubt() || threads_.now() < next_doubt_) return;
   const bool over = threads_.now() >= doubt_ends_;
@@ -447,7 +447,7 @@ void Follow::look_at_manifest() {
   if (over) manifest_->end_doubt();
 }
 
-/// False: the store does not take it. Segments are sent all the same.
+/// Returns false if the store rejects it. Segments are sent anyway.
 bool Follow::write_manifest(std::vector<ManifestEntry> entries) {
   for (auto& entry : entries) manifest_->append(std::move(entry));
   try {

@@ -13,7 +13,7 @@ constexpr std::chrono::seconds kAgain{10};
 
 }  // namespace
 
-/// A page at a time: what is to be sent meanwhile goes first.
+/// One page at a time: uploads take precedence.
 void Follow::audit() {
   {
     const Threads::Lock lock(*mutex_);
@@ -31,7 +31,7 @@ void Follow::audit() {
   std::set<wal::SegmentName> still_lost;
   for (const auto& segment : missing) {
     if (stopping_) return;
-    // Once more: it may have been put there since, or have been listed in the moment of a change.
+    // Check again: it may have been stored since, or listed during a change.
     if (!forms_of(store_, layout_, segment).empty()) continue;
     if (!miss(segment)) still_lost.insert(segment);
   }
@@ -42,7 +42,8 @@ void Follow::audit() {
   std::erase_if(lost_, [&](const auto& segment) { return !still_lost.contains(segment); });
 }
 
-/// It is sent again if it is here. If not, nobody but another archive has it: false.
+/// It is sent again if the archive has it. Otherwise only another archive may have it: returns
+/// false.
 bool Follow::miss(wal::SegmentName segment) {
   const UploadItem item{segment.timeline(), segment};
   const auto file = archive::find_finished(archive_, segment);
@@ -64,7 +65,7 @@ bool Follow::miss(wal::SegmentName segment) {
   return true;
 }
 
-/// What comes back, or lies before what a prune has left, counts no longer, by the names.
+/// A segment that reappears, or precedes what a prune has left, no longer counts, by the names.
 void Follow::record_lost(const std::set<wal::SegmentName>& lost) {
   try {
     if (store::record_lost(archive_, lost, *cluster_, options_.shown_name, log_))

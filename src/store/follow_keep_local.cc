@@ -13,14 +13,14 @@ using namespace std::chrono_literals;
 
 constexpr auto kKeepAgain = 10s;
 constexpr auto kKeepAtLeastEvery = 60s;
-/// Looking takes a hundredth of the time at most.
+/// Checks take at most a hundredth of the time.
 constexpr int kLookingShare = 100;
-/// Positions that are looked at before the rest of the work has its turn.
+/// Positions that are checked before other work continues.
 constexpr std::size_t kRemovedAtOnce = 64;
 
 }  // namespace
 
-/// What keeps it from removing anything keeps nothing from being sent.
+/// Problems here never stop uploads.
 void Follow::keep_local() {
   if (!options_.keep_local) {
     next_keep_ = Time::max();
@@ -30,7 +30,7 @@ void Follow::keep_local() {
   {
     const Threads::Lock lock(*mutex_);
     tools = tools_;
-    // Time passes, too; without anything sent there is nothing new that may go.
+    // Age matters as well; without uploads there is nothing new to remove.
     if (view_.sent_files != sent_at_keep_) next_keep_ = std::min(next_keep_, keep_not_before_);
     if (!tools) next_keep_ = Time::max();
     if (threads_.now() < next_keep_) return;
@@ -49,7 +49,7 @@ void Follow::keep_local() {
   next_keep_ = std::max(next_keep_, keep_not_before_);
 }
 
-/// Once, as long as it is the reason.
+/// Once for each reason.
 void Follow::tell_kept(const std::string& why) {
   bool is_new = false;
   {
@@ -64,7 +64,7 @@ void Follow::remove_stored(const Tools& tools) {
   Mark mark;
   {
     const Threads::Lock lock(*mutex_);
-    // As it is on disk: of what goes a line of the manifest tells, and it is sent by nobody anew.
+    // As on disk: removed files have a manifest line, and are not sent again by any process.
     mark = written_;
   }
   const auto before = threads_.now();
@@ -83,11 +83,11 @@ void Follow::remove_stored(const Tools& tools) {
   const auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
     return store_.list(layout_.wal_prefix(), after, kListingPage);
   });
-  // As before a prune: a crash must not bring an earlier file of slots back, which asks for more.
+  // As before a prune: a crash must not restore an earlier slots file, which needs more WAL.
   if (!plan.numbers.empty()) archive_.sync();
   const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
     if (!surely_stored(tools, segment, there, stays)) return false;
-    // That took its time: a slot may have come, or gone back.
+    // That took time: a slot may have been created, or moved back.
     stays = kept_for_slot(segment.segno(cluster_->segment_size), held_by_slots(archive_),
                           cluster_->segment_size);
     return stays.empty();
@@ -108,9 +108,8 @@ void Follow::remove_stored(const Tools& tools) {
   view_.kept_for = plan.kept_for;
 }
 
-/// Asked now, of the file that is about to go: read, checked, and held against what the store says
-/// of its object. What is gone there is sent again, and stays here for this time.
-/// `stays`: why not.
+/// Checked now, for the file that is about to be removed: read, verified, and compared with the
+/// store's object. A segment missing there is sent again, and kept for now. `stays`: the reason.
 bool Follow::surely_stored(const Tools& tools, wal::SegmentName segment, const FormsThere& there,
                            std::string& stays) {
   const UploadItem item{segment.timeline(), segment};

@@ -5,10 +5,10 @@
 
 namespace weir::store {
 
-/// Somebody waits to hear of the store though there may be nothing that is finished yet.
+/// The store's state is needed even if no file is complete yet.
 bool Follow::needs_tools() const { return options_.on_stored_end || options_.open_every; }
 
-/// The durable front of the segment that is being written.
+/// Sends the flushed part of the segment that is being written.
 void Follow::send_open() {
   if (!open_segment_ || threads_.now() < next_open_) return;
   std::shared_ptr<const Tools> tools;
@@ -21,13 +21,13 @@ void Follow::send_open() {
   next_open_ = threads_.now() + *options_.open_every;
   if (!tools) return;
   const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
-  // Without its history nobody could follow it.
+  // Without its history no recovery could follow it.
   if (durable && (durable->timeline == 1 || mark.has_history(durable->timeline))) {
     try {
       send_open(*durable, *tools);
     } catch (const StoreError&) {
       throw;
-    } catch (const Error& error) {  // what is finished is sent all the same
+    } catch (const Error& error) {  // complete files are sent anyway
       if (error.kind() == ErrorKind::durability) throw;
       note(error);
     }

@@ -42,7 +42,7 @@ void Follow::take_turns(std::size_t worker) {
   }
 }
 
-/// False: it may be better after a while.
+/// Returns false if a retry may help.
 bool Follow::send(const Tools& tools, const UploadItem& item,
                   const FormsThere::mapped_type& there) {
   try {
@@ -63,9 +63,9 @@ bool Follow::send(const Tools& tools, const UploadItem& item,
       note_stuck(item, "is not sent to the store, nor what is behind it", error);
       const Threads::Lock lock(*mutex_);
       plan_->stuck(item);
-      return true;  // the other timelines go on
+      return true;  // the other timelines continue
     }
-  } catch (const std::exception& error) {  // no memory
+  } catch (const std::exception& error) {  // out of memory
     note(Error(ErrorKind::retry, error.what()));
     const Threads::Lock lock(*mutex_);
     plan_->again(item);
@@ -73,7 +73,7 @@ bool Follow::send(const Tools& tools, const UploadItem& item,
   return false;
 }
 
-/// What is behind a file that is not there yet does not count, and stays pending.
+/// Files after one that is not stored yet do not count, and stay pending.
 void Follow::settle(const UploadItem& item, Uploader::Result result) {
   using What = Uploader::Result::What;
   note_success();
@@ -110,7 +110,7 @@ void Follow::settle(const UploadItem& item, Uploader::Result result) {
   tell_stored_end();
 }
 
-/// The true segment is there: a padded one that was published in its place is not to be told of.
+/// The complete segment is stored: the padded one published in its place is no longer reported.
 void Follow::forget_published(wal::SegmentName segment) {
   try {
     archive::close_published_open(archive_, segment);
@@ -168,7 +168,7 @@ void Follow::note_success() {
   if (options_.on_works) options_.on_works();
 }
 
-/// Or until it is stopped.
+/// Or until stopped.
 void Follow::pause(Threads::Lock& lock, std::chrono::milliseconds time) {
   const auto end = threads_.now() + time;
   view_.next_try = std::chrono::system_clock::now() + time;

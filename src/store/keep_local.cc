@@ -52,7 +52,7 @@ MayGo may_go(std::vector<LocalSegments> all, const KeepLocal& keep, const Mark& 
     const bool too_old = keep.age && number.written < now - *keep.age;
     if (!too_much && !too_old) break;
     for (const auto& segment : number.segments) {
-      if (segment == newest) return result;  // there is always one to go on from
+      if (segment == newest) return result;  // there is always one to continue from
       if (!mark.has(segment)) {
         result.kept_for = fmt::format("{} is not in the store yet", segment);
         return result;
@@ -87,8 +87,8 @@ bool remove_local(io::Directory& archive, const LocalSegments& number,
                   const std::function<bool(wal::SegmentName)>& surely_stored) {
   for (const auto& segment : number.segments)
     if (!surely_stored(segment)) return false;
-  // As prune does: the raw form first, which a compressor at work looks for right before it
-  // publishes another one.
+  // As prune does: the raw form first, since a running compressor checks for it right before it
+  // publishes another form.
   for (const auto& segment : number.segments)
     for (const auto& form : archive::finished_names(segment)) archive.remove(form.to_string());
   // Names removed in one go may come back or stay away each on its own.

@@ -71,7 +71,7 @@ std::optional<std::string> Layout::file_of(std::string_view key) const {
         !rest.starts_with(directory) || rest.find('/') != std::string_view::npos)
       return std::nullopt;
   } else if (form_ == Form::barman && wal::SegmentName::parse(rest.substr(0, kSegmentDigits))) {
-    return std::nullopt;  // a segment outside its directory is not looked for there
+    return std::nullopt;  // a segment outside its directory would not be found
   }
   if (rest.ends_with(kAgeSuffix))
     if (const auto content = rest.substr(0, rest.size() - kAgeSuffix.size());
@@ -84,7 +84,7 @@ std::optional<std::string> Layout::file_of(std::string_view key) const {
 std::string Layout::before(wal::SegmentName segment, wal::SegmentSize size) const {
   const auto segno = segment.segno(size);
   if (segno == 0) return "";
-  // Behind all forms of the segment before, whatever their endings.
+  // After all forms of the preceding segment, regardless of their suffixes.
   return key(wal::SegmentName(segment.timeline(), segno - 1, size)) + "~";
 }
 

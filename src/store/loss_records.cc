@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t kLargestRecord = 64 * 1024;
 
-/// nullopt: gone by now.
+/// Returns nullopt if it was removed meanwhile.
 std::optional<std::vector<std::byte>> read(io::Shelf& archive, const std::string& name) {
   const auto file = archive.open_bytes(name);
   if (!file) return std::nullopt;
@@ -47,7 +47,7 @@ std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, O
     if (!key || !record) continue;
     MemoryBytes bytes(*record);
     const auto content = content_of(bytes);
-    // With encryption by the store an ETag is no MD5: then it is put again, which does no harm.
+    // With server-side encryption an ETag is not an MD5: then it is put again, which does no harm.
     if (const auto found = there.find(*key); found != there.end() && found->second == content.md5)
       continue;
     insist(patience, [&] {

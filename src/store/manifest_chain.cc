@@ -22,7 +22,7 @@ bool is_chain(std::string_view text) {
                      [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
 }
 
-/// Takes a line away; nullopt: there is no whole one.
+/// Removes a line; nullopt: it is incomplete.
 std::optional<std::string_view> take_line_of(std::string_view& text) {
   const auto end = text.find('\n');
   if (end == std::string_view::npos) return std::nullopt;

@@ -40,7 +40,7 @@ constexpr std::size_t kMd5Digits = 32;
 
 std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
-/// False: neither that many digits nor "-".
+/// Returns false for neither that many digits nor "-".
 bool take_digest(std::string_view field, std::size_t digits, std::string& to) {
   if (field == "-") return true;
   if (!is_hex(field, digits)) return false;
@@ -48,7 +48,7 @@ bool take_digest(std::string_view field, std::size_t digits, std::string& to) {
   return true;
 }
 
-/// "2026-11-22T06:00:00.000000Z"; what a record says may be no time that has such a text.
+/// "2026-11-22T06:00:00.000000Z"; a record's value may not be representable.
 std::string time_text(const std::optional<wal::PgTime>& time) {
   if (!time) return "-";
   auto text = time->to_string();
@@ -143,7 +143,7 @@ std::optional<ManifestLine> ManifestLine::parse(std::string_view text) {
       if (!e.commit) return std::nullopt;
     }
   }
-  // One line, one text: what could be written in two ways could be changed without a trace.
+  // Only one text per line: otherwise it could be changed unnoticed.
   return line.to_text() == text ? std::optional(std::move(line)) : std::nullopt;
 }
 

@@ -16,8 +16,8 @@ namespace {
 
 using Kind = ManifestEntry::Kind;
 
-/// How many of the chain's objects, from its first one on, tell of nothing but what goes, and of
-/// histories. Its last object stays in any case.
+/// Number of the chain's objects, from its first one on, that only have entries of removed files
+/// and of histories. The last object is always kept.
 std::size_t needless_at_front(const ManifestChain& chain, wal::SegmentName begin) {
   const auto objects = (chain.lines.size() + kManifestLines - 1) / kManifestLines;
   for (std::size_t i = 0; i < chain.lines.size(); ++i) {
@@ -38,7 +38,7 @@ std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
     const auto objects = needless_at_front(chain, begin);
     if (objects == 0) continue;
     const auto end = objects * kManifestLines;
-    // The newest line of each history, unless the chain tells of it again.
+    // The newest line of each history, unless a later line of the chain has it.
     for (std::size_t i = 0; i < end; ++i) {
       const auto& entry = chain.lines[i].entry;
       if (!wal::parse_history_name(entry.name)) continue;

@@ -51,7 +51,7 @@ std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layo
                                           const Patience& patience) {
   auto numbers = list_manifests(store, layout, manifest_prefix(layout), patience);
   std::vector<ManifestChain> chains;
-  // That chain first: it tells where the others begin. Where keys were given, only what they prove.
+  // That chain first: it says where the others start. If keys are given, only what they prove.
   std::optional<ManifestChain> prunes;
   if (const auto found = numbers.find(std::string(kPruneChain)); found != numbers.end()) {
     chains.push_back(
@@ -86,9 +86,9 @@ std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& lay
   std::vector<ManifestEntry> last;
   for (const auto& [id, numbers] :
        list_manifests(store, layout, manifest_prefix(layout), patience)) {
-    bool told = id == kPruneChain;  // it tells of no segments that were stored
+    bool told = id == kPruneChain;  // it has no entries of stored segments
     for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
-      // Each object is signed by itself.
+      // Each object is signed separately.
       const auto chain = read_chain(store, layout, id, std::span(&*number, 1),
                                     ManifestCut{.number = *number}, keys, patience);
       if (keys.empty() || chain.proved)
@@ -118,7 +118,7 @@ StoredObjects list_stored(ObjectStore& store, const Layout& layout, const Patien
 
 namespace {
 
-/// Empty: it is gone.
+/// Empty if it is gone.
 std::string sha256_of(ObjectStore& store, const std::string& key, const Patience& patience) {
   return insist(patience, [&]() -> std::string {
     crypto::Digest digest(crypto::Digest::Kind::sha256);

@@ -15,7 +15,7 @@ namespace {
 
 using Kind = ManifestEntry::Kind;
 
-/// So many of one sort are told; the rest is counted.
+/// Maximum number of findings of a kind; the rest is counted.
 constexpr std::size_t kTold = 20;
 
 bool is_md5(const std::string& etag) {
@@ -50,7 +50,7 @@ class Check {
   [[nodiscard]] bool before_begin(wal::SegmentName segment) const {
     return !begin_.empty() && place_of(segment) < begin_;
   }
-  /// One of many of its sort.
+  /// One of many of its kind.
   void find(std::size_t& count, const std::string& text) {
     if (++count <= kTold) report_.findings.push_back(text);
   }
@@ -100,7 +100,7 @@ class Check {
         begin_ = place_of(*segment);
         report_.begin = line.entry.name;
       }
-      // A prune that has cut a chain has seen that it has what those before it had seen.
+      // A prune that has cut a chain has verified that it includes what earlier prunes had seen.
       std::set<std::string> cut;
       for (auto line = chain.lines.rbegin(); line != chain.lines.rend(); ++line) {
         const auto& entry = line->entry;
@@ -136,7 +136,7 @@ class Check {
                             : ""));
   }
 
-  /// A line that was removed since, and that a prune had found where it belongs.
+  /// A line removed since, which a prune had found at its place.
   [[nodiscard]] bool seen_by_prune(const std::string& hash) const {
     return std::any_of(chains_.begin(), chains_.end(), [&](const ManifestChain& chain) {
       return believed(chain) && chain.id == kPruneChain &&
@@ -145,7 +145,7 @@ class Check {
     });
   }
 
-  /// True: the object is what one of the lines tells.
+  /// Returns true if the object matches one of the lines.
   bool fits(const ObjectEntry& object, const std::vector<const ManifestEntry*>& lines) {
     bool sized = false;
     for (const auto* const line : lines) {
@@ -236,7 +236,7 @@ class Check {
       if (told_.contains(name)) continue;
       ++report_.untold;
       const auto segment = segment_of_object(name);
-      // It may be what a recovery takes.
+      // A recovery might use it.
       if (segment && !before_begin(*segment) && is_told(*segment))
         find(beside,
              name + " is there, and no line tells of it, but of the segment in another form");
@@ -256,7 +256,7 @@ class Check {
                       report_.untold - beside - behind, first));
   }
 
-  /// On its timeline no line tells of it nor of anything later.
+  /// On its timeline no line has this or a later segment.
   [[nodiscard]] bool is_behind_all_told(wal::SegmentName segment) const {
     const auto at = told_.upper_bound(segment.to_string());
     if (at == told_.end()) return true;
@@ -317,8 +317,8 @@ class Check {
   ManifestReport report_{};
 };
 
-/// A padded segment counts until a line tells of the true one, in whichever form: then it is not to
-/// be there any more.
+/// A padded segment counts until a line has the complete one, in any form: then it must no longer
+/// be there.
 void forget_replaced(ToldObjects& told) {
   const auto is_padded = [](const ManifestEntry* line) { return line->kind == Kind::padded; };
   const auto is_true = [](const ManifestEntry* line) {

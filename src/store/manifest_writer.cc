@@ -16,10 +16,10 @@ namespace weir::store {
 
 namespace {
 
-/// An object may be another one each time it is looked at; not for ever.
+/// An object may change between two reads, but not forever.
 constexpr int kLooks = 4;
 
-/// The lines of an object, if it is what its place says; without a look at their links.
+/// The lines of an object, if it belongs to its place; links are not checked.
 std::optional<std::vector<std::string>> lines_of(const ManifestPlace& place,
                                                  std::string_view text) {
   std::vector<std::string> lines;
@@ -63,8 +63,8 @@ void ManifestWriter::begin(const std::string& id) {
   doubts_.clear();
 }
 
-/// The lines from this object on, if each is a line that follows the one before it; empty: there is
-/// no such object.
+/// The lines from this object on, if each follows the one before it; empty: there is no such
+/// object.
 std::optional<std::vector<std::string>> ManifestWriter::read_from(std::uint64_t number,
                                                                   bool& signed_as_ours) {
   std::vector<std::string> lines;
@@ -86,7 +86,7 @@ std::optional<std::vector<std::string>> ManifestWriter::read_from(std::uint64_t 
   return lines;
 }
 
-/// One that was put already, or is remembered.
+/// A line that was already put, or is remembered.
 void ManifestWriter::add_line(std::string text) {
   if (tail_.size() == kManifestLines) tail_.clear();
   head_ = hash_of_line(text);
@@ -108,7 +108,7 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
   if (there && begins_with(*there, memory->tail)) {
     adopt(*there);
     dirty_ = !signed_as_ours && !tail_.empty();  // the key is a new one
-    // A process before this one may have given up a request just now.
+    // A previous process may have given up a request just now.
     if (conditions_ != Conditions::heeded && there_ && there_->number == tail_number())
       doubts_[there_->number] = {text_of(there_->number, tail_), tail_.size() == kManifestLines};
     return;
@@ -156,7 +156,7 @@ void ManifestWriter::append(ManifestEntry entry) {
 }
 
 void ManifestWriter::put() {
-  // A chain has no hole: an object is there before the next one is.
+  // A chain must not have gaps: objects are put in order.
   while (!full_.empty()) {
     put_object(full_.front().number, full_.front().lines);
     full_.pop_front();
@@ -188,7 +188,7 @@ void ManifestWriter::put_object(std::uint64_t number, std::span<const std::strin
     doubt->second = {text, whole};
     look_again();
   }
-  // Kept where the store has no say: by it a chain that was rolled back is found out.
+  // Kept even if the store has less: it reveals a chain that was rolled back.
   if (whole)
     log_.info("manifest {} in the store has {} lines, its head is {}", id_,
               (number + 1) * kManifestLines, hash_of_line(lines.back()));
@@ -207,14 +207,14 @@ void ManifestWriter::put_text(std::uint64_t number, const std::string& text, boo
   for (int look = 0; look < kLooks; ++look) {
     const auto expected = there_ && there_->number == number ? there_->etag : std::string();
     if (put_over_known(number, key, content) == ObjectStore::Put::stored) return is_there();
-    // Ours, of which the answer was lost, or somebody else's.
+    // Ours, if the answer was lost, or another process's.
     const auto head = store_.head(key);
     const auto there = head ? get_text(store_, key, kLargestManifest) : std::nullopt;
     there_.reset();
     if (!there) continue;
     if (head->etag != crypto::digest_of(crypto::Digest::Kind::md5, *there)) etags_are_md5_ = false;
-    // Refused for an object that is the expected one, twice: Ceph refuses each "If-Match" in a
-    // bucket with versions.
+    // Rejected twice although the object is the expected one: Ceph rejects each "If-Match" in a
+    // versioned bucket.
     if (look > 0 && head->etag == expected) compares_ = false;
     there_ = There{number, head->etag};
     if (*there == text) return;
@@ -231,14 +231,14 @@ ObjectStore::Put ManifestWriter::put_over_known(std::uint64_t number, const std:
     try {
       return store_.put_if_absent(key, content);
     } catch (const StoreError& error) {
-      if (error.trouble() != Trouble::unable) throw;  // it knows no conditions
+      if (error.trouble() != Trouble::unable) throw;  // conditions are not supported
     }
   }
   store_.put(key, content);
   return ObjectStore::Put::stored;
 }
 
-/// What is there and not what was put last: older lines of ours, or what somebody else has written.
+/// The stored object differs from what was put last: older lines of ours, or another writer's.
 void ManifestWriter::require_ours(std::uint64_t number, const std::string& key,
                                   const std::string& there, const std::string& text) {
   const auto lines = [&](const std::string& content) {
@@ -260,7 +260,7 @@ void ManifestWriter::require_ours(std::uint64_t number, const std::string& key,
 
 void ManifestWriter::look_again() {
   for (const auto& [number, doubt] : doubts_) {
-    if (doubt.text.empty()) continue;  // what is put next is held against what is there
+    if (doubt.text.empty()) continue;  // the next put compares with the stored object
     const auto key = manifest_key(layout_, id_, number);
     const auto there = get_text(store_, key, kLargestManifest);
     if (there && *there == doubt.text) continue;

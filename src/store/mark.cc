@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
-/// More than we ever write (a run is a line), less than what somebody else may have put there.
+/// More than pgweir ever writes (a run is a line); guards against other files.
 constexpr std::uint64_t kLargestMark = std::uint64_t{16} << 20;
 
 std::optional<Mark> parse(const std::string& content) {
@@ -57,7 +57,7 @@ std::optional<ManifestMemory> parse_manifest(const std::string& content) {
     ManifestMemory memory{part.at("chain").get<std::string>(),
                           part.at("lines").get<std::uint64_t>(), part.at("head").get<std::string>(),
                           part.at("newest").get<std::vector<std::string>>()};
-    // One that was changed by hand would be put into the store.
+    // A manually changed one would be put into the store.
     if (memory.id.empty() || memory.tail.empty() || memory.tail.size() > memory.lines ||
         (memory.lines - memory.tail.size()) % kManifestLines != 0 ||
         memory.tail.size() > kManifestLines || hash_of_line(memory.tail.back()) != memory.head)

@@ -19,21 +19,21 @@ namespace weir::store {
 
 namespace {
 
-/// What is looked at around a file: a few are enough to tell, and a page of a thousand takes time.
+/// Names listed around a file: a few suffice, and a page of a thousand takes time.
 constexpr std::size_t kAround = 32;
-/// Files are kept in memory whole up to here: larger ones come in pieces.
+/// Files up to this size are kept in memory whole; larger ones are read in pieces.
 constexpr std::uint64_t kWhole = std::uint64_t{64} << 20;
 constexpr std::uint64_t kLargestSmallFile = std::uint64_t{1} << 20;
 constexpr std::size_t kMostFronts = 64;
 constexpr std::size_t kDigits = 24;
 
-/// A key before all that begin with this one, and behind all others before it.
+/// A key before all that start with this one, and after all others before it.
 std::string just_before(std::string key) {
   --key.back();
   return key + '~';
 }
 
-/// Memory that others keep, too.
+/// Shared memory.
 class SharedBytes final : public io::Bytes {
  public:
   explicit SharedBytes(std::shared_ptr<const std::vector<std::byte>> content)
@@ -51,7 +51,7 @@ class SharedBytes final : public io::Bytes {
   std::shared_ptr<const std::vector<std::byte>> content_;
 };
 
-/// A file of which many want no more than the front; who wants more gets it whole.
+/// A file of which many readers only need the start; others get it whole.
 class WholeLater final : public io::Bytes {
  public:
   using Read = std::function<std::unique_ptr<io::Bytes>()>;
@@ -81,14 +81,14 @@ std::optional<wal::SegmentName> segment_of(const std::string& name) {
   return file && !file->partial ? std::optional(file->segment) : std::nullopt;
 }
 
-/// "N.zst.partial": the form in which an open segment is there.
+/// "N.zst.partial": the name of a partial segment.
 std::optional<wal::SegmentName> open_segment_of(const std::string& name) {
   const auto file = archive::SegmentFileName::parse(name);
   return file && file->partial && file->method == codec::Method::zstd ? std::optional(file->segment)
                                                                       : std::nullopt;
 }
 
-/// The one before by its digits alone, as far as they tell without a segment size.
+/// The preceding segment by its digits alone, as far as possible without the segment size.
 std::optional<wal::SegmentName> digits_before(wal::SegmentName segment) {
   auto text = segment.to_string();
   for (std::size_t i = kDigits; i-- > wal::kTimelineDigits * 2;) {
@@ -114,8 +114,8 @@ NearShelf::NearShelf(Open open, std::string path, const Layout& layout, const Pa
       identities_(std::move(identities)),
       keys_(std::move(keys)) {}
 
-/// Of the content. Nothing but the header tells how much of a file of age is none: of a raw segment
-/// it is known all the same, since it has a power of two, and what encryption adds is far less.
+/// Size of the content. For an age file it depends on the header's size; for a raw segment it is
+/// known anyway, since it is a power of two, and encryption adds far less.
 std::uint64_t NearShelf::Known::size() const {
   const auto name = object.key.substr(0, object.key.size() - (encrypted ? kAgeSuffix.size() : 0));
   const auto file = name.substr(name.rfind('/') + 1);
@@ -184,7 +184,7 @@ void NearShelf::look_again() {
 }
 
 bool NearShelf::is_claimed() {
-  // (What is listed around one file need not have the WAL that lies far before it.)
+  // (A listing around one file may lack the WAL long before it.)
   return insist(patience_, [&] {
     return read_cluster(store(), layout_) ||
            !store().list(layout_.wal_prefix(), "", 1).objects.empty();
@@ -220,7 +220,7 @@ std::vector<std::string> NearShelf::keys_of(const std::string& name) const {
   return keys;
 }
 
-/// It was removed. Whether another form of it is there has to be asked.
+/// It was removed. Whether another form exists must be checked.
 void NearShelf::forget(const std::string& key) {
   const std::lock_guard lock(mutex_);
   there_.erase(key);
@@ -229,7 +229,7 @@ void NearShelf::forget(const std::string& key) {
   std::erase_if(listed_, [&](const Listed& listed) { return listed.has(key); });
 }
 
-/// The last key, if there are more behind it. What was read before is not read again.
+/// The last key, if more follow. Pages already read are not read again.
 std::optional<std::string> NearShelf::read_page(const std::string& prefix, const std::string& after,
                                                 std::size_t most) {
   {
@@ -262,7 +262,7 @@ bool NearShelf::sees_segment(const std::function<bool(wal::SegmentName)>& is_it)
   });
 }
 
-/// Where to go on behind `last`, leaving out what tells nothing; nullopt: nowhere.
+/// Where to continue after `last`, skipping irrelevant keys; nullopt: nowhere.
 std::optional<std::string> NearShelf::behind(const std::string& last) const {
   if (!last.starts_with(layout_.wal_prefix())) return std::nullopt;
   const auto name = name_of(last);
@@ -270,7 +270,7 @@ std::optional<std::string> NearShelf::behind(const std::string& last) const {
   if (!segment) return last;
   const auto text = segment->to_string();
   if (around_) {
-    // What lies where the segment in question does, on this timeline.
+    // The place of the segment in question, on this timeline.
     const auto here = wal::SegmentName::parse(text.substr(0, wal::kTimelineDigits) +
                                               around_->to_string().substr(wal::kTimelineDigits));
     if (here)
@@ -290,7 +290,7 @@ void NearShelf::survey(std::string after) {
         sees_segment([&](wal::SegmentName each) {
           return each.timeline() == around_->timeline() && each < *around_;
         }))
-      return;  // it is missing, whatever else there is
+      return;  // it is missing, regardless of the rest
     const auto next = behind(*last);
     if (!next) break;
     after = *next;
@@ -298,7 +298,7 @@ void NearShelf::survey(std::string after) {
   read_all(layout_.records_prefix());
 }
 
-/// Where a listing begins that has the segment before this one.
+/// The start of a listing that includes the segment before this one.
 std::string NearShelf::beginning_of(wal::SegmentName segment) const {
   return just_before(layout_.key(digits_before(segment).value_or(segment)));
 }
@@ -311,7 +311,7 @@ void NearShelf::survey_around(wal::SegmentName segment) {
   };
   if (timeline > 1 && !sees_segment(own_before))
     static_cast<void>(read_page(layout_.history_key(timeline), "", kAround));
-  // Whether there is WAL at all, and whose.
+  // Whether there is WAL at all, and of which cluster.
   if (!sees_segment([](wal::SegmentName) { return true; }))
     static_cast<void>(read_page(layout_.wal_prefix(), "", kAround));
 }
@@ -354,7 +354,7 @@ std::vector<io::DirectoryEntry> NearShelf::list() {
   return entries;
 }
 
-/// `absent`: it is known not to be there, nor encrypted.
+/// `absent`: it is known not to exist, nor encrypted.
 std::optional<NearShelf::Known> NearShelf::known(const std::string& key, bool& absent) const {
   const std::lock_guard lock(mutex_);
   absent = false;
@@ -370,13 +370,13 @@ std::optional<NearShelf::Known> NearShelf::known(const std::string& key, bool& a
   return std::nullopt;
 }
 
-/// Asks the store, if it is not known.
+/// Asks the store if it is unknown.
 std::optional<NearShelf::Known> NearShelf::look_for(const std::string& name,
                                                     const std::string& key) {
   bool absent = false;
   auto object = known(key, absent);
   if (object || absent) return object;
-  // All forms at once: their names begin alike, whatever is asked for first.
+  // All forms at once: their names have a common prefix.
   const auto segment = segment_of(name);
   const auto history = archive::parse_history_name(name);
   std::optional<wal::SegmentName> around;
@@ -385,7 +385,7 @@ std::optional<NearShelf::Known> NearShelf::look_for(const std::string& name,
     around = around_;
   }
   if (segment && segment == around)
-    // The page that tells, if it is not there, whether it ought to be.
+    // The page that shows, if it does not exist, whether it should.
     static_cast<void>(read_page(layout_.root(), beginning_of(*segment), kAround));
   else if (segment && ahead_ > 1)
     static_cast<void>(read_page(layout_.wal_prefix(), just_before(layout_.key(*segment)), ahead_));
@@ -407,7 +407,7 @@ std::optional<io::DirectoryEntry> NearShelf::find(const std::string& name) {
   return entry;
 }
 
-/// nullopt: no line tells of it.
+/// Returns nullopt if there is no line.
 std::optional<bool> NearShelf::is_proved(const std::string& object, const std::string& sha256) {
   const std::lock_guard lock(mutex_);
   if (!proofs_) return std::nullopt;
@@ -422,7 +422,7 @@ void NearShelf::require_proved(const std::string& key, std::span<const std::byte
   const auto sha256 = crypto::to_hex(crypto::sha256(bytes));
   auto proved = is_proved(object, sha256);
   if (!proved) {
-    // Its line may have come since the others were read.
+    // Its line may be newer than the cached ones.
     std::multimap<std::string, std::string> proofs;
     const auto chains = read_manifests(store(), layout_, keys_, patience_);
     for (const auto& [name, lines] : told_objects(chains, true))
@@ -487,7 +487,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
   if (!found) return nullptr;
   const auto& key = found->object.key;
   const auto size = found->object.size;
-  // By its hash, so it is read as a whole.
+  // Verified by its hash, so it is read as a whole.
   if (!keys_.empty() && key.starts_with(layout_.wal_prefix()))
     return std::make_unique<SharedBytes>(content_of(name, *found, true));
   const auto segment = segment_of(name);
@@ -504,7 +504,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
     const auto whole = [this, name, known = *found] {
       return std::make_unique<SharedBytes>(content_of(name, known, false));
     };
-    // Of what is encrypted nobody knows the size before it is opened.
+    // The size of encrypted content is unknown before it is opened.
     if (found->encrypted) return whole();
     const auto read_front = [this, key, size, front]() -> std::unique_ptr<io::Bytes> {
       auto bytes = front.empty()
@@ -519,7 +519,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
   ObjectBytes::Which which{key, size, ""};
   if (front.empty() && size > 0) {
     front = read_part(store(), which, {0, std::min(size, ObjectBytes::kFirstPiece)}, patience_);
-    // The answer has told whether there may be other versions.
+    // The answer has shown whether there may be other versions.
     if (!insist(patience_, [&] { return oldest_version(store(), key); }).empty()) {
       if (size <= kWhole) return std::make_unique<SharedBytes>(content_of(name, *found, false));
       auto oldest = find_object(store(), key, patience_);
@@ -540,7 +540,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
 std::optional<io::FileIdentity> NearShelf::of(const std::string& name) {
   const auto found = resolve(name);
   if (!found) return std::nullopt;
-  // No device has this number: a file's is never taken for it.
+  // No device has this number, so it is never mistaken for a file's.
   constexpr std::uint64_t kNoDevice = ~std::uint64_t{0};
   const auto& object = found->object;
   return io::FileIdentity{.device = kNoDevice,

@@ -12,7 +12,7 @@
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 
-// Of a NearShelf: open segments.
+// Methods of NearShelf for partial segments.
 
 namespace weir::store {
 
@@ -36,7 +36,8 @@ class OwnBytes final : public io::Bytes {
   MemoryBytes view_;
 };
 
-/// The WAL of an object, if it is that: all that its name says, and every record of it sound.
+/// The WAL of an object, if it is complete up to the position in its name, and every record is
+/// valid.
 std::optional<std::vector<std::byte>> unpack(const OpenObject& object,
                                              std::span<const std::byte> packed) {
   std::vector<std::byte> wal;
@@ -67,7 +68,7 @@ std::optional<std::vector<std::byte>> unpack(const OpenObject& object,
 
 }  // namespace
 
-/// What is there under this name in an archive; the one that reaches furthest of an open segment.
+/// The object with this name in an archive; for a partial segment, the one that extends furthest.
 std::optional<NearShelf::Known> NearShelf::resolve(const std::string& name) {
   const auto file = archive::SegmentFileName::parse(name);
   if (file && file->partial) {
@@ -82,7 +83,7 @@ std::optional<NearShelf::Known> NearShelf::resolve(const std::string& name) {
   return key ? look_for(name, *key) : std::nullopt;
 }
 
-/// The one that reaches furthest first.
+/// The one that extends furthest first.
 std::vector<OpenObject> NearShelf::open_objects(wal::SegmentName segment) {
   const auto prefix = OpenObject::prefix(layout_, segment);
   bool listed = false;
@@ -106,7 +107,7 @@ std::vector<OpenObject> NearShelf::open_objects(wal::SegmentName segment) {
   return objects;
 }
 
-/// nullopt: it is not sound, or gone.
+/// Returns nullopt if it is invalid or gone.
 std::optional<std::vector<std::byte>> NearShelf::sound_content(const OpenObject& object) {
   const auto key = object.key(layout_);
   auto packed = read_whole(store(), key, kLargestFile, patience_);
@@ -126,7 +127,7 @@ std::optional<std::vector<std::byte>> NearShelf::sound_content(const OpenObject&
   return unpack(object, *packed);
 }
 
-/// Two archivers' objects are of one segment of one history, or somebody has to know.
+/// If two archivers' objects are not of the same history, manual intervention is required.
 std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& objects) {
   std::optional<OpenObject> best;
   std::vector<std::byte> content;
@@ -149,7 +150,7 @@ std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& obj
   return best;
 }
 
-/// One may go while it is looked at: then a newer one is there, or the whole segment.
+/// An object may be removed during this: then there is a newer one, or the whole segment.
 std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment) {
   const auto objects = open_objects(segment);
   if (objects.empty()) return nullptr;
@@ -159,7 +160,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment
         .hint(
             "Without --partial the recovery ends with the last finished segment. To have this one, "
             "too, leave --manifest-public-key out for the end.");
-  // A single one is read as it is, and what is wrong with it is told.
+  // A single one is read as it is, and its errors are reported.
   auto chosen = std::optional(objects.front());
   if (objects.size() > 1)
     if (auto best = soundest(objects)) chosen = std::move(best);
@@ -176,7 +177,7 @@ std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment
   return std::make_unique<AgeOpened>(std::move(bytes), identities_, store().name_of(key));
 }
 
-/// Under the lock. Of segments that are not there themselves.
+/// Under the lock. Only for segments that have no complete form.
 void NearShelf::add_open_segments(std::vector<io::DirectoryEntry>& entries) const {
   std::map<wal::SegmentName, const ObjectEntry*> furthest;
   const auto prefix = OpenObject::prefix(layout_);

@@ -42,7 +42,7 @@ std::optional<ObjectBytes::Which> find_object(ObjectStore& store, const std::str
   if (!head) return std::nullopt;
   const auto version = insist(patience, [&] { return oldest_version(store, key); });
   if (version.empty()) return ObjectBytes::Which{key, head->size, ""};
-  // Its size is not told by HEAD; a part is asked for by place, so it is read to be known.
+  // HEAD does not return its size; a range needs its offset, so the object is read.
   std::uint64_t size = 0;
   insist(patience, [&] {
     size = 0;
@@ -64,7 +64,7 @@ std::vector<std::byte> read_part(ObjectStore& store, const ObjectBytes::Which& w
           piece.insert(piece.end(), more.begin(), more.end());
           return piece.size() <= range.size;
         });
-    // Removed between two requests: whoever reads has to look again.
+    // Removed between two requests: the reader must look it up again.
     if (!there)
       throw system_error(ENOENT, "an object was removed while it was read")
           .with("object", store.name_of(which.key));
@@ -92,7 +92,7 @@ std::optional<std::vector<std::byte>> read_whole(ObjectStore& store, const std::
     });
   };
   if (!get("")) return std::nullopt;
-  // The answer has told whether there may be others.
+  // The answer has shown whether there may be others.
   const auto oldest = insist(patience, [&] { return oldest_version(store, key); });
   if (!oldest.empty() && !get(oldest)) return std::nullopt;
   return content;

@@ -21,7 +21,7 @@ namespace weir::store {
 namespace {
 
 constexpr std::size_t kPiece = 256 * 1024;
-/// It is sent again and again: quick is better than small.
+/// It is sent repeatedly: speed matters more than size.
 constexpr codec::Compression kCompression{codec::Method::zstd, 1};
 
 }  // namespace
@@ -31,13 +31,13 @@ std::optional<OpenSegment::Sent> OpenSegment::send(const archive::DurableEnd& du
                                                    const archive::Timelines& timelines) {
   const auto& size = cluster.segment_size;
   const auto length = size.offset(durable.flush);
-  // (No record begins in the first page's header, and without it nobody knows whose WAL it is.)
+  // (No record starts in the first page's header, and without it the WAL's cluster is unknown.)
   if (length <= wal::kLongHeaderSize) return std::nullopt;
   const wal::SegmentName segment(durable.timeline, size.segno(durable.flush), size);
   if (newest_ && newest_->segment == segment && newest_->end >= durable.flush) return std::nullopt;
   const auto file =
       archive_.open_bytes(archive::SegmentFileName{segment, codec::Method::none, true}.to_string());
-  if (!file) return std::nullopt;  // finished meanwhile
+  if (!file) return std::nullopt;  // completed meanwhile
 
   const auto history = timelines.history(segment.timeline());
   wal::RecordVerifier verifier({.segment_size = size,
@@ -104,7 +104,7 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
     left_.clear();
   }
   if (looks_) {
-    // Whoever has sent them: the whole segment is there.
+    // Including those of other archivers: the whole segment is stored.
     for_each_object(store_, OpenObject::prefix(layout_), kOnce, [&](const ObjectEntry& each) {
       const auto object = OpenObject::parse(layout_, each.key);
       if (!object) return;
@@ -115,7 +115,7 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
     });
     looks_ = false;
   }
-  auto& keys = outdated_;  // what the store does not answer for is asked again the next time
+  auto& keys = outdated_;  // unanswered removals are repeated the next time
   std::sort(keys.begin(), keys.end());
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
   std::string kept;

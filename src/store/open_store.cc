@@ -28,7 +28,7 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
     : options_(options),
       region_(region_of(options)),
       layout_(options.layout, options.place, options.name) {
-  // What a rate leaves to each connection is no silence.
+  // A low share of the rate limit must not count as a stalled connection.
   const auto least = options.bytes_per_second > 0
                          ? std::clamp<std::uint64_t>(options.bytes_per_second / options.jobs / 2, 1,
                                                      CurlTransport::kLeast)
@@ -50,7 +50,7 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
                               .silent = options.silent,
                               .least = least,
                               .stop = stop}));
-  // Services on the machine or beside it answer at once, or are not there; no proxy reaches them.
+  // Local services answer at once, or do not exist; they are not reached by a proxy.
   local_ = watched(std::make_unique<CurlTransport>(CurlTransport::Settings{
       .proxy = "", .connect = 2s, .silent = 5s, .total = 10s, .stop = stop}));
   web_ = watched(std::make_unique<CurlTransport>(

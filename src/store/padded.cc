@@ -41,7 +41,7 @@ void remove_padded(ObjectStore& store, const std::string& key) { remove_all(stor
 
 void remove_padded_record(ObjectStore& store, const Layout& layout, wal::SegmentName segment) {
   const auto key = layout.key_of(archive::published_open_name(segment));
-  // One that stays is in nobody's way: the object itself is what counts.
+  // A leftover record does no harm: only the object itself counts.
   if (key) static_cast<void>(store.remove(std::span(&*key, 1)));
 }
 

@@ -21,8 +21,8 @@ namespace weir::store {
 
 namespace {
 
-/// The chain that tells of published segments: whoever publishes is not the archiver, and may not
-/// wait for its lock.
+/// The chain of published segments: the publishing process is not the archiver, and cannot wait for
+/// its lock.
 constexpr const char* kPublishedChain = "published";
 
 std::vector<std::byte> packed(codec::Compression form, std::span<const std::byte> wal) {
@@ -59,8 +59,8 @@ ManifestEntry entry_of(const PaddedSegment& padded, const archive::Identity& clu
           .system_identifier = cluster.system_identifier};
 }
 
-/// True if the object begins with the WAL that we have, as far as both go; nullopt: it is gone.
-/// `entry` gets what it is.
+/// Returns true if the object starts with our WAL, as far as both extend; nullopt: it is gone.
+/// `entry` is set to its entry.
 std::optional<bool> agrees(ObjectStore& store, const std::string& key,
                            const archive::SegmentFileName& form, const PaddedSegment& padded,
                            std::uint64_t upto, ManifestEntry& entry) {
@@ -90,7 +90,7 @@ std::optional<bool> agrees(ObjectStore& store, const std::string& key,
   return same && at == upto;
 }
 
-/// Of the WAL up to there, as an encrypted object tells it of itself.
+/// HMAC of the WAL up to there, comparable with an encrypted object's metadata.
 std::string hmac_of_front(const PaddedSegment& padded, std::uint64_t upto,
                           std::span<const std::byte> compare_key) {
   const auto front = std::span(padded.wal).first(static_cast<std::size_t>(upto));
@@ -98,9 +98,9 @@ std::string hmac_of_front(const PaddedSegment& padded, std::uint64_t upto,
                      crypto::digest_of(crypto::Digest::Kind::sha256, front));
 }
 
-/// What is there under one of the segment's names, and how it stands to ours.
+/// An existing object of the segment, and its relation to ours.
 struct There {
-  std::optional<wal::Lsn> end;  ///< it is padded from there on; nullopt: it is the true segment
+  std::optional<wal::Lsn> end;  ///< it is padded from there on; nullopt: it is the complete segment
   bool compared = true;
   ManifestEntry entry{};
 };
@@ -125,7 +125,7 @@ There look_at(const PublishTo& to, const StoredForm& theirs, const PaddedSegment
   there.entry.size = head->size;
   if (is_manifest_hash(told("pgweir-sha256"))) there.entry.sha256 = told("pgweir-sha256");
   there.entry.hmac = told(kHmacMetadata);
-  // Its HMAC is of all that it has: what has more than we do cannot be compared.
+  // Its HMAC covers all of its WAL: if that is more than ours, it cannot be compared.
   there.compared = there.end && *there.end <= padded.end;
   if (!there.compared) return there;
   const auto by = comparing_key(to.sealing, head->metadata);
@@ -227,7 +227,7 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
     return {what, store.name_of(key), true, std::move(entry)};
   };
   if (shorter) {
-    // Where the forms differ the new one is there first: a reader finds one of both.
+    // If the forms differ, the new one is stored first: a reader always finds one of them.
     if (*shorter == key) {
       replace_padded(store, key, object);
     } else {

@@ -37,7 +37,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Between looks whether somebody asks us to stop.
+/// Interval between checks of stop().
 constexpr auto kSlice = 100ms;
 
 class Push {
@@ -79,17 +79,17 @@ class Push {
   archive::Timelines timelines_;
   FormsThere there_;
   std::unique_ptr<Uploader> uploader_;
-  std::optional<ManifestWriter> manifest_;  ///< the thread's that called run()
+  std::optional<ManifestWriter> manifest_;  ///< of the thread that called run()
   std::size_t all_ = 0;
-  Mark kept_;  ///< as it is on disk
+  Mark kept_;  ///< as on disk
 
   RequestWindow window_;
   std::unique_ptr<UploadPlan> plan_;
-  std::vector<ManifestEntry> entries_;  ///< of what was stored, for the manifest
+  std::vector<ManifestEntry> entries_;  ///< of stored files, for the manifest
   PushResult result_;
   std::size_t done_ = 0;
   std::size_t working_ = 0;
-  bool over_ = false;  ///< begin nothing more
+  bool over_ = false;  ///< start nothing more
   std::exception_ptr failure_;
   std::unique_ptr<Threads::Mutex> mutex_;
   std::unique_ptr<Threads::Condition> changed_;
@@ -110,7 +110,7 @@ PushResult Push::run() {
   for (std::size_t i = 0; i < count; ++i)
     workers.push_back(threads_.start("store", [this, i] { work(i); }));
 
-  // Manifest and mark are written by this thread alone, and never hold up a request.
+  // Manifest and mark are written by this thread only, and never delay a request.
   std::exception_ptr failure;
   Threads::Lock lock(*mutex_);
   for (;;) {
@@ -145,8 +145,8 @@ PushResult Push::run() {
   return std::move(result_);
 }
 
-/// The lines first: of what is marked a line tells, wherever the power fails. (What is told and not
-/// marked is asked for again, and told once more.)
+/// The lines first: every marked file has a line, even after a power failure. (Files with a line
+/// that are not marked are checked, and get a line, again.)
 void Push::keep(std::vector<ManifestEntry> entries, const Mark& mark) {
   for (auto& entry : entries) manifest_->append(std::move(entry));
   RetryPolicy retry(options_.seed + 1);
@@ -164,7 +164,7 @@ void Push::prepare() {
   const auto listing = archive::list_archive_names(archive_);
   archive::require_some_wal(listing, archive_.path(), io::what_is_nearby(archive_.path()));
   const auto identity = archive::read_identity(archive_, listing);
-  // Nothing but an empty .partial: whose WAL it will be is not known yet.
+  // Only an empty .partial: the cluster is not known yet.
   if (!identity) {
     plan_ = std::make_unique<UploadPlan>(Mark{});
     return;
@@ -194,7 +194,7 @@ void Push::prepare() {
     manifest_->start(start.manifest, new_manifest_id());
     return true;
   });
-  // Before the WAL behind a hole: so nobody finds that without being told.
+  // Before the WAL after a hole, so that the hole is known when that WAL is found.
   mirror_losses(archive_, listing, store_, layout_, {options_.retry_for, options_.seed});
   there_ = forms_there(plan_->pending(), cluster_.segment_size, layout_, [&](const auto& after) {
     if (stopping()) return ObjectPage();
@@ -206,8 +206,8 @@ void Push::prepare() {
                                  conditions, cluster_, timelines_);
 }
 
-/// One listing tells whether the store still has what counts as sent. What it no longer has is
-/// taken out of `mark`, and so sent again, if it is here; else it is recorded as lost.
+/// One listing shows whether the store still has what counts as sent. Missing segments are removed
+/// from `mark`, and sent again if the archive has them; otherwise they are recorded as lost.
 void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
   if (mark.sent.empty() && mark.histories.empty()) return;
   RetryPolicy retry(options_.seed);
@@ -238,13 +238,13 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
         all.objects.push_back(object);
         return true;
       });
-  // By the rules of the audit, which asks for pages: what was listed, from behind `after` on.
+  // By the rules of the audit, which requests pages: the part of the listing after `after`.
   Audit audit(mark, layout_);
   bool begun = false;
   while (const auto after = audit.after()) {
     if (after->empty() && std::exchange(begun, true)) {
       if (audit.missing().empty()) break;
-      // A prune may have been at work meanwhile.
+      // A prune may have run meanwhile.
       audit.take(
           insist(retry, [&] { return store_.list(layout_.wal_prefix(), "", kListingPage); }));
       continue;
@@ -261,7 +261,7 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     if (!entry.name.partial) here.insert(entry.name.segment);
   std::set<wal::SegmentName> lost;
   for (const auto& segment : audit.missing()) {
-    // Once more: it may have been put there since.
+    // Check again: it may have been stored since.
     if (!insist(retry, [&] { return forms_of(store_, layout_, segment); }).empty()) continue;
     if (!here.contains(segment)) {
       lost.insert(segment);
@@ -291,7 +291,7 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
   }
 }
 
-/// Again and again, as long as it may pass and there is time.
+/// Retries temporary failures as long as there is time.
 template <typename Request>
 auto Push::insist(RetryPolicy& retry, Request request) -> decltype(request()) {
   std::optional<Threads::Time> until;
@@ -315,7 +315,7 @@ auto Push::insist(RetryPolicy& retry, Request request) -> decltype(request()) {
   }
 }
 
-/// False: asked to stop.
+/// Returns false if stopped.
 bool Push::sleep(std::chrono::milliseconds time) {
   const auto end = threads_.now() + time;
   const auto mutex = threads_.make_mutex();
@@ -347,7 +347,7 @@ void Push::work(std::size_t worker) {
         continue;
       }
       if (plan_->waiting() == 0 && plan_->under_way() == 0) break;
-      // A history that is under way, or a window that has become small.
+      // A history in progress, or a reduced window.
       if (plan_->under_way() == 0) break;
       changed_->wait_until(lock, threads_.now() + kSlice);
     }
@@ -388,7 +388,7 @@ void Push::send(const UploadItem& item, RetryPolicy& retry) {
     }
     if (options_.progress) options_.progress(++done_, all_);
   } catch (const StoreError& error) {
-    // The store will not do better with the next file.
+    // The next file would fail as well.
     const Threads::Lock lock(*mutex_);
     plan_->again(item);
     over_ = true;
@@ -404,7 +404,7 @@ void Push::send(const UploadItem& item, RetryPolicy& retry) {
   }
 }
 
-/// Workers that meet the same trouble at once need not all tell of it.
+/// If workers meet the same problem at once, it is reported once.
 void Push::note(Error error) {
   const auto same = [&](const Error& each) { return each.message() == error.message(); };
   if (error.kind() == ErrorKind::conflict || error.kind() == ErrorKind::damage ||

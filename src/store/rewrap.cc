@@ -21,11 +21,11 @@ namespace weir::store {
 
 namespace {
 
-/// The chain of all who give objects to others, wherever they run.
+/// The shared chain of all rewrap runs, on any host.
 constexpr const char* kChain = "rewrap";
-/// So many at once are in memory, and share a manifest object that is put.
+/// Objects in memory at once; they share one put of the manifest.
 constexpr std::size_t kAtOnce = 4;
-/// Metadata that say to whom, without saying who that is.
+/// Metadata that identify the recipients without revealing them.
 constexpr const char* kFor = "pgweir-recipients";
 
 /// The same for the same recipients in any order.
@@ -72,7 +72,7 @@ class Rewrap {
   struct Ready {
     std::string name;
     std::string key;
-    std::string etag{};  ///< of what is replaced
+    std::string etag{};  ///< of the object to replace
     std::vector<std::byte> bytes{};
     Metadata metadata{};
     ManifestEntry entry{};
@@ -90,7 +90,7 @@ class Rewrap {
     result_.left.push_back({name, std::move(why)});
   }
 
-  /// The line that tells of these bytes; nullptr: none does.
+  /// The line with this digest; nullptr: none.
   [[nodiscard]] const ManifestEntry* line_of(const std::string& name,
                                              const std::string& sha256) const {
     const auto lines = told_.find(name);
@@ -104,11 +104,11 @@ class Rewrap {
   void look_at(const std::string& name, const ObjectEntry& object) {
     const auto& key = object.key;
     const auto head = insist(options_.patience, [&] { return store_.head(key); });
-    if (!head) return;  // a prune
+    if (!head) return;  // pruned
     const auto versions = insist(options_.patience, [&] { return store_.versions(key); });
     const auto theirs = head->metadata.find(kFor);
     if (theirs != head->metadata.end() && theirs->second == for_) {
-      // A run before this one may have ended before the old version was gone.
+      // A previous run may have ended before it removed the old version.
       if (versions.size() > 1) {
         const auto sha256 = head->metadata.find("pgweir-sha256");
         if (sha256 == head->metadata.end() || line_of(name, sha256->second) == nullptr)
@@ -147,7 +147,7 @@ class Rewrap {
   }
 
   [[nodiscard]] Ready rewrapped(const std::string& name, std::span<const std::byte> bytes) const {
-    // To its end: what somebody has damaged is not given on as if it were sound.
+    // Read to its end: a damaged object must not be passed on as valid.
     AgeOpened opened(std::make_unique<MemoryBytes>(bytes), options_.identities, name);
     std::vector<std::byte> buffer(1 << 20);
     for (std::uint64_t at = 0; at < opened.size(); at += buffer.size())
@@ -185,7 +185,7 @@ class Rewrap {
       const auto done = insist(options_.patience,
                                [&] { return store_.put_if_match(each.key, content, each.etag); });
       if (done == ObjectStore::Put::taken) {
-        // Somebody has, and it may have been ourselves: an answer was lost.
+        // Replaced meanwhile, possibly by ourselves: an answer was lost.
         const auto head = insist(options_.patience, [&] { return store_.head(each.key); });
         if (!head || head->metadata != each.metadata) {
           leave(each.name, "somebody else has changed it meanwhile");

@@ -31,7 +31,7 @@ std::optional<std::chrono::sys_seconds> parse_date(const std::string& text) {
   return std::chrono::sys_seconds(std::chrono::seconds(::timegm(&broken)));
 }
 
-/// From hexadecimal digits to what Content-MD5 wants.
+/// Converts hexadecimal digits to the form of Content-MD5.
 std::string base64_of_hex(const std::string& hex) {
   std::vector<std::byte> bytes;
   const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
@@ -69,7 +69,7 @@ S3Store::S3Store(Settings settings, Transport& transport, CredentialSource& cred
       clock_(std::move(clock)),
       log_(log) {
   const bool named = !settings_.endpoint.host.empty();
-  const bool dots = settings_.bucket.find('.') != std::string::npos;  // no certificate fits then
+  const bool dots = settings_.bucket.find('.') != std::string::npos;  // no certificate matches then
   host_style_ =
       settings_.style == Style::host || (settings_.style == Style::automatic && !named && !dots);
   const auto host =
@@ -115,11 +115,11 @@ StoreError S3Store::error(const Answer& answer, const Call& call) const {
   return error_of(answer, call.what, name_of_call(call));
 }
 
-/// Two things may be wrong of which the store itself says what would be right.
+/// Corrects two errors for which the store itself returns the right value.
 Answer S3Store::perform(const Call& call) {
   auto credentials = credentials_.get();
   auto answer = send(call, credentials);
-  // HEAD has no body that could tell; what it is told then is told by somebody else's request.
+  // HEAD has no body with details; a later request finds them.
   if (answer.status != 400 && answer.status != 403) return answer;
   const auto told = error(answer, call);
   if (told.trouble() == Trouble::expired) {
@@ -136,7 +136,7 @@ Answer S3Store::perform(const Call& call) {
   const auto ahead = *theirs - std::chrono::floor<std::chrono::seconds>(clock_());
   const auto off = ahead - std::chrono::seconds(ahead_.load());
   const bool skewed = told.trouble() == Trouble::clock ||
-                      // a HEAD, of which nothing else is known
+                      // a HEAD, without further details
                       (call.method == "HEAD" && std::chrono::abs(off) > 5min);
   if (!skewed || std::chrono::abs(off) < 1min) return answer;
   ahead_ = ahead.count();
@@ -179,7 +179,7 @@ ObjectStore::Put S3Store::put_if_absent(const std::string& key, const Content& c
   auto call = put_call(key, content);
   call.headers.push_back({"If-None-Match", "*"});
   const auto answer = perform(call);
-  // A status may have been sent before something went wrong: then the body is an error.
+  // The status may precede an error: then the body is an error document.
   if (answer.status == 200 && !parse_error(answer.body)) {
     require_stored(answer, key, content);
     return Put::stored;
@@ -208,7 +208,7 @@ ObjectStore::Put S3Store::put_if_match(const std::string& key, const Content& co
       matches_bare_ = !quotes;
       return Put::stored;
     }
-    // "404 NoSuchKey": there is nothing that could match (AWS).
+    // "404 NoSuchKey": there is no object to match (AWS).
     if (answer.status == 404 && error(answer, call).code() == "NoSuchKey") break;
     if (answer.status != 412) {
       auto failure = error(answer, call);
@@ -222,8 +222,8 @@ ObjectStore::Put S3Store::put_if_match(const std::string& key, const Content& co
   return Put::taken;
 }
 
-/// A store tells the digest of what it has stored. One that encrypts by a key of its own tells
-/// another one, and something between us and the store none at all: then it is asked.
+/// A store returns the digest of the stored bytes. If it encrypts by a key of its own, the digest
+/// differs, and a proxy may drop it: then the store is asked.
 void S3Store::require_stored(const Answer& answer, const std::string& key, const Content& content) {
   if (etag_of(answer) == content.md5) return;
   const auto there = head(key);
@@ -240,10 +240,10 @@ std::optional<ObjectHead> S3Store::head_version(const std::string& key,
   Call call{.method = "HEAD", .what = "could not look at an object", .key = key};
   if (!version.empty()) call.query["versionId"] = version;
   auto answer = perform(call);
-  // An answer to HEAD has no body, so this may also mean the bucket. A GET says which.
+  // An answer to HEAD has no body, so this may also mean the bucket. A GET distinguishes them.
   if (answer.status == 404 || answer.status == 400 || answer.status == 403) {
     if (!get_version(key, version, Range{0, 1}, [](auto) { return true; })) return std::nullopt;
-    answer = perform(call);  // it has come meanwhile
+    answer = perform(call);  // created meanwhile
   }
   if (answer.status != 200) throw error(answer, call);
   ObjectHead head;
@@ -254,7 +254,7 @@ std::optional<ObjectHead> S3Store::head_version(const std::string& key,
         .with("object", name_of(key));
   head.size = *number;
   head.etag = etag_of(answer);
-  // RFC 3339: as text in the order of time.
+  // RFC 3339: sorts as text.
   const auto* const until = answer.header("x-amz-object-lock-retain-until-date");
   const auto* const hold = answer.header("x-amz-object-lock-legal-hold");
   head.locked =
@@ -282,13 +282,13 @@ bool S3Store::get_version(const std::string& key, const std::string& version,
   try {
     const auto answer = perform(call);
     if (answer.status == 200 || answer.status == 206) {
-      // libcurl compares what came with Content-Length, which every store sends.
+      // libcurl compares the body with Content-Length, which every store sends.
       if (range && answer.status == 200 && range->first > 0)
         throw StoreError(Trouble::unable, "the store gives no parts of objects")
             .with("object", name_of(key));
       return true;
     }
-    // Nothing there from this place on: an empty object, or the range begins at its end.
+    // No bytes from this offset on: an empty object, or the range starts at its end.
     if (answer.status == 416 && range) return true;
     const auto told = parse_error(answer.body);
     if (answer.status == 404 && told && told->code == "NoSuchKey") return false;
@@ -306,7 +306,7 @@ ObjectPage S3Store::list(const std::string& prefix, const std::string& after, st
   const auto answer = perform(call);
   if (answer.status == 200)
     if (auto page = parse_listing(answer.body)) {
-      // Else a listing would end before its end, or never.
+      // Otherwise a listing would end too early, or never.
       if (leads_on(*page, after)) return std::move(*page);
       throw StoreError(Trouble::unreachable, "the store says that it has more, and gives nothing")
           .with("objects", name_of(prefix))
@@ -328,7 +328,7 @@ std::vector<ObjectStore::Version> S3Store::versions_and_removals(const std::stri
   const auto answer = perform(call);
   if (answer.status == 200) {
     if (auto versions = parse_versions(answer.body, key)) return std::move(*versions);
-    // A store without versions may give an ordinary listing.
+    // A store without versions may return an ordinary listing.
     if (parse_listing(answer.body)) return {};
   }
   auto failure = error(answer, call);

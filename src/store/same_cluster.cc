@@ -31,8 +31,8 @@ SameCluster::SameCluster(ObjectStore& store, const Layout& layout, const Cluster
       shelf_([&store]() -> ObjectStore& { return store; }, store.name_of(layout.wal_prefix()),
              layout, kOnce, 1) {}
 
-/// Barman or WAL-G may have filled the place before pgweir came to it: then the newest segment that
-/// can be read tells whose WAL it is, as in a directory.
+/// Barman or WAL-G may have filled the place before pgweir: then the newest readable segment
+/// identifies the cluster, as in a directory.
 void SameCluster::require_that_wal_is_ours() {
   const auto listing = archive::list_archive_names(shelf_);
   if (listing.segments.empty()) return;
@@ -40,7 +40,7 @@ void SameCluster::require_that_wal_is_ours() {
   try {
     there = archive::read_identity(shelf_, listing);
   } catch (const Error& error) {
-    // No file has a sound page header: what is sent is compared with what is there, as ever.
+    // No file has a valid page header: uploads are compared with existing objects, as usual.
     if (error.kind() == ErrorKind::damage) return;
     if (error.kind() != ErrorKind::refused) throw;
     throw Error(ErrorKind::conflict, "whose WAL lies at this place of the store cannot be told")
@@ -62,7 +62,7 @@ void SameCluster::require(Conditions conditions) {
   if (!found) {
     require_that_wal_is_ours();
     if (write_cluster(store_, layout_, conditions, ours_) == ObjectStore::Put::stored) return;
-    found = read_cluster(store_, layout_);  // somebody was quicker
+    found = read_cluster(store_, layout_);  // another writer was faster
   }
   if (found && found->system_identifier == ours_.system_identifier &&
       found->segment_size == ours_.segment_size)

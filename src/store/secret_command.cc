@@ -23,18 +23,18 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-/// Between two questions whether it is to stop, or has ended.
+/// Interval between checks of stop and of the command's end.
 constexpr auto kSecretSlice = 50ms;
-/// For what it has to tidy up, when it is told to end.
+/// Time to clean up after a termination request.
 constexpr auto kSecretGrace = 1s;
 
-/// Somebody may be there who is asked for a password.
+/// A user may be there to type a password.
 bool at_a_terminal() {
   return std::ranges::any_of(std::array{STDIN_FILENO, STDERR_FILENO},
                              [](int file) { return ::tcgetpgrp(file) == ::getpgrp(); });
 }
 
-/// A command, and the end of the pipe into which it prints.
+/// A command, and the read end of its output pipe.
 class SecretProcess {
  public:
   SecretProcess(const std::string& command, bool own_group) : own_group_(own_group) {
@@ -55,7 +55,7 @@ class SecretProcess {
   void stop_reading() {
     if (output_ >= 0) ::close(std::exchange(output_, -1));
   }
-  /// Without reaping it: nobody else can have its number meanwhile.
+  /// Without reaping it, so its PID cannot be reused meanwhile.
   [[nodiscard]] bool has_ended() const {
     siginfo_t info{};
     return ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
@@ -87,7 +87,7 @@ class SecretProcess {
     ::posix_spawnattr_init(&attributes);
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    // As a shell expects them: we block some signals and ignore others.
+    // As a shell expects them: pgweir blocks some signals and ignores others.
     sigset_t none;
     sigemptyset(&none);
     ::posix_spawnattr_setsigmask(&attributes, &none);

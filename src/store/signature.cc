@@ -24,7 +24,7 @@ std::string sha256_hex(std::string_view text) {
   return crypto::to_hex(crypto::sha256(std::as_bytes(std::span(text))));
 }
 
-/// Runs of spaces count as one.
+/// Collapses runs of spaces.
 std::string one_spaced(std::string_view value) {
   std::string text;
   for (const char c : trimmed(value))

@@ -15,9 +15,9 @@ namespace weir::store {
 
 namespace {
 
-// signify.c, struct enckey, pubkey and sig: all of them begin with the kind of key.
+// signify.c, struct enckey, pubkey and sig: all start with the key's algorithm.
 constexpr std::string_view kAlgorithm = "Ed";
-constexpr std::string_view kPassphrase = "BK";  // bcrypt_pbkdf; with no rounds there is none
+constexpr std::string_view kPassphrase = "BK";  // bcrypt_pbkdf; 0 rounds: no passphrase
 constexpr std::size_t kRounds = 4;
 constexpr std::size_t kSalt = 16;
 constexpr std::size_t kChecksum = 8;
@@ -32,7 +32,7 @@ std::string text_of(const std::array<std::byte, size>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), size};
 }
 
-/// Takes the first bytes away.
+/// Removes the first bytes.
 template <typename Array>
 Array take(std::string_view& bytes) {
   Array taken{};
@@ -46,7 +46,7 @@ std::string file(std::string_view comment, std::string_view bytes) {
   return std::string(kComment) + std::string(comment) + "\n" + to_base64(bytes_of(bytes)) + "\n";
 }
 
-/// Takes the two lines away, and gives what is in the second one; nullopt: there is no such thing.
+/// Removes the two lines and returns the content of the second one; nullopt: invalid.
 std::optional<std::string> take_file(std::string_view& text, std::size_t size) {
   if (!text.starts_with(kComment)) return std::nullopt;
   const auto comment = text.find('\n');
@@ -95,7 +95,7 @@ SignifyKey SignifyKey::make() {
 }
 
 SignifyKey SignifyKey::parse(std::string_view text, const std::string& source) {
-  constexpr std::size_t kSecret = 64;  // the seed, and the public key behind it
+  constexpr std::size_t kSecret = 64;  // the seed, followed by the public key
   auto bytes = take_file(text, kAlgorithm.size() + kPassphrase.size() + kRounds + kSalt +
                                    kChecksum + sizeof(SignifyNumber) + kSecret);
   const auto wrong = [&] {

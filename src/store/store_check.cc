@@ -25,7 +25,7 @@ namespace {
 
 using Level = StoreFinding::Level;
 
-constexpr std::size_t kNamed = 5;  ///< segments, of a list that may be long
+constexpr std::size_t kNamed = 5;  ///< segments named of a list that may be long
 
 StoreFinding of_error(const Error& error) { return {Level::bad, error.what(), error.hint()}; }
 
@@ -190,7 +190,7 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
     if (!name || name->partial) return true;
     there.insert(name->segment);
     const auto ours = here.find(file.name);
-    // Compressed by another one it may have another size; raw it has one size only.
+    // Another compressor may give another size; a raw file has one size only.
     if (ours != here.end() && name->method == codec::Method::none &&
         !file.object.key.ends_with(kAgeSuffix) && ours->second != file.object.size)
       sizes.push_back(file.name);

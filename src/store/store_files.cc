@@ -23,7 +23,7 @@ namespace weir::store {
 
 namespace {
 
-/// The form to be read, of those that the store has.
+/// Chooses which of the stored forms to read.
 std::optional<StoredForm> find_form(ObjectStore& store, const Layout& layout,
                                     wal::SegmentName segment) {
   const auto forms = forms_of(store, layout, segment);
@@ -33,7 +33,7 @@ std::optional<StoredForm> find_form(ObjectStore& store, const Layout& layout,
   return best == forms.end() ? std::nullopt : std::optional(*best);
 }
 
-/// The segment's content goes to `draft` while it is checked.
+/// Writes the segment's content to `draft` while verifying it.
 void write_checked(OneFileShelf& shelf, const archive::SegmentFileName& file,
                    const std::optional<ClusterRecord>& cluster, archive::Draft& draft) {
   const auto header = archive::read_first_page_header(shelf, file);

@@ -12,8 +12,8 @@ bool has(const Mark& mark, const UploadItem& item) {
 
 }  // namespace
 
-/// What lies behind the start on other timelines is no part of what the server may still have: a
-/// branch that was left.
+/// Files after the start on other timelines are not needed from the server: they are of an
+/// abandoned branch.
 void StoredEnd::begin(const Stream& stream, const std::set<UploadItem>& finished,
                       const Mark& mark) {
   stream_ = stream;
@@ -54,7 +54,7 @@ std::optional<StoredEnd::Position> StoredEnd::position(const Mark& mark) {
   const auto& size = mark.segment_size;
   std::erase_if(before_, [&](const UploadItem& item) { return has(mark, item); });
   if (!before_.empty()) {
-    // A segment is of no use without its timeline's history.
+    // A segment is useless without its timeline's history.
     auto first = stream_->start;
     for (const auto& item : before_)
       first = std::min(first, item.segment ? item.segment->start(size) : wal::Lsn());

@@ -15,7 +15,7 @@ std::string UploadItem::to_string() const {
 void UploadPlan::offer(const UploadItem& item) {
   if (item.segment ? mark_.has(*item.segment) : mark_.has_history(item.timeline)) return;
   auto& entries = lines_[item.timeline].entries;
-  // Most often behind all others; but one may be imported into a hole.
+  // Usually after all others; but one may be imported into a hole.
   const auto at = std::lower_bound(
       entries.begin(), entries.end(), item,
       [](const Entry& entry, const UploadItem& wanted) { return entry.item < wanted; });
@@ -24,7 +24,7 @@ void UploadPlan::offer(const UploadItem& item) {
 
 void UploadPlan::offer(const archive::Listing& listing) {
   for (const auto& history : listing.histories) offer(UploadItem{history.timeline});
-  std::optional<wal::SegmentName> last;  // in other forms it comes once more
+  std::optional<wal::SegmentName> last;  // other forms are listed again
   for (const auto& entry : listing.segments) {
     const auto& segment = entry.name.segment;
     if (entry.name.partial || last == segment || !segment.fits(mark_.segment_size)) continue;
@@ -43,7 +43,7 @@ std::optional<UploadItem> UploadPlan::next(std::size_t window) {
         ++under_way_;
         return entry.item;
       }
-      // A segment is of no use without the history that says where its timeline comes from.
+      // A segment is useless without the history that says where its timeline starts.
       if (!entry.item.segment && entry.state == State::under_way) break;
     }
   }
@@ -59,7 +59,7 @@ UploadPlan::Entry& UploadPlan::find(const UploadItem& item) {
   return *found;
 }
 
-/// The only place where the mark moves.
+/// The only place where the mark advances.
 bool UploadPlan::advance(Line& line) {
   bool moved = false;
   while (!line.entries.empty() && (line.entries.front().state == State::stored ||

@@ -16,7 +16,8 @@ UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
                     found->system_identifier == mark.system_identifier &&
                     found->segment_size == mark.segment_size;
   if (ours) {
-    // Of what is marked a line tells. Where none is known, all is asked for, and told, again.
+    // Every marked file has a line. If no manifest is known, everything is checked, and gets a
+    // line, again.
     if (auto manifest = read_manifest_memory(archive))
       return {std::move(*found), std::move(manifest)};
   } else if (found) {
@@ -56,7 +57,7 @@ FormsThere forms_there(const std::vector<UploadItem>& items, wal::SegmentSize si
       const auto name = layout.file_of(object.key);
       const auto file = name ? archive::SegmentFileName::parse(*name) : std::nullopt;
       if (!file || file->partial) return true;
-      if (last < file->segment) return false;  // behind all that is to be sent of this timeline
+      if (last < file->segment) return false;  // after everything to be sent on this timeline
       if (const auto wanted = there.find(file->segment); wanted != there.end())
         wanted->second.push_back(*file);
       return true;

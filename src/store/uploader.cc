@@ -25,7 +25,7 @@ namespace weir::store {
 
 namespace {
 
-/// A file may go from one form to another while it is looked at, and back; not for ever.
+/// A file may change its form while it is read, and back, but not forever.
 constexpr int kLooks = 4;
 
 Metadata metadata_of(const archive::Identity& cluster, const std::string& sha256) {
@@ -34,7 +34,7 @@ Metadata metadata_of(const archive::Identity& cluster, const std::string& sha256
           {"pgweir-sha256", sha256}};
 }
 
-/// The name of an object as a manifest has it.
+/// An object's name in a manifest.
 std::string last_part(const std::string& key) { return key.substr(key.rfind('/') + 1); }
 
 bool is_md5(const std::string& text) {
@@ -44,7 +44,7 @@ bool is_md5(const std::string& text) {
 
 }  // namespace
 
-/// An object that was there, and what it is to ours.
+/// An existing object, and its relation to ours.
 struct Uploader::Found {
   Same same = Same::gone;
   ManifestEntry entry{};  ///< unless it is gone
@@ -109,7 +109,7 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
   auto& metadata = checked.content.metadata;
   add_sealed_metadata(metadata, bytes.size());
   if (where_.sealing.compare_key.empty()) return checked;
-  // Few end before their end: then once more up to there.
+  // Few segments have an unused end: then read it once more up to there.
   checked.digest = checked.records_end == content ? crypto::to_hex(digest.finish())
                                                   : digest_of_wal(file, bytes, checked.records_end);
   checked.hmac = hmac_of_wal(where_.sealing.compare_key, file.segment, checked.digest);
@@ -117,8 +117,8 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
   return checked;
 }
 
-/// Two archivers compress differently, and what lies behind the records may differ: so it is of the
-/// WAL that means something.
+/// Archivers compress differently, and the bytes after the records may differ: so the digest covers
+/// the meaningful WAL only.
 std::string Uploader::digest_of_wal(const archive::SegmentFileName& file, io::Bytes& bytes,
                                     std::uint64_t records_end) const {
   crypto::Digest digest(crypto::Digest::Kind::sha256);
@@ -148,7 +148,7 @@ Error Uploader::conflict(const archive::SegmentFileName& ours, const std::string
       "branches of one, need places of their own (--store-name, or another prefix).");
 }
 
-/// By what its metadata tell: nobody here can read it.
+/// Compares by its metadata, since the object cannot be decrypted here.
 Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
                                          const Checked& checked, const std::string& key) const {
   const auto head = where_.store.head(key);
@@ -164,7 +164,7 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
       throw conflict(ours, key, *head, "a padded one, whose content differs");
     return {Same::padded, {}, key};
   }
-  // Nobody here can read it: its digests are what it says of itself, from now on.
+  // It cannot be decrypted here: its digests are taken from its metadata.
   Found found{Same::unknown, checked.wal, key};
   auto& entry = found.entry;
   entry.kind = ManifestEntry::Kind::seen;
@@ -182,8 +182,8 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
   return found;
 }
 
-/// That so many bytes of ours are what an encrypted padded one has. It must not stay in the place
-/// of the true segment: so what cannot be compared is for a person.
+/// Whether this many bytes of ours match an encrypted padded object. It must not stay in the
+/// complete segment's place: if it cannot be compared, manual intervention is required.
 bool Uploader::padded_is_ours(const archive::SegmentFileName& ours, std::uint64_t bytes,
                               const Metadata& told) const {
   const auto by = comparing_key(where_.sealing, told);
@@ -207,8 +207,8 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   const auto key = where_.layout.key(theirs);
   const auto head = where_.store.head(key);
   if (!head) return compare_sealed(ours, checked, key + std::string(kAgeSuffix));
-  // What the store says of the bytes itself. (Of one that encrypts by a key of its own the ETag is
-  // no digest of them: then they are compared.)
+  // Use the store's digest. (If it encrypts by a key of its own, the ETag is not a digest of the
+  // bytes: then they are compared.)
   Found found{Same::yes, checked.wal, key};
   found.entry.kind = ManifestEntry::Kind::same;
   found.entry.name = last_part(key);
@@ -279,7 +279,7 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
         const auto size = entry.size;
         return {.what = Result::What::stored, .bytes = size, .entry = std::move(entry)};
       };
-      std::vector<std::string> padded;  // keys: the true segment takes their place
+      std::vector<std::string> padded;  // keys: the complete segment replaces them
       for (const auto& theirs : there) {
         auto found = is_same(*file, checked, theirs);
         if (found.same == Same::padded)
@@ -301,7 +301,7 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
       }
       if (put_once(where_.store, conditions_, key, checked.content) == ObjectStore::Put::stored)
         return takes_its_place();
-      // Ours, of which the answer was lost, or another archiver's.
+      // Ours, if the answer was lost, or another archiver's.
       auto found =
           checked.sealed ? compare_sealed(*file, checked, key) : is_same(*file, checked, *file);
       if (found.same == Same::padded) {
@@ -309,7 +309,7 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
         replace_padded(where_.store, key, checked.content);
         return takes_its_place();
       } else if (found.same != Same::gone) {
-        if (!padded.empty()) static_cast<void>(takes_its_place());  // what a try before has left
+        if (!padded.empty()) static_cast<void>(takes_its_place());  // left by a previous attempt
         return was_there(std::move(found));
       }
     } catch (const Error& error) {

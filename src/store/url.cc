@@ -18,7 +18,7 @@ bool is_bucket(std::string_view text) {
   if (text.size() < 3 || text.size() > 63) return false;
   const auto good = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           // older buckets, and those of other makes
+           // older buckets, and other products
            (c >= 'A' && c <= 'Z') || c == '_';
   };
   return std::all_of(text.begin(), text.end(), good) && letter_or_digit(text.front()) &&
@@ -69,7 +69,7 @@ std::optional<Endpoint> Endpoint::parse(std::string_view text) {
   if (colon != std::string_view::npos) {
     const auto port = parse_number<unsigned>(text.substr(colon + 1));
     if (colon == 0 || !port || *port == 0 || *port > 65535) return std::nullopt;
-    // libcurl leaves the scheme's own port out of the Host header, which is signed.
+    // libcurl omits the scheme's default port in the Host header, which is signed.
     if (*port == (endpoint.scheme == "https" ? 443U : 80U)) text = text.substr(0, colon);
   }
   endpoint.host = text;
@@ -89,7 +89,7 @@ std::optional<Place> Place::parse(std::string_view text) {
   if (!is_bucket(place.bucket) || std::any_of(prefix.begin(), prefix.end(), control) ||
       prefix.find("//") != std::string_view::npos)
     return std::nullopt;
-  // Part of a key is also part of a URL's path, where these mean something else.
+  // A key is part of a URL's path, where these segments have a special meaning.
   for (auto rest = prefix; !rest.empty();) {
     const auto end = std::min(rest.find('/'), rest.size());
     if (rest.substr(0, end) == "." || rest.substr(0, end) == "..") return std::nullopt;

@@ -21,7 +21,7 @@ ObjectStore::Put put_text(ObjectStore& store, const std::string& key, std::strin
   return store.put_if_absent(key, content_of(bytes));
 }
 
-/// By its bytes; what is encrypted has others each time, and tells of its content.
+/// Compares the bytes; encrypted objects differ each time, but their metadata identify the content.
 bool is_same_content(const ObjectHead& there, const Content& content) {
   if (there.size == content.bytes->size() && there.etag == content.md5) return true;
   const auto hmac = told_of(content.metadata, kHmacMetadata);
@@ -43,8 +43,8 @@ Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
       throw;
     }
   };
-  // Somebody without the right to remove objects has been here: one object is enough.
-  // (A listing: what refuses it says why, as no answer to HEAD does.)
+  // An earlier run could not remove its object: one such object is enough. (Uses a listing: a
+  // rejected one says why, unlike HEAD.)
   const auto kept = store.list(kept_key, "", 1).objects;
   if (!kept.empty() && kept.front().key == kept_key) return probe(kept_key);
   const auto conditions = probe(random_key);
@@ -63,7 +63,7 @@ ObjectStore::Put put_once(ObjectStore& store, Conditions conditions, const std::
   for (const auto& each : all)
     if (!each.removal) versions.push_back(each.id);
   if (versions.size() < 2) return ObjectStore::Put::stored;
-  // Right below it is a removal: it had one writer. But readers take the oldest version.
+  // The version below is a delete marker: there was one writer. But readers use the oldest version.
   if (all[1].removal) {
     const auto oldest = store.head_version(key, versions.back());
     if (!oldest || is_same_content(*oldest, content)) return ObjectStore::Put::stored;

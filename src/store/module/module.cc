@@ -19,7 +19,7 @@ struct Connection {
 struct Exchange {
   Connection* connection = nullptr;
   const pgweir_http_request* request = nullptr;
-  uint64_t offset = 0;  ///< of the body that is read next
+  uint64_t offset = 0;  ///< of the next byte to read
   bool given_up = false;
 };
 
@@ -37,7 +37,7 @@ size_t read_body(char* bytes, size_t size, size_t count, void* context) {
   return static_cast<size_t>(got);
 }
 
-/// A kept connection had ended, and libcurl begins again on another one.
+/// A reused connection had ended, and libcurl restarts on another one.
 int rewind_body(void* context, curl_off_t offset, int) {
   static_cast<Exchange*>(context)->offset = static_cast<uint64_t>(offset);
   return CURL_SEEKFUNC_OK;
@@ -155,7 +155,7 @@ void perform(void* context, const pgweir_http_request* request, pgweir_http_resu
   };
   const std::string_view method = request->method;
   connection.error[0] = '\0';
-  // Each sets the method, too, and what the one before has left.
+  // Each sets the method as well, and resets the previous request's.
   set(CURLOPT_CUSTOMREQUEST, static_cast<const char*>(nullptr));
   set(CURLOPT_NOBODY, 0L);
   set(CURLOPT_HTTPGET, 1L);
@@ -171,7 +171,7 @@ void perform(void* context, const pgweir_http_request* request, pgweir_http_resu
     set(CURLOPT_CUSTOMREQUEST, request->method);
   }
   set(CURLOPT_URL, request->url);
-  set(CURLOPT_PATH_AS_IS, 1L);  // it is what was signed
+  set(CURLOPT_PATH_AS_IS, 1L);  // the path was signed
   set(CURLOPT_HTTPHEADER, headers);
   set(CURLOPT_READFUNCTION, &read_body);
   set(CURLOPT_READDATA, &exchange);
