@@ -12,16 +12,16 @@
 
 namespace weir::pq {
 
-// Reading the answers of commands.
+// Parsing of command results.
 
-/// nullopt for NULL, and for what is none.
+/// Returns nullopt for NULL, and for anything that is not an LSN.
 [[nodiscard]] std::optional<wal::Lsn> parse_lsn(const std::optional<std::string>& text);
 [[nodiscard]] std::optional<wal::TimelineId> parse_timeline(const std::optional<std::string>& text);
 
-/// An Error{protocol}: no PostgreSQL answers so.
+/// An Error{protocol}: PostgreSQL never answers like this.
 [[nodiscard]] Error unexpected(const Connection& connection, std::string_view command);
 
-/// The one row of the answer, with at least `columns` columns. Throws what execute() throws, and
+/// The only row of the result, with at least `columns` columns. Throws what execute() throws, and
 /// unexpected().
 [[nodiscard]] Row one_row(Connection& connection, const std::string& command, std::size_t columns);
 

@@ -40,7 +40,7 @@ bool open_to_others(const io::FileAccess& file) {
   return (file.mode & (file.of_root ? kGroupWritesOrOthers : kGroupAndOthers)) != 0;
 }
 
-/// What of the files has been read.
+/// The data read from the files.
 struct Read {
   std::optional<crypto::PemFile> certificate{};
   std::optional<crypto::PemFile> key{};
@@ -73,12 +73,12 @@ std::vector<SecretFile> secret_files(const ConninfoValues& values) {
   const auto add = [&](Kind kind, const char* keyword, const char* usual) {
     auto path = value_of(values, keyword);
     if (path.empty()) {
-      // Libpq takes it if it is there.
+      // libpq uses it if it exists.
       if (home == nullptr || usual == nullptr) return;
       path = fmt::format("{}/.postgresql/{}", home, usual);
       if (!io::look_at_access(path)) return;
     }
-    // An engine's key is no file, nor are the system's authorities.
+    // An engine's key is not a file, and neither are the system's CA certificates.
     if (path.find('/') == std::string::npos &&
         (path.find(':') != std::string::npos || path == "system"))
       return;
@@ -111,7 +111,7 @@ SecretsLook look_at_secrets(const std::vector<SecretFile>& files) {
     }
     try {
       const crypto::PemFile read{file.path, io::read_small_file(file.path, kLargest)};
-      // A hash tells that it has changed, and not what it is.
+      // A hash shows that it has changed without revealing it.
       look.content += fmt::format("{:x} ", std::hash<std::string>()(read.content));
       if (file.kind == Kind::key && open_to_others(*access))
         wrong(fmt::format("{} is open to others (mode {:04o}), and libpq does not take it then",

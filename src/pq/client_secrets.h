@@ -9,32 +9,32 @@
 
 namespace weir::pq {
 
-// The files that show a server who we are, and us who it is: libpq reads them at each connection.
-// Whoever renews them (cert-manager, a Kubernetes volume, a person) replaces them while one lives.
+// Files for authentication of client and server, which libpq reads for each connection. They may be
+// replaced while a receiver runs (by cert-manager, a Kubernetes volume, an administrator).
 
 struct SecretFile {
   enum class Kind { certificate, key, authorities, passwords };
   Kind kind = Kind::certificate;
   std::string path;
 };
-/// Those that these values name, and those in libpq's own places that are there.
+/// The files that these values name, and existing files in libpq's default locations.
 [[nodiscard]] std::vector<SecretFile> secret_files(const ConninfoValues& values);
 
-/// What is there now. A value.
+/// The current state of the files. A value.
 struct SecretsLook {
-  std::vector<std::string> paths{};  ///< of the files, there or not
-  std::string content{};             ///< the same as long as nothing is replaced; no secret itself
-  std::vector<std::string> gone{};   ///< named, and not there, each as "the client's key FILE"
-  /// Why a connection cannot be made with what is there, a file that is half written, say; empty:
-  /// it can, as far as that can be seen from here.
+  std::vector<std::string> paths{};  ///< of the files, existing or not
+  std::string content{};             ///< changes if a file is replaced; contains no secret
+  std::vector<std::string> gone{};   ///< named, but missing, each as "the client's key FILE"
+  /// Why no connection can be made with the current files, such as a file that is half written;
+  /// empty: none found.
   std::string problem{};
-  std::string certificate{};                          ///< the file of the client's own
-  std::optional<std::chrono::sys_seconds> expires{};  ///< that one
+  std::string certificate{};                          ///< the client certificate's file
+  std::optional<std::chrono::sys_seconds> expires{};  ///< the client certificate's
   bool operator==(const SecretsLook&) const = default;
 };
 [[nodiscard]] SecretsLook look_at_secrets(const std::vector<SecretFile>& files);
 
-/// What is the matter with them that a connection may have failed for; empty: nothing.
+/// A problem of the files that may explain a failed connection; empty: none.
 [[nodiscard]] std::string trouble_with_secrets(const SecretsLook& look);
 
 }  // namespace weir::pq

@@ -98,7 +98,7 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
     rows = connection.execute(command, std::chrono::hours(24 * 365));
   } catch (const Error& error) {
     if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
-    // A file that is missing is the plugin's here.
+    // Here a missing file is the plugin's.
     const bool no_plugin = error.sqlstate() == "58P01";
     const bool no_logical_wal = error.sqlstate() == "55000";
     if (!no_plugin && !no_logical_wal) throw;
@@ -124,11 +124,11 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
 
 void enlarge_buffer(Connection& connection, std::size_t bytes) {
   try {
-    // It doubles until the message has room.
+    // It doubles until the message fits.
     connection.execute(fmt::format("SELECT pg_catalog.repeat(' ', {})", bytes / 2 + 1));
   } catch (const Error& error) {
     if (error.sqlstate().empty()) throw;
-    // Refused: small reads cost more, and do the same.
+    // On an error: small reads cost more, but work.
   }
 }
 
@@ -143,7 +143,7 @@ std::string timeline_history(Connection& connection, wal::TimelineId timeline) {
     row = one_row(connection, command, 2);  // filename, content
   } catch (const Error& error) {
     if (error.sqlstate() != "58P01") throw;
-    // A file that is missing is the history file here.
+    // Here a missing file is the history file.
     throw Error(ErrorKind::conflict,
                 "the server has no history of the timeline: " + error.message())
         .with_sqlstate(error.sqlstate())

@@ -6,11 +6,11 @@
 
 #include "pq/sqlstate.h"
 
-// The server's message may be in any language; SQLSTATE and the name of the function that refused
-// are not translated (PQERRORS_VERBOSE shows both). One SQLSTATE stands for many causes: 28000 is a
-// role that is missing (InitializeSessionUserId() in miscinit.c), a line that pg_hba.conf lacks
-// (ClientAuthentication() in auth.c) and a method that refused (auth_failed() there). Words of a
-// message are looked at only where they are names that no translation changes, or to say more.
+// The server's message may be in any language; SQLSTATE and the name of the function that raised
+// the error are not translated (PQERRORS_VERBOSE shows both). One SQLSTATE has many causes: 28000
+// is a missing role (InitializeSessionUserId() in miscinit.c), a missing line in pg_hba.conf
+// (ClientAuthentication() in auth.c) and a failed authentication method (auth_failed() there).
+// Words of a message are used only if they are names, which are not translated, or to add details.
 
 namespace weir::pq {
 
@@ -22,7 +22,7 @@ bool has(std::string_view text, std::string_view part) {
 
 bool replicates(const ConnectAttempt& attempt) { return attempt.replication != Replication::none; }
 
-/// A line of pg_hba.conf that would let the attempt in.
+/// A line of pg_hba.conf that would allow the connection.
 std::string hba_line(const ConnectAttempt& attempt) {
   // A connection for logical replication is matched by its database, see check_db() in hba.c.
   const auto database = attempt.replication == Replication::physical
@@ -82,7 +82,7 @@ Advice certificate_missing() {
 Advice authorization_failed(const ConnectAttempt& attempt) {
   if (attempt.routine == "InitializeSessionUserId") return role_may_not_log_in(attempt);
   if (attempt.routine == "auth_failed") return method_refused(attempt);
-  // Both complaints about pg_hba.conf name the file, in each language.
+  // Both errors about pg_hba.conf name the file, in each language.
   if (has(attempt.text, "pg_hba.conf")) return no_hba_line(attempt);
   if (attempt.routine == "ClientAuthentication") return certificate_missing();
   return {ErrorKind::refused,
@@ -118,7 +118,7 @@ Advice password_missing(const ConnectAttempt& attempt) {
 }
 
 Advice password_wrong(const ConnectAttempt& attempt) {
-  // A role that is missing looks the same, lest one can ask for names (mock_scram_secret()).
+  // A missing role looks the same, so that clients cannot probe for names (mock_scram_secret()).
   const auto role = fmt::format(
       "Or the role {} does not exist, has no password, or its password has expired (VALID UNTIL); "
       "the server's log says which.",
@@ -150,8 +150,8 @@ Advice privilege_missing(const ConnectAttempt& attempt) {
 }
 
 Advice too_many(const ConnectAttempt& attempt) {
-  // InitProcess() counts walsenders apart; the postmaster (ProcessStartupPacket(), BackendStartup()
-  // and others, by version) and InitPostgres() count all.
+  // InitProcess() counts walsenders separately; the postmaster (ProcessStartupPacket(),
+  // BackendStartup() and others, by version) and InitPostgres() count all.
   if (attempt.routine == "InitProcess" && replicates(attempt))
     return {ErrorKind::retry,
             "All walsenders are in use, or the server has none (max_wal_senders = 0): end one that "
@@ -186,7 +186,7 @@ Advice not_now(const ConnectAttempt& attempt) {
           "The server is starting up, in recovery without hot_standby, or shutting down."};
 }
 
-/// 08P01: PgBouncer gives it to whatever it says. Its words are in no other language.
+/// 08P01: PgBouncer uses it for all its messages, which are never translated.
 Advice told_by_pooler(const ConnectAttempt& attempt) {
   if (has(attempt.text, "unsupported startup parameter"))
     return {
@@ -227,9 +227,9 @@ struct Pattern {
   std::string_view hint;
 };
 
-// libpq has no codes for its own failures. Its words are English here: it translates only in a
-// process that has called setlocale(LC_MESSAGES), and this one does not. In each list the first
-// that is found counts; the last one, "", is always found.
+// libpq has no codes for its own failures. Its messages are English here: it translates only in a
+// process that has called setlocale(LC_MESSAGES), and pgweir does not. In each list the first match
+// counts; the last entry, "", always matches.
 
 constexpr std::array kConnecting = {
     Pattern{"No such file or directory", ErrorKind::retry,
@@ -258,7 +258,7 @@ constexpr std::string_view kAlert =
     "authority in the server's ssl_ca_file has to have signed it, and it has to be valid. Else "
     "compare ssl_min_protocol_version and ssl_ciphers of both sides.";
 
-// What passes by itself, a connection that is cut, stands before what does not.
+// Temporary failures, such as a lost connection, come first.
 constexpr std::array kEncrypting = {
     Pattern{"SSL SYSCALL error", ErrorKind::retry,
             "The connection was cut during the TLS handshake."},
@@ -287,7 +287,7 @@ constexpr std::array kEncrypting = {
             "Check sslkey: the key has to belong to sslcert, and the file has to be readable for "
             "this user and for nobody else."},
     Pattern{"certificate revocation", ErrorKind::refused, "Check sslcrl and sslcrldir."},
-    // Alerts: what the server thinks of ours.
+    // Alerts: the server's verdict on our certificate.
     Pattern{"alert", ErrorKind::refused, kAlert},
     Pattern{"certificate", ErrorKind::refused,
             "Check the files that sslcert, sslkey and sslrootcert name, and the validity dates of "
@@ -299,7 +299,7 @@ constexpr std::array kEncrypting = {
 };
 
 constexpr std::array kAsking = {
-    // With TLS 1.3 the server refuses our certificate when the handshake is over for us.
+    // With TLS 1.3 the server rejects our certificate after the handshake has ended for us.
     Pattern{"alert", ErrorKind::refused, kAlert},
     Pattern{"SSL SYSCALL error", ErrorKind::retry, "The connection was cut."},
     Pattern{"server closed the connection unexpectedly", ErrorKind::retry,
@@ -342,7 +342,7 @@ Advice timed_out(const ConnectAttempt& attempt) {
           "PostgreSQL. connect_timeout says how long to wait."};
 }
 
-/// libpq asks about the kind of server in the same step in which it was let in, or later.
+/// libpq checks the server's role in the step in which the connection is accepted, or later.
 bool another_kind(const ConnectAttempt& attempt) {
   return attempt.phase == ConnectPhase::checking ||
          (attempt.phase == ConnectPhase::asking &&

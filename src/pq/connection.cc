@@ -40,7 +40,7 @@ using Parameters = std::vector<std::pair<std::string, std::string>>;
 constexpr auto kDefaultConnectTimeout = std::chrono::seconds(10);
 constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
 
-// Everything but where to go.
+// Everything except the address.
 Parameters common_parameters(const ConnectOptions& options, ConninfoValues values) {
   for (const char* keyword : {"host", "hostaddr", "port", "target_session_attrs",
                               "load_balance_hosts", "connect_timeout", "replication"})
@@ -50,7 +50,7 @@ Parameters common_parameters(const ConnectOptions& options, ConninfoValues value
   if (options.replication == Replication::logical) values["replication"] = "database";
   if (options.replication == Replication::physical) {
     values["replication"] = "true";
-    // libpq fills in the user's name, which no passfile entry for replication has.
+    // By default libpq uses the user's name, which no passfile entry for replication has.
     if (!conninfo_value(options.conninfo, "dbname")) values["dbname"] = "replication";
   }
   values.try_emplace("keepalives_idle", "30");
@@ -61,7 +61,7 @@ Parameters common_parameters(const ConnectOptions& options, ConninfoValues value
 }
 
 // libpq's rules: in seconds, negative means no limit, 1 is taken as 2. 0 means no limit to libpq,
-// but then a dead host would keep us from the next one: the default here.
+// but then a dead host would prevent trying the next one: the default applies.
 std::optional<Clock::duration> connect_timeout(const ConninfoValues& values) {
   const std::string text = value_of(values, "connect_timeout");
   if (text.empty()) return kDefaultConnectTimeout;
@@ -74,11 +74,11 @@ std::optional<Clock::duration> connect_timeout(const ConninfoValues& values) {
   return std::chrono::seconds(std::clamp(*seconds, 2, 100'000));
 }
 
-// getaddrinfo cannot be interrupted and may take half a minute when a name server is gone, so it
-// runs in a thread of its own that is left behind if we cannot wait for it.
+// getaddrinfo cannot be interrupted and may take half a minute if a name server is down, so it runs
+// in a separate thread, which is abandoned if we cannot wait for it.
 class Resolver {
  public:
-  /// Numeric addresses of `name`, in the order of the system's preference.
+  /// Numeric addresses of `name`, in the system's order of preference.
   static std::vector<std::string> resolve(const std::string& name, const net::Wake& interrupt,
                                           Clock::time_point deadline) {
     auto task = std::make_shared<Task>();
@@ -112,7 +112,7 @@ class Resolver {
     net::Wake done;
 
     void run() {
-      // Signals are for the threads that know what to do with them.
+      // Signals are handled by other threads.
       sigset_t all;
       sigfillset(&all);
       pthread_sigmask(SIG_BLOCK, &all, nullptr);
@@ -135,8 +135,8 @@ class Resolver {
   };
 };
 
-// The reasons of all hosts that did not do, until one does. add() is called while the exception is
-// being handled.
+// Collects the failures of all hosts until one is accepted. add() must be called while the
+// exception is being handled.
 class Failures {
  public:
   void add(const Host& host, const Error& error, Advice advice) {
@@ -153,12 +153,12 @@ class Failures {
   [[noreturn]] void raise(const ConnectOptions& options) const {
     if (options.advice)
       for (const auto& [host, advice] : advice_) options.advice(host, advice);
-    if (only_) std::rethrow_exception(only_);  // with its SQLSTATE, perhaps
+    if (only_) std::rethrow_exception(only_);  // keeps the SQLSTATE
     throw Error(kind_, "none of the servers can be used: " + text_).hint(hint());
   }
 
  private:
-  // One for all, or each host's own.
+  // A common one, or each host's own.
   [[nodiscard]] std::string hint() const {
     auto first = advice_.front().second.hint();
     if (std::all_of(advice_.begin(), advice_.end(),
@@ -205,7 +205,7 @@ ConnectPhase phase_of(ConnStatusType status) {
   }
 }
 
-// What libpq knows of an attempt that has just failed.
+// Adds libpq's information about an attempt that has just failed.
 void complete(ConnectAttempt& attempt, const Host& host, PGconn* connection) {
   const auto values = values_of(connection);
   attempt.local = host.local();
@@ -223,8 +223,8 @@ void complete(ConnectAttempt& attempt, const Host& host, PGconn* connection) {
   if (attempt.passfile.empty()) attempt.passfile = "~/.pgpass";
 }
 
-/// Where our own files are being replaced, or gone, that passes when they are there again: so it is
-/// waited for, and said. What failed before they were needed has other reasons.
+/// If our own files are being replaced, or are missing, the failure is temporary: it is retried,
+/// and reported. Failures before the files were needed have other reasons.
 void wait_for_secrets(const ConnectAttempt& attempt, PGconn* connection, Advice& advice) {
   const auto about = [&](std::string_view word) {
     return attempt.text.find(word) != std::string::npos;
@@ -255,7 +255,7 @@ Error lost_connection(const char* reason, const std::string& server) {
 }  // namespace
 
 struct Connection::Notices {
-  /// A server may say something now and then; one that does not stop would fill the log.
+  /// A server may send notices occasionally; an endless series would fill the log.
   static constexpr int kMost = 50;
   static constexpr std::size_t kLongest = 1000;
 
@@ -271,7 +271,7 @@ struct Connection::Notices {
       if (text.size() > kLongest) text = text.substr(0, kLongest) + " ...";
       if (++notices->count > kMost) text = "(more messages on this connection are not shown)";
       notices->callback(text);
-    } catch (...) {  // must not pass through libpq's C code; a notice decides nothing
+    } catch (...) {  // must not pass through libpq's C code; a notice changes nothing
     }
   }
 };
@@ -285,7 +285,7 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
   const Parameters common = common_parameters(options, values);
   const bool random = value_of(values, "load_balance_hosts") == "random";
 
-  // prefer-standby is libpq's two rounds over all hosts.
+  // prefer-standby is implemented by libpq as two rounds over all hosts.
   std::vector<std::string> rounds = {value_of(values, "target_session_attrs")};
   if (rounds.front() == "prefer-standby")
     rounds = options.only_first_host ? std::vector<std::string>{"any"}
@@ -326,7 +326,7 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
                                advice);
             return connection;
           } catch (const Error& error) {
-            // Another address of the same server would refuse us as well.
+            // Another address of the same server would reject us as well.
             if (error.kind() != ErrorKind::retry || i + 1 == addresses.size()) throw;
           }
         }
@@ -351,7 +351,7 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
   if (interrupt_->raised()) throw net::Interrupted{};
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 0);
   if (connection_ == nullptr) throw Error(ErrorKind::retry, "out of memory");
-  PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // has the SQLSTATE in it
+  PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // includes the SQLSTATE
   PQsetNoticeReceiver(connection_, &Notices::receive, notices_.get());
 
   ConnectAttempt attempt{.replication = replication};
@@ -360,7 +360,7 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
   while (!attempt.timed_out &&
          (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING)) {
     attempt.phase = phase_of(PQstatus(connection_));
-    // The socket changes when libpq starts anew, e.g. without TLS.
+    // The socket changes when libpq reconnects, e.g. without TLS.
     if (net::wait_for_socket(PQsocket(connection_), status == PGRES_POLLING_READING,
                              status == PGRES_POLLING_WRITING, interrupt_, deadline))
       status = PQconnectPoll(connection_);
@@ -413,7 +413,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
     try {
       await_result(deadline, *interrupt_);
     } catch (const Error&) {
-      // After a FATAL error the server hangs up: its reason is the one to tell.
+      // After a FATAL error the server disconnects: report the server's reason.
       if (failure) throw Error(*failure);
       throw;
     }
@@ -444,7 +444,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
         if (!failure) failure = server_error(result.get(), server_name_);
         break;
       }
-      default:  // a COPY: libpq would hand out the same result for ever
+      default:  // a COPY: libpq would return the same result forever
         throw Error(ErrorKind::protocol, "the server answered a command with something else")
             .with("server", server_name_)
             .with("command", command)
@@ -457,7 +457,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
 
 void Connection::send(const std::string& command, Clock::time_point deadline,
                       const net::Wake& interrupt) {
-  // What a command left that failed or was given up: at least its ReadyForQuery may be on its way.
+  // A failed or abandoned command may have left results: at least its ReadyForQuery may be pending.
   for (;;) {
     await_result(deadline, interrupt);
     const std::unique_ptr<PGresult, decltype(&PQclear)> left(PQgetResult(connection_), &PQclear);
@@ -478,13 +478,13 @@ void Connection::await_result(Clock::time_point deadline, const net::Wake& inter
     const int unsent = PQflush(connection_);
     if (PQisBusy(connection_) == 0) return;
     answer.incomplete(PQsocket(connection_));
-    // Only now: what arrived before the failure has been read.
+    // Only now, since data that arrived before the failure has been read.
     if (unsent < 0 || PQstatus(connection_) == CONNECTION_BAD)
       throw lost_connection(PQerrorMessage(connection_), server_name_);
     if (!net::wait_for_socket(socket(), true, unsent > 0, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the server did not answer a command in time")
           .with("server", server_name_);
-    static_cast<void>(PQconsumeInput(connection_));  // the status tells
+    static_cast<void>(PQconsumeInput(connection_));  // see the status
   }
 }
 
@@ -494,7 +494,7 @@ std::optional<std::chrono::sys_seconds> Connection::server_certificate_expires()
   try {
     return crypto::expiry_of_other_side(session);
   } catch (const Error&) {
-    return std::nullopt;  // the time cannot be read
+    return std::nullopt;  // unparsable time
   }
 }
 
@@ -521,7 +521,7 @@ Error server_error(const pg_result* result, const std::string& server_name) {
   Error error(classify(sqlstate), message);
   error.with_sqlstate(sqlstate).with("server", server_name).with("SQLSTATE", sqlstate);
   const std::string hint = field(PG_DIAG_MESSAGE_HINT);
-  // A privilege is lacking in many ways, and a server that gives a hint knows in which.
+  // There are many kinds of missing privileges; if the server gives a hint, it knows which.
   const bool server_knows = !hint.empty() && sqlstate == "42501";
   const auto reason = sqlstate == "55000" ? invalidation_reason_in(message) : std::nullopt;
   if (reason)
@@ -584,7 +584,7 @@ std::string Connection::quote_literal(const std::string& text) const {
   if (text.find('\0') != std::string::npos)
     throw Error(ErrorKind::usage, "a text with a zero byte cannot be sent to the server");
   if (replication_) {
-    // The replication grammar (repl_scanner.l) knows no escapes but the doubled quote.
+    // The replication grammar (repl_scanner.l) has no escapes except the doubled quote.
     std::string quoted = "'";
     for (const char c : text) {
       quoted += c;

@@ -28,8 +28,8 @@ ConninfoValues to_values(const PQconninfoOption* option) {
   return values;
 }
 
-// libpq quotes the part of the string it stumbled over, and that part may be (a piece of) a
-// password: blanks in a password cut it into words, and of a URI the whole is quoted.
+// libpq quotes the part of the string it could not parse, which may be (part of) a password: blanks
+// in a password split it, and a URI is quoted as a whole.
 bool may_hold_secret(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -41,12 +41,12 @@ bool may_hold_secret(std::string text) {
 struct Probe {
   ConninfoValues values;
   std::string message;
-  bool valid = false;  // libpq found nothing wrong but the value that we set wrong on purpose
+  bool valid = false;  // libpq found no error except the one that we made deliberately
 };
 
-// libpq tells what it made of everything (string, service file, environment) only of a connection,
-// and starting one resolves names and sends packets. So it is given one wrong value: it stops
-// before it connects, but PQconninfo() has the rest.
+// libpq reveals the merged values (string, service file, environment) only of a connection, and
+// starting one resolves names and sends packets. So it is given one invalid value: it stops before
+// it connects, but PQconninfo() has the rest.
 Probe probe(const ConninfoValues& given, const char* spoiled_keyword) {
   constexpr const char* kWrong = "pgweir-probe";
   std::vector<const char*> keywords;
@@ -56,7 +56,7 @@ Probe probe(const ConninfoValues& given, const char* spoiled_keyword) {
     keywords.push_back(keyword.c_str());
     values.push_back(value.c_str());
   }
-  // With a password libpq leaves the passfile alone, about which it may complain on stderr.
+  // With a password libpq ignores the passfile, about which it may print warnings to stderr.
   keywords.insert(keywords.end(), {spoiled_keyword, "password", nullptr});
   values.insert(values.end(), {kWrong, "-", nullptr});
   const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(
@@ -157,12 +157,12 @@ ConninfoValues parse_conninfo(const std::string& conninfo) {
 
 ConninfoValues expand_conninfo(const std::string& conninfo) {
   const ConninfoValues given = parse_conninfo(conninfo);
-  // The last value libpq checks; all before it have passed if this is the one it complains about.
+  // The last value libpq checks; if libpq rejects this one, all others are valid.
   Probe main = probe(given, "target_session_attrs");
   if (!main.valid) {
     Error error(ErrorKind::usage,
                 "libpq does not accept the connection parameters: " + main.message);
-    // pg_fe_getauthname() in libpq's fe-auth.c, where nobody names the user.
+    // pg_fe_getauthname() in libpq's fe-auth.c, if no user is given.
     if (main.message.find("local user with ID") != std::string::npos)
       error.hint(
           "The user that runs pgweir has no name here, as in a container: name the server's user "
@@ -178,7 +178,7 @@ ConninfoValues expand_conninfo(const std::string& conninfo) {
       throw Error(ErrorKind::usage, "invalid target_session_attrs").with("value", found->second);
     main.values.insert(*found);
   }
-  // libpq does not give back the service, which is still needed for a password in its file.
+  // libpq does not return the service, which is still needed for a password in its file.
   for (const char* keyword : {"password", "service"}) {
     if (const auto found = given.find(keyword); found != given.end()) main.values.insert(*found);
   }
@@ -186,8 +186,7 @@ ConninfoValues expand_conninfo(const std::string& conninfo) {
 }
 
 std::string default_socket_directory() {
-  // Two hosts, both to be filled in, so that PGHOST does not count; and it stops before it
-  // connects.
+  // Two hosts, so that PGHOST is not used; and it stops before it connects.
   const char* const keywords[] = {"host", "hostaddr", "port", "password", "target_session_attrs",
                                   nullptr};
   const char* const values[] = {",", ",", ",", "-", "pgweir-probe", nullptr};
@@ -209,7 +208,7 @@ std::string describe(const std::string& conninfo) {
   for (const char* keyword : {"service", "host", "hostaddr", "port", "user", "dbname"}) {
     const auto found = values->find(keyword);
     if (found == values->end()) continue;
-    // A connection string put where a database name belongs is not shown: it may have a password.
+    // A connection string in place of a database name is not shown: it may contain a password.
     const bool nested = found->second.find_first_of("=/@") != std::string::npos &&
                         std::string_view(keyword) != "host";
     text += text.empty() ? "" : " ";

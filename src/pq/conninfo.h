@@ -10,10 +10,10 @@ struct pg_conn;
 
 namespace weir::pq {
 
-/// One server to try. An empty member is libpq's default (socket directory, 5432).
+/// A server to connect to. An empty member means libpq's default (socket directory, 5432).
 struct Host {
-  std::string host;      ///< name, address or directory of the socket
-  std::string hostaddr;  ///< numeric address; saves the look-up of `host`
+  std::string host;      ///< name, address or socket directory
+  std::string hostaddr;  ///< numeric address; avoids a lookup of `host`
   std::string port;
   bool operator==(const Host&) const = default;
 
@@ -23,31 +23,30 @@ struct Host {
   [[nodiscard]] std::string to_string() const;
 };
 
-/// libpq's comma-separated lists taken apart by libpq's rules: hostaddr decides the number if it is
-/// set, else host; one port, or none, serves all hosts. Never empty. Throws Error{usage} where the
-/// numbers do not match and for what is no port.
+/// Splits libpq's comma-separated lists by libpq's rules: hostaddr determines the number if it is
+/// set, else host; a single port, or none, applies to all hosts. Never empty. Throws Error{usage}
+/// if the numbers do not match, and for an invalid port.
 [[nodiscard]] std::vector<Host> split_hosts(std::string_view host, std::string_view hostaddr,
                                             std::string_view port);
 
-/// Keywords and values, without those that are unset.
+/// Keywords and values, except unset ones.
 using ConninfoValues = std::map<std::string, std::string, std::less<>>;
-/// Empty: it is not there.
+/// Empty if it is not set.
 [[nodiscard]] std::string value_of(const ConninfoValues& values, std::string_view keyword);
 
-/// What the string itself says. Throws Error{usage}; the message has nothing of a string that
-/// could hold a password.
+/// The values in the string itself. Throws Error{usage}; the message does not quote a string that
+/// could contain a password.
 [[nodiscard]] ConninfoValues parse_conninfo(const std::string& conninfo);
 
-/// The same with everything libpq adds: service file, PG* environment, built-in defaults, all
-/// checked as libpq checks it. Touches no network. Only a password that is in the string itself is
-/// among the values: the environment's or a service's libpq adds when it connects. Throws
-/// Error{usage}.
+/// The same with everything that libpq adds: service file, PG* environment, built-in defaults, all
+/// checked by libpq. Accesses no network. Only a password in the string itself is included: libpq
+/// adds the one of the environment or a service when it connects. Throws Error{usage}.
 [[nodiscard]] ConninfoValues expand_conninfo(const std::string& conninfo);
 
-/// The directory of the sockets that this libpq was built for (DEFAULT_PGSOCKET_DIR).
+/// This libpq's default socket directory (DEFAULT_PGSOCKET_DIR).
 [[nodiscard]] std::string default_socket_directory();
 
-/// What a connection was made with, or is being made with: all that libpq knows, the password too.
+/// All of libpq's parameters of an open or starting connection, including the password.
 [[nodiscard]] ConninfoValues values_of(pg_conn* connection);
 
 }  // namespace weir::pq

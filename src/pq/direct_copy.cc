@@ -12,13 +12,13 @@ namespace weir::pq {
 
 namespace {
 
-/// The kernel makes a socket's buffer twice as large: not to be had by any length a server names.
+/// The kernel doubles a socket's buffer: limits it regardless of lengths sent by a server.
 constexpr std::size_t kHighestMark = std::size_t{1} << 20;
 
-/// Who waits for more than the other side may send waits for the poll's end each time; and a mark
-/// that the buffer has no room for makes the mark the window (tcp_set_rcvlowat() in Linux'
-/// net/ipv4/tcp.c), so that the sender, far away, stands still while we read. So a part of the
-/// window has to do. It is small at first, and grows with what is read.
+/// Waiting for more than the peer can send would always wait for poll()'s timeout; and a mark that
+/// exceeds the buffer becomes the window (tcp_set_rcvlowat() in Linux' net/ipv4/tcp.c), so that a
+/// distant sender stalls while we read. So only a part of the window is used. It is small at first,
+/// and grows with what is read.
 std::size_t most_to_gather(int socket) {
   constexpr std::size_t kShare = 4;
   const auto window = receive_window(socket);
@@ -78,7 +78,7 @@ DirectCopy::Found DirectCopy::leave(std::size_t bytes) {
   if (mark > DirectCopy::kEnvelope + kHead) mark = std::min(mark, most_to_gather(socket_));
   if (std::exchange(low_mark_, mark) != mark) {
     const auto value = static_cast<int>(mark);
-    // Refused: then poll() returns sooner, and what is there is taken.
+    // On an error poll() returns sooner, and the available data is read.
     ::setsockopt(socket_, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
   }
   return Found::nothing;

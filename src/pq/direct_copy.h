@@ -9,19 +9,19 @@
 
 namespace weir::pq {
 
-/// Takes CopyData messages from a connection of libpq's without libpq: it copies each one twice or
-/// three times on the way (into its buffer, to the front of that, out of it), and while there is
-/// much to be received that is a third of what receiving costs. Here a message comes to where it is
-/// wanted at once. TcpCopy and TlsCopy say how.
+/// Reads CopyData messages from a libpq connection, bypassing libpq, which copies each one two or
+/// three times (into its buffer, to the front of that, out of it). At high rates that is a third of
+/// the cost of receiving. Here a message is read directly to its destination. TcpCopy and TlsCopy
+/// implement it.
 ///
-/// Only CopyData is taken: all other messages are libpq's, which may read on at any time between
-/// two messages. One thread at a time. Owns nothing.
+/// Only CopyData is read: all other messages are left to libpq, which may resume reading between
+/// any two messages. One thread at a time. Owns nothing.
 class DirectCopy {
  public:
   enum class Found {
-    message,  ///< head() and body() have it
-    nothing,  ///< no whole message yet
-    other,    ///< what comes next is for libpq: another message, or the connection's end
+    message,  ///< in head() and body()
+    nothing,  ///< no complete message yet
+    other,    ///< left to libpq: another message, or the end of the connection
     lost,     ///< the connection ended within a message
   };
 
@@ -29,38 +29,37 @@ class DirectCopy {
   DirectCopy(const DirectCopy&) = delete;
   DirectCopy& operator=(const DirectCopy&) = delete;
 
-  /// The first bytes of a message that are kept apart from the others.
+  /// Number of leading bytes of a message that are stored separately.
   static constexpr std::size_t kHead = wire::kXLogDataHead;
-  /// In front of each: 'd' and the length, of itself and the rest.
+  /// Precedes each message: 'd' and the length, of itself and the rest.
   static constexpr std::size_t kEnvelope = 1 + 4;
 
-  /// Takes the next message. What follows its head comes into `place` if there is room for it (what
-  /// is behind in `place` stays). Throws Error{protocol} for an impossible or too large one.
+  /// Reads the next message. The bytes after its head are stored in `place` if they fit (the rest
+  /// of `place` is unchanged). Throws Error{protocol} for an invalid or too large one.
   virtual Found next(std::span<std::byte> place) = 0;
-  /// Of the message that next() took: valid until it is called again (a body in `place`: as that).
+  /// The parts of next()'s message: valid until its next call (a body in `place`: as long as that).
   [[nodiscard]] std::span<const std::byte> head() const;
   [[nodiscard]] std::span<const std::byte> body() const { return body_; }
-  /// The memory of body(), for a caller that needs the body longer; empty if the body came into a
-  /// place.
+  /// The memory of body(), for a caller that needs it longer; empty if the body is in a `place`.
   [[nodiscard]] std::vector<std::byte> release_body();
-  /// Of all of the message, its envelope included.
+  /// The size of the whole message, including its envelope.
   [[nodiscard]] std::size_t size() const { return size_; }
-  /// Part of a message was taken and the rest has not come: libpq must not read.
+  /// Part of a message was read and the rest has not arrived: libpq must not read.
   [[nodiscard]] bool within_message() const { return taken_ != 0; }
 
-  /// The number of unread bytes from which on poll() reports the socket as readable; 1 at first. A
-  /// message of which a part has arrived may raise the number to its size. So a poll() that waits
-  /// for more than the next message needs a deadline.
+  /// Sets the number of unread bytes at which poll() reports the socket as readable; initially 1. A
+  /// message of which a part has arrived may raise it to the message's size. So a poll() for more
+  /// than the next message needs a timeout.
   void gather(std::size_t bytes);
 
  protected:
-  /// Not blocking; `largest` is the most that a message may have behind its head.
+  /// Does not block; `largest` is the maximum size of a message after its head.
   DirectCopy(int socket, std::size_t largest) : socket_(socket), largest_(largest) {}
 
-  /// By the envelope in front_: size_ and front_size_.
+  /// Sets size_ and front_size_ from the envelope in front_.
   void measure_message();
   void choose_body(std::span<std::byte> place);
-  /// The body is not all there, and by the next call `place` may be gone.
+  /// Saves an incomplete body, since `place` may be invalid at the next call.
   void leave_place(std::size_t bytes_in_body);
   Found leave(std::size_t bytes);
 
@@ -68,7 +67,7 @@ class DirectCopy {
   std::array<std::byte, kEnvelope + kHead> front_{};
   std::size_t size_ = 0;
   std::size_t front_size_ = 0;
-  std::size_t taken_ = 0;  ///< bytes of the message; 0: not begun
+  std::size_t taken_ = 0;  ///< bytes read of the message; 0: not started
   std::span<std::byte> body_;
 
  private:

@@ -11,7 +11,7 @@ namespace {
 
 /// The server's answer to START_REPLICATION, with its envelope (StartReplication() in walsender.c).
 constexpr std::size_t kCopyBothResponse = 1 + 4 + 1 + 2;
-/// After so many looks in vain libpq is left to read.
+/// After this many failed checks libpq keeps reading.
 constexpr int kMostLooks = 1000;
 
 }  // namespace

@@ -10,10 +10,10 @@ namespace weir::pq {
 
 namespace {
 
-/// One function, found from libpq on and in weir::crypto's library: another one's session would be
-/// other memory.
+/// Compares one function's address in libpq and in weir::crypto's library: sessions of a different
+/// library have a different memory layout.
 bool same_openssl() {
-  void* const libpq = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);  // it is there already
+  void* const libpq = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);  // already loaded
   if (libpq == nullptr) return false;
   void* const its = ::dlsym(libpq, "SSL_read");
   try {

@@ -1,10 +1,10 @@
-// libpq, loaded when it is first needed.
+// libpq, loaded when first needed.
 //
-// libpq brings two dozen libraries with it (TLS, Kerberos, LDAP), and loading them takes longer
-// than restoring a segment. `pgweir restore` runs once for every 16 MB of a recovery and talks to
-// no server, so the program is not linked with libpq: the functions below stand in for libpq's own,
-// with the same names and types, and pass each call on to the library, which the first call loads.
-// They can't disagree with libpq-fe.h: it declares them, with C linkage.
+// libpq loads two dozen more libraries (TLS, Kerberos, LDAP), which takes longer than restoring a
+// segment. `pgweir restore` runs once for every 16 MB of a recovery and connects to no server, so
+// the program is not linked with libpq: the functions below replace libpq's own, with the same
+// names and types, and forward each call to the library, which the first call loads. They cannot
+// differ from libpq-fe.h: it declares them, with C linkage.
 
 #include <dlfcn.h>
 #include <libpq-fe.h>
@@ -15,7 +15,7 @@
 
 namespace {
 
-/// Looks a function up in libpq. Throws Error{usage} if the library or the function isn't there.
+/// Finds a function in libpq. Throws Error{usage} if the library or the function is missing.
 void* find(const char* name) {
   static void* const library = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
   void* const function = library ? ::dlsym(library, name) : nullptr;

@@ -8,8 +8,8 @@ namespace weir::pq {
 namespace {
 
 constexpr std::uint64_t kMost = 32 * 1024 * 1024;
-/// So many looks are free: a message that comes in pieces is nothing special. Not many more, since
-/// for a large message libpq reads as long as there is something.
+/// Number of unchecked reads: it is normal that a message arrives in pieces. Not many more, since
+/// for a large message libpq reads as long as data is available.
 constexpr int kFree = 3;
 
 }  // namespace

@@ -15,7 +15,7 @@ constexpr std::size_t kMaxChannel = 63;    // NAMEDATALEN - 1
 constexpr std::size_t kMaxPayload = 7999;  // NOTIFY_PAYLOAD_MAX_LENGTH - 1
 constexpr std::string_view kReadOnly = "25006";
 
-/// A standby says "cannot execute LISTEN during recovery", which tells nobody what to do.
+/// A standby reports "cannot execute LISTEN during recovery", which does not say what to do.
 template <typename Function>
 void told_of_standby(Function&& function) {
   try {
@@ -89,14 +89,14 @@ void Notifications::flush() {
   const int left = PQflush(connection_->handle());
   unsent_ = left > 0;
   if (left < 0) {
-    // The server's last words may still be in the socket.
+    // The server's final message may still be in the socket.
     static_cast<void>(PQconsumeInput(connection_->handle()));
     lost_ = true;
   }
 }
 
 bool Notifications::receive() {
-  // libpq keeps what was read before a failure, so next() decides when to speak of it.
+  // libpq keeps what was read before a failure, so next() decides when to report it.
   if (PQconsumeInput(connection_->handle()) == 1) return true;
   lost_ = true;
   return false;
@@ -116,7 +116,7 @@ std::optional<ReceivedNotification> Notifications::next() {
   return std::nullopt;
 }
 
-/// The empty query's, or what a server says that ends the connection by an administrator's command.
+/// The empty query's result, or the server's message when an administrator ends the connection.
 void Notifications::read_answer() {
   while (asking_ && PQisBusy(connection_->handle()) == 0) {
     const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection_->handle()),

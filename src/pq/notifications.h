@@ -10,13 +10,13 @@ namespace weir::pq {
 
 // LISTEN and NOTIFY: PostgreSQL documentation, commands of that name; limits in commands/async.c.
 
-/// Throws Error{usage} for a name that no channel can have: empty, a zero byte, or longer than 63
-/// bytes (LISTEN would cut it silently, NOTIFY refuse it).
+/// Throws Error{usage} for an invalid channel name: empty, a zero byte, or longer than 63 bytes
+/// (LISTEN would truncate it silently, NOTIFY reject it).
 void require_channel(const std::string& channel);
 /// Throws Error{usage} for a payload of 8000 bytes or more, or with a zero byte.
 void require_payload(const std::string& channel, const std::string& payload);
 
-/// SELECT pg_notify(channel, payload). Throws Error{usage} for what cannot be sent, the server's
+/// SELECT pg_notify(channel, payload). Throws Error{usage} for invalid arguments, the server's
 /// Error, Error{retry}, Interrupted.
 void notify(Connection& connection, const std::string& channel, const std::string& payload,
             std::chrono::milliseconds timeout = std::chrono::seconds(60));
@@ -27,8 +27,8 @@ struct ReceivedNotification {
   int server_pid = 0;
 };
 
-/// The receiving side of an ordinary connection, which it uses and does not own. Never blocks but
-/// in listen(). One thread at a time.
+/// The receiving side, on an ordinary connection that it does not own. Blocks only in listen(). One
+/// thread at a time.
 class Notifications {
  public:
   explicit Notifications(Connection& connection) : connection_(&connection) {}
@@ -37,18 +37,19 @@ class Notifications {
   /// Interrupted.
   void listen(const std::string& channel);
 
-  /// Asks for a sign of life: sends a query that does nothing. Not while one is under way.
+  /// Checks the connection by sending an empty query. Not while one is in progress.
   void ask();
-  /// True until the answer to ask() was read.
+  /// True until the answer to ask() is read.
   [[nodiscard]] bool asking() const { return asking_; }
 
-  /// Reads what the socket has; true if anything came. A lost connection is reported by next().
+  /// Reads from the socket; returns true if anything arrived. A lost connection is reported by
+  /// next().
   bool receive();
-  /// The next notification of what was received. Throws Error{retry}, or the server's Error with
-  /// the server's reason, if the connection is lost and nothing is left.
+  /// The next received notification. Throws Error{retry}, or the server's Error with its reason, if
+  /// the connection is lost and there is nothing left.
   [[nodiscard]] std::optional<ReceivedNotification> next();
 
-  /// libpq has output that the socket did not take; try again when it can be written.
+  /// libpq has output that the socket did not accept; retry when it is writable.
   [[nodiscard]] bool unsent() const { return unsent_; }
   void flush();
 

@@ -1,6 +1,6 @@
-// libpq takes an answer apart, and here it is put together again. Only so can it come over TLS and
-// whatever else libpq speaks; nothing is lost on the way, since each part of a message has its
-// function (PostgreSQL documentation, chapter "Frontend/Backend Protocol", "Message Formats").
+// libpq parses the response, and this class serializes it again. This is necessary for TLS and
+// other features of libpq; nothing is lost, since libpq has a function for each part of a message
+// (PostgreSQL documentation, chapter "Frontend/Backend Protocol", "Message Formats").
 
 #include "pq/passed_through.h"
 
@@ -24,7 +24,7 @@ using Result = std::unique_ptr<PGresult, decltype(&PQclear)>;
 
 constexpr auto kSendTime = std::chrono::seconds(30);
 
-/// In the order in which send_message_to_frontend() in elog.c has them.
+/// In the order of send_message_to_frontend() in elog.c.
 constexpr int kReportFields[] = {PG_DIAG_SEVERITY,
                                  PG_DIAG_SEVERITY_NONLOCALIZED,
                                  PG_DIAG_SQLSTATE,
@@ -102,7 +102,7 @@ PassedThrough::Progress PassedThrough::take(std::string& out, std::size_t most) 
       bound_.complete();
       continue;
     }
-    // What is there is passed on before more is read: so libpq keeps one message, and no more.
+    // Available messages are passed on before more is read: so libpq buffers only one message.
     static_cast<void>(PQflush(connection));
     const bool lives = PQconsumeInput(connection) == 1;
     if (next(out)) {
@@ -117,7 +117,7 @@ PassedThrough::Progress PassedThrough::take(std::string& out, std::size_t most) 
   return out.size() > before ? Progress::some : Progress::nothing;
 }
 
-/// Whether there was a message, or an end.
+/// Returns whether there was a message, or an end.
 bool PassedThrough::next(std::string& out) {
   if (end_ != Progress::nothing) return false;
   auto* const connection = connection_.handle();
@@ -135,7 +135,7 @@ bool PassedThrough::next(std::string& out) {
     pass(result.get(), out);
     return true;
   }
-  // Notices are not kept back until what they are about is done.
+  // Notices are not delayed until the result they precede.
   const bool noticed = !notices_.empty();
   out += std::exchange(notices_, {});
   return noticed;
@@ -145,8 +145,8 @@ bool PassedThrough::next(std::string& out) {
 void PassedThrough::pass(const PGresult* result, std::string& out) {
   const auto status = PQresultStatus(result);
   const bool failed = result != nullptr && status == PGRES_FATAL_ERROR;
-  // libpq ends a copy at whatever is no data of it. Where that is an error there may have been no
-  // CopyDone, and whoever gets the error needs none.
+  // libpq ends a copy at any message that is not data. If that is an error there may have been no
+  // CopyDone, and a client that gets the error does not need one.
   if (std::exchange(copy_ended_, false) && !failed) wire::append_copy_done(out);
   if (result == nullptr) {
     end_ = Progress::done;
@@ -164,7 +164,7 @@ void PassedThrough::pass(const PGresult* result, std::string& out) {
       return;
     case PGRES_FATAL_ERROR:
     case PGRES_NONFATAL_ERROR: {
-      if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == nullptr)  // libpq made it up
+      if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == nullptr)  // libpq generated it
         throw lost(PQresultErrorMessage(result));
       wire::append_report(out, 'E', fields_of(result));
       const char* const severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
@@ -180,10 +180,10 @@ void PassedThrough::pass(const PGresult* result, std::string& out) {
   }
 }
 
-/// C code calls it, through which nothing may be thrown.
+/// Called by C code, so nothing may be thrown.
 void PassedThrough::on_notice(void* self, const PGresult* notice) {
   try {
-    // As much as a server may have to say while somebody does not read: the rest is left out.
+    // Maximum size of notices while the client does not read: further ones are discarded.
     constexpr std::size_t kMost = std::size_t{64} << 10;
     auto& notices = static_cast<PassedThrough*>(self)->notices_;
     if (notices.size() < kMost) wire::append_report(notices, 'N', fields_of(notice));

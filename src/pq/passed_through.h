@@ -10,32 +10,32 @@ struct pg_result;
 
 namespace weir::pq {
 
-/// A command that is somebody else's: what the server answers (rows, copies out, notices, errors)
-/// goes on as messages of the protocol, each with all its parts and in its order, up to but without
-/// ReadyForQuery. For commands that take no data. Never blocks; what it keeps is bounded by the
-/// server's largest message. One thread.
+/// Executes a client's command: the server's response (rows, copies out, notices, errors) is passed
+/// on as protocol messages, complete and in order, up to but not including ReadyForQuery. For
+/// commands that take no data. Never blocks; its memory is bounded by the server's largest message.
+/// One thread.
 class PassedThrough {
  public:
-  /// Owns the connection, on which nothing else runs, and sends the command. Throws Error{retry},
+  /// Owns the connection, which must be idle, and sends the command. Throws Error{retry},
   /// Interrupted.
   PassedThrough(Connection connection, const std::string& command);
   PassedThrough(const PassedThrough&) = delete;
   PassedThrough& operator=(const PassedThrough&) = delete;
-  /// Ends the connection, and with it a command that still runs.
+  /// Closes the connection, which ends a running command.
   ~PassedThrough() = default;
 
   enum class Progress {
-    nothing,  ///< nothing complete is there: wait for socket()
+    nothing,  ///< no complete message: wait for socket()
     some,     ///< there may be more
-    done,     ///< the answer is complete
-    failed,   ///< the same; the last message is an error, after which the connection goes on
-    fatal,    ///< the last message is the server's last word
+    done,     ///< the response is complete
+    failed,   ///< the same; the last message is an error, and the connection stays usable
+    fatal,    ///< the last message is a fatal error: the server has disconnected
   };
-  /// Appends what has come, whole messages, until `out` has `most` bytes or more. Throws
-  /// Error{retry} where the connection broke without a last word, Error{protocol}.
+  /// Appends received messages, each complete, until `out` has at least `most` bytes. Throws
+  /// Error{retry} if the connection broke without a final message, Error{protocol}.
   [[nodiscard]] Progress take(std::string& out, std::size_t most);
-  /// To poll for reading. Under TLS part of a message may wait inside, of which the socket says
-  /// nothing: look again after a moment, too, where polls_again() says so.
+  /// To poll for reading. With TLS part of a message may be buffered internally, so the socket is
+  /// not readable: if polls_again(), check again after a moment.
   [[nodiscard]] int socket() const { return connection_.socket(); }
   [[nodiscard]] bool polls_again() const;
 
@@ -47,10 +47,10 @@ class PassedThrough {
 
   Connection connection_;
   MessageBound bound_;
-  std::string notices_;  ///< of the answer, and not passed on yet
+  std::string notices_;  ///< received, and not passed on yet
   bool copying_ = false;
-  bool copy_ended_ = false;           ///< and what comes behind it is not known yet
-  Progress end_ = Progress::nothing;  ///< what take() answers when all is passed on
+  bool copy_ended_ = false;           ///< the next message is not known yet
+  Progress end_ = Progress::nothing;  ///< result of take() when everything is passed on
 };
 
 }  // namespace weir::pq

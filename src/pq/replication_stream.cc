@@ -60,7 +60,7 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
   ReplicationStream stream(connection.handle(), connection.server_name(), kind, timeline);
   const Clock::time_point deadline = Clock::now() + kStartTimeout;
   connection.send(command, deadline, interrupt);
-  // All that was read so far is understood; the answer is not read before await_result().
+  // Everything read so far was processed; the answer is not read before await_result().
   if (kind == wire::StreamKind::physical) stream.read_directly_from_here(connection);
   connection.await_result(deadline, interrupt);
   const Result result(PQgetResult(stream.connection_), &PQclear);
@@ -69,7 +69,7 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
     stream.direct_.on_copy_began();
     return stream;
   }
-  // An error, or the timeline ends just here and the server says so without a COPY.
+  // An error, or the timeline ends exactly here and the server reports that without a COPY.
   stream.take_result(result.get());
   return stream;
 }
@@ -108,13 +108,13 @@ StreamEvent ReplicationStream::next_in_copy(std::span<std::byte> place) {
     if (lost_) throw lost();
     require_bounded_message();
     if (!write_failed_) return NothingYet{};
-    // The server's last words may still be in the socket; read them before giving up.
+    // The server's final message may still be in the socket; read it before giving up.
     receive();
     lost_ = true;
     return next_in_copy();
   }
   message_.complete();
-  if (size < 0) {  // -1: the copy has ended; -2: so has all else, the result has the reason
+  if (size < 0) {  // -1: the copy has ended; -2: so has the connection, the result has the reason
     phase_ = Phase::ending;
     return NothingYet{};
   }
@@ -130,7 +130,7 @@ StreamEvent ReplicationStream::understood(const wire::FromServer& message) const
   throw error.with("server", server_name_);
 }
 
-/// nullopt: what comes next is for libpq.
+/// Returns nullopt if libpq must read next.
 std::optional<StreamEvent> ReplicationStream::next_directly(std::span<std::byte> place) {
   const bool wanted = direct_.wanted() && !write_failed_;
   if (wanted || direct_.within_message()) switch (direct_.next(place)) {
@@ -140,7 +140,7 @@ std::optional<StreamEvent> ReplicationStream::next_directly(std::span<std::byte>
             wire::decode_from_server(direct_.message().head(), direct_.message().body(), kind_));
       case DirectCopy::Found::nothing:
         if (!write_failed_) return NothingYet{};
-        lost_ = true;  // nobody will ask for the rest of the message
+        lost_ = true;  // the rest of the message will not be requested
         throw lost();
       case DirectCopy::Found::lost:
         lost_ = true;
@@ -153,7 +153,7 @@ std::optional<StreamEvent> ReplicationStream::next_directly(std::span<std::byte>
   return std::nullopt;
 }
 
-// After the copy come, at the end of a timeline, a row with the next one, and one or two
+// After the copy at the end of a timeline come a row with the next timeline, and one or two
 // CommandComplete. A server that shuts down sends one CommandComplete and closes the connection.
 StreamEvent ReplicationStream::next_result() {
   while (phase_ == Phase::ending) {
@@ -172,8 +172,8 @@ StreamEvent ReplicationStream::next_result() {
       break;
     }
     if (PQresultStatus(result.get()) == PGRES_COPY_IN) {
-      // The server has ended its direction and waits for us to end ours. libpq gives this result
-      // until it has taken the CopyDone.
+      // The server has ended its direction and waits for us to end ours. libpq returns this result
+      // until it has sent CopyDone.
       const int done = PQputCopyEnd(connection_, nullptr);
       if (done < 0 || PQflush(connection_) < 0) lost_ = true;
       if (lost_) throw lost();
@@ -186,7 +186,7 @@ StreamEvent ReplicationStream::next_result() {
 }
 
 void ReplicationStream::require_bounded_message() {
-  if (timeline_ == 0) return;  // logical: a row may be as large as libpq takes
+  if (timeline_ == 0) return;  // logical: rows can be as large as libpq accepts
   if (!std::exchange(has_read_, false)) return;
   try {
     message_.incomplete(PQsocket(connection_));
@@ -201,7 +201,7 @@ void ReplicationStream::take_result(const PGresult* result) {
       command_complete_ = true;
       return;
     case PGRES_TUPLES_OK: {
-      // next_tli, next_tli_startpos; nothing ends a logical stream so
+      // next_tli, next_tli_startpos; never at the end of a logical stream
       const bool row =
           kind_ == wire::StreamKind::physical && PQntuples(result) == 1 && PQnfields(result) >= 2;
       const auto timeline = row ? parse_timeline(PQgetvalue(result, 0, 0)) : std::nullopt;
@@ -218,13 +218,14 @@ void ReplicationStream::take_result(const PGresult* result) {
     case PGRES_NONFATAL_ERROR: {
       phase_ = Phase::ended;
       if (PQresultErrorField(result, PG_DIAG_SQLSTATE) == nullptr) {
-        // libpq made it up: the connection broke. After the server's last word that is no error.
+        // libpq generated it: the connection broke. After the server's CommandComplete this is not
+        // an error.
         if (command_complete_) return;
         throw Error(ErrorKind::retry, "the replication connection failed: " +
                                           std::string(trimmed(PQresultErrorMessage(result))))
             .with("server", server_name_);
       }
-      // The connection stays usable: Connection::send() reads the rest away.
+      // The connection stays usable: Connection::send() discards the rest.
       throw stream_error(result);
     }
     default:
@@ -234,8 +235,8 @@ void ReplicationStream::take_result(const PGresult* result) {
   }
 }
 
-/// Of WAL alone is a file that is missing a gap: "requested WAL segment ... has already been
-/// removed". Elsewhere it is trouble that may pass.
+/// Only for WAL is a missing file a gap: "requested WAL segment ... has already been removed".
+/// Otherwise it is a temporary failure.
 Error ReplicationStream::stream_error(const PGresult* result) const {
   constexpr std::string_view kUndefinedFile = "58P01";
   auto error = server_error(result, server_name_);
@@ -250,12 +251,12 @@ Error ReplicationStream::stream_error(const PGresult* result) const {
 void ReplicationStream::receive() {
   if (direct_.reading()) return;  // next() does it
   has_read_ = true;
-  // libpq keeps what was read before a failure, so next() decides when to speak of it. What was
-  // taken off the socket before libpq's turn would wake nobody.
+  // libpq keeps what was read before a failure, so next() decides when to report it. Data read from
+  // the socket before libpq's turn would not make poll() return.
   do {
     if (PQconsumeInput(connection_) != 1) lost_ = true;
   } while (!lost_ && direct_.holds());
-  // Nobody listens here; a server that sends notifications all the same would fill the memory.
+  // Notifications are not used here; a server that sends them anyway must not fill the memory.
   while (PGnotify* notify = PQnotifies(connection_)) PQfreemem(notify);
 }
 
@@ -277,8 +278,8 @@ void ReplicationStream::send(const wire::HotStandbyFeedback& feedback) {
 }
 
 bool ReplicationStream::flush() {
-  // Where libpq cannot send it reads, all there is, and keeps it: not tried until there is room, or
-  // a server that sends and never reads could fill our memory.
+  // If libpq cannot send, it reads all available data and buffers it: so wait until the socket is
+  // writable, or a server that sends and never reads could fill our memory.
   if (blocked_ || direct_.within_message()) {
     pollfd fd{PQsocket(connection_), POLLOUT, 0};
     if (fd.fd >= 0 && ::poll(&fd, 1, 0) == 0) return false;
@@ -297,7 +298,7 @@ bool ReplicationStream::flush() {
   return unsent <= 0 && !waiting_ && !waiting_feedback_;
 }
 
-/// False: libpq has no room for it now.
+/// Returns false if libpq has no room for it now.
 bool ReplicationStream::put(const std::string& message) {
   const int put = phase_ == Phase::copying
                       ? PQputCopyData(connection_, message.data(), static_cast<int>(message.size()))
@@ -306,13 +307,13 @@ bool ReplicationStream::put(const std::string& message) {
   return put != 0;
 }
 
-/// PQflush(), which may read what then is libpq's to give out.
+/// PQflush(), which may read data that libpq must then return.
 int ReplicationStream::push() {
   const auto read = direct_.mark();
   const int unsent = PQflush(connection_);
   if (direct_.reading() && (unsent > 0 || direct_.mark() != read)) {
     if (direct_.within_message()) {
-      lost_ = true;  // there was room for it, so it can hardly be
+      lost_ = true;  // there was room for it, so this is unlikely
     } else {
       direct_.stop();
       if (direct_.holds()) receive();
@@ -324,8 +325,8 @@ int ReplicationStream::push() {
 void ReplicationStream::let_go() {
   const int socket = PQsocket(connection_);
   if (socket < 0) return;
-  // A reset: who blocks in a send learns of nothing less. (tcp(7); shutdown() would tell those only
-  // who read.)
+  // A reset, since a thread that blocks in a send notices only that. (tcp(7); shutdown() would wake
+  // readers only.)
   const sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
   if (::connect(socket, &nobody, sizeof nobody) != 0) ::shutdown(socket, SHUT_RDWR);
 }
@@ -343,7 +344,7 @@ void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   }
   for (bool done = false; phase_ == Phase::copying && !done;) {
     const int put = PQputCopyEnd(connection_, nullptr);
-    if (put < 0) break;  // the connection broke: next() has the reason
+    if (put < 0) break;  // the connection broke: next() reports the reason
     done = put == 1;
     if (!done) {
       read_on(true, deadline);
@@ -360,7 +361,7 @@ void ReplicationStream::finish(std::chrono::milliseconds timeout) {
   }
 }
 
-/// What is left unread would pile up in memory: a server may send and not read.
+/// Unread messages would accumulate in memory: a server may send and not read.
 void ReplicationStream::discard() {
   while (phase_ == Phase::copying && !std::holds_alternative<NothingYet>(next_in_copy())) {
   }

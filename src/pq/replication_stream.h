@@ -20,10 +20,10 @@
 
 namespace weir::pq {
 
-/// Options of an output plugin; one without value is a switch to most plugins.
+/// Options of an output plugin; most plugins treat one without a value as a switch.
 using PluginOptions = std::vector<std::pair<std::string, std::optional<std::string>>>;
 
-/// The server ended the stream. With `next` set the timeline we asked for has ended there.
+/// The server ended the stream. If `next` is set, the requested timeline has ended there.
 struct EndOfStream {
   struct Next {
     wal::TimelineId timeline;
@@ -31,26 +31,27 @@ struct EndOfStream {
   };
   std::optional<Next> next;
 };
-/// Nothing complete has arrived yet: wait for the socket.
+/// No complete message yet: wait for the socket.
 struct NothingYet {};
 using StreamEvent = std::variant<NothingYet, wire::XLogData, wire::Keepalive, EndOfStream>;
 
-/// A physical or logical stream on a connection that it uses until the stream has ended. Never
-/// blocks. One thread at a time: callers with several threads bring a lock.
+/// A physical or logical stream on a connection that it uses until the stream ends. Never blocks.
+/// One thread at a time: callers with several threads need a lock.
 class ReplicationStream {
  public:
   /// START_REPLICATION [SLOT slot] PHYSICAL start TIMELINE timeline. The server may answer that the
-  /// timeline ends exactly at `start`: then next() gives EndOfStream first. Throws the server's
-  /// Error, Error{retry}, Interrupted. The connection outlives the stream (it may be moved) and
-  /// does nothing else until next() gave EndOfStream or finish() returned.
+  /// timeline ends exactly at `start`: then next() first returns EndOfStream. Throws the server's
+  /// Error, Error{retry}, Interrupted. The connection must outlive the stream (it may be moved),
+  /// and must not be used until next() has returned EndOfStream or finish() has returned.
   static ReplicationStream start(Connection& connection, const std::optional<std::string>& slot,
                                  wal::Lsn start, wal::TimelineId timeline,
                                  const net::Wake& interrupt);
 
   /// START_REPLICATION SLOT slot LOGICAL start (options), on a connection with
-  /// Replication::logical. The server begins with the first transaction whose commit record starts
-  /// at or behind `start`; 0/0, or a position before it: the slot's confirmed_flush_lsn, silently.
-  /// Errors as start(); a plugin's complaints about its options come from next().
+  /// Replication::logical. The server starts with the first transaction whose commit record starts
+  /// at or after `start`; for 0/0, or an earlier position, silently at the slot's
+  /// confirmed_flush_lsn. Throws as start(); a plugin's errors about its options are thrown by
+  /// next().
   static ReplicationStream start_logical(Connection& connection, const std::string& slot,
                                          wal::Lsn start, const PluginOptions& options,
                                          const net::Wake& interrupt);
@@ -59,49 +60,49 @@ class ReplicationStream {
   ReplicationStream& operator=(ReplicationStream&&) noexcept;
   ~ReplicationStream();
 
-  /// Reads what the socket has (PQconsumeInput). next() throws if the connection is lost, after it
-  /// has given out what arrived before: the server's reason may be among that.
+  /// Reads from the socket (PQconsumeInput). If the connection is lost, next() throws only after it
+  /// has returned what arrived before, which may include the server's reason.
   void receive();
-  /// The next complete message of what was received. Throws the server's Error (the walsender
-  /// failed: e.g. 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for a
-  /// message that cannot be (unknown type, too short, a position that wraps). After EndOfStream the
-  /// connection takes commands again, unless the server has shut down. An EndOfStream is repeated.
+  /// The next complete message received. Throws the server's Error (the walsender failed: e.g.
+  /// 58P01, WAL removed), Error{retry} if the connection ended, Error{protocol} for an invalid
+  /// message (unknown type, too short, a position that wraps). After EndOfStream the connection
+  /// accepts commands again, unless the server has shut down. EndOfStream is returned repeatedly.
   ///
-  /// `place` is where the WAL of the next message is wanted, to save copies: it may be put there
-  /// (XLogData.wal says where it is), and what is behind it in `place` stays.
+  /// `place` is the preferred destination for the WAL of the next message, to save copies: the WAL
+  /// may be stored there (see XLogData.wal), and the rest of `place` is unchanged.
   [[nodiscard]] StreamEvent next(std::span<std::byte> place = {});
-  /// The WAL of the last next() stays valid as long as the stream lives, whatever next() returns
-  /// from now on: for a caller that still uses that WAL and has to read on. Once.
+  /// Keeps the WAL of the last next() valid for the lifetime of the stream, for a caller that still
+  /// uses it and must continue reading. Once.
   void keep_last();
-  /// Queues message 'r'; sends as much as the socket takes now. While an earlier one is stuck only
-  /// the newest is kept. Does nothing once the stream ends. Does not throw for a connection that
-  /// fails: next() does, after what the server had sent before.
+  /// Queues message 'r'; sends as much as the socket accepts now. While an earlier one is queued
+  /// only the newest is kept. Does nothing once the stream ends. Does not throw if the connection
+  /// fails: next() does, after the messages that the server had sent before.
   void send(const wire::StandbyStatus& status);
   /// The same for message 'h'.
   void send(const wire::HotStandbyFeedback& feedback);
-  /// Sends what is queued. True when nothing is left, or nothing can be sent any more.
+  /// Sends the queue. Returns true if it is empty, or nothing can be sent any more.
   bool flush();
-  /// Ends the copy from our side and reads the stream to its end; bounded by `timeout`, and not by
-  /// the Wake, which is what a clean stop begins with. Data that still arrives is dropped.
-  /// Throws Error{retry} if the time was not enough, else what next() throws.
+  /// Ends the copy from our side and reads the stream to its end. Limited by `timeout`, not by the
+  /// Wake, since a clean stop starts with that. Data that still arrives is discarded. Throws
+  /// Error{retry} if the time was too short, else what next() throws.
   void finish(std::chrono::milliseconds timeout);
-  /// To poll. Once libpq has closed the socket, which it may do while sending, a descriptor that is
-  /// always ready, so that a loop comes to receive() and next(), which tells of the loss.
+  /// The socket to poll. If libpq has closed it, which may happen while sending, a descriptor that
+  /// is always ready, so that a loop calls receive() and next(), which reports the loss.
   [[nodiscard]] int socket() const;
   [[nodiscard]] bool by_unix_socket() const;
-  /// Breaks the connection off at the socket, so that the server lets go of it at once, whatever is
-  /// still unread; next() then tells of the loss. What is acknowledged stays so.
+  /// Resets the connection, so that the server ends the session at once, even with unread data;
+  /// next() then reports the loss. Confirmed positions stay confirmed.
   void let_go();
-  /// More than 1: much is to come, and so many bytes may gather on the socket before it can be
-  /// read. So a wait needs an end of its own, and calls next() then. 1, as at the beginning: each
-  /// message is news. Of a TCP connection that is not encrypted WAL is then read without libpq (of
-  /// one with TLS it always is, where it can be).
+  /// More than 1: much data is expected, and this many bytes may accumulate on the socket before it
+  /// becomes readable. So a wait needs a timeout, and must then call next(). 1, the default: each
+  /// message is reported. From a TCP connection without TLS, WAL is then read without libpq (with
+  /// TLS it always is, if possible).
   void gather(std::size_t bytes);
 
  private:
   enum class Phase {
     copying,
-    ending,  // the copy has ended; results are to be read up to the last one
+    ending,  // the copy has ended; remaining results must be read
     ended,
   };
   struct FreeBuffer {
@@ -132,15 +133,15 @@ class ReplicationStream {
   wire::StreamKind kind_;
   wal::TimelineId timeline_;  // 0 in a logical stream
   Phase phase_ = Phase::ending;
-  bool lost_ = false;  // PQconsumeInput failed: nothing more will arrive
+  bool lost_ = false;  // PQconsumeInput failed: no more data will arrive
   bool write_failed_ = false;
   MessageBound message_;
-  bool has_read_ = false;          // since that was last looked at
-  DirectReader direct_;            // reads in the place of libpq, or does not
-  bool blocked_ = false;           // the socket did not take all; see flush()
-  bool command_complete_ = false;  // the server has ended the command in good order
+  bool has_read_ = false;          // since the last check
+  DirectReader direct_;            // reads in place of libpq, if possible
+  bool blocked_ = false;           // the socket did not accept everything; see flush()
+  bool command_complete_ = false;  // the server has ended the command normally
   EndOfStream end_;
-  // What did not fit behind what libpq still has to send.
+  // Does not fit after libpq's unsent output:
   std::optional<wire::StandbyStatus> waiting_;
   std::optional<wire::HotStandbyFeedback> waiting_feedback_;
   std::unique_ptr<net::Wake> always_ready_;

@@ -5,17 +5,17 @@
 
 namespace weir::pq {
 
-/// Tries to connect to a server, to learn whether the server is shutting down: a server does not
-/// say so over a connection that is open already. May be used by another thread than the
-/// connection.
+/// Checks by a connection attempt whether a server is shutting down, which a server does not report
+/// on existing connections. May be used by a different thread from the connection's.
 class ShutdownProbe {
  public:
-  /// Where `connection` leads, and with what it got in. Does not keep it.
+  /// Uses the server and parameters of `connection`. Does not keep it.
   explicit ShutdownProbe(const Connection& connection);
 
-  /// True if the server answers that it lets nobody in (SQLSTATE 57P03; PQping() in libpq's
-  /// documentation): one that still serves an older connection shuts down. False for every other
-  /// answer, and for none. Takes up to five seconds. Throws Error{usage} without libpq.
+  /// True if the server answers that it rejects all connections (SQLSTATE 57P03; PQping() in
+  /// libpq's documentation): if it still serves an existing connection, it is shutting down. False
+  /// for every other answer, and for none. Takes up to five seconds. Throws Error{usage} without
+  /// libpq.
   [[nodiscard]] bool server_shuts_down() const;
 
  private:

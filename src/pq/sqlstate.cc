@@ -10,15 +10,15 @@ namespace weir::pq {
 namespace {
 
 struct Meaning {
-  std::string_view prefix;  // a whole SQLSTATE or the front of it; the longest that fits counts
+  std::string_view prefix;  // a SQLSTATE or a prefix of it; the longest match counts
   ErrorKind kind;
   std::string_view hint;
 };
 
 constexpr std::array kMeanings = {
     Meaning{"08", ErrorKind::retry, ""},
-    // Of a server: it did not understand a message. PgBouncer gives it to most of what it says,
-    // such as that the server behind it has gone ("server conn crashed?").
+    // From a server: it did not understand a message. PgBouncer uses it for most of its messages,
+    // such as a lost connection to its server ("server conn crashed?").
     Meaning{"08P01", ErrorKind::retry,
             "If a connection pooler stands between pgweir and the server: look whether the server "
             "behind it answers. PgBouncer carries replication from version 1.23 on."},
@@ -48,8 +48,8 @@ constexpr std::array kMeanings = {
     Meaning{"57", ErrorKind::retry, ""},
     Meaning{"57P01", ErrorKind::retry, "The server is shutting down or an administrator ended it."},
     Meaning{"57P04", ErrorKind::refused, ""},
-    // (58P01, errcode_for_file_access() with ENOENT, is that WAL was removed where it answers
-    // START_REPLICATION; ReplicationStream knows that.)
+    // (58P01, errcode_for_file_access() with ENOENT, means removed WAL as an answer to
+    // START_REPLICATION; ReplicationStream handles that.)
     Meaning{"58", ErrorKind::retry, "The server has trouble with its files; its log has more."},
     Meaning{"XX001", ErrorKind::damage, "The server found damaged data on its side."},
     Meaning{"XX002", ErrorKind::damage, "The server found damaged data on its side."},
@@ -65,7 +65,7 @@ const Meaning* find_meaning(std::string_view sqlstate) {
   return best;
 }
 
-// Position behind "SEVERITY:  SQLSTATE: " in the line, or npos.
+// Position after "SEVERITY:  SQLSTATE: " in the line, or npos.
 std::size_t find_sqlstate(std::string_view line) {
   for (std::size_t at = line.find(":  "); at != std::string_view::npos;
        at = line.find(":  ", at + 1)) {
@@ -93,12 +93,12 @@ std::string_view hint_for(std::string_view sqlstate) {
 ConnectFailure parse_connect_failure(std::string_view message) {
   ConnectFailure failure;
   std::vector<std::string> parts;
-  bool counts = false;  // the message that the lines belong to
+  bool counts = false;  // the message of the lines that follow
   while (!message.empty()) {
     const std::size_t end = message.find('\n');
     std::string_view line = trimmed(message.substr(0, end));
     message.remove_prefix(end == std::string_view::npos ? message.size() : end + 1);
-    // VERBOSE adds the place in the server's source: "LOCATION:  auth_failed, auth.c:334".
+    // VERBOSE adds the location in the server's source: "LOCATION:  auth_failed, auth.c:334".
     constexpr std::string_view kLocation = "LOCATION:  ";
     if (line.starts_with(kLocation)) {
       line.remove_prefix(kLocation.size());

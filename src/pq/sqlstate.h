@@ -8,27 +8,28 @@
 
 namespace weir::pq {
 
-// What a server's refusal means. Pure. SQLSTATEs: PostgreSQL documentation, appendix
-// "PostgreSQL Error Codes".
+// Classifies server errors. Pure. SQLSTATEs: PostgreSQL documentation, appendix "PostgreSQL Error
+// Codes".
 
 /// The kind of a server's error by its SQLSTATE (five characters). Unknown ones are
-/// ErrorKind::retry: trying again with a growing pause does no harm, giving up may.
+/// ErrorKind::retry: retries with increasing delays do no harm, giving up may.
 [[nodiscard]] ErrorKind classify(std::string_view sqlstate);
 
-/// What the operator can do about it when a command fails (connect_advice.h for connections); ""
-/// where the server's own text says all there is to say.
+/// What the operator can do if a command fails (connect_advice.h for connections); "" if the
+/// server's message is sufficient.
 [[nodiscard]] std::string_view hint_for(std::string_view sqlstate);
 
-/// What PQerrorMessage says after a failed connection attempt, read apart.
+/// The parts of PQerrorMessage after a failed connection attempt.
 struct ConnectFailure {
   std::string text;                     ///< one line, without libpq's prefixes and the SQLSTATE
-  std::optional<std::string> sqlstate;  ///< set if the server itself refused
-  std::string routine;                  ///< the server's function that did; may be empty
+  std::optional<std::string> sqlstate;  ///< set if the server reported the error
+  std::string routine;                  ///< the server function that raised it; may be empty
 };
-/// libpq hands out no PGresult for a failed start, so the SQLSTATE is read from the text of
-/// PQERRORS_VERBOSE, "SEVERITY:  SQLSTATE: message": its colons and spaces are in no translation.
-/// With sslmode=prefer or allow there are two attempts and two messages; a wrong password
-/// (28P01) is then more telling than the pg_hba.conf complaint (28000) about the other attempt.
+/// libpq returns no PGresult for a failed connection attempt, so the SQLSTATE is parsed from the
+/// text of PQERRORS_VERBOSE, "SEVERITY:  SQLSTATE: message": its colons and spaces are never
+/// translated. With sslmode=prefer or allow there are two attempts and two messages; a wrong
+/// password (28P01) is then more informative than the pg_hba.conf error (28000) of the other
+/// attempt.
 [[nodiscard]] ConnectFailure parse_connect_failure(std::string_view message);
 
 }  // namespace weir::pq

@@ -16,7 +16,7 @@ StuckReader::~StuckReader() {
   thread_.join();
 }
 
-/// Looks now and then instead of being told of each piece: there may be a million a second.
+/// Polls instead of being notified of each piece of work: there may be a million per second.
 void StuckReader::work() {
   constexpr int kLooks = 2;
   std::uint64_t seen = 0;

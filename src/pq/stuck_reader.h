@@ -11,20 +11,20 @@
 
 namespace weir::pq {
 
-/// Closes a connection whose only reader is stuck in its work on a message: the disk hangs, or
-/// nobody takes the output. The server process would come to block in a send, and no longer notice
-/// that it has to end: pg_terminate_backend(), a dropped slot and a shutdown would wait for our
-/// trouble (P13). Has a thread of its own while it watches.
+/// Closes a connection if its only reader is stuck while processing a message: the disk hangs, or
+/// the output is not read. Otherwise the server process would block in a send and no longer react
+/// to termination: pg_terminate_backend(), dropping a slot and a shutdown would wait for us (P13).
+/// Uses a thread of its own while it watches.
 class StuckReader {
  public:
-  /// `let_go` is called once, by that thread, when one piece of work has taken so long (or half as
-  /// long again); it must be safe beside the reader that is stuck.
+  /// `let_go` is called once, by that thread, when one piece of work has taken this long (or up to
+  /// half as long again); it must be safe to call while the reader is stuck.
   StuckReader(std::chrono::milliseconds patience, std::function<void()> let_go);
   ~StuckReader();
   StuckReader(const StuckReader&) = delete;
   StuckReader& operator=(const StuckReader&) = delete;
 
-  /// The reader begins, or ends, something that may hang.
+  /// The reader starts, or ends, something that may hang.
   void enter() { pieces_.fetch_add(1, std::memory_order_relaxed); }
   void leave() { pieces_.fetch_add(1, std::memory_order_relaxed); }
 

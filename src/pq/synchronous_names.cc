@@ -6,7 +6,7 @@
 
 namespace weir::pq {
 
-/// The grammar is that of replication/syncrep_scanner.l: names, numbers, quoted names, *.
+/// The grammar of replication/syncrep_scanner.l: names, numbers, quoted names, *.
 std::vector<std::string> synchronous_names(std::string_view setting) {
   struct Word {
     std::string text;
@@ -37,7 +37,7 @@ std::vector<std::string> synchronous_names(std::string_view setting) {
       ++at;
     }
   }
-  // "FIRST 2 (a, b)", "ANY 1 (a)", "2 (a, b)": what stands before the bracket is no name.
+  // "FIRST 2 (a, b)", "ANY 1 (a)", "2 (a, b)": words before the parenthesis are not names.
   const auto bracket = std::find_if(words.begin(), words.end(), [](const Word& word) {
     return !word.quoted && word.text == "(";
   });

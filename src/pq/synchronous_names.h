@@ -6,10 +6,10 @@
 
 namespace weir::pq {
 
-/// The names in synchronous_standby_names, in order, folded to lower case; "*" is one.
+/// The names in synchronous_standby_names, in order, folded to lower case, including "*".
 [[nodiscard]] std::vector<std::string> synchronous_names(std::string_view setting);
-/// Whether commits may come to wait for who connects under this application_name
-/// (SyncRepGetStandbyPriority() in syncrep.c).
+/// Whether commits may wait for a standby with this application_name (SyncRepGetStandbyPriority()
+/// in syncrep.c).
 [[nodiscard]] bool names_standby(std::string_view setting, std::string_view application_name);
 
 }  // namespace weir::pq

@@ -30,7 +30,7 @@ bool would_wait(ssize_t count) { return count < 0 && (errno == EAGAIN || errno =
 
 DirectCopy::Found TcpCopy::next(std::span<std::byte> place) {
   if (taken_ != 0) return take_rest();
-  // Looked at, not taken: it may be libpq's.
+  // Peek only: the data may be libpq's.
   std::array<iovec, 2> parts{{{front_.data(), front_.size()}, {}}};
   const ssize_t seen = receive(socket_, std::span(parts).first(1), MSG_PEEK);
   if (would_wait(seen)) return leave(1);
@@ -40,7 +40,7 @@ DirectCopy::Found TcpCopy::next(std::span<std::byte> place) {
   measure_message();
   if (there < front_size_) return leave(front_size_);
   if (unread_ < size_) unread_ = bytes_unread(socket_);
-  // It costs less to take it whole. Where the socket can't hold so much it comes in pieces.
+  // Reading a whole message costs less. If the socket cannot hold it, it is read in pieces.
   const bool whole = unread_ >= size_;
   if (!whole && !std::exchange(was_left_, true)) return leave(size_);
 
@@ -48,7 +48,7 @@ DirectCopy::Found TcpCopy::next(std::span<std::byte> place) {
   parts[0].iov_len = front_size_;
   parts[1] = {body_.data(), body_.size()};
   const ssize_t count = receive(socket_, parts, 0);
-  if (count < static_cast<ssize_t>(front_size_)) return Found::lost;  // it was there just now
+  if (count < static_cast<ssize_t>(front_size_)) return Found::lost;  // it was available just now
   taken_ = static_cast<std::size_t>(count);
   unread_ -= std::min(unread_, taken_);
   was_left_ = false;

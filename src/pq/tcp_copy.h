@@ -7,8 +7,9 @@
 
 namespace weir::pq {
 
-/// Messages from TCP without encryption: the kernel puts each one where it is wanted. Only whole
-/// ones are taken, if the socket can hold so much; what is not CopyData stays on the socket.
+/// Reads messages from unencrypted TCP: the kernel copies each one to its destination. Only
+/// complete ones are read, if the socket buffer can hold them; everything except CopyData stays on
+/// the socket.
 class TcpCopy final : public DirectCopy {
  public:
   TcpCopy(int socket, std::size_t largest) : DirectCopy(socket, largest) {}
@@ -17,8 +18,8 @@ class TcpCopy final : public DirectCopy {
  private:
   Found take_rest();
 
-  bool was_left_ = false;   ///< it was incomplete when it was looked at
-  std::size_t unread_ = 0;  ///< at least so much is there
+  bool was_left_ = false;   ///< it was incomplete at the last check
+  std::size_t unread_ = 0;  ///< at least this many bytes are available
 };
 
 }  // namespace weir::pq

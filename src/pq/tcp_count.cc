@@ -29,7 +29,7 @@ std::optional<std::size_t> waiting(int socket) {
 std::optional<std::uint64_t> difference(std::optional<std::uint64_t> received,
                                         std::optional<std::size_t> unread) {
   if (!received || !unread) return std::nullopt;
-  // What arrives after the first answer may be more than all there was.
+  // More data than that may arrive after the first answer.
   return *received - std::min<std::uint64_t>(*unread, *received);
 }
 

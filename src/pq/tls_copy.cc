@@ -28,7 +28,7 @@ DirectCopy::Found TlsCopy::next(std::span<std::byte> place) {
     const auto found = fill(session, std::span(front_).first(front_size_));
     if (found != Found::message) return found;
   }
-  // What has come so far may be in memory of our own, and go on in the place.
+  // The first part may be in our own memory, and the rest goes to `place`.
   const auto before = body_.first(std::min(body_.size(), taken_ - front_size_));
   choose_body(place);
   if (before.data() != body_.data()) std::copy(before.begin(), before.end(), body_.begin());
@@ -45,7 +45,7 @@ DirectCopy::Found TlsCopy::next(std::span<std::byte> place) {
   return Found::message;
 }
 
-/// Found::message: there is one of ours.
+/// Returns Found::message if the next one is CopyData.
 DirectCopy::Found TlsCopy::begin(ssl_st* session) {
   std::byte type{};
   const auto seen = reader_->look(session, type);
@@ -54,7 +54,7 @@ DirectCopy::Found TlsCopy::begin(ssl_st* session) {
   return type == std::byte{'d'} ? Found::message : Found::other;
 }
 
-/// Found::message: the front has all of `bytes`, which it begins with.
+/// Returns Found::message if the front has all of `bytes`, of which it is the start.
 DirectCopy::Found TlsCopy::fill(ssl_st* session, std::span<std::byte> bytes) {
   while (taken_ < bytes.size()) {
     const auto got = reader_->read(session, bytes.subspan(taken_));

@@ -10,17 +10,17 @@
 
 namespace weir::pq {
 
-/// Messages from a connection with TLS: decrypted piece by piece into the place where they are
-/// wanted. One may be taken in several pieces at any time. What is not CopyData stays with the
-/// session, for libpq: who goes on there has to know that TlsReader::holds() may be true.
+/// Reads messages from a TLS connection, decrypted piece by piece into their destination. A message
+/// may be read in several pieces. Everything except CopyData stays in the session, for libpq: its
+/// reader must know that TlsReader::holds() may be true.
 class TlsCopy final : public DirectCopy {
  public:
-  /// nullptr: libpq has given the session up.
+  /// nullptr: libpq has closed the session.
   using Session = std::function<ssl_st*()>;
 
   TlsCopy(int socket, Session session, std::shared_ptr<crypto::TlsReader> reader,
           std::size_t largest);
-  /// The next one who reads may poll the socket.
+  /// The next reader can poll the socket.
   ~TlsCopy() override;
   Found next(std::span<std::byte> place) override;
 
