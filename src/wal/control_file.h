@@ -8,14 +8,14 @@
 
 #include "wal/lsn.h"
 
-// ControlFileData in catalog/pg_control.h, in the byte order of this machine.
+// ControlFileData in catalog/pg_control.h, in this host's byte order.
 
 namespace weir::wal {
 
-/// Bytes of pg_control that these functions read.
+/// Number of leading bytes of pg_control that these functions read.
 inline constexpr std::size_t kControlFront = 152;
 
-/// The cluster's system identifier, the first field of pg_control. nullopt: `front` is too short.
+/// The cluster's system identifier, the first field of pg_control. nullopt if `front` is too short.
 [[nodiscard]] inline std::optional<std::uint64_t> system_identifier_in(
     std::span<const std::byte> front) {
   if (front.size() < sizeof(std::uint64_t)) return std::nullopt;
@@ -24,9 +24,9 @@ inline constexpr std::size_t kControlFront = 152;
   return identifier;
 }
 
-/// minRecoveryPoint: up to there a standby's files need its WAL. In 13 to 18 (PG_CONTROL_VERSION
-/// 1300, 1700, 1800) it lies behind a CheckPoint of 88 bytes, in 19 (1905) behind one of 96 bytes.
-/// nullopt: `front` is too short, of another version, or of a primary (0/0).
+/// minRecoveryPoint: a standby's files need its WAL up to there. In 13 to 18 (PG_CONTROL_VERSION
+/// 1300, 1700, 1800) it follows a CheckPoint of 88 bytes, in 19 (1905) one of 96 bytes. nullopt if
+/// `front` is too short, of another version, or of a primary (0/0).
 [[nodiscard]] inline std::optional<Lsn> min_recovery_point_in(std::span<const std::byte> front) {
   constexpr std::size_t kVersionAt = 8, kAt13 = 136, kAt19 = 144;
   if (front.size() < kControlFront) return std::nullopt;

@@ -14,16 +14,16 @@
 #include <sys/auxv.h>
 #endif
 
-// Most records are small: 50 to 200 bytes, and for each the header is a piece of its own. ISA-L is
-// built for kilobytes; there, what it does before and after folding costs more than the CRC, and
-// the processor's own instruction, 8 bytes every 3 cycles, is done sooner.
+// Most records are small: 50 to 200 bytes, and each header is a separate piece. ISA-L is made for
+// kilobytes; for small pieces its setup costs more than the CRC, and the processor's own
+// instruction, 8 bytes every 3 cycles, is faster.
 
 namespace weir::wal {
 
 namespace {
 
 constexpr std::size_t kMostIsal = std::size_t{1} << 30;  // its length is an int
-constexpr std::size_t kShort = 256;                      // where ISA-L begins to win
+constexpr std::size_t kShort = 256;                      // where ISA-L becomes faster
 
 #if defined(__x86_64__)
 
@@ -48,11 +48,11 @@ bool ask_processor() {
 
 #define PGWEIR_CRC32C_INSTRUCTION
 
-// The instructions take the bytes in memory's order.
+// The instructions read bytes in memory order.
 static_assert(std::endian::native == std::endian::little);
 
-// By assembly: some compilers' arm_acle.h has these only if every processor that the program may
-// run on has them, and ARMv8.0's need not.
+// In assembly: some compilers' arm_acle.h has these only if every target processor supports them,
+// and ARMv8.0 does not require it.
 inline std::uint64_t add_8(std::uint64_t crc, std::uint64_t word) {
   asm(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(word));
   return crc;
@@ -106,7 +106,7 @@ PGWEIR_CRC32C_INSTRUCTION std::uint32_t short_crc(std::uint32_t crc,
 std::uint32_t crc32c_by_isal(std::uint32_t crc, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const auto piece = bytes.first(std::min(bytes.size(), kMostIsal));
-    // ISA-L does not write to the buffer, its prototype only lacks the const.
+    // ISA-L does not write to the buffer; its prototype just lacks the const.
     auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(piece.data()));
     crc = crc32_iscsi(buffer, static_cast<int>(piece.size()), crc);
     bytes = bytes.subspan(piece.size());

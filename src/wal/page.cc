@@ -26,7 +26,7 @@ constexpr std::array<Version, 7> kVersions{{
     {19, 0xD122},
 }};
 
-/// The last magic with the old meaning of the info bits: 19 dropped XLP_BKP_REMOVABLE (0x0004) and
+/// The last magic with the old meaning of the info bits: 19 removed XLP_BKP_REMOVABLE (0x0004) and
 /// gave its bit to XLP_FIRST_IS_OVERWRITE_CONTRECORD, which had been 0x0008.
 constexpr std::uint16_t kLastMagicWithOldFlags = 0xD118;
 
@@ -37,7 +37,7 @@ constexpr std::uint16_t kOverwritesContinuation = 0x0004;
 constexpr std::uint16_t kAllFlagsOld = 0x000F;
 constexpr std::uint16_t kAllFlags = 0x0007;
 
-// WAL is in the byte order of the machine that wrote it, and PostgreSQL reads it no other way.
+// WAL is in the byte order of the host that wrote it, and PostgreSQL cannot read any other.
 static_assert(std::endian::native == std::endian::little,
               "pgweir reads little-endian WAL without swapping bytes");
 

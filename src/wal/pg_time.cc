@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kMicroseconds = 1'000'000;
 
-/// Digits, exactly `least` to `most` of them.
+/// A number of `least` to `most` digits.
 std::optional<int> take_number(std::string_view& text, std::size_t least, std::size_t most) {
   std::size_t count = 0;
   while (count < most && count < text.size() && text[count] >= '0' && text[count] <= '9') ++count;
@@ -28,7 +28,7 @@ bool take_word(std::string_view& text, std::string_view word) {
   return true;
 }
 
-/// Minutes east of Greenwich; nullopt if it is none.
+/// Minutes east of Greenwich; nullopt if it is not a zone.
 std::optional<int> take_zone(std::string_view& text) {
   if (take_word(text, "UTC") || take_word(text, "GMT") || take_word(text, "Z")) return 0;
   const bool east = take_word(text, "+");

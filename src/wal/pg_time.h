@@ -8,11 +8,11 @@
 
 namespace weir::wal {
 
-/// 2000-01-01 00:00 UTC, from which PostgreSQL counts (POSTGRES_EPOCH_JDATE), since 1970.
+/// 2000-01-01 00:00 UTC, PostgreSQL's epoch (POSTGRES_EPOCH_JDATE), since 1970.
 inline constexpr std::chrono::seconds kPgEpoch{946'684'800};
 
-/// Microseconds since 2000-01-01 00:00 UTC: PostgreSQL's TimestampTz, as commit records and the
-/// messages of the replication protocol hold it.
+/// Microseconds since 2000-01-01 00:00 UTC: PostgreSQL's TimestampTz, as in commit records and in
+/// the messages of the replication protocol.
 struct PgTime {
   std::int64_t microseconds = 0;
 
@@ -26,11 +26,11 @@ struct PgTime {
                                                  std::chrono::microseconds(microseconds));
   }
 
-  /// "2026-11-20 03:14", with seconds and fractions if wanted, a 'T' between, and a zone behind:
-  /// "Z", "UTC", "+02", "+02:00", "+0200". Without one it is the local time of this process (TZ).
-  /// A day alone is its beginning, local time. nullopt for anything else.
+  /// "2026-11-20 03:14", optionally with seconds and fractions, a 'T' as separator, and a zone
+  /// suffix: "Z", "UTC", "+02", "+02:00", "+0200". Without a zone it is the local time of this
+  /// process (TZ). A date alone means its start, local time. nullopt for anything else.
   [[nodiscard]] static std::optional<PgTime> parse(std::string_view text);
-  /// "2026-11-20 03:14:15.926535 UTC", which recovery_target_time understands, too.
+  /// "2026-11-20 03:14:15.926535 UTC", which recovery_target_time also accepts.
   [[nodiscard]] std::string to_string() const;
   auto operator<=>(const PgTime&) const = default;
 };

@@ -7,8 +7,8 @@
 
 namespace weir::wal {
 
-/// An integer off the front, as the server's machine wrote it (little-endian, not aligned), which
-/// is taken away; nullopt if there are too few bytes.
+/// Removes an integer from the front, as the server wrote it (little-endian, not aligned), and
+/// returns it; nullopt if there are too few bytes.
 template <typename Integer>
 std::optional<Integer> take(std::span<const std::byte>& bytes) {
   if (bytes.size() < sizeof(Integer)) return std::nullopt;

@@ -8,19 +8,18 @@
 #include "wal/crc32c.h"
 #include "wal/records.h"
 
-// How it works: the position alone tells whether the next byte belongs to a page header (it lies
-// less than a header's size behind the start of a page) or to the page's content; state_ tells what
-// the content is. So a record that goes on behind a page border needs no state of its own: its
-// state waits while the header between is read and checked against what is left of the record.
+// How it works: the position alone determines whether the next byte belongs to a page header (less
+// than a header's size after the start of a page) or to the page's content; state_ says what the
+// content is. So a record that spans a page boundary needs no state of its own: its state is kept
+// while the header is read and compared with the rest of the record.
 //
-// Checks are made when the last byte they need is there, in the order of the stream, whatever the
-// pieces are. Nothing is copied but headers of 24 and 40 bytes; bodies only go through the CRC.
+// Checks run when the last byte they need has arrived, in the order of the stream, regardless of
+// the pieces. Only headers of 24 and 40 bytes are copied; bodies only go through the CRC.
 //
-// WAL of a newer version is read by the rules of the newest one that is known, as far as they hold.
-// Whether they do, the first record shows whose checksum is right. Until then, what breaks a rule
-// may be a change of the format, and nothing is checked from there on. Once the rules have proved
-// to hold, what breaks one is damage; except for what versions have added before: page flags,
-// resource managers, larger records.
+// WAL of a newer version is read by the rules of the newest known one, as far as they apply. The
+// first record with a correct checksum shows that they do. Until then, a violation may be a change
+// of the format, and nothing is checked from there on. After that, a violation is damage; except
+// for what earlier versions have extended: page flags, resource managers, larger records.
 
 namespace weir::wal {
 
@@ -30,13 +29,13 @@ constexpr std::uint64_t kAlignment = 8;  // MAXALIGN on every platform with 8-by
 constexpr std::size_t kLengthSize = 4;   // xl_tot_len
 constexpr std::size_t kCrcOffset = 20;   // of xl_crc; the CRC covers the header up to here
 
-// XLogRecordMaxSize. Servers refuse to write larger ones since 16; before, nothing but their memory
-// allocator stopped them.
+// XLogRecordMaxSize. Servers since 16 do not write larger ones; before, the only limit was their
+// memory allocator.
 constexpr std::uint32_t kMaxRecordSize = 1020u * 1024 * 1024;
 constexpr int kFirstMajorWithMaxRecordSize = 16;
 
 // access/rmgrlist.h and access/rmgr.h. 22 built-in ids in 13 to 19. Ids from 128 on are for
-// extensions, since 15; those between are invalid for PostgreSQL, too.
+// extensions, since 15; ids in between are invalid for PostgreSQL, too.
 constexpr std::uint8_t kMaxBuiltinManager = 21;
 constexpr std::uint8_t kMinCustomManager = 128;
 constexpr int kFirstMajorWithCustomManagers = 15;
@@ -53,7 +52,7 @@ template <typename Integer>
 Integer load(std::span<const std::byte> from) {
   Integer value;
   std::memcpy(&value, from.data(),
-              sizeof value);  // PostgreSQL writes them as the processor has them
+              sizeof value);  // PostgreSQL writes them in native byte order
   return value;
 }
 
@@ -67,7 +66,7 @@ std::string name_of_magic(std::uint16_t magic) {
   return fmt::format("0x{:04X}", magic);
 }
 
-/// Of WAL that a newer server than any of the table writes.
+/// The WAL is from a newer version than any in the table.
 bool is_beyond_known(int major) { return major > kNewestKnownMajor; }
 
 std::string magic_beside(Lsn at, const PageHeader& page) {
@@ -101,7 +100,7 @@ RecordVerifier::RecordVerifier(Options options, Lsn start)
     major_ = *options_.server_major;
   } else if (is_beyond_known(*options_.server_major)) {
     major_ = *options_.server_major;
-    options_.observer = nullptr;  // what the records say may have changed
+    options_.observer = nullptr;  // the meaning of records may have changed
   }
 }
 
@@ -145,8 +144,7 @@ std::size_t RecordVerifier::take_page_header(std::span<const std::byte> wal) {
   position_ = position_ + taken;
   if (in_page + taken < size) return taken;
 
-  // A header that calls itself long where it is not leaves the long part as zeros; it is refused
-  // for the flag.
+  // If a header is wrongly flagged as long, the long part is zeros; it is rejected for the flag.
   if (size < kLongHeaderSize)
     std::fill(page_bytes_.begin() + kShortHeaderSize, page_bytes_.end(), std::byte{0});
   check_page(*decode_page_header(page_bytes_));
@@ -164,14 +162,14 @@ void RecordVerifier::check_page(const PageHeader& page) {
     return;
   }
   if (!check_version(at, page) || state_ == State::unchecked) return;
-  // Before the rest: in a file that was recycled and not yet written, everything else may be right.
+  // Checked first: in a recycled file that was not written yet, everything else may be right.
   if (page.address != at) {
     fail(at, at + kAddressAt,
          fmt::format("unexpected page address: expected {}, found {}", at, page.address));
     return;
   }
   if (is_beyond_known(major_) && (page.overwrites_continuation() || !page.info_bits_known())) {
-    state_ = State::unchecked;  // flags come and go: 19 has moved one
+    state_ = State::unchecked;  // flags change: 19 has moved one
     return;
   }
   if (!page.info_bits_known()) {
@@ -185,7 +183,7 @@ void RecordVerifier::check_page(const PageHeader& page) {
                      page.info, options_.segment_size.bytes()));
     return;
   }
-  // The first segment of a timeline begins with pages of its ancestors.
+  // The first segment of a timeline starts with pages of its ancestors.
   if (page.timeline < page_timeline_ || page.timeline == 0 || page.timeline > options_.timeline) {
     fail(at, at + kTimelineAt,
          fmt::format("unexpected timeline in page header: expected {} to {}, found {}",
@@ -205,15 +203,16 @@ void RecordVerifier::check_page(const PageHeader& page) {
   check_continuation(at, page);
 }
 
-/// False after damage. The first page decides if server_major did not; then all must be alike.
+/// Returns false after damage. The first page decides if server_major is not set; then all must be
+/// equal.
 bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
-  if (first_page_ && is_beyond_known(major_)) {  // the server has said so
+  if (first_page_ && is_beyond_known(major_)) {  // according to server_major
     magic_ = page.magic;
     return true;
   }
-  // Magics go up until a major version is released: a server that calls itself the newest one known
-  // may be a release that this table has not seen. Any other page of the stream that has a known
-  // magic says that this one is damaged.
+  // Magics increase until a major version is released: a server of the newest known version may be
+  // a release that this table does not have. Another page of the stream with a known magic shows
+  // that this one is damaged.
   if (first_page_ && magic_is_newer_than_known(page.magic) &&
       options_.server_major.value_or(kNewestKnownMajor) == kNewestKnownMajor) {
     magic_ = page.magic;
@@ -242,18 +241,18 @@ bool RecordVerifier::check_version(Lsn at, const PageHeader& page) {
                           name_of_magic(page.magic)));
 }
 
-/// Of a version whose rules do not hold after all: what was read as records would be taken for the
-/// end of what means something.
+/// The version's rules do not apply after all: otherwise the last record read would be taken for
+/// the end of the meaningful WAL.
 void RecordVerifier::forget_records() {
   first_record_start_ = first_record_previous_ = newest_record_start_ = Lsn();
   last_record_start_ = last_record_end_ = records_end_ = Lsn();
 }
 
-/// Nothing is checked. But where only a page said that it is of a newer server, another page that
-/// is of a known version and stands where it should says that the first is damaged.
+/// Nothing is checked. But if only one page claimed to be from a newer server, another page of a
+/// known version at its right address shows that the first is damaged.
 std::size_t RecordVerifier::skip_unchecked(std::span<const std::byte> wal) {
   forget_records();
-  if (!unchecked_page_.valid()) {  // the server has said its version
+  if (!unchecked_page_.valid()) {  // server_major is set
     position_ = position_ + wal.size();
     return wal.size();
   }
@@ -291,7 +290,7 @@ bool RecordVerifier::check_cluster(Lsn at, const PageHeader& page) {
   return true;
 }
 
-/// What the page says about the record that the page before left unfinished.
+/// Compares the page with the unfinished record of the preceding page.
 bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
   const auto left = bytes_left_of_record();
   const auto record = left != 0 && record_start_.valid() ? record_start_ : at;
@@ -343,13 +342,13 @@ bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
 }
 
 /// The server crashed before the rest of the record was on disk, and overwrites that rest: the page
-/// begins with a new record, whose prev-link names the last complete one.
+/// starts with a new record, whose prev-link points to the last complete one.
 void RecordVerifier::drop_record() {
   after_overwrite_ = true;
   if (record_start_.valid()) {
     overwritten_ = record_start_;
   } else {
-    // Begun before the stream: what may be known as the previous record is the dropped one.
+    // Started before the stream: the known previous record, if any, is the dropped one.
     overwritten_ = options_.previous_record;
     previous_ = std::nullopt;
   }
@@ -360,7 +359,7 @@ void RecordVerifier::drop_record() {
 
 // ---- records
 
-/// Takes what is there of the page's content; less only if the filler begins.
+/// Takes the available part of the page's content; less only if the filler starts.
 std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
   const auto size = page.size();
   const auto take = [&](std::size_t bytes) {
@@ -382,8 +381,8 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
         const auto piece = take(std::min(kRecordHeaderSize - had, page.size()));
         std::memcpy(header_bytes_.data() + had, piece.data(), piece.size());
         have_ = had + piece.size();
-        // The length always lies on the record's first page, and what the next page says is
-        // compared with it: it is judged first.
+        // The length is always on the record's first page, and the next page's header is compared
+        // with it: it is checked first.
         if (had < kLengthSize && have_ >= kLengthSize && !check_length()) break;
         if (have_ == kRecordHeaderSize && check_header()) begin_body();
         break;
@@ -416,10 +415,9 @@ std::size_t RecordVerifier::take_page_content(std::span<const std::byte> page) {
   return size - page.size();
 }
 
-/// Nearly all records are plain: whole on their page, sound, and without a meaning for the reader
-/// of the stream. These are taken at the front of `page` in one go; returns their size. Whatever
-/// else is there, damage above all, is left to the states, which come to it piece by piece and can
-/// tell.
+/// Fast path: nearly all records are complete on their page, valid, and not needed by the observer.
+/// Takes such records from the start of `page` at once; returns their size. Everything else, such
+/// as damage, is left to the state machine, which reads it piece by piece and can report it.
 std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) {
   if (!previous_ || after_overwrite_ || !first_record_start_.valid()) return 0;
   const auto begin = position_;
@@ -448,7 +446,7 @@ std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) 
         options_.observer->wants(header) ? body : std::span<const std::byte>());
   }
   if (count == 0) return 0;
-  // As finish_record() leaves it.
+  // As left by finish_record().
   header_ = decode_record_header(page.subspan(newest).first<kRecordHeaderSize>());
   header_known_ = true;
   record_start_ = newest_record_start_ = last_record_start_ = previous;
@@ -459,7 +457,7 @@ std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) 
   return taken;
 }
 
-/// False after damage, or if nothing is checked any more; so are all the checks.
+/// Returns false after damage, or if nothing is checked any more; so do all checks.
 bool RecordVerifier::check_length() {
   std::memcpy(&header_.total_length, header_bytes_.data(), kLengthSize);
   const auto length = header_.total_length;
@@ -470,7 +468,7 @@ bool RecordVerifier::check_length() {
                 fmt::format("invalid record length: expected at least {}, found {}",
                             kRecordHeaderSize, length));
   if (is_beyond_known(major_) && length > kMaxRecordSize) {
-    state_ = State::unchecked;  // not worth a false alarm
+    state_ = State::unchecked;  // avoids a false alarm
     return false;
   }
   if (major_ >= kFirstMajorWithMaxRecordSize && length > kMaxRecordSize)
@@ -498,7 +496,7 @@ bool RecordVerifier::check_header() {
         record_start_, byte_of_record(kPreviousAt),
         fmt::format("incorrect link to the previous record: expected one below {}, found {}",
                     record_start_, header_.previous));
-  // The server writes it before anything else can be inserted (CreateOverwriteContrecordRecord).
+  // The server writes it before any other record (CreateOverwriteContrecordRecord).
   if (after_overwrite_ && !is_overwrite_record())
     return fail(record_start_, byte_of_record(kRecordInfoAt),
                 fmt::format("the page overwrites a record's continuation, but does not begin with "
@@ -515,7 +513,7 @@ void RecordVerifier::begin_body() {
   left_ = header_.total_length - static_cast<std::uint32_t>(kRecordHeaderSize);
   crc_ = ~0u;
   observed_ = options_.observer != nullptr && options_.observer->wants(header_);
-  // Of a body that claims to be enormous only what has come is kept: no reserve().
+  // The claimed length may be enormous: only received bytes are stored, without reserve().
   collect_ = observed_ || is_overwrite_record();
   state_ = State::body;
   if (left_ == 0) end_of_body({});
@@ -541,7 +539,7 @@ bool RecordVerifier::check_overwritten(std::span<const std::byte> body) {
   if (!after_overwrite_)
     return fail(record_start_, record_start_,
                 "the record says that a continuation was overwritten, but its page does not");
-  // Known to all versions so far in this one form; another would be of no use to check.
+  // All versions so far have this one format; another could not be checked.
   const auto told = overwritten_record(body);
   if (!overwritten_ || !told || *told == *overwritten_) return true;
   return fail(record_start_, byte_of_record(kRecordHeaderSize + 2),
@@ -556,7 +554,7 @@ void RecordVerifier::begin_padding() {
 
 void RecordVerifier::finish_record() {
   state_ = State::record_header;
-  if (!record_start_.valid()) return;  // began before the stream, nothing is known about it
+  if (!record_start_.valid()) return;  // started before the stream, unknown
 
   previous_ = record_start_;
   after_overwrite_ = false;
@@ -564,13 +562,13 @@ void RecordVerifier::finish_record() {
   last_record_start_ = record_start_;
   last_record_end_ = records_end_ = position_;
   ++records_;
-  // The switch may end exactly at the segment's end; if it crosses it, the whole next segment is
+  // The switch may end exactly at the segment's end; if it crosses that, the whole next segment is
   // filler.
   if (is_xlog(header_, XlogRecord::segment_switch) && options_.segment_size.offset(position_) != 0)
     state_ = State::filler;
 }
 
-/// Zeros as servers write them, without page headers. Nobody reads them, so any bytes are legal.
+/// Servers write zeros, without page headers. They are never read, so any bytes are legal.
 std::size_t RecordVerifier::skip_filler(std::size_t available) {
   const auto left = options_.segment_size.bytes() - options_.segment_size.offset(position_);
   const auto taken = std::min<std::size_t>(left, available);
@@ -586,7 +584,7 @@ std::size_t RecordVerifier::skip_filler(std::size_t available) {
 
 bool RecordVerifier::fail(Lsn at, Lsn found_at, std::string what) {
   if (is_beyond_known(major_) && state_ != State::unchecked) {
-    if (records_ == 0) {  // the rules have not proved to hold
+    if (records_ == 0) {  // the rules have not been confirmed
       state_ = State::unchecked;
       return false;
     }
@@ -602,7 +600,7 @@ std::size_t RecordVerifier::page_header_size(Lsn at) const {
   return options_.segment_size.offset(at) < kPageSize ? kLongHeaderSize : kShortHeaderSize;
 }
 
-/// Where the byte at `offset` of the record being read is: page headers may lie between.
+/// Position of the byte at `offset` of the current record: page headers may precede it.
 Lsn RecordVerifier::byte_of_record(std::uint64_t offset) const {
   auto at = record_start_;
   for (;;) {

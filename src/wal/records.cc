@@ -27,7 +27,7 @@ std::optional<std::span<const std::byte>> main_data(std::span<const std::byte> b
 }
 
 std::optional<TimelineBegin> timeline_begin(std::span<const std::byte> body) {
-  // Both structures have 8 bytes before (a time, or the redo position), then the two timelines.
+  // Both structures start with 8 bytes (a time, or the redo position), then the two timelines.
   constexpr std::size_t kThis = 8, kPrevious = 12;
   const auto data = main_data(body);
   if (!data) return std::nullopt;
@@ -71,7 +71,7 @@ std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
 }
 
 std::optional<std::string> tablespace_location(std::span<const std::byte> body) {
-  constexpr std::size_t kLocation = 4;  // xl_tblspc_create_rec: behind its oid
+  constexpr std::size_t kLocation = 4;  // xl_tblspc_create_rec: after its oid
   const auto data = main_data(body);
   if (!data || data->size() <= kLocation) return std::nullopt;
   const auto text = data->subspan(kLocation);

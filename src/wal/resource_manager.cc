@@ -9,7 +9,7 @@ namespace weir::wal {
 
 namespace {
 
-// The ids have kept their meaning from 13 to 19.
+// The ids have the same meaning in 13 to 19.
 constexpr std::array<std::string_view, 22> kNames{
     "XLOG",       "Transaction",   "Storage", "CLOG",     "Database",
     "Tablespace", "MultiXact",     "RelMap",  "Standby",  "Heap2",

@@ -7,7 +7,7 @@ namespace weir::wal {
 namespace {
 
 constexpr std::uint8_t kNoDigit = 0x80;
-/// By table: an archive may have a million names to be read.
+/// A table: an archive may have a million names to parse.
 constexpr auto kDigits = [] {
   std::array<std::uint8_t, 256> digits{};
   digits.fill(kNoDigit);
@@ -16,7 +16,8 @@ constexpr auto kDigits = [] {
   return digits;
 }();
 
-/// Eight upper-case hex digits, as PostgreSQL's %08X writes them; lower case is another file name.
+/// Eight upper-case hex digits, as PostgreSQL's %08X writes them; lower case is a different file
+/// name.
 std::optional<std::uint32_t> parse_word(std::string_view digits) {
   std::uint32_t value = 0;
   std::uint32_t wrong = 0;
@@ -33,7 +34,7 @@ constexpr std::string_view kHistorySuffix = ".history";
 
 }  // namespace
 
-/// The simulation is built with a smaller one: its worlds have to be small, since it needs many.
+/// The simulation is built with a smaller one, to keep its many runs small.
 #ifndef PGWEIR_LEAST_SEGMENT_BYTES
 #define PGWEIR_LEAST_SEGMENT_BYTES (std::uint64_t{1} << 20)
 #endif
@@ -55,7 +56,7 @@ std::optional<SegmentName> SegmentName::parse(std::string_view text) {
 }
 
 std::string SegmentName::to_string() const {
-  // By hand: every look into an archive makes many of them.
+  // Formatted by hand: every listing of an archive creates many names.
   std::string text(24, '0');
   auto* digit = text.data();
   for (const auto word : {timeline_, log_, seg_})

@@ -34,13 +34,13 @@ class SegmentSize {
   std::uint64_t bytes_ = 16 * 1024 * 1024;
 };
 
-/// Of a segment's name: its first digits are the timeline (XLogFileName(),
+/// Digits of the timeline, the first part of a segment's name (XLogFileName(),
 /// access/xlog_internal.h).
 inline constexpr std::size_t kTimelineDigits = 8;
 
 /// The name of a WAL segment file: 24 hex digits, timeline, then the segment number split into
-/// "log" and "seg" (XLogFileName in access/xlog_internal.h). What number the digits stand for
-/// depends on the segment size, so the digits are kept and read with a size when needed.
+/// "log" and "seg" (XLogFileName in access/xlog_internal.h). The number depends on the segment
+/// size, so the digits are kept and interpreted with a size when needed.
 class SegmentName {
  public:
   constexpr SegmentName(TimelineId timeline, std::uint64_t segno, SegmentSize size)
@@ -48,8 +48,8 @@ class SegmentName {
         log_(static_cast<std::uint32_t>(segno / per_log(size))),
         seg_(static_cast<std::uint32_t>(segno % per_log(size))) {}
 
-  /// nullopt unless `text` is 24 upper-case hex digits. A number that does not exist with the
-  /// cluster's segment size is found by fits().
+  /// Returns nullopt unless `text` is 24 upper-case hex digits. fits() detects numbers that do not
+  /// exist with the cluster's segment size.
   [[nodiscard]] static std::optional<SegmentName> parse(std::string_view text);
 
   [[nodiscard]] constexpr TimelineId timeline() const { return timeline_; }

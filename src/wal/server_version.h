@@ -2,13 +2,13 @@
 
 namespace weir::wal {
 
-/// A major version of PostgreSQL, and what its servers can do. Nothing else compares version
-/// numbers, except for the format of WAL itself: page.h has the magics and the range of versions
-/// that are known, record_verifier.cc the limits of records. scripts/check-includes holds to that.
+/// A major version of PostgreSQL, and its servers' features. No other code compares version
+/// numbers, except for the format of WAL itself: page.h has the magics and the known versions,
+/// record_verifier.cc the limits of records. scripts/check-includes enforces this.
 class ServerVersion {
  public:
   constexpr explicit ServerVersion(int major) : major_(major) {}
-  /// `number` as PQserverVersion() and server_version_num have it: 150018.
+  /// `number` as in PQserverVersion() and server_version_num: 150018.
   [[nodiscard]] static constexpr ServerVersion of_number(int number) {
     return ServerVersion(number / 10000);
   }
@@ -22,7 +22,8 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_slot_options_in_parentheses() const { return major_ >= 15; }
   /// The setting recovery_prefetch.
   [[nodiscard]] constexpr bool has_recovery_prefetch() const { return major_ >= 15; }
-  /// TWO_PHASE of a logical slot can be given to the function that makes one, not to the command.
+  /// TWO_PHASE of a logical slot is an option of the function that creates it, but not of the
+  /// command.
   [[nodiscard]] constexpr bool has_two_phase_in_sql_only() const { return major_ == 14; }
   /// The column "timeline" of IDENTIFY_SYSTEM is an int8. Before, it was an int4.
   [[nodiscard]] constexpr bool has_wide_timeline() const { return major_ >= 16; }
@@ -36,7 +37,8 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_own_limit_of_origins() const { return major_ >= 18; }
   /// The first logical slot raises effective_wal_level, and dropping the last one lowers it.
   [[nodiscard]] constexpr bool has_effective_wal_level() const { return major_ >= 19; }
-  /// The setting output_plugin_libraries. Earlier ones have it in minor releases since August 2026.
+  /// The setting output_plugin_libraries. Minor releases since August 2026 of earlier versions have
+  /// it, too.
   [[nodiscard]] constexpr bool has_output_plugin_libraries() const { return major_ >= 19; }
 
   /// The first versions with these options of a logical slot.

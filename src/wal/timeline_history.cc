@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kBlanks = " \t\r\f\v";
 
-/// Takes the next blank-separated word off the front of `line`.
+/// Removes the next blank-separated word from the front of `line`.
 std::string_view take_word(std::string_view& line) {
   const auto begin = line.find_first_not_of(kBlanks);
   if (begin == std::string_view::npos) {

@@ -15,13 +15,13 @@ constexpr std::uint8_t kCommitPrepared = 0x30;
 constexpr std::uint8_t kAbortPrepared = 0x40;
 constexpr std::uint8_t kHasInfo = 0x80;  // XLOG_XACT_HAS_INFO
 
-/// The xid of a prepared transaction stands behind what else its record tells (ParseCommitRecord in
-/// access/rmgrdesc/xactdesc.c); 0 if it cannot be told.
+/// The xid of a prepared transaction, which follows the record's other parts (ParseCommitRecord in
+/// access/rmgrdesc/xactdesc.c); 0 if it cannot be determined.
 std::uint32_t prepared_transaction(std::span<const std::byte> rest, bool commit) {
   constexpr std::uint32_t kDatabase = 1, kSubtransactions = 2, kRelations = 4, kInvalidations = 8,
                           kTwoPhase = 16, kDroppedStatistics = 256;
   const auto info = take<std::uint32_t>(rest);
-  // The size of dropped statistics' items differs between versions.
+  // The size of dropped statistics items differs between versions.
   if (!info || (*info & kTwoPhase) == 0 || (*info & kDroppedStatistics) != 0) return 0;
   const auto skip = [&](std::uint64_t bytes) {
     if (bytes > rest.size()) return false;

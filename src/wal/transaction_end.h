@@ -15,22 +15,22 @@ namespace weir::wal {
 struct Commit {
   Lsn start;  ///< of the commit record: the recovery_target_lsn that includes it
   Lsn end;
-  std::uint32_t transaction = 0;  ///< xid; 0: not known
+  std::uint32_t transaction = 0;  ///< xid; 0: unknown
   PgTime time;
   bool operator==(const Commit&) const = default;
 };
 
-/// A transaction's end, as recovery_target_time looks at it.
+/// A transaction's end, as recovery_target_time uses it.
 struct TransactionEnd {
   Commit commit;
   bool aborted = false;
 };
 
-/// Finds the ends of transactions in the WAL that passes a verifier: decodes what RM_XACT_ID writes
+/// Finds the ends of transactions in the WAL that a verifier reads: decodes records of RM_XACT_ID
 /// (access/xact.h).
 class TransactionObserver final : public RecordObserver {
  public:
-  /// True to go on.
+  /// Returns true to continue.
   using Visit = std::function<bool(const TransactionEnd&)>;
 
   explicit TransactionObserver(Visit visit) : visit_(std::move(visit)) {}
@@ -38,7 +38,7 @@ class TransactionObserver final : public RecordObserver {
   bool wants(const RecordHeader& header) override;
   void on_record(Lsn start, Lsn end, const RecordHeader& header,
                  std::span<const std::byte> body) override;
-  /// `visit` has said that it has enough.
+  /// `visit` has returned false.
   [[nodiscard]] bool done() const { return done_; }
 
  private:

@@ -39,13 +39,13 @@ void UnfinishedReader::page() {
   fill_ = 0;
 }
 
-/// On the page where the records end: a record whose checksum is right and that links to where
-/// we came from was written behind it.
+/// On the page where the records end: a record with a correct checksum and a link to the end of the
+/// records was written after it.
 void UnfinishedReader::look_behind(std::span<const std::byte> page, Lsn address) {
   if (damage_->found_at < address) return;
   const auto lowest = verifier_.last_record_start();
-  // A record that is there as a whole, linked to the one before, but with a wrong checksum: what
-  // was not yet received would be zeros or have other links.
+  // A complete record, linked to the preceding one, but with a wrong checksum: WAL not yet received
+  // would be zeros or have other links.
   if (damage_->record && damage_->at >= address && damage_->record->previous == lowest &&
       damage_->record->crc != 0) {
     const auto record = page.subspan(damage_->at - address);

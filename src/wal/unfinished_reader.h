@@ -12,9 +12,9 @@
 
 namespace weir::wal {
 
-/// Reads a .partial and, once its records end, goes on looking for signs that WAL had been written
-/// behind that place: then what seems to be the end is damage. A page with the right address is
-/// one; zeros and the old content of a recycled file are none. Pure.
+/// Reads a .partial and, after its records end, searches for signs that WAL had been written beyond
+/// that position, which make the apparent end damage. A page with the right address is such a sign;
+/// zeros and the old content of a recycled file are not. Pure.
 class UnfinishedReader {
  public:
   UnfinishedReader(RecordVerifier& verifier, Lsn start) : verifier_(verifier), start_(start) {}
@@ -24,7 +24,7 @@ class UnfinishedReader {
 
   [[nodiscard]] const std::optional<Damage>& damage() const { return damage_; }
   [[nodiscard]] bool written_behind() const { return written_behind_; }
-  /// Where that begins, if there are pages of zeros before it and nothing else.
+  /// Where the WAL continues, if only pages of zeros precede it.
   [[nodiscard]] std::optional<Lsn> goes_on_behind_zeros() const { return goes_on_behind_zeros_; }
   [[nodiscard]] std::uint64_t given() const { return at_; }
   [[nodiscard]] const std::optional<PageHeader>& first_page() const { return first_page_; }
@@ -42,9 +42,9 @@ class UnfinishedReader {
   std::optional<PageHeader> first_page_;
   bool written_behind_ = false;
   std::optional<Lsn> goes_on_behind_zeros_;
-  // Pages behind the damage.
+  // Pages after the damage:
   std::uint64_t zeros_ = 0;
-  bool others_ = false;  ///< neither zeros nor WAL of the place
+  bool others_ = false;  ///< neither zeros nor WAL of this position
 };
 
 }  // namespace weir::wal
