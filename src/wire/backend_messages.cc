@@ -38,7 +38,7 @@ class Message {
     out_.append(bytes);
     return *this;
   }
-  /// What comes after a zero byte would be read as the next field: a text ends at the first one.
+  /// Stops at a zero byte, since the rest would be read as the next field.
   Message& text(std::string_view text) {
     out_.append(text.substr(0, text.find('\0')));
     out_.push_back('\0');

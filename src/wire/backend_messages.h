@@ -10,10 +10,10 @@
 
 namespace weir::wire {
 
-// What a server says, outside the CopyData of a stream: PostgreSQL documentation, chapter
-// "Frontend/Backend Protocol", "Message Formats". Each function appends one whole message. Pure.
+// A server's messages, except for the CopyData of a stream: PostgreSQL documentation, chapter
+// "Frontend/Backend Protocol", "Message Formats". Each function appends one complete message. Pure.
 
-/// The parts of an ErrorResponse that clients show or decide by. Empty parts are left out.
+/// The parts of an ErrorResponse that clients show or use. Empty parts are omitted.
 struct ErrorReport {
   std::string sqlstate;  ///< appendix "PostgreSQL Error Codes"
   std::string message;
@@ -40,19 +40,19 @@ void append_sasl_mechanisms(std::string& out, std::span<const std::string_view> 
 void append_sasl_continue(std::string& out, std::string_view data);
 void append_sasl_final(std::string& out, std::string_view data);
 
-/// Answers a client that asked for a newer minor version, or for options nobody here knows.
-/// `version` is the whole one, 0x00030000: libpq 18 takes 0 for a version before 3.0.
+/// Answers a client that requested a newer minor version, or unknown options. `version` is the
+/// complete one, 0x00030000: libpq 18 takes 0 for a version before 3.0.
 void append_negotiate_version(std::string& out, std::uint32_t version,
                               const std::vector<std::string>& unknown_options);
 void append_parameter_status(std::string& out, std::string_view name, std::string_view value);
 void append_backend_key(std::string& out, std::uint32_t process, std::uint32_t secret);
-/// ReadyForQuery, outside of a transaction: a walsender is in none.
+/// ReadyForQuery, outside of a transaction: a walsender never has one.
 void append_ready(std::string& out);
 
 struct Column {
   std::string_view name;
   std::uint32_t type;  ///< OID (catalog/pg_type.dat)
-  std::int16_t size;   ///< -1: of varying length
+  std::int16_t size;   ///< -1: variable length
   std::uint32_t table = 0;
   std::uint16_t attribute = 0;
   std::uint32_t modifier = 0xffffffff;  ///< typmod: none
@@ -67,11 +67,11 @@ void append_data_row(std::string& out, std::span<const std::optional<std::string
 void append_command_complete(std::string& out, std::string_view tag);
 
 void append_copy_both(std::string& out);
-/// CopyOutResponse. `format`: 0 is text, 1 binary; and so for each column.
+/// CopyOutResponse. `format`: 0 is text, 1 binary; likewise for each column.
 void append_copy_out(std::string& out, char format, std::span<const std::uint16_t> columns);
 void append_copy_done(std::string& out);
 void append_copy_data(std::string& out, std::string_view payload);
-/// What stands in front of a CopyData's payload of so many bytes.
+/// The header of a CopyData message with this payload size.
 void append_copy_data_head(std::string& out, std::size_t payload);
 
 }  // namespace weir::wire

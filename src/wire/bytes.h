@@ -7,10 +7,10 @@
 
 namespace weir::wire {
 
-// Numbers of PostgreSQL's frontend/backend protocol, which are big-endian everywhere
-// (documentation, "Message Data Types"). Pure.
+// Numbers of PostgreSQL's frontend/backend protocol, which are always big-endian (documentation,
+// "Message Data Types"). Pure.
 
-/// The first eight bytes of `bytes`, which has at least so many.
+/// The first eight bytes of `bytes`, which must have at least eight.
 [[nodiscard]] inline std::uint64_t read_u64(std::span<const std::byte> bytes) {
   std::uint64_t number = 0;
   for (const std::byte byte : bytes.first<8>())

@@ -18,7 +18,7 @@ constexpr std::string_view kProtocolOption = "_pq_.";
 
 ErrorReport wrong_length() { return {"", "invalid length of startup packet"}; }
 
-/// Behind the version: names and values, each ended by a zero byte, and one more at the end.
+/// After the version: names and values, each terminated by a zero byte, and one more at the end.
 StartupPacket read_parameters(std::uint32_t version, std::string_view body) {
   Startup startup{version, {}};
   std::size_t at = 0;
@@ -62,7 +62,7 @@ StartupRead read_startup(std::span<const std::byte> bytes) {
   if (length < 8 || length > kMaxStartupPacket + 4) return {wrong_length(), bytes.size()};
   if (bytes.size() < 8) return {Incomplete{}};
   const auto code = read_u32(bytes.subspan(4));
-  // Those have no more than this; who says otherwise is not waited for.
+  // These have exactly this size; a packet of another length is not waited for.
   if (code == kCancelRequest && length - 4 != kCancelRequestSize)
     return {wrong_length(), bytes.size()};
   if (bytes.size() < length) return {Incomplete{}};

@@ -44,7 +44,7 @@ FromServer decode_from_server(std::span<const std::byte> head, std::span<const s
       data.server_end = wal::Lsn(field(9));
       data.server_clock = static_cast<std::int64_t>(field(17));
       data.wal = rest;
-      if (kind == StreamKind::logical) return data;  // `start` is no address of these bytes
+      if (kind == StreamKind::logical) return data;  // `start` is not an address of these bytes
       if (data.wal.size() > kMaxXLogData)
         return wrong("the server sent a WAL message too large", bytes);
       if (data.start.byte() > std::numeric_limits<std::uint64_t>::max() - data.wal.size())
