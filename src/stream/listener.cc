@@ -26,11 +26,11 @@ using std::chrono::milliseconds;
 
 constexpr auto kFirstPause = 250ms;
 constexpr auto kLongestPause = 30s;
-/// An attempt to connect has at least this long, whatever read() was given.
+/// Minimum time for a connection attempt, regardless of read()'s timeout.
 constexpr auto kLeastAttempt = 1000ms;
 constexpr std::string_view kStandby = "25006";
 
-/// The time in `timeout` from now; a far away one for what would overflow.
+/// The time in `timeout` from now; a far future one in case of overflow.
 Clock::time_point deadline_in(milliseconds timeout) {
   return Clock::now() + std::clamp<milliseconds>(timeout, 0ms, 24h * 365 * 20);
 }
@@ -52,7 +52,7 @@ class Listener::Impl {
   void interrupt() noexcept { interrupt_.raise(); }
   [[nodiscard]] const Options& options() const { return options_; }
 
-  /// The library's own signal leaves it as an error.
+  /// Converts the library's internal interrupt to an error.
   template <typename Function>
   void unless_interrupted(Function&& function) {
     try {
@@ -77,7 +77,7 @@ class Listener::Impl {
   stream::Readiness readiness_;
   std::optional<pq::Connection> connection_;
   std::optional<pq::Notifications> notifications_;
-  Clock::time_point contact_{};  // the server was heard of
+  Clock::time_point contact_{};  // last message from the server
   std::optional<std::chrono::system_clock::time_point> contact_time_;
   Clock::time_point asked_{};
   Backoff backoff_{kFirstPause, kLongestPause, std::random_device()()};
@@ -97,7 +97,7 @@ std::optional<Notification> Listener::read(milliseconds timeout) {
 }
 
 void Listener::consume(const std::function<bool(const Notification&)>& handle) {
-  // Without a deadline nothing but interrupt() makes it return none.
+  // Without a deadline only interrupt() makes it return nothing.
   while (const auto notification = impl_->read_until(std::nullopt))
     if (!handle(*notification)) return;
 }
@@ -118,7 +118,7 @@ Listener::Impl::Impl(Options options) : options_(std::move(options)) {
     throw Error(ErrorKind::usage, "no channel to listen to")
         .hint("Name at least one: notifications are sent to channels.");
   for (const auto& channel : options_.channels) pq::require_channel(channel);
-  static_cast<void>(pq::expand_conninfo(options_.conninfo));  // throws for what cannot be read
+  static_cast<void>(pq::expand_conninfo(options_.conninfo));  // throws if it is invalid
   if (options_.wait_for_server && !options_.reconnect)
     throw Error(ErrorKind::usage, "a listener that waits for its server has to reconnect, too");
   if (!options_.wait_for_server) connect(options_.connect_timeout);
@@ -171,7 +171,7 @@ std::optional<Notification> Listener::Impl::next() {
                       received->server_pid};
 }
 
-/// What the descriptor became ready for: something to read, room to write, or the time to ask.
+/// Handles the descriptor's events: readable, writable, or time for a check.
 void Listener::Impl::service() {
   const auto now = Clock::now();
   if (notifications_->unsent()) notifications_->flush();
@@ -206,7 +206,7 @@ void Listener::Impl::watch() {
 
 void Listener::Impl::connect(milliseconds timeout) {
   hang_up();
-  // Of several hosts the one that is not a standby.
+  // If there are several hosts, the one that is not a standby.
   std::size_t host = 0;
   for (std::size_t tried = 1;; ++tried) {
     auto connection = pq::Connection::open({.conninfo = options_.conninfo,
@@ -234,7 +234,7 @@ void Listener::Impl::connect(milliseconds timeout) {
 
 void Listener::Impl::listen_on(pq::Connection connection) {
   connection_.emplace(std::move(connection));
-  // A server that cannot convert sends bytes as they are, and must not be asked to check them.
+  // A server that cannot convert sends bytes unchanged, and must not be asked to check them.
   if (!pq::expand_conninfo(options_.conninfo).contains("client_encoding") &&
       connection_->parameter("server_encoding") != "SQL_ASCII")
     connection_->execute("SET client_encoding = 'UTF8'");
@@ -262,7 +262,7 @@ void Listener::Impl::lost(const Error& error) {
   if (options_.on_lost) options_.on_lost(error);
 }
 
-/// False when `deadline` came first. Throws what connect() throws.
+/// Returns false if `deadline` was reached. Throws what connect() throws.
 bool Listener::Impl::try_connecting(std::optional<Clock::time_point> deadline) {
   if (!options_.reconnect)
     throw Error(ErrorKind::retry, "the listener is not connected").hint("Call reconnect().");
@@ -281,7 +281,7 @@ bool Listener::Impl::try_connecting(std::optional<Clock::time_point> deadline) {
   return true;
 }
 
-/// Until `fd` is readable, or `deadline`: false then. Throws Interrupted.
+/// Waits until `fd` is readable; returns false at `deadline`. Throws Interrupted.
 bool Listener::Impl::wait(int fd, std::optional<Clock::time_point> deadline) {
   for (;;) {
     std::array<pollfd, 2> fds{{{fd, POLLIN, 0}, {interrupt_.fd(), POLLIN, 0}}};
@@ -300,7 +300,7 @@ bool Listener::Impl::wait(int fd, std::optional<Clock::time_point> deadline) {
 
 void Listener::Impl::notify(const std::string& channel, const std::string& payload) {
   if (!notifications_) throw Error(ErrorKind::retry, "the listener is not connected");
-  // A question that is under way is answered first.
+  // A query in progress is completed first.
   pq::notify(*connection_, channel, payload);
 }
 

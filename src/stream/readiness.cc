@@ -19,7 +19,7 @@ void add(int epoll, int fd, unsigned events) {
   event.events = events;
   event.data.fd = fd;
   if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return;
-  // The number is known if it was not closed since, and unknown if libpq closed it meanwhile.
+  // The descriptor is known if it was not closed since, and unknown if libpq closed it meanwhile.
   if (errno != EEXIST || ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) != 0)
     throw system_error(errno, "could not watch a socket");
 }
@@ -27,7 +27,7 @@ void add(int epoll, int fd, unsigned events) {
 void remove(int epoll, int fd) {
   epoll_event unused{};
   static_cast<void>(
-      ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &unused));  // closed ones are gone already
+      ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &unused));  // closed ones are already removed
 }
 
 }  // namespace

@@ -27,12 +27,12 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// SQL may take its time; interrupt() ends it.
+/// SQL may take long; interrupt() ends it.
 constexpr milliseconds kQueryTimeout = 24h;
 constexpr std::string_view kUndefinedFile = "58P01";
 constexpr milliseconds kLongest = 24h * 365 * 20;
 
-/// To a physical slot that keeps no WAL the server says that it was invalidated.
+/// For a physical slot that retains no WAL the server reports that it was invalidated.
 void require_logical(pq::Connection& connection, const std::string& slot, const Error& error) {
   const auto rows = connection.execute(
       "SELECT slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
@@ -69,7 +69,7 @@ class ReplicationStream::Impl {
   [[nodiscard]] int fd() const { return readiness_.fd(); }
   void interrupt() noexcept { interrupt_.raise(); }
 
-  /// The library's own signal leaves it as an error.
+  /// Converts the library's internal interrupt to an error.
   template <typename Function>
   auto unless_interrupted(Function&& function) {
     try {
@@ -100,8 +100,8 @@ class ReplicationStream::Impl {
   stream::Readiness readiness_;
   std::optional<pq::Connection> connection_;
 
-  // Guarded by the mutex while the thread runs: the stream's sending side and what is sent. Only
-  // the user's thread makes and ends the stream, and reads from it.
+  // Guarded by the mutex while the thread runs: the stream's sending side and the queued replies.
+  // Only the user's thread creates, reads and ends the stream.
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<pq::ReplicationStream> stream_;
@@ -113,8 +113,8 @@ class ReplicationStream::Impl {
   milliseconds interval_{};
   bool started_ = false;
   bool reply_wanted_ = false;
-  Lsn handed_out_;             // what to confirm for all that was handed out
-  bool all_confirmed_ = true;  // nothing handed out is unconfirmed
+  Lsn handed_out_;             // position to confirm for everything returned
+  bool all_confirmed_ = true;  // everything returned is confirmed
   Lsn wal_end_;
   Clock::time_point last_contact_ = Clock::now();
   std::optional<NextTimeline> next_timeline_;
@@ -188,7 +188,7 @@ void ReplicationStream::stop(milliseconds timeout) { impl_->stop(timeout); }
 int ReplicationStream::fd() const { return impl_->fd(); }
 void ReplicationStream::interrupt() noexcept { impl_->interrupt(); }
 
-// --- Behind it
+// --- Implementation
 
 ReplicationStream::Impl::Impl(Options options) : options_(std::move(options)) {
   if (options_.status_interval <= 0ms)
@@ -247,7 +247,7 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
   try {
     made = pq::create_logical_slot(connection, name, wanted);
   } catch (const Error& error) {
-    // Of a stream the same code says that WAL is missing.
+    // In a stream the same code means missing WAL.
     if (error.sqlstate() != kUndefinedFile) throw;
     throw Error(ErrorKind::refused, error.message())
         .with_sqlstate(error.sqlstate())
@@ -271,13 +271,13 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
   if (!logical && !options.plugin_options.empty())
     throw Error(ErrorKind::usage, "a physical stream has no plugin that could take options");
 
-  // A walsender forgets to take back that the last logical stream was done (streamingDoneSending in
-  // walsender.c is reset for physical ones only): it would end the next one at once.
+  // A walsender does not reset streamingDoneSending after a logical stream (walsender.c resets it
+  // for physical ones only): it would end the next one at once.
   if (logical && started_) connect();
   auto& connection = *connection_;
   const auto identity = pq::identify_system(connection);
   interval_ = options_.status_interval;
-  // The server must hear from us in time, also when its limit is shorter than usual.
+  // Replies must reach the server in time, also if its limit is shorter than usual.
   if (const auto limit = pq::show_wal_sender_timeout(connection); limit > 0ms)
     interval_ = std::min(interval_, std::max<milliseconds>(limit / 3, 10ms));
 
@@ -305,7 +305,7 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
   last_contact_ = Clock::now();
   next_status_ = last_contact_ + interval_;
   flush();
-  begin_replies();  // from here on others touch it, too
+  begin_replies();  // from here on other threads use it, too
 }
 
 std::optional<ReplicationStream::Message> ReplicationStream::Impl::read() {
@@ -321,7 +321,7 @@ std::optional<ReplicationStream::Message> ReplicationStream::Impl::read() {
   }
 }
 
-/// Ends the stream's part of the object where the server has ended it.
+/// Ends the stream's state in the object if the server has ended it.
 std::optional<ReplicationStream::Message> ReplicationStream::Impl::next_message() {
   std::unique_lock lock(mutex_);
   for (bool received = false;;) {
@@ -359,7 +359,7 @@ ReplicationStream::Message ReplicationStream::Impl::message_of(const wire::XLogD
   message.data_start = data.start;
   message.wal_end = data.server_end;
   message.send_time = wal::PgTime{data.server_clock}.system_time();
-  // A plugin that writes a message in parts gives the first ones no position of their own.
+  // A plugin that writes a message in parts sets no position for the first ones.
   message.end = options_.kind == Kind::logical ? (data.start.valid() ? data.start : handed_out_)
                                                : data.start + data.wal.size();
   handed_out_ = message.end;
@@ -371,8 +371,8 @@ ReplicationStream::Message ReplicationStream::Impl::message_of(const wire::XLogD
 void ReplicationStream::Impl::take(const wire::Keepalive& keepalive) {
   wal_end_ = std::max(wal_end_, keepalive.server_end);
   reply_wanted_ |= keepalive.reply_requested;
-  // What the server has passed and sent nothing of is of no interest to this slot: messages come in
-  // order, so all that lay before this position was handed out, and is confirmed.
+  // WAL that the server has skipped is irrelevant to this slot: messages arrive in order, so
+  // everything before this position was returned, and is confirmed.
   if (options_.kind == Kind::logical && options_.advance_when_idle && all_confirmed_)
     advance({keepalive.server_end, keepalive.server_end, keepalive.server_end});
 }
@@ -425,7 +425,7 @@ void ReplicationStream::Impl::send(bool request_reply, Clock::time_point now) {
   next_status_ = now + interval_;
 }
 
-/// Sends what the socket takes, and watches for what comes next.
+/// Sends what the socket accepts, and watches for the next event.
 void ReplicationStream::Impl::flush() {
   const bool unsent = !stream_->flush();
   readiness_.watch(stream_->socket(), unsent);
@@ -450,7 +450,7 @@ void ReplicationStream::Impl::end_replies() {
 void ReplicationStream::Impl::reply_in_background() {
   std::unique_lock lock(mutex_);
   while (!end_replies_) {
-    // Whoever reads sends its replies on time; a moment later it is for us.
+    // A reading thread sends its replies on time; a moment later this thread does.
     const auto due = next_status_ + std::min<milliseconds>(interval_ / 10, 100ms);
     if (changed_.wait_until(lock, due, [this] { return end_replies_; })) return;
     const auto now = Clock::now();
@@ -459,7 +459,7 @@ void ReplicationStream::Impl::reply_in_background() {
       send(false, now);
       flush();
     } catch (const Error&) {
-      // Whatever fails here fails in the next read() as well, and is told there.
+      // Errors here occur in the next read() as well, which reports them.
     }
   }
 }
@@ -496,7 +496,7 @@ std::optional<ReplicationStream::Message> ReplicationStream::Impl::read_until(
   }
 }
 
-/// Until there is something to do, or interrupt(); false at the deadline.
+/// Waits until there is something to do, or interrupt(); returns false at the deadline.
 bool ReplicationStream::Impl::wait(std::optional<Clock::time_point> deadline) {
   for (;;) {
     std::array<pollfd, 2> fds{{{readiness_.fd(), POLLIN, 0}, {interrupt_.fd(), POLLIN, 0}}};
