@@ -18,10 +18,10 @@
 
 namespace weir::receive {
 
-/// Compresses finished segments in threads of its own, at low priority, begun oldest first. One
-/// thread does, as long as it keeps up; each segment that waits brings one more, up to the bound.
-/// What they do not get done is found as a raw segment by the next start. A full disk is waited
-/// for; any other failure is told and leaves that segment raw.
+/// Compresses finished segments in threads of its own, at low priority, oldest first. One thread as
+/// long as it keeps up; each waiting segment adds one more, up to the bound. Segments that are not
+/// compressed in time stay raw and are found by the next start. Waits while the disk is full; any
+/// other failure is logged and leaves that segment raw.
 class BackgroundCompression {
  public:
   struct Options {
@@ -31,16 +31,16 @@ class BackgroundCompression {
   };
 
   /// `durability_lost` must end the process (P6); each of the threads may call it. Throws
-  /// std::system_error if not even one thread is to be had.
+  /// std::system_error if not even one thread can be started.
   BackgroundCompression(io::Directory& directory, const Options& options, Threads& threads,
                         Log& log, Feed& feed, StatusBoard& board,
                         std::function<void(const Error&)> durability_lost);
-  /// Finishes nothing: what is under way is broken off and left raw.
+  /// Aborts compressions in progress; their segments stay raw.
   ~BackgroundCompression();
 
   void add(const std::vector<wal::SegmentName>& segments);
-  /// Returns when everything added so far is done (or given up); after `stop` when `patience` is
-  /// over, or at once where nothing is left but to wait for space.
+  /// Returns when everything added so far is done (or given up); after `stop` once `patience` has
+  /// expired, or at once if all threads only wait for space.
   void drain(const net::Wake& stop, std::chrono::milliseconds patience);
 
  private:
@@ -61,9 +61,9 @@ class BackgroundCompression {
   Threads& threads_;
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> changed_;
-  std::deque<wal::SegmentName> queue_;  ///< those that no thread has begun
+  std::deque<wal::SegmentName> queue_;  ///< not started by any thread
   std::size_t busy_ = 0;                ///< threads that compress a segment…
-  std::size_t without_space_ = 0;       ///< …of these, that only wait for space
+  std::size_t without_space_ = 0;       ///< …of these, waiting for space
   std::atomic<bool> stop_ = false;
   std::vector<std::unique_ptr<Threads::Thread>> workers_;
 };

@@ -6,7 +6,7 @@
 
 namespace weir::receive {
 
-/// What the board shows as one JSON object; docs/status.md describes it.
+/// The board's content as a JSON object; see docs/status.md.
 [[nodiscard]] std::string board_json(const StatusBoard::View& view);
 
 }  // namespace weir::receive

@@ -11,44 +11,45 @@
 
 namespace weir::receive {
 
-/// Why a failover to that server would leave no gap, or may leave one.
+/// Whether a failover to that server would leave a gap, and why.
 enum class Cover {
-  covered,        ///< its slot keeps everything from the archive's end on
-  not_looked_at,  ///< not yet
-  no_answer,      ///< it does not answer, or not in the end
+  covered,        ///< its slot retains everything from the archive's end on
+  not_looked_at,  ///< not yet checked
+  no_answer,      ///< it does not answer, or the dialogue did not complete
   other_cluster,  ///< another system identifier
-  other_branch,   ///< its history does not lead to the archive's end, nor the archive's to its own
-  no_history,     ///< it cannot show where its timeline comes from
-  no_slot,        ///< and none is to be made
-  slot_gone,      ///< it was there at the visit before, and was made anew at this one
+  other_branch,   ///< neither history includes the other's end
+  no_history,     ///< it lacks its timeline's history file
+  no_slot,        ///< and it is not to be created
+  slot_gone,      ///< it existed at the previous visit, and was recreated at this one
   not_physical,   ///< the slot is a logical one
-  reserves_none,  ///< the slot was invalidated, or made without reserving WAL
-  begins_later,   ///< the slot keeps WAL from behind the archive's end on only
-  begin_unknown,  ///< the server cannot be asked where the slot begins (before 15)
-  in_use,         ///< somebody else has the slot
-  refused,        ///< the server lets nobody use it
+  reserves_none,  ///< the slot was invalidated, or created without reserving WAL
+  begins_later,   ///< the slot only retains WAL after the archive's end
+  begin_unknown,  ///< the server cannot report the slot's restart_lsn (before 15)
+  in_use,         ///< another client uses the slot
+  refused,        ///< the server does not allow its use
 };
 
 /// "covered", "no_answer", …
 [[nodiscard]] std::string_view to_string(Cover cover);
 
-/// A server of the connection string that does not stream, and might be the next one: what was seen
-/// of it and of its slot.
+/// A server in the connection string that is not streaming, and may be promoted: the state of the
+/// server and of its slot.
 struct Candidate {
   std::string host;
   std::size_t index = 0;  ///< in the connection string
   Cover cover = Cover::not_looked_at;
-  std::string reason;  ///< why it is not covered, for people; empty if it is
-  // As it was at the last answer.
+  std::string reason;  ///< why it is not covered, for messages; empty if it is
+  // At its last answer:
   wal::TimelineId timeline = 0;
-  wal::Lsn end;                      ///< of its WAL
-  std::optional<wal::Lsn> slot_lsn;  ///< its slot keeps WAL from here on; unset: not known
+  wal::Lsn end;                                      ///< of its WAL
+  std::optional<wal::Lsn> slot_lsn;                  ///< its slot's restart_lsn; unset: unknown
   std::chrono::system_clock::time_point answered{};  ///< the epoch: never
-  /// Since when it does not answer; unset: it does.
+  /// Start of the period without an answer; unset: it answers.
   std::optional<std::chrono::system_clock::time_point> silent_since;
-  /// Since when the slot was gone at each visit, though it had been there; unset: it was not.
+  /// First of the consecutive visits that found the slot missing after it had existed; unset: not
+  /// missing.
   std::optional<std::chrono::system_clock::time_point> slot_gone_since{};
-  bool was_covered = false;  ///< at its last answer, while it gives none
+  bool was_covered = false;  ///< at its last answer, while it does not answer
 
   [[nodiscard]] bool covered() const { return cover == Cover::covered; }
 };

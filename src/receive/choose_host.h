@@ -20,41 +20,41 @@
 
 namespace weir::receive {
 
-/// What one host of the connection string said when all of them were asked.
+/// The answer of one host of the connection string when all were queried.
 struct HostWord {
   int index = 0;
   std::string name;
-  /// Why nothing is known of it; unset: it answered.
+  /// Why nothing is known about it; unset: it answered.
   std::optional<Error> failure;
   pq::SystemIdentity identity;
   wal::SegmentSize segment_size;
-  std::optional<wal::TimelineHistory> history;  ///< nullopt: it could not be had
-  std::optional<bool> standby;                  ///< nullopt: it does not say
-  /// Of the WAL that comes next; nullopt: there is none yet, or it could not be asked.
+  std::optional<wal::TimelineHistory> history;  ///< nullopt: not available
+  std::optional<bool> standby;                  ///< nullopt: unknown
+  /// Whether it has the next WAL; nullopt: there is none yet, or it could not be asked.
   std::optional<bool> has_wal;
-  std::optional<bool> has_slot;  ///< ours, which nobody would make there; nullopt: it was not asked
-  /// The first bytes of timelines of its history that the archive has finished no segment of: two
-  /// servers may have been promoted to the same number, in the same place.
+  std::optional<bool> has_slot;  ///< our slot, if pgweir would not create it; nullopt: not checked
+  /// The first bytes of those timelines of its history of which the archive has no finished
+  /// segment: two servers may have been promoted to the same timeline ID at the same position.
   std::map<wal::TimelineId, std::string> first_wal;
 };
 
-/// What the archive says of itself, before any server is known.
+/// The archive's own state, before any server is known.
 struct ArchivedSoFar {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;
   StartFacts::ArchiveEnd end;
-  /// Behind the last complete record, or where that does not matter the place to go on at.
+  /// End of the last complete record or, if that does not matter, the position to resume at.
   wal::Lsn position;
-  /// The first bytes of the timeline that it ends on; empty where what it has finished of that
-  /// tells branches apart anyway.
+  /// The first bytes of its last timeline; empty if its finished segments of that timeline
+  /// distinguish branches anyway.
   std::string first_wal = {};
 };
 
-/// So much of a timeline's first WAL is looked at. The record of a promotion has the time in it,
-/// and the checkpoint behind it, too.
+/// Number of bytes of a timeline's first WAL to compare. A promotion's record, and the checkpoint
+/// after it, contain the time.
 inline constexpr std::size_t kFirstWalBytes = 256;
 
-/// What the operator says of where to begin.
+/// The operator's choice of the start.
 struct StartWish {
   std::optional<wal::Lsn> start;
   std::optional<wal::SegmentName> segment;
@@ -63,59 +63,59 @@ struct StartWish {
 
 [[nodiscard]] StartWish wish_of(const Options& options);
 
-/// Where a stream from that host would begin, by its answer alone.
+/// Where a stream from that host would start, by its answer alone.
 [[nodiscard]] StartDecision start_on(const HostWord& host,
                                      const std::optional<ArchivedSoFar>& archive,
                                      const StartWish& wish);
 
-/// Its role is the one that is preferred.
+/// The host has the preferred role.
 [[nodiscard]] bool has_role(const HostWord& host, Prefer prefer);
 
-/// The history of that host leads through all that the archive has.
+/// The history of that host contains everything in the archive.
 [[nodiscard]] bool leads_through(const HostWord& host, const ArchivedSoFar& archive);
 
-/// Everything the choice of a host rests on.
+/// All input for the choice of a host.
 struct HostFacts {
   std::vector<HostWord> hosts;  ///< in the order of the connection string
   std::optional<ArchivedSoFar> archive;
   StartWish wish;
   Prefer prefer = Prefer::any;
-  std::optional<int> streamed;  ///< the host that this process streamed from last
-  /// Hosts that were looked at more closely since the last stream and would not do.
+  std::optional<int> streamed;  ///< the host last streamed from by this process
+  /// Hosts rejected after a closer check since the last stream.
   std::set<int> refused;
-  std::set<int> refused_for_gap;     ///< of these, those that lack the WAL that comes next
-  std::optional<Error> refused_for;  ///< the last one of them
-  /// Hosts that have had nothing to say for --gap-patience.
+  std::set<int> refused_for_gap;     ///< of these, the hosts that lack the next WAL
+  std::optional<Error> refused_for;  ///< the last rejection
+  /// Hosts that have not given a usable answer for --gap-patience.
   std::set<int> given_up;
 };
 
-/// Stream from that one.
+/// Stream from this host.
 struct TakeHost {
   int index = 0;
 };
-/// The best that there is does not have the WAL that comes next yet.
+/// The best host does not have the next WAL yet.
 struct HostsBehind {
   std::string why;
 };
-/// None answers. The error has the reasons of all.
+/// No host answers. The error has the reasons of all.
 struct NoAnswer {
   Error error;
 };
-/// What is to be had now is not good enough to decide: another host may know better.
+/// The present answers are not sufficient for a decision: another host may have a better one.
 struct AskAgain {
   std::string why;
 };
-/// Nobody else has anything to say: it needs a person, or none will do.
+/// No further answers are expected: no host qualifies, or manual intervention is required.
 struct NoHost {
   Error error;
 };
 
-/// What a host is, by its own answer.
+/// Eligibility of a host, by its own answer.
 enum class Standing {
-  silent,   ///< nothing is known of it
-  foreign,  ///< its WAL does not go on with the archive
-  refused,  ///< was looked at, and would not do
-  behind,   ///< may have what comes next later
+  silent,   ///< nothing is known about it
+  foreign,  ///< its WAL does not continue the archive
+  refused,  ///< rejected after a closer check
+  behind,   ///< may have the next WAL later
   able,
 };
 
@@ -128,8 +128,8 @@ struct HostVerdict {
   Standing standing = Standing::silent;
   bool taken = false;
   std::string why;
-  bool alarming = false;  ///< a person has to look at it, though another one was taken
-  /// What it says is all that it will say. Else it may know better later.
+  bool alarming = false;  ///< requires manual intervention, though another host was chosen
+  /// Its answer is final. Otherwise it may change later.
   [[nodiscard]] bool settled() const {
     return standing != Standing::silent && standing != Standing::behind;
   }
@@ -140,21 +140,22 @@ struct HostChoice {
   std::vector<HostVerdict> verdicts;  ///< one for each host
 };
 
-/// Which host to archive from. Pure. In this order:
+/// Chooses the host to archive from. Pure. In this order:
 ///
-/// 1. One that leads on from the archive (choose_start()).
-/// 2. One line of descent: each history contains the one before it. Where hosts are on siblings
-///    (children of one timeline, be their numbers unlike or the same) it is the one that was being
-///    streamed, else nobody: only a person knows which one counts.
-/// 3. One that has what the archive has, unless a primary leads a newer timeline: then that one
-///    counts, and what the archive has behind its switchpoint is a lost branch. So a server that
-///    would begin to send behind that switchpoint does not count, also where that primary lacks the
-///    WAL that comes next, or was refused for that.
-/// 4. One that still has the WAL that comes next: a hole is worse than a late switch of timelines.
+/// 1. A host that continues the archive (choose_start()).
+/// 2. A single history: each one contains the one before it. If hosts are on sibling timelines
+///    (children of one timeline, with different IDs or the same) the one being streamed is chosen,
+///    else none: manual intervention is required.
+/// 3. A host that has what the archive has, unless a primary leads a newer timeline: then that
+///    one counts, and the archive's WAL after its switchpoint is a lost branch. So a server that
+///    would start to send after that switchpoint does not count, even if that primary lacks the
+///    next WAL, or was rejected for that.
+/// 4. A host that still has the next WAL: a hole is worse than a late timeline switch.
 /// 5. The newest timeline. 6. The preferred role. 7. The order of the connection string.
 ///
-/// To ask is bounded, a verdict is not: that WAL is gone, that all are foreign, that there are
-/// siblings counts once every host has answered, or has had nothing to say for --gap-patience.
+/// Queries are time-limited, verdicts are not: that WAL is gone, that all hosts are foreign, or
+/// that there are siblings counts once every host has answered, or has not given a usable answer
+/// for --gap-patience.
 [[nodiscard]] HostChoice choose_host(const HostFacts& facts);
 
 }  // namespace weir::receive

@@ -12,21 +12,22 @@
 
 namespace weir::receive {
 
-/// Everything the choice of a place to stream from rests on.
+/// All input for the choice of the start position.
 struct StartFacts {
   wal::SegmentSize segment_size;
   pq::SystemIdentity server;
-  /// Ancestry of the server's timeline; nullopt if it could not be had.
+  /// Ancestry of the server's timeline; nullopt if not available.
   std::optional<wal::TimelineHistory> server_history;
-  /// True for a standby, false for a primary, nullopt if the server did not say (before 14).
+  /// True for a standby, false for a primary, nullopt if unknown (before 14).
   std::optional<bool> server_is_standby;
 
-  /// End of the archive: its newest timeline and the segment to go on with; nullopt if it is empty.
+  /// End of the archive: its newest timeline and the segment to resume with; nullopt if it is
+  /// empty.
   struct ArchiveEnd {
     wal::TimelineId timeline = 0;
     wal::Lsn start;
-    /// Behind the last record that it holds from `start` on without a break; `start` or less if
-    /// there is none.
+    /// End of the last record of the unbroken sequence from `start` on; `start` or less if there is
+    /// none.
     wal::Lsn sound_end{};
     /// From the archive's own history file of that timeline, if it has one.
     std::optional<wal::TimelineHistory> history;
@@ -55,11 +56,11 @@ struct Refused {
 };
 using StartDecision = std::variant<StartAt, UpstreamBehind, Refused>;
 
-/// Where to stream from. In this order: behind the archive's end; `--start`; the slot's
-/// restart_lsn; the server's flush position. On a timeline that the server has left, streaming goes
-/// on there until its switchpoint, so the old timeline is finished before the new one is begun;
-/// an archive that already reaches past the switchpoint goes on with the next timeline, from the
-/// segment with the switchpoint on.
+/// Chooses the start position. In this order: after the archive's end; `--start`; the slot's
+/// restart_lsn; the server's flush position. If the server has left the archive's timeline, that
+/// timeline is streamed up to its switchpoint before the new one is started; an archive that
+/// already extends past the switchpoint continues with the next timeline, from the segment with the
+/// switchpoint on.
 [[nodiscard]] StartDecision choose_start(const StartFacts& facts);
 
 }  // namespace weir::receive

@@ -18,23 +18,24 @@
 
 namespace weir::receive {
 
-/// `receive --compare-with`: reads a second upstream's WAL as far as the archive is durable, and
-/// compares it with what the archive has. It finds what no checksum can: WAL that was corrupted
-/// before its checksum was made, two servers that took one name.
+/// `receive --compare-with`: reads a reference server's WAL as far as the archive is durable, and
+/// compares it with the archive. It finds what no checksum can: WAL that was corrupted before its
+/// checksum was computed, or two servers using the same name.
 ///
-/// In nobody's way: a thread, a connection and a handle of the archive of its own; whatever happens
-/// to them, archiving neither waits nor fails. The second upstream streams for moments only, some
-/// MB at once, without a slot; no position is ever reported to it, and while it streams nothing
-/// here waits for the disk. So it can shut down at any time (P13), and no commit counts it.
+/// Never delays archiving: it has a thread, a connection and an archive handle of its own;
+/// archiving neither waits for them nor fails because of them. The reference server streams for
+/// moments only, some MB at once, without a slot; no position is ever reported to it, and while it
+/// streams nothing here waits for the disk. So it can shut down at any time (P13), and no commit
+/// waits for this client.
 class CompareFeed {
  public:
   struct Options {
     std::string conninfo;
     std::string archive;                 ///< the directory
-    std::uint64_t bytes_per_second = 0;  ///< at most
+    std::uint64_t bytes_per_second = 0;  ///< limit
   };
 
-  /// What is needed of the surroundings; all of it outlives this.
+  /// Dependencies; all must outlive this object.
   struct World {
     Servers& servers;
     Machine& machine;
@@ -49,11 +50,11 @@ class CompareFeed {
 
  private:
   class Work;
-  /// WAL of one timeline that is streamed without a hole.
+  /// WAL of one timeline, streamed without a gap.
   struct Part {
     wal::TimelineId timeline = 0;
     wal::Lsn start;      ///< a segment's first byte
-    wal::Lsn durable;    ///< all before it can be compared
+    wal::Lsn durable;    ///< everything before it can be compared
     bool ended = false;  ///< no more will come
   };
 
@@ -67,8 +68,8 @@ class CompareFeed {
   const std::unique_ptr<Threads::Condition> changed_;
   bool over_ = false;
   std::deque<Part> parts_;
-  std::unique_ptr<Threads::Thread> thread_;  ///< nullptr: there was none to be had
-  Feed::Subscription subscription_;          ///< the first to go
+  std::unique_ptr<Threads::Thread> thread_;  ///< nullptr: it could not be started
+  Feed::Subscription subscription_;          ///< destroyed first
 };
 
 }  // namespace weir::receive

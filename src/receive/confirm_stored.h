@@ -10,20 +10,20 @@
 
 namespace weir::receive {
 
-/// With --confirm stored: whether commits of the server would wait for the store (P13), since
-/// synchronous_standby_names names this receiver. At the start that is refused. To end later would
-/// help no commit, and lose the archive's place: so then the server is told of no flush position
-/// any more.
+/// With --confirm stored: whether commits of the server would wait for the store (P13), because
+/// synchronous_standby_names includes this receiver. At startup that is an error. Exiting later
+/// would help no commit, and lose the archive's position: so from then on no flush position is
+/// reported to the server.
 class ConfirmStored {
  public:
-  /// All of it outlives this object; `store` is not nullptr where that confirmation is asked for.
+  /// All must outlive this object; `store` is not nullptr if Confirm::stored is requested.
   ConfirmStored(const Options& options, StoreWords* store, Log& log)
       : options_(options), store_(store), log_(log) {}
 
-  /// Asks a server before anything is streamed from it. Throws Error{conflict} at the first one
-  /// whose commits would wait. The session's thread.
+  /// Checks a server before streaming from it. Throws Error{conflict} if commits of the first one
+  /// would wait. The session's thread.
   void ask(Server& server);
-  /// The setting as it is now. Any thread.
+  /// Takes the current setting. Any thread.
   void hear(const std::string& synchronous_standby_names);
 
  private:
@@ -32,9 +32,10 @@ class ConfirmStored {
   const Options& options_;
   StoreWords* const store_;
   Log& log_;
-  bool confirmed_before_ = false;  ///< a server was asked, and its commits did not wait for us
-  std::mutex mutex_;               ///< of what follows
-  std::string own_name_;           ///< at the server; empty: none that commits could wait for
+  bool confirmed_before_ = false;  ///< a server was checked, and its commits did not wait for us
+  std::mutex mutex_;               ///< guards the following
+  std::string own_name_;           ///< application_name at the server; empty: commits cannot wait
+                                   ///< for it
   bool commits_would_wait_ = false;
 };
 

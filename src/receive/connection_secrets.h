@@ -18,12 +18,11 @@
 
 namespace weir::receive {
 
-/// The files that connections are made with: looked at before each connection and while a stream
-/// runs, shown on the board, and told in the log where something is the matter with them. The
-/// session's thread; the watch's thread while a stream runs.
+/// The files used for connections: checked before each connection and while a stream runs, shown on
+/// the board; problems are logged. The session's thread; the watch's thread while a stream runs.
 class ConnectionSecrets {
  public:
-  /// All of it outlives this object.
+  /// All must outlive this object.
   struct World {
     const Options& options;
     const Habits& habits;
@@ -34,11 +33,11 @@ class ConnectionSecrets {
   };
   explicit ConnectionSecrets(World world) : world_(world) {}
 
-  /// Before each connection: what it is made with.
+  /// Reads them before each connection.
   void look();
   void on_connected(const Server& server);
-  /// Looks at them for as long as it lives. `leave` ends the stream, and must not block. nullptr:
-  /// there is nothing to look at.
+  /// Checks them during its lifetime. `leave` ends the stream, and must not block. nullptr: there
+  /// is nothing to check.
   [[nodiscard]] std::unique_ptr<SecretsWatch> watch(const Server& server,
                                                     std::function<void()> leave);
 
@@ -47,9 +46,9 @@ class ConnectionSecrets {
   void tell_expiry(const std::string& what, std::chrono::sys_seconds expires);
 
   const World world_;
-  std::function<pq::SecretsLook()> look_;          ///< empty: no files are needed to connect
+  std::function<pq::SecretsLook()> look_;          ///< empty: no files are needed
   pq::SecretsLook secrets_;                        ///< as they were before the last connection
-  std::optional<pq::SecretsLook> connected_with_;  ///< the last connection that came about
+  std::optional<pq::SecretsLook> connected_with_;  ///< at the last successful connection
   std::set<std::string> told_expiries_;
 };
 

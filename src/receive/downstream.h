@@ -5,7 +5,7 @@
 
 namespace weir::receive {
 
-/// Where the word of those downstream is left.
+/// The mailbox for reports of downstream clients.
 using Downstream = Mailbox<DownstreamWord>;
 
 }  // namespace weir::receive

@@ -8,12 +8,12 @@
 
 namespace weir::receive {
 
-/// What those to whom the archive is served have to say to the server upstream. A value.
+/// What downstream clients report to the upstream server. A value.
 struct DownstreamWord {
-  /// Up to here this timeline is applied downstream (ApplyPosition::downstream); 0/0: nowhere.
+  /// Replay position of this timeline downstream (ApplyPosition::downstream); 0/0: none.
   wal::TimelineId timeline = 0;
   wal::Lsn applied;
-  /// The oldest transactions that are still needed; nullopt: not known yet, so nothing is said.
+  /// The oldest transactions still needed; nullopt: not known yet, so nothing is sent.
   std::optional<wire::HotStandbyFeedback> needs;
   bool operator==(const DownstreamWord&) const = default;
 };

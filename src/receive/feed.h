@@ -22,19 +22,19 @@
 
 namespace weir::receive {
 
-/// What happens in a receiver, one type for each kind of event.
+/// Events in a receiver, one type for each kind.
 namespace event {
 
-/// What the receiver is doing: connecting, waiting, streaming, stopping.
+/// The receiver's state: connecting, waiting, streaming, stopping.
 struct StateChanged {
   std::string state;
 };
-/// The server that is connected to, by host and port; empty: none.
+/// The connected server, by host and port; empty: none.
 struct ServerChanged {
   std::string name;
-  std::string version = {};  ///< its server_version; empty if it is not known
+  std::string version = {};  ///< its server_version; empty if unknown
 };
-/// A stream begins or has ended: the StatusBoard knows its positions, or does not any more.
+/// A stream starts or has ended: the StatusBoard knows its positions, or no longer does.
 struct StreamRuns {
   bool runs;
 };
@@ -47,29 +47,28 @@ struct Streaming {
 struct Progress {
   StreamSnapshot snapshot;
 };
-/// Everything before `end` is durable in the archive, and may be served. Within one stream
-/// each one is further than the one before. The stream's lock is held: its positions must not be
-/// asked for.
+/// Everything before `end` is durable in the archive, and may be served. Increases within a stream.
+/// The stream's lock is held: its positions must not be queried.
 struct DurableEnd {
   wal::TimelineId timeline;
   wal::Lsn end;
 };
-/// The server was told that everything before `end` is flushed: it need not keep it for us. Each
-/// one of a stream is further than the one before, and the stream's lock is held, as above.
+/// Everything before `end` was reported to the server as flushed: it does not have to retain it for
+/// us. Increases within a stream, and the stream's lock is held, as above.
 struct Confirmed {
   wal::TimelineId timeline;
   wal::Lsn end;
 };
-/// A sync of WAL ended well, after so long. The stream's lock is held, as above.
+/// A sync of WAL succeeded; its duration. The stream's lock is held, as above.
 struct SyncDone {
   std::chrono::nanoseconds duration;
 };
-/// A segment has its final name, and is durable.
+/// A segment was renamed to its final name, and is durable.
 struct SegmentFinished {
   wal::SegmentName segment;
   wal::Lsn end;
 };
-/// A segment has its compressed form, named `file`. The raw one is gone.
+/// A segment was compressed to `file`. The raw file was removed.
 struct SegmentCompressed {
   wal::SegmentName segment;
   std::string file;
@@ -83,11 +82,11 @@ struct TimelineSwitched {
   wal::TimelineId next;
   wal::Lsn switchpoint;
 };
-/// A loss was found or accepted just now, and is recorded.
+/// A loss was found or acknowledged just now, and is recorded.
 struct LossRecorded {
   archive::Loss loss;
 };
-/// A server that does not stream was looked at: whether a failover to it would leave a gap has
+/// A server that is not streaming was checked: whether a failover to it would leave a gap has
 /// changed, or why.
 struct CandidateLooked {
   Candidate candidate;
@@ -96,24 +95,24 @@ struct CandidateLooked {
 struct DiskFull {
   bool full;
 };
-/// What keeps the archive from growing, each time it comes up, but for a full disk that is waited
-/// for. Streaming is the end of it, unless the run ends with it.
+/// An error that stops archiving, each time it occurs, except for a full disk that is waited for.
+/// It is over when WAL streams again, unless the run ends with it.
 struct Trouble {
   Error error;
 };
-/// A second upstream has other WAL than the archive (--compare-with).
+/// A reference server has different WAL (--compare-with).
 struct FeedsDiffer {
   FeedDifference difference;
 };
-/// The unfinished segment that a stream left, by its name in the end.
+/// The unfinished segment that a stream left, by its resulting name.
 struct LeftUnfinished {
   std::string file;
 };
-/// Somebody is served the archive's WAL from now on, by this process.
+/// This process starts serving the archive's WAL to a client.
 struct ClientCame {
   archive::DownstreamClient client;
 };
-/// It is not any more, and why.
+/// It has ended, and why.
 struct ClientGone {
   archive::DownstreamClient client;
   std::string why;
@@ -122,13 +121,13 @@ struct ClientGone {
 struct Stored {
   std::string file;  ///< its plain name
 };
-/// What keeps finished WAL from being sent there. Streaming goes on, and so does trying.
+/// An error that prevents uploads of finished WAL. Streaming continues, and uploads are retried.
 struct StoreTrouble {
   Error error;
 };
-/// That is over.
+/// That error is over.
 struct StoreWorks {};
-/// A stream ended as asked: by a signal, or (`by_signal` is false) at the end position.
+/// A stream ended as requested: by a signal, or (`by_signal` is false) at the end position.
 struct Stopped {
   wal::TimelineId timeline;
   wal::Lsn reached;
@@ -146,8 +145,8 @@ using Event =
                  event::ClientCame, event::ClientGone, event::Stored, event::StoreTrouble,
                  event::StoreWorks, event::Stopped>;
 
-/// Calls the alternative for the event's type, and nothing for a type without one:
-/// `on(event, [&](const event::Trouble& trouble) { … }, …)`.
+/// Calls the alternative for the event's type, or nothing if there is none: `on(event, [&](const
+/// event::Trouble& trouble) { … }, …)`.
 template <typename... Functions>
 void on(const Event& happened, Functions&&... functions) {
   struct Overloads : std::decay_t<Functions>... {
@@ -161,16 +160,16 @@ void on(const Event& happened, Functions&&... functions) {
       happened);
 }
 
-/// One stream of events, from whoever does something to whoever wants to know: status, log,
-/// notifications, systemd, a server downstream. Thread-safe.
+/// A stream of events, from components to their observers: status, log, notifications, systemd, a
+/// downstream server. Thread-safe.
 class Feed {
  public:
-  /// Called on the thread on which the event happened, perhaps on several at once. Must neither
-  /// block, nor throw, nor subscribe or unsubscribe.
+  /// Called on the thread of the event, perhaps on several at once. Must neither block, nor throw,
+  /// nor subscribe or unsubscribe.
   using Listener = std::function<void(const Event&)>;
 
-  /// Ends with the object: when that is gone, the listener is not called any more. The feed
-  /// outlives it.
+  /// Ends with the object: after that the listener is not called any more. The feed must outlive
+  /// it.
   class Subscription {
    public:
     Subscription() = default;
@@ -202,7 +201,7 @@ class Feed {
 
  private:
   mutable std::shared_mutex mutex_;
-  std::vector<const Listener*> listeners_;  ///< in the order in which they subscribed
+  std::vector<const Listener*> listeners_;  ///< in order of subscription
 };
 
 }  // namespace weir::receive

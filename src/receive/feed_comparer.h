@@ -13,34 +13,33 @@
 
 namespace weir::receive {
 
-/// Compares the WAL of two servers, byte by byte as far as bytes mean something: not the padding
-/// behind a record, and not what stands behind an xlog switch up to the segment's end (a cascading
-/// standby sends the old content of a recycled file there). Pure; keeps no copy of the stream. One
-/// thread.
+/// Compares the WAL of two servers, byte by byte, except for meaningless bytes: the padding after a
+/// record, and everything after an xlog switch up to the segment's end (a cascading standby sends
+/// the old content of a recycled file there). Pure; keeps no copy of the stream. One thread.
 class FeedComparer {
  public:
-  /// Begins at `start`, a segment's first byte. Timelines below `timeline` may be on the pages.
+  /// Starts at `start`, a segment's first byte. Pages may have timelines below `timeline`.
   FeedComparer(wal::SegmentSize segment_size, wal::TimelineId timeline, wal::Lsn start);
   FeedComparer(const FeedComparer&) = delete;
   FeedComparer& operator=(const FeedComparer&) = delete;
 
-  /// The next bytes of both, as many of the one as of the other. The first difference, as soon as
-  /// it is known whose record is sound; after that there is nothing more to feed.
+  /// Compares the next bytes, equally many of both. Returns the first difference once it is known
+  /// whose record is valid; after that there is nothing more to feed.
   [[nodiscard]] std::optional<FeedDifference> feed(std::span<const std::byte> archive,
                                                    std::span<const std::byte> other);
-  /// No more will come: the difference that was found, and of which not all is known.
+  /// The stream has ended: a difference that was found, but not fully examined.
   [[nodiscard]] std::optional<FeedDifference> finish() const { return found_; }
 
   [[nodiscard]] wal::Lsn position() const { return position_; }
-  /// Everything before it was compared. A record is when it is complete.
+  /// Everything before it was compared. A record counts when it is complete.
   [[nodiscard]] wal::Lsn compared() const { return settled_; }
-  /// WAL of a newer server than we know: where its records are cannot be told.
+  /// WAL of a newer server than the known versions: positions of its records are unknown.
   [[nodiscard]] bool unchecked() const { return archive_.unchecked(); }
 
  private:
   struct Frame {
     wal::Lsn start;
-    wal::Lsn end;      ///< aligned; of an xlog switch the segment's end
+    wal::Lsn end;      ///< aligned; for an xlog switch the segment's end
     wal::Lsn raw_end;  ///< without padding
     std::uint8_t resource_manager = 0;
   };
@@ -85,11 +84,11 @@ class FeedComparer {
   std::optional<wal::Damage> archive_damage_;
   std::optional<wal::Damage> other_damage_;
   std::vector<std::byte> front_;  ///< of the first page's header
-  /// Of the record that began before the start: its end; 0/0: none.
+  /// End of the record that began before the start; 0/0: none.
   std::optional<wal::Lsn> continuation_;
   wal::Lsn position_;
   wal::Lsn settled_;
-  std::optional<Byte> open_;  ///< the first one that differs behind settled_
+  std::optional<Byte> open_;  ///< the first one that differs after settled_
   std::optional<FeedDifference> found_;
 };
 

@@ -10,23 +10,23 @@
 
 namespace weir::receive {
 
-/// Where two servers' WAL of one timeline is not the same, though both call it that.
+/// A difference between two servers' WAL of the same timeline.
 struct FeedDifference {
-  /// Whose record passes its checksum.
+  /// Which record has a correct checksum.
   enum class Checksums {
-    both_pass,      ///< two sound histories: no checksum can find that
-    archive_fails,  ///< what the archive has now
-    other_fails,    ///< what the second upstream has
+    both_pass,      ///< two valid histories: checksums cannot detect that
+    archive_fails,  ///< the archive's record
+    other_fails,    ///< the reference server's record
     both_fail,
-    not_checked,  ///< the record began before what was compared, or does not end
+    not_checked,  ///< the record started before the compared WAL, or does not end
   };
   struct Record {
-    wal::Lsn start;  ///< 0/0: not known
-    wal::Lsn end;    ///< 0/0: not known
+    wal::Lsn start;  ///< 0/0: unknown
+    wal::Lsn end;    ///< 0/0: unknown
     bool operator==(const Record&) const = default;
   };
   wal::TimelineId timeline = 0;
-  wal::Lsn at;  ///< the first byte that differs and means something
+  wal::Lsn at;  ///< the first meaningful byte that differs
   std::byte archive_byte{};
   std::byte other_byte{};
   Record archive;
@@ -34,7 +34,7 @@ struct FeedDifference {
   std::optional<std::uint8_t> resource_manager;  ///< of the archive's record
   Checksums checksums = Checksums::not_checked;
 
-  /// One sentence, with all of it.
+  /// One sentence with all details.
   [[nodiscard]] std::string to_string() const;
 };
 [[nodiscard]] std::string_view to_string(FeedDifference::Checksums checksums);

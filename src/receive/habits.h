@@ -11,26 +11,27 @@
 
 namespace weir::receive {
 
-/// What pgweir and pg_receivewal decide differently with the same server and the same archive
-/// (Options::stock_habits). Chosen once, when a session begins. Pure but for the log. One thread.
+/// Decisions that differ between pgweir and pg_receivewal for the same server and archive
+/// (Options::stock_habits). Chosen once, when a session starts. Pure except for the log. One
+/// thread.
 class Habits {
  public:
   virtual ~Habits() = default;
 
-  // --- When a step has failed.
+  // --- Failed steps.
 
   struct Failure {
     const Error& error;
     Time now;
     bool connected = false;
-    bool answered_once = false;  ///< a server has answered the first questions, of this process
+    bool answered_once = false;  ///< a server has answered this process's first queries
     bool streamed = false;       ///< this process has streamed before
     int hosts = 1;
     std::optional<std::chrono::milliseconds> wal_sender_timeout = std::nullopt;
   };
   struct Reaction {
     enum class Kind {
-      try_again,       ///< on a new connection, after a pause
+      try_again,       ///< with a new connection, after a delay
       wait_for_space,  ///< the same step again, on the same connection
       next_host,       ///< of the connection string
       stop,
@@ -39,52 +40,51 @@ class Habits {
     std::chrono::milliseconds longest_pause = std::chrono::milliseconds::max();
   };
   [[nodiscard]] virtual Reaction after(const Failure& failure) = 0;
-  /// Of several hosts all are asked at once before one is chosen. Else they are tried in turn.
+  /// All hosts are queried at once before one is chosen. Otherwise they are tried in turn.
   [[nodiscard]] virtual bool asks_all_hosts() const = 0;
-  /// What every host refuses is asked for again, as if it might pass.
+  /// If all hosts reject the connection, it is retried as if that were temporary.
   [[nodiscard]] virtual bool waits_out_refusal(const Error& error) const = 0;
-  /// Tells the error after which it is tried again. `pause` is the session's, which grows; returns
-  /// for how long to wait.
+  /// Reports the error before a retry. `pause` is the session's, which grows; returns the delay.
   [[nodiscard]] virtual std::chrono::milliseconds pause_after(const Error& error,
                                                               std::chrono::milliseconds pause,
                                                               Log& log) = 0;
-  /// A stream has brought a message of the server.
+  /// A message of the server has arrived.
   virtual void on_message() = 0;
-  /// And more than that its WAL is gone: what fails from now on fails anew.
+  /// The stream has made progress: a later failure is a new one.
   virtual void on_progress() = 0;
 
-  // --- Where to begin, and what is said of it.
+  // --- The start position, and reports about it.
 
-  /// An end position before the place where an empty archive would begin is an error.
+  /// An end position before an empty archive's start position is an error.
   [[nodiscard]] virtual bool wants_all_up_to_the_end() const = 0;
-  /// That it streams is said when the server says so. Else when WAL has come: only then it is
-  /// certain that the server still has it.
+  /// Streaming is reported when the server confirms it; otherwise when WAL has arrived: only then
+  /// it is certain that the server still has it.
   [[nodiscard]] virtual bool believes_that_it_streams() const = 0;
 
-  /// The files that a connection is made with are looked at, before it and while it lasts; what is
-  /// the matter with them is told.
+  /// The files used for connections are checked, before a connection and during it; problems are
+  /// logged.
   [[nodiscard]] virtual bool watches_secrets() const = 0;
 
   // --- The files.
 
-  /// The sizes of all finished files are looked at before streaming begins; one of a wrong size
-  /// counts as not there, and is replaced. Else they are looked at later, and one of a wrong size
-  /// is a hole.
+  /// The sizes of all finished files are checked before streaming starts; a file of the wrong size
+  /// is ignored, and replaced. Otherwise they are checked later, and one of the wrong size is a
+  /// hole.
   [[nodiscard]] virtual bool replaces_wrong_sizes() const = 0;
-  /// A segment gets its final name before the next one is begun: who finds two unfinished segments
-  /// may take the newer one for the end.
+  /// A segment is renamed into place before the next one is started: other programs that find two
+  /// unfinished segments may take the newer one for the end.
   [[nodiscard]] virtual bool one_segment_at_a_time() const = 0;
   /// Finished segments that an earlier run left raw are compressed, too.
   [[nodiscard]] virtual bool compresses_older_segments() const = 0;
-  /// At the end what is unfinished gets the form that the user asked for.
+  /// At the end unfinished segments are compressed as requested.
   [[nodiscard]] virtual bool compresses_unfinished() const = 0;
-  /// How long what is finished may take to be compressed at the end; nullopt: the next start does
-  /// it. `well`: at the end position, or by a signal, and not by an error.
+  /// Time limit for compressing finished segments at the end; nullopt: the next start does it.
+  /// `well`: at the end position, or by a signal, and not by an error.
   [[nodiscard]] virtual std::optional<std::chrono::milliseconds> time_to_compress(
       bool well) const = 0;
 };
 
-/// As `options.stock_habits` says.
+/// According to `options.stock_habits`.
 [[nodiscard]] std::unique_ptr<Habits> make_habits(const Options& options);
 
 }  // namespace weir::receive

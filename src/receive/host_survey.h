@@ -15,12 +15,12 @@
 
 namespace weir::receive {
 
-/// Hosts of the connection string asked at once, each in a thread of its own and over a connection
-/// of its own: who it is, how its history came about, and whether it still has the WAL that comes
-/// next. Nothing is changed on any of them, and nothing in the archive. Belongs to one thread.
+/// Queries hosts of the connection string at once, each in a thread and over a connection of its
+/// own: its identity, its timeline history, and whether it still has the next WAL. Changes nothing
+/// on the hosts or in the archive. Belongs to one thread.
 class HostSurvey {
  public:
-  /// What is needed of the surroundings; all of it outlives the survey.
+  /// Dependencies; all must outlive the survey.
   struct World {
     Servers& servers;
     Machine& machine;
@@ -28,19 +28,19 @@ class HostSurvey {
     std::function<void(const std::string&)> notice = {};  ///< of any host; any thread
   };
   HostSurvey(const World& world, std::optional<ArchivedSoFar> archive);
-  /// Breaks off what has not answered.
+  /// Aborts unanswered queries.
   ~HostSurvey();
   HostSurvey(const HostSurvey&) = delete;
   HostSurvey& operator=(const HostSurvey&) = delete;
 
-  /// Asks those hosts, by their index and name, and waits: until all have answered; once one that
-  /// would do has, a second longer for the others and two in all; and no longer than a connection
-  /// may take. What has not answered by then has a failure that says so. Called once. Throws
-  /// net::Interrupted when `stop` is raised.
+  /// Queries those hosts, by their index and name, and waits until all have answered; once a
+  /// suitable host has, one more second for the others and two in total; and no longer than a
+  /// connection may take. Hosts that have not answered by then have a failure that reports this.
+  /// Called once. Throws net::Interrupted when `stop` is raised.
   [[nodiscard]] std::vector<HostWord> ask(const std::vector<std::pair<int, std::string>>& hosts,
                                           const net::Wake& stop);
-  /// The connection over which that host has answered, for whom `stop` ends its waits from now on;
-  /// nullptr if it has not, or if that connection is of no more use.
+  /// The connection to a host that has answered, whose waits `stop` ends from now on; nullptr if
+  /// there is none, or if it is not usable any more.
   [[nodiscard]] std::unique_ptr<Server> take(int host, const net::Wake& stop);
 
  private:
@@ -55,7 +55,7 @@ class HostSurvey {
 
   const World world_;
   const std::optional<ArchivedSoFar> archive_;
-  net::Wake over_;  ///< ends the waits of those who ask
+  net::Wake over_;  ///< ends the waits of the threads
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<WakeUp> answered_;
   std::vector<std::unique_ptr<Asked>> asked_;

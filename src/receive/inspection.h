@@ -22,41 +22,40 @@
 
 namespace weir::receive {
 
-/// What is looked at in the archive before WAL is streamed into it: whether it is of the server's
-/// cluster (P4), where it ends, and what it has lost (P14). One thread.
+/// Checks the archive before WAL is streamed into it: whether it belongs to the server's cluster
+/// (P4), where it ends, and what it has lost (P14). One thread.
 class Inspection {
  public:
-  /// All of it outlives this object.
+  /// All must outlive this object.
   Inspection(io::Directory& directory, const Habits& habits, Machine& machine, Log& log)
       : directory_(directory), habits_(habits), log_(log), names_(directory, machine) {}
 
   struct Result {
     ArchiveFacts facts;
-    std::shared_ptr<const archive::Listing> listing;  ///< that they were read from
+    std::shared_ptr<const archive::Listing> listing;  ///< from which they were read
   };
-  /// What an earlier run has left behind is removed (archive::clean_up()). Throws Error{io,
-  /// durability}.
+  /// Removes an earlier run's leftovers (archive::clean_up()). Throws Error{io, durability}.
   void tidy_up() { archive::clean_up(directory_, *names_.read()); }
-  /// The end of the archive is durable when it returns (P1). Throws Error{conflict} if it is of
+  /// The end of the archive is durable on return (P1). Throws Error{conflict} if it belongs to
   /// another cluster; Error{durability}, which is final; Error{io}.
   [[nodiscard]] Result run(std::uint64_t system_identifier, wal::SegmentSize segment_size);
 
-  /// What it says of itself, before any server is known; nullopt if it is empty. Nothing is
-  /// changed. Throws as archive::find_resume_point() and read_identity().
+  /// The archive's own state, before any server is known; nullopt if it is empty. Changes nothing.
+  /// Throws as archive::find_resume_point() and read_identity().
   [[nodiscard]] std::optional<ArchivedSoFar> so_far();
-  /// Where its WAL ends exactly, if one of the hosts has left its timeline.
+  /// Finds the exact end of its WAL if one of the hosts has left its timeline.
   void find_position(ArchivedSoFar& archive, const std::vector<HostWord>& hosts);
 
-  /// The first bytes of the newest timelines of that history, of which the archive has WAL before
-  /// `end` (kFirstWalBytes). What cannot be read is left out.
+  /// The first bytes of the newest timelines of that history of which the archive has WAL before
+  /// `end` (kFirstWalBytes). Unreadable ones are omitted.
   [[nodiscard]] std::map<wal::TimelineId, std::string> first_wal_before(
       const wal::TimelineHistory& history, wal::Lsn end, wal::SegmentSize segment_size);
 
-  /// Nothing is asked for a while.
+  /// The names are not needed for a while.
   void forget_names() { names_.forget(); }
-  /// What the last run has found is recorded: streaming begins.
+  /// The results of the last run are recorded: streaming starts.
   void on_recorded() { past_timelines_recorded_ = past_timelines_read_; }
-  /// Finished files that are no segments by their size and are to be replaced.
+  /// Finished files of a wrong size, which are to be replaced.
   [[nodiscard]] const std::set<std::string>& wrong_sizes() const { return wrong_sizes_; }
 
  private:
@@ -81,7 +80,7 @@ class Inspection {
   KnownNames names_;
   std::set<std::string> wrong_sizes_;
   bool told_foreign_ = false;
-  bool past_timelines_read_ = false;  ///< what they left behind was looked for, and ...
+  bool past_timelines_read_ = false;  ///< their leftovers were searched for, and ...
   bool past_timelines_recorded_ = false;
 };
 

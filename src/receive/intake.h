@@ -15,55 +15,55 @@ namespace weir::receive {
 
 class FirstWal;
 
-/// The way of a piece of WAL from the connection to the kernel: checked first, then written. Not
-/// one byte that failed the check is written, so none is acknowledged (P7). Belongs to the thread
-/// that reads at the moment. Owns neither the verifier nor the writer.
+/// Passes WAL from the connection to the kernel: verified first, then written. Bytes that failed
+/// verification are never written, so never acknowledged (P7). Belongs to the thread that currently
+/// reads. Owns neither the verifier nor the writer.
 ///
-/// WAL that comes again and differs from what the archive holds is either damaged or another
-/// server's. The checksum of the record tells, and it may come with a later piece: until then the
-/// difference is disputed, and what comes is checked and not written.
+/// WAL that is received again and differs from the archive is either damaged or another server's.
+/// The record's checksum decides, and it may be in a later piece: until then the difference is
+/// disputed, and received WAL is verified but not written.
 ///
-/// The same holds where WAL begins that the archive does not have: if the first record does not
-/// name the last one of the archive as the one before it, it is damaged, or it was written so.
+/// The same applies at the start of WAL that the archive does not have: if the first record's
+/// prev-link is not the archive's last record, it is either damaged, or was written like that.
 class Intake {
  public:
-  /// The verifier stands at the begin of the stream, and knows what is before as
-  /// archive::verifier_at() gives it.
+  /// The verifier is at the start of the stream, and knows the preceding WAL as set by
+  /// archive::verifier_at().
   Intake(wal::RecordVerifier& verifier, archive::SegmentWriter& writer);
 
-  /// Checks `wal` and holds it until write() has written it; its bytes must stay valid that long.
-  /// Throws Error{damage}; then nothing of it is held. While something is disputed nothing is held
-  /// in any case; throws Error{conflict} when it is decided that it is another server's.
+  /// Verifies `wal` and holds it until write() has written it; its bytes must stay valid that long.
+  /// Throws Error{damage}; then none of it is held. During a dispute nothing is held; throws
+  /// Error{conflict} when it is decided that the WAL is another server's.
   void accept(std::span<const std::byte> wal);
 
-  /// Writes what is held, at most `most` bytes of it. Throws as SegmentWriter::write does; may be
-  /// called again, and goes on where it stopped. A difference that is disputed is not thrown.
+  /// Writes held WAL, at most `most` bytes. Throws as SegmentWriter::write does; may be called
+  /// again, and continues where it stopped. A disputed difference is not thrown.
   void write(std::size_t most = std::numeric_limits<std::size_t>::max());
 
   [[nodiscard]] bool holds_something() const { return !held_.empty(); }
 
-  /// What comes is not what the archive holds, and whether it is sound is not known yet.
+  /// Received WAL differs from the archive, and its validity is not known yet.
   [[nodiscard]] bool disputes() const { return dispute_.has_value(); }
-  /// Nothing more comes that could tell. Throws what was disputed, if something was.
+  /// No more WAL will arrive. Throws the disputed error, if there is one.
   void settle();
 
-  /// What comes is of a newer version than this program knows.
+  /// The received WAL is of a newer version than this program knows.
   [[nodiscard]] bool unchecked() const { return verifier_.unchecked(); }
-  /// Where the last record ends that came whole, and is not disputed; 0/0 before the first one. Any
-  /// thread.
+  /// End of the last record that was received completely, and is not disputed; 0/0 before the first
+  /// one. Any thread.
   [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }
 
-  /// The archive has sound WAL of a known version in the unfinished segment. A first page whose
-  /// magic is newer is damaged then.
+  /// The unfinished segment in the archive has valid WAL of a known version. A first page with a
+  /// newer magic is damaged then.
   void expect_known_version() { version_is_known_ = true; }
 
-  /// What was accepted is shown to it from now on; it outlives this.
+  /// From now on passes accepted WAL to it; it must outlive this object.
   void show_to(FirstWal& first_wal) { first_wal_ = &first_wal; }
 
-  /// Of what is held nothing behind `end` is to be written. `begin` is where that begins.
+  /// Held WAL from `end` on is not to be written. `begin` is the start of the held WAL.
   void keep_up_to(wal::Lsn begin, wal::Lsn end) { held_ = held_.first(end - begin); }
 
-  /// Forgets what is held, or disputed.
+  /// Discards held or disputed WAL.
   void drop() {
     held_ = {};
     dispute_.reset();
@@ -78,8 +78,8 @@ class Intake {
   wal::RecordVerifier& verifier_;
   archive::SegmentWriter& writer_;
   const wal::Lsn begin_;  ///< of the stream
-  const wal::Lsn last_;   ///< the archive's last record before it; 0/0 if that is not known
-  /// The stream read as if there were nothing before it, until its first record has proved to
+  const wal::Lsn last_;   ///< the archive's last record before it; 0/0 if unknown
+  /// Reads the stream independently of preceding WAL, until its first record has been shown to
   /// continue the archive.
   std::optional<wal::RecordVerifier> alone_;
   std::span<const std::byte> held_;
@@ -87,7 +87,7 @@ class Intake {
   FirstWal* first_wal_ = nullptr;
   bool version_is_known_ = false;
   struct Dispute {
-    Error error;  ///< if nothing more comes
+    Error error;  ///< if no more WAL arrives
     wal::Lsn at;
   };
   std::optional<Dispute> dispute_;

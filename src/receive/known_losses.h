@@ -10,37 +10,37 @@
 
 namespace weir::receive {
 
-/// What a receiver knows to be lost: the losses that are recorded in the archive, and those that
-/// are to be recorded before anything is streamed behind them. Each is told once in the log, and
-/// again when it is recorded. Pure: the log is the only thing outside.
+/// A receiver's known losses: those recorded in the archive, and those to be recorded before
+/// anything after them is streamed. Each is logged once, and again when it is recorded. Pure except
+/// for the log.
 class KnownLosses {
  public:
-  /// `log` outlives it.
+  /// `log` must outlive it.
   explicit KnownLosses(Log& log) : log_(log) {}
 
-  /// The records as the archive holds them now. What an earlier reading said still counts for a
-  /// record that cannot be read this time.
+  /// The records now in the archive. If a record cannot be read this time, its previous content
+  /// still counts.
   void set_recorded(std::vector<archive::Loss> losses);
-  /// Tells those that were not told yet.
+  /// Logs new ones.
   void tell();
 
-  /// `loss` is to be recorded, unless it is or waits for that already.
+  /// `loss` is to be recorded, unless it is recorded or pending.
   void add_pending(archive::Loss loss);
   void clear_pending() { pending_.clear(); }
   /// The next one to be recorded; nullptr: none.
   [[nodiscard]] const archive::Loss* next_pending() const {
     return pending_.empty() ? nullptr : &pending_.front();
   }
-  /// The next pending one was recorded, as `loss` says.
+  /// The next pending one was recorded as `loss`.
   void on_recorded(archive::Loss loss);
-  /// One was recorded that was not pending.
+  /// A loss that was not pending was recorded.
   void on_noticed(archive::Loss loss);
 
-  /// Holes that are none any more once timeline `timeline` is streamed from `start`, by the ids of
-  /// their records. They are forgotten.
+  /// Removes and returns, by the ids of their records, holes that are filled when timeline
+  /// `timeline` is streamed from `start`.
   [[nodiscard]] std::vector<std::string> take_refilled(wal::TimelineId timeline, wal::Lsn start);
 
-  /// Recorded and pending ones; the latter say that they are not recorded.
+  /// Recorded and pending ones; the latter are marked as not recorded.
   [[nodiscard]] std::vector<archive::Loss> all() const;
 
  private:

@@ -12,12 +12,12 @@ class NamesWatch;
 
 namespace weir::receive {
 
-/// The names of the archive's directory, for who looks at them several times before WAL streams.
-/// With a million segments to read them is most of a start. They are read anew where the kernel
-/// does not tell that none has changed since, and after a while in any case. One thread.
+/// Caches the names in the archive's directory for the checks before WAL streams. With a million
+/// segments reading them is most of the startup time. They are reread unless the kernel guarantees
+/// that none has changed, and always after a while. One thread.
 class KnownNames {
  public:
-  /// Both outlive this object.
+  /// Both must outlive this object.
   KnownNames(io::Directory& directory, Machine& machine);
   ~KnownNames();
   KnownNames(const KnownNames&) = delete;
@@ -25,7 +25,7 @@ class KnownNames {
 
   /// As archive::list_archive_names() at this moment.
   [[nodiscard]] std::shared_ptr<const archive::Listing> read();
-  /// They take memory, and are not needed for now.
+  /// They use memory, and are not needed for now.
   void forget();
 
  private:

@@ -12,9 +12,9 @@
 
 namespace weir::receive {
 
-/// Sees that somebody acknowledges a loss ("pgweir ack") or closes it ("pgweir import") while a
-/// receiver runs, so that its metrics and its status say so. A thread of its own, which looks at
-/// the small files of each loss that is open on the board; made when there is one.
+/// Detects acknowledgments of losses ("pgweir ack") and filled holes ("pgweir import") while a
+/// receiver runs, so that its metrics and its status are current. A thread of its own, which reads
+/// the small files of each loss that is open on the board; started when there is one.
 class LossWatch {
  public:
   LossWatch(io::Shelf& directory, Threads& threads, StatusBoard& board, Log& log,
@@ -36,8 +36,8 @@ class LossWatch {
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> stopped_;
   bool stop_ = false;
-  /// Ids of losses whose records have gone: the session may have read them before. The thread's
-  /// own.
+  /// Ids of losses whose records were removed: the session may have read them before. For the
+  /// thread only.
   std::set<std::string> removed_;
   std::unique_ptr<Threads::Thread> thread_;
 };

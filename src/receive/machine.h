@@ -13,8 +13,7 @@
 
 namespace weir::receive {
 
-/// Ends a poll() of another thread: what net::Wake is, on the machine that it belongs to. Any
-/// thread.
+/// Ends a poll() of another thread: the machine's counterpart of net::Wake. Any thread.
 class WakeUp {
  public:
   virtual ~WakeUp() = default;
@@ -23,8 +22,8 @@ class WakeUp {
   [[nodiscard]] virtual int fd() const = 0;  ///< for Machine::poll()
 };
 
-/// What a receiver has of the machine that it runs on, beside its archive's directory and its
-/// servers. With another one it runs in a simulation.
+/// The receiver's interface to its host, except for its archive directory and its servers. A
+/// simulation replaces it.
 class Machine {
  public:
   virtual ~Machine() = default;
@@ -32,21 +31,21 @@ class Machine {
   [[nodiscard]] Time now() { return threads().now(); }
   [[nodiscard]] virtual std::chrono::system_clock::time_point wall_clock() = 0;
   [[nodiscard]] virtual std::unique_ptr<WakeUp> make_wake_up() = 0;
-  /// As ppoll(), of descriptors that this machine or its servers gave out, until `deadline`;
-  /// without end if there is none.
+  /// Like ppoll(), for descriptors of this machine or its servers, until `deadline`; indefinitely
+  /// if there is none.
   virtual void poll(std::span<pollfd> fds, std::optional<Time> deadline) = 0;
-  /// What this process is allowed.
+  /// The memory limit of this process.
   [[nodiscard]] virtual std::optional<io::MemoryLimit> memory_limit() = 0;
-  /// So many threads have something to run on at once. At least 1.
+  /// Number of threads that can run at once, at least 1.
   [[nodiscard]] virtual unsigned processors() = 0;
-  /// There will be little to do for a while. `first`: since there was much.
+  /// Little work is expected for a while. `first`: the first call since there was much.
   virtual void release_memory(bool first) = 0;
 };
 
-/// The one that the program runs on. Stateless.
+/// The actual host. Stateless.
 [[nodiscard]] Machine& this_machine();
 
-/// True once `fd` is raised; false when `time` has passed.
+/// Returns true once `fd` is raised; false after `time`.
 bool raised_within(Machine& machine, int fd, std::chrono::milliseconds time);
 
 }  // namespace weir::receive

@@ -8,15 +8,15 @@
 
 namespace weir::receive {
 
-/// Where somebody's newest word is left, for the stream that runs, or for the next one. Any thread;
-/// never blocks.
+/// Holds a sender's newest message, for the current stream or the next one. Any thread; never
+/// blocks.
 template <typename Word>
 class Mailbox {
  public:
   void set(const Word& word) {
     change([&](Word& old) { old = word; });
   }
-  /// `change` is called under a lock, and is quick.
+  /// `change` is called under a lock, and must be quick.
   template <typename Change>
   void change(Change change) {
     const std::lock_guard lock(mutex_);
@@ -31,10 +31,10 @@ class Mailbox {
     const std::lock_guard lock(mutex_);
     return word_;
   }
-  /// Another one after each change: to be asked for before get().
+  /// Changes with each message: must be read before get().
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
-  /// Called when there is news, a lock is held; empty: nobody. When this returns, an earlier one is
-  /// not called any more.
+  /// Called for each message, under a lock; empty: none. On return an earlier listener is not
+  /// called any more.
   void set_listener(std::function<void()> listener) {
     const std::lock_guard lock(mutex_);
     listener_ = std::move(listener);

@@ -8,28 +8,27 @@
 
 namespace weir::receive {
 
-/// More would read and write the archive's disk more than they would help.
+/// More would increase the load of the archive's disk more than they would help.
 inline constexpr unsigned kMostCompressions = 4;
 
-/// How a receiver stays below the memory that it is allowed. Page cache is not counted: the kernel
-/// takes it back.
+/// How a receiver stays below its memory limit. Page cache is not counted: the kernel reclaims it.
 struct MemoryPlan {
-  codec::Compression compression;  ///< at the highest level up to the wanted one that fits
-  /// Far behind, segments may be buffered in memory…
+  codec::Compression compression;  ///< at the highest level up to the requested one that fits
+  /// While catching up, segments may be buffered in memory…
   bool buffer_segments = true;
-  /// …this many bytes of WAL that is not durable yet at most; nullopt: the usual bound.
+  /// …with at most this many bytes of WAL that is not durable yet; nullopt: the default bound.
   std::optional<std::uint64_t> unsynced_limit;
   bool quick = true;  ///< and compressed there
-  /// Finished segments that are compressed at once, if there are processors for it.
+  /// Number of concurrent compressions, if there are enough processors.
   unsigned compressions = kMostCompressions;
 };
 
-/// `limit` in bytes; nullopt: none. Pure. nullopt if not even the lowest level fits: then
-/// least_memory() does.
+/// `limit` in bytes; nullopt: none. Pure. Returns nullopt if not even the lowest level fits: then
+/// see least_memory().
 [[nodiscard]] std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
                                                     const codec::Compression& wanted,
                                                     wal::SegmentSize segment_size);
-/// The limit that is needed for the lowest level of that method.
+/// The limit required for the lowest level of that method.
 [[nodiscard]] std::uint64_t least_memory(const codec::Compression& wanted,
                                          wal::SegmentSize segment_size);
 

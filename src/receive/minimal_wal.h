@@ -10,17 +10,17 @@
 
 namespace weir::receive {
 
-/// Notices where the server changes to wal_level=minimal and back, in the records that stream by or
-/// that are read again at the archive's end, and records each such time as a loss
-/// (archive/losses.h): no recovery passes it, although its WAL is archived. Only the verifier of a
-/// stream knows records, and a record may begin in one segment and end in the next, or be read
-/// again by a later stream: so each is known by its start.
+/// Detects in the records that stream, or are read again at the archive's end, that the server
+/// changes to wal_level=minimal and back, and records each such period as a loss
+/// (archive/losses.h): recovery cannot pass it, although its WAL is archived. Only a stream's
+/// verifier decodes records, and a record may span segments, or be read again by a later stream: so
+/// each is identified by its start.
 ///
-/// Belongs to the thread that reads at the moment, as the verifier does; to the session's while no
-/// stream runs.
+/// Belongs to the thread that currently reads, like the verifier; to the session's while no stream
+/// runs.
 class MinimalWal final : public wal::RecordObserver {
  public:
-  /// What the loss's record says beside the range.
+  /// Data of the loss record in addition to the range.
   struct Stream {
     wal::TimelineId timeline = 0;
     wal::Lsn start;
@@ -28,18 +28,19 @@ class MinimalWal final : public wal::RecordObserver {
     wal::SegmentSize segment_size{};
     std::string server{};
   };
-  /// A stream begins. Forgets what an earlier one noticed behind `stream.start` and did not record.
+  /// A stream starts. Forgets changes after `stream.start` that an earlier stream found and did not
+  /// record.
   void begin(Stream stream, std::vector<archive::Loss> recorded);
 
   bool wants(const wal::RecordHeader& header) override;
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override;
 
-  /// Something was noticed and is not durable. It must be before the end of its record is written:
-  /// a start streams from the oldest unfinished segment, and would not see the record again once
-  /// its segment is finished.
+  /// A change was found and is not recorded durably. It must be before the end of its record is
+  /// written: a restart streams from the oldest unfinished segment, and would not see the record
+  /// again once its segment is finished.
   [[nodiscard]] bool must_record() const { return !changes_.empty(); }
-  /// Records it. `found` is the time; `tell` is called for each new or longer loss. May be called
+  /// Records it. `found` is the time; `tell` is called for each new or extended loss. Can be called
   /// again if it throws, as record_loss() does.
   void record(io::Directory& directory, const std::string& found,
               const std::function<void(const archive::Loss&)>& tell);
@@ -52,7 +53,7 @@ class MinimalWal final : public wal::RecordObserver {
   };
 
   Stream stream_;
-  std::vector<archive::Loss> losses_;  ///< of this kind, by begin
+  std::vector<archive::Loss> losses_;  ///< of this kind, by start
   std::vector<Change> changes_;        ///< by start
 };
 

@@ -20,8 +20,8 @@
 
 namespace weir::receive {
 
-/// What is told about an archive, as a payload of at most 7999 bytes: one JSON object, whose format
-/// is in docs/notify.md. Pure.
+/// An event of an archive, as a payload of at most 7999 bytes: one JSON object, whose format is in
+/// docs/notify.md. Pure.
 struct ArchiveEvent {
   std::string event;  ///< segment_finished, segment_compressed, timeline_switched, …
   std::chrono::system_clock::time_point time;
@@ -37,10 +37,10 @@ struct ArchiveEvent {
 [[nodiscard]] std::string event_payload(const ArchiveEvent& event, const std::string& archive,
                                         std::uint64_t dropped);
 
-/// Tells what the archive does by NOTIFY, over an ordinary connection of its own to a server that
-/// is no standby. A thread of its own sends, from a bounded queue; whatever happens to the
-/// connection, archiving neither waits nor fails. What finds no room is dropped, oldest first,
-/// counted, and the number told: in the log, and with the next notification that gets through.
+/// Sends the archive's events by NOTIFY, over an ordinary connection of its own to a server that is
+/// not a standby. A thread of its own sends, from a bounded queue; archiving neither waits for the
+/// connection nor fails because of it. If the queue is full, the oldest events are dropped and
+/// counted; the count is logged, and sent with the next notification.
 class Notifier {
  public:
   struct Options {
@@ -53,14 +53,14 @@ class Notifier {
     std::chrono::milliseconds patience_at_end{2'000};
   };
 
-  /// Connects when there is something to tell. The log outlives it.
+  /// Connects when there is an event. The log must outlive it.
   Notifier(Options options, Log& log);
-  /// Sends what waits for at most patience_at_end, and tells how many were not sent.
+  /// Sends queued events for at most patience_at_end, and logs how many were not sent.
   ~Notifier();
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
 
-  /// What the feed tells. Any thread; returns at once.
+  /// Handles an event of the feed. Any thread; returns at once.
   void on_event(const Event& happened);
 
   /// Any thread; returns at once.
@@ -77,13 +77,13 @@ class Notifier {
   const Options options_;
   Log& log_;
   net::Wake give_up_;
-  std::optional<pq::Connection> connection_;  // the thread's
+  std::optional<pq::Connection> connection_;  // for the thread only
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<ArchiveEvent> queue_;
-  std::uint64_t dropped_ = 0;                ///< since the last one that was sent
-  std::optional<std::string> told_trouble_;  ///< the same again is no news
+  std::uint64_t dropped_ = 0;                ///< since the last one sent
+  std::optional<std::string> told_trouble_;  ///< the last error sent, which is not repeated
   bool ending_ = false;
   bool done_ = false;
   bool told_failure_ = false;

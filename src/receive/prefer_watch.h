@@ -14,23 +14,23 @@
 
 namespace weir::receive {
 
-/// While a host streams that is not of the preferred role: looks for one that is, in a thread of
-/// its own, until one has been there for long enough. Never in the way of a byte.
+/// While the streaming host does not have the preferred role: looks for one that does, in a thread
+/// of its own, until one has been available for long enough. Never delays streaming.
 class PreferWatch {
  public:
   struct Task {
     HostSurvey::World world;
-    std::vector<std::pair<int, std::string>> hosts;  ///< but the one that streams
+    std::vector<std::pair<int, std::string>> hosts;  ///< except the streaming one
     Prefer prefer = Prefer::any;
     std::chrono::milliseconds after{};
     bool at_once_if_promoted = true;
-    /// What is durable of the stream now. Any thread.
+    /// The durable part of the stream. Any thread.
     std::function<ArchivedSoFar()> ours;
     /// Called once, in the watch's thread; must not block.
     std::function<void(const std::string& host)> found;
   };
   PreferWatch(Task task, Log& log);
-  /// Breaks off what is being asked.
+  /// Aborts queries in progress.
   ~PreferWatch();
   PreferWatch(const PreferWatch&) = delete;
   PreferWatch& operator=(const PreferWatch&) = delete;

@@ -11,23 +11,24 @@
 
 namespace weir::receive {
 
-/// Questions to a server that its WAL answers. Each is a stream without the slot and without a word
-/// of what is flushed, so that it moves nothing; the connection takes commands again when it
-/// returns, unless `spoilt`. Throws Error{retry} without an answer in time; what the stream throws;
+/// Queries that a server's WAL answers. Each is a stream without the slot that does not report a
+/// flush position, so it advances nothing; on return the connection accepts commands again, unless
+/// `spoilt`. Throws Error{retry} without an answer in time; what the stream throws;
 /// net::Interrupted when `stop` is raised.
 struct Questioner {
   Server& server;
   Machine& machine;
   const net::Wake& stop;
-  /// The answer has come, and then the server did not end the stream in time: over a slow line it
-  /// still sends what nobody wants. The connection is of no more use, and is to be closed.
+  /// The answer has arrived, but then the server did not end the stream in time: over a slow line
+  /// it still sends data that is not needed. The connection is not usable any more, and must be
+  /// closed.
   bool spoilt = false;
 
-  /// Whether it still has the WAL at that place.
+  /// Whether it still has the WAL at that position.
   [[nodiscard]] bool has_wal_at(wal::TimelineId timeline, wal::Lsn at);
-  /// So much of its WAL from there on; what it does not have of that is left out.
+  /// Reads up to `bytes` of its WAL from there on.
   [[nodiscard]] std::string read(wal::TimelineId timeline, wal::Lsn at, std::size_t bytes);
-  /// Its WAL beside the end of the archive.
+  /// Compares its WAL with the end of the archive.
   [[nodiscard]] TailComparison compare(const archive::Tail& tail) const;
 
  private:

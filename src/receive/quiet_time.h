@@ -9,19 +9,19 @@
 
 namespace weir::receive {
 
-/// Notices that no WAL comes: then memory is given back. A quiet time begins when the position has
-/// stood still for kQuiet, and ends when the position moves. Its begin is said once. Pure; one
-/// caller at a time.
+/// Detects that no WAL arrives, to release memory. A quiet time starts when the position has not
+/// changed for kQuiet, and ends when it changes. Its start is reported once. Pure; one caller at a
+/// time.
 class QuietTime {
  public:
   static constexpr std::chrono::seconds kQuiet{8};
 
   enum class Phase {
-    none,    ///< WAL has come lately
-    begins,  ///< it is quiet, and was not at the look before
+    none,    ///< WAL has arrived recently
+    begins,  ///< it is quiet, and was not at the previous check
     lasts,
   };
-  /// `position` is where the stream stands. `now` never goes back.
+  /// `position` is the stream's position. `now` never decreases.
   [[nodiscard]] Phase look(wal::Lsn position, Time now) {
     if (std::exchange(position_, position) != position || !since_) {
       since_ = now;
@@ -33,9 +33,9 @@ class QuietTime {
   }
 
  private:
-  wal::Lsn position_;          ///< at the last look
-  std::optional<Time> since_;  ///< it has been there; nullopt: there was no look yet
-  bool said_ = false;          ///< that this quiet time has begun
+  wal::Lsn position_;          ///< at the last check
+  std::optional<Time> since_;  ///< unchanged since then; nullopt: not yet checked
+  bool said_ = false;          ///< the start of this quiet time was reported
 };
 
 }  // namespace weir::receive

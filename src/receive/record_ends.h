@@ -8,20 +8,20 @@
 
 namespace weir::receive {
 
-/// Some of the places where a record of the WAL ends, in order. A value.
+/// Some of the record ends in the WAL, in order. A value.
 ///
-/// A server that is promoted begins its new timeline behind the last record that it has whole. What
-/// it has received may end in the middle of one, and that one may begin in an earlier segment: a
-/// slot that was moved to the middle does not keep the segment in which the new timeline begins. So
-/// slots of servers that may be promoted are moved to ends of records only. Which ones are known is
-/// of no importance: some from time to time will do, and a bounded number of them.
+/// A promoted server starts its new timeline after its last complete record. Its received WAL may
+/// end inside a record, which may start in an earlier segment: a slot that was advanced into it
+/// does not retain the segment in which the new timeline starts. So slots of failover candidates
+/// are advanced to record ends only. Any selection of them suffices: some from time to time, and a
+/// bounded number.
 class RecordEnds {
  public:
   static constexpr std::size_t kMost = 128;
 
-  /// What does not lie behind the newest one is known already.
+  /// Ignores positions up to the newest one.
   void add(wal::Lsn end);
-  /// What lies behind is not part of the history any more.
+  /// Later positions are no longer part of the history.
   void cut(wal::Lsn end);
   [[nodiscard]] std::optional<wal::Lsn> last_up_to(wal::Lsn end) const;
 

@@ -7,18 +7,18 @@
 
 namespace weir::receive {
 
-/// What to tell of the files that a connection is made with, look by look. Pure.
+/// Decides what to log about the files used for connections, check by check. Pure.
 class SecretChanges {
  public:
-  /// `used`: what the connection that lives was made with.
+  /// `used`: those of the current connection.
   explicit SecretChanges(pq::SecretsLook used)
       : used_(std::move(used)), known_(used_.content), problem_(problem_of(used_)) {}
 
   enum class Change {
     none,
     broken,    ///< problem() says why the next connection could not be made
-    mended,    ///< it could be again, with what was known
-    replaced,  ///< there is something new, and it is whole
+    mended,    ///< it could again, with the known files
+    replaced,  ///< there are new files, and they are complete
   };
   [[nodiscard]] Change on_look(const pq::SecretsLook& look);
   [[nodiscard]] const std::string& problem() const { return problem_; }
@@ -27,7 +27,7 @@ class SecretChanges {
   [[nodiscard]] std::string problem_of(const pq::SecretsLook& look) const;
 
   const pq::SecretsLook used_;
-  std::string known_;  ///< the content that was told last
+  std::string known_;  ///< the content last logged
   std::string problem_;
 };
 

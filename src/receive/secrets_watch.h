@@ -14,25 +14,24 @@
 
 namespace weir::receive {
 
-/// While WAL streams: looks whether the files that the connection was made with are replaced, in a
-/// thread of its own. It sleeps until the kernel tells that one of them may have changed, and looks
-/// every five minutes all the same; where the kernel cannot tell, every two seconds. Never in the
-/// way of a byte.
+/// While WAL streams: checks whether the files used for the connection are replaced, in a thread of
+/// its own. It waits for the kernel's notification of a change, and checks every five minutes in
+/// any case; if there are no notifications, every two seconds. Never delays streaming.
 class SecretsWatch {
  public:
   struct Task {
     Machine& machine;
     std::function<pq::SecretsLook()> look;
-    pq::SecretsLook used;  ///< for the connection that streams; the files are those of it
-    /// After each look, in the watch's thread; `problem` is why no connection could be made now.
+    pq::SecretsLook used;  ///< by the streaming connection; only its files are watched
+    /// After each check, in the watch's thread; `problem` is why no connection could be made now.
     std::function<void(const pq::SecretsLook&, const std::string& problem)> seen;
     // With --reconnect-on-rotation; else empty.
-    std::function<void(const net::Wake&)> try_out;  ///< connects with what is there; throws
+    std::function<void(const net::Wake&)> try_out;  ///< connects with the current files; throws
     std::function<void()> leave;                    ///< must not block
-    /// Between two looks at least. Of two files that are replaced one after the other mostly both
-    /// are there by then.
+    /// Minimum time between two checks. If two files are replaced in succession, usually both are
+    /// complete by then.
     std::chrono::nanoseconds pause = std::chrono::seconds(2);
-    /// Where the kernel tells of changes: for what it does not see, and for certificates that end.
+    /// With kernel notifications: for undetected changes, and for certificates that expire.
     std::chrono::nanoseconds look_anyway = std::chrono::minutes(5);
   };
   SecretsWatch(Task task, Log& log);
@@ -50,7 +49,7 @@ class SecretsWatch {
   Log& log_;
   SecretChanges changes_;
   bool move_wanted_ = false;
-  std::string refused_;  ///< why what is new does not connect, as it was told
+  std::string refused_;  ///< why a connection with the new files failed, as logged
   Time next_try_{};
   net::Wake stop_;
   std::unique_ptr<Threads::Thread> thread_;

@@ -21,8 +21,8 @@
 
 namespace weir::receive {
 
-/// A physical stream, as a receiver needs it: what pq::ReplicationStream is, which tells what each
-/// function means. With another one a receiver runs in a simulation.
+/// A physical stream, as a receiver needs it; pq::ReplicationStream documents the functions. A
+/// simulation replaces it.
 class WalStream {
  public:
   virtual ~WalStream() = default;
@@ -38,8 +38,8 @@ class WalStream {
   [[nodiscard]] virtual int socket() const = 0;  ///< for Machine::poll()
 };
 
-/// A server that a receiver is connected to. Errors are those of pq's functions of the same names;
-/// each may throw net::Interrupted.
+/// A connected server. Errors are those of pq's functions of the same names; each may throw
+/// net::Interrupted.
 class Server {
  public:
   virtual ~Server() = default;
@@ -47,24 +47,24 @@ class Server {
   [[nodiscard]] virtual std::size_t host_index() const = 0;
   [[nodiscard]] virtual std::size_t host_count() const = 0;
   [[nodiscard]] virtual int major() const = 0;
-  /// As it writes it: "15.18 (Debian 15.18-1)".
+  /// In its own format: "15.18 (Debian 15.18-1)".
   [[nodiscard]] virtual std::string version() const = 0;
-  /// Until when its certificate is valid; nullopt: no TLS, or that is not known.
+  /// Expiry time of its certificate; nullopt: no TLS, or unknown.
   [[nodiscard]] virtual std::optional<std::chrono::sys_seconds> certificate_expires() const {
     return std::nullopt;
   }
-  /// It says so from 14 on.
+  /// Reported by servers from 14 on.
   [[nodiscard]] virtual std::optional<bool> in_hot_standby() const = 0;
-  /// The same, asked for where it does not say so by itself; nullopt: there is no telling.
+  /// The same, queried if it is not reported; nullopt: unknown.
   [[nodiscard]] virtual std::optional<bool> ask_for_role() = 0;
-  /// For whom its commits wait, and by which application_name it knows us; nullopt: for nobody
-  /// whom it sends WAL, since it is a standby, or it cannot be asked.
+  /// Which standbys its commits wait for, and our application_name; nullopt: none of its clients,
+  /// since it is a standby, or unknown.
   struct SynchronousNames {
     std::string setting;  ///< synchronous_standby_names
     std::string own;
   };
   [[nodiscard]] virtual std::optional<SynchronousNames> synchronous_names() { return std::nullopt; }
-  /// From now on `stop` ends what waits for it, which outlives it.
+  /// From now on `stop` ends its waits; it must outlive the server.
   virtual void interrupted_by(const net::Wake& stop) = 0;
 
   [[nodiscard]] virtual pq::SystemIdentity identify_system() = 0;
@@ -73,11 +73,11 @@ class Server {
   [[nodiscard]] virtual unsigned file_mode() = 0;
   [[nodiscard]] virtual bool create_physical_slot(const std::string& slot) = 0;
   virtual void drop_slot(const std::string& slot) = 0;
-  /// Takes the slot for a moment, by a stream that begins at `position`, the end of the server's
-  /// WAL on this timeline, and is ended at once. With `flush` the slot is moved there; the server
-  /// does that in both directions. Written and applied is said to be as much and nothing. False if
-  /// the timeline has ended there: nothing was moved. Throws the server's Error: no such slot
-  /// (42704), in use (55006), invalidated (55000).
+  /// Uses the slot for a moment, by a stream that starts at `position`, the end of the server's WAL
+  /// on this timeline, and is ended at once. With `flush` the slot is moved there; the server
+  /// allows both directions. The reported write position is the same, the apply position is 0/0.
+  /// Returns false if the timeline has ended there: nothing was moved. Throws the server's Error:
+  /// no such slot (42704), in use (55006), invalidated (55000).
   [[nodiscard]] virtual bool use_slot(const std::string& slot, wal::Lsn position,
                                       wal::TimelineId timeline, std::optional<wal::Lsn> flush) = 0;
   [[nodiscard]] virtual std::optional<pq::SlotState> read_replication_slot(
@@ -86,65 +86,65 @@ class Server {
   [[nodiscard]] virtual std::unique_ptr<WalStream> start(const std::optional<std::string>& slot,
                                                          wal::Lsn start,
                                                          wal::TimelineId timeline) = 0;
-  /// To learn what it has there, without a slot. No status is sent in it: that would tell the
-  /// server how far somebody has it.
+  /// A stream to find out what WAL it has, without a slot. No status is sent on it: that would
+  /// report a flush position to the server.
   [[nodiscard]] virtual std::unique_ptr<WalStream> question(wal::Lsn start,
                                                             wal::TimelineId timeline) = 0;
-  /// To ask it, over another connection, whether it shuts down. May be called on any thread, also
-  /// when this is gone; takes up to five seconds.
+  /// Checks over another connection whether it is shutting down. May be called on any thread, also
+  /// when this object is gone; takes up to five seconds.
   [[nodiscard]] virtual std::function<bool()> shutdown_probe() const = 0;
 };
 
-/// What an ordinary connection says of a slot.
+/// The state of a slot, read over an ordinary connection.
 struct SlotReading {
   pq::SlotView view;
   int server_major = 0;
-  /// synchronous_standby_names; nullopt: a standby, or not told.
+  /// synchronous_standby_names; nullopt: a standby, or unknown.
   std::optional<std::string> synchronous_names = {};
 };
 
-/// What a connection string says of the hosts that it names.
+/// The hosts in a connection string.
 struct HostList {
   std::vector<std::string> names;  ///< for messages; never empty
   bool prefers_standby = false;    ///< target_session_attrs=prefer-standby
   bool shuffled = false;           ///< load_balance_hosts=random
 };
 
-/// A short visit to a host of the connection string, beside the stream.
+/// A short visit to a host of the connection string while another one streams.
 struct Visit {
   std::size_t host = 0;
   std::chrono::milliseconds timeout{5'000};
   std::string application_name;
 };
 
-/// The way to servers.
+/// Connects to servers.
 class Servers {
  public:
   virtual ~Servers() = default;
-  /// Throws Error{usage} for a connection string that cannot be read.
+  /// Throws Error{usage} for an invalid connection string.
   [[nodiscard]] virtual HostList hosts(const Options& options) = 0;
-  /// To that host of the connection string and no other. As pq::Connection::open().
+  /// To that host only. As pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> connect_to(
       const Options& options, std::size_t host, std::function<void(const std::string&)> notice,
       const net::Wake& stop) = 0;
-  /// To a host of the connection string, `first_host` if that is to be had. As
+  /// To a host of the connection string, `first_host` if it is available. As
   /// pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> connect(
       const Options& options, std::size_t first_host,
       std::function<void(const std::string&)> notice, const net::Wake& stop) = 0;
-  /// To that host and no other, whatever its role. As pq::Connection::open().
+  /// To that host only, regardless of its role. As pq::Connection::open().
   [[nodiscard]] virtual std::unique_ptr<Server> visit(const Options& options, const Visit& visit,
                                                       const net::Wake& stop) = 0;
-  /// What looks at the files that a connection is made with. Empty: there are none.
+  /// Reads the state of the files used for connections. Empty: there are none.
   [[nodiscard]] virtual std::function<pq::SecretsLook()> secrets(const Options&) { return {}; }
-  /// Over a connection of its own, which ends with it. Throws as pq::Connection::open() and
-  /// execute().
+  /// Uses a connection of its own for the duration of the call. Throws as pq::Connection::open()
+  /// and execute().
   [[nodiscard]] virtual SlotReading read_slot_view(const std::string& conninfo,
                                                    const std::string& slot,
                                                    const net::Wake& stop) = 0;
 };
 
-/// PostgreSQL's, by libpq. Stateless.
+/// PostgreSQL servers, using libpq. Stateless.
 [[nodiscard]] Servers& pq_servers();
 
 }  // namespace weir::receive

@@ -25,11 +25,12 @@
 
 namespace weir::receive {
 
-/// What to do next. Each is performed by the session, which then calls the event named beside it,
-/// or failed().
+/// The next action. Each is performed by the session, which then calls the named event, or
+/// failed().
 namespace step {
 
-/// All hosts of the connection string at once; nothing is connected afterwards → on_hosts_asked()
+/// Query all hosts of the connection string at once; afterwards there is no connection →
+/// on_hosts_asked()
 struct AskHosts {};
 struct Connect {  ///< → on_connected()
   int first_host = 0;
@@ -37,7 +38,7 @@ struct Connect {  ///< → on_connected()
 struct Identify {};        ///< IDENTIFY_SYSTEM → on_identified()
 struct ReadParameters {};  ///< SHOW … → on_parameters()
 struct CreateSlot {};      ///< → on_slot_created()
-struct DropSlot {};        ///< the one that was made on this connection → on_slot_dropped()
+struct DropSlot {};        ///< the slot created on this connection → on_slot_dropped()
 struct ReadSlot {};        ///< READ_REPLICATION_SLOT → on_slot()
 struct FetchHistory {      ///< TIMELINE_HISTORY → on_history(), on_history_absent()
   wal::TimelineId timeline = 0;
@@ -51,45 +52,47 @@ struct StoreHistory {  ///< durably → on_history_stored()
   wal::TimelineId timeline = 0;
   std::string content;
 };
-/// Where exactly does the WAL of the archive end, that ends on this timeline and is to be gone on
-/// with at `from`? → on_end_found()
+/// Find the exact end of the archive's WAL, which ends on this timeline and is to be continued at
+/// `from` → on_end_found()
 struct FindEnd {
   wal::TimelineId timeline = 0;
   wal::Lsn from;
 };
-/// Makes it known for good, before streaming goes on behind it → on_loss_recorded()
+/// Record it durably, before streaming continues after it → on_loss_recorded()
 struct RecordLoss {
   archive::Loss loss;
 };
-struct Probe {  ///< does the server still have the segment that begins here? → on_probed()
+struct Probe {  ///< does the server still have the segment that starts here? → on_probed()
   wal::TimelineId timeline = 0;
   wal::Lsn lsn;
 };
-/// The first bytes of the oldest WAL that the server has → on_oldest_read()
+/// Read the start of the oldest WAL that the server has → on_oldest_read()
 struct ReadOldest {
   wal::TimelineId timeline = 0;
   wal::Lsn lsn;
   std::size_t bytes = 0;
 };
-/// Has the server the WAL before `end`, as the archive holds it? → on_tail_compared()
+/// Compare the server's WAL before `end` with the archive's → on_tail_compared()
 struct CompareTail {
-  wal::TimelineId timeline = 0;  ///< of the archive; a segment before its first is an ancestor's
-  wal::Lsn end;                  ///< as archive::tail_before() takes it
+  wal::TimelineId timeline = 0;  ///< of the archive; a segment before its first belongs to an
+                                 ///< ancestor
+  wal::Lsn end;                  ///< as for archive::tail_before()
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
 };
-struct Stream {  ///< START_REPLICATION and all that follows → on_stream_ended()
+struct Stream {  ///< START_REPLICATION and the stream → on_stream_ended()
   wal::TimelineId timeline = 0;
   wal::Lsn start;
   std::vector<archive::OpenSegment> open;
-  /// The archive has durable WAL of this timeline from `start` up to there, which comes again.
+  /// The archive has durable WAL of this timeline from `start` up to there, which is received
+  /// again.
   wal::Lsn held_end{};
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
-  wal::Lsn server_end;  ///< as it identified itself: how much there is to catch up with
-  /// Where the server's slot is, as far as that is known and lies behind `start`; else 0/0.
+  wal::Lsn server_end;  ///< from IDENTIFY_SYSTEM: how much there is to catch up
+  /// Position of the server's slot, if it is known and after `start`; else 0/0.
   wal::Lsn slot_position{};
-  /// Records of holes that are none any more, since streaming goes on before them.
+  /// Records of holes that are filled, since streaming resumes before them.
   std::vector<std::string> void_losses;
 };
 struct Disconnect {};  ///< → on_disconnected()
@@ -97,7 +100,7 @@ struct Wait {          ///< → on_waited()
   std::chrono::milliseconds time{};
 };
 struct Stop {
-  std::optional<Error> error;  ///< unset: done, or stopped as asked
+  std::optional<Error> error;  ///< unset: done, or stopped as requested
 };
 
 }  // namespace step
@@ -108,7 +111,7 @@ using Step = std::variant<step::AskHosts, step::Connect, step::Identify, step::R
                           step::Probe, step::ReadOldest, step::CompareTail, step::Stream,
                           step::Disconnect, step::Wait, step::Stop>;
 
-/// The server we are connected to.
+/// The connected server.
 struct Upstream {
   std::string name;  ///< for messages
   int host_index = 0;
@@ -124,35 +127,35 @@ struct ServerParameters {
 
 struct ArchiveFacts {
   std::optional<archive::ResumePoint> resume;
-  std::optional<wal::Lsn> sound_end;                 ///< of its last record; unset: not asked for
+  std::optional<wal::Lsn> sound_end;                 ///< of its last record; unset: not requested
   std::map<wal::TimelineId, std::string> histories;  ///< content of the history files
-  bool losses_known = true;  ///< false: that look failed; what was known of losses still counts
-  std::vector<archive::Loss> losses;  ///< that are recorded
-  std::vector<archive::Loss> found;   ///< that are not, by looking at the archive
+  bool losses_known = true;           ///< false: reading failed; earlier known losses still count
+  std::vector<archive::Loss> losses;  ///< recorded
+  std::vector<archive::Loss> found;   ///< found in the archive, not recorded
 };
 
-/// The end of the archive beside the same place on the server.
+/// Comparison of the archive's end with the server's WAL.
 struct TailComparison {
   enum class How {
-    nothing,  ///< the archive has no finished segment before that place
+    nothing,  ///< the archive has no finished segment before that position
     same,
     differs,
     not_there,  ///< the server has removed that WAL, or does not serve that timeline
   };
   How how = How::nothing;
   std::string file;     ///< of the archive
-  wal::Lsn at;          ///< the first byte that differs, or was asked for
-  std::string archive;  ///< what the archive has there, for messages
-  std::string server;   ///< what the server has there, or what it said instead
+  wal::Lsn at;          ///< the first byte that differs, or was requested
+  std::string archive;  ///< the archive's content there, for messages
+  std::string server;   ///< the server's content there, or its error message
 };
 
-/// How streaming ended; everything received before is durable, unless an Error says otherwise.
+/// How a stream ended; everything received before is durable, unless an Error says otherwise.
 struct StreamOutcome {
   enum class How {
     stopped,         ///< by a signal or at endpos
     timeline_ended,  ///< `next` is set
-    dropped,         ///< WAL behind `reached` was, and is to be asked for again at once
-    left,            ///< as StreamLoop::leave() asked for: another host is preferred
+    dropped,         ///< WAL after `reached` was dropped, and must be requested again at once
+    left,            ///< by StreamLoop::leave(): another host is preferred
     failed,          ///< `error` is set
   };
   How how = How::stopped;
@@ -163,28 +166,28 @@ struct StreamOutcome {
   wal::Lsn reached;             ///< write position
 };
 
-/// The engine around the stream: which question to ask next, where to stream from, when to try
-/// again, when to give up. Pure: knows no I/O, no clock and no threads; what it has to say goes to
-/// the log it was given. The session loop only performs its steps.
+/// The engine around the stream: which query to send next, where to stream from, when to retry,
+/// when to give up. Pure: no I/O, no clock and no threads; messages go to the given log. The
+/// session loop only performs its steps.
 ///
-/// It works from facts: a fact that is missing is asked for, a disconnect forgets those that belong
-/// to the connection, and when all are there choose_start() decides.
+/// It works from facts: a missing fact is queried, a disconnect discards those of the connection,
+/// and when all are known choose_start() decides.
 ///
-/// A slot that is to be made (`create_slot`) is made last, when only the stream itself is left: on
-/// a server that is refused it would keep WAL for nobody until that server's disk is full. What it
-/// reserves is one more fact, so it is decided once more then. If the server is refused after all,
-/// the slot goes again.
+/// A slot to be created (`create_slot`) is created last, when only the stream itself remains: on a
+/// rejected server it would retain WAL for no client until that server's disk is full. The WAL it
+/// reserves is one more fact, so the decision is then repeated. If the server is rejected after
+/// all, the slot is dropped again.
 class SessionState {
  public:
-  /// `habits` and `log` outlive it.
+  /// `habits` and `log` must outlive it.
   SessionState(const Options& options, Habits& habits, Log& log, std::uint64_t seed);
 
   [[nodiscard]] Step next();
 
-  /// What the connection string names. Before the first step; where it is not called, hosts are
+  /// The hosts of the connection string. Before the first step; if it is not called, hosts are
   /// tried in turn.
   void on_hosts(int count, bool prefers_standby);
-  /// As they answered; `archive` is what the archive says of itself.
+  /// Their answers; `archive` is the archive's own state.
   void on_hosts_asked(std::vector<HostWord> hosts, std::optional<ArchivedSoFar> archive, Time now);
   void on_connected(Upstream upstream);
   void on_identified(const pq::SystemIdentity& identity);
@@ -198,9 +201,9 @@ class SessionState {
   void on_archive(ArchiveFacts facts);
   void on_history_stored(wal::TimelineId timeline);
   void on_end_found(wal::Lsn end);
-  /// `loss` as it was recorded, with what was found out about it.
+  /// `loss` as recorded, with the details found.
   void on_loss_recorded(archive::Loss loss);
-  /// One was recorded while WAL streams.
+  /// A loss was recorded while WAL streams.
   void on_loss_noticed(archive::Loss loss) { losses_.on_noticed(std::move(loss)); }
   void on_probed(bool available);
   void on_oldest_read(const std::string& wal);
@@ -208,20 +211,20 @@ class SessionState {
   void on_stream_ended(const StreamOutcome& outcome, Time now);
   void on_disconnected();
   void on_waited();
-  /// The step that next() gave last failed.
+  /// The step last returned by next() failed.
   void failed(const Error& error, Time now);
   /// A signal: the next step is Stop.
   void request_stop();
 
   [[nodiscard]] const std::optional<ServerParameters>& parameters() const { return parameters_; }
   [[nodiscard]] const std::optional<Upstream>& upstream() const { return upstream_; }
-  /// The one to be connected to next, of hosts that were asked.
+  /// The next host to connect to, among the queried ones.
   [[nodiscard]] std::optional<int> chosen_host() const { return chosen_host_; }
-  /// What was found of each host when they were asked last.
+  /// The verdict about each host after the last query.
   [[nodiscard]] const std::vector<HostVerdict>& verdicts() const { return verdicts_; }
-  /// nullopt if it could not be had.
+  /// nullopt if not available.
   [[nodiscard]] std::optional<wal::TimelineHistory> server_history() const;
-  /// What is known to be lost, also what is about to be recorded.
+  /// All known losses, including those about to be recorded.
   [[nodiscard]] std::vector<archive::Loss> losses() const { return losses_.all(); }
 
  private:
@@ -234,7 +237,7 @@ class SessionState {
   void on_nothing_to_compare(const TailComparison& comparison);
   void refuse_uncompared(const TailComparison& comparison);
   [[nodiscard]] bool slot_is_to_be_made() const;
-  /// The server has a command for where a slot is.
+  /// The server has a command to read a slot's position.
   [[nodiscard]] bool tells_of_its_slots() const;
   void slot_is_there_already();
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
@@ -268,42 +271,43 @@ class SessionState {
   KnownLosses losses_;
   SlotCreation slots_;
 
-  // Facts of the connection, forgotten with it.
+  // Facts of the connection, discarded with it.
   std::optional<Upstream> upstream_;
   std::optional<pq::SystemIdentity> identity_;
   std::optional<ServerParameters> parameters_;
   std::optional<pq::SlotState> slot_;
   std::map<wal::TimelineId, std::optional<std::string>>
-      server_histories_;        ///< nullopt: it has none
-  bool tail_compared_ = false;  ///< or has streamed: what it sends continues what it sent
+      server_histories_;        ///< nullopt: not on the server
+  bool tail_compared_ = false;  ///< or has streamed: then it continues what it sent
   std::optional<wal::Lsn> tail_differed_;
-  std::optional<StartAt> tail_before_;  ///< the place before which it was compared last
-  /// Nothing shows that the server's WAL continues the archive. Has it what comes next at all?
+  std::optional<StartAt> tail_before_;  ///< the position before which it was last compared
+  /// Nothing shows that the server's WAL continues the archive. Does it have the next WAL at all?
   std::optional<TailComparison> uncompared_;
-  std::set<int> asked_anew_;  ///< hosts that were asked twice because of that
-  // Facts of the archive, forgotten when something was written.
+  std::set<int> asked_anew_;  ///< hosts queried twice because of that
+  // Facts of the archive, discarded when something was written.
   std::optional<ArchiveFacts> archive_;
   std::set<wal::TimelineId> stored_histories_;
-  // A place that is already decided: after a timeline's end, or behind a gap.
+  // A position that is already decided: after a timeline's end or a gap.
   std::optional<StartAt> place_;
 
-  /// WAL that the server no longer has: a binary search for the oldest it still has.
+  /// WAL that the server no longer has: a binary search for its oldest WAL.
   struct GapSearch {
-    wal::Lsn missing;  ///< where streaming should have gone on
+    wal::Lsn missing;  ///< where streaming should have resumed
     wal::TimelineId timeline = 0;
-    int host_index = 0;      ///< of the host that does not have it
-    bool gone_here = true;   ///< the server of this connection has said so
+    int host_index = 0;      ///< of the host that lacks it
+    bool gone_here = true;   ///< reported by the server of this connection
     bool begun = false;      ///< the two below are set
     std::uint64_t lost = 0;  ///< newest segment known to be gone
-    std::uint64_t held = 0;  ///< oldest segment known to be there
-    /// Its first record names none before it: nothing before it was ever written. Unset: not asked.
+    std::uint64_t held = 0;  ///< oldest segment known to exist
+    /// Its first record has no prev-link: nothing before it was ever written. Unset: not checked.
     std::optional<bool> reset;
   };
   std::optional<GapSearch> gap_;
-  std::optional<wal::Lsn> found_again_;  ///< was missing, and another connection's server has it
+  std::optional<wal::Lsn> found_again_;  ///< was missing, and the server of another connection has
+                                         ///< it
   StartAt streaming_from_;               ///< the last Stream step
 
-  bool ready_once_ = false;  ///< a server has answered the first questions
+  bool ready_once_ = false;  ///< a server has answered the first queries
   bool streamed_ = false;    ///< this process has streamed before
   bool told_behind_ = false;
   bool told_disk_full_ = false;
@@ -312,25 +316,25 @@ class SessionState {
   std::set<int> told_tail_;  ///< hosts that did not have it
   int first_host_ = 0;
   Time hosts_asked_at_{};
-  /// A failover may be under way: of several hosts one may be promoted any moment.
+  /// A failover may be in progress: one of several hosts may be promoted at any moment.
   std::optional<Time> failover_since_;
   int hosts_ = 1;
   bool prefers_standby_ = false;
   std::optional<int> chosen_host_;
   std::optional<int> streamed_host_;  ///< the last one
   std::vector<HostVerdict> verdicts_;
-  /// Hosts that have had nothing to say since the last stream that came about, and since when.
+  /// Hosts without a usable answer since the last successful stream, and since when.
   std::map<int, Time> unsettled_since_;
   std::string told_waiting_;
   std::set<int> refused_hosts_;
   std::set<int> refused_for_gap_;  ///< of these
-  /// The gap that a host told since the last stream that came about, or why its WAL does not go
-  /// on with the archive; and how long the others that may be right were waited for since.
+  /// The gap that a host reported since the last successful stream, or why its WAL does not
+  /// continue the archive; and how long other hosts that may qualify were waited for since.
   std::optional<Error> refused_for_;
   std::chrono::milliseconds refused_waited_{};
   bool disconnect_ = false;
   std::optional<std::chrono::milliseconds> wait_;
-  /// Timeline switches that were followed since `switches_since_`.
+  /// Timeline switches followed since `switches_since_`.
   int switches_ = 0;
   Time switches_since_{};
   wal::Lsn damage_at_;

@@ -8,19 +8,19 @@
 
 namespace weir::receive {
 
-/// Asks the server now and then whether it shuts down, as long as somebody wants to know. In a
-/// thread of its own, which is there from the first wish on.
+/// Checks periodically, while requested, whether the server is shutting down. In a thread of its
+/// own, started by the first request.
 class ShutdownWatch {
  public:
-  /// `probe` asks once: Server::shutdown_probe().
+  /// `probe` checks once: Server::shutdown_probe().
   ShutdownWatch(std::function<bool()> probe, Threads& threads, Log& log);
-  /// May have to wait for an answer of the server, up to five seconds.
+  /// May have to wait up to five seconds for an answer of the server.
   ~ShutdownWatch();
   ShutdownWatch(const ShutdownWatch&) = delete;
   ShutdownWatch& operator=(const ShutdownWatch&) = delete;
 
-  /// Whether anybody wants to know; returns what is known, false at first. Any thread; never blocks
-  /// for long.
+  /// `wanted`: whether checks are requested; returns the last result, false at first. Any thread;
+  /// never blocks for long.
   bool shuts_down(bool wanted);
 
  private:

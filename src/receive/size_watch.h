@@ -17,15 +17,14 @@
 
 namespace weir::receive {
 
-/// Looks at the sizes of all finished segments, once in a run of a receiver and in the background:
-/// of 100,000 files that takes longer than a start may. Those that are no segments by their size
-/// are told, recorded as holes (archive/losses.h), shown on the board, and looked at again until
-/// they are mended.
+/// Checks the sizes of all finished segments, once in a run of a receiver and in the background:
+/// for 100,000 files that takes too long for startup. Files of a wrong size are logged, recorded as
+/// holes (archive/losses.h), shown on the board, and checked again until they are repaired.
 ///
-/// In nobody's way: a thread of the lowest priority for processor and disk, which rests as long as
-/// it works. It has a handle of the directory and all else of its own, so that who stops does not
-/// wait for it: if it hangs in a call of a disk that hangs, it is left behind, and touches nothing
-/// of the session's any more.
+/// Never delays archiving: a thread of the lowest CPU and I/O priority, which rests as long as it
+/// works. It has its own handle of the directory and its own copies of everything else, so that
+/// stopping does not wait for it: if it hangs in a system call on a hanging disk, it is abandoned,
+/// and no longer accesses the session.
 class SizeWatch {
  public:
   struct Archive {
@@ -34,19 +33,19 @@ class SizeWatch {
     unsigned file_mode = 0600;  ///< of the records
     wal::SegmentSize segment_size;
     std::uint64_t system_identifier = 0;
-    /// What is there, as it was just read; nullptr: it is read here.
+    /// The names as just read; nullptr: they are read here.
     std::shared_ptr<const archive::Listing> listing = nullptr;
-    /// Ids of losses that the session read from the archive: one whose files are mended before the
-    /// watch comes to them is closed all the same.
+    /// Ids of losses that the session read from the archive: if the files of one are repaired
+    /// before the watch checks them, it is closed as well.
     std::set<std::string> recorded{};
   };
-  /// Called on the thread, and never when the destructor has returned. None may block for long.
+  /// Called on the thread, and never after the destructor has returned. None may block for long.
   struct Hooks {
     Log& log;
     StatusBoard& board;
     std::function<void(const Error&)> durability_lost;  ///< does not return
-    std::function<void(const archive::Loss&)> found;    ///< a hole, when it is recorded first
-    std::function<void()> shown;                        ///< the board has losses of the watch
+    std::function<void(const archive::Loss&)> found;    ///< a hole, when first recorded
+    std::function<void()> shown;                        ///< the board shows losses of the watch
   };
 
   SizeWatch(Archive archive, Hooks hooks,

@@ -25,28 +25,28 @@ struct SlotTrouble {
   std::string text;
 };
 
-/// What to tell the operator about it: nullopt while all is well. Pure.
-/// `warn_below`: safe_wal_size under this is near the end.
+/// A warning for the operator: nullopt if all is well. Pure. `warn_below`: a smaller safe_wal_size
+/// is close to invalidation.
 [[nodiscard]] std::optional<SlotTrouble> slot_trouble(const std::string& slot, const SlotView& view,
                                                       std::int64_t warn_below, int server_major);
 
-/// Watches our slot over an ordinary connection and warns while there is time: the server gives up
-/// a slot that holds back more than max_slot_wal_keep_size, and the WAL it held is gone. A thread
-/// of its own; a connection that fails is tried again and never disturbs archiving.
+/// Monitors our slot over an ordinary connection and warns in time: the server invalidates a slot
+/// that retains more than max_slot_wal_keep_size, and its WAL is removed. A thread of its own; a
+/// failed connection is retried and never disturbs archiving.
 ///
-/// A slot that is still to be made is no trouble: `expected` says whether it should be there.
+/// A slot that is still to be created is not an error: `expected` says whether it should exist.
 class SlotGuard {
  public:
-  /// `heard_names`: called with synchronous_standby_names at each look at a primary; empty: nobody
-  /// wants to know. `why_held`: what else to say where the slot holds back much; may be empty.
+  /// `heard_names`: called with synchronous_standby_names at each check of a primary; may be empty.
+  /// `why_held`: an addition to the warning that the slot retains much WAL; may be empty.
   SlotGuard(Servers& servers, Machine& machine, std::string conninfo, std::string slot,
             bool expected, Log& log, StatusBoard& board,
             std::function<void(const std::string& names)> heard_names = {},
             std::string why_held = {});
   ~SlotGuard();
 
-  /// From now on the slot should be there (or no longer). Looks at once: what was told before and
-  /// is over is taken back. Any thread, at once.
+  /// From now on the slot should exist (or no longer). Checks at once: an outdated warning is
+  /// withdrawn. Any thread, returns at once.
   void expect(bool expected);
 
  private:
@@ -69,7 +69,7 @@ class SlotGuard {
   bool check_now_ = false;
   std::atomic<bool> expected_;
   std::optional<SlotTrouble::Kind> reported_;
-  std::optional<Time> inactive_since_;  ///< nobody held it at any check since
+  std::optional<Time> inactive_since_;  ///< not in use at any check since
   std::unique_ptr<Threads::Thread> thread_;
 };
 

@@ -21,40 +21,40 @@
 
 namespace weir::receive {
 
-/// Its connections, in pg_stat_activity and to synchronous_standby_names.
+/// Name of its connections, in pg_stat_activity and for synchronous_standby_names.
 inline constexpr std::string_view kKeeperName = "pgweir slot keeper";
 
-/// Keeps our slot on every server of the connection string but the one that streams, so that
-/// whichever of them is promoted has the WAL that comes next. A thread for each server, which asks
-/// it every --slot-interval while a stream runs, over a connection of its own that ends at once:
-/// one that hangs holds up neither the others nor the stream. What to do is SlotKeeperState's to
-/// say; what came of it goes to the board and the feed.
+/// Maintains our slot on every server of the connection string except the streaming one, so that
+/// each of them, if promoted, has the next WAL. A thread for each server, which queries it every
+/// --slot-interval while a stream runs, over a connection that is closed at once: a hanging one
+/// delays neither the others nor the stream. SlotKeeperState decides what to do; results go to the
+/// board and the feed.
 class SlotKeeper {
  public:
-  /// The stream that the archive grows by.
+  /// The stream that extends the archive.
   struct Line {
-    std::size_t host = 0;  ///< that streams, by its place in the connection string
+    std::size_t host = 0;  ///< the streaming one, by its index in the connection string
     std::uint64_t system_identifier = 0;
     wal::SegmentSize segment_size;
     wal::TimelineHistory history{1};
     wal::Lsn start;  ///< everything before it is durable
-    /// The first bytes of timelines of that history, as far as they lie before the start.
+    /// The first bytes of timelines of that history, as far as they precede the start.
     std::map<wal::TimelineId, std::string> first_wal;
-    /// The end of the last record that came whole; any thread, until end_line().
+    /// End of the last completely received record; any thread, until end_line().
     std::function<wal::Lsn()> records_end;
-    /// The first bytes of its timeline, where the stream brings them; likewise. May be empty.
+    /// The first bytes of its timeline, if the stream contains them; likewise. May be empty.
     std::function<std::string()> first_of_timeline;
   };
 
-  /// The feed outlives it, and all else.
+  /// The feed must outlive it, and everything else.
   SlotKeeper(const Options& options, Servers& servers, Machine& machine, Log& log, Feed& feed,
              StatusBoard& board, std::uint64_t seed);
-  /// Waits for the servers' answers for some seconds at most.
+  /// Waits at most a few seconds for the servers' answers.
   ~SlotKeeper();
   SlotKeeper(const SlotKeeper&) = delete;
   SlotKeeper& operator=(const SlotKeeper&) = delete;
 
-  /// A stream begins; all are asked at once.
+  /// A stream starts; all servers are queried at once.
   void begin_line(Line line);
   void end_line();
 
@@ -81,10 +81,10 @@ class SlotKeeper {
   const std::unique_ptr<Threads::Mutex> mutex_;
   const std::unique_ptr<Threads::Condition> changed_;
   bool stopped_ = false;
-  std::uint64_t lines_ = 0;   ///< that began
+  std::uint64_t lines_ = 0;   ///< started
   std::optional<Line> line_;  ///< while one streams
   RecordEnds record_ends_;
-  wal::TimelineId timeline_ = 0;  ///< that they are of
+  wal::TimelineId timeline_ = 0;  ///< of these positions
 
   Feed::Subscription subscription_;
   std::vector<std::unique_ptr<Host>> hosts_;

@@ -9,10 +9,10 @@
 
 namespace weir::receive {
 
-/// Warns in the log of syncs that take longer than kSlowSync: SlowSyncs says when.
+/// Logs warnings about syncs that take longer than kSlowSync, as decided by SlowSyncs.
 class SlowSyncLog {
  public:
-  /// Both outlive it.
+  /// Both must outlive it.
   SlowSyncLog(Feed& feed, Log& log);
 
  private:
@@ -21,7 +21,7 @@ class SlowSyncLog {
   Log& log_;
   std::mutex mutex_;
   SlowSyncs slow_{kSlowSync};
-  Feed::Subscription subscription_;  // the last: nothing is called before all is there
+  Feed::Subscription subscription_;  // the last member: called only when all others exist
 };
 
 }  // namespace weir::receive

@@ -9,25 +9,25 @@
 
 namespace weir::receive {
 
-/// A sync of WAL that takes longer is slow, on any disk. A synchronous commit waits for it.
+/// A sync of WAL that takes longer is slow, on any disk. Synchronous commits wait for it.
 inline constexpr std::chrono::seconds kSlowSync{1};
 
-/// Decides when a slow sync is worth a line of the log: the first one at once; what follows is
-/// counted and told together, ten minutes later at the earliest. Pure; one caller at a time.
+/// Decides when to log a slow sync: the first one at once; later ones are counted and reported
+/// together, at least ten minutes later. Pure; one caller at a time.
 class SlowSyncs {
  public:
   static constexpr std::chrono::minutes kQuiet{10};
 
-  /// Slow is what takes longer than `bound`.
+  /// Syncs longer than `bound` are slow.
   explicit SlowSyncs(std::chrono::nanoseconds bound) : bound_(bound) {}
 
   struct Warning {
-    std::chrono::nanoseconds duration{};  ///< of the sync that ended just now
+    std::chrono::nanoseconds duration{};  ///< of the sync that has just ended
     std::uint64_t earlier = 0;            ///< slow ones since the last warning, without this one
     std::chrono::nanoseconds worst{};     ///< of those and this one
     std::chrono::nanoseconds since{};     ///< the last warning; zero if there was none
   };
-  /// A sync ended well, after so long.
+  /// A sync succeeded; its duration.
   [[nodiscard]] std::optional<Warning> add(std::chrono::nanoseconds duration, Time now) {
     if (duration <= bound_) return std::nullopt;
     worst_ = std::max(worst_, duration);

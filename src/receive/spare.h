@@ -9,8 +9,8 @@
 
 namespace weir::receive {
 
-/// Prepares the next segment's file in a thread of its own, so that going over to it costs the
-/// stream a rename. The thread starts with the first use.
+/// Prepares the next segment's file in a thread of its own, so that switching to it costs the
+/// stream only a rename. The thread is started by the first use.
 class Spare {
  public:
   Spare(archive::SegmentWriter& writer, Threads& threads, Log& log,
@@ -19,7 +19,7 @@ class Spare {
 
   /// Any thread; returns at once.
   void prepare();
-  /// Returns when the thread has ended. A preparation under way is finished first.
+  /// Returns when the thread has ended. A preparation in progress is completed first.
   void stop();
 
  private:

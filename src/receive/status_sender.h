@@ -19,11 +19,11 @@
 
 namespace weir::receive {
 
-/// A new word calls the listener as long as this lives.
+/// Calls the listener for each message during its lifetime.
 template <typename Word>
 class Listening {
  public:
-  /// `to` outlives this; nullptr: there is nobody. `listener` is called under a lock.
+  /// `to` must outlive this; nullptr: no mailbox. `listener` is called under a lock.
   Listening(Mailbox<Word>* to, std::function<void()> listener) : to_(to) {
     if (to_ != nullptr) to_->set_listener(std::move(listener));
   }
@@ -37,14 +37,14 @@ class Listening {
   Mailbox<Word>* const to_;
 };
 
-/// Sends the server what StreamState has for it: statuses, and what is needed downstream. Before
-/// each it hears those downstream and the store, whose newest words lie in mailboxes. Nothing is
-/// sent once the stream has failed, or once nothing may be acknowledged any more (P6). A position
-/// is published as confirmed when it was sent as flushed, and each one is further than the one
-/// before. Called with the stream's mutex held; waits for nothing. Whoever sends is woken for news.
+/// Sends StreamState's messages to the server: statuses, and hot standby feedback. First reads the
+/// newest messages of downstream clients and of the store from their mailboxes. Nothing is sent
+/// once the stream has failed, or once nothing may be acknowledged any more (P6). A position is
+/// published as confirmed when it was sent as flushed, and positions only increase. Called with the
+/// stream's mutex held; does not wait. The sending thread is woken for new messages.
 class StatusSender {
  public:
-  /// All of it outlives this object.
+  /// All must outlive this object.
   struct Parts {
     WalStream& stream;
     StreamState& state;
@@ -53,17 +53,17 @@ class StatusSender {
     Feed& feed;
     Log& log;
     const std::atomic<bool>& mute;  ///< nothing may be acknowledged any more
-    Downstream* downstream;         ///< nullptr: there is nobody
+    Downstream* downstream;         ///< nullptr: none
     StoreWords* store;              ///< nullptr: there is none
-    WakeUp& news;                   ///< raised for each new word, on any thread
+    WakeUp& news;                   ///< raised for each new message, on any thread
   };
   explicit StatusSender(const Parts& parts)
       : parts_(parts),
         downstream_(parts.downstream, [&news = parts.news] { news.raise(); }),
         store_(parts.store, [&news = parts.news] { news.raise(); }) {}
 
-  /// Sends what is due. True if the socket did not take all of it: then somebody is to wait until
-  /// it takes more, and call flush(). Throws as WalStream::send() and flush().
+  /// Sends due messages. Returns true if the socket did not accept all of it: then a thread must
+  /// wait until it does, and call flush(). Throws as WalStream::send() and flush().
   [[nodiscard]] bool send_due() {
     if (parts_.policy.failed() || parts_.mute) return false;
     hear_others();
@@ -76,13 +76,13 @@ class StatusSender {
     if (status) on_sent(*status);
     return unsent_;
   }
-  /// Something is still to be taken by the socket.
+  /// The socket has not accepted everything yet.
   [[nodiscard]] bool unsent() const { return unsent_; }
   /// Throws as WalStream::flush().
   void flush() { unsent_ = !parts_.stream.flush(); }
 
  private:
-  /// `heard` is the version that was known, and becomes the one that is.
+  /// `heard` is the last known version, and is updated.
   template <typename Word>
   static bool has_news(const Mailbox<Word>* from, std::uint64_t& heard) {
     if (from == nullptr) return false;
@@ -108,11 +108,11 @@ class StatusSender {
   }
 
   const Parts parts_;
-  bool unsent_ = false;                 ///< libpq holds output that the socket did not take
+  bool unsent_ = false;                 ///< libpq holds output that the socket did not accept
   std::uint64_t heard_downstream_ = 0;  ///< Downstream::version()
   std::uint64_t heard_store_ = 0;       ///< likewise
-  wal::Lsn confirmed_;                  ///< as it was published
-  bool told_leaving_ = false;           ///< that the server leaves without the store
+  wal::Lsn confirmed_;                  ///< as published
+  bool told_leaving_ = false;           ///< the server shuts down without waiting for the store
   const Listening<DownstreamWord> downstream_;
   const Listening<StoreWord> store_;
 };

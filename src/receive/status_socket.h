@@ -13,13 +13,14 @@
 namespace weir::receive {
 
 /// Answers `pgweir status` while a receiver runs: a Unix socket with a hidden name in the archive's
-/// directory; whoever connects gets the answer and the end of the stream. Asking costs no disk
-/// access, so it works when the disk is full or hangs. A thread of its own, idle until asked.
+/// directory; each client gets the answer and the end of the stream. Needs no disk access, so it
+/// works when the disk is full or hangs. A thread of its own, idle until a client connects.
 class StatusSocket {
  public:
-  /// To be made under the archive's lock: a socket left over by a crash is replaced. If the file
-  /// system has no sockets that is told once and there is no answer. `answer` is called by the
-  /// socket's thread and must not block. Only the archive's owner (and root) may ask.
+  /// Must be created under the archive's lock: a socket left over by a crash is replaced. If the
+  /// file system does not support sockets, that is logged once and there is no answer. `answer` is
+  /// called by the socket's thread and must not block. Only the archive's owner (and root) can
+  /// connect.
   StatusSocket(const std::string& directory, std::function<std::string()> answer, Log& log);
   ~StatusSocket();
   StatusSocket(const StatusSocket&) = delete;
@@ -27,7 +28,7 @@ class StatusSocket {
 
   /// The answer of the receiver that runs on `directory`; nullopt if none does. Throws Error{retry}
   /// if one runs and does not answer within 2 seconds; Error{io} if the directory or the socket is
-  /// not ours to use.
+  /// not accessible.
   [[nodiscard]] static std::optional<std::string> ask(const std::string& directory);
 
  private:

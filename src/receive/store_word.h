@@ -5,13 +5,13 @@
 
 namespace weir::receive {
 
-/// What an object store has of the WAL that streams (--confirm stored). A value.
+/// The state of the object store for the current stream (--confirm stored). A value.
 struct StoreWord {
   /// Everything of this timeline before `stored`, and of the archive before the stream's start, is
-  /// surely in the store; 0/0: nobody knows yet.
+  /// known to be in the store; 0/0: not known yet.
   wal::TimelineId timeline = 0;
   wal::Lsn stored;
-  /// Commits of the server would wait for the store: so the server is told of no flush position.
+  /// Commits of the server would wait for the store: so no flush position is reported to it.
   bool commits_would_wait = false;
   bool operator==(const StoreWord&) const = default;
 };

@@ -5,7 +5,7 @@
 
 namespace weir::receive {
 
-/// Where a store's word is left.
+/// The mailbox for the store's state.
 using StoreWords = Mailbox<StoreWord>;
 
 }  // namespace weir::receive

@@ -28,39 +28,38 @@
 
 namespace weir::receive {
 
-/// Carries one stream of WAL to the disk, with threads that take turns (leader/followers):
+/// Writes one stream of WAL to the disk, with threads that take turns (leader/followers):
+/// - The *leader* reads the connection, verifies, writes. When a sync is due it takes the job, and
+///   if syncs are slow lets a follower lead before it syncs; then it reports the new position
+///   itself and becomes a follower. So the fast case has no hand-off between threads, and on a slow
+///   disk up to kMaxSyncs syncs overlap. The last free thread never syncs but continues reading.
+/// - The *guardian* is the thread that called run(). It never accesses the disk: even if the disk
+///   hangs, it sends the status the server waits for, watches for silence and for signals (P8), and
+///   reads from the connection if no other thread does (P13).
 ///
-/// - The *leader* reads the connection, checks, writes. When a sync is due it takes the job, and
-///   where syncs are slow lets a follower lead before it syncs; having synced, it reports the new
-///   position itself and follows. So the quick case has no hand-off between threads, and on a slow
-///   disk up to kMaxSyncs syncs overlap. The last free thread never syncs, it goes on reading.
-/// - The *guardian* is the thread that called run(). It never touches the disk: whatever hangs
-///   there, it sends the status the server waits for, watches for silence and for signals (P8), and
-///   takes from the connection what nobody else takes any more (P13).
-///
-/// What they do, when, and what an error means, StreamPolicy decides; who does it and whom to wake
-/// is decided here. The simulation in tests/sim runs this class as it is: the machine, the stream
-/// and the disk are interfaces.
+/// StreamPolicy decides what they do, when, and what an error means; which thread does it and which
+/// to wake is decided here. The simulation in tests/sim runs this class unchanged: the machine, the
+/// stream and the disk are interfaces.
 ///
 /// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
 /// outside of it. The writer and the intake belong to the leader. Every private function is called
-/// with the mutex held, and returns with it held (but work(), which takes it, part(),
-/// with_patience(), report_sync_disk() and report_finished()); where it is free meanwhile, an
-/// Unlocked stands in the function.
+/// with the mutex held, and returns with it held (except work(), which locks it, part(),
+/// with_patience(), report_sync_disk() and report_finished()); a function that unlocks it meanwhile
+/// uses an Unlocked.
 class StreamLoop {
  public:
-  /// What is done at one moment of the stream.
+  /// Callbacks at certain moments of the stream.
   struct Hooks {
-    /// WAL came, for the first time in this stream; called by the leader before that is checked, no
-    /// lock held. Must not block.
+    /// The first WAL of this stream has arrived; called by the leader before it is verified,
+    /// without a lock. Must not block.
     std::function<void()> first_wal;
-    /// Once: what comes is of a version that is newer than this program knows.
+    /// Once: the received WAL is of a newer version than this program knows.
     std::function<void()> unchecked;
-    /// Called by the leader before WAL is written, each time; no lock held. It may wait for the
-    /// disk, and what it throws counts as an error of writing.
+    /// Called by the leader before each write of WAL, without a lock. It may wait for the disk; its
+    /// exceptions count as write errors.
     std::function<void()> before_writing;
   };
-  /// All of it outlives the loop.
+  /// All must outlive the loop.
   struct Parts {
     WalStream& stream;
     StreamState& state;
@@ -74,11 +73,11 @@ class StreamLoop {
     Feed& feed;
     Alarms& alarms;
     Log& log;
-    /// Whom finished segments are handed to; nullptr: nobody.
+    /// Gets finished segments; nullptr: none.
     BackgroundCompression* compression;
-    /// Whose word is passed on; nullptr: there is nobody downstream.
+    /// Reports of downstream clients; nullptr: there are none.
     Downstream* downstream;
-    /// What a store has (StreamState::Options::confirm_stored); nullptr: there is none.
+    /// The store's state (StreamState::Options::confirm_stored); nullptr: there is none.
     StoreWords* store;
   };
 
@@ -87,21 +86,21 @@ class StreamLoop {
   StreamLoop(const StreamLoop&) = delete;
   StreamLoop& operator=(const StreamLoop&) = delete;
 
-  /// Streams until the stream ends, fails, or is stopped (by the Wake, or at endpos). When it
-  /// returns, everything that was received is durable and no thread of it runs.
+  /// Streams until the stream ends, fails, or is stopped (by the Wake, or at endpos). On return,
+  /// everything received is durable and all its threads have ended.
   [[nodiscard]] StreamOutcome run();
 
   /// Ends the stream between two records, when everything is durable: the outcome is `left`. Any
-  /// thread; the loop may already be over.
+  /// thread; the loop may have ended.
   void leave();
 
-  /// How long the server has said nothing. Any thread; waits for no disk.
+  /// Time since the server's last message. Any thread; does not wait for a disk.
   [[nodiscard]] std::chrono::milliseconds silent_for();
-  /// Ends the stream with this error, if the server has said nothing for so long. Any thread; the
-  /// loop may already be over.
+  /// Ends the stream with this error, if the server has sent nothing for this time. Any thread; the
+  /// loop may have ended.
   void abandon_if_silent_for(std::chrono::milliseconds least, const Error& error);
 
-  /// Where it stands. Any thread; waits for no disk.
+  /// Its positions. Any thread; does not wait for a disk.
   [[nodiscard]] StreamSnapshot snapshot();
 
  private:
@@ -170,9 +169,9 @@ class StreamLoop {
   const std::unique_ptr<WakeUp> guardian_wake_;
   StatusSender statuses_;
 
-  std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader lets it in
-  bool leader_needs_syncs_ = false;  ///< the leader waits for a sync of another thread to end
-  Workers workers_;                  ///< the last: its threads use all of this
+  std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader yields it
+  bool leader_needs_syncs_ = false;           ///< the leader waits for another thread's sync to end
+  Workers workers_;                           ///< the last member: its threads use all others
 };
 
 }  // namespace weir::receive

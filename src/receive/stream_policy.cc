@@ -318,7 +318,7 @@ void StreamPolicy::give_up(const Error& full) {
     outcome_.how = StreamOutcome::How::stopped;  // its last part is still to be had
 }
 
-// --- That nobody is held up by a disk ------------------------------------------------------------
+// --- Keeping a disk from blocking the server -----------------------------------------------------
 
 std::optional<Error> StreamPolicy::silence(Time now) const {
   if (!state_.silent_for_too_long(now)) return std::nullopt;

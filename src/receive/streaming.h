@@ -32,11 +32,11 @@
 
 namespace weir::receive {
 
-/// Runs one stream after the other: puts together what takes part in it, and takes it apart when
-/// it has ended. Remembers what the next stream goes by. The session's thread.
+/// Runs one stream after the other: creates its components, and removes them when it has ended.
+/// Keeps what the next stream needs. The session's thread.
 class Streaming {
  public:
-  /// All of it outlives this object.
+  /// All must outlive this object.
   struct World {
     const Options& options;
     const Environment& environment;
@@ -48,42 +48,42 @@ class Streaming {
   };
   explicit Streaming(const World& world);
 
-  /// What was read of the archive's end to compare it: a stream that follows begins there.
+  /// The archive's end as read for a comparison: a following stream starts there.
   struct Border {
     wal::TimelineId timeline;
     wal::Lsn end;
     wal::RecordVerifier verifier;
   };
   void set_border(std::optional<Border> border) { border_ = std::move(border); }
-  /// Whom the verifier of a border has to show its records.
+  /// The observer for the verifier of a border.
   [[nodiscard]] wal::RecordObserver& observer() { return minimal_wal_; }
 
-  /// Of whom it is streamed, and who is to know of it.
+  /// The server of a stream, and its recipients.
   struct Partners {
     Server& server;
     const ServerParameters& parameters;
-    std::optional<wal::TimelineHistory> history;  ///< the server's, of its newest timeline
+    std::optional<wal::TimelineHistory> history;  ///< of the server's newest timeline
     const MemoryPlan& memory;
-    BackgroundCompression* compression;  ///< nullptr, as the next two: there is none
+    BackgroundCompression* compression;  ///< nullptr, as for the next two: there is none
     SlotKeeper* slot_keeper;
     SlotGuard* slot_guard;
-    std::vector<archive::Loss> losses;  ///< that are recorded
-    /// One was recorded while WAL streams; called by the leader, no lock held.
+    std::vector<archive::Loss> losses;  ///< recorded
+    /// A loss was recorded while WAL streams; called by the leader, without a lock.
     std::function<void(const archive::Loss&)> lost;
   };
-  /// To its end, whatever ends it. Throws net::Interrupted alone.
+  /// Runs to its end, for any reason. Throws only net::Interrupted.
   [[nodiscard]] StreamOutcome run(const step::Stream& step, const Partners& partners);
 
-  /// The connection of the last stream takes no command before that has ended.
+  /// The last stream's connection accepts no command before that has ended.
   [[nodiscard]] bool holds_connection() const { return holds_connection_; }
   void on_connected() { holds_connection_ = false; }
 
-  /// What was begun and not finished gets the form that the user asked for. Its content is durable
-  /// in one form or the other at any time. Throws as archive::compress_partial().
+  /// Compresses unfinished segments as requested. Their content is durable in one form or the other
+  /// at any time. Throws as archive::compress_partial().
   void compress_unfinished();
 
  private:
-  /// What takes part in one stream and is there before the loop.
+  /// Components of a stream that exist before the loop.
   struct Carriers {
     WalStream& stream;
     archive::SegmentWriter& writer;
@@ -91,8 +91,8 @@ class Streaming {
     Spare& spare;
     ShutdownWatch& shutdown_watch;
     StreamLoop::Hooks hooks;
-    std::optional<SlotKeeper::Line> line;  ///< nullopt: no slots are kept on other servers
-    std::optional<bool> standby;           ///< the server's role; nullopt: it is not known
+    std::optional<SlotKeeper::Line> line;  ///< nullopt: there are no slots on other servers
+    std::optional<bool> standby;           ///< the server's role; nullopt: unknown
   };
 
   [[nodiscard]] StreamOutcome stream(const step::Stream& step, const Partners& partners);

@@ -13,28 +13,27 @@
 
 namespace weir::receive {
 
-/// A server that says nothing, though it was asked for a sign of life, may hang, be cut off, or
-/// only be slow. When another host is a primary on a newer timeline meanwhile, nothing good comes
-/// from it any more, and commits may wait for the archive at the other one. This watch looks for
-/// such a host, in a thread of its own, while the server that streams is silent. Never in the way
-/// of a byte.
+/// A server that sends nothing, though it was asked for a reply, may hang, be disconnected, or only
+/// be slow. If another host is a primary on a newer timeline meanwhile, its further WAL is useless,
+/// and commits may wait for the archive at the other host. This watch looks for such a host, in a
+/// thread of its own, while the streaming server is silent. Never delays streaming.
 class SuccessorWatch {
  public:
-  /// So long the server has said nothing before anybody else is asked.
+  /// Time without a message of the server before other hosts are queried.
   static constexpr std::chrono::milliseconds kSilence{3'000};
 
   struct Task {
     HostSurvey::World world;
-    std::vector<std::pair<int, std::string>> hosts;  ///< but the one that streams
-    /// What is durable of the stream now. Any thread.
+    std::vector<std::pair<int, std::string>> hosts;  ///< except the streaming one
+    /// The durable part of the stream. Any thread.
     std::function<ArchivedSoFar()> ours;
-    /// How long the server has said nothing. Any thread.
+    /// Time since the server's last message. Any thread.
     std::function<std::chrono::milliseconds()> silent_for;
     /// Called once, in the watch's thread; must not block.
     std::function<void(const HostWord& host)> found;
   };
   SuccessorWatch(Task task, Log& log);
-  /// Breaks off what is being asked.
+  /// Aborts queries in progress.
   ~SuccessorWatch();
   SuccessorWatch(const SuccessorWatch&) = delete;
   SuccessorWatch& operator=(const SuccessorWatch&) = delete;
@@ -52,7 +51,7 @@ class SuccessorWatch {
   std::unique_ptr<Threads::Thread> thread_;
 };
 
-/// A primary on a newer timeline that leads on from `ours`, and has the WAL that comes next. Pure.
+/// A primary on a newer timeline that continues `ours`, and has the next WAL. Pure.
 [[nodiscard]] bool is_successor(const HostWord& host, const ArchivedSoFar& ours);
 
 }  // namespace weir::receive

@@ -7,25 +7,24 @@
 
 namespace weir::receive {
 
-/// Remembers how long syncs take. Where they are quick, the thread that wrote also syncs and goes
-/// on: waking another one to read meanwhile costs more than it gives. Where they are slow, reading
-/// goes on in another thread and syncs overlap. Pure.
+/// Tracks how long syncs take. If they are quick, the writing thread also syncs and continues:
+/// waking another one to read meanwhile costs more than it gains. If they are slow, another thread
+/// reads and syncs overlap. Pure.
 class SyncPacer {
  public:
   void add(std::chrono::nanoseconds duration) {
     const auto us = std::chrono::duration<double, std::micro>(duration).count();
     average_us_ = average_us_ < 0 ? us : average_us_ + (us - average_us_) / 8;
   }
-  /// More WAL had arrived when a sync was done (or not).
+  /// Whether more WAL had arrived by the end of a sync.
   void add_arrival(bool arrived) { arrivals_ += ((arrived ? 1 : 0) - arrivals_) / 8; }
   [[nodiscard]] bool quick() const { return average_us_ < kQuickUs; }
-  /// Syncs are slow, and there is something to be read meanwhile. Where every commit waits for the
-  /// one before, the disk may be as slow as it likes: another thread would be woken for nothing.
+  /// Syncs are slow, and WAL arrives meanwhile. If every commit waits for the one before, even with
+  /// a very slow disk another thread would be woken in vain.
   [[nodiscard]] bool worth_overlapping() const { return !quick() && arrivals_ >= kOften; }
-  /// How long after the beginning of one sync the next should begin while others are under way, if
-  /// `most` may be at a time. Were each begun at once, all would begin within a moment, and what
-  /// comes after that would wait for nearly a whole sync before its own can begin: spread evenly,
-  /// nothing waits for longer than this.
+  /// Time between the starts of two overlapping syncs, if at most `most` may run at a time. If each
+  /// started at once, all would start within a moment, and later WAL would wait for nearly a whole
+  /// sync before its own could start: evenly spread, nothing waits longer than this.
   [[nodiscard]] std::chrono::nanoseconds spacing(std::size_t most) const {
     if (quick()) return {};
     return std::chrono::nanoseconds(static_cast<std::int64_t>(

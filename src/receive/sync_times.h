@@ -10,7 +10,7 @@
 
 namespace weir::receive {
 
-/// How long the syncs of the last five minutes took. A synchronous commit waits for one of them.
+/// Durations of the syncs of the last five minutes. A synchronous commit waits for one of them.
 /// Durations are counted in classes, each a fifth wider than the one below it, so that memory is
 /// bounded and a percentile is at most a fifth too high, never too low. Pure; one caller at a time.
 class SyncTimes {
@@ -24,7 +24,7 @@ class SyncTimes {
     std::chrono::nanoseconds worst{};  ///< exact
   };
 
-  /// A sync ended well, after so long. `now` never goes back.
+  /// A sync succeeded; its duration. `now` never decreases.
   void add(std::chrono::nanoseconds duration, Time now);
   /// nullopt if there was none in the window.
   [[nodiscard]] std::optional<Summary> summary(Time now) const;
@@ -35,7 +35,7 @@ class SyncTimes {
   static constexpr std::size_t kClasses = 128;  // from 1 us to some hours
 
   struct Slice {
-    std::int64_t number = -1;  ///< of slices since the clock's beginning; -1: empty
+    std::int64_t number = -1;  ///< of slices since the clock's epoch; -1: empty
     std::chrono::nanoseconds worst{};
     std::array<std::uint32_t, kClasses> counts{};
   };

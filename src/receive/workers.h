@@ -15,14 +15,14 @@
 namespace weir::receive {
 
 /// The threads of a stream that take turns (leader/followers): at most one leads, the others wait
-/// until nobody does, or work for the one that led before. Whoever leads knows its term, and by
-/// that whether it still leads: another thread may have passed the lead on. When all is over nobody
-/// leads, nobody waits, and no thread is started any more.
+/// until there is no leader, or work for the previous leader. The leader knows its term, and so
+/// whether it still leads: another thread may have passed the lead on. When all is over there is no
+/// leader, no thread waits, and no thread is started any more.
 ///
-/// Every function is called with the stream's mutex held, but wake_one() and join().
+/// Every function except wake_one() and join() is called with the stream's mutex held.
 class Workers {
  public:
-  /// Counts the times that somebody took the lead.
+  /// Counts the leaders.
   using Term = std::uint64_t;
 
   /// At most `most` threads. Each runs `body`, which calls take_lead().
@@ -36,8 +36,8 @@ class Workers {
   /// The first thread. Throws std::system_error.
   void start() { threads_.push_back(machine_.start("worker", body_)); }
 
-  /// On a thread of these. Waits until nobody leads, and leads then; `lock`, of the stream's mutex,
-  /// is free meanwhile. nullopt: all is over.
+  /// On one of these threads. Waits until there is no leader, and leads then; `lock`, of the
+  /// stream's mutex, is unlocked meanwhile. nullopt: all is over.
   [[nodiscard]] std::optional<Term> take_lead(Threads::Lock& lock) {
     ++waiting_;
     free_->wait(lock, [this] { return over_ || !led_; });
@@ -46,13 +46,14 @@ class Workers {
     led_ = true;
     return ++term_;
   }
-  /// Who took the lead in this term has it still.
+  /// The leader of this term still leads.
   [[nodiscard]] bool leads(Term term) const { return led_ && term == term_ && !over_; }
-  /// Somebody leads, or led when all was over.
+  /// A thread leads, or led when all was over.
   [[nodiscard]] bool led() const { return led_; }
 
-  /// Nobody leads any more: one who waits may. A thread is started where none waits, if there may
-  /// be one more and the machine has it; else who is done first leads. The caller wakes one.
+  /// There is no leader any more: a waiting thread may lead. If none waits, a thread is started, if
+  /// another one is allowed and can be started; else the first thread to finish its work leads. The
+  /// caller wakes one.
   void pass_lead() {
     if (over_) return;
     led_ = false;
@@ -63,7 +64,7 @@ class Workers {
       log_.debug("could not start a thread: {}", error.what());
     }
   }
-  /// With or without the mutex. (Who is woken while it is held would only sleep again.)
+  /// With or without the mutex. (A thread woken while it is locked would only sleep again.)
   void wake_one() { free_->notify_one(); }
 
   /// All is over.
@@ -84,7 +85,7 @@ class Workers {
   Log& log_;
   const std::function<void()> body_;
   const std::unique_ptr<Threads::Condition> free_;  ///< the lead is, or all is over
-  Term term_ = 0;                                   ///< of who leads, or led last
+  Term term_ = 0;                                   ///< of the current or last leader
   bool led_ = false;
   bool over_ = false;
   std::size_t waiting_ = 0;
