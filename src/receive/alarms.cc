@@ -9,7 +9,9 @@ void Alarms::disk_full(bool full) {
 }
 
 void Alarms::trouble(const Error& error) {
-  if (error.kind() == ErrorKind::disk_full) disk_full_ = true;  // the listeners see that themselves
+  if (error.kind() == ErrorKind::disk_full)
+    disk_full_ = true;  // the listeners handle this event
+                        // themselves
   feed_.publish(event::Trouble{error});
 }
 

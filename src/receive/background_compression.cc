@@ -67,7 +67,7 @@ void BackgroundCompression::start_more_threads() {
 }
 
 void BackgroundCompression::drain(const net::Wake& stop, std::chrono::milliseconds patience) {
-  // How often it is looked whether to stop: a signal cannot notify.
+  // Interval between checks whether to stop: a signal cannot notify.
   constexpr std::chrono::milliseconds kLook(50);
   std::optional<Time> deadline;
   Threads::Lock lock(*mutex_);

@@ -81,7 +81,7 @@ nlohmann::json hosts_json(const std::vector<HostVerdict>& hosts) {
   return json;
 }
 
-/// How far it is, of the server's WAL.
+/// Its positions in the server's WAL.
 void add_stream(nlohmann::json& json, const StreamSnapshot& stream,
                 std::chrono::milliseconds silence) {
   json["timeline"] = stream.timeline;

@@ -14,10 +14,10 @@ namespace {
 struct Judged {
   const HostWord* host = nullptr;
   Standing standing = Standing::silent;
-  std::string why;             ///< why not, unless it is able
-  std::optional<Error> error;  ///< of one that is foreign
+  std::string why;             ///< why not, unless it is eligible
+  std::optional<Error> error;  ///< if it is foreign
   bool leads_through = true;
-  StartAt start{};  ///< of one that is able
+  StartAt start{};  ///< if it is eligible
 };
 
 using AllJudged = std::vector<Judged>;
@@ -39,8 +39,8 @@ bool differ(const std::string& a, const std::string& b) {
   return a.compare(0, length, b, 0, length) != 0;
 }
 
-/// Two servers that were both promoted to the same number, in the same place: only what they have
-/// written there tells them apart.
+/// Two servers that were promoted to the same timeline ID at the same position differ only in what
+/// they have written there.
 bool differ_in_a_timeline(const HostWord& a, const HostWord& b) {
   return std::any_of(a.first_wal.begin(), a.first_wal.end(), [&](const auto& first) {
     const auto other = b.first_wal.find(first.first);
@@ -48,7 +48,7 @@ bool differ_in_a_timeline(const HostWord& a, const HostWord& b) {
   });
 }
 
-/// One of the two histories contains the other. (Of one that is not known it is believed.)
+/// One of the two histories contains the other. (Assumed for an unknown one.)
 bool one_line(const HostWord& a, const HostWord& b) {
   if (!a.history || !b.history) return true;
   const auto& older = a.identity.timeline <= b.identity.timeline ? a : b;
@@ -115,7 +115,7 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
   return candidate;
 }
 
-/// Whose WAL is wanted: the archive's cluster; else that of the first host which answers.
+/// The archive's cluster; else that of the first host that answers.
 std::uint64_t wanted_cluster(const HostFacts& facts) {
   if (facts.archive) return facts.archive->system_identifier;
   for (const auto& host : facts.hosts)
@@ -123,7 +123,7 @@ std::uint64_t wanted_cluster(const HostFacts& facts) {
   return 0;
 }
 
-/// Where a host's history leaves the archive's timeline, as far as that is so.
+/// Where a host's history leaves the archive's timeline; nullopt if it does not.
 std::optional<wal::Lsn> leaves_at(const HostWord& host, const ArchivedSoFar& archive) {
   return host.history ? host.history->end_of(archive.end.timeline) : std::nullopt;
 }
@@ -157,13 +157,13 @@ Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) 
           "base backup.");
 }
 
-/// A cluster has one. Which of two counts no history tells.
+/// A cluster has one primary. No history shows which of two counts.
 bool is_second_primary(const Judged& other, const Judged& best) {
   return other.host->standby == false && best.host->standby == false &&
          other.host->identity.timeline == best.host->identity.timeline;
 }
 
-/// Why `other` is not the one, beside the one that was taken.
+/// Why `other` was not chosen, compared with the chosen one.
 std::string why_not(const Judged& other, const Judged& best, const HostFacts& facts) {
   const auto& host = *other.host;
   const auto& taken = *best.host;
@@ -184,8 +184,8 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
   return fmt::format("{}, as good, and later in the order", role_of(host));
 }
 
-/// Rule 3: who leads through all that the archive has comes first, unless a primary leads a newer
-/// line.
+/// Rule 3: hosts whose history contains everything in the archive come first, unless a primary
+/// leads a newer timeline.
 void keep_those_that_lead_through(Able& able) {
   wal::TimelineId newest = 0;
   for (const auto* each : able)
@@ -198,15 +198,15 @@ void keep_those_that_lead_through(Able& able) {
   std::erase_if(able, [&](const Judged* each) { return each->leads_through == left_behind; });
 }
 
-/// Rule 3: a primary leads a newer timeline, and leaves behind what the archive has.
+/// Rule 3: a primary leads a newer timeline, without some of the archive's WAL.
 bool counts_before(const Judged& primary, const Judged& other) {
   return !primary.leads_through && other.leads_through && primary.host->standby != true &&
          primary.host->identity.timeline > other.host->identity.timeline;
 }
 
-/// Rule 3 once more: nothing of what would come from `each` is part of the line that the primary
-/// `other` leads. (An archive may reach past a fork and leave nothing behind: a record that is not
-/// complete is no loss.)
+/// Rule 3 continued: no WAL that `each` would send is part of the history of the primary `other`.
+/// (An archive may extend past a switchpoint and abandon nothing: an incomplete record is not a
+/// loss.)
 bool is_dead_end(const Judged& each, const Judged& other) {
   if (other.host->standby == true || !other.host->history) return false;
   if (other.host->identity.timeline <= each.host->identity.timeline) return false;
@@ -222,8 +222,8 @@ void leave_out_dead_ends(Able& able) {
   });
 }
 
-/// And it holds for a primary that was refused since it has lost what comes next, too: that it is a
-/// gap is what is to be told, and an older line is no way around it.
+/// The rule also applies to a primary that was rejected because it lacks the next WAL: the gap must
+/// be reported, and an older timeline is not a way around it.
 void leave_out_what_a_gap_has_left(AllJudged& candidates, const HostFacts& facts,
                                    std::uint64_t cluster) {
   auto asked_anew = facts;
@@ -243,7 +243,7 @@ void leave_out_what_a_gap_has_left(AllJudged& candidates, const HostFacts& facts
   }
 }
 
-/// Rules 4 to 7. The first of equals wins.
+/// Rules 4 to 7. The first of equals is chosen.
 const Judged* best_of(const Able& able, Prefer prefer) {
   const auto worth = [&](const Judged* each) {
     const auto& host = *each->host;
@@ -253,7 +253,7 @@ const Judged* best_of(const Able& able, Prefer prefer) {
                            [&](const Judged* a, const Judged* b) { return worth(a) < worth(b); });
 }
 
-/// Two that cannot both be followed.
+/// Two hosts whose timelines exclude each other.
 std::optional<std::pair<const Judged*, const Judged*>> siblings_among(const Able& able) {
   for (std::size_t i = 0; i < able.size(); ++i)
     for (std::size_t j = i + 1; j < able.size(); ++j)
@@ -261,7 +261,7 @@ std::optional<std::pair<const Judged*, const Judged*>> siblings_among(const Able
   return std::nullopt;
 }
 
-/// As pq::Connection::open() tells it of hosts tried one after the other.
+/// The error as pq::Connection::open() reports it for hosts tried in turn.
 Error none_answers(const std::vector<HostWord>& hosts) {
   if (hosts.size() == 1) return *hosts.front().failure;
   constexpr std::string_view kCouldNotConnect = "could not connect to the server: ";
@@ -274,7 +274,7 @@ Error none_answers(const std::vector<HostWord>& hosts) {
     std::string_view reason = failure.message();
     if (reason.starts_with(kCouldNotConnect)) reason.remove_prefix(kCouldNotConnect.size());
     text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", host.name, reason);
-    // One that may answer later is waited for.
+    // If one of them may answer later, it is waited for.
     if (failure.kind() == ErrorKind::retry) kind = ErrorKind::retry;
     one_hint = one_hint && failure.hint() == hosts.front().failure->hint();
     if (!failure.hint().empty())
@@ -284,7 +284,7 @@ Error none_answers(const std::vector<HostWord>& hosts) {
       .hint(one_hint ? hosts.front().failure->hint() : hints);
 }
 
-/// Nobody is able.
+/// No host is eligible.
 HostChoice without_able_hosts(const AllJudged& candidates, const HostFacts& facts, bool settled,
                               std::vector<HostVerdict> verdicts) {
   const Judged* behind = nullptr;

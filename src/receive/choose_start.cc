@@ -22,8 +22,8 @@ StartDecision choose_start(const StartFacts& facts) {
 
 namespace {
 
-/// The timeline to ask for a segment on: the one its first byte belongs to. (The server takes the
-/// segment from the newest of its timelines that has it, so the file's earlier bytes are there.)
+/// The timeline to request a segment on: that of its first byte. (The server sends the segment from
+/// the newest of its timelines that has it, which includes the earlier bytes.)
 wal::TimelineId timeline_at(const StartFacts& facts, wal::Lsn lsn) {
   return facts.server_history ? facts.server_history->timeline_of(lsn) : facts.server.timeline;
 }
@@ -66,9 +66,9 @@ StartDecision continue_archive(const StartFacts& facts) {
     at = {timeline_at(facts, requested), requested};
   }
 
-  // Timelines that the archive has already passed the end of: go on with the next one, from the
-  // segment that holds the switchpoint. What a standby had sent us beyond the switchpoint stays
-  // under the old timeline's name and is never part of the new one.
+  // If the archive is past the end of a timeline, continue with the next one, from the segment that
+  // contains the switchpoint. WAL that a standby had sent beyond the switchpoint stays under the
+  // old timeline's name and is never part of the new one.
   while (at.timeline != server.timeline) {
     const auto end = facts.server_history->end_of(at.timeline);
     if (!end || at.lsn < *end) break;
@@ -89,7 +89,7 @@ StartDecision continue_archive(const StartFacts& facts) {
   return at;
 }
 
-/// An Error if the server's timelines are not a continuation of the archive's.
+/// Returns an Error if the server's timelines do not continue the archive's.
 std::optional<Error> foreign_history(const StartFacts& facts) {
   const auto& archive = *facts.archive;
   const auto& server = facts.server;
@@ -145,7 +145,7 @@ StartDecision upstream_on_older_timeline(const StartFacts& facts) {
                 "standbys, and rewind or rebuild this server.")};
 }
 
-/// A primary sends nothing before it is on its own disk, so it had once what the archive has.
+/// A primary only sends WAL that it has flushed, so it once had what the archive has.
 Error went_back(const StartFacts& facts) {
   return Error(ErrorKind::conflict, "the primary has less WAL than it had sent to the archive")
       .with("archive ends at", std::max(facts.archive->start, facts.archive->sound_end))

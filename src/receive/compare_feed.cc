@@ -30,23 +30,23 @@ namespace {
 using namespace std::chrono_literals;
 using Duration = Threads::Time::duration;
 
-/// Asked for at once: so long the second upstream streams without a pause, and so much of the
-/// archive is in memory meanwhile.
+/// Requested at once: this much is streamed by the reference server without a pause, and read into
+/// memory from the archive meanwhile.
 constexpr std::uint64_t kAtOnce = std::uint64_t{4} << 20;
-/// Caught up, it is asked so often.
+/// Query interval when caught up.
 constexpr auto kLookEvery = 1s;
-/// What it says it has it sends.
+/// Timeout for WAL that the server has reported to have.
 constexpr auto kAnswerWithin = 30s;
-/// Who stops the receiver waits for it, at most.
+/// Maximum delay of the receiver's shutdown.
 constexpr auto kEndWithin = 5s;
 constexpr auto kShortestPause = 1s;
 constexpr auto kLongestPause = 60s;
-/// Differences are told no more often; all are counted.
+/// Minimum interval of reports of differences; all are counted.
 constexpr auto kTellEvery = 60s;
 
 }  // namespace
 
-/// The thread's own.
+/// Used by the thread only.
 class CompareFeed::Work {
  public:
   explicit Work(CompareFeed& owner)
@@ -55,11 +55,11 @@ class CompareFeed::Work {
     connect_.fallback_application_name = "pgweir compare";
   }
 
-  /// Compares what can be. Returns how long to rest.
+  /// Compares what is available. Returns how long to rest.
   Duration round();
-  /// Nothing more is compared.
+  /// Ends comparing.
   void end() { drop_comparer(); }
-  /// It could not: the next round connects anew.
+  /// The round failed: the next one reconnects.
   void fail(const Error& error) {
     server_.reset();
     show(error.what());
@@ -93,11 +93,11 @@ class CompareFeed::Work {
   std::string server_name_;
   wal::SegmentSize size_;
   wal::Lsn server_end_;
-  std::optional<Part> part_;  ///< that the fields below are about
+  std::optional<Part> part_;  ///< to which the fields below belong
   std::unique_ptr<archive::WalReader> reader_;
   std::unique_ptr<FeedComparer> comparer_;
-  wal::Lsn next_;                ///< where the next comparer begins
-  std::vector<std::byte> ours_;  ///< what is asked for next, as the archive has it
+  wal::Lsn next_;                ///< where the next comparer starts
+  std::vector<std::byte> ours_;  ///< the archive's copy of the WAL requested next
   wal::Lsn ours_begin_;
   std::uint64_t bytes_ = 0;
   std::optional<Threads::Time> told_;
@@ -119,7 +119,7 @@ Duration CompareFeed::Work::round() {
   const auto target = std::min({part->durable, server_end_, position + kAtOnce});
   if (target <= position) {
     show("");
-    return kLookEvery;  // it is behind us
+    return kLookEvery;  // it lags behind us
   }
   const auto begun = owner_.world_.machine.now();
   const auto before = bytes_;
@@ -144,7 +144,7 @@ void CompareFeed::Work::end_part() {
   owner_.parts_.pop_front();
 }
 
-/// One of the two has no more of that timeline, and the archive gets no more of it.
+/// One of the two has no more of that timeline, and the archive will not get more.
 void CompareFeed::Work::leave_part(const Part& part) {
   skip_to(part.durable);
   end_part();
@@ -156,7 +156,7 @@ void CompareFeed::Work::begin(const Part& part) {
   next_ = part.start;
 }
 
-/// Where it is now, and whether that can be compared.
+/// Reads its position, and checks whether it can be compared.
 bool CompareFeed::Work::ask_server(const Part& part) {
   if (!server_) {
     server_ = owner_.world_.servers.connect(
@@ -166,7 +166,7 @@ bool CompareFeed::Work::ask_server(const Part& part) {
     require_same_cluster();
   }
   const auto identity = server_->identify_system();
-  // One that has not come to our timeline yet will. One that has left it has all there is of it.
+  // A server on an older timeline will get there. A server on a newer one has all of this timeline.
   if (identity.timeline < part.timeline) {
     show("");
     return false;
@@ -194,8 +194,9 @@ void CompareFeed::Work::require_same_cluster() {
             "its own since. Correct --compare-with. Archiving goes on.");
 }
 
-/// What the archive has up to `target`, before the server is asked for it: while that streams
-/// nothing may wait for the disk (P13). False: it is not there any more, and was skipped.
+/// Reads the archive's WAL up to `target` before it is requested from the server: while that
+/// streams, nothing may wait for the disk (P13). Returns false if it no longer exists, and was
+/// skipped.
 bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
   if (!reader_)
     reader_ = std::make_unique<archive::WalReader>(
@@ -222,14 +223,14 @@ bool CompareFeed::Work::read_ours(const Part& part, wal::Lsn target) {
   return true;
 }
 
-/// Pruned, say, while the second upstream was away.
+/// Pruned, for example, while the reference server was unavailable.
 void CompareFeed::Work::skip_what_is_gone(const Part& part) {
   const auto from = comparer_->position();
   const auto missing = reader_->segment_at(from);
   std::optional<wal::Lsn> goes_on;
   for (const auto& entry : archive::list_archive_names(*directory_).segments) {
     const auto& segment = entry.name.segment;
-    if (segment == missing) throw not_there(from);  // it was looked at while its name changed
+    if (segment == missing) throw not_there(from);  // it was read while being renamed
     const auto start = segment.start(size_);
     if (segment.timeline() == part.timeline && start > from)
       goes_on = std::min(goes_on.value_or(start), start);
@@ -251,14 +252,14 @@ std::unique_ptr<WalStream> CompareFeed::Work::question(const Part& part) {
   try {
     return server_->question(comparer_->position(), part.timeline);
   } catch (const Error& error) {
-    // Most refusals of START_REPLICATION have no code of their own.
+    // Most errors of START_REPLICATION have no code of their own.
     constexpr std::string_view kInternalError = "XX000";
     if (part.ended && error.sqlstate() == kInternalError) leave_part(part);
     throw;
   }
 }
 
-/// The second upstream has removed it. What comes next it has, or at least the segment after that.
+/// The reference server has removed it. It has the next segment, or at least the one after that.
 void CompareFeed::Work::skip_what_it_lacks(const Part& part) {
   const auto next =
       std::max(size_.start_of(part.durable), size_.start_of(comparer_->position()) + size_.bytes());
@@ -273,16 +274,16 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
     stream = question(part);
     goes_on = compare(part, target, *stream);
   } catch (const Error& error) {
-    // A server says so once the stream has begun.
+    // A server reports that once the stream has started.
     if (error.kind() == ErrorKind::gap) skip_what_it_lacks(part);
     throw;
   }
   if (goes_on) return stream->finish(kEndWithin);
   stream.reset();
-  server_.reset();  // what it has sent besides is of no use
+  server_.reset();  // the rest of what it has sent is not needed
 }
 
-/// False: a difference was found.
+/// Returns false if a difference was found.
 bool CompareFeed::Work::compare(const Part& part, wal::Lsn target, WalStream& stream) {
   const auto deadline = owner_.world_.machine.now() + kAnswerWithin;
   bool goes_on = true;
@@ -313,7 +314,7 @@ bool CompareFeed::Work::compare(const Part& part, wal::Lsn target, WalStream& st
   return goes_on;
 }
 
-/// Compares a piece with what the archive has there. False: a difference was found.
+/// Compares a piece with the archive's. Returns false if a difference was found.
 bool CompareFeed::Work::take(std::span<const std::byte> wal) {
   const auto at = comparer_->position();
   const auto ours = std::span<const std::byte>(ours_).subspan(at - ours_begin_, wal.size());
@@ -323,7 +324,8 @@ bool CompareFeed::Work::take(std::span<const std::byte> wal) {
     throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
         .with("LSN", at);
   if (!found) return true;
-  // The rest of the segment is not compared: where one record is another, most that follow are.
+  // The rest of the segment is not compared: after one different record, most others differ as
+  // well.
   const auto behind = comparer_->position();
   skip_to(size_.start_of(wal::Lsn(behind.byte() - 1)) + size_.bytes());
   return false;
@@ -359,7 +361,7 @@ void CompareFeed::Work::tell(const FeedDifference& difference) {
   owner_.world_.feed.publish(event::FeedsDiffer{difference});
 }
 
-/// What it has found is told, also where it still looked for the end of the other's record.
+/// Reports what it has found, even if the end of the other record was not found yet.
 void CompareFeed::Work::drop_comparer() {
   const auto comparer = std::move(comparer_);
   if (!comparer) return;
@@ -425,7 +427,7 @@ void CompareFeed::on_event(const Event& happened) {
       [this](const event::Streaming& streaming) {
         const Threads::Lock lock(*mutex_);
         auto* const last = parts_.empty() ? nullptr : &parts_.back();
-        // A reconnect begins at the segment that was not finished.
+        // A reconnect starts at the segment that was not finished.
         if (last != nullptr && last->timeline == streaming.timeline &&
             streaming.start <= last->durable)
           return;
@@ -460,7 +462,7 @@ void CompareFeed::run() {
       backoff.reset();
     } catch (const net::Interrupted&) {  // it is over
     } catch (const std::exception& failure) {
-      // Whatever it is, it does not end the receiver.
+      // No exception here ends the receiver.
       const auto* const known = dynamic_cast<const Error*>(&failure);
       const Error error = known != nullptr ? *known : unexpected(failure);
       if (work) work->fail(error);

@@ -36,7 +36,8 @@ void ConfirmStored::ask(Server& server) {
 
 void ConfirmStored::hear(const std::string& synchronous_standby_names) {
   if (!matters()) return;
-  // To the end: of two threads the store's word is that of the one who came later.
+  // Held to the end: if two threads call this, the later message must be the last one in the
+  // mailbox.
   const std::lock_guard lock(mutex_);
   const bool wait = !own_name_.empty() && pq::names_standby(synchronous_standby_names, own_name_);
   if (std::exchange(commits_would_wait_, wait) != wait) {

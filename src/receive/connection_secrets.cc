@@ -17,7 +17,7 @@ void ConnectionSecrets::look() {
   if (!look_) look_ = world_.servers.secrets(world_.options);
   if (!look_) return;
   secrets_ = look_();
-  // What the last connection had, and is not there now, is missing.
+  // A file that the last connection used, and that does not exist now, is missing.
   SecretChanges changes(connected_with_.value_or(secrets_));
   static_cast<void>(changes.on_look(secrets_));
   show(secrets_, changes.problem());

@@ -10,8 +10,8 @@ namespace weir::receive {
 
 namespace {
 
-/// `count` bytes of a record behind `at`, which may be a page's first byte: headers of pages are
-/// none of them.
+/// The position after `count` bytes of a record from `at`, which may be a page's first byte: page
+/// headers do not count.
 wal::Lsn behind_content(wal::Lsn at, std::uint64_t count, wal::SegmentSize size) {
   while (count > 0) {
     const auto in_page = at.byte() % wal::kPageSize;
@@ -83,7 +83,7 @@ void FeedComparer::compare(const Piece& piece) {
   }
   if (archive_damage_) {
     if (judge(piece, piece.end(), {.archive = {archive_damage_->at, {}}})) return;
-    // The same bytes, and no record: nobody is right.
+    // The same bytes, but not a record: neither is right.
     found_ = {.timeline = timeline_,
               .at = archive_damage_->found_at,
               .archive = {archive_damage_->at, {}},
@@ -94,7 +94,7 @@ void FeedComparer::compare(const Piece& piece) {
   if (!open_) open_ = first_difference(piece, settled_, piece.end());
 }
 
-/// The record that began before the start: the first page says how much of it is left.
+/// The record that started before the stream: the first page has its remaining length.
 void FeedComparer::judge_continuation(const Piece& piece) {
   if (front_.size() < wal::kLongHeaderSize) {
     const auto wanted =
@@ -106,7 +106,7 @@ void FeedComparer::judge_continuation(const Piece& piece) {
     if (page && page->first_is_continuation() && page->remaining > 0)
       continuation_ = behind_content(start_, page->remaining, size_);
   }
-  // A page may have overwritten the rest of it.
+  // A page may have overwritten its continuation.
   const auto& frames = archive_frames_.frames;
   if (continuation_ && !frames.empty() && frames.front().start < *continuation_)
     continuation_.reset();
@@ -116,7 +116,8 @@ void FeedComparer::judge_continuation(const Piece& piece) {
   continuation_.reset();
 }
 
-/// All between what was settled and `to`. True if it differs, and that is found.
+/// Compares everything between the settled position and `to`. Returns true if a difference was
+/// found.
 bool FeedComparer::judge(const Piece& piece, wal::Lsn to, const FeedDifference& as) {
   auto differs = open_ && open_->at >= settled_ && open_->at < to
                      ? open_
@@ -144,7 +145,7 @@ std::optional<FeedComparer::Byte> FeedComparer::first_difference(const Piece& pi
   return Byte{from + static_cast<std::uint64_t>(left - archive.begin()), *left, *right};
 }
 
-/// Whether it is known what the other's record is.
+/// Whether the other record is known.
 bool FeedComparer::resolved() {
   using Checksums = FeedDifference::Checksums;
   auto& found = *found_;
@@ -157,7 +158,7 @@ bool FeedComparer::resolved() {
                         : found.archive.end.valid() ? Checksums::both_pass
                                                     : Checksums::not_checked;
     }
-    // Else it is in a page's header, or in the record that began before the start.
+    // Otherwise it is in a page's header, or in the record that started before the stream.
     return true;
   }
   if (other_damage_) {
@@ -165,7 +166,7 @@ bool FeedComparer::resolved() {
     found.checksums = archive_damage_ ? Checksums::both_fail : Checksums::other_fails;
     return true;
   }
-  // A record over this long is looked for no further.
+  // Longer records are not searched for.
   constexpr std::uint64_t kMost = std::uint64_t{16} << 20;
   return position_ - found.at > kMost;
 }

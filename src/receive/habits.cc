@@ -38,8 +38,8 @@ class OwnHabits final : public Habits {
   [[nodiscard]] bool one_segment_at_a_time() const override { return false; }
   [[nodiscard]] bool compresses_older_segments() const override { return true; }
   [[nodiscard]] bool compresses_unfinished() const override { return false; }
-  /// At an end position the archive is complete only when it has its final form. A signal should be
-  /// obeyed soon.
+  /// At an end position the archive is complete only in its final form. A signal should be obeyed
+  /// soon.
   [[nodiscard]] std::optional<milliseconds> time_to_compress(bool well) const override {
     return well ? std::optional<milliseconds>(2s) : std::nullopt;
   }
@@ -50,9 +50,9 @@ class OwnHabits final : public Habits {
   const bool loop_;
   const OnDiskFull on_disk_full_;
   std::optional<Time> slot_busy_since_;
-  /// What was told in full since WAL came last: the second time less is said.
+  /// The failure reported in full since WAL last arrived: repetitions are reported briefly.
   std::string told_failure_;
-  int again_ = 0;  ///< how often in a row
+  int again_ = 0;  ///< number of repetitions
   std::set<std::string> told_hints_;
 };
 
@@ -62,20 +62,20 @@ Habits::Reaction OwnHabits::after(const Failure& failure) {
   if (error.sqlstate() == kSlotInUse) return after_slot_in_use(failure);
   const bool may_pass =
       error.kind() == ErrorKind::retry ||
-      // A server that once took us and now does not may have been misconfigured for a moment; to
-      // give up would leave a gap growing. Only a first attempt fails at once.
+      // A server that accepted us before and now rejects us may be misconfigured for a moment;
+      // giving up would leave a growing gap. Only a first attempt fails at once.
       (error.kind() == ErrorKind::refused && failure.streamed && !failure.connected);
   if (may_pass && loop_) return {Kind::try_again};
-  // The archive is fine, the space is lacking: what the step writes is tried again.
+  // The archive is fine, only space is lacking: the step's write is retried.
   if (error.kind() == ErrorKind::disk_full && on_disk_full_ == OnDiskFull::wait && loop_)
     return {Kind::wait_for_space};
-  // What this host refuses, another one of the connection string may grant.
+  // If this host rejects us, another one of the connection string may not.
   if (error.kind() == ErrorKind::refused && failure.connected && failure.hosts > 1)
     return {Kind::next_host};
   return {Kind::stop};
 }
 
-/// By a walsender whose receiver is gone, and which the server has yet to find out about.
+/// Used by a walsender whose receiver is gone, which the server has not noticed yet.
 Habits::Reaction OwnHabits::after_slot_in_use(const Failure& failure) {
   if (!slot_busy_since_) slot_busy_since_ = failure.now;
   const auto timeout = failure.wal_sender_timeout.value_or(0ms);
@@ -84,12 +84,12 @@ Habits::Reaction OwnHabits::after_slot_in_use(const Failure& failure) {
   return {Kind::try_again, 2'000ms};
 }
 
-/// The second time in a row what failed is known; how it goes on is told.
+/// A repeated failure is known; only the retry is reported.
 milliseconds OwnHabits::pause_after(const Error& error, milliseconds pause, Log& log) {
   const bool again = told_failure_ == error.what();
   told_failure_ = error.what();
   again_ = again ? again_ + 1 : 0;
-  // Hosts that may be promoted are asked every second, a slot that is in use every two.
+  // Failover candidates are queried every second, a slot in use every two seconds.
   constexpr int kEach = 30;
   if (again_ > kEach && pause <= 2s && again_ % kEach != 0)
     log.debug("{}, as before; trying again in {}", error.message(), format_duration(pause));
@@ -102,8 +102,7 @@ milliseconds OwnHabits::pause_after(const Error& error, milliseconds pause, Log&
   return pause;
 }
 
-/// It waits the same time after whatever ends a stream, but is ended by a first connection that
-/// fails.
+/// Waits the same time after every end of a stream, but exits if the first connection fails.
 class StockHabits final : public Habits {
  public:
   explicit StockHabits(const Options& options) : loop_(options.loop) {}

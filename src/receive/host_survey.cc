@@ -17,10 +17,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The stream waits for the answers. What answers later is asked again when the next one begins.
+/// The stream waits for the answers. Hosts that answer later are queried again for the next stream.
 constexpr auto kAskFor = 2'000ms;
 constexpr auto kOthersMay = 1'000ms;
-/// A connection has its own limit, below this one.
+/// A connection has its own, lower limit.
 constexpr auto kAtMost = 30'000ms;
 
 }  // namespace
@@ -106,7 +106,7 @@ std::unique_ptr<Server> HostSurvey::take(int host, const net::Wake& stop) {
   return nullptr;
 }
 
-/// In its thread.
+/// Runs in its thread.
 void HostSurvey::ask_one(Asked& asked) {
   HostWord word;
   {
@@ -130,7 +130,7 @@ void HostSurvey::ask_one(Asked& asked) {
            (!archive_ || archive_->system_identifier == word.identity.system_identifier);
   }
   const Threads::Lock lock(*mutex_);
-  // Too late: it was told that it had not answered.
+  // Too late: it was reported as not answering.
   if (asked.word.failure) return;
   asked.word = std::move(word);
   asked.server = std::move(server);
@@ -144,8 +144,8 @@ std::unique_ptr<Server> HostSurvey::connect(const HostWord& word) {
                                    world_.notice, over_);
 }
 
-/// `answer` of a Questioner. Over a slow line the connection may be of no more use then: what else
-/// is to be asked is asked over another one.
+/// `answer` of a Questioner. Over a slow line the connection may not be usable afterwards: then
+/// further queries use another one.
 template <typename Answer>
 auto HostSurvey::ask_wal(std::unique_ptr<Server>& server, const HostWord& word, Answer answer) {
   if (!server) server = connect(word);
@@ -159,7 +159,7 @@ auto HostSurvey::ask_wal(std::unique_ptr<Server>& server, const HostWord& word, 
 void HostSurvey::question(std::unique_ptr<Server>& connected, HostWord& word) {
   constexpr std::string_view kUndefinedFile = "58P01";
   auto& server = *connected;
-  // (First: who is promoted between two answers has a newer timeline in the later one.)
+  // (First, since a server promoted between two answers has a newer timeline in the later one.)
   word.standby = server.ask_for_role();
   word.identity = server.identify_system();
   word.segment_size = server.wal_segment_size();
@@ -183,7 +183,7 @@ void HostSurvey::question(std::unique_ptr<Server>& connected, HostWord& word) {
   const auto decision = start_on(word, archive_, wish_of(options));
   const auto* at = std::get_if<StartAt>(&decision);
   if (at == nullptr) return;
-  // (Where its WAL ends there is none yet that could be missing.)
+  // (At the end of its WAL there is none yet that could be missing.)
   if (archive_ && at->lsn < word.identity.flush_position)
     word.has_wal = ask_wal(connected, word, [&](Questioner& questioner) {
       return questioner.has_wal_at(at->timeline, at->lsn);
@@ -191,7 +191,7 @@ void HostSurvey::question(std::unique_ptr<Server>& connected, HostWord& word) {
   if (word.history) read_first_wal(connected, word);
 }
 
-/// Of the newest timelines alone: more of them at once would be a day of tests.
+/// Only for the newest timelines: more in such quick succession occur in tests only.
 void HostSurvey::read_first_wal(std::unique_ptr<Server>& server, HostWord& word) {
   constexpr std::size_t kMostTimelines = 3;
   const auto& history = *word.history;

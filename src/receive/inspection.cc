@@ -16,7 +16,7 @@ namespace weir::receive {
 
 namespace {
 
-/// More of them at once would be a day of tests.
+/// More in such quick succession occur in tests only.
 std::vector<wal::TimelineId> newest_timelines(const wal::TimelineHistory& history) {
   constexpr std::size_t kMost = 3;
   std::vector<wal::TimelineId> timelines;
@@ -28,8 +28,8 @@ std::vector<wal::TimelineId> newest_timelines(const wal::TimelineHistory& histor
 
 }  // namespace
 
-/// A file may change its form while it is looked at, since segments are compressed in the
-/// background. What failed on a listing that is out of date says nothing.
+/// A file may change its form while it is read, since segments are compressed in the background. A
+/// failure based on an outdated listing means nothing.
 template <typename Look>
 auto Inspection::on_one_listing(Look look) {
   for (;;) {
@@ -37,7 +37,7 @@ auto Inspection::on_one_listing(Look look) {
     try {
       return look(listing);
     } catch (const Error& error) {
-      // A sync that failed is not tried again, whatever has changed (P6).
+      // A failed sync is never retried, regardless of changes (P6).
       if (error.kind() == ErrorKind::durability) throw;
       const auto same_name = [](const auto& a, const auto& b) { return a.name == b.name; };
       const auto& before = listing->segments;
@@ -82,7 +82,7 @@ std::optional<ArchivedSoFar> Inspection::so_far() {
   });
 }
 
-/// What it has of the beginning of its newest timeline, if no segment of that is finished.
+/// The start of its newest timeline, if no segment of that is finished.
 std::string Inspection::first_wal(const StartFacts::ArchiveEnd& end,
                                   const archive::ResumePoint& resume,
                                   wal::SegmentSize segment_size) {
@@ -123,7 +123,7 @@ std::map<wal::TimelineId, std::string> Inspection::first_wal_before(
   return found;
 }
 
-/// (To read where the last record ends costs a segment's reading: so only where it decides.)
+/// (Finding the last record's end requires reading a segment: so only if it matters.)
 void Inspection::find_position(ArchivedSoFar& archive, const std::vector<HostWord>& hosts) {
   const bool matters = std::any_of(hosts.begin(), hosts.end(), [&](const HostWord& host) {
     return !host.failure && host.history && host.history->end_of(archive.end.timeline);
@@ -135,8 +135,8 @@ void Inspection::find_position(ArchivedSoFar& archive, const std::vector<HostWor
   });
 }
 
-/// By names, if they suffice: to ask for the size of each of 100,000 files takes longer than all
-/// the rest.
+/// Names only, if they suffice: getting the size of each of 100,000 files takes longer than
+/// everything else.
 std::shared_ptr<const archive::Listing> Inspection::list() {
   if (!habits_.replaces_wrong_sizes()) return names_.read();
   return std::make_shared<archive::Listing>(archive::list_archive(directory_));
@@ -146,7 +146,7 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
                                  const archive::Listing& listing) {
   if (!listing.foreign.empty() && !told_foreign_) {
     told_foreign_ = true;
-    // A file system of its own has that directory.
+    // The root directory of a file system has that directory.
     auto foreign = listing.foreign;
     std::erase(foreign, "lost+found");
     if (!foreign.empty())
@@ -183,7 +183,7 @@ void Inspection::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize se
   }
 }
 
-/// That one cannot be removed keeps nobody from archiving; the next start sees it again.
+/// Failure to remove one does not stop archiving; the next start finds it again.
 void Inspection::close_losses(const archive::Listing& listing) {
   try {
     for (const auto& id : archive::close_losses(directory_, listing))
@@ -194,8 +194,8 @@ void Inspection::close_losses(const archive::Listing& listing) {
   }
 }
 
-/// What is recorded, and what is not yet. A disk may fail for a moment. Longer than that, it is
-/// told, and keeps nobody from archiving: what this process knew before still counts.
+/// Recorded losses, and those not yet recorded. A disk may fail for a moment. A longer failure is
+/// reported, but does not stop archiving: losses known before still count.
 void Inspection::find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                              ArchiveFacts& facts) {
   constexpr int kTries = 3;
@@ -218,7 +218,7 @@ void Inspection::read_losses(const archive::Listing& listing, wal::SegmentSize s
   facts.losses_known = true;
   if (!facts.resume) return;
   const auto timelines = archive::Timelines::read(directory_, listing);
-  // What timelines of the past left behind does not change, and to read it takes a moment.
+  // Leftovers of past timelines do not change, and reading them takes time.
   if (past_timelines_recorded_) {
     facts.found = archive::find_holes(listing, timelines, segment_size, facts.losses);
   } else {
@@ -227,7 +227,7 @@ void Inspection::read_losses(const archive::Listing& listing, wal::SegmentSize s
         archive::find_unrecorded_losses(directory_, listing, timelines, segment_size, facts.losses);
     past_timelines_read_ = true;
   }
-  // (What the server has no more is recorded when that is accepted.)
+  // (WAL that the server no longer has is recorded when that is accepted.)
   std::erase_if(facts.found, [&](const archive::Loss& loss) {
     return archive::is_asked_for_at_a_start(loss, listing, segment_size, facts.losses);
   });

@@ -40,10 +40,10 @@ void Intake::accept(std::span<const std::byte> wal) {
       (verifier_.unchecked() ? verifier_.position() : verifier_.last_record_end()).byte();
 }
 
-/// At the border between the archive and the stream: WAL that is sound in itself, and whose first
-/// record names another one before it than the archive's last, was written so, since a record's
-/// checksum covers that name. It is another server's. (Not so where only the length of what is left
-/// of the archive's last record is another: no checksum covers page headers.)
+/// At the boundary between archive and stream: if WAL is valid in itself, but its first record's
+/// prev-link is not the archive's last record, it was written like that, since the record's
+/// checksum covers the link. It is another server's. (This does not apply if only the remaining
+/// length of the archive's last record differs: no checksum covers page headers.)
 void Intake::on_damage(const wal::Damage& damage) {
   auto error = error_of(damage);
   if (alone_ && !alone_->feed({})) {
@@ -112,7 +112,7 @@ void Intake::write(std::size_t most) {
   forget_written();
 }
 
-/// A record that is complete has passed its checksum: these are the bytes that a server wrote.
+/// A complete record has passed its checksum: these bytes were written by a server.
 void Intake::decide() {
   if (verifier_.unchecked() || verifier_.last_record_end() > dispute_->at) settle();
 }

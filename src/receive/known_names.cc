@@ -8,7 +8,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The kernel does not tell what another machine changes, and not each such file system is known.
+/// The kernel does not report changes by other hosts, and not every such file system is known.
 constexpr auto kBelieved = 10s;
 
 }  // namespace
@@ -20,13 +20,13 @@ KnownNames::~KnownNames() = default;
 
 std::shared_ptr<const archive::Listing> KnownNames::read() {
   if (still_true()) {
-    // Whoever still holds it keeps what was true then.
+    // Other holders keep their snapshot.
     if (listing_.use_count() > 1) listing_ = std::make_shared<archive::Listing>(*listing_);
     archive::measure_partials(directory_, *listing_);
     return listing_;
   }
   forget();
-  // Before they are read: so what changes meanwhile is told.
+  // Before they are read, so that changes during that are reported.
   watch_ = io::watch_names(directory_);
   const auto begin = machine_.now();
   auto listing = std::make_shared<archive::Listing>(archive::list_archive_names(directory_));

@@ -38,7 +38,7 @@ void LossWatch::work() {
   }
 }
 
-/// Whoever closes a hole removes its record, and does so last.
+/// When a hole is filled, its record is removed as the last step.
 void LossWatch::look_at_records() {
   const auto is_recorded = [&](const std::string& id) {
     return directory_.find(archive::loss_record_name(id)).has_value();
@@ -50,7 +50,7 @@ void LossWatch::look_at_records() {
     for (const auto& loss : board_.read().losses)
       if (loss.recorded && !is_recorded(loss.id())) removed.insert(loss.id());
   } catch (const Error&) {
-    return;  // what could not be looked at is as it was
+    return;  // what could not be read is unchanged
   }
   if (removed == removed_) return;
   for (const auto& id : removed)
@@ -67,7 +67,7 @@ void LossWatch::read_acknowledgements() {
     try {
       acknowledged = archive::read_acknowledgement(directory_, loss);
     } catch (const Error&) {
-      continue;  // it counts as not acknowledged, and each start tells why
+      continue;  // it counts as not acknowledged, and each start reports the reason
     }
     if (!acknowledged) continue;
     log_.info("the loss {} was acknowledged by {}: {}", loss.id(), acknowledged->who,

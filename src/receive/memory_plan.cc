@@ -12,19 +12,19 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1024 * 1024;
 /// The program, its threads, libpq with TLS, the kernel's buffers of the connection, and page cache
-/// that is just being written. Measured: 8 to 11 MB without TLS.
+/// being written. Measured: 8 to 11 MB without TLS.
 constexpr std::uint64_t kBase = 20 * kMiB;
 
-/// One thread that compresses: the method's memory, its buffers, and what checks the result.
+/// One compressing thread: the method's memory, its buffers, and the verification of the result.
 std::uint64_t one_compression(const codec::Compression& how, wal::SegmentSize segment_size) {
   if (how.method == codec::Method::none) return 0;
   return codec::compression_memory(how, segment_size.bytes()) + kMiB;
 }
 
-/// Without a limit, what compressing several segments at once may take beside the first.
+/// Without a limit, maximum memory of further concurrent compressions.
 constexpr std::uint64_t kMoreCompressions = 64 * kMiB;
 
-/// Not all of the limit: the allocator keeps pages it has no use for.
+/// Less than the limit: the allocator keeps some unused pages.
 std::uint64_t usable(std::uint64_t limit) { return limit - limit / 8; }
 
 }  // namespace
@@ -52,14 +52,14 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
   const auto usual = unsynced_limit(buffered);
   const auto compression = one_compression(plan.compression, segment_size);
   auto left = room - kBase - compression;
-  // Each segment that is buffered may be in a job that compresses it; there are so many jobs.
+  // Each buffered segment may be in a job that compresses it; this is the number of jobs.
   const auto segments = [&](std::uint64_t each) { return each == 0 ? 0 : left / each; };
   const auto all = usual / buffered + 2;
   plan.quick = segments(buffered + compression) >= 3;
   const auto count =
       std::min(plan.quick ? segments(buffered + compression) : segments(buffered), all);
-  // One is being filled while another is written; bytes that are not durable lie in one more than
-  // they fill.
+  // One is being filled while another is written; bytes that are not durable span one more segment
+  // than they fill.
   plan.buffer_segments = count >= 3;
   if (!plan.buffer_segments) plan.quick = false;
   if (plan.buffer_segments && count < all) plan.unsynced_limit = (count - 1) * buffered;

@@ -14,7 +14,7 @@ using archive::Loss;
 
 namespace {
 
-/// Without a readable one (which is reported where the archive is inspected) all counts as WAL of
+/// Without a readable one (which is reported when the archive is inspected) all counts as WAL of
 /// the timeline itself.
 wal::TimelineHistory history_of(io::Directory& directory, wal::TimelineId timeline) {
   try {
@@ -26,8 +26,7 @@ wal::TimelineHistory history_of(io::Directory& directory, wal::TimelineId timeli
   return wal::TimelineHistory(timeline);
 }
 
-/// The newest one that no record is known to end. (Of several, the older ones ended where WAL is
-/// missing.)
+/// The newest one without a known end. (Older ones have ended where WAL is missing.)
 Loss* going_on_before(std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId timeline) {
   Loss* newest = nullptr;
   for (auto& loss : losses)
@@ -37,7 +36,7 @@ Loss* going_on_before(std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId ti
   return newest;
 }
 
-/// It lies in one that was recorded before: this WAL is read again.
+/// It is within one recorded before: this WAL is read again.
 bool is_known(const std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId timeline) {
   return std::any_of(losses.begin(), losses.end(), [&](const Loss& loss) {
     return loss.begin <= at && at < loss.end && loss.timeline <= timeline;
@@ -73,7 +72,7 @@ void MinimalWal::record(io::Directory& directory, const std::string& found,
                         const std::function<void(const Loss&)>& tell) {
   if (changes_.empty()) return;
   const auto history = history_of(directory, stream_.timeline);
-  // What is lowered and raised again in one piece of WAL is one loss, and told once.
+  // Lowering and raising it again within one piece of WAL is one loss, reported once.
   auto losses = losses_;
   std::set<std::string> changed;
   for (const auto& change : changes_) {

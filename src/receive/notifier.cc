@@ -20,10 +20,10 @@ using Clock = std::chrono::system_clock;
 
 constexpr auto kSendTimeout = 10s;
 constexpr auto kConnectTimeout = 10s;
-/// A connection that has nothing to send is given up then: a server that shuts down in smart mode
-/// waits until all sessions have ended of themselves (P13).
+/// Idle time after which the connection is closed: a server that shuts down in smart mode waits
+/// until all sessions have ended by themselves (P13).
 constexpr auto kKeepIdle = 5s;
-/// So that all of a payload stays below PostgreSQL's 8000 bytes, each byte escaped if need be.
+/// Keeps the payload below PostgreSQL's 8000 bytes, even if each byte must be escaped.
 constexpr std::size_t kMostText = 1000;
 constexpr std::size_t kMostPayload = 7999;
 
@@ -226,7 +226,8 @@ void Notifier::work() {
   changed_.notify_all();
 }
 
-/// Empties the queue. Called and left with the lock; an exception leaves without it, or with it.
+/// Empties the queue. Called with the lock held, and returns with it; after an exception it may or
+/// may not be held.
 void Notifier::send_all(std::unique_lock<std::mutex>& lock) {
   while (!queue_.empty()) {
     if (!connection_) {
@@ -237,14 +238,14 @@ void Notifier::send_all(std::unique_lock<std::mutex>& lock) {
     if (queue_.empty()) return;
     const auto dropped = dropped_;
     const auto payload = event_payload(queue_.front(), options_.archive, dropped);
-    // Taken out now: while it is sent the queue may overflow, which drops from the front.
+    // Removed now: while it is sent the queue may overflow, which drops from the front.
     auto event = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
     try {
       pq::notify(*connection_, options_.channel, payload, kSendTimeout);
     } catch (...) {
-      // It may have been sent all the same: at least once is what is promised to who gets it.
+      // It may have been sent anyway: delivery is guaranteed at least once.
       lock.lock();
       queue_.push_front(std::move(event));
       throw;
@@ -263,15 +264,15 @@ void Notifier::connect() {
                                             .fallback_application_name = "pgweir notify",
                                             .timeout = kConnectTimeout},
                                            give_up_));
-  // A notification is a small transaction. It must not wait for synchronous standbys, of which
-  // this archive may be one.
+  // A notification is a small transaction. It must not wait for synchronous standbys, which may
+  // include this archive.
   connection_->execute("SET synchronous_commit = off", kSendTimeout);
   if (!pq::expand_conninfo(options_.conninfo).contains("client_encoding") &&
       connection_->parameter("server_encoding") != "SQL_ASCII")
     connection_->execute("SET client_encoding = 'UTF8'", kSendTimeout);
 }
 
-/// False if it ends meanwhile.
+/// Returns false if it ends meanwhile.
 bool Notifier::pause(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds time) {
   return !changed_.wait_for(lock, time, [this] { return ending_; });
 }

@@ -13,7 +13,7 @@ namespace weir::receive {
 
 namespace {
 
-/// The server ends a stream as soon as it has read that we did.
+/// The server ends a stream as soon as it has read our end.
 constexpr std::chrono::seconds kSlotPatience(5);
 
 class PqStream final : public WalStream {
@@ -79,7 +79,7 @@ class PqServer final : public Server {
       stream.send(wire::StandbyStatus{
           .write = *flush, .flush = *flush, .apply = {}, .reply_requested = false});
     stream.finish(kSlotPatience);
-    // At the end of a timeline there is perhaps nobody who reads a status.
+    // At the end of a timeline the server may not read a status.
     const auto end = stream.next();
     const auto* ended = std::get_if<pq::EndOfStream>(&end);
     return ended != nullptr && !ended->next;

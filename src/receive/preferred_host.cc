@@ -7,10 +7,10 @@ namespace weir::receive {
 
 namespace {
 
-/// Each time is a connection to each of the other hosts.
+/// Each query connects to each of the other hosts.
 constexpr std::chrono::milliseconds kSeldom{10'000};
 constexpr std::chrono::milliseconds kOften{100};
-/// Within a failover, which takes no longer than that.
+/// During a failover, which takes no longer than that.
 constexpr std::chrono::milliseconds kForAPromotion{1'000};
 constexpr std::chrono::milliseconds kFailoverTakes{300'000};
 
@@ -32,7 +32,7 @@ std::optional<int> PreferredHost::on_asked(const std::vector<HostWord>& hosts,
   return there;
 }
 
-/// A move must neither wait for the host, nor find a hole there, nor leave anything behind.
+/// After a move there must be neither a wait for the host, nor a hole, nor abandoned WAL.
 bool PreferredHost::fit(const HostWord& host, const ArchivedSoFar& ours) const {
   if (host.failure || !has_role(host, prefer_) || host.has_wal == false || host.has_slot == false)
     return false;

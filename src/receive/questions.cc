@@ -19,9 +19,9 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kAnswerWithin = 30s;
-/// To read away what the server has sent before it heard that it was enough.
+/// Time to discard what the server has sent before it received our end.
 constexpr auto kEndWithin = 1s;
-/// Most refusals of START_REPLICATION have no code of their own.
+/// Most errors of START_REPLICATION have no code of their own.
 constexpr std::string_view kInternalError = "XX000";
 
 /// "0A 1B …", some of them.
@@ -33,7 +33,7 @@ std::string bytes_text(std::span<const std::byte> bytes) {
   return text;
 }
 
-/// Compares what came with what the archive has there. False where they differ.
+/// Compares received WAL with the archive's. Returns false if they differ.
 bool compare_piece(const archive::Tail& tail, const wire::XLogData& data,
                    TailComparison& comparison) {
   if (data.start != comparison.at)
@@ -56,7 +56,7 @@ bool compare_piece(const archive::Tail& tail, const wire::XLogData& data,
 
 }  // namespace
 
-/// What was asked is answered: a server that does not end the stream takes nothing of that back.
+/// The answer is complete: it stays valid even if the server does not end the stream.
 void Questioner::end(WalStream& stream) {
   try {
     stream.finish(kEndWithin);
@@ -149,7 +149,7 @@ TailComparison Questioner::compare(const archive::Tail& tail) const {
   return comparison;
 }
 
-/// Until the stream has something to read. Throws `no_answer`, net::Interrupted.
+/// Waits until the stream is readable. Throws `no_answer`, net::Interrupted.
 void Questioner::await(const WalStream& stream, Time deadline, const Error& no_answer) const {
   std::array<pollfd, 2> fds{{{stream.socket(), POLLIN, 0}, {stop.fd(), POLLIN, 0}}};
   machine.poll(fds, deadline);

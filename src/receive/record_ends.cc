@@ -8,7 +8,7 @@ void RecordEnds::add(wal::Lsn end) {
   if (!end.valid() || (!ends_.empty() && end <= ends_.back())) return;
   ends_.push_back(end);
   if (ends_.size() <= kMost) return;
-  // Every second one of the older half: who is far behind needs them less exactly.
+  // Every second one of the older half: a server far behind needs them less exactly.
   std::vector<wal::Lsn> kept;
   for (std::size_t i = 0; i < ends_.size(); ++i)
     if (i >= kMost / 2 || i % 2 == 0) kept.push_back(ends_[i]);

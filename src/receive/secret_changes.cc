@@ -7,7 +7,7 @@ namespace weir::receive {
 SecretChanges::Change SecretChanges::on_look(const pq::SecretsLook& look) {
   const auto before = std::exchange(problem_, problem_of(look));
   if (!problem_.empty()) return problem_ == before ? Change::none : Change::broken;
-  // Two files are replaced one after the other: both are needed for something new.
+  // Two files may be replaced in succession: both are needed for a new connection.
   if (look.content != known_) {
     known_ = look.content;
     return Change::replaced;
@@ -15,7 +15,7 @@ SecretChanges::Change SecretChanges::on_look(const pq::SecretsLook& look) {
   return before.empty() ? Change::none : Change::mended;
 }
 
-/// A file that was not there for the connection that lives is none that is missing.
+/// A file that did not exist for the current connection is not missing.
 std::string SecretChanges::problem_of(const pq::SecretsLook& look) const {
   if (!look.problem.empty()) return look.problem;
   for (const auto& gone : look.gone)

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// What is new may need the server to be told of it first.
+/// The server may have to be configured for new files first.
 constexpr auto kTryEvery = 10s;
 
 }  // namespace
@@ -37,7 +37,7 @@ SecretsWatch::~SecretsWatch() {
 
 void SecretsWatch::work() {
   while (!stopped_within(task_.pause, nullptr)) {
-    // Before the look: so what changes behind it is heard of.
+    // Before the check, so that later changes are noticed.
     const auto news = io::FilesWatch::begin(task_.used.paths);
     look();
     if (move_wanted_ && move()) return;
@@ -45,7 +45,7 @@ void SecretsWatch::work() {
   }
 }
 
-/// Ends early where there is news of the files.
+/// Returns early if the files change.
 bool SecretsWatch::stopped_within(std::chrono::nanoseconds time, const io::FilesWatch* news) {
   const auto deadline = task_.machine.now() + time;
   std::array<pollfd, 2> fds{
@@ -84,7 +84,7 @@ void SecretsWatch::look() {
   task_.seen(found, problem);
 }
 
-/// What is new has to connect before what works is given up.
+/// A connection with the new files must succeed before the working one is given up.
 bool SecretsWatch::move() {
   if (task_.machine.now() < next_try_) return false;
   next_try_ = task_.machine.now() + kTryEvery;

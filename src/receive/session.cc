@@ -41,7 +41,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Performs the steps that the engine asks for. Each function is one step.
+/// Performs the steps that the engine returns. Each function is one step.
 class Session {
  public:
   Session(const Options& options, const Environment& environment)
@@ -86,7 +86,7 @@ class Session {
   void perform(const step::Stream& step);
   void perform(const step::Disconnect&);
   void perform(const step::Wait& step);
-  void perform(const step::Stop&) {}  // seen by run()
+  void perform(const step::Stop&) {}  // handled by run()
 
   StreamOutcome stream(const step::Stream& step);
   void on_lost(const archive::Loss& loss);
@@ -117,7 +117,7 @@ class Session {
   std::mt19937_64 shuffle_;  ///< load_balance_hosts=random
   std::unique_ptr<Server> server_;
   HostList hosts_;
-  std::unique_ptr<Server> asked_;  ///< the chosen host's, over the connection that it was asked by
+  std::unique_ptr<Server> asked_;  ///< the chosen host's, over which it was queried
   Alarms alarms_;
   ConnectionSecrets secrets_;
   ConfirmStored confirm_stored_;
@@ -132,7 +132,7 @@ class Session {
   MemoryPlan memory_;
   bool told_memory_ = false;
   Streaming streaming_;
-  std::optional<SizeWatch> size_watch_;  ///< the first to go: it tells the others what it finds
+  std::optional<SizeWatch> size_watch_;  ///< destroyed first: it reports to the others
 };
 
 }  // namespace
@@ -147,7 +147,8 @@ void Session::run() {
   take_archive();
   find_hosts();
   const auto kept = environment_.archive_taken ? environment_.archive_taken() : nullptr;
-  inspection_.tidy_up();  // behind it, for it may make a name: what is read here is then still true
+  inspection_.tidy_up();  // after it, since it may create a file: what is read here is still valid
+                          // then
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
@@ -170,7 +171,7 @@ void Session::run() {
   }
 }
 
-/// From the first moment on, that is before anything is streamed behind them.
+/// Before anything is streamed after them.
 void Session::show_losses() {
   auto losses = state_.losses();
   if (!losses.empty()) watch_losses();
@@ -183,11 +184,11 @@ void Session::watch_losses() {
   if (!loss_watch_) loss_watch_.emplace(directory_, machine_.threads(), board_, log_);
 }
 
-/// Only the newest segment has to be looked at before streaming begins. (pg_receivewal looks at all
-/// of them, and so does who stands in for it.)
+/// Only the newest segment must be checked before streaming starts. (pg_receivewal checks all of
+/// them, and so does pgweir in its place.)
 void Session::watch_sizes(const step::InspectArchive& step,
                           const std::shared_ptr<const archive::Listing>& listing) {
-  // (A directory that is none of the machine's has none.)
+  // (A directory that is not the machine's has none.)
   const auto identity = io::identity_of_directory(directory_);
   if (size_watch_ || habits_->replaces_wrong_sizes() || !identity) return;
   std::set<std::string> recorded;
@@ -227,7 +228,7 @@ void Session::finish(bool well) {
   }
 }
 
-/// The lock comes first (P5): what else looks at the directory or changes it happens under it.
+/// The lock comes first (P5): everything else that reads or changes the directory needs it.
 void Session::take_archive() {
   archive::require_not_a_server_directory(directory_);
   if (!directory_.try_lock())
@@ -258,14 +259,14 @@ void Session::connect(std::size_t first_host) {
   streaming_.on_connected();
 }
 
-/// (With one host there is nothing to choose, and pg_receivewal tries several in turn.)
+/// (With one host there is no choice, and pg_receivewal tries several in turn.)
 void Session::find_hosts() {
   if (!habits_->asks_all_hosts()) return;
   hosts_ = environment_.servers.hosts(options_);
   state_.on_hosts(static_cast<int>(hosts_.names.size()), hosts_.prefers_standby);
 }
 
-/// The connection of the one that is chosen is kept; those of the others end here.
+/// The connection of the chosen host is kept; the others are closed here.
 void Session::perform(const step::AskHosts&) {
   feed_.publish(event::StateChanged{"connecting"});
   auto archive = inspection_.so_far();
@@ -281,8 +282,8 @@ void Session::perform(const step::AskHosts&) {
   if (const auto chosen = state_.chosen_host()) asked_ = survey.take(*chosen, environment_.stop);
 }
 
-/// Over a new connection: the old one is of no more use. Throws Error{retry} if another server
-/// answers there.
+/// Over a new connection, since the old one is not usable any more. Throws Error{retry} if another
+/// server answers there.
 void Session::connect_to_the_same() {
   const auto host = server_->host_index();
   server_.reset();
@@ -327,7 +328,7 @@ void Session::perform(const step::ReadParameters&) {
   ServerParameters parameters;
   parameters.segment_size = server_->wal_segment_size();
   parameters.wal_sender_timeout = server_->wal_sender_timeout();
-  // As the server allows its group to read its files (initdb --allow-group-access) or not.
+  // Depends on whether the server allows its group to read its files (initdb --allow-group-access).
   file_mode_ = server_->file_mode();
   io::set_file_mode(directory_, file_mode_);
   plan_memory(parameters.segment_size);
@@ -335,7 +336,7 @@ void Session::perform(const step::ReadParameters&) {
   state_.on_parameters(parameters);
 }
 
-/// Told once, before anything is begun that might be killed for its memory.
+/// Reported once, before anything starts that might be killed for its memory.
 void Session::plan_memory(wal::SegmentSize segment_size) {
   const auto limit = machine_.memory_limit();
   const auto bytes = limit ? std::optional(limit->bytes) : std::nullopt;
@@ -367,8 +368,8 @@ void Session::perform(const step::CreateSlot&) {
   expect_slot(true);
 }
 
-/// The connection may still be in the stream that was given up: then the slot is in use by our own
-/// walsender, and another connection to the same host and cluster ends what this one began.
+/// The connection may still be in the abandoned stream: then our own walsender uses the slot, and
+/// another connection to the same host and cluster completes the work.
 void Session::perform(const step::DropSlot&) {
   constexpr auto kPatience = 5s;
   constexpr std::string_view kInUse = "55006";
@@ -394,7 +395,7 @@ void Session::expect_slot(bool expected) {
 void Session::perform(const step::ReadSlot&) {
   constexpr std::string_view kNotSupported = "0A000";  // the slot is a logical one
   try {
-    // Asked only of servers that know the command.
+    // Only for servers that have the command.
     const auto slot = server_->read_replication_slot(*options_.slot);
     PGWEIR_CHECK(slot.has_value());
     state_.on_slot(*slot);
@@ -458,7 +459,7 @@ void Session::perform(const step::RecordLoss& step) {
   alarms_.disk_full(false);
   feed_.publish(event::LossRecorded{loss});
   state_.on_loss_recorded(std::move(loss));
-  // The mark of an earlier version, which the record replaces.
+  // The marker of an earlier version, which the record replaces.
   archive::close_losses(directory_, archive::list_archive_names(directory_));
 }
 
@@ -513,7 +514,7 @@ StreamOutcome Session::stream(const step::Stream& step) {
                                .lost = [this](const archive::Loss& loss) { on_lost(loss); }});
 }
 
-/// The thread that leads the stream; the session's own waits for the stream's end.
+/// Runs on the thread that leads the stream; the session's thread waits for the stream's end.
 void Session::on_lost(const archive::Loss& loss) {
   feed_.publish(event::LossRecorded{loss});
   state_.on_loss_noticed(loss);

@@ -16,18 +16,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Damaged WAL may be a fault of the way here: asked for again this often before a person is
-/// needed.
+/// Damaged WAL may be a transmission fault: it is requested this often before manual intervention
+/// is required.
 constexpr int kDamageTries = 3;
-/// A long page header, and a record's header behind it.
+/// A long page header, followed by a record header.
 constexpr std::size_t kFrontOfSegment = wal::kLongHeaderSize + wal::kRecordHeaderSize;
-/// Each switch leaves a history file in the archive. So many at once are what a long absence or a
-/// day of tests may bring; a server that goes on naming new timelines would fill the disk.
+/// Each switch leaves a history file in the archive. This many at once may follow a long absence; a
+/// server that keeps announcing new timelines would fill the disk.
 constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
-/// Commits may wait for the archive until it follows the server that is promoted. Who is asked so
-/// often says no within milliseconds.
+/// Commits may wait for the archive until it follows the promoted server. Servers queried this
+/// often reject within milliseconds.
 constexpr auto kFailoverPause = 1'000ms;
 constexpr auto kFailoverTakes = 300'000ms;
 
@@ -47,7 +47,7 @@ Step SessionState::next() {
   return step ? *step : decide();
 }
 
-/// The first question that is still open; nullopt when all facts are there.
+/// The first missing fact's query; nullopt when all facts are known.
 std::optional<Step> SessionState::missing_fact() {
   if (slots_.drop_wanted()) return step::DropSlot{};
   if (stop_) return *stop_;
@@ -64,7 +64,7 @@ std::optional<Step> SessionState::missing_fact() {
     return step::FetchHistory{identity_->timeline};
   if (!archive_)
     return step::InspectArchive{identity_->system_identifier, parameters_->segment_size};
-  // (Behind the question whose server it is: of another cluster's a slot is no matter.)
+  // (After the cluster is known: another cluster's slot does not matter.)
   if (options_.slot && !slot_ && tells_of_its_slots()) return step::ReadSlot{};
   if (const auto* loss = losses_.next_pending()) return step::RecordLoss{*loss};
   return std::nullopt;
@@ -120,7 +120,8 @@ Step SessionState::decide() {
       stop(std::nullopt);
       return next();
     }
-    // A slot that is still to be made may reserve earlier WAL than what the server writes now.
+    // A slot that is still to be created may reserve earlier WAL than the server's current
+    // position.
     const bool begins_here = !slot_is_to_be_made() || !tells_of_its_slots();
     if (options_.endpos && !archive_->resume && habits_.wants_all_up_to_the_end() && begins_here &&
         *options_.endpos <= at->lsn) {
@@ -132,10 +133,10 @@ Step SessionState::decide() {
                      "WAL."));
       return next();
     }
-    // (First: what another cluster's server tells of its history is no loss of this archive.)
+    // (First: the history of another cluster's server is not a loss of this archive.)
     if (auto step = compare_tail(*at)) return *step;
     if (facts.archive && facts.requested) {
-      // What --start leaves out, and --on-gap continue accepts, is a hole like any other.
+      // WAL that --start skips, and --on-gap continue accepts, is a hole like any other.
       auto natural = facts;
       natural.requested.reset();
       const auto decided = choose_start(natural);
@@ -151,8 +152,8 @@ Step SessionState::decide() {
   }
   if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
     wait_for_wal(behind->why);
-    identity_.reset();           // ask again on the same connection
-    disconnect_ = asks_hosts();  // or all of them: another one may have it now
+    identity_.reset();           // query again on the same connection
+    disconnect_ = asks_hosts();  // or all hosts: another one may have it now
     return next();
   }
   refuse(std::get<Refused>(decision).error);
@@ -171,7 +172,7 @@ void SessionState::wait_for_wal(const std::string& why) {
 }
 
 Step SessionState::stream_from(const StartAt& at) {
-  // (First: the history of another server's timeline has no business in the archive.)
+  // (First: the history of another server's timeline must not enter the archive.)
   if (auto step = compare_tail(at)) return *step;
   if (auto step = history_step(at.timeline)) return *step;
   if (slot_is_to_be_made()) return step::CreateSlot{};
@@ -187,9 +188,9 @@ Step SessionState::stream_from(const StartAt& at) {
   if (const auto& resume = archive_->resume; resume && resume->timeline == at.timeline) {
     for (const auto& open : resume->open)
       if (open.start >= at.lsn) stream.open.push_back(open);
-    // (Before `resume->start` it is not known what the archive has.)
+    // (Before `resume->start` the archive's content is unknown.)
     if (at.lsn >= resume->start) {
-      // What was archived of it behind the place where the server has left it does not come again.
+      // WAL archived from it after the position where the server left it is not received again.
       const auto history = server_history();
       const auto left = history ? history->end_of(at.timeline) : std::nullopt;
       stream.held_end =
@@ -200,8 +201,8 @@ Step SessionState::stream_from(const StartAt& at) {
   return stream;
 }
 
-/// A server that cannot be asked (13, 14) has its slot where the last run has reported: that was
-/// durable, so it lies in what is found now, but for the front of a record.
+/// On a server that cannot be queried (13, 14) the slot is where the last run reported: that was
+/// durable, so it is within the archive found now, except for the start of a record.
 wal::Lsn SessionState::slot_position(const step::Stream& stream) const {
   if (!options_.slot) return {};
   auto position = stream.start;
@@ -209,20 +210,21 @@ wal::Lsn SessionState::slot_position(const step::Stream& stream) const {
     position = *slot_->restart_lsn;
   else if (!slot_ && !stream.open.empty())
     position = stream.open.back().trusted_end;
-  // (Where somebody has moved it to a place that the server has not come to, nothing holds.)
+  // (If it was moved to a position that the server has not reached, no bound applies.)
   position = std::min(position, stream.server_end);
-  // What the store has may end before the archive does, even before the slot.
+  // The store's WAL may end before the archive does, even before the slot.
   if (options_.confirm == Confirm::stored) return position;
   return position > stream.start ? position : wal::Lsn();
 }
 
-/// Before anything is put behind what the archive has finished, once on each connection: another
-/// server's WAL may have come to the same place by another way, and fit. (Also where an unfinished
-/// segment is streamed again and compared as it comes: its first record may not begin in it.)
+/// Before anything is added after the archive's finished segments, once on each connection: another
+/// server's WAL may have the same position by coincidence, and appear to continue it. (Also if an
+/// unfinished segment is streamed again and compared on arrival: its first record may not start in
+/// it.)
 std::optional<Step> SessionState::compare_tail(const StartAt& at) {
   if (tail_compared_ || !archive_->resume) return std::nullopt;
   if (uncompared_) {
-    // Without the WAL that comes next it is a gap, which is told as one.
+    // Without the next WAL it is a gap, and reported as such.
     if (at.lsn < identity_->flush_position) return step::Probe{at.timeline, at.lsn};
     refuse_uncompared(*std::exchange(uncompared_, std::nullopt));
     return next();
@@ -230,9 +232,10 @@ std::optional<Step> SessionState::compare_tail(const StartAt& at) {
   const auto& resume = *archive_->resume;
   auto end = at.lsn;
   if (at.timeline == resume.timeline) {
-    if (end != resume.start) return std::nullopt;  // behind a hole
+    if (end != resume.start) return std::nullopt;  // after a hole
   } else {
-    // The archive goes past the place where the server left that timeline: up to there they agree.
+    // The archive extends past the position where the server left that timeline: up to there they
+    // agree.
     const auto history = server_history();
     const auto left = history ? history->end_of(resume.timeline) : std::nullopt;
     if (!left || *left > resume.start) return std::nullopt;
@@ -255,7 +258,7 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
     case TailComparison::How::differs:
       break;
   }
-  // Damage on the way looks the same: it is asked for again.
+  // Transmission damage looks the same: it is requested again.
   if (tail_differed_ != comparison.at) {
     tail_differed_ = comparison.at;
     log_.warning("the server's WAL differs from the archive's at {} ({}); asking for it again",
@@ -277,7 +280,7 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
                    "or has become so: move it away, and it is received again.)"));
 }
 
-/// What the archive has of the segment that streaming begins with is compared when it comes again.
+/// The archive's part of the first segment is compared when it is received again.
 bool SessionState::compared_as_it_comes() const {
   const auto& open = archive_->resume->open;
   return tail_before_->timeline == archive_->resume->timeline && !open.empty() &&
@@ -295,8 +298,8 @@ void SessionState::on_nothing_to_compare(const TailComparison& comparison) {
     log_.debug("{}; what the unfinished segment holds will be ({})", text, comparison.server);
     return;
   }
-  // A slot begins there only where a stream into this archive has reported just that. A copy of the
-  // server has that slot, too, and then all that was reported.
+  // A slot has this position only if a stream into this archive has reported it. A copy of the
+  // server has that slot as well, and with it all WAL that was reported.
   if (slot_ && slot_->restart_lsn == tail_before_->lsn &&
       tail_before_->timeline == archive_->resume->timeline) {
     log_.info("{}; its replication slot \"{}\" stands where the archive ends", text,
@@ -328,8 +331,8 @@ void SessionState::refuse_uncompared(const TailComparison& comparison) {
               "If this is the server that was archived until now, or a standby of it, start once "
               "with --on-uncompared continue. Else archive it into a directory of its own, after a "
               "new base backup.");
-  // A standby that is promoted after it was identified has renamed that segment. Over a new
-  // connection its history shows where its timeline begins.
+  // A standby promoted after it was identified has renamed that segment. Over a new connection its
+  // history shows where its timeline starts.
   if (asked_anew_.insert(upstream_->host_index).second) {
     first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
     try_again(error, backoff_.next());
@@ -338,8 +341,8 @@ void SessionState::refuse_uncompared(const TailComparison& comparison) {
   refuse(error);
 }
 
-/// The history file of a timeline, and of those before it that the archive lacks, is durable
-/// before the first segment of the timeline is begun.
+/// The history file of a timeline, and those of earlier timelines that the archive lacks, are
+/// durable before the timeline's first segment is started.
 std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
   if (timeline == 1 || stored_histories_.contains(timeline)) return std::nullopt;
   const auto known = server_histories_.find(timeline);
@@ -347,7 +350,7 @@ std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
     return step::FetchHistory{timeline};
   }
   if (known->second) return step::StoreHistory{timeline, *known->second};
-  return std::nullopt;  // the server has none, which was told when it said so
+  return std::nullopt;  // not on the server, which was already reported
 }
 
 void SessionState::on_hosts(int count, bool prefers_standby) {
@@ -393,7 +396,7 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
   }
 }
 
-/// Of each host what is new: who is asked again and again says the same most of the time.
+/// Logs what is new about each host: repeated queries usually have the same results.
 void SessionState::tell_verdicts(std::vector<HostVerdict> verdicts) {
   for (const auto& verdict : verdicts) {
     const auto known = std::find_if(verdicts_.begin(), verdicts_.end(), [&](const auto& each) {
@@ -423,7 +426,7 @@ void SessionState::wait_for_other_hosts(const AskAgain& reason) {
   wait_ = soon_enough(backoff_.next());
 }
 
-/// Those that might do better were waited for, or there are none.
+/// Hosts that might qualify were waited for, or there are none.
 void SessionState::no_host_will_do(const Error& error) {
   const bool waited = refused_waited_ >= options_.gap_patience || !unsettled_since_.empty();
   const auto patience = format_duration(options_.gap_patience);
@@ -442,11 +445,11 @@ void SessionState::on_connected(Upstream upstream) {
             : *upstream.standby ? ", standby"
                                 : ", primary");
   upstream_ = std::move(upstream);
-  // What one host has lost another may have: it is asked for the WAL itself.
+  // WAL that one host has lost may exist on another: it is asked for the WAL itself.
   if (gap_ && gap_->host_index != upstream_->host_index) gap_.reset();
   if (refused_hosts_.contains(upstream_->host_index) &&
       static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
-    // The hosts that might do better do not answer; later they may.
+    // Hosts that might qualify do not answer; they may later.
     if (refused_for_ && refused_waited_ >= options_.gap_patience) {
       no_host_will_do(*refused_for_);
       return;
@@ -475,8 +478,8 @@ bool SessionState::slot_is_to_be_made() const {
 
 void SessionState::on_slot_created(bool created) {
   slots_.on_asked();
-  // What it reserves is asked for; a server that cannot tell is asked again where it is. What it
-  // wrote until now it may have removed before there was a slot.
+  // Its reserved WAL is queried; a server that cannot report it is asked for its position again.
+  // Earlier WAL may have been removed before the slot existed.
   slot_.reset();
   if (!tells_of_its_slots()) identity_.reset();
   if (!created) {
@@ -489,7 +492,7 @@ void SessionState::on_slot_created(bool created) {
 void SessionState::slot_is_there_already() {
   const bool first = !slots_.is_on_any();
   slots_.on_found(upstream_->host_index);
-  // Only the first one has to be new: after a failover the next host may have one prepared.
+  // Only the first one must be new: after a failover the next host may have one prepared.
   if (first && !options_.if_not_exists)
     stop(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" already exists")
              .hint("Add --if-not-exists to use it as it is, or leave out --create-slot."));
@@ -503,7 +506,7 @@ void SessionState::on_slot_dropped() {
 
 void SessionState::on_slot(const pq::SlotState& slot) {
   if (!slot.exists && options_.create_slot && !slots_.asked_here()) {
-    // It was there once: the server has been rebuilt, or somebody dropped it.
+    // It existed before: the server was rebuilt, or the slot was dropped.
     if (slots_.on_missing(upstream_->host_index))
       log_.warning("replication slot \"{}\" is gone from {}; making it again", *options_.slot,
                    upstream_->name);
@@ -561,12 +564,12 @@ void SessionState::on_archive(ArchiveFacts facts) {
   archive_->found.clear();
 }
 
-/// What this archive has of the timeline it ends on, and the server's history has left behind.
+/// The archive's part of its last timeline that is not in the server's history.
 std::optional<Step> SessionState::find_lost_branch(const StartFacts& facts) {
   if (!archive_->resume) return std::nullopt;
   const auto& resume = *archive_->resume;
   auto history = facts.server_history;
-  // Right behind a switch the server may still speak of the timeline that it comes from.
+  // Right after a switch the server may still report the previous timeline.
   if (place_ && (!history || !history->contains(place_->timeline)))
     if (const auto found = server_histories_.find(place_->timeline);
         found != server_histories_.end() && found->second)
@@ -604,7 +607,7 @@ archive::Loss SessionState::hole(const StartAt& begin, const StartAt& end) const
   loss.next_timeline = std::max(begin.timeline, end.timeline);
   loss.begin = loss.sound_end = loss.counted_to = begin.lsn;
   loss.end = end.lsn;
-  // What was received of the segment that the hole begins in.
+  // The received part of the segment in which the hole starts.
   const auto& resume = *archive_->resume;
   for (const auto& open : resume.open)
     if (open.start == begin.lsn && resume.timeline <= begin.timeline)
@@ -625,7 +628,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   if (outcome.heard_anything) {
     streamed_ = true;
     habits_.on_message();
-    // A gap is no better for a message that came before it was told, nor is other WAL.
+    // A message received before a gap, or before different WAL, does not make it less serious.
     const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
     const bool other_wal = outcome.error && outcome.error->kind() == ErrorKind::conflict;
     if (!gap || outcome.reached > streaming_from_.lsn) slots_.on_used(upstream_->host_index);
@@ -659,7 +662,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
         return;
       }
       if (outcome.next->switchpoint > outcome.reached) {
-        // It would be a hole that nobody hears of (P3).
+        // It would be an unreported hole (P3).
         stop(Error(ErrorKind::protocol, "the server ended a timeline before it had sent all of it")
                  .with("timeline", streaming_from_.timeline)
                  .with("received up to", outcome.reached)
@@ -672,13 +675,13 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       log_.info("timeline switch: going on with timeline {} from {} (switched at {})",
                 outcome.next->timeline, start, outcome.next->switchpoint);
       place_ = StartAt{outcome.next->timeline, start};
-      identity_.reset();  // the server's own timeline has moved, too
+      identity_.reset();  // the server's own timeline has changed as well
       slot_.reset();      // and the slot
       slow_down_switches(now);
       return;
     }
     case StreamOutcome::How::dropped:
-      // On the same connection. Time has passed, and the slot was let go of for a moment.
+      // On the same connection. Time has passed, and the slot was released for a moment.
       identity_.reset();
       slot_.reset();
       return;
@@ -700,19 +703,19 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     }
   }
   if (error.kind() == ErrorKind::gap) {
-    // The text of the server names only one segment. Find out what it still has.
+    // The server's message names only one segment. Find out what it still has.
     log_.warning("{}", error.what());
     const auto missing = parameters_->segment_size.start_of(outcome.reached);
-    // It is not there after all, and that is how it may go on.
+    // It is missing after all, which may repeat.
     if (found_again_ == missing) wait_ = backoff_.next();
     gap_ = GapSearch{.missing = missing,
                      .timeline = streaming_from_.timeline,
                      .host_index = upstream_->host_index};
-    // Only this connection can take back the slot that was made on it.
+    // Only this connection can drop the slot created on it.
     disconnect_ = !slots_.is_new_and_unused_here();
     return;
   }
-  if (error.kind() == ErrorKind::conflict) {  // as where a finished segment differs
+  if (error.kind() == ErrorKind::conflict) {  // as for a difference in a finished segment
     refuse(error);
     return;
   }
@@ -724,11 +727,11 @@ void SessionState::on_history_absent(wal::TimelineId timeline, const std::string
   server_histories_[timeline] = std::nullopt;
 }
 
-/// A binary search between the segment that is gone and the server's end, by asking for segments.
-/// The server removes its oldest segments only, so what it has is one range.
+/// A binary search between the missing segment and the server's end, by requesting segments. The
+/// server removes its oldest segments only, so its WAL is one range.
 Step SessionState::search_gap() {
   const auto& size = parameters_->segment_size;
-  // Another server of the same name may answer now: it is asked for the segment itself first.
+  // A different server may answer now under the same name: first ask it for the segment itself.
   if (!gap_->gone_here) {
     if (gap_->missing < identity_->flush_position)
       return step::Probe{server_timeline_at(gap_->missing), gap_->missing};
@@ -739,7 +742,8 @@ Step SessionState::search_gap() {
     gap_->lost = size.segno(gap_->missing);
     gap_->held = size.segno(identity_->flush_position);
     if (gap_->held <= gap_->lost) {
-      // Its newest segment is gone, or it is not even so far: there is nothing to go on from.
+      // Its newest segment is missing, or it is not that far yet: there is nothing to continue
+      // from.
       const Error error = Error(ErrorKind::gap, "the upstream has no WAL that could come next")
                               .with("wanted", gap_->missing)
                               .with("server is at", identity_->flush_position)
@@ -756,7 +760,7 @@ Step SessionState::search_gap() {
     const auto start = size.start(gap_->lost + (gap_->held - gap_->lost) / 2);
     return step::Probe{server_timeline_at(start), start};
   }
-  // (Where its WAL ends there may be none yet that could be sent.)
+  // (At the end of its WAL there may be nothing to send yet.)
   if (const auto held = size.start(gap_->held); !gap_->reset && options_.on_gap == OnGap::stop &&
                                                 held + kFrontOfSegment <= identity_->flush_position)
     return step::ReadOldest{server_timeline_at(held), held, kFrontOfSegment};
@@ -764,8 +768,8 @@ Step SessionState::search_gap() {
   return next();
 }
 
-/// pg_resetwal begins with a record that names none before it (WriteEmptyXLOG()). No other first
-/// record of a segment does, but the very first one of initdb.
+/// pg_resetwal starts with a record without a prev-link (WriteEmptyXLOG()). No other first record
+/// of a segment has none, except initdb's very first one.
 void SessionState::on_oldest_read(const std::string& wal) {
   gap_->reset = false;
   const auto bytes = std::as_bytes(std::span(wal));
@@ -824,7 +828,7 @@ void SessionState::gap_found() {
     return;
   }
   const wal::SegmentName first(gap.timeline, size.segno(gap.missing), size);
-  // Never older than the timeline the archive is on: in the segment with a switch both have a file.
+  // Never older than the archive's timeline: a segment with a switchpoint exists on both timelines.
   const auto last_timeline = std::max(gap.timeline, server_timeline_at(size.start(gap.held - 1)));
   const wal::SegmentName last(last_timeline, gap.held - 1, size);
   if (options_.on_gap == OnGap::stop) {
@@ -846,23 +850,23 @@ void SessionState::gap_found() {
       "upstream no longer had it; archiving on from {}. Take a new base backup: no recovery can "
       "pass the hole",
       gap.missing, held, first, last, held);
-  tail_compared_ = true;  // it has not even what comes behind
+  tail_compared_ = true;  // it does not even have the next WAL
   place_ = StartAt{server_timeline_at(held), held};
-  // In an archive without a segment nothing lies before it that could be recovered over it.
+  // In an archive without a segment there is nothing before it from which a recovery could start.
   if (!archive_->resume) return;
   auto accepted = hole({gap.timeline, gap.missing}, *place_);
   accepted.cause = "accepted with --on-gap continue: the server no longer had it";
   add_pending(std::move(accepted));
 }
 
-/// nullopt if it could not be had.
+/// nullopt if not available.
 std::optional<wal::TimelineHistory> SessionState::server_history() const {
   const auto found = server_histories_.find(identity_->timeline);
   if (found == server_histories_.end() || !found->second) return std::nullopt;
   return wal::TimelineHistory::parse(identity_->timeline, *found->second);
 }
 
-/// What let the server remove it.
+/// Why the server could remove it.
 std::string SessionState::gap_hint(wal::Lsn missing) const {
   if (!options_.slot) return "A replication slot (--slot) keeps this from happening again.";
   if (slots_.is_new_here())
@@ -942,7 +946,7 @@ void SessionState::slow_down_switches(Time now) {
   wait_ = kSwitchPause;
 }
 
-/// Between two rounds of asking several hosts, for a while after a stream has ended.
+/// Delay between two rounds of queries, for a while after a stream has ended.
 std::chrono::milliseconds SessionState::soon_enough(std::chrono::milliseconds pause) const {
   if (!asks_hosts() || !failover_since_ || hosts_asked_at_ - *failover_since_ > kFailoverTakes)
     return pause;
@@ -954,7 +958,7 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds pause
   disconnect_ = upstream_.has_value();
 }
 
-/// This host will not do. Others of the connection string may.
+/// This host is rejected. Others of the connection string may qualify.
 void SessionState::refuse(const Error& error) {
   refused_hosts_.insert(upstream_->host_index);
   if (error.kind() == ErrorKind::gap) refused_for_gap_.insert(upstream_->host_index);
@@ -962,7 +966,7 @@ void SessionState::refuse(const Error& error) {
     refused_by_all(error);
     return;
   }
-  // (What is refused for settings of a server may be set right there.)
+  // (Rejections because of a server's settings are resolved on that server.)
   if (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict) refused_for_ = error;
   log_.warning("{}; trying the next host", error.what());
   slots_.take_back(error.kind() == ErrorKind::conflict);
@@ -1015,8 +1019,8 @@ void SessionState::forget_connection() {
   tail_compared_ = false;
   tail_differed_.reset();
   uncompared_.reset();
-  // Looking at it includes the question whether it is of this server's cluster (P4): for the next
-  // server that is asked again.
+  // The inspection includes whether it belongs to this server's cluster (P4): this is checked again
+  // for the next server.
   archive_.reset();
   losses_.clear_pending();
   place_.reset();

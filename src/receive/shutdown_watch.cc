@@ -8,7 +8,7 @@ namespace weir::receive {
 
 namespace {
 
-/// A disk may be full for hours, and each look is a connection to the server.
+/// A disk may be full for hours, and each check is a connection to the server.
 constexpr std::chrono::seconds kAskEvery{10};
 
 }  // namespace

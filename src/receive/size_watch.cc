@@ -23,15 +23,15 @@ using archive::Loss;
 using archive::WrongSize;
 using namespace std::chrono_literals;
 
-/// Between two rests.
+/// Number of files between two rests.
 constexpr int kAtOnce = 64;
 constexpr auto kLongestRest = 1s;
-/// For the call that it is in, at the end.
+/// For the current system call, at the end.
 constexpr auto kPatience = 100ms;
 
 }  // namespace
 
-/// What the two sides share; the thread keeps it alive.
+/// Shared by both threads; the worker keeps it alive.
 struct SizeWatch::Shared {
   Archive archive;
   const std::chrono::milliseconds check_again_after;
@@ -39,17 +39,17 @@ struct SizeWatch::Shared {
 
   std::mutex mutex{};
   std::condition_variable changed{};
-  /// The session goes on or ends without the thread: nothing of `hooks` may be touched any more.
+  /// The session continues or ends without the thread: `hooks` must not be used any more.
   bool over = false;
-  bool ended = false;  ///< the thread has nothing more to do
+  bool ended = false;  ///< the thread is done
 
-  /// Uses nothing when it is over.
+  /// Does nothing when it is over.
   template <typename Use>
   void with_hooks(Use use) {
     const std::lock_guard lock(mutex);
     if (!over) use(hooks);
   }
-  /// False: it is over.
+  /// Returns false if it is over.
   [[nodiscard]] bool rest(std::chrono::nanoseconds time) {
     std::unique_lock lock(mutex);
     return !changed.wait_for(lock, time, [this] { return over; });
@@ -60,7 +60,7 @@ struct SizeWatch::Shared {
   }
 };
 
-/// The thread's own.
+/// Used by the thread only.
 class SizeWatch::Work {
  public:
   explicit Work(Shared& shared) : shared_(shared), size_(shared.archive.segment_size) {}
@@ -68,7 +68,7 @@ class SizeWatch::Work {
   void run() {
     directory_ = io::open_existing_directory(shared_.archive.path);
     io::set_file_mode(*directory_, shared_.archive.file_mode);
-    // Another directory may have got this name meanwhile; who writes into the old one finds out.
+    // Another directory may have this name meanwhile; writers of the old one detect that.
     const auto identity = io::identity_of_directory(*directory_);
     const auto& expected = shared_.archive.identity;
     if (!identity || identity->device != expected.device || identity->inode != expected.inode)
@@ -93,15 +93,16 @@ class SizeWatch::Work {
   const wal::SegmentSize size_;
   std::unique_ptr<io::Directory> directory_;
   std::map<wal::SegmentName, WrongSize> wrong_;
-  std::map<wal::SegmentName, archive::SegmentFileName> unsettled_;  ///< may be being written
+  std::map<wal::SegmentName, archive::SegmentFileName> unsettled_;  ///< possibly still being
+                                                                    ///< written
   std::set<wal::SegmentName> told_;
   std::set<std::string> told_failures_;
-  std::set<std::string> shown_;       ///< ids of holes that are ours, and open
-  std::set<std::string> closed_;      ///< …and were: the session may not know it yet
-  std::set<std::string> unrecorded_;  ///< of these, what could not be recorded yet
+  std::set<std::string> shown_;       ///< ids of open holes found by this watch
+  std::set<std::string> closed_;      ///< …and closed ones: the session may not know that yet
+  std::set<std::string> unrecorded_;  ///< of these, not recorded yet
 };
 
-/// The newest first: they are needed first. False: it is over.
+/// Newest first, since they are needed first. Returns false if it is over.
 bool SizeWatch::Work::check_all() {
   using Clock = std::chrono::steady_clock;
   auto listing = std::exchange(shared_.archive.listing, nullptr);
@@ -114,7 +115,7 @@ bool SizeWatch::Work::check_all() {
   for (auto entry = segments.rbegin(); entry != segments.rend(); ++entry) {
     const auto& segment = entry->name.segment;
     if (entry->name.partial || !segment.fits(size_)) continue;
-    if (previous != nullptr && *previous == segment) continue;  // looked at in all its forms
+    if (previous != nullptr && *previous == segment) continue;  // checked in all its forms
     previous = &segment;
     check(entry->name);
     if (++count % kAtOnce != 0) continue;
@@ -127,7 +128,7 @@ bool SizeWatch::Work::check_all() {
   return true;
 }
 
-/// True if anything is other than before.
+/// Returns true if anything has changed.
 bool SizeWatch::Work::check_again() {
   bool changed = false;
   std::vector<archive::SegmentFileName> names;
@@ -145,7 +146,7 @@ bool SizeWatch::Work::check(const archive::SegmentFileName& name) {
   try {
     found = archive::check_size(*directory_, name, size_, std::chrono::system_clock::now());
   } catch (const Error& error) {
-    // One file that cannot be read says nothing of the others; once for each kind of trouble.
+    // A file that cannot be read does not affect the others; reported once for each error.
     if (told_failures_.insert(error.message()).second)
       shared_.with_hooks([&](Hooks& hooks) {
         hooks.log.warning("the size of a finished segment could not be looked at: {}",
@@ -168,7 +169,7 @@ bool SizeWatch::Work::check(const archive::SegmentFileName& name) {
   return was_wrong;
 }
 
-/// Records what is new, tells it, and brings the board up to date.
+/// Records and reports new holes, and updates the board.
 void SizeWatch::Work::show() {
   if (shared_.is_over()) return;
   const auto listing = archive::list_archive_names(*directory_);
@@ -212,7 +213,7 @@ void SizeWatch::Work::show() {
   });
 }
 
-/// False if it cannot be written now; it is told all the same, and tried again.
+/// Returns false if it cannot be written now; it is reported anyway, and retried.
 bool SizeWatch::Work::record(Loss& loss) {
   try {
     const bool is_new = archive::record_loss(*directory_, loss, archive::Longer::kept);
@@ -232,7 +233,7 @@ bool SizeWatch::Work::record(Loss& loss) {
   }
 }
 
-/// Each segment once, unless somebody has acknowledged it.
+/// Each segment once, unless it is acknowledged.
 void SizeWatch::Work::report_new(const std::vector<Loss>& holes) {
   std::vector<WrongSize> fresh;
   std::set<std::string> ids;

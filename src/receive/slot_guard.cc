@@ -12,7 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kReadEvery = 30s;
-/// Four segments of the default size: little time is left on a busy server.
+/// Four segments of the default size: little time remains on a busy server.
 constexpr std::int64_t kWarnBelow = 64 * 1024 * 1024;
 
 }  // namespace
@@ -69,15 +69,15 @@ void SlotGuard::work() {
       told_failure = true;
     }
     lock.lock();
-    // (To look too early, where the wait ends by itself, costs nothing.)
+    // (Checking too early after a spurious wake-up costs nothing.)
     if (!stopped_ && !check_now_) changed_->wait_until(lock, machine_.now() + kReadEvery);
   }
 }
 
 void SlotGuard::check() {
-  const bool expected = expected_;  // before the question: the slot may be made meanwhile
-  // One connection for each look: a server that shuts down in smart mode waits until all sessions
-  // have ended of themselves (P13).
+  const bool expected = expected_;  // before the query: the slot may be created meanwhile
+  // A new connection for each check: a server that shuts down in smart mode waits until all
+  // sessions have ended by themselves (P13).
   const auto [view, server_major, names] = servers_.read_slot_view(conninfo_, slot_, stop_);
   if (names && heard_names_) heard_names_(*names);
   if (!view.exists && !expected) {
@@ -94,7 +94,7 @@ void SlotGuard::check() {
   if (trouble && (trouble->kind == Kind::invalidated || trouble->kind == Kind::unreserved ||
                   trouble->kind == Kind::running_out))
     trouble->text += why_held_;
-  // Between two streams nobody holds it for a moment: only if that lasts it is trouble.
+  // Between two streams it is unused for a moment: only a longer time is reported.
   const bool inactive = trouble && trouble->kind == SlotTrouble::Kind::inactive;
   const auto now = machine_.now();
   if (!inactive)
@@ -105,7 +105,7 @@ void SlotGuard::check() {
   report(trouble);
 }
 
-/// Each kind of trouble is told once, when it begins; the status shows the latest figures.
+/// Each kind of problem is logged once, when it starts; the status shows the latest figures.
 void SlotGuard::report(const std::optional<SlotTrouble>& trouble) {
   board_.update([&](auto& content) {
     content.slot_warning = trouble ? std::optional(trouble->text) : std::nullopt;

@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A host that does not answer is asked less often, but not much.
+/// A host that does not answer is queried somewhat less often.
 constexpr std::chrono::milliseconds kLongestPause = 60s;
 constexpr std::chrono::milliseconds kHostPatience = 5s;
 
@@ -43,7 +43,7 @@ struct SlotKeeper::Host {
   SlotKeeperState state;
   Backoff backoff;
   Cover told = Cover::not_looked_at;
-  std::uint64_t line = 0;  ///< of the last visit
+  std::uint64_t line = 0;  ///< at the last visit
   std::unique_ptr<Threads::Thread> thread;
 };
 
@@ -57,7 +57,7 @@ SlotKeeper::SlotKeeper(const Options& options, Servers& servers, Machine& machin
       board_(board),
       mutex_(machine.threads().make_mutex()),
       changed_(machine.threads().make_condition()) {
-  // Under the stream's lock: so nothing more than this.
+  // Runs under the stream's lock: so it does only this.
   subscription_ = feed.subscribe([this](const Event& happened) {
     on(
         happened, [this](const event::DurableEnd& end) { durable_ = end.end.byte(); },
@@ -95,7 +95,7 @@ void SlotKeeper::begin_line(Line line) {
   const Threads::Lock lock(*mutex_);
   const auto timeline = line.history.timeline();
   if (timeline_ != timeline) {
-    // What the archive has of an older timeline behind the switch is not part of the history.
+    // The archive's WAL of an older timeline after the switchpoint is not part of the history.
     record_ends_.cut(line.history.end_of(timeline_).value_or(wal::Lsn()));
     timeline_ = timeline;
   }
@@ -124,7 +124,7 @@ void SlotKeeper::end_line() {
   line_.reset();
 }
 
-/// With what is known at this moment; nullopt while nothing streams.
+/// From the current state; nullopt while nothing streams.
 std::optional<OurEnd> SlotKeeper::our_end() {
   if (!line_) return std::nullopt;
   record_ends_.add(line_->records_end());
@@ -155,7 +155,7 @@ void SlotKeeper::work(Host& host) {
     host.line = lines_;
     auto pause = options_.slot_interval;
     if (line_->host == host.index) {
-      // It is the stream that moves this one's slot.
+      // This one's slot is moved by the stream.
       host.state.forget_slot();
       host.told = Cover::not_looked_at;
     } else {
@@ -187,7 +187,7 @@ void SlotKeeper::visit(Host& host, OurEnd ours) {
       try {
         perform(host, server, step);
       } catch (const Error& error) {
-        // Without an SQLSTATE it is no answer of the server's.
+        // Without an SQLSTATE it is not the server's error.
         if (error.sqlstate().empty()) throw;
         state.on_refused(error);
       }
@@ -249,7 +249,7 @@ void SlotKeeper::perform(Host& host, std::unique_ptr<Server>& connected, const K
 void SlotKeeper::show(Host& host) {
   const auto& candidate = host.state.candidate();
   {
-    // Not of the host that streams by now.
+    // Not for the host that is streaming by now.
     const Threads::Lock lock(*mutex_);
     if (line_ && line_->host == host.index) return;
     board_.update([&](auto& content) { put(content.candidates, candidate, true); });

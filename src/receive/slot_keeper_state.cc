@@ -47,7 +47,7 @@ std::string_view to_string(Cover cover) {
 
 namespace {
 
-/// The timelines that both have are left at the same places, up to `timeline`.
+/// Both histories have the same switchpoints for their common timelines, up to `timeline`.
 bool same_up_to(const wal::TimelineHistory& a, const wal::TimelineHistory& b,
                 wal::TimelineId timeline) {
   const auto before = [&](const wal::TimelineHistory& history) {
@@ -139,7 +139,7 @@ void SlotKeeperState::on_history(std::optional<wal::TimelineHistory> history) {
   ours_is_theirs_ = true;
 }
 
-/// Of the newest timeline that both have.
+/// For the newest common timeline.
 std::optional<keep::ReadFirstWal> SlotKeeperState::first_wal_to_compare() const {
   const auto timeline = std::min(ours_.history.timeline(), history_->timeline());
   const auto ours = ours_.first_wal.find(timeline);
@@ -152,8 +152,7 @@ std::optional<keep::ReadFirstWal> SlotKeeperState::first_wal_to_compare() const 
                             std::min<std::uint64_t>(ours->second.size(), end - begin)};
 }
 
-/// Of a few bytes it may be that they are the same whoever wrote them: then more are compared
-/// later.
+/// A few bytes may be equal regardless of their writer: then more are compared later.
 void SlotKeeperState::on_first_wal(const std::string& wal) {
   const auto first = *first_wal_to_compare();
   const auto& ours = ours_.first_wal.at(first.timeline);
@@ -188,8 +187,8 @@ void SlotKeeperState::on_slot(const pq::SlotState& slot) {
                       pq::why_invalidated(std::nullopt, major_)));
 }
 
-/// Whoever drops it may do so again: a failover meanwhile leaves a gap, and what is made anew at
-/// this visit says nothing of the next moment.
+/// It may be dropped again: a failover meanwhile leaves a gap, and recreating it at this visit does
+/// not prevent that.
 void SlotKeeperState::on_missing() {
   candidate_.slot_lsn.reset();
   if (!created_) {
@@ -216,13 +215,13 @@ void SlotKeeperState::on_slot_created() {
   missing_ = false;
   slot_.reset();
   forget_slot();
-  // Where its slot begins lies before the end that it has now, not before the one that was told.
+  // The slot's position precedes the server's current end, not the end reported before.
   identity_.reset();
   ours_is_theirs_ = false;
 }
 
-/// Forward only; only what is durable here (and confirmed) and what the server has, too; to the end
-/// of a record.
+/// Forward only; limited to what is durable here (and confirmed) and to what the server has; to the
+/// end of a record.
 std::optional<wal::Lsn> SlotKeeperState::target() const {
   const auto most =
       std::min({ours_.durable, ours_.confirmed.value_or(ours_.durable), identity_->flush_position});
@@ -250,8 +249,8 @@ void SlotKeeperState::on_slot_used(std::optional<wal::Lsn> flush, bool done) {
   judge();
 }
 
-/// The slot is there, and keeps WAL for us. From where on? (What was made anew a moment ago may
-/// begin too late as well: that somebody drops it is the graver matter.)
+/// The slot exists, and retains WAL for us. From where on? (A slot just recreated may also start
+/// too late: that it was dropped is the more serious problem.)
 void SlotKeeperState::judge() {
   if (found_gone_) {
     found(Cover::slot_gone,
@@ -268,7 +267,7 @@ void SlotKeeperState::judge() {
                       major_, *not_behind_));
     return;
   }
-  // Segments are kept as a whole, and streaming begins with a whole one.
+  // WAL is retained in whole segments, and streaming starts with a whole one.
   if (ours_.segment_size.start_of(*candidate_.slot_lsn) > ours_.durable) {
     found(Cover::begins_later,
           fmt::format("its slot keeps WAL from {} on only, and the archive ends at {}",
@@ -288,7 +287,7 @@ void SlotKeeperState::on_refused(const Error& error) {
     return;
   }
   if (error.sqlstate() == kInUse) {
-    // Whoever it is may move it.
+    // Any other user may move it.
     forget_slot();
     found(Cover::in_use, "its slot is in use by somebody else: " + error.message());
     return;

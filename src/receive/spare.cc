@@ -51,8 +51,8 @@ void Spare::work() {
       writer_.prepare_spare();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost_(error);
-      // Only speed is lost: the next segment is made when it is needed, and what stands in the way
-      // is told then if it is still there.
+      // Only speed is lost: the next segment's file is created when needed, and a remaining problem
+      // is reported then.
       log_.debug("no spare segment could be prepared: {}", error.what());
     }
     lock.lock();

@@ -90,7 +90,7 @@ void StatusBoard::set_removed_losses(std::set<std::string> ids) {
   gather_losses();
 }
 
-/// Of a loss that both tell, the watch knows the newest.
+/// For a loss known to both, the watch has the newest state.
 void StatusBoard::gather_losses() {
   auto all = watched_losses_;
   for (const auto& loss : losses_)
@@ -114,7 +114,7 @@ void StatusBoard::update(const std::function<void(Content&)>& change) {
 }
 
 void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
-  // Both locks: what a stream that ends has archived is counted once at any moment.
+  // Both locks, so that WAL archived by an ending stream is always counted once.
   const std::lock_guard live_lock(live_mutex_);
   std::optional<StreamSnapshot> ended;
   if (live_ && !live) ended = live_();
@@ -174,7 +174,7 @@ std::uint64_t StatusBoard::View::archived_bytes() const {
 }
 
 std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const {
-  // From the tick before the last one: just behind a tick there would be little to go by.
+  // From the tick before the last one: just after a tick the interval would be too short.
   if (!stream || content.ticks.empty()) return std::nullopt;
   const auto& [since, from] = content.ticks.front();
   const std::chrono::duration<double> seconds = now - since;

@@ -21,7 +21,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kName = ".pgweir.sock";
-/// How long one who asked and does not read is waited for.
+/// Maximum wait for a client that does not read.
 constexpr std::chrono::milliseconds kServeTime{1000};
 constexpr std::chrono::milliseconds kAskTime{2000};
 constexpr std::size_t kLongestAnswer = std::size_t{4} * 1024 * 1024;
@@ -34,7 +34,7 @@ Descriptor open_to_name_the_socket(const std::string& directory) {
   return opened;
 }
 
-/// 0, also if there is none, or errno. A network file system may be interrupted.
+/// Returns 0, also if it does not exist, or errno. A network file system may be interrupted.
 int remove_name(int directory) {
   while (::unlinkat(directory, kName, 0) != 0)  // check-includes: the socket's own name
     if (errno != EINTR) return errno == ENOENT ? 0 : errno;
@@ -95,7 +95,7 @@ std::optional<std::string> StatusSocket::ask(const std::string& directory) {
   } catch (const Error&) {
     throw no_answer(directory);
   }
-  // It ended between taking the call and answering.
+  // It ended between accepting the connection and answering.
   if (answer.empty()) return std::nullopt;
   return answer;
 }
@@ -131,7 +131,7 @@ void StatusSocket::serve(int client) const {
   try {
     net::send_all(client, answer, Clock::now() + kServeTime, &stop_);
   } catch (const Error&) {
-    // One who asked and does not read.
+    // A client that does not read.
   } catch (const net::Interrupted&) {
     // work() ends, too
   }

@@ -19,12 +19,12 @@ constexpr auto kFinishTimeout = 5'000ms;
 
 }  // namespace
 
-/// While it lives the mutex is free, which its thread held before and holds again afterwards,
-/// whatever was thrown meanwhile.
+/// Unlocks the mutex, which its thread holds, and locks it again when destroyed, even after an
+/// exception.
 class StreamLoop::Unlocked {
  public:
   explicit Unlocked(StreamLoop& loop) : mutex_(*loop.mutex_) { mutex_.unlock(); }
-  /// A mutex of a process that is over may throw, where nothing is thrown yet.
+  /// The mutex of a process that is over may throw, but only if no exception is active.
   ~Unlocked() noexcept(false) { mutex_.lock(); }
   Unlocked(const Unlocked&) = delete;
   Unlocked& operator=(const Unlocked&) = delete;
@@ -122,7 +122,7 @@ void StreamLoop::guard() {
     const auto begin = now();
     const auto deadline = policy_.guard_until(begin);
     const bool discards = state_.discarding() && !state_.ended();
-    const bool sends = statuses_.unsent() && (discards || state_.deaf());  // nobody else does
+    const bool sends = statuses_.unsent() && (discards || state_.deaf());  // no other thread does
     const short interest = static_cast<short>(
         (discards && state_.drops_at() <= begin ? POLLIN : 0) | (sends ? POLLOUT : 0));
     std::array<pollfd, 3> fds{{{guardian_wake_->fd(), POLLIN, 0},
@@ -163,7 +163,7 @@ void StreamLoop::report_progress() {
   feed_.publish(event::Progress{snapshot});
 }
 
-/// That nobody is held up by our disk (P13).
+/// Keeps our disk from blocking the server (P13).
 void StreamLoop::care_for_server() {
   switch (policy_.care_for_server(now())) {
     case StreamPolicy::ServerCare::discard:
@@ -182,13 +182,13 @@ void StreamLoop::care_for_server() {
   ask_whether_the_server_leaves();
 }
 
-/// From now on the guardian reads, and nobody else.
+/// From now on only the guardian reads.
 void StreamLoop::begin_discarding() {
   log_.warning(
       "the disk of the archive does not go on: what the server sends behind {} is dropped, so that "
       "the server is not held up, and asked for again when the disk goes on",
       state_.received());
-  // What the leader may be writing at this moment is not to be overwritten.
+  // WAL that the leader may be writing now must not be overwritten.
   stream_.keep_last();
   stream_.gather(1);
   wake_leader();
@@ -208,7 +208,7 @@ void StreamLoop::discard_what_comes() {
   }
 }
 
-/// Another way to find out, for a server that has too much to send to come to its last question.
+/// Another check, for a server that has too much to send to reach its final request.
 void StreamLoop::ask_whether_the_server_leaves() {
   const auto question = policy_.asks_about_shutdown(now());
   if (question == StreamPolicy::ShutdownQuestion::none) return;
@@ -219,7 +219,7 @@ void StreamLoop::ask_whether_the_server_leaves() {
 void StreamLoop::let_go_of_a_leaving_server() {
   const auto error = policy_.let_go();
   if (!error) return;
-  shutdown_watch_.shuts_down(false);  // nothing more to be asked
+  shutdown_watch_.shuts_down(false);  // no further checks
   log_.warning(
       "the server shuts down, and would wait for what the archive's disk does not take: letting "
       "it go");
@@ -227,8 +227,8 @@ void StreamLoop::let_go_of_a_leaving_server() {
   fail(*error);
 }
 
-/// Where no WAL has come for a while: memory once, and what each of the guardian's turns touched of
-/// the program's code before it sleeps again.
+/// If no WAL has arrived for a while: releases memory once, and the program's code pages that each
+/// of the guardian's turns has touched before it sleeps again.
 void StreamLoop::release_memory() {
   const auto phase = policy_.quiet(now());
   if (phase == QuietTime::Phase::none) return;
@@ -243,7 +243,7 @@ void StreamLoop::work() {
   while (const auto term = workers_.take_lead(lock)) lead(*term);
 }
 
-/// Reads, checks, writes and starts syncs until another thread leads or all is over.
+/// Reads, verifies, writes and starts syncs until another thread leads or all is over.
 void StreamLoop::lead(Workers::Term term) {
   while (workers_.leads(term)) {
     let_guardian_in();
@@ -252,7 +252,7 @@ void StreamLoop::lead(Workers::Term term) {
     guarded([&] { idle = take_turn(); });
     if (workers_.over()) return;
     if (policy_.leave_asked()) policy_.leave(pending(), intake_.records_end());
-    if (sync_if_due(idle, term)) continue;  // perhaps another thread leads since
+    if (sync_if_due(idle, term)) continue;  // another thread may lead since
     guarded([&] { send_due_status(); });
     finish_if_done();
     if (idle && !workers_.over()) {
@@ -262,7 +262,7 @@ void StreamLoop::lead(Workers::Term term) {
   }
 }
 
-/// A mutex is not fair: a server that never pauses would keep the guardian out, and with it the
+/// A mutex is not fair: a server that never pauses would lock out the guardian, and with it the
 /// stop signal.
 void StreamLoop::let_guardian_in() {
   while (guardian_waits_) {
@@ -271,7 +271,7 @@ void StreamLoop::let_guardian_in() {
   }
 }
 
-/// One thing that can be done at once. True if there is nothing more of what was received.
+/// One action that is possible at once. Returns true if no received WAL is left.
 bool StreamLoop::take_turn() {
   const auto held = this->pending();
   switch (held ? policy_.next(held, now()) : policy_.next()) {
@@ -279,7 +279,7 @@ bool StreamLoop::take_turn() {
       return !take_message();
     case StreamPolicy::Action::write:
       write_pending();
-      // More may have been read from the socket before: it would not wake us for that.
+      // More may have been read from the socket before, for which poll() would not return.
       return intake_.holds_something();
     case StreamPolicy::Action::drop:
       intake_.drop();
@@ -293,7 +293,7 @@ bool StreamLoop::take_turn() {
   return true;
 }
 
-/// One message of what has been received. False if there is none.
+/// Handles one received message. Returns false if there is none.
 bool StreamLoop::take_message() {
   const auto event =
       stream_.next(policy_.places_wal(pending()) ? writer_.place() : std::span<std::byte>());
@@ -327,12 +327,12 @@ void StreamLoop::accept(const wire::XLogData& data) {
   if (policy_.may_write()) write_pending();
 }
 
-/// What came may end in the middle of a record, and under load always does: what lies behind the
-/// last one that is whole is left to the next server.
+/// The received WAL usually ends in the middle of a record: the part after the last complete one is
+/// left to the next server.
 void StreamLoop::leave_behind_a_record(wal::Lsn begin) {
   const auto end = intake_.records_end();
   if (intake_.disputes() || end <= begin || end > state_.received()) return;
-  // (Nothing else is held, and where it stands is cut to that end at once.)
+  // (Nothing else is held, and the position is cut to that end at once.)
   if (!policy_.leave({}, state_.received())) return;
   intake_.keep_up_to(begin, end);
   state_.drop_unwritten_behind(end);
@@ -366,7 +366,7 @@ void StreamLoop::write_pending() {
   }
 }
 
-/// True if a sync was started (and, unless another thread leads now, done).
+/// Returns true if a sync was started (and, unless another thread leads now, done).
 bool StreamLoop::sync_if_due(bool idle, Workers::Term term) {
   if (!policy_.begins_sync(idle, now())) return false;
   auto job = take_sync_job();
@@ -377,7 +377,7 @@ bool StreamLoop::sync_if_due(bool idle, Workers::Term term) {
   report_write_disk(sync.disk, std::nullopt);
 
   const bool here = !sync.overlaps;
-  state_.on_deaf();  // until another one leads, or this one is back
+  state_.on_deaf();  // until another thread leads, or this one is back
   if (!here) workers_.pass_lead();
   this->sync(std::move(job), sync);
   if (here) policy_.on_reader_back(sync);
@@ -393,11 +393,11 @@ bool StreamLoop::sync_if_due(bool idle, Workers::Term term) {
   return true;
 }
 
-/// nullptr if none can be had now.
+/// nullptr if none is available now.
 std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
   std::unique_ptr<archive::SyncJob> job;
   std::optional<Error> error;
-  const bool writes = !writer_.place().empty();  // what is buffered, and it may hang
+  const bool writes = !writer_.place().empty();  // the buffered WAL, and it may hang
   if (writes) {
     state_.on_deaf();
     policy_.on_write_begun(now());
@@ -412,7 +412,7 @@ std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
   }
   if (writes) {
     policy_.on_write_ended();
-    // Another sync was given up meanwhile, and all behind it.
+    // Another sync was given up meanwhile, and everything after it.
     if (state_.given_up()) return nullptr;
   }
   if (!error) return job;
@@ -427,7 +427,7 @@ void StreamLoop::wake_guardian() {
   if (policy_.wakes_guard()) guardian_wake_->raise();
 }
 
-/// Runs a job outside the lock and reports what it gained.
+/// Runs a job outside the lock and reports its result.
 void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync) {
   using Decision = StreamPolicy::Decision;
   std::vector<wal::SegmentName> finished;
@@ -437,7 +437,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   std::chrono::nanoseconds duration{};
   {
     const Unlocked unlocked(*this);
-    // Not before: who is woken while the mutex is held would only sleep again.
+    // Not before: a thread woken while the mutex is locked would only sleep again.
     if (passed) workers_.wake_one();
     const auto begin = now();
     decision = with_patience(sync, error, [&] { job->sync_data(); });
@@ -450,7 +450,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   const auto durable = state_.flush();
   if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
   sync_ended_->notify_all();
-  // The server first: its commits wait for that, and to tell others and to wake them takes time.
+  // The server first: its commits wait for that, and notifying and waking others takes time.
   guarded([&] { send_due_status(); });
   feed_.publish(event::SyncDone{duration});
   if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
@@ -462,7 +462,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   }
 }
 
-/// The compressor is told last: that a segment is compressed is published after it is finished.
+/// The compressor is notified last: that a segment is compressed is published after it is finished.
 void StreamLoop::report_finished(const std::vector<wal::SegmentName>& segments) {
   const auto size = policy_.segment_size();
   for (const auto& segment : segments) {
@@ -472,9 +472,9 @@ void StreamLoop::report_finished(const std::vector<wal::SegmentName>& segments) 
   if (compression_ != nullptr) compression_->add(segments);
 }
 
-/// Runs a part of a job, again while that finds no space and is to wait for it. Even a new name may
-/// need space, and a segment that is compressed straight from memory does. No lock held. `error` is
-/// what it ended with, or nothing.
+/// Runs a part of a job, and repeats it while there is no space and it is to wait. Even a rename
+/// may need space, and a segment that is compressed straight from memory does. Without a lock.
+/// `error` is its final error, if any.
 template <typename Function>
 StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
                                                  std::optional<Error>& error, Function&& function) {
@@ -488,7 +488,7 @@ StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
     if (!error && !sync.waits) return StreamPolicy::Decision::go_on;
     const auto verdict = [&] {
       const Lock lock(*mutex_);
-      if (stop_.raised()) policy_.request_stop();  // the guardian may not have seen it yet
+      if (stop_.raised()) policy_.request_stop();  // the guardian may not have noticed it yet
       return policy_.on_sync_part(sync, error);
     }();
     report_sync_disk(verdict.disk, error);
@@ -497,13 +497,13 @@ StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
   }
 }
 
-/// There is no space for what this job was to write, and nobody wants to wait for it any longer.
+/// There is no space for this job's writes, and it is not to wait any longer.
 void StreamLoop::give_up(std::unique_ptr<archive::SyncJob> job, const StreamPolicy::Sync& sync,
                          const Error& full) {
   wait_for(*sync_ended_, [&] { return policy_.may_give_up(sync); });
   policy_.give_up(full);
   sync_ended_->notify_all();
-  job = nullptr;  // those that wait for it give up, too
+  job = nullptr;  // waiting jobs give up as well
   finish_if_done();
   wake_leader();
 }
@@ -554,17 +554,17 @@ void StreamLoop::send_due_status() {
   if (statuses_.send_due()) wake_leader();
 }
 
-/// The mutex is free while it sleeps.
+/// The mutex is unlocked while it sleeps.
 template <typename Predicate>
 void StreamLoop::wait_for(Threads::Condition& condition, Predicate over) {
   struct Borrowed {
     Lock lock;
-    ~Borrowed() { lock.release(); }  // it stays the caller's
+    ~Borrowed() { lock.release(); }  // it stays locked for the caller
   } borrowed{Lock(*mutex_, std::adopt_lock)};
   condition.wait(borrowed.lock, over);
 }
 
-/// Runs `function`; what it throws ends the stream, not the thread.
+/// Runs `function`; an exception ends the stream, not the thread.
 template <typename Function>
 void StreamLoop::guarded(Function&& function) {
   try {
@@ -574,7 +574,7 @@ void StreamLoop::guarded(Function&& function) {
   }
 }
 
-/// The stream ends with this error; what was received before is still made durable.
+/// Ends the stream with this error; WAL received before is still made durable.
 void StreamLoop::fail(const Error& error) {
   const auto what = policy_.fail(error);
   if (what == StreamPolicy::Decision::fatal) alarms_.durability_lost(error);

@@ -15,24 +15,24 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kDiskRetryFirst = 100ms;
 constexpr milliseconds kDiskRetryMost = 5'000ms;
-/// For the rest of a record that differs from the archive's and ends the server's WAL.
+/// For the rest of a record that differs from the archive's and is the last in the server's WAL.
 constexpr auto kDisputePatience = 10'000ms;
 constexpr std::chrono::nanoseconds kLeastPatience = 1s;
 constexpr std::chrono::nanoseconds kMostPatience = 5s;
-/// A sync in the reading thread that takes this long has become a slow one after all.
+/// A sync in the reading thread that takes this long counts as slow.
 constexpr auto kInlineSyncPatience = 500ms;
-/// While catching up it is read when there is so much, or after a time that grows as long as there
-/// never is.
+/// While catching up, reads wait for this many bytes, or for a time that grows as long as there are
+/// never that many.
 constexpr std::size_t kGatherBytes = 512 * 1024;
 constexpr milliseconds kGatherLeast{5};
 constexpr milliseconds kGatherMost{100};
-/// So often the guardian looks how the disk gets on, while it has something to do.
+/// The guardian's interval for checking the disk's progress while it has work.
 constexpr auto kCareEvery = 1s;
-/// Progress that is told less often than this may come early.
+/// Progress reports with a longer interval may be early.
 constexpr auto kLeisurely = 5s;
-/// The disk is stuck and the server has more to send than is taken from it: for so long it is not
-/// asked whether it shuts down. Where it has nothing to send it says so itself (server_leaves()),
-/// but for the case that one does not, it is asked, too.
+/// If the disk is stuck and the server has more to send than is read, it is not asked for this long
+/// whether it is shutting down. If it has nothing to send, it shows that itself (server_leaves()),
+/// but in case it does not, it is asked as well.
 constexpr std::chrono::nanoseconds kAsksBehind = 3s;
 constexpr std::chrono::nanoseconds kAsksAnyway = 20s;
 
@@ -73,7 +73,7 @@ void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
     outcome_.how = StreamOutcome::How::timeline_ended;
     outcome_.next = end.next;
   } else if (!state_.stopping()) {
-    outcome_.how = StreamOutcome::How::dropped;  // what was dropped of it is still to be had
+    outcome_.how = StreamOutcome::How::dropped;  // the dropped WAL is still available
   }
   state_.on_end_of_stream();
 }
@@ -83,8 +83,8 @@ void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
 StreamPolicy::Action StreamPolicy::next(const Pending& pending, Time now) {
   if (pending.disputed) return next_of_dispute(now);
   if (!pending.wal) return next();
-  // (What stops at the end position, or with its timeline, waits for space: without that WAL it is
-  // not there.)
+  // (A stop at the end position, or at the timeline's end, waits for space: without that WAL it is
+  // not reached.)
   const bool comes_again = stop_asked_ || failed();
   if ((disk_full_ && comes_again) || state_.given_up()) {
     state_.drop_unwritten();
@@ -93,15 +93,15 @@ StreamPolicy::Action StreamPolicy::next(const Pending& pending, Time now) {
   return may_write() && now >= disk_retry_at_ ? Action::write : Action::wait;
 }
 
-/// WAL that differs from the archive's is checked to the end of the record it lies in, unless there
-/// is no such end to be waited for.
+/// WAL that differs from the archive's is verified to the end of its record, unless that end will
+/// not arrive.
 StreamPolicy::Action StreamPolicy::next_of_dispute(Time now) {
   if (stop_asked_) {
     state_.drop_unwritten();
-    return Action::drop;  // the next start will meet it again
+    return Action::drop;  // the next start will find it again
   }
   if (!disputed_since_) disputed_since_ = now;
-  // A server may end in the middle of a record, and have the rest in a moment.
+  // A server's WAL may end in the middle of a record, and the rest follow in a moment.
   const bool more_may_come =
       state_.received() < state_.server_end() || now < *disputed_since_ + kDisputePatience;
   if (state_.may_read() && more_may_come) return Action::read;
@@ -119,17 +119,17 @@ bool StreamPolicy::begins_sync(bool idle, Time now) const {
   return due && *due <= now;
 }
 
-/// As sync_at(), were there no bound to their number.
+/// Like sync_at(), but without a bound on their number.
 std::optional<Time> StreamPolicy::sync_wanted_at() const {
   const auto due = state_.sync_due_at();
   if (!due) return std::nullopt;
-  // (To be told to stop, and nothing under way: it is given up at once.)
+  // (If stopping, and none is in progress: it is given up at once.)
   const bool patient = sync_waits_for_space_ && !(stop_asked_ && active_syncs_ == 0);
   return std::max({*due, pause_until(), patient ? disk_retry_at_ : Time::min()});
 }
 
-/// Where syncs overlap, none begins right behind the one before it; what comes meanwhile goes
-/// with it.
+/// If syncs overlap, none starts right after the previous one; WAL that arrives meanwhile is
+/// included.
 Time StreamPolicy::pause_until() const {
   if (active_syncs_ == 0 || state_.catching_up() || state_.stopping()) return Time::min();
   return last_sync_began_ + pacer_.spacing(kMaxSyncs);
@@ -145,7 +145,7 @@ StreamPolicy::Wait StreamPolicy::next_wait(const Pending& pending, Time now) {
   if (pending.wal && may_write()) no_later_than(disk_retry_at_);
   if (disputed_since_ && now < *disputed_since_ + kDisputePatience)
     no_later_than(*disputed_since_ + kDisputePatience);
-  // Not woken for each piece that comes before the next sync may begin: all is read just then.
+  // Not woken for each piece that arrives before the next sync may start: all is read just then.
   const auto pause_ends = pause_until();
   const bool pauses = may_sync() && now < pause_ends;
   if (pauses) no_later_than(pause_ends);
@@ -157,7 +157,7 @@ StreamPolicy::Wait StreamPolicy::next_wait(const Pending& pending, Time now) {
     state_.on_listening(now);
   else
     state_.on_deaf();
-  // Far behind, what comes is left to gather: a message by itself is hardly worth waking up for.
+  // While catching up, data accumulates: a single message is hardly worth waking up for.
   if (wait.hears && state_.catching_up()) {
     wait.gather = kGatherBytes;
     no_later_than(now + gather_time_);
@@ -181,7 +181,8 @@ bool StreamPolicy::wants_spare() {
   return true;
 }
 
-/// Not to wake the guardian twice in ten seconds, it comes along with a status that is due anyway.
+/// To avoid waking the guardian twice in ten seconds, it is combined with a status that is due
+/// anyway.
 bool StreamPolicy::reports_progress(Time now) {
   const auto interval = options_.progress_interval;
   const auto early = interval >= kLeisurely ? interval / 2 : 0ms;
@@ -230,9 +231,9 @@ StreamPolicy::Verdict StreamPolicy::on_written(wal::Lsn end, wal::Lsn buffered_e
 }
 
 StreamPolicy::Verdict StreamPolicy::on_no_job(const Error& error, Time now) {
-  // What is written cannot be made durable, and no other way leads there.
+  // Written WAL cannot be made durable, and there is no alternative.
   if (error.kind() != ErrorKind::disk_full) return {.decision = Decision::fatal};
-  // What syncs cover that are under way stays to be acknowledged.
+  // What syncs in progress cover remains to be acknowledged.
   if ((options_.on_disk_full == OnDiskFull::stop || stop_asked_) && active_syncs_ == 0) {
     give_up(error);
     return {.decision = Decision::abandon};
@@ -257,8 +258,8 @@ StreamPolicy::Sync StreamPolicy::on_sync_begun(wal::Lsn end, bool is_heavy, Time
             .next_wait = kDiskRetryFirst};
   if (std::exchange(sync_waits_for_space_, false)) {
     disk_full_ = false;
-    // What filled the segment in the meantime spared the write: the sync sees whether there is
-    // space.
+    // A write was not needed if the segment was filled meanwhile: the sync will find out whether
+    // there is space.
     sync.waits = is_heavy;
     if (sync.waits)
       ++syncs_without_space_;
@@ -283,17 +284,17 @@ StreamPolicy::Verdict StreamPolicy::on_sync_part(Sync& sync, const std::optional
     return {.disk = DiskChange::space};
   }
   if (error->kind() != ErrorKind::disk_full) {
-    // (Also a rename that failed: the segment cannot be finished, so nothing after it may ever be
-    // reported. There is no way on from here.)
+    // (Also after a failed rename: the segment cannot be finished, so nothing after it may ever be
+    // reported. The process cannot continue.)
     if (!state_.given_up()) return {.decision = Decision::fatal};
     --active_syncs_;
-    return {.decision = Decision::ignore};  // it waited for one that was given up
+    return {.decision = Decision::ignore};  // it waited for an abandoned one
   }
   if (options_.on_disk_full == OnDiskFull::stop || stop_asked_) {
     --active_syncs_;
     return {.decision = Decision::abandon};
   }
-  // One of several tells it.
+  // Only one of several reports it.
   const bool first = !std::exchange(sync.waits, true) && ++syncs_without_space_ == 1;
   return {.decision = Decision::wait,
           .disk = first ? DiskChange::full : DiskChange::none,
@@ -315,7 +316,7 @@ void StreamPolicy::give_up(const Error& full) {
   if (!stop_asked_)
     static_cast<void>(fail(full));
   else if (outcome_.how == StreamOutcome::How::timeline_ended)
-    outcome_.how = StreamOutcome::How::stopped;  // its last part is still to be had
+    outcome_.how = StreamOutcome::How::stopped;  // its last part is still available
 }
 
 // --- Keeping a disk from blocking the server -----------------------------------------------------
@@ -366,9 +367,9 @@ StreamPolicy::ShutdownQuestion StreamPolicy::asks_about_shutdown(Time now) {
   return asked ? ShutdownQuestion::no_more : ShutdownQuestion::none;
 }
 
-/// A server that shuts down waits until its receivers have confirmed everything. Stuck as we are,
-/// and answering all the same (P8), we would hold it for ever: that harms more than the end of a
-/// connection which brings us nothing. What is not confirmed the server still has when it is back.
+/// A server that shuts down waits until its receivers have confirmed everything. While we are
+/// stuck, and answer anyway (P8), it would wait forever: that does more harm than ending a useless
+/// connection. The server still has unconfirmed WAL after its restart.
 std::optional<Error> StreamPolicy::let_go() {
   asks_ = false;
   if (std::exchange(let_go_, true)) return std::nullopt;
@@ -387,7 +388,7 @@ void StreamPolicy::on_disk_asked(Time now) {
   if (!waits_for_disk()) disk_moved_at_ = now;
 }
 
-/// What takes longer is no pause.
+/// A longer time is not counted as a pause.
 void StreamPolicy::on_disk_moved(Time now) {
   const auto pause = disk_stuck_for(now);
   if (pause <= kMostPatience) longest_pause_ = std::max(longest_pause_, pause);
@@ -427,14 +428,14 @@ StreamPolicy::Parting StreamPolicy::parting() const {
     case StreamOutcome::How::timeline_ended:
       return Parting::none;
     case StreamOutcome::How::failed:
-      // A server that has not the WAL that comes next goes on with commands.
+      // A server that lacks the next WAL accepts commands again.
       return end.error->kind() == ErrorKind::gap ? Parting::none : Parting::let_go;
   }
   return Parting::none;
 }
 
-/// Everything is durable and reported, so that a server that does not answer changes nothing; but
-/// where WAL was dropped, the stream is to be gone on with over this connection.
+/// Everything is durable and reported, so a server that does not answer changes nothing; but if WAL
+/// was dropped, the stream must continue over this connection.
 void StreamPolicy::on_not_finished(const Error& error) {
   if (outcome().how == StreamOutcome::How::dropped) static_cast<void>(fail(error));
 }

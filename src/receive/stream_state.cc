@@ -12,8 +12,8 @@ namespace {
 /// A server that has WAL beyond the end position sends it within this time.
 constexpr std::chrono::milliseconds kQuietAtEndpos{1'000};
 constexpr std::chrono::seconds kDropsFor{1};
-/// A walsender asks for a reply when it has had none for half of wal_sender_timeout; one that shuts
-/// down asks whenever it has had one and not all is confirmed (WalSndDone() in walsender.c, 13 to
+/// A walsender asks for a reply when it has had none for half of wal_sender_timeout; during
+/// shutdown it asks after each reply until all is confirmed (WalSndDone() in walsender.c, 13 to
 /// 18).
 constexpr int kAskedInARow = 8;
 
@@ -31,8 +31,8 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
       last_message_(now),
       silent_since_(now),
       last_status_(now) {
-  // The first status goes out at once: the server shows us in pg_stat_replication, and a slot
-  // without restart_lsn begins to reserve WAL.
+  // The first status is sent at once: the server shows us in pg_stat_replication, and a slot
+  // without restart_lsn starts to reserve WAL.
   reply_wanted_ = true;
   taken_end_ = start;
   check_endpos(now);
@@ -45,7 +45,7 @@ void StreamState::check_endpos(Time now) {
     stopping_ = true;
 }
 
-/// Everything before an inclusive endpos is there, and the byte at it is not.
+/// Everything before an inclusive endpos was received, but not the byte at it.
 bool StreamState::waits_at_endpos() const {
   return options_.endpos && options_.endpos_inclusive && received_ == *options_.endpos &&
          !stopping_;
@@ -61,7 +61,7 @@ void StreamState::on_wal(const wire::XLogData& data, Time now) {
   server_clock_ = data.server_clock;
   last_message_ = silent_since_ = now;
   asked_for_life_ = false;
-  leaves_without_store_ = false;  // it has more to send: it does not
+  leaves_without_store_ = false;  // it has more to send, so it is not shutting down
   heard_anything_ = heard_wal_ = true;
   asked_for_more_ = false;
   check_endpos(now);
@@ -76,8 +76,8 @@ void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {
   if (keepalive.reply_requested) {
     asked_in_a_row_ = now <= last_asked_ + options_.soon_again ? asked_in_a_row_ + 1 : 1;
     last_asked_ = now;
-    // A primary that shuts down asks until we have confirmed its last byte, so whatever the flush
-    // policy says, what we have is made durable now. The answer itself does not wait for the disk.
+    // A primary that shuts down asks until we have confirmed its last byte, so all received WAL is
+    // flushed now, regardless of the flush policy. The reply itself does not wait for the disk.
     reply_wanted_ = true;
     flush_wanted_ = true;
   }
@@ -172,11 +172,11 @@ void StreamState::on_sync_given_up() {
 
 void StreamState::on_store(const StoreWord& word) {
   commits_would_wait_ = word.commits_would_wait;
-  // (An LSN of another timeline says nothing of this one's WAL.)
+  // (A position on another timeline does not apply to this one's WAL.)
   if (word.timeline == timeline_) stored_ = std::max(stored_, word.stored);
 }
 
-/// The server shuts down, all of its WAL is durable here, and what it waits for is the store.
+/// The server is shutting down, all of its WAL is durable here, and it only waits for the store.
 bool StreamState::waits_for_store_alone(Time now) const {
   return options_.confirm_stored && server_leaves(now) && !discarding_ && flush_ == received_ &&
          confirmed() < flush_;
@@ -185,7 +185,7 @@ bool StreamState::waits_for_store_alone(Time now) const {
 void StreamState::request_stop() { stopping_ = true; }
 
 std::optional<Time> StreamState::sync_due_at() const {
-  // What is held in memory for the sake of speed: there is no more of it to come.
+  // WAL buffered in memory for speed, of which no more will arrive.
   const bool buffered = buffered_end_ > sync_begun_ && !catching_up();
   return receive::sync_due_at(options_.flush,
                               {.unsynced_bytes = write_ - sync_begun_,
@@ -212,7 +212,7 @@ bool StreamState::may_read() const {
   const auto segment = options_.segment_size.bytes();
   auto limit =
       options_.unsynced_limit.value_or(unsynced_limit(in_memory ? piece_bytes() : segment));
-  // What is not buffered may be synced only once its segment is full.
+  // WAL that is not buffered can be synced only once its segment is full.
   if (!in_memory) limit = std::max(limit, segment + 1);
   return !stopping_ && !discarding_ && received_ - flush_ < limit;
 }
@@ -223,22 +223,22 @@ bool StreamState::next_piece_is_there() const {
   return server_end_.byte() / piece > begun;
 }
 
-/// The first page header of a segment says whose WAL it is. With less of it an archive would look
-/// as if it belonged to nobody, so that after a restart another cluster's WAL might take the place
-/// of what was acknowledged. No record begins before it is over: nobody waits for those bytes.
+/// The first page header of a segment identifies the cluster. With less of it the archive's cluster
+/// would be unknown, so that after a restart another cluster's WAL might replace acknowledged WAL.
+/// No record starts before its end, so nothing waits for those bytes.
 wal::Lsn StreamState::acknowledged() const {
   const auto end = confirmed();
   const auto offset = options_.segment_size.offset(end);
   return offset < wal::kLongHeaderSize ? options_.segment_size.start_of(end) : end;
 }
 
-/// What the server need not keep any more.
+/// The position up to which the server does not have to retain WAL.
 wal::Lsn StreamState::confirmed() const {
   return options_.confirm_stored ? std::min(flush_, stored_) : flush_;
 }
 
-/// An LSN of another timeline says nothing: behind the switchpoint this one has other WAL there.
-/// Who follows says so anew.
+/// A position on another timeline does not apply: after the switchpoint this one has different WAL
+/// there. A client that follows the switch reports again.
 wal::Lsn StreamState::applied() const {
   switch (options_.apply) {
     case ApplyPosition::none:
@@ -253,16 +253,16 @@ wal::Lsn StreamState::applied() const {
 }
 
 wire::StandbyStatus StreamState::positions() const {
-  // The server lets nobody wait for whoever says nothing of a flush position
-  // (SyncRepReleaseWaiters() in syncrep.c), so that the write position alone is for the eye.
+  // The server's commits never wait for a standby without a flush position (SyncRepReleaseWaiters()
+  // in syncrep.c), so the write position alone is informational.
   const bool before_slot = acknowledged() < options_.slot_position;
   const bool silent =
       before_slot || leaves_without_store_ || (options_.confirm_stored && commits_would_wait_);
   const bool report_flush = options_.report_flush && !silent;
   const auto apply = silent ? wal::Lsn() : applied();
   const auto flush = report_flush ? acknowledged() : wal::Lsn();
-  // A commit may wait for the write position (remote_write): then the kernel has to have it.
-  // What was said of it before stays true.
+  // A commit may wait for the write position (remote_write): then the kernel must have it. An
+  // earlier report stays valid.
   const auto write = std::max(flush_ >= buffered_end_ ? write_ : flush_,
                               reported_ ? reported_->write : wal::Lsn());
   return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};
@@ -270,15 +270,16 @@ wire::StandbyStatus StreamState::positions() const {
 
 std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   if (ended_) return std::nullopt;
-  // One that asked often and goes on all the same is told again: else its slot would stay where it
-  // is for ever.
+  // If it asked repeatedly and continues anyway, positions are reported again: otherwise its slot
+  // would never advance.
   if (waits_for_store_alone(now))
     leaves_without_store_ = true;
   else if (!server_leaves(now))
     leaves_without_store_ = false;
   auto status = positions();
-  // A commit may wait for the write position alone (remote_write). When a sync is about to follow
-  // it brings the news with it; else it is told by itself, once there is nothing more to read.
+  // A commit may wait for the write position alone (remote_write). If a sync is about to follow,
+  // its report includes it; otherwise it is reported separately, once there is nothing more to
+  // read.
   const bool flush_moved = !reported_ || reported_->flush != status.flush;
   const bool write_moved = !reported_ || reported_->write != status.write;
   const bool write_alone =
@@ -315,7 +316,7 @@ Time StreamState::next_status_at() const {
   if (waits_at_endpos() && !asked_for_more_)
     regular = std::min(regular, last_wal_ + kQuietAtEndpos);
   if (deaf_) return regular;
-  // The answer is waited for no longer than that.
+  // The maximum wait for the reply.
   if (asked_for_life_) return std::min(regular, silent_since_ + options_.silence_limit);
   return std::min(regular, std::max(last_status_ + std::chrono::milliseconds(1),
                                     silent_since_ + asks_for_life_after()));

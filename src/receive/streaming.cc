@@ -17,12 +17,12 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::hours kNever(24 * 365);
-/// Where another host may be promoted: an idle server answers at once, one that hangs does not.
+/// If another host may be promoted: an idle server answers at once, a hanging one does not.
 constexpr std::chrono::milliseconds kAsksForLifeAfter{2'000};
-/// To write more before streaming begins would take too long.
+/// Writing more before streaming starts would take too long.
 constexpr std::uint64_t kLargestPreparedAtOnce = std::uint64_t{64} << 20;
 
-/// The board asks the loop as long as this lives.
+/// The board queries the loop during its lifetime.
 class LiveStatus {
  public:
   LiveStatus(Feed& feed, StatusBoard& board, StreamLoop& loop) : feed_(feed), board_(board) {
@@ -41,7 +41,7 @@ class LiveStatus {
   StatusBoard& board_;
 };
 
-/// The slots of the other servers are kept up with the stream as long as this lives.
+/// The slots of the other servers are advanced with the stream during its lifetime.
 class KeptLine {
  public:
   explicit KeptLine(SlotKeeper* keeper) : keeper_(keeper) {}
@@ -72,7 +72,7 @@ ArchivedSoFar archived_at_begin(const step::Stream& step, const Streaming::Partn
   return ours;
 }
 
-/// The server has ended the stream, and takes commands again.
+/// The server has ended the stream, and accepts commands again.
 bool ended_by_server(const StreamOutcome& outcome) {
   return outcome.how == StreamOutcome::How::timeline_ended ||
          outcome.how == StreamOutcome::How::dropped ||
@@ -120,7 +120,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
                   [](const auto& open) { return open.trusted_end > open.first_record; }))
     intake.expect_known_version();
 
-  // What reads the archive comes before the server streams: from then on it wants answers.
+  // Read the archive before the server streams: from then on it expects replies.
   std::optional<FirstWal> first_wal;
   auto line = kept_line(step, partners, intake, first_wal);
   const auto standby = world_.moves.role_of(server);
@@ -134,12 +134,12 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
     announce(step, partners);
   };
   hooks.unchecked = [&] { warn_of_unchecked(server.major()); };
-  // A server answers that it streams, and then that it no longer has the WAL. That it streams is
-  // said when WAL has come, or where there is none yet that could be missing.
+  // A server first reports that it streams, and then that it no longer has the WAL. So streaming is
+  // reported when WAL has arrived, or if there is none yet that could be missing.
   if (world_.habits.believes_that_it_streams() || step.server_end <= step.start)
     std::exchange(hooks.first_wal, {})();
-  // A start must not take what comes now for the far side of a hole. Not here: it may wait for
-  // the disk, and the server is answered by the loop.
+  // A restart must not take the WAL that follows for the far side of a hole. Not here: it may wait
+  // for the disk, and the loop replies to the server.
   bool removed = step.void_losses.empty();
   hooks.before_writing = [&] {
     if (!removed) archive::remove_losses(directory_, step.void_losses);
@@ -169,7 +169,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   return outcome;
 }
 
-/// Runs the loop, and what goes along with it.
+/// Runs the loop, and the components that accompany it.
 StreamOutcome Streaming::carry(const step::Stream& step, const Partners& partners,
                                Carriers carriers) {
   StreamState state(state_options(step, partners), step.timeline, step.start, machine_.now());
@@ -210,8 +210,8 @@ archive::SegmentWriter::Options Streaming::writer_options(const step::Stream& st
           .threads = &machine_.threads()};
 }
 
-/// The method, if it keeps up with what a server sends. Else WAL is better safe soon than small
-/// soon: segments are archived raw, and compressed in the background.
+/// The method, if it keeps up with the server. Otherwise WAL should rather be durable early than
+/// small: segments are archived raw, and compressed in the background.
 codec::Compression Streaming::quick_compression(const MemoryPlan& memory) const {
   constexpr int kHighestQuickLevel = 3;
   const auto& wanted = memory.compression;
@@ -219,9 +219,9 @@ codec::Compression Streaming::quick_compression(const MemoryPlan& memory) const 
   return quick && memory.quick ? wanted : codec::Compression{};
 }
 
-/// Commits are waited for from the first moment on, and blocks that were written before are synced
-/// in half the time: so the first segment is prepared like the later ones, if it is to be begun and
-/// there is little to catch up with. Once: who connects again and again shall not write each time.
+/// Commits wait from the start, and a sync of blocks written before takes half the time: so the
+/// first segment is prepared like later ones, if it is to be created and there is little to catch
+/// up. Once, so that reconnects do not repeat the write.
 void Streaming::prepare_first_segment(const step::Stream& step, archive::SegmentWriter& writer) {
   if (std::exchange(first_segment_prepared_, true) || !step.open.empty() ||
       step.segment_size.bytes() > kLargestPreparedAtOnce ||
@@ -254,13 +254,13 @@ void Streaming::warn_of_unchecked(int major) {
 StreamState::Options Streaming::state_options(const step::Stream& step,
                                               const Partners& partners) const {
   const auto timeout = partners.parameters.wal_sender_timeout;
-  // The server must hear from us within wal_sender_timeout, whatever the disk does.
+  // Replies must reach the server within wal_sender_timeout, regardless of the disk.
   auto interval = options_.status_interval;
   if (interval == 0ms)
     interval = kNever;
   else if (timeout > 0ms)
     interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
-  // By itself it asks when it has heard nothing for half of that time.
+  // By itself the server asks after half of that time without a reply.
   std::chrono::milliseconds soon_again = 1s;
   if (timeout > 0ms) soon_again = std::min(soon_again, timeout / 4);
   return {.flush = options_.flush,
@@ -294,8 +294,8 @@ StreamPolicy::Options Streaming::policy_options(const step::Stream& step) const 
           .progress_interval = environment_.progress_interval};
 }
 
-/// What the slots of the other servers are kept up with; nullopt: none are. It asks `intake`, and
-/// `begins` if that is set: the first WAL of the timeline, where the stream has it.
+/// The state for advancing the slots of the other servers; nullopt: there are none. It queries
+/// `intake`, and `begins` if set: the first WAL of the timeline, if the stream contains it.
 std::optional<SlotKeeper::Line> Streaming::kept_line(const step::Stream& step,
                                                      const Partners& partners, Intake& intake,
                                                      std::optional<FirstWal>& begins) {
@@ -344,7 +344,7 @@ std::unique_ptr<PreferWatch> Streaming::watch_for_preferred(const step::Stream& 
                              .leave = [&loop] { loop.leave(); }});
 }
 
-/// (Commits may be waiting for the archive at the new primary: nobody need sit out --timeout.)
+/// (Commits may be waiting for the archive at the new primary: do not wait for --timeout.)
 std::unique_ptr<SuccessorWatch> Streaming::watch_for_successor(const step::Stream& step,
                                                                const Partners& partners,
                                                                StreamLoop& loop) {
@@ -364,7 +364,7 @@ void Streaming::announce(const step::Stream& step, const Partners& partners) {
   log_.info("streaming timeline {} from {} ({})", step.timeline, step.start,
             partners.server.name());
   feed_.publish(event::StateChanged{"streaming"});
-  // A stream that met a full disk may have ended before there was space again.
+  // A stream that found a full disk may have ended before there was space again.
   world_.alarms.disk_full(false);
   if (partners.slot_guard != nullptr) partners.slot_guard->expect(true);
   feed_.publish(event::Streaming{step.timeline, step.start});
@@ -393,7 +393,7 @@ void Streaming::note_unfinished(const step::Stream& step, const StreamOutcome& o
 
 void Streaming::compress_unfinished() {
   const auto method = options_.compression.method;
-  // pg_receivewal knows no zstd, so there is no form of its own to be kept to: raw is better.
+  // pg_receivewal does not support zstd, so there is no naming convention to follow: raw is better.
   const bool compressed = method == codec::Method::gzip || method == codec::Method::lz4;
   for (const auto& [segment, left] : unfinished_)
     if (compressed) archive::compress_partial(directory_, segment, left.size, method, left.written);

@@ -43,7 +43,7 @@ std::optional<SyncTimes::Summary> SyncTimes::summary(Time now) const {
   }
   for (const auto count : counts) summary.count += count;
   if (summary.count == 0) return std::nullopt;
-  // The smallest duration that at least so many in a hundred did not exceed.
+  // The smallest duration not exceeded by at least this percentage.
   const auto percentile = [&](std::uint64_t percent) {
     const auto wanted = (summary.count * percent + 99) / 100;
     std::uint64_t seen = 0;
