@@ -135,7 +135,7 @@ bool PassedThrough::next(std::string& out) {
     pass(result.get(), out);
     return true;
   }
-  // Notices are not delayed until the result they precede.
+  // Notices are passed on at once, not with the result that follows them.
   const bool noticed = !notices_.empty();
   out += std::exchange(notices_, {});
   return noticed;

@@ -146,7 +146,7 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
                                  const archive::Listing& listing) {
   if (!listing.foreign.empty() && !told_foreign_) {
     told_foreign_ = true;
-    // The root directory of a file system has that directory.
+    // The root directory of a file system contains this one.
     auto foreign = listing.foreign;
     std::erase(foreign, "lost+found");
     if (!foreign.empty())

@@ -94,8 +94,8 @@ struct Options {
   /// - A finished file of a wrong size is ignored, with a warning, and replaced.
   /// - A segment is renamed into place before the next one is started: other programs that find two
   ///   unfinished segments may take the newer one for the end.
-  /// - Compression skips segments that were raw before, stops at the current one when a signal
-  ///   arrives, and renames the unfinished segments of this run to "<segment>.gz.partial".
+  /// - Compression skips segments that were raw before, completes finished segments even after a
+  ///   signal, and renames the unfinished segments of this run to "<segment>.gz.partial".
   bool stock_habits = false;
 };
 

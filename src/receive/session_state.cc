@@ -21,8 +21,8 @@ using namespace std::chrono_literals;
 constexpr int kDamageTries = 3;
 /// A long page header, followed by a record header.
 constexpr std::size_t kFrontOfSegment = wal::kLongHeaderSize + wal::kRecordHeaderSize;
-/// Each switch leaves a history file in the archive. This many at once may follow a long absence; a
-/// server that keeps announcing new timelines would fill the disk.
+/// Each switch leaves a history file in the archive. This many at once may follow a long absence or
+/// a day of tests; a server that keeps announcing new timelines would fill the disk.
 constexpr int kQuickSwitches = 64;
 constexpr auto kSwitchesForgotten = 600'000ms;
 constexpr auto kSwitchPause = 10'000ms;
@@ -210,7 +210,7 @@ wal::Lsn SessionState::slot_position(const step::Stream& stream) const {
     position = *slot_->restart_lsn;
   else if (!slot_ && !stream.open.empty())
     position = stream.open.back().trusted_end;
-  // (If it was moved to a position that the server has not reached, no bound applies.)
+  // (If it was moved beyond the end of the server's WAL, its position does not count.)
   position = std::min(position, stream.server_end);
   // The store's WAL may end before the archive does, even before the slot.
   if (options_.confirm == Confirm::stored) return position;

@@ -65,7 +65,8 @@ bool Follow::miss(wal::SegmentName segment) {
   return true;
 }
 
-/// A segment that reappears, or precedes what a prune has left, no longer counts, by the names.
+/// Losses no longer count, by the names, if their segments reappear or precede what a prune has
+/// left.
 void Follow::record_lost(const std::set<wal::SegmentName>& lost) {
   try {
     if (store::record_lost(archive_, lost, *cluster_, options_.shown_name, log_))

@@ -114,8 +114,8 @@ NearShelf::NearShelf(Open open, std::string path, const Layout& layout, const Pa
       identities_(std::move(identities)),
       keys_(std::move(keys)) {}
 
-/// Size of the content. For an age file it depends on the header's size; for a raw segment it is
-/// known anyway, since it is a power of two, and encryption adds far less.
+/// Size of the content. Only the header shows the overhead of an age file; for a raw segment the
+/// size is known anyway, since it is a power of two, and encryption adds far less.
 std::uint64_t NearShelf::Known::size() const {
   const auto name = object.key.substr(0, object.key.size() - (encrypted ? kAgeSuffix.size() : 0));
   const auto file = name.substr(name.rfind('/') + 1);

@@ -115,7 +115,7 @@ StoreError S3Store::error(const Answer& answer, const Call& call) const {
   return error_of(answer, call.what, name_of_call(call));
 }
 
-/// Corrects two errors for which the store itself returns the right value.
+/// Retries after expired credentials, and after a clock difference, by the clock in the answer.
 Answer S3Store::perform(const Call& call) {
   auto credentials = credentials_.get();
   auto answer = send(call, credentials);
