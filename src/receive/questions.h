@@ -26,7 +26,7 @@ struct Questioner {
 
   /// Whether it still has the WAL at that position.
   [[nodiscard]] bool has_wal_at(wal::TimelineId timeline, wal::Lsn at);
-  /// Reads up to `bytes` of its WAL from there on.
+  /// Reads its WAL from there on, at most `bytes`; less if it does not have more.
   [[nodiscard]] std::string read(wal::TimelineId timeline, wal::Lsn at, std::size_t bytes);
   /// Compares its WAL with the end of the archive.
   [[nodiscard]] TailComparison compare(const archive::Tail& tail) const;

@@ -99,7 +99,7 @@ class ObjectStore {
     stored,
     taken,  ///< the key exists; it may be ours, if an answer was lost
   };
-  /// "If-None-Match: *", which not every store supports (probe.h).
+  /// "If-None-Match: *", which not every store supports (write_once.h).
   [[nodiscard]] virtual Put put_if_absent(const std::string& key, const Content& content) = 0;
   virtual void put(const std::string& key, const Content& content) = 0;
   /// Replaces the object that has this ETag ("If-Match"), which not every store supports. `taken`:

@@ -39,8 +39,8 @@ void UnfinishedReader::page() {
   fill_ = 0;
 }
 
-/// On the page where the records end: a record with a correct checksum and a link to the end of the
-/// records was written after it.
+/// On the page where the records end: checks whether a record with a correct checksum was written
+/// after them, whose link is to the last record or beyond.
 void UnfinishedReader::look_behind(std::span<const std::byte> page, Lsn address) {
   if (damage_->found_at < address) return;
   const auto lowest = verifier_.last_record_start();
