@@ -97,6 +97,7 @@ class Session {
   void find_hosts();
   void pause(std::chrono::milliseconds time);
   void expect_slot(bool expected);
+  void tidy_up();
   void show_losses();
   void watch_losses();
   void watch_sizes(const step::InspectArchive& step,
@@ -147,8 +148,7 @@ void Session::run() {
   take_archive();
   find_hosts();
   const auto kept = environment_.archive_taken ? environment_.archive_taken() : nullptr;
-  inspection_.tidy_up();  // after it, since it may create a file: what is read here is still valid
-                          // then
+  tidy_up();
   for (;;) {
     const auto step = state_.next();
     if (const auto* stop = std::get_if<step::Stop>(&step)) {
@@ -168,6 +168,17 @@ void Session::run() {
       inspection_.forget_names();
       state_.failed(error, now());
     }
+  }
+}
+
+/// After `archive_taken`, which may create a file: the names that are read here are still valid
+/// then.
+void Session::tidy_up() {
+  try {
+    inspection_.tidy_up();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) alarms_.durability_lost(error);
+    throw;
   }
 }
 

@@ -213,6 +213,10 @@ def test_other_versions_end_a_walsender_give_up_a_slot_and_shut_down_at_once(tro
     pid = streaming(here.primary, "other")["pid"]
     reported(here.primary, here.primary.write_wal(0.1), "other")
     here.begin()
+    # It has no slot: what it has not read by the checkpoint is removed, and its walsender ends.
+    wait_for(lambda: here.primary.sql("SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), sent_lsn) <= 100000"
+                                      " FROM pg_stat_replication WHERE application_name = 'other'") == "t",
+             "the other one to have read all")
     here.checkpoint()
     assert [row["pid"] for row in here.primary.walsenders("other")] == [pid]
     here.primary.stop("fast", deadline=AT_ONCE * 3 / 4)

@@ -145,13 +145,34 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
   }
 }
 
+void Ledger::on_failed_sync(const std::string& name, receive::Time disk_hangs_until) {
+  if (sync_failed_) return;
+  sync_failed_ = std::max(story_.now, disk_hangs_until);
+  durable_at_failure_ = disk_.copy();
+  durable_at_failure_->crash_losing_everything();
+  failed_name_ = name;
+}
+
+/// From what was reported before the failure up to `flush`.
+bool Ledger::was_durable_at_failure(Lsn flush) {
+  const auto reported = last_ && last_->flush.valid() ? last_->flush : stream_begin_;
+  const bool held_damage = holds_damage_;
+  bool durable = true;
+  for (auto at = reported; at < flush; at = kSegment.start_of(at) + kSegmentBytes) {
+    const auto end = std::min(flush, kSegment.start_of(at) + kSegmentBytes);
+    durable = durable && anybody_has(*durable_at_failure_, timeline_, at, end);
+  }
+  holds_damage_ = held_damage;  // that is said of the disk as it is
+  return durable;
+}
+
 void Ledger::on_status(wire::StandbyStatus status) {
   story_.tell("status: write {} flush {}", status.write, status.flush);
   const auto failed = archive::SegmentFileName::parse(failed_name_);
   if (sync_failed_ && failed && !failed->partial && !disk_.exists(failed_name_))
     sync_failed_.reset();
   if (sync_failed_ &&
-      (story_.now > *sync_failed_ + kOnItsWay || status.flush > synced_before_failure_))
+      (story_.now > *sync_failed_ + kOnItsWay || !was_durable_at_failure(status.flush)))
     throw Violation{"P6",
                     fmt::format("flush {} was reported after a sync had failed", status.flush)};
   if (status.flush > status.write || status.write > received_)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -48,14 +49,9 @@ class Ledger {
   /// A sync or close of that file was made to fail: this process may not report any more (P6), but
   /// for what is on its way at this moment. (A finished segment's form that is gone since, as the
   /// raw one is once it is compressed, is of no interest to anybody.) The file is closed before the
-  /// failure is told, which takes as long as the disk hangs; what earlier syncs have made durable
-  /// may be reported until then (seed 642001 of eb9f749).
-  void on_failed_sync(const std::string& name, receive::Time disk_hangs_until) {
-    if (sync_failed_) return;
-    sync_failed_ = std::max(story_.now, disk_hangs_until);
-    synced_before_failure_ = std::max(synced_, last_ ? last_->flush : wal::Lsn());
-    failed_name_ = name;
-  }
+  /// failure is told, which takes as long as the disk hangs; what was durable when it failed may be
+  /// reported until then (seed 642001 of eb9f749).
+  void on_failed_sync(const std::string& name, receive::Time disk_hangs_until);
   /// P10: the relay has sent these bytes of that timeline, or has said that what lies before `end`
   /// is durable.
   void on_sent(wal::TimelineId timeline, wal::Lsn begin, wal::Lsn end);
@@ -186,6 +182,7 @@ class Ledger {
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
   void check_served(const SimDisk& disk);
+  [[nodiscard]] bool was_durable_at_failure(wal::Lsn flush);
   bool anybody_has(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn from, wal::Lsn to);
   static std::vector<Range> merged(std::vector<Range> ranges);
   void check_continuity(const SimDisk& disk);
@@ -238,7 +235,8 @@ class Ledger {
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;
-  wal::Lsn synced_before_failure_;
+  /// What a power loss would have left when the sync failed.
+  std::unique_ptr<SimDisk> durable_at_failure_;
   std::string failed_name_;
   bool confirms_stored_ = false;  ///< this process
   bool process_over_ = false;

@@ -107,7 +107,8 @@ class SimDisk {
   SimDisk& operator=(const SimDisk&) = delete;
 
   /// Another disk in the same state, without the handles, the hook and the lock: what can become of
-  /// one moment is tried many times, and the way there is gone once. No sync may be deferred.
+  /// one moment is tried many times, and the way there is gone once. A deferred sync is not under
+  /// way there: what it was to make durable stays unsynced.
   [[nodiscard]] std::unique_ptr<SimDisk> copy() const;
 
   /// A process opens the directory. Its lock (try_lock) is its own: two handles are two processes.
