@@ -48,10 +48,17 @@ bool is_known(const std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId time
 void MinimalWal::begin(Stream stream, std::vector<Loss> recorded) {
   std::erase_if(changes_, [&](const Change& change) { return change.start >= stream.start; });
   stream_ = std::move(stream);
+  holes_.clear();
+  for (const auto& loss : recorded)
+    if (loss.kind == Loss::Kind::hole && !loss.complaint) holes_.push_back(loss);
   losses_ = std::move(recorded);
   std::erase_if(losses_, [](const Loss& loss) {
     return loss.kind != Loss::Kind::minimal_wal || loss.complaint.has_value();
   });
+  cut_off_ = stream_.server_end.valid() &&
+             std::any_of(losses_.begin(), losses_.end(), [&](const Loss& loss) {
+               return loss.goes_on && hole_behind(loss, stream_.start) != nullptr;
+             });
 }
 
 bool MinimalWal::wants(const wal::RecordHeader& header) {
@@ -68,16 +75,36 @@ void MinimalWal::on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader
   if (at == changes_.end() || at->start != start) changes_.insert(at, {start, end, *minimal});
 }
 
+/// The first one behind the record that lowered wal_level, before `at`.
+const Loss* MinimalWal::hole_behind(const Loss& loss, wal::Lsn at) const {
+  const Loss* first = nullptr;
+  for (const auto& hole : holes_)
+    if (hole.begin >= loss.begin && hole.end <= at && hole.timeline >= loss.timeline &&
+        (first == nullptr || hole.begin < first->begin))
+      first = &hole;
+  return first;
+}
+
 void MinimalWal::record(io::Directory& directory, const std::string& found,
-                        const std::function<void(const Loss&)>& tell) {
-  if (changes_.empty()) return;
+                        const std::function<void(const Loss&)>& tell, wal::Lsn read_to) {
+  if (!must_record(read_to)) return;
   const auto history = history_of(directory, stream_.timeline);
   // Lowering and raising it again within one piece of WAL is one loss, reported once.
   auto losses = losses_;
   std::set<std::string> changed;
+  // Up to the hole at least. Behind it wal_level was raised before WAL was archived again.
+  const auto end_at_hole = [&](Loss& loss, wal::Lsn at) {
+    const auto* const hole = hole_behind(loss, at);
+    if (!loss.goes_on || hole == nullptr) return false;
+    loss.end = std::max(loss.end, hole->begin);
+    loss.goes_on = false;
+    changed.insert(loss.id());
+    return true;
+  };
   for (const auto& change : changes_) {
     const auto timeline = history.timeline_of(change.start);
-    auto* const open = going_on_before(losses, change.start, timeline);
+    auto* open = going_on_before(losses, change.start, timeline);
+    if (change.minimal && open != nullptr && end_at_hole(*open, change.start)) open = nullptr;
     if (change.minimal && open == nullptr && !is_known(losses, change.start, timeline)) {
       Loss loss;
       loss.kind = Loss::Kind::minimal_wal;
@@ -98,10 +125,14 @@ void MinimalWal::record(io::Directory& directory, const std::string& found,
       changed.insert(open->id());
     }
   }
+  const bool over = cut_off_ && read_to >= stream_.server_end;
+  if (over)
+    for (auto& loss : losses) end_at_hole(loss, stream_.start);
   for (const auto& loss : losses)
     if (changed.contains(loss.id()) && archive::record_loss(directory, loss)) tell(loss);
   losses_ = std::move(losses);
   changes_.clear();
+  if (over) cut_off_ = false;
 }
 
 }  // namespace weir::receive

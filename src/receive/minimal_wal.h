@@ -24,6 +24,9 @@ class MinimalWal final : public wal::RecordObserver {
   struct Stream {
     wal::TimelineId timeline = 0;
     wal::Lsn start;
+    /// Where the server was when it was asked; 0/0: not known. It streams, so wal_level was not
+    /// minimal there.
+    wal::Lsn server_end{};
     std::uint64_t system_identifier = 0;
     wal::SegmentSize segment_size{};
     std::string server{};
@@ -38,12 +41,15 @@ class MinimalWal final : public wal::RecordObserver {
 
   /// A change was found and is not recorded durably. It must be before the end of its record is
   /// written: a restart streams from the oldest unfinished segment, and would not see the record
-  /// again once its segment is finished.
-  [[nodiscard]] bool must_record() const { return !changes_.empty(); }
-  /// Records it. `found` is the time; `tell` is called for each new or extended loss. Can be called
-  /// again if it throws, as record_loss() does.
+  /// again once its segment is finished. Likewise where everything up to `read_to` was read, and so
+  /// a range ended behind a hole.
+  [[nodiscard]] bool must_record(wal::Lsn read_to = {}) const {
+    return !changes_.empty() || (cut_off_ && read_to >= stream_.server_end);
+  }
+  /// Records it, as `must_record(read_to)` says. `found` is the time; `tell` is called for each new
+  /// or extended loss. Can be called again if it throws, as record_loss() does.
   void record(io::Directory& directory, const std::string& found,
-              const std::function<void(const archive::Loss&)>& tell);
+              const std::function<void(const archive::Loss&)>& tell, wal::Lsn read_to = {});
 
  private:
   struct Change {
@@ -52,9 +58,14 @@ class MinimalWal final : public wal::RecordObserver {
     bool minimal;
   };
 
+  [[nodiscard]] const archive::Loss* hole_behind(const archive::Loss& loss, wal::Lsn at) const;
+
   Stream stream_;
   std::vector<archive::Loss> losses_;  ///< of this kind, by start
-  std::vector<Change> changes_;        ///< by start
+  std::vector<archive::Loss> holes_;
+  /// One goes on up to a hole before the stream: the record that ended it may lie in that.
+  bool cut_off_ = false;
+  std::vector<Change> changes_;  ///< by start
 };
 
 }  // namespace weir::receive

@@ -109,6 +109,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   prepare_first_segment(step, writer);
   minimal_wal_.begin({.timeline = step.timeline,
                       .start = step.start,
+                      .server_end = step.server_end,
                       .system_identifier = step.system_identifier,
                       .segment_size = step.segment_size,
                       .server = server.name()},
@@ -144,8 +145,8 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   hooks.before_writing = [&] {
     if (!removed) archive::remove_losses(directory_, step.void_losses);
     removed = true;
-    if (minimal_wal_.must_record())
-      minimal_wal_.record(directory_, format_time(machine_.wall_clock()), partners.lost);
+    if (const auto read_to = verifier.position(); minimal_wal_.must_record(read_to))
+      minimal_wal_.record(directory_, format_time(machine_.wall_clock()), partners.lost, read_to);
   };
 
   Spare spare(writer, machine_.threads(), log_, world_.alarms.durability_lost_hook());

@@ -40,8 +40,12 @@ class MinimalWalTest : public ::testing::Test {
   [[nodiscard]] wal::RecordVerifier verifier(Lsn start) {
     return {{.segment_size = kSize, .observer = &minimal}, start};
   }
-  void begin(Lsn start, std::vector<Loss> recorded = {}) {
-    minimal.begin({.timeline = 1, .start = start, .system_identifier = 7, .segment_size = kSize},
+  void begin(Lsn start, std::vector<Loss> recorded = {}, Lsn server_end = {}) {
+    minimal.begin({.timeline = 1,
+                   .start = start,
+                   .server_end = server_end,
+                   .system_identifier = 7,
+                   .segment_size = kSize},
                   std::move(recorded));
   }
   /// As the loop does before it writes.
@@ -124,6 +128,72 @@ TEST_F(MinimalWalTest, EndsATimeThatAnEarlierReceiverRecorded) {
   EXPECT_EQ(read()[0].begin, lowered.start);
   EXPECT_EQ(read()[0].end, raised.end);
   EXPECT_FALSE(read()[0].goes_on);
+}
+
+/// The record that raised wal_level again may be in the hole: nobody will see it.
+TEST_F(MinimalWalTest, EndsATimeThatAHoleCutsOff) {
+  const auto lowered = set_level(0);
+  again(builder.start());
+  Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = builder.start() + kMB;
+  hole.end = builder.start() + 2 * kMB;
+  auto recorded = read();
+  ASSERT_THAT(recorded, SizeIs(1));
+  recorded.push_back(hole);
+  builder.grow_to(hole.end + 20'000);
+  const auto server_end = builder.end();
+  builder.append_random(3000);
+
+  begin(hole.end, recorded, server_end);
+  EXPECT_FALSE(minimal.must_record(before(server_end, 1))) << "it may be raised there";
+  EXPECT_TRUE(minimal.must_record(server_end)) << "it streams";
+  minimal.record(
+      *disk.open(), "now", [](const Loss&) {}, server_end);
+  EXPECT_FALSE(minimal.must_record(builder.end()));
+  ASSERT_THAT(read(), SizeIs(1));
+  EXPECT_EQ(read()[0].begin, lowered.start);
+  EXPECT_EQ(read()[0].end, hole.begin);
+  EXPECT_FALSE(read()[0].goes_on);
+
+  // Raised behind it: no recovery passes what lies between, either.
+  const auto raised = set_level(1);
+  begin(hole.end, recorded, builder.end());
+  auto reading = verifier(hole.end);
+  ASSERT_FALSE(reading.feed(builder.bytes(hole.end, builder.end())));
+  minimal.record(
+      *disk.open(), "now", [](const Loss&) {}, builder.end());
+  ASSERT_THAT(read(), SizeIs(1));
+  EXPECT_EQ(read()[0].end, raised.end);
+  EXPECT_FALSE(read()[0].goes_on);
+}
+
+TEST_F(MinimalWalTest, RecordsATimeBehindAHoleThatEndedAnotherOne) {
+  const auto lowered = set_level(0);
+  again(builder.start());
+  Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = builder.start() + kMB;
+  hole.end = builder.start() + 2 * kMB;
+  auto recorded = read();
+  recorded.push_back(hole);
+  builder.grow_to(hole.end + 20'000);
+  const auto lowered_again = set_level(0);
+  const auto raised_again = set_level(1);
+  begin(hole.end, recorded);
+  auto reading = verifier(hole.end);
+  ASSERT_FALSE(reading.feed(builder.bytes(hole.end, lowered_again.end)));
+  record();
+  ASSERT_THAT(read(), SizeIs(2));
+  EXPECT_EQ(read()[0].begin, lowered.start);
+  EXPECT_EQ(read()[0].end, hole.begin);
+  EXPECT_FALSE(read()[0].goes_on);
+  EXPECT_EQ(read()[1].begin, lowered_again.start);
+  EXPECT_TRUE(read()[1].goes_on);
+  ASSERT_FALSE(reading.feed(builder.bytes(lowered_again.end, raised_again.end)));
+  record();
+  EXPECT_EQ(read()[1].end, raised_again.end);
+  EXPECT_FALSE(read()[1].goes_on);
 }
 
 TEST_F(MinimalWalTest, FindsARecordOverTheBorderOfTwoSegments) {
