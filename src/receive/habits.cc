@@ -89,9 +89,9 @@ milliseconds OwnHabits::pause_after(const Error& error, milliseconds pause, Log&
   const bool again = told_failure_ == error.what();
   told_failure_ = error.what();
   again_ = again ? again_ + 1 : 0;
-  // Failover candidates are queried every second, a slot in use every two seconds.
+  // Failover candidates are queried every second, a server that is away every few seconds.
   constexpr int kEach = 30;
-  if (again_ > kEach && pause <= 2s && again_ % kEach != 0)
+  if (again_ > kEach && again_ % kEach != 0)
     log.debug("{}, as before; trying again in {}", error.message(), format_duration(pause));
   else if (again)
     log.warning("{}, as before; trying again in {}", error.message(), format_duration(pause));
