@@ -253,6 +253,11 @@ int status_command(const Arguments& arguments) {
           ? look.report
           : look_within_bounds(directory, [directory] { return status::make_report(directory); });
   take_answers(report, std::move(asked));
+  if (!directory.empty())
+    report = look_within_bounds(directory, [directory, report]() mutable {
+      status::look_for_break(report, *io::open_existing_directory(directory));
+      return report;
+    });
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
     report.beside = look_within_bounds(

@@ -15,11 +15,10 @@
 #include "archive/resume.h"
 #include "archive/segment_reader.h"
 #include "archive/served_start.h"
+#include "archive/unfinished_break.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/page.h"
-#include "wal/record_verifier.h"
-#include "wal/unfinished_reader.h"
 
 namespace weir::relay {
 
@@ -73,86 +72,6 @@ void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) 
   }
 }
 
-/// One form of an unfinished segment, read to its end.
-struct ReadUnfinished {
-  archive::SegmentFileName name;
-  wal::RecordVerifier verifier;
-  std::optional<wal::Damage> damage;
-  bool written_behind = false;
-};
-
-ReadUnfinished read_unfinished(io::Directory& archive, const archive::SegmentFileName& name,
-                               wal::SegmentSize size, const wal::RecordVerifier& before) {
-  ReadUnfinished read{name, before, std::nullopt};
-  wal::UnfinishedReader reader(read.verifier, name.segment.start(size));
-  try {
-    archive::read_segment(archive, name, size, [&](std::span<const std::byte> wal) {
-      reader.take(wal);
-      return true;
-    });
-  } catch (const Error& error) {
-    // A compressed one ends where its stream breaks off.
-    if (error.kind() != ErrorKind::damage) throw;
-  }
-  reader.finish();
-  read.damage = reader.damage();
-  read.written_behind = reader.written_behind();
-  return read;
-}
-
-/// WAL of this very place is in the file, whatever else is.
-bool has_begun(io::Directory& archive, const archive::SegmentForms& forms, wal::SegmentSize size) {
-  return std::any_of(forms.partial.begin(), forms.partial.end(), [&](const auto& entry) {
-    const auto page = archive::read_first_page_header(archive, entry.name);
-    return page && page->address == entry.name.segment.start(size) &&
-           wal::major_version_of_magic(page->magic);
-  });
-}
-
-/// Reads the row of unfinished segments from `from` on as archive::sound_end() does, and on to
-/// where the last of them ends.
-std::optional<Break> find_break(io::Directory& archive, const archive::Listing& listing,
-                                wal::TimelineId timeline, wal::Lsn from, wal::SegmentSize size) {
-  wal::RecordVerifier::Options options;
-  options.segment_size = size;
-  options.timeline = timeline;
-  std::optional<wal::RecordVerifier> verifier;
-  std::optional<ReadUnfinished> last;
-  for (const auto& forms : archive::segment_forms(listing)) {
-    const auto segment = forms.segment();
-    if (segment.timeline() != timeline || !segment.fits(size) || segment.start(size) < from)
-      continue;
-    if (!forms.finished.empty() || (verifier && segment.start(size) != verifier->position()))
-      return std::nullopt;  // behind a missing segment there is another piece of WAL
-    if (last) {
-      // Sound WAL of this one cannot be reached.
-      if (!has_begun(archive, forms, size)) return std::nullopt;
-      last->written_behind = true;
-      break;
-    }
-    if (!verifier) verifier = archive::verifier_at(archive, options, segment.start(size));
-    // Of several forms each may have been written last: the one that goes furthest counts.
-    std::optional<ReadUnfinished> best;
-    for (const auto& entry : forms.partial) {
-      auto read = read_unfinished(archive, entry.name, size, *verifier);
-      if (read.verifier.unchecked()) return std::nullopt;
-      if (!best || read.verifier.position() >= best->verifier.position()) best = std::move(read);
-    }
-    if (!best->damage && best->verifier.position() == segment.start(size) + size.bytes()) {
-      verifier = std::move(best->verifier);
-      continue;
-    }
-    last = std::move(best);
-    if (last->written_behind) break;
-    // The next one begins behind it.
-    verifier = wal::RecordVerifier(options, segment.start(size) + size.bytes());
-  }
-  if (!last || !last->written_behind) return std::nullopt;
-  const auto at = last->verifier.position();
-  const auto damage = last->damage.value_or(wal::Damage{at, at, "the file ends here"});
-  return Break{last->name.to_string(), damage.at, size.offset(damage.found_at), damage.what};
-}
-
 std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Counts counts) {
   const auto listing = archive::list_archive(archive);
   const auto begin = archive::find_served_start(archive, listing, size);
@@ -162,11 +81,11 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
       std::all_of(listing.segments.begin(), listing.segments.end(),
                   [](const auto& entry) { return entry.name.partial; }))
     return std::nullopt;
-  std::optional<Break> broken;
+  std::optional<archive::Break> broken;
   const auto look_for_break = [&](wal::TimelineId timeline, wal::Lsn from,
                                   std::optional<wal::Lsn> upto) {
     if (counts == Counts::finished || broken) return;
-    auto found = find_break(archive, listing, timeline, from, size);
+    auto found = archive::find_break(archive, listing, timeline, from, size);
     if (found && (!upto || found->at < *upto)) broken = std::move(found);
   };
   // A segment's first byte: all before it is finished.

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
-#include <string>
 
-#include "archive/listing.h"
+#include "archive/unfinished_break.h"
 #include "base/error.h"
 #include "io/directory.h"
 #include "relay/served.h"
@@ -19,22 +17,10 @@ namespace weir::relay {
 /// what has its final name.
 enum class Counts { finished, everything };
 
-/// A place in the unfinished WAL where it is not sound, with more WAL behind it. By the files alone
-/// nobody can tell what that is. A loss of power leaves it: pages that were not synced may be
-/// missing one by one, and behind the first of them nothing was acknowledged. Damage to WAL that
-/// was acknowledged looks the same.
-struct Break {
-  std::string file;
-  wal::Lsn at;               ///< the first byte that cannot be had
-  std::uint64_t offset = 0;  ///< in the file: where it was found
-  std::string what;
-  bool operator==(const Break&) const = default;
-};
-
 /// What find_served() found.
 struct FoundEnd : Served {
   /// Behind `end`, which is where the sound WAL ends.
-  std::optional<Break> broken = std::nullopt;
+  std::optional<archive::Break> broken = std::nullopt;
   /// Of the newest finished segment: who reads it gets an error.
   std::optional<Error> damage = std::nullopt;
 };

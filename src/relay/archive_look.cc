@@ -24,7 +24,7 @@ constexpr std::chrono::seconds kUnchanged(10);
 /// A receiver that starts, and reaches its server, has written a broken segment anew by then.
 constexpr std::chrono::seconds kMended(5);
 
-wire::ErrorReport report_of(const Break& broken) {
+wire::ErrorReport report_of(const archive::Break& broken) {
   return {"57P03",
           fmt::format("the WAL of this archive breaks off at {}: file \"{}\", offset {}", broken.at,
                       broken.file, broken.offset),

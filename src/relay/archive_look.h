@@ -73,8 +73,8 @@ class ArchiveLook {
   Threads::Time next_names_{};       ///< are read then in any case
   Threads::Time next_writer_{};      ///< is looked for then, if the names are the same until then
   bool looked_at_end_ = false;
-  std::string told_damage_;      ///< of a finished segment
-  std::optional<Break> broken_;  ///< as it was seen last
+  std::string told_damage_;               ///< of a finished segment
+  std::optional<archive::Break> broken_;  ///< as it was seen last
   Threads::Time broken_since_{};
   Threads::Time next_end_{};  ///< is looked at then, if it is broken
   bool told_break_ = false;

@@ -125,6 +125,10 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
           Topic::server_silent);
   }
   if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning, Topic::slot);
+  // No alarm: wal_keep_size or a second archive may be enough, which cannot be seen here.
+  if (receiver->slot.empty())
+    add(Level::ok, "no replication slot is used: the server may remove WAL before it is archived",
+        Topic::slot);
   for (const auto& candidate : receiver->not_covered)
     add(Level::warning, "a failover may leave a gap: " + candidate, Topic::candidate);
   if (!receiver->difference.empty()) add(Level::critical, receiver->difference, Topic::difference);
@@ -278,6 +282,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   for (const auto& each : report.published_open)
     add(Level::warning, each.text(), Topic::published_open);
   for (const auto& what : report.damaged) add(Level::critical, what, Topic::damage);
+  if (const auto broken = shown_break(report)) add(Level::warning, text_of(*broken), Topic::damage);
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
   judge_receiver(report, limits, verdict);

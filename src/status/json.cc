@@ -272,6 +272,11 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   if (const auto ratio = compression_ratio(report)) json["compression_ratio"] = *ratio;
   json["foreign"] = report.foreign;
   json["damaged"] = report.damaged;
+  if (const auto broken = shown_break(report))
+    json["breaks_off"] = {{"lsn", broken->at.to_string()},
+                          {"file", broken->file},
+                          {"offset", broken->offset},
+                          {"what", broken->what}};
   json["receiver"] = receiver_json(report);
   if (const auto& receiver = json["receiver"]; receiver.is_object() && receiver.contains("store"))
     json["store"] = receiver["store"];

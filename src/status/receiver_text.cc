@@ -111,7 +111,7 @@ std::string candidates_text(const Json& receiver) {
                           word_of(candidate, "silent_since"), word_of(candidate, "reason"));
       text +=
           word_of(candidate, "answered") == "-"
-              ? "    it has not answered before\n"
+              ? "    its slot was not looked at before\n"
               : fmt::format("    at its last answer, {}, it was {}; its slot kept WAL from {} on\n",
                             word_of(candidate, "answered"),
                             candidate.value("was_covered", false) ? "covered" : "not covered",
@@ -182,7 +182,8 @@ std::string receiver_text(const StatusReport& report) {
   text += position_text(json) + syncs_text(json);
   if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
     text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
-  if (json.contains("slot")) text += fmt::format("  slot: {}\n", text_of(json, "slot"));
+  text += json.contains("slot") ? fmt::format("  slot: {}\n", text_of(json, "slot"))
+                                : "  slot: none, the server may remove WAL before it is archived\n";
   text += candidates_text(json);
   if (json.contains("clients")) text += clients_text(json["clients"]);
   text += comparison_text(json);

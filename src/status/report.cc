@@ -1,5 +1,7 @@
 #include "status/report.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
@@ -112,6 +114,71 @@ StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
 }
 
 }  // namespace
+
+namespace {
+
+/// A receiver at work writes into what would be looked at.
+bool may_be_written_to(const StatusReport& report) {
+  const auto receiver = receiver_facts(report);
+  return report.receiver_error || (receiver && receiver->state == "streaming");
+}
+
+/// Where the newest timeline's unfinished WAL begins, by names: where a receiver would go on.
+std::optional<wal::Lsn> begin_of_unfinished(const StatusReport& report,
+                                            const StatusReport::Timeline& tip) {
+  if (tip.unfinished.empty()) return std::nullopt;
+  const auto& size = *report.segment_size;
+  auto next = tip.finished.empty() ? tip.unfinished.front().begin : tip.finished.back().end;
+  for (const auto& hole : report.holes) {
+    const auto behind = size.segno(hole.to);
+    for (const auto& row : tip.unfinished)
+      if (behind > next && row.begin <= behind && behind < row.end) next = behind;
+  }
+  if (tip.unfinished.back().end <= next) return std::nullopt;
+  return size.start(next);
+}
+
+}  // namespace
+
+void look_for_break(StatusReport& report, io::Shelf& directory) {
+  constexpr std::uint64_t kMost = std::uint64_t{128} << 20;
+  // As with holes: another program may be writing, so it is told when two looks show the same.
+  constexpr int kLooks = 2;
+  if (may_be_written_to(report) || !report.segment_size || report.timelines.empty()) return;
+  auto& tip = report.timelines.back();
+  const auto from = begin_of_unfinished(report, tip);
+  if (!from) return;
+  std::optional<archive::Break> found;
+  for (int look = 0; look < kLooks; ++look) {
+    std::optional<archive::Break> again;
+    try {
+      again = archive::find_break(directory, archive::list_archive(directory), tip.timeline, *from,
+                                  *report.segment_size, kMost);
+    } catch (const Error& error) {
+      // With another name it is being written to.
+      if (!archive::is_gone(error)) report.damaged.emplace_back(error.what());
+      return;
+    }
+    if (!again || (look > 0 && again != found)) return;
+    found = std::move(again);
+  }
+  report.breaks_off = std::move(found);
+  tip.ends.end = std::min(tip.ends.end, report.breaks_off->at);
+  if (tip.ends.last && tip.ends.last->end > tip.ends.end) tip.ends.last = std::nullopt;
+  describe_windows(report);
+}
+
+std::optional<archive::Break> shown_break(const StatusReport& report) {
+  return may_be_written_to(report) ? std::nullopt : report.breaks_off;
+}
+
+std::string text_of(const archive::Break& broken) {
+  return fmt::format(
+      "the unfinished WAL breaks off at {} (file {}, offset {}: {}), and more WAL is behind it: a "
+      "receiver that reaches its server writes it again; if none can, acknowledged WAL may be "
+      "damaged",
+      broken.at, broken.file, broken.offset, broken.what);
+}
 
 archive::ServerPlace place_of(const Upstream& upstream) {
   return {.timeline = upstream.timeline,

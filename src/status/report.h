@@ -16,6 +16,7 @@
 #include "archive/serving_view.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
+#include "archive/unfinished_break.h"
 #include "archive/unvouched.h"
 #include "io/directory.h"
 #include "status/beside.h"
@@ -99,6 +100,8 @@ struct StatusReport {
   std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
   std::vector<std::string> foreign;
   std::vector<std::string> damaged;  ///< what could not be read, in words
+  /// Where the unfinished WAL of the newest timeline breaks off; see shown_break().
+  std::optional<archive::Break> breaks_off;
   std::uint64_t free_bytes = 0;
 
   std::optional<std::string> receiver;        ///< its JSON; unset: none runs
@@ -136,6 +139,16 @@ struct StatusReport {
 [[nodiscard]] StatusReport make_report(
     io::Shelf& archive, const archive::Identity& cluster,
     const std::vector<store::ManifestReport::Coverage>& coverage);
+
+/// Looks where the unfinished WAL of the newest timeline breaks off, and ends the windows there.
+/// Nothing is looked for where a receiver streams, which writes it anew, or nobody can tell whether
+/// one does; and unfinished segments of more than 128 MB are not read. What cannot be read goes
+/// into `damaged`.
+void look_for_break(StatusReport& report, io::Shelf& directory);
+/// It, unless a receiver streams.
+[[nodiscard]] std::optional<archive::Break> shown_break(const StatusReport& report);
+/// What it means, in a few sentences.
+[[nodiscard]] std::string text_of(const archive::Break& broken);
 
 /// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
 /// as lost, and files that are no segments by their size.

@@ -82,6 +82,9 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
   if (report.windows.size() > kMostWindows)
     text += fmt::format("  and {} more, in --json\n", report.windows.size() - kMostWindows);
   for (const auto& what : report.damaged) text += fmt::format("  DAMAGED: {}\n", what);
+  if (const auto broken = shown_break(report))
+    text += fmt::format("  BREAKS OFF: {}\n    \"pgweir verify\" shows the details.\n",
+                        text_of(*broken));
   if (!report.foreign.empty()) {
     constexpr std::size_t kMostNames = 5;
     text += fmt::format("  not WAL: {}", counted(report.foreign.size(), "file"));

@@ -33,7 +33,7 @@ Rank rank_of_finding(const status::Verdict::Finding& finding) {
     case Topic::branch:
       return finding.level == Level::critical ? Rank::lost : Rank::warned;
     case Topic::damage:
-      return Rank::damaged;
+      return finding.level == Level::critical ? Rank::damaged : Rank::warned;
     case Topic::no_receiver:
     case Topic::receiver_silent:
     case Topic::not_streaming:

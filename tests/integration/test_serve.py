@@ -208,6 +208,10 @@ def test_unfinished_wal_that_breaks_off_is_told(place, filled, relay):
     result = run(stock_command(directory, serving.conninfo(), "-E", far, "-n"), check=False)
     assert result.returncode == 1
     assert "the WAL of this archive breaks off at" in result.stderr and path.name in result.stderr, result.stderr
+    checked = pgweir("status", "-D", archive.path, "--check")
+    assert checked.returncode == 2, checked.stdout  # for no receiver runs
+    for line in checked.stdout.splitlines()[0], checked.stdout:
+        assert "the unfinished WAL breaks off at" in line and path.name in line, checked.stdout
     received = (directory / path.name).read_bytes().rstrip(b"\0")
     assert 300_000 < len(received) <= 340_000 and content.startswith(received)
 

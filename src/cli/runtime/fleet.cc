@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "cli/runtime/receiver_page.h"
 #include "cli/shared/ask_archive.h"
+#include "io/posix_directory.h"
+#include "status/report.h"
 #include "store/curl_transport.h"
 #include "web/page.h"
 #include "web/recorder.h"
@@ -74,6 +76,9 @@ class FleetArchive::Local {
       if (!looked_ || now - *looked_ >= every) {
         look_ = web::look_at(*member_.directory, member_.backups);
         ask_relays(look_.report, *member_.directory);
+        look_.report.receiver = asked.receiver;
+        look_.report.receiver_error = asked.receiver_error;
+        status::look_for_break(look_.report, *io::open_existing_directory(*member_.directory));
         looked_ = now;
       }
       known.look = look_;

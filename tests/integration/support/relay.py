@@ -53,6 +53,7 @@ class Client:
     """Speaks to a walsender, real or not, that asks for no password."""
 
     protocol = 3 << 16
+    last_error = None
 
     def __init__(self, port, user="postgres", replication="true", host="127.0.0.1", **parameters):
         self.socket = self._connect(host, port)
@@ -72,7 +73,10 @@ class Client:
 
     def message(self):
         kind = self._exactly(1)
-        return kind, self._exactly(struct.unpack(">I", self._exactly(4))[0] - 4)
+        body = self._exactly(struct.unpack(">I", self._exactly(4))[0] - 4)
+        if kind == b"E":
+            self.last_error = fields(body)
+        return kind, body
 
     def until(self, kinds):
         """All messages up to the first of one of these types, which is the last one."""
@@ -91,9 +95,12 @@ class Client:
     def _exactly(self, size):
         parts = []
         while size > 0:
-            part = self.socket.recv(min(size, 1 << 16))
+            try:
+                part = self.socket.recv(min(size, 1 << 16))
+            except OSError as error:
+                raise type(error)(f"{error}; the last error that it sent: {self.last_error}") from error
             if not part:
-                raise EOFError
+                raise EOFError(f"it has hung up; the last error that it sent: {self.last_error}")
             parts.append(part)
             size -= len(part)
         return b"".join(parts)

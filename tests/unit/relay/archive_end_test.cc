@@ -211,6 +211,43 @@ TEST_F(ArchiveEndTest, OfSeveralUnfinishedSegmentsIsWhereTheFirstBreaksOff) {
   EXPECT_FALSE(served->broken);
 }
 
+/// A crash may have lost the name of a segment; so may somebody who removed it.
+TEST_F(ArchiveEndTest, InFrontOfAMissingSegmentIsABreakIfThereIsWalBehindIt) {
+  const auto end = wal_.complete_end(segment(4) + 300'000);
+  archive_.segments(wal_, 1, 3).partial(wal_, end);
+  const auto look = [&] { return find_served(*archive_.disk.open(), kSize); };
+  auto served = look();
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->end, wal_.complete_end(segment(3)));
+  ASSERT_TRUE(served->broken);
+  EXPECT_EQ(served->broken->file, name_of(wal_, 3, false));
+  EXPECT_EQ(served->broken->at, segment(3));
+
+  // Behind one that is not whole, and behind one that is.
+  archive_.disk.open()->remove(name_of(wal_, 2, false));
+  for (const std::size_t written : {std::size_t{500'000}, std::size_t{kSize.bytes()}}) {
+    SCOPED_TRACE(written);
+    const auto whole = ArchiveBuilder::content(wal_, 2);
+    test::Bytes second(whole.begin(), whole.end());
+    second.resize(written);
+    second.resize(kSize.bytes());
+    archive_.disk.put(name_of(wal_, 2, true), second);
+    served = look();
+    ASSERT_TRUE(served);
+    ASSERT_TRUE(served->broken);
+    EXPECT_LE(served->broken->at, segment(3));
+    EXPECT_GE(served->broken->at, served->end);
+    EXPECT_EQ(served->broken->file,
+              written == kSize.bytes() ? name_of(wal_, 3, false) : name_of(wal_, 2, true));
+  }
+
+  // Nothing of the later one was written.
+  archive_.disk.put(name_of(wal_, 4, true), test::Bytes(kSize.bytes()));
+  served = look();
+  ASSERT_TRUE(served);
+  EXPECT_FALSE(served->broken);
+}
+
 TEST_F(ArchiveEndTest, LiesBehindADamagedFinishedSegment) {
   const auto end = wal_.complete_end(segment(3) + 300'000);
   archive_.segments(wal_, 1, 3).partial(wal_, end);

@@ -95,8 +95,14 @@ TEST(StatusReport, IsWellWithoutHolesAndWithAReceiver) {
   listing.segments.erase(listing.segments.begin() + 3, listing.segments.end());
   listing.segments.push_back(entry("000000010000000000000004.partial", k16MB));
   auto report = report_of(listing);
-  report.receiver = R"({"state": "streaming", "server": "db1", "flush_lsn": "0/4000100"})";
+  report.receiver =
+      R"({"state": "streaming", "server": "db1", "flush_lsn": "0/4000100", "slot": "weir"})";
   EXPECT_THAT(complaints(report), IsEmpty());
+  report.receiver = R"({"state": "streaming", "server": "db1", "flush_lsn": "0/4000100"})";
+  EXPECT_THAT(complaints(report), ElementsAre(HasSubstr("no replication slot is used")));
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  EXPECT_THAT(check(report, {}).line, HasSubstr("; no replication slot is used: the server may"));
+  EXPECT_THAT(status_text(report), HasSubstr("  slot: none, the server may remove WAL"));
 }
 
 TEST(StatusReport, ComplainsOfWhatNeedsACare) {
@@ -110,7 +116,7 @@ TEST(StatusReport, ComplainsOfWhatNeedsACare) {
       {"none", std::nullopt, std::nullopt, "no receiver runs"},
       {"rubbish", "[1", std::nullopt, "no receiver runs"},
       {"hangs", std::nullopt, "it does not answer", "it does not answer"},
-      {"disk full", R"({"state": "disk full"})", std::nullopt, "the disk is full"},
+      {"disk full", R"({"state": "disk full", "slot": "weir"})", std::nullopt, "the disk is full"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
@@ -128,7 +134,8 @@ TEST(StatusReport, ComplainsOfWhatNeedsACare) {
 TEST(StatusReport, HasTheSameAsJson) {
   auto report = report_of(some_listing());
   report.foreign = {"not \xff utf-8"};
-  report.receiver = R"({"state": "streaming", "server": "db1", "flush_lsn": "0/7000100"})";
+  report.receiver =
+      R"({"state": "streaming", "server": "db1", "flush_lsn": "0/7000100", "slot": "weir"})";
   const auto json = nlohmann::json::parse(status_json(report));
   EXPECT_EQ(json["system_identifier"], "42");
   EXPECT_EQ(json["segment_size"], k16MB);
@@ -250,6 +257,50 @@ TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
   }
 }
 
+TEST(StatusReport, TellsWhereUnfinishedWalBreaksOff) {
+  using verify::ArchiveBuilder;
+  using verify::kSize;
+  testing::WalBuilder wal{{.switch_every = 0}};
+  wal.grow_to(kSize.start(5));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3).partial(wal, wal.complete_end(kSize.start(3) + 300'000));
+  const auto name = ArchiveBuilder::name(wal, 3, codec::Method::none, true);
+  const auto directory = archive.disk.open();
+  const auto look = [&](const char* receiver) {
+    auto report = make_report(*directory);
+    if (receiver != nullptr) report.receiver = receiver;
+    look_for_break(report, *directory);
+    return report;
+  };
+  EXPECT_FALSE(look(nullptr).breaks_off);
+
+  archive.flip(name, 100'000, 3);
+  auto report = look(nullptr);
+  ASSERT_TRUE(report.breaks_off);
+  const auto at = report.breaks_off->at;
+  EXPECT_GT(at, kSize.start(3));
+  EXPECT_LE(at, kSize.start(3) + 100'000);
+  ASSERT_EQ(report.windows.size(), 1u);
+  EXPECT_LE(report.windows[0].to, at);
+  EXPECT_THAT(
+      status_text(report, 80, false),
+      HasSubstr(fmt::format("BREAKS OFF: the unfinished WAL breaks off at {} (file {}", at, name)));
+  const auto json = nlohmann::json::parse(status_json(report, std::nullopt));
+  EXPECT_EQ(json["breaks_off"]["lsn"], at.to_string());
+  EXPECT_EQ(json["breaks_off"]["file"], name);
+  constexpr const char* kConnecting = R"({"state": "connecting"})";
+  const auto verdict = check(look(kConnecting), {});
+  EXPECT_EQ(verdict.level, Level::warning);
+  EXPECT_THAT(verdict.line, HasSubstr(name));
+
+  // It writes that anew; of one that has begun since, too.
+  constexpr const char* kStreaming = R"({"state": "streaming"})";
+  EXPECT_FALSE(look(kStreaming).breaks_off);
+  report.receiver = kStreaming;
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  EXPECT_FALSE(nlohmann::json::parse(status_json(report, std::nullopt)).contains("breaks_off"));
+}
+
 TEST(StatusReport, TellsWalOfANewerVersion) {
   using verify::ArchiveBuilder;
   verify::WalBuilder wal({.seed = 5});
@@ -299,7 +350,7 @@ TEST(StatusReport, SaysWhatTheReceiverDoes) {
        "up to 0/6000000 (--confirm stored); its slot keeps the other 16 MB until the store"},
       {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused"}]})",
        "  failover to db2: not covered, no answer since 10:00: refused\n"
-       "    it has not answered before\n"},
+       "    its slot was not looked at before\n"},
       {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused",
            "answered": "09:00", "was_covered": true, "slot_lsn": "0/5"}]})",
        "    at its last answer, 09:00, it was covered; its slot kept WAL from 0/5 on\n"},

@@ -151,7 +151,7 @@ TEST(Page, TellsOfTheObjectStore) {
 
 TEST(Page, TellsOfCertificatesNearTheirEnd) {
   const auto facts = facts_with(
-      R"({"state": "streaming", "server": "db1:5432", "certificates": {"client": "/s/<tls>.crt",
+      R"({"state": "streaming", "server": "db1:5432", "slot": "weir", "certificates": {"client": "/s/<tls>.crt",
           "client_expires": "2026-11-30", "client_expires_in_seconds": 864000,
           "server_expires": "2027-01-01", "server_expires_in_seconds": 8640000,
           "problem": "the client's key /s/tls.key is gone"},
