@@ -99,6 +99,9 @@ _pgweir_value() {
 # "or" and colons.
 _pgweir_choices() {
   local option=$1
+  local words='any|primary|standby|none|local|stored|zstd|stop|continue|continuous|segment|flush|wait|absent'
+  words+='|debug|info|warning|error|text|json|barman|wal-g'
+  [[ $option == --slot-hosts ]] && words='all|current'
   awk -v option="$option" '
     /^  -., --/ || /^      --/ {  # where an option is explained; others only name it
       split($0 " ", names, /^ +|, | |=|\[/)
@@ -106,7 +109,7 @@ _pgweir_choices() {
     }
     /^[^ ]|^$/ { inside = 0 }
     inside' | sed -E '1s/^ {2,6}(-[^-], )?--[a-z-]+[ =][A-Z|]+ *//' | tr '\n' ' ' |
-    grep -oE '(^|[ ,:])(any|primary|standby|none|listed|local|stored|zstd|stop|continue|continuous|segment|flush|wait|absent|debug|info|warning|error|text|json|barman|wal-g)\b' |
+    grep -oE "(^|[ ,:])($words)\\b" |
     tr -d ' ,:' | sort -u
 }
 

@@ -90,7 +90,7 @@ std::optional<Branch> compare_with_server(const Timelines& timelines, const Time
     return branch;
   }
   branch.relation =
-      server.position > branch.fork ? Branch::Relation::parted : Branch::Relation::behind;
+      server.position > branch.fork ? Branch::Relation::diverged : Branch::Relation::behind;
   return branch;
 }
 
@@ -102,8 +102,8 @@ std::string_view to_string(Branch::Relation relation) {
       return "ahead";
     case Branch::Relation::behind:
       return "behind";
-    case Branch::Relation::parted:
-      return "parted";
+    case Branch::Relation::diverged:
+      return "diverged";
     case Branch::Relation::unknown:
       break;
   }
@@ -113,9 +113,9 @@ std::string_view to_string(Branch::Relation relation) {
 BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
   const auto missing = format_size(branch.missing());
   switch (branch.relation) {
-    case Branch::Relation::parted: {
+    case Branch::Relation::diverged: {
       const auto where = fmt::format(
-          "the server is on timeline {}, which parted from the archive's timeline {} at {}",
+          "the server is on timeline {}, which diverged from the archive's timeline {} at {}",
           server.timeline, branch.archive_timeline, branch.fork);
       if (branch.missing() == 0)
         return {false,

@@ -30,16 +30,16 @@ struct ServerPlace {
 /// far as the histories of both are the same.
 struct Branch {
   enum class Relation {
-    same,     ///< one history, and the archive has all that the server has
-    ahead,    ///< the server has more, and the archive can go on with it
-    behind,   ///< all that the server has is of the archive's history, which goes on
-    parted,   ///< each has WAL that is not of the other's history
-    unknown,  ///< the history of the server's timeline is not known
+    same,      ///< one history, and the archive has all that the server has
+    ahead,     ///< the server has more, and the archive can go on with it
+    behind,    ///< all that the server has is of the archive's history, which goes on
+    diverged,  ///< each has WAL that is not of the other's history
+    unknown,   ///< the history of the server's timeline is not known
   };
   Relation relation = Relation::unknown;
   wal::TimelineId archive_timeline = 0;  ///< the newest that the archive has WAL of
   wal::Lsn archive_end;
-  /// Of parted ones: where, and on which timeline they last were one.
+  /// Of diverged ones: where, and on which timeline they last were one.
   wal::Lsn fork;
   wal::TimelineId fork_timeline = 0;
   /// The server's WAL that the archive does not have, [from, to); empty if it has all.

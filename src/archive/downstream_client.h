@@ -37,7 +37,8 @@ struct DownstreamClient {
   std::optional<std::chrono::microseconds> write_lag;
   std::optional<std::chrono::microseconds> flush_lag;
   std::optional<std::chrono::microseconds> replay_lag;
-  std::string sync_state = "async";  ///< async, potential, sync, quorum: by --serve-sync
+  std::string sync_state =
+      "async";  ///< async, potential, sync, quorum: by --serve-synchronous-standby-names
   std::optional<std::chrono::system_clock::time_point> reply_time;
   std::uint64_t xmin = 0;  ///< epoch << 32 | xid, of hot_standby_feedback; 0: none
 };

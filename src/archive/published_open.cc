@@ -52,7 +52,7 @@ std::string published_open_record(const PublishedOpen& published) {
   Json json;
   json["what"] =
       "This segment was not finished, and was put into the store under its final name (\"pgweir "
-      "store publish-open\"): it is sound up to \"end\", and zeros behind that.";
+      "store publish-partial\"): it is sound up to \"end\", and zeros behind that.";
   json["if_this_file_is_lost"] =
       "Nobody is told any more. The object in the store says of itself that it is padded, so the "
       "true segment still replaces it.";

@@ -14,7 +14,7 @@
 namespace weir::archive {
 
 /// An unfinished segment that was put into a store under its final name, zeros behind its last
-/// record, for readers that know whole segments only ("pgweir store publish-open"). Recorded as
+/// record, for readers that know whole segments only ("pgweir store publish-partial"). Recorded as
 /// ".pgweir-published-<segment>" (docs/store.md) beside the archive, and in the store, before it
 /// is put there. A value.
 struct PublishedOpen {

@@ -80,7 +80,8 @@ std::optional<std::string> warning_of(const ServedSlot& slot) {
   const auto& name = slot.kept.name;
   if (slot.kept.lost)
     return fmt::format(
-        "the replication slot \"{}\" is lost (--serve-slot-keep): its client is refused; drop it "
+        "the replication slot \"{}\" is lost (--serve-max-slot-wal-keep-size): its client is "
+        "refused; drop it "
         "and make it anew, the archive may still have what the client needs",
         name);
   if (!slot.active_pid && slot.retained >= kMuch)

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/text.h"
+#include "cli/former_names.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
 
@@ -135,6 +136,15 @@ po::parsed_options parse_words(const Command& command, const Words& words) {
     else
       description.add_options()(name.c_str(), "");
   }
+  for (const auto& [former, present] : kFormerNames) {
+    const auto* option = command.find(present);
+    if (option == nullptr || command.find(former) != nullptr) continue;
+    const std::string name(former);
+    if (option->takes_value())
+      description.add_options()(name.c_str(), po::value<std::string>(), "");
+    else
+      description.add_options()(name.c_str(), "");
+  }
   namespace style = po::command_line_style;
   try {
     // No guessing: an abbreviation that is unique today may not be after the next version.
@@ -169,14 +179,16 @@ Arguments Arguments::parse(const Command& command, const Words& words) {
       }
       continue;
     }
-    const auto* option = command.find(parsed.string_key);
+    const auto* option = command.find(present_name(parsed.string_key));
     PGWEIR_CHECK(option != nullptr);
+    if (option->name != parsed.string_key)
+      result.note_former(fmt::format("--{}", parsed.string_key), option->name);
     auto value = parsed.value.empty() ? std::string() : parsed.value.front();
     const auto spelled = fmt::format("--{}", option->name);
     if (option->takes_value() && value.empty() && option->name != "dbname")
       throw needs_value(spelled);
     check_value(*option, value, spelled);
-    auto& given = result.given_[parsed.string_key];
+    auto& given = result.given_[std::string(option->name)];
     if (!given.values.empty() && !option->repeated)
       throw Error(ErrorKind::usage, fmt::format("option {} is given more than once", spelled));
     given.values.push_back(std::move(value));
@@ -194,6 +206,15 @@ std::string upper(std::string_view name) {
     return c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
   });
   return text;
+}
+
+std::string variable_of(const Command& command, std::string_view option);
+
+/// A variable's name with the present name of its option.
+std::string present_variable(const std::string& name, const Command& command) {
+  for (const auto& [former, present] : kFormerNames)
+    if (name == variable_of(command, former)) return variable_of(command, present);
+  return name;
 }
 
 std::string variable_of(const Command& command, std::string_view option) {
@@ -261,8 +282,10 @@ std::optional<std::string> meant_by(std::string_view name, const Command& comman
 bool is_known(std::string_view name, std::span<const Command* const> commands) {
   return std::any_of(commands.begin(), commands.end(), [&](const Command* each) {
     const auto known = names_of(*each, true);
-    return std::any_of(known.begin(), known.end(),
-                       [&](std::string_view option) { return variable_of(*each, option) == name; });
+    const auto present = present_variable(std::string(name), *each);
+    return std::any_of(known.begin(), known.end(), [&](std::string_view option) {
+      return variable_of(*each, option) == present;
+    });
   });
 }
 
@@ -303,10 +326,12 @@ void Arguments::refuse_strays(const std::vector<std::string>& variables,
 
 void Arguments::add_variable(const std::string& name, const std::string& value, const Command& of) {
   const auto options = of.options();
+  const auto present = present_variable(name, of);
   const auto option = std::find_if(options.begin(), options.end(), [&](const Option& each) {
-    return each.in_file && variable_of(of, each.name) == name;
+    return each.in_file && variable_of(of, each.name) == present;
   });
   if (option == options.end()) throw unknown_variable(name, of);
+  if (present != name) note_former(name, present);
   Given given{.origin = Origin::environment, .variable = name};
   bool on = true;
   if (!option->takes_value()) {
@@ -407,7 +432,9 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
     throw at_line(
         Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))
             .hint("Write \"name = value\"; a switch is \"name = on\"."));
-  const auto name = trimmed(content.substr(0, equals));
+  const auto written = trimmed(content.substr(0, equals));
+  const auto name = present_name(written);
+  if (name != written) note_former(in_file(written, path_, line), name);
   const std::string value(trimmed(content.substr(equals + 1)));
   const auto* option = part.known->find(name);
   // Options of other commands that belong to this section, such as "confirm" of receive in [store].
@@ -472,6 +499,12 @@ Arguments Arguments::without_file() const {
   auto result = *this;
   std::erase_if(result.given_, [](const auto& each) { return each.second.origin == Origin::file; });
   return result;
+}
+
+void Arguments::note_former(const std::string& written, std::string_view present) {
+  former_names_.push_back(
+      fmt::format("{} is called {}{} now; the former name is accepted until version 2.0", written,
+                  written.starts_with("--") ? "--" : "", present));
 }
 
 std::vector<std::string> Arguments::names() const {

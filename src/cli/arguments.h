@@ -85,6 +85,8 @@ class Arguments {
   /// What was given, by name.
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] const Words& words() const { return words_; }
+  /// A sentence for each former name (former_names.h) that was given, for the log.
+  [[nodiscard]] const std::vector<std::string>& former_names() const { return former_names_; }
   /// How the user would recognise the option: "--slot", "PGWEIR_RECEIVE_SLOT", or "\"slot\" in
   /// pgweir.conf, line 3".
   [[nodiscard]] std::string source(std::string_view option) const;
@@ -102,10 +104,12 @@ class Arguments {
                 std::span<const Command* const> commands);
   void add_variable(const std::string& name, const std::string& value, const Command& of);
   void set(std::string_view name, Given given, bool wins);
+  void note_former(const std::string& written, std::string_view present);
 
   const Command* command_;
   std::map<std::string, Given, std::less<>> given_;
   std::set<std::string, std::less<>> off_;  ///< switches that the environment turns off
+  std::vector<std::string> former_names_;
   Words words_;
   std::string path_;
 };

@@ -81,14 +81,17 @@ int check(const std::string& path) {
   for (const auto& error : errors) print_error(error);
   if (!errors.empty()) return kUsage;
   std::string summary;
+  std::vector<std::string> former;
   for (const auto* each : commands()) {
     if (!each->takes_file) continue;
     auto arguments = Arguments::parse(*each, {});
     arguments.add_file(path, text, commands());
+    if (former.empty()) former = arguments.former_names();  // the whole file is read for each
     const auto names = arguments.names();
     if (names.empty()) continue;
     summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", each->name, names.size());
   }
+  for (const auto& each : former) print(fmt::format("{}\n", each));
   print(summary.empty() ? fmt::format("{}: no settings\n", path)
                         : fmt::format("{}: fine (settings that count: {})\n", path, summary));
   return kDone;

@@ -44,9 +44,12 @@ constexpr auto kFailover =
     flag("failover",
          "only this: what would happen if each host of the connection string were promoted "
          "now; needs -D");
-constexpr Choice<bool> kSlotOnChoices[] = {{"none", false}, {"listed", true}};
-constexpr auto kSlotOn = option_of<choice_value<kSlotOnChoices>>(
-    "slot-on", "WHERE", "none (default) or listed: as receive is going to be given");
+constexpr Choice<bool> kSlotHostsChoices[] = {{"current", false},
+                                              {"all", true},
+                                              {"none", false, /*former=*/true},
+                                              {"listed", true, /*former=*/true}};
+constexpr auto kSlotHosts = option_of<choice_value<kSlotHostsChoices>>(
+    "slot-hosts", "WHERE", "current (default) or all: as receive is going to be given");
 constexpr Choice<doctor::PreferredRole> kPreferChoices[] = {
     {"any", doctor::PreferredRole::any},
     {"primary", doctor::PreferredRole::primary},
@@ -66,7 +69,7 @@ constexpr Option kOptions[] = {
     kSlot.says("the slot that is to be used"),
     kDirectory.says("the archive; syncs of a hidden file are timed in it"),
     kMeasure,
-    kSlotOn,
+    kSlotHosts,
     kPrefer,
     kConfirm.of_section("store").says("local (default) or stored: as receive is going to be given"),
     kFailover,
@@ -77,9 +80,9 @@ constexpr Option kOptions[] = {
 
 constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT", "where serve, or receive with --serve, is going to listen");
-constexpr Option kServing[] = {kServe,      kServeSocket,   kServeHba,
-                               kServeUsers, kServeTlsCert,  kServeTlsKey,
-                               kServeTlsCa, kServeSlotKeep, kServeBaseBackup};
+constexpr Option kServing[] = {kServe,          kServeSocket, kServeHba,   kServeUsers,
+                               kServeTlsCert,   kServeTlsKey, kServeTlsCa, kServeMaxSlotWalKeepSize,
+                               kServeBaseBackup};
 constexpr Option kConnection[] = {kDbname, kHost, kPort, kUsername, kSlot};
 
 /// Where only serving is asked about there may be no server any more.
@@ -235,7 +238,7 @@ int doctor_command(const Arguments& arguments) {
   const auto request = read_serve(arguments, arguments.get(kServe));
   const auto conninfo = conninfo_of(arguments);
   plan.hosts = hosts_in(conninfo);
-  plan.slot_on_all_hosts = arguments.get(kSlotOn, false);
+  plan.slot_on_all_hosts = arguments.get(kSlotHosts, false);
   plan.prefer = arguments.get(kPrefer, doctor::PreferredRole::any);
   plan.confirm_stored = arguments.get(kConfirm, false);
   if (const auto values = pq::expand_conninfo(conninfo); true)

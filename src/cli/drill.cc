@@ -318,7 +318,7 @@ Usage:
     .groups = kGroups,
     .notes = R"(Not to be run as root. The sandbox is removed whatever happens.
 
-Exit status: 0 recovered, and every check held; 1 not: a hole, damage, the
+Exit status: 0 recovered, and every check passed; 1 not: a hole, damage, the
 target not reached, a check that did not hold; 2 wrong options; 3 could not be
 tried: no server programs of that version, no space, stopped.
 )",

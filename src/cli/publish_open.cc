@@ -283,7 +283,7 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
                                            {.seed = random_number()}, log))
     log.warning(
         "no line of the manifest tells of {}: the manifest is signed, and there is no key to sign "
-        "this one; publish-open with --manifest-key writes it",
+        "this one; publish-partial with --manifest-key writes it",
         done.object);
   return kDone;
 }

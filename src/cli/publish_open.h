@@ -9,7 +9,7 @@ namespace weir::cli {
 inline constexpr auto kPrimaryIsGone = for_the_command_line(
     flag("primary-is-gone", "whatever answers there: that server will never go on"));
 
-/// pgweir store publish-open
+/// pgweir store publish-partial
 int publish_open(const Arguments& arguments, const store::StoreOptions& options);
 
 }  // namespace weir::cli

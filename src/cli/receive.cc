@@ -272,6 +272,7 @@ int receive_command(const Arguments& arguments) {
   daemon::LongRun long_run(
       {.level = request.log_level, .file = request.log_file, .format = request.log_format});
   auto& log = long_run.log();
+  for (const auto& each : arguments.former_names()) log.info("{}", each);
   daemon::ServiceManager service(log);
   net::Wake stop;
   ServingNow serving;

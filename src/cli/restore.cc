@@ -55,8 +55,8 @@ constexpr auto kPartial = flag("partial",
                                "are recovered");
 constexpr auto kPartialDamaged = flag(
     "partial-damaged", "as --partial, also if it is damaged: the WAL behind the damage is lost");
-constexpr auto kUpToHole =
-    flag("up-to-hole",
+constexpr auto kUntilGap =
+    flag("until-gap",
          "recover everything before the first hole on the way, the unfinished segment before it "
          "included, and then end the recovery; never done unasked");
 constexpr auto kUpToDamage =
@@ -77,8 +77,8 @@ constexpr auto kPrefetch = option_of<count_value<0, 64>>(
     "let a helper process fetch and check the next N segments while the server replays this one "
     "(default: 4, from a store 8; 0: no helper)");
 constexpr auto kDirectories = repeated(kDirectory);
-constexpr auto kFirstSound =
-    flag("first-sound",
+constexpr auto kFirstValid =
+    flag("first-valid",
          "of several archives take the first sound copy, and do not compare it with the others");
 constexpr auto kWithoutSilent =
     flag("without-silent",
@@ -94,18 +94,18 @@ constexpr auto kFindLsn = option_of<lsn_value>("find-lsn", "LSN", "the commits a
 constexpr auto kJson = flag("json", "for programs");
 
 /// What has no meaning for a moment.
-constexpr Option kOfSegments[] = {kPartial,       kPartialDamaged, kUpToHole, kUpToDamage,
-                                  kOnGap,         kAllowEmpty,     kPrefetch, kFirstSound,
+constexpr Option kOfSegments[] = {kPartial,       kPartialDamaged, kUntilGap, kUpToDamage,
+                                  kOnGap,         kAllowEmpty,     kPrefetch, kFirstValid,
                                   kWithoutSilent, kNoVerify};
 constexpr Option kOptions[] = {
     kDirectories.says("the archive; several are one together, asked in this order"),
     kPartial,
     kPartialDamaged,
-    kUpToHole,
+    kUntilGap,
     kUpToDamage,
     kOnGap,
     kAllowEmpty,
-    kFirstSound,
+    kFirstValid,
     kWithoutSilent,
     kRetryFor,
     kPrefetch,
@@ -161,8 +161,8 @@ std::string command_without(const Arguments& arguments, const restore::Places& p
     from.store = store_words(arguments);
   std::string flags;
   for (const Option& option :
-       {Option(kPartial), Option(kPartialDamaged), Option(kUpToHole), Option(kUpToDamage),
-        Option(kAllowEmpty), Option(kFirstSound), Option(kNoVerify)})
+       {Option(kPartial), Option(kPartialDamaged), Option(kUntilGap), Option(kUpToDamage),
+        Option(kAllowEmpty), Option(kFirstValid), Option(kNoVerify)})
     if (arguments.has(option))
       flags += fmt::format("{}--{}", flags.empty() ? "" : " ", option.name);
   return restore_command_for("pgweir", from, flags);
@@ -203,12 +203,12 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   options.verify = !arguments.has(kNoVerify);
   options.up_to_damage = arguments.has(kUpToDamage);
   options.partial_damaged = arguments.has(kPartialDamaged) || options.up_to_damage;
-  options.up_to_hole = arguments.has(kUpToHole);
+  options.up_to_hole = arguments.has(kUntilGap);
   options.partial = arguments.has(kPartial) || options.partial_damaged || options.up_to_hole;
   options.empty_is_absence = arguments.has(kAllowEmpty);
   options.gap_is_absence = arguments.get(kOnGap, false);
   if (arguments.has(kOnGap) && options.up_to_hole)
-    throw usage("--up-to-hole and --on-gap are two ways to meet a hole: give one of them");
+    throw usage("--until-gap and --on-gap are two ways to meet a hole: give one of them");
   const auto patience = arguments.get(kRetryFor, kPatience);
 
   restore::Prefetch prefetch;
@@ -221,7 +221,7 @@ int restore(const Arguments& arguments, const restore::Places& places) {
     prefetch.without_server = arguments.on_command_line(kPrefetch);
   }
 
-  options.first_sound = arguments.has(kFirstSound);
+  options.first_sound = arguments.has(kFirstValid);
   options.without_silent = arguments.has(kWithoutSilent);
   options.durable_end = durable_end_of;
 
@@ -263,7 +263,7 @@ std::string text_of(const std::optional<restore::Commit>& commit, std::string_vi
 
 /// What restore_command has to say besides the directory, for a recovery up to the moment.
 std::string options_for(const restore::Moment& moment) {
-  return moment.needs_up_to_hole ? "--up-to-hole" : moment.needs_partial ? "--partial" : "";
+  return moment.needs_up_to_hole ? "--until-gap" : moment.needs_partial ? "--partial" : "";
 }
 
 std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost,

@@ -34,12 +34,13 @@ constexpr auto kListen = option_of<listen_value>(
     "listen", "[ADDRESS:]PORT",
     "listen there; without an address on this machine alone (127.0.0.1), *:PORT on all addresses");
 constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
-constexpr Option kOptions[] = {kDirectory, kListen, kServeSocket, kServeMaxClients,
-                               kServeHold, kQuiet,  kConfig,      kHelp};
+constexpr Option kOptions[] = {
+    kDirectory, kListen, kServeSocket, kServeMaxClients, kServeSynchronizedStandbys,
+    kQuiet,     kConfig, kHelp};
 constexpr Option kBackups[] = {kServeBaseBackup, kServeMaxBaseBackups};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
-constexpr Option kSlots[] = {kServeSlotKeep, kServeAutoSlot};
+constexpr Option kSlots[] = {kServeMaxSlotWalKeepSize, kServeAutoSlot};
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Who may connect:", kWho},
@@ -103,6 +104,7 @@ int serve_command(const Arguments& arguments) {
             "/run/pgweir\".");
   daemon::LongRun long_run({.level = arguments.has(kQuiet) ? LogLevel::warning : LogLevel::info});
   auto& log = long_run.log();
+  for (const auto& each : arguments.former_names()) log.info("{}", each);
   int status = kDone;
   try {
     if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);

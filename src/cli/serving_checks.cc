@@ -152,7 +152,7 @@ void check_slots(doctor::Checks& checks, const ServeRequest& request,
                         format_size(*request.slots.keep))
           : std::string(
                 "there is no limit: a slot that nobody uses holds back pgweir prune until "
-                "it is dropped (--serve-slot-keep)");
+                "it is dropped (--serve-max-slot-wal-keep-size)");
   if (!archive) return checks.ok(kName, limit);
   const auto slots = look(checks, kName, [&] { return read_archive_slots(*archive); });
   if (!slots) return;

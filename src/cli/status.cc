@@ -58,7 +58,7 @@ constexpr auto kMaxStoreAge = option_of<time_value<>>(
     "max-store-age", "TIME",
     "critical if a finished segment has waited longer than this to be sent to the object store");
 constexpr auto kBeside = option_of<any_text>(
-    "beside", "DIR",
+    "compare-archive", "DIR",
     "another archive of the same server: by names, what one has that the other lacks");
 constexpr auto kHtml = option_of<any_text>(
     "html", "FILE",

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/former_names.h"
 #include "cli/help.h"
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
@@ -44,15 +45,15 @@ constexpr auto kRetryFor = option_of<time_value<>>(
 constexpr auto kFollow =
     flag("follow", "push: go on with what is finished from now on, and give up nothing");
 constexpr Option kOptions[] = {
-    kDirectory.says("push, publish-open: the archive; check: compare it, too"),
+    kDirectory.says("push, publish-partial: the archive; check: compare it, too"),
     kRetryFor,
     kEncryptTo.of_section("store"),
     kManifestKey.of_section("store"),
     kManifestPublicKey.says("ls, check: say which manifests it proves; repeated")
         .of_section("store"),
     kFollow,
-    kStoreOpen.of_section("store"),
-    kKeepLocal.of_section("store"),
+    kStorePartialInterval.of_section("store"),
+    kLocalRetention.of_section("store"),
     kNoProgress,
     kConfig,
     kHelp};
@@ -95,8 +96,8 @@ int follow(const Arguments& arguments, const store::StoreOptions& options) {
                            .jobs = options.jobs,
                            .sealing = sealing_for(options, path),
                            .manifest_key = options.manifest_key,
-                           .keep_local = arguments.get(kKeepLocal),
-                           .open_every = arguments.get(kStoreOpen),
+                           .keep_local = arguments.get(kLocalRetention),
+                           .open_every = arguments.get(kStorePartialInterval),
                            .durable_end = [&path] { return durable_end_of(path); },
                            .stop = [&] { return stop.made(); },
                            .seed = random_number()},
@@ -272,18 +273,20 @@ int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
 int store_command(const Arguments& arguments) {
   if (arguments.words().empty())
     throw Error(ErrorKind::usage, "what to do with the store?")
-        .hint("push, ls, get, check, rewrap, keygen or publish-open; see \"pgweir store --help\".");
+        .hint(
+            "push, ls, get, check, rewrap, keygen or publish-partial; see \"pgweir store "
+            "--help\".");
   forbid_core_files();
-  const auto& verb = arguments.words().front();
+  const auto verb = std::string(present_verb(arguments.words().front()));
   if (verb == "keygen") {
     if (arguments.words().size() != 2) throw expected("store keygen takes a file");
     make_manifest_key(arguments.words()[1]);
     return kDone;
   }
   if (verb != "push" && verb != "ls" && verb != "get" && verb != "check" && verb != "rewrap" &&
-      verb != "publish-open")
+      verb != "publish-partial")
     throw Error(ErrorKind::usage, fmt::format("unknown command \"store {}\"", verb))
-        .hint("It can be push, ls, get, check, rewrap, keygen or publish-open.");
+        .hint("It can be push, ls, get, check, rewrap, keygen or publish-partial.");
   const auto options = store_options_of(arguments);
   if (verb == "push") {
     if (arguments.words().size() > 1) throw expected("store push takes no name");
@@ -292,16 +295,17 @@ int store_command(const Arguments& arguments) {
         throw expected("--retry-for and --follow exclude each other");
       return follow(arguments, options);
     }
-    for (const Option& option : {Option(kKeepLocal), Option(kStoreOpen)})
+    for (const Option& option : {Option(kLocalRetention), Option(kStorePartialInterval)})
       if (arguments.on_command_line(option))
         throw expected(fmt::format("--{} needs --follow", option.name));
     return push(arguments, options);
   }
-  for (const Option& option : {Option(kRetryFor), kFollow, Option(kKeepLocal), Option(kStoreOpen)})
+  for (const Option& option :
+       {Option(kRetryFor), kFollow, Option(kLocalRetention), Option(kStorePartialInterval)})
     if (arguments.on_command_line(option))
       throw expected(fmt::format("store {} has no option --{}", verb, option.name));
-  if (verb == "publish-open") {
-    if (arguments.words().size() > 1) throw expected("store publish-open takes no name");
+  if (verb == "publish-partial") {
+    if (arguments.words().size() > 1) throw expected("store publish-partial takes no name");
     return publish_open(arguments, options);
   }
   for (const Option& option :
@@ -320,10 +324,11 @@ constexpr Option kServers[] = {
     kPrimaryIsGone, kDbname.says("the servers of which none may answer"), kHost, kPort, kUsername,
     kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"publish-open: to see that nothing goes on there:", kServers},
-                                   {"The store ([store] in a configuration file):", kStoreOptions},
-                                   {"get, rewrap: to read what is encrypted:", kIdentityOptions}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"publish-partial: to see that nothing goes on there:", kServers},
+    {"The store ([store] in a configuration file):", kStoreOptions},
+    {"get, rewrap: to read what is encrypted:", kIdentityOptions}};
 
 }  // namespace
 
@@ -341,7 +346,7 @@ Usage:
   pgweir store rewrap --store s3://BUCKET/PREFIX --identity FILE
                       --encrypt-to KEY [OPTION]...
   pgweir store keygen FILE
-  pgweir store publish-open [-D DIR] --store s3://BUCKET/PREFIX [OPTION]...
+  pgweir store publish-partial [-D DIR] --store s3://BUCKET/PREFIX [OPTION]...
 
   push    finished segments and histories that the store does not have: once,
           for cron, beside a receiver of any make. Each is checked before, and
@@ -355,11 +360,11 @@ Usage:
   rewrap  what is encrypted is given to the recipients of --encrypt-to, and to
           nobody else, where the private key is: a new header for each object
   keygen  a key for --manifest-key into FILE, its public half into FILE.pub
-  publish-open
+  publish-partial
           after a disaster, for readers of whole segments (Barman, WAL-G):
           what is durable behind the last finished one gets its final name,
           with zeros behind it. Refused while a server or its slot answers.
-          Without -D: of what the store has of it (receive --store-open)
+          Without -D: what the store has (receive --store-partial-interval)
 )",
     .groups = kGroups,
     .notes = R"(Keys come from --store-credential-command, --store-credentials, AWS's variables

@@ -71,6 +71,7 @@ template <typename Meaning>
 struct Choice {
   std::string_view word;
   Meaning meaning;
+  bool former = false;  ///< a word that was renamed before 1.0: accepted until 2.0, not offered
 };
 [[noreturn]] void throw_no_choice(std::string_view words);
 
@@ -80,6 +81,7 @@ template <const auto& Table>
   std::string words;
   for (const auto& choice : Table) {
     if (text == choice.word) return choice.meaning;
+    if (choice.former) continue;
     words += words.empty() ? "" : ", ";
     words += choice.word;
   }

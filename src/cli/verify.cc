@@ -60,7 +60,7 @@ constexpr auto kBackup =
                         "backup's directory: can this "
                         "backup be brought to consistency, and how far forward");
 constexpr auto kBeside = option_of<any_text>(
-    "beside", "DIR",
+    "compare-archive", "DIR",
     "compare it with another archive of the same server, too: what one has that the other lacks, "
     "and segments that are not the same");
 constexpr auto kAcceptFile = option_of<any_text>(
@@ -101,7 +101,7 @@ int verify_as_asked(const Arguments& arguments) {
     if (arguments.has(option) && !in_store)
       throw Error(ErrorKind::usage, fmt::format("{} needs --store", arguments.source(option)));
   if (in_store && arguments.has(kBeside))
-    throw Error(ErrorKind::usage, "--beside and --store both name what is compared with")
+    throw Error(ErrorKind::usage, "--compare-archive and --store both name what is compared with")
         .hint("Give one of them.");
 
   verify::Options options;

@@ -162,7 +162,7 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
     if (branch) {
       const auto remark = weir::archive::remark_on(*branch, place);
       // A receiver at work writes while it is looked: only what parts the two is told.
-      const bool parts = branch->relation == weir::archive::Branch::Relation::parted;
+      const bool parts = branch->relation == weir::archive::Branch::Relation::diverged;
       if (remark.loss)
         checks.fail("timeline", remark.what, {remark.todo});
       else if (!remark.what.empty() && (parts || !archive.in_use))

@@ -110,7 +110,7 @@ struct Plan {
   std::string application_name = "pgweir";
   std::chrono::milliseconds status_interval{10'000};
   std::size_t hosts = 1;           ///< of the connection string
-  bool slot_on_all_hosts = false;  ///< --slot-on listed
+  bool slot_on_all_hosts = false;  ///< --slot-hosts all
   PreferredRole prefer = PreferredRole::any;
   bool confirm_stored = false;  ///< --confirm stored
 };

@@ -49,7 +49,7 @@ bool loses_commits(const FailoverFacts& archive, const Candidate& candidate) {
 
 std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive, const HostFacts& host) {
   const auto branch = branch_of(archive, host);
-  if (!branch || branch->relation == Relation::parted || branch->relation == Relation::unknown)
+  if (!branch || branch->relation == Relation::diverged || branch->relation == Relation::unknown)
     return std::nullopt;
   return archive.identity.segment_size.start_of(
       std::min(branch->archive_end, host.identity.flush_position));
@@ -84,7 +84,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
     return say(Level::unknown,
                fmt::format("it has no history of its timeline {}", host.identity.timeline),
                {"copy the history file into its pg_wal from another node or an archive"});
-  if (branch->relation == Relation::parted) {
+  if (branch->relation == Relation::diverged) {
     const auto remark = archive::remark_on(*branch, place);
     return say(Level::failure, remark.what, {remark.todo});
   }
@@ -106,11 +106,11 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
   const auto at = archive.identity.segment_size.start_of(next);
   const auto make = archive.slot ? fmt::format(
                                        "pgweir receive -S {} --create-slot --if-not-exists "
-                                       "--slot-on listed ...",
+                                       "--slot-hosts all ...",
                                        *archive.slot)
                                  : std::string(
                                        "pgweir receive -S NAME --create-slot --if-not-exists "
-                                       "--slot-on listed ...");
+                                       "--slot-hosts all ...");
   if (host.has_wal == false) {
     const auto from =
         host.slot && host.slot->restart_lsn && *host.slot->restart_lsn > at

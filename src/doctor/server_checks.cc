@@ -268,7 +268,7 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                             "where no commit can wait for it",
                             plan.application_name),
                 {"--prefer primary; or serve the archive's word below the standby (receive "
-                 "--serve-sync, docs/serve.md)"});
+                 "--serve-synchronous-standby-names, docs/serve.md)"});
   } else if (names.size() == 1 && names.front() != "*") {
     checks.warn(kName,
                 fmt::format("\"{}\" alone is named: while no receiver runs, every commit hangs",
@@ -279,10 +279,11 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                                  plan.application_name));
   }
   if (server.standby != true && std::find(names.begin(), names.end(), "*") != names.end())
-    checks.warn("synchronous_star",
-                "synchronous_standby_names has *: whoever is connected counts, the slot keeper of "
-                "--slot-on and pg_receivewal included, so a commit may be confirmed by no standby",
-                {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
+    checks.warn(
+        "synchronous_star",
+        "synchronous_standby_names has *: whoever is connected counts, the slot keeper of "
+        "--slot-hosts and pg_receivewal included, so a commit may be confirmed by no standby",
+        {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
 }
 
 /// 17 and later. With --confirm stored it is graver: check_confirm().
@@ -337,7 +338,7 @@ void check_candidates(Checks& checks, const Plan& plan) {
         fmt::format("the connection string has {} hosts, and a slot on the one that streams "
                     "keeps nothing on the others: a failover may leave a gap",
                     plan.hosts),
-        {fmt::format("pgweir receive -S {} --create-slot --if-not-exists --slot-on listed "
+        {fmt::format("pgweir receive -S {} --create-slot --if-not-exists --slot-hosts all "
                      "...",
                      plan.slot.value_or("NAME")),
          "(With Patroni, repmgr or CloudNativePG: docs/ha.md.) What would happen now: "

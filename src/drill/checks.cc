@@ -59,15 +59,14 @@ std::string short_form(const std::string& output) {
   return text;
 }
 
-void add_check(Report& report, std::string name, bool held, std::string answer) {
-  if (!held) report.fail(Outcome::failed, fmt::format("{} did not hold: {}", name, answer));
-  report.checks.push_back({std::move(name), held, std::move(answer)});
+void add_check(Report& report, std::string name, bool passed, std::string answer) {
+  if (!passed) report.fail(Outcome::failed, fmt::format("{} failed: {}", name, answer));
+  report.checks.push_back({std::move(name), passed, std::move(answer)});
 }
 
 bool is_there(const CheckOptions& options, const std::string& program, Report& report) {
   if (io::is_program(options.programs.path(program))) return true;
-  report.left_out.push_back(
-      fmt::format("{}: it is not in {}", program, options.programs.directory));
+  report.skipped.push_back(fmt::format("{}: it is not in {}", program, options.programs.directory));
   return false;
 }
 
@@ -75,7 +74,7 @@ bool is_there(const CheckOptions& options, const std::string& program, Report& r
 
 void verify_backup(const CheckOptions& options, const std::string& manifest, Report& report) {
   if (manifest.empty()) {
-    report.left_out.emplace_back(
+    report.skipped.emplace_back(
         "pg_verifybackup: the backup has no manifest, so nothing tells which files it should have");
     return;
   }
@@ -135,7 +134,7 @@ void run_amcheck(const CheckOptions& options, Report& report) {
     auto connection = connect(options);
     if (connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'")
             .empty()) {
-      report.left_out.emplace_back("pg_amcheck: the server has no extension amcheck (contrib)");
+      report.skipped.emplace_back("pg_amcheck: the server has no extension amcheck (contrib)");
       return;
     }
   }
@@ -149,7 +148,7 @@ void run_amcheck(const CheckOptions& options, Report& report) {
 
 void run_checksums(const CheckOptions& options, const Control& control, Report& report) {
   if (control.checksums == false) {
-    report.left_out.emplace_back("pg_checksums: the cluster has no data checksums");
+    report.skipped.emplace_back("pg_checksums: the cluster has no data checksums");
     return;
   }
   if (!is_there(options, "pg_checksums", report)) return;

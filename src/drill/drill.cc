@@ -180,7 +180,7 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
           for (auto& warning : settings_that_act(brought.settings))
             report.warnings.push_back(std::move(warning));
           if (!brought.settings.contains("postgresql.conf"))
-            report.left_out.emplace_back(
+            report.skipped.emplace_back(
                 "the settings of the backup's server: the backup has no postgresql.conf, so they "
                 "lie elsewhere");
         });

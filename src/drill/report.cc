@@ -67,9 +67,9 @@ std::string report_text(const Report& report) {
                              : report.commit_reached == false ? ", and the commit is not there"
                                                               : ""));
   for (const auto& check : report.checks)
-    text += line("check", fmt::format("{}: {}{}", check.held ? "held" : "DID NOT HOLD", check.name,
+    text += line("check", fmt::format("{}: {}{}", check.passed ? "passed" : "FAILED", check.name,
                                       check.answer.empty() ? "" : " (" + check.answer + ")"));
-  for (const auto& what : report.left_out) text += line("left out", what);
+  for (const auto& what : report.skipped) text += line("skipped", what);
   for (const auto& phase : report.phases) text += line(phase.name, format_duration(phase.time));
   if (report.phases.size() > 1) text += line("all together", format_duration(report.time()));
   for (const auto& warning : report.warnings) text += line("warning", warning);
@@ -77,8 +77,8 @@ std::string report_text(const Report& report) {
   for (const auto& problem : report.problems) text += line("problem", problem);
   for (const auto& hint : report.hints) text += line("hint", hint);
   if (report.outcome == Outcome::recovered && !report.warnings.empty())
-    return text + "recovered, and every check held; read the warnings before a restore by hand\n";
-  return text + (report.outcome == Outcome::recovered ? "recovered, and every check held\n"
+    return text + "recovered, and every check passed; read the warnings before a restore by hand\n";
+  return text + (report.outcome == Outcome::recovered ? "recovered, and every check passed\n"
                  : report.outcome == Outcome::failed
                      ? "NOT RECOVERED as promised\n"
                      : "the drill could not be made: this says nothing of the archive\n");
@@ -99,7 +99,7 @@ std::string report_json(const Report& report) {
     phases.push_back({{"phase", phase.name}, {"ms", phase.time.count()}});
   auto checks = Json::array();
   for (const auto& check : report.checks)
-    checks.push_back({{"check", check.name}, {"held", check.held}, {"answer", check.answer}});
+    checks.push_back({{"check", check.name}, {"passed", check.passed}, {"answer", check.answer}});
   const Json json = {
       {"outcome", to_string(report.outcome)},
       {"backup", report.backup},
@@ -117,7 +117,7 @@ std::string report_json(const Report& report) {
       {"phases", phases},
       {"total_ms", report.time().count()},
       {"checks", checks},
-      {"left_out", report.left_out},
+      {"skipped", report.skipped},
       {"warnings", report.warnings},
       {"problems", report.problems},
       {"hints", report.hints},

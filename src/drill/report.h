@@ -27,7 +27,7 @@ struct Report {
   };
   struct Check {
     std::string name;  ///< "pg_checksums", or the statement
-    bool held = false;
+    bool passed = false;
     std::string answer;
   };
 
@@ -48,7 +48,7 @@ struct Report {
   std::optional<bool> commit_reached;  ///< unset: there is none, or nobody can tell
   std::vector<Phase> phases;
   std::vector<Check> checks;
-  std::vector<std::string> left_out;  ///< what could not be looked at, and why
+  std::vector<std::string> skipped;  ///< what could not be looked at, and why
   /// What a restore by hand has to take into account, and this drill did not meet: of the backup's
   /// own settings, and of the restore_command. No part of the outcome.
   std::vector<std::string> warnings;

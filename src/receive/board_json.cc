@@ -76,7 +76,7 @@ nlohmann::json hosts_json(const std::vector<HostVerdict>& hosts) {
   for (const auto& host : hosts)
     json.push_back({{"host", host.name},
                     {"taken", host.taken},
-                    {"standing", to_string(host.standing)},
+                    {"eligibility", to_string(host.eligibility)},
                     {"why", host.why}});
   return json;
 }

@@ -13,7 +13,7 @@ namespace {
 
 struct Judged {
   const HostWord* host = nullptr;
-  Standing standing = Standing::silent;
+  Eligibility eligibility = Eligibility::unresponsive;
   std::string why;             ///< why not, unless it is eligible
   std::optional<Error> error;  ///< if it is foreign
   bool leads_through = true;
@@ -67,12 +67,12 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
     return candidate;
   }
   if (facts.refused.contains(host.index)) {
-    candidate.standing = Standing::refused;
+    candidate.eligibility = Eligibility::rejected;
     candidate.why = "was looked at before, and would not do";
     return candidate;
   }
   if (host.identity.system_identifier != system_identifier) {
-    candidate.standing = Standing::foreign;
+    candidate.eligibility = Eligibility::mismatch;
     candidate.error =
         Error(ErrorKind::conflict, "the server is of another cluster than the archive")
             .with("server", host.name)
@@ -87,7 +87,7 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
   const auto ours =
       facts.archive ? host.first_wal.find(facts.archive->end.timeline) : host.first_wal.end();
   if (ours != host.first_wal.end() && differ(ours->second, facts.archive->first_wal)) {
-    candidate.standing = Standing::foreign;
+    candidate.eligibility = Eligibility::mismatch;
     candidate.error =
         Error(ErrorKind::conflict, "the server's timeline begins with other WAL than the archive's")
             .with("server", host.name)
@@ -101,14 +101,14 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
   }
   const auto decision = start_on(host, facts.archive, facts.wish);
   if (const auto* refused = std::get_if<Refused>(&decision)) {
-    candidate.standing = Standing::foreign;
+    candidate.eligibility = Eligibility::mismatch;
     candidate.error = Error(refused->error).with("server", host.name);
     candidate.why = refused->error.message();
   } else if (const auto* behind = std::get_if<UpstreamBehind>(&decision)) {
-    candidate.standing = Standing::behind;
+    candidate.eligibility = Eligibility::behind;
     candidate.why = behind->why;
   } else {
-    candidate.standing = Standing::able;
+    candidate.eligibility = Eligibility::eligible;
     candidate.start = std::get<StartAt>(decision);
   }
   candidate.leads_through = !facts.archive || leads_through(host, *facts.archive);
@@ -232,11 +232,11 @@ void leave_out_what_a_gap_has_left(AllJudged& candidates, const HostFacts& facts
     if (!facts.refused.contains(host.index) || !facts.refused_for_gap.contains(host.index))
       continue;
     const auto gone = judge(host, asked_anew, cluster);
-    if (gone.standing != Standing::able) continue;
+    if (gone.eligibility != Eligibility::eligible) continue;
     for (auto& each : candidates) {
-      if (each.standing != Standing::able || !one_line(*each.host, host)) continue;
+      if (each.eligibility != Eligibility::eligible || !one_line(*each.host, host)) continue;
       if (!is_dead_end(each, gone) && !counts_before(gone, each)) continue;
-      each.standing = Standing::foreign;
+      each.eligibility = Eligibility::mismatch;
       each.why =
           fmt::format("{} has left its timeline, and lacks the WAL that comes next", host.name);
     }
@@ -289,14 +289,14 @@ HostChoice without_able_hosts(const AllJudged& candidates, const HostFacts& fact
                               std::vector<HostVerdict> verdicts) {
   const Judged* behind = nullptr;
   for (const auto& each : candidates)
-    if (each.standing == Standing::behind &&
+    if (each.eligibility == Eligibility::behind &&
         (behind == nullptr || each.host->identity.timeline > behind->host->identity.timeline))
       behind = &each;
   if (behind != nullptr)
     return {HostsBehind{fmt::format("{} ({})", behind->why, behind->host->name)},
             std::move(verdicts)};
   if (std::all_of(candidates.begin(), candidates.end(),
-                  [](const auto& each) { return each.standing == Standing::silent; }))
+                  [](const auto& each) { return each.eligibility == Eligibility::unresponsive; }))
     return {NoAnswer{none_answers(facts.hosts)}, std::move(verdicts)};
   auto reason = facts.refused_for;
   for (const auto& each : candidates)
@@ -312,18 +312,18 @@ bool has_role(const HostWord& host, Prefer prefer) {
   return prefer == Prefer::any || (host.standby && *host.standby == (prefer == Prefer::standby));
 }
 
-std::string_view to_string(Standing standing) {
-  switch (standing) {
-    case Standing::silent:
-      return "silent";
-    case Standing::foreign:
-      return "foreign";
-    case Standing::refused:
-      return "refused";
-    case Standing::behind:
+std::string_view to_string(Eligibility eligibility) {
+  switch (eligibility) {
+    case Eligibility::unresponsive:
+      return "unresponsive";
+    case Eligibility::mismatch:
+      return "mismatch";
+    case Eligibility::rejected:
+      return "rejected";
+    case Eligibility::behind:
       return "behind";
-    case Standing::able:
-      return "able";
+    case Eligibility::eligible:
+      return "eligible";
   }
   return "";
 }
@@ -365,8 +365,9 @@ HostChoice choose_host(const HostFacts& facts) {
   Able able;
   bool settled = true;
   for (const auto& each : candidates) {
-    choice.verdicts.push_back({each.host->index, each.host->name, each.standing, false, each.why});
-    if (each.standing == Standing::able) able.push_back(&each);
+    choice.verdicts.push_back(
+        {each.host->index, each.host->name, each.eligibility, false, each.why});
+    if (each.eligibility == Eligibility::eligible) able.push_back(&each);
     if (!choice.verdicts.back().settled() && !facts.given_up.contains(each.host->index))
       settled = false;
   }

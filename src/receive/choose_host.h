@@ -85,7 +85,7 @@ struct HostFacts {
   std::set<int> refused;
   std::set<int> refused_for_gap;     ///< of these, the hosts that lack the next WAL
   std::optional<Error> refused_for;  ///< the last rejection
-  /// Hosts that have not given a usable answer for --gap-patience.
+  /// Hosts that have not given a usable answer for --gap-timeout.
   std::set<int> given_up;
 };
 
@@ -111,27 +111,27 @@ struct NoHost {
 };
 
 /// Eligibility of a host, by its own answer.
-enum class Standing {
-  silent,   ///< nothing is known about it
-  foreign,  ///< its WAL does not continue the archive
-  refused,  ///< rejected after a closer check
-  behind,   ///< may have the next WAL later
-  able,
+enum class Eligibility {
+  unresponsive,  ///< nothing is known about it
+  mismatch,      ///< its WAL does not continue the archive
+  rejected,      ///< rejected after a closer check
+  behind,        ///< may have the next WAL later
+  eligible,
 };
 
-/// "silent", "foreign", …
-[[nodiscard]] std::string_view to_string(Standing standing);
+/// "unresponsive", "mismatch", …
+[[nodiscard]] std::string_view to_string(Eligibility eligibility);
 
 struct HostVerdict {
   int index = 0;
   std::string name;
-  Standing standing = Standing::silent;
+  Eligibility eligibility = Eligibility::unresponsive;
   bool taken = false;
   std::string why;
   bool alarming = false;  ///< requires manual intervention, though another host was chosen
   /// Its answer is final. Otherwise it may change later.
   [[nodiscard]] bool settled() const {
-    return standing != Standing::silent && standing != Standing::behind;
+    return eligibility != Eligibility::unresponsive && eligibility != Eligibility::behind;
   }
 };
 
@@ -155,7 +155,7 @@ struct HostChoice {
 ///
 /// Queries are time-limited, verdicts are not: that WAL is gone, that all hosts are foreign, or
 /// that there are siblings counts once every host has answered, or has not given a usable answer
-/// for --gap-patience.
+/// for --gap-timeout.
 [[nodiscard]] HostChoice choose_host(const HostFacts& facts);
 
 }  // namespace weir::receive

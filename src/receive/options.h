@@ -34,9 +34,9 @@ enum class OnUncompared {
   go_on,  ///< log it, and trust the links between records
 };
 /// On which servers our slot is kept, in addition to the one that streams.
-enum class SlotOn {
-  none,
-  listed,  ///< all in the connection string
+enum class SlotHosts {
+  current,
+  all,  ///< in the connection string
 };
 /// Preferred role of the host to archive from, if their histories leave a choice.
 enum class Prefer { any, primary, standby };
@@ -52,7 +52,7 @@ struct Options {
   std::optional<std::string> slot;
   bool create_slot = false;
   bool if_not_exists = false;
-  SlotOn slot_on = SlotOn::none;
+  SlotHosts slot_hosts = SlotHosts::current;
   std::chrono::milliseconds slot_interval{10'000};  ///< interval between checks of these
   std::optional<wal::Lsn> start;  ///< for an empty archive; any byte of the first segment
   /// The same as a segment's name: its LSN depends on the server's segment size.
@@ -77,7 +77,7 @@ struct Options {
   /// If every host that answers is rejected (the next WAL was removed, or it is a different
   /// server), a host that does not answer may still qualify: it may only be restarting. Time to
   /// wait for it before manual intervention is required.
-  std::chrono::milliseconds gap_patience{600'000};
+  std::chrono::milliseconds gap_timeout{600'000};
   codec::Compression compression;
   std::chrono::milliseconds status_interval{10'000};  ///< zero: only required status messages
   /// Time without any message after which the connection counts as lost; after half of it, the

@@ -256,7 +256,7 @@ void Session::take_archive() {
         stored ? "; with --confirm stored it holds back what the object store has not got, which "
                  "\"pgweir status\" tells"
                : "");
-  if (options_.slot && options_.slot_on == SlotOn::listed)
+  if (options_.slot && options_.slot_hosts == SlotHosts::all)
     slot_keeper_.emplace(options_, environment_.servers, machine_, log_, feed_, board_,
                          environment_.seed);
 }

@@ -375,7 +375,7 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
   if (!failover_since_) failover_since_ = now;
   if (prefers_standby_ && facts.prefer == Prefer::any) facts.prefer = Prefer::standby;
   for (const auto& [host, since] : unsettled_since_)
-    if (now - since >= options_.gap_patience) facts.given_up.insert(host);
+    if (now - since >= options_.gap_timeout) facts.given_up.insert(host);
   auto choice = choose_host(facts);
   for (const auto& verdict : choice.verdicts) {
     if (verdict.settled())
@@ -402,9 +402,9 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
 void SessionState::tell_verdicts(std::vector<HostVerdict> verdicts) {
   for (const auto& verdict : verdicts) {
     const auto known = std::find_if(verdicts_.begin(), verdicts_.end(), [&](const auto& each) {
-      return each.index == verdict.index && each.standing == verdict.standing &&
+      return each.index == verdict.index && each.eligibility == verdict.eligibility &&
              each.taken == verdict.taken &&
-             (each.why == verdict.why || verdict.standing == Standing::behind);
+             (each.why == verdict.why || verdict.eligibility == Eligibility::behind);
     });
     if (verdict.taken)
       log_.info("of {} hosts, {} is taken: {}", verdicts.size(), verdict.name, verdict.why);
@@ -423,15 +423,15 @@ void SessionState::wait_for_other_hosts(const AskAgain& reason) {
   }
   if (std::exchange(told_waiting_, reason.why) != reason.why)
     log_.warning("{}; waiting for the other hosts, for {} at most", reason.why,
-                 format_duration(options_.gap_patience));
+                 format_duration(options_.gap_timeout));
   forget_refusals();
   wait_ = soon_enough(backoff_.next());
 }
 
 /// Hosts that might qualify were waited for, or there are none.
 void SessionState::no_host_will_do(const Error& error) {
-  const bool waited = refused_waited_ >= options_.gap_patience || !unsettled_since_.empty();
-  const auto patience = format_duration(options_.gap_patience);
+  const bool waited = refused_waited_ >= options_.gap_timeout || !unsettled_since_.empty();
+  const auto patience = format_duration(options_.gap_timeout);
   if (waited && error.kind() == ErrorKind::gap)
     log_.warning("the WAL that comes next is gone from every host that has answered for {}",
                  patience);
@@ -452,7 +452,7 @@ void SessionState::on_connected(Upstream upstream) {
   if (refused_hosts_.contains(upstream_->host_index) &&
       static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
     // Hosts that might qualify do not answer; they may later.
-    if (refused_for_ && refused_waited_ >= options_.gap_patience) {
+    if (refused_for_ && refused_waited_ >= options_.gap_timeout) {
       no_host_will_do(*refused_for_);
       return;
     }

@@ -68,7 +68,7 @@ SlotKeeper::SlotKeeper(const Options& options, Servers& servers, Machine& machin
     hosts_.push_back(std::make_unique<Host>(names[i], i, options_, seed + i));
   if (names.size() < 2)
     log_.warning(
-        "--slot-on listed: the connection string names one host only, so there is none beside the "
+        "--slot-hosts all: the connection string names one host only, so there is none beside the "
         "one that streams");
   for (auto& host : hosts_) {
     try {

@@ -39,7 +39,8 @@ class Clients {
   /// known.
   void set_slots(std::optional<Xmins> held);
 
-  /// Nothing is sent to a client of this name beyond what those of --serve-hold have flushed.
+  /// Nothing is sent to a client of this name beyond what those of --serve-synchronized-standbys
+  /// have flushed.
   [[nodiscard]] bool holds_back(const std::string& application_name) const;
   [[nodiscard]] bool holds() const { return waiting_.hold.has_value(); }
 

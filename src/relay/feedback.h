@@ -15,14 +15,15 @@ namespace weir::relay {
 
 /// What all clients together mean for others: for the server upstream, and for each other. A value.
 struct Feedback {
-  /// Up to here the WAL of this timeline is applied by as many as --serve-sync names; 0/0 while
-  /// there are fewer.
+  /// Up to here the WAL of this timeline is applied by as many as --serve-synchronous-standby-names
+  /// names; 0/0 while there are fewer.
   wal::TimelineId timeline = 0;
   wal::Lsn applied;
   /// The oldest that a client, or a slot, still needs; nullopt: not known yet, so nothing may be
   /// said of it (a slot's xmin upstream would be let go, and never goes back).
   std::optional<Xmins> xmins;
-  /// Up to here as many as --serve-hold names have flushed; 0/0 while there are fewer.
+  /// Up to here as many as --serve-synchronized-standbys names have flushed; 0/0 while there are
+  /// fewer.
   wal::Lsn flushed;
   bool operator==(const Feedback&) const = default;
 };
@@ -35,8 +36,8 @@ struct Member {
 
 /// Whom others wait for.
 struct Waiting {
-  std::optional<StandbyNames> sync;  ///< --serve-sync
-  std::optional<StandbyNames> hold;  ///< --serve-hold
+  std::optional<StandbyNames> sync;  ///< --serve-synchronous-standby-names
+  std::optional<StandbyNames> hold;  ///< --serve-synchronized-standbys
 };
 
 /// `slots`: the oldest that slots hold, those of absent clients among them; nullopt while that is

@@ -31,7 +31,7 @@ struct Cluster {
 struct Served {
   wal::TimelineHistory history{1};
   wal::Lsn end;
-  /// To clients that are held back nothing behind it is sent (--serve-hold).
+  /// To clients that are held back nothing behind it is sent (--serve-synchronized-standbys).
   std::optional<wal::Lsn> hold = std::nullopt;
   /// Why what lies behind `end` cannot be had, although there is more: for who wants it.
   std::optional<wire::ErrorReport> breaks_off = std::nullopt;

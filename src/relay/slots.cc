@@ -357,7 +357,7 @@ void Slots::enforce() {
   for (const auto& each : lost)
     log_.warning(
         "replication slot \"{}\" is lost: its restart_lsn {} lies back by more than "
-        "--serve-slot-keep {}{}",
+        "--serve-max-slot-wal-keep-size {}{}",
         each.name, each.restart_lsn, format_size(*options_.keep),
         each.active ? "; its client is left" : "");
   if (!lost.empty()) hub_.wake_all();

@@ -30,7 +30,7 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
           "\"pgweir import\" brings it in. To recover all that is before the hole and nothing "
           "behind "
           "it: "
-          "--up-to-hole. For a standby that can stream what is missing: --on-gap absent.");
+          "--until-gap. For a standby that can stream what is missing: --on-gap absent.");
 }
 
 /// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.

@@ -370,9 +370,8 @@ Result Restorer::restore_up_to_hole(wal::SegmentName segment, const Finding& fin
     auto result = restore_partial(segment, finding, gap.what);
     if (result.restored) return result;
   }
-  log_.warning(
-      "{} is missing in the archive: {}; the recovery ends before this hole (--up-to-hole)",
-      segment, gap.what);
+  log_.warning("{} is missing in the archive: {}; the recovery ends before this hole (--until-gap)",
+               segment, gap.what);
   return {false, gap.what};
 }
 
@@ -455,7 +454,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   log_.warning("{} was restored from the unfinished {}: WAL up to {}{}", segment, name,
                segment.start(size) + keep,
                before_hole || !later.empty()
-                   ? "; the recovery ends there, before a hole (--up-to-hole): " +
+                   ? "; the recovery ends there, before a hole (--until-gap): " +
                          (before_hole ? why : "later WAL is there (" + later + ")")
                    : "");
   return {true, {}};
@@ -501,7 +500,7 @@ wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding
   return left->at;
 }
 
-/// An open segment that was put into a store under its final name ("pgweir store publish-open"),
+/// An open segment that was put into a store under its final name ("pgweir store publish-partial"),
 /// for readers of whole segments. To a recovery its zeros are the end of WAL: so it is handed out
 /// where nothing comes behind it, and nothing else that ends in zeros is.
 std::optional<Result> Restorer::restore_published(wal::SegmentName segment, const Error& error) {
@@ -528,7 +527,8 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
   const auto keep = left_at(segment, published->cut, finding, name) - segment.start(size);
   deliver(*published, keep, size);
   log_.warning(
-      "{} was restored from {}, which was published unfinished (pgweir store publish-open): WAL up "
+      "{} was restored from {}, which was published unfinished (pgweir store publish-partial): WAL "
+      "up "
       "to {}, zeros behind it",
       segment, name, segment.start(size) + keep);
   return Result{true, {}};

@@ -11,8 +11,8 @@
 
 namespace weir::status {
 
-// Finished segments that an archive's object store has and its directory has not: what --keep-local
-// has removed. A recovery finds them with "restore --store" alone.
+// Finished segments that an archive's object store has and its directory has not: what
+// --local-retention has removed. A recovery finds them with "restore --store" alone.
 
 /// Unbroken rows of segments by timeline, ascending.
 using Rows = std::map<wal::TimelineId, std::vector<SegnoRange>>;

@@ -71,7 +71,8 @@ std::string store_text(const Json& receiver) {
                         chain->value("signed", false) ? "signed" : "not signed",
                         word_of(*chain, "head"));
   if (store.contains("kept_for"))
-    text += fmt::format("  --keep-local removes nothing more: {}\n", store.value("kept_for", ""));
+    text +=
+        fmt::format("  --local-retention removes nothing more: {}\n", store.value("kept_for", ""));
   return text;
 }
 

@@ -166,7 +166,7 @@ std::string window_text(const StatusReport::Window& window) {
   else if (!window.newest)
     text +=
         ", where WAL is missing;\n    the last bytes before that with \"pgweir restore "
-        "--up-to-hole\"";
+        "--until-gap\"";
   if (window.stored_from)
     text += fmt::format(",\n    with \"pgweir restore --store\" one that began at {} or later",
                         *window.stored_from);

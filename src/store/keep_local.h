@@ -13,7 +13,8 @@
 
 namespace weir::store {
 
-/// How much uploaded WAL also stays in the archive (--keep-local): a size, or an age of the files.
+/// How much uploaded WAL also stays in the archive (--local-retention): a size, or an age of the
+/// files.
 struct KeepLocal {
   std::optional<std::uint64_t> bytes{};
   std::optional<std::chrono::milliseconds> age{};

@@ -183,7 +183,7 @@ class Check {
         if (line->kind == Kind::padded)
           report_.remarks.push_back(
               fmt::format("{}: padded behind {}: it was published unfinished (\"pgweir store "
-                          "publish-open\"), and a recovery ends there",
+                          "publish-partial\"), and a recovery ends there",
                           name, line->last));
       if (std::all_of(lines.begin(), lines.end(),
                       [](const ManifestEntry* line) { return line->kind == Kind::seen; }))

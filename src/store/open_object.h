@@ -11,7 +11,8 @@
 
 namespace weir::store {
 
-/// The start of the segment that is being written, as an object of its own (--store-open), under
+/// The start of the segment that is being written, as an object of its own
+/// (--store-partial-interval), under
 ///   …/open/00000001/000000010000000000000003.00000000030A2C18.9f3c05d1a7e64b20-12.zst[.age]
 /// the segment, the position up to which it is complete, and a unique suffix by archiver and
 /// number, so no object is ever overwritten. Kept apart from the segments: Barman takes every

@@ -19,10 +19,10 @@
 
 namespace weir::store {
 
-/// Uploads the flushed part of the segment that is being written (--store-open), each time as an
-/// object of its own, and removes superfluous ones: our older ones once a newer one is known to be
-/// stored, and all of a segment once the segment counts as sent. Does not own its arguments. One
-/// thread.
+/// Uploads the flushed part of the segment that is being written (--store-partial-interval), each
+/// time as an object of its own, and removes superfluous ones: our older ones once a newer one is
+/// known to be stored, and all of a segment once the segment counts as sent. Does not own its
+/// arguments. One thread.
 class OpenSegment {
  public:
   /// `id`: unique to this archiver and start.

@@ -80,11 +80,11 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                           "Something between here and the store changes objects."});
     const auto kept = store.remove(std::array{key});
     if (!kept.empty())
-      findings.push_back(
-          {Level::warning, "objects cannot be removed: " + kept.front().why,
-           fmt::format("\"pgweir prune --store\" and --store-open need s3:DeleteObject; archiving "
-                       "and restoring do not. The object {} of this check stays.",
-                       key)});
+      findings.push_back({Level::warning, "objects cannot be removed: " + kept.front().why,
+                          fmt::format("\"pgweir prune --store\" and --store-partial-interval need "
+                                      "s3:DeleteObject; archiving "
+                                      "and restoring do not. The object {} of this check stays.",
+                                      key)});
     else if (const auto head = store.head(key))
       findings.push_back({Level::warning, "a removed object is still there",
                           "Versions or a lock keep it; what pgweir removes stays until then."});

@@ -27,7 +27,8 @@ struct StoreView {
 
   /// Up to where the store has the WAL being streamed; nullopt: unknown, or not requested.
   std::optional<StoredEnd::Position> stored_end{};
-  /// End of the newest object of a partial segment (--store-open), and when it was sent.
+  /// End of the newest object of a partial segment (--store-partial-interval), and when it was
+  /// sent.
   std::optional<wal::Lsn> open_lsn{};
   std::optional<SystemTime> open_sent{};
   std::uint64_t open_objects = 0;  ///< sent since the start
@@ -36,7 +37,7 @@ struct StoreView {
   std::uint64_t sent_files = 0;  ///< that count as sent, including files uploaded by others
   std::uint64_t sent_bytes = 0;
   std::map<std::string, std::uint64_t> failures{};  ///< by reason, as in Problem
-  std::uint64_t removed_files = 0;                  ///< from the archive, by --keep-local
+  std::uint64_t removed_files = 0;                  ///< from the archive, by --local-retention
   std::uint64_t not_compared = 0;  ///< existed, encrypted, and could not be compared
   std::uint64_t sent_again = 0;    ///< objects that had been sent and were missing
   std::optional<SystemTime> last_success{};
@@ -61,7 +62,7 @@ struct StoreView {
   };
   std::optional<Problem> problem{};
   std::optional<SystemTime> next_try{};
-  /// Why --keep-local removes nothing although it should.
+  /// Why --local-retention removes nothing although it should.
   std::string kept_for{};
 };
 

@@ -193,7 +193,7 @@ bool Uploader::padded_is_ours(const archive::SegmentFileName& ours, std::uint64_
                 "the key by which it could be is not here")
         .with("segment", ours.segment)
         .hint(
-            "\"pgweir store publish-open\" has put it there. Push with the key of its archiver "
+            "\"pgweir store publish-partial\" has put it there. Push with the key of its archiver "
             "(--manifest-key, or its .pgweir-store-key beside the archive), or remove the object: "
             "the true segment is sent then.");
   const auto file = where_.archive.open_bytes(ours.to_string());

@@ -35,7 +35,7 @@ class Context {
   [[nodiscard]] const wal::TimelineHistory* history(wal::TimelineId timeline) const;
   [[nodiscard]] bool leaves_within(const Node& node, wal::Lsn at) const;
   /// Where the zeros of a segment begin that was published unfinished ("pgweir store
-  /// publish-open"), if `damage` is nothing but these, and the segment its timeline's last one.
+  /// publish-partial"), if `damage` is nothing but these, and the segment its timeline's last one.
   [[nodiscard]] std::optional<wal::Lsn> padded_behind(const Node& node,
                                                       const archive::SegmentFileName& file,
                                                       const wal::Damage& damage) const;

@@ -57,7 +57,7 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
       if (const auto end = context_.padded_behind(node, forms[i], *reading.damage)) {
         context_.results.note(
             fmt::format("{}: padded behind {}: it was published unfinished (\"pgweir store "
-                        "publish-open\"), and a recovery ends there",
+                        "publish-partial\"), and a recovery ends there",
                         name, *end));
         context_.results.settle(index, {State::partial, *end, name});
         return false;

@@ -77,7 +77,7 @@ Advice advice_on(status::Topic topic) {
       return {
           "Archiving to the disk goes on, and it is tried again for ever. \"pgweir store check\" "
           "tries the store step by step and names what is wrong. The disk fills meanwhile where "
-          "--keep-local is to free it.",
+          "--local-retention is to free it.",
           "An object store"};
     case Topic::certificate:
       return {

@@ -85,7 +85,7 @@ std::string store_html(const Json& receiver) {
   if (const auto again = number_in(*store, "sent_again").value_or(0); again > 0)
     html += fmt::format("<br>{} {} sent, gone from the store, and sent again",
                         badge_html(status::Level::warning), again);
-  return html + said(*store, "<br>--keep-local removes nothing more: ", "kept_for");
+  return html + said(*store, "<br>--local-retention removes nothing more: ", "kept_for");
 }
 
 /// Until when those are valid that this side and the server show.

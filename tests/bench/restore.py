@@ -41,7 +41,7 @@ def main(arguments=None):
                         choices=["one", "prefetched", "recovery", "verify", "cold", "growth", "all"])
     parser.add_argument("--binary", default=REPOSITORY / "build" / "release" / "pgweir",
                         type=pathlib.Path)
-    parser.add_argument("--beside", default=None, type=pathlib.Path,
+    parser.add_argument("--compare-archive", default=None, type=pathlib.Path,
                         help="another build of pgweir takes part, such as a former release's (one, recovery)")
     parser.add_argument("--place", type=pathlib.Path, default=None,
                         help="where the WAL and the servers are (default: a temporary directory)")

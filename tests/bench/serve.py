@@ -1,7 +1,7 @@
 """The relay beside a primary's walsenders and a cascading standby, in turns.
 
     scripts/bench serve [--rounds N] [--megabytes N] [--clients N] [--commits N] [--seconds N]
-                        [--beside PGWEIR]... ROW...
+                        [--compare-archive PGWEIR]... ROW...
 
 Rows:
   raw      clients that start together at the same place, old WAL, archive raw
@@ -13,7 +13,7 @@ Rows:
            and the same below a synchronous standby: commits, and CPU of the synchronous member for each
   idle     CPU and memory with 10 clients that get nothing
 Clients throw the WAL away (tests/bench/swallow.c), but for the standbys. The bare loop is the floor: it sends them
-the same 128 kB again and again (tests/bench/bare_sender.c); from zst there is one that unpacks, too. `--beside`: another build of pgweir
+the same 128 kB again and again (tests/bench/bare_sender.c); from zst there is one that unpacks, too. `--compare-archive`: another build of pgweir
 takes part in raw, zst, one, tls and visible."""
 
 import argparse
@@ -50,7 +50,7 @@ def main(arguments=None):
     parser.add_argument("--commits", type=int, default=100, help="to be seen on each standby, in each round")
     parser.add_argument("--seconds", type=int, default=2, help="of synchronous commits, for each in each round")
     parser.add_argument("--idle", type=int, default=20, help="seconds for each")
-    parser.add_argument("--beside", type=pathlib.Path, action="append", default=[])
+    parser.add_argument("--compare-archive", type=pathlib.Path, action="append", default=[])
     options = parser.parse_args(arguments)
     place = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-bench-"))
     os.chmod(place, 0o755)

@@ -392,7 +392,7 @@ def test_a_gap_is_believed_when_the_silent_ones_were_waited_for(servers, receive
     wait_for(removed, f"{wanted.name} to be removed")
     with mute_host() as (mute, _):
         receiver = receivers.pgweir(archive, hosts(mute, primary, connect_timeout=2),
-                                    "--gap-patience", "4s")
+                                    "--gap-timeout", "4s")
         receiver.wait_log("is gone from every host that answers; waiting for the other hosts")
         assert receiver.wait_exit() == 4, receiver.said()
     assert "is gone from every host that has answered for 4.0 s" in receiver.said(), receiver.said()

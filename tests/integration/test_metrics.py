@@ -122,7 +122,7 @@ def test_the_file_has_what_is_documented_and_follows_the_receiver(servers, recei
     assert one(values, "pgweir_receiver_flush_lsn_bytes") >= end
     exported = set(values) | {"pgweir_receiver_server_lsn_bytes", "pgweir_receiver_lag_bytes",
                               "pgweir_receiver_lag_seconds",
-                              "pgweir_receiver_certificate_expiry_time_seconds"}  # there is no TLS
+                              "pgweir_receiver_certificate_expiry_timestamp_seconds"}  # there is no TLS
     assert exported == documented("Receiver")
     receiver.stop()
     values = read(path)
@@ -292,7 +292,7 @@ def test_every_alert_is_documented_and_uses_metrics_that_there_are():
     text = DOCUMENTED.read_text()
     assert alerts == set(re.findall(r"^\| `(Pgweir\w+)`", text, re.MULTILINE))
     known = (documented("Receiver") | documented("verify") | documented("status") | documented("drill")
-             | documented("receive --compare-with") | documented("receive --slot-on")
+             | documented("receive --compare-with") | documented("receive --slot-hosts")
              | documented("receive --serve") | documented("serve") | documented("receive --store"))
     dashboard = (CONTRIB / "grafana" / "pgweir.json").read_text()
     for name, used in (("rules", rules), ("dashboard", dashboard)):

@@ -1,4 +1,4 @@
-"""`pgweir store publish-open`: the primary is gone, and readers that know whole segments only recover everything that was
+"""`pgweir store publish-partial`: the primary is gone, and readers that know whole segments only recover everything that was
 acknowledged. With a real Ceph gateway, and Debian's barman-cloud-wal-restore."""
 
 import gzip
@@ -28,7 +28,7 @@ def words(bucket):
 
 
 def publish(archive, bucket, *arguments, status=0):
-    return store("publish-open", bucket, "-D", archive.path, *arguments, status=status)
+    return store("publish-partial", bucket, "-D", archive.path, *arguments, status=status)
 
 
 class Load:
@@ -372,13 +372,13 @@ def test_damage_and_what_is_before_it(servers, receivers, new_archive, bucket):
 
 
 def test_from_what_the_bucket_has_of_it(servers, receivers, new_archive, bucket, place):
-    """The archiver's disk is gone, too: `--store-open` has sent the open segment's front."""
+    """The archiver's disk is gone, too: `--store-partial-interval` has sent the open segment's front."""
     primary = servers.primary()
     primary.sql("CREATE TABLE numbers (i bigint)")
     create_slot(primary)
     archive = new_archive(primary)
     receiver = receivers.start(
-        receive_command(archive.path, primary.conninfo(), "-S", "archive", *words(bucket), "--store-open", "1s"),
+        receive_command(archive.path, primary.conninfo(), "-S", "archive", *words(bucket), "--store-partial-interval", "1s"),
         env=ENVIRONMENT)
     streaming(primary)
     backup = base_backup(primary, place / "base")
@@ -400,7 +400,7 @@ def test_from_what_the_bucket_has_of_it(servers, receivers, new_archive, bucket,
     primary.kill9()
     receiver.kill9()
     shutil.rmtree(archive.path)
-    said = store("publish-open", bucket, "-d", primary.conninfo(), "-S", "archive").stdout
+    said = store("publish-partial", bucket, "-d", primary.conninfo(), "-S", "archive").stdout
     assert said.startswith(f"published {name} up to "), said
     assert wal.lsn(said.split(" up to ")[1].split()[0]) >= end
     recovered = recover(servers, backup, "recovered", primary, barman(bucket))

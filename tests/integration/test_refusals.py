@@ -38,8 +38,8 @@ ROWS = [
     ("receive -D /a -d host=x --web-token-file f", "--web-token-file needs --web-listen", None),
     ("slot", "what to do with a slot?", 'create, drop or list; see "pgweir slot --help".'),
     ("status -D {empty} -S x", "--slot needs a server to ask", "Give it with -d CONNINFO."),
-    ("store", "what to do with the store?", "push, ls, get, check, rewrap, keygen or publish-open"),
-    ("store psh", 'unknown command "store psh"', "It can be push, ls, get, check, rewrap, keygen or publish-open."),
+    ("store", "what to do with the store?", "push, ls, get, check, rewrap, keygen or publish-partial"),
+    ("store psh", 'unknown command "store psh"', "It can be push, ls, get, check, rewrap, keygen or publish-partial."),
     ("store push -D /a", "which store? --store is missing", "Give --store s3://BUCKET/PREFIX"),
     (f"store ls {STORE}", "which archive of the store?", "Name it with --store-name"),
     (f"store push -D . {STORE}", "which archive of the store?", "Name it with --store-name"),
@@ -58,7 +58,7 @@ ROWS = [
     (f"store get {STORE} --store-name x", "store get takes a name and a target", None),
     ("store keygen", "store keygen takes a file", None),
     ("verify -D {empty} --manifest-public-key k", "--manifest-public-key needs --store", None),
-    (f"verify -D {{empty}} --beside /b {STORE}", "--beside and --store both name what is compared with",
+    (f"verify -D {{empty}} --compare-archive /b {STORE}", "--compare-archive and --store both name what is compared with",
      "Give one of them."),
 ]
 # restore_command's: what the server takes for "stop the recovery", and never for the end of the WAL.

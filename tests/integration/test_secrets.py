@@ -109,7 +109,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
         assert 29 <= told[f"{name}_expires_in_seconds"] / 86400 <= 30, told
     assert "certificates: own until" in pgweir("status", "-D", archive.path).stdout
     assert pgweir("status", "-D", archive.path, "--check").returncode == 0
-    figure = re.compile(r'^pgweir_receiver_certificate_expiry_time_seconds\{.*certificate="(\w+)"', re.MULTILINE)
+    figure = re.compile(r'^pgweir_receiver_certificate_expiry_timestamp_seconds\{.*certificate="(\w+)"', re.MULTILINE)
     wait_for(lambda: figures.exists() and set(figure.findall(figures.read_text())) == {"client", "server"}, "the metrics to tell")
 
     # Half written: the connection lives on, and that is told.
@@ -118,7 +118,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     receiver.wait_log("the client's key .*tls.key: could not read the private key.*this connection lives on")
     check = pgweir("status", "-D", archive.path, "--check")
     assert check.returncode == 1 and "no new connection could be made: the client's key" in check.stdout, check.stdout
-    wait_for(lambda: re.search(r"pgweir_receiver_secrets_trouble\{.*\} 1$", figures.read_text(), re.MULTILINE),
+    wait_for(lambda: re.search(r"pgweir_receiver_secrets_error\{.*\} 1$", figures.read_text(), re.MULTILINE),
              "the metrics to tell the trouble")
     # One of a pair, and nothing at all.
     soon = authority.sign("soon", USER, days=5)

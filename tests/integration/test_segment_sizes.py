@@ -207,7 +207,7 @@ def test_everything_before_it_can_be_recovered(servers, receivers, new_archive, 
     wait_for(lambda: not restored.running(), "the recovery to stop at it")
     assert name in restored.log.read_text()
     ended = recover(servers, backup, "ended", primary,
-                    restore_command(place, archive, "--up-to-hole"))
+                    restore_command(place, archive, "--until-gap"))
     assert ended.sql("SELECT sum(number) FROM rows") == "1"
 
 

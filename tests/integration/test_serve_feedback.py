@@ -69,7 +69,7 @@ def test_remote_apply_reaches_through(servers, tree, relays):
     first = None
     for number in range(1, relays + 1):
         named = f'"{standby.name}"' if number == relays else f"relay{number + 1}"
-        last, upstream = relay(f"relay{number}", upstream, "--serve-sync", f"ANY 1 ({named})", *SILENT)
+        last, upstream = relay(f"relay{number}", upstream, "--serve-synchronous-standby-names", f"ANY 1 ({named})", *SILENT)
         first = first or last
     below(standby, upstream)
     streaming(primary, "relay1")
@@ -107,8 +107,8 @@ def test_what_is_applied_below_is_told_at_once(servers, tree):
     applied something, each commit costs about a second, and the statement its deadline."""
     primary, relay = tree
     standby = servers.standby(primary, start=False)
-    _, upstream = relay("relay1", primary.conninfo(), "--serve-sync", "ANY 1 (relay2)", *SILENT)
-    _, upstream = relay("relay2", upstream, "--serve-sync", f'ANY 1 ("{standby.name}")', *SILENT)
+    _, upstream = relay("relay1", primary.conninfo(), "--serve-synchronous-standby-names", "ANY 1 (relay2)", *SILENT)
+    _, upstream = relay("relay2", upstream, "--serve-synchronous-standby-names", f'ANY 1 ("{standby.name}")', *SILENT)
     below(standby, upstream)
     streaming(primary, "relay1")
     primary.conf(synchronous_standby_names="relay1")
@@ -189,7 +189,7 @@ def test_clients_are_seen(servers, tree):
     standby = servers.standby(primary, start=False)
     metrics = free_port()
     receiver, upstream = relay("relay", primary.conninfo(), "--metrics-listen", metrics,
-                               "--serve-sync", f'ANY 1 ("{standby.name}")')
+                               "--serve-synchronous-standby-names", f'ANY 1 ("{standby.name}")')
     assert clients(receiver) == []
     assert "  serves nobody now\n" in pgweir("status", "-D", receiver.archive.path).stdout
     # Its version is the server's own, to the letter.
@@ -219,7 +219,7 @@ def test_clients_are_seen(servers, tree):
     assert one(values, "pgweir_serve_client_replay_lsn_bytes", application_name=standby.name) >= end
     exported = {name for name in values if name.startswith("pgweir_serve_")}
     of_slots = {name for name in documented("receive --serve") if name.startswith("pgweir_serve_slot_")}
-    not_now = {"pgweir_serve_client_replay_lag_seconds", "pgweir_serve_certificate_expiry_time_seconds"}
+    not_now = {"pgweir_serve_client_replay_lag_seconds", "pgweir_serve_certificate_expiry_timestamp_seconds"}
     assert exported | not_now | of_slots == documented("receive --serve")
 
     standby.stop()
@@ -235,7 +235,7 @@ def test_nothing_goes_beyond_what_the_candidates_have_flushed(servers, receivers
     end = primary.write_wal(2)
     archive.wait_covers(primary, 1, end)
     receiver.stop()
-    relay = Relay(place, receivers, archive, None, TRUST, ["--serve-hold", "ANY 1 (one, two)"]).start()
+    relay = Relay(place, receivers, archive, None, TRUST, ["--serve-synchronized-standbys", "ANY 1 (one, two)"]).start()
     first, second = end - 900_000, end - 500_000
     begin = first - first % archive.segment_size
 
@@ -279,11 +279,11 @@ def _end_of(relay):
 def test_options_that_do_not_go_together(place):
     connect = ["receive", "-D", place, "-d", "host=127.0.0.1"]
     for options, message in (
-            (["--serve", "5433", "--serve-sync", "ANY 1 (a)", "--apply-position", "flush"],
-             "--serve-sync and --apply-position exclude each other"),
-            (["--serve-sync", "ANY 1 (a)"], "--serve-sync needs --serve or --serve-socket"),
-            (["--serve-hold", "ANY 1 (a)"], "--serve-hold needs --serve or --serve-socket"),
-            (["--serve", "5433", "--serve-sync", "ANY 0 (a)"], "--serve-sync"),
-            (["--serve", "5433", "--serve-hold", "ANY 1 (a"], "--serve-hold")):
+            (["--serve", "5433", "--serve-synchronous-standby-names", "ANY 1 (a)", "--apply-position", "flush"],
+             "--serve-synchronous-standby-names and --apply-position exclude each other"),
+            (["--serve-synchronous-standby-names", "ANY 1 (a)"], "--serve-synchronous-standby-names needs --serve or --serve-socket"),
+            (["--serve-synchronized-standbys", "ANY 1 (a)"], "--serve-synchronized-standbys needs --serve or --serve-socket"),
+            (["--serve", "5433", "--serve-synchronous-standby-names", "ANY 0 (a)"], "--serve-synchronous-standby-names"),
+            (["--serve", "5433", "--serve-synchronized-standbys", "ANY 1 (a"], "--serve-synchronized-standbys")):
         result = pgweir(*connect, *options)
         assert result.returncode == 2 and message in result.stderr, result.stderr

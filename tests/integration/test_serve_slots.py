@@ -223,7 +223,7 @@ def test_prune_refuses_where_the_slots_cannot_be_read(filled, relay):  # noqa: F
 
 def test_a_slot_too_far_behind_is_lost(filled, relay):  # noqa: F811
     _, archive, _ = filled
-    serving = relay(archive, None, TRUST, options=["--serve-slot-keep", f"{2 * archive.segment_size >> 20}MB"])
+    serving = relay(archive, None, TRUST, options=["--serve-max-slot-wal-keep-size", f"{2 * archive.segment_size >> 20}MB"])
     user, other = Client(serving.port), Client(serving.port)
     first = start_of(archive, segnos(archive)[0])
     user.query("CREATE_REPLICATION_SLOT old PHYSICAL")

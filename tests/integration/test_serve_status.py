@@ -36,7 +36,7 @@ def follow(port, archive, name, slot=None):
 def test_at_three_in_the_morning(place, filled, relay):  # noqa: F811
     """Three clients, one far behind, one slot lost, one left alone."""
     _, archive, _ = filled
-    options = ["--serve-slot-keep", "2MB"]
+    options = ["--serve-max-slot-wal-keep-size", "2MB"]
     serving = relay(archive, None, TRUST, options=options)
     assert "  serves nobody now\n" in text(archive) and status(archive)["slots"] == []
     asking = Client(serving.port)
@@ -69,7 +69,7 @@ def test_at_three_in_the_morning(place, filled, relay):  # noqa: F811
     assert re.search(r"    current \(127.0.0.1, user postgres, slot used\): streaming, async, timeline 1\n", told), told
     assert re.search(r"Slots of the archive's clients .*\n  alone: not in use since .*, holds back .*, from \S+ on\n"
                      r"  lagging: LOST, not in use since .*\n  used: in use, holds back 0 B, from \S+ on\n"
-                     r'  WARNING: the replication slot "lagging" is lost \(--serve-slot-keep\)', told), told
+                     r'  WARNING: the replication slot "lagging" is lost \(--serve-max-slot-wal-keep-size\)', told), told
     slots = {slot["name"]: slot for slot in status(archive)["slots"]}
     assert slots["used"]["active"] and slots["lagging"]["lost"] and not slots["alone"]["active"]
     assert slots["lagging"]["warning"] and slots["alone"]["warning"] is None
@@ -144,7 +144,7 @@ def test_doctor_looks_at_socket_slots_and_backups(servers, filled, place):  # no
                         "-D", archive.path, "--json", *options)
         return {check["name"]: (check["level"], check["found"]) for check in json.loads(result.stdout)["checks"]}
 
-    seen = doctor(place, "--serve-slot-keep", "1GB", "--serve-base-backup", primary.conninfo())
+    seen = doctor(place, "--serve-max-slot-wal-keep-size", "1GB", "--serve-base-backup", primary.conninfo())
     assert seen["serve_socket"][0] == "ok" and seen["serve_base_backup"][0] == "ok"
     assert seen["serve_slots"] == ("ok", "0 here; a slot that lies back by more than 1 GB is lost")
     long = place / ("d" * 100)
@@ -163,7 +163,7 @@ def test_metrics_of_a_server_without_receiver(place, filled, relay, promtool):  
     _, archive, _ = filled
     port, path = free_port(), place / "serve.prom"
     serving = relay(archive, None, TRUST, options=["--metrics-listen", port, "--metrics-file", path,
-                                                   "--metrics-interval", "1s", "--serve-slot-keep", "2MB"])
+                                                   "--metrics-interval", "1s", "--serve-max-slot-wal-keep-size", "2MB"])
     asking = Client(serving.port)
     for name in ("used", "lagging"):
         asking.query(f"CREATE_REPLICATION_SLOT {name} PHYSICAL (RESERVE_WAL)")
@@ -179,7 +179,7 @@ def test_metrics_of_a_server_without_receiver(place, filled, relay, promtool):  
         return values if values.get("pgweir_serve_client_behind_bytes") and \
             one(values, "pgweir_serve_client_behind_bytes", application_name="current") == 0 and \
             any(("slot", "lagging") in labels for labels in
-                values.get("pgweir_serve_slot_inactive_since_time_seconds", {})) else None
+                values.get("pgweir_serve_slot_inactive_since_timestamp_seconds", {})) else None
 
     values = wait_for(there, "the client's word to be there")
     assert one(values, "pgweir_serve_up", archive=str(archive.path)) == 1
@@ -188,9 +188,9 @@ def test_metrics_of_a_server_without_receiver(place, filled, relay, promtool):  
     assert one(values, "pgweir_serve_slots") == 2
     assert one(values, "pgweir_serve_slot_active", slot="used") == 1
     assert one(values, "pgweir_serve_slot_lost", slot="lagging") == 1
-    assert one(values, "pgweir_serve_slot_inactive_since_time_seconds", slot="lagging") > 1.7e9
+    assert one(values, "pgweir_serve_slot_inactive_since_timestamp_seconds", slot="lagging") > 1.7e9
     assert one(values, "pgweir_serve_slot_retained_bytes", slot="used") == 0
-    not_now = {"pgweir_serve_client_replay_lag_seconds", "pgweir_serve_certificate_expiry_time_seconds"}
+    not_now = {"pgweir_serve_client_replay_lag_seconds", "pgweir_serve_certificate_expiry_timestamp_seconds"}
     assert (set(values) | not_now == documented("serve") | documented("receive --serve"))
     wait_for(path.exists, "the file")
     check_metrics(promtool, path.read_text())

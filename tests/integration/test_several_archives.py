@@ -116,7 +116,7 @@ def two(servers, receivers, new_archive, place):
 
 def test_recovers_from_two_archives_what_neither_has_alone(two, servers):
     for name, options in (("ahead", []), ("alone", ["--prefetch", "0"]),
-                          ("first", ["--first-sound"])):
+                          ("first", ["--first-valid"])):
         server = two.recover(servers, name, two.command("--partial", *options))
         assert rows(server) == "60:60", name
         log = server.last_log(1000)
@@ -254,7 +254,7 @@ def test_takes_several_archives_from_a_configuration_file(two):
 def test_two_archives_are_held_beside_each_other(two):
     """verify and status tell what only one of them has; import mends it."""
     def verify(one, other):
-        done = pgweir("verify", "-D", one, "--beside", other, "--json")
+        done = pgweir("verify", "-D", one, "--compare-archive", other, "--json")
         assert done.returncode in (0, 1), done.stderr
         return done.returncode, json.loads(done.stdout)["beside"]
 
@@ -268,11 +268,11 @@ def test_two_archives_are_held_beside_each_other(two):
     assert names(beside["only_here"]) == two.missing_in_b
     assert [(each["kind"], pathlib.Path(each["file"]).name) for each in beside["unlike"]] == [
         ("damaged_here", name) for name in two.damaged]
-    told = pgweir("status", "-D", two.a.path, "--beside", two.b.path, "--json")
+    told = pgweir("status", "-D", two.a.path, "--compare-archive", two.b.path, "--json")
     by_names = json.loads(told.stdout)["beside"]
     assert by_names["only_here"] == beside["only_here"]
     assert by_names["only_beside"] == beside["only_beside"]
-    told = pgweir("status", "-D", two.a.path, "--beside", two.b.path)
+    told = pgweir("status", "-D", two.a.path, "--compare-archive", two.b.path)
     for name in two.missing_in_a[:1]:
         assert (f"only in {two.b.path}: {name}, a hole of {two.a.path}: "
                 f"pgweir import -D {two.a.path} {two.b.path}") in told.stdout

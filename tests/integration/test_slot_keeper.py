@@ -1,4 +1,4 @@
-"""receive --slot-on listed: our slot on every server that may be promoted, by the replication protocol alone."""
+"""receive --slot-hosts all: our slot on every server that may be promoted, by the replication protocol alone."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ HBA = ["local all postgres trust", "host replication archiver 127.0.0.1/32 trust
        "host replication postgres 127.0.0.1/32 trust", "host all all 127.0.0.1/32 reject"]
 # A server that keeps no WAL but what it must.
 FORGETS = {"wal_keep_size": 0, "max_wal_size": "4MB", "min_wal_size": "2MB"}
-KEEPS = ["-S", "archive", "--create-slot", "--if-not-exists", "--slot-on", "listed", "--slot-interval", "200ms"]
+KEEPS = ["-S", "archive", "--create-slot", "--if-not-exists", "--slot-hosts", "all", "--slot-interval", "200ms"]
 
 
 def cluster(servers, major=15, standbys=1, **settings):
@@ -84,7 +84,7 @@ def fail_over(primary, standby, archive, receivers, at, options):
     receiver = receivers.pgweir(archive, at, *options)
     streaming(primary)
     reported(primary, primary.write_wal(1))
-    if "--slot-on" in options:
+    if "--slot-hosts" in options:
         covered(archive, standby, by=primary)
     receiver.stop()
     for _ in range(25):
@@ -281,7 +281,7 @@ def test_a_server_that_comes_back_is_kept_and_counts_for_nobody(servers, receive
     covered(archive, primary, by=standby)
     wait_for(lambda: re.search(r'candidate_covered\{[^}]*\} 1', metrics.read_text()), "the metric")
     exported = set(re.findall(r"^pgweir_receiver_candidate_\w+", metrics.read_text(), re.MULTILINE))
-    assert exported == documented("receive --slot-on")
+    assert exported == documented("receive --slot-hosts")
     before = restart_lsn(primary)
     end = standby.write_wal(2)
     reported(standby, end)
@@ -517,7 +517,7 @@ def test_doctor_says_what_a_failover_would_cost(servers, receivers, new_archive)
     assert "it is the primary now" in found
     text = pgweir("doctor", "-d", conninfo(primary, ahead), "-S", "archive", "--measure", "0").stdout
     assert "[ warn ] failover_slots: the connection string has 2 hosts" in text, text
-    kept = pgweir("doctor", "-d", conninfo(primary, ahead), "-S", "archive", "--measure", "0", "--slot-on", "listed")
+    kept = pgweir("doctor", "-d", conninfo(primary, ahead), "-S", "archive", "--measure", "0", "--slot-hosts", "all")
     assert "[  ok  ] failover_slots" in kept.stdout, kept.stdout
     # Whoever is connected counts.
     primary.conf(synchronous_standby_names="*", synchronous_commit="local")
@@ -563,7 +563,7 @@ def test_doctor_says_which_slot_a_failover_would_find(servers, receivers, new_ar
 
 
 def test_it_needs_a_slot(place):
-    wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "--slot-on", "listed")
+    wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "--slot-hosts", "all")
     assert wanting.returncode == 2 and "needs --slot NAME" in wanting.stderr, wanting.stderr
     wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "-S", "x", "--slot-interval", "5s")
-    assert wanting.returncode == 2 and "needs --slot-on listed" in wanting.stderr, wanting.stderr
+    assert wanting.returncode == 2 and "needs --slot-hosts all" in wanting.stderr, wanting.stderr

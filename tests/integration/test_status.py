@@ -373,7 +373,7 @@ def test_the_old_primary_has_wal_that_the_archive_never_saw(servers, receivers, 
 
     report, _ = status(archive, "-d", old.conninfo())
     branch = report["upstream"]["branch"]
-    assert branch["relation"] == "parted" and wal.lsn(branch["fork"]) == fork, branch
+    assert branch["relation"] == "diverged" and wal.lsn(branch["fork"]) == fork, branch
     assert wal.lsn(branch["missing_from"]) <= fork < wal.lsn(branch["missing_to"]), branch
     assert wal.lsn(branch["missing_to"]) == end
     assert report["lag_bytes"] == branch["missing_bytes"] > 0
@@ -385,7 +385,7 @@ def test_the_old_primary_has_wal_that_the_archive_never_saw(servers, receivers, 
     assert level == CRITICAL and "is not in the archive" in line, line
     found = pgweir("doctor", "-D", archive.path, "-d", old.conninfo(), "--json", "--measure", "0s")
     found = found.stdout + found.stderr
-    assert "which parted from the archive's timeline 2" in found, found
+    assert "which diverged from the archive's timeline 2" in found, found
 
     # The other way round: the server that the archive follows is none of that.
     report, _ = status(archive, "-d", standby.conninfo())

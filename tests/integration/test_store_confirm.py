@@ -1,4 +1,4 @@
-"""`receive --confirm stored` and `--store-open`, with a real Ceph gateway: the server keeps what the bucket has not got,
+"""`receive --confirm stored` and `--store-partial-interval`, with a real Ceph gateway: the server keeps what the bucket has not got,
 nobody waits for the store, and the bucket alone has the open segment, too."""
 
 import json
@@ -163,7 +163,7 @@ def test_the_bucket_alone_has_the_open_segment(servers, receivers, new_archive, 
     server = servers.primary()
     archive = new_archive(server)
     create_slot(server)
-    receiver = receivers.pgweir(archive, server, *STORED, "--store-open", "1s", *options(bucket), env=ENVIRONMENT)
+    receiver = receivers.pgweir(archive, server, *STORED, "--store-partial-interval", "1s", *options(bucket), env=ENVIRONMENT)
     streaming(server)
     server.sql("CREATE TABLE t AS SELECT 1 AS x")
     end = server.flushed()
@@ -209,7 +209,7 @@ def test_the_bucket_alone_has_the_open_segment(servers, receivers, new_archive, 
 
     # Killed, it leaves one; when the segment is finished none is left, whoever has sent it.
     receiver.kill9()
-    receiver = receivers.pgweir(archive, server, *STORED, "--store-open", "1s", *options(bucket), env=ENVIRONMENT)
+    receiver = receivers.pgweir(archive, server, *STORED, "--store-partial-interval", "1s", *options(bucket), env=ENVIRONMENT)
     streaming(server)
     end = server.switch_wal()
     reported(server, start_of(end, server))
@@ -224,7 +224,7 @@ def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive,
     server = servers.primary()
     archive = new_archive(server)
     create_slot(server)
-    receiver = receivers.pgweir(archive, server, *STORED, "--store-open", "1s", "--encrypt-to", key.recipient,
+    receiver = receivers.pgweir(archive, server, *STORED, "--store-partial-interval", "1s", "--encrypt-to", key.recipient,
                                 *options(bucket), env=ENVIRONMENT)
     streaming(server)
     server.sql("CREATE TABLE t (i int)")
@@ -279,7 +279,7 @@ def test_a_switch_of_timelines_is_confirmed_when_the_store_has_it(servers, recei
     for server in (primary, standby):
         create_slot(server)
     archive = new_archive(standby)
-    receiver = receivers.pgweir(archive, standby, *STORED, "--store-open", "1s", *options(bucket, endpoint=proxy.url),
+    receiver = receivers.pgweir(archive, standby, *STORED, "--store-partial-interval", "1s", *options(bucket, endpoint=proxy.url),
                                 env=ENVIRONMENT)
     streaming(standby)
     end = load(primary, 1)
@@ -340,7 +340,7 @@ def test_a_store_that_hangs_is_given_up_told_and_asked_again(servers, receivers,
     (["--confirm", "stored"], "--confirm needs --store"),
     (["--store", "s3://wal/p", "--store-name", "n", "--confirm", "stored"], "--confirm needs --slot NAME"),
     (["--store", "s3://wal/p", "-S", "n", "--force"], "--force needs --confirm stored"),
-    (["--store-open", "10s"], "--store-open needs --store"),
+    (["--store-partial-interval", "10s"], "--store-partial-interval needs --store"),
 ])
 def test_what_makes_no_sense_is_refused(place, words, said):
     result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1 port=1", *words)

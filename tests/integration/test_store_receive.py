@@ -1,5 +1,5 @@
 """`receive --store` and `store push --follow`: a receiver sends what it has finished to a real Ceph gateway, whatever
-happens to either of them, and removes what is there (`--keep-local`)."""
+happens to either of them, and removes what is there (`--local-retention`)."""
 
 import email.utils
 import json
@@ -292,7 +292,7 @@ def test_what_the_store_has_need_not_stay(servers, receivers, new_archive, bucke
                 pass  # it is in the store, or the test fails below
         return contents
 
-    receiver = receivers.pgweir(archive, server, "-S", "weir", *options(bucket, "--keep-local", "2MB"),
+    receiver = receivers.pgweir(archive, server, "-S", "weir", *options(bucket, "--local-retention", "2MB"),
                                 env=ENVIRONMENT)
     streaming(server)
     for _ in range(3):
@@ -326,7 +326,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
     server.sql("SELECT pg_create_physical_replication_slot('weir', true)")
     port = free_port()
     receiver = receivers.pgweir(archive, server, "-S", "weir", "--web-listen", str(port), "--backups", place / "backups",
-                                *options(bucket, "--keep-local", "2MB", endpoint=proxy.url), env=ENVIRONMENT)
+                                *options(bucket, "--local-retention", "2MB", endpoint=proxy.url), env=ENVIRONMENT)
     streaming(server)
     (place / "backups").mkdir()
     reported(server, load(server, 2))
@@ -453,8 +453,8 @@ def test_what_is_locked_stays(servers, receivers, new_archive, gateway, place):
 
 
 @pytest.mark.parametrize("words, told", [
-    (["--keep-local", "2MB"], "--keep-local needs --store"),
-    (["--store", "s3://wal/p", "--keep-local", "much"], "neither a size nor a time"),
+    (["--local-retention", "2MB"], "--local-retention needs --store"),
+    (["--store", "s3://wal/p", "--local-retention", "much"], "neither a size nor a time"),
 ])
 def test_what_makes_no_sense_is_refused(place, words, told):
     result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1 port=1", *words)

@@ -94,7 +94,7 @@ def test_everything_before_a_hole_is_recovered_and_nothing_ends_there_unasked(
         for options in ([], ["--partial"]):
             asked = pgweir("restore", "-D", archive.path, *options, name, place / "RECOVERYXLOG")
             assert asked.returncode == 200, f"{name} {options}: {asked.stderr}"
-            assert "--up-to-hole" in asked.stderr, asked.stderr
+            assert "--until-gap" in asked.stderr, asked.stderr
 
     # A server that recovers does not open.
     stopped = holed.recover(servers, "stopped", "--partial", start=False)
@@ -103,7 +103,7 @@ def test_everything_before_a_hole_is_recovered_and_nothing_ends_there_unasked(
     assert "is missing in the archive" in stopped.last_log(400)
 
     # To the last byte before the hole, with and without a helper.
-    for name, options in (("whole", ["--up-to-hole"]), ("plain", ["--up-to-hole", "--prefetch", "0"])):
+    for name, options in (("whole", ["--until-gap"]), ("plain", ["--until-gap", "--prefetch", "0"])):
         server = holed.recover(servers, name, *options)
         assert rows(server) == "20:20", name
         assert "before a hole" in server.last_log(400)
@@ -116,14 +116,14 @@ def test_everything_before_a_hole_is_recovered_and_nothing_ends_there_unasked(
         assert re.search(r"^hole ", found.stdout, re.M), found.stdout
         settings = settings_of(found)
         command = settings.pop("restore_command")
-        assert "--up-to-hole" in command
+        assert "--until-gap" in command
         command = command.replace("pgweir", restore_command(place, archive).split()[0], 1)
         server = recover(servers, holed.backup, asked[0].strip("-"), primary, command, **settings)
         assert rows(server) == "20:20", asked
         server.stop("immediate")
     found = json.loads(pgweir("restore", "-D", archive.path, "--find-lsn",
                               wal.lsn_text(holed.lsn_in_hole), "--json").stdout)
-    assert found["hole"]["asked_for"] and found["restore_options"] == ["--up-to-hole"]
+    assert found["hole"]["asked_for"] and found["restore_options"] == ["--until-gap"]
     assert wal.lsn(found["hole"]["to"]) == behind[0] * primary.segment_size
     # The server may have written a record of its own before the receiver was stopped.
     begin = wal.lsn(found["hole"]["from"])

@@ -143,7 +143,7 @@ bool SimReceiver::could_stay() const {
   const auto hosts = board_.read().hosts;
   return std::any_of(hosts.begin(), hosts.end(), [&](const receive::HostVerdict& host) {
     return static_cast<std::size_t>(host.index) == *streamed &&
-           host.standing == receive::Standing::able;
+           host.eligibility == receive::Eligibility::eligible;
   });
 }
 
@@ -151,7 +151,7 @@ bool SimReceiver::waits_for_silent_host() const {
   const auto hosts = board_.read().hosts;
   const auto taken = [](const receive::HostVerdict& host) { return host.taken; };
   const auto silent = [](const receive::HostVerdict& host) {
-    return host.standing == receive::Standing::silent;
+    return host.eligibility == receive::Eligibility::unresponsive;
   };
   return std::none_of(hosts.begin(), hosts.end(), taken) &&
          std::any_of(hosts.begin(), hosts.end(), silent);

@@ -57,7 +57,7 @@ class SimReceiver {
   /// The host that it streamed from last would have done when all were asked last.
   [[nodiscard]] bool could_stay() const;
   /// No host that answered was taken when all were asked last, and one did not answer: that one is
-  /// waited for, for --gap-patience at most.
+  /// waited for, for --gap-timeout at most.
   [[nodiscard]] bool waits_for_silent_host() const;
   [[nodiscard]] bool has_archive() const { return has_archive_; }
   /// For who serves downstream in this process.

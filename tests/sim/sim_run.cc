@@ -94,7 +94,7 @@ class Run {
                                        1};
     }
     if (receiver_options_.slot && upstream_.nodes().size() > 1 && keeps_.below(3) != 0) {
-      receiver_options_.slot_on = receive::SlotOn::listed;
+      receiver_options_.slot_hosts = receive::SlotHosts::all;
       receiver_options_.slot_interval = std::chrono::milliseconds(keeps_.between(100, 800));
     }
     if (options_.two_nodes && prefers_.one_in(3)) {
@@ -104,7 +104,7 @@ class Run {
     }
     // Hosts that say nothing do so for twelve seconds at most: who waits for one that never comes
     // back need not wait for ten minutes, in which a tenth of all lives spent most of all steps.
-    receiver_options_.gap_patience = 30s;
+    receiver_options_.gap_timeout = 30s;
     prunes_ = random_.one_in(3);
     wild_steps_ = random_.between(50, 800);
     if (relays_.one_in(3) || always_serves_)
@@ -249,7 +249,7 @@ class Run {
   /// and clients and store go on meanwhile.
   [[nodiscard]] bool waits_for_silent_host() const {
     return (options_.foreign_host || options_.other_branch || options_.sibling) &&
-           story_.now < process_since_ + receiver_options_.gap_patience + 1min &&
+           story_.now < process_since_ + receiver_options_.gap_timeout + 1min &&
            receiver_->waits_for_silent_host();
   }
 

@@ -428,7 +428,7 @@ void SimServers::check_branch(std::size_t node) const {
   if (!upstream.nodes()[node].sibling) return;
   for (const auto& host : world_.board.read().hosts) {
     const auto index = static_cast<std::size_t>(host.index);
-    if (host.standing == receive::Standing::able &&
+    if (host.eligibility == receive::Eligibility::eligible &&
         !upstream.nodes()[upstream.node_of(index)].foreign &&
         said_.at(index).timeline == upstream.lineage().newest())
       throw Violation{"P3", "one of two branches is followed, though nobody can know which counts"};
@@ -454,7 +454,7 @@ void SimServers::check_line(Lsn start) {
     if (!taken.taken || &upstream.nodes()[upstream.node_of(index)] != &node) continue;
     for (const auto& host : hosts) {
       const auto other = static_cast<std::size_t>(host.index);
-      if (host.standing != receive::Standing::able || host.taken) continue;
+      if (host.eligibility != receive::Eligibility::eligible || host.taken) continue;
       const auto& there = upstream.nodes()[upstream.node_of(other)];
       const auto& said = said_.at(other);
       if (!there.foreign && !said.standby && said.timeline > said_.at(index).timeline &&

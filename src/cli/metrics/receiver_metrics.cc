@@ -66,7 +66,8 @@ void add_slots(Collection& to, const std::vector<archive::ServedSlot>& slots) {
     to.add("pgweir_serve_slot_lost", slot.kept.lost ? 1 : 0, labels);
     to.add_count("pgweir_serve_slot_retained_bytes", slot.retained, labels);
     if (const auto since = wal::PgTime::parse(slot.kept.inactive_since); since && !slot.active_pid)
-      to.add_time("pgweir_serve_slot_inactive_since_time_seconds", since->system_time(), labels);
+      to.add_time("pgweir_serve_slot_inactive_since_timestamp_seconds", since->system_time(),
+                  labels);
   }
 }
 
@@ -77,7 +78,7 @@ void add_serving(Collection& to, const archive::ServingView& view) {
   }
   add_clients(to, view);
   if (view.certificate)
-    to.add_time("pgweir_serve_certificate_expiry_time_seconds", view.certificate->expires);
+    to.add_time("pgweir_serve_certificate_expiry_timestamp_seconds", view.certificate->expires);
   if (view.slots) add_slots(to, *view.slots);
 }
 
@@ -87,7 +88,7 @@ void add_comparison(Collection& to, const receive::StatusBoard::Content& content
   to.add_count("pgweir_compare_lsn_bytes", comparison.position.byte());
   to.add_count("pgweir_compare_bytes_total", comparison.bytes);
   to.add_count("pgweir_compare_differences_total", comparison.differences);
-  to.add("pgweir_compare_trouble", comparison.problem.empty() ? 0 : 1);
+  to.add("pgweir_compare_error", comparison.problem.empty() ? 0 : 1);
 }
 
 void add_store(Collection& to, const store::StoreView& view, SystemTime now) {
@@ -104,12 +105,13 @@ void add_store(Collection& to, const store::StoreView& view, SystemTime now) {
   to.add_count("pgweir_store_sent_bytes_total", view.sent_bytes);
   for (const auto& [reason, count] : view.failures)
     to.add_count("pgweir_store_failures_total", count, {{"reason", reason}});
-  to.add("pgweir_store_trouble", view.problem ? 1 : 0);
+  to.add("pgweir_store_error", view.problem ? 1 : 0);
   to.add("pgweir_store_needs_person", view.problem && view.problem->needs_person ? 1 : 0);
   if (view.next_try)
     to.add("pgweir_store_retry_in_seconds",
            std::max(0.0, std::chrono::duration<double>(*view.next_try - now).count()));
-  if (view.last_success) to.add_time("pgweir_store_last_success_time_seconds", *view.last_success);
+  if (view.last_success)
+    to.add_time("pgweir_store_last_success_timestamp_seconds", *view.last_success);
   to.add_count("pgweir_store_sent_again_total", view.sent_again);
   to.add_count("pgweir_store_not_compared_total", view.not_compared);
   if (view.manifest) {
@@ -127,19 +129,19 @@ void add_certificates(Collection& to, const receive::StatusBoard::Content& conte
   const auto& certificates = content.certificates;
   const auto add = [&](const char* whose, const auto& expires) {
     if (expires)
-      to.add_time("pgweir_receiver_certificate_expiry_time_seconds", *expires,
+      to.add_time("pgweir_receiver_certificate_expiry_timestamp_seconds", *expires,
                   {{"certificate", whose}});
   };
   add("client", certificates.client_expires);
   add("server", certificates.server_expires);
-  to.add("pgweir_receiver_secrets_trouble", certificates.problem.empty() ? 0 : 1);
+  to.add("pgweir_receiver_secrets_error", certificates.problem.empty() ? 0 : 1);
 }
 
 void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
   if (!content.slot || !content.slot_view) return;
   const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *content.slot}};
   const auto& view = *content.slot_view;
-  to.add("pgweir_slot_trouble", content.slot_warning ? 1 : 0, labels);
+  to.add("pgweir_slot_error", content.slot_warning ? 1 : 0, labels);
   to.add("pgweir_slot_exists", view.exists ? 1 : 0, labels);
   to.add("pgweir_slot_active", view.active ? 1 : 0, labels);
   to.add_choice("pgweir_slot_wal_status", "wal_status",
@@ -150,7 +152,7 @@ void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
                  labels);
   if (view.retained)
     to.add_count("pgweir_slot_retained_bytes", std::max<std::int64_t>(0, *view.retained), labels);
-  to.add_time("pgweir_slot_look_time_seconds", content.slot_read_at, labels);
+  to.add_time("pgweir_slot_last_check_timestamp_seconds", content.slot_read_at, labels);
 }
 
 }  // namespace
@@ -161,7 +163,7 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
   Collection to(extras.archive);
   to.add("pgweir_build_info", 1, {{"version", PGWEIR_VERSION}});
   to.add("pgweir_receiver_up", extras.up ? 1 : 0);
-  to.add_time("pgweir_receiver_update_time_seconds", now);
+  to.add_time("pgweir_receiver_update_timestamp_seconds", now);
   to.add_time("pgweir_receiver_start_time_seconds", content.started);
   const auto state = !extras.up          ? std::string("stopped")
                      : content.disk_full ? std::string("disk full")
@@ -170,7 +172,7 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
       "pgweir_receiver_state", "state",
       {"starting", "connecting", "waiting", "streaming", "disk full", "stopping", "stopped"},
       state);
-  to.add_time("pgweir_receiver_state_since_time_seconds", content.shown_state_since());
+  to.add_time("pgweir_receiver_state_since_timestamp_seconds", content.shown_state_since());
   add_stream(to, view, extras);
   to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes());
   to.add_count("pgweir_receiver_segments_finished_total", content.segments_finished);
@@ -185,7 +187,7 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
   to.add_count("pgweir_receiver_streams_total", content.streams);
   to.add_count("pgweir_receiver_errors_total", content.errors);
   if (content.last_error)
-    to.add_time("pgweir_receiver_last_error_time_seconds", content.last_error_time);
+    to.add_time("pgweir_receiver_last_error_timestamp_seconds", content.last_error_time);
   to.add_count("pgweir_receiver_segments_to_compress", content.to_compress);
   struct Count {
     std::uint64_t all = 0;
@@ -217,7 +219,8 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
     const std::vector<std::pair<std::string, std::string>> labels = {{"host", candidate.host}};
     to.add("pgweir_receiver_candidate_covered", candidate.covered() ? 1 : 0, labels);
     if (candidate.answered != SystemTime{})
-      to.add_time("pgweir_receiver_candidate_look_time_seconds", candidate.answered, labels);
+      to.add_time("pgweir_receiver_candidate_last_check_timestamp_seconds", candidate.answered,
+                  labels);
   }
   add_comparison(to, content);
   if (view.store) add_store(to, *view.store, now);
@@ -230,7 +233,7 @@ std::vector<metrics::Family> serve_metrics(const archive::ServingView& view, Sys
   Collection to(archive);
   to.add("pgweir_serve_build_info", 1, {{"version", PGWEIR_VERSION}});
   to.add("pgweir_serve_up", up ? 1 : 0);
-  to.add_time("pgweir_serve_update_time_seconds", now);
+  to.add_time("pgweir_serve_update_timestamp_seconds", now);
   to.add_time("pgweir_serve_start_time_seconds", started);
   add_serving(to, view);
   return to.take();

@@ -15,7 +15,7 @@ std::vector<metrics::Family> verify_metrics(const verify::Report& report,
                                             const std::string& archive, SystemTime now) {
   using Kind = verify::FindingKind;
   Collection to(archive);
-  to.add_time("pgweir_verify_time_seconds", now);
+  to.add_time("pgweir_verify_timestamp_seconds", now);
   to.add("pgweir_verify_sound", report.sound() ? 1 : 0);
   std::map<std::string, std::size_t> counts;
   for (const auto kind : {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name,
@@ -36,7 +36,7 @@ std::vector<metrics::Family> verify_metrics(const verify::Report& report,
 std::vector<metrics::Family> drill_metrics(const drill::Report& report, const std::string& archive,
                                            SystemTime now) {
   Collection to(archive);
-  to.add_time("pgweir_drill_time_seconds", now);
+  to.add_time("pgweir_drill_timestamp_seconds", now);
   for (const auto outcome :
        {drill::Outcome::recovered, drill::Outcome::failed, drill::Outcome::not_tried})
     to.add("pgweir_drill_outcome", report.outcome == outcome ? 1 : 0,
@@ -49,13 +49,13 @@ std::vector<metrics::Family> drill_metrics(const drill::Report& report, const st
   if (report.reached) to.add_count("pgweir_drill_reached_lsn_bytes", report.reached->byte());
   to.add_count("pgweir_drill_checks_not_held",
                std::count_if(report.checks.begin(), report.checks.end(),
-                             [](const auto& check) { return !check.held; }));
+                             [](const auto& check) { return !check.passed; }));
   return to.take();
 }
 
 std::vector<metrics::Family> status_metrics(const status::StatusReport& report, SystemTime now) {
   Collection to(report.directory);
-  to.add_time("pgweir_status_time_seconds", now);
+  to.add_time("pgweir_status_timestamp_seconds", now);
   to.add("pgweir_status_receiver_running", report.receiver ? 1 : 0);
   to.add("pgweir_status_level", static_cast<int>(status::check(report, {}).level));
   std::map<std::string, std::uint64_t> bytes = {{"raw", 0}, {"zstd", 0}, {"gzip", 0}, {"lz4", 0}};

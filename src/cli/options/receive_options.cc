@@ -30,8 +30,11 @@ constexpr Choice<ApplyPosition> kApplyPositions[] = {{"none", ApplyPosition::non
 constexpr Choice<OnGap> kOnGapChoices[] = {{"stop", OnGap::stop}, {"continue", OnGap::go_on}};
 constexpr Choice<receive::OnUncompared> kOnUncomparedChoices[] = {
     {"stop", receive::OnUncompared::stop}, {"continue", receive::OnUncompared::go_on}};
-constexpr Choice<receive::SlotOn> kSlotOnChoices[] = {{"none", receive::SlotOn::none},
-                                                      {"listed", receive::SlotOn::listed}};
+constexpr Choice<receive::SlotHosts> kSlotHostsChoices[] = {
+    {"current", receive::SlotHosts::current},
+    {"all", receive::SlotHosts::all},
+    {"none", receive::SlotHosts::current, /*former=*/true},
+    {"listed", receive::SlotHosts::all, /*former=*/true}};
 constexpr Choice<OnDiskFull> kOnDiskFullChoices[] = {{"wait", OnDiskFull::wait},
                                                      {"stop", OnDiskFull::stop}};
 constexpr Choice<Prefer> kPreferChoices[] = {
@@ -98,19 +101,19 @@ constexpr auto kCreateSlot =
     flag("create-slot",
          "create it when the server is known to be the right one; it reserves WAL at once");
 constexpr auto kIfNotExists = flag("if-not-exists", "no error if it exists");
-constexpr auto kSlotOn = option_of<choice_value<kSlotOnChoices>>(
-    "slot-on", "WHERE",
-    "listed: keep it on all hosts of the connection string, so that a failover leaves no gap; "
-    "none (default): on the one that streams (docs/ha.md)");
+constexpr auto kSlotHosts = option_of<choice_value<kSlotHostsChoices>>(
+    "slot-hosts", "WHERE",
+    "all: keep it on all hosts of the connection string, so that a failover leaves no gap; "
+    "current (default): on the one that streams (docs/ha.md)");
 constexpr auto kSlotInterval = option_of<time_value<100, kDay>>(
-    "slot-interval", "TIME", "with --slot-on, look at the others so often (default: 10s)");
+    "slot-interval", "TIME", "with --slot-hosts, look at the others so often (default: 10s)");
 constexpr auto kMonitorConninfo = connection_string(option_of<conninfo_value>(
     "monitor-conninfo", "CONNINFO",
     "ordinary connection to watch the slot's health over (default: -d, if that names a database)"));
 constexpr Option kOfSlot[] = {kSlot.says("stream from this physical slot"),
                               kCreateSlot,
                               kIfNotExists,
-                              kSlotOn,
+                              kSlotHosts,
                               kSlotInterval,
                               kMonitorConninfo};
 
@@ -136,14 +139,25 @@ constexpr auto kServe = option_of<listen_value>(
     "serve", "[ADDRESS:]PORT",
     "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
     "addresses");
-constexpr auto kServeSync = option_of<relay::StandbyNames::parse>(
-    "serve-sync", "'ANY K (NAMES)'",
+constexpr auto kServeSynchronousStandbyNames = option_of<relay::StandbyNames::parse>(
+    "serve-synchronous-standby-names", "'ANY K (NAMES)'",
     "report as applied what so many of these standbys have applied, so that remote_apply reaches "
     "through; instead of --apply-position");
-constexpr Option kServing[] = {
-    kServe,         kServeSocket, kServeHba,        kServeUsers,       kServeTlsCert,
-    kServeTlsKey,   kServeTlsCa,  kServeMaxClients, kServeAuthTimeout, kServeSlotKeep,
-    kServeAutoSlot, kServeSync,   kServeHold,       kServeBaseBackup,  kServeMaxBaseBackups};
+constexpr Option kServing[] = {kServe,
+                               kServeSocket,
+                               kServeHba,
+                               kServeUsers,
+                               kServeTlsCert,
+                               kServeTlsKey,
+                               kServeTlsCa,
+                               kServeMaxClients,
+                               kServeAuthTimeout,
+                               kServeMaxSlotWalKeepSize,
+                               kServeAutoSlot,
+                               kServeSynchronousStandbyNames,
+                               kServeSynchronizedStandbys,
+                               kServeBaseBackup,
+                               kServeMaxBaseBackups};
 
 constexpr auto kStart = option_of<start_value>(
     "start", "LSN|SEGMENT",
@@ -162,15 +176,15 @@ constexpr auto kOnUncompared = option_of<choice_value<kOnUncomparedChoices>>(
     "on-uncompared", "WHAT",
     "the server has removed the WAL that the archive ends with, so nothing shows that it is not a "
     "copy that went its own way: stop (default), or continue");
-constexpr auto kGapPatience = option_of<time_value<kSecond, kDay>>(
-    "gap-patience", "TIME",
+constexpr auto kGapTimeout = option_of<time_value<kSecond, kDay>>(
+    "gap-timeout", "TIME",
     "of several hosts, those that do not answer are waited for so long before that, or any other "
     "refusal by all, is believed (default: 10min)");
 constexpr auto kOnDiskFull = option_of<choice_value<kOnDiskFullChoices>>(
     "on-disk-full", "WHAT", "wait (default) until there is space, or stop");
 constexpr auto kTimeout = option_of<time_value<kSecond, kDay>>(
     "timeout", "TIME", "a server silent for so long is gone (default: 60s)");
-constexpr Option kTrouble[] = {kNoLoop, kOnGap, kOnUncompared, kGapPatience, kOnDiskFull, kTimeout};
+constexpr Option kTrouble[] = {kNoLoop, kOnGap, kOnUncompared, kGapTimeout, kOnDiskFull, kTimeout};
 
 constexpr auto kFlush = option_of<hinted_value<receive::FlushPolicy::parse>>(
     "flush", "WHEN",
@@ -204,9 +218,12 @@ constexpr auto kForce =
     flag("force",
          "--confirm stored also where synchronous_standby_names names this receiver: each "
          "commit then waits for the store");
-constexpr Option kStoring[] = {kStoreOpen.of_section("store"), kKeepLocal.of_section("store"),
-                               kEncryptTo.of_section("store"), kManifestKey.of_section("store"),
-                               kConfirm.of_section("store"),   kForce};
+constexpr Option kStoring[] = {kStorePartialInterval.of_section("store"),
+                               kLocalRetention.of_section("store"),
+                               kEncryptTo.of_section("store"),
+                               kManifestKey.of_section("store"),
+                               kConfirm.of_section("store"),
+                               kForce};
 
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
 constexpr Option kWeb[] = {kWebListen, kWebTokenFile, kWebHost, kWebBackups, kReadyMaxLag};
@@ -270,15 +287,15 @@ void read_slot(const Arguments& arguments, receive::Options& options, const Step
   options.create_slot = arguments.has(kCreateSlot);
   options.if_not_exists = arguments.has(kIfNotExists);
   options.monitor_conninfo = arguments.get(kMonitorConninfo);
-  options.slot_on = arguments.get(kSlotOn, options.slot_on);
+  options.slot_hosts = arguments.get(kSlotHosts, options.slot_hosts);
   options.slot_interval = arguments.get(kSlotInterval, options.slot_interval);
   step([&] {
-    require(options.slot_on == receive::SlotOn::none || options.slot,
-            fmt::format("{} needs --slot NAME", arguments.source(kSlotOn)));
+    require(options.slot_hosts == receive::SlotHosts::current || options.slot,
+            fmt::format("{} needs --slot NAME", arguments.source(kSlotHosts)));
   });
   step([&] {
-    require(!arguments.has(kSlotInterval) || options.slot_on != receive::SlotOn::none,
-            fmt::format("{} needs --slot-on listed", arguments.source(kSlotInterval)));
+    require(!arguments.has(kSlotInterval) || options.slot_hosts != receive::SlotHosts::current,
+            fmt::format("{} needs --slot-hosts all", arguments.source(kSlotInterval)));
   });
   step([&] {
     require(!options.create_slot || options.slot,
@@ -356,7 +373,7 @@ void read_hosts(const Arguments& arguments, receive::Options& options, const Ste
   options.prefer = arguments.get(kPrefer, Prefer::any);
   options.prefer_after = arguments.get(kPreferAfter, options.prefer_after);
   options.reconnect_on_rotation = arguments.has(kReconnectOnRotation);
-  options.gap_patience = arguments.get(kGapPatience, options.gap_patience);
+  options.gap_timeout = arguments.get(kGapTimeout, options.gap_timeout);
   step([&] {
     require(!arguments.has(kPreferAfter) || options.prefer != Prefer::any,
             fmt::format("{} needs --prefer primary or standby", arguments.source(kPreferAfter)));
@@ -377,12 +394,12 @@ void read_hosts(const Arguments& arguments, receive::Options& options, const Ste
 void read_serving(const Arguments& arguments, ReceiveRequest& request) {
   request.serve = read_serve(arguments, arguments.get(kServe));
   if (request.serve.somewhere()) {
-    request.serve.waiting.sync = arguments.get(kServeSync);
+    request.serve.waiting.sync = arguments.get(kServeSynchronousStandbyNames);
     if (!request.serve.waiting.sync) return;
     if (arguments.has(kApplyPosition))
-      throw Error(ErrorKind::usage,
-                  fmt::format("{} and {} exclude each other", arguments.source(kServeSync),
-                              arguments.source(kApplyPosition)));
+      throw Error(ErrorKind::usage, fmt::format("{} and {} exclude each other",
+                                                arguments.source(kServeSynchronousStandbyNames),
+                                                arguments.source(kApplyPosition)));
     request.options.apply = ApplyPosition::downstream;
     return;
   }
@@ -399,8 +416,8 @@ void read_store(const Arguments& arguments, ReceiveRequest& request) {
         throw Error(ErrorKind::usage, fmt::format("{} needs --store", arguments.source(option)));
     return;
   }
-  request.store = StoreRequest{store_options_of(arguments), arguments.get(kKeepLocal),
-                               arguments.get(kStoreOpen)};
+  request.store = StoreRequest{store_options_of(arguments), arguments.get(kLocalRetention),
+                               arguments.get(kStorePartialInterval)};
   auto& options = request.options;
   const bool stored = arguments.get(kConfirm, false);
   request.store->confirm_stored = stored;

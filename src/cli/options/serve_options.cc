@@ -72,8 +72,8 @@ ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress>
   if (const auto most = arguments.get(kServeMaxClients)) request.server.max_clients = *most;
   if (const auto time = arguments.get(kServeAuthTimeout))
     request.server.authentication_time = *time;
-  request.waiting.hold = arguments.get(kServeHold);
-  request.slots.keep = arguments.get(kServeSlotKeep);
+  request.waiting.hold = arguments.get(kServeSynchronizedStandbys);
+  request.slots.keep = arguments.get(kServeMaxSlotWalKeepSize);
   request.slots.auto_create = arguments.get(kServeAutoSlot);
   const auto most_backups = arguments.get(kServeMaxBaseBackups);
   if (const auto conninfo = arguments.get(kServeBaseBackup)) {

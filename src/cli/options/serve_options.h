@@ -45,11 +45,11 @@ inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
 inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
     "serve-auth-timeout", "TIME", "who has not shown who it is within TIME is left (default: 60s)");
 
-inline constexpr auto kServeHold = option_of<relay::StandbyNames::parse>(
-    "serve-hold", "'ANY K (NAMES)'",
+inline constexpr auto kServeSynchronizedStandbys = option_of<relay::StandbyNames::parse>(
+    "serve-synchronized-standbys", "'ANY K (NAMES)'",
     "send others nothing beyond what so many of these standbys have flushed");
-inline constexpr auto kServeSlotKeep = option_of<size_value>(
-    "serve-slot-keep", "SIZE",
+inline constexpr auto kServeMaxSlotWalKeepSize = option_of<size_value>(
+    "serve-max-slot-wal-keep-size", "SIZE",
     "a replication slot that lies back by more than SIZE is lost, such as 100GB (default: none)");
 inline constexpr auto kServeAutoSlot = option_of<slot_pattern_value>(
     "serve-auto-slot", "PATTERN",

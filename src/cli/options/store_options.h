@@ -42,13 +42,13 @@ enum class StoreName {
 
 /// "64GB" or "7d": how much of what the store has stays here as well.
 [[nodiscard]] store::KeepLocal keep_local_value(const std::string& text);
-inline constexpr auto kKeepLocal = option_of<keep_local_value>(
-    "keep-local", "SIZE|TIME",
+inline constexpr auto kLocalRetention = option_of<keep_local_value>(
+    "local-retention", "SIZE|TIME",
     "remove finished segments that the store surely has, the oldest first, until so much is left "
     "(64GB), or those that are older (7d)");
 
-inline constexpr auto kStoreOpen = option_of<time_value<kSecond, kDay>>(
-    "store-open", "TIME",
+inline constexpr auto kStorePartialInterval = option_of<time_value<kSecond, kDay>>(
+    "store-partial-interval", "TIME",
     "send what is durable of the open segment so often, too, as objects of its own (default: not)");
 inline constexpr Choice<bool> kConfirmations[] = {{"local", false}, {"stored", true}};
 inline constexpr auto kConfirm = option_of<choice_value<kConfirmations>>(

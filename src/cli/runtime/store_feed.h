@@ -23,7 +23,7 @@ namespace weir::cli {
 struct StoreRequest {
   store::StoreOptions store{};
   std::optional<store::KeepLocal> keep_local{};
-  std::optional<std::chrono::milliseconds> open_every{};  ///< --store-open
+  std::optional<std::chrono::milliseconds> open_every{};  ///< --store-partial-interval
   bool confirm_stored = false;                            ///< the server's slot waits for it
 };
 

@@ -52,7 +52,7 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
        [](auto& host) { host.slot->restart_lsn = mb(8.9); }, Level::ok, "no gap"},
       {"the slot begins later", [](auto& host) { host.slot->restart_lsn = mb(9); }, Level::warning,
        "keeps WAL from 0/900000 on only, so nothing keeps the WAL from 0/800000 on there",
-       "--slot-on listed"},
+       "--slot-hosts all"},
       {"the WAL is gone",
        [](auto& host) {
          host.slot->restart_lsn = mb(9);
@@ -62,11 +62,11 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
       {"no slot", [](auto& host) { host.slot->exists = false; }, Level::warning,
        "it has no slot \"archive\"", "-S archive --create-slot"},
       {"a logical slot", [](auto& host) { host.slot->type = "logical"; }, Level::warning,
-       "is a logical one", "--slot-on"},
+       "is a logical one", "--slot-hosts"},
       {"an invalidated slot", [](auto& host) { host.slot->restart_lsn.reset(); }, Level::warning,
-       "reserves no WAL", "--slot-on"},
+       "reserves no WAL", "--slot-hosts"},
       {"a slot that could not be looked at", [](auto& host) { host.slot.reset(); }, Level::warning,
-       "could not be looked at", "--slot-on"},
+       "could not be looked at", "--slot-hosts"},
       {"behind, and covered",
        [](auto& host) {
          host.identity.flush_position = mb(7.25);
@@ -93,7 +93,7 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
          host.identity.flush_position = mb(7.25);
          host.slot->exists = false;
        },
-       Level::failure, "COMMITS LOST", "--slot-on", CommitCount{1, true}},
+       Level::failure, "COMMITS LOST", "--slot-hosts", CommitCount{1, true}},
       {"behind, its slot begins behind its own segment",
        [](auto& host) { host.identity.flush_position = mb(7.25); }, Level::warning, "on only", "",
        CommitCount{0, true}},

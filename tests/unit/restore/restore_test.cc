@@ -920,7 +920,7 @@ TEST(RestoreFile, EndsBeforeWhatIsNoSegmentByItsSizeOnlyIfAsked) {
       const auto outcome = scene.ask(1, 3);
       if (up_to_hole && c.hole) {
         EXPECT_EQ(outcome.restored, false) << outcome.what;
-        EXPECT_NE(scene.log.text.find("the recovery ends before this hole (--up-to-hole)"),
+        EXPECT_NE(scene.log.text.find("the recovery ends before this hole (--until-gap)"),
                   std::string::npos)
             << scene.log.text;
       } else {
@@ -941,7 +941,7 @@ TEST(RestoreFile, NeverEndsARecoveryAtAHoleUnlessAsked) {
           scene.options.partial = partial;
           const auto outcome = scene.ask(1, segno);
           EXPECT_EQ(outcome.error, ErrorKind::gap) << outcome.what;
-          EXPECT_NE(outcome.what.find("--up-to-hole"), std::string::npos) << outcome.what;
+          EXPECT_NE(outcome.what.find("--until-gap"), std::string::npos) << outcome.what;
         }
 }
 

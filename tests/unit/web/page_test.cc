@@ -144,9 +144,10 @@ TEST(Page, TellsOfTheObjectStore) {
           "needs_person": true, "since": "10:00", "hint": "look", "kept_for": "it <waits>"}})");
   EXPECT_EQ(conflict.verdict.level, status::Level::critical);
   EXPECT_THAT(conflict.verdict.line, HasSubstr("other <WAL> (1 segment waits, 1 MB)"));
-  EXPECT_THAT(main_html(conflict, Mode::live),
-              HasSubstr("other &lt;WAL&gt;, since 10:00<br>look<br>--keep-local removes nothing "
-                        "more: it &lt;waits&gt;"));
+  EXPECT_THAT(
+      main_html(conflict, Mode::live),
+      HasSubstr("other &lt;WAL&gt;, since 10:00<br>look<br>--local-retention removes nothing "
+                "more: it &lt;waits&gt;"));
 }
 
 TEST(Page, TellsOfCertificatesNearTheirEnd) {

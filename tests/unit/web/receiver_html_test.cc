@@ -89,7 +89,7 @@ TEST(Downstream, HasTheSlotsThatAreKeptAndWhatIsTheMatterWithThem) {
   EXPECT_THAT(html, HasSubstr("<tr><td>idle&lt;1&gt;</td><td>0/2000000</td><td>2 GB</td>"
                               "<td>not in use</td><td><span class=\"badge warning\">"));
   EXPECT_THAT(html, HasSubstr("&quot;idle&lt;1&gt;&quot; holds back 2 GB from pgweir prune"));
-  EXPECT_THAT(html, HasSubstr("&quot;gone&quot; is lost (--serve-slot-keep)"));
+  EXPECT_THAT(html, HasSubstr("&quot;gone&quot; is lost (--serve-max-slot-wal-keep-size)"));
 }
 
 TEST(Candidates, SayWhetherAFailoverToThemIsCovered) {
