@@ -260,9 +260,11 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
     case TailComparison::How::differs:
       break;
   }
-  // Transmission damage looks the same: it is requested again.
-  if (tail_differed_ != comparison.at) {
-    tail_differed_ = comparison.at;
+  // Transmission damage looks the same: it is requested again. The server's own WAL comes with the
+  // same bytes each time.
+  if (!tail_differed_ || tail_differed_->at != comparison.at ||
+      tail_differed_->server != comparison.server) {
+    tail_differed_ = comparison;
     log_.warning("the server's WAL differs from the archive's at {} ({}); asking for it again",
                  comparison.at, comparison.file);
     return;

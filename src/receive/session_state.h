@@ -279,8 +279,8 @@ class SessionState {
   std::map<wal::TimelineId, std::optional<std::string>>
       server_histories_;        ///< nullopt: not on the server
   bool tail_compared_ = false;  ///< or has streamed: then it continues what it sent
-  std::optional<wal::Lsn> tail_differed_;
-  std::optional<StartAt> tail_before_;  ///< the position before which it was last compared
+  std::optional<TailComparison> tail_differed_;  ///< the last comparison, if it differed
+  std::optional<StartAt> tail_before_;           ///< the position before which it was last compared
   /// Nothing shows that the server's WAL continues the archive. Does it have the next WAL at all?
   std::optional<TailComparison> uncompared_;
   std::set<int> asked_anew_;  ///< hosts queried twice because of that

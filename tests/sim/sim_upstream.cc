@@ -623,7 +623,11 @@ pq::StreamEvent SimUpstream::answer(Lsn valid_up_to) {
   auto wal = wal_of(node, sender.timeline, from, sender.sent);
   if (options_.damages && !calm_ && random_.one_in(4)) {
     damaged_wal_.assign(wal.begin(), wal.end());
-    damaged_wal_[random_.below(wal.size())] ^= std::byte{1} << random_.below(8);
+    const auto of_byte = random_.below(8);
+    const auto byte = random_.below(wal.size());
+    // Two answers with the same bit wrong would say that the server has other WAL.
+    if (compared_wrong_.emplace((from + byte).byte(), of_byte).second)
+      damaged_wal_[byte] ^= std::byte{1} << of_byte;
     wal = damaged_wal_;
     story_.tell("a bit of what is only compared falls over");
   }

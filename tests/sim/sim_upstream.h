@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -234,6 +236,7 @@ class SimUpstream {
   bool damage_lasts_ = false;
   std::optional<Lineage::Spot> damage_sent_;
   std::vector<std::byte> damaged_wal_;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> compared_wrong_;  ///< bits, by byte
 
   bool same_layout_ = false;   ///< of the other branch, as it is at the moment
   bool tail_removed_ = false;  ///< it has lost what lies before the place that it is asked for
