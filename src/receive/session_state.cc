@@ -625,7 +625,11 @@ void SessionState::on_history_stored(wal::TimelineId timeline) {
 }
 
 void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
-  if (outcome.how == StreamOutcome::How::timeline_ended) tail_compared_ = true;
+  if (outcome.how == StreamOutcome::How::timeline_ended) {
+    // It knows what becomes of the archive's timeline, even if it had nothing of it left to send.
+    tail_compared_ = true;
+    streamed_host_ = upstream_->host_index;
+  }
   archive_.reset();
   losses_.clear_pending();
   place_.reset();

@@ -244,6 +244,13 @@ wal::Lsn Ledger::reported(wal::TimelineId timeline) const {
   return most;
 }
 
+bool Ledger::was_reported(wal::TimelineId timeline, Lsn end) const {
+  const auto found = promised_.find(timeline);
+  return found != promised_.end() &&
+         std::any_of(found->second.begin(), found->second.end(),
+                     [&](const Range& range) { return range.begin < end && end <= range.end; });
+}
+
 /// Without the reports that spoke of no byte: that of a stream's start, where nothing came of it.
 wal::Lsn Ledger::reported_bytes(wal::TimelineId timeline) const {
   Lsn most;

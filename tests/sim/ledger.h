@@ -127,6 +127,10 @@ class Ledger {
   /// files that were right once.
   void check(const SimDisk& disk, bool everything);
   [[nodiscard]] wal::Lsn reported(wal::TimelineId timeline) const;
+  /// That position itself, and not only one behind a hole that was accepted.
+  [[nodiscard]] bool was_reported(wal::TimelineId timeline, wal::Lsn end) const;
+  /// What is finished before is in the store, and may be gone here.
+  [[nodiscard]] wal::Lsn left_to_store_before() const { return stored_floor_; }
   /// What a receiver that is asked says: nothing before the first status of a connection.
   [[nodiscard]] std::optional<archive::DurableEnd> durable() const {
     if (!last_) return std::nullopt;

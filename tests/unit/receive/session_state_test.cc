@@ -1591,6 +1591,69 @@ TEST(SessionState, AsksSeveralHostsEverySecondWhileAFailoverMayBeUnderWay) {
   EXPECT_LE(told, 120) << "not each second";
 }
 
+/// It said where the timeline ends, although it had nothing of it to send: seed 998700 of eb9f749.
+TEST(SessionState, StaysBetweenTwoBranchesWithTheHostThatEndedTheTimeline) {
+  for (const bool ended : {true, false}) {
+    SCOPED_TRACE(ended);
+    Dialogue dialogue;
+    dialogue.hosts = {{.name = "one", .major = 18, .standby = true},
+                      {.name = "two", .major = 18, .standby = false}};
+    dialogue.state.on_hosts(2, false);
+    dialogue.identity.flush_position = seg(5.5);
+    dialogue.archive_ends_at(1, seg(5));
+    ArchivedSoFar archived;
+    archived.system_identifier = 7;
+    archived.segment_size = kSize;
+    archived.end.timeline = 1;
+    archived.end.start = archived.position = seg(5);
+    const auto host = [&](int index, const char* name, wal::TimelineId timeline,
+                          const std::string& history) {
+      HostWord word;
+      word.index = index;
+      word.name = name;
+      word.standby = timeline == 1;
+      word.segment_size = kSize;
+      word.identity = {.system_identifier = 7, .timeline = timeline, .flush_position = seg(9)};
+      word.history = wal::TimelineHistory::parse(timeline, history);
+      word.has_wal = true;
+      return word;
+    };
+    auto hosts = std::vector{host(0, "one", 1, ""), host(1, "two", 1, "")};
+    hosts[1].failure = kLost;
+    const auto until_stream_or_stop = [&] {
+      for (int i = 0; i < 2000; ++i) {
+        const auto step = dialogue.state.next();
+        if (std::holds_alternative<step::Stream>(step)) return std::string("stream");
+        if (const auto* stop = std::get_if<step::Stop>(&step))
+          return std::string(stop->error ? stop->error->what() : "done");
+        if (std::holds_alternative<step::AskHosts>(step))
+          dialogue.state.on_hosts_asked(hosts, archived, dialogue.now);
+        else
+          dialogue.answer(step);
+      }
+      return std::string("it goes on for ever");
+    };
+    ASSERT_EQ(until_stream_or_stop(), "stream");
+    StreamOutcome outcome;
+    outcome.how = StreamOutcome::How::timeline_ended;
+    outcome.next = pq::EndOfStream::Next{2, seg(5)};
+    outcome.reached = seg(5);
+    if (ended)
+      dialogue.state.on_stream_ended(outcome, dialogue.now);
+    else
+      dialogue.stream_fails(kLost, {}, seg(5));
+    hosts = {host(0, "one", 2, "1\t0/500000\tx\n"), host(1, "two", 3, "1\t0/580000\tx\n")};
+    dialogue.identity.timeline = 2;
+    dialogue.server_histories[2] = "1\t0/500000\tx\n";
+    if (ended) dialogue.state.failed(kLost, dialogue.now);
+    const auto came = until_stream_or_stop();
+    if (ended)
+      EXPECT_EQ(came, "stream");
+    else
+      EXPECT_THAT(came, testing::HasSubstr("split brain"));
+  }
+}
+
 TEST(SessionState, WaitsForTheRightHostWhereAnUnfinishedSegmentDiffersAsWell) {
   const Error other(ErrorKind::conflict, "the upstream sends other WAL than the archive holds");
   Dialogue dialogue;
