@@ -251,7 +251,6 @@ bool Ledger::was_reported(wal::TimelineId timeline, Lsn end) const {
                      [&](const Range& range) { return range.begin < end && end <= range.end; });
 }
 
-/// Without the reports that spoke of no byte: that of a stream's start, where nothing came of it.
 wal::Lsn Ledger::reported_bytes(wal::TimelineId timeline) const {
   Lsn most;
   for (const auto& range : promised_.at(timeline))

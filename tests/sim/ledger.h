@@ -127,6 +127,8 @@ class Ledger {
   /// files that were right once.
   void check(const SimDisk& disk, bool everything);
   [[nodiscard]] wal::Lsn reported(wal::TimelineId timeline) const;
+  /// Without the reports that spoke of no byte: that of a stream's start, where nothing came of it.
+  [[nodiscard]] wal::Lsn reported_bytes(wal::TimelineId timeline) const;
   /// That position itself, and not only one behind a hole that was accepted.
   [[nodiscard]] bool was_reported(wal::TimelineId timeline, wal::Lsn end) const;
   /// What is finished before is in the store, and may be gone here.
@@ -197,7 +199,6 @@ class Ledger {
   /// position behind its end was acknowledged.
   bool holds_wal(const SimDisk& disk, const std::string& name, wal::TimelineId timeline,
                  wal::Lsn from, wal::Lsn to);
-  [[nodiscard]] wal::Lsn reported_bytes(wal::TimelineId timeline) const;
   [[nodiscard]] std::optional<wal::TimelineId> first_timeline() const;
   [[nodiscard]] wal::TimelineId last_timeline() const;
   [[nodiscard]] wal::Lsn first_promised(wal::TimelineId timeline) const;
