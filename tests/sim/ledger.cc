@@ -253,7 +253,9 @@ bool Ledger::was_reported(wal::TimelineId timeline, Lsn end) const {
 
 wal::Lsn Ledger::reported_bytes(wal::TimelineId timeline) const {
   Lsn most;
-  for (const auto& range : promised_.at(timeline))
+  const auto found = promised_.find(timeline);
+  if (found == promised_.end()) return most;  // no stream of it has begun
+  for (const auto& range : found->second)
     if (range.begin < range.end) most = std::max(most, range.end);
   return most;
 }
