@@ -64,7 +64,7 @@ class Job final : public SyncJob {
       // Bytes that are safe in a file whose name is not would be as lost as the others.
       if (creations_) sync_names();
       const std::lock_guard lock(*order_->mutex);
-      if (order_->broken) throw JobOrder::broken_error();
+      if (order_->broken) throw_broken();
       if (publishes()) return;
       order_->remove(number_);
       done_ = true;
@@ -85,6 +85,8 @@ class Job final : public SyncJob {
     });
     return finished;
   }
+
+  bool only_follows() const override { return only_follows_; }
 
  private:
   /// Bytes that are safe in a file which nobody finds are as lost as the others.
@@ -206,7 +208,12 @@ class Job final : public SyncJob {
     Threads::Lock lock(*order_->mutex);
     order_->changed->wait(
         lock, [&] { return order_->broken || done_ || order_->unfinished.front() == number_; });
-    if (order_->broken) throw JobOrder::broken_error();
+    if (order_->broken) throw_broken();
+  }
+
+  [[noreturn]] void throw_broken() {
+    only_follows_ = true;
+    throw JobOrder::broken_error();
   }
 
   void finish() {
@@ -237,6 +244,7 @@ class Job final : public SyncJob {
   const std::set<std::string> replaceable_;
   const codec::Compression compression_;
   bool done_ = false;  ///< no longer in order_->unfinished
+  bool only_follows_ = false;
 };
 
 }  // namespace

@@ -35,6 +35,9 @@ class SyncJob {
   /// Second part: renames and directory sync. Returns the segments that now have their final
   /// names. Throws Error{conflict} if a finished form of the segment exists already.
   virtual std::vector<wal::SegmentName> publish() = 0;
+  /// After an error: this job itself did nothing wrong. An earlier one failed for good or was given
+  /// up, and this one comes after it.
+  [[nodiscard]] virtual bool only_follows() const = 0;
 };
 
 /// Runs both parts of a job; for callers with one job at a time.

@@ -413,7 +413,7 @@ std::unique_ptr<archive::SyncJob> StreamLoop::take_sync_job() {
   if (writes) {
     policy_.on_write_ended();
     // Another sync was given up meanwhile, and everything after it.
-    if (state_.given_up()) return nullptr;
+    if (state_.given_up() && (!error || error->kind() != ErrorKind::durability)) return nullptr;
   }
   if (!error) return job;
   const auto verdict = policy_.on_no_job(*error, now());
@@ -440,10 +440,10 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
     // Not before: a thread woken while the mutex is locked would only sleep again.
     if (passed) workers_.wake_one();
     const auto begin = now();
-    decision = with_patience(sync, error, [&] { job->sync_data(); });
+    decision = with_patience(sync, *job, error, [&] { job->sync_data(); });
     duration = now() - begin;
     if (decision == Decision::go_on)
-      decision = with_patience(sync, error, [&] { finished = job->publish(); });
+      decision = with_patience(sync, *job, error, [&] { finished = job->publish(); });
     if (decision == Decision::fatal) alarms_.durability_lost(*error);
   }
   if (decision == Decision::abandon) give_up(std::move(job), sync, *error);
@@ -477,6 +477,7 @@ void StreamLoop::report_finished(const std::vector<wal::SegmentName>& segments) 
 /// `error` is its final error, if any.
 template <typename Function>
 StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
+                                                 const archive::SyncJob& job,
                                                  std::optional<Error>& error, Function&& function) {
   for (;;) {
     error.reset();
@@ -489,7 +490,7 @@ StreamPolicy::Decision StreamLoop::with_patience(StreamPolicy::Sync& sync,
     const auto verdict = [&] {
       const Lock lock(*mutex_);
       if (stop_.raised()) policy_.request_stop();  // the guardian may not have noticed it yet
-      return policy_.on_sync_part(sync, error);
+      return policy_.on_sync_part(sync, error, job.only_follows());
     }();
     report_sync_disk(verdict.disk, error);
     if (verdict.decision != StreamPolicy::Decision::wait) return verdict.decision;

@@ -131,8 +131,8 @@ class StreamLoop {
   std::unique_ptr<archive::SyncJob> take_sync_job();
   void sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync sync);
   template <typename Function>
-  StreamPolicy::Decision with_patience(StreamPolicy::Sync& sync, std::optional<Error>& error,
-                                       Function&& function);
+  StreamPolicy::Decision with_patience(StreamPolicy::Sync& sync, const archive::SyncJob& job,
+                                       std::optional<Error>& error, Function&& function);
   void give_up(std::unique_ptr<archive::SyncJob> job, const StreamPolicy::Sync& sync,
                const Error& full);
   void report_write_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);

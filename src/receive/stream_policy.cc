@@ -277,7 +277,8 @@ void StreamPolicy::on_reader_back(const Sync& sync) {
   if (inline_sync_ && inline_sync_->ticket == sync.ticket) inline_sync_.reset();
 }
 
-StreamPolicy::Verdict StreamPolicy::on_sync_part(Sync& sync, const std::optional<Error>& error) {
+StreamPolicy::Verdict StreamPolicy::on_sync_part(Sync& sync, const std::optional<Error>& error,
+                                                 bool follows) {
   if (!error) {
     sync.next_wait = kDiskRetryFirst;
     if (!std::exchange(sync.waits, false) || --syncs_without_space_ != 0) return {};
@@ -286,9 +287,13 @@ StreamPolicy::Verdict StreamPolicy::on_sync_part(Sync& sync, const std::optional
   if (error->kind() != ErrorKind::disk_full) {
     // (Also after a failed rename: the segment cannot be finished, so nothing after it may ever be
     // reported. The process cannot continue.)
-    if (!state_.given_up()) return {.decision = Decision::fatal};
+    // What an abandoned sync left behind is received again, and so is what came after it. But a
+    // sync of its own that has failed ends the process all the same: the pages count as clean, and
+    // WAL that comes again and is equal is not written again (P6).
+    const bool its_own = error->kind() == ErrorKind::durability && !follows;
+    if (!state_.given_up() || its_own) return {.decision = Decision::fatal};
     --active_syncs_;
-    return {.decision = Decision::ignore};  // it waited for an abandoned one
+    return {.decision = Decision::ignore};
   }
   if (options_.on_disk_full == OnDiskFull::stop || stop_asked_) {
     --active_syncs_;

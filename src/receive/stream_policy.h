@@ -170,8 +170,9 @@ class StreamPolicy {
   void on_reader_back(const Sync& sync);
   /// A part of the sync is done, or failed. Decides go_on, wait, abandon or ignore (the sync no
   /// longer counts as in progress), or fatal. Nothing changes if the part succeeded and did not
-  /// wait.
-  [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error);
+  /// wait. `follows`: the error is an earlier job's (SyncJob::only_follows()).
+  [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error,
+                                     bool follows = false);
   /// All of it is done. Returns false if it was given up meanwhile. `duration`: of syncing the
   /// data.
   bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now);

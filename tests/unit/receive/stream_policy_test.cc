@@ -359,11 +359,25 @@ TEST(StreamPolicy, GivesUpSyncsInTheOrderInWhichTheyBegan) {
   stream.policy.give_up(kFull);
   EXPECT_EQ(stream.state.flush(), kStart + 100) << "what was synced before stays";
   EXPECT_TRUE(stream.policy.may_give_up(third));
-  EXPECT_EQ(
-      stream.policy.on_sync_part(third, Error(ErrorKind::durability, "an earlier one")).decision,
-      Decision::ignore);
+  EXPECT_EQ(stream.policy.on_sync_part(third, Error(ErrorKind::durability, "an earlier one"), true)
+                .decision,
+            Decision::ignore);
   EXPECT_EQ(stream.policy.next(kWal, stream.now), Action::drop);
   EXPECT_EQ(stream.policy.outcome().how, How::stopped);
+}
+
+/// Seed 1045604: the next stream went on with a file of which a sync had failed.
+TEST(StreamPolicy, EndsTheProcessForAFailedSyncAlsoAfterAnotherOneWasGivenUp) {
+  Stream stream;
+  stream.take(100);
+  auto first = stream.begin();
+  stream.take(100);
+  auto second = stream.begin();
+  stream.policy.request_stop();
+  EXPECT_EQ(stream.policy.on_sync_part(first, kFull).decision, Decision::abandon);
+  stream.policy.give_up(kFull);
+  EXPECT_EQ(stream.policy.on_sync_part(second, Error(ErrorKind::durability, "failed")).decision,
+            Decision::fatal);
 }
 
 TEST(StreamPolicy, CountsASyncThatWasGivenUpMeanwhileForNothing) {
