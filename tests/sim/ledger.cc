@@ -148,19 +148,20 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
 void Ledger::on_failed_sync(const std::string& name, receive::Time disk_hangs_until) {
   if (sync_failed_) return;
   sync_failed_ = std::max(story_.now, disk_hangs_until);
-  durable_at_failure_ = disk_.copy();
-  durable_at_failure_->crash_losing_everything();
   failed_name_ = name;
 }
 
-/// From what was reported before the failure up to `flush`.
-bool Ledger::was_durable_at_failure(Lsn flush) {
+/// A power loss now would leave all from what was reported last up to `flush`.
+bool Ledger::is_durable(Lsn flush) {
   const auto reported = last_ && last_->flush.valid() ? last_->flush : stream_begin_;
+  if (flush <= reported) return true;
+  const auto disk = disk_.copy();
+  disk->crash_losing_everything();
   const bool held_damage = holds_damage_;
   bool durable = true;
   for (auto at = reported; at < flush; at = kSegment.start_of(at) + kSegmentBytes) {
     const auto end = std::min(flush, kSegment.start_of(at) + kSegmentBytes);
-    durable = durable && anybody_has(*durable_at_failure_, timeline_, at, end);
+    durable = durable && anybody_has(*disk, timeline_, at, end);
   }
   holds_damage_ = held_damage;  // that is said of the disk as it is
   return durable;
@@ -171,8 +172,7 @@ void Ledger::on_status(wire::StandbyStatus status) {
   const auto failed = archive::SegmentFileName::parse(failed_name_);
   if (sync_failed_ && failed && !failed->partial && !disk_.exists(failed_name_))
     sync_failed_.reset();
-  if (sync_failed_ &&
-      (story_.now > *sync_failed_ + kOnItsWay || !was_durable_at_failure(status.flush)))
+  if (sync_failed_ && (story_.now > *sync_failed_ + kOnItsWay || !is_durable(status.flush)))
     throw Violation{"P6",
                     fmt::format("flush {} was reported after a sync had failed", status.flush)};
   if (status.flush > status.write || status.write > received_)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -47,10 +46,10 @@ class Ledger {
   /// the store and the clients downstream go by it.
   void on_durable(wal::TimelineId timeline, wal::Lsn end);
   /// A sync or close of that file was made to fail: this process may not report any more (P6), but
-  /// for what is on its way at this moment. (A finished segment's form that is gone since, as the
-  /// raw one is once it is compressed, is of no interest to anybody.) The file is closed before the
-  /// failure is told, which takes as long as the disk hangs; what was durable when it failed may be
-  /// reported until then (seed 642001 of eb9f749).
+  /// for what is on its way at this moment and durable when it is reported. (A finished segment's
+  /// form that is gone since, as the raw one is once it is compressed, is of no interest to
+  /// anybody.) The file is closed before the failure is told, which takes as long as the disk
+  /// hangs; what is durable may be reported until then (seed 642001 of eb9f749).
   void on_failed_sync(const std::string& name, receive::Time disk_hangs_until);
   /// P10: the relay has sent these bytes of that timeline, or has said that what lies before `end`
   /// is durable.
@@ -108,6 +107,13 @@ class Ledger {
   /// The stream that has just begun is another branch's, from the record at `spot` on.
   void on_other_wal(const Lineage::Spot& spot) { other_wal_ = spot; }
   [[nodiscard]] bool damage_was_sent() const { return !damages_.empty(); }
+  /// WAL with damage in that range was sent. In an unfinished segment it may have taken the place
+  /// of what was sound, until that has come once more (holds_wal()).
+  [[nodiscard]] bool damage_in(wal::Lsn begin, wal::Lsn end) const {
+    return std::any_of(damages_.begin(), damages_.end(), [&](const Lineage::Spot& spot) {
+      return begin <= spot.byte && spot.byte < end;
+    });
+  }
   /// A finished segment holds the damaged front of a record of which the rest was not acknowledged.
   [[nodiscard]] bool holds_damage() const { return holds_damage_; }
   /// A person puts sound copies in the place of finished segments that are not.
@@ -188,7 +194,7 @@ class Ledger {
   void check_names(const SimDisk& disk, bool everything);
   void check_reported(const SimDisk& disk);
   void check_served(const SimDisk& disk);
-  [[nodiscard]] bool was_durable_at_failure(wal::Lsn flush);
+  [[nodiscard]] bool is_durable(wal::Lsn flush);
   bool anybody_has(const SimDisk& disk, wal::TimelineId timeline, wal::Lsn from, wal::Lsn to);
   static std::vector<Range> merged(std::vector<Range> ranges);
   void check_continuity(const SimDisk& disk);
@@ -240,8 +246,6 @@ class Ledger {
   std::optional<Lineage::Spot> other_wal_;  ///< in this stream
   std::optional<Lineage::Spot> damage_;
   std::optional<receive::Time> sync_failed_;
-  /// What a power loss would have left when the sync failed.
-  std::unique_ptr<SimDisk> durable_at_failure_;
   std::string failed_name_;
   bool confirms_stored_ = false;  ///< this process
   bool process_over_ = false;

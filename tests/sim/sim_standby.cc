@@ -225,7 +225,8 @@ void SimStandby::hear_row(std::string_view body) {
     // (A receiver that goes on behind a hole reports nothing of what was found before it, and never
     // reported: seeds 836487 and 980725 of eb9f749.)
     if (timeline == timeline_ && end < sent_ && (!fork.valid() || end < fork) &&
-        !all_is_left(timeline) && ledger_.was_reported(timeline, sent_))
+        !all_is_left(timeline) && ledger_.was_reported(timeline, sent_) &&
+        !ledger_.damage_in(end, sent_))  // seed 1140990
       throw Violation{"P10", fmt::format("{} is announced, and up to {} was sent", end, sent_)};
     if (timeline < timeline_) {  // as a walreceiver, he tries again later
       failed_ = true;
