@@ -32,6 +32,10 @@ class Workers {
         log_(log),
         body_(std::move(body)),
         free_(threads.make_condition()) {}
+  /// A thread that is waited for here must not start another one.
+  ~Workers() { over_ = true; }
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
 
   /// The first thread. Throws std::system_error.
   void start() { threads_.push_back(machine_.start("worker", body_)); }
