@@ -88,9 +88,17 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
     auto found = archive::find_break(archive, listing, timeline, from, size);
     if (found && (!upto || found->at < *upto)) broken = std::move(found);
   };
-  // A segment's first byte: all before it is finished.
+  // A segment's first byte: all before it is finished. (Of a timeline that was left, the segment
+  // from there on may be, too: it was archived beyond the switchpoint.)
+  const auto is_finished = [&](wal::TimelineId timeline, wal::Lsn from) {
+    const wal::SegmentName segment(timeline, size.segno(from), size);
+    return std::any_of(listing.segments.begin(), listing.segments.end(),
+                       [&](const archive::SegmentEntry& entry) {
+                         return !entry.name.partial && entry.name.segment == segment;
+                       });
+  };
   const auto end_of = [&](wal::TimelineId timeline, wal::Lsn from) {
-    if (counts == Counts::finished) return from;
+    if (counts == Counts::finished && !is_finished(timeline, from)) return from;
     return archive::sound_end(archive, listing, timeline, from, size);
   };
   const auto history = history_of(archive, begin->timeline);

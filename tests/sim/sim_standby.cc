@@ -224,7 +224,10 @@ void SimStandby::hear_row(std::string_view body) {
     const auto fork = lineage_.timeline(timeline).switchpoint;
     // (A receiver that goes on behind a hole reports nothing of what was found before it, and never
     // reported: seeds 836487 and 980725 of eb9f749.)
-    if (timeline == timeline_ && end < sent_ && (!fork.valid() || end < fork) &&
+    // (Where all before the fork was pruned, what is left of the timeline is a lost branch's: seed
+    // 1168863.)
+    if (timeline == timeline_ && end < sent_ &&
+        (!fork.valid() || (end < fork && ledger_.given_up_before() < fork)) &&
         !all_is_left(timeline) && ledger_.was_reported(timeline, sent_) &&
         !ledger_.damage_in(end, sent_))  // seed 1140990
       throw Violation{"P10", fmt::format("{} is announced, and up to {} was sent", end, sent_)};

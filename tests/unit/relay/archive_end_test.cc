@@ -134,6 +134,25 @@ TEST_F(ArchiveEndTest, InAFinishedSegmentOfAParentIsDurable) {
   expect_to_outlive_the_power(1, fork);
 }
 
+/// A receiver is at work, and has written nothing of the next timeline yet: what clients were sent
+/// up to the switchpoint is announced all the same.
+TEST_F(ArchiveEndTest, IsTheSwitchpointInAFinishedSegmentWhileTheNextTimelineBegins) {
+  const auto fork = wal_.fork_point(segment(4) + 400'000);
+  auto child = promote(wal_, fork, 2, 5);
+  archive_.segments(wal_, 1, 5)
+      .partial(wal_, wal_.complete_end(segment(5) + 300'000))
+      .history(2, history_line(1, fork))
+      .partial(child, segment(4));
+  leave_unsynced(name_of(wal_, 4, false));
+  for (int i = 0; i < 2; ++i) {
+    const auto served = find_served(*archive_.disk.open(), kSize, Counts::finished);
+    ASSERT_TRUE(served);
+    EXPECT_EQ(served->timeline(), 1u);
+    EXPECT_EQ(served->end, fork);
+    archive_.disk.crash_losing_everything();
+  }
+}
+
 TEST_F(ArchiveEndTest, IsInFrontOfABreakThatIsNamed) {
   const auto end = wal_.complete_end(segment(3) + 300'000);
   archive_.segments(wal_, 1, 3).partial(wal_, end);
