@@ -887,6 +887,14 @@ class Run {
     return std::max(kSegment.start_of(end), lineage_.timeline(way.last).wal.complete_end(end));
   }
 
+  /// That finished segment was left to the store, which has it.
+  [[nodiscard]] bool is_left_to_store(const std::string& file) const {
+    const auto name = archive::SegmentFileName::parse(file);
+    return store_ && name && !name->partial &&
+           name->segment.start(kSegment) < ledger_.left_to_store_before() &&
+           store_->has(name->segment);
+  }
+
   /// What verify says of an archive with which nothing is wrong.
   void check_verify() {
     if (!ledger_.promised_anything()) return;
@@ -898,9 +906,7 @@ class Run {
       if (!ledger_.told_holes().empty()) continue;
       // What the store has may be gone here. An unfinished segment that was found before it, behind
       // which nothing came, stays (seed 782005 of eb9f749).
-      if (store_ && finding.kind == verify::FindingKind::gap &&
-          finding.lsn < ledger_.left_to_store_before())
-        continue;
+      if (finding.kind == verify::FindingKind::gap && is_left_to_store(finding.file)) continue;
       // What both the archive and the store have lost is recorded.
       if (store_ && store_->has_lost_any() &&
           finding.what.find("gone from the store") != std::string::npos)
