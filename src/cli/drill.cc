@@ -319,7 +319,7 @@ Usage:
     .notes = R"(Not to be run as root. The sandbox is removed whatever happens.
 
 Exit status: 0 recovered, and every check passed; 1 not: a hole, damage, the
-target not reached, a check that did not hold; 2 wrong options; 3 could not be
+target not reached, a check that failed; 2 wrong options; 3 could not be
 tried: no server programs of that version, no space, stopped.
 )",
     .run = drill_command,

@@ -16,7 +16,7 @@ namespace weir::drill {
 /// What came of a drill. The numbers are the exit statuses.
 enum class Outcome {
   recovered = 0,  ///< and everything that was promised and asked for held
-  failed = 1,     ///< the archive or the backup is not what it must be, or a check did not hold
+  failed = 1,     ///< the archive or the backup is not what it must be, or a check failed
   not_tried = 3,  ///< no server programs, no space, stopped: it says nothing of the archive
 };
 

@@ -422,7 +422,7 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
             hand_over(place / "drill")
             words = chapter.ours(command).replace("/sunday", "/sunday/data").split()
             done = run([installed(place), *words[1:]], **as_server_user(), cwd="/")
-            assert "recovered, and every check held" in done.stdout
+            assert "recovered, and every check passed" in done.stdout
         elif "pg_receivewal" in command:
             chapter.stop_all()  # an archive has one receiver
             command = re.sub(r"^\S*/", "", command) + f" -d '{primary.conninfo()}'"

@@ -176,7 +176,7 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_drill_wal_bytes", false, "WAL between the backup's begin and the target."},
     {"pgweir_drill_promised_lsn_bytes", false, "Position to which the archive's WAL leads."},
     {"pgweir_drill_reached_lsn_bytes", false, "Position that the recovery has reached."},
-    {"pgweir_drill_checks_not_held", false, "Checks of the recovered server that did not hold."},
+    {"pgweir_drill_checks_not_held", false, "Checks of the recovered server that failed."},
     // pgweir status --metrics-file
     {"pgweir_status_timestamp_seconds", false, "When the archive was listed last."},
     {"pgweir_status_receiver_running", false, "1 if a receiver answered."},
