@@ -63,6 +63,33 @@ json = on
     receiver.stop()
 
 
+def test_names_from_before_version_1_are_accepted_and_told(servers, receivers, new_archive, config):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    path = config(f"""directory = {archive.path}
+dbname = {primary.conninfo()}
+slot = archive
+create-slot = on
+slot-on = none
+gap-patience = 5min
+""")
+    checked = pgweir("config", "check", path)
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.splitlines()[:-1] == [
+        f'"slot-on" in {path}, line 5 is called slot-hosts now; the former name is accepted until version 2.0',
+        f'"gap-patience" in {path}, line 6 is called gap-timeout now; the former name is accepted until version 2.0',
+    ]
+    shown = pgweir("config", "show", path).stdout
+    assert "slot-hosts = none" in shown and "slot-on =" not in shown
+    receiver = receivers.start([BINARY, "receive", "-c", path, "--store-open", "10s", "--keep-local", "7d"])
+    assert receiver.wait_exit() == 2, receiver.said()  # without a store
+    receiver = receivers.start([BINARY, "receive", "-c", path, "--no-loop"], env={"PGWEIR_RECEIVE_ON_GAP": "stop"})
+    receiver.wait_log('INFO .*"slot-on" in .* is called slot-hosts now')
+    streaming(primary)
+    archive.wait_covers(primary, 1, primary.write_wal(0.1))
+    receiver.stop()
+
+
 def test_the_environment_gives_options_too(servers, receivers, new_archive, config):
     """As in a container: no file is needed, and each command finds the archive."""
     primary = servers.primary()
