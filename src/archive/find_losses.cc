@@ -197,8 +197,15 @@ std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listin
   return found;
 }
 
-wal::Lsn sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
-                   wal::Lsn from, wal::SegmentSize segment_size) {
+namespace {
+
+struct SoundEnd {
+  wal::Lsn end;
+  bool behind_a_record = false;  ///< of those that were read
+};
+
+SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
+                        wal::Lsn from, wal::SegmentSize segment_size) {
   // A finished form of each segment, else all there are; behind a missing one there is another
   // piece of WAL.
   std::map<std::uint64_t, std::vector<SegmentFileName>> there;
@@ -253,9 +260,30 @@ wal::Lsn sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId
       if (reached(reading) >= reached(verifier)) verifier = std::move(reading);
     }
   }
-  if (verifier.last_record_end().valid()) return verifier.last_record_end();
+  if (verifier.last_record_end().valid()) return {verifier.last_record_end(), true};
   // The first that begins where reading did is not complete: before it another one ended.
-  return verifier.first_record_start().valid() ? verifier.first_record_start() : start;
+  return {verifier.first_record_start().valid() ? verifier.first_record_start() : start};
+}
+
+}  // namespace
+
+wal::Lsn sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
+                   wal::Lsn from, wal::SegmentSize segment_size) {
+  return find_sound_end(directory, listing, timeline, from, segment_size).end;
+}
+
+std::optional<wal::Lsn> archived_end(io::Shelf& directory, const Listing& listing,
+                                     wal::TimelineId timeline, wal::Lsn from,
+                                     wal::SegmentSize segment_size) {
+  const auto found = find_sound_end(directory, listing, timeline, from, segment_size);
+  const auto is_before = [&](const SegmentEntry& entry) {
+    const auto& segment = entry.name.segment;
+    return !entry.name.partial && segment.timeline() == timeline && segment.fits(segment_size) &&
+           segment.start(segment_size) < found.end;
+  };
+  const bool has_some = found.behind_a_record ||
+                        std::any_of(listing.segments.begin(), listing.segments.end(), is_before);
+  return has_some ? std::optional(found.end) : std::nullopt;
 }
 
 std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::TimelineId timeline,

@@ -59,6 +59,11 @@ namespace weir::archive {
                                  wal::TimelineId timeline, wal::Lsn from,
                                  wal::SegmentSize segment_size);
 
+/// The same; nullopt where an archive that begins there has no complete record of that timeline.
+[[nodiscard]] std::optional<wal::Lsn> archived_end(io::Shelf& directory, const Listing& listing,
+                                                   wal::TimelineId timeline, wal::Lsn from,
+                                                   wal::SegmentSize segment_size);
+
 /// The loss that begins where `history` leaves `timeline`, of which sound WAL is there up to `end`;
 /// nullopt if nothing is behind the switchpoint.
 [[nodiscard]] std::optional<Loss> lost_branch(const wal::TimelineHistory& history,

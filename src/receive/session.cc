@@ -455,9 +455,11 @@ void Session::perform(const step::StoreHistory& step) {
 }
 
 void Session::perform(const step::FindEnd& step) {
-  state_.on_end_found(archive::sound_end(directory_, archive::list_archive_names(directory_),
-                                         step.timeline, step.from,
-                                         state_.parameters()->segment_size));
+  // An archive that begins behind the switchpoint, with part of a record, has lost nothing.
+  const auto end =
+      archive::archived_end(directory_, archive::list_archive_names(directory_), step.timeline,
+                            step.from, state_.parameters()->segment_size);
+  state_.on_end_found(end.value_or(wal::Lsn()));
 }
 
 void Session::perform(const step::RecordLoss& step) {

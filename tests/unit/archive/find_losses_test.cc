@@ -293,6 +293,26 @@ TEST(FindLosses, FindsTheEndOfWalWithLongRecordsAndManySwitches) {
   }
 }
 
+/// An archive that began on a timeline that was left before that: seed 839265 of eb9f749 recorded a
+/// loss of WAL, and named a file, that it had never had.
+TEST(FindLosses, FindsNoEndWhereTheArchiveBeginsWithPartOfARecord) {
+  WalBuilder wal(ordinary());
+  wal.grow_to(kSize.start(6));
+  const auto end_of = [&](ArchiveBuilder& archive) {
+    const auto directory = archive.disk.open();
+    return archived_end(*directory, list_archive(*directory), 1, kSize.start(4), kSize);
+  };
+  ArchiveBuilder begins_there;
+  begins_there.partial(wal, kSize.start(4) + 41);  // behind the page header, or within a record
+  EXPECT_EQ(end_of(begins_there), std::nullopt);
+  const auto complete = wal.complete_end(kSize.start(4) + 300'000);
+  begins_there.partial(wal, kSize.start(4) + 300'000);
+  EXPECT_EQ(end_of(begins_there), complete);
+  ArchiveBuilder has_some_before;
+  has_some_before.segments(wal, 3, 4).partial(wal, kSize.start(4) + 41);
+  EXPECT_EQ(end_of(has_some_before), wal.complete_end(kSize.start(4) + 41));
+}
+
 TEST(FindLosses, FindsTheEndInTheUnfinishedFormThatGoesFurthest) {
   WalBuilder wal(ordinary());
   wal.grow_to(kSize.start(4));
