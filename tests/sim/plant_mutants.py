@@ -77,14 +77,14 @@ PLANTS = [
       file.sync();"""),
     # --- P2 ---
     ("rename_before_sync", "receive/stream_loop.cc",
-     """    decision = with_patience(sync, error, [&] { job->sync_data(); });""",
+     """    decision = with_patience(sync, *job, error, [&] { job->sync_data(); });""",
      """    if (PLANTED(rename_before_sync)) {
       try {
         finished = job->publish();
       } catch (const Error&) {  // what is compressed straight from memory has nothing to be renamed
       }
     }
-    decision = with_patience(sync, error, [&] { job->sync_data(); });"""),
+    decision = with_patience(sync, *job, error, [&] { job->sync_data(); });"""),
     ("history_too_late", "receive/session.cc",
      """  if (archive::store_history(directory_, step.timeline, step.content))
 """,
