@@ -108,7 +108,7 @@ class Client:
 
 def fields(error):
     """{"C": SQLSTATE, "M": message, …} of an ErrorResponse's body."""
-    return {part[:1].decode(): part[1:].decode() for part in error.split(b"\0") if part}
+    return {part[:1].decode(): part[1:].decode(errors="backslashreplace") for part in error.split(b"\0") if part}
 
 
 def told(heard):
