@@ -109,7 +109,7 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
          host.identity = {kSystem, 2, mb(10)};
          host.history = TimelineHistory::parse(2, "1\t0/800000\tx\n");
        },
-       Level::failure, "parted from the archive's timeline 1 at 0/800000"},
+       Level::failure, "diverged from the archive's timeline 1 at 0/800000"},
       {"no history",
        [](auto& host) {
          host.identity = {kSystem, 2, mb(10)};
