@@ -265,7 +265,7 @@ def test_a_slow_reader_costs_no_memory(servers, receivers, new_archive, sync_fau
     status = pathlib.Path(f"/proc/{receiver.pid}/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0])
     receiver.stop()
-    # 64 MB that are not durable yet, and the segment that is being received (docs/performance.md).
+    # 64 MB that are not durable yet, and the segment that is being received (docs/sizing.md).
     assert peak < (96 << 10) * MEMORY_FACTOR, f"{peak} kB"
     archive.assert_same_wal(primary, minimum=128)
 
