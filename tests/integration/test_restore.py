@@ -16,7 +16,7 @@ from support.process import PATIENCE, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN, REPOSITORY
 from support.recovery import base_backup, hand_over, recover, restore_command
-from support.scenario import begun
+from support.scenario import begun, streaming
 
 FORMS = ["raw", "zstd", "gzip", "lz4"]
 
@@ -470,7 +470,8 @@ def test_a_full_target_disk_is_told_and_leaves_nothing(shelf, place):
 
 
 def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
-    """Every line of the sh blocks of docs/restore.md, with its example paths replaced."""
+    """Every line of the sh blocks of docs/restore.md, with its example paths replaced. After the restore, the receiver
+    comes before the base backup: what the new timeline begins with is then archived."""
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
@@ -484,8 +485,10 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
     hand_over(archive.path)
     restore_command(place, archive)  # puts the program where the servers' user finds it
 
-    texts = [text for language, _, text in chapter.blocks(REPOSITORY / "docs" / "restore.md")
-             if language == "sh"]
+    commands = [(words, text) for language, words, text in chapter.blocks(REPOSITORY / "docs" / "restore.md")
+                if language == "sh"]
+    texts = [text for words, text in commands if not words]
+    [receive] = [text for words, text in commands if words == ["background"]]
     assert len(texts) >= 6
     restored = place / "restored"
     lines = "".join(texts)
@@ -505,6 +508,20 @@ def test_the_runbook_works_when_pasted(servers, receivers, new_archive, place):
                            "SELECT string_agg(i::text, ',' ORDER BY i) FROM t",
                            f"host={primary.socket_dir} port={port} user=postgres dbname=postgres"])
         assert server_rows.stdout.strip() == expected(50)
+
+        # The restored server has the port of the lost one. It keeps as little WAL as any other.
+        primary.sql("ALTER SYSTEM SET wal_keep_size = 0")
+        primary.sql("SELECT pg_reload_conf()")
+        receiver = receivers.start(["bash", "-c", "exec " + receive.replace("/srv/wal", str(archive.path))],
+                                   {"CONNINFO": primary.conninfo(), "PATH": f"{place}:{os.environ['PATH']}"})
+        streaming(primary)
+        for _ in range(3):  # what the slot does not retain is gone
+            primary.switch_wal()
+            primary.sql("CHECKPOINT")
+        following = base_backup(primary, place / "following")
+        wait_for(lambda: pgweir("verify", "-D", archive.path, "--no-progress", "--backup", following).returncode == 0,
+                 "the next backup to be recoverable")
+        receiver.stop()
     finally:
         run([DEBIAN_BIN / "pg_ctl", "-D", restored / "data", "-m", "immediate", "stop"],
             check=False, cwd="/", **process.as_server_user())
