@@ -178,13 +178,18 @@ def test_a_standby_of_before_comes_over_the_switch_at_once(servers, receivers, n
 
 
 def test_a_servers_own_directory_is_rejected(place, filled, relay):
-    primary, _, _ = filled
+    """By each command that writes into a directory."""
+    primary, archive, _ = filled
+    store = ["--store", "s3://bucket/prefix", "--store-name", "main"]
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
     pg_wal = primary.data / "pg_wal"
     before = sorted(path.name for path in pg_wal.iterdir())
     for directory in (primary.data, pg_wal):
         for command in (["serve", "--listen", str(free_port())], ["prune", "-n", "--keep-from", "0/1000000"],
-                        ["slot", "drop", "-S", "one"]):
-            result = pgweir(*command, "-D", directory)
+                        ["slot", "drop", "-S", "one"], ["receive", "-d", primary.conninfo()], ["compress"],
+                        ["ack", "hole-1-0-1000000"], ["import", archive.path], ["store", "push", *store],
+                        ["store", "publish-partial", *store]):
+            result = pgweir(*command, "-D", directory, env=keys)
             assert result.returncode == 4 and "this is a server's" in result.stderr, (command, result.stderr)
     assert sorted(path.name for path in pg_wal.iterdir()) == before
 
