@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/forms.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
@@ -44,9 +45,9 @@ class CheckpointWatch final : public wal::RecordObserver {
 
 }  // namespace
 
-void require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
-                        wal::SegmentSize segment_size) {
-  if (!backup.checkpoint) return;
+CheckpointThere require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
+                                   wal::SegmentSize segment_size) {
+  if (!backup.checkpoint) return CheckpointThere::yes;
   const auto place = *backup.checkpoint;
   const auto first = segment_size.segno(place);
   CheckpointWatch watch(place);
@@ -59,15 +60,22 @@ void require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
                    {.segment_size = segment_size, .timeline = backup.timeline, .unfinished = true});
   std::string name;
   std::vector<std::byte> buffer(kRead);
-  // The record may go on in the next segment.
-  while (!watch.decided && verifier.position() < segment_size.start(first + 2)) {
+  // A partial segment may be written only up to here.
+  const auto broken_off = [&] {
+    return find_finished(directory, reader.segment_at(verifier.position()))
+               ? CheckpointThere::damaged
+               : CheckpointThere::not_yet;
+  };
+  // The record may continue in the next segments.
+  while (!watch.decided) {
     const auto read = reader.read(verifier.position(), buffer);
-    if (read.state != WalReader::State::bytes) return;
+    if (read.state == WalReader::State::damaged) return broken_off();
+    if (read.state != WalReader::State::bytes) return CheckpointThere::not_yet;
     if (name.empty()) name = reader.file()->to_string();
-    // Damaged, or written only so far.
-    if (verifier.feed(std::span(buffer).first(read.count)) && !watch.decided) return;
+    if (verifier.feed(std::span(buffer).first(read.count)) && !watch.decided) return broken_off();
+    if (verifier.unchecked()) return CheckpointThere::yes;
   }
-  if (!watch.decided || (watch.begins_there && watch.redo == backup.start)) return;
+  if (watch.begins_there && watch.redo == backup.start) return CheckpointThere::yes;
   throw Error(ErrorKind::conflict,
               "the archive has other WAL where the backup's checkpoint should be")
       .with("backup", backup.file)

@@ -6,12 +6,20 @@
 
 namespace weir::archive {
 
-/// A backup_label names no cluster, but the checkpoint that the backup began with. Where the
-/// archive has the WAL of that place, sound from the segment's begin on, it has to be that
-/// checkpoint. Throws Error{conflict} if it is another record: the label is of another cluster, or
-/// of another branch of this one, and where it starts says nothing of this archive. WAL that is not
-/// there, or is damaged, says nothing. Throws Error{io}.
-void require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
-                        wal::SegmentSize segment_size);
+/// What an archive has at the position of a backup's checkpoint.
+enum class CheckpointThere {
+  yes,      ///< that checkpoint; or nothing to compare: the backup names none, or the WAL is of a
+            ///< newer server than this pgweir knows
+  not_yet,  ///< the archive lacks the record, or its end
+  damaged,  ///< the WAL from the segment's start to the record is damaged
+};
+
+/// A backup_label names no cluster, but it names the checkpoint that the backup began with. If the
+/// archive has valid WAL from the start of that segment to the checkpoint, the record there must be
+/// that checkpoint. Throws Error{conflict} if it is a different record: then the label belongs to
+/// another cluster, or to another branch of this one, and its start position means nothing in this
+/// archive. Throws Error{io}.
+[[nodiscard]] CheckpointThere require_checkpoint(io::Shelf& directory, const BackupPoint& backup,
+                                                 wal::SegmentSize segment_size);
 
 }  // namespace weir::archive

@@ -39,7 +39,7 @@ class Planner {
     check_cluster(*identity);
     for (const auto& backup : options_.backups) {
       archive::require_agreement(backup, size_);
-      archive::require_checkpoint(whole_, backup, size_);
+      require_known_checkpoint(backup);
     }
     find_limit();
     lower_limit_by_doubt();
@@ -62,11 +62,12 @@ class Planner {
               "the oldest backup you keep, or --keep-from with a segment or LSN.");
   }
 
-  [[nodiscard]] std::optional<archive::Identity> identity_of_archive() const {
+  [[nodiscard]] std::optional<archive::Identity> identity_of_archive() {
     try {
       return archive::read_identity(directory_, listing_);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::refused || !told_identity_) throw;
+      is_sealed_ = true;
       return told_identity_;  // encrypted: there is no key here
     }
   }
@@ -236,25 +237,63 @@ class Planner {
             "cluster, and has the receiver come that far (pgweir status)?");
   }
 
+  [[nodiscard]] bool has_first_segment_of(const archive::BackupPoint& backup,
+                                          const archive::Timelines& timelines) const {
+    const auto segno = size_.segno(backup.start);
+    const auto history =
+        timelines.history(backup.timeline).value_or(wal::TimelineHistory(backup.timeline));
+    const auto timeline = archive::timeline_of_segment(history, segno, size_);
+    return std::any_of(all_.segments.begin(), all_.segments.end(), [&](const auto& entry) {
+      const auto& name = entry.name.segment;
+      return name.fits(size_) && name.segno(size_) == segno &&
+             (name.timeline() == timeline || name.timeline() == backup.timeline);
+    });
+  }
+
+  /// Without its checkpoint, nothing shows that the backup belongs to this archive: it may be of a
+  /// clone that is ahead of the archive.
+  void require_known_checkpoint(const archive::BackupPoint& backup) const {
+    using archive::CheckpointThere;
+    if (is_sealed_) return;
+    auto there = archive::require_checkpoint(whole_, backup, size_);
+    if (there == CheckpointThere::yes) return;
+    const auto timelines = archive::Timelines::read(whole_, all_);
+    if (!has_first_segment_of(backup, timelines)) return;  // check_backups_are_here() reports it
+    // The segment of a switchpoint may be here under its new timeline only.
+    for (const auto timeline : timelines.descendants(backup.timeline)) {
+      if (there != CheckpointThere::not_yet) break;
+      const auto history = timelines.history(timeline);
+      if (!history || history->end_of(backup.timeline) <= backup.checkpoint) continue;
+      auto continued = backup;
+      continued.timeline = timeline;
+      there = archive::require_checkpoint(whole_, continued, size_);
+    }
+    if (there == CheckpointThere::yes) return;
+    const bool damaged = there == CheckpointThere::damaged;
+    throw Error(damaged ? ErrorKind::conflict : ErrorKind::retry,
+                damaged ? "the backup's checkpoint cannot be read: the archive is damaged there"
+                        : "the archive does not have the backup's checkpoint yet")
+        .with("backup", backup.file)
+        .with("its checkpoint", *backup.checkpoint)
+        .hint(damaged
+                  ? "Nothing was removed, because it is unknown whether the backup belongs to this "
+                    "archive. \"pgweir verify --backup\" names the damage: repair the segment, or "
+                    "name another backup."
+                  : "Nothing was removed, because it is unknown whether the backup belongs to this "
+                    "archive. Run the command again when the archive has this WAL (pgweir status). "
+                    "If it is in a hole, import it; if it never comes, the backup is of another "
+                    "server.");
+  }
+
   /// A backup whose first segment is not here is of another archive, or cut off already: then what
   /// was given is not what was meant.
   void check_backups_are_here() const {
     const auto timelines = archive::Timelines::read(whole_, all_);
     for (const auto& backup : options_.backups) {
-      const auto segno = size_.segno(backup.start);
-      const auto history =
-          timelines.history(backup.timeline).value_or(wal::TimelineHistory(backup.timeline));
-      const auto timeline = archive::timeline_of_segment(history, segno, size_);
-      const bool here =
-          std::any_of(all_.segments.begin(), all_.segments.end(), [&](const auto& entry) {
-            const auto& name = entry.name.segment;
-            return name.fits(size_) && name.segno(size_) == segno &&
-                   (name.timeline() == timeline || name.timeline() == backup.timeline);
-          });
-      if (here) continue;
+      if (has_first_segment_of(backup, timelines)) continue;
       throw Error(ErrorKind::conflict, "the archive does not have the segment the backup starts in")
           .with("backup", backup.file)
-          .with("segment", wal::SegmentName(backup.timeline, segno, size_))
+          .with("segment", wal::SegmentName(backup.timeline, size_.segno(backup.start), size_))
           .hint(
               "Nothing was removed. Check that backup and archive belong together; \"pgweir verify "
               "--backup\" tells more.");
@@ -264,6 +303,7 @@ class Planner {
   io::Shelf& directory_;
   io::Shelf& whole_;
   const std::optional<archive::Identity> told_identity_;
+  bool is_sealed_ = false;  ///< encrypted, and there is no key here
   const Options& options_;
   archive::KeptSlots slots_;
   archive::Listing listing_;

@@ -68,7 +68,8 @@ struct Homes {
 /// (archive/kept_slots.h): where their file is behind what the relay knows by now,
 /// more stays than is needed. Throws Error{damage} if it
 /// cannot be read. Throws Error{usage} for options that say too little, Error{conflict}
-/// if what they say would cut off a backup or the newest segments, Error{io}.
+/// if what they say would cut off a backup or the newest segments, or if a backup's checkpoint is
+/// damaged in the archive; Error{retry} if the archive does not have it yet; Error{io}.
 [[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
 [[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 

@@ -171,7 +171,8 @@ void Run::find_cluster() {
         .hint("Give the archive of the backup's cluster with -D.");
   if (backup && cluster_.system_identifier != 0) {
     archive::require_agreement(*backup, cluster_.segment_size);
-    archive::require_checkpoint(directory_, *backup, cluster_.segment_size);
+    // (A checkpoint that cannot be read is a finding, or the archive ends before it.)
+    static_cast<void>(archive::require_checkpoint(directory_, *backup, cluster_.segment_size));
   }
 }
 

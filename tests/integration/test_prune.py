@@ -54,6 +54,11 @@ def test_keeps_what_the_backup_needs(servers, place):
     refused = run(*prune, "--keep-from-backup", place / "edited")
     assert refused.returncode == 4 and "contradicts itself" in refused.stderr, refused.stderr
     assert sorted(path.name for path in archive.iterdir()) == names
+    # A clone of the server may be ahead of the archive.
+    (place / "clone").write_text(re.sub(r"CHECKPOINT LOCATION: \S+", f"CHECKPOINT LOCATION: {wal.lsn_text(server.flushed())}",
+                                        label, count=1))
+    ahead = run(*prune, "--keep-from-backup", place / "clone")
+    assert ahead.returncode == 3 and "does not have the backup's checkpoint yet" in ahead.stderr, ahead.stderr
     with at_work(archive, "import"):
         refused = run(*prune, "--keep-from-backup", backup)
         assert refused.returncode == 3 and "an import is at work" in refused.stderr, refused.stderr

@@ -6,21 +6,22 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "support/append_checkpoint.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
+#include "wal/page.h"
 
 namespace weir::archive::backup_checkpoint_test {
 namespace {
 
 using codec::Method;
 using test::error_of;
+using testing::append_checkpoint;
 using ::testing::HasSubstr;
 using testing::WalBuilder;
 using verify::ArchiveBuilder;
 using verify::kSize;
 using wal::Lsn;
-
-constexpr std::uint8_t kOnline = 0x10;
 
 WalBuilder::Options ordinary(std::uint64_t seed = 1) {
   WalBuilder::Options options;
@@ -28,16 +29,6 @@ WalBuilder::Options ordinary(std::uint64_t seed = 1) {
   options.switch_every = 0;
   options.abort_every = 0;
   return options;
-}
-
-/// As a server writes one: struct CheckPoint, whose first field is the redo position.
-Lsn append_checkpoint(WalBuilder& wal, Lsn redo) {
-  test::Bytes body(2 + 88);
-  body[0] = std::byte{255};
-  body[1] = std::byte{88};
-  const auto value = redo.byte();
-  std::memcpy(body.data() + 2, &value, sizeof(value));
-  return wal.append(0, kOnline, body).start;
 }
 
 BackupPoint label(Lsn redo, Lsn checkpoint) {
@@ -70,15 +61,18 @@ struct Example {
     EXPECT_GT(wal.end(), kSize.start(6));
     wal.grow_to(kSize.start(8));
   }
-  void require(const BackupPoint& point) { require_checkpoint(*archive.disk.open(), point, kSize); }
+  CheckpointThere require(const BackupPoint& point) {
+    return require_checkpoint(*archive.disk.open(), point, kSize);
+  }
 };
 
 TEST(RequireCheckpoint, AcceptsTheBackupsOwn) {
   for (const auto method : {Method::none, Method::zstd}) {
     Example example;
     example.archive.segments(example.wal, 1, 8, method);
-    EXPECT_NO_THROW(example.require(label(example.redo, example.checkpoint)));
-    EXPECT_NO_THROW(example.require(label(example.next_redo, example.over_the_border)));
+    EXPECT_EQ(example.require(label(example.redo, example.checkpoint)), CheckpointThere::yes);
+    EXPECT_EQ(example.require(label(example.next_redo, example.over_the_border)),
+              CheckpointThere::yes);
   }
 }
 
@@ -99,7 +93,7 @@ TEST(RequireCheckpoint, RefusesWhatIsAnotherRecord) {
         Case{"in a record", label(example.redo, example.checkpoint + 8), "no record begins there"},
         Case{"no checkpoint", label(example.redo, other->start), "is no checkpoint"}}) {
     SCOPED_TRACE(c.name);
-    const auto error = error_of([&] { example.require(c.point); });
+    const auto error = error_of([&] { static_cast<void>(example.require(c.point)); });
     EXPECT_EQ(error.kind(), ErrorKind::conflict);
     EXPECT_THAT(error.what(), HasSubstr("other WAL where the backup's checkpoint should be"));
     EXPECT_THAT(error.what(), HasSubstr(c.found));
@@ -110,39 +104,65 @@ TEST(RequireCheckpoint, RefusesWhatIsAnotherRecord) {
 TEST(RequireCheckpoint, RefusesALabelOfAnotherCluster) {
   Example example, other(2, 400'000);
   example.archive.segments(example.wal, 1, 8);
-  const auto error = error_of([&] { example.require(label(other.redo, other.checkpoint)); });
+  const auto error =
+      error_of([&] { static_cast<void>(example.require(label(other.redo, other.checkpoint))); });
   EXPECT_EQ(error.kind(), ErrorKind::conflict);
 }
 
-TEST(RequireCheckpoint, SaysNothingOfWalThatIsNotThereOrDamaged) {
+TEST(RequireCheckpoint, TellsWalThatIsNotThereFromWalThatIsDamaged) {
   Example example, other(2, 400'000);
   const auto point = label(other.redo, other.checkpoint);
-  EXPECT_NO_THROW(example.require(point)) << "an empty archive";
+  EXPECT_EQ(example.require(point), CheckpointThere::not_yet) << "an empty archive";
   example.archive.segments(example.wal, 5, 8);
-  EXPECT_NO_THROW(example.require(point)) << "it begins behind";
+  EXPECT_EQ(example.require(point), CheckpointThere::not_yet) << "it begins behind";
   auto none = point;
   none.checkpoint.reset();
   example.archive.segments(example.wal, 1, 8);
-  EXPECT_NO_THROW(example.require(none)) << "a manifest has none";
+  EXPECT_EQ(example.require(none), CheckpointThere::yes) << "a manifest has none";
   example.archive.flip(ArchiveBuilder::name(example.wal, 4), 200'000, 3);
-  EXPECT_NO_THROW(example.require(point)) << "verify finds that";
+  EXPECT_EQ(example.require(point), CheckpointThere::damaged);
   // A checkpoint whose end is not archived yet.
   Example young;
   young.archive.segments(young.wal, 1, 6);
-  EXPECT_NO_THROW(young.require(label(young.redo, young.over_the_border)));
+  EXPECT_EQ(young.require(label(young.redo, young.over_the_border)), CheckpointThere::not_yet);
 }
 
 TEST(RequireCheckpoint, ReadsWhatIsUnfinished) {
+  for (const auto method : {Method::none, Method::gzip}) {
+    Example example;
+    example.archive.segments(example.wal, 1, 4);
+    example.archive.partial(example.wal, example.checkpoint + 2000, ArchiveBuilder::Tail::zeros,
+                            method);
+    EXPECT_EQ(example.require(label(example.redo, example.checkpoint)), CheckpointThere::yes);
+    EXPECT_EQ(error_of([&] {
+                static_cast<void>(example.require(label(example.redo + 8, example.checkpoint)));
+              }).kind(),
+              ErrorKind::conflict);
+    Example young;
+    young.archive.segments(young.wal, 1, 4);
+    young.archive.partial(young.wal, young.checkpoint, ArchiveBuilder::Tail::zeros, method);
+    const auto point = label(young.redo + 8, young.checkpoint);
+    EXPECT_EQ(young.require(point), CheckpointThere::not_yet);
+    // What was killed leaves a compressed one cut off.
+    const auto name = ArchiveBuilder::name(young.wal, 4, method, true);
+    auto bytes = young.archive.disk.content(name);
+    bytes.resize(bytes.size() / 4);
+    young.archive.disk.put(name, bytes);
+    EXPECT_EQ(young.require(point), CheckpointThere::not_yet);
+  }
+}
+
+TEST(RequireCheckpoint, LeavesWalOfANewerServerToThoseWhoKnowIt) {
   Example example;
-  example.archive.segments(example.wal, 1, 4);
-  example.archive.partial(example.wal, example.checkpoint + 2000);
-  EXPECT_NO_THROW(example.require(label(example.redo, example.checkpoint)));
-  EXPECT_EQ(error_of([&] { example.require(label(example.redo + 8, example.checkpoint)); }).kind(),
-            ErrorKind::conflict);
-  Example young;
-  young.archive.segments(young.wal, 1, 4);
-  young.archive.partial(young.wal, young.checkpoint);
-  EXPECT_NO_THROW(young.require(label(young.redo + 8, young.checkpoint)));
+  example.archive.segments(example.wal, 1, 8);
+  const auto name = ArchiveBuilder::name(example.wal, 4);
+  auto bytes = example.archive.disk.content(name);
+  const std::uint16_t newer = 0xD1FE;
+  ASSERT_TRUE(wal::magic_is_newer_than_known(newer));
+  for (std::size_t page = 0; page < bytes.size(); page += wal::kPageSize)
+    std::memcpy(bytes.data() + page, &newer, sizeof(newer));
+  example.archive.disk.put(name, bytes);
+  EXPECT_EQ(example.require(label(example.redo + 8, example.checkpoint)), CheckpointThere::yes);
 }
 
 }  // namespace

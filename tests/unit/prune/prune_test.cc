@@ -10,12 +10,15 @@
 #include "archive/compress.h"
 #include "archive/kept_slots.h"
 #include "base/error.h"
+#include "support/append_checkpoint.h"
 #include "support/archive_builder.h"
+#include "support/error_of.h"
 
 namespace weir::prune::prune_test {
 namespace {
 
 using codec::Method;
+using test::error_of;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -151,6 +154,89 @@ TEST(Prune, RefusesALabelWithACheckpointThatIsNotInTheArchive) {
   stranger.checkpoint = kSize.start(4) + 0x28;  // where another record is, or none
   EXPECT_EQ(example.refused({.backups = {stranger}}), ErrorKind::conflict);
   EXPECT_EQ(example.refused({.backups = {backup(kSize.start(3)), stranger}}), ErrorKind::conflict);
+}
+
+/// Segments 1 to 6, and a backup that starts in 3, with its checkpoint in 4.
+struct WithCheckpoint {
+  WithCheckpoint() : wal({.switch_every = 0, .abort_every = 0}) {
+    wal.grow_to(kSize.start(3) + 300'000);
+    point = backup(wal.end());
+    wal.grow_to(kSize.start(4) + 600'000);
+    point.checkpoint = testing::append_checkpoint(wal, point.start);
+    wal.grow_to(kSize.start(8));
+  }
+  Plan plan(io::Shelf& shelf) const { return make_plan(shelf, {.backups = {point}}); }
+
+  WalBuilder wal;
+  archive::BackupPoint point;
+  ArchiveBuilder archive;
+};
+
+TEST(Prune, WaitsForTheCheckpointOfABackupThatIsAheadOfTheArchive) {
+  WithCheckpoint example;
+  // A clone of the server may have made it: nothing here says whose it is.
+  example.archive.segments(example.wal, 1, 4);
+  const auto directory = example.archive.disk.open();
+  const auto error = error_of([&] { static_cast<void>(example.plan(*directory)); });
+  EXPECT_EQ(error.kind(), ErrorKind::retry);
+  EXPECT_THAT(error.what(), HasSubstr("does not have the backup's checkpoint yet"));
+  EXPECT_THAT(error.hint(), HasSubstr("Nothing was removed"));
+  example.archive.partial(example.wal, *example.point.checkpoint);
+  EXPECT_EQ(error_of([&] { static_cast<void>(example.plan(*directory)); }).kind(),
+            ErrorKind::retry);
+  example.archive.partial(example.wal, *example.point.checkpoint + 2000);
+  EXPECT_EQ(example.plan(*directory).files, 2u);
+}
+
+TEST(Prune, RefusesABackupWhoseCheckpointLiesBehindDamage) {
+  WithCheckpoint example;
+  example.archive.segments(example.wal, 1, 7);
+  const auto directory = example.archive.disk.open();
+  EXPECT_EQ(example.plan(*directory).files, 2u);
+  example.archive.flip(ArchiveBuilder::name(example.wal, 4), 200'000, 3);
+  const auto error = error_of([&] { static_cast<void>(example.plan(*directory)); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_THAT(error.what(), HasSubstr("the backup's checkpoint cannot be read"));
+}
+
+TEST(Prune, FindsTheCheckpointUnderANewTimelineWhereTheOldOneIsMissing) {
+  WithCheckpoint example;
+  const auto at = example.wal.fork_point(kSize.start(4) + 800'000);
+  auto next = verify::promote(example.wal, at, 2, 9);
+  next.grow_to(kSize.start(6));
+  example.archive.segments(example.wal, 1, 4).segments(next, 4, 6);
+  example.archive.history(2, verify::history_line(1, at));
+  const auto directory = example.archive.disk.open();
+  EXPECT_EQ(example.plan(*directory).files, 2u);
+  // Where the checkpoint lies behind the switchpoint, it is of the other branch.
+  example.archive.history(2, verify::history_line(1, *example.point.checkpoint));
+  EXPECT_EQ(error_of([&] { static_cast<void>(example.plan(*directory)); }).kind(),
+            ErrorKind::retry);
+}
+
+TEST(Prune, DoesNotReadACheckpointWithoutTheKey) {
+  // Of an encrypted archive, nothing but names can be read.
+  class Sealed final : public io::Shelf {
+   public:
+    explicit Sealed(io::Shelf& shelf) : shelf_(shelf) {}
+    const std::string& path() const override { return shelf_.path(); }
+    std::vector<io::DirectoryEntry> list() override { return shelf_.list(); }
+    std::optional<io::DirectoryEntry> find(const std::string& name) override {
+      return shelf_.find(name);
+    }
+    std::unique_ptr<io::Bytes> open_bytes(const std::string&) override {
+      throw Error(ErrorKind::refused, "the file is encrypted to others");
+    }
+
+   private:
+    io::Shelf& shelf_;
+  };
+  WithCheckpoint example;
+  example.archive.segments(example.wal, 1, 7);
+  const auto directory = example.archive.disk.open();
+  Sealed sealed(*directory);
+  const archive::Identity told{1, kSize, "pgweir.json"};
+  EXPECT_EQ(make_plan({sealed, sealed, *directory, told}, {.backups = {example.point}}).files, 2u);
 }
 
 TEST(Prune, TakesOnlyWhatIsOldEnoughFromTheFront) {
