@@ -22,6 +22,27 @@ namespace weir::verify {
 using wal::Lsn;
 using State = Outcome::State;
 
+namespace {
+
+/// Passes records on, and sees whether one crosses a border between segments.
+class BorderWatch final : public wal::RecordObserver {
+ public:
+  BorderWatch(wal::RecordObserver& next, Lsn border) : next_(next), border_(border) {}
+  bool wants(const wal::RecordHeader& header) override { return next_.wants(header); }
+  void on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
+                 std::span<const std::byte> body) override {
+    crossed = crossed || (start < border_ && end > border_);
+    next_.on_record(start, end, header, body);
+  }
+  bool crossed = false;
+
+ private:
+  wal::RecordObserver& next_;
+  const Lsn border_;
+};
+
+}  // namespace
+
 void ChunkCheck::check_chunk(const std::vector<std::size_t>& chunk) {
   const auto observer = new_watch(chunk.front());
   std::optional<wal::RecordVerifier> verifier;
@@ -40,23 +61,33 @@ void ChunkCheck::check_chunk(const std::vector<std::size_t>& chunk) {
 void ChunkCheck::follow_children(std::size_t node,
                                  const std::optional<wal::RecordVerifier>& verifier,
                                  std::optional<std::size_t> next, RecordWatch* observer) {
+  // A chunk does not count the record that it starts in: it is counted here, where it was read from
+  // its first byte; once, whichever segment continues it.
+  bool is_counted = next.has_value();
   for (const auto child : context_.plan.nodes[node].children) {
     if (child == next || !context_.plan.nodes[child].chosen) continue;
     if (!context_.plan.nodes[child].is_finished())
       check_partial(child, verifier, observer);
-    else if (verifier)
-      check_border(context_.plan.nodes[node], *verifier, child);
+    else if (verifier && check_border(context_.plan.nodes[node], *verifier, child, *observer) &&
+             !std::exchange(is_counted, true))
+      context_.results.count_records(1);
   }
 }
 
-/// Reads on until the first record that begins behind the border is complete.
-void ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child) {
+/// Reads on until the first record that begins behind the border is complete. True if a record that
+/// begins before the border is complete behind it.
+bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child,
+                              RecordWatch& observer) {
   const auto border = context_.cluster.segment_size.start(parent.segno + 1);
+  // What is read here belongs to the child's timeline.
+  const auto records = new_watch(child);
+  BorderWatch watch(*records, border);
+  const RecordWatch::Passed passed(observer, watch);
   constexpr auto kNone = static_cast<std::size_t>(-1);
   for (auto next = child; next != kNone;) {
     const auto& node = context_.plan.nodes[next];
     next = kNone;
-    if (!node.is_finished() || !node.chosen) return;
+    if (!node.is_finished() || !node.chosen) return false;
     verifier.follow(node.timeline, context_.history(node.timeline));
     std::optional<wal::Damage> damage;
     std::optional<wal::PageHeader> first_page;
@@ -95,19 +126,20 @@ void ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
       }
       if (damage &&
           (attempt.last_record_start() >= border || context_.padded_behind(node, file, *damage)))
-        return;
+        return watch.crossed;
       if (!damage) {
         verifier = std::move(attempt);
         break;
       }
       context_.results.add(damage_finding(context_, node, file.to_string(), *damage, first_page));
       context_.results.border_broken(child, attempt.last_record_end());
-      return;
+      return false;
     }
-    if (enough || given < context_.cluster.segment_size.bytes()) return;
+    if (enough || given < context_.cluster.segment_size.bytes()) return watch.crossed;
     for (const auto grandchild : node.children)
       if (context_.plan.nodes[grandchild].timeline == node.timeline) next = grandchild;
   }
+  return watch.crossed;
 }
 
 void ChunkCheck::check_lone_partial(std::size_t node) {
@@ -130,6 +162,11 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
                                RecordWatch* observer) {
   const auto& node = context_.plan.nodes[index];
   const auto start = context_.cluster.segment_size.start(node.segno);
+  // The records of a new timeline are not the parent's, and its beginning is checked.
+  const auto own = new_watch(index);
+  std::optional<RecordWatch::Passed> passed;
+  if (node.parent && context_.plan.nodes[*node.parent].timeline != node.timeline)
+    passed.emplace(*observer, *own);
   if (!verifier)
     verifier.emplace(context_.new_verifier(node, observer));
   else

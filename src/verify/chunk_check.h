@@ -28,7 +28,8 @@ class ChunkCheck {
   }
   void follow_children(std::size_t node, const std::optional<wal::RecordVerifier>& verifier,
                        std::optional<std::size_t> next, RecordWatch* observer);
-  void check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child);
+  [[nodiscard]] bool check_border(const Node& parent, wal::RecordVerifier verifier,
+                                  std::size_t child, RecordWatch& observer);
   void check_partial(std::size_t node, std::optional<wal::RecordVerifier> verifier,
                      RecordWatch* observer);
   [[nodiscard]] bool is_received_again(std::size_t node) const;

@@ -33,6 +33,7 @@ bool RecordWatch::wants(const wal::RecordHeader& header) {
 
 void RecordWatch::on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
                             std::span<const std::byte> body) {
+  if (other_ != nullptr) return other_->on_record(start, end, header, body);
   if (wal::is_xlog(header, wal::XlogRecord::backup_end) && context_.backup_start &&
       wal::start_of_ended_backup(body) == context_.backup_start) {
     context_.results.backup_ended(timeline_, end);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "verify/context.h"
 #include "wal/record_verifier.h"
@@ -20,6 +21,21 @@ class RecordWatch final : public wal::RecordObserver {
   /// For a row of segments that begins with that one.
   [[nodiscard]] static std::unique_ptr<RecordWatch> of(Context& context, const Node& node);
 
+  /// As long as this exists, `other` gets the records of `watch`: a verifier keeps its observer,
+  /// also where it reads on into another timeline.
+  class Passed {
+   public:
+    Passed(RecordWatch& watch, wal::RecordObserver& other)
+        : watch_(watch), before_(std::exchange(watch.other_, &other)) {}
+    ~Passed() { watch_.other_ = before_; }
+    Passed(const Passed&) = delete;
+    Passed& operator=(const Passed&) = delete;
+
+   private:
+    RecordWatch& watch_;
+    wal::RecordObserver* const before_;
+  };
+
   bool wants(const wal::RecordHeader& header) override;
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override;
@@ -31,6 +47,7 @@ class RecordWatch final : public wal::RecordObserver {
   void complain(wal::Lsn at, std::string what);
 
   Context& context_;
+  wal::RecordObserver* other_ = nullptr;
   wal::TimelineId timeline_;
   std::optional<wal::Lsn> switchpoint_;
   wal::TimelineId parent_ = 0;

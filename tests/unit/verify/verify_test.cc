@@ -98,10 +98,14 @@ TEST(Verify, GoesOverSegmentsInWhichNoRecordBegins) {
   wal.append_random(static_cast<std::uint32_t>(3 * kSize.bytes() + 4000));
   wal.grow_to(kSize.start(7));
   ArchiveBuilder archive;
-  for (const unsigned jobs : {1u, 8u}) {
+  std::optional<std::uint64_t> records;
+  for (const unsigned jobs : {1u, 2u, 8u}) {
     archive.jobs = jobs;
     archive.segments(wal, 1, 7);
-    EXPECT_THAT(archive.verify().findings, IsEmpty());
+    const auto report = archive.verify();
+    EXPECT_THAT(report.findings, IsEmpty());
+    if (!records) records = report.records;
+    EXPECT_EQ(report.records, *records) << "with " << jobs << " jobs";
   }
   // The one record's checksum covers all of them.
   for (const std::uint64_t segno : {2u, 3u, 4u}) {
@@ -110,6 +114,40 @@ TEST(Verify, GoesOverSegmentsInWhichNoRecordBegins) {
     damaged.jobs = 8;
     damaged.segments(wal, 1, 7).flip(ArchiveBuilder::name(wal, segno), 500'000, 3);
     EXPECT_THAT(kinds(damaged.verify()), HasSubstr("damage"));
+  }
+}
+
+TEST(Verify, AttributesMinimalWalToTheTimelineThatItsUnfinishedSegmentBegins) {
+  auto one = make_wal();
+  one.grow_to(kSize.start(6));
+  // Where the switchpoint is a border, the new timeline's records begin on its first page.
+  for (const std::uint64_t offset : {400'000, 0}) {
+    for (const bool finished : {false, true}) {
+      SCOPED_TRACE(std::to_string(offset) + (finished ? " finished" : " unfinished"));
+      auto parent = one;
+      if (offset == 0) {
+        parent = make_wal();
+        parent.grow_to(kSize.start(4) + 700'000);
+        parent.append_switch();
+      }
+      const auto at = offset == 0 ? kSize.start(5) : one.fork_point(kSize.start(5) + offset);
+      auto two = promote(parent, at, 2, 9);
+      std::vector<std::byte> body = {std::byte{255}, std::byte{26}};
+      body.resize(28);  // XLOG_PARAMETER_CHANGE, wal_level 0
+      const auto lowered = two.append(0, 0x60, body);
+      two.grow_to(kSize.start(6) + 100'000);
+      ArchiveBuilder archive;
+      archive.segments(parent, 1, 5).history(2, history_line(1, at));
+      if (finished)
+        archive.segments(two, 5, 6);
+      else
+        archive.partial(two, kSize.start(5) + 900'000);
+      const auto report = archive.verify();
+      ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+      EXPECT_EQ(report.findings[0].kind, FindingKind::minimal_wal);
+      EXPECT_EQ(report.findings[0].timeline, 2u);
+      EXPECT_EQ(report.findings[0].lsn, lowered.start);
+    }
   }
 }
 
