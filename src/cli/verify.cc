@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -24,6 +25,7 @@
 #include "cli/shared/stored_manifest.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
+#include "io/bounded_shelf.h"
 #include "io/posix_directory.h"
 #include "io/processor_limit.h"
 #include "io/small_file.h"
@@ -46,6 +48,9 @@ std::string read_accepted(const std::string& path, const std::string& source) {
         .hint("Check the path and that this user may read it.");
   }
 }
+
+/// For one call to the archive that is compared, whose file system may hang.
+constexpr std::chrono::seconds kComparePatience(60);
 
 constexpr const char* kNotRead =
     "note: objects were compared by names, sizes and MD5; --deep reads them\n";
@@ -122,7 +127,13 @@ int verify_as_asked(const Arguments& arguments) {
   if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
   const auto beside = arguments.get(kBeside);
-  const auto beside_directory = beside ? io::open_existing_directory(*beside) : nullptr;
+  std::unique_ptr<io::Shelf> beside_directory;
+  if (beside) {
+    beside_directory = std::make_unique<io::BoundedShelf>(
+        *beside, [path = *beside] { return io::open_existing_directory(path); }, kComparePatience,
+        options.stop);
+    static_cast<void>(beside_directory->names());  // a wrong path is reported at once
+  }
   std::optional<archive::UnionShelf> both;
   if (directory && stored) both.emplace(*directory, stored->shelf());
   io::Shelf& archive = both        ? static_cast<io::Shelf&>(*both)
@@ -155,7 +166,7 @@ int verify_as_asked(const Arguments& arguments) {
                                           digests.try_emplace(key, sha256);
                                         });
   }
-  io::Shelf* const other = beside_directory      ? static_cast<io::Shelf*>(beside_directory.get())
+  io::Shelf* const other = beside_directory      ? beside_directory.get()
                            : directory && stored ? &stored->shelf()
                                                  : nullptr;
   verify::Report report;

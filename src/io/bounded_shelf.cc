@@ -15,11 +15,21 @@
 
 namespace weir::io {
 
+namespace {
+
+constexpr std::chrono::milliseconds kLook(100);  ///< how often a request to stop is looked for
+
+}  // namespace
+
 /// Makes one call after the other. Shared with the thread, which may be the last to let go of it.
 class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
  public:
-  Worker(std::string path, Open open, std::chrono::milliseconds patience)
-      : path_(std::move(path)), open_(std::move(open)), patience_(patience) {}
+  Worker(std::string path, Open open, std::chrono::milliseconds patience,
+         std::function<bool()> stop)
+      : path_(std::move(path)),
+        open_(std::move(open)),
+        patience_(patience),
+        stop_(std::move(stop)) {}
 
   /// What `call` returns, or throws. It may be made after this has thrown: so it owns all it uses.
   template <typename Call>
@@ -35,10 +45,19 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
       calls_.push_back([task] { (*task)(); });
     }
     changed_.notify_one();
-    if (answer.wait_for(patience_) != std::future_status::ready) {
+    const auto slice = stop_ ? std::min(patience_, kLook) : patience_;
+    bool stopped = false;
+    for (auto left = patience_;
+         left.count() > 0 && !stopped && answer.wait_for(slice) != std::future_status::ready;
+         left -= slice)
+      stopped = stop_ && stop_();
+    if (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
       const std::lock_guard lock(mutex_);
       if (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
         hangs_ = true;
+        if (stopped)
+          throw Error(ErrorKind::retry, "stopped while an archive was waited for")
+              .with("directory", path_);
         throw no_answer();
       }
     }
@@ -103,6 +122,7 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
   const std::string path_;
   const Open open_;
   const std::chrono::milliseconds patience_;
+  const std::function<bool()> stop_;
   std::thread thread_;
   std::unique_ptr<Shelf> shelf_;  ///< the thread's own
 
@@ -148,8 +168,10 @@ class BoundedShelf::BoundedBytes final : public Bytes {
   std::shared_ptr<std::vector<std::byte>> buffer_;
 };
 
-BoundedShelf::BoundedShelf(std::string path, Open open, std::chrono::milliseconds patience)
-    : path_(std::move(path)), worker_(std::make_shared<Worker>(path_, std::move(open), patience)) {}
+BoundedShelf::BoundedShelf(std::string path, Open open, std::chrono::milliseconds patience,
+                           std::function<bool()> stop)
+    : path_(std::move(path)),
+      worker_(std::make_shared<Worker>(path_, std::move(open), patience, std::move(stop))) {}
 
 BoundedShelf::~BoundedShelf() { worker_->end(); }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -29,6 +30,11 @@ struct Check {
   std::optional<std::string> wrong;
   std::uint64_t records_end = 0;  ///< offset: what lies behind means nothing
 };
+
+/// The archive's file system hangs, or the comparison was stopped.
+bool says_nothing_of_the_file(const Error& error) {
+  return error.kind() == ErrorKind::retry || error.system_code() == ETIMEDOUT;
+}
 
 class Comparison {
  public:
@@ -255,6 +261,7 @@ void Comparison::compare(wal::SegmentName segment) {
     } catch (const Error& error) {
       // Gone, by another name, or broken: then each is looked at by itself.
       if (archive::is_gone(error) && look < kLooks) continue;
+      if (says_nothing_of_the_file(error)) throw;
     }
     const auto mine = check(one_, *here);
     const auto theirs = check(other_, *there);
@@ -298,6 +305,7 @@ Check Comparison::check(io::Shelf& shelf, const SegmentFileName& name) const {
       found.wrong = fmt::format("{} is damaged at {}: {}", shelf.path_of(name.to_string()),
                                 damage->at, damage->what);
   } catch (const Error& error) {
+    if (says_nothing_of_the_file(error)) throw;
     found.wrong = error.what();
   }
   found.records_end = archive::meaningful_bytes(verifier, start, size);

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -140,6 +143,25 @@ TEST(BoundedShelf, DoesNotWaitForACallThatHangsAndIsBackWhenThatIs) {
   // The call that hung comes back in its own time.
   EXPECT_TRUE(patiently([&] { return shelf.find("one"); }));
   EXPECT_EQ(patiently([&] { return bytes->read_at(0, read); }), 7u);
+}
+
+TEST(BoundedShelf, StopsWaitingWhenItIsAskedTo) {
+  HangingDisk hanging;
+  hanging.hang(true);
+  {
+    std::atomic<bool> stop = false;
+    BoundedShelf shelf(
+        "/somewhere", [&] { return hanging.disk.open(); }, std::chrono::hours(1),
+        [&] { return stop.load(); });
+    const auto asked = std::async(std::launch::async, [&] {
+      hanging.wait_for_calls(1);
+      stop = true;
+    });
+    const auto error = test::error_of([&] { static_cast<void>(shelf.names()); });
+    EXPECT_EQ(error.kind(), ErrorKind::retry);
+    EXPECT_EQ(test::error_of([&] { static_cast<void>(shelf.names()); }).system_code(), ETIMEDOUT);
+  }
+  hanging.hang(false);
 }
 
 TEST(BoundedShelf, LeavesAReadingThatHangsToItself) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -162,6 +163,17 @@ TEST(CompareArchives, RefusesAnotherClusterAndADirectoryWithoutWal) {
   EXPECT_EQ(test::error_of([&] { static_cast<void>(two.compare()); }).kind(), ErrorKind::conflict);
   for (const auto& name : two.other.disk.names()) two.other.disk.erase(name);
   EXPECT_EQ(test::error_of([&] { static_cast<void>(two.compare()); }).kind(), ErrorKind::gap);
+}
+
+TEST(CompareArchives, DoNotTakeAnArchiveThatHangsForADamagedOne) {
+  Two two;
+  const auto file = two.name(5, Method::zstd);
+  two.other.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::read && call.name == file
+               ? sim::SimDisk::Effect::fail(ETIMEDOUT)
+               : sim::SimDisk::Effect::proceed();
+  });
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(two.compare()); }).system_code(), ETIMEDOUT);
 }
 
 TEST(CompareArchives, IsStopped) {
