@@ -52,7 +52,15 @@ void Import::publish_histories() {
 archive::Unvouched Import::unvouched_of(const Accepted& accepted) const {
   const auto& slots = accepted.piece.slots;
   archive::Unvouched unvouched;
-  unvouched.timeline = accepted.timeline;
+  // Of the segments, and of the one that is missing behind them: a later switch does not concern
+  // them.
+  const auto history = lineage_.history(accepted.timeline);
+  const auto last = slots.back().name;
+  const auto timeline = accepted.right_open
+                            ? archive::timeline_of_segment(history, last.segno(size_) + 1, size_)
+                            : last.timeline();
+  const bool is_known = timeline == 1 || lineage_.find(timeline) != nullptr;
+  unvouched.timeline = is_known ? timeline : accepted.timeline;
   unvouched.begin = slots.front().name.start(size_);
   unvouched.end = slots.back().name.start(size_) + size_.bytes();
   unvouched.segment_size = size_;

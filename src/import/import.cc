@@ -218,7 +218,8 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
     const bool empty = run.front && run.back;
     Accepted accepted{std::move(piece), run.history.timeline()};
     const auto& [slots, left, right] = accepted.piece;
-    accepted.from_right = run.front && !run.back;
+    // From the side that vouches for it: an interruption then leaves no second hole.
+    accepted.from_right = (run.front && !run.back) || (!left && right);
     const bool whole = empty || ((left || front) && (right || back));
     const bool replaces = std::any_of(slots.begin(), slots.end(), [&](const Slot& slot) {
       return facts_.damaged.contains(slot.name);

@@ -62,9 +62,9 @@ struct Result {
 ///
 /// Segments are published from left to right, one after the other, each durable before the next:
 /// so at every moment a hole has only become shorter, and shows by names and records as before. In
-/// front of the archive it goes from right to left, so that no new hole appears there. A timeline's
-/// history comes before its first segment; the record of what nobody can vouch for on one side
-/// comes before the first of those segments.
+/// front of the archive, and where only the WAL on the right vouches for them, it goes from right
+/// to left, so that no new hole appears. A timeline's history comes before its first segment; the
+/// record of what nobody can vouch for on one side comes before the first of those segments.
 ///
 /// A receiver or a compressor may be at work; beside a prune it does not begin (upkeep.h), and one
 /// that is not ours, as archive_cleanup_command, is looked for before each name. Throws

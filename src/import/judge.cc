@@ -55,7 +55,10 @@ class Judge::Reading {
         piece_.slots.push_back(std::move(*slot));
         continue;
       }
-      if (damage_) drop_from(std::min({segno, size_.segno(open), size_.segno(damage_->at)}), segno);
+      // If a file has the rest of that record, and it is valid, the segments before are not in
+      // doubt.
+      if (damage_ && passed_ < open)
+        drop_from(std::min({segno, size_.segno(open), size_.segno(damage_->at)}), segno);
       finish_piece(false);
       // What follows may be sound; what lies before it is not here to tell.
       verifier_ = fresh(segno + 1);
@@ -104,12 +107,16 @@ class Judge::Reading {
   std::optional<Slot> take(std::uint64_t segno) {
     const auto name = name_of(segno);
     damage_.reset();
+    passed_ = {};
     std::optional<Slot> taken;
     auto after = verifier_;
     for (const auto& offer : offered_.at(name)) {
       auto attempt = verifier_;
       Slot slot{name, offer, {}};
-      if (!read(slot, attempt)) continue;
+      const bool whole = read(slot, attempt);
+      if (attempt.last_record_end() > name.start(size_))
+        passed_ = std::max(passed_, attempt.last_record_start());
+      if (!whole) continue;
       if (!taken) {
         taken = std::move(slot);
         after = std::move(attempt);
@@ -365,6 +372,7 @@ class Judge::Reading {
   std::vector<LeftOut>& left_out_;
   wal::RecordVerifier verifier_;
   std::optional<wal::Damage> damage_;
+  Lsn passed_;  ///< start of the last valid record that ends in the segment, in any file
   Piece piece_;
   std::vector<Piece> pieces_;
 };
