@@ -34,8 +34,9 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
 }
 
 /// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.
-void Answer::require_outside(const Target& target) {
+void Answer::require_outside(const Target& target, std::optional<std::size_t> source) {
   archives_.ask_each([&](std::size_t i) {
+    if (options_.first_sound && source && i != *source) return;
     if (archives_.shelf(i).find(target.temporary_name()))
       throw Error(ErrorKind::usage, "the file would be restored into the archive itself")
           .with("directory", archives_.shelf(i).path());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -31,8 +32,9 @@ class Answer {
 
   /// A file as a whole.
   void put(std::span<const std::byte> content);
-  /// Throws Error{usage} if the target is in one of the archives.
-  void require_outside(const Target& target);
+  /// Throws Error{usage} if the target is in one of the archives; with --first-valid, only `source`
+  /// is asked, if the file comes from a single one.
+  void require_outside(const Target& target, std::optional<std::size_t> source = std::nullopt);
   /// Throws Error{gap} for one, unless it is to be told as an absence.
   [[nodiscard]] Result absent(const Absence& absence, const std::string& file) const;
   /// Warns of archives that did not answer, though another one had the file.

@@ -268,7 +268,7 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
 
 wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told) {
   Target target(target_directory_, target_name_);
-  answer_.require_outside(target);
+  answer_.require_outside(target, copy.archive);
   using Haste = SegmentCheck::Haste;
   const auto checked =
       check_.read(copy, target, options_.system_identifier ? Haste::all : Haste::also_before)

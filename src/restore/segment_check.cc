@@ -93,7 +93,7 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
     return wanted ? std::optional(checked) : std::nullopt;
   }
 
-  const auto history = history_of(name.segment.timeline());
+  const auto history = history_of(name.segment.timeline(), copy.archive);
   MinimalWalWatch minimal_wal;
   wal::RecordVerifier verifier({.segment_size = size,
                                 .timeline = name.segment.timeline(),
@@ -137,7 +137,8 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
 
 /// A store would be asked once for each segment. The server has been given the file before: a
 /// recovery begins with it.
-std::optional<wal::TimelineHistory> SegmentCheck::history_of(wal::TimelineId timeline) {
+std::optional<wal::TimelineHistory> SegmentCheck::history_of(wal::TimelineId timeline,
+                                                             std::size_t archive) {
   if (options_.store && timeline > 1) {
     try {
       const auto content = read_history_file(target_directory_, timeline);
@@ -147,7 +148,8 @@ std::optional<wal::TimelineHistory> SegmentCheck::history_of(wal::TimelineId tim
       // The archives have it.
     }
   }
-  return archives_.history_of(timeline);
+  return options_.first_sound ? archives_.at(archive).history_of(timeline)
+                              : archives_.history_of(timeline);
 }
 
 template <typename Check>
@@ -174,7 +176,7 @@ SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Opti
     });
     return ask(source);
   };
-  if (ask_one(first) || !archives_.several()) return told;
+  if (ask_one(first) || !archives_.several() || options_.first_sound) return told;
   // What is here needs no store: one in trouble is not to be in its way.
   if (options_.store && first != *options_.store) return told;
   for (std::size_t i = 0; i < archives_.count(); ++i)
@@ -197,7 +199,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
     first_record = end_of_continued_record(start_here, page->remaining);
     if (first_record > start_here + segment.records_end) return;
   }
-  const auto history = history_of(timeline);
+  const auto history = history_of(timeline, segment.archive);
   const Seam seam{.segment_start = start_here,
                   .first_record = first_record,
                   .previous_record = segment.previous_record,
@@ -320,7 +322,7 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& conte
   if (!ends_in_a_long_record(segment)) return;
   const auto timeline = segment.source.segment.timeline();
   const auto size = segment.size;
-  const auto history = archives_.history_of(timeline);
+  const auto history = history_of(timeline, segment.archive);
   const auto result = ask_archives(
       segment.archive, {.segment_size = size, .timeline = timeline, .history = history},
       Agreed::by_one, [&](WalSource& others) {

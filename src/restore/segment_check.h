@@ -59,7 +59,8 @@ class SegmentCheck {
   void check_long_record_of(const Fetched& segment, archive::WalSource& content);
 
  private:
-  [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
+  [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline,
+                                                               std::size_t archive);
   bool restored_last_time(wal::Lsn start);
   std::optional<archive::WalSource::Read> read_before(wal::SegmentName segment,
                                                       std::uint64_t offset,

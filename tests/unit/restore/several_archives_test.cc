@@ -627,6 +627,30 @@ TEST(SeveralArchives, AreNotAllLookedAtIfTheFirstSoundCopyWillDo) {
   EXPECT_EQ(scene.ask(1, 4).error, ErrorKind::io);
 }
 
+TEST(SeveralArchives, AreNotAskedAtAllIfTheFirstSoundCopyWillDo) {
+  // One that hangs would be waited for at each call.
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(1) + 900'000);
+  wal.append_random(2 * 1024 * 1024);  // a long record, and a border that one alone cannot tell
+  wal.grow_to(kSize.start(6));
+  for (const bool told : kBoth)
+    for (const std::uint64_t segno : {1, 2, 3, 4}) {
+      Scene scene;
+      scene.options.first_sound = true;
+      if (told) scene.options.system_identifier = wal.options().system_identifier;
+      scene.a.segments(wal, segno, 6);
+      scene.b.segments(wal, 1, 6);
+      std::uint64_t calls = 0;
+      scene.b.disk.set_hook([&](const sim::SimDisk::Call&) {
+        ++calls;
+        return sim::SimDisk::Effect::proceed();
+      });
+      const auto outcome = scene.ask(1, segno);
+      EXPECT_EQ(outcome.restored, true) << outcome.what;
+      EXPECT_EQ(calls, 0u) << segno;
+    }
+}
+
 TEST(SeveralArchives, AreFetchedAheadOnlyIfAllCopiesAgree) {
   class Kept final : public Output {
    public:
