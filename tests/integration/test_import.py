@@ -392,7 +392,12 @@ def test_a_script_may_believe_the_status(servers, receivers, new_archive, place)
     assert result.names == hole[:1]
     assert re.match(r"not done: 1 of 1 named file came in or was there; still a hole: .* on timeline 1; "
                     r"1 source has no WAL", result.stdout.splitlines()[-1]), result.stdout
+    # Root imports into an archive of the servers' user, who has to be able to read the result.
+    hand_over(archive.path)
     result = bring_in(archive, source)
     assert result.names == hole[1:]
     assert "not done" not in result.stdout
+    owner = (archive.path.stat().st_uid, archive.path.stat().st_gid)
+    for name in hole[1:]:
+        assert ((archive.path / name).stat().st_uid, (archive.path / name).stat().st_gid) == owner != (0, 0)
     archive.assert_same_wal(primary)

@@ -167,3 +167,10 @@ def test_says_whether_a_backup_can_be_recovered(servers, place):
     (archive / first).unlink()
     report = verify(archive, "--backup", backup)
     assert not report["backup"]["reaches_consistency"]
+    # For programs, there is an answer on every outcome.
+    broken = place / "base.tar"
+    broken.write_bytes(b"no tar file")
+    done = subprocess.run([BINARY, "verify", "-D", archive, "--json", "--backup", broken], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 4 and not answer["sound"] and answer["error"]["message"] in done.stderr, done
