@@ -1,5 +1,5 @@
 # Completion for pgweir in bash. Commands and options are asked of the program itself
-# ("pgweir --help", "pgweir COMMAND --help"), so there is no second list to fall behind.
+# ("pgweir --help", "pgweir help COMMAND all"), so there is no second list to fall behind.
 
 _pgweir() {
   local program=$1 current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
@@ -38,7 +38,7 @@ _pgweir() {
     return
   fi
 
-  help=$("$program" ${command:+"$command"} --help 2>/dev/null) || return
+  help=$("$program" help ${command:+"$command" all} 2>/dev/null) || return
   case $(_pgweir_value "$previous" <<<"$help") in
     DIR | DIRECTORY) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
     FILE | PATH | TARGET | SOCKET)

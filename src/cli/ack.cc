@@ -98,8 +98,9 @@ std::string list(const std::vector<Loss>& losses) {
   return text;
 }
 
-constexpr auto kAll = flag("all", "all that are not acknowledged");
-constexpr auto kReason = option_of<any_text>("reason", "TEXT", "what is kept with it");
+constexpr auto kAll = flag("all", "all losses that are not acknowledged");
+constexpr auto kReason =
+    option_of<any_text>("reason", "TEXT", "text that is stored with the acknowledgment");
 constexpr Option kOptions[] = {kDirectory, kAll, kReason, kConfig, kHelp};
 
 int ack_command(const Arguments& arguments) {
@@ -168,18 +169,17 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
 constinit const Command kAckCommand = {
     .name = "ack",
-    .summary = "note that somebody knows of a loss of WAL",
-    .about = R"(pgweir ack notes that somebody knows of a loss of WAL, so that "pgweir status
---check" and the alerts of the metrics call nobody for it any more. A loss is a
-hole in the archive, WAL that it has and a failover left behind, or WAL that was
-written with wal_level=minimal. What is lost stays lost: status goes on showing
-it, verify goes on finding it (--accept-file), restore stops at it.
+    .summary = "acknowledge a recorded loss of WAL",
+    .about = R"(pgweir ack acknowledges a recorded loss of WAL: "pgweir status --check" and the
+alerts no longer report it. A loss is a hole in the archive, archived WAL that a
+failover abandoned, or WAL that was written with wal_level=minimal. The WAL
+remains lost: status still shows the loss, verify reports it (--accept-file),
+and restore stops at it.
 
 Usage:
   pgweir ack -D DIRECTORY [ID]... [OPTION]...
 
-Without an ID and --all it lists what there is. A receiver may be at work
-meanwhile.
+Without an ID and --all, it lists the losses. A receiver can be running.
 )",
     .groups = kGroups,
     .most_words = SIZE_MAX,

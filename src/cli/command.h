@@ -14,15 +14,22 @@ namespace weir::cli {
 class Arguments;
 using Words = std::vector<std::string>;
 
-/// Options that --help shows together.
+/// A part of a command's help of its own: "pgweir help COMMAND NAME" prints it, --help lists it.
+struct Topic {
+  std::string_view name;
+  std::string_view contents;  ///< in a phrase
+};
+
+/// Options that the help shows together.
 struct OptionGroup {
   std::string_view heading;  ///< "Options:"
   std::span<const Option> options;
-  std::string_view note = {};  ///< lines below them, as they are
+  std::string_view note = {};    ///< lines below them, as they are
+  const Topic* topic = nullptr;  ///< nullptr: part of --help
 };
 
 /// A command of the program. From this its command line and its part of a configuration file are
-/// read, and --help is made, which the completions ask and the manual pages are compared with.
+/// read, and its help is made, which the completions ask and the manual pages are compared with.
 struct Command {
   std::string_view name;
   std::string_view summary;  ///< beside its name in "pgweir --help"

@@ -133,16 +133,16 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 constinit const Command kCompressCommand = {
     .name = "compress",
     .summary = "convert an existing archive to zstd in place",
-    .about = R"(pgweir compress converts the finished segments of an archive (raw, .gz, .lz4) to
-zstd in place. Each is checked, and what was written is read again and
-compared, before the old file goes. It can be stopped and run again at any time,
-and a receiver may be at work meanwhile.
+    .about = R"(pgweir compress converts the complete segments of an archive (raw, .gz, .lz4) to
+zstd in place. Each segment is verified, and the new file is reread and compared
+before the old one is removed. The command can be stopped and run again at any
+time, and a receiver can be running.
 
 Usage:
   pgweir compress -D DIRECTORY [OPTION]...
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 done; 1 some segments are damaged and were left as they are.
+    .notes = R"(Exit status: 0 done; 1 some segments are corrupted and were left unchanged.
 )",
     .run = compress_command,
 };

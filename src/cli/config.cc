@@ -16,7 +16,7 @@ namespace weir::cli {
 
 namespace {
 
-constexpr Option kOptions[] = {kConfig.says("the file, if it is not named behind the verb"), kHelp};
+constexpr Option kOptions[] = {kConfig.says("the file, if it is not given after the verb"), kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
 /// The command as a word, if it takes settings.
@@ -142,25 +142,26 @@ int config_command(const Arguments& arguments) {
 constinit const Command kConfigCommand = {
     .name = "config",
     .summary = "check a configuration file, or show where options come from",
-    .about = R"(pgweir config checks a configuration file, before a service finds out.
+    .about = R"(pgweir config checks a configuration file.
 
 Usage:
   pgweir config check FILE
   pgweir config show [FILE] [COMMAND]
 
-  check   all unknown settings, wrong values, contradictions: each with its line
-  show    what COMMAND (default: receive) takes from the environment and from
-          the file, and from where
+  check   report all unknown settings, invalid values and contradictions, each
+          with its line
+  show    show the options that COMMAND (default: receive) takes from the
+          environment and from the file, and their origin
 )",
     .groups = kGroups,
-    .notes = R"(A configuration file is for all commands: pgweir -c FILE receive. It has lines
-of "name = value"; the names are those of the long options, a switch is on or
-off, and what begins with # or ; is a comment. The command line wins, then the
-environment.
+    .notes = R"(One configuration file serves all commands: pgweir -c FILE receive. It consists
+of lines "name = value", where the names are those of the long options, and a
+switch is on or off. Lines that begin with # or ; are comments. The command line
+takes precedence, then the environment.
 
-Before the first section are the options of receive; the other commands take
-directory, slot and the connection from there. A command's own options stand
-in a section with its name:
+The options before the first section are those of receive; the other commands
+use its directory, slot and connection. A command's own options are in a section
+with its name:
 
   directory = /srv/wal
   dbname = host=db1,db2 user=archiver
@@ -173,15 +174,15 @@ in a section with its name:
   [status]
   max-lag = 64MB
 
-Each of these may also be a variable of the environment, named after the
-command and the option: PGWEIR_RECEIVE_SLOT=archive, PGWEIR_STATUS_MAX_LAG=64MB.
-What all commands share they take from PGWEIR_RECEIVE_..., too.
+Each option can also be an environment variable, named after the command and the
+option: PGWEIR_RECEIVE_SLOT=archive, PGWEIR_STATUS_MAX_LAG=64MB. Shared options
+are also taken from PGWEIR_RECEIVE_....
 
-Give passwords by a password file (~/.pgpass, or passfile=FILE in dbname). A
-configuration that has one in a connection string must be readable by its
-owner alone (0600; one of root's also by a group: 0640), or it is refused.
+Use a password file for passwords (~/.pgpass, or passfile=FILE in dbname). A
+configuration file with a password in a connection string is rejected unless
+only its owner can read it (0600; a file owned by root: also its group, 0640).
 
-Exit status: 0 fine; 2 something is wrong.
+Exit status: 0 no problem was found; 2 a problem was found.
 )",
     .most_words = 3,
     .takes_file = false,

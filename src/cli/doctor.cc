@@ -39,35 +39,33 @@ namespace weir::cli {
 namespace {
 
 constexpr auto kMeasure = option_of<time_value<0, 600 * kSecond>>(
-    "measure", "TIME", "how long to measure the rate of WAL (default: 3s)");
-constexpr auto kFailover =
-    flag("failover",
-         "only this: what would happen if each host of the connection string were promoted "
-         "now; needs -D");
+    "measure", "TIME", "how long to measure the WAL rate (default: 3s)");
+constexpr auto kFailover = flag("failover",
+                                "only this check: what would happen if each host of the connection "
+                                "string were promoted now; requires -D");
 constexpr Choice<bool> kSlotHostsChoices[] = {{"current", false},
                                               {"all", true},
                                               {"none", false, /*former=*/true},
                                               {"listed", true, /*former=*/true}};
 constexpr auto kSlotHosts = option_of<choice_value<kSlotHostsChoices>>(
-    "slot-hosts", "WHERE", "current (default) or all: as receive is going to be given");
+    "slot-hosts", "WHERE", "current (default) or all, as for receive");
 constexpr Choice<doctor::PreferredRole> kPreferChoices[] = {
     {"any", doctor::PreferredRole::any},
     {"primary", doctor::PreferredRole::primary},
     {"standby", doctor::PreferredRole::standby}};
-constexpr auto kPrefer = option_of<choice_value<kPreferChoices>>(
-    "prefer", "ROLE",
-    "any (default), primary or standby: as receive is going to be given; what it means with the "
-    "hosts that answer");
-constexpr auto kJson = flag("json", "for programs; docs/doctor.md tells the format");
+constexpr auto kPrefer =
+    option_of<choice_value<kPreferChoices>>("prefer", "ROLE",
+                                            "any (default), primary, or standby, as for receive: "
+                                            "report what it means with the hosts that answer");
+constexpr auto kJson = flag("json", "JSON output; see docs/doctor.md");
 constexpr Option kOptions[] = {
-    kDbname.says("connection string, URI, or a database's name: the one that receive is going to "
-                 "be given"),
+    kDbname.says("connection string, URI, or database name, as for receive"),
     kHost,
     kPort,
-    kUsername.says("the role that is to receive"),
+    kUsername.says("role that receives WAL"),
     kNoPassword,
-    kSlot.says("the slot that is to be used"),
-    kDirectory.says("the archive; syncs of a hidden file are timed in it"),
+    kSlot.says("slot that will be used"),
+    kDirectory.says("archive directory; flushes of a hidden file are timed in it"),
     kMeasure,
     kSlotHosts,
     kPrefer,
@@ -79,7 +77,7 @@ constexpr Option kOptions[] = {
 };
 
 constexpr auto kServe = option_of<listen_value>(
-    "serve", "[ADDRESS:]PORT", "where serve, or receive with --serve, is going to listen");
+    "serve", "[ADDRESS:]PORT", "address on which serve, or receive with --serve, will listen");
 constexpr Option kServing[] = {kServe,          kServeSocket, kServeHba,   kServeUsers,
                                kServeTlsCert,   kServeTlsKey, kServeTlsCa, kServeMaxSlotWalKeepSize,
                                kServeBaseBackup};
@@ -272,19 +270,25 @@ int doctor_command(const Arguments& arguments) {
   return doctor::healthy(checks) ? kDone : kNo;
 }
 
+constexpr Topic kOnServing{"serve", "listen address, authentication, TLS, slots, base backups"};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"What serving needs (without -d, -h, -p, -U, -S no server is asked):", kServing},
-    {"An object store, tried with an object that is thrown away (likewise):", kStoreOptionsAlone}};
+    {"Object store, tested with a temporary object (without -d no server is queried):",
+     kStoreItself},
+    {"Prerequisites of serving (without -d, -h, -p, -U, -S no server is queried):",
+     kServing,
+     {},
+     &kOnServing},
+    {kAccessHeading, kStoreAccess, {}, &kOnStore}};
 
 }  // namespace
 
 constinit const Command kDoctorCommand = {
     .name = "doctor",
-    .summary = "check what archiving needs: server, slot, directory, disk",
-    .about = R"(pgweir doctor checks what archiving needs before it is needed: the server's
-settings, the role, the slot, the directory and its disk. Each finding says what
-to change. It changes nothing.
+    .summary = "check the prerequisites of archiving: server, slot, directory, disk",
+    .about = R"(pgweir doctor checks the prerequisites of archiving: the server's settings, the
+role, the slot, the directory and its disk. Each finding says what to change. It
+makes no changes.
 
 Usage:
   pgweir doctor [-d CONNINFO] [-S SLOT] [-D DIRECTORY] [OPTION]...
@@ -298,12 +302,12 @@ Usage:
   pgweir doctor --serve '*:5433' --serve-users /etc/pgweir/users
   pgweir doctor --failover -d "host=db1,db2 user=repl" -S weir -D /srv/wal
 
-A role that may only replicate is enough; what it cannot look at is said.
+A role with only REPLICATION is sufficient; checks that need more are reported.
 
-Exit status: 0 archiving will work, though there may be warnings; 1 it will not,
-or WAL can be lost; 2 wrong options. With --failover: 1 a failover to one of
-the hosts would lose commits or leave a gap, or two of them are primaries on
-one timeline; 3 nothing is known, since no host could be asked.
+Exit status: 0 archiving will work (there can be warnings); 1 it will not, or
+WAL can be lost; 2 invalid options. With --failover: 1 a failover to one of the
+hosts would lose commits or leave a gap, or two hosts are primaries on one
+timeline; 3 unknown, because no host answered.
 )",
     .run = doctor_command,
 };

@@ -40,26 +40,29 @@ drill::Target target_value(const std::string& text) { return drill::Target::pars
 constexpr auto kDirectories = repeated(kDirectory);
 constexpr auto kBackup = option_of<any_text>(
     "backup", "BASEBACKUP",
-    "a base backup's directory, or pg_basebackup's tar files: their directory, or base.tar");
-constexpr auto kTo = option_of<target_value>(
-    "to", "TARGET",
-    "how far: latest (default; the open segment included), '2026-11-20 03:14:15+00', or an LSN");
+    "base backup: its directory, or pg_basebackup's tar files (their directory, or base.tar)");
+constexpr auto kTo =
+    option_of<target_value>("to", "TARGET",
+                            "recovery target: latest (default; including the current segment), a "
+                            "time such as '2026-11-20 03:14:15+00', or an LSN");
 constexpr auto kCheck = repeated(option_of<any_text>(
-    "check", "SQL", "asked of what was recovered; its first value must be true; may be repeated"));
-constexpr auto kCheckDatabase = option_of<any_text>(
-    "check-database", "NAME", "the database in which that is asked (default: postgres)");
+    "check", "SQL",
+    "query on the recovered server; its first value must be true; can be repeated"));
+constexpr auto kCheckDatabase =
+    option_of<any_text>("check-database", "NAME", "database for the queries (default: postgres)");
 constexpr auto kCheckUser =
-    option_of<any_text>("check-user", "NAME", "a superuser of the cluster (default: postgres)");
+    option_of<any_text>("check-user", "NAME", "superuser of the cluster (default: postgres)");
 constexpr auto kSandbox = option_of<any_text>(
-    "sandbox", "DIR", "where the sandbox is made, and removed again (default: TMPDIR, or /tmp)");
-constexpr auto kBindir = option_of<any_text>(
-    "bindir", "DIR",
-    "the server's programs (default: /usr/lib/postgresql/N/bin of the backup's version)");
+    "sandbox", "DIR",
+    "directory in which the sandbox is created and removed (default: TMPDIR, or /tmp)");
+constexpr auto kBindir = option_of<any_text>("bindir", "DIR",
+                                             "directory of the server's programs (default: "
+                                             "/usr/lib/postgresql/N/bin, of the backup's version)");
 constexpr auto kPreload = option_of<any_text>(
-    "preload", "LIBS", "shared_preload_libraries; none of the backup's own are loaded");
-constexpr auto kJson = flag("json", "for programs; docs/drill.md tells the format");
+    "preload", "LIBS", "shared_preload_libraries; the backup's own setting is not used");
+constexpr auto kJson = flag("json", "JSON output; see docs/drill.md");
 constexpr Option kOptions[] = {
-    kDirectories.says("the archive; several are one together, as for restore"),
+    kDirectories.says("archive directory; several form one archive, as for restore"),
     kBackup,
     kTo,
     kSandbox,
@@ -69,15 +72,17 @@ constexpr Option kOptions[] = {
 constexpr Option kChecks[] = {kCheck, kCheckDatabase, kCheckUser};
 constexpr Option kTelling[] = {kJson, kMetricsFile, kConfig, kHelp};
 constexpr Option kProofs[] = {
-    kManifestPublicKey.says("restore only what the store's manifest proves with this key; repeated")
+    kManifestPublicKey
+        .says("restore only objects that the manifest proves with this key; can be repeated")
         .of_section("store")};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"An archive in an object store (pgweir store --help):", kStoreOptions},
-    {"To read what is encrypted:", kIdentityOptions},
-    {"To take nothing that is not proved:", kProofs},
-    {"What is asked of the recovered server, besides pg_amcheck and pg_checksums:", kChecks},
-    {"What is told:", kTelling},
+    {kStoreHeading, kStoreItself},
+    {"Queries on the recovered server, in addition to pg_amcheck and pg_checksums:", kChecks},
+    {"Output:", kTelling},
+    {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+    {"Encrypted objects:", kIdentityOptions, {}, &kOnStore},
+    {"Proof by the manifest:", kProofs, {}, &kOnStore},
 };
 
 /// What goes wrong with one of several archives.
@@ -306,21 +311,22 @@ int failed(const Words&, const std::exception_ptr& failure) {
 
 constinit const Command kDrillCommand = {
     .name = "drill",
-    .summary = "recover a base backup in a sandbox, and look what came of it",
-    .about = R"(pgweir drill brings a copy of a base backup into a sandbox, recovers it from the
-archive with the right server, compares what was reached with what the archive
-promises, and says how long it took. Backup and archive are only read.
+    .summary = "recover a base backup in a sandbox, and check the result",
+    .about = R"(pgweir drill copies a base backup into a sandbox, recovers it from the archive
+with a server of its version, compares the position reached with the one that
+the archive's WAL leads to, and reports how long it took. The backup and the
+archive are only read.
 
 Usage:
   pgweir drill -D DIR... --backup BASEBACKUP [--to TARGET] [--check SQL]...
   pgweir drill [-D DIR]... --store s3://BUCKET/PREFIX --backup BASEBACKUP ...
 )",
     .groups = kGroups,
-    .notes = R"(Not to be run as root. The sandbox is removed whatever happens.
+    .notes = R"(Do not run it as root. The sandbox is always removed.
 
-Exit status: 0 recovered, and every check passed; 1 not: a hole, damage, the
-target not reached, a check that failed; 2 wrong options; 3 could not be
-tried: no server programs of that version, no space, stopped.
+Exit status: 0 recovered, and every check passed; 1 missing or corrupted WAL,
+the target was not reached, or a check failed; 2 invalid options; 3 the drill
+could not run: no server programs of that version, no space, stopped.
 )",
     .run = drill_command,
     .failed = failed,

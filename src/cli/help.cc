@@ -1,10 +1,13 @@
 #include "cli/help.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <span>
+#include <vector>
 
 #include "base/colour.h"
 #include "base/exit_status.h"
@@ -56,21 +59,76 @@ std::string lines_of(const Option& option) {
   return out;
 }
 
+std::string lines_of(const OptionGroup& group) {
+  // Without a heading the group goes on with the one before it.
+  auto text = group.heading.empty() ? std::string() : fmt::format("\n{}\n", group.heading);
+  for (const auto& option : group.options) text += lines_of(option);
+  text += group.note;
+  return text;
+}
+
+std::string end_of(const Command& command) {
+  return fmt::format("\nManual: man pgweir-{}\n", command.name);
+}
+
+/// In the order of their first groups.
+std::vector<const Topic*> topics_of(const Command& command) {
+  std::vector<const Topic*> topics;
+  for (const auto& group : command.groups)
+    if (group.topic != nullptr && (topics.empty() || topics.back() != group.topic))
+      topics.push_back(group.topic);
+  return topics;
+}
+
+constexpr std::string_view kAllTopics = "all";
+
+std::string list_of_topics(const Command& command) {
+  const auto topics = topics_of(command);
+  if (topics.empty()) return {};
+  auto text =
+      fmt::format("\nMore options: pgweir help {} TOPIC, with one or more of\n", command.name);
+  for (const auto* topic : topics)
+    text += fmt::format("  {:<10}  {}\n", topic->name, topic->contents);
+  return text + fmt::format("  {:<10}  every option\n", kAllTopics);
+}
+
+Error unknown(const std::string& what, const std::string& word,
+              const std::vector<std::string_view>& known) {
+  Error error(ErrorKind::usage, fmt::format("no help on {}\"{}\"", what, word));
+  if (const auto near = nearest(word, known)) error.hint(fmt::format("Did you mean {}?", *near));
+  return error;
+}
+
+std::string help_on(const Command& command, std::span<const std::string> words) {
+  if (words.empty()) return help_of(command);
+  if (std::find(words.begin(), words.end(), kAllTopics) != words.end())
+    return full_help_of(command);
+  std::vector<std::string_view> known{kAllTopics};
+  for (const auto* topic : topics_of(command)) known.push_back(topic->name);
+  std::string text;
+  for (const auto& word : words) {
+    if (std::find(known.begin(), known.end(), word) == known.end())
+      throw unknown(fmt::format("{} ", command.name), word, known)
+          .hint(fmt::format("The topics are {}.", fmt::join(known, ", ")));
+    for (const auto& group : command.groups)
+      if (group.topic != nullptr && group.topic->name == word) text += lines_of(group);
+  }
+  return text.substr(1) + end_of(command);
+}
+
 int help_command(const Arguments& arguments) {
-  if (arguments.words().empty()) {
+  const auto& words = arguments.words();
+  if (words.empty()) {
     print(general_help());
     return kDone;
   }
-  const auto& name = arguments.words().front();
-  if (const auto* command = find_command(name)) {
-    print(help_of(*command));
+  if (const auto* command = find_command(words.front())) {
+    print(help_on(*command, std::span(words).subspan(1)));
     return kDone;
   }
   std::vector<std::string_view> names;
   for (const auto* command : commands()) names.push_back(command->name);
-  Error error(ErrorKind::usage, fmt::format("no help on \"{}\"", name));
-  if (const auto near = nearest(name, names)) error.hint(fmt::format("Did you mean {}?", *near));
-  throw error;
+  throw unknown("", words.front(), names);
 }
 
 constexpr Option kOptions[] = {kHelp};
@@ -80,7 +138,7 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
 constinit const Command kHelpCommand = {
     .name = "help",
-    .summary = "help on a command: pgweir help receive",
+    .summary = "help on a command or one of its topics: pgweir help receive store",
     .about = {},
     .groups = kGroups,
     .most_words = SIZE_MAX,
@@ -92,13 +150,19 @@ constinit const Command kHelpCommand = {
 std::string help_of(const Command& command) {
   if (command.help != nullptr) return command.help();
   std::string text(command.about);
-  for (const auto& group : command.groups) {
-    text += fmt::format("\n{}\n", group.heading);
-    for (const auto& option : group.options) text += lines_of(option);
-    text += group.note;
-  }
+  for (const auto& group : command.groups)
+    if (group.topic == nullptr) text += lines_of(group);
+  text += list_of_topics(command);
   if (!command.notes.empty()) text += fmt::format("\n{}", command.notes);
-  return text + fmt::format("\nManual: man pgweir-{}\n", command.name);
+  return text + end_of(command);
+}
+
+std::string full_help_of(const Command& command) {
+  if (command.help != nullptr) return command.help();
+  std::string text(command.about);
+  for (const auto& group : command.groups) text += lines_of(group);
+  if (!command.notes.empty()) text += fmt::format("\n{}", command.notes);
+  return text + end_of(command);
 }
 
 void print(std::string_view text) { print_data(visible(text)); }
@@ -132,24 +196,24 @@ Commands:
   return text + R"(
 Options:
   -c, --config FILE
-                  take options from a file, too: see pgweir config --help
-  -?, --help      this help; pgweir COMMAND --help tells a command's options
-  -V, --version   the version
+                  read options from FILE, too; see pgweir config --help
+  -?, --help      show this help; pgweir COMMAND --help shows a command's options
+  -V, --version   show the version
 
-To begin:
+Getting started:
   pgweir receive -D /srv/wal -d "host=db1 user=repl" -S weir --create-slot \
                  --if-not-exists --compress zstd
   pgweir status -D /srv/wal
 
 Exit status:
-  0   done, or stopped as asked
-  1   asked, and the answer is no (a check that found something)
-  2   wrong options or configuration
-  3   may pass if tried again: no connection, disk full
-  4   needs a person: WAL is missing or damaged, another cluster's archive,
-      a failed sync
-  200 no command, an unknown one, or an option before it: PostgreSQL, if this
-      is its restore_command, stops instead of opening with data missing
+  0   done, or stopped on request
+  1   a check found a problem
+  2   invalid options or configuration
+  3   temporary failure, such as no connection or a full disk
+  4   manual intervention required: WAL is missing or corrupted, the archive is
+      that of another cluster, or a flush has failed
+  200 no command, an unknown one, or an option before it: as restore_command,
+      this stops the recovery instead of ending it with data missing
 
 Manual: man pgweir, man pgweir-receive, man pgweir-restore
 )";

@@ -9,8 +9,10 @@ namespace weir::cli {
 
 // Texts of at most 80 columns.
 
-/// What --help prints: made of the table of the command's options.
+/// What --help prints: made of the table of the command's options, without those of its topics.
 [[nodiscard]] std::string help_of(const Command& command);
+/// "pgweir help COMMAND all": every option.
+[[nodiscard]] std::string full_help_of(const Command& command);
 /// "pgweir --help", which lists the commands.
 [[nodiscard]] std::string general_help();
 [[nodiscard]] std::string_view version_text();

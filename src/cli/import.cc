@@ -37,17 +37,17 @@ constexpr std::chrono::minutes kAbandoned(30);
 /// Of files that are left out for one reason, and all is well, so many are named.
 constexpr std::size_t kNamed = 3;
 
-constexpr auto kExtend = flag("extend",
-                              "take in what lies before and behind the archive's WAL, too; an "
-                              "empty archive needs it");
-constexpr auto kReplaceDamaged =
-    flag("replace-damaged",
-         "replace the archive's segments that are damaged; what is replaced is kept, hidden");
-constexpr auto kDryRun = flag('n', "dry-run", "only say what would come in, and what would not");
-constexpr auto kVerbose = flag('v', "verbose", "name each file that is left out");
+constexpr auto kExtend = flag(
+    "extend", "also import WAL before and after the archive's WAL; required for an empty archive");
+constexpr auto kReplaceDamaged = flag(
+    "replace-damaged",
+    "replace the archive's corrupted segments; the replaced files are kept under hidden names");
+constexpr auto kDryRun =
+    flag('n', "dry-run", "only report what would be imported, and what would not");
+constexpr auto kVerbose = flag('v', "verbose", "report each file that is left out");
 constexpr auto kArchiveCommand =
     flag("archive-command",
-         "as a server's archive_command, with %p as FILE: 0 only once the archive has it");
+         "for use as archive_command, with %p as FILE: 0 only if the archive has the file");
 constexpr Option kOptions[] = {kDirectory, kExtend,         kReplaceDamaged, kDryRun,
                                kVerbose,   kArchiveCommand, kConfig,         kHelp};
 
@@ -204,25 +204,27 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
 constinit const Command kImportCommand = {
     .name = "import",
-    .summary = "mend an archive with WAL from elsewhere",
-    .about = R"(pgweir import takes segments and timeline histories that an archive lacks from
-other places: an archive_command's directory, another pgweir or pg_receivewal, a
-server's pg_wal; raw, .partial, .gz, .lz4 or .zst. Everything is checked as
-received WAL is, over the borders to what the archive has, before it gets its
-name. Nothing that is there is touched. A receiver may be at work meanwhile.
+    .summary = "repair an archive with WAL from other sources",
+    .about = R"(pgweir import copies segments and timeline history files that an archive lacks
+from other sources: an archive_command's directory, another pgweir or
+pg_receivewal, a server's pg_wal; raw, .partial, .gz, .lz4 or .zst. All WAL is
+verified as received WAL is, across the boundaries to the archive's WAL, before
+it is renamed into place. Existing files are not changed. A receiver can be
+running.
 
 Usage:
   pgweir import -D DIRECTORY [FILE|DIRECTORY]... [OPTION]...
 
-A DIRECTORY may be what Barman, pgBackRest or WAL-G has laid out, too. Only
-holes are filled, unless --extend is given. Without a FILE or DIRECTORY it only
-looks again at what an earlier import could not vouch for.
+A DIRECTORY can also be one of Barman, pgBackRest or WAL-G. Only missing WAL
+within the archive is imported, unless --extend is given. Without a FILE or
+DIRECTORY, WAL that an earlier import could verify on one side only is checked
+again.
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 each file that was named is durably in the archive, and no hole
-is left that the sources touch; 1 not so, and the last line says what is open;
-3 stopped, the disk is full, or a prune is at work; 4 other bytes under a name
-that the archive has, another cluster, or a branch that is not of its history.
+    .notes = R"(Exit status: 0 each named file is durable in the archive, and no hole remains
+that the sources overlap; 1 otherwise: the last line says what is missing;
+3 stopped, the disk is full, or prune is running; 4 a file differs from the
+archive's of that name, is of another cluster, or is not of its history.
 )",
     .most_words = SIZE_MAX,
     .run = import_command,

@@ -51,34 +51,36 @@ struct Request {
   bool quiet = false;
 };
 
-constexpr auto kJson = flag(
-    "json", "one JSON object a line, also when listening begins; docs/notify.md tells the format");
+constexpr auto kJson =
+    flag("json", "one JSON object per line, including when listening begins; see docs/notify.md");
 constexpr auto kExec = option_of<any_text>(
-    "exec", "CMD", "run by \"sh -c\" for each notification, one at a time, in order; see below");
+    "exec", "CMD",
+    "command that sh -c runs for each notification, one at a time, in order; see below");
 constexpr auto kExecConnect = option_of<any_text>(
     "exec-connect", "CMD",
-    "run each time listening has begun: at the start and after each loss, when something may have "
-    "been missed");
+    "command that is run each time listening has begun: at the start, and after each lost "
+    "connection, during which notifications may have been missed");
 // A file that all commands share may have the receiver's --timeout, which is something else.
 constexpr auto kCount =
-    for_the_command_line(option_of<count_value<1>>("count", "N", "end after N notifications"));
+    for_the_command_line(option_of<count_value<1>>("count", "N", "exit after N notifications"));
 constexpr auto kTimeout = for_the_command_line(
-    option_of<time_value<1, 365 * kDay>>("timeout", "TIME", "end after this time, such as 30s"));
-constexpr auto kNoLoop = flag('n', "no-loop", "end when there is no server, or when it is lost");
-constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
+    option_of<time_value<1, 365 * kDay>>("timeout", "TIME", "exit after this time, such as 30s"));
+constexpr auto kNoLoop =
+    flag('n', "no-loop", "exit if there is no server, or if the connection is lost");
+constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors on standard error");
 constexpr Option kOptions[] = {kJson,   kExec,  kExecConnect, kCount, kTimeout,
                                kNoLoop, kQuiet, kConfig,      kHelp};
 constexpr Option kServer[] = {
-    kDbname.says("connection string, URI, or a database's name; if none is named it is the "
-                 "database postgres. Who listens and who notifies must be in the same one"),
+    kDbname.says("connection string, URI, or database name (default: database postgres); must be "
+                 "the database in which notifications are sent"),
     kHost,
     kPort,
-    kUsername.says("any role that may log in"),
+    kUsername.says("any role that can log in"),
     kNoPassword,
 };
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"Which server (a primary: a standby has no notifications) and database:", kServer},
+    {"Server (a primary: standbys have no notifications) and database:", kServer},
 };
 
 Request read_request(const Arguments& arguments) {
@@ -293,29 +295,30 @@ int listen_command(const Arguments& arguments) {
 constinit const Command kListenCommand = {
     .name = "listen",
     .summary = "print notifications (LISTEN), or run a command for each",
-    .about = R"(pgweir listen prints what is sent to channels by NOTIFY, and can run a command
-for each notification. It connects again when the connection is lost, and says
-from when on notifications may have been missed.
+    .about = R"(pgweir listen prints the notifications (NOTIFY) on channels, and can run a
+command for each one. It reconnects when the connection is lost, and reports
+since when notifications may have been missed.
 
 Usage:
   pgweir listen [OPTION]... CHANNEL...
 )",
     .groups = kGroups,
-    .notes = R"(Channel names are taken as they are: Orders is not orders. In SQL that is
+    .notes = R"(Channel names are case-sensitive: Orders is not orders. In SQL it is
 NOTIFY "Orders", or pg_notify('Orders', …).
 
-A command finds PGWEIR_CHANNEL, PGWEIR_PAYLOAD and PGWEIR_PID (the server
-process that sent it) in its environment; --exec-connect's finds PGWEIR_SERVER
-and, after a loss, PGWEIR_MISSED_SINCE. Nothing is pasted into the command:
-write "$PGWEIR_PAYLOAD" in quotes. One that fails is told, and the next is run.
+The environment of a command contains PGWEIR_CHANNEL, PGWEIR_PAYLOAD and
+PGWEIR_PID (the sending server process); that of --exec-connect PGWEIR_SERVER
+and, after a lost connection, PGWEIR_MISSED_SINCE. Nothing is inserted into the
+command: write "$PGWEIR_PAYLOAD" in quotes. A failed command is reported, and
+the next one is run.
 
 Example:
   pgweir listen -d "host=db1 dbname=shop" orders --exec 'bill "$PGWEIR_PAYLOAD"'
 
-Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout was over
-before --count were there, or, with one of the two, a command failed; 2 wrong
-options; 3 with --no-loop: no connection, or it was lost; 4 needs a person (no
-such database, wrong password, only standbys).
+Exit status: 0 done, or stopped by SIGTERM or SIGINT; 1 --timeout elapsed before
+--count notifications, or, with one of the two, a command failed; 2 invalid
+options; 3 with --no-loop: no connection, or it was lost; 4 manual intervention
+required (no such database, wrong password, only standbys).
 )",
     .most_words = 1000,
     .run = listen_command,

@@ -28,11 +28,11 @@ std::string read_payload() {
 }
 
 constexpr Option kOptions[] = {
-    kDbname.says("connection string, URI, or a database's name; if none is named it is the "
-                 "database postgres. Who listens and who notifies must be in the same one"),
-    kHost.says("host or socket directory of a primary"),
+    kDbname.says("connection string, URI, or database name (default: database postgres); must be "
+                 "the database in which the listeners are"),
+    kHost.says("host name or socket directory of a primary"),
     kPort,
-    kUsername.says("any role that may log in"),
+    kUsername.says("any role that can log in"),
     kNoPassword,
     kConfig,
     kHelp,
@@ -66,23 +66,23 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
 constinit const Command kNotifyCommand = {
     .name = "notify",
-    .summary = "send one (NOTIFY)",
-    .about = R"(pgweir notify sends a notification to those who listen on a channel.
+    .summary = "send a notification (NOTIFY)",
+    .about = R"(pgweir notify sends a notification to the listeners of a channel.
 
 Usage:
   pgweir notify [OPTION]... CHANNEL [PAYLOAD]
 
-A PAYLOAD of - is read from standard input, without the newline at its end. It
-is text of less than 8000 bytes. The name of the channel is taken as it is:
-Orders is not orders.
+The PAYLOAD is text of less than 8000 bytes. If it is -, it is read from standard
+input, without a trailing newline. Channel names are case-sensitive: Orders is
+not orders.
 )",
     .groups = kGroups,
     .notes = R"(Example:
   pgweir notify -d "host=db1 dbname=shop" orders 4711
 
-Exit status: 0 sent (whether or not anybody listens); 2 wrong options, or a
-channel or payload that cannot be sent; 3 may pass if tried again (no
-connection); 4 needs a person (no such database, a standby).
+Exit status: 0 sent (even if there are no listeners); 2 invalid options, or a
+channel or payload that cannot be sent; 3 temporary failure (no connection);
+4 manual intervention required (no such database, a standby).
 )",
     .most_words = 2,
     .run = notify_command,

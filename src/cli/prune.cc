@@ -37,24 +37,25 @@ namespace weir::cli {
 namespace {
 
 constexpr auto kKeep = option_of<time_value<1>>(
-    "keep", "TIME", "keep what brings back any moment of the last TIME, such as 7d");
-constexpr auto kKeepBackups =
-    option_of<count_value<1>>("keep-backups", "N", "keep what the newest N full backups need");
+    "keep", "TIME", "keep the WAL for recovery to any point in time in the last TIME, such as 7d");
+constexpr auto kKeepBackups = option_of<count_value<1>>(
+    "keep-backups", "N", "keep the WAL that the newest N full backups need");
 constexpr auto kBackups = option_of<any_text>(
-    "backups", "DIR", "where backups are found, at any depth; so may words beside the options say");
-constexpr auto kIgnoreBackup = repeated(option_of<any_text>(
-    "ignore-backup", "PATH", "pass this one, as if it were not there; may be repeated"));
+    "backups", "DIR",
+    "directory in which backups are found, at any depth; can also be given as arguments");
+constexpr auto kIgnoreBackup =
+    repeated(option_of<any_text>("ignore-backup", "PATH", "ignore this backup; can be repeated"));
 constexpr auto kKeepFromBackup = option_of<any_text>(
     "keep-from-backup", "PATH [PATH]...",
-    "keep what these backups need: each a backup_label, a .backup file, a backup_manifest, a "
-    "base.tar or a directory; with the options above: choose among these, too");
+    "keep the WAL that these backups need: each a backup_label, .backup file, backup_manifest, "
+    "base.tar, or directory; with the options above, choose among these, too");
 constexpr auto kKeepFrom =
     option_of<position_value>("keep-from", "LSN|SEGMENT", "keep this segment and all later ones");
 constexpr auto kOlderThan = option_of<time_value<>>(
-    "older-than", "TIME", "and remove only files last written so long ago, such as 14d");
+    "older-than", "TIME", "and remove only files that were last written before TIME, such as 14d");
 
-constexpr auto kDryRun = flag('n', "dry-run", "only list what would be removed, and say why");
-constexpr auto kVerbose = flag('v', "verbose", "name each file, and what each backup counts for");
+constexpr auto kDryRun = flag('n', "dry-run", "only list what would be removed, and why");
+constexpr auto kVerbose = flag('v', "verbose", "report each file, and what each backup counts for");
 constexpr Option kOptions[] = {kDirectory,    kKeep,           kKeepBackups, kBackups,
                                kIgnoreBackup, kKeepFromBackup, kKeepFrom,    kOlderThan,
                                kDryRun,       kVerbose,        kConfig,      kHelp};
@@ -350,19 +351,19 @@ int prune_command(const Arguments& arguments) {
   return status;
 }
 
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"An archive in an object store (pgweir store --help):", kStoreOptions},
-    {"Where its manifest is signed:", kManifests}};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {kStoreHeading, kStoreItself},
+                                   {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+                                   {"Signed manifest:", kManifests, {}, &kOnStore}};
 
 }  // namespace
 
 constinit const Command kPruneCommand = {
     .name = "prune",
-    .summary = "remove what no kept backup needs",
-    .about = R"(pgweir prune removes the oldest segments of an archive, those that nothing you
-keep needs. History files stay. A receiver may be at work meanwhile. What a
-replication slot of "pgweir serve" needs stays, too, and is told.
+    .summary = "remove WAL that no backup needs",
+    .about = R"(pgweir prune removes the oldest segments of an archive that the retention policy
+does not need. History files are kept. WAL that a replication slot of "pgweir
+serve" needs is kept, too, and reported. A receiver can be running.
 
 Usage:
   pgweir prune -D DIRECTORY --keep TIME [OPTION]... BACKUPS...
@@ -370,15 +371,15 @@ Usage:
   pgweir prune -D DIRECTORY [OPTION]...
   pgweir prune [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
 
-With --store it removes from the object store what the same rule lets go there;
-with -D, too, from both, and the slots beside the directory are respected.
+With --store, the policy is applied to the object store; with -D and --store, to
+both, and the slots of the archive directory are respected.
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 done; 1 no backup fulfils --keep, or a backup is in doubt: what
-it may need was kept, or the store kept an object; 2 wrong usage; 3 stopped, or
-an import is at work; 4 refused.
+    .notes = R"(Exit status: 0 done; 1 no backup satisfies --keep, a backup is in doubt and the
+WAL that it may need was kept, or the store kept an object; 2 invalid options;
+3 stopped, or import is running; 4 refused.
 
-Called as pg_archivecleanup it takes that program's arguments.
+Invoked as pg_archivecleanup, it accepts the arguments of that program.
 )",
     .most_words = SIZE_MAX,
     .run = prune_command,

@@ -49,56 +49,58 @@ restore::PgTime moment_value(const std::string& text) {
 
 constexpr Choice<bool> kGapIsAbsence[] = {{"stop", false}, {"absent", true}};
 
-constexpr auto kPartial = flag("partial",
-                               "hand out the unfinished .partial, too, as the last resort: up to "
-                               "its last complete record, so that the last bytes of a lost primary "
-                               "are recovered");
-constexpr auto kPartialDamaged = flag(
-    "partial-damaged", "as --partial, also if it is damaged: the WAL behind the damage is lost");
-constexpr auto kUntilGap =
-    flag("until-gap",
-         "recover everything before the first hole on the way, the unfinished segment before it "
-         "included, and then end the recovery; never done unasked");
+constexpr auto kPartial =
+    flag("partial",
+         "also restore the partial segment, if there is no complete one: up to its last complete "
+         "record, so that the last WAL of a lost primary is recovered");
+constexpr auto kPartialDamaged =
+    flag("partial-damaged",
+         "as --partial, even if it is corrupted: the WAL after the corruption is lost");
+constexpr auto kUntilGap = flag("until-gap",
+                                "recover everything before the first missing WAL, including a "
+                                "partial segment before it, and then end the recovery");
 constexpr auto kUpToDamage =
     flag("up-to-damage",
-         "of a segment that is damaged in every copy hand out what is sound before the damage: the "
-         "recovery ends there, or at a target before it; never done unasked");
+         "of a segment that is corrupted in every copy, restore the WAL before the corruption: "
+         "recovery ends there, or at a target before it");
 constexpr auto kOnGap = option_of<choice_value<kGapIsAbsence>>(
     "on-gap", "WHAT",
-    "a segment is missing although later ones are there: stop the recovery (default), or absent: "
-    "for a standby that can stream it");
-constexpr auto kAllowEmpty = flag("allow-empty", "an archive without any WAL is no error");
-constexpr auto kRetryFor = option_of<time_value<>>(
-    "retry-for", "TIME",
-    "go on trying for so long when an error may pass, such as of a network file system, and wait "
-    "so long for one of several archives (default: 10s)");
+    "if a segment is missing and later ones exist: stop the recovery (default); absent, for a "
+    "standby that can stream it");
+constexpr auto kAllowEmpty = flag("allow-empty", "an archive without WAL is not an error");
+constexpr auto kRetryFor =
+    option_of<time_value<>>("retry-for", "TIME",
+                            "how long to retry temporary errors, such as those of a network file "
+                            "system, and to wait for one of several archives (default: 10s)");
 constexpr auto kPrefetch = option_of<count_value<0, 64>>(
     "prefetch", "N",
-    "let a helper process fetch and check the next N segments while the server replays this one "
+    "let a helper process fetch and verify the next N segments during the replay of this one "
     "(default: 4, from a store 8; 0: no helper)");
 constexpr auto kDirectories = repeated(kDirectory);
-constexpr auto kFirstValid =
-    flag("first-valid",
-         "of several archives take the first sound copy, and do not compare it with the others");
+constexpr auto kFirstValid = flag(
+    "first-valid",
+    "with several archives, restore the first valid copy without comparing it with the others");
 constexpr auto kWithoutSilent =
     flag("without-silent",
-         "of several archives leave out those that do not answer, also where a file is said to be "
-         "absent: what they alone have is lost");
-constexpr auto kNoVerify = flag("no-verify", "check sizes and frames only");
+         "with several archives, ignore those that do not answer, even to determine that a file is "
+         "absent: WAL that only they have is lost");
+constexpr auto kNoVerify = flag("no-verify", "check only sizes and compression frames");
 constexpr auto kVerbose =
-    flag('v', "verbose", "say why a file is absent, or that it was prefetched");
-constexpr auto kFindTime = option_of<moment_value>(
-    "find-time", "TIME",
-    "the commits around '2026-11-20 03:14:15+00'; without a zone it is local time");
-constexpr auto kFindLsn = option_of<lsn_value>("find-lsn", "LSN", "the commits around a position");
-constexpr auto kJson = flag("json", "for programs");
+    flag('v', "verbose", "report why a file is absent, or that it was prefetched");
+constexpr auto kFindTime =
+    option_of<moment_value>("find-time", "TIME",
+                            "list the commits around a time such as '2026-11-20 03:14:15+00'; "
+                            "without a time zone, local time");
+constexpr auto kFindLsn =
+    option_of<lsn_value>("find-lsn", "LSN", "list the commits around a position");
+constexpr auto kJson = flag("json", "JSON output");
 
 /// What has no meaning for a moment.
 constexpr Option kOfSegments[] = {kPartial,       kPartialDamaged, kUntilGap, kUpToDamage,
                                   kOnGap,         kAllowEmpty,     kPrefetch, kFirstValid,
                                   kWithoutSilent, kNoVerify};
 constexpr Option kOptions[] = {
-    kDirectories.says("the archive; several are one together, asked in this order"),
+    kDirectories.says("archive directory; several form one archive and are searched in this order"),
     kPartial,
     kPartialDamaged,
     kUntilGap,
@@ -117,19 +119,20 @@ constexpr Option kOptions[] = {
 constexpr Option kMoment[] = {
     kFindTime,
     kFindLsn,
-    kTimeline.says("along this timeline's history (default: the newest)"),
+    kTimeline.says("follow the history of this timeline (default: the newest)"),
     kJson,
 };
 constexpr Option kProofs[] = {
     kManifestPublicKey
-        .says("hand out only what the store's manifest proves with this key; repeated")
+        .says("restore only objects that the manifest proves with this key; can be repeated")
         .of_section("store")};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"An archive in an object store (pgweir store --help):", kStoreOptions},
-    {"To read what is encrypted:", kIdentityOptions},
-    {"To take nothing that is not proved:", kProofs},
-    {"To choose a moment to recover to (with the settings for it, and the holes):", kMoment},
+    {kStoreHeading, kStoreItself},
+    {"Choose a recovery target (reports the settings for it, and holes):", kMoment},
+    {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+    {"Encrypted objects:", kIdentityOptions, {}, &kOnStore},
+    {"Proof by the manifest:", kProofs, {}, &kOnStore},
 };
 
 /// To stderr, which is the server's log. It may go away; that is no reason to fail.
@@ -414,8 +417,8 @@ int failed(const Words&, const std::exception_ptr& failure) {
 
 constinit const Command kRestoreCommand = {
     .name = "restore",
-    .summary = "restore_command: hand a segment to a server that recovers",
-    .about = R"(pgweir restore gives a recovering server one file of the archive, checked: the
+    .summary = "restore_command: restore a segment for a recovering server",
+    .about = R"(pgweir restore restores one file of the archive for a recovering server. The
 setting is
 
   restore_command = 'pgweir restore -D /srv/wal %f %p'
@@ -425,15 +428,16 @@ Usage:
   pgweir restore [-D DIR]... --store s3://BUCKET/PREFIX [OPTION]... FILE TARGET
   pgweir restore -D DIR... --find-time TIME | --find-lsn LSN [--timeline N]
 
-The segment may be raw, .zst, .gz or .lz4. Page headers, the cluster and the
-checksum of every record are checked on the way; nothing stands under TARGET
-that is not whole and sound. Several archives of one server are one together:
-what one of them lacks, or has damaged, comes from another. With --store, what
-the directories lack comes from the object store; an empty one will do, or none.
+The segment can be raw, .zst, .gz or .lz4. Page headers, the system identifier
+and the checksum of every record are verified; TARGET is never incomplete or
+invalid. Several archives of one server form one archive: WAL that one of them
+lacks, or has corrupted, is taken from another. With --store, WAL that the
+directories lack is taken from the object store; an empty directory, or none, is
+sufficient.
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 restored; 1 surely not in the archive, which ends a recovery or
-lets a standby stream; 200 anything else, which stops the server.
+    .notes = R"(Exit status: 0 restored; 1 definitely not in the archive, which ends a recovery
+or lets a standby stream; 200 any other result, which stops the server.
 )",
     .most_words = 2,
     .run = restore_command,

@@ -32,8 +32,8 @@ namespace {
 
 constexpr auto kListen = option_of<listen_value>(
     "listen", "[ADDRESS:]PORT",
-    "listen there; without an address on this machine alone (127.0.0.1), *:PORT on all addresses");
-constexpr auto kQuiet = flag('q', "quiet", "warnings and errors only on standard error");
+    "listen address; without an address this host only (127.0.0.1), *:PORT for all addresses");
+constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors on standard error");
 constexpr Option kOptions[] = {
     kDirectory, kListen, kServeSocket, kServeMaxClients, kServeSynchronizedStandbys,
     kQuiet,     kConfig, kHelp};
@@ -43,11 +43,11 @@ constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr Option kSlots[] = {kServeMaxSlotWalKeepSize, kServeAutoSlot};
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"Who may connect:", kWho},
+                                   {"Client authentication:", kWho},
                                    {"TLS:", kTls},
                                    {"Replication slots:", kSlots},
-                                   {"Base backups through the relay:", kBackups},
-                                   {"Metrics for Prometheus (docs/monitoring.md):", kMetrics}};
+                                   {"Base backups:", kBackups},
+                                   {"Metrics (docs/monitoring.md):", kMetrics}};
 
 /// pg_receivewal, say.
 std::optional<std::string> writer_into(const std::string& directory) {
@@ -122,28 +122,29 @@ int serve_command(const Arguments& arguments) {
 constinit const Command kServeCommand = {
     .name = "serve",
     .summary = "serve an archive's WAL to standbys and other receivers",
-    .about = R"(pgweir serve gives the WAL of an archive to whoever asks for it as one asks a
-server: standbys (primary_conninfo), pg_receivewal, other receivers. It needs no
-server: standbys stream on while the primary is dead, and one that was away for
-long finds everything that the archive has.
+    .about = R"(pgweir serve serves an archive's WAL by streaming replication to standbys
+(primary_conninfo), pg_receivewal and other receivers. It needs no server:
+standbys continue to stream while the primary is down, and a standby that was
+away for a long time finds all WAL of the archive.
 
 Usage:
   pgweir serve -D DIRECTORY --listen [ADDRESS:]PORT [OPTION]...
   pgweir serve -D DIRECTORY --serve-socket DIR [OPTION]...
 )",
     .groups = kGroups,
-    .notes = R"(What is sent is durable here, and each record of it was checked. The end is that
-of the last complete record; while "pgweir receive" streams into the directory,
-what that has made durable, within a second ("pgweir receive --serve" does both
-in one, and at once). SIGHUP: rules, users, certificate and key are read anew.
-Clients have replication slots as with a server; what those hold back is not
+    .notes = R"(Only WAL that is durable and whose records were verified is sent, up to the last
+complete record or, while "pgweir receive" writes the archive, up to its flush
+position, within a second ("pgweir receive --serve" does both in one process,
+without a delay). SIGHUP reloads the HBA file, users, certificate and key.
+Clients have replication slots as with a server; WAL that these retain is not
 removed by "pgweir prune".
 
 Example:
   pgweir serve -D /srv/wal --listen 5433 --serve-users /etc/pgweir/users
 
-Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options, rules, users
-or certificate; 3 the address is in use; 4 needs a person (damage, I/O errors).
+Exit status: 0 stopped by SIGTERM or SIGINT; 2 invalid options, HBA file, users
+or certificate; 3 the address is in use; 4 manual intervention required
+(corrupted WAL, I/O errors).
 )",
     .may_be_process_one = true,
     .refuses_strays = true,

@@ -35,22 +35,23 @@ std::string existing_slot_value(const std::string& text) {
 }
 /// Of drop: "pgweir serve" made slots of other names, too, once.
 constexpr auto kAnySlot =
-    shared_option(option_of<existing_slot_value>('S', "slot", "NAME", "the slot"));
+    shared_option(option_of<existing_slot_value>('S', "slot", "NAME", "name of the slot"));
 constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
 constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
-constexpr auto kJson = flag("json", "list: as JSON");
+constexpr auto kJson = flag("json", "list: JSON output");
 constexpr auto kAllHosts = flag(
-    "all-hosts", "on each host of the connection string, whatever its role; not the first only");
+    "all-hosts",
+    "on each host of the connection string, regardless of its role; not only on the first one");
 constexpr Option kOptions[] = {
     kDirectory.says(
-        "list, drop: the slots of \"pgweir serve\" beside this archive, whether it runs or not"),
+        "list, drop: slots of pgweir serve for this archive, whether it is running or not"),
     kAnySlot,
     kIfNotExists,
     kIfExists,
     kAllHosts,
     kJson,
-    kDbname.says("connection string, URI, or a database's name; list uses an ordinary connection, "
-                 "by default to the database postgres"),
+    kDbname.says("connection string, URI, or database name; list uses a regular connection, by "
+                 "default to the database postgres"),
     kHost,
     kPort,
     kUsername,
@@ -357,12 +358,14 @@ Usage:
   pgweir slot list   -D DIRECTORY [--json]
   pgweir slot drop   -D DIRECTORY -S NAME [--if-exists]
 
-  create   a physical slot that reserves WAL at once; says from where on
-  drop     a slot nobody uses. The server may then remove the WAL it kept.
-  list     all slots, what they hold back and whether one is in danger
+  create   create a physical slot that reserves WAL immediately; report its
+           restart_lsn
+  drop     drop an unused slot; the server can then remove the WAL it retained
+  list     list all slots, the WAL they retain, and whether one may be
+           invalidated
 
-With -D they are those of "pgweir serve" beside an archive, whether it runs or
-not: what they need is not removed by "pgweir prune".
+With -D, the slots are those of "pgweir serve" for an archive, whether it is
+running or not. WAL that they retain is not removed by "pgweir prune".
 )",
     .groups = kGroups,
     .notes = R"(Examples:
@@ -370,11 +373,12 @@ not: what they need is not removed by "pgweir prune".
   pgweir slot list -h db1 -U postgres
   pgweir slot drop -S weir -d "host=db1,db2 user=repl" --all-hosts --if-exists
 
-A slot nobody reads from keeps WAL until the server's disk is full, unless
-max_slot_wal_keep_size limits it: drop what you do not need.
+An unused slot retains WAL until the server's disk is full, unless
+max_slot_wal_keep_size limits it: drop slots that you do not need.
 
-Exit status: 0 done; 2 wrong options; 3 may pass if tried again (no connection,
-slot in use); 4 needs a person (it exists already, there is none, no right).
+Exit status: 0 done; 2 invalid options; 3 temporary failure (no connection, slot
+in use); 4 manual intervention required (the slot exists already or does not
+exist, insufficient privilege).
 )",
     .most_words = 1,
     .run = slot_command,

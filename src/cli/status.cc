@@ -44,36 +44,36 @@ namespace weir::cli {
 
 namespace {
 
-constexpr auto kJson = flag("json", "for programs; docs/status.md tells the format");
-constexpr auto kCheck = flag("check",
-                             "begin with a line in the format of monitoring plugins and end with "
-                             "their status (below)");
-constexpr auto kMaxLag =
-    option_of<size_value>("max-lag", "SIZE", "critical if more WAL is missing here, such as 64MB");
-constexpr auto kMaxAge = option_of<time_value<>>(
-    "max-age", "TIME",
-    "critical if the receiver has not heard of the server for so long, such as 5min; an idle "
-    "server is heard of");
-constexpr auto kMaxStoreAge = option_of<time_value<>>(
-    "max-store-age", "TIME",
-    "critical if a finished segment has waited longer than this to be sent to the object store");
+constexpr auto kJson = flag("json", "JSON output; see docs/status.md");
+constexpr auto kCheck = flag(
+    "check",
+    "print a first line in the format of monitoring plugins, and return their exit status (below)");
+constexpr auto kMaxLag = option_of<size_value>(
+    "max-lag", "SIZE", "critical if the archive lags by more than SIZE, such as 64MB");
+constexpr auto kMaxAge =
+    option_of<time_value<>>("max-age", "TIME",
+                            "critical if the receiver has received nothing from the server for "
+                            "TIME, such as 5min; an idle server sends messages, too");
+constexpr auto kMaxStoreAge =
+    option_of<time_value<>>("max-store-age", "TIME",
+                            "critical if a complete segment has been waiting longer than TIME for "
+                            "its upload to the object store");
 constexpr auto kBeside = option_of<any_text>(
-    "compare-archive", "DIR",
-    "another archive of the same server: by names, what one has that the other lacks");
+    "compare-archive", "DIR", "another archive of the same server: compare the file names");
 constexpr auto kHtml = option_of<any_text>(
-    "html", "FILE",
-    "write a page with drawings into FILE, for a ticket or a mail: one file without scripts");
+    "html", "FILE", "write the web page to FILE, for a ticket or a mail: one file without scripts");
 constexpr Option kOptions[] = {kDirectory, kBeside, kJson, kHtml, kWebBackups};
 constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
-    kUsername, kNoPassword, kSlot.says("this slot (default: the running receiver's)")};
+    kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
 constexpr Option kMonitoring[] = {kCheck,       kMaxLag, kMaxAge, kMaxStoreAge,
                                   kMetricsFile, kConfig, kHelp};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
-    {"To ask the server, too (where it is, how far the archive is behind, the slot):", kServer},
-    {"For monitoring:", kMonitoring},
-    {"An archive in an object store (pgweir store --help):", kStoreOptionsAlone},
+    {"Query the server (its position, the replication lag, the slot):", kServer},
+    {"Monitoring:", kMonitoring},
+    {kStoreHeading, kStoreItself},
+    {kAccessHeading, kStoreAccess, {}, &kOnStore},
 };
 
 status::Limits limits_of(const Arguments& arguments) {
@@ -301,16 +301,16 @@ int failed(const Words& words, const std::exception_ptr& failure) {
 
 constinit const Command kStatusCommand = {
     .name = "status",
-    .summary = "what an archive holds, and how its receiver is doing",
-    .about = R"(pgweir status tells what an archive holds and how its receiver is doing. It
-asks the running receiver and looks into the directory; it needs no server.
+    .summary = "report an archive's contents and the state of its receiver",
+    .about = R"(pgweir status reports an archive's contents and the state of its receiver. It
+queries the running receiver and reads the directory; it needs no server.
 
 Usage:
   pgweir status -D DIRECTORY [-d CONNINFO] [OPTION]...
   pgweir status [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
 
-With --store it tells what directory and object store have together, both ends,
-and what the store does not have yet.
+With --store, it reports the contents of directory and object store together,
+the end of each, and the WAL that the store does not have yet.
 )",
     .groups = kGroups,
     .notes = R"(Examples:
@@ -319,11 +319,11 @@ and what the store does not have yet.
   pgweir status -D /srv/wal --html status.html
   pgweir status -D /srv/wal --check --max-lag 64MB --max-age 5min
 
-Holes are found by the names of the files alone; "pgweir verify" reads them.
+Missing WAL is detected by file names only; "pgweir verify" reads the files.
 
-Exit status: 0 shown; 2 wrong options; 4 the directory cannot be read. If the
-store did not answer within 5 s: 3, or 4 if it rejected the request.
-With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for wrong options.
+Exit status: 0 reported; 2 invalid options; 4 the directory cannot be read. If
+the store did not answer within 5 s: 3, or 4 if it rejected the request.
+With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for invalid options.
 )",
     .run = status_command,
     .failed = failed,

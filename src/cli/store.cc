@@ -41,15 +41,15 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{60'000};
 
 constexpr auto kRetryFor = option_of<time_value<>>(
-    "retry-for", "TIME", "push: how long what may pass is tried again (default: 1min)");
+    "retry-for", "TIME", "push: how long to retry temporary errors (default: 1min)");
 constexpr auto kFollow =
-    flag("follow", "push: go on with what is finished from now on, and give up nothing");
+    flag("follow", "push: continue with segments completed from now on, and retry indefinitely");
 constexpr Option kOptions[] = {
     kDirectory.says("push, publish-partial: the archive; check: compare it, too"),
     kRetryFor,
     kEncryptTo.of_section("store"),
     kManifestKey.of_section("store"),
-    kManifestPublicKey.says("ls, check: say which manifests it proves; repeated")
+    kManifestPublicKey.says("ls, check: report which manifests this key proves; can be repeated")
         .of_section("store"),
     kFollow,
     kStorePartialInterval.of_section("store"),
@@ -321,22 +321,21 @@ int store_command(const Arguments& arguments) {
 }
 
 constexpr Option kServers[] = {
-    kPrimaryIsGone, kDbname.says("the servers of which none may answer"), kHost, kPort, kUsername,
+    kPrimaryIsGone, kDbname.says("servers that must not answer"), kHost, kPort, kUsername,
     kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"publish-partial: to see that nothing goes on there:", kServers},
-    {"The store ([store] in a configuration file):", kStoreOptions},
-    {"get, rewrap: to read what is encrypted:", kIdentityOptions}};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {"publish-partial: servers that must be down:", kServers},
+                                   {kAccessHeading, kStoreOptions},
+                                   {"get, rewrap: encrypted objects:", kIdentityOptions}};
 
 }  // namespace
 
 constinit const Command kStoreCommand = {
     .name = "store",
-    .summary = "send finished segments to an object store (S3)",
-    .about = R"(pgweir store keeps a second copy of an archive in an object store that speaks
-S3's protocol: AWS, Ceph, Swift, MinIO, R2, Google's interoperability.
+    .summary = "upload complete segments to an object store (S3)",
+    .about = R"(pgweir store maintains a second copy of an archive in an object store with the
+S3 protocol: AWS, Ceph, Swift, MinIO, R2, Google's interoperability.
 
 Usage:
   pgweir store push  -D DIRECTORY --store s3://BUCKET/PREFIX [OPTION]...
@@ -348,36 +347,40 @@ Usage:
   pgweir store keygen FILE
   pgweir store publish-partial [-D DIR] --store s3://BUCKET/PREFIX [OPTION]...
 
-  push    finished segments and histories that the store does not have: once,
-          for cron, beside a receiver of any make. Each is checked before, and
-          is written once: what the store has is never overwritten. --follow:
-          it goes on until it is stopped, and tries again for ever.
-  ls      the segments and histories there, and their sizes
-  get     one of them into a new file: a segment by its plain name unpacked and
-          checked, by another name as it is stored
-  check   tries all that push needs, with an object that is thrown away; with -D
-          it says what of the archive is there, and what no longer is
-  rewrap  what is encrypted is given to the recipients of --encrypt-to, and to
-          nobody else, where the private key is: a new header for each object
-  keygen  a key for --manifest-key into FILE, its public half into FILE.pub
+  push    upload the complete segments and history files that the store does
+          not have: once, for cron, next to a receiver of any kind. Each is
+          verified first and written once: objects are never overwritten. With
+          --follow, it continues until it is stopped, and retries indefinitely.
+  ls      list the segments and history files in the store, and their sizes
+  get     download one of them into a new file: a segment by its plain name
+          decompressed and verified, by another name as it is stored
+  check   test everything that push needs, with a temporary object; with -D,
+          report which files of the archive are in the store, and which no
+          longer are
+  rewrap  encrypt for the recipients of --encrypt-to, and for no others, on the
+          machine that has the private key: a new header for each object
+  keygen  create a key for --manifest-key in FILE, its public key in FILE.pub
   publish-partial
-          after a disaster, for readers of whole segments (Barman, WAL-G):
-          what is durable behind the last finished one gets its final name,
-          with zeros behind it. Refused while a server or its slot answers.
-          Without -D: what the store has (receive --store-partial-interval)
+          after a disaster, for readers of complete segments (Barman, WAL-G):
+          upload the flushed WAL after the last complete segment under the
+          segment's final name, padded with zeros. Refused while a server or
+          its slot answers. Without -D: from the store's own objects (receive
+          --store-partial-interval)
 )",
     .groups = kGroups,
-    .notes = R"(Keys come from --store-credential-command, --store-credentials, AWS's variables
-and files, a web identity, a container's or a machine's service, in this order.
+    .notes = R"(Credentials are taken from --store-credential-command, --store-credentials,
+AWS's environment variables and files, a web identity, or a container's or
+machine's metadata service, in this order.
 
 Examples:
   pgweir store push -D /srv/wal --store s3://backup/pg \
       --store-endpoint https://s3.example.org --store-credentials keys
   pgweir -c /etc/pgweir/main.ini store check
 
-Exit status: 0 done; 1 the store has no such file, or a check failed; 2 wrong
-options, no keys; 3 may pass if tried again (no answer, too many requests);
-4 needs a person (other WAL under a name, another cluster, no right, damage).
+Exit status: 0 done; 1 the store has no such file, or a check failed; 2 invalid
+options, no credentials; 3 temporary failure (no answer, too many requests);
+4 manual intervention required (different WAL under a name, another cluster,
+insufficient permission, corrupted WAL).
 )",
     .most_words = 3,
     .run = store_command,

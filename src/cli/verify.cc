@@ -56,25 +56,23 @@ constexpr const char* kNotRead =
     "note: objects were compared by names, sizes and MD5; --deep reads them\n";
 
 constexpr auto kFrom = option_of<position_value>(
-    "from", "LSN|SEGMENT", "check from here on (default: the archive's beginning)");
-constexpr auto kTo =
-    option_of<position_value>("to", "LSN|SEGMENT", "up to here; the archive must reach it");
-constexpr auto kBackup =
-    option_of<any_text>("backup", "PATH",
-                        "a backup_label, a .backup file, a backup_manifest, a base.tar or a "
-                        "backup's directory: can this "
-                        "backup be brought to consistency, and how far forward");
+    "from", "LSN|SEGMENT", "position to start at (default: the archive's beginning)");
+constexpr auto kTo = option_of<position_value>("to", "LSN|SEGMENT",
+                                               "position to stop at; the archive must reach it");
+constexpr auto kBackup = option_of<any_text>(
+    "backup", "PATH",
+    "backup_label, .backup file, backup_manifest, base.tar, or directory of a base backup: report "
+    "whether it can be brought to consistency, and how far forward");
 constexpr auto kBeside = option_of<any_text>(
     "compare-archive", "DIR",
-    "compare it with another archive of the same server, too: what one has that the other lacks, "
-    "and segments that are not the same");
+    "also compare with another archive of the same server: missing and different segments");
 constexpr auto kAcceptFile = option_of<any_text>(
-    "accept-file", "FILE", "known losses: lines of \"TIMELINE FROM TO REASON\"");
+    "accept-file", "FILE", "known losses, in lines \"TIMELINE FROM TO REASON\"");
 constexpr auto kDeep = flag(
-    "deep", "--store alone: read all of it, where the manifests would do to compare objects by");
-constexpr auto kJson = flag("json", "for programs; docs/verify.md tells the format");
+    "deep", "with --store alone: read all objects instead of comparing them with the manifests");
+constexpr auto kJson = flag("json", "JSON output; see docs/verify.md");
 constexpr Option kOptions[] = {
-    kDirectory, kFrom,       kTo,          kTimeline.says("only the way to this timeline"),
+    kDirectory, kFrom,       kTo,          kTimeline.says("only the history of this timeline"),
     kBackup,    kBeside,     kAcceptFile,  kJobs,
     kJson,      kNoProgress, kMetricsFile, kConfig,
     kHelp};
@@ -212,33 +210,35 @@ int verify_command(const Arguments& arguments) {
   }
 }
 
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"An archive in an object store (pgweir store --help):", kStoreOptions},
-    {"By the manifests of the store:", kManifests},
-    {"To read what is encrypted:", kIdentityOptions}};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {kStoreHeading, kStoreItself},
+                                   {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+                                   {"Manifests of the store:", kManifests, {}, &kOnStore},
+                                   {"Encrypted objects:", kIdentityOptions, {}, &kOnStore}};
 
 }  // namespace
 
 constinit const Command kVerifyCommand = {
     .name = "verify",
-    .summary = "check an archive: every record, gaps, timelines, a backup's WAL",
-    .about = R"(pgweir verify reads every segment of an archive and says what a recovery would
-not find or would stumble over. It never writes and needs no lock.
+    .summary = "verify an archive: every record, gaps, timelines, a backup's WAL",
+    .about = R"(pgweir verify reads every segment of an archive, and reports WAL at which a
+recovery would fail because it is missing or corrupted. It never writes, and
+needs no lock.
 
 Usage:
   pgweir verify -D DIRECTORY [OPTION]...
   pgweir verify --store s3://BUCKET/PREFIX [OPTION]...
 
-With --store alone it holds what is there against the store's manifests, by
-names, sizes and MD5, without a private key; where there is none, or with
---deep or --identity, it reads every byte. With -D, too, it reads both
-together, and compares what both have.
+With --store alone, it compares the objects with the store's manifests, by names,
+sizes and MD5, without a private key. If there is no manifest, or with --deep or
+--identity, it reads every byte. With -D and --store, it reads both together,
+and compares segments that both have.
 )",
     .groups = kGroups,
-    .notes = R"(Exit status: 0 a recovery over this range finds everything (and the archive
-beside it is the same, between the ends of both); 1 something was found;
-2 wrong usage; 3 stopped or may pass; 4 the directory cannot be read.
+    .notes = R"(Exit status: 0 the WAL of this range is complete and valid (and the other
+archive is the same, between the ends of both); 1 a problem was found;
+2 invalid options; 3 stopped, or a temporary failure; 4 the directory cannot be
+read.
 )",
     .run = verify_command,
 };

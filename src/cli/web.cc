@@ -29,14 +29,15 @@ using namespace std::chrono_literals;
 constexpr std::uint64_t kLargestFile = 1 << 20;
 
 constexpr auto kFleet = option_of<any_text>(
-    "fleet", "FILE", "the archives: a section for each, with directory = DIR or url = URL");
-constexpr Option kOptions[] = {kFleet,
-                               kWebListen.says("serve the table at http://ADDRESS:PORT/; "
-                                               "without an address for this machine only"),
-                               kWebTokenFile,
-                               kWebHost,
-                               kConfig,
-                               kHelp};
+    "fleet", "FILE", "archives: a section for each, with directory = DIR or url = URL");
+constexpr Option kOptions[] = {
+    kFleet,
+    kWebListen.says(
+        "serve the table at http://ADDRESS:PORT/; without an address, on this host only"),
+    kWebTokenFile,
+    kWebHost,
+    kConfig,
+    kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
 void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::LongRun& long_run) {
@@ -93,10 +94,10 @@ int web_command(const Arguments& arguments) {
 
 constinit const Command kWebCommand = {
     .name = "web",
-    .summary = "a page of many archives, worst first",
-    .about = R"(pgweir web serves one page of many archives, worst first: those on this machine,
-and the pages that receivers serve on others ("pgweir receive --web-listen").
-An archive that does not answer is red, not absent.
+    .summary = "serve a web page of many archives, worst first",
+    .about = R"(pgweir web serves one page of many archives, worst first: archives on this
+machine, and the pages of receivers on other machines ("pgweir receive
+--web-listen"). An archive that does not answer is shown in red.
 
 Usage:
   pgweir web --fleet FILE --web-listen [ADDRESS:]PORT [OPTION]...
@@ -112,12 +113,12 @@ Usage:
   url = https://db2.example.org:9190
   token-file = /etc/pgweir/billing-token
 
-"receiver = none" says that an archive is at rest, and that nobody fills it is
-no fault. It changes nothing anywhere.
+"receiver = none" declares that no receiver writes the archive. The command makes
+no changes.
 
-SIGHUP: token files are read anew.
+SIGHUP reloads the token files.
 
-Exit status: 0 stopped by SIGTERM or SIGINT; 2 wrong options or file; 3 the
+Exit status: 0 stopped by SIGTERM or SIGINT; 2 invalid options or file; 3 the
 address is in use.
 )",
     .may_be_process_one = true,

@@ -18,7 +18,7 @@ COMPLETIONS = REPOSITORY / "packaging" / "completions"
 
 
 def help_of(*command):
-    result = run([BINARY, *command, "--help"])
+    result = run([BINARY, "help", *command, "all"] if command else [BINARY, "--help"])
     assert result.stdout and not result.stderr, result.stderr
     return result.stdout
 
@@ -166,5 +166,5 @@ source $file
     assert "1:action:(create drop list)" in offered("slot", "")
     assert offered("-c", "file", "slot", "") == offered("slot", "")
     assert offered("--config", "file", "") == offered("")
-    assert "--directory=[the archive; must exist. One receiver at a time.]:DIR:_directories" in (
+    assert "--directory=[archive directory; must exist]:DIR:_directories" in (
         offered("receive", ""))

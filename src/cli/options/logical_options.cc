@@ -32,47 +32,49 @@ constexpr Choice<logical::Form> kForms[] = {{"jsonl", logical::Form::jsonl},
 constexpr auto kLongest = 366 * kDay;
 
 constexpr auto kLogicalSlot =
-    option_of<slot_value>('S', "slot", "NAME", "the logical replication slot");
+    option_of<slot_value>('S', "slot", "NAME", "logical replication slot");
 constexpr auto kFile =
-    option_of<any_text>('f', "file", "FILE", "where to write (default: standard output)");
-constexpr auto kFormat = option_of<choice_value<kForms>>(
-    "format", "FORM",
-    "jsonl: one JSON object a line, with its position; plugin: as the plugin gives it (default: "
-    "jsonl)");
+    option_of<any_text>('f', "file", "FILE", "output file (default: standard output)");
+constexpr auto kFormat =
+    option_of<choice_value<kForms>>("format", "FORM",
+                                    "jsonl (default): one JSON object per line, with its position; "
+                                    "plugin: as the output plugin returns it");
 constexpr auto kPluginOption = for_the_command_line(repeated(option_of<plugin_option_value>(
-    'o', "option", "NAME[=VALUE]", "an option of the output plugin; may be repeated")));
-constexpr auto kCreateSlot = flag("create-slot", "make the slot before streaming");
-constexpr auto kPlugin =
-    option_of<any_text>('P', "plugin", "PLUGIN", "its output plugin (default: pgoutput)");
+    'o', "option", "NAME[=VALUE]", "option of the output plugin; can be repeated")));
+constexpr auto kCreateSlot = flag("create-slot", "create the slot before streaming");
+constexpr auto kPlugin = option_of<any_text>('P', "plugin", "PLUGIN",
+                                             "output plugin of the new slot (default: pgoutput)");
 constexpr auto kTwoPhase = flag('t', "two-phase", "decode at PREPARE TRANSACTION (15+)");
-constexpr auto kFailover = flag("failover", "standbys keep the slot in step (17+)");
-constexpr auto kIfNotExists = flag("if-not-exists", "a slot that is there already will do");
-constexpr auto kIfExists = flag("if-exists", "drop: one that is not there is no error");
-constexpr auto kSnapshotCommand = option_of<any_text>(
-    "snapshot-command", "CMD",
-    "run CMD with the new slot's snapshot, which it finds in $PGWEIR_SNAPSHOT, then stream from "
-    "exactly there");
+constexpr auto kFailover = flag("failover", "synchronize the slot to standbys (17+)");
+constexpr auto kIfNotExists = flag("if-not-exists", "use the slot if it exists");
+constexpr auto kIfExists = flag("if-exists", "drop: no error if the slot does not exist");
+constexpr auto kSnapshotCommand =
+    option_of<any_text>("snapshot-command", "CMD",
+                        "run CMD with the new slot's snapshot, named by $PGWEIR_SNAPSHOT, then "
+                        "stream from exactly that point");
 constexpr auto kEndpos = option_of<valid_lsn_value>(
-    'E', "endpos", "LSN", "stop at this position, with whole transactions");
+    'E', "endpos", "LSN", "stop at this position, after whole transactions");
 constexpr auto kStartpos = option_of<valid_lsn_value>(
-    'I', "startpos", "LSN", "where to begin, for an output without state");
-constexpr auto kLimit =
-    option_of<count_value<1, 2'147'483'647>>("limit", "N", "peek, get: about so many changes");
-constexpr auto kNoState = flag(
-    "no-state", "append to the file and keep no state beside it: a restart may repeat changes");
+    'I', "startpos", "LSN", "position at which to begin, for an output without state");
+constexpr auto kLimit = option_of<count_value<1, 2'147'483'647>>(
+    "limit", "N", "peek, get: approximate number of changes");
+constexpr auto kNoState =
+    flag("no-state", "append to the file without storing a state: a restart may repeat changes");
 constexpr auto kRotateSize = option_of<some_size_value>(
-    "rotate-size", "SIZE", "begin a new file when it is larger, such as 64MB");
+    "rotate-size", "SIZE", "begin a new file when the file exceeds SIZE, such as 64MB");
 constexpr auto kRotateTime = option_of<time_value<0, kLongest>>(
-    "rotate-time", "TIME", "begin a new file after that time, such as 1h; 0: never");
+    "rotate-time", "TIME", "begin a new file after TIME, such as 1h; 0: never");
 constexpr auto kFsyncInterval = option_of<time_value<0, kLongest>>(
-    'F', "fsync-interval", "TIME", "how often to sync and confirm (default: 1s; 0: at the end)");
+    'F', "fsync-interval", "TIME",
+    "interval between flushes and confirmations (default: 1s; 0: at the end)");
 constexpr auto kStatusInterval = option_of<time_value<0, kLongest>>(
     's', "status-interval", "TIME",
-    "how often to report if nothing happens (default: 10s; 0: when asked)");
-constexpr auto kNoLoop = flag('n', "no-loop", "end when the connection is lost");
-constexpr auto kLogFile = option_of<any_text>("log-file", "FILE", "write messages there");
-constexpr auto kVerbose = flag('v', "verbose", "tell more");
-constexpr auto kQuiet = flag('q', "quiet", "tell only what is wrong");
+    "maximum interval between status reports (default: 10s; 0: on request)");
+constexpr auto kNoLoop = flag('n', "no-loop", "exit when the connection is lost");
+constexpr auto kLogFile =
+    option_of<any_text>("log-file", "FILE", "write messages to FILE instead of standard error");
+constexpr auto kVerbose = flag('v', "verbose", "more messages");
+constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors");
 
 constexpr Option kOptions[] = {
     kLogicalSlot,     kFile,       kFormat,        kPluginOption,   kCreateSlot,
@@ -82,7 +84,7 @@ constexpr Option kOptions[] = {
     kConfig,          kLogFile,    kVerbose,       kQuiet,          kHelp,
 };
 constexpr Option kConnection[] = {
-    kDbname, kHost, kPort, kUsername.says("user, who needs REPLICATION"), kNoPassword,
+    kDbname, kHost, kPort, kUsername.says("role with the REPLICATION attribute"), kNoPassword,
 };
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Connection:", kConnection}};
 
@@ -149,13 +151,13 @@ Usage:
   pgweir logical drop   -S SLOT -d CONNINFO [--if-exists]
   pgweir logical peek|get -S SLOT -d CONNINFO [-o NAME=VALUE]... [--limit N]
 
-  stream   write the changes to a file; whatever crashes, the file goes on
-           without loss, repetition or torn transactions
-  peek     print what the slot holds now and leave it there
-  get      print it and move the slot on
+  stream   write the changes to a file, which continues after any crash without
+           loss, repetition or torn transactions
+  peek     print the changes that the slot retains, without consuming them
+  get      print them and advance the slot
 )",
     .groups = kGroups,
-    .notes = R"(pgoutput needs --option publication_names=NAME. SIGHUP opens the file anew.
+    .notes = R"(pgoutput needs --option publication_names=NAME. SIGHUP reopens the file.
 )",
     .most_words = 1,
     .run = logical_command,

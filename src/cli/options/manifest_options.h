@@ -15,15 +15,14 @@ namespace weir::cli {
 // Who signs what a store's manifests tell, and by what that is proved.
 
 inline constexpr auto kManifestKey = option_of<any_text>(
-    "manifest-key", "FILE",
-    "sign the manifest, which tells what is in the store, with this key (store keygen)");
+    "manifest-key", "FILE", "sign the manifest with this key (see store keygen)");
 inline constexpr auto kManifestPublicKey = repeated(option_of<any_text>(
     "manifest-public-key", "FILE",
-    "its public half: only what it proves is believed of the store's manifests; repeated"));
+    "public key of the manifest: use only manifest lines that it proves; can be repeated"));
 [[nodiscard]] std::string manifest_head_value(const std::string& text);
 inline constexpr auto kExpectHead = repeated(option_of<manifest_head_value>(
     "expect-head", "HASH",
-    "the manifests have this line: what status or a log has told of one; repeated"));
+    "hash that a manifest must contain, as reported by status or a log; can be repeated"));
 
 /// nullptr: none is named. Throws Error{usage} for a file that others can read, or that is none.
 [[nodiscard]] std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& arguments);

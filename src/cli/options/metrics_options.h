@@ -9,13 +9,13 @@ namespace weir::cli {
 
 // Options of what runs long and exports metrics: `pgweir receive`, `pgweir serve`.
 
-inline constexpr auto kTextfile =
-    kMetricsFile.says("FILE.prom for node_exporter's textfile collector");
-inline constexpr auto kMetricsInterval =
-    option_of<time_value<kSecond, kDay>>("metrics-interval", "TIME", "so often (default: 15s)");
+inline constexpr auto kTextfile = kMetricsFile.says(
+    "write metrics to FILE, whose name must end in .prom, for node_exporter's textfile collector");
+inline constexpr auto kMetricsInterval = option_of<time_value<kSecond, kDay>>(
+    "metrics-interval", "TIME", "interval between updates of that file (default: 15s)");
 inline constexpr auto kMetricsListen = option_of<metrics::parse_listen_address>(
     "metrics-listen", "[ADDRESS:]PORT",
-    "serve http://ADDRESS:PORT/metrics; without an address for this machine only");
+    "serve http://ADDRESS:PORT/metrics; without an address, on this host only");
 
 /// Throws Error{usage} for an interval without a file.
 [[nodiscard]] MetricsOptions read_metrics(const Arguments& arguments);

@@ -70,81 +70,68 @@ std::string channel_value(const std::string& text) {
 
 constexpr auto kCompress = option_of<compression_value>(
     'Z', "compress", "METHOD",
-    "none, zstd, or zstd:LEVEL with 1 to 22: compress finished segments in the background "
-    "(default: none)");
-constexpr Option kWhereTo[] = {kDirectory.says("the archive; must exist. One receiver at a time."),
-                               kCompress};
+    "compress complete segments: none (default), zstd, or zstd:LEVEL with LEVEL from 1 to 22");
 
 constexpr auto kPrefer = option_of<choice_value<kPreferChoices>>(
     "prefer", "ROLE",
-    "of several hosts that are as good: any (default), primary or standby. The stream is moved "
-    "back to that role when it is there again");
+    "preferred role among several suitable hosts: any (default), primary, or standby");
 constexpr auto kPreferAfter = option_of<time_value<kSecond, kDay>>(
-    "prefer-after", "TIME", "and has been so for so long (default: 30s)");
+    "prefer-after", "TIME",
+    "with --prefer, move only to a host that has been suitable for TIME (default: 30s)");
 constexpr auto kReconnectOnRotation =
     flag("reconnect-on-rotation",
-         "when certificates, keys or the password file are replaced, connect anew with them at "
-         "once, if that works (default: they are used by the next connection)");
-constexpr Option kWhereFrom[] = {
-    kDbname.says("connection string or URI; several hosts are asked at once (docs/ha.md). With "
-                 "dbname=..., the slot is watched, too."),
-    kHost,
-    kPort,
-    kUsername,
-    kNoPassword.says("accepted; a password is never asked for. Use a password file (~/.pgpass)."),
-    kPrefer,
-    kPreferAfter,
-    kReconnectOnRotation,
-};
+         "reconnect as soon as certificates, keys, or the password file change (default: use them "
+         "for the next connection)");
+constexpr Option kConnection[] = {
+    kDbname.says("connection string or URI, with one or several hosts (docs/ha.md); a dbname "
+                 "enables monitoring of the slot"),
+    kHost, kPort, kUsername, kPrefer};
+constexpr Option kMoreOfConnection[] = {
+    kNoPassword.says("ignored, accepted for compatibility; passwords are read from a password "
+                     "file (~/.pgpass)"),
+    kPreferAfter, kReconnectOnRotation};
 
-constexpr auto kCreateSlot =
-    flag("create-slot",
-         "create it when the server is known to be the right one; it reserves WAL at once");
-constexpr auto kIfNotExists = flag("if-not-exists", "no error if it exists");
+constexpr auto kCreateSlot = flag("create-slot", "create the slot, reserving WAL immediately");
+constexpr auto kIfNotExists =
+    flag("if-not-exists", "with --create-slot, use the slot if it exists");
 constexpr auto kSlotHosts = option_of<choice_value<kSlotHostsChoices>>(
     "slot-hosts", "WHERE",
-    "all: keep it on all hosts of the connection string, so that a failover leaves no gap; "
-    "current (default): on the one that streams (docs/ha.md)");
+    "hosts to maintain the slot on: current (default), the upstream; or all hosts of -d, so that a "
+    "failover leaves no gap (docs/ha.md)");
 constexpr auto kSlotInterval = option_of<time_value<100, kDay>>(
-    "slot-interval", "TIME", "with --slot-hosts, look at the others so often (default: 10s)");
+    "slot-interval", "TIME",
+    "with --slot-hosts all, interval between checks of the other hosts (default: 10s)");
 constexpr auto kMonitorConninfo = connection_string(option_of<conninfo_value>(
     "monitor-conninfo", "CONNINFO",
-    "ordinary connection to watch the slot's health over (default: -d, if that names a database)"));
-constexpr Option kOfSlot[] = {kSlot.says("stream from this physical slot"),
-                              kCreateSlot,
-                              kIfNotExists,
-                              kSlotHosts,
-                              kSlotInterval,
-                              kMonitorConninfo};
+    "regular connection for monitoring the slot (default: that of -d, if it names a database)"));
+constexpr Option kMoreOfSlot[] = {kSlotInterval, kMonitorConninfo};
 
-constexpr auto kNotifyChannel = option_of<channel_value>(
-    "notify-channel", "CHANNEL",
-    "by NOTIFY: segments finished and compressed, timelines switched, trouble. Never holds up the "
-    "archive");
-constexpr auto kNotifyConninfo = connection_string(option_of<conninfo_value>(
-    "notify-conninfo", "CONNINFO",
-    "ordinary connection to a primary to send it over (default: -d; database postgres if none is "
-    "named)"));
+constexpr auto kNotifyChannel =
+    option_of<channel_value>("notify-channel", "CHANNEL",
+                             "send a notification for complete and compressed segments, timeline "
+                             "switches, and problems; archiving does not wait for it");
+constexpr auto kNotifyConninfo = connection_string(
+    option_of<conninfo_value>("notify-conninfo", "CONNINFO",
+                              "regular connection to a primary for sending them (default: that of "
+                              "-d; database postgres if none is named)"));
 constexpr Option kNotifications[] = {kNotifyChannel, kNotifyConninfo};
 
 constexpr auto kCompareWith = connection_string(option_of<conninfo_value>(
     "compare-with", "CONNINFO",
-    "a second upstream: what it has is compared with the archive, record by record, off the way of "
-    "a byte"));
+    "compare the archive with this server's WAL, record by record, in the background"));
 constexpr auto kCompareRate = option_of<some_size_value>(
-    "compare-rate", "SIZE", "read no more of it in a second (default: 16MB)");
+    "compare-rate", "SIZE", "maximum read rate of that server per second (default: 16MB)");
 constexpr Option kComparison[] = {kCompareWith, kCompareRate};
 
-constexpr auto kServe = option_of<listen_value>(
-    "serve", "[ADDRESS:]PORT",
-    "serve them there; without an address on this machine alone (127.0.0.1), *:PORT on all "
-    "addresses");
+constexpr auto kServe =
+    option_of<listen_value>("serve", "[ADDRESS:]PORT",
+                            "serve WAL to standbys and other receivers; without an address on this "
+                            "host only (127.0.0.1), *:PORT on all addresses");
 constexpr auto kServeSynchronousStandbyNames = option_of<relay::StandbyNames::parse>(
     "serve-synchronous-standby-names", "'ANY K (NAMES)'",
-    "report as applied what so many of these standbys have applied, so that remote_apply reaches "
-    "through; instead of --apply-position");
-constexpr Option kServing[] = {kServe,
-                               kServeSocket,
+    "report as applied the position that K of the named standbys have applied, so that "
+    "remote_apply works across the relay; overrides --apply-position");
+constexpr Option kServing[] = {kServeSocket,
                                kServeHba,
                                kServeUsers,
                                kServeTlsCert,
@@ -159,65 +146,65 @@ constexpr Option kServing[] = {kServe,
                                kServeBaseBackup,
                                kServeMaxBaseBackups};
 
-constexpr auto kStart = option_of<start_value>(
-    "start", "LSN|SEGMENT",
-    "begin an empty archive there (default: the slot's restart position, else the server's "
-    "position)");
-constexpr auto kEndpos =
-    option_of<valid_lsn_value>('E', "endpos", "LSN", "stop when everything before it is durable");
+constexpr auto kStart =
+    option_of<start_value>("start", "LSN|SEGMENT",
+                           "position at which an empty archive begins (default: the slot's "
+                           "restart_lsn, else the server's current position)");
+constexpr auto kEndpos = option_of<valid_lsn_value>(
+    'E', "endpos", "LSN", "exit when all WAL before LSN has been flushed");
 constexpr Option kEnds[] = {kStart, kEndpos};
 
-constexpr auto kNoLoop = flag('n', "no-loop", "end at the first failure instead of trying again");
+constexpr auto kNoLoop = flag('n', "no-loop", "exit at the first failure instead of retrying");
 constexpr auto kOnGap = option_of<choice_value<kOnGapChoices>>(
     "on-gap", "WHAT",
-    "the server no longer has the WAL that comes next: stop (default), or continue, leaving a "
-    "hole");
+    "if the server no longer has the next WAL: stop (default), or continue, leaving a hole");
 constexpr auto kOnUncompared = option_of<choice_value<kOnUncomparedChoices>>(
     "on-uncompared", "WHAT",
-    "the server has removed the WAL that the archive ends with, so nothing shows that it is not a "
-    "copy that went its own way: stop (default), or continue");
+    "if the server has removed the WAL at the archive's end, so that it cannot be checked whether "
+    "the archive belongs to its history: stop (default), or continue");
 constexpr auto kGapTimeout = option_of<time_value<kSecond, kDay>>(
     "gap-timeout", "TIME",
-    "of several hosts, those that do not answer are waited for so long before that, or any other "
-    "refusal by all, is believed (default: 10min)");
+    "with several hosts, time to wait for unresponsive hosts before concluding that the WAL is "
+    "gone or that no host is suitable (default: 10min)");
 constexpr auto kOnDiskFull = option_of<choice_value<kOnDiskFullChoices>>(
-    "on-disk-full", "WHAT", "wait (default) until there is space, or stop");
+    "on-disk-full", "WHAT", "when the disk is full: wait (default) or stop");
 constexpr auto kTimeout = option_of<time_value<kSecond, kDay>>(
-    "timeout", "TIME", "a server silent for so long is gone (default: 60s)");
-constexpr Option kTrouble[] = {kNoLoop, kOnGap, kOnUncompared, kGapTimeout, kOnDiskFull, kTimeout};
+    "timeout", "TIME", "close the connection if nothing is received for TIME (default: 60s)");
+constexpr Option kSlots[] = {kSlot.says("physical replication slot to stream from"), kCreateSlot,
+                             kIfNotExists, kSlotHosts, kOnGap};
+constexpr Option kRetries[] = {kNoLoop, kOnUncompared, kGapTimeout, kTimeout};
 
 constexpr auto kFlush = option_of<hinted_value<receive::FlushPolicy::parse>>(
     "flush", "WHEN",
-    "make WAL durable: continuous (default), at once; a time, 200ms: at least so often; segment: "
-    "when one is complete");
+    "when to flush WAL to disk: continuous (default), a maximum interval such as 200ms, or "
+    "segment");
 constexpr auto kApplyPosition = option_of<choice_value<kApplyPositions>>(
     "apply-position", "P",
-    "flush (default): commits that wait for remote_apply do not hang; none: report nothing");
+    "position reported as applied: flush (default), the flush position, so that remote_apply "
+    "commits do not hang; or none");
 constexpr auto kStatusInterval = option_of<time_value<100, kDay>>(
-    's', "status-interval", "TIME", "report at least so often (default: 10s)");
-constexpr Option kReports[] = {kFlush, kApplyPosition, kStatusInterval};
+    's', "status-interval", "TIME", "maximum interval between status reports (default: 10s)");
+constexpr Option kArchive[] = {kDirectory.says("archive directory; must exist"), kCompress, kFlush,
+                               kOnDiskFull};
+constexpr Option kReports[] = {kApplyPosition, kStatusInterval};
 
 constexpr auto kLogLevel = option_of<choice_value<kLogLevels>>(
-    "log-level", "LEVEL", "debug, info (default), warning, error");
-constexpr auto kVerbose = flag('v', "verbose", "--log-level debug");
-constexpr auto kQuiet = flag('q', "quiet", "--log-level warning");
-constexpr auto kLogFile = option_of<any_text>("log-file", "FILE", "log there instead of stderr");
+    "log-level", "LEVEL", "debug, info (default), warning, or error");
+constexpr auto kVerbose = flag('v', "verbose", "same as --log-level debug");
+constexpr auto kQuiet = flag('q', "quiet", "same as --log-level warning");
+constexpr auto kLogFile =
+    option_of<any_text>("log-file", "FILE", "write messages to FILE instead of standard error");
 constexpr auto kLogFormat = option_of<choice_value<kLogFormats>>(
-    "log-format", "FORMAT", "text (default), or json: one object on each line");
-constexpr Option kMessages[] = {
-    kLogLevel,
-    kVerbose,
-    kQuiet,
-    kLogFile,
-    kLogFormat,
-    kConfig.says("read options from FILE: lines such as slot = weir; the command line wins; see "
-                 "pgweir config --help"),
-    kHelp};
+    "log-format", "FORMAT", "text (default), or json, with one object per line");
+constexpr Option kGeneral[] = {
+    kConfig.says("read options from FILE, with lines such as slot = weir; the command line takes "
+                 "precedence; see pgweir config --help"),
+    kLogLevel, kHelp};
+constexpr Option kMessages[] = {kVerbose, kQuiet, kLogFile, kLogFormat};
 
-constexpr auto kForce =
-    flag("force",
-         "--confirm stored also where synchronous_standby_names names this receiver: each "
-         "commit then waits for the store");
+constexpr auto kForce = flag("force",
+                             "allow --confirm stored although synchronous_standby_names names this "
+                             "receiver; each commit then waits for the store");
 constexpr Option kStoring[] = {kStorePartialInterval.of_section("store"),
                                kLocalRetention.of_section("store"),
                                kEncryptTo.of_section("store"),
@@ -225,25 +212,44 @@ constexpr Option kStoring[] = {kStorePartialInterval.of_section("store"),
                                kConfirm.of_section("store"),
                                kForce};
 
-constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
-constexpr Option kWeb[] = {kWebListen, kWebTokenFile, kWebHost, kWebBackups, kReadyMaxLag};
+constexpr Option kMetrics[] = {kTextfile, kMetricsInterval};
+constexpr Option kWeb[] = {kWebTokenFile, kWebHost, kWebBackups, kReadyMaxLag};
+constexpr Option kOutlets[] = {kServe, kMetricsListen, kWebListen};
+
+constexpr Topic kOnConnection{"connection", "authentication, choice of host, rotated certificates"};
+constexpr Topic kOnSlot{"slot", "interval of checks, monitoring connection"};
+constexpr Topic kOnPosition{"position", "--start and --endpos"};
+constexpr Topic kOnRetries{"retry", "retries, timeouts"};
+constexpr Topic kOnReports{"report", "status reports to the server"};
+constexpr Topic kOnMessages{"log", "log file, format, verbosity"};
+constexpr Topic kOnServing{"serve", "clients, authentication, TLS, slots, base backups"};
+constexpr Topic kOnStoring{"store", "endpoint, credentials, encryption, retention, --confirm"};
+constexpr Topic kOnMetrics{"metrics", "metrics file and interval"};
+constexpr Topic kOnWeb{"web", "web page: token, health checks, backups"};
+constexpr Topic kOnNotifications{"notify", "notifications (NOTIFY) on archive events"};
+constexpr Topic kOnComparison{"compare", "comparison with a second server"};
 
 constexpr OptionGroup kGroups[] = {
-    {"Where to:", kWhereTo},
-    {"Where from:", kWhereFrom,
-     "  Without these libpq's defaults count: PGHOST, PGUSER, PGSERVICE, ...\n"},
-    {"Slot, so that the server keeps what is not archived yet:", kOfSlot},
-    {"To tell others what the archive does (docs/notify.md):", kNotifications},
-    {"To find what no checksum can (docs/compare.md):", kComparison},
-    {"To serve standbys and other receivers, too (docs/serve.md, docs/cascade.md):", kServing},
-    {"To keep a second copy in an object store (docs/store.md):", kStoring},
-    {"The store ([store] in a configuration file):", kStoreOptionsAlone},
-    {"Where to begin and end:", kEnds},
-    {"When something is wrong:", kTrouble},
-    {"What the server is told:", kReports},
-    {"Messages:", kMessages},
-    {"Metrics, for Prometheus (docs/monitoring.md lists them):", kMetrics},
-    {"A page to look at, with /healthz and /readyz (docs/monitoring.md):", kWeb},
+    {"Archive:", kArchive},
+    {"Connection:", kConnection},
+    {"Replication slot:", kSlots},
+    {"Serving, monitoring, second copy:", kOutlets},
+    {"", kStoreItself},
+    {"General:", kGeneral},
+    {"Connection:", kMoreOfConnection,
+     "  Defaults are those of libpq: PGHOST, PGUSER, PGSERVICE, ...\n", &kOnConnection},
+    {"Replication slot:", kMoreOfSlot, {}, &kOnSlot},
+    {"Start and end:", kEnds, {}, &kOnPosition},
+    {"Retries and timeouts:", kRetries, {}, &kOnRetries},
+    {"Status reports:", kReports, {}, &kOnReports},
+    {"Messages:", kMessages, {}, &kOnMessages},
+    {"Serving standbys and receivers (docs/serve.md, docs/cascade.md):", kServing, {}, &kOnServing},
+    {"Uploads to an object store (docs/store.md):", kStoring, {}, &kOnStoring},
+    {"Object store ([store] in a configuration file):", kStoreAccess, {}, &kOnStoring},
+    {"Metrics (docs/monitoring.md):", kMetrics, {}, &kOnMetrics},
+    {"Web page with /healthz and /readyz (docs/monitoring.md):", kWeb, {}, &kOnWeb},
+    {"Notifications (docs/notify.md):", kNotifications, {}, &kOnNotifications},
+    {"Comparison with a second server (docs/compare.md):", kComparison, {}, &kOnComparison},
 };
 
 /// Looks for contradictions one after the other: the first one ends it, or all are told.
@@ -435,9 +441,9 @@ void read_store(const Arguments& arguments, ReceiveRequest& request) {
 constinit const Command kReceiveCommand = {
     .name = "receive",
     .summary = "stream WAL from a server into an archive directory",
-    .about = R"(pgweir receive streams WAL from a PostgreSQL server, primary or standby, into a
-directory, and acknowledges only what is durable there. Stopped in whatever way,
-it goes on where the archive ends.
+    .about = R"(pgweir receive streams WAL from a PostgreSQL primary or standby into an archive
+directory. It confirms WAL to the server only after flushing it to disk. After
+any interruption, it resumes where the archive ends.
 
 Usage:
   pgweir receive -D DIRECTORY [-d CONNINFO] [OPTION]...
@@ -446,29 +452,28 @@ Usage:
     .notes = R"(Times have a unit: 500ms, 10s, 5min.
 
 Signals:
-  SIGTERM, SIGINT   make durable what was received, report it, end with 0;
-                    the second one ends at once with 3
-  SIGHUP            open the log file anew, read log-level from the file of -c,
-                    and read anew who may look or connect: token file, rules,
-                    users, certificate
+  SIGTERM, SIGINT   flush and confirm received WAL, then exit with status 0; a
+                    second signal exits immediately with status 3
+  SIGHUP            reopen the log file and reload log level, certificates, HBA
+                    file, users, and web token
 
 Examples:
-  An archive with a slot that is made when it is not there:
+  Archive with a slot that is created if it does not exist:
     pgweir receive -D /srv/wal -d "host=db1 user=repl dbname=postgres" \
                    -S weir --create-slot --if-not-exists --compress zstd
-  From the one of two hosts that leads on from the archive, a standby if any:
+  Archive from two hosts, from a standby if possible:
     pgweir receive -D /srv/wal -d "host=db1,db2 user=repl" --prefer standby
-  Commits wait for the archive (on the server):
+  Make commits wait for the archive (setting on the server):
     synchronous_standby_names = 'pgweir'
-  "requested WAL segment has already been removed": the error names the missing
-  range. Fetch it from another archive into DIR and start again; or take a new
-  base backup and accept the hole:
-    pgweir receive -D /srv/wal -d "host=db1 user=repl" -S weir --on-gap continue
-  How is it doing?
+  Report the state of the archive:
     pgweir status -D /srv/wal
 
-Exit status: 0 stopped as asked; 2 wrong options; 3 may pass if tried again;
-4 needs a person.
+If the server reports "requested WAL segment has already been removed", import
+the segments that the error lists (pgweir import), or take a new base backup and
+accept the hole with --on-gap continue.
+
+Exit status: 0 stopped on request; 2 invalid options or configuration;
+3 temporary failure; 4 manual intervention required.
 )",
     .may_be_process_one = true,
     .refuses_strays = true,

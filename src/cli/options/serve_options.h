@@ -22,45 +22,45 @@ struct ListenAddress {
 [[nodiscard]] ListenAddress listen_value(const std::string& text);
 
 inline constexpr auto kServeSocket = option_of<any_text>(
-    "serve-socket", "DIR",
-    "listen on a Unix socket in DIR, for the port that is listened on, else 5432");
-inline constexpr auto kServeHba = option_of<any_text>(
-    "serve-hba", "FILE",
-    "who may connect from where, in the form of pg_hba.conf; without it this machine alone, with "
-    "a password");
+    "serve-socket", "DIR", "listen on a Unix socket in DIR, for the listen port or 5432");
+inline constexpr auto kServeHba =
+    option_of<any_text>("serve-hba", "FILE",
+                        "client authentication rules, in pg_hba.conf format (default: connections "
+                        "from this host only, with a password)");
 inline constexpr auto kServeUsers = option_of<any_text>(
     "serve-users", "FILE",
-    "the users with a password, as lines \"name\" \"SCRAM-SHA-256$...\" with what "
-    "pg_authid.rolpassword has; without it no password is right");
-inline constexpr auto kServeTlsCert = option_of<any_text>(
-    "serve-tls-cert", "FILE",
-    "offer TLS, with this certificate (and those between it and an authority), in PEM form");
+    "users with a password, in lines \"name\" \"SCRAM-SHA-256$...\", copied from "
+    "pg_authid.rolpassword (default: password authentication always fails)");
+inline constexpr auto kServeTlsCert =
+    option_of<any_text>("serve-tls-cert", "FILE", "certificate chain for TLS, in PEM format");
 inline constexpr auto kServeTlsKey = option_of<any_text>(
-    "serve-tls-key", "FILE", "its private key, without a passphrase, readable for its owner alone");
-inline constexpr auto kServeTlsCa = option_of<any_text>(
-    "serve-tls-ca", "FILE",
-    "authorities whose certificates clients may show, for the method cert of the rules");
+    "serve-tls-key", "FILE",
+    "private key of the certificate, without a passphrase; must be readable only by its owner");
+inline constexpr auto kServeTlsCa =
+    option_of<any_text>("serve-tls-ca", "FILE",
+                        "CA certificates for verifying client certificates, for the cert method");
 inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
-    "serve-max-clients", "N", "so many clients at once (default: 100)");
+    "serve-max-clients", "N", "maximum number of clients (default: 100)");
 inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
-    "serve-auth-timeout", "TIME", "who has not shown who it is within TIME is left (default: 60s)");
+    "serve-auth-timeout", "TIME",
+    "disconnect clients that do not authenticate within TIME (default: 60s)");
 
 inline constexpr auto kServeSynchronizedStandbys = option_of<relay::StandbyNames::parse>(
     "serve-synchronized-standbys", "'ANY K (NAMES)'",
-    "send others nothing beyond what so many of these standbys have flushed");
+    "send other clients WAL only up to the position flushed by K of the named standbys");
 inline constexpr auto kServeMaxSlotWalKeepSize = option_of<size_value>(
     "serve-max-slot-wal-keep-size", "SIZE",
-    "a replication slot that lies back by more than SIZE is lost, such as 100GB (default: none)");
+    "invalidate a slot that retains more than SIZE of WAL, such as 100GB (default: no limit)");
 inline constexpr auto kServeAutoSlot = option_of<slot_pattern_value>(
     "serve-auto-slot", "PATTERN",
-    "make slots of such names when a client comes with one, such as 'standby_*'");
+    "create a slot on request if its name matches PATTERN, such as 'standby_*'");
 
-inline constexpr auto kServeBaseBackup = connection_string(option_of<conninfo_value>(
-    "serve-base-backup", "CONNINFO",
-    "base backups (pg_basebackup) are asked for there: a server of this cluster, and a user of its "
-    "own that may replicate"));
+inline constexpr auto kServeBaseBackup = connection_string(
+    option_of<conninfo_value>("serve-base-backup", "CONNINFO",
+                              "take base backups requested by clients from this server of the "
+                              "cluster, as a dedicated role with REPLICATION"));
 inline constexpr auto kServeMaxBaseBackups = option_of<count_value<1, 100>>(
-    "serve-max-base-backups", "N", "so many of them at once (default: 2)");
+    "serve-max-base-backups", "N", "maximum number of concurrent base backups (default: 2)");
 
 struct TlsRequest {
   std::string certificate;

@@ -79,40 +79,41 @@ constexpr Choice<Style> kStyles[] = {
 using Form = store::Layout::Form;
 constexpr Choice<Form> kLayouts[] = {{"barman", Form::barman}, {"wal-g", Form::wal_g}};
 
-constexpr auto kStore =
-    option_of<place_value>("store", "s3://BUCKET[/PREFIX]", "the store, and where in it");
+constexpr auto kStore = option_of<place_value>("store", "s3://BUCKET[/PREFIX]",
+                                               "bucket and prefix of the object store");
 constexpr auto kEndpoint =
-    option_of<endpoint_value>("store-endpoint", "URL", "whose it is (default: AWS)");
+    option_of<endpoint_value>("store-endpoint", "URL", "endpoint URL (default: AWS)");
 constexpr auto kRegion =
-    option_of<any_text>("store-region", "R", "its region (default: AWS_REGION, us-east-1)");
+    option_of<any_text>("store-region", "R", "region (default: AWS_REGION, us-east-1)");
 constexpr auto kCa = option_of<any_text>("store-ca", "FILE",
-                                         "authorities of its certificate (default: the system's)");
-constexpr auto kLayout = option_of<choice_value<kLayouts>>("store-layout", "FORM",
-                                                           "whose keys: barman (default) or wal-g");
+                                         "CA certificates of the endpoint (default: the system's)");
+constexpr auto kLayout = option_of<choice_value<kLayouts>>(
+    "store-layout", "FORM", "object keys: barman (default) or wal-g");
 constexpr auto kName = option_of<name_value>(
-    "store-name", "NAME", "Barman's server name (default: the slot's, or the directory's)");
+    "store-name", "NAME",
+    "Barman server name (default: the slot's name, or that of the archive directory)");
 constexpr auto kCredentials =
-    option_of<any_text>("store-credentials", "FILE", "keys, in the form of ~/.aws/credentials");
-constexpr auto kCommand = option_of<any_text>("store-credential-command", "CMD",
-                                              "prints them as a credential_process does");
+    option_of<any_text>("store-credentials", "FILE", "credentials, in ~/.aws/credentials format");
+constexpr auto kCommand =
+    option_of<any_text>("store-credential-command", "CMD",
+                        "command that prints credentials, in AWS credential_process format");
 constexpr auto kPathStyle = option_of<choice_value<kStyles>>(
-    "store-path-style", "STYLE",
-    "where the bucket's name stands in URLs: auto (default), path or host");
+    "store-path-style", "STYLE", "bucket in the URL: auto (default), path, or host");
 constexpr auto kProxy =
-    option_of<any_text>("store-proxy", "URL", "ask through this one (default: the environment's)");
-constexpr auto kJobsOfStore =
-    option_of<count_value<1, 64>>("store-jobs", "N", "requests at once (default: 4)");
+    option_of<any_text>("store-proxy", "URL", "HTTP proxy (default: from the environment)");
+constexpr auto kJobsOfStore = option_of<count_value<1, 64>>(
+    "store-jobs", "N", "maximum number of concurrent requests (default: 4)");
 constexpr auto kSilence = option_of<time_value<kSecond, kDay>>(
     "store-timeout", "TIME",
-    "a request in which less than 1 kB a second moves for so long is given up, and tried again "
-    "(default: 30s)");
-constexpr auto kRate = option_of<rate_value>("store-rate", "SIZE", "send at most so much a second");
-constexpr auto kClass = option_of<any_text>("store-class", "NAME", "storage class of what is sent");
+    "abort and retry a request that transfers less than 1 kB/s for TIME (default: 30s)");
+constexpr auto kRate =
+    option_of<rate_value>("store-rate", "SIZE", "maximum upload rate per second");
+constexpr auto kClass = option_of<any_text>("store-class", "NAME", "storage class for uploads");
 constexpr auto kLock = option_of<lock_value>(
     "store-lock", "TIME[:MODE]",
-    "let nobody remove what is sent for so long (Object Lock); governance (default) or compliance");
-constexpr auto kEncryption =
-    option_of<encryption_value>("store-sse", "HOW", "let the store encrypt: AES256, aws:kms[:KEY]");
+    "lock uploads for TIME (S3 Object Lock); MODE is governance (default) or compliance");
+constexpr auto kEncryption = option_of<encryption_value>(
+    "store-sse", "HOW", "server-side encryption: AES256 or aws:kms[:KEY]");
 
 /// The last part of a path.
 std::string base_name(std::string path) {
@@ -157,7 +158,7 @@ constinit const Option kStoreOptions[17] = {
     of_store(kClass),
     of_store(kLock),
     of_store(kEncryption),
-    kSlot.says("what names the archive in the store, without --store-name")};
+    kSlot.says("name of the archive in the store, without --store-name")};
 
 bool names_store(const Arguments& arguments) { return arguments.has(kStore); }
 
@@ -174,9 +175,9 @@ store::KeepLocal keep_local_value(const std::string& text) {
 namespace {
 
 constexpr auto kIdentity = repeated(option_of<any_text>(
-    "identity", "FILE", "private keys of age, which read what is encrypted; may be repeated"));
+    "identity", "FILE", "age private keys for encrypted objects; can be repeated"));
 constexpr auto kIdentityCommand =
-    option_of<any_text>("identity-command", "CMD", "prints such keys");
+    option_of<any_text>("identity-command", "CMD", "command that prints such keys");
 constexpr std::uint64_t kLargestKeys = 1 << 20;
 
 std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {

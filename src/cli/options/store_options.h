@@ -2,9 +2,11 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/arguments.h"
+#include "cli/command.h"
 #include "cli/option.h"
 #include "cli/options/common_options.h"
 #include "store/keep_local.h"
@@ -17,13 +19,20 @@ namespace weir::cli {
 // with one.
 
 extern const Option kStoreOptions[17];
-/// Without --slot, which a command may have for more than a name.
-inline constexpr std::span<const Option> kStoreOptionsAlone{kStoreOptions, 16};
+/// --store itself, and the options that say how it is reached: with --slot, or without it, where a
+/// command has that for more than a name.
+inline constexpr std::span<const Option> kStoreItself{kStoreOptions, 1};
+inline constexpr std::span<const Option> kStoreAccess{kStoreOptions + 1, 15};
+inline constexpr std::span<const Option> kStoreAccessWithSlot{kStoreOptions + 1, 16};
+inline constexpr Topic kOnStore{"store", "object store: endpoint, credentials, keys"};
+inline constexpr std::string_view kStoreHeading = "Archive in an object store (docs/store.md):";
+inline constexpr std::string_view kAccessHeading =
+    "Object store ([store] in a configuration file):";
 /// Private keys: of commands that read, never of one that runs beside an archive.
 extern const Option kIdentityOptions[2];
 inline constexpr auto kEncryptTo = repeated(option_of<any_text>(
     "encrypt-to", "KEY|FILE",
-    "encrypt what is sent (age): to this recipient, age1..., or those of a file; repeated"));
+    "encrypt uploads with age for this recipient (age1...) or for those in FILE; can be repeated"));
 /// Where the archive's name in the store comes from, if it is not given by itself.
 enum class StoreName {
   directory,  ///< the slot's name, or the last part of the directory
@@ -44,17 +53,18 @@ enum class StoreName {
 [[nodiscard]] store::KeepLocal keep_local_value(const std::string& text);
 inline constexpr auto kLocalRetention = option_of<keep_local_value>(
     "local-retention", "SIZE|TIME",
-    "remove finished segments that the store surely has, the oldest first, until so much is left "
-    "(64GB), or those that are older (7d)");
+    "remove segments that are verified to be in the store, oldest first, until at most SIZE "
+    "remains (such as 64GB), or those older than TIME (such as 7d)");
 
-inline constexpr auto kStorePartialInterval = option_of<time_value<kSecond, kDay>>(
-    "store-partial-interval", "TIME",
-    "send what is durable of the open segment so often, too, as objects of its own (default: not)");
+inline constexpr auto kStorePartialInterval =
+    option_of<time_value<kSecond, kDay>>("store-partial-interval", "TIME",
+                                         "upload the flushed part of the current segment every "
+                                         "TIME, as separate objects (default: off)");
 inline constexpr Choice<bool> kConfirmations[] = {{"local", false}, {"stored", true}};
 inline constexpr auto kConfirm = option_of<choice_value<kConfirmations>>(
     "confirm", "WHERE",
-    "local (default): the server is told what is durable here; stored: what the store has, too, so "
-    "that the slot keeps the rest on the server");
+    "when to confirm WAL to the server: local (default), once flushed to the archive; stored, once "
+    "also in the store, so that the slot retains the rest");
 
 /// The same for another command line: of what tells which store it is and how it is read, what was
 /// given. File names are absolute.

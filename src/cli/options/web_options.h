@@ -13,24 +13,25 @@ namespace weir::cli {
 
 // Options of what serves a page: `pgweir receive`, `pgweir web`.
 
-inline constexpr auto kWebListen = option_of<listen_value>(
-    "web-listen", "[ADDRESS:]PORT",
-    "serve the page at http://ADDRESS:PORT/; without an address for this machine only. It may be "
-    "the port of --metrics-listen");
-inline constexpr auto kWebTokenFile = option_of<any_text>(
-    "web-token-file", "FILE",
-    "who looks needs the token in FILE, as a bearer or by the form; any other address than this "
-    "machine's own needs it");
-inline constexpr auto kWebHost = repeated(option_of<any_text>(
-    "web-host", "NAME",
-    "what the page may be called by in a browser, beside localhost and numbers; may be repeated"));
+inline constexpr auto kWebListen =
+    option_of<listen_value>("web-listen", "[ADDRESS:]PORT",
+                            "serve the web page at http://ADDRESS:PORT/; without an address, on "
+                            "this host only; can be the port of --metrics-listen");
+inline constexpr auto kWebTokenFile =
+    option_of<any_text>("web-token-file", "FILE",
+                        "require the token in FILE (bearer token or login form); mandatory unless "
+                        "listening on a loopback address");
+inline constexpr auto kWebHost =
+    repeated(option_of<any_text>("web-host", "NAME",
+                                 "accept NAME as the host name in requests, in addition to "
+                                 "localhost and IP addresses; can be repeated"));
 inline constexpr auto kReadyMaxLag = option_of<size_value>(
     "ready-max-lag", "SIZE",
-    "/readyz says no if more WAL than this is missing here (default: it does not matter)");
-inline constexpr auto kWebBackups = repeated(option_of<any_text>(
-    "backups", "DIR",
-    "show the base backups that are found there, at any depth; may be repeated. Those that the "
-    "archive has a .backup file of are shown without it"));
+    "report not ready on /readyz if the archive lags by more than SIZE (default: no limit)");
+inline constexpr auto kWebBackups =
+    repeated(option_of<any_text>("backups", "DIR",
+                                 "list the base backups under DIR, at any depth; can be repeated "
+                                 "(backups with a .backup file are always listed)"));
 
 struct WebRequest {
   std::optional<ListenAddress> listen;

@@ -43,7 +43,7 @@ std::vector<Page> pages() {
   std::vector<Page> pages = {{"pgweir.1", general_help()}};
   for (const auto* command : commands())
     if (command->help == nullptr)
-      pages.push_back({fmt::format("pgweir-{}.1", command->name), help_of(*command)});
+      pages.push_back({fmt::format("pgweir-{}.1", command->name), full_help_of(*command)});
   for (const auto& stand_in : stand_ins())
     pages.push_back({fmt::format("pgweir-{}.1", stand_in.name), std::string(stand_in.help())});
   return pages;
@@ -63,7 +63,7 @@ TEST(Help, TellsEveryOptionWithItsLetterAndValue) {
   for (const auto* command : commands()) {
     if (command->help != nullptr) continue;
     SCOPED_TRACE(command->name);
-    const auto help = help_of(*command);
+    const auto help = full_help_of(*command);
     std::set<std::string> known;
     for (const auto& option : command->options()) {
       EXPECT_TRUE(known.emplace(option.name).second) << option.name;
@@ -76,6 +76,27 @@ TEST(Help, TellsEveryOptionWithItsLetterAndValue) {
   }
 }
 
+TEST(Help, IsShortAndListsTheTopicsOfACommandWithMany) {
+  const auto* receive = find_command("receive");
+  ASSERT_NE(receive, nullptr);
+  const auto text = help_of(*receive);
+  EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 110);
+  std::size_t topics = 0;
+  for (const auto* command : commands())
+    for (const auto& group : command->groups) {
+      if (group.topic == nullptr) continue;
+      ++topics;
+      EXPECT_NE(help_of(*command).find(fmt::format("\n  {} ", group.topic->name)),
+                std::string::npos)
+          << command->name << " " << group.topic->name;
+      for (const auto& option : group.options)
+        EXPECT_EQ(help_of(*command).find(fmt::format("\n      --{} ", option.name)),
+                  std::string::npos)
+            << command->name << " " << option.name;
+    }
+  EXPECT_GT(topics, 12u);
+}
+
 TEST(Help, ListsEveryCommand) {
   for (const auto* command : commands())
     EXPECT_NE(general_help().find(fmt::format("\n  {:<9} {}\n", command->name, command->summary)),
@@ -83,7 +104,9 @@ TEST(Help, ListsEveryCommand) {
 }
 
 TEST(Help, FitsA80ColumnTerminal) {
-  for (const auto& page : pages()) {
+  auto all = pages();
+  for (const auto* command : commands()) all.push_back({"", help_of(*command)});
+  for (const auto& page : all) {
     std::istringstream text{std::string(page.help)};
     for (std::string line; std::getline(text, line);) {
       EXPECT_LE(line.size(), 80u) << line;
