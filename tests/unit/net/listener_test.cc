@@ -34,6 +34,12 @@ std::string read_all(int socket) {
   return text;
 }
 
+/// Who connects stays in the queue then, and a poll() returns at once.
+TEST(Listener, WaitsForWhateverAcceptLacksButNotForAClientThatHasGone) {
+  for (const int lacks : {EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM}) EXPECT_TRUE(is_shortage(lacks));
+  for (const int passes : {EAGAIN, EINTR, ECONNABORTED}) EXPECT_FALSE(is_shortage(passes));
+}
+
 TEST(Address, ReadsNumbersAndWritesThemAgain) {
   for (const std::string text : {"127.0.0.1:9187", "0.0.0.0:5432", "[::1]:5432", "@a name", "/a/b"})
     EXPECT_EQ((text.front() == '@' || text.front() == '/' ? Address::unix_socket(text)

@@ -465,6 +465,17 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("no line tells of it")));
 }
 
+TEST_F(Manifest, SaysThatAnotherProgramsRetentionMayHaveRemovedTheBeginning) {
+  const auto word = HasSubstr("\"pgweir prune --store ... --keep-from " + segment(4) + "\"");
+  write(1, 10);
+  EXPECT_THAT(report().remarks, Not(Contains(word)));
+  for (const std::uint64_t segno : {1, 2, 3}) store_.objects.erase(key_of(segno));
+  EXPECT_THAT(report().remarks, Contains(word));
+  // Not if others are gone, too.
+  store_.objects.erase(key_of(6));
+  EXPECT_THAT(report().remarks, Not(Contains(word)));
+}
+
 TEST_F(Manifest, LetsAnObjectGoThatIsThereInAnotherForm) {
   write(1, 10);
   store_.objects.erase(key_of(4));
