@@ -51,7 +51,7 @@ class Listener {
     std::string conninfo;
     /// At least one, each of 1 to 63 bytes. Taken literally: no case folding, no quotes.
     std::vector<std::string> channels;
-    /// Connect again after a loss, with growing pauses of up to 30 s, inside read(timeout) and
+    /// Connect again after a loss, with growing pauses of up to 5 s, inside read(timeout) and
     /// consume(). False: they throw what ended the connection.
     bool reconnect = true;
     /// The constructor does not connect; the first read(timeout) or consume() does, and treats a

@@ -7,6 +7,11 @@
 
 namespace weir {
 
+/// Between attempts to reach a server. The limit is that of a standby (the default of
+/// wal_retrieve_retry_interval): commits may wait for the archive.
+constexpr std::chrono::milliseconds kFirstReconnect{200};
+constexpr std::chrono::milliseconds kLongestReconnect{5'000};
+
 /// Waiting times between attempts: doubling from `first` to `most`, each shortened by a random part
 /// of up to a half, so that many receivers do not come back to a server in step. Randomness comes
 /// from the seed alone.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/exit_status.h"
+#include "base/failure_log.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -138,6 +139,7 @@ class Listening {
   Log& log_;
   daemon::ServiceManager& service_;
   std::atomic<bool> stopped_ = false;
+  FailureLog failures_;
   std::optional<Error> lost_;                     ///< with --no-loop: what ends it
   std::optional<Listener::Listening> connected_;  ///< of which --exec-connect is still to be told
   Listener listener_;
@@ -197,8 +199,7 @@ Listener::Options Listening::options() {
     }
     service_.excuse(true);
     service_.ready(fmt::format("waiting; last error: {}", error.what()));
-    log_.warning("{}; trying again. What is sent until then will be missed", error.what());
-    if (!error.hint().empty()) log_.info("hint: {}", error.hint());
+    failures_.write(error, "trying again. What is sent until then will be missed", log_);
   };
   return options;
 }
@@ -207,6 +208,7 @@ void Listening::begun(const Listener::Listening& listening) {
   const auto now = std::chrono::system_clock::now();
   const auto what = fmt::format("listening on {} ({})", channel_list(request_.options.channels),
                                 listening.server);
+  failures_.reset();
   log_.info("{}", what);
   service_.ready(what);
   if (listening.missed_since)

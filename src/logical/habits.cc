@@ -1,19 +1,18 @@
 #include "logical/habits.h"
 
-#include <fmt/format.h>
-
 #include "base/backoff.h"
+#include "base/failure_log.h"
+#include "base/units.h"
 
 namespace weir::logical {
 
 namespace {
 
-using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
 class OwnHabits final : public Habits {
  public:
-  explicit OwnHabits(std::uint64_t seed) : backoff_(kFirstPause, kLongestPause, seed) {}
+  explicit OwnHabits(std::uint64_t seed) : backoff_(kFirstReconnect, kLongestReconnect, seed) {}
 
   [[nodiscard]] bool asks_first() const override { return true; }
   [[nodiscard]] bool explains() const override { return true; }
@@ -22,15 +21,17 @@ class OwnHabits final : public Habits {
   }
   [[nodiscard]] milliseconds pause_after(const Error& error, Log& log) override {
     const auto pause = backoff_.next();
-    log.warning("{}; trying again in {} ms", error.what(), pause.count());
+    failures_.write(error, "trying again in " + format_duration(pause), log);
     return pause;
   }
-  void on_message() override { backoff_.reset(); }
+  void on_progress() override {
+    backoff_.reset();
+    failures_.reset();
+  }
 
  private:
-  static constexpr milliseconds kFirstPause = 250ms;
-  static constexpr milliseconds kLongestPause = 15s;
   Backoff backoff_;
+  FailureLog failures_;
 };
 
 /// It waits the same time after whatever ends a stream, but is ended by a first connection that
@@ -45,12 +46,12 @@ class StockHabits final : public Habits {
            kind != ErrorKind::io;
   }
   [[nodiscard]] milliseconds pause_after(const Error& error, Log& log) override {
-    constexpr std::chrono::seconds kPause = 5s;  // RECONNECT_SLEEP_TIME in pg_recvlogical.c
+    constexpr std::chrono::seconds kPause(5);  // RECONNECT_SLEEP_TIME in pg_recvlogical.c
     log.error(error);
     log.info("disconnected; waiting {} seconds to try again", kPause.count());
     return kPause;
   }
-  void on_message() override {}
+  void on_progress() override {}
 };
 
 }  // namespace

@@ -23,10 +23,10 @@ class Habits {
 
   /// Whether it is tried again after this error. `begun`: it has had its output before.
   [[nodiscard]] virtual bool waits_out(const Error& error, bool begun) const = 0;
-  /// Tells the error that is waited out; returns for how long.
+  /// Reports the error before a retry; returns the delay.
   [[nodiscard]] virtual std::chrono::milliseconds pause_after(const Error& error, Log& log) = 0;
-  /// The stream goes on.
-  virtual void on_message() = 0;
+  /// More of the stream has arrived since the last failure: a later one is new.
+  virtual void on_progress() = 0;
 };
 
 [[nodiscard]] std::unique_ptr<Habits> own_habits(std::uint64_t seed);

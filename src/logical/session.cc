@@ -177,6 +177,7 @@ class Session {
   std::optional<Formatter> formatter_;
   bool slot_made_ = false;
   bool streamed_ = false;  ///< a stream has begun at some time
+  wal::Lsn failed_at_;     ///< where the stream was at its last failure
   Clock::time_point last_look_{};
   Clock::time_point last_flush_{};
   Clock::time_point last_sync_{};
@@ -475,7 +476,6 @@ void Session::copy(pq::ReplicationStream& stream) {
     for (;;) {
       const auto event = stream.next();
       if (std::holds_alternative<pq::NothingYet>(event)) break;
-      habits_->on_message();
       if (const auto* data = std::get_if<wire::XLogData>(&event)) {
         gathering.took(data->wal.size());
         taken += data->wal.size();
@@ -617,6 +617,10 @@ bool Session::wait_out(const Error& error) {
   // What a transaction has left in the file comes again with its beginning.
   if (output_ && streamed_) output_->undo();
   if (borders_) borders_->reset();
+  if (const auto taken = output_ ? output_->last_border() : wal::Lsn(); failed_at_ < taken) {
+    failed_at_ = taken;
+    habits_->on_progress();
+  }
   const auto pause = habits_->pause_after(error, environment_.log);
   if (environment_.progress)
     environment_.progress(

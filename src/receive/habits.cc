@@ -1,10 +1,9 @@
 #include "receive/habits.h"
 
 #include <algorithm>
-#include <set>
-#include <string>
 #include <string_view>
 
+#include "base/failure_log.h"
 #include "base/units.h"
 
 namespace weir::receive {
@@ -25,10 +24,7 @@ class OwnHabits final : public Habits {
   [[nodiscard]] bool waits_out_refusal(const Error&) const override { return false; }
   [[nodiscard]] milliseconds pause_after(const Error& error, milliseconds pause, Log& log) override;
   void on_message() override { slot_busy_since_.reset(); }
-  void on_progress() override {
-    told_failure_.clear();
-    told_hints_.clear();
-  }
+  void on_progress() override { failures_.reset(); }
 
   [[nodiscard]] bool wants_all_up_to_the_end() const override { return true; }
   [[nodiscard]] bool believes_that_it_streams() const override { return false; }
@@ -50,10 +46,7 @@ class OwnHabits final : public Habits {
   const bool loop_;
   const OnDiskFull on_disk_full_;
   std::optional<Time> slot_busy_since_;
-  /// The failure reported in full since WAL last arrived: repetitions are reported briefly.
-  std::string told_failure_;
-  int again_ = 0;  ///< number of repetitions
-  std::set<std::string> told_hints_;
+  FailureLog failures_;
 };
 
 Habits::Reaction OwnHabits::after(const Failure& failure) {
@@ -84,21 +77,8 @@ Habits::Reaction OwnHabits::after_slot_in_use(const Failure& failure) {
   return {Kind::try_again, 2'000ms};
 }
 
-/// A repeated failure is known; only the retry is reported.
 milliseconds OwnHabits::pause_after(const Error& error, milliseconds pause, Log& log) {
-  const bool again = told_failure_ == error.what();
-  told_failure_ = error.what();
-  again_ = again ? again_ + 1 : 0;
-  // Failover candidates are queried every second, a server that is away every few seconds.
-  constexpr int kEach = 30;
-  if (again_ > kEach && again_ % kEach != 0)
-    log.debug("{}, as before; trying again in {}", error.message(), format_duration(pause));
-  else if (again)
-    log.warning("{}, as before; trying again in {}", error.message(), format_duration(pause));
-  else
-    log.warning("{}; trying again in {}", error.what(), format_duration(pause));
-  if (!error.hint().empty() && told_hints_.insert(error.hint()).second)
-    log.warning("hint: {}", error.hint());
+  failures_.write(error, "trying again in " + format_duration(pause), log);
   return pause;
 }
 

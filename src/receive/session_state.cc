@@ -30,8 +30,6 @@ constexpr auto kSwitchPause = 10'000ms;
 /// often reject within milliseconds.
 constexpr auto kFailoverPause = 1'000ms;
 constexpr auto kFailoverTakes = 300'000ms;
-/// As a standby (wal_retrieve_retry_interval): after an outage commits may wait for the archive.
-constexpr auto kLongestPause = 5'000ms;
 
 }  // namespace
 
@@ -39,8 +37,8 @@ SessionState::SessionState(const Options& options, Habits& habits, Log& log, std
     : options_(options),
       habits_(habits),
       log_(log),
-      backoff_(200ms, kLongestPause, seed),
-      behind_backoff_(500ms, 5'000ms, seed + 1),
+      backoff_(kFirstReconnect, kLongestReconnect, seed),
+      behind_backoff_(500ms, kLongestReconnect, seed + 1),
       losses_(log),
       slots_(options.slot.value_or(""), log) {}
 

@@ -24,8 +24,6 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr auto kFirstPause = 250ms;
-constexpr auto kLongestPause = 30s;
 /// Minimum time for a connection attempt, regardless of read()'s timeout.
 constexpr auto kLeastAttempt = 1000ms;
 constexpr std::string_view kStandby = "25006";
@@ -80,7 +78,7 @@ class Listener::Impl {
   Clock::time_point contact_{};  // last message from the server
   std::optional<std::chrono::system_clock::time_point> contact_time_;
   Clock::time_point asked_{};
-  Backoff backoff_{kFirstPause, kLongestPause, std::random_device()()};
+  Backoff backoff_{kFirstReconnect, kLongestReconnect, std::random_device()()};
   Clock::time_point next_attempt_{};
   bool listened_once_ = false;
 };

@@ -13,7 +13,7 @@ import pytest
 from support import changes, wal
 from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
-from support.server import DEBIAN_BIN, REPOSITORY
+from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY
 
 ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
 WAL2JSON = DEBIAN_BIN.parent / "lib" / "wal2json.so"
@@ -636,6 +636,23 @@ def test_every_version_has_its_own_options_of_a_slot(servers, place, major):
         text = (place / "out").read_text()
         assert "PREPARE TRANSACTION 'it'" in text and "COMMIT PREPARED 'it'" in text
         assert text.count("INSERT") == 1
+
+
+def test_a_failure_after_progress_is_a_new_one(servers, receivers, place):
+    """It is reported in full, and the connection is tried again at once."""
+    server = source_of(servers, DEBIAN_MAJOR)
+    out = place / "changes"
+    receiver = receivers.start(logical_command(server, out, "--create-slot", "-F", "50ms", "-o", "publication_names=p"))
+    receiver.wait_log("streaming from")
+    for _ in range(3):
+        server.sql("INSERT INTO t (v) VALUES ('x')")
+        last_row_written(server, receiver, out)
+        server.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+    server.sql("INSERT INTO t (v) VALUES ('x')")
+    last_row_written(server, receiver, out)
+    receiver.stop()
+    told = re.findall(r"administrator command(.*); trying again in (\d+) ms", receiver.said())
+    assert len(told) == 3 and all("as before" not in how and int(pause) <= 200 for how, pause in told), receiver.said()
 
 
 @pytest.mark.parametrize("plugin", ("pgoutput", "test_decoding"))
