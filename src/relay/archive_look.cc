@@ -11,7 +11,7 @@ namespace weir::relay {
 
 namespace {
 
-/// Names are looked at for a twentieth of the time at most, however many there are.
+/// Names are read for a twentieth of the time at most, however many there are.
 constexpr int kShare = 20;
 /// Where they are as they were, whoever writes is looked for less often: that reads all of /proc.
 constexpr int kWriterShare = 1000;
@@ -101,8 +101,7 @@ void ArchiveLook::look_at_names() {
   const auto next = writer_ ? std::min(next_names_, next_writer_) : next_names_;
   const bool end_is_due = !looked_at_end_ || (broken_ && begin >= next_end_);
   if (!end_is_due && !names_changed_since_ && begin < next) return;
-  if (!end_is_due && begin < next_writer_ && newest_names(archive_) == finished_)
-    return have_read_names(begin);
+  if (!end_is_due && begin < next_writer_ && read_names() == finished_) return have_seen_names();
   // Before the names: what it finishes meanwhile is found next time.
   auto writer = find_writer_ ? find_writer_() : std::nullopt;
   if (find_writer_) {
@@ -110,7 +109,7 @@ void ArchiveLook::look_at_names() {
     const auto rarely = kWriterShare * (now - begin);
     next_writer_ = now + (writer ? std::min<Threads::Time::duration>(rarely, kWriterEnds) : rarely);
   }
-  auto names = newest_names(archive_);
+  auto names = read_names();
   const bool gone = writer_ && !writer;
   if (names != finished_ || gone || end_is_due) {
     look_at_end(writer ? Counts::finished : Counts::everything);
@@ -125,7 +124,7 @@ void ArchiveLook::look_at_names() {
         "are served",
         *writer);
   writer_ = std::move(writer);
-  have_read_names(begin);
+  have_seen_names();
 }
 
 void ArchiveLook::look_at_end(Counts counts) {
@@ -176,10 +175,18 @@ void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
       broken_->at, broken_->file, broken_->offset, broken_->what);
 }
 
-void ArchiveLook::have_read_names(Threads::Time begin) {
+std::vector<std::string> ArchiveLook::read_names() {
+  const auto begin = threads_.now();
+  auto names = newest_names(archive_);
   const auto now = threads_.now();
-  next_look_ = now + kShare * (now - begin);
-  next_names_ = now + kUnchanged;
+  // A single slow read is due to the machine or the disk, not to the number of names.
+  next_look_ = now + kShare * std::min(now - begin, names_took_);
+  names_took_ = now - begin;
+  return names;
+}
+
+void ArchiveLook::have_seen_names() {
+  next_names_ = threads_.now() + kUnchanged;
   names_changed_since_ = false;
 }
 

@@ -54,7 +54,8 @@ class ArchiveLook {
   void look_at_names();
   void look_at_end(Counts counts);
   void judge(const std::optional<FoundEnd>& found);
-  void have_read_names(Threads::Time begin);
+  std::vector<std::string> read_names();
+  void have_seen_names();
   void tell(const wal::TimelineHistory& history, wal::Lsn end);
 
   io::Directory& archive_;
@@ -69,9 +70,10 @@ class ArchiveLook {
   std::optional<std::string> writer_;  ///< when it was looked for last
   std::vector<std::string> finished_;  ///< names when they were looked at last
   Threads::Time next_look_{};
-  bool names_changed_since_ = true;  ///< they were read
-  Threads::Time next_names_{};       ///< are read then in any case
-  Threads::Time next_writer_{};      ///< is looked for then, if the names are the same until then
+  Threads::Time::duration names_took_{};  ///< to read, the last time
+  bool names_changed_since_ = true;       ///< they were read
+  Threads::Time next_names_{};            ///< are read then in any case
+  Threads::Time next_writer_{};  ///< is looked for then, if the names are the same until then
   bool looked_at_end_ = false;
   std::string told_damage_;               ///< of a finished segment
   std::optional<archive::Break> broken_;  ///< as it was seen last

@@ -106,6 +106,22 @@ TEST_F(ArchiveLookTest, SeesSoonThatAWriterHasEnded) {
   EXPECT_EQ(looks, 2);
 }
 
+TEST_F(ArchiveLookTest, SeesWhatIsNewSoonAfterALookThatWasHeldUp) {
+  bool changed = false;
+  auto held_up = 10s;
+  look_.emplace(
+      *directory_, kSize, [] { return std::nullopt; },
+      [&] {
+        clock_.time += std::exchange(held_up, 0s);  // as by a sync, or by a busy machine
+        return std::nullopt;
+      },
+      [&] { return std::exchange(changed, false); }, hub_, log_, clock_);
+  EXPECT_EQ(seen(), segment(3));
+  archive_.segments(wal_, 3, 4);
+  changed = true;
+  EXPECT_EQ(seen(), segment(4));
+}
+
 TEST_F(ArchiveLookTest, ReadsThemAgainWhereItFailed) {
   bool changed = false;
   begin([&] { return std::exchange(changed, false); });
