@@ -833,10 +833,14 @@ void SessionState::gap_found() {
     refuse(was_reset(gap.missing, held));
     return;
   }
-  const wal::SegmentName first(gap.timeline, size.segno(gap.missing), size);
-  // Never older than the archive's timeline: a segment with a switchpoint exists on both timelines.
-  const auto last_timeline = std::max(gap.timeline, server_timeline_at(size.start(gap.held - 1)));
-  const wal::SegmentName last(last_timeline, gap.held - 1, size);
+  // A segment with a switchpoint exists on both timelines. The newer one's file has all of it, and
+  // of the older one the archive may have what there is.
+  const auto name_of = [&](std::uint64_t segno) {
+    const auto last_byte = wal::Lsn(size.start(segno + 1).byte() - 1);
+    return wal::SegmentName(std::max(gap.timeline, server_timeline_at(last_byte)), segno, size);
+  };
+  const auto first = name_of(size.segno(gap.missing));
+  const auto last = name_of(gap.held - 1);
   if (options_.on_gap == OnGap::stop) {
     refuse(
         Error(ErrorKind::gap, "the upstream no longer has the WAL that comes next")

@@ -138,9 +138,9 @@ PLANTS = [
   }
 """),
     ("gap_skipped", "receive/session_state.cc",
-     """  const wal::SegmentName last(last_timeline, gap.held - 1, size);
+     """  const auto last = name_of(gap.held - 1);
   if (options_.on_gap == OnGap::stop) {""",
-     """  const wal::SegmentName last(last_timeline, gap.held - 1, size);
+     """  const auto last = name_of(gap.held - 1);
   if (options_.on_gap == OnGap::stop && !PLANTED(gap_skipped)) {"""),
     ("gap_skipped", "receive/session_state.cc",
      """  if (!archive_->resume) return;

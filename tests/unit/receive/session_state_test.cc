@@ -1474,6 +1474,22 @@ TEST(SessionState, NamesTheTimelinesOfAGapOverASwitch) {
       << text;
 }
 
+TEST(SessionState, NamesOfAGapTheSegmentThatIsMissingNotTheOneThatTheArchiveHas) {
+  // The unfinished segment with the switchpoint is there. After a restore it is all of its
+  // timeline.
+  Dialogue dialogue;
+  dialogue.identity.timeline = 2;
+  dialogue.identity.flush_position = seg(20.5);
+  dialogue.server_histories[2] = "1\t0/A80000\tno recovery target specified\n";  // 10.5
+  dialogue.archive_ends_at(1, seg(10));
+  dialogue.oldest_held = seg(15);
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kRemoved, "58P01", seg(10));
+  const std::string text = dialogue.end().error->what();
+  EXPECT_NE(text.find("00000002000000000000000A to 00000002000000000000000E"), std::string::npos)
+      << text;
+}
+
 /// Two hosts: the WAL that comes next is gone from the first, and the second does not answer.
 struct GapBesideADeadHost : Dialogue {
   GapBesideADeadHost() {
