@@ -142,10 +142,8 @@ void ArchiveLook::look_at_end(Counts counts) {
 void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
   if (found && found->damage && std::exchange(told_damage_, found->damage->what()) != told_damage_)
     log_.error(Error(*found->damage)
-                   .hint("The WAL before it and behind it is served; a client that reaches it gets "
-                         "an error. Keep the file, it may be the only copy: \"pgweir import "
-                         "--replace-damaged\" repairs it from another one. Nothing has to be "
-                         "restarted then."));
+                   .hint("The WAL before it and after it is served; a client that reaches it gets "
+                         "an error. Nothing has to be restarted once the file is repaired."));
   auto broken = found ? found->broken : std::nullopt;
   if (!broken) {
     hub_.set_break({}, std::nullopt);

@@ -13,6 +13,9 @@ namespace weir::status {
 
 namespace {
 
+/// Below this number of segments, free space is a warning.
+constexpr std::uint64_t kFewSegments = 8;
+
 /// In the order of Topic.
 constexpr std::array<std::string_view, 23> kTopics = {"other",
                                                       "hole",
@@ -86,6 +89,18 @@ void judge_certificates(const std::vector<ReceiverFacts::Certificate>& certifica
   }
 }
 
+/// The receiver can stream for a while without free space, into files that are allocated already.
+void judge_space(const StatusReport& report, Verdict& verdict) {
+  if (!report.segment_size) return;
+  const auto segments = report.free_bytes / report.segment_size->bytes();
+  if (segments >= kFewSegments) return;
+  verdict.findings.push_back(
+      {Level::warning,
+       fmt::format("the disk is nearly full: {} free, room for {}", format_size(report.free_bytes),
+                   counted(segments, "segment")),
+       Topic::disk_full});
+}
+
 void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
   const auto add = [&](Level level, std::string text, Topic topic) {
     verdict.findings.push_back({level, std::move(text), topic});
@@ -107,9 +122,12 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
         Topic::no_receiver);
     return;
   }
-  if (receiver->state == "disk full")
+  const bool full = receiver->state == "disk full";
+  if (full)
     add(Level::critical, "the disk is full", Topic::disk_full);
-  else if (receiver->state != "streaming")
+  else
+    judge_space(report, verdict);
+  if (!full && receiver->state != "streaming")
     add(Level::warning,
         fmt::format("the receiver does not stream: {}{}", receiver->state,
                     receiver->last_error.empty() ? "" : ", " + receiver->last_error),

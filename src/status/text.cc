@@ -17,7 +17,7 @@ namespace {
 
 std::string timeline_text(const StatusReport& report, const StatusReport::Timeline& one);
 std::string only_stored_text(const StatusReport& report, const StatusReport::Timeline& one);
-std::string window_text(const StatusReport::Window& window);
+std::string window_text(const StatusReport& report, const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
 std::string settled(const std::string& id,
                     const std::optional<archive::Loss::Acknowledgement>& acknowledged);
@@ -78,7 +78,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += fmt::format("  PUBLISHED UNFINISHED: {}\n", each.text());
   constexpr std::size_t kMostWindows = 8;
   for (std::size_t i = 0; i < std::min(kMostWindows, report.windows.size()); ++i)
-    text += window_text(report.windows[i]);
+    text += window_text(report, report.windows[i]);
   if (report.windows.size() > kMostWindows)
     text += fmt::format("  and {} more, in --json\n", report.windows.size() - kMostWindows);
   for (const auto& what : report.damaged) text += fmt::format("  DAMAGED: {}\n", what);
@@ -99,9 +99,10 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += fmt::format("  compression ratio: {:.1f}{}\n", *ratio, free_text);
   else if (!free_text.empty())
     text += "  " + free_text.substr(2) + "\n";
-  return text + receiver_text(report) + relays_text(report) + slots_text(report) +
-         upstream_text(report) + beside_text(report) +
-         (report.store ? store_text(*report.store) : "");
+  // Which receiver fills a store is not known there.
+  if (!store_alone) text += receiver_text(report);
+  return text + relays_text(report) + slots_text(report) + upstream_text(report) +
+         beside_text(report) + (report.store ? store_text(*report.store) : "");
 }
 
 namespace {
@@ -156,7 +157,7 @@ std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
   return time ? fmt::format("{} ({})", lsn, time->to_string()) : lsn.to_string();
 }
 
-std::string window_text(const StatusReport::Window& window) {
+std::string window_text(const StatusReport& report, const StatusReport::Window& window) {
   auto text = fmt::format(
       "  Timeline {}: a base backup that began at {} or later can be recovered to any moment\n"
       "    from its own end up to {}",
@@ -170,7 +171,12 @@ std::string window_text(const StatusReport::Window& window) {
   if (window.stored_from)
     text += fmt::format(",\n    with \"pgweir restore --store\" one that began at {} or later",
                         *window.stored_from);
-  if (window.with_partial) text += ",\n    the last bytes with \"pgweir restore --partial\"";
+  // --partial is refused where more WAL follows damage.
+  const bool breaks_off =
+      window.newest && shown_break(report) && window.timeline == report.timelines.back().timeline;
+  if (window.with_partial)
+    text += fmt::format(",\n    the last bytes with \"pgweir restore {}\"",
+                        breaks_off ? "--partial-damaged" : "--partial");
   return text + ".\n";
 }
 

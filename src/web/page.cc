@@ -129,7 +129,10 @@ std::string windows_html(const Facts& facts) {
   }
   if (windows.size() > kMost) html += fmt::format("<li>and {} more</li>\n", windows.size() - kMost);
   return html.empty() ? "<p>No WAL that a backup could be recovered with.</p>\n"
-                      : "<ul>\n" + html + "</ul>\n";
+                      : "<ul>\n" + html +
+                            "</ul>\n<p class=\"aside-note\">This is by names and sizes of the "
+                            "files. \"pgweir verify\" reads them, \"pgweir drill\" recovers a "
+                            "backup.</p>\n";
 }
 
 std::string backups_html(const Facts& facts) {

@@ -249,6 +249,8 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     os.utime(raw, (0, 0))
     serving.process.wait_log(rf"listening on .*:{serving.port}")
     serving.process.wait_log(f"the newest finished segment is no WAL to its end.*{raw.name}")
+    serving.process.wait_log("ERROR hint: ")
+    assert serving.process.said().count("it may be the only copy") == 1, serving.process.said()
     _, result = receive_stock(place, serving, archive, "restarted")
     assert "WAL of the archive is damaged" in result.stderr and raw.name in result.stderr
 

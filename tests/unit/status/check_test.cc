@@ -7,6 +7,7 @@ namespace weir::status::check_test {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 using namespace std::chrono_literals;
 
@@ -141,6 +142,26 @@ TEST(Check, JudgesAsMonitoringExpects) {
     EXPECT_THAT(verdict.line, HasSubstr(each.text));
     EXPECT_EQ(verdict.line.find('\n'), std::string::npos);
   }
+}
+
+TEST(Check, WarnsOfADiskThatIsNearlyFull) {
+  auto report = report_with(kWell);
+  report.free_bytes = 88 << 10;
+  EXPECT_EQ(check(report, {}).level, Level::ok)
+      << "without WAL, how much a segment needs is unknown";
+  report.segment_size = wal::SegmentSize::of(1 << 20);
+  EXPECT_EQ(check(report, {}).level, Level::warning);
+  EXPECT_THAT(check(report, {}).line,
+              HasSubstr("the disk is nearly full: 88 kB free, room for 0 segments"));
+  report.free_bytes = (8 << 20) - 1;
+  EXPECT_THAT(check(report, {}).line, HasSubstr("room for 7 segments"));
+  report.free_bytes = 8 << 20;
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.free_bytes = 0;
+  report.receiver = R"({"state": "disk full"})";
+  EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "one thing, told once";
+  report.receiver.reset();
+  EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "nothing writes there";
 }
 
 TEST(Check, KnowsAnotherCluster) {

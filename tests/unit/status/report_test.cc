@@ -36,6 +36,7 @@ StatusReport report_of(const archive::Listing& listing) {
   report.directory = "/a";
   report.segment_size = wal::SegmentSize();
   report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
+  report.free_bytes = std::uint64_t{1} << 30;
   describe_listing(report, listing, archive::Timelines());
   return report;
 }
@@ -285,6 +286,8 @@ TEST(StatusReport, TellsWhereUnfinishedWalBreaksOff) {
   EXPECT_THAT(
       status_text(report, 80, false),
       HasSubstr(fmt::format("BREAKS OFF: the unfinished WAL breaks off at {} (file {}", at, name)));
+  EXPECT_THAT(status_text(report, 80, false),
+              HasSubstr("with \"pgweir restore --partial-damaged\""));
   const auto json = nlohmann::json::parse(status_json(report, std::nullopt));
   EXPECT_EQ(json["breaks_off"]["lsn"], at.to_string());
   EXPECT_EQ(json["breaks_off"]["file"], name);
@@ -299,6 +302,14 @@ TEST(StatusReport, TellsWhereUnfinishedWalBreaksOff) {
   report.receiver = kStreaming;
   EXPECT_EQ(check(report, {}).level, Level::ok);
   EXPECT_FALSE(nlohmann::json::parse(status_json(report, std::nullopt)).contains("breaks_off"));
+}
+
+TEST(StatusReport, SaysNothingOfAReceiverOfAStoreAlone) {
+  StatusReport report;
+  EXPECT_THAT(status_text(report, 80, false), HasSubstr("Receiver: none runs"));
+  report.directory = "s3://bucket/wal/";
+  report.store.emplace().place = report.directory;
+  EXPECT_EQ(status_text(report, 80, false).find("Receiver"), std::string::npos);
 }
 
 TEST(StatusReport, TellsWalOfANewerVersion) {

@@ -22,6 +22,7 @@ Facts facts_with(const char* receiver) {
   facts.report.directory = "/srv/wal";
   facts.report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
   facts.report.segment_size = wal::SegmentSize();
+  facts.report.free_bytes = std::uint64_t{1} << 30;
   status::StatusReport::Timeline one;
   one.timeline = 1;
   one.finished = {{1, 7}};
@@ -107,6 +108,7 @@ TEST(Page, SaysWhichBackupsAreOfUse) {
   EXPECT_THAT(html, HasSubstr("<tr><td>&lt;good&gt;</td><td></td><td>1</td><td>0/3000028</td>"
                               "<td>0/7000000</td></tr>"));
   EXPECT_THAT(html, HasSubstr("<b>✕ nothing: it was not finished</b>"));
+  EXPECT_THAT(html, HasSubstr("This is by names and sizes of the files."));
 }
 
 TEST(Page, TellsOfTheSlot) {
