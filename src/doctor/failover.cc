@@ -203,7 +203,8 @@ Conclusion conclude_failover(const FailoverFacts& archive,
   const auto text = fmt::format("{}", fmt::join(names, ", "));
   if (best->host.has_wal == false)
     return {true, "a failover to any of them leaves a gap in the archive"};
-  if (!loses_commits(archive, *best)) return {true, "a failover to " + text + " loses nothing"};
+  if (!loses_commits(archive, *best))
+    return {true, "a failover to " + text + " loses nothing that the archive has"};
   const auto left = *would_leave_behind(archive, best->host);
   return {true, fmt::format("a failover to any of them loses commits: least to {} ({}{})", text,
                             format_size(left.to - left.from), commits_text(best->commits))};

@@ -180,17 +180,18 @@ TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
   EXPECT_EQ(conclude({candidate("db1", 10), candidate("db2", 8, CommitCount{5, true}),
                       candidate("db3", 9)})
                 .text,
-            "a failover to db1, db3 loses nothing");
+            "a failover to db1, db3 loses nothing that the archive has");
   EXPECT_TRUE(conclude({silent("db1"), candidate("db2", 8.5)}).known);
   EXPECT_EQ(conclude({silent("db1"), candidate("db2", 8.25, CommitCount{5, true}),
                       candidate("db3", 8, CommitCount{7, true}), candidate("db4", 8.4)})
                 .text,
             "a failover to any of them loses commits: least to db2 (256 kB, with 5 commits)");
   EXPECT_EQ(conclude({candidate("db2", 8, CommitCount{0, true})}).text,
-            "a failover to db2 loses nothing");
+            "a failover to db2 loses nothing that the archive has");
   auto gap = candidate("db1", 10);
   gap.host.has_wal = false;
-  EXPECT_EQ(conclude({gap, candidate("db2", 8.5)}).text, "a failover to db2 loses nothing");
+  EXPECT_EQ(conclude({gap, candidate("db2", 8.5)}).text,
+            "a failover to db2 loses nothing that the archive has");
   EXPECT_THAT(conclude({gap}).text, HasSubstr("leaves a gap"));
 }
 
