@@ -175,15 +175,6 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
   return refused > 0 ? kNo : kDone;
 }
 
-/// As the store's own record says.
-std::optional<archive::Identity> told_identity(StoredArchive& stored) {
-  auto& store = stored.opened().store();
-  const auto cluster = insist(store::Patience{.seed = random_number()},
-                              [&] { return store::read_cluster(store, stored.opened().layout()); });
-  if (!cluster) return std::nullopt;
-  return archive::Identity{cluster->system_identifier, cluster->segment_size, "pgweir.json"};
-}
-
 std::vector<store::SignifyPublic> public_keys_of(
     const std::shared_ptr<const store::SignifyKey>& key) {
   if (!key) return {};
@@ -329,7 +320,7 @@ int prune_command(const Arguments& arguments) {
   std::optional<prune::Plan> there;
   if (directory) here = prune::make_plan({*directory, whole, slots}, options);
   if (stored)
-    there = prune::make_plan({stored->shelf(), stored->shelf(), slots, told_identity(*stored)},
+    there = prune::make_plan({stored->shelf(), stored->shelf(), slots, stored->told_identity()},
                              options);
   if (there && !dry_run) tell_manifest(*stored, *there, manifest_key_of(arguments));
   if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {

@@ -122,7 +122,10 @@ int verify_as_asked(const Arguments& arguments) {
   options.stop = [&] { return stop.made(); };
   // The store alone, or the directory with it.
   std::unique_ptr<StoredArchive> stored;
-  if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
+  if (in_store) {
+    stored = open_stored_archive(arguments, [&] { return stop.made(); });
+    options.told_identity = [&] { return stored->told_identity(); };
+  }
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
   const auto beside = arguments.get(kBeside);
   std::unique_ptr<io::Shelf> beside_directory;

@@ -152,6 +152,9 @@ void Run::find_cluster() {
           fmt::format("the WAL is of a newer PostgreSQL than this pgweir knows: it was checked as "
                       "far as its format is still that of PostgreSQL {}",
                       wal::kNewestKnownMajor));
+  } else if (const auto told = options_.told_identity ? options_.told_identity() : std::nullopt) {
+    cluster_.system_identifier = told->system_identifier;
+    cluster_.segment_size = told->segment_size;
   } else {
     // No page tells; then the sizes of raw files do.
     for (const auto& entry : listing_.segments)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "archive/backup_point.h"
+#include "archive/identity.h"
 #include "io/shelf.h"
 #include "verify/report.h"
 #include "wal/lsn.h"
@@ -25,6 +26,9 @@ struct Options {
   unsigned jobs = 1;
   std::optional<archive::BackupPoint> backup = std::nullopt;  ///< checks from its start on
   std::vector<AcceptedLoss> accepted{};
+  /// Asked if no page can be read, as of an encrypted archive without a key: whose WAL it is, and
+  /// the segment size, without which no position is known. nullopt: unknown.
+  std::function<std::optional<archive::Identity>()> told_identity{};
   /// Called now and then from any of the threads, one at a time: bytes of WAL done and in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress{};
   /// What is missing is looked for again after so long: others may be at work.

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from support import wal
 from support.gateway import Gateway
 from support.process import as_server_user, run, server_user
 from support.receiver import pgweir
@@ -98,6 +99,22 @@ def test_what_is_sent_is_read_by_its_recipients_alone(archive, bucket, keys, ask
     assert "DAMAGED" not in text and "mounted" not in text and "is not here" not in text, text
     checked = pgweir("status", *words_for(bucket), "--check", env=ENVIRONMENT)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_what_cannot_be_decrypted_is_not_lost_and_has_its_position(archive, bucket, keys):
+    """No page and no size of a file tells the segment size: pgweir.json does."""
+    (archive.path / "00000002.history").unlink()
+    for path in archive.finished().values():
+        if not path.suffix:
+            run(["zstd", "-q", "--rm", path])
+    push(archive, bucket, "--encrypt-to", keys[0].recipient)
+    for words in ([], ["--identity", keys[2].file]):
+        unread = pgweir("verify", *words_for(bucket), "--deep", *words, env=ENVIRONMENT)
+        assert unread.returncode == 1 and "to accept this loss" not in unread.stdout, unread.stdout
+        unread = json.loads(pgweir("verify", *words_for(bucket), "--deep", *words, "--json", env=ENVIRONMENT).stdout)
+        assert unread["segment_size"] == archive.segment_size and unread["system_identifier"], unread
+        assert [(each["kind"], each["lsn"], each["loss"]) for each in unread["findings"]] == [
+            ("unreadable", wal.lsn_text(segno * archive.segment_size), None) for _, segno in sorted(archive.finished())]
 
 
 def test_what_age_has_encrypted_is_read(archive, bucket, keys, ask):

@@ -9,6 +9,8 @@
 
 #include "cli/options/store_options.h"
 #include "cli/print_stderr.h"
+#include "store/cluster_record.h"
+#include "store/insist.h"
 
 namespace weir::cli {
 
@@ -31,6 +33,13 @@ StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<b
       shelf_([this]() -> store::ObjectStore& { return opened_.store(); },
              opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(), patience_, 1,
              options.identities) {}
+
+std::optional<archive::Identity> StoredArchive::told_identity() {
+  const auto cluster = store::insist(
+      patience_, [&] { return store::read_cluster(opened_.store(), opened_.layout()); });
+  if (!cluster) return std::nullopt;
+  return archive::Identity{cluster->system_identifier, cluster->segment_size, "pgweir.json"};
+}
 
 std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
                                                    std::function<bool()> stop) {

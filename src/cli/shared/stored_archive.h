@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
+#include "archive/identity.h"
 #include "cli/arguments.h"
 #include "io/shelf.h"
 #include "store/near_shelf.h"
@@ -28,6 +30,9 @@ class StoredArchive {
   /// Requests at once, --store-jobs.
   [[nodiscard]] std::size_t jobs() const { return jobs_; }
   [[nodiscard]] const store::Patience& patience() const { return patience_; }
+  /// According to the place's own record (pgweir.json), which can be read without a private key.
+  /// Throws Error{damage} if it is invalid, StoreError.
+  [[nodiscard]] std::optional<archive::Identity> told_identity();
 
  private:
   StoreLog log_;
