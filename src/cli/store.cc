@@ -212,14 +212,15 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
            credentials.expires ? ", until " + format_time(*credentials.expires) : std::string())});
   store::check_store(opened.store(), opened.layout(), random_number(), result);
   if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
-  if (const auto path = arguments.get(kDirectory); path && result.all_good()) {
-    const auto directory = io::open_existing_directory(*path);
-    store::compare_archive(*directory, opened.store(), opened.layout(), opened.identity(), result);
-  }
   using Level = store::StoreFinding::Level;
   if (result.all_good()) {
     const auto chains =
         store::read_manifests(opened.store(), opened.layout(), options.public_keys, {});
+    if (const auto path = arguments.get(kDirectory)) {
+      const auto directory = io::open_existing_directory(*path);
+      store::compare_archive(*directory, opened.store(), opened.layout(), opened.identity(), chains,
+                             !options.public_keys.empty(), result);
+    }
     for (const auto& chain : chains) {
       for (const auto& what : chain.broken)
         result.findings.push_back({Level::bad, fmt::format("manifest {}: {}", chain.id, what),
@@ -355,8 +356,8 @@ Usage:
   get     download one of them into a new file: a segment by its plain name
           decompressed and verified, by another name as it is stored
   check   test everything that push needs, with a temporary object; with -D,
-          report which files of the archive are in the store, and which no
-          longer are
+          report which files of the archive are in the store, which no longer
+          are, and which differ from the manifest's line (size and MD5)
   rewrap  encrypt for the recipients of --encrypt-to, and for no others, on the
           machine that has the private key: a new header for each object
   keygen  create a key for --manifest-key in FILE, its public key in FILE.pub

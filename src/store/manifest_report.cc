@@ -91,15 +91,12 @@ class Check {
   }
 
   void find_begin() {
+    if (const auto begin = recorded_begin(chains_, question_.keys_given)) {
+      begin_ = place_of(*begin);
+      report_.begin = begin->to_string();
+    }
     for (const auto& chain : chains_) {
       if (!believed(chain)) continue;
-      for (const auto& line : chain.lines) {
-        if (line.entry.kind != Kind::begin) continue;
-        const auto segment = wal::SegmentName::parse(line.entry.name);
-        if (!segment || place_of(*segment) < begin_) continue;
-        begin_ = place_of(*segment);
-        report_.begin = line.entry.name;
-      }
       // A prune that has cut a chain has verified that it includes what earlier prunes had seen.
       std::set<std::string> cut;
       for (auto line = chain.lines.rbegin(); line != chain.lines.rend(); ++line) {
@@ -145,23 +142,6 @@ class Check {
     });
   }
 
-  /// Returns true if the object matches one of the lines.
-  bool fits(const ObjectEntry& object, const std::vector<const ManifestEntry*>& lines) {
-    bool sized = false;
-    for (const auto* const line : lines) {
-      if (line->size != object.size) continue;
-      sized = true;
-      if (line->md5.empty() || !is_md5(object.etag)) {
-        ++report_.by_size;
-        return true;
-      }
-      if (line->md5 == object.etag) return true;
-    }
-    how_ = sized ? fmt::format("its MD5 is {}, and was {}", object.etag, lines.back()->md5)
-                 : fmt::format("it has {} bytes, and had {}", object.size, lines.back()->size);
-    return false;
-  }
-
   void compare() {
     std::size_t gone = 0;
     std::size_t gone_in_front = 0;
@@ -177,8 +157,10 @@ class Check {
         continue;
       }
       ++report_.objects;
-      if (!fits(object->second, lines))
-        find(changed, fmt::format("{} is not what was stored: {}", name, how_));
+      const auto fit = fit_of(object->second, lines);
+      if (fit.by_size) ++report_.by_size;
+      if (!fit.same)
+        find(changed, fmt::format("{} is not what was stored: {}", name, fit.difference));
       for (const auto* const line : lines)
         if (line->kind == Kind::padded)
           report_.remarks.push_back(
@@ -313,7 +295,6 @@ class Check {
   const ManifestQuestion& question_;
   const ToldObjects told_;
   std::string begin_{};  ///< its position
-  std::string how_{};
   ManifestReport report_{};
 };
 
@@ -343,6 +324,33 @@ std::optional<wal::SegmentName> segment_of_object(std::string_view name) {
   if (name.ends_with(kAgeSuffix)) name.remove_suffix(kAgeSuffix.size());
   const auto file = archive::SegmentFileName::parse(name);
   return file && !file->partial ? std::optional(file->segment) : std::nullopt;
+}
+
+std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> chains,
+                                               bool keys_given) {
+  std::optional<wal::SegmentName> begin;
+  for (const auto& chain : chains) {
+    if (keys_given && !chain.proved) continue;
+    for (const auto& line : chain.lines) {
+      if (line.entry.kind != Kind::begin) continue;
+      const auto segment = wal::SegmentName::parse(line.entry.name);
+      if (segment && (!begin || place_of(*segment) >= place_of(*begin))) begin = segment;
+    }
+  }
+  return begin;
+}
+
+ObjectFit fit_of(const ObjectEntry& object, std::span<const ManifestEntry* const> lines) {
+  bool sized = false;
+  for (const auto* const line : lines) {
+    if (line->size != object.size) continue;
+    sized = true;
+    const bool by_size = line->md5.empty() || !is_md5(object.etag);
+    if (by_size || line->md5 == object.etag) return {.same = true, .by_size = by_size};
+  }
+  return {.difference =
+              sized ? fmt::format("its MD5 is {}, and was {}", object.etag, lines.back()->md5)
+                    : fmt::format("it has {} bytes, and had {}", object.size, lines.back()->size)};
 }
 
 ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given) {

@@ -71,6 +71,19 @@ using StoredObjects = std::map<std::string, ObjectEntry>;
 using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
 [[nodiscard]] ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given);
 
+/// The first segment after the last recorded prune, in the trusted chains.
+[[nodiscard]] std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> chains,
+                                                             bool keys_given);
+
+/// Whether an object is one of those that its lines list.
+struct ObjectFit {
+  bool same = false;
+  bool by_size = false;      ///< size only: the store's ETag is not an MD5, or the line has none
+  std::string difference{};  ///< if it is not: "it has 5 bytes, and had 6"
+};
+[[nodiscard]] ObjectFit fit_of(const ObjectEntry& object,
+                               std::span<const ManifestEntry* const> lines);
+
 [[nodiscard]] std::string to_text(const ManifestReport& report);
 /// One JSON object.
 [[nodiscard]] std::string to_json(const ManifestReport& report);

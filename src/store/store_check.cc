@@ -11,6 +11,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "base/units.h"
 #include "store/answers.h"
 #include "store/cluster_record.h"
 #include "store/digests.h"
@@ -29,12 +30,27 @@ constexpr std::size_t kNamed = 5;  ///< segments named of a list that may be lon
 
 StoreFinding of_error(const Error& error) { return {Level::bad, error.what(), error.hint()}; }
 
-std::string some_of(const std::vector<std::string>& names) {
+std::string some_of(const std::vector<std::string>& names, std::string_view between = ", ") {
   std::string text;
   for (std::size_t i = 0; i < names.size() && i < kNamed; ++i)
-    text += (i > 0 ? ", " : "") + names[i];
-  return names.size() > kNamed ? text + ", …" : text;
+    text.append(i > 0 ? between : "").append(names[i]);
+  return names.size() > kNamed ? text.append(between) + "…" : text;
 }
+
+/// How many objects were compared by what.
+struct Compared {
+  std::size_t by_md5 = 0;
+  std::size_t by_size = 0;
+  std::size_t by_name = 0;  ///< without a line; raw segments by size as well
+
+  [[nodiscard]] std::string to_text() const {
+    std::vector<std::string> parts;
+    if (by_md5 > 0) parts.push_back(fmt::format("{} by size and MD5", by_md5));
+    if (by_size > 0) parts.push_back(fmt::format("{} by size", by_size));
+    if (by_name > 0) parts.push_back(fmt::format("{} by name, no line of a manifest", by_name));
+    return parts.empty() ? "" : "; objects compared: " + some_of(parts);
+  }
+};
 
 }  // namespace
 
@@ -168,7 +184,8 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
 }
 
 void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layout,
-                     const std::string& store_name, StoreCheck& result) {
+                     const std::string& store_name, std::span<const ManifestChain> chains,
+                     bool keys_given, StoreCheck& result) {
   auto& findings = result.findings;
   const auto listing = archive::list_archive(archive);
   const auto identity = archive::read_identity(archive, listing);
@@ -179,16 +196,35 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
     findings.push_back({Level::warning, "this archive was not sent to this place so far"});
 
   std::map<std::string, std::uint64_t> here;
-  for (const auto& entry : listing.segments)
-    if (!entry.name.partial) here[entry.name.to_string()] = entry.bytes.value_or(0);
+  std::set<wal::SegmentName> finished;
+  for (const auto& entry : listing.segments) {
+    if (entry.name.partial) continue;
+    here[entry.name.to_string()] = entry.bytes.value_or(0);
+    finished.insert(entry.name.segment);
+  }
+  const auto told = told_objects(chains, keys_given);
+  const auto begin = recorded_begin(chains, keys_given);
   std::set<wal::SegmentName> there;
   std::set<wal::TimelineId> histories;
   std::vector<std::string> sizes;
+  std::vector<std::string> changed;
+  Compared compared;
   for_each_file(store, layout, [&](const StoredFile& file) {
     if (const auto timeline = wal::parse_history_name(file.name)) histories.insert(*timeline);
     const auto name = archive::SegmentFileName::parse(file.name);
     if (!name || name->partial) return true;
     there.insert(name->segment);
+    if (!finished.contains(name->segment)) return true;
+    const auto lines = told.find(file.object.key.substr(file.object.key.rfind('/') + 1));
+    if (lines != told.end()) {
+      const auto fit = fit_of(file.object, lines->second);
+      if (!fit.same)
+        changed.push_back(fmt::format("{}: {}", lines->first, fit.difference));
+      else
+        ++(fit.by_size ? compared.by_size : compared.by_md5);
+      return true;
+    }
+    ++compared.by_name;
     const auto ours = here.find(file.name);
     // Another compressor may give another size; a raw file has one size only.
     if (ours != here.end() && name->method == codec::Method::none &&
@@ -196,13 +232,10 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
       sizes.push_back(file.name);
     return true;
   });
-  std::set<wal::SegmentName> finished;
-  for (const auto& entry : listing.segments)
-    if (!entry.name.partial) finished.insert(entry.name.segment);
   std::vector<std::string> lost;
   std::size_t pending = 0;
   for (const auto& segment : finished) {
-    if (there.contains(segment)) continue;
+    if (there.contains(segment) || (begin && place_of(segment) < place_of(*begin))) continue;
     if (sent_here && mark->has(segment))
       lost.push_back(segment.to_string());
     else
@@ -220,21 +253,29 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
         {Level::bad,
          fmt::format("{} of the files that were sent are no longer in the store: {}", lost.size(),
                      some_of(lost)),
-         fmt::format("Find out who removes them. Remove {} in the archive's directory: the next "
-                     "\"pgweir store push\" asks for each file, and sends again what is not there.",
-                     kMarkName)});
+         "Find out which program removes them. The next \"pgweir store push\" uploads them again. "
+         "Segments before the first one in the store count as pruned: \"pgweir prune --store ... "
+         "--keep-from SEGMENT\" records that."});
+  if (!changed.empty())
+    findings.push_back(
+        {Level::bad,
+         fmt::format("{} {} not what was stored: {}", counted(changed.size(), "object"),
+                     changed.size() == 1 ? "is" : "are", some_of(changed, "; ")),
+         "Another program has replaced them. \"pgweir verify --store ... --deep\" reads them. "
+         "Delete "
+         "an invalid object: the next \"pgweir store push\" uploads the segment again."});
   if (!sizes.empty())
     findings.push_back({Level::bad,
                         fmt::format("{} segments have another size in the store: {}", sizes.size(),
                                     some_of(sizes)),
                         "They are no segments: somebody else has written there."});
-  if (lost.empty() && sizes.empty())
-    findings.push_back({Level::good, fmt::format("{} of {} finished segments are in the store",
+  if (lost.empty() && sizes.empty() && changed.empty())
+    findings.push_back({Level::good, fmt::format("{} of {} finished segments are in the store{}",
                                                  std::count_if(finished.begin(), finished.end(),
                                                                [&](const auto& each) {
                                                                  return there.contains(each);
                                                                }),
-                                                 finished.size())});
+                                                 finished.size(), compared.to_text())});
   if (pending > 0)
     findings.push_back({Level::warning, fmt::format("{} files wait to be sent", pending)});
 }

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "io/directory.h"
 #include "store/layout.h"
+#include "store/manifest_report.h"
 #include "store/object_store.h"
 
 namespace weir::store {
@@ -30,9 +32,12 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
 /// Checks the bucket's configuration: rules that remove or lock its objects, versions, Object Lock.
 /// Settings that may not be read are reported, but are not failures.
 void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result);
-/// Compares an archive with the store, by names and sizes: uploaded files must be there. Throws
-/// Error if the archive cannot be read.
+/// Compares an archive with the store: uploaded files must be there, with the size and MD5 of their
+/// lines in the manifests, which were read before. Only names and sizes are compared if there is no
+/// line. `keys_given`: chains that no key proves are not trusted. Throws Error if the archive
+/// cannot be read.
 void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layout,
-                     const std::string& store_name, StoreCheck& result);
+                     const std::string& store_name, std::span<const ManifestChain> chains,
+                     bool keys_given, StoreCheck& result);
 
 }  // namespace weir::store

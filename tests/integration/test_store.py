@@ -184,8 +184,14 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     assert not (place / "absent").exists()
 
     checked = store("check", bucket, "-D", archive.path)
-    assert f"{count} of {count} finished segments are in the store" in checked.stdout
+    assert f"{count} of {count} finished segments are in the store; objects compared: {count} by size and MD5\n" \
+        in checked.stdout, checked.stdout
     assert "objects can be stored, and are never overwritten" in checked.stdout
+    content = bucket.get(key_of(middle))
+    bucket.put(key_of(middle), bytes(len(content)))
+    checked = store("check", bucket, "-D", archive.path, status=1)
+    assert f"1 object is not what was stored: {middle}: its MD5 is " in checked.stdout, checked.stdout
+    bucket.put(key_of(middle), content)
     bucket.remove(key_of(first))
     checked = store("check", bucket, "-D", archive.path, status=1)
     assert first in checked.stdout

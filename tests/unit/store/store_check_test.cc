@@ -213,11 +213,17 @@ class CompareArchiveTest : public ::testing::Test {
     archive::DirectoryHome home(*directory);
     keep_mark(home, mark);
   }
-  StoreCheck compare() {
+  StoreCheck compare(const std::vector<ManifestChain>& chains = {}, bool keys_given = false) {
     StoreCheck result;
     const auto directory = archive_.disk.open();
-    compare_archive(*directory, store_, kLayout, "s3://memory/p", result);
+    compare_archive(*directory, store_, kLayout, "s3://memory/p", chains, keys_given, result);
     return result;
+  }
+  /// As an archiver writes it.
+  ManifestLine line(std::uint64_t segno) {
+    const wal::SegmentName name(1, segno, kSize);
+    const auto& object = store_.objects.at(kLayout.key(name));
+    return {.entry = {.name = name.to_string(), .size = object.bytes.size(), .md5 = object.etag}};
   }
   WalBuilder wal_{WalBuilder::Options{}};
   ArchiveBuilder archive_;
@@ -229,7 +235,10 @@ TEST_F(CompareArchiveTest, CountsWhatWaits) {
   auto result = compare();
   EXPECT_TRUE(result.all_good());
   EXPECT_THAT(told(result), Contains("warning: this archive was not sent to this place so far"));
-  EXPECT_THAT(told(result), Contains("good: 1 of 4 finished segments are in the store"));
+  EXPECT_THAT(
+      told(result),
+      Contains("good: 1 of 4 finished segments are in the store; objects compared: 1 by name, no "
+               "line of a manifest"));
   EXPECT_THAT(told(result), Contains("warning: 4 files wait to be sent")) << "with the history";
   mark(5, "s3://elsewhere");
   EXPECT_THAT(told(compare()), Contains("warning: 4 files wait to be sent"))
@@ -244,9 +253,46 @@ TEST_F(CompareArchiveTest, MissesWhatWasSent) {
   EXPECT_THAT(told(result),
               Contains(AllOf(HasSubstr("bad: 2 of the files that were sent are no longer in the "
                                        "store: 000000010000000000000002, 00000002.history / "),
-                             HasSubstr("Remove .pgweir-store in the archive's directory"))));
+                             HasSubstr("The next \"pgweir store push\" uploads them again"))));
   EXPECT_THAT(told(result), Contains("warning: 2 files wait to be sent"));
   EXPECT_THAT(told(result), Not(Contains(HasSubstr("finished segments are in the store"))));
+}
+
+TEST_F(CompareArchiveTest, SeesAnObjectThatIsNotWhatWasStored) {
+  for (const std::uint64_t segno : {1, 2, 3, 4}) store(segno);
+  store_.place(kLayout.history_key(2), test::as_bytes("x"));
+  mark(5);
+  std::vector<ManifestChain> chains{{.id = "a", .lines = {line(1), line(2), line(3)}}};
+  const std::string all = "good: 4 of 4 finished segments are in the store; objects compared: ";
+  EXPECT_THAT(told(compare(chains)),
+              Contains(all + "3 by size and MD5, 1 by name, no line of a manifest"));
+  EXPECT_THAT(told(compare(chains, true)), Contains(all + "4 by name, no line of a manifest"))
+      << "no key proves the chain";
+  store_.objects.at(kLayout.key(wal::SegmentName(1, 3, kSize))).etag = "encrypted-by-the-store";
+  EXPECT_THAT(told(compare(chains)),
+              Contains(all + "2 by size and MD5, 1 by size, 1 by name, no line of a manifest"));
+  const auto content = ArchiveBuilder::content(wal_, 2);
+  test::Bytes other(content.begin(), content.end());
+  other.back() ^= std::byte{1};
+  store_.place(kLayout.key(wal::SegmentName(1, 2, kSize)), other);
+  const auto result = compare(chains);
+  EXPECT_FALSE(result.all_good());
+  EXPECT_THAT(told(result), Contains(AllOf(HasSubstr("bad: 1 object is not what was stored: "
+                                                     "000000010000000000000002: its MD5 is "),
+                                           HasSubstr("Delete an invalid object"))));
+  EXPECT_THAT(told(result), Not(Contains(HasSubstr("finished segments are in the store"))));
+}
+
+TEST_F(CompareArchiveTest, DoesNotMissWhatARecordedPruneHasRemoved) {
+  for (const std::uint64_t segno : {3, 4}) store(segno);
+  store_.place(kLayout.history_key(2), test::as_bytes("x"));
+  mark(5);
+  EXPECT_FALSE(compare().all_good());
+  const ManifestLine begin{.entry = {.kind = ManifestEntry::Kind::begin,
+                                     .name = wal::SegmentName(1, 3, kSize).to_string()}};
+  const std::vector<ManifestChain> chains{{.id = std::string(kPruneChain), .lines = {begin}}};
+  EXPECT_TRUE(compare(chains).all_good());
+  EXPECT_FALSE(compare(chains, true).all_good()) << "no key proves it";
 }
 
 TEST_F(CompareArchiveTest, SeesThatARawSegmentHasAnotherSize) {
