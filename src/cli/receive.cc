@@ -130,6 +130,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       log.warning(
           "no replication slot is used: the server may remove WAL before it is archived, also "
           "while no receiver runs; --slot NAME --create-slot retains it");
+    if (request.store)
+      for (const auto& each : request.store->warnings) log.warning("{}", each);
     wait_for_file_system(request.options.directory, log, stop);
     const auto directory = io::open_directory(request.options.directory);
     io::require_writable(request.options.directory);

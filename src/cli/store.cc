@@ -87,6 +87,7 @@ int follow(const Arguments& arguments, const store::StoreOptions& options) {
   const auto path = required_directory(arguments);
   const daemon::StopRequest stop;
   StoreLog log;
+  for (const auto& each : warnings_of_private_keys(arguments)) log.warning("{}", each);
   const auto directory = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*directory);
   store::OpenStore opened(
@@ -288,7 +289,16 @@ int store_command(const Arguments& arguments) {
       verb != "publish-partial")
     throw Error(ErrorKind::usage, fmt::format("unknown command \"store {}\"", verb))
         .hint("It can be push, ls, get, check, rewrap, keygen or publish-partial.");
-  const auto options = store_options_of(arguments);
+  const bool decrypts = verb == "get" || verb == "rewrap";
+  for (const Option& option : kIdentityOptions)
+    if (!decrypts && verb != "publish-partial" && arguments.on_command_line(option))
+      throw Error(ErrorKind::usage, fmt::format("store {} has no option --{}", verb, option.name))
+          .hint(verb == "push"
+                    ? "A private key has no business on the machine that archives: public ones "
+                      "are enough to encrypt (--encrypt-to)."
+                    : "See \"pgweir store --help\".");
+  const auto options = store_options_of(arguments, StoreName::directory,
+                                        decrypts ? PrivateKeys::read : PrivateKeys::ignored);
   if (verb == "push") {
     if (arguments.words().size() > 1) throw expected("store push takes no name");
     if (arguments.has(kFollow)) {
@@ -325,10 +335,11 @@ constexpr Option kServers[] = {
     kPrimaryIsGone, kDbname.says("servers that must not answer"), kHost, kPort, kUsername,
     kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"publish-partial: servers that must be down:", kServers},
-                                   {kAccessHeading, kStoreOptions},
-                                   {"get, rewrap: encrypted objects:", kIdentityOptions}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"publish-partial: servers that must be down:", kServers},
+    {kAccessHeading, kStoreOptions},
+    {"get, rewrap, publish-partial: encrypted objects:", kIdentityOptions}};
 
 }  // namespace
 

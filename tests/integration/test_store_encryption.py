@@ -239,3 +239,8 @@ def test_a_private_key_has_no_business_on_the_archiver(place, keys):
     for option, word in (("--identity", keys[0].file), ("--identity-command", "cat key")):
         refused = pgweir("receive", "-D", place, option, word)
         assert refused.returncode == 2 and "A private key has no business" in refused.stderr, refused.stderr
+        words = ["--store", "s3://wal/p", "--store-name", "main", option, word]
+        refused = pgweir("store", "push", "-D", place, *words, env=ENVIRONMENT)
+        assert refused.returncode == 2 and "A private key has no business" in refused.stderr, refused.stderr
+        refused = pgweir("store", "check", *words, env=ENVIRONMENT)
+        assert refused.returncode == 2 and f"store check has no option {option}" in refused.stderr, refused.stderr

@@ -426,14 +426,22 @@ def test_the_section_of_a_file_is_for_all_commands(servers, receivers, new_archi
     archive = new_archive(server)
     file = place / "main.ini"
     file.write_text(f"directory = {archive.path}\ndbname = {server.conninfo()}\n[store]\nstore = s3://{bucket.name}/p\n"
-                    f"store-endpoint = {bucket.gateway.url}\nstore-name = main\nkeep-local = 1GB\n")
+                    f"store-endpoint = {bucket.gateway.url}\nstore-name = main\nkeep-local = 1GB\n"
+                    f"identity = {place}/operations.key\nidentity-command = false\n")
     receiver = receivers.start([BINARY, "receive", "-c", file], env=ENVIRONMENT)
     streaming(server)
     end = load(server)
     archive.wait_covers(server, 1, end)
     all_stored(archive, bucket)
     receiver.stop()
+    assert "private key" not in receiver.said(), receiver.said()
     assert "0 segments, " in pgweir("store", "push", "-c", file, "--no-progress", env=ENVIRONMENT).stdout
+    # The file names the private key for the commands that decrypt. These do not, and the key should be elsewhere.
+    (place / "operations.key").write_text("it is not read\n")
+    for words in (["receive"], ["store", "push", "--follow"]):
+        process = receivers.start([BINARY, *words, "-c", file], env=ENVIRONMENT)
+        process.wait_log(fr'the private key {place}/operations.key \("identity" in {file}, line 8\) can be read on')
+        process.stop()
 
 
 def test_what_is_locked_stays(servers, receivers, new_archive, gateway, place):

@@ -425,6 +425,7 @@ void read_store(const Arguments& arguments, ReceiveRequest& request) {
   request.store = StoreRequest{store_options_of(arguments), arguments.get(kLocalRetention),
                                arguments.get(kStorePartialInterval)};
   auto& options = request.options;
+  request.store->warnings = warnings_of_private_keys(arguments);
   const bool stored = arguments.get(kConfirm, false);
   request.store->confirm_stored = stored;
   options.confirm = stored ? receive::Confirm::stored : receive::Confirm::local;

@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "cli/commands.h"
+#include "cli/config_file.h"
 #include "cli/options/common_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/shared/restore_setting.h"
@@ -247,7 +249,23 @@ store::Sealing sealing_for(const store::StoreOptions& options, const std::string
 
 constinit const Option kIdentityOptions[2] = {kIdentity, kIdentityCommand};
 
-store::StoreOptions store_options_of(const Arguments& arguments, StoreName from) {
+std::vector<std::string> warnings_of_private_keys(const Arguments& arguments) {
+  const auto path = arguments.text(kConfig);
+  if (!path) return {};
+  // As the commands that decrypt read the file: most others do not have the option.
+  auto of_store = Arguments::parse(kStoreCommand, {"--config", *path});
+  add_config(of_store);
+  std::vector<std::string> warnings;
+  for (const auto& key : of_store.texts(kIdentity))
+    if (const auto access = io::look_at_access(key); access && access->readable)
+      warnings.push_back(fmt::format(
+          "the private key {} ({}) can be read on this machine, which only needs public "
+          "keys: anyone who takes it over can decrypt the objects in the store",
+          key, of_store.source(kIdentity)));
+  return warnings;
+}
+
+store::StoreOptions store_options_of(const Arguments& arguments, StoreName from, PrivateKeys keys) {
   auto place = arguments.get(kStore);
   if (!place)
     throw Error(ErrorKind::usage, "which store? --store is missing")
@@ -275,7 +293,7 @@ store::StoreOptions store_options_of(const Arguments& arguments, StoreName from)
   options.silent = std::chrono::ceil<std::chrono::seconds>(
       arguments.get(kSilence, std::chrono::milliseconds(options.silent)));
   options.recipients = recipients_of(arguments);
-  options.identities = identities_of(arguments);
+  if (keys == PrivateKeys::read) options.identities = identities_of(arguments);
   options.manifest_key = manifest_key_of(arguments);
   options.public_keys = manifest_public_keys_of(arguments);
   return options;

@@ -39,10 +39,17 @@ enum class StoreName {
   said,  ///< the same, but not the directory of the command line: who recovers may have a copy of
          ///< the archive anywhere, and would ask a place where there is nothing
 };
+/// Commands that only upload do not read private keys: a configuration file for all commands names
+/// them, and the machine that archives should not have them.
+enum class PrivateKeys { read, ignored };
 /// Throws Error{usage} where --store is missing, or the archive has no name that it could have
 /// there.
 [[nodiscard]] store::StoreOptions store_options_of(const Arguments& arguments,
-                                                   StoreName from = StoreName::directory);
+                                                   StoreName from = StoreName::directory,
+                                                   PrivateKeys keys = PrivateKeys::read);
+/// Warnings of an uploading command: private keys named by its file that it does not use, and that
+/// this process can read.
+[[nodiscard]] std::vector<std::string> warnings_of_private_keys(const Arguments& arguments);
 /// How what is sent from this archive is encrypted; makes the key that compares, if there is none.
 [[nodiscard]] store::Sealing sealing_for(const store::StoreOptions& options,
                                          const std::string& archive);

@@ -25,6 +25,7 @@ struct StoreRequest {
   std::optional<store::KeepLocal> keep_local{};
   std::optional<std::chrono::milliseconds> open_every{};  ///< --store-partial-interval
   bool confirm_stored = false;                            ///< the server's slot waits for it
+  std::vector<std::string> warnings{};                    ///< for the log, at the start
 };
 
 /// Sends what a receiver in the same process has finished to an object store. Threads of its own;
