@@ -167,11 +167,15 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
   print(fmt::format("removed {} objects of {} ({}) from {}; kept from {} on, because {}\n",
                     plan.files - refused, plan.files, format_size(plan.bytes), store.name(),
                     plan.keep_from, plan.reason));
-  const auto versioning = store.setting("versioning");
-  if (versioning && versioning->find("<Status>Enabled") != std::string::npos)
-    print_stderr(
-        "pgweir: the bucket keeps versions: what was removed takes space there until a "
-        "lifecycle rule ends it\n");
+  try {
+    const auto versioning = store.setting("versioning");
+    if (versioning && versioning->find("<Status>Enabled") != std::string::npos)
+      print_stderr(
+          "pgweir: the bucket keeps versions: what was removed takes space there until a "
+          "lifecycle rule ends it\n");
+  } catch (const store::StoreError& error) {  // no reason to end here: all else is done
+    print_stderr("pgweir: whether the bucket keeps versions is not known: {}\n", error.what());
+  }
   return refused > 0 ? kNo : kDone;
 }
 

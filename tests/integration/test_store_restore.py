@@ -272,6 +272,47 @@ def test_prune_names_what_the_store_keeps(archive, bucket, proxy):
     proxy.decide = lambda request: failures.pop() if failures and request.method == "POST" else None
     result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
     assert result.returncode == 0 and not failures, result.stderr
+    # Without the permission to read the bucket's settings all is removed, too.
+    proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>") \
+        if "versioning" in request.path else None
+    result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[3], env=ENVIRONMENT)
+    assert result.returncode == 0 and "removed 1 objects of 1" in result.stdout, (result.stdout, result.stderr)
+    assert "whether the bucket keeps versions is not known: " in result.stderr, result.stderr
+
+
+def test_prune_is_not_misled_by_another_clusters_backup(servers, receivers, new_archive, bucket, place):
+    server, other = servers.primary(), servers.primary("other")
+    archive = new_archive(server)
+    receiver = receivers.pgweir(archive, server)
+    begun(archive, server)
+    server.write_wal(2)
+    base_backup(server, place / "ours")
+    start = server.flushed()
+    while other.flushed() < start + 2 * archive.segment_size:
+        other.write_wal(1)
+    base_backup(other, place / "theirs")
+    while server.flushed() < other.flushed() + 2 * archive.segment_size:
+        server.write_wal(1)
+    archive.wait_covers(server, 1, server.switch_wal())
+    receiver.stop()
+    push(archive, bucket)
+    names = names_of(archive)
+
+    def prune(*words):
+        return pgweir("prune", *words_for(bucket), *words, env=ENVIRONMENT)
+
+    for rule, status in ((["--keep-backups", "1"], 0), (["--keep", "1d"], 1)):
+        alone = prune(*rule, place / "theirs")
+        assert alone.returncode == status and alone.stdout == "nothing was removed\n", (alone.stdout, alone.stderr)
+        assert "it is of another cluster (" in alone.stderr, alone.stderr
+    named = prune("--keep-from-backup", place / "theirs" / "data")
+    assert named.returncode == 4 and "the backup is of another cluster" in named.stderr, named.stderr
+    done = prune("--keep-backups", "1", place / "ours", place / "theirs")
+    assert done.returncode == 0 and "it is of another cluster (" in done.stderr, (done.stdout, done.stderr)
+    first = re.search(r"\(file (\w+)\)", (place / "ours" / "data" / "backup_label").read_text()).group(1)
+    assert first != names[0]
+    assert {key.rpartition("/")[2][:24] for key in keys_of(bucket) if "/wals/" in key and not key.endswith(".history")} == {
+        name for name in names if name >= first}
 
 
 def test_status_shows_both_ends(archive, bucket, proxy):
