@@ -263,7 +263,7 @@ int drill_command(const Arguments& arguments) {
   restore::Places places{.directories = directories};
   if (arguments.has("store")) {
     forbid_core_files();
-    places.store = store_options_of(arguments);
+    places.store = store_options_of(arguments, StoreName::said);
   }
   if (places.count() == 0)
     throw Error(ErrorKind::usage, "no archive given: -D DIRECTORY, or --store")

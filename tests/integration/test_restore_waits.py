@@ -61,6 +61,8 @@ def test_the_name_in_the_store_is_not_that_of_a_copy(place):
     (place / "copy").mkdir()
     asked = pgweir(*words("-D", place / "copy", "--retry-for", "0", "00000002.history", place / "target"), env=ENVIRONMENT)
     assert asked.returncode == 200 and "--store-name is missing" in asked.stderr, asked.stderr
+    drill = pgweir("drill", *words("-D", place / "copy", "--backup", place, "--sandbox", place)[1:], env=ENVIRONMENT)
+    assert drill.returncode != 0 and "--store-name is missing" in drill.stderr, drill.stderr
     # A configuration file is the one that the archiver has.
     config = place / "wal.ini"
     config.write_text(f"[restore]\ndirectory = {place}/copy\n")
