@@ -416,6 +416,8 @@ def test_refusals_say_why(archive, bucket):
     assert "SignatureDoesNotMatch" in result.stderr and "secret key" in result.stderr
     result = push(archive, bucket, env={**KEYS, "AWS_ACCESS_KEY_ID": "nobody"}, status=4)
     assert "InvalidAccessKeyId" in result.stderr
+    result = push(archive, bucket, "--retry-for", "1s", endpoint=bucket.gateway.url.replace("http:", "https:"), status=3)
+    assert "The port does not speak TLS" in result.stderr, result.stderr
     bucket.name = "nosuchbucket"
     result = push(archive, bucket, status=4)
     assert "NoSuchBucket" in result.stderr

@@ -4,6 +4,7 @@ What the store does not tell is never told as absent, and a machine that has onl
 import datetime
 import json
 import os
+import re
 import shutil
 import time
 
@@ -409,6 +410,12 @@ def test_verify_reads_both_as_one(archive, bucket):
     assert pgweir("verify", "-D", archive.path, env=ENVIRONMENT).returncode == 1
     both = pgweir("verify", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
     assert json.loads(both.stdout)["sound"], both.stdout
+    # Each lacks one that the other has: import reads no store.
+    bucket.remove(next(key for key in bucket.keys() if names[2] in key))
+    both = pgweir("verify", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT)
+    assert both.returncode == 1, both.stdout
+    assert f'"pgweir store push -D {archive.path}" with the same --store uploads what is missing' in both.stdout, both.stdout
+    assert f'then "pgweir import -D {archive.path} DIR"' in both.stdout and "import -D s3:" not in both.stdout, both.stdout
 
 
 def test_doctor_tries_the_store(archive, bucket, proxy):

@@ -61,6 +61,12 @@ TEST(Answers, MeanWhatTheStoresWordMeans) {
   }
 }
 
+TEST(Answers, WithoutAReasonNameTheRightsThatAreNeeded) {
+  const auto error = error_of(answer(403, ""), "could not look at an object", "s3://b/k");
+  for (const char* const right : {"s3:ListBucket", "s3:GetObject", "s3:PutObject"})
+    EXPECT_THAT(error.hint(), ::testing::HasSubstr(right));
+}
+
 TEST(Answers, NameTheRegionThatWouldBeRight) {
   const auto by_body =
       error_of(answer(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"), "x", "y");
@@ -136,6 +142,8 @@ TEST(Answers, ThatDoNotComeSayWhatToLookAt) {
   EXPECT_THAT(of(Why::not_reached).hint(), ::testing::HasSubstr("--store-endpoint"));
   EXPECT_EQ(of(Why::silent).trouble(), Trouble::unreachable);
   EXPECT_EQ(of(Why::silent).hint(), "");
+  const NoAnswer no_tls(Why::broken, "SSL routines::wrong version number");
+  EXPECT_THAT(error_of(no_tls, "could not", "s3://b/k").hint(), ::testing::HasSubstr("http://"));
 }
 
 TEST(Answers, TellHowObjectsAreLocked) {
