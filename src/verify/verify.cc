@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -122,6 +124,7 @@ void Run::find_cluster() {
   std::map<std::uint64_t, std::size_t> identifiers;
   std::map<std::uint64_t, std::size_t> sizes;
   std::map<std::uint16_t, std::size_t> magics;
+  std::optional<Error> unread;
   const auto count = listing_.segments.size();
   const auto step = std::max<std::size_t>(1, count / kSamples);
   for (std::size_t i = 0; i < count; i += step) {
@@ -132,8 +135,11 @@ void Run::find_cluster() {
       ++identifiers[page->system_identifier];
       ++sizes[page->segment_size];
       ++magics[page->magic];
-    } catch (const Error&) {
+    } catch (const Error& error) {
       // Told when the segment is checked.
+      if (error.kind() != ErrorKind::damage && error.kind() != ErrorKind::refused &&
+          error.system_code() != EACCES)
+        unread = error;
     }
   }
   const auto most = [](const auto& votes) {
@@ -161,6 +167,8 @@ void Run::find_cluster() {
       if (entry.name.method == codec::Method::none && wal::SegmentSize::of(entry.bytes.value()))
         ++sizes[*entry.bytes];
     if (!sizes.empty()) cluster_.segment_size = *wal::SegmentSize::of(most(sizes));
+    // With another size than its own a valid segment would be reported as damaged.
+    if (sizes.empty() && unread) throw Error(*unread);
   }
   report_.system_identifier = cluster_.system_identifier;
   report_.segment_size = cluster_.segment_size.bytes();

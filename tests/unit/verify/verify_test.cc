@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "io/posix_directory.h"
@@ -818,6 +820,24 @@ TEST(Verify, ChecksWhatAPartialHasBecomeMeanwhile) {
     if (becomes == Becomes::nothing) {
       EXPECT_THAT(report.findings[0].what, HasSubstr("disappeared while verify ran"));
     }
+  }
+}
+
+/// The check of the segment itself may succeed, and would be with another size.
+TEST(Verify, ReportsNoDamageWhereTheSegmentSizeCouldNotBeRead) {
+  auto wal = make_wal();
+  ArchiveBuilder archive;
+  archive.jobs = 1;
+  archive.segments(wal, 1, 2, Method::zstd);
+  for (const auto code : {EIO, ENOENT}) {
+    bool failed = false;
+    archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      return call.operation == sim::SimDisk::Operation::open && !std::exchange(failed, true)
+                 ? sim::SimDisk::Effect::fail(code)
+                 : sim::SimDisk::Effect::proceed();
+    });
+    EXPECT_EQ(error_of([&] { static_cast<void>(archive.verify()); }).system_code(), code);
+    EXPECT_TRUE(archive.verify().sound());
   }
 }
 
