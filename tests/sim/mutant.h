@@ -70,11 +70,14 @@ enum class Mutant {
   confirmed_behind_unsent,
   marked_untold,
   manifest_put_blindly,
+  again_is_not_durable,
+  not_looked_for_again,
 };
 
 /// Lives of which kind: all of them, or those with what breaks a relay's promises: each process
-/// serves, and at each end a file is spoiled; or those with a store.
-enum class World { any, relay, store };
+/// serves, and at each end a file is spoiled; or those with a store; or those in which others read
+/// the archive while a receiver is at work.
+enum class World { any, relay, store, readers };
 
 struct MutantInfo {
   Mutant mutant;

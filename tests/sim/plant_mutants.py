@@ -35,6 +35,22 @@ PLANTS = [
                      : PLANTED(dropped_acknowledged) && discarding_
                          ? taken_end_
                          : report_flush ? acknowledged() : wal::Lsn();"""),
+    # 8d119d26: a stream begins again at its segment's first byte.
+    ("again_is_not_durable", "receive/stream_state.cc",
+     """          .flush = durable(),""",
+     """          .flush = PLANTED(again_is_not_durable) ? flush_ : durable(),"""),
+    ("again_is_not_durable", "restore/partial.cc",
+     """    if (!found.being_written) return found;""",
+     """    if (const auto cut = ask(); PLANTED(again_is_not_durable) && cut && cut->flush < found.cut) {
+      found.cut = cut->flush;
+      return found;
+    }
+    if (!found.being_written) return found;"""),
+    ("not_looked_for_again", "verify/forms_check.cc",
+     """      if (archive::is_gone(error)) {
+        // Compressed or pruned""",
+     """      if (archive::is_gone(error) && !PLANTED(not_looked_for_again)) {
+        // Compressed or pruned"""),
     ("dropped_acknowledged", "receive/stream_state.cc",
      """  return {.write = write, .flush = flush, .apply = apply, .reply_requested = false};""",
      """  return {.write = std::max(write, flush), .flush = flush, .apply = apply, .reply_requested = false};"""),

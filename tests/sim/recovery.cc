@@ -10,7 +10,8 @@ namespace weir::sim {
 
 using wal::Lsn;
 
-Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way, bool partial) {
+Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way, bool partial,
+                               const AskReceiver& ask_receiver) {
   SimDisk server;
   const auto pg_wal = server.open();
   const std::string target = "RECOVERYXLOG";
@@ -18,6 +19,7 @@ Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way
   restore::Options options;
   options.system_identifier = kSystem;
   options.partial = partial;
+  if (ask_receiver) options.durable_end = [&](const std::string&) { return ask_receiver(); };
   if (archives.size() > 1) options.store = archives.size() - 1;
   options.verify = mutant_ != Mutant::restored_unchecked;
 

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 
+#include "archive/durable_end.h"
 #include "base/error.h"
 #include "io/directory.h"
 #include "ledger.h"
@@ -29,12 +31,16 @@ class Recovery {
 
   /// Throws Violation{P9} if what is handed out is not what the cluster wrote. `partial`: with
   /// --partial; the end is then that of the WAL in the last one.
-  [[nodiscard]] Result run(io::Directory& archive, const Ledger::Way& way, bool partial) {
+  /// `ask_receiver`: the one that is at work there, as restore asks it; empty: none is.
+  using AskReceiver = std::function<std::optional<archive::DurableEnd>()>;
+  [[nodiscard]] Result run(io::Directory& archive, const Ledger::Way& way, bool partial,
+                           const AskReceiver& ask_receiver = nullptr) {
     io::Shelf* const only = &archive;
-    return run(restore::Shelves(&only, 1), way, partial);
+    return run(restore::Shelves(&only, 1), way, partial, ask_receiver);
   }
   /// `archives`: with a second home (Options::store), as the last one, if there are two.
-  [[nodiscard]] Result run(restore::Shelves archives, const Ledger::Way& way, bool partial);
+  [[nodiscard]] Result run(restore::Shelves archives, const Ledger::Way& way, bool partial,
+                           const AskReceiver& ask_receiver = nullptr);
 
  private:
   const Lineage& lineage_;

@@ -24,6 +24,7 @@
 #include "relay/archive_end.h"
 #include "relay/checked_wal.h"
 #include "scheduler.h"
+#include "sim_readers.h"
 #include "sim_receiver.h"
 #include "sim_relay.h"
 #include "sim_standby.h"
@@ -113,6 +114,7 @@ class Run {
                                                          relays_.coin(), 1000 * number, lineage_,
                                                          ledger_, relays_, story_));
     if (stores_.one_in(6) || always_stores_) make_store();
+    if (seed % 8 == 3 || world == World::readers) make_readers(seed);
   }
 
   RunResult run() {
@@ -145,6 +147,10 @@ class Run {
       result_.followed += standby->switches();
     }
     result_.slots_moved = upstream_.slots_moved();
+    if (readers_) {
+      result_.recoveries_beside = readers_->recoveries();
+      result_.verified_beside = readers_->verified();
+    }
     if (store_) {
       result_.stored = store_->stored();
       result_.not_stored = store_->failures();
@@ -171,6 +177,28 @@ class Run {
     // (Behind a hole there may be nothing that tells one branch from the other.)
     if (options.other_branch) options.removes_wal = options.slot_trouble = false;
     return options;
+  }
+
+  /// (Of a cluster that has one history.)
+  void make_readers(std::uint64_t seed) {
+    if (options_.damages || options_.foreign_host || options_.other_branch || options_.sibling)
+      return;
+    readers_.emplace(
+        seed + 139,
+        SimReaders::World{
+            .lineage = lineage_,
+            .disk = disk_,
+            .ledger = ledger_,
+            .scheduler = scheduler_,
+            .story = story_,
+            .mutant = mutant_,
+            .ask_receiver = [this]() -> std::optional<archive::DurableEnd> {
+              const auto stream = receiver_->board().view().stream;
+              if (!stream) return std::nullopt;
+              return archive::DurableEnd{stream->timeline, stream->flush, stream->written()};
+            },
+            .end_needed = [this](const Ledger::Way& way,
+                                 bool partial) { return end_needed(way, partial); }});
   }
 
   /// (Damage that a receiver cannot see yet, at the end of a finished segment, would be sent.)
@@ -333,6 +361,7 @@ class Run {
       disk_hangs_until_ += std::chrono::milliseconds(shutdowns_.between(0, 150'000));
     if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
+    if (readers_ && receiver_->has_archive() && !copied_) readers_->tick();
     if (!ledger_.told_holes().empty() && imports_.one_in(30) && receiver_->has_archive())
       begin_import();
     if (options_.sibling && random_.one_in(100)) {
@@ -1244,6 +1273,7 @@ class Run {
   const SimReceiver* receiver_ = nullptr;
   std::vector<std::unique_ptr<SimStandby>> standbys_;
   SimRelay* relay_ = nullptr;  ///< in the process that runs
+  std::optional<SimReaders> readers_;
   std::unique_ptr<SimStore> store_;
   std::optional<ConfirmedWal> confirmed_;  ///< of a life in which what is stored is confirmed
   SimStoreFeed::Habits feed_habits_;

@@ -34,9 +34,11 @@ struct RunResult {
   std::uint64_t hangs = 0;         ///< of the disk
   std::uint64_t second_tries = 0;  ///< of another process to take the archive
   std::uint64_t recoveries = 0;
-  std::uint64_t served = 0;      ///< bytes that standbys of the relay have got
-  std::uint64_t followed = 0;    ///< switches of timelines that they have followed
-  std::uint64_t feedbacks = 0;   ///< that said something upstream
+  std::uint64_t recoveries_beside = 0;  ///< while a receiver was at work
+  std::uint64_t verified_beside = 0;    ///< likewise
+  std::uint64_t served = 0;             ///< bytes that standbys of the relay have got
+  std::uint64_t followed = 0;           ///< switches of timelines that they have followed
+  std::uint64_t feedbacks = 0;          ///< that said something upstream
   std::uint64_t spoiled = 0;     ///< archives that were spoiled at the end, to be recovered from
   std::uint64_t stored = 0;      ///< objects that a store took
   std::uint64_t not_stored = 0;  ///< requests to it that failed

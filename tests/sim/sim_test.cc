@@ -93,6 +93,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.slots_moved += result.slots_moved;
     sum.second_tries += result.second_tries;
     sum.recoveries += result.recoveries;
+    sum.recoveries_beside += result.recoveries_beside;
+    sum.verified_beside += result.verified_beside;
     sum.spoiled += result.spoiled;
     sum.served += result.served;
     sum.followed += result.followed;
@@ -127,6 +129,8 @@ TEST(Simulation, KeepsThePromises) {
   print("slots moved", sum.slots_moved);
   print("second processes", sum.second_tries);
   print("recoveries", sum.recoveries);
+  print("recoveries beside a receiver", sum.recoveries_beside);
+  print("verified beside a receiver", sum.verified_beside);
   print("spoiled archives", sum.spoiled);
   print("kB served", sum.served / 1024);
   print("switches followed", sum.followed);
@@ -155,6 +159,8 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.slots_moved, 0U);
   EXPECT_GT(sum.second_tries, 0U);
   EXPECT_GT(sum.recoveries, 0U);
+  EXPECT_GT(sum.recoveries_beside, 0U);
+  EXPECT_GT(sum.verified_beside, 0U);
   EXPECT_GT(sum.spoiled, 0U);
   EXPECT_GT(sum.served, 0U);
   EXPECT_GT(sum.followed, 0U);

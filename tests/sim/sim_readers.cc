@@ -1,0 +1,94 @@
+#include "sim_readers.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "recovery.h"
+#include "verify/verify.h"
+
+namespace weir::sim {
+
+void SimReaders::tick() {
+  if (!random_.one_in(60)) return;
+  const bool recovers = random_.below(3) != 0;
+  const bool partial = random_.coin();
+  const auto way = world_.ledger.way();
+  if (!way || world_.ledger.holds_damage() || world_.ledger.damage_was_sent()) return;
+  if (recovers && !world_.scheduler.running("restore"))
+    world_.scheduler.start_beside(
+        "restore", [this, way, partial, before = floors()] { recover(*way, partial, before); });
+  else if (!recovers && !world_.scheduler.running("verify"))
+    world_.scheduler.start_beside("verify", [this] { verify(); });
+}
+
+/// P9: what was reported before it began is restored, whatever the receiver does meanwhile, or an
+/// error stops the recovery.
+void SimReaders::recover(const Ledger::Way& way, bool partial, const Floors& before) {
+  const auto needed = world_.end_needed(way, partial);
+  if (needed < way.begin) return;
+  ++recoveries_;
+  world_.story.tell("a recovery begins beside the receiver{}", partial ? ", with --partial" : "");
+  const auto directory = world_.disk.open();
+  const auto found = Recovery(world_.lineage, world_.story, world_.mutant)
+                         .run(*directory, way, partial, world_.ask_receiver);
+  if (found.error) {
+    world_.story.tell("restore stops: {}", found.error->what());
+    return;
+  }
+  // A prune, or a timeline that was left meanwhile.
+  if (floors() != before || found.end >= std::min(needed, world_.end_needed(way, partial))) return;
+  if (partial && ends_where_a_timeline_begins(found.end)) return;
+  throw Violation{"P9",
+                  fmt::format("a recovery beside the receiver ends at {} as if that were all, "
+                              "and WAL up to {} was reported as flushed before",
+                              found.end, way.end)};
+}
+
+/// Known, and open (seeds 4401 and 4812 of World::readers): the first segment of a new timeline is
+/// received from its first byte on. As long as its unfinished file has not come to the place where
+/// the timeline begins, the ancestor's file of that segment may have more, and --partial hands out
+/// the former, since the server asks for the newest timeline first.
+bool SimReaders::ends_where_a_timeline_begins(wal::Lsn end) const {
+  const auto names = world_.disk.names();
+  for (wal::TimelineId timeline = 2; timeline <= world_.lineage.newest(); ++timeline) {
+    const auto begin = world_.lineage.timeline(timeline).begin;
+    if (end >= begin || kSegment.start_of(end) != kSegment.start_of(begin)) continue;
+    const auto segment = wal::SegmentName(timeline, kSegment.segno(begin), kSegment).to_string();
+    if (std::any_of(names.begin(), names.end(),
+                    [&](const std::string& name) { return name.starts_with(segment); }))
+      return true;
+  }
+  return false;
+}
+
+/// P9: nothing is wrong with what is finished.
+void SimReaders::verify() {
+  const auto before = floors();
+  ++verified_;
+  const auto directory = world_.disk.open();
+  try {
+    const auto report = verify::verify(*directory, {.look_again_after = {}});
+    if (floors() != before) return;
+    for (const auto& finding : report.findings) {
+      world_.story.tell("verify: {} {}: {}", verify::to_string(finding.kind), finding.file,
+                        finding.what);
+      // (What is unfinished the receiver writes to, what is missing it may have told of, and a call
+      // may fail.)
+      const auto file = archive::SegmentFileName::parse(finding.file);
+      using Kind = verify::FindingKind;
+      const bool of_content = finding.kind == Kind::damage || finding.kind == Kind::broken_file ||
+                              finding.kind == Kind::wrong_name ||
+                              finding.kind == Kind::other_cluster ||
+                              finding.kind == Kind::forms_differ;
+      const bool is_gone =
+          finding.kind == Kind::unreadable && finding.what.find("gone") != std::string::npos;
+      if (!file || file->partial || !(of_content || is_gone)) continue;
+      throw Violation{"P9", fmt::format("verify beside the receiver finds fault with {}: {}",
+                                        finding.file, finding.what)};
+    }
+  } catch (const Error& error) {
+    world_.story.tell("verify: {}", error.what());
+  }
+}
+
+}  // namespace weir::sim
