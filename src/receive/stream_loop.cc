@@ -448,7 +448,8 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   }
   if (decision == Decision::abandon) give_up(std::move(job), sync, *error);
   const auto durable = state_.flush();
-  if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now())) return;
+  if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now()))
+    return finish_if_done();  // perhaps the last one after another was given up
   sync_ended_->notify_all();
   // The server first: its commits wait for that, and notifying and waking others takes time.
   guarded([&] { send_due_status(); });
@@ -583,7 +584,7 @@ void StreamLoop::fail(const Error& error) {
 }
 
 void StreamLoop::finish_if_done() {
-  if (workers_.over() || !state_.finished()) return;
+  if (workers_.over() || !policy_.finished()) return;
   workers_.end();
   guardian_wake_->raise();
 }

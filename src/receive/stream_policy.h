@@ -183,6 +183,11 @@ class StreamPolicy {
   }
   /// Gives up everything from the oldest sync on, since there is no space for it.
   void give_up(const Error& full);
+  /// The stream is over. After a sync was given up, the others and a write must have ended, too:
+  /// they may hang, and meanwhile the server must be answered, or the connection closed (P8).
+  [[nodiscard]] bool finished() const {
+    return state_.finished() && !(state_.given_up() && (active_syncs_ > 0 || writing_));
+  }
 
   // --- Keeping a disk from blocking the server (P13) ---------------------------------------------
 

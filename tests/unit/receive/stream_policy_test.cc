@@ -393,6 +393,28 @@ TEST(StreamPolicy, CountsASyncThatWasGivenUpMeanwhileForNothing) {
   EXPECT_EQ(stream.state.flush(), kStart);
 }
 
+/// Seed 250200 of bbaf2c8: the server got no message while the other sync hung.
+TEST(StreamPolicy, IsNotOverWhileTheDiskIsBusyAfterASyncWasGivenUp) {
+  for (const bool writes : {false, true}) {
+    Stream stream({.on_disk_full = OnDiskFull::stop});
+    stream.take(100);
+    auto first = stream.begin();
+    stream.take(100);
+    const auto second = writes ? std::nullopt : std::optional(stream.begin());
+    if (writes) stream.policy.on_write_begun(stream.now);
+    EXPECT_EQ(stream.policy.on_sync_part(first, kFull).decision, Decision::abandon);
+    stream.policy.give_up(kFull);
+    EXPECT_FALSE(stream.policy.finished());
+    stream.now += 10s;
+    EXPECT_EQ(stream.policy.care_for_server(stream.now), ServerCare::close);
+    if (writes) stream.policy.on_write_ended();
+    if (second) {
+      EXPECT_FALSE(stream.policy.on_sync_done(*second, 10s, stream.now));
+    }
+    EXPECT_TRUE(stream.policy.finished());
+  }
+}
+
 TEST(StreamPolicy, EndsTheProcessForAnyOtherErrorOfASync) {
   for (const auto kind : {ErrorKind::durability, ErrorKind::io, ErrorKind::conflict}) {
     Stream stream;
