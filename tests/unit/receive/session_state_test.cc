@@ -1666,7 +1666,7 @@ TEST(SessionState, StaysBetweenTwoBranchesWithTheHostThatEndedTheTimeline) {
     if (ended)
       EXPECT_EQ(came, "stream");
     else
-      EXPECT_THAT(came, testing::HasSubstr("split brain"));
+      EXPECT_THAT(came, ::testing::HasSubstr("split brain"));
   }
 }
 
