@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 #include <vector>
+
+#include "base/error.h"
 
 namespace weir::logical {
 
@@ -83,17 +86,37 @@ ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state
       state_(std::move(state)) {
   state_.offset = 0;
   state_.tail = checksum({});
-  const auto path = fmt::format("{}/{}", directory_.path(), name_);
-  if (const auto file = directory_.open_for_reading(state_name_)) {
-    std::string text(64 * 1024, '\0');
-    text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
-    const auto found = parse_state(text);
-    if (!found)
-      throw Error(ErrorKind::damage, "the state beside the output file cannot be read")
-          .with("path", path + ".state")
-          .hint(
-              "It is replaced in one step, so no crash leaves it so: look at the disk and at who "
-              "else writes there. Without it begin a new file, from a new slot.");
+  look_again();
+  if (continued_) return;
+  if (const auto entry = directory_.find(name_); entry && entry->size > 0)
+    throw Error(ErrorKind::conflict,
+                "the output file is not empty, and no state beside it says what it holds")
+        .with("path", fmt::format("{}/{}", directory_.path(), name_))
+        .hint(
+            "Move it away, or give another name. --no-state appends to any file; then a restart "
+            "may repeat changes.");
+  border_ = state_.position;
+}
+
+std::optional<State> ExactOutput::read_state() {
+  const auto file = directory_.open_for_reading(state_name_);
+  if (!file) return std::nullopt;
+  std::string text(64 * 1024, '\0');
+  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
+  auto found = parse_state(text);
+  if (!found)
+    throw Error(ErrorKind::damage, "the state beside the output file cannot be read")
+        .with("path", fmt::format("{}/{}", directory_.path(), state_name_))
+        .hint(
+            "It is replaced in one step, so no crash leaves it so: look at the disk and at who "
+            "else writes there. Without it begin a new file, from a new slot.");
+  return found;
+}
+
+void ExactOutput::look_again() {
+  if (file_) return;
+  if (auto found = read_state()) {
+    const auto path = fmt::format("{}/{}", directory_.path(), name_);
     const auto differ = [&](std::string_view what, const auto& was, const auto& is) {
       if (was != is)
         throw Error(ErrorKind::conflict,
@@ -107,17 +130,10 @@ ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state
     differ("database", found->database, state_.database);
     differ("slot", found->slot, state_.slot);
     differ("plugin", found->plugin, state_.plugin);
-    state_ = *found;
+    state_ = std::move(*found);
     continued_ = true;
-  } else if (const auto entry = directory_.find(name_); entry && entry->size > 0) {
-    throw Error(ErrorKind::conflict,
-                "the output file is not empty, and no state beside it says what it holds")
-        .with("path", path)
-        .hint(
-            "Move it away, or give another name. --no-state appends to any file; then a restart "
-            "may repeat changes.");
+    border_ = state_.position;
   }
-  border_ = state_.position;
 }
 
 void ExactOutput::begin() {
@@ -125,12 +141,14 @@ void ExactOutput::begin() {
   // A process that was killed between the rename and its sync has left a state that is read and not
   // durable: confirmed to the server from now on, it could be gone with the power.
   directory_.sync();
+  require_unchanged();
   if (!continued_ || (state_.offset == 0 && !directory_.find(name_))) {
     if (continued_) discard_moved();
     create_file();
     return;
   }
   auto file = find_file();
+  lock(*file);
   const std::uint64_t size = file->size();
   if (size > state_.offset) {
     log_.info("cutting off {} bytes behind {} bytes of whole transactions", size - state_.offset,
@@ -212,24 +230,26 @@ bool ExactOutput::is_ours(io::File& file) const {
   return file.size() >= state_.offset && tail_of(file, state_.offset) == state_.tail;
 }
 
+/// `file` is locked.
 void ExactOutput::begin_file(std::unique_ptr<io::File> file) {
-  file_ = std::move(file);
-  lock();
+  PGWEIR_CHECK(buffer_.empty());
   written_ = synced_ = border_offset_ = state_.offset;
   border_ = state_.position;
   cut_ = false;
-  buffer_.clear();
   began_ = Clock::now();
-  if (file_->identity() == state_.inode) return;
-  // A copy, or a new one that was made just before a crash: moved away, it has to be recognised.
-  State state = state_;
-  state.inode = file_->identity();
-  write_state(std::move(state));
+  if (file->identity() != state_.inode) {
+    // A copy, or a new one that was made just before a crash: moved away, it has to be recognised.
+    State state = state_;
+    state.inode = file->identity();
+    write_state(std::move(state));
+  }
+  file_ = std::move(file);
 }
 
 void ExactOutput::create_file() {
   auto file = directory_.open(name_);
   if (!file) file = directory_.create(name_);
+  lock(*file);
   directory_.sync();
   State state = state_;
   state.position = border_;
@@ -240,11 +260,23 @@ void ExactOutput::create_file() {
   begin_file(std::move(file));
 }
 
-void ExactOutput::lock() {
-  if (!file_->try_lock())
+/// Before anything of the file is changed.
+void ExactOutput::lock(io::File& file) {
+  if (!file.try_lock())
     throw Error(ErrorKind::retry, "another process writes to the output file")
         .with("path", directory_.path() + "/" + name_)
         .hint("Its connection may be lost while it waits for the disk. End it first.");
+  require_unchanged();
+}
+
+void ExactOutput::require_unchanged() {
+  const auto found = read_state();
+  const auto place = [](const State& state) {
+    return std::tuple(state.position, state.offset, state.tail, state.inode);
+  };
+  if (found ? continued_ && place(*found) == place(state_) : !continued_) return;
+  throw Error(ErrorKind::retry, "another process has just written to the output file")
+      .with("path", directory_.path() + "/" + name_);
 }
 
 void ExactOutput::append(std::string_view bytes) {
@@ -271,6 +303,7 @@ void ExactOutput::border(wal::Lsn position) {
 
 void ExactOutput::undo() {
   if (!file_) return;
+  PGWEIR_CHECK(border_offset_ <= written_ + buffer_.size());
   if (border_offset_ >= written_) {
     buffer_.resize(static_cast<std::size_t>(border_offset_ - written_));
     return;
@@ -297,6 +330,9 @@ void ExactOutput::make_durable() {
   if (synced_ != written_ || cut_) file_->sync();
   synced_ = written_;
   cut_ = false;
+  // What is confirmed to the server from now on is all of these bytes.
+  PGWEIR_CHECK(state_.offset <= border_offset_ && border_offset_ <= synced_ &&
+               state_.position <= border_);
   if (border_ == state_.position && border_offset_ == state_.offset) return;
   State state = state_;
   state.position = border_;
@@ -333,6 +369,7 @@ void ExactOutput::rotate() {
   const auto old = rotated_name(name_, border_);
   directory_.rename_no_replace(name_, old);
   file_->close();
+  file_.reset();
   log_.info("finished {}", old);
   create_file();
 }
@@ -347,6 +384,7 @@ void ExactOutput::open_anew() {
         .with("path", directory_.path() + "/" + name_)
         .hint("Move it away and start again.");
   file_->close();
+  file_.reset();
   current.reset();
   create_file();
   log_.info("opened {} anew", name_);

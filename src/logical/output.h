@@ -89,7 +89,11 @@ class ExactOutput final : public Output {
 
   /// There is a state: this is not the first time.
   [[nodiscard]] bool continued() const { return continued_; }
+  /// A process that had the slot until now may have written to the file since the state was read:
+  /// to be called before start(). No effect between begin() and close().
+  void look_again();
   wal::Lsn start() const override { return border_; }
+  /// Throws Error{retry} if another process writes to the file, or has since look_again().
   void begin() override;
   void append(std::string_view bytes) override;
   void border(wal::Lsn position) override;
@@ -108,12 +112,14 @@ class ExactOutput final : public Output {
 
  private:
   using Clock = std::chrono::steady_clock;
+  [[nodiscard]] std::optional<State> read_state();
   [[nodiscard]] std::unique_ptr<io::File> find_file();
   void discard_moved();
   [[nodiscard]] bool is_ours(io::File& file) const;
   void begin_file(std::unique_ptr<io::File> file);
   void create_file();
-  void lock();
+  void lock(io::File& file);
+  void require_unchanged();
   void write_state(State state);
   void rotate();
   void open_anew();

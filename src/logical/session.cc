@@ -249,7 +249,9 @@ pq::ReplicationStream Session::prepare(pq::Connection& connection) {
   if (!output_) {
     prepare_output(connection);
   } else if (habits_->asks_first()) {
-    check_positions(connection, slot_facts(connection));
+    const auto facts = slot_facts(connection);
+    if (exact_ != nullptr) exact_->look_again();
+    check_positions(connection, facts);
     check_publications(connection, plugin_);  // while we were away one may have been dropped
   }
   pq::enlarge_buffer(connection, kReadBuffer);
@@ -607,6 +609,7 @@ void Session::confirm(pq::ReplicationStream& stream) {
   }
   last_status_ = Clock::now();
   tell_progress();
+  PGWEIR_CHECK(output_->durable() <= output_->last_border());
   // Written is what is whole: a server that sees less than it sent tells when it is between two
   // transactions.
   stream.send({output_->last_border(), output_->durable(), {}, false});

@@ -24,15 +24,18 @@ class ExactOutputTest : public ::testing::Test {
   ~ExactOutputTest() override { fs::remove_all(place_); }
 
   std::unique_ptr<ExactOutput> open(ExactOutput::Rotation rotation = {}) {
+    auto output = prepare(rotation);
+    output->begin();
+    return output;
+  }
+  std::unique_ptr<ExactOutput> prepare(ExactOutput::Rotation rotation = {}) {
     State state;
     state.system_identifier = 42;
     state.database = "d";
     state.slot = slot_;
     state.plugin = "p";
     state.position = wal::Lsn(10);
-    auto output = std::make_unique<ExactOutput>(*directory_, "out", state, rotation, log_);
-    output->begin();
-    return output;
+    return std::make_unique<ExactOutput>(*directory_, "out", state, rotation, log_);
   }
   [[nodiscard]] std::string text(const std::string& name = "out") const {
     std::ifstream file(place_ / name, std::ios::binary);
@@ -134,6 +137,40 @@ TEST_F(ExactOutputTest, LetsOnlyOneProcessWrite) {
   output->border(wal::Lsn(20));
   output->make_durable();
   EXPECT_THROW(open(), Error);
+}
+
+/// The server has given the slot to the second process; the first one still has the file.
+TEST_F(ExactOutputTest, LeavesTheFileAloneUntilTheOtherProcessHasEnded) {
+  auto first = open();
+  first->append("one\n");
+  first->border(wal::Lsn(20));
+  first->make_durable();
+  first->append("two\n");
+  first->flush();
+  const auto second = prepare();
+  const auto begins = [&] {
+    try {
+      second->begin();
+      return true;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::retry) << error.what();
+      return false;
+    }
+  };
+  EXPECT_FALSE(begins());
+  EXPECT_EQ(text(), "one\ntwo\n") << "not cut";
+  first->border(wal::Lsn(30));
+  first->make_durable();
+  EXPECT_FALSE(begins()) << "tried again";
+  first.reset();
+  EXPECT_FALSE(begins()) << "the file holds more than was known when the stream was begun";
+  second->look_again();
+  EXPECT_EQ(second->start(), wal::Lsn(30));
+  EXPECT_TRUE(begins());
+  second->append("three\n");
+  second->border(wal::Lsn(40));
+  second->make_durable();
+  EXPECT_EQ(text(), "one\ntwo\nthree\n");
 }
 
 TEST_F(ExactOutputTest, BeginsANewFileAtABorder) {
