@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "codec/methods.h"
@@ -139,15 +140,28 @@ std::size_t accepted(std::size_t result) {
   throw memory ? library_error("zstd", reason) : damage("zstd", reason);
 }
 
+/// zstd asks the processor for its features (CPUID) for each context, and in a virtual machine that
+/// takes longer than to unpack a page. So a thread keeps one for its next file, if it is small.
+thread_local Owned<ZSTD_DCtx, ZSTD_freeDCtx> spare_context;
+constexpr std::size_t kLargestSpare = std::size_t{1} << 20;
+
 class ZstdDecompressor final : public Decompressor {
  public:
-  explicit ZstdDecompressor(Checksums checksums) : context_(ZSTD_createDCtx()) {
+  explicit ZstdDecompressor(Checksums checksums) : context_(std::move(spare_context)) {
+    if (!context_) context_.reset(ZSTD_createDCtx());
     if (!context_) throw library_error("zstd", "out of memory");
     if (checksums == Checksums::ignored)
       ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_forceIgnoreChecksum, ZSTD_d_ignoreChecksum);
     // What `zstd --long=31` makes is sound, too.
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
+  ~ZstdDecompressor() override {
+    if (ZSTD_sizeof_DCtx(context_.get()) <= kLargestSpare &&
+        ZSTD_isError(ZSTD_DCtx_reset(context_.get(), ZSTD_reset_session_and_parameters)) == 0)
+      spare_context = std::move(context_);
+  }
+  ZstdDecompressor(const ZstdDecompressor&) = delete;
+  ZstdDecompressor& operator=(const ZstdDecompressor&) = delete;
 
   Step unpack(std::span<const std::byte> compressed, std::span<std::byte> out) override {
     if (compressed.empty() && left_ == 0) return {};  // it would expect another frame

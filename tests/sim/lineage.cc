@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <memory>
 #include <tuple>
 
@@ -99,6 +100,8 @@ std::span<const std::byte> Lineage::bytes(wal::TimelineId id, wal::Lsn from, wal
 std::optional<wal::Lsn> Lineage::first_wrong(wal::TimelineId id, wal::Lsn at,
                                              std::span<const std::byte> wal) const {
   const auto truth = bytes(id, at, at + wal.size());
+  // Nearly always: and this takes a tenth of the time.
+  if (std::memcmp(truth.data(), wal.data(), wal.size()) == 0) return std::nullopt;
   auto [expected, found] = std::mismatch(truth.begin(), truth.end(), wal.begin());
   while (expected != truth.end()) {
     const auto byte = at + static_cast<std::uint64_t>(expected - truth.begin());

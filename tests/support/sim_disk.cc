@@ -540,8 +540,9 @@ bool SimDisk::holds(const std::string& name, std::uint64_t offset,
   while (!expected.empty()) {
     const std::uint64_t within = offset % kPageBytes;
     const auto count = std::min<std::uint64_t>(kPageBytes - within, expected.size());
-    const PagePointer page = file.page(offset / kPageBytes);
-    const Page& bytes = page ? *page : kZeros;
+    const auto index = offset / kPageBytes;
+    const Page& bytes =
+        index < file.pages.size() && file.pages[index] ? *file.pages[index] : kZeros;
     if (std::memcmp(bytes.data() + within, expected.data(), count) != 0) return false;
     offset += count;
     expected = expected.subspan(count);
@@ -635,8 +636,9 @@ std::size_t SimDisk::read_pages(const Inode& inode, std::uint64_t offset,
   for (std::uint64_t done = 0; done < total;) {
     const std::uint64_t within = (offset + done) % kPageBytes;
     const auto count = std::min<std::uint64_t>(kPageBytes - within, total - done);
-    if (const PagePointer page = inode.page((offset + done) / kPageBytes))
-      std::memcpy(bytes.data() + done, page->data() + within, count);
+    const auto index = (offset + done) / kPageBytes;
+    if (index < inode.pages.size() && inode.pages[index])
+      std::memcpy(bytes.data() + done, inode.pages[index]->data() + within, count);
     else
       std::memset(bytes.data() + done, 0, count);
     done += count;
