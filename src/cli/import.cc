@@ -191,6 +191,12 @@ int import_command(const Arguments& arguments) {
                     files(result.present, "of which the archive has the same")));
   for (const auto& id : result.closed)
     print(fmt::format("{}: {}\n", options.dry_run ? "would close" : "closed", id));
+  for (const auto& loss : result.minimal_wal)
+    print_stderr(
+        "pgweir: the server wrote WAL with wal_level=minimal from {} on timeline {} {}: recovery "
+        "cannot pass that; recorded as {}\n",
+        loss.begin, loss.timeline,
+        loss.goes_on ? std::string("on") : fmt::format("to {}", loss.end), loss.id());
   for (const auto& each : result.unvouched) print(fmt::format("look again: {}\n", each.text()));
   for (const auto& hole : result.holes) print(fmt::format("still a hole: {}\n", hole));
   if (result.done()) return kDone;

@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 #include <utility>
 
+#include "archive/border.h"
 #include "archive/find_losses.h"
 #include "archive/forms.h"
 #include "archive/losses.h"
+#include "archive/minimal_wal.h"
 #include "archive/segment_reader.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "import/importer.h"
@@ -26,6 +30,7 @@ constexpr std::string_view kPruned =
 
 void Import::publish() {
   for (const auto& accepted : accepted_) publish(accepted);
+  end_minimal_wal_at_holes();
 }
 
 /// Each before the first segment of its timeline.
@@ -52,8 +57,8 @@ void Import::publish_histories() {
 archive::Unvouched Import::unvouched_of(const Accepted& accepted) const {
   const auto& slots = accepted.piece.slots;
   archive::Unvouched unvouched;
-  // Of the segments, and of the one that is missing behind them: a later switch does not concern
-  // them.
+  // The timeline of the segments, and of the missing one behind them: a later switch does not
+  // matter.
   const auto history = lineage_.history(accepted.timeline);
   const auto last = slots.back().name;
   const auto timeline = accepted.right_open
@@ -77,6 +82,7 @@ void Import::publish(const Accepted& accepted) {
     archive::DirectoryHome home(archive_);
     archive::record_unvouched(home, unvouched_of(accepted));
   }
+  record_minimal_wal(accepted);
   const auto history = lineage_.history(accepted.timeline);
   // A prune that passes takes the neighbour: then ours would be the far side of a hole.
   const auto& piece = accepted.piece;
@@ -106,6 +112,95 @@ void Import::publish(const Accepted& accepted) {
     result_.came.pop_back();
     return;
   }
+}
+
+/// As the receiver does: durably, before the WAL gets its name.
+void Import::record_minimal_wal(const Accepted& accepted) {
+  const auto& slots = accepted.piece.slots;
+  const auto begin = slots.front().name.start(size_);
+  const auto end = slots.back().name.start(size_) + size_.bytes();
+  auto losses = archive::read_losses(archive_, archive::list_archive_names(archive_));
+  bool is_wanted = changes_.must_record();
+  const auto tell = [&](const archive::Loss& loss) { tell_minimal_wal(loss); };
+  // One that ended at the hole continues in what fills the hole.
+  for (auto& loss : losses) {
+    if (!accepted.piece.left || loss.kind != archive::Loss::Kind::minimal_wal || loss.complaint ||
+        loss.end != begin)
+      continue;
+    is_wanted = loss.goes_on = true;
+    if (archive::record_loss(archive_, loss)) tell(loss);
+  }
+  if (!is_wanted) return;
+
+  archive::MinimalWal minimal;
+  minimal.begin({.timeline = accepted.timeline,
+                 .start = begin,
+                 .system_identifier = cluster_.system_identifier,
+                 .segment_size = size_,
+                 .server = slots.front().offer.shelf->path()},
+                std::move(losses));
+  const auto history = lineage_.history(accepted.timeline);
+  wal::RecordVerifier::Options options;
+  options.segment_size = size_;
+  options.timeline = slots.front().name.timeline();
+  options.history = lineage_.find(options.timeline);
+  options.observer = &minimal;
+  auto verifier = accepted.piece.left ? archive::verifier_at(archive_, options, begin)
+                                      : wal::RecordVerifier(options, begin);
+  const auto follow = [&](wal::TimelineId timeline) {
+    verifier.follow(timeline, lineage_.find(timeline));
+  };
+  for (const auto& slot : slots) {
+    follow(slot.name.timeline());
+    try {
+      archive::read_segment(*slot.offer.shelf, slot.offer.name, size_,
+                            [&](auto wal) { return !verifier.feed(wal); });
+    } catch (const Error& error) {
+      if (!is_of_the_file(error) && !archive::is_gone(error)) throw;
+      break;  // it has changed since it was judged, and does not come in
+    }
+  }
+  // The archive may have the record that raises wal_level again.
+  archive::WalReader reader(archive_, {.segment_size = size_,
+                                       .timeline = accepted.timeline,
+                                       .history = history,
+                                       .unfinished = true,
+                                       .durable_end = options_.durable_end});
+  std::vector<std::byte> buffer(wal::kPageSize);
+  while (accepted.piece.right && (verifier.last_record_end() <= end || minimal.is_minimal())) {
+    if (options_.stop && options_.stop(0))
+      throw Error(ErrorKind::retry, "stopped before everything was looked at");
+    follow(reader.segment_at(verifier.position()).timeline());
+    const auto read = reader.read(verifier.position(), buffer);
+    if (read.state != archive::WalSource::State::bytes ||
+        verifier.feed(std::span(buffer).first(read.count)))
+      break;
+  }
+  minimal.record(archive_, options_.now, tell);
+}
+
+/// If the record that raises wal_level is still missing, it is in the next hole: behind that, WAL
+/// was archived again.
+void Import::end_minimal_wal_at_holes() {
+  if (result_.minimal_wal.empty()) return;
+  const auto listing = archive::list_archive_names(archive_);
+  auto losses = archive::read_losses(archive_, listing);
+  const auto timelines = archive::Timelines::read(archive_, listing);
+  for (auto& hole : archive::find_holes(listing, timelines, size_, losses))
+    losses.push_back(std::move(hole));
+  wal::Lsn newest;
+  for (const auto& entry : listing.segments)
+    if (entry.name.segment.fits(size_)) newest = std::max(newest, entry.name.segment.start(size_));
+  archive::MinimalWal minimal;
+  minimal.begin({.timeline = accepted_.back().timeline, .start = newest, .server_end = newest},
+                std::move(losses));
+  minimal.record(
+      archive_, options_.now, [&](const archive::Loss& loss) { tell_minimal_wal(loss); }, newest);
+}
+
+void Import::tell_minimal_wal(const archive::Loss& loss) {
+  std::erase_if(result_.minimal_wal, [&](const auto& told) { return told.id() == loss.id(); });
+  result_.minimal_wal.push_back(loss);
 }
 
 /// False: the others of the piece do not come in either.

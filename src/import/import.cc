@@ -178,6 +178,7 @@ Judge Import::new_judge() {
                {.system_identifier = cluster_.system_identifier,
                 .segment_size = size_,
                 .durable_end = options_.durable_end,
+                .observer = &changes_,
                 .stop = options_.stop});
 }
 
@@ -218,7 +219,7 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
     const bool empty = run.front && run.back;
     Accepted accepted{std::move(piece), run.history.timeline()};
     const auto& [slots, left, right] = accepted.piece;
-    // From the side that vouches for it: an interruption then leaves no second hole.
+    // From the side that it matches: an interruption then leaves no second hole.
     accepted.from_right = (run.front && !run.back) || (!left && right);
     const bool whole = empty || ((left || front) && (right || back));
     const bool replaces = std::any_of(slots.begin(), slots.end(), [&](const Slot& slot) {

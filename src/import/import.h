@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "archive/durable_end.h"
+#include "archive/losses.h"
 #include "archive/unvouched.h"
 #include "import/offers.h"
 #include "io/directory.h"
@@ -40,10 +41,11 @@ struct Result {
   };
   std::vector<Came> came;  ///< published; of a dry run what would be
   std::vector<LeftOut> left_out;
-  std::size_t present = 0;           ///< files offered that the archive has already
-  std::vector<std::string> closed;   ///< ids of losses
-  std::vector<std::string> holes;    ///< that remain, in words
-  std::vector<std::string> touched;  ///< of them, those in which the sources have something
+  std::size_t present = 0;                 ///< files offered that the archive has already
+  std::vector<std::string> closed;         ///< ids of losses
+  std::vector<std::string> holes;          ///< that remain, in words
+  std::vector<std::string> touched;        ///< of them, those in which the sources have something
+  std::vector<archive::Loss> minimal_wal;  ///< periods of wal_level=minimal that were recorded
   std::vector<archive::Unvouched> unvouched;  ///< that remain; a complaint: it does not fit
   std::size_t named = 0;                      ///< files that were named as such
   std::size_t named_in = 0;                   ///< of them: durably in the archive by now, or before
@@ -62,9 +64,10 @@ struct Result {
 ///
 /// Segments are published from left to right, one after the other, each durable before the next:
 /// so at every moment a hole has only become shorter, and shows by names and records as before. In
-/// front of the archive, and where only the WAL on the right vouches for them, it goes from right
-/// to left, so that no new hole appears. A timeline's history comes before its first segment; the
-/// record of what nobody can vouch for on one side comes before the first of those segments.
+/// front of the archive, and if segments match the archive only on their right, it goes from right
+/// to left, so that no new hole appears. Periods of wal_level=minimal are recorded as losses before
+/// the WAL gets its name. A timeline's history comes before its first segment; the record of what
+/// nobody can vouch for on one side comes before the first of those segments.
 ///
 /// A receiver or a compressor may be at work; beside a prune it does not begin (upkeep.h), and one
 /// that is not ours, as archive_cleanup_command, is looked for before each name. Throws

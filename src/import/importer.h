@@ -9,6 +9,7 @@
 
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/minimal_wal.h"
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
 #include "import/histories.h"
@@ -52,6 +53,9 @@ class Import {
   void publish();
   void publish_histories();
   void publish(const Accepted& accepted);
+  void record_minimal_wal(const Accepted& accepted);
+  void end_minimal_wal_at_holes();
+  void tell_minimal_wal(const archive::Loss& loss);
   [[nodiscard]] bool publish(const Slot& slot, const std::function<bool()>& still_wanted);
   [[nodiscard]] archive::Unvouched unvouched_of(const Accepted& accepted) const;
   void look_at_borders();
@@ -90,6 +94,7 @@ class Import {
   Plan plan_;
   std::vector<Accepted> accepted_;
   std::vector<archive::Loss> holes_before_;
+  archive::MinimalWal changes_;  ///< of wal_level, in what was judged
   Result result_;
 };
 

@@ -78,6 +78,7 @@ class Judge::Reading {
     options.timeline = name_of(segno).timeline();
     options.system_identifier = judge_.options_.system_identifier;
     options.history = judge_.lineage_.find(options.timeline);
+    options.observer = judge_.options_.observer;
     return options;
   }
 

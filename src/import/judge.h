@@ -39,6 +39,7 @@ class Judge {
     std::uint64_t system_identifier = 0;
     wal::SegmentSize segment_size{};
     archive::AskDurableEnd durable_end = nullptr;
+    wal::RecordObserver* observer = nullptr;  ///< is told of the records that are read
     /// Asked between pieces of `moved` bytes: true, and judge() ends with Error{retry}.
     std::function<bool(std::uint64_t moved)> stop = nullptr;
   };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "archive/losses.h"
+#include "archive/minimal_wal.h"
 #include "archive/segment_writer.h"
 #include "receive/alarms.h"
 #include "receive/background_compression.h"
@@ -18,7 +19,6 @@
 #include "receive/inspection.h"
 #include "receive/intake.h"
 #include "receive/memory_plan.h"
-#include "receive/minimal_wal.h"
 #include "receive/preferred_moves.h"
 #include "receive/server.h"
 #include "receive/session.h"
@@ -129,7 +129,7 @@ class Streaming {
   Feed& feed_;
   Machine& machine_;
   std::optional<Border> border_;
-  MinimalWal minimal_wal_;
+  archive::MinimalWal minimal_wal_;
   bool holds_connection_ = false;
   bool told_unchecked_ = false;
   bool first_segment_prepared_ = false;

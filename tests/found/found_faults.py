@@ -341,7 +341,7 @@ FAULTS = [
     ("minimal_unnoticed", "robust F1",
      "WAL of `wal_level = minimal`, over which no recovery goes, was archived without a word",
      "MinimalWalTest.RecordsEachTimeOnceAndWithItsEnd",
-     [("receive/minimal_wal.cc", "  const auto minimal = wal::sets_wal_level_minimal(body);\n  if (!minimal) return;",
+     [("archive/minimal_wal.cc", "  const auto minimal = wal::sets_wal_level_minimal(body);\n  if (!minimal) return;",
        "  const auto minimal = wal::sets_wal_level_minimal(body);\n  if (!minimal || FOUND(minimal_unnoticed)) return;")]),
     ("broken_copy_is_good", "import A1",
      "a copy of a backup that broke off counted as complete, and `prune` removed what the one before needs",

@@ -432,6 +432,109 @@ TEST(Import, NamesTheTimelineOfWhatNobodyVouchesFor) {
   }
 }
 
+/// XLOG_PARAMETER_CHANGE.
+WalBuilder::Record set_level(WalBuilder& wal, unsigned char level) {
+  std::vector<std::byte> body = {std::byte{255}, std::byte{26}};
+  body.resize(28);
+  body[22] = std::byte{level};
+  return wal.append(0, 0x60, body);
+}
+
+/// WAL of segments 1 to 12, with wal_level lowered and raised in it.
+struct Leveled {
+  Leveled(std::uint64_t lowered_in, std::uint64_t raised_in)
+      : wal({.switch_every = 0, .abort_every = 0}) {
+    wal.grow_to(kSize.start(lowered_in) + 300'000);
+    lowered = set_level(wal, 0);
+    wal.grow_to(kSize.start(raised_in) + 600'000);
+    raised = set_level(wal, 1);
+    wal.grow_to(kSize.start(13));
+  }
+  WalBuilder wal;
+  WalBuilder::Record lowered;
+  WalBuilder::Record raised;
+};
+
+/// The hole is 4 to 7.
+struct Minimal : Example {
+  explicit Minimal(Leveled& made) {
+    for (const auto& each : archive.disk.names()) archive.disk.erase(each);
+    archive.segments(made.wal, 1, 4).segments(made.wal, 8, 11);
+  }
+  std::vector<Loss> recorded() {
+    auto losses = holes();
+    std::erase_if(losses, [](const auto& loss) { return loss.kind != Loss::Kind::minimal_wal; });
+    return losses;
+  }
+};
+
+TEST(Import, RecordsWalOfWalLevelMinimalAsAReceiverDoes) {
+  for (const std::uint64_t raised_in : {6, 9}) {
+    SCOPED_TRACE(raised_in);
+    Leveled made(5, raised_in);
+    Minimal example(made);
+    example.other.segments(made.wal, 4, 8);
+    const auto result = example.run();
+    EXPECT_THAT(result.came, SizeIs(4)) << told(result);
+    ASSERT_THAT(result.minimal_wal, SizeIs(1));
+    EXPECT_EQ(example.recorded(), result.minimal_wal);
+    EXPECT_EQ(result.minimal_wal[0].begin, made.lowered.start);
+    EXPECT_EQ(result.minimal_wal[0].end, made.raised.end) << "the archive may have its end";
+    EXPECT_FALSE(result.minimal_wal[0].goes_on);
+    EXPECT_THAT(example.run().minimal_wal, IsEmpty());
+  }
+}
+
+TEST(Import, ContinuesATimeOfWalLevelMinimalThatEndedAtTheHole) {
+  Leveled made(2, 6);
+  Minimal example(made);
+  const auto directory = example.archive.disk.open();
+  Loss loss;
+  loss.kind = Loss::Kind::minimal_wal;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = loss.counted_to = made.lowered.start;
+  loss.end = kSize.start(4);
+  loss.segment_size = kSize;
+  record_loss(*directory, loss);
+  // Its end is still missing: it lies in what remains of the hole.
+  example.other.segments(made.wal, 4, 6);
+  auto result = example.run();
+  ASSERT_THAT(example.recorded(), SizeIs(1));
+  EXPECT_EQ(example.recorded(), result.minimal_wal);
+  EXPECT_EQ(example.recorded()[0].end, kSize.start(6));
+  EXPECT_FALSE(example.recorded()[0].goes_on);
+  example.other.segments(made.wal, 6, 8);
+  result = example.run();
+  EXPECT_EQ(example.recorded(), result.minimal_wal);
+  EXPECT_EQ(example.recorded()[0].begin, made.lowered.start);
+  EXPECT_EQ(example.recorded()[0].end, made.raised.end);
+}
+
+TEST(Import, HasRecordedMinimalWalBeforeItIsThereWheneverThePowerFails) {
+  std::mt19937_64 random(test::seed_or(41));
+  Leveled made(5, 6);
+  for (std::uint64_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    Minimal example(made);
+    example.other.segments(made.wal, 4, 8);
+    auto& disk = example.archive.disk;
+    disk.reset_calls();
+    disk.lose_power_at(call);
+    bool through = false;
+    try {
+      through = example.run().came.size() == 4;
+    } catch (const sim::MachineDown&) {
+    }
+    disk.set_hook({});
+    disk.crash(random);
+    if (disk.exists(name(5))) {
+      ASSERT_THAT(example.recorded(), SizeIs(1));
+      EXPECT_EQ(example.recorded()[0].end, made.raised.end);
+    }
+    if (through || ::testing::Test::HasFailure()) break;
+  }
+}
+
 TEST(Import, DoesNotCompareWhatMeansNothing) {
   // Behind an xlog switch anything may stand: page headers of a walsender, zeros of a server.
   WalBuilder::Options options;

@@ -8,7 +8,7 @@
 #include "io/directory.h"
 #include "wal/record_verifier.h"
 
-namespace weir::receive {
+namespace weir::archive {
 
 /// Detects in the records that stream, or are read again at the archive's end, that the server
 /// changes to wal_level=minimal and back, and records each such period as a loss
@@ -33,11 +33,14 @@ class MinimalWal final : public wal::RecordObserver {
   };
   /// A stream starts. Forgets changes after `stream.start` that an earlier stream found and did not
   /// record.
-  void begin(Stream stream, std::vector<archive::Loss> recorded);
+  void begin(Stream stream, std::vector<Loss> recorded);
 
   bool wants(const wal::RecordHeader& header) override;
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override;
+
+  /// The server was writing with wal_level=minimal where reading has come to.
+  [[nodiscard]] bool is_minimal() const;
 
   /// A change was found and is not recorded durably. It must be before the end of its record is
   /// written: a restart streams from the oldest unfinished segment, and would not see the record
@@ -49,7 +52,7 @@ class MinimalWal final : public wal::RecordObserver {
   /// Records it, as `must_record(read_to)` says. `found` is the time; `tell` is called for each new
   /// or extended loss. Can be called again if it throws, as record_loss() does.
   void record(io::Directory& directory, const std::string& found,
-              const std::function<void(const archive::Loss&)>& tell, wal::Lsn read_to = {});
+              const std::function<void(const Loss&)>& tell, wal::Lsn read_to = {});
 
  private:
   struct Change {
@@ -58,14 +61,14 @@ class MinimalWal final : public wal::RecordObserver {
     bool minimal;
   };
 
-  [[nodiscard]] const archive::Loss* hole_behind(const archive::Loss& loss, wal::Lsn at) const;
+  [[nodiscard]] const Loss* hole_behind(const Loss& loss, wal::Lsn at) const;
 
   Stream stream_;
-  std::vector<archive::Loss> losses_;  ///< of this kind, by start
-  std::vector<archive::Loss> holes_;
+  std::vector<Loss> losses_;  ///< of this kind, by start
+  std::vector<Loss> holes_;
   /// One goes on up to a hole before the stream: the record that ended it may lie in that.
   bool cut_off_ = false;
   std::vector<Change> changes_;  ///< by start
 };
 
-}  // namespace weir::receive
+}  // namespace weir::archive

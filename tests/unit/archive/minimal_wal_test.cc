@@ -1,4 +1,4 @@
-#include "receive/minimal_wal.h"
+#include "archive/minimal_wal.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,16 +11,15 @@
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
 
-namespace weir::receive::minimal_wal_test {
+namespace weir::archive::minimal_wal_test {
 namespace {
 
-Lsn before(Lsn at, std::uint64_t bytes) { return Lsn(at - Lsn(0) - bytes); }
-
-using archive::Loss;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using wal::Lsn;
+
+Lsn before(Lsn at, std::uint64_t bytes) { return Lsn(at - Lsn(0) - bytes); }
 
 constexpr std::uint64_t kMB = 1 << 20;
 const wal::SegmentSize kSize = *wal::SegmentSize::of(kMB);
@@ -226,4 +225,4 @@ TEST_F(MinimalWalTest, ForgetsWhatAStreamNoticedAndDidNotWrite) {
 }
 
 }  // namespace
-}  // namespace weir::receive::minimal_wal_test
+}  // namespace weir::archive::minimal_wal_test

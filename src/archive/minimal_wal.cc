@@ -1,4 +1,4 @@
-#include "receive/minimal_wal.h"
+#include "archive/minimal_wal.h"
 
 #include <algorithm>
 #include <set>
@@ -8,9 +8,7 @@
 #include "base/error.h"
 #include "wal/records.h"
 
-namespace weir::receive {
-
-using archive::Loss;
+namespace weir::archive {
 
 namespace {
 
@@ -18,7 +16,7 @@ namespace {
 /// the timeline itself.
 wal::TimelineHistory history_of(io::Directory& directory, wal::TimelineId timeline) {
   try {
-    if (const auto content = archive::read_history(directory, timeline))
+    if (const auto content = read_history(directory, timeline))
       if (auto history = wal::TimelineHistory::parse(timeline, *content)) return *history;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
@@ -75,6 +73,12 @@ void MinimalWal::on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader
   if (at == changes_.end() || at->start != start) changes_.insert(at, {start, end, *minimal});
 }
 
+bool MinimalWal::is_minimal() const {
+  if (!changes_.empty()) return changes_.back().minimal;
+  return std::any_of(losses_.begin(), losses_.end(),
+                     [&](const Loss& loss) { return loss.goes_on && loss.begin < stream_.start; });
+}
+
 /// The first one behind the record that lowered wal_level, before `at`.
 const Loss* MinimalWal::hole_behind(const Loss& loss, wal::Lsn at) const {
   const Loss* first = nullptr;
@@ -129,10 +133,10 @@ void MinimalWal::record(io::Directory& directory, const std::string& found,
   if (over)
     for (auto& loss : losses) end_at_hole(loss, stream_.start);
   for (const auto& loss : losses)
-    if (changed.contains(loss.id()) && archive::record_loss(directory, loss)) tell(loss);
+    if (changed.contains(loss.id()) && record_loss(directory, loss)) tell(loss);
   losses_ = std::move(losses);
   changes_.clear();
   if (over) cut_off_ = false;
 }
 
-}  // namespace weir::receive
+}  // namespace weir::archive
