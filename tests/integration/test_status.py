@@ -101,9 +101,11 @@ def test_tells_why_the_last_receiver_ended_until_the_next_one_starts(servers, re
 def test_a_receiver_that_cannot_be_asked_is_known_by_its_lock(servers, receivers, new_archive):
     primary = servers.primary()
     archive = new_archive(primary)
+    (archive.path / "lost+found").mkdir()  # as on a file system of its own
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
     reported(primary, primary.write_wal(1))
+    assert "left alone" not in receiver.said()
     (archive.path / ".pgweir.sock").unlink()  # as where the file system knows no sockets
     report, _ = status(archive)
     assert report["receiver"] is None and report["receiver_error"].startswith(f"process {receiver.pid} (pgweir) has the ")
