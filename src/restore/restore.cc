@@ -84,6 +84,9 @@ class Restorer {
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   void require_no_older_branch(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   Result restore_partial(wal::SegmentName segment, const Finding& finding, std::string why);
+  std::optional<Partial> of_ancestors(wal::SegmentName segment, const Finding& finding,
+                                      wal::Lsn reached);
+  [[nodiscard]] Error damage_of(const Partial& partial) const;
   /// Where a descendant left the segment's timeline in it, and which one.
   struct Left {
     wal::Lsn at;
@@ -417,12 +420,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   // goes on with it comes from another one.
   const auto left = left_in(segment, finding);
   const bool reaches_it = left && best->cut >= left->at;
-  if (best->damage && !options_.partial_damaged && !reaches_it)
-    throw std::move(*best->damage)
-        .hint(fmt::format(
-            "The unfinished segment is sound up to {}; WAL is there behind the damage, which would "
-            "be lost. If there is no better copy, --partial-damaged hands out what is before it.",
-            best->cut));
+  if (best->damage && !options_.partial_damaged && !reaches_it) throw damage_of(*best);
   if (best->damage) log_.error(*best->damage);
   require_longest(archives_, *best, others, size, options_,
                   left ? std::optional(left->at) : std::nullopt, log_);
@@ -431,6 +429,16 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   std::string later;  ///< an unfinished segment behind this one that has WAL
   if (!before_hole && !best->complete && !best->being_written)
     later = unfinished_with_wal_behind(segment, finding);
+  if (!best->damage && (later.empty() || options_.up_to_hole))
+    if (const auto more = of_ancestors(segment, finding, best->cut)) {
+      deliver(*more, more->cut - segment.start(size), size);
+      log_.warning(
+          "{} was restored from {}, since {} has not reached the switchpoint: WAL up to {}",
+          segment,
+          archives_.several() ? archives_.path_of(more->copy) : more->copy.name.to_string(), name,
+          more->cut);
+      return {true, {}};
+    }
   if (best->complete && !best->damage && !reaches_it) {
     keep = size.bytes();
   } else {
@@ -458,6 +466,49 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                          (before_hole ? why : "later WAL is there (" + later + ")")
                    : "");
   return {true, {}};
+}
+
+Error Restorer::damage_of(const Partial& partial) const {
+  return Error(*partial.damage)
+      .hint(fmt::format(
+          "The unfinished segment is sound up to {}; WAL is there behind the damage, which would "
+          "be "
+          "lost. If there is no better copy, --partial-damaged hands out what is before it.",
+          partial.cut));
+}
+
+/// A timeline's first segment begins with the WAL of its ancestors (XLogInitNewTimeline() in xlog.c
+/// copies it), and recovery asks for the newest timeline first. As long as the unfinished file has
+/// not come to the switchpoint, an ancestor's file may have more of that: the copy that has the
+/// most, cut where its timeline was left. nullopt if none has WAL behind `reached`.
+std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Finding& finding,
+                                              wal::Lsn reached) {
+  const auto& size = *finding.size;
+  const auto start = segment.start(size);
+  const auto history = finding.timelines.history(segment.timeline());
+  if (!history) return std::nullopt;
+  std::optional<Partial> most;
+  const auto take = [&](Partial found, wal::Lsn left) {
+    if (found.damage && found.cut < left && !options_.partial_damaged) throw damage_of(found);
+    found.cut = std::min(found.cut, left);
+    if (found.cut <= std::max(most ? most->cut : reached, start)) return;
+    most = std::move(found);
+  };
+  const auto& ancestors = history->ancestors();
+  for (auto each = ancestors.rbegin(); each != ancestors.rend(); ++each) {
+    const auto left = each->switchpoint;
+    if (left <= std::max(reached, start) || size.segno(left) != segment.segno(size)) break;
+    const wal::SegmentName name(each->timeline, segment.segno(size), size);
+    archives_.ask_each([&](std::size_t i) {
+      for (const auto& form : archive::finished_names(name))
+        if (archives_.shelf(i).find(form.to_string()))
+          take(look_into(archives_, {i, form}, size), left);
+    });
+    if (auto partial = find_partial(archives_, name, size, options_.durable_end))
+      take(std::move(*partial), left);
+    archives_.require_answers(name.to_string());
+  }
+  return most;
 }
 
 /// A descendant of which this segment was not archived (yet): recovery may be on its way to it, and

@@ -37,28 +37,10 @@ void SimReaders::recover(const Ledger::Way& way, bool partial, const Floors& bef
   }
   // A prune, or a timeline that was left meanwhile.
   if (floors() != before || found.end >= std::min(needed, world_.end_needed(way, partial))) return;
-  if (partial && ends_where_a_timeline_begins(found.end)) return;
   throw Violation{"P9",
                   fmt::format("a recovery beside the receiver ends at {} as if that were all, "
                               "and WAL up to {} was reported as flushed before",
                               found.end, way.end)};
-}
-
-/// Known, and open (seeds 4401 and 4812 of World::readers): the first segment of a new timeline is
-/// received from its first byte on. As long as its unfinished file has not come to the place where
-/// the timeline begins, the ancestor's file of that segment may have more, and --partial hands out
-/// the former, since the server asks for the newest timeline first.
-bool SimReaders::ends_where_a_timeline_begins(wal::Lsn end) const {
-  const auto names = world_.disk.names();
-  for (wal::TimelineId timeline = 2; timeline <= world_.lineage.newest(); ++timeline) {
-    const auto begin = world_.lineage.timeline(timeline).begin;
-    if (end >= begin || kSegment.start_of(end) != kSegment.start_of(begin)) continue;
-    const auto segment = wal::SegmentName(timeline, kSegment.segno(begin), kSegment).to_string();
-    if (std::any_of(names.begin(), names.end(),
-                    [&](const std::string& name) { return name.starts_with(segment); }))
-      return true;
-  }
-  return false;
 }
 
 /// P9: nothing is wrong with what is finished.

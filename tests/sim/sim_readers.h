@@ -44,7 +44,6 @@ class SimReaders {
   /// They change when WAL is removed from the archive, or may be.
   using Floors = std::pair<wal::Lsn, wal::Lsn>;
   void recover(const Ledger::Way& way, bool partial, const Floors& before);
-  [[nodiscard]] bool ends_where_a_timeline_begins(wal::Lsn end) const;
   void verify();
   [[nodiscard]] Floors floors() const {
     return {world_.ledger.given_up_before(), world_.ledger.left_to_store_before()};

@@ -652,6 +652,54 @@ TEST(RestoreFile, EndsAPartialWhereTheTimelineWasLeftUnlessTheRecoveryStaysOnIt)
   }
 }
 
+/// A receiver begins a new timeline at the first byte of the segment in which it begins, and
+/// recovery asks for the newest timeline first.
+TEST(RestoreFile, TakesTheAncestorsWalAsLongAsTheNewTimelinesFileHasNotComeToItsBeginning) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(3) + 600'000);
+  const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
+  auto child = parent.fork(switchpoint, 2, 5);
+  child.grow_to(kSize.start(4));
+  parent.grow_to(kSize.start(5));
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  const auto early = parent.complete_end(kSize.start(3) + 200'000);
+  const auto between = parent.complete_end(kSize.start(3) + 400'000);
+  enum class Parents { none, unfinished, behind_it, finished };
+  struct Case {
+    const char* name;
+    wal::Lsn received;
+    Parents parents;
+    wal::Lsn end;
+  };
+  for (const auto& c :
+       {Case{"nothing received", kSize.start(3), Parents::behind_it, switchpoint},
+        Case{"some of it", early, Parents::behind_it, switchpoint},
+        Case{"the parent's was left for good", early, Parents::finished, switchpoint},
+        Case{"the parent's has a little more", early, Parents::unfinished, between},
+        Case{"the parent's is not here", early, Parents::none, early}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    scene.put(parent, 1);
+    scene.put(parent, 2);
+    const auto unfinished = [&](wal::TimelineId timeline, wal::Lsn end) {
+      auto bytes = copy(parent.bytes(kSize.start(3), end));
+      bytes.resize(kSize.bytes());
+      scene.archive.put(name_of(timeline, 3) + ".partial", bytes);
+    };
+    if (c.parents == Parents::finished) scene.put(parent, 3);
+    if (c.parents == Parents::behind_it) unfinished(1, kSize.start(3) + 600'000);
+    if (c.parents == Parents::unfinished) unfinished(1, between);
+    unfinished(2, c.received);
+    scene.archive.put("00000002.history", test::as_bytes(line));
+    scene.options.partial = true;
+    const auto outcome = scene.ask(2, 3);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected = copy(parent.bytes(kSize.start(3), c.end));
+    expected.resize(kSize.bytes());
+    EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+  }
+}
+
 /// A server copies the histories of all timelines up to its target's into its pg_wal.
 TEST(RestoreFile, EndsAPartialWhereTheTargetLeftTheTimelineAndNotASibling) {
   WalBuilder parent(plain());
