@@ -37,6 +37,9 @@ struct DownstreamClient {
   std::optional<std::chrono::microseconds> write_lag;
   std::optional<std::chrono::microseconds> flush_lag;
   std::optional<std::chrono::microseconds> replay_lag;
+  /// How far it is behind what is served, at the moment of a ServingView; unset: it does not
+  /// stream.
+  std::optional<std::uint64_t> behind{};
   std::string sync_state =
       "async";  ///< async, potential, sync, quorum: by --serve-synchronous-standby-names
   std::optional<std::chrono::system_clock::time_point> reply_time;

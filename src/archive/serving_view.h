@@ -30,8 +30,6 @@ struct ServedCertificate {
   std::string file;
   std::chrono::sys_seconds expires{};
 };
-/// One JSON object.
-[[nodiscard]] std::string certificate_json(const ServedCertificate& certificate);
 
 /// What a process serves of an archive, at one moment. A value.
 struct ServingView {
@@ -48,14 +46,17 @@ struct ServingView {
 [[nodiscard]] std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client,
                                                         wal::Lsn end);
 
-/// Of `pgweir serve`, as one JSON object; docs/status.md has its fields.
-struct ServingProcess {
-  std::int64_t pid = 0;
-  std::chrono::system_clock::time_point started{};
-};
-[[nodiscard]] std::string to_json(const ServingView& view, const ServingProcess& process);
+/// Those that are furthest behind come first.
+[[nodiscard]] std::vector<DownstreamClient> furthest_behind_first(
+    std::vector<DownstreamClient> clients);
 
-/// clients[] of that object.
-[[nodiscard]] std::string clients_json(const ServingView& view);
+/// A `pgweir serve` of the archive. A value.
+struct Relay {
+  std::chrono::system_clock::time_point taken{};  ///< the moment of this
+  std::int64_t pid = 0;
+  std::string version{};
+  std::chrono::system_clock::time_point started{};
+  ServingView serving{};
+};
 
 }  // namespace weir::archive

@@ -19,7 +19,7 @@
 #include "cli/options/serve_options.h"
 #include "cli/options/store_options.h"
 #include "cli/serving_checks.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "cli/shared/stored_archive.h"
 #include "doctor/check_list.h"
 #include "doctor/checks.h"

@@ -19,7 +19,7 @@
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
 #include "cli/print_stderr.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/signals.h"

@@ -20,7 +20,7 @@
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
 #include "cli/print_stderr.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "daemon/stop_request.h"
 #include "import/archive_command.h"
 #include "import/sources.h"

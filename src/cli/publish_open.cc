@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,7 +19,7 @@
 #include "cli/help.h"
 #include "cli/options/connection_options.h"
 #include "cli/options/store_options.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "cli/shared/stored_archive.h"
 #include "codec/names.h"
 #include "io/posix_directory.h"
@@ -32,6 +31,7 @@
 #include "receive/status_socket.h"
 #include "restore/archives.h"
 #include "restore/partial.h"
+#include "status/view_json.h"
 #include "store/compare_key.h"
 #include "store/insist.h"
 #include "store/publish_open.h"
@@ -83,8 +83,8 @@ Error refusal(const std::string& what) {
 void require_no_stream(const std::string& path) {
   const auto answer = receive::StatusSocket::ask(path);
   if (!answer) return;
-  const auto json = nlohmann::json::parse(*answer, nullptr, false);
-  if (json.is_object() && json.value("state", "") == "streaming")
+  if (const auto view = status::receiver_of(*answer, std::chrono::system_clock::now());
+      view && view->is_streaming())
     throw refusal("the receiver of this archive streams").with("directory", path);
 }
 

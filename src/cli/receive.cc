@@ -15,7 +15,7 @@
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "cli/config_file.h"
-#include "cli/metrics/receiver_figures.h"
+#include "cli/metrics/receiver_metrics.h"
 #include "cli/options/connection_options.h"
 #include "cli/options/receive_options.h"
 #include "cli/runtime/downstream.h"
@@ -32,11 +32,11 @@
 #include "io/place.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
-#include "receive/board_json.h"
 #include "receive/notifier.h"
 #include "receive/session.h"
 #include "receive/slow_sync_log.h"
 #include "receive/status_socket.h"
+#include "status/view_json.h"
 
 namespace weir::cli {
 
@@ -164,7 +164,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       archive::remove_last_word(*directory);
       taken = true;
       return std::make_shared<receive::StatusSocket>(
-          directory->path(), [&board] { return receive::board_json(board.view()); }, log);
+          directory->path(), [&board] { return status::to_json(board.view()); }, log);
     };
     if (const auto interval = service.heartbeat_interval())
       environment.progress_interval = std::min(environment.progress_interval, *interval);
@@ -176,7 +176,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       daemon::ServiceManager& to;
       ~StopAtTheEnd() { to.stop(); }
     } const stop_at_the_end{service};
-    ReceiverFigures figures(request.options.directory, board);
+    ReceiverMetrics figures(request.options.directory, board);
     // On the page's own port the page's server answers for the metrics, too.
     auto metrics = request.metrics;
     const bool one_port =

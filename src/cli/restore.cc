@@ -18,7 +18,7 @@
 #include "cli/options/store_options.h"
 #include "cli/print_stderr.h"
 #include "cli/runtime/memory.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
 #include "io/small_file.h"

@@ -18,13 +18,14 @@
 #include "cli/options/metrics_options.h"
 #include "cli/options/serve_options.h"
 #include "cli/runtime/serving.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "daemon/long_run.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
 #include "io/foreign_writer.h"
 #include "io/posix_directory.h"
 #include "relay/serve_socket.h"
+#include "status/view_json.h"
 
 namespace weir::cli {
 
@@ -62,21 +63,22 @@ std::optional<std::string> writer_into(const std::string& directory) {
 void serve(const std::string& directory, const ServeRequest& request, const MetricsOptions& metrics,
            daemon::LongRun& long_run, daemon::ServiceManager& service) {
   Log& log = long_run.log();
-  const archive::ServingProcess process{::getpid(), std::chrono::system_clock::now()};
   const auto archive = io::open_existing_directory(directory);
   archive::require_not_a_server_directory(*archive);
   Serving serving(
       request, *archive, [&] { return durable_end_of(directory); }, log, {},
       [&] { return writer_into(directory); });
+  const auto view = [&, started = std::chrono::system_clock::now()] {
+    return archive::Relay{.taken = std::chrono::system_clock::now(),
+                          .pid = ::getpid(),
+                          .version = PGWEIR_VERSION,
+                          .started = started,
+                          .serving = serving.view()};
+  };
   const relay::ServeSocket socket(
-      *archive, [&] { return archive::to_json(serving.view(), process); }, log);
+      *archive, [&] { return status::to_json(view()); }, log);
   const Reporter reporter(
-      metrics,
-      [&](bool up) {
-        return serve_metrics(serving.view(), process.started, directory, up,
-                             std::chrono::system_clock::now());
-      },
-      log);
+      metrics, [&](bool up) { return serve_metrics(view(), directory, up); }, log);
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {

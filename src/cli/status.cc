@@ -89,8 +89,7 @@ void ask_server(status::StatusReport& report, const Arguments& arguments,
                 const std::string& conninfo) {
   auto slot = arguments.get(kSlot);
   if (!slot)
-    if (const auto receiver = status::receiver_facts(report); receiver && !receiver->slot.empty())
-      slot = receiver->slot;
+    if (report.receiver) slot = report.receiver->slot;
   try {
     status::add_upstream(report, status::ask_upstream(conninfo, ordinary_conninfo(conninfo), slot));
   } catch (const Error& error) {

@@ -21,7 +21,7 @@
 #include "cli/options/store_options.h"
 #include "cli/print_stderr.h"
 #include "cli/publish_open.h"
-#include "cli/shared/durable_end.h"
+#include "cli/shared/ask_archive.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"

@@ -125,9 +125,9 @@ void ServiceManager::read_board(const receive::StatusBoard& board) {
   const auto view = board.view();
   if (view.stream && !std::exchange(streamed_, true)) heartbeat();
   if (!view.stream) streamed_ = false;
-  behind_ = view.stream && view.stream->server_end > view.stream->flush;
+  behind_ = view.lag().value_or(0) > 0;
   excuse(!view.stream);
-  if (view.stream || view.content.state == "waiting") notify_ready();
+  if (view.stream || view.state == "waiting") notify_ready();
   set_line(status_line(view));
 }
 
@@ -188,25 +188,24 @@ void ServiceManager::reloaded() {
 
 void ServiceManager::stopping() { notify("STOPPING=1"); }
 
-std::string status_line(const receive::StatusBoard::View& view) {
-  const auto& content = view.content;
-  const std::string from = content.server.empty() ? "" : " from " + content.server;
+std::string status_line(const receive::ReceiverView& view) {
+  const std::string from = view.server.empty() ? "" : " from " + view.server;
   std::string line;
   if (view.stream) {
     const auto& stream = *view.stream;
-    const auto lag = stream.server_end > stream.flush ? stream.server_end - stream.flush : 0;
+    const auto lag = *view.lag();
     line = fmt::format("{} timeline {}{}, durable up to {}, {}",
-                       content.disk_full ? "disk full: holding" : "streaming", stream.timeline,
+                       view.disk_full_since ? "disk full: holding" : "streaming", stream.timeline,
                        from, stream.flush, lag == 0 ? "caught up" : format_size(lag) + " behind");
   } else {
-    line = content.state + from;
-    if (content.last_error) line += "; last error: " + *content.last_error;
+    line = view.state + from;
+    if (view.last_error) line += "; last error: " + *view.last_error;
   }
   const auto unsettled =
-      std::count_if(content.losses.begin(), content.losses.end(),
+      std::count_if(view.losses.begin(), view.losses.end(),
                     [](const archive::Loss& loss) { return !loss.acknowledged; });
   if (unsettled > 0) line += fmt::format("; {} loss(es) of WAL, see pgweir status", unsettled);
-  if (content.slot_warning) line += "; " + *content.slot_warning;
+  if (view.slot_warning) line += "; " + *view.slot_warning;
   return one_line(line);
 }
 

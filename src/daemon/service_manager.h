@@ -104,6 +104,6 @@ class ServiceManager {
 };
 
 /// The line that `systemctl status` shows. Pure.
-[[nodiscard]] std::string status_line(const receive::StatusBoard::View& view);
+[[nodiscard]] std::string status_line(const receive::ReceiverView& view);
 
 }  // namespace weir::daemon

@@ -344,7 +344,7 @@ void CompareFeed::Work::await(const WalStream& stream, Threads::Time deadline) {
 
 void CompareFeed::Work::tell(const FeedDifference& difference) {
   const auto text = difference.to_string();
-  owner_.world_.board.update([&](StatusBoard::Content& content) {
+  owner_.world_.board.update([&](ReceiverView& content) {
     auto& comparison = content.comparison.value();
     if (++comparison.differences > 1) return;
     comparison.difference = text;
@@ -373,13 +373,12 @@ void CompareFeed::Work::skip_to(wal::Lsn at) {
   drop_comparer();
   next_ = at;
   if (next_ > from)
-    owner_.world_.board.update([&](StatusBoard::Content& content) {
-      content.comparison.value().skipped_bytes += next_ - from;
-    });
+    owner_.world_.board.update(
+        [&](ReceiverView& content) { content.comparison.value().skipped_bytes += next_ - from; });
 }
 
 void CompareFeed::Work::show(std::string problem) {
-  owner_.world_.board.update([&](StatusBoard::Content& content) {
+  owner_.world_.board.update([&](ReceiverView& content) {
     auto& comparison = content.comparison.value();
     if (!server_name_.empty()) comparison.with = server_name_;
     comparison.problem = std::move(problem);
@@ -394,16 +393,16 @@ CompareFeed::CompareFeed(Options options, const World& world)
       world_(world),
       mutex_(world.machine.threads().make_mutex()),
       changed_(world.machine.threads().make_condition()) {
-  StatusBoard::Content::Comparison comparison;
+  ReceiverView::Comparison comparison;
   comparison.with = pq::describe(options_.conninfo);
-  world_.board.update([&](StatusBoard::Content& content) { content.comparison = comparison; });
+  world_.board.update([&](ReceiverView& content) { content.comparison = comparison; });
   subscription_ = world_.feed.subscribe([this](const Event& happened) { on_event(happened); });
   try {
     thread_ = world_.machine.threads().start("compare", [this] { run(); });
   } catch (const std::system_error& error) {
     world_.log.warning("the second upstream is not compared, there is no thread for it: {}",
                        error.what());
-    world_.board.update([&](StatusBoard::Content& content) {
+    world_.board.update([&](ReceiverView& content) {
       content.comparison.value().problem =
           std::string("no thread could be started: ") + error.what();
     });

@@ -29,7 +29,7 @@ void ConnectionSecrets::on_connected(const Server& server) {
   show(secrets_, {});
   if (const auto expires = server.certificate_expires()) {
     world_.board.update(
-        [&](StatusBoard::Content& content) { content.certificates.server_expires = expires; });
+        [&](ReceiverView& content) { content.certificates.server_expires = expires; });
     tell_expiry("the certificate of " + server.name(), *expires);
   }
 }
@@ -55,7 +55,7 @@ std::unique_ptr<SecretsWatch> ConnectionSecrets::watch(const Server& server,
 }
 
 void ConnectionSecrets::show(const pq::SecretsLook& look, const std::string& problem) {
-  world_.board.update([&](StatusBoard::Content& content) {
+  world_.board.update([&](ReceiverView& content) {
     auto& shown = content.certificates;
     shown.client = look.certificate;
     shown.client_expires = look.expires;

@@ -1,10 +1,11 @@
 #include "receive/status_board.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "base/units.h"
 #include "receive/slow_syncs.h"
 
 namespace weir::receive {
@@ -21,7 +22,7 @@ void StatusBoard::on_event(const Event& happened) {
   on(
       happened, [this](const event::StateChanged& change) { set_state(change.state); },
       [this](const event::ServerChanged& server) {
-        update([&](Content& content) { content.server = server.name; });
+        update([&](ReceiverView& content) { content.server = server.name; });
       },
       [this](const event::Progress& progress) {
         tick(progress.snapshot, std::chrono::steady_clock::now());
@@ -32,7 +33,7 @@ void StatusBoard::on_event(const Event& happened) {
         if (sync.duration > kSlowSync) ++content_.slow_syncs;
       },
       [this](const event::SegmentFinished&) {
-        update([](Content& content) { ++content.segments_finished; });
+        update([](ReceiverView& content) { ++content.segments_finished; });
       },
       [this](const event::NotCompressed& failed) { set_error(failed.error.what()); },
       [this](const event::DiskFull& disk) { set_disk_full(disk.full); },
@@ -43,9 +44,10 @@ void StatusBoard::on_event(const Event& happened) {
 }
 
 void StatusBoard::set_disk_full(bool full) {
-  update([full](Content& content) {
-    if (full && !content.disk_full) content.disk_full_since = std::chrono::system_clock::now();
-    content.disk_full = full;
+  update([full](ReceiverView& content) {
+    if (!full) content.disk_full_since.reset();
+    if (full && !content.disk_full_since)
+      content.disk_full_since = std::chrono::system_clock::now();
   });
 }
 
@@ -108,7 +110,7 @@ void StatusBoard::gather_losses() {
   content_.losses = std::move(all);
 }
 
-void StatusBoard::update(const std::function<void(Content&)>& change) {
+void StatusBoard::update(const std::function<void(ReceiverView&)>& change) {
   const std::lock_guard lock(mutex_);
   change(content_);
 }
@@ -121,7 +123,7 @@ void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   if (ended) heard_ = ended->last_message;
   live_ = std::move(live);
   const std::lock_guard lock(mutex_);
-  content_.ticks.clear();
+  ticks_.clear();
   if (live_) ++content_.streams;
   if (ended) {
     content_.archived_bytes += ended->archived_bytes;
@@ -141,45 +143,46 @@ void StatusBoard::set_store(AskStore ask) {
 
 void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
   constexpr std::chrono::seconds kApart(30);
-  update([&](Content& content) {
-    if (!content.ticks.empty() && now - content.ticks.back().first < kApart) return;
-    if (content.ticks.size() == 2) content.ticks.erase(content.ticks.begin());
-    content.ticks.emplace_back(now, snapshot.write);
-  });
+  const std::lock_guard lock(mutex_);
+  if (!ticks_.empty() && now - ticks_.back().first < kApart) return;
+  if (ticks_.size() == 2) ticks_.erase(ticks_.begin());
+  ticks_.emplace_back(now, snapshot.write);
 }
 
-StatusBoard::Content StatusBoard::read() const {
+ReceiverView StatusBoard::read() const {
   const std::lock_guard lock(mutex_);
   return content_;
 }
 
-StatusBoard::View StatusBoard::view() const {
-  View view;
+ReceiverView StatusBoard::view(Time now) const {
   const std::lock_guard live_lock(live_mutex_);
-  if (live_) view.stream = live_();
-  if (ask_serving_) view.serving = ask_serving_();
-  if (ask_store_) view.store = ask_store_();
-  const auto heard = view.stream ? view.stream->last_message : heard_;
+  const auto stream = live_ ? std::optional(live_()) : std::nullopt;
+  auto serving = ask_serving_ ? std::optional(ask_serving_()) : std::nullopt;
+  auto store = ask_store_ ? std::optional(ask_store_()) : std::nullopt;
+  const std::lock_guard lock(mutex_);
+  auto view = content_;
+  view.taken = std::chrono::system_clock::now();
+  view.pid = ::getpid();
+  view.version = PGWEIR_VERSION;
+  view.stream = stream;
+  view.serving = std::move(serving);
+  view.store = std::move(store);
   view.silence =
       std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(
-                                                 std::chrono::steady_clock::now() - heard));
-  const std::lock_guard lock(mutex_);
-  view.content = content_;
-  view.syncs = syncs_.summary(std::chrono::steady_clock::now());
+                                                 now - (stream ? stream->last_message : heard_)));
+  if (stream) view.archived_bytes += stream->archived_bytes;
+  view.bytes_per_second = stream ? rate(*stream, now) : std::nullopt;
+  view.syncs = syncs_.summary(now);
   return view;
 }
 
-std::uint64_t StatusBoard::View::archived_bytes() const {
-  return content.archived_bytes + (stream ? stream->archived_bytes : 0);
-}
-
-std::optional<std::uint64_t> StatusBoard::View::bytes_per_second(Time now) const {
+std::optional<std::uint64_t> StatusBoard::rate(const StreamSnapshot& stream, Time now) const {
   // From the tick before the last one: just after a tick the interval would be too short.
-  if (!stream || content.ticks.empty()) return std::nullopt;
-  const auto& [since, from] = content.ticks.front();
+  if (ticks_.empty()) return std::nullopt;
+  const auto& [since, from] = ticks_.front();
   const std::chrono::duration<double> seconds = now - since;
-  if (seconds.count() < 1 || stream->write < from) return std::nullopt;
-  return std::llround(static_cast<double>(stream->write - from) / seconds.count());
+  if (seconds.count() < 1 || stream.write < from) return std::nullopt;
+  return std::llround(static_cast<double>(stream.write - from) / seconds.count());
 }
 
 }  // namespace weir::receive

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <iterator>
+#include <utility>
 
-#include "base/expires_soon.h"
 #include "base/units.h"
 #include "wal/page.h"
 
@@ -16,47 +16,6 @@ namespace {
 /// Below this number of segments, free space is a warning.
 constexpr std::uint64_t kFewSegments = 8;
 
-/// In the order of Topic.
-constexpr std::array<std::string_view, 23> kTopics = {"other",
-                                                      "hole",
-                                                      "lost_branch",
-                                                      "minimal_wal",
-                                                      "not_vouched_for",
-                                                      "published_open",
-                                                      "damage",
-                                                      "receiver_silent",
-                                                      "no_receiver",
-                                                      "disk_full",
-                                                      "not_streaming",
-                                                      "server_silent",
-                                                      "slot",
-                                                      "candidate",
-                                                      "difference",
-                                                      "comparison",
-                                                      "store",
-                                                      "certificate",
-                                                      "relay",
-                                                      "server_unreachable",
-                                                      "other_cluster",
-                                                      "branch",
-                                                      "lag"};
-static_assert(kTopics.size() == static_cast<std::size_t>(Topic::lag) + 1);
-
-/// Gravest first: what is known to be bad outweighs what could not be found out.
-int gravity(Level level) {
-  switch (level) {
-    case Level::critical:
-      return 3;
-    case Level::warning:
-      return 2;
-    case Level::unknown:
-      return 1;
-    case Level::ok:
-      break;
-  }
-  return 0;
-}
-
 /// A '|' begins the performance data, a line end the next line.
 std::string plain(std::string_view text) {
   std::string out(text);
@@ -65,28 +24,8 @@ std::string plain(std::string_view text) {
   return out;
 }
 
-/// " (2 segments wait, 32 MB, the oldest for 3 min)".
-std::string waiting_text(const ReceiverFacts::Store& store) {
-  if (store.pending_segments == 0) return {};
-  return fmt::format(
-      " ({} wait{}, {}{})", counted(store.pending_segments, "segment"),
-      store.pending_segments == 1 ? "s" : "", format_size(store.pending_bytes),
-      store.oldest ? ", the oldest for " + format_duration(*store.oldest) : std::string());
-}
-
-/// Told fourteen days before: those of an operator that renews by itself are renewed by then.
-void judge_certificates(const std::vector<ReceiverFacts::Certificate>& certificates,
-                        Verdict& verdict) {
-  constexpr std::chrono::seconds kNow(0);
-  for (const auto& each : certificates) {
-    if (each.left > kExpiresSoon) continue;
-    const bool over = each.left <= kNow;
-    verdict.findings.push_back(
-        {over ? Level::critical : Level::warning,
-         fmt::format("{} {} {}{}", each.what, over ? "expired" : "expires in",
-                     format_duration(over ? -each.left : each.left), over ? " ago" : ""),
-         Topic::certificate});
-  }
+void append(std::vector<Finding> more, Verdict& verdict) {
+  std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
 }
 
 /// The receiver can stream for a while without free space, into files that are allocated already.
@@ -102,66 +41,25 @@ void judge_space(const StatusReport& report, Verdict& verdict) {
 }
 
 void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
-  const auto add = [&](Level level, std::string text, Topic topic) {
-    verdict.findings.push_back({level, std::move(text), topic});
-  };
   if (report.receiver_error) {
-    add(report.receiver_silent ? Level::critical
-        : report.receiver_mute ? Level::warning
-                               : Level::unknown,
-        *report.receiver_error, Topic::receiver_silent);
+    verdict.findings.push_back({report.receiver_silent ? Level::critical
+                                : report.receiver_mute ? Level::warning
+                                                       : Level::unknown,
+                                *report.receiver_error, Topic::receiver_silent});
     return;
   }
-  const auto receiver = receiver_facts(report);
+  if (report.receiver) {
+    if (!report.receiver->disk_full_since) judge_space(report, verdict);
+    // The server's own answer about the lag counts more: see lag_of().
+    append(findings(*report.receiver, {.max_age = limits.max_age}), verdict);
+    return;
+  }
   // Who receives what is in a store is not known there.
-  if (!receiver && report.store && report.directory == report.store->place) return;
-  if (!receiver) {
-    add(Level::critical,
-        fmt::format("no receiver runs on the archive{}",
-                    report.ended ? "; " + report.ended->text() : ""),
-        Topic::no_receiver);
-    return;
-  }
-  const bool full = receiver->state == "disk full";
-  if (full)
-    add(Level::critical, "the disk is full", Topic::disk_full);
-  else
-    judge_space(report, verdict);
-  if (!full && receiver->state != "streaming")
-    add(Level::warning,
-        fmt::format("the receiver does not stream: {}{}", receiver->state,
-                    receiver->last_error.empty() ? "" : ", " + receiver->last_error),
-        Topic::not_streaming);
-  if (limits.max_age) {
-    if (!receiver->silence)
-      add(Level::unknown, "the receiver does not tell when it last heard of the server",
-          Topic::server_silent);
-    else if (*receiver->silence > *limits.max_age)
-      add(Level::critical,
-          fmt::format("nothing was heard of the server for {}",
-                      format_duration(*receiver->silence)),
-          Topic::server_silent);
-  }
-  if (!receiver->slot_warning.empty()) add(Level::warning, receiver->slot_warning, Topic::slot);
-  // No alarm: wal_keep_size or a second archive may be enough, which cannot be seen here.
-  if (receiver->slot.empty())
-    add(Level::ok, "no replication slot is used: the server may remove WAL before it is archived",
-        Topic::slot);
-  for (const auto& candidate : receiver->not_covered)
-    add(Level::warning, "a failover may leave a gap: " + candidate, Topic::candidate);
-  if (!receiver->difference.empty()) add(Level::critical, receiver->difference, Topic::difference);
-  if (const auto& store = receiver->store; store && !store->trouble.empty())
-    add(store->needs_person ? Level::critical : Level::warning,
-        fmt::format("finished WAL is not sent to the store: {}{}", store->trouble,
-                    waiting_text(*store)),
-        Topic::store);
-  judge_certificates(receiver->certificates, verdict);
-  if (!receiver->secrets_problem.empty())
-    add(Level::warning, "no new connection could be made: " + receiver->secrets_problem,
-        Topic::certificate);
-  if (!receiver->comparison_problem.empty())
-    add(Level::warning, "the second upstream cannot be compared: " + receiver->comparison_problem,
-        Topic::comparison);
+  if (report.store && report.directory == report.store->place) return;
+  verdict.findings.push_back({Level::critical,
+                              fmt::format("no receiver runs on the archive{}",
+                                          report.ended ? "; " + report.ended->text() : ""),
+                              Topic::no_receiver});
 }
 
 /// What a receiver says of sending is judged with it: this is what the check itself has seen.
@@ -171,8 +69,8 @@ void judge_store(const StatusReport& report, const Limits& limits, Verdict& verd
         {Level::warning, "the store could not be looked at: " + report.store->error, Topic::store});
   if (!limits.max_store_age) return;
   auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
-  if (const auto receiver = receiver_facts(report); receiver && receiver->store)
-    oldest = std::max(oldest, receiver->store->oldest);
+  if (report.receiver && report.receiver->store)
+    oldest = std::max(oldest, report.receiver->store->oldest_pending(report.receiver->taken));
   if (oldest && *oldest > *limits.max_store_age)
     verdict.findings.push_back({Level::critical,
                                 fmt::format("finished WAL has not been sent to the store for {}",
@@ -185,7 +83,7 @@ void judge_relays(const StatusReport& report, Verdict& verdict) {
     verdict.findings.push_back({Level::warning, std::move(text), Topic::relay});
   };
   for (const auto& error : report.relay_errors) warn(error);
-  judge_certificates(relay_certificates(report), verdict);
+  for (const auto& relay : report.relays) append(findings(relay), verdict);
   if (report.slots_error) warn(*report.slots_error);
   for (const auto& slot : report.slots)
     if (auto text = archive::warning_of(slot)) warn(std::move(*text));
@@ -219,7 +117,6 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
 }
 
 std::string performance_data(const StatusReport& report, const Limits& limits) {
-  const auto receiver = receiver_facts(report);
   const auto lag = lag_of(report);
   std::string text = "lag=";
   text += lag ? fmt::format("{}B", *lag) : "U";
@@ -228,7 +125,8 @@ std::string performance_data(const StatusReport& report, const Limits& limits) {
   const auto seconds = [](std::chrono::milliseconds time) {
     return fmt::format("{:.3f}", static_cast<double>(time.count()) / 1000);
   };
-  text += receiver && receiver->silence ? seconds(*receiver->silence) + "s" : "U";
+  const auto silence = report.receiver ? report.receiver->silence : std::nullopt;
+  text += silence ? seconds(*silence) + "s" : "U";
   text += fmt::format(";;{};0", limits.max_age ? seconds(*limits.max_age) : "");
   std::uint64_t missing = 0;
   std::uint64_t segments = 0;
@@ -245,28 +143,6 @@ std::string performance_data(const StatusReport& report, const Limits& limits) {
 }
 
 }  // namespace
-
-std::string_view to_string(Level level) {
-  switch (level) {
-    case Level::ok:
-      return "OK";
-    case Level::warning:
-      return "WARNING";
-    case Level::critical:
-      return "CRITICAL";
-    case Level::unknown:
-      break;
-  }
-  return "UNKNOWN";
-}
-
-std::string_view to_string(Topic topic) { return kTopics.at(static_cast<std::size_t>(topic)); }
-
-std::optional<Topic> topic_of(std::string_view name) {
-  const auto found = std::find(kTopics.begin(), kTopics.end(), name);
-  if (found == kTopics.end()) return std::nullopt;
-  return static_cast<Topic>(found - kTopics.begin());
-}
 
 Verdict check(const StatusReport& report, const Limits& limits) {
   Verdict verdict;
@@ -308,24 +184,19 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   judge_relays(report, verdict);
   judge_upstream(report, verdict);
   const auto lag = lag_of(report);
-  if (limits.max_lag && lag && *lag > *limits.max_lag)
-    add(Level::critical, fmt::format("{} behind the server", format_size(*lag)), Topic::lag);
-  if (limits.max_lag && !lag)
-    add(Level::unknown, "how far it is behind the server is not known", Topic::lag);
+  judge_lag(lag, limits, verdict.findings);
 
-  std::stable_sort(verdict.findings.begin(), verdict.findings.end(),
-                   [](const Verdict::Finding& a, const Verdict::Finding& b) {
-                     return gravity(a.level) > gravity(b.level);
-                   });
+  std::stable_sort(
+      verdict.findings.begin(), verdict.findings.end(),
+      [](const Finding& a, const Finding& b) { return gravity(a.level) > gravity(b.level); });
   std::string what;
   if (!verdict.findings.empty()) verdict.level = verdict.findings.front().level;
   if (verdict.level == Level::ok) {
-    const auto receiver = receiver_facts(report);
-    if (!receiver)
-      what = fmt::format("{} timelines, {} holes", report.timelines.size(), report.holes.size());
+    if (const auto& receiver = report.receiver)
+      what = fmt::format("streaming from {}, durable up to {}", receiver->server,
+                         receiver->stream ? receiver->stream->flush.to_string() : "");
     else
-      what =
-          fmt::format("streaming from {}, durable up to {}", receiver->server, receiver->flush_lsn);
+      what = fmt::format("{} timelines, {} holes", report.timelines.size(), report.holes.size());
     if (lag) what += *lag == 0 ? ", caught up" : fmt::format(", {} behind", format_size(*lag));
   }
   for (const auto& finding : verdict.findings) what += (what.empty() ? "" : "; ") + finding.text;

@@ -6,8 +6,7 @@
 
 #include "archive/difference_json.h"
 #include "codec/names.h"
-#include "status/json_words.h"
-#include "status/serving_text.h"
+#include "status/view_json.h"
 
 namespace weir::status {
 
@@ -184,6 +183,30 @@ Json slot_json(const Upstream::Slot& slot) {
   return json;
 }
 
+Json slots_json(const StatusReport& report) {
+  const auto text_or_null = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+  };
+  auto slots = Json::array();
+  for (const auto& slot : report.slots) {
+    const auto& kept = slot.kept;
+    const auto warning = archive::warning_of(slot);
+    slots.push_back({{"name", kept.name},
+                     {"temporary", slot.temporary},
+                     {"active", slot.active_pid.has_value()},
+                     {"active_pid", slot.active_pid ? Json(*slot.active_pid) : Json(nullptr)},
+                     {"restart_lsn", kept.restart_lsn.valid() ? Json(kept.restart_lsn.to_string())
+                                                              : Json(nullptr)},
+                     {"lost", kept.lost},
+                     {"retained_bytes", slot.retained},
+                     {"xmin", kept.xmin == 0 ? Json(nullptr) : Json(kept.xmin)},
+                     {"created", text_or_null(kept.created)},
+                     {"inactive_since", text_or_null(kept.inactive_since)},
+                     {"warning", warning ? Json(*warning) : Json(nullptr)}});
+  }
+  return slots;
+}
+
 Json upstream_json(const StatusReport& report) {
   const auto& upstream = *report.upstream;
   Json json{{"server", upstream.server},
@@ -199,6 +222,7 @@ Json upstream_json(const StatusReport& report) {
   if (!upstream.slot_hint.empty()) json["slot_hint"] = upstream.slot_hint;
   return json;
 }
+
 void add_store(Json& json, const StoreSide& side) {
   json["place"] = side.place;
   if (!side.error.empty()) {
@@ -236,13 +260,8 @@ Json beside_json(const Beside& beside) {
 void add_verdict(Json& json, const StatusReport& report, const std::optional<Verdict>& verdict) {
   const auto found = verdict ? *verdict : check(report, {});
   json["problems"] = Json::array();
-  json["findings"] = Json::array();
-  for (const auto& finding : found.findings) {
-    json["problems"].push_back(finding.text);
-    json["findings"].push_back({{"level", to_string(finding.level)},
-                                {"topic", to_string(finding.topic)},
-                                {"text", finding.text}});
-  }
+  for (const auto& finding : found.findings) json["problems"].push_back(finding.text);
+  json["findings"] = json_of(found.findings);
   json["level"] = to_string(found.level);
   if (verdict)
     json["check"] = {{"status", to_string(verdict->level)},
@@ -277,16 +296,16 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
                           {"file", broken->file},
                           {"offset", broken->offset},
                           {"what", broken->what}};
-  json["receiver"] = receiver_json(report);
-  if (const auto& receiver = json["receiver"]; receiver.is_object() && receiver.contains("store"))
-    json["store"] = receiver["store"];
+  json["receiver"] = report.receiver ? json_of(*report.receiver) : Json();
+  if (report.receiver && report.receiver->store) json["store"] = json["receiver"]["store"];
   if (report.receiver_error) json["receiver_error"] = *report.receiver_error;
-  if (const auto& ended = report.ended; ended && json["receiver"].is_null())
+  if (const auto& ended = report.ended; ended && !report.receiver)
     json["receiver_ended"] = {{"time", ended->time},
                               {"status", ended->status},
                               {"message", ended->message},
                               {"hint", ended->hint}};
-  json["relays"] = relays_json(report);
+  json["relays"] = Json::array();
+  for (const auto& relay : report.relays) json["relays"].push_back(json_of(relay));
   if (!report.relay_errors.empty()) json["relay_errors"] = report.relay_errors;
   json["slots"] = slots_json(report);
   if (report.slots_error) json["slots_error"] = *report.slots_error;

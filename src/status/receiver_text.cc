@@ -3,172 +3,171 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 
 #include "base/units.h"
-#include "status/json_words.h"
-#include "status/serving_text.h"
-#include "wal/lsn.h"
 
 namespace weir::status {
 
 namespace {
 
-using Json = nlohmann::json;
+using receive::ReceiverView;
 
-std::string comparison_text(const Json& receiver) {
-  const auto found = receiver.find("comparison");
-  if (found == receiver.end() || !found->is_object()) return {};
-  auto text = fmt::format("  compared with {}: {}", word_of(*found, "with"),
-                          word_of(*found, "lsn") == "-"
-                              ? std::string("nothing yet")
-                              : fmt::format("up to {}, {}", word_of(*found, "lsn"),
-                                            format_size(found->value("bytes", std::uint64_t{0}))));
-  const auto differences = found->value("differences", std::uint64_t{0});
-  text += differences == 0
-              ? ", no difference\n"
-              : fmt::format("\n  CRITICAL: other WAL in {}: {}\n", counted(differences, "segment"),
-                            found->value("difference", ""));
-  if (found->contains("problem"))
-    text += fmt::format("  WARNING: it cannot be compared: {}\n", found->value("problem", ""));
+std::string comparison_text(const ReceiverView::Comparison& comparison) {
+  auto text = fmt::format(
+      "  compared with {}: {}", comparison.with,
+      comparison.position.valid()
+          ? fmt::format("up to {}, {}", comparison.position, format_size(comparison.bytes))
+          : std::string("nothing yet"));
+  text += comparison.differences == 0 ? ", no difference\n"
+                                      : fmt::format("\n  CRITICAL: other WAL in {}: {}\n",
+                                                    counted(comparison.differences, "segment"),
+                                                    comparison.difference.value_or(""));
+  if (!comparison.problem.empty())
+    text += fmt::format("  WARNING: it cannot be compared: {}\n", comparison.problem);
   return text;
 }
 
 /// "store: s3://wal/p/main: 12 segments (192 MB) behind, the oldest since …".
-std::string store_text(const Json& receiver) {
-  const auto found = receiver.find("store");
-  if (found == receiver.end() || !found->is_object()) return {};
-  const auto& store = *found;
-  auto text = fmt::format("  store: {}: ", word_of(store, "store"));
-  const auto segments = store.value("pending_segments", std::uint64_t{0});
-  const auto histories = store.value("pending_histories", std::uint64_t{0});
-  if (segments + histories == 0)
-    text += store.contains("sent_to")
-                ? fmt::format("all is there, up to {}", store.value("sent_to", ""))
-                : std::string("nothing to send");
+std::string store_text(const store::StoreView& store) {
+  auto text = fmt::format("  store: {}: ", store.store);
+  if (store.pending_segments + store.pending_histories == 0)
+    text += store.sent_to ? fmt::format("all is there, up to {}", store.sent_to->to_string())
+                          : std::string("nothing to send");
   else
     text += fmt::format("{} ({}) behind, the oldest since {}",
-                        segments > 0 ? counted(segments, "segment") : std::string("a history"),
-                        format_size(store.value("pending_bytes", std::uint64_t{0})),
-                        word_of(store, "pending_since"));
+                        store.pending_segments > 0 ? counted(store.pending_segments, "segment")
+                                                   : std::string("a history"),
+                        format_size(store.pending_bytes),
+                        store.pending_since ? format_time(*store.pending_since) : "-");
   text += "\n";
-  if (store.contains("since")) {
-    text += fmt::format("  {}: since {}: {}\n",
-                        store.value("needs_person", false) ? "CRITICAL" : "WARNING",
-                        word_of(store, "since"), word_of(store, "last_error"));
-    if (store.contains("hint")) text += fmt::format("    {}\n", store.value("hint", ""));
-    if (store.contains("next_try"))
-      text += fmt::format("    next try at {}\n", store.value("next_try", ""));
+  if (const auto& problem = store.problem) {
+    text += fmt::format("  {}: since {}: {}\n", problem->needs_person ? "CRITICAL" : "WARNING",
+                        format_time(problem->since), problem->text);
+    if (!problem->hint.empty()) text += fmt::format("    {}\n", problem->hint);
+    if (store.next_try) text += fmt::format("    next try at {}\n", format_time(*store.next_try));
   }
-  if (const auto again = store.value("sent_again", std::uint64_t{0}); again > 0)
+  if (store.sent_again > 0)
     text += fmt::format("  WARNING: {} had been sent, and had to be sent again\n",
-                        counted(again, "segment"));
-  if (const auto unseen = store.value("not_compared", std::uint64_t{0}); unseen > 0)
-    text += fmt::format("    {} segments are present there, not compared\n", unseen);
-  if (const auto chain = store.find("manifest"); chain != store.end() && chain->is_object())
-    text += fmt::format("    manifest {}: {} lines, {}; head {}\n", word_of(*chain, "chain"),
-                        chain->value("lines", std::uint64_t{0}),
-                        chain->value("signed", false) ? "signed" : "not signed",
-                        word_of(*chain, "head"));
-  if (store.contains("kept_for"))
+                        counted(store.sent_again, "segment"));
+  if (store.not_compared > 0)
+    text += fmt::format("    {} segments are present there, not compared\n", store.not_compared);
+  if (const auto& manifest = store.manifest)
     text +=
-        fmt::format("  --local-retention removes nothing more: {}\n", store.value("kept_for", ""));
+        fmt::format("    manifest {}: {} lines, {}; head {}\n", manifest->chain, manifest->lines,
+                    manifest->is_signed ? "signed" : "not signed", manifest->head);
+  if (!store.kept_for.empty())
+    text += fmt::format("  --local-retention removes nothing more: {}\n", store.kept_for);
   return text;
 }
 
 /// Until when those are valid that the connection to the server is made with.
-std::string certificates_text(const Json& receiver) {
-  const auto found = receiver.find("certificates");
-  if (found == receiver.end() || !found->is_object()) return {};
+std::string certificates_text(const ReceiverView::Certificates& certificates) {
   std::string text;
-  if (found->contains("client_expires"))
-    text += fmt::format("own until {}", word_of(*found, "client_expires"));
-  if (found->contains("server_expires"))
+  if (certificates.client_expires)
+    text += fmt::format("own until {}", format_time(*certificates.client_expires));
+  if (certificates.server_expires)
     text += fmt::format("{}the server's until {}", text.empty() ? "" : ", ",
-                        word_of(*found, "server_expires"));
+                        format_time(*certificates.server_expires));
   if (!text.empty()) text = "  certificates: " + text + "\n";
-  if (found->contains("problem"))
-    text +=
-        fmt::format("  WARNING: no new connection could be made: {}\n", word_of(*found, "problem"));
+  if (!certificates.problem.empty())
+    text += fmt::format("  WARNING: no new connection could be made: {}\n", certificates.problem);
   return text;
 }
 
-/// What a failover to each of the other servers would cost.
-std::string candidates_text(const Json& receiver) {
-  const auto candidates = receiver.find("candidates");
-  if (candidates == receiver.end() || !candidates->is_array()) return {};
-  std::string text;
-  for (const auto& candidate : *candidates) {
-    if (!candidate.is_object()) continue;
-    text += fmt::format("  failover to {}: ", word_of(candidate, "host"));
-    if (candidate.value("covered", false)) {
-      text += fmt::format("covered, its slot keeps WAL from {} on", word_of(candidate, "slot_lsn"));
-      if (const auto lag = candidate.find("slot_lag_bytes");
-          lag != candidate.end() && lag->is_number_unsigned())
-        text += fmt::format(" ({})", format_size(lag->get<std::uint64_t>()));
-      text += "\n";
-    } else if (candidate.contains("silent_since")) {
-      text += fmt::format("not covered, no answer since {}: {}\n",
-                          word_of(candidate, "silent_since"), word_of(candidate, "reason"));
-      text +=
-          word_of(candidate, "answered") == "-"
-              ? "    its slot was not looked at before\n"
-              : fmt::format("    at its last answer, {}, it was {}; its slot kept WAL from {} on\n",
-                            word_of(candidate, "answered"),
-                            candidate.value("was_covered", false) ? "covered" : "not covered",
-                            word_of(candidate, "slot_lsn"));
-    } else {
-      text += fmt::format("not covered: {}\n", word_of(candidate, "reason"));
-    }
+/// What a failover to that server would cost.
+std::string candidate_text(const receive::Candidate& candidate) {
+  auto text = fmt::format("  failover to {}: ", candidate.host);
+  const auto slot_lsn = candidate.slot_lsn ? candidate.slot_lsn->to_string() : "-";
+  if (candidate.covered()) {
+    text += fmt::format("covered, its slot keeps WAL from {} on", slot_lsn);
+    if (candidate.slot_lsn && candidate.end >= *candidate.slot_lsn)
+      text += fmt::format(" ({})", format_size(candidate.end - *candidate.slot_lsn));
+    return text + "\n";
   }
-  return text;
+  if (!candidate.silent_since) return text + fmt::format("not covered: {}\n", candidate.reason);
+  text += fmt::format("not covered, no answer since {}: {}\n", format_time(*candidate.silent_since),
+                      candidate.reason);
+  if (candidate.answered == ReceiverView::SystemTime{})
+    return text + "    its slot was not looked at before\n";
+  return text + fmt::format("    at its last answer, {}, it was {}; its slot kept WAL from {} on\n",
+                            format_time(candidate.answered),
+                            candidate.was_covered ? "covered" : "not covered", slot_lsn);
 }
 
 /// --confirm stored: what the server was told, and so what its slot holds.
-std::string confirmed_text(const Json& json) {
-  if (text_of(json, "confirm") != "stored") return {};
-  const auto told = wal::Lsn::parse(text_of(json, "confirmed_lsn"));
-  const auto durable = wal::Lsn::parse(text_of(json, "flush_lsn"));
-  if (!told || !durable) return {};
-  if (!told->valid())
+std::string confirmed_text(const receive::StreamSnapshot& stream) {
+  if (!stream.confirmed) return {};
+  if (!stream.confirmed->valid())
     return "  the server was told of no position (--confirm stored): its slot keeps all WAL from "
            "where it is\n";
-  if (*told >= *durable) return "  the store has all of that, and the server was told so\n";
+  if (*stream.confirmed >= stream.flush)
+    return "  the store has all of that, and the server was told so\n";
   return fmt::format(
       "  confirmed to the server: up to {} (--confirm stored); its slot keeps the other {} until "
       "the store has them\n",
-      *told, format_size(*durable - *told));
+      *stream.confirmed, format_size(stream.flush - *stream.confirmed));
 }
 
 /// How far the archive is durable.
-std::string position_text(const Json& json) {
-  if (!json.contains("flush_lsn")) return {};
-  const auto lag = json.value("lag_bytes", std::uint64_t{0});
+std::string position_text(const ReceiverView& view) {
+  if (!view.stream) return {};
+  const auto lag = view.lag().value_or(0);
   return fmt::format("  durable up to {} on timeline {}{}\n  last message of the server: {}\n{}",
-                     text_of(json, "flush_lsn"), text_of(json, "timeline"),
+                     view.stream->flush, view.stream->timeline,
                      lag == 0 ? std::string(", caught up")
                               : fmt::format(", {} behind the server", format_size(lag)),
-                     text_of(json, "last_message"), confirmed_text(json));
+                     view.silence ? format_time(view.taken - *view.silence) : "",
+                     confirmed_text(*view.stream));
 }
 
-std::string syncs_text(const Json& json) {
-  const auto syncs = json.find("syncs");
-  if (syncs == json.end() || !syncs->is_object()) return {};
-  const auto time = [&](const char* key) {
-    const auto ms = syncs->value(key, 0.0);
+std::string syncs_text(const receive::SyncTimes::Summary& syncs) {
+  const auto time = [](std::chrono::nanoseconds taken) {
+    const auto ms = std::chrono::duration<double, std::milli>(taken).count();
     return ms < 1000 ? fmt::format("{:.3g} ms", ms) : fmt::format("{:.3g} s", ms / 1000);
   };
   return fmt::format(
       "  syncs of the last {} minutes: half took up to {}, 99 of 100 up to {}, the longest {}\n",
-      syncs->value("seconds", 0) / 60, time("p50_ms"), time("p99_ms"), time("worst_ms"));
+      receive::SyncTimes::kWindow / std::chrono::minutes(1), time(syncs.p50), time(syncs.p99),
+      time(syncs.worst));
+}
+
+std::string client_text(const archive::DownstreamClient& client) {
+  const auto position = [](wal::Lsn lsn) { return lsn.valid() ? lsn.to_string() : "-"; };
+  const auto lag = [](const std::optional<std::chrono::microseconds>& time) {
+    return time ? fmt::format(" ({:.3g} ms)",
+                              std::chrono::duration<double, std::milli>(*time).count())
+                : std::string();
+  };
+  auto text =
+      fmt::format("    {} ({}, user {}{}{}): {}, {}",
+                  client.application_name.empty() ? "-" : client.application_name,
+                  client.client_address, client.user, client.slot ? ", slot " + *client.slot : "",
+                  client.ssl ? ", " + client.ssl->version : "", client.state, client.sync_state);
+  if (client.timeline != 0) {
+    text += fmt::format(", timeline {}", client.timeline);
+    if (const auto bytes = client.behind.value_or(0); bytes > 0)
+      text += fmt::format(", {} BEHIND", format_size(bytes));
+    text +=
+        fmt::format("\n      sent {}, write {}{}, flush {}{}, replay {}{}", position(client.sent),
+                    position(client.write), lag(client.write_lag), position(client.flush),
+                    lag(client.flush_lag), position(client.replay), lag(client.replay_lag));
+  }
+  return text + "\n";
+}
+
+/// The clients of a receiver that serves or of `pgweir serve`, in the words of pg_stat_replication.
+std::string clients_text(const std::vector<archive::DownstreamClient>& clients) {
+  if (clients.empty()) return "  serves nobody now\n";
+  auto text = fmt::format("  serves {}:\n", counted(clients.size(), "client"));
+  for (const auto& client : archive::furthest_behind_first(clients)) text += client_text(client);
+  return text;
 }
 
 }  // namespace
 
 std::string receiver_text(const StatusReport& report) {
   if (report.receiver_error) return fmt::format("Receiver: {}\n", *report.receiver_error);
-  const auto json = receiver_json(report);
-  if (json.is_null()) {
+  if (!report.receiver) {
     std::string text = "Receiver: none runs\n";
     if (const auto& ended = report.ended) {
       text += fmt::format("  {}\n", ended->text());
@@ -176,24 +175,68 @@ std::string receiver_text(const StatusReport& report) {
     }
     return text;
   }
-  auto text = fmt::format("Receiver: {}", text_of(json, "state"));
-  if (const auto server = text_of(json, "server"); !server.empty())
-    text += fmt::format(", server {}", server);
-  text += fmt::format(", since {} (pid {})\n", text_of(json, "state_since"), text_of(json, "pid"));
-  text += position_text(json) + syncs_text(json);
-  if (const auto count = json.value("segments_to_compress", std::uint64_t{0}); count > 0)
-    text += fmt::format("  to be compressed: {}\n", counted(count, "segment"));
-  text += json.contains("slot") ? fmt::format("  slot: {}\n", text_of(json, "slot"))
-                                : "  slot: none, the server may remove WAL before it is archived\n";
-  text += candidates_text(json);
-  if (json.contains("clients")) text += clients_text(json["clients"]);
-  text += comparison_text(json);
-  text += store_text(json) + certificates_text(json);
-  if (json.contains("slot_warning"))
-    text += fmt::format("  WARNING: {}\n", text_of(json, "slot_warning"));
-  if (json.contains("last_error"))
-    text += fmt::format("  last error: {}: {}\n", text_of(json, "last_error_time"),
-                        text_of(json, "last_error"));
+  const auto& view = *report.receiver;
+  auto text = fmt::format("Receiver: {}", view.shown_state());
+  if (!view.server.empty()) text += fmt::format(", server {}", view.server);
+  text += fmt::format(", since {} (pid {})\n", format_time(view.shown_state_since()), view.pid);
+  text += position_text(view);
+  if (view.syncs) text += syncs_text(*view.syncs);
+  if (view.to_compress > 0)
+    text += fmt::format("  to be compressed: {}\n", counted(view.to_compress, "segment"));
+  text += view.slot ? fmt::format("  slot: {}\n", *view.slot)
+                    : "  slot: none, the server may remove WAL before it is archived\n";
+  for (const auto& candidate : view.candidates) text += candidate_text(candidate);
+  if (view.serving) text += clients_text(view.serving->clients);
+  if (view.comparison) text += comparison_text(*view.comparison);
+  if (view.store) text += store_text(*view.store);
+  text += certificates_text(view.certificates);
+  if (view.slot_warning) text += fmt::format("  WARNING: {}\n", *view.slot_warning);
+  if (view.last_error)
+    text +=
+        fmt::format("  last error: {}: {}\n", format_time(view.last_error_time), *view.last_error);
+  return text;
+}
+
+std::string relays_text(const StatusReport& report) {
+  std::string text;
+  for (const auto& relay : report.relays) {
+    const auto& serving = relay.serving;
+    text += fmt::format("Relay: on {}, since {} (pid {})\n", fmt::join(serving.listens, ", "),
+                        format_time(relay.started), relay.pid);
+    text += serving.end ? fmt::format("  serves timeline {} up to {}\n", serving.end->timeline,
+                                      serving.end->flush)
+                        : std::string("  the archive has no WAL yet\n");
+    text += clients_text(serving.clients);
+  }
+  for (const auto& error : report.relay_errors) text += fmt::format("Relay: {}\n", error);
+  return text;
+}
+
+std::string slots_text(const StatusReport& report) {
+  std::string text;
+  if (!report.slots.empty()) {
+    text = "Slots of the archive's clients (pgweir prune leaves what they need):\n";
+    if (report.relays.empty() && report.relay_errors.empty() &&
+        !(report.receiver && report.receiver->serving))
+      text += "  nobody serves the archive now\n";
+  }
+  for (const auto& slot : report.slots) {
+    const auto& kept = slot.kept;
+    const auto since = kept.inactive_since.empty() ? "" : " since " + kept.inactive_since;
+    text += fmt::format("  {}{}: ", kept.name, slot.temporary ? " (temporary)" : "");
+    if (kept.lost)
+      text += fmt::format("LOST, not in use{}\n", since);
+    else
+      text += fmt::format(
+          "{}{}, {}\n", slot.active_pid ? "in use" : "not in use", slot.active_pid ? "" : since,
+          kept.restart_lsn.valid() ? fmt::format("holds back {}, from {} on",
+                                                 format_size(slot.retained), kept.restart_lsn)
+                                   : std::string("holds nothing back"));
+  }
+  for (const auto& slot : report.slots)
+    if (const auto warning = archive::warning_of(slot))
+      text += fmt::format("  WARNING: {}\n", *warning);
+  if (report.slots_error) text += fmt::format("Slots: {}\n", *report.slots_error);
   return text;
 }
 

@@ -6,7 +6,10 @@
 
 namespace weir::status {
 
-/// What the receiver says of itself, for people: a part of status_text().
+// Parts of status_text(): the receiver, the relays, and the slots of their clients.
+
 [[nodiscard]] std::string receiver_text(const StatusReport& report);
+[[nodiscard]] std::string relays_text(const StatusReport& report);
+[[nodiscard]] std::string slots_text(const StatusReport& report);
 
 }  // namespace weir::status

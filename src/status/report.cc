@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <span>
 #include <utility>
@@ -12,17 +11,13 @@
 #include "archive/find_losses.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
-#include "base/json_fields.h"
 #include "io/posix_directory.h"
-#include "status/json_words.h"
 #include "status/only_stored.h"
 #include "wal/page.h"
 
 namespace weir::status {
 
 namespace {
-
-using Json = nlohmann::json;
 
 /// WAL that is read to find the ends of the timelines, all together: a fraction of a second.
 constexpr std::uint64_t kBudget = std::uint64_t{96} << 20;
@@ -113,14 +108,9 @@ StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
   return report;
 }
 
-}  // namespace
-
-namespace {
-
 /// A receiver at work writes into what would be looked at.
 bool may_be_written_to(const StatusReport& report) {
-  const auto receiver = receiver_facts(report);
-  return report.receiver_error || (receiver && receiver->state == "streaming");
+  return report.receiver_error || (report.receiver && report.receiver->is_streaming());
 }
 
 /// Where the newest timeline's unfinished WAL begins, by names: where a receiver would go on.
@@ -199,9 +189,8 @@ void add_upstream(StatusReport& report, Upstream upstream) {
     if (end.valid()) ends[one.timeline] = end;
   }
   // What a receiver has made durable is more than what the files' records show.
-  if (const auto receiver = receiver_facts(report); receiver && !ends.empty())
-    if (const auto flush = wal::Lsn::parse(receiver->flush_lsn))
-      ends[receiver->timeline.value_or(ends.rbegin()->first)] = *flush;
+  if (report.receiver && report.receiver->stream && !ends.empty())
+    ends[report.receiver->stream->timeline] = report.receiver->stream->flush;
   report.branch = archive::compare_with_server(report.histories, ends, place_of(*report.upstream));
 }
 
@@ -342,95 +331,8 @@ void describe_windows(StatusReport& report) {
   }
 }
 
-namespace {
-
-std::optional<std::chrono::seconds> seconds_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_number_integer()) return std::nullopt;
-  return std::chrono::seconds(found->get<std::int64_t>());
-}
-
-/// Of a process that serves.
-std::optional<ReceiverFacts::Certificate> served_certificate(const Json& json) {
-  if (!json.is_object()) return std::nullopt;
-  const auto shown = json.find("serve_certificate");
-  if (shown == json.end() || !shown->is_object()) return std::nullopt;
-  const auto left = seconds_of(*shown, "expires_in_seconds");
-  if (!left) return std::nullopt;
-  return ReceiverFacts::Certificate{"the relay's certificate " + text_in(*shown, "file"), *left};
-}
-
-void add_certificates(ReceiverFacts& facts, const Json& json) {
-  if (const auto found = json.find("certificates"); found != json.end() && found->is_object()) {
-    if (const auto left = seconds_of(*found, "client_expires_in_seconds"))
-      facts.certificates.push_back(
-          {"the receiver's certificate " + text_in(*found, "client"), *left});
-    if (const auto left = seconds_of(*found, "server_expires_in_seconds"))
-      facts.certificates.push_back({"the certificate of the server " + facts.server, *left});
-    facts.secrets_problem = text_in(*found, "problem");
-  }
-  if (auto shown = served_certificate(json)) facts.certificates.push_back(std::move(*shown));
-}
-
-ReceiverFacts::Store store_facts(const Json& json) {
-  ReceiverFacts::Store store;
-  store.trouble = text_in(json, "last_error");
-  if (const auto person = json.find("needs_person"); person != json.end() && person->is_boolean())
-    store.needs_person = person->get<bool>();
-  store.pending_segments = number_in(json, "pending_segments").value_or(0);
-  store.pending_bytes = number_in(json, "pending_bytes").value_or(0);
-  if (const auto seconds = number_in(json, "oldest_pending_seconds"))
-    store.oldest = std::chrono::seconds(static_cast<std::int64_t>(*seconds));
-  return store;
-}
-
-}  // namespace
-
-std::vector<ReceiverFacts::Certificate> relay_certificates(const StatusReport& report) {
-  std::vector<ReceiverFacts::Certificate> all;
-  for (const auto& relay : report.relays)
-    if (auto shown = served_certificate(Json::parse(relay, nullptr, false)))
-      all.push_back(std::move(*shown));
-  return all;
-}
-
-std::optional<ReceiverFacts> receiver_facts(const StatusReport& report) {
-  const auto json = receiver_json(report);
-  if (json.is_null()) return std::nullopt;
-  const auto text = [&](const char* key) { return text_in(json, key); };
-  ReceiverFacts facts{text("state"),
-                      text("server"),
-                      text("flush_lsn"),
-                      number_in(json, "lag_bytes"),
-                      {},
-                      text("slot"),
-                      text("slot_warning"),
-                      text("last_error"),
-                      {},
-                      {}};
-  if (const auto timeline = number_in(json, "timeline"))
-    facts.timeline = static_cast<wal::TimelineId>(*timeline);
-  if (const auto found = json.find("comparison"); found != json.end() && found->is_object()) {
-    facts.difference = found->value("difference", "");
-    facts.comparison_problem = found->value("problem", "");
-  }
-  if (const auto found = json.find("store"); found != json.end() && found->is_object())
-    facts.store = store_facts(*found);
-  add_certificates(facts, json);
-  if (const auto silence = number_in(json, "silence_ms"))
-    facts.silence = std::chrono::milliseconds(*silence);
-  if (const auto all = json.find("candidates"); all != json.end() && all->is_array())
-    for (const auto& one : *all)
-      if (one.is_object() && !one.value("covered", false) &&
-          one.value("cover", "") != "not_looked_at")
-        facts.not_covered.push_back(
-            fmt::format("{}: {}", one.value("host", ""), one.value("reason", "")));
-  return facts;
-}
-
 std::optional<wal::Lsn> position_of(const StatusReport& report) {
-  if (const auto receiver = receiver_facts(report))
-    if (const auto flush = wal::Lsn::parse(receiver->flush_lsn)) return flush;
+  if (report.receiver && report.receiver->stream) return report.receiver->stream->flush;
   if (report.timelines.empty()) return std::nullopt;
   const auto& newest = report.timelines.back();
   auto position = newest.to;
@@ -450,8 +352,7 @@ std::optional<std::uint64_t> lag_of(const StatusReport& report) {
     if (report.branch) return report.branch->missing();
     return report.upstream->position > *position ? report.upstream->position - *position : 0;
   }
-  const auto receiver = receiver_facts(report);
-  return receiver ? receiver->lag : std::nullopt;
+  return report.receiver ? report.receiver->lag() : std::nullopt;
 }
 
 std::optional<double> compression_ratio(const StatusReport& report) {

@@ -19,6 +19,7 @@
 #include "archive/unfinished_break.h"
 #include "archive/unvouched.h"
 #include "io/directory.h"
+#include "receive/receiver_view.h"
 #include "status/beside.h"
 #include "status/ends.h"
 #include "status/store_side.h"
@@ -104,14 +105,13 @@ struct StatusReport {
   std::optional<archive::Break> breaks_off;
   std::uint64_t free_bytes = 0;
 
-  std::optional<std::string> receiver;        ///< its JSON; unset: none runs
-  std::optional<std::string> receiver_error;  ///< it could not be asked
-  bool receiver_silent = false;               ///< it runs and did not answer
-  bool receiver_mute = false;                 ///< one seems to run; it has no socket to be asked by
-  std::optional<archive::LastWord> ended;     ///< why the last one ended; not where one runs
+  std::optional<receive::ReceiverView> receiver;  ///< unset: none runs
+  std::optional<std::string> receiver_error;      ///< it could not be asked
+  bool receiver_silent = false;                   ///< it runs and did not answer
+  bool receiver_mute = false;              ///< one seems to run; it has no socket to be asked by
+  std::optional<archive::LastWord> ended;  ///< why the last one ended; not where one runs
 
-  /// What each `pgweir serve` of the archive says, as JSON; its clients are in it.
-  std::vector<std::string> relays;
+  std::vector<archive::Relay> relays;      ///< each `pgweir serve` of the archive
   std::vector<std::string> relay_errors;   ///< of those who could not be asked
   std::vector<archive::ServedSlot> slots;  ///< kept beside the archive, whoever serves
   std::optional<std::string>
@@ -162,44 +162,6 @@ void add_upstream(StatusReport& report, Upstream upstream);
 
 /// Fills in windows, from coverage and the timelines' ends.
 void describe_windows(StatusReport& report);
-
-/// What the receiver's answer says, read; nullopt if there is none, or it is not understood.
-struct ReceiverFacts {
-  std::string state;
-  std::string server;
-  std::string flush_lsn;  ///< empty: it does not stream
-  std::optional<std::uint64_t> lag;
-  std::optional<std::chrono::milliseconds> silence;
-  std::string slot;
-  std::string slot_warning;
-  std::string last_error;
-  std::optional<wal::TimelineId> timeline;  ///< unset: it does not stream
-  /// Servers that were looked at and a failover to which may leave a gap, each with the reason.
-  std::vector<std::string> not_covered = {};
-  // Of the comparison with a second upstream; empty: none.
-  std::string difference = {};
-  std::string comparison_problem = {};
-  /// The object store that finished WAL is sent to.
-  struct Store {
-    std::string trouble{};      ///< why it is not sent; empty: it is
-    bool needs_person = false;  ///< that does not pass by itself
-    std::uint64_t pending_segments = 0;
-    std::uint64_t pending_bytes = 0;
-    std::optional<std::chrono::seconds> oldest{};
-  };
-  std::optional<Store> store = {};
-  /// A certificate, and how long it is valid; one that is not any more has less than nothing left.
-  struct Certificate {
-    std::string what;
-    std::chrono::seconds left{};
-  };
-  std::vector<Certificate> certificates = {};
-  std::string secrets_problem = {};  ///< why the next connection could not be made; empty: it can
-};
-[[nodiscard]] std::optional<ReceiverFacts> receiver_facts(const StatusReport& report);
-/// What those who serve the archive without receiving show under TLS.
-[[nodiscard]] std::vector<ReceiverFacts::Certificate> relay_certificates(
-    const StatusReport& report);
 
 /// Of that timeline; made where it is not there yet.
 [[nodiscard]] StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);

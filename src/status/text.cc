@@ -9,7 +9,6 @@
 #include "status/check.h"
 #include "status/picture.h"
 #include "status/receiver_text.h"
-#include "status/serving_text.h"
 
 namespace weir::status {
 

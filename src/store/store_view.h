@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -64,9 +65,13 @@ struct StoreView {
   std::optional<SystemTime> next_try{};
   /// Why --local-retention removes nothing although it should.
   std::string kept_for{};
-};
 
-/// One JSON object, as "pgweir status --json" shows it.
-[[nodiscard]] std::string store_json(const StoreView& view);
+  /// How long the oldest of the pending files has been complete; nullopt: there is none.
+  [[nodiscard]] std::optional<std::chrono::seconds> oldest_pending(SystemTime now) const {
+    if (!pending_since) return std::nullopt;
+    return std::max(std::chrono::seconds(0),
+                    std::chrono::duration_cast<std::chrono::seconds>(now - *pending_since));
+  }
+};
 
 }  // namespace weir::store

@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/json_fields.h"
 #include "base/units.h"
-#include "web/advice.h"
+#include "status/view_json.h"
 #include "web/html.h"
 #include "web/words.h"
 
@@ -16,13 +14,12 @@ namespace weir::web {
 
 namespace {
 
-using Json = nlohmann::json;
 using status::Level;
 using status::Topic;
 
 constexpr std::size_t kMostFindings = 20;
 
-Rank rank_of_finding(const status::Verdict::Finding& finding) {
+Rank rank_of_finding(const status::Finding& finding) {
   if (finding.level == Level::ok) return Rank::well;
   switch (finding.topic) {
     case Topic::hole:
@@ -53,19 +50,6 @@ Rank rank_of_finding(const status::Verdict::Finding& finding) {
   }
 }
 
-Level level_of(std::string_view word) {
-  for (const auto level : {Level::ok, Level::warning, Level::critical})
-    if (status::to_string(level) == word) return level;
-  return Level::unknown;
-}
-
-int gravity(Level level) {
-  return level == Level::critical  ? 3
-         : level == Level::warning ? 2
-         : level == Level::unknown ? 1
-                                   : 0;
-}
-
 /// An archive at rest needs no receiver. What is left decides the level.
 void settle(FleetState& state, bool at_rest) {
   if (at_rest)
@@ -73,7 +57,7 @@ void settle(FleetState& state, bool at_rest) {
                   [](const auto& finding) { return finding.topic == Topic::no_receiver; });
   state.level = Level::ok;
   for (const auto& finding : state.findings)
-    if (gravity(finding.level) > gravity(state.level)) state.level = finding.level;
+    if (status::gravity(finding.level) > status::gravity(state.level)) state.level = finding.level;
   if (state.findings.size() > kMostFindings) state.findings.resize(kMostFindings);
 }
 
@@ -93,7 +77,7 @@ std::string row_html(const FleetRow& row) {
     what +=
         fmt::format(" <span class=\"aside-note\">and {} more</span>", state.findings.size() - 1);
   if (!state.error && level != Level::ok && !state.findings.empty())
-    what += fmt::format("<br>{}", escaped(advice_on(state.findings.front().topic).todo));
+    what += fmt::format("<br>{}", escaped(status::words_of(state.findings.front().topic).hint));
   return fmt::format(
       "<tr id=\"row-{0}\"><td>{1}</td><td><a href=\"{2}\">{3}</a><br><span class=\"aside-note\">{4}"
       "</span></td><td>{5}</td><td>{6}</td><td>{7}</td><td>{8}</td><td>{9}</td></tr>\n",
@@ -118,7 +102,7 @@ FleetState state_of_error(std::string error) {
 
 FleetState state_of_report(const status::StatusReport& report, bool at_rest) {
   FleetState state{.asked = true, .findings = status::check(report, {}).findings};
-  if (const auto receiver = status::receiver_facts(report)) state.server = receiver->server;
+  if (report.receiver) state.server = report.receiver->server;
   if (const auto position = status::position_of(report)) state.position = position->to_string();
   state.lag = status::lag_of(report);
   state.free = report.free_bytes;
@@ -127,22 +111,15 @@ FleetState state_of_report(const status::StatusReport& report, bool at_rest) {
 }
 
 FleetState state_of_json(std::string_view text, bool at_rest) {
-  const auto json = Json::parse(text, nullptr, false);
-  const auto found = json.is_object() ? json.find("findings") : json.end();
-  if (!json.is_object() || found == json.end() || !found->is_array())
-    return state_of_error("its answer is not that of a pgweir of this version");
-  FleetState state{.asked = true};
-  for (const auto& each : *found)
-    if (each.is_object())
-      state.findings.push_back({level_of(text_in(each, "level")), text_in(each, "text"),
-                                status::topic_of(text_in(each, "topic")).value_or(Topic::other)});
-  if (const auto receiver = json.find("receiver");
-      receiver != json.end() && receiver->is_object()) {
-    state.server = text_in(*receiver, "server");
-    state.position = text_in(*receiver, "flush_lsn");
+  auto told = status::summary_of(text, std::chrono::system_clock::time_point{});
+  if (!told) return state_of_error("its answer is not that of a pgweir of this version");
+  FleetState state{.asked = true, .findings = std::move(told->findings)};
+  if (told->receiver) {
+    state.server = told->receiver->server;
+    if (const auto& stream = told->receiver->stream) state.position = stream->flush.to_string();
   }
-  state.lag = number_in(json, "lag_bytes");
-  state.free = number_in(json, "free_bytes");
+  state.lag = told->lag;
+  state.free = told->free_bytes;
   settle(state, at_rest);
   return state;
 }
@@ -171,7 +148,7 @@ std::string fleet_html(std::vector<FleetRow> rows, SystemTime now, std::string_v
   auto worst = Level::ok;
   for (const auto& row : rows) {
     const auto level = row.state.error ? Level::critical : row.state.level;
-    if (gravity(level) > gravity(worst)) worst = level;
+    if (status::gravity(level) > status::gravity(worst)) worst = level;
   }
   const auto words = words_of(worst);
   auto html = fmt::format(

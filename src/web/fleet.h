@@ -16,7 +16,7 @@ struct FleetState {
   std::optional<std::string> error{};  ///< it does not answer, and why
   bool asked = false;                  ///< false: not yet
   status::Level level = status::Level::unknown;
-  std::vector<status::Verdict::Finding> findings{};  ///< gravest first
+  std::vector<status::Finding> findings{};  ///< gravest first
   std::string server{};
   std::string position{};
   std::optional<std::uint64_t> lag{};

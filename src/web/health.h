@@ -6,7 +6,7 @@
 #include <string>
 
 #include "http/message.h"
-#include "receive/status_board.h"
+#include "receive/receiver_view.h"
 
 namespace weir::web {
 
@@ -14,10 +14,10 @@ namespace weir::web {
 
 /// Does the process turn? 200 or 503. `since_progress`: since the stream's guardian last said that
 /// it is there, which it does every few seconds while WAL streams.
-[[nodiscard]] http::Answer health(const receive::StatusBoard::View& view,
+[[nodiscard]] http::Answer health(const receive::ReceiverView& view,
                                   std::chrono::milliseconds since_progress);
 /// Does it archive, and is it no further behind than `max_lag`? 200 or 503, with the reason.
-[[nodiscard]] http::Answer readiness(const receive::StatusBoard::View& view,
+[[nodiscard]] http::Answer readiness(const receive::ReceiverView& view,
                                      std::optional<std::uint64_t> max_lag);
 
 }  // namespace weir::web

@@ -9,7 +9,6 @@
 
 #include "base/units.h"
 #include "status/text.h"
-#include "web/advice.h"
 #include "web/assets.h"
 #include "web/charts.h"
 #include "web/guide.h"
@@ -46,15 +45,15 @@ std::string chapter_html(std::string_view chapter, Mode mode) {
   return fmt::format("docs/troubleshooting.md: {}", words);
 }
 
-std::string finding_html(const status::Verdict::Finding& finding, Mode mode) {
+std::string finding_html(const status::Finding& finding, Mode mode) {
   auto html =
       fmt::format("<p class=\"what\">{} {}</p>", badge_html(finding.level), escaped(finding.text));
   if (finding.level == status::Level::ok) return html;
-  const auto advice = advice_on(finding.topic);
+  const auto words = status::words_of(finding.topic);
   return html + fmt::format(
                     "<p class=\"todo\"><b>What to do:</b> {} <span class=\"chapter\">{}"
                     "</span></p>",
-                    escaped(advice.todo), chapter_html(advice.chapter, mode));
+                    escaped(words.hint), chapter_html(words.chapter, mode));
 }
 
 /// Beside the verdict's word. A page that nobody has watched shows a look at the directory that may
@@ -80,11 +79,11 @@ std::string verdict_html(const Facts& facts, Mode mode) {
         fmt::format("<li>and {} more, in the text below</li>\n", verdict.findings.size() - kMost);
   std::string summary;
   if (verdict.level == status::Level::ok) {
-    const auto receiver = status::receiver_facts(facts.report);
     const auto lag = status::lag_of(facts.report);
-    if (receiver)
+    if (const auto& receiver = facts.report.receiver)
       summary = fmt::format("<p class=\"summary\">Streaming from {}, durable up to {}{}.</p>",
-                            escaped(receiver->server), escaped(receiver->flush_lsn),
+                            escaped(receiver->server),
+                            receiver->stream ? receiver->stream->flush.to_string() : "",
                             !lag        ? ""
                             : *lag == 0 ? ", caught up"
                                         : ", " + format_size(*lag) + " behind");

@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <chrono>
 #include <optional>
 #include <string_view>
 #include <vector>
 
-#include "base/json_fields.h"
 #include "base/units.h"
-#include "status/json_words.h"
 #include "web/html.h"
 #include "web/words.h"
 
@@ -18,19 +16,15 @@ namespace weir::web {
 
 namespace {
 
-using Json = nlohmann::json;
-using status::text_of;
+using receive::ReceiverView;
 
-std::string size_of(const Json& json, const char* key) {
-  const auto bytes = number_in(json, key);
-  return bytes ? format_size(*bytes) : std::string();
+template <typename Rep, typename Period>
+std::string milliseconds(std::chrono::duration<Rep, Period> time) {
+  return fmt::format("{:.3g} ms", std::chrono::duration<double, std::milli>(time).count());
 }
 
-std::string milliseconds_of(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && found->is_number() ? fmt::format("{:.3g} ms", found->get<double>())
-                                                   : std::string();
-}
+/// Without fractions and zone.
+std::string short_time(ReceiverView::SystemTime time) { return format_time(time).substr(0, 19); }
 
 /// A term and what it is; nothing if that is not known.
 std::string fact(std::string_view term, const std::string& html) {
@@ -38,68 +32,58 @@ std::string fact(std::string_view term, const std::string& html) {
   return fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", term, html);
 }
 
-std::string slot_html(const Facts& facts, const Json& receiver) {
-  const auto name = text_of(receiver, "slot");
-  if (name.empty()) return {};
-  auto html = escaped(name);
-  if (const auto status = text_of(receiver, "slot_wal_status"); !status.empty())
-    html += fmt::format(", {}", escaped(status));
-  if (const auto retained = size_of(receiver, "slot_retained_bytes"); !retained.empty())
-    html += fmt::format(", keeps {}", retained);
-  if (const auto safe = number_in(receiver, "slot_safe_wal_size")) {
-    html += fmt::format(", {} left before it is lost", format_size(*safe));
+std::string slot_html(const Facts& facts, const ReceiverView& receiver) {
+  if (!receiver.slot) return {};
+  auto html = escaped(*receiver.slot);
+  if (!receiver.slot_view) return html;
+  const auto& slot = *receiver.slot_view;
+  if (!slot.wal_status.empty()) html += fmt::format(", {}", escaped(slot.wal_status));
+  if (slot.retained && *slot.retained >= 0)
+    html += fmt::format(", keeps {}", format_size(static_cast<std::uint64_t>(*slot.retained)));
+  if (slot.safe_wal_size && *slot.safe_wal_size >= 0) {
+    const auto safe = static_cast<std::uint64_t>(*slot.safe_wal_size);
+    html += fmt::format(", {} left before it is lost", format_size(safe));
     if (facts.history)
-      if (const auto time = time_to_invalidation(*safe, *facts.history); !time.empty())
+      if (const auto time = time_to_invalidation(safe, *facts.history); !time.empty())
         html += fmt::format(" (about {} as WAL is written now)", time);
   }
   return html;
 }
 
-/// What `key` says, behind `words`; nothing if it says nothing.
-std::string said(const Json& json, std::string_view words, const char* key) {
-  const auto text = text_of(json, key);
-  return text.empty() ? std::string() : std::string(words) + escaped(text);
-}
-
 /// What the receiver sends to an object store: what waits, and what is the matter with it.
-std::string store_html(const Json& receiver) {
-  const auto store = receiver.find("store");
-  if (store == receiver.end() || !store->is_object()) return {};
-  const auto waits = number_in(*store, "pending_segments").value_or(0);
-  auto html = escaped(text_of(*store, "store"));
+std::string store_html(const store::StoreView& store, SystemTime now) {
+  auto html = escaped(store.store);
+  const auto waits = store.pending_segments;
   html += waits == 0
               ? std::string(": has all that is finished")
-              : fmt::format(": {} segments wait, {}", waits, size_of(*store, "pending_bytes"));
-  if (const auto age = number_in(*store, "oldest_pending_seconds"); waits > 0 && age)
-    html += fmt::format(", the oldest for {}",
-                        format_duration(std::chrono::seconds(static_cast<std::int64_t>(*age))));
-  if (const auto sent = text_of(*store, "sent_to"); !sent.empty())
-    html += fmt::format("<br>sent up to {}", escaped(sent));
-  if (const auto error = text_of(*store, "last_error"); !error.empty()) {
-    const bool person = store->value("needs_person", Json(false)) == Json(true);
-    html += fmt::format("<br>{} {}{}",
-                        badge_html(person ? status::Level::critical : status::Level::warning),
-                        escaped(error), said(*store, ", since ", "since"));
-    html += said(*store, "<br>", "hint") + said(*store, "<br>next try at ", "next_try");
+              : fmt::format(": {} segments wait, {}", waits, format_size(store.pending_bytes));
+  if (const auto age = store.oldest_pending(now); waits > 0 && age)
+    html += fmt::format(", the oldest for {}", format_duration(*age));
+  if (store.sent_to) html += fmt::format("<br>sent up to {}", store.sent_to->to_string());
+  if (const auto& problem = store.problem) {
+    html += fmt::format(
+        "<br>{} {}, since {}",
+        badge_html(problem->needs_person ? status::Level::critical : status::Level::warning),
+        escaped(problem->text), format_time(problem->since));
+    if (!problem->hint.empty()) html += "<br>" + escaped(problem->hint);
+    if (store.next_try) html += "<br>next try at " + format_time(*store.next_try);
   }
-  if (const auto again = number_in(*store, "sent_again").value_or(0); again > 0)
+  if (store.sent_again > 0)
     html += fmt::format("<br>{} {} sent, gone from the store, and sent again",
-                        badge_html(status::Level::warning), again);
-  return html + said(*store, "<br>--local-retention removes nothing more: ", "kept_for");
+                        badge_html(status::Level::warning), store.sent_again);
+  if (!store.kept_for.empty())
+    html += "<br>--local-retention removes nothing more: " + escaped(store.kept_for);
+  return html;
 }
 
 /// Until when those are valid that this side and the server show.
-std::string certificates_html(const Json& receiver) {
-  const auto shown = receiver.find("certificates");
-  if (shown == receiver.end() || !shown->is_object()) return {};
+std::string certificates_html(const ReceiverView::Certificates& shown) {
   std::string html;
-  const auto add = [&](const std::string& text) {
-    if (!text.empty()) html += (html.empty() ? "" : "<br>") + text;
-  };
-  add(said(*shown, "our own until ", "client_expires"));
-  add(said(*shown, "the server's until ", "server_expires"));
-  if (const auto problem = text_of(*shown, "problem"); !problem.empty())
-    add(badge_html(status::Level::warning) + " " + escaped(problem));
+  const auto add = [&](const std::string& text) { html += (html.empty() ? "" : "<br>") + text; };
+  if (shown.client_expires) add("our own until " + format_time(*shown.client_expires));
+  if (shown.server_expires) add("the server's until " + format_time(*shown.server_expires));
+  if (!shown.problem.empty())
+    add(badge_html(status::Level::warning) + " " + escaped(shown.problem));
   return html;
 }
 
@@ -115,28 +99,21 @@ std::string row(const std::vector<std::string>& cells) {
   return html + "</tr>\n";
 }
 
-std::string client_row(const Json& client) {
-  const auto position = [&](const char* lsn, const char* lag) {
-    const auto time = milliseconds_of(client, lag);
-    return escaped(text_of(client, lsn)) + (time.empty() ? "" : " (" + time + ")");
+std::string client_row(const archive::DownstreamClient& client) {
+  const auto position = [](wal::Lsn lsn, const std::optional<std::chrono::microseconds>& lag) {
+    return (lsn.valid() ? lsn.to_string() : "") + (lag ? " (" + milliseconds(*lag) + ")" : "");
   };
-  const auto slot = text_of(client, "slot_name");
-  return row({escaped(text_of(client, "application_name")),
-              escaped(text_of(client, "client_addr") + (slot.empty() ? "" : ", slot " + slot)),
-              escaped(text_of(client, "state")) + ", " + escaped(text_of(client, "sync_state")),
-              size_of(client, "behind_bytes"), position("flush_lsn", "flush_lag_ms"),
-              position("replay_lsn", "replay_lag_ms")});
+  return row({escaped(client.application_name),
+              escaped(client.client_address + (client.slot ? ", slot " + *client.slot : "")),
+              escaped(client.state) + ", " + escaped(client.sync_state),
+              client.behind ? format_size(*client.behind) : "",
+              position(client.flush, client.flush_lag),
+              position(client.replay, client.replay_lag)});
 }
 
-std::string clients_html(const Json& clients) {
-  if (!clients.is_array()) return {};
+std::string clients_html(const std::vector<archive::DownstreamClient>& clients) {
   if (clients.empty()) return "<p>Nobody is served now.</p>\n";
-  std::vector<Json> sorted;
-  for (const auto& client : clients)
-    if (client.is_object()) sorted.push_back(client);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Json& a, const Json& b) {
-    return number_in(a, "behind_bytes").value_or(0) > number_in(b, "behind_bytes").value_or(0);
-  });
+  const auto sorted = archive::furthest_behind_first(clients);
   std::string rows;
   constexpr std::size_t kMost = 50;
   for (std::size_t i = 0; i < std::min(kMost, sorted.size()); ++i) rows += client_row(sorted[i]);
@@ -170,70 +147,58 @@ std::string receiver_html(const Facts& facts) {
         "<p>{} {}</p>\n",
         badge_html(facts.report.receiver_mute ? status::Level::warning : status::Level::critical),
         escaped(*facts.report.receiver_error));
-  const auto receiver = status::receiver_json(facts.report);
-  if (receiver.is_null()) {
+  if (!facts.report.receiver) {
     const auto& ended = facts.report.ended;
     return fmt::format(
         "<p>No receiver runs{}.</p>\n{}", ended ? "; " + escaped(ended->text()) : "",
         ended && !ended->hint.empty() ? fmt::format("<p>{}</p>\n", escaped(ended->hint)) : "");
   }
+  const auto& receiver = *facts.report.receiver;
   std::string html = "<dl class=\"facts\">\n";
-  html += fact("State", escaped(text_of(receiver, "state")) + " since " +
-                            escaped(text_of(receiver, "state_since").substr(0, 19)));
-  html += fact("Upstream", escaped(text_of(receiver, "server")));
-  if (const auto lsn = text_of(receiver, "flush_lsn"); !lsn.empty())
-    html += fact("Durable up to", fmt::format("{} on timeline {}", escaped(lsn),
-                                              escaped(text_of(receiver, "timeline"))));
-  if (const auto lag = number_in(receiver, "lag_bytes"))
-    html += fact("Behind the server", *lag == 0 ? "nothing: caught up" : format_size(*lag));
-  if (const auto rate = size_of(receiver, "bytes_per_second"); !rate.empty())
-    html += fact("Rate", rate + "/s");
-  if (const auto syncs = receiver.find("syncs"); syncs != receiver.end() && syncs->is_object())
+  html += fact("State", escaped(receiver.shown_state()) + " since " +
+                            short_time(receiver.shown_state_since()));
+  html += fact("Upstream", escaped(receiver.server));
+  if (const auto& stream = receiver.stream)
     html +=
-        fact("Syncs of five minutes",
-             fmt::format("p50 {}, p99 {}, worst {}", milliseconds_of(*syncs, "p50_ms"),
-                         milliseconds_of(*syncs, "p99_ms"), milliseconds_of(*syncs, "worst_ms")));
+        fact("Durable up to", fmt::format("{} on timeline {}", stream->flush, stream->timeline));
+  if (const auto lag = receiver.lag())
+    html += fact("Behind the server", *lag == 0 ? "nothing: caught up" : format_size(*lag));
+  if (receiver.bytes_per_second)
+    html += fact("Rate", format_size(*receiver.bytes_per_second) + "/s");
+  if (const auto& syncs = receiver.syncs)
+    html += fact("Syncs of five minutes",
+                 fmt::format("p50 {}, p99 {}, worst {}", milliseconds(syncs->p50),
+                             milliseconds(syncs->p99), milliseconds(syncs->worst)));
   html += fact("Slot", slot_html(facts, receiver));
-  html += fact("Certificates", certificates_html(receiver));
-  html += fact("Object store", store_html(receiver));
-  if (const auto raw = number_in(receiver, "segments_to_compress"); raw && *raw > 0)
-    html += fact("To compress", fmt::format("{} segments", *raw));
+  html += fact("Certificates", certificates_html(receiver.certificates));
+  if (receiver.store) html += fact("Object store", store_html(*receiver.store, receiver.taken));
+  if (receiver.to_compress > 0)
+    html += fact("To compress", fmt::format("{} segments", receiver.to_compress));
   html += fact("Free", format_size(facts.report.free_bytes));
-  if (const auto error = text_of(receiver, "last_error"); !error.empty())
-    html += fact("Last error",
-                 fmt::format("{}: {}", escaped(text_of(receiver, "last_error_time").substr(0, 19)),
-                             escaped(error)));
+  if (receiver.last_error)
+    html += fact("Last error", fmt::format("{}: {}", short_time(receiver.last_error_time),
+                                           escaped(*receiver.last_error)));
   return html + "</dl>\n";
 }
 
 std::string candidates_html(const Facts& facts) {
-  const auto receiver = status::receiver_json(facts.report);
-  const auto found = receiver.find("candidates");
-  if (!receiver.is_object() || found == receiver.end() || !found->is_array()) return {};
+  if (!facts.report.receiver || facts.report.receiver->candidates.empty()) return {};
   std::string rows;
-  for (const auto& each : *found) {
-    if (!each.is_object()) continue;
-    const auto covered = each.find("covered");
-    const bool good = covered != each.end() && *covered == true;
-    rows += row({escaped(text_of(each, "host")),
-                 badge_html(good ? status::Level::ok : status::Level::warning) +
-                     (good ? " covered" : " not covered"),
-                 escaped(text_of(each, "slot_lsn")), escaped(text_of(each, "reason"))});
-  }
+  for (const auto& each : facts.report.receiver->candidates)
+    rows += row({escaped(each.host),
+                 badge_html(each.covered() ? status::Level::ok : status::Level::warning) +
+                     (each.covered() ? " covered" : " not covered"),
+                 each.slot_lsn ? each.slot_lsn->to_string() : "", escaped(each.reason)});
   return table({"host", "a failover to it", "its slot keeps WAL from", "why"}, rows);
 }
 
 std::string downstream_html(const Facts& facts) {
   std::string html;
-  const auto receiver = status::receiver_json(facts.report);
-  if (receiver.is_object() && receiver.contains("clients"))
-    html += clients_html(receiver["clients"]);
-  for (const auto& answer : facts.report.relays) {
-    const auto relay = Json::parse(answer, nullptr, false);
-    if (!relay.is_object()) continue;
-    html += fmt::format("<h3>pgweir serve, pid {}</h3>\n", escaped(text_of(relay, "pid")));
-    html += clients_html(relay.value("clients", Json()));
-  }
+  const auto& receiver = facts.report.receiver;
+  if (receiver && receiver->serving) html += clients_html(receiver->serving->clients);
+  for (const auto& relay : facts.report.relays)
+    html += fmt::format("<h3>pgweir serve, pid {}</h3>\n", relay.pid) +
+            clients_html(relay.serving.clients);
   if (facts.report.slots.empty()) return html;
   std::string rows;
   for (const auto& slot : facts.report.slots) {

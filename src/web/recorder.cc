@@ -158,12 +158,9 @@ void Recorder::on_event(const receive::Event& event) {
 void Recorder::work() {
   while (net::pause(end_, kEvery)) {
     const auto view = board_.view();
-    History::Sample sample{.streaming = view.stream.has_value() && !view.content.disk_full,
-                           .archived = view.archived_bytes()};
-    if (view.stream) {
-      const auto& stream = *view.stream;
-      sample.lag = stream.server_end > stream.flush ? stream.server_end - stream.flush : 0;
-    }
+    History::Sample sample{.streaming = view.stream.has_value() && !view.disk_full_since,
+                           .archived = view.archived_bytes};
+    sample.lag = view.lag();
     const auto milliseconds = [](std::chrono::nanoseconds time) {
       return std::chrono::duration<double, std::milli>(time).count();
     };

@@ -3,16 +3,19 @@
 #include <algorithm>
 #include <map>
 
+#include "base/error.h"
 #include "cli/metrics/collection.h"
+#include "io/place.h"
 #include "wal/pg_time.h"
 
 namespace weir::cli {
 
 namespace {
 
-void add_stream(Collection& to, const receive::StatusBoard::View& view,
-                const ReceiverExtras& extras) {
-  if (const auto& last = view.stream ? view.stream : view.content.last_stream) {
+using SystemTime = std::chrono::system_clock::time_point;
+
+void add_stream(Collection& to, const receive::ReceiverView& view) {
+  if (const auto& last = view.stream ? view.stream : view.last_stream) {
     to.add("pgweir_receiver_timeline", last->timeline);
     to.add_count("pgweir_receiver_write_lsn_bytes", last->written().byte());
     to.add_count("pgweir_receiver_flush_lsn_bytes", last->flush.byte());
@@ -20,13 +23,10 @@ void add_stream(Collection& to, const receive::StatusBoard::View& view,
       to.add_count("pgweir_receiver_confirmed_lsn_bytes", last->confirmed->byte());
   }
   if (view.stream) {
-    const auto& stream = *view.stream;
-    to.add_count("pgweir_receiver_server_lsn_bytes", stream.server_end.byte());
-    to.add_count("pgweir_receiver_lag_bytes",
-                 stream.server_end > stream.flush ? stream.server_end - stream.flush : 0);
-    if (extras.lag_time) to.add("pgweir_receiver_lag_seconds", seconds(*extras.lag_time));
+    to.add_count("pgweir_receiver_server_lsn_bytes", view.stream->server_end.byte());
+    to.add_count("pgweir_receiver_lag_bytes", *view.lag());
   }
-  to.add("pgweir_receiver_silence_seconds", seconds(view.silence));
+  if (view.silence) to.add("pgweir_receiver_silence_seconds", seconds(*view.silence));
 }
 
 /// Of two clients of the same name and address the one that is behind counts.
@@ -46,9 +46,7 @@ void add_clients(Collection& to, const archive::ServingView& view) {
     to.add_count("pgweir_serve_client_flush_lsn_bytes", client->flush.byte(), labels);
     to.add_count("pgweir_serve_client_replay_lsn_bytes", client->replay.byte(), labels);
     to.add("pgweir_serve_client_encrypted", client->ssl ? 1 : 0, labels);
-    if (view.end)
-      if (const auto behind = archive::bytes_behind(*client, view.end->flush))
-        to.add_count("pgweir_serve_client_behind_bytes", *behind, labels);
+    if (client->behind) to.add_count("pgweir_serve_client_behind_bytes", *client->behind, labels);
     if (client->replay_lag)
       to.add("pgweir_serve_client_replay_lag_seconds",
              std::chrono::duration<double>(*client->replay_lag).count(), labels);
@@ -82,9 +80,9 @@ void add_serving(Collection& to, const archive::ServingView& view) {
   if (view.slots) add_slots(to, *view.slots);
 }
 
-void add_comparison(Collection& to, const receive::StatusBoard::Content& content) {
-  if (!content.comparison) return;
-  const auto& comparison = *content.comparison;
+void add_comparison(Collection& to, const receive::ReceiverView& view) {
+  if (!view.comparison) return;
+  const auto& comparison = *view.comparison;
   to.add_count("pgweir_compare_lsn_bytes", comparison.position.byte());
   to.add_count("pgweir_compare_bytes_total", comparison.bytes);
   to.add_count("pgweir_compare_differences_total", comparison.differences);
@@ -92,13 +90,10 @@ void add_comparison(Collection& to, const receive::StatusBoard::Content& content
 }
 
 void add_store(Collection& to, const store::StoreView& view, SystemTime now) {
-  const auto since = [&](SystemTime time) {
-    return std::max(0.0, std::chrono::duration<double>(now - time).count());
-  };
   to.add_count("pgweir_store_pending_segments", view.pending_segments);
   to.add_count("pgweir_store_pending_bytes", view.pending_bytes);
   to.add("pgweir_store_oldest_pending_seconds",
-         view.pending_since ? since(*view.pending_since) : 0);
+         static_cast<double>(view.oldest_pending(now).value_or(std::chrono::seconds(0)).count()));
   if (view.sent_lsn) to.add_count("pgweir_store_lsn_bytes", view.sent_lsn->byte());
   if (view.open_lsn) to.add_count("pgweir_store_open_lsn_bytes", view.open_lsn->byte());
   to.add_count("pgweir_store_sent_files_total", view.sent_files);
@@ -125,8 +120,8 @@ void add_store(Collection& to, const store::StoreView& view, SystemTime now) {
   to.add_count("pgweir_store_removed_segments_total", view.removed_files);
 }
 
-void add_certificates(Collection& to, const receive::StatusBoard::Content& content) {
-  const auto& certificates = content.certificates;
+void add_certificates(Collection& to, const receive::ReceiverView& view) {
+  const auto& certificates = view.certificates;
   const auto add = [&](const char* whose, const auto& expires) {
     if (expires)
       to.add_time("pgweir_receiver_certificate_expiry_timestamp_seconds", *expires,
@@ -137,45 +132,58 @@ void add_certificates(Collection& to, const receive::StatusBoard::Content& conte
   to.add("pgweir_receiver_secrets_error", certificates.problem.empty() ? 0 : 1);
 }
 
-void add_slot(Collection& to, const receive::StatusBoard::Content& content) {
-  if (!content.slot || !content.slot_view) return;
-  const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *content.slot}};
-  const auto& view = *content.slot_view;
-  to.add("pgweir_slot_error", content.slot_warning ? 1 : 0, labels);
-  to.add("pgweir_slot_exists", view.exists ? 1 : 0, labels);
-  to.add("pgweir_slot_active", view.active ? 1 : 0, labels);
+void add_slot(Collection& to, const receive::ReceiverView& view) {
+  if (!view.slot || !view.slot_view) return;
+  const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *view.slot}};
+  const auto& slot = *view.slot_view;
+  to.add("pgweir_slot_error", view.slot_warning ? 1 : 0, labels);
+  to.add("pgweir_slot_exists", slot.exists ? 1 : 0, labels);
+  to.add("pgweir_slot_active", slot.active ? 1 : 0, labels);
   to.add_choice("pgweir_slot_wal_status", "wal_status",
                 {"reserved", "extended", "unreserved", "lost"},
-                view.invalidation_reason ? "lost" : view.wal_status, labels);
-  if (view.safe_wal_size)
-    to.add_count("pgweir_slot_safe_wal_bytes", std::max<std::int64_t>(0, *view.safe_wal_size),
+                slot.invalidation_reason ? "lost" : slot.wal_status, labels);
+  if (slot.safe_wal_size)
+    to.add_count("pgweir_slot_safe_wal_bytes", std::max<std::int64_t>(0, *slot.safe_wal_size),
                  labels);
-  if (view.retained)
-    to.add_count("pgweir_slot_retained_bytes", std::max<std::int64_t>(0, *view.retained), labels);
-  to.add_time("pgweir_slot_last_check_timestamp_seconds", content.slot_read_at, labels);
+  if (slot.retained)
+    to.add_count("pgweir_slot_retained_bytes", std::max<std::int64_t>(0, *slot.retained), labels);
+  to.add_time("pgweir_slot_last_check_timestamp_seconds", view.slot_read_at, labels);
+}
+
+void add_place(Collection& to, const std::string& archive) {
+  try {
+    const auto place = io::inspect_place(archive);
+    to.add_count("pgweir_archive_free_bytes", place.free_bytes);
+    to.add_count("pgweir_archive_size_bytes", place.bytes);
+  } catch (const Error&) {
+    // The directory was moved away: the receiver has it open and says so itself.
+  }
 }
 
 }  // namespace
 
-std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& view,
-                                              const ReceiverExtras& extras, SystemTime now) {
-  const auto& content = view.content;
-  Collection to(extras.archive);
-  to.add("pgweir_build_info", 1, {{"version", PGWEIR_VERSION}});
-  to.add("pgweir_receiver_up", extras.up ? 1 : 0);
-  to.add_time("pgweir_receiver_update_timestamp_seconds", now);
-  to.add_time("pgweir_receiver_start_time_seconds", content.started);
-  const auto state = !extras.up          ? std::string("stopped")
-                     : content.disk_full ? std::string("disk full")
-                                         : content.state;
+std::vector<metrics::Family> ReceiverMetrics::collect(bool up) {
+  const auto view = board_.view();
+  Collection to(archive_);
+  to.add("pgweir_build_info", 1, {{"version", view.version}});
+  to.add("pgweir_receiver_up", up ? 1 : 0);
+  to.add_time("pgweir_receiver_update_timestamp_seconds", view.taken);
+  to.add_time("pgweir_receiver_start_time_seconds", view.started);
   to.add_choice(
       "pgweir_receiver_state", "state",
       {"starting", "connecting", "waiting", "streaming", "disk full", "stopping", "stopped"},
-      state);
-  to.add_time("pgweir_receiver_state_since_timestamp_seconds", content.shown_state_since());
-  add_stream(to, view, extras);
-  to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes());
-  to.add_count("pgweir_receiver_segments_finished_total", content.segments_finished);
+      up ? view.shown_state() : "stopped");
+  to.add_time("pgweir_receiver_state_since_timestamp_seconds", view.shown_state_since());
+  add_stream(to, view);
+  if (view.stream) {
+    const std::lock_guard lock(mutex_);
+    const auto progress = meter_.add(*view.stream, std::chrono::steady_clock::now());
+    if (progress.behind == 0 || progress.behind_time)
+      to.add("pgweir_receiver_lag_seconds",
+             progress.behind == 0 ? 0 : seconds(*progress.behind_time));
+  }
+  to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes);
+  to.add_count("pgweir_receiver_segments_finished_total", view.segments_finished);
   if (view.syncs) {
     const std::pair<const char*, std::chrono::nanoseconds> percentiles[] = {
         {"50", view.syncs->p50}, {"99", view.syncs->p99}, {"100", view.syncs->worst}};
@@ -183,19 +191,19 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
       to.add("pgweir_receiver_sync_seconds", std::chrono::duration<double>(time).count(),
              {{"percentile", percentile}});
   }
-  to.add_count("pgweir_receiver_slow_syncs_total", content.slow_syncs);
-  to.add_count("pgweir_receiver_streams_total", content.streams);
-  to.add_count("pgweir_receiver_errors_total", content.errors);
-  if (content.last_error)
-    to.add_time("pgweir_receiver_last_error_timestamp_seconds", content.last_error_time);
-  to.add_count("pgweir_receiver_segments_to_compress", content.to_compress);
+  to.add_count("pgweir_receiver_slow_syncs_total", view.slow_syncs);
+  to.add_count("pgweir_receiver_streams_total", view.streams);
+  to.add_count("pgweir_receiver_errors_total", view.errors);
+  if (view.last_error)
+    to.add_time("pgweir_receiver_last_error_timestamp_seconds", view.last_error_time);
+  to.add_count("pgweir_receiver_segments_to_compress", view.to_compress);
   struct Count {
     std::uint64_t all = 0;
     std::uint64_t bytes = 0;
     std::uint64_t open = 0;
   };
   std::map<archive::Loss::Kind, Count> counts;
-  for (const auto& loss : content.losses) {
+  for (const auto& loss : view.losses) {
     auto& count = counts[loss.kind];
     ++count.all;
     count.bytes += loss.bytes();
@@ -210,32 +218,31 @@ std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& 
   for (const auto& kind : archive::Loss::kinds())
     to.add_count("pgweir_receiver_losses_unacknowledged", counts[kind.kind].open,
                  {{"kind", std::string(kind.name)}});
-  to.add("pgweir_receiver_disk_full", content.disk_full ? 1 : 0);
-  if (extras.free_bytes) to.add_count("pgweir_archive_free_bytes", *extras.free_bytes);
-  if (extras.size_bytes) to.add_count("pgweir_archive_size_bytes", *extras.size_bytes);
-  add_slot(to, content);
-  add_certificates(to, content);
-  for (const auto& candidate : content.candidates) {
+  to.add("pgweir_receiver_disk_full", view.disk_full_since ? 1 : 0);
+  add_place(to, archive_);
+  add_slot(to, view);
+  add_certificates(to, view);
+  for (const auto& candidate : view.candidates) {
     const std::vector<std::pair<std::string, std::string>> labels = {{"host", candidate.host}};
     to.add("pgweir_receiver_candidate_covered", candidate.covered() ? 1 : 0, labels);
     if (candidate.answered != SystemTime{})
       to.add_time("pgweir_receiver_candidate_last_check_timestamp_seconds", candidate.answered,
                   labels);
   }
-  add_comparison(to, content);
-  if (view.store) add_store(to, *view.store, now);
+  add_comparison(to, view);
+  if (view.store) add_store(to, *view.store, view.taken);
   if (view.serving) add_serving(to, *view.serving);
   return to.take();
 }
 
-std::vector<metrics::Family> serve_metrics(const archive::ServingView& view, SystemTime started,
-                                           const std::string& archive, bool up, SystemTime now) {
+std::vector<metrics::Family> serve_metrics(const archive::Relay& relay, const std::string& archive,
+                                           bool up) {
   Collection to(archive);
-  to.add("pgweir_serve_build_info", 1, {{"version", PGWEIR_VERSION}});
+  to.add("pgweir_serve_build_info", 1, {{"version", relay.version}});
   to.add("pgweir_serve_up", up ? 1 : 0);
-  to.add_time("pgweir_serve_update_timestamp_seconds", now);
-  to.add_time("pgweir_serve_start_time_seconds", started);
-  add_serving(to, view);
+  to.add_time("pgweir_serve_update_timestamp_seconds", relay.taken);
+  to.add_time("pgweir_serve_start_time_seconds", relay.started);
+  add_serving(to, relay.serving);
   return to.take();
 }
 

@@ -1,35 +1,36 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
-#include <optional>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "archive/serving_view.h"
+#include "cli/runtime/progress.h"
 #include "metrics/family.h"
 #include "receive/status_board.h"
 
 namespace weir::cli {
 
-using SystemTime = std::chrono::system_clock::time_point;
+/// A receiver's metrics, from its view and its directory. Thread-safe; the board outlives it.
+class ReceiverMetrics {
+ public:
+  /// `archive` is the directory.
+  ReceiverMetrics(std::string archive, const receive::StatusBoard& board)
+      : archive_(std::move(archive)), board_(board) {}
 
-/// What a receiver exports beside what its board says.
-struct ReceiverExtras {
-  std::string archive;  ///< its directory
-  bool up = true;       ///< false: the last words of one that ends
-  std::optional<std::chrono::milliseconds> lag_time;
-  std::optional<std::uint64_t> free_bytes;
-  std::optional<std::uint64_t> size_bytes;
+  /// `up` is false for the last time, when the receiver ends.
+  [[nodiscard]] std::vector<metrics::Family> collect(bool up);
+
+ private:
+  const std::string archive_;
+  const receive::StatusBoard& board_;
+  std::mutex mutex_;  ///< the meter
+  ProgressMeter meter_{std::chrono::seconds(60)};
 };
-[[nodiscard]] std::vector<metrics::Family> receiver_metrics(const receive::StatusBoard::View& view,
-                                                            const ReceiverExtras& extras,
-                                                            SystemTime now);
 
-/// Of `pgweir serve`. `up`: as in ReceiverExtras.
-[[nodiscard]] std::vector<metrics::Family> serve_metrics(const archive::ServingView& view,
-                                                         SystemTime started,
-                                                         const std::string& archive, bool up,
-                                                         SystemTime now);
+/// Of `pgweir serve`. `up` as above.
+[[nodiscard]] std::vector<metrics::Family> serve_metrics(const archive::Relay& relay,
+                                                         const std::string& archive, bool up);
 
 }  // namespace weir::cli

@@ -76,16 +76,12 @@ class FleetArchive::Local {
       if (!looked_ || now - *looked_ >= every) {
         look_ = web::look_at(*member_.directory, member_.backups);
         ask_relays(look_.report, *member_.directory);
-        look_.report.receiver = asked.receiver;
-        look_.report.receiver_error = asked.receiver_error;
+        take_receiver(look_.report, asked);
         status::look_for_break(look_.report, *io::open_existing_directory(*member_.directory));
         looked_ = now;
       }
       known.look = look_;
-      known.look.report.receiver = std::move(asked.receiver);
-      known.look.report.receiver_error = std::move(asked.receiver_error);
-      known.look.report.receiver_silent = asked.receiver_silent;
-      known.look.report.receiver_mute = asked.receiver_mute;
+      take_receiver(known.look.report, asked);
       known.state = web::state_of_report(known.look.report, member_.at_rest);
     } catch (const std::exception& failure) {
       known.state = web::state_of_error(failure.what());

@@ -9,7 +9,6 @@
 #include "cli/shared/ask_archive.h"
 #include "metrics/exporter.h"
 #include "net/ip.h"
-#include "receive/board_json.h"
 #include "status/check.h"
 #include "web/health.h"
 
@@ -67,7 +66,7 @@ std::optional<web::Facts> ReceiverPage::facts() {
   auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now());
   if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
   facts.look_is_stuck = seen.stuck;
-  facts.report.receiver = receive::board_json(board_.view());
+  facts.report.receiver = board_.view();
   facts.verdict = status::check(facts.report, {});
   facts.history = recorder_.history();
   return facts;

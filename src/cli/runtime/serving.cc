@@ -176,6 +176,7 @@ archive::ServingView Serving::view() const {
   if (const std::lock_guard lock(hub_mutex_); hub_ != nullptr) {
     const auto served = hub_->served();
     view.end = archive::DurableEnd{served->timeline(), served->end};
+    for (auto& client : view.clients) client.behind = archive::bytes_behind(client, served->end);
   }
   // Not with the hub's: slots tell what they hold under a lock of their own, which comes to
   // on_feedback().

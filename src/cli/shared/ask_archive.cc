@@ -10,6 +10,7 @@
 #include "io/foreign_writer.h"
 #include "receive/status_socket.h"
 #include "relay/serve_socket.h"
+#include "status/view_json.h"
 
 namespace weir::cli {
 
@@ -31,8 +32,9 @@ void look_at_lock(status::StatusReport& report, const std::string& directory) {
 
 void ask_receiver(status::StatusReport& report, const std::string& directory) {
   try {
-    report.receiver = receive::StatusSocket::ask(directory);
-    if (!report.receiver) look_at_lock(report, directory);
+    const auto answer = receive::StatusSocket::ask(directory);
+    if (answer) report.receiver = status::receiver_of(*answer, std::chrono::system_clock::now());
+    if (!answer) look_at_lock(report, directory);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::retry && error.kind() != ErrorKind::io) throw;
     report.receiver_error = error.what();
@@ -43,7 +45,9 @@ void ask_receiver(status::StatusReport& report, const std::string& directory) {
 void ask_relays(status::StatusReport& report, const std::string& directory) {
   constexpr std::chrono::seconds kPatience(5);
   auto relays = relay::ServeSocket::ask(directory);
-  report.relays = std::move(relays.answers);
+  for (const auto& answer : relays.answers)
+    if (auto relay = status::relay_of(answer, std::chrono::system_clock::now()))
+      report.relays.push_back(std::move(*relay));
   report.relay_errors = std::move(relays.errors);
   try {
     report.slots = list_archive_slots(directory, kPatience);
@@ -64,10 +68,26 @@ void take_answers(status::StatusReport& report, status::StatusReport&& asked) {
   report.relay_errors = std::move(asked.relay_errors);
   report.slots = std::move(asked.slots);
   report.slots_error = std::move(asked.slots_error);
-  report.receiver = std::move(asked.receiver);
-  report.receiver_error = std::move(asked.receiver_error);
+  take_receiver(report, asked);
+}
+
+void take_receiver(status::StatusReport& report, const status::StatusReport& asked) {
+  report.receiver = asked.receiver;
+  report.receiver_error = asked.receiver_error;
   report.receiver_silent = asked.receiver_silent;
   report.receiver_mute = asked.receiver_mute;
+}
+
+std::optional<archive::DurableEnd> durable_end_of(const std::string& directory) {
+  try {
+    const auto answer = receive::StatusSocket::ask(directory);
+    const auto view =
+        answer ? status::receiver_of(*answer, std::chrono::system_clock::now()) : std::nullopt;
+    if (!view || !view->stream) return std::nullopt;
+    return archive::DurableEnd{view->stream->timeline, view->stream->flush, view->stream->write};
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace weir::cli

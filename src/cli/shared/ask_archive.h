@@ -1,7 +1,9 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
+#include "archive/durable_end.h"
 #include "status/report.h"
 
 namespace weir::cli {
@@ -14,5 +16,11 @@ void ask_receiver(status::StatusReport& report, const std::string& directory);
 void ask_relays(status::StatusReport& report, const std::string& directory);
 /// Takes over what was asked for another report.
 void take_answers(status::StatusReport& report, status::StatusReport&& asked);
+/// Of these, what the receiver has answered.
+void take_receiver(status::StatusReport& report, const status::StatusReport& asked);
+
+/// How far the receiver that streams into the archive has made it durable, if there is one. nullopt
+/// also if it cannot be asked: nobody waits for it.
+[[nodiscard]] std::optional<archive::DurableEnd> durable_end_of(const std::string& directory);
 
 }  // namespace weir::cli

@@ -21,9 +21,9 @@
 #include "io/unsynced_directory.h"
 #include "net/wake.h"
 #include "pq/commands.h"
-#include "receive/board_json.h"
 #include "receive/session.h"
 #include "receive/status_socket.h"
+#include "status/view_json.h"
 
 namespace weir::cli {
 
@@ -148,8 +148,7 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
         .archive_taken =
             [&] {
               return std::make_shared<receive::StatusSocket>(
-                  on_disk->path(), [&board] { return receive::board_json(board.view()); },
-                  library_log);
+                  on_disk->path(), [&board] { return status::to_json(board.view()); }, library_log);
             }};
     receive::receive(options, environment);
     return kWell;

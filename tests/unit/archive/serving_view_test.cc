@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 namespace weir::archive::serving_view_test {
 namespace {
 
@@ -56,44 +54,6 @@ TEST(DownstreamClient, IsBehindByWhatItHasReplayedElseFlushed) {
     client.state = state;
     EXPECT_FALSE(bytes_behind(client, Lsn(1000)));
   }
-}
-
-TEST(ServedCertificate, IsToldWithTheTimeThatIsLeft) {
-  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  auto json = nlohmann::json::parse(
-      certificate_json({.file = "/r/tls\xff.crt", .expires = now - std::chrono::hours(1)}));
-  EXPECT_EQ(json["file"], "/r/tls\xef\xbf\xbd.crt") << "JSON has to be UTF-8";
-  EXPECT_LE(json["expires_in_seconds"].get<std::int64_t>(), -3600);
-  json = nlohmann::json::parse(
-      certificate_json({.file = "f", .expires = now + std::chrono::hours(1000)}));
-  EXPECT_GT(json["expires_in_seconds"].get<std::int64_t>(), 0);
-}
-
-TEST(ServingView, IsToldInPostgreSQLsWords) {
-  ServingView view;
-  view.listens = {"127.0.0.1:5433"};
-  auto json = nlohmann::json::parse(to_json(view, {}));
-  EXPECT_TRUE(json["timeline"].is_null());
-  EXPECT_TRUE(json["end_lsn"].is_null());
-  EXPECT_FALSE(json["has_slots"]);
-  view.end = DurableEnd{2, Lsn(0x3000148)};
-  view.slots.emplace();
-  auto& client = view.clients.emplace_back();
-  client.application_name = "\xff";  // any bytes, and JSON all the same
-  client.timeline = 2;
-  client.state = "catchup";
-  client.flush = Lsn(0x3000000);
-  client.ssl = ConnectionSsl{"TLSv1.3", "TLS_AES_256_GCM_SHA384", 256};
-  json = nlohmann::json::parse(to_json(view, {.pid = 42}));
-  EXPECT_EQ(json["pid"], 42);
-  EXPECT_EQ(json["end_lsn"], "0/3000148");
-  EXPECT_TRUE(json["has_slots"]);
-  ASSERT_EQ(json["clients"], nlohmann::json::parse(clients_json(view)));
-  const auto& told = json["clients"][0];
-  EXPECT_EQ(told["behind_bytes"], 0x148);
-  EXPECT_EQ(told["ssl"]["cipher"], "TLS_AES_256_GCM_SHA384");
-  EXPECT_TRUE(told["replay_lsn"].is_null());
-  EXPECT_TRUE(told["slot_name"].is_null());
 }
 
 }  // namespace

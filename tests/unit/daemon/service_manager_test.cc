@@ -14,10 +14,10 @@
 namespace weir::daemon::service_manager_test {
 namespace {
 
-receive::StatusBoard::View streaming() {
-  receive::StatusBoard::View view;
-  view.content.state = "streaming";
-  view.content.server = "db1:5432";
+receive::ReceiverView streaming() {
+  receive::ReceiverView view;
+  view.state = "streaming";
+  view.server = "db1:5432";
   view.stream = receive::StreamSnapshot{.timeline = 3,
                                         .start = wal::Lsn(0x1000000),
                                         .write = wal::Lsn(0x1800000),
@@ -27,7 +27,7 @@ receive::StatusBoard::View streaming() {
 }
 
 TEST(StatusLine, TellsStatePositionAndLagInOneLine) {
-  using View = receive::StatusBoard::View;
+  using View = receive::ReceiverView;
   const struct {
     const char* name;
     std::function<void(View&)> change;
@@ -37,21 +37,21 @@ TEST(StatusLine, TellsStatePositionAndLagInOneLine) {
        "streaming timeline 3 from db1:5432, durable up to 0/1400000, 4 MB behind"},
       {"caught up", [](View& view) { view.stream->flush = view.stream->server_end; },
        "streaming timeline 3 from db1:5432, durable up to 0/1800000, caught up"},
-      {"disk full", [](View& view) { view.content.disk_full = true; },
+      {"disk full", [](View& view) { view.disk_full_since.emplace(); },
        "disk full: holding timeline 3 from db1:5432, durable up to 0/1400000, 4 MB behind"},
       {"waiting",
        [](View& view) {
          view.stream.reset();
-         view.content.state = "waiting";
-         view.content.server.clear();
-         view.content.last_error = "no\nserver";
+         view.state = "waiting";
+         view.server.clear();
+         view.last_error = "no\nserver";
        },
        "waiting; last error: no     server"},
       {"hole and slot",
        [](View& view) {
-         view.content.losses.resize(2);
-         view.content.losses[1].acknowledged = archive::Loss::Acknowledgement{};
-         view.content.slot_warning = "the slot is ill";
+         view.losses.resize(2);
+         view.losses[1].acknowledged = archive::Loss::Acknowledgement{};
+         view.slot_warning = "the slot is ill";
        },
        "streaming timeline 3 from db1:5432, durable up to 0/1400000, 4 MB behind; 1 loss(es) of "
        "WAL, see pgweir status; the slot is ill"},

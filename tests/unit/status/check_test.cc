@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "status/view_json.h"
+
 namespace weir::status::check_test {
 namespace {
 
@@ -12,13 +14,13 @@ using ::testing::StartsWith;
 using namespace std::chrono_literals;
 
 constexpr const char* kWell =
-    R"({"state": "streaming", "server": "db1:5432", "flush_lsn": "0/7000100", "lag_bytes": 0,
-        "silence_ms": 412})";
+    R"({"state": "streaming", "server": "db1:5432", "timeline": 1, "flush_lsn": "0/7000100",
+        "server_lsn": "0/7000100", "silence_ms": 412})";
 
 StatusReport report_with(const char* receiver) {
   StatusReport report;
   report.identity = archive::Identity{42, wal::SegmentSize(), "x"};
-  if (receiver != nullptr) report.receiver = receiver;
+  if (receiver != nullptr) report.receiver = receiver_of(receiver, {});
   return report;
 }
 
@@ -66,12 +68,14 @@ TEST(Check, JudgesAsMonitoringExpects) {
       {"lag at the limit",
        Level::ok,
        "64 MB behind",
-       R"({"state": "streaming", "lag_bytes": 67108864, "silence_ms": 1})",
+       R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
+           "server_lsn": "0/5000000", "silence_ms": 1})",
        {64 << 20, {}}},
       {"lag over it",
        Level::critical,
        "64.0 MB behind",
-       R"({"state": "streaming", "lag_bytes": 67108865, "silence_ms": 1})",
+       R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
+           "server_lsn": "0/5000001", "silence_ms": 1})",
        {64 << 20, {}}},
       {"silent up to the limit",
        Level::ok,

@@ -14,9 +14,11 @@
 #include "status/picture.h"
 #include "status/store_side.h"
 #include "status/text.h"
+#include "status/view_json.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
+#include "wal/pg_time.h"
 
 namespace weir::status::report_test {
 namespace {
@@ -75,19 +77,20 @@ TEST(StatusReport, CountsFormsAndFindsHoles) {
 
 TEST(StatusReport, SaysItInWords) {
   auto report = report_of(some_listing());
-  report.receiver =
-      R"({"pid": 7, "state": "streaming", "state_since": "then", "server": "db1:5432",
-          "timeline": 1, "flush_lsn": "0/7000100", "lag_bytes": 8192, "last_message": "now",
-          "slot": "weir", "slot_warning": "it is running out"})";
+  report.receiver = receiver_of(
+      R"({"pid": 7, "state": "streaming", "state_since": "2026-11-20 10:00:00.123 UTC",
+          "server": "db1:5432", "timeline": 1, "flush_lsn": "0/7000100", "server_lsn": "0/7002100",
+          "silence_ms": 412, "slot": "weir", "slot_warning": "it is running out"})",
+      wal::PgTime::parse("2026-11-20 10:00:01.000 UTC")->system_time());
   const auto text = status_text(report);
   for (const auto* part :
        {"Archive /a: system 42, segments of 16 MB\n",
         "timeline 1: 0/2000000 to 0/7000000, 3 segments (1 raw, 16 MB; 3 zstd, 600 B)\n",
         "000000010000000000000007.partial (16 MB)\n",
         "HOLE: 2 segments missing from 0/4000000 to 0/6000000", "not WAL: 1 file: notes.txt\n",
-        "Receiver: streaming, server db1:5432, since then (pid 7)\n",
+        "Receiver: streaming, server db1:5432, since 2026-11-20 10:00:00.123 UTC (pid 7)\n",
         "durable up to 0/7000100 on timeline 1, 8 kB behind the server\n",
-        "WARNING: it is running out"})
+        "last message of the server: 2026-11-20 10:00:00.588 UTC\n", "WARNING: it is running out"})
     EXPECT_THAT(text, HasSubstr(part));
 }
 
@@ -96,10 +99,9 @@ TEST(StatusReport, IsWellWithoutHolesAndWithAReceiver) {
   listing.segments.erase(listing.segments.begin() + 3, listing.segments.end());
   listing.segments.push_back(entry("000000010000000000000004.partial", k16MB));
   auto report = report_of(listing);
-  report.receiver =
-      R"({"state": "streaming", "server": "db1", "flush_lsn": "0/4000100", "slot": "weir"})";
+  report.receiver = receiver_of(R"({"state": "streaming", "server": "db1", "slot": "weir"})", {});
   EXPECT_THAT(complaints(report), IsEmpty());
-  report.receiver = R"({"state": "streaming", "server": "db1", "flush_lsn": "0/4000100"})";
+  report.receiver->slot.reset();
   EXPECT_THAT(complaints(report), ElementsAre(HasSubstr("no replication slot is used")));
   EXPECT_EQ(check(report, {}).level, Level::ok);
   EXPECT_THAT(check(report, {}).line, HasSubstr("; no replication slot is used: the server may"));
@@ -122,7 +124,7 @@ TEST(StatusReport, ComplainsOfWhatNeedsACare) {
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
     auto report = report_of({});
-    report.receiver = each.receiver;
+    if (each.receiver) report.receiver = receiver_of(*each.receiver, {});
     report.receiver_error = each.error;
     EXPECT_THAT(complaints(report), ElementsAre(HasSubstr(each.complaint)));
     EXPECT_THAT(status_text(report), HasSubstr("Receiver: "));
@@ -135,8 +137,7 @@ TEST(StatusReport, ComplainsOfWhatNeedsACare) {
 TEST(StatusReport, HasTheSameAsJson) {
   auto report = report_of(some_listing());
   report.foreign = {"not \xff utf-8"};
-  report.receiver =
-      R"({"state": "streaming", "server": "db1", "flush_lsn": "0/7000100", "slot": "weir"})";
+  report.receiver = receiver_of(R"({"state": "streaming", "server": "db1", "slot": "weir"})", {});
   const auto json = nlohmann::json::parse(status_json(report));
   EXPECT_EQ(json["system_identifier"], "42");
   EXPECT_EQ(json["segment_size"], k16MB);
@@ -269,7 +270,7 @@ TEST(StatusReport, TellsWhereUnfinishedWalBreaksOff) {
   const auto directory = archive.disk.open();
   const auto look = [&](const char* receiver) {
     auto report = make_report(*directory);
-    if (receiver != nullptr) report.receiver = receiver;
+    if (receiver != nullptr) report.receiver = receiver_of(receiver, {});
     look_for_break(report, *directory);
     return report;
   };
@@ -299,7 +300,7 @@ TEST(StatusReport, TellsWhereUnfinishedWalBreaksOff) {
   // It writes that anew; of one that has begun since, too.
   constexpr const char* kStreaming = R"({"state": "streaming"})";
   EXPECT_FALSE(look(kStreaming).breaks_off);
-  report.receiver = kStreaming;
+  report.receiver = receiver_of(kStreaming, {});
   EXPECT_EQ(check(report, {}).level, Level::ok);
   EXPECT_FALSE(nlohmann::json::parse(status_json(report, std::nullopt)).contains("breaks_off"));
 }
@@ -345,29 +346,30 @@ TEST(StatusReport, SaysWhatTheReceiverDoes) {
   };
   const Case cases[] = {
       {R"({"segments_to_compress": 1})", "  to be compressed: 1 segment\n"},
-      {R"({"store": {"store": "s3://w", "sent_to": "0/7000000"}})",
-       "  store: s3://w: all is there, up to 0/7000000\n"},
+      {R"({"store": {"store": "s3://w", "sent_to": "000000010000000000000006"}})",
+       "  store: s3://w: all is there, up to 000000010000000000000006\n"},
       {R"({"store": {"store": "s3://w"}})", "  store: s3://w: nothing to send\n"},
       {R"({"store": {"store": "s3://w", "pending_histories": 1, "pending_bytes": 100}})",
        "  store: s3://w: a history (100 B) behind, the oldest since -\n"},
       {R"({"store": {"sent_again": 2, "not_compared": 7}})",
        "  WARNING: 2 segments had been sent, and had to be sent again\n"
        "    7 segments are present there, not compared\n"},
-      {R"({"confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/0"})",
+      {R"({"timeline": 1, "confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/0"})",
        "the server was told of no position (--confirm stored): its slot keeps all WAL"},
-      {R"({"confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/7000000"})",
+      {R"({"timeline": 1, "confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/7000000"})",
        "the store has all of that, and the server was told so\n"},
-      {R"({"confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/6000000"})",
+      {R"({"timeline": 1, "confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/6000000"})",
        "up to 0/6000000 (--confirm stored); its slot keeps the other 16 MB until the store"},
-      {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused"}]})",
-       "  failover to db2: not covered, no answer since 10:00: refused\n"
+      {R"({"candidates": [{"host": "db2", "silent_since": "2026-11-20 10:00:00.000 UTC", "reason": "refused"}]})",
+       "  failover to db2: not covered, no answer since 2026-11-20 10:00:00.000 UTC: refused\n"
        "    its slot was not looked at before\n"},
-      {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused",
-           "answered": "09:00", "was_covered": true, "slot_lsn": "0/5"}]})",
-       "    at its last answer, 09:00, it was covered; its slot kept WAL from 0/5 on\n"},
-      {R"({"candidates": [{"host": "db2", "silent_since": "10:00", "reason": "refused",
-           "answered": "09:00", "was_covered": false, "slot_lsn": "0/5"}]})",
-       "    at its last answer, 09:00, it was not covered; "},
+      {R"({"candidates": [{"host": "db2", "silent_since": "2026-11-20 10:00:00.000 UTC", "reason": "refused",
+           "answered": "2026-11-20 09:00:00.000 UTC", "was_covered": true, "slot_lsn": "0/5"}]})",
+       "    at its last answer, 2026-11-20 09:00:00.000 UTC, it was covered; its slot kept WAL "
+       "from 0/5 on\n"},
+      {R"({"candidates": [{"host": "db2", "silent_since": "2026-11-20 10:00:00.000 UTC", "reason": "refused",
+           "answered": "2026-11-20 09:00:00.000 UTC", "was_covered": false, "slot_lsn": "0/5"}]})",
+       "    at its last answer, 2026-11-20 09:00:00.000 UTC, it was not covered; "},
       {R"({"candidates": [{"host": "db2", "reason": "no slot"}]})",
        "  failover to db2: not covered: no slot\n"},
       {R"({"comparison": {"with": "db2", "problem": "no answer"}})",
@@ -376,7 +378,7 @@ TEST(StatusReport, SaysWhatTheReceiverDoes) {
   };
   for (const auto& [receiver, says] : cases) {
     auto report = report_of(some_listing());
-    report.receiver = receiver;
+    report.receiver = receiver_of(receiver, {});
     EXPECT_THAT(status_text(report), HasSubstr(says)) << receiver;
   }
 }

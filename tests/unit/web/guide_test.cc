@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "web/advice.h"
+#include "status/findings.h"
 #include "web/assets.h"
 
 namespace weir::web::guide_test {
@@ -39,11 +39,10 @@ TEST(Guide, ReadsWhatTheChapterUses) {
 
 TEST(Guide, HasTheChapterOfEveryAdvice) {
   const auto html = guide_html(kTroubleshooting);
-  for (int i = 0; i <= static_cast<int>(status::Topic::lag); ++i) {
-    const auto advice = advice_on(static_cast<status::Topic>(i));
-    EXPECT_THAT(html, HasSubstr(" id=\"" + chapter_anchor(advice.chapter) + "\">"))
-        << advice.chapter;
-    EXPECT_FALSE(advice.todo.empty());
+  for (const auto topic : status::all_topics()) {
+    const auto words = status::words_of(topic);
+    EXPECT_THAT(html, HasSubstr(" id=\"" + chapter_anchor(words.chapter) + "\">")) << words.chapter;
+    EXPECT_FALSE(words.hint.empty());
   }
 }
 

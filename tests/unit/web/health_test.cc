@@ -7,11 +7,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
-receive::StatusBoard::View streaming(std::uint64_t lag) {
-  receive::StatusBoard::View view;
-  view.content.state = "streaming";
-  view.content.server = "db1.example.org:5432";
-  view.content.slot = "secret_slot";
+receive::ReceiverView streaming(std::uint64_t lag) {
+  receive::ReceiverView view;
+  view.state = "streaming";
+  view.server = "db1.example.org:5432";
+  view.slot = "secret_slot";
   view.stream.emplace();
   view.stream->flush = wal::Lsn(1000);
   view.stream->server_end = wal::Lsn(1000 + lag);
@@ -21,7 +21,7 @@ receive::StatusBoard::View streaming(std::uint64_t lag) {
 TEST(Readiness, IsToArchiveWithinTheLimit) {
   struct {
     const char* name;
-    receive::StatusBoard::View view;
+    receive::ReceiverView view;
     std::optional<std::uint64_t> most;
     int status;
     const char* body;
@@ -33,8 +33,8 @@ TEST(Readiness, IsToArchiveWithinTheLimit) {
       {"connecting", {}, {}, 503, "the receiver does not stream: connecting\n"},
       {"disk full", streaming(0), {}, 503, "the disk is full\n"},
   };
-  cases[4].view.content.state = "connecting";
-  cases[5].view.content.disk_full = true;
+  cases[4].view.state = "connecting";
+  cases[5].view.disk_full_since.emplace();
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
     const auto answer = readiness(each.view, each.most);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "status/view_json.h"
 #include "web/site.h"
 
 namespace weir::web::page_test {
@@ -12,10 +13,12 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using namespace std::chrono_literals;
 
+constexpr SystemTime kNow(1'795'305'600s);  // 2026-11-22 00:00:00 UTC
 constexpr const char* kWell =
+
     R"({"state": "streaming", "state_since": "2026-11-22 00:00:00.000 UTC", "server": "db1:5432",
-        "flush_lsn": "0/7000100", "timeline": 1, "lag_bytes": 0, "silence_ms": 412, "slot": "weir",
-        "slot_wal_status": "extended", "slot_safe_wal_size": 1048576})";
+        "flush_lsn": "0/7000100", "timeline": 1, "server_lsn": "0/7000100", "silence_ms": 412,
+        "slot": "weir", "slot_wal_status": "extended", "slot_safe_wal_size": 1048576})";
 
 Facts facts_with(const char* receiver) {
   Facts facts;
@@ -27,9 +30,9 @@ Facts facts_with(const char* receiver) {
   one.timeline = 1;
   one.finished = {{1, 7}};
   facts.report.timelines = {one};
-  if (receiver != nullptr) facts.report.receiver = receiver;
+  if (receiver != nullptr) facts.report.receiver = status::receiver_of(receiver, kNow);
   facts.verdict = status::check(facts.report, {});
-  facts.looked = facts.now = SystemTime(1'795'305'600s);
+  facts.looked = facts.now = kNow;
   facts.version = "0.1.0";
   return facts;
 }
@@ -129,7 +132,7 @@ TEST(Page, TellsOfTheObjectStore) {
   EXPECT_THAT(main_html(well, Mode::live), HasSubstr("s3://wal: has all that is finished"));
   const auto behind = facts_with(
       R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 3,
-          "pending_bytes": 3145728, "oldest_pending_seconds": 90, "last_error": "<refused>"}})");
+          "pending_bytes": 3145728, "pending_since": "2026-11-21 23:58:30.000 UTC", "last_error": "<refused>"}})");
   EXPECT_THAT(main_html(behind, Mode::live),
               HasSubstr("s3://wal: 3 segments wait, 3 MB, the oldest for 1 min 30 s<br>"));
   EXPECT_THAT(main_html(behind, Mode::live), HasSubstr("&lt;refused&gt;"));
@@ -142,23 +145,23 @@ TEST(Page, TellsOfTheObjectStore) {
   EXPECT_THAT(main_html(behind, Mode::live), HasSubstr("href=\"troubleshooting#an-object-store\""));
   const auto conflict = facts_with(
       R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 1,
-          "pending_bytes": 1048576, "oldest_pending_seconds": null, "last_error": "other <WAL>",
-          "needs_person": true, "since": "10:00", "hint": "look", "kept_for": "it <waits>"}})");
+          "pending_bytes": 1048576, "last_error": "other <WAL>",
+          "needs_person": true, "since": "2026-11-21 10:00:00.000 UTC", "hint": "look", "kept_for": "it <waits>"}})");
   EXPECT_EQ(conflict.verdict.level, status::Level::critical);
   EXPECT_THAT(conflict.verdict.line, HasSubstr("other <WAL> (1 segment waits, 1 MB)"));
-  EXPECT_THAT(
-      main_html(conflict, Mode::live),
-      HasSubstr("other &lt;WAL&gt;, since 10:00<br>look<br>--local-retention removes nothing "
-                "more: it &lt;waits&gt;"));
+  EXPECT_THAT(main_html(conflict, Mode::live),
+              HasSubstr("other &lt;WAL&gt;, since 2026-11-21 10:00:00.000 "
+                        "UTC<br>look<br>--local-retention removes nothing "
+                        "more: it &lt;waits&gt;"));
 }
 
 TEST(Page, TellsOfCertificatesNearTheirEnd) {
   const auto facts = facts_with(
       R"({"state": "streaming", "server": "db1:5432", "slot": "weir", "certificates": {"client": "/s/<tls>.crt",
-          "client_expires": "2026-11-30", "client_expires_in_seconds": 864000,
-          "server_expires": "2027-01-01", "server_expires_in_seconds": 8640000,
+          "client_expires": "2026-12-02 00:00:00.000 UTC",
+          "server_expires": "2027-03-02 00:00:00.000 UTC",
           "problem": "the client's key /s/tls.key is gone"},
-          "serve_certificate": {"file": "/r/tls.crt", "expires_in_seconds": -3600}})");
+          "clients": [], "serve_certificate": {"file": "/r/tls.crt", "expires": "2026-11-21 23:00:00.000 UTC"}})");
   EXPECT_EQ(facts.verdict.level, status::Level::critical);
   ASSERT_EQ(facts.verdict.findings.size(), 3U);
   for (const auto& finding : facts.verdict.findings)
@@ -169,7 +172,8 @@ TEST(Page, TellsOfCertificatesNearTheirEnd) {
             "the receiver's certificate /s/<tls>.crt expires in 10 d 0 h");
   EXPECT_THAT(facts.verdict.findings[2].text, HasSubstr("the client's key /s/tls.key is gone"));
   const auto html = main_html(facts, Mode::live);
-  EXPECT_THAT(html, HasSubstr("our own until 2026-11-30<br>the server's until 2027-01-01"));
+  EXPECT_THAT(html, HasSubstr("our own until 2026-12-02 00:00:00.000 UTC<br>the server's until "
+                              "2027-03-02 00:00:00.000 UTC"));
   EXPECT_THAT(html, HasSubstr("href=\"troubleshooting#certificates-and-secrets\""));
 }
 

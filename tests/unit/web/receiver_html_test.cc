@@ -4,15 +4,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "status/view_json.h"
+
 namespace weir::web::receiver_html_test {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-Facts told(std::string receiver) {
+Facts told(const std::string& receiver) {
   Facts facts;
-  facts.report.receiver = std::move(receiver);
+  facts.report.receiver = status::receiver_of(receiver, {});
   return facts;
 }
 
@@ -64,12 +66,14 @@ TEST(Downstream, SaysThatNobodyIsServed) {
 
 TEST(Downstream, HasEachRelayWithItsOwnClients) {
   Facts facts;
-  facts.report.relays = {R"({"pid": 4711, "clients": [{"application_name": "a"}]})", "no JSON",
-                         R"({"pid": "<i>"})"};
+  facts.report.relays.resize(2);
+  facts.report.relays[0].pid = 4711;
+  facts.report.relays[0].serving.clients.emplace_back().application_name = "a";
+  facts.report.relays[1].pid = 4712;
   const auto html = downstream_html(facts);
   EXPECT_THAT(html, HasSubstr("<h3>pgweir serve, pid 4711</h3>\n<div"));
   EXPECT_THAT(html, HasSubstr("<td>a</td>"));
-  EXPECT_THAT(html, HasSubstr("<h3>pgweir serve, pid &lt;i&gt;</h3>\n"));
+  EXPECT_THAT(html, HasSubstr("<h3>pgweir serve, pid 4712</h3>\n"));
   EXPECT_EQ(count(html, "<h3>"), 2U);
 }
 
@@ -94,16 +98,16 @@ TEST(Downstream, HasTheSlotsThatAreKeptAndWhatIsTheMatterWithThem) {
 
 TEST(Candidates, SayWhetherAFailoverToThemIsCovered) {
   const auto html = candidates_html(told(
-      R"({"candidates": [{"host": "db2:5432", "covered": true, "slot_lsn": "0/3000000"}, 5,
-          {"host": "<db3>", "covered": false, "reason": "no slot <there>"},
-          {"host": "db4", "covered": "yes"}]})"));
+      R"({"candidates": [{"host": "db2:5432", "cover": "covered", "slot_lsn": "0/3000000"}, 5,
+          {"host": "<db3>", "cover": "no_slot", "reason": "no slot <there>"},
+          {"host": "db4", "cover": "of a newer version"}]})"));
   EXPECT_THAT(html, HasSubstr("<th scope=\"col\">a failover to it</th>"));
   EXPECT_THAT(html, HasSubstr("<tr><td>db2:5432</td><td><span class=\"badge ok\">"));
   EXPECT_THAT(html, HasSubstr(" covered</td><td>0/3000000</td><td></td></tr>\n"));
   EXPECT_THAT(html, HasSubstr("<tr><td>&lt;db3&gt;</td><td><span class=\"badge warning\">"));
   EXPECT_THAT(html, HasSubstr(" not covered</td><td></td><td>no slot &lt;there&gt;</td></tr>\n"));
   EXPECT_THAT(html, HasSubstr("<tr><td>db4</td><td><span class=\"badge warning\">"))
-      << "only true is true";
+      << "what is not known is not covered";
   EXPECT_EQ(count(html, "<tr>"), 4U);
   EXPECT_EQ(candidates_html(told(R"({"candidates": {}})")), "");
   EXPECT_EQ(candidates_html(told(R"({})")), "");

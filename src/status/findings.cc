@@ -1,0 +1,271 @@
+#include "status/findings.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/expires_soon.h"
+#include "base/units.h"
+
+namespace weir::status {
+
+namespace {
+
+using SystemTime = std::chrono::system_clock::time_point;
+
+/// " (2 segments wait, 32 MB, the oldest for 3 min)".
+std::string waiting_text(const store::StoreView& store, SystemTime now) {
+  if (store.pending_segments == 0) return {};
+  const auto oldest = store.oldest_pending(now);
+  return fmt::format(" ({} wait{}, {}{})", counted(store.pending_segments, "segment"),
+                     store.pending_segments == 1 ? "s" : "", format_size(store.pending_bytes),
+                     oldest ? ", the oldest for " + format_duration(*oldest) : std::string());
+}
+
+/// Told fourteen days before: those of an operator that renews by itself are renewed by then.
+void judge_certificate(const std::string& what, std::optional<std::chrono::sys_seconds> expires,
+                       SystemTime now, std::vector<Finding>& found) {
+  if (!expires) return;
+  const auto left = std::chrono::floor<std::chrono::seconds>(*expires - now);
+  if (left > kExpiresSoon) return;
+  const bool over = left <= std::chrono::seconds(0);
+  found.push_back({over ? Level::critical : Level::warning,
+                   fmt::format("{} {} {}{}", what, over ? "expired" : "expires in",
+                               format_duration(over ? -left : left), over ? " ago" : ""),
+                   Topic::certificate});
+}
+
+void judge_served_certificate(const archive::ServingView& serving, SystemTime now,
+                              std::vector<Finding>& found) {
+  if (const auto& shown = serving.certificate)
+    judge_certificate("the relay's certificate " + shown->file, shown->expires, now, found);
+}
+
+}  // namespace
+
+std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limits& limits) {
+  std::vector<Finding> found;
+  const auto add = [&](Level level, std::string text, Topic topic) {
+    found.push_back({level, std::move(text), topic});
+  };
+  if (receiver.disk_full_since) {
+    add(Level::critical, "the disk is full", Topic::disk_full);
+    found.back().public_text = found.back().text;
+  } else if (!receiver.is_streaming()) {
+    const auto text = "the receiver does not stream: " + receiver.state;
+    add(Level::warning, text + (receiver.last_error ? ", " + *receiver.last_error : ""),
+        Topic::not_streaming);
+    found.back().public_text = text;
+  }
+  if (limits.max_age) {
+    if (!receiver.silence)
+      add(Level::unknown, "the receiver does not tell when it last heard of the server",
+          Topic::server_silent);
+    else if (*receiver.silence > *limits.max_age)
+      add(Level::critical,
+          fmt::format("nothing was heard of the server for {}", format_duration(*receiver.silence)),
+          Topic::server_silent);
+  }
+  if (receiver.slot_warning) add(Level::warning, *receiver.slot_warning, Topic::slot);
+  // No alarm: wal_keep_size or a second archive may be enough, which cannot be seen here.
+  if (!receiver.slot)
+    add(Level::ok, "no replication slot is used: the server may remove WAL before it is archived",
+        Topic::slot);
+  for (const auto& candidate : receiver.candidates)
+    if (!candidate.covered() && candidate.cover != receive::Cover::not_looked_at)
+      add(Level::warning,
+          fmt::format("a failover may leave a gap: {}: {}", candidate.host, candidate.reason),
+          Topic::candidate);
+  const auto& comparison = receiver.comparison;
+  if (comparison && comparison->difference)
+    add(Level::critical, *comparison->difference, Topic::difference);
+  if (const auto& store = receiver.store; store && store->problem)
+    add(store->problem->needs_person ? Level::critical : Level::warning,
+        fmt::format("finished WAL is not sent to the store: {}{}", store->problem->text,
+                    waiting_text(*store, receiver.taken)),
+        Topic::store);
+  const auto& certificates = receiver.certificates;
+  judge_certificate("the receiver's certificate " + certificates.client,
+                    certificates.client_expires, receiver.taken, found);
+  judge_certificate("the certificate of the server " + receiver.server, certificates.server_expires,
+                    receiver.taken, found);
+  if (receiver.serving) judge_served_certificate(*receiver.serving, receiver.taken, found);
+  if (!certificates.problem.empty())
+    add(Level::warning, "no new connection could be made: " + certificates.problem,
+        Topic::certificate);
+  if (comparison && !comparison->problem.empty())
+    add(Level::warning, "the second upstream cannot be compared: " + comparison->problem,
+        Topic::comparison);
+  if (limits.max_lag) judge_lag(receiver.lag(), limits, found);
+  return found;
+}
+
+std::vector<Finding> findings(const archive::Relay& relay) {
+  std::vector<Finding> found;
+  judge_served_certificate(relay.serving, relay.taken, found);
+  return found;
+}
+
+void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits,
+               std::vector<Finding>& found) {
+  if (!limits.max_lag) return;
+  if (!lag) {
+    found.push_back({Level::unknown, "how far it is behind the server is not known", Topic::lag});
+  } else if (*lag > *limits.max_lag) {
+    const auto text = format_size(*lag) + " behind the server";
+    found.push_back({Level::critical, text, Topic::lag, text});
+  }
+}
+
+TopicWords words_of(Topic topic) {
+  constexpr std::string_view kGone = "The server no longer has the WAL";
+  constexpr std::string_view kArchive = "The archive itself";
+  constexpr std::string_view kRefuses = "The server refuses";
+  constexpr std::string_view kWaits = "It waits";
+  switch (topic) {
+    case Topic::hole:
+      return {"hole",
+              "Look for these segments in another archive or in a server's pg_wal, and bring them "
+              "in with \"pgweir import\". If nobody has them, take a base backup now; then "
+              "\"pgweir ack\".",
+              kGone};
+    case Topic::lost_branch:
+      return {"lost_branch",
+              "The WAL is here, on its own timeline. Read what was lost if it matters, by a "
+              "recovery to that timeline; then \"pgweir ack\".",
+              kGone};
+    case Topic::minimal_wal:
+      return {"minimal_wal",
+              "Take a base backup now: an earlier one can be recovered only up to where wal_level "
+              "was lowered. Then \"pgweir ack\".",
+              kGone};
+    case Topic::not_vouched_for:
+      return {"not_vouched_for",
+              "Bring in the WAL beside it with \"pgweir import\": it looks again.", "Import"};
+    case Topic::published_open:
+      return {"published_open",
+              "Readers of whole segments end there. The true segment replaces it when it is sent; "
+              "after a disaster there will be none.",
+              "An object store"};
+    case Topic::damage:
+      return {"damage",
+              "Run \"pgweir verify\" to see all of it, and copy the named files anew from another "
+              "archive or a server's pg_wal.",
+              kArchive};
+    case Topic::receiver_silent:
+      return {"receiver_silent",
+              "Look at the disk (dmesg) and at the receiver's log: something hangs.", kArchive};
+    case Topic::no_receiver:
+      return {"no_receiver",
+              "Start the receiver. Its log says why it ended; exit status 4 needs a person. A slot "
+              "keeps the WAL meanwhile; without one, hurry.",
+              "A sync failed"};
+    case Topic::disk_full:
+      return {"disk_full",
+              "Make space: \"pgweir prune\", \"pgweir compress\", or more disk. Nothing is lost; "
+              "the receiver goes on by itself.",
+              kArchive};
+    case Topic::not_streaming:
+      return {"not_streaming",
+              "Look at the last error below; \"pgweir doctor\" looks for the cause. The receiver "
+              "tries again by itself.",
+              kRefuses};
+    case Topic::server_silent:
+      return {"server_silent", "Look at the network and at the server: an idle server is heard of.",
+              kWaits};
+    case Topic::slot:
+      return {"slot",
+              "The server may give the slot up, and then WAL is missing. Start what is behind, "
+              "raise max_slot_wal_keep_size, and look at the slot with \"pgweir slot list\".",
+              kGone};
+    case Topic::candidate:
+      return {"candidate",
+              "A failover to that host may leave a gap. docs/ha.md has what to do for each reason.",
+              kGone};
+    case Topic::difference:
+      return {"difference",
+              "Two servers have different WAL at the same place. Find out which one is right "
+              "before anything is restored: docs/compare.md.",
+              "Drills and the second upstream"};
+    case Topic::comparison:
+      return {"comparison",
+              "The archive goes on; only the comparison rests. Look at the second upstream.",
+              "Drills and the second upstream"};
+    case Topic::store:
+      return {"store",
+              "Archiving to the disk goes on, and it is tried again for ever. \"pgweir store "
+              "check\" tries the store step by step and names what is wrong. The disk fills "
+              "meanwhile where --local-retention is to free it.",
+              "An object store"};
+    case Topic::certificate:
+      return {"certificate",
+              "Put the new certificate and its key where the old ones are; they are read at the "
+              "next connection. \"pgweir doctor\" looks at them.",
+              "Certificates and secrets"};
+    case Topic::relay:
+      return {"relay",
+              "Look at who is behind, and drop a slot that nobody needs: it holds back \"pgweir "
+              "prune\".",
+              "A client of `pgweir serve` gets no WAL"};
+    case Topic::server_unreachable:
+      return {"server_unreachable",
+              "Look at the network and at the connection string; \"pgweir doctor\" tries it step "
+              "by step.",
+              "`status -d`, `doctor`"};
+    case Topic::other_cluster:
+      return {
+          "other_cluster",
+          "This is not the server of this archive. Check the connection string and the directory.",
+          "Not this archive's server"};
+    case Topic::branch:
+      return {"branch",
+              "The server and the archive have gone different ways. Find out which history counts "
+              "before anything else.",
+              "Another branch of history"};
+    case Topic::lag:
+      return {"lag",
+              "A faster disk or network, or less beside it; \"pgweir doctor\" measures the disk.",
+              kWaits};
+    case Topic::other:
+      return {"other", "Look for the words of the message in the chapter on troubleshooting.",
+              "Anything else"};
+  }
+  return {};
+}
+
+std::vector<Topic> all_topics() {
+  std::vector<Topic> all;
+  for (int i = 0; !to_string(static_cast<Topic>(i)).empty(); ++i)
+    all.push_back(static_cast<Topic>(i));
+  return all;
+}
+
+std::string_view to_string(Level level) {
+  switch (level) {
+    case Level::ok:
+      return "OK";
+    case Level::warning:
+      return "WARNING";
+    case Level::critical:
+      return "CRITICAL";
+    case Level::unknown:
+      return "UNKNOWN";
+  }
+  return "";
+}
+
+int gravity(Level level) {
+  switch (level) {
+    case Level::critical:
+      return 3;
+    case Level::warning:
+      return 2;
+    case Level::unknown:
+      return 1;
+    case Level::ok:
+      break;
+  }
+  return 0;
+}
+
+}  // namespace weir::status

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "archive/serving_view.h"
+#include "receive/receiver_view.h"
+
+namespace weir::status {
+
+// The problems of a receiver: one list, which `status --check` and its JSON, the page, the page of
+// many archives and the probes of a load balancer share. Pure.
+
+/// The exit statuses of monitoring plugins.
+enum class Level { ok = 0, warning = 1, critical = 2, unknown = 3 };
+[[nodiscard]] std::string_view to_string(Level level);
+/// Greater is graver: a known problem outweighs an unknown state.
+[[nodiscard]] int gravity(Level level);
+
+struct Limits {
+  std::optional<std::uint64_t> max_lag;  ///< bytes
+  /// How long ago the server may have been heard of. Not the age of WAL: an idle server is well.
+  std::optional<std::chrono::milliseconds> max_age;
+  /// How long a finished segment may wait to be in the store.
+  std::optional<std::chrono::milliseconds> max_store_age{};
+};
+
+/// What a finding is about. A new one gets its words in findings.cc.
+enum class Topic {
+  other,
+  hole,
+  lost_branch,
+  minimal_wal,
+  not_vouched_for,
+  published_open,
+  damage,
+  receiver_silent,
+  no_receiver,
+  disk_full,
+  not_streaming,
+  server_silent,
+  slot,
+  candidate,
+  difference,
+  comparison,
+  store,
+  certificate,
+  relay,
+  server_unreachable,
+  other_cluster,
+  branch,
+  lag,
+};
+
+struct TopicWords {
+  std::string_view key;      ///< "hole", "no_receiver": as JSON calls it; empty: no such topic
+  std::string_view hint;     ///< what to do, in a sentence or two
+  std::string_view chapter;  ///< the heading in docs/troubleshooting.md that says more
+};
+[[nodiscard]] TopicWords words_of(Topic topic);
+/// In the order of Topic.
+[[nodiscard]] std::vector<Topic> all_topics();
+[[nodiscard]] inline std::string_view to_string(Topic topic) { return words_of(topic).key; }
+
+struct Finding {
+  Level level = Level::unknown;
+  std::string text{};
+  Topic topic = Topic::other;
+  /// Why the receiver does not archive as it should, for those who may not see a host or a slot;
+  /// empty: it does.
+  std::string public_text{};
+};
+
+/// With max_lag, its own lag is judged, too.
+[[nodiscard]] std::vector<Finding> findings(const receive::ReceiverView& view,
+                                            const Limits& limits);
+[[nodiscard]] std::vector<Finding> findings(const archive::Relay& relay);
+/// nullopt: how far it is behind is not known.
+void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits, std::vector<Finding>& found);
+
+}  // namespace weir::status
