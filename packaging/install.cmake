@@ -1,5 +1,13 @@
 # What is installed, and where: component `runtime` is the program and what belongs to it,
 # component `dev` the library for other programs. scripts/package makes Debian packages of it.
+#
+# Packaging (`packaging/`): `install.cmake` alone defines what is installed; the Debian packages
+# are built from it. Those for arm64 are cross-built with libraries that are only unpacked
+# (`scripts/sysroot`), with a separate dpkg database, so dependencies come from arm64's packages
+# and nothing foreign is installed. Completions query the program (`--help`) on completion, so
+# there is no second list of options. `tests/integration/test_manual.py` compares manual pages with
+# `--help`, `test_docs.py` follows the chapters of `docs/`, and each message that requires manual
+# intervention is looked up in `docs/troubleshooting.md`.
 include(CMakePackageConfigHelpers)
 
 # -- runtime ----------------------------------------------------------------------------------

@@ -1,3 +1,13 @@
+// The end of the archive is compared, not only linked. After a complete segment the archive has
+// nothing to compare with new WAL, and idle servers write WAL of the same layout, so that even the
+// links between records match. Therefore, once on each connection, the server is asked for the last
+// pages before that position (`step::CompareTail`, `archive::tail_before`), without the slot, and
+// without a flush position, which a primary might count for a synchronous commit. Bytes after an
+// xlog switch have no meaning and are not compared. If the archive is past a timeline switch, it is
+// compared up to the switchpoint. This also keeps a different server's history file out of the
+// archive, because it is stored only afterwards. If the server no longer has those pages, the link
+// to the last record decides (`archive::verifier_at`, `Intake`); it is carried through the zeros.
+
 #include "archive/border.h"
 
 #include <algorithm>

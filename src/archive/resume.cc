@@ -1,3 +1,6 @@
+// Resume at a segment's first byte, not in the middle: at most one segment is received twice, and
+// the verifier starts at a long page header that identifies cluster and timeline.
+
 #include "archive/resume.h"
 
 #include <algorithm>

@@ -1,3 +1,13 @@
+// Unfinished WAL that breaks off is not taken for damage, nor for the end (`archive::Break`). If
+// more WAL follows the first place that is not valid (`wal::UnfinishedReader`, as in `verify`), the
+// files alone do not show why. After a power loss any page that was not synced may be missing, in
+// several segments in a row, and nothing after the first of them was acknowledged; damage to
+// acknowledged WAL looks the same. An end after that place, and an error for its readers, would
+// keep clients from WAL that a receiver repairs at its start, and would announce what was never
+// durable (P10). So the end is before it, `ArchiveLook` waits 5 seconds for a receiver to stream,
+// and then `Hub::set_break()` gives those who want more an error (57P03, which a receiver below
+// tries again).
+
 #include "archive/unfinished_break.h"
 
 #include <algorithm>

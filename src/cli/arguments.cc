@@ -1,3 +1,10 @@
+// An option is defined in one place: a line of its command's table (`cli/option.h`) has its name,
+// letter, value, help and the function that reads the value. The command line, the configuration
+// file, `config check` and `show`, `--help`, and through it completions and manual pages, use that
+// line. A value is checked when it is read, before any command runs; the message is the same
+// regardless of the value's origin and names the option, or the file and the line. The command
+// itself checks combinations of options. Every command reads all of a configuration file.
+
 #include "cli/arguments.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,6 @@
+// The section `[store]` applies to all commands (`Option::section`): the first part of a file has
+// shared options, and this section identifies the store; a command's own section overrides both.
+
 #include "cli/config_file.h"
 
 #include <fmt/format.h>

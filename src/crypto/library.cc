@@ -1,3 +1,9 @@
+// libcrypto and libssl are loaded on first use (`crypto/library.h`), as libpq is: a separate module
+// would only add a file, and `restore` loads nothing new
+// (`test_serve_tls.py::test_openssl_is_loaded_by_who_needs_it`). The primitives are OpenSSL's;
+// SCRAM's messages are pgweir's (`relay/scram.cc`). A user who is not in the file gets a salt
+// derived from the file's own secrets, so it is the same after a restart, too.
+
 #include "crypto/library.h"
 
 #include <dlfcn.h>

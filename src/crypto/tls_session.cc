@@ -1,3 +1,13 @@
+// TLS is a machine, too (`crypto::TlsSession`): OpenSSL reads and writes memory through pgweir's
+// BIO, and never sees a socket. Sockets therefore stay in `net/`, deadlines and slow clients are
+// handled as without TLS, and buffers are limited: 64 kB are encrypted at a time, and only when the
+// socket has accepted the previous data (`relay::TlsStream`). Listener and sessions use
+// `net::Stream`, plain or not. `EntranceState` decides when a handshake starts and discards earlier
+// plain text: bytes after the request for TLS are rejected, never treated as if received inside
+// TLS. The handshake runs on the listener's single thread and under its deadline. A private key
+// operation takes a millisecond, so a flood of handshakes delays new clients, but no established
+// session.
+
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>

@@ -1,3 +1,8 @@
+// A small HTTP server of pgweir's own (`http/server`) serves the web page and the metrics:
+// prometheus-cpp uses civetweb, where a slow client occupies a thread, and whose version in Debian
+// 12 has a heap overflow (CVE-2025-55763). One thread polls all clients, like the relay's listener;
+// a second one computes what may touch the disk. Boost.Beast's parser parses requests.
+
 #include "http/server.h"
 
 #include <poll.h>

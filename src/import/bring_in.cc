@@ -1,3 +1,16 @@
+// An import publishes in an order that creates no new findings (`import/bring_in.cc`). In a hole,
+// it goes from left to right: if killed anywhere, the hole is shorter, and names and its record
+// show the rest as before (P9, P14). A piece at the right end of a hole leaves two boundaries, both
+// visible. Before the archive's start, it goes from right to left, so that no hole appears there. A
+// history file precedes its first segment, the record of a boundary that cannot be verified
+// precedes the first segment concerned, and the record of the hole is removed last. A run is read
+// to its right boundary before its first rename, since only that reveals another branch. Since its
+// source may change, copied bytes must have the digest of those that were verified. After the last
+// complete segment, the import holds the archive's lock, or touches nothing past a receiver's
+// durable end, so that it never publishes a segment that a receiver is writing. `--replace-damaged`
+// copies the damaged file to a hidden name and then renames over it: a file of that name exists at
+// all times, since recovery would take its absence for the end.
+
 #include <fmt/format.h>
 
 #include <algorithm>

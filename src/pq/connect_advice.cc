@@ -1,3 +1,8 @@
+// One place interprets failed connections (`pq/connect_advice`), pure, for every command: by
+// SQLSTATE and the name of the server's function if the server answered (neither is translated),
+// otherwise by the stage that libpq had reached. `tests/integration/test_connect_advice.py` follows
+// each advice until the connection succeeds.
+
 #include "pq/connect_advice.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,7 @@
+// Lists of hosts are processed differently from libpq. libpq gives up at the first host that
+// rejects the connection; a receiver should try the next one. `pq::Connection::open` therefore
+// iterates over the hosts itself.
+
 #include "pq/connection.h"
 
 #include <fmt/format.h>

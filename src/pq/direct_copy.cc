@@ -1,3 +1,11 @@
+// During catch-up, WAL is read without libpq (`pq/direct_copy`, `pq/direct_reader`), because libpq
+// copies each message two or three times and wakes up for each one, half of the cost of catching
+// up. Without encryption (`pq/tcp_copy`) pgweir takes only whole CopyData messages, by recvmsg()
+// straight into the segment's memory. It starts when libpq holds no byte of the stream: then the
+// kernel's count of the bytes read from the socket is the sum of the messages taken. (If libpq has
+// kept a byte, the two never become equal.) A message of any other type is left on the socket, and
+// libpq reads it. Once the receiver has caught up, libpq reads all messages.
+
 #include "pq/direct_copy.h"
 
 #include <sys/socket.h>

@@ -1,3 +1,7 @@
+// libpq buffers a message completely before it returns it, up to 1 GB. `pq/message_bound` counts
+// what TCP delivered since the last complete message and rejects a physical stream whose message
+// never ends; a logical message may be that large.
+
 #include "pq/message_bound.h"
 
 #include "base/units.h"

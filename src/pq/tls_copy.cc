@@ -1,3 +1,15 @@
+// With TLS the same session is read alongside libpq (`pq/tls_copy`, `crypto/tls_reader`), from the
+// first message on and also when caught up: OpenSSL calls the kernel twice for each record of 8 kB,
+// libpq reads one record per iteration. A filter between the session and libpq's own socket reads
+// takes 64 kB at a time, and uses the record headers to count what OpenSSL can have decrypted at
+// most. If that equals the messages taken, libpq holds nothing. (Padding, tickets and the like make
+// it unequal, and then libpq reads forever. libpq also reads sessions with ciphers whose records do
+// not reveal their content's length, and sessions that the kernel decrypts.) A message may be taken
+// in pieces, since decrypted bytes cannot be put back; libpq reads nothing until it is complete.
+// The first byte of each message is inspected before it is taken: other messages are left to libpq,
+// which then reads the bytes already taken off the socket before it waits for more. Handshake,
+// certificates and writing stay with libpq.
+
 #include "pq/tls_copy.h"
 
 #include <algorithm>

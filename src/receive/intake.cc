@@ -1,3 +1,6 @@
+// Damaged WAL is requested again twice, since the transfer may be at fault, before manual
+// intervention is required.
+
 #include "receive/intake.h"
 
 #include <algorithm>

@@ -1,3 +1,9 @@
+// An archive may have a million segments. Names are processed as they are read
+// (`io/entry_reader.h`), sorted as numbers, and visited segment by segment (`archive/forms.h`). A
+// start reads them once (`receive/known_names.h`) and uses them for ten seconds, as long as the
+// kernel, where inotify is set up before they are read, reports no change. Without notification,
+// each check reads them.
+
 #include "receive/known_names.h"
 
 #include "io/entry_reader.h"

@@ -1,3 +1,5 @@
+// Timeline switches are slowed down after 64 of them in ten minutes: each leaves a history file.
+
 #include "receive/session.h"
 
 #include <algorithm>

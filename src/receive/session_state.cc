@@ -1,3 +1,8 @@
+// The extent of a gap is determined before it is reported. The server names only the one segment it
+// no longer has. The engine finds the oldest available one by requesting segments (binary search,
+// without the slot), so that the message and `--on-gap continue` are exact on every version,
+// without SQL.
+
 #include "receive/session_state.h"
 
 #include <algorithm>

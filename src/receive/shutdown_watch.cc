@@ -1,3 +1,16 @@
+// What a server waits for, according to its source (walsender.c, slot.c, xlog.c, postmaster.c of
+// 13, 14, 15 and 18, which differ in names only). In a fast or smart shutdown, the checkpointer
+// waits until each walsender is in the state STOPPING (`WalSndWaitStopping()`), on a standby also
+// before its last restartpoint; a walsender with unsent data does not reach it (`WalSndLoop()`
+// flushes first). Then the postmaster waits until each walsender has ended, which, once everything
+// is sent, requires the receiver's flush position (`WalSndDone()`). An immediate shutdown kills
+// remaining processes after five seconds. If a checkpoint or a standby's restartpoint invalidates a
+// slot because of its WAL, its walsender gets one SIGTERM, as from `pg_terminate_backend()`, and
+// its final message, a FATAL, is sent by a call that blocks; the checkpointer waits until it has
+// ended. A recovery conflict ends no physical walsender, since it has no snapshot, lock or
+// database; from 16 on it invalidates logical slots. A promotion waits for no walsender. All of
+// this requires only that the client reads.
+
 #include "receive/shutdown_watch.h"
 
 #include <chrono>

@@ -1,3 +1,13 @@
+// Slots on candidates end at ends of records (`receive/slot_keeper`, `RecordEnds`). The WAL
+// received by a standby may end inside a record that started in an earlier segment; when promoted,
+// the standby starts its timeline before that record. A slot at the standby's exact end would not
+// retain the segment in which the new timeline starts. A slot is therefore advanced to the end of a
+// record; some recent ends are remembered. The protocol has no command for it: START_REPLICATION at
+// the server's own end, one status, CopyDone. This moves a slot in both directions silently, so
+// pgweir must be careful: `SlotKeeperState` asks for the slot's position (15 and later), or waits
+// until it has a position that is surely beyond it (13 and 14 cannot be asked). The thread for each
+// host shares two numbers with the stream and no lock that is held for long.
+
 #include "receive/slot_keeper.h"
 
 #include <algorithm>

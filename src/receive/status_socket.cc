@@ -1,3 +1,6 @@
+// The status socket is a socket because a file could not be written when it matters most: when the
+// disk is full or hangs.
+
 #include "receive/status_socket.h"
 
 #include <fcntl.h>  // check-includes: a socket's directory is opened to name it, nothing is read

@@ -1,3 +1,21 @@
+// If the disk is stuck, WAL is dropped, but reading continues (`StreamPolicy::care_for_server`). A
+// walsender whose client does not read blocks in a send, regardless of signals: then a checkpoint
+// that wants its slot, `pg_terminate_backend()` and a shutdown wait for *our* disk. If the disk has
+// not progressed at all for a second (up to five if it is known to pause) and no thread reads,
+// incoming WAL is therefore read and dropped. P8 still holds: the connection remains, statuses are
+// sent, no position advances for dropped WAL, and none of it counts as received. The stream cannot
+// continue after it. When everything received before is durable, pgweir ends the copy, and requests
+// WAL from there on the same connection. At most 16 MB per second are dropped. That is enough to
+// empty a connection's buffers, so that a final message gets through, and does not make a server
+// with a large backlog send it in vain. The alternative, to disconnect, would let an idle slot
+// expire and alarm monitoring.
+//
+// A walsender that shuts down is recognized by its requests: with everything sent, it requests a
+// reply whenever it has received one (`WalSndDone()`), at other times after half of
+// `wal_sender_timeout`. After eight in a row while the disk is stuck, pgweir disconnects from it. A
+// walsender with a backlog does not get there; for it, `ShutdownWatch` checks whether the server
+// accepts connections.
+
 #include "receive/stream_policy.h"
 
 #include <algorithm>

@@ -1,3 +1,12 @@
+// The stream learns the store's position from a shared value (`receive::StoreWords`, like the
+// feedback of downstream clients): the uploading thread sets it, and the thread that sends the next
+// status reads it. `StreamState` reports the lesser of that and of the durable position; nothing
+// else in the engine refers to stores. `event::DurableEnd` still determines what is served;
+// `event::Confirmed` applies to slots on other hosts. A flush position of 0/0 moves no slot
+// (`ProcessStandbyReplyMessage()` in walsender.c), is no candidate for synchronous commits
+// (`SyncRepGetCandidateStandbys()`), and lets a server shut down by the write position
+// (`WalSndDone()`). pgweir therefore reports it when the store would delay a commit or a shutdown.
+
 #include "receive/stream_state.h"
 
 #include <algorithm>

@@ -1,3 +1,17 @@
+// Each event is published once (`receive/feed.h`): streaming, the durable end, a complete or
+// compressed segment, a timeline switch, a sync and its duration, a full disk, errors, the end. The
+// status board, the notifications, the progress line, systemd and the warning about slow syncs are
+// listeners. They are independent of each other, and none may block. Facts found by a watcher (the
+// slot's health, acknowledgements of losses) are written to the board directly, because they are
+// not events. `event::DurableEnd` is raised where `StreamPolicy::on_sync_done` has advanced the
+// flush position, under the stream's lock, so that it never goes back; code that serves WAL
+// downstream must use that, and nothing else. The stream loop does three things by calls instead of
+// events. The first WAL is a hook: `Streaming` then publishes that it streams, and a listener may
+// not publish. A full disk goes through `Alarms`, which remembers reports across streams, and
+// publishes only changes. Complete segments are handed to the compressor after all listeners were
+// notified: were it one of them, others could learn that a segment is compressed before they learn
+// that it is complete.
+
 #include "receive/streaming.h"
 
 #include <algorithm>

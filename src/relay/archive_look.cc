@@ -1,3 +1,7 @@
+// A failed sync of the archive ends `receive --serve`, regardless of which part started it
+// (`ArchiveLook`): the receiver would sync the same file again, and trust the second result (P6).
+// `pgweir serve` alone has no receiver in its process, and continues.
+
 #include "relay/archive_look.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,14 @@
+// A base backup is requested upstream and passed on (`relay/base_backup`, `pq/passed_through`): the
+// command is forwarded unchanged, and the server's own grammar checks its options, so the relay
+// does not need to know those of 13 to 19. libpq parses the answer and the relay reassembles it,
+// message by message, since only libpq can speak TLS and everything else to that server. A CopyDone
+// is held back until the next message, because libpq also ends a copy at an error, and no client
+// may take half a copy for a complete one. The backup's own thread connects and reads, and buffers
+// 256 kB at most, so the session still notices its client and the end of the relay while a server
+// sends nothing for an hour. The cluster is checked each time. A client that cancels its command
+// gets a server's answer from the relay, and the relay disconnects from the upstream server as a
+// client would.
+
 #include "relay/base_backup.h"
 
 #include <fmt/format.h>

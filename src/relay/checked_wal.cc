@@ -1,3 +1,13 @@
+// The relay sends complete records only (`relay::CheckedWal`). A walsender sends flushed WAL up to
+// any position, and a cascading standby forwards a flipped bit. Half a record is useless, so
+// nothing is lost by waiting for its end, and then its checksum shows whether it is valid. This one
+// rule covers pages, records that span a segment boundary (`archive::verifier_at` reads the
+// previous segment), and the zeros after an xlog switch. The front of a record larger than 2 MB is
+// read twice, not kept. If a form's records are damaged (its file's checksum may be correct), the
+// segment is restarted with another form of it, if one exists, and the damage is reported. If WAL
+// continues after a segment that was never completed, that is a hole, and reported as missing WAL
+// (58P01).
+
 #include "relay/checked_wal.h"
 
 #include <fmt/format.h>

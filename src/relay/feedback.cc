@@ -1,3 +1,12 @@
+// Feedback from clients is one value (`relay::Feedback`, computed by the pure `gather_feedback()`
+// whenever a client's reply changes it): the replay position of the named standbys, the oldest
+// xmins still needed, the flush position of the candidates. The first two are left in
+// `receive::Downstream`, whose listener wakes the guardian, since a leader may hang in the disk;
+// `StreamState` limits the position to what is durable here. Each position has a timeline: a
+// standby that is still on the old one counts up to the switchpoint, and feedback for a timeline
+// other than the streaming one is ignored. `remote_apply` may therefore wait a moment longer at a
+// switch, and never returns early. No xmins are sent before those that slots hold are known.
+
 #include "relay/feedback.h"
 
 #include <algorithm>

@@ -1,3 +1,10 @@
+// What ends the receiver with status 4 ends a relay, and its clients get the reason (57P03): a gap
+// upstream, a dropped slot. Continuing would hide it: clients that have caught up would receive
+// keepalives, and report streaming with no lag. With the process gone the unit has failed, and
+// libpq tries the next host that a client names. It is not 58P01, which a downstream receiver would
+// take for a gap of its own. Clients further behind can get the available WAL from `pgweir serve`,
+// which needs no upstream and hides nothing.
+
 #include "relay/hub.h"
 
 #include <algorithm>

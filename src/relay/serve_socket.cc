@@ -1,3 +1,9 @@
+// Each `pgweir serve` answers `status` on its own socket (`relay/serve_socket`): several may serve
+// one directory, and the receiver's socket is unchanged. Names are numbered, so that the next
+// process takes over the name of a killed one. The search for a name is exclusive, under a lock
+// file, since a socket that is bound but not yet listening looks like a leftover. If no relay
+// answers, a slot is reported from its file, because it still holds back `prune`.
+
 #include "relay/serve_socket.h"
 
 #include <fmt/format.h>

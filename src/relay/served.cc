@@ -1,3 +1,13 @@
+// With a writer that does not report what is durable, only complete segments count
+// (`relay::Counts::finished`): pg_receivewal, or a receiver that does not answer. Such a writer may
+// restart its `.partial` at any moment. It is detected without taking a lock, even briefly, since a
+// receiver that starts at that moment would have to refuse (`io::find_foreign_writer()`): the
+// holder of the directory's lock is in `/proc/locks`, a process with a segment open for writing in
+// `/proc/PID/fd`; pg_receivewal has its `.partial` open as long as it runs. When the last writer
+// has ended, or none is visible (another user's process may be hidden), the end is that of the last
+// complete record, which is read, verified and synced here before it is announced. An overlooked
+// writer therefore violates neither P10 nor P11.
+
 #include "relay/served.h"
 
 #include <fmt/format.h>

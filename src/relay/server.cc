@@ -1,3 +1,11 @@
+// A thread for each client of the relay, and one listener thread for all clients that have not
+// authenticated yet. Reading a file, decompressing it and verifying records takes time on a slow
+// disk, and must not delay other clients. A thread for each client ensures that, and a client that
+// does not read costs a sleeping thread and 128 kB unsent. Throughput does not suffer: a bare loop
+// that sends the same memory to eight clients takes as long with eight threads as with one or two.
+// The listener thread never waits for a client, so the only effect of 2,000 half-open connections
+// is that the oldest of them are closed.
+
 #include "relay/server.h"
 
 #include <fmt/format.h>

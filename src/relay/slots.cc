@@ -1,3 +1,10 @@
+// A slot has no owner. Any client that may connect may drop any unused slot, as any role with
+// REPLICATION may on a server. Such a client can read every byte of the cluster here, so dropping a
+// slot is the least of its powers, and WAL that the slot retained stays in the archive until the
+// next `prune`. An owner would have to be stored in the file, be changed when a standby gets
+// another user, and be overridden to remove slots of standbys that no longer exist. Users that must
+// not see each other's slots need separate archives.
+
 #include "relay/slots.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,8 @@
+// The slots' lock is not the archive's. A receiver holds that one, and serving alongside a receiver
+// has slots, too. The holder of `.pgweir-slots.lock` answers `pgweir slot -D` on a socket. A
+// process that does not get it retries every second: when a relay is restarted, the previous one
+// may still be running.
+
 #include "relay/slots_socket.h"
 
 #include <algorithm>

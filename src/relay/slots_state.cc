@@ -1,3 +1,10 @@
+// A slot's change is durable at once if the slot holds more as a result, and later if it holds less
+// (`relay::SlotsState::due()`). The file may therefore lag behind the relay, and then retains more
+// than is needed: `prune` reads it without asking the relay. For the same reason, the xmins sent
+// upstream (`SlotsState::held()`) are what a restart would find in the file, or earlier: an
+// upstream that is once told "none" lets vacuum proceed, which cannot be undone. Sessions only note
+// their clients' feedback; the slots' own thread writes, so a disk that hangs delays no streaming.
+
 #include "relay/slots_state.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,8 @@
+// `relay::Walsender` carries one session over a `Connection`, which is a socket in the program and
+// a simulated standby in `tests/sim`; `Slots`, `SharedWal` and `ArchiveLook` are written against
+// `Threads`. The simulation therefore runs the session, the slots with their file and the archive
+// checks exactly as shipped. Listener, HBA rules and TLS are excluded.
+
 #include "relay/walsender.h"
 
 #include <fmt/format.h>

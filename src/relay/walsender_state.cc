@@ -1,3 +1,8 @@
+// The relay's protocol is two pure machines: `EntranceState` until a client has authenticated,
+// `WalsenderState` afterwards. Inputs are bytes, the time and the announced end; outputs are bytes
+// and the next step. Threads and sockets only carry them, and can be replaced without a change to
+// the protocol.
+
 #include "relay/walsender_state.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,10 @@
+// `restore` treats several archives as one: a copy of a segment is an archive and a form in it, and
+// the handling of two forms applies to two copies. Listings are evaluated archive by archive, with
+// the histories and holes of all: proof of a gap in one archive holds for all, while consecutive
+// partial segments are normal only within one receiver's archive. Each archive is read by its own
+// thread (`io/bounded_shelf`), the only way to abandon a file system that hangs. A single archive
+// is not.
+
 #include "restore/archives.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,8 @@
+// `status` reads a limited amount, regardless of the archive's size: names, and the ends of the
+// timelines until about 100 MB of WAL were read. Raw files are read near their end (pages record
+// where they belong, so the end is found by bisection); compressed files cannot be entered in the
+// middle.
+
 #include "status/report.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,10 @@
+// Encryption uses age's format and OpenSSL's primitives (`store/age_file`, `crypto/sealing`), no
+// construction of its own. Both sides are io::Bytes. `AgeSealed` encrypts a chunk when it is read,
+// so a segment is encrypted twice, for its digests and for the request, and nothing of it is kept.
+// `AgeOpened` opens the last chunk first, which proves the length, and returns no chunk that was
+// not authenticated. Readers of an archive see the plain name: `Layout::file_of()` removes `.age`,
+// a NearShelf decrypts it.
+
 #include "store/age_file.h"
 
 #include <algorithm>

@@ -1,3 +1,13 @@
+// Uploads to a store do not delay a receiver (`store::Follow`, `cli/store_feed`): the receiver's
+// threads add a segment's name to a set, and continue. One thread asks the store what it has (one
+// LIST for new objects, since another archiver may have put a segment there in another form),
+// writes the mark and removes local segments that are no longer needed; `--store-jobs` others read,
+// verify and upload. Each failure is retried after a random time up to a minute, including
+// rejections, because keys may be corrected while the receiver runs. With `--compress` a segment
+// waits for its compressed form, so that it has only one object. Before a segment is removed, its
+// file is read again, and its digest compared with the object's. That costs as much reading as
+// writing it did, but does not depend on a mark.
+
 #include "store/follow.h"
 
 #include <algorithm>

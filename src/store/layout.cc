@@ -1,3 +1,6 @@
+// Records of losses sort after all WAL in the order of a store's keys (`…/weir/` after `…/wals/`):
+// a listing up to the archive's end includes them, without another request.
+
 #include "store/layout.h"
 
 #include "archive/forms.h"

@@ -1,3 +1,14 @@
+// A manifest is a chain for each archiver, its objects signed as a whole (`store/manifest_*`,
+// `signify`). One chain for all writers of a bucket would make an archiver wait for the others at
+// each line, and needs a conditional write that not every store supports. Readers combine the
+// chains: for each object the newest line of each chain, for a prune (a separate chain, `prune`)
+// the latest start. The newest object is rewritten as a whole as it grows, with the signature in it
+// (signify's embedded form): one request, no moment in which text and signature do not match, and
+// after a lost answer it is put once more. The order is object, line, mark: a crash leaves a line
+// that is recorded twice, and never an object that counts as uploaded without one. The newest
+// object's lines are next to the mark, in the same file: lines that the store has lost are put
+// again, and a chain that another writer has continued is left alone.
+
 #include "store/manifest_writer.h"
 
 #include <algorithm>

@@ -1,3 +1,11 @@
+// A store is another shelf (`store::NearShelf`). `restore` queries it like a second directory,
+// after the others, with the same checks; its objects are not compared with the directories' files,
+// since they were compared at upload. P9 is therefore kept as before: `Archives` takes each
+// StoreError as an archive that does not answer, and reports no absence meanwhile. The store's own
+// rule is to send few requests: names() of a NearShelf covers one file, not all names. If the store
+// is known to have an object, it is not asked for it again, because objects are written once. Files
+// that the helper has fetched are therefore used without a request, and without loading libcurl.
+
 #include "store/near_shelf.h"
 
 #include <algorithm>

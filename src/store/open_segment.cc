@@ -1,3 +1,7 @@
+// A current segment is many objects and one file: objects are written once, so each upload has its
+// own name; readers see `N.zst.partial` (`NearShelf`), and use it as in a directory. It sorts
+// before all WAL in the order of keys, so a search for complete segments does not list it.
+
 #include "store/open_segment.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,13 @@
+// A published current segment is marked as such (`store publish-partial`, `store/padded.h`): its
+// object's metadata records where its zeros start. Any later uploader therefore recognizes it,
+// compares up to there, and lets the real segment replace it: by one PUT over it, which is atomic,
+// if the forms are the same. In a bucket with versioning, the padded versions are removed first,
+// since readers use the oldest. It is never locked. The records, alongside the archive and in the
+// store, are for people, and durable before the object exists. The conditions against it (the
+// receiver's state, each host of the connection string by name, PQping for hosts that reject the
+// connection) are checked again each time. The published WAL is read by `restore`'s own code for
+// `.partial`, and verified once more from the previous segment on.
+
 #include "store/padded.h"
 
 #include <span>

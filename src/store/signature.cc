@@ -1,3 +1,10 @@
+// pgweir signs requests to a store itself (`store/signature`): libcurl's own signing sends
+// X-Amz-Date twice up to 8.3, signs queries as they are written and cannot handle a clock that
+// differs. libcurl transfers the requests, in a module as above (`store/module`): it loads 30
+// libraries, and would make each start take six times as long. Whether a store supports
+// `If-None-Match` is tested in the bucket itself, because products do not reveal it (Ceph 16
+// supports it, but not with versioning).
+
 #include "store/signature.h"
 
 #include <fmt/chrono.h>

@@ -1,3 +1,10 @@
+// The web page is generated from one value (`web::Facts`) by pure functions, the same for the
+// browser, for the script that refreshes it (which only inserts what the server has generated), and
+// for `status --html`. Drawings use percent for positions and pixels for heights, so that text
+// keeps its size on a phone. The page polls every two seconds instead of keeping a connection: no
+// limit on connections is needed, and it notices at once when the server does not answer. No
+// library draws anything, and the policy allows no inline style or script.
+
 #include "web/page.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,7 @@
+// The page's data on the directory come from `web::Watch`, which may hang with the disk and is then
+// abandoned; data on the receiver come from the status board. The page therefore answers while the
+// disk hangs, and reports that it does.
+
 #include "web/site.h"
 
 #include <fmt/format.h>

@@ -5,6 +5,9 @@
 //   fuzz_<target> FILE...                                these inputs, once
 //
 // Run N of seed S always has the same input, so a failure is repeated by --seed S --only N.
+//
+// Fuzz targets (`tests/fuzz`) have their own driver, so that they run with every compiler and in
+// every test run; `PGWEIR_FUZZ` builds libFuzzer programs from the same files.
 
 #include <csignal>
 #include <cstdio>

@@ -1,3 +1,10 @@
+// Metrics are in a module (`src/metrics/module`, `libpgweir-metrics.so`) behind a small C
+// interface: linked with prometheus-cpp, the program would load five more libraries at each start,
+// and `restore` starts once for each segment. Metrics and systemd notifications are read from the
+// `StatusBoard`, by their own threads, so archiving is not affected; without these options there is
+// no such thread. pgweir sends systemd's datagrams itself, since libsystemd's sd_notify() blocks if
+// they are not read. The guardian, which never touches the disk (P8), feeds the watchdog.
+
 #include "cli/metrics/reporter.h"
 
 #include <utility>

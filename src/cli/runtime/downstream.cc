@@ -1,3 +1,10 @@
+// Serving never makes the receiver wait (`cli/downstream`). `event::DurableEnd`, which is raised
+// under the stream's lock, stores two numbers. If they belong to the timeline being served and
+// there are up to eight sessions, the same thread moves the hub's end and raises the eventfd of
+// each waiting session: a microsecond or two for each, and no thread between the sync and the
+// sender. Otherwise the thread that monitors the archive is woken, and does that. It always handles
+// a timeline switch, which requires reading a history file.
+
 #include "cli/runtime/downstream.h"
 
 #include <chrono>

@@ -1,3 +1,11 @@
+// In place of pg_receivewal (`cli/stock/pg_receivewal.cc`), the same engine runs with other
+// `receive::Habits` (`Options::stock_habits`): when to retry, what counts as the end, one segment
+// after the other (the original takes the newest partial segment as the end, so there must never be
+// two), and the form of the partial segment at a stop. The current segment is raw nevertheless
+// (P1). `compress_partial()` converts it to the original's form, at the highest level: the original
+// overwrites such a file without truncating it, and must not leave the end of pgweir's file after
+// its own.
+
 #include "cli/stock/pg_receivewal.h"
 
 #include <fmt/format.h>
