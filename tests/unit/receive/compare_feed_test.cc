@@ -129,7 +129,7 @@ class CompareFeedTest : public ::testing::Test {
         CompareFeed::Options{"host=other", place_.path(), std::uint64_t{1} << 40},
         CompareFeed::World{servers_, machine_, feed_, board_, log_});
   }
-  StatusBoard::Content::Comparison told() const { return board_.read().comparison.value(); }
+  ReceiverView::Comparison told() const { return board_.read().comparison.value(); }
   static bool soon(const std::function<bool()>& there) {
     const auto deadline = std::chrono::steady_clock::now() + 30s;
     while (!there() && std::chrono::steady_clock::now() < deadline)
