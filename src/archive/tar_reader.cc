@@ -17,6 +17,7 @@ namespace {
 
 // The fields of a header (pgtar.h).
 constexpr std::size_t kName = 100;
+constexpr std::size_t kModeAt = 100, kModeLength = 8;
 constexpr std::size_t kSizeAt = 124, kSizeLength = 12;
 constexpr std::size_t kChecksumAt = 148, kChecksumLength = 8;
 constexpr std::size_t kTypeAt = 156;
@@ -108,6 +109,7 @@ bool TarReader::begin_entry() {
     return true;
   }
   Entry entry;
+  entry.mode = static_cast<unsigned>(number_at(header, kModeAt, kModeLength).value_or(0) & 0777);
   entry.name = std::exchange(long_name_, std::nullopt).value_or(name_in(header));
   const auto link = std::exchange(long_link_, std::nullopt);
   if (type == '0' || type == '\0') {

@@ -20,6 +20,7 @@ class TarReader {
     Type type = Type::file;
     std::uint64_t size = 0;  ///< of a file
     std::string link{};      ///< where a symbolic link leads
+    unsigned mode = 0;       ///< permission bits, 0 if it does not tell
   };
   class Visitor {
    public:

@@ -6,10 +6,10 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "drill/backup.h"
 #include "drill/sandbox.h"
 #include "io/tree.h"
 #include "pq/connection.h"
+#include "recovery/has_commit.h"
 #include "wal/server_version.h"
 
 namespace weir::drill {
@@ -17,6 +17,8 @@ namespace weir::drill {
 namespace {
 
 using namespace std::chrono_literals;
+using recovery::environment;
+using recovery::run_tool;
 
 /// A statement may take as long as it likes: the drill can be stopped.
 constexpr std::chrono::milliseconds kNoLimit = std::chrono::hours(24 * 365);
@@ -79,35 +81,16 @@ void verify_backup(const CheckOptions& options, const std::string& manifest, Rep
     return;
   }
   if (!is_there(options, "pg_verifybackup", report)) return;
-  Command command{options.programs.path("pg_verifybackup"), "--no-parse-wal", "--quiet",
-                  "--manifest-path=" + manifest};
-  for (const auto& name : changed_files()) command.push_back("--ignore=" + name);
-  command.push_back(options.sandbox.data());
-  const auto told = run_tool(command, environment(), options.stop);
+  const auto told = recovery::run_tool(
+      recovery::verify_command(options.programs, manifest, options.sandbox.data()),
+      recovery::environment(), options.stop);
   add_check(report, "pg_verifybackup", told.done(), short_form(told.output));
 }
 
 void look_for_commit(const CheckOptions& options, Report& report) {
   auto connection = connect(options);
-  if (!report.promised_commit || report.promised_commit->transaction == 0) return;
-  // Of the next transaction the number of the epoch is known, too.
-  const auto rows = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())");
-  const auto next = rows.empty() || rows[0].empty() || !rows[0][0]
-                        ? std::nullopt
-                        : parse_number<std::uint64_t>(*rows[0][0]);
-  if (!next) return;
-  constexpr std::uint64_t kEpoch = std::uint64_t{1} << 32;
-  auto full = *next / kEpoch * kEpoch + report.promised_commit->transaction;
-  if (full >= *next && full >= kEpoch) full -= kEpoch;
-  try {
-    const auto answer = connection.execute(fmt::format("SELECT pg_xact_status('{}')", full));
-    // Too old to be told is NULL: then there were many behind it.
-    if (!answer.empty() && !answer[0].empty() && answer[0][0])
-      report.commit_reached = *answer[0][0] == "committed";
-  } catch (const Error& error) {
-    if (error.sqlstate().empty()) throw;
-    report.commit_reached = false;  // "transaction ID … is in the future"
-  }
+  if (report.promised_commit)
+    report.commit_reached = recovery::has_commit(connection, *report.promised_commit);
 }
 
 void ask(const CheckOptions& options, const std::vector<std::string>& statements, Report& report) {

@@ -10,17 +10,18 @@
 
 #include "base/error.h"
 #include "base/units.h"
-#include "drill/backup.h"
 #include "drill/checks.h"
 #include "drill/sandbox.h"
 #include "drill/server.h"
 #include "io/tree.h"
+#include "recovery/backup.h"
 
 namespace weir::drill {
 
 namespace {
 
 using namespace std::chrono_literals;
+using recovery::Backup;
 using Clock = std::chrono::steady_clock;
 
 /// So much stays free for others: what a drill takes is not worth a full disk.
@@ -39,7 +40,7 @@ class Drill {
   void run() {
     look_through_archive();
     if (report.failed()) return;
-    const auto programs = find_programs(major_, options_.bindir, options_.stop);
+    const auto programs = recovery::find_programs(major_, options_.bindir, options_.stop);
     report.server = programs.version;
     report.server_major = programs.major;
     for (const auto& name : Sandbox::remove_leftovers(options_.sandbox))
@@ -97,21 +98,22 @@ class Drill {
   Archives& archives_;
   const Backup& backup_;
   int major_ = 0;
-  Promise promise_;
+  recovery::Promise promise_;
   wal::SegmentSize segment_size_;
   std::uint64_t system_identifier_ = 0;
 };
 
 /// What the archive has is known before anything is copied: a hole need not be waited for.
 void Drill::look_through_archive() {
-  auto way = archives_.way(backup_.point);
+  auto way = archives_.way(backup_.point, std::nullopt);
   segment_size_ = way.segment_size;
   system_identifier_ = way.system_identifier;
   report.timeline = way.history.timeline();
   // Before the WAL is read: a receiver at work may bring more meanwhile.
   const auto by_status = archives_.promised_by_status(backup_.point, way.history.timeline());
-  phase("look through", "looking through the archive's WAL from the backup on",
-        [&] { promise_ = look_through(way, backup_.point, options_.target, options_.stop); });
+  phase("look through", "looking through the archive's WAL from the backup on", [&] {
+    promise_ = recovery::look_through(way, backup_.point, options_.target, options_.stop);
+  });
   major_ = backup_.major.value_or(promise_.server_major);
   report.wal_bytes = promise_.bytes;
   report.promised = promise_.position;
@@ -119,7 +121,7 @@ void Drill::look_through_archive() {
   if (!promise_.problem.empty()) {
     auto hint = promise_.hint;
     if (promise_.held) {
-      const auto older = older_backup(backup_, promise_.held->start);
+      const auto older = recovery::older_backup(backup_, promise_.held->start);
       if (older) hint += fmt::format(" An older one is {}.", *older);
     }
     return report.fail(Outcome::failed, promise_.problem, hint);
@@ -132,11 +134,11 @@ void Drill::look_through_archive() {
         "sound copy",
         damage->segment, damage->at, damage->what));
   if (options_.target.kind == Target::Kind::latest) require_status_kept(by_status);
-  if (const auto& tablespace = promise_.tablespace)
+  if (!promise_.tablespaces.empty())
     report.fail(Outcome::not_tried,
                 fmt::format("a tablespace was made at {}, in {}: a server that replays this would "
                             "write there, outside of the sandbox",
-                            tablespace->at, tablespace->location),
+                            promise_.tablespaces.front().at, promise_.tablespaces.front().location),
                 "Take a base backup that begins behind it, or choose a target before it.");
 }
 
@@ -174,17 +176,17 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
   phase("copy",
         fmt::format("bringing the backup into {} ({})", sandbox.path(), format_size(backup_.bytes)),
         [&] {
-          const auto brought = bring(backup_, sandbox, options_.stop);
+          const auto brought = recovery::bring(backup_, sandbox.layout(), options_.stop);
           report.backup_bytes = brought.bytes;
           report.shared_bytes = brought.shared_bytes;
-          for (auto& warning : settings_that_act(brought.settings))
+          for (auto& warning : recovery::settings_that_act(brought.settings))
             report.warnings.push_back(std::move(warning));
           if (!brought.settings.contains("postgresql.conf"))
             report.skipped.emplace_back(
                 "the settings of the backup's server: the backup has no postgresql.conf, so they "
                 "lie elsewhere");
         });
-  const auto control = read_control(programs, sandbox.data(), options_.stop);
+  const auto control = recovery::read_control(programs, sandbox.data(), options_.stop);
   if (system_identifier_ != 0 && control.system_identifier != system_identifier_)
     throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
         .with("backup", control.system_identifier)
@@ -201,9 +203,9 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
                  .last_record = promise_.last_record,
                  .timeline = *report.timeline,
                  .segment_size = segment_size_,
-                 .prepared_transactions = control.prepared_transactions});
+                 .prepared_transactions = control.prepared_transactions()});
   if (!recover(server, sandbox)) return;
-  report.reached = reached_position(sandbox.data());
+  report.reached = recovery::reached_position(sandbox.data());
   phase("checks", "looking at what was recovered", [&] {
     look_for_commit(checks, report);
     compare();
@@ -280,7 +282,7 @@ Report run(const Options& options, Archives& archives) {
             "/bin/sh pgweir -c 'pgweir drill …'\".");
   const auto backup = [&]() -> std::variant<Backup, Error> {
     try {
-      return open_backup(options.backup);
+      return recovery::open_backup(options.backup);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage) throw;
       return error;

@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "drill/promise.h"
 #include "drill/report.h"
 #include "net/wake.h"
+#include "recovery/promise.h"
 
 namespace weir::drill {
+
+using recovery::Target;
+using recovery::Way;
 
 struct Options {
   std::string backup;
@@ -29,12 +32,8 @@ struct Options {
 };
 
 /// What the archives are asked for.
-class Archives {
+class Archives : public recovery::Archives {
  public:
-  virtual ~Archives() = default;
-  /// Along the history that a recovery of this backup follows to the newest timeline. Throws
-  /// Error{gap, conflict, damage, io}. Valid as long as this object.
-  virtual Way way(const archive::BackupPoint& backup) = 0;
   /// The end that `status` promises to a backup that began there; nullopt: it promises none.
   virtual std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
                                                      wal::TimelineId timeline) = 0;

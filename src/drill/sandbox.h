@@ -6,6 +6,7 @@
 
 #include "base/descriptor.h"
 #include "io/tree.h"
+#include "recovery/backup.h"
 
 namespace weir::drill {
 
@@ -26,6 +27,11 @@ class Sandbox {
   [[nodiscard]] std::string data() const { return path_ + "/data"; }
   [[nodiscard]] std::string tablespace(const std::string& oid) const {
     return path_ + "/tablespaces/" + oid;
+  }
+  /// Where a backup is brought; nothing of its settings comes along.
+  [[nodiscard]] recovery::Layout layout() const {
+    return {.data = data(),
+            .tablespace = [this](const std::string& oid) { return tablespace(oid); }};
   }
   /// Whoever inherits it keeps the sandbox from being taken for a leftover.
   [[nodiscard]] int lock() const { return lock_->descriptor(); }

@@ -12,8 +12,7 @@
 #include "drill/sandbox.h"
 #include "io/small_file.h"
 #include "io/tree.h"
-#include "io/user_tree.h"
-#include "wal/control_file.h"
+#include "recovery/settings.h"
 #include "wal/server_version.h"
 
 namespace weir::drill {
@@ -24,13 +23,6 @@ using namespace std::chrono_literals;
 
 constexpr std::uint64_t kMega = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLargestLog = 64 * kMega;
-
-/// A value of postgresql.conf.
-std::string quoted(std::string_view value) {
-  std::string text = "'";
-  for (const char c : value) text += c == '\'' || c == '\\' ? std::string(2, c) : std::string(1, c);
-  return text + "'";
-}
 
 /// "LOG:  redo starts at …" behind the time in milliseconds and the process.
 struct LogLine {
@@ -49,82 +41,14 @@ LogLine parse_line(std::string_view line) {
           line.substr(bracket + 2)};
 }
 
-template <typename Visit>
-void each_line(std::string_view text, Visit visit) {
-  while (!text.empty()) {
-    const auto line = text.substr(0, text.find('\n'));
-    if (!line.empty()) visit(line);
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-  }
-}
-
 }  // namespace
-
-Programs find_programs(int major, const std::optional<std::string>& bindir,
-                       const std::function<bool()>& stop) {
-  Programs programs{.directory = bindir.value_or(fmt::format("/usr/lib/postgresql/{}/bin", major))};
-  const auto postgres = programs.path("postgres");
-  if (!io::is_program(postgres))
-    throw Error(ErrorKind::refused,
-                fmt::format("there are no server programs of PostgreSQL {} here", major))
-        .with("path", postgres)
-        .hint(
-            "Install the server of that version (it need not run), or name its directory of "
-            "programs with --bindir.");
-  const auto asked = run_tool({postgres, "--version"}, environment(), stop);
-  programs.version = std::string(trimmed(asked.output));
-  // "postgres (PostgreSQL) 15.18 (Debian …)", "… 18beta1"
-  constexpr std::string_view kBefore = "(PostgreSQL) ";
-  const auto at = programs.version.find(kBefore);
-  const auto number =
-      at == std::string::npos ? std::string() : programs.version.substr(at + kBefore.size());
-  programs.major =
-      parse_number<int>(number.substr(0, number.find_first_not_of("0123456789"))).value_or(0);
-  if (!asked.done() || programs.major != major)
-    throw Error(
-        ErrorKind::refused,
-        fmt::format("the server programs are not of PostgreSQL {}, as the backup is", major))
-        .with("path", postgres)
-        .with("version", programs.version)
-        .hint("Name a directory with programs of that version with --bindir.");
-  return programs;
-}
-
-Control read_control(const Programs& programs, const std::string& data,
-                     const std::function<bool()>& stop) {
-  Control control;
-  const auto tool = programs.path("pg_controldata");
-  if (!io::is_program(tool)) {
-    const auto front = io::read_front(data + "/global/pg_control", wal::kControlFront);
-    control.system_identifier =
-        wal::system_identifier_in(std::as_bytes(std::span(front))).value_or(0);
-    return control;
-  }
-  const auto told = run_tool({tool, "-D", data}, environment(), stop);
-  const auto value = [&](std::string_view name) -> std::optional<std::uint64_t> {
-    std::optional<std::uint64_t> found;
-    each_line(told.output, [&](std::string_view line) {
-      if (line.starts_with(name) && line.substr(name.size()).starts_with(":"))
-        found = parse_number<std::uint64_t>(trimmed(line.substr(name.size() + 1)));
-    });
-    return found;
-  };
-  const auto identifier = value("Database system identifier");
-  if (!told.done() || !identifier)
-    throw Error(ErrorKind::damage, "the backup's pg_control cannot be read")
-        .with("pg_controldata", trimmed(told.output));
-  control.system_identifier = *identifier;
-  control.prepared_transactions = value("max_prepared_xacts setting").value_or(0);
-  control.checksums = value("Data page checksum version").value_or(0) != 0;
-  return control;
-}
 
 std::string server_configuration(const ServerSettings& settings, int major,
                                  const std::string& sandbox) {
   const wal::ServerVersion version(major);
   std::string text;
   const auto set = [&](std::string_view name, std::string_view value) {
-    text += fmt::format("{} = {}\n", name, quoted(value));
+    text += fmt::format("{} = {}\n", name, recovery::quoted_setting(value));
   };
   // Nobody hears of it, and it tells nobody.
   set("listen_addresses", "");
@@ -170,18 +94,9 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set("restore_command", settings.restore_command);
   set("recovery_target_timeline", std::to_string(settings.timeline));
   set("recovery_target_action", "promote");
-  set("recovery_target_inclusive", "on");
-  switch (settings.target.kind) {
-    case Target::Kind::latest:
-      set("recovery_target_lsn", settings.last_record.to_string());
-      break;
-    case Target::Kind::lsn:
-      set("recovery_target_lsn", settings.target.lsn.to_string());
-      break;
-    case Target::Kind::time:
-      set("recovery_target_time", settings.target.time.to_string());
-      break;
-  }
+  set("recovery_target_inclusive", settings.target.exclusive ? "off" : "on");
+  const auto target = recovery::target_setting(settings.target, settings.last_record);
+  set(target.name, target.value);
   // Reading ahead it would ask for WAL behind the target, which may be missing.
   if (version.has_recovery_prefetch() && settings.target.kind != Target::Kind::latest)
     set("recovery_prefetch", "off");
@@ -208,11 +123,12 @@ Server::Server(const Programs& programs, const Sandbox& sandbox, const ServerSet
   io::replace_small_file(sandbox.data() + "/recovery.signal", "", kOwn);
   io::replace_small_file(sandbox.data() + "/postgresql.auto.conf", "", kOwn);
   const auto output = io::open_log(log_path_);
-  child_ = std::make_unique<Child>(
-      Command{programs.path("postgres"), "-D", sandbox.data(), "-c",
-              "config_file=" + file("postgresql.conf")},
-      environment(),
-      Child::Settings{.output = output.get(), .keep = {sandbox.lock()}, .on_our_death = SIGQUIT});
+  child_ = std::make_unique<recovery::Child>(
+      recovery::Command{programs.path("postgres"), "-D", sandbox.data(), "-c",
+                        "config_file=" + file("postgresql.conf")},
+      recovery::environment(),
+      recovery::Child::Settings{
+          .output = output.get(), .keep = {sandbox.lock()}, .on_our_death = SIGQUIT});
 }
 
 Server::~Server() {
@@ -228,7 +144,7 @@ Server::View Server::look() {
   View view;
   std::optional<std::chrono::milliseconds> began, redo, open;
   const bool ended = child_->status().has_value();
-  each_line(log(), [&](std::string_view line) {
+  recovery::each_line(log(), [&](std::string_view line) {
     const auto said = parse_line(line);
     if (!said.time) return;
     if (!began) began = said.time;
@@ -252,7 +168,7 @@ bool Server::shut_down() {
 
 std::vector<std::string> Server::complaints(std::size_t most) const {
   std::vector<std::string> lines;
-  each_line(log(), [&](std::string_view line) {
+  recovery::each_line(log(), [&](std::string_view line) {
     const auto said = parse_line(line);
     const bool serious = said.text.starts_with("FATAL:") || said.text.starts_with("PANIC:") ||
                          said.text.starts_with("ERROR:") || said.text.starts_with("WARNING:") ||
@@ -268,19 +184,5 @@ std::vector<std::string> Server::complaints(std::size_t most) const {
 }
 
 bool Server::said(std::string_view words) const { return log().find(words) != std::string::npos; }
-
-std::optional<wal::Lsn> reached_position(const std::string& data) {
-  const auto directory = data + "/pg_wal";
-  std::optional<wal::TimelineId> newest;
-  for (const auto& entry : io::list_user_directory(directory))
-    if (const auto timeline = wal::parse_history_name(entry.name))
-      newest = std::max(newest.value_or(0), *timeline);
-  if (!newest) return std::nullopt;
-  constexpr std::uint64_t kLargest = kMega;
-  const auto history = wal::TimelineHistory::parse(
-      *newest, io::read_small_file(directory + "/" + wal::history_name(*newest), kLargest));
-  if (!history || history->ancestors().empty()) return std::nullopt;
-  return history->ancestors().back().switchpoint;
-}
 
 }  // namespace weir::drill

@@ -8,37 +8,17 @@
 #include <string>
 #include <vector>
 
-#include "drill/process.h"
-#include "drill/promise.h"
+#include "recovery/process.h"
+#include "recovery/programs.h"
+#include "recovery/promise.h"
 #include "wal/segment.h"
 
 namespace weir::drill {
 
 class Sandbox;
-
-/// Where the programs of a server version are.
-struct Programs {
-  std::string directory;
-  std::string version;  ///< what postgres says of itself
-  int major = 0;
-  [[nodiscard]] std::string path(const std::string& program) const {
-    return directory + "/" + program;
-  }
-};
-/// Those of that major version: in `bindir`, else where Debian has them. Throws Error{refused} if
-/// they are not there, or are of another version.
-[[nodiscard]] Programs find_programs(int major, const std::optional<std::string>& bindir,
-                                     const std::function<bool()>& stop);
-
-/// What pg_controldata says of a data directory. Where that program is not, only whose it is.
-struct Control {
-  std::uint64_t system_identifier = 0;
-  std::uint64_t prepared_transactions = 0;  ///< max_prepared_transactions where it comes from
-  std::optional<bool> checksums{};
-};
-/// Throws Error{damage} if it cannot be read.
-[[nodiscard]] Control read_control(const Programs& programs, const std::string& data,
-                                   const std::function<bool()>& stop);
+using recovery::Control;
+using recovery::Programs;
+using recovery::Target;
 
 struct ServerSettings {
   std::string restore_command;
@@ -81,11 +61,7 @@ class Server {
  private:
   [[nodiscard]] std::string log() const;
   const std::string log_path_;
-  std::unique_ptr<Child> child_;
+  std::unique_ptr<recovery::Child> child_;
 };
-
-/// Where the recovery ended: the newest timeline history in the data directory says where it left
-/// the timeline it had followed. nullopt: there is none.
-[[nodiscard]] std::optional<wal::Lsn> reached_position(const std::string& data);
 
 }  // namespace weir::drill

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/fs.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -64,6 +66,97 @@ void remove_tree(const std::string& path) {
   std::error_code code;
   std::filesystem::remove_all(path, code);
   if (code) throw system_error(code.value(), "could not remove what was made").with("path", path);
+}
+
+std::vector<std::string> all_names(const std::string& path) {
+  std::error_code code;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator each(path, code), end; !code && each != end;
+       each.increment(code))
+    names.push_back(each->path().filename().string());
+  if (code) throw system_error(code.value(), "could not read directory").with("path", path);
+  return names;
+}
+
+bool is_empty_directory(const std::string& path) { return all_names(path).empty(); }
+
+bool may_write_into(const std::string& directory) {
+  return ::access(directory.c_str(), W_OK | X_OK) == 0;
+}
+
+std::uint64_t file_system_of(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) fail("could not look at the file system", path);
+  return status.st_dev;
+}
+
+void set_modes(const std::string& directory, unsigned of_directories, unsigned of_files) {
+  namespace fs = std::filesystem;
+  const auto set = [](const std::string& path, unsigned mode) {
+    if (::chmod(path.c_str(), mode) != 0) fail("could not change the mode", path);
+  };
+  std::error_code code;
+  set(directory, of_directories);
+  for (fs::recursive_directory_iterator each(directory, code), end; !code && each != end;
+       each.increment(code)) {
+    const auto type = each->symlink_status().type();
+    if (type == fs::file_type::directory) set(each->path(), of_directories);
+    if (type == fs::file_type::regular) set(each->path(), of_files);
+  }
+  if (code) throw system_error(code.value(), "could not read directory").with("path", directory);
+}
+
+void move_entries(const std::string& from, const std::string& to) {
+  for (const auto& name : all_names(from)) {
+    const auto target = to + "/" + name;
+    // A directory that is there already has to be empty.
+    if (::rename((from + "/" + name).c_str(), target.c_str()) != 0)
+      fail("could not rename", target);
+  }
+}
+
+void sync_file_system(const std::string& path) {
+  const Descriptor place(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!place || ::syncfs(place.get()) != 0) {
+    const auto reason = system_error(errno, "could not sync the file system");
+    throw Error(ErrorKind::durability, reason.message()).with("path", path);
+  }
+}
+
+void rename_file(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail("could not rename file", to);
+}
+
+std::optional<User> find_user(const std::string& name) {
+  const passwd* const entry = ::getpwnam(name.c_str());
+  if (entry == nullptr) return std::nullopt;
+  return User{name, entry->pw_uid, entry->pw_gid};
+}
+
+User this_user() {
+  const passwd* const entry = ::getpwuid(::geteuid());
+  return {entry == nullptr ? std::to_string(::geteuid()) : entry->pw_name, ::geteuid(),
+          ::getegid()};
+}
+
+void give_directory(const std::string& path, const User& user) {
+  if (::chown(path.c_str(), user.id, user.group) != 0) fail("could not change the owner", path);
+}
+
+void become_for_now(const User& user) {
+  if (::initgroups(user.name.c_str(), user.group) != 0 || ::setegid(user.group) != 0 ||
+      ::seteuid(user.id) != 0)
+    fail("could not become the user", user.name);
+}
+
+void become_root_again() {
+  if (::seteuid(0) != 0 || ::setegid(0) != 0) fail("could not become the user", "root");
+}
+
+void become(const User& user) {
+  if (::initgroups(user.name.c_str(), user.group) != 0 || ::setgid(user.group) != 0 ||
+      ::setuid(user.id) != 0)
+    fail("could not become the user", user.name);
 }
 
 std::vector<std::string> own_directories(const std::string& path, std::string_view prefix) {
@@ -161,6 +254,14 @@ std::optional<LockFile> LockFile::take_over(const std::string& path) {
   if (!file) fail("could not open file", path);
   if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return LockFile(std::move(file));
   if (errno != EWOULDBLOCK) fail("could not lock file", path);
+  return std::nullopt;
+}
+
+std::optional<LockFile> LockFile::of_directory(const std::string& path) {
+  Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) fail("could not open directory", path);
+  if (::flock(directory.get(), LOCK_EX | LOCK_NB) == 0) return LockFile(std::move(directory));
+  if (errno != EWOULDBLOCK) fail("could not lock directory", path);
   return std::nullopt;
 }
 

@@ -11,8 +11,9 @@
 
 namespace weir::io {
 
-// Directories that a command makes for itself and removes again: the sandbox of a drill. Nothing
-// here is made durable. Throws Error{io, disk_full} that names the path.
+// Directories that a command makes: the sandbox of a drill, the data directory of a recovery.
+// Nothing here is made durable but by sync_file_system(). Throws Error{io, disk_full} that names
+// the path.
 
 /// A new directory, for this user alone (0700), whose path begins with `prefix` and ends in six
 /// characters of its own.
@@ -23,6 +24,41 @@ void make_symlink(const std::string& target, const std::string& path);
 /// The path itself and all below it; links are removed and not followed. What is not there is no
 /// error.
 void remove_tree(const std::string& path);
+
+/// Every entry of the directory, links that lead nowhere included.
+[[nodiscard]] std::vector<std::string> all_names(const std::string& path);
+/// It has none.
+[[nodiscard]] bool is_empty_directory(const std::string& path);
+/// This process may make and remove names in the directory.
+[[nodiscard]] bool may_write_into(const std::string& directory);
+/// The same for what lies in one file system.
+[[nodiscard]] std::uint64_t file_system_of(const std::string& path);
+/// The directory and all below it gets this mode, and its files that one. No link is followed.
+void set_modes(const std::string& directory, unsigned of_directories, unsigned of_files);
+/// Moves every entry of a directory into another one of the same file system.
+void move_entries(const std::string& from, const std::string& to);
+/// Everything that was written so far to the file system with the path is on the disk afterwards.
+/// Throws Error{durability}.
+void sync_file_system(const std::string& path);
+/// Within one file system.
+void rename_file(const std::string& from, const std::string& to);
+
+/// A user of this machine.
+struct User {
+  std::string name;
+  unsigned id = 0;
+  unsigned group = 0;
+};
+/// nullopt: there is none of that name.
+[[nodiscard]] std::optional<User> find_user(const std::string& name);
+[[nodiscard]] User this_user();
+void give_directory(const std::string& path, const User& user);
+/// Of root's process: what it does from here on it does as that user, with its groups, until
+/// become_root_again(). What it starts meanwhile sees two users, which a server does not like.
+void become_for_now(const User& user);
+void become_root_again();
+/// The same for good.
+void become(const User& user);
 
 /// Names in `path` of directories (no links) that belong to this user, are for this user alone, and
 /// whose names begin with `prefix`.
@@ -50,6 +86,8 @@ class LockFile {
  public:
   /// Makes the file with this content, and locks it.
   LockFile(const std::string& path, std::string_view content);
+  /// Locks a directory. nullopt: it is locked by somebody.
+  [[nodiscard]] static std::optional<LockFile> of_directory(const std::string& path);
   /// Opens one that is there. nullopt: there is none, or it is locked by somebody.
   [[nodiscard]] static std::optional<LockFile> take_over(const std::string& path);
   [[nodiscard]] int descriptor() const { return file_.get(); }

@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "wal/lsn.h"
 
@@ -22,6 +24,18 @@ inline constexpr std::size_t kControlFront = 152;
   std::uint64_t identifier = 0;
   std::memcpy(&identifier, front.data(), sizeof(identifier));
   return identifier;
+}
+
+/// What pg_controldata says of `state` (DBState): "in production"; empty if it is not known.
+[[nodiscard]] inline std::string_view cluster_state_in(std::span<const std::byte> front) {
+  constexpr std::string_view kNames[] = {
+      "starting up",       "shut down",           "shut down in recovery", "shutting down",
+      "in crash recovery", "in archive recovery", "in production"};
+  constexpr std::size_t kStateAt = 16;
+  std::uint32_t state = 0;
+  if (front.size() < kStateAt + sizeof(state)) return {};
+  std::memcpy(&state, front.data() + kStateAt, sizeof(state));
+  return state < std::size(kNames) ? kNames[state] : std::string_view();
 }
 
 /// minRecoveryPoint: a standby's files need its WAL up to there. In 13 to 18 (PG_CONTROL_VERSION

@@ -61,6 +61,18 @@ std::optional<bool> sets_wal_level_minimal(std::span<const std::byte> body) {
   return level ? std::optional(*level == kMinimal) : std::nullopt;
 }
 
+std::optional<ServerLimits> server_limits(std::span<const std::byte> body) {
+  const auto data = main_data(body);
+  ServerLimits limits{};
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const auto value =
+        data ? integer_at<std::uint32_t>(*data, i * sizeof(std::uint32_t)) : std::nullopt;
+    if (!value) return std::nullopt;
+    limits[i] = *value;
+  }
+  return limits;
+}
+
 std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
   constexpr std::size_t kDataSize = 16;  // the position and a time
   constexpr std::size_t kHeadSize = 2;   // XLR_BLOCK_ID_DATA_SHORT and the length
@@ -70,15 +82,27 @@ std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
   return Lsn(*integer_at<std::uint64_t>(*data, 0));
 }
 
-std::optional<std::string> tablespace_location(std::span<const std::byte> body) {
-  constexpr std::size_t kLocation = 4;  // xl_tblspc_create_rec: after its oid
+namespace {
+
+/// A text of C behind so many bytes of the record's data.
+std::optional<std::string> text_behind(std::span<const std::byte> body, std::size_t offset) {
   const auto data = main_data(body);
-  if (!data || data->size() <= kLocation) return std::nullopt;
-  const auto text = data->subspan(kLocation);
+  if (!data || data->size() <= offset) return std::nullopt;
+  const auto text = data->subspan(offset);
   const auto end = std::find(text.begin(), text.end(), std::byte{});
   if (end == text.end()) return std::nullopt;
   return std::string(reinterpret_cast<const char*>(text.data()),
                      static_cast<std::size_t>(end - text.begin()));
+}
+
+}  // namespace
+
+std::optional<std::string> tablespace_location(std::span<const std::byte> body) {
+  return text_behind(body, 4);  // xl_tblspc_create_rec: after its oid
+}
+
+std::optional<std::string> restore_point_name(std::span<const std::byte> body) {
+  return text_behind(body, 8);
 }
 
 }  // namespace weir::wal

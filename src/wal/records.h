@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -27,6 +28,7 @@ enum class XlogRecord : std::uint8_t {
   segment_switch = 0x40,  ///< the rest of the segment has no meaning
   backup_end = 0x50,
   parameter_change = 0x60,
+  restore_point = 0x70,
   end_of_recovery = 0x90,
   overwrite_contrecord = 0xD0,  ///< an earlier record was never completely written
 };
@@ -75,6 +77,18 @@ struct TimelineBegin {
 /// wal_level). A server writes one at startup if wal_level differs from pg_control
 /// (XLogReportParameters() in access/transam/xlog.c). nullopt if it is too short.
 [[nodiscard]] std::optional<bool> sets_wal_level_minimal(std::span<const std::byte> body);
+
+/// The limits in the same record, in its order. A hot standby with a lower one stops at the record
+/// (RecoveryRequiresIntParameter() in access/transam/xlogrecovery.c).
+inline constexpr std::array<const char*, 5> kServerLimits = {
+    "max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions",
+    "max_locks_per_transaction"};
+using ServerLimits = std::array<std::uint32_t, kServerLimits.size()>;
+[[nodiscard]] std::optional<ServerLimits> server_limits(std::span<const std::byte> body);
+
+/// The name in an XlogRecord::restore_point (xl_restore_point in access/xlog_internal.h: a time,
+/// then the name); nullopt if the body is invalid.
+[[nodiscard]] std::optional<std::string> restore_point_name(std::span<const std::byte> body);
 
 /// Start of the record whose continuation was overwritten, by the body of an
 /// XlogRecord::overwrite_contrecord (xl_overwrite_contrecord); nullopt if its format differs from

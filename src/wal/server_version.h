@@ -22,6 +22,12 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_slot_options_in_parentheses() const { return major_ >= 15; }
   /// The setting recovery_prefetch.
   [[nodiscard]] constexpr bool has_recovery_prefetch() const { return major_ >= 15; }
+  /// The setting archive_library.
+  [[nodiscard]] constexpr bool has_archive_library() const { return major_ >= 15; }
+  /// The setting promote_trigger_file.
+  [[nodiscard]] constexpr bool has_promote_trigger_file() const { return major_ < 16; }
+  /// pg_combinebackup, and the incremental backups that it needs.
+  [[nodiscard]] constexpr bool has_combine_backup() const { return major_ >= 17; }
   /// TWO_PHASE of a logical slot is an option of the function that creates it, but not of the
   /// command.
   [[nodiscard]] constexpr bool has_two_phase_in_sql_only() const { return major_ == 14; }

@@ -4,12 +4,8 @@
 
 #include <string>
 
-#include "support/backup_builder.h"
-
 namespace weir::drill::server_test {
 namespace {
-
-using test::TemporaryDirectory;
 
 ServerSettings settings() {
   return {.restore_command = "pgweir restore -D '/srv/it''s' %f %p",
@@ -56,17 +52,6 @@ TEST(ServerConfiguration, HasOneTarget) {
   EXPECT_TRUE(has(text, "recovery_prefetch = 'off'"));
   EXPECT_EQ(server_configuration(to_time, 14, "/tmp/x").find("recovery_prefetch"),
             std::string::npos);
-}
-
-TEST(ReachedPosition, IsWhereTheNewestHistoryLeavesTheOldTimeline) {
-  const TemporaryDirectory data;
-  data.write("pg_wal/000000010000000000000003", "");
-  EXPECT_FALSE(reached_position(data.path()));
-  data.write("pg_wal/00000002.history", "1\t0/3000148\tno recovery target specified\n");
-  EXPECT_EQ(reached_position(data.path()), wal::Lsn(0x3000148));
-  data.write("pg_wal/0000000A.history",
-             "1\t0/3000148\tno recovery target specified\n2\t0/5000000\tafter LSN 0/4000000\n");
-  EXPECT_EQ(reached_position(data.path()), wal::Lsn(0x5000000));
 }
 
 }  // namespace

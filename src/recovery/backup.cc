@@ -1,4 +1,4 @@
-#include "drill/backup.h"
+#include "recovery/backup.h"
 
 #include <fmt/format.h>
 
@@ -12,23 +12,55 @@
 #include "archive/tar_reader.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "drill/sandbox.h"
 #include "io/small_file.h"
 #include "io/stream_file.h"
 #include "io/tree.h"
 #include "io/user_tree.h"
 
-namespace weir::drill {
+namespace weir::recovery {
 
 namespace {
 
 using io::PathType;
 
-/// How a server runs, whom it lets in, and that it is to recover: a drill has its own.
-constexpr std::array<std::string_view, 10> kSettings = {
-    "postgresql.conf", "postgresql.auto.conf", "pg_hba.conf",    "pg_ident.conf",
-    "recovery.conf",   "recovery.signal",      "standby.signal", "postmaster.pid",
-    "postmaster.opts", "tablespace_map"};
+/// Reads the map that a server sends behind backup_label (perform_base_backup in
+/// backup/basebackup.c), and nothing that follows it.
+class MapWatch final : public archive::TarReader::Visitor {
+ public:
+  bool on_entry(const archive::TarReader::Entry& entry) override {
+    is_map_ = entry.name.ends_with("tablespace_map");
+    return is_map_ || entry.name.ends_with("backup_label");
+  }
+  void on_content(std::span<const std::byte> bytes) override {
+    if (is_map_) map.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  std::string map;
+
+ private:
+  bool is_map_ = false;
+};
+
+std::string tablespace_map_of(const std::string& tar) {
+  const auto file = io::open_user_file(tar);
+  MapWatch watch;
+  archive::TarReader reader(watch);
+  archive::read_content(*file, *archive::tar_method(tar), tar,
+                        [&](std::span<const std::byte> piece) { return reader.feed(piece); });
+  return watch.map;
+}
+
+/// How a server runs and whom it lets in: a drill has its own.
+constexpr std::array<std::string_view, 4> kSettings = {"postgresql.conf", "postgresql.auto.conf",
+                                                       "pg_hba.conf", "pg_ident.conf"};
+/// That it runs or is to recover. By tablespace_map the server would make its links anew, into the
+/// original places (read_tablespace_map() in access/transam/xlogrecovery.c).
+/// The last two are of an earlier `pgweir recover` on that server.
+constexpr std::array<std::string_view, 8> kState = {
+    "recovery.conf",   "recovery.signal", "standby.signal",      "postmaster.pid",
+    "postmaster.opts", "tablespace_map",  "pgweir-recover.json", "pgweir-recover.log"};
+constexpr std::string_view kControl = "global/pg_control";
+/// As `initdb -g` has it; a copy that anybody may read says nothing of its server.
+constexpr unsigned kOfOthers = 077, kGroupReads = 040;
 /// Directories whose content a server makes anew (excludeDirContents in backup/basebackup.c), and
 /// pg_wal: what is tried is the archive. A slot of the backup's server would keep WAL, or stop the
 /// start.
@@ -44,8 +76,8 @@ bool has(const Names& names, std::string_view name) {
 /// The first part of "pg_wal/0000…".
 std::string_view top_of(std::string_view name) { return name.substr(0, name.find('/')); }
 
-bool is_left_out(std::string_view name) {
-  return has(kSettings, name) || name == "backup_manifest" ||
+bool is_left_out(std::string_view name, bool settings) {
+  return (!settings && has(kSettings, name)) || has(kState, name) || name == "backup_manifest" ||
          (has(kEmptied, top_of(name)) && top_of(name) != name);
 }
 
@@ -108,67 +140,79 @@ Error no_tablespace(const std::string& backup, const std::string& oid) {
       .hint("What was in it cannot be recovered with this backup: take another one.");
 }
 
-/// Throws where one of those that the backup's tablespace_map names did not come with it.
-void require_tablespaces(const Backup& backup, std::string_view map) {
+/// What tablespace_map says: lines of an oid and where it was, with a backslash before one and
+/// before the end of a line in its name. Throws where one of them did not come with the backup.
+std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
+  std::vector<Tablespace> found;
   while (!map.empty()) {
-    const auto line = map.substr(0, map.find('\n'));
-    const std::string oid(line.substr(0, line.find(' ')));
-    if (is_oid(oid) && std::none_of(backup.tars.begin(), backup.tars.end(),
-                                    [&](const Backup::Tar& tar) { return tar.oid == oid; }))
-      throw no_tablespace(backup.path, oid);
-    map.remove_prefix(std::min(line.size() + 1, map.size()));
+    std::string line;
+    for (; !map.empty() && map.front() != '\n'; map.remove_prefix(1)) {
+      if (map.front() == '\\' && map.size() > 1) map.remove_prefix(1);
+      line += map.front();
+    }
+    if (!map.empty()) map.remove_prefix(1);
+    const auto space = line.find(' ');
+    const auto oid = line.substr(0, space);
+    if (!is_oid(oid)) continue;
+    const auto tar = std::find_if(backup.tars.begin(), backup.tars.end(),
+                                  [&](const Backup::Tar& each) { return each.oid == oid; });
+    if (tar == backup.tars.end()) throw no_tablespace(backup.path, oid);
+    found.push_back(
+        {oid, space == std::string::npos ? "" : line.substr(space + 1), unpacked_size(tar->path)});
   }
+  return found;
 }
 
 /// A plain backup, file by file.
 class Copy {
  public:
-  Copy(const Sandbox& sandbox, const std::function<bool()>& stop)
-      : sandbox_(sandbox), copier_(stop) {}
+  Copy(const Layout& layout, const std::function<bool()>& stop) : layout_(layout), copier_(stop) {}
 
-  void run(const std::string& backup) {
-    copy_directory(backup, sandbox_.data(), "");
-    for (const auto name : kEmptied)
-      io::make_directories(sandbox_.data() + "/" + std::string(name));
-  }
+  void run(const std::string& backup) { copy_directory(backup, layout_.data, ""); }
   [[nodiscard]] Brought brought() const {
-    return {.bytes = copier_.bytes(), .shared_bytes = copier_.shared_bytes()};
+    return {.bytes = copier_.bytes(),
+            .shared_bytes = copier_.shared_bytes(),
+            .emptied_links = emptied_links_};
   }
 
  private:
   void copy_directory(const std::string& from, const std::string& to, const std::string& name) {
     io::make_directories(to);
-    if (has(kEmptied, name)) return;
+    const bool is_link = is_emptied_link(name) && io::read_link(from);
+    if (is_link) emptied_links_.push_back(name);
+    if (has(kEmptied, name) || is_link) return;
     if (name == "pg_tblspc")
       for (const auto& oid : io::dead_links(from)) throw no_tablespace(from, oid);
     for (const auto& entry : io::list_user_directory(from)) {
       const auto inner = name.empty() ? entry.name : name + "/" + entry.name;
-      if (is_left_out(inner)) continue;
+      if (is_left_out(inner, layout_.settings)) continue;
       const auto source = from + "/" + entry.name;
-      auto target = to + "/" + entry.name;
+      auto target =
+          inner == kControl ? layout_.data + "/" + layout_.control : to + "/" + entry.name;
       if (name == "pg_tblspc" && entry.type == PathType::directory && is_oid(entry.name) &&
           io::read_link(source)) {
-        // The server of the sandbox finds its copy there, and nothing of the original.
-        io::make_directories(sandbox_.path() + "/tablespaces");
-        io::make_symlink(sandbox_.tablespace(entry.name), target);
-        target = sandbox_.tablespace(entry.name);
+        // The server finds the copy there, and nothing of the original.
+        const auto place = layout_.tablespace(entry.name);
+        io::make_symlink(place, target);
+        target = place;
       }
-      // What a link leads to is copied: a link of the backup leads out of the sandbox.
+      // What a link leads to is copied: a link of the backup leads elsewhere.
       if (entry.type == PathType::directory) copy_directory(source, target, inner);
       if (entry.type == PathType::file) copier_.copy(source, target);
     }
   }
 
-  const Sandbox& sandbox_;
+  const Layout& layout_;
   io::FileCopier copier_;
+  std::vector<std::string> emptied_links_;
 };
 
 /// One tar file into a directory.
 class Unpack final : public archive::TarReader::Visitor {
  public:
-  Unpack(const std::string& directory, bool base, std::string tar,
+  Unpack(const Layout& layout, const std::string& directory, bool base, std::string tar,
          const std::function<bool()>& stop)
-      : directory_(directory), base_(base), tar_(std::move(tar)), stop_(stop) {
+      : layout_(layout), directory_(directory), base_(base), tar_(std::move(tar)), stop_(stop) {
     io::make_directories(directory_);
   }
 
@@ -189,12 +233,13 @@ class Unpack final : public archive::TarReader::Visitor {
     file_.reset();
     const auto name = name_of(entry.name);
     if (name.empty()) return true;
-    const auto path = directory_ + "/" + name;
+    const auto path = directory_ + "/" + (base_ && name == kControl ? layout_.control : name);
     reads_map_ = base_ && name == "tablespace_map";
     settings_file_ = nullptr;
+    if (base_ && name == "PG_VERSION") group_access_ = (entry.mode & kOfOthers) == kGroupReads;
     if (base_ && entry.type == archive::TarReader::Type::file && is_settings_file(name))
       settings_file_ = &settings_[name];
-    if (base_ && is_left_out(name)) return true;
+    if (base_ && is_left_out(name, layout_.settings)) return true;
     const auto slash = path.find_last_of('/');
     switch (entry.type) {
       case archive::TarReader::Type::directory:
@@ -206,8 +251,8 @@ class Unpack final : public archive::TarReader::Visitor {
         return true;
       case archive::TarReader::Type::symbolic_link:
         // Tablespaces come in tar files of their own; a pg_wal elsewhere is a directory here.
-        if (base_ && name == "pg_wal") io::make_directories(path);
-        if (base_ && (name == "pg_wal" || top_of(name) == "pg_tblspc")) return true;
+        if (base_ && is_emptied_link(name)) io::make_directories(path);
+        if (base_ && (is_emptied_link(name) || top_of(name) == "pg_tblspc")) return true;
         [[fallthrough]];
       case archive::TarReader::Type::other:
         break;
@@ -228,6 +273,7 @@ class Unpack final : public archive::TarReader::Visitor {
   }
 
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  [[nodiscard]] bool group_access() const { return group_access_; }
   /// The content of tablespace_map: lines of an oid and where it was.
   [[nodiscard]] const std::string& map() const { return map_; }
   [[nodiscard]] const SettingsFiles& settings() const { return settings_; }
@@ -249,6 +295,7 @@ class Unpack final : public archive::TarReader::Visitor {
     return name;
   }
 
+  const Layout& layout_;
   const std::string directory_;
   const bool base_;
   const std::string tar_;
@@ -259,6 +306,7 @@ class Unpack final : public archive::TarReader::Visitor {
   SettingsFiles settings_;
   std::string* settings_file_ = nullptr;  ///< that is being read
   std::uint64_t bytes_ = 0;
+  bool group_access_ = false;
 };
 
 /// A backup that lies as NAME/data, with its tablespaces beside it, is named by NAME, too.
@@ -274,10 +322,11 @@ std::string data_in(const std::string& path) {
 
 std::vector<std::string> changed_files() {
   std::vector<std::string> names(kSettings.begin(), kSettings.end());
+  names.insert(names.end(), kState.begin(), kState.end());
   return names;
 }
 
-Backup open_backup(const std::string& named) {
+Backup open_backup(const std::string& named, bool incremental) {
   const auto path = data_in(named);
   auto files = archive::look_at_backup(path);
   if (!files && io::type_of(path) == PathType::nothing)
@@ -297,7 +346,7 @@ Backup open_backup(const std::string& named) {
         .with("path", path);
   const auto point = archive::read_backup(*files);
   if (!point) throw no_backup(path, "the tar file has no backup_label among its first entries");
-  if (point->parent)
+  if (point->parent && !incremental)
     throw Error(ErrorKind::usage, "the backup is an incremental one")
         .with("path", path)
         .hint("Make a full one of it, and of those it builds upon, with pg_combinebackup.");
@@ -346,29 +395,76 @@ std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before) {
   return newest;
 }
 
-Brought bring(const Backup& backup, const Sandbox& sandbox, const std::function<bool()>& stop) {
+bool is_emptied_link(std::string_view name) {
+  return name == "pg_wal" || name == "log" || name == "pg_log";
+}
+
+void clean(const std::string& data) {
+  for (const auto name : kState)
+    if (!name.starts_with("pgweir")) io::remove_tree(data + "/" + std::string(name));
+  io::remove_tree(data + "/backup_manifest");
+  for (const auto name : kEmptied) {
+    const auto directory = data + "/" + std::string(name);
+    // pg_wal may be a link: what it leads to is another's.
+    io::remove_tree(directory);
+    io::make_directories(directory);
+  }
+}
+
+std::vector<Tablespace> tablespaces_of(const Backup& backup) {
+  if (!backup.tars.empty()) {
+    auto found = read_map(backup, tablespace_map_of(backup.tars[0].path));
+    // Of a tar file that somebody else has packed the map may come later.
+    for (const auto& tar : backup.tars)
+      if (!tar.oid.empty() && std::none_of(found.begin(), found.end(), [&](const Tablespace& each) {
+            return each.oid == tar.oid;
+          }))
+        found.push_back({tar.oid, "", unpacked_size(tar.path)});
+    return found;
+  }
+  const auto directory = backup.path + "/pg_tblspc";
+  if (io::type_of(directory) != PathType::directory) return {};
+  for (const auto& oid : io::dead_links(directory)) throw no_tablespace(backup.path, oid);
+  std::vector<Tablespace> found;
+  for (const auto& entry : io::list_user_directory(directory)) {
+    const auto path = directory + "/" + entry.name;
+    const auto location = io::read_link(path);
+    if (location && is_oid(entry.name))
+      found.push_back({entry.name, *location, size_of_tree(path, 0)});
+  }
+  return found;
+}
+
+Brought bring(const Backup& backup, const Layout& layout, const std::function<bool()>& stop) {
+  const auto make_emptied = [&] {
+    for (const auto name : kEmptied) io::make_directories(layout.data + "/" + std::string(name));
+  };
   if (backup.tars.empty()) {
-    Copy copy(sandbox, stop);
+    Copy copy(layout, stop);
     copy.run(backup.path);
+    make_emptied();
     auto brought = copy.brought();
     brought.settings = read_settings_files(backup.path);
+    const auto access = io::look_at_access(backup.path + "/PG_VERSION");
+    brought.group_access = access && (access->mode & kOfOthers) == kGroupReads;
     return brought;
   }
   Brought brought;
   for (const auto& tar : backup.tars) {
     const bool base = tar.oid.empty();
-    const auto directory = base ? sandbox.data() : sandbox.tablespace(tar.oid);
-    Unpack unpack(directory, base, tar.path, stop);
+    const auto directory = base ? layout.data : layout.tablespace(tar.oid);
+    Unpack unpack(layout, directory, base, tar.path, stop);
     unpack.run();
     brought.bytes += unpack.bytes();
-    if (base) require_tablespaces(backup, unpack.map());
+    if (base) static_cast<void>(read_map(backup, unpack.map()));
     if (base) brought.settings = unpack.settings();
+    if (base) brought.group_access = unpack.group_access();
     if (base) continue;
-    io::make_directories(sandbox.data() + "/pg_tblspc");
-    io::make_symlink(directory, sandbox.data() + "/pg_tblspc/" + tar.oid);
+    io::make_directories(layout.data + "/pg_tblspc");
+    io::make_symlink(directory, layout.data + "/pg_tblspc/" + tar.oid);
   }
-  for (const auto name : kEmptied) io::make_directories(sandbox.data() + "/" + std::string(name));
+  make_emptied();
   return brought;
 }
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

@@ -1,4 +1,4 @@
-#include "drill/backup.h"
+#include "recovery/backup.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,11 +6,10 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "drill/sandbox.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
 
-namespace weir::drill::backup_test {
+namespace weir::recovery::backup_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,7 +22,21 @@ using ::testing::HasSubstr;
 
 const wal::Lsn kStart(0x3000028);
 
-/// A place for the backup, and a sandbox to bring it into.
+/// A place to bring a backup into.
+struct Sandbox {
+  explicit Sandbox(const std::string& path) : path_(path) {}
+  [[nodiscard]] std::string data() const { return path_ + "/sandbox/data"; }
+  [[nodiscard]] std::string tablespace(const std::string& oid) const {
+    return path_ + "/sandbox/tablespaces/" + oid;
+  }
+  [[nodiscard]] Layout layout() const {
+    return {.data = data(),
+            .tablespace = [this](const std::string& oid) { return tablespace(oid); }};
+  }
+  std::string path_;
+};
+
+/// A place for the backup, and one to bring it into.
 struct Scene {
   TemporaryDirectory place;
   TemporaryDirectory sandboxes;
@@ -39,14 +52,14 @@ struct Scene {
     place.write("base/5/1259", "content");
   }
   Brought bring_it(const std::string& path) {
-    return bring(open_backup(path), sandbox, [] { return false; });
+    return bring(open_backup(path), sandbox.layout(), [] { return false; });
   }
   [[nodiscard]] bool has(const std::string& name) const {
     return fs::exists(sandbox.data() + "/" + name);
   }
 };
 
-TEST(DrillBackup, LeavesOutWhatSaysHowAServerRuns) {
+TEST(Backup, LeavesOutWhatSaysHowAServerRuns) {
   for (const bool packed : {false, true}) {
     SCOPED_TRACE(packed);
     Scene scene;
@@ -74,7 +87,7 @@ TEST(DrillBackup, LeavesOutWhatSaysHowAServerRuns) {
   }
 }
 
-TEST(DrillBackup, RefusesATarFileWithWhatNoBackupHas) {
+TEST(Backup, RefusesATarFileWithWhatNoBackupHas) {
   const struct {
     TarEntry entry;
     const char* what;
@@ -97,7 +110,7 @@ TEST(DrillBackup, RefusesATarFileWithWhatNoBackupHas) {
   }
 }
 
-TEST(DrillBackup, RefusesWhatIsCutOffOrLacksATablespace) {
+TEST(Backup, RefusesWhatIsCutOffOrLacksATablespace) {
   Scene scene;
   auto path = scene.put_tar({{"PG_VERSION", "15\n"}}, false);
   EXPECT_THAT(error_of([&] { scene.bring_it(path); }).what(), HasSubstr("is cut off"));
@@ -117,7 +130,7 @@ TEST(DrillBackup, RefusesWhatIsCutOffOrLacksATablespace) {
   EXPECT_THAT(error.what(), HasSubstr("the backup lacks a tablespace"));
 }
 
-TEST(DrillBackup, IsOneThatAServerCanBeStartedOn) {
+TEST(Backup, IsOneThatAServerCanBeStartedOn) {
   const auto refused = [](const TemporaryDirectory& place, const std::string& name = {}) {
     const auto error = error_of([&] { static_cast<void>(open_backup(place.path(name))); });
     EXPECT_EQ(error.kind(), ErrorKind::usage);
@@ -140,7 +153,7 @@ TEST(DrillBackup, IsOneThatAServerCanBeStartedOn) {
   EXPECT_THAT(error.what(), HasSubstr("PG_VERSION says no version"));
 }
 
-TEST(DrillBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {
+TEST(Backup, MayLieInADirectoryWithItsTablespacesBesideIt) {
   TemporaryDirectory place;
   place.write("one/data/backup_label", backup_label(kStart));
   place.write("one/data/PG_VERSION", "15\n");
@@ -151,7 +164,7 @@ TEST(DrillBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {
   const Sandbox sandbox(sandboxes.path());
   const auto backup = open_backup(place.path("one"));
   EXPECT_EQ(backup.point.start, kStart);
-  static_cast<void>(bring(backup, sandbox, [] { return false; }));
+  static_cast<void>(bring(backup, sandbox.layout(), [] { return false; }));
   EXPECT_TRUE(fs::exists(sandbox.tablespace("16385") + "/PG_15/1"));
   // An older one beside it is found, be it named by itself or by its data.
   place.write("two/backup_label", backup_label(wal::Lsn(0x2FFF028)));
@@ -164,7 +177,7 @@ TEST(DrillBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {
   EXPECT_EQ(older_backup(backup, wal::Lsn(0x2FFF027)), std::nullopt);
 }
 
-TEST(DrillBackup, TellsWhatItsOwnSettingsWouldDo) {
+TEST(Backup, TellsWhatItsOwnSettingsWouldDo) {
   for (const bool packed : {false, true}) {
     SCOPED_TRACE(packed);
     Scene scene;
@@ -181,13 +194,13 @@ TEST(DrillBackup, TellsWhatItsOwnSettingsWouldDo) {
   }
 }
 
-TEST(DrillBackup, IsBroughtUntilSomebodyStopsIt) {
+TEST(Backup, IsBroughtUntilSomebodyStopsIt) {
   Scene scene;
   const auto path = scene.put_tar({{"PG_VERSION", "15\n"}});
   const auto error =
-      error_of([&] { bring(open_backup(path), scene.sandbox, [] { return true; }); });
+      error_of([&] { bring(open_backup(path), scene.sandbox.layout(), [] { return true; }); });
   EXPECT_EQ(error.kind(), ErrorKind::retry);
 }
 
 }  // namespace
-}  // namespace weir::drill::backup_test
+}  // namespace weir::recovery::backup_test

@@ -1,4 +1,4 @@
-#include "drill/promise.h"
+#include "recovery/promise.h"
 
 #include <fmt/format.h>
 
@@ -9,12 +9,13 @@
 
 #include "archive/timelines.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
 #include "wal/server_version.h"
 
-namespace weir::drill {
+namespace weir::recovery {
 
 namespace {
 
@@ -34,6 +35,7 @@ std::optional<wal::PgTime> checkpoint_time(std::span<const std::byte> body, int 
 }
 
 void tell_minimal_wal(Promise& promise, wal::Lsn at) {
+  promise.obstacle = Obstacle::minimal;
   promise.problem = fmt::format(
       "the server wrote WAL with wal_level=minimal from {} on: no recovery passes that", at);
   promise.hint = fmt::format(
@@ -49,6 +51,7 @@ class Follower final : public wal::RecordObserver {
   Follower(const archive::BackupPoint& backup, const Target& target, wal::SegmentSize size,
            Promise& promise)
       : begin_(backup.start),
+        backup_end_(backup.end),
         target_(target),
         size_(size),
         promise_(promise),
@@ -59,33 +62,47 @@ class Follower final : public wal::RecordObserver {
 
   bool wants(const wal::RecordHeader& header) override {
     return wal::makes_tablespace(header) || wal::is_checkpoint(header) ||
-           wal::is_xlog(header, wal::XlogRecord::parameter_change) || transactions_.wants(header);
+           wal::is_xlog(header, wal::XlogRecord::parameter_change) ||
+           wal::is_xlog(header, wal::XlogRecord::backup_end) ||
+           wal::is_xlog(header, wal::XlogRecord::restore_point) || transactions_.wants(header);
   }
 
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
-    if (done_ || start < begin_) return;
-    last_byte_ = wal::Lsn(end.byte() - 1);
+    if (start < begin_) return;
     ended_.reset();
     if (transactions_.wants(header)) transactions_.on_record(start, end, header, body);
-    if (target_.kind == Target::Kind::time && ended_ && ended_->commit.time > target_.time) {
+    if (!done_ && stops_before(start)) {
+      last_byte_ = wal::Lsn(end.byte() - 1);
       done_ = true;
+    }
+    if (done_) {
+      if (ended_ && !ended_->aborted && !promise_.next_commit)
+        promise_.next_commit = ended_->commit;
       return;
     }
+    last_byte_ = wal::Lsn(end.byte() - 1);
     // CheckRequiredParameterValues() in access/transam/xlogrecovery.c; 13 warns, and goes on
     // without the data.
-    if (wal::is_xlog(header, wal::XlogRecord::parameter_change) &&
-        wal::sets_wal_level_minimal(body).value_or(false)) {
-      tell_minimal_wal(promise_, start);
-      done_ = true;
-      return;
+    if (wal::is_xlog(header, wal::XlogRecord::parameter_change)) {
+      if (wal::sets_wal_level_minimal(body).value_or(false)) {
+        tell_minimal_wal(promise_, start);
+        done_ = true;
+        return;
+      }
+      const auto limits = wal::server_limits(body).value_or(wal::ServerLimits{});
+      for (std::size_t i = 0; i < limits.size(); ++i)
+        promise_.limits[i] = std::max(promise_.limits[i], limits[i]);
     }
-    if (wal::makes_tablespace(header) && !promise_.tablespace) {
+    if (wal::makes_tablespace(header)) {
       const auto location = wal::tablespace_location(body);
       // One in the data directory itself has none (allow_in_place_tablespaces).
       if (!location || !location->empty())
-        promise_.tablespace = {start, location.value_or("a place that cannot be told")};
+        promise_.tablespaces.push_back({start, location.value_or("a place that cannot be told")});
     }
+    if (wal::is_xlog(header, wal::XlogRecord::backup_end) &&
+        wal::start_of_ended_backup(body) == begin_)
+      backup_ended_ = true;
     if (ended_) any_transaction_ = true;
     if (!checkpoint_ && wal::is_checkpoint(header) && wal::redo_position(body) == begin_)
       checkpoint_ = checkpoint_time(body, promise_.server_major);
@@ -95,19 +112,51 @@ class Follower final : public wal::RecordObserver {
     promise_.position = end;
     promise_.last_record = start;
     if (ended_ && !ended_->aborted) promise_.commit = ended_->commit;
-    done_ = target_.kind == Target::Kind::lsn && start >= target_.lsn;
+    done_ = stops_after(start, end, header, body);
   }
 
   [[nodiscard]] bool done() const { return done_; }
   /// Of the last record that the server looks at, be it that it stops before that one.
   [[nodiscard]] wal::Lsn last_byte() const { return last_byte_; }
+  /// The record was replayed that a primary writes at a backup's end.
+  [[nodiscard]] bool backup_ended() const { return backup_ended_; }
   /// A transaction's end was replayed: all that the backup holds was before it.
   [[nodiscard]] bool any_transaction() const { return any_transaction_; }
   /// When the backup's checkpoint was begun; nullopt: it was not seen, or does not tell.
   [[nodiscard]] std::optional<wal::PgTime> checkpoint() const { return checkpoint_; }
 
  private:
+  [[nodiscard]] bool stops_before(wal::Lsn start) const {
+    if (target_.kind == Target::Kind::lsn) return target_.exclusive && start >= target_.lsn;
+    if (!ended_) return false;
+    if (target_.kind == Target::Kind::xid)
+      return target_.exclusive && ended_->commit.transaction == target_.xid;
+    if (target_.kind != Target::Kind::time) return false;
+    return ended_->commit.time > target_.time ||
+           (target_.exclusive && ended_->commit.time == target_.time);
+  }
+  [[nodiscard]] bool stops_after(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
+                                 std::span<const std::byte> body) const {
+    switch (target_.kind) {
+      case Target::Kind::lsn:
+        return !target_.exclusive && start >= target_.lsn;
+      case Target::Kind::xid:
+        return !target_.exclusive && ended_ && ended_->commit.transaction == target_.xid;
+      case Target::Kind::name:
+        return wal::is_xlog(header, wal::XlogRecord::restore_point) &&
+               wal::restore_point_name(body) == target_.name;
+      case Target::Kind::immediate:
+        // CheckRecoveryConsistency() in access/transam/xlogrecovery.c.
+        return backup_end_ ? end >= *backup_end_ : backup_ended_;
+      case Target::Kind::latest:
+      case Target::Kind::time:
+        break;
+    }
+    return false;
+  }
+
   const wal::Lsn begin_;
+  const std::optional<wal::Lsn> backup_end_;
   const Target& target_;
   const wal::SegmentSize size_;
   Promise& promise_;
@@ -115,6 +164,7 @@ class Follower final : public wal::RecordObserver {
   std::optional<wal::TransactionEnd> ended_;  ///< by the record that is looked at
   bool done_ = false;
   wal::Lsn last_byte_;
+  bool backup_ended_ = false;
   bool any_transaction_ = false;
   std::optional<wal::PgTime> checkpoint_;
 };
@@ -127,29 +177,58 @@ std::string segment_at(const Way& way, wal::Lsn at) {
       .to_string();
 }
 
+/// A time does not lead there: that needs a later transaction, and the WAL ends.
+std::string way_out(const Promise& promise) {
+  if (!promise.last_record.valid()) return {};
+  return fmt::format(
+      " Without one, \"--to {}\" recovers everything before it{}.", promise.last_record,
+      promise.commit ? fmt::format(": the last commit is of {} (xid {}, LSN {})",
+                                   promise.commit->time.to_string(), promise.commit->transaction,
+                                   promise.commit->start)
+                     : ": no commit");
+}
+
 void tell_damage(Promise& promise, const Way& way, wal::Lsn at, std::string_view what) {
+  promise.obstacle = Obstacle::damage;
   const auto segment = segment_at(way, at);
   promise.problem = fmt::format("the WAL at {}, in {}, is damaged: {}", at, segment, what);
   promise.hint = fmt::format(
       "\"pgweir verify\" tells what else is. \"pgweir import --replace-damaged\" brings a sound "
-      "copy "
-      "of {}; \"--to\" an LSN before it can be recovered without one.",
+      "copy of {}.",
       segment);
+  promise.hint += way_out(promise);
 }
 
 void tell_hole(Promise& promise, const Way& way, wal::Lsn from, wal::Lsn to) {
   const auto first = segment_at(way, from);
   const auto last = segment_at(way, wal::Lsn(to.byte() - 1));
+  promise.obstacle = Obstacle::hole;
   promise.problem = fmt::format("WAL is missing in the archive, from {} to {}: {}", from, to,
                                 first == last ? first : first + " to " + last);
   promise.hint =
       "No recovery gets over a hole: \"pgweir import\" mends it with a copy from elsewhere, and a "
       "base backup that began behind it can be recovered.";
+  promise.hint += way_out(promise);
 }
 
 void require_target(Promise& promise, const Target& target, const archive::BackupPoint& backup) {
   if (!promise.problem.empty()) return;
-  if (target.kind != Target::Kind::latest) {
+  const auto kind = target.kind;
+  promise.obstacle = Obstacle::ends;
+  if (kind == Target::Kind::xid || kind == Target::Kind::name) {
+    promise.obstacle = Obstacle::not_found;
+    promise.problem =
+        fmt::format("the target {} is not in the archive's WAL from the backup's begin at {} to {}",
+                    target.to_string(), backup.start, promise.position);
+    promise.hint =
+        "\"pgweir restore --find-time TIME\" tells the commits around a time. A target that lies "
+        "before the backup needs an older backup.";
+  } else if (kind == Target::Kind::immediate) {
+    promise.problem =
+        fmt::format("the archive ends at {}, before the backup does{}", promise.position,
+                    backup.end ? fmt::format(" ({})", *backup.end) : std::string());
+    promise.hint = "No recovery with this backup can open the database before its end.";
+  } else if (kind != Target::Kind::latest) {
     promise.problem = fmt::format(
         "the archive ends before the target {}: at {}{}", target.to_string(), promise.position,
         promise.commit ? ", with the commit of " + promise.commit->time.to_string()
@@ -161,6 +240,8 @@ void require_target(Promise& promise, const Target& target, const archive::Backu
     promise.problem = fmt::format("the archive ends at {}, before the backup does ({})",
                                   promise.position, *backup.end);
     promise.hint = "No recovery with this backup can open the database before its end.";
+  } else {
+    promise.obstacle = Obstacle::none;
   }
 }
 
@@ -174,9 +255,36 @@ Target Target::parse(const std::string& text) {
       .hint("It is latest, an LSN such as 0/3000148, or a time such as '2026-11-20 03:14:15+00'.");
 }
 
+Target Target::parse_any(const std::string& text) {
+  constexpr std::string_view kXid = "xid:", kName = "name:";
+  constexpr std::size_t kLongestName = 63;  // MAXFNAMELEN in access/xlog_internal.h, with its end
+  if (text == "immediate") return {.kind = Kind::immediate};
+  if (text.starts_with(kXid)) {
+    // Of a number with its epoch the server takes the lower half (check_recovery_target_xid).
+    const auto number = parse_number<std::uint64_t>(std::string_view(text).substr(kXid.size()));
+    constexpr std::uint32_t kFirstNormal = 3;
+    if (number && static_cast<std::uint32_t>(*number) >= kFirstNormal)
+      return {.kind = Kind::xid, .xid = static_cast<std::uint32_t>(*number)};
+  } else if (text.starts_with(kName)) {
+    const auto name = text.substr(kName.size());
+    if (!name.empty() && name.size() <= kLongestName) return {.kind = Kind::name, .name = name};
+  } else if (text == "latest" || wal::Lsn::parse(text) || wal::PgTime::parse(text)) {
+    return parse(text);
+  }
+  throw Error(ErrorKind::usage, "")
+      .hint(
+          "It is latest, immediate, an LSN such as 0/3000148, a time such as '2026-11-20 "
+          "03:14:15+00', xid:N, or name:RESTOREPOINT.");
+}
+
 std::string Target::to_string() const {
-  if (kind == Kind::lsn) return lsn.to_string();
-  return kind == Kind::time ? time.to_string() : "latest";
+  std::string text = "latest";
+  if (kind == Kind::lsn) text = lsn.to_string();
+  if (kind == Kind::time) text = time.to_string();
+  if (kind == Kind::xid) text = fmt::format("xid:{}", xid);
+  if (kind == Kind::name) text = "name:" + name;
+  if (kind == Kind::immediate) text = "immediate";
+  return exclusive ? "just before " + text : text;
 }
 
 namespace {
@@ -232,8 +340,9 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
   promise.hint =
       "A recovery with this backup would show what was committed later, too. Take a backup that "
       "ended before the target.";
+  promise.obstacle = Obstacle::too_early;
   const auto held = commit_before(way, backup, stop);
-  if (held && held->time > target.time) {
+  if (held && (held->time > target.time || (target.exclusive && held->time == target.time))) {
     promise.held = held;
     promise.problem = fmt::format(
         "the backup had passed the target {} when it began: it holds a commit of {} (xid {}, LSN "
@@ -243,8 +352,10 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
   }
   // Without one the checkpoint counts, whose time has whole seconds.
   constexpr std::int64_t kSecond = 1'000'000;
-  if (held || (checkpoint && checkpoint->microseconds + kSecond <= target.time.microseconds))
+  if (held || (checkpoint && checkpoint->microseconds + kSecond <= target.time.microseconds)) {
+    promise.obstacle = Obstacle::none;
     return promise.hint.clear();
+  }
   promise.problem = fmt::format(
       "whether the backup had passed the target {} when it began cannot be told: the archive has "
       "no commit before it{}",
@@ -319,8 +430,17 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
   promise.read_to = verifier.position();
   promise.bytes = promise.position - backup.start;
   if (!follower.done()) require_target(promise, target, backup);
-  if (promise.problem.empty() && backup.end && promise.position < *backup.end) {
-    promise.problem = fmt::format("the target lies before the end of the backup ({})", *backup.end);
+  // A backup without a manifest does not tell its end; a primary's WAL does.
+  const bool inside = backup.end ? promise.position < *backup.end
+                                 : !backup.from_standby && !follower.backup_ended();
+  if (promise.problem.empty() && inside) {
+    promise.obstacle = follower.done() ? Obstacle::too_early : Obstacle::ends;
+    promise.problem =
+        backup.end ? fmt::format("the target lies before the end of the backup ({})", *backup.end)
+                   : fmt::format(
+                         "the recovery would end at {}, before the backup's end, which the WAL up "
+                         "to there does not tell",
+                         promise.position);
     promise.hint = "Choose a later target, or an older backup.";
   }
   if (promise.problem.empty() && target.kind == Target::Kind::time && !follower.any_transaction())
@@ -336,4 +456,4 @@ Promise look_through(const Way& way, const archive::BackupPoint& backup, const T
     if (auto promise = look_once(way, backup, target, stop)) return *promise;
 }
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

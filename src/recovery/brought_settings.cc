@@ -1,4 +1,4 @@
-#include "drill/brought_settings.h"
+#include "recovery/brought_settings.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "io/small_file.h"
 
-namespace weir::drill {
+namespace weir::recovery {
 
 namespace {
 
@@ -160,4 +160,4 @@ std::vector<std::string> settings_that_act(const SettingsFiles& files) {
   return told;
 }
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

@@ -10,7 +10,7 @@
 
 #include "base/descriptor.h"
 
-namespace weir::drill {
+namespace weir::recovery {
 
 /// What a program is started with: its path, then its arguments.
 using Command = std::vector<std::string>;
@@ -58,4 +58,4 @@ struct Finished {
 [[nodiscard]] Finished run_tool(const Command& command, const Environment& environment,
                                 const std::function<bool()>& stop);
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace weir::drill {
+namespace weir::recovery {
 
 /// Files of a backup that say how its server runs, by their names in the data directory: the two
 /// configuration files, and the signal files. What a drill does not use, and a restore by hand
@@ -23,4 +23,4 @@ using SettingsFiles = std::map<std::string, std::string, std::less<>>;
 /// is read last, and the last line of a name counts: guc-file.l.)
 [[nodiscard]] std::vector<std::string> settings_that_act(const SettingsFiles& files);
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

@@ -4,25 +4,32 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "archive/backup_point.h"
 #include "archive/wal_reader.h"
 #include "wal/lsn.h"
+#include "wal/records.h"
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 #include "wal/transaction_end.h"
 
-namespace weir::drill {
+namespace weir::recovery {
 
 /// How far to recover.
 struct Target {
-  enum class Kind { latest, time, lsn };
+  enum class Kind { latest, time, lsn, xid, name, immediate };
   Kind kind = Kind::latest;
   wal::PgTime time{};
   wal::Lsn lsn{};
+  std::uint32_t xid = 0;
+  std::string name{};      ///< of a restore point
+  bool exclusive = false;  ///< just before it; of a time, an LSN or an xid alone
 
   /// "latest", an LSN, or a time. Throws Error{usage}.
   [[nodiscard]] static Target parse(const std::string& text);
+  /// The same, or "xid:N", "name:RESTOREPOINT", "immediate".
+  [[nodiscard]] static Target parse_any(const std::string& text);
   [[nodiscard]] std::string to_string() const;
 };
 
@@ -43,6 +50,30 @@ struct Way {
   std::function<bool()> has_another_copy;
 };
 
+/// What the archives are asked for.
+class Archives {
+ public:
+  virtual ~Archives() = default;
+  /// Along the history that a recovery of this backup follows to the newest timeline, or to that
+  /// one. Throws Error{gap, conflict, damage, io}. Valid until the next call.
+  virtual Way way(const archive::BackupPoint& backup, std::optional<wal::TimelineId> timeline) = 0;
+  /// Places of those among several that do not answer, as far as they were asked.
+  virtual std::vector<std::size_t> silent() = 0;
+  /// Of which there is WAL; nullopt: there is none.
+  virtual std::optional<wal::TimelineId> newest_timeline() = 0;
+};
+
+/// What is in the way of a recovery.
+enum class Obstacle {
+  none,
+  too_early,  ///< the backup is later than the target: an older one may serve
+  not_found,  ///< the target is not in the WAL behind the backup, which was read to its end
+  ends,       ///< the archive ends before
+  hole,
+  damage,
+  minimal,  ///< WAL that was written with wal_level=minimal
+};
+
 /// What a recovery has to reach, by the WAL itself, every record of which was read and is sound.
 struct Promise {
   wal::Lsn position;                  ///< end of the last record that is replayed
@@ -54,12 +85,17 @@ struct Promise {
   /// Why the target cannot be reached; empty: it can.
   std::string problem;
   std::string hint;
+  Obstacle obstacle = Obstacle::none;
   /// A record whose replay would write outside of the sandbox: where a tablespace is made.
   struct Tablespace {
     wal::Lsn at;
     std::string location;
   };
-  std::optional<Tablespace> tablespace;
+  std::vector<Tablespace> tablespaces;
+  /// The first one that is not replayed, where it lies in the segment in which the recovery ends.
+  std::optional<wal::Commit> next_commit;
+  /// The highest of each that the server of the WAL had on the way.
+  wal::ServerLimits limits{};
   /// Set with `problem`: a transaction that the backup already holds, and that is later than the
   /// target. Only a backup that ended before it serves the target.
   std::optional<wal::Commit> held;
@@ -79,4 +115,4 @@ struct Promise {
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

@@ -1,4 +1,4 @@
-#include "drill/process.h"
+#include "recovery/process.h"
 
 #include <fcntl.h>  // check-includes: flags of descriptors that a child inherits
 #include <poll.h>
@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 
-namespace weir::drill {
+namespace weir::recovery {
 
 namespace {
 
@@ -135,4 +135,4 @@ Finished run_tool(const Command& command, const Environment& environment,
   return finished;
 }
 
-}  // namespace weir::drill
+}  // namespace weir::recovery

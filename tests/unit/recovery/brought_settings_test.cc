@@ -1,9 +1,9 @@
-#include "drill/brought_settings.h"
+#include "recovery/brought_settings.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace weir::drill::brought_settings_test {
+namespace weir::recovery::brought_settings_test {
 namespace {
 
 using ::testing::AllOf;
@@ -65,4 +65,4 @@ TEST(BroughtSettings, OfARecoveryThatGoesOnAreTold) {
 }
 
 }  // namespace
-}  // namespace weir::drill::brought_settings_test
+}  // namespace weir::recovery::brought_settings_test

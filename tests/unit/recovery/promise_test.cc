@@ -1,4 +1,4 @@
-#include "drill/promise.h"
+#include "recovery/promise.h"
 
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@
 #include "wal/page.h"
 #include "wal/records.h"
 
-namespace weir::drill::promise_test {
+namespace weir::recovery::promise_test {
 namespace {
 
 using testing::WalBuilder;
@@ -75,6 +75,11 @@ class PromiseTest : public ::testing::Test {
   void begin_backup() {
     backup_.timeline = 1;
     backup_.start = builder_.append_random(2000).start;
+    const auto start = backup_.start.byte();
+    std::vector<std::byte> data(sizeof start);
+    std::memcpy(data.data(), &start, sizeof start);
+    builder_.append(wal::kXlogManager, static_cast<std::uint8_t>(wal::XlogRecord::backup_end),
+                    body_of(data));
   }
 
   /// Returns where the record begins.
@@ -142,6 +147,49 @@ TEST_F(PromiseTest, OfAnXlogSwitchIsTheSegmentsEnd) {
   commit(100);
   ASSERT_TRUE(builder_.append_switch());
   EXPECT_EQ(look().position, kSize.start_of(backup_.start) + kSize.bytes());
+}
+
+TEST_F(PromiseTest, StopsWhereARecoveryToATransactionOrANameStops) {
+  commit(100);
+  const auto before = builder_.end();
+  const auto wanted = commit(200);
+  std::vector<std::byte> point(8);
+  for (const char c : std::string("here")) point.push_back(static_cast<std::byte>(c));
+  point.push_back(std::byte{});
+  builder_.append(wal::kXlogManager, static_cast<std::uint8_t>(wal::XlogRecord::restore_point),
+                  body_of(point));
+  const auto named = builder_.end();
+  const auto later = commit(300);
+  auto promise = look({.kind = Target::Kind::name, .name = "here"});
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, named);
+  EXPECT_EQ(promise.commit->start, wanted);
+  EXPECT_EQ(promise.next_commit->start, later);
+  promise = look({.kind = Target::Kind::name, .name = "elsewhere"});
+  EXPECT_EQ(promise.obstacle, Obstacle::not_found);
+  promise = look({.kind = Target::Kind::xid, .xid = 4711});
+  EXPECT_EQ(promise.obstacle, Obstacle::not_found);
+  // Just before a position and a time.
+  promise = look({.kind = Target::Kind::lsn, .lsn = wanted, .exclusive = true});
+  EXPECT_EQ(promise.position, before);
+  EXPECT_EQ(promise.next_commit->start, wanted);
+  promise = look({.kind = Target::Kind::time, .time = {200}, .exclusive = true});
+  EXPECT_EQ(promise.position, before);
+  // The end of the backup, as its record tells.
+  promise = look({.kind = Target::Kind::immediate});
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_LT(promise.position, before);
+  EXPECT_FALSE(promise.commit);
+}
+
+TEST(TargetTest, IsReadInEachForm) {
+  EXPECT_EQ(Target::parse_any("xid:4711").xid, 4711);
+  EXPECT_EQ(Target::parse_any("xid:4294972007").xid, 4711) << "with its epoch";
+  EXPECT_EQ(Target::parse_any("name:before release").name, "before release");
+  EXPECT_EQ(Target::parse_any("immediate").kind, Target::Kind::immediate);
+  EXPECT_EQ(Target::parse_any("16/B374D848").to_string(), "16/B374D848");
+  for (const auto* wrong : {"", "xid:", "xid:0", "xid:x", "name:", "nonsense"})
+    EXPECT_THROW(static_cast<void>(Target::parse_any(wrong)), Error) << wrong;
 }
 
 TEST_F(PromiseTest, StopsBeforeTheFirstTransactionOfALaterTime) {
@@ -386,16 +434,16 @@ TEST_F(PromiseTest, SeesWhereATablespaceIsMade) {
   };
   commit(100);
   make("");  // in the data directory
-  EXPECT_FALSE(look().tablespace);
+  EXPECT_TRUE(look().tablespaces.empty());
   source_.end = {};
   const auto behind = commit(200);
   const auto at = make("/srv/fast");
   commit(300);
   const auto promise = look();
-  ASSERT_TRUE(promise.tablespace);
-  EXPECT_EQ(promise.tablespace->at, at);
-  EXPECT_EQ(promise.tablespace->location, "/srv/fast");
-  EXPECT_FALSE(look({.kind = Target::Kind::lsn, .lsn = behind}).tablespace);
+  ASSERT_EQ(promise.tablespaces.size(), 1);
+  EXPECT_EQ(promise.tablespaces[0].at, at);
+  EXPECT_EQ(promise.tablespaces[0].location, "/srv/fast");
+  EXPECT_TRUE(look({.kind = Target::Kind::lsn, .lsn = behind}).tablespaces.empty());
 }
 
 TEST(DrillTarget, IsReadAsItIsWritten) {
@@ -407,4 +455,4 @@ TEST(DrillTarget, IsReadAsItIsWritten) {
 }
 
 }  // namespace
-}  // namespace weir::drill::promise_test
+}  // namespace weir::recovery::promise_test

@@ -1,0 +1,155 @@
+#include "cli/shared/recovery_archives.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "archive/union_shelf.h"
+#include "base/error.h"
+#include "cli/print_stderr.h"
+#include "cli/shared/ask_archive.h"
+#include "status/report.h"
+
+namespace weir::cli {
+
+void ArchivesOfRecovery::StderrLog::write(LogLevel, std::string_view message) {
+  print_stderr("pgweir: {}\n", message);
+}
+
+ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places)
+    : directories_(places.directories),
+      options_{.if_empty_is_right = {}, .store = places.place_of_store()},
+      open_(places, std::chrono::seconds(10), log_),
+      archives_(open_.shelves(), options_, log_) {}
+
+std::vector<std::size_t> ArchivesOfRecovery::silent() {
+  std::vector<std::size_t> found;
+  for (std::size_t each = 0; each < archives_.count(); ++each)
+    if (archives_.silent(each)) found.push_back(each);
+  return found;
+}
+
+std::optional<wal::TimelineId> ArchivesOfRecovery::newest_timeline() {
+  std::optional<wal::TimelineId> newest;
+  for (const auto& entry : archives_.listing().segments)
+    newest = std::max(newest.value_or(0), entry.name.segment.timeline());
+  return newest;
+}
+
+recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
+                                      std::optional<wal::TimelineId> timeline) {
+  archives_.require_wal();
+  const auto identity = archives_.identity();
+  if (!identity)
+    throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
+        .with("directory", archives_.paths())
+        .hint("Is its file system mounted, and is it the right directory?");
+  if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
+    throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+        .with("backup", backup.system_identifier)
+        .with("archive", identity->system_identifier);
+  size_ = identity->segment_size;
+  history_ = newest_history(backup, timeline);
+  reader_ = std::make_unique<restore::UnionReader>(
+      archives_, restore::UnionReader::Options{.segment_size = size_,
+                                               .timeline = history_->timeline(),
+                                               .history = history_,
+                                               .unfinished = true,
+                                               .durable_end = durable_end_of,
+                                               .unsound = &unsound_});
+  return {.source = *reader_,
+          .history = *history_,
+          .segment_size = size_,
+          .system_identifier = identity->system_identifier,
+          .goes_on = [this](wal::Lsn at) { return goes_on(at); },
+          .unfinished =
+              [this] {
+                const auto copy = reader_->copy();
+                return copy && copy->name.partial;
+              },
+          .is_finished = [this](wal::Lsn at) { return is_finished(at); },
+          .has_another_copy = [this] { return has_another_copy(); }};
+}
+
+std::optional<wal::Lsn> ArchivesOfRecovery::promised_by_status(const archive::BackupPoint& backup,
+                                                               wal::TimelineId timeline) {
+  std::optional<wal::Lsn> promised;
+  const auto take = [&](const status::StatusReport& report) {
+    for (const auto& window : report.windows)
+      if (window.timeline == timeline && window.from <= backup.start && backup.start < window.to)
+        promised = std::max(promised.value_or(window.to), window.to);
+  };
+  if (!open_.stored()) {
+    for (const auto& directory : directories_) take(status::make_report(directory));
+    return promised;
+  }
+  // A part of it may be in the store alone: what all have together counts.
+  std::vector<std::unique_ptr<archive::UnionShelf>> unions;
+  io::Shelf* all = open_.shelves().front();
+  for (auto* const each : open_.shelves().subspan(1))
+    all = unions.emplace_back(std::make_unique<archive::UnionShelf>(*all, *each)).get();
+  take(status::make_report(*all, 0));
+  return promised;
+}
+
+wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoint& backup,
+                                                        std::optional<wal::TimelineId> wanted) {
+  const auto timelines = archives_.timelines();
+  std::optional<wal::TimelineHistory> newest;
+  for (const auto& entry : archives_.listing().segments) {
+    const auto timeline = entry.name.segment.timeline();
+    if ((newest && timeline <= newest->timeline()) || (wanted && timeline != *wanted)) continue;
+    const auto history = timelines.history(timeline);
+    if (!history || !history->contains(backup.timeline)) continue;
+    const auto left = history->end_of(backup.timeline);
+    if (!left || backup.end.value_or(backup.start) <= *left) newest = history;
+  }
+  if (!newest)
+    throw Error(ErrorKind::gap, wanted
+                                    ? "the archive has no WAL of that timeline on the backup's way"
+                                    : "the archive has no WAL of the backup's timeline")
+        .with("timeline", wanted.value_or(backup.timeline))
+        .with("directory", archives_.paths());
+  return *newest;
+}
+
+std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
+  archives_.forget();
+  std::optional<wal::Lsn> next;
+  const auto take = [&](wal::Lsn begin) {
+    if (begin >= at) next = std::min(next.value_or(begin), begin);
+  };
+  for (const auto& entry : archives_.listing().segments) {
+    const auto& segment = entry.name.segment;
+    if (segment.fits(size_) &&
+        archive::timeline_of_segment(*history_, segment.segno(size_), size_) == segment.timeline())
+      take(segment.start(size_));
+  }
+  for (const auto& hole : archives_.known_holes(size_))
+    if (history_->contains(hole.next_timeline)) take(hole.end);
+  return next;
+}
+
+bool ArchivesOfRecovery::is_finished(wal::Lsn at) {
+  const auto segment = reader_->segment_at(at);
+  bool finished = false;
+  archives_.forget();
+  archives_.ask_each([&](std::size_t each) {
+    finished = finished || archives_.at(each).finished_form_exists(segment);
+  });
+  return finished;
+}
+
+bool ArchivesOfRecovery::has_another_copy() {
+  const auto copy = reader_->copy();
+  if (!copy || !archives_.several()) return false;
+  const auto segment = copy->name.segment;
+  if (!unsound_.emplace(copy->archive, segment).second) return false;
+  bool another = false;
+  archives_.ask_each([&](std::size_t each) {
+    another = another || (!unsound_.contains({each, segment}) &&
+                          archives_.at(each).finished_form_exists(segment));
+  });
+  return another;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "drill/drill.h"
+#include "recovery/promise.h"
+#include "restore/archives.h"
+#include "restore/open_archives.h"
+#include "restore/union_reader.h"
+
+namespace weir::cli {
+
+/// The archives of a command that recovers, asked as `restore` asks them. What goes wrong with one
+/// of several is told on stderr. One thread.
+class ArchivesOfRecovery final : public drill::Archives {
+ public:
+  explicit ArchivesOfRecovery(const restore::Places& places);
+
+  recovery::Way way(const archive::BackupPoint& backup,
+                    std::optional<wal::TimelineId> timeline) override;
+  std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
+                                             wal::TimelineId timeline) override;
+  std::vector<std::size_t> silent() override;
+  std::optional<wal::TimelineId> newest_timeline() override;
+
+ private:
+  class StderrLog final : public Log {
+   public:
+    void write(LogLevel level, std::string_view message) override;
+    bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
+  };
+
+  /// Of the newest timeline with WAL to which the backup leads, or of the one that is wanted.
+  wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
+                                      std::optional<wal::TimelineId> wanted);
+  std::optional<wal::Lsn> goes_on(wal::Lsn at);
+  bool is_finished(wal::Lsn at);
+  bool has_another_copy();
+
+  const std::vector<std::string> directories_;
+  const restore::Options options_;
+  StderrLog log_;
+  restore::OpenArchives open_;
+  restore::Archives archives_;
+  wal::SegmentSize size_;
+  std::optional<wal::TimelineHistory> history_;
+  restore::UnionReader::Unsound unsound_;
+  std::unique_ptr<restore::UnionReader> reader_;
+};
+
+}  // namespace weir::cli

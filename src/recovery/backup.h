@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/backup_point.h"
+#include "recovery/brought_settings.h"
+
+namespace weir::recovery {
+
+/// A base backup that is brought back: a directory in plain format, or pg_basebackup's tar
+/// files. It is only read.
+struct Backup {
+  std::string path;
+  archive::BackupPoint point;
+  std::string manifest;  ///< its path; empty: there is none
+  /// Of a tar backup. The first is base.tar; the others are tablespaces.
+  struct Tar {
+    std::string path;
+    std::string oid;  ///< "" of base.tar
+  };
+  std::vector<Tar> tars{};
+  std::optional<int> major;  ///< by PG_VERSION; unset: it is in the tar file
+  /// What it takes unpacked. Of compressed tar files without a manifest it is guessed.
+  std::uint64_t bytes = 0;
+};
+
+/// Throws Error{usage} for what is no such backup, among them an incremental one unless one is
+/// wanted; Error{damage, io, conflict} for one that cannot be read.
+[[nodiscard]] Backup open_backup(const std::string& path, bool incremental = false);
+
+/// The newest other backup beside this one, in the same directory, of the same timeline or an older
+/// one, that ended before `before` (or began before it, where its end is not known); nullopt: none
+/// is found. What cannot be read is passed over.
+[[nodiscard]] std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before);
+
+/// A tablespace of a backup: its oid, and where its server had it, as the backup tells.
+struct Tablespace {
+  std::string oid;
+  std::string location;
+  std::uint64_t bytes = 0;
+};
+/// In the order of their names. Throws Error{io, damage}; Error{damage} if one did not come along.
+[[nodiscard]] std::vector<Tablespace> tablespaces_of(const Backup& backup);
+
+/// Where a backup's content goes, and what of it.
+struct Layout {
+  std::string data;
+  std::function<std::string(const std::string& oid)> tablespace;
+  /// True: also what says how the server runs and whom it lets in.
+  bool settings = false;
+  /// The name that global/pg_control gets: without that file no server starts on what is half done.
+  std::string control = "global/pg_control";
+};
+struct Brought {
+  std::uint64_t bytes = 0;
+  std::uint64_t shared_bytes = 0;
+  SettingsFiles settings{};  ///< of the backup, for what they do or would have done
+  /// Links at the top of the backup's data directory (pg_wal, log) in whose place there is an empty
+  /// directory now.
+  std::vector<std::string> emptied_links{};
+  bool group_access = false;  ///< the backup's PG_VERSION may be read by its group (initdb -g)
+};
+/// Brings its content there: the data directory, and each tablespace, with the links in pg_tblspc
+/// leading there. Left out are WAL, slots, what a server makes anew, what says that one runs or is
+/// to recover, and without Layout::settings all settings. Throws Error{io, disk_full, damage};
+/// Error{retry} if `stop` says true.
+Brought bring(const Backup& backup, const Layout& layout, const std::function<bool()>& stop);
+
+/// Names in the data directory that bring() leaves out, or that are changed.
+[[nodiscard]] std::vector<std::string> changed_files();
+
+/// Removes what bring() leaves out where it is there, as in what pg_combinebackup has made.
+void clean(const std::string& data);
+/// Links at the top of the data directory in whose place an empty directory is made: pg_wal, log,
+/// pg_log. Where they lead belongs to the old server.
+[[nodiscard]] bool is_emptied_link(std::string_view name);
+
+}  // namespace weir::recovery

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "recovery/process.h"
+#include "wal/lsn.h"
+#include "wal/records.h"
+
+namespace weir::recovery {
+
+/// Where the programs of a server version are.
+struct Programs {
+  std::string directory;
+  std::string version;  ///< what postgres says of itself
+  int major = 0;
+  [[nodiscard]] std::string path(const std::string& program) const {
+    return directory + "/" + program;
+  }
+};
+/// Those of that major version: in `bindir`, else where Debian has them. Throws Error{refused} if
+/// they are not there, or are of another version.
+[[nodiscard]] Programs find_programs(int major, const std::optional<std::string>& bindir,
+                                     const std::function<bool()>& stop);
+
+/// What pg_controldata says of a data directory. Where that program is not, only whose it is.
+struct Control {
+  std::uint64_t system_identifier = 0;
+  [[nodiscard]] std::uint64_t prepared_transactions() const { return limits[3]; }
+  std::optional<bool> checksums{};
+  wal::ServerLimits limits{};  ///< where it comes from
+  std::string state{};         ///< "in production", "shut down in recovery", …
+};
+/// Throws Error{damage} if it cannot be read.
+[[nodiscard]] Control read_control(const Programs& programs, const std::string& data,
+                                   const std::function<bool()>& stop);
+
+/// Where the recovery ended: the newest timeline history in the data directory says where it left
+/// the timeline it had followed. nullopt: there is none of a timeline behind `followed`.
+[[nodiscard]] std::optional<wal::Lsn> reached_position(const std::string& data,
+                                                       wal::TimelineId followed = 0);
+
+/// pg_verifybackup of what was brought, by the backup's manifest; without what bring() leaves out
+/// or what is changed, and without `ignored`.
+[[nodiscard]] Command verify_command(const Programs& programs, const std::string& manifest,
+                                     const std::string& data,
+                                     const std::vector<std::string>& ignored = {});
+
+}  // namespace weir::recovery

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "recovery/promise.h"
+
+// Texts of a server's configuration. Pure.
+
+namespace weir::recovery {
+
+/// A value as the server's configuration file wants it, with its quotes.
+[[nodiscard]] std::string quoted_setting(std::string_view value);
+
+struct TargetSetting {
+  const char* name;
+  std::string value;
+};
+/// The one recovery_target… that leads to the target. `latest` is pinned to the last record that
+/// was read: a recovery that ends before it fails ("recovery ended before configured recovery
+/// target was reached", 13 and later), and WAL that comes meanwhile is not replayed.
+[[nodiscard]] TargetSetting target_setting(const Target& target, wal::Lsn last_record);
+
+/// Lines that are not empty.
+template <typename Visit>
+void each_line(std::string_view text, Visit visit) {
+  while (!text.empty()) {
+    const auto line = text.substr(0, text.find('\n'));
+    if (!line.empty()) visit(line);
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+  }
+}
+
+}  // namespace weir::recovery
