@@ -102,6 +102,7 @@ _pgweir_choices() {
   local words='any|primary|standby|none|local|stored|zstd|stop|continue|continuous|segment|flush|wait|absent'
   words+='|debug|info|warning|error|text|json|barman|wal-g'
   [[ $option == --slot-hosts ]] && words='all|current'
+  [[ $option == --action ]] && words='promote|pause|shutdown'
   awk -v option="$option" '
     /^  -., --/ || /^      --/ {  # where an option is explained; others only name it
       split($0 " ", names, /^ +|, | |=|\[/)

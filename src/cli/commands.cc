@@ -7,10 +7,10 @@ namespace weir::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kReceiveCommand, &kRestoreCommand, &kVerifyCommand,   &kDrillCommand,  &kImportCommand,
-    &kAckCommand,     &kPruneCommand,   &kCompressCommand, &kStatusCommand, &kDoctorCommand,
-    &kSlotCommand,    &kServeCommand,   &kWebCommand,      &kStoreCommand,  &kLogicalCommand,
-    &kConfigCommand,  &kListenCommand,  &kNotifyCommand,   &kHelpCommand,
+    &kReceiveCommand, &kRecoverCommand, &kRestoreCommand, &kVerifyCommand,   &kDrillCommand,
+    &kImportCommand,  &kAckCommand,     &kPruneCommand,   &kCompressCommand, &kStatusCommand,
+    &kDoctorCommand,  &kSlotCommand,    &kServeCommand,   &kWebCommand,      &kStoreCommand,
+    &kLogicalCommand, &kConfigCommand,  &kListenCommand,  &kNotifyCommand,   &kHelpCommand,
 };
 
 }  // namespace

@@ -181,7 +181,7 @@ std::string segment_at(const Way& way, wal::Lsn at) {
 std::string way_out(const Promise& promise) {
   if (!promise.last_record.valid()) return {};
   return fmt::format(
-      " Without one, \"--to {}\" recovers everything before it{}.", promise.last_record,
+      " Without a copy, \"--to {}\" recovers everything before it{}.", promise.last_record,
       promise.commit ? fmt::format(": the last commit is of {} (xid {}, LSN {})",
                                    promise.commit->time.to_string(), promise.commit->transaction,
                                    promise.commit->start)
@@ -218,11 +218,11 @@ void require_target(Promise& promise, const Target& target, const archive::Backu
   if (kind == Target::Kind::xid || kind == Target::Kind::name) {
     promise.obstacle = Obstacle::not_found;
     promise.problem =
-        fmt::format("the target {} is not in the archive's WAL from the backup's begin at {} to {}",
+        fmt::format("the target {} is not in the WAL from the start of the backup at {} to {}",
                     target.to_string(), backup.start, promise.position);
     promise.hint =
-        "\"pgweir restore --find-time TIME\" tells the commits around a time. A target that lies "
-        "before the backup needs an older backup.";
+        "\"pgweir restore --find-time TIME\" shows the commits around a time. A target before the "
+        "backup needs an older backup.";
   } else if (kind == Target::Kind::immediate) {
     promise.problem =
         fmt::format("the archive ends at {}, before the backup does{}", promise.position,
@@ -437,10 +437,8 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     promise.obstacle = follower.done() ? Obstacle::too_early : Obstacle::ends;
     promise.problem =
         backup.end ? fmt::format("the target lies before the end of the backup ({})", *backup.end)
-                   : fmt::format(
-                         "the recovery would end at {}, before the backup's end, which the WAL up "
-                         "to there does not tell",
-                         promise.position);
+                   : fmt::format("recovery would end at {}, before the end of the backup",
+                                 promise.position);
     promise.hint = "Choose a later target, or an older backup.";
   }
   if (promise.problem.empty() && target.kind == Target::Kind::time && !follower.any_transaction())

@@ -59,7 +59,7 @@ struct Scene {
   }
 };
 
-TEST(Backup, LeavesOutWhatSaysHowAServerRuns) {
+TEST(BroughtBackup, LeavesOutWhatSaysHowAServerRuns) {
   for (const bool packed : {false, true}) {
     SCOPED_TRACE(packed);
     Scene scene;
@@ -87,7 +87,7 @@ TEST(Backup, LeavesOutWhatSaysHowAServerRuns) {
   }
 }
 
-TEST(Backup, RefusesATarFileWithWhatNoBackupHas) {
+TEST(BroughtBackup, RefusesATarFileWithWhatNoBackupHas) {
   const struct {
     TarEntry entry;
     const char* what;
@@ -110,7 +110,7 @@ TEST(Backup, RefusesATarFileWithWhatNoBackupHas) {
   }
 }
 
-TEST(Backup, RefusesWhatIsCutOffOrLacksATablespace) {
+TEST(BroughtBackup, RefusesWhatIsCutOffOrLacksATablespace) {
   Scene scene;
   auto path = scene.put_tar({{"PG_VERSION", "15\n"}}, false);
   EXPECT_THAT(error_of([&] { scene.bring_it(path); }).what(), HasSubstr("is cut off"));
@@ -130,7 +130,7 @@ TEST(Backup, RefusesWhatIsCutOffOrLacksATablespace) {
   EXPECT_THAT(error.what(), HasSubstr("the backup lacks a tablespace"));
 }
 
-TEST(Backup, IsOneThatAServerCanBeStartedOn) {
+TEST(BroughtBackup, IsOneThatAServerCanBeStartedOn) {
   const auto refused = [](const TemporaryDirectory& place, const std::string& name = {}) {
     const auto error = error_of([&] { static_cast<void>(open_backup(place.path(name))); });
     EXPECT_EQ(error.kind(), ErrorKind::usage);
@@ -153,7 +153,7 @@ TEST(Backup, IsOneThatAServerCanBeStartedOn) {
   EXPECT_THAT(error.what(), HasSubstr("PG_VERSION says no version"));
 }
 
-TEST(Backup, MayLieInADirectoryWithItsTablespacesBesideIt) {
+TEST(BroughtBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {
   TemporaryDirectory place;
   place.write("one/data/backup_label", backup_label(kStart));
   place.write("one/data/PG_VERSION", "15\n");
@@ -177,7 +177,7 @@ TEST(Backup, MayLieInADirectoryWithItsTablespacesBesideIt) {
   EXPECT_EQ(older_backup(backup, wal::Lsn(0x2FFF027)), std::nullopt);
 }
 
-TEST(Backup, TellsWhatItsOwnSettingsWouldDo) {
+TEST(BroughtBackup, TellsWhatItsOwnSettingsWouldDo) {
   for (const bool packed : {false, true}) {
     SCOPED_TRACE(packed);
     Scene scene;
@@ -194,7 +194,7 @@ TEST(Backup, TellsWhatItsOwnSettingsWouldDo) {
   }
 }
 
-TEST(Backup, IsBroughtUntilSomebodyStopsIt) {
+TEST(BroughtBackup, IsBroughtUntilSomebodyStopsIt) {
   Scene scene;
   const auto path = scene.put_tar({{"PG_VERSION", "15\n"}});
   const auto error =

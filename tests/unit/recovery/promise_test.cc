@@ -75,6 +75,10 @@ class PromiseTest : public ::testing::Test {
   void begin_backup() {
     backup_.timeline = 1;
     backup_.start = builder_.append_random(2000).start;
+    end_backup();
+  }
+  /// Without this record no recovery opens the database.
+  void end_backup() {
     const auto start = backup_.start.byte();
     std::vector<std::byte> data(sizeof start);
     std::memcpy(data.data(), &start, sizeof start);
@@ -268,6 +272,7 @@ TEST_F(PromiseTest, TakesTheTimeOfTheBackupsCheckpointWhereThereIsNoCommitBefore
     const auto& record = builder_.append(wal::kXlogManager, 0x10, body_of(data));
     ASSERT_EQ(record.start, begin) << "a page begins there: fill in another number of records";
     backup_.start = begin;
+    end_backup();
     commit(300'000'000);
     source_.missing = {kSize.segno(begin) - 1};
     EXPECT_NE(look({.kind = Target::Kind::time, .time = {100'999'999}}).problem, "");

@@ -1,0 +1,326 @@
+#include "recover/recover.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <set>
+
+#include "base/exit_status.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/help.h"
+#include "cli/options/common_options.h"
+#include "cli/options/manifest_options.h"
+#include "cli/options/store_options.h"
+#include "cli/print_stderr.h"
+#include "cli/shared/recovery_archives.h"
+#include "cli/shared/restore_setting.h"
+#include "cli/shared/stored_archive.h"
+#include "daemon/progress_bar.h"
+#include "daemon/signals.h"
+#include "io/tree.h"
+#include "io/user_tree.h"
+#include "net/wake.h"
+#include "prune/find_backups.h"
+#include "recover/places.h"
+#include "restore/open_archives.h"
+
+namespace weir::cli {
+
+namespace {
+
+using recovery::Target;
+
+recovery::Target any_target(const std::string& text) { return Target::parse_any(text); }
+
+constexpr Choice<recover::Action> kActions[] = {{"promote", recover::Action::promote},
+                                                {"pause", recover::Action::pause},
+                                                {"shutdown", recover::Action::shutdown}};
+
+constexpr auto kDirectories = repeated(kDirectory);
+constexpr auto kBackup = repeated(option_of<any_text>(
+    "backup", "PATH",
+    "a base backup (plain, pg_basebackup's tar files, incremental), or a directory of backups: the "
+    "newest one that precedes the target is used; can be repeated"));
+constexpr auto kTo = option_of<any_target>(
+    "to", "TARGET",
+    "the target: latest (default; includes the current segment), '2026-11-20 03:14:15+00' (without "
+    "a time zone: local time), an LSN, xid:N, name:RESTOREPOINT, or immediate");
+constexpr auto kExclusive = flag("exclusive", "stop just before that time, LSN or transaction");
+constexpr auto kInto = option_of<any_text>(
+    "into", "DIR", "the new data directory: absent or empty; nothing is ever removed");
+constexpr auto kMapping = repeated(option_of<recover::parse_mapping>(
+    'T', "tablespace-mapping", "OLD=NEW",
+    "location of the tablespace that was in OLD (default: OLD, if that is absent or empty)"));
+constexpr auto kAction = option_of<choice_value<kActions>>(
+    "action", "WHAT",
+    "at the target: promote (default for latest), pause (default for others), or shutdown");
+constexpr auto kStandby = option_of<any_text>(
+    "standby", "CONNINFO", "create a standby of that server, which follows the archive as well");
+constexpr auto kStandbySlot =
+    option_of<slot_value>("standby-slot", "NAME", "primary_slot_name of the standby");
+constexpr auto kKeepSetting = repeated(option_of<any_text>(
+    "keep-setting", "NAME",
+    "do not override this setting of the backup, such as archive_command; can be repeated"));
+constexpr auto kDryRun =
+    flag("dry-run", "report what would be reached and done, and change nothing");
+constexpr auto kStart =
+    flag("start", "start the server, and compare the position reached with the promise");
+constexpr auto kStartCommand = option_of<any_text>(
+    "start-command", "CMD", "command that starts the server, instead of pg_ctl (with --start)");
+constexpr auto kOwner =
+    option_of<any_text>("owner", "USER", "if run as root: the user that the server runs as");
+constexpr auto kBindir = option_of<any_text>(
+    "bindir", "DIR",
+    "the server's programs (default: /usr/lib/postgresql/N/bin of the backup's version)");
+constexpr auto kJson = flag("json", "JSON: one object, also if the command fails");
+constexpr Option kOptions[] = {
+    kDirectories.says("the archive; several are combined, as for restore"),
+    kBackup,
+    kTo,
+    kExclusive,
+    kTimeline.says("along this timeline's history (default: the newest)"),
+    kInto,
+    kMapping,
+    kDryRun,
+};
+constexpr Option kServer[] = {kStart,       kStartCommand, kAction, kStandby,
+                              kStandbySlot, kKeepSetting,  kOwner,  kBindir};
+constexpr Option kTelling[] = {kJson, kConfig, kHelp};
+constexpr Option kProofs[] = {
+    kManifestPublicKey
+        .says("restore only files that the store's manifest proves with this key; can be repeated")
+        .of_section("store")};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"The server:", kServer},
+    {kStoreHeading, kStoreItself},
+    {"Output:", kTelling},
+    {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+    {"Encrypted objects:", kIdentityOptions, {}, &kOnStore},
+    {"Proof by the manifest:", kProofs, {}, &kOnStore},
+};
+
+Error usage(std::string what, std::string_view hint = "See \"pgweir recover --help\".") {
+  return Error(ErrorKind::usage, std::move(what)).hint(hint);
+}
+
+/// What was found under --backup, and for an incremental one what lies beside it.
+std::vector<recover::Candidate> find_candidates(const std::vector<std::string>& named) {
+  prune::Places places{.searched = named};
+  auto found = prune::find_backups(places);
+  const bool parent_missing = std::any_of(found.begin(), found.end(), [&](const auto& each) {
+    return each.point && each.point->parent &&
+           std::none_of(found.begin(), found.end(), [&](const auto& other) {
+             return other.point && other.point->start == each.point->parent->start;
+           });
+  });
+  std::vector<recover::Candidate> candidates;
+  const auto take = [&](const std::vector<prune::FoundBackup>& all) {
+    for (const auto& each : all) candidates.push_back({each.path, each.point, each.problem});
+  };
+  take(found);
+  if (!parent_missing) return candidates;
+  std::set<std::string> known;
+  for (const auto& each : candidates) known.insert(io::real_path(each.path));
+  for (const auto& path : named) {
+    const auto real = io::real_path(path);
+    for (auto& each : prune::find_backups({.searched = {real.substr(0, real.find_last_of('/'))}}))
+      if (known.insert(io::real_path(each.path)).second)
+        candidates.push_back({each.path, each.point, each.problem, true});
+  }
+  return candidates;
+}
+
+std::string absolute(std::string path) {
+  path = absolute_path(std::move(path));
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
+/// What decides what comes of the call; --start and what is told do not.
+std::string words_of(const Arguments& arguments) {
+  std::string words;
+  for (const auto& name : arguments.names()) {
+    const bool tells = name == kStart.name || name == kStartCommand.name || name == kJson.name ||
+                       name == kConfig.name || name == kBindir.name || name == kOwner.name;
+    if (tells) continue;
+    for (auto text : arguments.texts(name)) {
+      if (name == kDirectory.name || name == kBackup.name || name == kInto.name)
+        text = absolute(text);
+      words += fmt::format("{}{}={}", words.empty() ? "" : "\n", name, text);
+    }
+    if (arguments.texts(name).empty()) words += fmt::format("\n{}", name);
+  }
+  return words;
+}
+
+void require_words(const Arguments& arguments, const Target& target) {
+  const auto require = [&](const auto& option, const char* what) {
+    if (!arguments.has(option.name)) throw usage(what);
+  };
+  require(kBackup, "no base backup given: --backup PATH");
+  require(kInto, "no place given: --into DIR");
+  const bool exact = target.kind == Target::Kind::time || target.kind == Target::Kind::lsn ||
+                     target.kind == Target::Kind::xid;
+  if (arguments.has(kExclusive.name) && !exact)
+    throw usage("--exclusive has no meaning for this target",
+                "It is for a time, an LSN and xid:N; PostgreSQL ignores it for others.");
+  for (const auto* name : {kTo.name.data(), kAction.name.data(), kExclusive.name.data()})
+    if (arguments.has(kStandby.name) && arguments.has(name))
+      throw usage(fmt::format("--standby and --{} exclude each other", name),
+                  "A standby has no target: it follows.");
+  if (arguments.has(kStandbySlot.name)) require(kStandby, "--standby-slot needs --standby");
+  if (arguments.has(kStartCommand.name)) require(kStart, "--start-command needs --start");
+}
+
+recover::Options options_of(const Arguments& arguments, const restore::Places& places) {
+  recover::Options options;
+  options.target = arguments.get(kTo, Target());
+  require_words(arguments, options.target);
+  options.target.exclusive = arguments.has(kExclusive.name);
+  options.into = absolute(*arguments.get(kInto));
+  options.timeline = arguments.get(kTimeline);
+  options.action =
+      arguments.get(kAction, options.target.kind == Target::Kind::latest ? recover::Action::promote
+                                                                         : recover::Action::pause);
+  for (const auto& text : arguments.texts(kMapping)) {
+    const auto [from, to] = recover::parse_mapping(text);
+    if (!options.mapping.emplace(from, to).second)
+      throw usage(fmt::format("two places for the tablespace in {}", from));
+  }
+  options.keep_settings = arguments.texts(kKeepSetting);
+  options.standby = arguments.get(kStandby);
+  options.standby_slot = arguments.get(kStandbySlot);
+  options.dry_run = arguments.has(kDryRun.name);
+  options.start = arguments.has(kStart.name);
+  options.start_command = arguments.get(kStartCommand);
+  options.bindir = arguments.get(kBindir);
+  constexpr std::string_view kOfTheShell = "\"$`\\";
+  if (options.start && !options.start_command &&
+      options.into.find_first_of(kOfTheShell) != std::string::npos)
+    throw usage("pg_ctl cannot start a directory with such a name",
+                "A name without \", $, ` and \\, please; or --start-command.");
+  if (const auto owner = arguments.get(kOwner)) {
+    options.owner = io::find_user(*owner);
+    if (!options.owner) throw usage(fmt::format("there is no user {}", *owner));
+    if (::geteuid() != 0) {
+      if (options.owner->id != ::geteuid())
+        throw usage("--owner is for root: other users make what is their own");
+      options.owner.reset();
+    }
+  }
+  if (::geteuid() == 0 && !options.owner && !options.dry_run)
+    throw usage("a server cannot be root's: whose is it to be?",
+                "Name its user, as in --owner postgres, or run this as that user.");
+
+  options.archives = places.names();
+  for (const auto& directory : places.directories)
+    options.archive_directories.push_back(absolute(directory));
+  options.words = words_of(arguments);
+  options.open = [places](const std::vector<std::string>& more) {
+    auto all = places;
+    all.directories.insert(all.directories.end(), more.begin(), more.end());
+    return std::make_unique<ArchivesOfRecovery>(all);
+  };
+  options.restore_command = [directories = options.archive_directories,
+                             store = store_words(arguments),
+                             program = io::read_link("/proc/self/exe").value_or("pgweir")](
+                                const std::vector<std::size_t>& without,
+                                const std::vector<std::string>& more, const std::string& option) {
+    RestoreFrom from;
+    const auto is_left_out = [&](std::size_t place) {
+      return std::find(without.begin(), without.end(), place) != without.end();
+    };
+    for (std::size_t place = 0; place < directories.size(); ++place)
+      if (!is_left_out(place)) from.directories.push_back(directories[place]);
+    for (const auto& each : more) from.directories.push_back(absolute(each));
+    if (!is_left_out(directories.size())) from.store = store;
+    return restore_command_for(program, from, option);
+  };
+  options.tell = [quiet = arguments.has(kJson.name)](const std::string& what) {
+    if (!quiet) print_stderr("pgweir: {}\n", what);
+  };
+  return options;
+}
+
+void tell(const recover::Report& report, bool json) {
+  if (json)
+    print_data(recover::report_json(report));
+  else
+    print(recover::report_text(report));
+}
+
+int recover_command(const Arguments& arguments) {
+  restore::Places places{.directories = arguments.texts(kDirectories)};
+  if (arguments.has("store")) {
+    forbid_core_files();
+    places.store = store_options_of(arguments);
+  }
+  if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
+  auto options = options_of(arguments, places);
+
+  daemon::Signals signals;  // before any thread
+  net::Wake wake;
+  std::atomic<bool> stopped = false;
+  signals.start({.stop =
+                     [&] {
+                       stopped = true;
+                       wake.raise();
+                     },
+                 .reload = {},
+                 .leave = {}});
+  options.stop = [&] { return stopped.load(); };
+  options.interrupt = &wake;
+  daemon::ProgressBar bar("recover");
+  options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
+  options.backups = find_candidates(arguments.texts(kBackup));
+  const auto report = recover::run(options);
+  tell(report, arguments.has(kJson.name));
+  return report.status;
+}
+
+/// Words that are wrong, too, are told as an object where one is wanted.
+int failed(const Words& words, const std::exception_ptr& failure) {
+  const auto status = tell_failure(failure);
+  if (std::find(words.begin(), words.end(), "--json") != words.end()) {
+    recover::Report report;
+    report.fail(status, error_of(failure));
+    print_data(recover::report_json(report));
+  }
+  return status;
+}
+
+}  // namespace
+
+constinit const Command kRecoverCommand = {
+    .name = "recover",
+    .summary = "recover a server from a base backup and the archive",
+    .about = R"(pgweir recover creates a data directory from a base backup, and recovers it from
+the archive. Before anything is copied, it reads the WAL to the target, checks
+every record, and reports which commit will be reached, or why not. The archive
+and the backup are only read; existing files are never removed.
+
+Usage:
+  pgweir recover -D DIR... --backup PATH... --into DIR [--to TARGET] [--start]
+  pgweir recover [-D DIR]... --store s3://BUCKET/PREFIX --backup PATH --into DIR
+  pgweir recover ... --dry-run
+)",
+    .groups = kGroups,
+    .notes = R"(Run it as the server's user, or as root with --owner. After an interruption, the
+same command continues.
+
+Exit status: 0 the target was reached, or without --start the directory is
+prepared; 1 it cannot be reached, or was not; 2 invalid options, or no such
+backup; 3 temporary: no space, no server programs, no permission to read,
+interrupted; 4 manual intervention required: a directory is not empty, an
+archive does not respond, the backup is of another cluster.
+)",
+    .run = recover_command,
+    .failed = failed,
+};
+
+}  // namespace weir::cli

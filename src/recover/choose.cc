@@ -1,0 +1,195 @@
+#include "recover/choose.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/exit_status.h"
+#include "io/user_tree.h"
+#include "wal/segment.h"
+
+namespace weir::recover {
+
+namespace {
+
+using recovery::Backup;
+using recovery::Obstacle;
+using recovery::Promise;
+using recovery::Target;
+
+wal::Lsn place_of(const archive::BackupPoint& point) { return point.end.value_or(point.start); }
+
+/// Where the backup has WAL of its own, in plain format; empty: it has none.
+std::string own_wal(const Backup& backup) {
+  const auto directory = backup.path + "/pg_wal";
+  if (!backup.tars.empty() || io::type_of(directory) != io::PathType::directory) return {};
+  for (const auto& entry : io::list_user_directory(directory))
+    if (wal::SegmentName::parse(entry.name)) return directory;
+  return {};
+}
+
+class Choose {
+ public:
+  Choose(const Options& options, Report& report)
+      : options_(options), report_(report), archives_(options.open({})) {}
+
+  std::optional<Choice> run() {
+    for (const auto* candidate : newest_first(options_.backups)) {
+      if (candidate->beside) continue;
+      auto choice = try_one(*candidate);
+      if (choice) {
+        if (!choice->promise.problem.empty() && !goes_to_older(choice->promise)) {
+          tell(*choice);
+          return std::nullopt;
+        }
+        if (choice->promise.problem.empty()) return choice;
+        pass_over(candidate->path, choice->promise.problem);
+        if (!first_) first_ = std::move(choice);
+      }
+    }
+    if (first_) {
+      tell(*first_);
+    } else {
+      const bool none = report_.passed_over.empty();
+      report_.fail(
+          kNo, none ? "no base backup was found" : "no base backup that was found can be recovered",
+          none ? "Specify a base backup, or a directory of backups, with --backup."
+               : "The reason is given for each of them.");
+    }
+    return std::nullopt;
+  }
+
+ private:
+  std::optional<Choice> try_one(const Candidate& candidate) {
+    if (!candidate.problem.empty() || !candidate.point) {
+      // A tablespace's directory beside a backup looks like the begin of one.
+      if (candidate.point || options_.backups.size() == 1)
+        pass_over(candidate.path, candidate.problem);
+      return std::nullopt;
+    }
+    const auto upon = builds_upon(candidate, options_.backups);
+    if (!upon) {
+      pass_over(candidate.path, "the backup that it builds upon is missing");
+      return std::nullopt;
+    }
+    try {
+      Choice choice{.backup = recovery::open_backup(candidate.path, true)};
+      for (const auto* each : *upon) choice.upon.push_back(recovery::open_backup(each->path, true));
+      choice.backup.point = *candidate.point;
+      look(choice, *archives_);
+      const auto& promise = choice.promise;
+      if (const auto wal = own_wal(choice.backup);
+          !wal.empty() &&
+          (promise.obstacle == Obstacle::hole || promise.obstacle == Obstacle::ends ||
+           promise.obstacle == Obstacle::damage)) {
+        const auto with_own = options_.open({wal});
+        auto again = choice;
+        look(again, *with_own);
+        if (again.promise.problem.empty()) {
+          again.more_wal = {wal};
+          choice = std::move(again);
+        }
+      }
+      // What is missing a standby can stream.
+      if (auto& looked = choice.promise;
+          options_.standby && !looked.problem.empty() && looked.obstacle != Obstacle::minimal) {
+        report_.notes.push_back("the standby has to stream WAL that the archive does not have: " +
+                                looked.problem);
+        looked.problem.clear();
+      }
+      choice.silent = archives_->silent();
+      const auto newest = archives_->newest_timeline();
+      if (choice.promise.problem.empty() && !options_.timeline && options_.backups.size() > 1 &&
+          newest && choice.timeline < *newest) {
+        pass_over(candidate.path, fmt::format("it is not in the history of timeline {}, the newest "
+                                              "one (--timeline {} recovers along its own)",
+                                              *newest, choice.timeline));
+        return std::nullopt;
+      }
+      return choice;
+    } catch (const Error& error) {
+      const auto kind = error.kind();
+      const bool of_it = kind == ErrorKind::usage || kind == ErrorKind::damage ||
+                         kind == ErrorKind::gap || kind == ErrorKind::conflict;
+      if (!of_it) throw;
+      if (!archives_->newest_timeline())
+        throw Error(ErrorKind::conflict, error.message())
+            .with("archive", fmt::format("{}", fmt::join(options_.archives, ", ")))
+            .hint("Is its file system mounted, and is it the right directory?");
+      if (options_.backups.size() == 1 && kind != ErrorKind::gap && kind != ErrorKind::damage)
+        throw;
+      pass_over(candidate.path, error.what());
+      return std::nullopt;
+    }
+  }
+
+  void look(Choice& choice, recovery::Archives& archives) {
+    auto way = archives.way(choice.backup.point, options_.timeline);
+    choice.timeline = way.history.timeline();
+    choice.system_identifier = way.system_identifier;
+    choice.segment_size = way.segment_size;
+    options_.tell(fmt::format("reading the WAL from the start of {}", choice.backup.path));
+    choice.promise =
+        recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
+  }
+
+  /// An xid or a name may lie before the backup, whatever was met behind it.
+  [[nodiscard]] bool goes_to_older(const Promise& promise) const {
+    const auto kind = options_.target.kind;
+    return promise.obstacle == Obstacle::too_early || kind == Target::Kind::xid ||
+           kind == Target::Kind::name;
+  }
+
+  void pass_over(const std::string& path, const std::string& why) {
+    report_.passed_over.push_back(path + ": " + why);
+  }
+
+  void tell(const Choice& choice) {
+    report_.backup = choice.backup.path;
+    report_.timeline = choice.timeline;
+    report_.fail(kNo, choice.promise.problem, choice.promise.hint);
+  }
+
+  const Options& options_;
+  Report& report_;
+  std::unique_ptr<recovery::Archives> archives_;
+  std::optional<Choice> first_;  ///< the newest one that does not lead to the target
+};
+
+}  // namespace
+
+std::vector<const Candidate*> newest_first(const std::vector<Candidate>& candidates) {
+  std::vector<const Candidate*> order;
+  for (const auto& each : candidates) order.push_back(&each);
+  std::stable_sort(order.begin(), order.end(), [](const Candidate* left, const Candidate* right) {
+    if (!left->point || !right->point) return left->point.has_value() && !right->point;
+    return place_of(*left->point) > place_of(*right->point);
+  });
+  return order;
+}
+
+std::optional<std::vector<const Candidate*>> builds_upon(const Candidate& candidate,
+                                                         const std::vector<Candidate>& candidates) {
+  std::vector<const Candidate*> chain;
+  const auto* at = &candidate;
+  while (at->point->parent) {
+    const auto parent =
+        std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& each) {
+          return each.point && each.problem.empty() && &each != at &&
+                 each.point->start == at->point->parent->start &&
+                 each.point->timeline == at->point->parent->timeline &&
+                 each.point->start < at->point->start;
+        });
+    if (parent == candidates.end()) return std::nullopt;
+    at = &*parent;
+    chain.insert(chain.begin(), at);
+  }
+  return chain;
+}
+
+std::optional<Choice> choose(const Options& options, Report& report) {
+  return Choose(options, report).run();
+}
+
+}  // namespace weir::recover

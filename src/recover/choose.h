@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "recover/options.h"
+#include "recover/report.h"
+#include "recovery/backup.h"
+#include "recovery/promise.h"
+
+namespace weir::recover {
+
+/// The backup that is recovered, and what the archives' WAL promises of it.
+struct Choice {
+  recovery::Backup backup;
+  /// What an incremental one builds upon, the full one first.
+  std::vector<recovery::Backup> upon{};
+  recovery::Promise promise{};
+  wal::TimelineId timeline = 1;
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size{};
+  /// Directories with WAL beside the archives: the backup's own pg_wal, where they lack some.
+  std::vector<std::string> more_wal{};
+  std::vector<std::size_t> silent{};  ///< archives that do not answer
+};
+
+/// The newest backup that leads to the target. Reads WAL, and makes nothing. nullopt: there is
+/// none, and why is in the report, as is why newer ones do not serve. Throws Error; Error{retry} if
+/// it is stopped.
+[[nodiscard]] std::optional<Choice> choose(const Options& options, Report& report);
+
+/// Newest first: by where they end, or begin. Pure.
+[[nodiscard]] std::vector<const Candidate*> newest_first(const std::vector<Candidate>& candidates);
+
+/// What the candidate builds upon, the full backup first; nullopt if one of them is not there.
+/// Pure.
+[[nodiscard]] std::optional<std::vector<const Candidate*>> builds_upon(
+    const Candidate& candidate, const std::vector<Candidate>& candidates);
+
+}  // namespace weir::recover

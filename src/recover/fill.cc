@@ -1,0 +1,300 @@
+#include "recover/fill.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "io/small_file.h"
+#include "io/tree.h"
+#include "io/user_tree.h"
+#include "recover/own_settings.h"
+#include "recovery/backup.h"
+#include "recovery/process.h"
+#include "wal/server_version.h"
+
+namespace weir::recover {
+
+namespace {
+
+constexpr std::uint64_t kLargestSettings = std::uint64_t{16} << 20;
+constexpr const char* kAuto = "/postgresql.auto.conf";
+constexpr const char* kControlInWork = ".pgweir-recover/global/pg_control";
+constexpr unsigned kOwnFile = 0600;
+
+/// What a tool has said, on one line.
+std::string on_one_line(const std::string& output) {
+  std::string text(trimmed(output));
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+std::string read_settings(const std::string& file) {
+  return io::type_of(file) == io::PathType::file ? io::read_small_file(file, kLargestSettings)
+                                                 : std::string();
+}
+
+/// What the backup's server had in effect: `postgres -C NAME`, which asks for no pg_control. While
+/// it lives, postgresql.auto.conf has what came along without any target.
+class FromFiles final : public Effective {
+ public:
+  FromFiles(const recovery::Programs& programs, const Options& options)
+      : programs_(programs),
+        options_(options),
+        main_(read_settings(options.into + "/postgresql.conf")),
+        auto_(without_own(read_settings(options.into + kAuto))) {
+    auto text = auto_;
+    for (const std::string name : kTargets) text += name + " = ''\n";
+    io::replace_small_file(options.into + kAuto, text, kOwnFile);
+    known_ = ask("data_directory").has_value();
+  }
+
+  [[nodiscard]] bool known() const override { return known_; }
+  [[nodiscard]] std::optional<std::string> value(const std::string& name) override {
+    if (!known_) return std::nullopt;
+    if (std::find(kTargets.begin(), kTargets.end(), name) == kTargets.end()) return ask(name);
+    return commented_out(main_, name) || commented_out(auto_, name) ? "set" : "";
+  }
+  /// postgresql.auto.conf as it came along.
+  [[nodiscard]] const std::string& content() const { return auto_; }
+
+ private:
+  std::optional<std::string> ask(const std::string& name) {
+    const auto told =
+        recovery::run_tool({programs_.path("postgres"), "-C", name, "-D", options_.into},
+                           recovery::environment(), options_.stop);
+    if (!told.done()) return std::nullopt;
+    return std::string(trimmed(told.output));
+  }
+
+  const recovery::Programs& programs_;
+  const Options& options_;
+  const std::string main_;
+  const std::string auto_;
+  bool known_ = false;
+};
+
+/// `pg_ctl -D DIR start` follows data_directory in DIR's own files (SelectConfigFiles() in
+/// utils/misc/guc.c): it would start the old server's directory. external_pid_file is one of the
+/// old server's.
+void take_out_places(const recovery::Programs& programs, const Options& options, Report& report) {
+  for (const auto* name : {"/postgresql.conf", kAuto}) {
+    const auto file = options.into + name;
+    for (const auto* setting : {"data_directory", "external_pid_file"}) {
+      const auto changed = commented_out(read_settings(file), setting);
+      if (!changed) continue;
+      io::replace_small_file(file, *changed, kOwnFile);
+      report.notes.push_back(
+          fmt::format("{} was removed from {}: it is a path of the old server", setting, file));
+    }
+  }
+  FromFiles effective(programs, options);
+  const auto data = effective.value("data_directory");
+  io::replace_small_file(options.into + kAuto, effective.content(), kOwnFile);
+  if (!data || io::real_path(*data) == io::real_path(options.into)) return;
+  throw Error(ErrorKind::conflict,
+              "a file included by the backup's postgresql.conf sets data_directory: a server "
+              "started here would use that directory")
+      .with("data_directory", *data)
+      .hint("Remove the setting from that file, and run the same command again.");
+}
+
+class Fill {
+ public:
+  Fill(const Choice& choice, const std::vector<Place>& places, const recovery::Programs& programs,
+       const Options& options, Report& report)
+      : choice_(choice), places_(places), programs_(programs), options_(options), report_(report) {}
+
+  void run(const std::string& restore_command) {
+    remove_what_was_begun();
+    io::make_directories(work("global"));
+    if (choice_.upon.empty())
+      copy();
+    else
+      combine();
+    const auto control = recovery::read_control(programs_, work(), options_.stop);
+    if (choice_.system_identifier != 0 && control.system_identifier != choice_.system_identifier)
+      throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+          .with("backup", control.system_identifier)
+          .with("archive", choice_.system_identifier);
+    recovery::clean(options_.into);
+    if (io::type_of(options_.into + "/postgresql.conf") != io::PathType::file)
+      report_.notes.emplace_back(
+          "the backup has no postgresql.conf: the configuration is elsewhere (Debian: "
+          "/etc/postgresql), and is not changed. The settings of this recovery are in "
+          "postgresql.auto.conf, which is read last");
+    take_out_places(programs_, options_, report_);
+    write_settings(choice_.promise, choice_.timeline, programs_, control, restore_command, options_,
+                   report_);
+    set_modes();
+  }
+
+ private:
+  [[nodiscard]] std::string work(const std::string& name = {}) const {
+    return options_.into + "/" + kWork + (name.empty() ? "" : "/" + name);
+  }
+  [[nodiscard]] std::string place_of(const std::string& oid) const {
+    for (const auto& place : places_)
+      if (place.of.oid == oid) return place.path;
+    throw Error(ErrorKind::damage, "the backup has a tablespace that is not in its tablespace_map")
+        .with("oid", oid);
+  }
+
+  void remove_what_was_begun() {
+    for (const auto& name : io::all_names(options_.into))
+      if (!name.starts_with("pgweir-recover.")) io::remove_tree(options_.into + "/" + name);
+    for (const auto& place : places_) {
+      if (io::type_of(place.path) == io::PathType::nothing) io::make_directories(place.path);
+      for (const auto& name : io::all_names(place.path)) io::remove_tree(place.path + "/" + name);
+    }
+  }
+
+  void copy() {
+    options_.tell(
+        fmt::format("copying {} ({})", choice_.backup.path, format_size(choice_.backup.bytes)));
+    const auto brought =
+        recovery::bring(choice_.backup,
+                        {.data = options_.into,
+                         .tablespace = [this](const std::string& oid) { return place_of(oid); },
+                         .settings = true,
+                         .control = kControlInWork},
+                        options_.stop);
+    report_.backup_bytes = brought.bytes;
+    report_.shared_bytes = brought.shared_bytes;
+    group_access_ = brought.group_access;
+    for (const auto& name : brought.emptied_links)
+      report_.notes.push_back(
+          fmt::format("{} is a link in the backup, and is an empty directory here: its target "
+                      "belongs to the old server",
+                      name));
+    verify(choice_.backup.manifest, options_.into);
+  }
+
+  /// Into a directory of its own: pg_combinebackup wants an empty one.
+  void combine() {
+    const auto tool = programs_.path("pg_combinebackup");
+    if (!io::is_program(tool))
+      throw Error(ErrorKind::retry, "an incremental backup needs pg_combinebackup")
+          .with("path", tool)
+          .hint("Install it, or name its directory with --bindir.");
+    recovery::Command command{tool};
+    for (const auto& each : choice_.upon) command.push_back(each.path);
+    command.push_back(choice_.backup.path);
+    for (const auto& each : choice_.upon) verify(each.manifest, each.path, true);
+    verify(choice_.backup.manifest, choice_.backup.path, true);
+    const auto combined = work("combined");
+    command.insert(command.end(), {"--no-sync", "-o", combined});
+    for (const auto& place : places_)
+      command.insert(command.end(), {"-T", escaped(place.of.location) + "=" + escaped(place.path)});
+    options_.tell(fmt::format("combining {}", counted(choice_.upon.size() + 1, "backup")));
+    const auto told = recovery::run_tool(command, recovery::environment(), options_.stop);
+    if (!told.done()) {
+      const bool full = told.output.find("No space left on device") != std::string::npos;
+      throw Error(full ? ErrorKind::disk_full : ErrorKind::damage,
+                  "pg_combinebackup could not combine the backups")
+          .with("it said", on_one_line(told.output));
+    }
+    const auto access = io::look_at_access(choice_.backup.path + "/PG_VERSION");
+    group_access_ = access && (access->mode & 077U) == 040U;
+    io::rename_file(combined + "/global/pg_control", options_.into + "/" + kControlInWork);
+    io::move_entries(combined, options_.into);
+    io::remove_tree(combined);
+    verify(options_.into + "/backup_manifest", options_.into);
+    report_.backup_bytes = choice_.backup.bytes;
+  }
+
+  static std::string escaped(const std::string& path) {
+    std::string text;
+    for (const char c : path) text += c == '=' ? "\\=" : std::string(1, c);
+    return text;
+  }
+
+  void verify(const std::string& manifest, const std::string& data, bool as_it_is = false) {
+    if (manifest.empty()) {
+      report_.notes.emplace_back("the backup has no manifest: its files cannot be checked");
+      return;
+    }
+    if (!io::is_program(programs_.path("pg_verifybackup"))) {
+      report_.notes.push_back("pg_verifybackup is not in " + programs_.directory +
+                              ": the copy was not compared with the manifest");
+      return;
+    }
+    options_.tell(fmt::format("comparing {} with {}", data, manifest));
+    std::vector<std::string> ignored;
+    // pg_control has a checksum of its own, which pg_controldata compares.
+    if (!as_it_is) ignored.insert(ignored.end(), {"global/pg_control", kWork});
+    for (const auto* name : {"pg_wal", "log", "pg_log"})
+      if (!as_it_is && io::type_of(data + "/" + name) == io::PathType::directory &&
+          io::is_empty_directory(data + "/" + name))
+        ignored.emplace_back(name);
+    const auto told =
+        recovery::run_tool(recovery::verify_command(programs_, manifest, data, ignored),
+                           recovery::environment(), options_.stop);
+    if (!told.done())
+      throw Error(ErrorKind::damage, "the backup does not match its manifest")
+          .with("pg_verifybackup", on_one_line(told.output))
+          .hint(
+              "The copy cannot be used. Specify another backup with --backup, and another "
+              "directory with --into.");
+  }
+
+  void set_modes() {
+    constexpr unsigned kDirectory = 0700, kGroupDirectory = 0750, kGroupFile = 0640;
+    const auto directory = group_access_ ? kGroupDirectory : kDirectory;
+    const auto file = group_access_ ? kGroupFile : kOwnFile;
+    io::set_modes(options_.into, directory, file);
+    for (const auto& place : places_) io::set_modes(place.path, directory, file);
+  }
+
+  const Choice& choice_;
+  const std::vector<Place>& places_;
+  const recovery::Programs& programs_;
+  const Options& options_;
+  Report& report_;
+  bool group_access_ = false;
+};
+
+}  // namespace
+
+void fill(const Choice& choice, const std::vector<Place>& places,
+          const recovery::Programs& programs, const std::string& restore_command,
+          const Options& options, Report& report) {
+  Fill(choice, places, programs, options, report).run(restore_command);
+}
+
+void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
+                    const recovery::Programs& programs, const recovery::Control& control,
+                    const std::string& restore_command, const Options& options, Report& report) {
+  const auto file = options.into + kAuto;
+  FromFiles effective(programs, options);
+  const auto settings = own_settings({.options = options,
+                                      .promise = promise,
+                                      .timeline = timeline,
+                                      .major = programs.major,
+                                      .restore_command = restore_command,
+                                      .limits = control.limits},
+                                     effective);
+  io::replace_small_file(file, with_settings(effective.content(), settings), kOwnFile);
+  for (const auto& note : settings.notes)
+    if (std::find(report.notes.begin(), report.notes.end(), note) == report.notes.end())
+      report.notes.push_back(note);
+  io::replace_small_file(options.into + (options.standby ? "/standby.signal" : "/recovery.signal"),
+                         "", kOwnFile);
+}
+
+void finish(const std::vector<Place>& places, const Options& options) {
+  // All that the server finds is on the disk before it can be started at all.
+  io::sync_file_system(options.into);
+  for (const auto& place : places) io::sync_file_system(place.path);
+  const auto control = options.into + "/" + kControlInWork;
+  // Of a call that ended between these lines it is gone already.
+  if (io::type_of(control) == io::PathType::file) {
+    io::rename_file(control, options.into + "/global/pg_control");
+    io::sync_file_system(options.into);
+  }
+  io::remove_tree(options.into + "/" + kWork);
+}
+
+}  // namespace weir::recover

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "recover/choose.h"
+#include "recover/options.h"
+#include "recover/places.h"
+#include "recover/report.h"
+#include "recovery/programs.h"
+
+namespace weir::recover {
+
+/// The directory below the data directory in which the work lies that is not done yet: pg_control
+/// above all, without which no server starts.
+inline constexpr const char* kWork = ".pgweir-recover";
+
+/// Brings the backup into the directory and its tablespaces into their places: copied, unpacked or
+/// combined, held against the manifest, cleaned, with its settings and modes. What is there already
+/// is an earlier call's, and is removed first. Only global/pg_control is missing then. Throws
+/// Error{damage, conflict} for a backup that is none (report.state stays incomplete), Error{io,
+/// disk_full, retry}.
+void fill(const Choice& choice, const std::vector<Place>& places,
+          const recovery::Programs& programs, const std::string& restore_command,
+          const Options& options, Report& report);
+
+/// The settings of this recovery, in place of those of an earlier call.
+void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
+                    const recovery::Programs& programs, const recovery::Control& control,
+                    const std::string& restore_command, const Options& options, Report& report);
+
+/// Makes all of it durable and gives pg_control its name: from here on a server can be started.
+void finish(const std::vector<Place>& places, const Options& options);
+
+}  // namespace weir::recover

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/backup_point.h"
+#include "io/tree.h"
+#include "net/wake.h"
+#include "recovery/promise.h"
+
+namespace weir::recover {
+
+/// What the server does at its target (recovery_target_action).
+enum class Action { promote, pause, shutdown };
+
+/// A base backup that was found under the places that were named.
+struct Candidate {
+  std::string path;
+  std::optional<archive::BackupPoint> point{};
+  std::string problem{};  ///< why it cannot be used; empty: nothing speaks against it
+  bool beside = false;    ///< it was not named: it is there for others to build upon
+};
+
+struct Options {
+  std::vector<Candidate> backups;
+  std::string into;  ///< absolute
+  recovery::Target target;
+  std::optional<wal::TimelineId> timeline;
+  Action action = Action::promote;
+  std::map<std::string, std::string> mapping;  ///< places of tablespaces: old, new
+  std::vector<std::string> keep_settings;
+  std::optional<std::string> standby;       ///< primary_conninfo: a standby is made
+  std::optional<std::string> standby_slot;  ///< primary_slot_name
+  bool dry_run = false;
+  bool start = false;
+  std::optional<std::string> start_command;  ///< in place of pg_ctl
+  std::optional<std::string> bindir;
+  std::optional<io::User> owner;  ///< of root: whose the server is
+
+  std::vector<std::string> archives;             ///< as they are named in messages
+  std::vector<std::string> archive_directories;  ///< of them, the directories
+  /// The archives, and these directories with them.
+  std::function<std::unique_ptr<recovery::Archives>(const std::vector<std::string>& more)> open;
+  /// The restore_command of the archives without some (by their places), with more directories, and
+  /// with an option.
+  std::function<std::string(const std::vector<std::size_t>& without,
+                            const std::vector<std::string>& more, const std::string& option)>
+      restore_command;
+  /// What decides what comes of this call: one with the same words goes on with what it left.
+  std::string words;
+  std::function<void(const std::string&)> tell;  ///< what is done now
+  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  std::function<bool()> stop;
+  const net::Wake* interrupt = nullptr;  ///< raised when `stop` says true
+};
+
+}  // namespace weir::recover

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "recover/options.h"
+#include "recovery/promise.h"
+
+// What a recovery writes at the end of postgresql.auto.conf, the only file of settings that is read
+// last wherever postgresql.conf lies ("Parameter Interaction via the Configuration File" in
+// PostgreSQL's documentation). Pure.
+
+namespace weir::recover {
+
+using Setting = std::pair<std::string, std::string>;  ///< name, value
+
+/// What the backup's server has in effect, as its files say.
+class Effective {
+ public:
+  virtual ~Effective() = default;
+  /// False: nobody can tell, since postgresql.conf lies elsewhere or is wrong.
+  [[nodiscard]] virtual bool known() const = 0;
+  /// nullopt: not known, or this version has no such setting.
+  [[nodiscard]] virtual std::optional<std::string> value(const std::string& name) = 0;
+};
+
+struct OwnSettings {
+  /// What came along and would do harm, overridden. They stay.
+  std::vector<Setting> overridden{};
+  /// Of this recovery; they go when it has been promoted.
+  std::vector<Setting> recovery{};
+  std::vector<std::string> notes{};  ///< a sentence for each that a person should know
+};
+
+struct Wanted {
+  const Options& options;
+  const recovery::Promise& promise;
+  wal::TimelineId timeline = 1;
+  int major = 0;
+  std::string restore_command;
+  wal::ServerLimits limits{};  ///< of the backup's pg_control
+};
+[[nodiscard]] OwnSettings own_settings(const Wanted& wanted, Effective& effective);
+
+/// Of these one at most may be set: else a server tells nothing, and does not start.
+inline constexpr std::array<const char*, 5> kTargets = {
+    "recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time",
+    "recovery_target_xid"};
+
+/// The content of postgresql.auto.conf with them, in place of those of an earlier call.
+[[nodiscard]] std::string with_settings(std::string_view content, const OwnSettings& settings);
+/// Without those of the recovery alone.
+[[nodiscard]] std::string without_recovery(std::string_view content);
+/// Without any: what the backup's server had.
+[[nodiscard]] std::string without_own(std::string_view content);
+
+/// The content with each line that sets `name` as a comment; nullopt if there is none.
+[[nodiscard]] std::optional<std::string> commented_out(std::string_view content,
+                                                       std::string_view name);
+
+}  // namespace weir::recover

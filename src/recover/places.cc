@@ -1,0 +1,218 @@
+#include "recover/places.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "io/tree.h"
+#include "io/user_tree.h"
+
+namespace weir::recover {
+
+namespace {
+
+using io::PathType;
+
+/// What the server needs besides, and so much stays free for others.
+constexpr std::uint64_t kReserve = std::uint64_t{64} << 20;
+constexpr std::uint64_t kMostWal = std::uint64_t{1} << 30;  ///< that replay keeps in pg_wal
+
+/// The directory itself, or the nearest one above it that is there.
+std::string nearest(std::string path) {
+  while (io::type_of(path) == PathType::nothing) {
+    const auto slash = path.find_last_of('/');
+    path = slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+  }
+  return path;
+}
+
+/// Without links, as far as it is there.
+std::string real(const std::string& path) {
+  const auto there = nearest(path);
+  const auto rest = path.substr(there == "/" ? 0 : there.size());
+  const auto base = io::real_path(there);
+  return (base == "/" ? "" : base) + rest;
+}
+
+bool is_within(const std::string& path, const std::string& directory) {
+  return path == directory || path.starts_with(directory == "/" ? directory : directory + "/");
+}
+
+std::string sh_quoted(const std::string& text) { return "'" + text + "'"; }
+
+class Look {
+ public:
+  Look(const Choice& choice, const std::vector<Place>& places, const Options& options, bool own)
+      : choice_(choice), places_(places), options_(options), own_(own) {}
+
+  void run() {
+    require_free(options_.into, "the directory for the server",
+                 "Specify another one with --into. Existing files are never removed.");
+    for (const auto& place : places_)
+      require_free(
+          place.path, fmt::format("the location of tablespace {}", place.of.oid),
+          fmt::format("Specify another location: --tablespace-mapping={}",
+                      sh_quoted((place.of.location.empty() ? place.of.oid : place.of.location) +
+                                "=/NEW/PLACE")));
+    require_apart();
+    for (const auto& made : choice_.promise.tablespaces) require_made(made);
+    require_space();
+  }
+
+ private:
+  void require_free(const std::string& path, const std::string& what, const std::string& hint) {
+    const auto type = io::type_of(path);
+    const bool there = type != PathType::nothing;
+    if (there && type != PathType::directory)
+      throw Error(ErrorKind::conflict, what + " is not a directory").with("path", path).hint(hint);
+    if (there && !own_ && !io::is_empty_directory(path))
+      throw Error(ErrorKind::conflict, what + " is not empty").with("path", path).hint(hint);
+    const auto above = nearest(path);
+    if (!io::may_write_into(above))
+      throw Error(ErrorKind::conflict, what + " cannot be written")
+          .with("path", path)
+          .with("user", io::this_user().name)
+          .hint(there ? "It must belong to the user that the server runs as."
+                      : fmt::format("Create it for that user: install -d -m 700 -o {} {}",
+                                    io::this_user().name, sh_quoted(path)));
+  }
+
+  void require_apart() {
+    std::vector<std::pair<std::string, std::string>> taken;  // path, what it is
+    for (const auto& directory : options_.archive_directories)
+      taken.emplace_back(real(directory), "the archive");
+    taken.emplace_back(real(choice_.backup.path), "the backup");
+    for (const auto& each : choice_.upon) taken.emplace_back(real(each.path), "the backup");
+    std::vector<std::string> wanted = {options_.into};
+    for (const auto& place : places_) wanted.push_back(place.path);
+    for (const auto& each : wanted) {
+      const auto path = real(each);
+      for (const auto& [other, what] : taken)
+        if (is_within(path, other) || is_within(other, path))
+          throw Error(ErrorKind::conflict, "a directory is inside another one")
+              .with("directory", each)
+              .with(what, other)
+              .hint(
+                  "Use separate directories for the archive, the backup, the server and each "
+                  "tablespace.");
+      taken.emplace_back(path, "another place of this recovery");
+    }
+  }
+
+  /// The replay of a record that makes a tablespace works in that very place, and first removes
+  /// what it has there: no mapping helps (tblspc_redo() in commands/tablespace.c).
+  void require_made(const recovery::Promise::Tablespace& made) {
+    if (io::type_of(made.location) == PathType::directory &&
+        (own_ || io::is_empty_directory(made.location)) && io::may_write_into(made.location))
+      return;
+    throw Error(ErrorKind::conflict, fmt::format("the WAL creates a tablespace at {}, and its "
+                                                 "location is not an empty, writable directory",
+                                                 made.at))
+        .with("path", made.location)
+        .hint(
+            "The server creates it at exactly this location. Create an empty directory there for "
+            "the server's user, recover to a target before that LSN, or use a backup that was "
+            "started after it.");
+  }
+
+  void require_space() {
+    std::map<std::uint64_t, std::pair<std::uint64_t, std::string>> needs;  // by file system
+    const auto need = [&](const std::string& path, std::uint64_t bytes) {
+      const auto there = nearest(path);
+      auto& [sum, where] = needs[io::file_system_of(there)];
+      sum += bytes;
+      where = there;
+    };
+    auto data = choice_.backup.bytes;
+    for (const auto& each : choice_.upon) data += each.bytes;
+    for (const auto& place : places_) {
+      data -= std::min(data, place.of.bytes);  // counted with the whole
+      need(place.path, place.of.bytes);
+    }
+    need(options_.into, data + std::min(2 * choice_.promise.bytes, kMostWal) + kReserve);
+    for (const auto& [system, needed] : needs) {
+      const auto free = io::free_bytes(needed.second);
+      if (needed.first <= free || shares_blocks(needed.second)) continue;
+      throw Error(ErrorKind::disk_full, "there is too little space")
+          .with("place", needed.second)
+          .with("free", format_size(free))
+          .with("needed about", format_size(needed.first))
+          .hint("Free space there, or use another file system.");
+    }
+  }
+
+  /// A copy within a file system that can share blocks takes no space of its own.
+  bool shares_blocks(const std::string& place) {
+    const auto file = choice_.backup.path + "/PG_VERSION";
+    return choice_.backup.tars.empty() && choice_.upon.empty() && !options_.dry_run &&
+           io::file_system_of(file) == io::file_system_of(place) &&
+           io::can_share_blocks(file, place + "/.pgweir-probe");
+  }
+
+  const Choice& choice_;
+  const std::vector<Place>& places_;
+  const Options& options_;
+  const bool own_;
+};
+
+}  // namespace
+
+std::vector<Place> places_of(const Choice& choice, const Options& options) {
+  std::vector<Place> places;
+  auto unused = options.mapping;
+  for (const auto& of : recovery::tablespaces_of(choice.backup)) {
+    auto mapped = options.mapping.find(of.location);
+    // Where nothing tells its place it is named by its number.
+    if (mapped == options.mapping.end() && of.location.empty())
+      mapped = options.mapping.find(of.oid);
+    if (mapped != options.mapping.end()) {
+      unused.erase(mapped->first);
+      places.push_back({of, mapped->second});
+      continue;
+    }
+    if (of.location.empty())
+      throw Error(ErrorKind::usage, "the location of a tablespace is not in the backup")
+          .with("oid", of.oid)
+          .hint(fmt::format("Specify a location: --tablespace-mapping='{}=/NEW/PLACE'", of.oid));
+    // A relative link is one of the backup itself.
+    places.push_back({of, of.location.starts_with('/')
+                              ? of.location
+                              : choice.backup.path + "/pg_tblspc/" + of.location});
+  }
+  // One of several backups may have it.
+  if (!unused.empty() && options.backups.size() == 1)
+    throw Error(ErrorKind::usage, "the backup has no such tablespace")
+        .with("--tablespace-mapping", unused.begin()->first)
+        .hint(
+            "OLD is the location according to the backup: \"pgweir recover --dry-run\" lists "
+            "them.");
+  return places;
+}
+
+void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
+                    bool own) {
+  Look(choice, places, options, own).run();
+}
+
+std::pair<std::string, std::string> parse_mapping(const std::string& text) {
+  std::string parts[2];
+  std::size_t part = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\\' && at + 1 < text.size() && text[at + 1] == '=')
+      parts[part] += text[++at];
+    else if (text[at] == '=' && part == 0)
+      part = 1;
+    else
+      parts[part] += text[at];
+  }
+  const bool right = part == 1 && !parts[0].empty() && parts[1].starts_with('/');
+  if (!right) throw Error(ErrorKind::usage, "").hint("It is OLD=NEW, and NEW an absolute path.");
+  while (parts[1].size() > 1 && parts[1].ends_with('/')) parts[1].pop_back();
+  return {parts[0], parts[1]};
+}
+
+}  // namespace weir::recover

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "recover/choose.h"
+#include "recover/options.h"
+#include "recover/report.h"
+#include "recovery/backup.h"
+
+namespace weir::recover {
+
+/// Where a tablespace goes.
+struct Place {
+  recovery::Tablespace of;
+  std::string path;  ///< absolute
+};
+
+/// The tablespaces of the backup with their places: what --tablespace-mapping says, else the
+/// original one. Throws Error{usage} for a mapping that no tablespace has.
+[[nodiscard]] std::vector<Place> places_of(const Choice& choice, const Options& options);
+
+/// Looks at every place, and makes nothing: each is absent or empty, outside of the archives, of
+/// the backups and of the others, can be written, and has the space. `own`: what is there was made
+/// by an earlier call with the same words. Throws Error{conflict} (a person has to choose another
+/// place), Error{disk_full}.
+void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
+                    bool own);
+
+/// "OLD=NEW" of --tablespace-mapping, as pg_basebackup reads it: "\=" is a sign of the name. Throws
+/// Error{usage}.
+[[nodiscard]] std::pair<std::string, std::string> parse_mapping(const std::string& text);
+
+}  // namespace weir::recover

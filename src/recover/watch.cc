@@ -1,0 +1,346 @@
+#include "recover/watch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "base/exit_status.h"
+#include "base/text.h"
+#include "io/small_file.h"
+#include "io/tree.h"
+#include "io/user_tree.h"
+#include "pq/connection.h"
+#include "recover/own_settings.h"
+#include "recovery/has_commit.h"
+#include "recovery/process.h"
+#include "recovery/settings.h"
+#include "wal/segment.h"
+
+namespace weir::recover {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kLook = 100ms;
+constexpr std::uint64_t kSmall = std::uint64_t{64} << 10;
+constexpr const char* kLog = "/pgweir-recover.log";
+constexpr const char* kPidFile = "/postmaster.pid";
+
+/// postmaster.pid (miscadmin.h, LOCK_FILE_LINE_…).
+struct PidFile {
+  pid_t pid = 0;
+  std::string port, socket_directory, status;
+};
+std::optional<PidFile> read_pid_file(const std::string& data) {
+  const auto path = data + kPidFile;
+  if (io::type_of(path) != io::PathType::file) return std::nullopt;
+  std::vector<std::string> lines;
+  try {
+    recovery::each_line(io::read_front(path, kSmall),
+                        [&](std::string_view line) { lines.emplace_back(trimmed(line)); });
+  } catch (const Error&) {
+    return std::nullopt;  // it went away
+  }
+  const auto pid = lines.empty() ? std::nullopt : parse_number<pid_t>(lines[0]);
+  if (!pid || *pid <= 0) return std::nullopt;
+  PidFile file{.pid = *pid};
+  // An empty line in it (no TCP) is left out above: the last one is the status.
+  if (lines.size() > 3) file.port = lines[3];
+  if (lines.size() > 4 && lines[4].starts_with('/')) file.socket_directory = lines[4];
+  if (lines.size() > 5) file.status = lines.back();
+  return file;
+}
+
+bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
+
+/// What a server writes, from where it was looked at last.
+class LogFile {
+ public:
+  explicit LogFile(std::string path, bool from_its_end) : path_(std::move(path)) {
+    if (from_its_end) at_ = io::file_size(path_).value_or(0);
+  }
+  template <typename Visit>
+  void read(Visit visit) {
+    const auto size = io::file_size(path_);
+    if (!size || *size <= at_) return;
+    const auto file = io::open_user_file(path_);
+    std::vector<std::byte> bytes(std::min<std::uint64_t>(*size - at_, kSmall * 16));
+    bytes.resize(file->read_at(at_, bytes));
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const auto whole = text.substr(0, text.find_last_of('\n') + 1);
+    at_ += whole.size();
+    recovery::each_line(whole, visit);
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  std::uint64_t at_ = 0;
+};
+
+class Watch {
+ public:
+  Watch(const recovery::Programs& programs, const Options& options, Report& report)
+      : programs_(programs), options_(options), report_(report) {}
+
+  void run() {
+    const bool lived = server_lives(options_.into);
+    logs_.emplace_back(options_.into + kLog, !lived);
+    if (!lived) start();
+    follow();
+  }
+
+ private:
+  [[nodiscard]] recovery::Command pg_ctl(std::initializer_list<std::string> words) const {
+    recovery::Command command{programs_.path("pg_ctl"), "-D", options_.into};
+    command.insert(command.end(), words);
+    return command;
+  }
+
+  void start() {
+    options_.tell("starting the server");
+    const auto told = recovery::run_tool(
+        options_.start_command ? recovery::Command{"/bin/sh", "-c", *options_.start_command}
+                               : pg_ctl({"-l", options_.into + kLog, "-W", "-s", "start"}),
+        recovery::environment(), options_.stop);
+    if (!told.done())
+      throw Error(ErrorKind::retry, "the server could not be started")
+          .with("it said", trimmed(told.output));
+  }
+
+  void follow() {
+    constexpr auto kPatience = 60s;
+    auto gone_since = std::chrono::steady_clock::now();
+    bool seen = false;
+    for (;;) {
+      const auto file = read_pid_file(options_.into);
+      const bool lives = file && is_alive(file->pid);
+      read_logs();
+      if (lives) {
+        seen = true;
+        gone_since = std::chrono::steady_clock::now();
+        // A hot standby is "ready", too (sigusr1_handler() in postmaster/postmaster.c).
+        const bool ready = file->status == "ready";
+        if (options_.standby && (ready || file->status == "standby")) return follows();
+        if (ready && paused_) return paused(*file);
+        if (ready && !options_.standby && is_promoted()) return promoted(*file);
+        show_progress(file->pid);
+      } else if (seen || started_and_ended() ||
+                 std::chrono::steady_clock::now() - gone_since > kPatience) {
+        read_logs();
+        return ended();
+      }
+      if (options_.stop())
+        throw Error(ErrorKind::retry, "interrupted; the server continues")
+            .hint("The same command follows it again.");
+      std::this_thread::sleep_for(kLook);
+    }
+  }
+
+  /// "in production" alone proves nothing: pg_control of a primary's backup says so.
+  bool is_promoted() {
+    return reached() &&
+           recovery::read_control(programs_, options_.into, options_.stop).state == "in production";
+  }
+  /// By the history of the timeline that the server has begun.
+  [[nodiscard]] std::optional<wal::Lsn> reached() const {
+    return recovery::reached_position(options_.into, report_.timeline.value_or(0));
+  }
+
+  /// It was started by pg_ctl, and has ended before its file was seen.
+  bool started_and_ended() { return fatal_ && !io::file_size(options_.into + kPidFile); }
+
+  void read_logs() {
+    // With logging_collector on, the log goes on in a file that this one names.
+    const auto current = options_.into + "/current_logfiles";
+    if (io::type_of(current) == io::PathType::file)
+      recovery::each_line(io::read_front(current, kSmall), [&](std::string_view line) {
+        constexpr std::string_view kStderr = "stderr ";
+        if (!line.starts_with(kStderr)) return;
+        auto path = std::string(line.substr(kStderr.size()));
+        if (!path.starts_with('/')) path = options_.into + "/" + path;
+        const bool known = std::any_of(logs_.begin(), logs_.end(),
+                                       [&](const LogFile& each) { return each.path() == path; });
+        if (!known) logs_.emplace_back(path, false);
+      });
+    for (auto& log : logs_)
+      log.read([&](std::string_view line) {
+        const auto has = [&](std::string_view words) {
+          return line.find(words) != std::string_view::npos;
+        };
+        paused_ = paused_ || has("pausing at the end of recovery");
+        fatal_ = fatal_ || has("FATAL:  ") || has("PANIC:  ");
+        if (has("FATAL:  ") || has("PANIC:  ") || has("DETAIL:  ") || has("HINT:  ") ||
+            has("pgweir: error") || has("pgweir: warning") || has("hint: "))
+          said_.emplace_back(line);
+        if (has("FATAL:  ") || has("PANIC:  ") || has("pgweir: error"))
+          options_.tell(std::string(line));
+      });
+  }
+
+  /// The startup process tells the segment that it replays in its title.
+  void show_progress(pid_t postmaster) {
+    if (!report_.promised || report_.wal_bytes == 0) return;
+    const auto children = fmt::format("/proc/{0}/task/{0}/children", postmaster);
+    if (io::type_of(children) != io::PathType::file) return;
+    try {
+      auto text = io::read_front(children, kSmall);
+      for (std::string_view rest = text; !rest.empty();) {
+        const auto word = rest.substr(0, rest.find(' '));
+        rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+        const auto title = io::read_front(fmt::format("/proc/{}/cmdline", word), kSmall);
+        constexpr std::string_view kBefore = "recovering ";
+        constexpr std::size_t kName = 24;
+        const auto at = title.find(kBefore);
+        if (at == std::string::npos) continue;
+        const auto name = wal::SegmentName::parse(title.substr(at + kBefore.size(), kName));
+        const auto size = wal::SegmentSize::of(report_.segment_bytes);
+        if (!name || !size || !name->fits(*size)) continue;
+        const auto now = name->start(*size);
+        const auto left = now < *report_.promised ? *report_.promised - now : 0;
+        options_.progress(report_.wal_bytes - std::min(left, report_.wal_bytes), report_.wal_bytes);
+      }
+    } catch (const Error&) {
+      return;  // a process that has ended
+    }
+  }
+
+  void promoted(const PidFile& file) {
+    report_.reached = reached();
+    ask(file);
+    if (!report_.reached)
+      report_.fail(kNo, "the server was promoted, and its history file is missing");
+    else if (report_.promised && *report_.reached != *report_.promised)
+      report_.fail(kNo, fmt::format("the recovery has ended at {}, and not at {}", *report_.reached,
+                                    *report_.promised));
+    compare_commit();
+    if (report_.failed()) return;
+    report_.state = State::reached;
+    take_out_settings();
+  }
+
+  /// What has led the recovery would lead the next base backup's, too.
+  void take_out_settings() {
+    constexpr unsigned kUnknown = 0600;
+    const auto file = options_.into + "/postgresql.auto.conf";
+    const auto mode = io::look_at_access(file);
+    io::replace_small_file(file, without_recovery(io::read_small_file(file, kSmall * 256)),
+                           mode ? mode->mode : kUnknown);
+    const auto told =
+        recovery::run_tool(pg_ctl({"-s", "reload"}), recovery::environment(), options_.stop);
+    report_.notes.push_back(
+        told.done()
+            ? "the recovery settings were removed from postgresql.auto.conf"
+            : "the recovery settings were removed from postgresql.auto.conf; reload the server");
+  }
+
+  void paused(const PidFile& file) {
+    ask(file);
+    if (report_.reached && report_.promised && *report_.reached != *report_.promised)
+      report_.fail(kNo, fmt::format("the recovery has paused at {}, and not at {}",
+                                    *report_.reached, *report_.promised));
+    compare_commit();
+    if (!report_.failed()) report_.state = State::reached;
+  }
+
+  void follows() { report_.state = State::reached; }
+
+  void ended() {
+    constexpr std::size_t kWords = 12;
+    if (said_.size() > kWords)
+      said_.erase(said_.begin(), said_.end() - static_cast<std::ptrdiff_t>(kWords));
+    if (options_.action == Action::shutdown && !options_.standby) {
+      const auto control = recovery::read_control(programs_, options_.into, options_.stop);
+      if (control.state == "shut down in recovery" && !fatal_) {
+        report_.state = State::reached;
+        return;
+      }
+    }
+    report_.server_log = said_;
+    report_.state = State::failed;
+    const bool full = std::any_of(said_.begin(), said_.end(), [](const std::string& line) {
+      return line.find("No space left on device") != std::string::npos;
+    });
+    if (full)
+      report_.fail(kTryAgain, "the disk became full while the server recovered",
+                   "Free space, and run the same command again: the server continues.");
+    else
+      report_.fail(kNo, "the server stopped before recovery reached the target",
+                   fmt::format("The end of its log is above, and all of it in {}. Correct the "
+                               "cause, and run the same command again.",
+                               logs_.back().path()));
+  }
+
+  void compare_commit() {
+    if (report_.commit_reached == false && report_.promised_commit)
+      report_.fail(kNo, fmt::format("the last commit (xid {}) is not in the recovered database",
+                                    report_.promised_commit->transaction));
+  }
+
+  /// Where somebody may log in without a password. pg_hba.conf of the backup may let nobody in.
+  void ask(const PidFile& file) {
+    if (file.socket_directory.empty()) return;
+    const std::set<std::string> users = {"postgres", io::this_user().name};
+    for (const auto& user : users) {
+      try {
+        pq::ConnectOptions connect;
+        connect.conninfo =
+            fmt::format("host={} port={} user={} dbname=postgres sslmode=disable passfile={}",
+                        quoted(file.socket_directory), file.port, quoted(user),
+                        quoted(options_.into + "/pgweir-no-passfile"));
+        connect.replication = pq::Replication::none;
+        connect.fallback_application_name = "pgweir recover";
+        auto connection = pq::Connection::open(connect, *options_.interrupt);
+        if (!report_.reached) {
+          const auto rows = connection.execute("SELECT pg_last_wal_replay_lsn()");
+          if (!rows.empty() && !rows[0].empty() && rows[0][0])
+            report_.reached = wal::Lsn::parse(*rows[0][0]);
+        }
+        if (report_.promised_commit)
+          report_.commit_reached = recovery::has_commit(connection, *report_.promised_commit);
+        return;
+      } catch (const Error&) {
+        continue;  // it lets this one not in
+      }
+    }
+    report_.notes.emplace_back(
+        "no login without a password: the position was compared with the promise, but the last "
+        "commit was not queried");
+  }
+
+  static std::string quoted(const std::string& value) {
+    std::string text = "'";
+    for (const char c : value)
+      text += c == '\'' || c == '\\' ? std::string{'\\', c} : std::string{c};
+    return text + "'";
+  }
+
+  const recovery::Programs& programs_;
+  const Options& options_;
+  Report& report_;
+  std::vector<LogFile> logs_;
+  std::vector<std::string> said_;
+  bool paused_ = false;
+  bool fatal_ = false;
+};
+
+}  // namespace
+
+bool server_lives(const std::string& data) {
+  const auto file = read_pid_file(data);
+  return file && is_alive(file->pid);
+}
+
+void start_and_watch(const recovery::Programs& programs, const Options& options, Report& report) {
+  Watch(programs, options, report).run();
+}
+
+}  // namespace weir::recover

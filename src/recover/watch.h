@@ -1,0 +1,18 @@
+#pragma once
+
+#include "recover/options.h"
+#include "recover/report.h"
+#include "recovery/programs.h"
+
+namespace weir::recover {
+
+/// A server lives in the directory: its postmaster.pid names a process of this machine that is
+/// there.
+[[nodiscard]] bool server_lives(const std::string& data);
+
+/// Starts the server, unless one lives there, and follows its recovery to the end: what was
+/// reached, held against what was promised, and report.state. The server goes on when this returns,
+/// also if `stop` says true. Throws Error{retry} if it could not be started at all, or was stopped.
+void start_and_watch(const recovery::Programs& programs, const Options& options, Report& report);
+
+}  // namespace weir::recover

@@ -1,0 +1,438 @@
+"""pgweir recover beside real servers: what it says beforehand is what is reached, to the commit; what cannot be reached is
+told before a byte is copied; whatever interrupts it, the same call goes on; archive and backup stay as they are."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from support import wal
+from support.process import alive, as_server_user, run, server_user, wait_for
+from support.recovery import hand_over, installed
+from support.scenario import reported, streaming
+from support.server import bin_directory
+
+
+def give(path):
+    if os.getuid() == 0:
+        os.chown(path, server_user().pw_uid, server_user().pw_gid, follow_symlinks=False)
+    return path
+
+
+def directory(path):
+    path.mkdir(parents=True)
+    return give(path)
+
+
+def put(path, text):
+    path.write_text(text)
+    give(path)
+
+
+# What came along with a backup, and hurt whoever restored it by hand.
+NASTY = """recovery_target_lsn = '0/1'
+Recovery_Target_Action 'shutdown'
+synchronous_standby_names = 'ANY 1 (lost)'
+restore_command = 'false'
+primary_conninfo = 'host=/nowhere'
+archive_mode = on
+"""
+
+
+class World:
+    """A primary with a tablespace, its archive, a plain backup and later one as tar files; rows behind each."""
+
+    def __init__(self, servers, receivers, new_archive, place, major=15, second=("-F", "t"), **settings):
+        self.place = place
+        self.program = installed(place)
+        self.primary = primary = servers.primary(major=major, wal_keep_size="1GB", track_commit_timestamp="on",
+                                                 max_prepared_transactions=5, **settings)
+        self.bin = primary.bin
+        # The fetched servers have no clients, but the newest has.
+        self.clients = self.bin if (self.bin / "pg_basebackup").exists() else bin_directory(19)
+        if self.clients is None:
+            pytest.skip("PostgreSQL 19 is not installed (scripts/setup)")
+        self.archive = new_archive(primary)
+        self.receiver = receivers.pgweir(self.archive, primary, "--compress", "zstd")
+        streaming(primary)
+        # As it is written there, without effect on this server until it is started anew.
+        primary.conf(data_directory=primary.data, recovery_target_time="2020-01-01 00:00+00",
+                     archive_command=f"cp %p {self.archive.path}/%f")
+        self.elsewhere = directory(place / "elsewhere")
+        primary.sql(f"CREATE TABLESPACE other LOCATION '{self.elsewhere}'")
+        primary.sql("CREATE TABLE t (i int primary key); CREATE TABLE far (i int) TABLESPACE other")
+        self.backups = directory(place / "backups")
+        self.copies = directory(place / "copies")
+        self.copied = self.copies / "plain"
+        self.times = []
+        self.backup("plain", f"--tablespace-mapping={self.elsewhere}={self.copied}")
+        self.rows(0)
+        primary.sql("SELECT pg_create_restore_point('first')")
+        if second:
+            self.backup("second", *second)
+            self.rows(1)
+        primary.sql("INSERT INTO t VALUES (1000)")
+        self.xid = int(primary.sql("SELECT xmin FROM t WHERE i = 1000"))
+        self.end = primary.flushed()
+        reported(primary, self.end)
+        primary.stop()
+        self.receiver.stop()
+        hand_over(self.archive.path)
+        self.into = place / "new" / "main"
+        directory(place / "new")
+        self.tablespace = place / "new" / "other"
+
+    def backup(self, name, *options):
+        run([self.clients / "pg_basebackup", "-D", self.backups / name, "-d", self.primary.conninfo(), "-c", "fast", "-N",
+             "-X", "none", *options], **as_server_user(), cwd="/")
+
+    def rows(self, number):
+        primary = self.primary
+        primary.sql(f"INSERT INTO t VALUES ({number})")
+        primary.sql(f"INSERT INTO far VALUES ({number})")
+        self.times.append(primary.sql("SELECT clock_timestamp()"))
+        primary.write_wal(2)
+
+    def command(self, *options, backup=None, into=None, mapping=True, bin=None):
+        places = {"plain": [self.copied], "second": [self.elsewhere], None: [self.copied, self.elsewhere]}
+        mapped = [f"--tablespace-mapping={old}={self.tablespace}" for old in places.get(backup, ())] if mapping else []
+        return [self.program, "recover", "-D", self.archive.path, "--backup",
+                self.backups / backup if backup else self.backups, "--into", into or self.into, "--bindir",
+                bin or self.bin, *mapped, *options]
+
+    def recover(self, *options, status=0, **more):
+        done = run(self.command(*options, "--json", **more), check=False, **as_server_user(), cwd="/")
+        if done.returncode != status:
+            print(done.stdout, done.stderr)  # an assertion would cut it off
+        assert done.returncode == status
+        told = json.loads(done.stdout)
+        assert told["status"] == status, told
+        return told
+
+    def sql(self, text):
+        return run([bin_directory(15) / "psql", "-XAtq", "-h", self.primary.socket_dir, "-p", self.primary.port, "-U", "postgres",
+                    "-c", text, "postgres"], cwd="/", timeout=60).stdout.strip()
+
+    def stop(self, mode="fast"):
+        run([self.bin / "pg_ctl", "-D", self.into, "-m", mode, "-w", "stop"], check=mode != "immediate",
+            **as_server_user(), cwd="/")
+
+    def away(self):
+        """What was made makes room for the next recovery."""
+        if (self.into / "postmaster.pid").exists():
+            self.stop("immediate")
+        for path in (self.into, self.tablespace):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def fingerprint(self):
+        """Everything that a recovery reads, and must not touch."""
+        found = {}
+        for top in (self.archive.path, self.backups, self.copies, self.elsewhere, self.primary.data):
+            for path in [top, *sorted(top.rglob("*"))]:
+                status = path.lstat()
+                content = hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else ""
+                found[str(path)] = (status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns, status.st_ino, content)
+        return found
+
+
+@pytest.fixture
+def world(servers, receivers, new_archive, place):
+    worlds = []
+
+    def make(**settings):
+        worlds.append(World(servers, receivers, new_archive, place, **settings))
+        return worlds[-1]
+
+    yield make
+    for each in worlds:
+        if (each.into / "postmaster.pid").exists():
+            with contextlib.suppress(AssertionError):
+                each.stop("immediate")
+
+
+def assert_reached(told):
+    assert told["state"] == "reached" and told["problems"] == [], told
+    assert told["reached_lsn"] == told["promised_lsn"], told
+    assert told["commit_reached"] is True, told
+
+
+def modes(top):
+    return {oct(path.lstat().st_mode & 0o777) for path in top.rglob("*") if path.is_file() and not path.is_symlink()}
+
+
+def test_what_was_foretold_is_reached(world):
+    """The newest backup that leads there is found; nothing of what came along acts; the server can be written to, and
+    what led the recovery is out of its settings."""
+    world = world()
+    auto = world.backups / "plain" / "postgresql.auto.conf"
+    put(auto, NASTY)
+    put(world.backups / "plain" / "postmaster.pid", "1\n")
+    for path in (world.backups / "plain").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o644)
+    before = world.fingerprint()
+
+    foretold = world.recover("--dry-run")
+    assert foretold["state"] == "none" and not world.into.exists() and not world.tablespace.exists()
+    assert foretold["backup"] == str(world.backups / "second") and foretold["promised_commit"]["xid"] == world.xid
+
+    # The older one, with all that hurts: to the end, and started.
+    told = world.recover("--start", backup="plain")
+    assert_reached(told)
+    assert told["promised_lsn"] == foretold["promised_lsn"] and told["promised_commit"]["xid"] == world.xid
+    assert world.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t") == "0,1,1000"
+    assert world.sql("SELECT count(*) FROM far") == "2"
+    world.sql("INSERT INTO t VALUES (2000); SELECT pg_switch_wal(); CHECKPOINT")
+    left = (world.into / "postgresql.auto.conf").read_text()
+    assert "recovery_target_lsn = ''" in left and "\nrestore_command = 'pgweir" not in left, left
+    assert world.sql("SELECT current_setting('synchronous_standby_names') || current_setting('archive_command')") == "false"
+    assert world.sql("SELECT current_setting('data_directory')") == str(world.into)
+    assert world.sql("SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'other'") == str(world.tablespace)
+    assert modes(world.into) == {"0o600"} and oct(world.into.stat().st_mode & 0o777) == "0o700"
+    notes = "\n".join(told["notes"])
+    for name in ("synchronous_standby_names", "archive_mode", "restore_command", "data_directory"):
+        assert name in notes, told["notes"]
+    world.sql("SELECT pg_switch_wal()")
+    world.stop()
+    assert world.fingerprint() == before
+
+    # It has been made: the same words tell so, other words are refused.
+    assert world.recover("--start", backup="plain")["state"] == "reached"
+    told = world.recover("--to", "0/1", status=4)
+    assert "the directory belongs to another recovery" in told["problems"][0], told
+    world.away()
+
+    # The newest one, from tar files; prepared first, then started by the same words.
+    told = world.recover()
+    assert told["state"] == "prepared" and "--start" in told["next"][0], told
+    assert (world.into / "recovery.signal").exists() and not list((world.into / "pg_wal").glob("0*"))
+    assert_reached(world.recover("--start"))
+    assert world.sql("SELECT count(*) FROM t") == "3" and world.sql("SELECT count(*) FROM far") == "2"
+    world.stop()
+    assert world.fingerprint() == before
+
+
+def test_targets(world):
+    """Each is foretold, and the older backup is taken where the newer one has passed it."""
+    world = world()
+    first = int(world.xid) - 1
+    told = world.recover("--dry-run", "--to", world.times[0])
+    assert told["backup"] == str(world.backups / "plain") and "second" in told["passed_over"][0], told
+    lsn = told["promised_commit"]["lsn"]
+    xid = told["promised_commit"]["xid"]
+    assert told["next_commit"] is None or told["next_commit"]["xid"] > xid
+    for target in (lsn, f"xid:{xid}"):
+        told = world.recover("--dry-run", "--to", target, backup="plain")
+        assert told["promised_commit"]["xid"] == xid, told
+        told = world.recover("--dry-run", "--to", target, "--exclusive", backup="plain")
+        assert told["promised_commit"]["xid"] < xid and told["next_commit"]["xid"] == xid, told
+    # Behind the newest backup an xid of the older one is not found, and it is looked for there.
+    told = world.recover("--dry-run", "--to", f"xid:{xid}", mapping=False, status=4)
+    assert told["backup"] == str(world.backups / "plain") and f"--tablespace-mapping='{world.copied}=" in told["hints"][0], told
+    told = world.recover("--dry-run", "--to", "name:nonsense", status=1)
+    assert "the target name:nonsense is not in the WAL" in told["problems"][0], told
+    told = world.recover("--dry-run", "--to", "immediate", backup="plain")
+    assert told["promised_commit"] is None, told
+    assert first > 0
+
+    # Just before a transaction, at a restore point, at a time: what is there when the server has stopped there.
+    told = world.recover("--to", f"xid:{world.xid}", "--exclusive", "--action", "promote", "--start")
+    assert_reached(told)
+    assert world.sql("SELECT max(i) FROM t") == "1"
+    world.away()
+    told = world.recover("--to", "name:first", "--start", backup="plain")
+    assert_reached(told)
+    assert world.sql("SELECT pg_is_in_recovery(), max(i) FROM t") == "t|0", told
+    assert "pg_wal_replay_resume" in told["next"][0], told
+    world.away()
+    told = world.recover("--to", world.times[0], "--action", "shutdown", "--start", backup="plain")
+    assert told["state"] == "reached" and not (world.into / "postmaster.pid").exists(), told
+    world.away()
+    told = world.recover("--to", "immediate", "--action", "promote", "--start", backup="plain")
+    assert told["state"] == "reached" and told["reached_lsn"] == told["promised_lsn"], told
+    assert world.sql("SELECT count(*) FROM t") == "0"
+
+
+def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
+    world = world()
+    size = world.primary.segment_size
+    lsn = wal.lsn(world.recover("--dry-run", "--to", world.times[0], backup="plain")["promised_commit"]["lsn"])
+    middle = world.archive.path / (wal.segment_name(1, lsn // size + 1, size) + ".zst")
+    content = middle.read_bytes()
+    middle.unlink()
+    told = world.recover("--start", backup="plain", status=1)
+    assert "WAL is missing in the archive" in told["problems"][0] and not world.into.exists(), told
+    hint = " ".join(told["hints"])
+    assert "pgweir import" in hint and '"--to ' in hint, told
+    # The way out leads to where it says.
+    to = hint.split('"--to ')[1].split('"')[0]
+    xid = int(hint.split("(xid ")[1].split(",")[0])
+    told = world.recover("--to", to, "--action", "promote", "--start", backup="plain")
+    assert_reached(told)
+    assert told["promised_commit"]["xid"] == xid, told
+    world.away()
+    middle.write_bytes(content)
+    give(middle)
+
+    told = world.recover("--to", wal.lsn_text(world.end + (64 << 20)), status=1)
+    assert "the archive ends before the target" in told["problems"][0], told
+    told = world.recover("--to", "2020-01-01 00:00+00", status=1)
+    assert "target" in told["problems"][0] and len(told["passed_over"]) == 2, told
+
+    # A file of the backup is missing, or is another one.
+    file = world.backups / "plain" / "base" / "1" / "1259"
+    held = file.read_bytes()
+    file.unlink()
+    told = world.recover(backup="plain", status=1)
+    assert "1259" in told["passed_over"][0] and not world.into.exists(), told
+    file.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+    give(file)
+    told = world.recover(backup="plain", status=1)
+    assert told["state"] == "incomplete" and "1259" in told["problems"][0], told
+    assert not (world.into / "global" / "pg_control").exists()
+    file.write_bytes(held)
+    # Mended, the same words go on.
+    assert world.recover(backup="plain")["state"] == "prepared"
+    world.away()
+
+    # Places.
+    directory(world.into)
+    put(world.into / "file", "mine")
+    told = world.recover(status=4)
+    assert "is not empty" in told["problems"][0] and (world.into / "file").read_text() == "mine", told
+    shutil.rmtree(world.into)
+    told = world.recover(mapping=False, backup="second", status=4)
+    assert f"--tablespace-mapping='{world.elsewhere}=" in told["hints"][0] and not world.into.exists(), told
+    for inside in (world.archive.path / "x", world.backups / "plain" / "x"):
+        told = world.recover(into=inside, backup="plain", status=4)
+        assert "inside another" in told["problems"][0] and not inside.exists(), told
+    told = world.recover(bin=world.place, status=3)
+    assert "there are no server programs" in told["problems"][0] and not world.into.exists(), told
+    for wrong in (["--to", "latest", "--exclusive"], ["--to", "nonsense"], ["--standby", "host=x", "--to", "latest"],
+                  ["--tablespace-mapping=/nowhere=/x"], ["--start-command", "x"]):
+        told = world.recover(*wrong, backup="plain", status=2)
+        assert not world.into.exists(), told
+    told = world.recover(backup="nowhere", status=2)
+    if os.getuid() == 0:
+        refused = run(world.command(), check=False)
+        assert refused.returncode == 2 and "--owner" in refused.stderr, refused
+
+    # An archive that does not answer may have later WAL; for a target that is reached without it is left out.
+    lost = ["-D", world.place / "unmounted"]
+    told = world.recover(*lost, status=4)
+    assert "unmounted" in told["problems"][0], told
+    told = world.recover(*lost, "--to", f"xid:{world.xid}", "--action", "promote", "--start")
+    assert_reached(told)
+    assert "unmounted" not in (world.into / "postgresql.auto.conf").read_text()
+
+
+def test_root_gives_it_to_the_server_s_user(world):
+    if os.getuid() != 0:
+        pytest.skip("this is not root")
+    world = world()
+    shutil.rmtree(world.place / "new")
+    done = run([*world.command("--start", "--json"), "--owner", "postgres"], check=False)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert_reached(json.loads(done.stdout))
+    for path in [world.into, world.tablespace, *world.into.rglob("*"), *world.tablespace.rglob("*")]:
+        assert path.lstat().st_uid == server_user().pw_uid, path
+    world.away()
+    # One who may not read the archive is told so before anything is copied.
+    shutil.rmtree(world.place / "new")
+    world.archive.path.chmod(0o700)
+    os.chown(world.archive.path, 0, 0)
+    done = run([*world.command("--json"), "--owner", "postgres"], check=False)
+    assert done.returncode == 3 and "setfacl" in done.stdout and not world.into.exists(), (done.stdout, done.stderr)
+
+
+def test_killed_anywhere_the_same_words_go_on(world, seeded):
+    """Whatever state it is killed in: no server starts on what is incomplete, and the same call ends as if nothing had been."""
+    world = world(second=())
+    before = world.fingerprint()
+    command = [str(word) for word in world.command("--start", "--json", backup="plain")]
+    kills = 0
+    for delay in [0.05 * step for step in range(1, 60, 4)]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/", **as_server_user())
+        try:
+            process.wait(delay + seeded.random() / 20)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        state = world.into / "pgweir-recover.json"
+        if state.exists() and json.loads(state.read_text())["state"] == "incomplete":
+            assert not (world.into / "global" / "pg_control").exists()
+        if process.returncode == 0:
+            break
+    told = world.recover("--start", backup="plain")
+    assert_reached(told)
+    assert kills > 2
+    assert world.sql("SELECT count(*) FROM t") == "2" and world.sql("SELECT count(*) FROM far") == "1"
+    world.stop()
+    assert world.fingerprint() == before
+
+
+def test_a_full_disk(world):
+    world = world(second=())
+    if os.getuid() != 0:
+        pytest.skip("mounting needs root")
+    small = directory(world.place / "small")
+    run(["mount", "-t", "tmpfs", "-o", "size=20m,mode=0777", "none", small])
+    try:
+        told = world.recover(backup="plain", into=small / "main", status=3)
+        assert "there is too little space" in told["problems"][0] and not (small / "main").exists(), told
+    finally:
+        run(["umount", small])
+
+
+def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place):
+    if bin_directory(19) is None:
+        pytest.skip("PostgreSQL 19 is not installed (scripts/setup)")
+    world = World(servers, receivers, new_archive, place, major=19, second=(), summarize_wal="on")
+    primary = world.primary.start()
+    receiver = receivers.pgweir(world.archive, primary, "--compress", "zstd")
+    streaming(primary)
+    for number, upon in ((10, "plain"), (11, "one")):
+        world.backup("one" if number == 10 else "two", f"--incremental={world.backups / upon / 'backup_manifest'}",
+                     f"--tablespace-mapping={world.elsewhere}={world.copies / str(number)}")
+        world.rows(number)
+    reported(primary, primary.flushed())
+    primary.stop()
+    receiver.stop()
+    hand_over(world.archive.path)
+    before = world.fingerprint()
+    mapping = f"--tablespace-mapping={world.copies / '11'}={world.tablespace}"
+    for backup in (None, "two"):
+        told = world.recover("--start", mapping, backup=backup, mapping=False)
+        assert_reached(told)
+        assert told["backup"] == str(world.backups / "two"), told
+        assert world.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM far") == "0,10,11"
+        world.stop()
+        world.away()
+    assert world.fingerprint() == before
+    shutil.move(world.backups / "one", world.place / "one")
+    told = world.recover("--dry-run", mapping, backup="two", mapping=False, status=1)
+    assert "builds upon" in told["passed_over"][0], told
+
+
+@pytest.mark.parametrize("major", [13, 14, 16, 17, 18, 19])
+def test_each_version(servers, receivers, new_archive, place, major):
+    if bin_directory(major) is None:
+        pytest.skip(f"PostgreSQL {major} is not installed (scripts/setup)")
+    world = World(servers, receivers, new_archive, place, major=major)
+    put(world.backups / "plain" / "postgresql.auto.conf", NASTY)
+    told = world.recover("--start", backup="plain")
+    assert_reached(told)
+    assert world.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t") == "0,1,1000"
+    world.away()
+    told = world.recover("--to", f"xid:{world.xid}", "--exclusive", "--start")
+    assert_reached(told)
+    assert world.sql("SELECT pg_is_in_recovery(), max(i) FROM t") == "t|1"
+    world.stop("immediate")
