@@ -258,7 +258,7 @@ int recover_command(const Arguments& arguments) {
   restore::Places places{.directories = arguments.texts(kDirectories)};
   if (arguments.has("store")) {
     forbid_core_files();
-    places.store = store_options_of(arguments);
+    places.store = store_options_of(arguments, StoreName::said);
   }
   if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
   auto options = options_of(arguments, places);

@@ -63,7 +63,7 @@ class Choose {
  private:
   std::optional<Choice> try_one(const Candidate& candidate) {
     if (!candidate.problem.empty() || !candidate.point) {
-      // A tablespace's directory beside a backup looks like the begin of one.
+      // The directory of a tablespace next to a backup looks like an incomplete one.
       if (candidate.point || options_.backups.size() == 1)
         pass_over(candidate.path, candidate.problem);
       return std::nullopt;
@@ -91,7 +91,7 @@ class Choose {
           choice = std::move(again);
         }
       }
-      // What is missing a standby can stream.
+      // A standby can stream missing WAL.
       if (auto& looked = choice.promise;
           options_.standby && !looked.problem.empty() && looked.obstacle != Obstacle::minimal) {
         report_.notes.push_back("the standby has to stream WAL that the archive does not have: " +
@@ -134,7 +134,7 @@ class Choose {
         recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
   }
 
-  /// An xid or a name may lie before the backup, whatever was met behind it.
+  /// An xid or a name may precede the backup, regardless of the WAL after it.
   [[nodiscard]] bool goes_to_older(const Promise& promise) const {
     const auto kind = options_.target.kind;
     return promise.obstacle == Obstacle::too_early || kind == Target::Kind::xid ||

@@ -289,7 +289,7 @@ void finish(const std::vector<Place>& places, const Options& options) {
   io::sync_file_system(options.into);
   for (const auto& place : places) io::sync_file_system(place.path);
   const auto control = options.into + "/" + kControlInWork;
-  // Of a call that ended between these lines it is gone already.
+  // It has been renamed already if an earlier call ended between these lines.
   if (io::type_of(control) == io::PathType::file) {
     io::rename_file(control, options.into + "/global/pg_control");
     io::sync_file_system(options.into);

@@ -116,8 +116,8 @@ class Make {
           "archive_library), and a reload, restore it");
   }
 
-  /// A hot standby with a lower one pauses for ever at the record that tells of a higher one, 13
-  /// stops (RecoveryRequiresIntParameter() in access/transam/xlogrecovery.c).
+  /// A hot standby with a lower limit pauses forever at the record of a higher one; 13 stops
+  /// (RecoveryRequiresIntParameter() in access/transam/xlogrecovery.c).
   void raise_limits() {
     for (std::size_t i = 0; i < wal::kServerLimits.size(); ++i) {
       const std::string name = wal::kServerLimits[i];

@@ -19,14 +19,13 @@
 #include "recover/watch.h"
 #include "recovery/programs.h"
 
-// What a person sees of an interruption at each place:
+// The states after an interruption:
 //
-//   before pgweir-recover.json is there     nothing was made, or an empty directory
-//   state incomplete                        no pg_control: no server starts; the same call begins
-//                                           to copy anew
-//   state prepared                          pg_control may lack its name still: the same call gives
-//                                           it
-//   state recovering                        the server goes on; the same call watches it
+//   before pgweir-recover.json exists   nothing was created, or an empty directory
+//   incomplete                          no pg_control: no server starts; the same call copies again
+//   prepared                            pg_control may not have its name yet: the same call gives
+//                                       it
+//   recovering                          the server continues; the same call follows it
 
 namespace weir::recover {
 
@@ -60,7 +59,7 @@ class Recover {
   /// What was thrown on the way.
   void tell(const Error& error) {
     auto status = exit_status(error.kind());
-    // The user that recovers, whom somebody can let in.
+    // An administrator can grant the permission.
     if (error.system_code() == EACCES) status = kTryAgain;
     if (error.kind() == ErrorKind::damage || error.kind() == ErrorKind::gap) status = kNo;
     if (error.kind() == ErrorKind::refused) status = kTryAgain;  // no programs of that version
@@ -76,7 +75,7 @@ class Recover {
     try {
       write_state();
     } catch (const Error&) {
-      // The disk is full, as was told; the file says what it said before.
+      // The disk is full, which is reported; the file keeps its earlier state.
     }
   }
 
@@ -202,7 +201,7 @@ class Recover {
           "an archive does not respond, and is omitted from restore_command: {}", names));
   }
 
-  /// A start that cannot be made is told before a byte is copied.
+  /// Reports before anything is copied that the server cannot be started.
   void require_start(const Choice& choice) {
     if (!options_.start || options_.start_command) return;
     const bool plain = choice.backup.tars.empty();

@@ -61,7 +61,7 @@ std::optional<PidFile> read_pid_file(const std::string& data) {
 
 bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
 
-/// What a server writes, from where it was looked at last.
+/// Reads what a server has appended since the last call.
 class LogFile {
  public:
   explicit LogFile(std::string path, bool from_its_end) : path_(std::move(path)) {
@@ -108,8 +108,11 @@ class Watch {
   void start() {
     options_.tell("starting the server");
     const auto told = recovery::run_tool(
-        options_.start_command ? recovery::Command{"/bin/sh", "-c", *options_.start_command}
-                               : pg_ctl({"-l", options_.into + kLog, "-W", "-s", "start"}),
+        // A server that inherits its output would keep it open.
+        options_.start_command
+            ? recovery::Command{"/bin/sh", "-c", "exec >>\"$0\" 2>&1; " + *options_.start_command,
+                                options_.into + kLog}
+            : pg_ctl({"-l", options_.into + kLog, "-W", "-s", "start"}),
         recovery::environment(), options_.stop);
     if (!told.done())
       throw Error(ErrorKind::retry, "the server could not be started")
@@ -159,7 +162,7 @@ class Watch {
   bool started_and_ended() { return fatal_ && !io::file_size(options_.into + kPidFile); }
 
   void read_logs() {
-    // With logging_collector on, the log goes on in a file that this one names.
+    // With logging_collector on, the log continues in the file that is named here.
     const auto current = options_.into + "/current_logfiles";
     if (io::type_of(current) == io::PathType::file)
       recovery::each_line(io::read_front(current, kSmall), [&](std::string_view line) {
@@ -186,7 +189,7 @@ class Watch {
       });
   }
 
-  /// The startup process tells the segment that it replays in its title.
+  /// The title of the startup process has the segment that it replays.
   void show_progress(pid_t postmaster) {
     if (!report_.promised || report_.wal_bytes == 0) return;
     const auto children = fmt::format("/proc/{0}/task/{0}/children", postmaster);
@@ -285,7 +288,7 @@ class Watch {
                                     report_.promised_commit->transaction));
   }
 
-  /// Where somebody may log in without a password. pg_hba.conf of the backup may let nobody in.
+  /// By a login without a password, which the backup's pg_hba.conf may reject.
   void ask(const PidFile& file) {
     if (file.socket_directory.empty()) return;
     const std::set<std::string> users = {"postgres", io::this_user().name};

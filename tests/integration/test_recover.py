@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,10 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import alive, as_server_user, run, server_user, wait_for
+from support.process import as_server_user, run, server_user, wait_for
 from support.recovery import hand_over, installed
 from support.scenario import reported, streaming
-from support.server import bin_directory
+from support.server import bin_directory, free_port
 
 
 def give(path):
@@ -377,6 +378,46 @@ def test_killed_anywhere_the_same_words_go_on(world, seeded):
     assert world.sql("SELECT count(*) FROM t") == "2" and world.sql("SELECT count(*) FROM far") == "1"
     world.stop()
     assert world.fingerprint() == before
+
+
+def test_wal_of_the_backup_links_and_group_access(world):
+    world = world(second=(), initdb=["-g"])
+    backup = world.backups / "plain"
+    # The archive begins later than the backup, which has that WAL itself.
+    first = re.search(r"\(file ([0-9A-F]{24})\)", (backup / "backup_label").read_text())[1]
+    (world.archive.path / f"{first}.zst").unlink()
+    told = world.recover("--dry-run", backup="plain", status=1)
+    assert not world.into.exists(), told
+    shutil.copy(world.primary.pg_wal(first), backup / "pg_wal" / first)
+    give(backup / "pg_wal" / first)
+    logs = directory(world.place / "logs")
+    put(logs / "old.log", "of the old server\n")
+    (backup / "log").symlink_to(logs)
+    before = world.fingerprint()
+    # The output of the start command is inherited by the server.
+    told = world.recover("--start", "--start-command", f"{world.bin}/pg_ctl -D {world.into} -W start", backup="plain")
+    assert_reached(told)
+    assert any("log is a link" in note for note in told["notes"]), told
+    assert any(str(backup / "pg_wal") in note for note in told["notes"]), told
+    assert world.sql("SELECT count(*) FROM t") == "2"
+    assert list((world.into / "log").iterdir()) == [] and (logs / "old.log").exists()
+    assert oct(world.into.stat().st_mode & 0o777) == "0o750"
+    assert oct((world.into / "base" / "1" / "1259").stat().st_mode & 0o777) == "0o640"
+    world.stop()
+    assert world.fingerprint() == before
+
+
+def test_a_standby(world):
+    world = world(second=())
+    primary = world.primary.start()
+    start = f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {free_port()}' start"
+    told = world.recover("--standby", primary.conninfo(), "--start", "--start-command", start, backup="plain")
+    assert told["state"] == "reached" and (world.into / "standby.signal").exists(), told
+    assert not (world.into / "recovery.signal").exists()
+    settings = (world.into / "postgresql.auto.conf").read_text()
+    assert "--on-gap absent --allow-empty" in settings and "recovery_target_lsn = '0" not in settings, settings
+    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1",
+             "the standby to stream")
 
 
 def test_a_full_disk(world):
