@@ -162,7 +162,7 @@ TEST(Check, WarnsOfADiskThatIsNearlyFull) {
   report.free_bytes = 8 << 20;
   EXPECT_EQ(check(report, {}).level, Level::ok);
   report.free_bytes = 0;
-  report.receiver = R"({"state": "disk full"})";
+  report.receiver->disk_full_since = report.receiver->taken;
   EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "one thing, told once";
   report.receiver.reset();
   EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "nothing writes there";
