@@ -197,7 +197,7 @@ Commands:
 Options:
   -c, --config FILE
                   read options from FILE, too; see pgweir config --help
-  -?, --help      show this help; pgweir COMMAND --help shows a command's options
+  -?, --help      show this help; pgweir COMMAND --help shows those of a command
   -V, --version   show the version
 
 Getting started:

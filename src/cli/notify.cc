@@ -72,9 +72,9 @@ constinit const Command kNotifyCommand = {
 Usage:
   pgweir notify [OPTION]... CHANNEL [PAYLOAD]
 
-The PAYLOAD is text of less than 8000 bytes. If it is -, it is read from standard
-input, without a trailing newline. Channel names are case-sensitive: Orders is
-not orders.
+The PAYLOAD is text of less than 8000 bytes. If it is -, it is read from the
+standard input, without a trailing newline. Channel names are case-sensitive:
+Orders is not orders.
 )",
     .groups = kGroups,
     .notes = R"(Example:

@@ -232,8 +232,8 @@ Usage:
   pgweir verify -D DIRECTORY [OPTION]...
   pgweir verify --store s3://BUCKET/PREFIX [OPTION]...
 
-With --store alone, it compares the objects with the store's manifests, by names,
-sizes and MD5, without a private key. If there is no manifest, or with --deep or
+With --store alone, it compares the objects with the store's manifests, by name,
+size and MD5, without a private key. If there is no manifest, or with --deep or
 --identity, it reads every byte. With -D and --store, it reads both together,
 and compares segments that both have.
 )",

@@ -113,8 +113,8 @@ Usage:
   url = https://db2.example.org:9190
   token-file = /etc/pgweir/billing-token
 
-"receiver = none" declares that no receiver writes the archive. The command makes
-no changes.
+"receiver = none" declares that no receiver writes the archive. The command
+makes no changes.
 
 SIGHUP reloads the token files.
 
