@@ -62,6 +62,8 @@ void SecretsWatch::look() {
   const auto found = task_.look();
   const auto change = changes_.on_look(found);
   const auto& problem = changes_.problem();
+  // Before the log: status has what the log has reported.
+  task_.seen(found, problem);
   switch (change) {
     case Change::none:
       break;
@@ -81,7 +83,6 @@ void SecretsWatch::look() {
       refused_.clear();
       break;
   }
-  task_.seen(found, problem);
 }
 
 /// A connection with the new files must succeed before the working one is given up.
