@@ -165,6 +165,7 @@ ReceiverView StatusBoard::view(Time now) const {
   view.pid = ::getpid();
   view.version = PGWEIR_VERSION;
   view.stream = stream;
+  if (view.stream) view.stream->write = stream->written();
   view.serving = std::move(serving);
   view.store = std::move(store);
   view.silence =

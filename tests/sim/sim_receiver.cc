@@ -101,9 +101,13 @@ void SimReceiver::receive() {
         [this](const receive::event::DurableEnd& durable) {
           world_.upstream.on_durable(durable.end);
           world_.ledger.on_durable(durable.timeline, durable.end);
+          if (streams_) streams_ = archive::DurableEnd{durable.timeline, durable.end};
         },
         [this](const receive::event::StreamRuns& stream) {
-          if (stream.runs) hear_durable(board_.view().stream.value());
+          streams_.reset();
+          if (!stream.runs) return;
+          hear_durable(board_.view().stream.value());
+          streams_ = told_durable_;
         },
         [this](const receive::event::Progress& progress) { hear_durable(progress.snapshot); },
         [this](const receive::event::LossRecorded& recorded) {

@@ -68,6 +68,10 @@ class SimReceiver {
   [[nodiscard]] const receive::StatusBoard& board() const { return board_; }
   /// What its status told last, of a stream that had just begun or ran; timeline 0: nothing yet.
   [[nodiscard]] archive::DurableEnd told_durable() const { return told_durable_; }
+  /// What it would answer to who asks what is durable; nullopt while none streams. (The board waits
+  /// for the stream with a lock of the real world, which no other thread of this one may then
+  /// want.)
+  [[nodiscard]] std::optional<archive::DurableEnd> streams() const { return streams_; }
 
  private:
   class Stop;
@@ -92,6 +96,7 @@ class SimReceiver {
   std::optional<Error> result_;
   bool has_archive_ = false;
   archive::DurableEnd told_durable_;
+  std::optional<archive::DurableEnd> streams_;
 };
 
 }  // namespace weir::sim

@@ -185,20 +185,15 @@ class Run {
       return;
     readers_.emplace(
         seed + 139,
-        SimReaders::World{
-            .lineage = lineage_,
-            .disk = disk_,
-            .ledger = ledger_,
-            .scheduler = scheduler_,
-            .story = story_,
-            .mutant = mutant_,
-            .ask_receiver = [this]() -> std::optional<archive::DurableEnd> {
-              const auto stream = receiver_->board().view().stream;
-              if (!stream) return std::nullopt;
-              return archive::DurableEnd{stream->timeline, stream->flush, stream->written()};
-            },
-            .end_needed = [this](const Ledger::Way& way,
-                                 bool partial) { return end_needed(way, partial); }});
+        SimReaders::World{.lineage = lineage_,
+                          .disk = disk_,
+                          .ledger = ledger_,
+                          .scheduler = scheduler_,
+                          .story = story_,
+                          .mutant = mutant_,
+                          .ask_receiver = [this] { return receiver_->streams(); },
+                          .end_needed = [this](const Ledger::Way& way,
+                                               bool partial) { return end_needed(way, partial); }});
   }
 
   /// (Damage that a receiver cannot see yet, at the end of a finished segment, would be sent.)
