@@ -22,7 +22,7 @@ wal::Lsn place_of(const archive::BackupPoint& point) { return point.end.value_or
 
 /// Where the backup has WAL of its own, in plain format; empty: it has none.
 std::string own_wal(const Backup& backup) {
-  const auto directory = backup.path + "/pg_wal";
+  auto directory = backup.path + "/pg_wal";
   if (!backup.tars.empty() || io::type_of(directory) != io::PathType::directory) return {};
   for (const auto& entry : io::list_user_directory(directory))
     if (wal::SegmentName::parse(entry.name)) return directory;

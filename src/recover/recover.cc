@@ -100,7 +100,7 @@ class Recover {
   std::optional<Left> look_at_what_is_there() {
     const auto file = options_.into + kState;
     if (io::type_of(file) != io::PathType::file) return std::nullopt;
-    const auto left = parse_left(io::read_small_file(file, kLargestState));
+    auto left = parse_left(io::read_small_file(file, kLargestState));
     if (left && left->words == options_.words) {
       own_ = true;
       return left;

@@ -311,7 +311,7 @@ class Unpack final : public archive::TarReader::Visitor {
 
 /// A backup that lies as NAME/data, with its tablespaces beside it, is named by NAME, too.
 std::string data_in(const std::string& path) {
-  const auto data = path + "/data";
+  auto data = path + "/data";
   if (io::type_of(data + "/PG_VERSION") != PathType::file ||
       io::type_of(path + "/PG_VERSION") == PathType::file || archive::look_at_backup(path))
     return path;
