@@ -121,6 +121,13 @@ Error with_way_to_serve(const Error& error, const std::string& directory) {
       directory));
 }
 
+/// Bytes that store (its buffers, encryption, TLS), relay (a few clients) and page may need beside
+std::uint64_t memory_beside(const ReceiveRequest& request) {
+  constexpr std::uint64_t kMiB = 1024 * 1024;
+  return (request.store ? 8 * kMiB : 0) + (request.serve.somewhere() ? 4 * kMiB : 0) +
+         (request.web.listen ? 2 * kMiB : 0);
+}
+
 /// Runs the session; its error, told, becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
@@ -168,6 +175,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     };
     if (const auto interval = service.heartbeat_interval())
       environment.progress_interval = std::min(environment.progress_interval, *interval);
+    environment.memory_beside = memory_beside(request);
     environment.durability_lost = [&](const Error& error) {
       leave_last_word_within(500ms, *directory, error, log, [&] { log.last_words(error, 500ms); });
       ::_exit(kNeedsPerson);

@@ -31,8 +31,9 @@ std::uint64_t usable(std::uint64_t limit) { return limit - limit / 8; }
 
 std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
                                       const codec::Compression& wanted,
-                                      wal::SegmentSize segment_size) {
+                                      wal::SegmentSize segment_size, std::uint64_t beside) {
   MemoryPlan plan;
+  const auto base = kBase + beside;
   plan.compression = wanted;
   const auto compressions = [&](std::uint64_t left, std::uint64_t each) {
     if (each == 0) return 1u;
@@ -44,14 +45,14 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
     return plan;
   }
   const auto room = usable(*limit);
-  while (kBase + one_compression(plan.compression, segment_size) > room) {
+  while (base + one_compression(plan.compression, segment_size) > room) {
     if (plan.compression.level <= 1) return std::nullopt;
     --plan.compression.level;
   }
   const auto buffered = archive::piece_bytes(segment_size, archive::kLargestBuffered);
   const auto usual = unsynced_limit(buffered);
   const auto compression = one_compression(plan.compression, segment_size);
-  auto left = room - kBase - compression;
+  auto left = room - base - compression;
   // Each buffered segment may be in a job that compresses it; this is the number of jobs.
   const auto segments = [&](std::uint64_t each) { return each == 0 ? 0 : left / each; };
   const auto all = usual / buffered + 2;
@@ -68,9 +69,10 @@ std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
   return plan;
 }
 
-std::uint64_t least_memory(const codec::Compression& wanted, wal::SegmentSize segment_size) {
+std::uint64_t least_memory(const codec::Compression& wanted, wal::SegmentSize segment_size,
+                           std::uint64_t beside) {
   const auto lowest = codec::Compression{wanted.method, wanted.level > 0 ? 1 : 0};
-  const auto needed = kBase + one_compression(lowest, segment_size);
+  const auto needed = kBase + beside + one_compression(lowest, segment_size);
   return needed + needed / 7 + kMiB;
 }
 

@@ -23,13 +23,15 @@ struct MemoryPlan {
   unsigned compressions = kMostCompressions;
 };
 
-/// `limit` in bytes; nullopt: none. Pure. Returns nullopt if not even the lowest level fits: then
+/// `limit` in bytes; nullopt: none. `beside`: bytes that other parts of the process need (the
+/// store, the relay, the web page). Pure. Returns nullopt if not even the lowest level fits: then
 /// see least_memory().
 [[nodiscard]] std::optional<MemoryPlan> plan_memory(std::optional<std::uint64_t> limit,
                                                     const codec::Compression& wanted,
-                                                    wal::SegmentSize segment_size);
+                                                    wal::SegmentSize segment_size,
+                                                    std::uint64_t beside = 0);
 /// The limit required for the lowest level of that method.
 [[nodiscard]] std::uint64_t least_memory(const codec::Compression& wanted,
-                                         wal::SegmentSize segment_size);
+                                         wal::SegmentSize segment_size, std::uint64_t beside = 0);
 
 }  // namespace weir::receive

@@ -57,6 +57,20 @@ TEST(MemoryPlan, StaysBelowEveryLimit) {
       }
 }
 
+TEST(MemoryPlan, LeavesRoomForWhatRunsBesideTheReceiver) {
+  constexpr auto kBeside = 14 * kMB;
+  for (std::uint64_t limit = 40; limit <= 256; ++limit) {
+    SCOPED_TRACE(limit);
+    const auto plan = plan_memory(limit * kMB, zstd(9), size(16), kBeside);
+    if (!plan) {
+      EXPECT_LT(limit * kMB, least_memory(zstd(9), size(16), kBeside));
+      continue;
+    }
+    ASSERT_LT(most(*plan, size(16)) + 10 * kMB + kBeside, limit * kMB);
+  }
+  EXPECT_GT(least_memory(zstd(9), size(16), kBeside), least_memory(zstd(9), size(16)) + kBeside);
+}
+
 TEST(MemoryPlan, HasSeveralSegmentsCompressedAtOnceWhereThatTakesLittle) {
   const auto at = [](int level, std::optional<std::uint64_t> limit) {
     return plan_memory(limit, zstd(level), size(64)).value().compressions;
