@@ -3,13 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "archive/compare.h"
 #include "archive/content.h"
@@ -18,6 +15,7 @@
 #include "archive/home.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
+#include "base/for_each_index.h"
 #include "wal/record_verifier.h"
 
 namespace weir::compress {
@@ -231,8 +229,6 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
   PGWEIR_CHECK(options.compression.method == codec::Method::zstd);
   Result result;
   std::mutex mutex;
-  std::exception_ptr failure;
-  std::atomic<std::size_t> next = 0;
   std::uint64_t done = 0;
   const auto total = work.segments.size() * segment_size.bytes();
   const std::function<void(std::uint64_t)> advance = [&](std::uint64_t bytes) {
@@ -240,48 +236,29 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
     done = std::min(done + bytes, total);
     if (options.progress) options.progress(done, total);
   };
-  const auto give_up = [&] { next = work.segments.size(); };
 
-  const auto worker = [&] {
-    for (auto i = next++; i < work.segments.size(); i = next++) {
-      const auto& forms = work.segments[i];
-      Conversion conversion(directory, forms, segment_size, options, advance);
-      try {
-        const auto outcome = conversion.run();
-        const std::lock_guard lock(mutex);
-        if (outcome == Conversion::Outcome::stopped) {
-          result.stopped = true;
-          give_up();
-        }
-        if (outcome != Conversion::Outcome::converted) continue;
-        ++result.segments;
-        for (const auto& form : forms) result.bytes_before += form.bytes.value();
-        result.bytes_after += conversion.bytes_after();
-      } catch (const Error& error) {
-        const std::lock_guard lock(mutex);
-        // What concerns no single segment ends it, and is told once.
-        if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability ||
-            error.system_code() == EROFS) {
-          if (!failure) failure = std::current_exception();
-          give_up();
-          continue;
-        }
-        result.failures.push_back(
-            {forms.front().name.to_string(), error.what(), error.hint(), error.kind()});
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
-        give_up();
-      }
+  for_each_index(work.segments.size(), options.jobs, [&](std::size_t i) {
+    const auto& forms = work.segments[i];
+    Conversion conversion(directory, forms, segment_size, options, advance);
+    try {
+      const auto outcome = conversion.run();
+      const std::lock_guard lock(mutex);
+      if (outcome == Conversion::Outcome::stopped) result.stopped = true;
+      if (outcome != Conversion::Outcome::converted) return !result.stopped;
+      ++result.segments;
+      for (const auto& form : forms) result.bytes_before += form.bytes.value();
+      result.bytes_after += conversion.bytes_after();
+    } catch (const Error& error) {
+      // What concerns no single segment ends it, and is told once.
+      if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability ||
+          error.system_code() == EROFS)
+        throw;
+      const std::lock_guard lock(mutex);
+      result.failures.push_back(
+          {forms.front().name.to_string(), error.what(), error.hint(), error.kind()});
     }
-  };
-  {
-    const auto count = std::clamp<std::size_t>(work.segments.size(), 1, std::max(1u, options.jobs));
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < count; ++i) threads.emplace_back(worker);
-    worker();
-  }
-  if (failure) std::rethrow_exception(failure);
+    return true;
+  });
   return result;
 }
 

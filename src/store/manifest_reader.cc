@@ -3,14 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <mutex>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "archive/listing.h"
+#include "base/for_each_index.h"
 #include "crypto/digest.h"
 #include "store/listing.h"
 
@@ -153,33 +150,13 @@ bool compare_deeply(ObjectStore& store, const Patience& patience, const StoredOb
     all.push_back({name, key, lines, known == read.end() ? std::string() : known->second});
   }
 
-  std::atomic<std::size_t> next = 0;
-  std::atomic<bool> stopped = false;
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    for (auto i = next++; i < all.size() && !stopped; i = next++) {
-      if (!all[i].sha256.empty()) continue;
-      if (stop && stop()) {
-        stopped = true;
-        return;
-      }
-      try {
-        all[i].sha256 = sha256_of(store, all[i].key, patience);
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
-        next = all.size();
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < std::min(jobs, all.size()); ++i) threads.emplace_back(work);
-    work();
-  }
-  if (failure) std::rethrow_exception(failure);
-  if (stopped) return false;
+  const bool whole = for_each_index(all.size(), jobs, [&](std::size_t i) {
+    if (!all[i].sha256.empty()) return true;
+    if (stop && stop()) return false;
+    all[i].sha256 = sha256_of(store, all[i].key, patience);
+    return true;
+  });
+  if (!whole) return false;
   for (const auto& each : all)
     if (std::none_of(each.lines.begin(), each.lines.end(),
                      [&](const ManifestEntry* line) { return line->sha256 == each.sha256; }))

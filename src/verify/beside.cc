@@ -3,12 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <exception>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "archive/compare.h"
 #include "archive/forms.h"
@@ -17,6 +14,7 @@
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/error.h"
+#include "base/for_each_index.h"
 #include "wal/record_verifier.h"
 
 namespace weir::verify {
@@ -47,7 +45,6 @@ class Comparison {
   void look();
   void compare_histories();
   void compare_segments();
-  void work();
   void compare(wal::SegmentName segment);
   Check check(io::Shelf& shelf, const SegmentFileName& name) const;
   void add(Unlike unlike);
@@ -60,9 +57,6 @@ class Comparison {
   archive::Timelines timelines_;  ///< of both
 
   std::mutex mutex_;
-  std::atomic<std::size_t> next_ = 0;
-  std::atomic<bool> over_ = false;
-  std::exception_ptr failure_;
 };
 
 }  // namespace
@@ -216,32 +210,18 @@ void Comparison::compare_histories() {
 }
 
 void Comparison::compare_segments() {
-  std::vector<std::thread> threads;
-  const auto count = std::min<std::size_t>(std::max(1u, options_.jobs), report_.names.both.size());
-  for (std::size_t i = 1; i < count; ++i) threads.emplace_back([this] { work(); });
-  work();
-  for (auto& thread : threads) thread.join();
-  if (failure_) std::rethrow_exception(failure_);
-}
-
-void Comparison::work() {
   const auto& all = report_.names.both;
-  try {
-    for (auto i = next_++; i < all.size() && !over_; i = next_++) {
-      if (options_.stop && options_.stop())
-        throw Error(ErrorKind::retry, "the comparison was stopped");
-      compare(all[i]);
-      const std::lock_guard lock(mutex_);
-      ++report_.compared;
-      if (options_.progress)
-        options_.progress(report_.compared * cluster_.segment_size.bytes(),
-                          all.size() * cluster_.segment_size.bytes());
-    }
-  } catch (...) {
+  for_each_index(all.size(), options_.jobs, [&](std::size_t i) {
+    if (options_.stop && options_.stop())
+      throw Error(ErrorKind::retry, "the comparison was stopped");
+    compare(all[i]);
     const std::lock_guard lock(mutex_);
-    if (!failure_) failure_ = std::current_exception();
-    over_ = true;
-  }
+    ++report_.compared;
+    if (options_.progress)
+      options_.progress(report_.compared * cluster_.segment_size.bytes(),
+                        all.size() * cluster_.segment_size.bytes());
+    return true;
+  });
 }
 
 void Comparison::compare(wal::SegmentName segment) {

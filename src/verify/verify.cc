@@ -1,21 +1,19 @@
 #include "verify/verify.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <exception>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
-#include <thread>
 
 #include "archive/backup_checkpoint.h"
 #include "archive/content.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/segment_reader.h"
+#include "base/for_each_index.h"
 #include "base/units.h"
 #include "verify/run.h"
 
@@ -393,27 +391,11 @@ void Run::work(ChunkCheck& check) {
   for (const auto& copy : plan_.switch_copies)
     tasks.emplace_back([&] { check.check_switch_copy(copy); });
 
-  std::atomic<std::size_t> next = 0;
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto worker = [&] {
-    for (auto task = next++; task < tasks.size() && !results_->stopped(); task = next++) {
-      try {
-        tasks[task]();
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = std::current_exception();
-        next = tasks.size();
-      }
-    }
-  };
-  const auto count = std::clamp<std::size_t>(tasks.size(), 1, std::max(1u, options_.jobs));
-  {
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < count; ++i) threads.emplace_back(worker);
-    worker();
-  }
-  if (failure) std::rethrow_exception(failure);
+  for_each_index(tasks.size(), options_.jobs, [&](std::size_t task) {
+    if (results_->stopped()) return false;
+    tasks[task]();
+    return true;
+  });
   if (results_->stopped())
     throw Error(ErrorKind::retry, "stopped before everything was checked")
         .hint("Nothing was written. Begin again, with --from for a later start.");
