@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <optional>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "base/exit_status.h"
 #include "cli/arguments.h"
@@ -275,8 +278,17 @@ int recover_command(const Arguments& arguments) {
                  .leave = {}});
   options.stop = [&] { return stopped.load(); };
   options.interrupt = &wake;
-  daemon::ProgressBar bar("recover");
-  options.progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
+  std::string_view phase;
+  std::optional<daemon::ProgressBar> bar;  // each phase has its own rate and time left
+  options.progress = [&](std::string_view what, std::uint64_t done, std::uint64_t total) {
+    if (std::exchange(phase, what) != what) bar.emplace(what);
+    bar->show(done, total);
+  };
+  options.tell = [&, line = options.tell](const std::string& what) {
+    phase = {};
+    bar.reset();
+    line(what);
+  };
   options.backups = find_candidates(arguments.texts(kBackup));
   const auto report = recover::run(options);
   tell(report, arguments.has(kJson.name));

@@ -159,7 +159,12 @@ class Fill {
                         {.data = options_.into,
                          .tablespace = [this](const std::string& oid) { return place_of(oid); },
                          .settings = true,
-                         .control = kControlInWork},
+                         .control = kControlInWork,
+                         .progress =
+                             [this](std::uint64_t bytes) {
+                               const auto total = std::max(bytes, choice_.backup.bytes);
+                               options_.progress("copy", bytes, total);
+                             }},
                         options_.stop);
     report_.backup_bytes = brought.bytes;
     report_.shared_bytes = brought.shared_bytes;

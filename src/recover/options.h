@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "archive/backup_point.h"
@@ -54,7 +55,8 @@ struct Options {
   /// What decides what comes of this call: one with the same words goes on with what it left.
   std::string words;
   std::function<void(const std::string&)> tell;  ///< what is done now
-  std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  /// How far `what` ("copy", "replay") has come, in bytes.
+  std::function<void(std::string_view what, std::uint64_t done, std::uint64_t total)> progress;
   std::function<bool()> stop;
   const net::Wake* interrupt = nullptr;  ///< raised when `stop` says true
 };

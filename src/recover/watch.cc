@@ -209,7 +209,8 @@ class Watch {
         if (!name || !size || !name->fits(*size)) continue;
         const auto now = name->start(*size);
         const auto left = now < *report_.promised ? *report_.promised - now : 0;
-        options_.progress(report_.wal_bytes - std::min(left, report_.wal_bytes), report_.wal_bytes);
+        options_.progress("replay", report_.wal_bytes - std::min(left, report_.wal_bytes),
+                          report_.wal_bytes);
       }
     } catch (const Error&) {
       return;  // a process that has ended
@@ -309,6 +310,7 @@ class Watch {
         }
         if (report_.promised_commit)
           report_.commit_reached = recovery::has_commit(connection, *report_.promised_commit);
+        tell_prepared_transactions(connection);
         return;
       } catch (const Error&) {
         continue;  // it lets this one not in
@@ -317,6 +319,27 @@ class Watch {
     report_.notes.emplace_back(
         "no login without a password: the position was compared with the promise, but the last "
         "commit was not queried");
+  }
+
+  /// A transaction that was prepared before the target, and ended behind it, is open for ever
+  /// unless someone ends it. A server that is still in recovery does not list them.
+  void tell_prepared_transactions(pq::Connection& connection) {
+    const auto rows = connection.execute(
+        "SELECT pg_catalog.quote_literal(gid) || ' in database ' || "
+        "pg_catalog.quote_ident(database)"
+        " FROM pg_catalog.pg_prepared_xacts ORDER BY prepared");
+    if (rows.empty()) return;
+    constexpr std::size_t kNamed = 5;
+    std::string names;
+    for (std::size_t i = 0; i < std::min(rows.size(), kNamed); ++i)
+      names += (i == 0 ? "" : ", ") + rows[i].at(0).value_or("?");
+    if (rows.size() > kNamed) names += ", ...";
+    report_.notes.push_back(
+        fmt::format("{} open: {}. Each keeps its locks, and holds up VACUUM, until COMMIT PREPARED "
+                    "or ROLLBACK PREPARED ends it (pg_prepared_xacts)",
+                    rows.size() == 1 ? "1 prepared transaction is"
+                                     : fmt::format("{} prepared transactions are", rows.size()),
+                    names));
   }
 
   static std::string quoted(const std::string& value) {

@@ -166,7 +166,11 @@ std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
 /// A plain backup, file by file.
 class Copy {
  public:
-  Copy(const Layout& layout, const std::function<bool()>& stop) : layout_(layout), copier_(stop) {}
+  Copy(const Layout& layout, const std::function<bool()>& stop)
+      : layout_(layout), copier_([this, &stop] {
+          if (layout_.progress) layout_.progress(copier_.bytes());
+          return stop();
+        }) {}
 
   void run(const std::string& backup) { copy_directory(backup, layout_.data, ""); }
   [[nodiscard]] Brought brought() const {
@@ -211,8 +215,13 @@ class Copy {
 class Unpack final : public archive::TarReader::Visitor {
  public:
   Unpack(const Layout& layout, const std::string& directory, bool base, std::string tar,
-         const std::function<bool()>& stop)
-      : layout_(layout), directory_(directory), base_(base), tar_(std::move(tar)), stop_(stop) {
+         std::uint64_t before, const std::function<bool()>& stop)
+      : layout_(layout),
+        directory_(directory),
+        base_(base),
+        tar_(std::move(tar)),
+        before_(before),
+        stop_(stop) {
     io::make_directories(directory_);
   }
 
@@ -222,6 +231,7 @@ class Unpack final : public archive::TarReader::Visitor {
     archive::read_content(
         *file, *archive::tar_method(tar_), tar_, [&](std::span<const std::byte> piece) {
           if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was unpacked");
+          if (layout_.progress) layout_.progress(before_ + bytes_);
           return reader.feed(piece);
         });
     file_.reset();
@@ -299,6 +309,7 @@ class Unpack final : public archive::TarReader::Visitor {
   const std::string directory_;
   const bool base_;
   const std::string tar_;
+  const std::uint64_t before_;  ///< bytes of the tar files unpacked earlier
   const std::function<bool()>& stop_;
   std::optional<io::StreamFile> file_;  ///< that is being written
   bool reads_map_ = false;
@@ -453,7 +464,7 @@ Brought bring(const Backup& backup, const Layout& layout, const std::function<bo
   for (const auto& tar : backup.tars) {
     const bool base = tar.oid.empty();
     const auto directory = base ? layout.data : layout.tablespace(tar.oid);
-    Unpack unpack(layout, directory, base, tar.path, stop);
+    Unpack unpack(layout, directory, base, tar.path, brought.bytes, stop);
     unpack.run();
     brought.bytes += unpack.bytes();
     if (base) static_cast<void>(read_map(backup, unpack.map()));

@@ -54,6 +54,8 @@ struct Layout {
   bool settings = false;
   /// The name that global/pg_control gets: without that file no server starts on what is half done.
   std::string control = "global/pg_control";
+  /// Called between the pieces with the number of bytes that are there; empty: not called.
+  std::function<void(std::uint64_t bytes)> progress = {};
 };
 struct Brought {
   std::uint64_t bytes = 0;

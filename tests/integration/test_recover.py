@@ -78,6 +78,7 @@ class World:
         if second:
             self.backup("second", *second)
             self.rows(1)
+        primary.sql("BEGIN; INSERT INTO t VALUES (500); PREPARE TRANSACTION 'left over'")
         primary.sql("INSERT INTO t VALUES (1000)")
         self.xid = int(primary.sql("SELECT xmin FROM t WHERE i = 1000"))
         self.end = primary.flushed()
@@ -197,7 +198,8 @@ def test_what_was_foretold_is_reached(world):
     assert world.sql("SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'other'") == str(world.tablespace)
     assert modes(world.into) == {"0o600"} and oct(world.into.stat().st_mode & 0o777) == "0o700"
     notes = "\n".join(told["notes"])
-    for name in ("synchronous_standby_names", "archive_mode", "restore_command", "data_directory"):
+    for name in ("synchronous_standby_names", "archive_mode", "restore_command", "data_directory",
+                 "1 prepared transaction is open: 'left over' in database postgres"):
         assert name in notes, told["notes"]
     world.sql("SELECT pg_switch_wal()")
     world.stop()
