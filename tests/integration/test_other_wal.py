@@ -166,13 +166,15 @@ def test_a_copy_that_did_the_same_and_has_removed_it(receivers, twice, new_archi
 
 
 def two_brains(servers):
-    """Two primaries on the same timeline 2, both descended from one on timeline 1."""
+    """Two primaries on the same timeline 2, which both left timeline 1 at the same position."""
     primary = servers.primary()
     prepared(primary)
     both = [servers.standby(primary, name=name) for name in ("ours", "theirs")]
-    for standby in both:
-        standby.caught_up_with(primary.flushed())
+    # Standbys that stream are sent the checkpoint of a shutdown; others would end before it.
+    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "2",
+             "both standbys to stream")
     primary.stop()
+    wait_for(lambda: both[0].flushed() == both[1].flushed(), "both standbys to have all of it")
     for standby in both:
         standby.promote()
         create_slot(standby)

@@ -198,7 +198,7 @@ def test_wrong_keys_are_told(archive, bucket, keys, ask, place):
     assert result.returncode == 2, "a private key has no business on the machine that archives"
 
 
-def test_a_drill_out_of_the_bucket_alone(servers, receivers, new_archive, place, bucket, keys):
+def test_a_drill_and_a_recovery_out_of_the_bucket_alone(servers, receivers, new_archive, place, bucket, keys):
     """By the private key, which the sandbox's restore_command has as well; without it nothing was tried."""
     primary = servers.primary()
     archive = new_archive(primary)
@@ -233,6 +233,26 @@ def test_a_drill_out_of_the_bucket_alone(servers, receivers, new_archive, place,
     blind = drill()
     assert blind.returncode != 0 and "encrypted" in blind.stdout + blind.stderr, (blind.stdout, blind.stderr)
     assert list(sandbox.iterdir()) == []
+
+    # The same for a recovery: what is foretold from the bucket is what the server has.
+    primary.stop()
+    into = sandbox / "recovered"
+
+    def recover(*words):
+        done = run([installed(place), "recover", *words_for(bucket), "--store-credentials", credentials, "--backup", backup,
+                    "--into", into, "--bindir", primary.bin, "--start", "--json", *words], check=False, **as_server_user(),
+                   cwd="/")
+        return done.returncode, json.loads(done.stdout)
+
+    status, told = recover()
+    assert status != 0 and not into.exists() and any("encrypted" in each for each in told["problems"]), told
+    status, told = recover("--identity", keys[0].file)
+    try:
+        assert status == 0 and told["state"] == "reached" and told["commit_reached"] is True, told
+        assert run([primary.bin / "psql", "-XAtq", "-h", primary.socket_dir, "-p", primary.port, "-U", "postgres", "-c",
+                    "SELECT i FROM t", "postgres"], cwd="/").stdout.strip() == "4711"
+    finally:
+        run([primary.bin / "pg_ctl", "-D", into, "-m", "immediate", "-w", "stop"], check=False, **as_server_user(), cwd="/")
 
 
 def test_a_private_key_has_no_business_on_the_archiver(place, keys):

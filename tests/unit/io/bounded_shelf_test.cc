@@ -146,22 +146,23 @@ TEST(BoundedShelf, DoesNotWaitForACallThatHangsAndIsBackWhenThatIs) {
 }
 
 TEST(BoundedShelf, StopsWaitingWhenItIsAskedTo) {
-  HangingDisk hanging;
-  hanging.hang(true);
+  // The thread that waits in the call outlives the shelf, and perhaps this test.
+  const auto hanging = std::make_shared<HangingDisk>();
+  hanging->hang(true);
   {
     std::atomic<bool> stop = false;
     BoundedShelf shelf(
-        "/somewhere", [&] { return hanging.disk.open(); }, std::chrono::hours(1),
+        "/somewhere", [hanging] { return hanging->disk.open(); }, std::chrono::hours(1),
         [&] { return stop.load(); });
     const auto asked = std::async(std::launch::async, [&] {
-      hanging.wait_for_calls(1);
+      hanging->wait_for_calls(1);
       stop = true;
     });
     const auto error = test::error_of([&] { static_cast<void>(shelf.names()); });
     EXPECT_EQ(error.kind(), ErrorKind::retry);
     EXPECT_EQ(test::error_of([&] { static_cast<void>(shelf.names()); }).system_code(), ETIMEDOUT);
   }
-  hanging.hang(false);
+  hanging->hang(false);
 }
 
 TEST(BoundedShelf, LeavesAReadingThatHangsToItself) {

@@ -49,6 +49,9 @@ TEST(Handover, TellsAllThatTheCheckOfTheBorderNeeds) {
       ASSERT_TRUE(net::wait_for_socket(listener->fd(), true, false, nullptr,
                                        std::chrono::steady_clock::now() + 60s));
       const auto channel = accept_question(*listener);
+      // The connection is there before the question is sent.
+      ASSERT_TRUE(net::wait_for_socket(channel.get(), true, false, nullptr,
+                                       std::chrono::steady_clock::now() + 60s));
       const auto question = read_question(channel);
       ASSERT_TRUE(question);
       EXPECT_TRUE(question->understood);
