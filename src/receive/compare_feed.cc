@@ -59,9 +59,11 @@ class CompareFeed::Work {
   Duration round();
   /// Ends comparing.
   void end() { drop_comparer(); }
-  /// The round failed: the next one reconnects.
+  /// The round failed: the next one reconnects, and reads the archive's files again. A file that a
+  /// person is copying there is too short for a while.
   void fail(const Error& error) {
     server_.reset();
+    reader_.reset();
     show(error.what());
   }
 

@@ -195,8 +195,21 @@ TEST_F(CompareFeedTest, SkipsATimelineThatWasPrunedMeanwhile) {
     const auto now = told();
     return now.timeline == 2 && now.problem.empty() &&
            now.position >= child.complete_end(segment(5));
-  }));
+  })) << told().problem;
   EXPECT_EQ(told().skipped_bytes, left - segment(1));
+  EXPECT_EQ(told().differences, 0u);
+}
+
+TEST_F(CompareFeedTest, ReadsASegmentAgainThatWasBeingCopied) {
+  archive(wal_, 1, 3);
+  const auto name = ArchiveBuilder::name(wal_, 2);
+  place_.write(name, "");
+  compare();
+  streams(1, segment(1), segment(3));
+  ASSERT_TRUE(soon([&] { return told().problem.find(name) != std::string::npos; }));
+  archive(wal_, 2, 3);
+  EXPECT_TRUE(compared_to(1, segment(3))) << told().problem;
+  EXPECT_EQ(told().skipped_bytes, 0u);
   EXPECT_EQ(told().differences, 0u);
 }
 
