@@ -5,7 +5,7 @@
     found_faults.py --build BUILD         builds BUILD/found/unit_tests, beside the unit_tests of that build
     found_faults.py --run BUILD [FAULT...]
                                           runs it with each fault in force
-    found_faults.py --table               the rows of docs/simulation.md
+    found_faults.py --table               a row for each: the fault, what corrected it, its test
 
 A fault is in force while PGWEIR_FOUND names it, so one build of unit_tests has all of them. Each
 stands here as the text of today's source that it replaces, which has to be there exactly once."""
