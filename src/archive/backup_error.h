@@ -10,8 +10,8 @@ namespace weir::archive {
 /// The file is not what a backup has there.
 [[nodiscard]] Error no_backup_file(const std::string& file, std::string what);
 
-/// Two places of one file, or of two, that say different things: somebody edited or mixed them, and
-/// nobody knows which is right.
+/// Two places of one file, or of two files, that contradict each other: the files were edited or
+/// mixed up, and which of them is correct is unknown.
 [[nodiscard]] Error backup_contradiction(const std::string& file, std::string_view what,
                                          const std::string& left, const std::string& right);
 

@@ -139,7 +139,7 @@ std::optional<BackupPoint> read_backup(const BackupFiles& files) {
   if (!files.tar.empty() && !label) {
     TarFront front;
     read_tar(files.tar, front);
-    // One without its first entry is nothing, whatever the manifest beside it says.
+    // A tar file without its first entry is unusable, even if there is a manifest next to it.
     if (!front.label() && point && front.was_short())
       throw no_backup_file(files.tar, "the tar file has no backup_label: it is empty or cut off");
     if (front.label()) label = parse_backup_label(*front.label(), files.tar);

@@ -28,12 +28,13 @@ struct BackupFiles {
 /// The main file of a backup in tar format.
 [[nodiscard]] bool is_base_tar_name(std::string_view name);
 
-/// What is there; nullopt if there is nothing. Throws Error{io}.
+/// Returns the files found, or nullopt if there are none. Throws Error{io}.
 [[nodiscard]] std::optional<BackupFiles> look_at_backup(const std::string& path);
 
-/// What they say together, of an unfinished backup what can be told already. nullopt if there is
-/// neither label nor manifest, and the tar file has no label among its first entries. Throws
-/// Error{io}, Error{damage}, Error{conflict} if the files contradict each other.
+/// Reads what the files say together; of an unfinished backup, what is already known. Returns
+/// nullopt if there is neither a label nor a manifest, and the tar file has no label among its
+/// first entries. Throws Error{io}, Error{damage}, Error{conflict} if the files contradict each
+/// other.
 [[nodiscard]] std::optional<BackupPoint> read_backup(const BackupFiles& files);
 
 /// What judge_backup() (backup_whole.h) says of it.

@@ -69,8 +69,9 @@ std::optional<wal::PgTime> time_of(std::string_view text) {
   return wal::PgTime::parse(std::string(text.substr(0, zone)) + "-12");
 }
 
-/// The segment size with which `name` is the segment that has the byte. Of the stop location the
-/// name is that of the segment that ends there, too, if the position is a segment's first byte.
+/// The segment size with which `name` is the segment that contains the byte. For a stop location,
+/// the name may also be that of the segment that ends there, if the position is a segment's first
+/// byte.
 bool segment_has(wal::SegmentName name, wal::SegmentSize size, wal::Lsn lsn, bool is_end) {
   if (!name.fits(size)) return false;
   if (size.segno(lsn) == name.segno(size)) return true;
@@ -201,7 +202,7 @@ class LabelReader {
     if (parent) point_.parent = BackupPoint::Parent{*parent_timeline, *parent};
   }
 
-  /// The redo position never lies behind its checkpoint's record (pg_start_backup in
+  /// The redo position is never after its checkpoint's record (pg_start_backup in
   /// access/transam/xlog.c).
   void read_checkpoint() {
     const auto checkpoint = point_.checkpoint = take("CHECKPOINT LOCATION", false);

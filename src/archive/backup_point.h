@@ -12,7 +12,7 @@
 
 namespace weir::archive {
 
-/// What a base backup needs of the WAL, as its own files tell it.
+/// The WAL that a base backup needs, according to the backup's own files.
 struct BackupPoint {
   wal::TimelineId timeline = 0;  ///< on which it began
   wal::Lsn start;                ///< the first byte that its recovery reads (the redo position)
@@ -37,26 +37,26 @@ struct BackupPoint {
 
   /// When it began, by the server's clock; nullopt: not told.
   std::optional<wal::PgTime> began = std::nullopt;
-  /// Where the backup began that an incremental one has only the difference to (PostgreSQL 17 on):
-  /// without that one, and those before it, it is no backup.
+  /// The start of the backup on which an incremental backup is based (PostgreSQL 17 and later).
+  /// Without that backup and its own parents, it is unusable.
   struct Parent {
     wal::TimelineId timeline = 0;
     wal::Lsn start;
     bool operator==(const Parent&) const = default;
   };
   std::optional<Parent> parent = std::nullopt;
-  /// Why it cannot be said that all of the backup's files are there (backup_whole.h); nullopt:
-  /// nothing speaks against it, or nobody has looked.
+  /// Why it is uncertain that all of the backup's files are present (backup_whole.h); nullopt if
+  /// nothing indicates a missing file, or the files were not checked.
   std::optional<std::string> missing = std::nullopt;
 };
 
 /// Throws Error{conflict} if the point says something that is not true with this segment size.
 void require_agreement(const BackupPoint& point, wal::SegmentSize size);
 
-/// Reads a backup_label, or a backup history file ("<segment>.<offset>.backup", as
-/// pg_backup_stop() writes it); `file`, its path, tells which, and has to fit. Throws Error{damage}
-/// if it is neither, Error{conflict} if one field contradicts another: whatever it is used for, a
-/// wrong start would cut off the backup.
+/// Parses a backup_label, or a backup history file ("<segment>.<offset>.backup", as
+/// pg_backup_stop() writes it). `file`, its path, determines which, and must match. Throws
+/// Error{damage} if it is neither, Error{conflict} if one field contradicts another: a wrong start
+/// would make the backup unusable.
 [[nodiscard]] BackupPoint parse_backup_label(std::string_view content, const std::string& file);
 
 }  // namespace weir::archive

@@ -131,7 +131,7 @@ class Look {
     return directory + (directory.ends_with('/') ? "" : "/") + std::string(name);
   }
 
-  /// Of a directory with the label or the manifest alone the data is elsewhere.
+  /// A directory that contains only the label or the manifest has its data elsewhere.
   [[nodiscard]] bool is_plain() const {
     for (const auto* const name : {"PG_VERSION", "base", "global"})
       if (io::type_of(in_directory(name)) != io::PathType::nothing) return true;

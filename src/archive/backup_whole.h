@@ -9,16 +9,16 @@ namespace weir::archive {
 
 /// What a base backup's files tell beyond its label and its manifest.
 struct BackupContent {
-  /// Why it cannot be said that all of the backup is there: a phrase that names the file. nullopt:
-  /// nothing speaks against it.
+  /// Why it is uncertain that all of the backup is present: a phrase that names the file. nullopt
+  /// if nothing indicates a missing file.
   std::optional<std::string> missing{};
   /// The minimum recovery ending location of its pg_control, where that could be read.
   std::optional<wal::Lsn> min_recovery{};
 };
 
-/// How much is looked at.
+/// How much is checked.
 enum class Depth {
-  names,  ///< a few stat() calls: for who looks again and again
+  names,  ///< a few stat() calls: for callers that check repeatedly
   whole,
 };
 

@@ -35,8 +35,8 @@ using wal::Lsn;
 
 constexpr std::size_t kReadAtOnce = 64 * 1024;
 constexpr int kTries = 5;
-/// Of the WAL before the last page with a record so much is in a tail, too: an xlog switch that
-/// stands alone on its page is the same on every server whose WAL comes up to there.
+/// If the WAL before the last page with a record is available, the tail includes this much of it:
+/// an xlog switch that is alone on its page is the same on every server whose WAL reaches it.
 constexpr std::uint64_t kPagesBefore = 7 * wal::kPageSize;
 /// A record may be as long as a segment or longer; to compare so much of it is enough.
 constexpr std::uint64_t kMostOfALongRecord = 1024 * 1024;
@@ -58,7 +58,7 @@ bool filled_by_one_record(const wal::PageHeader& first_page, wal::SegmentSize si
 /// A record begins on this page, as far as the page itself tells. `front`: its first bytes.
 bool has_record(io::Bytes& file, std::uint64_t offset, std::span<const std::byte> front) {
   const auto page = wal::decode_page_header(front);
-  if (!page || page->magic == 0) return false;  // behind an xlog switch
+  if (!page || page->magic == 0) return false;  // after an xlog switch
   std::uint64_t at = page->size();
   if (page->first_is_continuation()) at += (page->remaining + 7) & ~std::uint64_t{7};
   if (at >= wal::kPageSize) return false;
@@ -114,9 +114,9 @@ WalReader open_reader(io::Shelf& archive, const wal::RecordVerifier::Options& op
                                        : std::nullopt});
 }
 
-/// The segment that lies before `end`, of that timeline or of the ancestor that it was written on:
-/// before the first segment of a timeline there is only an ancestor's, and behind a switch in it
-/// the ancestor's segment has other WAL.
+/// The segment that ends at `end`, of that timeline or of the ancestor that it was written on.
+/// Before the first segment of a timeline there is only an ancestor's segment, and after a
+/// switchpoint within it, the ancestor's segment has different WAL.
 std::optional<Finished> find_in_history(io::Shelf& directory, const WalReader& reader, Lsn end,
                                         wal::SegmentSize size) {
   if (end.byte() <= size.bytes()) return std::nullopt;
@@ -151,7 +151,7 @@ Attempt read_segments(io::Shelf& directory, WalReader& reader, const Finished& o
         file && file->size() == size.bytes()) {
       const auto upto = std::min(end, oldest.start + size.bytes());
       auto attempt = read_from(last_page_with_a_record(*file, oldest.start, upto));
-      // Else: what lies behind an xlog switch may look like anything.
+      // Otherwise: the bytes after an xlog switch can have any content.
       if (attempt.sound && attempt.knows_a_record()) return attempt;
     }
   return read_from(oldest.start);
@@ -193,7 +193,8 @@ auto read_again(const Read& read) -> decltype(read()) {
   }
 }
 
-/// Of one segment. Of a compressed one all up to its end is unpacked: the checksum stands there.
+/// Reads from one segment. A compressed segment is decompressed to its end, because the checksum
+/// follows the data.
 std::vector<std::byte> read_wal(WalReader& reader, wal::SegmentSize size, Lsn begin, Lsn end) {
   std::vector<std::byte> wal;
   wal.reserve(end - begin);

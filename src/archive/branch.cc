@@ -55,7 +55,7 @@ std::optional<Branch> compare_with_server(const Timelines& timelines, const Time
   if (const auto end = archived.end_of(branch.archive_timeline))
     branch.archive_end = std::min(branch.archive_end, *end);
 
-  // Of a timeline that nobody has a history of, only the first one surely has no ancestors.
+  // If a timeline has no known history file, only timeline 1 is certain to have no ancestors.
   auto own = server.history;
   const auto known = timelines.known();
   if (!own && (server.timeline == 1 ||
@@ -167,7 +167,8 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
 TimelineEnds read_timeline_ends(io::Shelf& directory, const Listing& listing,
                                 wal::SegmentSize size) {
   TimelineEnds ends;
-  std::map<wal::TimelineId, SegmentFileName> open;  // newest unfinished one behind the finished
+  std::map<wal::TimelineId, SegmentFileName> open;  // newest partial segment after the complete
+                                                    // ones
   for (const auto& entry : listing.segments) {
     const auto& name = entry.name.segment;
     if (!name.fits(size)) continue;

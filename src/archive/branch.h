@@ -21,7 +21,7 @@ using TimelineEnds = std::map<wal::TimelineId, wal::Lsn>;
 struct ServerPlace {
   wal::TimelineId timeline = 0;
   wal::Lsn position;  ///< it has WAL up to here
-  /// Of its timeline, as the server tells it; unset: it could not be had.
+  /// History of its timeline as reported by the server; unset if unavailable.
   std::optional<wal::TimelineHistory> history = std::nullopt;
   std::optional<bool> standby = std::nullopt;  ///< unset: it did not say
 };
@@ -31,8 +31,9 @@ struct ServerPlace {
 struct Branch {
   enum class Relation {
     same,      ///< one history, and the archive has all that the server has
-    ahead,     ///< the server has more, and the archive can go on with it
-    behind,    ///< all that the server has is of the archive's history, which goes on
+    ahead,     ///< the server has more WAL, which continues the archive
+    behind,    ///< all of the server's WAL is part of the archive's history, which continues after
+               ///< it
     diverged,  ///< each has WAL that is not of the other's history
     unknown,   ///< the history of the server's timeline is not known
   };
@@ -57,8 +58,8 @@ struct Branch {
                                                         const TimelineEnds& ends,
                                                         const ServerPlace& server);
 
-/// What of it an operator has to know, and what to do; empty if there is nothing to be said but how
-/// far it is.
+/// What an operator has to know about it, and what to do; empty if there is nothing to add to the
+/// position.
 struct BranchRemark {
   bool loss = false;  ///< WAL of the server is in no archive, and will not get there by itself
   std::string what{};

@@ -44,7 +44,7 @@ void for_each_block(io::Shelf& directory, const SegmentFileName& name, wal::Segm
       wal = wal.subspan(piece.size());
       if (block.size() == kBlock && !flush()) return false;
     }
-    // Of a whole segment the rest is read all the same: its checksum comes at the end.
+    // A whole segment is still read to its end, because its checksum follows the data.
     return left > 0 || upto == size.bytes();
   });
   if (more) flush();

@@ -16,15 +16,15 @@ namespace weir::archive {
 [[nodiscard]] std::optional<std::uint64_t> first_difference(
     io::Shelf& left_shelf, const SegmentFileName& left, io::Shelf& right_shelf,
     const SegmentFileName& right, wal::SegmentSize segment_size, std::uint64_t upto);
-/// Of one shelf.
+/// Compares two files of one shelf.
 [[nodiscard]] std::optional<std::uint64_t> first_difference(io::Shelf& directory,
                                                             const SegmentFileName& left,
                                                             const SegmentFileName& right,
                                                             wal::SegmentSize segment_size,
                                                             std::uint64_t upto);
 
-/// How many bytes of a segment mean something: what lies behind an xlog switch does not. `verifier`
-/// began at its first byte, `start`, and was fed all of it.
+/// Number of meaningful bytes of a segment: those after an xlog switch have no meaning. `verifier`
+/// started at the segment's first byte, `start`, and was fed all of it.
 [[nodiscard]] std::uint64_t meaningful_bytes(const wal::RecordVerifier& verifier, wal::Lsn start,
                                              wal::SegmentSize segment_size);
 

@@ -42,8 +42,8 @@ class SegmentCompression {
       case Match::equal:
         break;
     }
-    // Who made it may not have synced it. Were the raw name gone first, a crash could leave
-    // neither.
+    // The program that created it may not have flushed it. If the raw file were removed first, a
+    // crash could leave neither.
     file->sync();
     file->close();
     directory_.sync();
@@ -57,8 +57,8 @@ class SegmentCompression {
     const auto fill = [&](Draft& draft) {
       interrupted = !compress(draft, compression);
       if (interrupted) return false;
-      // The raw form is about to go: what is left has to be proven first. This costs a fraction
-      // of the compression.
+      // The raw file is about to be removed, so the compressed one is verified first. This costs a
+      // fraction of the compression.
       const auto match = compare(draft.written(), compression.method, name);
       if (match == Match::different)
         throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
@@ -67,9 +67,10 @@ class SegmentCompression {
       interrupted = match == Match::stopped;
       return !interrupted;
     };
-    // A prune that took the raw file did not see ours: it would be the far side of a gap. Only up
-    // to here: once ours has its name, the raw one may also have gone because of it ("pgweir
-    // compress"), and nothing but ours is left.
+    // A prune that removed the raw file did not see the compressed one, which would then follow a
+    // gap. Checked only up to this point: once the compressed file is renamed into place, the raw
+    // one may also have been removed because of it ("pgweir compress"), and then the compressed
+    // file is the only copy.
     const auto still_wanted = [&] { return directory_.find(raw_name()).has_value(); };
     // Durable, before the raw name goes: a crash must leave one of the two.
     if (DirectoryHome(directory_).publish({.name = name, .still_wanted = still_wanted}, fill))

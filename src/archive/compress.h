@@ -21,14 +21,14 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
                       wal::SegmentSize segment_size, codec::Compression compression,
                       const std::function<bool()>& stop);
 
-/// Gives an unfinished raw segment the form in which pg_receivewal leaves one,
-/// "<segment>.gz.partial" or ".lz4.partial": a complete stream that ends behind the last byte
-/// written. `written` of its bytes are known to be WAL; more are taken if there is more than zeros
-/// behind them, and in any case all up to the end of the last sound record, which may end with
-/// zeros. What is durable stays so at every step. An older compressed form that holds more is
-/// kept, the raw one then goes. The level is the method's highest, whatever is asked: pg_receivewal
-/// writes over the file without cutting it, and must not leave the end of ours behind its own.
-/// Throws Error{conflict} if an older form holds other WAL; then nothing is changed.
+/// Gives a raw partial segment the format in which pg_receivewal leaves one, "<segment>.gz.partial"
+/// or ".lz4.partial": a complete stream that ends after the last byte written. `written` of its
+/// bytes are known to be WAL. More are included if they are followed by more than zeros, and in any
+/// case all bytes up to the end of the last valid record, which may end with zeros. Durable WAL
+/// stays durable at every step. An older compressed file that holds more is kept, and the raw one
+/// is removed. The level is always the method's highest: pg_receivewal overwrites the file without
+/// truncating it, and must not leave the end of our file after its own. Throws Error{conflict} if
+/// an older file holds different WAL; then nothing is changed.
 void compress_partial(io::Directory& directory, wal::SegmentName segment,
                       wal::SegmentSize segment_size, codec::Method method, std::uint64_t written);
 

@@ -12,8 +12,8 @@
 
 namespace weir::archive {
 
-/// Reads the raw content of an open file, whatever it is compressed by. The one loop between a file
-/// and a decompressor. Does not own the file. One thread. Memory: some hundred kB.
+/// Reads the raw content of an open file with any compression method. The only code that feeds a
+/// file to a decompressor. Does not own the file. One thread. Memory: some hundred kB.
 class ContentReader {
  public:
   struct Options {
@@ -34,7 +34,7 @@ class ContentReader {
   bool read(const codec::Sink& sink);
   /// The next bytes of the content: fewer than asked for only at its end. Throws likewise.
   [[nodiscard]] std::size_t read(std::span<std::byte> bytes);
-  /// Offset in the file: what lies before was read, and was sound.
+  /// Offset in the file: everything before it was read and is valid.
   [[nodiscard]] std::uint64_t offset() const { return offset_; }
   /// codec::Decompressor::take_buffer(), from within the sink.
   [[nodiscard]] std::vector<std::byte> take_buffer(std::vector<std::byte> fresh) {
@@ -42,7 +42,7 @@ class ContentReader {
   }
 
  private:
-  /// The piece of the file behind the last one.
+  /// Advances to the next piece of the file.
   void next_piece();
 
   io::Bytes& file_;

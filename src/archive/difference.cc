@@ -23,7 +23,7 @@ Segments finished_segments(const Listing& listing, wal::SegmentSize size) {
   return segments;
 }
 
-/// What `having` has and `lacking` has not.
+/// The segments that `having` has and `lacking` lacks.
 std::vector<SegmentRange> ranges(const Segments& having, const Segments& lacking,
                                  wal::SegmentSize size) {
   std::optional<std::uint64_t> oldest, newest;

@@ -14,7 +14,8 @@ struct SegmentRange {
   wal::SegmentName first;
   wal::SegmentName last;
   std::size_t segments = 1;
-  /// The archive that lacks them has finished segments before and behind them: it is no end of it.
+  /// The archive that lacks them has complete segments before and after them, so they are not at
+  /// its end.
   bool hole = false;
   bool operator==(const SegmentRange&) const = default;
 };

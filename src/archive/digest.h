@@ -6,8 +6,8 @@
 
 namespace weir::archive {
 
-/// 96 bits of two different polynomials, and the length, over a stream of bytes: whether two
-/// contents are the same. Nobody forges WAL here.
+/// 96 bits of two different polynomials, and the length, over a stream of bytes: tells whether two
+/// contents are the same. Not resistant to deliberate forgery.
 class Digest {
  public:
   void add(std::span<const std::byte> bytes);

@@ -17,8 +17,8 @@ struct ConnectionSsl {
   int bits = 0;
 };
 
-/// Somebody to whom the archive's WAL is served, in the words of pg_stat_replication. A value: who
-/// serves and who tells of it share it.
+/// A client to which the archive's WAL is served, in the terms of pg_stat_replication. Value type,
+/// shared by the server and the code that reports it.
 struct DownstreamClient {
   std::uint32_t pid = 0;  ///< a number that no other session has
   std::string user;
@@ -33,12 +33,13 @@ struct DownstreamClient {
   wal::Lsn write;
   wal::Lsn flush;
   wal::Lsn replay;
-  /// From when WAL was sent to when the client said so of it; nullopt: not known, or all is said.
+  /// Time from sending WAL until the client confirmed it; nullopt if unknown, or if everything is
+  /// confirmed.
   std::optional<std::chrono::microseconds> write_lag;
   std::optional<std::chrono::microseconds> flush_lag;
   std::optional<std::chrono::microseconds> replay_lag;
-  /// How far it is behind what is served, at the moment of a ServingView; unset: it does not
-  /// stream.
+  /// Distance from the end of the served WAL, at the time of a ServingView; unset if the client
+  /// does not stream.
   std::optional<std::uint64_t> behind{};
   std::string sync_state =
       "async";  ///< async, potential, sync, quorum: by --serve-synchronous-standby-names

@@ -20,8 +20,8 @@ struct DurableEnd {
 /// Asks that receiver; nullopt if none streams. Throws nothing.
 using AskDurableEnd = std::function<std::optional<DurableEnd>()>;
 
-/// So many bytes of the segment's raw .partial do not change any more, by what the receiver says.
-/// All of them if it is not the one being written, or if nobody says anything.
+/// Number of bytes of the segment's raw .partial that no longer change, according to the receiver.
+/// All of them if it is not the segment being written, or if the receiver reports nothing.
 [[nodiscard]] std::uint64_t settled_bytes(wal::SegmentName segment, wal::SegmentSize size,
                                           const std::optional<DurableEnd>& durable);
 

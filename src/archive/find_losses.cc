@@ -32,8 +32,8 @@ std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<cons
   return left;
 }
 
-/// Behind the finished segments of one way, or from its first unfinished one on: what is missing
-/// before each row of unfinished ones but the one that the archive goes on with.
+/// Range after the complete segments of one history, or from its first partial one on: the WAL
+/// missing before each row of partial segments, except the row with which the archive continues.
 std::vector<Loss::Range> before_unfinished(const Listing& listing,
                                            const wal::TimelineHistory& history,
                                            std::span<const Coverage::Range> finished,
@@ -247,7 +247,8 @@ SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::Timel
       return false;
     }
   };
-  // Of several unfinished forms each may have been written last: the one that goes furthest counts.
+  // Each of several partial files may have been written last, so the one that reaches furthest
+  // counts.
   for (bool on = true; on && each != there.end() && each->first == next; ++each, ++next) {
     on = false;
     const auto before = verifier;
@@ -335,7 +336,7 @@ void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch) {
       });
     }
   } catch (const Error&) {
-    // (Damage is found by verify; what is counted is what was there.)
+    // (Damage is found by verify; the count covers the files present.)
   }
   branch.commits = commits;
   branch.counted_to = std::clamp(verifier.last_record_end(), branch.begin, branch.end);

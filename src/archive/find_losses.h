@@ -13,33 +13,33 @@
 
 namespace weir::archive {
 
-/// All that no record (`recorded`, from read_losses()) tells of: holes, as below and as marks of
-/// earlier versions tell them, and branches that the history of the newest timeline has left
-/// behind.
+/// Returns all losses without a record (`recorded`, from read_losses()): holes, as found by the
+/// function below and as reported by marks of earlier versions, and branches abandoned by the
+/// history of the newest timeline.
 [[nodiscard]] std::vector<Loss> find_unrecorded_losses(io::Shelf& directory, const Listing& listing,
                                                        const Timelines& timelines,
                                                        wal::SegmentSize segment_size,
                                                        std::span<const Loss> recorded);
 
-/// Holes between finished segments, and before rows of unfinished ones, on each way
-/// through the archive, that no record (`recorded`, from read_losses()) tells of: by names alone,
-/// by begin. The cause is filled in; whose WAL it is and when it was found is not.
+/// Returns holes without a record (`recorded`, from read_losses()): those between complete
+/// segments, and those before rows of partial ones, on each history in the archive. By names alone,
+/// ordered by start. The cause is filled in; the server and the time of detection are not.
 [[nodiscard]] std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
                                            wal::SegmentSize segment_size,
                                            std::span<const Loss> recorded);
 
-/// Number of the first segment behind the row of unfinished ones that `first` begins, of which
-/// there is no finished form. A receiver has several of them for a moment, and a crash leaves them:
-/// one that follows another proves nothing. Where `first` is not there, or empty, the row ends with
-/// it: whatever is behind it proves that it was complete once. `stops_before`: the row does not go
-/// on with that segment, although it is there. By names and the sizes of unfinished ones.
+/// Number of the first segment after the row of partial segments that starts with `first`, of which
+/// there is no complete file. A receiver temporarily has several of them, and a crash leaves them,
+/// so a partial segment after another proves nothing. If `first` is missing or empty, the row ends
+/// with it: any segment after it proves that it was once complete. `stops_before`: the row does not
+/// include that segment, even if it is present. By names and the sizes of partial segments.
 [[nodiscard]] std::uint64_t end_of_unfinished_row(
     const Listing& listing, wal::SegmentName first, wal::SegmentSize size,
     const std::function<bool(std::uint64_t segno)>& stops_before = {});
 
-/// True of a hole that find_holes() tells while nothing but unfinished segments of the newest
-/// timeline lies behind it: there find_resume_point() lets a receiver go on at its next start. Such
-/// a hole is not to be recorded: by a record it would be given up.
+/// True for a hole from find_holes() that is followed only by partial segments of the newest
+/// timeline: find_resume_point() makes a receiver request it again at its next start. Such a hole
+/// must not be recorded, because a recorded hole is no longer requested.
 [[nodiscard]] bool is_asked_for_at_a_start(const Loss& hole, const Listing& listing,
                                            wal::SegmentSize segment_size,
                                            std::span<const Loss> recorded);
@@ -51,10 +51,10 @@ namespace weir::archive {
                                                    wal::SegmentSize segment_size,
                                                    std::span<const Loss> recorded);
 
-/// Where the sound WAL of that timeline ends that begins at the first byte of a segment, `from`, or
-/// leads there: behind its last complete record, which may lie before `from`, also where no record
-/// begins in the last segment. Reads the unfinished segments behind the row of finished ones.
-/// Throws Error{io}.
+/// End of the valid WAL of that timeline that starts at the first byte of a segment, `from`, or
+/// leads to it: the end of its last complete record, which may precede `from`, also if no record
+/// starts in the last segment. Reads the partial segments after the row of complete ones. Throws
+/// Error{io}.
 [[nodiscard]] wal::Lsn sound_end(io::Shelf& directory, const Listing& listing,
                                  wal::TimelineId timeline, wal::Lsn from,
                                  wal::SegmentSize segment_size);
@@ -64,8 +64,8 @@ namespace weir::archive {
                                                    wal::TimelineId timeline, wal::Lsn from,
                                                    wal::SegmentSize segment_size);
 
-/// The loss that begins where `history` leaves `timeline`, of which sound WAL is there up to `end`;
-/// nullopt if nothing is behind the switchpoint.
+/// The loss that starts where `history` leaves `timeline`, whose valid WAL ends at `end`; nullopt
+/// if there is no WAL after the switchpoint.
 [[nodiscard]] std::optional<Loss> lost_branch(const wal::TimelineHistory& history,
                                               wal::TimelineId timeline, wal::Lsn end,
                                               wal::SegmentSize segment_size);

@@ -14,8 +14,8 @@
 #include "io/shelf.h"
 #include "wal/segment.h"
 
-// Which forms a segment has, and which of them counts. A segment may be there raw and compressed at
-// once, finished and unfinished, and go from one form to another while somebody looks.
+// Which files a segment has, and which of them is used. A segment may exist raw and compressed at
+// once, complete and partial, and may change from one to another at any time.
 
 namespace weir::archive {
 
@@ -40,13 +40,13 @@ using FormNames = std::array<SegmentFileName, kForms.size()>;
 /// "000000010000000000000002.00000028.backup"
 [[nodiscard]] bool is_backup_history_name(std::string_view name);
 
-/// The finished form to read: the first one that is there. nullopt if there is none, and was none
-/// at some moment of this call. When it is opened it may be gone: then one behind it is there.
+/// Returns the complete file to read: the first one found. Returns nullopt if there is none. It may
+/// be gone when it is opened; then a later one in the order exists.
 [[nodiscard]] std::optional<SegmentFileName> find_finished(io::Shelf& directory,
                                                            wal::SegmentName segment);
 
-/// Of two files of one segment: which is to be read rather than the other. A finished one, then in
-/// the order of kForms.
+/// Which of two files of one segment is preferred for reading. Complete ones come first, then the
+/// order of kForms.
 [[nodiscard]] bool counts_before(const SegmentFileName& one, const SegmentFileName& other);
 
 /// The files that a listing has of one segment; there is one at least.

@@ -14,9 +14,9 @@ namespace weir::archive {
 [[nodiscard]] std::optional<std::string> read_history(io::Shelf& directory,
                                                       wal::TimelineId timeline);
 
-/// Publishes it (home.h): it is durable when this returns. The same content again is no error and
-/// writes nothing; other content is Error{conflict}: two timelines of one number. Comments and
-/// white space do not count. True if it was not there before.
+/// Publishes it (home.h): it is durable when this returns. Storing the same content again succeeds
+/// and writes nothing; different content is an Error{conflict}: two timelines with the same ID.
+/// Comments and white space are ignored. Returns true if the file was not there before.
 bool store_history(io::Directory& directory, wal::TimelineId timeline, std::string_view content);
 
 }  // namespace weir::archive

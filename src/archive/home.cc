@@ -76,8 +76,8 @@ bool DirectoryHome::publish(const Publication& what, const Fill& fill) {
     }
     throw;
   }
-  // Whoever asked goes on as if the file were there for good: acknowledges WAL of the timeline,
-  // streams behind the loss, removes the raw form. A crash must not take the name away.
+  // The caller relies on the file from now on: it confirms WAL of the timeline, streams after the
+  // loss, or removes the raw file. A crash must not lose the name.
   directory_.sync();
   return true;
 }

@@ -20,7 +20,7 @@ class Draft {
 
   /// Appends. Throws Error{disk_full, io}.
   virtual void write(std::span<const std::byte> bytes) = 0;
-  /// What was written, to be proven before it gets its name.
+  /// The written bytes, to be verified before the file is renamed into place.
   [[nodiscard]] virtual io::Bytes& written() = 0;
 };
 
@@ -56,10 +56,10 @@ class Home {
   /// Writes the content. False: it is not to be published after all.
   using Fill = std::function<bool(Draft& draft)>;
 
-  /// When this returns true, content and name survive a power loss. False if `fill` or
-  /// `still_wanted` said so: then nothing is left of it. Nor is anything if it throws (as far as
-  /// the disk lets us): what `fill` throws, Error{conflict} if the name is taken, Error{disk_full,
-  /// io, durability}.
+  /// When this returns true, content and name survive a power loss. Returns false if `fill` or
+  /// `still_wanted` returned false; then no file remains. The same applies if it throws (as far as
+  /// the disk allows): whatever `fill` throws, Error{conflict} if the name is taken,
+  /// Error{disk_full, io, durability}.
   virtual bool publish(const Publication& what, const Fill& fill) = 0;
 };
 

@@ -17,9 +17,10 @@ struct Identity {
   std::string file;  ///< where it was read, for messages
 };
 
-/// From the newest segment, in whatever form, whose first page can be read; nullopt if no file has
-/// one (an empty archive, or only an empty .partial). Throws Error{io}; and Error{damage} if files
-/// that should have a header are there and none of the newest 16 has a sound one.
+/// Reads it from the newest segment, in any format, whose first page can be read. Returns nullopt
+/// if there is no such file (an empty archive, or only an empty .partial). Throws Error{io}; and
+/// Error{damage} if there are files that should have a header and none of the newest 16 has a valid
+/// one.
 [[nodiscard]] std::optional<Identity> read_identity(io::Shelf& directory, const Listing& listing);
 
 /// Throws Error{conflict}, which says what is held and what was offered, if `found` (from
@@ -31,8 +32,8 @@ void require_same_cluster(const Identity& found, std::uint64_t server_system_ide
 /// has PG_VERSION) or its live pg_wal (it has archive_status), with a hint.
 void require_not_a_server_directory(io::Shelf& directory);
 
-/// Throws Error{conflict} if the directory holds no WAL at all: who is to work on an archive has
-/// got the wrong directory, or a file system is not mounted. `nearby` says what is there.
+/// Throws Error{conflict} if the directory holds no WAL at all: it is the wrong directory, or a
+/// file system is not mounted. `nearby` describes the files that are present.
 void require_some_wal(const Listing& listing, const std::string& path, const std::string& nearby);
 
 }  // namespace weir::archive

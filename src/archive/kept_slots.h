@@ -28,9 +28,10 @@ struct KeptSlot {
   bool operator==(const KeptSlot&) const = default;
 };
 
-/// The slots of one archive, in the file ".pgweir-slots" beside its WAL. There is one writer, who
-/// holds the SlotsLock; whoever else reads may find less than the writer knows by now, never more:
-/// what a slot holds is in the file before anybody counts on it, what it lets go comes later.
+/// The slots of one archive, in the file ".pgweir-slots" next to its WAL. There is one writer,
+/// which holds the SlotsLock. Readers may find less retained WAL released than the writer, never
+/// more: a position that a slot retains is in the file before anything relies on it, a release is
+/// written later.
 struct KeptSlots {
   std::uint64_t system_identifier = 0;
   std::vector<KeptSlot> slots{};  ///< by name
@@ -40,8 +41,8 @@ struct KeptSlots {
 inline constexpr std::string_view kSlotsName = ".pgweir-slots";
 inline constexpr std::string_view kSlotsLockName = ".pgweir-slots.lock";
 
-/// nullopt: the archive never had any. Throws Error{damage} for a file that cannot be read as
-/// slots: then nobody knows what has to stay. Throws Error{io}.
+/// Returns nullopt if the archive never had any slots. Throws Error{damage} for a file that cannot
+/// be parsed: then it is unknown which WAL must be retained. Throws Error{io}.
 [[nodiscard]] std::optional<KeptSlots> read_slots(io::Shelf& archive);
 
 /// Durable when it returns. Throws Error{disk_full, io, durability}.
@@ -51,8 +52,8 @@ void keep_slots(Home& home, const KeptSlots& slots);
 /// the process.
 class SlotsLock {
  public:
-  /// nullptr: somebody else has it. Throws Error{io} where it cannot be had at all, as in a
-  /// directory that is read-only.
+  /// Returns nullptr if another process holds it. Throws Error{io} if it cannot be acquired at all,
+  /// for example in a read-only directory.
   [[nodiscard]] static std::unique_ptr<SlotsLock> take(io::Directory& archive);
 
  private:

@@ -11,7 +11,7 @@ namespace weir::archive {
 
 namespace {
 
-// Not the names that the receiver uses and cleans up: both may be at work on one segment.
+// Excludes the names that the receiver uses and cleans up: both may be working on the same segment.
 constexpr std::string_view kConvertPrefix = ".pgweir-convert-";
 constexpr std::string_view kConvertSuffix = ".tmp";
 
@@ -24,7 +24,7 @@ std::optional<bool> try_lock(io::File& file) {
   }
 }
 
-/// Two may be at work on one target: neither must ever rename what the other one is writing.
+/// Two processes may work on one target: neither may rename the file that the other is writing.
 std::string unique_name(std::string_view target) {
   std::random_device random;
   return fmt::format("{}{:08x}{:08x}-{}{}", kConvertPrefix, random(), random(), target,

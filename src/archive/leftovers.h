@@ -9,9 +9,9 @@
 
 namespace weir::archive {
 
-// Temporary files of commands that work beside a receiver, and beside each other: each has a name
-// that nobody else uses, and a lock that tells that somebody is at work on it. The kernel takes the
-// lock back when the process is gone.
+// Temporary files of commands that run alongside a receiver, and alongside each other. Each has a
+// unique name and a lock that shows that a process is working on it. The kernel releases the lock
+// when the process exits.
 
 struct LockedFile {
   std::string name;
@@ -21,12 +21,12 @@ struct LockedFile {
 /// A new one, for what will be called `target`.
 [[nodiscard]] LockedFile create_locked(io::Directory& directory, std::string_view target);
 
-/// Removes what interrupted runs left behind: files of this kind that nobody holds a lock on. Where
-/// the file system knows no locks, those that nobody has written to since `written_before` (one at
-/// work writes all the time). Throws Error{io}.
+/// Removes files of this kind that interrupted runs left and no process has locked. If the file
+/// system does not support locks, removes those that were not written since `written_before` (a
+/// running process writes continuously). Throws Error{io}.
 void remove_leftovers(io::Directory& directory,
                       std::chrono::system_clock::time_point written_before);
-/// Somebody is at work on it. False where the file system knows no locks.
+/// True if a process has locked it. False if the file system does not support locks.
 [[nodiscard]] bool is_locked(io::File& file);
 /// True for the names of such files.
 [[nodiscard]] bool is_leftover(std::string_view name);

@@ -46,7 +46,7 @@ struct Listing {
 [[nodiscard]] Listing list_archive(io::Shelf& directory);
 /// With those of unfinished ones only: the others are not looked at, so it is quicker by far.
 [[nodiscard]] Listing list_archive_names(io::Shelf& directory);
-/// Those of the unfinished ones again, as they are now; 0 for what is gone.
+/// Updates the sizes of the partial segments; 0 for files that no longer exist.
 void measure_partials(io::Shelf& directory, Listing& listing);
 
 /// What two directories hold together: each segment's and history's name once, with the larger of

@@ -11,7 +11,7 @@ std::unique_ptr<io::File> try_lock_file(io::Directory& directory, const std::str
       file = directory.create(name);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::conflict) throw;
-      file = directory.open(name);  // somebody was quicker
+      file = directory.open(name);  // another process was faster
       if (!file) return nullptr;
     }
   }

@@ -7,9 +7,9 @@
 
 namespace weir::archive {
 
-/// Takes the lock that the file of this name stands for; it is made if it is not there. The lock
-/// ends with the object, and with the process; the file stays. nullptr: somebody else has it.
-/// Throws Error{io} where it cannot be had at all, as in a directory that is read-only.
+/// Acquires the lock that the named file represents, creating the file if necessary. The lock ends
+/// with the object and with the process; the file remains. Returns nullptr if another process holds
+/// it. Throws Error{io} if it cannot be acquired at all, for example in a read-only directory.
 [[nodiscard]] std::unique_ptr<io::File> try_lock_file(io::Directory& directory,
                                                       const std::string& name);
 

@@ -96,7 +96,7 @@ std::string own_temporary_name(std::string_view name);
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text);
 
-/// What is recorded, open or not.
+/// The recorded losses, open or not.
 struct Recorded {
   std::vector<Loss> losses;          ///< by begin
   std::set<std::string> unreadable;  ///< ids of those whose file the disk did not give
@@ -108,8 +108,8 @@ class Names {
  public:
   Names(io::Shelf& directory, const Listing& listing) : directory_(directory), listing_(listing) {}
 
-  /// Of a hole: the ranges without a finished segment, that have something of the archive before
-  /// them. Of another kind: all of it, unless the archive begins behind it.
+  /// Ranges of a hole that have no complete segment and that something of the archive precedes. For
+  /// other kinds: the whole range, unless the archive starts after it.
   [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
   [[nodiscard]] bool is_open(const Loss& loss) { return !missing(loss).empty(); }
 
@@ -246,7 +246,7 @@ std::optional<Loss::Acknowledgement> read_acknowledgement(io::Shelf& directory, 
     throw Error(ErrorKind::damage, "an acknowledgement cannot be read")
         .with("path", directory.path() + "/" + name)
         .hint("Acknowledge the loss again with \"pgweir ack\": that replaces the file.");
-  // Of a loss that has grown since, only the smaller one was acknowledged.
+  // If a loss has grown since, only the smaller one was acknowledged.
   if (loss.words().grows && wal::Lsn::parse(*field("end")) != loss.end) return std::nullopt;
   return Loss::Acknowledgement{*field("time"), *field("who"), *field("reason")};
 }
@@ -318,7 +318,7 @@ std::optional<Id> parse_id(std::string_view whole) {
   const auto begin = wal::Lsn::parse(position);
   if (!begin) return std::nullopt;
   id.begin = *begin;
-  // "hole-01-0-3" is nobody's.
+  // "hole-01-0-3" is not a valid ID.
   if (id_text(id) != whole) return std::nullopt;
   return id;
 }
@@ -404,7 +404,7 @@ std::string own_temporary_name(std::string_view name) {
   return temporary_name(fmt::format("{}.{}", name, ::getpid()));
 }
 
-/// Streaming goes on behind the loss: without the name nobody would know of it after a crash.
+/// Streaming resumes after the loss: without the name, the loss would be unknown after a crash.
 void write_durably(io::Directory& directory, const std::string& name, const std::string& temporary,
                    const std::string& text) {
   DirectoryHome home(directory);
@@ -454,7 +454,7 @@ const std::optional<Identity>& Names::identity() {
     try {
       identity_ = read_identity(directory_, listing_);
     } catch (const Error&) {
-      identity_ = std::optional<Identity>();  // told where the archive itself is looked at
+      identity_ = std::optional<Identity>();  // determined when the archive itself is read
     }
   }
   return *identity_;
@@ -470,17 +470,17 @@ std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) const {
   return oldest;
 }
 
-/// A file of another size is no segment, whatever its name.
+/// A file of another size is not a segment, regardless of its name.
 bool Names::counts(const SegmentEntry& entry, wal::SegmentSize size) {
   try {
     return !is_of_wrong_size(directory_, entry, size);
   } catch (const Error&) {
-    return true;  // (That it cannot be read is told where it is read.)
+    return true;  // (The error is reported by the code that reads it.)
   }
 }
 
 std::vector<Loss::Range> Names::missing(const Loss& loss) {
-  // What nothing is known of is better told once too often.
+  // A loss with an unreadable record is reported even if that may be redundant.
   if (loss.complaint && !identity()) return {{loss.begin, loss.end}};
   const auto& size = loss.segment_size;
   const auto first_file = oldest(size);

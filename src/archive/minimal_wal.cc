@@ -79,7 +79,7 @@ bool MinimalWal::is_minimal() const {
                      [&](const Loss& loss) { return loss.goes_on && loss.begin < stream_.start; });
 }
 
-/// The first one behind the record that lowered wal_level, before `at`.
+/// The first hole after the record that lowered wal_level, before `at`.
 const Loss* MinimalWal::hole_behind(const Loss& loss, wal::Lsn at) const {
   const Loss* first = nullptr;
   for (const auto& hole : holes_)

@@ -42,10 +42,10 @@ class MinimalWal final : public wal::RecordObserver {
   /// The server was writing with wal_level=minimal where reading has come to.
   [[nodiscard]] bool is_minimal() const;
 
-  /// A change was found and is not recorded durably. It must be before the end of its record is
-  /// written: a restart streams from the oldest unfinished segment, and would not see the record
-  /// again once its segment is finished. Likewise where everything up to `read_to` was read, and so
-  /// a range ended behind a hole.
+  /// A change was found and is not recorded durably. It must be recorded before the end of its
+  /// record is written: a restart streams from the oldest partial segment, and would not see the
+  /// record again once its segment is complete. The same applies if everything up to `read_to` was
+  /// read and therefore a range that a hole cut off has ended.
   [[nodiscard]] bool must_record(wal::Lsn read_to = {}) const {
     return !changes_.empty() || (cut_off_ && read_to >= stream_.server_end);
   }
@@ -66,7 +66,7 @@ class MinimalWal final : public wal::RecordObserver {
   Stream stream_;
   std::vector<Loss> losses_;  ///< of this kind, by start
   std::vector<Loss> holes_;
-  /// One goes on up to a hole before the stream: the record that ended it may lie in that.
+  /// A range extends up to a hole before the stream: the record that ended it may be in the hole.
   bool cut_off_ = false;
   std::vector<Change> changes_;  ///< by start
 };

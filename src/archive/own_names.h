@@ -8,7 +8,8 @@
 
 namespace weir::archive {
 
-/// Hidden names of ours. Whatever else begins with a dot belongs to somebody else and stays.
+/// Hidden names of pgweir. All other files that start with a dot belong to other programs and are
+/// kept.
 inline constexpr std::string_view kSpareName = ".pgweir-spare";
 
 /// Empty: a receiver has begun to sync the newest finished segment, and has not seen that succeed
@@ -18,10 +19,11 @@ inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 /// Why the last receiver ended (last_word.h).
 inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 
-/// Where `name` is written before it gets its name: ".pgweir-<name>.tmp".
+/// Where `name` is written before it is renamed into place: ".pgweir-<name>.tmp".
 [[nodiscard]] std::string temporary_name(std::string_view name);
 
-/// Records of losses (losses.h): ".pgweir-loss-<id>", and ".pgweir-loss-<id>.ack" beside it.
+/// Records of losses (losses.h): ".pgweir-loss-<id>", and ".pgweir-loss-<id>.ack" for its
+/// acknowledgement.
 [[nodiscard]] std::string loss_record_name(std::string_view id);
 [[nodiscard]] std::string loss_acknowledgement_name(std::string_view id);
 /// The id, if it is the name of a record, or (`acknowledgement`) of what acknowledges one. Not of
@@ -29,8 +31,8 @@ inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 [[nodiscard]] std::optional<std::string> parse_loss_record(std::string_view name,
                                                            bool acknowledgement = false);
 
-/// Earlier versions left an empty file of this name where somebody had accepted the hole before the
-/// segment: ".pgweir-behind-hole-<segment>". It spoke as long as the segment was unfinished.
+/// Earlier versions left an empty file of this name if an operator had accepted the hole before the
+/// segment: ".pgweir-behind-hole-<segment>". It applied as long as the segment was partial.
 [[nodiscard]] std::string hole_mark_name(wal::SegmentName segment);
 [[nodiscard]] std::optional<wal::SegmentName> parse_hole_mark(std::string_view name);
 

@@ -13,10 +13,10 @@
 
 namespace weir::archive {
 
-/// An unfinished segment that was put into a store under its final name, zeros behind its last
-/// record, for readers that know whole segments only ("pgweir store publish-partial"). Recorded as
-/// ".pgweir-published-<segment>" (docs/store.md) beside the archive, and in the store, before it
-/// is put there. A value.
+/// A partial segment that was uploaded to a store under its final name, with zeros after its last
+/// record, for readers that only know whole segments ("pgweir store publish-partial"). Recorded as
+/// ".pgweir-published-<segment>" (docs/store.md) in the archive and in the store before it is
+/// uploaded. Value type.
 struct PublishedOpen {
   wal::SegmentName segment;
   wal::Lsn end;         ///< of the last complete record; zeros from there on
@@ -25,7 +25,7 @@ struct PublishedOpen {
   bool forced = false;  ///< servers were not asked, or answered: --primary-is-gone
   bool operator==(const PublishedOpen&) const = default;
 
-  /// "000000010000000000000003 up to 0/3012345 is in the store …", a phrase to be told.
+  /// "000000010000000000000003 up to 0/3012345 is in the store …", a phrase for reports.
   [[nodiscard]] std::string text() const;
 };
 
@@ -55,7 +55,8 @@ struct PublishedOpen {
 /// Durable when it returns. Replaces an earlier one.
 void record_published_open(Home& home, const PublishedOpen& published);
 
-/// The true segment is in the store: nothing is to be told any more. Throws Error{io, durability}.
+/// The real segment is in the store, so there is nothing left to report. Throws Error{io,
+/// durability}.
 void close_published_open(io::Directory& directory, wal::SegmentName segment);
 
 }  // namespace weir::archive

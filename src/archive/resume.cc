@@ -29,7 +29,8 @@ namespace weir::archive {
 namespace {
 
 constexpr std::size_t kPiece = 256 * 1024;
-/// Of a large finished segment so much is read, at each connection, to see that it is whole.
+/// Number of bytes read from the end of a large complete segment, at each connection, to verify
+/// that it is complete.
 constexpr std::uint64_t kTail = std::uint64_t{16} << 20;
 
 /// The unfinished form that streaming writes into; nullptr if it is not there.
@@ -154,10 +155,10 @@ class Finder {
     return directory_.path() + "/" + entry.name.to_string();
   }
 
-  /// Streaming is about to go on behind this file, and the server to forget its content. The right
-  /// size is not enough, a file that was copied from a pg_wal has it in any case: the segment that
-  /// the server still wrote ends early, and those behind it are old ones under the names of WAL to
-  /// come. Going on behind them would leave a hole that nobody hears of.
+  /// Streaming is about to resume after this file, and the server to remove its own copy. The right
+  /// size is not sufficient, because a file copied from a pg_wal always has it: the segment that
+  /// the server was still writing ends early, and the segments after it are old ones under the
+  /// names of future WAL. Resuming after them would leave an undetected hole.
   void require_complete(const SegmentEntry& entry) {
     const bool raw = entry.name.method == codec::Method::none;
     const auto file = directory_.open_bytes(entry.name.to_string());
@@ -168,7 +169,8 @@ class Finder {
     wal::RecordVerifier::Options options;
     options.segment_size = size_;
     options.timeline = timeline_;
-    // Sound up to the end is enough, but behind an xlog switch there is nothing to begin with.
+    // Valid WAL to the end is sufficient, but after an xlog switch there is no record to start
+    // with.
     if (raw && size_.bytes() > kTail &&
         is_sound_from(*file, start + (size_.bytes() - kTail), options))
       return;
@@ -215,7 +217,7 @@ class Finder {
         .hint(kRemedy);
   }
 
-  /// It has read what is finished, up to its end.
+  /// It has read the complete segments to their end.
   void remember(wal::RecordVerifier verifier) {
     if (verifier.newest_record_start().valid()) before_ = std::move(verifier);
   }
@@ -266,8 +268,8 @@ class Finder {
     return open;
   }
 
-  /// A record that crosses a border has its checksum in front of it: so what is finished before
-  /// the unfinished segments counts, too.
+  /// A record that crosses a boundary has its checksum in its first part, so the complete segments
+  /// before the partial ones are included.
   wal::Lsn sound_end(const ResumePoint& point) {
     const auto& open = point.open;
     if (open.empty() || open.front().start != point.start) return point.start;
@@ -287,7 +289,8 @@ class Finder {
                    [&](auto raw) { return !verifier.feed(raw) && !joins(); });
       if (joins()) return open[i].trusted_end;
     }
-    // (Of a server newer than this program knows nobody can tell where the WAL ends.)
+    // (For a server version newer than the supported ones, the end of the WAL cannot be
+    // determined.)
     return verifier.unchecked() ? point.start : std::max(point.start, verifier.records_end());
   }
 
@@ -300,14 +303,14 @@ class Finder {
   io::Shelf& directory_;
   const wal::SegmentSize size_;
   const wal::TimelineId timeline_;
-  // Of the timeline's segments, by their numbers.
+  // Segments of the timeline, by number.
   std::optional<std::uint64_t> first_;
   std::uint64_t last_ = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> finished_;  ///< from … to before
   std::vector<SegmentEntry> newest_;                               ///< forms of the last of these
   std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the form that streaming writes into
-  std::set<std::uint64_t> begun_;                     ///< unfinished in whatever form
-  std::set<std::uint64_t> behind_holes_;              ///< behind a hole that was accepted
+  std::set<std::uint64_t> begun_;                     ///< partial, in any format
+  std::set<std::uint64_t> behind_holes_;              ///< after a hole that was accepted
   std::optional<wal::RecordVerifier> before_;         ///< has read the newest finished segment
 };
 
@@ -362,7 +365,7 @@ bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing) {
 
 void sync_unfinished(io::Directory& directory, const SegmentFileName& name) {
   const auto file = directory.open_for_reading(name.to_string());
-  // It has been finished, by somebody who synced it first.
+  // Another process has completed it, after flushing it.
   if (!file) throw system_error(ENOENT, "the segment file is gone");
   file->sync();
   file->close();

@@ -12,7 +12,7 @@
 
 namespace weir::archive {
 
-/// A raw .partial that streaming will write into again, and what is known of its content.
+/// A raw .partial into which streaming will write again, and the known facts about its content.
 struct OpenSegment {
   wal::Lsn start;         ///< of the segment
   wal::Lsn first_record;  ///< first record that begins in it; `start` of the trusted range
@@ -20,22 +20,21 @@ struct OpenSegment {
   bool operator==(const OpenSegment&) const = default;
 };
 
-/// Where an archive ends and so where streaming goes on.
+/// Where an archive ends, and streaming therefore resumes.
 struct ResumePoint {
   wal::TimelineId timeline = 0;
   wal::Lsn start;  ///< always a segment's first byte
   /// Unfinished raw segments from `start` on, oldest first. Usually one; two after a crash while
   /// one segment was being finished and the next one was already being written.
   std::vector<OpenSegment> open;
-  /// Behind the last unfinished segment, in whatever form that is; `start` or less if there is
-  /// none.
+  /// End of the last partial segment, in any format; `start` or less if there is none.
   wal::Lsn unfinished_end;
   /// Behind the last record of what the archive holds from `start` on without a break: the records
   /// in the unfinished segments follow each other, and the last finished one. `start` if there is
   /// none.
   wal::Lsn sound_end;
-  /// Missing segments of this timeline between finished ones, or before an unfinished one behind a
-  /// hole that is recorded (losses.h).
+  /// Missing segments of this timeline between complete ones, or before a partial one that follows
+  /// a recorded hole (losses.h).
   struct Hole {
     wal::Lsn begin;
     wal::Lsn end;
@@ -44,25 +43,25 @@ struct ResumePoint {
   std::vector<Hole> holes;
 };
 
-/// The highest timeline that has a segment, and on it: behind the last finished segment, or at the
-/// beginning of the unfinished ones that trail it. An unfinished segment below a finished one is a
-/// hole, not a place to go on: the hole is reported, the end stays the end. Where a segment is
-/// missing between the last finished and the first unfinished one, streaming goes on at the missing
-/// one: a crash may have lost its name, and nothing of it was acknowledged; unless a record says
-/// that the unfinished one stands behind a hole (losses.h). nullopt if there is no segment in the
-/// archive. Reads the raw .partial files to find their sound end; writes nothing. Throws
+/// Finds the highest timeline that has a segment, and on it the end of the last complete segment,
+/// or the start of the partial ones that follow it. A partial segment before a complete one is a
+/// hole, not a place to resume: the hole is reported, and the end is unchanged. If a segment is
+/// missing between the last complete and the first partial one, streaming resumes at the missing
+/// one: a crash may have lost its name, and none of it was confirmed. The exception is a partial
+/// segment that follows a recorded hole (losses.h). Returns nullopt if there is no segment in the
+/// archive. Reads the raw .partial files to find the end of their valid WAL; writes nothing. Throws
 /// Error{conflict} for a .partial that is too long and for names of another segment size,
-/// Error{damage} if the newest finished segment has not (unpacked) the size of one, or is no WAL to
-/// its end.
+/// Error{damage} if the newest complete segment does not have the size of a segment (decompressed),
+/// or is not valid WAL to its end.
 [[nodiscard]] std::optional<ResumePoint> find_resume_point(io::Shelf& directory,
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);
 
-/// Syncs the newest finished segment and the names: where streaming goes on behind it, the start is
-/// reported as flushed, so what lies before it has to be. A process that was killed between a
-/// rename and the directory's sync, or an archive_command that never synced, may have left it less
-/// than durable. Its form may change meanwhile ("pgweir compress" runs beside us). Throws
-/// Error{durability}, and Error{io} if it has vanished in every form.
+/// Flushes the newest complete segment and the names: if streaming resumes after it, its end is
+/// reported as flushed, so all WAL before that must be durable. A process that was killed between a
+/// rename and the directory's fsync, or an archive_command without fsync, may have left it
+/// non-durable. Its format may change concurrently ("pgweir compress"). Throws Error{durability},
+/// and Error{io} if it no longer exists in any format.
 void make_end_durable(io::Directory& directory, const Listing& listing);
 
 /// The same, and before that the unfinished segments of `resume`: a process that was killed has

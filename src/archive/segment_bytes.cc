@@ -59,7 +59,7 @@ std::size_t SegmentBytes::unpack_at(std::uint64_t offset, std::span<std::byte> b
   }
 }
 
-/// Stands at `offset` or before it, as near as can be had.
+/// Positions at `offset`, or as close before it as possible.
 void SegmentBytes::enter(std::uint64_t offset) {
   if (!frames_ && offset > 0 && !name_.partial)
     frames_ = codec::find_frames(

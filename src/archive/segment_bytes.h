@@ -15,14 +15,13 @@
 
 namespace weir::archive {
 
-/// The raw WAL of one segment file, whatever its form, read at any place. A compressed one is
-/// unpacked from its begin, or from the frame in which the place is; reading on from where the last
-/// reading ended costs no more than that. Reading backwards begins again. One thread. Memory: some
-/// hundred kB.
+/// The raw WAL of one segment file in any format, with random access. A compressed file is
+/// decompressed from its start, or from the frame that contains the position; sequential reading
+/// decompresses each byte once. Reading backwards starts over. One thread. Memory: some hundred kB.
 class SegmentBytes final : public io::Bytes {
  public:
-  /// nullptr if there is no such file. Throws Error{damage} if a finished raw file has not the size
-  /// of a segment, or an unfinished one is longer; Error{io}.
+  /// Returns nullptr if there is no such file. Throws Error{damage} if a complete raw file does not
+  /// have the size of a segment, or a partial one is longer; Error{io}.
   [[nodiscard]] static std::unique_ptr<SegmentBytes> open(
       io::Shelf& shelf, const SegmentFileName& name, wal::SegmentSize segment_size,
       codec::Checksums checksums = codec::Checksums::compared);
@@ -32,7 +31,7 @@ class SegmentBytes final : public io::Bytes {
   /// file, from where it was entered, has proved sound. Throws Error{damage} that names the file
   /// and the place; then the object is of no use any more. Error{io}.
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
-  /// Of a segment.
+  /// Size of a segment.
   [[nodiscard]] std::uint64_t size() override { return segment_size_.bytes(); }
 
   [[nodiscard]] const SegmentFileName& name() const { return name_; }
@@ -56,7 +55,7 @@ class SegmentBytes final : public io::Bytes {
   const wal::SegmentSize segment_size_;
   const codec::Checksums checksums_;
 
-  // Of a compressed file.
+  // Frames of a compressed file.
   std::optional<std::vector<codec::Frame>> frames_;  ///< looked for when they are first needed
   std::optional<ContentReader> content_;
   std::uint64_t position_ = 0;  ///< offset in the segment of what content_ gives next

@@ -89,7 +89,7 @@ class Job final : public SyncJob {
   bool only_follows() const override { return only_follows_; }
 
  private:
-  /// Bytes that are safe in a file which nobody finds are as lost as the others.
+  /// Durable bytes in a file that no name refers to are lost, too.
   void require_its_name(const WrittenSegment& segment, const io::File& file) {
     auto* const identities = directory_.identities();
     if (identities == nullptr || identities->leads_to(segment.path, file)) return;
@@ -178,7 +178,9 @@ class Job final : public SyncJob {
     directory_.sync();
     if (work.compress) directory_.remove(segment.path);  // of zeros
     for (const codec::Method method : kForms) {
-      if (method == codec::Method::none) continue;  // is the one that was published, or has been it
+      if (method == codec::Method::none)
+        continue;  // identical to the published file, or to one
+                   // published before
       directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
       const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
       if (replaceable_.contains(finished)) directory_.remove(finished);

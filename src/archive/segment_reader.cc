@@ -17,8 +17,8 @@ namespace weir::archive {
 
 namespace {
 
-/// Counts what goes to the sink, cuts it into pieces, and tells an error of the sink from one of
-/// the codec between.
+/// Counts the bytes that go to the sink, cuts them into pieces, and distinguishes an error of the
+/// sink from one of the codec.
 class PieceSink {
  public:
   PieceSink(const codec::Sink& sink, std::uint64_t limit) : sink_(sink), limit_(limit) {}
@@ -124,7 +124,8 @@ std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::Segme
       frames = frames_for_two_threads(*file, name.method, segment_size.bytes());
     if (!frames.empty()) {
       const auto given = read_frames_in_two_threads(*file, frames, take);
-      // What is wrong with a frame, and how much of it is sound, is found out the slow way.
+      // The error in a frame, and the extent of its valid part, are determined by decompressing it
+      // again piece by piece.
       if (given < frames.size() && !output.had_enough()) open_at(frames[given].offset).read(take);
     } else if (threads == Unpack::two) {
       read_in_second_thread(*content, take);

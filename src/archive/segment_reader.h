@@ -13,20 +13,21 @@
 
 namespace weir::archive {
 
-/// Gives the raw WAL of one segment file, whatever its form, to `sink`, from its first byte on and
-/// in pieces of at most `kPiece` bytes; the form is told by the name. A finished file must give
-/// exactly `segment_size` bytes; a `.partial` may give less (a compressed one also ends where its
-/// stream breaks off, which is how pg_receivewal leaves it). Returns the number of bytes given.
-/// The reading ends where the sink has had enough: then the rest is not looked at. What it throws
-/// passes through. Throws Error{damage} that names the file, the offset in it and the offset in the
-/// segment for a broken frame, a wrong checksum, a wrong size, rubbish behind the end; Error{io},
-/// also if the file is gone. Memory: some hundred kB, whatever the segment size.
+/// Passes the raw WAL of one segment file, in any format, to `sink`, from its first byte on and in
+/// pieces of at most `kPiece` bytes; the name determines the format. A complete file must have
+/// exactly `segment_size` bytes; a `.partial` may have fewer (a compressed one may also end where
+/// its stream is cut off, which is how pg_receivewal leaves it). Returns the number of bytes
+/// passed. Reading stops when the sink has enough; the rest is not checked. Exceptions of the sink
+/// are passed on. Throws Error{damage}, which names the file, the offset in it and the offset in
+/// the segment, for a broken frame, a wrong checksum, a wrong size, or garbage after the end;
+/// Error{io}, also if the file is gone. Memory: some hundred kB, regardless of the segment size.
 inline constexpr std::size_t kPiece = 1024 * 1024;
 std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);
 
-/// True for what read_segment() and the others throw where there is no such file (any more): it was
-/// finished, compressed or removed since it was listed. Who listed it has to look again.
+/// True for the errors that read_segment() and the other functions throw if the file does not exist
+/// (any more): it was completed, compressed or removed after it was listed. The caller must list
+/// the directory again.
 [[nodiscard]] bool is_gone(const Error& error);
 
 /// The same, and where there is more than one processor and something to unpack, a second thread
@@ -39,9 +40,10 @@ std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFil
                                           wal::SegmentSize segment_size, const codec::Sink& sink,
                                           Processor other = Processor::free);
 
-/// The bytes from `offset` on. zstd of several frames is entered in the middle: what is before is
-/// not checked then. Nor is anything by zstd's checksums where these are ignored (a tenth of the
-/// work): for bytes that prove themselves. Throws as read_segment().
+/// Passes the bytes from `offset` on. A zstd file of several frames is entered in the middle; the
+/// frames before it are not checked. zstd's checksums are not checked either if they are ignored
+/// (saves a tenth of the work): for bytes that have checksums of their own. Throws as
+/// read_segment() does.
 void read_segment_from(io::Shelf& directory, const SegmentFileName& name,
                        wal::SegmentSize segment_size, std::uint64_t offset, const codec::Sink& sink,
                        codec::Checksums checksums = codec::Checksums::compared);

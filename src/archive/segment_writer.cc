@@ -1,4 +1,4 @@
-// The life of one segment, and what a crash leaves behind at each step:
+// The states of one segment, and what a crash leaves at each step:
 //
 //   create `.partial` (or rename the spare to it)   an empty file, or none
 //   write                                           nothing is known to be there
@@ -6,19 +6,19 @@
 //   ... write, sync data ...                        the same, without the directory
 //   full: sync data, close, rename, sync directory  `.partial` or the final name, complete in both
 //
-// A segment that is buffered in memory has its `.partial`, too, of zeros. Full, it is written and
-// goes on as above; or, if there is space for it, it becomes
+// A segment that is buffered in memory has a `.partial` of zeros, too. When full, it is written and
+// continues as above; or, if there is space for it, it becomes
 //
 //   compressed into a hidden file, synced           the hidden file, which the next start removes
 //   renamed, sync directory, `.partial` removed     the final name, complete; a `.partial` of zeros
-//                                                   may come back, and means nothing beside it
+//                                                   may come back, and is ignored next to it
 //
-// Of a large segment pieces are buffered. Jobs write them in any order; a crash may leave a later
-// one and not an earlier one, as it may of what is only in the page cache. Nothing behind the first
-// that is missing was reported.
+// A large segment is buffered in pieces. Jobs write them in any order; a crash may leave a later
+// piece without an earlier one, as with data in the page cache. Nothing after the first missing
+// piece was reported as flushed.
 //
-// Renames of two segments are never under way at once: a crash could keep the second and lose the
-// first, and then the archive would seem to end behind a segment that it does not have.
+// Two segments are never renamed at the same time: a crash could keep the second and lose the
+// first, and then the archive would seem to end after a segment that it lacks.
 
 #include "archive/segment_writer.h"
 
@@ -59,7 +59,7 @@ struct SegmentWriter::Impl {
   wal::Lsn position;
   bool begun = false;
   std::vector<OpenSegment> open;
-  std::shared_ptr<WrittenSegment> current;  ///< nullptr until the first byte behind a border
+  std::shared_ptr<WrittenSegment> current;  ///< nullptr until the first byte after a boundary
   bool written = false;                     ///< to `current` since the last job was taken
   bool buffer_new = false;
   wal::Lsn buffered_end;

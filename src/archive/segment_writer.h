@@ -40,16 +40,16 @@ inline constexpr std::uint64_t kLargestBuffered = std::uint64_t{16} * 1024 * 102
   return largest == 0 ? segment.bytes() : std::min(segment.bytes(), largest);
 }
 
-/// Writes a stream of WAL into `.partial` files of full segment size and finishes them. The order
-/// of the syncs is the contract of the archive (P1, P2):
+/// Writes a stream of WAL into `.partial` files of full segment size and completes them. The order
+/// of the fsyncs is the archive's guarantee (P1, P2):
 ///   data of the segment → its final name → the directory,
-/// and the name of a new .partial is made durable by the first job taken after it was created.
-/// Where whole segments are to be had at once, they may be buffered in memory instead of being
-/// written piece by piece: then the job writes each in one go, past the page cache, or compresses
-/// it straight away. What is on disk is the same at every moment, only that the `.partial` holds
-/// zeros until its job runs. Large segments are buffered piece by piece, and a job writes each
-/// piece; but not if they are to be compressed straight away, which takes all of a segment.
-/// All functions but prepare_spare() belong to the one thread that writes at the moment.
+/// and the name of a new .partial is made durable by the first job taken after it was created. If
+/// whole segments arrive at once, they may be buffered in memory instead of being written piece by
+/// piece: the job then writes each in one go, past the page cache, or compresses it at once. The
+/// files on disk are the same at every moment, except that the `.partial` holds zeros until its job
+/// runs. Large segments are buffered in pieces, and a job writes each piece; but not if they are to
+/// be compressed at once, which needs the whole segment. All functions except prepare_spare() must
+/// be called by the thread that currently writes.
 class SegmentWriter {
  public:
   struct Options {
@@ -78,9 +78,9 @@ class SegmentWriter {
   [[nodiscard]] wal::Lsn position() const;
   [[nodiscard]] wal::TimelineId timeline() const;
 
-  /// Writes at position(), over segment borders. Throws Error{disk_full, io, conflict}: position()
-  /// then tells how far it came, and the rest may be tried again; Error{durability} is final.
-  /// `wal` may lie in place() already, at its position.
+  /// Writes at position(), across segment boundaries. Throws Error{disk_full, io, conflict}:
+  /// position() is then the end of the written part, and the rest can be retried; Error{durability}
+  /// is final. `wal` may already be in place(), at its position.
   void write(std::span<const std::byte> wal);
 
   /// Where the next bytes of a segment go that is buffered in memory, up to its end or that of

@@ -10,17 +10,18 @@
 
 namespace weir::archive {
 
-/// Where the unfinished WAL of an archive begins that is read, and not received into: damage in
-/// what is finished before that place keeps nobody from what lies before and behind it.
+/// Where the partial WAL starts in an archive that is read, and not received into: damage in
+/// complete segments before that position does not prevent reading the WAL before and after the
+/// damage.
 struct ServedStart {
   wal::TimelineId timeline = 0;
   wal::Lsn start;  ///< a segment's first byte
-  /// What is wrong with the newest finished segment, in every form of it.
+  /// The error in the newest complete segment, if every file of it is damaged.
   std::optional<Error> damage = std::nullopt;
   std::optional<wal::SegmentName> damaged = std::nullopt;
 };
 
-/// As find_resume_point(), but for the damage. Throws Error{conflict, io}.
+/// As find_resume_point(), except for damage. Throws Error{conflict, io}.
 [[nodiscard]] std::optional<ServedStart> find_served_start(io::Shelf& directory,
                                                            const Listing& listing,
                                                            wal::SegmentSize segment_size);

@@ -12,17 +12,17 @@
 
 namespace weir::archive {
 
-/// A replication slot of the relay, as it is told of. A value.
+/// A replication slot of the relay, as reported. Value type.
 struct ServedSlot {
   KeptSlot kept;
   bool temporary = false;
   std::optional<std::uint32_t> active_pid{};  ///< of the session that uses it
-  std::uint64_t retained = 0;                 ///< from restart_lsn to the end of what is served
+  std::uint64_t retained = 0;                 ///< from restart_lsn to the end of the served WAL
 };
 [[nodiscard]] std::uint64_t retained_by(const KeptSlot& slot, wal::Lsn end);
 
-/// What is the matter with it, in words that say what to do; nullopt: nothing. One that nobody uses
-/// counts if it holds back 1 GB or more.
+/// The problem of the slot, in words that say what to do; nullopt if there is none. An unused slot
+/// counts if it retains 1 GB or more.
 [[nodiscard]] std::optional<std::string> warning_of(const ServedSlot& slot);
 
 /// What a server shows under TLS.
@@ -34,15 +34,16 @@ struct ServedCertificate {
 /// What a process serves of an archive, at one moment. A value.
 struct ServingView {
   std::vector<std::string> listens;  ///< addresses
-  std::optional<DurableEnd> end;     ///< of what is served; nullopt: there is no WAL yet
+  std::optional<DurableEnd> end;     ///< end of the served WAL; nullopt if there is no WAL yet
   std::vector<DownstreamClient> clients;
   /// By name; nullopt: this process does not have the archive's slots.
   std::optional<std::vector<ServedSlot>> slots;
   std::optional<ServedCertificate> certificate{};  ///< nullopt: there is no TLS
 };
 
-/// How far the client is behind what is served: by what it has replayed, or, of one that replays
-/// nothing, by what it has flushed. nullopt: it does not stream.
+/// Number of bytes by which the client lags behind the end of the served WAL: by its replay
+/// position or, for a client that does not replay, by its flush position. nullopt if it does not
+/// stream.
 [[nodiscard]] std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client,
                                                         wal::Lsn end);
 

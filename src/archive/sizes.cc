@@ -14,8 +14,8 @@ namespace weir::archive {
 
 namespace {
 
-/// A file that was changed less long ago may be about to become longer: another program's
-/// archive_command may copy into its final name. (Nobody's clock is trusted for more than this.)
+/// A file that was changed more recently may still grow: another program's archive_command may copy
+/// directly to the final name. (Clocks are not trusted beyond this.)
 constexpr std::chrono::seconds kSettled(10);
 constexpr std::size_t kMostNames = 5;
 
@@ -210,7 +210,8 @@ std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFi
   return bytes;
 }
 
-/// Counting ends one byte behind a segment's size. A damaged file has the size of its sound front.
+/// Counting ends one byte past the segment size. A damaged file counts with the size of its valid
+/// first part.
 std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::string& path,
                             wal::SegmentSize segment_size) {
   std::uint64_t bytes = 0;

@@ -15,9 +15,10 @@
 
 namespace weir::archive {
 
-// A finished file that has not the size of a segment is none, whatever its name: no recovery passes
-// it, so it is a hole. That is told by the size of a raw file, and of a compressed one by what it
-// says of its content. What says something else than the size is unpacked before it is believed.
+// A complete file that does not have the size of a segment is not a segment, regardless of its
+// name: recovery cannot use it, so it is a hole. The size is that of a raw file, or the content
+// size that a compressed file declares. A file that declares a different size is decompressed
+// before it is reported.
 
 /// A finished file that cannot be a segment by its size.
 struct WrongSize {
@@ -40,8 +41,8 @@ struct SizeCheck {
                                    std::chrono::system_clock::time_point now);
 
 /// The same by the sizes in a listing (list_archive()): raw files, and compressed ones that are
-/// empty. Only what looks wrong is looked at itself, so it is quick. In the order of the listing.
-/// Without what is being written. Throws Error{io}.
+/// empty. Only suspicious files are opened, so it is fast. In the order of the listing, without the
+/// segment being written. Throws Error{io}.
 [[nodiscard]] std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
                                                       wal::SegmentSize segment_size,
                                                       std::chrono::system_clock::time_point now);
@@ -53,27 +54,26 @@ struct SizeCheck {
 /// Takes the segments out of the listing, in all their finished forms.
 void take_out(Listing& listing, std::span<const WrongSize> wrong);
 
-/// Holes that these files are, and no record (`recorded`, from read_losses()) tells of: neighbours
-/// make one, and it counts only where finished segments lie before and behind it on some way
-/// through the archive. By begin. The cause is filled in; whose WAL it is and when it was found is
-/// not.
+/// Holes that these files form and that have no record (`recorded`, from read_losses()): adjacent
+/// files form one hole, and it counts only if complete segments precede and follow it on some
+/// history in the archive. Ordered by start. The cause is filled in; the server and the time of
+/// detection are not.
 [[nodiscard]] std::vector<Loss> find_wrong_size_holes(std::span<const WrongSize> wrong,
                                                       const Listing& listing,
                                                       const Timelines& timelines,
                                                       wal::SegmentSize segment_size,
                                                       std::span<const Loss> recorded);
 
-/// True if the segment lies in a hole of `holes`.
+/// True if the segment is part of a hole in `holes`.
 [[nodiscard]] bool lies_in_a_hole(const WrongSize& wrong, wal::SegmentSize segment_size,
                                   std::span<const Loss> holes);
 
 /// "000000010000000000000005 has 0 bytes, 000000010000000000000007.zst has …, and 3 more"
 [[nodiscard]] std::string text_of(std::span<const WrongSize> wrong, wal::SegmentSize segment_size);
 
-/// Takes out of `listing` finished files that have not the size of a segment, as pg_receivewal
-/// looks past them: every raw one; of the compressed ones those newer than the newest sound one,
-/// which is as far as it matters for the end of the archive. `listing` has sizes. Returns what was
-/// taken out.
+/// Removes complete files of the wrong size from `listing`, as pg_receivewal ignores them: all raw
+/// ones; of the compressed ones those newer than the newest valid one, which suffices to find the
+/// end of the archive. `listing` has sizes. Returns the removed entries.
 [[nodiscard]] std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
                                                       wal::SegmentSize segment_size);
 

@@ -53,7 +53,7 @@ bool SpareSegment::become(const std::string& name) {
   try {
     directory_.rename_no_replace(std::string(kSpareName), name);
   } catch (const Error&) {
-    renamed = false;  // it costs nothing but speed; what stands in its way fails create(), too
+    renamed = false;  // only performance is lost; an obstacle makes create() fail, too
   }
   change(State::in_use, State::none);
   return renamed;

@@ -25,15 +25,15 @@ class SyncJob {
   virtual ~SyncJob() = default;
   /// Every byte before this is durable and findable once this and all earlier jobs are done.
   [[nodiscard]] virtual wal::Lsn end() const = 0;
-  /// True if a segment gets its final name in it: more work than a sync.
+  /// True if the job renames a segment into place: more work than an fsync.
   [[nodiscard]] virtual bool publishes() const = 0;
   /// True if it writes or compresses what was buffered in memory: more than a sync, too.
   [[nodiscard]] virtual bool writes() const = 0;
   /// First part: the data syncs; before them, what was buffered in memory is written or
   /// compressed. Throws Error{durability}: final, nothing may be reported again.
   virtual void sync_data() = 0;
-  /// Second part: renames and directory sync. Returns the segments that now have their final
-  /// names. Throws Error{conflict} if a finished form of the segment exists already.
+  /// Second part: renames and directory fsync. Returns the segments that were renamed into place.
+  /// Throws Error{conflict} if a complete file of the segment exists already.
   virtual std::vector<wal::SegmentName> publish() = 0;
   /// After an error: this job itself did nothing wrong. An earlier one failed for good or was given
   /// up, and this one comes after it.

@@ -10,13 +10,13 @@
 
 namespace weir::archive {
 
-/// Takes a tar file from its begin on and picks out what a base backup has at its front:
+/// Reads a tar file from its start and extracts the files at the front of a base backup:
 /// backup_label, which the server sends first (perform_base_backup in backup/basebackup.c), and
-/// backup_manifest, if that is among the first entries. Pure. Both may lie in one folder
+/// backup_manifest, if it is among the first entries. Pure. Both may be in one directory
 /// ("./backup_label"), not deeper.
 class TarFront final : private TarReader::Visitor {
  public:
-  /// So much of the tar is looked at.
+  /// Maximum number of bytes examined.
   static constexpr std::uint64_t kMost = std::uint64_t{32} << 20;
   static constexpr std::uint64_t kLargestLabel = std::uint64_t{64} << 10;
   static constexpr std::uint64_t kLargestManifest = std::uint64_t{8} << 20;
@@ -25,8 +25,8 @@ class TarFront final : private TarReader::Visitor {
   TarFront(const TarFront&) = delete;
   TarFront& operator=(const TarFront&) = delete;
 
-  /// The next bytes, in pieces of any size. False: nothing that follows is wanted. Throws
-  /// Error{damage} if this is no tar file.
+  /// Feeds the next bytes, in pieces of any size. Returns false if no further input is needed.
+  /// Throws Error{damage} if the input is not a tar file.
   bool feed(std::span<const std::byte> bytes);
 
   [[nodiscard]] const std::optional<std::string>& label() const { return label_; }

@@ -9,9 +9,9 @@
 
 namespace weir::archive {
 
-/// Takes a tar file (POSIX ustar, as pg_basebackup and tar write it) from its begin on, in pieces
-/// of any size, and hands on its entries. Long names of GNU tar and of pax are understood. Pure.
-/// One thread.
+/// Reads a tar file (POSIX ustar, as pg_basebackup and tar write it) from its start, in pieces of
+/// any size, and passes its entries on. Supports long names of GNU tar and of pax. Pure. One
+/// thread.
 class TarReader {
  public:
   enum class Type { file, directory, symbolic_link, other };
@@ -33,14 +33,14 @@ class TarReader {
 
   explicit TarReader(Visitor& visitor) : visitor_(visitor) {}
 
-  /// The next bytes. False: nothing that follows is wanted, or the end was seen. Throws
-  /// Error{damage} if this is no tar file, and what the visitor throws.
+  /// Feeds the next bytes. Returns false if no further input is needed, or the end was reached.
+  /// Throws Error{damage} if the input is not a tar file, and what the visitor throws.
   bool feed(std::span<const std::byte> bytes);
-  /// What is left of the content of the file whose entry came last, and of its padding, is not
-  /// fed: the next byte that is fed is the one so far behind. Returns how far that is; 0 where what
-  /// follows is needed.
+  /// Skips the rest of the content of the last entry's file, and its padding: the next byte fed
+  /// must be the first one after it. Returns the number of bytes to skip; 0 if the following bytes
+  /// are needed.
   [[nodiscard]] std::uint64_t skip_content();
-  /// The block of zeros was seen that stands behind the last entry: the file is not cut off.
+  /// The block of zeros that follows the last entry was read: the file is not truncated.
   [[nodiscard]] bool ended() const { return ended_; }
   /// Bytes that were taken.
   [[nodiscard]] std::uint64_t seen() const { return seen_; }

@@ -42,7 +42,7 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
                  "no valid timeline history: expected lines of timeline, switchpoint and reason, "
                  "ascending, all timelines below its own");
     } catch (const Error& error) {
-      // Whoever does not answer says nothing of the history.
+      // A server that does not respond says nothing about the history.
       if (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused) throw;
       complain(error.kind(), error.what());
     }
@@ -113,7 +113,7 @@ std::vector<Coverage::Range> ranges_along(const Listing& listing,
 
 namespace {
 
-/// Ascending, each once. A name that the segment size does not know is nobody's segment.
+/// Ascending, each once. A name that is invalid for the segment size is ignored.
 std::map<wal::TimelineId, Segnos> finished_segnos(const Listing& listing, wal::SegmentSize size) {
   std::map<wal::TimelineId, Segnos> finished;
   for (const auto& entry : listing.segments) {

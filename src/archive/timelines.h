@@ -57,7 +57,7 @@ struct Coverage {
   wal::TimelineId timeline = 0;  ///< the history's newest timeline
   struct Range {
     wal::Lsn begin;  ///< first byte of a segment
-    wal::Lsn end;    ///< behind the last finished segment of an unbroken row
+    wal::Lsn end;    ///< after the last complete segment of an unbroken row
     bool operator==(const Range&) const = default;
   };
   std::vector<Range> ranges;  ///< more than one: there are holes between

@@ -77,7 +77,7 @@ std::span<const SegmentEntry> segments_from(const Listing& listing, wal::Timelin
   return {begin, end};
 }
 
-/// Of a segment that is not there.
+/// A break at a missing segment.
 Break missing(wal::TimelineId timeline, wal::Lsn start, wal::SegmentSize size) {
   return {wal::SegmentName(timeline, size.segno(start), size).to_string(), start, 0,
           "the segment is missing"};
@@ -97,7 +97,7 @@ std::optional<Break> find_break(io::Shelf& archive, const Listing& listing,
   for (const auto& forms : EachSegmentForms(segments_from(listing, timeline, from, size))) {
     const auto segment = forms.segment();
     if (!segment.fits(size)) continue;
-    if (!forms.finished.empty()) return std::nullopt;  // what is missing before that is a hole
+    if (!forms.finished.empty()) return std::nullopt;  // missing WAL before it is a hole
     if (last) {
       // Sound WAL of this one cannot be reached.
       if (!has_begun(archive, forms, size)) continue;
@@ -110,7 +110,7 @@ std::optional<Break> find_break(io::Shelf& archive, const Listing& listing,
     }
     if (!verifier) verifier = verifier_at(archive, options, segment.start(size));
     next = segment.start(size) + size.bytes();
-    // Of several forms each may have been written last: the one that goes furthest counts.
+    // Each of several files may have been written last, so the one that reaches furthest counts.
     std::optional<ReadUnfinished> best;
     for (const auto& entry : forms.partial) {
       if (entry.bytes.value_or(size.bytes()) > most) return std::nullopt;

@@ -12,13 +12,12 @@
 
 namespace weir::archive {
 
-/// A place in the unfinished WAL where it is not sound, with more WAL behind it. By the files alone
-/// nobody can tell what that is. A loss of power leaves it: pages that were not synced may be
-/// missing one by one, and behind the first of them nothing was acknowledged. Damage to WAL that
-/// was acknowledged looks the same.
+/// A place in the partial WAL where it is not valid, with more WAL after it. The files alone do not
+/// show the cause. A power loss leaves it: individual pages that were not flushed may be missing,
+/// and nothing from the first of them on was confirmed. Damage to confirmed WAL looks the same.
 struct Break {
   std::string file;
-  wal::Lsn at;               ///< the first byte that cannot be had
+  wal::Lsn at;               ///< the first byte that is not available
   std::uint64_t offset = 0;  ///< in the file: where it was found
   std::string what;
   bool operator==(const Break&) const = default;

@@ -10,10 +10,10 @@
 
 namespace weir::archive {
 
-/// Two homes of one archive as if they were one: what the first has counts, the other has the rest.
-/// A file is read from where it is found; the other home is not asked for it. Does not own them. As
-/// the two of them, as to threads and errors: one that cannot be looked into is an error, never
-/// empty.
+/// The two directories of one archive combined into one: the first has precedence, the second
+/// supplies the rest. A file is read from the directory where it was found first. Does not own
+/// them. Threads and errors as for the two directories: if one of them cannot be read, this is an
+/// error, not an empty directory.
 class UnionShelf final : public io::Shelf {
  public:
   UnionShelf(io::Shelf& first, io::Shelf& other);

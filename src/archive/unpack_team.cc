@@ -18,16 +18,16 @@ namespace weir::archive {
 
 namespace {
 
-/// Full buffers on their way from one thread to another, and empty ones back. A few, so that what
-/// was unpacked is still in the processors' caches when it is checked. One who has to wait waits
-/// for several buffers: to be woken for each costs more than the work on it.
+/// Passes full buffers from one thread to another, and empty ones back. Only a few, so that
+/// decompressed data is still in the CPU caches when it is checked. A thread that waits does so for
+/// several buffers, because a wakeup for each buffer costs more than the work on it.
 class BufferQueue {
  public:
   BufferQueue() {
     for (std::size_t i = 0; i < kBuffers; ++i) empty_.emplace_back(codec::kOutput);
   }
 
-  /// For the thread that unpacks. False if nobody wants more.
+  /// For the decompressing thread. Returns false if the reader has stopped.
   bool pass(ContentReader& from, std::span<const std::byte> raw) {
     std::unique_lock lock(mutex_);
     if (full_.size() == kBuffers)
@@ -67,7 +67,7 @@ class BufferQueue {
     }
     if (error_) std::rethrow_exception(error_);
   }
-  /// Nobody drains any more.
+  /// The reader stops.
   void stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
@@ -90,7 +90,8 @@ class BufferQueue {
   std::exception_ptr error_;
 };
 
-/// A thread that is joined when this is gone. Empty if none is to be had: then it works without.
+/// A thread that is joined on destruction. Empty if no thread could be started: the caller works
+/// without it.
 class SecondThread {
  public:
   template <typename Work>
@@ -152,7 +153,7 @@ class FrameTeam {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::array<Slot, kAhead> slots_;  // all below: guarded by mutex_, a slot's memory by its state
-  std::size_t begun_ = 0;           ///< so many were taken for unpacking, in order
+  std::size_t begun_ = 0;           ///< number taken for decompression, in order
   std::size_t given_ = 0;
   bool stopped_ = false;
 };
@@ -229,7 +230,7 @@ void FrameTeam::unpack_next(Worker& worker, std::unique_lock<std::mutex>& lock) 
       state = State::ready;
     }
   } catch (...) {
-    // Whatever it was: the frame is unpacked once more, piece by piece, and that tells.
+    // The error is determined by decompressing the frame again, piece by piece.
   }
   lock.lock();
   slot.state = state;

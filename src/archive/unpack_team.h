@@ -13,8 +13,8 @@ namespace weir::archive {
 // Two threads for the content of one file: what is given to the sink comes in order and in the
 // calling thread, as if there were no other.
 
-/// As content.read(sink), which a second thread does while this one is in `sink`. Without a second
-/// thread where none is to be had.
+/// As content.read(sink), with a second thread that decompresses while this one runs `sink`. Works
+/// without a second thread if none can be started.
 void read_in_second_thread(ContentReader& content, const codec::Sink& sink);
 
 /// The frames of a file that is worth two threads that both unpack; none if there is one only, or

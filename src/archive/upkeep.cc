@@ -34,7 +34,8 @@ Upkeep::Upkeep(io::Directory& directory, Kind kind) : directory_(directory) {
   } catch (const Error& error) {
     if (kind != Kind::prune || error.kind() != ErrorKind::disk_full) throw;
   }
-  // Both are told of before either looks: so of two that begin together at most one goes on.
+  // Both announce themselves before either checks, so at most one of two that start together
+  // continues.
   const auto other = kind == Kind::prune ? Kind::import : Kind::prune;
   try {
     if (at_work(directory, other))

@@ -5,17 +5,17 @@
 
 namespace weir::archive {
 
-/// Held by who removes segments from the archive's front, or puts some into its middle. What one of
-/// them has looked up must not change under it by the other: an import that fills a hole while a
-/// prune passes it would leave segments on the far side of what is removed next. Several of one
-/// kind may be at work. It says so by a locked file of its own (leftovers.h); where the file system
-/// knows no locks, nobody is kept off.
+/// Held by commands that remove segments from the start of the archive, or add segments in its
+/// middle. What one of them has read must not be changed by the other: an import that fills a hole
+/// while a prune passes it would leave segments beyond the range that is removed next. Several of
+/// one kind may run. Each announces itself by a locked file of its own (leftovers.h); if the file
+/// system does not support locks, there is no exclusion.
 class Upkeep {
  public:
   enum class Kind { prune, import };
 
-  /// Throws Error{retry} if the other kind is at work, Error{disk_full, io}. A prune begins on a
-  /// full disk, too: it makes room.
+  /// Throws Error{retry} if a command of the other kind is running, Error{disk_full, io}. A prune
+  /// starts even on a full disk, because it frees space.
   Upkeep(io::Directory& directory, Kind kind);
   /// Removes the file; what cannot be removed now is by remove_leftovers().
   ~Upkeep();

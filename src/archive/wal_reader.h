@@ -36,16 +36,16 @@ class WalSource {
     std::size_t count = 0;
     std::optional<Error> error = std::nullopt;
   };
-  /// The bytes at `at`: as many as are to be had in one go, up to `into.size()`, which is not 0.
+  /// The bytes at `at`: as many as one read returns, up to `into.size()`, which is not 0.
   /// They are not checked but by checksums of files. Throws Error{io}.
   [[nodiscard]] virtual Read read(wal::Lsn at, std::span<std::byte> into) = 0;
 };
 
-/// Reads the WAL of one history out of an archive, by position, whatever the forms of its segments
-/// and whatever becomes of them meanwhile: each segment from the timeline that a recovery along the
-/// history takes it from (timeline_of_segment()), its finished forms before the unfinished ones,
-/// and another form where one is damaged. Read in order, each file is read once; a place in the
-/// middle is entered where its form allows. Does not own the shelf. One thread.
+/// Reads the WAL of one history out of an archive, by position, in any format of its segments, even
+/// if files change meanwhile: each segment from the timeline that a recovery along the history
+/// takes it from (timeline_of_segment()), its finished forms before the unfinished ones, and
+/// another form where one is damaged. Read in order, each file is read once; a place in the middle
+/// is entered where its form allows. Does not own the shelf. One thread.
 class WalReader final : public WalSource {
  public:
   struct Options {
@@ -54,10 +54,10 @@ class WalReader final : public WalSource {
     /// Of `timeline`; nullopt: not known, then each segment is taken from the timeline itself.
     std::optional<wal::TimelineHistory> history = std::nullopt;
     bool unfinished = false;  ///< read .partial files, too, where there is nothing else
-    /// Then a raw one is read up to there while it is being written, and what was written behind is
-    /// not looked at; unset: up to the end of the file.
+    /// Then a raw one is read up to there while it is being written, and later bytes are not read;
+    /// unset: up to the end of the file.
     AskDurableEnd durable_end = nullptr;
-    /// Names of files that are not read, whatever happens to the others; may grow meanwhile.
+    /// Names of files that are never read; may grow meanwhile.
     const std::set<std::string>* left_out = nullptr;
   };
   WalReader(io::Shelf& archive, Options options)
