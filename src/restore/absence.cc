@@ -29,7 +29,7 @@ std::string partial_remark(const SegmentEntry* partial) {
              : fmt::format("; {} is there, but unfinished", partial->name.to_string());
 }
 
-/// Without those behind a hole that is on record.
+/// Excludes those that follow a recorded hole.
 std::uint64_t end_of_row(wal::SegmentName segment, const archive::Listing& listing,
                          wal::SegmentSize size, const std::vector<KnownHole>& holes) {
   return archive::end_of_unfinished_row(listing, segment, size, [&](std::uint64_t segno) {
@@ -104,7 +104,7 @@ std::optional<std::string> find_proof(wal::SegmentName segment, const archive::L
   }
   for (const KnownHole& hole : holes) {
     if (hole.timeline != timeline || hole.end < size.start(segno + 1)) continue;
-    // Over a switch: where this timeline was left, the history tells, below.
+    // Across a timeline switch: the history below shows where this timeline ends.
     const auto history = timelines.history(hole.next_timeline);
     if (hole.next_timeline != timeline && history && history->end_of(timeline)) continue;
     return fmt::format("there is the record of a hole up to {} on timeline {}", hole.end,
@@ -137,7 +137,7 @@ Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& l
   const auto segno = segment.segno(size);
   const auto* const partial = find_partial(segment, listing);
 
-  // What lies before a timeline's beginning was never written under its number.
+  // Segments before a timeline's start never existed under its ID.
   if (const auto history = timelines.history(timeline)) {
     const auto begin = history->begin_of(timeline).value_or(wal::Lsn());
     if (size.start(segno + 1) <= begin)

@@ -17,20 +17,19 @@ namespace weir::restore {
 struct Absent {
   enum class Reason {
     elsewhere,  ///< it was never written under this name: no other look can show it
-    end,        ///< nothing whatever lies behind it, as far as this listing shows
+    end,        ///< nothing follows it, as far as this listing shows
   };
   std::string why;
   Reason reason = Reason::end;
 };
-/// A file that ought to be in the archive and is not: a recovery that took it for the end of the
+/// A file that should be in the archive and is missing: a recovery that took this for the end of
 /// WAL would open the database with data missing.
 struct Gap {
   std::string what;
 };
 using Absence = std::variant<Absent, Gap>;
 
-/// A hole of which the archive has a record: WAL from `begin` on is not there, `end` on
-/// `next_timeline` is where it goes on.
+/// A recorded hole: the WAL from `begin` on is missing, and resumes at `end` on `next_timeline`.
 struct KnownHole {
   wal::TimelineId timeline = 0;
   wal::Lsn begin;
@@ -38,19 +37,20 @@ struct KnownHole {
   wal::Lsn end;
 };
 
-/// By the marks beside unfinished segments. Its begin is where the segments before it end.
+/// By the marks of partial segments. It starts where the segments before it end.
 [[nodiscard]] std::vector<KnownHole> known_holes(const archive::Listing& listing,
                                                  wal::SegmentSize size);
 
-// Decided by names, histories and records of holes alone; pure. `listing` has no finished form of
-// what is asked for. `size` is the archive's segment size.
+// Decided by names, histories and records of holes alone; pure. `listing` has no complete file of
+// the requested segment. `size` is the archive's segment size.
 
-/// What proves that `segment` was once complete on its timeline, in words; nullopt if nothing does:
-/// - a later segment of the same timeline, finished or not, or a recorded hole behind it;
-/// - a descendant that left this timeline behind this segment, be it that only its history is
-///   there, or that its history cannot be read.
-/// Where the segment itself is there as `.partial`, the unfinished ones that follow it one after
-/// the other prove nothing: a receiver has several of them for a moment, and a crash leaves them.
+/// Returns the evidence, in words, that `segment` was once complete on its timeline; nullopt if
+/// there is none:
+/// - a later segment of the same timeline, complete or not, or a recorded hole after it;
+/// - a descendant that left this timeline after this segment, even if only its history is present,
+///   or its history cannot be read. If the segment itself is present as `.partial`, the consecutive
+///   partial segments that follow it are not evidence: a receiver temporarily has several of them,
+///   and a crash leaves them.
 [[nodiscard]] std::optional<std::string> find_proof(wal::SegmentName segment,
                                                     const archive::Listing& listing,
                                                     const archive::Timelines& timelines,
@@ -71,26 +71,25 @@ struct KnownHole {
                                            wal::SegmentSize size,
                                            const std::vector<KnownHole>& holes);
 
-/// The same where nothing tells the segment size: names of one timeline have an order all the same.
+/// The same if the segment size is unknown: names of one timeline are still ordered.
 [[nodiscard]] Absence judge_absent_segment(wal::SegmentName segment,
                                            const archive::Listing& listing);
 
-/// A history that is not there means to recovery that the timeline does not exist. That is untrue
-/// if there are segments of it, or if a later history or the record of a hole tells that it
-/// existed.
+/// To recovery, a missing history file means that the timeline does not exist. That is wrong if
+/// there are segments of it, or if a later history or the record of a hole shows that it existed.
 [[nodiscard]] Absence judge_absent_history(wal::TimelineId timeline,
                                            const archive::Listing& listing,
                                            const archive::Timelines& timelines,
                                            const std::vector<KnownHole>& holes);
 
-// A store's manifests tell of what was stored. What they tell of and nobody has was lost there.
-// `told` has the names of it.
+// A store's manifests list the files that were uploaded. A listed file that no archive has was
+// lost. `told` has their names.
 
-/// That they tell of this segment, or of later WAL on its way.
+/// The manifests list this segment, or later WAL on its history.
 [[nodiscard]] std::optional<Gap> told_of(wal::SegmentName segment, const archive::Listing& told,
                                          const archive::Timelines& timelines, wal::SegmentSize size,
                                          const std::vector<KnownHole>& holes);
-/// That they tell of this history, or of a segment of its timeline.
+/// The manifests list this history, or a segment of its timeline.
 [[nodiscard]] std::optional<Gap> told_of(wal::TimelineId timeline, const archive::Listing& told,
                                          const archive::Timelines& timelines);
 

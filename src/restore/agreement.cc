@@ -39,7 +39,7 @@ std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& she
     const auto [mine, other] = std::mismatch(ours.begin(), ours.begin() + count, theirs.begin());
     if (other != theirs.end()) difference = at + static_cast<std::uint64_t>(mine - ours.begin());
     at += theirs.size();
-    // Of a whole segment the rest is read all the same: its checksum comes at the end.
+    // A whole segment is read to its end: its checksum comes at the end.
     return !difference && (at < upto || upto == size.bytes());
   });
   if (!difference && at < upto) difference = at;
@@ -104,7 +104,7 @@ std::optional<Copy> first_copy(Archives& archives, wal::SegmentName segment) {
 void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& checked,
                        io::Bytes& content, const Options& options, Log& log,
                        std::span<const Copy> told) {
-  if (checked.records_end == 0) return;  // nothing was looked into
+  if (checked.records_end == 0) return;  // nothing was checked
   const auto segment = checked.source.segment;
   for (const auto& form : archive::finished_names(segment)) {
     const Copy other{checked.archive, form};

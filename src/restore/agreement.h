@@ -21,20 +21,20 @@ namespace weir::restore {
 /// at some moment of this call.
 [[nodiscard]] std::optional<Copy> first_copy(Archives& archives, wal::SegmentName segment);
 
-/// Holds a segment that was found sound against its other copies: other forms in the same archive,
-/// and whatever the other archives have of it (unless options.first_sound). Two that are sound and
-/// differ in bytes that mean something are a Contradiction: one of them is of another history, and
-/// nothing tells which. What is not sound in another archive is told to the log; `told` are copies
-/// of which that was done. Each other archive shows by its copy that it is of the same cluster, or
-/// is asked for it. `content` reads what was found sound.
+/// Compares a segment that was found valid with its other copies: other files in the same archive,
+/// and those in the other archives (unless options.first_sound). Two valid copies that differ in
+/// meaningful bytes are a Contradiction: one of them is of another history, and it is unknown
+/// which. A copy in another archive that is not valid is logged; `told` are the copies already
+/// logged. Each other archive must be of the same cluster, as shown by its copy or by a query.
+/// `content` reads the valid segment.
 void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& checked,
                        io::Bytes& content, const Options& options, Log& log,
                        std::span<const Copy> told = {});
 
-/// Of several archives' unfinished files the longest counts, `best`, if the others are the same so
-/// far (a Contradiction if not), and if none of them has WAL still farther behind a place that is
-/// damaged (its error, unless options.partial_damaged). Of damage that costs nothing the log is
-/// told. `left`: the timeline was left there, and nothing behind that is wanted.
+/// `best` is the longest of several archives' partial files. Requires that the others agree with it
+/// up to their ends (a Contradiction otherwise), and that none of them has WAL beyond `best` after
+/// a damaged place (throws its error, unless options.partial_damaged). Damage without consequence
+/// is logged. `left`: the history leaves the timeline there, and no later WAL is needed.
 void require_longest(Archives& archives, const Partial& best, const std::vector<Partial>& others,
                      wal::SegmentSize size, const Options& options, std::optional<wal::Lsn> left,
                      Log& log);

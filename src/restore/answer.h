@@ -15,8 +15,8 @@
 
 namespace weir::restore {
 
-/// How one request is answered: by a file in its place, or by an absence, and what is told beside.
-/// Does not own what it is given. One thread.
+/// How one request is answered: by a file in its place or by an absence, with log messages. Does
+/// not own its arguments. One thread.
 class Answer {
  public:
   Answer(Archives& archives, io::Directory& target_directory, const std::string& target_name,
@@ -35,7 +35,7 @@ class Answer {
   /// Throws Error{usage} if the target is in one of the archives; with --first-valid, only `source`
   /// is asked, if the file comes from a single one.
   void require_outside(const Target& target, std::optional<std::size_t> source = std::nullopt);
-  /// Throws Error{gap} for one, unless it is to be told as an absence.
+  /// Throws Error{gap} for a gap, unless gaps are reported as absence.
   [[nodiscard]] Result absent(const Absence& absence, const std::string& file) const;
   /// Warns of archives that did not answer, though another one had the file.
   void tell_silence(const std::string& file);

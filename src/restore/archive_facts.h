@@ -53,7 +53,7 @@ class ArchiveFacts {
   /// The archive has changed: what was looked up is looked up again.
   void forget();
 
-  /// Of a timeline whose history is missing or not valid: nullopt; the latter is told to the log.
+  /// Returns nullopt for a timeline whose history is missing or invalid; the latter is logged.
   [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
 
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);

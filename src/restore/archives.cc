@@ -209,7 +209,7 @@ void Archives::require_wal() {
       throw no_wal_in(shelf(i).path(), false, options_.if_empty_is_right);
   });
   if (!options_.store) return;
-  // WAL beside it says nothing of a place where nobody has ever sent anything.
+  // WAL in other archives proves nothing about a store without any upload.
   if (some && options_.stored != nullptr && !silent(*options_.store)) {
     const auto store = *options_.store;
     bool nothing = false;

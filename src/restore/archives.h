@@ -22,15 +22,15 @@
 
 namespace weir::restore {
 
-/// The archives that one request may be answered from, in the order in which they are asked, and
-/// what is known of them together. Of a single archive it is what ArchiveFacts says, and each error
-/// is thrown as it comes.
+/// The archives from which one request may be answered, in the order in which they are queried, and
+/// the combined knowledge about them. For a single archive it is that of ArchiveFacts, and each
+/// error is thrown directly.
 ///
-/// Of several, one that cannot be looked into (it is not mounted, its disk fails, it hangs, it is
-/// empty) is *silent* from then on, as long as this object lives: the others are asked. What one of
-/// them has can be restored; that none of them has a file can be said only if none is silent
-/// (require_answers()). WAL of another cluster in one of them is an error whatever the others have.
-/// One thread. Does not own what it is given. Throws Error{io, damage, conflict}, Contradiction.
+/// If one of several archives cannot be read (it is not mounted, its disk fails, it hangs, it is
+/// empty), it is *silent* from then on, as long as this object lives, and the others are queried.
+/// Files that one of them has can be restored; that none of them has a file is certain only if none
+/// is silent (require_answers()). WAL of another cluster in one of them is always an error. One
+/// thread. Does not own its arguments. Throws Error{io, damage, conflict}, Contradiction.
 class Archives {
  public:
   Archives(Shelves shelves, const Options& options, Log& log);
@@ -55,12 +55,12 @@ class Archives {
   void fall_silent(std::size_t archive, const Error& error);
   /// One bit for each that is.
   [[nodiscard]] std::uint64_t all_silent() const;
-  /// Throws the first silent one's error: the others do not have `what`. Not where those that are
-  /// silent are to be left out (Options::without_silent), and another one answers.
+  /// Throws the first silent one's error: the others do not have `what`. Does not throw if silent
+  /// archives are ignored (Options::without_silent) and another one responds.
   void require_answers(std::string_view what) const;
 
-  /// Calls `ask(archive)` for each one that is not silent. One that throws what says nothing of a
-  /// file's content is silent from then on.
+  /// Calls `ask(archive)` for each archive that is not silent. If the call throws an error that is
+  /// not about a file's content, the archive is silent from then on.
   template <typename Ask>
   void ask_each(Ask ask) {
     for (std::size_t i = 0; i < count(); ++i)
@@ -81,14 +81,15 @@ class Archives {
   [[nodiscard]] archive::Timelines timelines(std::size_t first = 0);
   /// Holes that one of them has a record of and that the others do not fill.
   [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);
-  /// Of a timeline whose history is missing or not valid: nullopt; the latter is told to the log.
+  /// Returns nullopt for a timeline whose history is missing or invalid; the latter is logged.
   [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);
-  /// By names, identity and listing: whose WAL this archive holds is what `system_identifier` says,
-  /// or it is empty and may be. It is silent if that cannot be told.
+  /// Checks by names, identity and listing that the archive holds WAL of the cluster
+  /// `system_identifier`, or is empty and may be. The archive becomes silent if that cannot be
+  /// determined.
   void require_same_cluster(std::size_t archive, std::uint64_t system_identifier);
-  /// True if `error` says that one of several archives has WAL of another cluster in its place, and
-  /// no server tells which one is wanted: then it is not for the files to outvote each other.
+  /// True if `error` reports that one of several archives holds WAL of another cluster, and no
+  /// server determines which cluster is meant: then the archives must not decide by majority.
   [[nodiscard]] bool nobody_tells_the_cluster(const Error& error) const {
     return several() && !options_.system_identifier && error.kind() == ErrorKind::conflict;
   }

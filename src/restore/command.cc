@@ -25,7 +25,7 @@ namespace weir::restore {
 
 namespace {
 
-/// What an error may pass by itself: a network file system that hangs or comes back, or a machine
+/// Temporary errors: a network file system that hangs or recovers, or a machine
 /// short of something for a moment.
 bool may_pass(const Error& error) {
   if (dynamic_cast<const TargetError*>(&error) != nullptr) return false;
@@ -83,7 +83,7 @@ std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal)
   return identifier == std::uint64_t{0} ? std::nullopt : identifier;
 }
 
-/// True beside a data directory that is recovered, and not as a standby: with both signals it is
+/// True next to a data directory that is recovered, and not as a standby: with both signals it is
 /// one (readRecoverySignalFile() in access/transam/xlogrecovery.c), and only a standby looks for
 /// new timelines later (rescanLatestTimeLine()).
 bool recovers_to_a_target(const std::string& pg_wal) {
@@ -92,13 +92,13 @@ bool recovers_to_a_target(const std::string& pg_wal) {
          io::type_of(data + "/standby.signal") == io::PathType::nothing;
 }
 
-/// True beside a data directory of a server in standby mode, which may go on for months.
+/// True next to the data directory of a server in standby mode, which may run for months.
 bool is_standby(const std::string& pg_wal) {
   const auto [data, name] = split(pg_wal);
   return name == "pg_wal" && io::type_of(data + "/standby.signal") == io::PathType::file;
 }
 
-/// What is looked at of a store if the file is not there.
+/// Queries the store for what is needed if the file is absent.
 void look_around(store::NearShelf& stored, const Request& request, const Options& options) {
   if (options.partial || options.up_to_hole) return;  // then it matters what lies farther away
   if (const auto* const segment = std::get_if<wal::SegmentName>(&request))
@@ -120,7 +120,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   options.target_is_chosen = recovers_to_a_target(parent);
   options.store = places.place_of_store();
 
-  // Somebody may have it ready. If not, or if anything about that is strange, it is fetched here.
+  // A helper may have it ready. If not, or on any irregularity, it is fetched here.
   const auto* const segment = std::get_if<wal::SegmentName>(&request);
   bool helper = false;
   if (segment != nullptr && prefetch.segments > 0) {
@@ -136,8 +136,8 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   const auto deadline = std::chrono::steady_clock::now() + patience;
   constexpr std::chrono::milliseconds kFirstPause(50);
   constexpr std::chrono::milliseconds kLongestPause(1000);
-  // A status of 1 to 125 here would let a standby go on, and end its promotion before what the
-  // store has: the server looks whether it is to be promoted right after such an answer, and asks
+  // A status of 1 to 125 here would let a standby continue, and end its promotion before what the
+  // store has: the server checks for a promotion request right after such an answer, and asks
   // for the next timeline's history then as it does before it streams. One above ends the server.
   // Neither is right, and no third one exists: so it is not answered before the store is.
   constexpr std::chrono::seconds kReminder(60);
@@ -148,7 +148,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
     std::chrono::milliseconds pause;
     bool at_target = false;
     try {
-      // Opened anew each time: a handle of a network file system may be stale.
+      // Reopened each time: a handle of a network file system may be stale.
       std::optional<OpenArchives> open(std::in_place, places, patience, log);
       options.stored = open->stored();
       if (options.stored != nullptr) look_around(*options.stored, request, options);

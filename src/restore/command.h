@@ -12,10 +12,10 @@
 
 namespace weir::restore {
 
-/// restore_file() by paths, as a restore_command gets them: `places` are asked in their order and
-/// `target` is relative to the server's
-/// data directory, which is the working directory, and the cluster is known by its pg_control. What
-/// may pass (an I/O error of a network file system) is tried again for up to `patience`.
+/// restore_file() by paths, as in a restore_command: `places` are queried in order, `target` is
+/// relative to the server's data directory, which is the working directory, and the cluster is
+/// determined from its pg_control. Temporary failures (an I/O error of a network file system) are
+/// retried for up to `patience`.
 [[nodiscard]] Result run_restore_command(const Places& places, std::string_view file,
                                          const std::string& target, Options options,
                                          Prefetch prefetch, std::chrono::milliseconds patience,

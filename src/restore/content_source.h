@@ -11,7 +11,7 @@
 
 namespace weir::restore {
 
-/// WAL that lies in one file, or in what is being written, from its first byte on. Does not own it.
+/// WAL in one file, or in the data being written, from its first byte on. Does not own it.
 class ContentSource final : public archive::WalSource {
  public:
   ContentSource(wal::Lsn start, io::Bytes& content) : start_(start), content_(content) {}

@@ -18,7 +18,7 @@ using archive::SegmentFileName;
 
 namespace {
 
-/// What would have been told stops a fetch: the one who is asked for the segment tells it.
+/// Anything that would be logged stops a fetch: the process that delivers the segment logs it.
 class RefusingLog final : public Log {
  public:
   void write(LogLevel, std::string_view message) override {
@@ -47,7 +47,7 @@ std::optional<Fetched> fetch_segment(Shelves shelves, wal::SegmentName segment, 
     throw Error(ErrorKind::retry, "the segment's file changed while it was read")
         .with("file", archives.path_of(*copy));
   fetched->identity = *identity;
-  // Two forms are to be compared: that is for the one who can tell what comes of it.
+  // Two files must be compared: left to the process that can report the result.
   if (!archives.at(copy->archive).only_form(copy->name)) return std::nullopt;
   // And so is a record that needs more segments than this one.
   if (ends_in_a_long_record(*fetched)) return std::nullopt;
@@ -89,9 +89,9 @@ bool accept_fetched(Shelves shelves, const Fetched& fetched, io::File& content,
   RefusingLog log;
   Archives archives(shelves, options, log);
   SegmentCheck check(archives, target_directory, target_name, options, log);
-  // Only the archive that it came from is looked at: what the others say was heard when it was
-  // fetched, and one that hangs is not to hold up each segment anew.
-  // What is stored is written once: a store is not asked again.
+  // Only the archive that it came from is checked: the others were compared when it was fetched,
+  // and a hanging one must not delay each segment again. Objects in a store are written once, so a
+  // store is not queried again.
   const auto whole = [&](std::size_t i, const SegmentFileName& name,
                          const io::FileIdentity& identity) {
     return i == options.store || io::identity_of(*shelves[i], name.to_string()) == identity;
@@ -112,7 +112,7 @@ bool accept_fetched(Shelves shelves, const Fetched& fetched, io::File& content,
   }
 
   if (unnamed_files->give_name(content, target_name)) return true;
-  // Something stands there. PostgreSQL takes it away before it asks, others may not.
+  // The name exists. PostgreSQL removes the file before it asks, other programs may not.
   const auto hidden = Target::temporary_name_of(target_name);
   target_directory.remove(hidden);
   if (!unnamed_files->give_name(content, hidden)) return false;

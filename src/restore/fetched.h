@@ -15,8 +15,8 @@
 
 namespace weir::restore {
 
-/// A finished segment that was read out of the archive and found sound, all but the records
-/// that cross its borders.
+/// A complete segment that was read from the archive and found valid, except for the records that
+/// cross its boundaries.
 struct Fetched {
   archive::SegmentFileName source;
   std::size_t archive = 0;    ///< that it is of, by its place among several
@@ -25,14 +25,14 @@ struct Fetched {
   wal::Lsn first_record;   ///< that begins in it, 0/0 if none does
   wal::Lsn newest_record;  ///< the last one that begins in it, 0/0 if none does
   bool ends_inside_record = false;
-  /// Offset: what lies behind is of no meaning. 0: nothing was looked into.
+  /// Offset: later bytes have no meaning. 0: not checked.
   std::uint64_t records_end = 0;
   wal::Lsn previous_record;  ///< what the first one says of the one before
   /// The file of the segment before with which the record over the border was found to fit.
   std::optional<archive::SegmentFileName> before;
   std::size_t before_archive = 0;
   io::FileIdentity before_identity;
-  /// Archives that did not answer, one bit for each: to be told when the segment is handed over.
+  /// Archives that did not respond, one bit for each; reported when the segment is delivered.
   std::uint64_t silent = 0;
 
   [[nodiscard]] Copy copy() const { return {archive, source}; }
@@ -50,10 +50,10 @@ struct Fetched {
 [[nodiscard]] bool compare_with_before(Shelves archives, Fetched& fetched, io::Bytes& content,
                                        const Fetched& before, io::Bytes& content_before);
 
-/// Gives a file that was fetched earlier, maybe by another process, its name in the target
-/// directory, if the archive still says the same: the source is the same file in the same state,
-/// and the record over the border fits what the server has. False if not, and then nothing stands
-/// under the name: restore_file() has to do it. Throws Error likewise.
+/// Renames a file that was fetched earlier, perhaps by another process, into the target directory
+/// if the archive is unchanged: the source is the same file in the same state, and the record that
+/// spans the boundary matches the server's WAL. Returns false if not; then the name does not exist,
+/// and restore_file() must restore it. Throws Error likewise.
 [[nodiscard]] bool accept_fetched(Shelves archives, const Fetched& fetched, io::File& content,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options);

@@ -29,7 +29,7 @@ using wal::TransactionEnd;
 using wal::TransactionObserver;
 using Visit = TransactionObserver::Visit;
 
-/// How often the archive is looked at while it changes.
+/// Number of attempts while the archive changes.
 constexpr int kLooks = 10;
 constexpr std::size_t kRead = std::size_t{256} << 10;  ///< bytes at once
 
@@ -84,8 +84,8 @@ class Path {
   std::optional<KnownHole> hole_at_end_;  ///< of which only the record is there
 };
 
-/// A listing is no snapshot: a file that is renamed while the directory is read may be missing in
-/// it. So two have to say the same of what is there.
+/// A listing is not atomic: a file that is renamed while the directory is read may be missing in
+/// it. So two listings must agree.
 std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound& unsound,
                                  std::optional<wal::TimelineId> timeline,
                                  const AskReceiver& durable_end) {
@@ -196,7 +196,7 @@ std::optional<Moment> find_lsn_in(const Path& path, wal::Lsn lsn) {
   return std::nullopt;
 }
 
-/// Within one stretch; without `before` the time lies before its first commit.
+/// Within one stretch; without `before` the time precedes its first commit.
 std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgTime time) {
   // First segment [low, high) from which on the first transaction's end is later than `time`.
   auto low = stretch.begin;
@@ -340,7 +340,7 @@ void Path::find_stretches(const std::vector<KnownHole>& holes) {
     const bool recorded = std::any_of(holes.begin(), holes.end(), [&](const KnownHole& hole) {
       return hole.end == start(i) && hole.next_timeline == files_[i].segment.timeline();
     });
-    // Of two unfinished ones, one after the other, the first may be whole: reading it tells.
+    // The first of two consecutive partial segments may be complete, so it is read.
     const bool goes_on = i > 0 && behind(i - 1) == start(i) && !recorded &&
                          (!files_[i - 1].partial || files_[i].partial);
     if (goes_on)

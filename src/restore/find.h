@@ -22,7 +22,7 @@ using wal::PgTime;
 struct Hole {
   wal::Lsn begin;  ///< end of the last sound record before it
   wal::Lsn end;
-  wal::TimelineId next_timeline = 0;  ///< on which the archive goes on at `end`
+  wal::TimelineId next_timeline = 0;  ///< on which the archive continues at `end`
 };
 
 /// A moment in the WAL, between two commits.
@@ -31,8 +31,8 @@ struct Moment {
   std::string segment;           ///< file in which the moment lies
   std::optional<Commit> before;  ///< the last commit that a recovery up to there contains
   std::optional<Commit> after;   ///< the first one that it does not
-  /// The first one behind `before`, unless `after` comes before it: what was committed in it nobody
-  /// can know.
+  /// The first hole after `before`, unless `after` precedes it: which transactions committed in it
+  /// is unknown.
   std::optional<Hole> hole;
   bool in_hole = false;  ///< the position that was asked for lies in that hole
   /// A base backup has to begin here or later: there is a hole before it.
@@ -42,27 +42,28 @@ struct Moment {
   bool needs_up_to_hole = false;
 };
 
-/// The place at which a recovery with this recovery_target_lsn would be, along `timeline`
-/// (default: the archive's newest): `before` ends at or before it. In a hole it is the last one
-/// before the hole. nullopt if the archive has no segment with it, and no hole either. Reads the
-/// segments needed, checking every record; looks again when they change meanwhile. Of several
-/// archives it is what all of them together have; one that does not answer, and a copy that is not
-/// sound where another one is, are told to the log. Throws Error{damage, gap, io, retry}.
+/// Returns the position of a recovery with this recovery_target_lsn, along `timeline` (default: the
+/// archive's newest): `before` ends at or before it. In a hole it is the last position before the
+/// hole. Returns nullopt if the archive has neither a segment nor a hole there. Reads the segments
+/// needed, checking every record, and starts over if they change meanwhile. Several archives are
+/// combined; an archive that does not respond, and a copy that is not valid while another one is,
+/// are logged. Throws Error{damage, gap, io, retry}.
 [[nodiscard]] std::optional<Moment> find_lsn(Shelves archives, wal::Lsn lsn,
                                              std::optional<wal::TimelineId> timeline,
                                              const AskReceiver& durable_end, Log& log);
 
-/// Where a recovery with this recovery_target_time would stop: before the first commit or abort of
-/// a later time. Found by halving the archive by the times in it, so it opens few segments; clocks
-/// that were set back by more than a segment's time make that inexact. nullopt if the archive has
-/// no commit at all. Without `before` the time lies before the archive's first commit, without
-/// `after` behind its last, or behind the last one before a hole.
+/// Returns where a recovery with this recovery_target_time would stop: before the first commit or
+/// abort with a later time. Found by bisecting the archive by its commit times, so few segments are
+/// read; clocks that were set back by more than a segment's time make the result inexact. Returns
+/// nullopt if the archive has no commit at all. `before` is unset if the time precedes the
+/// archive's first commit; `after` is unset if it follows the last one, or the last one before a
+/// hole.
 [[nodiscard]] std::optional<Moment> find_time(Shelves archives, PgTime time,
                                               std::optional<wal::TimelineId> timeline,
                                               const AskReceiver& durable_end, Log& log);
 
-/// WAL that the archives have on branches which the way to the moment has left behind: a failover
-/// lost it. Each once, whoever tells of it.
+/// Returns the WAL in the archives on branches that the history up to the moment abandoned: lost in
+/// a failover. Each branch once, even if several archives report it.
 [[nodiscard]] std::vector<archive::Loss> lost_branches(Shelves archives, const Moment& moment,
                                                        Log& log);
 

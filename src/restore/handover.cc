@@ -81,7 +81,7 @@ std::string text_of(const Name& name) {
   return {name.begin(), std::find(name.begin(), name.end(), '\0')};
 }
 
-/// Of the abstract namespace: a name without a file.
+/// An address in the abstract namespace: a name without a file.
 net::Address address_of(const io::FileIdentity& target) {
   return net::Address::unix_socket(
       fmt::format("@pgweir-prefetch-{}-{:x}-{:x}", ::geteuid(), target.device, target.inode));
@@ -121,7 +121,7 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
                                       std::chrono::steady_clock::now() + patience);
   if (connected.code != 0) return {};
   const auto& channel = connected.socket;
-  // Somebody else's process under this address is none of our helpers; ours could not get it.
+  // Another user's process at this address is not our helper, which could not take it.
   const auto helper = net::same_users_process(channel.get());
   if (helper == 0) return {.kind = Reply::Kind::miss};
 
@@ -228,7 +228,7 @@ void reply_here(const Descriptor& channel, const Fetched& fetched, const io::Fil
                        .archive = fetched.archive,
                        .before_archive = fetched.before_archive,
                        .silent = fetched.silent};
-  // If it fails, the one who asked is gone, or will be told by the end of the connection.
+  // If it fails, the client has exited, or detects the end of the connection.
   static_cast<void>(send_message(channel, message, content.descriptor().value()));
 }
 

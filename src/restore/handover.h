@@ -47,9 +47,8 @@ struct Reply {
 
 // The helper's side.
 
-/// Takes the address for the target directory; nullopt if somebody has it, or if there are no such
-/// sockets here. The process that answers is to call listen(): those who ask see it as the other
-/// side.
+/// Takes the address for the target directory; nullopt if another process has it, or the system
+/// lacks such sockets. The process that answers must call listen(): clients see it as their peer.
 [[nodiscard]] std::optional<net::Listener> take_address(const io::FileIdentity& target);
 /// The next one who asks; an empty Descriptor if there is none (or one of another user).
 [[nodiscard]] Descriptor accept_question(net::Listener& listener);

@@ -22,7 +22,7 @@ namespace {
 
 using codec::Method;
 
-/// A line for each promotion a cluster ever saw; anything larger is no history.
+/// A line for each promotion a cluster ever saw; a larger file is not a history file.
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
 
 void require_agreement(const wal::TimelineHistory& history, const archive::Timelines& timelines);
@@ -260,7 +260,7 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
         return true;  // a broken form tells nothing, so up to its end
       });
   } catch (const Error& error) {
-    // What is wrong with the segment is told when the segment is asked for.
+    // The segment's error is reported when the segment is requested.
     if (error.kind() != ErrorKind::damage) throw;
   }
   if (!verifier || verifier->unchecked()) return;

@@ -13,9 +13,9 @@ namespace weir::restore {
 
 class Archives;
 
-/// The content of a timeline's history file in whatever form; of several the first that is a valid
-/// history. nullopt if there is none. Throws Error{io}, Error{damage} if a compressed form is
-/// broken and there is no other.
+/// Returns the content of a timeline's history file in any format; of several files, the first
+/// valid one. Returns nullopt if there is none. Throws Error{io}, Error{damage} if a compressed
+/// file is broken and there is no other.
 [[nodiscard]] std::optional<std::string> read_history_file(io::Shelf& archive,
                                                            wal::TimelineId timeline);
 
@@ -30,9 +30,9 @@ class Archives;
                                                               const archive::Timelines& timelines,
                                                               bool verify);
 
-/// The same out of all archives that answer, each by its own WAL: the first that is sound. The
-/// others are to say the same (a Contradiction if not) unless `first_sound`; of what is not sound
-/// beside it the log is told. nullopt if none has it.
+/// The same from all archives that respond, each by its own WAL: the first valid one. The others
+/// must agree (a Contradiction otherwise) unless `first_sound`; invalid copies are logged. Returns
+/// nullopt if no archive has it.
 [[nodiscard]] std::optional<std::string> read_agreed_history(Archives& archives,
                                                              wal::TimelineId timeline, bool verify,
                                                              bool first_sound, Log& log);

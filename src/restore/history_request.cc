@@ -20,7 +20,7 @@ namespace {
 /// How often the whole look is repeated when the archive changes under it.
 constexpr int kHistoryLooks = 20;
 
-/// nullopt: to be looked at again.
+/// nullopt: must be retried.
 std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline,
                                    bool again) {
   const auto name = wal::history_name(timeline);
@@ -42,7 +42,7 @@ std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::Time
   if (const auto* const absent = std::get_if<Absent>(&absence);
       absent != nullptr && absent->reason == Absent::Reason::end && stored != nullptr)
     if (auto gap = told_of(timeline, stored->told(), timelines)) {
-      stored->look_again();  // it may have been stored since it was looked for
+      stored->look_again();  // it may have been stored since the last look-up
       if (!again) return std::nullopt;
       absence = std::move(*gap);
     }

@@ -31,11 +31,11 @@ struct Places {
   }
 };
 
-/// The archives of one command, by their paths. One directory is opened at once, and what it does
-/// is waited for. Several are opened when they are first asked for something (so they never throw
-/// here), and none of them holds up the others for longer than `patience`: io::BoundedShelf. Beside
-/// a store a directory that is not there is an empty one. The store, too, is opened when it is
-/// first needed: what was prefetched needs no connection, and no library. One thread.
+/// The archives of one command, by their paths. A single directory is opened at once, and
+/// operations on it block. Several are opened on first use (so the constructor never throws), and
+/// none of them blocks the others for longer than `patience`: io::BoundedShelf. If a store is used,
+/// a missing directory counts as empty. The store, too, is opened on first use: prefetched files
+/// need neither a connection nor a library. One thread.
 class OpenArchives {
  public:
   /// `ahead`: see NearShelf.

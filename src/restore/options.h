@@ -31,34 +31,34 @@ struct Options {
   /// Everything up to the last sound record before the first hole on the way, and then the end of
   /// the recovery. Includes `partial`.
   bool up_to_hole = false;
-  /// Of a finished segment that is damaged in every copy, what is sound before the damage. Includes
-  /// `partial_damaged`.
+  /// If a complete segment is damaged in every copy, restore its valid part before the damage.
+  /// Includes `partial_damaged`.
   bool up_to_damage = false;
   bool gap_is_absence = false;
   bool empty_is_absence = false;
-  /// Said behind the hint where there is no WAL at all: how the command is told that this is right.
+  /// Appended to the hint if there is no WAL at all: how to declare that this is intended.
   std::string_view if_empty_is_right =
       " If an empty archive is as it should be (for a standby that streams): --allow-empty.";
-  /// Of several archives: the first sound copy is taken, and the others are not looked at.
+  /// With several archives: take the first valid copy, and do not check the others.
   bool first_sound = false;
-  /// Of several archives, those that do not answer are left out, as if they were not named. One at
-  /// least has to answer.
+  /// With several archives: ignore those that do not respond, as if they were not named. At least
+  /// one must respond.
   bool without_silent = false;
-  /// Of the cluster that is being recovered, nullopt if it is not known: then it is that of the
+  /// System identifier of the cluster being recovered; nullopt if unknown: then that of the
   /// archive's newest segment.
   std::optional<std::uint64_t> system_identifier;
-  /// The server learns of no timelines that it has no history of: a recovery that is no standby's
-  /// has chosen its target before it asks for WAL, and has that history in its pg_wal. So it goes
-  /// to the end of a timeline whose descendants it does not know.
+  /// The server learns of no timelines without having their history: a recovery that is not a
+  /// standby's has chosen its target before it requests WAL, and has that history in its pg_wal. It
+  /// therefore goes to the end of a timeline whose descendants it does not know.
   bool target_is_chosen = false;
-  /// The place among the archives of an object store, which is the second home of those before it:
-  /// it is asked for what they lack, and not compared with what they have. They may be empty, as
+  /// Index among the archives of an object store, which is the second copy of the archives before
+  /// it: it is queried for files that they lack, and not compared with them. They may be empty, as
   /// long as not all are.
   std::optional<std::size_t> store;
-  /// That store, to be asked what else it knows before a file is told as absent; nullptr: nobody
-  /// is. Not owned.
+  /// That store, for further queries before a file is reported as absent; nullptr: no store. Not
+  /// owned.
   store::NearShelf* stored = nullptr;
-  /// A .partial is read up to there while it is being written; unset: nobody is asked.
+  /// A .partial that is being written is read up to this position; unset: no receiver is queried.
   AskReceiver durable_end = nullptr;
 };
 

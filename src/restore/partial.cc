@@ -20,8 +20,8 @@ using codec::Method;
 
 namespace {
 
-/// What is sound of a .partial. Zeros behind the last record are its natural end, and so is a
-/// compressed stream that breaks off; WAL behind a place that is not sound is not.
+/// The valid part of a .partial. Zeros after the last record are its natural end, and so is a
+/// compressed stream that is cut off; WAL after an invalid place is not.
 class Scanner {
  public:
   Scanner(wal::RecordVerifier& verifier, wal::SegmentSize size, wal::Lsn start)
@@ -50,7 +50,7 @@ class Scanner {
   std::vector<std::byte> page_;  ///< header of the page that begins, as far as it has come
   std::uint32_t continued_ = 0;  ///< bytes of the record that the segment begins in
   std::optional<wal::Damage> damage_;
-  std::optional<wal::Lsn> wal_behind_;  ///< page of this segment behind the damage, the first
+  std::optional<wal::Lsn> wal_behind_;  ///< first page of this segment after the damage
   wal::Lsn wal_to_;                     ///< and the last
 };
 
@@ -90,7 +90,7 @@ std::optional<Partial> find_partial(Archives& archives, wal::SegmentName segment
 
 namespace {
 
-/// Of the first `settled` bytes nothing changes any more; behind them a receiver may write.
+/// The first `settled` bytes do not change any more; a receiver may write after them.
 Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::uint64_t settled) {
   const auto& name = copy.name;
   auto& facts = archives.at(copy.archive);
@@ -149,7 +149,7 @@ Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size
     return durable_end(shelf.path());
   };
   const auto read = [&] {
-    // Asked before: what is durable by then is in the file.
+    // Queried before the scan: WAL that is durable by then is in the file.
     auto found = scan(archives, copy, size, archive::settled_bytes(name.segment, size, ask()));
     if (!found.being_written) return found;
     // And after: what it wrote meanwhile may have been seen in part.
@@ -186,8 +186,8 @@ namespace {
 
 void Scanner::take(std::span<const std::byte> wal) {
   if (!damage_) damage_ = verifier_.feed(wal);
-  // Page headers: of the first page, what goes on in it; behind the damage, whether WAL of this
-  // segment is there. What a recycled file holds has other addresses.
+  // Page headers: in the first page, the continued record; after the damage, whether WAL of this
+  // segment follows. What a recycled file holds has other addresses.
   while (!wal.empty()) {
     const auto in_page = bytes_ % wal::kPageSize;
     if (in_page < wal::kShortHeaderSize) {

@@ -28,27 +28,26 @@ struct Partial {
   wal::Lsn previous_record;     ///< what that one says of the one before
 };
 
-/// The copy of the segment's `.partial` that is sound the farthest; nullopt if there is none. Zeros
-/// behind the last record are its natural end, and so is a compressed stream that breaks off; WAL
-/// behind a place that is not sound is not.
-/// A file that is being written shows its end before its middle to who reads it meanwhile. So what
-/// looks like damage is none between what the receiver says is durable and what it says is written;
-/// elsewhere, or where no receiver can be asked, it is read again until it stays where it is.
-/// Nothing that is sound is left out for a receiver's word: it may be about to receive again what
-/// was acknowledged long ago.
-/// Of several archives, one that is not sound to the end of what it holds counts only if it is the
-/// farthest all the same; `others`, if given, gets all that were not chosen.
-/// Throws Error{io}, Error{conflict, damage} for a first page of another cluster or size, and what
-/// archive::is_gone() knows.
+/// Returns the copy of the segment's `.partial` that is valid the furthest; nullopt if there is
+/// none. Zeros after the last record are its natural end, and so is a compressed stream that is cut
+/// off; WAL after an invalid place is not. A concurrent reader may see the end of a file before its
+/// middle. Apparent damage between the receiver's flush and write positions is therefore ignored;
+/// elsewhere, or if no receiver can be queried, the file is read again until the damage stays where
+/// it is. Valid WAL beyond the receiver's positions is included: the receiver may be about to
+/// receive again WAL that was confirmed long ago. With several archives, a copy that is not valid
+/// to its end is chosen only if it is still the furthest; `others`, if given, gets all copies that
+/// were not chosen. Throws Error{io}, Error{conflict, damage} for a first page of another cluster
+/// or size, and the errors of archive::is_gone().
 [[nodiscard]] std::optional<Partial> find_partial(Archives& archives, wal::SegmentName segment,
                                                   wal::SegmentSize size,
                                                   const AskReceiver& durable_end,
                                                   std::vector<Partial>* others = nullptr);
 
-/// What is sound of one copy, be it finished or not, where zeros are no damage. Throws as above.
+/// The valid part of one copy, complete or not; zeros do not count as damage. Throws as above.
 [[nodiscard]] Partial look_into(Archives& archives, const Copy& copy, wal::SegmentSize size);
 
-/// Waits a moment for who may be writing the file; not if nobody has touched it for a while.
+/// Waits briefly for a process that may be writing the file; not if the file has been unchanged for
+/// a while.
 void wait_for_writer(io::Shelf& directory, const std::string& name);
 
 }  // namespace weir::restore

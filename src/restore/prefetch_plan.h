@@ -8,17 +8,17 @@
 
 namespace weir::restore {
 
-/// Which segments are fetched before recovery asks for them: the next few behind the newest one it
-/// asked for, on the same timeline, in order, and no more. Pure; bounded by `most` segments that
-/// are fetched or being fetched at any time.
+/// Which segments are fetched before recovery requests them: the next few after the newest
+/// requested one, on the same timeline, in order, and no more. Pure; at most `most` segments are
+/// fetched or being fetched at any time.
 ///
-/// A segment is planned, then being fetched, then here (fetched and checked; perhaps it is being
-/// synced for a moment), or it failed: it is not in the archive or not sound. Behind one that
-/// failed nothing is fetched: recovery finds out itself, with the full message, and its next
-/// question begins the plan anew.
+/// A segment is planned, then being fetched, then available (fetched and verified; perhaps still
+/// being flushed), or it failed: it is not in the archive or not valid. Nothing is fetched after a
+/// failed segment: recovery finds out itself, with the full message, and its next request restarts
+/// the plan.
 class PrefetchPlan {
  public:
-  /// `at_once`: so many are fetched at the same time.
+  /// `at_once`: number of segments fetched concurrently.
   PrefetchPlan(std::size_t most, wal::SegmentSize size, std::size_t at_once = 1)
       : most_(most), size_(size), at_once_(at_once) {}
 
@@ -27,15 +27,15 @@ class PrefetchPlan {
     wait,  ///< it is being fetched (or synced): ask again when that is done
     here,  ///< it can be handed over: then handed_over() follows, or another question
   };
-  /// Recovery asks for `segment`. What lies before it is dropped, and everything if it is not the
-  /// plan's: the plan goes on behind it in any case.
+  /// Recovery requests `segment`. Earlier segments are dropped, and all of them if it is not part
+  /// of the plan: the plan continues after it in any case.
   [[nodiscard]] Answer asked(wal::SegmentName segment);
   /// It was given away: room for one more.
   void handed_over(wal::SegmentName segment);
 
   /// The next segment to fetch, if there is room and not enough are being fetched; it then is.
   [[nodiscard]] std::optional<wal::SegmentName> begin_fetch();
-  /// Ends the fetch of a segment; one that the plan has dropped meanwhile is ignored.
+  /// Ends the fetch of a segment; ignored if the plan has dropped the segment meanwhile.
   void fetched(wal::SegmentName segment);
   void failed(wal::SegmentName segment);
 
@@ -46,7 +46,7 @@ class PrefetchPlan {
 
   /// False for what was dropped: its file can go, and a fetch of it should end.
   [[nodiscard]] bool wanted(wal::SegmentName segment) const;
-  /// Nothing is here, under way or left to be tried.
+  /// True if no segment is available, being fetched or still planned.
   [[nodiscard]] bool empty_handed() const;
 
  private:
@@ -65,7 +65,7 @@ class PrefetchPlan {
   wal::SegmentSize size_;
   std::size_t at_once_;
   std::deque<Slot> slots_;                ///< one after the other, without a hole
-  std::optional<wal::SegmentName> next_;  ///< the one behind the last slot
+  std::optional<wal::SegmentName> next_;  ///< the segment after the last slot
 };
 
 }  // namespace weir::restore

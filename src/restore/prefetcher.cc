@@ -37,11 +37,11 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-/// Without a question for so long, the helper goes: recovery waits for something else.
+/// The helper exits after this time without a request: recovery waits for something else.
 constexpr auto kIdle = 30s;
 /// The same if it has nothing to offer: the archive ends.
 constexpr auto kIdleEmptyHanded = 2s;
-/// One who waits hears so often that there is progress, and gives up after kPatience without.
+/// Interval of progress messages to a waiting client, which gives up after kPatience without.
 constexpr auto kSignOfLife = 500ms;
 constexpr auto kPatience = 3s;
 /// Bound of what is fetched ahead, whatever the segment size and --prefetch say.
@@ -49,10 +49,10 @@ constexpr std::uint64_t kMostAhead = std::uint64_t{256} << 20;
 /// So many segments' space is left to the server on the file system of its pg_wal.
 constexpr std::uint64_t kSegmentsToLeave = 16;
 constexpr std::size_t kMostClients = 16;
-/// Of a store: one listing tells of so many segments.
+/// Number of segments that one listing of a store covers.
 constexpr std::size_t kNamesAhead = 200;
 
-/// A process, told from a later one of the same number.
+/// A process, distinguished from a later one with the same PID.
 struct Process {
   pid_t pid = 0;
   std::uint64_t started = 0;
@@ -75,8 +75,8 @@ std::optional<Process> owner_of_recovery(const std::string& target_directory, bo
                                 const std::string& target_directory, const Options& options,
                                 const Ahead& ahead, std::chrono::milliseconds patience);
 
-/// A single archive is known by which directory it is. Of several one may hang when it is looked
-/// at: these are known by their paths, and each file that was fetched by itself.
+/// A single archive is identified by its directory. One of several may hang when it is accessed, so
+/// they are identified by their paths, and each fetched file by itself.
 Terms terms_of(const Places& places, Shelves archives, io::Shelf& target, const Options& options) {
   Terms terms{.target = io::identity_of_directory(target).value_or(io::FileIdentity{}),
               .system_identifier = options.system_identifier,
@@ -112,7 +112,7 @@ Taken take_prefetched(const Places& places, wal::SegmentName segment,
         accept_fetched(from.shelves(), *reply.fetched, *reply.content, *to, target_name, options);
     taken.silent = reply.fetched->silent;
   } catch (...) {
-    // Whatever it was: the ordinary way meets it again if it matters, and tells.
+    // Any error that matters occurs again in the ordinary path, which reports it.
   }
   return taken;
 }
@@ -126,14 +126,14 @@ void start_prefetcher(const Places& places, wal::SegmentName segment, wal::Segme
     const auto owner = owner_of_recovery(target_directory, prefetch.without_server);
     if (!owner) return;
     const auto target = io::open_directory(target_directory);
-    // Taken before the fork: whoever comes second starts none.
+    // Taken before the fork: a second process starts no helper.
     auto address = take_address(io::identity_of_directory(*target).value());
     if (!address) return;
     if (::fork() == 0)
       become_helper(std::move(*address), *owner, places, segment, size, target_directory, options,
                     {most, prefetch.at_once}, patience);
   } catch (...) {
-    // Recovery goes on without.
+    // Recovery continues without it.
   }
 }
 
@@ -288,7 +288,7 @@ class Helper {
   net::Listener listener_;  ///< the answering thread's own
   const Descriptor owner_;
   const Ahead ahead_;
-  NoLog log_;  ///< whoever is asked for a segment that was not fetched tells why
+  NoLog log_;  ///< the process that restores an unfetched segment logs why
   const OpenArchives archives_;
   const std::unique_ptr<io::Directory> target_;
   const wal::SegmentSize size_;
@@ -457,14 +457,14 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
     return Stock{*fetched, std::move(file)};
   } catch (const Error& error) {
     if (auto* const stored = archives_.stored()) stored->release(segment);
-    // No space for what nobody has asked for yet: make room at once.
+    // No space for segments not requested yet: free it at once.
     if (error.kind() == ErrorKind::disk_full) end();
     return std::nullopt;
   }
 }
 
-/// So that the server's own sync of the file has nothing left to do. Never while somebody is given
-/// the file, and never behind: an error is told once, and the server has to be the one who is told.
+/// Leaves nothing to do for the server's own fsync of the file. Never during the delivery of the
+/// file, and never after it: the kernel reports an error once, and the server must receive it.
 void Helper::sync_all() {
   std::unique_lock lock(mutex_);
   while (!ended_) {
@@ -503,15 +503,15 @@ void Helper::end() {
   woken_.raise();
 }
 
-/// In the child: lets go of everything that is the server's, then works until there is no reason
-/// to. Always exits with 0: whoever inherits the orphan has nothing to look into.
+/// In the child: releases everything that belongs to the server, then works until there is no
+/// reason to. Always exits with 0: the process that inherits the orphan has nothing to handle.
 void become_helper(net::Listener address, const Process& owner, const Places& places,
                    wal::SegmentName segment, wal::SegmentSize size,
                    const std::string& target_directory, const Options& options, const Ahead& ahead,
                    std::chrono::milliseconds patience) {
   try {
     // Its own session: what a terminal or the server sends to a group is not for us, and the
-    // server's log pipe ends when the server's processes have let go of it.
+    // server's log pipe ends when the server's processes have closed it.
     ::setsid();
     ::prctl(PR_SET_NAME, "pgweir-prefetch");
     const int null = ::open("/dev/null", O_RDWR);  // check-includes: no archive data

@@ -12,20 +12,20 @@
 
 namespace weir::restore {
 
-// While PostgreSQL replays one segment, a helper process fetches the next few: it reads, unpacks,
-// checks and syncs them into files without a name on the file system of pg_wal. The next
-// restore_command only looks whether the archive's file is still the same and gives the file its
-// name. What the helper has vanishes with it, by the kernel, however it ends: there is nothing to
-// clean up, and nothing of another recovery to be found. Whatever is in doubt is restored the
-// ordinary way, which tells what is the matter.
+// While PostgreSQL replays one segment, a helper process fetches the next few: it reads,
+// decompresses, verifies and flushes them into files without a name on the file system of pg_wal.
+// The next restore_command only checks that the archive's file is unchanged, and renames the
+// fetched file into place. The kernel removes the helper's files however it exits: there is nothing
+// to clean up, and nothing of another recovery to be found. Any doubtful segment is restored in the
+// ordinary way, which reports the reason.
 //
-// The helper ends with the process that recovers (the parent of restore_command), after 30 seconds
-// without a question, or when its questions come to differ (another archive, other options). It
-// holds no descriptor that it was not started for.
+// The helper exits with the process that recovers (the parent of restore_command), after 30 seconds
+// without a request, or when its requests change (another archive, other options). It holds no
+// descriptors other than those it needs.
 
 /// How a helper process fetches what recovery will ask for next.
 struct Prefetch {
-  std::size_t segments = 4;  ///< at most so many; 0: no helper
+  std::size_t segments = 4;  ///< maximum number; 0: no helper
   std::size_t at_once = 1;   ///< fetched at the same time: from a store
   /// Also without a server: then the helper lives as long as the process that called us.
   bool without_server = false;
@@ -42,10 +42,9 @@ struct Taken {
                                     const std::string& target_name, const Options& options,
                                     std::chrono::milliseconds patience) noexcept;
 
-/// Starts a helper that goes on behind `segment`, if a server recovers into the target directory
-/// (or, with prefetch.without_server, in any case) and the system can do what is needed: files
-/// without a name, descriptors of processes. Silently does nothing otherwise. The caller has to
-/// have one thread.
+/// Starts a helper that continues after `segment`, if a server recovers into the target directory
+/// (or, with prefetch.without_server, in any case) and the system supports files without a name and
+/// descriptors of processes. Silently does nothing otherwise. The caller must have only one thread.
 void start_prefetcher(const Places& places, wal::SegmentName segment, wal::SegmentSize size,
                       const std::string& target_directory, const Options& options,
                       const Prefetch& prefetch, std::chrono::milliseconds patience) noexcept;

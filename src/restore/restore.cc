@@ -125,9 +125,9 @@ namespace {
 // ---- segments
 
 Result Restorer::restore(const wal::SegmentName& segment) {
-  // A listing is no snapshot: a file that is renamed while it is read may be in it under both names
-  // or under none. So what it says of this segment, and of those behind it, is believed when two
-  // of them say it.
+  // A listing is not atomic: a file that is renamed while it is read may be in it under both names
+  // or under none. So its result for this segment and the following ones counts when two listings
+  // agree.
   std::optional<std::size_t> said;
   std::optional<Error> gone;
   for (int look = 0; look < kLooks; ++look) {
@@ -161,7 +161,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
     } catch (const Contradiction&) {
       throw;
     } catch (const Error& error) {
-      // Finished, compressed or removed by another process while it was looked at.
+      // Finished, compressed or removed by another process while it was read.
       if (!archive::is_gone(error) && !archives_.finished_form_exists(segment)) throw;
       gone = error;
     }
@@ -173,8 +173,8 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   throw error;
 }
 
-/// What is no segment by its size is a hole, as receivers record it. (Other damage is none: more of
-/// the file may be wanted.)
+/// A file of the wrong size is a hole, as receivers record it. (Other damage is not: more of the
+/// file may be needed.)
 std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
                                                       const Error& error) {
   if (!options_.up_to_hole || error.kind() != ErrorKind::damage) return std::nullopt;
@@ -195,8 +195,8 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
                             Gap{archive::text_of(std::span(&*wrong, 1), identity->segment_size)});
 }
 
-/// Of the copy that is sound the farthest. nullopt where that was not asked for, or the damage lies
-/// over the border to the segment before.
+/// Of the copy that is valid the furthest. nullopt if not requested, or if the damage spans the
+/// boundary to the segment before.
 std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, const Error& error) {
   if (!options_.up_to_damage || error.kind() != ErrorKind::damage) return std::nullopt;
   const auto identity = archives_.identity();
@@ -284,14 +284,14 @@ wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told)
   return checked.size;
 }
 
-// ---- what is not there
+// ---- absent files
 
 Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool published) {
   archives_.require_wal();
   const auto identity = archives_.identity();
   const auto size = identity ? std::optional(identity->segment_size) : size_of_a_raw_partial();
   archives_.require_answers(segment.to_string());
-  // Nothing but .partial files into which nothing was written yet, of which nothing tells the size.
+  // Only .partial files without content yet, so the segment size is unknown.
   if (!size) return {.absence = judge_absent_segment(segment, archives_.listing())};
   if (!segment.fits(*size))
     throw Error(ErrorKind::conflict, "no segment has this name with the archive's segment size")
@@ -311,7 +311,7 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool publi
       std::erase_if(told.segments,
                     [&](const auto& entry) { return entry.name.segment == segment; });
     if (auto gap = told_of(segment, told, finding.timelines, *size, finding.holes)) {
-      options_.stored->look_again();  // it may have been stored since it was looked for
+      options_.stored->look_again();  // it may have been stored since the last look-up
       finding.absence = std::move(*gap);
       return finding;
     }
@@ -411,13 +411,13 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   const bool before_hole = std::holds_alternative<Gap>(finding.absence);
   std::vector<Partial> others;
   auto best = find_partial(archives_, segment, size, options_.durable_end, &others);
-  // One that could not be read may hold what the others do not.
+  // An archive that could not be read may have a file that the others lack.
   archives_.require_answers(segment.to_string() + ".partial");
   if (!best) return {false, std::move(why)};
   const auto name =
       archives_.several() ? archives_.path_of(best->copy) : best->copy.name.to_string();
-  // What a crash has torn behind the place where the timeline was left is nobody's WAL: whoever
-  // goes on with it comes from another one.
+  // WAL torn by a crash after the switchpoint does not matter: the history that continues there is
+  // on another timeline.
   const auto left = left_in(segment, finding);
   const bool reaches_it = left && best->cut >= left->at;
   if (best->damage && !options_.partial_damaged && !reaches_it) throw damage_of(*best);
@@ -442,7 +442,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   if (best->complete && !best->damage && !reaches_it) {
     keep = size.bytes();
   } else {
-    // The next one may have been begun before this one got its final name: then it must be whole.
+    // The next one may exist before this one was renamed into place: then it must be complete.
     if (!later.empty() && !options_.up_to_hole) {
       // Where no receiver can be asked: it may be about to write the rest.
       if (unsettled_looks_ < kLooksAtRest) {
@@ -478,9 +478,9 @@ Error Restorer::damage_of(const Partial& partial) const {
 }
 
 /// A timeline's first segment begins with the WAL of its ancestors (XLogInitNewTimeline() in xlog.c
-/// copies it), and recovery asks for the newest timeline first. As long as the unfinished file has
-/// not come to the switchpoint, an ancestor's file may have more of that: the copy that has the
-/// most, cut where its timeline was left. nullopt if none has WAL behind `reached`.
+/// copies it), and recovery asks for the newest timeline first. As long as the partial file does
+/// not reach the switchpoint, an ancestor's file may have more of it: the copy that has the most,
+/// cut where the history leaves its timeline. nullopt if none has WAL after `reached`.
 std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Finding& finding,
                                               wal::Lsn reached) {
   const auto& size = *finding.size;
@@ -511,9 +511,10 @@ std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Fi
   return most;
 }
 
-/// A descendant of which this segment was not archived (yet): recovery may be on its way to it, and
-/// this timeline's WAL behind the switchpoint is none of it. If it is not, that WAL is what it is
-/// for: a failover may have lost it. Of several the one that left first, if all may be meant.
+/// A descendant whose segment was not archived (yet): it may be recovery's target, and this
+/// timeline's WAL after the switchpoint is not part of it. If it is not the target, that WAL is
+/// needed: a failover may have lost it. Returns the first of several to branch off, if all may be
+/// meant.
 std::optional<Restorer::Left> Restorer::left_in(wal::SegmentName segment, const Finding& finding) {
   const auto& size = *finding.size;
   const auto timeline = segment.timeline();
@@ -569,7 +570,7 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
         .hint(
             "A recovery would end there. Bring the true segment into the archive: \"pgweir store "
             "push\" puts it in the place of the padded one.");
-  // The archive's own unfinished file may have gone on behind it.
+  // The archive's own unfinished file may continue after it.
   if (options_.partial || options_.up_to_hole)
     if (const auto partial = find_partial(archives_, segment, *finding.size, options_.durable_end);
         partial && partial->cut > published->cut)

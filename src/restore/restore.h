@@ -10,13 +10,12 @@
 
 namespace weir::restore {
 
-/// Puts one file that recovery asks for under `target_name` into `target_directory`, checked while
-/// it is written, and takes it back if it turns out to be wrong. If one copy of a segment (a form
-/// of it, or that of another archive) is damaged and another is sound, the sound one is taken and
-/// the damage told to the log; two that are sound and differ are an error. An archive that cannot
-/// be looked into is told to the log if another one has the file, and is an error if none has it.
-/// One thread. Throws Error{damage, conflict, gap, io, disk_full}: nothing stands under the name
-/// then.
+/// Restores one file that recovery requests as `target_name` in `target_directory`, verified while
+/// it is written, and removes it if it turns out to be invalid. If one copy of a segment (another
+/// file of it, or in another archive) is damaged and another is valid, the valid one is used and
+/// the damage is logged; two valid ones that differ are an error. An archive that cannot be read is
+/// logged if another one has the file, and is an error if none has it. One thread. Throws
+/// Error{damage, conflict, gap, io, disk_full}: then the name does not exist.
 [[nodiscard]] Result restore_file(Shelves archives, const Request& request,
                                   io::Directory& target_directory, const std::string& target_name,
                                   const Options& options, Log& log);

@@ -12,7 +12,8 @@ using archive::WalSource;
 
 namespace {
 
-/// As long as a record can be (XLogRecordMaxSize): farther back none has begun that comes so far.
+/// Maximum length of a record (XLogRecordMaxSize): no record that starts further back reaches this
+/// far.
 constexpr std::uint64_t kFarthest = 1020 * 1024 * 1024;
 
 /// What a reading from some page on has found.
@@ -45,18 +46,18 @@ SeamResult check_seam(const Seam& seam, WalSource& before, WalSource& after) {
   const wal::Lsn page(seam.previous_record.byte() & ~(wal::kPageSize - 1));
   if (seam.previous_record.valid() && page < seam.segment_start) {
     const auto reading = read_from(page, seam, before, after);
-    // What is damaged before the seam is not what this segment goes on from.
+    // Damage before the seam does not concern the record that continues in this segment.
     if (reading.in_segment) return judge(seam, reading);
   }
   // WAL of another history names a record that the segment before does not have, maybe at a place
-  // without any record, behind an xlog switch, or in a segment that is not there: then all of the
+  // without any record, after an xlog switch, or in a segment that is not there: then all of the
   // segment before has to tell. So it has to where no link is known.
   return check_from_segments_before(seam, before, after);
 }
 
 namespace {
 
-/// From the start of the segment before; of those before it, if a record fills it.
+/// From the start of the segment before, or of earlier ones if a record fills it.
 SeamResult check_from_segments_before(const Seam& seam, WalSource& before, WalSource& after) {
   const auto& size = seam.segment_size;
   auto start = seam.segment_start;
@@ -115,9 +116,9 @@ Reading read_from(wal::Lsn page, const Seam& seam, WalSource& before, WalSource&
 SeamResult judge(const Seam& seam, const Reading& reading) {
   if (!reading.whole) return {};
   const auto& damage = reading.damage;
-  // The segment itself was found sound: what does not fit is the record over the border. Of the
-  // first record behind it only the link to the one before is in question here, and nothing behind
-  // it: in an unfinished segment the WAL may end there.
+  // The segment itself was found sound: what does not fit is the record over the border. Only the
+  // prev-link of the first record after it is checked here, and nothing later: in a partial segment
+  // the WAL may end there.
   const bool broken =
       damage && (damage->at < seam.first_record ||
                  (damage->at == seam.first_record && damage->what.starts_with("incorrect link")));

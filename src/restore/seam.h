@@ -18,7 +18,7 @@ namespace weir::restore {
 /// nothing names the place: then the segment before is read from its start.
 struct Seam {
   wal::Lsn segment_start;
-  wal::Lsn first_record;     ///< that begins behind the border; not 0/0
+  wal::Lsn first_record;     ///< that starts after the boundary; not 0/0
   wal::Lsn previous_record;  ///< as that record says; 0/0: not known
   wal::SegmentSize segment_size;
   wal::TimelineId timeline = 1;
@@ -28,15 +28,15 @@ struct Seam {
 enum class SeamVerdict {
   fits,
   unknown,  ///< the segments before are not there, or not sound themselves
-  broken,   ///< the record does not go on in the segment as it began
+  broken,   ///< the record does not continue in the segment as it started
 };
 struct SeamResult {
   SeamVerdict verdict = SeamVerdict::unknown;
   std::optional<wal::Damage> damage;  ///< if broken
 };
 
-/// Where a record ends (8-byte aligned) of which a segment's first page header says that
-/// `remaining` bytes go on in the segment; it may be behind the segment's end.
+/// End (8-byte aligned) of a record of which, according to a segment's first page header,
+/// `remaining` bytes continue in the segment; it may be beyond the segment's end.
 [[nodiscard]] wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining);
 
 /// `before` reads segments before the seam, `after` the segment itself.

@@ -192,7 +192,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   const auto start_here = segment.source.segment.start(size);
   auto first_record = segment.first_record;
   if (!segment.previous_record.valid()) {
-    if (segment.records_end == 0) return;  // nothing was looked into
+    if (segment.records_end == 0) return;  // nothing was checked
     // The record that it begins in may end in it all the same.
     const auto page = first_page_of(content, start_here);
     if (!page || !page->first_is_continuation()) return;
@@ -210,7 +210,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   const archive::WalReader::Options along{
       .segment_size = size, .timeline = timeline, .history = history};
   archive::WalReader servers(target_directory_, along);
-  // A record that goes on as it began proves itself: so what was restored last time may be asked.
+  // A record that continues as it started is its own proof, so the file restored last can be used.
   AskedSource last_time([&](wal::Lsn at, std::span<std::byte> into) -> WalSource::Read {
     const auto start = size.start_of(at);
     if (!restored_last_time(start)) return {};
@@ -295,7 +295,7 @@ void SegmentCheck::begin_reading_before(const Copy& copy, wal::SegmentSize size,
   before_ = Before{before, copy.archive, offset, std::async(std::launch::async, read).share()};
 }
 
-/// Of what begin_reading_before() reads; nullopt if that is not it.
+/// Reads from the source of begin_reading_before(); nullopt if that is not it.
 std::optional<WalSource::Read> SegmentCheck::read_before(wal::SegmentName segment,
                                                          std::uint64_t offset,
                                                          std::span<std::byte> into) {
@@ -307,7 +307,7 @@ std::optional<WalSource::Read> SegmentCheck::read_before(wal::SegmentName segmen
   return WalSource::Read{count > 0 ? WalSource::State::bytes : WalSource::State::end, count};
 }
 
-/// True if what stands under the target's name begins like the segment at `start`.
+/// True if the file with the target's name starts like the segment at `start`.
 bool SegmentCheck::restored_last_time(wal::Lsn start) {
   const auto entry = target_directory_.find(target_name_);
   if (!entry || entry->type != io::DirectoryEntry::Type::file) return false;

@@ -24,14 +24,14 @@
 
 namespace weir::restore {
 
-/// Reads one finished copy of a segment and finds it sound, or throws: in itself, and in what goes
-/// on from the segment before. (What its other copies say: agreement.h.) One request, one
-/// thread. Does not own what it is given. `target_name` in `target_directory` is what recovery asks
-/// for: what stands there and beside it is looked at. Throws Error{damage, conflict, io}.
+/// Reads one complete copy of a segment and verifies it, or throws: in itself, and with the record
+/// that continues from the segment before. (For its other copies: agreement.h.) One request, one
+/// thread. Does not own its arguments. `target_name` in `target_directory` is the file that
+/// recovery requests: this file and its neighbors are read. Throws Error{damage, conflict, io}.
 class SegmentCheck {
  public:
   enum class Haste {
-    none,         ///< nobody waits: with one thread
+    none,         ///< no process waits: with one thread
     all,          ///< with a second thread if the machine has another processor
     also_before,  ///< and the archive's segment before will be asked: it is read at the same time
   };
@@ -44,18 +44,18 @@ class SegmentCheck {
         options_(options),
         log_(log) {}
 
-  /// All that one segment's file can tell of itself. The WAL goes to `output` while it is checked;
-  /// what is there when this throws is not to be used. nullopt if `output` wants no more.
+  /// Everything that one segment's file shows. The WAL goes to `output` while it is verified; it
+  /// must not be used if this throws. Returns nullopt if `output` needs no more.
   [[nodiscard]] std::optional<Fetched> read(const Copy& copy, Output& output, Haste haste);
 
-  /// The record over the border from the segment before. Only what the server has been given can
-  /// reach it: if the segment before is not in its pg_wal, its recovery begins behind the record
-  /// that crosses the border. Called by hand, the archives' own copies are what can be asked: one
-  /// that it fits is enough.
-  /// `content` reads what read() gave.
+  /// Checks the record that spans the boundary from the segment before. Only WAL that the server
+  /// has can be part of it: if the segment before is not in its pg_wal, its recovery starts after
+  /// the record that crosses the boundary. If pgweir is run by hand, the archives' own copies are
+  /// used: one that matches is sufficient. `content` reads what read() passed.
   void check_seam_of(const Fetched& segment, archive::WalSource& content);
 
-  /// A record that fills much of the segment and goes on behind it, as far as the archive has it.
+  /// Checks a record that fills much of the segment and continues after it, as far as the archive
+  /// has it.
   void check_long_record_of(const Fetched& segment, archive::WalSource& content);
 
  private:
@@ -71,7 +71,7 @@ class SegmentCheck {
   /// What a check that reads other segments of the archives says, with one after the other: those
   /// of the archive `first`, of each other one, and of all together.
   enum class Agreed {
-    by_one,  ///< one that fits is enough
+    by_one,  ///< one match is sufficient
     by_all,  ///< and one that does not is too much
   };
   template <typename Check>

@@ -42,7 +42,7 @@ Target::~Target() {
   try {
     directory_.remove(temporary_);
   } catch (const Error&) {
-    // Nobody takes the hidden name for a restored file. The error that led here is the one to tell.
+    // The hidden name is never taken for a restored file. The error that led here is reported.
   }
 }
 
@@ -80,7 +80,7 @@ std::size_t Target::read_at(std::uint64_t offset, std::span<std::byte> bytes) {
 
 void Target::publish() {
   of_target(name_, [&] {
-    // A full network file system may say so only now.
+    // A full network file system may report the error only now.
     std::exchange(file_, nullptr)->close();
     directory_.rename_replace(temporary_, name_);
   });

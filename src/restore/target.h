@@ -26,10 +26,10 @@ class Output : public io::Bytes {
   virtual bool append(std::span<const std::byte> bytes) = 0;
 };
 
-/// The file that recovery wants (`%p`). Written under a hidden name beside it, and under its own
-/// name only when complete: what stands there is always whole. A run that was killed leaves at most
-/// the hidden file, which the next one replaces. Not synced: the server does that itself with what
-/// it keeps. One thread. Throws TargetError.
+/// The file that recovery requests (`%p`). Written under a hidden name in the same directory, and
+/// renamed into place only when complete: a file of that name is always complete. A run that was
+/// killed leaves at most the hidden file, which the next one replaces. Not flushed: the server does
+/// that itself with the files it keeps. One thread. Throws TargetError.
 class Target final : public Output {
  public:
   /// Does not own the directory.
@@ -48,7 +48,7 @@ class Target final : public Output {
   [[nodiscard]] static std::string temporary_name_of(const std::string& name) {
     return ".pgweir-restore-" + name;
   }
-  /// Forgets what was written: from the beginning again.
+  /// Discards the written bytes and starts from the beginning.
   void restart();
   void publish();
 
