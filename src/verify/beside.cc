@@ -26,7 +26,7 @@ using archive::SegmentFileName;
 /// What one copy of a segment says of itself.
 struct Check {
   std::optional<std::string> wrong;
-  std::uint64_t records_end = 0;  ///< offset: what lies behind means nothing
+  std::uint64_t records_end = 0;  ///< offset: later bytes have no meaning
 };
 
 /// The archive's file system hangs, or the comparison was stopped.
@@ -239,7 +239,7 @@ void Comparison::compare(wal::SegmentName segment) {
       if (!difference) return;
       offset = *difference;
     } catch (const Error& error) {
-      // Gone, by another name, or broken: then each is looked at by itself.
+      // Gone, renamed, or broken: each is checked by itself.
       if (archive::is_gone(error) && look < kLooks) continue;
       if (says_nothing_of_the_file(error)) throw;
     }

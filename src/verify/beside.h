@@ -17,18 +17,18 @@ namespace weir::verify {
 struct Unlike {
   enum class Kind {
     differ,       ///< both are sound, and one of them is of another history of the cluster
-    damaged_one,  ///< in the archive that is looked at
+    damaged_one,  ///< in the archive being verified
     damaged_other,
     damaged_both,
   };
   Kind kind = Kind::differ;
   std::string file;        ///< in the one archive
   std::string other_file;  ///< in the other one
-  std::string what;        ///< where they differ, or what is wrong
+  std::string what;        ///< where they differ, or the error
 };
 [[nodiscard]] std::string_view to_string(Unlike::Kind kind);
 
-/// An archive held against another one of the same cluster.
+/// The result of comparing an archive with another one of the same cluster.
 struct BesideReport {
   std::string path{};
   std::string other{};
@@ -36,14 +36,14 @@ struct BesideReport {
   std::vector<Unlike> unlike{};
   std::size_t compared = 0;  ///< segments
 
-  /// Each has whatever lies between the first and the last segment of the other one, in the same
-  /// bytes. That one of them begins earlier, or ends later, is no fault.
+  /// True if each has all WAL between the first and the last segment of the other one, with the
+  /// same bytes. It does not matter if one of them starts earlier, or ends later.
   [[nodiscard]] bool agrees() const;
 };
 
-/// Compares what both have, byte for byte as far as the bytes mean something: what lies behind an
-/// xlog-switch does not. Of two copies that differ each is checked: which one is sound is told. Of
-/// unfinished segments nothing is told. Uses options.jobs, progress and stop. Throws
+/// Compares the WAL that both have, byte for byte as far as the bytes have a meaning: those after
+/// an xlog switch do not. If two copies differ, each is verified, and the report says which one is
+/// valid. Partial segments are not reported. Uses options.jobs, progress and stop. Throws
 /// Error{conflict} if the other archive is of another cluster, Error{gap} if one has no WAL,
 /// Error{io} if a directory cannot be read, Error{retry} if it is stopped.
 [[nodiscard]] BesideReport compare_archives(io::Shelf& one, io::Shelf& other,

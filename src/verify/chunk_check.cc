@@ -10,12 +10,12 @@
 #include "verify/findings.h"
 #include "wal/unfinished_reader.h"
 
-// How records are checked over segment borders although segments are read in parallel: a chunk is a
-// row of segments that one verifier reads from end to end. At the end of a chunk, and wherever a
-// timeline forks, a copy of the verifier reads on into the segment behind the border until the
-// first record that begins there is complete. So each record is checked by a verifier that saw its
-// first byte, and each prev-link by one that saw the record before. Only the front of a chunk's
-// first segment is read twice.
+// How records are checked across segment boundaries although segments are read in parallel: a chunk
+// is a row of segments that one verifier reads from end to end. At the end of a chunk, and at each
+// fork of a timeline, a copy of the verifier continues into the segment after the boundary until
+// the first record that starts there is complete. Each record is therefore checked by a verifier
+// that saw its first byte, and each prev-link by one that saw the record before. Only the start of
+// a chunk's first segment is read twice.
 
 namespace weir::verify {
 
@@ -74,8 +74,8 @@ void ChunkCheck::follow_children(std::size_t node,
   }
 }
 
-/// Reads on until the first record that begins behind the border is complete. True if a record that
-/// begins before the border is complete behind it.
+/// Continues until the first record that starts after the boundary is complete. Returns true if a
+/// record that starts before the boundary is complete after it.
 bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child,
                               RecordWatch& observer) {
   const auto border = context_.cluster.segment_size.start(parent.segno + 1);
@@ -93,7 +93,8 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
     std::optional<wal::PageHeader> first_page;
     bool enough = false;
     std::uint64_t given = 0;
-    // Another form, if the first one is broken: that is told where the segment itself is checked.
+    // Another file, if the first one is broken, which is reported when the segment itself is
+    // checked.
     auto forms = node.finished;
     for (std::size_t i = 0; i < forms.size(); ++i) {
       const auto file = forms[i];
@@ -107,7 +108,7 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
             [&](std::span<const std::byte> wal) {
               if (given == 0) first_page = wal::decode_page_header(wal);
               given += wal.size();
-              // Page by page: of what lies behind the record, nothing is to be found here.
+              // Page by page: bytes after the record are not checked here.
               while (!wal.empty() && !enough && !damage) {
                 const auto page = wal.first(std::min<std::size_t>(wal.size(), wal::kPageSize));
                 wal = wal.subspan(page.size());
@@ -147,7 +148,7 @@ void ChunkCheck::check_lone_partial(std::size_t node) {
   check_partial(node, std::nullopt, observer.get());
 }
 
-/// Of an unfinished segment: nothing that is finished lies behind it, nor another timeline.
+/// True for a partial segment that neither a complete segment nor another timeline follows.
 bool ChunkCheck::is_received_again(std::size_t index) const {
   const auto& nodes = context_.plan.nodes;
   const auto& node = nodes[index];
@@ -228,7 +229,7 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
                               wal::major_version_of_magic(reader.first_page()->magic) &&
                               reader.first_page()->address != Lsn();
     if (header_wrong) {
-      // Of a recycled file that was not yet written to, the address is an older one.
+      // The address of a recycled file that was not yet written to is an older one.
       const bool recycled =
           reader.first_page()->address < start &&
           reader.first_page()->system_identifier == context_.cluster.system_identifier;
@@ -266,7 +267,7 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
   }
 }
 
-/// A .partial that has its final name by now, and perhaps another form already.
+/// A .partial that was renamed into place meanwhile, and perhaps has another format already.
 void ChunkCheck::check_finished_meanwhile(std::size_t index, const wal::RecordVerifier& before,
                                           RecordWatch* observer) {
   const auto& node = context_.plan.nodes[index];

@@ -20,7 +20,7 @@ Context::Context(io::Shelf& archive, const Plan& the_plan, const archive::Timeli
   for (const auto& node : plan.nodes) {
     if (histories_.contains(node.timeline)) continue;
     const auto history = timelines.history(node.timeline);
-    // Of a timeline without a history file nobody knows which pages are an ancestor's.
+    // For a timeline without a history file, it is unknown which pages are an ancestor's.
     if (history && (node.timeline == 1 || !history->ancestors().empty()))
       histories_.emplace(node.timeline, *history);
   }
@@ -53,7 +53,7 @@ std::optional<Lsn> Context::padded_behind(const Node& node, const archive::Segme
     if (archive::has_zeros_behind(shelf, file, cluster.segment_size, found->second))
       return found->second;
   } catch (const Error&) {
-    // What it was read for is damage then, and told as such.
+    // The caller then counts it as damage, and reports it.
   }
   return std::nullopt;
 }

@@ -31,7 +31,7 @@ class Context {
           const Cluster& the_cluster, std::optional<wal::Lsn> start_of_backup,
           const std::vector<archive::PublishedOpen>& published, Results& the_results);
 
-  /// nullptr where nobody knows which pages are an ancestor's.
+  /// nullptr if it is unknown which pages are an ancestor's.
   [[nodiscard]] const wal::TimelineHistory* history(wal::TimelineId timeline) const;
   [[nodiscard]] bool leaves_within(const Node& node, wal::Lsn at) const;
   /// Where the zeros of a segment begin that was published unfinished ("pgweir store
@@ -50,7 +50,7 @@ class Context {
     std::optional<wal::PageHeader> first_page = std::nullopt;
     std::uint64_t given = 0;
   };
-  /// Feeds `verifier` with one file, up to damage. `count`: the progress is told of it, and may
+  /// Feeds `verifier` with one file, up to damage. `count`: counts towards the progress, which may
   /// stop it. Throws what archive::read_segment() throws.
   Reading read(const archive::SegmentFileName& file, wal::RecordVerifier& verifier, bool count);
 
@@ -65,7 +65,7 @@ class Context {
   std::map<wal::SegmentName, wal::Lsn> published_;  ///< unfinished ones, and their ends
 };
 
-/// How often a file is looked at that changes under our eyes.
+/// Maximum number of attempts for a file that changes concurrently.
 inline constexpr std::size_t kMostAttempts = 50;
 
 }  // namespace weir::verify

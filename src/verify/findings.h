@@ -10,7 +10,7 @@
 
 namespace weir::verify {
 
-// The words for what is wrong with a segment's file.
+// The wording for errors in a segment's file.
 
 /// The WAL that a recovery does not get: from `at` in that segment on, to its end.
 [[nodiscard]] std::optional<LostRange> loss_of(const Node& node, wal::Lsn at,

@@ -23,7 +23,7 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
   auto forms = node.finished;
   Outcome worst{State::damaged, {}, {}};
   bool vanished = false;
-  std::vector<Finding> broken;  // told once it is known whether another form is sound
+  std::vector<Finding> broken;  // reported once it is known whether another file is valid
   std::set<std::string> tried;
   for (std::size_t i = 0; i < forms.size(); ++i) {
     const auto name = forms[i].to_string();
@@ -35,7 +35,7 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
       context_.results.count_file();
       if (!reading.damage) {
         verifier = std::move(attempt);
-        // The part of a record that goes on behind the border belongs to the border's check.
+        // The part of a record that continues after the boundary belongs to the boundary's check.
         context_.results.settle(
             index, {State::sound, context_.cluster.segment_size.start(node.segno + 1), name});
         for (auto& finding : broken) {
@@ -92,8 +92,8 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
   return false;
 }
 
-/// The last segment of a timeline that was left in it: copied from a pg_wal, it has its full name
-/// although it was never finished. No way through the archive leads behind the switchpoint.
+/// The last segment of a timeline that ends within it: copied from a pg_wal, it has its full name
+/// although it was never completed. No history in the archive continues after the switchpoint.
 bool FormsCheck::ends_at_switchpoint(const Node& node, const wal::Damage& damage) const {
   for (const auto child : node.children)
     if (context_.plan.nodes[child].timeline == node.timeline) return false;
@@ -126,7 +126,8 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
           archive::first_difference(context_.shelf, sound, file, context_.cluster.segment_size,
                                     context_.cluster.segment_size.bytes());
       if (!offset) continue;
-      // Behind an xlog-switch record nobody reads: copies from a primary and a standby may differ.
+      // Bytes after an xlog-switch record are never read: copies from a primary and a standby may
+      // differ.
       if (replay_filler(node, sound, *offset)) {
         context_.results.note(
             fmt::format("{} and {} differ only behind their last record, which is no damage",
@@ -144,7 +145,7 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
       finding.hint = fmt::format("Move {} away: a recovery could be given either of them.", name);
       context_.results.add(std::move(finding));
     } catch (const Error& error) {
-      // Either is gone: whoever compresses removes one of the two.
+      // One of them is gone: compression removes one of the two.
       if (archive::is_gone(error)) continue;
       if (still_being_written(file, node)) continue;
       auto finding = error_finding(context_, node, name, error, 0);
@@ -155,7 +156,7 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
   }
 }
 
-/// True if the byte at `offset` lies behind an xlog-switch record.
+/// True if the byte at `offset` is after an xlog-switch record.
 bool FormsCheck::replay_filler(const Node& node, const archive::SegmentFileName& file,
                                std::uint64_t offset) {
   struct SwitchFinder final : wal::RecordObserver {
@@ -219,7 +220,7 @@ void FormsCheck::check_switch_copy(const SwitchCopy& copy) {
     if (check_switch_copy(copy, file_of(old_node), file_of(new_node), start)) return;
 }
 
-/// False if one of the files is gone, and is to be looked for again.
+/// False if one of the files is gone, and must be looked up again.
 bool FormsCheck::check_switch_copy(const SwitchCopy& copy, const archive::SegmentFileName& old_file,
                                    const archive::SegmentFileName& new_file, wal::Lsn start) {
   const auto& old_node = context_.plan.nodes[copy.old_node];
@@ -254,7 +255,7 @@ bool FormsCheck::check_switch_copy(const SwitchCopy& copy, const archive::Segmen
         "the servers' pg_wal.";
     context_.results.add(std::move(finding));
   } catch (const Error& error) {
-    // Whatever cannot be read was told when its segment was checked.
+    // Any unreadable file was reported when its segment was checked.
     return !archive::is_gone(error) ||
            (!archive::find_finished(context_.shelf, old_node.name) && old_node.is_finished()) ||
            (!archive::find_finished(context_.shelf, new_node.name) && new_node.is_finished());

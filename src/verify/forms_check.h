@@ -18,8 +18,8 @@ class FormsCheck {
  public:
   explicit FormsCheck(Context& context) : context_(context) {}
 
-  /// True if a sound form was read to its end, and `verifier` stands there. Where it was stopped,
-  /// nothing is settled.
+  /// Returns true if a valid file was read to its end, which is then the position of `verifier`. If
+  /// it was stopped, nothing is settled.
   bool check(std::size_t node, std::optional<wal::RecordVerifier>& verifier);
   /// What an old timeline's last segment says up to the switchpoint, the new timeline's copy says.
   void check_switch_copy(const SwitchCopy& copy);

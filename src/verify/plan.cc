@@ -136,7 +136,7 @@ class Planner {
 
   void gap(const Path& path, std::uint64_t first, std::uint64_t behind,
            const Node* unfinished = nullptr) {
-    // Ways share their ancestors; what is missing there is told once.
+    // Histories share their ancestors; WAL missing there is reported once.
     const auto timeline = archive::timeline_of_segment(path.history, first, size_);
     const auto last_timeline = archive::timeline_of_segment(path.history, behind - 1, size_);
     Finding finding;

@@ -16,7 +16,7 @@ struct BesideReport;
 
 /// What can be wrong with an archive. The names are those of the JSON output (to_string()).
 enum class FindingKind {
-  gap,            ///< segments that a recovery needs and nobody has
+  gap,            ///< segments that a recovery needs and no archive has
   damage,         ///< a page or a record is not what it must be
   broken_file,    ///< the file is too short, too long, or its compressed form is broken
   wrong_name,     ///< the WAL in the file belongs under another name
@@ -39,7 +39,7 @@ struct LostRange {
   auto operator<=>(const LostRange&) const = default;
 };
 
-/// A known loss that somebody has accepted, and why.
+/// A known loss that an operator has accepted, and why.
 struct AcceptedLoss {
   LostRange loss;
   std::string reason;
@@ -75,7 +75,7 @@ struct HistoryReport {
     wal::Lsn end;  ///< of the sound WAL: the end of a segment, or of the last sound record
     bool operator==(const Range&) const = default;
   };
-  std::vector<Range> sound{};  ///< in order; whatever is between cannot be replayed
+  std::vector<Range> sound{};  ///< in order; the ranges between cannot be replayed
   std::size_t segments = 0;    ///< files along this way
   std::string partial{};       ///< the file the last range ends in, if it is a .partial
 };
@@ -109,13 +109,15 @@ struct Report {
   std::uint64_t records = 0;
   std::chrono::milliseconds elapsed{};
 
-  /// A recovery over what was checked finds everything, but for losses that were accepted.
+  /// True if a recovery over the verified range finds everything, except for losses that were
+  /// accepted.
   [[nodiscard]] bool sound() const;
 };
 
-/// For a person: what is there, what is wrong first, what to do. At most `most_findings` in full.
+/// Readable report: contents, errors first, actions. At most `most_findings` in full.
 [[nodiscard]] std::string to_text(const Report& report, std::size_t most_findings = 20);
-/// docs/verify.md tells the schema. With what was found beside another archive, if it was compared.
+/// docs/verify.md describes the schema. Includes the comparison with another archive, if there was
+/// one.
 [[nodiscard]] std::string to_json(const Report& report, const BesideReport* beside = nullptr);
 
 }  // namespace weir::verify

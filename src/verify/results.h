@@ -23,7 +23,7 @@ struct Outcome {
     sound,    ///< to its end
     partial,  ///< of a .partial: up to `end`, and nothing speaks of WAL behind it
     damaged,
-    vanished,  ///< removed while we were at work
+    vanished,  ///< removed during the run
   };
   State state = State::pending;
   wal::Lsn end;  ///< sound WAL ends here; of a damaged one perhaps 0/0
@@ -41,12 +41,12 @@ struct WalLevelSet {
 /// What the checks of the segments found, collected under a lock from all threads.
 class Results {
  public:
-  /// `advance` is told of bytes that were read, `stop` is asked whether to go on; either may be
+  /// `advance` receives the number of bytes read, `stop` is queried whether to stop; either may be
   /// empty.
   Results(std::size_t nodes, std::function<void(std::uint64_t)> advance, std::function<bool()> stop)
       : advance_(std::move(advance)), stop_(std::move(stop)), outcomes_(nodes) {}
 
-  /// A border and the segment behind it may both find the same byte: it is told once.
+  /// A boundary and the segment after it may both find the same byte: it is reported once.
   void add(Finding finding);
   void note(std::string text);
   void settle(std::size_t node, Outcome outcome);
@@ -58,10 +58,10 @@ class Results {
   void wal_level_set(wal::TimelineId timeline, WalLevelSet set);
   void count_file();
   void count_records(std::uint64_t records);
-  /// Bytes of WAL have been read. Whether to go on.
+  /// Counts bytes of WAL that were read. Returns whether to continue.
   bool moved(std::uint64_t bytes);
 
-  /// It was asked to stop: what was found is no answer.
+  /// It was requested to stop: the results are incomplete.
   [[nodiscard]] bool stopped() const { return stopped_; }
 
   // After all threads are done.
@@ -75,7 +75,7 @@ class Results {
   [[nodiscard]] const std::vector<std::pair<wal::TimelineId, wal::Lsn>>& backup_ends() const {
     return backup_ends_;
   }
-  /// By timeline of the segment and by position; one that was read twice is there once.
+  /// By timeline of the segment and by position; one that was read twice is included once.
   [[nodiscard]] const std::set<std::pair<wal::TimelineId, WalLevelSet>>& wal_levels() const {
     return wal_levels_;
   }

@@ -12,11 +12,11 @@
 
 namespace weir::verify {
 
-/// So often it is looked again for what moved while it was looked at.
+/// Number of repeated look-ups for files that were moved meanwhile.
 inline constexpr int kLooks = 50;
 
-/// One run: what is there, whether it is sound, and what that means. Its functions are in verify.cc
-/// and, those that judge, in verdict.cc. One thread calls run().
+/// One run: the contents of the archive, whether they are valid, and the consequences. Its
+/// functions are in verify.cc and, for the verdict, in verdict.cc. run() is called by one thread.
 class Run {
  public:
   Run(io::Shelf& directory, const Options& options) : directory_(directory), options_(options) {}

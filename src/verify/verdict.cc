@@ -17,8 +17,8 @@ namespace weir::verify {
 using wal::Lsn;
 using State = Outcome::State;
 
-/// By the records that were read and by those that are recorded: what is verified may begin behind
-/// the record that lowered wal_level.
+/// By the records read and by the recorded losses: the verified range may start after the record
+/// that lowered wal_level.
 void Run::find_minimal_wal() {
   for (auto& loss : archive::read_losses(directory_, listing_))
     if (loss.kind == archive::Loss::Kind::minimal_wal && !loss.complaint)
@@ -90,9 +90,10 @@ void Run::report_histories() {
   }
 }
 
-/// Segments that were removed while we read: a prune takes the oldest; anything else is a gap. What
-/// we have read of older ones says nothing, they may be gone by now, too: so it is looked once
-/// more, and again as long as somebody is still removing (pg_archivecleanup goes in no order).
+/// Segments that were removed during the run: a prune removes the oldest; anything else is a gap.
+/// Older segments that were read are no proof, because they may be gone by now, too. The directory
+/// is therefore listed once more, and again as long as a process is still removing files
+/// (pg_archivecleanup removes them in no particular order).
 void Run::judge_vanished() {
   std::vector<std::size_t> vanished;
   for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
@@ -119,7 +120,7 @@ void Run::judge_vanished() {
     return found != oldest.end() && found->second < plan_.nodes[i].segno;
   };
   look_for_oldest();
-  constexpr int kQuiet = 5;  // so often nothing has changed
+  constexpr int kQuiet = 5;  // number of checks without a change
   for (int quiet = 0, i = 0;
        quiet < kQuiet && i < kLooks && std::any_of(vanished.begin(), vanished.end(), still_older);
        ++i) {
@@ -148,8 +149,8 @@ void Run::judge_vanished() {
   }
 }
 
-/// What is recorded as lost, and what histories tell. A hole is found by the names, too, but for
-/// the segment that it begins in, if that is there unfinished.
+/// Recorded losses, and those that histories show. A hole is also found by the names, except for
+/// the segment in which it starts, if that is present as a partial segment.
 void Run::judge_losses() {
   const auto& size = cluster_.segment_size;
   auto losses = archive::read_losses(directory_, listing_);
@@ -321,7 +322,7 @@ void Run::judge_backup() {
 void Run::judge_end() {
   constexpr std::size_t kName = 24;  // of a segment
   judge_target();
-  // One that holds nothing yet is not where the last of it is.
+  // A partial segment without content is not the end of the history.
   for (auto& history : report_.histories) {
     const auto name = wal::SegmentName::parse(history.partial.substr(0, kName));
     if (name && !history.sound.empty() &&
@@ -330,7 +331,8 @@ void Run::judge_end() {
   }
 }
 
-/// --to names a place that must be reached; in a .partial no file name tells whether it is.
+/// --to names a position that must be reached; file names do not show whether a .partial reaches
+/// it.
 void Run::judge_target() {
   if (!options_.to) return;
   const auto* const lsn = std::get_if<Lsn>(&*options_.to);

@@ -48,13 +48,13 @@ Report Run::run() {
   return std::move(report_);
 }
 
-// ---- what is there
+// ---- listing
 
-/// A listing is no snapshot: a file that a receiver renames while the directory is read may be in
-/// it under neither name. So a gap is believed when it is seen twice.
+/// A listing is not atomic: a file that a receiver renames while the directory is read may appear
+/// under neither name. A gap therefore counts only when it is seen twice.
 void Run::look() {
-  // Where a gap begins and ends: as many others in the next look are others all the same, when a
-  // prune is at work.
+  // Where a gap starts and ends: gaps with the same number of missing segments in the next listing
+  // are different ones, if a prune is running.
   using Gaps = std::vector<std::pair<std::string, std::string>>;
   std::optional<Gaps> seen;
   for (int i = 0; i < kLooks; ++i) {
@@ -91,8 +91,8 @@ void Run::look() {
   }
 }
 
-/// A gap that was there when we began, and that is none any more: somebody was removing old
-/// segments, or a segment was being renamed. It is waited for a moment that he is through.
+/// A gap that was there at the start and no longer exists: old segments were being removed, or a
+/// segment was being renamed. Waits briefly until that is finished.
 void Run::judge_gaps() {
   constexpr int kQuiet = 5;
   auto gaps = std::move(plan_.gaps);
@@ -165,7 +165,7 @@ void Run::find_cluster() {
       if (entry.name.method == codec::Method::none && wal::SegmentSize::of(entry.bytes.value()))
         ++sizes[*entry.bytes];
     if (!sizes.empty()) cluster_.segment_size = *wal::SegmentSize::of(most(sizes));
-    // With another size than its own a valid segment would be reported as damaged.
+    // With a wrong size a valid segment would be reported as damaged.
     if (sizes.empty() && unread) throw Error(*unread);
   }
   report_.system_identifier = cluster_.system_identifier;

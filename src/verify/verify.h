@@ -31,16 +31,16 @@ struct Options {
   std::function<std::optional<archive::Identity>()> told_identity{};
   /// Called now and then from any of the threads, one at a time: bytes of WAL done and in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress{};
-  /// What is missing is looked for again after so long: others may be at work.
+  /// Delay before missing files are looked up again: other processes may be moving them.
   std::chrono::milliseconds look_again_after{20};
   /// Asked between pieces; when true, verify() ends with Error{retry}.
   std::function<bool()> stop{};
 };
 
-/// Reads every segment, history by history, and says what a recovery would not find or would
-/// stumble over. Never writes and takes no lock: a receiver, a compressor or a prune may be at work
-/// meanwhile. Throws Error{usage} for options that this archive cannot meet, Error{io} if the
-/// directory itself cannot be read; what is wrong with a file is a finding.
+/// Reads every segment, history by history, and reports WAL that a recovery would not find or could
+/// not read. Never writes and takes no lock: a receiver, a compressor or a prune may run
+/// concurrently. Throws Error{usage} for options that this archive cannot meet, Error{io} if the
+/// directory itself cannot be read; an error in a file is a finding.
 [[nodiscard]] Report verify(io::Shelf& directory, const Options& options);
 
 }  // namespace weir::verify
