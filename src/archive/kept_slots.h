@@ -29,9 +29,9 @@ struct KeptSlot {
 };
 
 /// The slots of one archive, in the file ".pgweir-slots" next to its WAL. There is one writer,
-/// which holds the SlotsLock. Readers may find less retained WAL released than the writer, never
-/// more: a position that a slot retains is in the file before anything relies on it, a release is
-/// written later.
+/// which holds the SlotsLock. Readers may find older positions than the writer's, never newer ones:
+/// the WAL that a slot retains is in the file before anything relies on it, a release is written
+/// later.
 struct KeptSlots {
   std::uint64_t system_identifier = 0;
   std::vector<KeptSlot> slots{};  ///< by name

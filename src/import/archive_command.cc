@@ -103,7 +103,7 @@ class Asked {
                     "verify\" reads the archive's. Nothing was touched.");
   }
 
-  /// The receiver is past it, and has not got it.
+  /// True if the receiver is past the segment and does not have it.
   bool is_hole(wal::SegmentName name) {
     const auto durable = command_.durable_end ? command_.durable_end() : std::nullopt;
     if (!durable || durable->timeline < name.timeline()) return false;
@@ -124,8 +124,8 @@ class Asked {
     return true;
   }
 
-  /// Numbers of the segments, of those that lie beside it, from the archive's WAL up to it, or,
-  /// where it lies before that, from it on: the nearest to the archive's.
+  /// Numbers of the segments, including those in its directory, from the archive's WAL up to it or,
+  /// if it precedes that, from it on: those nearest to the archive's WAL.
   std::vector<std::uint64_t> row_to(wal::SegmentName name) {
     const auto listing = archive::list_archive_names(archive_);
     const auto segno = name.segno(size_);
@@ -236,8 +236,8 @@ class Asked {
     return durable();
   }
 
-  /// From the archive's newest timeline, and the segments beside it are of the archive's cluster: a
-  /// history itself does not say of which it is.
+  /// True if it descends from the archive's newest timeline, and the segments next to it are of the
+  /// archive's cluster: a history itself does not name its cluster.
   bool goes_on(const wal::TimelineHistory& history) {
     const auto listing = archive::list_archive_names(archive_);
     wal::TimelineId newest = 0;

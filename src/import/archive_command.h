@@ -26,14 +26,14 @@ struct ArchiveCommand {
   std::chrono::milliseconds patience = std::chrono::seconds(10);
 };
 
-/// nullopt: durably in the archive, or nothing that a recovery needs: the label of a base backup,
-/// and the unfinished segment that a promotion leaves, whose WAL the segment of the new timeline
-/// begins with. Else why not. Throws what import_wal() throws.
+/// Returns nullopt if the file is durable in the archive, or not needed by a recovery: the label of
+/// a base backup, and the partial segment that a promotion leaves, whose WAL is at the start of the
+/// new timeline's segment. Otherwise returns why not. Throws what import_wal() throws.
 ///
-/// With a receiver at work nothing is taken in behind what that has made durable: it is waited for.
-/// Without one the file comes in, and so do those of its directory between the archive's WAL and
-/// it; never newer ones, which the server may not have made durable itself. Nothing but the names
-/// of the segment is looked up where the archive has it.
+/// While a receiver is running, nothing after its flush position is added; the call waits for it.
+/// Without a receiver, the file is added, and with it the files of its directory between the
+/// archive's WAL and it; never newer ones, which the server may not have flushed yet. If the
+/// archive has the segment, only names are looked up.
 [[nodiscard]] std::optional<LeftOut> archive_file(io::Directory& archive,
                                                   const ArchiveCommand& command);
 

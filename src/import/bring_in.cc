@@ -116,7 +116,7 @@ void Import::publish(const Accepted& accepted) {
                          [&](const auto& each) { return archive_.find(each.to_string()); });
     };
     if (!publish(slot, still_wanted)) return;
-    // Between that look and the new name. One that passes later takes ours along.
+    // Between that check and the rename. A prune that runs later removes ours, too.
     if (facts_.damaged.contains(slot.name) || still_wanted()) continue;
     archive_.remove(result_.came.back().name);
     archive_.sync();
@@ -127,7 +127,7 @@ void Import::publish(const Accepted& accepted) {
   }
 }
 
-/// As the receiver does: durably, before the WAL gets its name.
+/// As the receiver does: durably, before the WAL is renamed into place.
 void Import::record_minimal_wal(const Accepted& accepted) {
   const auto& slots = accepted.piece.slots;
   const auto begin = slots.front().name.start(size_);
@@ -135,7 +135,7 @@ void Import::record_minimal_wal(const Accepted& accepted) {
   auto losses = archive::read_losses(archive_, archive::list_archive_names(archive_));
   bool is_wanted = changes_.must_record();
   const auto tell = [&](const archive::Loss& loss) { tell_minimal_wal(loss); };
-  // One that ended at the hole continues in what fills the hole.
+  // A period that ended at the hole continues in the WAL that fills the hole.
   for (auto& loss : losses) {
     if (!accepted.piece.left || loss.kind != archive::Loss::Kind::minimal_wal || loss.complaint ||
         loss.end != begin)
@@ -240,7 +240,7 @@ bool Import::publish(const Slot& slot, const std::function<bool()>& still_wanted
               file && !meaningful_difference(archive_, *file, slot.offer, size_, std::nullopt);
           if (same) {
             ++result_.present;
-            return false;  // somebody else mends it, too
+            return false;  // another process repairs it, too
           }
           result_.left_out.push_back(
               {from, Reason::conflict, "somebody else has put another file under its name"});
@@ -261,7 +261,8 @@ bool Import::publish(const Slot& slot, const std::function<bool()>& still_wanted
   return true;
 }
 
-/// What an earlier import could not vouch for: by now the hole may be closed, by whatever means.
+/// Boundaries that an earlier import could not verify: by now the hole may have been closed by
+/// other means.
 void Import::look_at_borders() {
   const auto listing = archive::list_archive_names(archive_);
   if (!options_.dry_run) archive::close_unvouched(archive_, listing);
@@ -356,9 +357,9 @@ void Import::tell_what_remains() {
   }
 }
 
-/// A file that was named touches the hole that it is in; a directory also one that its WAL lies
-/// around or reaches to: whoever names it expects the hole to be closed. What remains of a hole is
-/// that hole.
+/// A file named by the user touches the hole that it is in; a directory also a hole that its WAL
+/// surrounds or reaches to: its user expects the hole to be closed. The rest of a hole is that
+/// hole, too.
 bool Import::touches(const archive::Loss::Range& range) const {
   auto begin = range.begin;
   auto end = range.end;

@@ -15,7 +15,7 @@ namespace weir::importing {
 struct HistoryPlan {
   Lineage lineage{{}};  ///< the archive's, and the offered ones that contradict none of them
   struct Wanted : OfferedHistory {
-    /// Of a timeline that the archive has no WAL of: alone it would be one that nobody can reach.
+    /// A history of a timeline without WAL in the archive would make that timeline unreachable.
     bool with_segments_only = false;
   };
   std::vector<Wanted> wanted{};

@@ -112,7 +112,7 @@ void Import::compare_present() {
   }
 }
 
-/// Ours, with what lies before and behind it.
+/// The archive's own segment, checked with the WAL before and after it.
 bool Import::is_sound(wal::SegmentName name) {
   const auto segno = name.segno(size_);
   const auto history = lineage_.history(name.timeline());
@@ -279,8 +279,8 @@ bool Import::agrees_with_unfinished(const Piece& piece, const Run& run) {
   return true;
 }
 
-/// Idle servers write WAL of the same layout, so that even the links between records fit at a
-/// border where no record crosses. But where a source has the segments beside it, too, they tell.
+/// Idle servers write WAL of the same layout, so that even the links between records match at a
+/// boundary that no record crosses. If a source also has the adjacent segments, they decide.
 bool Import::agrees_beside(const Piece& piece, const Run& run) {
   const auto agrees = [&](const Slot& slot, std::uint64_t segno) {
     const wal::SegmentName name{archive::timeline_of_segment(run.history, segno, size_), segno,
@@ -333,7 +333,7 @@ Reason Result::reason() const {
 
 namespace {
 
-/// Whose name a path ends in, whatever stands behind its digits.
+/// The name at the end of a path, regardless of any suffix after its digits.
 std::optional<wal::SegmentName> segment_of(const std::string& path) {
   const auto name = path.substr(path.rfind('/') + 1);
   return wal::SegmentName::parse(std::string_view(name).substr(0, 24));
@@ -350,7 +350,7 @@ bool Import::is_there(wal::SegmentName name) {
          });
 }
 
-/// One that is there under its name and was left out is there with other bytes.
+/// A named file that exists in the archive and was skipped differs from it.
 void Import::count_named() {
   std::set<std::string> left_out;
   for (const auto& each : result_.left_out) left_out.insert(each.path);

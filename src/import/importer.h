@@ -24,12 +24,12 @@ struct Accepted {
   Piece piece;
   wal::TimelineId timeline = 0;  ///< whose history it is judged by
   bool from_right = false;
-  bool left_open = false;  ///< a hole stays there, and nobody can vouch for that side
+  bool left_open = false;  ///< a hole remains there, so that side could not be verified
   bool right_open = false;
 };
 
-/// One import: import.cc looks, plans and judges; bring_in.cc publishes what may come in, and tells
-/// what remains. One thread.
+/// One import: import.cc reads, plans and judges; bring_in.cc publishes the accepted files, and
+/// reports the remaining holes. One thread.
 class Import {
  public:
   Import(io::Directory& archive, const std::vector<Source>& sources, const Options& options)
@@ -75,7 +75,7 @@ class Import {
   }
   [[nodiscard]] std::vector<archive::SegmentFileName> finished_files(wal::SegmentName name) const;
   [[nodiscard]] Judge new_judge();
-  /// One that lies in files of ours: [first, behind) of that history.
+  /// Judges one that is part of our files: [first, behind) of that history.
   [[nodiscard]] std::optional<Piece> judge_ours(const Run& run);
   [[nodiscard]] bool finished_now(const wal::TimelineHistory& history, std::uint64_t segno);
 

@@ -20,9 +20,9 @@ using wal::Lsn;
 
 constexpr std::size_t kReadAtOnce = 64 * 1024;
 
-/// Whether the place lies between an xlog switch, the verifier's newest record, and the segment's
-/// end: what is there means nothing. (archive::meaningful_bytes() is for one that was fed a whole
-/// segment from its first byte.)
+/// Whether the position is between an xlog switch, the verifier's newest record, and the segment's
+/// end: the bytes there have no meaning. (archive::meaningful_bytes() is for a verifier that was
+/// fed a whole segment from its first byte.)
 bool behind_switch(const wal::RecordVerifier& verifier, Lsn at) {
   return verifier.last_record_end() > verifier.records_end() && at >= verifier.records_end();
 }
@@ -60,7 +60,7 @@ class Judge::Reading {
       if (damage_ && passed_ < open)
         drop_from(std::min({segno, size_.segno(open), size_.segno(damage_->at)}), segno);
       finish_piece(false);
-      // What follows may be sound; what lies before it is not here to tell.
+      // The following WAL may be valid; the WAL before it is not judged here.
       verifier_ = fresh(segno + 1);
     }
     if (!piece_.slots.empty()) judge_right();
@@ -103,8 +103,8 @@ class Judge::Reading {
           .hint("What was published is whole; run the command again for the rest.");
   }
 
-  /// The first of the files offered for it that goes on from what was read. nullopt: none does, and
-  /// damage_ says where the last one failed, unless none is whole.
+  /// Takes the first of the files offered for it that continues the WAL read so far. nullopt if
+  /// there is none; damage_ then says where the last one failed, unless none is complete.
   std::optional<Slot> take(std::uint64_t segno) {
     const auto name = name_of(segno);
     damage_.reset();
@@ -129,7 +129,7 @@ class Judge::Reading {
     return taken;
   }
 
-  /// Two that are sound and fit on the left: nobody can say which one is right.
+  /// Two that are valid and match on the left: which one is right is unknown.
   bool differ(const Offer& one, const Offer& other, wal::SegmentName name) {
     const auto timeline_end = run_.history.end_of(name.timeline());
     const auto offset = archive::first_difference(*one.shelf, one.name, *other.shelf, other.name,
@@ -149,7 +149,7 @@ class Judge::Reading {
     return true;
   }
 
-  /// False if it does not hold all of the segment, or not as it must be: that is told.
+  /// Returns false, with a report, if it does not hold all of the segment, or is not valid.
   bool read(Slot& slot, wal::RecordVerifier& verifier) {
     const auto& offer = slot.offer;
     std::optional<wal::Damage> damage;
@@ -273,7 +273,7 @@ class Judge::Reading {
                         wal.begin() + static_cast<std::ptrdiff_t>(wanted));
           const auto page_at = at - in_page;
           if (header.size() == wal::kShortHeaderSize && wanted > 0 && page_at > found) {
-            // (Its long form is only on the first page, which lies before.)
+            // (Its long header is only on the first page, which precedes it.)
             const auto page = wal::decode_page_header(header);
             own_page = page && page->address == start + page_at;
           }
@@ -414,7 +414,7 @@ std::optional<std::uint64_t> meaningful_difference(io::Shelf& archive,
   options.timeline = ours.segment.timeline();
   auto upto = segment_size.bytes();
   if (offered.name.partial || extent == Extent::sound_part) {
-    // By itself: on the left it may not fit to ours.
+    // By itself: on the left it may not match ours.
     wal::RecordVerifier verifier(options, start);
     archive::read_segment(*offered.shelf, offered.name, segment_size,
                           [&](auto wal) { return !verifier.feed(wal); });

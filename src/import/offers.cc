@@ -14,7 +14,7 @@ namespace weir::importing {
 
 namespace {
 
-/// A history has some lines; what is longer is none.
+/// A history has a few lines; a larger file is not a history.
 constexpr std::size_t kLargestHistory = 1024 * 1024;
 
 class Collector {
@@ -157,7 +157,7 @@ class Collector {
     try {
       page = archive::read_first_page_header(*offer.shelf, offer.name);
     } catch (const Error& error) {
-      // (Removed since it was listed: nobody offers it any more.)
+      // (Removed since it was listed: no longer offered.)
       if (archive::is_gone(error)) return false;
       if (!is_of_the_file(error)) throw;
       leave_out(offer.path(), Reason::not_sound, error.what(), error.hint());

@@ -26,7 +26,7 @@ struct Source {
   std::shared_ptr<io::Shelf> shelf;
   std::optional<std::string> file = std::nullopt;  ///< a file that was named, as the shelf has it
   std::map<std::string, Original> originals = {};  ///< by the name that the shelf has
-  /// Segments of which something lies there that cannot be read: named, and left out.
+  /// Segments for which there are only unreadable files: named, and skipped.
   std::vector<wal::SegmentName> unreadable = {};
 };
 
@@ -41,7 +41,7 @@ struct Offer {
   }
 };
 
-/// A timeline's history, as a file tells it.
+/// A timeline's history, as read from a file.
 struct OfferedHistory {
   std::string path;
   std::string content;
@@ -52,14 +52,14 @@ struct OfferedHistory {
 enum class Reason {
   not_asked_for,  ///< newer, older, unfinished, not needed: all is well
   not_sound,      ///< damaged, or does not fit
-  conflict,       ///< other bytes than ours, another cluster, an unknown branch
+  conflict,       ///< bytes that differ from ours, another cluster, an unknown branch
 };
 struct LeftOut {
   std::string path;
   Reason reason = Reason::not_asked_for;
   std::string what;
   std::string hint = {};
-  /// It is no source at all, or nothing of a source that was named: never status 0.
+  /// It is not a source at all, or nothing of a named source is usable: never status 0.
   bool no_source = false;
   bool operator==(const LeftOut&) const = default;
 };

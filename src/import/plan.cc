@@ -6,13 +6,13 @@ namespace weir::importing {
 
 namespace {
 
-/// A way through the archive that a recovery may go: by number, what is there of it.
+/// A history in the archive that a recovery may follow: its segments, by number.
 struct Way {
   wal::TimelineHistory history;
   std::map<std::uint64_t, bool> there{};  ///< true: finished
   std::uint64_t begin = UINT64_MAX;       ///< the first that is there
-  std::uint64_t end = 0;                  ///< behind the last finished one
-  /// Numbers of recorded holes, [first, second): nothing finished need lie behind them.
+  std::uint64_t end = 0;                  ///< after the last complete one
+  /// Numbers of recorded holes, [first, second): no complete segment has to follow them.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> holes{};
 
   [[nodiscard]] bool empty() const { return begin == UINT64_MAX; }
@@ -41,7 +41,7 @@ class Planner {
   }
 
  private:
-  /// The timelines that the archive has WAL of, and with `extend` those that go on from there.
+  /// The timelines that the archive has WAL of and, with `extend`, those that descend from them.
   void find_ways() {
     std::set<wal::TimelineId> tips;
     for (const auto& entry : facts_.listing.segments) {
@@ -118,8 +118,8 @@ class Planner {
     const bool recorded = way.in_recorded_hole(segno);
     if (segno < way.begin && !recorded) return facts_.extend ? Place::wanted : Place::before;
     const bool inside = segno < way.end;
-    // A receiver streams behind what it has made durable, and nobody else writes there. One that
-    // does not say where it is may be anywhere behind the last finished segment.
+    // A receiver streams after its flush position, and no other process writes there. If its
+    // position is unknown, it may be anywhere after the last complete segment.
     if (facts_.receiver && !inside) {
       const auto& durable = facts_.durable;
       if (!durable || !recorded ||

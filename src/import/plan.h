@@ -17,7 +17,7 @@
 // (The folder's name is a word of C++20, so the namespace has another.)
 namespace weir::importing {
 
-/// What is known of timelines: by the archive's histories, and by offered ones that may come in.
+/// The known timelines: by the archive's histories, and by offered ones that may be added.
 class Lineage {
  public:
   explicit Lineage(std::map<wal::TimelineId, wal::TimelineHistory> histories)
@@ -53,8 +53,8 @@ struct Facts {
 enum class Place {
   wanted,       ///< it is missing (or damaged and to be replaced), and may come in
   present,      ///< the archive has it finished
-  behind,       ///< it lies behind what the archive holds, or has made durable
-  before,       ///< it lies before what the archive holds
+  behind,       ///< it is after the end of the archive's WAL, or its flush position
+  before,       ///< it precedes the archive's WAL
   not_on_way,   ///< no recovery reads it: its timeline was left before it or in it
   unknown_way,  ///< its timeline is none of the archive's history
 };
@@ -66,7 +66,7 @@ struct Run {
   std::uint64_t behind = 0;
   bool left = false;   ///< the archive has the finished segment before
   bool right = false;  ///< the archive has the segment behind, finished or not
-  bool front = false;  ///< nothing of the archive lies before it
+  bool front = false;  ///< nothing in the archive precedes it
   bool back = false;   ///< nor behind it
   bool operator==(const Run&) const = default;
 };

@@ -11,8 +11,8 @@
 
 namespace weir::importing {
 
-/// Copies what was judged into the archive. What is copied is read again before it gets its name,
-/// and has to be what was judged: the file may have been another one's a moment later. One thread.
+/// Copies accepted files into the archive. A copy is read again before it is renamed into place,
+/// and must equal the verified content: the file may have changed meanwhile. One thread.
 class Publisher {
  public:
   Publisher(io::Directory& archive, wal::SegmentSize segment_size)

@@ -63,7 +63,7 @@ bool is_cluster_folder(std::string_view name) {
          is_digits(name.substr(dash + 1), "0123456789");
 }
 
-/// Whoever made it meant WAL.
+/// Its creator meant it as WAL.
 bool looks_like_wal(std::string_view name) {
   return (name.size() >= kNameDigits && is_digits(name.substr(0, kNameDigits), kAnyHex)) ||
          (name.size() > 8 && is_digits(name.substr(0, 8), kAnyHex) &&
@@ -82,7 +82,7 @@ Content content_of(io::Shelf& shelf, const std::string& name) {
     if (const auto file = shelf.open_bytes(name)) size = file->read_at(0, front);
   } catch (const Error& error) {
     if (!is_of_the_file(error)) throw;
-    return {};  // it is told when it is read
+    return {};  // it is reported when it is read
   }
   const std::string_view bytes(reinterpret_cast<const char*>(front.data()), size);
   const auto form = [](std::string_view suffix) {
@@ -147,7 +147,7 @@ class GatheredShelf final : public io::Shelf {
 
 }  // namespace
 
-/// What lies in a directory, or in the folders of one, under the names that import goes by.
+/// The contents of a directory, or of its subdirectories, with the names that import supports.
 class Sources::Layout {
  public:
   Layout(std::shared_ptr<io::Shelf> top, std::vector<LeftOut>& left_out)
@@ -173,7 +173,7 @@ class Sources::Layout {
     return sources;
   }
 
-  /// The one file that is called so; nullopt: it was left out, and told.
+  /// The one file of that name; nullopt: it was skipped, and reported.
   std::optional<Source> file(const std::string& name) {
     const auto known = by_path_.find(top_->path_of(name));
     if (known == by_path_.end()) {

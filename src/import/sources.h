@@ -9,17 +9,17 @@
 
 namespace weir::importing {
 
-/// Finds what a user's words lead to: a file; a directory with files; or what another program has
-/// laid out, of which all folders are read as one directory:
+/// Finds the files that a user's argument refers to: a file; a directory with files; or another
+/// program's layout, whose directories are read as one:
 ///
-/// - Barman: wals/0123456789ABCDEF/NAME, compressed without a suffix (so the first bytes tell); the
-///   server's directory, wals, or one of the folders may be named;
+/// - Barman: wals/0123456789ABCDEF/NAME, compressed without a suffix (so the first bytes decide);
+///   the server's directory, wals, or one of the subdirectories may be named;
 /// - pgBackRest: archive/STANZA/15-1/0123456789ABCDEF/NAME-SHA1[.gz|.lz4|.zst]; the stanza's
-///   directory, 15-1, or one of the folders;
+///   directory, 15-1, or one of the subdirectories;
 /// - WAL-G: wal_005/NAME.lz4; the directory above it, too.
 ///
-/// No other folder is looked into. What looks like WAL and cannot be read is told, with what to do:
-/// forms that others unpack, links that lead nowhere, folders under a segment's name.
+/// No other directory is read. Files that look like WAL and cannot be read are reported, with what
+/// to do: formats that other programs decompress, broken links, directories named like a segment.
 class Sources {
  public:
   /// `archive` is none of its own sources. It outlives this object.
@@ -42,7 +42,7 @@ class Sources {
   io::Directory& archive_;
   std::vector<LeftOut>& left_out_;
   std::vector<Source> sources_;
-  std::vector<LeftOut> unasked_;  ///< of what lies beside a file that was named
+  std::vector<LeftOut> unasked_;  ///< of the other files in the directory of a named file
   /// Of directories of which files were named: read once, by path.
   std::map<std::string, std::shared_ptr<Layout>> layouts_;
 };
