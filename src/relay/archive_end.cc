@@ -24,17 +24,17 @@ namespace weir::relay {
 
 namespace {
 
-/// Files get other names while they are looked at: then once more.
+/// Number of attempts if files are renamed during a look-up.
 constexpr int kLooks = 5;
 
-/// A timeline on which the end was looked for, from a segment's first byte on.
+/// A timeline on which the end was searched, from a segment's first byte on.
 struct LookedAt {
   wal::TimelineId timeline = 0;
   wal::Lsn from;
 };
 
-/// The files of a timeline that say what lies before `end`: those that were read to find it, and
-/// the finished one before them.
+/// The files of a timeline with the WAL before `end`: those that were read to find it, and the
+/// complete one before them.
 void make_durable(io::Directory& archive, const archive::Listing& listing, const LookedAt& looked,
                   wal::Lsn end, wal::SegmentSize size, Counts counts) {
   std::vector<wal::SegmentName> finished;
@@ -56,7 +56,7 @@ void make_durable(io::Directory& archive, const archive::Listing& listing, const
     if (segment != newest) archive::sync_finished(archive, segment);
 }
 
-/// Whoever copies it into the archive writes to it again within that time.
+/// A program that copies it into the archive writes to it again within this time.
 constexpr std::chrono::seconds kStillCopied(60);
 
 /// It may be sound soon, and nothing of it has been synced then.
@@ -115,8 +115,8 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
     looked.push_back({parent.timeline, size.start_of(parent.switchpoint)});
     const auto end = end_of(parent.timeline, looked.back().from);
     look_for_break(parent.timeline, looked.back().from, parent.switchpoint);
-    // What lies behind the switchpoint is no part of the cluster's history any more. (A receiver
-    // that came to a timeline by others on which it archived nothing has not their histories.)
+    // WAL after the switchpoint is not part of the cluster's history any more. (A receiver that
+    // reached a timeline via others on which it archived nothing does not have their histories.)
     served = {served.history.of_parent(), std::min(end, parent.switchpoint)};
   }
   for (const auto& each : looked) make_durable(archive, listing, each, served.end, size, counts);

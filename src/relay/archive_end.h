@@ -13,24 +13,25 @@ namespace weir::relay {
 /// none. Throws Error{refused} for WAL of a server newer than we know, Error{io, damage}.
 [[nodiscard]] std::optional<Cluster> find_cluster(io::Directory& archive);
 
-/// What counts of an archive: beside somebody who writes, and does not say what is durable, only
-/// what has its final name.
+/// What is served of an archive: only complete segments, if another process writes and does not
+/// report its flush position; otherwise everything.
 enum class Counts { finished, everything };
 
 /// What find_served() found.
 struct FoundEnd : Served {
   /// Behind `end`, which is where the sound WAL ends.
   std::optional<archive::Break> broken = std::nullopt;
-  /// Of the newest finished segment: who reads it gets an error.
+  /// Damage in the newest complete segment: clients that read it get an error.
   std::optional<Error> damage = std::nullopt;
 };
 
-/// Up to where the archive can be served, by its files alone: the last complete record of the
-/// newest timeline, or the last finished segment of it. A timeline counts once there is more of it
-/// than the copy of its ancestor's WAL with which it begins. What is found is synced before this
-/// returns, whoever wrote it, so it is durable (P10). nullopt if there is no such WAL. Throws
-/// Error{io, conflict, durability}, Error{damage} for a broken history, and Error{retry} as long as
-/// the newest finished segment is not sound, and was written to just now: it may be on its way in.
+/// Finds the position up to which the archive can be served, by its files alone: the last complete
+/// record of the newest timeline, or its last complete segment. A timeline counts once it has more
+/// than the copy of its ancestor's WAL with which it starts. The WAL found is flushed before this
+/// returns, regardless of its writer, so it is durable (P10). Returns nullopt if there is no such
+/// WAL. Throws Error{io, conflict, durability}, Error{damage} for a broken history, and
+/// Error{retry} as long as the newest complete segment is not valid and was just written to: it may
+/// still be being copied.
 [[nodiscard]] std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size,
                                                   Counts counts = Counts::everything);
 

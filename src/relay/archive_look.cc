@@ -17,15 +17,15 @@ namespace {
 
 /// Names are read for a twentieth of the time at most, however many there are.
 constexpr int kShare = 20;
-/// Where they are as they were, whoever writes is looked for less often: that reads all of /proc.
+/// While the names do not change, writers are looked up less often: that reads all of /proc.
 constexpr int kWriterShare = 1000;
-/// Whether one that writes has ended is asked so often at least: what it has left is served then.
+/// Maximum interval for checking whether a writer has exited: the WAL it left is served then.
 constexpr std::chrono::seconds kWriterEnds(5);
 constexpr int kNewest = 8;
-/// Names are read so often where they are said not to have changed.
+/// Interval for reading names that were reported as unchanged.
 constexpr std::chrono::seconds kUnchanged(10);
 
-/// A receiver that starts, and reaches its server, has written a broken segment anew by then.
+/// A receiver that starts, and reaches its server, has rewritten a broken segment within this time.
 constexpr std::chrono::seconds kMended(5);
 
 wire::ErrorReport report_of(const archive::Break& broken) {
@@ -36,7 +36,7 @@ wire::ErrorReport report_of(const archive::Break& broken) {
           "All WAL before that place has been sent. The server's log tells what this means."};
 }
 
-/// The last few finished segments and histories: what is new is among them.
+/// The last few complete segments and histories: new files are among them.
 std::vector<std::string> newest_names(io::Directory& archive) {
   const auto listing = archive::list_archive_names(archive);
   std::vector<std::string> names;
@@ -70,14 +70,14 @@ void ArchiveLook::look() {
   try {
     look_now();
   } catch (const Error& failure) {
-    // After a failed sync nobody knows what is on the disk, and another one proves nothing.
+    // After a failed fsync the state of the disk is unknown, and another fsync proves nothing.
     if (durability_lost_ && failure.kind() == ErrorKind::durability) durability_lost_(failure);
     sync_failed_ = sync_failed_ || failure.kind() == ErrorKind::durability;
     error = failure.what();
   } catch (const std::exception& failure) {
     error = failure.what();
   }
-  // The same thing twice a second is no news.
+  // A repeated error is not logged again.
   if (!error.empty() && error != last_error_)
     log_.warning("could not look at what is new in the archive: {}; trying again", error);
   last_error_ = std::move(error);
@@ -87,7 +87,7 @@ void ArchiveLook::look_now() {
   const auto durable = ask_();
   if (!durable) return look_at_names();
   next_look_ = {};
-  judge(std::nullopt);  // it writes anew what was broken
+  judge(std::nullopt);  // it rewrites the broken WAL
   const auto served = hub_.served();
   if (durable->timeline == served->timeline()) return tell(served->history, durable->flush);
   if (durable->timeline < served->timeline()) return;
@@ -142,7 +142,7 @@ void ArchiveLook::look_at_end(Counts counts) {
   if (broken_ && !told_break_) next_end_ = std::max(broken_since_ + kMended, now);
 }
 
-/// What is wrong with what was found; nullopt: a receiver streams, so nothing is.
+/// Handles errors in the WAL found; nullopt: a receiver streams, so there are none.
 void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
   if (found && found->damage && std::exchange(told_damage_, found->damage->what()) != told_damage_)
     log_.error(Error(*found->damage)

@@ -8,14 +8,14 @@
 
 namespace weir::relay {
 
-// How pg_hba.conf and the files beside it are written (libpq/hba.c: next_token(),
-// tokenize_auth_file()): fields between blanks, lists with commas, double quotes around what has
-// blanks in it or must not be a keyword, '#' before a comment, '\' at the end of a line that goes
-// on. Pure.
+// The syntax of pg_hba.conf and the files it includes (libpq/hba.c: next_token(),
+// tokenize_auth_file()): fields separated by blanks, lists with commas, double quotes around fields
+// that contain blanks or must not be keywords, '#' before a comment, '\' at the end of a line that
+// continues. Pure.
 
 struct AuthToken {
   std::string text;
-  bool quoted = false;  ///< it begins with a quote: then it is no keyword
+  bool quoted = false;  ///< it starts with a quote, so it cannot be a keyword
 
   [[nodiscard]] bool is_keyword(std::string_view word) const { return !quoted && text == word; }
 };

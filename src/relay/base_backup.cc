@@ -30,9 +30,9 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using Progress = pq::PassedThrough::Progress;
 
-/// What is kept of an answer that is not taken, beside one message.
+/// Maximum size of an answer kept until it is taken, in addition to one message.
 constexpr std::size_t kMost = std::size_t{256} << 10;
-/// Under TLS some of a message may be inside, where no socket tells of it.
+/// With TLS, part of a message may be buffered in the TLS layer, which poll() does not report.
 constexpr auto kLookAgain = 20ms;
 constexpr auto kLong = 1h;
 
@@ -77,7 +77,7 @@ void BaseBackup::work() {
   try {
     end = carry();
   } catch (const net::Interrupted&) {
-    return;  // nobody takes it any more
+    return;  // the client has stopped taking it
   } catch (const Error& error) {
     source_.log_.error(error);
     const auto& sqlstate = error.sqlstate();
@@ -133,7 +133,7 @@ BaseBackup::End BaseBackup::carry() {
 /// Waits until there is room for them.
 void BaseBackup::put(std::string& bytes) {
   while (!bytes.empty()) {
-    room_.clear();  // before what it stands for is looked at
+    room_.clear();  // before the state that it signals is checked
     {
       const std::lock_guard lock(mutex_);
       if (bytes_.size() < kMost) {

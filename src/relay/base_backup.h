@@ -16,8 +16,8 @@
 
 namespace weir::relay {
 
-/// Where base backups come from: a server of the same cluster, as a user of its own there, so many
-/// at once. Thread-safe. Outlives its backups.
+/// Where base backups come from: a server of the same cluster, a user on it, and the maximum number
+/// at once. Thread-safe. Must outlive its backups.
 class BackupSource {
  public:
   struct Options {
@@ -37,9 +37,9 @@ class BackupSource {
   std::atomic<std::size_t> running_ = 0;
 };
 
-/// One BASE_BACKUP: a thread asks the source's server for it, and keeps a little of the answer
-/// until it is taken. Connecting, a server that says nothing for long, one who does not take: each
-/// holds up this thread alone. The object belongs to one thread.
+/// One BASE_BACKUP: a thread requests it from the source's server, and buffers a little of the
+/// answer until it is taken. Connecting, an unresponsive server, or a slow client block only this
+/// thread. The object belongs to one thread.
 class BaseBackup {
  public:
   /// `for_whom` is for the log; `wake` is called by the thread when there is something to take.
@@ -50,13 +50,13 @@ class BaseBackup {
   BaseBackup(const BaseBackup&) = delete;
   BaseBackup& operator=(const BaseBackup&) = delete;
 
-  /// How it has ended; the client gets a ReadyForQuery then, but for `fatal`.
+  /// How it ended; the client then gets a ReadyForQuery, except for `fatal`.
   struct End {
     enum class Kind {
       done,
       failed,  ///< the last message is the server's error
       fatal,   ///< likewise, and the server's last word
-      broken,  ///< `report` is to be told: not the server's words
+      broken,  ///< `report` must be logged: it is not the server's message
     } kind = Kind::done;
     wire::ErrorReport report{};
   };

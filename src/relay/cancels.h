@@ -27,7 +27,7 @@ class Cancels {
     const std::uint32_t process_;
   };
 
-  /// Whoever asks hears nothing, whether there was such a session or not.
+  /// There is no answer, whether such a session exists or not.
   void cancel(const wire::CancelRequest& key);
 
  private:

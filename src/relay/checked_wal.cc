@@ -25,7 +25,7 @@ namespace weir::relay {
 
 namespace {
 
-/// Of a record that is not complete so much is kept; a larger one is read twice.
+/// Maximum size of an incomplete record kept in memory; a larger one is read twice.
 constexpr std::uint64_t kMostKept = std::uint64_t{2} << 20;
 
 using Trouble = CheckedWal::Trouble;
@@ -54,7 +54,7 @@ Trouble gone(const std::string& file) {
                     "backup.")};
 }
 
-/// It was never finished, and what is served goes on behind it: a hole that somebody accepted.
+/// It was never completed, and the served WAL continues after it: a hole that an operator accepted.
 Trouble never_finished(const archive::SegmentFileName& file) {
   return {{"58P01", fmt::format("requested WAL segment {} has already been removed",
                                 file.segment.to_string())},
@@ -145,7 +145,7 @@ std::optional<Trouble> CheckedWal::read_ahead(wal::Lsn limit) {
     if (take_other_form(*damage)) return std::nullopt;
     const auto segment = reader_->segment_at(damage->found_at);
     const auto& size = cluster_.segment_size;
-    // The record may go on behind that file: in the next one, of the far side of a hole.
+    // The record may continue after that file: in the next one, beyond a hole.
     for (const auto& file : unfinished_)
       if (file.segment.segno(size) >= size.segno(damage->at) && is_left(file))
         return never_finished(file);
@@ -158,7 +158,7 @@ std::optional<Trouble> CheckedWal::read_ahead(wal::Lsn limit) {
   return std::nullopt;
 }
 
-/// Of those in which no record begins any more that is not complete, none is of interest.
+/// Files without the start of a record that is still incomplete are not needed any more.
 void CheckedWal::note_unfinished(const archive::SegmentFileName& file) {
   if (!unfinished_.empty() && unfinished_.back() == file) return;
   const auto& size = cluster_.segment_size;
@@ -168,8 +168,8 @@ void CheckedWal::note_unfinished(const archive::SegmentFileName& file) {
   unfinished_.push_back(file);
 }
 
-/// An archive may begin within a record, whose rest has no checksum that could be compared. That of
-/// a compressed file lies behind what is read of it.
+/// An archive may start within a record, whose rest has no checksum to verify. A compressed file's
+/// checksum follows the bytes read so far.
 std::optional<Trouble> CheckedWal::prove_file(wal::Lsn at) {
   const auto file = reader_->file();
   if (!file || file->method == codec::Method::none || proved_ == file->to_string())
@@ -221,7 +221,7 @@ bool CheckedWal::has_another(const Names& forms) const {
          });
 }
 
-/// With another file than the one that is read; there is one.
+/// With another file instead of the current one; there is one.
 void CheckedWal::begin_segment_again() {
   left_out_.insert(reader_->file()->to_string());
   verifier_ = *segment_begin_;
@@ -246,7 +246,7 @@ void CheckedWal::make_room() {
   buffer_begin_ = keep_from;
 }
 
-/// Some of what lies before `end`, all of which may be given.
+/// Returns part of the WAL before `end`, all of which may be sent.
 CheckedWal::Read CheckedWal::give(wal::Lsn end) {
   if (end - from_ > kMostRead) {
     const auto most = (from_ + kMostRead).byte();
@@ -285,7 +285,8 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
   // pg_receivewal's form of an unfinished segment, and a receiver has begun it again since.
   if (&reader == &*reader_ && reader.file() && reader.file()->partial) {
     const auto forms = archive::partial_names(reader.file()->segment);
-    // One that had too little before: as more is durable, it has got more. Once for each time.
+    // A file that had too little before: with a later flush position, it has more. Once for each
+    // position.
     if (std::exchange(looked_again_up_to_, limit_) != limit_)
       for (const auto& form : forms) left_out_.erase(form.to_string());
     if (has_another(forms)) return {0};
@@ -296,15 +297,15 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
   return {0, damaged(file, offset, at, "the file ends before what is served of it")};
 }
 
-/// An unfinished file that is not the one in which what is served ends.
+/// A partial file other than the one in which the served WAL ends.
 bool CheckedWal::is_left(const archive::SegmentFileName& file) const {
   if (!file.partial || !archive_.find(file.to_string())) return false;
   const auto& size = cluster_.segment_size;
   const auto timeline = history_->timeline();
   if (file.segment.timeline() != timeline) return true;
   if (file.segment.segno(size) < size.segno(wal::Lsn(limit_.byte() - 1))) return true;
-  // Where the limit is the end of an older timeline, what is served goes on behind it. And where
-  // what is served ends with a segment, the archive may have begun the next one behind a hole.
+  // If the limit is the end of an older timeline, the served WAL continues after it. And if the
+  // served WAL ends with a segment, the archive may already have the next one, after a hole.
   const bool goes_on = limit_ <= history_->begin_of(timeline).value_or(wal::Lsn());
   return (goes_on || size.offset(limit_) == 0) && has_begun_behind(file.segment);
 }

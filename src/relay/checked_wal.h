@@ -17,17 +17,17 @@
 
 namespace weir::relay {
 
-/// The WAL of the archive as it may be sent (P11): each page's header was checked, and each byte
-/// belongs to a record that was read to its end and has the right checksum, or lies behind an xlog
-/// switch. Of a record that is not complete nothing is given: whoever gets it could not use it.
-/// Where the records of one form of a segment are damaged, and another form is there, that is read.
+/// The WAL of the archive as it may be sent (P11): each page's header was verified, and each byte
+/// belongs to a record that was read to its end and has the right checksum, or follows an xlog
+/// switch. Incomplete records are not sent, because no client could use them. If the records of one
+/// file of a segment are damaged, and there is another file, that is read.
 ///
-/// A record that is larger than the memory for it is checked first and then read again. One
-/// reader, one position, one thread; does not own the shelf. Memory: some MB at most.
+/// A record that is larger than its buffer is verified first and then read again. One reader, one
+/// position, one thread; does not own the shelf. Memory: some MB at most.
 class CheckedWal {
  public:
-  /// From `start` on, which lies on the history. What lies before it in its segment is read, too:
-  /// so is the segment before, where a record crosses the border. Throws Error{io}.
+  /// From `start` on, which is a position of the history. The WAL before it in its segment is read,
+  /// too, and the segment before, if a record crosses the boundary. Throws Error{io}.
   CheckedWal(io::Shelf& archive, const Cluster& cluster, wal::TimelineHistory history,
              wal::Lsn start);
   CheckedWal(const CheckedWal&) = delete;
@@ -41,13 +41,13 @@ class CheckedWal {
   struct Read {
     std::span<const std::byte> wal;  ///< valid until the next call; empty: no more, as yet
     std::optional<Trouble> trouble = std::nullopt;  ///< then nothing can be read here any more
-    /// Damage of a file in whose place another form of the segment is read: to be told here.
+    /// Damage of a file that was replaced by another file of the segment: to be logged.
     std::optional<Error> passed_over = std::nullopt;
   };
   /// So many are read at a time, at most.
   static constexpr std::size_t kMostRead = std::size_t{128} << 10;
-  /// The next bytes, before `limit`; cut at a page where more follow. Nothing behind `limit` is
-  /// looked at: it is not durable, or not on this timeline. Throws Error{io}.
+  /// Returns the next bytes, before `limit`; cut at a page if more follow. Nothing after `limit` is
+  /// read: it is not durable, or not on this timeline. Throws Error{io}.
   [[nodiscard]] Read read(wal::Lsn limit);
 
   [[nodiscard]] wal::Lsn position() const { return from_; }

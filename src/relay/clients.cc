@@ -57,8 +57,8 @@ void Clients::Guest::tell(const WalsenderState::Status& status,
   client.write_lag = place_->write.now();
   client.flush_lag = place_->flush.now();
   client.replay_lag = place_->replay.now();
-  // Each piece that is sent, and each reply of somebody whom nobody waits for, changes nothing for
-  // the others: a hundred clients may have much to say.
+  // A piece sent, or a reply of a client that is not waited for, does not affect the others: a
+  // hundred clients may send many of them.
   const bool says_something =
       status.xmins != before.xmins ||
       (place_->waited_for && (status.replies != before.replies || status.phase != before.phase ||

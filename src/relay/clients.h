@@ -17,13 +17,14 @@
 
 namespace weir::relay {
 
-/// Who is there, and what all of them mean together. Thread-safe; nothing in it blocks.
+/// The clients, and their combined state. Thread-safe; does not block.
 class Clients {
  public:
   /// Called when what gather_feedback() tells has changed, in the order of the changes; a lock is
   /// held: must neither block nor ask anything of this object.
   using Changed = std::function<void(const Feedback&)>;
-  /// Who comes, and who goes and why (empty: it comes). As Changed.
+  /// Reports each client that connects or disconnects, and why it disconnects (empty: it connects).
+  /// As Changed.
   using ComesOrGoes =
       std::function<void(const archive::DownstreamClient& client, const std::string& why)>;
 
@@ -50,7 +51,7 @@ class Clients {
   struct Place {
     archive::DownstreamClient client;
     Member member;
-    bool waited_for = false;  ///< one of those that are named
+    bool waited_for = false;  ///< a named standby
     Lag write;
     Lag flush;
     Lag replay;
@@ -64,7 +65,7 @@ class Clients {
   mutable std::mutex mutex_;
   std::list<Place> places_;
   std::optional<Xmins> slots_;
-  wal::TimelineHistory served_{1};  ///< as it was told last
+  wal::TimelineHistory served_{1};  ///< as last reported
   std::optional<Feedback> told_;
 };
 

@@ -103,7 +103,7 @@ class Scanner {
     return static_cast<std::size_t>(end - rest.begin());
   }
 
-  /// Of hex digits, a slash and hex digits; 0 if that is not what stands there.
+  /// Length of hex digits, a slash and hex digits; 0 if the text is different.
   std::size_t position_length() const {
     const auto high = length_of(is_hex);
     if (high == 0 || at_ + high >= text_.size() || text_[at_ + high] != '/') return 0;

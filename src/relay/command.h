@@ -65,7 +65,7 @@ struct BaseBackup {
   std::string text;  ///< the command, as it came
   bool operator==(const BaseBackup&) const = default;
 };
-/// Anything else, whatever it may be: a walsender takes it for SQL.
+/// Anything else: a walsender takes it for SQL.
 struct Sql {
   bool operator==(const Sql&) const = default;
 };

@@ -9,8 +9,9 @@
 
 namespace weir::relay {
 
-/// How the bytes of one client come and go, what its session waits with, and its clock: a socket in
-/// the program (session.cc); the simulation in tests/sim has another. One thread, but for wake().
+/// Reads and writes the bytes of one client, and provides waiting and a clock for its session: a
+/// socket in the program (session.cc); the simulation in tests/sim has another implementation. One
+/// thread, except for wake().
 class Connection {
  public:
   virtual ~Connection() = default;
@@ -30,7 +31,7 @@ class Connection {
   }
   [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
   [[nodiscard]] virtual bool has_unsent() const = 0;
-  /// The last words, to somebody who may not read them.
+  /// Sends the final message to a client that may not read it.
   virtual void send_last(std::string_view bytes) = 0;
 
   /// Until bytes can be received, or sent (as asked), until wake() or `until`.

@@ -103,7 +103,7 @@ void DirectorySocket::serve(int client) const {
     const auto answer = answer_(line.substr(0, line.find('\n')));
     net::send_all(client, answer, Clock::now() + kServeTime, &stop_);
   } catch (const Error&) {
-    // One who says nothing, or does not read.
+    // A client that sends nothing, or does not read.
   } catch (const net::Interrupted&) {
     // work() ends, too
   }

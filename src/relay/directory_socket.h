@@ -13,23 +13,23 @@
 
 namespace weir::relay {
 
-/// A Unix socket with a hidden name in an archive's directory, by which commands ask a process that
-/// serves. Who connects says a line and gets the answer. Only the archive's owner (and root) may. A
-/// thread of its own, idle until asked.
+/// A Unix socket with a hidden name in an archive's directory, by which commands query a process
+/// that serves. A client sends a line and gets the answer. Only the archive's owner (and root) have
+/// access. Has a thread of its own, idle until queried.
 class DirectorySocket {
  public:
-  /// Takes over a name that is left of a process that was killed. Throws Error{io} if the name
-  /// cannot be had; its system_code() is EADDRINUSE where somebody listens there. `answer` is
-  /// called by the socket's thread.
+  /// Takes over the name if it was left by a process that was killed. Throws Error{io} if the name
+  /// is not available; its system_code() is EADDRINUSE if another process listens there. `answer`
+  /// is called by the socket's thread.
   DirectorySocket(const std::string& directory, std::string name,
                   std::function<std::string(const std::string&)> answer);
-  /// Returns when nobody is being answered any more. The name is removed.
+  /// Returns when no query is being answered any more. The name is removed.
   ~DirectorySocket();
   DirectorySocket(const DirectorySocket&) = delete;
   DirectorySocket& operator=(const DirectorySocket&) = delete;
 
-  /// nullopt: nobody listens there. Throws Error{retry} if there is somebody who does not answer in
-  /// `time`, Error{io} if the socket is not ours to use.
+  /// Returns nullopt if no process listens there. Throws Error{retry} if a process does not respond
+  /// within `time`, Error{io} if the socket belongs to another user.
   [[nodiscard]] static std::optional<std::string> ask(const std::string& directory,
                                                       const std::string& name,
                                                       const std::string& line,

@@ -58,7 +58,7 @@ EntranceState::State EntranceState::on_bytes(std::span<const std::byte> bytes) {
   if (state_ != State::open) return state_;
   const bool first = input_.empty() && !asked_for_tls_ && !asked_for_gss_;
   input_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  // Of a startup packet it would be the length, and far too much.
+  // In a startup packet these bytes would be the length, and far too large.
   if (first && offers_tls_ && input_.starts_with(kTlsHandshake)) return state_ = State::encrypts;
   while (state_ == State::open && step()) {
   }
@@ -112,8 +112,9 @@ void EntranceState::answer(bool& asked, bool yes, std::string_view what, std::ui
                                         code)});
   asked = true;
   if (!yes) output_.push_back('N');
-  // What came behind the question was not encrypted, whoever sent it: taken as if it had come
-  // inside, it would be somebody else's words in this client's mouth (CVE-2021-23214).
+  // Bytes after the request were not encrypted, and their sender is unknown: treating them as if
+  // they were encrypted would let an attacker inject them into the client's session
+  // (CVE-2021-23214).
   if (!input_.empty())
     return refuse({"08P01", fmt::format("received unencrypted data after {}", what),
                    "This could be either a client-software bug or evidence of an attempted "
@@ -203,7 +204,7 @@ void EntranceState::check_certificate() {
 
 bool EntranceState::take_password() {
   const auto read = wire::read_client_message(std::as_bytes(std::span(input_)), kMaxSaslMessage);
-  // A client that has no password goes, which is nothing to be told.
+  // A client that has no password disconnects, which is not logged.
   if (std::holds_alternative<wire::Incomplete>(read) && (input_.empty() || input_.front() == 'p'))
     return false;
   const auto* const message = std::get_if<wire::ClientMessage>(&read);

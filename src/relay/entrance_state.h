@@ -17,10 +17,10 @@
 
 namespace weir::relay {
 
-/// What somebody hears who wants SQL.
+/// Error text for clients that request a regular SQL session.
 inline constexpr std::string_view kReplicationOnly = "only physical replication is served here";
 
-/// Who may come in. Not changed while somebody is being asked.
+/// Access rules. Must not change while a client is authenticating.
 struct Access {
   Rules rules;
   Users users;
@@ -36,14 +36,14 @@ struct Encryption {
   std::optional<std::string> end_point;    ///< crypto::TlsServer::end_point()
 };
 
-/// The beginning of a connection: from the first byte up to where somebody has shown who he is
+/// The beginning of a connection: from the first byte until the client has authenticated
 /// (ProcessStartupPacket() in postmaster.c, ClientAuthentication() in libpq/auth.c). Bytes in,
-/// bytes out; no I/O, no clock. What a client can make it keep is bounded by the largest startup
-/// packet. Nothing that it says tells of the archive.
+/// bytes out; no I/O, no clock. The memory that a client can occupy is bounded by the largest
+/// startup packet. Its messages reveal nothing about the archive.
 class EntranceState {
  public:
-  /// `nonce`: as ScramExchange takes it. `offers_tls`: it can be had over this connection. `access`
-  /// outlives this.
+  /// `nonce`: see ScramExchange. `offers_tls`: TLS is available on this connection. `access` must
+  /// outlive this.
   EntranceState(const Access& access, Peer peer, std::string nonce, bool offers_tls)
       : access_(access),
         peer_(std::move(peer)),
@@ -57,21 +57,21 @@ class EntranceState {
     left,      ///< to be closed once output() is sent
   };
   State on_bytes(std::span<const std::byte> bytes);
-  /// The handshake is done; from now on bytes are what was encrypted.
+  /// The handshake is complete; the following bytes are decrypted ones.
   State on_encrypted(Encryption encryption);
   [[nodiscard]] State state() const { return state_; }
-  /// To be sent, and taken away by whoever sends it.
+  /// To be sent, and removed by the sender.
   [[nodiscard]] std::string& output() { return output_; }
 
   [[nodiscard]] const std::string& user() const { return user_; }
   [[nodiscard]] const std::string& application_name() const { return application_name_; }
   [[nodiscard]] const Peer& peer() const { return peer_; }
-  /// Bytes that came behind the last message.
+  /// Bytes after the last message.
   [[nodiscard]] const std::string& rest() const { return input_; }
   /// It came to have another session's command cancelled.
   [[nodiscard]] const std::optional<wire::CancelRequest>& cancel() const { return cancel_; }
-  /// Why it was not let in, for the log; unset where there is nothing to tell: a cancel request,
-  /// one who goes without a word.
+  /// Why it was rejected, for the log; unset if there is nothing to log: a cancel request, a client
+  /// that disconnects silently.
   [[nodiscard]] const std::optional<std::string>& refusal() const { return refusal_; }
 
  private:

@@ -2,7 +2,7 @@
 // whenever a client's reply changes it): the replay position of the named standbys, the oldest
 // xmins still needed, the flush position of the candidates. The first two are left in
 // `receive::Downstream`, whose listener wakes the guardian, since a leader may hang in the disk;
-// `StreamState` limits the position to what is durable here. Each position has a timeline: a
+// `StreamState` limits the position to the local flush position. Each position has a timeline: a
 // standby that is still on the old one counts up to the switchpoint, and feedback for a timeline
 // other than the streaming one is ignored. `remote_apply` may therefore wait a moment longer at a
 // switch, and never returns early. No xmins are sent before those that slots hold are known.
@@ -18,7 +18,7 @@ namespace {
 
 using Phase = WalsenderState::Phase;
 
-/// 0/0 for what is no part of the history.
+/// 0/0 for positions that are not part of the history.
 wal::Lsn place_in(const wal::TimelineHistory& served, wal::TimelineId timeline, wal::Lsn position) {
   if (!served.contains(timeline)) return {};
   const auto left = served.end_of(timeline);

@@ -19,8 +19,8 @@ struct Feedback {
   /// names; 0/0 while there are fewer.
   wal::TimelineId timeline = 0;
   wal::Lsn applied;
-  /// The oldest that a client, or a slot, still needs; nullopt: not known yet, so nothing may be
-  /// said of it (a slot's xmin upstream would be let go, and never goes back).
+  /// The oldest that a client, or a slot, still needs; nullopt if not known yet, so nothing may be
+  /// reported (a slot's xmin upstream would be released, which cannot be undone).
   std::optional<Xmins> xmins;
   /// Up to here as many as --serve-synchronized-standbys names have flushed; 0/0 while there are
   /// fewer.
@@ -40,11 +40,11 @@ struct Waiting {
   std::optional<StandbyNames> hold;  ///< --serve-synchronized-standbys
 };
 
-/// `slots`: the oldest that slots hold, those of absent clients among them; nullopt while that is
-/// not known. Pure.
+/// `slots`: the oldest that slots hold, including those of absent clients; nullopt while unknown.
+/// Pure.
 ///
-/// An LSN alone is no position: what a client says of a timeline counts up to where the history
-/// that is served has left it, and not at all if that history never had it.
+/// An LSN alone is not a position: a client's position on a timeline counts up to where the served
+/// history leaves that timeline, and not at all if the history does not contain it.
 [[nodiscard]] Feedback gather_feedback(const Waiting& waiting, std::span<const Member> members,
                                        const std::optional<Xmins>& slots,
                                        const wal::TimelineHistory& served);

@@ -16,7 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// To wake somebody takes a microsecond or two.
+/// Waking a session takes a microsecond or two.
 constexpr std::size_t kFew = 8;
 
 }  // namespace
@@ -52,7 +52,7 @@ Hub::Hub(Served begin, bool holds) : end_(std::move(begin)) {
   renew();
 }
 
-/// The lock is held, or nobody knows of the hub yet.
+/// The lock is held, or the hub is not shared yet.
 void Hub::renew() {
   auto now = end_.now();
   now.hold = hold_;
@@ -70,7 +70,7 @@ ServedEnd::Told Hub::on_durable(const wal::TimelineHistory& history, wal::Lsn en
   const auto before = served_->timeline();
   const auto told = end_.on_durable(history, end);
   if (told == ServedEnd::Told::further || told == ServedEnd::Told::switched) {
-    // What was flushed of the old timeline behind the switch is not what the new one has there.
+    // WAL flushed on the old timeline after the switchpoint differs from the new one's.
     if (told == ServedEnd::Told::switched && hold_)
       hold_ = std::min(*hold_, history.end_of(before).value_or(wal::Lsn()));
     breaks_off_.reset();

@@ -15,8 +15,8 @@
 
 namespace weir::relay {
 
-/// Tells of what may come up often, as a client brings it about: at most so many a minute, with a
-/// word of how many were left out. Thread-safe.
+/// Logs events that clients may cause often: at most N a minute, with the number of those omitted.
+/// Thread-safe.
 class SeldomLog {
  public:
   SeldomLog(Log& log, unsigned most_a_minute) : log_(log), most_(most_a_minute) {}
@@ -35,27 +35,27 @@ class SeldomLog {
   std::uint64_t left_out_ = 0;
 };
 
-/// What all sessions share: up to where WAL may be sent, and who is to be woken when it is further.
-/// Thread-safe; nothing in it blocks.
+/// State shared by all sessions: the position up to which WAL may be sent, and the sessions to wake
+/// when it advances. Thread-safe; does not block.
 class Hub {
  public:
   /// `holds`: some are held back, and at first get nothing.
   explicit Hub(Served begin, bool holds = false);
 
   [[nodiscard]] std::shared_ptr<const Served> served() const;
-  /// As ServedEnd::on_durable(); wakes everybody if there is news.
+  /// As ServedEnd::on_durable(); wakes all sessions if there is a change.
   ServedEnd::Told on_durable(const wal::TimelineHistory& history, wal::Lsn end);
 
-  /// The same of a receiver's thread, which must not be held up: false, and nothing done, where it
-  /// is of another timeline than what is served, or more than a few would have to be woken.
+  /// The same for a receiver's thread, which must not block: returns false, and does nothing, if
+  /// the timeline differs from the served one, or more than a few sessions would have to be woken.
   bool on_durable_soon(wal::TimelineId timeline, wal::Lsn end);
 
   /// Why who has everything before `end`, the end that is served, gets no more; nullopt: more may
   /// come. Nothing is done where another end is served by now, and a further end takes it back.
   void set_break(wal::Lsn end, std::optional<wire::ErrorReport> why);
 
-  /// Those who are held back may have what lies before `end` on this timeline; wakes everybody if
-  /// it is news. It never goes back.
+  /// Clients that are held back may get the WAL before `end` on this timeline; wakes all sessions
+  /// if it advances. It never goes back.
   void on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end);
 
   /// What the server upstream says that it is; for those who come from now on.
@@ -65,7 +65,7 @@ class Hub {
   /// Sessions are to end.
   void stop();
   [[nodiscard]] bool stopping() const;
-  /// What clients are told at the end, if it is not an end as any other.
+  /// What clients are sent at the end, unless it is an ordinary end.
   void set_last_word(std::optional<wire::ErrorReport> word);
   [[nodiscard]] std::optional<wire::ErrorReport> last_word() const;
 

@@ -9,15 +9,15 @@
 
 namespace weir::relay {
 
-/// How long ago that WAL was sent of which a client says just now that it has come so far with it:
-/// one of the lags of pg_stat_replication. Bounded, however far behind a client is. Pure.
+/// Time since the WAL was sent that a client's current reply confirms: one of the lags of
+/// pg_stat_replication. Bounded, regardless of the client's distance. Pure.
 class Lag {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
   /// Everything before `end` is sent by now.
   void on_sent(wal::Lsn end, Time now);
-  /// The client has come to `position`. Who says so again when nothing is open has no lag.
+  /// The client has reached `position`. A client that repeats it while nothing is open has no lag.
   void on_reply(wal::Lsn position, Time now);
 
   [[nodiscard]] std::optional<std::chrono::microseconds> now() const { return lag_; }

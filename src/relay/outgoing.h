@@ -20,8 +20,8 @@ class Outgoing {
 
   [[nodiscard]] bool empty() const { return size() == 0; }
   [[nodiscard]] std::size_t size() const;
-  /// From the front, one behind the other, as many as one call takes; what is left of these is
-  /// empty. Valid until something is changed.
+  /// From the front, consecutive, as many as one call takes; the rest of these is empty. Valid
+  /// until the next change.
   using Parts = std::array<std::string_view, 12>;
   [[nodiscard]] Parts parts() const;
   /// In one: a copy.

@@ -7,8 +7,8 @@
 
 namespace weir::relay {
 
-/// Memory for pieces of WAL. A large one that nobody holds any more is used again: new memory of
-/// the kernel costs as much as reading into it. Thread-safe; outlives what it has given.
+/// Memory for pieces of WAL. A large unused one is reused: new memory from the kernel costs as much
+/// as reading into it. Thread-safe; must outlive the memory it has provided.
 class PieceMemory {
  public:
   using Bytes = std::vector<std::byte>;
@@ -17,7 +17,7 @@ class PieceMemory {
   PieceMemory(const PieceMemory&) = delete;
   PieceMemory& operator=(const PieceMemory&) = delete;
 
-  /// Empty, with room for so many bytes, to be filled.
+  /// Returns an empty buffer with a capacity of `room` bytes, to be filled.
   [[nodiscard]] Bytes take(std::size_t room);
   /// For several to hold. Little in much room becomes a copy.
   [[nodiscard]] std::shared_ptr<const Bytes> keep(Bytes filled);

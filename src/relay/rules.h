@@ -11,7 +11,7 @@
 
 namespace weir::relay {
 
-/// Where somebody comes from.
+/// Where a client connects from.
 struct Peer {
   std::optional<net::Ip> address;         ///< unset: over a Unix socket
   std::optional<std::string> local_user;  ///< who it is there, by the kernel
@@ -30,7 +30,7 @@ class Rules {
  public:
   /// Without a file: this machine alone, by Unix socket or loopback, with a password.
   Rules();
-  /// Throws Error{usage} that names the file and the line of what is wrong.
+  /// Throws Error{usage} that names the file and the line of the error.
   [[nodiscard]] static Rules parse(std::string_view content, const std::string& path);
 
   struct Match {

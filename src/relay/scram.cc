@@ -17,7 +17,7 @@ constexpr std::size_t kSaltSize = 16;  // SCRAM_DEFAULT_SALT_LEN
 /// The one kind of binding there is (RFC 5929).
 constexpr std::string_view kEndPoint = "tls-server-end-point";
 
-/// Thrown and caught in this file only: a message that is none.
+/// Thrown and caught in this file only: an invalid message.
 struct Malformed {
   wire::ErrorReport report;
 };
@@ -140,7 +140,7 @@ ScramExchange::Answer ScramExchange::first(std::string_view message) {
         malformed(
             "The client selected SCRAM-SHA-256-PLUS, but the SCRAM message does not include "
             "channel binding data.");
-      // Somebody in between has taken our offer away.
+      // A man in the middle has removed our offer.
       if (binding_flag_ == 'y' && can_bind())
         throw Malformed{{"28000", "SCRAM channel binding negotiation error",
                          "The client supports SCRAM channel binding but thinks the server does "
@@ -216,7 +216,7 @@ void ScramExchange::check_binding(std::string_view data) const {
   }
 }
 
-/// ClientKey is the proof without the signature; what is stored of it is its hash.
+/// ClientKey is the proof without the signature; its hash is stored.
 bool ScramExchange::proves(std::string_view auth_message, std::string_view proof) const {
   auto client_key = *key_of(proof);
   const auto signature = crypto::hmac_sha256(secret_.stored_key, auth_message);

@@ -14,7 +14,7 @@ namespace weir::relay {
 /// as in pg_authid.rolpassword (scram_build_secret() in common/scram-common.c).
 struct ScramSecret {
   unsigned iterations = 0;
-  std::string salt;  ///< as it stands there, in base64
+  std::string salt;  ///< as stored, in base64
   crypto::Sha256 stored_key{};
   crypto::Sha256 server_key{};
 
@@ -30,16 +30,16 @@ inline constexpr std::size_t kMaxSaslMessage = 1024;
 /// SCRAM_RAW_NONCE_LEN (common/scram-common.h)
 inline constexpr std::size_t kScramNonceSize = 18;
 
-/// The server's side of one SCRAM-SHA-256 exchange (RFC 5802, RFC 7677, as libpq/auth-scram.c
-/// carries it out), bound to the TLS connection it goes over or not: both sides put what they know
-/// of the server's certificate under the proof, so nobody in between can pass it on. Bytes in,
-/// bytes out: no I/O, and chance is handed in. Messages of a client may be anything.
+/// The server's side of one SCRAM-SHA-256 exchange (RFC 5802, RFC 7677, as in libpq/auth-scram.c),
+/// with or without channel binding: both sides include the server's certificate, as they know it,
+/// in the proof, so that a man in the middle cannot forward it. Bytes in, bytes out: no I/O, and
+/// random bytes are passed in. Messages of a client may have any content.
 class ScramExchange {
  public:
-  /// `secret` is the user's, or a made-up one of a user who has none: then `doomed` says so, and
-  /// the exchange goes as with a wrong password, in the same time. `nonce`: printable, without a
+  /// `secret` is the user's, or a made-up one if the user has none: then `doomed` is set, and the
+  /// exchange fails as with a wrong password, in the same time. `nonce`: printable, without a
   /// comma, never used before. `end_point`: of the server's certificate (crypto::TlsServer), if the
-  /// client was offered to bind to it.
+  /// client was offered channel binding.
   ScramExchange(ScramSecret secret, bool doomed, std::string nonce,
                 std::optional<std::string> end_point = std::nullopt)
       : secret_(std::move(secret)),
@@ -81,7 +81,8 @@ class ScramExchange {
   std::string server_first_;
 };
 
-/// The secret of somebody who has none: always the same for one name, so that nobody can tell.
+/// The secret of a user without one: always the same for one name, so that clients cannot detect
+/// this.
 [[nodiscard]] ScramSecret made_up_secret(std::string_view user, const crypto::Sha256& key,
                                          unsigned iterations);
 

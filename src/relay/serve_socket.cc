@@ -33,8 +33,9 @@ constexpr auto kPause = 20ms;
 
 std::string name_of(int number) { return fmt::format(".pgweir-serve-{}.sock", number); }
 
-/// Who looks for a name does so alone: another one who just begins must not take a name that is
-/// bound, and not listened on yet, for one that was left. nullptr: somebody takes very long.
+/// Serializes the processes that look for a name: a process that is just starting must not take a
+/// name that is bound, but not listening yet, for one that was left. nullptr: another process takes
+/// very long.
 std::unique_ptr<io::File> alone(io::Directory& archive) {
   const net::Wake never;
   for (auto waited = 0ms;; waited += kPause) {
@@ -77,8 +78,8 @@ ServeSocket::Answers ServeSocket::ask(const std::string& directory) {
         all.errors.emplace_back(error.what());
     }
   };
-  // One that hangs takes no time from the others: each that answers soon has answered, before those
-  // that do not share what is left.
+  // A process that hangs does not use up the time of the others: those that respond quickly have
+  // answered before the slow ones share the remaining time.
   for (int number = 1; number <= kMost; ++number) ask(name_of(number), kSoon, false);
   for (std::size_t i = 0; i < silent.size(); ++i) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(

@@ -15,7 +15,7 @@ namespace weir::relay {
 /// has the first name that is free, of a few.
 class ServeSocket {
  public:
-  /// Where no socket can be had, as in a directory that is read-only, that is told, and nobody is
+  /// If no socket can be created, as in a read-only directory, this is logged, and no queries are
   /// answered.
   ServeSocket(io::Directory& archive, std::function<std::string()> answer, Log& log);
 

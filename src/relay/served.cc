@@ -1,4 +1,4 @@
-// With a writer that does not report what is durable, only complete segments count
+// With a writer that does not report its flush position, only complete segments count
 // (`relay::Counts::finished`): pg_receivewal, or a receiver that does not answer. Such a writer may
 // restart its `.partial` at any moment. It is detected without taking a lock, even briefly, since a
 // receiver that starts at that moment would have to refuse (`io::find_foreign_writer()`): the
@@ -61,8 +61,8 @@ ServedEnd::Told ServedEnd::on_durable(const wal::TimelineHistory& history, wal::
   if (!left) return Told::foreign;
   const auto begin = history.begin_of(history.timeline());
   if (end <= *begin) return Told::nothing;
-  // What was announced of the old timeline behind the place where it was left is no part of this
-  // history; whoever has it is told so. The announced end may only seem to go back then.
+  // WAL of the old timeline that was announced after its switchpoint is not part of this history;
+  // clients that have it get an error. The announced end may only seem to go back then.
   served_ = {history, end};
   return Told::switched;
 }

@@ -17,7 +17,7 @@ struct Cluster {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;
   int major = 0;        ///< the server's version
-  std::string version;  ///< as the server itself writes it; empty if nobody has heard it
+  std::string version;  ///< as the server reports it; empty if no receiver has connected
 
   /// As a server of that version says it, for PQserverVersion() and the like.
   [[nodiscard]] std::string server_version() const;
@@ -33,18 +33,18 @@ struct Served {
   wal::Lsn end;
   /// To clients that are held back nothing behind it is sent (--serve-synchronized-standbys).
   std::optional<wal::Lsn> hold = std::nullopt;
-  /// Why what lies behind `end` cannot be had, although there is more: for who wants it.
+  /// Why the WAL after `end` is not available, although there is more: for clients that request it.
   std::optional<wire::ErrorReport> breaks_off = std::nullopt;
 
   [[nodiscard]] wal::TimelineId timeline() const { return history.timeline(); }
 };
 
-/// The announced end, which never goes back. It is told what a receiver has made durable, and takes
-/// in what can be announced (P10). Pure.
+/// The announced end, which never goes back. It receives a receiver's flush position, and includes
+/// what can be announced (P10). Pure.
 ///
-/// At a switch of timelines a receiver begins the new one at a segment's first byte, so below what
-/// was durable of the old one. Until it has come past the place where the new timeline begins, the
-/// old one is served on: an LSN alone says nothing, (timeline, LSN) does.
+/// At a timeline switch a receiver starts the new timeline at a segment's first byte, which is
+/// before the flush position on the old one. Until it has passed the start of the new timeline, the
+/// old one continues to be served: an LSN alone is ambiguous, (timeline, LSN) is not.
 class ServedEnd {
  public:
   explicit ServedEnd(Served begin) : served_(std::move(begin)) {}

@@ -32,7 +32,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kToldAMinute = 20;
-/// Who connects waits there while nobody is accepted, at most so many.
+/// Maximum number of connections that wait to be accepted.
 constexpr int kBacklog = 128;
 /// A lack of descriptors or memory.
 constexpr std::chrono::milliseconds kShortageWait{100};
@@ -91,7 +91,7 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
     Time until = Clock::now() + std::chrono::hours(1);
     for (auto& visitor : visitors_) {
       const bool sends = !visitor.state.output().empty() || visitor.stream->has_unsent();
-      // Who has to go is not listened to any more.
+      // No input is read from a client that is being disconnected.
       const bool listens = visitor.state.state() != EntranceState::State::left;
       const auto events = (listens ? POLLIN : 0) | (sends ? POLLOUT : 0);
       polls.push_back({visitor.stream->fd(), static_cast<short>(events), 0});
@@ -122,7 +122,7 @@ void Server::welcome(net::Listener& listener, const net::Wake& stop) {
   told_shortage_ = false;
   auto access = access_.get();
   const auto peer = peer_of(socket.get(), access->rules);
-  if (!peer) return;  // as one who looks who is there
+  if (!peer) return;  // a client that only checks whether the server is up
   if (visitors_.size() >= options_.max_at_the_door) {
     seldom_.warning(
         fmt::format("{} clients at once have not shown who they are: the first of them "
@@ -139,7 +139,7 @@ void Server::welcome(net::Listener& listener, const net::Wake& stop) {
                        Clock::now() + options_.authentication_time});
 }
 
-/// Nobody could be taken, and it would be tried again and again.
+/// No connection could be accepted, and the attempt would be repeated in a busy loop.
 void Server::wait_out(int error, const net::Wake& stop) {
   if (!net::is_shortage(error)) return;
   const bool descriptors = error == EMFILE || error == ENFILE;
@@ -147,7 +147,8 @@ void Server::wait_out(int error, const net::Wake& stop) {
     seldom_.warning(descriptors ? "there are no file descriptors for one more client (ulimit -n)"
                                 : fmt::format("no more clients can be accepted for now: {}",
                                               std::generic_category().message(error)));
-  // The one who waits for the longest gives his; with nobody at the door the door alone waits.
+  // The client that has been authenticating longest is disconnected; if there is none, only
+  // accepting pauses.
   if (descriptors && !visitors_.empty())
     visitors_.pop_front();
   else
@@ -174,7 +175,7 @@ bool Server::attend(Visitor& visitor, bool can_read) {
   return false;
 }
 
-/// What it says now. Nothing may be left inside of TLS: the socket would not tell of it.
+/// Reads the client's input. Nothing may remain in the TLS buffer: poll() would not report it.
 bool Server::listen_to(Visitor& visitor) {
   auto& state = visitor.state;
   std::array<char, 4096> bytes;
@@ -186,7 +187,9 @@ bool Server::listen_to(Visitor& visitor) {
     }
     if (state.state() != EntranceState::State::open) return true;
     const auto count = visitor.stream->receive_now(bytes);
-    if (!count) return false;  // without a word, as who has no password, or only looks who is there
+    if (!count)
+      return false;  // silently, like a client without a password, or one that only
+                     // checks whether the server is up
     if (*count == 0) return true;
     state.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
     if (state.state() == EntranceState::State::encrypts && !begin_tls(visitor)) return false;
@@ -197,7 +200,7 @@ bool Server::listen_to(Visitor& visitor) {
 bool Server::begin_tls(Visitor& visitor) {
   auto& state = visitor.state;
   try {
-    // It is a plain one: nobody is asked for TLS inside of TLS.
+    // It is a plain one: there is no TLS within TLS.
     auto socket = static_cast<net::PlainStream&>(*visitor.stream).take_socket();
     auto stream = std::make_unique<TlsStream>(std::move(socket), visitor.access->tls,
                                               std::exchange(state.output(), {}), state.rest());

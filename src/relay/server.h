@@ -26,10 +26,10 @@
 
 namespace weir::relay {
 
-/// Who may come in from now on; whoever is in stays. Any thread.
+/// The access rules for new clients; existing sessions are kept. Any thread.
 class AccessBoard {
  public:
-  /// Nobody, at first.
+  /// Initially rejects all clients.
   AccessBoard() : access_(std::make_shared<const Access>()) {}
   void set(std::shared_ptr<const Access> access) {
     const std::lock_guard lock(mutex_);
@@ -45,20 +45,20 @@ class AccessBoard {
   std::shared_ptr<const Access> access_;
 };
 
-/// Lets clients in and serves each of them the archive's WAL.
+/// Accepts clients and serves each of them the archive's WAL.
 ///
-/// The thread that calls run() is the door: it accepts, and speaks with all who have not shown yet
-/// who they are, without ever waiting for one of them. There may be so many; one more, and the one
-/// that has been there for the longest has to go. Whoever is let in gets a thread of its own: that
-/// reads and unpacks WAL, and waits for its client, so a slow client or a slow file holds up nobody
-/// else.
+/// The thread that calls run() accepts connections, and handles all clients that have not
+/// authenticated yet, without blocking on any of them. Their number is limited; when it is
+/// exceeded, the one that has been connected longest is disconnected. Each authenticated client
+/// gets a thread of its own, which reads and decompresses WAL, and waits for its client, so that a
+/// slow client or a slow file does not block any other client.
 class Server {
  public:
   struct Options {
-    std::size_t max_clients = 100;  ///< who are let in at once
+    std::size_t max_clients = 100;  ///< authenticated clients at the same time
     std::chrono::milliseconds authentication_time{60'000};
     std::size_t max_at_the_door = 200;
-    std::optional<BackupSource::Options> backups{};  ///< unset: base backups are not to be had
+    std::optional<BackupSource::Options> backups{};  ///< unset: base backups are not available
   };
   /// Those it refers to outlive it.
   Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,

@@ -17,7 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kLastWords = 2s;
-/// Who only sends looks so rarely whether something has come.
+/// A session that only sends checks for input once in this many calls.
 constexpr unsigned kMostUnasked = 8;
 
 /// Microseconds since 2000-01-01 UTC.
@@ -56,8 +56,8 @@ class SocketConnection final : public Connection {
     static_cast<void>(::poll(polls, 2, until ? net::milliseconds_until(*until) : -1));
     readable_ = polls[1].revents != 0;
     may_have_come_ = may_have_come_ || polls[0].revents != 0;
-    // Who reads finds the end behind what came before it. Nobody else would, and poll() would tell
-    // of it again and again.
+    // A session that reads detects the end after the input before it. Otherwise poll() would report
+    // it again and again.
     hung_up_ = !receives && (polls[0].revents & (POLLERR | POLLHUP)) != 0;
   }
   void wake() noexcept override {
@@ -73,10 +73,10 @@ class SocketConnection final : public Connection {
  private:
   const std::unique_ptr<net::Stream> stream_;
   net::Wake wake_;
-  std::atomic<bool> woken_ = false;  ///< without a call of the kernel while nobody waits
+  std::atomic<bool> woken_ = false;  ///< without a system call while no thread waits
   bool readable_ = false;            ///< it was, at the end of the last wait()
-  bool may_have_come_ = true;        ///< else the socket has nothing, or wait() will say so
-  unsigned unasked_ = 0;             ///< so often since it was asked
+  bool may_have_come_ = true;        ///< otherwise the socket is empty, or wait() will report input
+  unsigned unasked_ = 0;             ///< number of calls since the last check
   bool hung_up_ = false;
 };
 

@@ -28,7 +28,7 @@ namespace weir::relay {
 
 namespace {
 
-/// Pieces may be small, and each of them costs something beside its bytes.
+/// Pieces may be small, and each of them has a cost in addition to its bytes.
 constexpr std::size_t kMostPieces = 1024;
 /// As often as a segment changes its form at most, and once more when it is pruned.
 constexpr int kMostLooks = 6;
@@ -56,7 +56,7 @@ struct SharedWal::Flow {
     if (limit - from < rest.size()) rest = rest.first(limit - from);
     return WalPiece{rest, found.piece.memory};
   }
-  /// Somebody is on its way so far behind.
+  /// True if a reader is this far behind.
   [[nodiscard]] bool leaves_behind(std::size_t distance) const {
     return std::any_of(readers.begin(), readers.end(), [&](const Reader* reader) {
       return reader->active_ && reader->at_ < end && end - reader->at_ > distance;
@@ -74,16 +74,16 @@ struct SharedWal::Flow {
   }
 
   const wal::TimelineHistory history;
-  std::optional<CheckedWal> wal;  ///< of who reads; what it gives next lies at `end`
+  std::optional<CheckedWal> wal;  ///< of the reading session; its next bytes are at `end`
 
   // Guarded by SharedWal::mutex_.
-  bool reading = false;      ///< somebody is; only that one moves `end`
+  bool reading = false;      ///< a session is; only that one moves `end`
   std::deque<Piece> pieces;  ///< without holes, up to `end`
   std::size_t kept = 0;      ///< bytes of these
   wal::Lsn end;
   bool ended = false;  ///< it reads nothing any more
   std::vector<const Reader*> readers;
-  std::size_t waiting = 0;  ///< of these, for who reads, or for others to come nearer
+  std::size_t waiting = 0;  ///< of these, for the reading one, or for others to come nearer
   const std::unique_ptr<Threads::Condition> has_changed;
 };
 
@@ -97,8 +97,8 @@ SharedWal::SharedWal(io::Shelf& archive, const Cluster& cluster, Threads& thread
 
 SharedWal::~SharedWal() { PGWEIR_CHECK(flows_.empty()); }
 
-/// A file that vanishes while it is read was pruned, or has been given another form: a new look
-/// tells which.
+/// A file that vanishes while it is read was pruned, or its format changed: another look-up
+/// decides.
 SharedWal::Read SharedWal::read(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
                                 wal::Lsn limit) {
   for (int look = 1;; ++look) {
@@ -123,7 +123,7 @@ SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory&
     auto& flow = *reader.flow_;
     if (piece) {
       Read result{std::move(*piece)};
-      // An error of what comes next is met by who wants that.
+      // An error in the next bytes is met by the session that requests them.
       if (is_to_be_read_ahead(flow, from, limit))
         result.passed_over = read_next(flow, limit, lock).passed_over;
       return result;
@@ -147,7 +147,8 @@ SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory&
   return next;
 }
 
-/// What somebody has in memory there. Else the reader's flow is one that goes on at that place.
+/// Finds the bytes in the memory of a flow. Otherwise the reader joins a flow that continues at
+/// that position.
 std::optional<WalPiece> SharedWal::find(Reader& reader, const wal::TimelineHistory& history,
                                         wal::Lsn from, wal::Lsn limit, Flows& unused) {
   auto& mine = reader.flow_;
@@ -189,8 +190,7 @@ void SharedWal::wait(Flow& flow, Threads::Lock& lock, std::optional<Threads::Tim
   --flow.waiting;
 }
 
-/// Somebody of the flow has come further, or is not on its way any more: one of those who wait for
-/// that may go on.
+/// A reader of the flow has advanced, or has left: one of the waiting ones may continue.
 void SharedWal::has_moved(Flow& flow) const {
   if (flow.waiting > 0 && !flow.reading && !flow.leaves_behind(options_.apart / 2))
     flow.has_changed->notify_one();
@@ -202,7 +202,8 @@ bool SharedWal::is_to_be_read_ahead(const Flow& flow, wal::Lsn from, wal::Lsn li
          flow.on_their_way() > 1 && !flow.leaves_behind(ahead());
 }
 
-/// What lies behind the end of the flow, which nobody reads. The lock is released meanwhile.
+/// Reads the WAL after the end of the flow, which no other session reads. The lock is released
+/// meanwhile.
 SharedWal::Next SharedWal::read_next(Flow& flow, wal::Lsn limit, Threads::Lock& lock) {
   const auto most = ahead();
   flow.reading = true;
@@ -281,7 +282,7 @@ std::vector<WalPiece> SharedWal::keep(Flow& flow, const WalPiece& piece) {
   }
 }
 
-/// Who has not come to its end yet still gets what is in memory.
+/// Readers that have not reached its end yet still get the bytes in memory.
 void SharedWal::end(Flow& flow) {
   flow.ended = true;
   flows_.remove_if([&](const auto& each) { return each.get() == &flow; });

@@ -16,29 +16,29 @@
 
 namespace weir::relay {
 
-/// The WAL of the archive for all clients: those who are at the same place get what was read,
-/// unpacked and checked once. One of them reads, on its own thread, for all who want the bytes
-/// behind the same place; these wait for it, and nobody else does. Where there is much to read, the
-/// first who comes to the last piece reads the next one before it sends: the others send
-/// meanwhile. The last of what was read stays in memory for those who come a little later. Who
-/// falls behind that reads for itself, until it comes to a place that somebody else has in memory.
-/// Who is in front lets those go first who are some way behind and only wait for a processor: else
-/// each would read for itself again after its first turn. Who waits for its client is not waited
-/// for.
+/// The WAL of the archive for all clients: those at the same position share what was read,
+/// decompressed and verified once. One session reads, on its own thread, for all that request the
+/// bytes after the same position; only these wait for it. If there is much to read, the first
+/// session that reaches the last piece reads the next one before it sends: the others send
+/// meanwhile. The most recent bytes stay in memory for sessions that come a little later. A session
+/// that falls behind them reads for itself, until it reaches a position that another one has in
+/// memory. The session in front waits for those that are some way behind and only wait for a CPU:
+/// otherwise each would read for itself again after its first turn. Sessions that wait for their
+/// client are not waited for.
 ///
-/// What is in memory was durable and checked when it was read (P10, P11), and does not change: so
-/// it is right even where its file is gone or spoiled meanwhile. An error is of one client: the
-/// next one that comes to that place looks at the files anew.
+/// The bytes in memory were durable and verified when they were read (P10, P11), and do not change:
+/// they are right even if their file is gone or corrupted meanwhile. An error affects one client:
+/// the next one that reaches that position reads the files again.
 ///
-/// Thread-safe. The shelf and the threads outlive it.
+/// Thread-safe. The shelf and the threads must outlive it.
 class SharedWal {
  public:
   struct Options {
     /// So much is kept of what was read last at one place, and in all.
     std::size_t window = std::size_t{4} << 20;
     std::size_t memory = std::size_t{16} << 20;
-    /// Who is in front lets others go first then: what is sent soon after it was read is still in
-    /// the processor's cache.
+    /// At this distance the session in front lets others continue first: bytes sent soon after they
+    /// were read are still in the CPU's cache.
     std::size_t apart = std::size_t{512} << 10;
     /// And so long at most: a few turns of a busy processor.
     std::chrono::milliseconds patience{20};
@@ -117,7 +117,7 @@ class SharedWal::Reader {
  private:
   friend class SharedWal;
   SharedWal& shared_;
-  // Guarded by SharedWal::mutex_ but for its own thread's looks at them.
+  // Guarded by SharedWal::mutex_, except for its own thread's reads.
   std::shared_ptr<Flow> flow_;
   wal::Lsn at_;
   bool active_ = false;

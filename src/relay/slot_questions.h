@@ -40,16 +40,16 @@ struct Found {
   wal::Lsn restart_lsn;  ///< 0/0: none is reserved
 };
 struct NotThere {};
-/// Of Use: there is none, and it is made for who comes with it. Nothing was done: it would stay, so
-/// it is to be asked for once the start is accepted.
+/// For Use: there is no such slot, and it is created for the client that brings it. Nothing was
+/// done: the slot would remain, so it must be created once the start is accepted.
 struct ToMake {};
 /// All of them.
 struct Listed {
   std::string json;  ///< SlotsReport
 };
-/// Somebody uses it.
+/// Another session uses it.
 struct Busy {
-  wire::ErrorReport report;  ///< for who does not want to wait
+  wire::ErrorReport report;  ///< for a client that does not wait
 };
 }  // namespace slot_answer
 

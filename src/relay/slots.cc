@@ -26,9 +26,9 @@ using namespace std::chrono_literals;
 using slot_answer::Done;
 using wire::ErrorReport;
 
-/// How often what the slots have let go is written.
+/// Interval for writing the positions that slots have released.
 constexpr auto kSaveEvery = 10s;
-/// How often slots are held against their limit, and another process's slots are asked for.
+/// Interval for comparing slots with their limit, and for querying another process's slots.
 constexpr auto kLook = 1s;
 /// With no slot there is nothing to look at.
 constexpr auto kNothingToDo = 1h;
@@ -190,7 +190,7 @@ SlotAnswer Slots::ask(SessionId, const slot_question::List&) {
   return slot_answer::Listed{to_json({hub_.served()->end, std::move(*slots)})};
 }
 
-/// Of a slot that is not found; the lock is held.
+/// Adds the reason if the slot does not exist; the lock is held.
 ErrorReport Slots::or_none_here(ErrorReport report) const {
   return why_none_ && report.sqlstate == "42704" ? none_here(*why_none_) : std::move(report);
 }
@@ -261,7 +261,7 @@ std::string Slots::told(const std::string& line) {
     return drop_answer(std::nullopt);
   }
   auto slots = all();
-  if (!slots) return {};  // as if nobody were here: then the file counts
+  if (!slots) return {};  // as if no other process existed: then the file counts
   return to_json({hub_.served()->end, std::move(*slots)});
 }
 
@@ -307,15 +307,15 @@ void Slots::look() {
     save();
     told_failure_.clear();
   } catch (const Error& error) {
-    // On a disk that stays full the same thing is no news.
+    // On a disk that stays full, a repeated error is not logged again.
     if (told_failure_ != error.what()) log_.error(error);
     told_failure_ = error.what();
     try_at_ = threads_.now() + kSaveEvery;
   }
 }
 
-/// Takes the archive's slots if nobody has them: who had them may have ended. With writing_ held,
-/// or before there is a second thread.
+/// Takes over the archive's slots if no process has them: their owner may have exited. With
+/// writing_ held, or before there is a second thread.
 void Slots::take_over() {
   if (owns_) return;
   {

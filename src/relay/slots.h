@@ -19,18 +19,19 @@
 
 namespace weir::relay {
 
-/// The slots of the archive that is served: SlotsState, with its file. One process has an archive's
-/// slots; where another one has them, or where nothing can be written, there are none here, until
-/// they can be had.
+/// The slots of the served archive: SlotsState, with its file. One process has an archive's slots;
+/// if another process has them, or the directory is not writable, there are none here until they
+/// become available.
 ///
-/// A command that makes or drops a permanent slot returns when that is durable. What clients say
-/// while they stream is only noted: a thread of its own writes it, soon where a slot holds more
-/// than the file says, else every ten seconds. So a disk that hangs holds up who makes a slot, and
-/// nobody who streams. Thread-safe. Those it refers to outlive it.
+/// A command that creates or drops a permanent slot returns when that is durable. Replies of
+/// streaming clients are only noted: a thread writes them, soon if a slot retains more than the
+/// file says, otherwise every ten seconds. A hanging disk therefore blocks clients that create a
+/// slot, but not streaming ones. Thread-safe. The objects it refers to must outlive it.
 class Slots {
  public:
   struct Options {
-    std::optional<std::uint64_t> keep{};       ///< bytes behind the end; more, and a slot is lost
+    std::optional<std::uint64_t> keep{};       ///< bytes before the end; a slot that retains more
+                                               ///< is lost
     std::optional<std::string> auto_create{};  ///< those are made when a client uses them
     bool answers = true;                       ///< "pgweir slot -D", by a socket in the directory
   };
@@ -43,8 +44,8 @@ class Slots {
   Slots(const Slots&) = delete;
   Slots& operator=(const Slots&) = delete;
 
-  /// Sessions have ended: what is due is written. Where that fails it is told, and the file holds
-  /// more than is needed.
+  /// Sessions have ended: pending changes are written. If that fails, it is logged, and the file
+  /// retains more than needed.
   void close();
 
   [[nodiscard]] SlotAnswer answer(SessionId session, const SlotQuestion& question);
@@ -55,7 +56,7 @@ class Slots {
   bool on_feedback(SessionId session, Xmins asked);
   [[nodiscard]] bool evicted(SessionId session) const;
 
-  /// As SlotsState::held(). nullopt: not known, so nothing may be said of it upstream.
+  /// As SlotsState::held(). nullopt if unknown, so nothing may be reported upstream.
   [[nodiscard]] std::optional<Xmins> held() const;
   /// nullopt: there are none here.
   [[nodiscard]] std::optional<std::vector<Slot>> all() const;

@@ -13,13 +13,13 @@ namespace weir::relay {
 /// A relay answers SHOW of this with a SlotsReport: a walsender has no command that lists slots.
 inline constexpr std::string_view kSlotsSetting = "pgweir.replication_slots";
 
-/// What `pgweir slot` hears of the process that has the slots, as JSON. Pure.
+/// The answer to `pgweir slot` from the process that has the slots, as JSON. Pure.
 struct SlotsReport {
   wal::Lsn end;  ///< up to where WAL is served
   std::vector<Slot> slots{};
 };
 [[nodiscard]] std::string to_json(const SlotsReport& report);
-/// nullopt: it is none.
+/// Returns nullopt if it is not valid.
 [[nodiscard]] std::optional<SlotsReport> parse_slots_report(const std::string& json);
 
 /// The answer to "drop NAME": nothing, or the SQLSTATE and the message.

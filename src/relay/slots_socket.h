@@ -13,13 +13,13 @@ namespace weir::relay {
 /// By which `pgweir slot list|drop -D` asks the process that has an archive's slots.
 class SlotsSocket {
  public:
-  /// To be made by who has the slots. Where no socket can be had that is told, and nobody is
-  /// answered.
+  /// Must be created by the process that has the slots. If no socket can be created, this is
+  /// logged, and no queries are answered.
   SlotsSocket(const std::string& directory, std::function<std::string(const std::string&)> answer,
               Log& log);
 
-  /// As DirectorySocket::ask(). nullopt: nobody has the directory's slots, or not so that it could
-  /// be asked.
+  /// As DirectorySocket::ask(). nullopt: no process has the directory's slots, or it cannot be
+  /// queried.
   [[nodiscard]] static std::optional<std::string> ask(const std::string& directory,
                                                       const std::string& line,
                                                       std::chrono::milliseconds time = kAskTime);

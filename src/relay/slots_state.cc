@@ -24,13 +24,13 @@ using wire::ErrorReport;
 /// Of servers since 19 (CONFLICT_DETECTION_SLOT in replication/slot.h).
 constexpr std::string_view kReservedName = "pg_conflict_detection";
 
-/// 0 is none, which holds nothing.
+/// 0 is unset, and retains nothing.
 bool holds_more(std::uint64_t now, std::uint64_t saved) {
   return now != 0 && (saved == 0 || now < saved);
 }
 
-/// What may be said upstream of one xmin: a restart finds `saved` in the file, and says that. Said
-/// earlier than that, it would be taken back.
+/// The value of one xmin that may be reported upstream: a restart finds `saved` in the file, and
+/// reports that. A newer value would be revoked then.
 std::uint64_t said_upstream(std::uint64_t now, std::uint64_t saved) {
   return holds_more(now, saved) ? saved : now;
 }
@@ -70,7 +70,7 @@ std::optional<ErrorReport> wrong_slot_name(const std::string& name) {
 
 SlotsState::SlotsState(std::vector<KeptSlot> kept) {
   for (auto& each : kept) {
-    // Of two of one name the one counts that holds more WAL.
+    // If two have the same name, the one that retains more WAL counts.
     const auto* const known = saved(each.name);
     if (known != nullptr && !holds_more(each.restart_lsn.byte(), known->restart_lsn.byte()))
       continue;
@@ -229,7 +229,7 @@ Slot* SlotsState::used_by(SessionId session) {
   const auto used = used_.find(session);
   if (used == used_.end()) return nullptr;
   const auto found = slots_.find(used->second);
-  // It may have been dropped, and one of that name made by somebody else.
+  // It may have been dropped, and another session may have created one of that name.
   return found == slots_.end() || found->second.active != session ? nullptr : &found->second;
 }
 

@@ -16,7 +16,7 @@
 
 namespace weir::relay {
 
-/// The number of a session, as BackendKeyData tells it.
+/// The number of a session, as in BackendKeyData.
 using SessionId = std::uint32_t;
 
 /// A slot as others see it.
@@ -42,25 +42,25 @@ class SlotsState {
   static constexpr std::size_t kMost = 500;
 
   SlotsState() = default;
-  /// As they were read from the file: nobody uses one. Names may be there that create() refuses,
-  /// and one twice: earlier versions took any, and wrote them as UTF-8.
+  /// As read from the file: none is in use. There may be names that create() rejects, and
+  /// duplicates: earlier versions accepted any name, and wrote it as UTF-8.
   explicit SlotsState(std::vector<archive::KeptSlot> kept);
 
   // ---- commands; an ErrorReport is the answer to the client, with a walsender's words ----
 
   using Refusal = std::optional<wire::ErrorReport>;
-  /// Makes a slot, which the session uses until release(). A permanent one counts once it is saved;
-  /// where that fails it is to be removed again.
+  /// Creates a slot, which the session uses until release(). A permanent one counts once it is
+  /// saved; if that fails it must be removed again.
   [[nodiscard]] Refusal create(SessionId session, const std::string& name, bool temporary,
                                wal::Lsn restart_lsn, const std::string& now);
   enum class Invalid { allowed, refused };
   struct Busy {
-    wire::ErrorReport report;  ///< for who does not want to wait
+    wire::ErrorReport report;  ///< for a client that does not wait
   };
   using Acquired = std::variant<std::monostate, Busy, wire::ErrorReport>;
   /// The session uses the slot from now on.
   [[nodiscard]] Acquired acquire(SessionId session, const std::string& name, Invalid invalid);
-  /// It is gone, whoever uses it.
+  /// It no longer exists, regardless of its user.
   void remove(const std::string& name);
   /// The session does not use its slot any more. Temporary ones stay its own.
   void release(SessionId session, const std::string& now);
@@ -81,10 +81,10 @@ class SlotsState {
 
   // ---- what the slots hold ----
 
-  /// What all slots together ask the upstream to keep: of those whose clients are here, too, since
-  /// a client that has come back may not have said anything yet. Each counts with what a restart
-  /// would find in the file, if that is later: so what was said upstream is never taken back by a
-  /// restart. A client that uses a slot does not count besides.
+  /// The oldest xmins that all slots together require the upstream to keep, including slots in use,
+  /// because a client that has reconnected may not have sent anything yet. Each counts with the
+  /// value that a restart would find in the file, if that is later: values reported upstream are
+  /// never revoked by a restart. A client that uses a slot does not count in addition.
   [[nodiscard]] Xmins held() const;
 
   struct Lost {
@@ -92,8 +92,8 @@ class SlotsState {
     wal::Lsn restart_lsn;
     std::optional<SessionId> active;
   };
-  /// Slots that lie back by more than `keep` bytes of whole segments are lost from now on, as
-  /// max_slot_wal_keep_size has it (KeepLogSeg() in xlog.c). Returns those that were not before.
+  /// Slots that retain more than `keep` bytes of whole segments become lost, as with
+  /// max_slot_wal_keep_size (KeepLogSeg() in xlog.c). Returns those that were not lost before.
   std::vector<Lost> enforce(wal::Lsn end, wal::SegmentSize size, std::uint64_t keep);
   /// The slot that the session uses was lost, or dropped, under its hands.
   [[nodiscard]] bool evicted(SessionId session) const;
@@ -102,7 +102,7 @@ class SlotsState {
 
   enum class Due { nothing, some_time, at_once };
   [[nodiscard]] Due due() const;
-  /// What the file is to have: all permanent slots, but for one that is about to be dropped.
+  /// The content for the file: all permanent slots, except for one that is about to be dropped.
   [[nodiscard]] std::vector<archive::KeptSlot> to_save(
       const std::optional<std::string>& without = std::nullopt) const;
   /// The file has these, durably.

@@ -12,7 +12,7 @@ namespace weir::relay {
 
 namespace {
 
-/// More would be a mistake: a name that stands there twice does not count twice.
+/// A larger number would be a mistake: a name that is listed twice does not count twice.
 constexpr std::size_t kMostCount = 10'000;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }

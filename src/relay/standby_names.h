@@ -22,7 +22,7 @@ class StandbyNames {
   /// same, and `*` is every name (SyncRepGetStandbyPriority() in syncrep.c).
   [[nodiscard]] std::optional<std::size_t> priority_of(std::string_view application_name) const;
 
-  /// Somebody with one of the names.
+  /// A standby with one of the names.
   struct Standby {
     std::size_t priority = 0;
     wal::Lsn position;

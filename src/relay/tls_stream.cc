@@ -9,7 +9,7 @@ namespace {
 
 using Progress = crypto::TlsSession::Progress;
 
-/// So much is encrypted before the socket has taken what was before it: four records.
+/// Number of bytes encrypted before the socket has taken the previous ones: four records.
 constexpr std::size_t kPiece = 64 * 1024;
 /// One record and its head.
 constexpr std::size_t kReadAtOnce = 16 * 1024 + 512;
@@ -29,8 +29,8 @@ TlsStream::~TlsStream() {
   static_cast<void>(flush());
 }
 
-/// One piece of what came at a time, so that a client that sends without end holds up nobody: the
-/// socket can still be read then.
+/// One piece of input at a time, so that a client that sends without end does not block others: the
+/// socket remains readable then.
 Progress TlsStream::shake_hands() {
   auto progress = session_.shake_hands();
   if (progress == Progress::more) {
@@ -44,7 +44,7 @@ Progress TlsStream::shake_hands() {
         break;
     }
   }
-  // Where it failed the other side is told why.
+  // If it failed, the other side gets the reason.
   return flush() ? progress : Progress::failed;
 }
 
@@ -60,7 +60,7 @@ std::optional<std::size_t> TlsStream::send_now(std::string_view bytes) {
   return taken;
 }
 
-/// Small parts share a record with what is behind them.
+/// Small parts share a record with the following ones.
 std::optional<std::size_t> TlsStream::send_parts(std::span<const std::string_view> parts) {
   std::size_t taken = 0;
   if (!flush()) return std::nullopt;

@@ -26,7 +26,7 @@ class TlsStream : public net::Stream {
 
   /// Before it is done, nothing else is to be called but send_now("") and has_unsent().
   [[nodiscard]] crypto::TlsSession::Progress shake_hands();
-  /// Who is on the other side, and why it failed.
+  /// The other side's identity, and the error if it failed.
   [[nodiscard]] const crypto::TlsSession& session() const { return session_; }
 
   [[nodiscard]] std::optional<std::size_t> send_now(std::string_view bytes) override;

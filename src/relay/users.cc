@@ -28,7 +28,7 @@ Users Users::parse(std::string_view content, const std::string& path) {
     const auto& name = line.fields[0][0].text;
     const auto secret = ScramSecret::parse(line.fields[1][0].text);
     if (name.empty()) throw wrong("the name is empty");
-    // The text of it is nobody's to see.
+    // The text of it is never shown.
     if (!secret) throw wrong("what follows the name is no SCRAM-SHA-256 secret");
     if (!users.users_.emplace(name, *secret).second) throw wrong("this user is there twice");
   }

@@ -14,13 +14,13 @@ namespace weir::relay {
 class Users {
  public:
   Users() = default;
-  /// Throws Error{usage} that names the file and the line of what is wrong.
+  /// Throws Error{usage} that names the file and the line of the error.
   [[nodiscard]] static Users parse(std::string_view content, const std::string& path);
 
   /// nullptr if there is no such user.
   [[nodiscard]] const ScramSecret* find(const std::string& name) const;
   [[nodiscard]] std::size_t size() const { return users_.size(); }
-  /// Of somebody who is not in the file; as good as one of them for whoever does not know it.
+  /// The secret of a user that is not in the file; clients cannot distinguish it from a real one.
   [[nodiscard]] ScramSecret made_up(std::string_view name) const;
 
  private:

@@ -7,7 +7,7 @@
 
 namespace weir::relay {
 
-/// WAL in memory that several may hold, and nobody changes.
+/// Immutable, shared buffer of WAL.
 struct WalPiece {
   std::span<const std::byte> wal{};
   std::shared_ptr<const std::vector<std::byte>> memory{};  ///< in which it lies

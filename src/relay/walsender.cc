@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t kMostUnsentBackup = std::size_t{128} << 10;
 
-/// What the disk says is for our log; a client is told that there was something.
+/// The disk's error is for our log; a client only learns that there was one.
 wire::ErrorReport unreadable(const Error& error) {
   return {error.kind() == ErrorKind::damage ? "XX001" : "58030", error.message()};
 }
@@ -88,10 +88,10 @@ void Walsender::run() {
                 : fmt::format("; sent up to {} on timeline {}", status.sent, status.timeline));
 }
 
-/// Until the client goes, or is left. Returns why.
+/// Serves the client until it disconnects, or is disconnected. Returns why.
 std::string Walsender::serve() {
   for (;;) {
-    connection_.clear_wake();  // before what it stands for is looked at
+    connection_.clear_wake();  // before the state that it signals is checked
     if (hub_.stopping()) state_.stop(hub_.last_word());
     if (has_slot_ && slots_.evicted(client_.process)) state_.evict();
     if (cancelled_.exchange(false)) {
@@ -103,7 +103,7 @@ std::string Walsender::serve() {
     const auto step = state_.next(*served, connection_.now());
     tell_slots();
     if (const auto* wanted = std::get_if<WalsenderState::ReadWal>(&step)) {
-      // There is nothing to send. What has come is looked at when this is being sent.
+      // There is nothing to send. Input is read while this is being sent.
       read_wal(*wanted, *served);
       continue;
     }
@@ -182,7 +182,7 @@ void Walsender::begin_backup(const WalsenderState::BeginBackup& step) {
   connection_.wake();
 }
 
-/// What has come of it, and not more than can be sent soon.
+/// Passes on what the backup has delivered, and not more than can be sent soon.
 void Walsender::carry_backup() {
   using Kind = BaseBackup::End::Kind;
   if (state_.output().size() >= kMostUnsentBackup) return;

@@ -19,12 +19,12 @@
 
 namespace weir::relay {
 
-/// Somebody who was let in.
+/// An authenticated client.
 struct Client {
   std::string user;
   std::string application_name;
   std::string address;
-  std::string unread{};       ///< came behind the last message of the authentication
+  std::string unread{};       ///< bytes after the last message of the authentication
   std::string greeting{};     ///< of the authentication, not sent yet
   std::uint32_t process = 0;  ///< a number that no other session has
   std::uint32_t secret = 0;
@@ -41,12 +41,12 @@ struct ServedThings {
   Clients& clients;
   Log& log;
   SeldomLog& trouble;
-  BackupSource* backups = nullptr;  ///< nullptr: base backups are not to be had
-  Cancels* cancels = nullptr;       ///< nullptr: nobody can have anything cancelled
+  BackupSource* backups = nullptr;  ///< nullptr: base backups are not available
+  Cancels* cancels = nullptr;       ///< nullptr: sessions cannot be canceled
 };
 
-/// Serves one client: carries WalsenderState's steps out, on the thread that calls run(). It waits
-/// for this client alone, and nobody waits for it.
+/// Serves one client: executes WalsenderState's steps on the thread that calls run(). It waits for
+/// this client alone, and no other session waits for it.
 class Walsender {
  public:
   Walsender(Client client, Connection& connection, const ServedThings& served);

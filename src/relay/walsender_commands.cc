@@ -1,4 +1,4 @@
-// What a walsender answers to commands that are no streams.
+// A walsender's answers to commands other than streaming.
 
 #include <fmt/format.h>
 
@@ -81,7 +81,7 @@ void WalsenderState::run(const command::Show& command, const Served&, Now) {
   const std::pair<std::string_view, std::string> settings[] = {
       {"application_name", options_.application_name},
       {"client_encoding", "UTF8"},
-      // Whoever makes files of what it gets here makes them for itself alone.
+      // Clients that create files from the received data make them accessible only to themselves.
       {"data_directory_mode", "0700"},
       {"default_transaction_read_only", "off"},
       {"in_hot_standby", "on"},
@@ -137,9 +137,9 @@ void WalsenderState::run(const command::CreateSlot& command, const Served& serve
   if (command.plugin) return fail({"0A000", "logical decoding cannot be used while in recovery"});
   const auto reserves = reserves_wal(command.options);
   if (const auto* report = std::get_if<ErrorReport>(&reserves)) return fail(*report);
-  // A server reserves from its last checkpoint on, where a base backup may begin that is taken now.
-  // There is no checkpoint here; what the archive has before this segment is not removed but by
-  // "pgweir prune", which is told of the backups.
+  // A server reserves WAL from its last checkpoint on, where a base backup taken now may start.
+  // There is no checkpoint here; the archive's WAL before this segment is only removed by "pgweir
+  // prune", which knows the backups.
   const auto& size = options_.cluster.segment_size;
   ask_slots(slot_question::Create{
       command.slot, command.temporary,
@@ -169,7 +169,7 @@ void WalsenderState::on_slots(const SlotAnswer& answer, const Served& served, No
   }
   if (std::holds_alternative<slot_question::Use>(question_)) {
     makes_slot_ = std::holds_alternative<slot_answer::ToMake>(answer);
-    // One that was waited for has begun with its copy before it had its slot.
+    // A start that was waited for has sent its copy response before it had its slot.
     return copying_ ? begin_stream(now) : start(to_start_, served, now);
   }
   if (std::holds_alternative<slot_question::Read>(question_)) return answer_read(answer, served);

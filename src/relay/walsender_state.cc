@@ -121,7 +121,8 @@ void WalsenderState::work_off(const Served& served, Now now) {
   std::size_t taken = 0;
   while (!leaving_ && doing_ != Doing::history && doing_ != Doing::slots) {
     const bool in_stream = copying_ && !done_receiving_;
-    // Commands that were sent ahead wait for the end of the stream, and for who reads the answers.
+    // Commands that were sent ahead wait for the end of the stream, and for the client to read the
+    // answers.
     if (!in_stream && (doing_ != Doing::commands || output_.size() > kMostUnread)) break;
     const auto rest = std::as_bytes(std::span(input_)).subspan(taken);
     const auto read = wire::read_client_message(rest, kMostMessage);
@@ -323,7 +324,7 @@ std::optional<WalsenderState::Time> WalsenderState::next_ping(Now now) {
   };
   if (reply_due_ && say(false)) reply_due_ = false;
   if (now.time >= heard_ + options_.timeout) {
-    // It does not read, so it is not told (WalSndCheckTimeOut()).
+    // It does not read, so it gets no error message (WalSndCheckTimeOut()).
     leave("nothing was heard of it for " + fmt::format("{} s", options_.timeout.count() / 1000));
     return std::nullopt;
   }
@@ -352,8 +353,8 @@ void WalsenderState::on_wal(WalPiece piece, Now now) {
 
 void WalsenderState::on_no_wal(const ErrorReport& report) { fail(report); }
 
-/// The end of a copy, or of a start that had nothing to copy: the next timeline if this one was
-/// left, and two completions, which libpqrcv_endstreaming() and pg_receivewal read both.
+/// The end of a copy, or of a start that had nothing to copy: the next timeline if this one has
+/// ended, and two completions, both of which libpqrcv_endstreaming() and pg_receivewal read.
 void WalsenderState::end_stream() {
   copying_ = false;
   doing_ = Doing::commands;

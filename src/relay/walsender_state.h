@@ -22,13 +22,12 @@
 
 namespace weir::relay {
 
-/// A session of somebody who was let in: what a walsender answers, and the stream with its
-/// positions (replication/walsender.c, and PostgresMain() in tcop/postgres.c). Pure: bytes and
-/// facts in, bytes and the next step out; no I/O, no clock. What a client can make it keep is
-/// bounded.
+/// The session of an authenticated client: a walsender's answers, and the stream with its positions
+/// (replication/walsender.c, and PostgresMain() in tcop/postgres.c). Pure: bytes and facts in,
+/// bytes and the next step out; no I/O, no clock. The memory that a client can occupy is bounded.
 ///
-/// One WAL stream follows one timeline. It ends where the history that is served has left that
-/// timeline; the client then asks for the next one.
+/// One WAL stream follows one timeline. It ends where the served history leaves that timeline; the
+/// client then requests the next one.
 class WalsenderState {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -39,9 +38,10 @@ class WalsenderState {
   struct Options {
     Cluster cluster;
     std::string application_name;
-    /// wal_sender_timeout: who says nothing for so long has gone; half way it is asked.
+    /// wal_sender_timeout: a client that sends nothing for this time is disconnected; after half of
+    /// it, a reply is requested.
     std::chrono::milliseconds timeout{60'000};
-    /// So long a start is waited for that lies a little ahead of what is served: a base backup's,
+    /// Maximum wait for a start slightly after the end of the served WAL: that of a base backup
     /// taken upstream a moment ago.
     std::chrono::milliseconds ahead_wait{5'000};
     bool held_back = false;    ///< gets nothing behind Served::hold
@@ -50,15 +50,15 @@ class WalsenderState {
 
   explicit WalsenderState(Options options) : options_(std::move(options)) {}
 
-  /// The first words to somebody who was let in. `process`: of no other session at the same time;
-  /// clients make names of slots of it.
+  /// Sends the first messages to an authenticated client. `process` must differ from all other
+  /// current sessions: clients form slot names from it.
   void greet(const std::string& user, std::uint32_t process, std::uint32_t secret);
 
   /// What was read from the connection.
   void on_bytes(std::span<const std::byte> bytes);
   /// False: what came is not worked off yet, and no more is to be read.
   [[nodiscard]] bool takes_bytes() const { return input_.size() < kMostInput; }
-  /// To be sent, and taken away by whoever sends it. WAL is asked for when it is empty.
+  /// To be sent, and removed by the sender. WAL is requested when it is empty.
   [[nodiscard]] Outgoing& output() { return output_; }
 
   struct Wait {
@@ -67,12 +67,12 @@ class WalsenderState {
   struct ReadHistory {
     wal::TimelineId timeline = 0;
   };
-  /// Bytes from `from` on, before `limit`: as many as can be had; none yet is an answer, too.
+  /// Bytes from `from` on, before `limit`: as many as are available; zero bytes are an answer, too.
   struct ReadWal {
     wal::Lsn from;
     wal::Lsn limit;
   };
-  /// Of the slots, which all sessions share.
+  /// A question about the slots, which all sessions share.
   struct AskSlots {
     SlotQuestion question;
   };
@@ -102,7 +102,7 @@ class WalsenderState {
   void on_slots(const SlotAnswer& answer, const Served& served, Now now);
   /// What it does now is to end (CancelRequest).
   void cancel();
-  /// The slot in use was lost: the client is left, as by InvalidatePossiblyObsoleteSlot().
+  /// The slot in use was lost: the client is disconnected, as by InvalidatePossiblyObsoleteSlot().
   void evict();
   /// Answers of ReadHistory; nullopt: the archive does not have that file.
   void on_history(const std::optional<std::string>& content);
@@ -122,7 +122,8 @@ class WalsenderState {
   /// There is none, or no more of it.
   void on_no_backup(const wire::ErrorReport& report);
 
-  /// We are to end: the client is told, as a walsender tells it, or why. Then comes Leave.
+  /// The process is stopping: the client gets a walsender's message, or the reason. Then Leave
+  /// follows.
   void stop(const std::optional<wire::ErrorReport>& why = std::nullopt);
 
   enum class Phase { startup, backup, catchup, streaming };
@@ -133,9 +134,9 @@ class WalsenderState {
     wal::Lsn write;
     wal::Lsn flush;
     wal::Lsn apply;
-    std::uint64_t replies = 0;    ///< that said so
-    Xmins xmins;                  ///< by hot_standby_feedback; of the session, whatever it streams
-    std::uint64_t feedbacks = 0;  ///< that said so
+    std::uint64_t replies = 0;    ///< that reported it
+    Xmins xmins;                  ///< from hot_standby_feedback; of the session, across its streams
+    std::uint64_t feedbacks = 0;  ///< that reported it
     std::optional<std::string> slot;
     bool operator==(const Status&) const = default;
   };
@@ -151,7 +152,7 @@ class WalsenderState {
     busy,     ///< the slot that is to be dropped is in use: it is asked for again
     backup,   ///< BeginBackup is to be done
     backing_up,
-    ahead,  ///< its start lies ahead of what is served
+    ahead,  ///< its start is after the end of the served WAL
     stream,
   };
 
@@ -199,7 +200,7 @@ class WalsenderState {
   Time ask_again_{};                    ///< while busy
   std::string backup_;                  ///< the command that BeginBackup has
   command::StartReplication to_start_;  ///< once its slot is ours
-  bool makes_slot_ = false;             ///< that slot is made once it can start
+  bool makes_slot_ = false;             ///< that slot is created once it can start
   SlotErrand slot_errand_ = SlotErrand::nothing;
   std::optional<wal::Lsn> valid_until_;  ///< of a timeline that was left: its switchpoint
   wal::TimelineId next_timeline_ = 0;    ///< then
@@ -211,7 +212,7 @@ class WalsenderState {
   Time ahead_until_{};
   Time heard_{};
   bool asked_ = false;      ///< since heard_
-  bool reply_due_ = false;  ///< the client wants to hear
+  bool reply_due_ = false;  ///< the client requests a reply
 };
 
 [[nodiscard]] std::string_view to_string(WalsenderState::Phase phase);
