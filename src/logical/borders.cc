@@ -82,8 +82,8 @@ std::optional<wal::Lsn> Borders::after_message(wal::Lsn start, std::string_view 
     case Plugin::wal2json:
       return message.starts_with(R"({"action":"C")") ? border(start) : std::nullopt;
     case Plugin::wal2json_documents: {
-      // One document a transaction, begun with the position of its first record; that of the commit
-      // stands in the document, if asked for, in front of all that comes from a row.
+      // One document for each transaction, starting with the position of its first record; the
+      // commit's position is in the document, if requested, before anything that comes from a row.
       const auto head = message.substr(0, message.find(R"("change":)"));
       constexpr std::string_view kNext = R"("nextlsn":")";
       const auto at = head.find(kNext);
@@ -148,7 +148,7 @@ Borders::Borders(std::string_view plugin, const pq::PluginOptions& options) {
     const auto* version = find(options, "format-version");
     const bool rows = version != nullptr && *version == "2";
     plugin_ = rows ? Plugin::wal2json : Plugin::wal2json_documents;
-    // The pieces are no documents, and their end can be told by the keepalives only.
+    // The pieces are not documents, and only the keepalives show their end.
     if (!rows && is_on(options, "write-in-chunks")) plugin_ = Plugin::other;
   } else {
     for (const auto& [name, value] : options) {

@@ -11,33 +11,33 @@
 
 namespace weir::logical {
 
-/// Where in a logical stream a transaction ends and no other one has begun.
+/// Positions in a logical stream at which a transaction ends and no other one has started.
 ///
-/// A border has a position P with this property: asked to start at P, the server sends exactly the
-/// transactions behind the border. It leaves out the transactions whose commit record starts before
-/// P, and sends the others whole (SnapBuildXactNeedsSkip in snapbuild.c). So the output up to a
-/// border and P are all that has to be remembered.
+/// A border has a position P with this property: if streaming starts at P, the server sends exactly
+/// the transactions after the border. It leaves out the transactions whose commit record starts
+/// before P, and sends the others whole (SnapBuildXactNeedsSkip in snapbuild.c). The output up to a
+/// border and P are therefore the only state that must be kept.
 ///
-/// Two things tell a border:
+/// Two kinds of messages show a border:
 ///
 /// - The message of a commit, whose position is the end of the commit record. Such a message is
-///   recognised by the plugin's own words at its very front, where no value of a row can stand;
+///   recognized by the plugin's own keywords at its very start, where no value of a row can appear;
 ///   test_decoding, pgoutput and wal2json are known.
-/// - A keepalive that asks for no answer and answers no question of ours. The walsender sends such
-///   ones only between two records, when it has to wait for WAL or has left out an empty
+/// - A keepalive that requests no reply and does not answer a request of ours. The walsender sends
+///   such messages only between two records, when it has to wait for WAL or has left out an empty
 ///   transaction (WalSndWaitForWal, WalSndUpdateProgress in walsender.c, 13 to 19); all that ends
-///   before its position was sent. This needs no knowledge of the plugin. We never ask for a
-///   keepalive, or the rule would be wrong: the answer may come in the middle of a transaction.
+///   before its position was sent. This needs no knowledge of the plugin. pgweir never requests a
+///   keepalive, which would break the rule: the answer may arrive in the middle of a transaction.
 ///
 /// There is no border while a streamed transaction is open: parts of it were written, and a start
-/// behind them would send it again from its beginning. A transaction that was prepared before the
+/// after them would send it again from its beginning. A transaction that was prepared before the
 /// start may be streamed once more, and its prepare is left out (ReorderBufferSkipPrepare in
-/// reorderbuffer.c): that lasts until the prepared transaction is committed or rolled back. It has
-/// to: nothing in the stream tells it from one that was prepared before the slot's two_phase_at,
-/// which is sent whole when it is committed (ReorderBufferFinishPrepared).
+/// reorderbuffer.c): that lasts until the prepared transaction is committed or rolled back. This is
+/// necessary: nothing in the stream distinguishes it from one that was prepared before the slot's
+/// two_phase_at, which is sent whole when it is committed (ReorderBufferFinishPrepared).
 class Borders {
  public:
-  /// Throws Error{usage} for options under which borders cannot be told.
+  /// Throws Error{usage} for options with which borders cannot be recognized.
   Borders(std::string_view plugin, const pq::PluginOptions& options);
 
   /// The border directly behind the message, if there is one.

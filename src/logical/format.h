@@ -18,8 +18,8 @@ enum class Form {
 class Formatter {
  public:
   Formatter(Form form, std::string_view plugin);
-  /// The bytes of the message; valid until the next call. Throws Error{protocol} for a message of
-  /// pgoutput that is none.
+  /// Returns the bytes of the message; valid until the next call. Throws Error{protocol} for an
+  /// invalid pgoutput message.
   [[nodiscard]] std::string_view line(wal::Lsn start, std::string_view message);
   /// A new stream begins.
   void reset() { pgoutput_ = Pgoutput(); }

@@ -54,7 +54,7 @@ void PlainOutput::border(wal::Lsn position) { last_border_ = std::max(last_borde
 
 void PlainOutput::flush() {
   if (buffer_.empty()) return;
-  // Emptied first: after an error nobody knows how much of it was written.
+  // Emptied first: after an error it is unknown how much of it was written.
   const std::string bytes = std::exchange(buffer_, {});
   file_->write(bytes);
   buffer_.reserve(kPiece);
@@ -325,8 +325,8 @@ void ExactOutput::flush() {
 void ExactOutput::make_durable() {
   if (!dirty()) return;
   flush();
-  // A cut that is not durable would bring back half a transaction, and in a file that is rotated
-  // away by then nobody would look for it.
+  // A truncation that is not durable would bring back half a transaction, and a start would not
+  // check a file that is rotated away by then.
   if (synced_ != written_ || cut_) file_->sync();
   synced_ = written_;
   cut_ = false;

@@ -19,12 +19,12 @@ class Output {
   virtual ~Output() = default;
   /// Where the stream has to start; 0/0: where the slot says.
   [[nodiscard]] virtual wal::Lsn start() const = 0;
-  /// The stream has begun: the server has given the slot to us, so nobody else writes.
+  /// The stream has started: this connection has the slot, so no other process writes.
   virtual void begin() = 0;
   virtual void append(std::string_view bytes) = 0;
   /// What was appended so far is all up to `position`, whole. Not before the last one.
   virtual void border(wal::Lsn position) = 0;
-  /// Takes back what was appended behind the last border.
+  /// Removes what was appended after the last border.
   virtual void undo() = 0;
   /// Hands what was collected to the system.
   virtual void flush() = 0;
@@ -37,7 +37,7 @@ class Output {
   [[nodiscard]] virtual wal::Lsn last_border() const = 0;
   /// Something was appended, or a border moved, since make_durable().
   [[nodiscard]] virtual bool dirty() const = 0;
-  /// Opens the file anew, as soon as that does not tear a transaction.
+  /// Reopens the file, as soon as that does not split a transaction.
   virtual void reopen() = 0;
 };
 
@@ -70,21 +70,22 @@ class PlainOutput final : public Output {
   bool unsynced_ = false;
 };
 
-/// A file with its state beside it: every transaction once and whole, whatever crashes.
+/// A file with a state file: each transaction is written once and completely, even after a crash.
 ///
-/// The order at make_durable(): the bytes; sync; the state, under another name, sync, rename, sync
-/// of the directory; only then durable() moves. A crash leaves behind the state's offset what is of
-/// transactions that the server will send again from the state's position: begin() cuts it off.
+/// The order at make_durable(): the bytes; fsync; the state under another name, fsync, rename,
+/// fsync of the directory; only then durable() advances. After a crash, the bytes after the state's
+/// offset belong to transactions that the server will send again from the state's position: begin()
+/// truncates them.
 class ExactOutput final : public Output {
  public:
   struct Rotation {
     std::uint64_t bytes = 0;            ///< 0: never
     std::chrono::milliseconds time{0};  ///< 0: never
   };
-  /// The file of that name in `directory`, which outlives the object. `state` says whose changes
-  /// they are; its position is where a file that does not exist yet begins. Reads the state of an
-  /// existing one. Throws Error{conflict} if the file belongs to another slot, database or cluster,
-  /// or has no state and is not empty; Error{damage} if its state is none.
+  /// Opens the file of that name in `directory`, which must outlive the object. `state` identifies
+  /// the source of the changes; its position is the start of a file that does not exist yet. Reads
+  /// the state of an existing file. Throws Error{conflict} if the file belongs to another slot,
+  /// database or cluster, or has no state and is not empty; Error{damage} if its state is invalid.
   ExactOutput(io::Directory& directory, std::string name, State state, Rotation rotation, Log& log);
 
   /// There is a state: this is not the first time.
@@ -107,7 +108,7 @@ class ExactOutput final : public Output {
     return written_ + buffer_.size() != synced_ || cut_ || border_ != state_.position;
   }
   void reopen() override { reopen_ = true; }
-  /// Ends the file at its last border and says so in the state.
+  /// Ends the file at its last border and records that in the state.
   void close();
 
  private:

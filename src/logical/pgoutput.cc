@@ -448,8 +448,8 @@ void Pgoutput::append_tuple(const Relation& relation, std::string_view name, boo
     fmt::format_to(std::back_inserter(out), R"(,"{}_unchanged":[{}])", name, unchanged);
 }
 
-/// In a block of a streamed transaction the message names the transaction or subtransaction that
-/// it belongs to, elsewhere it is that of the begin.
+/// In a block of a streamed transaction the message names the transaction or subtransaction that it
+/// belongs to; elsewhere it is that of the BEGIN message.
 void Pgoutput::append_streamed_xid(Message& message) {
   append_transaction(message);
   if (!in_block_) return;

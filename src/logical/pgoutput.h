@@ -11,13 +11,13 @@
 
 namespace weir::logical {
 
-/// Decodes what the plugin pgoutput writes, protocol versions 1 to 4, into JSON objects, one a
-/// message; the objects are described in docs/logical.md. Source of the format: PostgreSQL
+/// Decodes the output of the plugin pgoutput, protocol versions 1 to 4, into JSON objects, one for
+/// each message; the objects are described in docs/logical.md. Source of the format: PostgreSQL
 /// documentation, "Logical Replication Message Formats", and replication/logical/proto.c.
 ///
-/// Keeps the relations that were announced, so the messages have to come in order, from the
-/// beginning of a stream; a new stream needs a new decoder. Pure. For any bytes: Error{protocol}
-/// for what is no message, or speaks of a relation that was not announced.
+/// Keeps the announced relations, so the messages must be passed in order, from the beginning of a
+/// stream; a new stream needs a new decoder. Pure. Throws Error{protocol} for bytes that are not a
+/// message, or for a message with a relation that was not announced.
 class Pgoutput {
  public:
   /// Appends the object, without a newline, to `out`; nothing on an error. `start` is the position

@@ -19,7 +19,7 @@ void skip_space(std::string_view& text) {
   text.remove_prefix(first == std::string_view::npos ? text.size() : first);
 }
 
-/// What stands behind the quote that has been taken; "" is a quote.
+/// The text after the quote that has been consumed; "" is a quote.
 std::optional<std::string> take_quoted(std::string_view& text) {
   std::string name;
   for (;;) {
@@ -43,7 +43,7 @@ std::optional<std::string> take_plain(std::string_view& text) {
   return name;
 }
 
-/// At most so many bytes, and no part of a UTF-8 character.
+/// At most kLongest bytes, without splitting a UTF-8 character.
 std::string cut(std::string name) {
   if (name.size() <= kLongest) return name;
   std::size_t end = kLongest;

@@ -6,8 +6,8 @@
 
 namespace weir::logical {
 
-/// What is asked of a stream from outside, as by signals: to stop, and to open its output anew. The
-/// asking is any thread's, the rest the stream's.
+/// Requests to a stream from outside, for example by signals: to stop, and to reopen its output.
+/// Any thread may make a request, the rest is for the stream's thread.
 class Requests {
  public:
   void stop() {
@@ -24,9 +24,9 @@ class Requests {
   /// Raised for either.
   [[nodiscard]] const net::Wake& any() const { return any_; }
   [[nodiscard]] bool stopped() const { return stop_.raised(); }
-  /// Whether the output is to be opened anew; asks and clears.
+  /// Returns whether the output must be reopened; clears the request.
   [[nodiscard]] bool take_reopen() {
-    // Cleared first: who asks in between is heard now or the next time.
+    // Cleared first: a request made meanwhile is seen now or at the next call.
     any_.clear();
     if (stop_.raised()) any_.raise();
     return reopen_.exchange(false);

@@ -29,17 +29,17 @@ using std::chrono::milliseconds;
 constexpr auto kFinishTimeout = 10s;
 /// How long a message may stay in our memory before it is in the file.
 constexpr auto kFlushDelay = 20ms;
-/// What a piece of output may take before the server is let go: its process may block in a send
-/// meanwhile. The server itself would end the connection after wal_sender_timeout.
+/// Maximum time for a piece of output before the server is disconnected: its process may block in a
+/// send meanwhile. The server itself would end the connection after wal_sender_timeout.
 constexpr auto kStuckPatience = 5s;
 /// libpq's for what it receives.
 constexpr std::size_t kReadBuffer = 128 * 1024;
 /// A read that brought so much has probably left something.
 constexpr std::uint64_t kFullRead = 64 * 1024;
 
-/// How long to let messages gather while they come in a steady flow, so that one wakeup and one
-/// read take many. Too long would let the server's side of the socket fill up and hold up the
-/// decoding: the time follows what it brings.
+/// How long messages are collected while they arrive in a steady flow, so that one wakeup and one
+/// read take many. A longer time would let the server's side of the socket fill up and delay the
+/// decoding: the time is adapted to the result.
 class Gathering {
  public:
   /// By a Unix-domain socket each message is a buffer of its own, and there is room for few.
@@ -159,7 +159,7 @@ class Session {
                              .durable = output_->durable(),
                              .error = {}});
   }
-  /// It writes, or waits for a disk or for who takes the output; or else it listens.
+  /// It writes, or waits for a disk or a reader of the output; otherwise it listens.
   void busy(bool is) const {
     if (stuck_reader_) is ? stuck_reader_->enter() : stuck_reader_->leave();
     if (environment_.busy) environment_.busy(is);
@@ -259,8 +259,8 @@ pq::ReplicationStream Session::prepare(pq::Connection& connection) {
   return start(connection);
 }
 
-/// Where the start is refused after all, a slot would keep WAL and dead rows for nobody. One that
-/// was copied from is what goes on with the copy: it stays.
+/// If the start is rejected after all, an unused slot would retain WAL and dead rows. A slot whose
+/// snapshot was copied is needed to continue the copy: it is kept.
 void Session::take_back_slot(pq::Connection& connection) {
   const auto left = fmt::format(
       "replication slot \"{}\", made by this start on {}, is still there and keeps WAL. To remove "
@@ -340,7 +340,7 @@ bool Session::make_slot(pq::Connection& connection) {
     failure = std::current_exception();
   }
   if (done) return true;
-  // Nobody has what comes before it.
+  // Without the copy, the data before its start would be missing.
   pq::drop_slot(connection, options_.slot);
   if (failure) std::rethrow_exception(failure);
   throw Error(ErrorKind::refused, "the command that was to run with the snapshot failed")

@@ -23,7 +23,7 @@ struct Options {
   pq::PluginOptions plugin_options;
   std::string fallback_application_name = "pgweir";
 
-  std::optional<pq::LogicalSlotOptions> create;  ///< make the slot first
+  std::optional<pq::LogicalSlotOptions> create;  ///< create the slot first
   bool if_not_exists = false;                    ///< it may be there already
   /// Run while the snapshot of the slot just made is held; the stream begins behind it. False: it
   /// failed, and the slot is dropped again.
@@ -46,14 +46,14 @@ struct Options {
   bool stock_habits = false;
 };
 
-/// How it goes: told when the stream begins, with each position that is confirmed, and when an
-/// error is waited out.
+/// Progress reports: when the stream starts, with each confirmed position, and while an error is
+/// retried.
 struct Progress {
   bool streaming = false;
   std::string_view plugin;
   std::string_view server;
   wal::Lsn durable;
-  std::string_view error;  ///< what is waited out
+  std::string_view error;  ///< the error that is retried
 };
 
 struct Environment {
@@ -64,7 +64,7 @@ struct Environment {
   std::function<void(const std::string&)> verbose = {};
   std::function<void(const Progress&)> progress = {};  ///< may be empty
   /// For a watchdog; may be empty. `alive` is called at least every `alive_interval` between
-  /// busy(false) and busy(true): while it streams, and does not wait for who takes the output.
+  /// busy(false) and busy(true): while it streams, and does not wait for a reader of the output.
   std::function<void()> alive = {};
   std::function<void(bool)> busy = {};
   std::optional<std::chrono::milliseconds> alive_interval = {};
@@ -79,8 +79,8 @@ struct Summary {
 /// without publication_names.
 void complete_pgoutput_options(int server_major, pq::PluginOptions& options);
 
-/// Makes the slot if asked, and streams until it is stopped, the end position is reached or an
-/// error cannot be waited out. Stopped: the file ends at its last whole transaction, which is
+/// Creates the slot if requested, and streams until it is stopped, the end position is reached or
+/// an error is not retryable. When stopped, the file ends at its last whole transaction, which is
 /// durable and confirmed to the server. Throws Error; Interrupted only before the first stream.
 Summary stream(const Options& options, const Environment& environment);
 

@@ -10,9 +10,9 @@
 
 namespace weir::logical {
 
-/// What is remembered beside an output file, in "<file>.state": one line of JSON, described in
-/// docs/logical.md. It says: the first `offset` bytes of the file are all transactions of the
-/// stream up to `position`, each whole and once.
+/// The state of an output file, in "<file>.state": one line of JSON, described in docs/logical.md.
+/// It records that the first `offset` bytes of the file are all transactions of the stream up to
+/// `position`, each complete and once.
 struct State {
   std::uint64_t system_identifier = 0;
   std::string database;
