@@ -33,7 +33,7 @@ inline constexpr std::uint64_t kCatchUpBytes = 4 * 1024 * 1024;
 struct FlushInputs {
   std::uint64_t unsynced_bytes = 0;  ///< written, and not covered by a sync that has started
   Time oldest_unsynced;              ///< when the first of them was written
-  std::uint64_t behind_bytes = 0;    ///< how far the server is ahead of what was received
+  std::uint64_t behind_bytes = 0;    ///< the server's position minus the received position
   bool segment_complete =
       false;            ///< waits to be renamed, or a buffered piece to be written to the file
   bool urgent = false;  ///< requested by the server, or the stream or the program ends

@@ -14,8 +14,8 @@ namespace weir::receive {
 enum class ApplyPosition {
   none,   ///< report 0/0, as pg_receivewal does
   flush,  ///< report the flush position, so that remote_apply commits do not hang
-  /// report the replay position of downstream clients (DownstreamWord), limited to what is durable
-  /// here
+  /// report the replay position of downstream clients (DownstreamWord), limited to the local flush
+  /// position
   downstream,
 };
 /// The WAL that is reported to the server as flushed, so that its slot does not retain it any more.

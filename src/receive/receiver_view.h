@@ -56,7 +56,7 @@ struct ReceiverView {
   SystemTime slot_read_at{};
   /// The other servers of the connection string, in its order; by the slot keeper.
   std::vector<Candidate> candidates{};
-  /// Of the upstream connection.
+  /// Certificates of the upstream connection.
   struct Certificates {
     std::string client{};  ///< our client certificate's file; empty: none
     std::optional<std::chrono::sys_seconds> client_expires{};

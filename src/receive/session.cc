@@ -459,7 +459,7 @@ void Session::perform(const step::StoreHistory& step) {
 }
 
 void Session::perform(const step::FindEnd& step) {
-  // An archive that begins behind the switchpoint, with part of a record, has lost nothing.
+  // An archive that starts after the switchpoint, with part of a record, has lost nothing.
   const auto end =
       archive::archived_end(directory_, archive::list_archive_names(directory_), step.timeline,
                             step.from, state_.parameters()->segment_size);

@@ -403,7 +403,7 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
   }
 }
 
-/// Logs what is new about each host: repeated queries usually have the same results.
+/// Logs changes of each host: repeated queries usually have the same results.
 void SessionState::tell_verdicts(std::vector<HostVerdict> verdicts) {
   for (const auto& verdict : verdicts) {
     const auto known = std::find_if(verdicts_.begin(), verdicts_.end(), [&](const auto& each) {

@@ -220,7 +220,7 @@ void SlotKeeperState::on_slot_created() {
   ours_is_theirs_ = false;
 }
 
-/// Forward only; limited to what is durable here (and confirmed) and to what the server has; to the
+/// Forward only; limited to the (confirmed) local flush position and to the server's WAL; to the
 /// end of a record.
 std::optional<wal::Lsn> SlotKeeperState::target() const {
   const auto most =

@@ -49,8 +49,8 @@ class StatusBoard {
   /// Called regularly while WAL streams, for the rate.
   void tick(const StreamSnapshot& snapshot, Time now);
 
-  /// What was reported, without what is queried at the moment of view(): the stream, its silence
-  /// and rate, the durations of syncs, what is served and stored.
+  /// The reported values, without those determined at the time of view(): the stream, its silence
+  /// and rate, the durations of fsyncs, served and stored WAL.
   [[nodiscard]] ReceiverView read() const;
   /// A consistent copy of everything.
   [[nodiscard]] ReceiverView view(Time now = std::chrono::steady_clock::now()) const;

@@ -1,9 +1,9 @@
 // The stream learns the store's position from a shared value (`receive::StoreWords`, like the
 // feedback of downstream clients): the uploading thread sets it, and the thread that sends the next
 // status reads it. `StreamState` reports the lesser of that and of the durable position; nothing
-// else in the engine refers to stores. `event::DurableEnd` still determines what is served;
+// else in the engine refers to stores. `event::DurableEnd` still determines the served WAL;
 // `event::Confirmed` applies to slots on other hosts. A flush position of 0/0 moves no slot
-// (`ProcessStandbyReplyMessage()` in walsender.c), is no candidate for synchronous commits
+// (`ProcessStandbyReplyMessage()` in walsender.c), is not a candidate for synchronous commits
 // (`SyncRepGetCandidateStandbys()`), and lets a server shut down by the write position
 // (`WalSndDone()`). pgweir therefore reports it when the store would delay a commit or a shutdown.
 

@@ -47,8 +47,8 @@ class StreamState {
     FlushPolicy flush;
     ApplyPosition apply = ApplyPosition::flush;
     bool report_flush = true;
-    /// The reported flush and apply positions are those of on_store(), limited to what is durable
-    /// here (Confirm::stored).
+    /// The reported flush and apply positions are those of on_store(), limited to the local flush
+    /// position (Confirm::stored).
     bool confirm_stored = false;
     /// Position of the server's slot: no earlier flush position is reported, or the slot would move
     /// back (PhysicalConfirmReceivedLocation() in walsender.c accepts any position). Until the
