@@ -44,14 +44,14 @@ class NoWatch final : public wal::RecordObserver {
                  std::span<const std::byte> /*body*/) override {}
 };
 
-/// Of a segment that is there in no other form than the unfinished one.
+/// True for a segment that exists only as a partial segment.
 bool only_unfinished(const archive::Listing& listing, wal::SegmentName segment) {
   return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
     return entry.name.segment == segment && entry.name.partial;
   });
 }
 
-/// What was imported may be WAL of another branch, as far as nobody has looked at its border.
+/// Imported WAL may be that of another branch, as long as its boundary was not verified.
 void divide_at_unvouched_borders(Line& line, const std::vector<archive::Unvouched>& unvouched) {
   const auto divide_at = [&](wal::Lsn border) {
     for (std::size_t i = 0; i < line.stretches.size(); ++i) {
@@ -115,7 +115,7 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
     Line line{*history, {}};
     for (const auto& range : archive::ranges_along(listing, *history, size))
       line.stretches.push_back({range.begin, range.end});
-    // What is being received goes on from there, unless a hole lies between.
+    // The WAL being received continues from there, unless there is a hole between.
     const auto behind_hole = [&](wal::Lsn at) {
       return std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
         return loss.kind == archive::Loss::Kind::hole && loss.begin <= at && at <= loss.end;
@@ -193,7 +193,7 @@ WalOfBackup ArchiveWal::first_commit(const Line& line, const Stretch& stretch, w
   });
   const auto read =
       scan(line, stretch, at, observer, [&](wal::Lsn) { return found.time.has_value(); });
-  // A clock that was set back does not make what was committed then older than what lies before.
+  // A clock that was set back does not make later commits older than earlier ones.
   if (found.time)
     found.time = std::max(*found.time, latest_before(line, stretch, at).value_or(*found.time));
   if (!found.time && read.damage) {
@@ -203,8 +203,8 @@ WalOfBackup ArchiveWal::first_commit(const Line& line, const Stretch& stretch, w
   return found;
 }
 
-/// The first commit of segments before that place, each twice as far back as the one before: the
-/// latest of their times. However long the clock was wrong, one of them lies before that.
+/// The first commits of segments before that position, each twice as far back as the one before:
+/// the latest of their times. However long the clock was wrong, one of them precedes that.
 std::optional<wal::PgTime> ArchiveWal::latest_before(const Line& line, const Stretch& stretch,
                                                      wal::Lsn at) {
   const auto& size = identity_->segment_size;

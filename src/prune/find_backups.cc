@@ -14,7 +14,7 @@ namespace {
 
 using State = FoundBackup::State;
 
-/// A place for backups is no deeper than this; a loop of links is.
+/// A backup directory is not nested deeper than this, unlike a loop of links.
 constexpr int kDeepest = 8;
 
 class Finder {
@@ -85,8 +85,8 @@ class Finder {
     }
   }
 
-  /// Anything that only a base backup has, from its first moment on: in plain format, with its WAL,
-  /// there is nothing but pg_wal at first. (A place for backups may have that beside them.)
+  /// Any file that only a base backup has, from its first moment on: in plain format, with its WAL,
+  /// there is only pg_wal at first. (A directory for backups may also contain that.)
   static bool is_backup(const std::vector<io::UserEntry>& entries, int depth) {
     if (depth > 0 && entries.size() == 1 && entries.front().name == "pg_wal") return true;
     return has(entries, [](std::string_view name) {
@@ -94,7 +94,7 @@ class Finder {
              name == "PG_VERSION" || is_tar_of_backup(name);
     });
   }
-  /// Other backups may lie in folders beside its files.
+  /// Other backups may be in subdirectories next to its files.
   static bool is_tar_backup(const std::vector<io::UserEntry>& entries) {
     return has(entries, is_tar_of_backup) && !has(entries, [](std::string_view name) {
              return name == "backup_label" || name == "PG_VERSION";

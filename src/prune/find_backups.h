@@ -18,15 +18,15 @@ struct FoundBackup {
   };
   std::string path{};
   State state = State::finished;
-  /// Of an unfinished one, if it tells already where it began; of an unreadable one never.
+  /// Also set for an unfinished backup whose start is already known; never for an unreadable one.
   std::optional<archive::BackupPoint> point = std::nullopt;
-  /// It has a manifest, which is written last, or somebody names it as a backup. Else the WAL has
-  /// to tell that it came to its end.
+  /// It has a manifest, which is written last, or was named as a backup. Otherwise the WAL must
+  /// show that it was completed.
   bool vouched = false;
   std::string problem{};  ///< of one that is not finished: why
 };
 
-/// Where backups are looked for.
+/// Where backups are searched.
 struct Places {
   std::vector<std::string> named{};     ///< these are backups
   std::vector<std::string> searched{};  ///< these are backups, or have some somewhere below
@@ -34,10 +34,10 @@ struct Places {
   archive::Depth depth = archive::Depth::whole;
 };
 
-/// Every backup there, each once. A directory is a backup if it has anything of one in it, and is
-/// not searched any deeper then; so is a tar file of any name with a backup_label at its front.
-/// Passed by are names that begin with a dot, and lost+found. What cannot be read is among what is
-/// found. Throws Error{usage} if a named one is no backup, or a searched place is not there;
+/// Returns every backup found, each once. A directory that contains any file of a backup is one,
+/// and its subdirectories are not searched; so is a tar file of any name with a backup_label at its
+/// front. Names that start with a dot and lost+found are skipped. Unreadable backups are included.
+/// Throws Error{usage} if a named path is not a backup, or a searched directory does not exist;
 /// Error{io} if it cannot be read itself; and for a named one what archive::read_backup_point()
 /// throws.
 [[nodiscard]] std::vector<FoundBackup> find_backups(const Places& places);

@@ -206,7 +206,7 @@ class Planner {
   /// An import may fill a hole while we pass it: what it has published by then goes, too, or it
   /// would be the far side of a gap.
   void add_holes(std::map<std::uint64_t, std::vector<Plan::Segment>>& numbers) const {
-    constexpr std::uint64_t kMost = 10'000;  // nobody fills more in that time
+    constexpr std::uint64_t kMost = 10'000;  // not exceeded in that time
     if (numbers.empty()) return;
     std::set<wal::TimelineId> timelines;
     for (const auto& [segno, segments] : numbers)
@@ -323,8 +323,9 @@ Plan make_plan(io::Shelf& archive, const Options& options) {
 
 namespace {
 
-/// What a compressor that was held up between its last look and the name has made of segments that
-/// are gone: left there, it would be the begin of an archive with a hole behind it. True if any.
+/// Removes files that a compressor, delayed between its last check and its rename, has created for
+/// removed segments: otherwise the archive would start with such a segment, followed by a hole.
+/// Returns true if there were any.
 bool remove_late_forms(io::Directory& directory, const Plan& plan, const archive::Listing& listing,
                        const std::function<void(const std::string& file)>& removed) {
   std::set<wal::SegmentName> gone;
@@ -346,10 +347,10 @@ bool remove_late_forms(io::Directory& directory, const Plan& plan, const archive
 
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed) {
-  // A prune before this one may have ended in the middle of a number, by an error or a signal: of
-  // what it removed nothing is to be seen any more, and a crash would bring it back behind the hole
-  // that we are about to make. So it is with the file of the slots that we go by: it was synced
-  // before it had its name, and a crash must not bring an earlier one back that asks for more.
+  // An earlier prune may have stopped in the middle of a number, by an error or a signal: the files
+  // it removed are no longer visible, and a crash would bring them back, before the hole that this
+  // prune is about to make. The same applies to the slot file used here: it was flushed before its
+  // rename, and a crash must not bring back an earlier one that retains more.
   if (!plan.numbers.empty()) directory.sync();
   for (const auto& segments : plan.numbers) {
     if (stop && stop()) return false;
@@ -366,9 +367,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
         continue;
       }
       some = true;
-      // The listing has the raw form first. A compressor at work looks for the raw one right before
-      // it publishes its file; if it looked before we removed it, its file is there by now, or in a
-      // moment: what comes so late goes at the end (remove_late_forms()), or with the next prune.
+      // The listing has the raw file first. A running compressor checks for the raw file right
+      // before it publishes its own; if it checked before the removal, its file exists by now, or
+      // soon: such late files are removed at the end (remove_late_forms()), or by the next prune.
       for (const auto& file : segment.files) {
         directory.remove(file);
         if (removed) removed(file);
@@ -384,7 +385,7 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
     // Names removed in one go may come back or stay away each on its own.
     directory.sync();
   }
-  // What is recorded as lost before the archive's new begin concerns nobody any more.
+  // Losses recorded before the archive's new start no longer matter.
   if (!plan.numbers.empty()) {
     auto listing = archive::list_archive_names(directory);
     if (remove_late_forms(directory, plan, listing, removed))

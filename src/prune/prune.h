@@ -23,16 +23,16 @@ struct Options {
   /// The first segment, or the segment with the first byte, that has to stay.
   std::optional<std::variant<wal::Lsn, wal::SegmentName>> keep_from = std::nullopt;
   std::vector<archive::BackupPoint> backups{};  ///< each has to stay recoverable
-  /// What nobody knows the end of: nothing from their start on goes, whatever else is said.
+  /// Backups whose end is unknown: the WAL from their start on is kept, regardless of other rules.
   std::vector<archive::BackupPoint> doubtful{};
   /// Only files that were last written this long before `now`.
   std::optional<std::chrono::milliseconds> older_than = std::nullopt;
   std::chrono::system_clock::time_point now{};
 };
 
-/// What goes, oldest first: every file of a segment below `keep_from`, on any timeline, damaged
-/// ones that an import has replaced and kept, hidden, among them. History files stay, and so does
-/// whatever is no segment.
+/// The files to remove, oldest first: every file of a segment below `keep_from`, on any timeline,
+/// including damaged ones that an import has replaced and kept under hidden names. History files
+/// and files other than segments are kept.
 struct Plan {
   struct Segment {
     wal::SegmentName name;
@@ -41,7 +41,7 @@ struct Plan {
   std::vector<std::vector<Segment>> numbers{};  ///< the segments of one number, by number
   std::size_t files = 0;
   std::uint64_t bytes = 0;
-  /// What would go, but for a client of the relay who may still ask for it.
+  /// WAL that would be removed, except that a client of the relay may still request it.
   struct HeldBack {
     std::string slot;
     wal::Lsn restart_lsn;
@@ -73,20 +73,20 @@ struct Homes {
 [[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
 [[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 
-/// Removes what the plan says. Before the first number and after each the directory is synced:
-/// whenever the power fails, what is left has no gap that was not there before. `stop` is asked
-/// between numbers; false is returned when it says true. The caller holds Upkeep since before the
-/// plan was made, so that no import is at work. Takes no lock: a receiver at work has nothing to do
-/// with the segments that go, and its compressor drops a segment whose raw form has gone, up to the
-/// moment before it gives its file a name. A name given after that look is removed at the end of
-/// this prune, or by the next one.
+/// Removes the files of the plan. Before the first number and after each, the directory is flushed:
+/// a power failure at any time leaves no gap that was not there before. `stop` is queried between
+/// numbers; returns false when it returns true. The caller must hold Upkeep since before the plan
+/// was made, so that no import is running. Takes no lock: a running receiver does not use the
+/// segments that are removed, and its compressor skips a segment whose raw file has been removed,
+/// up to the moment before it renames its file. A file renamed after that check is removed at the
+/// end of this prune, or by the next one.
 bool carry_out(io::Directory& directory, const Plan& plan, const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed);
 
-/// The same in an object store, oldest first, a thousand objects a request. `kept` is told each one
-/// that the store did not let go, and why: the others go all the same. A request that fails as a
-/// whole is retried with `patience`; then it ends with StoreError. `keys_of`: the objects that a
-/// file is there.
+/// The same in an object store, oldest first, a thousand objects for each request. `kept` is called
+/// for each object that the store did not delete, with the reason: the others are removed anyway. A
+/// request that fails as a whole is retried with `patience`; then StoreError is thrown. `keys_of`:
+/// the objects that a file consists of.
 using KeysOf = std::function<std::vector<std::string>(const std::string& file)>;
 bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
                const std::function<bool()>& stop,

@@ -92,7 +92,8 @@ void Chooser::sort_out() {
   });
 }
 
-/// An incremental backup can be used with all those that it builds upon, down to a full one.
+/// An incremental backup can be used together with all backups that it depends on, down to a full
+/// one.
 bool Chooser::has_its_parents(const FoundBackup& backup) const {
   const auto* child = &*backup.point;
   while (child->parent) {
@@ -132,8 +133,8 @@ void Chooser::remark_once(const FoundBackup& backup, const std::string& text, bo
   result_.remarks.push_back(fmt::format("{}: {}", backup.path, text));
 }
 
-/// Each moment of the window has to stay reachable on each way through the archive: for what was
-/// committed since its begin, the newest backup that had ended by then is needed.
+/// Each point in time of the window must stay reachable on each history in the archive: for
+/// transactions committed since its start, the newest backup that had ended by then is needed.
 void Chooser::keep_window() {
   const auto& lines = wal_.lines();
   if (lines.empty()) return;
@@ -169,7 +170,7 @@ void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
   };
   auto stretch = std::find_if(line.stretches.begin(), line.stretches.end(), in_window);
   if (stretch == line.stretches.end()) {
-    if (!main) return;  // nobody has been there in this time
+    if (!main) return;  // nothing was committed in this time
     --stretch;
   }
   for (const auto* backup : candidates_) {

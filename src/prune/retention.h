@@ -19,18 +19,18 @@ namespace weir::prune {
 /// WAL of a timeline's history without a hole.
 struct Stretch {
   wal::Lsn begin;  ///< a segment's first byte
-  wal::Lsn end;    ///< behind its last segment, finished or not
+  wal::Lsn end;    ///< after its last segment, complete or not
   bool operator==(const Stretch&) const = default;
 };
 /// What a recovery along one timeline finds in the archive.
 struct Line {
   wal::TimelineHistory history;
-  std::vector<Stretch> stretches{};  ///< in order, one at least; between two there is a hole, a
-                                     ///< border that nobody has vouched for, or WAL that was
-                                     ///< written with wal_level=minimal
+  std::vector<Stretch> stretches{};  ///< in order, at least one; they are separated by a hole, a
+                                     ///< boundary that was not verified, or WAL that was written
+                                     ///< with wal_level=minimal
 };
 
-/// What the WAL tells of a backup.
+/// What the WAL shows about a backup.
 struct WalOfBackup {
   enum class State {
     sound,
@@ -39,9 +39,9 @@ struct WalOfBackup {
     damaged,    ///< it cannot become consistent
   };
   State state = State::sound;
-  /// Of the first commit at or behind its end: all moments from there on can be reached.
+  /// Time of the first commit at or after its end: all points in time from there on can be reached.
   std::optional<wal::PgTime> time = std::nullopt;
-  std::string what{};  ///< of all but a sound one: why
+  std::string what{};  ///< for all except a sound one: why
   /// The WAL does not say where it ends (of a standby's backup without a manifest): `time` is when
   /// it began.
   bool guessed = false;
@@ -77,20 +77,21 @@ struct Rules {
   wal::PgTime now;
 };
 
-/// An archive in which nothing was committed for so long is idle or cut off, or the clock is wrong:
-/// then a window is counted back from its newest commit.
+/// An archive in which nothing was committed for this time is idle or cut off, or the clock is
+/// wrong: then a window is counted back from its newest commit.
 inline constexpr std::chrono::hours kSilence{24};
 
 struct Retention {
   /// Backups that fulfil the rules: what they need has to stay.
   std::vector<archive::BackupPoint> kept{};
-  /// Nobody knows what becomes of these: nothing behind their start may go either.
+  /// It is unknown whether these will be completed: the WAL from their start on is kept, too.
   std::vector<archive::BackupPoint> doubtful{};
   /// Nothing may go at all.
   bool nothing = false;
   /// Something is not as it should be: a rule is not fulfilled, or a backup is in doubt.
   bool complaint = false;
-  std::vector<std::string> remarks{};  ///< what a person should know, of complaints and beside them
+  std::vector<std::string> remarks{};  ///< what an operator should know, complaints and other
+                                       ///< remarks
   std::vector<std::string> choice{};   ///< a line for each backup: what it is to the rules
 };
 
