@@ -22,12 +22,12 @@ struct CheckOptions {
   const net::Wake& interrupt;  ///< raised when `stop` says true
 };
 
-/// pg_verifybackup of the copy, before a server is started on it: is each file there that the
-/// manifest names, and is it the same? Adds a check, or what was left out and why.
+/// Runs pg_verifybackup on the copy, before a server is started on it: checks that each file named
+/// in the manifest exists and is unchanged. Adds a check, or the omitted check and why.
 void verify_backup(const CheckOptions& options, const std::string& manifest, Report& report);
 
-/// Whether the transaction is committed in the recovered database. Sets report.commit_reached.
-/// Throws Error{retry, refused} if the server lets nobody in.
+/// Checks whether the transaction is committed in the recovered database. Sets
+/// report.commit_reached. Throws Error{retry, refused} if the server accepts no connections.
 void look_for_commit(const CheckOptions& options, Report& report);
 
 /// Each statement: it holds if the first value of its first row is true.

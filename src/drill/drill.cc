@@ -109,7 +109,7 @@ void Drill::look_through_archive() {
   segment_size_ = way.segment_size;
   system_identifier_ = way.system_identifier;
   report.timeline = way.history.timeline();
-  // Before the WAL is read: a receiver at work may bring more meanwhile.
+  // Before the WAL is read: a running receiver may add more meanwhile.
   const auto by_status = archives_.promised_by_status(backup_.point, way.history.timeline());
   phase("look through", "looking through the archive's WAL from the backup on", [&] {
     promise_ = recovery::look_through(way, backup_.point, options_.target, options_.stop);
@@ -218,7 +218,7 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
   });
 }
 
-/// False if it failed, which is told.
+/// Returns false if it failed, which is reported.
 bool Drill::recover(Server& server, const Sandbox& sandbox) {
   constexpr std::size_t kWords = 12;
   constexpr auto kLookAtSpace = 1s;

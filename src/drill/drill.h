@@ -39,8 +39,8 @@ class Archives : public recovery::Archives {
                                                      wal::TimelineId timeline) = 0;
 };
 
-/// Makes the drill, whatever comes of it: what went wrong is in the report. The sandbox is gone
-/// when it returns. Throws Error{usage} alone, before anything was made.
+/// Runs the drill; errors are in the report. The sandbox is removed when it returns. Only throws
+/// Error{usage}, before anything was created.
 [[nodiscard]] Report run(const Options& options, Archives& archives);
 
 }  // namespace weir::drill

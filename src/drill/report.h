@@ -45,10 +45,10 @@ struct Report {
   std::optional<wal::Lsn> promised;
   std::optional<wal::Commit> promised_commit;
   std::optional<wal::Lsn> reached;
-  std::optional<bool> commit_reached;  ///< unset: there is none, or nobody can tell
+  std::optional<bool> commit_reached;  ///< unset: there is none, or it cannot be determined
   std::vector<Phase> phases;
   std::vector<Check> checks;
-  std::vector<std::string> skipped;  ///< what could not be looked at, and why
+  std::vector<std::string> skipped;  ///< checks that were omitted, and why
   /// What a restore by hand has to take into account, and this drill did not meet: of the backup's
   /// own settings, and of the restore_command. No part of the outcome.
   std::vector<std::string> warnings;

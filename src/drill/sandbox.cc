@@ -39,7 +39,7 @@ Sandbox::~Sandbox() {
   try {
     remove();
   } catch (const Error&) {
-    // Told by who called remove() before; a next drill tries again.
+    // Reported by the explicit call of remove(); a later drill tries again.
   }
 }
 
@@ -61,7 +61,7 @@ std::vector<std::string> Sandbox::remove_leftovers(const std::string& place) {
   const auto directory = require_place(place);
   for (const auto& name : io::own_directories(directory, kPrefix)) {
     const auto path = directory + "/" + name;
-    // One that is just being made has no mark yet.
+    // A directory that is just being created has no mark yet.
     const auto lock = io::LockFile::take_over(path + kMark);
     if (!lock || io::read_front(path + kMark, kMarkText.size() + 1) != kMarkText) continue;
     io::remove_tree(path);

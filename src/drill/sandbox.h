@@ -10,11 +10,13 @@
 
 namespace weir::drill {
 
-/// A directory of a drill's own, for its user alone: the copy of the backup, its tablespaces, the
-/// server's settings, log and socket. Destroyed, it is removed with all that is in it.
+/// A private directory for one drill, accessible to its user only: the copy of the backup, its
+/// tablespaces, the server's settings, log and socket. It is removed with all of its contents on
+/// destruction.
 ///
-/// A lock is held on it as long as this process, or the server in it, lives. So the next drill can
-/// tell what a killed one has left: a directory with our name, mark and owner that nobody holds.
+/// It is locked as long as this process, or the server in it, is running. The next drill therefore
+/// recognizes what a killed one has left: a directory with our name, mark and owner that no process
+/// has locked.
 class Sandbox {
  public:
   /// In the directory `place`, which must be there. Throws Error{usage, io, disk_full}.
@@ -33,7 +35,7 @@ class Sandbox {
     return {.data = data(),
             .tablespace = [this](const std::string& oid) { return tablespace(oid); }};
   }
-  /// Whoever inherits it keeps the sandbox from being taken for a leftover.
+  /// A process that inherits it keeps the sandbox from being treated as a leftover.
   [[nodiscard]] int lock() const { return lock_->descriptor(); }
   /// The directory in a form that fits into a socket's address, whatever its path: for processes of
   /// this user, as long as this object lives.

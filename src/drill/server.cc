@@ -50,7 +50,7 @@ std::string server_configuration(const ServerSettings& settings, int major,
   const auto set = [&](std::string_view name, std::string_view value) {
     text += fmt::format("{} = {}\n", name, recovery::quoted_setting(value));
   };
-  // Nobody hears of it, and it tells nobody.
+  // The server accepts no TCP connections, and sends no notifications.
   set("listen_addresses", "");
   set("unix_socket_directories", "..");  // from the data directory, so that it is never too long
   set("unix_socket_permissions", "0700");
@@ -75,8 +75,8 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set("dynamic_shared_memory_type", "mmap");
   set("huge_pages", "off");
   set("restart_after_crash", "off");
-  // A recovery that nobody reads in asks for no settings of the old server, but for this one. The
-  // origins of replication are replayed into slots.
+  // A recovery without hot standby requires no settings of the old server, except for this one.
+  // Replication origins are replayed into slots.
   set("hot_standby", "off");
   constexpr std::uint64_t kPrepared = 1000;
   set("max_prepared_transactions",
@@ -85,7 +85,7 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set(version.has_own_limit_of_origins() ? "max_active_replication_origins"
                                          : "max_replication_slots",
       "1000");
-  // What is kept of the WAL that was restored, at most.
+  // Maximum size of restored WAL that is kept.
   const auto segment = settings.segment_size.bytes() / kMega;
   constexpr std::uint64_t kKept = 512;
   set("max_wal_size", fmt::format("{}MB", std::max<std::uint64_t>(kKept, 4 * segment)));
@@ -117,7 +117,7 @@ Server::Server(const Programs& programs, const Sandbox& sandbox, const ServerSet
   const auto file = [&](const char* name) { return sandbox.path() + "/" + name; };
   io::replace_small_file(file("postgresql.conf"),
                          server_configuration(settings, programs.major, sandbox.path()), kOwn);
-  // The socket lies in a directory that only this user can enter.
+  // The socket is in a directory that only this user can enter.
   io::replace_small_file(file("pg_hba.conf"), "local all all trust\n", kOwn);
   io::replace_small_file(file("pg_ident.conf"), "", kOwn);
   io::replace_small_file(sandbox.data() + "/recovery.signal", "", kOwn);

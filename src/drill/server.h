@@ -52,7 +52,7 @@ class Server {
   [[nodiscard]] View look();
   /// Stops it in order, as a shutdown does. False if it did not within a minute.
   bool shut_down();
-  /// Of all that was logged: what a person should see. The newest `most` lines of errors.
+  /// Returns the log messages that an operator should see: the newest `most` lines of errors.
   [[nodiscard]] std::vector<std::string> complaints(std::size_t most) const;
   [[nodiscard]] bool said(std::string_view words) const;
   /// It got as far as to begin its work: its libraries and settings are in order.
