@@ -23,8 +23,8 @@ namespace {
 
 using io::PathType;
 
-/// Reads the map that a server sends behind backup_label (perform_base_backup in
-/// backup/basebackup.c), and nothing that follows it.
+/// Reads the map that a server sends after backup_label (perform_base_backup in
+/// backup/basebackup.c), and nothing after it.
 class MapWatch final : public archive::TarReader::Visitor {
  public:
   bool on_entry(const archive::TarReader::Entry& entry) override {
@@ -52,18 +52,19 @@ std::string tablespace_map_of(const std::string& tar) {
 /// How a server runs and whom it lets in: a drill has its own.
 constexpr std::array<std::string_view, 4> kSettings = {"postgresql.conf", "postgresql.auto.conf",
                                                        "pg_hba.conf", "pg_ident.conf"};
-/// That it runs or is to recover. By tablespace_map the server would make its links anew, into the
-/// original places (read_tablespace_map() in access/transam/xlogrecovery.c).
-/// The last two are of an earlier `pgweir recover` on that server.
+/// Files that show that it is running or to be recovered. With a tablespace_map the server would
+/// recreate its links to the original locations (read_tablespace_map() in
+/// access/transam/xlogrecovery.c). The last two are from an earlier `pgweir recover` on that
+/// server.
 constexpr std::array<std::string_view, 8> kState = {
     "recovery.conf",   "recovery.signal", "standby.signal",      "postmaster.pid",
     "postmaster.opts", "tablespace_map",  "pgweir-recover.json", "pgweir-recover.log"};
 constexpr std::string_view kControl = "global/pg_control";
 /// As `initdb -g` has it; a copy that anybody may read says nothing of its server.
 constexpr unsigned kOfOthers = 077, kGroupReads = 040;
-/// Directories whose content a server makes anew (excludeDirContents in backup/basebackup.c), and
-/// pg_wal: what is tried is the archive. A slot of the backup's server would keep WAL, or stop the
-/// start.
+/// Directories whose content a server recreates (excludeDirContents in backup/basebackup.c), and
+/// pg_wal: the archive is what is tested. A slot of the backup's server would retain WAL, or
+/// prevent the start.
 constexpr std::array<std::string_view, 8> kEmptied = {"pg_wal",      "pg_replslot", "pg_dynshmem",
                                                       "pg_notify",   "pg_serial",   "pg_snapshots",
                                                       "pg_stat_tmp", "pg_subtrans"};
@@ -113,8 +114,8 @@ int read_major(const std::string& file) {
 }
 
 std::uint64_t unpacked_size(const std::string& tar) {
-  // What pg_basebackup compresses shrinks to a third or a quarter; a guess that is too small is
-  // seen while the drill goes on.
+  // Data compressed by pg_basebackup shrinks to a third or a quarter; an estimate that is too small
+  // is noticed during the drill.
   constexpr std::uint64_t kGuess = 4;
   const auto size = io::size_of_file(tar);
   return archive::tar_method(tar) == codec::Method::none ? size : kGuess * size;
@@ -289,7 +290,7 @@ class Unpack final : public archive::TarReader::Visitor {
   [[nodiscard]] const SettingsFiles& settings() const { return settings_; }
 
  private:
-  /// Without "./" at its begin; nothing may lead out of the directory.
+  /// Without "./" at its start; no name may refer to a place outside of the directory.
   [[nodiscard]] std::string name_of(std::string name) const {
     while (name.starts_with("./")) name.erase(0, 2);
     while (name.ends_with('/')) name.pop_back();
@@ -320,7 +321,7 @@ class Unpack final : public archive::TarReader::Visitor {
   bool group_access_ = false;
 };
 
-/// A backup that lies as NAME/data, with its tablespaces beside it, is named by NAME, too.
+/// A backup stored as NAME/data, with its tablespaces next to it, can also be named as NAME.
 std::string data_in(const std::string& path) {
   auto data = path + "/data";
   if (io::type_of(data + "/PG_VERSION") != PathType::file ||
@@ -400,7 +401,7 @@ std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before) {
       at = end;
       newest = path;
     } catch (const Error&) {
-      // It is no backup, or none that could be used: nothing is said of it.
+      // It is not a backup, or not a usable one: it is skipped silently.
     }
   }
   return newest;
@@ -425,7 +426,7 @@ void clean(const std::string& data) {
 std::vector<Tablespace> tablespaces_of(const Backup& backup) {
   if (!backup.tars.empty()) {
     auto found = read_map(backup, tablespace_map_of(backup.tars[0].path));
-    // Of a tar file that somebody else has packed the map may come later.
+    // In a tar file packed by another program the map may come later.
     for (const auto& tar : backup.tars)
       if (!tar.oid.empty() && std::none_of(found.begin(), found.end(), [&](const Tablespace& each) {
             return each.oid == tar.oid;

@@ -17,7 +17,7 @@ struct Backup {
   std::string path;
   archive::BackupPoint point;
   std::string manifest;  ///< its path; empty: there is none
-  /// Of a tar backup. The first is base.tar; the others are tablespaces.
+  /// A file of a tar backup. The first is base.tar; the others are tablespaces.
   struct Tar {
     std::string path;
     std::string oid;  ///< "" of base.tar
@@ -32,9 +32,9 @@ struct Backup {
 /// wanted; Error{damage, io, conflict} for one that cannot be read.
 [[nodiscard]] Backup open_backup(const std::string& path, bool incremental = false);
 
-/// The newest other backup beside this one, in the same directory, of the same timeline or an older
-/// one, that ended before `before` (or began before it, where its end is not known); nullopt: none
-/// is found. What cannot be read is passed over.
+/// Returns the newest other backup in the same directory, of the same timeline or an older one,
+/// that ended before `before` (or started before it, if its end is unknown); nullopt if none is
+/// found. Unreadable backups are skipped.
 [[nodiscard]] std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before);
 
 /// A tablespace of a backup: its oid, and where its server had it, as the backup tells.
@@ -66,10 +66,10 @@ struct Brought {
   std::vector<std::string> emptied_links{};
   bool group_access = false;  ///< the backup's PG_VERSION may be read by its group (initdb -g)
 };
-/// Brings its content there: the data directory, and each tablespace, with the links in pg_tblspc
-/// leading there. Left out are WAL, slots, what a server makes anew, what says that one runs or is
-/// to recover, and without Layout::settings all settings. Throws Error{io, disk_full, damage};
-/// Error{retry} if `stop` says true.
+/// Copies its content there: the data directory, and each tablespace, with the links in pg_tblspc
+/// pointing there. Excludes WAL, slots, what a server recreates, files that show that one is
+/// running or to be recovered, and without Layout::settings all settings. Throws Error{io,
+/// disk_full, damage}; Error{retry} if `stop` returns true.
 Brought bring(const Backup& backup, const Layout& layout, const std::function<bool()>& stop);
 
 /// Names in the data directory that bring() leaves out, or that are changed.

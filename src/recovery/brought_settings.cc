@@ -27,7 +27,7 @@ using Settings = std::map<std::string, Setting, std::less<>>;
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v'; }
 
-/// 'it''s', or what stands there up to a space or a comment.
+/// 'it''s', or the text up to a space or a comment.
 std::string value_of(std::string_view text) {
   std::string value;
   if (!text.starts_with('\'')) {
@@ -47,8 +47,8 @@ std::string value_of(std::string_view text) {
   return value;
 }
 
-/// Adds what the file sets; names in lower case. Includes are kept under their words, told apart by
-/// their values.
+/// Adds the settings of the file; names in lower case. Includes are kept under their keywords,
+/// distinguished by their values.
 void parse_into(Settings& settings, std::string_view content, const std::string& file) {
   const auto trim = [](std::string_view text) {
     while (!text.empty() && is_space(text.front())) text.remove_prefix(1);

@@ -11,7 +11,7 @@ namespace weir::recovery {
 
 std::optional<bool> has_commit(pq::Connection& connection, const wal::Commit& commit) {
   if (commit.transaction == 0) return std::nullopt;
-  // Of the next transaction the number of the epoch is known, too.
+  // The next transaction ID is known with its epoch.
   const auto rows = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())");
   const auto next = rows.empty() || rows[0].empty() || !rows[0][0]
                         ? std::nullopt
@@ -22,7 +22,7 @@ std::optional<bool> has_commit(pq::Connection& connection, const wal::Commit& co
   if (full >= *next && full >= kEpoch) full -= kEpoch;
   try {
     const auto answer = connection.execute(fmt::format("SELECT pg_xact_status('{}')", full));
-    // Too old to be told is NULL: then there were many behind it.
+    // The status of a transaction that is too old is NULL: then many transactions followed it.
     if (answer.empty() || answer[0].empty() || !answer[0][0]) return std::nullopt;
     return *answer[0][0] == "committed";
   } catch (const Error& error) {

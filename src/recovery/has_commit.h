@@ -7,8 +7,8 @@
 
 namespace weir::recovery {
 
-/// Whether the transaction is committed in the database that was connected to. nullopt: nobody can
-/// tell. Throws Error{retry, refused}.
+/// Whether the transaction is committed in the connected database. nullopt: cannot be determined.
+/// Throws Error{retry, refused}.
 [[nodiscard]] std::optional<bool> has_commit(pq::Connection& connection, const wal::Commit& commit);
 
 }  // namespace weir::recovery

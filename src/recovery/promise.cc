@@ -82,8 +82,8 @@ class Follower final : public wal::RecordObserver {
       return;
     }
     last_byte_ = wal::Lsn(end.byte() - 1);
-    // CheckRequiredParameterValues() in access/transam/xlogrecovery.c; 13 warns, and goes on
-    // without the data.
+    // CheckRequiredParameterValues() in access/transam/xlogrecovery.c; version 13 warns, and
+    // continues without the data.
     if (wal::is_xlog(header, wal::XlogRecord::parameter_change)) {
       if (wal::sets_wal_level_minimal(body).value_or(false)) {
         tell_minimal_wal(promise_, start);
@@ -116,7 +116,7 @@ class Follower final : public wal::RecordObserver {
   }
 
   [[nodiscard]] bool done() const { return done_; }
-  /// Of the last record that the server looks at, be it that it stops before that one.
+  /// End of the last record that the server reads, even if it stops before that record.
   [[nodiscard]] wal::Lsn last_byte() const { return last_byte_; }
   /// The record was replayed that a primary writes at a backup's end.
   [[nodiscard]] bool backup_ended() const { return backup_ended_; }
@@ -161,7 +161,7 @@ class Follower final : public wal::RecordObserver {
   const wal::SegmentSize size_;
   Promise& promise_;
   wal::TransactionObserver transactions_;
-  std::optional<wal::TransactionEnd> ended_;  ///< by the record that is looked at
+  std::optional<wal::TransactionEnd> ended_;  ///< by the current record
   bool done_ = false;
   wal::Lsn last_byte_;
   bool backup_ended_ = false;
@@ -260,7 +260,7 @@ Target Target::parse_any(const std::string& text) {
   constexpr std::size_t kLongestName = 63;  // MAXFNAMELEN in access/xlog_internal.h, with its end
   if (text == "immediate") return {.kind = Kind::immediate};
   if (text.starts_with(kXid)) {
-    // Of a number with its epoch the server takes the lower half (check_recovery_target_xid).
+    // The server takes the lower half of a transaction ID with epoch (check_recovery_target_xid).
     const auto number = parse_number<std::uint64_t>(std::string_view(text).substr(kXid.size()));
     constexpr std::uint32_t kFirstNormal = 3;
     if (number && static_cast<std::uint32_t>(*number) >= kFirstNormal)
@@ -289,14 +289,14 @@ std::string Target::to_string() const {
 
 namespace {
 
-/// How often the archive is looked at where it seems to end and does not.
+/// Number of attempts to read on if the archive seems to end too early.
 constexpr int kLooks = 10;
 
 bool is_end(archive::WalSource::State state) {
   return state == archive::WalSource::State::gone || state == archive::WalSource::State::end;
 }
 
-/// The newest commit before the backup's begin, as far as the archive tells: backwards, segment by
+/// The newest commit before the backup's start, as far as the archive shows: backwards, segment by
 /// segment, until one has a commit.
 std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPoint& backup,
                                          const std::function<bool()>& stop) {
@@ -322,7 +322,8 @@ std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPo
       if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");
       const auto room = std::min<std::uint64_t>(buffer.size(), end - verifier.position());
       const auto read = way.source.read(verifier.position(), std::span(buffer).first(room));
-      // What is missing or damaged there hinders no recovery. It tells nothing, that is all.
+      // Missing or damaged WAL there does not prevent recovery. It only means that there is no
+      // information.
       if (read.state != archive::WalSource::State::bytes) return std::nullopt;
       if (verifier.feed(std::span(buffer).first(read.count))) return std::nullopt;
     }
@@ -331,9 +332,9 @@ std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPo
   return std::nullopt;
 }
 
-/// PostgreSQL does not refuse a time that lies before what the backup holds: it stops at the first
-/// later transaction that it replays, and opens with all of them (recoveryStopsBefore() in
-/// access/transam/xlogrecovery.c). Nothing that is replayed tells of that.
+/// PostgreSQL does not reject a time before the backup's end: it stops at the first later
+/// transaction that it replays, and opens with all of them (recoveryStopsBefore() in
+/// access/transam/xlogrecovery.c). The replayed WAL does not show that.
 void require_not_passed(Promise& promise, const Way& way, const archive::BackupPoint& backup,
                         const Target& target, const std::optional<wal::PgTime>& checkpoint,
                         const std::function<bool()>& stop) {
@@ -386,8 +387,8 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");
     const auto at = verifier.position();
     auto read = way.source.read(at, buffer);
-    // A receiver may have finished the segment since, and begun the next one: what comes then is no
-    // hole. Names and content are looked at again.
+    // A receiver may have completed the segment meanwhile, and started the next one: that is not a
+    // hole. Names and content are read again.
     std::optional<wal::Lsn> next;
     for (int looks = 0; is_end(read.state) && looks < kLooks; ++looks) {
       next = way.goes_on(at);
@@ -416,8 +417,8 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
           .with("LSN", at);
     if (!damage) continue;
     if (follower.done() && size.segno(damage->found_at) != size.segno(follower.last_byte())) break;
-    // An unfinished segment is zeros behind its end, or what was there before. Where WAL goes on
-    // behind it, it is not the last one; unless a receiver has finished it since: then it was.
+    // After its end, a partial segment has zeros, or old content. If WAL continues after it, it is
+    // not the last one; unless a receiver has completed it meanwhile: then it was.
     const auto behind = size.start_of(damage->found_at) + size.bytes();
     if (way.unfinished() && (!way.goes_on(behind) || way.is_finished(damage->found_at))) break;
     if (way.has_another_copy()) return std::nullopt;

@@ -39,8 +39,8 @@ struct Way {
   wal::TimelineHistory history;
   wal::SegmentSize segment_size;
   std::uint64_t system_identifier = 0;
-  /// Where WAL of the way begins again at or behind a position; nullopt: there is none. So what
-  /// ends before it ends in a hole.
+  /// Returns where WAL of the history starts again at or after a position; nullopt if there is
+  /// none. A recovery that ends before such a position ends in a hole.
   std::function<std::optional<wal::Lsn>(wal::Lsn)> goes_on;
   /// What was read last is of an unfinished segment.
   std::function<bool()> unfinished;
@@ -67,7 +67,7 @@ class Archives {
 enum class Obstacle {
   none,
   too_early,  ///< the backup is later than the target: an older one may serve
-  not_found,  ///< the target is not in the WAL behind the backup, which was read to its end
+  not_found,  ///< the target is not in the WAL after the backup, which was read to its end
   ends,       ///< the archive ends before
   hole,
   damage,
@@ -79,7 +79,7 @@ struct Promise {
   wal::Lsn position;                  ///< end of the last record that is replayed
   wal::Lsn last_record;               ///< its start
   std::optional<wal::Commit> commit;  ///< the last one that is replayed
-  std::uint64_t bytes = 0;            ///< of WAL, from the backup's begin
+  std::uint64_t bytes = 0;            ///< of WAL, from the backup's start
   wal::Lsn read_to;                   ///< all WAL before it was there
   int server_major = 0;               ///< the version that wrote it; 0: nothing was read
   /// Why the target cannot be reached; empty: it can.
@@ -92,7 +92,7 @@ struct Promise {
     std::string location;
   };
   std::vector<Tablespace> tablespaces;
-  /// The first one that is not replayed, where it lies in the segment in which the recovery ends.
+  /// The first one that is not replayed, if it is in the segment in which the recovery ends.
   std::optional<wal::Commit> next_commit;
   /// The highest of each that the server of the WAL had on the way.
   wal::ServerLimits limits{};
