@@ -161,7 +161,7 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
         weir::archive::compare_with_server(archive.timelines, archive.timeline_ends, place);
     if (branch) {
       const auto remark = weir::archive::remark_on(*branch, place);
-      // A receiver at work writes while it is looked: only what parts the two is told.
+      // A running receiver writes during the check: only WAL that has diverged counts.
       const bool parts = branch->relation == weir::archive::Branch::Relation::diverged;
       if (remark.loss)
         checks.fail("timeline", remark.what, {remark.todo});

@@ -11,7 +11,7 @@
 
 namespace weir::doctor {
 
-/// Less than this many seconds until something is full or lost is told.
+/// Something that will be full or lost in less than this many seconds is reported.
 constexpr double kSoon = 24 * 3600;
 constexpr double kVerySoon = 3600;
 

@@ -11,7 +11,7 @@ enum class Level {
   ok,
   warning,  ///< archiving works, and something may go wrong one day
   failure,  ///< archiving will not work, or WAL can be lost
-  unknown,  ///< it could not be looked at
+  unknown,  ///< it could not be checked
 };
 
 struct Check {

@@ -20,19 +20,19 @@
 
 namespace weir::doctor {
 
-/// What went wrong where something was tried, in words.
+/// What went wrong in a test, in words.
 struct Trouble {
   std::string text;
   std::vector<std::string> todo{};  ///< sentences, SQL, lines of a configuration
 };
 
-/// What a server says of itself. What is unset could not be looked at; `unseen` tells why.
+/// Facts reported by a server. Unset fields could not be determined; `unseen` says why.
 struct ServerFacts {
   std::optional<Trouble> replication_trouble;  ///< unset: a replication connection works
   std::optional<Trouble> plain_trouble;        ///< unset: an ordinary connection works
   std::string server;
   std::string user;
-  int version = 0;  ///< 150018; 0: nobody connected
+  int version = 0;  ///< 150018; 0: not connected
   std::optional<std::uint64_t> system_identifier;
   wal::TimelineId timeline = 0;
   wal::Lsn position;
@@ -41,7 +41,7 @@ struct ServerFacts {
   std::map<std::string, std::string, std::less<>> settings;
   std::optional<bool> superuser;
   std::optional<bool> standby;
-  std::optional<int> senders;        ///< walsenders at work, ours not counted
+  std::optional<int> senders;        ///< active walsenders, without our own
   std::optional<int> slots;          ///< replication slots of any kind
   std::vector<std::string> plugins;  ///< output plugins of the logical slots, each once
   struct Slot {
@@ -50,7 +50,7 @@ struct ServerFacts {
     bool temporary = false;
     std::optional<wal::Lsn> restart_lsn;
   };
-  std::optional<Slot> slot;                ///< set if one was asked for and could be looked at
+  std::optional<Slot> slot;                ///< set if a slot was named and could be read
   std::optional<double> wal_rate;          ///< bytes a second, while it was measured
   std::optional<double> wal_rate_average;  ///< since its statistics were reset
   std::optional<std::chrono::milliseconds> clock_ahead;  ///< of ours; negative: behind
@@ -61,7 +61,7 @@ struct ServerFacts {
     std::string last_failed;
   };
   std::optional<Archiver> archiver;
-  /// Of the server, and of the files that a connection is made with.
+  /// Expiry of the certificates of the server, and of the files used for the connection.
   struct Certificates {
     std::optional<std::chrono::sys_seconds> server_expires{};  ///< unset: no TLS, or not known
     pq::SecretsLook own{};

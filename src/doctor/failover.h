@@ -25,18 +25,18 @@ struct HostFacts {
   std::optional<bool> standby;  ///< unset: it did not say (before 14)
   pq::SystemIdentity identity;
   std::optional<wal::TimelineHistory> history;  ///< of its timeline
-  /// Unset: none was asked for, or it could not be looked at.
+  /// Unset: no slot was named, or it could not be read.
   std::optional<pq::SlotState> slot;
   /// It has the WAL that would come next, now; unset: that could not be asked.
   std::optional<bool> has_wal;
 };
 
-/// What the hosts are held against.
+/// The facts that the hosts are compared with.
 struct FailoverFacts {
   std::optional<std::string> slot;
   archive::Identity identity;
   archive::Timelines timelines;
-  archive::TimelineEnds ends;  ///< of what is durable
+  archive::TimelineEnds ends;  ///< of the durable WAL
 };
 
 /// Commits that the archive has of `timeline` between two positions; nullopt: not to be known.
@@ -45,8 +45,8 @@ struct CommitCount {
   bool all = true;  ///< false: there may be more
 };
 
-/// Where the archive would have to go on, if that host were promoted now; nullopt where it could
-/// not go on at all. Pure.
+/// Position at which the archive would have to continue if that host were promoted now; nullopt if
+/// it could not continue at all. Pure.
 [[nodiscard]] std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive,
                                                      const HostFacts& host);
 /// What the archive has and that host lacks, [from, to); nullopt if nothing. Pure.
@@ -76,8 +76,8 @@ struct Conclusion {
 [[nodiscard]] Conclusion conclude_failover(const FailoverFacts& archive,
                                            const std::vector<Candidate>& candidates);
 
-/// Asks each host of the connection string, whatever its role; one that does not answer costs some
-/// seconds. Changes nothing. Throws Error{usage}.
+/// Queries each host of the connection string, regardless of its role; a host that does not respond
+/// takes some seconds. Changes nothing. Throws Error{usage}.
 [[nodiscard]] std::vector<HostFacts> inspect_hosts(const std::string& conninfo,
                                                    const FailoverFacts& archive);
 

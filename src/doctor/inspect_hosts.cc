@@ -44,7 +44,7 @@ std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host
   }
 }
 
-/// A server before 15 tells it over an ordinary connection only, if it lets us in.
+/// A server before version 15 shows it over an ordinary connection only, if it accepts one.
 std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::size_t host,
                                               const std::string& slot) {
   try {
@@ -66,7 +66,7 @@ std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::
     if (rows[0][1]) state.restart_lsn = wal::Lsn::parse(*rows[0][1]);
     return state;
   } catch (const Error&) {
-    return std::nullopt;  // told as what could not be looked at
+    return std::nullopt;  // reported as a check that could not be made
   }
 }
 

@@ -22,8 +22,8 @@ struct HostRole {
 [[nodiscard]] Check judge_preferred(const Plan& plan, const std::string& session_attrs,
                                     const std::vector<HostRole>& hosts);
 
-/// Asks each host of the connection string; one that does not answer costs some seconds. Changes
-/// nothing. Throws Error{usage}.
+/// Queries each host of the connection string; a host that does not respond takes some seconds.
+/// Changes nothing. Throws Error{usage}.
 [[nodiscard]] std::vector<HostRole> inspect_roles(const std::string& conninfo,
                                                   const std::optional<std::string>& slot);
 

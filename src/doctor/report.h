@@ -12,7 +12,7 @@ namespace weir::doctor {
 /// `conclusion`: a last line of its own.
 [[nodiscard]] std::string to_text(const std::vector<Check>& checks,
                                   std::string_view conclusion = {});
-/// docs/doctor.md tells the schema. `known`: false, where nothing could be looked at.
+/// docs/doctor.md describes the schema. `known`: false if nothing could be checked.
 [[nodiscard]] std::string to_json(const std::vector<Check>& checks, bool known = true,
                                   std::string_view conclusion = {});
 /// No failure among them.

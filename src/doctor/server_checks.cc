@@ -303,7 +303,7 @@ void check_failover_slots_wait(Checks& checks, const ServerFacts& server, const 
       {"name the slots of the standbys there, and leave that one out"});
 }
 
-/// --confirm stored: what the store has not got stays in the server's pg_wal.
+/// --confirm stored: WAL that is not in the store stays in the server's pg_wal.
 void check_confirm(Checks& checks, const ServerFacts& server, const Plan& plan) {
   if (!plan.confirm_stored) return;
   const std::string kName = "confirm_stored";
