@@ -17,11 +17,11 @@ namespace weir::io {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLook(100);  ///< how often a request to stop is looked for
+constexpr std::chrono::milliseconds kLook(100);  ///< interval for checking for a request to stop
 
 }  // namespace
 
-/// Makes one call after the other. Shared with the thread, which may be the last to let go of it.
+/// Makes one call after the other. Shared with the thread, which may be the last to release it.
 class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
  public:
   Worker(std::string path, Open open, std::chrono::milliseconds patience,
@@ -64,7 +64,7 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
     return answer.get();
   }
 
-  /// For what may block and nobody waits for: to close a file.
+  /// For calls that may block and whose result is not needed: to close a file.
   void leave(std::function<void()> call) {
     {
       const std::lock_guard lock(mutex_);
@@ -142,7 +142,7 @@ class BoundedShelf::BoundedBytes final : public Bytes {
   }
 
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) override {
-    // A call that comes back late must not write into memory that somebody else has by then.
+    // A call that returns late must not write into memory that may be reused by then.
     if (!buffer_) buffer_ = std::make_shared<std::vector<std::byte>>();
     const auto wanted = into.size();
     try {

@@ -10,14 +10,14 @@
 
 namespace weir::io {
 
-/// A shelf whose calls come back in time. A network file system that hangs holds a process for as
-/// long as it likes; who has another archive to go on with need not wait for it. Each call is made
-/// by a thread of the shelf's own, and throws Error{io} (ETIMEDOUT) here if it has not come back
-/// within `patience`. As long as that call hangs, all others throw at once; when it comes back, the
-/// shelf is as good as before. Destroyed meanwhile, it leaves the thread to itself.
-/// The shelf behind it is opened by the first call, and again after a call that could not open it;
-/// the thread is started by the first call, too.
-/// It costs a hand-over to the thread, and one more copy of what is read.
+/// A shelf whose calls return within a time limit. A network file system that hangs blocks a
+/// process indefinitely; a caller that has another archive to continue with does not have to wait
+/// for it. Each call is made by a thread of the shelf's own, and throws Error{io} (ETIMEDOUT) if it
+/// has not returned within `patience`. As long as that call hangs, all others throw at once; after
+/// it has returned, the shelf works again. If the shelf is destroyed meanwhile, the thread is
+/// abandoned. The underlying shelf is opened by the first call, and again after a call that could
+/// not open it; the first call also starts the thread. The cost is a hand-over to the thread, and
+/// one more copy of the bytes read.
 class BoundedShelf final : public Shelf, private Identities {
  public:
   using Open = std::function<std::unique_ptr<Shelf>()>;

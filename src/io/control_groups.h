@@ -7,9 +7,9 @@
 
 namespace weir::io {
 
-/// The directories of this process's control group and of those above it, of version 1 and 2, in
-/// which files of a controller ("memory", "cpu") may be, with `root` before each. Empty where it
-/// cannot be told.
+/// The directories of this process's control group and of its ancestors, of version 1 and 2, that
+/// may contain files of a controller ("memory", "cpu"), with `root` before each. Empty if they
+/// cannot be determined.
 [[nodiscard]] std::vector<std::string> control_groups(std::string_view controller,
                                                       const std::string& root);
 

@@ -15,16 +15,16 @@ namespace weir::io {
 class DirectWrites {
  public:
   virtual ~DirectWrites() = default;
-  /// A hint: the writes that follow, in whole pages from memory aligned to pages, are large and
-  /// nobody reads them soon (O_DIRECT). Without effect where the file system can't. What is
-  /// promised about sync() stays.
+  /// A hint: the following writes, of whole pages from page-aligned memory, are large and not read
+  /// soon (O_DIRECT). No effect if the file system does not support it. The guarantees of sync()
+  /// are unchanged.
   virtual void bypass_cache(bool bypass) = 0;
 };
 
-/// An open file. Owns the descriptor and so one open file description: its sync() sees write-back
-/// errors of its own, whatever other File objects of the same file were told. One thread at a time.
-/// All calls retry EINTR and go on after short transfers themselves.
-/// Destroyed, it releases without a word: call close() where its error matters.
+/// An open file. Owns the descriptor and so one open file description: its sync() reports its own
+/// write-back errors, even if another File object of the same file has reported them. One thread at
+/// a time. All calls retry EINTR and continue after short transfers. The destructor ignores errors:
+/// call close() if they matter.
 class File : public Bytes {
  public:
   /// Writes all of `bytes` at `offset`. Throws Error{disk_full, io}; then a front part of the
@@ -34,15 +34,15 @@ class File : public Bytes {
   /// writes zeros where the file system cannot reserve. Never shortens. Throws Error{disk_full,
   /// io}.
   virtual void allocate(std::uint64_t size) = 0;
-  /// fdatasync: after it returned, every write that had returned before it began survives a power
-  /// loss (so does the size). Throws Error{durability}: the bytes may be lost and a second call
-  /// proves nothing. So does a file that has no name any more, since somebody removed it, or one
+  /// fdatasync: after it has returned, every write that had returned before it started survives a
+  /// power loss (as does the size). Throws Error{durability}: the bytes may be lost, and a second
+  /// call proves nothing. This includes a file that no longer has a name because it was removed, or
   /// whose directory is no longer found under its path.
   virtual void sync() = 0;
   /// close(2) with its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;
-  /// Cuts off what is behind `size`. Durable after sync(). Throws Error{io}, here always: for files
-  /// that are never cut.
+  /// Truncates the file to `size`. Durable after sync(). Throws Error{io}; this default
+  /// implementation always does, for files that are never truncated.
   virtual void truncate(std::uint64_t size);
   /// A number that no other file of the directory has while this one exists (its inode).
   [[nodiscard]] virtual std::uint64_t identity() = 0;
@@ -71,19 +71,19 @@ class FileModes {
 class UnnamedFiles {
  public:
   virtual ~UnnamedFiles() = default;
-  /// A new, empty file of the directory's file system: it is gone with its last descriptor,
-  /// whatever becomes of the process. nullptr if the file system cannot.
+  /// Creates a new, empty file on the directory's file system that vanishes with its last
+  /// descriptor, even if the process crashes. Returns nullptr if the file system does not support
+  /// this.
   [[nodiscard]] virtual std::unique_ptr<File> create_unnamed() = 0;
   /// Gives such a file its name. False if the name is taken, or if that cannot be done here (the
   /// file is on another file system, /proc is not mounted).
   [[nodiscard]] virtual bool give_name(File& unnamed, const std::string& name) = 0;
 };
 
-/// An open directory and the files in it. This is the only door to archive data that is written:
-/// tests hand in one that forgets what was not synced, or fails at a chosen call. Calls may come
-/// from several threads.
-/// What is durable: a file created, renamed or removed is so only after sync().
-/// Errors name the path. Throws Error{disk_full, io}, sync() Error{durability}.
+/// An open directory and the files in it. All access to archive data that is written goes through
+/// this interface: tests pass an implementation that forgets unsynced data, or fails at a chosen
+/// call. Calls may come from several threads. Creating, renaming or removing a file is durable only
+/// after sync(). Errors name the path. Throws Error{disk_full, io}, sync() Error{durability}.
 class Directory : public Shelf {
  public:
   /// A new, empty file, open for reading and writing. Throws Error{conflict} if the name exists.
@@ -97,7 +97,7 @@ class Directory : public Shelf {
   virtual void rename_no_replace(const std::string& from, const std::string& to) = 0;
   /// Replaces `to` atomically.
   virtual void rename_replace(const std::string& from, const std::string& to) = 0;
-  /// Removing what is not there is no error.
+  /// Removing a file that does not exist is not an error.
   virtual void remove(const std::string& name) = 0;
 
   /// fsync of the directory: names created, renamed or removed before it began survive a power

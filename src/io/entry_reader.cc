@@ -4,7 +4,7 @@ namespace weir::io {
 
 namespace {
 
-/// nullptr: it is none.
+/// Returns nullptr if it is not one.
 EntryReader* reader_of(Shelf& shelf) { return dynamic_cast<EntryReader*>(&shelf); }
 
 }  // namespace

@@ -28,7 +28,7 @@ class EntryReader {
 /// As Shelf::list() and names(), one by one, where the shelf can do that; else from its list.
 void each_entry(Shelf& shelf, const TakeEntry& take);
 void each_name(Shelf& shelf, const TakeName& take);
-/// nullptr where nobody tells of changes.
+/// Returns nullptr if changes are not reported.
 [[nodiscard]] std::unique_ptr<NamesWatch> watch_names(Shelf& shelf);
 
 }  // namespace weir::io

@@ -26,7 +26,7 @@ constexpr auto kContent = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | kGone;
 
 enum class Kind { nothing, file, directory, link };
 
-/// nullopt: it cannot be told.
+/// nullopt if it cannot be determined.
 std::optional<Kind> kind_of(const fs::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0)
@@ -43,7 +43,7 @@ bool is_seen_here(const fs::path& directory) {
   }
 }
 
-/// Puts watches along one file's way, each before what it is to watch is looked at.
+/// Adds watches along one file's path, each before the watched object is read.
 class Way {
  public:
   Way(int events, const fs::path& path) : events_(events) {
@@ -83,7 +83,7 @@ class Way {
           break;
       }
     }
-    return false;  // a directory is no file
+    return false;  // a directory is not a file
   }
 
  private:
@@ -91,7 +91,7 @@ class Way {
     return is_seen_here(at_) && ::inotify_add_watch(events_, at_.c_str(), kNames) >= 0;
   }
 
-  /// One that was removed since: that its name went was seen.
+  /// If the file was removed meanwhile, the watch of its name has seen that.
   bool watch_content(const fs::path& file) const {
     return ::inotify_add_watch(events_, file.c_str(), kContent) >= 0 || errno == ENOENT;
   }

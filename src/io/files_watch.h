@@ -8,11 +8,11 @@
 
 namespace weir::io {
 
-/// Tells that one of some files may have changed or been replaced since begin(), without reading
-/// any: inotify(7) of the files, of their directories, and of those where a symbolic link on the
-/// way to them lies. Good for one piece of news: then the way may be another one, and what is
-/// watched has to be begun anew. Who begins first and reads the files then misses nothing of this.
-/// What is not seen: that a directory above was renamed, or another file system mounted there.
+/// Reports that one of some files may have changed or been replaced since begin(), without reading
+/// them: inotify(7) of the files, of their directories, and of the directories of symbolic links on
+/// their paths. Reports one change: then the path may have changed, and the watch must be
+/// restarted. If the files are read after begin(), no change is missed. Not detected: that a
+/// directory higher up was renamed, or another file system mounted there.
 class FilesWatch {
  public:
   /// nullptr where a change could be made by another machine or program without this kernel's

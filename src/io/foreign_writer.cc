@@ -52,7 +52,7 @@ std::optional<pid_t> holder_of_lock(const std::string& directory) {
 /// The modes of the links in /proc/…/fd are those that the files were opened with.
 bool writes(const fs::path& process, const std::string& prefix,
             const std::function<bool(std::string_view)>& counts) {
-  std::error_code ignored;  // it has ended, or belongs to somebody else
+  std::error_code ignored;  // it has exited, or belongs to another user
   for (fs::directory_iterator file(process / "fd", ignored), end; !ignored && file != end;
        file.increment(ignored)) {
     struct stat status {};

@@ -16,9 +16,10 @@ struct ForeignWriter {
   bool operator==(const ForeignWriter&) const = default;
 };
 
-/// Who has the lock of the directory (Directory::try_lock()), or one of its files open for writing,
-/// of those whose name `counts`. Nothing is locked or opened for it: /proc is read, so the lock is
-/// seen whoever has it, and files of other users' processes by root alone. nullopt: none is seen.
+/// Finds the process that has the lock of the directory (Directory::try_lock()), or one of its
+/// files open for writing whose name `counts`. Nothing is locked or opened: /proc is read, so the
+/// lock is seen for any process, but files of other users' processes by root alone. Returns nullopt
+/// if none is found.
 [[nodiscard]] std::optional<ForeignWriter> find_foreign_writer(
     const std::string& directory, const std::function<bool(std::string_view)>& counts);
 

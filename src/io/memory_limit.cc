@@ -8,7 +8,7 @@ namespace weir::io {
 
 namespace {
 
-/// "max", and what version 1 has for it, are none.
+/// "max", and its equivalent in version 1, mean no limit.
 std::optional<std::uint64_t> limit_in(const std::string& path) {
   constexpr std::uint64_t kNone = std::uint64_t{1} << 60;
   const auto text = control_group_text(path);

@@ -16,7 +16,7 @@ std::unique_ptr<NamesWatch> NamesWatch::begin(const std::string& directory) {
   try {
     if (changes_elsewhere(directory)) return nullptr;
   } catch (const Error&) {
-    return nullptr;  // who reads the names is told why
+    return nullptr;  // the error is reported when the names are read
   }
   Descriptor events(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   constexpr auto kNames = IN_CREATE | IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF;

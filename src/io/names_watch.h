@@ -7,9 +7,9 @@
 
 namespace weir::io {
 
-/// Tells whether names have come, gone or changed in a directory since it was asked last, without
-/// reading the directory: inotify(7). What another machine does is not seen, so a network's file
-/// system has none. One thread.
+/// Reports whether names were created, removed or changed in a directory since the last call,
+/// without reading the directory: inotify(7). Changes by other hosts are not seen, so a network
+/// file system has no watch. One thread.
 class NamesWatch {
  public:
   /// nullptr where it could miss something, or where the kernel has no watch left to give: then the

@@ -23,8 +23,8 @@ Pages::~Pages() { ::munmap(data_, size_); }
 
 namespace {
 
-/// Of the first object, which is the program itself: only what can't have been written to, and so
-/// is in the file as it is in memory.
+/// For the first object, which is the program itself: only pages that cannot have been written to,
+/// and therefore are the same in the file as in memory.
 int unmap_clean_parts(dl_phdr_info* program, std::size_t, void*) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   for (int i = 0; i < program->dlpi_phnum; ++i) {

@@ -28,7 +28,7 @@ struct Known {
   PlaceKind kind;
 };
 
-// linux/magic.h and, for those that are not in it, the file systems' own sources and statfs(2).
+// linux/magic.h and, for the other ones, the file systems' own sources and statfs(2).
 constexpr Known kKnown[] = {
     {EXT4_SUPER_MAGIC, "ext4", PlaceKind::local},
     {XFS_SUPER_MAGIC, "xfs", PlaceKind::local},

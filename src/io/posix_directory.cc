@@ -96,9 +96,9 @@ std::string absolute(const std::string& path) {
   return std::string(here.data()) + "/" + path;
 }
 
-/// Which file that is, and nothing else: since Linux 6.13 whoever has seen a file's times makes the
-/// next write change them, and the next sync write the inode as well, which costs a third of the
-/// commits. nullopt, with errno, if it can't be told.
+/// Identifies the file, and nothing else: since Linux 6.13 reading a file's times makes the next
+/// write change them, and the next fsync write the inode as well, which costs a third of the
+/// commits. nullopt, with errno, if it cannot be determined.
 struct Inode {
   std::uint64_t device = 0;
   std::uint64_t number = 0;
@@ -122,8 +122,8 @@ class Place {
   Place(int directory, const std::string& path)
       : path_(path), absolute_(absolute(path)), inode_(inode_of(directory, "", AT_EMPTY_PATH)) {}
 
-  /// What is safe in a directory nobody finds is as lost as what is not: it was renamed, or another
-  /// file system is mounted over it. What can't be seen says nothing.
+  /// Durable data in a directory that cannot be found is lost, too: the directory was renamed, or
+  /// another file system is mounted over it. If this cannot be determined, it is ignored.
   void require_found() const {
     if (absolute_.empty() || !inode_) return;
     const auto found = inode_of(AT_FDCWD, absolute_.c_str(), 0);
@@ -137,14 +137,14 @@ class Place {
             "or move its files to the new place, and start again.");
   }
 
-  /// Where a name of this directory is found; empty if that can't be told.
+  /// Path of a name in this directory; empty if it cannot be determined.
   [[nodiscard]] std::string whole(const std::string& name) const {
     return absolute_.empty() ? std::string() : absolute_ + "/" + name;
   }
 
  private:
   const std::string path_;
-  const std::string absolute_;  ///< empty if it can't be told
+  const std::string absolute_;  ///< empty if it cannot be determined
   const std::optional<Inode> inode_;
 };
 
@@ -212,9 +212,9 @@ class PosixFile final : public File, private DirectWrites {
     PGWEIR_CHECK(fd_ >= 0);
     if (retry_interrupted([&] { return ::fdatasync(fd_); }) != 0)
       throw durability_error(errno, "could not sync file", path_);
-    // A file that was removed under us syncs without complaint, and is gone all the same. So does
-    // one in a directory that was moved away. Found where it was found before, it has a name, and
-    // its directory is found.
+    // A removed file syncs without an error, and is lost all the same; likewise a file in a
+    // directory that was moved away. If it is still at its previous path, it has a name, and its
+    // directory is found.
     found_ = inode_ && !found_at_.empty() && inode_of(AT_FDCWD, found_at_.c_str(), 0) == inode_;
     if (found_) return;
     if (named_) inode_ = inode_of(fd_, "", AT_EMPTY_PATH);
@@ -230,8 +230,8 @@ class PosixFile final : public File, private DirectWrites {
 
   void close() override {
     PGWEIR_CHECK(fd_ >= 0);
-    // Never repeated: Linux has released the descriptor whatever it returns, and another thread
-    // may own the number by now. An interrupted close says nothing about the data.
+    // Never repeated: Linux has released the descriptor regardless of the result, and another
+    // thread may own the number by now. An interrupted close says nothing about the data.
     if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR)
       throw durability_error(errno, "could not close file", path_);
   }
@@ -435,7 +435,7 @@ class PosixDirectory final : public Directory,
       take(name, type);
     };
     read([&](const dirent& found) {
-      // Some file systems don't tell, and what a symbolic link leads to has to be looked at.
+      // Some file systems do not report the type, and symbolic links must be followed.
       if (found.d_type == DT_REG)
         hand_out(found.d_name, DirectoryEntry::Type::file);
       else if (found.d_type == DT_DIR)
@@ -489,7 +489,7 @@ class PosixDirectory final : public Directory,
       throw error("could not stat file", name);
     }
     if (S_ISLNK(status.st_mode)) {
-      // One that leads nowhere: the name is still taken.
+      // A broken link: the name is still taken.
       struct stat target {};
       if (::fstatat(fd_.get(), name.c_str(), &target, 0) == 0)
         status = target;

@@ -9,11 +9,11 @@
 
 namespace weir::io {
 
-/// As open_directory(), for who looks for an archive that should be there: the hint of the Error
-/// says what is nearby, and not that one should be made.
+/// As open_directory(), for callers that expect an existing archive: the hint of the Error says
+/// what is nearby, instead of suggesting to create the directory.
 [[nodiscard]] std::unique_ptr<Directory> open_existing_directory(const std::string& path);
-/// What is in the directory, or in the nearest one above that exists, as a sentence: for who has
-/// got the wrong path, or whose file system is not mounted.
+/// Describes the contents of the directory, or of the nearest existing one above it, as a sentence:
+/// for a wrong path, or a file system that is not mounted.
 [[nodiscard]] std::string what_is_nearby(const std::string& path);
 
 /// Opens an existing directory. `file_mode` is the mode of files made in it (0600 or 0640, as the

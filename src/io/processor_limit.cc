@@ -12,7 +12,7 @@ namespace weir::io {
 
 namespace {
 
-/// The number at the front of `text`, which goes on behind it; "max" and -1 are none.
+/// Parses the number at the front of `text`, and removes it; "max" and -1 mean no limit.
 std::optional<std::int64_t> take_number(std::string_view& text) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);

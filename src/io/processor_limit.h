@@ -5,9 +5,10 @@
 
 namespace weir::io {
 
-/// How many processors' time a control group allows this process: the lowest quota of its own group
-/// and those above it (cpu.max of version 2, cpu.cfs_quota_us of version 1), such as 0.5; nullopt
-/// without one, and where it cannot be told. `root` is put before every path: for tests.
+/// CPU time that a control group allows this process, as a number of CPUs: the lowest quota of its
+/// own group and its ancestors (cpu.max of version 2, cpu.cfs_quota_us of version 1), such as 0.5;
+/// nullopt if there is none, or it cannot be determined. `root` is put before every path: for
+/// tests.
 [[nodiscard]] std::optional<double> processor_limit(const std::string& root = {});
 
 /// So many threads have something to run on at once: the processors of this process's affinity, and

@@ -46,7 +46,7 @@ struct DirectoryEntry {
   std::chrono::system_clock::time_point modified;
 };
 
-/// What a listing itself tells of a file.
+/// A file as described by a listing itself.
 struct DirectoryName {
   std::string name;
   DirectoryEntry::Type type = DirectoryEntry::Type::file;
@@ -58,7 +58,7 @@ class Identities {
   virtual ~Identities() = default;
   /// nullopt if there is no such file.
   [[nodiscard]] virtual std::optional<FileIdentity> of(const std::string& name) = 0;
-  /// Of the directory itself; device and inode only.
+  /// Identity of the directory itself; device and inode only.
   [[nodiscard]] virtual FileIdentity of_directory() = 0;
   /// False if that name leads to no file any more, or to another one. Sees nothing of the file but
   /// which one it is.
@@ -66,9 +66,9 @@ class Identities {
 };
 
 /// Files to be read, by plain names (a name with a slash is a broken invariant): all that the
-/// readers of an archive need. A directory is one (directory.h); what stores files without being a
-/// directory can be one, too. Calls may come from several threads. Errors name the path. Throws
-/// Error{io}: what could not be looked at is never told as empty, or as not there.
+/// readers of an archive need. Implemented by a directory (directory.h), and by stores of files
+/// that are not directories. Calls may come from several threads. Errors name the path. Throws
+/// Error{io}: an object that could not be read is never reported as empty or missing.
 class Shelf {
  public:
   virtual ~Shelf() = default;

@@ -7,11 +7,11 @@
 
 namespace weir::io {
 
-// Files that a user names and that are no part of an archive: a backup's label, a list of options.
+// Files that a user names and that are not part of an archive: a backup's label, a list of options.
 
 enum class PathType { nothing, file, directory, other };
 
-/// What is under the path, links followed. Throws Error{io} if that cannot be told.
+/// The type of the path, following links. Throws Error{io} if it cannot be determined.
 [[nodiscard]] PathType type_of(const std::string& path);
 
 struct FileAccess {
@@ -29,7 +29,7 @@ struct FileAccess {
     return (mode & (own || !of_root ? kOthers : kGroupWritesOrOthers)) == 0;
   }
 };
-/// Nullopt: there is no regular file, or it cannot be looked at.
+/// nullopt: there is no regular file, or it cannot be read.
 [[nodiscard]] std::optional<FileAccess> look_at_access(const std::string& path);
 
 /// Other than before where the file was replaced or changed, links followed; "" without one.
@@ -42,8 +42,8 @@ struct FileAccess {
 /// The first `most` bytes, or what there is of them. Throws as above.
 [[nodiscard]] std::string read_front(const std::string& path, std::uint64_t most);
 
-/// Writes the file under a hidden name beside it and renames it: a reader sees the old content or
-/// the new one. Not made durable. Throws Error{io, disk_full}.
+/// Writes the file under a hidden name in the same directory and renames it: a reader sees the old
+/// content or the new one. Not durable. Throws Error{io, disk_full}.
 void replace_small_file(const std::string& path, std::string_view content, unsigned mode);
 
 }  // namespace weir::io

@@ -34,7 +34,7 @@ StreamFile::StreamFile(const std::string& path, unsigned mode)
     : fd_(path == "-" ? STDOUT_FILENO : -1), path_(path == "-" ? "standard output" : path) {
   if (fd_ < 0) {
     fd_ = open_to_append(path.c_str(), O_EXCL, mode);
-    // One that is there keeps its mode.
+    // An existing file keeps its mode.
     if (fd_ < 0 && errno == EEXIST) fd_ = open_to_append(path.c_str(), 0, mode);
     if (fd_ < 0)
       throw system_error(errno, "could not open the output file")

@@ -5,9 +5,8 @@
 
 namespace weir::io {
 
-/// What is written from front to end: standard output, a pipe, a terminal, or a file that is
-/// appended to and made if it is missing. Owns the descriptor unless it is standard output. One
-/// thread.
+/// Sequential output: standard output, a pipe, a terminal, or a file that is appended to, and
+/// created if it is missing. Owns the descriptor unless it is standard output. One thread.
 class StreamFile {
  public:
   /// "-" is standard output. `mode` is that of a file that is made, whatever the umask. Throws
@@ -19,7 +18,7 @@ class StreamFile {
 
   /// Writes all. Throws Error{disk_full, io}; then a front part may have been written.
   void write(std::string_view bytes);
-  /// fsync; nothing to do for what is no file. Throws Error{durability}.
+  /// fsync; no effect unless it is a file. Throws Error{durability}.
   void sync();
   [[nodiscard]] bool is_file() const { return is_file_; }
 

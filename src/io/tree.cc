@@ -275,7 +275,7 @@ void FileCopier::copy(const std::string& from, const std::string& to) {
     if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was copied");
   };
   require_going();
-  // (Each file anew: a tablespace may lie in another file system than the rest.)
+  // (For each file separately: a tablespace may be on a different file system.)
   if (::ioctl(target.get(), FICLONE, source.get()) == 0) {
     const auto size = size_of_file(to);
     bytes_ += size;
@@ -288,7 +288,7 @@ void FileCopier::copy(const std::string& from, const std::string& to) {
     ssize_t count = 0;
     if (in_kernel) {
       count = ::copy_file_range(source.get(), nullptr, target.get(), nullptr, kPiece, 0);
-      // Across file systems, and of files in /proc or the like, it is not to be had.
+      // Not supported across file systems, and for files in /proc or the like.
       if (count < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS ||
                         errno == EOPNOTSUPP || errno == EPERM)) {
         in_kernel = false;

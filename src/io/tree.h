@@ -18,11 +18,11 @@ namespace weir::io {
 /// A new directory, for this user alone (0700), whose path begins with `prefix` and ends in six
 /// characters of its own.
 [[nodiscard]] std::string make_private_directory(const std::string& prefix);
-/// A new one, and those that are missing above it, with 0700. One that is there is no error.
+/// Creates a directory, and its missing parents, with mode 0700. An existing one is not an error.
 void make_directories(const std::string& path);
 void make_symlink(const std::string& target, const std::string& path);
-/// The path itself and all below it; links are removed and not followed. What is not there is no
-/// error.
+/// Removes the path itself and everything below it; links are removed and not followed. A missing
+/// path is not an error.
 void remove_tree(const std::string& path);
 
 /// Every entry of the directory, links that lead nowhere included.
@@ -31,7 +31,7 @@ void remove_tree(const std::string& path);
 [[nodiscard]] bool is_empty_directory(const std::string& path);
 /// This process may make and remove names in the directory.
 [[nodiscard]] bool may_write_into(const std::string& directory);
-/// The same for what lies in one file system.
+/// Equal for paths on the same file system.
 [[nodiscard]] std::uint64_t file_system_of(const std::string& path);
 /// The directory and all below it gets this mode, and its files that one. No link is followed.
 void set_modes(const std::string& directory, unsigned of_directories, unsigned of_files);
@@ -66,7 +66,7 @@ void become(const User& user);
                                                        std::string_view prefix);
 /// Bytes that this process could still write there.
 [[nodiscard]] std::uint64_t free_bytes(const std::string& path);
-/// Where the link leads; nullopt: this is no link.
+/// The target of the link; nullopt if this is not a link.
 [[nodiscard]] std::optional<std::string> read_link(const std::string& path);
 /// Names of links in the directory that lead nowhere.
 [[nodiscard]] std::vector<std::string> dead_links(const std::string& path);
@@ -81,14 +81,15 @@ void become(const User& user);
 /// Whether a copy of the file, made as `probe` and removed again, can share its blocks (FICLONE).
 [[nodiscard]] bool can_share_blocks(const std::string& file, const std::string& probe);
 
-/// A file with an exclusive flock on it. Whoever inherits the descriptor holds the lock, too.
+/// A file with an exclusive flock on it. A process that inherits the descriptor holds the lock,
+/// too.
 class LockFile {
  public:
   /// Makes the file with this content, and locks it.
   LockFile(const std::string& path, std::string_view content);
-  /// Locks a directory. nullopt: it is locked by somebody.
+  /// Locks a directory. Returns nullopt if another process has locked it.
   [[nodiscard]] static std::optional<LockFile> of_directory(const std::string& path);
-  /// Opens one that is there. nullopt: there is none, or it is locked by somebody.
+  /// Opens an existing file. Returns nullopt if there is none, or another process has locked it.
   [[nodiscard]] static std::optional<LockFile> take_over(const std::string& path);
   [[nodiscard]] int descriptor() const { return file_.get(); }
 

@@ -11,7 +11,7 @@
 
 namespace weir::io {
 
-// Directories that a user names and that are no archive: where base backups lie.
+// Directories that a user names and that are not archives: locations of base backups.
 
 /// Links are followed: the type is that of what they lead to.
 struct UserEntry {
@@ -19,8 +19,8 @@ struct UserEntry {
   PathType type = PathType::nothing;
 };
 
-/// Every entry but "." and "..", by name; links that lead nowhere are left out. Only of links the
-/// entries themselves are looked at. Throws Error{io} if the directory cannot be read.
+/// Returns every entry except for "." and "..", by name; broken links are omitted. Only for links
+/// the entries themselves are read. Throws Error{io} if the directory cannot be read.
 [[nodiscard]] std::vector<UserEntry> list_user_directory(const std::string& path);
 
 /// Opens a file for reading. Throws Error{io}.
