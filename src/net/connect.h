@@ -7,12 +7,12 @@
 namespace weir::net {
 
 struct Connected {
-  Descriptor socket;  ///< non-blocking; empty if it did not come about
+  Descriptor socket;  ///< non-blocking; empty if the connection failed
   int code = 0;       ///< then the system's error number; ETIMEDOUT at the deadline
 };
-/// Connects. That nobody listens is no error here: the caller knows what it means. Where the other
-/// side's queue is full (many connect at once, or it hangs), it is waited for. Throws Error{io} if
-/// there can be no socket.
+/// Connects. If there is no listener, this is not an error here: the caller decides. If the other
+/// side's queue is full (many clients connect at once, or it hangs), the call waits. Throws
+/// Error{io} if no socket can be created.
 [[nodiscard]] Connected connect(const Address& address, Kind kind, Deadline deadline);
 
 }  // namespace weir::net

@@ -21,7 +21,7 @@ struct Ip {
   /// nullopt for a socket of another kind. One of version 4 in the clothes of version 6
   /// (::ffff:192.0.2.7) is the one of version 4.
   [[nodiscard]] static std::optional<Ip> of(const sockaddr* address);
-  /// With so many leading bits set; `bits` fits the version.
+  /// With the leading `bits` bits set; `bits` fits the version.
   [[nodiscard]] static Ip mask(bool v6, unsigned bits);
 
   [[nodiscard]] unsigned bits() const { return v6 ? 128 : 32; }
@@ -45,9 +45,9 @@ struct Network {
 /// The name of this machine.
 [[nodiscard]] std::string host_name();
 
-/// Who is on the other side of a connected socket; nullopt on a Unix socket. Throws Error{io} where
-/// that is not known any more: the other side has reset the connection, though what it sent before
-/// can still be read.
+/// The peer's address of a connected socket; nullopt for a Unix socket. Throws Error{io} if it is
+/// no longer known: the other side has reset the connection, although data that it sent before can
+/// still be read.
 [[nodiscard]] std::optional<Ip> peer_address(int socket);
 /// The name of the user on the other side of a Unix socket; nullopt if there is none.
 [[nodiscard]] std::optional<std::string> peer_user(int socket);

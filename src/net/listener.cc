@@ -16,7 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How long a shortage is waited out before the next try.
+/// Delay before the next attempt after a shortage.
 constexpr auto kShortage = 100ms;
 
 }  // namespace
@@ -45,10 +45,10 @@ Listener Listener::bind(const Address& address, Kind kind, std::optional<mode_t>
 Listener Listener::bind_over_stale(const Address& address, mode_t mode) {
   const auto somebody = make_socket(address, Kind::bytes);
   if (::connect(somebody.get(), address.data(), address.size()) != 0 && errno == ECONNREFUSED)
-    // Fails where it is no name of ours: then so does bind().
+    // Fails if the name is not a socket of ours: then bind() fails, too.
     ::unlink(address.to_string().c_str());  // check-includes: the name of a socket nobody has
   auto bound = bind(address, Kind::bytes, mode);
-  // The umask has taken its part; nobody can connect before listen().
+  // The umask has been applied; no client can connect before listen().
   if (::chmod(address.to_string().c_str(), mode) != 0)
     throw system_error(errno, "could not set the mode of a socket");
   return bound;

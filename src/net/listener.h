@@ -23,13 +23,13 @@ enum class Kind {
 /// to remove. One thread at a time; the end of a wait is any thread's, by a Wake.
 class Listener {
  public:
-  /// Takes the address: nobody else can have it, and nobody can connect yet. `mode`: who may
-  /// connect to a Unix socket that has a file; there is no moment at which others may. Throws
-  /// Error{io} with the system's error number.
+  /// Takes the address: no other process can use it, and no client can connect yet. `mode`: access
+  /// rights for a Unix socket that has a file; there is no moment at which others have access.
+  /// Throws Error{io} with the system's error number.
   [[nodiscard]] static Listener bind(const Address& address, Kind kind,
                                      std::optional<mode_t> mode = std::nullopt);
   /// The same for a Unix socket with a file, whose name may be left over from a process that has
-  /// ended: then it is taken over. Throws Error{io} if somebody listens there.
+  /// exited: then it is taken over. Throws Error{io} if another process listens there.
   [[nodiscard]] static Listener bind_over_stale(const Address& address, mode_t mode);
   /// A socket that is bound already.
   explicit Listener(Descriptor bound) : socket_(std::move(bound)) {}
@@ -38,16 +38,17 @@ class Listener {
   /// side. Throws Error{io}.
   void listen(int backlog = 16);
 
-  /// The next connection, non-blocking; waits for it. nullopt: the Wake was raised. A lack of
-  /// descriptors or memory is waited out: those who connect stay in the queue.
+  /// Waits for the next connection; the socket is non-blocking. nullopt: the Wake was raised.
+  /// During a shortage of descriptors or memory it retries after a delay: clients stay in the
+  /// queue.
   [[nodiscard]] std::optional<Descriptor> accept(const Wake& stop);
-  /// The same without waiting: an empty Descriptor if nobody is there, or with errno if nobody can
-  /// be taken (is_shortage()).
+  /// The same without waiting: an empty Descriptor if no client is waiting, or with errno if none
+  /// can be accepted (is_shortage()).
   [[nodiscard]] Descriptor accept_now();
 
   /// Where it listens: with port 0 the port that it got.
   [[nodiscard]] Address address() const { return Address::of(socket_.get()); }
-  /// Can be read when somebody wants to connect; for a poll() of one's own.
+  /// Becomes readable when a client connects; for the caller's own poll().
   [[nodiscard]] int fd() const { return socket_.get(); }
   void close() { socket_.close(); }
 
@@ -55,8 +56,8 @@ class Listener {
   Descriptor socket_;
 };
 
-/// With this errno accept_now() has left who connects in the queue, so that a poll() returns at
-/// once: a lack of descriptors or memory, or something else that is to be waited out.
+/// With this errno accept_now() has left the client in the queue, so that a poll() returns at once:
+/// a shortage of descriptors or memory, or another condition that requires a delay.
 [[nodiscard]] bool is_shortage(int error);
 
 /// The process on the other side of a Unix socket if it runs as the same user, else 0.

@@ -69,7 +69,7 @@ class PlainStream : public Stream {
   }
   [[nodiscard]] bool has_unsent() const override { return false; }
   [[nodiscard]] int fd() const override { return socket_.get(); }
-  /// For a stream of another kind that goes on over the same socket.
+  /// For a different kind of stream that continues on the same socket.
   [[nodiscard]] Descriptor take_socket() { return std::move(socket_); }
 
  private:

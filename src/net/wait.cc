@@ -27,7 +27,7 @@ int milliseconds_until(Deadline deadline) {
 
 bool wait_for_socket(int socket, bool read, bool write, const Wake* wake, Deadline deadline) {
   for (;;) {
-    // With a socket the poll below tells it.
+    // With a socket the poll below detects it.
     if (socket < 0 && wake != nullptr && wake->raised()) throw Interrupted{};
     if (socket < 0) return true;
     pollfd fds[2] = {};

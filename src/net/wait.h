@@ -10,13 +10,13 @@ namespace weir::net {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-/// What is left until the deadline, for poll(): rounded up, so that the last millisecond is not
+/// Time remaining until the deadline, for poll(): rounded up, so that the last millisecond is not
 /// spent spinning; 0 when it is over.
 [[nodiscard]] int milliseconds_until(Deadline deadline);
 
-/// Waits until the socket can be read or written (as asked), or until `deadline`: false then. With
-/// a Wake that is or becomes raised throws Interrupted; nullptr: not interruptible. A socket that
-/// was closed (-1) is ready: the next read tells that the connection is lost.
+/// Waits until the socket can be read or written (as requested), or until `deadline`: then returns
+/// false. Throws Interrupted if a Wake is or becomes raised; nullptr: not interruptible. A socket
+/// that was closed (-1) is ready: the next read reports that the connection is lost.
 bool wait_for_socket(int socket, bool read, bool write, const Wake* wake, Deadline deadline);
 
 /// Waits for `time`; false if the Wake was raised before it was over.
