@@ -84,7 +84,7 @@ std::optional<Lsn> overwritten_record(std::span<const std::byte> body) {
 
 namespace {
 
-/// A text of C behind so many bytes of the record's data.
+/// A C string after `offset` bytes of the record's data.
 std::optional<std::string> text_behind(std::span<const std::byte> body, std::size_t offset) {
   const auto data = main_data(body);
   if (!data || data->size() <= offset) return std::nullopt;
