@@ -28,7 +28,7 @@ constexpr std::array kRanges = {
     Range{"lz4", Method::lz4, 1, 12, 1},
 };
 
-/// For an uncompressed file, so that readers need not tell the two apart.
+/// For an uncompressed file, so that readers treat both alike.
 class Passing final : public Compressor, public Decompressor {
  public:
   void feed(std::span<const std::byte> bytes, const PackedSink& sink) override {

@@ -29,11 +29,11 @@ struct Compression {
 /// does, not less.
 [[nodiscard]] std::uint64_t compression_memory(Compression compression, std::uint64_t content_size);
 
-/// Receives content in pieces, valid during the call. Returns whether to go on: false says that
-/// it has enough. What it throws passes through.
+/// Receives content in pieces, valid during the call. Returns whether to continue: false if it has
+/// enough. Its exceptions are passed on.
 using Sink = std::function<bool(std::span<const std::byte>)>;
-/// Receives what was compressed in pieces, valid during the call: all of it, or it is worth
-/// nothing. What it throws passes through.
+/// Receives compressed bytes in pieces, valid during the call: they are usable only if all of them
+/// were received. Its exceptions are passed on.
 using PackedSink = std::function<void(std::span<const std::byte>)>;
 
 /// The compressed form: feed() any number of times, finish() once. zstd: one frame for the last
@@ -72,9 +72,9 @@ class Decompressor {
   virtual bool feed(std::span<const std::byte> compressed, const Sink& sink);
   /// Call at the end of the input. Throws Error{damage} if the last frame is not complete.
   virtual void finish() = 0;
-  /// Called from within a sink: what was given to it lies at the front of the returned buffer and
-  /// stays there, so that another thread may work on it; the decompressor goes on with `fresh`, of
-  /// kOutput bytes.
+  /// Called from within a sink: the bytes passed to it are at the front of the returned buffer and
+  /// stay there, so that another thread may process them; the decompressor continues with `fresh`,
+  /// of kOutput bytes.
   [[nodiscard]] virtual std::vector<std::byte> take_buffer(std::vector<std::byte> fresh);
 
  private:
@@ -82,7 +82,7 @@ class Decompressor {
 };
 enum class Checksums {
   compared,
-  ignored,  ///< of zstd frames: for who checks the content by its own means
+  ignored,  ///< of zstd frames: for callers that verify the content by other means
 };
 [[nodiscard]] std::unique_ptr<Decompressor> make_decompressor(
     Method method, Checksums checksums = Checksums::compared);
@@ -94,7 +94,8 @@ struct Frame {
   std::uint64_t content_offset = 0;
   std::uint64_t content_size = 0;
 };
-/// Reads up to so many bytes at an offset of the file, fewer only at its end; tells how many.
+/// Reads up to `bytes.size()` bytes at an offset of the file, fewer only at its end; returns the
+/// number read.
 using ReadAt = std::function<std::size_t(std::uint64_t offset, std::span<std::byte> bytes)>;
 /// All frames, if each tells its content's size, these make `content_size` together, and there are
 /// no more than some thousands; else none. What is in them is not looked at. Only zstd has such

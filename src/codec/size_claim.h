@@ -9,7 +9,8 @@ namespace weir::codec {
 /// What a compressed file says of the size of its content, at its front (gzip: at its end).
 enum class SizeClaim {
   fits,     ///< it says the size, or begins as a Compressor of so much makes it
-  differs,  ///< it says something else, or is no such file: only to unpack it tells more
+  differs,  ///< it declares a different size, or is not such a file: only decompressing it shows
+            ///< more
   none,     ///< it says nothing: its writer need not
 };
 

@@ -124,7 +124,7 @@ class ZstdCompressor final : public Compressor {
   std::uint64_t expected_;
   std::uint64_t last_frame_;  ///< offset at which it begins
   std::uint64_t most_in_a_frame_;
-  std::uint64_t frame_begin_ = 0;  ///< offset, of the one that is being made
+  std::uint64_t frame_begin_ = 0;  ///< offset of the frame being written
   std::uint64_t frame_end_ = 0;    ///< likewise
   std::uint64_t fed_ = 0;
   std::vector<std::byte> buffer_;        ///< for frames that come in parts
@@ -255,7 +255,7 @@ std::optional<std::uint64_t> size_of_frame(const ZSTD_frameHeader& header, const
 std::vector<Frame> find_frames(Method method, const ReadAt& read_at, std::uint64_t file_size,
                                std::uint64_t content_size) {
   if (method != Method::zstd) return {};
-  constexpr std::size_t kMostFrames = 4096;  // more is no segment, and costs memory
+  constexpr std::size_t kMostFrames = 4096;  // a file with more is not a segment, and costs memory
   std::vector<Frame> frames;
   Frame frame;
   while (frame.offset < file_size) {

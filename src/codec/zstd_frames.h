@@ -15,9 +15,9 @@ inline std::uint64_t begin_of_last_frame(std::uint64_t content_size) {
   return content_size < kWorthIt ? 0 : content_size - std::min(content_size / 16, kMost);
 }
 
-/// How much of what is before goes into one frame, so that two threads can unpack it. Each frame
-/// begins without anything to look back at, so the higher the level the more it costs: of 2 MiB
-/// 0.3 % of size at level 1 and 2.5 % at 3, of 5 MiB 0.7 % at 3 and 1.2 % at 6.
+/// Maximum number of input bytes in one frame, so that two threads can decompress the file. Each
+/// frame starts without preceding data to refer to, so the cost increases with the level: for 2 MiB
+/// 0.3 % of size at level 1 and 2.5 % at 3, for 5 MiB 0.7 % at 3 and 1.2 % at 6.
 inline std::uint64_t most_in_a_frame(int level) {
   constexpr std::uint64_t kMiB = 1024 * 1024;
   if (level < 3) return 2 * kMiB;
