@@ -41,7 +41,7 @@ class Conversion {
 
   enum class Outcome {
     converted,
-    gone,  ///< there was nothing to do: somebody else did it, or a prune took the segment
+    gone,  ///< nothing left to do: another process converted it, or a prune removed the segment
     stopped,
   };
   Outcome run() {
@@ -60,7 +60,7 @@ class Conversion {
     bool interrupted = false;
     const auto fill = [&](archive::Draft& draft) {
       const auto digest = compress(source, draft);
-      // The old form is about to go: what is left has to be proven first.
+      // The old file is about to be removed, so the new one is verified first.
       const auto proven = digest ? read_back(draft.written()) : std::nullopt;
       interrupted = !proven;
       if (proven && *proven != *digest)
@@ -69,9 +69,9 @@ class Conversion {
             .hint("The old file stays as it is. Check the memory of this machine.");
       return !interrupted;
     };
-    // A prune that removed the old form did not see the new one. Only up to here: once ours has its
-    // name, the old one may also have gone because of it (the receiver compresses, too), and
-    // nothing but ours is left.
+    // A prune that removed the old file did not see the new one. Checked only up to this point:
+    // once ours is renamed into place, the old one may also have been removed because of it (the
+    // receiver compresses, too), and then ours is the only copy.
     const auto still_wanted = [&] {
       return directory_.find(source.to_string()) || any_other_form();
     };
@@ -167,8 +167,8 @@ class Conversion {
     const SegmentFileName target{segment_, codec::Method::zstd, false};
     const auto file = directory_.open(target_);
     if (!file) return Outcome::gone;
-    // Who made it may not have synced it. And were the old name gone first, a crash could leave
-    // neither.
+    // The program that created it may not have flushed it. And if the old file were removed first,
+    // a crash could leave neither.
     try {
       file->sync();
       file->close();
@@ -181,7 +181,8 @@ class Conversion {
       const auto name = form.name.to_string();
       if (name == target_) continue;
       if (stopped()) return Outcome::stopped;
-      // What was just read back needs no second look, unless somebody else's file won.
+      // A file that was just read back is not read again, unless another process's file was
+      // published first.
       if (bytes_after_ == 0 || form.name != forms_.front().name) {
         const auto offset = difference(target, form.name);
         if (!offset) return Outcome::gone;  // a prune took the target
@@ -249,7 +250,7 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
       for (const auto& form : forms) result.bytes_before += form.bytes.value();
       result.bytes_after += conversion.bytes_after();
     } catch (const Error& error) {
-      // What concerns no single segment ends it, and is told once.
+      // An error that does not concern a single segment ends the run, and is reported once.
       if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability ||
           error.system_code() == EROFS)
         throw;

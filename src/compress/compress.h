@@ -42,14 +42,14 @@ struct Work {
 };
 [[nodiscard]] Work find_work(const archive::Listing& listing);
 
-/// Converts every finished segment that is raw, .gz or .lz4 to .zst, several at a time. Of each the
-/// records are checked while it is read, and what was written is read again and compared, before
-/// the old file goes; a crash at any point leaves the old form, the new one, or both, and the next
-/// run goes on from there. A segment that is damaged, or whose forms differ, stays as it is and is
-/// told in the result. Takes no lock, so that a receiver goes on archiving: its temporary files
-/// have names of their own, and whoever publishes a segment second finds it done.
-/// Throws Error{disk_full, durability}, and Error{io} if the directory cannot be read or its file
-/// system is read-only.
+/// Converts every complete segment that is raw, .gz or .lz4 to .zst, several at a time. The records
+/// of each are verified while it is read, and the output is read again and compared, before the old
+/// file is removed; a crash at any point leaves the old file, the new one, or both, and the next
+/// run continues from there. A segment that is damaged, or whose files differ, is not changed and
+/// is reported in the result. Takes no lock, so that a receiver can continue archiving: its
+/// temporary files have names of their own, and of two processes that publish a segment, the second
+/// one finds it done. Throws Error{disk_full, durability}, and Error{io} if the directory cannot be
+/// read or its file system is read-only.
 [[nodiscard]] Result compress_archive(io::Directory& directory, const Work& work,
                                       wal::SegmentSize segment_size, const Options& options);
 

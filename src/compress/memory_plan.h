@@ -12,7 +12,7 @@ namespace weir::compress {
 /// kernel takes it back.
 struct MemoryPlan {
   codec::Compression compression;  ///< at the highest level up to the wanted one that fits
-  unsigned jobs = 1;               ///< so many at a time, of the wanted ones
+  unsigned jobs = 1;               ///< number of concurrent jobs, at most the wanted number
 };
 
 /// `limit` in bytes; nullopt: none. Fewer jobs come before a lower level, which makes the archive
