@@ -37,9 +37,9 @@ enum class Input { none, ours };
 /// ended with 0, else what became of it ("ended with status 3", "was ended by signal 9").
 [[nodiscard]] std::string run_command(const std::string& command, const Variables& variables);
 
-/// Runs commands one after the other, in a thread of its own, in the order they were added. Those
-/// that wait are bounded in number: who adds one more has to wait. A command that fails is told and
-/// counted. add() and the ending functions belong to one thread, stop() may be called by any.
+/// Runs commands one after the other, in a thread of its own, in the order they were added. The
+/// number of waiting commands is bounded: adding one more blocks. A failed command is logged and
+/// counted. add() and the ending functions must be called by one thread, stop() by any.
 class CommandRunner {
  public:
   struct Job {

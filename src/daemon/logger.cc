@@ -157,7 +157,7 @@ class LogFile {
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
 
-  /// The descriptor keeps its number, so that whoever writes meanwhile writes to one of the two.
+  /// The descriptor keeps its number, so that concurrent writes go to one of the two files.
   void reopen() {
     const int fresh = open();
     const int replaced = ::dup3(fresh, fd_, O_CLOEXEC);
@@ -187,7 +187,7 @@ class LogFile {
   const int fd_;
 };
 
-/// Called by the logger's thread alone; reopen and the like happen beside it.
+/// Called by the logger's thread alone; reopen and the like run concurrently.
 class Sink final : public spdlog::sinks::sink {
  public:
   Sink(Screen& screen, LogFile* file, std::unique_ptr<spdlog::formatter> formatter)
@@ -248,9 +248,9 @@ class Sink final : public spdlog::sinks::sink {
   std::uint64_t flushes_ = 0;
 };
 
-/// Messages on their way to the sink, and the thread that takes them there. Who logs never waits:
-/// of too many messages the oldest go. (spdlog's own queue wakes up every ten seconds, which an
-/// idle receiver would be most of the time.)
+/// Messages on their way to the sink, and the thread that passes them on. Logging never blocks: if
+/// there are too many messages the oldest are dropped. (spdlog's own queue wakes up every ten
+/// seconds, which would dominate an idle receiver.)
 class Queue {
  public:
   explicit Queue(Sink& sink) : sink_(sink), thread_([this] { work(); }) {}
@@ -316,7 +316,7 @@ class Queue {
       sink_.log(spdlog::details::log_msg(message.time, spdlog::source_loc{}, "pgweir",
                                          message.level, message.text));
     } catch (const std::exception&) {
-      // No memory to format it: a message less, and the receiver goes on.
+      // No memory to format it: the message is dropped, and the receiver continues.
     }
   }
 

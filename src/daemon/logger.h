@@ -13,7 +13,7 @@ namespace weir::daemon {
 
 enum class LogFormat {
   text,
-  json,  ///< one object on each line; docs/monitoring.md tells the fields
+  json,  ///< one object on each line; docs/monitoring.md describes the fields
 };
 
 /// The log of `pgweir receive`: lines such as
@@ -26,10 +26,9 @@ enum class LogFormat {
 /// thread.
 class Logger final : public Log {
  public:
-  /// The screen is stderr; it outlives the logger. Throws Error{io} if the log file cannot be
-  /// opened.
-  /// With `program` the lines are those of a PostgreSQL client of that name: "NAME: error: text",
-  /// "NAME: hint: text", and for what is no trouble "NAME: text".
+  /// The screen is stderr; it must outlive the logger. Throws Error{io} if the log file cannot be
+  /// opened. With `program` the lines are those of a PostgreSQL client of that name: "NAME: error:
+  /// text", "NAME: hint: text", and for other messages "NAME: text".
   Logger(Screen& screen, LogLevel level, std::optional<std::string> file, std::string program = {},
          LogFormat format = LogFormat::text);
   /// As close(), without its answer.
@@ -40,8 +39,8 @@ class Logger final : public Log {
   [[nodiscard]] bool enabled(LogLevel level) const override;
 
   void set_level(LogLevel level);
-  /// Opens the log file anew, as after logrotate moved it; a failure is told on stderr and the old
-  /// one stays in use. Nothing to do without a log file.
+  /// Reopens the log file, as after logrotate moved it; a failure is reported on stderr and the old
+  /// file stays in use. No effect without a log file.
   void reopen();
   /// Waits until everything written so far is out; false if that takes longer than `time`.
   bool drain(std::chrono::milliseconds time);

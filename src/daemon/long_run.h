@@ -10,9 +10,9 @@
 
 namespace weir::daemon {
 
-/// What a program that runs long begins and ends with, in this order: a broken pipe is told by the
-/// write, signals are taken before there is a second thread, the log gets its thread, and the end
-/// waits for no write that hangs. To be made before any other thread.
+/// The start and end of a long-running program, in this order: a broken pipe is reported by the
+/// write, signals are handled before there is a second thread, the log gets its thread, and the end
+/// does not wait for a write that hangs. Must be created before any other thread.
 class LongRun {
  public:
   struct LogSettings {
@@ -37,8 +37,8 @@ class LongRun {
    private:
     Signals& signals_;
   };
-  /// Signals that came since the beginning are acted on, too. Once. A second one that ends the
-  /// process is told on the screen, unless the handlers are patient.
+  /// Signals received since the start are handled, too. Call it once. A second signal that ends the
+  /// process is reported on the screen, unless the handlers are patient.
   [[nodiscard]] Handling handle(Signals::Handlers handlers);
 
   /// The last call: what the log holds is written, for two seconds at most. A thread that hangs in

@@ -28,7 +28,7 @@ std::optional<int> reap(pid_t child) {
 bool is_process_one() { return ::getpid() == 1; }
 
 int below_process_one(const std::function<int()>& work) {
-  // Who began us may have had it ignored: then nobody could be waited for.
+  // The parent process may have ignored it: then no child could be waited for.
   std::signal(SIGCHLD, SIG_DFL);
   sigset_t all;
   sigset_t before;

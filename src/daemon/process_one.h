@@ -9,11 +9,11 @@ namespace weir::daemon {
 /// behind.
 [[nodiscard]] bool is_process_one();
 
-/// Does `work` in a child, while this process is what the first one has to be: signals that other
-/// processes send are passed on to the child, and whoever is left behind is waited for, so that no
-/// zombie stays. Returns in both: in the child what `work` returned, here what the child ended
-/// with, 128 and more if that was a signal, as a shell has it. Where no child can be made the work
-/// is done here. To be called before any thread is made.
+/// Runs `work` in a child, while this process acts as the first one (PID 1): signals sent by other
+/// processes are passed on to the child, and orphaned processes are reaped, so that no zombie
+/// remains. Returns in both: in the child the result of `work`, here the child's exit status, 128
+/// plus the signal number if it was a signal, as in a shell. If no child can be created, `work`
+/// runs here. Must be called before any thread is created.
 int below_process_one(const std::function<int()>& work);
 
 }  // namespace weir::daemon

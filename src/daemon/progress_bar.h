@@ -10,7 +10,7 @@
 namespace weir::daemon {
 
 /// A bar on a terminal's standard error: "verify  [#####     ]  48%  1.2 GB/s  3 min left". Nothing
-/// where it is no terminal. One thread at a time.
+/// if it is not a terminal. One thread at a time.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string_view name) : name_(name) {}

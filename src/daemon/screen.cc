@@ -50,7 +50,7 @@ bool Screen::write(std::string_view lines) {
 
 void Screen::write_now(std::string_view lines) noexcept {
   const std::unique_lock lock(mutex_, std::try_to_lock);
-  // Whoever holds the lock may be the one that is stuck: then two lines may mix.
+  // The holder of the lock may be stuck: then two lines may mix.
   if (lock.owns_lock() && shown_ && ready(0) &&
       ::write(fd_, kEraseLine.data(), kEraseLine.size()) > 0)
     shown_ = false;
@@ -83,7 +83,7 @@ void Screen::give_up(std::chrono::milliseconds time) {
 
 bool Screen::put(std::string_view text) {
   while (!text.empty()) {
-    // Short waits, so that give_up() is heard; none once its time is over.
+    // Short waits, so that give_up() is noticed; none once its time is over.
     const bool late = Clock::now().time_since_epoch().count() >= deadline_;
     if (!ready(late ? 0 : 50)) {
       if (late) return false;

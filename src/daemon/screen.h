@@ -8,11 +8,11 @@
 
 namespace weir::daemon {
 
-/// Where log lines and the live line go: one descriptor, a terminal or not. Keeps the two from
+/// Output of log lines and the live line: one descriptor, a terminal or not. Keeps the two from
 /// garbling each other. Any thread.
 ///
-/// Nothing here waits for a reader for longer than it is told: a terminal that was stopped with
-/// Ctrl-S, or a pipe nobody empties, must not stop the archiving.
+/// No call waits for a reader longer than its limit: a terminal stopped with Ctrl-S, or a pipe that
+/// is not read, must not stop the archiving.
 class Screen {
  public:
   /// Does not own `fd`.
@@ -24,13 +24,13 @@ class Screen {
   [[nodiscard]] bool colour() const { return colour_; }
   /// Leads to systemd's journal, which has a clock and priorities of its own.
   [[nodiscard]] bool journal() const { return journal_; }
-  /// Columns, 80 if nobody knows.
+  /// Columns, 80 if unknown.
   [[nodiscard]] int width() const;
 
   /// Writes whole lines, above the live line. Waits for the reader until give_up() was called and
   /// its time is over. False if not all was written.
   bool write(std::string_view lines);
-  /// Writes what can be written at once, from whatever thread, whoever else is writing.
+  /// Writes as much as possible at once, from any thread, even if another one is writing.
   void write_now(std::string_view lines) noexcept;
   /// Shows `line` (at most one line wide) as the live line, if that is possible without waiting.
   void show(const std::string& line);

@@ -142,7 +142,7 @@ void ServiceManager::notify(const std::string& state) {
   if (!manager_) return;
   const std::lock_guard lock(mutex_);
   if (waiting_.empty() && send(state)) return;
-  // Another of these comes soon; one that is late would be a lie.
+  // The next one follows soon; a late one would be wrong.
   if (state == "WATCHDOG=1") return;
   if (waiting_.size() == kMostWaiting) waiting_.erase(waiting_.begin());
   waiting_.push_back(state);
@@ -154,7 +154,7 @@ void ServiceManager::notify_waiting() {
   if (waiting_.empty() && line_ != told_ && send("STATUS=" + line_)) told_ = line_;
 }
 
-/// False if there is no room now. Where nobody listens there is nobody to tell.
+/// Returns false if there is no room now. If there is no listener, the message is dropped.
 bool ServiceManager::send(const std::string& state) {
   return manager_->send(state) != net::DatagramSender::Sent::no_room;
 }

@@ -18,25 +18,25 @@
 
 namespace weir::daemon {
 
-/// Tells systemd how a service of Type=notify is doing (sd_notify(3)), where systemd started it as
-/// one; elsewhere it does nothing and has no thread.
+/// Notifies systemd of the state of a service of Type=notify (sd_notify(3)), if systemd started it
+/// as one; otherwise it does nothing and has no thread.
 ///
-/// - READY=1 when it streams (or listens) for the first time, or when the first attempt failed in a
-///   way that may pass and it goes on trying by itself: a server that is down must not hold up a
-///   boot. What will not pass by itself ends the process before.
+/// - READY=1 when it streams (or listens) for the first time, or when the first attempt failed with
+///   a temporary error and is retried automatically: a server that is down must not delay booting.
+///   Other errors end the process before.
 /// - STATUS= with state, position and lag, whenever the state changes, about every half minute, and
-///   every few seconds while it is behind.
-/// - WATCHDOG=1 while the thread that answers the server goes round: see heartbeat(). So a process
-///   that hangs is noticed, and a disk that hangs is no reason to be killed. While no stream runs,
-///   every wait has a limit of its own.
+///   every few seconds while it lags behind.
+/// - WATCHDOG=1 while the thread that replies to the server runs: see heartbeat(). A process that
+///   hangs is therefore noticed, and a disk that hangs does not cause a kill. While no stream runs,
+///   every wait has a time limit.
 /// - RELOADING=1, STOPPING=1.
 ///
-/// The messages are datagrams, and are sent without waiting: libsystemd's sd_notify() would hang
-/// where nobody reads them. What finds no room is kept and tried again.
+/// The messages are datagrams, and are sent without blocking: libsystemd's sd_notify() would hang
+/// if they are not read. Messages that find no room are kept and retried.
 class ServiceManager {
  public:
-  /// Looks at NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. An address of a kind that is not known
-  /// is told by a warning.
+  /// Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Logs a warning for an unknown kind of
+  /// address.
   explicit ServiceManager(Log& log);
   ~ServiceManager();
   ServiceManager(const ServiceManager&) = delete;
@@ -58,11 +58,11 @@ class ServiceManager {
   void start();
   void stop();
 
-  /// A new line for STATUS=, told at once. Any thread, never blocks.
+  /// Sends a new line for STATUS= at once. Any thread, never blocks.
   void status(const std::string& line);
-  /// The same, told within half a minute: for positions that move.
+  /// The same, sent within half a minute: for positions that move.
   void set_line(const std::string& line);
-  /// A new line at once, with READY=1 if that was not said.
+  /// Sends a new line at once, with READY=1 if that was not sent.
   void ready(const std::string& line);
 
   /// SIGHUP is being acted on, and was. Any thread.
@@ -82,7 +82,7 @@ class ServiceManager {
   void notify_waiting();
   bool send(const std::string& state);
 
-  std::optional<net::DatagramSender> manager_;  ///< empty: nobody wants to be told
+  std::optional<net::DatagramSender> manager_;  ///< empty: not started by a service manager
   std::chrono::microseconds watchdog_{};        ///< zero: none
   std::atomic<Clock::rep> heard_ = 0;
   std::atomic<bool> excused_ = true;
@@ -99,7 +99,7 @@ class ServiceManager {
 
   std::mutex mutex_;
   std::string line_;  ///< the newest for STATUS=
-  std::string told_;  ///< the last that was told
+  std::string told_;  ///< the last one sent
   std::vector<std::string> waiting_;
 };
 

@@ -17,8 +17,8 @@ namespace weir::daemon {
 
 namespace {
 
-/// Who sends a signal to a process and then to its group ("timeout", a terminal and a wrapper in
-/// it) means one.
+/// A signal sent to a process and then to its group ("timeout", a terminal and a wrapper in it)
+/// counts as one.
 constexpr std::chrono::milliseconds kOneSignal(500);
 
 }  // namespace

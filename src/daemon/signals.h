@@ -41,7 +41,8 @@ class Signals {
   std::thread thread_;
 };
 
-/// For who writes to sockets and pipes for a long time: that nobody reads is told by the write.
+/// For programs that write to sockets and pipes for a long time: the write reports that the reader
+/// has closed it.
 void ignore_broken_pipes();
 
 }  // namespace weir::daemon
