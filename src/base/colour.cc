@@ -18,7 +18,7 @@ struct Sign {
   std::string_view colour;
   bool at_front = true;  ///< behind spaces; else anywhere in the line
 };
-/// The first one that a line has counts, so the worse stand before the better.
+/// The first sign found in a line counts, so worse ones come first.
 constexpr Sign kSigns[] = {
     {"pgweir: error:", kRed},
     {"PGWEIR CRITICAL", kRed},

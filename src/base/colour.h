@@ -5,8 +5,7 @@
 
 namespace weir {
 
-/// A terminal that shows colour is there, and nobody has said that he wants none: NO_COLOR
-/// (no-color.org), TERM=dumb.
+/// True for a terminal with colors, unless colors are disabled: NO_COLOR (no-color.org), TERM=dumb.
 [[nodiscard]] bool shows_colour(int fd);
 
 /// What status, doctor, verify and errors say, with the words that decide in red, yellow or green.

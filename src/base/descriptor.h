@@ -24,8 +24,8 @@ class Descriptor {
   explicit operator bool() const noexcept { return fd_ >= 0; }
   /// Gives the descriptor away.
   [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
-  /// An error is of no interest to those who only let go: a file that was written is closed by
-  /// io::File, which tells it.
+  /// Ignores errors, which do not matter when a descriptor is only released: a written file is
+  /// closed by io::File, which reports them.
   void close() noexcept {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }

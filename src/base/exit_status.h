@@ -9,9 +9,9 @@ namespace weir {
 inline constexpr int kDone = 0;
 inline constexpr int kNo = 1;  ///< asked, and the answer is no
 inline constexpr int kUsage = 2;
-inline constexpr int kTryAgain = 3;     ///< may pass if tried again
+inline constexpr int kTryAgain = 3;     ///< may succeed if retried
 inline constexpr int kNeedsPerson = 4;  ///< trying again does not help
-/// A failure nobody thought of: a service that restarts blindly would hide it.
+/// An unexpected failure: a service that restarts blindly would hide it.
 inline constexpr int kUnexpected = kNeedsPerson;
 /// Of `restore`, and of a command line without a known command, which may be a mistyped
 /// restore_command: to PostgreSQL 1 to 125 mean "the archive ends, open the database"; 126, 127 and
@@ -20,16 +20,16 @@ inline constexpr int kStopsRecovery = 200;
 
 [[nodiscard]] int exit_status(ErrorKind kind);
 
-/// What no part of the program has thought of, but for the machine's own shortages.
+/// An exception that no part of the program expects, except for resource shortages of the host.
 [[nodiscard]] Error unexpected(const std::exception& failure);
 
 /// "pgweir: error: …" and the hint, on stderr.
 void print_error(const Error& error);
 
-/// What was thrown, as an error to be told.
+/// Converts an exception to an error that can be reported.
 [[nodiscard]] Error error_of(const std::exception_ptr& failure);
 
-/// Tells what was thrown on stderr; returns the exit status that it means.
+/// Prints an exception to stderr; returns the corresponding exit status.
 int tell_failure(const std::exception_ptr& failure);
 
 }  // namespace weir

@@ -4,8 +4,8 @@
 
 namespace weir {
 
-/// A certificate that is valid for less than this is told, by whoever sees it: who renews by itself
-/// has renewed by then.
+/// A certificate that expires sooner than this is reported: automatic renewal would have renewed it
+/// by then.
 inline constexpr std::chrono::seconds kExpiresSoon = std::chrono::days(14);
 
 }  // namespace weir

@@ -6,7 +6,8 @@
 
 namespace weir {
 
-// Members of a JSON object that somebody else may have written. What is no object has none.
+// Members of a JSON object that may come from another program. A value that is not an object has no
+// members.
 
 /// Empty where it is not there, or no string.
 template <typename Json>

@@ -6,10 +6,10 @@
 
 namespace weir {
 
-/// Begins `make` in a thread of its own that nobody has to wait for. For calls that may not come
-/// back, such as those of a file system that hangs: the caller waits for the answer as long as it
-/// likes and goes on without it. `make` may be at work longer than the caller lives, so it owns all
-/// that it uses. Throws std::system_error if there is no thread to be had.
+/// Runs `make` in a thread of its own that does not have to be waited for. For calls that may not
+/// return, such as those of a file system that hangs: the caller waits for the result as long as it
+/// chooses, and continues without it. `make` may run longer than the caller exists, so it must own
+/// everything that it uses. Throws std::system_error if no thread can be started.
 template <typename Make>
 [[nodiscard]] auto begin_left_behind(Make make) -> std::future<decltype(make())> {
   std::packaged_task<decltype(make())()> task(std::move(make));

@@ -4,16 +4,16 @@
 
 namespace weir {
 
-/// A shared library of pgweir's own that is loaded when it is needed, so that nobody else carries
-/// the libraries behind it.
+/// A shared library of pgweir's own that is loaded when it is needed, so that other commands do not
+/// load its dependencies.
 struct Module {
   const void* interface = nullptr;  ///< the symbol that was asked for; nullptr: `reason` says why
   std::string place;                ///< the file it was loaded from
   std::string reason;
 };
 
-/// Looks for `file` ("libpgweir-metrics.so") beside the program, as it is built, and where it is
-/// installed; the first one found counts. It stays loaded to the end of the process.
+/// Searches `file` ("libpgweir-metrics.so") next to the program, as in the build directory, and
+/// where it is installed; the first one found is used. It stays loaded until the process exits.
 [[nodiscard]] Module load_module(const std::string& file, const char* symbol);
 
 }  // namespace weir

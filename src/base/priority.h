@@ -6,9 +6,9 @@
 
 namespace weir {
 
-// Of the calling thread: on Linux these are a thread's own.
+// Priorities of the calling thread: on Linux each thread has its own.
 
-/// Behind what is at work, for the processor.
+/// Below other running threads, for the CPU.
 inline void lower_priority(int nice = 10) {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), nice);
 }

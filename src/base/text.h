@@ -14,7 +14,7 @@ namespace weir {
   return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
 }
 
-/// The whole text as a number; nullopt if it is none, or does not fit.
+/// Parses the whole text as a number; nullopt if it is not a number, or out of range.
 template <typename Number>
 [[nodiscard]] std::optional<Number> parse_number(std::string_view text, int base = 10) {
   Number number{};

@@ -8,9 +8,9 @@
 
 namespace weir {
 
-/// Threads, what they wait with, and the clock that they wait by. The program has those of the
-/// machine; the simulation in tests/sim has others, of which one runs at a time, in an order that a
-/// seed decides, and whose clock is its own. So what is written against these runs in both.
+/// Threads, their wait primitives, and their clock. The program uses the host's; the simulation in
+/// tests/sim has others, one of which runs at a time, in an order determined by a seed, and with a
+/// clock of its own. Code written against this interface runs in both.
 class Threads {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -40,7 +40,7 @@ class Threads {
 
   class Thread {
    public:
-    /// Joins, if nobody has.
+    /// Joins, unless already joined.
     virtual ~Thread() = default;
     virtual void join() = 0;
   };
@@ -53,8 +53,8 @@ class Threads {
   virtual ~Threads() = default;
   [[nodiscard]] virtual std::unique_ptr<Mutex> make_mutex() = 0;
   [[nodiscard]] virtual std::unique_ptr<Condition> make_condition() = 0;
-  /// The simulation tells of a thread by its name. Throws std::system_error if there is no thread
-  /// to be had.
+  /// The simulation identifies a thread by its name. Throws std::system_error if no thread can be
+  /// started.
   [[nodiscard]] virtual std::unique_ptr<Thread> start(std::string_view name,
                                                       std::function<void()> body,
                                                       Priority priority = Priority::normal) = 0;

@@ -10,7 +10,7 @@ namespace weir {
 
 namespace {
 
-/// How many bytes the character at the front has: 0 if it is none (Unicode, table 3-7).
+/// Number of bytes of the first character: 0 if it is invalid (Unicode, table 3-7).
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t at) {
     return at < text.size() ? static_cast<unsigned char>(text[at]) : 0u;
