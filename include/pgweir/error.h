@@ -7,11 +7,11 @@
 
 namespace weir {
 
-/// What an error means for whoever has to act on it. The kind decides the exit status of pgweir's
-/// commands, and whether a long-running command tries again.
+/// The required reaction to an error. The kind determines the exit status of pgweir's commands, and
+/// whether a long-running command retries.
 enum class ErrorKind {
   usage,       ///< wrong options, configuration or arguments: exit 2
-  retry,       ///< may pass if tried again (connection, slot in use, upstream starting up): exit 3
+  retry,       ///< may succeed if retried (connection, slot in use, upstream starting up): exit 3
   disk_full,   ///< no space left on the archive's file system: exit 3, or waited for
   io,          ///< the file system refused something else: exit 4
   durability,  ///< a sync or close failed: the process ends, nothing more is acknowledged: exit 4

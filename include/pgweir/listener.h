@@ -19,23 +19,23 @@ struct Notification {
   int server_pid = 0;   ///< of the server process whose transaction sent it
 };
 
-/// Listens on channels of one database (LISTEN), and goes on doing so when the connection is lost.
+/// Listens on channels of one database (LISTEN), and reconnects when the connection is lost.
 ///
-/// PostgreSQL keeps no notifications for a client that is away. What was sent while the connection
-/// was down is gone, and on_listening says since when. So treat a notification as a hint to look
-/// for work, and look after each on_listening, too.
+/// PostgreSQL does not keep notifications for a disconnected client. Notifications sent while the
+/// connection was down are lost, and on_listening reports since when. Treat a notification as a
+/// hint to check for work, and check after each on_listening, too.
 ///
 /// Notifications of one connection come in the order in which their transactions committed; each
 /// comes once. The server removes duplicates within one transaction.
 ///
-/// A client that does not read holds the server up. The server process keeps what the socket does
-/// not take. When that process blocks in a send, the server cannot remove notifications from its
-/// queue (8 GB; once the queue is full, every NOTIFY of the cluster fails), and VACUUM cannot
-/// remove dead rows. So read in time, and hand long work to another thread; a program that cannot
-/// do so calls hang_up(). A smart shutdown waits for this session, as for any other.
+/// A client that does not read blocks the server. The server process buffers data that the socket
+/// does not accept. When that process blocks in a send, the server cannot remove notifications from
+/// its queue (8 GB; once the queue is full, every NOTIFY of the cluster fails), and VACUUM cannot
+/// remove dead rows. Therefore read in time, and pass long work to another thread; a program that
+/// cannot do so must call hang_up(). A smart shutdown waits for this session, as for any other.
 ///
 /// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
-/// Callbacks run on the thread that reads and may not call the Listener, interrupt() excepted.
+/// Callbacks run on the thread that reads and must not call the Listener, except for interrupt().
 class Listener {
  public:
   struct Listening {
@@ -69,9 +69,9 @@ class Listener {
     std::function<void(const Error&)> on_lost = {};
   };
 
-  /// Connects and listens, unless wait_for_server. Throws Error{usage} for options that cannot be,
-  /// Error{retry} if no server answers, Error{refused} for what will not pass by itself: no such
-  /// database, wrong password, a standby.
+  /// Connects and listens, unless wait_for_server. Throws Error{usage} for invalid options,
+  /// Error{retry} if no server responds, Error{refused} for permanent errors: no such database,
+  /// wrong password, a standby.
   explicit Listener(Options options);
   ~Listener();
   Listener(Listener&&) noexcept;
@@ -88,10 +88,11 @@ class Listener {
   /// as read(timeout) does, and what `handle` throws.
   void consume(const std::function<bool(const Notification&)>& handle);
 
-  /// Connects anew, once, and listens. Throws as the constructor does.
+  /// Reconnects, once, and listens. Throws as the constructor does.
   void reconnect();
-  /// Leaves the server, which keeps nothing for us any more. The next read(timeout) or consume(),
-  /// or reconnect(), listens again, and on_listening tells what may have been missed.
+  /// Disconnects from the server, which then keeps nothing for this client. The next read(timeout)
+  /// or consume(), or reconnect(), listens again, and on_listening reports which notifications may
+  /// have been missed.
   void hang_up();
   [[nodiscard]] bool connected() const;
 

@@ -18,7 +18,7 @@
 namespace weir {
 
 /// A replication connection to a PostgreSQL server (13 to 19) and, once started, the stream of its
-/// WAL: as it is (physical), or decoded by an output plugin into changes (logical).
+/// WAL: unchanged (physical), or decoded by an output plugin into changes (logical).
 ///
 ///     using Stream = weir::ReplicationStream;
 ///     Stream stream({.conninfo = "host=db1 dbname=shop", .kind = Stream::Kind::logical});
@@ -30,24 +30,24 @@ namespace weir {
 ///       return true;
 ///     });
 ///
-/// Replies to the server go out by themselves (see Options::background_replies). They carry the
-/// positions that were confirmed, and nothing is ever confirmed that the user did not confirm, with
-/// one exception that loses nothing: Options::advance_when_idle.
+/// Replies to the server are sent automatically (see Options::background_replies). They contain the
+/// confirmed positions; no position is confirmed without the user, with one exception that loses
+/// nothing: Options::advance_when_idle.
 ///
-/// A consumer that does not read holds the server up. When the buffers in between are full, the
-/// walsender blocks in a send, and no longer notices that it has to end: pg_terminate_backend(), a
-/// shutdown, and a checkpoint that invalidates the slot (max_slot_wal_keep_size) wait until
-/// somebody reads again or the connection ends. The slot keeps WAL until a position is confirmed; a
-/// logical slot also keeps rows of the system catalogs from VACUUM. So a consumer that may hang
-/// should hand messages to another thread, and destroy the object when there is no room for more. A
-/// stream that starts again at the confirmed position loses nothing.
+/// A consumer that does not read blocks the server. When the buffers in between are full, the
+/// walsender blocks in a send, and no longer notices that it must exit: pg_terminate_backend(), a
+/// shutdown, and a checkpoint that invalidates the slot (max_slot_wal_keep_size) wait until the
+/// consumer reads again or the connection ends. The slot retains WAL until a position is confirmed;
+/// a logical slot also keeps VACUUM from removing rows of the system catalogs. A consumer that may
+/// hang should therefore pass messages to another thread, and destroy the object when there is no
+/// room for more. A stream that starts again at the confirmed position loses nothing.
 ///
 /// One thread at a time; only interrupt() may be called from any thread and from signal handlers.
-/// Throws Error: {usage} for arguments that cannot be, {retry} if the connection is lost or what
-/// failed may pass, {refused} for what will not pass by itself (a slot of the other kind, no such
-/// slot, plugin or database, no right), {gap} if the server no longer has the WAL. Where the server
-/// itself reported it, sqlstate() tells what. After an error of the connection the object is of no
-/// more use; make a new one, and start where you have confirmed.
+/// Throws Error: {usage} for invalid arguments, {retry} if the connection is lost or the error is
+/// temporary, {refused} for permanent errors (a slot of the other kind, no such slot, plugin or
+/// database, permission denied), {gap} if the server no longer has the WAL. For errors reported by
+/// the server, sqlstate() is set. After a connection error the object cannot be used any more;
+/// create a new one, and start at the confirmed position.
 class ReplicationStream {
  public:
   enum class Kind {
@@ -64,11 +64,11 @@ class ReplicationStream {
     /// How often the server is told what was confirmed. Earlier, where it asks for a reply, or by
     /// send_feedback().
     std::chrono::milliseconds status_interval{10'000};
-    /// True: a thread of the object's own sends the status that is due also while nobody reads, so
-    /// that a consumer may be busy for longer than wal_sender_timeout. (A consumer that hangs for
-    /// ever then keeps its slot, and the WAL behind it, busy.) False: replies are sent inside
+    /// True: a thread of the object sends due status messages even while the consumer does not
+    /// read, so that it may be busy for longer than wal_sender_timeout. (A consumer that hangs
+    /// indefinitely then keeps its slot active, which retains WAL.) False: replies are sent inside
     /// read(), consume() and the feedback functions only; call one of them within half of
-    /// wal_sender_timeout, which is 60 s unless the server says otherwise.
+    /// wal_sender_timeout, which is 60 s by default.
     bool background_replies = true;
     /// Logical: while everything that was handed out is confirmed, positions that the server
     /// reports as passed count as confirmed, too. So the slot of a quiet database lets go of the
@@ -78,8 +78,8 @@ class ReplicationStream {
     std::function<void(const std::string&)> on_notice = {};
   };
 
-  /// Connects. Throws Error{retry} if no server answers, Error{refused} for what will not pass by
-  /// itself: no such database, wrong password, no REPLICATION right, a server before 13.
+  /// Connects. Throws Error{retry} if no server responds, Error{refused} for permanent errors: no
+  /// such database, wrong password, no REPLICATION right, a server before 13.
   explicit ReplicationStream(Options options);
   /// Hangs up, without a last status: see stop().
   ~ReplicationStream();
@@ -122,7 +122,7 @@ class ReplicationStream {
     std::optional<std::string> snapshot_name;  ///< Snapshot::exported: for SET TRANSACTION SNAPSHOT
     std::string plugin;
   };
-  /// Makes a slot of the connection's kind. Throws Error{refused} (42710) if it exists.
+  /// Creates a slot of the connection's kind. Throws Error{refused} (42710) if it exists.
   Slot create_slot(const std::string& name, const SlotOptions& options);
   Slot create_slot(const std::string& name);
   /// Throws Error{retry} (55006) if it is in use, Error{refused} (42704) if there is none.
@@ -165,12 +165,12 @@ class ReplicationStream {
   [[nodiscard]] std::optional<Message> read(std::chrono::milliseconds timeout);
 
   enum class Ended {
-    by_handler,     ///< it returned false; the stream goes on
-    interrupted,    ///< the stream goes on
+    by_handler,     ///< it returned false; the stream continues
+    interrupted,    ///< the stream continues
     timeline_over,  ///< see next_timeline()
   };
-  /// Hands each message to `handle` until that returns false. Throws also what `handle` throws; the
-  /// stream goes on then.
+  /// Passes each message to `handle` until that returns false. Also throws what `handle` throws;
+  /// the stream continues then.
   Ended consume(const std::function<bool(const Message&)>& handle);
 
   /// True from start() until the stream has ended.
@@ -183,32 +183,33 @@ class ReplicationStream {
   /// Physical: set when the timeline that was streamed has ended. start() again with it.
   [[nodiscard]] const std::optional<NextTimeline>& next_timeline() const;
 
-  // --- What the server is told
+  // --- Feedback to the server
 
   struct Feedback {
     Lsn write = {};  ///< received
-    Lsn flush = {};  ///< durable: the server may forget what lies before it
+    Lsn flush = {};  ///< durable: the server may remove earlier WAL
     Lsn apply = {};  ///< visible to readers; what remote_apply commits wait for
     bool request_reply = false;
   };
-  /// Sends the positions now. Positions only move forward: one that is unset, or behind what was
-  /// confirmed before, leaves that as it is. Error{usage} for a position behind all WAL that the
-  /// server has sent or reported: nobody can have that.
+  /// Sends the positions now. Positions only move forward: an unset position, or one before the
+  /// confirmed position, changes nothing. Error{usage} for a position after all WAL that the server
+  /// has sent or reported.
   void send_feedback(const Feedback& feedback);
-  /// Write, flush and apply are there; told with the next status. Cheap: call it for each message.
+  /// Write, flush and apply reach this position; sent with the next status. Cheap: call it for each
+  /// message.
   void confirm(Lsn position);
   /// What was confirmed so far.
   [[nodiscard]] Feedback confirmed() const;
 
   /// The server's end of WAL, by its newest message of any kind.
   [[nodiscard]] Lsn wal_end() const;
-  /// When the server was last heard of.
+  /// When the last message of the server arrived.
   [[nodiscard]] std::chrono::steady_clock::time_point last_contact() const;
 
-  /// Tells what is confirmed, ends the stream in good order and drops what still arrives. After it
-  /// the connection takes commands and start() again. (A second logical stream gets a connection of
-  /// its own, because servers end it at once on the old one: temporary slots go with that.)
-  /// Error{retry} if the server does not end it within `timeout`.
+  /// Sends the confirmed positions, ends the stream in good order and drops messages that still
+  /// arrive. After it the connection accepts commands and start() again. (A second logical stream
+  /// gets a connection of its own, because servers end it at once on the old one: temporary slots
+  /// are lost then.) Error{retry} if the server does not end it within `timeout`.
   void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
   /// For foreign event loops: when it is readable, call read() until that returns nullopt. Covers
