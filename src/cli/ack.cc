@@ -86,7 +86,7 @@ std::string line(const Loss& loss) {
   return text + "\n";
 }
 
-/// (By a record of it the archive would go on behind it.)
+/// (A recorded hole would make the archive continue after it.)
 constexpr auto kBeforeGivingUp =
     "Start the receiver (again) now, while the segment behind the hole is unfinished: it asks the "
     "server for this WAL. If the server has it no more, the receiver says so; with --on-gap "
@@ -148,7 +148,8 @@ int ack_command(const Arguments& arguments) {
     print("nothing is left to be acknowledged\n");
     return kDone;
   }
-  // Who acknowledges need not be who archives, and a receiver has to read it.
+  // The user who acknowledges may not be the archive's owner, and a receiver must be able to read
+  // the file.
   io::set_file_mode(*directory, 0644);
   const auto now = format_time(std::chrono::system_clock::now());
   for (auto& loss : chosen) {

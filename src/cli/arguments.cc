@@ -1,9 +1,9 @@
-// An option is defined in one place: a line of its command's table (`cli/option.h`) has its name,
-// letter, value, help and the function that reads the value. The command line, the configuration
-// file, `config check` and `show`, `--help`, and through it completions and manual pages, use that
-// line. A value is checked when it is read, before any command runs; the message is the same
-// regardless of the value's origin and names the option, or the file and the line. The command
-// itself checks combinations of options. Every command reads all of a configuration file.
+// An option is defined in one place: a line of its command's table (`cli/option.h`) contains its
+// name, letter, value, help and the function that reads the value. The command line, the
+// configuration file, `config check` and `show`, `--help`, and through it completions and manual
+// pages, use that line. A value is checked when it is read, before any command runs; the message is
+// the same regardless of the value's origin and names the option, or the file and the line. The
+// command itself checks combinations of options. Every command reads all of a configuration file.
 
 #include "cli/arguments.h"
 
@@ -24,7 +24,7 @@ namespace po = boost::program_options;
 
 namespace {
 
-/// Whose options stand before the first section.
+/// Its options come before the first section.
 constexpr std::string_view kFirstPart = "receive";
 
 std::optional<bool> parse_switch(std::string_view text) {
@@ -42,7 +42,7 @@ std::vector<std::string_view> names_of(const Command& command, bool of_file) {
   return names;
 }
 
-/// The one place where a value is found to be wrong, whatever it came from.
+/// The only code that rejects values, regardless of their source.
 void check_value(const Option& option, const std::string& value, const std::string& source) {
   if (option.check == nullptr) return;
   try {
@@ -261,9 +261,9 @@ Error unknown_variable(const std::string& name, const Command& command) {
       command.name));
 }
 
-/// The variable that is meant by one that no command knows: PGWEIR_SLOT, or PGWEIR_RECIEVE_SLOT. It
-/// would be passed by as somebody else's, and an archiver without its slot would look well. What is
-/// near to nothing may be somebody else's.
+/// The variable that was probably meant by one that no command knows: PGWEIR_SLOT, or
+/// PGWEIR_RECIEVE_SLOT. Ignoring it as another program's variable would make an archiver without
+/// its slot look fine. Names without any similarity may belong to another program.
 std::optional<std::string> meant_by(std::string_view name, const Command& command,
                                     std::span<const Command* const> commands) {
   const auto rest = name.substr(kVariable.size());
@@ -375,10 +375,10 @@ void Arguments::add_variable(const std::string& name, const std::string& value, 
     off_.insert(std::string(option->name));
 }
 
-/// Where the lines of a file are: in which section, and what was there before them.
+/// Where the lines of a file are: in which section, and the settings before them.
 struct Arguments::FilePart {
   std::map<std::string, int, std::less<>> lines{};  ///< of the settings of the section
-  const Command* known;                             ///< nullptr: nobody knows what belongs here
+  const Command* known;                             ///< nullptr: the section is unknown
   bool first = true;                                ///< before the first section
 };
 

@@ -24,15 +24,16 @@ class Arguments {
   /// Reads the command line. Options may stand anywhere; other words are kept in order.
   static Arguments parse(const Command& command, const Words& words);
 
-  /// Adds what variables of the environment ("PGWEIR_RECEIVE_SLOT=archive") say of options that the
-  /// command line does not have. A variable is named after a command and an option that may stand
-  /// in a configuration file; of the options of `receive` the other commands take what is marked as
-  /// shared, unless a variable of their own has it. Values are as in a file; those of an option
-  /// that may be repeated stand on lines of their own. A variable without a value is none.
+  /// Adds the environment variables ("PGWEIR_RECEIVE_SLOT=archive") for options that are not on the
+  /// command line. A variable is named after a command and an option that is allowed in a
+  /// configuration file; of the options of `receive` the other commands use those marked as shared,
+  /// unless a variable of their own sets them. Values are as in a file; an option that may be
+  /// repeated has one value on each line. A variable without a value is ignored.
   ///
-  /// What a variable of `receive` or of this command says is checked, and so is its name, unless it
-  /// is one that Kubernetes makes up for a service called "pgweir" or "pgweir-receive". A secret is
-  /// refused: who sees the process may see its environment. Before add_file().
+  /// The values of the variables of `receive` and of this command are checked, and so are their
+  /// names, unless Kubernetes creates them for a service called "pgweir" or "pgweir-receive". A
+  /// secret is rejected: other users who see the process may see its environment. Must be called
+  /// before add_file().
   void add_environment(const std::vector<std::string>& variables,
                        std::span<const Command* const> commands);
   /// Throws where a variable has an option's name and no command's, or a misspelt one. For commands
@@ -41,17 +42,17 @@ class Arguments {
   void refuse_strays(const std::vector<std::string>& variables,
                      std::span<const Command* const> commands) const;
 
-  /// Adds what `text`, the content of the configuration file `path`, says of options that neither
-  /// the command line nor the environment has: lines of `name = value`, comments after '#' or ';'
-  /// at the start of a line. A switch is on, off, true, false, yes, no, 1 or 0. Values keep inner
-  /// and outer quotes as they are.
+  /// Adds the options in `text`, the content of the configuration file `path`, that neither the
+  /// command line nor the environment sets: lines of `name = value`, comments after '#' or ';' at
+  /// the start of a line. A switch is on, off, true, false, yes, no, 1 or 0. Values keep inner and
+  /// outer quotes as they are.
   ///
   /// The file is for all of `commands`. Its first part, before any section, has the options of
-  /// `receive`; of those the other commands take what is marked as shared. A command's own options
-  /// stand in a section of its name, where they win. Some sections give options to all commands
-  /// that have them (Option::section). All of the file is checked, whoever reads it.
+  /// `receive`; of those the other commands use the ones marked as shared. A command's own options
+  /// are in a section of its name, and take precedence there. Some sections give options to all
+  /// commands that have them (Option::section). The whole file is checked by every command.
   ///
-  /// With `errors` nothing is thrown: what is wrong is added there, and its line is left out.
+  /// With `errors` nothing is thrown: errors are added there, and their lines are skipped.
   void add_file(const std::string& path, std::string_view text,
                 std::span<const Command* const> commands, std::vector<Error>* errors = nullptr);
   /// What the command line and the environment have said.
@@ -62,11 +63,11 @@ class Arguments {
   [[nodiscard]] bool on_command_line(std::string_view option) const {
     return has(option) && origin(option) == Origin::command_line;
   }
-  /// Of one that was given.
+  /// Origin of an option that was set.
   [[nodiscard]] Origin origin(std::string_view option) const;
   /// As it was written; the last one of an option that may be repeated.
   [[nodiscard]] std::optional<std::string> text(std::string_view option) const;
-  /// Of an option that may be repeated: all, in order.
+  /// All values of an option that may be repeated, in order.
   [[nodiscard]] std::vector<std::string> texts(std::string_view option) const;
 
   template <auto Parse>

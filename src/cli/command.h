@@ -32,11 +32,11 @@ struct OptionGroup {
 /// read, and its help is made, which the completions ask and the manual pages are compared with.
 struct Command {
   std::string_view name;
-  std::string_view summary;  ///< beside its name in "pgweir --help"
+  std::string_view summary;  ///< shown next to its name in "pgweir --help"
   std::string_view about;    ///< how --help begins: what it is for, and "Usage:"
   std::span<const OptionGroup> groups;
   std::string_view notes = {};  ///< how --help ends: examples, "Exit status:"
-  std::size_t most_words = 0;   ///< that may stand beside the options
+  std::size_t most_words = 0;   ///< number of words allowed in addition to the options
   bool takes_file = true;       ///< a configuration file may have a section for it
   /// Takes its signals from the start and starts no process. Others have
   /// daemon::below_process_one() between them and a container's end.
@@ -44,7 +44,7 @@ struct Command {
   bool refuses_strays = false;  ///< variables of the environment that mean an option of no command
   /// Does it. Returns the exit status, 0 or 1, and throws Error for the rest.
   int (*run)(const Arguments& arguments) = nullptr;
-  /// Tells what was thrown, by run() or because of the words themselves, and returns the exit
+  /// Reports an exception, thrown by run() or because of the words themselves, and returns the exit
   /// status. nullptr: on stderr, and by the kind of the error.
   int (*failed)(const Words& words, const std::exception_ptr& failure) = nullptr;
   /// nullptr: as made of the above.

@@ -29,7 +29,8 @@ namespace weir::cli {
 
 namespace {
 
-// A conversion at work writes to its file all the time: so it counts on file systems without locks.
+// A running conversion writes to its file continuously: this detects it on file systems without
+// locks.
 constexpr std::chrono::minutes kAbandoned(30);
 
 /// Below the limit of our control group, if there is one: who passes it is killed.

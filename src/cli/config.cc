@@ -34,7 +34,7 @@ void check_token(const WebRequest& request, const std::string& source, std::vect
   }
 }
 
-/// The token file is looked at as the command would: who can read it, and what is in it.
+/// The token file is checked as the command would do: its permissions and its content.
 void check_tokens(const Arguments& arguments, std::vector<Error>& errors) {
   WebRequest request;
   request.token_file = arguments.text(kWebTokenFile);

@@ -22,7 +22,8 @@ namespace weir::cli {
 
 namespace {
 
-/// As libpq and the server judge files with secrets: nobody but the owner, or root and a group.
+/// As libpq and the server check files with secrets: only the owner has access, or root and a
+/// group.
 bool open_to_others(const struct stat& file) {
   const auto wrong = file.st_uid == 0 ? S_IWGRP | S_IXGRP | S_IRWXO : S_IRWXG | S_IRWXO;
   return (file.st_mode & wrong) != 0;

@@ -8,10 +8,9 @@
 
 namespace weir::cli {
 
-/// The content of a configuration file. A file that holds a password, in a connection string, must
-/// be readable by its owner alone; one that belongs to root, by a group as well. Throws
-/// Error{usage} if it cannot be read, or if others can; the latter is added to `errors` if they
-/// are collected.
+/// Reads a configuration file. A file that holds a password, in a connection string, must be
+/// readable by its owner alone; a file owned by root, by a group as well. Throws Error{usage} if it
+/// cannot be read, or if others can read it; the latter is added to `errors` if they are collected.
 [[nodiscard]] std::string read_config_file(const std::string& path);
 [[nodiscard]] std::string read_config_file_for_check(const std::string& path,
                                                      std::vector<Error>* errors);

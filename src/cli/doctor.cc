@@ -130,7 +130,7 @@ int failover(const Arguments& arguments) {
       .identity = *identity,
       .timelines = archive::Timelines::read(*directory, listing),
       .ends = archive::read_timeline_ends(*directory, listing, identity->segment_size)};
-  // What a receiver at work has made durable is known to itself only.
+  // Only a running receiver itself knows its flush position.
   if (const auto durable = durable_end_of(path)) facts.ends[durable->timeline] = durable->flush;
   std::vector<doctor::Check> checks;
   std::vector<doctor::Candidate> candidates;

@@ -152,7 +152,7 @@ int drill_command(const Arguments& arguments) {
   return static_cast<int>(report.outcome);
 }
 
-/// Whatever kept the drill from being made is no word on the archive.
+/// An error that prevented the drill says nothing about the archive.
 int failed(const Words&, const std::exception_ptr& failure) {
   const auto status = tell_failure(failure);
   return status == kUsage ? kUsage : static_cast<int>(drill::Outcome::not_tried);

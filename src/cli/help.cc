@@ -60,7 +60,7 @@ std::string lines_of(const Option& option) {
 }
 
 std::string lines_of(const OptionGroup& group) {
-  // Without a heading the group goes on with the one before it.
+  // Without a heading the group continues the one before it.
   auto text = group.heading.empty() ? std::string() : fmt::format("\n{}\n", group.heading);
   for (const auto& option : group.options) text += lines_of(option);
   text += group.note;

@@ -32,9 +32,9 @@ namespace weir::cli {
 
 namespace {
 
-// One at work writes to its file all the time: so it counts on file systems without locks.
+// A running import writes to its file continuously: this detects it on file systems without locks.
 constexpr std::chrono::minutes kAbandoned(30);
-/// Of files that are left out for one reason, and all is well, so many are named.
+/// Number of files named for each reason to skip them, if there was no error.
 constexpr std::size_t kNamed = 3;
 
 constexpr auto kExtend = flag(
@@ -87,7 +87,7 @@ std::string joined(const std::vector<std::string>& parts, std::string_view betwe
   return text;
 }
 
-/// The last line, for who reads one line of a script's output.
+/// The last line, for scripts that read one line of the output.
 std::string verdict(const importing::Result& result, bool dry_run) {
   std::vector<std::string> parts;
   if (result.named > 0)

@@ -31,9 +31,9 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-/// While a command runs notifications are read on; so many may wait for theirs.
+/// While a command runs notifications are still read; maximum number of waiting ones.
 constexpr std::size_t kMostWaiting = 1000;
-/// While nobody takes the output they are, too; in bytes.
+/// The same while the output is not read; in bytes.
 constexpr std::size_t kMostUnprinted = std::size_t{8} << 20;
 /// With no room for more, the server is not made to wait longer (P13).
 constexpr std::chrono::milliseconds kHoldsUpFor = 5s;
@@ -141,7 +141,7 @@ class Listening {
   std::atomic<bool> stopped_ = false;
   FailureLog failures_;
   std::optional<Error> lost_;                     ///< with --no-loop: what ends it
-  std::optional<Listener::Listening> connected_;  ///< of which --exec-connect is still to be told
+  std::optional<Listener::Listening> connected_;  ///< not yet passed to --exec-connect
   Listener listener_;
   Printer printer_;
   daemon::CommandRunner runner_;
@@ -152,7 +152,7 @@ int Listening::run() {
   std::uint64_t seen = 0;
   bool late = false;
   const auto round = service_.heartbeat_interval();
-  // Whatever is still to be done for those who take our output.
+  // The remaining work for the readers of the output.
   struct Leaving {
     explicit Leaving(Listener& from) : listener(from) {}
     Listener& listener;

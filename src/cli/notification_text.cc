@@ -33,7 +33,7 @@ bool is_utf8(const std::string& text) {
   try {
     static_cast<void>(Json(text).dump());
     return true;
-  } catch (const Json::type_error&) {  // what the library throws for text that is none
+  } catch (const Json::type_error&) {  // thrown by the library for invalid text
     return false;
   }
 }

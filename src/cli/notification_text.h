@@ -13,8 +13,8 @@ using WallTime = std::chrono::system_clock::time_point;
 /// or fields of one, are written \n, \t, \\, \x1b.
 [[nodiscard]] std::string notification_text(const Notification& notification);
 
-/// One JSON object and a newline; docs/notify.md has the format. What is no UTF-8 is shown with
-/// replacement characters, and beside it in hex.
+/// One JSON object and a newline; docs/notify.md has the format. Text that is not valid UTF-8 is
+/// shown with replacement characters, and additionally in hex.
 [[nodiscard]] std::string notification_json(const Notification& notification, WallTime received);
 [[nodiscard]] std::string listening_json(const Listener::Listening& listening, WallTime since);
 

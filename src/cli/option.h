@@ -12,7 +12,7 @@ struct Option {
   char letter = '\0';      ///< its one-letter form, if there is one
   std::string_view value;  ///< what --help calls its value, "FILE"; empty: a switch
   std::string_view help;   ///< in one or two phrases; --help breaks the lines
-  bool in_file = true;     ///< may stand in a configuration file
+  bool in_file = true;     ///< allowed in a configuration file
   bool shared = false;     ///< the part of a file before the first section gives it to all commands
   /// A section of a file that gives it to all commands, too: that of this command. Their own wins.
   std::string_view section{};

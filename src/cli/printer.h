@@ -12,8 +12,8 @@
 
 namespace weir::cli {
 
-/// Prints to the standard output in a thread of its own, in order, so that who takes the output may
-/// take a while over it and the caller goes on. What waits is bounded.
+/// Prints to the standard output in a thread of its own, in order, so that a slow reader of the
+/// output does not block the caller. The buffer is bounded.
 class Printer {
  public:
   /// `on_failure` is called by that thread, once; check() has the reason.

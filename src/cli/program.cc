@@ -23,8 +23,8 @@ namespace weir::cli {
 
 namespace {
 
-/// "-c FILE receive …" means "receive -c FILE …". The words of the option, to be taken to behind
-/// the command; none if it does not stand first.
+/// "-c FILE receive …" means "receive -c FILE …". The number of words of the option, to be moved
+/// after the command; 0 if it does not come first.
 std::size_t words_of_config(const Words& words) {
   if (words.empty()) return 0;
   const auto& first = words.front();
@@ -33,7 +33,7 @@ std::size_t words_of_config(const Words& words) {
   return 0;
 }
 
-/// The way of every command: words, help, configuration file, work, and what is told of a failure.
+/// The steps of every command: words, help, configuration file, work, and the report of a failure.
 int perform(const Command& command, const Words& words) {
   try {
     auto arguments = Arguments::parse(command, words);
@@ -97,7 +97,7 @@ int dispatch(Words words) {
 }  // namespace
 
 int run(int count, char** words) {
-  // A limit on the size of files is an error like others, to be told, and no reason to be killed.
+  // Exceeding the file size limit is reported like other errors, and must not kill the process.
   std::signal(SIGXFSZ, SIG_IGN);
   const Words given(words, words + count);
   for (int i = 1; i < count; ++i) mask_passwords(words[i]);

@@ -124,7 +124,7 @@ void tell_held_back(const prune::Plan& plan) {
         held.slot, held.restart_lsn, held.files, format_size(held.bytes), held.segment);
 }
 
-/// What one home of the archive loses. False: nothing whatever is to be removed from it.
+/// Prints what one copy of the archive loses. Returns false if there is nothing to remove from it.
 bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) {
   tell_held_back(plan);
   if (plan.files == 0) {
@@ -138,7 +138,7 @@ bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) 
   return !dry_run;
 }
 
-/// Objects that the store keeps are told one by one, up to some.
+/// Objects that the store keeps are reported one by one, up to a limit.
 int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan,
                 const daemon::StopRequest& stop) {
   constexpr std::size_t kTold = 20;
@@ -185,8 +185,8 @@ std::vector<store::SignifyPublic> public_keys_of(
   return {key->public_key()};
 }
 
-/// Beside the segments: what is left of open ones that are before all that stays, and what the
-/// manifests no longer need.
+/// In addition to the segments: obsolete partial segments that precede all kept WAL, and manifests
+/// that are no longer needed.
 int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan,
                  const std::shared_ptr<const store::SignifyKey>& key) {
   const auto begin = wal::SegmentName::parse(plan.keep_from);
@@ -215,9 +215,9 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   return kept > 0 ? kNo : kDone;
 }
 
-/// What goes is no longer told as missing: each manifest's end so far, and where the archive begins
-/// now, is written before anything goes. A chain that is signed goes on signed, or not at all. The
-/// same line covers segments before that place that another program has already removed.
+/// Removed files must not be reported as missing: each manifest's current end, and the new start of
+/// the archive, are written before any file is removed. A signed chain stays signed, or nothing is
+/// removed. The same line covers earlier segments that another program has already removed.
 void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
                    const std::shared_ptr<const store::SignifyKey>& key) {
   const auto first = wal::SegmentName::parse(plan.keep_from);
@@ -264,7 +264,7 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
         begin, counted(told, "segment")));
 }
 
-/// A backup of which something is missing keeps nothing: what lies before it may be needed.
+/// A backup with missing files retains nothing: earlier WAL may be needed.
 archive::BackupPoint whole_backup(const std::string& path) {
   auto point = archive::read_backup_point(path);
   if (point.missing)
@@ -288,7 +288,7 @@ int prune_command(const Arguments& arguments) {
     require_no_stray_words(arguments);
     if (const auto backup = arguments.get(kKeepFromBackup))
       options.backups.push_back(whole_backup(*backup));
-    // Any number of backups may be told of: further ones are plain words.
+    // Any number of backups can be named: further ones are plain words.
     for (const auto& more : arguments.words()) options.backups.push_back(whole_backup(more));
   }
 

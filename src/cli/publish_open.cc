@@ -79,7 +79,7 @@ Error refusal(const std::string& what) {
           "certain that it never goes on (it is off and stays off): --primary-is-gone.");
 }
 
-/// A receiver that waits for a server that is gone is no stream.
+/// A receiver that waits for an unavailable server does not stream.
 void require_no_stream(const std::string& path) {
   const auto answer = receive::StatusSocket::ask(path);
   if (!answer) return;
@@ -88,8 +88,8 @@ void require_no_stream(const std::string& path) {
     throw refusal("the receiver of this archive streams").with("directory", path);
 }
 
-/// No server of the cluster goes on with this timeline, and none has the slot by which the archive
-/// would go on.
+/// No server of the cluster continues on this timeline, and none has the slot with which the
+/// archive would continue.
 void require_no_server(const Arguments& arguments, const Open& open) {
   if (!arguments.has(kDbname) && !arguments.has(kHost))
     throw Error(ErrorKind::usage, "which servers must not answer any more?")
@@ -128,7 +128,7 @@ void require_no_server(const Arguments& arguments, const Open& open) {
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage || error.message().starts_with("the open segment"))
         throw;
-      // It may live, and let nobody in for this moment.
+      // It may be running, and rejecting connections at the moment.
       if (pq::answers(conninfo, i))
         throw refusal("a server answers, and cannot be asked")
             .with("server", host)
@@ -137,7 +137,7 @@ void require_no_server(const Arguments& arguments, const Open& open) {
   }
 }
 
-// What is durable
+// Reads the durable WAL.
 
 store::PaddedSegment read_open(const Open& open, Log& log) {
   const auto& size = open.cluster.segment_size;
@@ -172,7 +172,7 @@ store::PaddedSegment read_open(const Open& open, Log& log) {
                       wal.begin() + static_cast<std::ptrdiff_t>(count));
     return padded.wal.size() < keep;
   });
-  // Once more, with what lies before: a record that crosses the border has its checksum there.
+  // Once more, with the preceding WAL: a record that crosses the boundary has its checksum there.
   const auto history = open.timelines.history(open.segment.timeline());
   wal::TransactionObserver transactions([&](const wal::TransactionEnd& end) {
     if (!end.aborted) padded.commit = end.commit.time;
@@ -197,7 +197,7 @@ store::PaddedSegment read_open(const Open& open, Log& log) {
   return padded;
 }
 
-/// As the segments before it, so that whoever reads those reads it, too.
+/// The format of the preceding segments, so that their readers can read it, too.
 codec::Compression form_of(const archive::Listing& listing) {
   auto method = codec::Method::none;
   for (const auto& entry : listing.segments)
@@ -205,7 +205,7 @@ codec::Compression form_of(const archive::Listing& listing) {
   return codec::usual_compression(method);
 }
 
-/// What is encrypted has to be compared with the true segment some day, which takes its place.
+/// An encrypted segment must be comparable with the real segment that later replaces it.
 store::Sealing sealing_of(const store::StoreOptions& options,
                           const std::optional<std::string>& path) {
   if (options.recipients.empty()) return {};

@@ -44,7 +44,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// So often the guardian says that it is there, where /healthz tells of it.
+/// Interval at which the guardian reports that it is running, if /healthz shows it.
 constexpr std::chrono::milliseconds kTurn = 10s;
 
 /// What serves meanwhile, for SIGHUP: another thread's.
@@ -79,8 +79,7 @@ void tell_lag(const receive::FlushPolicy& flush, Log& log) {
         "durable here");
 }
 
-/// Beside the archive, for `pgweir status`. That this fails changes nothing: the log has it as
-/// well.
+/// In the archive, for `pgweir status`. A failure changes nothing: the log has the message as well.
 void leave_last_word(io::Directory& directory, const Error& error, Log& log) noexcept {
   try {
     archive::leave_last_word(directory, {.time = format_time(std::chrono::system_clock::now()),
@@ -111,7 +110,7 @@ void leave_last_word_within(std::chrono::milliseconds time, io::Directory& direc
   static_cast<void>(done.wait_for(time));
 }
 
-/// Clients that are behind need not wait until somebody has come.
+/// Clients that lag behind do not have to wait for an operator.
 Error with_way_to_serve(const Error& error, const std::string& directory) {
   // After a failed sync the page cache may show what the disk does not have.
   if (error.kind() == ErrorKind::durability) return error;
@@ -250,8 +249,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
   }
 }
 
-/// SIGHUP: the log level as the configuration file has it now, the log file opened anew, and who
-/// may connect or look read anew.
+/// SIGHUP: rereads the log level from the configuration file, the access rules and tokens, and
+/// reopens the log file.
 void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::Logger& log,
             daemon::ServiceManager& service, ServingNow& serving) {
   service.reloading();

@@ -111,7 +111,7 @@ Error usage(std::string what, std::string_view hint = "See \"pgweir recover --he
   return Error(ErrorKind::usage, std::move(what)).hint(hint);
 }
 
-/// What was found under --backup, and for an incremental one what lies beside it.
+/// The backups found under --backup, and for an incremental one those next to it.
 std::vector<recover::Candidate> find_candidates(const std::vector<std::string>& named) {
   prune::Places places{.searched = named};
   auto found = prune::find_backups(places);
@@ -144,7 +144,7 @@ std::string absolute(std::string path) {
   return path;
 }
 
-/// What decides what comes of the call; --start and what is told do not.
+/// The options that determine the result of the call; --start and the output options do not.
 std::string words_of(const Arguments& arguments) {
   std::string words;
   for (const auto& name : arguments.names()) {
@@ -295,7 +295,7 @@ int recover_command(const Arguments& arguments) {
   return report.status;
 }
 
-/// Words that are wrong, too, are told as an object where one is wanted.
+/// Invalid command lines are also reported as an object, if JSON was requested.
 int failed(const Words& words, const std::exception_ptr& failure) {
   const auto status = tell_failure(failure);
   if (std::find(words.begin(), words.end(), "--json") != words.end()) {

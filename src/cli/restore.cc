@@ -27,9 +27,9 @@
 #include "restore/open_archives.h"
 
 // The exit status is the message here: to PostgreSQL 1 to 125 mean "the archive ends, open the
-// database". So there are 0, 1 ("surely not in the archive") and 200 for all else, whatever it is.
+// database". So there are 0, 1 ("surely not in the archive") and 200 for everything else.
 // 126, 127 and from 129 on to 192 look like the shell's or a signal's. SIGTERM keeps its default
-// action, too: the server looks whether its request to stop ended the command.
+// action, too: the server checks whether its request to stop ended the command.
 
 namespace weir::cli {
 
@@ -135,7 +135,7 @@ constexpr OptionGroup kGroups[] = {
     {"Proof by the manifest:", kProofs, {}, &kOnStore},
 };
 
-/// To stderr, which is the server's log. It may go away; that is no reason to fail.
+/// To stderr, which is the server's log. It may be closed; that is not an error.
 class StderrLog final : public Log {
  public:
   void write(LogLevel level, std::string_view message) override {
@@ -171,7 +171,8 @@ std::string command_without(const Arguments& arguments, const restore::Places& p
   return restore_command_for("pgweir", from, flags);
 }
 
-/// Where a recovery begins, what its end will need is told: hours of replay later it is too late.
+/// Reports at the start of a recovery what its end will need: after hours of replay it would be too
+/// late.
 void tell_silence(const Arguments& arguments, const restore::Places& places,
                   const std::string& file, const restore::Result& result, Log& log) {
   const auto names = places.names();
@@ -235,8 +236,8 @@ int restore(const Arguments& arguments, const restore::Places& places) {
     print_stderr("pgweir: {} was fetched and checked before it was asked for\n", words[0]);
   if (result.silent != 0) tell_silence(arguments, places, words[0], result, log);
   if (result.restored) return kDone;
-  // Where a recovery ends the server's log is what is read. A standby asks again and again, and
-  // streams what is missing: there it would only be noise.
+  // At the end of a recovery the server's log is read by the operator. A standby requests files
+  // repeatedly, and streams the missing WAL: the message would only be noise there.
   if (!result.unfinished.empty() && io::type_of("standby.signal") == io::PathType::nothing)
     print_stderr(
         "pgweir: {} is not finished in the archive, but {} is there and may hold newer WAL: "
@@ -407,7 +408,7 @@ int restore_command(const Arguments& arguments) {
   return restore(arguments, places);
 }
 
-/// Whatever it is, a wrong option included: PostgreSQL must not take it for the archive's end.
+/// Any error, including an invalid option: PostgreSQL must not take it for the archive's end.
 int failed(const Words&, const std::exception_ptr& failure) {
   static_cast<void>(tell_failure(failure));
   return kStopsRecovery;

@@ -26,7 +26,7 @@ namespace weir::cli {
 
 namespace {
 
-/// What the reading of a file gives; unset, and told, where it is wrong.
+/// The result of reading a file; unset, with a failed check, if it is invalid.
 template <typename Read>
 auto look(doctor::Checks& checks, const char* name, Read read) -> std::optional<decltype(read())> {
   try {

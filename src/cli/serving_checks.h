@@ -9,9 +9,9 @@
 
 namespace weir::cli {
 
-/// What serving needs: rules, users, certificate, and the address. Each file is read as a start
-/// would read it. The address is taken for a moment, and nobody can connect meanwhile.
-/// `archive`: the directory, if there is one, whose slots are looked at.
+/// Checks what serving needs: rules, users, certificate, and the address. Each file is read as a
+/// start would read it. The address is taken briefly, and no client can connect meanwhile.
+/// `archive`: the directory, if there is one, whose slots are checked.
 [[nodiscard]] std::vector<doctor::Check> check_serving(const ServeRequest& request,
                                                        const std::optional<std::string>& archive);
 

@@ -33,7 +33,7 @@ std::string existing_slot_value(const std::string& text) {
   if (text.empty()) throw Error(ErrorKind::usage, "no slot can have this name");
   return text;
 }
-/// Of drop: "pgweir serve" made slots of other names, too, once.
+/// For drop: earlier versions of "pgweir serve" accepted other names, too.
 constexpr auto kAnySlot =
     shared_option(option_of<existing_slot_value>('S', "slot", "NAME", "name of the slot"));
 constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
@@ -81,7 +81,7 @@ std::string required_slot(const Arguments& arguments, const std::string& verb) {
   }
 }
 
-/// Where to: a host of the connection string and no other, or the first that will do.
+/// The target: one host of the connection string, or the first suitable one.
 struct Target {
   std::string conninfo;
   std::optional<std::size_t> host = std::nullopt;

@@ -22,14 +22,14 @@ struct SlotRow {
   /// Transactions that have begun since those whose dead rows the slot keeps from vacuum; of a
   /// physical slot with hot_standby_feedback, too.
   std::optional<std::int64_t> xmin_age = std::nullopt;
-  /// Of the relay's: since when nobody uses it.
+  /// For a slot of the relay: since when it is unused.
   std::optional<std::string> inactive_since = std::nullopt;
   /// It is one of the relay's.
   std::optional<archive::ServedSlot> served = std::nullopt;
 };
 
-/// What is wrong with the slot or costs much; nullopt if nothing. A slot nobody uses counts only if
-/// it holds back 1 GB or more.
+/// The slot's problem or its high cost; nullopt if there is none. An unused slot counts only if it
+/// retains 1 GB or more.
 [[nodiscard]] std::optional<std::string> slot_warning(const SlotRow& slot);
 
 /// A table, and a line for each warning.

@@ -123,7 +123,7 @@ bool terminal_is_utf8() {
   return false;
 }
 
-/// By names and by what the manifests tell: nobody here can read the segments.
+/// By names and by the manifests: the segments cannot be decrypted here.
 status::StatusReport report_of_encrypted(StoredArchive& stored, const status::StoreSide& side,
                                          const Error& refusal) {
   const auto cluster = insist(stored.patience(), [&] {
@@ -170,9 +170,9 @@ status::StatusReport report_of_both(io::Directory& directory, StoredArchive& sto
   }
 }
 
-/// A store that cannot be looked at is told, beside what is here. `ask`: the receiver, after the
-/// store has been waited for, and before the directory is read: what it says is not newer than what
-/// is listed, nor old.
+/// A store that cannot be read is reported, in addition to the local archive. `ask`: queries the
+/// receiver, after waiting for the store, and before the directory is read: its answer is not newer
+/// than the listing, nor old.
 status::StatusReport report_with_store(const std::string& path, StoredArchive& stored,
                                        const std::function<void()>& ask) {
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);

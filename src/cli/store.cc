@@ -69,7 +69,7 @@ std::string files(std::size_t segments, std::size_t histories) {
   return text;
 }
 
-/// The worst of several: what needs a person before what may pass.
+/// The worst of several: errors that require manual intervention before temporary ones.
 int status_of(const std::vector<Error>& failures) {
   int status = kDone;
   for (const auto& failure : failures) status = std::max(status, exit_status(failure.kind()));
@@ -82,7 +82,7 @@ std::string signature_of(const store::ManifestChain& chain, std::string_view non
                      chain.proved ? ", proved" : "");
 }
 
-/// Until somebody stops it.
+/// Runs until it is stopped.
 int follow(const Arguments& arguments, const store::StoreOptions& options) {
   const auto path = required_directory(arguments);
   const daemon::StopRequest stop;

@@ -88,7 +88,8 @@ template <const auto& Table>
   throw_no_choice(words);
 }
 
-/// What a lower room's parser reads; of its error the hint is left, which says what it could be.
+/// Reads a value with the parser of a lower layer; keeps the hint of its error, which lists the
+/// valid values.
 template <auto Parse>
 [[nodiscard]] auto hinted_value(const std::string& text) {
   try {

@@ -88,7 +88,7 @@ bool asks_to_read(const Arguments& arguments) {
                      [&](const Option& option) { return arguments.has(option); });
 }
 
-/// The answer of the manifests beside that of reading, as one.
+/// The results of the manifests and of reading, as one object.
 std::string both_json(std::string text, const store::ManifestReport& report) {
   using Json = nlohmann::ordered_json;
   auto json = text.empty() ? Json::object() : Json::parse(text);
@@ -145,7 +145,7 @@ int verify_as_asked(const Arguments& arguments) {
                                 .expected_heads = arguments.texts(kExpectHead),
                                 .beside = directory.get()};
   if (stored) manifest = look_at_manifests(*stored, request);
-  // What a line tells of was checked, record by record, before it was stored.
+  // The files that a line lists were verified, record by record, before they were uploaded.
   if (manifest && !asks_to_read(arguments)) {
     if (arguments.has(kJson))
       print_data(both_json("", manifest->report));

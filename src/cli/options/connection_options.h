@@ -7,10 +7,10 @@
 
 namespace weir::cli {
 
-/// The connection string that -d, -h, -p, -U and -w make together, in libpq's keyword form, or ""
+/// The connection string that results from -d, -h, -p, -U and -w, in libpq's keyword form, or ""
 /// for libpq's defaults alone. --dbname may be a connection string, a URI, or just a database's
-/// name. --host and the like win over a connection string from a file; beside one on the command
-/// line that says otherwise they are a contradiction. Throws Error{usage}; no message has a
+/// name. --host and the like take precedence over a connection string from a file; if they differ
+/// from one on the command line, that is an error. Throws Error{usage}; messages contain no
 /// password.
 [[nodiscard]] std::string conninfo_of(const Arguments& arguments);
 
@@ -22,7 +22,7 @@ namespace weir::cli {
 /// read over such a one only.
 [[nodiscard]] std::string ordinary_conninfo(const std::string& conninfo);
 
-/// Of the connection itself, or of its key.
+/// For the connection itself, or for its key.
 [[nodiscard]] bool has_password(const std::string& conninfo);
 inline constexpr std::string_view kPasswordOnCommandLine =
     "a password on the command line can be read by other users of this machine until it is "

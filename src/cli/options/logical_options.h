@@ -22,7 +22,7 @@ struct LogicalRequest {
   LogLevel level = LogLevel::info;
 };
 
-/// What was asked. Throws Error{usage} for what contradicts itself.
+/// Reads the request. Throws Error{usage} for contradictory options.
 [[nodiscard]] LogicalRequest read_logical(const Arguments& arguments);
 
 int logical_command(const Arguments& arguments);

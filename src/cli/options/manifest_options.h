@@ -12,7 +12,7 @@
 
 namespace weir::cli {
 
-// Who signs what a store's manifests tell, and by what that is proved.
+// Who signs a store's manifests, and how signatures are verified.
 
 inline constexpr auto kManifestKey = option_of<any_text>(
     "manifest-key", "FILE", "sign the manifest with this key (see store keygen)");
@@ -24,7 +24,8 @@ inline constexpr auto kExpectHead = repeated(option_of<manifest_head_value>(
     "expect-head", "HASH",
     "hash that a manifest must contain, as reported by status or a log; can be repeated"));
 
-/// nullptr: none is named. Throws Error{usage} for a file that others can read, or that is none.
+/// Returns nullptr if no key is named. Throws Error{usage} for a file that others can read, or that
+/// is not a key.
 [[nodiscard]] std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& arguments);
 [[nodiscard]] std::vector<store::SignifyPublic> manifest_public_keys_of(const Arguments& arguments);
 

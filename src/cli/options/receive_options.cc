@@ -252,7 +252,7 @@ constexpr OptionGroup kGroups[] = {
     {"Comparison with a second server (docs/compare.md):", kComparison, {}, &kOnComparison},
 };
 
-/// Looks for contradictions one after the other: the first one ends it, or all are told.
+/// Checks for contradictions one after the other: the first one ends it, or all are collected.
 class Steps {
  public:
   explicit Steps(std::vector<Error>* errors) : errors_(errors) {}

@@ -35,8 +35,8 @@ struct ReceiveRequest {
   bool password_on_command_line = false;
 };
 
-/// What was asked. Throws Error{usage} for what contradicts itself or is missing; with `errors` all
-/// of that is added there instead, and what is returned is of no use if something was.
+/// Reads the request. Throws Error{usage} for contradictory or missing options; with `errors` all
+/// of them are added there instead, and the result must not be used if there were any.
 [[nodiscard]] ReceiveRequest read_receive(const Arguments& arguments,
                                           std::vector<Error>* errors = nullptr);
 

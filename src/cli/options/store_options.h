@@ -28,7 +28,7 @@ inline constexpr Topic kOnStore{"store", "object store: endpoint, credentials, k
 inline constexpr std::string_view kStoreHeading = "Archive in an object store (docs/store.md):";
 inline constexpr std::string_view kAccessHeading =
     "Object store ([store] in a configuration file):";
-/// Private keys: of commands that read, never of one that runs beside an archive.
+/// Private keys: for commands that read, never for one that runs on the archive's host.
 extern const Option kIdentityOptions[2];
 inline constexpr auto kEncryptTo = repeated(option_of<any_text>(
     "encrypt-to", "KEY|FILE",
@@ -50,7 +50,8 @@ enum class PrivateKeys { read, ignored };
 /// Warnings of an uploading command: private keys named by its file that it does not use, and that
 /// this process can read.
 [[nodiscard]] std::vector<std::string> warnings_of_private_keys(const Arguments& arguments);
-/// How what is sent from this archive is encrypted; makes the key that compares, if there is none.
+/// Returns the encryption of files uploaded from this archive; creates the key that compares, if
+/// there is none.
 [[nodiscard]] store::Sealing sealing_for(const store::StoreOptions& options,
                                          const std::string& archive);
 /// --store is given.
@@ -73,8 +74,8 @@ inline constexpr auto kConfirm = option_of<choice_value<kConfirmations>>(
     "when to confirm WAL to the server: local (default), once flushed to the archive; stored, once "
     "also in the store, so that the slot retains the rest");
 
-/// The same for another command line: of what tells which store it is and how it is read, what was
-/// given. File names are absolute.
+/// The same for another command line: the options set that determine the store and how it is read.
+/// File names are absolute.
 [[nodiscard]] std::vector<std::string> store_words(const Arguments& arguments);
 
 }  // namespace weir::cli

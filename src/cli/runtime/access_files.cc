@@ -33,7 +33,7 @@ void check_key(const std::string& path) {
         .hint("chmod 600; where it belongs to root and this user is another one, chmod 640.");
 }
 
-/// A rule that could never match would let nobody in, and nobody would know why.
+/// A rule that can never match would reject all clients, without an apparent reason.
 void check_rules(const relay::Rules& rules, const ServeRequest& request) {
   const auto unmet = [&](std::size_t line, const std::string& what, const char* option) {
     return Error(ErrorKind::usage, "the rules file is wrong: " + what + option)

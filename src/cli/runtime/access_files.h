@@ -18,7 +18,7 @@ namespace weir::cli {
 [[nodiscard]] relay::Users read_users(const ServeRequest& request);
 [[nodiscard]] std::shared_ptr<const crypto::TlsServer> read_tls(const TlsRequest& request);
 
-/// Everybody on this machine can read the file: of the users file that is told.
+/// All users of this host can read the file: reported for the users file.
 [[nodiscard]] bool open_to_others(const std::string& path);
 
 }  // namespace weir::cli

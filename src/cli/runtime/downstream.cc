@@ -19,7 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// What keeps the archive from being served may pass: a file that is being copied anew.
+/// The archive may be unservable temporarily: for example while a file is copied again.
 constexpr std::chrono::milliseconds kTryAgain = 10s;
 constexpr std::chrono::milliseconds kSoon = 200ms;
 
@@ -71,8 +71,8 @@ Downstream::~Downstream() {
 }
 
 void Downstream::work() {
-  // The receiver beside may have given a file its final name just when it was looked at: so the
-  // first failure is not told, but looked at again.
+  // The receiver in the same process may have renamed a file just when it was read: the first
+  // failure is therefore not logged, but retried.
   bool first = true;
   const auto told = [&](auto&& tell) {
     if (std::exchange(first, false)) return kSoon;
@@ -93,7 +93,7 @@ void Downstream::work() {
   } while (net::pause(stop_, pause));
 }
 
-/// Who has caught up would hear nothing more but that all is well.
+/// A client that has caught up would otherwise only learn that all is well.
 void Downstream::receiver_has_ended(const Error& error) {
   serving_.set_last_word(report_of_end(error));
 }

@@ -22,13 +22,14 @@ class Downstream {
   Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
              receive::StatusBoard& board, receive::Downstream& word, Log& log,
              std::function<void(const Error&)> durability_lost);
-  /// Tells the clients, and returns when they are gone.
+  /// Notifies the clients, and returns when they have disconnected.
   ~Downstream();
   Downstream(const Downstream&) = delete;
   Downstream& operator=(const Downstream&) = delete;
 
   void reload() { serving_.reload(); }
-  /// The receiver has ended and needs a person, and serving ends with it: clients are told why.
+  /// The receiver has exited and requires manual intervention, and serving ends with it: clients
+  /// get the reason.
   void receiver_has_ended(const Error& error);
 
  private:

@@ -56,13 +56,13 @@ class Since {
 
 }  // namespace
 
-/// On this machine: its receiver by the status socket, its directory now and then. Used by one
-/// thread, but for watched().
+/// On this host: queries its receiver by the status socket, and reads its directory now and then.
+/// Used by one thread, except for watched().
 class FleetArchive::Local {
  public:
   explicit Local(web::FleetMember member) : member_(std::move(member)) {}
 
-  /// Somebody looks at its own page.
+  /// Its own page is being viewed.
   void watch() { watched_ = Clock::now(); }
 
   Known look() {
@@ -101,7 +101,7 @@ class FleetArchive::Local {
   Since since_;
 };
 
-/// On another machine: what its page says. Used by one thread, but for use().
+/// On another host: the data of its page. Used by one thread, except for use().
 class FleetArchive::Remote {
  public:
   Remote(web::FleetMember member, std::shared_ptr<store::Transport> transport,

@@ -28,9 +28,9 @@ class FleetArchive {
 
   [[nodiscard]] const std::string& name() const { return member_.name; }
   [[nodiscard]] web::FleetRow row() const;
-  /// Of its own page, which one on another machine has there.
+  /// Answer for its own page, which an archive on another host serves there.
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);
-  /// Its token file is read anew. What is wrong is told, and the old token is sent on. Any thread.
+  /// Rereads its token file. An error is logged, and the old token remains in use. Any thread.
   void reload(Log& log);
 
  private:
@@ -59,8 +59,7 @@ class Fleet {
   Fleet(std::vector<web::FleetMember> members, web::Gate gate);
 
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);
-  /// All token files are read anew, its own as `request` has it, and those of the archives. Any
-  /// thread.
+  /// Rereads all token files, its own as named in `request`, and those of the archives. Any thread.
   void reload(const WebRequest& request, Log& log);
 
  private:

@@ -11,7 +11,7 @@
 
 namespace weir::cli {
 
-/// What is told of a running stream, on the live line and in the minute's log line.
+/// The state of a running stream, for the live line and the log line of each minute.
 struct Progress {
   wal::TimelineId timeline = 0;
   wal::Lsn write;
@@ -20,13 +20,13 @@ struct Progress {
   /// How old the oldest of them is, by the server's clock; unset if they were there before we came.
   std::optional<std::chrono::milliseconds> behind_time;
   std::optional<double> fraction;  ///< of the way to the server's end; only while catching up
-  std::optional<std::chrono::milliseconds> left;  ///< until caught up; unset: not in sight
+  std::optional<std::chrono::milliseconds> left;  ///< until caught up; unset: unknown
   /// While catching up, over half the window or more: the server writes faster than we receive.
   bool losing = false;
 };
 
-/// Works out the Progress from snapshots: rates over the last seconds, the age of what is missing.
-/// Pure: told the time. One thread.
+/// Computes the Progress from snapshots: rates over the last seconds, the age of the missing WAL.
+/// Pure: the time is passed in. One thread.
 class ProgressMeter {
  public:
   /// `window`: rates are averages over about so long.
@@ -42,7 +42,7 @@ class ProgressMeter {
   };
   struct ServerEnd {
     wal::Lsn end;
-    std::int64_t clock;  ///< microseconds, when the server first said so
+    std::int64_t clock;  ///< microseconds, when the server first reported it
   };
   [[nodiscard]] std::optional<std::chrono::milliseconds> age(
       const receive::StreamSnapshot& snapshot);

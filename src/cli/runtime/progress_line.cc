@@ -7,7 +7,7 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto kLiveInterval = 500ms;
 constexpr auto kLogInterval = 60s;
-/// Of the rate on the live line: long enough to be read, short enough to be true.
+/// Window of the rate on the live line: long enough to be readable, short enough to be current.
 constexpr auto kLiveWindow = 5s;
 
 }  // namespace

@@ -8,8 +8,8 @@
 
 namespace weir::cli {
 
-/// Takes the ticks of a session and tells how it goes: the live line on a terminal, else every
-/// minute a log line if something moved. Never blocks. Any thread.
+/// Receives the ticks of a session and shows its progress: as the live line on a terminal,
+/// otherwise as a log line every minute if something moved. Never blocks. Any thread.
 class ProgressLine {
  public:
   ProgressLine(daemon::Screen& screen, Log& log);

@@ -32,8 +32,7 @@ class ReceiverPage {
   ReceiverPage(const ReceiverPage&) = delete;
   ReceiverPage& operator=(const ReceiverPage&) = delete;
 
-  /// The token file is read anew. What is wrong is told, and the old token stays in force. Any
-  /// thread.
+  /// Rereads the token file. An error is logged, and the old token remains in use. Any thread.
   void reload();
 
  private:
@@ -50,12 +49,12 @@ class ReceiverPage {
   std::unique_ptr<http::Server> server_;
 };
 
-/// A site served there. Throws Error{retry} if nobody can listen there.
+/// Serves a site there. Throws Error{retry} if the address is not available.
 [[nodiscard]] std::unique_ptr<http::Server> serve_site(const ListenAddress& address,
                                                        http::Server::Handler handler);
 /// Who may look, as the options say.
 [[nodiscard]] web::Gate gate_of(const WebRequest& request);
-/// Reads a token file anew, for `use`. What is wrong is told, and nothing is called.
+/// Rereads a token file, for `use`. An error is logged, and `use` is not called.
 void read_anew(const WebRequest& request, const std::function<void(const WebRequest&)>& use,
                Log& log);
 

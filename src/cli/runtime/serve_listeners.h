@@ -9,10 +9,10 @@
 
 namespace weir::cli {
 
-/// Takes the addresses; nobody can connect before they listen. Throws Error{retry} for one that
-/// cannot be had, Error{usage} for one that cannot be.
+/// Takes the addresses; no client can connect before they listen. Throws Error{retry} for an
+/// address that is not available, Error{usage} for an invalid one.
 [[nodiscard]] std::vector<net::Listener> bind_listeners(const ServeRequest& request);
-/// Of the Unix socket; there is one to be.
+/// Path of the Unix socket; one must be configured.
 [[nodiscard]] std::string socket_path(const ServeRequest& request);
 /// sockaddr_un has no room for more.
 inline constexpr std::size_t kLongestSocketPath = 107;

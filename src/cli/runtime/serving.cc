@@ -23,9 +23,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How often an archive is looked at that has no WAL yet.
+/// Interval of checks for an archive that has no WAL yet.
 constexpr auto kLook = 1s;
-/// And the files that say who this is, and who may come in.
+/// The same for the files of certificates, rules and users.
 constexpr auto kLookAtSecrets = 2s;
 
 std::string state_of_secrets(const ServeRequest& request) {
@@ -68,7 +68,7 @@ Serving::~Serving() {
   if (secrets_thread_) secrets_thread_->join();
 }
 
-/// Whoever renews certificates, or changes passwords, need not know of this process.
+/// Renewing certificates or changing passwords does not require a reload.
 void Serving::watch_secrets() {
   if (!request_.tls && !request_.users) return;
   try {
@@ -178,8 +178,8 @@ archive::ServingView Serving::view() const {
     view.end = archive::DurableEnd{served->timeline(), served->end};
     for (auto& client : view.clients) client.behind = archive::bytes_behind(client, served->end);
   }
-  // Not with the hub's: slots tell what they hold under a lock of their own, which comes to
-  // on_feedback().
+  // Not under the hub's lock: slots report what they retain under a lock of their own, which leads
+  // to on_feedback().
   const std::lock_guard lock(slots_mutex_);
   if (slots_ == nullptr) return view;
   const auto slots = slots_->all();
@@ -236,8 +236,8 @@ void Serving::reload() {
   }
 }
 
-/// nullopt: it was stopped before there was any. Until then nobody can connect, and whoever wants
-/// to tries again by itself.
+/// nullopt: it was stopped before there was any. Until then no client can connect, and clients
+/// retry automatically.
 std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const Tell& tell) {
   bool told_trouble = false;
   for (bool told = false;; told = true) {

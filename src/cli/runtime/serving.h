@@ -31,24 +31,25 @@ class Serving {
     /// Not under a lock: see relay::ArchiveLook.
     std::function<void(const Error&)> durability_lost;
   };
-  /// Reads the rules and the users and takes the addresses. Throws Error{usage} for what is wrong
-  /// in them, Error{retry} if an address cannot be had.
+  /// Reads the rules and the users and takes the addresses. Throws Error{usage} for errors in them,
+  /// Error{retry} if an address is not available.
   Serving(ServeRequest request, io::Directory& archive, archive::AskDurableEnd ask, Log& log,
           Listeners listeners = {}, relay::FindWriter find_writer = {});
 
   using Tell = std::function<void(const std::string&)>;
   /// Waits until there is WAL, and serves it until `stop` is raised. `tell` is called when either
-  /// begins, with a line that says so. Throws Error{io, damage, durability, …}.
+  /// begins, with a line that reports it. Throws Error{io, damage, durability, …}.
   void run(const net::Wake& stop, const Tell& tell);
-  /// Rules and users are read anew. What is wrong is told, and the old ones stay in force.
+  /// Rereads rules and users. Errors are logged, and the old ones remain in use.
   void reload();
   /// What `ask` answers has changed, to this. Any thread; never blocks.
   void on_durable(const archive::DurableEnd& end);
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);
-  /// What clients hear when serving ends; nullopt: that of a server that is stopped. Any thread.
+  /// The message for clients when serving ends; nullopt: that of a server that is stopped. Any
+  /// thread.
   void set_last_word(const std::optional<wire::ErrorReport>& word);
-  /// What is served, and to whom. Any thread.
+  /// The served WAL, and its clients. Any thread.
   [[nodiscard]] archive::ServingView view() const;
   ~Serving();
   Serving(const Serving&) = delete;
@@ -71,7 +72,7 @@ class Serving {
   Log& log_;
   relay::AccessBoard access_;
   std::vector<net::Listener> listeners_;
-  std::mutex reload_mutex_;   ///< of who changes access_
+  std::mutex reload_mutex_;   ///< for changes of access_
   std::string secrets_read_;  ///< as they were when they were read last; guarded by it
   net::Wake over_;
   std::unique_ptr<Threads::Thread> secrets_thread_;

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 std::function<void(const store::StoredEnd::Position&)> tells(receive::StoreWords& word) {
   return [&word](const store::StoredEnd::Position& position) {
     word.change([&](receive::StoreWord& told) {
-      // (Two threads may tell at once. An archive goes on on later timelines only.)
+      // (Two threads may report at once. An archive continues on later timelines only.)
       if (std::pair(position.timeline, position.end) < std::pair(told.timeline, told.stored))
         return;
       told.timeline = position.timeline;
@@ -24,7 +24,7 @@ std::function<void(const store::StoredEnd::Position&)> tells(receive::StoreWords
   };
 }
 
-/// What is imported, or was there before: all else is told.
+/// Interval for finding imported or older files: all others are announced.
 constexpr auto kLookEvery = 60s;
 
 }  // namespace
@@ -72,7 +72,8 @@ StoreFeed::StoreFeed(const StoreRequest& request, bool compresses, io::Directory
           [this, &log] {
             try {
               follow_.run();
-            } catch (const std::exception& error) {  // no thread to be had: archiving goes on
+            } catch (const std::exception& error) {  // no thread could be started: archiving
+                                                     // continues
               log.error("nothing is sent to the store until the next start: {}", error.what());
             }
           },

@@ -19,7 +19,7 @@
 
 namespace weir::cli {
 
-/// What is asked of who sends an archive to a store as long as it runs.
+/// Options for uploading an archive to a store continuously.
 struct StoreRequest {
   store::StoreOptions store{};
   std::optional<store::KeepLocal> keep_local{};
@@ -28,17 +28,18 @@ struct StoreRequest {
   std::vector<std::string> warnings{};                    ///< for the log, at the start
 };
 
-/// Sends what a receiver in the same process has finished to an object store. Threads of its own;
-/// the receiver only leaves word of what is finished. What it refers to outlives it.
+/// Uploads the files that a receiver in the same process has completed to an object store. Has
+/// threads of its own; the receiver only announces completed files. The objects it refers to must
+/// outlive it.
 class StoreFeed {
  public:
-  /// Where `word` is left, only if it is asked for. `compresses`: segments are sent when they have
-  /// their compressed form. `durability_lost`: as in receive::Environment. Throws Error{usage}
-  /// where the store's module is not there.
+  /// `word` receives the stored position, only if needed. `compresses`: segments are uploaded when
+  /// they are compressed. `durability_lost`: as in receive::Environment. Throws Error{usage} if the
+  /// store's module is not installed.
   StoreFeed(const StoreRequest& request, bool compresses, io::Directory& archive,
             receive::Feed& feed, receive::StatusBoard& board, receive::StoreWords& word, Log& log,
             std::function<void(const Error&)> durability_lost);
-  /// Gives up what is under way.
+  /// Aborts uploads in progress.
   ~StoreFeed();
   StoreFeed(const StoreFeed&) = delete;
   StoreFeed& operator=(const StoreFeed&) = delete;

@@ -36,7 +36,7 @@ Error in_use(const std::string& message, const std::string& directory) {
       .hint("Stop the client that uses the slot, or wait until it has gone.");
 }
 
-/// nullopt: nobody has the slots.
+/// nullopt: no process has the slots.
 std::optional<bool> drop_by_socket(const std::string& directory, const std::string& name) {
   const auto text = relay::SlotsSocket::ask(directory, "drop " + name);
   if (!text) return std::nullopt;

@@ -16,7 +16,7 @@ namespace weir::cli {
 
 namespace {
 
-/// Where the file system has no sockets, or the receiver's could not be made, the lock tells that
+/// If the file system has no sockets, or the receiver's could not be created, the lock shows that
 /// one runs.
 void look_at_lock(status::StatusReport& report, const std::string& directory) {
   const auto holder = io::find_lock_holder(directory);

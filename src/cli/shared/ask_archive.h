@@ -8,19 +8,19 @@
 
 namespace weir::cli {
 
-// Whoever is at work on an archive, asked by the sockets in its directory. That somebody does not
-// answer is told in the report.
+// Queries the processes that work on an archive, by the sockets in its directory. A process that
+// does not respond is included in the report.
 
 void ask_receiver(status::StatusReport& report, const std::string& directory);
-/// Who serves the archive, and whose slots are kept beside it.
+/// Queries the process that serves the archive, and the one that has its slots.
 void ask_relays(status::StatusReport& report, const std::string& directory);
-/// Takes over what was asked for another report.
+/// Takes over the answers for another report.
 void take_answers(status::StatusReport& report, status::StatusReport&& asked);
-/// Of these, what the receiver has answered.
+/// Takes over only the receiver's answers.
 void take_receiver(status::StatusReport& report, const status::StatusReport& asked);
 
-/// How far the receiver that streams into the archive has made it durable, if there is one. nullopt
-/// also if it cannot be asked: nobody waits for it.
+/// Returns the flush position of the receiver that streams into the archive, if there is one. Also
+/// returns nullopt if it cannot be queried, without waiting for it.
 [[nodiscard]] std::optional<archive::DurableEnd> durable_end_of(const std::string& directory);
 
 }  // namespace weir::cli

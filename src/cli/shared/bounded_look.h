@@ -41,7 +41,7 @@ template <typename Look>
   return answer.get();
 }
 
-/// Waits until the directory's file system answers, whatever it answers. After 5 s it says what it
+/// Waits until the directory's file system responds, even with an error. After 5 s it logs what it
 /// waits for. Throws net::Interrupted if `stop` is raised meanwhile.
 void wait_for_file_system(const std::string& directory, Log& log, const net::Wake& stop);
 

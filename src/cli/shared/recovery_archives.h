@@ -16,8 +16,8 @@
 
 namespace weir::cli {
 
-/// The archives of a command that recovers, asked as `restore` asks them. What goes wrong with one
-/// of several is told on stderr. One thread.
+/// The archives of a command that recovers, queried as `restore` does. An error of one of several
+/// is reported on stderr. One thread.
 class ArchivesOfRecovery final : public drill::Archives {
  public:
   explicit ArchivesOfRecovery(const restore::Places& places);
@@ -36,7 +36,7 @@ class ArchivesOfRecovery final : public drill::Archives {
     bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
   };
 
-  /// Of the newest timeline with WAL to which the backup leads, or of the one that is wanted.
+  /// History of the newest timeline with WAL to which the backup leads, or of the wanted timeline.
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::Lsn> goes_on(wal::Lsn at);

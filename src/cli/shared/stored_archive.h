@@ -43,14 +43,14 @@ class StoredArchive {
 };
 [[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive(const Arguments& arguments,
                                                                  std::function<bool()> stop);
-/// For somebody who does not wait: when the store gives no good answer for 5 s, StoreError.
+/// For callers that do not wait: StoreError if the store gives no valid response for 5 s.
 [[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive_briefly(
     const Arguments& arguments);
 
 /// There are keys in memory from here on: the kernel is to write no core file of them.
 void forbid_core_files();
 
-/// For names and waiting times that nobody else has.
+/// For unique names and random delays.
 [[nodiscard]] std::uint64_t random_number();
 
 }  // namespace weir::cli

@@ -25,12 +25,12 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   look.chains = store::read_manifests(store, layout, request.keys, patience);
   if (look.chains.empty() && !question.keys_given && question.expected_heads.empty())
     return std::nullopt;
-  // Behind the chains: what is told of was stored before.
+  // Read after the chains: the listed files were stored before.
   look.objects = store::list_stored(store, layout, patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (cluster) question.segment_size = cluster->segment_size;
   look.report = store::check_manifests(look.chains, look.objects, question);
-  // Lines of what was stored between the two listings.
+  // Lines of files stored between the two listings.
   if (question.keys_given && look.report.untold > 0) {
     look.chains = store::read_manifests(store, layout, request.keys, patience);
     look.report = store::check_manifests(look.chains, look.objects, question);

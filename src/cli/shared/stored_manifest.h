@@ -13,20 +13,20 @@
 
 namespace weir::cli {
 
-/// What is asked of a store's manifests.
+/// Options for checking a store's manifests.
 struct ManifestRequest {
   std::vector<store::SignifyPublic> keys{};
   std::vector<std::string> expected_heads{};
   io::Shelf* beside = nullptr;  ///< the archive's directory: it remembers a head
 };
 
-/// The manifests of a store, held against its objects.
+/// The manifests of a store, compared with its objects.
 struct ManifestLook {
   store::ManifestReport report{};
   std::vector<store::ManifestChain> chains{};
   store::StoredObjects objects{};
 };
-/// nullopt: there is none, and nobody expects one. Throws StoreError.
+/// nullopt: there is none, and none is expected. Throws StoreError.
 [[nodiscard]] std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
                                                             const ManifestRequest& request);
 

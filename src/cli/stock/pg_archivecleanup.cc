@@ -19,8 +19,8 @@
 
 // Unlike `pgweir prune` this asks no questions and knows no sizes: names are compared as text, as
 // the stock program does, which servers call as archive_cleanup_command. What it does better: the
-// oldest go first, the directory is synced, so that no gap is left, and what a slot of the relay
-// needs stays.
+// oldest go first, the directory is flushed, so that no gap remains, and WAL that a slot of the
+// relay retains is kept.
 
 namespace weir::cli {
 

@@ -63,7 +63,7 @@ class LibraryLog final : public Log {
 receive::Options options_of(const PgReceivewalRequest& request) {
   receive::Options options;
   options.stock_habits = true;
-  options.on_uncompared = receive::OnUncompared::go_on;  // it has no option to say so
+  options.on_uncompared = receive::OnUncompared::go_on;  // there is no option for this
   options.directory = request.directory;
   options.conninfo = request.conninfo;
   if (!request.slot.empty()) options.slot = request.slot;
@@ -73,7 +73,8 @@ receive::Options options_of(const PgReceivewalRequest& request) {
   options.flush.mode = request.synchronous ? receive::FlushPolicy::Mode::continuous
                                            : receive::FlushPolicy::Mode::segment;
   options.apply = receive::ApplyPosition::none;
-  // Who reports a flush position may become the synchronous standby that commits wait for.
+  // A receiver that reports a flush position may become the synchronous standby that commits wait
+  // for.
   options.report_flush = options.slot || request.synchronous;
   options.compression = request.compression;
   options.status_interval = std::chrono::seconds(request.status_interval);
@@ -81,7 +82,8 @@ receive::Options options_of(const PgReceivewalRequest& request) {
   return options;
 }
 
-/// The verbose lines, and what is told in any case, in pg_receivewal's words. The log outlives it.
+/// The verbose lines, and the unconditional ones, with pg_receivewal's wording. The log must
+/// outlive it.
 receive::Feed::Listener verbose_lines(Log& log, bool verbose) {
   namespace event = receive::event;
   auto switched = std::make_shared<std::atomic<bool>>(false);
@@ -115,7 +117,7 @@ receive::Feed::Listener verbose_lines(Log& log, bool verbose) {
   };
 }
 
-/// Told as pg_receivewal tells it: the path first, then the system's reason.
+/// Reported as by pg_receivewal: the path first, then the system's reason.
 std::unique_ptr<io::Directory> open_directory(const std::string& path) {
   try {
     return io::open_directory(path);

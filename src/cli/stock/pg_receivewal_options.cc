@@ -97,7 +97,7 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
   std::optional<std::string> slot;
   StockConnection connection;
   std::string compression = "none";
-  ::optind = 0;  // glibc: begin anew
+  ::optind = 0;  // glibc: reset
   for (int c = 0;
        (c = ::getopt_long(count, words, "d:D:E:h:np:s:S:U:vwWZ:", kLongOptions, nullptr)) != -1;) {
     if (connection.take(c, optarg)) continue;
@@ -179,7 +179,7 @@ codec::Compression parse_stock_compression(const std::string& text) {
     codec::Method method;
     int least;
     int most;
-    int otherwise;  ///< as the messages tell it
+    int otherwise;  ///< as in the messages
     int level;      ///< what that is
   };
   constexpr Known kKnown[] = {

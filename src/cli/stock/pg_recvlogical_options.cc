@@ -54,7 +54,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
   std::optional<std::string> slot;
   std::optional<std::string> file;
   StockConnection connection;
-  ::optind = 0;  // glibc: begin anew
+  ::optind = 0;  // glibc: reset
   for (int c = 0; (c = ::getopt_long(count, words, "E:f:F:ntvd:h:p:U:wWI:o:P:s:S:", kLongOptions,
                                      nullptr)) != -1;) {
     if (connection.take(c, optarg)) continue;

@@ -94,14 +94,15 @@ void ask_stock_password(std::string& conninfo, StockPassword password,
     if (typed != nullptr) conninfo = with_value(conninfo, "password", typed);
   };
   if (password == StockPassword::always) ask();
-  // Nobody is there to be asked.
+  // There is no user to prompt.
   if (password != StockPassword::if_asked || ::isatty(STDIN_FILENO) != 1) return;
   try {
     const net::Wake never;
     static_cast<void>(
         pq::Connection::open({.conninfo = conninfo, .replication = replication}, never));
   } catch (const Error& error) {
-    // libpq's words, which nobody translates here; any other failure is told by the real attempt.
+    // libpq's message, which is never translated here; any other failure is reported by the real
+    // attempt.
     if (std::string_view(error.what()).find("no password supplied") != std::string_view::npos)
       ask();
   }

@@ -17,7 +17,7 @@ struct StockRefusal {
   bool see_help = true;  ///< point to --help
 };
 
-/// A StockRefusal that points to no help, and one that does.
+/// Throw a StockRefusal without and with a reference to the help.
 [[noreturn]] void stock_fatal(std::string message);
 [[noreturn]] void stock_refuse(std::string message);
 
@@ -33,7 +33,7 @@ enum class StockPassword { if_asked, never, always };
 /// The connection options that both programs have: -d, -h, -p, -U, -w, -W.
 class StockConnection {
  public:
-  enum class Name { refused, database };  ///< what -d takes that is no connection string
+  enum class Name { refused, database };  ///< values of -d that are not connection strings
 
   /// True if the option is one of them; `value` is getopt's optarg.
   bool take(int option, const char* value);
@@ -54,7 +54,8 @@ class StockConnection {
 /// Puts a password from the terminal into `conninfo`, if one is wanted or the server asks for it.
 void ask_stock_password(std::string& conninfo, StockPassword password, pq::Replication replication);
 
-/// The exit status of `run`; what it throws is told on stderr as `program` would, and is 1.
+/// Returns the exit status of `run`; an exception is reported on stderr as `program` would, with
+/// status 1.
 int run_stock_program(std::string_view program, const std::function<int()>& run);
 
 }  // namespace weir::cli
