@@ -9,8 +9,8 @@ struct ssl_st;  // OpenSSL's SSL
 
 namespace weir::crypto {
 
-// What is to be known of certificates without using them. Error{usage} names the file of what is
-// wrong: one that is half written, say.
+// Facts about certificates, without using them. Error{usage} names the file that is invalid, for
+// example one that is only half written.
 
 /// Until when the first certificate of the file is valid.
 [[nodiscard]] std::chrono::sys_seconds expiry_of_certificate(const PemFile& file);

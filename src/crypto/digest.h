@@ -26,7 +26,7 @@ class Digest {
   Digest& operator=(const Digest&) = delete;
 
   void add(std::span<const std::byte> bytes);
-  /// Of all that was added. Once.
+  /// Digest of all bytes added. Call it once.
   [[nodiscard]] std::vector<std::byte> finish();
 
  private:
@@ -38,7 +38,7 @@ class Digest {
 
 /// "0f1e…"
 [[nodiscard]] std::string to_hex(std::span<const std::byte> bytes);
-/// Of these bytes, as to_hex() writes it.
+/// Digest of these bytes, formatted by to_hex().
 [[nodiscard]] std::string digest_of(Digest::Kind kind, std::span<const std::byte> bytes);
 [[nodiscard]] std::string digest_of(Digest::Kind kind, std::string_view text);
 

@@ -2,8 +2,8 @@
 
 namespace weir::crypto {
 
-// OpenSSL's two libraries, each loaded when the first function of it is looked for;
-// src/pq/libpq.cc says why. Both throw Error{usage} if the library or the function isn't there.
+// OpenSSL's two libraries, each loaded when its first function is looked up; src/pq/libpq.cc
+// explains why. Both throw Error{usage} if the library or the function does not exist.
 
 [[nodiscard]] void* find_in_libcrypto(const char* function);
 [[nodiscard]] void* find_in_libssl(const char* function);

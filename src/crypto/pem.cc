@@ -29,7 +29,7 @@ std::unique_ptr<BIO, FreeBio> reader_of(const PemFile& file) {
   return bio;
 }
 
-/// Nobody is asked for a passphrase: there may be no terminal, and a reload must not wait.
+/// Does not prompt for a passphrase: there may be no terminal, and a reload must not wait.
 int no_passphrase(char*, int, int, void* asked) noexcept {
   *static_cast<bool*>(asked) = true;
   return -1;

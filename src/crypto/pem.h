@@ -28,11 +28,11 @@ using Key = std::unique_ptr<evp_pkey_st, FreeKey>;
 /// Error{usage} about that file.
 [[nodiscard]] Error pem_error(const PemFile& file, const std::string& what);
 
-/// All that are in the file, at least one. `cannot`: what is said where that is not so. Throws
-/// Error{usage}.
+/// Returns all certificates in the file, at least one. `cannot`: the error text if there is none.
+/// Throws Error{usage}.
 [[nodiscard]] std::vector<Certificate> read_certificates(const PemFile& file, const char* cannot);
 
-/// nullptr: a passphrase protects it, and nobody is asked for one: there may be no terminal, and
+/// Returns nullptr if a passphrase protects it. There is no prompt: there may be no terminal, and
 /// nothing may wait for it. Throws Error{usage}.
 [[nodiscard]] Key read_key(const PemFile& file);
 

@@ -23,7 +23,7 @@ void load();
 [[nodiscard]] Sha256 hmac_sha256(std::span<const std::byte> key, std::string_view text);
 /// The same time whatever they are.
 [[nodiscard]] bool equal(const Sha256& one, const Sha256& other);
-/// Bytes that nobody can guess.
+/// Cryptographically secure random bytes.
 void random_bytes(std::span<std::byte> bytes);
 /// SCRAM's salted password (RFC 5802, Hi()). The password is taken as it is: SASLprep is not
 /// applied.

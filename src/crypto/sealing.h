@@ -55,7 +55,7 @@ class ChaCha20Poly1305 {
   std::unique_ptr<evp_cipher_ctx_st, Free> context_;
 };
 
-/// So that it is in no core file and no memory that somebody else gets.
+/// Overwrites it, so that it is neither in a core file nor in memory that is reused.
 void wipe(std::span<std::byte> secret) noexcept;
 
 }  // namespace weir::crypto

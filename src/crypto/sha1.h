@@ -20,7 +20,7 @@ class Sha1 {
   Sha1& operator=(const Sha1&) = delete;
 
   void add(std::span<const std::byte> bytes);
-  /// Of all that was added, as hex digits in small letters. Once.
+  /// Digest of all bytes added, as lower-case hex digits. Call it once.
   [[nodiscard]] std::string finish();
 
  private:

@@ -18,19 +18,19 @@ namespace weir::crypto {
 
 // TLS of the server's side, by OpenSSL: 1.2 and later, without compression, renegotiation, sessions
 // that are resumed, and early data. libssl is loaded by the first TlsServer. Bytes in, bytes out:
-// no socket, no clock but OpenSSL's own, which looks whether certificates are valid.
+// no socket, no clock but OpenSSL's own, which checks the validity of certificates.
 
 /// How a server shows itself, and whose certificates it believes. Shared by all its connections, on
 /// any thread; never changes.
 class TlsServer {
  public:
   struct Files {
-    PemFile certificate;  ///< the server's own, and those between it and an authority
-    PemFile key;          ///< without a passphrase
+    PemFile certificate;                 ///< the server's own, and the intermediate ones up to a CA
+    PemFile key;                         ///< without a passphrase
     std::optional<PemFile> authorities;  ///< clients may show a certificate of one of these
   };
-  /// `protocol`: what is spoken inside (ALPN). Who asks for others only is refused; who does not
-  /// ask is not. Throws Error{usage} that names the file of what is wrong.
+  /// `protocol`: the protocol inside (ALPN). A client that offers only others is rejected; a client
+  /// that offers none is not. Throws Error{usage} that names the invalid file.
   TlsServer(const Files& files, std::string protocol);
   ~TlsServer();
   TlsServer(const TlsServer&) = delete;
@@ -63,7 +63,7 @@ class TlsSession {
   TlsSession& operator=(const TlsSession&) = delete;
 
   void give(std::string_view bytes) { wire_.input.append(bytes); }
-  /// To be sent, and taken away by whoever sends it; also when something has failed.
+  /// To be sent, and removed by the sender; also after a failure.
   [[nodiscard]] std::string& output() { return wire_.output; }
 
   enum class Progress { more, done, failed };
@@ -74,7 +74,7 @@ class TlsSession {
   [[nodiscard]] std::optional<std::size_t> read(std::span<char> bytes);
   /// Encrypts all of it. False: it broke.
   [[nodiscard]] bool write(std::string_view bytes);
-  /// Says that nothing will follow, if that can still be said.
+  /// Announces the end of the data, if that is still possible.
   void close() noexcept;
 
   /// Why it failed.

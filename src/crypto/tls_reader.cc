@@ -67,7 +67,8 @@ const BIO_METHOD* method() {
   return method;
 }
 
-/// What a record of application data has beside these (RFC 8446, 5.2; RFC 5288, 3; RFC 7905, 2).
+/// Bytes of an application data record in addition to its content (RFC 8446, 5.2; RFC 5288, 3; RFC
+/// 7905, 2).
 std::optional<std::size_t> overhead_of(ssl_st* session) {
   PGWEIR_SSL(SSL_version);
   PGWEIR_SSL(SSL_get_current_cipher);
@@ -92,7 +93,7 @@ bool reads_from_a_socket(BIO* bio) {
   PGWEIR_CRYPTO(BIO_method_type);
   PGWEIR_CRYPTO(BIO_next);
   PGWEIR_CRYPTO(BIO_ctrl);
-  // Where OpenSSL was built without, this is a question nobody knows: 0.
+  // If OpenSSL was built without it, the request is unknown: 0.
   constexpr int kKernelDecrypts = 76;  // BIO_CTRL_GET_KTLS_RECV
   return bio != nullptr && (call_BIO_method_type(bio) & BIO_TYPE_DESCRIPTOR) != 0 &&
          call_BIO_next(bio) == nullptr && call_BIO_ctrl(bio, kKernelDecrypts, 0, nullptr) <= 0;

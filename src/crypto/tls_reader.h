@@ -12,16 +12,17 @@ struct ssl_st;  // OpenSSL's SSL
 
 namespace weir::crypto {
 
-/// Reads from the TLS session of a connection that somebody else (libpq) has made and reads from,
-/// too. It stands between the session and its socket: there it counts the records that go by, so
-/// that it is known how much the other one can have read at most, and it reads large pieces of the
-/// socket at a time (OpenSSL asks for 5 bytes, then for the rest of one record). It stays there as
-/// long as the session lives. One thread at a time.
+/// Reads from the TLS session of a connection that is established by other code (libpq), which
+/// reads from it, too. It is inserted between the session and its socket: there it counts the
+/// records that pass, so that the maximum number of bytes read by the other code is known, and it
+/// reads large pieces from the socket at a time (OpenSSL requests 5 bytes, then the rest of one
+/// record). It stays there as long as the session exists. One thread at a time.
 class TlsReader {
  public:
-  /// nullptr: of this session it cannot be told how much a record has (another cipher than AES-GCM
-  /// or ChaCha20-Poly1305), or something else than a socket is read from, or the kernel decrypts.
-  /// The handshake is done. Throws Error if OpenSSL has no memory, or lacks a function.
+  /// Returns nullptr if the overhead of the session's records is unknown (a cipher that is neither
+  /// AES-GCM nor ChaCha20-Poly1305), if the session does not read from a socket, or if the kernel
+  /// decrypts. The handshake is complete. Throws Error if OpenSSL has no memory, or lacks a
+  /// function.
   [[nodiscard]] static std::shared_ptr<TlsReader> put_into(ssl_st* session);
   ~TlsReader();
   TlsReader(const TlsReader&) = delete;
@@ -35,8 +36,7 @@ class TlsReader {
   /// The same without what is decrypted and not read yet.
   [[nodiscard]] std::uint64_t bytes_read_at_most(ssl_st* session) const;
 
-  /// Large pieces are read of the socket; not for somebody who polls it, and does not look at
-  /// holds().
+  /// Reads large pieces from the socket; not for callers that poll it without checking holds().
   void gather(bool gathers);
   /// Something can be read though the socket may have nothing.
   [[nodiscard]] bool holds(ssl_st* session) const;

@@ -28,7 +28,7 @@ std::optional<std::string> hash_of(X509* certificate) {
     call_ERR_clear_error();
     return std::nullopt;
   }
-  // RFC 5929, 4.1: the digest of the signature, and SHA-256 instead of those that are broken.
+  // RFC 5929, 4.1: the digest of the signature, and SHA-256 instead of broken ones.
   const auto* const name = call_OBJ_nid2sn(digest);
   const auto* const algorithm =
       digest == NID_md5 || digest == NID_sha1 ? call_EVP_sha256() : call_EVP_get_digestbyname(name);

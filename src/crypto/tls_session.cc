@@ -230,7 +230,7 @@ bool TlsSession::protocol_named() const {
 
 bool TlsSession::has_certificate() const {
   PGWEIR_SSL(SSL_get_verify_result);
-  // One that is not valid has ended the handshake; it is looked at once more.
+  // An invalid one has ended the handshake; it is checked once more.
   return certificate_of(session_.get()) != nullptr &&
          call_SSL_get_verify_result(session_.get()) == X509_V_OK;
 }
