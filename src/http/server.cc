@@ -90,7 +90,8 @@ class Server::Work {
       for (const auto& [id, client] : clients_) {
         const bool sends = client.state == Client::State::sending;
         polls.push_back({client.socket.get(), static_cast<short>(sends ? POLLOUT : POLLIN), 0});
-        // One that is waited for may go; then there is nothing to be read, and its end is no event.
+        // A client that is waited for may disconnect; then there is nothing to read, and its end is
+        // not an event.
         if (client.state == Client::State::waiting) polls.back().events = 0;
         ids.push_back(id);
         deadline = std::min(deadline, client.deadline);
@@ -108,7 +109,7 @@ class Server::Work {
   }
 
   void accept() {
-    // A few at a time, so that those who are here get their turn.
+    // A few at a time, so that existing clients get their turn.
     for (int i = 0; i < 16; ++i) {
       auto socket = listener_.accept_now();
       if (!socket) {

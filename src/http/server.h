@@ -25,7 +25,7 @@ class Server {
   /// An answer that has to be waited for: it is made by the second thread, one at a time.
   using Later = std::function<Answer()>;
   using Reply = std::variant<Answer, Later>;
-  /// Called by the server's thread; must not block. One that throws is answered with 500.
+  /// Called by the server's thread; must not block. An exception is answered with 500.
   using Handler = std::function<Reply(const Request&)>;
 
   /// `listener` is bound, and listened on from now on. Throws Error{io}.
