@@ -21,7 +21,7 @@ struct Choice {
   wal::TimelineId timeline = 1;
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size{};
-  /// Directories with WAL beside the archives: the backup's own pg_wal, where they lack some.
+  /// Directories with WAL in addition to the archives: the backup's own pg_wal, if they lack some.
   std::vector<std::string> more_wal{};
   std::vector<std::size_t> silent{};  ///< archives that do not answer
 };

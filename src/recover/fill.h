@@ -15,10 +15,10 @@ namespace weir::recover {
 /// above all, without which no server starts.
 inline constexpr const char* kWork = ".pgweir-recover";
 
-/// Brings the backup into the directory and its tablespaces into their places: copied, unpacked or
-/// combined, held against the manifest, cleaned, with its settings and modes. What is there already
-/// is an earlier call's, and is removed first. Only global/pg_control is missing then. Throws
-/// Error{damage, conflict} for a backup that is none (report.state stays incomplete), Error{io,
+/// Copies the backup into the directory and its tablespaces into their places: copied, unpacked or
+/// combined, compared with the manifest, cleaned, with its settings and modes. Existing files are
+/// an earlier call's, and are removed first. Only global/pg_control is missing then. Throws
+/// Error{damage, conflict} for an invalid backup (report.state stays incomplete), Error{io,
 /// disk_full, retry}.
 void fill(const Choice& choice, const std::vector<Place>& places,
           const recovery::Programs& programs, const std::string& restore_command,

@@ -52,7 +52,8 @@ struct Options {
   std::function<std::string(const std::vector<std::size_t>& without,
                             const std::vector<std::string>& more, const std::string& option)>
       restore_command;
-  /// What decides what comes of this call: one with the same words goes on with what it left.
+  /// The options that determine the result of this call: a call with the same words continues from
+  /// what it left.
   std::string words;
   std::function<void(const std::string&)> tell;  ///< what is done now
   /// How far `what` ("copy", "replay") has come, in bytes.

@@ -177,8 +177,8 @@ std::string lines_of(const std::vector<Setting>& settings) {
   return text;
 }
 
-/// Without what lies between the two lines, and without them. Where ALTER SYSTEM has taken the
-/// comments out (it writes the file anew) nothing is found.
+/// Returns the content without the two lines and the text between them. If ALTER SYSTEM has removed
+/// the comments (it rewrites the file) nothing is found.
 std::string without(std::string_view content, std::string_view begin, std::string_view end) {
   std::string text;
   bool inside = false;

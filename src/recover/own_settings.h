@@ -22,7 +22,7 @@ using Setting = std::pair<std::string, std::string>;  ///< name, value
 class Effective {
  public:
   virtual ~Effective() = default;
-  /// False: nobody can tell, since postgresql.conf lies elsewhere or is wrong.
+  /// False: it cannot be determined, because postgresql.conf is elsewhere or invalid.
   [[nodiscard]] virtual bool known() const = 0;
   /// nullopt: not known, or this version has no such setting.
   [[nodiscard]] virtual std::optional<std::string> value(const std::string& name) = 0;
@@ -46,7 +46,7 @@ struct Wanted {
 };
 [[nodiscard]] OwnSettings own_settings(const Wanted& wanted, Effective& effective);
 
-/// Of these one at most may be set: else a server tells nothing, and does not start.
+/// At most one of these may be set: otherwise a server does not start.
 inline constexpr std::array<const char*, 5> kTargets = {
     "recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time",
     "recovery_target_xid"};

@@ -21,10 +21,10 @@ struct Place {
 /// original one. Throws Error{usage} for a mapping that no tablespace has.
 [[nodiscard]] std::vector<Place> places_of(const Choice& choice, const Options& options);
 
-/// Looks at every place, and makes nothing: each is absent or empty, outside of the archives, of
-/// the backups and of the others, can be written, and has the space. `own`: what is there was made
-/// by an earlier call with the same words. Throws Error{conflict} (a person has to choose another
-/// place), Error{disk_full}.
+/// Checks every place, and creates nothing: each is absent or empty, outside of the archives, of
+/// the backups and of the others, writable, and has the space. `own`: the existing files were
+/// created by an earlier call with the same words. Throws Error{conflict} (another place must be
+/// chosen), Error{disk_full}.
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
                     bool own);
 

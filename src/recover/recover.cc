@@ -23,7 +23,7 @@
 //
 //   before pgweir-recover.json exists   nothing was created, or an empty directory
 //   incomplete                          no pg_control: no server starts; the same call copies again
-//   prepared                            pg_control may not have its name yet: the same call gives
+//   prepared                            pg_control may not be renamed yet: the same call gives
 //                                       it
 //   recovering                          the server continues; the same call follows it
 

@@ -5,8 +5,8 @@
 
 namespace weir::recover {
 
-/// Recovers, whatever comes of it: what went wrong is in the report. The archives and the backups
-/// are only read. Throws Error{usage} alone, before anything was made.
+/// Recovers; errors are in the report. The archives and the backups are only read. Only throws
+/// Error{usage}, before anything was created.
 [[nodiscard]] Report run(const Options& options);
 
 }  // namespace weir::recover

@@ -13,7 +13,7 @@
 
 namespace weir::recover {
 
-/// What the directory is. Written into it before anything else, and told to the end.
+/// The state of the directory. Written into it before anything else, and updated to the end.
 enum class State {
   none,        ///< nothing was made
   incomplete,  ///< it is being filled, or that broke off: no server can be started on it
@@ -48,7 +48,7 @@ struct Report {
   std::optional<wal::Commit> promised_commit;
   std::optional<wal::Commit> next_commit;  ///< the first one that is not recovered, if it is known
   std::optional<wal::Lsn> reached;
-  std::optional<bool> commit_reached;    ///< unset: nobody can tell
+  std::optional<bool> commit_reached;    ///< unset: cannot be determined
   std::vector<std::string> passed_over;  ///< newer backups that do not serve, and why
   std::vector<std::string> notes;        ///< what a person should know
   std::vector<std::string> next;         ///< what to do now
@@ -70,7 +70,7 @@ struct Report {
 struct Left {
   State state = State::none;
   std::string words;
-  Report report;  ///< what is needed to go on: what was promised, and where
+  Report report;  ///< what is needed to continue: the promise, and the places
 };
 /// nullopt: this is no such file.
 [[nodiscard]] std::optional<Left> parse_left(const std::string& json);

@@ -148,7 +148,7 @@ class Watch {
     }
   }
 
-  /// "in production" alone proves nothing: pg_control of a primary's backup says so.
+  /// "in production" alone proves nothing: pg_control of a primary's backup has it, too.
   bool is_promoted() {
     return reached() &&
            recovery::read_control(programs_, options_.into, options_.stop).state == "in production";

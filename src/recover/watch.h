@@ -10,9 +10,9 @@ namespace weir::recover {
 /// there.
 [[nodiscard]] bool server_lives(const std::string& data);
 
-/// Starts the server, unless one lives there, and follows its recovery to the end: what was
-/// reached, held against what was promised, and report.state. The server goes on when this returns,
-/// also if `stop` says true. Throws Error{retry} if it could not be started at all, or was stopped.
+/// Starts the server, unless one is running there, and follows its recovery to the end: compares
+/// the result with the promise, and sets report.state. The server continues when this returns, even
+/// if `stop` returns true. Throws Error{retry} if it could not be started at all, or was stopped.
 void start_and_watch(const recovery::Programs& programs, const Options& options, Report& report);
 
 }  // namespace weir::recover
