@@ -6,8 +6,8 @@
 
 namespace weir::archive {
 
-/// 96 bits of two different polynomials, and the length, over a stream of bytes: tells whether two
-/// contents are the same. Not resistant to deliberate forgery.
+/// 96 bits of two different polynomials, and the length, over a stream of bytes: to compare
+/// contents. Not resistant to deliberate forgery.
 class Digest {
  public:
   void add(std::span<const std::byte> bytes);

@@ -41,7 +41,7 @@ struct ServingView {
   std::optional<ServedCertificate> certificate{};  ///< nullopt: there is no TLS
 };
 
-/// Number of bytes by which the client lags behind the end of the served WAL: by its replay
+/// Number of bytes by which the client lags behind the served WAL's end: by its replay
 /// position or, for a client that does not replay, by its flush position. nullopt if it does not
 /// stream.
 [[nodiscard]] std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client,

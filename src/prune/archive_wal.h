@@ -15,9 +15,9 @@
 
 namespace weir::prune {
 
-/// Reads an archive. Results about WAL that a receiver or a compression is writing are those of
-/// that moment. Does not own the archive. One thread. Throws Error{io}; Error{damage} if a history
-/// file cannot be read, since it determines which backups are usable.
+/// Reads an archive. Results about WAL that a receiver or a compression is writing reflect that
+/// moment. Does not own the archive. One thread. Throws Error{io}; Error{damage} if a history file
+/// cannot be read, since it determines which backups are usable.
 class ArchiveWal final : public WalFacts {
  public:
   /// `stop` is asked while WAL is read; when it says true Error{retry} is thrown.

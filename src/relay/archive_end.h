@@ -13,8 +13,8 @@ namespace weir::relay {
 /// none. Throws Error{refused} for WAL of a server newer than we know, Error{io, damage}.
 [[nodiscard]] std::optional<Cluster> find_cluster(io::Directory& archive);
 
-/// What is served of an archive: only complete segments, if another process writes and does not
-/// report its flush position; otherwise everything.
+/// The part of an archive that is served: only complete segments, if another process writes and
+/// does not report its flush position; otherwise everything.
 enum class Counts { finished, everything };
 
 /// What find_served() found.

@@ -83,7 +83,7 @@ struct KnownHole {
                                            const std::vector<KnownHole>& holes);
 
 // A store's manifests list the files that were uploaded. A listed file that no archive has was
-// lost. `told` has their names.
+// lost. `told` has the listed names.
 
 /// The manifests list this segment, or later WAL on its history.
 [[nodiscard]] std::optional<Gap> told_of(wal::SegmentName segment, const archive::Listing& told,

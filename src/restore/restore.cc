@@ -195,7 +195,7 @@ std::optional<Result> Restorer::end_before_wrong_size(wal::SegmentName segment,
                             Gap{archive::text_of(std::span(&*wrong, 1), identity->segment_size)});
 }
 
-/// Of the copy that is valid the furthest. nullopt if not requested, or if the damage spans the
+/// From the copy that is valid the furthest. nullopt if not requested, or if the damage spans the
 /// boundary to the segment before.
 std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, const Error& error) {
   if (!options_.up_to_damage || error.kind() != ErrorKind::damage) return std::nullopt;

@@ -51,7 +51,7 @@ class SegmentCheck {
   /// Checks the record that spans the boundary from the segment before. Only WAL that the server
   /// has can be part of it: if the segment before is not in its pg_wal, its recovery starts after
   /// the record that crosses the boundary. If pgweir is run by hand, the archives' own copies are
-  /// used: one that matches is sufficient. `content` reads what read() passed.
+  /// used: a single match is sufficient. `content` reads what read() passed.
   void check_seam_of(const Fetched& segment, archive::WalSource& content);
 
   /// Checks a record that fills much of the segment and continues after it, as far as the archive

@@ -204,7 +204,7 @@ void Listener::Impl::watch() {
 
 void Listener::Impl::connect(milliseconds timeout) {
   hang_up();
-  // If there are several hosts, use the one that is not a standby.
+  // If there are several hosts, use the primary.
   std::size_t host = 0;
   for (std::size_t tried = 1;; ++tried) {
     auto connection = pq::Connection::open({.conninfo = options_.conninfo,

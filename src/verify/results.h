@@ -75,7 +75,7 @@ class Results {
   [[nodiscard]] const std::vector<std::pair<wal::TimelineId, wal::Lsn>>& backup_ends() const {
     return backup_ends_;
   }
-  /// By timeline of the segment and by position; one that was read twice is included once.
+  /// By timeline of the segment and by position; a record that was read twice is included once.
   [[nodiscard]] const std::set<std::pair<wal::TimelineId, WalLevelSet>>& wal_levels() const {
     return wal_levels_;
   }

@@ -91,7 +91,7 @@ void Run::report_histories() {
 }
 
 /// Segments that were removed during the run: a prune removes the oldest; anything else is a gap.
-/// Older segments that were read are no proof, because they may be gone by now, too. The directory
+/// Older segments that were read prove nothing, because they may be gone by now, too. The directory
 /// is therefore listed once more, and again as long as a process is still removing files
 /// (pg_archivecleanup removes them in no particular order).
 void Run::judge_vanished() {

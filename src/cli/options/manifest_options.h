@@ -12,7 +12,7 @@
 
 namespace weir::cli {
 
-// Who signs a store's manifests, and how signatures are verified.
+// The signers of a store's manifests, and how signatures are verified.
 
 inline constexpr auto kManifestKey = option_of<any_text>(
     "manifest-key", "FILE", "sign the manifest with this key (see store keygen)");
