@@ -41,7 +41,7 @@ constexpr std::uint64_t kPagesBefore = 7 * wal::kPageSize;
 /// A record may be as long as a segment or longer; to compare so much of it is enough.
 constexpr std::uint64_t kMostOfALongRecord = 1024 * 1024;
 
-/// A finished segment, in the form that is there.
+/// A complete segment, in the form that is there.
 struct Finished {
   SegmentFileName name;
   Lsn start;
@@ -175,7 +175,7 @@ std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifie
     if (attempt.knows_a_record())
       return attempt.sound ? std::optional(Reading{*newest, std::move(attempt.verifier)})
                            : std::nullopt;
-    // No record begins in what an xlog switch leaves that crosses a border.
+    // No record begins in what an xlog switch leaves that crosses a boundary.
     if (!page->first_is_continuation()) return std::nullopt;
   }
 }

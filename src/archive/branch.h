@@ -70,7 +70,7 @@ struct BranchRemark {
 /// "same", "ahead", ...
 [[nodiscard]] std::string_view to_string(Branch::Relation relation);
 
-/// By the names of finished segments, and by what is sound of the unfinished ones of the newest
+/// By the names of complete segments, and by what is valid of the partial ones of the newest
 /// timelines. What is damaged or gone counts as far as it was read.
 [[nodiscard]] TimelineEnds read_timeline_ends(io::Shelf& directory, const Listing& listing,
                                               wal::SegmentSize size);

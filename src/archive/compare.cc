@@ -77,7 +77,7 @@ std::optional<std::uint64_t> first_difference(io::Shelf& left_shelf, const Segme
     return false;
   });
   if (!differs && blocks == digests.size()) return std::nullopt;
-  if (!differs) return blocks * kBlock;  // the right one ends first, at a block's border
+  if (!differs) return blocks * kBlock;  // the right one ends first, at a block's boundary
 
   const auto at = *differs * kBlock;
   std::optional<std::uint64_t> offset = at;

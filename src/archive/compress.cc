@@ -155,7 +155,7 @@ std::uint64_t end_of_content(io::File& file) {
   return 0;
 }
 
-/// The end of the last sound record: its body may end with zeros, and the padding behind it is
+/// The end of the last valid record: its body may end with zeros, and the padding behind it is
 /// nothing else. A reader does not count a record whose padding is missing.
 std::uint64_t end_of_records(io::File& file, wal::SegmentName segment, wal::SegmentSize size) {
   const auto start = segment.start(size);

@@ -9,7 +9,7 @@
 
 namespace weir::archive {
 
-/// Finished segments in a row, on one timeline.
+/// Complete segments in a row, on one timeline.
 struct SegmentRange {
   wal::SegmentName first;
   wal::SegmentName last;
@@ -23,7 +23,7 @@ struct SegmentRange {
 /// "000000010000000000000003 to 000000010000000000000005 (3 segments)"
 [[nodiscard]] std::string to_text(const SegmentRange& range);
 
-/// What of two archives' finished segments and histories only one of them has, by names alone.
+/// What of two archives' complete segments and histories only one of them has, by names alone.
 struct Difference {
   std::vector<SegmentRange> only_one;
   std::vector<SegmentRange> only_other;

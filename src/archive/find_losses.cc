@@ -206,7 +206,7 @@ struct SoundEnd {
 
 SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
                         wal::Lsn from, wal::SegmentSize segment_size) {
-  // A finished form of each segment, else all there are; behind a missing one there is another
+  // A complete form of each segment, else all there are; behind a missing one there is another
   // piece of WAL.
   std::map<std::uint64_t, std::vector<SegmentFileName>> there;
   for (const auto& forms : segment_forms(listing)) {

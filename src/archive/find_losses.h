@@ -45,7 +45,7 @@ namespace weir::archive {
                                            std::span<const Loss> recorded);
 
 /// Branches that `history` has left behind although the archive has more of them, likewise. Reads
-/// at most one unfinished segment of each ancestor. Throws Error{io}.
+/// at most one partial segment of each ancestor. Throws Error{io}.
 [[nodiscard]] std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listing,
                                                    const wal::TimelineHistory& history,
                                                    wal::SegmentSize segment_size,
@@ -71,7 +71,7 @@ namespace weir::archive {
                                               wal::SegmentSize segment_size);
 
 /// Fills in commits and counted_to of a lost branch: reads its WAL, up to a bound that takes
-/// seconds, and up to where it is not sound. What cannot be read ends the counting.
+/// seconds, and up to where it is not valid. What cannot be read ends the counting.
 void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch);
 
 }  // namespace weir::archive

@@ -22,7 +22,7 @@ namespace weir::archive {
 /// The forms in the order in which one asks for them. A form goes only when one behind it in this
 /// order is durable under its name: raw ones are compressed to any of the others, and what is
 /// neither raw nor zstd is converted to zstd. So who asks for one name after the other in this
-/// order finds a finished segment at every moment. In another order it may go from where was not
+/// order finds a complete segment at every moment. In another order it may go from where was not
 /// yet looked to where was looked already, and seems not to be there.
 inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
                                       codec::Method::zstd};

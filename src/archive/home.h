@@ -24,7 +24,7 @@ class Draft {
   [[nodiscard]] virtual io::Bytes& written() = 0;
 };
 
-/// Where whole files are published: finished segments, histories, records. (What a receiver streams
+/// Where whole files are published: complete segments, histories, records. (What a receiver streams
 /// into is another matter: segment_writer.h.) A reader finds all of a file under its name, or
 /// nothing (P2). What it takes to make that so is this class's own; no caller sees a temporary
 /// name, a rename or a sync.

@@ -44,7 +44,7 @@ struct Listing {
 
 /// With the segments' sizes.
 [[nodiscard]] Listing list_archive(io::Shelf& directory);
-/// With those of unfinished ones only: the others are not looked at, so it is quicker by far.
+/// With those of partial ones only: the others are not looked at, so it is quicker by far.
 [[nodiscard]] Listing list_archive_names(io::Shelf& directory);
 /// Updates the sizes of the partial segments; 0 for files that no longer exist.
 void measure_partials(io::Shelf& directory, Listing& listing);

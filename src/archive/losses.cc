@@ -542,7 +542,7 @@ std::optional<Loss> Names::behind_mark(wal::SegmentName marked) {
   if (entry == nullptr || !identity()) return std::nullopt;
   const auto size = identity()->segment_size;
   if (!marked.fits(size)) return std::nullopt;
-  // Behind the last finished segment before it, as a start of the earlier version saw it.
+  // Behind the last complete segment before it, as a start of the earlier version saw it.
   std::optional<std::uint64_t> lowest;
   std::optional<std::uint64_t> finished;
   for (const auto& each : listing_.segments) {

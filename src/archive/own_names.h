@@ -12,7 +12,7 @@ namespace weir::archive {
 /// kept.
 inline constexpr std::string_view kSpareName = ".pgweir-spare";
 
-/// Empty: a receiver has begun to sync the newest finished segment, and has not seen that succeed
+/// Empty: a receiver has begun to sync the newest complete segment, and has not seen that succeed
 /// (resume.h). It is for the next process, not for a power loss, so it is never synced itself.
 inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 

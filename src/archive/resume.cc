@@ -33,7 +33,7 @@ constexpr std::size_t kPiece = 256 * 1024;
 /// that it is complete.
 constexpr std::uint64_t kTail = std::uint64_t{16} << 20;
 
-/// The unfinished form that streaming writes into; nullptr if it is not there.
+/// The partial form that streaming writes into; nullptr if it is not there.
 const SegmentEntry* raw_partial(const SegmentForms& forms) {
   const auto raw = std::find_if(
       forms.partial.begin(), forms.partial.end(),
@@ -106,7 +106,7 @@ class Finder {
   /// By names alone. The number of the segment there.
   std::uint64_t find_start(ResumePoint& point) {
     point.timeline = timeline_;
-    std::uint64_t next = first_.value();  // nothing finished: the first unfinished one
+    std::uint64_t next = first_.value();  // nothing finished: the first partial one
     for (const auto& [begin, end] : finished_) {
       if (begin != next) point.holes.push_back({size_.start(next), size_.start(begin)});
       next = end;
@@ -244,7 +244,7 @@ class Finder {
           .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
   }
 
-  /// How much of an unfinished segment is sound WAL.
+  /// How much of a partial segment is valid WAL.
   OpenSegment examine(std::uint64_t segno, const SegmentEntry& entry) {
     require_fits(entry);
     const wal::Lsn start = size_.start(segno);
@@ -311,7 +311,7 @@ class Finder {
   std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the form that streaming writes into
   std::set<std::uint64_t> begun_;                     ///< partial, in any format
   std::set<std::uint64_t> behind_holes_;              ///< after a hole that was accepted
-  std::optional<wal::RecordVerifier> before_;         ///< has read the newest finished segment
+  std::optional<wal::RecordVerifier> before_;         ///< has read the newest complete segment
 };
 
 bool copy(io::Bytes& from, Draft& to) {

@@ -16,7 +16,7 @@ namespace weir::archive {
 struct OpenSegment {
   wal::Lsn start;         ///< of the segment
   wal::Lsn first_record;  ///< first record that begins in it; `start` of the trusted range
-  wal::Lsn trusted_end;   ///< end of its last sound record; == first_record if there is none
+  wal::Lsn trusted_end;   ///< end of its last valid record; == first_record if there is none
   bool operator==(const OpenSegment&) const = default;
 };
 
@@ -30,7 +30,7 @@ struct ResumePoint {
   /// End of the last partial segment, in any format; `start` or less if there is none.
   wal::Lsn unfinished_end;
   /// Behind the last record of what the archive holds from `start` on without a break: the records
-  /// in the unfinished segments follow each other, and the last finished one. `start` if there is
+  /// in the partial segments follow each other, and the last finished one. `start` if there is
   /// none.
   wal::Lsn sound_end;
   /// Missing segments of this timeline between complete ones, or before a partial one that follows
@@ -64,9 +64,9 @@ struct ResumePoint {
 /// and Error{io} if it no longer exists in any format.
 void make_end_durable(io::Directory& directory, const Listing& listing);
 
-/// The same, and before that the unfinished segments of `resume`: a process that was killed has
-/// written what it has not synced. What was read of them as sound is durable then. Throws likewise.
-/// For the process that has the archive's lock: while the newest finished segment is synced,
+/// The same, and before that the partial segments of `resume`: a process that was killed has
+/// written what it has not synced. What was read of them as valid is durable then. Throws likewise.
+/// For the process that has the archive's lock: while the newest complete segment is synced,
 /// kSyncMark is there.
 void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,
                       wal::SegmentSize segment_size);
@@ -74,14 +74,14 @@ void make_end_durable(io::Directory& directory, const Listing& listing, const Re
 /// After a failed fsync() the kernel may keep pages that it has not written and count them as
 /// clean, so that the next fsync() succeeds without them. A process that fails there ends (P6), but
 /// the next process would believe its own fsync(). If kSyncMark says that an earlier process did
-/// not see the sync of the newest finished segment succeed, each form of it is written to a new
+/// not see the sync of the newest complete segment succeed, each form of it is written to a new
 /// file, which is synced and renamed over the old one. Returns whether that was so. Called before
 /// anything is concluded from the segment's content. Throws Error{durability, disk_full, io}.
 bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing);
 
-/// The forms of one finished segment, without the names. Throws as make_end_durable().
+/// The forms of one complete segment, without the names. Throws as make_end_durable().
 void sync_finished(io::Directory& directory, wal::SegmentName segment);
-/// An unfinished one, which was listed. Throws Error{durability}, and Error{io} if it is gone.
+/// A partial one, which was listed. Throws Error{durability}, and Error{io} if it is gone.
 void sync_unfinished(io::Directory& directory, const SegmentFileName& name);
 
 }  // namespace weir::archive

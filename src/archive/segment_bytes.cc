@@ -47,7 +47,7 @@ std::size_t SegmentBytes::unpack_at(std::uint64_t offset, std::span<std::byte> b
     std::vector<std::byte> skipped;
     while (position_ < offset) {
       skipped.resize(std::min<std::uint64_t>(codec::kOutput, offset - position_));
-      if (unpack(skipped) < skipped.size()) return 0;  // an unfinished one ends before
+      if (unpack(skipped) < skipped.size()) return 0;  // a partial one ends before
     }
     return unpack(bytes);
   } catch (const Error& error) {
@@ -86,7 +86,7 @@ std::size_t SegmentBytes::unpack(std::span<std::byte> bytes) {
     throw Error(ErrorKind::damage, "unexpected size of a segment's content")
         .with("expected", size())
         .with("found", position_);
-  // The end of the file has to be sound, too, and nothing may follow.
+  // The end of the file has to be valid, too, and nothing may follow.
   std::array<std::byte, 1> more{};
   if (position_ == size() && content_->read(more) != 0)
     throw Error(ErrorKind::damage, "the content is longer than a segment").with("expected", size());

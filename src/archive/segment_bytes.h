@@ -26,9 +26,9 @@ class SegmentBytes final : public io::Bytes {
       io::Shelf& shelf, const SegmentFileName& name, wal::SegmentSize segment_size,
       codec::Checksums checksums = codec::Checksums::compared);
 
-  /// Fewer bytes than asked for only at the end: of the segment, or of what an unfinished one
+  /// Fewer bytes than asked for only at the end: of the segment, or of what a partial one
   /// holds (a compressed one may break off). The last byte of a segment is given when the whole
-  /// file, from where it was entered, has proved sound. Throws Error{damage} that names the file
+  /// file, from where it was entered, has proved valid. Throws Error{damage} that names the file
   /// and the place; then the object is of no use any more. Error{io}.
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
   /// Size of a segment.

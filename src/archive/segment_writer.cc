@@ -189,7 +189,7 @@ void SegmentWriter::Impl::open_segment() {
   const std::string name = SegmentFileName{segment, codec::Method::none, true}.to_string();
 
   // Should the names of two new segments be lost and kept by a crash one by one, the archive could
-  // seem to begin with the second. Behind a finished segment the resume point takes care of that;
+  // seem to begin with the second. Behind a complete segment the resume point takes care of that;
   // the first segment after begin() has to be findable before there is another one. (Its first job
   // has done that long ago, unless nothing was synced for a whole segment.)
   if (first_creation != 0) {

@@ -54,7 +54,7 @@ class SegmentWriter {
  public:
   struct Options {
     wal::SegmentSize segment_size;
-    /// Finished files that are known to be none and may be replaced; all others are a conflict.
+    /// Complete files that are known to be none and may be replaced; all others are a conflict.
     std::set<std::string> replaceable = {};
     /// What segments that were buffered in memory become. A method that is much slower than the
     /// WAL arrives would hold it up: such segments are better compressed later.

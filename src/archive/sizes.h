@@ -20,16 +20,16 @@ namespace weir::archive {
 // size that a compressed file declares. A file that declares a different size is decompressed
 // before it is reported.
 
-/// A finished file that cannot be a segment by its size.
+/// A complete file that cannot be a segment by its size.
 struct WrongSize {
   SegmentFileName name;
   std::uint64_t bytes = 0;  ///< unpacked; what could be unpacked of a damaged one
   bool operator==(const WrongSize&) const = default;
 };
 
-/// What one look at a finished segment shows.
+/// What one look at a complete segment shows.
 struct SizeCheck {
-  /// None of its finished files has the size of a segment; one of them. nullopt also if it has none
+  /// None of its complete files has the size of a segment; one of them. nullopt also if it has none
   /// (any more).
   std::optional<WrongSize> wrong;
   /// The wrong one was changed a moment ago: another program may be writing it, look again.
@@ -51,7 +51,7 @@ struct SizeCheck {
 [[nodiscard]] bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
                                     wal::SegmentSize segment_size);
 
-/// Takes the segments out of the listing, in all their finished forms.
+/// Takes the segments out of the listing, in all their complete forms.
 void take_out(Listing& listing, std::span<const WrongSize> wrong);
 
 /// Holes that these files form and that have no record (`recorded`, from read_losses()): adjacent

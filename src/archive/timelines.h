@@ -19,14 +19,14 @@ class Timelines {
  public:
   /// Reads every history file. A broken one is kept as a complaint (it does not hide the others).
   static Timelines read(io::Shelf& directory, const Listing& listing);
-  /// Adds what another archive says of timelines of which there is no sound history here.
+  /// Adds what another archive says of timelines of which there is no valid history here.
   void add(const Timelines& other);
 
   struct Complaint {
     wal::TimelineId timeline = 0;
     std::string file;  ///< its name in the archive
     std::string what;
-    ErrorKind kind = ErrorKind::damage;  ///< io: it could not be read, and may be sound
+    ErrorKind kind = ErrorKind::damage;  ///< io: it could not be read, and may be valid
   };
   [[nodiscard]] const std::vector<Complaint>& complaints() const { return complaints_; }
 
@@ -35,7 +35,7 @@ class Timelines {
   [[nodiscard]] std::optional<wal::TimelineHistory> history(wal::TimelineId timeline) const;
   /// Timelines that have a history file, ascending.
   [[nodiscard]] std::vector<wal::TimelineId> known() const;
-  /// Every timeline whose sound history contains `timeline` (itself not), ascending.
+  /// Every timeline whose valid history contains `timeline` (itself not), ascending.
   [[nodiscard]] std::vector<wal::TimelineId> descendants(wal::TimelineId timeline) const;
 
  private:
@@ -64,13 +64,13 @@ struct Coverage {
   /// A hole may be bridged by nothing in the archive: [end of a range, begin of the next).
 };
 
-/// What a recovery along one history would find, by the names of finished segments.
+/// What a recovery along one history would find, by the names of complete segments.
 [[nodiscard]] std::vector<Coverage::Range> ranges_along(const Listing& listing,
                                                         const wal::TimelineHistory& history,
                                                         wal::SegmentSize segment_size);
 
 /// For each timeline with segments that is not an ancestor of another one with segments: what a
-/// recovery along it would find, by names alone, ascending. Ranges are of finished forms only; a
+/// recovery along it would find, by names alone, ascending. Ranges are of complete forms only; a
 /// timeline that has nothing but a .partial is listed with what its ancestors cover. A timeline
 /// whose own history file is broken is covered by its own segments alone.
 [[nodiscard]] std::vector<Coverage> coverage(const Listing& listing, const Timelines& timelines,

@@ -1,4 +1,4 @@
-// Unfinished WAL that breaks off is not taken for damage, nor for the end (`archive::Break`). If
+// Partial WAL that breaks off is not taken for damage, nor for the end (`archive::Break`). If
 // more WAL follows the first place that is not valid (`wal::UnfinishedReader`, as in `verify`), the
 // files alone do not show why. After a power loss any page that was not synced may be missing, in
 // several segments in a row, and nothing after the first of them was acknowledged; damage to
@@ -26,7 +26,7 @@ namespace weir::archive {
 
 namespace {
 
-/// One form of an unfinished segment, read to its end.
+/// One form of a partial segment, read to its end.
 struct ReadUnfinished {
   SegmentFileName name;
   wal::RecordVerifier verifier;
@@ -99,7 +99,7 @@ std::optional<Break> find_break(io::Shelf& archive, const Listing& listing,
     if (!segment.fits(size)) continue;
     if (!forms.finished.empty()) return std::nullopt;  // missing WAL before it is a hole
     if (last) {
-      // Sound WAL of this one cannot be reached.
+      // Valid WAL of this one cannot be reached.
       if (!has_begun(archive, forms, size)) continue;
       last->written_behind = true;
       break;

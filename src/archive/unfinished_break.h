@@ -23,7 +23,7 @@ struct Break {
   bool operator==(const Break&) const = default;
 };
 
-/// Reads the row of unfinished segments of a timeline from `from` on, a segment's first byte, as
+/// Reads the row of partial segments of a timeline from `from` on, a segment's first byte, as
 /// sound_end() does, and on to where the last of them ends. Where the segment at `from` or one of
 /// the row is missing, with WAL in a later one, that is a break, too. Nothing is read if that is
 /// more than `most` bytes of files: nullopt then. Throws Error{io}.

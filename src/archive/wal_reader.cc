@@ -81,7 +81,7 @@ std::optional<WalSource::Read> WalReader::read_open(std::uint64_t offset,
   if (bytes_->name().partial) {
     if (bytes_->name().method == codec::Method::none && options_.durable_end) {
       limit = settled_bytes(*segment_, size, options_.durable_end());
-      // Durable to its end, it was renamed into place. The unfinished file may never have held what
+      // Durable to its end, it was renamed into place. The partial file may never have held what
       // it holds: a segment that is buffered in memory leaves zeros there.
       if (limit == size.bytes() && finished_meanwhile()) return std::nullopt;
     }

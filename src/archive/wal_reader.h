@@ -27,7 +27,7 @@ class WalSource {
 
   enum class State {
     bytes,    ///< `count` of them, one at least
-    end,      ///< an unfinished segment ends here, as far as it is durable; more may come
+    end,      ///< a partial segment ends here, as far as it is durable; more may come
     gone,     ///< there is no file of this segment, or no more
     damaged,  ///< `error` says what and where
   };
@@ -43,7 +43,7 @@ class WalSource {
 
 /// Reads the WAL of one history out of an archive, by position, in any format of its segments, even
 /// if files change meanwhile: each segment from the timeline that a recovery along the history
-/// takes it from (timeline_of_segment()), its finished forms before the unfinished ones, and
+/// takes it from (timeline_of_segment()), its complete forms before the partial ones, and
 /// another form where one is damaged. Read in order, each file is read once; a place in the middle
 /// is entered where its form allows. Does not own the shelf. One thread.
 class WalReader final : public WalSource {

@@ -6,7 +6,7 @@
 
 namespace weir::cli {
 
-/// The name that was probably meant: the nearest by edits (a swap of neighbours counts as one), or
+/// The name that was probably meant: the nearest by edits (a swap of neighbors counts as one), or
 /// the only one that begins with `word`; nullopt if none is near enough to be a help.
 [[nodiscard]] std::optional<std::string_view> nearest(std::string_view word,
                                                       std::span<const std::string_view> names);

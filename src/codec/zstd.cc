@@ -152,7 +152,7 @@ class ZstdDecompressor final : public Decompressor {
     if (!context_) throw library_error("zstd", "out of memory");
     if (checksums == Checksums::ignored)
       ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_forceIgnoreChecksum, ZSTD_d_ignoreChecksum);
-    // What `zstd --long=31` makes is sound, too.
+    // What `zstd --long=31` makes is valid, too.
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
   ~ZstdDecompressor() override {

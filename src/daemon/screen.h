@@ -20,7 +20,7 @@ class Screen {
 
   /// Can show a live line: a terminal, and not a dumb one.
   [[nodiscard]] bool live() const { return live_; }
-  /// The user wants no colour, or it would not show.
+  /// The user wants no color, or it would not show.
   [[nodiscard]] bool colour() const { return colour_; }
   /// Leads to systemd's journal, which has a clock and priorities of its own.
   [[nodiscard]] bool journal() const { return journal_; }

@@ -24,7 +24,7 @@ struct Options {
   std::string username = "postgres";
   std::string database = "postgres";
   std::string restore_command;  ///< of the archives
-  /// The same that hands out what is sound of a segment, too: for damage behind the target.
+  /// The same that hands out what is valid of a segment, too: for damage behind the target.
   std::string restore_command_up_to_damage;
   std::function<void(const std::string&)> tell;  ///< what is done now
   std::function<bool()> stop;

@@ -254,7 +254,7 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
   }
 }
 
-/// What we have of such a segment was acknowledged, as far as it is sound.
+/// What we have of such a segment was acknowledged, as far as it is valid.
 bool Import::agrees_with_unfinished(const Piece& piece, const Run& run) {
   for (const auto& slot : piece.slots) {
     for (const auto& entry : listing_.segments) {

@@ -252,7 +252,7 @@ class Judge::Reading {
     return wal::kPageSize * (1 + pages) + wal::kShortHeaderSize + (rest - pages * room);
   }
 
-  /// What a server still wrote, or a receiver, has sound WAL up to some place, and behind it zeros
+  /// What a server still wrote, or a receiver, has valid WAL up to some place, and behind it zeros
   /// or what the file held before. In a damaged one pages of its own follow.
   [[nodiscard]] bool ends_there(const Offer& offer, wal::SegmentName name,
                                 const wal::RecordVerifier& verifier) const {

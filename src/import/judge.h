@@ -22,7 +22,7 @@ struct Slot {
   archive::Digest digest;
 };
 
-/// Segments in a row, sound in themselves and from each to the next.
+/// Segments in a row, valid in themselves and from each to the next.
 struct Piece {
   std::vector<Slot> slots{};
   bool left = false;   ///< continues the archive's WAL before it

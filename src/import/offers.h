@@ -72,7 +72,7 @@ struct Reach {
 };
 
 struct Offers {
-  /// In the order of the sources; finished ones of a source before unfinished ones.
+  /// In the order of the sources; finished ones of a source before partial ones.
   std::map<wal::SegmentName, std::vector<Offer>> segments;
   std::map<wal::TimelineId, OfferedHistory> histories;
   std::vector<Reach> reaches;

@@ -42,7 +42,7 @@ struct Facts {
   archive::Listing listing{};
   std::vector<archive::Loss> losses{};  ///< recorded ones, open
   std::set<wal::SegmentName> offered{};
-  /// Ours, finished, in no sound form, and to be replaced by what is offered.
+  /// Ours, finished, in no valid form, and to be replaced by what is offered.
   std::set<wal::SegmentName> damaged{};
   bool extend = false;  ///< also before and behind what the archive holds
   bool receiver = false;
@@ -64,7 +64,7 @@ struct Run {
   wal::TimelineHistory history{1};  ///< of the way that they are on
   std::uint64_t first = 0;          ///< number
   std::uint64_t behind = 0;
-  bool left = false;   ///< the archive has the finished segment before
+  bool left = false;   ///< the archive has the complete segment before
   bool right = false;  ///< the archive has the segment behind, finished or not
   bool front = false;  ///< nothing in the archive precedes it
   bool back = false;   ///< nor behind it

@@ -23,12 +23,12 @@ class Publisher {
     taken,      ///< there is a file of that name by now
     withdrawn,  ///< `still_wanted` said no
   };
-  /// Under its own form, an unfinished file's content as a raw segment. Throws Error{damage} if the
+  /// Under its own form, a partial file's content as a raw segment. Throws Error{damage} if the
   /// file is not any more what was judged; Error{disk_full, io, durability}.
   Outcome publish(const Slot& slot, const std::function<bool()>& still_wanted);
   [[nodiscard]] static archive::SegmentFileName target(const Slot& slot);
 
-  /// In place of `damaged`, a finished file of the segment, in that file's form: at every moment
+  /// In place of `damaged`, a complete file of the segment, in that file's form: at every moment
   /// one of the two is there. The damaged one is kept under a hidden name; other damaged forms are
   /// moved there behind it.
   void replace(const Slot& slot, const std::vector<archive::SegmentFileName>& damaged);

@@ -41,7 +41,7 @@ struct WalOfBackup {
   State state = State::sound;
   /// Time of the first commit at or after its end: all points in time from there on can be reached.
   std::optional<wal::PgTime> time = std::nullopt;
-  std::string what{};  ///< for all except a sound one: why
+  std::string what{};  ///< for all except a valid one: why
   /// The WAL does not say where it ends (of a standby's backup without a manifest): `time` is when
   /// it began.
   bool guessed = false;

@@ -18,7 +18,7 @@
 
 namespace weir::receive {
 
-/// Compresses finished segments in threads of its own, at low priority, oldest first. One thread as
+/// Compresses complete segments in threads of its own, at low priority, oldest first. One thread as
 /// long as it keeps up; each waiting segment adds one more, up to the bound. Segments that are not
 /// compressed in time stay raw and are found by the next start. Waits while the disk is full; any
 /// other failure is logged and leaves that segment raw.

@@ -45,7 +45,7 @@ struct ArchivedSoFar {
   StartFacts::ArchiveEnd end;
   /// End of the last complete record or, if that does not matter, the position to resume at.
   wal::Lsn position;
-  /// The first bytes of its last timeline; empty if its finished segments of that timeline
+  /// The first bytes of its last timeline; empty if its complete segments of that timeline
   /// distinguish branches anyway.
   std::string first_wal = {};
 };

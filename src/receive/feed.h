@@ -104,7 +104,7 @@ struct Trouble {
 struct FeedsDiffer {
   FeedDifference difference;
 };
-/// The unfinished segment that a stream left, by its resulting name.
+/// The partial segment that a stream left, by its resulting name.
 struct LeftUnfinished {
   std::string file;
 };

@@ -67,18 +67,18 @@ class Habits {
 
   // --- The files.
 
-  /// The sizes of all finished files are checked before streaming starts; a file of the wrong size
+  /// The sizes of all complete files are checked before streaming starts; a file of the wrong size
   /// is ignored, and replaced. Otherwise they are checked later, and one of the wrong size is a
   /// hole.
   [[nodiscard]] virtual bool replaces_wrong_sizes() const = 0;
   /// A segment is renamed into place before the next one is started: other programs that find two
-  /// unfinished segments may take the newer one for the end.
+  /// partial segments may take the newer one for the end.
   [[nodiscard]] virtual bool one_segment_at_a_time() const = 0;
-  /// Finished segments that an earlier run left raw are compressed, too.
+  /// Complete segments that an earlier run left raw are compressed, too.
   [[nodiscard]] virtual bool compresses_older_segments() const = 0;
-  /// At the end unfinished segments are compressed as requested.
+  /// At the end partial segments are compressed as requested.
   [[nodiscard]] virtual bool compresses_unfinished() const = 0;
-  /// Time limit for compressing finished segments at the end; nullopt: the next start does it.
+  /// Time limit for compressing complete segments at the end; nullopt: the next start does it.
   /// `well`: at the end position, or by a signal, and not by an error.
   [[nodiscard]] virtual std::optional<std::chrono::milliseconds> time_to_compress(
       bool well) const = 0;

@@ -55,7 +55,7 @@ class Inspection {
   void forget_names() { names_.forget(); }
   /// The results of the last run are recorded: streaming starts.
   void on_recorded() { past_timelines_recorded_ = past_timelines_read_; }
-  /// Finished files of a wrong size, which are to be replaced.
+  /// Complete files of a wrong size, which are to be replaced.
   [[nodiscard]] const std::set<std::string>& wrong_sizes() const { return wrong_sizes_; }
 
  private:

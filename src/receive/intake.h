@@ -53,7 +53,7 @@ class Intake {
   /// one. Any thread.
   [[nodiscard]] wal::Lsn records_end() const { return wal::Lsn(records_end_); }
 
-  /// The unfinished segment in the archive has valid WAL of a known version. A first page with a
+  /// The partial segment in the archive has valid WAL of a known version. A first page with a
   /// newer magic is damaged then.
   void expect_known_version() { version_is_known_ = true; }
 

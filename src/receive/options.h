@@ -91,11 +91,11 @@ struct Options {
   /// - The first connection must succeed. After that every failure of the connection or the server,
   ///   including rejections and removed WAL, is retried after 5 seconds; without `loop` each ends
   ///   the run at once, also a slot that is still in use.
-  /// - A finished file of a wrong size is ignored, with a warning, and replaced.
+  /// - A complete file of a wrong size is ignored, with a warning, and replaced.
   /// - A segment is renamed into place before the next one is started: other programs that find two
-  ///   unfinished segments may take the newer one for the end.
-  /// - Compression skips segments that were raw before, completes finished segments even after a
-  ///   signal, and renames the unfinished segments of this run to "<segment>.gz.partial".
+  ///   partial segments may take the newer one for the end.
+  /// - Compression skips segments that were raw before, completes complete segments even after a
+  ///   signal, and renames the partial segments of this run to "<segment>.gz.partial".
   bool stock_habits = false;
 };
 

@@ -78,7 +78,7 @@ struct ReceiverView {
     SystemTime difference_time{};
   };
   std::optional<Comparison> comparison{};
-  std::size_t to_compress = 0;                    ///< finished segments still raw
+  std::size_t to_compress = 0;                    ///< complete segments still raw
   std::optional<archive::ServingView> serving{};  ///< unset: it does not serve
   std::optional<store::StoreView> store{};        ///< unset: no uploads
 

@@ -222,9 +222,9 @@ wal::Lsn SessionState::slot_position(const step::Stream& stream) const {
   return position > stream.start ? position : wal::Lsn();
 }
 
-/// Before anything is added after the archive's finished segments, once on each connection: another
+/// Before anything is added after the archive's complete segments, once on each connection: another
 /// server's WAL may have the same position by coincidence, and appear to continue it. (Also if an
-/// unfinished segment is streamed again and compared on arrival: its first record may not start in
+/// partial segment is streamed again and compared on arrival: its first record may not start in
 /// it.)
 std::optional<Step> SessionState::compare_tail(const StartAt& at) {
   if (tail_compared_ || !archive_->resume) return std::nullopt;
@@ -726,7 +726,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     disconnect_ = !slots_.is_new_and_unused_here();
     return;
   }
-  if (error.kind() == ErrorKind::conflict) {  // as for a difference in a finished segment
+  if (error.kind() == ErrorKind::conflict) {  // as for a difference in a complete segment
     refuse(error);
     return;
   }

@@ -137,7 +137,7 @@ struct ArchiveFacts {
 /// Comparison of the archive's end with the server's WAL.
 struct TailComparison {
   enum class How {
-    nothing,  ///< the archive has no finished segment before that position
+    nothing,  ///< the archive has no complete segment before that position
     same,
     differs,
     not_there,  ///< the server has removed that WAL, or does not serve that timeline

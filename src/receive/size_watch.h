@@ -17,7 +17,7 @@
 
 namespace weir::receive {
 
-/// Checks the sizes of all finished segments, once in a run of a receiver and in the background:
+/// Checks the sizes of all complete segments, once in a run of a receiver and in the background:
 /// for 100,000 files that takes too long for startup. Files of a wrong size are logged, recorded as
 /// holes (archive/losses.h), shown on the board, and checked again until they are repaired.
 ///

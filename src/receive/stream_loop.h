@@ -73,7 +73,7 @@ class StreamLoop {
     Feed& feed;
     Alarms& alarms;
     Log& log;
-    /// Gets finished segments; nullptr: none.
+    /// Gets complete segments; nullptr: none.
     BackgroundCompression* compression;
     /// Reports of downstream clients; nullptr: there are none.
     Downstream* downstream;

@@ -55,7 +55,7 @@ class Streaming {
     wal::RecordVerifier verifier;
   };
   void set_border(std::optional<Border> border) { border_ = std::move(border); }
-  /// The observer for the verifier of a border.
+  /// The observer for the verifier of a boundary.
   [[nodiscard]] wal::RecordObserver& observer() { return minimal_wal_; }
 
   /// The server of a stream, and its recipients.
@@ -78,7 +78,7 @@ class Streaming {
   [[nodiscard]] bool holds_connection() const { return holds_connection_; }
   void on_connected() { holds_connection_ = false; }
 
-  /// Compresses unfinished segments as requested. Their content is durable in one form or the other
+  /// Compresses partial segments as requested. Their content is durable in one form or the other
   /// at any time. Throws as archive::compress_partial().
   void compress_unfinished();
 

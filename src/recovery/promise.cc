@@ -364,7 +364,7 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
       checkpoint ? ", and its checkpoint is of " + checkpoint->to_string() : std::string());
 }
 
-/// Once through. nullopt: something was not sound, and another copy is to be read.
+/// Once through. nullopt: something was not valid, and another copy is to be read.
 std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& backup,
                                  const Target& target, const std::function<bool()>& stop) {
   using State = archive::WalSource::State;

@@ -46,7 +46,7 @@ struct Way {
   std::function<bool()> unfinished;
   /// The segment with this byte is there as a finished one now.
   std::function<bool(wal::Lsn)> is_finished;
-  /// What was read last is not sound. True: there is another copy, which is read from now on.
+  /// What was read last is not valid. True: there is another copy, which is read from now on.
   std::function<bool()> has_another_copy;
 };
 
@@ -74,7 +74,7 @@ enum class Obstacle {
   minimal,  ///< WAL that was written with wal_level=minimal
 };
 
-/// What a recovery has to reach, by the WAL itself, every record of which was read and is sound.
+/// What a recovery has to reach, by the WAL itself, every record of which was read and is valid.
 struct Promise {
   wal::Lsn position;                  ///< end of the last record that is replayed
   wal::Lsn last_record;               ///< its start
@@ -100,7 +100,7 @@ struct Promise {
   /// target. Only a backup that ended before it serves the target.
   std::optional<wal::Commit> held;
   /// Damage in the segment in which the recovery ends, behind all that is replayed. The server asks
-  /// for whole segments: pgweir restore has to be told to hand out the sound part of this one.
+  /// for whole segments: pgweir restore has to be told to hand out the valid part of this one.
   struct Behind {
     wal::Lsn at;
     std::string segment;

@@ -59,7 +59,7 @@ void make_durable(io::Directory& archive, const archive::Listing& listing, const
 /// A program that copies it into the archive writes to it again within this time.
 constexpr std::chrono::seconds kStillCopied(60);
 
-/// It may be sound soon, and nothing of it has been synced then.
+/// It may be valid soon, and nothing of it has been synced then.
 void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) {
   for (const auto& form : archive::finished_names(segment)) {
     const auto entry = archive.find(form.to_string());

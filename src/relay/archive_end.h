@@ -19,7 +19,7 @@ enum class Counts { finished, everything };
 
 /// What find_served() found.
 struct FoundEnd : Served {
-  /// Behind `end`, which is where the sound WAL ends.
+  /// Behind `end`, which is where the valid WAL ends.
   std::optional<archive::Break> broken = std::nullopt;
   /// Damage in the newest complete segment: clients that read it get an error.
   std::optional<Error> damage = std::nullopt;

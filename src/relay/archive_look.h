@@ -75,7 +75,7 @@ class ArchiveLook {
   Threads::Time next_names_{};            ///< are read then in any case
   Threads::Time next_writer_{};           ///< next look-up, if the names are unchanged until then
   bool looked_at_end_ = false;
-  std::string told_damage_;               ///< of a finished segment
+  std::string told_damage_;               ///< of a complete segment
   std::optional<archive::Break> broken_;  ///< as it was seen last
   Threads::Time broken_since_{};
   Threads::Time next_end_{};  ///< next check, if it is broken

@@ -110,7 +110,7 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
     const bool proved = verifier_.first_record_start().valid();
     auto trouble = read_ahead(limit);
     if (!trouble) continue;
-    // Records in front of it are sound, and given first.
+    // Records in front of it are valid, and given first.
     if (!proved || checked() <= from_) return {{}, std::move(trouble)};
     trouble_ = std::move(trouble);
   }
@@ -186,7 +186,7 @@ std::optional<Trouble> CheckedWal::prove_file(wal::Lsn at) {
 }
 
 /// Begins this segment again with another form of it. False if there is none. (Of a record over the
-/// segment's border the damage may be in front of it: then it is found again.)
+/// segment's boundary the damage may be in front of it: then it is found again.)
 bool CheckedWal::take_other_form(const wal::Damage& damage) {
   const auto file = reader_->file();
   const auto segment = reader_->segment_at(damage.found_at);
@@ -282,7 +282,7 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     case archive::WalSource::State::end:
       break;
   }
-  // pg_receivewal's form of an unfinished segment, and a receiver has begun it again since.
+  // pg_receivewal's form of a partial segment, and a receiver has begun it again since.
   if (&reader == &*reader_ && reader.file() && reader.file()->partial) {
     const auto forms = archive::partial_names(reader.file()->segment);
     // A file that had too little before: with a later flush position, it has more. Once for each

@@ -82,7 +82,7 @@ class CheckedWal {
   /// As it was at the first byte of the segment that is read.
   std::optional<wal::RecordVerifier> segment_begin_;
   std::set<std::string> left_out_;  ///< files with damaged records, or too little
-  wal::Lsn looked_again_up_to_;     ///< the limit when unfinished ones were left out no more
+  wal::Lsn looked_again_up_to_;     ///< the limit when partial ones were left out no more
   std::string proved_;              ///< a file that was read to its end
   std::optional<Error> passed_over_;
   std::optional<Trouble> trouble_;                    ///< found behind what is still to be given

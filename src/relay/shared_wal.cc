@@ -247,7 +247,7 @@ SharedWal::Next SharedWal::read_on(Flow& flow, wal::Lsn limit, std::size_t most)
       wal.insert(wal.end(), read.wal.begin(), read.wal.end());
     } while (wal.size() + CheckedWal::kMostRead <= most && flow.wal->position() < limit);
   } catch (const std::exception&) {
-    // What was read before is sound.
+    // What was read before is valid.
     next.failure = std::current_exception();
   }
   if (wal.empty()) return next;

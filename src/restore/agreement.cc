@@ -46,7 +46,7 @@ std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& she
   return difference;
 }
 
-/// nullopt if it is the same, as far as it means something. Throws Error if it is not sound,
+/// nullopt if it is the same, as far as it means something. Throws Error if it is not valid,
 /// Contradiction if it is.
 void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io::Bytes& content,
              const Copy& other) {
@@ -74,7 +74,7 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
           "away: pgweir verify tells which of them the segments before and behind go with.");
 }
 
-/// `content` reads what was found sound of `one` up to `upto`, which the other is to have as well.
+/// `content` reads what was found valid of `one` up to `upto`, which the other is to have as well.
 void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
                         wal::SegmentSize size, std::uint64_t upto) {
   const auto difference =
@@ -114,7 +114,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
     } catch (const Contradiction&) {
       throw;
     } catch (const Error&) {
-      continue;  // the other one is not sound, or gone
+      continue;  // the other one is not valid, or gone
     }
   }
   if (!archives.several() || options.first_sound) return;

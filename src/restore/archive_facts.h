@@ -18,7 +18,7 @@
 
 namespace weir::restore {
 
-/// What the archives say cannot all be true: WAL of another cluster, two sound copies that differ.
+/// What the archives say cannot all be true: WAL of another cluster, two valid copies that differ.
 /// No other file makes up for it.
 class Contradiction final : public ErrorAs<Contradiction> {
  public:

@@ -77,7 +77,7 @@ class Archives {
   /// nullopt if there is no WAL.
   [[nodiscard]] std::optional<archive::Identity> identity();
   /// What the history files say. Where several have one of the same timeline, that of the archive
-  /// `first` counts, then that of the others in their order, if it is sound.
+  /// `first` counts, then that of the others in their order, if it is valid.
   [[nodiscard]] archive::Timelines timelines(std::size_t first = 0);
   /// Holes that one of them has a record of and that the others do not fill.
   [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);

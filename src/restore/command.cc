@@ -100,7 +100,7 @@ bool is_standby(const std::string& pg_wal) {
 
 /// Queries the store for what is needed if the file is absent.
 void look_around(store::NearShelf& stored, const Request& request, const Options& options) {
-  if (options.partial || options.up_to_hole) return;  // then it matters what lies farther away
+  if (options.partial || options.up_to_hole) return;  // then it matters what lies further away
   if (const auto* const segment = std::get_if<wal::SegmentName>(&request))
     stored.look_around(*segment);
   else

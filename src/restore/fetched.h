@@ -28,7 +28,7 @@ struct Fetched {
   /// Offset: later bytes have no meaning. 0: not checked.
   std::uint64_t records_end = 0;
   wal::Lsn previous_record;  ///< what the first one says of the one before
-  /// The file of the segment before with which the record over the border was found to fit.
+  /// The file of the segment before with which the record over the boundary was found to fit.
   std::optional<archive::SegmentFileName> before;
   std::size_t before_archive = 0;
   io::FileIdentity before_identity;
@@ -45,7 +45,7 @@ struct Fetched {
 [[nodiscard]] std::optional<Fetched> fetch_segment(Shelves archives, wal::SegmentName segment,
                                                    Output& output, const Options& options);
 
-/// Looks whether the record over the border fits what was fetched of the segment before; notes it
+/// Looks whether the record over the boundary fits what was fetched of the segment before; notes it
 /// in `fetched` if so. False if it does not fit.
 [[nodiscard]] bool compare_with_before(Shelves archives, Fetched& fetched, io::Bytes& content,
                                        const Fetched& before, io::Bytes& content_before);

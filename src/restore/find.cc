@@ -103,7 +103,7 @@ std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound&
   return path;
 }
 
-/// What is read of a segment is not sound; another archive's copy may be.
+/// What is read of a segment is not valid; another archive's copy may be.
 class UnsoundCopy final : public ErrorAs<UnsoundCopy> {
  public:
   UnsoundCopy(const Error& error, Copy copy) : ErrorAs(error), which(copy) {}
@@ -111,7 +111,7 @@ class UnsoundCopy final : public ErrorAs<UnsoundCopy> {
 };
 
 /// `find` with a path, and again if a segment got another name or form meanwhile, or with another
-/// archive's copy of one that is not sound.
+/// archive's copy of one that is not valid.
 template <typename Find>
 std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::TimelineId> timeline,
                                        const AskReceiver& durable_end, Log& log, Find find) {
@@ -143,7 +143,7 @@ std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::Timel
   }
 }
 
-/// Fills in what a recovery up to the moment has to know of holes and unfinished segments.
+/// Fills in what a recovery up to the moment has to know of holes and partial segments.
 void add_way(Moment& moment, const Path& path, std::size_t stretch) {
   if (stretch > 0) moment.backup_from = path.start(path.stretches()[stretch].begin);
   if (!moment.after) moment.hole = path.hole_behind(stretch);
@@ -213,7 +213,7 @@ std::optional<Moment> find_time_in(const Path& path, const Stretch& stretch, PgT
     else
       high = middle;
   }
-  // Transactions write their time and their record in two steps: neighbours may be out of order.
+  // Transactions write their time and their record in two steps: neighbors may be out of order.
   constexpr std::size_t kSafety = 1;
   std::optional<TransactionEnd> stop;
   for (std::size_t back = kSafety + 1;; back *= 2) {
@@ -418,7 +418,7 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
   while (verifier.position() < end) {
     const auto read = reader.read(verifier.position(), buffer);
     const auto& name = files_[*index_of(verifier.position())];
-    if (read.state == archive::WalSource::State::end) break;  // an unfinished one
+    if (read.state == archive::WalSource::State::end) break;  // a partial one
     if (read.state == archive::WalSource::State::gone)
       throw system_error(ENOENT, "the segment file is gone").with("file", name.to_string());
     if (read.state == archive::WalSource::State::damaged) {

@@ -20,7 +20,7 @@ using wal::PgTime;
 
 /// WAL that is not in the archive, with other WAL behind it. No recovery gets over it.
 struct Hole {
-  wal::Lsn begin;  ///< end of the last sound record before it
+  wal::Lsn begin;  ///< end of the last valid record before it
   wal::Lsn end;
   wal::TimelineId next_timeline = 0;  ///< on which the archive continues at `end`
 };

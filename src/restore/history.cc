@@ -271,7 +271,7 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
   if (damage && damage->what.starts_with("unexpected timeline"))
     throw contradiction(fmt::format("{} (LSN {})", damage->what, damage->at),
                         first->name.to_string());
-  // The archive may begin later; or not enough is there, or sound, to tell.
+  // The archive may begin later; or not enough is there, or valid, to tell.
   if (!begins_here || verifier->last_record_end() <= begin) return;
   if (!finder.at_expected())
     throw contradiction(

@@ -51,7 +51,7 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
     if (!damage)
       return {verifier.last_record_end() > end ? SeamVerdict::fits : SeamVerdict::unknown,
               std::nullopt};
-    // Other faults are those of the other segments: in itself this one was found sound.
+    // Other faults are those of the other segments: in itself this one was found valid.
     const bool of_this_record =
         damage->at < end && damage->what.starts_with("incorrect record checksum");
     return of_this_record ? SeamResult{SeamVerdict::broken, damage} : SeamResult{};
@@ -63,7 +63,7 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
 
 namespace {
 
-/// nullopt if a segment before is not there, not sound, or too far away.
+/// nullopt if a segment before is not there, not valid, or too far away.
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
                                              const wal::RecordVerifier::Options& options,
                                              WalSource& others) {

@@ -28,7 +28,7 @@ struct Options {
   bool verify = true;            ///< false: only the frame's checksum and the size
   bool partial = false;          ///< the .partial as the last resort
   bool partial_damaged = false;  ///< also one that is damaged before its end
-  /// Everything up to the last sound record before the first hole on the way, and then the end of
+  /// Everything up to the last valid record before the first hole on the way, and then the end of
   /// the recovery. Includes `partial`.
   bool up_to_hole = false;
   /// If a complete segment is damaged in every copy, restore its valid part before the damage.

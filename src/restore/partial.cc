@@ -31,11 +31,11 @@ class Scanner {
   /// End of the last complete record; 0/0 if there is none.
   [[nodiscard]] wal::Lsn cut() const;
   [[nodiscard]] bool sound_so_far() const { return !damage_; }
-  /// Sound up to the segment's end.
+  /// Valid up to the segment's end.
   [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
   /// What ends it, if WAL is behind that.
   [[nodiscard]] std::optional<Error> damage() const;
-  /// Where its sound part ends, whatever ends it.
+  /// Where its valid part ends, whatever ends it.
   /// Page of this segment farthest behind that.
   [[nodiscard]] wal::Lsn seen_to() const { return wal_to_; }
   [[nodiscard]] wal::Lsn damaged_at() const {
@@ -171,7 +171,7 @@ Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size
     seen = again.damage && again.damaged_at == found.damaged_at ? seen + 1 : 1;
     found = std::move(again);
   }
-  // It moved on each time: the file grows, and what is sound of it is what there is.
+  // It moved on each time: the file grows, and what is valid of it is what there is.
   if (seen < kSeenThere) found.damage = std::nullopt;
   return found;
 }

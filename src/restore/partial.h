@@ -14,11 +14,11 @@
 
 namespace weir::restore {
 
-/// An unfinished segment, where it is sound to, and what comes behind.
+/// A partial segment, where it is valid to, and what comes behind.
 struct Partial {
   Copy copy;
   wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
-  bool complete = false;        ///< sound up to the segment's end
+  bool complete = false;        ///< valid up to the segment's end
   bool being_written = false;   ///< a receiver says that it writes at that place, or behind it
   std::optional<Error> damage;  ///< what ends it, if that is not its natural end
   wal::Lsn damaged_at;          ///< then where it was found

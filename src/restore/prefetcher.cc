@@ -422,7 +422,7 @@ void Helper::fetch_all() {
   }
 }
 
-/// nullopt if it is not there, not sound, or not wanted any more.
+/// nullopt if it is not there, not valid, or not wanted any more.
 std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
   try {
     auto* const unnamed_files = target_->unnamed_files();

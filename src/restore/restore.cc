@@ -36,7 +36,7 @@ using codec::Method;
 
 /// How often the whole look is repeated when the archive changes under it.
 constexpr int kLooks = 20;
-/// And how often for an unfinished segment with WAL behind it to become whole.
+/// And how often for a partial segment with WAL behind it to become whole.
 constexpr int kLooksAtRest = 4;
 
 /// One request.
@@ -230,7 +230,7 @@ std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, c
   return Result{true, {}, size};
 }
 
-/// nullopt if there is no finished copy. Throws the first one's error if none is sound.
+/// nullopt if there is no finished copy. Throws the first one's error if none is valid.
 std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segment) {
   std::optional<Error> first_error;
   std::vector<Copy> unsound;
@@ -320,7 +320,7 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool publi
   return finding;
 }
 
-/// What one archive has proves it for all of them. (Unfinished segments in a row mean nothing only
+/// What one archive has proves it for all of them. (Partial segments in a row mean nothing only
 /// if they are one receiver's: so it is not the names of all together that are judged.)
 Absence Restorer::judge_absent(wal::SegmentName segment, const Finding& finding,
                                wal::SegmentSize size) {
@@ -426,7 +426,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                   left ? std::optional(left->at) : std::nullopt, log_);
 
   std::uint64_t keep = 0;
-  std::string later;  ///< an unfinished segment behind this one that has WAL
+  std::string later;  ///< a partial segment behind this one that has WAL
   if (!before_hole && !best->complete && !best->being_written)
     later = unfinished_with_wal_behind(segment, finding);
   if (!best->damage && (later.empty() || options_.up_to_hole))
@@ -542,7 +542,7 @@ std::optional<Restorer::Left> Restorer::left_in(wal::SegmentName segment, const 
   return left;
 }
 
-/// Where what is handed out of a segment that is sound up to `cut` ends.
+/// Where what is handed out of a segment that is valid up to `cut` ends.
 wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                            const std::string& name) {
   const auto left = left_in(segment, finding);
@@ -570,7 +570,7 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
         .hint(
             "A recovery would end there. Bring the true segment into the archive: \"pgweir store "
             "push\" puts it in the place of the padded one.");
-  // The archive's own unfinished file may continue after it.
+  // The archive's own partial file may continue after it.
   if (options_.partial || options_.up_to_hole)
     if (const auto partial = find_partial(archives_, segment, *finding.size, options_.durable_end);
         partial && partial->cut > published->cut)
@@ -637,7 +637,7 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
   target.publish();
 }
 
-/// True if the server that recovers has the whole segment in its own pg_wal, sound to its end.
+/// True if the server that recovers has the whole segment in its own pg_wal, valid to its end.
 bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
   if (!options_.system_identifier) return false;
   const auto entry = target_directory_.find(segment.to_string());

@@ -12,7 +12,7 @@ namespace weir::restore {
 struct Result {
   bool restored = false;
   std::string why;  ///< of an absence
-  /// Set if it was a finished segment.
+  /// Set if it was a complete segment.
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
   bool prefetched = false;  ///< a helper had it ready
   std::string unfinished =

@@ -116,7 +116,7 @@ Reading read_from(wal::Lsn page, const Seam& seam, WalSource& before, WalSource&
 SeamResult judge(const Seam& seam, const Reading& reading) {
   if (!reading.whole) return {};
   const auto& damage = reading.damage;
-  // The segment itself was found sound: what does not fit is the record over the border. Only the
+  // The segment itself was found valid: what does not fit is the record over the boundary. Only the
   // prev-link of the first record after it is checked here, and nothing later: in a partial segment
   // the WAL may end there.
   const bool broken =

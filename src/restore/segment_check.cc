@@ -260,7 +260,7 @@ bool SegmentCheck::before_is_packed(const Copy& copy, wal::SegmentSize size) {
   return form && form->method != Method::none;
 }
 
-/// By hand, the archive's own copy of the segment before is asked for the record over the border.
+/// By hand, the archive's own copy of the segment before is asked for the record over the boundary.
 /// To unpack it takes as long as this one: so it is done at the same time, and without comparing
 /// its checksums, a tenth of the work.
 void SegmentCheck::begin_reading_before(const Copy& copy, wal::SegmentSize size,

@@ -22,7 +22,7 @@ namespace weir::restore {
 /// the archives. One thread.
 class UnionReader final : public archive::WalSource {
  public:
-  /// Copies of segments that are known not to be sound, and are not read.
+  /// Copies of segments that are known not to be valid, and are not read.
   using Unsound = std::set<std::pair<std::size_t, wal::SegmentName>>;
   struct Options {
     wal::SegmentSize segment_size{};

@@ -16,7 +16,7 @@ namespace weir::verify {
 /// A segment or a history that two archives have and that is not the same in both.
 struct Unlike {
   enum class Kind {
-    differ,       ///< both are sound, and one of them is of another history of the cluster
+    differ,       ///< both are valid, and one of them is of another history of the cluster
     damaged_one,  ///< in the archive being verified
     damaged_other,
     damaged_both,

@@ -24,7 +24,7 @@ using State = Outcome::State;
 
 namespace {
 
-/// Passes records on, and sees whether one crosses a border between segments.
+/// Passes records on, and sees whether one crosses a boundary between segments.
 class BorderWatch final : public wal::RecordObserver {
  public:
   BorderWatch(wal::RecordObserver& next, Lsn border) : next_(next), border_(border) {}

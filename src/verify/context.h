@@ -62,7 +62,7 @@ class Context {
 
  private:
   std::map<wal::TimelineId, wal::TimelineHistory> histories_;
-  std::map<wal::SegmentName, wal::Lsn> published_;  ///< unfinished ones, and their ends
+  std::map<wal::SegmentName, wal::Lsn> published_;  ///< partial ones, and their ends
 };
 
 /// Maximum number of attempts for a file that changes concurrently.

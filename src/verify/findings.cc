@@ -38,7 +38,7 @@ Finding damage_finding(const Context& context, const Node& node, const std::stri
       "Without one, take a new base backup.";
   finding.loss = loss_of(node, std::max(damage.at, start), size);
 
-  // In the first page header, the WAL itself may be sound and only in the wrong place.
+  // In the first page header, the WAL itself may be valid and only in the wrong place.
   const bool in_first_header =
       damage.found_at >= start && damage.found_at < start + wal::kLongHeaderSize;
   if (!in_first_header || !first_page || !first_page->long_header ||

@@ -16,7 +16,7 @@ namespace weir::verify {
 [[nodiscard]] std::optional<LostRange> loss_of(const Node& node, wal::Lsn at,
                                                wal::SegmentSize size);
 
-/// `first_page`: the file's, where it was read; in a wrong one the WAL itself may be sound and only
+/// `first_page`: the file's, where it was read; in a wrong one the WAL itself may be valid and only
 /// in the wrong place.
 [[nodiscard]] Finding damage_finding(const Context& context, const Node& node,
                                      const std::string& file, const wal::Damage& damage,

@@ -149,7 +149,7 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
       if (archive::is_gone(error)) continue;
       if (still_being_written(file, node)) continue;
       auto finding = error_finding(context_, node, name, error, 0);
-      finding.loss = std::nullopt;  // the other form is sound
+      finding.loss = std::nullopt;  // the other form is valid
       finding.hint = fmt::format("{} is sound. Move {} away.", sound.to_string(), name);
       context_.results.add(std::move(finding));
     }
@@ -173,7 +173,7 @@ bool FormsCheck::replay_filler(const Node& node, const archive::SegmentFileName&
          context_.cluster.segment_size.start(node.segno) + offset >= *finder.switch_end;
 }
 
-/// A .partial next to the finished form: a leftover, but what is sound in it must be the same WAL.
+/// A .partial next to the complete form: a leftover, but what is valid in it must be the same WAL.
 void FormsCheck::check_partial_beside(const Node& node, const archive::SegmentFileName& sound) {
   for (const auto& file : node.partial) {
     const auto name = file.to_string();
@@ -230,7 +230,7 @@ bool FormsCheck::check_switch_copy(const SwitchCopy& copy, const archive::Segmen
     for (const auto& [node, file] :
          {std::pair(&old_node, old_file), std::pair(&new_node, new_file)}) {
       if (!file.partial) continue;
-      // Behind its end an unfinished file holds nothing.
+      // Behind its end a partial file holds nothing.
       auto verifier = context_.new_verifier(*node, nullptr);
       context_.read(file, verifier, false);
       upto = std::min(upto, std::max(start, verifier.last_record_end()));

@@ -12,7 +12,7 @@
 
 namespace weir::verify {
 
-/// Checks the files of a finished segment: the WAL in the form that is read, and that all others
+/// Checks the files of a complete segment: the WAL in the form that is read, and that all others
 /// are the same. What it finds goes to the context's results. Any thread.
 class FormsCheck {
  public:

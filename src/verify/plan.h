@@ -34,7 +34,7 @@ struct Path {
   struct Step {
     std::uint64_t segno = 0;
     std::optional<std::size_t> node = std::nullopt;  ///< nullopt: nothing here
-    /// The node has only a .partial, and finished segments follow: as good as missing.
+    /// The node has only a .partial, and complete segments follow: as good as missing.
     bool unfinished_inside = false;
   };
   std::vector<Step> steps{};  ///< every segment from the first to the last that counts
@@ -61,7 +61,7 @@ struct Plan {
   std::vector<Path> paths;
   std::vector<Finding> gaps;
   std::vector<SwitchCopy> switch_copies;
-  /// Rows of finished segments of one timeline, each the continuation of the one before it.
+  /// Rows of complete segments of one timeline, each the continuation of the one before it.
   std::vector<std::vector<std::size_t>> chunks;
   /// .partial files with nothing before them.
   std::vector<std::size_t> lone_partials;

@@ -72,7 +72,7 @@ struct HistoryReport {
   std::vector<wal::TimelineHistory::Ancestor> ancestors{};
   struct Range {
     wal::Lsn begin;
-    wal::Lsn end;  ///< of the sound WAL: the end of a segment, or of the last sound record
+    wal::Lsn end;  ///< of the valid WAL: the end of a segment, or of the last valid record
     bool operator==(const Range&) const = default;
   };
   std::vector<Range> sound{};  ///< in order; the ranges between cannot be replayed
@@ -101,7 +101,7 @@ struct Report {
   std::vector<Finding> findings{};   ///< by timeline and position
   std::vector<std::string> notes{};  ///< worth knowing, not wrong
   /// False: the WAL is of a newer PostgreSQL than this program knows, and nothing is known of its
-  /// records. Then the archive is not called sound.
+  /// records. Then the archive is not called valid.
   bool records_checked = true;
   std::optional<BackupReport> backup = std::nullopt;
   std::size_t segments = 0;  ///< files read

@@ -26,7 +26,7 @@ struct Outcome {
     vanished,  ///< removed during the run
   };
   State state = State::pending;
-  wal::Lsn end;  ///< sound WAL ends here; of a damaged one perhaps 0/0
+  wal::Lsn end;  ///< valid WAL ends here; of a damaged one perhaps 0/0
   std::string file{};
 };
 
@@ -50,7 +50,7 @@ class Results {
   void add(Finding finding);
   void note(std::string text);
   void settle(std::size_t node, Outcome outcome);
-  /// The record over the border before that segment is damaged: its sound WAL ends at `end`.
+  /// The record over the boundary before that segment is damaged: its valid WAL ends at `end`.
   void border_broken(std::size_t node, wal::Lsn end);
   /// An XLOG_BACKUP_END record of the backup that is asked for.
   void backup_ended(wal::TimelineId timeline, wal::Lsn end);

@@ -70,7 +70,7 @@ void Run::report_histories() {
       auto end = whole ? size.start(step.segno + 1) : outcome.end;
       if (outcome.state == State::vanished || step.unfinished_inside) end = Lsn();
       if (open && !whole && end.valid() && end < start) {
-        // The record over the border is damaged: the sound WAL ends in the segment before.
+        // The record over the boundary is damaged: the valid WAL ends in the segment before.
         history.sound.back().end = std::max(history.sound.back().begin, end);
       } else if (open && end > history.sound.back().end) {
         history.sound.back().end = end;
