@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t kRead = std::size_t{128} << 10;  ///< bytes at once
 
-/// Waits for the first record at the place or behind it.
+/// Waits for the first record at or after the position.
 class CheckpointWatch final : public wal::RecordObserver {
  public:
   explicit CheckpointWatch(wal::Lsn place) : place_(place) {}

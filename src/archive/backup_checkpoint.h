@@ -6,7 +6,7 @@
 
 namespace weir::archive {
 
-/// What an archive has at the position of a backup's checkpoint.
+/// The archive's state at the position of a backup's checkpoint.
 enum class CheckpointThere {
   yes,      ///< that checkpoint; or nothing to compare: the backup names none, or the WAL is of a
             ///< newer server than this pgweir knows

@@ -75,7 +75,7 @@ void add_label(BackupPoint& point, const BackupPoint& label, const std::string& 
   point.parent = label.parent;
 }
 
-/// A file of any name: what it is its content tells.
+/// Reads a file of any name: its content determines its type.
 BackupPoint read_one(const std::string& path) {
   constexpr std::uint64_t kFront = 4096;
   const auto front = io::read_front(path, kFront);

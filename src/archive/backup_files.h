@@ -21,7 +21,7 @@ struct BackupFiles {
   bool manifest_unfinished = false;  ///< pg_basebackup is writing it ("backup_manifest.tmp")
 };
 
-/// What a tar file of that name is compressed by; nullopt for another name.
+/// Returns the compression method of a tar file of that name; nullopt for a different name.
 [[nodiscard]] std::optional<codec::Method> tar_method(std::string_view name);
 /// "base.tar", "monday.tar.gz", …
 [[nodiscard]] bool is_tar_name(std::string_view name);
@@ -37,11 +37,11 @@ struct BackupFiles {
 /// other.
 [[nodiscard]] std::optional<BackupPoint> read_backup(const BackupFiles& files);
 
-/// What judge_backup() (backup_whole.h) says of it.
+/// Returns the result of judge_backup() (backup_whole.h).
 ///
 /// `path`: a backup_label, a backup history file, a backup_manifest, a tar backup's base.tar, or
-/// the directory of a backup in plain or tar format (of a plain one the system identifier is read
-/// from its global/pg_control, too). Throws Error{usage} if there is no such thing, and as above.
+/// the directory of a backup in plain or tar format (for a plain one the system identifier is also
+/// read from its global/pg_control). Throws Error{usage} if it is none of these, and as above.
 [[nodiscard]] BackupPoint read_backup_point(const std::string& path);
 
 }  // namespace weir::archive

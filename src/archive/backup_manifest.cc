@@ -62,8 +62,8 @@ std::string read_text(io::Bytes& bytes, std::uint64_t from, std::uint64_t behind
   return text;
 }
 
-/// The object without what lies between its first entries and its last ones; nullopt if it is not
-/// written as a server does it.
+/// The object without the entries between its first and its last ones; nullopt if it is not written
+/// as a server does it.
 std::optional<json> without_middle(io::Bytes& manifest) {
   const auto size = manifest.size();
   auto front = read_text(manifest, 0, std::min(size, kFront));
@@ -133,7 +133,7 @@ BackupPoint point_of(const json& manifest, const std::string& file) {
 
   std::vector<Range> read;
   for (const auto& range : *ranges) read.push_back(read_range(range, file));
-  // One for each timeline, the newest first as the server writes them, each beginning where the
+  // One for each timeline, the newest first as the server writes them, each starting where the
   // older one ends (AddWALInfoToBackupManifest in backup/backup_manifest.c).
   std::sort(read.begin(), read.end(),
             [](const Range& left, const Range& right) { return left.timeline < right.timeline; });

@@ -11,7 +11,7 @@ namespace weir::archive {
 
 namespace {
 
-/// So many lines begin with "<name>: ".
+/// Number of lines that start with "<name>: ".
 std::size_t count_of(std::string_view content, std::string_view name) {
   std::size_t count = 0;
   const auto key = std::string(name) + ": ";
@@ -20,7 +20,7 @@ std::size_t count_of(std::string_view content, std::string_view name) {
   return count;
 }
 
-/// What follows "<name>: " on its line.
+/// Returns the text after "<name>: " on its line.
 std::optional<std::string_view> field(std::string_view content, std::string_view name) {
   while (!content.empty()) {
     const auto newline = content.find('\n');

@@ -16,14 +16,15 @@ namespace weir::archive {
 struct BackupPoint {
   wal::TimelineId timeline = 0;  ///< on which it began
   wal::Lsn start;                ///< the first byte that its recovery reads (the redo position)
-  /// Where it becomes consistent, and on which timeline; nullopt where the file does not tell (a
-  /// backup_label does not: then a record in the WAL does, unless it is of a standby).
+  /// Where it becomes consistent, and on which timeline; nullopt if the file does not contain it (a
+  /// backup_label does not: then a record in the WAL does, unless the backup is from a standby).
   std::optional<wal::Lsn> end = std::nullopt;
   wal::TimelineId end_timeline = 0;  ///< 0 without an end
   bool from_standby = false;
-  std::uint64_t system_identifier = 0;  ///< 0 where the file does not tell
+  std::uint64_t system_identifier = 0;  ///< 0 if not in the file
   std::string file{};                   ///< where all this was read
-  /// Where the record of the checkpoint begins that the backup began with; nullopt: not told.
+  /// Start of the record of the checkpoint with which the backup started; nullopt if not in the
+  /// file.
   std::optional<wal::Lsn> checkpoint = std::nullopt;
 
   /// A position and the name of the segment that is said to have it: true for some segment sizes.
@@ -35,7 +36,7 @@ struct BackupPoint {
   std::vector<Place> places{};
   std::optional<std::uint64_t> name_offset = std::nullopt;  ///< of a backup history file
 
-  /// When it began, by the server's clock; nullopt: not told.
+  /// Start time, by the server's clock; nullopt if not in the file.
   std::optional<wal::PgTime> began = std::nullopt;
   /// The start of the backup on which an incremental backup is based (PostgreSQL 17 and later).
   /// Without that backup and its own parents, it is unusable.

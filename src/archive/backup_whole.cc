@@ -31,7 +31,7 @@ bool may_differ(std::string_view name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-/// What is wanted of a tar file's entries.
+/// Collects the required entries of a tar file.
 class TarWatch final : public TarReader::Visitor {
  public:
   bool on_entry(const TarReader::Entry& entry) override {
@@ -58,7 +58,8 @@ class TarWatch final : public TarReader::Visitor {
   std::string* into_ = nullptr;
 };
 
-/// From header to header; what lies between them is not read. True: it has its end.
+/// Walks from header to header, without reading the content between. Returns true if the file has
+/// its end.
 bool walk_raw(const std::string& path, TarWatch& watch) {
   constexpr std::size_t kBlock = 512;
   const auto file = io::open_user_file(path);
@@ -93,7 +94,7 @@ bool read_packed(const std::string& path, codec::Method method, bool front_only,
   return enough || reader.ended();
 }
 
-/// nullopt: it is whole, as far as was to be looked.
+/// nullopt: it is complete, as far as it was checked.
 std::optional<std::string> look_at_tar(const std::string& path, bool has_manifest,
                                        TarWatch& watch) {
   const auto method = tar_method(path).value_or(codec::Method::none);

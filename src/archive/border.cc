@@ -47,7 +47,8 @@ struct Finished {
   Lsn start;
 };
 
-/// The record that a segment begins in goes on to its end or further: no record begins in it.
+/// True if the record continued at the segment's start reaches its end: no record starts in the
+/// segment.
 bool filled_by_one_record(const wal::PageHeader& first_page, wal::SegmentSize size) {
   const auto pages = size.bytes() / wal::kPageSize;
   const auto room =
@@ -55,7 +56,7 @@ bool filled_by_one_record(const wal::PageHeader& first_page, wal::SegmentSize si
   return first_page.first_is_continuation() && first_page.remaining >= room;
 }
 
-/// A record begins on this page, as far as the page itself tells. `front`: its first bytes.
+/// True if a record starts on this page, as far as the page itself shows. `front`: its first bytes.
 bool has_record(io::Bytes& file, std::uint64_t offset, std::span<const std::byte> front) {
   const auto page = wal::decode_page_header(front);
   if (!page || page->magic == 0) return false;  // after an xlog switch
@@ -72,8 +73,8 @@ bool has_record(io::Bytes& file, std::uint64_t offset, std::span<const std::byte
                      [](std::byte byte) { return byte != std::byte{0}; });
 }
 
-/// The last page of a raw segment, before `end`, in which a record begins, as far as the pages
-/// tell; else its first page.
+/// The last page of a raw segment, before `end`, on which a record starts, as far as the pages
+/// show; otherwise its first page.
 Lsn last_page_with_a_record(io::Bytes& file, Lsn segment, Lsn end) {
   std::array<std::byte, wal::kLongHeaderSize + sizeof(std::uint32_t)> front{};
   for (auto offset = (end - segment - 1) / wal::kPageSize * wal::kPageSize; offset > 0;
@@ -84,7 +85,7 @@ Lsn last_page_with_a_record(io::Bytes& file, Lsn segment, Lsn end) {
   return segment;
 }
 
-/// Where a segment was given another form meanwhile, who asked looks again.
+/// If the format of a segment has changed meanwhile, the caller retries.
 Error gone(const WalReader& reader, Lsn at) {
   return Error(ErrorKind::io, "the segment file is gone")
       .with("file", reader.segment_at(at).to_string());
@@ -125,7 +126,7 @@ std::optional<Finished> find_in_history(io::Shelf& directory, const WalReader& r
   return name ? std::optional(Finished{*name, size.start_of(last)}) : std::nullopt;
 }
 
-/// What the segments before a place tell.
+/// The result of reading the segments before a position.
 struct Reading {
   Finished newest;
   wal::RecordVerifier verifier;  ///< has read up to there, and knows the last record
@@ -157,7 +158,7 @@ Attempt read_segments(io::Shelf& directory, WalReader& reader, const Finished& o
   return read_from(oldest.start);
 }
 
-/// nullopt if the segments before `end` cannot tell.
+/// nullopt if the segments before `end` are not sufficient.
 std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifier::Options& options,
                                   Lsn end) {
   const auto& size = options.segment_size;

@@ -30,12 +30,13 @@ namespace weir::archive {
 /// whose WAL continues this archive has the same bytes there; any other server has different bytes.
 struct Tail {
   std::string file;              ///< complete, in any format
-  wal::TimelineId timeline = 0;  ///< by the file's name: the one to ask a server for
+  wal::TimelineId timeline = 0;  ///< from the file's name: the timeline to request from a server
   wal::Lsn begin;                ///< of `wal`: a page's first byte
   /// Up to the end of the last record, or to where it is cut off. The bytes after an xlog switch
   /// have no meaning and are excluded.
   std::vector<std::byte> wal;
-  /// As verifier_at() gives it for the end; not set where the segments before cannot tell.
+  /// As returned by verifier_at() for the end; not set if the segments before it are not
+  /// sufficient.
   std::optional<wal::RecordVerifier> verifier = std::nullopt;
 };
 

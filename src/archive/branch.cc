@@ -42,8 +42,8 @@ std::optional<Branch> compare_with_server(const Timelines& timelines, const Time
                                           const ServerPlace& server) {
   if (ends.empty()) return std::nullopt;
   Branch branch;
-  // The way that the archive follows: to the newest timeline that it has WAL of, or knows to have
-  // followed that one.
+  // The history that the archive follows: to the newest timeline that it has WAL of, or is known to
+  // have followed that one.
   auto tip = ends.rbegin()->first;
   branch.archive_timeline = tip;
   branch.archive_end = ends.rbegin()->second;
@@ -67,7 +67,7 @@ std::optional<Branch> compare_with_server(const Timelines& timelines, const Time
     return branch;
   }
 
-  // What the archive has of the server's own way, on whatever timeline's files.
+  // The end of the archive's WAL on the server's own history, on any timeline's files.
   wal::Lsn have;
   for (const auto& [timeline, end] : ends) {
     const auto history = timelines.history(timeline).value_or(wal::TimelineHistory(timeline));
@@ -81,7 +81,7 @@ std::optional<Branch> compare_with_server(const Timelines& timelines, const Time
   branch.fork_timeline = fork.timeline;
   if (branch.archive_end <= branch.fork &&
       (tip == branch.archive_timeline || server.position <= branch.fork || own->contains(tip))) {
-    // The archive is on the server's way.
+    // The archive is on the server's history.
     branch.fork = {};
     branch.fork_timeline = 0;
     branch.relation = server.position > branch.archive_end   ? Branch::Relation::ahead

@@ -26,8 +26,8 @@ struct ServerPlace {
   std::optional<bool> standby = std::nullopt;  ///< unset: it did not say
 };
 
-/// How a server's WAL and the archive's lie to each other. Two positions can only be compared as
-/// far as the histories of both are the same.
+/// The relation of a server's WAL to the archive's. Two positions can only be compared as far as
+/// both histories are the same.
 struct Branch {
   enum class Relation {
     same,      ///< one history, and the archive has all that the server has
@@ -40,7 +40,7 @@ struct Branch {
   Relation relation = Relation::unknown;
   wal::TimelineId archive_timeline = 0;  ///< the newest that the archive has WAL of
   wal::Lsn archive_end;
-  /// Of diverged ones: where, and on which timeline they last were one.
+  /// If diverged: where, and on which timeline.
   wal::Lsn fork;
   wal::TimelineId fork_timeline = 0;
   /// The server's WAL that the archive does not have, [from, to); empty if it has all.
@@ -58,10 +58,11 @@ struct Branch {
                                                         const TimelineEnds& ends,
                                                         const ServerPlace& server);
 
-/// What an operator has to know about it, and what to do; empty if there is nothing to add to the
+/// What an operator must know about it, and what to do; empty if there is nothing to add to the
 /// position.
 struct BranchRemark {
-  bool loss = false;  ///< WAL of the server is in no archive, and will not get there by itself
+  bool loss = false;  ///< WAL of the server is in no archive, and will not be archived
+                      ///< automatically
   std::string what{};
   std::string todo{};
 };
@@ -71,7 +72,7 @@ struct BranchRemark {
 [[nodiscard]] std::string_view to_string(Branch::Relation relation);
 
 /// By the names of complete segments, and by what is valid of the partial ones of the newest
-/// timelines. What is damaged or gone counts as far as it was read.
+/// timelines. Damaged or removed files count as far as they were read.
 [[nodiscard]] TimelineEnds read_timeline_ends(io::Shelf& directory, const Listing& listing,
                                               wal::SegmentSize size);
 

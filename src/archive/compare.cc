@@ -10,8 +10,8 @@ namespace weir::archive {
 
 namespace {
 
-// Both contents come as streams that push, and a segment may have 1 GB: so the one is kept as a
-// digest per block, and the block where they part is read again.
+// Both contents are push streams, and a segment may have 1 GB: one is therefore kept as a digest
+// for each block, and the first differing block is read again.
 
 constexpr std::size_t kBlock = 64 * 1024;
 

@@ -72,7 +72,7 @@ class SegmentCompression {
     // one may also have been removed because of it ("pgweir compress"), and then the compressed
     // file is the only copy.
     const auto still_wanted = [&] { return directory_.find(raw_name()).has_value(); };
-    // Durable, before the raw name goes: a crash must leave one of the two.
+    // Durable before the raw file is removed: a crash must leave one of the two.
     if (DirectoryHome(directory_).publish({.name = name, .still_wanted = still_wanted}, fill))
       remove_raw();
     return !interrupted;
@@ -155,8 +155,8 @@ std::uint64_t end_of_content(io::File& file) {
   return 0;
 }
 
-/// The end of the last valid record: its body may end with zeros, and the padding behind it is
-/// nothing else. A reader does not count a record whose padding is missing.
+/// End of the last valid record: its body may end with zeros, and its padding consists of zeros. A
+/// reader does not count a record whose padding is missing.
 std::uint64_t end_of_records(io::File& file, wal::SegmentName segment, wal::SegmentSize size) {
   const auto start = segment.start(size);
   wal::RecordVerifier verifier({.segment_size = size, .timeline = segment.timeline()}, start);
@@ -268,7 +268,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
       compressor->finish(sink);
       return true;
     };
-    // Durable, before the raw name goes: a crash must leave one of the two.
+    // Durable before the raw file is removed: a crash must leave one of the two.
     DirectoryHome(directory).publish({.name = name, .replace = true}, fill);
     std::erase(older, name);
     for (const std::string& other : older) directory.remove(other);
@@ -300,11 +300,11 @@ void clean_up(io::Directory& directory, const Listing& listing) {
     if (is_own_hidden_name(name) || silent) directory.remove(name);
     unmarked = unmarked || silent;
   }
-  if (unmarked) directory.sync();  // it must not come back when there is such a segment again
-  // A segment that was compressed straight from memory leaves a `.partial` of zeros if the end
-  // comes between the new name and the removal of the old one. One with anything in it is not
-  // touched. The new name has to be durable before: a process that was killed may not have synced
-  // it, and after a crash the segment would be in the archive under no name.
+  if (unmarked) directory.sync();  // it must not return when there is such a segment again
+  // A segment that was compressed straight from memory leaves a `.partial` of zeros if the process
+  // ends between the rename and the removal of the `.partial`. A `.partial` with content is not
+  // touched. The new name must be durable first: a process that was killed may not have flushed it,
+  // and after a crash the segment would be in the archive under no name.
   std::vector<std::string> zeros;
   for (const SegmentForms& forms : segment_forms(listing)) {
     // (The last finished one: by the order of forms it is a compressed one, if there is any.)

@@ -10,13 +10,13 @@
 
 namespace weir::archive {
 
-/// Turns a finished raw segment into its compressed form: hidden temporary file, sync, rename,
-/// directory sync, and only then the raw file is removed. A crash between any two steps leaves
-/// something that clean_up() or the next call sorts out. The raw file must have exactly
-/// `segment_size` bytes, else Error{damage}. If the raw file is gone already: nothing happens.
-/// If the final compressed name exists: compared with the raw file's content, Error{conflict} if
-/// it differs, else the raw file is removed.
-/// `stop` is asked between pieces; when true the temporary file is removed and false returned.
+/// Converts a complete raw segment to its compressed form: hidden temporary file, fsync, rename,
+/// directory fsync, and only then the raw file is removed. A crash between any two steps leaves a
+/// state that clean_up() or the next call repairs. The raw file must have exactly `segment_size`
+/// bytes, otherwise throws Error{damage}. If the raw file is already gone, does nothing. If the
+/// final compressed file exists, it is compared with the raw file's content: throws Error{conflict}
+/// if it differs, otherwise the raw file is removed. `stop` is queried between pieces; if it
+/// returns true the temporary file is removed and false returned.
 bool compress_segment(io::Directory& directory, wal::SegmentName segment,
                       wal::SegmentSize segment_size, codec::Compression compression,
                       const std::function<bool()>& stop);
@@ -37,7 +37,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
 /// the archive's lock.
 void clean_up(io::Directory& directory, const Listing& listing);
 
-/// Finished raw segments, oldest first: what a compressor has to do.
+/// Returns complete raw segments, oldest first: the work of a compressor.
 [[nodiscard]] std::vector<wal::SegmentName> uncompressed_segments(const Listing& listing);
 
 }  // namespace weir::archive

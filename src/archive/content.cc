@@ -23,7 +23,7 @@ ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Option
       decompressor_(codec::make_decompressor(method, options.checksums)),
       may_break_off_(options.may_break_off),
       offset_(options.from) {
-  // One byte more than there is, so that a small file is read at once.
+  // One byte more than the size, so that a small file is read at once.
   const std::size_t usual = method == codec::Method::none ? kReadRaw : kReadPacked;
   most_ = static_cast<std::size_t>(std::min<std::uint64_t>(usual, file.size() + 1));
   buffer_.resize(options.whole ? most_ : std::min(most_, kFirstRead));

@@ -32,7 +32,7 @@ class ContentReader {
   /// Throws Error{io}; Error{damage} if the compressed form is broken or ends early; and what the
   /// sink throws. Call it once, or the other one as often as you like.
   bool read(const codec::Sink& sink);
-  /// The next bytes of the content: fewer than asked for only at its end. Throws likewise.
+  /// Reads the next bytes of the content: fewer than requested only at its end. Throws likewise.
   [[nodiscard]] std::size_t read(std::span<std::byte> bytes);
   /// Offset in the file: everything before it was read and is valid.
   [[nodiscard]] std::uint64_t offset() const { return offset_; }

@@ -23,7 +23,7 @@ struct SegmentRange {
 /// "000000010000000000000003 to 000000010000000000000005 (3 segments)"
 [[nodiscard]] std::string to_text(const SegmentRange& range);
 
-/// What of two archives' complete segments and histories only one of them has, by names alone.
+/// The complete segments and histories that only one of two archives has, by names alone.
 struct Difference {
   std::vector<SegmentRange> only_one;
   std::vector<SegmentRange> only_other;

@@ -28,7 +28,7 @@ struct DownstreamClient {
   std::optional<std::string> slot;
   std::chrono::system_clock::time_point backend_start{};
   std::string state = "startup";  ///< startup, catchup, streaming
-  wal::TimelineId timeline = 0;   ///< 0: it has not asked for WAL
+  wal::TimelineId timeline = 0;   ///< 0: it has not requested WAL
   wal::Lsn sent;
   wal::Lsn write;
   wal::Lsn flush;

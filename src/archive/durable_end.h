@@ -13,8 +13,7 @@ namespace weir::archive {
 struct DurableEnd {
   wal::TimelineId timeline = 0;
   wal::Lsn flush;
-  /// Up to where it has handed WAL to the kernel: what lies between is written at this moment.
-  /// 0/0: that is not known.
+  /// Write position: WAL after the flush position is being flushed. 0/0 if unknown.
   wal::Lsn write{};
 };
 /// Asks that receiver; nullopt if none streams. Throws nothing.

@@ -17,7 +17,7 @@ namespace weir::archive {
 
 namespace {
 
-/// So much WAL is read to count commits; more would keep a receiver from streaming.
+/// Maximum amount of WAL read to count commits; a larger one would delay streaming.
 constexpr std::uint64_t kMostCounted = std::uint64_t{1} << 30;
 
 /// Ranges of [begin, end) that no recorded hole has.
@@ -38,7 +38,7 @@ std::vector<Loss::Range> before_unfinished(const Listing& listing,
                                            const wal::TimelineHistory& history,
                                            std::span<const Coverage::Range> finished,
                                            wal::SegmentSize size) {
-  std::vector<std::uint64_t> unfinished;  // on this way, ascending
+  std::vector<std::uint64_t> unfinished;  // on this history, ascending
   const auto add = [&](wal::TimelineId timeline) {
     const auto of = [](const SegmentEntry& entry) { return entry.name.segment.timeline(); };
     for (auto entry = std::partition_point(listing.segments.begin(), listing.segments.end(),
@@ -128,7 +128,7 @@ std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
         loss.recorded = false;
         loss.missing = {range};
         loss.cause = cause;
-        // Two ways share their ancestors' holes.
+        // Two histories share their ancestors' holes.
         if (std::none_of(found.begin(), found.end(),
                          [&](const Loss& known) { return known.id() == loss.id(); }))
           found.push_back(std::move(loss));
@@ -206,8 +206,8 @@ struct SoundEnd {
 
 SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::TimelineId timeline,
                         wal::Lsn from, wal::SegmentSize segment_size) {
-  // A complete form of each segment, else all there are; behind a missing one there is another
-  // piece of WAL.
+  // A complete file of each segment, otherwise all partial ones; after a missing segment, another
+  // range of WAL starts.
   std::map<std::uint64_t, std::vector<SegmentFileName>> there;
   for (const auto& forms : segment_forms(listing)) {
     const auto segment = forms.segment();
@@ -222,8 +222,8 @@ SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::Timel
   }
   auto next = segment_size.segno(from);
   auto each = there.begin();
-  // A finished one that another follows is WAL to its end. The last one need not be: in a server's
-  // pg_wal the segment in which a timeline was left has its full size, too.
+  // A complete segment that another one follows is WAL to its end. The last one may not be: in a
+  // server's pg_wal the last segment of a timeline has its full size, too.
   const auto followed = [&] {
     const auto following = std::next(each);
     return following != there.end() && following->first == next + 1;

@@ -44,8 +44,8 @@ namespace weir::archive {
                                            wal::SegmentSize segment_size,
                                            std::span<const Loss> recorded);
 
-/// Branches that `history` has left behind although the archive has more of them, likewise. Reads
-/// at most one partial segment of each ancestor. Throws Error{io}.
+/// Returns branches that `history` has abandoned although the archive has more of them, likewise.
+/// Reads at most one partial segment of each ancestor. Throws Error{io}.
 [[nodiscard]] std::vector<Loss> find_lost_branches(io::Shelf& directory, const Listing& listing,
                                                    const wal::TimelineHistory& history,
                                                    wal::SegmentSize segment_size,
@@ -70,8 +70,8 @@ namespace weir::archive {
                                               wal::TimelineId timeline, wal::Lsn end,
                                               wal::SegmentSize segment_size);
 
-/// Fills in commits and counted_to of a lost branch: reads its WAL, up to a bound that takes
-/// seconds, and up to where it is not valid. What cannot be read ends the counting.
+/// Fills in commits and counted_to of a lost branch: reads its WAL, up to a limit that takes
+/// seconds, and up to where it is not valid. An unreadable file ends the counting.
 void count_commits(io::Shelf& directory, const Listing& listing, Loss& branch);
 
 }  // namespace weir::archive

@@ -19,11 +19,11 @@
 
 namespace weir::archive {
 
-/// The forms in the order in which one asks for them. A form goes only when one behind it in this
-/// order is durable under its name: raw ones are compressed to any of the others, and what is
-/// neither raw nor zstd is converted to zstd. So who asks for one name after the other in this
-/// order finds a complete segment at every moment. In another order it may go from where was not
-/// yet looked to where was looked already, and seems not to be there.
+/// The formats in the order in which files are looked up. A file is removed only when one of a
+/// later format is durable under its name: raw ones are compressed to any of the others, and those
+/// neither raw nor zstd are converted to zstd. A reader that tries the names in this order
+/// therefore finds a complete segment at every moment. In another order the file could move from a
+/// name not tried yet to one that was tried already, and would seem to be missing.
 inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
                                       codec::Method::zstd};
 
@@ -60,8 +60,8 @@ struct SegmentForms {
     return finished.empty() ? partial.front() : finished.front();
   }
 };
-/// One after the other for a `for`, in the listing's order, each good until the next one is asked
-/// for: an archive may have a million.
+/// Iterates over the segments for a `for` loop, in the listing's order; each is valid until the
+/// next one is requested: an archive may have a million.
 class EachSegmentForms {
  public:
   explicit EachSegmentForms(std::span<const SegmentEntry> entries) : left_(entries) { next(); }

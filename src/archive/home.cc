@@ -66,8 +66,7 @@ bool DirectoryHome::publish(const Publication& what, const Fill& fill) {
     else
       directory_.rename_no_replace(temporary.name, what.name);
   } catch (const Error& error) {
-    // A full disk has better uses for it. The first error is the one to tell; who cleans up removes
-    // the file.
+    // A full disk needs the space. The first error is reported; the clean-up removes the file.
     if (error.kind() != ErrorKind::durability) {
       try {
         directory_.remove(temporary.name);

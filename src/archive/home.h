@@ -10,7 +10,7 @@
 
 namespace weir::archive {
 
-/// The content of a file that has no name yet, written from its front to its end. One thread.
+/// The content of a file without a name, written sequentially. One thread.
 class Draft {
  public:
   virtual ~Draft() = default;
@@ -24,10 +24,10 @@ class Draft {
   [[nodiscard]] virtual io::Bytes& written() = 0;
 };
 
-/// Where whole files are published: complete segments, histories, records. (What a receiver streams
-/// into is another matter: segment_writer.h.) A reader finds all of a file under its name, or
-/// nothing (P2). What it takes to make that so is this class's own; no caller sees a temporary
-/// name, a rename or a sync.
+/// Publishes whole files: complete segments, histories, records. (For the files into which a
+/// receiver streams: segment_writer.h.) A reader finds a complete file under its name, or nothing
+/// (P2). The steps for this are internal to this class; its callers see no temporary name, rename
+/// or fsync.
 class Home {
  public:
   virtual ~Home() = default;
@@ -37,10 +37,10 @@ class Home {
 
   enum class Writers {
     /// One at a time for this name, by the archive's lock or because each has a name of its own:
-    /// what an interrupted run left is written over.
+    /// leftovers of an interrupted run are overwritten.
     one,
-    /// Several at once, and a receiver that starts and cleans up: none disturbs the other. What
-    /// interrupted runs left is removed by remove_leftovers() (leftovers.h).
+    /// Several at once, and a receiver that starts and cleans up: they do not disturb each other.
+    /// Leftovers of interrupted runs are removed by remove_leftovers() (leftovers.h).
     many,
   };
   struct Publication {

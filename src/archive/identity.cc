@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kNewest = 16;  ///< files that may be damaged before it is too much
 
-/// What the front of one file says.
+/// The identity in the first page of one file.
 struct Finding {
   std::optional<Identity> identity;
   std::string wrong;  ///< why there is no identity; empty: nothing was written there yet

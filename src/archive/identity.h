@@ -10,7 +10,7 @@
 
 namespace weir::archive {
 
-/// Whose WAL an archive holds, read from a long page header (P4).
+/// The cluster of an archive's WAL, read from a long page header (P4).
 struct Identity {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;

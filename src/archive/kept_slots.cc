@@ -14,7 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
-/// More than the relay ever writes, less than what somebody else may have put there.
+/// More than the relay ever writes; larger files come from another program.
 constexpr std::uint64_t kLargest = std::uint64_t{4} << 20;
 
 struct Unreadable {};

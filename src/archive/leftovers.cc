@@ -47,7 +47,7 @@ LockedFile create_locked(io::Directory& directory, std::string_view target) {
       try {
         directory.remove(made.name);
       } catch (const Error&) {
-        // The first error is the one to tell; remove_leftovers() removes the file.
+        // The first error is reported; remove_leftovers() removes the file.
       }
       throw;
     }

@@ -64,8 +64,8 @@ SegmentFileName name_of(const Row& row) {
           static_cast<Method>(word(row.low) >> 1), (row.low & 1) != 0};
 }
 
-/// By the bytes in which they differ, the last one first: names come in the order of a hash table,
-/// and a million of them differ in three or four bytes.
+/// Compares the bytes in which they differ, the last one first: names come in the order of a hash
+/// table, and a million of them differ in three or four bytes.
 void sort(std::vector<Row>& rows) {
   if (rows.empty()) return;
   Row differing;

@@ -25,7 +25,7 @@ struct SegmentFileName {
 
 struct SegmentEntry {
   SegmentFileName name;
-  std::optional<std::uint64_t> bytes;  ///< size of the file as it is, where that was asked for
+  std::optional<std::uint64_t> bytes;  ///< size of the file, if requested
 };
 
 struct HistoryEntry {
@@ -33,7 +33,7 @@ struct HistoryEntry {
   codec::Method method = codec::Method::none;  ///< ".history.gz" exists in the field
 };
 
-/// What a directory holds, by name alone. Nothing is opened.
+/// The contents of a directory, by names alone. No file is opened.
 struct Listing {
   std::vector<SegmentEntry> segments;   ///< by timeline, then number, then form; partials included
   std::vector<HistoryEntry> histories;  ///< by timeline
@@ -44,13 +44,13 @@ struct Listing {
 
 /// With the segments' sizes.
 [[nodiscard]] Listing list_archive(io::Shelf& directory);
-/// With those of partial ones only: the others are not looked at, so it is quicker by far.
+/// The same, with sizes of partial segments only, which is much faster.
 [[nodiscard]] Listing list_archive_names(io::Shelf& directory);
 /// Updates the sizes of the partial segments; 0 for files that no longer exist.
 void measure_partials(io::Shelf& directory, Listing& listing);
 
-/// What two directories hold together: each segment's and history's name once, with the larger of
-/// two sizes. Without the other names, which mean something only where they are.
+/// The combined contents of two directories: each segment's and history's name once, with the
+/// larger of two sizes. Excludes other names, which have a meaning only in their own directory.
 [[nodiscard]] Listing joined(const Listing& one, const Listing& other);
 
 }  // namespace weir::archive

@@ -27,12 +27,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
-/// More than any record has, less than what somebody else may have put under its name.
+/// More than any record has; larger files come from another program.
 constexpr std::uint64_t kLargestRecord = 64 * 1024;
-/// A receiver that starts removes temporary files, also that of an acknowledgement under way.
+/// A receiver that starts removes temporary files, including that of an acknowledgement in
+/// progress.
 constexpr int kTries = 5;
-/// A disk or a network's file system may fail for a moment. What a small file says is asked for
-/// again before it counts as one that cannot be read.
+/// A disk or a network file system may fail temporarily. A small file is read again before it
+/// counts as unreadable.
 constexpr int kReads = 3;
 
 constexpr std::array<Loss::Words, 3> kKinds = {{
@@ -113,9 +114,9 @@ class Names {
   [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
   [[nodiscard]] bool is_open(const Loss& loss) { return !missing(loss).empty(); }
 
-  /// What a mark of an earlier version says of a segment that is unfinished.
+  /// The hole that a mark of an earlier version records for a partial segment.
   [[nodiscard]] std::optional<Loss> behind_mark(wal::SegmentName marked);
-  /// What a record says that cannot be read: a hole ends where the next file begins.
+  /// Guesses the content of an unreadable record: a hole ends where the next file starts.
   void guess(Loss& loss);
 
  private:

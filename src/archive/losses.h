@@ -23,7 +23,7 @@ namespace weir::archive {
 struct Loss {
   enum class Kind {
     hole,         ///< WAL that the archive should have and has not
-    lost_branch,  ///< WAL that the archive has and that the cluster's history has left behind
+    lost_branch,  ///< WAL in the archive that the cluster's history has abandoned
     minimal_wal,  ///< WAL that the archive has, written with wal_level=minimal: no recovery passes
   };
   /// By an operator: the loss is known, and no longer raises an alert.
@@ -66,20 +66,20 @@ struct Loss {
   /// For a hole, a segment's first byte; for minimal WAL, the start of the record that sets
   /// wal_level.
   wal::Lsn begin;
-  wal::Lsn end;                         ///< always behind `begin`
+  wal::Lsn end;                         ///< always after `begin`
   std::uint64_t system_identifier = 0;  ///< 0: not known
   wal::SegmentSize segment_size{};
   /// For a hole: the end of the valid WAL in the partial segment in which it starts; `begin` if
   /// there is none.
   wal::Lsn sound_end;
   std::string found{};   ///< when it was recorded
-  std::string cause{};   ///< how it came to be known, in words
+  std::string cause{};   ///< how it was detected, in words
   std::string server{};  ///< on which streaming resumed after it
   /// For a lost branch: number of transactions that committed in it; nullopt if not counted.
   std::optional<std::uint64_t> commits = std::nullopt;
   wal::Lsn counted_to;  ///< commits were counted up to here; before `end`, there may be more
-  /// Of minimal WAL: the record that raises wal_level again has not been seen. `end` is that of the
-  /// record that lowered it; else of the one that raised it.
+  /// For minimal WAL: the record that raises wal_level again was not found yet. `end` is that of
+  /// the record that lowered it; otherwise of the one that raised it.
   bool goes_on = false;
 
   // Not in the record itself.
@@ -136,7 +136,7 @@ bool record_loss(io::Directory& directory, const Loss& loss, Longer longer = Lon
 /// earlier one.
 void acknowledge_loss(io::Directory& directory, const Loss& loss,
                       const Loss::Acknowledgement& acknowledgement);
-/// As it is now, if it is for this range; a cheap look.
+/// Returns the current acknowledgement, if it is for this range; cheap.
 [[nodiscard]] std::optional<Loss::Acknowledgement> read_acknowledgement(io::Shelf& directory,
                                                                         const Loss& loss);
 

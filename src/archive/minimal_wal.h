@@ -24,7 +24,7 @@ class MinimalWal final : public wal::RecordObserver {
   struct Stream {
     wal::TimelineId timeline = 0;
     wal::Lsn start;
-    /// Where the server was when it was asked; 0/0: not known. It streams, so wal_level was not
+    /// The server's position when it was queried; 0/0 if unknown. It streams, so wal_level was not
     /// minimal there.
     wal::Lsn server_end{};
     std::uint64_t system_identifier = 0;
@@ -39,7 +39,7 @@ class MinimalWal final : public wal::RecordObserver {
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override;
 
-  /// The server was writing with wal_level=minimal where reading has come to.
+  /// The server was writing with wal_level=minimal at the current position.
   [[nodiscard]] bool is_minimal() const;
 
   /// A change was found and is not recorded durably. It must be recorded before the end of its
@@ -49,8 +49,8 @@ class MinimalWal final : public wal::RecordObserver {
   [[nodiscard]] bool must_record(wal::Lsn read_to = {}) const {
     return !changes_.empty() || (cut_off_ && read_to >= stream_.server_end);
   }
-  /// Records it, as `must_record(read_to)` says. `found` is the time; `tell` is called for each new
-  /// or extended loss. Can be called again if it throws, as record_loss() does.
+  /// Records it, if must_record(read_to). `found` is the time; `tell` is called for each new or
+  /// extended loss. Can be called again if it throws, as record_loss() does.
   void record(io::Directory& directory, const std::string& found,
               const std::function<void(const Loss&)>& tell, wal::Lsn read_to = {});
 

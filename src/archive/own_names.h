@@ -26,8 +26,8 @@ inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 /// acknowledgement.
 [[nodiscard]] std::string loss_record_name(std::string_view id);
 [[nodiscard]] std::string loss_acknowledgement_name(std::string_view id);
-/// The id, if it is the name of a record, or (`acknowledgement`) of what acknowledges one. Not of
-/// their temporary names. Whether the id is one is not looked at.
+/// Returns the ID from the name of a record, or (`acknowledgement`) of an acknowledgement; not from
+/// their temporary names. The ID itself is not checked.
 [[nodiscard]] std::optional<std::string> parse_loss_record(std::string_view name,
                                                            bool acknowledgement = false);
 
@@ -36,8 +36,8 @@ inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 [[nodiscard]] std::string hole_mark_name(wal::SegmentName segment);
 [[nodiscard]] std::optional<wal::SegmentName> parse_hole_mark(std::string_view name);
 
-/// Where "pgweir import --replace-damaged" keeps what it replaces: ".pgweir-damaged-<file>", and
-/// "-2" and so on behind it.
+/// Where "pgweir import --replace-damaged" keeps the files it replaces: ".pgweir-damaged-<file>",
+/// with the suffix "-2" and so on.
 [[nodiscard]] std::string damaged_name(std::string_view file, int number = 1);
 /// The segment that such a file is of; nullopt for other names.
 [[nodiscard]] std::optional<wal::SegmentName> parse_damaged_name(std::string_view name);

@@ -22,7 +22,7 @@ struct PublishedOpen {
   wal::Lsn end;         ///< of the last complete record; zeros from there on
   std::string object;   ///< "s3://bucket/key"
   std::string time;     ///< when
-  bool forced = false;  ///< servers were not asked, or answered: --primary-is-gone
+  bool forced = false;  ///< servers were not queried, or answered: --primary-is-gone
   bool operator==(const PublishedOpen&) const = default;
 
   /// "000000010000000000000003 up to 0/3012345 is in the store …", a phrase for reports.
@@ -33,7 +33,7 @@ struct PublishedOpen {
 [[nodiscard]] std::string published_open_name(wal::SegmentName segment);
 [[nodiscard]] std::optional<wal::SegmentName> parse_published_open_name(std::string_view name);
 
-/// What the record's file says.
+/// Returns the content of the record's file.
 [[nodiscard]] std::string published_open_record(const PublishedOpen& published);
 /// nullopt: it cannot be read.
 [[nodiscard]] std::optional<PublishedOpen> parse_published_open(wal::SegmentName segment,

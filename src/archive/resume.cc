@@ -41,9 +41,8 @@ const SegmentEntry* raw_partial(const SegmentForms& forms) {
   return raw == forms.partial.end() ? nullptr : &*raw;
 }
 
-/// The bytes of a record whose continuation was overwritten are covered by no checksum: a crash may
-/// have lost some of them without a trace. What can be trusted begins behind the newest such
-/// record.
+/// The bytes of a record whose continuation was overwritten are not covered by a checksum: a crash
+/// may have lost some of them undetected. Trusted WAL starts after the newest such record.
 class OverwriteWatch final : public wal::RecordObserver {
  public:
   bool wants(const wal::RecordHeader&) override { return false; }
@@ -120,7 +119,7 @@ class Finder {
     return next;
   }
 
-  /// One form that is whole is enough.
+  /// One undamaged file is sufficient.
   [[nodiscard]] std::optional<Error> damage_of_newest() {
     std::optional<Error> found;
     for (const SegmentEntry& entry : newest_) {
@@ -258,8 +257,8 @@ class Finder {
     options.timeline = timeline_;
     options.observer = &watch;
     wal::RecordVerifier verifier(options, start);
-    // Where the verifier finds fault the written part ends: behind it are zeros, or what a crash
-    // left of the last writes.
+    // The written part ends where the verifier finds an error: after it there are zeros, or the
+    // remains of the last writes before a crash.
     read_content(*file, codec::Method::none, path_of(entry),
                  [&](auto raw) { return !verifier.feed(raw); });
     if (verifier.unchecked() || !verifier.first_record_start().valid()) return open;
@@ -382,8 +381,8 @@ void sync_finished(io::Directory& directory, wal::SegmentName segment) {
       file->close();
       synced = true;
     } catch (const Error&) {
-      // Removed while it was open, now that another form is there? Where that can't be found out
-      // it counts as failed, and not as what else went wrong: a sync is not tried again (P6).
+      // Removed while it was open, because there is another file now? If this cannot be determined
+      // it counts as a failed fsync, which is not repeated (P6), and not as another error.
       bool there = true;
       try {
         there = directory.find(name).has_value();

@@ -64,10 +64,10 @@ struct ResumePoint {
 /// and Error{io} if it no longer exists in any format.
 void make_end_durable(io::Directory& directory, const Listing& listing);
 
-/// The same, and before that the partial segments of `resume`: a process that was killed has
-/// written what it has not synced. What was read of them as valid is durable then. Throws likewise.
-/// For the process that has the archive's lock: while the newest complete segment is synced,
-/// kSyncMark is there.
+/// The same, preceded by the partial segments of `resume`: a process that was killed has written
+/// data without flushing it. The part read as valid is durable then. Throws likewise. For the
+/// process that has the archive's lock: while the newest complete segment is flushed, kSyncMark
+/// exists.
 void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,
                       wal::SegmentSize segment_size);
 

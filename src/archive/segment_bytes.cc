@@ -86,7 +86,7 @@ std::size_t SegmentBytes::unpack(std::span<std::byte> bytes) {
     throw Error(ErrorKind::damage, "unexpected size of a segment's content")
         .with("expected", size())
         .with("found", position_);
-  // The end of the file has to be valid, too, and nothing may follow.
+  // The end of the file must be valid, too, and nothing may follow.
   std::array<std::byte, 1> more{};
   if (position_ == size() && content_->read(more) != 0)
     throw Error(ErrorKind::damage, "the content is longer than a segment").with("expected", size());

@@ -26,10 +26,10 @@ class SegmentBytes final : public io::Bytes {
       io::Shelf& shelf, const SegmentFileName& name, wal::SegmentSize segment_size,
       codec::Checksums checksums = codec::Checksums::compared);
 
-  /// Fewer bytes than asked for only at the end: of the segment, or of what a partial one
-  /// holds (a compressed one may break off). The last byte of a segment is given when the whole
-  /// file, from where it was entered, has proved valid. Throws Error{damage} that names the file
-  /// and the place; then the object is of no use any more. Error{io}.
+  /// Reads fewer bytes than requested only at the end: of the segment, or of a partial one's
+  /// content (a compressed one may be cut off). The last byte of a segment is returned only after
+  /// the whole file, from the entry point on, was verified. Throws Error{damage} that names the
+  /// file and the position; then the object cannot be used any more. Error{io}.
   [[nodiscard]] std::size_t read_at(std::uint64_t offset, std::span<std::byte> bytes) override;
   /// Size of a segment.
   [[nodiscard]] std::uint64_t size() override { return segment_size_.bytes(); }
@@ -56,7 +56,7 @@ class SegmentBytes final : public io::Bytes {
   const codec::Checksums checksums_;
 
   // Frames of a compressed file.
-  std::optional<std::vector<codec::Frame>> frames_;  ///< looked for when they are first needed
+  std::optional<std::vector<codec::Frame>> frames_;  ///< read when they are first needed
   std::optional<ContentReader> content_;
   std::uint64_t position_ = 0;  ///< offset in the segment of what content_ gives next
 };

@@ -109,8 +109,8 @@ class Job final : public SyncJob {
     work.memory = nullptr;
   }
 
-  /// Where there is no space for the compressed form there is for the raw one: its blocks are
-  /// reserved. Safe comes before small; compressed it can be later.
+  /// If there is no space for the compressed file, there is for the raw one: its blocks are
+  /// reserved. Durability has precedence; it can be compressed later.
   void compress_or_leave_raw(JobWork& work) {
     try {
       compress(work);
@@ -135,7 +135,7 @@ class Job final : public SyncJob {
     };
     compressor->feed(wal, sink);
     compressor->finish(sink);
-    // Here is the last moment at which the raw bytes are at hand.
+    // This is the last moment at which the raw bytes are in memory.
     std::size_t at = 0;
     bool equal = true;
     read_content(*file, compression_.method, directory_.path() + "/" + temporary,

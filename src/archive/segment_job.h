@@ -16,11 +16,11 @@
 #include "io/pages.h"
 #include "wal/lsn.h"
 
-// What a SegmentWriter makes its jobs of.
+// The parts of a SegmentWriter's jobs.
 
 namespace weir::archive {
 
-/// What the jobs of one writer know of each other.
+/// The state shared by the jobs of one writer.
 struct JobOrder {
   explicit JobOrder(Threads& threads)
       : mutex(threads.make_mutex()), changed(threads.make_condition()) {}
@@ -28,7 +28,7 @@ struct JobOrder {
   const std::unique_ptr<Threads::Mutex> mutex;
   const std::unique_ptr<Threads::Condition> changed;
   std::vector<std::uint64_t> unfinished;  ///< numbers of jobs, in order
-  bool broken = false;                    ///< a job failed for good or was given up
+  bool broken = false;                    ///< a job failed permanently or was abandoned
   std::uint64_t durable_creations = 0;    ///< names created up to this number are safe
 
   void finish(std::uint64_t job, bool success) {
@@ -63,7 +63,7 @@ struct JobWork {
 struct JobOptions {
   std::uint64_t number = 0;  ///< is among JobOrder::unfinished
   wal::Lsn end;
-  /// Of names: those up to this one are durable with the job.
+  /// Number of file creations that are durable with the job.
   std::optional<std::uint64_t> creations = std::nullopt;
   std::set<std::string> replaceable = {};  ///< as SegmentWriter::Options has it
   codec::Compression compression = {};

@@ -30,11 +30,10 @@ std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
 /// the directory again.
 [[nodiscard]] bool is_gone(const Error& error);
 
-/// The same, and where there is more than one processor and something to unpack, a second thread
-/// reads and unpacks while this one is in `sink`. Of zstd in several frames both unpack. Memory:
-/// about 1 MB, and four frames of the latter (up to 2 or 5 MB each as pgweir writes them, 8 at
-/// most). kept_busy: the caller has something else for the other processor to do, so only frames
-/// are worth a second thread.
+/// The same; with more than one CPU and a compressed file, a second thread reads and decompresses
+/// while this one is in `sink`. For zstd with several frames both decompress. Memory: about 1 MB,
+/// and four frames of the latter (up to 2 or 5 MB each as pgweir writes them, 8 at most).
+/// kept_busy: the caller has other work for the second CPU, so only frames justify a second thread.
 enum class Processor { free, kept_busy };
 std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFileName& name,
                                           wal::SegmentSize segment_size, const codec::Sink& sink,

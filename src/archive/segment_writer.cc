@@ -66,7 +66,7 @@ struct SegmentWriter::Impl {
   const std::uint64_t piece;  ///< bytes
   const std::shared_ptr<SegmentBuffers> buffers;
   std::vector<JobWork> full;          ///< segments and pieces, since the last job was taken
-  std::uint64_t creations = 0;        ///< names that a directory sync has to cover
+  std::uint64_t creations = 0;        ///< names that a directory fsync must cover
   std::uint64_t creations_taken = 0;  ///< of these, covered by a job
   std::uint64_t first_creation = 0;   ///< of the first segment after begin(); 0: none yet
 
@@ -144,8 +144,8 @@ std::span<std::byte> SegmentWriter::place() const {
 }
 
 std::unique_ptr<SyncJob> SegmentWriter::take_sync_job() {
-  // First, since it may fail and be tried again. Here and not in the job: what comes to the segment
-  // next is written piece by piece, and a crash shall not find it in the file without its front.
+  // First, since it may fail and be retried. Here and not in the job: later WAL for the segment is
+  // written piece by piece, and a crash must not leave it in the file without the part before it.
   if (impl_->written && impl_->current->memory) {
     auto& current = *impl_->current;
     const auto front = current.memory->bytes().first(impl_->in_piece());
@@ -188,10 +188,10 @@ void SegmentWriter::Impl::open_segment() {
   const wal::SegmentName segment(timeline, size().segno(position), size());
   const std::string name = SegmentFileName{segment, codec::Method::none, true}.to_string();
 
-  // Should the names of two new segments be lost and kept by a crash one by one, the archive could
-  // seem to begin with the second. Behind a complete segment the resume point takes care of that;
-  // the first segment after begin() has to be findable before there is another one. (Its first job
-  // has done that long ago, unless nothing was synced for a whole segment.)
+  // If a crash kept the name of the second of two new segments and lost the first, the archive
+  // would seem to start with the second. After a complete segment the resume point handles that;
+  // the first segment after begin() must be durable under its name before there is another one.
+  // (Its first job has done that long ago, unless nothing was flushed for a whole segment.)
   if (first_creation != 0) {
     bool safe = false;
     {
@@ -230,7 +230,7 @@ void SegmentWriter::Impl::open_segment() {
 
 /// The next byte is the first of a segment, or of a piece of it.
 void SegmentWriter::Impl::begin_piece() {
-  if (current->memory) return;  // nothing came of an earlier attempt to write there
+  if (current->memory) return;  // an earlier attempt to write there failed
   const bool may = options.largest_buffered != 0 && current->is_new &&
                    (piece == size().bytes() || !compresses());
   if (buffer_new && may)
@@ -248,7 +248,7 @@ void SegmentWriter::Impl::end_piece() {
   done.offset = (ends_segment ? size().bytes() : size().offset(position)) - piece;
   done.compress = done.memory && compresses();
   full.push_back(std::move(done));
-  // What came before the piece the same job syncs.
+  // The same job flushes the bytes before the piece.
   written = false;
   if (ends_segment) current = nullptr;
 }

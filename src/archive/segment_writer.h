@@ -21,7 +21,7 @@
 
 namespace weir::archive {
 
-/// WAL that was to be written differs from what the archive holds at the place.
+/// The WAL to be written differs from the archive's WAL at that position.
 class OtherWal final : public ErrorAs<OtherWal> {
  public:
   OtherWal(const Error& error, wal::Lsn at) : ErrorAs(error), at_(at) {}
@@ -56,8 +56,8 @@ class SegmentWriter {
     wal::SegmentSize segment_size;
     /// Complete files that are known to be none and may be replaced; all others are a conflict.
     std::set<std::string> replaceable = {};
-    /// What segments that were buffered in memory become. A method that is much slower than the
-    /// WAL arrives would hold it up: such segments are better compressed later.
+    /// The format of segments that were buffered in memory. A method that is much slower than the
+    /// WAL arrives would delay it: then the segments are better compressed later.
     codec::Compression compression = {};
     /// Bytes, a power of two. 0: none is ever buffered.
     std::uint64_t largest_buffered = kLargestBuffered;
@@ -66,12 +66,12 @@ class SegmentWriter {
   SegmentWriter(io::Directory& directory, Options options);
   ~SegmentWriter();
 
-  /// Goes on (or begins) at the first byte of a segment. A .partial that is there is written into
-  /// again, extended to full size if it is shorter; Error{conflict} if it is longer. Where `open`
-  /// names a trusted range of it, bytes that come in again are compared first: Error{conflict} if
-  /// they differ, because acknowledged WAL is never replaced by other WAL. (Equal bytes are
-  /// written again all the same: after a failed write-back of an earlier process the page cache
-  /// may hold what the disk does not.)
+  /// Resumes (or starts) at the first byte of a segment. An existing .partial is written into
+  /// again, extended to full size if it is shorter; Error{conflict} if it is longer. If `open`
+  /// names a trusted range of it, bytes that are received again are compared first: Error{conflict}
+  /// if they differ, because confirmed WAL is never replaced by different WAL. (Equal bytes are
+  /// still written again: after a failed write-back of an earlier process the page cache may differ
+  /// from the disk.)
   void begin(wal::TimelineId timeline, wal::Lsn segment_start, std::span<const OpenSegment> open);
 
   /// The next byte to be written.

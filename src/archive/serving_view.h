@@ -25,13 +25,13 @@ struct ServedSlot {
 /// counts if it retains 1 GB or more.
 [[nodiscard]] std::optional<std::string> warning_of(const ServedSlot& slot);
 
-/// What a server shows under TLS.
+/// The certificate that a server presents.
 struct ServedCertificate {
   std::string file;
   std::chrono::sys_seconds expires{};
 };
 
-/// What a process serves of an archive, at one moment. A value.
+/// The state of a process that serves an archive, at one moment. Value type.
 struct ServingView {
   std::vector<std::string> listens;  ///< addresses
   std::optional<DurableEnd> end;     ///< end of the served WAL; nullopt if there is no WAL yet
@@ -47,7 +47,7 @@ struct ServingView {
 [[nodiscard]] std::optional<std::uint64_t> bytes_behind(const DownstreamClient& client,
                                                         wal::Lsn end);
 
-/// Those that are furthest behind come first.
+/// Sorted by lag, largest first.
 [[nodiscard]] std::vector<DownstreamClient> furthest_behind_first(
     std::vector<DownstreamClient> clients);
 

@@ -27,12 +27,12 @@ struct WrongSize {
   bool operator==(const WrongSize&) const = default;
 };
 
-/// What one look at a complete segment shows.
+/// The result of checking the size of one complete segment.
 struct SizeCheck {
-  /// None of its complete files has the size of a segment; one of them. nullopt also if it has none
-  /// (any more).
+  /// None of its complete files has the size of a segment; this is one of them. Also nullopt if it
+  /// has none (any more).
   std::optional<WrongSize> wrong;
-  /// The wrong one was changed a moment ago: another program may be writing it, look again.
+  /// The wrong file was changed very recently: another program may be writing it, check again.
   bool being_written = false;
 };
 /// `name` is one of its files, by a listing that may be out of date. Throws Error{io}.

@@ -10,8 +10,8 @@ namespace weir::archive {
 
 namespace {
 
-/// Bytes of zeros written in one go: the kernel keeps what comes in one piece in one piece, and a
-/// commit's few bytes in a large piece cost more to write and to sync.
+/// Number of zero bytes written at once: the page cache keeps them in pieces of that size, and a
+/// commit's few bytes in a large piece cost more to write and to flush.
 constexpr std::size_t kZeros = 8 * 1024;
 
 }  // namespace
@@ -33,7 +33,7 @@ void SpareSegment::prepare() {
       try {
         directory_.remove(name);  // the space is worth more to the WAL
       } catch (const Error&) {
-        // The first error is the one to tell; the next attempt or clean_up() removes the file.
+        // The first error is reported; the next attempt or clean_up() removes the file.
       }
     }
     change(State::preparing, State::none);

@@ -7,18 +7,18 @@
 
 namespace weir::archive {
 
-/// Work that makes everything durable that had been written when the job was taken, and gives full
-/// segments their final names. run() may be called on any thread; jobs of one writer may run at
-/// the same time, each syncs through open file descriptions of its own. Final names are given in
-/// the order of the jobs: publish() of a job that publishes() waits until every earlier job is
-/// done (a job that does not publish is done after sync_data()), of others it returns at once.
+/// Flushes everything that had been written when the job was taken, and renames full segments into
+/// place. run() may be called on any thread; jobs of one writer may run at the same time, each
+/// flushes through open file descriptions of its own. Segments are renamed in the order of the
+/// jobs: publish() of a job that publishes() waits until every earlier job is done (a job that does
+/// not publish is done after sync_data()), otherwise it returns at once.
 ///
-/// After an Error{disk_full, io} the same function may be called again (sync_data() has one of
-/// these where it also writes what was buffered in memory). After Error{durability}, or when a job
-/// is destroyed before it is done, all other jobs of the writer fail the same way. The directory
-/// has to outlive the jobs; the writer need not.
+/// After an Error{disk_full, io} the same function may be called again (sync_data() throws these if
+/// it also writes data buffered in memory). After Error{durability}, or when a job is destroyed
+/// before it is done, all other jobs of the writer fail the same way. The directory must outlive
+/// the jobs; the writer does not have to.
 ///
-/// Positions are the caller's business: a job's end() may be reported upstream only when it and
+/// The caller is responsible for positions: a job's end() may be reported upstream only when it and
 /// every job taken before it have returned from run().
 class SyncJob {
  public:
@@ -35,8 +35,8 @@ class SyncJob {
   /// Second part: renames and directory fsync. Returns the segments that were renamed into place.
   /// Throws Error{conflict} if a complete file of the segment exists already.
   virtual std::vector<wal::SegmentName> publish() = 0;
-  /// After an error: this job itself did nothing wrong. An earlier one failed for good or was given
-  /// up, and this one comes after it.
+  /// After an error: true if this job itself did not fail, but an earlier one failed permanently or
+  /// was abandoned.
   [[nodiscard]] virtual bool only_follows() const = 0;
 };
 

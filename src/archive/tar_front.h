@@ -40,7 +40,8 @@ class TarFront final : private TarReader::Visitor {
   [[nodiscard]] bool all_there() const { return label_ && manifest_; }
 
   TarReader reader_;
-  std::optional<std::string>* into_ = nullptr;  ///< where a file's content goes; nullptr: nowhere
+  std::optional<std::string>* into_ = nullptr;  ///< destination of a file's content; nullptr:
+                                                ///< ignored
   std::uint64_t size_ = 0;                      ///< of that file
   std::string text_;
   std::optional<std::string> label_;

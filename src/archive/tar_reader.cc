@@ -117,8 +117,8 @@ bool TarReader::begin_entry() {
     into_ = Into::visitor;
     return visitor_.on_entry(entry);
   }
-  // Of links and folders the size may say something, and nothing follows; of other entries
-  // (attributes of the whole file) what follows is as long as it says.
+  // The size field of links and directories may be set, but no content follows; for other entries
+  // (attributes of the whole file) the content has that size.
   if (type >= '1' && type <= '6') content_left_ = padding_left_ = 0;
   entry.type = type == '5' ? Type::directory : type == '2' ? Type::symbolic_link : Type::other;
   if (entry.type == Type::symbolic_link)

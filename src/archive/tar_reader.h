@@ -20,14 +20,14 @@ class TarReader {
     Type type = Type::file;
     std::uint64_t size = 0;  ///< of a file
     std::string link{};      ///< where a symbolic link leads
-    unsigned mode = 0;       ///< permission bits, 0 if it does not tell
+    unsigned mode = 0;       ///< permission bits, 0 if unknown
   };
   class Visitor {
    public:
     virtual ~Visitor() = default;
     /// False: nothing that follows is wanted.
     virtual bool on_entry(const Entry& entry) = 0;
-    /// Content of the file whose entry came last, in order; a file of 0 bytes has none.
+    /// Content of the last entry's file, in order; a file of 0 bytes has none.
     virtual void on_content(std::span<const std::byte> bytes) = 0;
   };
 
@@ -56,12 +56,12 @@ class TarReader {
 
   Visitor& visitor_;
   std::uint64_t seen_ = 0;
-  std::vector<std::byte> header_;   ///< of an entry, as far as it came
+  std::vector<std::byte> header_;   ///< of an entry, as far as received
   std::uint64_t content_left_ = 0;  ///< of the entry
-  std::uint64_t padding_left_ = 0;  ///< behind it
-  Into into_ = Into::nothing;       ///< where the entry's content goes
+  std::uint64_t padding_left_ = 0;  ///< after it
+  Into into_ = Into::nothing;       ///< destination of the entry's content
   std::string text_;                ///< of a long name
-  // What entries before it say of the next one.
+  // Attributes for the next entry from preceding ones.
   std::optional<std::string> long_name_;
   std::optional<std::string> long_link_;
   std::optional<std::uint64_t> long_size_;

@@ -21,7 +21,7 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
   Timelines timelines;
   for (const auto& entry : listing.histories) {
     const auto timeline = entry.timeline;
-    // One call reads whichever form is there; the second form of one history is not asked again.
+    // One call reads any of the existing files; a second file of the same history is not read.
     if (timelines.histories_.contains(timeline) ||
         (!timelines.complaints_.empty() && timelines.complaints_.back().timeline == timeline))
       continue;

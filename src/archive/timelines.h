@@ -14,7 +14,7 @@
 
 namespace weir::archive {
 
-/// What an archive's history files say about its timelines. A value, read once.
+/// The contents of an archive's history files. Value type, read once.
 class Timelines {
  public:
   /// Reads every history file. A broken one is kept as a complaint (it does not hide the others).
@@ -44,15 +44,15 @@ class Timelines {
 };
 
 /// The timeline whose file of segment `segno` a recovery along `history` reads: the newest that
-/// begins before the segment ends (XLogFileReadAnyTLI in access/transam/xlogrecovery.c). So the
-/// segment with a switchpoint in it comes from the new timeline, which begins with a copy of the
-/// old one's bytes.
+/// starts before the segment ends (XLogFileReadAnyTLI in access/transam/xlogrecovery.c). The
+/// segment with a switchpoint is therefore that of the new timeline, which starts with a copy of
+/// the old one's bytes.
 [[nodiscard]] wal::TimelineId timeline_of_segment(const wal::TimelineHistory& history,
                                                   std::uint64_t segno,
                                                   wal::SegmentSize segment_size);
 
-/// One way through the archive: the segments of one history, in order, each from the timeline that
-/// a recovery along that history takes it from.
+/// The segments of one history in the archive, in order, each from the timeline that a recovery
+/// along that history reads it from.
 struct Coverage {
   wal::TimelineId timeline = 0;  ///< the history's newest timeline
   struct Range {
@@ -61,10 +61,10 @@ struct Coverage {
     bool operator==(const Range&) const = default;
   };
   std::vector<Range> ranges;  ///< more than one: there are holes between
-  /// A hole may be bridged by nothing in the archive: [end of a range, begin of the next).
+  /// Ranges not covered by the archive: [end of a range, start of the next).
 };
 
-/// What a recovery along one history would find, by the names of complete segments.
+/// Returns what a recovery along one history would find, by the names of complete segments.
 [[nodiscard]] std::vector<Coverage::Range> ranges_along(const Listing& listing,
                                                         const wal::TimelineHistory& history,
                                                         wal::SegmentSize segment_size);

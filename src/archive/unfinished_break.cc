@@ -26,7 +26,7 @@ namespace weir::archive {
 
 namespace {
 
-/// One form of a partial segment, read to its end.
+/// One file of a partial segment, read to its end.
 struct ReadUnfinished {
   SegmentFileName name;
   wal::RecordVerifier verifier;

@@ -7,8 +7,8 @@ namespace weir::archive {
 
 namespace {
 
-/// Files go from the first home to the other: listed in this order, one on its way is in one of the
-/// lists at least.
+/// Files move from the first directory to the second: if they are listed in this order, a file
+/// being moved is in at least one of the lists.
 template <typename Entry>
 std::vector<Entry> joined(std::vector<Entry> others, std::vector<Entry> first) {
   std::set<std::string> names;

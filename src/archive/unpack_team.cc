@@ -33,7 +33,7 @@ class BufferQueue {
     if (full_.size() == kBuffers)
       changed_.wait(lock, [&] { return stopped_ || full_.size() <= kBuffers / 2; });
     if (stopped_) return false;
-    // One may still be in the other thread's hands.
+    // One may still be in use by the other thread.
     Buffer fresh = empty_.empty() ? Buffer(codec::kOutput) : std::move(empty_.back());
     if (!empty_.empty()) empty_.pop_back();
     full_.push_back({from.take_buffer(std::move(fresh)), raw.size()});
@@ -48,8 +48,8 @@ class BufferQueue {
     changed_.notify_one();
   }
 
-  /// For the other thread: hands on everything, then throws what ended the unpacking, if anything.
-  /// Ends where the sink has had enough.
+  /// For the other thread: passes everything on, then throws the error that ended decompression, if
+  /// any. Stops when the sink has enough.
   void drain(const codec::Sink& sink) {
     Piece piece;
     std::unique_lock lock(mutex_);
@@ -112,8 +112,8 @@ class SecondThread {
   std::thread thread_;
 };
 
-/// Unpacks whole frames in two threads. The one that asks for the content is given it in order, and
-/// unpacks a frame itself whenever the next one in order is not there yet.
+/// Decompresses whole frames in two threads. The thread that requests the content gets it in order,
+/// and decompresses a frame itself if the next one in order is not available yet.
 class FrameTeam {
  public:
   /// Frames that hold more are unpacked one after another: there is a buffer for each of kAhead.
@@ -125,7 +125,7 @@ class FrameTeam {
   std::size_t run(const codec::Sink& sink);
 
  private:
-  /// So many frames are in memory at most.
+  /// Maximum number of frames in memory.
   static constexpr std::size_t kAhead = 4;
   enum class State { empty, ready, failed };
   struct Slot {

@@ -10,8 +10,8 @@
 
 namespace weir::archive {
 
-// Two threads for the content of one file: what is given to the sink comes in order and in the
-// calling thread, as if there were no other.
+// Two threads for the content of one file: the sink gets the bytes in order and in the calling
+// thread, as with a single thread.
 
 /// As content.read(sink), with a second thread that decompresses while this one runs `sink`. Works
 /// without a second thread if none can be started.
@@ -23,9 +23,9 @@ void read_in_second_thread(ContentReader& content, const codec::Sink& sink);
                                                                codec::Method method,
                                                                std::uint64_t content_size);
 
-/// Both threads unpack, each frame as a whole. Returns the number of frames that were given to the
-/// sink: not all of them if one could not be unpacked, or if the sink has had enough. What the sink
-/// throws passes through. Memory: four frames.
+/// Both threads decompress, each one whole frames. Returns the number of frames passed to the sink:
+/// fewer than all if one could not be decompressed, or if the sink has enough. Exceptions of the
+/// sink are passed on. Memory: four frames.
 std::size_t read_frames_in_two_threads(io::Bytes& file, const std::vector<codec::Frame>& frames,
                                        const codec::Sink& sink);
 

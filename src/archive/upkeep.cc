@@ -15,7 +15,7 @@ std::string_view word(Upkeep::Kind kind) {
   return kind == Upkeep::Kind::prune ? "prune" : "import";
 }
 
-/// Whose process is gone has no lock any more.
+/// A process that has exited has no lock any more.
 bool at_work(io::Directory& directory, Upkeep::Kind kind) {
   const auto end = fmt::format("-{}.tmp", word(kind));
   for (const auto& entry : directory.list()) {

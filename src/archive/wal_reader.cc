@@ -69,11 +69,11 @@ bool WalReader::open() {
   if (!options_.unfinished || damage_) return false;
   const auto partial = partial_names(*segment_);
   if (std::any_of(partial.begin(), partial.end(), try_form)) return true;
-  // Between the two looks it may have been finished.
+  // It may have been completed between the two look-ups.
   return std::any_of(finished.begin(), finished.end(), try_form);
 }
 
-/// nullopt: the file is to be opened again.
+/// nullopt: the file must be reopened.
 std::optional<WalSource::Read> WalReader::read_open(std::uint64_t offset,
                                                     std::span<std::byte> into) {
   const auto& size = options_.segment_size;

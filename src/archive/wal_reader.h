@@ -17,7 +17,7 @@
 
 namespace weir::archive {
 
-/// WAL that is asked for by position.
+/// WAL that is read by position.
 class WalSource {
  public:
   virtual ~WalSource() = default;
@@ -43,15 +43,16 @@ class WalSource {
 
 /// Reads the WAL of one history out of an archive, by position, in any format of its segments, even
 /// if files change meanwhile: each segment from the timeline that a recovery along the history
-/// takes it from (timeline_of_segment()), its complete forms before the partial ones, and
-/// another form where one is damaged. Read in order, each file is read once; a place in the middle
-/// is entered where its form allows. Does not own the shelf. One thread.
+/// takes it from (timeline_of_segment()), its complete forms before the partial ones, and another
+/// form where one is damaged. In sequential reading, each file is read once; its format determines
+/// where it can be entered. Does not own the shelf. One thread.
 class WalReader final : public WalSource {
  public:
   struct Options {
     wal::SegmentSize segment_size{};
     wal::TimelineId timeline = 1;
-    /// Of `timeline`; nullopt: not known, then each segment is taken from the timeline itself.
+    /// History of `timeline`; nullopt: not known, then each segment is taken from the timeline
+    /// itself.
     std::optional<wal::TimelineHistory> history = std::nullopt;
     bool unfinished = false;  ///< read .partial files, too, where there is nothing else
     /// Then a raw one is read up to there while it is being written, and later bytes are not read;

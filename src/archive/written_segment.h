@@ -29,8 +29,8 @@ struct WrittenSegment {
   std::vector<std::unique_ptr<io::File>> syncing;  ///< not in use; one job at a time has each
   bool closed = false;
 
-  /// An open file description that no other job is using. Those once opened are kept: an error of
-  /// write-back that happens between two syncs is told to every description that was open then.
+  /// Returns an open file description that no other job is using. Opened ones are kept: a
+  /// write-back error between two fsyncs is reported to every description that was open then.
   [[nodiscard]] std::unique_ptr<io::File> take_file(io::Directory& directory);
   void give_back(std::unique_ptr<io::File> file);
   /// All of them. Throws Error{durability}.
