@@ -39,7 +39,7 @@ std::uint64_t end_of_row(wal::SegmentName segment, const archive::Listing& listi
   });
 }
 
-/// What another timeline's history proves. `example`: a segment of it, if there is one behind.
+/// The proof from another timeline's history. `example`: a later segment of it, if there is one.
 std::optional<std::string> proof_of_history(wal::TimelineId other, wal::SegmentName segment,
                                             const archive::Timelines& timelines,
                                             wal::SegmentSize size, const SegmentEntry* example) {
@@ -166,7 +166,7 @@ Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& l
 Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& listing,
                              const archive::Timelines& timelines,
                              const std::vector<KnownHole>& holes) {
-  // A new cluster's first timeline has no history; recovery does not ask for it.
+  // A new cluster's first timeline has no history; recovery does not request it.
   if (timeline <= 1) return Absent{"timeline 1 has no history", Absent::Reason::elsewhere};
   for (const SegmentEntry& entry : listing.segments)
     if (entry.name.segment.timeline() == timeline)

@@ -12,11 +12,11 @@
 
 namespace weir::restore {
 
-/// A file that is not in the archive, and it is right that it is not: the archive ends before it,
-/// or another timeline has these bytes. Recovery may look elsewhere, or end.
+/// A file that is rightly not in the archive: the archive ends before it, or another timeline has
+/// these bytes. Recovery may look elsewhere, or end.
 struct Absent {
   enum class Reason {
-    elsewhere,  ///< it was never written under this name: no other look can show it
+    elsewhere,  ///< it was never written under this name: another look-up cannot find it
     end,        ///< nothing follows it, as far as this listing shows
   };
   std::string why;

@@ -24,7 +24,7 @@ class Nowhere final : public Output {
   std::uint64_t size() override { return 0; }
 };
 
-/// Offset of the first byte before `upto` in which the file is not as `content`; where it ends
+/// Offset of the first byte before `upto` at which the file differs from `content`; if it ends
 /// before, that end. nullopt if it is the same so far.
 std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& shelf,
                                               const archive::SegmentFileName& name,
@@ -74,7 +74,7 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
           "away: pgweir verify tells which of them the segments before and behind go with.");
 }
 
-/// `content` reads what was found valid of `one` up to `upto`, which the other is to have as well.
+/// `content` reads the valid part of `one` up to `upto`, which the other must have as well.
 void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, io::Bytes& content,
                         wal::SegmentSize size, std::uint64_t upto) {
   const auto difference =

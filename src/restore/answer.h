@@ -33,7 +33,7 @@ class Answer {
   /// A file as a whole.
   void put(std::span<const std::byte> content);
   /// Throws Error{usage} if the target is in one of the archives; with --first-valid, only `source`
-  /// is asked, if the file comes from a single one.
+  /// is checked, if the file comes from a single one.
   void require_outside(const Target& target, std::optional<std::size_t> source = std::nullopt);
   /// Throws Error{gap} for a gap, unless gaps are reported as absence.
   [[nodiscard]] Result absent(const Absence& absence, const std::string& file) const;

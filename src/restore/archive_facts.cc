@@ -108,7 +108,7 @@ wal::SegmentSize ArchiveFacts::size_of(const SegmentFileName& name, const wal::P
   return *size;
 }
 
-/// 0 if nothing tells.
+/// 0 if unknown.
 std::uint64_t ArchiveFacts::expected_system_identifier() {
   if (options_.system_identifier) return *options_.system_identifier;
   if (identifier_) return *identifier_;
@@ -116,9 +116,9 @@ std::uint64_t ArchiveFacts::expected_system_identifier() {
   return found ? found->system_identifier : 0;
 }
 
-/// Whose WAL a segment with this first page has to be. Where no server tells, two other segments of
-/// the timeline are asked, one far before this one and one far behind it, and only if one of the
-/// three contradicts more of them: to look at the whole archive takes the longer the more it holds.
+/// The system identifier required of a segment with this first page. If no server provides it, two
+/// other segments of the timeline are read, one far before this one and one far after it, and more
+/// of them only if one of the three contradicts: reading the whole archive would take too long.
 std::uint64_t ArchiveFacts::identifier_for(const SegmentFileName& name,
                                            const wal::PageHeader& page) {
   if (options_.system_identifier) return *options_.system_identifier;
@@ -139,7 +139,7 @@ std::uint64_t ArchiveFacts::identifier_for(const SegmentFileName& name,
       if (asked.insert(witness.to_string()).second) votes.count(identifier_in(witness));
   const auto& found = identity();
   if (found && asked.insert(found->file).second) votes.count(found->system_identifier);
-  // One file that was put there by mistake does not speak for the archive, be it this or another.
+  // A single file that was added by mistake, this or another one, does not identify the archive.
   if (votes.other == 1 && votes.same > 2) return *(identifier_ = page.system_identifier);
   if (votes.same == 0 && votes.other > 1) return votes.other_identifier;
   throw Error(ErrorKind::conflict, "the archive holds WAL of two clusters")
@@ -161,7 +161,7 @@ void ArchiveFacts::Votes::count(std::optional<std::uint64_t> identifier) {
   }
 }
 
-/// Found in steps that double, as far as there is no gap; the farthest one comes last.
+/// Found in steps that double, as far as there is no gap; the furthest one comes last.
 ArchiveFacts::Witnesses ArchiveFacts::witnesses_for(const SegmentFileName& name,
                                                     const wal::PageHeader& page) {
   Witnesses witnesses;

@@ -18,8 +18,8 @@
 
 namespace weir::restore {
 
-/// What the archives say cannot all be true: WAL of another cluster, two valid copies that differ.
-/// No other file makes up for it.
+/// The archives contradict each other: WAL of another cluster, two valid copies that differ. No
+/// other file can resolve this.
 class Contradiction final : public ErrorAs<Contradiction> {
  public:
   using ErrorAs::ErrorAs;
@@ -33,9 +33,9 @@ class Contradiction final : public ErrorAs<Contradiction> {
                                                       const archive::Listing& listing,
                                                       wal::SegmentSize size);
 
-/// What one request has to know of the archive, looked up when it is first needed: a segment that
-/// is there is delivered without the directory being listed, however many files it has. One thread.
-/// Does not own what it is given. Throws Error{io, damage, conflict}.
+/// The facts about the archive that one request needs, each read on first use: an existing segment
+/// is delivered without listing the directory, regardless of the number of files. One thread. Does
+/// not own its arguments. Throws Error{io, damage, conflict}.
 class ArchiveFacts {
  public:
   ArchiveFacts(io::Shelf& archive, const Options& options, Log& log)
@@ -50,7 +50,7 @@ class ArchiveFacts {
   [[nodiscard]] const std::optional<archive::Identity>& identity();
   /// Holes that the archive has a record of.
   [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);
-  /// The archive has changed: what was looked up is looked up again.
+  /// The archive has changed: cached facts are read again.
   void forget();
 
   /// Returns nullopt for a timeline whose history is missing or invalid; the latter is logged.
@@ -59,7 +59,7 @@ class ArchiveFacts {
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);
   [[nodiscard]] bool only_form(const archive::SegmentFileName& name);
 
-  /// That WAL has to have; 0 if nothing tells.
+  /// The system identifier that WAL must have; 0 if unknown.
   [[nodiscard]] std::uint64_t expected_system_identifier();
   /// The segment size, by the first page of a segment's file. Throws Error{conflict} if that is of
   /// another cluster, Error{damage} if no segment of this name begins so.
@@ -91,7 +91,7 @@ class ArchiveFacts {
   Log& log_;
   std::optional<archive::Listing> listing_;
   std::optional<std::optional<archive::Identity>> identity_;
-  std::optional<std::uint64_t> identifier_;  ///< that what is restored has to have
+  std::optional<std::uint64_t> identifier_;  ///< that restored WAL must have
 };
 
 }  // namespace weir::restore

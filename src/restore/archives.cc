@@ -55,7 +55,7 @@ bool Archives::is_silence(const Error& error) {
   if (dynamic_cast<const store::StoreError*>(&error) != nullptr) return true;
   switch (error.kind()) {
     case ErrorKind::io:
-      return error.system_code() != ENOENT;  // a file that is gone: another look will tell
+      return error.system_code() != ENOENT;  // a removed file: another look-up decides
     case ErrorKind::retry:
     case ErrorKind::damage:
     case ErrorKind::gap:

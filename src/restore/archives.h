@@ -53,7 +53,7 @@ class Archives {
     return members_[archive].silence;
   }
   void fall_silent(std::size_t archive, const Error& error);
-  /// One bit for each that is.
+  /// One bit for each silent archive.
   [[nodiscard]] std::uint64_t all_silent() const;
   /// Throws the first silent one's error: the others do not have `what`. Does not throw if silent
   /// archives are ignored (Options::without_silent) and another one responds.
@@ -67,17 +67,17 @@ class Archives {
       if (!silent(i)) ask_one(i, [&] { ask(i); });
   }
 
-  /// The archives have changed: what was looked up is looked up again.
+  /// The archives have changed: cached facts are read again.
   void forget();
 
-  // What follows is of those that answer.
+  // The following functions cover the archives that respond.
 
-  /// What all of them list. Each name once.
+  /// The combined listing. Each name once.
   [[nodiscard]] const archive::Listing& listing();
   /// nullopt if there is no WAL.
   [[nodiscard]] std::optional<archive::Identity> identity();
-  /// What the history files say. Where several have one of the same timeline, that of the archive
-  /// `first` counts, then that of the others in their order, if it is valid.
+  /// The histories in the archives. If several have one of the same timeline, that of the archive
+  /// `first` is preferred, then that of the others in their order, if it is valid.
   [[nodiscard]] archive::Timelines timelines(std::size_t first = 0);
   /// Holes that one of them has a record of and that the others do not fill.
   [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);
@@ -93,8 +93,8 @@ class Archives {
   [[nodiscard]] bool nobody_tells_the_cluster(const Error& error) const {
     return several() && !options_.system_identifier && error.kind() == ErrorKind::conflict;
   }
-  /// Those without any WAL are silent, unless archives may be empty. Of homes of one archive all
-  /// together are to have some.
+  /// Archives without any WAL become silent, unless archives may be empty. The directories and the
+  /// store of one archive must have some WAL together.
   void require_wal();
 
  private:

@@ -64,7 +64,7 @@ SplitPath split(const std::string& path) {
   return {last == std::string::npos ? "/" : path.substr(0, last + 1), path.substr(slash + 1)};
 }
 
-/// By pg_control in the data directory that `pg_wal` lies in; nullopt if it lies in none.
+/// From pg_control in the data directory that contains `pg_wal`; nullopt if there is none.
 std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal) {
   const auto [data, name] = split(pg_wal);
   if (name != "pg_wal") return std::nullopt;
@@ -83,8 +83,8 @@ std::optional<std::uint64_t> system_identifier_beside(const std::string& pg_wal)
   return identifier == std::uint64_t{0} ? std::nullopt : identifier;
 }
 
-/// True next to a data directory that is recovered, and not as a standby: with both signals it is
-/// one (readRecoverySignalFile() in access/transam/xlogrecovery.c), and only a standby looks for
+/// True next to a data directory that is recovered, but not as a standby: with both signal files it
+/// is one (readRecoverySignalFile() in access/transam/xlogrecovery.c), and only a standby looks for
 /// new timelines later (rescanLatestTimeLine()).
 bool recovers_to_a_target(const std::string& pg_wal) {
   const auto [data, name] = split(pg_wal);
@@ -100,7 +100,7 @@ bool is_standby(const std::string& pg_wal) {
 
 /// Queries the store for what is needed if the file is absent.
 void look_around(store::NearShelf& stored, const Request& request, const Options& options) {
-  if (options.partial || options.up_to_hole) return;  // then it matters what lies further away
+  if (options.partial || options.up_to_hole) return;  // then later files matter
   if (const auto* const segment = std::get_if<wal::SegmentName>(&request))
     stored.look_around(*segment);
   else
@@ -137,9 +137,9 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   constexpr std::chrono::milliseconds kFirstPause(50);
   constexpr std::chrono::milliseconds kLongestPause(1000);
   // A status of 1 to 125 here would let a standby continue, and end its promotion before what the
-  // store has: the server checks for a promotion request right after such an answer, and asks
-  // for the next timeline's history then as it does before it streams. One above ends the server.
-  // Neither is right, and no third one exists: so it is not answered before the store is.
+  // store has: the server checks for a promotion request right after such an answer, and requests
+  // the next timeline's history then as it does before it streams. A higher status ends the server.
+  // Neither is right, and there is no third option: the command waits for the store to respond.
   constexpr std::chrono::seconds kReminder(60);
   auto told = deadline;
   const auto server = ::getppid();

@@ -33,7 +33,7 @@ std::optional<Fetched> fetch_segment(Shelves shelves, wal::SegmentName segment, 
                                      const Options& options) {
   RefusingLog log;
   Archives archives(shelves, options, log);
-  // The target directory is asked for nothing here.
+  // The target directory is not used here.
   SegmentCheck check(archives, *shelves.front(), {}, options, log);
   const auto copy = first_copy(archives, segment);
   if (!copy) return std::nullopt;
@@ -112,7 +112,7 @@ bool accept_fetched(Shelves shelves, const Fetched& fetched, io::File& content,
   }
 
   if (unnamed_files->give_name(content, target_name)) return true;
-  // The name exists. PostgreSQL removes the file before it asks, other programs may not.
+  // The name exists. PostgreSQL removes the file before the request, other programs may not.
   const auto hidden = Target::temporary_name_of(target_name);
   target_directory.remove(hidden);
   if (!unnamed_files->give_name(content, hidden)) return false;

@@ -38,10 +38,10 @@ struct Fetched {
   [[nodiscard]] Copy copy() const { return {archive, source}; }
 };
 
-/// Reads the segment's first copy into `output`, checking it; of several archives, every other copy
-/// as well. nullopt if there is none, or if `output` wants no more. Throws Error, also where
-/// restore_file() would only have warned of a copy, or taken another one: then that is who has to
-/// tell.
+/// Reads the segment's first copy into `output`, verifying it; with several archives, every other
+/// copy as well. Returns nullopt if there is none, or if `output` needs no more. Throws Error, even
+/// if restore_file() would only have warned about a copy, or used another one: then restore_file()
+/// must report it.
 [[nodiscard]] std::optional<Fetched> fetch_segment(Shelves archives, wal::SegmentName segment,
                                                    Output& output, const Options& options);
 

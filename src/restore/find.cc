@@ -54,8 +54,8 @@ class Path {
   [[nodiscard]] wal::Lsn behind(std::size_t i) const { return start(i) + size_.bytes(); }
   /// Index of the segment with this byte; nullopt if it is not there.
   [[nodiscard]] std::optional<std::size_t> index_of(wal::Lsn lsn) const;
-  /// The hole behind a stretch; nullopt if there is none. Reads the segment before it if that is
-  /// unfinished.
+  /// The hole after a stretch; nullopt if there is none. Reads the segment before it if that is
+  /// partial.
   [[nodiscard]] std::optional<Hole> hole_behind(std::size_t stretch) const;
   /// The same by names: its first byte is not known as exactly.
   [[nodiscard]] bool ends_in_hole(std::size_t stretch) const {
@@ -103,7 +103,7 @@ std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound&
   return path;
 }
 
-/// What is read of a segment is not valid; another archive's copy may be.
+/// The segment being read is not valid; another archive's copy may be.
 class UnsoundCopy final : public ErrorAs<UnsoundCopy> {
  public:
   UnsoundCopy(const Error& error, Copy copy) : ErrorAs(error), which(copy) {}
@@ -143,7 +143,7 @@ std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::Timel
   }
 }
 
-/// Fills in what a recovery up to the moment has to know of holes and partial segments.
+/// Fills in the holes and partial segments that a recovery up to the moment meets.
 void add_way(Moment& moment, const Path& path, std::size_t stretch) {
   if (stretch > 0) moment.backup_from = path.start(path.stretches()[stretch].begin);
   if (!moment.after) moment.hole = path.hole_behind(stretch);
@@ -423,7 +423,7 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
       throw system_error(ENOENT, "the segment file is gone").with("file", name.to_string());
     if (read.state == archive::WalSource::State::damaged) {
       if (name.partial) break;
-      // All copies that are there: each was asked.
+      // All existing copies: each was read.
       throw Error(*read.error);
     }
     const auto damage = verifier.feed(std::span(buffer).first(read.count));

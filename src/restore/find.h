@@ -18,7 +18,7 @@ namespace weir::restore {
 using wal::Commit;
 using wal::PgTime;
 
-/// WAL that is not in the archive, with other WAL behind it. No recovery gets over it.
+/// WAL that is missing in the archive, followed by other WAL. No recovery can continue past it.
 struct Hole {
   wal::Lsn begin;  ///< end of the last valid record before it
   wal::Lsn end;
@@ -28,16 +28,16 @@ struct Hole {
 /// A moment in the WAL, between two commits.
 struct Moment {
   wal::TimelineId timeline = 0;  ///< the history that was followed
-  std::string segment;           ///< file in which the moment lies
+  std::string segment;           ///< file that contains the moment
   std::optional<Commit> before;  ///< the last commit that a recovery up to there contains
   std::optional<Commit> after;   ///< the first one that it does not
   /// The first hole after `before`, unless `after` precedes it: which transactions committed in it
   /// is unknown.
   std::optional<Hole> hole;
-  bool in_hole = false;  ///< the position that was asked for lies in that hole
-  /// A base backup has to begin here or later: there is a hole before it.
+  bool in_hole = false;  ///< the requested position is in that hole
+  /// A base backup must start here or later: there is a hole before it.
   std::optional<wal::Lsn> backup_from;
-  // What restore_command has to say for a recovery up to `before`.
+  // The options that restore_command needs for a recovery up to `before`.
   bool needs_partial = false;
   bool needs_up_to_hole = false;
 };
@@ -67,8 +67,8 @@ struct Moment {
 [[nodiscard]] std::vector<archive::Loss> lost_branches(Shelves archives, const Moment& moment,
                                                        Log& log);
 
-/// Recorded WAL on the way to the moment's timeline that was written with wal_level=minimal: no
-/// recovery passes it. By begin, each once.
+/// Recorded WAL on the history of the moment's timeline that was written with wal_level=minimal:
+/// recovery cannot continue past it. Ordered by start, each once.
 [[nodiscard]] std::vector<archive::Loss> minimal_wal(Shelves archives, const Moment& moment,
                                                      Log& log);
 

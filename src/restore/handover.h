@@ -14,10 +14,10 @@
 namespace weir::restore {
 
 // How a restore_command gets a segment that its helper process has fetched: over a local socket
-// that has no file (an address in the abstract namespace, made of the user and the target
-// directory), the descriptor of the file among it. Both sides look whose process the other one is.
+// without a file (an address in the abstract namespace, derived from the user and the target
+// directory), with the file's descriptor. Both sides check the user of the other process.
 
-/// What has to be the same for both, or a fetched file is of no use to the one who asks.
+/// Parameters that must match on both sides for a prefetched file to be usable.
 struct Terms {
   io::FileIdentity archive;  ///< device and inode of the directory, of a single one
   std::uint64_t paths = 0;   ///< a digest of how the archives are named
@@ -28,7 +28,7 @@ struct Terms {
   bool operator==(const Terms&) const = default;
 };
 
-// The side that asks. Nothing here throws anything but what the file system does.
+// The client's side. Only throws errors of the file system.
 
 struct Reply {
   enum class Kind {
@@ -50,7 +50,7 @@ struct Reply {
 /// Takes the address for the target directory; nullopt if another process has it, or the system
 /// lacks such sockets. The process that answers must call listen(): clients see it as their peer.
 [[nodiscard]] std::optional<net::Listener> take_address(const io::FileIdentity& target);
-/// The next one who asks; an empty Descriptor if there is none (or one of another user).
+/// Accepts the next client; an empty Descriptor if there is none (or one of another user).
 [[nodiscard]] Descriptor accept_question(net::Listener& listener);
 
 /// True if there is something to be read, if only the end of the connection. Does not wait.
@@ -61,7 +61,7 @@ struct Question {
   Terms terms;
   std::optional<wal::SegmentName> segment;
 };
-/// nullopt if the one who asks is gone.
+/// nullopt if the client has disconnected.
 [[nodiscard]] std::optional<Question> read_question(const Descriptor& channel);
 
 void reply_miss(const Descriptor& channel);

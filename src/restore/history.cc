@@ -153,12 +153,12 @@ std::vector<wal::TimelineHistory::Ancestor> ancestors_of(const wal::TimelineHist
 void require_agreement(const wal::TimelineHistory& history, const archive::Timelines& timelines) {
   for (const auto other_timeline : timelines.known()) {
     const auto other = timelines.history(other_timeline);
-    if (!other) continue;  // told when it is asked for
+    if (!other) continue;  // reported when it is requested
     const auto& older = other_timeline < history.timeline() ? *other : history;
     const auto& newer = other_timeline < history.timeline() ? history : *other;
     if (!newer.contains(older.timeline()) || older == newer) continue;
-    // A server that came to its timeline without the file of the one before knows no more of it
-    // than its number and switchpoint.
+    // A server that reached its timeline without its parent's file knows only the parent's ID and
+    // switchpoint.
     if (ancestors_of(newer, older.timeline()) != older.ancestors())
       throw Error(ErrorKind::conflict, "two timeline histories contradict each other")
           .with("file", wal::history_name(older.timeline()))
@@ -180,7 +180,7 @@ class BeginFinder final : public wal::RecordObserver {
 
   void on_record(wal::Lsn start, wal::Lsn /*end*/, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
-    // A record that would begin at a page's first byte begins behind the page's header.
+    // A record that would start at a page's first byte starts after the page's header.
     const auto in_page = start.byte() % wal::kPageSize;
     const bool first_of_page = in_page == wal::kShortHeaderSize || in_page == wal::kLongHeaderSize;
     if (start == expected_ || (first_of_page && start >= expected_ && start - expected_ == in_page))
@@ -257,7 +257,7 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
     if (!too_early)
       archive::read_segment(archive, first->name, *size, [&](auto wal) {
         damage = verifier->feed(wal);
-        return true;  // a broken form tells nothing, so up to its end
+        return true;  // a broken file proves nothing, so up to its end
       });
   } catch (const Error& error) {
     // The segment's error is reported when the segment is requested.
@@ -271,7 +271,7 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
   if (damage && damage->what.starts_with("unexpected timeline"))
     throw contradiction(fmt::format("{} (LSN {})", damage->what, damage->at),
                         first->name.to_string());
-  // The archive may begin later; or not enough is there, or valid, to tell.
+  // The archive may start later, or does not have enough valid WAL to decide.
   if (!begins_here || verifier->last_record_end() <= begin) return;
   if (!finder.at_expected())
     throw contradiction(

@@ -19,9 +19,9 @@ class Archives;
 [[nodiscard]] std::optional<std::string> read_history_file(io::Shelf& archive,
                                                            wal::TimelineId timeline);
 
-/// The same, checked as far as the archive can tell. A wrong history sends a recovery onto wrong
-/// WAL without a word: so it has to be valid, to agree with the histories of the timelines before
-/// and behind it, and with the WAL: where it says that the timeline began, the record has to begin
+/// The same, verified as far as the archive allows. A wrong history would send a recovery onto
+/// wrong WAL without an error: it must therefore be valid, agree with the histories of the
+/// timelines before and after it, and with the WAL: at its switchpoint there must be the record
 /// that the server wrote then. Throws Error{damage, conflict}. With `verify` false it only has to
 /// be valid.
 [[nodiscard]] std::optional<std::string> read_checked_history(io::Shelf& archive,

@@ -17,7 +17,7 @@ namespace weir::restore {
 
 namespace {
 
-/// How often the whole look is repeated when the archive changes under it.
+/// Maximum number of attempts while the archive changes concurrently.
 constexpr int kHistoryLooks = 20;
 
 /// nullopt: must be retried.
@@ -74,7 +74,7 @@ Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timel
 }
 
 Result restore_backup_history(Archives& archives, Answer& answer, const std::string& name) {
-  // It does not say whose it is, and several archives have to be one server's.
+  // It does not name its cluster, and several archives must be of one cluster.
   if (archives.several() && !answer.options().first_sound) static_cast<void>(archives.identity());
   std::vector<std::byte> content;
   std::string path;

@@ -9,7 +9,7 @@
 
 namespace weir::restore {
 
-// The small files that a recovery asks for. Throw as restore_file().
+// The small files that a recovery requests. They throw as restore_file() does.
 
 [[nodiscard]] Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timeline);
 /// "<segment>.<offset>.backup"

@@ -13,7 +13,7 @@ using archive::WalSource;
 namespace {
 
 constexpr std::uint64_t kLong = std::uint64_t{64} << 10;     ///< bytes
-constexpr int kMostSegments = 8;                             ///< before the segment, and behind it
+constexpr int kMostSegments = 8;                             ///< before the segment, and after it
 constexpr std::size_t kReadAtOnce = std::size_t{128} << 10;  ///< bytes at once
 
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,

@@ -50,7 +50,8 @@ std::unique_ptr<io::Shelf> open_one_of_several(const std::string& path, bool may
   } catch (const Error& error) {
     if (error.system_code() != ENOENT) throw;
     if (may_be_absent) return std::make_unique<NoFiles>(path);
-    // That of a file means that it is gone, and to look again. This one is not there at all.
+    // For a file, this error would mean that it was removed, and cause a retry. This archive does
+    // not exist.
     throw Error(ErrorKind::io, error.what()).hint(error.hint());
   }
 }

@@ -16,14 +16,14 @@
 
 namespace weir::restore {
 
-/// Where the archive of one command is: in directories, and in an object store as their second
-/// home. One of them at least.
+/// Location of the archive of one command: in directories, and in an object store as their second
+/// copy. At least one of them.
 struct Places {
   std::vector<std::string> directories{};
   std::optional<store::StoreOptions> store{};
 
   [[nodiscard]] std::size_t count() const { return directories.size() + (store ? 1 : 0); }
-  /// In the order in which they are asked.
+  /// In the order in which they are queried.
   [[nodiscard]] std::vector<std::string> names() const;
   /// For Options::store.
   [[nodiscard]] std::optional<std::size_t> place_of_store() const {

@@ -21,15 +21,15 @@ using archive::DurableEnd;
 /// Asks the receiver that streams into the archive of this path, as archive::AskDurableEnd does.
 using AskReceiver = std::function<std::optional<DurableEnd>(const std::string& archive)>;
 
-/// Archives of one cluster, in the order in which they are asked. Not owned; one at least.
+/// Archives of one cluster, in the order in which they are queried. Not owned; at least one.
 using Shelves = std::span<io::Shelf* const>;
 
 struct Options {
   bool verify = true;            ///< false: only the frame's checksum and the size
   bool partial = false;          ///< the .partial as the last resort
   bool partial_damaged = false;  ///< also one that is damaged before its end
-  /// Everything up to the last valid record before the first hole on the way, and then the end of
-  /// the recovery. Includes `partial`.
+  /// Restore everything up to the last valid record before the first hole of the history, and then
+  /// end the recovery. Includes `partial`.
   bool up_to_hole = false;
   /// If a complete segment is damaged in every copy, restore its valid part before the damage.
   /// Includes `partial_damaged`.

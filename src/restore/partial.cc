@@ -33,10 +33,9 @@ class Scanner {
   [[nodiscard]] bool sound_so_far() const { return !damage_; }
   /// Valid up to the segment's end.
   [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
-  /// What ends it, if WAL is behind that.
+  /// The error at its end, if WAL follows.
   [[nodiscard]] std::optional<Error> damage() const;
-  /// Where its valid part ends, whatever ends it.
-  /// Page of this segment farthest behind that.
+  /// The last page of this segment after its valid part.
   [[nodiscard]] wal::Lsn seen_to() const { return wal_to_; }
   [[nodiscard]] wal::Lsn damaged_at() const {
     return damage_ ? damage_->found_at : verifier_.position();
@@ -47,7 +46,7 @@ class Scanner {
   wal::SegmentSize size_;
   wal::Lsn start_;
   std::uint64_t bytes_ = 0;
-  std::vector<std::byte> page_;  ///< header of the page that begins, as far as it has come
+  std::vector<std::byte> page_;  ///< header of the page that begins, as far as received
   std::uint32_t continued_ = 0;  ///< bytes of the record that the segment begins in
   std::optional<wal::Damage> damage_;
   std::optional<wal::Lsn> wal_behind_;  ///< first page of this segment after the damage
@@ -112,7 +111,7 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
       const auto first = wal.first(std::min<std::uint64_t>(left, wal.size()));
       scanner.take(first);
       left -= first.size();
-      // (A record that ends behind it is found to be incomplete where it begins.)
+      // (A record that ends after it is found to be incomplete at its start.)
       if (left > 0) return true;
       if (!settled_is_sound) settled_is_sound = scanner.sound_so_far();
       scanner.take(wal.subspan(first.size()));
@@ -187,7 +186,7 @@ namespace {
 void Scanner::take(std::span<const std::byte> wal) {
   if (!damage_) damage_ = verifier_.feed(wal);
   // Page headers: in the first page, the continued record; after the damage, whether WAL of this
-  // segment follows. What a recycled file holds has other addresses.
+  // segment follows. The old content of a recycled file has different addresses.
   while (!wal.empty()) {
     const auto in_page = bytes_ % wal::kPageSize;
     if (in_page < wal::kShortHeaderSize) {
@@ -217,7 +216,7 @@ wal::Lsn Scanner::cut() const {
   if (verifier_.unchecked()) return start_ + bytes_;
   const auto cut = verifier_.last_record_end();
   if (cut.valid() || continued_ == 0) return cut;
-  // Perhaps only the record that it begins in came to its end.
+  // Perhaps only the record continued at its start is complete.
   const auto end = end_of_continued_record(start_, continued_);
   return end <= verifier_.position() ? end : cut;
 }

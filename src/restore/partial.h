@@ -14,15 +14,15 @@
 
 namespace weir::restore {
 
-/// A partial segment, where it is valid to, and what comes behind.
+/// A partial segment, the end of its valid part, and what follows.
 struct Partial {
   Copy copy;
   wal::Lsn cut;                 ///< end of the last complete record; 0/0: there is none
   bool complete = false;        ///< valid up to the segment's end
-  bool being_written = false;   ///< a receiver says that it writes at that place, or behind it
+  bool being_written = false;   ///< a receiver is writing at that position, or after it
   std::optional<Error> damage;  ///< what ends it, if that is not its natural end
   wal::Lsn damaged_at;          ///< then where it was found
-  wal::Lsn seen_to;             ///< and the last page behind it that is of this segment
+  wal::Lsn seen_to;             ///< and the last page of this segment after it
   bool checked = true;          ///< false: of a server newer than this program knows
   wal::Lsn first_record;        ///< that begins in it, 0/0 if none does
   wal::Lsn previous_record;     ///< what that one says of the one before

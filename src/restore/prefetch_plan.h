@@ -23,9 +23,9 @@ class PrefetchPlan {
       : most_(most), size_(size), at_once_(at_once) {}
 
   enum class Answer {
-    miss,  ///< the caller has to look into the archive itself
-    wait,  ///< it is being fetched (or synced): ask again when that is done
-    here,  ///< it can be handed over: then handed_over() follows, or another question
+    miss,  ///< the caller must read the archive itself
+    wait,  ///< it is being fetched (or flushed): query again when that is done
+    here,  ///< it can be handed over: then handed_over() follows, or another query
   };
   /// Recovery requests `segment`. Earlier segments are dropped, and all of them if it is not part
   /// of the plan: the plan continues after it in any case.

@@ -46,7 +46,7 @@ constexpr auto kSignOfLife = 500ms;
 constexpr auto kPatience = 3s;
 /// Bound of what is fetched ahead, whatever the segment size and --prefetch say.
 constexpr std::uint64_t kMostAhead = std::uint64_t{256} << 20;
-/// So many segments' space is left to the server on the file system of its pg_wal.
+/// Free space left to the server on the file system of its pg_wal, in segments.
 constexpr std::uint64_t kSegmentsToLeave = 16;
 constexpr std::size_t kMostClients = 16;
 /// Number of segments that one listing of a store covers.
@@ -157,7 +157,7 @@ std::optional<Status> status_of(pid_t pid) {
   }
   const auto behind_name = text.rfind(')');
   if (behind_name == std::string::npos) return std::nullopt;
-  constexpr std::size_t kParent = 2, kStarted = 20;  // counted behind the name, from 1
+  constexpr std::size_t kParent = 2, kStarted = 20;  // counted after the name, from 1
   Status status;
   std::size_t field = 0;
   for (std::size_t at = behind_name + 2; at < text.size(); ++field) {
@@ -172,8 +172,8 @@ std::optional<Status> status_of(pid_t pid) {
   return status;
 }
 
-/// The server process that recovers: among our ancestors the child of the postmaster, whose number
-/// is the first line of postmaster.pid in the data directory. A shell may stand between, which ends
+/// The server process that recovers: among our ancestors, the child of the postmaster, whose PID is
+/// the first line of postmaster.pid in the data directory. There may be a shell between, which ends
 /// with the command.
 std::optional<Process> server_process(const std::string& target_directory, bool also_of_init) {
   constexpr int kMostAncestors = 16;
@@ -267,7 +267,7 @@ class Helper {
   void run();
 
  private:
-  /// One segment that was fetched.
+  /// One fetched segment.
   struct Stock {
     Fetched fetched;
     std::shared_ptr<io::File> content;
@@ -340,7 +340,7 @@ void Helper::run() {
     if (wanted[1].revents != 0)
       if (auto channel = accept_question(listener_)) {
         clients_.push_back({std::move(channel), std::nullopt});
-        // The question has come by the time that this thread was awake.
+        // The request arrived before this thread woke up.
         if (has_message(clients_.back().channel)) serve(clients_.back());
       }
     const bool progress = progress_ != progress_told_;
@@ -366,8 +366,8 @@ void Helper::serve(Client& client) {
   }
   asked_ = Clock::now();
   if (!question->understood || question->terms != terms_ || !question->segment) {
-    // The settings have changed, or the program: the one who asks starts a helper that fits, for
-    // which the address has to be free by the time that it sees us gone.
+    // The settings have changed, or the program: the client starts a matching helper, for which the
+    // address must be free when it sees this one exit.
     listener_.close();
     client.channel.close();
     end();
@@ -436,7 +436,7 @@ std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
       const std::lock_guard lock(mutex_);
       return !ended_ && plan_.wanted(segment);
     });
-    // It may have been stored since it was last looked for.
+    // It may have been stored since the last look-up.
     auto* const stored = archives_.stored();
     if (stored != nullptr) stored->expect(segment);
     auto fetched = fetch_segment(archives_.shelves(), segment, output, options_);

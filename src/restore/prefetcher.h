@@ -23,7 +23,7 @@ namespace weir::restore {
 // without a request, or when its requests change (another archive, other options). It holds no
 // descriptors other than those it needs.
 
-/// How a helper process fetches what recovery will ask for next.
+/// How a helper process fetches segments that recovery will request next.
 struct Prefetch {
   std::size_t segments = 4;  ///< maximum number; 0: no helper
   std::size_t at_once = 1;   ///< fetched at the same time: from a store
@@ -33,10 +33,10 @@ struct Prefetch {
 
 struct Taken {
   bool restored = false;
-  bool helper_runs = false;  ///< then none has to be started
+  bool helper_runs = false;  ///< then none must be started
   std::uint64_t silent = 0;  ///< archives that did not answer the helper, one bit for each
 };
-/// Asks the helper, if there is one. Never throws: all that goes wrong means "not restored".
+/// Queries the helper, if there is one. Never throws: any error means "not restored".
 [[nodiscard]] Taken take_prefetched(const Places& places, wal::SegmentName segment,
                                     const std::string& target_directory,
                                     const std::string& target_name, const Options& options,

@@ -9,18 +9,18 @@
 
 namespace weir::restore {
 
-/// The names that recovery asks a restore_command for (`%f`; access/transam/xlogarchive.c).
+/// The names that recovery passes to a restore_command (`%f`; access/transam/xlogarchive.c).
 struct HistoryRequest {
   wal::TimelineId timeline;
 };
-/// "<segment>.<offset>.backup", which setups of old ask for.
+/// "<segment>.<offset>.backup", which very old setups request.
 struct BackupHistoryRequest {
   std::string name;
 };
 using Request = std::variant<wal::SegmentName, HistoryRequest, BackupHistoryRequest>;
 
-/// Throws Error{usage} for any other name, paths among them: nothing else is ever read or handed
-/// out.
+/// Throws Error{usage} for any other name, including paths: no other file is ever read or
+/// delivered.
 [[nodiscard]] Request parse_request(std::string_view name);
 
 }  // namespace weir::restore

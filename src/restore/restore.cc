@@ -34,12 +34,12 @@ namespace {
 
 using codec::Method;
 
-/// How often the whole look is repeated when the archive changes under it.
+/// Maximum number of attempts while the archive changes concurrently.
 constexpr int kLooks = 20;
-/// And how often for a partial segment with WAL behind it to become whole.
+/// The same while waiting for a partial segment with WAL after it to be completed.
 constexpr int kLooksAtRest = 4;
 
-/// One request.
+/// Handles one request.
 class Restorer {
  public:
   Restorer(Shelves archives, io::Directory& target_directory, const std::string& target_name,
@@ -68,7 +68,7 @@ class Restorer {
   std::optional<Result> restore_up_to_damage(wal::SegmentName segment, const Error& error);
   wal::SegmentSize deliver(const Copy& copy, std::span<const Copy> told);
 
-  /// What one listing says of a segment that is not there.
+  /// The result of one listing for a missing segment.
   struct Finding {
     Absence absence;
     bool settled = false;  ///< no other listing can say something else
@@ -262,7 +262,7 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
   if (restored || !first_error) return restored;
   if (first_error->kind() == ErrorKind::damage) published_ = find_published(archives_, segment);
   if (archives_.several() && !published_) {
-    // What another one would have to say comes first: it may answer when it is asked again.
+    // An unresponsive archive's content has precedence: it may respond to a retry.
     log_.error(*first_error);
     archives_.require_answers(segment.to_string() + ", sound");
   }
@@ -320,8 +320,8 @@ Restorer::Finding Restorer::look_for_absent(wal::SegmentName segment, bool publi
   return finding;
 }
 
-/// What one archive has proves it for all of them. (Partial segments in a row mean nothing only
-/// if they are one receiver's: so it is not the names of all together that are judged.)
+/// Proof in one archive holds for all of them. (Consecutive partial segments prove nothing only if
+/// they are from one receiver: the combined names are therefore not used.)
 Absence Restorer::judge_absent(wal::SegmentName segment, const Finding& finding,
                                wal::SegmentSize size) {
   std::optional<Absence> judged;
@@ -378,8 +378,8 @@ Result Restorer::restore_up_to_hole(wal::SegmentName segment, const Finding& fin
   return {false, gap.what};
 }
 
-/// In the segment in which a timeline begins, recovery takes that of the timeline before where it
-/// is given none, and does not look where that one was left: it would recover another branch.
+/// For the segment in which a timeline starts, recovery uses the parent timeline's segment if it
+/// gets none, and does not check the switchpoint: it would recover another branch.
 void Restorer::require_no_older_branch(wal::SegmentName segment, const Finding& finding,
                                        const Gap& gap) {
   const auto& size = *finding.size;
@@ -426,7 +426,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                   left ? std::optional(left->at) : std::nullopt, log_);
 
   std::uint64_t keep = 0;
-  std::string later;  ///< a partial segment behind this one that has WAL
+  std::string later;  ///< a later partial segment that has WAL
   if (!before_hole && !best->complete && !best->being_written)
     later = unfinished_with_wal_behind(segment, finding);
   if (!best->damage && (later.empty() || options_.up_to_hole))
@@ -444,7 +444,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
   } else {
     // The next one may exist before this one was renamed into place: then it must be complete.
     if (!later.empty() && !options_.up_to_hole) {
-      // Where no receiver can be asked: it may be about to write the rest.
+      // If no receiver can be queried: it may be about to write the rest.
       if (unsettled_looks_ < kLooksAtRest) {
         ++unsettled_looks_;
         wait_for_writer(archives_.shelf(best->copy.archive), best->copy.name.to_string());
@@ -478,7 +478,7 @@ Error Restorer::damage_of(const Partial& partial) const {
 }
 
 /// A timeline's first segment begins with the WAL of its ancestors (XLogInitNewTimeline() in xlog.c
-/// copies it), and recovery asks for the newest timeline first. As long as the partial file does
+/// copies it), and recovery requests the newest timeline first. As long as the partial file does
 /// not reach the switchpoint, an ancestor's file may have more of it: the copy that has the most,
 /// cut where the history leaves its timeline. nullopt if none has WAL after `reached`.
 std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Finding& finding,
@@ -542,7 +542,7 @@ std::optional<Restorer::Left> Restorer::left_in(wal::SegmentName segment, const 
   return left;
 }
 
-/// Where what is handed out of a segment that is valid up to `cut` ends.
+/// End of the delivered part of a segment that is valid up to `cut`.
 wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                            const std::string& name) {
   const auto left = left_in(segment, finding);
@@ -552,9 +552,10 @@ wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding
   return left->at;
 }
 
-/// An open segment that was put into a store under its final name ("pgweir store publish-partial"),
-/// for readers of whole segments. To a recovery its zeros are the end of WAL: so it is handed out
-/// where nothing comes behind it, and nothing else that ends in zeros is.
+/// A partial segment that was uploaded to a store under its final name ("pgweir store
+/// publish-partial"), for readers of whole segments. Recovery takes its zeros for the end of WAL:
+/// it is therefore delivered only if nothing follows it, and no other segment that ends in zeros
+/// is.
 std::optional<Result> Restorer::restore_published(wal::SegmentName segment, const Error& error) {
   if (error.kind() != ErrorKind::damage) return std::nullopt;
   const auto published = std::exchange(published_, std::nullopt);
@@ -606,7 +607,7 @@ std::string Restorer::unfinished_with_wal_behind(wal::SegmentName segment, const
   return found;
 }
 
-/// The first `keep` bytes, and zeros behind them.
+/// The first `keep` bytes, followed by zeros.
 void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size) {
   Target target(target_directory_, target_name_);
   answer_.require_outside(target);

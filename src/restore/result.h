@@ -14,11 +14,11 @@ struct Result {
   std::string why;  ///< of an absence
   /// Set if it was a complete segment.
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
-  bool prefetched = false;  ///< a helper had it ready
-  std::string unfinished =
-      {};                      ///< an absent segment is there in this file, which was not asked for
-  std::uint64_t silent = 0;    ///< archives that did not answer, one bit for each
-  bool first_of_many = false;  ///< no helper of this recovery was there yet
+  bool prefetched = false;      ///< a helper had it ready
+  std::string unfinished = {};  ///< the WAL of an absent segment is in this file, which was not
+                                ///< requested
+  std::uint64_t silent = 0;     ///< archives that did not answer, one bit for each
+  bool first_of_many = false;   ///< no helper of this recovery was there yet
 };
 
 }  // namespace weir::restore

@@ -16,10 +16,10 @@ namespace {
 /// far.
 constexpr std::uint64_t kFarthest = 1020 * 1024 * 1024;
 
-/// What a reading from some page on has found.
+/// The result of reading from a page on.
 struct Reading {
   bool whole = false;         ///< all segments were there
-  bool in_segment = false;    ///< it came as far as the seam
+  bool in_segment = false;    ///< it reached the seam
   bool record_began = false;  ///< before the seam: so the record over it was checked
   std::optional<wal::Damage> damage;
 };
@@ -50,8 +50,8 @@ SeamResult check_seam(const Seam& seam, WalSource& before, WalSource& after) {
     if (reading.in_segment) return judge(seam, reading);
   }
   // WAL of another history names a record that the segment before does not have, maybe at a place
-  // without any record, after an xlog switch, or in a segment that is not there: then all of the
-  // segment before has to tell. So it has to where no link is known.
+  // without any record, after an xlog switch, or in a segment that is not there: then the whole
+  // segment before must be read, as if no link is known.
   return check_from_segments_before(seam, before, after);
 }
 
@@ -76,8 +76,8 @@ Reading read_from(wal::Lsn page, const Seam& seam, WalSource& before, WalSource&
   wal::RecordVerifier verifier(
       {.segment_size = size, .timeline = seam.timeline, .history = seam.history}, page);
   Reading reading;
-  // With a link: the header of the first record, with its link to the one before, has passed; it
-  // may be split by a page header. Without one: the record over the seam has come to its end.
+  // With a link: the header of the first record, with its link to the one before, was read; it may
+  // be split by a page header. Without one: the record over the seam is complete.
   const auto enough = [&] {
     return seam.previous_record.valid()
                ? verifier.newest_record_start() >= seam.first_record &&

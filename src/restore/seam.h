@@ -11,11 +11,11 @@
 namespace weir::restore {
 
 /// The record that a segment begins in the middle of: its checksum needs the segment before, so a
-/// check of one segment alone leaves the front of it unchecked. The first record that begins in
-/// the segment names (xl_prev) where the one before began; from there both are read, and nothing
-/// else. That is a page or two, however large the segments are. Where no record behind it has its
-/// whole header in the segment (the WAL ends there, or the record comes to the segment's very end),
-/// nothing names the place: then the segment before is read from its start.
+/// check of one segment alone leaves its first part unchecked. The first record that starts in the
+/// segment names (xl_prev) where the preceding one started; both are read from there, and nothing
+/// else. That is a page or two, regardless of the segment size. If no later record has its whole
+/// header in the segment (the WAL ends there, or the record reaches the segment's end), that
+/// position is unknown: then the segment before is read from its start.
 struct Seam {
   wal::Lsn segment_start;
   wal::Lsn first_record;     ///< that starts after the boundary; not 0/0

@@ -48,7 +48,7 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
           "it is restored.");
 }
 
-/// Notices where a recovery that comes this way will stop, although the WAL is there.
+/// Notices where a recovery on this history will stop, although the WAL exists.
 class MinimalWalWatch final : public wal::RecordObserver {
  public:
   bool wants(const wal::RecordHeader& header) override {
@@ -135,8 +135,8 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
   return checked;
 }
 
-/// A store would be asked once for each segment. The server has been given the file before: a
-/// recovery begins with it.
+/// A store would be queried once for each segment. The server already has the file: a recovery
+/// starts with it.
 std::optional<wal::TimelineHistory> SegmentCheck::history_of(wal::TimelineId timeline,
                                                              std::size_t archive) {
   if (options_.store && timeline > 1) {
@@ -177,7 +177,7 @@ SeamResult SegmentCheck::ask_archives(std::size_t first, const UnionReader::Opti
     return ask(source);
   };
   if (ask_one(first) || !archives_.several() || options_.first_sound) return told;
-  // What is here needs no store: one in trouble is not to be in its way.
+  // Local files need no store: a failing store must not block them.
   if (options_.store && first != *options_.store) return told;
   for (std::size_t i = 0; i < archives_.count(); ++i)
     if (i != first && !archives_.silent(i) && ask_one(i)) return told;
@@ -219,8 +219,8 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
     return ContentSource(start, *file).read(at, into);
   });
   auto result = check_seam(seam, servers, content);
-  // What the server has was restored from one of the archives, most likely: if one of them agrees
-  // with it, and another does not, they are of two histories.
+  // The server's file was most likely restored from one of the archives: if one of them agrees with
+  // it, and another does not, they are of two histories.
   const auto agreed = result.verdict == SeamVerdict::broken ? Agreed::by_all : Agreed::by_one;
   const auto archived = [&] {
     return ask_archives(segment.archive,
@@ -230,12 +230,12 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   if (result.verdict == SeamVerdict::unknown && !options_.system_identifier && !before_ &&
       check_seam(seam, last_time, content).verdict == SeamVerdict::fits)
     return;
-  // A file that lay in pg_wal since before the recovery may be another one's.
+  // A file in pg_wal that is older than the recovery may be of another history.
   if (result.verdict == SeamVerdict::broken ||
       (result.verdict == SeamVerdict::unknown && !options_.system_identifier)) {
     auto again = archived();
     if (again.verdict == SeamVerdict::broken && before_) {
-      // What was read of it proves itself if it fits. If not, its own checksums have a word first.
+      // The part read is proven if it matches. If not, its own checksums are verified first.
       before_.reset();
       again = archived();
     }
@@ -249,7 +249,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
                         record, servers.segment_at(record)));
 }
 
-/// As far as the names tell: a guess at what begin_reading_before() will do.
+/// By names alone: a guess at what begin_reading_before() will do.
 bool SegmentCheck::before_is_packed(const Copy& copy, wal::SegmentSize size) {
   const auto segment = copy.name.segment;
   const auto segno = segment.segno(size);
@@ -260,9 +260,9 @@ bool SegmentCheck::before_is_packed(const Copy& copy, wal::SegmentSize size) {
   return form && form->method != Method::none;
 }
 
-/// By hand, the archive's own copy of the segment before is asked for the record over the boundary.
-/// To unpack it takes as long as this one: so it is done at the same time, and without comparing
-/// its checksums, a tenth of the work.
+/// By hand, the archive's own copy of the segment before is read for the record over the boundary.
+/// Decompressing it takes as long as this one: so it is done at the same time, and without
+/// comparing its checksums, a tenth of the work.
 void SegmentCheck::begin_reading_before(const Copy& copy, wal::SegmentSize size,
                                         wal::Lsn previous_record,
                                         const wal::TimelineHistory* history) {
@@ -276,7 +276,7 @@ void SegmentCheck::begin_reading_before(const Copy& copy, wal::SegmentSize size,
       history ? archive::timeline_of_segment(*history, segno, size) : segment.timeline(), segno,
       size);
   const auto there = target_directory_.find(before.to_string());
-  if (there && there->size == size.bytes()) return;  // the quick way
+  if (there && there->size == size.bytes()) return;  // the fast way
   if (restored_last_time(size.start_of(page))) return;
   const auto name = archive::find_finished(archive, before);
   if (!name || name->method == Method::none) return;  // raw: read from where it is wanted

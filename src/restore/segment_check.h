@@ -33,7 +33,7 @@ class SegmentCheck {
   enum class Haste {
     none,         ///< no process waits: with one thread
     all,          ///< with a second thread if the machine has another processor
-    also_before,  ///< and the archive's segment before will be asked: it is read at the same time
+    also_before,  ///< and the archive's segment before will be needed: it is read at the same time
   };
 
   SegmentCheck(Archives& archives, io::Shelf& target_directory, std::string target_name,
@@ -68,8 +68,8 @@ class SegmentCheck {
   bool before_is_packed(const Copy& copy, wal::SegmentSize size);
   void begin_reading_before(const Copy& copy, wal::SegmentSize size, wal::Lsn previous_record,
                             const wal::TimelineHistory* history);
-  /// What a check that reads other segments of the archives says, with one after the other: those
-  /// of the archive `first`, of each other one, and of all together.
+  /// How the results of a check that reads other segments of the archives are combined: those of
+  /// the archive `first`, of each other one, and of all together.
   enum class Agreed {
     by_one,  ///< one match is sufficient
     by_all,  ///< and one that does not is too much

@@ -10,17 +10,17 @@
 
 namespace weir::restore {
 
-/// What went wrong with the file that recovery wants, not with the archive: another form of the
-/// segment would not help.
+/// An error of the file that recovery requests, not of the archive: another file of the segment
+/// would not help.
 class TargetError final : public ErrorAs<TargetError> {
  public:
   using ErrorAs::ErrorAs;
 };
 
-/// Where checked WAL goes. What was appended can be read.
+/// The destination of verified WAL. Appended bytes can be read.
 class Output : public io::Bytes {
  public:
-  /// So many bytes will come: a third of the time that writing takes is saved by knowing it.
+  /// Announces the number of bytes to come: this saves a third of the time for writing.
   virtual void expect(std::uint64_t bytes) = 0;
   /// False if no more is wanted.
   virtual bool append(std::span<const std::byte> bytes) = 0;

@@ -30,7 +30,7 @@ archive::WalSource::Read UnionReader::read(wal::Lsn at, std::span<std::byte> int
   }
   failure_.reset();
   const auto segment = segment_at(at);
-  // Where the last reading was comes first: a file that is read on is not opened again.
+  // The last reader comes first: a file that is read sequentially is not reopened.
   if (last_ != nullptr)
     if (const auto file = last_->file(); file && file->segment == segment)
       if (auto read = read_from(*last_, last_archive_, at, into)) return *read;

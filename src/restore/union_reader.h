@@ -51,7 +51,7 @@ class UnionReader final : public archive::WalSource {
   Archives& archives_;
   const Options options_;
   Readers finished_;    ///< for each archive one
-  Readers unfinished_;  ///< likewise, that read both; empty unless asked for
+  Readers unfinished_;  ///< likewise, for both; empty unless needed
   std::map<wal::SegmentName, std::optional<std::size_t>> longest_;
   archive::WalReader* last_ = nullptr;
   std::size_t last_archive_ = 0;
