@@ -23,7 +23,7 @@ namespace {
 
 using archive::SegmentFileName;
 
-/// What one copy of a segment says of itself.
+/// The result of checking one copy of a segment.
 struct Check {
   std::optional<std::string> wrong;
   std::uint64_t records_end = 0;  ///< offset: later bytes have no meaning
@@ -148,7 +148,7 @@ BesideReport Comparison::run() {
   return std::move(report_);
 }
 
-/// By two looks that say the same: a file that is renamed meanwhile may be in neither of them.
+/// Requires two listings that agree: a file that is renamed meanwhile may be in neither of them.
 void Comparison::look() {
   constexpr int kLooks = 10;
   for (int i = 0; i < kLooks; ++i) {

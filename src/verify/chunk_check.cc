@@ -79,7 +79,7 @@ void ChunkCheck::follow_children(std::size_t node,
 bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, std::size_t child,
                               RecordWatch& observer) {
   const auto border = context_.cluster.segment_size.start(parent.segno + 1);
-  // What is read here belongs to the child's timeline.
+  // The WAL read here belongs to the child's timeline.
   const auto records = new_watch(child);
   BorderWatch watch(*records, border);
   const RecordWatch::Passed passed(observer, watch);
@@ -158,7 +158,7 @@ bool ChunkCheck::is_received_again(std::size_t index) const {
   });
 }
 
-/// `verifier` stands at the end of the segment before; nullopt: nothing is known about that.
+/// `verifier` is at the end of the segment before; nullopt: that segment was not verified.
 void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerifier> verifier,
                                RecordWatch* observer) {
   const auto& node = context_.plan.nodes[index];

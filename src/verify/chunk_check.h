@@ -12,8 +12,8 @@
 
 namespace weir::verify {
 
-/// Reads the chunks of a plan and checks them, each on any thread. What it finds goes to the
-/// context's results. Asked to stop, a check ends early.
+/// Reads the chunks of a plan and checks them, each on any thread. Findings go to the context's
+/// results. If it is requested to stop, a check ends early.
 class ChunkCheck {
  public:
   explicit ChunkCheck(Context& context) : context_(context), forms_(context) {}

@@ -16,15 +16,15 @@
 
 namespace weir::verify {
 
-/// What all segments of the archive are compared with.
+/// The facts that all segments of the archive are compared with.
 struct Cluster {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;
   std::optional<int> server_major = std::nullopt;
 };
 
-/// What all checks of one run share. Does not own what it is given. Any thread; the results collect
-/// under a lock of their own.
+/// State shared by all checks of one run. Does not own its arguments. Any thread; the results
+/// collect under a lock of their own.
 class Context {
  public:
   Context(io::Shelf& archive, const Plan& the_plan, const archive::Timelines& timelines,
@@ -57,7 +57,7 @@ class Context {
   io::Shelf& shelf;
   const Plan& plan;
   const Cluster cluster;
-  const std::optional<wal::Lsn> backup_start;  ///< of the backup that is asked for
+  const std::optional<wal::Lsn> backup_start;  ///< of the named backup
   Results& results;
 
  private:

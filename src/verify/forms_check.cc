@@ -66,7 +66,7 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
       worst = {State::damaged, attempt.last_record_end(), name};
     } catch (const Error& error) {
       if (archive::is_gone(error)) {
-        // Compressed or pruned meanwhile. A form may also come back: a file that was moved away.
+        // Compressed or pruned meanwhile. A file may also return after it was moved away.
         if (const auto other = archive::find_finished(context_.shelf, node.name)) {
           if (std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(), *other) ==
                   forms.end() &&

@@ -12,8 +12,8 @@
 
 namespace weir::verify {
 
-/// Checks the files of a complete segment: the WAL in the form that is read, and that all others
-/// are the same. What it finds goes to the context's results. Any thread.
+/// Checks the files of a complete segment: the WAL in the file that is read, and that all others
+/// are the same. Findings go to the context's results. Any thread.
 class FormsCheck {
  public:
   explicit FormsCheck(Context& context) : context_(context) {}
@@ -21,7 +21,8 @@ class FormsCheck {
   /// Returns true if a valid file was read to its end, which is then the position of `verifier`. If
   /// it was stopped, nothing is settled.
   bool check(std::size_t node, std::optional<wal::RecordVerifier>& verifier);
-  /// What an old timeline's last segment says up to the switchpoint, the new timeline's copy says.
+  /// Checks that an old timeline's last segment, up to the switchpoint, equals the new timeline's
+  /// copy.
   void check_switch_copy(const SwitchCopy& copy);
 
  private:

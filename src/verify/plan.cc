@@ -82,7 +82,7 @@ class Planner {
         if (!way.contains(timeline) ||
             way.end_of(timeline).value_or(wal::Lsn(UINT64_MAX)) < position)
           continue;
-        // Listed for its own sake only if no longer way leads through it.
+        // Listed separately only if no longer history includes it.
         if (tip == timeline && !scope_.timeline && leads_on(tips, tip, position)) continue;
       }
       plan_.paths.push_back({way, {}});
@@ -98,7 +98,7 @@ class Planner {
     });
   }
 
-  /// From the first to the last segment that is there, or that was asked for.
+  /// From the first to the last existing segment, or the requested one.
   void walk(Path& path) {
     std::map<std::uint64_t, std::size_t> there;
     const auto add = [&](wal::TimelineId timeline) {
@@ -204,7 +204,7 @@ class Planner {
       const auto& node = plan_.nodes[i];
       if (!node.chosen) continue;
       if (!node.is_finished()) {
-        // Checked behind its parent, with the state that the parent leaves.
+        // Checked after its parent, with the state that the parent leaves.
         if (!node.parent || !plan_.nodes[*node.parent].chosen) plan_.lone_partials.push_back(i);
         continue;
       }

@@ -28,13 +28,13 @@ struct Node {
   [[nodiscard]] bool is_finished() const { return !finished.empty(); }
 };
 
-/// One way through the archive.
+/// One history in the archive.
 struct Path {
   wal::TimelineHistory history;
   struct Step {
     std::uint64_t segno = 0;
     std::optional<std::size_t> node = std::nullopt;  ///< nullopt: nothing here
-    /// The node has only a .partial, and complete segments follow: as good as missing.
+    /// The node has only a .partial, and complete segments follow: treated as missing.
     bool unfinished_inside = false;
   };
   std::vector<Step> steps{};  ///< every segment from the first to the last that counts
@@ -51,11 +51,11 @@ struct Scope {
   std::optional<std::uint64_t> first_segno = std::nullopt;
   std::optional<std::uint64_t> last_segno = std::nullopt;  ///< inclusive
   std::optional<wal::TimelineId> timeline = std::nullopt;
-  /// Only ways on which this timeline still lives at this position.
+  /// Only histories that contain this timeline at this position.
   std::optional<std::pair<wal::TimelineId, wal::Lsn>> through = std::nullopt;
 };
 
-/// What is to be checked, by names and histories alone. Pure.
+/// The segments to check, by names and histories alone. Pure.
 struct Plan {
   std::vector<Node> nodes;  ///< by timeline, then number
   std::vector<Path> paths;

@@ -63,7 +63,7 @@ void RecordWatch::judge_switch(Lsn start, const wal::RecordHeader& header,
                                 *switchpoint_));
     return;
   }
-  if (!wal::names_timeline(header)) return;  // the next one tells
+  if (!wal::names_timeline(header)) return;  // the next one shows it
   const auto told = wal::timeline_begin(body).value_or(wal::TimelineBegin{});
   if (told.timeline != timeline_ || told.previous != parent_)
     complain(start, fmt::format("the history file says that timeline {} follows {}, its WAL says "

@@ -13,9 +13,9 @@
 
 namespace weir::verify {
 
-/// Looks into the few records that say something about timelines and backups: whether a timeline
-/// begins where its history file says, where the backup ends that is asked for, and where wal_level
-/// was lowered to minimal. What it finds goes to the context's results.
+/// Reads the few records about timelines and backups: whether a timeline starts where its history
+/// file says, where the named backup ends, and where wal_level was lowered to minimal. Findings go
+/// to the context's results.
 class RecordWatch final : public wal::RecordObserver {
  public:
   /// For a row of segments that begins with that one.

@@ -14,7 +14,7 @@ namespace weir::verify {
 
 struct BesideReport;
 
-/// What can be wrong with an archive. The names are those of the JSON output (to_string()).
+/// The possible findings. The names are those of the JSON output (to_string()).
 enum class FindingKind {
   gap,            ///< segments that a recovery needs and no archive has
   damage,         ///< a page or a record is not what it must be
@@ -26,7 +26,7 @@ enum class FindingKind {
   unreadable,     ///< the system refused to read it
   not_a_file,     ///< a directory, a link that leads nowhere, … under a segment's name
   backup,         ///< the backup cannot be brought to consistency
-  lost_branch,    ///< WAL that is here and that the cluster's history has left behind
+  lost_branch,    ///< WAL in the archive that the cluster's history has abandoned
   minimal_wal,    ///< WAL that is here and was written with wal_level=minimal
 };
 [[nodiscard]] std::string_view to_string(FindingKind kind);
@@ -66,7 +66,7 @@ struct Finding {
   std::optional<std::string> accepted = std::nullopt;  ///< the reason
 };
 
-/// One way through the archive: that of a recovery to the end of `timeline`.
+/// One history in the archive: that of a recovery to the end of `timeline`.
 struct HistoryReport {
   wal::TimelineId timeline = 0;
   std::vector<wal::TimelineHistory::Ancestor> ancestors{};
@@ -76,7 +76,7 @@ struct HistoryReport {
     bool operator==(const Range&) const = default;
   };
   std::vector<Range> sound{};  ///< in order; the ranges between cannot be replayed
-  std::size_t segments = 0;    ///< files along this way
+  std::size_t segments = 0;    ///< files along this history
   std::string partial{};       ///< the file the last range ends in, if it is a .partial
 };
 
@@ -94,7 +94,7 @@ struct BackupReport {
 
 struct Report {
   std::string path{};
-  std::uint64_t system_identifier = 0;  ///< 0: no segment tells
+  std::uint64_t system_identifier = 0;  ///< 0: no segment shows it
   std::uint64_t segment_size = 0;
   std::optional<int> server_major = std::nullopt;
   std::vector<HistoryReport> histories{};

@@ -16,12 +16,12 @@
 
 namespace weir::verify {
 
-/// What became of one segment.
+/// The result for one segment.
 struct Outcome {
   enum class State {
     pending,
     sound,    ///< to its end
-    partial,  ///< of a .partial: up to `end`, and nothing speaks of WAL behind it
+    partial,  ///< of a .partial: up to `end`, and no sign of WAL after it
     damaged,
     vanished,  ///< removed during the run
   };
@@ -38,7 +38,7 @@ struct WalLevelSet {
   auto operator<=>(const WalLevelSet&) const = default;
 };
 
-/// What the checks of the segments found, collected under a lock from all threads.
+/// Findings of the segments' checks, collected under a lock from all threads.
 class Results {
  public:
   /// `advance` receives the number of bytes read, `stop` is queried whether to stop; either may be
@@ -52,7 +52,7 @@ class Results {
   void settle(std::size_t node, Outcome outcome);
   /// The record over the boundary before that segment is damaged: its valid WAL ends at `end`.
   void border_broken(std::size_t node, wal::Lsn end);
-  /// An XLOG_BACKUP_END record of the backup that is asked for.
+  /// An XLOG_BACKUP_END record of the named backup.
   void backup_ended(wal::TimelineId timeline, wal::Lsn end);
   /// A record that lowers wal_level to minimal, or raises it.
   void wal_level_set(wal::TimelineId timeline, WalLevelSet set);
@@ -89,7 +89,7 @@ class Results {
   std::vector<Finding> findings_;
   std::vector<std::string> notes_;
   std::vector<Outcome> outcomes_;
-  std::map<std::size_t, wal::Lsn> broken_borders_;  ///< by the segment behind; where it ends
+  std::map<std::size_t, wal::Lsn> broken_borders_;  ///< by the segment after it; where it ends
   std::uint64_t records_ = 0;
   std::uint64_t bytes_ = 0;
   std::size_t files_ = 0;

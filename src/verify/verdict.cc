@@ -1,5 +1,5 @@
-/// What the results mean: where the WAL has holes, what accounts for them, and whether a recovery
-/// passes.
+/// The meaning of the results: where the WAL has holes, what explains them, and whether a recovery
+/// succeeds.
 
 #include <algorithm>
 #include <map>
@@ -221,8 +221,8 @@ void Run::judge_losses() {
     }
     for (const auto& range : loss.missing) {
       if (!in_scope(range.begin, range.end)) continue;
-      // One finding for each piece, the recorded one: nothing in it but the segment that it begins
-      // in, which ends somewhere.
+      // One finding for each piece, the recorded one: it contains nothing but the segment in which
+      // it starts, which has an end.
       const auto within = [&](const Finding& other) {
         return other.loss && other.loss->from >= range.begin && other.loss->to <= range.end;
       };

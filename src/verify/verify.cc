@@ -117,7 +117,8 @@ void Run::judge_gaps() {
   for (auto& gap : gaps) report_.findings.push_back(std::move(gap));
 }
 
-/// Whose WAL this is, by majority: one strange file must not make strangers of all others.
+/// Determines the archive's cluster, by majority: a single foreign file must not make all others
+/// foreign.
 void Run::find_cluster() {
   std::map<std::uint64_t, std::size_t> identifiers;
   std::map<std::uint64_t, std::size_t> sizes;
@@ -160,7 +161,7 @@ void Run::find_cluster() {
     cluster_.system_identifier = told->system_identifier;
     cluster_.segment_size = told->segment_size;
   } else {
-    // No page tells; then the sizes of raw files do.
+    // If no page shows it, the sizes of raw files do.
     for (const auto& entry : listing_.segments)
       if (entry.name.method == codec::Method::none && wal::SegmentSize::of(entry.bytes.value()))
         ++sizes[*entry.bytes];
@@ -265,7 +266,7 @@ void Run::check_histories() {
       if (!has_file(ancestor)) continue;
       const auto theirs = timelines_.history(ancestor);
       if (!theirs) continue;
-      // What the ancestor says of its own ancestors is the front of what its descendant says.
+      // The ancestor's own list of ancestors is the start of its descendant's list.
       if (!std::equal(theirs->ancestors().begin(), theirs->ancestors().end(), ancestors.begin(),
                       ancestors.begin() + static_cast<std::ptrdiff_t>(i)))
         add(timeline, wal::history_name(timeline),

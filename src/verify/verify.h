@@ -22,7 +22,7 @@ using Position = std::variant<wal::Lsn, wal::SegmentName>;
 struct Options {
   std::optional<Position> from = std::nullopt;             ///< default: where the archive begins
   std::optional<Position> to = std::nullopt;               ///< exclusive; of a segment its end
-  std::optional<wal::TimelineId> timeline = std::nullopt;  ///< only the way to this one
+  std::optional<wal::TimelineId> timeline = std::nullopt;  ///< only the history of this one
   unsigned jobs = 1;
   std::optional<archive::BackupPoint> backup = std::nullopt;  ///< checks from its start on
   std::vector<AcceptedLoss> accepted{};
