@@ -26,7 +26,7 @@ namespace {
 
 using archive::SegmentFileName;
 
-/// So many segments come in by one call at most: the server calls again.
+/// Maximum number of segments added by one call: the server calls again.
 constexpr std::size_t kAtOnce = 64;
 constexpr std::chrono::milliseconds kLookAgain(100);
 constexpr std::size_t kLargestOfferedHistory = 1024 * 1024;
@@ -225,7 +225,7 @@ class Asked {
     const auto* why = static_cast<const LeftOut*>(nullptr);
     for (const auto& each : result.left_out)
       if (each.path == shelf_->path_of(name_)) why = &each;
-    // The server archives it before the segments: those are only asked for once it is there.
+    // The server archives it before the segments, which require it.
     if (why == nullptr || why->reason != Reason::not_asked_for || !goes_on(*offered))
       return why != nullptr ? left_out(why->reason, why->what, why->hint)
                             : left_out(Reason::not_sound, "it did not come in");

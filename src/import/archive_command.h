@@ -11,15 +11,15 @@
 
 namespace weir::importing {
 
-/// What a server's archive_command asks: whether it may remove that file. It may once the archive
-/// has the segment durably: from a receiver's stream, or else from this file.
+/// The question of a server's archive_command: whether the server may remove that file. It may once
+/// the archive has the segment durably: from a receiver's stream, or else from this file.
 struct ArchiveCommand {
   std::string path;  ///< of the file, in the server's pg_wal
   /// Takes the archive's lock, or says that a receiver holds it.
   std::function<bool()> try_lock;
   std::function<void()> release_lock;
   archive::AskDurableEnd durable_end;
-  std::function<void()> prepare = nullptr;  ///< called before something comes in
+  std::function<void()> prepare = nullptr;  ///< called before a file is added
   std::function<bool(std::uint64_t moved)> stop = nullptr;
   std::string now{};  ///< for records
   /// For a receiver that is at it. Less than a server waits for when it shuts down (60 s).

@@ -70,7 +70,7 @@ void Import::publish_histories() {
 archive::Unvouched Import::unvouched_of(const Accepted& accepted) const {
   const auto& slots = accepted.piece.slots;
   archive::Unvouched unvouched;
-  // The timeline of the segments, and of the missing one behind them: a later switch does not
+  // The timeline of the segments, and of the missing one after them: a later switch does not
   // matter.
   const auto history = lineage_.history(accepted.timeline);
   const auto last = slots.back().name;
@@ -170,7 +170,7 @@ void Import::record_minimal_wal(const Accepted& accepted) {
                             [&](auto wal) { return !verifier.feed(wal); });
     } catch (const Error& error) {
       if (!is_of_the_file(error) && !archive::is_gone(error)) throw;
-      break;  // it has changed since it was judged, and does not come in
+      break;  // it has changed since it was verified, and is not added
     }
   }
   // The archive may have the record that raises wal_level again.
@@ -192,7 +192,7 @@ void Import::record_minimal_wal(const Accepted& accepted) {
   minimal.record(archive_, options_.now, tell);
 }
 
-/// If the record that raises wal_level is still missing, it is in the next hole: behind that, WAL
+/// If the record that raises wal_level is still missing, it is in the next hole: after that, WAL
 /// was archived again.
 void Import::end_minimal_wal_at_holes() {
   if (result_.minimal_wal.empty()) return;
@@ -216,7 +216,7 @@ void Import::tell_minimal_wal(const archive::Loss& loss) {
   result_.minimal_wal.push_back(loss);
 }
 
-/// False: the others of the piece do not come in either.
+/// Returns false if the others of the piece must not be added either.
 bool Import::publish(const Slot& slot, const std::function<bool()>& still_wanted) {
   if (options_.stop && options_.stop(0))
     throw Error(ErrorKind::retry, "stopped before everything was published")
@@ -323,7 +323,7 @@ std::vector<SegmentFileName> Import::finished_files(wal::SegmentName name) const
   return files;
 }
 
-/// In a dry run as if what is accepted had come in.
+/// A dry run reports as if the accepted files were added.
 void Import::tell_what_remains() {
   auto listing = archive::list_archive_names(archive_);
   auto losses = archive::read_losses(archive_, listing);

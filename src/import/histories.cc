@@ -10,7 +10,7 @@ namespace weir::importing {
 
 namespace {
 
-/// What one says of the timelines before `shorter`'s own is the front of what the other says.
+/// True if the shorter list of earlier timelines is the start of the longer one.
 bool agree(const wal::TimelineHistory& longer, const wal::TimelineHistory& shorter) {
   if (!longer.contains(shorter.timeline())) return true;
   const auto& front = shorter.ancestors();

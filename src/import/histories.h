@@ -11,7 +11,7 @@
 
 namespace weir::importing {
 
-/// What becomes of the histories that are offered.
+/// What happens to the offered histories.
 struct HistoryPlan {
   Lineage lineage{{}};  ///< the archive's, and the offered ones that contradict none of them
   struct Wanted : OfferedHistory {
@@ -22,8 +22,8 @@ struct HistoryPlan {
   std::size_t present = 0;  ///< the archive has the same
 };
 
-/// A history has no mark of its cluster: it comes in where the archive's own timelines need it, or
-/// with segments of its timeline, whose pages are checked against it. Pure.
+/// A history does not name its cluster: it is added if the archive's own timelines need it, or with
+/// segments of its timeline, whose pages are checked against it. Pure.
 [[nodiscard]] HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offered,
                                          const archive::Timelines& timelines,
                                          const archive::Listing& listing, bool extend,

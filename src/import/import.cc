@@ -62,8 +62,8 @@ void Import::take_histories() {
   lineage_ = histories_.lineage;
 }
 
-/// What is offered under a name that the archive has. Equal is fine; what means nothing is not
-/// compared.
+/// Compares offered files with the archive's files of the same name. Equal ones are fine;
+/// meaningless bytes are not compared.
 void Import::compare_present() {
   for (auto& [name, offers] : offers_.segments) {
     const auto files = finished_files(name);
@@ -209,7 +209,7 @@ bool Import::is_expected_within(const Run& run, std::uint64_t first, std::uint64
   return false;
 }
 
-/// Which pieces of a run may come in, by the sides on which they fit.
+/// Decides which pieces of a run are accepted, by the sides on which they match.
 void Import::accept(const Run& run, std::vector<Piece> pieces) {
   for (auto& piece : pieces) {
     const auto first = piece.slots.front().name.segno(size_);
@@ -254,7 +254,7 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
   }
 }
 
-/// What we have of such a segment was acknowledged, as far as it is valid.
+/// The archive's part of such a segment was confirmed, as far as it is valid.
 bool Import::agrees_with_unfinished(const Piece& piece, const Run& run) {
   for (const auto& slot : piece.slots) {
     for (const auto& entry : listing_.segments) {
@@ -341,7 +341,7 @@ std::optional<wal::SegmentName> segment_of(const std::string& path) {
 
 }  // namespace
 
-/// In a dry run as if what is accepted had come in.
+/// A dry run reports as if the accepted files were added.
 bool Import::is_there(wal::SegmentName name) {
   if (archive::find_finished(archive_, name)) return true;
   return options_.dry_run && std::any_of(accepted_.begin(), accepted_.end(), [&](const auto& each) {
@@ -373,7 +373,7 @@ void Import::count_named() {
   }
 }
 
-/// What stays out of a directory costs nothing where the archive needs it no more.
+/// Skipped files of a directory do not matter if the archive no longer needs them.
 void Import::tell_what_is_open() {
   std::size_t conflicts = 0;
   std::size_t wanted = 0;

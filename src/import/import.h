@@ -15,13 +15,13 @@
 namespace weir::importing {
 
 struct Options {
-  bool extend = false;           ///< also before and behind what the archive holds
+  bool extend = false;           ///< also before and after the archive's WAL
   bool replace_damaged = false;  ///< ours that fail their own check
   bool dry_run = false;
   /// A receiver is running on the archive. If not, the caller holds the archive's lock.
   bool receiver = false;
   archive::AskDurableEnd durable_end = nullptr;
-  /// Called when it is known that no receiver that starts can come in the way: the lock may go.
+  /// Called when no receiver that starts can interfere: the lock may be released.
   std::function<void()> release_lock = nullptr;
   /// Asked now and then: so much more WAL was read. True ends it with Error{retry}.
   std::function<bool(std::uint64_t moved)> stop = nullptr;
@@ -49,7 +49,7 @@ struct Result {
   std::vector<archive::Unvouched> unvouched;  ///< that remain; a complaint: it does not fit
   std::size_t named = 0;                      ///< files that were named as such
   std::size_t named_in = 0;                   ///< of them: durably in the archive by now, or before
-  /// What was requested and is not fulfilled, apart from holes and files: in words.
+  /// Requests that are not fulfilled, apart from holes and files: in words.
   std::vector<std::string> open;
 
   /// The worst reason among the skipped files.

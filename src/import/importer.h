@@ -19,7 +19,7 @@
 
 namespace weir::importing {
 
-/// A piece that will come in.
+/// A piece that will be added.
 struct Accepted {
   Piece piece;
   wal::TimelineId timeline = 0;  ///< whose history it is judged by

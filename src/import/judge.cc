@@ -29,7 +29,7 @@ bool behind_switch(const wal::RecordVerifier& verifier, Lsn at) {
 
 }  // namespace
 
-/// One run, from left to right.
+/// Reads one run, from left to right.
 class Judge::Reading {
  public:
   Reading(const Judge& judge, const Run& run,
@@ -211,9 +211,9 @@ class Judge::Reading {
     return true;
   }
 
-  /// The damaged record begins in the segment before, and on the page where it ends something was
-  /// written behind it. So it was written to its end: it is damaged, in one of its segments, and
-  /// the WAL does not merely end there.
+  /// The damaged record starts in the segment before, and on the page where it ends something was
+  /// written after it. It was therefore written to its end: it is damaged, in one of its segments,
+  /// and is not merely the end of the WAL.
   [[nodiscard]] bool was_written_whole(const Offer& offer, wal::SegmentName name,
                                        const wal::Damage& damage) const {
     if (damage.at >= name.start(size_)) return false;
@@ -238,8 +238,8 @@ class Judge::Reading {
     return more;
   }
 
-  /// By the header of a segment's first page (xlp_rem_len): the offset behind what the segment has
-  /// of a record from the segment before. nullopt: it says nothing of one.
+  /// From the header of a segment's first page (xlp_rem_len): the offset after the segment's part
+  /// of a record from the segment before. nullopt: there is no such record.
   [[nodiscard]] static std::optional<std::uint64_t> continuation_end(
       std::span<const std::byte> header) {
     const auto page = wal::decode_page_header(header);
@@ -252,8 +252,8 @@ class Judge::Reading {
     return wal::kPageSize * (1 + pages) + wal::kShortHeaderSize + (rest - pages * room);
   }
 
-  /// What a server still wrote, or a receiver, has valid WAL up to some place, and behind it zeros
-  /// or what the file held before. In a damaged one pages of its own follow.
+  /// A file that a server or a receiver was still writing has valid WAL up to some position,
+  /// followed by zeros or old content. In a damaged one pages of its own follow.
   [[nodiscard]] bool ends_there(const Offer& offer, wal::SegmentName name,
                                 const wal::RecordVerifier& verifier) const {
     const auto start = name.start(size_);
@@ -314,7 +314,7 @@ class Judge::Reading {
     piece_ = {};
   }
 
-  /// On into what the archive has behind, until a record is complete that ends there.
+  /// Continues in the archive's WAL after it, until a record that ends there is complete.
   void judge_right() {
     if (!run_.right) return finish_piece(false);
     const auto border = size_.start(run_.behind);
@@ -323,7 +323,7 @@ class Judge::Reading {
                                                 .history = run_.history,
                                                 .unfinished = true,
                                                 .durable_end = judge_.options_.durable_end});
-    // The same bytes for one that knows nothing of what came in: what it stumbles over is our own.
+    // The same bytes for a verifier without the imported WAL: an error is then the archive's own.
     auto alone = fresh(run_.behind);
     std::vector<std::byte> buffer(kReadAtOnce);
     for (auto at = border; verifier_.last_record_end() <= border;) {
@@ -332,7 +332,7 @@ class Judge::Reading {
         const auto timeline = name_of(size_.segno(at)).timeline();
         alone.follow(timeline, judge_.lineage_.find(timeline));
       }
-      // Not over a segment's end: behind it another timeline may have to be followed.
+      // Not across a segment's end: after it another timeline may have to be followed.
       const auto room = std::min<std::uint64_t>(buffer.size(), size_.bytes() - size_.offset(at));
       const auto read = reader.read(at, std::span(buffer).first(room));
       if (read.state != archive::WalSource::State::bytes) return finish_piece(false);

@@ -15,7 +15,7 @@
 
 namespace weir::importing {
 
-/// A segment that may come in, and what its content must be when it is copied.
+/// A segment that may be added, and the content that the copy must have.
 struct Slot {
   wal::SegmentName name;
   Offer offer;

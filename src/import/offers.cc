@@ -38,7 +38,7 @@ class Collector {
           names.push_back(entry.name.segment);
           candidates_.push_back({source.shelf, entry.name, original_of(source, entry.name)});
         }
-    // (By number first: the timeline says nothing of where a segment lies.)
+    // (By number first: the timeline does not determine the order of segments.)
     const auto by_number = [](const wal::SegmentName& a, const wal::SegmentName& b) {
       return a.to_string().substr(8) < b.to_string().substr(8);
     };
@@ -49,7 +49,7 @@ class Collector {
   }
 
   Offers run() {
-    // Where nothing is known yet, the newest one that tells decides.
+    // If nothing is known yet, the newest readable one decides.
     auto order = candidates_;
     std::stable_sort(order.begin(), order.end(), [](const Offer& a, const Offer& b) {
       return b.name.segment < a.name.segment;
@@ -188,7 +188,7 @@ class Collector {
       return false;
     }
     if (page->address != offer.name.segment.start(*cluster_.segment_size)) {
-      // A server gives old files the names of segments to come (RemoveXlogFile() in xlog.c).
+      // A server renames old files to future segments (RemoveXlogFile() in xlog.c).
       const bool recycled = page->address < offer.name.segment.start(*cluster_.segment_size) &&
                             offer.shelf->find("archive_status");
       leave_out(offer.path(), recycled ? Reason::not_asked_for : Reason::not_sound,

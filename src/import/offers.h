@@ -15,7 +15,7 @@
 
 namespace weir::importing {
 
-/// What a file of a source is called where it lies, if the shelf has it under another name.
+/// The name and location of a source's file, if the shelf has it under another name.
 struct Original {
   std::string path;
   std::string sha1 = {};  ///< of the segment, as its name says; empty: it says none
@@ -48,7 +48,7 @@ struct OfferedHistory {
   wal::TimelineHistory history;
 };
 
-/// Why something does not come in, and what that means for the exit status.
+/// Why a file is not added, and what that means for the exit status.
 enum class Reason {
   not_asked_for,  ///< newer, older, unfinished, not needed: all is well
   not_sound,      ///< damaged, or does not fit
@@ -64,7 +64,7 @@ struct LeftOut {
   bool operator==(const LeftOut&) const = default;
 };
 
-/// What a source has, by names: all that lies from its first segment to its last one.
+/// The contents of a source, by names: everything from its first segment to its last one.
 struct Reach {
   wal::SegmentName first;
   wal::SegmentName last;
@@ -78,7 +78,7 @@ struct Offers {
   std::vector<Reach> reaches;
 };
 
-/// Whose WAL it must be; `identifier` 0: of the first that tells, the newest.
+/// The cluster that the WAL must be of; `identifier` 0: that of the newest readable segment.
 struct Cluster {
   std::uint64_t system_identifier = 0;
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
@@ -88,10 +88,10 @@ struct Cluster {
 /// permission): the others may be of use.
 [[nodiscard]] bool is_of_the_file(const Error& error);
 
-/// Lists the sources and looks at the first page header of each segment: those of another cluster,
-/// those that do not hold what their name says, files that cannot be read, and histories that
-/// differ are in `left_out`, and so are sources without any WAL. Fills in what is not known of the
-/// cluster. Throws Error{io} for a source that cannot be listed.
+/// Lists the sources and reads the first page header of each segment: those of another cluster,
+/// those whose content does not match their name, unreadable files, and histories that differ are
+/// in `left_out`, as are sources without any WAL. Fills in what is not known of the cluster. Throws
+/// Error{io} for a source that cannot be listed.
 [[nodiscard]] Offers collect(const std::vector<Source>& sources, Cluster& cluster,
                              std::vector<LeftOut>& left_out);
 

@@ -36,7 +36,7 @@ class Lineage {
   std::map<wal::TimelineId, wal::TimelineHistory> histories_;
 };
 
-/// What the plan is made of: names and histories, nothing that was read.
+/// The input of the plan: names and histories, without any content.
 struct Facts {
   wal::SegmentSize segment_size{};
   archive::Listing listing{};
@@ -44,14 +44,14 @@ struct Facts {
   std::set<wal::SegmentName> offered{};
   /// Ours, finished, in no valid form, and to be replaced by what is offered.
   std::set<wal::SegmentName> damaged{};
-  bool extend = false;  ///< also before and behind what the archive holds
+  bool extend = false;  ///< also before and after the archive's WAL
   bool receiver = false;
   std::optional<archive::DurableEnd> durable = std::nullopt;  ///< of the receiver, if it streams
 };
 
-/// What an offered segment is to the archive, by its name.
+/// The relation of an offered segment to the archive, by its name.
 enum class Place {
-  wanted,       ///< it is missing (or damaged and to be replaced), and may come in
+  wanted,       ///< it is missing (or damaged and to be replaced), and may be added
   present,      ///< the archive has it finished
   behind,       ///< it is after the end of the archive's WAL, or its flush position
   before,       ///< it precedes the archive's WAL
@@ -61,20 +61,20 @@ enum class Place {
 
 /// Segments in a row that are judged together: all are offered and wanted.
 struct Run {
-  wal::TimelineHistory history{1};  ///< of the way that they are on
+  wal::TimelineHistory history{1};  ///< of the history that they are part of
   std::uint64_t first = 0;          ///< number
   std::uint64_t behind = 0;
   bool left = false;   ///< the archive has the complete segment before
-  bool right = false;  ///< the archive has the segment behind, finished or not
+  bool right = false;  ///< the archive has the segment after it, complete or not
   bool front = false;  ///< nothing in the archive precedes it
-  bool back = false;   ///< nor behind it
+  bool back = false;   ///< nor after it
   bool operator==(const Run&) const = default;
 };
 
 struct Plan {
   std::map<wal::SegmentName, Place> places;
   std::vector<Run> runs;
-  /// A receiver must not begin to stream meanwhile: what comes in may lie where it would.
+  /// A receiver must not start to stream meanwhile: it could write where files are added.
   bool needs_lock = false;
 };
 

@@ -28,9 +28,9 @@ class Publisher {
   Outcome publish(const Slot& slot, const std::function<bool()>& still_wanted);
   [[nodiscard]] static archive::SegmentFileName target(const Slot& slot);
 
-  /// In place of `damaged`, a complete file of the segment, in that file's form: at every moment
-  /// one of the two is there. The damaged one is kept under a hidden name; other damaged forms are
-  /// moved there behind it.
+  /// Replaces `damaged`, a complete file of the segment, in that file's format: one of the two
+  /// exists at every moment. The damaged one is kept under a hidden name; other damaged files are
+  /// moved there after it.
   void replace(const Slot& slot, const std::vector<archive::SegmentFileName>& damaged);
 
   Outcome publish_history(const OfferedHistory& history);

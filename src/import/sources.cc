@@ -31,7 +31,7 @@ constexpr std::size_t kSha1Digits = 40;
 constexpr std::uint64_t kSmallestSegment = 1024 * 1024;
 constexpr std::uint64_t kLargestSegment = 1024 * 1024 * 1024;
 
-/// What pgweir does not unpack, and what does.
+/// A format that pgweir does not decompress, and the program that does.
 struct OtherForm {
   std::string_view suffix;
   std::string_view name;
@@ -70,7 +70,7 @@ bool looks_like_wal(std::string_view name) {
           name.substr(8).starts_with(".history"));
 }
 
-/// What a file is by its first bytes, where its name does not tell.
+/// The type of a file by its first bytes, if its name does not show it.
 struct Content {
   Method method = Method::none;
   const OtherForm* other = nullptr;
@@ -299,7 +299,7 @@ class Sources::Layout {
   bool plain_ = true;  ///< all of it is in one directory, under its own names
   std::vector<Row> rows_;
   std::map<std::size_t, std::shared_ptr<GatheredShelf>> shelves_;
-  /// Of files of the top directory: where they are in rows_.
+  /// For files of the top directory: where they are in rows_.
   std::map<std::string, std::pair<std::size_t, std::string>> by_path_;
   std::vector<wal::SegmentName> unreadable_;
   std::set<std::string> told_;

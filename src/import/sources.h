@@ -43,7 +43,7 @@ class Sources {
   std::vector<LeftOut>& left_out_;
   std::vector<Source> sources_;
   std::vector<LeftOut> unasked_;  ///< of the other files in the directory of a named file
-  /// Of directories of which files were named: read once, by path.
+  /// Directories of named files: read once, by path.
   std::map<std::string, std::shared_ptr<Layout>> layouts_;
 };
 
