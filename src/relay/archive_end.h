@@ -9,15 +9,16 @@
 
 namespace weir::relay {
 
-/// Whose WAL the archive holds, with the version by the pages' magic; nullopt as long as it holds
-/// none. Throws Error{refused} for WAL of a server newer than we know, Error{io, damage}.
+/// Determines the cluster of the archive's WAL, and its version from the pages' magic; nullopt as
+/// long as there is no WAL. Throws Error{refused} for WAL of a server version newer than the
+/// supported ones, Error{io, damage}.
 [[nodiscard]] std::optional<Cluster> find_cluster(io::Directory& archive);
 
 /// The part of an archive that is served: only complete segments, if another process writes and
 /// does not report its flush position; otherwise everything.
 enum class Counts { finished, everything };
 
-/// What find_served() found.
+/// The result of find_served().
 struct FoundEnd : Served {
   /// Behind `end`, which is where the valid WAL ends.
   std::optional<archive::Break> broken = std::nullopt;

@@ -20,7 +20,7 @@ namespace weir::relay {
 /// nullopt if none is found. Does not throw.
 using FindWriter = std::function<std::optional<std::string>()>;
 
-/// Whether names in the archive have changed since it was asked last. Throws nothing.
+/// Returns whether names in the archive have changed since the last call. Does not throw.
 using NamesChanged = std::function<bool()>;
 
 /// Determines up to where an archive that is being filled can be served, and notifies the hub. A

@@ -31,7 +31,7 @@ ArchiveWatch::~ArchiveWatch() {
 
 void ArchiveWatch::work() {
   for (;;) {
-    news_.clear();  // before what it stands for is asked
+    news_.clear();  // before the state that it signals is read
     look_.look();
     try {
       net::wait_for_socket(news_.fd(), true, false, &stop_,

@@ -6,7 +6,7 @@ namespace {
 
 constexpr bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/// One line, its continuations joined.
+/// Reads one line, with its continuations joined.
 class LineReader {
  public:
   explicit LineReader(std::string_view text) : text_(text) {}
@@ -84,7 +84,7 @@ std::vector<AuthLine> read_auth_file(std::string_view content) {
       joined.pop_back();
       continue;
     }
-    // The rest of a message would not be seen behind one.
+    // Text after a null byte would be missing in a message.
     auto line = joined.find('\0') == std::string::npos ? LineReader(joined).read(first)
                                                        : AuthLine{first, {}, "it has a NUL byte"};
     if (!line.fields.empty() || line.wrong) lines.push_back(std::move(line));

@@ -60,7 +60,7 @@ class BaseBackup {
     } kind = Kind::done;
     wire::ErrorReport report{};
   };
-  /// Appends what has come by now. The end, once everything was taken.
+  /// Appends the bytes received so far. Returns the end, once everything was taken.
   [[nodiscard]] std::optional<End> take(std::string& out);
 
  private:
@@ -76,7 +76,7 @@ class BaseBackup {
 
   std::mutex mutex_;
   std::string bytes_;       ///< guarded by mutex_
-  std::optional<End> end_;  ///< guarded by mutex_; behind bytes_
+  std::optional<End> end_;  ///< guarded by mutex_; follows bytes_
   net::Wake room_;          ///< something was taken
   net::Wake stop_;
   std::unique_ptr<Threads::Thread> thread_;

@@ -9,14 +9,14 @@
 
 namespace weir::relay {
 
-/// Whose command can be cancelled by the key that its session was given. Thread-safe; nothing in it
-/// blocks. Outlives its sessions.
+/// Sessions whose command can be canceled with the key that they were given. Thread-safe; does not
+/// block. Must outlive its sessions.
 class Cancels {
  public:
   /// A session, as long as the object lives.
   class Session {
    public:
-    /// `cancel` is called under a lock, on another thread: must neither block nor ask anything.
+    /// `cancel` is called under a lock, on another thread: must neither block nor call this object.
     Session(Cancels& cancels, wire::CancelRequest key, std::function<void()> cancel);
     ~Session();
     Session(const Session&) = delete;

@@ -236,7 +236,7 @@ void CheckedWal::begin_segment_again() {
   }
 }
 
-/// What was given goes, and so does what is too much to be kept.
+/// Discards bytes that were given, and bytes that exceed the limit.
 void CheckedWal::make_room() {
   const auto end = buffer_begin_ + buffer_.size();
   auto keep_from = std::clamp(from_, buffer_begin_, end);
@@ -265,7 +265,7 @@ CheckedWal::Read CheckedWal::give(wal::Lsn end) {
   return {std::span(again_bytes_).first(count), std::move(trouble)};
 }
 
-/// Some bytes, one at least; none where this segment is to be begun again with another file.
+/// Returns some bytes, at least one; none if this segment must be started again with another file.
 CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
                                     std::span<std::byte> into) {
   const auto read = reader.read(at, into);
@@ -290,7 +290,7 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     if (std::exchange(looked_again_up_to_, limit_) != limit_)
       for (const auto& form : forms) left_out_.erase(form.to_string());
     if (has_another(forms)) return {0};
-    // The receiver may have completed the segment between the reader's look and this one.
+    // The receiver may have completed the segment between the reader's look-up and this one.
     if (has_another(archive::finished_names(reader.file()->segment))) return {0};
   }
   if (reader.file() && is_left(*reader.file())) return {0, never_finished(*reader.file())};

@@ -44,7 +44,7 @@ class CheckedWal {
     /// Damage of a file that was replaced by another file of the segment: to be logged.
     std::optional<Error> passed_over = std::nullopt;
   };
-  /// So many are read at a time, at most.
+  /// Maximum number of bytes read at once.
   static constexpr std::size_t kMostRead = std::size_t{128} << 10;
   /// Returns the next bytes, before `limit`; cut at a page if more follow. Nothing after `limit` is
   /// read: it is not durable, or not on this timeline. Throws Error{io}.
@@ -75,7 +75,7 @@ class CheckedWal {
 
   io::Shelf& archive_;
   const Cluster cluster_;
-  const std::unique_ptr<const wal::TimelineHistory> history_;  ///< the verifier looks at it
+  const std::unique_ptr<const wal::TimelineHistory> history_;  ///< used by the verifier
   wal::Lsn from_;                                              ///< what is given next
   wal::Lsn limit_;
   wal::RecordVerifier verifier_;
@@ -85,10 +85,11 @@ class CheckedWal {
   wal::Lsn looked_again_up_to_;     ///< the limit when partial ones were left out no more
   std::string proved_;              ///< a file that was read to its end
   std::optional<Error> passed_over_;
-  std::optional<Trouble> trouble_;                    ///< found behind what is still to be given
+  std::optional<Trouble> trouble_;                    ///< found after the bytes that are still to
+                                                      ///< be given
   std::vector<archive::SegmentFileName> unfinished_;  ///< of those that were read, in order
   std::optional<archive::WalReader> reader_;
-  /// What was read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
+  /// Bytes read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
   std::vector<std::byte> buffer_;
   wal::Lsn buffer_begin_;
   std::optional<archive::WalReader> again_;

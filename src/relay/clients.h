@@ -20,8 +20,8 @@ namespace weir::relay {
 /// The clients, and their combined state. Thread-safe; does not block.
 class Clients {
  public:
-  /// Called when what gather_feedback() tells has changed, in the order of the changes; a lock is
-  /// held: must neither block nor ask anything of this object.
+  /// Called when the result of gather_feedback() has changed, in the order of the changes; a lock
+  /// is held: must neither block nor call this object.
   using Changed = std::function<void(const Feedback&)>;
   /// Reports each client that connects or disconnects, and why it disconnects (empty: it connects).
   /// As Changed.
@@ -33,11 +33,11 @@ class Clients {
   Clients(const Clients&) = delete;
   Clients& operator=(const Clients&) = delete;
 
-  /// One of them, as long as the object lives. Belongs to one thread.
+  /// One client, as long as the object exists. Belongs to one thread.
   class Guest;
 
-  /// What slots hold, whether their clients are there or not; nullopt, as at first, until that is
-  /// known.
+  /// Sets the xmins that slots hold, with or without their clients; nullopt, as initially, while
+  /// unknown.
   void set_slots(std::optional<Xmins> held);
 
   /// Nothing is sent to a client of this name beyond what those of --serve-synchronized-standbys
@@ -77,9 +77,9 @@ class Clients::Guest {
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
 
-  /// How it stands now, and the history that is served.
+  /// Sets the client's current state, and the served history.
   void tell(const WalsenderState::Status& status, const wal::TimelineHistory& served);
-  /// Why it goes, before it does.
+  /// Sets why it disconnects, before it does.
   void goes(std::string why) { why_ = std::move(why); }
 
  private:

@@ -255,7 +255,7 @@ class Parser {
     return options;
   }
 
-  /// Of 14 and before: words in any order, some with a value.
+  /// For 14 and earlier: words in any order, some with a value.
   void old_backup_options() {
     while (token_.kind != Kind::end && token_.kind != Kind::other) advance();
   }

@@ -12,7 +12,7 @@
 
 namespace weir::relay {
 
-/// What a client asks a walsender for, one type for each command of its grammar
+/// A client's command to a walsender, one type for each command of its grammar
 /// (replication/repl_gram.y).
 namespace command {
 
@@ -62,7 +62,7 @@ struct StartLogical {
 };
 /// Its options are for the server that makes it to judge.
 struct BaseBackup {
-  std::string text;  ///< the command, as it came
+  std::string text;  ///< the command, as received
   bool operator==(const BaseBackup&) const = default;
 };
 /// Anything else: a walsender takes it for SQL.

@@ -34,9 +34,9 @@ class Connection {
   /// Sends the final message to a client that may not read it.
   virtual void send_last(std::string_view bytes) = 0;
 
-  /// Until bytes can be received, or sent (as asked), until wake() or `until`.
+  /// Waits until bytes can be received, or sent (as requested), until wake() or `until`.
   virtual void wait(bool receives, bool sends, std::optional<WalsenderState::Time> until) = 0;
-  /// Ends a wait, the one under way or the next one, unless clear_wake() comes before. Any thread.
+  /// Ends the current or the next wait, unless clear_wake() is called before it. Any thread.
   virtual void wake() noexcept = 0;
   virtual void clear_wake() noexcept = 0;
   [[nodiscard]] virtual WalsenderState::Now now() = 0;

@@ -47,7 +47,7 @@ DirectorySocket::DirectorySocket(const std::string& directory, std::string name,
 DirectorySocket::~DirectorySocket() {
   stop_.raise();
   thread_->join();
-  // While we listen nobody else can have taken the name.
+  // While this process listens no other process can have taken the name.
   static_cast<void>(::unlinkat(place_.get(), name_.c_str(), 0));  // check-includes: a socket's name
 }
 

@@ -191,7 +191,7 @@ void EntranceState::authenticate() {
   wire::append_sasl_mechanisms(output_, std::span(kMechanisms).subspan(scram_->can_bind() ? 0 : 1));
 }
 
-/// The connection is encrypted: a rule for others cannot ask for it.
+/// The connection is encrypted: a rule for unencrypted ones cannot require a certificate.
 void EntranceState::check_certificate() {
   if (!encryption_ || !encryption_->certificate)
     return refuse({"28000", "connection requires a valid client certificate"});

@@ -28,7 +28,7 @@ struct Access {
   std::vector<net::Network> own_networks;        ///< where the rules need them
 };
 
-/// What a connection is under TLS.
+/// The TLS properties of a connection.
 struct Encryption {
   bool protocol_named = false;             ///< ALPN
   bool certificate = false;                ///< the client has a valid one
@@ -68,7 +68,7 @@ class EntranceState {
   [[nodiscard]] const Peer& peer() const { return peer_; }
   /// Bytes after the last message.
   [[nodiscard]] const std::string& rest() const { return input_; }
-  /// It came to have another session's command cancelled.
+  /// Set if the client requests to cancel another session's command.
   [[nodiscard]] const std::optional<wire::CancelRequest>& cancel() const { return cancel_; }
   /// Why it was rejected, for the log; unset if there is nothing to log: a cancel request, a client
   /// that disconnects silently.

@@ -13,7 +13,7 @@
 
 namespace weir::relay {
 
-/// What all clients together mean for others: for the server upstream, and for each other. A value.
+/// The effect of all clients together: on the server upstream, and on each other. Value type.
 struct Feedback {
   /// Up to here the WAL of this timeline is applied by as many as --serve-synchronous-standby-names
   /// names; 0/0 while there are fewer.
@@ -28,7 +28,7 @@ struct Feedback {
   bool operator==(const Feedback&) const = default;
 };
 
-/// One client, as far as it counts for that.
+/// The state of one client that counts for the feedback.
 struct Member {
   std::string application_name;
   WalsenderState::Status status;

@@ -50,30 +50,30 @@ class Hub {
   /// the timeline differs from the served one, or more than a few sessions would have to be woken.
   bool on_durable_soon(wal::TimelineId timeline, wal::Lsn end);
 
-  /// Why who has everything before `end`, the end that is served, gets no more; nullopt: more may
-  /// come. Nothing is done where another end is served by now, and a further end takes it back.
+  /// Sets why clients that have everything before `end`, the served end, get no more; nullopt: more
+  /// may follow. Does nothing if a different end is served by now; a later end revokes it.
   void set_break(wal::Lsn end, std::optional<wire::ErrorReport> why);
 
   /// Clients that are held back may get the WAL before `end` on this timeline; wakes all sessions
   /// if it advances. It never goes back.
   void on_flushed_downstream(wal::TimelineId timeline, wal::Lsn end);
 
-  /// What the server upstream says that it is; for those who come from now on.
+  /// Sets the version that the upstream server reports; for new clients.
   void set_version(std::string version);
   [[nodiscard]] std::string version() const;
 
-  /// Sessions are to end.
+  /// Requests all sessions to end.
   void stop();
   [[nodiscard]] bool stopping() const;
   /// What clients are sent at the end, unless it is an ordinary end.
   void set_last_word(std::optional<wire::ErrorReport> word);
   [[nodiscard]] std::optional<wire::ErrorReport> last_word() const;
 
-  /// Something else has changed that sessions look at.
+  /// Wakes all sessions because of another change.
   void wake_all();
 
-  /// As long as it exists, `wake` is called whenever something above has changed; a lock is held,
-  /// so it must neither block nor ask anything of the hub.
+  /// While it exists, `wake` is called after each of the changes above; a lock is held, so it must
+  /// neither block nor call the hub.
   class Guest {
    public:
     Guest(Hub& hub, std::function<void()> wake);

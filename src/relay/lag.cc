@@ -4,7 +4,8 @@ namespace weir::relay {
 
 void Lag::on_sent(wal::Lsn end, Time now) {
   if (!open_.empty() && end <= open_.back().end) return;
-  // Every second one is enough where there are many: what lies between two is as late as the later.
+  // Every second one is sufficient if there are many: a position between two has the lag of the
+  // later one.
   if (open_.size() == kMostOpen) {
     std::deque<Sent> thinned;
     for (std::size_t i = 1; i < open_.size(); i += 2) thinned.push_back(open_[i]);

@@ -10,8 +10,8 @@
 
 namespace weir::relay {
 
-/// What is to be sent to a client: messages as text, and pieces of WAL, which are not copied. All
-/// of it in the order in which it was put in.
+/// The data to be sent to a client: messages as text, and pieces of WAL, which are not copied. In
+/// the order in which they were added.
 class Outgoing {
  public:
   /// To be appended to, only.
@@ -26,13 +26,13 @@ class Outgoing {
   [[nodiscard]] Parts parts() const;
   /// In one: a copy.
   [[nodiscard]] std::string all() const;
-  /// So much from the front is not to be sent any more.
+  /// Removes `count` bytes from the front, which were sent.
   void drop(std::size_t count);
 
  private:
   struct Part {
     std::string text;
-    WalPiece piece{};  ///< behind it; empty: none, as yet
+    WalPiece piece{};  ///< after it; empty: none, as yet
   };
   static std::string_view view(const WalPiece& piece);
 

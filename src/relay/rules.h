@@ -20,12 +20,12 @@ struct Peer {
 /// "192.0.2.7", or "[local]" as PostgreSQL calls a Unix socket.
 [[nodiscard]] std::string to_string(const Peer& peer);
 
-/// How a user has to show that it is the one.
+/// How a user must authenticate.
 enum class Method { trust, reject, scram, peer, cert };
 
-/// Who may replicate from where, and how it has to show who it is: pg_hba.conf's form and meaning,
-/// of which the part that concerns replication is understood and everything else is refused. The
-/// first rule that matches counts. A value; pure.
+/// Which users may replicate from where, and how they must authenticate: the format and meaning of
+/// pg_hba.conf; the part for replication is supported, and everything else is rejected. The first
+/// rule that matches counts. Value type; pure.
 class Rules {
  public:
   /// Without a file: this machine alone, by Unix socket or loopback, with a password.
@@ -37,19 +37,19 @@ class Rules {
     Method method = Method::reject;
     std::size_t line = 0;  ///< in the file; 0: there is none
   };
-  /// `own`: net::own_networks(), for the rules that ask for it. nullopt: no rule is about this one,
-  /// and so it does not come in.
+  /// Returns the matching rule. `own`: net::own_networks(), for rules that require it. nullopt: no
+  /// rule matches, so the client is rejected.
   [[nodiscard]] std::optional<Match> find(const Peer& peer, std::string_view user,
                                           const std::vector<net::Network>& own) const;
-  /// A rule asks for the networks of this machine.
+  /// True if a rule refers to the networks of this host.
   [[nodiscard]] bool needs_own_networks() const;
-  /// A rule asks who it is on the other side of a Unix socket.
+  /// True if a rule requires the user on the other side of a Unix socket.
   [[nodiscard]] bool needs_local_users() const;
-  /// The line of the first rule that is for TLS alone (hostssl); of the first one that asks for a
-  /// client's certificate (cert).
+  /// The line of the first rule for TLS only (hostssl); of the first one that requires a client's
+  /// certificate (cert).
   [[nodiscard]] std::optional<std::size_t> needs_tls() const;
   [[nodiscard]] std::optional<std::size_t> needs_certificates() const;
-  /// A rule asks for a password.
+  /// True if a rule requires a password.
   [[nodiscard]] bool needs_passwords() const;
 
  private:

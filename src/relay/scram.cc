@@ -41,7 +41,7 @@ std::string printable_name(std::string_view text) {
   return result;
 }
 
-/// Up to the next comma, which goes, too.
+/// Takes the text up to the next comma, which is removed, too.
 std::string_view take_value(std::string_view& rest) {
   const auto comma = rest.find(',');
   const auto value = rest.substr(0, comma);

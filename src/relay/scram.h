@@ -10,8 +10,9 @@
 
 namespace weir::relay {
 
-/// What a server keeps of a password: "SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>",
-/// as in pg_authid.rolpassword (scram_build_secret() in common/scram-common.c).
+/// The secret that a server stores for a password:
+/// "SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>", as in pg_authid.rolpassword
+/// (scram_build_secret() in common/scram-common.c).
 struct ScramSecret {
   unsigned iterations = 0;
   std::string salt;  ///< as stored, in base64
@@ -23,7 +24,7 @@ struct ScramSecret {
 };
 
 inline constexpr std::string_view kScramMechanism = "SCRAM-SHA-256";
-/// The same, bound to the channel it goes over.
+/// The same, with channel binding.
 inline constexpr std::string_view kScramPlusMechanism = "SCRAM-SHA-256-PLUS";
 /// PG_MAX_SASL_MESSAGE_LENGTH (libpq/auth-sasl.c)
 inline constexpr std::size_t kMaxSaslMessage = 1024;

@@ -11,8 +11,8 @@
 
 namespace weir::relay {
 
-/// By which `pgweir status -D` asks each `pgweir serve` of a directory. Several may serve one: each
-/// has the first name that is free, of a few.
+/// The sockets by which `pgweir status -D` queries each `pgweir serve` of a directory. Several may
+/// serve one: each takes the first free name out of a few.
 class ServeSocket {
  public:
   /// If no socket can be created, as in a read-only directory, this is logged, and no queries are
@@ -21,7 +21,7 @@ class ServeSocket {
 
   struct Answers {
     std::vector<std::string> answers;
-    std::vector<std::string> errors;  ///< of those who could not be asked
+    std::vector<std::string> errors;  ///< of the processes that could not be queried
   };
   /// Asks all of them.
   [[nodiscard]] static Answers ask(const std::string& directory);

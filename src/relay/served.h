@@ -12,7 +12,7 @@
 
 namespace weir::relay {
 
-/// Whose WAL is served. It does not change while it is served.
+/// The cluster whose WAL is served. Constant while it is served.
 struct Cluster {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;
@@ -23,7 +23,8 @@ struct Cluster {
   [[nodiscard]] std::string server_version() const;
   /// 150018; without a minor version that is known it is 0.
   [[nodiscard]] int server_version_num() const;
-  /// What a server says of itself, if it can be this cluster's: it may have been upgraded since.
+  /// Checks that the version reported by a server can be that of this cluster: it may have been
+  /// upgraded since.
   void hear_version(const std::string& said);
 };
 
@@ -31,7 +32,7 @@ struct Cluster {
 struct Served {
   wal::TimelineHistory history{1};
   wal::Lsn end;
-  /// To clients that are held back nothing behind it is sent (--serve-synchronized-standbys).
+  /// Clients that are held back get no WAL after this position (--serve-synchronized-standbys).
   std::optional<wal::Lsn> hold = std::nullopt;
   /// Why the WAL after `end` is not available, although there is more: for clients that request it.
   std::optional<wire::ErrorReport> breaks_off = std::nullopt;

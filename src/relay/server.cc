@@ -51,8 +51,8 @@ std::uint32_t make_secret() {
   return number;
 }
 
-/// nullopt: it has gone, and where it came from is not known any more. (The name of a local user
-/// may have to be asked for over the network: only where it counts.)
+/// nullopt: it has disconnected, and its address is no longer known. (Looking up the name of a
+/// local user may require the network: only done if needed.)
 std::optional<Peer> peer_of(int socket, const Rules& rules) {
   Peer peer;
   try {

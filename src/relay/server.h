@@ -60,7 +60,7 @@ class Server {
     std::size_t max_at_the_door = 200;
     std::optional<BackupSource::Options> backups{};  ///< unset: base backups are not available
   };
-  /// Those it refers to outlive it.
+  /// The referenced objects must outlive it.
   Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slots, Clients& clients,
          const AccessBoard& access, Options options, Log& log);
   /// Sessions have ended: see run().
@@ -68,8 +68,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Serves who comes to these, which listen, until `stop` is raised; then tells all clients, and
-  /// returns when each of them is gone.
+  /// Serves clients of these listeners until `stop` is raised; then notifies all clients, and
+  /// returns when all of them have disconnected.
   void run(std::vector<net::Listener>& listeners, const net::Wake& stop);
 
  private:
@@ -78,7 +78,7 @@ class Server {
     std::unique_ptr<net::Stream> stream;
     TlsStream* shakes_hands;                    ///< the same, as long as it does
     std::optional<archive::ConnectionSsl> ssl;  ///< once it has
-    std::shared_ptr<const Access> access;       ///< of the moment it came
+    std::shared_ptr<const Access> access;       ///< as of its connection
     EntranceState state;
     Time until;
   };
@@ -113,7 +113,7 @@ class Server {
   SharedWal wal_;
   Cancels cancels_;
   bool told_shortage_ = false;
-  std::list<Visitor> visitors_;  ///< who came first is in front
+  std::list<Visitor> visitors_;  ///< the oldest first
   std::list<Guest> guests_;
   net::Wake reap_;
   std::uint32_t processes_ = 0;

@@ -64,7 +64,7 @@ class SocketConnection final : public Connection {
     if (!woken_.exchange(true)) wake_.raise();
   }
   void clear_wake() noexcept override {
-    // Of who raises it between the two, the next wait() tells.
+    // If it is raised between the two, the next wait() reports it.
     const bool woken = woken_.exchange(false);
     if (std::exchange(readable_, false) || woken) wake_.clear();
   }

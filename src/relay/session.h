@@ -7,8 +7,8 @@
 
 namespace weir::relay {
 
-/// Serves a client over a socket until it goes, or until the hub says to stop, on the thread that
-/// calls it. Throws nothing but what is no Error.
+/// Serves a client over a socket until it disconnects, or the hub stops, on the calling thread.
+/// Only throws exceptions other than Error.
 void serve_client(std::unique_ptr<net::Stream> stream, Client client, const ServedThings& served);
 
 }  // namespace weir::relay

@@ -45,7 +45,7 @@ struct SharedWal::Flow {
   Flow(wal::TimelineHistory of, wal::Lsn from, Threads& threads)
       : history(std::move(of)), end(from), has_changed(threads.make_condition()) {}
 
-  /// What is in memory there; nullopt: nothing.
+  /// Returns the bytes in memory at that position; nullopt: none.
   [[nodiscard]] std::optional<WalPiece> at(wal::Lsn from, wal::Lsn limit) const {
     if (pieces.empty() || from < pieces.front().begin || from >= end) return std::nullopt;
     const auto behind =
@@ -141,7 +141,7 @@ SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory&
     wait(flow, lock, patient_until);
   }
   auto next = read_next(*reader.flow_, limit, lock);
-  if (!next.piece.empty())  // who comes to the place behind it looks again
+  if (!next.piece.empty())  // sessions that reach the position after it look it up again
     return {std::move(next.piece), std::nullopt, std::move(next.passed_over)};
   if (next.failure) std::rethrow_exception(next.failure);
   return next;
@@ -170,7 +170,7 @@ std::optional<WalPiece> SharedWal::find(Reader& reader, const wal::TimelineHisto
       change_to(flow);
       return piece;
     }
-    // The first of several: so all who have caught up come together.
+    // The first of several, so that all clients that have caught up share one.
     if (!goes_on && flow->end == from) goes_on = flow;
   }
   if (!goes_on) {
@@ -196,7 +196,7 @@ void SharedWal::has_moved(Flow& flow) const {
     flow.has_changed->notify_one();
 }
 
-/// By who has come to the last piece, while all are within reach of it, and not for one alone.
+/// By the session that has reached the last piece, while all are near it, and not for a single one.
 bool SharedWal::is_to_be_read_ahead(const Flow& flow, wal::Lsn from, wal::Lsn limit) const {
   return !flow.reading && !flow.ended && flow.end < limit && flow.end - from <= ahead() &&
          flow.on_their_way() > 1 && !flow.leaves_behind(ahead());
@@ -247,7 +247,7 @@ SharedWal::Next SharedWal::read_on(Flow& flow, wal::Lsn limit, std::size_t most)
       wal.insert(wal.end(), read.wal.begin(), read.wal.end());
     } while (wal.size() + CheckedWal::kMostRead <= most && flow.wal->position() < limit);
   } catch (const std::exception&) {
-    // What was read before is valid.
+    // The bytes read before are valid.
     next.failure = std::current_exception();
   }
   if (wal.empty()) return next;
@@ -261,7 +261,7 @@ std::size_t SharedWal::ahead() const {
   return std::min({options_.ahead, options_.window / 2, options_.memory / 2 / (flows_.size() + 1)});
 }
 
-/// As the flow's last one. What there is no room for any more is returned.
+/// Adds it as the flow's last piece. Returns the pieces that no longer fit.
 std::vector<WalPiece> SharedWal::keep(Flow& flow, const WalPiece& piece) {
   std::vector<WalPiece> unused;
   flow.pieces.push_back({flow.end, piece});

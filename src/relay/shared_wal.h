@@ -34,7 +34,7 @@ namespace weir::relay {
 class SharedWal {
  public:
   struct Options {
-    /// So much is kept of what was read last at one place, and in all.
+    /// Maximum number of recent bytes kept at one position, and in total.
     std::size_t window = std::size_t{4} << 20;
     std::size_t memory = std::size_t{16} << 20;
     /// At this distance the session in front lets others continue first: bytes sent soon after they
@@ -42,8 +42,8 @@ class SharedWal {
     std::size_t apart = std::size_t{512} << 10;
     /// And so long at most: a few turns of a busy processor.
     std::chrono::milliseconds patience{20};
-    /// So much is read at a time, at most, where there is more, and makes one piece: each piece
-    /// costs every client a call of the kernel, and most often an awakening.
+    /// Maximum number of bytes read at once, which make one piece: each piece costs every client a
+    /// system call, and usually a wakeup.
     std::size_t ahead = std::size_t{512} << 10;
   };
   SharedWal(io::Shelf& archive, const Cluster& cluster, Threads& threads)
@@ -53,7 +53,7 @@ class SharedWal {
   SharedWal(const SharedWal&) = delete;
   SharedWal& operator=(const SharedWal&) = delete;
 
-  /// One client's place. One thread.
+  /// One client's position. One thread.
   class Reader;
 
  private:

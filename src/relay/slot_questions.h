@@ -9,7 +9,7 @@
 
 namespace weir::relay {
 
-/// What a session asks of the slots, for a command of its client. Pure.
+/// A session's request to the slots, for a command of its client. Pure.
 namespace slot_question {
 struct Read {
   std::string name;

@@ -30,7 +30,7 @@ using wire::ErrorReport;
 constexpr auto kSaveEvery = 10s;
 /// Interval for comparing slots with their limit, and for querying another process's slots.
 constexpr auto kLook = 1s;
-/// With no slot there is nothing to look at.
+/// With no slot there is nothing to do.
 constexpr auto kNothingToDo = 1h;
 
 std::string now() { return wal::PgTime::of(std::chrono::system_clock::now()).to_string(); }
@@ -41,8 +41,8 @@ ErrorReport not_saved(const Error& error) {
           "the file of the replication slots could not be written"};
 }
 
-/// Not that a slot does not exist, for which a receiver would ask for a person: in a moment they
-/// may be here.
+/// Not reported as a slot that does not exist, for which a receiver would require manual
+/// intervention: they may be available soon.
 ErrorReport none_here(const std::string& why) {
   return {"57P03", "replication slots cannot be used now",
           "This is pgweir, which has no slots here: " + why + "."};
@@ -113,7 +113,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
     if (auto refusal =
             state_.create(session, question.name, question.temporary, question.restart_lsn, now()))
       return std::move(*refusal);
-    wake();  // there is something to look at from now on
+    wake();  // there is work to do from now on
   }
   if (question.temporary) {
     release(session);
@@ -370,7 +370,7 @@ void Slots::enforce() {
   if (!lost.empty()) hub_.wake_all();
 }
 
-/// Writes what is to be in the file. With writing_ held, or by the last thread.
+/// Writes the new content of the file. With writing_ held, or by the last thread.
 void Slots::save(const std::optional<std::string>& without) {
   archive::KeptSlots kept;
   kept.system_identifier = cluster_.system_identifier;
@@ -395,8 +395,8 @@ void Slots::save(const std::optional<std::string>& without) {
   tell_held();
 }
 
-/// A sync has failed: what the file has is not known any more, and a second sync proves nothing.
-/// What the file said before still holds at least as much.
+/// An fsync has failed: the content of the file is unknown, and a second fsync proves nothing. The
+/// previous content retains at least as much.
 void Slots::give_up(const Error& error) {
   const Threads::Lock lock(*mutex_);
   lost_for_good_ = true;

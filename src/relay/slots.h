@@ -35,8 +35,8 @@ class Slots {
     std::optional<std::string> auto_create{};  ///< those are made when a client uses them
     bool answers = true;                       ///< "pgweir slot -D", by a socket in the directory
   };
-  /// Called with what held() answers, first of all and whenever that has changed; a lock is held:
-  /// must neither block nor ask anything of this object.
+  /// Called with the result of held(), initially and after each change; a lock is held: must
+  /// neither block nor call this object.
   using HeldChanged = std::function<void(const std::optional<Xmins>&)>;
   Slots(io::Directory& archive, const Cluster& cluster, Options options, Hub& hub, Log& log,
         HeldChanged held_changed = {}, Threads& threads = machine_threads());
@@ -71,7 +71,7 @@ class Slots {
   SlotAnswer ask(SessionId session, const slot_question::List& question);
   [[nodiscard]] wire::ErrorReport or_none_here(wire::ErrorReport report) const;
 
-  /// Of SlotsSocket.
+  /// The answer for SlotsSocket.
   [[nodiscard]] std::string told(const std::string& line);
 
   void work();

@@ -10,7 +10,7 @@
 
 namespace weir::relay {
 
-/// By which `pgweir slot list|drop -D` asks the process that has an archive's slots.
+/// The socket by which `pgweir slot list|drop -D` queries the process that has an archive's slots.
 class SlotsSocket {
  public:
   /// Must be created by the process that has the slots. If no socket can be created, this is

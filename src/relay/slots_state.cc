@@ -21,7 +21,7 @@ namespace {
 using archive::KeptSlot;
 using wire::ErrorReport;
 
-/// Of servers since 19 (CONFLICT_DETECTION_SLOT in replication/slot.h).
+/// Reserved by servers since 19 (CONFLICT_DETECTION_SLOT in replication/slot.h).
 constexpr std::string_view kReservedName = "pg_conflict_detection";
 
 /// 0 is unset, and retains nothing.

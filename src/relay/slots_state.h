@@ -26,16 +26,17 @@ struct Slot {
   std::optional<SessionId> active{};  ///< who uses it; of a temporary one, who made it
 };
 
-/// What a server answers where a slot of that name is to be made and none can have it; nullopt: one
-/// can (ReplicationSlotValidateName() in replication/slot.c).
+/// Returns a server's error for an invalid slot name; nullopt if the name is valid
+/// (ReplicationSlotValidateName() in replication/slot.c).
 [[nodiscard]] std::optional<wire::ErrorReport> wrong_slot_name(const std::string& name);
 
-/// The relay's physical replication slots, as replication/slot.c has them: who may make, use and
-/// drop which, what they hold, and what of it is in the file. Pure.
+/// The relay's physical replication slots, as in replication/slot.c: who may create, use and drop
+/// them, what they retain, and which of it is in the file. Pure.
 ///
-/// What a slot holds must be durable before anybody counts on it. So a change by which a slot holds
-/// more (it is new, it goes back, it holds a transaction for the first time) is to be saved at
-/// once; one by which it lets go may wait, since the file then holds more than is needed.
+/// What a slot retains must be durable before anything relies on it. A change by which a slot
+/// retains more (it is new, it goes back, it holds a transaction for the first time) must therefore
+/// be saved at once; a change that releases WAL may wait, since the file then retains more than
+/// needed.
 class SlotsState {
  public:
   /// A server has max_replication_slots; here it only keeps the file small.
@@ -73,10 +74,10 @@ class SlotsState {
 
   /// The client has this much on its disk. It may go back; 0/0 says nothing.
   void on_flush(SessionId session, wal::Lsn flush);
-  /// hot_standby_feedback of the client, 0 where it asks for nothing. As in a server, a slot's
-  /// xmins go forward only, unless they were or become none
-  /// (PhysicalReplicationSlotNewXmin() in walsender.c). False: the session uses no slot, so that
-  /// what it asks for is to be kept for as long as it is here, and no longer.
+  /// Sets the client's hot_standby_feedback, 0 if it requests nothing. As in a server, a slot's
+  /// xmins only go forward, unless they were or become unset (PhysicalReplicationSlotNewXmin() in
+  /// walsender.c). Returns false if the session uses no slot, so that its request applies only
+  /// while it is connected.
   bool on_feedback(SessionId session, Xmins asked);
 
   // ---- what the slots hold ----
@@ -95,7 +96,7 @@ class SlotsState {
   /// Slots that retain more than `keep` bytes of whole segments become lost, as with
   /// max_slot_wal_keep_size (KeepLogSeg() in xlog.c). Returns those that were not lost before.
   std::vector<Lost> enforce(wal::Lsn end, wal::SegmentSize size, std::uint64_t keep);
-  /// The slot that the session uses was lost, or dropped, under its hands.
+  /// True if the slot that the session uses was lost or dropped meanwhile.
   [[nodiscard]] bool evicted(SessionId session) const;
 
   // ---- the file ----

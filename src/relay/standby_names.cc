@@ -133,7 +133,7 @@ StandbyNames StandbyNames::parse(const std::string& text) {
     take_names();
     reader.expect(')');
   } else if (reader.now().kind == Token::Kind::number) {
-    // A number may be a name, too: what follows tells.
+    // A number may also be a name: the following text decides.
     auto number = reader.take();
     if (reader.at('(')) {
       const auto count = parse_number<std::size_t>(number.text);

@@ -27,8 +27,8 @@ class StandbyNames {
     std::size_t priority = 0;
     wal::Lsn position;
   };
-  /// Up to where as many as are to count have come: ANY, any of them; FIRST, those in front. 0/0
-  /// while there are fewer.
+  /// Position that the required number of standbys has reached: ANY, any of them; FIRST, the first
+  /// ones. 0/0 while there are fewer.
   [[nodiscard]] wal::Lsn reached(std::vector<Standby> standbys) const;
 
   [[nodiscard]] bool any() const { return any_; }

@@ -11,9 +11,9 @@ using Progress = crypto::TlsSession::Progress;
 
 /// Number of bytes encrypted before the socket has taken the previous ones: four records.
 constexpr std::size_t kPiece = 64 * 1024;
-/// One record and its head.
+/// One record and its header.
 constexpr std::size_t kReadAtOnce = 16 * 1024 + 512;
-/// Behind a piece only TLS's own answers come, to a client that does not read.
+/// After a piece only TLS's own replies follow, to a client that does not read.
 constexpr std::size_t kMostUnsent = 2 * kPiece;
 
 }  // namespace

@@ -13,18 +13,17 @@ namespace weir::relay {
 /// The name of what is spoken inside (PG_ALPN_PROTOCOL in libpq/pqcomm.h, PostgreSQL 17).
 inline constexpr std::string_view kTlsProtocol = "postgresql";
 
-/// A connection under TLS, of the server's side. What was taken and could not be sent yet is at
-/// most what 64 kB become when they are encrypted.
+/// A TLS connection, server side. Data that was accepted and not sent yet is at most the encrypted
+/// size of 64 kB.
 class TlsStream : public net::Stream {
  public:
-  /// `plain`: what is still to be sent as it is, before anything of TLS. `begun`: what came of TLS
-  /// already.
+  /// `plain`: data to be sent unencrypted, before TLS starts. `begun`: TLS data already received.
   TlsStream(Descriptor socket, std::shared_ptr<const crypto::TlsServer> server, std::string plain,
             std::string_view begun);
   /// Says that nothing follows, if the socket takes that at once.
   ~TlsStream() override;
 
-  /// Before it is done, nothing else is to be called but send_now("") and has_unsent().
+  /// Before it is complete, only send_now("") and has_unsent() may be called.
   [[nodiscard]] crypto::TlsSession::Progress shake_hands();
   /// The other side's identity, and the error if it failed.
   [[nodiscard]] const crypto::TlsSession& session() const { return session_; }

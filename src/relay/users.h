@@ -9,8 +9,8 @@
 
 namespace weir::relay {
 
-/// Who may come in with a password: lines `"name" "SCRAM-SHA-256$…"`, the second as in
-/// pg_authid.rolpassword. A value.
+/// Users that can authenticate with a password: lines `"name" "SCRAM-SHA-256$…"`, the second as in
+/// pg_authid.rolpassword. Value type.
 class Users {
  public:
   Users() = default;

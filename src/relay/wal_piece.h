@@ -10,7 +10,7 @@ namespace weir::relay {
 /// Immutable, shared buffer of WAL.
 struct WalPiece {
   std::span<const std::byte> wal{};
-  std::shared_ptr<const std::vector<std::byte>> memory{};  ///< in which it lies
+  std::shared_ptr<const std::vector<std::byte>> memory{};  ///< that contains it
 
   [[nodiscard]] bool empty() const { return wal.empty(); }
 };

@@ -75,7 +75,7 @@ void Walsender::run() {
   } catch (const Error& error) {
     trouble_.error(error);
     why = error.what();
-  } catch (const std::exception& error) {  // no memory: its slot is to be free all the same
+  } catch (const std::exception& error) {  // no memory: its slot must be released all the same
     trouble_.warning(fmt::format("client {} is left: {}", name(), error.what()));
     why = error.what();
   }
@@ -131,7 +131,8 @@ std::string Walsender::serve() {
   }
 }
 
-/// What can be sent and read at once. If there was something, there may be a next step by now.
+/// Sends and receives as much as possible without waiting. After any progress there may be a next
+/// step.
 Walsender::Moved Walsender::exchange() {
   auto& output = state_.output();
   const auto sent = connection_.send_parts(output.parts());
@@ -195,7 +196,7 @@ void Walsender::carry_backup() {
                                                    : WalsenderState::BackupEnd::fatal);
 }
 
-/// What the client said by now counts for the slot that it used until now.
+/// Reports the client's replies so far to the slot that it used until now.
 void Walsender::tell_slots() {
   const auto flush = state_.status().flush;
   if (has_slot_ && std::exchange(told_flush_, flush) != flush)
@@ -221,7 +222,7 @@ void Walsender::tell_stream(const Served& served) {
   if (told_status_ != status) {
     told_status_ = status;
     auto own = status;
-    // What its slot holds counts, from when that is in the file, and behind the stream, too.
+    // The values of its slot count, once they are in the file, and also after the stream.
     if (has_slot_ || status.feedbacks == slot_feedbacks_) own.xmins = {};
     place_.tell(own, served.history);
   }

@@ -31,7 +31,7 @@ struct Client {
   std::optional<archive::ConnectionSsl> ssl{};  ///< nullopt: it is not encrypted
 };
 
-/// What all sessions share. Nothing is owned; all of it outlives them.
+/// Objects shared by all sessions. Not owned; all of them must outlive the sessions.
 struct ServedThings {
   io::Shelf& archive;
   const Cluster& cluster;
@@ -53,7 +53,7 @@ class Walsender {
   Walsender(const Walsender&) = delete;
   Walsender& operator=(const Walsender&) = delete;
 
-  /// Until the client goes, or the hub says to stop. Throws nothing that is a std::exception.
+  /// Runs until the client disconnects, or the hub stops. Does not throw any std::exception.
   void run();
 
  private:

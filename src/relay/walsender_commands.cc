@@ -30,7 +30,7 @@ std::optional<bool> boolean(const std::optional<std::string>& value) {
   return std::nullopt;
 }
 
-/// As parseCreateReplSlotOptions() in walsender.c: whether WAL is to be reserved.
+/// As parseCreateReplSlotOptions() in walsender.c: whether WAL must be reserved.
 std::variant<bool, ErrorReport> reserves_wal(const std::vector<command::Option>& options) {
   std::optional<bool> reserves;
   for (const auto& option : options) {

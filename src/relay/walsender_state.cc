@@ -28,7 +28,7 @@ constexpr std::size_t kMostUnread = std::size_t{64} << 10;
 /// follow.
 constexpr std::uint64_t kMostSent = 16 * wal::kPageSize;
 
-/// What a walsender's reports without a code of their own have (ERRCODE_INTERNAL_ERROR).
+/// The code of a walsender's errors without a code of their own (ERRCODE_INTERNAL_ERROR).
 constexpr const char* kInternal = "XX000";
 
 std::string_view text_of(const wire::ClientMessage& message) {
@@ -54,8 +54,8 @@ std::string_view to_string(WalsenderState::Phase phase) {
 
 void WalsenderState::greet(const std::string& user, std::uint32_t process, std::uint32_t secret) {
   wire::append_authentication_ok(output_.text());
-  // libpq asks for those when it looks for a server of some kind (target_session_attrs); without
-  // integer_datetimes pg_receivewal and pg_basebackup go (GetConnection() in streamutil.c).
+  // libpq requires these when it selects a server (target_session_attrs); without integer_datetimes
+  // pg_receivewal and pg_basebackup disconnect (GetConnection() in streamutil.c).
   for (const auto& [name, value] :
        {std::pair<std::string_view, std::string>("application_name", options_.application_name),
         {"client_encoding", "UTF8"},
@@ -116,7 +116,7 @@ WalsenderState::Step WalsenderState::next(const Served& served, Now now) {
   return next_of_stream(served, now);
 }
 
-/// Messages that came, as far as they can be worked off now.
+/// Processes received messages, as far as possible now.
 void WalsenderState::work_off(const Served& served, Now now) {
   std::size_t taken = 0;
   while (!leaving_ && doing_ != Doing::history && doing_ != Doing::slots) {
@@ -214,7 +214,7 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
 void WalsenderState::run(const command::StartReplication& command, const Served& served, Now now) {
   makes_slot_ = false;
   if (!command.slot) return start(command, served, now);
-  // As a walsender, which has the slot before it looks at the rest.
+  // As a walsender, which acquires the slot before it checks the rest.
   to_start_ = command;
   ask_slots(slot_question::Use{*command.slot, command.start});
 }
@@ -269,7 +269,7 @@ void WalsenderState::begin_stream(Now) {
   status_.phase = Phase::catchup;
 }
 
-/// The history that is served may have left the timeline of the stream since we last looked.
+/// The served history may have left the timeline of the stream since the last check.
 void WalsenderState::become_historic(const Served& served) {
   if (valid_until_ || served.timeline() == status_.timeline) return;
   const auto left = served.history.end_of(status_.timeline);
@@ -312,11 +312,11 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
   return Wait{ping};
 }
 
-/// Answers what the client asked for, asks where it has been silent, and gives it up; when to look
-/// at that again.
+/// Answers requests of the client, requests a reply after silence, and disconnects it finally;
+/// returns when to check again.
 std::optional<WalsenderState::Time> WalsenderState::next_ping(Now now) {
   const auto say = [&](bool asks) {
-    // One at a time, so that what a client does not read does not grow.
+    // One at a time, so that data that a client does not read does not accumulate.
     if (!output_.empty() || done_sending_) return false;
     wire::append_copy_data(output_.text(),
                            wire::encode(wire::Keepalive{status_.sent, now.clock, asks}));

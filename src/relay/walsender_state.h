@@ -44,8 +44,8 @@ class WalsenderState {
     /// Maximum wait for a start slightly after the end of the served WAL: that of a base backup
     /// taken upstream a moment ago.
     std::chrono::milliseconds ahead_wait{5'000};
-    bool held_back = false;    ///< gets nothing behind Served::hold
-    bool has_backups = false;  ///< base backups can be asked for
+    bool held_back = false;    ///< gets no WAL after Served::hold
+    bool has_backups = false;  ///< base backups are available
   };
 
   explicit WalsenderState(Options options) : options_(std::move(options)) {}
@@ -54,9 +54,9 @@ class WalsenderState {
   /// current sessions: clients form slot names from it.
   void greet(const std::string& user, std::uint32_t process, std::uint32_t secret);
 
-  /// What was read from the connection.
+  /// Adds bytes read from the connection.
   void on_bytes(std::span<const std::byte> bytes);
-  /// False: what came is not worked off yet, and no more is to be read.
+  /// False: input is not processed yet, and no more must be read.
   [[nodiscard]] bool takes_bytes() const { return input_.size() < kMostInput; }
   /// To be sent, and removed by the sender. WAL is requested when it is empty.
   [[nodiscard]] Outgoing& output() { return output_; }
@@ -76,7 +76,7 @@ class WalsenderState {
   struct AskSlots {
     SlotQuestion question;
   };
-  /// This BASE_BACKUP is to be asked for. on_backup_begun(), then its answer, whole messages, is
+  /// This BASE_BACKUP must be requested. on_backup_begun(), then its answer, whole messages, is
   /// appended to output(), then on_backup_end().
   struct BeginBackup {
     std::string command;
@@ -88,7 +88,7 @@ class WalsenderState {
   using Step = std::variant<Wait, ReadHistory, ReadWal, AskSlots, BeginBackup, Leave>;
   [[nodiscard]] Step next(const Served& served, Now now);
 
-  /// What has to be told to the slots, before anything is asked of them.
+  /// A notification for the slots, which comes before any request to them.
   enum class SlotErrand {
     nothing,
     release,   ///< the stream has ended
@@ -100,7 +100,7 @@ class WalsenderState {
 
   /// Answers of AskSlots.
   void on_slots(const SlotAnswer& answer, const Served& served, Now now);
-  /// What it does now is to end (CancelRequest).
+  /// Cancels its current command (CancelRequest).
   void cancel();
   /// The slot in use was lost: the client is disconnected, as by InvalidatePossiblyObsoleteSlot().
   void evict();
@@ -147,10 +147,10 @@ class WalsenderState {
 
   enum class Doing {
     commands,
-    history,  ///< ReadHistory is to be answered
-    slots,    ///< AskSlots is to be answered
-    busy,     ///< the slot that is to be dropped is in use: it is asked for again
-    backup,   ///< BeginBackup is to be done
+    history,  ///< ReadHistory must be answered
+    slots,    ///< AskSlots must be answered
+    busy,     ///< the slot to be dropped is in use: the request is repeated
+    backup,   ///< BeginBackup must be done
     backing_up,
     ahead,  ///< its start is after the end of the served WAL
     stream,
@@ -208,7 +208,7 @@ class WalsenderState {
   bool done_sending_ = false;
   bool done_receiving_ = false;
   std::optional<wal::Lsn> dry_at_;  ///< nothing more could be read before this limit
-  wal::Lsn limit_;                  ///< of the ReadWal that is to be answered
+  wal::Lsn limit_;                  ///< of the pending ReadWal
   Time ahead_until_{};
   Time heard_{};
   bool asked_ = false;      ///< since heard_
