@@ -24,7 +24,7 @@ namespace weir::logical {
 ///   recognized by the plugin's own keywords at its very start, where no value of a row can appear;
 ///   test_decoding, pgoutput and wal2json are known.
 /// - A keepalive that requests no reply and does not answer a request of ours. The walsender sends
-///   such messages only between two records, when it has to wait for WAL or has left out an empty
+///   such messages only between two records, when it must wait for WAL or has skipped an empty
 ///   transaction (WalSndWaitForWal, WalSndUpdateProgress in walsender.c, 13 to 19); all that ends
 ///   before its position was sent. This needs no knowledge of the plugin. pgweir never requests a
 ///   keepalive, which would break the rule: the answer may arrive in the middle of a transaction.
@@ -40,9 +40,9 @@ class Borders {
   /// Throws Error{usage} for options with which borders cannot be recognized.
   Borders(std::string_view plugin, const pq::PluginOptions& options);
 
-  /// The border directly behind the message, if there is one.
+  /// The border directly after the message, if there is one.
   [[nodiscard]] std::optional<wal::Lsn> after_message(wal::Lsn start, std::string_view message);
-  /// The border where the keepalive came, if there is one.
+  /// The border at the position of the keepalive, if there is one.
   [[nodiscard]] std::optional<wal::Lsn> at_keepalive(const wire::Keepalive& keepalive);
   /// A new stream begins, at a border.
   void reset();

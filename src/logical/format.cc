@@ -33,8 +33,8 @@ std::string_view Formatter::line(wal::Lsn start, std::string_view message) {
       fmt::format_to(std::back_inserter(line_), R"({{"lsn":"{}","data":)", start);
     else
       line_ += R"({"lsn":null,"data":)";
-    // A whole object on one line stays what it is; pieces of one and pretty-printed ones do not.
-    // Nor does what format 1 makes of a message outside of transactions behind a transaction.
+    // A whole object on one line is unchanged; pieces of one and pretty-printed ones are not. Nor
+    // is the output of format 1 for a message outside of transactions that follows a transaction.
     const bool object = json_already_ && message.starts_with('{') && message.ends_with('}') &&
                         !message.starts_with(R"({"change":[,)") &&
                         message.find('\n') == std::string_view::npos && is_utf8(message);

@@ -14,7 +14,7 @@ enum class Form {
   jsonl,   ///< one JSON object a line, with its position; pgoutput's messages decoded
 };
 
-/// Turns the messages of one stream into the bytes of the output. One thread; pure.
+/// Converts the messages of one stream to the bytes of the output. One thread; pure.
 class Formatter {
  public:
   Formatter(Form form, std::string_view plugin);

@@ -9,8 +9,8 @@
 
 namespace weir::logical {
 
-/// What pgweir and pg_recvlogical do differently on the same stream. Chosen once, when a session
-/// begins. One thread.
+/// Differences between pgweir and pg_recvlogical on the same stream. Chosen once, when a session
+/// starts. One thread.
 class Habits {
  public:
   virtual ~Habits() = default;

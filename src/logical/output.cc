@@ -170,8 +170,9 @@ void ExactOutput::begin() {
   create_file();
 }
 
-/// The state knows no byte of this file yet, and the file was moved away: its transactions come
-/// again. Its content cannot prove that it is the right file, so it is put aside and not cut.
+/// The state covers no byte of this file yet, and the file was moved away: its transactions are
+/// sent again. Its content cannot prove that it is the right file, so it is renamed and not
+/// truncated.
 void ExactOutput::discard_moved() {
   for (const auto& entry : directory_.list()) {
     if (entry.type != io::DirectoryEntry::Type::file || !entry.name.starts_with(name_ + ".") ||
@@ -238,7 +239,8 @@ void ExactOutput::begin_file(std::unique_ptr<io::File> file) {
   cut_ = false;
   began_ = Clock::now();
   if (file->identity() != state_.inode) {
-    // A copy, or a new one that was made just before a crash: moved away, it has to be recognised.
+    // A copy, or a new file that was created just before a crash: after it was moved away, it must
+    // be recognizable.
     State state = state_;
     state.inode = file->identity();
     write_state(std::move(state));
@@ -330,7 +332,7 @@ void ExactOutput::make_durable() {
   if (synced_ != written_ || cut_) file_->sync();
   synced_ = written_;
   cut_ = false;
-  // What is confirmed to the server from now on is all of these bytes.
+  // The position confirmed to the server from now on covers all of these bytes.
   PGWEIR_CHECK(state_.offset <= border_offset_ && border_offset_ <= synced_ &&
                state_.position <= border_);
   if (border_ == state_.position && border_offset_ == state_.offset) return;

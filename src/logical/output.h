@@ -13,22 +13,23 @@
 
 namespace weir::logical {
 
-/// Where the changes go. Bytes are collected and written in large pieces. One thread.
+/// The destination of the changes. Bytes are collected and written in large pieces. One thread.
 class Output {
  public:
   virtual ~Output() = default;
-  /// Where the stream has to start; 0/0: where the slot says.
+  /// Start position of the stream; 0/0: the slot's position.
   [[nodiscard]] virtual wal::Lsn start() const = 0;
   /// The stream has started: this connection has the slot, so no other process writes.
   virtual void begin() = 0;
   virtual void append(std::string_view bytes) = 0;
-  /// What was appended so far is all up to `position`, whole. Not before the last one.
+  /// All transactions up to `position` were appended, each complete. Must not be before the last
+  /// one.
   virtual void border(wal::Lsn position) = 0;
   /// Removes what was appended after the last border.
   virtual void undo() = 0;
   /// Hands what was collected to the system.
   virtual void flush() = 0;
-  /// Something was collected and is not handed over yet.
+  /// True if collected bytes are not passed to the system yet.
   [[nodiscard]] virtual bool buffered() const = 0;
   /// Makes all that was appended durable. Throws Error{durability, disk_full, io}.
   virtual void make_durable() = 0;
@@ -41,7 +42,8 @@ class Output {
   virtual void reopen() = 0;
 };
 
-/// Standard output, or any file as it is, appended to. What a restart repeats is repeated.
+/// Standard output, or any file, which is appended to. After a restart the same transactions may be
+/// written again.
 class PlainOutput final : public Output {
  public:
   /// `path` "-": standard output. Opens it in begin(); a file that is made has that mode.
@@ -136,7 +138,7 @@ class ExactOutput final : public Output {
   std::uint64_t written_ = 0;  ///< bytes of the file
   std::uint64_t synced_ = 0;   ///< of them
   bool cut_ = false;           ///< it was shortened since
-  std::string buffer_;         ///< to be written behind them
+  std::string buffer_;         ///< to be written after them
   wal::Lsn border_;
   std::uint64_t border_offset_ = 0;
   bool reopen_ = false;

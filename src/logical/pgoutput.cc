@@ -13,7 +13,7 @@ namespace weir::logical {
 
 namespace {
 
-/// Microseconds since 2000-01-01 UTC, as "2026-11-20T10:00:00.123456Z"; years behind 9999 as the
+/// Microseconds since 2000-01-01 UTC, as "2026-11-20T10:00:00.123456Z"; years after 9999 as the
 /// number.
 void append_time(std::string& out, std::int64_t clock) {
   constexpr auto k2000 = wal::kPgEpoch.count();
@@ -86,8 +86,8 @@ class Pgoutput::Reader {
   std::size_t size_;
 };
 
-/// One message, and the object that is made of it: each function adds a member, of what it reads
-/// next unless a value is given.
+/// One message, and the object built from it: each function adds a member, from the next bytes
+/// unless a value is given.
 class Pgoutput::Message {
  public:
   Message(Reader& from, std::string& to) : in(from), out(to) {}
@@ -417,7 +417,8 @@ void Pgoutput::append_tuple(const Relation& relation, std::string_view name, boo
     if (form == 'n' && keys_only && !column.key) continue;
     if (!first) out += ',';
     first = false;
-    // A member's name has to be a string; a name is no UTF-8 only in a database without encoding.
+    // A member's name must be a string; a name is not valid UTF-8 only in a database without
+    // encoding.
     if (is_utf8(column.name)) {
       append_json_string(out, column.name);
     } else {

@@ -89,14 +89,13 @@ std::optional<std::string> publication_names_of(const pq::PluginOptions& options
   return names;
 }
 
-// pgoutput looks for them at the first change only (LoadPublications() in pgoutput.c). Where it
-// then leaves out what would be published by one that is not there, that would be confirmed and
-// gone.
+// pgoutput looks them up at the first change only (LoadPublications() in pgoutput.c). If it then
+// skips changes of a missing publication, they would be confirmed and lost.
 void require_publications(pq::Connection& connection, const pq::PluginOptions& options) {
   const auto text = publication_names_of(options);
   if (!text) return;
   const auto names = split_publication_names(*text);
-  if (!names) return;  // the server tells
+  if (!names) return;  // the server reports it
   std::vector<std::string> there;
   for (const auto& row : connection.execute("SELECT pubname FROM pg_catalog.pg_publication"))
     there.push_back(row.at(0).value_or(""));

@@ -19,7 +19,7 @@ class Requests {
     any_.raise();
   }
 
-  /// Raised once it is to stop.
+  /// Raised once a stop was requested.
   [[nodiscard]] const net::Wake& stop_wake() const { return stop_; }
   /// Raised for either.
   [[nodiscard]] const net::Wake& any() const { return any_; }

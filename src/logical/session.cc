@@ -70,7 +70,7 @@ class Gathering {
   Clock::time_point last_{};
 };
 
-/// What the server says about the slot.
+/// The server's information about the slot.
 struct SlotFacts {
   std::string plugin;
   std::string database;
@@ -114,7 +114,7 @@ class Session {
         break;  // while connecting again
       } catch (const Error& error) {
         if (wait_out(error)) continue;
-        // What failed to be written or synced is not tried again: the next start cuts the file.
+        // A failed write or fsync is not retried: the next start truncates the file.
         const auto kind = error.kind();
         if (kind != ErrorKind::durability && kind != ErrorKind::disk_full && kind != ErrorKind::io)
           leave_whole();
@@ -186,7 +186,7 @@ class Session {
   mutable std::optional<pq::StuckReader> stuck_reader_;
 };
 
-// One connection: from its beginning to the end of the stream, or an error.
+// One connection: from its start to the end of the stream, or an error.
 void Session::stream_once() {
   auto connection =
       pq::Connection::open({.conninfo = options_.conninfo,
@@ -239,7 +239,7 @@ void Session::stream_once() {
     stuck_reader_->leave();
     stream.finish(kFinishTimeout);
   } catch (const Error& error) {
-    // All is on disk; what was not confirmed comes again and is left out.
+    // All is on disk; unconfirmed transactions are sent again and skipped.
     environment_.log.warning("the stream did not end in good order: {}", error.what());
   }
 }
@@ -281,7 +281,7 @@ void Session::take_back_slot(pq::Connection& connection) {
   }
 }
 
-/// What a server cannot decode it cannot decode the next time, either.
+/// Errors of decoding are permanent.
 void Session::throw_explained(const Error& error) {
   if (error.sqlstate() == "42704" && plugin_ == "pgoutput" && habits_->explains())
     throw younger_publication(error)
@@ -431,8 +431,8 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
   return facts;
 }
 
-/// Prevents what the server would do without a word: begin behind what we have, or leave out what
-/// we lack.
+/// Prevents what the server would do silently: start after the end of our output, or skip
+/// transactions that it lacks.
 void Session::check_positions(pq::Connection& connection, const SlotFacts& facts) {
   if (exact_ == nullptr) return;
   const wal::Lsn start = output_->start();
@@ -499,7 +499,7 @@ void Session::copy(pq::ReplicationStream& stream) {
   }
 }
 
-/// Until something comes, or is due.
+/// Waits until there is input, or work is due.
 void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
   auto deadline = now + 1h;
   if (options_.status_interval > 0ms)
@@ -517,7 +517,7 @@ void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
   }
 }
 
-/// What is due besides reading. False: we are to stop.
+/// Does the work that is due besides reading. Returns false if a stop was requested.
 bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) {
   if (environment_.requests.stopped()) {
     tell(fmt::format("end of streaming at {}", output_->last_border()));
@@ -554,7 +554,8 @@ bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) 
       tell(fmt::format("end position {} reached by keepalive", *options_.endpos));
       return false;
     }
-    // It asks before it gives us up, and at its shutdown until all is confirmed.
+    // The server requests a reply before it ends the connection, and at its shutdown until all is
+    // confirmed.
     if (keepalive->reply_requested) confirm(stream);
     return true;
   }
@@ -571,7 +572,7 @@ bool Session::take_data(const wire::XLogData& data) {
       return false;
     }
   } else if (options_.endpos && data.start > *options_.endpos) {
-    output_->undo();  // whole transactions only, and this one ends behind it
+    output_->undo();  // whole transactions only, and this one ends after it
     return false;
   }
   if (options_.form == Form::plugin) {  // as it is: it may be large, and many are small
@@ -593,7 +594,7 @@ bool Session::take_data(const wire::XLogData& data) {
   const auto border = borders_->after_message(data.start, text);
   if (!border) return true;
   if (*border <= output_->last_border()) {
-    output_->undo();  // sent again, though we asked for what comes behind it
+    output_->undo();  // sent again, although the start is after it
   } else {
     output_->border(*border);
     if (options_.endpos && *border >= *options_.endpos) return false;
@@ -610,14 +611,14 @@ void Session::confirm(pq::ReplicationStream& stream) {
   last_status_ = Clock::now();
   tell_progress();
   PGWEIR_CHECK(output_->durable() <= output_->last_border());
-  // Written is what is whole: a server that sees less than it sent tells when it is between two
-  // transactions.
+  // The write position is the last border: a server that sees less than it sent reports when it is
+  // between two transactions.
   stream.send({output_->last_border(), output_->durable(), {}, false});
 }
 
 bool Session::wait_out(const Error& error) {
   if (!options_.loop || !habits_->waits_out(error, output_ != nullptr)) return false;
-  // What a transaction has left in the file comes again with its beginning.
+  // The part of a transaction in the file is sent again with its beginning.
   if (output_ && streamed_) output_->undo();
   if (borders_) borders_->reset();
   if (const auto taken = output_ ? output_->last_border() : wal::Lsn(); failed_at_ < taken) {

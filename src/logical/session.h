@@ -25,8 +25,8 @@ struct Options {
 
   std::optional<pq::LogicalSlotOptions> create;  ///< create the slot first
   bool if_not_exists = false;                    ///< it may be there already
-  /// Run while the snapshot of the slot just made is held; the stream begins behind it. False: it
-  /// failed, and the slot is dropped again.
+  /// Runs while the snapshot of the slot just created is held; the stream starts after it. Returns
+  /// false if it failed, and the slot is dropped again.
   std::function<bool(const std::string& snapshot, wal::Lsn position)> with_snapshot = {};
 
   /// Where to: a file with its state, if `directory` is set; else `path`, "-" for standard output.
@@ -37,7 +37,7 @@ struct Options {
 
   std::optional<wal::Lsn> startpos;  ///< without a state only
   std::optional<wal::Lsn> endpos;
-  std::chrono::milliseconds status_interval{10'000};  ///< 0: only when the server asks
+  std::chrono::milliseconds status_interval{10'000};  ///< 0: only at the server's request
   std::chrono::milliseconds fsync_interval{1'000};    ///< 0: never but at the end
   bool loop = true;                                   ///< connect again
 
