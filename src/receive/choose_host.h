@@ -30,7 +30,7 @@ struct HostWord {
   wal::SegmentSize segment_size;
   std::optional<wal::TimelineHistory> history;  ///< nullopt: not available
   std::optional<bool> standby;                  ///< nullopt: unknown
-  /// Whether it has the next WAL; nullopt: there is none yet, or it could not be asked.
+  /// Whether it has the next WAL; nullopt: there is none yet, or it could not be queried.
   std::optional<bool> has_wal;
   std::optional<bool> has_slot;  ///< our slot, if pgweir would not create it; nullopt: not checked
   /// The first bytes of those timelines of its history of which the archive has no finished

@@ -121,7 +121,7 @@ Duration CompareFeed::Work::round() {
   const auto target = std::min({part->durable, server_end_, position + kAtOnce});
   if (target <= position) {
     show("");
-    return kLookEvery;  // it lags behind us
+    return kLookEvery;  // it lags behind the archive
   }
   const auto begun = owner_.world_.machine.now();
   const auto before = bytes_;

@@ -17,10 +17,10 @@
 
 namespace weir::receive {
 
-/// What a receiver knows of itself at one moment. A value: `pgweir status`, the page, the metrics
-/// and the health probes are made from it alone, in the receiver's own process or, by way of its
-/// JSON (status/view_json.h), in another one. Each section is a struct of the room that it is
-/// about; CONTRIBUTING.md ("How to add a status fact") has the way of a new one.
+/// A receiver's own state at one moment. Value type: `pgweir status`, the page, the metrics and the
+/// health probes are generated from it alone, in the receiver's own process or, from its JSON
+/// (status/view_json.h), in another one. Each section is a struct of the directory that it is
+/// about; CONTRIBUTING.md ("How to add a status fact") describes how to add one.
 struct ReceiverView {
   using SystemTime = std::chrono::system_clock::time_point;
 
@@ -41,7 +41,7 @@ struct ReceiverView {
   /// Over the last half minute to two minutes; unset: unknown.
   std::optional<std::uint64_t> bytes_per_second{};
   // Counted since the start.
-  std::uint64_t archived_bytes = 0;  ///< WAL made durable
+  std::uint64_t archived_bytes = 0;  ///< WAL flushed
   std::uint64_t streams = 0;         ///< started; each reconnect and each timeline starts one
   std::uint64_t errors = 0;
   std::uint64_t segments_finished = 0;

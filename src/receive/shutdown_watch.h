@@ -14,7 +14,7 @@ class ShutdownWatch {
  public:
   /// `probe` checks once: Server::shutdown_probe().
   ShutdownWatch(std::function<bool()> probe, Threads& threads, Log& log);
-  /// May have to wait up to five seconds for an answer of the server.
+  /// May wait up to five seconds for a response of the server.
   ~ShutdownWatch();
   ShutdownWatch(const ShutdownWatch&) = delete;
   ShutdownWatch& operator=(const ShutdownWatch&) = delete;

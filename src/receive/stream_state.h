@@ -23,7 +23,7 @@ struct StreamSnapshot {
   wal::Lsn write;
   /// The archive's flush position, by this stream or an earlier one (Options::held_end).
   wal::Lsn flush;
-  std::uint64_t archived_bytes = 0;  ///< made durable by this stream
+  std::uint64_t archived_bytes = 0;  ///< flushed by this stream
   /// The flush position reported to the server (Confirm::stored); nullopt: `flush`.
   std::optional<wal::Lsn> confirmed{};
   wal::Lsn server_end;
