@@ -175,7 +175,7 @@ ArchiveWal::Scan ArchiveWal::scan(const Line& line, const Stretch& stretch, wal:
       throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
           .with("file", reader.file()->to_string())
           .hint("Nothing was removed. Use --keep-from-backup alone, or a newer pgweir.");
-    // The last one may be written only so far.
+    // The last one may be written only up to here.
     if (damage && reader.file()->partial) break;
     if (damage)
       return {verifier.last_record_end(),

@@ -20,7 +20,7 @@ namespace weir::prune {
 /// cannot be read, since it determines which backups are usable.
 class ArchiveWal final : public WalFacts {
  public:
-  /// `stop` is asked while WAL is read; when it says true Error{retry} is thrown.
+  /// `stop` is queried while WAL is read; if it returns true Error{retry} is thrown.
   ArchiveWal(io::Shelf& archive, std::function<bool()> stop);
 
   const std::vector<Line>& lines() override { return lines_; }

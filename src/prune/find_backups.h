@@ -12,7 +12,7 @@ namespace weir::prune {
 /// A base backup somewhere on this machine.
 struct FoundBackup {
   enum class State {
-    finished,    ///< as far as its files tell: see `vouched`
+    finished,    ///< as far as its files show: see `vouched`
     unfinished,  ///< it is being made, or its making broke off
     unreadable,
   };
@@ -30,7 +30,7 @@ struct FoundBackup {
 struct Places {
   std::vector<std::string> named{};     ///< these are backups
   std::vector<std::string> searched{};  ///< these are backups, or have some somewhere below
-  std::vector<std::string> ignored{};   ///< these are passed by, wherever they come up
+  std::vector<std::string> ignored{};   ///< these are skipped everywhere
   archive::Depth depth = archive::Depth::whole;
 };
 

@@ -192,7 +192,7 @@ class Planner {
       plan_.bytes += entry.bytes.value();
     }
     add_holes(numbers);
-    // What an import has replaced, and kept for a look at it.
+    // Files that an import has replaced, and kept for inspection.
     for (const auto& hidden : listing_.hidden) {
       const auto name = archive::parse_damaged_name(hidden);
       if (!name || !name->fits(size_) || name->segno(size_) >= limit_) continue;
@@ -203,8 +203,8 @@ class Planner {
     for (auto& [segno, segments] : numbers) plan_.numbers.push_back(std::move(segments));
   }
 
-  /// An import may fill a hole while we pass it: what it has published by then goes, too, or it
-  /// would be the far side of a gap.
+  /// An import may fill a hole while this prune passes it: the files it has published by then are
+  /// removed, too, because they would follow a gap.
   void add_holes(std::map<std::uint64_t, std::vector<Plan::Segment>>& numbers) const {
     constexpr std::uint64_t kMost = 10'000;  // not exceeded in that time
     if (numbers.empty()) return;

@@ -20,9 +20,9 @@
 namespace weir::prune {
 
 struct Options {
-  /// The first segment, or the segment with the first byte, that has to stay.
+  /// The first segment, or the segment with the first byte, that must be kept.
   std::optional<std::variant<wal::Lsn, wal::SegmentName>> keep_from = std::nullopt;
-  std::vector<archive::BackupPoint> backups{};  ///< each has to stay recoverable
+  std::vector<archive::BackupPoint> backups{};  ///< each must stay recoverable
   /// Backups whose end is unknown: the WAL from their start on is kept, regardless of other rules.
   std::vector<archive::BackupPoint> doubtful{};
   /// Only files that were last written this long before `now`.
@@ -36,7 +36,7 @@ struct Options {
 struct Plan {
   struct Segment {
     wal::SegmentName name;
-    std::vector<std::string> files{};  ///< as they are to be removed
+    std::vector<std::string> files{};  ///< in the order of their removal
   };
   std::vector<std::vector<Segment>> numbers{};  ///< the segments of one number, by number
   std::size_t files = 0;
@@ -54,22 +54,22 @@ struct Plan {
   std::string reason{};               ///< what decided that
 };
 
-/// What has to do with the archive that is pruned. Not owned; each may be the same.
+/// The archive that is pruned, and its copies. Not owned; they may be the same.
 struct Homes {
-  io::Shelf& pruned;  ///< what it has goes
+  io::Shelf& pruned;  ///< its files are removed
   io::Shelf& whole;   ///< with its other home, if it has one: whether there is a backup's WAL, and
                       ///< what the newest is
   io::Shelf& slots;   ///< has the file of the relay's slots
-  /// Whose WAL it is, as a store's own record says: for one that is encrypted.
+  /// The cluster of the WAL, according to a store's own record: for an encrypted store.
   std::optional<archive::Identity> identity{};
 };
 
-/// Decides; changes nothing. What a slot of the relay needs stays, whatever else is said
-/// (archive/kept_slots.h): where their file is behind what the relay knows by now,
-/// more stays than is needed. Throws Error{damage} if it
-/// cannot be read. Throws Error{usage} for options that say too little, Error{conflict}
-/// if what they say would cut off a backup or the newest segments, or if a backup's checkpoint is
-/// damaged in the archive; Error{retry} if the archive does not have it yet; Error{io}.
+/// Makes the plan; changes nothing. WAL that a slot of the relay retains is kept, regardless of
+/// other rules (archive/kept_slots.h): if the slot file is older than the relay's state, more is
+/// kept than needed. Throws Error{damage} if it cannot be read. Throws Error{usage} for
+/// insufficient options, Error{conflict} if they would make a backup or the newest segments
+/// unusable, or if a backup's checkpoint is damaged in the archive; Error{retry} if the archive
+/// does not have it yet; Error{io}.
 [[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
 [[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 

@@ -101,7 +101,7 @@ bool Chooser::has_its_parents(const FoundBackup& backup) const {
       return other.state == State::finished && other.point &&
              other.point->start == child->parent->start &&
              other.point->timeline == child->parent->timeline &&
-             other.point->start < child->start;  // so this comes to an end
+             other.point->start < child->start;  // so this terminates
     });
     if (parent == backups_.end()) return false;
     child = &*parent->point;
@@ -162,8 +162,8 @@ void Chooser::keep_window() {
 
 void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
                              const std::string& since) {
-  // Behind a hole that lies within the window the oldest backup is what there can be; and no
-  // backup of before it is of use there.
+  // After a hole within the window the oldest backup is the best available one, and no earlier
+  // backup is usable there.
   const auto in_window = [&](const Stretch& stretch) {
     const auto newest = wal_.newest_commit(line, stretch);
     return newest.unsure || (newest.time && *newest.time >= cutoff);

@@ -11,8 +11,8 @@
 #include "wal/pg_time.h"
 #include "wal/timeline_history.h"
 
-// What people ask for, "the last 7 days", "the last 3 backups", as backups whose WAL has to stay.
-// Pure: what has to be looked up in the archive is asked of WalFacts.
+// Translates the user's rules, "the last 7 days", "the last 3 backups", to backups whose WAL must
+// be kept. Pure: facts about the archive come from WalFacts.
 
 namespace weir::prune {
 
@@ -22,7 +22,7 @@ struct Stretch {
   wal::Lsn end;    ///< after its last segment, complete or not
   bool operator==(const Stretch&) const = default;
 };
-/// What a recovery along one timeline finds in the archive.
+/// The archive's WAL for a recovery along one timeline.
 struct Line {
   wal::TimelineHistory history;
   std::vector<Stretch> stretches{};  ///< in order, at least one; they are separated by a hole, a
@@ -59,20 +59,20 @@ class WalFacts {
   WalFacts(const WalFacts&) = default;
   WalFacts& operator=(const WalFacts&) = default;
 
-  /// One for each timeline that has segments, ascending; the last one is the cluster's own way.
+  /// One for each timeline that has segments, ascending; the last one is the cluster's own history.
   [[nodiscard]] virtual const std::vector<Line>& lines() = 0;
   [[nodiscard]] virtual NewestCommit newest_commit(const Line& line, const Stretch& stretch) = 0;
-  /// The backup lies within the stretch, as far as it tells itself where it ends. With `until` one
-  /// whose time is later is not looked at any closer.
+  /// Checks that the backup is within the stretch, including its end as far as it is known. With
+  /// `until`, a backup with a later time is not checked any further.
   [[nodiscard]] virtual WalOfBackup look(const FoundBackup& backup, const Line& line,
                                          const Stretch& stretch,
                                          std::optional<wal::PgTime> until) = 0;
 };
 
 struct Rules {
-  /// Each moment of so long has to stay reachable.
+  /// Each point in time of this duration must stay reachable.
   std::optional<std::chrono::milliseconds> window = std::nullopt;
-  /// So many full backups.
+  /// Number of full backups.
   std::optional<std::size_t> count = std::nullopt;
   wal::PgTime now;
 };
@@ -82,7 +82,7 @@ struct Rules {
 inline constexpr std::chrono::hours kSilence{24};
 
 struct Retention {
-  /// Backups that fulfil the rules: what they need has to stay.
+  /// Backups that fulfil the rules: their WAL must be kept.
   std::vector<archive::BackupPoint> kept{};
   /// It is unknown whether these will be completed: the WAL from their start on is kept, too.
   std::vector<archive::BackupPoint> doubtful{};
@@ -92,13 +92,13 @@ struct Retention {
   bool complaint = false;
   std::vector<std::string> remarks{};  ///< what an operator should know, complaints and other
                                        ///< remarks
-  std::vector<std::string> choice{};   ///< a line for each backup: what it is to the rules
+  std::vector<std::string> choice{};   ///< a line for each backup: its relation to the rules
 };
 
 [[nodiscard]] Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules,
                                WalFacts& wal);
 
-/// The backup lies on the way to that timeline, as far as it tells.
+/// True if the backup is on the history of that timeline, as far as it is known.
 [[nodiscard]] bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history);
 
 }  // namespace weir::prune
