@@ -23,8 +23,8 @@ using recovery::run_tool;
 /// A statement may take as long as it likes: the drill can be stopped.
 constexpr std::chrono::milliseconds kNoLimit = std::chrono::hours(24 * 365);
 
-/// What a database or a role of the cluster sets for its sessions does not hold here: these
-/// libraries belong to another machine.
+/// Settings of a database or a role of the cluster do not apply here: their libraries belong to
+/// another host.
 std::string session_options(int major) {
   std::string options = "-c session_preload_libraries= -c local_preload_libraries=";
   if (wal::ServerVersion(major).has_event_triggers_setting()) options += " -c event_triggers=off";
@@ -43,7 +43,7 @@ pq::Connection connect(const CheckOptions& options) {
       fmt::format("host={} port=5432 user={} dbname={} options='{}' sslmode=disable passfile={}",
                   quoted(options.sandbox.socket_directory()), quoted(options.username),
                   quoted(options.database), session_options(options.programs.major),
-                  // None of the user's own. (Of a device libpq complains on stderr.)
+                  // Not the user's own one. (For a device, libpq prints a warning to stderr.)
                   quoted(options.sandbox.path() + "/no-passfile"));
   connect.replication = pq::Replication::none;
   connect.fallback_application_name = "pgweir drill";

@@ -24,11 +24,11 @@ using namespace std::chrono_literals;
 using recovery::Backup;
 using Clock = std::chrono::steady_clock;
 
-/// So much stays free for others: what a drill takes is not worth a full disk.
+/// Space left free for other programs: a drill must not fill the disk.
 constexpr std::uint64_t kReserve = std::uint64_t{64} << 20;
 constexpr auto kLook = 50ms;
 
-/// One drill, from the front to the end.
+/// One drill, from start to end.
 class Drill {
  public:
   Drill(const Options& options, Archives& archives, const Backup& backup)
@@ -103,7 +103,7 @@ class Drill {
   std::uint64_t system_identifier_ = 0;
 };
 
-/// What the archive has is known before anything is copied: a hole need not be waited for.
+/// The archive's content is known before anything is copied: a hole is found at once.
 void Drill::look_through_archive() {
   auto way = archives_.way(backup_.point, std::nullopt);
   segment_size_ = way.segment_size;
@@ -151,7 +151,7 @@ void Drill::require_status_kept(const std::optional<wal::Lsn>& promised) {
 }
 
 void Drill::require_space(const Sandbox& sandbox) {
-  // What is restored of the WAL, and written by its replay, is kept only so far.
+  // Restored WAL, and WAL written by its replay, is kept only up to a limit.
   const auto wal = std::min(2 * promise_.bytes, std::uint64_t{1} << 30) + 4 * segment_size_.bytes();
   const bool shares = backup_.tars.empty() &&
                       io::can_share_blocks(backup_.path + "/PG_VERSION", sandbox.path() + "/probe");

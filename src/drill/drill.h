@@ -24,14 +24,14 @@ struct Options {
   std::string username = "postgres";
   std::string database = "postgres";
   std::string restore_command;  ///< of the archives
-  /// The same that hands out what is valid of a segment, too: for damage behind the target.
+  /// The same, but also delivers the valid part of a damaged segment: for damage after the target.
   std::string restore_command_up_to_damage;
   std::function<void(const std::string&)> tell;  ///< what is done now
   std::function<bool()> stop;
   const net::Wake* interrupt = nullptr;  ///< raised when `stop` says true
 };
 
-/// What the archives are asked for.
+/// The archives, as used by a drill.
 class Archives : public recovery::Archives {
  public:
   /// The end that `status` promises to a backup that began there; nullopt: it promises none.

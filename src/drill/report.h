@@ -13,9 +13,9 @@
 
 namespace weir::drill {
 
-/// What came of a drill. The numbers are the exit statuses.
+/// The result of a drill. The numbers are the exit statuses.
 enum class Outcome {
-  recovered = 0,  ///< and everything that was promised and asked for held
+  recovered = 0,  ///< and everything promised and required was fulfilled
   failed = 1,     ///< the archive or the backup is not what it must be, or a check failed
   not_tried = 3,  ///< no server programs, no space, stopped: it says nothing of the archive
 };
@@ -41,7 +41,7 @@ struct Report {
   std::uint64_t shared_bytes = 0;  ///< of them, that were not copied but share blocks
   std::uint64_t wal_bytes = 0;
   std::optional<wal::TimelineId> timeline;
-  // What the archive promises, and what was reached.
+  // The end that the archive promises, and the end reached.
   std::optional<wal::Lsn> promised;
   std::optional<wal::Commit> promised_commit;
   std::optional<wal::Lsn> reached;
@@ -49,8 +49,8 @@ struct Report {
   std::vector<Phase> phases;
   std::vector<Check> checks;
   std::vector<std::string> skipped;  ///< checks that were omitted, and why
-  /// What a restore by hand has to take into account, and this drill did not meet: of the backup's
-  /// own settings, and of the restore_command. No part of the outcome.
+  /// Facts that a restore by hand must take into account, and this drill did not test: of the
+  /// backup's own settings, and of the restore_command. Not part of the outcome.
   std::vector<std::string> warnings;
   std::vector<std::string> problems;  ///< why it is not recovered
   std::vector<std::string> hints;

@@ -18,7 +18,7 @@ constexpr std::string_view kMarkText = "This directory is a sandbox of pgweir dr
 std::string require_place(const std::string& place) {
   if (io::type_of(place) != io::PathType::directory)
     throw Error(ErrorKind::usage, "there is no such directory for the sandbox").with("path", place);
-  // A server's settings name it: so it has to be found from anywhere.
+  // A server's settings refer to it, so it must be an absolute path.
   return io::real_path(place);
 }
 
@@ -50,7 +50,7 @@ void Sandbox::remove() {
 }
 
 std::string Sandbox::socket_directory() const {
-  // sun_path of <sys/un.h>, with its end; behind the directory stands "/.s.PGSQL.5432".
+  // sun_path of <sys/un.h>, with its terminator; "/.s.PGSQL.5432" follows the directory.
   constexpr std::size_t kLongest = 107 - 14;
   if (path_.size() <= kLongest) return path_;
   return fmt::format("/proc/{}/fd/{}", ::getpid(), directory_.get());

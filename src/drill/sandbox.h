@@ -30,7 +30,7 @@ class Sandbox {
   [[nodiscard]] std::string tablespace(const std::string& oid) const {
     return path_ + "/tablespaces/" + oid;
   }
-  /// Where a backup is brought; nothing of its settings comes along.
+  /// The backup's destination; its settings are not copied.
   [[nodiscard]] recovery::Layout layout() const {
     return {.data = data(),
             .tablespace = [this](const std::string& oid) { return tablespace(oid); }};

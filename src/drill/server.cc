@@ -24,7 +24,7 @@ using namespace std::chrono_literals;
 constexpr std::uint64_t kMega = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLargestLog = 64 * kMega;
 
-/// "LOG:  redo starts at …" behind the time in milliseconds and the process.
+/// "LOG:  redo starts at …" after the time in milliseconds and the process.
 struct LogLine {
   std::optional<std::chrono::milliseconds> time;
   std::string_view text;
@@ -64,7 +64,7 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set("max_wal_senders", "0");
   set("max_logical_replication_workers", "0");
   set("cluster_name", "pgweir drill");
-  // Its own libraries only, and nothing that works by itself.
+  // Its own libraries only, and no automatic activity.
   set("shared_preload_libraries", settings.preload);
   set("session_preload_libraries", "");
   set("local_preload_libraries", "");
@@ -90,17 +90,17 @@ std::string server_configuration(const ServerSettings& settings, int major,
   constexpr std::uint64_t kKept = 512;
   set("max_wal_size", fmt::format("{}MB", std::max<std::uint64_t>(kKept, 4 * segment)));
   set("min_wal_size", fmt::format("{}MB", std::max<std::uint64_t>(80, 2 * segment)));
-  // Where the recovery goes.
+  // Target and source of the recovery.
   set("restore_command", settings.restore_command);
   set("recovery_target_timeline", std::to_string(settings.timeline));
   set("recovery_target_action", "promote");
   set("recovery_target_inclusive", settings.target.exclusive ? "off" : "on");
   const auto target = recovery::target_setting(settings.target, settings.last_record);
   set(target.name, target.value);
-  // Reading ahead it would ask for WAL behind the target, which may be missing.
+  // Prefetching would request WAL after the target, which may be missing.
   if (version.has_recovery_prefetch() && settings.target.kind != Target::Kind::latest)
     set("recovery_prefetch", "off");
-  // What it says is read.
+  // The log output is parsed.
   set("log_destination", "stderr");
   set("logging_collector", "off");
   set("log_line_prefix", "%n [%p] ");

@@ -24,17 +24,17 @@ struct ServerSettings {
   std::string restore_command;
   std::string preload;
   Target target;
-  wal::Lsn last_record;  ///< of `latest`: no later WAL is replayed, though it may come meanwhile
+  wal::Lsn last_record;  ///< for `latest`: no later WAL is replayed, even if it arrives meanwhile
   wal::TimelineId timeline = 1;
   wal::SegmentSize segment_size;
   std::uint64_t prepared_transactions = 0;
 };
-/// The text of postgresql.conf: all of it, nothing comes from the backup.
+/// Returns the complete text of postgresql.conf; nothing is taken from the backup.
 [[nodiscard]] std::string server_configuration(const ServerSettings& settings, int major,
                                                const std::string& sandbox);
 
-/// The server of a sandbox, from its start to the end of its recovery. Destroyed, it is gone with
-/// all its processes. One thread.
+/// The server of a sandbox, from its start to the end of its recovery. On destruction it is stopped
+/// with all its processes. One thread.
 class Server {
  public:
   /// Writes the configuration and starts it.
@@ -48,7 +48,7 @@ class Server {
     std::chrono::milliseconds start{};
     std::chrono::milliseconds replay{};  ///< and what follows until it is open
   };
-  /// By what it has logged so far.
+  /// Returns its state according to its log so far.
   [[nodiscard]] View look();
   /// Stops it in order, as a shutdown does. False if it did not within a minute.
   bool shut_down();
