@@ -125,7 +125,7 @@ void find_tars(Backup& backup, const std::string& base) {
   backup.tars.push_back({base, ""});
   const auto slash = base.find_last_of('/');
   const auto directory = slash == std::string::npos ? "." : base.substr(0, slash);
-  // A tar file of another name stands alone.
+  // A tar file with another name is a separate one.
   if (!archive::is_base_tar_name(base.substr(slash + 1))) return;
   for (const auto& entry : io::list_user_directory(directory)) {
     if (entry.type != PathType::file || !archive::is_tar_name(entry.name)) continue;
@@ -141,8 +141,8 @@ Error no_tablespace(const std::string& backup, const std::string& oid) {
       .hint("What was in it cannot be recovered with this backup: take another one.");
 }
 
-/// What tablespace_map says: lines of an oid and where it was, with a backslash before one and
-/// before the end of a line in its name. Throws where one of them did not come with the backup.
+/// Parses tablespace_map: lines of an OID and the location, with a backslash before a backslash and
+/// before a newline in its name. Throws if one of the tablespaces is missing in the backup.
 std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
   std::vector<Tablespace> found;
   while (!map.empty()) {
@@ -201,7 +201,7 @@ class Copy {
         io::make_symlink(place, target);
         target = place;
       }
-      // What a link leads to is copied: a link of the backup leads elsewhere.
+      // The targets of links are copied: a link of the backup points elsewhere.
       if (entry.type == PathType::directory) copy_directory(source, target, inner);
       if (entry.type == PathType::file) copier_.copy(source, target);
     }
@@ -212,7 +212,7 @@ class Copy {
   std::vector<std::string> emptied_links_;
 };
 
-/// One tar file into a directory.
+/// Extracts one tar file into a directory.
 class Unpack final : public archive::TarReader::Visitor {
  public:
   Unpack(const Layout& layout, const std::string& directory, bool base, std::string tar,
@@ -261,7 +261,7 @@ class Unpack final : public archive::TarReader::Visitor {
         file_.emplace(path);
         return true;
       case archive::TarReader::Type::symbolic_link:
-        // Tablespaces come in tar files of their own; a pg_wal elsewhere is a directory here.
+        // Tablespaces have tar files of their own; a pg_wal elsewhere becomes a directory here.
         if (base_ && is_emptied_link(name)) io::make_directories(path);
         if (base_ && (is_emptied_link(name) || top_of(name) == "pg_tblspc")) return true;
         [[fallthrough]];

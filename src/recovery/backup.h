@@ -24,7 +24,7 @@ struct Backup {
   };
   std::vector<Tar> tars{};
   std::optional<int> major;  ///< by PG_VERSION; unset: it is in the tar file
-  /// What it takes unpacked. Of compressed tar files without a manifest it is guessed.
+  /// Size after extraction. Estimated for compressed tar files without a manifest.
   std::uint64_t bytes = 0;
 };
 
@@ -37,16 +37,16 @@ struct Backup {
 /// found. Unreadable backups are skipped.
 [[nodiscard]] std::optional<std::string> older_backup(const Backup& backup, wal::Lsn before);
 
-/// A tablespace of a backup: its oid, and where its server had it, as the backup tells.
+/// A tablespace of a backup: its OID, and its location on its server, according to the backup.
 struct Tablespace {
   std::string oid;
   std::string location;
   std::uint64_t bytes = 0;
 };
-/// In the order of their names. Throws Error{io, damage}; Error{damage} if one did not come along.
+/// Ordered by name. Throws Error{io, damage}; Error{damage} if one is missing.
 [[nodiscard]] std::vector<Tablespace> tablespaces_of(const Backup& backup);
 
-/// Where a backup's content goes, and what of it.
+/// The destination of a backup's content, and the parts to copy.
 struct Layout {
   std::string data;
   std::function<std::string(const std::string& oid)> tablespace;

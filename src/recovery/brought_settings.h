@@ -7,8 +7,8 @@
 
 namespace weir::recovery {
 
-/// Files of a backup that say how its server runs, by their names in the data directory: the two
-/// configuration files, and the signal files. What a drill does not use, and a restore by hand
+/// Files of a backup that configure its server, by their names in the data directory: the two
+/// configuration files, and the signal files. A drill does not use them, but a restore by hand
 /// does.
 using SettingsFiles = std::map<std::string, std::string, std::less<>>;
 
@@ -18,9 +18,9 @@ using SettingsFiles = std::map<std::string, std::string, std::less<>>;
 /// Reads those of a backup in plain format. Throws Error{io}.
 [[nodiscard]] SettingsFiles read_settings_files(const std::string& backup);
 
-/// What a server that is started on the backup as it is would do because of them, each with what to
-/// take out: one sentence each. Values that may hold a secret are not shown. (postgresql.auto.conf
-/// is read last, and the last line of a name counts: guc-file.l.)
+/// Returns the effects of these files on a server that is started on the unchanged backup, each
+/// with what to remove: one sentence each. Values that may contain a secret are not shown.
+/// (postgresql.auto.conf is read last, and the last line of a name counts: guc-file.l.)
 [[nodiscard]] std::vector<std::string> settings_that_act(const SettingsFiles& files);
 
 }  // namespace weir::recovery

@@ -12,7 +12,7 @@
 
 namespace weir::recovery {
 
-/// What a program is started with: its path, then its arguments.
+/// The command line of a program: its path, then its arguments.
 using Command = std::vector<std::string>;
 /// "NAME=VALUE"
 using Environment = std::vector<std::string>;
@@ -21,9 +21,9 @@ using Environment = std::vector<std::string>;
 /// what servers and tools say is read.
 [[nodiscard]] Environment environment(const std::vector<std::string>& more = {});
 
-/// A program that runs. If this process dies, however, the kernel ends the program with
-/// `on_our_death`. Destroyed, it kills what still runs and waits for it. One thread, the one that
-/// outlives it (the kernel's word belongs to that thread).
+/// A running program. If this process dies, the kernel sends `on_our_death` to the program. On
+/// destruction, a program that is still running is killed and waited for. One thread, which must
+/// outlive it (the kernel ties the signal to that thread).
 class Child {
  public:
   struct Settings {

@@ -21,25 +21,27 @@ struct Programs {
     return directory + "/" + program;
   }
 };
-/// Those of that major version: in `bindir`, else where Debian has them. Throws Error{refused} if
-/// they are not there, or are of another version.
+/// Finds the programs of that major version: in `bindir`, otherwise at Debian's location. Throws
+/// Error{refused} if they do not exist, or are of another version.
 [[nodiscard]] Programs find_programs(int major, const std::optional<std::string>& bindir,
                                      const std::function<bool()>& stop);
 
-/// What pg_controldata says of a data directory. Where that program is not, only whose it is.
+/// The output of pg_controldata for a data directory. Without that program, only the system
+/// identifier.
 struct Control {
   std::uint64_t system_identifier = 0;
   [[nodiscard]] std::uint64_t prepared_transactions() const { return limits[3]; }
   std::optional<bool> checksums{};
-  wal::ServerLimits limits{};  ///< where it comes from
+  wal::ServerLimits limits{};  ///< from its server
   std::string state{};         ///< "in production", "shut down in recovery", …
 };
 /// Throws Error{damage} if it cannot be read.
 [[nodiscard]] Control read_control(const Programs& programs, const std::string& data,
                                    const std::function<bool()>& stop);
 
-/// Where the recovery ended: the newest timeline history in the data directory says where it left
-/// the timeline it had followed. nullopt: there is none of a timeline behind `followed`.
+/// Returns where the recovery ended: the newest timeline history in the data directory contains the
+/// position at which it left the timeline it had followed. nullopt: there is no history of a
+/// timeline after `followed`.
 [[nodiscard]] std::optional<wal::Lsn> reached_position(const std::string& data,
                                                        wal::TimelineId followed = 0);
 

@@ -96,7 +96,7 @@ class Follower final : public wal::RecordObserver {
     }
     if (wal::makes_tablespace(header)) {
       const auto location = wal::tablespace_location(body);
-      // One in the data directory itself has none (allow_in_place_tablespaces).
+      // One in the data directory itself has no location (allow_in_place_tablespaces).
       if (!location || !location->empty())
         promise_.tablespaces.push_back({start, location.value_or("a place that cannot be told")});
     }
@@ -122,7 +122,7 @@ class Follower final : public wal::RecordObserver {
   [[nodiscard]] bool backup_ended() const { return backup_ended_; }
   /// A transaction's end was replayed: all that the backup holds was before it.
   [[nodiscard]] bool any_transaction() const { return any_transaction_; }
-  /// When the backup's checkpoint was begun; nullopt: it was not seen, or does not tell.
+  /// Start time of the backup's checkpoint; nullopt: it was not found, or has no time.
   [[nodiscard]] std::optional<wal::PgTime> checkpoint() const { return checkpoint_; }
 
  private:
@@ -364,7 +364,7 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
       checkpoint ? ", and its checkpoint is of " + checkpoint->to_string() : std::string());
 }
 
-/// Once through. nullopt: something was not valid, and another copy is to be read.
+/// Reads the WAL once. nullopt: something was not valid, and another copy must be read.
 std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& backup,
                                  const Target& target, const std::function<bool()>& stop) {
   using State = archive::WalSource::State;
@@ -431,7 +431,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
   promise.read_to = verifier.position();
   promise.bytes = promise.position - backup.start;
   if (!follower.done()) require_target(promise, target, backup);
-  // A backup without a manifest does not tell its end; a primary's WAL does.
+  // A backup without a manifest does not contain its end; a primary's WAL does.
   const bool inside = backup.end ? promise.position < *backup.end
                                  : !backup.from_standby && !follower.backup_ended();
   if (promise.problem.empty() && inside) {

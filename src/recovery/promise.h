@@ -42,28 +42,29 @@ struct Way {
   /// Returns where WAL of the history starts again at or after a position; nullopt if there is
   /// none. A recovery that ends before such a position ends in a hole.
   std::function<std::optional<wal::Lsn>(wal::Lsn)> goes_on;
-  /// What was read last is of an unfinished segment.
+  /// True if the WAL read last is from a partial segment.
   std::function<bool()> unfinished;
   /// The segment with this byte is there as a finished one now.
   std::function<bool(wal::Lsn)> is_finished;
-  /// What was read last is not valid. True: there is another copy, which is read from now on.
+  /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
+  /// on.
   std::function<bool()> has_another_copy;
 };
 
-/// What the archives are asked for.
+/// The archives, as used by a recovery.
 class Archives {
  public:
   virtual ~Archives() = default;
   /// Along the history that a recovery of this backup follows to the newest timeline, or to that
   /// one. Throws Error{gap, conflict, damage, io}. Valid until the next call.
   virtual Way way(const archive::BackupPoint& backup, std::optional<wal::TimelineId> timeline) = 0;
-  /// Places of those among several that do not answer, as far as they were asked.
+  /// Indexes of the archives that do not respond, as far as they were queried.
   virtual std::vector<std::size_t> silent() = 0;
-  /// Of which there is WAL; nullopt: there is none.
+  /// Newest timeline with WAL; nullopt: there is none.
   virtual std::optional<wal::TimelineId> newest_timeline() = 0;
 };
 
-/// What is in the way of a recovery.
+/// Obstacles to a recovery.
 enum class Obstacle {
   none,
   too_early,  ///< the backup is later than the target: an older one may serve
@@ -74,7 +75,8 @@ enum class Obstacle {
   minimal,  ///< WAL that was written with wal_level=minimal
 };
 
-/// What a recovery has to reach, by the WAL itself, every record of which was read and is valid.
+/// The result that a recovery must reach, according to the WAL itself, every record of which was
+/// read and is valid.
 struct Promise {
   wal::Lsn position;                  ///< end of the last record that is replayed
   wal::Lsn last_record;               ///< its start
@@ -94,13 +96,13 @@ struct Promise {
   std::vector<Tablespace> tablespaces;
   /// The first one that is not replayed, if it is in the segment in which the recovery ends.
   std::optional<wal::Commit> next_commit;
-  /// The highest of each that the server of the WAL had on the way.
+  /// The highest value of each on the WAL's server.
   wal::ServerLimits limits{};
   /// Set with `problem`: a transaction that the backup already holds, and that is later than the
   /// target. Only a backup that ended before it serves the target.
   std::optional<wal::Commit> held;
-  /// Damage in the segment in which the recovery ends, behind all that is replayed. The server asks
-  /// for whole segments: pgweir restore has to be told to hand out the valid part of this one.
+  /// Damage in the segment in which the recovery ends, after all replayed WAL. The server requests
+  /// whole segments: pgweir restore must be told to deliver the valid part of this one.
   struct Behind {
     wal::Lsn at;
     std::string segment;

@@ -17,9 +17,9 @@ struct TargetSetting {
   const char* name;
   std::string value;
 };
-/// The one recovery_target… that leads to the target. `latest` is pinned to the last record that
-/// was read: a recovery that ends before it fails ("recovery ended before configured recovery
-/// target was reached", 13 and later), and WAL that comes meanwhile is not replayed.
+/// Returns the recovery_target… setting for the target. `latest` is pinned to the last record read:
+/// a recovery that ends before it fails ("recovery ended before configured recovery target was
+/// reached", 13 and later), and WAL that arrives meanwhile is not replayed.
 [[nodiscard]] TargetSetting target_setting(const Target& target, wal::Lsn last_record);
 
 /// Lines that are not empty.
