@@ -99,7 +99,7 @@ void check_content(Checks& checks, const ArchiveFacts& archive) {
                 {"use a newer pgweir"});
 }
 
-/// As far as its name tells (pq::Host::to_string()).
+/// By its name alone (pq::Host::to_string()).
 void check_machine(Checks& checks, const std::string& server) {
   const auto is = [&](std::string_view name) { return server.starts_with(name); };
   if (is("127.") || is("localhost:") || is("[::1]:") ||

@@ -15,7 +15,7 @@ namespace weir::doctor {
 constexpr double kSoon = 24 * 3600;
 constexpr double kVerySoon = 3600;
 
-/// What has been found so far.
+/// The checks made so far.
 class Checks {
  public:
   void ok(std::string name, std::string found) { add(std::move(name), Level::ok, found, {}); }
@@ -41,7 +41,7 @@ class Checks {
 [[nodiscard]] std::string rate_text(double rate);
 [[nodiscard]] std::string time_text(double seconds);
 
-/// What the server writes, in bytes a second, by the larger of two looks: a quiet moment says
+/// The server's WAL rate, in bytes per second, the larger of two measurements: an idle period shows
 /// little.
 [[nodiscard]] std::optional<double> rate_of(const ServerFacts& server);
 

@@ -21,10 +21,10 @@ struct Check {
   std::vector<std::string> todo{};  ///< what to change: SQL, lines of a configuration, commands
 };
 
-/// What the facts mean for archiving. Pure. In the order in which a person would look.
+/// Judges the facts for archiving. Pure. In the order in which an operator would check them.
 [[nodiscard]] std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan);
 [[nodiscard]] std::vector<Check> judge_archive(const ArchiveFacts& archive);
-/// What shows only where both are known.
+/// Checks that require both.
 [[nodiscard]] std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& archive,
                                             const Plan& plan);
 

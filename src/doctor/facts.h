@@ -53,7 +53,8 @@ struct ServerFacts {
   std::optional<Slot> slot;                ///< set if a slot was named and could be read
   std::optional<double> wal_rate;          ///< bytes a second, while it was measured
   std::optional<double> wal_rate_average;  ///< since its statistics were reset
-  std::optional<std::chrono::milliseconds> clock_ahead;  ///< of ours; negative: behind
+  std::optional<std::chrono::milliseconds> clock_ahead;  ///< relative to our clock; negative:
+                                                         ///< behind
   std::chrono::milliseconds clock_error{};               ///< half the time the question took
   struct Archiver {
     std::int64_t failed = 0;
@@ -78,7 +79,7 @@ struct ServerFacts {
   [[nodiscard]] std::optional<int> number(std::string_view name) const;
 };
 
-/// What the archive's directory is like.
+/// Facts about the archive's directory.
 struct ArchiveFacts {
   std::string path;
   std::optional<Trouble> trouble;  ///< it cannot be used at all
@@ -104,7 +105,7 @@ struct ArchiveFacts {
 /// --prefer
 enum class PreferredRole { any, primary, standby };
 
-/// What the receiver is going to be asked.
+/// What the receiver is going to do.
 struct Plan {
   std::optional<std::string> slot;
   std::string application_name = "pgweir";

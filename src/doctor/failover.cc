@@ -89,7 +89,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
     return say(Level::failure, remark.what, {remark.todo});
   }
 
-  // What would become of the WAL that only one of them has.
+  // What would happen to the WAL that only one of them has.
   std::string wal;
   if (const auto left = would_leave_behind(archive, host))
     wal = fmt::format(

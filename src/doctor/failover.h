@@ -17,7 +17,7 @@
 
 namespace weir::doctor {
 
-/// One host of the connection string, which may be promoted.
+/// One host of the connection string, as a candidate for promotion.
 struct HostFacts {
   std::string host;
   std::optional<Trouble> trouble;  ///< unset: it answered
@@ -27,7 +27,7 @@ struct HostFacts {
   std::optional<wal::TimelineHistory> history;  ///< of its timeline
   /// Unset: no slot was named, or it could not be read.
   std::optional<pq::SlotState> slot;
-  /// It has the WAL that would come next, now; unset: that could not be asked.
+  /// It has the next WAL now; unset: that could not be queried.
   std::optional<bool> has_wal;
 };
 
@@ -49,7 +49,7 @@ struct CommitCount {
 /// it could not continue at all. Pure.
 [[nodiscard]] std::optional<wal::Lsn> would_go_on_at(const FailoverFacts& archive,
                                                      const HostFacts& host);
-/// What the archive has and that host lacks, [from, to); nullopt if nothing. Pure.
+/// WAL that the archive has and that host lacks, [from, to); nullopt if there is none. Pure.
 struct LeftBehind {
   wal::TimelineId timeline = 0;
   wal::Lsn from;
@@ -57,11 +57,11 @@ struct LeftBehind {
 };
 [[nodiscard]] std::optional<LeftBehind> would_leave_behind(const FailoverFacts& archive,
                                                            const HostFacts& host);
-/// What would happen if it were promoted now. Pure.
+/// Judges the consequences of promoting it now. Pure.
 [[nodiscard]] Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                                    const std::optional<CommitCount>& left_behind);
 
-/// A host with the commits of what it would leave behind, if that is anything.
+/// A host, and the commits that its promotion would abandon, if there are any.
 struct Candidate {
   HostFacts host;
   std::optional<CommitCount> commits = std::nullopt;

@@ -60,7 +60,7 @@ Trouble trouble_of(const Error& error) {
                                              : std::vector<std::string>{error.hint()}};
 }
 
-/// Connects and looks. What went wrong, if something did.
+/// Connects and runs the query. Returns the error, if there was one.
 template <typename Ask>
 std::optional<Trouble> attempt_connection(pq::ConnectOptions options, Ask&& ask) {
   const net::Wake never;
@@ -91,7 +91,7 @@ std::optional<std::int64_t> number(const std::optional<std::string>& text) {
   return text ? parse_number<std::int64_t>(*text) : std::nullopt;
 }
 
-/// Runs a look that may be refused; what it would have found stays unset.
+/// Runs a query that may be rejected; its results stay unset then.
 template <typename Ask>
 void attempt(ServerFacts& facts, std::string_view what, Ask&& ask) {
   try {

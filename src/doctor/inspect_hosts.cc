@@ -127,7 +127,7 @@ void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
   }
 }
 
-/// Each host of the connection string by inspect(); what goes wrong is its trouble.
+/// Runs inspect() for each host of the connection string; an error is the host's trouble.
 template <typename Host, typename Wanted>
 std::vector<Host> inspect_all(const std::string& conninfo, const Wanted& wanted) {
   const auto values = pq::expand_conninfo(conninfo);

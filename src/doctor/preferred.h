@@ -14,11 +14,11 @@ struct HostRole {
   std::string host;
   std::optional<Trouble> trouble;  ///< unset: it answered
   std::optional<bool> standby;     ///< unset: it does not say
-  /// Has the slot of the plan; unset: none was asked for, or it cannot be asked (before 15).
+  /// Has the slot of the plan; unset: no slot was named, or it cannot be queried (before 15).
   std::optional<bool> has_slot;
 };
 
-/// What --prefer means with the hosts as they are. Pure. `session_attrs`: of the connection string.
+/// Judges --prefer for the current hosts. Pure. `session_attrs`: of the connection string.
 [[nodiscard]] Check judge_preferred(const Plan& plan, const std::string& session_attrs,
                                     const std::vector<HostRole>& hosts);
 

@@ -370,9 +370,9 @@ void check_sender_timeout(Checks& checks, const ServerFacts& server, const Plan&
                                  format_duration(*timeout), format_duration(plan.status_interval)));
 }
 
-/// New in 19; -1 (the default) waits as servers have always done (WalSndCheckShutdownTimeout() in
-/// replication/walsender.c). A client cannot tell the two ends apart. ALTER ROLE ... SET does not
-/// reach a physical walsender.
+/// New in 19; -1 (the default) waits as earlier versions do (WalSndCheckShutdownTimeout() in
+/// replication/walsender.c). A client cannot distinguish the two ends. ALTER ROLE ... SET does not
+/// affect a physical walsender.
 void check_shutdown_timeout(Checks& checks, const ServerFacts& server) {
   const auto timeout = server.setting("wal_sender_shutdown_timeout");
   if (!timeout || *timeout == "-1") return;
