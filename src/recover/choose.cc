@@ -63,7 +63,7 @@ class Choose {
  private:
   std::optional<Choice> try_one(const Candidate& candidate) {
     if (!candidate.problem.empty() || !candidate.point) {
-      // The directory of a tablespace next to a backup looks like an incomplete one.
+      // The directory of a tablespace next to a backup looks like an incomplete backup.
       if (candidate.point || options_.backups.size() == 1)
         pass_over(candidate.path, candidate.problem);
       return std::nullopt;

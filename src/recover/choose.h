@@ -15,7 +15,7 @@ namespace weir::recover {
 /// The backup that is recovered, and what the archives' WAL promises of it.
 struct Choice {
   recovery::Backup backup;
-  /// What an incremental one builds upon, the full one first.
+  /// The backups on which an incremental one is based, the full one first.
   std::vector<recovery::Backup> upon{};
   recovery::Promise promise{};
   wal::TimelineId timeline = 1;
@@ -34,8 +34,8 @@ struct Choice {
 /// Newest first: by where they end, or begin. Pure.
 [[nodiscard]] std::vector<const Candidate*> newest_first(const std::vector<Candidate>& candidates);
 
-/// What the candidate builds upon, the full backup first; nullopt if one of them is not there.
-/// Pure.
+/// Returns the backups on which the candidate is based, the full backup first; nullopt if one of
+/// them is missing. Pure.
 [[nodiscard]] std::optional<std::vector<const Candidate*>> builds_upon(
     const Candidate& candidate, const std::vector<Candidate>& candidates);
 

@@ -24,7 +24,7 @@ constexpr const char* kAuto = "/postgresql.auto.conf";
 constexpr const char* kControlInWork = ".pgweir-recover/global/pg_control";
 constexpr unsigned kOwnFile = 0600;
 
-/// What a tool has said, on one line.
+/// A tool's output, on one line.
 std::string on_one_line(const std::string& output) {
   std::string text(trimmed(output));
   std::replace(text.begin(), text.end(), '\n', ' ');
@@ -36,8 +36,9 @@ std::string read_settings(const std::string& file) {
                                                  : std::string();
 }
 
-/// What the backup's server had in effect: `postgres -C NAME`, which asks for no pg_control. While
-/// it lives, postgresql.auto.conf has what came along without any target.
+/// The effective settings of the backup's server: `postgres -C NAME`, which does not require
+/// pg_control. During its lifetime, postgresql.auto.conf has its original content without any
+/// target.
 class FromFiles final : public Effective {
  public:
   FromFiles(const recovery::Programs& programs, const Options& options)
@@ -57,7 +58,7 @@ class FromFiles final : public Effective {
     if (std::find(kTargets.begin(), kTargets.end(), name) == kTargets.end()) return ask(name);
     return commented_out(main_, name) || commented_out(auto_, name) ? "set" : "";
   }
-  /// postgresql.auto.conf as it came along.
+  /// The original content of postgresql.auto.conf.
   [[nodiscard]] const std::string& content() const { return auto_; }
 
  private:

@@ -11,8 +11,8 @@
 
 namespace weir::recover {
 
-/// The directory below the data directory in which the work lies that is not done yet: pg_control
-/// above all, without which no server starts.
+/// The directory below the data directory for unfinished work: above all pg_control, without which
+/// no server starts.
 inline constexpr const char* kWork = ".pgweir-recover";
 
 /// Copies the backup into the directory and its tablespaces into their places: copied, unpacked or

@@ -16,7 +16,7 @@
 
 namespace weir::recover {
 
-/// What the server does at its target (recovery_target_action).
+/// The server's action at its target (recovery_target_action).
 enum class Action { promote, pause, shutdown };
 
 /// A base backup that was found under the places that were named.

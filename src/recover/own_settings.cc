@@ -63,7 +63,7 @@ class Make {
     else
       recover();
     set("restore_command", wanted_.restore_command);
-    // What the server says is read.
+    // The server's messages are parsed.
     set("lc_messages", "C");
     set("log_destination", "stderr");
     for (const auto* name : {"hba_file", "ident_file"})
@@ -141,7 +141,7 @@ class Make {
   void recover() {
     const auto& target = wanted_.options.target;
     const auto setting = recovery::target_setting(target, wanted_.promise.last_record);
-    // The other ones first: behind it an empty one would be a second target
+    // The other ones first: after it an empty one would be a second target
     // (assign_recovery_target_lsn() and the like in access/transam/xlogrecovery.c).
     for (const std::string name : kTargets)
       if (name != setting.name) set(name, "");
@@ -159,7 +159,7 @@ class Make {
         if (hot) note("hot_standby is on during this recovery, so that the server can pause");
       }
     }
-    // Reading ahead it would ask for WAL behind the target, which may be missing.
+    // Prefetching would request WAL after the target, which may be missing.
     if (version_.has_recovery_prefetch() && target.kind != Target::Kind::latest)
       set("recovery_prefetch", "off");
   }

@@ -10,15 +10,15 @@
 #include "recover/options.h"
 #include "recovery/promise.h"
 
-// What a recovery writes at the end of postgresql.auto.conf, the only file of settings that is read
-// last wherever postgresql.conf lies ("Parameter Interaction via the Configuration File" in
-// PostgreSQL's documentation). Pure.
+// The settings that a recovery appends to postgresql.auto.conf, the only configuration file that is
+// read last regardless of the location of postgresql.conf ("Parameter Interaction via the
+// Configuration File" in PostgreSQL's documentation). Pure.
 
 namespace weir::recover {
 
 using Setting = std::pair<std::string, std::string>;  ///< name, value
 
-/// What the backup's server has in effect, as its files say.
+/// The effective settings of the backup's server, according to its files.
 class Effective {
  public:
   virtual ~Effective() = default;
@@ -29,9 +29,9 @@ class Effective {
 };
 
 struct OwnSettings {
-  /// What came along and would do harm, overridden. They stay.
+  /// Harmful settings of the backup, overridden. They stay.
   std::vector<Setting> overridden{};
-  /// Of this recovery; they go when it has been promoted.
+  /// Settings of this recovery; removed after promotion.
   std::vector<Setting> recovery{};
   std::vector<std::string> notes{};  ///< a sentence for each that a person should know
 };

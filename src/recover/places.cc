@@ -17,7 +17,7 @@ namespace {
 
 using io::PathType;
 
-/// What the server needs besides, and so much stays free for others.
+/// Further space for the server, and space left free for other programs.
 constexpr std::uint64_t kReserve = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMostWal = std::uint64_t{1} << 30;  ///< that replay keeps in pg_wal
 
@@ -166,7 +166,7 @@ std::vector<Place> places_of(const Choice& choice, const Options& options) {
   auto unused = options.mapping;
   for (const auto& of : recovery::tablespaces_of(choice.backup)) {
     auto mapped = options.mapping.find(of.location);
-    // Where nothing tells its place it is named by its number.
+    // If its location is unknown it is named by its OID.
     if (mapped == options.mapping.end() && of.location.empty())
       mapped = options.mapping.find(of.oid);
     if (mapped != options.mapping.end()) {

@@ -11,7 +11,7 @@
 
 namespace weir::recover {
 
-/// Where a tablespace goes.
+/// The destination of a tablespace.
 struct Place {
   recovery::Tablespace of;
   std::string path;  ///< absolute

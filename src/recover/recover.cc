@@ -47,7 +47,7 @@ class Recover {
   }
 
   void run() {
-    // What the server's user cannot read its recovery cannot read either.
+    // The recovery cannot read files that the server's user cannot read.
     if (options_.owner) io::become_for_now(*options_.owner);
     if (const auto left = look_at_what_is_there()) {
       if (left->state != State::incomplete) return go_on(*left);
@@ -56,7 +56,7 @@ class Recover {
     prepare(own_);
   }
 
-  /// What was thrown on the way.
+  /// Reports an error thrown on the way.
   void tell(const Error& error) {
     auto status = exit_status(error.kind());
     // An administrator can grant the permission.
@@ -69,7 +69,7 @@ class Recover {
           fmt::format("{} must be able to read the archive and the backup: \"setfacl -R -m u:{}:rX "
                       "DIRECTORY\", as root",
                       io::this_user().name, io::this_user().name));
-    // What was started and is gone can be started again.
+    // A server that was started and has stopped can be started again.
     if (report.state == State::recovering && !server_lives(options_.into))
       report.state = State::prepared;
     try {
@@ -171,7 +171,8 @@ class Recover {
     end(programs);
   }
 
-  /// Those that are missing. By root they are given to the owner, and the rest is done as that one.
+  /// Creates missing directories. As root, they are given to the owner, and the rest is done as
+  /// that user.
   void make_directories(const std::vector<Place>& places) {
     if (options_.owner) io::become_root_again();
     std::vector<std::string> paths = {options_.into};

@@ -66,7 +66,7 @@ struct Report {
 /// `words`: Options::words, for the file in the directory; empty: left out.
 [[nodiscard]] std::string report_json(const Report& report, const std::string& words = {});
 
-/// What an earlier call has left in the directory.
+/// The state left in the directory by an earlier call.
 struct Left {
   State state = State::none;
   std::string words;

@@ -231,7 +231,7 @@ class Watch {
     take_out_settings();
   }
 
-  /// What has led the recovery would lead the next base backup's, too.
+  /// The settings of this recovery would also control that of the next base backup.
   void take_out_settings() {
     constexpr unsigned kUnknown = 0600;
     const auto file = options_.into + "/postgresql.auto.conf";
