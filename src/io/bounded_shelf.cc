@@ -31,7 +31,8 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
         patience_(patience),
         stop_(std::move(stop)) {}
 
-  /// What `call` returns, or throws. It may be made after this has thrown: so it owns all it uses.
+  /// Returns or throws the result of `call`. It may run after this has thrown, so it must own
+  /// everything that it uses.
   template <typename Call>
   auto ask(Call call) -> decltype(call(std::declval<Shelf&>())) {
     using Answer = decltype(call(std::declval<Shelf&>()));
@@ -82,7 +83,7 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
       hangs = hangs_;
     }
     changed_.notify_one();
-    if (!thread_.joinable()) return;  // nothing was ever asked
+    if (!thread_.joinable()) return;  // there was no call yet
     if (hangs)
       thread_.detach();
     else
@@ -129,7 +130,8 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> calls_;  ///< guarded by mutex_, and what follows
-  bool hangs_ = false;                       ///< a call has not come back in time, and is not back
+  bool hangs_ = false;                       ///< a call has exceeded its time limit, and has not
+                                             ///< returned yet
   bool ended_ = false;
 };
 

@@ -21,8 +21,8 @@ namespace weir::io {
 class BoundedShelf final : public Shelf, private Identities {
  public:
   using Open = std::function<std::unique_ptr<Shelf>()>;
-  /// `path` is for messages. `open` and what it gives are used by the thread alone. While a call is
-  /// waited for, `stop` is asked, if set: if it returns true, Error{retry} is thrown.
+  /// `path` is for messages. `open` and its result are used by the thread alone. During a call,
+  /// `stop` is queried, if set: if it returns true, Error{retry} is thrown.
   BoundedShelf(std::string path, Open open, std::chrono::milliseconds patience,
                std::function<bool()> stop = nullptr);
   ~BoundedShelf() override;

@@ -28,7 +28,7 @@ struct Mount {
   std::string top;
 };
 
-// Fields: proc(5), "/proc/pid/mountinfo". Those before " - " number six or more.
+// Fields: proc(5), "/proc/pid/mountinfo". There are six or more before " - ".
 std::optional<Mount> find_mount(const std::string& mounts, std::string_view controller,
                                 bool second_version) {
   for (const auto& line : split(mounts, '\n')) {

@@ -13,8 +13,8 @@ namespace weir::io {
 [[nodiscard]] std::vector<std::string> control_groups(std::string_view controller,
                                                       const std::string& root);
 
-/// What a file of a control group holds; empty without one: a group lacks the files of controllers
-/// that it does not have.
+/// Returns the content of a control group's file; empty without one: a group lacks the files of
+/// controllers that it does not have.
 [[nodiscard]] std::string control_group_text(const std::string& path);
 
 }  // namespace weir::io

@@ -11,7 +11,7 @@
 
 namespace weir::io {
 
-/// A feature of a file: writes that need not go through the page cache.
+/// A feature of a file: writes that bypass the page cache.
 class DirectWrites {
  public:
   virtual ~DirectWrites() = default;
@@ -30,16 +30,15 @@ class File : public Bytes {
   /// Writes all of `bytes` at `offset`. Throws Error{disk_full, io}; then a front part of the
   /// bytes may have been written.
   virtual void write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
-  /// Makes the file `size` bytes long with blocks reserved, reading as zeros behind the old end;
-  /// writes zeros where the file system cannot reserve. Never shortens. Throws Error{disk_full,
-  /// io}.
+  /// Extends the file to `size` bytes with reserved blocks, reading as zeros after the old end;
+  /// writes zeros if the file system cannot reserve. Never shortens. Throws Error{disk_full, io}.
   virtual void allocate(std::uint64_t size) = 0;
   /// fdatasync: after it has returned, every write that had returned before it started survives a
   /// power loss (as does the size). Throws Error{durability}: the bytes may be lost, and a second
   /// call proves nothing. This includes a file that no longer has a name because it was removed, or
   /// whose directory is no longer found under its path.
   virtual void sync() = 0;
-  /// close(2) with its error: Error{durability}. The object is closed either way.
+  /// Calls close(2) and reports its error: Error{durability}. The object is closed either way.
   virtual void close() = 0;
   /// Truncates the file to `size`. Durable after sync(). Throws Error{io}; this default
   /// implementation always does, for files that are never truncated.
@@ -52,9 +51,9 @@ class File : public Bytes {
 
   // Features that not every file has.
 
-  /// To hand the file to another process; owned by this object. nullopt: it has none.
+  /// For passing the file to another process; owned by this object. nullopt: it has none.
   [[nodiscard]] virtual std::optional<int> descriptor() const { return std::nullopt; }
-  /// nullptr: it has no such way.
+  /// nullptr: not supported.
   [[nodiscard]] virtual DirectWrites* direct_writes() { return nullptr; }
 };
 

@@ -10,7 +10,7 @@
 namespace weir::io {
 
 // A directory may have a million entries. Its list() and names() keep all of them at once; these
-// hand out each as it is read.
+// functions pass on each as it is read.
 
 using TakeEntry = std::function<void(const DirectoryEntry&)>;
 using TakeName = std::function<void(std::string_view name, DirectoryEntry::Type type)>;

@@ -72,7 +72,7 @@ class Way {
       if (!kind) return false;
       switch (*kind) {
         case Kind::nothing:
-          return true;  // it has to appear there first
+          return true;  // it must be created there first
         case Kind::file:
           return rest_.empty() && watch_content(next);
         case Kind::directory:

@@ -15,8 +15,8 @@ namespace weir::io {
 /// directory higher up was renamed, or another file system mounted there.
 class FilesWatch {
  public:
-  /// nullptr where a change could be made by another machine or program without this kernel's
-  /// knowing, where a way cannot be followed, or where the kernel has no watch left to give.
+  /// Returns nullptr if a change could be made by another host or program without the knowledge of
+  /// this kernel, if a path cannot be followed, or if the kernel has no watch left.
   [[nodiscard]] static std::unique_ptr<FilesWatch> begin(const std::vector<std::string>& paths);
 
   /// Can be read once there is news.

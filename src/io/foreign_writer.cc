@@ -24,8 +24,8 @@ std::string program_of(pid_t process) {
   return name;
 }
 
-/// A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF", device and inode
-/// last. What waits for a lock has "->" behind the number.
+/// Parses a line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fd:01:131073 0 EOF", device and
+/// inode last. A process that waits for a lock has "->" after the number.
 std::optional<pid_t> holder_of_lock(const std::string& directory) {
   struct stat status {};
   if (::stat(directory.c_str(), &status) != 0) return std::nullopt;

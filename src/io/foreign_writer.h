@@ -23,9 +23,9 @@ struct ForeignWriter {
 [[nodiscard]] std::optional<ForeignWriter> find_foreign_writer(
     const std::string& directory, const std::function<bool(std::string_view)>& counts);
 
-/// The same of the directory's lock alone. A look at the lock by taking it would make a receiver
-/// that starts in that moment end. Locks of processes outside of this process id namespace are not
-/// seen, nor where the kernel's name of the device differs from stat()'s (btrfs, overlayfs).
+/// The same for the directory's lock alone. Testing the lock by taking it would make a receiver
+/// that starts at that moment exit. Locks of processes outside of this PID namespace are not seen,
+/// nor if the kernel's device number differs from stat()'s (btrfs, overlayfs).
 [[nodiscard]] std::optional<ForeignWriter> find_lock_holder(const std::string& directory);
 
 }  // namespace weir::io

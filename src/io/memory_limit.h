@@ -6,7 +6,7 @@
 
 namespace weir::io {
 
-/// What a control group allows this process.
+/// The memory limit of this process's control group.
 struct MemoryLimit {
   std::uint64_t bytes = 0;
   std::string from;  ///< the file that sets it

@@ -12,8 +12,8 @@ namespace weir::io {
 /// file system has no watch. One thread.
 class NamesWatch {
  public:
-  /// nullptr where it could miss something, or where the kernel has no watch left to give: then the
-  /// names have to be read.
+  /// Returns nullptr if it could miss changes, or if the kernel has no watch left: then the names
+  /// must be read.
   [[nodiscard]] static std::unique_ptr<NamesWatch> begin(const std::string& directory);
 
   /// True as well where the kernel could not keep up, and once the directory itself has gone.

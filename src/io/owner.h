@@ -4,9 +4,9 @@
 
 namespace weir::io {
 
-/// Files made in the directory from now on get its owner and its group, where this process is
-/// root's: those who read the archive are that user's. Does nothing for other users, and for a
-/// directory that is none of the machine's. What cannot be given away is not made: create() throws
+/// Files created in the directory from now on get its owner and its group, if this process runs as
+/// root: the archive's readers run as that user. Does nothing for other users, and for a directory
+/// that is not the host's. If the owner cannot be changed, the file is not created: create() throws
 /// Error{io}.
 void keep_owner(Directory& directory);
 

@@ -5,9 +5,9 @@
 
 namespace weir::io {
 
-/// Anonymous memory in whole pages, straight from the kernel and straight back to it when this is
-/// gone: for large buffers, whose memory no allocator shall keep. Aligned as direct writes want it.
-/// Zeros at first. One owner.
+/// Anonymous memory in whole pages, mapped by the kernel and unmapped on destruction: for large
+/// buffers, whose memory an allocator must not keep. Aligned for direct writes. Initially zeros.
+/// One owner.
 class Pages {
  public:
   /// Throws std::bad_alloc.
@@ -26,9 +26,9 @@ class Pages {
 /// For a process that will have little to do for a while: gives back what the allocator keeps for
 /// later. Any thread.
 void release_unused_memory();
-/// Gives back what is mapped of the program's own file (code that ran once, at the start, say).
-/// What is needed again comes back from the page cache, a fault of a microsecond for 64 kB. Any
-/// thread.
+/// Unmaps pages of the program's own file (for example code that ran once, at the start). Pages
+/// that are needed again return from the page cache, at the cost of a fault of a microsecond for 64
+/// kB. Any thread.
 void release_program();
 
 }  // namespace weir::io

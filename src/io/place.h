@@ -5,7 +5,7 @@
 
 namespace weir::io {
 
-/// What a directory's file system and permissions are like.
+/// Properties of a directory's file system and permissions.
 struct Place {
   std::string file_system;  ///< "ext4", "xfs", "nfs", …; "0x1234" for one that is not known
   bool in_memory = false;   ///< gone with the power
@@ -28,8 +28,8 @@ struct Place {
 /// answered, whatever the answer; hangs as long as the file system does.
 void ask_file_system(const std::string& directory);
 
-/// Another machine, or a program in user space, changes files there without this kernel's knowing,
-/// so that inotify(7) tells nothing of it. Throws Error{io}.
+/// True if another host, or a program in user space, changes files there without the knowledge of
+/// this kernel, so that inotify(7) does not report it. Throws Error{io}.
 [[nodiscard]] bool changes_elsewhere(const std::string& path);
 
 /// Throws Error{io}, with a hint, if this process may not make files in that directory: it is

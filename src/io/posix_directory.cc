@@ -198,8 +198,8 @@ class PosixFile final : public File, private DirectWrites {
     if (result == 0) return;
     if (errno != EOPNOTSUPP && errno != ENOSYS)
       throw io_error(errno, "could not reserve space", path_).with("bytes", bytes);
-    // The file system cannot reserve: write the zeros. Only behind the old end, there may be WAL
-    // in front of it.
+    // The file system cannot reserve: write the zeros. Only after the old end, there may be WAL
+    // before it.
     static constexpr std::array<std::byte, 64 * 1024> kZeros{};
     for (std::uint64_t at = old_size; at < bytes;) {
       const auto piece = std::min<std::uint64_t>(kZeros.size(), bytes - at);
@@ -280,7 +280,7 @@ class PosixFile final : public File, private DirectWrites {
   }
   /// The last sync() has seen it under this name.
   [[nodiscard]] bool found_as(const std::string& name) const { return found_ && name == name_; }
-  /// It is found under this name: where sync() looks first from here on.
+  /// It was found under this name, which sync() checks first from now on.
   void remember(const std::string& name) const {
     if (!inode_ || !place_) return;
     name_ = name;
@@ -387,9 +387,9 @@ class PosixDirectory final : public Directory,
   }
 
   void sync() override {
-    // One descriptor serves all threads, and the kernel reports an error once per descriptor: the
-    // call that got it must fail all that come after it, or another thread would take its own
-    // name for safe.
+    // One descriptor serves all threads, and the kernel reports an error once for each descriptor:
+    // after the call that got it all later ones must fail, or another thread would take its own
+    // name for durable.
     const std::lock_guard lock(sync_mutex_);
     if (sync_error_ == 0 && retry_interrupted([&] { return ::fsync(fd_.get()); }) != 0)
       sync_error_ = errno;
@@ -627,7 +627,7 @@ class PosixDirectory final : public Directory,
       if (::unlinkat(fd_.get(), from.c_str(), 0) != 0) throw rename_error(from, to);
       return;
     }
-    // No hard links either: look, then rename. The archive's lock keeps other writers out.
+    // No hard links either: check, then rename. The archive's lock keeps other writers out.
     if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS) {
       if (find(to))
         errno = EEXIST;

@@ -22,14 +22,14 @@ namespace weir::io {
 [[nodiscard]] std::unique_ptr<Directory> open_directory(const std::string& path,
                                                         mode_t file_mode = 0600);
 
-/// So many bytes will be written: where the file system can, their blocks are reserved in one go,
-/// which saves a third of the time that writing takes; the file is as long at once then. Does
-/// nothing where it cannot, or for a file that is none of the machine's. Throws Error{disk_full,
-/// io}.
+/// Announces that this number of bytes will be written: if the file system supports it, their
+/// blocks are reserved at once, which saves a third of the time for writing; the file then has that
+/// length at once. Does nothing if this is not supported, or for a file that is not the host's.
+/// Throws Error{disk_full, io}.
 void reserve_if_possible(File& file, std::uint64_t bytes);
 
-/// A file that another process handed over, open for reading and writing; takes the descriptor. The
-/// path is for messages.
+/// A file that another process passed on, open for reading and writing; takes ownership of the
+/// descriptor. The path is for messages.
 [[nodiscard]] std::unique_ptr<File> adopt_file(int descriptor, std::string path);
 
 }  // namespace weir::io

@@ -11,8 +11,8 @@ namespace weir::io {
 /// tests.
 [[nodiscard]] std::optional<double> processor_limit(const std::string& root = {});
 
-/// So many threads have something to run on at once: the processors of this process's affinity, and
-/// no more than its control group gives time for. At least 1.
+/// Number of threads that can run concurrently: the CPUs of this process's affinity mask, limited
+/// by the CPU time of its control group. At least 1.
 [[nodiscard]] unsigned worthwhile_threads(const std::string& root = {});
 
 }  // namespace weir::io

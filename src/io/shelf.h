@@ -13,7 +13,7 @@ namespace weir::io {
 
 class File;
 
-/// The content of something that is stored, read at any place. One thread at a time.
+/// The content of a stored object, with random access. One thread at a time.
 class Bytes {
  public:
   virtual ~Bytes() = default;
@@ -26,8 +26,8 @@ class Bytes {
   [[nodiscard]] virtual std::uint64_t size() = 0;
 };
 
-/// Which file it is and in which state: as long as it is the same, so are the bytes, as far as the
-/// kernel can tell.
+/// Identifies a file and its state: as long as it is the same, so are the bytes, as far as the
+/// kernel can detect.
 struct FileIdentity {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
@@ -52,7 +52,7 @@ struct DirectoryName {
   DirectoryEntry::Type type = DirectoryEntry::Type::file;
 };
 
-/// A feature: tells files apart, whatever their names.
+/// A feature: identifies files, regardless of their names.
 class Identities {
  public:
   virtual ~Identities() = default;
@@ -83,11 +83,11 @@ class Shelf {
     return path().ends_with('/') ? path() + name : path() + "/" + name;
   }
 
-  /// Every entry but "." and "..", in no particular order. Entries that vanish meanwhile are left
-  /// out.
+  /// Returns every entry except for "." and "..", in no particular order. Entries that are removed
+  /// meanwhile are omitted.
   [[nodiscard]] virtual std::vector<DirectoryEntry> list() = 0;
-  /// As list(), but the files themselves are not looked at: a third of the time with 100,000, and
-  /// less than that on a network's file system.
+  /// As list(), but without accessing the files themselves: a third of the time with 100,000 files,
+  /// and less on a network file system.
   [[nodiscard]] virtual std::vector<DirectoryName> names() {
     std::vector<DirectoryName> names;
     for (auto& entry : list()) names.push_back({std::move(entry.name), entry.type});
@@ -101,13 +101,13 @@ class Shelf {
   [[nodiscard]] virtual Identities* identities() { return nullptr; }
 };
 
-/// nullopt if there is no such file, or the shelf does not tell.
+/// nullopt if there is no such file, or the shelf does not support it.
 [[nodiscard]] inline std::optional<FileIdentity> identity_of(Shelf& shelf,
                                                              const std::string& name) {
   auto* const identities = shelf.identities();
   return identities == nullptr ? std::nullopt : identities->of(name);
 }
-/// nullopt if the shelf does not tell.
+/// nullopt if the shelf does not support it.
 [[nodiscard]] inline std::optional<FileIdentity> identity_of_directory(Shelf& shelf) {
   auto* const identities = shelf.identities();
   return identities == nullptr ? std::nullopt : std::optional(identities->of_directory());

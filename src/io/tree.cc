@@ -109,7 +109,7 @@ void set_modes(const std::string& directory, unsigned of_directories, unsigned o
 void move_entries(const std::string& from, const std::string& to) {
   for (const auto& name : all_names(from)) {
     const auto target = to + "/" + name;
-    // A directory that is there already has to be empty.
+    // An existing directory must be empty.
     if (::rename((from + "/" + name).c_str(), target.c_str()) != 0)
       fail("could not rename", target);
   }

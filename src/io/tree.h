@@ -11,9 +11,8 @@
 
 namespace weir::io {
 
-// Directories that a command makes: the sandbox of a drill, the data directory of a recovery.
-// Nothing here is made durable but by sync_file_system(). Throws Error{io, disk_full} that names
-// the path.
+// Directories that a command creates: the sandbox of a drill, the data directory of a recovery.
+// Nothing is durable until sync_file_system(). Throws Error{io, disk_full} that names the path.
 
 /// A new directory, for this user alone (0700), whose path begins with `prefix` and ends in six
 /// characters of its own.
@@ -37,8 +36,7 @@ void remove_tree(const std::string& path);
 void set_modes(const std::string& directory, unsigned of_directories, unsigned of_files);
 /// Moves every entry of a directory into another one of the same file system.
 void move_entries(const std::string& from, const std::string& to);
-/// Everything that was written so far to the file system with the path is on the disk afterwards.
-/// Throws Error{durability}.
+/// Flushes everything that was written so far to the path's file system. Throws Error{durability}.
 void sync_file_system(const std::string& path);
 /// Within one file system.
 void rename_file(const std::string& from, const std::string& to);
@@ -53,11 +51,11 @@ struct User {
 [[nodiscard]] std::optional<User> find_user(const std::string& name);
 [[nodiscard]] User this_user();
 void give_directory(const std::string& path, const User& user);
-/// Of root's process: what it does from here on it does as that user, with its groups, until
-/// become_root_again(). What it starts meanwhile sees two users, which a server does not like.
+/// In a process run by root: subsequent operations run as that user, with its groups, until
+/// become_root_again(). Programs started meanwhile see two users, which a server rejects.
 void become_for_now(const User& user);
 void become_root_again();
-/// The same for good.
+/// The same, permanently.
 void become(const User& user);
 
 /// Names in `path` of directories (no links) that belong to this user, are for this user alone, and
@@ -102,12 +100,12 @@ class LockFile {
 /// can (FICLONE), and by plain copies where it cannot.
 class FileCopier {
  public:
-  /// `stop` is asked now and then; when it says true, Error{retry} is thrown.
+  /// `stop` is queried now and then; if it returns true, Error{retry} is thrown.
   explicit FileCopier(std::function<bool()> stop) : stop_(std::move(stop)) {}
   /// `to` must not exist.
   void copy(const std::string& from, const std::string& to);
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  /// Of them, those that take no space of their own.
+  /// Of these, the bytes that take no space of their own.
   [[nodiscard]] std::uint64_t shared_bytes() const { return shared_bytes_; }
 
  private:
