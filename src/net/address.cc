@@ -30,7 +30,7 @@ Address Address::unix_socket(std::string_view name) {
   if (abstract) socket.sun_path[0] = '\0';
   Address address;
   std::memcpy(&address.storage_, &socket, sizeof socket);
-  // A path with the zero behind it, an abstract name without: there each byte counts.
+  // A path includes its terminating zero, an abstract name does not: every byte of it counts.
   address.size_ =
       static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (abstract ? 0 : 1));
   return address;

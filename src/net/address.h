@@ -10,15 +10,17 @@ namespace weir::net {
 /// Where a socket listens, or connects to. A value.
 class Address {
  public:
-  /// A Unix socket with a name in an open directory, which outlives the address: the name goes
-  /// through the directory's descriptor, since an address takes 107 bytes and a path may be longer.
+  /// A Unix socket with a name in an open directory, which must outlive the address: the name is
+  /// resolved by the directory's descriptor, since an address is limited to 107 bytes and a path
+  /// may be longer.
   [[nodiscard]] static Address in_directory(int directory, std::string_view name);
   /// A Unix socket at a path, or, with a leading '@', in the abstract namespace: a name without a
   /// file. Throws Error{usage} if the name is neither, or too long.
   [[nodiscard]] static Address unix_socket(std::string_view name);
-  /// "127.0.0.1:9187", "[::1]:5432", "0.0.0.0:5432": numbers, no look-up. Throws Error{usage}.
+  /// "127.0.0.1:9187", "[::1]:5432", "0.0.0.0:5432": numeric, without a look-up. Throws
+  /// Error{usage}.
   [[nodiscard]] static Address tcp(const std::string& host_and_port);
-  /// What the socket is bound to: where port 0 was asked for, the port that it got.
+  /// The address to which the socket is bound: for port 0, with the port assigned.
   [[nodiscard]] static Address of(int socket);
 
   [[nodiscard]] int family() const { return storage_.ss_family; }

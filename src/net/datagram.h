@@ -14,7 +14,7 @@ class DatagramSender {
   explicit DatagramSender(const Address& to);
 
   enum class Sent { yes, no_room, nobody };
-  /// `no_room`: the reader is behind. `nobody`: none is there, or it cannot be reached.
+  /// `no_room`: the receiver's queue is full. `nobody`: there is no receiver, or it is unreachable.
   [[nodiscard]] Sent send(std::string_view message) const;
 
  private:

@@ -101,7 +101,7 @@ std::string host_name() {
 std::optional<Ip> peer_address(int socket) {
   sockaddr_storage storage{};
   auto* const address = reinterpret_cast<sockaddr*>(&storage);
-  // Of which kind it is its own side tells, whatever has become of the other one.
+  // The local side determines the kind, regardless of the state of the other one.
   socklen_t size = sizeof storage;
   if (::getsockname(socket, address, &size) != 0)
     throw system_error(errno, "could not find out of which kind a socket is");

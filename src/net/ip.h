@@ -18,8 +18,8 @@ struct Ip {
 
   /// Numbers only, no names: "192.0.2.7", "2001:db8::7".
   [[nodiscard]] static std::optional<Ip> parse(const std::string& text);
-  /// nullopt for a socket of another kind. One of version 4 in the clothes of version 6
-  /// (::ffff:192.0.2.7) is the one of version 4.
+  /// nullopt for a different kind of socket. An IPv4 address mapped to IPv6 (::ffff:192.0.2.7)
+  /// becomes the IPv4 address.
   [[nodiscard]] static std::optional<Ip> of(const sockaddr* address);
   /// With the leading `bits` bits set; `bits` fits the version.
   [[nodiscard]] static Ip mask(bool v6, unsigned bits);
@@ -40,7 +40,7 @@ struct Network {
 /// The addresses of this machine, each with the mask of its network. Throws Error{io}.
 [[nodiscard]] std::vector<Network> own_networks();
 
-/// What this machine's resolver says of a name; empty: nothing. Waits for name servers.
+/// Resolves a name with the host's resolver; empty if there is no address. Waits for name servers.
 [[nodiscard]] std::vector<Ip> look_up(const std::string& name);
 /// The name of this machine.
 [[nodiscard]] std::string host_name();

@@ -10,17 +10,17 @@
 
 namespace weir::net {
 
-/// What comes over a connection.
+/// The unit of data on a connection.
 enum class Kind {
   bytes,    ///< a stream
-  packets,  ///< each message by itself (Unix sockets)
+  packets,  ///< individual messages (Unix sockets)
 };
 
 /// A socket of that kind for that address, non-blocking. Throws Error{io}.
 [[nodiscard]] Descriptor make_socket(const Address& address, Kind kind);
 
-/// Takes connections at an address. Owns the socket; a Unix socket's name stays, and is its maker's
-/// to remove. One thread at a time; the end of a wait is any thread's, by a Wake.
+/// Accepts connections at an address. Owns the socket; a Unix socket's name remains, and must be
+/// removed by its creator. One thread at a time; any thread can end a wait, by a Wake.
 class Listener {
  public:
   /// Takes the address: no other process can use it, and no client can connect yet. `mode`: access
@@ -34,8 +34,8 @@ class Listener {
   /// A socket that is bound already.
   explicit Listener(Descriptor bound) : socket_(std::move(bound)) {}
 
-  /// From now on connections come. Those who connect see the process that called this as the other
-  /// side. Throws Error{io}.
+  /// Starts to accept connections. Clients see the process that called this as their peer. Throws
+  /// Error{io}.
   void listen(int backlog = 16);
 
   /// Waits for the next connection; the socket is non-blocking. nullopt: the Wake was raised.

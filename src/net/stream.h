@@ -14,19 +14,20 @@ namespace weir::net {
 
 /// How much of it could be sent: maybe nothing. nullopt if the other side is gone.
 [[nodiscard]] std::optional<std::size_t> send_now(int socket, std::string_view bytes);
-/// The same of several, one behind the other; of sixteen at most.
+/// The same for several, consecutively; sixteen at most.
 [[nodiscard]] std::optional<std::size_t> send_now(int socket,
                                                   std::span<const std::string_view> parts);
-/// How much came: 0 if there is nothing yet. nullopt at the end of the stream, or if it broke.
+/// Number of bytes received: 0 if there are none yet. nullopt at the end of the stream, or after an
+/// error.
 [[nodiscard]] std::optional<std::size_t> receive_now(int socket, std::span<char> bytes);
 
-/// Small messages go at once, and a machine that has vanished is noticed some day.
+/// Sends small messages at once, and detects eventually that the other host is gone.
 void tune_connection(int socket);
-/// Nothing more comes from this side; what the other one still sends can be read.
+/// Ends this side's data; data that the other side still sends can be read.
 void end_sending(int socket);
 
-/// A connection whose bytes go over a socket as they are, or in some other clothes. Nothing in it
-/// waits; owns the socket, and closes it. One thread at a time.
+/// A connection whose bytes are sent over a socket unchanged, or encoded. Never waits; owns the
+/// socket, and closes it. One thread at a time.
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -36,11 +37,11 @@ class Stream {
   /// How much of it was taken, and before that what was taken earlier and is not sent yet. nullopt
   /// if the other side is gone.
   [[nodiscard]] virtual std::optional<std::size_t> send_now(std::string_view bytes) = 0;
-  /// The same of several, one behind the other.
+  /// The same for several, consecutively.
   [[nodiscard]] virtual std::optional<std::size_t> send_parts(
       std::span<const std::string_view> parts) = 0;
-  /// How much came. 0: there is nothing more until the socket can be read again. nullopt at the
-  /// end, or if it broke.
+  /// Number of bytes received. 0: there are no more until the socket is readable again. nullopt at
+  /// the end, or after an error.
   [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
   /// There are bytes that were taken and are not sent: wait until the socket can be written, then
   /// call send_now().

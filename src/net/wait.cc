@@ -15,7 +15,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// poll() takes no more; who waits longer asks again.
+/// Maximum of poll(); a longer wait repeats it.
 constexpr long long kLongestPoll = 1'000'000;
 
 }  // namespace
