@@ -26,7 +26,7 @@ inline constexpr std::size_t kControlFront = 152;
   return identifier;
 }
 
-/// What pg_controldata says of `state` (DBState): "in production"; empty if it is not known.
+/// The text of pg_controldata for `state` (DBState): "in production"; empty if unknown.
 [[nodiscard]] inline std::string_view cluster_state_in(std::span<const std::byte> front) {
   constexpr std::string_view kNames[] = {
       "starting up",       "shut down",           "shut down in recovery", "shutting down",

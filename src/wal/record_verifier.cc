@@ -539,7 +539,7 @@ bool RecordVerifier::check_overwritten(std::span<const std::byte> body) {
   if (!after_overwrite_)
     return fail(record_start_, record_start_,
                 "the record says that a continuation was overwritten, but its page does not");
-  // All versions so far have this one format; another could not be checked.
+  // All versions so far have this format; a different one could not be checked.
   const auto told = overwritten_record(body);
   if (!overwritten_ || !told || *told == *overwritten_) return true;
   return fail(record_start_, byte_of_record(kRecordHeaderSize + 2),

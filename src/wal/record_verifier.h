@@ -115,7 +115,7 @@ class RecordVerifier {
   [[nodiscard]] std::uint64_t system_identifier() const;
 
  private:
-  /// What comes next; a page header may precede it whenever the position is at a page's start.
+  /// The expected content; a page header may precede it whenever the position is at a page's start.
   enum class State : std::uint8_t {
     record_header,  ///< the header of a record: a new one as long as have_ is 0
     body,           ///< left_ bytes of the record
