@@ -17,7 +17,7 @@ enum class Method { none, gzip, lz4, zstd };
 /// ".zst", ".gz", ".lz4", "" for none.
 [[nodiscard]] std::string_view suffix(Method method);
 
-/// What --compress says: "none", "zstd", "zstd:7", "gzip:1", "lz4". Throws Error{usage} that
+/// The value of --compress: "none", "zstd", "zstd:7", "gzip:1", "lz4". Throws Error{usage} that
 /// names the allowed range.
 struct Compression {
   Method method = Method::none;
@@ -36,10 +36,10 @@ using Sink = std::function<bool(std::span<const std::byte>)>;
 /// were received. Its exceptions are passed on.
 using PackedSink = std::function<void(std::span<const std::byte>)>;
 
-/// The compressed form: feed() any number of times, finish() once. zstd: one frame for the last
-/// sixteenth and one for the rest, at levels 1 to 3 several of equal content (find_frames()), each
-/// with content size and checksum, and what is fed with a whole frame in it is not copied; lz4: one
-/// frame of the frame format with content size and checksum; gzip: one member. One thread.
+/// Compresses: feed() any number of times, finish() once. zstd: one frame for the last sixteenth
+/// and one for the rest, at levels 1 to 3 several of equal content (find_frames()), each with
+/// content size and checksum; input that contains a whole frame is not copied; lz4: one frame of
+/// the frame format with content size and checksum; gzip: one member. One thread.
 class Compressor {
  public:
   virtual ~Compressor() = default;
@@ -50,13 +50,13 @@ class Compressor {
 [[nodiscard]] std::unique_ptr<Compressor> make_compressor(Compression compression,
                                                           std::uint64_t content_size);
 
-/// What a decompressor gives to a sink at once, at most, in bytes.
+/// Maximum number of bytes that a decompressor passes to a sink at once.
 inline constexpr std::size_t kOutput = 128 * 1024;
 
-/// The other way: takes frames (several in a row too, as `zstd -T0` or appended gzip members
-/// are), gives raw bytes. Throws Error{damage} for bytes that are no such stream, a wrong
-/// checksum, or rubbish after the last frame. Asked for the content (unpack()) or told who wants it
-/// (feed()), not both. One thread.
+/// Decompresses: accepts frames (several in a row too, as from `zstd -T0` or appended gzip
+/// members), returns raw bytes. Throws Error{damage} for bytes in a different format, a wrong
+/// checksum, or garbage after the last frame. Either the content is requested (unpack()) or it is
+/// passed to a sink (feed()), not both. One thread.
 class Decompressor {
  public:
   virtual ~Decompressor() = default;
@@ -97,13 +97,13 @@ struct Frame {
 /// Reads up to `bytes.size()` bytes at an offset of the file, fewer only at its end; returns the
 /// number read.
 using ReadAt = std::function<std::size_t(std::uint64_t offset, std::span<std::byte> bytes)>;
-/// All frames, if each tells its content's size, these make `content_size` together, and there are
-/// no more than some thousands; else none. What is in them is not looked at. Only zstd has such
-/// ones.
+/// Returns all frames, if each declares its content's size, the sum is `content_size`, and there
+/// are no more than some thousands; otherwise none. Their content is not read. Only zstd has such
+/// frames.
 [[nodiscard]] std::vector<Frame> find_frames(Method method, const ReadAt& read_at,
                                              std::uint64_t file_size, std::uint64_t content_size);
 
-/// Unpacks zstd's frames, each at once and by itself. One thread.
+/// Decompresses zstd's frames, each at once and independently. One thread.
 class FrameDecompressor {
  public:
   FrameDecompressor();

@@ -10,7 +10,7 @@ namespace weir::codec {
 
 namespace {
 
-constexpr int kGzipWindow = 15 + 16;  ///< zlib's way to ask for a gzip header
+constexpr int kGzipWindow = 15 + 16;  ///< zlib's flag for a gzip header
 
 class GzipCompressor final : public Compressor {
  public:

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "codec/codec.h"
 
-// What the methods of compression are made of, each in a file of its own.
+// The implementations of the compression methods, each in a file of its own.
 
 namespace weir::codec {
 

@@ -6,12 +6,12 @@
 
 namespace weir::codec {
 
-/// What a compressed file says of the size of its content, at its front (gzip: at its end).
+/// The content size that a compressed file declares, at its start (gzip: at its end).
 enum class SizeClaim {
   fits,     ///< it says the size, or begins as a Compressor of so much makes it
   differs,  ///< it declares a different size, or is not such a file: only decompressing it shows
             ///< more
-  none,     ///< it says nothing: its writer need not
+  none,     ///< it declares none: this is optional
 };
 
 /// Reads a few bytes and unpacks nothing, so a file that was cut may fit all the same. A file that

@@ -17,13 +17,13 @@ namespace weir::codec {
 
 namespace {
 
-/// The content that is packed in one go if it comes so, of a frame: larger ones would need as much
-/// room again for what comes out.
+/// Maximum size of a frame's content compressed in one go, if it arrives at once: larger ones would
+/// need as much space again for the output.
 constexpr std::uint64_t kMostInOneGo = std::uint64_t{8} << 20;
 
-/// The longest hash and the shortest match of level 1 are made for any content. WAL is pages and
-/// records, with short repetitions and few kinds of them: with these, what comes out is 1 to 10 %
-/// smaller, and the table (32 kB) stays in the processor's first cache.
+/// The longest hash and the shortest match of level 1 are designed for any content. WAL is pages
+/// and records, with short repetitions and few kinds of them: with these parameters, the output is
+/// 1 to 10 % smaller, and the table (32 kB) fits into the CPU's first-level cache.
 constexpr int kQuickestLevel = 1;
 constexpr int kQuickestHashLog = 13;
 constexpr int kQuickestMinMatch = 5;
@@ -73,8 +73,8 @@ class ZstdCompressor final : public Compressor {
     frame_end_ = fed_ + std::min(border - fed_, most_in_a_frame_);
   }
 
-  /// A frame as a whole: the library neither copies it, nor looks for repetitions in two parts of a
-  /// ring.
+  /// Compresses a frame as a whole: the library neither copies it, nor searches for repetitions in
+  /// two parts of a ring.
   void pack_frame(std::span<const std::byte> raw, const PackedSink& sink) {
     const auto room = ZSTD_compressBound(raw.size());
     if (room > room_) {
@@ -127,8 +127,9 @@ class ZstdCompressor final : public Compressor {
   std::uint64_t frame_begin_ = 0;  ///< offset of the frame being written
   std::uint64_t frame_end_ = 0;    ///< likewise
   std::uint64_t fed_ = 0;
-  std::vector<std::byte> buffer_;        ///< for frames that come in parts
-  std::unique_ptr<std::byte[]> packed_;  ///< for those that come as a whole: only what is used of
+  std::vector<std::byte> buffer_;        ///< for frames that arrive in parts
+  std::unique_ptr<std::byte[]> packed_;  ///< for frames that arrive as a whole: only the used part
+                                         ///< of it
   std::size_t room_ = 0;                 ///< it is touched
 };
 
@@ -140,8 +141,8 @@ std::size_t accepted(std::size_t result) {
   throw memory ? library_error("zstd", reason) : damage("zstd", reason);
 }
 
-/// zstd asks the processor for its features (CPUID) for each context, and in a virtual machine that
-/// takes longer than to unpack a page. So a thread keeps one for its next file, if it is small.
+/// zstd queries the CPU's features (CPUID) for each context, and in a virtual machine that takes
+/// longer than decompressing a page. A thread therefore keeps a small context for its next file.
 thread_local Owned<ZSTD_DCtx, ZSTD_freeDCtx> spare_context;
 constexpr std::size_t kLargestSpare = std::size_t{1} << 20;
 
@@ -152,7 +153,7 @@ class ZstdDecompressor final : public Decompressor {
     if (!context_) throw library_error("zstd", "out of memory");
     if (checksums == Checksums::ignored)
       ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_forceIgnoreChecksum, ZSTD_d_ignoreChecksum);
-    // What `zstd --long=31` makes is valid, too.
+    // The output of `zstd --long=31` is valid, too.
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
   ~ZstdDecompressor() override {
@@ -184,7 +185,7 @@ class ZstdDecompressor final : public Decompressor {
   static constexpr std::size_t kMostHeader = 18;  // ZSTD_FRAMEHEADERSIZE_MAX
 
   /// libzstd 1.5 compares the frame's size with its content only if the frame does not end in an
-  /// empty block, or comes in one piece.
+  /// empty block, or arrives in one piece.
   void check_content_size() {
     const auto size = ZSTD_getFrameContentSize(header_.data(), header_.size());
     const bool told = size != ZSTD_CONTENTSIZE_UNKNOWN && size != ZSTD_CONTENTSIZE_ERROR;
@@ -196,7 +197,7 @@ class ZstdDecompressor final : public Decompressor {
   }
 
   Owned<ZSTD_DCtx, ZSTD_freeDCtx> context_;
-  std::vector<std::byte> header_;  ///< the front of the frame, as far as it has come
+  std::vector<std::byte> header_;  ///< the front of the frame, as far as received
   std::uint64_t produced_ = 0;     ///< by this frame
   std::size_t left_ = 1;           ///< 0 at the end of a frame; at the beginning there is none yet
 };
@@ -214,7 +215,7 @@ std::unique_ptr<Decompressor> make_zstd_decompressor(Checksums checksums) {
 std::uint64_t zstd_memory(int level, std::uint64_t content_size) {
   const auto frame = std::min(content_size, most_in_a_frame(level));
   const auto parameters = ZSTD_getCParams(level, frame, 0);
-  // In parts, or as a whole: then there is room for what comes out, and no ring.
+  // In parts, or as a whole: then there is space for the output, and no ring.
   const auto in_parts = ZSTD_estimateCStreamSize_usingCParams(parameters) + kBuffer;
   const auto in_one_go = frame > kMostInOneGo ? 0
                                               : ZSTD_estimateCCtxSize_usingCParams(parameters) +
@@ -222,15 +223,15 @@ std::uint64_t zstd_memory(int level, std::uint64_t content_size) {
   return std::max<std::uint64_t>(in_parts, in_one_go);
 }
 
-// ---- Frames, each by itself.
+// ---- Independent frames
 
 namespace {
 
 constexpr std::size_t kBlockHeader = 3;
 constexpr std::size_t kChecksum = 4;
 
-/// The size in the file of the frame that begins at `offset` with this header; nullopt if it does
-/// not end. Its blocks tell their sizes (RFC 8878, 3.1.1.2).
+/// The size in the file of the frame that starts at `offset` with this header; nullopt if it does
+/// not end. Its blocks contain their sizes (RFC 8878, 3.1.1.2).
 std::optional<std::uint64_t> size_of_frame(const ZSTD_frameHeader& header, const ReadAt& read_at,
                                            std::uint64_t offset, std::uint64_t file_size) {
   auto at = offset + header.headerSize;

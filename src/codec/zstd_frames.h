@@ -6,9 +6,9 @@
 
 namespace weir::codec {
 
-/// Of zstd, the end is a frame of its own, so that it can be read without unpacking the rest: the
-/// record over a segment's boundary begins there. Costs less than 0.1 % of size. Returns its
-/// offset, 0 for a content so small that it makes one frame.
+/// For zstd, the end is a frame of its own, so that it can be read without decompressing the rest:
+/// the record that spans the segment's boundary starts there. Costs less than 0.1 % of size.
+/// Returns its offset, 0 for a content so small that it is one frame.
 inline std::uint64_t begin_of_last_frame(std::uint64_t content_size) {
   constexpr std::uint64_t kMost = 1024 * 1024;
   constexpr std::uint64_t kWorthIt = 1024 * 1024;
