@@ -25,7 +25,7 @@ namespace {
 using archive::Digest;
 using archive::SegmentFileName;
 
-/// One segment. Reads as the steps that its promise is made of.
+/// Converts one segment. The code follows the order of the guaranteed steps.
 class Conversion {
  public:
   Conversion(io::Directory& directory, const std::vector<archive::SegmentEntry>& forms,

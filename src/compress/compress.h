@@ -16,7 +16,7 @@ namespace weir::compress {
 struct Options {
   codec::Compression compression{};  ///< zstd
   unsigned jobs = 1;
-  std::function<bool()> stop{};  ///< asked between pieces
+  std::function<bool()> stop{};  ///< queried between pieces
   /// Called from any of the threads, one at a time: bytes of WAL done and in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress{};
 };
@@ -35,7 +35,7 @@ struct Result {
   bool stopped = false;
 };
 
-/// Segments that have a finished form other than .zst, oldest first: what there is to do.
+/// Segments that have a complete file other than .zst, oldest first: the work to do.
 struct Work {
   std::vector<std::vector<archive::SegmentEntry>> segments{};  ///< finished forms of each
   std::uint64_t bytes = 0;

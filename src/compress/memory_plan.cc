@@ -10,7 +10,7 @@ constexpr std::uint64_t kMiB = 1024 * 1024;
 /// The program, its threads, and page cache that is just being written.
 constexpr std::uint64_t kBase = 12 * kMiB;
 
-/// One segment at a time: what compresses it, its buffers, and what reads the old form.
+/// One segment at a time: the compressor, its buffers, and the reader of the old file.
 std::uint64_t one_job(const codec::Compression& how, wal::SegmentSize segment_size) {
   return codec::compression_memory(how, segment_size.bytes()) + kMiB;
 }
