@@ -17,19 +17,19 @@
 
 namespace weir::daemon {
 
-/// What a user's command is run with: names and values added to our own environment.
+/// Names and values added to our own environment for a user's command.
 using Variables = std::vector<std::pair<std::string, std::string>>;
 
 enum class Input { none, ours };
 
 /// Starts `sh -c command` with these variables and our standard input, or an empty one, and with
-/// signals as a shell expects them. Returns its process, for waitpid(). Throws Error{io} if that
-/// can't be done.
+/// signals as a shell expects them. Returns its process ID, for waitpid(). Throws Error{io} on
+/// failure.
 [[nodiscard]] pid_t start_command(const std::string& command, const Variables& variables,
                                   Input input);
 
-/// What became of a command, by waitpid()'s status: "ended with status 3", "was ended by signal 9",
-/// "" for status 0.
+/// Describes the result of a command, by waitpid()'s status: "ended with status 3", "was ended by
+/// signal 9", "" for status 0.
 [[nodiscard]] std::string told_of_status(int status);
 
 /// Runs `sh -c command` with these variables, standard input empty, and waits for its end. Values
@@ -55,7 +55,7 @@ class CommandRunner {
 
   /// False if it was stopped: the job will not be run.
   bool add(Job job);
-  /// False if add() would still have to wait after this time.
+  /// Returns false if add() would still have to wait after this time.
   [[nodiscard]] bool wait_for_room(std::chrono::milliseconds time);
   /// Begins no other job. The one that runs is not disturbed.
   void stop();

@@ -93,7 +93,7 @@ class ClientFormatter final : public spdlog::formatter {
     if (message.level == spdlog::level::debug) label = "debug: ";
     if (message.level == spdlog::level::warn) label = "warning: ";
     if (message.level == spdlog::level::err) label = "error: ";
-    if (text.starts_with("hint: ")) label = {};  // stands for itself
+    if (text.starts_with("hint: ")) label = {};  // has no label
     fmt::format_to(std::back_inserter(line), "{}: {}{}\n", program_, label, text);
   }
 
@@ -119,7 +119,7 @@ std::string_view level_name(LogLevel level) {
   return "error";
 }
 
-/// The fields behind the time, without the braces.
+/// The fields after the time, without the braces.
 std::string json_fields(LogLevel level, std::string_view message, const Error* error = nullptr) {
   while (!message.empty() && message.back() == '\n') message.remove_suffix(1);
   nlohmann::ordered_json json = {
@@ -129,7 +129,7 @@ std::string json_fields(LogLevel level, std::string_view message, const Error* e
     if (!error->context().empty()) json["context"] = error->context();
     if (!error->hint().empty()) json["hint"] = error->hint();
   }
-  // What a server said may be in any encoding.
+  // A server's text may be in any encoding.
   const auto text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return text.substr(1, text.size() - 2);
 }

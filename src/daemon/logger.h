@@ -42,13 +42,14 @@ class Logger final : public Log {
   /// Reopens the log file, as after logrotate moved it; a failure is reported on stderr and the old
   /// file stays in use. No effect without a log file.
   void reopen();
-  /// Waits until everything written so far is out; false if that takes longer than `time`.
+  /// Waits until everything logged so far is written; returns false if that takes longer than
+  /// `time`.
   bool drain(std::chrono::milliseconds time);
-  /// Ends the thread after what it still has to write. False if it is stuck in a write: then only
+  /// Ends the thread after its remaining output. Returns false if it is stuck in a write: then only
   /// _exit() ends the process.
   bool close(std::chrono::milliseconds time);
-  /// The last words before _exit(): `error` goes to stderr, and to the log file if there is one.
-  /// Returns after at most about `time`.
+  /// The final output before _exit(): `error` is written to stderr, and to the log file if there is
+  /// one. Returns after at most about `time`.
   void last_words(const Error& error, std::chrono::milliseconds time);
 
  private:
@@ -56,8 +57,8 @@ class Logger final : public Log {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The message as it stands on a line: what a terminal would not just show is escaped
-/// (base/visible.h), further lines indented.
+/// The message as written to a line: characters that a terminal would interpret are escaped
+/// (base/visible.h), further lines are indented.
 [[nodiscard]] std::string one_message(std::string_view message);
 
 }  // namespace weir::daemon

@@ -26,7 +26,8 @@ class LongRun {
   [[nodiscard]] Screen& screen() { return screen_; }
   [[nodiscard]] Logger& log() { return log_; }
 
-  /// While it lives signals are acted on. It is to be made after what its handlers use.
+  /// Signals are handled during its lifetime. Must be created after the objects that its handlers
+  /// use.
   class Handling {
    public:
     explicit Handling(Signals& signals) : signals_(signals) {}

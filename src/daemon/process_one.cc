@@ -16,7 +16,7 @@ constexpr int kBySignal = 128;
 std::optional<int> reap(pid_t child) {
   std::optional<int> result;
   int status = 0;
-  // One SIGCHLD may stand for several.
+  // One SIGCHLD may represent several.
   for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;)
     if (ended == child)
       result = WIFSIGNALED(status) ? kBySignal + WTERMSIG(status) : WEXITSTATUS(status);
@@ -33,7 +33,7 @@ int below_process_one(const std::function<int()>& work) {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
-  // Before the fork: a signal that comes meanwhile is passed on.
+  // Before the fork: a signal received meanwhile is passed on.
   ::sigprocmask(SIG_BLOCK, &all, &before);
   const pid_t child = ::fork();
   if (child <= 0) {

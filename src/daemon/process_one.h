@@ -4,9 +4,8 @@
 
 namespace weir::daemon {
 
-/// True in a container whose first process this is. The kernel gives such a process no signal that
-/// it has not asked for, SIGTERM included, and makes it the parent of every process that was left
-/// behind.
+/// True in a container if this is its first process. The kernel delivers only signals with a
+/// handler to such a process, even SIGTERM, and makes it the parent of every orphaned process.
 [[nodiscard]] bool is_process_one();
 
 /// Runs `work` in a child, while this process acts as the first one (PID 1): signals sent by other

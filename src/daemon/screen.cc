@@ -18,8 +18,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// So much can be written to a pipe that polls as writable without waiting (PIPE_BUF), and to a
-/// terminal whose buffer has room again.
+/// Number of bytes that can be written without blocking to a pipe that polls as writable
+/// (PIPE_BUF), and to a terminal whose buffer has room again.
 constexpr std::size_t kPiece = 256;
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 
@@ -67,7 +67,7 @@ void Screen::show(const std::string& line) {
   if (!lock.owns_lock() || !ready(0)) return;
   std::string text(kEraseLine);
   text += line;
-  // One write: a terminal with room for a little takes a line.
+  // One write: a terminal with a little room accepts a line.
   shown_ = ::write(fd_, text.data(), text.size()) > 0 || shown_;
 }
 

@@ -22,10 +22,10 @@ using namespace std::chrono_literals;
 constexpr std::chrono::milliseconds kNotifyEvery = 30s;
 constexpr std::chrono::milliseconds kNotifyWhileBehind = 5s;
 constexpr std::chrono::milliseconds kTryAgain = 200ms;
-/// Messages that found no room; a STATUS= gives way to a newer one, so there are never many.
+/// Messages that found no room; a newer STATUS= replaces an older one, so there are never many.
 constexpr std::size_t kMostWaiting = 16;
 
-/// systemd tells a reload that ends from one that has not begun by this time.
+/// By this time systemd distinguishes a reload that ends from one that has not started.
 std::string monotonic_usec() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);

@@ -46,13 +46,13 @@ class ServiceManager {
   [[nodiscard]] std::optional<std::chrono::milliseconds> heartbeat_interval() const;
   /// The thread that matters went round. Any thread, never blocks.
   void heartbeat() { heard_ = std::chrono::steady_clock::now().time_since_epoch().count(); }
-  /// No heartbeat is to be expected: it waits for a disk, or for something that has a limit. Any
-  /// thread, never blocks. At first it is excused.
+  /// Suspends the heartbeat: the thread waits for a disk, or for something with a time limit.
+  /// Initially suspended. Any thread, never blocks.
   void excuse(bool excused) { excused_ = excused; }
 
-  /// Begins to tell what the board says, whenever the feed has news. Both outlive this, or stop()
-  /// is called first; the board listens to the feed already. Heartbeats are expected while the
-  /// board says that WAL streams: each event::Progress is one.
+  /// Starts to report the board's state, whenever the feed has an event. Both must outlive this, or
+  /// stop() must be called first; the board listens to the feed already. Heartbeats are expected
+  /// while the board reports that WAL streams: each event::Progress is one.
   void start(const receive::StatusBoard& board, receive::Feed& feed);
   /// For a command that has no board: what status() and ready() say.
   void start();

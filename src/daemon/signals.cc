@@ -25,12 +25,12 @@ constexpr std::chrono::milliseconds kOneSignal(500);
 
 Signals::Signals() {
   struct sigaction hangup {};
-  // Blocked it would come all the same.
+  // If it were blocked it would still be delivered.
   hangup_ignored_ = ::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
   sigset_t set;
   sigemptyset(&set);
   for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
-  // A signalfd rather than sigwait(): the thread can be told to end, too.
+  // A signalfd rather than sigwait(): the thread can also be requested to end.
   const int code = ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   if (code != 0) throw system_error(code, "could not block signals");
   fd_ = Descriptor(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));

@@ -14,7 +14,8 @@ class Signals {
  public:
   struct Handlers {
     std::function<void()> stop;  ///< the first SIGTERM or SIGINT
-    /// SIGHUP. Empty: it asks to stop, too, unless it was ignored when the program began (nohup).
+    /// SIGHUP. Empty: it requests a stop, too, unless it was ignored when the program started
+    /// (nohup).
     std::function<void()> reload;
     std::function<void()> leave;  ///< before the second one ends the process, with status 3; within
                                   ///< half a second of the first it is the same one
@@ -27,7 +28,7 @@ class Signals {
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
 
-  /// Begins to act on signals, those that came meanwhile included. Once.
+  /// Starts to handle signals, including those received meanwhile. Call it once.
   void start(Handlers handlers);
   /// Ends the thread: no handler runs any more.
   void stop();

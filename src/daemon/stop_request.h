@@ -6,8 +6,8 @@
 
 namespace weir::daemon {
 
-/// For a command that works through a lot of files: the first SIGTERM, SIGINT or SIGHUP asks it to
-/// stop at the next good place, the second one ends the process. To be made before the first
+/// For a command that processes many files: the first SIGTERM, SIGINT or SIGHUP requests it to stop
+/// at the next suitable place, the second one ends the process. Must be created before the first
 /// thread.
 class StopRequest {
  public:
