@@ -12,9 +12,9 @@ namespace weir {
 constexpr std::chrono::milliseconds kFirstReconnect{200};
 constexpr std::chrono::milliseconds kLongestReconnect{5'000};
 
-/// Waiting times between attempts: doubling from `first` to `most`, each shortened by a random part
-/// of up to a half, so that many receivers do not come back to a server in step. Randomness comes
-/// from the seed alone.
+/// Delays between attempts: doubling from `first` to `most`, each shortened by a random part of up
+/// to a half, so that many receivers do not reconnect to a server at the same time. The seed is the
+/// only source of randomness.
 class Backoff {
  public:
   Backoff(std::chrono::milliseconds first, std::chrono::milliseconds most, std::uint64_t seed)

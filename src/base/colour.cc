@@ -16,7 +16,7 @@ constexpr std::string_view kPlain = "\x1b[0m";
 struct Sign {
   std::string_view words;
   std::string_view colour;
-  bool at_front = true;  ///< behind spaces; else anywhere in the line
+  bool at_front = true;  ///< after spaces; otherwise anywhere in the line
 };
 /// The first sign found in a line counts, so worse ones come first.
 constexpr Sign kSigns[] = {

@@ -21,9 +21,9 @@ Error&& Error::with(std::string_view name, const Value& value) && {
   return std::move(*this);
 }
 
-/// An error that some callers have to tell from all others is a type of its own, derived from
-/// ErrorAs<itself>: what with() and hint() return is of that type, so that
-/// `throw error.with(…)` throws what it was.
+/// An error that some callers must distinguish from all others has a type of its own, derived from
+/// ErrorAs<itself>: with() and hint() return that type, so that `throw error.with(…)` throws the
+/// same type.
 template <typename Self>
 class ErrorAs : public Error {
  public:

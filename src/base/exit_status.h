@@ -7,13 +7,13 @@
 namespace weir {
 
 inline constexpr int kDone = 0;
-inline constexpr int kNo = 1;  ///< asked, and the answer is no
+inline constexpr int kNo = 1;  ///< the answer to the question is no
 inline constexpr int kUsage = 2;
 inline constexpr int kTryAgain = 3;     ///< may succeed if retried
 inline constexpr int kNeedsPerson = 4;  ///< trying again does not help
 /// An unexpected failure: a service that restarts blindly would hide it.
 inline constexpr int kUnexpected = kNeedsPerson;
-/// Of `restore`, and of a command line without a known command, which may be a mistyped
+/// For `restore`, and for a command line without a known command, which may be a mistyped
 /// restore_command: to PostgreSQL 1 to 125 mean "the archive ends, open the database"; 126, 127 and
 /// 129 to 192 look like the shell's or a signal's (RestoreArchivedFile() in xlogarchive.c).
 inline constexpr int kStopsRecovery = 200;

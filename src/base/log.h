@@ -11,8 +11,8 @@ namespace weir {
 
 enum class LogLevel { debug, info, warning, error };
 
-/// Where messages go. The default writes nothing: the library is silent until its user says
-/// otherwise. Calls may come from any thread.
+/// Destination of messages. The default writes nothing: the library is silent unless its user sets
+/// a log. Calls may come from any thread.
 class Log {
  public:
   virtual ~Log() = default;

@@ -7,7 +7,7 @@ namespace weir {
 /// A shared library of pgweir's own that is loaded when it is needed, so that other commands do not
 /// load its dependencies.
 struct Module {
-  const void* interface = nullptr;  ///< the symbol that was asked for; nullptr: `reason` says why
+  const void* interface = nullptr;  ///< the requested symbol; nullptr: `reason` says why
   std::string place;                ///< the file it was loaded from
   std::string reason;
 };

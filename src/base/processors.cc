@@ -8,7 +8,7 @@
 namespace weir {
 
 unsigned usable_processors() {
-  // What the standard library tells is, with some C libraries, the number of those online.
+  // With some C libraries, the standard library returns the number of CPUs online.
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) == 0)
     return std::max(1u, static_cast<unsigned>(CPU_COUNT(&set)));

@@ -23,7 +23,7 @@ class Threads {
   };
   using Lock = std::unique_lock<Mutex>;
 
-  /// As std::condition_variable. One wait may end without a notification.
+  /// As std::condition_variable. A wait may end without a notification.
   class Condition {
    public:
     virtual ~Condition() = default;
@@ -47,7 +47,7 @@ class Threads {
 
   enum class Priority {
     normal,
-    low,  ///< behind everything that someone waits for
+    low,  ///< below everything that is waited for
   };
 
   virtual ~Threads() = default;
@@ -63,7 +63,7 @@ class Threads {
   [[nodiscard]] virtual Time now() = 0;
 };
 
-/// Those of the machine. Stateless.
+/// The host's threads. Stateless.
 [[nodiscard]] Threads& machine_threads();
 
 }  // namespace weir
