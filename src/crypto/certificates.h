@@ -16,7 +16,7 @@ namespace weir::crypto {
 [[nodiscard]] std::chrono::sys_seconds expiry_of_certificate(const PemFile& file);
 /// All of the authorities' certificates can be read.
 void check_authorities(const PemFile& file);
-/// The key is that of the certificate. One with a passphrase is taken for right.
+/// Checks that the key belongs to the certificate. A key with a passphrase is assumed to match.
 void check_pair(const PemFile& certificate, const PemFile& key);
 
 /// Until when the certificate of the other side is valid; nullopt: it has shown none.

@@ -12,7 +12,7 @@ struct evp_md_ctx_st;
 
 namespace weir::crypto {
 
-/// A digest of what comes in pieces, by OpenSSL. Throws as primitives.h says. One thread.
+/// A digest of data in pieces, by OpenSSL. Throws as documented in primitives.h. One thread.
 class Digest {
  public:
   enum class Kind {

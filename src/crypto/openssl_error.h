@@ -7,7 +7,7 @@
 
 namespace weir::crypto {
 
-/// What OpenSSL says of its last failure on this thread; the report is taken away.
+/// OpenSSL's error text for the last failure on this thread; the error is removed from its queue.
 [[nodiscard]] std::string openssl_reason();
 /// Error{io} with it.
 [[nodiscard]] Error openssl_error(const std::string& what);

@@ -72,7 +72,7 @@ std::optional<X25519> x25519_shared(const X25519& private_key, const X25519& pub
   if (!theirs || !context || call_EVP_PKEY_derive_init(context.get()) != 1 ||
       call_EVP_PKEY_derive_set_peer(context.get(), theirs.get()) != 1)
     throw openssl_error("could not begin a key agreement");
-  // OpenSSL fails by itself where the result is zero.
+  // OpenSSL itself fails if the result is zero.
   if (call_EVP_PKEY_derive(context.get(), room(shared), &size) != 1 || size != shared.size()) {
     static_cast<void>(openssl_reason());
     return std::nullopt;

@@ -14,9 +14,9 @@ struct evp_cipher_ctx_st;
 
 namespace weir::crypto {
 
-// What age's files are made of. OpenSSL's, as in primitives.h, and the same errors.
+// The primitives of age's file format. OpenSSL's, as in primitives.h, with the same errors.
 
-/// Of X25519 (RFC 7748): a private or a public key, or what two of them share.
+/// Size for X25519 (RFC 7748): of a private or a public key, or a shared secret.
 inline constexpr std::size_t kX25519Size = 32;
 using X25519 = std::array<std::byte, kX25519Size>;
 
@@ -41,7 +41,7 @@ class ChaCha20Poly1305 {
   ChaCha20Poly1305(const ChaCha20Poly1305&) = delete;
   ChaCha20Poly1305& operator=(const ChaCha20Poly1305&) = delete;
 
-  /// The text encrypted, and the tag behind it. No nonce may be used for two texts.
+  /// Returns the encrypted text, followed by the tag. A nonce must never be used for two texts.
   [[nodiscard]] std::vector<std::byte> seal(const Nonce& nonce, std::span<const std::byte> text);
   /// nullopt: it was not sealed with this key and nonce, or not as it is.
   [[nodiscard]] std::optional<std::vector<std::byte>> open(const Nonce& nonce,

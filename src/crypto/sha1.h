@@ -10,8 +10,8 @@ struct evp_md_ctx_st;
 
 namespace weir::crypto {
 
-/// SHA-1 of what comes in pieces, by OpenSSL: no protection, but what pgBackRest's names of
-/// segments have. Throws as primitives.h says. One thread.
+/// SHA-1 of data in pieces, by OpenSSL: not for security, but for pgBackRest's segment names.
+/// Throws as documented in primitives.h. One thread.
 class Sha1 {
  public:
   Sha1();

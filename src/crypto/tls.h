@@ -52,9 +52,9 @@ class TlsServer {
   std::chrono::sys_seconds expires_{};
 };
 
-/// One connection. What came from the other side is given; output() is to be sent there. What it
-/// keeps is bounded by the largest handshake message OpenSSL takes (100 kB, a chain of
-/// certificates) and by what is given and written at once. One thread at a time.
+/// One connection. The peer's data is passed in; output() must be sent to it. The buffered size is
+/// bounded by the largest handshake message that OpenSSL accepts (100 kB, a chain of certificates)
+/// and by the data passed and written at once. One thread at a time.
 class TlsSession {
  public:
   explicit TlsSession(std::shared_ptr<const TlsServer> server);
@@ -69,8 +69,8 @@ class TlsSession {
   enum class Progress { more, done, failed };
   /// Goes as far as what was given reaches; before done nothing can be read or written.
   [[nodiscard]] Progress shake_hands();
-  /// How much was decrypted: 0, more has to be given. nullopt: the other side has ended, or it
-  /// broke.
+  /// Number of bytes decrypted: 0, more input is required. nullopt: the other side has ended, or
+  /// there was an error.
   [[nodiscard]] std::optional<std::size_t> read(std::span<char> bytes);
   /// Encrypts all of it. False: it broke.
   [[nodiscard]] bool write(std::string_view bytes);
@@ -92,7 +92,7 @@ class TlsSession {
   /// The certificate's subject. nullopt: there is none, or not one that can be taken for a name.
   [[nodiscard]] std::optional<std::string> common_name() const;
 
-  /// What comes and goes, for OpenSSL to read and to write.
+  /// Input and output, for OpenSSL to read and to write.
   struct Wire {
     std::string input;
     std::size_t taken = 0;  ///< of the input

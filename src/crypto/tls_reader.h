@@ -28,7 +28,8 @@ class TlsReader {
   TlsReader(const TlsReader&) = delete;
   TlsReader& operator=(const TlsReader&) = delete;
 
-  /// From here on records are counted. False: one has come and is not read, or a part of one.
+  /// Records are counted from here on. Returns false if one has arrived and is unread, even
+  /// partially.
   [[nodiscard]] bool begin_count(ssl_st* session);
   /// The bytes in all records since: what was read can be less (padding, and messages of TLS
   /// itself), and never more.
@@ -42,10 +43,10 @@ class TlsReader {
   [[nodiscard]] bool holds(ssl_st* session) const;
 
   struct Read {
-    std::size_t count = 0;  ///< 0: nothing has come, or
+    std::size_t count = 0;  ///< 0: nothing has arrived, or
     bool ended = false;     ///< nothing more will
   };
-  /// What one record has left, or a part of it.
+  /// Reads the rest of one record, or a part of it.
   [[nodiscard]] Read read(ssl_st* session, std::span<std::byte> bytes);
   /// The next byte, which stays.
   [[nodiscard]] Read look(ssl_st* session, std::byte& byte);
@@ -68,7 +69,7 @@ class TlsReader {
   std::size_t record_left_ = 0;  ///< of the record whose header has gone by
 
   bool gathers_ = false;
-  bool drained_ = false;  ///< the socket had less than there was room for: it is not asked at once
+  bool drained_ = false;  ///< the socket had less than requested: it is not read again at once
   std::unique_ptr<char[]> piece_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

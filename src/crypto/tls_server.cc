@@ -41,7 +41,7 @@ std::optional<std::string> hash_of(X509* certificate) {
   return std::string(reinterpret_cast<const char*>(hash.data()), size);
 }
 
-/// What the client offers is a list of names, each behind its length.
+/// The client offers a list of names, each preceded by its length.
 int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_size,
                     const unsigned char* offered, unsigned offered_size, void* own) noexcept {
   const auto& protocol = *static_cast<const std::string*>(own);
@@ -59,7 +59,7 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* chosen_si
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-/// What PostgreSQL sets, too (be_tls_init() in libpq/be-secure-openssl.c).
+/// The same options as PostgreSQL's (be_tls_init() in libpq/be-secure-openssl.c).
 void set_options(SSL_CTX* context) {
   PGWEIR_SSL(SSL_CTX_ctrl);
   PGWEIR_SSL(SSL_CTX_set_options);
@@ -68,11 +68,12 @@ void set_options(SSL_CTX* context) {
     throw openssl_error("could not ask for TLS 1.2 and later");
   call_SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                         SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
-  // A session that is resumed would not be asked for its certificate again.
+  // On a resumed session the client would not have to present its certificate again.
   call_SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, nullptr);
   if (call_SSL_CTX_set_num_tickets(context, 0) != 1)
     throw openssl_error("could not do without TLS tickets");
-  // Clients wait for WAL most of the time: without the 34 kB of a record each way.
+  // Clients wait for WAL most of the time: this saves the 34 kB of a record buffer in each
+  // direction.
   call_SSL_CTX_ctrl(context, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS, nullptr);
 }
 
@@ -128,7 +129,7 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
             1 ||
         call_SSL_CTX_add_client_CA(context_.get(), authority.get()) != 1)
       throw pem_error(*files.authorities, "a certificate cannot be used: " + openssl_reason());
-  // A certificate that is shown has to be valid; one is shown if a rule wants it.
+  // A certificate that is presented must be valid; a rule may require one.
   call_SSL_CTX_set_verify(context_.get(), SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, nullptr);
 }
 

@@ -31,7 +31,7 @@ TlsSession::Wire& wire_of(BIO* bio) {
   return *static_cast<TlsSession::Wire*>(call_BIO_get_data(bio));
 }
 
-// No exception passes through OpenSSL: what is called here has been looked up before.
+// No exception may pass through OpenSSL: functions called here are looked up before.
 
 int read_wire(BIO* bio, char* to, int size) noexcept {
   PGWEIR_CRYPTO(BIO_clear_flags);
@@ -63,7 +63,7 @@ int write_wire(BIO* bio, const char* bytes, int size) noexcept {
   return size;
 }
 
-/// It is always flushed; everything else that may be asked of a BIO is not there.
+/// It is always flushed; all other BIO controls are unsupported.
 long control_wire(BIO*, int command, long, void*) noexcept {
   return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
@@ -89,7 +89,7 @@ BIO* make_bio(TlsSession::Wire& wire) {
   PGWEIR_CRYPTO(BIO_new);
   PGWEIR_CRYPTO(BIO_set_data);
   PGWEIR_CRYPTO(BIO_set_init);
-  // Those that are called from inside of OpenSSL.
+  // Functions that are called from within OpenSSL.
   for (const char* function : {"BIO_get_data", "BIO_clear_flags", "BIO_set_flags"})
     static_cast<void>(find_in_libcrypto(function));
   auto* const bio = call_BIO_new(wire_method());
@@ -163,7 +163,7 @@ bool TlsSession::write(std::string_view bytes) {
   call_ERR_clear_error();
   const int count = call_SSL_write(session_.get(), bytes.data(), static_cast<int>(bytes.size()));
   if (count == static_cast<int>(bytes.size())) return true;
-  // It never has to wait: what it writes is always taken, and it does not renegotiate.
+  // It never has to wait: its output is always accepted, and it does not renegotiate.
   static_cast<void>(wants_more(count));
   broken_ = true;
   return false;
