@@ -10,7 +10,7 @@ namespace weir::http {
 
 namespace {
 
-/// Of application/x-www-form-urlencoded. What is malformed stays as it is.
+/// Decodes application/x-www-form-urlencoded. Malformed parts are unchanged.
 std::string decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {

@@ -7,20 +7,21 @@
 
 namespace weir::http {
 
-/// What a client asks. A value.
+/// An HTTP request. Value type.
 struct Request {
   std::string method;  ///< "GET"
-  std::string path;    ///< of the target, as it came: "/status.json"
-  std::string query;   ///< behind the '?', as it came
+  std::string path;    ///< of the target, as received: "/status.json"
+  std::string query;   ///< after the '?', as received
   std::string body;
-  /// Names in lower case, in the order in which they came.
+  /// Names in lower case, in the order received.
   std::vector<std::pair<std::string, std::string>> headers{};
 
   /// The first one of that name, in lower case; "" if there is none.
   [[nodiscard]] std::string_view header(std::string_view name) const;
 };
 
-/// What it gets. Content-Length and what says that the connection ends are the server's.
+/// The response. The server adds Content-Length and the header that announces the end of the
+/// connection.
 struct Answer {
   int status = 200;
   std::string type = "text/plain; charset=utf-8";

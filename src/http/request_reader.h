@@ -9,7 +9,7 @@
 
 namespace weir::http {
 
-/// Takes a request apart as its bytes come, by Boost.Beast's parser. Bounded: 8 kB of head, 1 kB of
+/// Parses a request as its bytes arrive, by Boost.Beast's parser. Bounded: 8 kB of head, 1 kB of
 /// body. Pure.
 class RequestReader {
  public:

@@ -33,7 +33,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-/// Answers that are waited for; who comes then is told to come again.
+/// Maximum number of pending answers; further clients are asked to retry.
 constexpr std::size_t kMostLater = 16;
 /// For a client to see the end, and for us to read what it still sends: a connection that is closed
 /// with unread bytes is reset, and the client may lose the answer.
@@ -173,7 +173,7 @@ class Server::Work {
     try {
       reply = handler_(request);
     } catch (const std::exception&) {
-      // 500 it is. What an error says may be more than a client should know.
+      // The answer is 500. The error's text may not be intended for clients.
     }
     if (auto* const now = std::get_if<Answer>(&reply)) return answer(client, *now);
     const std::lock_guard lock(mutex_);

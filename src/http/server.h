@@ -12,17 +12,17 @@
 namespace weir::http {
 
 /// Answers requests over HTTP/1.1, one on each connection. One thread serves all clients and never
-/// waits for one of them; a second one computes what may take long. Whatever clients do, memory and
-/// descriptors are bounded: of too many connections the oldest goes, and none lasts longer than the
-/// limits say.
+/// waits for one of them; a second one computes answers that may take long. Memory and descriptors
+/// are bounded regardless of the clients: if there are too many connections the oldest is closed,
+/// and none lasts longer than its limits.
 class Server {
  public:
   struct Limits {
     std::size_t connections = 128;
-    std::chrono::milliseconds request{10'000};  ///< for a whole request to come
+    std::chrono::milliseconds request{10'000};  ///< for receiving a whole request
     std::chrono::milliseconds answer{30'000};   ///< for the answer to be taken
   };
-  /// An answer that has to be waited for: it is made by the second thread, one at a time.
+  /// An answer that must be waited for: computed by the second thread, one at a time.
   using Later = std::function<Answer()>;
   using Reply = std::variant<Answer, Later>;
   /// Called by the server's thread; must not block. An exception is answered with 500.
