@@ -42,8 +42,8 @@ std::string who() {
 }
 
 struct Found {
-  std::vector<Loss> losses;      ///< recorded ones, and what the archive tells by itself
-  std::set<std::string> open{};  ///< ids of what a receiver asks for at its start
+  std::vector<Loss> losses;      ///< recorded ones, and those that the archive itself shows
+  std::set<std::string> open{};  ///< IDs of holes that a receiver requests at its start
 };
 
 Found find_all(io::Directory& directory) {

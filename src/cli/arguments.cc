@@ -228,7 +228,7 @@ std::string variable_of(const Command& command, std::string_view option) {
   return fmt::format("{}{}_{}", kVariable, upper(command.name), upper(option));
 }
 
-/// What the kubelet tells each container of a service: "X_SERVICE_HOST",
+/// The variables that the kubelet sets in each container of a service: "X_SERVICE_HOST",
 /// "X_PORT=tcp://10.0.0.1:80", "X_PORT_80_TCP_ADDR" (Kubernetes' documentation, "Service",
 /// "Environment variables").
 bool is_of_a_service(std::string_view name, std::string_view value) {

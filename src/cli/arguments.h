@@ -13,15 +13,15 @@
 
 namespace weir::cli {
 
-/// What the user gave a command: by the command line, by the environment and by a configuration
-/// file; the first of them that has an option wins. Each value has passed the check of its option;
-/// where a value came from is kept for messages. Everything that is wrong is an Error{usage} that
-/// names the option, the variable, or the file and the line.
+/// The options of a command: from the command line, the environment and a configuration file; the
+/// first of these that has an option takes precedence. Each value has passed the check of its
+/// option; its source is kept for messages. All errors are Error{usage} and name the option, the
+/// variable, or the file and the line.
 class Arguments {
  public:
   enum class Origin { file, environment, command_line };  ///< the later one wins
 
-  /// Reads the command line. Options may stand anywhere; other words are kept in order.
+  /// Reads the command line. Options may appear anywhere; other words are kept in order.
   static Arguments parse(const Command& command, const Words& words);
 
   /// Adds the environment variables ("PGWEIR_RECEIVE_SLOT=archive") for options that are not on the
@@ -55,10 +55,10 @@ class Arguments {
   /// With `errors` nothing is thrown: errors are added there, and their lines are skipped.
   void add_file(const std::string& path, std::string_view text,
                 std::span<const Command* const> commands, std::vector<Error>* errors = nullptr);
-  /// What the command line and the environment have said.
+  /// The options of the command line and the environment.
   [[nodiscard]] Arguments without_file() const;
 
-  // An option is named by itself or by its name.
+  // An option is given by itself or by its name.
   [[nodiscard]] bool has(std::string_view option) const;
   [[nodiscard]] bool on_command_line(std::string_view option) const {
     return has(option) && origin(option) == Origin::command_line;
@@ -83,7 +83,7 @@ class Arguments {
     return get(option).value_or(std::move(otherwise));
   }
 
-  /// What was given, by name.
+  /// Names of the options that were set.
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] const Words& words() const { return words_; }
   /// A sentence for each former name (former_names.h) that was given, for the log.

@@ -28,8 +28,9 @@ struct OptionGroup {
   const Topic* topic = nullptr;  ///< nullptr: part of --help
 };
 
-/// A command of the program. From this its command line and its part of a configuration file are
-/// read, and its help is made, which the completions ask and the manual pages are compared with.
+/// A command of the program. Its command line and its part of a configuration file are parsed
+/// according to it, and its help is generated from it, which the completions use and the manual
+/// pages are compared with.
 struct Command {
   std::string_view name;
   std::string_view summary;  ///< shown next to its name in "pgweir --help"

@@ -97,7 +97,7 @@ int check(const std::string& path) {
   return kDone;
 }
 
-/// What the command would work with, were it run here.
+/// Prints the settings that the command would use, if it were run here.
 int show(const std::optional<std::string>& path, std::string_view name) {
   const auto* command = command_with_settings(name);
   if (command == nullptr)

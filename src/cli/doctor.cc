@@ -83,7 +83,7 @@ constexpr Option kServing[] = {kServe,          kServeSocket, kServeHba,   kServ
                                kServeBaseBackup};
 constexpr Option kConnection[] = {kDbname, kHost, kPort, kUsername, kSlot};
 
-/// Where only serving is asked about there may be no server any more.
+/// If only serving is checked there may be no server any more.
 bool asks_for_server(const Arguments& arguments, bool serving) {
   return !serving || std::any_of(std::begin(kConnection), std::end(kConnection),
                                  [&](const Option& option) { return arguments.has(option); });
@@ -158,7 +158,7 @@ doctor::Check judge_preference(const std::string& conninfo, const doctor::Plan& 
                                  doctor::inspect_roles(conninfo, plan.slot));
 }
 
-/// What is lost with a key.
+/// Checks which objects would be lost with a key.
 void check_keys(const Arguments& arguments, store::OpenStore& opened, store::StoreCheck& result) {
   using Level = store::StoreFinding::Level;
   constexpr std::size_t kSomeObjects = 100;
@@ -189,7 +189,7 @@ void check_keys(const Arguments& arguments, store::OpenStore& opened, store::Sto
                                   *directory + "/" + name)});
 }
 
-/// What sending there and restoring from there needs, tried with an object that is thrown away.
+/// Checks what uploading and restoring require, with a temporary object.
 std::vector<doctor::Check> check_store(const Arguments& arguments) {
   forbid_core_files();
   StoreLog log;

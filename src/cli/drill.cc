@@ -146,7 +146,7 @@ int drill_command(const Arguments& arguments) {
     try {
       metrics::write_file(*file, drill_metrics(report, report.archives.front(), now));
     } catch (const Error& error) {
-      print_error(error);  // what came of the drill stays what it is
+      print_error(error);  // the outcome of the drill is unchanged
     }
   }
   return static_cast<int>(report.outcome);

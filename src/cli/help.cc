@@ -25,7 +25,7 @@ namespace {
 constexpr std::size_t kColumn = 27;
 constexpr std::size_t kWidth = 80;
 
-/// The text behind `line`, broken between words.
+/// The text after `line`, broken between words.
 void add_wrapped(std::string& line, std::string_view text, std::string& out) {
   while (!text.empty()) {
     const auto end = std::min(text.find(' '), text.size());

@@ -9,7 +9,8 @@ namespace weir::cli {
 
 // Texts of at most 80 columns.
 
-/// What --help prints: made of the table of the command's options, without those of its topics.
+/// Returns the output of --help: from the table of the command's options, without those of its
+/// topics.
 [[nodiscard]] std::string help_of(const Command& command);
 /// "pgweir help COMMAND all": every option.
 [[nodiscard]] std::string full_help_of(const Command& command);

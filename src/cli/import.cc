@@ -63,7 +63,7 @@ void tell(const importing::LeftOut& each, std::set<std::string>& hints) {
   if (!each.hint.empty() && hints.insert(each.hint).second) print_stderr("hint: {}\n", each.hint);
 }
 
-/// What is damaged or contradicts is named, each; of what is only not asked for some.
+/// Names each damaged or contradictory file; of those that are only not required, some.
 void tell_left_out(const std::vector<importing::LeftOut>& left_out, bool verbose) {
   std::map<std::string, std::size_t> count;
   std::set<std::string> hints;
@@ -110,7 +110,7 @@ std::unique_ptr<io::Directory> open_archive(const std::string& path) {
   return archive;
 }
 
-/// Whatever goes wrong, the server has to keep the file: never 0, and never above 125, which ends
+/// In case of any error, the server must keep the file: never 0, and never above 125, which ends
 /// its archiver.
 int answer_archive_command(const Arguments& arguments) {
   if (arguments.words().size() != 1)

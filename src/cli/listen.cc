@@ -108,7 +108,8 @@ std::string channel_list(const std::vector<std::string>& channels) {
   return text;
 }
 
-/// Reads, prints and hands to the commands until stopped, or until there were enough.
+/// Reads and prints notifications and passes them to the commands until stopped, or until the limit
+/// is reached.
 class Listening {
  public:
   Listening(const Request& request, Log& log, daemon::ServiceManager& service)
@@ -216,8 +217,8 @@ void Listening::begun(const Listener::Listening& listening) {
                  format_time(*listening.missed_since), format_time(now));
   if (request_.json) printer_.add(listening_json(listening, now));
   if (!request_.exec_connect) return;
-  // Handed over by run(), which leaves the server where that takes too long. What was missed since
-  // the last one that was handed over counts.
+  // Passed on by run(), which disconnects from the server if that takes too long. Missed
+  // notifications count from the last event passed on.
   if (connected_)
     connected_->server = listening.server;
   else

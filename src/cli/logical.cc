@@ -66,7 +66,7 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
   return {slash == 0 ? "/" : path.substr(0, slash), std::move(name)};
 }
 
-/// What systemd shows of it.
+/// The status shown by systemd.
 class ServiceStatus {
  public:
   ServiceStatus(daemon::ServiceManager& service, const std::string& slot)

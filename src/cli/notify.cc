@@ -52,7 +52,7 @@ int notify_command(const Arguments& arguments) {
   const net::Wake never;
   auto connection =
       pq::Connection::open({.conninfo = conninfo, .replication = pq::Replication::none}, never);
-  // What the shell gave is in the encoding of its locale, which is UTF-8 nowadays.
+  // The shell's text is in the encoding of its locale, which is usually UTF-8.
   if (!pq::expand_conninfo(conninfo).contains("client_encoding") &&
       connection.parameter("server_encoding") != "SQL_ASCII")
     connection.execute("SET client_encoding = 'UTF8'");

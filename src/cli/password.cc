@@ -30,7 +30,7 @@ char* end_of_quoted(char* at) {
 bool mask_passwords(char* word) {
   bool found = false;
   char* scheme = std::strstr(word, "://");
-  // Also behind "--dbname=" or "-d".
+  // Also after "--dbname=" or "-d".
   const bool uri = scheme != nullptr &&
                    (ends_with(word, scheme, "postgresql") || ends_with(word, scheme, "postgres"));
   if (uri) {

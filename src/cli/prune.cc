@@ -319,7 +319,7 @@ int prune_command(const Arguments& arguments) {
   const bool dry_run = arguments.has(kDryRun);
   std::optional<archive::Upkeep> upkeep;
   if (directory && !dry_run) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
-  // Both are made before anything goes: what refuses one of them refuses all.
+  // Both are made before any removal: an error in one of them prevents both.
   std::optional<prune::Plan> here;
   std::optional<prune::Plan> there;
   if (directory) here = prune::make_plan({*directory, whole, slots}, options);

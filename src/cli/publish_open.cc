@@ -70,7 +70,7 @@ std::unique_ptr<io::Directory> open_archive(const std::string& path) {
   return directory;
 }
 
-// What speaks against it
+// Objections
 
 Error refusal(const std::string& what) {
   return Error(ErrorKind::refused, "the open segment is not published: " + what)

@@ -47,7 +47,7 @@ using namespace std::chrono_literals;
 /// Interval at which the guardian reports that it is running, if /healthz shows it.
 constexpr std::chrono::milliseconds kTurn = 10s;
 
-/// What serves meanwhile, for SIGHUP: another thread's.
+/// The serving object, for SIGHUP: of another thread.
 class ServingNow {
  public:
   void set(Downstream* downstream, ReceiverPage* page) {
@@ -67,7 +67,7 @@ class ServingNow {
   ReceiverPage* page_ = nullptr;
 };
 
-/// What is not durable yet is not sent.
+/// WAL that is not durable yet is not sent.
 void tell_lag(const receive::FlushPolicy& flush, Log& log) {
   using Mode = receive::FlushPolicy::Mode;
   if (flush.mode == Mode::interval)
@@ -91,8 +91,8 @@ void leave_last_word(io::Directory& directory, const Error& error, Log& log) noe
   }
 }
 
-/// The same after a sync has failed: a disk that fails may hang as well, so it is given `time`.
-/// `meanwhile` is done in any case. The process has to end at once behind it.
+/// The same after a failed fsync: a failing disk may hang as well, so it is limited to `time`.
+/// `meanwhile` runs in any case. The process must exit immediately afterwards.
 template <typename Work>
 void leave_last_word_within(std::chrono::milliseconds time, io::Directory& directory,
                             const Error& error, Log& log, const Work& meanwhile) {

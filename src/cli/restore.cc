@@ -27,9 +27,9 @@
 #include "restore/open_archives.h"
 
 // The exit status is the message here: to PostgreSQL 1 to 125 mean "the archive ends, open the
-// database". So there are 0, 1 ("surely not in the archive") and 200 for everything else.
-// 126, 127 and from 129 on to 192 look like the shell's or a signal's. SIGTERM keeps its default
-// action, too: the server checks whether its request to stop ended the command.
+// database". The statuses are therefore 0, 1 ("certainly not in the archive") and 200 for
+// everything else. 126, 127 and from 129 on to 192 look like the shell's or a signal's. SIGTERM
+// keeps its default action, too: the server checks whether its request to stop ended the command.
 
 namespace weir::cli {
 
@@ -95,7 +95,7 @@ constexpr auto kFindLsn =
     option_of<lsn_value>("find-lsn", "LSN", "list the commits around a position");
 constexpr auto kJson = flag("json", "JSON output");
 
-/// What has no meaning for a moment.
+/// Options without a meaning for a moment.
 constexpr Option kOfSegments[] = {kPartial,       kPartialDamaged, kUntilGap, kUpToDamage,
                                   kOnGap,         kAllowEmpty,     kPrefetch, kFirstValid,
                                   kWithoutSilent, kNoVerify};
@@ -265,7 +265,8 @@ std::string text_of(const std::optional<restore::Commit>& commit, std::string_vi
   return fmt::format("{}, xid {}, LSN {}", commit->time.to_string(), xid, commit->start);
 }
 
-/// What restore_command has to say besides the directory, for a recovery up to the moment.
+/// The options that restore_command needs in addition to the directory, for a recovery up to the
+/// moment.
 std::string options_for(const restore::Moment& moment) {
   return moment.needs_up_to_hole ? "--until-gap" : moment.needs_partial ? "--partial" : "";
 }

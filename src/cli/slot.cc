@@ -109,7 +109,7 @@ std::vector<std::string> host_names(const std::string& conninfo) {
   return names;
 }
 
-/// Does it on each host, also behind one where it failed. The status is the gravest.
+/// Does it on each host, even after one where it failed. Returns the most severe status.
 template <typename Function>
 int on_all_hosts(const std::string& conninfo, Function&& function) {
   const auto names = host_names(conninfo);
@@ -138,7 +138,7 @@ std::string create(const Arguments& arguments, const Target& target) {
 
   auto text =
       fmt::format("replication slot \"{}\" {}", slot, created ? "created" : "exists already");
-  // "Ready" is only what the server confirms; before 15 there is no command to ask it.
+  // "Ready" is only written if the server confirms it; before 15 there is no command to query it.
   const auto ask = [&] {
     try {
       return pq::read_replication_slot(connection, slot);

@@ -17,7 +17,7 @@ constexpr std::int64_t kOld = 50'000'000;  // a quarter of autovacuum_freeze_max
 
 std::string size(const std::optional<std::int64_t>& bytes) {
   if (!bytes) return "-";
-  if (*bytes < 0) return "0 B";  // a standby's receive position can be behind the slot
+  if (*bytes < 0) return "0 B";  // a standby's receive position can be before the slot's
   return format_size(static_cast<std::uint64_t>(*bytes));
 }
 

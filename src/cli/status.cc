@@ -139,7 +139,7 @@ status::StatusReport report_of_encrypted(StoredArchive& stored, const status::St
   return report;
 }
 
-/// What the store alone has.
+/// The report of the store alone.
 status::StatusReport report_of_store(StoredArchive& stored, const status::StoreSide& side) {
   try {
     return status::make_report(stored.shelf(), 0);
@@ -151,7 +151,7 @@ status::StatusReport report_of_store(StoredArchive& stored, const status::StoreS
   }
 }
 
-/// What directory and store have together.
+/// The combined report of directory and store.
 status::StatusReport report_of_both(io::Directory& directory, StoredArchive& stored) {
   archive::UnionShelf both(directory, stored.shelf());
   try {

@@ -14,8 +14,9 @@
 
 namespace weir::cli {
 
-// What options take. Each of these reads a text or throws Error{usage}: its message is the reason,
-// without the value and the option, which Arguments adds; it may be empty where the hint says all.
+// Values of options. Each function parses a text or throws Error{usage}: its message is the reason,
+// without the value and the option, which Arguments adds; it may be empty if the hint is
+// sufficient.
 
 [[nodiscard]] inline std::string any_text(const std::string& text) { return text; }
 
@@ -75,7 +76,7 @@ struct Choice {
 };
 [[noreturn]] void throw_no_choice(std::string_view words);
 
-/// One of the words of a table, which is an array of Choice.
+/// One of the words in a table, which is an array of Choice.
 template <const auto& Table>
 [[nodiscard]] auto choice_value(const std::string& text) {
   std::string words;

@@ -78,7 +78,7 @@ constexpr Option kOptions[] = {
     kHelp};
 constexpr Option kManifests[] = {kDeep, kManifestPublicKey.of_section("store"), kExpectHead};
 
-/// What only reading can tell.
+/// True for options that require reading.
 bool asks_to_read(const Arguments& arguments) {
   for (const Option& option :
        {Option(kDirectory), Option(kDeep), Option(kFrom), Option(kTo), Option(kTimeline),

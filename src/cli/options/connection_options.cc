@@ -12,7 +12,7 @@ namespace weir::cli {
 
 namespace {
 
-/// One keyword and value as libpq reads them.
+/// One keyword and value in libpq's syntax.
 std::string quoted(std::string_view keyword, std::string_view value) {
   std::string text = fmt::format("{}='", keyword);
   for (const char c : value) {

@@ -17,7 +17,7 @@
 
 namespace weir::cli {
 
-/// All that `pgweir receive` was asked.
+/// The options of `pgweir receive`.
 struct ReceiveRequest {
   receive::Options options;
   std::optional<receive::Notifier::Options> notify;

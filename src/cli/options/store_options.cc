@@ -126,7 +126,7 @@ std::string base_name(std::string path) {
 std::string name_of(const Arguments& arguments, StoreName from) {
   if (auto name = arguments.get(kName)) return std::move(*name);
   if (auto slot = arguments.get(kSlot)) return std::move(*slot);
-  // In a configuration file the directory is the one that receive goes by, too.
+  // In a configuration file the directory is the one that receive uses, too.
   if (from == StoreName::said && arguments.on_command_line(kDirectory))
     throw Error(ErrorKind::usage, "which archive of the store? --store-name is missing")
         .hint(
@@ -198,7 +198,7 @@ std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
     add(store::parse_identities(text.reveal(), path));
   }
   if (const auto command = arguments.get(kIdentityCommand)) {
-    // Without a bound: it may ask for a passphrase.
+    // Without a time limit: it may prompt for a passphrase.
     const auto output = store::run_for_secret(*command, kLargestKeys);
     if (output.status != 0)
       throw Error(ErrorKind::retry, "the command for the private key has failed")
@@ -313,7 +313,7 @@ std::vector<std::string> store_words(const Arguments& arguments) {
       const bool file = option.name == kCa.name || option.name == kCredentials.name;
       add(option, file ? absolute_path(*value) : *value);
     }
-  if (!options.name.empty()) add(kName, options.name);  // however it came to it
+  if (!options.name.empty()) add(kName, options.name);  // regardless of its source
   for (const Option& option :
        {Option(kPathStyle), Option(kProxy), Option(kSilence), Option(kIdentityCommand)})
     if (const auto value = arguments.text(option)) add(option, *value);

@@ -15,8 +15,7 @@
 
 namespace weir::cli {
 
-// Which object store, and how it is spoken to: the same options for each command that has to do
-// with one.
+// The object store and how it is accessed: the same options for each command that uses one.
 
 extern const Option kStoreOptions[17];
 /// --store itself, and the options that say how it is reached: with --slot, or without it, where a
@@ -33,11 +32,11 @@ extern const Option kIdentityOptions[2];
 inline constexpr auto kEncryptTo = repeated(option_of<any_text>(
     "encrypt-to", "KEY|FILE",
     "encrypt uploads with age for this recipient (age1...) or for those in FILE; can be repeated"));
-/// Where the archive's name in the store comes from, if it is not given by itself.
+/// Source of the archive's name in the store, if it is not set explicitly.
 enum class StoreName {
   directory,  ///< the slot's name, or the last part of the directory
-  said,  ///< the same, but not the directory of the command line: who recovers may have a copy of
-         ///< the archive anywhere, and would ask a place where there is nothing
+  said,  ///< the same, except for the directory of the command line: a recovery may use a copy of
+         ///< the archive anywhere, and would query a name that does not exist
 };
 /// Commands that only upload do not read private keys: a configuration file for all commands names
 /// them, and the machine that archives should not have them.

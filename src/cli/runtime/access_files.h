@@ -9,8 +9,8 @@
 
 namespace weir::cli {
 
-// Who may come in and what TLS needs: the files of the options are read. All throw Error{usage} for
-// one that is wrong, that cannot be read, or that others could read and must not.
+// Reads the files of the access and TLS options. All throw Error{usage} for an invalid file, an
+// unreadable one, or one that others can read and must not.
 
 [[nodiscard]] std::shared_ptr<const relay::Access> read_access(const ServeRequest& request);
 /// The parts of it.

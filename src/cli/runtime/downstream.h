@@ -13,9 +13,9 @@
 
 namespace weir::cli {
 
-/// Serves what a receiver in the same process makes durable, from its first moment on, whether its
-/// server is reached or not. A thread of its own; the receiver only leaves word of how far it is.
-/// What it refers to outlives it.
+/// Serves the WAL that a receiver in the same process has flushed, from the start on, whether its
+/// server is reached or not. Has a thread of its own; the receiver only announces its position. The
+/// objects it refers to must outlive it.
 class Downstream {
  public:
   /// As Serving's. `durability_lost`: as in receive::Environment.

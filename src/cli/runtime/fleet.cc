@@ -24,7 +24,7 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr web::Pace kPace{.watched = 3s, .unwatched = 10s};
-/// The directory, which takes longer than to ask the receiver.
+/// For reading the directory, which takes longer than querying the receiver.
 constexpr auto kLookEvery = 60s;
 constexpr auto kLookEveryWatched = 3s;
 constexpr auto kStaysWatched = 30s;

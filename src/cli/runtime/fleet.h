@@ -17,7 +17,7 @@
 
 namespace weir::cli {
 
-/// An archive of a fleet, asked again and again by a thread of its own, which may hang.
+/// An archive of a fleet, queried periodically by a thread of its own, which may hang.
 class FleetArchive {
  public:
   /// `transport` is for one that has a URL; else it may be nullptr. Throws Error{usage} for a token

@@ -18,7 +18,7 @@ using std::chrono::milliseconds;
 constexpr std::size_t kMostEnds = 64;
 
 std::string rate(double bytes_per_second) {
-  // Whole bytes below 1 kB, one digit behind the point above.
+  // Whole bytes below 1 kB, one decimal digit above.
   return format_size(static_cast<std::uint64_t>(std::max(0.0, bytes_per_second))) + "/s";
 }
 
@@ -43,7 +43,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
   }
   last_ = snapshot;
   samples_.push_back({now, snapshot.write, snapshot.server_end});
-  // One sample older than the window stays: the average covers all of it.
+  // One sample older than the window is kept: the average covers all of it.
   while (samples_.size() > 2 && now - samples_[1].time >= window_) samples_.pop_front();
 
   Progress progress;
@@ -69,7 +69,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
             ? static_cast<double>(snapshot.server_end - first.server_end) / elapsed
             : 0;
     const double closing = *progress.bytes_per_second - server_rate;
-    // A moment's rates say nothing of that: what the server wrote may just not have come yet.
+    // A short period does not show that: the server's WAL may just not have arrived yet.
     progress.losing = closing <= 0 && now - samples_.front().time >= window_ / 2;
     constexpr double kLongest = 100.0 * 24 * 3600;
     if (closing > 0 && static_cast<double>(missing) / closing < kLongest)
@@ -104,7 +104,7 @@ std::string live_line(const Progress& progress, int width) {
 
   struct Part {
     std::string text;
-    int weight;  ///< the least goes first
+    int weight;  ///< the smallest is omitted first
   };
   std::vector<Part> parts;
   parts.push_back({progress.write.to_string(), 9});

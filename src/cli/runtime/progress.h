@@ -17,9 +17,9 @@ struct Progress {
   wal::Lsn write;
   std::optional<double> bytes_per_second;  ///< unset: not known yet
   std::uint64_t behind = 0;                ///< bytes the server has and that are not durable here
-  /// How old the oldest of them is, by the server's clock; unset if they were there before we came.
+  /// Age of the oldest of them, by the server's clock; unset if they existed before the start.
   std::optional<std::chrono::milliseconds> behind_time;
-  std::optional<double> fraction;  ///< of the way to the server's end; only while catching up
+  std::optional<double> fraction;  ///< of the distance to the server's end; only while catching up
   std::optional<std::chrono::milliseconds> left;  ///< until caught up; unset: unknown
   /// While catching up, over half the window or more: the server writes faster than we receive.
   bool losing = false;
@@ -53,8 +53,8 @@ class ProgressMeter {
   std::deque<ServerEnd> ends_;
 };
 
-/// "0/5A3C1F8  timeline 1  12.3 MB/s  caught up", or with a bar while catching up; no wider than
-/// `width` columns: what matters least goes first.
+/// "0/5A3C1F8  timeline 1  12.3 MB/s  caught up", or with a bar while catching up; at most `width`
+/// columns: the least important parts are omitted first.
 [[nodiscard]] std::string live_line(const Progress& progress, int width);
 
 /// The same in words for the log; without rates where nothing moved.

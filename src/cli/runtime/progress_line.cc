@@ -23,7 +23,7 @@ std::chrono::milliseconds ProgressLine::interval() const {
 void ProgressLine::tick(const receive::StreamSnapshot& snapshot, receive::Time now) {
   const std::lock_guard lock(mutex_);
   if (now < due_) return;
-  due_ = now + interval() * 9 / 10;  // a tick that comes a little early is meant as well
+  due_ = now + interval() * 9 / 10;  // a tick that is slightly early counts as well
   const auto progress = meter_.add(snapshot, now);
   if (screen_.live()) {
     screen_.show(live_line(progress, screen_.width()));

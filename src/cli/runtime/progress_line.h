@@ -14,7 +14,7 @@ class ProgressLine {
  public:
   ProgressLine(daemon::Screen& screen, Log& log);
 
-  /// How often it wants a tick; those that come sooner are left out.
+  /// Interval of the required ticks; earlier ones are ignored.
   [[nodiscard]] std::chrono::milliseconds interval() const;
   void tick(const receive::StreamSnapshot& snapshot, receive::Time now);
 

@@ -18,8 +18,8 @@
 
 namespace weir::cli {
 
-/// The page of a receiver, from the receiver's own process, by threads of its own. What it refers
-/// to outlives it.
+/// The page of a receiver, served by the receiver's own process, with threads of its own. The
+/// objects it refers to must outlive it.
 class ReceiverPage {
  public:
   struct Metrics {
@@ -52,7 +52,7 @@ class ReceiverPage {
 /// Serves a site there. Throws Error{retry} if the address is not available.
 [[nodiscard]] std::unique_ptr<http::Server> serve_site(const ListenAddress& address,
                                                        http::Server::Handler handler);
-/// Who may look, as the options say.
+/// The access rules, according to the options.
 [[nodiscard]] web::Gate gate_of(const WebRequest& request);
 /// Rereads a token file, for `use`. An error is logged, and `use` is not called.
 void read_anew(const WebRequest& request, const std::function<void(const WebRequest&)>& use,

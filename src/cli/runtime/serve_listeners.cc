@@ -55,7 +55,7 @@ std::vector<net::Listener> bind_listeners(const ServeRequest& request) {
   if (request.socket) {
     const auto path = socket_path(request);
     try {
-      // Who may come in is said by the rules, as with a server.
+      // The rules determine access, as with a server.
       listeners.push_back(net::Listener::bind_over_stale(net::Address::unix_socket(path), 0777));
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage) throw;

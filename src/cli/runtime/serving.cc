@@ -103,7 +103,7 @@ void Serving::renew_secrets() {
   }
 }
 
-/// What clients have flushed goes to the hub for as long as there is one.
+/// Passes the clients' flush positions to the hub during its lifetime.
 class Serving::HubNow {
  public:
   HubNow(Serving& serving, relay::Hub& hub) : serving_(serving) { set(&hub); }
@@ -265,7 +265,7 @@ std::optional<relay::Served> Serving::wait_for_wal(const net::Wake& stop, const 
   }
 }
 
-/// Clients that look at it (sslmode=verify-ca and verify-full) refuse it then.
+/// Clients that verify it (sslmode=verify-ca and verify-full) reject it then.
 void Serving::tell_expiry() const {
   const auto tls = access_.get()->tls;
   if (tls == nullptr) return;

@@ -21,7 +21,7 @@
 
 namespace weir::cli {
 
-/// Serves an archive, as it was asked for. What it refers to outlives it.
+/// Serves an archive, according to its request. The objects it refers to must outlive it.
 class Serving {
  public:
   /// Called under a lock: see relay::Clients.
@@ -42,7 +42,7 @@ class Serving {
   void run(const net::Wake& stop, const Tell& tell);
   /// Rereads rules and users. Errors are logged, and the old ones remain in use.
   void reload();
-  /// What `ask` answers has changed, to this. Any thread; never blocks.
+  /// The result of `ask` has changed to this. Any thread; never blocks.
   void on_durable(const archive::DurableEnd& end);
   /// The server upstream says that it is this (server_version). Any thread.
   void hear_version(const std::string& version);

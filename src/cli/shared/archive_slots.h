@@ -19,7 +19,7 @@ namespace weir::cli {
 /// Throws Error{protocol}.
 [[nodiscard]] std::vector<archive::ServedSlot> slots_of_report(const std::string& json,
                                                                const std::string& from);
-/// What the file says.
+/// Reads the file's content.
 [[nodiscard]] std::vector<archive::ServedSlot> read_archive_slots(const std::string& directory);
 [[nodiscard]] SlotRow row_of(const archive::ServedSlot& slot);
 

@@ -20,13 +20,13 @@ class FileSystemHangs : public ErrorAs<FileSystemHangs> {
 
 [[nodiscard]] FileSystemHangs file_system_hangs(const std::string& directory);
 
-/// What `look` returns or throws. It may take its time as long as the directory's file system
-/// answers, and ten minutes at most. Throws FileSystemHangs after 5 s without an answer; `look` is
-/// left behind then, so it owns all that it uses.
+/// Returns or throws the result of `look`. It may run as long as the directory's file system
+/// responds, and ten minutes at most. Throws FileSystemHangs after 5 s without a response; `look`
+/// is abandoned then, so it must own everything that it uses.
 template <typename Look>
 [[nodiscard]] auto look_within_bounds(const std::string& directory, Look look) {
   using namespace std::chrono_literals;
-  constexpr auto kPause = 2s;     // then the file system is asked whether it is there
+  constexpr auto kPause = 2s;     // then the file system is checked for a response
   constexpr auto kPatience = 3s;  // for that answer
   constexpr auto kMost = 600s;
   auto answer = begin_left_behind(std::move(look));

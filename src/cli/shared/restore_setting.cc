@@ -10,7 +10,7 @@ namespace weir::cli {
 
 namespace {
 
-/// One word of the shell that the server runs, with its own signs escaped.
+/// One word for the server's shell, with percent signs escaped.
 std::string word_of_command(std::string path) {
   const bool plain = path.find_first_not_of(
                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"

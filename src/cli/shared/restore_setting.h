@@ -10,8 +10,8 @@ struct RestoreFrom {
   std::vector<std::string> store{};  ///< words that name an object store
 };
 
-/// The restore_command that hands out of these archives, run from any directory: "PROGRAM restore
-/// -D … OPTION %f %p". `option` may be empty.
+/// The restore_command for these archives, for any working directory: "PROGRAM restore -D … OPTION
+/// %f %p". `option` may be empty.
 [[nodiscard]] std::string restore_command_for(const std::string& program, const RestoreFrom& from,
                                               const std::string& option);
 

@@ -16,7 +16,7 @@ namespace weir::cli {
 
 namespace {
 
-/// So that it ends by what the store has said, and not by the bound.
+/// Ends with the store's own error, and not because of the time limit.
 constexpr std::chrono::milliseconds kBriefly{4'000};
 
 }  // namespace

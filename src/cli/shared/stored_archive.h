@@ -47,7 +47,7 @@ class StoredArchive {
 [[nodiscard]] std::unique_ptr<StoredArchive> open_stored_archive_briefly(
     const Arguments& arguments);
 
-/// There are keys in memory from here on: the kernel is to write no core file of them.
+/// There are keys in memory from here on: the kernel must not write them to a core file.
 void forbid_core_files();
 
 /// For unique names and random delays.

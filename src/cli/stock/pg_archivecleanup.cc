@@ -17,9 +17,9 @@
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 
-// Unlike `pgweir prune` this asks no questions and knows no sizes: names are compared as text, as
-// the stock program does, which servers call as archive_cleanup_command. What it does better: the
-// oldest go first, the directory is flushed, so that no gap remains, and WAL that a slot of the
+// Unlike `pgweir prune` this checks neither backups nor sizes: names are compared as text, as in
+// the stock program, which servers call as archive_cleanup_command. The improvements: the oldest
+// are removed first, the directory is flushed, so that no gap remains, and WAL that a slot of the
 // relay retains is kept.
 
 namespace weir::cli {

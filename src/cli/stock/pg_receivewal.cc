@@ -42,7 +42,7 @@ using namespace std::chrono_literals;
 constexpr int kWell = 0;
 constexpr int kFailed = 1;
 
-/// What the library has to say is for those who ask for more than pg_receivewal would tell.
+/// The library's messages are shown if more output is requested than pg_receivewal would print.
 class LibraryLog final : public Log {
  public:
   LibraryLog(Log& log, int verbose)
@@ -208,7 +208,8 @@ int perform(PgReceivewalRequest& request) {
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] { stop.raise(); };
-  handlers.patient = true;  // Ctrl-C under a supervisor comes twice: from the terminal and from it
+  handlers.patient = true;  // Under a supervisor, Ctrl-C arrives twice: from the terminal and from
+                            // the supervisor
   const auto perform_action = [&] {
     const auto handling = long_run.handle(std::move(handlers));
     return request.action == PgReceivewalRequest::Action::receive ? receive_wal(request, log, stop)

@@ -10,8 +10,8 @@
 
 namespace weir::cli {
 
-/// What a command line of pg_receivewal says, read by its rules (getopt_long, the checks in main()
-/// of PostgreSQL's pg_receivewal.c, versions 15 to 19).
+/// A command line of pg_receivewal, parsed by its rules (getopt_long, the checks in main() of
+/// PostgreSQL's pg_receivewal.c, versions 15 to 19).
 struct PgReceivewalRequest {
   enum class Action { receive, create_slot, drop_slot, help, version };
   Action action = Action::receive;
@@ -33,8 +33,8 @@ struct PgReceivewalRequest {
 /// ends with a null pointer, and is put into another order. Throws StockRefusal.
 [[nodiscard]] PgReceivewalRequest parse_pg_receivewal(int count, char** words);
 
-/// What -Z says: "gzip", "lz4:9", "gzip:level=5", "6", "0"; and "zstd", which PostgreSQL's own does
-/// not take yet. Throws StockRefusal.
+/// The value of -Z: "gzip", "lz4:9", "gzip:level=5", "6", "0"; and "zstd", which PostgreSQL's own
+/// program does not support yet. Throws StockRefusal.
 [[nodiscard]] codec::Compression parse_stock_compression(const std::string& text);
 
 [[nodiscard]] std::string_view pg_receivewal_help();

@@ -11,8 +11,8 @@
 
 namespace weir::cli {
 
-/// What a command line of pg_recvlogical says, read by its rules (getopt_long, the checks in main()
-/// of PostgreSQL's pg_recvlogical.c, versions 15 to 19).
+/// A command line of pg_recvlogical, parsed by its rules (getopt_long, the checks in main() of
+/// PostgreSQL's pg_recvlogical.c, versions 15 to 19).
 struct PgRecvlogicalRequest {
   bool help = false;
   bool version = false;

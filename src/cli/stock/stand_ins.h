@@ -12,7 +12,7 @@ struct StandIn {
   /// The whole program: `words[0]` is the name it was called by; the array ends with a null
   /// pointer.
   int (*run)(int count, char** words);
-  /// What its --help prints.
+  /// Returns the output of its --help.
   std::string_view (*help)();
 };
 

@@ -10,8 +10,8 @@
 
 namespace weir::cli {
 
-/// Thrown for what a stock program (pg_receivewal, pg_recvlogical) refuses before it connects: exit
-/// 1. An empty message: getopt has told it already.
+/// Thrown for errors that a stock program (pg_receivewal, pg_recvlogical) reports before it
+/// connects: exit 1. An empty message: getopt has already printed it.
 struct StockRefusal {
   std::string message;
   bool see_help = true;  ///< point to --help
@@ -51,7 +51,7 @@ class StockConnection {
   StockPassword password_ = StockPassword::if_asked;
 };
 
-/// Puts a password from the terminal into `conninfo`, if one is wanted or the server asks for it.
+/// Adds a password from the terminal to `conninfo`, if one is requested or the server requires it.
 void ask_stock_password(std::string& conninfo, StockPassword password, pq::Replication replication);
 
 /// Returns the exit status of `run`; an exception is reported on stderr as `program` would, with
