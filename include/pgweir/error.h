@@ -16,10 +16,11 @@ enum class ErrorKind {
   io,          ///< the file system refused something else: exit 4
   durability,  ///< a sync or close failed: the process ends, nothing more is acknowledged: exit 4
   conflict,    ///< another cluster, another segment size, another writer, another history: exit 4
-  gap,         ///< the upstream no longer has the WAL that comes next: exit 4
+  gap,         ///< the upstream no longer has the next WAL: exit 4
   damage,      ///< WAL or an archive file is not what it must be: exit 4
   protocol,    ///< the server said something the protocol does not allow: exit 4
-  refused,     ///< the server refuses for good (role, slot of the other kind, version): exit 4
+  refused,     ///< the server rejects it permanently (role, slot of the other kind, version): exit
+               ///< 4
 };
 
 [[nodiscard]] std::string_view to_string(ErrorKind kind);
@@ -38,7 +39,7 @@ class Error : public std::exception {
   /// Five characters if the server itself reported it (appendix "PostgreSQL Error Codes"), else
   /// empty. Decide by this or by the kind, never by the text, which may be in any language.
   [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }
-  /// The errno value behind it, 0 if there is none or it is not known.
+  /// The errno value of the cause, 0 if there is none or it is unknown.
   [[nodiscard]] int system_code() const { return system_code_; }
 
   /// Message and context on one line, without the hint.

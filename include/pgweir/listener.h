@@ -12,7 +12,7 @@
 
 namespace weir {
 
-/// What NOTIFY or pg_notify() sent.
+/// A notification sent by NOTIFY or pg_notify().
 struct Notification {
   std::string channel;
   std::string payload;  ///< up to 7999 bytes, in UTF-8 unless the connection string says otherwise
@@ -58,8 +58,9 @@ class Listener {
     /// server that is not there as one that was lost. Needs `reconnect`.
     bool wait_for_server = false;
     std::chrono::milliseconds connect_timeout{30'000};  ///< for all hosts together
-    /// An idle server is asked for a sign of life this often, and given up after as long again.
-    /// Bounds what missed_since covers. Zero: never, the kernel's TCP keepalives alone decide.
+    /// Interval at which an idle server is asked to reply; it is given up after the same time
+    /// again. Bounds the time covered by missed_since. Zero: never, the kernel's TCP keepalives
+    /// alone decide.
     std::chrono::milliseconds check_interval{30'000};
     std::string application_name = "pgweir";  ///< unless the connection string names one
 
@@ -80,9 +81,9 @@ class Listener {
   /// The next notification that has arrived; nullopt if none has. Never blocks and never connects:
   /// throws Error{retry} when the connection is lost, after all it had brought; see reconnect().
   [[nodiscard]] std::optional<Notification> read();
-  /// Waits for one. nullopt when the time is over, or after interrupt(). Throws Error{refused} if a
-  /// server refuses for good, and, without `reconnect`, Error{retry}. A timeout in which it
-  /// connects is kept to, as well: the attempt ends with it.
+  /// Waits for a notification. Returns nullopt when the time is over, or after interrupt(). Throws
+  /// Error{refused} if a server rejects permanently, and, without `reconnect`, Error{retry}. The
+  /// timeout also applies to connecting: the attempt ends with it.
   [[nodiscard]] std::optional<Notification> read(std::chrono::milliseconds timeout);
   /// Hands each notification to `handle` until that returns false, or interrupt() is called. Throws
   /// as read(timeout) does, and what `handle` throws.
@@ -100,7 +101,7 @@ class Listener {
   /// descriptor for as long as the object lives; do not read from it or close it.
   [[nodiscard]] int fd() const;
 
-  /// Ends the read(timeout) or consume() that is under way, or else the next one.
+  /// Ends the current read(timeout) or consume(), or else the next one.
   void interrupt() noexcept;
 
   /// Sends a notification over this connection (pg_notify): what this object listens to it receives

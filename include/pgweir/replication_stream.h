@@ -61,8 +61,8 @@ class ReplicationStream {
     Kind kind = Kind::physical;
     std::chrono::milliseconds connect_timeout{30'000};  ///< for all hosts together
     std::string application_name = "pgweir";            ///< unless the connection string names one
-    /// How often the server is told what was confirmed. Earlier, where it asks for a reply, or by
-    /// send_feedback().
+    /// Interval at which confirmed positions are reported to the server. They are also sent if it
+    /// requests a reply, or by send_feedback().
     std::chrono::milliseconds status_interval{10'000};
     /// True: a thread of the object sends due status messages even while the consumer does not
     /// read, so that it may be busy for longer than wal_sender_timeout. (A consumer that hangs
@@ -70,9 +70,9 @@ class ReplicationStream {
     /// read(), consume() and the feedback functions only; call one of them within half of
     /// wal_sender_timeout, which is 60 s by default.
     bool background_replies = true;
-    /// Logical: while everything that was handed out is confirmed, positions that the server
-    /// reports as passed count as confirmed, too. So the slot of a quiet database lets go of the
-    /// WAL that others write. Physical streams never do this.
+    /// Logical: while everything that was delivered is confirmed, positions that the server reports
+    /// as passed count as confirmed, too. The slot of a quiet database therefore does not retain
+    /// the WAL of others. Physical streams never do this.
     bool advance_when_idle = true;
     /// Given each notice or warning of the server; on the thread that calls in. May be empty.
     std::function<void(const std::string&)> on_notice = {};
@@ -148,9 +148,9 @@ class ReplicationStream {
     Lsn data_start;  ///< physical: position of the first byte. Logical: of the change
     Lsn wal_end;     ///< the end of the server's WAL when it was sent, as far as it knew
     std::chrono::system_clock::time_point send_time;  ///< by the server's clock
-    /// What to confirm when this message is dealt with: the end of the bytes (physical), or
-    /// data_start, which for the commit of a transaction is behind it (logical). Confirming inside
-    /// a transaction does no harm: it comes whole again unless its commit was confirmed.
+    /// The position to confirm when this message was processed: the end of the bytes (physical), or
+    /// data_start, which for the commit of a transaction is after it (logical). Confirming inside a
+    /// transaction is harmless: it is sent again completely unless its commit was confirmed.
     Lsn end;
 
     [[nodiscard]] std::string_view text() const {
@@ -160,8 +160,8 @@ class ReplicationStream {
 
   /// The next message that has arrived; nullopt if none has, or the stream has ended. Never blocks.
   [[nodiscard]] std::optional<Message> read();
-  /// Waits for one. nullopt when the time is over, after interrupt(), or when the stream has ended:
-  /// streaming() tells.
+  /// Waits for a message. Returns nullopt when the time is over, after interrupt(), or when the
+  /// stream has ended: see streaming().
   [[nodiscard]] std::optional<Message> read(std::chrono::milliseconds timeout);
 
   enum class Ended {
@@ -198,7 +198,7 @@ class ReplicationStream {
   /// Write, flush and apply reach this position; sent with the next status. Cheap: call it for each
   /// message.
   void confirm(Lsn position);
-  /// What was confirmed so far.
+  /// The positions confirmed so far.
   [[nodiscard]] Feedback confirmed() const;
 
   /// The server's end of WAL, by its newest message of any kind.
@@ -217,7 +217,7 @@ class ReplicationStream {
   /// long as the object lives; do not read from it or close it.
   [[nodiscard]] int fd() const;
 
-  /// Ends the read(timeout) or consume() that is under way, or else the next one.
+  /// Ends the current read(timeout) or consume(), or else the next one.
   void interrupt() noexcept;
 
  private:
