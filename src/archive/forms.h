@@ -23,7 +23,7 @@ namespace weir::archive {
 /// later format is durable under its name: raw ones are compressed to any of the others, and those
 /// neither raw nor zstd are converted to zstd. A reader that tries the names in this order
 /// therefore finds a complete segment at every moment. In another order the file could move from a
-/// name not tried yet to one that was tried already, and would seem to be missing.
+/// name not tried yet to one already checked, and would seem to be missing.
 inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
                                       codec::Method::zstd};
 

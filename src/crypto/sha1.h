@@ -10,8 +10,8 @@ struct evp_md_ctx_st;
 
 namespace weir::crypto {
 
-/// SHA-1 of data in pieces, by OpenSSL: not for security, but for pgBackRest's segment names.
-/// Throws as documented in primitives.h. One thread.
+/// SHA-1 of data in pieces, by OpenSSL: only for pgBackRest's segment names, which are not a matter
+/// of security. Throws as documented in primitives.h. One thread.
 class Sha1 {
  public:
   Sha1();

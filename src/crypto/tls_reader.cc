@@ -16,7 +16,7 @@ namespace {
 
 using Shared = std::shared_ptr<TlsReader>;
 
-// No exception may pass through OpenSSL: functions called from within it are looked up before.
+// OpenSSL cannot handle exceptions: functions called from within it are looked up before.
 constexpr std::array<const char*, 7> kCalledWithin = {
     "BIO_get_data",    "BIO_next",      "BIO_read",      "BIO_ctrl",
     "BIO_clear_flags", "BIO_set_flags", "BIO_test_flags"};

@@ -31,7 +31,7 @@ TlsSession::Wire& wire_of(BIO* bio) {
   return *static_cast<TlsSession::Wire*>(call_BIO_get_data(bio));
 }
 
-// No exception may pass through OpenSSL: functions called here are looked up before.
+// OpenSSL cannot handle exceptions: functions called here are looked up before.
 
 int read_wire(BIO* bio, char* to, int size) noexcept {
   PGWEIR_CRYPTO(BIO_clear_flags);

@@ -105,7 +105,7 @@ class FileCopier {
   /// `to` must not exist.
   void copy(const std::string& from, const std::string& to);
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  /// Of these, the bytes that take no space of their own.
+  /// The part of these bytes that takes no space of its own.
   [[nodiscard]] std::uint64_t shared_bytes() const { return shared_bytes_; }
 
  private:

@@ -22,9 +22,9 @@ namespace weir::relay {
 /// session that reaches the last piece reads the next one before it sends: the others send
 /// meanwhile. The most recent bytes stay in memory for sessions that come a little later. A session
 /// that falls behind them reads for itself, until it reaches a position that another one has in
-/// memory. The session in front waits for those that are some way behind and only wait for a CPU:
-/// otherwise each would read for itself again after its first turn. Sessions that wait for their
-/// client are not waited for.
+/// memory. The session in front waits for sessions that are some way behind and only wait for a
+/// CPU: otherwise each would read for itself again after its first turn. Sessions that wait for
+/// their client are not waited for.
 ///
 /// The bytes in memory were durable and verified when they were read (P10, P11), and do not change:
 /// they are right even if their file is gone or corrupted meanwhile. An error affects one client:
