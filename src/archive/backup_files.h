@@ -17,7 +17,7 @@ struct BackupFiles {
   std::string label{};
   std::string manifest{};
   std::string tar{};                 ///< base.tar in any form, or another tar file that was named
-  bool control = false;              ///< global/pg_control is there
+  bool control = false;              ///< global/pg_control exists
   bool manifest_unfinished = false;  ///< pg_basebackup is writing it ("backup_manifest.tmp")
 };
 

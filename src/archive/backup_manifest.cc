@@ -24,7 +24,7 @@ constexpr std::string_view kFiles = "\"Files\"";
 constexpr std::uint64_t kFront = 4096;
 constexpr std::uint64_t kEnd = std::uint64_t{64} << 10;
 
-/// Drops each entry of "Files" where it begins: as many as there are, they cost no memory.
+/// Drops each entry of "Files" where it starts: they take no memory, regardless of their number.
 class WithoutFiles {
  public:
   bool operator()(int depth, json::parse_event_t event, const json& value) {
@@ -36,7 +36,7 @@ class WithoutFiles {
   bool in_files_ = false;
 };
 
-/// A file as the standard library reads it.
+/// Presents a file as a stream for the standard library.
 class ByteStream final : public std::streambuf {
  public:
   explicit ByteStream(io::Bytes& bytes) : bytes_(bytes) {}
@@ -74,7 +74,7 @@ std::optional<json> without_middle(io::Bytes& manifest) {
   const auto ranges = end.rfind(kRanges);
   // Within a file's name its quotes would have a backslash before them.
   if (ranges == std::string::npos || (ranges > 0 && end[ranges - 1] == '\\')) return std::nullopt;
-  // Anything but an object's last entries makes this no object.
+  // If this is not the end of an object, it is not an object.
   auto object = json::parse(front + end.substr(ranges), nullptr, false);
   if (object.is_discarded()) return std::nullopt;
   return object;
@@ -187,7 +187,7 @@ void for_each_file(io::Bytes& manifest, const std::string& file,
       odd = odd || !entry;
       if (entry) wanted = visit(entry->first, entry->second);
     }
-    // Within the entry its fields are kept; the entry itself is not.
+    // The fields of an entry are dropped; the entry itself is, too.
     return depth > 2 || event == json::parse_event_t::object_start;
   };
   ByteStream bytes(manifest);

@@ -13,10 +13,10 @@ namespace weir::archive {
 /// Reads a backup_manifest (its "WAL-Ranges"). Throws Error{damage}, Error{conflict}.
 [[nodiscard]] BackupPoint parse_backup_manifest(std::string_view content, const std::string& file);
 
-/// The same of a file of any size, in little memory: a manifest has a line for each file of the
-/// cluster. As a server writes it, only its front and its end are read (AddWALInfoToBackupManifest
-/// in backup/backup_manifest.c puts what is wanted there); another order is read from front to end.
-/// Throws Error{io}, too.
+/// The same for a file of any size, with little memory: a manifest has a line for each file of the
+/// cluster. If it is written as by a server, only its start and its end are read
+/// (AddWALInfoToBackupManifest in backup/backup_manifest.c puts the required parts there); a
+/// different order is read completely. Throws Error{io}, too.
 [[nodiscard]] BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file);
 
 /// Each entry of "Files", in order: its path below the data directory and its size, until `visit`

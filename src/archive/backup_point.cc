@@ -60,8 +60,8 @@ std::optional<wal::TimelineId> timeline(std::string_view text) {
   return value == 0 ? std::nullopt : value;
 }
 
-/// "2026-11-20 03:14:15 CET". Names of zones are ambiguous: of one that is not known here the
-/// latest time that it can be is taken, that of the zone farthest west.
+/// "2026-11-20 03:14:15 CET". Time zone abbreviations are ambiguous: for an unknown one the latest
+/// possible time is used, that of the westernmost zone.
 std::optional<wal::PgTime> time_of(std::string_view text) {
   if (const auto time = wal::PgTime::parse(text)) return time;
   const auto zone = text.rfind(' ');
@@ -181,7 +181,7 @@ class LabelReader {
     if (!start) throw no_label("has no valid START WAL LOCATION");
     const auto file =
         point_.places.empty() ? std::nullopt : std::optional(point_.places[0].segment);
-    // START TIMELINE is there since PostgreSQL 11.
+    // START TIMELINE exists since PostgreSQL 11.
     const auto told = take_timeline("START TIMELINE");
     if (!told && !file) throw no_label("has no valid START TIMELINE");
     if (file)

@@ -24,7 +24,7 @@ constexpr std::string_view kControl = "global/pg_control";
 /// A line for each tablespace.
 constexpr std::uint64_t kLargestMap = std::uint64_t{1} << 20;
 
-/// pg_verifybackup passes them over: they may change after the backup was made.
+/// Skipped by pg_verifybackup: they may change after the backup was taken.
 bool may_differ(std::string_view name) {
   constexpr std::array<std::string_view, 3> kNames = {"postgresql.auto.conf", "recovery.signal",
                                                       "standby.signal"};
@@ -80,7 +80,7 @@ bool walk_raw(const std::string& path, TarWatch& watch) {
   return false;
 }
 
-/// True: it has its end, or (`front_only`) nothing more is wanted.
+/// Returns true if the file has its end, or (`front_only`) no more is needed.
 bool read_packed(const std::string& path, codec::Method method, bool front_only, TarWatch& watch) {
   const auto file = io::open_user_file(path);
   TarReader reader(watch);

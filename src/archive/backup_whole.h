@@ -12,7 +12,7 @@ struct BackupContent {
   /// Why it is uncertain that all of the backup is present: a phrase that names the file. nullopt
   /// if nothing indicates a missing file.
   std::optional<std::string> missing{};
-  /// The minimum recovery ending location of its pg_control, where that could be read.
+  /// The minimum recovery ending location of its pg_control, if it could be read.
   std::optional<wal::Lsn> min_recovery{};
 };
 

@@ -41,7 +41,7 @@ constexpr std::uint64_t kPagesBefore = 7 * wal::kPageSize;
 /// A record may be as long as a segment or longer; to compare so much of it is enough.
 constexpr std::uint64_t kMostOfALongRecord = 1024 * 1024;
 
-/// A complete segment, in the form that is there.
+/// A complete segment, in its current format.
 struct Finished {
   SegmentFileName name;
   Lsn start;
@@ -105,7 +105,7 @@ bool feed(WalReader& reader, wal::RecordVerifier& verifier, Lsn end) {
   return true;
 }
 
-/// The archive's WAL along the history of `options.timeline`, as far as it has that.
+/// A reader for the archive's WAL along the history of `options.timeline`, as far as it exists.
 WalReader open_reader(io::Shelf& archive, const wal::RecordVerifier::Options& options) {
   const auto content = read_history(archive, options.timeline);
   return WalReader(archive,
@@ -181,7 +181,7 @@ std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifie
   }
 }
 
-/// `read` is tried again where a segment is given another form meanwhile; nullopt for damage.
+/// Repeats `read` if the format of a segment changes meanwhile; nullopt for damage.
 template <typename Read>
 auto read_again(const Read& read) -> decltype(read()) {
   for (int times = 1;; ++times) {
@@ -213,8 +213,8 @@ std::vector<std::byte> read_wal(WalReader& reader, wal::SegmentSize size, Lsn be
   return wal;
 }
 
-/// Where all of the segment is of one record, the bytes before `end` are its own. It may begin in a
-/// segment that the archive no longer has.
+/// If the whole segment belongs to one record, the bytes before `end` are part of that. It may
+/// start in a segment that the archive no longer has.
 std::optional<Tail> tail_of_a_long_record(io::Shelf& directory,
                                           const wal::RecordVerifier::Options& options, Lsn end) {
   const auto& size = options.segment_size;

@@ -22,7 +22,7 @@ std::vector<wal::TimelineHistory::Ancestor> way(const wal::TimelineHistory& hist
   return steps;
 }
 
-/// Up to where, and up to which timeline, two histories are one. 0/0 if they never were.
+/// Position and timeline up to which two histories are the same. 0/0 if they never were.
 wal::TimelineHistory::Ancestor common(const wal::TimelineHistory& left,
                                       const wal::TimelineHistory& right) {
   const auto a = way(left);

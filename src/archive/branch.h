@@ -14,10 +14,10 @@
 
 namespace weir::archive {
 
-/// Up to where the archive has WAL of each timeline's own files.
+/// End of the archive's WAL in each timeline's own files.
 using TimelineEnds = std::map<wal::TimelineId, wal::Lsn>;
 
-/// Where a server is.
+/// The position of a server.
 struct ServerPlace {
   wal::TimelineId timeline = 0;
   wal::Lsn position;  ///< it has WAL up to here

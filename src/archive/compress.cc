@@ -25,7 +25,7 @@ class SegmentCompression {
                      io::File& raw, const std::function<bool()>& stop)
       : directory_(directory), segment_(segment), size_(size), raw_(raw), stop_(stop) {}
 
-  /// An earlier run or another program has made the compressed form.
+  /// An earlier run or another program has created the compressed file.
   bool remove_raw_beside(const std::string& name, codec::Method method) {
     const auto file = directory_.open(name);
     if (!file) return true;
@@ -85,7 +85,7 @@ class SegmentCompression {
   }
   [[nodiscard]] bool stopped() const { return stop_ && stop_(); }
 
-  /// Not synced: should a crash bring the raw file back, it is compared and removed again.
+  /// Not flushed: if a crash brings the raw file back, it is compared and removed again.
   void remove_raw() { directory_.remove(raw_name()); }
 
   /// False if stopped.
@@ -171,8 +171,8 @@ std::uint64_t end_of_records(io::File& file, wal::SegmentName segment, wal::Segm
   return verifier.records_end() > start ? verifier.records_end() - start : 0;
 }
 
-/// How many bytes an older compressed form holds, which may be cut off. Throws Error{conflict} if
-/// they are not those of the first `end` bytes of `raw`.
+/// Number of bytes in an older compressed file, which may be cut off. Throws Error{conflict} if
+/// they differ from the first `end` bytes of `raw`.
 std::uint64_t common_length(io::File& compressed, codec::Method method, const std::string& path,
                             io::File& raw, std::uint64_t end) {
   std::uint64_t at = 0;
@@ -193,7 +193,7 @@ std::uint64_t common_length(io::File& compressed, codec::Method method, const st
       return true;
     });
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::damage) throw;  // cut off: it holds what it gave
+    if (error.kind() != ErrorKind::damage) throw;  // cut off: its content is what was decompressed
   }
   return at;
 }
@@ -220,7 +220,7 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
   try {
     return work.write(compression);
   } catch (const Error& error) {
-    // "pgweir compress" may have been quicker.
+    // "pgweir compress" may have been faster.
     const std::string name = SegmentFileName{segment, compression.method, false}.to_string();
     if (error.kind() != ErrorKind::conflict || !directory.find(name)) throw;
     return work.remove_raw_beside(name, compression.method);

@@ -32,8 +32,8 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
 void compress_partial(io::Directory& directory, wal::SegmentName segment,
                       wal::SegmentSize segment_size, codec::Method method, std::uint64_t written);
 
-/// Removes what an interrupted earlier run left: hidden temporary files of ours, a spare, marks of
-/// holes that show by themselves by now. Hidden names that are not ours stay. To be called under
+/// Removes the leftovers of an interrupted earlier run: our hidden temporary files, a spare, marks
+/// of holes that are visible without them by now. Other hidden names are kept. Must be called under
 /// the archive's lock.
 void clean_up(io::Directory& directory, const Listing& listing);
 

@@ -19,8 +19,8 @@ class ContentReader {
   struct Options {
     std::uint64_t from = 0;  ///< offset in the file: where one of its frames begins
     codec::Checksums checksums = codec::Checksums::compared;
-    /// All of it is wanted: read in large pieces from the first one on. Else that is a small one,
-    /// since many want no more than the first page header.
+    /// The whole content is needed: read in large pieces from the first one on. Otherwise the first
+    /// one is small, since many callers only need the first page header.
     bool whole = false;
     /// The end may be missing: who writes a `.partial` may be stopped in the middle of a frame.
     bool may_break_off = false;

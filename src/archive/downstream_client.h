@@ -10,7 +10,7 @@
 
 namespace weir::archive {
 
-/// How a connection is encrypted, in the words of pg_stat_ssl.
+/// The encryption of a connection, in the terms of pg_stat_ssl.
 struct ConnectionSsl {
   std::string version;  ///< "TLSv1.3"
   std::string cipher;

@@ -9,7 +9,7 @@
 
 namespace weir::archive {
 
-/// Up to where a receiver that streams into the archive has made it durable.
+/// The flush position of a receiver that streams into the archive.
 struct DurableEnd {
   wal::TimelineId timeline = 0;
   wal::Lsn flush;

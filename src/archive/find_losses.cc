@@ -237,7 +237,7 @@ SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::Timel
   options.timeline = timeline;
   const auto start = segment_size.start(next);
   auto verifier = verifier_at(directory, options, start);
-  // False where it ends in it. (A compressed one may end where it breaks off.)
+  // Returns false if the WAL ends in it. (A compressed file may be cut off.)
   const auto read = [&](const SegmentFileName& name, wal::RecordVerifier& reading) {
     try {
       read_segment(directory, name, segment_size, [&](auto raw) { return !reading.feed(raw); });

@@ -59,7 +59,7 @@ namespace weir::archive {
                                  wal::TimelineId timeline, wal::Lsn from,
                                  wal::SegmentSize segment_size);
 
-/// The same; nullopt where an archive that begins there has no complete record of that timeline.
+/// The same; nullopt if an archive that starts there has no complete record of that timeline.
 [[nodiscard]] std::optional<wal::Lsn> archived_end(io::Shelf& directory, const Listing& listing,
                                                    wal::TimelineId timeline, wal::Lsn from,
                                                    wal::SegmentSize segment_size);

@@ -27,7 +27,7 @@ namespace weir::archive {
 inline constexpr std::array kForms = {codec::Method::none, codec::Method::gzip, codec::Method::lz4,
                                       codec::Method::zstd};
 
-/// Names of the files of one segment in that order, whether they are there or not.
+/// Names of the files of one segment in that order, existing or not.
 using FormNames = std::array<SegmentFileName, kForms.size()>;
 [[nodiscard]] FormNames finished_names(wal::SegmentName segment);
 [[nodiscard]] FormNames partial_names(wal::SegmentName segment);

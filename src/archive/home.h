@@ -45,12 +45,12 @@ class Home {
   };
   struct Publication {
     std::string name;
-    bool replace = false;  ///< what is under that name; else that is Error{conflict}
+    bool replace = false;  ///< the existing file of that name; otherwise that is Error{conflict}
     Writers writers = Writers::one;
-    /// Asked last, when all is durable but the name: false, and it gets none.
+    /// Called last, when everything except the name is durable: if it returns false, the file is
+    /// not renamed.
     std::function<bool()> still_wanted = nullptr;
-    /// Where files are written under a hidden name first: under this one; empty: a name of the
-    /// home's choice.
+    /// Hidden name under which the file is written first; empty: chosen by Home.
     std::string temporary = {};
   };
   /// Writes the content. False: it is not to be published after all.

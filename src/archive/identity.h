@@ -14,7 +14,7 @@ namespace weir::archive {
 struct Identity {
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size;
-  std::string file;  ///< where it was read, for messages
+  std::string file;  ///< the file it was read from, for messages
 };
 
 /// Reads it from the newest segment, in any format, whose first page can be read. Returns nullopt
@@ -23,8 +23,8 @@ struct Identity {
 /// one.
 [[nodiscard]] std::optional<Identity> read_identity(io::Shelf& directory, const Listing& listing);
 
-/// Throws Error{conflict}, which says what is held and what was offered, if `found` (from
-/// read_identity) is of another cluster or segment size than the server's.
+/// Throws Error{conflict}, with both values, if `found` (from read_identity) differs from the
+/// server's cluster or segment size.
 void require_same_cluster(const Identity& found, std::uint64_t server_system_identifier,
                           wal::SegmentSize server_segment_size, const std::string& path);
 

@@ -13,16 +13,16 @@
 
 namespace weir::archive {
 
-/// A physical replication slot that the relay keeps for a client: WAL from `restart_lsn` on stays.
-/// A value.
+/// A physical replication slot that the relay keeps for a client: WAL from `restart_lsn` on is
+/// retained. Value type.
 struct KeptSlot {
   std::string name{};
   wal::Lsn restart_lsn{};  ///< 0/0: it reserves no WAL (yet)
-  /// From this transaction on the client needs dead rows upstream; the epoch is in the upper half.
-  /// 0: none.
+  /// Dead rows from this transaction on must be kept upstream for the client; the epoch is in the
+  /// upper half. 0: none.
   std::uint64_t xmin = 0;
   std::uint64_t catalog_xmin = 0;
-  bool lost = false;             ///< it held back too much: its WAL may be gone, it holds nothing
+  bool lost = false;             ///< it exceeded the limit: its WAL may be gone, it retains nothing
   std::string created{};         ///< a time as text
   std::string inactive_since{};  ///< likewise; empty: in use, or it never was
   bool operator==(const KeptSlot&) const = default;

@@ -41,7 +41,7 @@ LockedFile create_locked(io::Directory& directory, std::string_view target) {
     try {
       made.lock = directory.open(made.name);
       if (made.lock && try_lock(*made.lock) == false) made.lock = nullptr;
-      // Before it was locked another run may have taken it for a leftover.
+      // Before it was locked another run may have removed it as a leftover.
       if (made.lock && directory.find(made.name)) return made;
     } catch (const Error&) {
       try {

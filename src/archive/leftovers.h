@@ -16,7 +16,7 @@ namespace weir::archive {
 struct LockedFile {
   std::string name;
   std::unique_ptr<io::File> file;
-  std::unique_ptr<io::File> lock;  ///< nullptr where the file system knows no locks
+  std::unique_ptr<io::File> lock;  ///< nullptr if the file system does not support locks
 };
 /// A new one, for what will be called `target`.
 [[nodiscard]] LockedFile create_locked(io::Directory& directory, std::string_view target);

@@ -104,7 +104,7 @@ struct Recorded {
 };
 Recorded read_all(io::Shelf& directory, const Listing& listing);
 
-/// Which segments are there, by the listing.
+/// The existing segments, by the listing.
 class Names {
  public:
   Names(io::Shelf& directory, const Listing& listing) : directory_(directory), listing_(listing) {}
@@ -228,7 +228,8 @@ void acknowledge_loss(io::Directory& directory, const Loss& loss,
       return;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::disk_full || i == kTries || directory.find(temporary)) throw;
-      // A removed file's sync fails by promise; here it only means that nothing is under the name.
+      // fsync of a removed file fails as specified; here it only means that the name no longer
+      // exists.
     }
   }
 }
@@ -495,7 +496,7 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
       if (const auto content = read_history(directory_, loss.next_timeline))
         history = wal::TimelineHistory::parse(loss.next_timeline, *content);
     } catch (const Error&) {
-      // Without it, whatever timeline a segment of the range is of, it is taken for the right one.
+      // Without it, a segment of the range counts regardless of its timeline.
     }
   }
   std::vector<Loss::Range> missing;

@@ -49,10 +49,10 @@ struct Loss {
     std::string_view list;       ///< the key of the receiver's JSON: "holes"
     std::string_view summary;    ///< before "from … to …": "WAL is missing"
     std::string_view what;       ///< in the record, for a person who finds it
-    std::string_view if_lost;    ///< likewise: if the record is lost
+    std::string_view if_lost;    ///< likewise, if the record is lost
     /// Complete segments in the range are the missing WAL, and close the loss.
     bool is_filled_by_segments;
-    /// An acknowledgement counts for the loss as it was: not if the range has grown since.
+    /// An acknowledgement applies to the loss as of its time: not if the range has grown since.
     bool grows;
   };
   [[nodiscard]] static std::span<const Words> kinds();  ///< in the order of Kind
@@ -83,7 +83,7 @@ struct Loss {
   bool goes_on = false;
 
   // Not in the record itself.
-  bool recorded = true;  ///< false: it is only seen, by names or by the mark of an earlier version
+  bool recorded = true;  ///< false: only detected, by names or by the mark of an earlier version
   std::optional<Acknowledgement> acknowledged = std::nullopt;
   /// Why the record or its acknowledgement cannot be read, for reports. If it is the record, its
   /// name gives kind, timeline and start, and the rest is a guess.
@@ -93,7 +93,7 @@ struct Loss {
 
   /// "hole-1-0-3000000", "branch-1-0-34B2D40", "minimal-1-0-34B2D40".
   [[nodiscard]] std::string id() const;
-  /// Segments of the range: of a hole the missing ones, of a lost branch those to be read.
+  /// Segments of the range: for a hole the missing ones, for a lost branch those to be read.
   [[nodiscard]] wal::SegmentName first_segment() const;
   [[nodiscard]] wal::SegmentName last_segment() const;
   [[nodiscard]] std::uint64_t bytes() const;  ///< for a hole, only the bytes still missing

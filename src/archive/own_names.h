@@ -12,8 +12,8 @@ namespace weir::archive {
 /// kept.
 inline constexpr std::string_view kSpareName = ".pgweir-spare";
 
-/// Empty: a receiver has begun to sync the newest complete segment, and has not seen that succeed
-/// (resume.h). It is for the next process, not for a power loss, so it is never synced itself.
+/// Empty: a receiver has started to flush the newest complete segment, and this has not succeeded
+/// yet (resume.h). It is for the next process, not for a power loss, so it is never flushed itself.
 inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 
 /// Why the last receiver ended (last_word.h).
@@ -43,8 +43,8 @@ inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 [[nodiscard]] std::optional<wal::SegmentName> parse_damaged_name(std::string_view name);
 
 /// True for kSpareName, for the temporary_name() of a segment, a history file or a record of a
-/// loss, and for that of the last word (kLastWordName with ".tmp"): what an interrupted run may
-/// have left.
+/// loss, and for that of the last word (kLastWordName with ".tmp"): possible leftovers of an
+/// interrupted run.
 [[nodiscard]] bool is_own_hidden_name(std::string_view name);
 
 }  // namespace weir::archive

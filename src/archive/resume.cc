@@ -33,7 +33,7 @@ constexpr std::size_t kPiece = 256 * 1024;
 /// that it is complete.
 constexpr std::uint64_t kTail = std::uint64_t{16} << 20;
 
-/// The partial form that streaming writes into; nullptr if it is not there.
+/// The partial file into which streaming writes; nullptr if it does not exist.
 const SegmentEntry* raw_partial(const SegmentForms& forms) {
   const auto raw = std::find_if(
       forms.partial.begin(), forms.partial.end(),
@@ -243,7 +243,7 @@ class Finder {
           .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
   }
 
-  /// How much of a partial segment is valid WAL.
+  /// Determines how much of a partial segment is valid WAL.
   OpenSegment examine(std::uint64_t segno, const SegmentEntry& entry) {
     require_fits(entry);
     const wal::Lsn start = size_.start(segno);

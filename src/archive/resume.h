@@ -29,9 +29,9 @@ struct ResumePoint {
   std::vector<OpenSegment> open;
   /// End of the last partial segment, in any format; `start` or less if there is none.
   wal::Lsn unfinished_end;
-  /// Behind the last record of what the archive holds from `start` on without a break: the records
-  /// in the partial segments follow each other, and the last finished one. `start` if there is
-  /// none.
+  /// End of the last record of the archive's contiguous WAL from `start` on: the records in the
+  /// partial segments are linked with each other, and with the last complete segment. `start` if
+  /// there is none.
   wal::Lsn sound_end;
   /// Missing segments of this timeline between complete ones, or before a partial one that follows
   /// a recorded hole (losses.h).

@@ -9,8 +9,8 @@
 
 namespace weir::archive {
 
-/// Memory for segments. Kept from one to the next while segments are buffered, since the kernel
-/// takes its time to make new pages; given back when not. Any thread.
+/// Memory for segments. Reused for the next segment while segments are buffered, since the kernel
+/// is slow to provide new pages; otherwise released. Any thread.
 class SegmentBuffers {
  public:
   explicit SegmentBuffers(std::size_t bytes) : bytes_(bytes) {}

@@ -58,7 +58,7 @@ class SegmentBytes final : public io::Bytes {
   // Frames of a compressed file.
   std::optional<std::vector<codec::Frame>> frames_;  ///< read when they are first needed
   std::optional<ContentReader> content_;
-  std::uint64_t position_ = 0;  ///< offset in the segment of what content_ gives next
+  std::uint64_t position_ = 0;  ///< offset in the segment of the next byte of content_
 };
 
 }  // namespace weir::archive

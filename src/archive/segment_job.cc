@@ -61,7 +61,7 @@ class Job final : public SyncJob {
         }
         work.segment->give_back(std::move(file));
       }
-      // Bytes that are safe in a file whose name is not would be as lost as the others.
+      // Durable bytes in a file whose name is not durable would be lost, too.
       if (creations_) sync_names();
       const std::lock_guard lock(*order_->mutex);
       if (order_->broken) throw_broken();
@@ -173,8 +173,8 @@ class Job final : public SyncJob {
       }
       work.renamed = true;
     }
-    // The name itself. Without it a crash could bring `.partial` back, and before the next rename:
-    // see the top of segment_writer.cc.
+    // The name itself. Without this a crash could bring `.partial` back, and before the next
+    // rename: see the top of segment_writer.cc.
     directory_.sync();
     if (work.compress) directory_.remove(segment.path);  // of zeros
     for (const codec::Method method : kForms) {
@@ -205,7 +205,7 @@ class Job final : public SyncJob {
     order_->durable_creations = std::max(order_->durable_creations, *creations_);
   }
 
-  /// A final name must not be given while an earlier sync of the same bytes may still fail.
+  /// The file must not be renamed while an earlier fsync of the same bytes may still fail.
   void wait_for_earlier_jobs() {
     Threads::Lock lock(*order_->mutex);
     order_->changed->wait(

@@ -37,7 +37,7 @@ struct JobOrder {
     remove(job);
   }
 
-  /// With the mutex held.
+  /// Must be called under the mutex.
   void remove(std::uint64_t job) {
     std::erase(unfinished, job);
     changed->notify_all();
@@ -53,10 +53,10 @@ struct JobOrder {
 struct JobWork {
   std::shared_ptr<WrittenSegment> segment;
   bool publish = false;
-  std::shared_ptr<io::Pages> memory = nullptr;  ///< holds the segment, or a piece of it…
+  std::shared_ptr<io::Pages> memory = nullptr;  ///< contains the segment, or a piece of it…
   std::uint64_t offset = 0;                     ///< …from here on, in bytes
   bool compress = false;
-  bool ready = false;  ///< the compressed form is there, durable, under its temporary name
+  bool ready = false;  ///< the compressed file is durable, under its temporary name
   bool renamed = false;
 };
 

@@ -75,7 +75,7 @@ std::unique_ptr<io::Bytes> open_existing(io::Shelf& directory, const std::string
   return file;
 }
 
-/// Before a byte is given: a short file would cost its reader the work, and more.
+/// Before a byte is passed on: a short file would waste its reader's work, and more.
 std::uint64_t require_size_of_raw(io::Bytes& file, const std::string& path, std::uint64_t expected,
                                   bool partial) {
   const auto size = file.size();
@@ -89,7 +89,7 @@ std::uint64_t require_size_of_raw(io::Bytes& file, const std::string& path, std:
 
 enum class Unpack { one, two_for_frames, two };
 
-/// Below that, a thread costs more than it gives.
+/// For less, a thread costs more than it saves.
 constexpr std::uint64_t kWorthAThread = 1024 * 1024;
 
 std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize segment_size,

@@ -47,8 +47,8 @@ void read_segment_from(io::Shelf& directory, const SegmentFileName& name,
                        wal::SegmentSize segment_size, std::uint64_t offset, const codec::Sink& sink,
                        codec::Checksums checksums = codec::Checksums::compared);
 
-/// The header of the first page, by which a segment of unknown size is known; quick, whatever the
-/// form and size. nullopt if the content does not begin with a long page header (or is shorter).
+/// Returns the header of the first page, which determines the segment size; fast, regardless of
+/// format and size. nullopt if the content does not start with a long page header (or is shorter).
 /// Nothing else is checked. Throws as read_segment() does.
 [[nodiscard]] std::optional<wal::PageHeader> read_first_page_header(io::Shelf& directory,
                                                                     const SegmentFileName& name);

@@ -78,7 +78,7 @@ struct SegmentWriter::Impl {
   std::unique_ptr<io::File> create_partial(const std::string& name);
   void compare_trusted(std::span<const std::byte> wal);
   [[nodiscard]] wal::SegmentSize size() const { return options.segment_size; }
-  /// Where position() is in its piece, in bytes.
+  /// Offset of position() in its piece, in bytes.
   [[nodiscard]] std::uint64_t in_piece() const { return size().offset(position) % piece; }
   [[nodiscard]] bool compresses() const {
     return options.compression.method != codec::Method::none && options.replaceable.empty();
@@ -124,7 +124,7 @@ void SegmentWriter::write(std::span<const std::byte> wal) {
     if (in_piece == 0) impl_->begin_piece();
     const auto piece = wal.first(std::min<std::uint64_t>(wal.size(), impl_->piece - in_piece));
     impl_->compare_trusted(piece);
-    impl_->written = true;  // also if it fails: a front part may be there
+    impl_->written = true;  // even if it fails: the first part may be written
     if (const auto& memory = impl_->current->memory) {
       std::byte* const place = memory->bytes().data() + in_piece;
       if (place != piece.data()) std::memcpy(place, piece.data(), piece.size());
@@ -183,7 +183,7 @@ void SegmentWriter::end() {
   if (segment) segment->close();
 }
 
-/// Opens the `.partial` that position() is the first byte of, or makes it.
+/// Opens or creates the `.partial` whose first byte is position().
 void SegmentWriter::Impl::open_segment() {
   const wal::SegmentName segment(timeline, size().segno(position), size());
   const std::string name = SegmentFileName{segment, codec::Method::none, true}.to_string();
@@ -223,7 +223,7 @@ void SegmentWriter::Impl::open_segment() {
   current = std::make_shared<WrittenSegment>(
       *options.threads, segment, std::move(file), is_new,
       known == open.end() ? std::nullopt : std::optional<OpenSegment>(*known));
-  // Also a name that was there: the process that made it may have been killed before its sync.
+  // Even if the name existed: the process that created it may have been killed before its fsync.
   ++creations;
   if (first_creation == 0) first_creation = creations;
 }
@@ -242,7 +242,7 @@ void SegmentWriter::Impl::begin_piece() {
 /// The byte before was the last of a segment, or of a piece of it.
 void SegmentWriter::Impl::end_piece() {
   const bool ends_segment = size().offset(position) == 0;
-  if (!ends_segment && !current->memory) return;  // it stays what is being written
+  if (!ends_segment && !current->memory) return;  // it remains the current segment
   JobWork done{.segment = current, .publish = ends_segment};
   done.memory = std::exchange(current->memory, nullptr);
   done.offset = (ends_segment ? size().bytes() : size().offset(position)) - piece;

@@ -83,30 +83,30 @@ class SegmentWriter {
   /// is final. `wal` may already be in place(), at its position.
   void write(std::span<const std::byte> wal);
 
-  /// Where the next bytes of a segment go that is buffered in memory, up to its end or that of
-  /// the piece. Empty if there is none now. To be written to before the next call of any other
-  /// function.
+  /// The buffer for the next bytes of a segment in memory, up to its end or that of the piece.
+  /// Empty if there is none. Must be written to before the next call of any other function.
   [[nodiscard]] std::span<std::byte> place() const;
 
-  /// Segments that are begun from now on, and pieces of large ones, are buffered in memory until a
-  /// job takes them (or not any more), if the segment began in a new file. The caller bounds how
-  /// much is written and not yet durable, and so the memory.
+  /// Determines whether segments started from now on, and pieces of large ones, are buffered in
+  /// memory until a job takes them, if the segment started in a new file. The caller limits the
+  /// amount that is written and not yet durable, and thereby the memory.
   void buffer_new_segments(bool buffer_new);
   /// Everything written before this, and not yet covered by a finished job, may be in memory only.
   [[nodiscard]] wal::Lsn buffered_end() const;
 
-  /// nullptr if nothing was written (or created) since the last job was taken. Writes what is
-  /// buffered of the open segment to its file (where space is reserved for it); throws as write().
+  /// Returns nullptr if nothing was written (or created) since the last job was taken. Writes the
+  /// buffered part of the current segment to its file (where space is reserved for it); throws as
+  /// write().
   [[nodiscard]] std::unique_ptr<SyncJob> take_sync_job();
 
-  /// After this begin() may be called for another place; the current segment keeps `.partial`.
-  /// The caller has taken, run and finished the last job; what no job has covered is given up.
-  /// Throws Error{durability} from closing.
+  /// After this begin() may be called for another position; the current segment remains a
+  /// `.partial`. The caller must have taken, run and finished the last job; data that no job has
+  /// covered is abandoned. Throws Error{durability} from closing.
   void end();
 
-  /// Prepares a zero-filled, synced file for the next segment under a hidden name, so that opening
-  /// it is a rename. Any thread, one at a time; a no-op when one is there. Throws as io does; a
-  /// failure costs nothing but speed. write() uses it if it is ready and never waits for it.
+  /// Prepares a zero-filled, flushed file for the next segment under a hidden name, so that opening
+  /// it is a rename. Any thread, one at a time; a no-op if there is one. Throws as io does; a
+  /// failure only affects performance. write() uses it if it is ready and never waits for it.
   void prepare_spare();
   [[nodiscard]] bool spare_ready() const;
 

@@ -40,7 +40,7 @@ SizeCheck check_size(io::Shelf& directory, const SegmentFileName& name,
     return false;
   };
   if (try_form(name)) return {};
-  // It may have got another form since it was listed, or have had two.
+  // Its format may have changed since it was listed, or it may have two files.
   for (const auto& form : finished_names(name.segment))
     if (form != name && try_form(form)) return {};
   return check;
@@ -222,7 +222,9 @@ std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::st
     });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
-    if (bytes == segment_size.bytes()) return 0;  // whole, and then rubbish: not to be trusted
+    if (bytes == segment_size.bytes())
+      return 0;  // complete, followed by garbage: not to be
+                 // trusted
   }
   return bytes;
 }

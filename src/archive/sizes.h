@@ -47,7 +47,7 @@ struct SizeCheck {
                                                       wal::SegmentSize segment_size,
                                                       std::chrono::system_clock::time_point now);
 
-/// True if that one file is there and has another size. Throws Error{io}.
+/// True if that file exists and has another size. Throws Error{io}.
 [[nodiscard]] bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
                                     wal::SegmentSize segment_size);
 

@@ -15,7 +15,7 @@ class SpareSegment {
   SpareSegment(io::Directory& directory, std::uint64_t bytes)
       : directory_(directory), bytes_(bytes) {}
 
-  /// A no-op when one is there. Throws as io does; a failure costs nothing but speed.
+  /// A no-op if there is one. Throws as io does; a failure only affects performance.
   void prepare();
   [[nodiscard]] bool ready() const;
   /// Gives it this name. False if there is none, or it cannot be renamed. Never waits: while one is

@@ -27,7 +27,7 @@ class SyncJob {
   [[nodiscard]] virtual wal::Lsn end() const = 0;
   /// True if the job renames a segment into place: more work than an fsync.
   [[nodiscard]] virtual bool publishes() const = 0;
-  /// True if it writes or compresses what was buffered in memory: more than a sync, too.
+  /// True if it writes or compresses data buffered in memory: also more work than an fsync.
   [[nodiscard]] virtual bool writes() const = 0;
   /// First part: the data syncs; before them, what was buffered in memory is written or
   /// compressed. Throws Error{durability}: final, nothing may be reported again.

@@ -30,7 +30,7 @@ class TarFront final : private TarReader::Visitor {
   bool feed(std::span<const std::byte> bytes);
 
   [[nodiscard]] const std::optional<std::string>& label() const { return label_; }
-  /// All of it was seen.
+  /// True if it was read completely.
   [[nodiscard]] bool was_short() const { return reader_.seen() < kMost; }
   [[nodiscard]] const std::optional<std::string>& manifest() const { return manifest_; }
 

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
-// A few dozen lines of our own in the place of libarchive: what is read is what PostgreSQL's
-// pgtar.c writes, and that library would bring five others into each `pgweir restore`.
+// A few dozen lines of our own instead of libarchive: only the output of PostgreSQL's pgtar.c is
+// read, and that library would load five others into each `pgweir restore`.
 
 namespace weir::archive {
 
@@ -52,7 +52,7 @@ bool checksum_is_right(std::span<const std::byte> header) {
   return number_at(header, kChecksumAt, kChecksumLength) == sum;
 }
 
-/// POSIX has a second field for the front of a long name; GNU tar has other things there.
+/// POSIX has a second field for the front of a long name; GNU tar uses it differently.
 std::string name_in(std::span<const std::byte> header) {
   std::string name(text_at(header, 0, kName));
   if (text_at(header, kMagicAt, kMagicLength) != "ustar") return name;
@@ -148,7 +148,7 @@ void TarReader::take_text() {
   (into_ == Into::name ? long_name_ : long_link_) = text_.substr(0, end);
 }
 
-/// Lines of "LENGTH NAME=VALUE\n", where the length is that of the line.
+/// Lines of "LENGTH NAME=VALUE\n", where LENGTH is that of the line.
 void TarReader::take_pax(std::string_view text) {
   while (!text.empty()) {
     const auto space = text.find(' ');

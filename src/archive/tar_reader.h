@@ -16,16 +16,16 @@ class TarReader {
  public:
   enum class Type { file, directory, symbolic_link, other };
   struct Entry {
-    std::string name{};  ///< as it is written: "./backup_label", "base/1/1259"
+    std::string name{};  ///< as stored: "./backup_label", "base/1/1259"
     Type type = Type::file;
     std::uint64_t size = 0;  ///< of a file
-    std::string link{};      ///< where a symbolic link leads
+    std::string link{};      ///< target of a symbolic link
     unsigned mode = 0;       ///< permission bits, 0 if unknown
   };
   class Visitor {
    public:
     virtual ~Visitor() = default;
-    /// False: nothing that follows is wanted.
+    /// Returns false if no further input is needed.
     virtual bool on_entry(const Entry& entry) = 0;
     /// Content of the last entry's file, in order; a file of 0 bytes has none.
     virtual void on_content(std::span<const std::byte> bytes) = 0;
@@ -42,7 +42,7 @@ class TarReader {
   [[nodiscard]] std::uint64_t skip_content();
   /// The block of zeros that follows the last entry was read: the file is not truncated.
   [[nodiscard]] bool ended() const { return ended_; }
-  /// Bytes that were taken.
+  /// Number of bytes read.
   [[nodiscard]] std::uint64_t seen() const { return seen_; }
 
  private:

@@ -17,7 +17,7 @@ namespace weir::archive {
 /// The contents of an archive's history files. Value type, read once.
 class Timelines {
  public:
-  /// Reads every history file. A broken one is kept as a complaint (it does not hide the others).
+  /// Reads every history file. A broken one becomes a complaint (it does not hide the others).
   static Timelines read(io::Shelf& directory, const Listing& listing);
   /// Adds what another archive says of timelines of which there is no valid history here.
   void add(const Timelines& other);
@@ -60,7 +60,7 @@ struct Coverage {
     wal::Lsn end;    ///< after the last complete segment of an unbroken row
     bool operator==(const Range&) const = default;
   };
-  std::vector<Range> ranges;  ///< more than one: there are holes between
+  std::vector<Range> ranges;  ///< more than one: there are holes between them
   /// Ranges not covered by the archive: [end of a range, start of the next).
 };
 

@@ -53,7 +53,7 @@ ReadUnfinished read_unfinished(io::Shelf& archive, const SegmentFileName& name,
   return read;
 }
 
-/// WAL of this very place is in the file, whatever else is.
+/// The file contains WAL of this very position.
 bool has_begun(io::Shelf& archive, const SegmentForms& forms, wal::SegmentSize size) {
   return std::any_of(forms.partial.begin(), forms.partial.end(), [&](const auto& entry) {
     const auto page = read_first_page_header(archive, entry.name);

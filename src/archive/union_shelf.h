@@ -19,7 +19,7 @@ class UnionShelf final : public io::Shelf {
   UnionShelf(io::Shelf& first, io::Shelf& other);
 
   [[nodiscard]] const std::string& path() const override { return path_; }
-  /// Each name once, as the first has it.
+  /// Each name once, as in the first directory.
   [[nodiscard]] std::vector<io::DirectoryEntry> list() override;
   [[nodiscard]] std::vector<io::DirectoryName> names() override;
   [[nodiscard]] std::optional<io::DirectoryEntry> find(const std::string& name) override;

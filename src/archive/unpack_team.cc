@@ -40,7 +40,7 @@ class BufferQueue {
     if (full_.size() == kBuffers / 2) changed_.notify_one();
     return true;
   }
-  /// Its last word.
+  /// Marks the end of the input.
   void end(std::exception_ptr error) {
     const std::lock_guard lock(mutex_);
     ended_ = true;
@@ -116,7 +116,7 @@ class SecondThread {
 /// and decompresses a frame itself if the next one in order is not available yet.
 class FrameTeam {
  public:
-  /// Frames that hold more are unpacked one after another: there is a buffer for each of kAhead.
+  /// Larger frames are decompressed one after another: there is a buffer for each of kAhead.
   static constexpr std::uint64_t kMostContent = std::uint64_t{8} << 20;
 
   FrameTeam(io::Bytes& file, const std::vector<codec::Frame>& frames)

@@ -17,8 +17,8 @@ namespace weir::archive {
 /// without a second thread if none can be started.
 void read_in_second_thread(ContentReader& content, const codec::Sink& sink);
 
-/// The frames of a file that is worth two threads that both unpack; none if there is one only, or
-/// one of them is too large to be kept in memory.
+/// The frames of a file for which two decompressing threads are worthwhile; none if there is only
+/// one frame, or one of them is too large to be kept in memory.
 [[nodiscard]] std::vector<codec::Frame> frames_for_two_threads(io::Bytes& file,
                                                                codec::Method method,
                                                                std::uint64_t content_size);

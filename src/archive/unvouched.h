@@ -28,7 +28,7 @@ struct Unvouched {
   std::string found{};
   std::string source{};
   std::optional<std::string> complaint =
-      std::nullopt;  ///< the record cannot be read, or why it stays
+      std::nullopt;  ///< the record cannot be read, or why it is kept
 
   [[nodiscard]] std::string id() const;
   /// "not vouched for on the right: …", a phrase for reports.

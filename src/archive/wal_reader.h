@@ -27,7 +27,7 @@ class WalSource {
 
   enum class State {
     bytes,    ///< `count` of them, one at least
-    end,      ///< a partial segment ends here, as far as it is durable; more may come
+    end,      ///< a partial segment ends here, as far as it is durable; more may follow
     gone,     ///< there is no file of this segment, or no more
     damaged,  ///< `error` says what and where
   };
