@@ -46,7 +46,7 @@ std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& she
   return difference;
 }
 
-/// nullopt if it is the same, as far as it means something. Throws Error if it is not valid,
+/// nullopt if all meaningful bytes are the same. Throws Error if it is not valid,
 /// Contradiction if it is.
 void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io::Bytes& content,
              const Copy& other) {

@@ -17,8 +17,8 @@
 
 namespace weir::restore {
 
-/// The first finished copy that is there. nullopt if no archive that answers has one, and had none
-/// at some moment of this call.
+/// Returns the first complete copy. Returns nullopt if no archive that responds has one, or had
+/// none at some point during this call.
 [[nodiscard]] std::optional<Copy> first_copy(Archives& archives, wal::SegmentName segment);
 
 /// Compares a segment that was found valid with its other copies: other files in the same archive,

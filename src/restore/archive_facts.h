@@ -72,7 +72,7 @@ class ArchiveFacts {
     std::vector<archive::SegmentFileName> behind;
     std::vector<archive::SegmentFileName> before;
   };
-  /// How many witnesses are of the cluster that a segment says it is of.
+  /// Number of witnesses for and against the cluster that a segment names.
   struct Votes {
     std::uint64_t own = 0;
     int same = 0;

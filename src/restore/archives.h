@@ -48,7 +48,7 @@ class Archives {
   [[nodiscard]] bool silent(std::size_t archive) const {
     return members_[archive].silence.has_value();
   }
-  /// Why; set if silent().
+  /// The error; set if silent().
   [[nodiscard]] const std::optional<Error>& silence(std::size_t archive) const {
     return members_[archive].silence;
   }

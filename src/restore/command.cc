@@ -56,7 +56,7 @@ struct SplitPath {
   std::string name;
 };
 
-/// By name alone: pg_wal may be a link to elsewhere, and its parent is meant by name.
+/// By name alone: pg_wal may be a link to another place; its parent by name is needed.
 SplitPath split(const std::string& path) {
   const auto slash = path.find_last_of('/');
   if (slash == std::string::npos) return {".", path};

@@ -27,7 +27,7 @@ class ContentSource final : public archive::WalSource {
   io::Bytes& content_;
 };
 
-/// WAL that a function gives.
+/// WAL that a function returns.
 class AskedSource final : public archive::WalSource {
  public:
   using Ask = std::function<Read(wal::Lsn at, std::span<std::byte> into)>;

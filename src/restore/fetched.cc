@@ -49,7 +49,7 @@ std::optional<Fetched> fetch_segment(Shelves shelves, wal::SegmentName segment, 
   fetched->identity = *identity;
   // Two files must be compared: left to the process that can report the result.
   if (!archives.at(copy->archive).only_form(copy->name)) return std::nullopt;
-  // And so is a record that needs more segments than this one.
+  // The same applies to a record that needs more segments than this one.
   if (ends_in_a_long_record(*fetched)) return std::nullopt;
   require_agreement(archives, check, *fetched, output, options, log);
   for (std::size_t i = 0; i < archives.count(); ++i)

@@ -52,7 +52,7 @@ class Path {
   [[nodiscard]] bool unfinished(std::size_t i) const { return files_[i].partial; }
   [[nodiscard]] wal::Lsn start(std::size_t i) const { return files_[i].segment.start(size_); }
   [[nodiscard]] wal::Lsn behind(std::size_t i) const { return start(i) + size_.bytes(); }
-  /// Index of the segment with this byte; nullopt if it is not there.
+  /// Index of the segment with this byte; nullopt if there is none.
   [[nodiscard]] std::optional<std::size_t> index_of(wal::Lsn lsn) const;
   /// The hole after a stretch; nullopt if there is none. Reads the segment before it if that is
   /// partial.
@@ -81,7 +81,7 @@ class Path {
   std::optional<wal::TimelineHistory> history_;
   std::vector<SegmentFileName> files_;
   std::vector<Stretch> stretches_;
-  std::optional<KnownHole> hole_at_end_;  ///< of which only the record is there
+  std::optional<KnownHole> hole_at_end_;  ///< with a record only
 };
 
 /// A listing is not atomic: a file that is renamed while the directory is read may be missing in
@@ -110,8 +110,8 @@ class UnsoundCopy final : public ErrorAs<UnsoundCopy> {
   Copy which;
 };
 
-/// `find` with a path, and again if a segment got another name or form meanwhile, or with another
-/// archive's copy of one that is not valid.
+/// Runs `find` with a path, and again if a segment's name or format changed meanwhile, or with
+/// another archive's copy of an invalid one.
 template <typename Find>
 std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::TimelineId> timeline,
                                        const AskReceiver& durable_end, Log& log, Find find) {

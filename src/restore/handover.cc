@@ -139,7 +139,7 @@ Reply ask_for(wal::SegmentName segment, const Terms& terms, std::chrono::millise
   if (!send_message(channel, question)) return {.kind = Reply::Kind::miss};
   for (bool answered = false;; answered = true) {
     if (!wait_for_message(channel, patience)) {
-      // It is there and says nothing: it hangs, and would go on to cost each segment this time.
+      // It exists and does not respond: it hangs, and would cost this time for each segment.
       if (!answered) ::kill(helper, SIGKILL);
       return {.kind = Reply::Kind::miss};
     }

@@ -40,8 +40,8 @@ struct Reply {
   std::optional<Fetched> fetched;
   std::unique_ptr<io::File> content;
 };
-/// Waits as long as the helper makes progress; gives up (and ends a helper that does not answer at
-/// all) after `patience` without.
+/// Waits as long as the helper makes progress; gives up (and kills a helper that does not respond
+/// at all) after `patience` without progress.
 [[nodiscard]] Reply ask_for(wal::SegmentName segment, const Terms& terms,
                             std::chrono::milliseconds patience);
 

@@ -63,7 +63,7 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
 
 namespace {
 
-/// nullopt if a segment before is not there, not valid, or too far away.
+/// nullopt if a preceding segment is missing, not valid, or too far away.
 std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
                                              const wal::RecordVerifier::Options& options,
                                              WalSource& others) {

@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// With --retry-for 0 nothing is tried again, and yet a disk is given the time to spin up.
+/// With --retry-for 0 nothing is retried, but a disk gets the time to spin up.
 constexpr std::chrono::milliseconds kLeastPatience = 1s;
 
 /// It may be opened when the process is elsewhere.
@@ -27,7 +27,7 @@ std::string absolute(const std::string& path) {
   return here ? std::string(here.get()) + "/" + path : path;
 }
 
-/// An archive that is not there yet, or no more: the store has it.
+/// An archive directory that does not exist yet, or no longer: the store has the archive.
 class NoFiles final : public io::Shelf {
  public:
   explicit NoFiles(std::string path) : path_(std::move(path)) {}

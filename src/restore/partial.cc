@@ -151,15 +151,14 @@ Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size
     // Queried before the scan: WAL that is durable by then is in the file.
     auto found = scan(archives, copy, size, archive::settled_bytes(name.segment, size, ask()));
     if (!found.being_written) return found;
-    // And after: what it wrote meanwhile may have been seen in part.
+    // And after it: data written meanwhile may have been read in part.
     const auto told = ask();
     found.being_written = told && told->timeline == name.segment.timeline() &&
                           (!told->write.valid() || found.damaged_at < told->write);
     if (found.being_written) found.damage = std::nullopt;
     return found;
   };
-  // Written past the page cache, a segment may show old pages before new ones for as long as the
-  // write takes.
+  // While a segment is written past the page cache, readers may see old pages before new ones.
   constexpr int kSeenThere = 4;
   constexpr int kMostReadings = 100;
   auto found = read();
@@ -170,7 +169,7 @@ Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size
     seen = again.damage && again.damaged_at == found.damaged_at ? seen + 1 : 1;
     found = std::move(again);
   }
-  // It moved on each time: the file grows, and what is valid of it is what there is.
+  // It moved with each attempt: the file grows, and its valid part is all there is.
   if (seen < kSeenThere) found.damage = std::nullopt;
   return found;
 }

@@ -7,11 +7,11 @@ namespace weir::restore {
 PrefetchPlan::Answer PrefetchPlan::asked(wal::SegmentName segment) {
   const auto* const slot = find(segment);
   if (slot == nullptr) {
-    // The same one again (a server that restarts, or its first question): what is planned stays.
+    // The same one again (a server that restarts, or its first request): the plan is kept.
     const auto goes_on = behind(segment);
     const auto first = slots_.empty() ? next_ : std::optional(slots_.front().segment);
     if (!goes_on || first != goes_on) begin_behind(segment);
-    // An attempt that failed is made again: the file may be there by now.
+    // A failed attempt is repeated: the file may exist by now.
     while (!slots_.empty() && slots_.back().state == State::failed) {
       next_ = slots_.back().segment;
       slots_.pop_back();

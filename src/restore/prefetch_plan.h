@@ -30,7 +30,7 @@ class PrefetchPlan {
   /// Recovery requests `segment`. Earlier segments are dropped, and all of them if it is not part
   /// of the plan: the plan continues after it in any case.
   [[nodiscard]] Answer asked(wal::SegmentName segment);
-  /// It was given away: room for one more.
+  /// The segment was delivered, which frees a slot.
   void handed_over(wal::SegmentName segment);
 
   /// The next segment to fetch, if there is room and not enough are being fetched; it then is.

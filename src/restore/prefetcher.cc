@@ -103,7 +103,7 @@ Taken take_prefetched(const Places& places, wal::SegmentName segment,
     NoLog log;
     const OpenArchives from(places, patience, log);
     const auto to = io::open_directory(target_directory);
-    // Where one of several archives hangs the helper waits for it, once.
+    // If one of several archives hangs the helper waits for it, once.
     const auto longest = places.count() == 1 && !places.store ? kPatience : kPatience + patience;
     auto reply = ask_for(segment, terms_of(places, from.shelves(), *to, options), longest);
     taken.helper_runs = reply.kind != Reply::Kind::nobody;
@@ -142,7 +142,7 @@ namespace {
 // ---- whose helper
 
 /// Parent and start of a process, from /proc/<pid>/stat: its second field is a name in parentheses
-/// that may hold anything.
+/// that may contain any character.
 struct Status {
   pid_t parent = 0;
   std::uint64_t started = 0;
@@ -188,8 +188,8 @@ std::optional<Process> server_process(const std::string& target_directory, bool 
   }
   pid_t postmaster = 0;
   std::from_chars(text.data(), text.data() + text.size(), postmaster);
-  // As the first process of a container the server inherits every orphan, and takes one that was
-  // killed for a crashed backend of its own.
+  // As the first process of a container the server inherits every orphan, and treats a killed one
+  // as a crashed backend of its own.
   if (postmaster < 1 || (postmaster == 1 && !also_of_init)) return std::nullopt;
   auto pid = ::getppid();
   for (int i = 0; i < kMostAncestors && pid > 1; ++i) {
@@ -422,7 +422,7 @@ void Helper::fetch_all() {
   }
 }
 
-/// nullopt if it is not there, not valid, or not wanted any more.
+/// nullopt if it is missing, not valid, or not needed any more.
 std::optional<Helper::Stock> Helper::fetch(wal::SegmentName segment) {
   try {
     auto* const unnamed_files = target_->unnamed_files();
@@ -532,8 +532,8 @@ void become_helper(net::Listener address, const Process& owner, const Places& pl
     auto to = io::open_directory(target_directory);
     Helper helper(net::Listener{Descriptor(socket)}, std::move(watched), places, std::move(to),
                   segment, size, options, ahead, patience);
-    // The directories are open, or known by their whole paths: nothing may hold the server's own
-    // in use.
+    // The directories are open, or known by their whole paths: the server's own must not be kept in
+    // use.
     if (::chdir("/") != 0) ::_exit(0);
     helper.run();
   } catch (...) {

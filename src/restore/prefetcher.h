@@ -27,7 +27,7 @@ namespace weir::restore {
 struct Prefetch {
   std::size_t segments = 4;  ///< maximum number; 0: no helper
   std::size_t at_once = 1;   ///< fetched at the same time: from a store
-  /// Also without a server: then the helper lives as long as the process that called us.
+  /// Also without a server: then the helper runs as long as the calling process.
   bool without_server = false;
 };
 

@@ -71,12 +71,12 @@ class Restorer {
   /// The result of one listing for a missing segment.
   struct Finding {
     Absence absence;
-    bool settled = false;  ///< no other listing can say something else
+    bool settled = false;  ///< no other listing can change the result
     std::optional<wal::SegmentSize> size = std::nullopt;  ///< unset: there is no WAL at all
     archive::Timelines timelines{};
     std::vector<KnownHole> holes{};
   };
-  /// `published`: it is there, though not to its end: that it was stored says nothing then.
+  /// `published`: it exists, but is incomplete: that it was stored proves nothing then.
   Finding look_for_absent(wal::SegmentName segment, bool published = false);
   Absence judge_absent(wal::SegmentName segment, const Finding& finding, wal::SegmentSize size);
   std::optional<wal::SegmentSize> size_of_a_raw_partial();
@@ -87,7 +87,7 @@ class Restorer {
   std::optional<Partial> of_ancestors(wal::SegmentName segment, const Finding& finding,
                                       wal::Lsn reached);
   [[nodiscard]] Error damage_of(const Partial& partial) const;
-  /// Where a descendant left the segment's timeline in it, and which one.
+  /// The descendant that branches off in the segment, and its switchpoint.
   struct Left {
     wal::Lsn at;
     wal::TimelineId by = 0;
@@ -275,7 +275,7 @@ wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told)
   using Haste = SegmentCheck::Haste;
   const auto checked =
       check_.read(copy, target, options_.system_identifier ? Haste::all : Haste::also_before)
-          .value();  // a target takes everything
+          .value();  // a target accepts everything
   ContentSource content(copy.name.segment.start(checked.size), target);
   check_.check_seam_of(checked, content);
   check_.check_long_record_of(checked, content);
@@ -357,7 +357,7 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
     return result;
   }
   const auto& gap = std::get<Gap>(finding.absence);
-  // Recovery takes its own where the archive has none: a standby that was made with its first
+  // Recovery uses its own if the archive has none: a standby that was created with its first
   // segments, or that restarts after the archive was pruned.
   if (finding.size && server_has(segment, *finding.size))
     return {false, gap.what + "; but the server has a sound one in its pg_wal"};
@@ -587,7 +587,7 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
   return Result{true, {}};
 }
 
-/// Its name; empty if there is none. A file that was only begun holds nothing that could be missed.
+/// Its name; empty if there is none. A file without content is not missing WAL.
 std::string Restorer::unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding) {
   std::string found;
   archives_.ask_each([&](std::size_t i) {

@@ -8,7 +8,7 @@
 
 namespace weir::restore {
 
-/// "Surely not in the archive" is an answer. All else that is not success is an Error.
+/// "Certainly not in the archive" is a result. Anything else except success is an Error.
 struct Result {
   bool restored = false;
   std::string why;  ///< of an absence
@@ -18,7 +18,7 @@ struct Result {
   std::string unfinished = {};  ///< the WAL of an absent segment is in this file, which was not
                                 ///< requested
   std::uint64_t silent = 0;     ///< archives that did not answer, one bit for each
-  bool first_of_many = false;   ///< no helper of this recovery was there yet
+  bool first_of_many = false;   ///< there was no helper of this recovery yet
 };
 
 }  // namespace weir::restore

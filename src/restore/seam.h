@@ -27,7 +27,7 @@ struct Seam {
 
 enum class SeamVerdict {
   fits,
-  unknown,  ///< the segments before are not there, or not valid themselves
+  unknown,  ///< the segments before are missing, or not valid themselves
   broken,   ///< the record does not continue in the segment as it started
 };
 struct SeamResult {

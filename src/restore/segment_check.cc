@@ -279,7 +279,7 @@ void SegmentCheck::begin_reading_before(const Copy& copy, wal::SegmentSize size,
   if (there && there->size == size.bytes()) return;  // the fast way
   if (restored_last_time(size.start_of(page))) return;
   const auto name = archive::find_finished(archive, before);
-  if (!name || name->method == Method::none) return;  // raw: read from where it is wanted
+  if (!name || name->method == Method::none) return;  // raw: read from the required position
   const auto offset = size.offset(page);
   const auto read = [&archive, name = *name, size, offset] {
     std::vector<std::byte> bytes;

@@ -22,7 +22,7 @@ class Output : public io::Bytes {
  public:
   /// Announces the number of bytes to come: this saves a third of the time for writing.
   virtual void expect(std::uint64_t bytes) = 0;
-  /// False if no more is wanted.
+  /// Returns false if no more is needed.
   virtual bool append(std::span<const std::byte> bytes) = 0;
 };
 
