@@ -24,7 +24,7 @@ using State = Outcome::State;
 
 namespace {
 
-/// Passes records on, and sees whether one crosses a boundary between segments.
+/// Passes records on, and notices whether one crosses a boundary between segments.
 class BorderWatch final : public wal::RecordObserver {
  public:
   BorderWatch(wal::RecordObserver& next, Lsn border) : next_(next), border_(border) {}
@@ -200,7 +200,7 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
     const auto& damage = reader.damage();
     const auto end = std::max(attempt.last_record_end(), std::min(start, before.last_record_end()));
     if (damage && reader.written_behind()) {
-      // Read while a receiver was writing? Then the place where it broke off moves.
+      // If it was read while a receiver was writing, the position where it ends moves.
       if ((!earlier || earlier->found_at < damage->found_at) && attempt_number < kMostAttempts) {
         earlier = *damage;
         continue;

@@ -34,8 +34,8 @@ class Context {
   /// nullptr if it is unknown which pages are an ancestor's.
   [[nodiscard]] const wal::TimelineHistory* history(wal::TimelineId timeline) const;
   [[nodiscard]] bool leaves_within(const Node& node, wal::Lsn at) const;
-  /// Where the zeros of a segment begin that was published unfinished ("pgweir store
-  /// publish-partial"), if `damage` is nothing but these, and the segment its timeline's last one.
+  /// Start of the zeros in a partial segment that was published ("pgweir store publish-partial"),
+  /// if `damage` consists only of these, and the segment is its timeline's last one.
   [[nodiscard]] std::optional<wal::Lsn> padded_behind(const Node& node,
                                                       const archive::SegmentFileName& file,
                                                       const wal::Damage& damage) const;

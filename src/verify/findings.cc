@@ -78,7 +78,7 @@ Finding error_finding(const Context& context, const Node& node, const std::strin
   finding.file = file;
   finding.timeline = node.timeline;
   const auto start = context.cluster.segment_size.start(node.segno);
-  // Refused (no key reads it): nothing of it is known, and nothing lost.
+  // Rejected (no key can decrypt it): nothing about it is known, and nothing is lost.
   const bool refused = error.kind() == ErrorKind::refused;
   finding.lsn = start;
   if (!refused) {

@@ -16,13 +16,13 @@ namespace weir::verify {
 [[nodiscard]] std::optional<LostRange> loss_of(const Node& node, wal::Lsn at,
                                                wal::SegmentSize size);
 
-/// `first_page`: the file's, where it was read; in a wrong one the WAL itself may be valid and only
-/// in the wrong place.
+/// `first_page`: the file's first page header, if it was read; if it is wrong, the WAL itself may
+/// be valid and only in the wrong place.
 [[nodiscard]] Finding damage_finding(const Context& context, const Node& node,
                                      const std::string& file, const wal::Damage& damage,
                                      const std::optional<wal::PageHeader>& first_page);
 
-/// `given`: bytes of the segment that could be read before.
+/// `given`: number of bytes of the segment read before.
 [[nodiscard]] Finding error_finding(const Context& context, const Node& node,
                                     const std::string& file, const Error& error,
                                     std::uint64_t given);

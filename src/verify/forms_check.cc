@@ -100,9 +100,9 @@ bool FormsCheck::ends_at_switchpoint(const Node& node, const wal::Damage& damage
   return context_.leaves_within(node, damage.at);
 }
 
-/// A program such as gzip gives its file the final name first and then writes it, while the other
-/// form stays: such a file is not damaged, it is not there yet. True if it changes under our eyes,
-/// after a moment's wait, or is gone.
+/// A program such as gzip creates its file under the final name and then writes it, while the other
+/// file still exists: such a file is not damaged, but incomplete. Returns true if it changes within
+/// a short wait, or is gone.
 bool FormsCheck::still_being_written(const archive::SegmentFileName& file, const Node& node) {
   using namespace std::chrono_literals;
   if (file.method == codec::Method::none) return false;
@@ -230,7 +230,7 @@ bool FormsCheck::check_switch_copy(const SwitchCopy& copy, const archive::Segmen
     for (const auto& [node, file] :
          {std::pair(&old_node, old_file), std::pair(&new_node, new_file)}) {
       if (!file.partial) continue;
-      // Behind its end a partial file holds nothing.
+      // After its end a partial file has no WAL.
       auto verifier = context_.new_verifier(*node, nullptr);
       context_.read(file, verifier, false);
       upto = std::min(upto, std::max(start, verifier.last_record_end()));

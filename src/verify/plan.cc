@@ -193,7 +193,7 @@ class Planner {
     }
   }
 
-  /// Cut where a boundary is checked by reading on into the next chunk anyway.
+  /// Cut where a boundary is checked anyway by continuing into the next chunk.
   void make_chunks(std::size_t most) {
     std::vector<std::size_t> chunk;
     const auto flush = [&] {

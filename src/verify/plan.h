@@ -14,7 +14,7 @@
 
 namespace weir::verify {
 
-/// One segment and the files that hold it.
+/// One segment and its files.
 struct Node {
   wal::SegmentName name;
   wal::TimelineId timeline = 0;

@@ -45,9 +45,9 @@ void RecordWatch::on_record(Lsn start, Lsn end, const wal::RecordHeader& header,
   judge_switch(start, header, body);
 }
 
-/// A new timeline begins, exactly at the switchpoint, with records of the XLOG resource manager,
-/// one of which names the new timeline and the one before (checkTimeLineSwitch in
-/// access/transam/xlogrecovery.c makes use of it).
+/// A new timeline starts, exactly at the switchpoint, with records of the XLOG resource manager,
+/// one of which names the new timeline and its parent (checkTimeLineSwitch in
+/// access/transam/xlogrecovery.c uses this).
 void RecordWatch::judge_switch(Lsn start, const wal::RecordHeader& header,
                                std::span<const std::byte> body) {
   if (!seen_first_ && start != first_record_) {

@@ -21,8 +21,8 @@ class RecordWatch final : public wal::RecordObserver {
   /// For a row of segments that begins with that one.
   [[nodiscard]] static std::unique_ptr<RecordWatch> of(Context& context, const Node& node);
 
-  /// As long as this exists, `other` gets the records of `watch`: a verifier keeps its observer,
-  /// also where it reads on into another timeline.
+  /// During its lifetime, `other` gets the records of `watch`: a verifier keeps its observer, even
+  /// when it continues on another timeline.
   class Passed {
    public:
     Passed(RecordWatch& watch, wal::RecordObserver& other)

@@ -293,7 +293,7 @@ std::string to_json(const Report& report, const BesideReport* beside) {
                      {"wal_bytes", report.wal_bytes},
                      {"records", report.records},
                      {"milliseconds", report.elapsed.count()}};
-  // File names may hold any bytes.
+  // File names may contain any bytes.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -21,10 +21,10 @@ enum class FindingKind {
   broken_file,    ///< the file is too short, too long, or its compressed form is broken
   wrong_name,     ///< the WAL in the file belongs under another name
   other_cluster,  ///< the WAL in the file is of another cluster
-  forms_differ,   ///< two files that must hold the same WAL do not
+  forms_differ,   ///< two files that must contain the same WAL differ
   history,        ///< a history file is broken, missing, or contradicts others or the WAL
   unreadable,     ///< the system refused to read it
-  not_a_file,     ///< a directory, a link that leads nowhere, … under a segment's name
+  not_a_file,     ///< a directory, a broken link, … with a segment's name
   backup,         ///< the backup cannot be brought to consistency
   lost_branch,    ///< WAL in the archive that the cluster's history has abandoned
   minimal_wal,    ///< WAL that is here and was written with wal_level=minimal

@@ -20,7 +20,7 @@ namespace weir::verify {
 using Position = std::variant<wal::Lsn, wal::SegmentName>;
 
 struct Options {
-  std::optional<Position> from = std::nullopt;             ///< default: where the archive begins
+  std::optional<Position> from = std::nullopt;             ///< default: the start of the archive
   std::optional<Position> to = std::nullopt;               ///< exclusive; of a segment its end
   std::optional<wal::TimelineId> timeline = std::nullopt;  ///< only the history of this one
   unsigned jobs = 1;
