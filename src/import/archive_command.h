@@ -15,7 +15,7 @@ namespace weir::importing {
 /// the archive has the segment durably: from a receiver's stream, or else from this file.
 struct ArchiveCommand {
   std::string path;  ///< of the file, in the server's pg_wal
-  /// Takes the archive's lock, or says that a receiver holds it.
+  /// Takes the archive's lock, or returns that a receiver has it.
   std::function<bool()> try_lock;
   std::function<void()> release_lock;
   archive::AskDurableEnd durable_end;

@@ -97,7 +97,7 @@ void Import::publish(const Accepted& accepted) {
   }
   record_minimal_wal(accepted);
   const auto history = lineage_.history(accepted.timeline);
-  // A prune that passes takes the neighbor: then ours would be the far side of a hole.
+  // A prune running meanwhile removes the neighbor: then ours would follow a hole.
   const auto& piece = accepted.piece;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const auto& slot = accepted.from_right ? slots[slots.size() - 1 - i] : slots[i];

@@ -296,7 +296,7 @@ class Judge::Reading {
     left_out_.push_back({offer.path(), reason, std::move(what), std::move(hint)});
   }
 
-  /// Segments of the piece from there on hold part of a record that is damaged.
+  /// Segments of the piece from there on contain part of a damaged record.
   void drop_from(std::uint64_t segno, std::uint64_t damaged) {
     while (!piece_.slots.empty() && piece_.slots.back().name.segno(size_) >= segno) {
       leave_out(piece_.slots.back().offer, Reason::not_sound,

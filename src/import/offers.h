@@ -21,20 +21,20 @@ struct Original {
   std::string sha1 = {};  ///< of the segment, as its name says; empty: it says none
 };
 
-/// Where WAL is offered: a directory with all that is in it, or one file of it.
+/// A source of WAL: a directory with all its files, or one file of it.
 struct Source {
   std::shared_ptr<io::Shelf> shelf;
-  std::optional<std::string> file = std::nullopt;  ///< a file that was named, as the shelf has it
+  std::optional<std::string> file = std::nullopt;  ///< the named file, in the shelf's naming
   std::map<std::string, Original> originals = {};  ///< by the name that the shelf has
   /// Segments for which there are only unreadable files: named, and skipped.
   std::vector<wal::SegmentName> unreadable = {};
 };
 
-/// A file that may hold a segment.
+/// A file that may contain a segment.
 struct Offer {
   std::shared_ptr<io::Shelf> shelf;
   archive::SegmentFileName name;
-  Original original = {};  ///< without a path: it is called as the shelf says
+  Original original = {};  ///< without a path: it has the shelf's name
 
   [[nodiscard]] std::string path() const {
     return original.path.empty() ? shelf->path_of(name.to_string()) : original.path;
@@ -84,8 +84,8 @@ struct Cluster {
   std::optional<wal::SegmentSize> segment_size = std::nullopt;
 };
 
-/// It concerns the one file that was read, damaged or not to be read at all (bad sectors, missing
-/// permission): the others may be of use.
+/// True if the error concerns this file only, which is damaged or unreadable (bad sectors, missing
+/// permission): the others may be usable.
 [[nodiscard]] bool is_of_the_file(const Error& error);
 
 /// Lists the sources and reads the first page header of each segment: those of another cluster,

@@ -10,7 +10,7 @@ namespace {
 struct Way {
   wal::TimelineHistory history;
   std::map<std::uint64_t, bool> there{};  ///< true: finished
-  std::uint64_t begin = UINT64_MAX;       ///< the first that is there
+  std::uint64_t begin = UINT64_MAX;       ///< the first existing one
   std::uint64_t end = 0;                  ///< after the last complete one
   /// Numbers of recorded holes, [first, second): no complete segment has to follow them.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> holes{};
@@ -60,7 +60,7 @@ class Planner {
     for (const auto tip : tips) ways_.push_back(way_of(lineage_.history(tip)));
   }
 
-  /// A newer timeline that began where the archive's newest one is part of its history.
+  /// True for a newer timeline that starts where the archive's newest one is part of its history.
   [[nodiscard]] bool goes_on(wal::TimelineId timeline) const {
     if (empty_) return true;
     return timeline > newest_ && lineage_.history(timeline).contains(newest_);

@@ -14,7 +14,7 @@
 #include "wal/segment.h"
 #include "wal/timeline_history.h"
 
-// (The folder's name is a word of C++20, so the namespace has another.)
+// (The directory's name is a keyword of C++20, so the namespace has a different one.)
 namespace weir::importing {
 
 /// The known timelines: by the archive's histories, and by offered ones that may be added.
@@ -59,7 +59,7 @@ enum class Place {
   unknown_way,  ///< its timeline is none of the archive's history
 };
 
-/// Segments in a row that are judged together: all are offered and wanted.
+/// Consecutive segments that are judged together: all are offered and needed.
 struct Run {
   wal::TimelineHistory history{1};  ///< of the history that they are part of
   std::uint64_t first = 0;          ///< number

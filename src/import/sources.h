@@ -26,7 +26,8 @@ class Sources {
   Sources(io::Directory& archive, std::vector<LeftOut>& left_out)
       : archive_(archive), left_out_(left_out) {}
 
-  /// Adds what that word leads to. Throws Error{usage} for the archive itself, Error{io}.
+  /// Adds the files that the argument refers to. Throws Error{usage} for the archive itself,
+  /// Error{io}.
   void add(const std::string& path);
 
   std::vector<Source> take() { return std::move(sources_); }
