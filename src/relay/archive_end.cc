@@ -108,7 +108,7 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
   std::vector<LookedAt> looked = {{begin->timeline, begin->start}};
   Served served{*history, end_of(begin->timeline, begin->start)};
   look_for_break(begin->timeline, begin->start, std::nullopt);
-  // A receiver begins a new timeline at a segment's first byte, below where that timeline begins.
+  // A receiver starts a new timeline at a segment's first byte, before the timeline's switchpoint.
   while (!served.history.ancestors().empty() &&
          served.end <= *served.history.begin_of(served.timeline())) {
     const auto parent = served.history.ancestors().back();

@@ -20,7 +20,7 @@ enum class Counts { finished, everything };
 
 /// The result of find_served().
 struct FoundEnd : Served {
-  /// Behind `end`, which is where the valid WAL ends.
+  /// After `end`, which is the end of the valid WAL.
   std::optional<archive::Break> broken = std::nullopt;
   /// Damage in the newest complete segment: clients that read it get an error.
   std::optional<Error> damage = std::nullopt;

@@ -76,13 +76,13 @@ class ArchiveLook {
   Threads::Time next_writer_{};           ///< next look-up, if the names are unchanged until then
   bool looked_at_end_ = false;
   std::string told_damage_;               ///< of a complete segment
-  std::optional<archive::Break> broken_;  ///< as it was seen last
+  std::optional<archive::Break> broken_;  ///< as last seen
   Threads::Time broken_since_{};
   Threads::Time next_end_{};  ///< next check, if it is broken
   bool told_break_ = false;
   std::string last_error_;
   bool told_foreign_ = false;
-  bool sync_failed_ = false;  ///< then only a receiver's word counts
+  bool sync_failed_ = false;  ///< then only a receiver's position counts
 };
 
 }  // namespace weir::relay

@@ -9,8 +9,8 @@
 
 namespace weir::relay {
 
-/// Looks twice a second, and whenever there is word of something new (`news`, raised by any
-/// thread), up to where the archive can be served. A thread of its own.
+/// Determines twice a second, and after each notification (`news`, raised by any thread), up to
+/// where the archive can be served. Has a thread of its own.
 class ArchiveWatch {
  public:
   /// As ArchiveLook.

@@ -42,7 +42,7 @@ class BackupSource {
 /// thread. The object belongs to one thread.
 class BaseBackup {
  public:
-  /// `for_whom` is for the log; `wake` is called by the thread when there is something to take.
+  /// `for_whom` is for the log; the thread calls `wake` when there is something to take.
   BaseBackup(BackupSource& source, std::string command, std::string for_whom,
              std::function<void()> wake);
   /// Ends it, also in the middle: the connection is closed.
@@ -55,7 +55,7 @@ class BaseBackup {
     enum class Kind {
       done,
       failed,  ///< the last message is the server's error
-      fatal,   ///< likewise, and the server's last word
+      fatal,   ///< likewise, and the server closed the connection
       broken,  ///< `report` must be logged: it is not the server's message
     } kind = Kind::done;
     wire::ErrorReport report{};
@@ -77,7 +77,7 @@ class BaseBackup {
   std::mutex mutex_;
   std::string bytes_;       ///< guarded by mutex_
   std::optional<End> end_;  ///< guarded by mutex_; follows bytes_
-  net::Wake room_;          ///< something was taken
+  net::Wake room_;          ///< part of the answer was taken
   net::Wake stop_;
   std::unique_ptr<Threads::Thread> thread_;
 };

@@ -13,7 +13,7 @@ namespace weir::relay {
 /// block. Must outlive its sessions.
 class Cancels {
  public:
-  /// A session, as long as the object lives.
+  /// A session, as long as the object exists.
   class Session {
    public:
     /// `cancel` is called under a lock, on another thread: must neither block nor call this object.

@@ -110,7 +110,7 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
     const bool proved = verifier_.first_record_start().valid();
     auto trouble = read_ahead(limit);
     if (!trouble) continue;
-    // Records in front of it are valid, and given first.
+    // Records before it are valid, and returned first.
     if (!proved || checked() <= from_) return {{}, std::move(trouble)};
     trouble_ = std::move(trouble);
   }
@@ -120,7 +120,7 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
   return read;
 }
 
-/// Everything before it may be given.
+/// Everything before it may be returned.
 wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }
 
 /// There is something before `limit`.
@@ -191,8 +191,8 @@ bool CheckedWal::take_other_form(const wal::Damage& damage) {
   const auto file = reader_->file();
   const auto segment = reader_->segment_at(damage.found_at);
   if (!file || file->segment != segment) return false;
-  // Not damaged: a receiver has begun the segment again, and pg_receivewal's form of it has what is
-  // not written yet.
+  // Not damaged: a receiver has started the segment again, and pg_receivewal's file of it has WAL
+  // that is not written yet.
   if (file->partial && has_another(archive::partial_names(segment))) {
     begin_segment_again();
     return true;
@@ -209,7 +209,7 @@ bool CheckedWal::take_other_form(const wal::Damage& damage) {
   return true;
 }
 
-/// The segment that is read is there by one of these names, too, and can be begun again.
+/// The current segment also exists under one of these names, and can be started again.
 template <typename Names>
 bool CheckedWal::has_another(const Names& forms) const {
   const auto file = reader_->file();

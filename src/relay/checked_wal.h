@@ -33,7 +33,7 @@ class CheckedWal {
   CheckedWal(const CheckedWal&) = delete;
   CheckedWal& operator=(const CheckedWal&) = delete;
 
-  /// Why the WAL there cannot be sent: for the client, and for us.
+  /// Why the WAL there cannot be sent: for the client, and for the log.
   struct Trouble {
     wire::ErrorReport report;
     Error error;
@@ -76,7 +76,7 @@ class CheckedWal {
   io::Shelf& archive_;
   const Cluster cluster_;
   const std::unique_ptr<const wal::TimelineHistory> history_;  ///< used by the verifier
-  wal::Lsn from_;                                              ///< what is given next
+  wal::Lsn from_;                                              ///< next position to return
   wal::Lsn limit_;
   wal::RecordVerifier verifier_;
   /// As it was at the first byte of the segment that is read.

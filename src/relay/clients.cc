@@ -78,7 +78,7 @@ bool Clients::holds_back(const std::string& application_name) const {
   return waiting_.hold && !waiting_.hold->priority_of(application_name);
 }
 
-/// The lock is held.
+/// Must be called under the lock.
 void Clients::gather() {
   std::vector<Member> members;
   members.reserve(places_.size());

@@ -24,7 +24,7 @@ struct Token {
   wal::Lsn position{};
 };
 
-/// Thrown and caught in this file only: where a command cannot be read.
+/// Thrown and caught in this file only: a command that cannot be parsed.
 struct Refused {
   wire::ErrorReport report;
 };
@@ -83,7 +83,7 @@ class Scanner {
  public:
   explicit Scanner(std::string_view text) : text_(text) {}
 
-  /// The longest piece that is a token, as flex takes it.
+  /// The longest token, as flex matches it.
   Token next() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
     if (at_ == text_.size()) return {};

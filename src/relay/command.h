@@ -16,7 +16,7 @@ namespace weir::relay {
 /// (replication/repl_gram.y).
 namespace command {
 
-/// As CREATE_REPLICATION_SLOT takes them: "name", "name 'value'", "name 1".
+/// As CREATE_REPLICATION_SLOT accepts them: "name", "name 'value'", "name 1".
 struct Option {
   std::string name;
   std::optional<std::string> value;
@@ -60,7 +60,7 @@ struct StartLogical {
   std::string slot;
   bool operator==(const StartLogical&) const = default;
 };
-/// Its options are for the server that makes it to judge.
+/// Its options are checked by the server that takes it.
 struct BaseBackup {
   std::string text;  ///< the command, as received
   bool operator==(const BaseBackup&) const = default;
@@ -77,9 +77,9 @@ using Command = std::variant<command::IdentifySystem, command::Show, command::Ti
                              command::StartReplication, command::StartLogical, command::BaseBackup,
                              command::Sql>;
 
-/// Reads a command as a walsender does: keywords are in capitals, other names fall to lower case
-/// unless they are quoted, one semicolon may follow. The report is what a walsender answers where
-/// it cannot. Pure.
+/// Parses a command as a walsender does: keywords are in capitals, other names are folded to lower
+/// case unless they are quoted, one semicolon may follow. The report is a walsender's error for an
+/// invalid command. Pure.
 [[nodiscard]] std::variant<Command, wire::ErrorReport> parse_command(std::string_view text);
 
 /// PostgreSQL's NAMEDATALEN: a name has fewer bytes.

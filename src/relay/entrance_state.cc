@@ -22,7 +22,7 @@ std::string lower_case(std::string_view text) {
   return lower;
 }
 
-/// As parse_bool() reads a boolean (utils/adt/bool.c): any beginning of a word that is no other's.
+/// As parse_bool() parses a boolean (utils/adt/bool.c): any unique prefix of a word.
 Wanted wanted(std::string_view text) {
   if (text.empty()) return Wanted::none;
   if (text == "database") return Wanted::logical;
@@ -67,12 +67,12 @@ EntranceState::State EntranceState::on_bytes(std::span<const std::byte> bytes) {
 
 EntranceState::State EntranceState::on_encrypted(Encryption encryption) {
   const bool direct = !asked_for_tls_;
-  asked_for_tls_ = asked_for_gss_ = true;  // PostgreSQL takes neither inside of it
+  asked_for_tls_ = asked_for_gss_ = true;  // PostgreSQL accepts neither of them within it
   peer_.encrypted = true;
   encryption_ = std::move(encryption);
   input_.clear();
   state_ = State::open;
-  // Else it may be anything that speaks TLS (backend_startup.c of 17).
+  // Otherwise it may be any client that uses TLS (backend_startup.c of 17).
   if (direct && !encryption_->protocol_named)
     leave("received direct SSL connection request without ALPN protocol negotiation extension");
   return state_;

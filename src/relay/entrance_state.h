@@ -25,7 +25,7 @@ struct Access {
   Rules rules;
   Users users;
   std::shared_ptr<const crypto::TlsServer> tls;  ///< nullptr: there is no TLS
-  std::vector<net::Network> own_networks;        ///< where the rules need them
+  std::vector<net::Network> own_networks;        ///< if the rules need them
 };
 
 /// The TLS properties of a connection.
@@ -52,7 +52,8 @@ class EntranceState {
 
   enum class State {
     open,      ///< more bytes are needed
-    encrypts,  ///< output(), as it is, then a TLS handshake that begins with rest(): on_encrypted()
+    encrypts,  ///< output(), unchanged, then a TLS handshake that starts with rest():
+               ///< on_encrypted()
     admitted,  ///< rest() belongs to the session; what greets it is its own to say
     left,      ///< to be closed once output() is sent
   };

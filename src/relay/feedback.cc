@@ -25,8 +25,8 @@ wal::Lsn place_in(const wal::TimelineHistory& served, wal::TimelineId timeline, 
   return left ? std::min(*left, position) : position;
 }
 
-/// As a walsender that streams counts as connected (SyncRepGetCandidateStandbys() in syncrep.c):
-/// once it has caught up, and its client has said how far it has made the WAL durable.
+/// As a streaming walsender counts as connected (SyncRepGetCandidateStandbys() in syncrep.c): once
+/// it has caught up, and its client has reported a flush position.
 bool counts(const WalsenderState::Status& status) {
   return status.phase == Phase::streaming && status.flush.valid();
 }
@@ -46,7 +46,7 @@ Feedback gather_feedback(const Waiting& waiting, std::span<const Member> members
     if (synced && counts(status))
       sync.push_back({*synced, place_in(served, status.timeline, status.apply)});
     const auto held = waiting.hold ? waiting.hold->priority_of(name) : std::nullopt;
-    // Durable is durable, also where it has not caught up.
+    // A flush position counts even if the client has not caught up.
     const bool streams = status.phase == Phase::catchup || status.phase == Phase::streaming;
     if (held && streams && status.flush.valid())
       hold.push_back({*held, place_in(served, status.timeline, status.flush)});

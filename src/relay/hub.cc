@@ -52,7 +52,7 @@ Hub::Hub(Served begin, bool holds) : end_(std::move(begin)) {
   renew();
 }
 
-/// The lock is held, or the hub is not shared yet.
+/// Must be called under the lock, or before the hub is shared.
 void Hub::renew() {
   auto now = end_.now();
   now.hold = hold_;

@@ -39,7 +39,7 @@ class SeldomLog {
 /// when it advances. Thread-safe; does not block.
 class Hub {
  public:
-  /// `holds`: some are held back, and at first get nothing.
+  /// `holds`: some clients are held back, and initially get nothing.
   explicit Hub(Served begin, bool holds = false);
 
   [[nodiscard]] std::shared_ptr<const Served> served() const;

@@ -6,7 +6,7 @@ namespace weir::relay {
 
 namespace {
 
-/// A smaller one is had quickly, and would keep the memory of a large one.
+/// A smaller one can be allocated quickly, and would occupy the memory of a large one.
 constexpr std::size_t kLarge = std::size_t{64} << 10;
 constexpr std::size_t kMostSpare = 3;
 

@@ -19,7 +19,7 @@ class PieceMemory {
 
   /// Returns an empty buffer with a capacity of `room` bytes, to be filled.
   [[nodiscard]] Bytes take(std::size_t room);
-  /// For several to hold. Little in much room becomes a copy.
+  /// For shared use. A small content in a large buffer is copied.
   [[nodiscard]] std::shared_ptr<const Bytes> keep(Bytes filled);
 
  private:

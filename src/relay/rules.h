@@ -14,7 +14,7 @@ namespace weir::relay {
 /// Where a client connects from.
 struct Peer {
   std::optional<net::Ip> address;         ///< unset: over a Unix socket
-  std::optional<std::string> local_user;  ///< who it is there, by the kernel
+  std::optional<std::string> local_user;  ///< its user, according to the kernel
   bool encrypted = false;
 };
 /// "192.0.2.7", or "[local]" as PostgreSQL calls a Unix socket.

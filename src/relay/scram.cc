@@ -204,7 +204,7 @@ ScramExchange::Answer ScramExchange::last(std::string_view message) {
   return Proved{"v=" + to_base64(crypto::hmac_sha256(secret_.server_key, auth_message))};
 }
 
-/// In base64, as it began: "n,," or "y,,"; or what it is bound to.
+/// In base64, as at the start: "n,," or "y,,"; or the channel binding data.
 void ScramExchange::check_binding(std::string_view data) const {
   if (bound_) {
     const auto expected = fmt::format("p={},,{}", kEndPoint, *end_point_);

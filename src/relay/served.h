@@ -28,7 +28,8 @@ struct Cluster {
   void hear_version(const std::string& said);
 };
 
-/// Up to where the WAL is served: durable here, on the newest timeline of this history. A value.
+/// The position up to which WAL is served: durable here, on the newest timeline of this history.
+/// Value type.
 struct Served {
   wal::TimelineHistory history{1};
   wal::Lsn end;

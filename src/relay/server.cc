@@ -254,7 +254,7 @@ void Server::admit(Visitor& visitor) {
   log_.info("client \"{}\" ({}, user \"{}\") is let in{}", client.application_name, client.address,
             client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();
-  // std::function wants to copy what it calls.
+  // std::function requires a copyable callable.
   auto stream = std::make_shared<std::unique_ptr<net::Stream>>(std::move(visitor.stream));
   try {
     guest.thread = machine_threads().start("client", [this, &guest, stream, client] {

@@ -76,7 +76,7 @@ class Server {
   using Time = std::chrono::steady_clock::time_point;
   struct Visitor {
     std::unique_ptr<net::Stream> stream;
-    TlsStream* shakes_hands;                    ///< the same, as long as it does
+    TlsStream* shakes_hands;                    ///< the same, during the handshake
     std::optional<archive::ConnectionSsl> ssl;  ///< once it has
     std::shared_ptr<const Access> access;       ///< as of its connection
     EntranceState state;

@@ -256,7 +256,7 @@ SharedWal::Next SharedWal::read_on(Flow& flow, wal::Lsn limit, std::size_t most)
   return next;
 }
 
-/// Not so much that it would go before anybody has had it.
+/// Not so much that it would be dropped before any client has had it.
 std::size_t SharedWal::ahead() const {
   return std::min({options_.ahead, options_.window / 2, options_.memory / 2 / (flows_.size() + 1)});
 }
@@ -304,7 +304,7 @@ void SharedWal::leave(Reader& reader) {
   unused = std::exchange(reader.flow_, nullptr);
 }
 
-/// The reader still holds the flow.
+/// The reader still has the flow.
 void SharedWal::forget(Reader& reader) {
   const auto& flow = reader.flow_;
   std::erase(flow->readers, &reader);

@@ -40,7 +40,7 @@ class SharedWal {
     /// At this distance the session in front lets others continue first: bytes sent soon after they
     /// were read are still in the CPU's cache.
     std::size_t apart = std::size_t{512} << 10;
-    /// And so long at most: a few turns of a busy processor.
+    /// Maximum wait: a few time slices of a busy CPU.
     std::chrono::milliseconds patience{20};
     /// Maximum number of bytes read at once, which make one piece: each piece costs every client a
     /// system call, and usually a wakeup.
@@ -69,7 +69,7 @@ class SharedWal {
     std::exception_ptr failure = nullptr;
   };
 
-  // All of these with the lock held.
+  // All of these must be called under the lock.
   std::optional<WalPiece> find(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
                                wal::Lsn limit, Flows& unused);
   static void wait(Flow& flow, Threads::Lock& lock, std::optional<Threads::Time> until);

@@ -230,7 +230,7 @@ bool Slots::evicted(SessionId session) const {
   return state_.evicted(session);
 }
 
-/// The lock is held.
+/// Must be called under the lock.
 void Slots::tell_held() {
   auto held = why_none_ ? std::nullopt : std::optional(state_.held());
   if (!held_changed_ || told_held_ == held) return;
@@ -279,7 +279,7 @@ void Slots::work() {
   }
 }
 
-/// The lock is held.
+/// Must be called under the lock.
 void Slots::wake() {
   wakes_ = true;
   something_->notify_one();

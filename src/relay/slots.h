@@ -32,7 +32,7 @@ class Slots {
   struct Options {
     std::optional<std::uint64_t> keep{};       ///< bytes before the end; a slot that retains more
                                                ///< is lost
-    std::optional<std::string> auto_create{};  ///< those are made when a client uses them
+    std::optional<std::string> auto_create{};  ///< these are created when a client uses them
     bool answers = true;                       ///< "pgweir slot -D", by a socket in the directory
   };
   /// Called with the result of held(), initially and after each change; a lock is held: must
@@ -93,7 +93,7 @@ class Slots {
   const HeldChanged held_changed_;
   Threads& threads_;
 
-  const std::unique_ptr<Threads::Mutex> mutex_;                        ///< held for a moment
+  const std::unique_ptr<Threads::Mutex> mutex_;                        ///< held briefly
   const std::unique_ptr<Threads::Condition> something_;                ///< for the thread to do
   bool wakes_ = false;                                                 ///< guarded by mutex_
   bool stops_ = false;                                                 ///< guarded by mutex_

@@ -105,8 +105,8 @@ SlotsState::Acquired SlotsState::acquire(SessionId session, const std::string& n
   if (slot.active && *slot.active != session)
     return Busy{
         {"55006", fmt::format("replication slot \"{}\" is active for PID {}", name, *slot.active)}};
-  // In the words of PostgreSQL 18's ReplicationSlotAcquire(); 13 to 16 begin, and fail where the
-  // WAL is missing.
+  // With the wording of PostgreSQL 18's ReplicationSlotAcquire(); 13 to 16 start, and fail at the
+  // missing WAL.
   if (slot.kept.lost && invalid == Invalid::refused)
     return ErrorReport{
         "55000", fmt::format("can no longer access replication slot \"{}\"", name),
@@ -164,7 +164,7 @@ Xmins SlotsState::held() const {
   Xmins held;
   for (const auto& [name, slot] : slots_) {
     if (slot.kept.lost) continue;
-    // A temporary slot is not there after a restart, and nor is its client.
+    // A temporary slot does not exist after a restart, and neither does its client.
     const auto* const file = slot.temporary ? &slot.kept : saved(name);
     const KeptSlot none;
     const auto& kept = file == nullptr ? none : *file;

@@ -19,11 +19,11 @@ namespace weir::relay {
 /// The number of a session, as in BackendKeyData.
 using SessionId = std::uint32_t;
 
-/// A slot as others see it.
+/// A slot as seen by other sessions.
 struct Slot {
   archive::KeptSlot kept;
   bool temporary = false;             ///< gone with its session, and with that one's first error
-  std::optional<SessionId> active{};  ///< who uses it; of a temporary one, who made it
+  std::optional<SessionId> active{};  ///< its user; of a temporary one, its creator
 };
 
 /// Returns a server's error for an invalid slot name; nullopt if the name is valid
@@ -39,7 +39,7 @@ struct Slot {
 /// needed.
 class SlotsState {
  public:
-  /// A server has max_replication_slots; here it only keeps the file small.
+  /// The equivalent of a server's max_replication_slots; here it only limits the file's size.
   static constexpr std::size_t kMost = 500;
 
   SlotsState() = default;
@@ -63,7 +63,7 @@ class SlotsState {
   [[nodiscard]] Acquired acquire(SessionId session, const std::string& name, Invalid invalid);
   /// It no longer exists, regardless of its user.
   void remove(const std::string& name);
-  /// The session does not use its slot any more. Temporary ones stay its own.
+  /// The session releases its slot. Temporary ones still belong to it.
   void release(SessionId session, const std::string& now);
   /// The session has met an error, or ends: its temporary slots go, too.
   void clean_up(SessionId session, const std::string& now);
@@ -80,7 +80,7 @@ class SlotsState {
   /// while it is connected.
   bool on_feedback(SessionId session, Xmins asked);
 
-  // ---- what the slots hold ----
+  // ---- Values that the slots retain ----
 
   /// The oldest xmins that all slots together require the upstream to keep, including slots in use,
   /// because a client that has reconnected may not have sent anything yet. Each counts with the

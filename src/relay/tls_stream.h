@@ -20,7 +20,7 @@ class TlsStream : public net::Stream {
   /// `plain`: data to be sent unencrypted, before TLS starts. `begun`: TLS data already received.
   TlsStream(Descriptor socket, std::shared_ptr<const crypto::TlsServer> server, std::string plain,
             std::string_view begun);
-  /// Says that nothing follows, if the socket takes that at once.
+  /// Announces the end of the data, if the socket accepts that at once.
   ~TlsStream() override;
 
   /// Before it is complete, only send_now("") and has_unsent() may be called.
@@ -36,7 +36,8 @@ class TlsStream : public net::Stream {
   [[nodiscard]] int fd() const override { return socket_.get(); }
 
  private:
-  /// False: the other side is gone, or makes us answer without reading the answers.
+  /// Returns false if the other side has disconnected, or forces us to reply without reading the
+  /// replies.
   [[nodiscard]] bool flush();
   enum class Taken { nothing, something, gone };
   [[nodiscard]] Taken take_more();

@@ -85,11 +85,11 @@ class Walsender {
   Clients::Guest place_;
   WalsenderState::Status told_status_;
   SharedWal::Reader reader_;
-  std::unique_ptr<BaseBackup> backup_;  ///< that the client gets
+  std::unique_ptr<BaseBackup> backup_;  ///< for the client
   bool has_slot_ = false;
   wal::Lsn told_flush_;               ///< to the slot
   std::uint64_t told_feedbacks_ = 0;  ///< likewise
-  std::uint64_t slot_feedbacks_ = 0;  ///< the last one that a slot has taken
+  std::uint64_t slot_feedbacks_ = 0;  ///< the last one passed to a slot
   WalsenderState::Phase told_ = WalsenderState::Phase::startup;
 };
 

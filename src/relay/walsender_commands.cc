@@ -19,7 +19,7 @@ namespace {
 
 using wire::ErrorReport;
 
-/// As defGetBoolean() takes it (commands/define.c).
+/// As parsed by defGetBoolean() (commands/define.c).
 std::optional<bool> boolean(const std::optional<std::string>& value) {
   if (!value) return true;
   std::string word = *value;

@@ -19,9 +19,9 @@ namespace {
 
 using wire::ErrorReport;
 
-/// A command has no more than names and numbers.
+/// A command consists of names and numbers only.
 constexpr std::size_t kMostMessage = 16 * 1024;
-/// Answers that a client may leave unread before no more of its commands are taken.
+/// Maximum size of unread answers before further commands are not read.
 constexpr std::size_t kMostUnread = std::size_t{64} << 10;
 
 /// MAX_SEND_SIZE (replication/walsender.c), of one message, which ends with a page where more
@@ -308,7 +308,7 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
     return next(served, now);
   }
   if (!done_sending_ && dry && output_.empty() && !valid_until_)
-    status_.phase = Phase::streaming;  // and stays so: it says that it has caught up once
+    status_.phase = Phase::streaming;  // and remains: it reports once that it has caught up
   return Wait{ping};
 }
 

@@ -116,7 +116,7 @@ class WalsenderState {
   enum class BackupEnd {
     done,
     failed,  ///< its last message is an error
-    fatal,   ///< and its server's last word
+    fatal,   ///< and the server closed the connection
   };
   void on_backup_end(BackupEnd end);
   /// There is none, or no more of it.

@@ -11,7 +11,7 @@ std::uint64_t older(std::uint64_t a, std::uint64_t b) {
   return std::min(a, b);
 }
 
-/// An epoch without a transaction means nothing.
+/// An epoch without a transaction is ignored.
 std::uint64_t full(std::uint32_t epoch, std::uint32_t xid) {
   return xid == 0 ? 0 : std::uint64_t{epoch} << 32 | xid;
 }
