@@ -20,7 +20,7 @@ Formatter::Formatter(Form form, std::string_view plugin)
       json_already_(plugin == "wal2json") {}
 
 std::string_view Formatter::line(wal::Lsn start, std::string_view message) {
-  // A message may have 1 GB: room for one is made at once, and given back with the next.
+  // A message may have 1 GB: memory for it is allocated at once, and released with the next.
   if (line_.capacity() > kKept) line_ = {};
   line_.clear();
   if (message.size() > kKept) line_.reserve(message.size() + message.size() / 16 + kKept);

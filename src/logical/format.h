@@ -8,9 +8,9 @@
 
 namespace weir::logical {
 
-/// How messages become lines.
+/// The format of the output.
 enum class Form {
-  plugin,  ///< as the plugin gives them, each followed by a newline
+  plugin,  ///< as returned by the plugin, each followed by a newline
   jsonl,   ///< one JSON object a line, with its position; pgoutput's messages decoded
 };
 

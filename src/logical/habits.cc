@@ -34,8 +34,8 @@ class OwnHabits final : public Habits {
   FailureLog failures_;
 };
 
-/// It waits the same time after whatever ends a stream, but is ended by a first connection that
-/// fails; our own rule holds that what the disk has refused is not tried again.
+/// It waits the same time after any error that ends a stream, but exits if the first connection
+/// fails; our own rule still applies that a failed disk write is not retried.
 class StockHabits final : public Habits {
  public:
   [[nodiscard]] bool asks_first() const override { return false; }

@@ -21,7 +21,7 @@ class Habits {
   /// Says when it streams, and adds to what a server refuses what can be done about it.
   [[nodiscard]] virtual bool explains() const = 0;
 
-  /// Whether it is tried again after this error. `begun`: it has had its output before.
+  /// Returns whether to retry after this error. `begun`: it has had its output before.
   [[nodiscard]] virtual bool waits_out(const Error& error, bool begun) const = 0;
   /// Reports the error before a retry; returns the delay.
   [[nodiscard]] virtual std::chrono::milliseconds pause_after(const Error& error, Log& log) = 0;

@@ -155,7 +155,8 @@ void ExactOutput::begin() {
               state_.offset);
     file->truncate(state_.offset);
   }
-  // Also where there is nothing to cut: the start that did it may have been killed before its sync.
+  // Even if there is nothing to truncate: the start that truncated it may have been killed before
+  // its fsync.
   file->sync();
   // find_file() may have found it under the name it was moved to; then a new one begins.
   const auto current = directory_.open(name_);
@@ -262,7 +263,7 @@ void ExactOutput::create_file() {
   begin_file(std::move(file));
 }
 
-/// Before anything of the file is changed.
+/// Before any change of the file.
 void ExactOutput::lock(io::File& file) {
   if (!file.try_lock())
     throw Error(ErrorKind::retry, "another process writes to the output file")

@@ -46,7 +46,7 @@ class Output {
 /// written again.
 class PlainOutput final : public Output {
  public:
-  /// `path` "-": standard output. Opens it in begin(); a file that is made has that mode.
+  /// `path` "-": standard output. Opens it in begin(); a new file gets that mode.
   PlainOutput(std::string path, unsigned file_mode, wal::Lsn start);
   wal::Lsn start() const override { return last_border_.valid() ? last_border_ : start_; }
   void begin() override;
@@ -132,7 +132,7 @@ class ExactOutput final : public Output {
   const std::string state_name_;
   const Rotation rotation_;
   Log& log_;
-  State state_;  ///< as it is on disk
+  State state_;  ///< as on disk
   bool continued_ = false;
   std::unique_ptr<io::File> file_;
   std::uint64_t written_ = 0;  ///< bytes of the file

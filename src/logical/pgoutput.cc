@@ -393,7 +393,8 @@ const Pgoutput::Relation& Pgoutput::relation(Reader& in) {
   return found->second;
 }
 
-/// Values are PostgreSQL's text of them, as JSON strings: nothing of a number is lost.
+/// Values are PostgreSQL's text representation, as JSON strings, so that numbers keep their
+/// precision.
 void Pgoutput::append_tuple(const Relation& relation, std::string_view name, bool keys_only,
                             Message& message) {
   auto& in = message.in;

@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kFinishTimeout = 10s;
-/// How long a message may stay in our memory before it is in the file.
+/// Maximum time that a message stays in memory before it is written to the file.
 constexpr auto kFlushDelay = 20ms;
 /// Maximum time for a piece of output before the server is disconnected: its process may block in a
 /// send meanwhile. The server itself would end the connection after wal_sender_timeout.
@@ -45,7 +45,8 @@ class Gathering {
   /// By a Unix-domain socket each message is a buffer of its own, and there is room for few.
   explicit Gathering(bool by_unix_socket) : message_cost_(by_unix_socket ? 1000 : 30) {}
   void took(std::uint64_t bytes) { gathered_ += bytes + message_cost_; }
-  /// Waits, or returns false: there is no flow. `now`: what there was has just been taken.
+  /// Waits, or returns false if there is no steady flow. `now`: the available input has just been
+  /// read.
   bool wait(Clock::time_point now) {
     const auto gathered = std::exchange(gathered_, 0);
     if (gathered == 0) return false;
@@ -177,7 +178,7 @@ class Session {
   std::optional<Formatter> formatter_;
   bool slot_made_ = false;
   bool streamed_ = false;  ///< a stream has begun at some time
-  wal::Lsn failed_at_;     ///< where the stream was at its last failure
+  wal::Lsn failed_at_;     ///< the stream's position at its last failure
   Clock::time_point last_look_{};
   Clock::time_point last_flush_{};
   Clock::time_point last_sync_{};
@@ -409,7 +410,7 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
         .with("slot's database", row[2].value_or(""))
         .with("connected to", row[5].value_or(""))
         .hint("Connect to the slot's database (--dbname).");
-  // The WAL may be there, and not hold what decoding needs (wal_level_insufficient, rows_removed).
+  // The WAL may exist, but lack what decoding needs (wal_level_insufficient, rows_removed).
   const bool wal_is_there = row[6] && row[6] != "wal_removed" && row[6] != "idle_timeout";
   if (row[4] == "lost")
     throw Error(ErrorKind::gap,
@@ -471,8 +472,8 @@ void Session::copy(pq::ReplicationStream& stream) {
   auto now = Clock::now();
   last_sync_ = last_status_ = last_flush_ = now;
   Gathering gathering(stream.by_unix_socket());
-  // Data that is there is read without asking whether it is; of a steady flow some is left to
-  // gather for a moment, so that one read takes many messages.
+  // Available data is read without polling; in a steady flow some is left to accumulate briefly, so
+  // that one read returns many messages.
   for (;;) {
     std::uint64_t taken = 0;
     for (;;) {
@@ -575,7 +576,7 @@ bool Session::take_data(const wire::XLogData& data) {
     output_->undo();  // whole transactions only, and this one ends after it
     return false;
   }
-  if (options_.form == Form::plugin) {  // as it is: it may be large, and many are small
+  if (options_.form == Form::plugin) {  // unchanged: it may be large, and many are small
     output_->append(text);
     output_->append("\n");
   } else {
@@ -634,7 +635,7 @@ bool Session::wait_out(const Error& error) {
   return true;
 }
 
-/// The end, good or bad: the file ends with a whole transaction.
+/// The end, after success or an error: the file ends with a whole transaction.
 void Session::leave_whole() {
   if (!output_ || !streamed_) return;
   if (exact_ != nullptr)

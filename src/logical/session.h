@@ -24,12 +24,13 @@ struct Options {
   std::string fallback_application_name = "pgweir";
 
   std::optional<pq::LogicalSlotOptions> create;  ///< create the slot first
-  bool if_not_exists = false;                    ///< it may be there already
+  bool if_not_exists = false;                    ///< it may exist already
   /// Runs while the snapshot of the slot just created is held; the stream starts after it. Returns
   /// false if it failed, and the slot is dropped again.
   std::function<bool(const std::string& snapshot, wal::Lsn position)> with_snapshot = {};
 
-  /// Where to: a file with its state, if `directory` is set; else `path`, "-" for standard output.
+  /// Destination: a file with its state, if `directory` is set; else `path`, "-" for standard
+  /// output.
   io::Directory* directory = nullptr;
   std::string path;
   ExactOutput::Rotation rotation;

@@ -69,7 +69,7 @@ std::optional<State> parse_state(std::string_view text) {
 }
 
 std::uint32_t checksum(std::span<const std::byte> bytes) {
-  // ISA-L takes a pointer to what it does not change.
+  // ISA-L requires a non-const pointer to data that it does not change.
   auto* buffer = const_cast<unsigned char*>(reinterpret_cast<const unsigned char*>(bytes.data()));
   return ~crc32_iscsi(buffer, static_cast<int>(bytes.size()), ~0u);
 }

@@ -27,11 +27,11 @@ struct State {
 
 inline constexpr std::size_t kTail = 4096;
 
-/// CRC-32C, as it is in WAL.
+/// CRC-32C, as in WAL.
 [[nodiscard]] std::uint32_t checksum(std::span<const std::byte> bytes);
 
 [[nodiscard]] std::string to_text(const State& state);
-/// nullopt for anything but what to_text() gave, e.g. half of it.
+/// nullopt for anything except the output of to_text(), for example half of it.
 [[nodiscard]] std::optional<State> parse_state(std::string_view text);
 
 }  // namespace weir::logical
