@@ -187,7 +187,7 @@ void for_each_file(io::Bytes& manifest, const std::string& file,
       odd = odd || !entry;
       if (entry) wanted = visit(entry->first, entry->second);
     }
-    // The fields of an entry are dropped; the entry itself is, too.
+    // The fields of an entry are kept until it ends; the entry itself is not.
     return depth > 2 || event == json::parse_event_t::object_start;
   };
   ByteStream bytes(manifest);

@@ -82,7 +82,7 @@ struct Loss {
   /// the record that lowered it; otherwise of the one that raised it.
   bool goes_on = false;
 
-  // Not in the record itself.
+  // Not part of the record itself.
   bool recorded = true;  ///< false: only detected, by names or by the mark of an earlier version
   std::optional<Acknowledgement> acknowledged = std::nullopt;
   /// Why the record or its acknowledgement cannot be read, for reports. If it is the record, its

@@ -54,7 +54,7 @@ class WalReader final : public WalSource {
     /// History of `timeline`; nullopt: not known, then each segment is taken from the timeline
     /// itself.
     std::optional<wal::TimelineHistory> history = std::nullopt;
-    bool unfinished = false;  ///< read .partial files, too, where there is nothing else
+    bool unfinished = false;  ///< read .partial files, too, if there is no other file
     /// Then a raw one is read up to there while it is being written, and later bytes are not read;
     /// unset: up to the end of the file.
     AskDurableEnd durable_end = nullptr;

@@ -19,10 +19,11 @@ struct WrittenSegment {
                  bool file_is_new, std::optional<OpenSegment> known);
 
   const wal::SegmentName name;
-  const bool is_new;                  ///< the file held nothing when it was opened
+  const bool is_new;                  ///< the file was empty when it was opened
   std::unique_ptr<io::File> writing;  ///< the writing thread's; the finishing job's when full
   const std::optional<OpenSegment> trusted;
-  std::shared_ptr<io::Pages> memory;  ///< the writing thread's; set: the current piece is there
+  std::shared_ptr<io::Pages> memory;  ///< belongs to the writing thread; set: the current piece
+                                      ///< exists
 
   const std::unique_ptr<Threads::Mutex> mutex;
   std::string path;                                ///< its name right now
