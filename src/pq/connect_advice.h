@@ -12,7 +12,7 @@ namespace weir::pq {
 // What a failed connection attempt means, and what to do about it. Used by all commands that
 // connect (doctor, receive, slot, status, logical and others). Pure.
 
-/// How far libpq had got (PQstatus before the step that failed).
+/// How far libpq came (PQstatus before the step that failed).
 enum class ConnectPhase {
   connecting,  ///< to the socket
   encrypting,  ///< TLS, or GSSAPI encryption
