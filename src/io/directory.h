@@ -45,8 +45,9 @@ class File : public Bytes {
   virtual void truncate(std::uint64_t size);
   /// A number that no other file of the directory has while this one exists (its inode).
   [[nodiscard]] virtual std::uint64_t identity() = 0;
-  /// Takes an exclusive flock on the file, held until it is closed. False if another process, or
-  /// another File object, holds it. Throws Error{io} where files know no locks.
+  /// Takes an exclusive flock on the file, held until it is closed. Returns false if another
+  /// process, or another File object, holds it. Throws Error{io} if the file system does not
+  /// support locks.
   [[nodiscard]] virtual bool try_lock();
 
   // Features that not every file has.
@@ -61,7 +62,7 @@ class File : public Bytes {
 class FileModes {
  public:
   virtual ~FileModes() = default;
-  /// Mode bits of files created from now on, whatever the umask says: 0600, or 0640 where the
+  /// Sets the mode bits of files created from now on, regardless of the umask: 0600, or 0640 if the
   /// server allows its group to read (data_directory_mode).
   virtual void set_file_mode(unsigned mode) = 0;
 };
@@ -74,7 +75,7 @@ class UnnamedFiles {
   /// descriptor, even if the process crashes. Returns nullptr if the file system does not support
   /// this.
   [[nodiscard]] virtual std::unique_ptr<File> create_unnamed() = 0;
-  /// Gives such a file its name. False if the name is taken, or if that cannot be done here (the
+  /// Gives such a file a name. Returns false if the name is taken, or if that is not possible (the
   /// file is on another file system, /proc is not mounted).
   [[nodiscard]] virtual bool give_name(File& unnamed, const std::string& name) = 0;
 };
@@ -111,14 +112,14 @@ class Directory : public Shelf {
   [[nodiscard]] virtual UnnamedFiles* unnamed_files() { return nullptr; }
   [[nodiscard]] virtual FileModes* file_modes() { return nullptr; }
 
-  /// Takes an exclusive flock on the directory itself, held until this object is gone (and by the
-  /// kernel no longer than the process lives). False if another process holds it.
+  /// Takes an exclusive flock on the directory itself, held until this object is destroyed (or the
+  /// process exits). Returns false if another process holds it.
   [[nodiscard]] virtual bool try_lock() = 0;
   /// Bytes an unprivileged writer can still use on this file system.
   [[nodiscard]] virtual std::uint64_t free_bytes() = 0;
 };
 
-/// As FileModes has it, where the directory's files have modes.
+/// As FileModes::set_file_mode(), if the directory's files have modes.
 inline void set_file_mode(Directory& directory, unsigned mode) {
   if (auto* const modes = directory.file_modes()) modes->set_file_mode(mode);
 }

@@ -25,7 +25,7 @@ class EntryReader {
   [[nodiscard]] virtual std::unique_ptr<NamesWatch> watch_names() = 0;
 };
 
-/// As Shelf::list() and names(), one by one, where the shelf can do that; else from its list.
+/// As Shelf::list() and names(), one by one, if the shelf supports it; otherwise from its list.
 void each_entry(Shelf& shelf, const TakeEntry& take);
 void each_name(Shelf& shelf, const TakeName& take);
 /// Returns nullptr if changes are not reported.

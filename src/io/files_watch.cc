@@ -52,7 +52,7 @@ class Way {
     if (!error) put_first(whole.relative_path());
   }
 
-  /// False if something on it would not be seen.
+  /// Returns false if a change on it could be missed.
   [[nodiscard]] bool follow() {
     if (rest_.empty()) return false;
     while (!rest_.empty()) {

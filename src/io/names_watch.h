@@ -16,7 +16,7 @@ class NamesWatch {
   /// must be read.
   [[nodiscard]] static std::unique_ptr<NamesWatch> begin(const std::string& directory);
 
-  /// True as well where the kernel could not keep up, and once the directory itself has gone.
+  /// Also true if the kernel could not keep up, and after the directory itself was removed.
   [[nodiscard]] bool changed();
 
  private:

@@ -14,7 +14,7 @@ Pages::Pages(std::size_t bytes) : size_(bytes) {
   void* const memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
-  // Fewer faults where the kernel has large pages; no matter where it has none.
+  // Fewer faults if the kernel supports large pages; otherwise without effect.
   ::madvise(memory, bytes, MADV_HUGEPAGE);
   data_ = static_cast<std::byte*>(memory);
 }

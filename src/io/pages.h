@@ -23,8 +23,8 @@ class Pages {
   std::size_t size_;
 };
 
-/// For a process that will have little to do for a while: gives back what the allocator keeps for
-/// later. Any thread.
+/// For a process that will have little to do for a while: releases memory that the allocator keeps
+/// for later. Any thread.
 void release_unused_memory();
 /// Unmaps pages of the program's own file (for example code that ran once, at the start). Pages
 /// that are needed again return from the page cache, at the cost of a fault of a microsecond for 64

@@ -10,7 +10,7 @@ struct Place {
   std::string file_system;  ///< "ext4", "xfs", "nfs", …; "0x1234" for one that is not known
   bool in_memory = false;   ///< gone with the power
   bool over_network = false;
-  bool user_space = false;  ///< FUSE: what a sync means there is another program's matter
+  bool user_space = false;  ///< FUSE: another program determines the effect of an fsync
   bool read_only = false;
   std::uint64_t bytes = 0;       ///< of the file system
   std::uint64_t free_bytes = 0;  ///< for an unprivileged writer
@@ -24,8 +24,8 @@ struct Place {
 /// Throws Error{io}, with a hint, if there is no such directory.
 [[nodiscard]] Place inspect_place(const std::string& path);
 
-/// Asks the directory's file system for a name that no cache has. Returns as soon as it has
-/// answered, whatever the answer; hangs as long as the file system does.
+/// Queries the directory's file system for a name that is in no cache. Returns as soon as it has
+/// responded, with any result; hangs as long as the file system does.
 void ask_file_system(const std::string& directory);
 
 /// True if another host, or a program in user space, changes files there without the knowledge of

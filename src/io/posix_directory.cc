@@ -88,7 +88,7 @@ Error durability_error(int code, std::string what, const std::string& path) {
           "disk and the kernel log, then start again: streaming goes on from what is safe.");
 }
 
-/// As seen from where the process is now; empty if that place has been removed.
+/// Relative to the process's current directory; empty if that was removed.
 std::string absolute(const std::string& path) {
   if (path.starts_with('/')) return path;
   std::array<char, 4096> here{};
@@ -116,7 +116,7 @@ std::optional<Inode> inode_of(int directory, const char* name, int flags) {
                .names = status.stx_nlink};
 }
 
-/// Where a directory was when it was opened.
+/// The path of a directory when it was opened.
 class Place {
  public:
   Place(int directory, const std::string& path)
@@ -162,7 +162,7 @@ class PosixFile final : public File, private DirectWrites {
       const ssize_t written = retry_interrupted(
           [&] { return ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset)); });
       if (written < 0 && errno == EINVAL && bypassing_) {
-        // Some file systems take the flag and then refuse the writes.
+        // Some file systems accept the flag and then reject the writes.
         bypass_cache(false);
         continue;
       }
@@ -278,7 +278,7 @@ class PosixFile final : public File, private DirectWrites {
   [[nodiscard]] std::optional<Inode> inode() const {
     return inode_ ? inode_ : inode_of(fd_, "", AT_EMPTY_PATH);
   }
-  /// The last sync() has seen it under this name.
+  /// The last sync() has found it under this name.
   [[nodiscard]] bool found_as(const std::string& name) const { return found_ && name == name_; }
   /// It was found under this name, which sync() checks first from now on.
   void remember(const std::string& name) const {
@@ -337,7 +337,7 @@ class PosixDirectory final : public Directory,
         throw Error(ErrorKind::conflict, "file exists already").with("path", path_of(name));
       throw error("could not create file", name);
     }
-    // The umask may have taken bits away that the archive's other readers need.
+    // The umask may have removed bits that the archive's other readers need.
     if (::fchmod(file.get(), file_mode_) != 0) {
       const int code = errno;
       ::unlinkat(fd_.get(), name.c_str(), 0);
@@ -451,8 +451,8 @@ class PosixDirectory final : public Directory,
     return NamesWatch::begin("/proc/self/fd/" + std::to_string(fd_.get()));
   }
 
-  /// Hands each name but "." and ".." to `take`, which says whether there is anything by now: a
-  /// name may be read and its file be gone.
+  /// Passes each name except "." and ".." to `take`, which returns whether it exists: a name may be
+  /// read although its file was removed.
   template <typename Take>
   void read(Take take) {
     // A descriptor of its own: the position in a directory belongs to the open file description.
@@ -605,7 +605,7 @@ class PosixDirectory final : public Directory,
 
   std::unique_ptr<File> open_as(const std::string& name, int access) {
     check_plain(name);
-    // O_NONBLOCK: a FIFO of that name must not hang us; it means nothing for files.
+    // O_NONBLOCK: opening a FIFO of that name must not hang; without effect on files.
     Descriptor file(retry_interrupted(
         [&] { return ::openat(fd_.get(), name.c_str(), access | O_CLOEXEC | O_NONBLOCK); }));
     if (file.get() < 0) {
@@ -619,9 +619,9 @@ class PosixDirectory final : public Directory,
     return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
   }
 
-  /// For file systems without RENAME_NOREPLACE (NFS, some FUSE). link() refuses an existing name
-  /// in one step, too. A crash between the two calls leaves both names of one file, which for a
-  /// segment means finished (the .partial name is then ignored).
+  /// For file systems without RENAME_NOREPLACE (NFS, some FUSE). link() rejects an existing name
+  /// atomically, too. A crash between the two calls leaves both names of one file, which for a
+  /// segment means complete (the .partial name is then ignored).
   void rename_by_link(const std::string& from, const std::string& to) {
     if (::linkat(fd_.get(), from.c_str(), fd_.get(), to.c_str(), 0) == 0) {
       if (::unlinkat(fd_.get(), from.c_str(), 0) != 0) throw rename_error(from, to);
@@ -646,7 +646,7 @@ class PosixDirectory final : public Directory,
     return error("could not rename file", from).with("new name", to);
   }
 
-  /// From errno. A missing name may mean that the whole directory is gone.
+  /// From errno. A missing name may mean that the whole directory was removed.
   Error error(std::string what, const std::string& name) {
     const int code = errno;
     Error error = io_error(code, std::move(what), path_of(name));

@@ -16,9 +16,9 @@ namespace weir::io {
 /// for a wrong path, or a file system that is not mounted.
 [[nodiscard]] std::string what_is_nearby(const std::string& path);
 
-/// Opens an existing directory. `file_mode` is the mode of files made in it (0600 or 0640, as the
-/// server's data_directory_mode says). The handle stays on the same directory if it is moved.
-/// Throws Error{io} with a hint if it is missing, no directory, or not ours to use.
+/// Opens an existing directory. `file_mode` is the mode of files created in it (0600 or 0640, as in
+/// the server's data_directory_mode). The handle stays on the same directory if it is moved. Throws
+/// Error{io} with a hint if it is missing, not a directory, or not accessible.
 [[nodiscard]] std::unique_ptr<Directory> open_directory(const std::string& path,
                                                         mode_t file_mode = 0600);
 

@@ -20,9 +20,9 @@ struct FileAccess {
   bool own = false;       ///< of the user of this process
   bool of_root = false;
 
-  /// Nobody else may read or change it, as a server wants its key (be-secure-common.c): of this
-  /// user alone (0600), or of root, and a group may read it (0640), as in a container's volume of
-  /// secrets.
+  /// No other user may read or change it, as a server requires for its key (be-secure-common.c):
+  /// owned by this user (0600), or by root, and a group may read it (0640), as in a container's
+  /// volume of secrets.
   [[nodiscard]] bool is_secret() const {
     constexpr unsigned kOthers = 077;
     constexpr unsigned kGroupWritesOrOthers = 037;
@@ -32,11 +32,12 @@ struct FileAccess {
 /// nullopt: there is no regular file, or it cannot be read.
 [[nodiscard]] std::optional<FileAccess> look_at_access(const std::string& path);
 
-/// Other than before where the file was replaced or changed, links followed; "" without one.
+/// Differs from the previous value if the file was replaced or changed, following links; "" without
+/// a file.
 [[nodiscard]] std::string state_of_file(const std::string& path);
 
-/// All that can be read there, also of a pipe. Throws Error{io} that names the path, also if there
-/// is more than `most` bytes.
+/// Reads everything up to the end, also from a pipe. Throws Error{io} that names the path, also if
+/// there is more than `most` bytes.
 [[nodiscard]] std::string read_small_file(const std::string& path, std::uint64_t most);
 
 /// The first `most` bytes, or what there is of them. Throws as above.

@@ -53,7 +53,7 @@ void StreamFile::write(std::string_view bytes) {
       continue;
     }
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) {  // the other side has made the pipe so
+    if (count < 0 && errno == EAGAIN) {  // the other side has set the pipe to non-blocking
       pollfd fd{fd_, POLLOUT, 0};
       static_cast<void>(::poll(&fd, 1, -1));
       continue;

@@ -9,7 +9,7 @@ namespace weir::io {
 /// created if it is missing. Owns the descriptor unless it is standard output. One thread.
 class StreamFile {
  public:
-  /// "-" is standard output. `mode` is that of a file that is made, whatever the umask. Throws
+  /// "-" is standard output. `mode` is that of a new file, regardless of the umask. Throws
   /// Error{io}.
   explicit StreamFile(const std::string& path, unsigned mode = 0600);
   StreamFile(const StreamFile&) = delete;

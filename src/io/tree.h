@@ -24,7 +24,7 @@ void make_symlink(const std::string& target, const std::string& path);
 /// path is not an error.
 void remove_tree(const std::string& path);
 
-/// Every entry of the directory, links that lead nowhere included.
+/// Returns every entry of the directory, including broken links.
 [[nodiscard]] std::vector<std::string> all_names(const std::string& path);
 /// It has none.
 [[nodiscard]] bool is_empty_directory(const std::string& path);
@@ -32,7 +32,8 @@ void remove_tree(const std::string& path);
 [[nodiscard]] bool may_write_into(const std::string& directory);
 /// Equal for paths on the same file system.
 [[nodiscard]] std::uint64_t file_system_of(const std::string& path);
-/// The directory and all below it gets this mode, and its files that one. No link is followed.
+/// Sets the modes of the directory and all subdirectories, and those of the files. Links are not
+/// followed.
 void set_modes(const std::string& directory, unsigned of_directories, unsigned of_files);
 /// Moves every entry of a directory into another one of the same file system.
 void move_entries(const std::string& from, const std::string& to);
@@ -66,7 +67,7 @@ void become(const User& user);
 [[nodiscard]] std::uint64_t free_bytes(const std::string& path);
 /// The target of the link; nullopt if this is not a link.
 [[nodiscard]] std::optional<std::string> read_link(const std::string& path);
-/// Names of links in the directory that lead nowhere.
+/// Names of broken links in the directory.
 [[nodiscard]] std::vector<std::string> dead_links(const std::string& path);
 [[nodiscard]] std::uint64_t size_of_file(const std::string& path);
 /// A regular file that this process may run.
@@ -76,7 +77,8 @@ void become(const User& user);
 /// A new file that is appended to, for the output of a child.
 [[nodiscard]] Descriptor open_log(const std::string& path);
 
-/// Whether a copy of the file, made as `probe` and removed again, can share its blocks (FICLONE).
+/// Whether a copy of the file, created as `probe` and removed again, can share its blocks
+/// (FICLONE).
 [[nodiscard]] bool can_share_blocks(const std::string& file, const std::string& probe);
 
 /// A file with an exclusive flock on it. A process that inherits the descriptor holds the lock,
@@ -96,8 +98,8 @@ class LockFile {
   Descriptor file_;
 };
 
-/// Copies files, each with mode 0600, sharing their blocks with the original where the file system
-/// can (FICLONE), and by plain copies where it cannot.
+/// Copies files, each with mode 0600, sharing their blocks with the original if the file system
+/// supports it (FICLONE), otherwise by plain copies.
 class FileCopier {
  public:
   /// `stop` is queried now and then; if it returns true, Error{retry} is thrown.

@@ -29,11 +29,11 @@ struct UserEntry {
 /// The size of a file, links followed; nullopt: there is no file. Throws Error{io}.
 [[nodiscard]] std::optional<std::uint64_t> file_size(const std::string& path);
 
-/// Names of a directory's links that lead nowhere. Throws Error{io} if it cannot be read.
+/// Names of a directory's broken links. Throws Error{io} if it cannot be read.
 [[nodiscard]] std::vector<std::string> links_that_lead_nowhere(const std::string& path);
 
-/// The path without links, "." and "..": two paths of one place give the same. A path that leads
-/// nowhere is given back as it is.
+/// The path without links, "." and "..": two paths of one file have the same result. A path that
+/// does not exist is returned unchanged.
 [[nodiscard]] std::string real_path(const std::string& path);
 
 }  // namespace weir::io
