@@ -7,7 +7,7 @@
 
 namespace weir::net {
 
-/// Where a socket listens, or connects to. A value.
+/// The address of a listening socket, or to connect to. Value type.
 class Address {
  public:
   /// A Unix socket with a name in an open directory, which must outlive the address: the name is
@@ -28,7 +28,7 @@ class Address {
     return reinterpret_cast<const sockaddr*>(&storage_);
   }
   [[nodiscard]] socklen_t size() const { return size_; }
-  /// As tcp() takes it; for a Unix socket its name.
+  /// In the syntax of tcp(); for a Unix socket its name.
   [[nodiscard]] std::string to_string() const;
 
  private:

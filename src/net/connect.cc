@@ -8,7 +8,7 @@ namespace weir::net {
 
 namespace {
 
-/// A Unix socket's queue gives no sign when there is room again.
+/// A Unix socket's queue does not report when there is room again.
 constexpr int kTryAgain = 20;
 
 }  // namespace

@@ -30,10 +30,10 @@ Descriptor make_socket(const Address& address, Kind kind) {
 
 Listener Listener::bind(const Address& address, Kind kind, std::optional<mode_t> mode) {
   auto socket = make_socket(address, kind);
-  // On Linux the name gets the mode of the socket.
+  // On Linux the name gets the socket's mode.
   if (mode) ::fchmod(socket.get(), *mode);
   if (address.family() != AF_UNIX) {
-    // Connections of an earlier process that are still winding down do not hold the port.
+    // Closing connections of an earlier process do not block the port.
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   }

@@ -46,7 +46,7 @@ class Listener {
   /// can be accepted (is_shortage()).
   [[nodiscard]] Descriptor accept_now();
 
-  /// Where it listens: with port 0 the port that it got.
+  /// The listen address: for port 0 with the port assigned.
   [[nodiscard]] Address address() const { return Address::of(socket_.get()); }
   /// Becomes readable when a client connects; for the caller's own poll().
   [[nodiscard]] int fd() const { return socket_.get(); }

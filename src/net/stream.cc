@@ -56,7 +56,7 @@ std::optional<std::size_t> receive_now(int socket, std::span<char> bytes) {
 
 void tune_connection(int socket) {
   const int on = 1;
-  // Not known of a Unix socket, and not needed there.
+  // Not supported by a Unix socket, and not needed there.
   static_cast<void>(::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
   static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on));
 }

@@ -12,7 +12,7 @@ namespace weir::net {
 
 // A connected, non-blocking socket of bytes, without waiting.
 
-/// How much of it could be sent: maybe nothing. nullopt if the other side is gone.
+/// Number of bytes sent: may be 0. nullopt if the other side has disconnected.
 [[nodiscard]] std::optional<std::size_t> send_now(int socket, std::string_view bytes);
 /// The same for several, consecutively; sixteen at most.
 [[nodiscard]] std::optional<std::size_t> send_now(int socket,
@@ -34,8 +34,8 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  /// How much of it was taken, and before that what was taken earlier and is not sent yet. nullopt
-  /// if the other side is gone.
+  /// Number of bytes accepted; bytes accepted earlier are sent first. nullopt if the other side has
+  /// disconnected.
   [[nodiscard]] virtual std::optional<std::size_t> send_now(std::string_view bytes) = 0;
   /// The same for several, consecutively.
   [[nodiscard]] virtual std::optional<std::size_t> send_parts(
@@ -43,8 +43,8 @@ class Stream {
   /// Number of bytes received. 0: there are no more until the socket is readable again. nullopt at
   /// the end, or after an error.
   [[nodiscard]] virtual std::optional<std::size_t> receive_now(std::span<char> bytes) = 0;
-  /// There are bytes that were taken and are not sent: wait until the socket can be written, then
-  /// call send_now().
+  /// True if accepted bytes are not sent yet: wait until the socket is writable, then call
+  /// send_now().
   [[nodiscard]] virtual bool has_unsent() const = 0;
   /// For a poll() of one's own.
   [[nodiscard]] virtual int fd() const = 0;
