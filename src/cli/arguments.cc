@@ -48,7 +48,7 @@ void check_value(const Option& option, const std::string& value, const std::stri
   try {
     option.check(value);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::usage) throw;  // no matter of the value
+    if (error.kind() != ErrorKind::usage) throw;  // an error that is not about the value
     auto text = option.connection ? fmt::format("wrong value of {}", source)
                                   : fmt::format("wrong value \"{}\" of {}", masked(value), source);
     if (*error.what() != '\0') text += fmt::format(": {}", error.what());
@@ -480,7 +480,7 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
     if (own == nullptr || !(part.first ? own->shared : own->section == part.known->name)) return;
   }
   if (off_.contains(name)) return;
-  if (!fresh) {  // once more in the same section: unless something else wins
+  if (!fresh) {  // repeated in the same section: unless another source has precedence
     auto& first = given_.at(std::string(name));
     if (first.origin == Origin::file && first.line == before->second) first.values.push_back(value);
     return;

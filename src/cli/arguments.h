@@ -36,9 +36,9 @@ class Arguments {
   /// before add_file().
   void add_environment(const std::vector<std::string>& variables,
                        std::span<const Command* const> commands);
-  /// Throws where a variable has an option's name and no command's, or a misspelt one. For commands
-  /// that are configured by the environment: in that of any other, `restore` in a recovery above
-  /// all, such a name may be a script's own.
+  /// Throws if a variable has an option's name and no command's, or a misspelled one. For commands
+  /// that are configured by the environment: for any other command, above all `restore` in a
+  /// recovery, such a name may belong to a script.
   void refuse_strays(const std::vector<std::string>& variables,
                      std::span<const Command* const> commands) const;
 
@@ -86,10 +86,10 @@ class Arguments {
   /// Names of the options that were set.
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] const Words& words() const { return words_; }
-  /// A sentence for each former name (former_names.h) that was given, for the log.
+  /// A sentence for each former name (former_names.h) that was used, for the log.
   [[nodiscard]] const std::vector<std::string>& former_names() const { return former_names_; }
-  /// How the user would recognise the option: "--slot", "PGWEIR_RECEIVE_SLOT", or "\"slot\" in
-  /// pgweir.conf, line 3".
+  /// The option as the user wrote it: "--slot", "PGWEIR_RECEIVE_SLOT", or "\"slot\" in pgweir.conf,
+  /// line 3".
   [[nodiscard]] std::string source(std::string_view option) const;
 
  private:
@@ -109,7 +109,7 @@ class Arguments {
 
   const Command* command_;
   std::map<std::string, Given, std::less<>> given_;
-  std::set<std::string, std::less<>> off_;  ///< switches that the environment turns off
+  std::set<std::string, std::less<>> off_;  ///< switches that the environment sets to off
   std::vector<std::string> former_names_;
   Words words_;
   std::string path_;

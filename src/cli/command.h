@@ -34,7 +34,7 @@ struct OptionGroup {
 struct Command {
   std::string_view name;
   std::string_view summary;  ///< shown next to its name in "pgweir --help"
-  std::string_view about;    ///< how --help begins: what it is for, and "Usage:"
+  std::string_view about;    ///< start of --help: purpose, and "Usage:"
   std::span<const OptionGroup> groups;
   std::string_view notes = {};  ///< how --help ends: examples, "Exit status:"
   std::size_t most_words = 0;   ///< number of words allowed in addition to the options
@@ -42,13 +42,13 @@ struct Command {
   /// Takes its signals from the start and starts no process. Others have
   /// daemon::below_process_one() between them and a container's end.
   bool may_be_process_one = false;
-  bool refuses_strays = false;  ///< variables of the environment that mean an option of no command
+  bool refuses_strays = false;  ///< reject environment variables for an option of no command
   /// Does it. Returns the exit status, 0 or 1, and throws Error for the rest.
   int (*run)(const Arguments& arguments) = nullptr;
   /// Reports an exception, thrown by run() or because of the words themselves, and returns the exit
   /// status. nullptr: on stderr, and by the kind of the error.
   int (*failed)(const Words& words, const std::exception_ptr& failure) = nullptr;
-  /// nullptr: as made of the above.
+  /// nullptr: generated from the above.
   std::string (*help)() = nullptr;
 
   [[nodiscard]] const Option* find(std::string_view option) const;

@@ -119,7 +119,7 @@ int compress_command(const Arguments& arguments) {
   if (result.stopped)
     throw Error(ErrorKind::retry, "stopped before everything was converted")
         .hint("Run the command again: it goes on from there.");
-  // "No" says that the archive is not valid; what the machine refuses is another matter.
+  // "No" means that the archive is not valid; errors of the system are different.
   const auto of_the_archive = [](const auto& failure) {
     return failure.kind == ErrorKind::damage || failure.kind == ErrorKind::conflict;
   };

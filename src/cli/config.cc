@@ -19,7 +19,7 @@ namespace {
 constexpr Option kOptions[] = {kConfig.says("the file, if it is not given after the verb"), kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 
-/// The command as a word, if it takes settings.
+/// The command of that name, if it has settings.
 const Command* command_with_settings(std::string_view name) {
   const auto* command = find_command(name);
   return command != nullptr && command->takes_file ? command : nullptr;

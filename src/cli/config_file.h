@@ -20,10 +20,10 @@ namespace weir::cli {
 
 /// Adds what the variables of this process' environment say.
 void add_environment(Arguments& arguments);
-/// Throws where one of them means an option, and has the name of no command's.
+/// Throws if a variable refers to an option, and has no command's name.
 void refuse_strays(const Arguments& arguments);
 
-/// Adds what the file of --config says, if it was given.
+/// Adds the options of the --config file, if it was given.
 void add_config(Arguments& arguments);
 
 }  // namespace weir::cli

@@ -21,7 +21,7 @@ namespace weir::cli {
 
 namespace {
 
-/// Where what an option does begins, and where a line ends.
+/// Column of an option's description, and the line width.
 constexpr std::size_t kColumn = 27;
 constexpr std::size_t kWidth = 80;
 

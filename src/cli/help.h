@@ -21,9 +21,9 @@ namespace weir::cli {
 /// To stdout, for people: what a terminal would not just show is escaped (base/visible.h). Throws
 /// Error{io} if that fails.
 void print(std::string_view text);
-/// To stdout as it is: what programs read. Throws the same.
+/// Prints to stdout unchanged: for output that programs read. Throws the same.
 void print_data(std::string_view text);
-/// The same with colours where a terminal shows them.
+/// The same with colors if a terminal supports them.
 void print_coloured(std::string_view text);
 
 }  // namespace weir::cli

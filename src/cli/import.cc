@@ -51,7 +51,7 @@ constexpr auto kArchiveCommand =
 constexpr Option kOptions[] = {kDirectory, kExtend,         kReplaceDamaged, kDryRun,
                                kVerbose,   kArchiveCommand, kConfig,         kHelp};
 
-/// As the receiver makes them: readable by the group where the server's own files are.
+/// As for files created by the receiver: readable by the group if the server's own files are.
 void take_file_mode(io::Directory& archive, const archive::Listing& listing) {
   if (listing.segments.empty()) return;
   const auto access = io::look_at_access(archive.path_of(listing.segments.back().name.to_string()));

@@ -35,7 +35,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMostWaiting = 1000;
 /// The same while the output is not read; in bytes.
 constexpr std::size_t kMostUnprinted = std::size_t{8} << 20;
-/// With no room for more, the server is not made to wait longer (P13).
+/// With no room for more, the server is not blocked any longer (P13).
 constexpr std::chrono::milliseconds kHoldsUpFor = 5s;
 constexpr const char* kCommandsTooLong = "the commands take too long";
 constexpr std::chrono::milliseconds kStopCheck = 200ms;
@@ -61,7 +61,8 @@ constexpr auto kExecConnect = option_of<any_text>(
     "exec-connect", "CMD",
     "command that is run each time listening has begun: at the start, and after each lost "
     "connection, during which notifications may have been missed");
-// A file that all commands share may have the receiver's --timeout, which is something else.
+// A file shared by all commands may contain the receiver's --timeout, which has a different
+// meaning.
 constexpr auto kCount =
     for_the_command_line(option_of<count_value<1>>("count", "N", "exit after N notifications"));
 constexpr auto kTimeout = for_the_command_line(
@@ -162,7 +163,7 @@ int Listening::run() {
   std::optional<Leaving> leaving(std::in_place, listener_);
   while (!stopped_ && !late && seen != request_.count) {
     auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-    // An attempt to connect gets the time that it needs.
+    // A connection attempt gets the time that it needs.
     if (round)
       left = std::min(left, listener_.connected() ? *round : request_.options.connect_timeout);
     const auto notification = listener_.read(std::max(left, 0ms));
@@ -171,7 +172,7 @@ int Listening::run() {
     print_connected();
     if (notification) {
       ++seen;
-      service_.excuse(true);  // who reads our output may take his time
+      service_.excuse(true);  // the reader of our output may be slow
       take(*notification);
     }
     service_.heartbeat();
@@ -252,8 +253,8 @@ void Listening::take(const Notification& notification) {
                fmt::format("channel \"{}\"", notification.channel)});
 }
 
-/// Until one more can be taken. A server process that cannot send to us keeps the whole cluster's
-/// queue of notifications from being emptied, and VACUUM from its work.
+/// Waits until one more can be accepted. A server process that cannot send to us prevents the
+/// cluster's notification queue from being emptied, and VACUUM from removing rows.
 template <typename Consumer>
 void Listening::wait_for(Consumer& consumer, std::string_view who) {
   if (consumer.wait_for_room(kHoldsUpFor)) return;

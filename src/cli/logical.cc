@@ -120,7 +120,7 @@ int stream(LogicalRequest& request, Log& log, logical::Requests& requests,
     log.info("stopped at {}; {} messages", summary.position, summary.messages);
     return kDone;
   } catch (const net::Interrupted&) {
-    return kDone;  // before anything had begun
+    return kDone;  // before anything was started
   } catch (const Error& error) {
     log.error(error);
     if (request.log_file) print_error(error);
@@ -203,7 +203,7 @@ std::string from_hex(const std::string& text) {
   return bytes;
 }
 
-/// The SQL functions: what the slot holds now, without or with moving it on.
+/// The SQL functions: the current content of the slot, with or without advancing it.
 int preview(LogicalRequest& request) {
   const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = ordinary_conninfo(request.options.conninfo),

@@ -16,7 +16,8 @@ namespace weir::cli {
 
 namespace {
 
-/// Standard input up to its end, without the newline there; no more than shows that it is too long.
+/// Reads standard input up to its end, without the final newline; no more than needed to see that
+/// it is too long.
 std::string read_payload() {
   constexpr std::size_t kEnough = 64 * 1024;
   std::string payload(kEnough, '\0');

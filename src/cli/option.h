@@ -5,28 +5,29 @@
 
 namespace weir::cli {
 
-/// An option of a command: how it is written, what it takes, and what --help says of it. Whatever
-/// gives it a value, a command line or a configuration file, `check` is what accepts the value.
+/// An option of a command: its syntax, its value, and its text in --help. Regardless of the source
+/// of a value, a command line or a configuration file, `check` validates it.
 struct Option {
   std::string_view name;   ///< long name, without dashes
   char letter = '\0';      ///< its one-letter form, if there is one
   std::string_view value;  ///< what --help calls its value, "FILE"; empty: a switch
   std::string_view help;   ///< in one or two phrases; --help breaks the lines
   bool in_file = true;     ///< allowed in a configuration file
-  bool shared = false;     ///< the part of a file before the first section gives it to all commands
-  /// A section of a file that gives it to all commands, too: that of this command. Their own wins.
+  bool shared = false;     ///< the part of a file before the first section sets it for all commands
+  /// A section of a file that sets it for all commands, too: the section of this command. A
+  /// command's own section has precedence.
   std::string_view section{};
-  bool repeated = false;    ///< may be given several times, in a file on several lines
+  bool repeated = false;    ///< may be repeated, in a file on several lines
   bool connection = false;  ///< a connection string: no message shows the value
-  /// Throws Error{usage} for a value that will not do: the message is the reason, and may be empty
-  /// where the hint says all.
+  /// Throws Error{usage} for an invalid value: the message is the reason, and may be empty if the
+  /// hint is sufficient.
   void (*check)(const std::string& value) = nullptr;
 
   [[nodiscard]] constexpr bool takes_value() const { return !value.empty(); }
   /// For has() and the like.
   constexpr operator std::string_view() const { return name; }  // NOLINT: an option is its name
 
-  /// The same option, which a file gives to all commands by that section.
+  /// The same option, set for all commands by that section of a file.
   [[nodiscard]] constexpr Option of_section(std::string_view name_of_command) const {
     Option other = *this;
     other.section = name_of_command;

@@ -12,7 +12,7 @@ bool mask(char* from, const char* to) {
   return true;
 }
 
-/// Whether the text from `from` to `to` ends with `end`.
+/// True if the text from `from` to `to` ends with `end`.
 bool ends_with(const char* from, const char* to, std::string_view end) {
   return std::string_view(from, static_cast<std::size_t>(to - from)).ends_with(end);
 }
@@ -34,7 +34,7 @@ bool mask_passwords(char* word) {
   const bool uri = scheme != nullptr &&
                    (ends_with(word, scheme, "postgresql") || ends_with(word, scheme, "postgres"));
   if (uri) {
-    // libpq takes the part up to the first '@' before the path as user:password.
+    // libpq uses the part up to the first '@' before the path as user:password.
     char* user = scheme + 3;
     char* end = user + std::strcspn(user, "@/?");
     if (*end == '@') {
@@ -43,7 +43,7 @@ bool mask_passwords(char* word) {
         found |= mask(colon + 1, end);
     }
   }
-  // "sslpassword" ends with the same word.
+  // "sslpassword" has the same ending.
   for (char* at = std::strstr(word, "password"); at != nullptr; at = std::strstr(at, "password")) {
     at += std::strlen("password");
     char* value = uri ? at : skip_spaces(at);

@@ -48,7 +48,7 @@ void Printer::work() {
   for (;;) {
     changed_.wait(lock, [this] { return end_ || !texts_.empty(); });
     if (texts_.empty() || failure_) return;
-    const auto& text = texts_.front();  // stays where it is while others are added
+    const auto& text = texts_.front();  // a reference that remains valid while others are added
     lock.unlock();
     try {
       print_data(text);

@@ -101,8 +101,8 @@ int run(int count, char** words) {
   std::signal(SIGXFSZ, SIG_IGN);
   const Words given(words, words + count);
   for (int i = 1; i < count; ++i) mask_passwords(words[i]);
-  // Under the stock program's name, by a link, with the stock program's arguments; or with the name
-  // as the command, to try it.
+  // By a link with the stock program's name, with the stock program's arguments; or with the name
+  // as the command, for trying it.
   for (std::size_t first = 0; first < std::min<std::size_t>(given.size(), 2); ++first) {
     const auto* stand_in = find_stand_in(given[first]);
     if (stand_in == nullptr) continue;

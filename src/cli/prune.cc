@@ -173,7 +173,8 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
       print_stderr(
           "pgweir: the bucket keeps versions: what was removed takes space there until a "
           "lifecycle rule ends it\n");
-  } catch (const store::StoreError& error) {  // no reason to end here: all else is done
+  } catch (const store::StoreError& error) {  // not an error that ends the command: everything else
+                                              // is done
     print_stderr("pgweir: whether the bucket keeps versions is not known: {}\n", error.what());
   }
   return refused > 0 ? kNo : kDone;

@@ -236,7 +236,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     }
     return kDone;
   } catch (const net::Interrupted&) {
-    return kDone;  // stopped before anything had begun
+    return kDone;  // stopped before anything was started
   } catch (const Error& error) {
     log.error(error);
     if (request.log_file) print_error(error);

@@ -405,7 +405,8 @@ int restore_command(const Arguments& arguments) {
   if (places.count() > kMost)
     throw usage(fmt::format("{} archives are given, at most {} can be", places.count(), kMost));
   if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, places);
-  use_one_arena();  // to make one for the second thread takes longer than to wait for the first
+  use_one_arena();  // creating an arena for the second thread takes longer than waiting for the
+                    // first
   return restore(arguments, places);
 }
 

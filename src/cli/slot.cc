@@ -60,7 +60,7 @@ constexpr Option kOptions[] = {
     kHelp,
 };
 
-/// An option of one of the three that was given to another one.
+/// Rejects an option of one of the three that was given to another one.
 void refuse(const Arguments& arguments, const std::string& verb,
             std::initializer_list<std::string_view> names) {
   for (const auto name : names)
@@ -331,7 +331,7 @@ int slot_command(const Arguments& arguments) {
     throw Error(ErrorKind::usage, "what to do with a slot?")
         .hint("create, drop or list; see \"pgweir slot --help\".");
   const auto& verb = arguments.words().front();
-  // A file's "directory" is for all commands; here it does not mean that no server is meant.
+  // A file's "directory" applies to all commands; here it does not mean that no server is used.
   const bool known = verb == "create" || verb == "drop" || verb == "list";
   if (known && arguments.on_command_line("directory")) return slot_of_archive(arguments, verb);
   const auto conninfo = conninfo_of(arguments);

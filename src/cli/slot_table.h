@@ -19,8 +19,8 @@ struct SlotRow {
   std::optional<std::string> plugin = std::nullopt;
   std::optional<std::string> database = std::nullopt;
   std::optional<std::string> confirmed_lsn = std::nullopt;
-  /// Transactions that have begun since those whose dead rows the slot keeps from vacuum; of a
-  /// physical slot with hot_standby_feedback, too.
+  /// Number of transactions since those whose dead rows the slot keeps from vacuum; for a physical
+  /// slot with hot_standby_feedback, too.
   std::optional<std::int64_t> xmin_age = std::nullopt;
   /// For a slot of the relay: since when it is unused.
   std::optional<std::string> inactive_since = std::nullopt;

@@ -221,8 +221,8 @@ int status_command(const Arguments& arguments) {
     throw Error(ErrorKind::usage, fmt::format("{} needs a server to ask", arguments.source(kSlot)))
         .hint("Give it with -d CONNINFO.");
 
-  // The receiver before the directory: it needs no disk, and what it says is then older than what
-  // is listed. After the store, which may take some time to say that it is away.
+  // The receiver before the directory: it needs no disk, and its answer is then older than the
+  // listing. After the store, which may take some time to report that it is unavailable.
   status::StatusReport asked;
   const auto ask = [&] {
     if (directory.empty()) return;

@@ -243,7 +243,8 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
   return result.all_good() ? kDone : kNo;
 }
 
-/// To those that --encrypt-to names now, where the private key is: not on the archiver.
+/// Rewraps for the current recipients of --encrypt-to, on the host of the private key: not on the
+/// archiver.
 int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
   constexpr std::size_t kTold = 20;
   if (arguments.words().size() > 1) throw expected("store rewrap takes no name");

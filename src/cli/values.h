@@ -67,12 +67,12 @@ template <std::uint64_t Least, std::uint64_t Most = std::numeric_limits<std::uin
 /// A file of metrics as node_exporter reads them.
 [[nodiscard]] std::string metrics_file_value(const std::string& text);
 
-/// A word and what it means.
+/// A word and its meaning.
 template <typename Meaning>
 struct Choice {
   std::string_view word;
   Meaning meaning;
-  bool former = false;  ///< a word that was renamed before 1.0: accepted until 2.0, not offered
+  bool former = false;  ///< a word that was renamed before 1.0: accepted until 2.0, not suggested
 };
 [[noreturn]] void throw_no_choice(std::string_view words);
 

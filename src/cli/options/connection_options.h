@@ -18,8 +18,8 @@ namespace weir::cli {
 [[nodiscard]] std::string with_value(const std::string& conninfo, const std::string& keyword,
                                      const std::string& value);
 
-/// The same server over an ordinary connection, which needs a database: pg_replication_slots can be
-/// read over such a one only.
+/// The same server over an ordinary connection, which requires a database: pg_replication_slots can
+/// only be read over such a connection.
 [[nodiscard]] std::string ordinary_conninfo(const std::string& conninfo);
 
 /// For the connection itself, or for its key.

@@ -17,7 +17,7 @@ constexpr std::uint64_t kLargestKey = 64 * 1024;
 constexpr unsigned kPrivate = 0600;
 constexpr unsigned kPublic = 0644;
 
-/// Durably, where there is nothing of that name.
+/// Durably, if there is no file of that name.
 void write_new(io::Directory& directory, const std::string& name, unsigned mode,
                const std::string& text) {
   archive::DirectoryHome home(directory);

@@ -46,7 +46,7 @@ constexpr Choice<LogLevel> kLogLevels[] = {{"debug", LogLevel::debug},
 constexpr Choice<daemon::LogFormat> kLogFormats[] = {{"text", daemon::LogFormat::text},
                                                      {"json", daemon::LogFormat::json}};
 
-/// Where an empty archive begins.
+/// Start position of an empty archive.
 using Start = std::variant<wal::Lsn, wal::SegmentName>;
 Start start_value(const std::string& text) {
   if (const auto segment = wal::SegmentName::parse(text)) return *segment;
@@ -317,7 +317,7 @@ void read_slot(const Arguments& arguments, receive::Options& options, const Step
         fmt::format("{} watches a slot and needs --slot NAME", arguments.source(kMonitorConninfo)));
   });
   if (!options.monitor_conninfo && options.slot) {
-    // A connection string that names a database is meant for ordinary connections, too.
+    // A connection string that names a database is used for ordinary connections, too.
     const auto values = pq::parse_conninfo(options.conninfo);
     const auto database = values.find("dbname");
     if (database != values.end() && !database->second.empty() && database->second != "replication")

@@ -43,7 +43,7 @@ store::Endpoint endpoint_value(const std::string& text) {
   return std::move(*endpoint);
 }
 
-/// Also Barman's server name: part of a key.
+/// Also Barman's server name, which is part of a key.
 std::string name_value(const std::string& text) {
   const bool good = !text.empty() && text != "." && text != ".." &&
                     std::all_of(text.begin(), text.end(), [](char c) {
@@ -59,7 +59,7 @@ std::string encryption_value(const std::string& text) {
   throw Error(ErrorKind::usage, "").hint("It can be AES256, aws:kms or aws:kms:KEY.");
 }
 
-/// Less is a slip: a segment would take hours.
+/// A smaller value is a mistake: a segment would take hours.
 std::uint64_t rate_value(const std::string& text) {
   const auto rate = size_value(text);
   if (rate < 1024) throw Error(ErrorKind::usage, "").hint("It is 1kB at least.");

@@ -18,8 +18,8 @@ namespace weir::cli {
 // The object store and how it is accessed: the same options for each command that uses one.
 
 extern const Option kStoreOptions[17];
-/// --store itself, and the options that say how it is reached: with --slot, or without it, where a
-/// command has that for more than a name.
+/// --store itself, and the options for accessing it: with --slot, or without it, if a command uses
+/// that for something else.
 inline constexpr std::span<const Option> kStoreItself{kStoreOptions, 1};
 inline constexpr std::span<const Option> kStoreAccess{kStoreOptions + 1, 15};
 inline constexpr std::span<const Option> kStoreAccessWithSlot{kStoreOptions + 1, 16};
@@ -53,10 +53,10 @@ enum class PrivateKeys { read, ignored };
 /// there is none.
 [[nodiscard]] store::Sealing sealing_for(const store::StoreOptions& options,
                                          const std::string& archive);
-/// --store is given.
+/// True if --store is given.
 [[nodiscard]] bool names_store(const Arguments& arguments);
 
-/// "64GB" or "7d": how much of what the store has stays here as well.
+/// "64GB" or "7d": how much of the stored WAL is also kept locally.
 [[nodiscard]] store::KeepLocal keep_local_value(const std::string& text);
 inline constexpr auto kLocalRetention = option_of<keep_local_value>(
     "local-retention", "SIZE|TIME",

@@ -44,7 +44,7 @@ struct WebRequest {
 /// Throws Error{usage} for what contradicts itself; the token file is not read.
 [[nodiscard]] WebRequest read_web(const Arguments& arguments);
 
-/// "127.0.0.1:9190", as Address::tcp() takes it.
+/// "127.0.0.1:9190", as accepted by Address::tcp().
 [[nodiscard]] std::string host_and_port(const ListenAddress& address);
 
 /// The token. Throws Error{usage} if it cannot be read, if others can, or if it can be guessed.

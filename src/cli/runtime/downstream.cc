@@ -23,8 +23,8 @@ using namespace std::chrono_literals;
 constexpr std::chrono::milliseconds kTryAgain = 10s;
 constexpr std::chrono::milliseconds kSoon = 200ms;
 
-/// Not that of WAL that is gone: a receiver below would take that for a gap of its own, and may yet
-/// get the WAL from another host.
+/// Not the error for removed WAL: a downstream receiver would take that for a gap of its own,
+/// although it may still get the WAL from another host.
 wire::ErrorReport report_of_end(const Error& error) {
   if (error.kind() == ErrorKind::gap)
     return {"57P03", "the WAL that comes next is missing upstream of this relay",
@@ -103,7 +103,7 @@ std::optional<archive::DurableEnd> Downstream::durable() const {
   return durable_;
 }
 
-/// Under the stream's lock, so no more than this.
+/// Called under the stream's lock, so it does nothing else.
 void Downstream::on_durable(const receive::event::DurableEnd& end) {
   const archive::DurableEnd durable{end.timeline, end.end};
   {
@@ -113,7 +113,7 @@ void Downstream::on_durable(const receive::event::DurableEnd& end) {
   serving_.on_durable(durable);
 }
 
-/// Under a lock of the clients, so no more than this.
+/// Called under a lock of the clients, so it does nothing else.
 void Downstream::on_feedback(const relay::Feedback& feedback) {
   receive::DownstreamWord word{.timeline = feedback.timeline, .applied = feedback.applied};
   if (feedback.xmins) word.needs = relay::feedback_of(*feedback.xmins);

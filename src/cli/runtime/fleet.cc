@@ -37,7 +37,7 @@ WebRequest token_request(const web::FleetMember& member) {
   return request;
 }
 
-/// Since when an archive is as bad as it is.
+/// Since when an archive has had its current problem.
 class Since {
  public:
   web::SystemTime of(const web::FleetState& state) {

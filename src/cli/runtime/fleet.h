@@ -20,8 +20,8 @@ namespace weir::cli {
 /// An archive of a fleet, queried periodically by a thread of its own, which may hang.
 class FleetArchive {
  public:
-  /// `transport` is for one that has a URL; else it may be nullptr. Throws Error{usage} for a token
-  /// file that will not do.
+  /// `transport` is for an archive with a URL; otherwise it may be nullptr. Throws Error{usage} for
+  /// an invalid token file.
   FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport);
   FleetArchive(const FleetArchive&) = delete;
   FleetArchive& operator=(const FleetArchive&) = delete;
@@ -54,8 +54,8 @@ class FleetArchive {
 /// The page of many archives: the table at /, each archive of this machine at /archive/NAME/.
 class Fleet {
  public:
-  /// Throws Error{usage} for a token file that will not do, or where a URL is named and the module
-  /// for HTTP is missing.
+  /// Throws Error{usage} for an invalid token file, or if a URL is named and the module for HTTP is
+  /// missing.
   Fleet(std::vector<web::FleetMember> members, web::Gate gate);
 
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);

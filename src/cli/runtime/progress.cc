@@ -81,7 +81,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
 std::optional<milliseconds> ProgressMeter::age(const receive::StreamSnapshot& snapshot) {
   if (ends_.empty() || snapshot.server_end > ends_.back().end)
     ends_.push_back({snapshot.server_end, snapshot.server_clock});
-  // The newest end that is durable stays: it is where the missing part begins.
+  // The newest durable end is kept: it is where the missing part starts.
   while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
   if (ends_.size() > kMostEnds) {
     // Every second one, except for the last and the first two, which determine the age.
@@ -98,7 +98,7 @@ std::optional<milliseconds> ProgressMeter::age(const receive::StreamSnapshot& sn
 
 std::string live_line(const Progress& progress, int width) {
   if (width <= 1) return {};
-  // The last column stays free: some terminals wrap when it is written.
+  // The last column is left empty: some terminals wrap when it is written.
   const auto room = static_cast<std::size_t>(width - 1);
   constexpr std::string_view kGap = "  ";
 

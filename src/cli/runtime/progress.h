@@ -57,7 +57,7 @@ class ProgressMeter {
 /// columns: the least important parts are omitted first.
 [[nodiscard]] std::string live_line(const Progress& progress, int width);
 
-/// The same in words for the log; without rates where nothing moved.
+/// The same in words for the log; without rates if nothing moved.
 [[nodiscard]] std::string log_line(const Progress& progress, std::uint64_t bytes,
                                    std::chrono::milliseconds time);
 

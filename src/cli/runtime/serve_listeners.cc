@@ -21,7 +21,7 @@ Error cannot_listen(const Error& error, const std::string& where) {
           "the address.");
 }
 
-/// All addresses: of both versions, or of the old one where there is no other.
+/// All addresses: of both IP versions, or IPv4 only if there is no IPv6.
 net::Listener bind_all(const std::string& port) {
   try {
     return net::Listener::bind(net::Address::tcp("[::]:" + port), net::Kind::bytes);

@@ -192,8 +192,8 @@ archive::ServingView Serving::view() const {
   return view;
 }
 
-/// Clients are woken from here where that is quickly done: another thread between the two would
-/// cost them the time of its own awakening.
+/// Clients are woken from here if that is fast: another thread in between would cost them the time
+/// of its own wakeup.
 void Serving::on_durable(const archive::DurableEnd& end) {
   {
     const std::lock_guard lock(hub_mutex_);

@@ -91,7 +91,7 @@ StoreFeed::~StoreFeed() {
 void StoreFeed::on_event(const receive::Event& happened) {
   receive::on(
       happened,
-      // (Under the stream's lock: so no more than this.)
+      // (Called under the stream's lock, so it does nothing else.)
       [this](const receive::event::DurableEnd& end) {
         const std::lock_guard lock(durable_mutex_);
         durable_ = archive::DurableEnd{end.timeline, end.end};

@@ -15,7 +15,7 @@ namespace weir::cli {
 
 namespace {
 
-/// Up to the last segment that there is, finished or not: near enough to say how much is held back.
+/// Up to the last existing segment, complete or not: precise enough to report how much is retained.
 wal::Lsn end_by_names(io::Directory& archive) {
   const auto listing = archive::list_archive(archive);
   const auto identity = archive::read_identity(archive, listing);

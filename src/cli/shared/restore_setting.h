@@ -18,7 +18,7 @@ struct RestoreFrom {
 /// The same path from any directory.
 [[nodiscard]] std::string absolute_path(std::string path);
 
-/// A value as the server's configuration file wants it, with its quotes.
+/// A value in the syntax of the server's configuration file, with its quotes.
 [[nodiscard]] std::string quoted_setting(const std::string& value);
 
 }  // namespace weir::cli

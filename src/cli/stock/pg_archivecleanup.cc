@@ -82,8 +82,8 @@ struct Settings {
   std::string oldest{};  ///< 24 digits
 };
 
-/// The position of the first file that stays. The original knows no slots; where there are none,
-/// nor do we.
+/// The position of the first file to keep. The original does not support slots; without slots, the
+/// result is the same.
 std::string first_to_stay(io::Directory& directory, const Settings& settings) {
   auto first = settings.oldest.substr(wal::kTimelineDigits);
   const auto kept = archive::read_slots(directory);

@@ -163,10 +163,10 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
     receive::receive(options, environment);
     return kWell;
   } catch (const net::Interrupted&) {
-    return kWell;  // stopped before anything had begun
+    return kWell;  // stopped before anything was started
   } catch (const Error& error) {
     log.error(error);
-    // Set since the connection was made.
+    // Set since the connection was established.
     if (of_the_connection(error.kind()) && !board.read().server.empty()) log.error("disconnected");
     return kFailed;
   } catch (const std::exception& error) {

@@ -163,7 +163,7 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
 }
 
 codec::Compression parse_stock_compression(const std::string& text) {
-  if (text.empty()) return {};  // strtol() takes it for 0
+  if (text.empty()) return {};  // strtol() parses it as 0
   std::string algorithm = text;
   std::optional<std::string> detail;
   if (const auto level = integer(text)) {

@@ -29,8 +29,8 @@ struct PgReceivewalRequest {
   StockPassword password = StockPassword::if_asked;
 };
 
-/// `words[0]` is the program's name, which getopt puts before its complaints on stderr. The array
-/// ends with a null pointer, and is put into another order. Throws StockRefusal.
+/// `words[0]` is the program's name, which getopt puts before its error messages on stderr. The
+/// array ends with a null pointer, and is reordered. Throws StockRefusal.
 [[nodiscard]] PgReceivewalRequest parse_pg_receivewal(int count, char** words);
 
 /// The value of -Z: "gzip", "lz4:9", "gzip:level=5", "6", "0"; and "zstd", which PostgreSQL's own

@@ -4,7 +4,7 @@
 
 namespace weir::cli {
 
-/// The name under which the program takes pg_recvlogical's options.
+/// The name under which the program accepts pg_recvlogical's options.
 inline constexpr std::string_view kPgRecvlogical = "pg_recvlogical";
 
 /// As PostgreSQL's pg_recvlogical, versions 15 to 19: its options, messages and exit statuses.

@@ -34,8 +34,8 @@ struct PgRecvlogicalRequest {
   StockPassword password = StockPassword::if_asked;
 };
 
-/// `words[0]` is the program's name, for getopt's complaints on stderr. The array ends with a null
-/// pointer, and is put into another order. Throws StockRefusal.
+/// `words[0]` is the program's name, for getopt's error messages on stderr. The array ends with a
+/// null pointer, and is reordered. Throws StockRefusal.
 [[nodiscard]] PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words);
 
 [[nodiscard]] std::string_view pg_recvlogical_help();

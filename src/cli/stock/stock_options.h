@@ -40,7 +40,7 @@ class StockConnection {
   [[nodiscard]] bool has_dbname() const { return dbname_.has_value(); }
   [[nodiscard]] StockPassword password() const { return password_; }
 
-  /// All of them together; -h, -p and -U win without a word. Throws StockRefusal.
+  /// All of them combined; -h, -p and -U have precedence without a message. Throws StockRefusal.
   [[nodiscard]] std::string conninfo(Name name) const;
 
  private:
