@@ -13,7 +13,7 @@ enum class ErrorKind {
   usage,       ///< wrong options, configuration or arguments: exit 2
   retry,       ///< may succeed if retried (connection, slot in use, upstream starting up): exit 3
   disk_full,   ///< no space left on the archive's file system: exit 3, or waited for
-  io,          ///< the file system refused something else: exit 4
+  io,          ///< other errors of the file system: exit 4
   durability,  ///< a sync or close failed: the process ends, nothing more is acknowledged: exit 4
   conflict,    ///< another cluster, another segment size, another writer, another history: exit 4
   gap,         ///< the upstream no longer has the next WAL: exit 4
@@ -37,7 +37,7 @@ class Error : public std::exception {
   [[nodiscard]] const std::string& context() const { return context_; }
   [[nodiscard]] const std::string& hint() const { return hint_; }
   /// Five characters if the server itself reported it (appendix "PostgreSQL Error Codes"), else
-  /// empty. Decide by this or by the kind, never by the text, which may be in any language.
+  /// empty. Use this or the kind for decisions, never the text, which may be in any language.
   [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }
   /// The errno value of the cause, 0 if there is none or it is unknown.
   [[nodiscard]] int system_code() const { return system_code_; }

@@ -46,16 +46,17 @@ class Listener {
   };
 
   struct Options {
-    /// libpq's key=value or URI form; several hosts are tried in turn. A primary's: a standby has
-    /// no notifications. Both sides must name the same database.
+    /// A connection string in libpq's key=value or URI form; several hosts are tried in turn. It
+    /// must lead to a primary: a standby has no notifications. Both sides must name the same
+    /// database.
     std::string conninfo;
     /// At least one, each of 1 to 63 bytes. Taken literally: no case folding, no quotes.
     std::vector<std::string> channels;
     /// Connect again after a loss, with growing pauses of up to 5 s, inside read(timeout) and
     /// consume(). False: they throw what ended the connection.
     bool reconnect = true;
-    /// The constructor does not connect; the first read(timeout) or consume() does, and treats a
-    /// server that is not there as one that was lost. Needs `reconnect`.
+    /// The constructor does not connect; the first read(timeout) or consume() does, and treats an
+    /// unavailable server like a lost connection. Requires `reconnect`.
     bool wait_for_server = false;
     std::chrono::milliseconds connect_timeout{30'000};  ///< for all hosts together
     /// Interval at which an idle server is asked to reply; it is given up after the same time
@@ -66,7 +67,8 @@ class Listener {
 
     /// Listening has begun, the first time or after a loss. May be empty.
     std::function<void(const Listening&)> on_listening = {};
-    /// The connection was lost or an attempt failed, and another one follows. May be empty.
+    /// Called when the connection was lost or an attempt failed, and another one follows. May be
+    /// empty.
     std::function<void(const Error&)> on_lost = {};
   };
 
@@ -78,8 +80,9 @@ class Listener {
   Listener(Listener&&) noexcept;
   Listener& operator=(Listener&&) noexcept;
 
-  /// The next notification that has arrived; nullopt if none has. Never blocks and never connects:
-  /// throws Error{retry} when the connection is lost, after all it had brought; see reconnect().
+  /// Returns the next notification that has arrived; nullopt if there is none. Never blocks and
+  /// never connects: throws Error{retry} when the connection is lost, after all received
+  /// notifications; see reconnect().
   [[nodiscard]] std::optional<Notification> read();
   /// Waits for a notification. Returns nullopt when the time is over, or after interrupt(). Throws
   /// Error{refused} if a server rejects permanently, and, without `reconnect`, Error{retry}. The
@@ -97,8 +100,8 @@ class Listener {
   void hang_up();
   [[nodiscard]] bool connected() const;
 
-  /// For foreign event loops: when it is readable, call read() until that returns nullopt. The same
-  /// descriptor for as long as the object lives; do not read from it or close it.
+  /// For other event loops: when it is readable, call read() until that returns nullopt. The
+  /// descriptor does not change during the object's lifetime; do not read from it or close it.
   [[nodiscard]] int fd() const;
 
   /// Ends the current read(timeout) or consume(), or else the next one.
@@ -113,7 +116,7 @@ class Listener {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The longest channel name and payload that PostgreSQL takes, in bytes (NAMEDATALEN - 1 and
+/// The longest channel name and payload that PostgreSQL accepts, in bytes (NAMEDATALEN - 1 and
 /// NOTIFY_PAYLOAD_MAX_LENGTH - 1 in commands/async.c).
 inline constexpr std::size_t kMaxChannelBytes = 63;
 inline constexpr std::size_t kMaxPayloadBytes = 7999;

@@ -56,7 +56,8 @@ class ReplicationStream {
   };
 
   struct Options {
-    /// libpq's key=value or URI form; several hosts are tried in turn. Logical: names the database.
+    /// A connection string in libpq's key=value or URI form; several hosts are tried in turn.
+    /// Logical: names the database.
     std::string conninfo;
     Kind kind = Kind::physical;
     std::chrono::milliseconds connect_timeout{30'000};  ///< for all hosts together
@@ -81,7 +82,7 @@ class ReplicationStream {
   /// Connects. Throws Error{retry} if no server responds, Error{refused} for permanent errors: no
   /// such database, wrong password, no REPLICATION right, a server before 13.
   explicit ReplicationStream(Options options);
-  /// Hangs up, without a last status: see stop().
+  /// Disconnects, without a last status: see stop().
   ~ReplicationStream();
   ReplicationStream(ReplicationStream&&) noexcept;
   ReplicationStream& operator=(ReplicationStream&&) noexcept;
@@ -105,7 +106,7 @@ class ReplicationStream {
 
   enum class Snapshot {
     exported,  ///< others can use it by its name, until the next command on this connection
-    use,       ///< for the transaction that runs on this connection; see query()
+    use,       ///< for the current transaction on this connection; see query()
     nothing,
   };
   struct SlotOptions {
@@ -131,9 +132,9 @@ class ReplicationStream {
   // --- The stream
 
   struct StartOptions {
-    std::string slot = {};  ///< logical: needed. Physical: may be empty; WAL is then not kept
-    /// Where to begin. Unset: where the slot's confirmed position is (logical), or at the end of
-    /// the server's WAL (physical).
+    std::string slot = {};  ///< logical: required. Physical: may be empty; WAL is not retained then
+    /// Start position. Unset: the slot's confirmed position (logical), or the end of the server's
+    /// WAL (physical).
     Lsn start = {};
     TimelineId timeline = 0;  ///< physical; 0: the server's current one
     /// Logical: the output plugin's, in order; nullopt is an option without a value.
@@ -142,11 +143,11 @@ class ReplicationStream {
   void start(const StartOptions& options);
 
   struct Message {
-    /// Physical: WAL, cut anywhere. Logical: one message of the plugin, which may hold any bytes.
-    /// Valid until the next call of read() or consume() that takes one.
+    /// Physical: WAL, cut anywhere. Logical: one message of the plugin, which may contain any
+    /// bytes. Valid until the next call of read() or consume() that returns one.
     std::span<const std::byte> data;
     Lsn data_start;  ///< physical: position of the first byte. Logical: of the change
-    Lsn wal_end;     ///< the end of the server's WAL when it was sent, as far as it knew
+    Lsn wal_end;     ///< the end of the server's WAL when it was sent, as known by the server
     std::chrono::system_clock::time_point send_time;  ///< by the server's clock
     /// The position to confirm when this message was processed: the end of the bytes (physical), or
     /// data_start, which for the commit of a transaction is after it (logical). Confirming inside a
@@ -212,9 +213,9 @@ class ReplicationStream {
   /// are lost then.) Error{retry} if the server does not end it within `timeout`.
   void stop(std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
-  /// For foreign event loops: when it is readable, call read() until that returns nullopt. Covers
-  /// replies that are due, also where libpq has still something to send. The same descriptor for as
-  /// long as the object lives; do not read from it or close it.
+  /// For other event loops: when it is readable, call read() until that returns nullopt. Covers due
+  /// replies, also if libpq still has data to send. The descriptor does not change during the
+  /// object's lifetime; do not read from it or close it.
   [[nodiscard]] int fd() const;
 
   /// Ends the current read(timeout) or consume(), or else the next one.
