@@ -22,7 +22,7 @@ class Wake {
   Descriptor fd_;
 };
 
-/// Thrown where a wait ended because the Wake was raised; not an error to be shown.
+/// Thrown if a wait ended because the Wake was raised; not an error to be shown.
 struct Interrupted {};
 
 }  // namespace weir::net
