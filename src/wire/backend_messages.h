@@ -41,7 +41,7 @@ void append_sasl_continue(std::string& out, std::string_view data);
 void append_sasl_final(std::string& out, std::string_view data);
 
 /// Answers a client that requested a newer minor version, or unknown options. `version` is the
-/// complete one, 0x00030000: libpq 18 takes 0 for a version before 3.0.
+/// complete one, 0x00030000: libpq 18 interprets 0 as a version before 3.0.
 void append_negotiate_version(std::string& out, std::uint32_t version,
                               const std::vector<std::string>& unknown_options);
 void append_parameter_status(std::string& out, std::string_view name, std::string_view value);
