@@ -14,9 +14,9 @@
 #include <sys/auxv.h>
 #endif
 
-// Most records are small: 50 to 200 bytes, and each header is a separate piece. ISA-L is made for
-// kilobytes; for small pieces its setup costs more than the CRC, and the processor's own
-// instruction, 8 bytes every 3 cycles, is faster.
+// Most records are small: 50 to 200 bytes, and each header is a separate piece. ISA-L is optimized
+// for kilobytes; for small pieces its setup costs more than the CRC, and the CPU's own instruction,
+// 8 bytes every 3 cycles, is faster.
 
 namespace weir::wal {
 

@@ -19,8 +19,8 @@ namespace weir::wal {
                                                   std::span<const std::byte> bytes);
 /// ISA-L, which folds if the processor can, and uses a table otherwise.
 [[nodiscard]] std::uint32_t crc32c_by_isal(std::uint32_t crc, std::span<const std::byte> bytes);
-/// Queries the processor when first called: in a virtual machine each such query may take 10 µs,
-/// and a restore that finds its file ready needs none.
+/// Queries the CPU when first called: in a virtual machine each such query may take 10 µs, and a
+/// restore that finds its file ready needs none.
 [[nodiscard]] bool has_crc32c_instruction();
 
 }  // namespace weir::wal

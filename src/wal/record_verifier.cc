@@ -162,7 +162,7 @@ void RecordVerifier::check_page(const PageHeader& page) {
     return;
   }
   if (!check_version(at, page) || state_ == State::unchecked) return;
-  // Checked first: in a recycled file that was not written yet, everything else may be right.
+  // Checked first: in a recycled file that was not written yet, everything else may be valid.
   if (page.address != at) {
     fail(at, at + kAddressAt,
          fmt::format("unexpected page address: expected {}, found {}", at, page.address));

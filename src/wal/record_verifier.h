@@ -53,7 +53,7 @@ class RecordVerifier {
   struct Options {
     SegmentSize segment_size{};
     TimelineId timeline = 1;              ///< pages must have this or a lower (ancestor's) timeline
-    std::uint64_t system_identifier = 0;  ///< 0: take it from the first long header
+    std::uint64_t system_identifier = 0;  ///< 0: use that of the first long header
     std::optional<int> server_major =
         std::nullopt;                    ///< nullopt: derive the version from the first magic
     RecordObserver* observer = nullptr;  ///< not owned

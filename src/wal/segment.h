@@ -20,9 +20,9 @@ class SegmentSize {
 
   [[nodiscard]] constexpr std::uint64_t bytes() const { return bytes_; }
 
-  /// Number of the segment that holds the byte at `lsn`.
+  /// Number of the segment that contains the byte at `lsn`.
   [[nodiscard]] constexpr std::uint64_t segno(Lsn lsn) const { return lsn.byte() / bytes_; }
-  /// First byte of the segment that holds the byte at `lsn`.
+  /// First byte of the segment that contains the byte at `lsn`.
   [[nodiscard]] constexpr Lsn start_of(Lsn lsn) const { return Lsn(lsn.byte() & ~(bytes_ - 1)); }
   [[nodiscard]] constexpr Lsn start(std::uint64_t segno) const { return Lsn(segno * bytes_); }
   [[nodiscard]] constexpr std::uint64_t offset(Lsn lsn) const { return lsn.byte() & (bytes_ - 1); }

@@ -26,7 +26,7 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_archive_library() const { return major_ >= 15; }
   /// The setting promote_trigger_file.
   [[nodiscard]] constexpr bool has_promote_trigger_file() const { return major_ < 16; }
-  /// pg_combinebackup, and the incremental backups that it needs.
+  /// pg_combinebackup, and the incremental backups that it requires.
   [[nodiscard]] constexpr bool has_combine_backup() const { return major_ >= 17; }
   /// TWO_PHASE of a logical slot is an option of the function that creates it, but not of the
   /// command.
