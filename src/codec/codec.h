@@ -21,12 +21,12 @@ enum class Method { none, gzip, lz4, zstd };
 /// names the allowed range.
 struct Compression {
   Method method = Method::none;
-  int level = 0;  ///< already the method's default where none was given
+  int level = 0;  ///< already the method's default if no level was given
   [[nodiscard]] static Compression parse(std::string_view text);
 };
 
-/// The memory in bytes that a Compressor of that many bytes takes, about; a little more than it
-/// does, not less.
+/// Approximate memory of a Compressor for that many bytes, in bytes; slightly overestimated, never
+/// underestimated.
 [[nodiscard]] std::uint64_t compression_memory(Compression compression, std::uint64_t content_size);
 
 /// Receives content in pieces, valid during the call. Returns whether to continue: false if it has
@@ -64,8 +64,8 @@ class Decompressor {
     std::size_t taken = 0;  ///< bytes of the input
     std::size_t given = 0;  ///< bytes of the output
   };
-  /// Takes of the input and gives of the content what fits. As long as `given` is out.size() there
-  /// may be more: call again, with the rest of the input, even if that is empty.
+  /// Consumes input and returns as much content as fits. As long as `given` is out.size() there may
+  /// be more: call again, with the rest of the input, even if that is empty.
   [[nodiscard]] virtual Step unpack(std::span<const std::byte> compressed,
                                     std::span<std::byte> out) = 0;
   /// False if the sink has had enough: then this object has done its work, and is only destroyed.
@@ -87,7 +87,7 @@ enum class Checksums {
 [[nodiscard]] std::unique_ptr<Decompressor> make_decompressor(
     Method method, Checksums checksums = Checksums::compared);
 
-/// Where a compressed file's content can be entered, and parts of it unpacked by themselves.
+/// An entry point in a compressed file, whose part can be decompressed independently.
 struct Frame {
   std::uint64_t offset = 0;  ///< in the file
   std::uint64_t size = 0;
@@ -110,7 +110,8 @@ class FrameDecompressor {
   ~FrameDecompressor();
   FrameDecompressor(const FrameDecompressor&) = delete;
   FrameDecompressor& operator=(const FrameDecompressor&) = delete;
-  /// Fills `content`, which must be all that the frame holds. Throws Error{damage} if it is not.
+  /// Fills `content`, which must have the size of the frame's content. Throws Error{damage}
+  /// otherwise.
   void unpack(std::span<const std::byte> frame, std::span<std::byte> content);
 
  private:

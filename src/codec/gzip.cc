@@ -70,7 +70,7 @@ class GzipDecompressor final : public Decompressor {
   Step unpack(std::span<const std::byte> compressed, std::span<std::byte> out) override {
     const auto in = compressed.first(stream_size(compressed.size()));
     const auto room = stream_size(out.size());
-    if (complete_) {  // another member follows, or rubbish
+    if (complete_) {  // another member follows, or garbage
       if (in.empty()) return {};
       inflateReset(&stream_);
       complete_ = false;

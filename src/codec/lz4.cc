@@ -43,7 +43,7 @@ class Lz4Compressor final : public Compressor {
   }
 
  private:
-  /// The library keeps memory for some blocks: no larger ones than are needed.
+  /// The library allocates memory for some blocks: no larger ones than needed.
   static LZ4F_blockSizeID_t block_size(std::uint64_t content) {
     constexpr std::uint64_t kKilobyte = 1024;
     if (content <= 64 * kKilobyte) return LZ4F_max64KB;

@@ -6,10 +6,10 @@
 
 namespace weir::codec {
 
-/// The word for a form in reports: "raw", "gzip", "lz4", "zstd".
+/// The name of a format in reports: "raw", "gzip", "lz4", "zstd".
 [[nodiscard]] std::string_view form_name(Method method);
 
-/// With the level that the method has where none is given.
+/// With the method's default level.
 [[nodiscard]] Compression usual_compression(Method method);
 
 }  // namespace weir::codec

@@ -8,7 +8,7 @@ namespace weir::codec {
 
 /// The content size that a compressed file declares, at its start (gzip: at its end).
 enum class SizeClaim {
-  fits,     ///< it says the size, or begins as a Compressor of so much makes it
+  fits,     ///< it declares the size, or starts as the output of a Compressor for that size does
   differs,  ///< it declares a different size, or is not such a file: only decompressing it shows
             ///< more
   none,     ///< it declares none: this is optional

@@ -133,7 +133,7 @@ class ZstdCompressor final : public Compressor {
   std::size_t room_ = 0;                 ///< it is touched
 };
 
-/// Throws if the library refuses what it was given.
+/// Throws if the library rejects its arguments.
 std::size_t accepted(std::size_t result) {
   if (!ZSTD_isError(result)) return result;
   const auto reason = ZSTD_getErrorName(result);
