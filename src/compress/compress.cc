@@ -87,7 +87,7 @@ class Conversion {
       if (error.kind() == ErrorKind::durability) throw;
       if (error.kind() == ErrorKind::io && !directory_.find(source.to_string()))
         return Outcome::gone;
-      // The receiver was quicker: remove_others() compares with its file.
+      // The receiver was faster: remove_others() compares with its file.
       if (error.kind() != ErrorKind::conflict) throw;
       bytes_after_ = 0;
     }
@@ -148,8 +148,8 @@ class Conversion {
 
   static constexpr std::uint64_t kSame = UINT64_MAX;
   static constexpr std::uint64_t kGone = UINT64_MAX - 1;
-  /// Offset of the first difference. kGone if the other one is not there (any more): the receiver
-  /// removes it when it has compressed it itself. nullopt if the target is gone.
+  /// Returns the offset of the first difference. kGone if the other file does not exist (any more):
+  /// the receiver removes it when it has compressed it itself. nullopt if the target is gone.
   std::optional<std::uint64_t> difference(const SegmentFileName& target,
                                           const SegmentFileName& other) {
     try {

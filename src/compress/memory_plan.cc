@@ -15,7 +15,7 @@ std::uint64_t one_job(const codec::Compression& how, wal::SegmentSize segment_si
   return codec::compression_memory(how, segment_size.bytes()) + kMiB;
 }
 
-/// Not all of the limit: the allocator keeps pages it has no use for.
+/// Less than the limit: the allocator keeps some unused pages.
 std::uint64_t usable(std::uint64_t limit) { return limit - limit / 8; }
 
 }  // namespace
