@@ -33,8 +33,9 @@ enum class Input { none, ours };
 [[nodiscard]] std::string told_of_status(int status);
 
 /// Runs `sh -c command` with these variables, standard input empty, and waits for its end. Values
-/// reach it by the environment alone: nothing is pasted into the command's text. Returns "" if it
-/// ended with 0, else what became of it ("ended with status 3", "was ended by signal 9").
+/// are passed only in the environment: nothing is inserted into the command's text. Returns "" if
+/// its status is 0, otherwise a description of its end ("ended with status 3", "was ended by signal
+/// 9").
 [[nodiscard]] std::string run_command(const std::string& command, const Variables& variables);
 
 /// Runs commands one after the other, in a thread of its own, in the order they were added. The

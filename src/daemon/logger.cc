@@ -205,7 +205,7 @@ class Sink final : public spdlog::sinks::sink {
       file_->write(text);
       file_failed_ = false;
     } catch (const Error& error) {
-      // Said once, and the messages are shown where there may be a reader.
+      // Reported once, and the messages are written to the screen instead.
       if (!std::exchange(file_failed_, true))
         show(LogLevel::warning,
              visible(fmt::format("pgweir: warning: {}; the log goes on here\n", error.what())));
@@ -409,7 +409,7 @@ bool Logger::drain(std::chrono::milliseconds time) {
 bool Logger::close(std::chrono::milliseconds time) {
   if (!impl_->queue) return true;
   impl_->screen.give_up(time);
-  // Some more, for a write that gives up at the last moment.
+  // Slightly longer, for a write that gives up at the last moment.
   if (!drain(time + std::chrono::milliseconds(300))) return false;
   impl_->queue.reset();  // joins
   return true;

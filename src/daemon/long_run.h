@@ -42,8 +42,8 @@ class LongRun {
   /// process is reported on the screen, unless the handlers are patient.
   [[nodiscard]] Handling handle(Signals::Handlers handlers);
 
-  /// The last call: what the log holds is written, for two seconds at most. A thread that hangs in
-  /// a write cannot be joined: then the process ends here, with this status. Returns the status.
+  /// The last call: writes the remaining log, for two seconds at most. A thread that hangs in a
+  /// write cannot be joined: then the process exits here, with this status. Returns the status.
   int end(int status);
 
  private:

@@ -18,9 +18,9 @@ class Screen {
   /// Does not own `fd`.
   explicit Screen(int fd);
 
-  /// Can show a live line: a terminal, and not a dumb one.
+  /// True if it can show a live line: a terminal, and not a dumb one.
   [[nodiscard]] bool live() const { return live_; }
-  /// The user wants no color, or it would not show.
+  /// False if the user disables color, or the terminal does not support it.
   [[nodiscard]] bool colour() const { return colour_; }
   /// Leads to systemd's journal, which has a clock and priorities of its own.
   [[nodiscard]] bool journal() const { return journal_; }
@@ -28,13 +28,13 @@ class Screen {
   [[nodiscard]] int width() const;
 
   /// Writes whole lines, above the live line. Waits for the reader until give_up() was called and
-  /// its time is over. False if not all was written.
+  /// its time is over. Returns false if not everything was written.
   bool write(std::string_view lines);
   /// Writes as much as possible at once, from any thread, even if another one is writing.
   void write_now(std::string_view lines) noexcept;
   /// Shows `line` (at most one line wide) as the live line, if that is possible without waiting.
   void show(const std::string& line);
-  /// Takes the live line away.
+  /// Removes the live line.
   void clear();
 
   /// From now on no write waits past `time`, also one that waits already.
@@ -49,7 +49,7 @@ class Screen {
   bool colour_ = false;
   bool journal_ = false;
   std::mutex mutex_;
-  bool shown_ = false;  ///< the live line is on the screen
+  bool shown_ = false;  ///< the live line is shown
   std::atomic<std::chrono::steady_clock::rep> deadline_;
 };
 

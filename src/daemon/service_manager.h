@@ -42,9 +42,9 @@ class ServiceManager {
   ServiceManager(const ServiceManager&) = delete;
   ServiceManager& operator=(const ServiceManager&) = delete;
 
-  /// How often heartbeat() is wanted while it is not excused; nullopt: never.
+  /// Interval of heartbeat() while it is not suspended; nullopt: none.
   [[nodiscard]] std::optional<std::chrono::milliseconds> heartbeat_interval() const;
-  /// The thread that matters went round. Any thread, never blocks.
+  /// Reports that the essential thread is running. Any thread, never blocks.
   void heartbeat() { heard_ = std::chrono::steady_clock::now().time_since_epoch().count(); }
   /// Suspends the heartbeat: the thread waits for a disk, or for something with a time limit.
   /// Initially suspended. Any thread, never blocks.

@@ -8,8 +8,8 @@
 
 namespace weir::daemon {
 
-/// The signals of a command, taken by a thread of its own. To be made before any other thread: the
-/// signals are blocked in the maker, and threads inherit that.
+/// The signals of a command, handled by a thread of its own. Must be created before any other
+/// thread: the signals are blocked in the creating thread, and other threads inherit that.
 class Signals {
  public:
   struct Handlers {
@@ -23,7 +23,7 @@ class Signals {
   };
 
   Signals();
-  /// stop(). The signals stay blocked: the program is about to end.
+  /// Calls stop(). The signals stay blocked: the program is about to exit.
   ~Signals();
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
