@@ -40,7 +40,7 @@ std::optional<std::string> from_base64(std::string_view text) {
     }
     for (std::size_t i = 0; i + padding < 3; ++i)
       bytes.push_back(static_cast<char>(group >> (16 - 8 * i) & 0xff));
-    // Bits that no byte takes are zero: one value, one text.
+    // Unused bits are zero: each value has a single representation.
     if (padding > 0 && (group & ((1u << 8 * padding) - 1)) != 0) return std::nullopt;
   }
   return bytes;

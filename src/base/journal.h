@@ -11,7 +11,7 @@ namespace weir {
 /// (systemd.exec(5)).
 [[nodiscard]] bool is_journal(int fd);
 
-/// Each of the lines with its priority in front, as the journal takes it from a service's output:
+/// Adds the priority to the start of each line, as the journal parses it in a service's output:
 /// "<4>text" (sd-daemon(3)). `lines` ends with a newline.
 [[nodiscard]] std::string with_priority(LogLevel level, std::string_view lines);
 

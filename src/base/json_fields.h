@@ -9,7 +9,7 @@ namespace weir {
 // Members of a JSON object that may come from another program. A value that is not an object has no
 // members.
 
-/// Empty where it is not there, or no string.
+/// Empty if it is missing, or not a string.
 template <typename Json>
 [[nodiscard]] std::string text_in(const Json& json, const char* key) {
   const auto found = json.find(key);
@@ -17,7 +17,7 @@ template <typename Json>
                                                    : std::string();
 }
 
-/// nullopt where it is not there, or not a whole number from 0 on.
+/// nullopt if it is missing, or not a non-negative integer.
 template <typename Json>
 [[nodiscard]] std::optional<std::uint64_t> number_in(const Json& json, const char* key) {
   const auto found = json.find(key);

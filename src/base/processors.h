@@ -2,7 +2,7 @@
 
 namespace weir {
 
-/// How many processors this process may run on at once: its affinity, not the whole machine. At
+/// Number of CPUs that this process may use at once: its affinity mask, not the whole host. At
 /// least 1.
 [[nodiscard]] unsigned usable_processors();
 

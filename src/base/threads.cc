@@ -20,7 +20,7 @@ class MachineMutex final : public Threads::Mutex {
   std::mutex mutex_;
 };
 
-/// Waits on the mutex itself: condition_variable_any would bring a second one.
+/// Waits on the mutex itself: condition_variable_any would add a second one.
 class MachineCondition final : public Threads::Condition {
  public:
   void notify_one() override { condition_.notify_one(); }

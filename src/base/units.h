@@ -8,8 +8,8 @@
 
 namespace weir {
 
-/// A time with a unit: "500us" is refused, "200ms", "10s", "5min", "2h", "1d" are read; a bare
-/// number only if it is 0. nullopt for anything else, and for what does not fit.
+/// A time with a unit: "500us" is rejected, "200ms", "10s", "5min", "2h", "1d" are accepted; a bare
+/// number only if it is 0. nullopt for anything else, and for values out of range.
 [[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 
 /// A size with a unit in PostgreSQL's sense (powers of 1024): "64MB", "1GB", "8kB", "512B".
@@ -23,7 +23,7 @@ namespace weir {
 [[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
 /// "2026-11-20 10:00:00.123 UTC"
 [[nodiscard]] std::string format_time(std::chrono::system_clock::time_point time);
-/// "2026-11-20T10:00:00.123Z", as ISO 8601 and programs want it.
+/// "2026-11-20T10:00:00.123Z", in ISO 8601 format.
 [[nodiscard]] std::string format_iso_time(std::chrono::system_clock::time_point time);
 
 }  // namespace weir
