@@ -18,7 +18,7 @@ class Digest {
   enum class Kind {
     sha256,
     sha512,
-    md5,  ///< no protection: what HTTP's Content-MD5 wants
+    md5,  ///< not for security: required by HTTP's Content-MD5
   };
   explicit Digest(Kind kind);
   ~Digest();

@@ -5,7 +5,7 @@
 
 namespace weir::crypto {
 
-// Bytes as OpenSSL's functions take them: to write into, and to read.
+// Bytes as arguments of OpenSSL's functions: to be written, and to be read.
 inline unsigned char* room(std::span<std::byte> bytes) {
   return reinterpret_cast<unsigned char*>(bytes.data());
 }

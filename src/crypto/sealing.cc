@@ -107,7 +107,7 @@ Sha256 hkdf_sha256(std::span<const std::byte> key, std::span<const std::byte> sa
       call_OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, key_copy.data(), key_copy.size());
   parameters[count++] = call_OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO,
                                                                info_copy.data(), info_copy.size());
-  // RFC 5869: without a salt it is zeros, which is what leaving it out means.
+  // RFC 5869: a missing salt is equivalent to zeros.
   if (!salt_copy.empty())
     parameters[count++] = call_OSSL_PARAM_construct_octet_string(
         OSSL_KDF_PARAM_SALT, salt_copy.data(), salt_copy.size());

@@ -43,7 +43,7 @@ class ChaCha20Poly1305 {
 
   /// Returns the encrypted text, followed by the tag. A nonce must never be used for two texts.
   [[nodiscard]] std::vector<std::byte> seal(const Nonce& nonce, std::span<const std::byte> text);
-  /// nullopt: it was not sealed with this key and nonce, or not as it is.
+  /// nullopt: it was not sealed with this key and nonce, or was modified.
   [[nodiscard]] std::optional<std::vector<std::byte>> open(const Nonce& nonce,
                                                            std::span<const std::byte> sealed);
 

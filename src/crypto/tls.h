@@ -20,8 +20,8 @@ namespace weir::crypto {
 // that are resumed, and early data. libssl is loaded by the first TlsServer. Bytes in, bytes out:
 // no socket, no clock but OpenSSL's own, which checks the validity of certificates.
 
-/// How a server shows itself, and whose certificates it believes. Shared by all its connections, on
-/// any thread; never changes.
+/// A server's certificate, and the CAs that it trusts. Shared by all its connections, on any
+/// thread; immutable.
 class TlsServer {
  public:
   struct Files {
@@ -67,7 +67,7 @@ class TlsSession {
   [[nodiscard]] std::string& output() { return wire_.output; }
 
   enum class Progress { more, done, failed };
-  /// Goes as far as what was given reaches; before done nothing can be read or written.
+  /// Proceeds as far as the input allows; before `done` nothing can be read or written.
   [[nodiscard]] Progress shake_hands();
   /// Number of bytes decrypted: 0, more input is required. nullopt: the other side has ended, or
   /// there was an error.
@@ -77,7 +77,7 @@ class TlsSession {
   /// Announces the end of the data, if that is still possible.
   void close() noexcept;
 
-  /// Why it failed.
+  /// The error text.
   [[nodiscard]] const std::string& why() const { return why_; }
 
   // Once the handshake is done:
@@ -89,7 +89,7 @@ class TlsSession {
   [[nodiscard]] bool protocol_named() const;
   /// The client has shown a certificate; it is valid.
   [[nodiscard]] bool has_certificate() const;
-  /// The certificate's subject. nullopt: there is none, or not one that can be taken for a name.
+  /// The certificate's subject. nullopt: there is none, or it cannot be used as a name.
   [[nodiscard]] std::optional<std::string> common_name() const;
 
   /// Input and output, for OpenSSL to read and to write.
@@ -103,7 +103,8 @@ class TlsSession {
   struct Free {
     void operator()(ssl_st* session) const noexcept;
   };
-  /// True: it only needs more. Else it says why, and is broken.
+  /// Returns true if it only needs more input. Otherwise sets the error text, and the session is
+  /// broken.
   bool wants_more(int result);
 
   const std::shared_ptr<const TlsServer> server_;

@@ -216,7 +216,7 @@ int TlsReader::take(bio_st* below, std::span<char> to, bool& later) noexcept {
   return static_cast<int>(there);
 }
 
-/// The records that OpenSSL is given, by their headers.
+/// Counts the records passed to OpenSSL, by their headers.
 void TlsReader::count(std::span<const char> bytes) noexcept {
   constexpr unsigned char kApplicationData = 23;
   while (!bytes.empty()) {

@@ -48,7 +48,7 @@ class TlsReader {
   };
   /// Reads the rest of one record, or a part of it.
   [[nodiscard]] Read read(ssl_st* session, std::span<std::byte> bytes);
-  /// The next byte, which stays.
+  /// Returns the next byte without consuming it.
   [[nodiscard]] Read look(ssl_st* session, std::byte& byte);
 
   /// For OpenSSL: what read(2) would do, -1 being "later" if `later` is set.

@@ -179,7 +179,7 @@ void TlsSession::close() noexcept {
     call_ERR_clear_error();
     static_cast<void>(call_SSL_shutdown(session_.get()));
   } catch (const std::exception&) {
-    return;  // the connection ends without a word
+    return;  // the connection ends silently
   }
 }
 
