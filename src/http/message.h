@@ -36,7 +36,7 @@ struct Answer {
 /// "Not Found"
 [[nodiscard]] std::string_view reason_of(int status);
 
-/// "a=1&b=%20" as it is sent by a form: the value of `name`; "" if there is none.
+/// Parses "a=1&b=%20", as sent by a form: the value of `name`; "" if there is none.
 [[nodiscard]] std::string form_value(std::string_view form, std::string_view name);
 
 }  // namespace weir::http

@@ -36,7 +36,7 @@ struct RequestReader::Impl {
     parser.eager(true);
   }
   beast::request_parser<beast::string_body> parser;
-  std::string pending{};  ///< what the parser has not taken
+  std::string pending{};  ///< input that the parser has not consumed
   Request request{};
   int status = 0;
 };

@@ -26,7 +26,7 @@ class RequestReader {
     done,     ///< request() has it
     refused,  ///< status() says why
   };
-  /// Not after `done` or `refused`.
+  /// Must not be called after `done` or `refused`.
   State add(std::string_view bytes);
   [[nodiscard]] const Request& request() const;
   /// 400, 413 or 431.

@@ -35,8 +35,8 @@ using namespace std::chrono_literals;
 
 /// Maximum number of pending answers; further clients are asked to retry.
 constexpr std::size_t kMostLater = 16;
-/// For a client to see the end, and for us to read what it still sends: a connection that is closed
-/// with unread bytes is reset, and the client may lose the answer.
+/// Allows the client to see the end, and the server to read what it still sends: a connection that
+/// is closed with unread bytes is reset, and the client may lose the answer.
 constexpr auto kLinger = 1s;
 
 Answer refusal(int status) {

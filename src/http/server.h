@@ -20,7 +20,7 @@ class Server {
   struct Limits {
     std::size_t connections = 128;
     std::chrono::milliseconds request{10'000};  ///< for receiving a whole request
-    std::chrono::milliseconds answer{30'000};   ///< for the answer to be taken
+    std::chrono::milliseconds answer{30'000};   ///< for sending the answer
   };
   /// An answer that must be waited for: computed by the second thread, one at a time.
   using Later = std::function<Answer()>;
@@ -32,7 +32,7 @@ class Server {
   Server(net::Listener listener, Handler handler, Limits limits);
   Server(net::Listener listener, Handler handler)
       : Server(std::move(listener), std::move(handler), Limits()) {}
-  /// Waits for an answer that is being made.
+  /// Waits for an answer being computed.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
