@@ -83,7 +83,7 @@ void cut_at_minimal_wal(Line& line, const std::vector<archive::Loss>& losses) {
 
 }  // namespace
 
-/// How far records could be read, and why not further.
+/// The end of the readable records, and why it ends there.
 struct ArchiveWal::Scan {
   wal::Lsn end;                         ///< of the last record
   std::optional<std::string> damage{};  ///< nullopt: enough, or the end of what there is
@@ -270,7 +270,7 @@ WalOfBackup ArchiveWal::look(const FoundBackup& backup, const Line& line, const 
   using State = WalOfBackup::State;
   const auto& point = *backup.point;
   if (const auto why = why_stranger(point)) return {.state = State::stranger, .what = *why};
-  // It ends later than it begins.
+  // Its end is later than its start.
   if (until && point.began && *point.began > *until) return {.time = point.began};
   if (!point.end) return find_end(backup, line, stretch);
   auto found = first_commit(line, stretch, *point.end);
@@ -286,7 +286,7 @@ WalOfBackup ArchiveWal::look(const FoundBackup& backup, const Line& line, const 
   return {.time = found.time};
 }
 
-/// The server writes a record where a backup of a primary ends; of a standby there is none
+/// The server writes a record at the end of a primary's backup; for a standby's there is none
 /// (do_pg_backup_stop in access/transam/xlog.c).
 WalOfBackup ArchiveWal::find_end(const FoundBackup& backup, const Line& line,
                                  const Stretch& stretch) {

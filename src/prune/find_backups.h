@@ -13,7 +13,7 @@ namespace weir::prune {
 struct FoundBackup {
   enum class State {
     finished,    ///< as far as its files show: see `vouched`
-    unfinished,  ///< it is being made, or its making broke off
+    unfinished,  ///< it is in progress, or was aborted
     unreadable,
   };
   std::string path{};

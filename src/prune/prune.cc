@@ -132,7 +132,7 @@ class Planner {
     }
   }
 
-  /// From the front only: where the first young file is, removing ends, so that no gap is left.
+  /// From the front only: removal ends at the first young file, so that no gap remains.
   void lower_limit_by_age() {
     if (!options_.older_than) return;
     const auto young = options_.now - *options_.older_than;
@@ -285,8 +285,8 @@ class Planner {
                     "server.");
   }
 
-  /// A backup whose first segment is not here is of another archive, or cut off already: then what
-  /// was given is not what was meant.
+  /// A backup whose first segment is missing here is of another archive, or already unusable: then
+  /// the arguments are probably wrong.
   void check_backups_are_here() const {
     const auto timelines = archive::Timelines::read(whole_, all_);
     for (const auto& backup : options_.backups) {
@@ -309,7 +309,7 @@ class Planner {
   archive::Listing listing_;
   archive::Listing all_;  ///< of whole_
   wal::SegmentSize size_;
-  std::uint64_t limit_ = 0;  ///< number of the first segment that stays
+  std::uint64_t limit_ = 0;  ///< number of the first segment to keep
   Plan plan_;
 };
 

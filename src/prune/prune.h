@@ -45,12 +45,12 @@ struct Plan {
   struct HeldBack {
     std::string slot;
     wal::Lsn restart_lsn;
-    std::string segment;    ///< the first one that stays for it, of whichever timeline
-    std::size_t files = 0;  ///< that stay for this slot, and maybe for others, too
+    std::string segment;    ///< the first one that is kept for it, on any timeline
+    std::size_t files = 0;  ///< that are kept for this slot, and perhaps for others, too
     std::uint64_t bytes = 0;
   };
-  std::vector<HeldBack> held_back{};  ///< what holds back most is in front
-  std::string keep_from{};            ///< the first segment that stays, "" if nothing is known
+  std::vector<HeldBack> held_back{};  ///< ordered by the amount retained, largest first
+  std::string keep_from{};            ///< the first segment that is kept, "" if nothing is known
   std::string reason{};               ///< what decided that
 };
 

@@ -85,7 +85,7 @@ void Chooser::sort_out() {
                       "here",
                       (*orphan)->point->parent->start, (*orphan)->point->parent->timeline));
   candidates_.erase(parentless, candidates_.end());
-  // Their order is that of the WAL: it needs no clock.
+  // Ordered by their WAL: that requires no clock.
   std::stable_sort(candidates_.begin(), candidates_.end(), [](const auto* left, const auto* right) {
     return std::pair(left->point->timeline, left->point->start) >
            std::pair(right->point->timeline, right->point->start);
@@ -225,7 +225,7 @@ void Chooser::keep_count() {
 
 const WalOfBackup& Chooser::look(const FoundBackup& backup, const Line& line,
                                  const Stretch& stretch, std::optional<wal::PgTime> until) {
-  // With a time limit what was seen is less.
+  // With a time limit the result may be less.
   if (!until) return looked_[{&backup, 0}] = wal_.look(backup, line, stretch, until);
   const auto [at, is_new] = looked_.try_emplace({&backup, line.history.timeline()});
   if (is_new) at->second = wal_.look(backup, line, stretch, until);
@@ -268,7 +268,7 @@ void Chooser::keep(const FoundBackup& backup, std::string why) {
     }
 }
 
-/// Why the archive has no WAL that the backup could begin in; empty: it has.
+/// Why the archive has no WAL in which the backup could start; empty: it has.
 std::string Chooser::why_no_wal(const FoundBackup& backup) {
   if (!backup.point) return {};
   const auto start = backup.point->start;

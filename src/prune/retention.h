@@ -34,7 +34,7 @@ struct Line {
 struct WalOfBackup {
   enum class State {
     sound,
-    not_ended,  ///< its end is not there: it is being made, or its making broke off
+    not_ended,  ///< its end is missing: it is in progress, or was aborted
     stranger,   ///< it is of another cluster, or of a branch that the archive does not have
     damaged,    ///< it cannot become consistent
   };
@@ -42,8 +42,8 @@ struct WalOfBackup {
   /// Time of the first commit at or after its end: all points in time from there on can be reached.
   std::optional<wal::PgTime> time = std::nullopt;
   std::string what{};  ///< for all except a valid one: why
-  /// The WAL does not say where it ends (of a standby's backup without a manifest): `time` is when
-  /// it began.
+  /// The WAL does not show where it ends (for a standby's backup without a manifest): `time` is its
+  /// start.
   bool guessed = false;
 };
 
@@ -88,7 +88,7 @@ struct Retention {
   std::vector<archive::BackupPoint> doubtful{};
   /// Nothing may go at all.
   bool nothing = false;
-  /// Something is not as it should be: a rule is not fulfilled, or a backup is in doubt.
+  /// Something is wrong: a rule is not fulfilled, or a backup is in doubt.
   bool complaint = false;
   std::vector<std::string> remarks{};  ///< what an operator should know, complaints and other
                                        ///< remarks
