@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 using recovery::environment;
 using recovery::run_tool;
 
-/// A statement may take as long as it likes: the drill can be stopped.
+/// A statement may take any time: the drill can be stopped.
 constexpr std::chrono::milliseconds kNoLimit = std::chrono::hours(24 * 365);
 
 /// Settings of a database or a role of the cluster do not apply here: their libraries belong to

@@ -30,13 +30,13 @@ void verify_backup(const CheckOptions& options, const std::string& manifest, Rep
 /// report.commit_reached. Throws Error{retry, refused} if the server accepts no connections.
 void look_for_commit(const CheckOptions& options, Report& report);
 
-/// Each statement: it holds if the first value of its first row is true.
+/// Executes each statement: it passes if the first value of its first row is true.
 void ask(const CheckOptions& options, const std::vector<std::string>& statements, Report& report);
 
-/// pg_amcheck of all databases, where it is.
+/// Runs pg_amcheck on all databases, if it is installed.
 void run_amcheck(const CheckOptions& options, Report& report);
 
-/// pg_checksums of the stopped server's files, where it is, and where they have checksums.
+/// Runs pg_checksums on the stopped server's files, if it is installed and they have checksums.
 void run_checksums(const CheckOptions& options, const Control& control, Report& report);
 
 }  // namespace weir::drill

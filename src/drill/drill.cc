@@ -54,7 +54,7 @@ class Drill {
     sandbox.remove();
   }
 
-  /// By what the error says of the archive and the backup, if anything.
+  /// Classifies the error by what it shows about the archive and the backup, if anything.
   void tell(const Error& error) {
     switch (error.kind()) {
       case ErrorKind::damage:

@@ -18,7 +18,7 @@ struct Options {
   std::string backup;
   Target target;
   std::vector<std::string> checks;  ///< SQL
-  std::string sandbox;              ///< the directory in which the sandbox is made
+  std::string sandbox;              ///< the directory in which the sandbox is created
   std::optional<std::string> bindir;
   std::string preload;
   std::string username = "postgres";

@@ -37,8 +37,8 @@ class Sandbox {
   }
   /// A process that inherits it keeps the sandbox from being treated as a leftover.
   [[nodiscard]] int lock() const { return lock_->descriptor(); }
-  /// The directory in a form that fits into a socket's address, whatever its path: for processes of
-  /// this user, as long as this object lives.
+  /// A path of the directory that is short enough for a socket's address: for processes of this
+  /// user, as long as this object exists.
   [[nodiscard]] std::string socket_directory() const;
   /// Removes everything now; throws Error{io} if that cannot be done.
   void remove();

@@ -71,7 +71,7 @@ std::string server_configuration(const ServerSettings& settings, int major,
   set("autovacuum", "off");
   set("jit", "off");
   if (version.has_event_triggers_setting()) set("event_triggers", "off");
-  // Nothing is left outside of the sandbox, not even by a kill -9; nothing is taken from others.
+  // Nothing remains outside of the sandbox, not even after a kill -9; no shared resources are used.
   set("dynamic_shared_memory_type", "mmap");
   set("huge_pages", "off");
   set("restart_after_crash", "off");

@@ -44,7 +44,7 @@ class Server {
   enum class State { starts, replays, open, ended };
   struct View {
     State state = State::starts;
-    // How long it has taken, by the server's own log.
+    // Duration, by the server's own log.
     std::chrono::milliseconds start{};
     std::chrono::milliseconds replay{};  ///< and what follows until it is open
   };
@@ -55,7 +55,7 @@ class Server {
   /// Returns the log messages that an operator should see: the newest `most` lines of errors.
   [[nodiscard]] std::vector<std::string> complaints(std::size_t most) const;
   [[nodiscard]] bool said(std::string_view words) const;
-  /// It got as far as to begin its work: its libraries and settings are in order.
+  /// True if it has started its work: its libraries and settings are in order.
   [[nodiscard]] bool began() const { return said("starting PostgreSQL"); }
 
  private:
