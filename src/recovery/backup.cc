@@ -49,7 +49,7 @@ std::string tablespace_map_of(const std::string& tar) {
   return watch.map;
 }
 
-/// How a server runs and whom it lets in: a drill has its own.
+/// Configuration and access rules of a server: a drill has its own.
 constexpr std::array<std::string_view, 4> kSettings = {"postgresql.conf", "postgresql.auto.conf",
                                                        "pg_hba.conf", "pg_ident.conf"};
 /// Files that show that it is running or to be recovered. With a tablespace_map the server would
@@ -285,7 +285,7 @@ class Unpack final : public archive::TarReader::Visitor {
 
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   [[nodiscard]] bool group_access() const { return group_access_; }
-  /// The content of tablespace_map: lines of an oid and where it was.
+  /// The content of tablespace_map: lines of an OID and its location.
   [[nodiscard]] const std::string& map() const { return map_; }
   [[nodiscard]] const SettingsFiles& settings() const { return settings_; }
 

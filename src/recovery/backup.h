@@ -28,8 +28,8 @@ struct Backup {
   std::uint64_t bytes = 0;
 };
 
-/// Throws Error{usage} for what is no such backup, among them an incremental one unless one is
-/// wanted; Error{damage, io, conflict} for one that cannot be read.
+/// Throws Error{usage} if it is not such a backup, which includes an incremental one unless that is
+/// requested; Error{damage, io, conflict} for an unreadable one.
 [[nodiscard]] Backup open_backup(const std::string& path, bool incremental = false);
 
 /// Returns the newest other backup in the same directory, of the same timeline or an older one,
@@ -50,9 +50,9 @@ struct Tablespace {
 struct Layout {
   std::string data;
   std::function<std::string(const std::string& oid)> tablespace;
-  /// True: also what says how the server runs and whom it lets in.
+  /// True: include the server's configuration and access rules.
   bool settings = false;
-  /// The name that global/pg_control gets: without that file no server starts on what is half done.
+  /// The name for global/pg_control: without that file no server starts on an incomplete directory.
   std::string control = "global/pg_control";
   /// Called between the pieces with the number of bytes that are there; empty: not called.
   std::function<void(std::uint64_t bytes)> progress = {};
@@ -72,13 +72,13 @@ struct Brought {
 /// disk_full, damage}; Error{retry} if `stop` returns true.
 Brought bring(const Backup& backup, const Layout& layout, const std::function<bool()>& stop);
 
-/// Names in the data directory that bring() leaves out, or that are changed.
+/// Names in the data directory that bring() excludes, or that are changed.
 [[nodiscard]] std::vector<std::string> changed_files();
 
-/// Removes what bring() leaves out where it is there, as in what pg_combinebackup has made.
+/// Removes existing files that bring() excludes, for example from the output of pg_combinebackup.
 void clean(const std::string& data);
-/// Links at the top of the data directory in whose place an empty directory is made: pg_wal, log,
-/// pg_log. Where they lead belongs to the old server.
+/// True for links at the top of the data directory that are replaced by an empty directory: pg_wal,
+/// log, pg_log. Their targets belong to the old server.
 [[nodiscard]] bool is_emptied_link(std::string_view name);
 
 }  // namespace weir::recovery

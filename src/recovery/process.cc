@@ -25,7 +25,7 @@ constexpr auto kChildLook = 20ms;
 [[noreturn]] void become(char* const* arguments, char* const* variables,
                          const Child::Settings& settings, pid_t parent, int null) {
   ::prctl(PR_SET_PDEATHSIG, settings.on_our_death);
-  if (::getppid() != parent) ::_exit(127);  // it died before the word was given
+  if (::getppid() != parent) ::_exit(127);  // it died before the signal was set
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -12,7 +12,7 @@
 
 namespace weir::recovery {
 
-/// Where the programs of a server version are.
+/// The programs of a server version, by their paths.
 struct Programs {
   std::string directory;
   std::string version;  ///< what postgres says of itself
@@ -45,8 +45,8 @@ struct Control {
 [[nodiscard]] std::optional<wal::Lsn> reached_position(const std::string& data,
                                                        wal::TimelineId followed = 0);
 
-/// pg_verifybackup of what was brought, by the backup's manifest; without what bring() leaves out
-/// or what is changed, and without `ignored`.
+/// Runs pg_verifybackup on the copied files, with the backup's manifest; excludes what bring()
+/// excludes or changes, and `ignored`.
 [[nodiscard]] Command verify_command(const Programs& programs, const std::string& manifest,
                                      const std::string& data,
                                      const std::vector<std::string>& ignored = {});

@@ -44,7 +44,7 @@ void tell_minimal_wal(Promise& promise, wal::Lsn at) {
       at);
 }
 
-/// Follows the records as a recovery does, up to where it stops: recoveryStopsBefore() and
+/// Follows the records as a recovery does, until it stops: recoveryStopsBefore() and
 /// recoveryStopsAfter() in access/transam/xlogrecovery.c.
 class Follower final : public wal::RecordObserver {
  public:
@@ -106,7 +106,7 @@ class Follower final : public wal::RecordObserver {
     if (ended_) any_transaction_ = true;
     if (!checkpoint_ && wal::is_checkpoint(header) && wal::redo_position(body) == begin_)
       checkpoint_ = checkpoint_time(body, promise_.server_major);
-    // A server takes the rest of the segment for a part of the switch.
+    // A server treats the rest of the segment as part of the switch.
     if (wal::is_xlog(header, wal::XlogRecord::segment_switch) && size_.offset(end) != 0)
       end = size_.start_of(end) + size_.bytes();
     promise_.position = end;
@@ -120,7 +120,7 @@ class Follower final : public wal::RecordObserver {
   [[nodiscard]] wal::Lsn last_byte() const { return last_byte_; }
   /// The record was replayed that a primary writes at a backup's end.
   [[nodiscard]] bool backup_ended() const { return backup_ended_; }
-  /// A transaction's end was replayed: all that the backup holds was before it.
+  /// The end of a transaction was replayed: everything in the backup precedes it.
   [[nodiscard]] bool any_transaction() const { return any_transaction_; }
   /// Start time of the backup's checkpoint; nullopt: it was not found, or has no time.
   [[nodiscard]] std::optional<wal::PgTime> checkpoint() const { return checkpoint_; }
@@ -177,7 +177,7 @@ std::string segment_at(const Way& way, wal::Lsn at) {
       .to_string();
 }
 
-/// A time does not lead there: that needs a later transaction, and the WAL ends.
+/// A target time cannot be used: that would require a later transaction, and the WAL ends.
 std::string way_out(const Promise& promise) {
   if (!promise.last_record.valid()) return {};
   return fmt::format(
@@ -379,7 +379,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
                                 .history = &way.history},
                                size.start_of(backup.start));
   std::vector<std::byte> buffer(kRead);
-  // Behind the target its segment is read to the end: the server is given all of it, or nothing.
+  // After the target its segment is read to the end: the server gets all of it, or nothing.
   const auto wanted = [&] {
     return !follower.done() || size.segno(verifier.position()) == size.segno(follower.last_byte());
   };

@@ -16,7 +16,7 @@
 
 namespace weir::recovery {
 
-/// How far to recover.
+/// The recovery target.
 struct Target {
   enum class Kind { latest, time, lsn, xid, name, immediate };
   Kind kind = Kind::latest;
@@ -44,7 +44,7 @@ struct Way {
   std::function<std::optional<wal::Lsn>(wal::Lsn)> goes_on;
   /// True if the WAL read last is from a partial segment.
   std::function<bool()> unfinished;
-  /// The segment with this byte is there as a finished one now.
+  /// True if the segment with this byte exists as a complete one now.
   std::function<bool(wal::Lsn)> is_finished;
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
@@ -82,13 +82,13 @@ struct Promise {
   wal::Lsn last_record;               ///< its start
   std::optional<wal::Commit> commit;  ///< the last one that is replayed
   std::uint64_t bytes = 0;            ///< of WAL, from the backup's start
-  wal::Lsn read_to;                   ///< all WAL before it was there
+  wal::Lsn read_to;                   ///< all WAL before it was available
   int server_major = 0;               ///< the version that wrote it; 0: nothing was read
-  /// Why the target cannot be reached; empty: it can.
+  /// Why the target cannot be reached; empty if it can.
   std::string problem;
   std::string hint;
   Obstacle obstacle = Obstacle::none;
-  /// A record whose replay would write outside of the sandbox: where a tablespace is made.
+  /// A record whose replay would write outside of the sandbox: creation of a tablespace.
   struct Tablespace {
     wal::Lsn at;
     std::string location;
@@ -98,8 +98,8 @@ struct Promise {
   std::optional<wal::Commit> next_commit;
   /// The highest value of each on the WAL's server.
   wal::ServerLimits limits{};
-  /// Set with `problem`: a transaction that the backup already holds, and that is later than the
-  /// target. Only a backup that ended before it serves the target.
+  /// Set with `problem`: a transaction that the backup already contains, and that is later than the
+  /// target. Only a backup that ended before it is suitable.
   std::optional<wal::Commit> held;
   /// Damage in the segment in which the recovery ends, after all replayed WAL. The server requests
   /// whole segments: pgweir restore must be told to deliver the valid part of this one.

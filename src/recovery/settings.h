@@ -10,7 +10,7 @@
 
 namespace weir::recovery {
 
-/// A value as the server's configuration file wants it, with its quotes.
+/// A value in the syntax of the server's configuration file, with its quotes.
 [[nodiscard]] std::string quoted_setting(std::string_view value);
 
 struct TargetSetting {
