@@ -10,12 +10,12 @@ namespace weir::doctor {
 enum class Level {
   ok,
   warning,  ///< archiving works, and something may go wrong one day
-  failure,  ///< archiving will not work, or WAL can be lost
+  failure,  ///< archiving does not work, or WAL can be lost
   unknown,  ///< it could not be checked
 };
 
 struct Check {
-  std::string name;  ///< stays the same, for programs: "wal_level"
+  std::string name;  ///< never changes, for programs: "wal_level"
   Level level = Level::ok;
   std::string found;                ///< a sentence without a full stop
   std::vector<std::string> todo{};  ///< what to change: SQL, lines of a configuration, commands

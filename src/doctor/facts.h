@@ -69,7 +69,8 @@ struct ServerFacts {
     std::chrono::system_clock::time_point now{};
   };
   Certificates certificates{};
-  std::optional<bool> standby_receives;  ///< a standby got WAL by streaming since its start
+  std::optional<bool> standby_receives;  ///< a standby has received WAL by streaming since its
+                                         ///< start
   std::vector<std::string> unseen;
 
   [[nodiscard]] std::optional<std::string> setting(std::string_view name) const;
@@ -85,7 +86,7 @@ struct ArchiveFacts {
   std::optional<Trouble> trouble;  ///< it cannot be used at all
   io::Place place;
   bool server_directory = false;  ///< it is a server's own
-  bool in_use = false;            ///< a receiver holds its lock
+  bool in_use = false;            ///< a receiver has its lock
   struct SyncTimes {
     std::size_t count = 0;
     std::chrono::microseconds median{};

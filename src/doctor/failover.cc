@@ -39,7 +39,7 @@ std::string commits_text(const std::optional<CommitCount>& count) {
 constexpr const char* kPromoteAnother =
     "promote another one, or wait until it has received that WAL";
 
-/// Where it is not to be known how many they are, there may be some.
+/// If their number is unknown, there may be some.
 bool loses_commits(const FailoverFacts& archive, const Candidate& candidate) {
   if (!would_leave_behind(archive, candidate.host)) return false;
   return !candidate.commits || candidate.commits->commits > 0 || !candidate.commits->all;

@@ -68,7 +68,7 @@ struct Candidate {
 };
 /// Primaries on one timeline: a failure that names them; nullopt if there are not two of one. Pure.
 [[nodiscard]] std::optional<Check> judge_primaries(const std::vector<Candidate>& candidates);
-/// To which of them a failover would lose nothing, or least. Pure.
+/// The hosts to which a failover would lose nothing, or least. Pure.
 struct Conclusion {
   bool known = false;  ///< of one of them at least
   std::string text;    ///< one line

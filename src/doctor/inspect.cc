@@ -119,7 +119,7 @@ void inspect_by_replication(ServerFacts& facts, pq::Connection& connection) {
     try {
       facts.settings[name] = pq::show(connection, name);
     } catch (const Error&) {
-      // this version does not know it, or this role may not see it
+      // unknown to this version, or not visible to this role
     }
   }
 }
@@ -128,8 +128,8 @@ constexpr const char* kPosition =
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
     "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
 
-/// pg_settings leaves out what the role must not see (output_plugin_libraries, say);
-/// current_setting() alone would be an error of the server's.
+/// pg_settings omits settings that the role must not see (for example output_plugin_libraries);
+/// current_setting() alone would be a server error.
 void read_settings(ServerFacts& facts, pq::Connection& connection) {
   for (const auto* name : kSettings)
     attempt(facts, name, [&] {
@@ -167,7 +167,7 @@ void read_slot(ServerFacts& facts, pq::Connection& connection, const std::string
 }
 
 void read_clock(ServerFacts& facts, pq::Connection& connection) {
-  // The quickest of a few: its answer is the nearest to its question.
+  // The fastest of a few: its answer is closest to its query.
   for (int i = 0; i < 5; ++i) {
     const auto before = std::chrono::system_clock::now();
     const auto rows = connection.execute(
@@ -184,7 +184,7 @@ void read_clock(ServerFacts& facts, pq::Connection& connection) {
   }
 }
 
-/// Where a server was, and when: between two of them its rate of WAL is measured.
+/// A server's position, and the time: two of them determine its WAL rate.
 struct Point {
   std::string server;
   wal::Lsn position;
@@ -199,7 +199,7 @@ std::optional<Point> read_position(pq::Connection& connection) {
   return Point{connection.server_name(), *position, Clock::now()};
 }
 
-/// No session is kept open for as long as it takes: a smart shutdown would wait for it.
+/// No session is kept open meanwhile: a smart shutdown would wait for it.
 void measure_rate(ServerFacts& facts, const std::string& conninfo, const Point& first,
                   std::chrono::milliseconds measure) {
   std::this_thread::sleep_until(first.at + measure);

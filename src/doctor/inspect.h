@@ -8,9 +8,9 @@
 
 namespace weir::doctor {
 
-/// Asks the server over a replication connection and over an ordinary one; what it may not see it
-/// leaves out. Changes nothing. The rate of WAL is measured for `measure`. Throws Error{usage} for
-/// a connection string that cannot be read.
+/// Queries the server over a replication connection and over an ordinary one; omits facts that are
+/// not visible to it. Changes nothing. Measures the WAL rate for `measure`. Throws Error{usage} for
+/// an invalid connection string.
 [[nodiscard]] ServerFacts inspect_server(const std::string& conninfo,
                                          const std::string& ordinary_conninfo,
                                          const std::optional<std::string>& slot,

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kPatience = 5s;
 
-/// By a stream without the slot, and without a word of what is flushed: it moves nothing.
+/// By a stream without the slot, and without reporting a flush position: it changes nothing.
 std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host, wal::Lsn at) {
   constexpr std::string_view kUndefinedFile = "58P01";
   if (at >= host.identity.flush_position) return true;  // there is none yet that could be missing

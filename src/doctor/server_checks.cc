@@ -386,8 +386,8 @@ void check_shutdown_timeout(Checks& checks, const ServerFacts& server) {
 }
 
 /// 19, and the minor releases of August 2026 (18.6, and those of 17 to 14 of the same day): other
-/// libraries are refused as output plugins. A server without the setting has not been updated yet,
-/// or does not show it: superusers and pg_read_all_settings may see it.
+/// libraries are rejected as output plugins. A server without the setting has not been updated yet,
+/// or does not show it: it is visible to superusers and pg_read_all_settings.
 void check_output_plugins(Checks& checks, const ServerFacts& server) {
   const std::string kName = "output_plugin_libraries";
   const auto setting = server.setting(kName);
