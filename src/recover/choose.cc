@@ -20,7 +20,7 @@ using recovery::Target;
 
 wal::Lsn place_of(const archive::BackupPoint& point) { return point.end.value_or(point.start); }
 
-/// Where the backup has WAL of its own, in plain format; empty: it has none.
+/// The backup's own WAL, in plain format; empty: it has none.
 std::string own_wal(const Backup& backup) {
   auto directory = backup.path + "/pg_wal";
   if (!backup.tars.empty() || io::type_of(directory) != io::PathType::directory) return {};

@@ -26,9 +26,9 @@ struct Choice {
   std::vector<std::size_t> silent{};  ///< archives that do not answer
 };
 
-/// The newest backup that leads to the target. Reads WAL, and makes nothing. nullopt: there is
-/// none, and why is in the report, as is why newer ones do not serve. Throws Error; Error{retry} if
-/// it is stopped.
+/// Chooses the newest backup that leads to the target. Reads WAL, and creates nothing. Returns
+/// nullopt if there is none; the report says why, and why newer ones are unsuitable. Throws Error;
+/// Error{retry} if it is stopped.
 [[nodiscard]] std::optional<Choice> choose(const Options& options, Report& report);
 
 /// Newest first: by where they end, or begin. Pure.

@@ -178,7 +178,7 @@ class Fill {
     verify(choice_.backup.manifest, options_.into);
   }
 
-  /// Into a directory of its own: pg_combinebackup wants an empty one.
+  /// Into a directory of its own: pg_combinebackup requires an empty one.
   void combine() {
     const auto tool = programs_.path("pg_combinebackup");
     if (!io::is_program(tool))

@@ -29,7 +29,7 @@ void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
                     const recovery::Programs& programs, const recovery::Control& control,
                     const std::string& restore_command, const Options& options, Report& report);
 
-/// Makes all of it durable and gives pg_control its name: from here on a server can be started.
+/// Flushes everything and renames pg_control into place: from here on a server can be started.
 void finish(const std::vector<Place>& places, const Options& options);
 
 }  // namespace weir::recover

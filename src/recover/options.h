@@ -24,7 +24,7 @@ struct Candidate {
   std::string path;
   std::optional<archive::BackupPoint> point{};
   std::string problem{};  ///< why it cannot be used; empty: nothing speaks against it
-  bool beside = false;    ///< it was not named: it is there for others to build upon
+  bool beside = false;    ///< it was not named: it is available as a base for others
 };
 
 struct Options {
@@ -35,7 +35,7 @@ struct Options {
   Action action = Action::promote;
   std::map<std::string, std::string> mapping;  ///< places of tablespaces: old, new
   std::vector<std::string> keep_settings;
-  std::optional<std::string> standby;       ///< primary_conninfo: a standby is made
+  std::optional<std::string> standby;       ///< primary_conninfo: a standby is created
   std::optional<std::string> standby_slot;  ///< primary_slot_name
   bool dry_run = false;
   bool start = false;

@@ -101,8 +101,8 @@ class Make {
     made_.overridden.emplace_back(each.name, each.value);
   }
 
-  /// Whatever the command does: it would write history and segments of the new timeline to where
-  /// the old server archives. 'false' loses nothing, and shows in pg_stat_archiver.
+  /// Regardless of the command: it would write history and segments of the new timeline to the old
+  /// server's archive. 'false' loses nothing, and is visible in pg_stat_archiver.
   void stop_archiving() {
     if (is_kept("archive_command")) return;
     const auto mode = effective_.value("archive_mode");

@@ -21,7 +21,7 @@ using io::PathType;
 constexpr std::uint64_t kReserve = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMostWal = std::uint64_t{1} << 30;  ///< that replay keeps in pg_wal
 
-/// The directory itself, or the nearest one above it that is there.
+/// The directory itself, or the nearest existing one above it.
 std::string nearest(std::string path) {
   while (io::type_of(path) == PathType::nothing) {
     const auto slash = path.find_last_of('/');
@@ -30,7 +30,7 @@ std::string nearest(std::string path) {
   return path;
 }
 
-/// Without links, as far as it is there.
+/// Without links, as far as the path exists.
 std::string real(const std::string& path) {
   const auto there = nearest(path);
   const auto rest = path.substr(there == "/" ? 0 : there.size());
@@ -103,8 +103,8 @@ class Look {
     }
   }
 
-  /// The replay of a record that makes a tablespace works in that very place, and first removes
-  /// what it has there: no mapping helps (tblspc_redo() in commands/tablespace.c).
+  /// The replay of a record that creates a tablespace uses its original location, and first removes
+  /// existing files there: no mapping helps (tblspc_redo() in commands/tablespace.c).
   void require_made(const recovery::Promise::Tablespace& made) {
     if (io::type_of(made.location) == PathType::directory &&
         (own_ || io::is_empty_directory(made.location)) && io::may_write_into(made.location))

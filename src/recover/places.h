@@ -17,8 +17,8 @@ struct Place {
   std::string path;  ///< absolute
 };
 
-/// The tablespaces of the backup with their places: what --tablespace-mapping says, else the
-/// original one. Throws Error{usage} for a mapping that no tablespace has.
+/// The tablespaces of the backup with their destinations: as in --tablespace-mapping, else the
+/// original location. Throws Error{usage} for a mapping without a tablespace.
 [[nodiscard]] std::vector<Place> places_of(const Choice& choice, const Options& options);
 
 /// Checks every place, and creates nothing: each is absent or empty, outside of the archives, of

@@ -15,11 +15,11 @@ namespace weir::recover {
 
 /// The state of the directory. Written into it before anything else, and updated to the end.
 enum class State {
-  none,        ///< nothing was made
+  none,        ///< nothing was created
   incomplete,  ///< it is being filled, or that broke off: no server can be started on it
   prepared,    ///< a server that is started on it recovers to the target
   recovering,  ///< one was started
-  reached,     ///< it is where it was foretold
+  reached,     ///< it ended at the promised position
   failed,      ///< it is not
 };
 [[nodiscard]] std::string_view to_string(State state);
@@ -31,7 +31,7 @@ struct Report {
   std::string into;
   std::string backup;
   std::vector<std::string> archives;
-  std::string target;  ///< as it was understood
+  std::string target;  ///< as interpreted
   struct Tablespace {
     std::string oid;
     std::string from;

@@ -47,7 +47,7 @@ std::optional<PidFile> read_pid_file(const std::string& data) {
     recovery::each_line(io::read_front(path, kSmall),
                         [&](std::string_view line) { lines.emplace_back(trimmed(line)); });
   } catch (const Error&) {
-    return std::nullopt;  // it went away
+    return std::nullopt;  // it was removed
   }
   const auto pid = lines.empty() ? std::nullopt : parse_number<pid_t>(lines[0]);
   if (!pid || *pid <= 0) return std::nullopt;
@@ -158,7 +158,7 @@ class Watch {
     return recovery::reached_position(options_.into, report_.timeline.value_or(0));
   }
 
-  /// It was started by pg_ctl, and has ended before its file was seen.
+  /// It was started by pg_ctl, and has exited before its file was seen.
   bool started_and_ended() { return fatal_ && !io::file_size(options_.into + kPidFile); }
 
   void read_logs() {
