@@ -120,14 +120,15 @@ Error with_way_to_serve(const Error& error, const std::string& directory) {
       directory));
 }
 
-/// Bytes that store (its buffers, encryption, TLS), relay (a few clients) and page may need beside
+/// Bytes that the store (its buffers, encryption, TLS), the relay (a few clients) and the page may
+/// need in addition to the receiver.
 std::uint64_t memory_beside(const ReceiveRequest& request) {
   constexpr std::uint64_t kMiB = 1024 * 1024;
   return (request.store ? 8 * kMiB : 0) + (request.serve.somewhere() ? 4 * kMiB : 0) +
          (request.web.listen ? 2 * kMiB : 0);
 }
 
-/// Runs the session; its error, told, becomes the status.
+/// Runs the session; its error is reported and becomes the status.
 int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& log, net::Wake& stop,
         daemon::ServiceManager& service, ServingNow& serving) {
   try {
