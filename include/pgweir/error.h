@@ -14,7 +14,7 @@ enum class ErrorKind {
   retry,       ///< may succeed if retried (connection, slot in use, upstream starting up): exit 3
   disk_full,   ///< no space left on the archive's file system: exit 3, or waited for
   io,          ///< other errors of the file system: exit 4
-  durability,  ///< a sync or close failed: the process ends, nothing more is acknowledged: exit 4
+  durability,  ///< an fsync or close failed: the process exits, and confirms nothing more: exit 4
   conflict,    ///< another cluster, another segment size, another writer, another history: exit 4
   gap,         ///< the upstream no longer has the next WAL: exit 4
   damage,      ///< WAL or an archive file is not what it must be: exit 4

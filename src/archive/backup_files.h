@@ -16,7 +16,7 @@ struct BackupFiles {
   // Paths; empty: there is none.
   std::string label{};
   std::string manifest{};
-  std::string tar{};                 ///< base.tar in any form, or another tar file that was named
+  std::string tar{};                 ///< base.tar in any format, or another named tar file
   bool control = false;              ///< global/pg_control exists
   bool manifest_unfinished = false;  ///< pg_basebackup is writing it ("backup_manifest.tmp")
 };

@@ -279,7 +279,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
 
 namespace {
 
-/// A mark of a segment that is finished, was never begun, or is gone says nothing any more.
+/// A mark has no meaning any more if its segment is complete, never existed, or was removed.
 bool speaks(wal::SegmentName marked, const Listing& listing) {
   bool begun = false;
   for (const SegmentEntry& entry : listing.segments) {
@@ -307,7 +307,8 @@ void clean_up(io::Directory& directory, const Listing& listing) {
   // and after a crash the segment would be in the archive under no name.
   std::vector<std::string> zeros;
   for (const SegmentForms& forms : segment_forms(listing)) {
-    // (The last finished one: by the order of forms it is a compressed one, if there is any.)
+    // (The last complete file: in the order of the formats it is a compressed one, if there is
+    // any.)
     if (forms.finished.empty() || forms.finished.back().name.method == codec::Method::none)
       continue;
     for (const SegmentEntry& entry : forms.partial) {

@@ -9,8 +9,8 @@ namespace weir::archive {
 
 namespace {
 
-/// Bytes of a raw file read at once: large enough for few calls, small enough that what was read is
-/// still in the processor's cache when it is checked and written on.
+/// Bytes of a raw file read at once: large enough for few calls, small enough that the data is
+/// still in the CPU's cache when it is checked and written.
 constexpr std::size_t kReadRaw = 256 * 1024;
 /// The same of a compressed file, of which one reads less for the same content.
 constexpr std::size_t kReadPacked = 64 * 1024;

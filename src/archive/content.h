@@ -28,9 +28,9 @@ class ContentReader {
   ContentReader(io::Bytes& file, codec::Method method, const Options& options);
   ContentReader(io::Bytes& file, codec::Method method) : ContentReader(file, method, Options{}) {}
 
-  /// Hands on the content in pieces. False if the sink has had enough: then the rest is not read.
-  /// Throws Error{io}; Error{damage} if the compressed form is broken or ends early; and what the
-  /// sink throws. Call it once, or the other one as often as you like.
+  /// Passes the content on in pieces. Returns false if the sink has enough: then the rest is not
+  /// read. Throws Error{io}; Error{damage} if the compressed file is broken or ends early; and what
+  /// the sink throws. Call it once, or the other function any number of times.
   bool read(const codec::Sink& sink);
   /// Reads the next bytes of the content: fewer than requested only at its end. Throws likewise.
   [[nodiscard]] std::size_t read(std::span<std::byte> bytes);
@@ -52,7 +52,7 @@ class ContentReader {
   std::size_t most_;      ///< bytes read at once
   std::vector<std::byte> buffer_;
   std::size_t piece_ = 0;            ///< bytes of the piece, at the front of the buffer
-  std::span<const std::byte> left_;  ///< of the piece, that were not unpacked yet
+  std::span<const std::byte> left_;  ///< of the piece, not decompressed yet
   bool last_piece_ = false;
 };
 

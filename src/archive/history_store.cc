@@ -57,8 +57,8 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
     return false;
   }
 
-  // Segments of this timeline may be acknowledged from now on: without the name they would be
-  // those of a timeline of unknown origin after a crash.
+  // Segments of this timeline may be confirmed from now on: without the name they would be of a
+  // timeline of unknown origin after a crash.
   DirectoryHome home(directory);
   publish_text(home, {.name = name}, content);
   return true;

@@ -63,8 +63,8 @@ class Home {
   virtual bool publish(const Publication& what, const Fill& fill) = 0;
 };
 
-/// A directory as a home: hidden temporary file, sync, rename, sync of the directory. Does not own
-/// it. Any thread.
+/// Publishes in a directory: hidden temporary file, fsync, rename, fsync of the directory. Does not
+/// own it. Any thread.
 class DirectoryHome final : public Home {
  public:
   explicit DirectoryHome(io::Directory& directory) : directory_(directory) {}

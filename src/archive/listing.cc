@@ -162,7 +162,7 @@ void measure_partials(io::Shelf& directory, Listing& listing) {
   for (SegmentEntry& entry : listing.segments) {
     if (!entry.name.partial) continue;
     const auto found = directory.find(entry.name.to_string());
-    entry.bytes = found ? found->size : 0;  // gone by now
+    entry.bytes = found ? found->size : 0;  // removed meanwhile
   }
 }
 

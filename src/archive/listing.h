@@ -35,7 +35,8 @@ struct HistoryEntry {
 
 /// The contents of a directory, by names alone. No file is opened.
 struct Listing {
-  std::vector<SegmentEntry> segments;   ///< by timeline, then number, then form; partials included
+  std::vector<SegmentEntry> segments;   ///< by timeline, then number, then format; includes partial
+                                        ///< ones
   std::vector<HistoryEntry> histories;  ///< by timeline
   std::vector<std::string> backup_histories;  ///< "<segment>.<offset>.backup": kept, not ours
   std::vector<std::string> hidden;            ///< names with a leading dot

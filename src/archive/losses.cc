@@ -424,7 +424,7 @@ Recorded read_all(io::Shelf& directory, const Listing& listing) {
     Loss loss;
     try {
       const auto content = read_text(directory, hidden);
-      if (!content) continue;  // gone since
+      if (!content) continue;  // removed meanwhile
       loss = read_record(*id, *content);
     } catch (const Error& error) {
       loss = read_record(*id, {});

@@ -105,7 +105,7 @@ class Finder {
   /// By names alone. The number of the segment there.
   std::uint64_t find_start(ResumePoint& point) {
     point.timeline = timeline_;
-    std::uint64_t next = first_.value();  // nothing finished: the first partial one
+    std::uint64_t next = first_.value();  // no complete one: the first partial one
     for (const auto& [begin, end] : finished_) {
       if (begin != next) point.holes.push_back({size_.start(next), size_.start(begin)});
       next = end;
@@ -306,8 +306,8 @@ class Finder {
   std::optional<std::uint64_t> first_;
   std::uint64_t last_ = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> finished_;  ///< from … to before
-  std::vector<SegmentEntry> newest_;                               ///< forms of the last of these
-  std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the form that streaming writes into
+  std::vector<SegmentEntry> newest_;                               ///< files of the last of these
+  std::map<std::uint64_t, SegmentEntry> unfinished_;  ///< the file into which streaming writes
   std::set<std::uint64_t> begun_;                     ///< partial, in any format
   std::set<std::uint64_t> behind_holes_;              ///< after a hole that was accepted
   std::optional<wal::RecordVerifier> before_;         ///< has read the newest complete segment

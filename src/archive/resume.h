@@ -24,8 +24,8 @@ struct OpenSegment {
 struct ResumePoint {
   wal::TimelineId timeline = 0;
   wal::Lsn start;  ///< always a segment's first byte
-  /// Unfinished raw segments from `start` on, oldest first. Usually one; two after a crash while
-  /// one segment was being finished and the next one was already being written.
+  /// Partial raw segments from `start` on, oldest first. Usually one; two after a crash while one
+  /// segment was being completed and the next one was already being written.
   std::vector<OpenSegment> open;
   /// End of the last partial segment, in any format; `start` or less if there is none.
   wal::Lsn unfinished_end;
@@ -79,9 +79,9 @@ void make_end_durable(io::Directory& directory, const Listing& listing, const Re
 /// anything is concluded from the segment's content. Throws Error{durability, disk_full, io}.
 bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing);
 
-/// The forms of one complete segment, without the names. Throws as make_end_durable().
+/// Flushes the files of one complete segment, without the names. Throws as make_end_durable() does.
 void sync_finished(io::Directory& directory, wal::SegmentName segment);
-/// A partial one, which was listed. Throws Error{durability}, and Error{io} if it is gone.
+/// Flushes a listed partial one. Throws Error{durability}, and Error{io} if it no longer exists.
 void sync_unfinished(io::Directory& directory, const SegmentFileName& name);
 
 }  // namespace weir::archive

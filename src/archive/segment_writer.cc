@@ -259,7 +259,7 @@ std::unique_ptr<io::File> SegmentWriter::Impl::create_partial(const std::string&
   return directory.create(name);
 }
 
-/// WAL that may have been acknowledged is never replaced by other WAL.
+/// WAL that may have been confirmed is never replaced by different WAL.
 void SegmentWriter::Impl::compare_trusted(std::span<const std::byte> wal) {
   if (!current->trusted) return;
   const wal::Lsn begin = std::max(position, current->trusted->first_record);

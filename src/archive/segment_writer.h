@@ -91,7 +91,8 @@ class SegmentWriter {
   /// memory until a job takes them, if the segment started in a new file. The caller limits the
   /// amount that is written and not yet durable, and thereby the memory.
   void buffer_new_segments(bool buffer_new);
-  /// Everything written before this, and not yet covered by a finished job, may be in memory only.
+  /// Everything written before this position, and not yet covered by a finished job, may be in
+  /// memory only.
   [[nodiscard]] wal::Lsn buffered_end() const;
 
   /// Returns nullptr if nothing was written (or created) since the last job was taken. Writes the

@@ -188,7 +188,7 @@ std::vector<WrongSize> skip_wrong_sizes(io::Shelf& directory, Listing& listing,
 
 namespace {
 
-/// nullopt if it has the size of a segment, does not say what it has, or is gone.
+/// nullopt if it has the size of a segment, declares no size, or no longer exists.
 std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFileName& name,
                                            wal::SegmentSize segment_size) {
   const auto text = name.to_string();

@@ -23,7 +23,7 @@ namespace weir::archive {
 /// A complete file that cannot be a segment by its size.
 struct WrongSize {
   SegmentFileName name;
-  std::uint64_t bytes = 0;  ///< unpacked; what could be unpacked of a damaged one
+  std::uint64_t bytes = 0;  ///< decompressed; for a damaged one, as far as it could be decompressed
   bool operator==(const WrongSize&) const = default;
 };
 
@@ -51,7 +51,7 @@ struct SizeCheck {
 [[nodiscard]] bool is_of_wrong_size(io::Shelf& directory, const SegmentEntry& entry,
                                     wal::SegmentSize segment_size);
 
-/// Takes the segments out of the listing, in all their complete forms.
+/// Removes the segments from the listing, with all their complete files.
 void take_out(Listing& listing, std::span<const WrongSize> wrong);
 
 /// Holes that these files form and that have no record (`recorded`, from read_losses()): adjacent

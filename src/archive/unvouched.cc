@@ -41,7 +41,7 @@ std::optional<Unvouched> parse_name(std::string_view name) {
   return unvouched;
 }
 
-/// nullopt: it has gone.
+/// nullopt: it no longer exists.
 std::optional<Unvouched> read(io::Shelf& shelf, const std::string& name, Unvouched unvouched) {
   const auto file = shelf.open_bytes(name);
   if (!file) return std::nullopt;

@@ -56,7 +56,7 @@ void Upkeep::release() noexcept {
   try {
     directory_.remove(own_.name);
   } catch (...) {
-    // It says nothing once its lock is gone.
+    // It has no meaning without its lock.
   }
   own_ = {};
 }

@@ -12,13 +12,13 @@ WalSource::Read WalReader::read(wal::Lsn at, std::span<std::byte> into) {
   PGWEIR_CHECK(!into.empty());
   change_to(segment_at(at));
   const auto offset = options_.segment_size.offset(at);
-  // As often as a segment changes its form at most, and once more.
+  // Maximum number of format changes of a segment, plus one.
   constexpr int kTries = 6;
   for (int tries = 0; tries < kTries; ++tries) {
     try {
       if (!bytes_ && !open()) break;
       if (const auto read = read_open(offset, into)) return *read;
-      // It has been finished, or is about to have another name: opened again.
+      // It has been completed, or is being renamed: it is reopened.
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::damage && !damage_) damage_ = error;
       if (error.kind() == ErrorKind::damage && bytes_) damaged_.insert(bytes_->name().to_string());
@@ -50,7 +50,7 @@ void WalReader::change_to(wal::SegmentName segment) {
   damage_.reset();
 }
 
-/// The form that counts, of those that were not found damaged. False if there is none.
+/// Opens the first file that was not found damaged. Returns false if there is none.
 bool WalReader::open() {
   const auto try_form = [&](const SegmentFileName& name) {
     if (damaged_.contains(name.to_string())) return false;

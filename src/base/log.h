@@ -42,8 +42,8 @@ class Log {
   }
   /// As write_error().
   void error(const Error& error) { write_error(error); }
-  /// Message with context, then the hint on a line of its own, unless a log has another form for
-  /// it.
+  /// Writes the message with context, then the hint on a line of its own, unless a log uses a
+  /// different format.
   virtual void write_error(const Error& error);
 };
 

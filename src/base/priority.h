@@ -13,7 +13,7 @@ inline void lower_priority(int nice = 10) {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), nice);
 }
 
-/// Behind everything that someone waits for, for processor and disk.
+/// Below everything that is waited for, for CPU and disk.
 inline void lowest_priority() {
   constexpr int kLast = 19;
   constexpr int kThread = 1;          // IOPRIO_WHO_PROCESS

@@ -9,7 +9,7 @@ namespace weir::cli {
 /// of a value, a command line or a configuration file, `check` validates it.
 struct Option {
   std::string_view name;   ///< long name, without dashes
-  char letter = '\0';      ///< its one-letter form, if there is one
+  char letter = '\0';      ///< its one-letter name, if there is one
   std::string_view value;  ///< what --help calls its value, "FILE"; empty: a switch
   std::string_view help;   ///< in one or two phrases; --help breaks the lines
   bool in_file = true;     ///< allowed in a configuration file

@@ -180,7 +180,7 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
       leave_last_word_within(500ms, *directory, error, log, [&] { log.last_words(error, 500ms); });
       ::_exit(kNeedsPerson);
     };
-    struct StopAtTheEnd {  // board and feed are gone after this
+    struct StopAtTheEnd {  // board and feed do not exist after this
       daemon::ServiceManager& to;
       ~StopAtTheEnd() { to.stop(); }
     } const stop_at_the_end{service};

@@ -90,7 +90,7 @@ void check_address(doctor::Checks& checks, const ServeRequest& request) {
   }
 }
 
-/// Here the name says what it says here: clients elsewhere may have other name servers.
+/// The result is valid for this host only: clients may use other name servers.
 void check_name(doctor::Checks& checks, const ServeRequest& request) {
   constexpr const char* kName = "serve_name";
   if (!reaches_others(request)) return;

@@ -50,7 +50,7 @@ template <std::uint64_t Least, std::uint64_t Most = std::numeric_limits<std::uin
 [[nodiscard]] wal::Lsn lsn_value(const std::string& text);
 /// The same, and not 0/0, which PostgreSQL uses for "none".
 [[nodiscard]] wal::Lsn valid_lsn_value(const std::string& text);
-/// An LSN, or the name of a segment file in any form.
+/// An LSN, or the name of a segment file in any format.
 [[nodiscard]] std::variant<wal::Lsn, wal::SegmentName> position_value(const std::string& text);
 /// A timeline as people write it: decimal, from 1 on.
 [[nodiscard]] wal::TimelineId timeline_value(const std::string& text);

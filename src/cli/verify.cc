@@ -181,7 +181,7 @@ int verify_as_asked(const Arguments& arguments) {
       compared = verify::compare_archives(directory ? *directory : archive, *other, options);
   }
   if (deep) look_deeply(*stored, request, *manifest, digests, at_once, options.stop);
-  // Before the text, whose reader may have gone.
+  // Before the text, whose reader may have exited.
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file,
                         verify_metrics(report, archive.path(), std::chrono::system_clock::now()));

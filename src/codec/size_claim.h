@@ -14,8 +14,8 @@ enum class SizeClaim {
   none,     ///< it declares none: this is optional
 };
 
-/// Reads a few bytes and unpacks nothing, so a file that was cut may fit all the same. A file that
-/// is larger than one of its frames (or gzip members) may differ and be right all the same. For
+/// Reads a few bytes without decompressing, so a truncated file may be accepted. A file that is
+/// larger than one of its frames (or gzip members) may differ although it is valid. For
 /// Method::none the file's size itself decides.
 [[nodiscard]] SizeClaim size_claim(Method method, const ReadAt& read_at, std::uint64_t file_size,
                                    std::uint64_t content_size);

@@ -37,7 +37,7 @@ struct Result {
 
 /// Segments that have a complete file other than .zst, oldest first: the work to do.
 struct Work {
-  std::vector<std::vector<archive::SegmentEntry>> segments{};  ///< finished forms of each
+  std::vector<std::vector<archive::SegmentEntry>> segments{};  ///< complete files of each
   std::uint64_t bytes = 0;
 };
 [[nodiscard]] Work find_work(const archive::Listing& listing);

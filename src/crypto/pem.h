@@ -14,7 +14,7 @@ struct x509_st;
 
 namespace weir::crypto {
 
-// Certificates and keys in PEM form, for the files of this folder.
+// Certificates and keys in PEM format, for the files of this directory.
 
 struct FreeCertificate {
   void operator()(x509_st* certificate) const noexcept;

@@ -66,7 +66,7 @@ class TlsReader {
   std::uint64_t counted_ = 0;
   std::array<unsigned char, kHeader> header_{};
   std::size_t header_size_ = 0;
-  std::size_t record_left_ = 0;  ///< of the record whose header has gone by
+  std::size_t record_left_ = 0;  ///< of the record whose header has passed
 
   bool gathers_ = false;
   bool drained_ = false;  ///< the socket had less than requested: it is not read again at once

@@ -287,7 +287,7 @@ class Judge::Reading {
     }
     if (own_page) return false;
     if (offer.name.partial) return true;
-    // Whatever another segment follows was finished.
+    // A segment that another one follows was completed.
     return !offered_.contains(name_of(name.segno(size_) + 1)) &&
            (run_.back || offer.shelf->find("archive_status"));
   }

@@ -50,7 +50,7 @@ struct OfferedHistory {
 
 /// Why a file is not added, and what that means for the exit status.
 enum class Reason {
-  not_asked_for,  ///< newer, older, unfinished, not needed: all is well
+  not_asked_for,  ///< newer, older, partial, not needed: not an error
   not_sound,      ///< damaged, or does not fit
   conflict,       ///< bytes that differ from ours, another cluster, an unknown branch
 };
@@ -72,7 +72,7 @@ struct Reach {
 };
 
 struct Offers {
-  /// In the order of the sources; finished ones of a source before partial ones.
+  /// In the order of the sources; complete ones of a source before partial ones.
   std::map<wal::SegmentName, std::vector<Offer>> segments;
   std::map<wal::TimelineId, OfferedHistory> histories;
   std::vector<Reach> reaches;

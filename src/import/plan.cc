@@ -9,7 +9,7 @@ namespace {
 /// A history in the archive that a recovery may follow: its segments, by number.
 struct Way {
   wal::TimelineHistory history;
-  std::map<std::uint64_t, bool> there{};  ///< true: finished
+  std::map<std::uint64_t, bool> there{};  ///< true: complete
   std::uint64_t begin = UINT64_MAX;       ///< the first existing one
   std::uint64_t end = 0;                  ///< after the last complete one
   /// Numbers of recorded holes, [first, second): no complete segment has to follow them.

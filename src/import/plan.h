@@ -42,7 +42,7 @@ struct Facts {
   archive::Listing listing{};
   std::vector<archive::Loss> losses{};  ///< recorded ones, open
   std::set<wal::SegmentName> offered{};
-  /// Ours, finished, in no valid form, and to be replaced by what is offered.
+  /// Complete segments of ours without a valid file, to be replaced by offered ones.
   std::set<wal::SegmentName> damaged{};
   bool extend = false;  ///< also before and after the archive's WAL
   bool receiver = false;
@@ -52,7 +52,7 @@ struct Facts {
 /// The relation of an offered segment to the archive, by its name.
 enum class Place {
   wanted,       ///< it is missing (or damaged and to be replaced), and may be added
-  present,      ///< the archive has it finished
+  present,      ///< the archive has it as a complete one
   behind,       ///< it is after the end of the archive's WAL, or its flush position
   before,       ///< it precedes the archive's WAL
   not_on_way,   ///< no recovery reads it: its timeline was left before it or in it

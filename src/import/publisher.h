@@ -23,8 +23,8 @@ class Publisher {
     taken,      ///< there is a file of that name by now
     withdrawn,  ///< `still_wanted` said no
   };
-  /// Under its own form, a partial file's content as a raw segment. Throws Error{damage} if the
-  /// file is not any more what was judged; Error{disk_full, io, durability}.
+  /// In its own format, a partial file's content as a raw segment. Throws Error{damage} if the file
+  /// has changed since it was verified; Error{disk_full, io, durability}.
   Outcome publish(const Slot& slot, const std::function<bool()>& still_wanted);
   [[nodiscard]] static archive::SegmentFileName target(const Slot& slot);
 

@@ -22,7 +22,7 @@ bool lists(const std::string& controllers, std::string_view controller) {
   return ("," + controllers + ",").find("," + std::string(controller) + ",") != std::string::npos;
 }
 
-/// Where the groups of a hierarchy can be seen, and which group is at the top of it there.
+/// Location of a mounted hierarchy, and the group at its top.
 struct Mount {
   std::string point;
   std::string top;

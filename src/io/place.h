@@ -8,7 +8,7 @@ namespace weir::io {
 /// Properties of a directory's file system and permissions.
 struct Place {
   std::string file_system;  ///< "ext4", "xfs", "nfs", …; "0x1234" for one that is not known
-  bool in_memory = false;   ///< gone with the power
+  bool in_memory = false;   ///< lost in a power failure
   bool over_network = false;
   bool user_space = false;  ///< FUSE: another program determines the effect of an fsync
   bool read_only = false;

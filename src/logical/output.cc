@@ -138,8 +138,9 @@ void ExactOutput::look_again() {
 
 void ExactOutput::begin() {
   if (file_) return;  // a new connection; undo() has been there
-  // A process that was killed between the rename and its sync has left a state that is read and not
-  // durable: confirmed to the server from now on, it could be gone with the power.
+  // A process that was killed between the rename and its fsync has left a state that is readable
+  // but not durable: it is confirmed to the server from now on, and a power failure could remove
+  // it.
   directory_.sync();
   require_unchanged();
   if (!continued_ || (state_.offset == 0 && !directory_.find(name_))) {

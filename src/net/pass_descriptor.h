@@ -12,7 +12,7 @@ namespace weir::net {
 bool send_packet(int socket, std::span<const std::byte> bytes, int descriptor = -1);
 
 struct Packet {
-  std::size_t size = 0;   ///< 0: the other side is gone
+  std::size_t size = 0;   ///< 0: the other side has disconnected
   Descriptor descriptor;  ///< empty if none was sent
 };
 /// The next packet into `bytes`; waits for it on a blocking socket.

@@ -77,8 +77,8 @@ class PlainStream : public Stream {
   Descriptor socket_;
 };
 
-/// Sends all of it, and what was not sent yet. False if the other side is gone, or does not read
-/// until then.
+/// Sends all of it, and pending bytes. Returns false if the other side has disconnected, or does
+/// not read until then.
 [[nodiscard]] bool send_all(Stream& stream, std::string_view bytes, Deadline deadline);
 
 }  // namespace weir::net

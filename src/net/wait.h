@@ -22,8 +22,8 @@ bool wait_for_socket(int socket, bool read, bool write, const Wake* wake, Deadli
 /// Waits for `time`; false if the Wake was raised before it was over.
 bool pause(const Wake& wake, std::chrono::milliseconds time);
 
-/// Sends all of it over a non-blocking socket. False if the other side is gone. Throws Interrupted;
-/// Error{retry} at the deadline.
+/// Sends all of it over a non-blocking socket. Returns false if the other side has disconnected.
+/// Throws Interrupted; Error{retry} at the deadline.
 bool send_all(int socket, std::string_view bytes, Deadline deadline, const Wake* wake);
 
 /// Reads what there is from a non-blocking socket, at least a byte; 0 at the end of the stream.

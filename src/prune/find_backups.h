@@ -23,7 +23,7 @@ struct FoundBackup {
   /// It has a manifest, which is written last, or was named as a backup. Otherwise the WAL must
   /// show that it was completed.
   bool vouched = false;
-  std::string problem{};  ///< of one that is not finished: why
+  std::string problem{};  ///< of an unfinished one: why
 };
 
 /// Where backups are searched.

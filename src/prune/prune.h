@@ -57,8 +57,8 @@ struct Plan {
 /// The archive that is pruned, and its copies. Not owned; they may be the same.
 struct Homes {
   io::Shelf& pruned;  ///< its files are removed
-  io::Shelf& whole;   ///< with its other home, if it has one: whether there is a backup's WAL, and
-                      ///< what the newest is
+  io::Shelf& whole;   ///< the archive with its other copy, if it has one: determines whether a
+                      ///< backup's WAL exists, and the newest WAL
   io::Shelf& slots;   ///< has the file of the relay's slots
   /// The cluster of the WAL, according to a store's own record: for an encrypted store.
   std::optional<archive::Identity> identity{};

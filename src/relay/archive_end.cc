@@ -88,8 +88,8 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
     auto found = archive::find_break(archive, listing, timeline, from, size);
     if (found && (!upto || found->at < *upto)) broken = std::move(found);
   };
-  // A segment's first byte: all before it is finished. (Of a timeline that was left, the segment
-  // from there on may be, too: it was archived beyond the switchpoint.)
+  // A segment's first byte: everything before it is complete. (If the history leaves a timeline,
+  // the segment from there on may be, too: it was archived beyond the switchpoint.)
   const auto is_finished = [&](wal::TimelineId timeline, wal::Lsn from) {
     const wal::SegmentName segment(timeline, size.segno(from), size);
     return std::any_of(listing.segments.begin(), listing.segments.end(),

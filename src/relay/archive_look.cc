@@ -42,7 +42,7 @@ std::vector<std::string> newest_names(io::Directory& archive) {
   std::vector<std::string> names;
   for (auto entry = listing.segments.rbegin();
        entry != listing.segments.rend() && names.size() < kNewest; ++entry)
-    // Another form of the same segment is nothing new.
+    // Another format of the same segment is not new.
     if (!entry->name.partial) names.push_back(entry->name.segment.to_string());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   for (const auto& history : listing.histories)

@@ -185,8 +185,8 @@ std::optional<Trouble> CheckedWal::prove_file(wal::Lsn at) {
   return std::nullopt;
 }
 
-/// Begins this segment again with another form of it. False if there is none. (Of a record over the
-/// segment's boundary the damage may be in front of it: then it is found again.)
+/// Restarts this segment with another file of it. Returns false if there is none. (The damage of a
+/// record that spans the segment's boundary may be before the segment: then it is found again.)
 bool CheckedWal::take_other_form(const wal::Damage& damage) {
   const auto file = reader_->file();
   const auto segment = reader_->segment_at(damage.found_at);
@@ -282,7 +282,7 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     case archive::WalSource::State::end:
       break;
   }
-  // pg_receivewal's form of a partial segment, and a receiver has begun it again since.
+  // pg_receivewal's file of a partial segment, and a receiver has started it again since.
   if (&reader == &*reader_ && reader.file() && reader.file()->partial) {
     const auto forms = archive::partial_names(reader.file()->segment);
     // A file that had too little before: with a later flush position, it has more. Once for each
@@ -310,7 +310,7 @@ bool CheckedWal::is_left(const archive::SegmentFileName& file) const {
   return (goes_on || size.offset(limit_) == 0) && has_begun_behind(file.segment);
 }
 
-/// Any later segment of its timeline, finished or not.
+/// Any later segment of its timeline, complete or not.
 bool CheckedWal::has_begun_behind(wal::SegmentName segment) const {
   const auto listing = archive::list_archive_names(archive_);
   return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {

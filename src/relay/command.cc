@@ -1,5 +1,5 @@
-// The grammar of replication/repl_gram.y, the words of replication/repl_scanner.l (15; those of 13
-// to 18 differ in options, not in form).
+// The grammar of replication/repl_gram.y, the tokens of replication/repl_scanner.l (15; 13 to 18
+// differ in options, not in syntax).
 
 #include "relay/command.h"
 

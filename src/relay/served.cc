@@ -55,7 +55,7 @@ ServedEnd::Told ServedEnd::on_durable(const wal::TimelineHistory& history, wal::
     served_.end = end;
     return Told::further;
   }
-  // An older one: what a receiver still finishes, or has gone back to.
+  // An older one: a receiver still completes it, or has returned to it.
   if (history.timeline() < served_.timeline()) return Told::nothing;
   const auto left = history.end_of(served_.timeline());
   if (!left) return Told::foreign;

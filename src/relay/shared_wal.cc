@@ -30,7 +30,7 @@ namespace {
 
 /// Pieces may be small, and each of them has a cost in addition to its bytes.
 constexpr std::size_t kMostPieces = 1024;
-/// As often as a segment changes its form at most, and once more when it is pruned.
+/// Maximum number of format changes of a segment, plus one for pruning.
 constexpr int kMostLooks = 6;
 
 }  // namespace
@@ -134,7 +134,7 @@ SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory&
     }
     const bool waits = patient_until || flow.waiting > 0;
     if (!flow.leaves_behind(waits ? options_.apart / 2 : options_.apart)) break;
-    // Each of those has a processor soon, so this is soon over; it ends in any case.
+    // Each of those gets a CPU soon, so the wait is short; it is limited in any case.
     const auto now = threads_.now();
     if (!patient_until) patient_until = now + options_.patience;
     if (now >= *patient_until) break;

@@ -100,7 +100,7 @@ class Slots {
   SlotsState state_;                                                   ///< guarded by mutex_
   std::optional<std::string> why_none_{"the slots are not read yet"};  ///< guarded by mutex_
   std::optional<std::optional<Xmins>> told_held_;                      ///< guarded by mutex_
-  bool released_ = false;       ///< guarded by mutex_: a client has gone
+  bool released_ = false;       ///< guarded by mutex_: a client has disconnected
   bool lost_for_good_ = false;  ///< guarded by mutex_: a sync has failed
   Time saved_at_{};             ///< guarded by mutex_
 

@@ -22,7 +22,7 @@ using SessionId = std::uint32_t;
 /// A slot as seen by other sessions.
 struct Slot {
   archive::KeptSlot kept;
-  bool temporary = false;             ///< gone with its session, and with that one's first error
+  bool temporary = false;             ///< dropped with its session, or at the session's first error
   std::optional<SessionId> active{};  ///< its user; of a temporary one, its creator
 };
 

@@ -57,8 +57,7 @@ struct KnownHole {
                                                     wal::SegmentSize size,
                                                     const std::vector<KnownHole>& holes);
 
-/// The partial segments that follow `segment`, which is unfinished itself, without a hole
-/// between; in order.
+/// The partial segments that follow `segment`, itself partial, without a hole between; in order.
 [[nodiscard]] std::vector<archive::SegmentFileName> unfinished_behind(
     wal::SegmentName segment, const archive::Listing& listing, wal::SegmentSize size,
     const std::vector<KnownHole>& holes);

@@ -39,7 +39,7 @@ std::optional<std::uint64_t> first_difference(io::Bytes& content, io::Shelf& she
     const auto [mine, other] = std::mismatch(ours.begin(), ours.begin() + count, theirs.begin());
     if (other != theirs.end()) difference = at + static_cast<std::uint64_t>(mine - ours.begin());
     at += theirs.size();
-    // A whole segment is read to its end: its checksum comes at the end.
+    // A whole segment is read to its end: its checksum is at the end.
     return !difference && (at < upto || upto == size.bytes());
   });
   if (!difference && at < upto) difference = at;
@@ -114,7 +114,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
     } catch (const Contradiction&) {
       throw;
     } catch (const Error&) {
-      continue;  // the other one is not valid, or gone
+      continue;  // the other one is not valid, or was removed
     }
   }
   if (!archives.several() || options.first_sound) return;
@@ -138,7 +138,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
           archives.require_same_cluster(i, page->system_identifier);  // says why they differ
         throw;
       } catch (const Error& error) {
-        if (!archives.shelf(i).find(file)) continue;  // another form by now, or removed
+        if (!archives.shelf(i).find(file)) continue;  // another format by now, or removed
         if (archives.nobody_tells_the_cluster(error)) throw;
         log.error(error);
         log.warning("{} was passed over: {} is sound", archives.path_of(other),

@@ -28,7 +28,7 @@ class Contradiction final : public ErrorAs<Contradiction> {
 [[nodiscard]] Contradiction another_cluster(const std::string& directory, std::uint64_t expected,
                                             const archive::Identity& found);
 
-/// Holes that the archive has a record of, acknowledged or not: a recovery meets them all the same.
+/// Holes recorded in the archive, acknowledged or not: they concern a recovery in any case.
 [[nodiscard]] std::vector<KnownHole> read_known_holes(io::Shelf& archive,
                                                       const archive::Listing& listing,
                                                       wal::SegmentSize size);

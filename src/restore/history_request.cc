@@ -66,7 +66,7 @@ Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timel
     } catch (const TargetError&) {
       throw;
     } catch (const Error& error) {
-      // The segment that it is compared with was finished or compressed meanwhile.
+      // The segment that it is compared with was completed or compressed meanwhile.
       if (!archive::is_gone(error) || look + 1 == kHistoryLooks) throw;
       archives.forget();
     }

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 /// With --retry-for 0 nothing is retried, but a disk gets the time to spin up.
 constexpr std::chrono::milliseconds kLeastPatience = 1s;
 
-/// It may be opened when the process is elsewhere.
+/// It may be opened in a different working directory.
 std::string absolute(const std::string& path) {
   if (path.starts_with('/')) return path;
   const std::unique_ptr<char, decltype(&std::free)> here(::getcwd(nullptr, 0), &std::free);

@@ -153,7 +153,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
       said = finding.absence.index();
       if (!settled) continue;
       auto result = act_on_absence(segment, finding);
-      // A receiver may have finished it meanwhile.
+      // A receiver may have completed it meanwhile.
       if (result.restored) answer_.tell_silence(segment.to_string());
       if (result.restored || !archives_.finished_form_exists(segment)) return result;
     } catch (const TargetError&) {
@@ -230,7 +230,7 @@ std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, c
   return Result{true, {}, size};
 }
 
-/// nullopt if there is no finished copy. Throws the first one's error if none is valid.
+/// nullopt if there is no complete copy. Throws the first one's error if none is valid.
 std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segment) {
   std::optional<Error> first_error;
   std::vector<Copy> unsound;
@@ -250,7 +250,7 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
       } catch (const Contradiction&) {
         throw;
       } catch (const Error& error) {
-        // Compressed or removed by another process while it was being read: it has another form
+        // Compressed or removed by another process while it was being read: it has another format
         // now.
         if (!archives_.shelf(i).find(name.to_string())) continue;
         if (archives_.nobody_tells_the_cluster(error)) throw;

@@ -81,7 +81,7 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
       archive::read_segment(facts.directory(), name, size, sink);
       return;
     }
-    // Two segments to be unpacked, one on each processor: handing pieces over would only cost.
+    // Two segments to decompress, one on each CPU: a further thread would only add cost.
     const bool also_before = look_back && before_is_packed(copy, size);
     archive::read_segment_in_two_threads(
         facts.directory(), name, size, sink,

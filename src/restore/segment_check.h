@@ -32,7 +32,7 @@ class SegmentCheck {
  public:
   enum class Haste {
     none,         ///< no process waits: with one thread
-    all,          ///< with a second thread if the machine has another processor
+    all,          ///< with a second thread if the host has another CPU
     also_before,  ///< and the archive's segment before will be needed: it is read at the same time
   };
 

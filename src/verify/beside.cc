@@ -225,7 +225,7 @@ void Comparison::compare_segments() {
 }
 
 void Comparison::compare(wal::SegmentName segment) {
-  // As often as a segment changes its form, and once more.
+  // Maximum number of format changes of a segment, plus one.
   constexpr int kLooks = 5;
   for (int look = 1;; ++look) {
     const auto here = archive::find_finished(one_, segment);

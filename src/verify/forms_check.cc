@@ -149,7 +149,7 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
       if (archive::is_gone(error)) continue;
       if (still_being_written(file, node)) continue;
       auto finding = error_finding(context_, node, name, error, 0);
-      finding.loss = std::nullopt;  // the other form is valid
+      finding.loss = std::nullopt;  // the other file is valid
       finding.hint = fmt::format("{} is sound. Move {} away.", sound.to_string(), name);
       context_.results.add(std::move(finding));
     }
@@ -173,7 +173,7 @@ bool FormsCheck::replay_filler(const Node& node, const archive::SegmentFileName&
          context_.cluster.segment_size.start(node.segno) + offset >= *finder.switch_end;
 }
 
-/// A .partial next to the complete form: a leftover, but what is valid in it must be the same WAL.
+/// A .partial next to the complete file: a leftover, but its valid part must be the same WAL.
 void FormsCheck::check_partial_beside(const Node& node, const archive::SegmentFileName& sound) {
   for (const auto& file : node.partial) {
     const auto name = file.to_string();
@@ -210,7 +210,7 @@ void FormsCheck::check_switch_copy(const SwitchCopy& copy) {
   const auto& old_node = context_.plan.nodes[copy.old_node];
   const auto& new_node = context_.plan.nodes[copy.new_node];
   const auto start = context_.cluster.segment_size.start(old_node.segno);
-  // As it is now: it may have been finished or compressed since it was listed.
+  // Its current file: it may have been completed or compressed since it was listed.
   const auto file_of = [&](const Node& node) -> archive::SegmentFileName {
     const auto listed = node.is_finished() ? node.finished.front() : node.partial.front();
     if (context_.shelf.find(listed.to_string())) return listed;

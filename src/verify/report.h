@@ -18,7 +18,7 @@ struct BesideReport;
 enum class FindingKind {
   gap,            ///< segments that a recovery needs and no archive has
   damage,         ///< a page or a record is not what it must be
-  broken_file,    ///< the file is too short, too long, or its compressed form is broken
+  broken_file,    ///< the file is too short, too long, or its compressed data is broken
   wrong_name,     ///< the WAL in the file belongs under another name
   other_cluster,  ///< the WAL in the file is of another cluster
   forms_differ,   ///< two files that must contain the same WAL differ

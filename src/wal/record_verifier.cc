@@ -290,7 +290,7 @@ bool RecordVerifier::check_cluster(Lsn at, const PageHeader& page) {
   return true;
 }
 
-/// Compares the page with the unfinished record of the preceding page.
+/// Compares the page with the incomplete record of the preceding page.
 bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
   const auto left = bytes_left_of_record();
   const auto record = left != 0 && record_start_.valid() ? record_start_ : at;

@@ -62,7 +62,7 @@ struct Column {
 [[nodiscard]] constexpr Column int4_column(std::string_view name) { return {name, 23, 4}; }
 [[nodiscard]] constexpr Column int8_column(std::string_view name) { return {name, 20, 8}; }
 void append_row_description(std::string& out, std::span<const Column> columns);
-/// Values in text form; nullopt is NULL.
+/// Values in text format; nullopt is NULL.
 void append_data_row(std::string& out, std::span<const std::optional<std::string>> values);
 void append_command_complete(std::string& out, std::string_view tag);
 

@@ -275,7 +275,7 @@ store::StoreOptions store_options_of(const Arguments& arguments, StoreName from,
   options.endpoint = arguments.get(kEndpoint);
   options.region = arguments.get(kRegion, "");
   options.style = arguments.get(kPathStyle, Style::automatic);
-  // Absolute: restore's helper works elsewhere.
+  // Absolute: restore's helper has another working directory.
   const auto file = [](std::optional<std::string> path) {
     return path && !path->empty() ? absolute_path(*path) : std::string();
   };
