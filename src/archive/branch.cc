@@ -184,9 +184,7 @@ TimelineEnds read_timeline_ends(io::Shelf& directory, const Listing& listing,
   int read = 0;
   for (auto each = open.rbegin(); each != open.rend() && read < kMostRead; ++each, ++read) {
     const auto& [timeline, name] = *each;
-    if (name.segment.start(size) < ends[timeline])
-      continue;  // completed meanwhile, in another
-                 // format
+    if (name.segment.start(size) < ends[timeline]) continue;  // completed, in another format
     wal::RecordVerifier verifier({.segment_size = size, .timeline = timeline},
                                  name.segment.start(size));
     try {

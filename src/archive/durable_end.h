@@ -13,7 +13,7 @@ namespace weir::archive {
 struct DurableEnd {
   wal::TimelineId timeline = 0;
   wal::Lsn flush;
-  /// Write position: WAL after the flush position is being flushed. 0/0 if unknown.
+  /// Write position: WAL between the flush position and this one is being written. 0/0 if unknown.
   wal::Lsn write{};
 };
 /// Asks that receiver; nullopt if none streams. Throws nothing.

@@ -178,9 +178,7 @@ class Job final : public SyncJob {
     directory_.sync();
     if (work.compress) directory_.remove(segment.path);  // of zeros
     for (const codec::Method method : kForms) {
-      if (method == codec::Method::none)
-        continue;  // identical to the published file, or to one
-                   // published before
+      if (method == codec::Method::none) continue;  // the published file, or its old name
       directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
       const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
       if (replaceable_.contains(finished)) directory_.remove(finished);

@@ -222,9 +222,7 @@ std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::st
     });
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
-    if (bytes == segment_size.bytes())
-      return 0;  // complete, followed by garbage: not to be
-                 // trusted
+    if (bytes == segment_size.bytes()) return 0;  // complete, but followed by garbage
   }
   return bytes;
 }

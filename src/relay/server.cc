@@ -187,9 +187,7 @@ bool Server::listen_to(Visitor& visitor) {
     }
     if (state.state() != EntranceState::State::open) return true;
     const auto count = visitor.stream->receive_now(bytes);
-    if (!count)
-      return false;  // silently, like a client without a password, or one that only
-                     // checks whether the server is up
+    if (!count) return false;  // silently: it has no password, or only checks for a server
     if (*count == 0) return true;
     state.on_bytes(std::as_bytes(std::span(bytes).first(*count)));
     if (state.state() == EntranceState::State::encrypts && !begin_tls(visitor)) return false;
