@@ -63,7 +63,7 @@ void tell(const importing::LeftOut& each, std::set<std::string>& hints) {
   if (!each.hint.empty() && hints.insert(each.hint).second) print_stderr("hint: {}\n", each.hint);
 }
 
-/// Names each damaged or contradictory file, and some of those that are only not required.
+/// Names each damaged or contradictory file, and some of the files that are only not required.
 void tell_left_out(const std::vector<importing::LeftOut>& left_out, bool verbose) {
   std::map<std::string, std::size_t> count;
   std::set<std::string> hints;

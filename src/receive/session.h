@@ -48,8 +48,8 @@ struct Environment {
   Downstream* downstream = nullptr;
   /// The object store's state, required for Confirm::stored; nullptr: there is none.
   StoreWords* store = nullptr;
-  /// Bytes that the parts beside the receiver need (store, relay, web page): not for buffers where
-  /// memory is limited.
+  /// Memory for the parts that run in the same process as the receiver (store, relay, web page), in
+  /// bytes: not for buffers if memory is limited.
   std::uint64_t memory_beside = 0;
   Machine& machine = this_machine();
   Servers& servers = pq_servers();

@@ -321,8 +321,8 @@ class Watch {
         "commit was not queried");
   }
 
-  /// A transaction that was prepared before the target, and ended behind it, is open for ever
-  /// unless someone ends it. A server that is still in recovery does not list them.
+  /// A transaction that was prepared before the target, and ended after it, stays open until it is
+  /// ended manually. A server that is still in recovery does not list them.
   void tell_prepared_transactions(pq::Connection& connection) {
     const auto rows = connection.execute(
         "SELECT pg_catalog.quote_literal(gid) || ' in database ' || "
