@@ -18,16 +18,16 @@ enum class ErrorKind {
   conflict,    ///< another cluster, another segment size, another writer, another history: exit 4
   gap,         ///< the upstream no longer has the next WAL: exit 4
   damage,      ///< WAL or an archive file is not what it must be: exit 4
-  protocol,    ///< the server said something the protocol does not allow: exit 4
+  protocol,    ///< the server violated the protocol: exit 4
   refused,     ///< the server rejects it permanently (role, slot of the other kind, version): exit
                ///< 4
 };
 
 [[nodiscard]] std::string_view to_string(ErrorKind kind);
 
-/// The one error type. The message says what happened in PostgreSQL's style (lower case, no full
-/// stop), the context has names and positions, the hint says what the operator can do, in whole
-/// sentences. No part of it has a password in it. Copyable and cheap to move; one thread at a time.
+/// The only error type. The message describes what happened in PostgreSQL's style (lower case, no
+/// full stop), the context has names and positions, the hint says what the operator can do, in full
+/// sentences. No part of it contains a password. Copyable and cheap to move; one thread at a time.
 class Error : public std::exception {
  public:
   Error(ErrorKind kind, std::string message);

@@ -15,7 +15,8 @@ namespace weir {
 /// A notification sent by NOTIFY or pg_notify().
 struct Notification {
   std::string channel;
-  std::string payload;  ///< up to 7999 bytes, in UTF-8 unless the connection string says otherwise
+  std::string payload;  ///< up to 7999 bytes, in UTF-8 unless the connection string sets another
+                        ///< encoding
   int server_pid = 0;   ///< of the server process whose transaction sent it
 };
 
@@ -65,7 +66,7 @@ class Listener {
     std::chrono::milliseconds check_interval{30'000};
     std::string application_name = "pgweir";  ///< unless the connection string names one
 
-    /// Listening has begun, the first time or after a loss. May be empty.
+    /// Called when listening has started, initially or after a loss. May be empty.
     std::function<void(const Listening&)> on_listening = {};
     /// Called when the connection was lost or an attempt failed, and another one follows. May be
     /// empty.

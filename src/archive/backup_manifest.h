@@ -19,8 +19,8 @@ namespace weir::archive {
 /// different order is read completely. Throws Error{io}, too.
 [[nodiscard]] BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file);
 
-/// Each entry of "Files", in order: its path below the data directory and its size, until `visit`
-/// says false. In little memory, like the above. Throws Error{io, damage}.
+/// Visits each entry of "Files", in order: its path below the data directory and its size, until
+/// `visit` returns false. With little memory, as above. Throws Error{io, damage}.
 void for_each_file(io::Bytes& manifest, const std::string& file,
                    const std::function<bool(std::string_view path, std::uint64_t size)>& visit);
 

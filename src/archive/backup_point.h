@@ -14,7 +14,7 @@ namespace weir::archive {
 
 /// The WAL that a base backup needs, according to the backup's own files.
 struct BackupPoint {
-  wal::TimelineId timeline = 0;  ///< on which it began
+  wal::TimelineId timeline = 0;  ///< on which it started
   wal::Lsn start;                ///< the first byte that its recovery reads (the redo position)
   /// Where it becomes consistent, and on which timeline; nullopt if the file does not contain it (a
   /// backup_label does not: then a record in the WAL does, unless the backup is from a standby).
@@ -27,7 +27,8 @@ struct BackupPoint {
   /// file.
   std::optional<wal::Lsn> checkpoint = std::nullopt;
 
-  /// A position and the name of the segment that is said to have it: true for some segment sizes.
+  /// A position and the name of the segment that should contain it: consistent for some segment
+  /// sizes only.
   struct Place {
     wal::Lsn lsn;
     wal::SegmentName segment;
@@ -51,7 +52,7 @@ struct BackupPoint {
   std::optional<std::string> missing = std::nullopt;
 };
 
-/// Throws Error{conflict} if the point says something that is not true with this segment size.
+/// Throws Error{conflict} if the point contradicts itself with this segment size.
 void require_agreement(const BackupPoint& point, wal::SegmentSize size);
 
 /// Parses a backup_label, or a backup history file ("<segment>.<offset>.backup", as

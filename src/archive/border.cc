@@ -63,7 +63,8 @@ bool has_record(io::Bytes& file, std::uint64_t offset, std::span<const std::byte
   std::uint64_t at = page->size();
   if (page->first_is_continuation()) at += (page->remaining + 7) & ~std::uint64_t{7};
   if (at >= wal::kPageSize) return false;
-  // A record begins with its length. Behind an xlog switch are zeros, perhaps below a page header.
+  // A record starts with its length. After an xlog switch there are zeros, perhaps after a page
+  // header.
   std::array<std::byte, sizeof(std::uint32_t)> length{};
   if (at + length.size() <= front.size())
     std::copy_n(front.begin() + static_cast<std::ptrdiff_t>(at), length.size(), length.begin());
@@ -176,7 +177,7 @@ std::optional<Reading> read_up_to(io::Shelf& directory, const wal::RecordVerifie
     if (attempt.knows_a_record())
       return attempt.sound ? std::optional(Reading{*newest, std::move(attempt.verifier)})
                            : std::nullopt;
-    // No record begins in what an xlog switch leaves that crosses a boundary.
+    // No record starts in the remainder of an xlog switch that crosses a boundary.
     if (!page->first_is_continuation()) return std::nullopt;
   }
 }

@@ -132,7 +132,7 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
           "has."};
     }
     case Branch::Relation::behind:
-      // A standby, or one that does not say, may just be slow.
+      // A standby, or a server that does not report its role, may just be slow.
       if (server.standby != false || server.timeline != branch.archive_timeline)
         return server.timeline == branch.archive_timeline || branch.archive_timeline == 0
                    ? BranchRemark{}

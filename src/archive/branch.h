@@ -23,7 +23,7 @@ struct ServerPlace {
   wal::Lsn position;  ///< it has WAL up to here
   /// History of its timeline as reported by the server; unset if unavailable.
   std::optional<wal::TimelineHistory> history = std::nullopt;
-  std::optional<bool> standby = std::nullopt;  ///< unset: it did not say
+  std::optional<bool> standby = std::nullopt;  ///< unset: not reported
 };
 
 /// The relation of a server's WAL to the archive's. Two positions can only be compared as far as

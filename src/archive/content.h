@@ -17,7 +17,7 @@ namespace weir::archive {
 class ContentReader {
  public:
   struct Options {
-    std::uint64_t from = 0;  ///< offset in the file: where one of its frames begins
+    std::uint64_t from = 0;  ///< offset in the file at which one of its frames starts
     codec::Checksums checksums = codec::Checksums::compared;
     /// The whole content is needed: read in large pieces from the first one on. Otherwise the first
     /// one is small, since many callers only need the first page header.

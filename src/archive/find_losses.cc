@@ -23,7 +23,7 @@ constexpr std::uint64_t kMostCounted = std::uint64_t{1} << 30;
 /// Ranges of [begin, end) that no recorded hole has.
 std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<const Loss> recorded) {
   std::vector<Loss::Range> left;
-  for (const auto& loss : recorded) {  // by begin
+  for (const auto& loss : recorded) {  // ordered by start
     if (loss.kind != Loss::Kind::hole || loss.end <= begin || loss.begin >= end) continue;
     if (loss.begin > begin) left.push_back({begin, loss.begin});
     begin = std::min(end, loss.end);
@@ -262,7 +262,7 @@ SoundEnd find_sound_end(io::Shelf& directory, const Listing& listing, wal::Timel
     }
   }
   if (verifier.last_record_end().valid()) return {verifier.last_record_end(), true};
-  // The first that begins where reading did is not complete: before it another one ended.
+  // The first record that starts where reading did is incomplete: another one ended before it.
   return {verifier.first_record_start().valid() ? verifier.first_record_start() : start};
 }
 

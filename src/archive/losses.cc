@@ -99,7 +99,7 @@ void write_durably(io::Directory& directory, const std::string& name, const std:
 
 /// The recorded losses, open or not.
 struct Recorded {
-  std::vector<Loss> losses;          ///< by begin
+  std::vector<Loss> losses;          ///< ordered by start
   std::set<std::string> unreadable;  ///< ids of those whose file the disk did not give
 };
 Recorded read_all(io::Shelf& directory, const Listing& listing);
@@ -146,7 +146,7 @@ bool lies_on(const Loss& minimal, const wal::TimelineHistory& history) {
 std::vector<Loss::Range> without_minimal_wal(Loss::Range range, const wal::TimelineHistory& history,
                                              std::span<const Loss> losses) {
   std::vector<Loss::Range> left;
-  for (const auto& loss : losses) {  // by begin
+  for (const auto& loss : losses) {  // ordered by start
     if (!lies_on(loss, history) || loss.end <= range.begin || loss.begin >= range.end) continue;
     if (loss.begin > range.begin) left.push_back({range.begin, loss.begin});
     range.begin = loss.goes_on ? range.end : std::min(loss.end, range.end);
@@ -504,7 +504,7 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
     const wal::Lsn begin = std::max(loss.begin, size.start(segno));
     const wal::Lsn end = std::min(loss.end, size.start(behind));
     if (begin >= end) return;
-    // Before the first file of the archive nothing is missing: it begins there.
+    // Nothing is missing before the first file of the archive, where it starts.
     if (first_file && end <= *first_file) return;
     if (!missing.empty() && missing.back().end == begin)
       missing.back().end = end;

@@ -58,7 +58,7 @@ struct Loss {
   [[nodiscard]] static std::span<const Words> kinds();  ///< in the order of Kind
   [[nodiscard]] const Words& words() const { return kinds()[static_cast<std::size_t>(kind)]; }
 
-  /// That `begin` belongs to.
+  /// Timeline of `begin`.
   wal::TimelineId timeline = 0;
   /// For a hole: the timeline of `end`, the same or a later one. For a lost branch: the timeline
   /// with which the cluster continued at `begin`, the switchpoint. For minimal WAL: `timeline`.

@@ -47,8 +47,8 @@ struct PublishedOpen {
 [[nodiscard]] std::optional<PublishedOpen> published_open_of(io::Shelf& shelf,
                                                              wal::SegmentName segment);
 
-/// True if the file is as long as a segment, and has nothing but zeros from `end` on: what a record
-/// says of it. Throws what read_segment() throws.
+/// True if the file is as long as a segment, and has only zeros from `end` on, as its record says.
+/// Throws what read_segment() throws.
 [[nodiscard]] bool has_zeros_behind(io::Shelf& shelf, const SegmentFileName& file,
                                     wal::SegmentSize size, wal::Lsn end);
 

@@ -191,7 +191,7 @@ class Finder {
       remember(std::move(verifier));
       return;
     }
-    // An xlog switch that begins in the segment before, and leaves all of this one empty.
+    // An xlog switch that starts in the segment before, and leaves all of this one empty.
     if (!verifier.newest_record_start().valid() &&
         verifier_at(directory_, options, start + size_.bytes()).newest_record_start().valid())
       return;
@@ -282,7 +282,7 @@ class Finder {
       const auto name = SegmentFileName{segment, codec::Method::none, true}.to_string();
       const auto file = directory_.open_bytes(name);
       if (!file) throw system_error(ENOENT, "an unfinished segment has vanished");
-      // Behind a record that begins in the segment there is nothing that examine() has not read.
+      // After a record that starts in the segment, examine() has read everything.
       const auto joins = [&] { return last && verifier.last_record_start() >= open[i].start; };
       read_content(*file, codec::Method::none, directory_.path() + "/" + name,
                    [&](auto raw) { return !verifier.feed(raw) && !joins(); });

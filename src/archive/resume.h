@@ -15,7 +15,7 @@ namespace weir::archive {
 /// A raw .partial into which streaming will write again, and the known facts about its content.
 struct OpenSegment {
   wal::Lsn start;         ///< of the segment
-  wal::Lsn first_record;  ///< first record that begins in it; `start` of the trusted range
+  wal::Lsn first_record;  ///< first record that starts in it; `start` of the trusted range
   wal::Lsn trusted_end;   ///< end of its last valid record; == first_record if there is none
   bool operator==(const OpenSegment&) const = default;
 };

@@ -163,7 +163,7 @@ class Job final : public SyncJob {
     WrittenSegment& segment = *work.segment;
     if (!work.renamed) {
       refuse_existing(segment);
-      segment.close();  // late write errors appear here, before the name says "complete"
+      segment.close();  // late write errors appear here, before the name marks it as complete
       if (work.compress) {
         const std::string name = compressed_name(segment);
         directory_.rename_no_replace(temporary_name(name), name);

@@ -19,7 +19,7 @@ class Timelines {
  public:
   /// Reads every history file. A broken one becomes a complaint (it does not hide the others).
   static Timelines read(io::Shelf& directory, const Listing& listing);
-  /// Adds what another archive says of timelines of which there is no valid history here.
+  /// Adds another archive's data for timelines of which there is no valid history here.
   void add(const Timelines& other);
 
   struct Complaint {

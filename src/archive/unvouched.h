@@ -42,7 +42,7 @@ struct Unvouched {
 /// throws if it cannot be opened.
 [[nodiscard]] std::vector<Unvouched> read_unvouched(io::Shelf& shelf, const Listing& listing);
 
-/// Durable when it returns. Replaces one of the same begin.
+/// Durable when it returns. Replaces a record with the same start.
 void record_unvouched(Home& home, const Unvouched& unvouched);
 
 /// Removes the record: the boundary was verified. Durable when it returns.

@@ -17,7 +17,7 @@ class Log {
  public:
   virtual ~Log() = default;
   virtual void write(LogLevel level, std::string_view message) = 0;
-  /// False lets a caller save the formatting.
+  /// False allows a caller to skip the formatting.
   [[nodiscard]] virtual bool enabled(LogLevel level) const = 0;
 
   template <typename... Args>

@@ -55,8 +55,8 @@ void check_fleet(const std::string& path, std::vector<Error>& errors) {
   }
 }
 
-/// All that is wrong with the file, as `receive` would say it one by one. The directory may be left
-/// to the command line, as a service unit for several archives does.
+/// All errors in the file, as `receive` would report them one by one. The directory may be left to
+/// the command line, as in a service unit for several archives.
 void find_errors(const std::string& path, const std::string& text, std::vector<Error>& errors) {
   auto arguments = Arguments::parse(kReceiveCommand, {"--directory", "."});
   arguments.add_file(path, text, commands(), &errors);

@@ -18,7 +18,7 @@ namespace weir::cli {
 /// The number of the first line of a setting with a password in its value; 0: there is none.
 [[nodiscard]] int line_with_password(std::string_view text);
 
-/// Adds what the variables of this process' environment say.
+/// Adds the options from this process's environment variables.
 void add_environment(Arguments& arguments);
 /// Throws if a variable refers to an option, and has no command's name.
 void refuse_strays(const Arguments& arguments);

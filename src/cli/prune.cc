@@ -92,7 +92,7 @@ prune::Places places(const Arguments& arguments) {
   return places;
 }
 
-/// Chooses the backups that the rules keep, and says what a person should know.
+/// Chooses the backups that the rules keep, and reports what an operator should know.
 prune::Retention retain(const Arguments& arguments, io::Shelf& archive,
                         const daemon::StopRequest& stop) {
   const auto backups = prune::find_backups(places(arguments));

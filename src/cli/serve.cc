@@ -50,7 +50,7 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Base backups:", kBackups},
                                    {"Metrics (docs/monitoring.md):", kMetrics}};
 
-/// pg_receivewal, say.
+/// For example pg_receivewal.
 std::optional<std::string> writer_into(const std::string& directory) {
   const auto writer = io::find_foreign_writer(directory, [](std::string_view name) {
     return archive::SegmentFileName::parse(name).has_value();

@@ -122,7 +122,7 @@ class ZstdCompressor final : public Compressor {
 
   Owned<ZSTD_CCtx, ZSTD_freeCCtx> context_;
   std::uint64_t expected_;
-  std::uint64_t last_frame_;  ///< offset at which it begins
+  std::uint64_t last_frame_;  ///< offset at which it starts
   std::uint64_t most_in_a_frame_;
   std::uint64_t frame_begin_ = 0;  ///< offset of the frame being written
   std::uint64_t frame_end_ = 0;    ///< likewise

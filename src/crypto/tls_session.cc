@@ -195,7 +195,7 @@ bool TlsSession::wants_more(int result) {
     return false;
   }
   why_ = openssl_reason();
-  // "certificate verify failed" does not say what of it.
+  // "certificate verify failed" does not contain the reason.
   if (const long verified = call_SSL_get_verify_result(session_.get()); verified != X509_V_OK) {
     why_ += ": ";
     why_ += call_X509_verify_cert_error_string(verified);

@@ -30,7 +30,7 @@ std::vector<std::string> environment_with(const Variables& variables) {
   return result;
 }
 
-/// The child begins with the signals as a shell expects them: we block some and ignore others.
+/// The child starts with the signals as a shell expects them: we block some and ignore others.
 class SpawnSettings {
  public:
   explicit SpawnSettings(Input input) {

@@ -54,7 +54,7 @@ class ServiceManager {
   /// stop() must be called first; the board listens to the feed already. Heartbeats are expected
   /// while the board reports that WAL streams: each event::Progress is one.
   void start(const receive::StatusBoard& board, receive::Feed& feed);
-  /// For a command that has no board: what status() and ready() say.
+  /// For a command without a board: sends what was passed to status() and ready().
   void start();
   void stop();
 

@@ -22,7 +22,7 @@ struct HostFacts {
   std::string host;
   std::optional<Trouble> trouble;  ///< unset: it answered
   int major = 0;
-  std::optional<bool> standby;  ///< unset: it did not say (before 14)
+  std::optional<bool> standby;  ///< unset: not reported (before 14)
   pq::SystemIdentity identity;
   std::optional<wal::TimelineHistory> history;  ///< of its timeline
   /// Unset: no slot was named, or it could not be read.

@@ -399,7 +399,7 @@ ArchiveFacts inspect_archive(const std::string& path,
     facts.trouble = trouble_of(error);
     return facts;
   }
-  // Given back at once: a receiver that begins now must not be turned away.
+  // Released at once: a receiver that starts now must not be rejected.
   facts.in_use = !io::open_directory(path)->try_lock();
   if (facts.place.writable && !facts.place.read_only) {
     try {

@@ -13,7 +13,7 @@ namespace weir::doctor {
 struct HostRole {
   std::string host;
   std::optional<Trouble> trouble;  ///< unset: it answered
-  std::optional<bool> standby;     ///< unset: it does not say
+  std::optional<bool> standby;     ///< unset: not reported
   /// Has the slot of the plan; unset: no slot was named, or it cannot be queried (before 15).
   std::optional<bool> has_slot;
 };

@@ -50,7 +50,7 @@ pq::Connection connect(const CheckOptions& options) {
   return pq::Connection::open(connect, options.interrupt);
 }
 
-/// The first and the last lines of what a tool says.
+/// The first and the last lines of a tool's output.
 std::string short_form(const std::string& output) {
   constexpr std::size_t kMost = 600;
   std::string text(trimmed(output));

@@ -19,7 +19,7 @@ struct CheckOptions {
   std::string username;
   std::string database;
   std::function<bool()> stop;
-  const net::Wake& interrupt;  ///< raised when `stop` says true
+  const net::Wake& interrupt;  ///< raised when `stop` returns true
 };
 
 /// Runs pg_verifybackup on the copy, before a server is started on it: checks that each file named

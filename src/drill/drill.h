@@ -28,13 +28,13 @@ struct Options {
   std::string restore_command_up_to_damage;
   std::function<void(const std::string&)> tell;  ///< what is done now
   std::function<bool()> stop;
-  const net::Wake* interrupt = nullptr;  ///< raised when `stop` says true
+  const net::Wake* interrupt = nullptr;  ///< raised when `stop` returns true
 };
 
 /// The archives, as used by a drill.
 class Archives : public recovery::Archives {
  public:
-  /// The end that `status` promises to a backup that began there; nullopt: it promises none.
+  /// The end that `status` promises for a backup that started there; nullopt: none.
   virtual std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
                                                      wal::TimelineId timeline) = 0;
 };

@@ -17,7 +17,7 @@ namespace weir::drill {
 enum class Outcome {
   recovered = 0,  ///< and everything promised and required was fulfilled
   failed = 1,     ///< the archive or the backup is not what it must be, or a check failed
-  not_tried = 3,  ///< no server programs, no space, stopped: it says nothing of the archive
+  not_tried = 3,  ///< no server programs, no space, stopped: no result about the archive
 };
 
 struct Report {

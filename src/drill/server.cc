@@ -154,7 +154,7 @@ Server::View Server::look() {
   });
   if (began && redo) view.start = *redo - *began;
   if (redo && open) view.replay = *open - *redo;
-  // With nothing to replay it says nothing of it.
+  // With nothing to replay it does not log that.
   if (began && open && !redo) view.start = *open - *began;
   view.state = ended ? State::ended : open ? State::open : redo ? State::replays : State::starts;
   return view;

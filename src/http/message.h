@@ -29,8 +29,8 @@ struct Answer {
   std::vector<std::pair<std::string, std::string>> headers{};
 };
 
-/// The head and the body, as they are sent; of a HEAD request the body is left out. A line break in
-/// a header would begin another header: such a header is left out.
+/// The head and the body, as sent; for a HEAD request the body is omitted. A line break in a header
+/// would start another header: such a header is omitted.
 [[nodiscard]] std::string to_bytes(const Answer& answer, bool with_body);
 
 /// "Not Found"

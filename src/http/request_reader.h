@@ -24,7 +24,7 @@ class RequestReader {
   enum class State {
     more,     ///< it is not complete
     done,     ///< request() has it
-    refused,  ///< status() says why
+    refused,  ///< see status() for the reason
   };
   /// Must not be called after `done` or `refused`.
   State add(std::string_view bytes);

@@ -174,7 +174,7 @@ class Asked {
     return import_wal(archive_, sources, options);
   }
 
-  /// A promotion leaves it: the new timeline's segment begins with the same bytes, and the server
+  /// A promotion leaves it: the new timeline's segment starts with the same bytes, and the server
   /// archives that next.
   std::optional<LeftOut> take_unfinished(const SegmentFileName& name) {
     if (const auto ours = archive::find_finished(archive_, name.segment))

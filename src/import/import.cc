@@ -186,7 +186,7 @@ void Import::judge() {
   auto judge = new_judge();
   for (const auto& run : plan_.runs)
     accept(run, judge.judge(run, offers_.segments, result_.left_out));
-  // An archive without WAL begins with one row of segments, the newest.
+  // An archive without WAL starts with one row of segments, the newest.
   if (!listing_.segments.empty()) return;
   for (std::size_t i = 0; i + 1 < accepted_.size(); ++i)
     leave_out(accepted_[i].piece, Reason::not_sound,

@@ -47,7 +47,7 @@ class Judge::Reading {
     for (auto segno = run_.first; segno < run_.behind; ++segno) {
       const auto start = size_.start(segno);
       follow(segno);
-      // The record that the segment begins in, if it does.
+      // The record in which the segment starts, if there is one.
       const auto open = verifier_.inside_record() && verifier_.newest_record_start().valid()
                             ? verifier_.newest_record_start()
                             : start;

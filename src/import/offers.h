@@ -18,7 +18,7 @@ namespace weir::importing {
 /// The name and location of a source's file, if the shelf has it under another name.
 struct Original {
   std::string path;
-  std::string sha1 = {};  ///< of the segment, as its name says; empty: it says none
+  std::string sha1 = {};  ///< of the segment, according to its name; empty: not part of the name
 };
 
 /// A source of WAL: a directory with all its files, or one file of it.

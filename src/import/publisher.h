@@ -21,7 +21,7 @@ class Publisher {
   enum class Outcome {
     published,
     taken,      ///< there is a file of that name by now
-    withdrawn,  ///< `still_wanted` said no
+    withdrawn,  ///< `still_wanted` returned false
   };
   /// In its own format, a partial file's content as a raw segment. Throws Error{damage} if the file
   /// has changed since it was verified; Error{disk_full, io, durability}.

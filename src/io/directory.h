@@ -100,7 +100,7 @@ class Directory : public Shelf {
   /// Removing a file that does not exist is not an error.
   virtual void remove(const std::string& name) = 0;
 
-  /// fsync of the directory: names created, renamed or removed before it began survive a power
+  /// fsync of the directory: names created, renamed or removed before it started survive a power
   /// loss. Throws Error{durability}.
   virtual void sync() = 0;
 

@@ -21,7 +21,7 @@ class EntryReader {
   virtual ~EntryReader() = default;
   virtual void each_entry(const TakeEntry& take) = 0;
   virtual void each_name(const TakeName& take) = 0;
-  /// As NamesWatch::begin(), of the directory that is open, whatever its path leads to by now.
+  /// As NamesWatch::begin(), for the open directory, even if its path refers to another one by now.
   [[nodiscard]] virtual std::unique_ptr<NamesWatch> watch_names() = 0;
 };
 

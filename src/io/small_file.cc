@@ -87,7 +87,7 @@ void replace_small_file(const std::string& path, std::string_view content, unsig
   };
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
   if (fd < 0) throw system_error(errno, "could not write file").with("path", path);
-  ::fchmod(fd, mode);  // whatever the umask says
+  ::fchmod(fd, mode);  // regardless of the umask
   while (!content.empty()) {
     const auto count = ::write(fd, content.data(), content.size());
     if (count < 0 && errno == EINTR) continue;

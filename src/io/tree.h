@@ -14,8 +14,8 @@ namespace weir::io {
 // Directories that a command creates: the sandbox of a drill, the data directory of a recovery.
 // Nothing is durable until sync_file_system(). Throws Error{io, disk_full} that names the path.
 
-/// A new directory, for this user alone (0700), whose path begins with `prefix` and ends in six
-/// characters of its own.
+/// Creates a directory, for this user alone (0700), whose path starts with `prefix` and ends in six
+/// unique characters.
 [[nodiscard]] std::string make_private_directory(const std::string& prefix);
 /// Creates a directory, and its missing parents, with mode 0700. An existing one is not an error.
 void make_directories(const std::string& path);
@@ -59,8 +59,8 @@ void become_root_again();
 /// The same, permanently.
 void become(const User& user);
 
-/// Names in `path` of directories (no links) that belong to this user, are for this user alone, and
-/// whose names begin with `prefix`.
+/// Names in `path` of directories (no links) that belong to this user, are accessible to this user
+/// alone, and whose names start with `prefix`.
 [[nodiscard]] std::vector<std::string> own_directories(const std::string& path,
                                                        std::string_view prefix);
 /// Bytes that this process could still write there.

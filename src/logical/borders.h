@@ -44,7 +44,7 @@ class Borders {
   [[nodiscard]] std::optional<wal::Lsn> after_message(wal::Lsn start, std::string_view message);
   /// The border at the position of the keepalive, if there is one.
   [[nodiscard]] std::optional<wal::Lsn> at_keepalive(const wire::Keepalive& keepalive);
-  /// A new stream begins, at a border.
+  /// A new stream starts, at a border.
   void reset();
   /// The position of a transaction that is open or has no known border yet: to be known by tests.
   [[nodiscard]] bool streaming() const { return !open_.empty(); }

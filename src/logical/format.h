@@ -21,7 +21,7 @@ class Formatter {
   /// Returns the bytes of the message; valid until the next call. Throws Error{protocol} for an
   /// invalid pgoutput message.
   [[nodiscard]] std::string_view line(wal::Lsn start, std::string_view message);
-  /// A new stream begins.
+  /// A new stream starts.
   void reset() { pgoutput_ = Pgoutput(); }
 
  private:

@@ -159,7 +159,7 @@ void ExactOutput::begin() {
   // Even if there is nothing to truncate: the start that truncated it may have been killed before
   // its fsync.
   file->sync();
-  // find_file() may have found it under the name it was moved to; then a new one begins.
+  // find_file() may have found it under the name it was moved to; then a new one is started.
   const auto current = directory_.open(name_);
   if (current && is_ours(*current)) {
     begin_file(std::move(file));
@@ -192,8 +192,8 @@ void ExactOutput::discard_moved() {
   }
 }
 
-/// The file the state speaks of: under its name, or moved away by a rotation that a crash cut
-/// short.
+/// The file that the state refers to: under its name, or moved away by a rotation that a crash
+/// interrupted.
 std::unique_ptr<io::File> ExactOutput::find_file() {
   auto file = directory_.open(name_);
   const bool exists = file != nullptr;

@@ -93,7 +93,7 @@ class ExactOutput final : public Output {
   /// There is a state: this is not the first time.
   [[nodiscard]] bool continued() const { return continued_; }
   /// A process that had the slot until now may have written to the file since the state was read:
-  /// to be called before start(). No effect between begin() and close().
+  /// must be called before start(). No effect between begin() and close().
   void look_again();
   wal::Lsn start() const override { return border_; }
   /// Throws Error{retry} if another process writes to the file, or has since look_again().

@@ -177,7 +177,7 @@ class Session {
   std::optional<Borders> borders_;
   std::optional<Formatter> formatter_;
   bool slot_made_ = false;
-  bool streamed_ = false;  ///< a stream has begun at some time
+  bool streamed_ = false;  ///< a stream was started before
   wal::Lsn failed_at_;     ///< the stream's position at its last failure
   Clock::time_point last_look_{};
   Clock::time_point last_flush_{};
@@ -630,7 +630,7 @@ bool Session::wait_out(const Error& error) {
   if (environment_.progress)
     environment_.progress(
         {.streaming = false, .plugin = {}, .server = {}, .durable = {}, .error = error.message()});
-  // Stopped meanwhile: stream_once() begins with a connection, which throws Interrupted.
+  // Stopped meanwhile: stream_once() starts with a connection, which throws Interrupted.
   static_cast<void>(net::pause(environment_.requests.stop_wake(), pause));
   return true;
 }

@@ -256,7 +256,7 @@ void Chooser::keep(const FoundBackup& backup, std::string why) {
     return;
   }
   result_.kept.push_back(*backup.point);
-  // A manifest's path says less than that of the backup.
+  // A manifest's path is less specific than the backup's.
   result_.kept.back().file = backup.path;
   for (const auto& [key, found] : looked_)
     if (key.first == &backup && found.guessed) {

@@ -31,7 +31,7 @@ struct Choice {
 /// Error{retry} if it is stopped.
 [[nodiscard]] std::optional<Choice> choose(const Options& options, Report& report);
 
-/// Newest first: by where they end, or begin. Pure.
+/// Newest first: by end, or by start. Pure.
 [[nodiscard]] std::vector<const Candidate*> newest_first(const std::vector<Candidate>& candidates);
 
 /// Returns the backups on which the candidate is based, the full backup first; nullopt if one of

@@ -23,7 +23,7 @@ enum class Action { promote, pause, shutdown };
 struct Candidate {
   std::string path;
   std::optional<archive::BackupPoint> point{};
-  std::string problem{};  ///< why it cannot be used; empty: nothing speaks against it
+  std::string problem{};  ///< why it cannot be used; empty: no known problem
   bool beside = false;    ///< it was not named: it is available as a base for others
 };
 
@@ -59,7 +59,7 @@ struct Options {
   /// How far `what` ("copy", "replay") has come, in bytes.
   std::function<void(std::string_view what, std::uint64_t done, std::uint64_t total)> progress;
   std::function<bool()> stop;
-  const net::Wake* interrupt = nullptr;  ///< raised when `stop` says true
+  const net::Wake* interrupt = nullptr;  ///< raised when `stop` returns true
 };
 
 }  // namespace weir::recover

@@ -153,7 +153,7 @@ class Watch {
     return reached() &&
            recovery::read_control(programs_, options_.into, options_.stop).state == "in production";
   }
-  /// By the history of the timeline that the server has begun.
+  /// By the history of the timeline that the server has started.
   [[nodiscard]] std::optional<wal::Lsn> reached() const {
     return recovery::reached_position(options_.into, report_.timeline.value_or(0));
   }
@@ -313,7 +313,7 @@ class Watch {
         tell_prepared_transactions(connection);
         return;
       } catch (const Error&) {
-        continue;  // it lets this one not in
+        continue;  // it rejects this user
       }
     }
     report_.notes.emplace_back(

@@ -60,7 +60,7 @@ constexpr std::array<std::string_view, 8> kState = {
     "recovery.conf",   "recovery.signal", "standby.signal",      "postmaster.pid",
     "postmaster.opts", "tablespace_map",  "pgweir-recover.json", "pgweir-recover.log"};
 constexpr std::string_view kControl = "global/pg_control";
-/// As `initdb -g` has it; a copy that anybody may read says nothing of its server.
+/// As with `initdb -g`; a copy that all users may read shows nothing about its server.
 constexpr unsigned kOfOthers = 077, kGroupReads = 040;
 /// Directories whose content a server recreates (excludeDirContents in backup/basebackup.c), and
 /// pg_wal: the archive is what is tested. A slot of the backup's server would retain WAL, or

@@ -17,8 +17,8 @@ using Command = std::vector<std::string>;
 /// "NAME=VALUE"
 using Environment = std::vector<std::string>;
 
-/// Ours without what would reach libpq or a server from outside (PG…, locale), and with LC_ALL=C:
-/// what servers and tools say is read.
+/// Our environment without variables that would affect libpq or a server (PG…, locale), and with
+/// LC_ALL=C: the output of servers and tools is parsed.
 [[nodiscard]] Environment environment(const std::vector<std::string>& more = {});
 
 /// A running program. If this process dies, the kernel sends `on_our_death` to the program. On
@@ -54,7 +54,7 @@ struct Finished {
   std::string output;  ///< standard output and error, at most its last 64 kB
   [[nodiscard]] bool done() const { return status == 0; }
 };
-/// Runs a tool to its end. When `stop` says true it is ended, and Error{retry} thrown.
+/// Runs a tool to its end. When `stop` returns true it is killed, and Error{retry} thrown.
 [[nodiscard]] Finished run_tool(const Command& command, const Environment& environment,
                                 const std::function<bool()>& stop);
 

@@ -15,7 +15,7 @@ namespace weir::recovery {
 /// The programs of a server version, by their paths.
 struct Programs {
   std::string directory;
-  std::string version;  ///< what postgres says of itself
+  std::string version;  ///< the version string of postgres
   int major = 0;
   [[nodiscard]] std::string path(const std::string& program) const {
     return directory + "/" + program;

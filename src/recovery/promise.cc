@@ -316,7 +316,7 @@ std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPo
                                   .observer = &commits,
                                   .history = &way.history},
                                  size.start(last - back));
-    // A record that begins in the segment may end in the next one.
+    // A record that starts in the segment may end in the next one.
     const auto end = std::min(backup.start, size.start(last - back + 1) + kRead);
     while (verifier.position() < end) {
       if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");

@@ -111,9 +111,9 @@ struct Promise {
   std::optional<Behind> damage_behind;
 };
 
-/// Reads the WAL from the backup's begin to the target, checking every record. Nothing of it is
-/// replayed here: what is found before a server starts can do no harm. Throws Error{io, refused};
-/// Error{retry} if `stop` says true.
+/// Reads the WAL from the backup's start to the target, checking every record. Nothing is replayed
+/// here: problems are found before a server is started. Throws Error{io, refused}; Error{retry} if
+/// `stop` returns true.
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
 

@@ -26,7 +26,7 @@ struct AuthLine {
   std::optional<std::string> wrong = std::nullopt;  ///< why it cannot be read
 };
 
-/// The lines that say something.
+/// Returns the lines that are not empty.
 [[nodiscard]] std::vector<AuthLine> read_auth_file(std::string_view content);
 
 }  // namespace weir::relay

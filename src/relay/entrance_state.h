@@ -54,7 +54,7 @@ class EntranceState {
     open,      ///< more bytes are needed
     encrypts,  ///< output(), unchanged, then a TLS handshake that starts with rest():
                ///< on_encrypted()
-    admitted,  ///< rest() belongs to the session; what greets it is its own to say
+    admitted,  ///< rest() belongs to the session, which sends the first message itself
     left,      ///< to be closed once output() is sent
   };
   State on_bytes(std::span<const std::byte> bytes);

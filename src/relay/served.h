@@ -19,7 +19,7 @@ struct Cluster {
   int major = 0;        ///< the server's version
   std::string version;  ///< as the server reports it; empty if no receiver has connected
 
-  /// As a server of that version says it, for PQserverVersion() and the like.
+  /// As reported by a server of that version, for PQserverVersion() and the like.
   [[nodiscard]] std::string server_version() const;
   /// 150018; without a minor version that is known it is 0.
   [[nodiscard]] int server_version_num() const;

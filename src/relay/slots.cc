@@ -35,7 +35,7 @@ constexpr auto kNothingToDo = 1h;
 
 std::string now() { return wal::PgTime::of(std::chrono::system_clock::now()).to_string(); }
 
-/// For a command; the log has what the disk said.
+/// For a command; the log has the disk's error.
 ErrorReport not_saved(const Error& error) {
   return {error.kind() == ErrorKind::disk_full ? "53100" : "58030",
           "the file of the replication slots could not be written"};

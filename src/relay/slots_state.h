@@ -70,9 +70,9 @@ class SlotsState {
   [[nodiscard]] const Slot* find(const std::string& name) const;
   [[nodiscard]] std::vector<Slot> all() const;  ///< by name
 
-  // ---- what clients say of the slots they use ----
+  // ---- replies of clients about the slots they use ----
 
-  /// The client has this much on its disk. It may go back; 0/0 says nothing.
+  /// The client's flush position. It may go back; 0/0 is ignored.
   void on_flush(SessionId session, wal::Lsn flush);
   /// Sets the client's hot_standby_feedback, 0 if it requests nothing. As in a server, a slot's
   /// xmins only go forward, unless they were or become unset (PhysicalReplicationSlotNewXmin() in

@@ -190,7 +190,7 @@ ArchiveFacts::Witnesses ArchiveFacts::witnesses_for(const SegmentFileName& name,
   return witnesses;
 }
 
-/// nullopt if it begins with no page header that could be read.
+/// nullopt if it does not start with a readable page header.
 std::optional<std::uint64_t> ArchiveFacts::identifier_in(const SegmentFileName& name) {
   try {
     const auto header = archive::read_first_page_header(archive_, name);

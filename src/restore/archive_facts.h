@@ -62,7 +62,7 @@ class ArchiveFacts {
   /// The system identifier that WAL must have; 0 if unknown.
   [[nodiscard]] std::uint64_t expected_system_identifier();
   /// The segment size, by the first page of a segment's file. Throws Error{conflict} if that is of
-  /// another cluster, Error{damage} if no segment of this name begins so.
+  /// another cluster, Error{damage} if no segment of this name starts with a valid page header.
   [[nodiscard]] wal::SegmentSize size_of(const archive::SegmentFileName& name,
                                          const wal::PageHeader& first_page);
 

@@ -22,12 +22,12 @@ struct Fetched {
   std::size_t archive = 0;    ///< that it is of, by its place among several
   io::FileIdentity identity;  ///< of that file: the same before and after it was read
   wal::SegmentSize size;
-  wal::Lsn first_record;   ///< that begins in it, 0/0 if none does
-  wal::Lsn newest_record;  ///< the last one that begins in it, 0/0 if none does
+  wal::Lsn first_record;   ///< that starts in it, 0/0 if there is none
+  wal::Lsn newest_record;  ///< the last one that starts in it, 0/0 if there is none
   bool ends_inside_record = false;
   /// Offset: later bytes have no meaning. 0: not checked.
   std::uint64_t records_end = 0;
-  wal::Lsn previous_record;  ///< what the first one says of the one before
+  wal::Lsn previous_record;  ///< the prev-link of the first one
   /// The file of the segment before with which the record over the boundary was found to fit.
   std::optional<archive::SegmentFileName> before;
   std::size_t before_archive = 0;

@@ -245,7 +245,7 @@ std::optional<Moment> find_lsn(Shelves archives, wal::Lsn lsn,
 
 namespace {
 
-/// Recorded losses that `chosen` chooses, by begin, each once.
+/// Recorded losses selected by `chosen`, ordered by start, each once.
 std::vector<archive::Loss> losses_of(Archives& archives,
                                      const std::function<bool(const archive::Loss&)>& chosen) {
   std::map<std::string, archive::Loss> lost;

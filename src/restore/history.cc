@@ -169,8 +169,8 @@ void require_agreement(const wal::TimelineHistory& history, const archive::Timel
   }
 }
 
-/// Looks for the record with which a server begins a timeline: the end-of-recovery record or the
-/// shutdown checkpoint after a promotion. Both say which timeline it is.
+/// Looks for the record with which a server starts a timeline: the end-of-recovery record or the
+/// shutdown checkpoint after a promotion. Both contain the timeline ID.
 class BeginFinder final : public wal::RecordObserver {
  public:
   BeginFinder(wal::TimelineId timeline, wal::Lsn expected)

@@ -26,7 +26,7 @@ std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::Time
   const auto name = wal::history_name(timeline);
   archives.require_wal();
   if (answer.options().system_identifier || archives.several())
-    static_cast<void>(archives.identity());  // a history does not say whose it is
+    static_cast<void>(archives.identity());  // a history does not name its cluster
   if (const auto content = read_agreed_history(archives, timeline, answer.options().verify,
                                                answer.options().first_sound, answer.log())) {
     answer.put(std::as_bytes(std::span(content->data(), content->size())));

@@ -46,8 +46,8 @@ class Scanner {
   wal::SegmentSize size_;
   wal::Lsn start_;
   std::uint64_t bytes_ = 0;
-  std::vector<std::byte> page_;  ///< header of the page that begins, as far as received
-  std::uint32_t continued_ = 0;  ///< bytes of the record that the segment begins in
+  std::vector<std::byte> page_;  ///< header of the current page, as far as received
+  std::uint32_t continued_ = 0;  ///< bytes of the record that continues at the segment's start
   std::optional<wal::Damage> damage_;
   std::optional<wal::Lsn> wal_behind_;  ///< first page of this segment after the damage
   wal::Lsn wal_to_;                     ///< and the last

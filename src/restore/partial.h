@@ -24,8 +24,8 @@ struct Partial {
   wal::Lsn damaged_at;          ///< then where it was found
   wal::Lsn seen_to;             ///< and the last page of this segment after it
   bool checked = true;          ///< false: of a server newer than this program knows
-  wal::Lsn first_record;        ///< that begins in it, 0/0 if none does
-  wal::Lsn previous_record;     ///< what that one says of the one before
+  wal::Lsn first_record;        ///< that starts in it, 0/0 if there is none
+  wal::Lsn previous_record;     ///< the prev-link of that one
 };
 
 /// Returns the copy of the segment's `.partial` that is valid the furthest; nullopt if there is

@@ -44,7 +44,7 @@ constexpr auto kIdleEmptyHanded = 2s;
 /// Interval of progress messages to a waiting client, which gives up after kPatience without.
 constexpr auto kSignOfLife = 500ms;
 constexpr auto kPatience = 3s;
-/// Bound of what is fetched ahead, whatever the segment size and --prefetch say.
+/// Maximum size of prefetched WAL, regardless of the segment size and --prefetch.
 constexpr std::uint64_t kMostAhead = std::uint64_t{256} << 20;
 /// Free space left to the server on the file system of its pg_wal, in segments.
 constexpr std::uint64_t kSegmentsToLeave = 16;
@@ -300,7 +300,7 @@ class Helper {
   std::mutex mutex_;
   std::condition_variable changed_;
   PrefetchPlan plan_;                        // all below: guarded by mutex_
-  std::map<wal::SegmentName, Stock> stock_;  ///< of what the plan says is here
+  std::map<wal::SegmentName, Stock> stock_;  ///< of the segments that the plan has as available
   std::optional<Stock> newest_;              ///< fetched last, to compare the next one with
   bool ended_ = false;
 

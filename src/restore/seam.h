@@ -19,7 +19,7 @@ namespace weir::restore {
 struct Seam {
   wal::Lsn segment_start;
   wal::Lsn first_record;     ///< that starts after the boundary; not 0/0
-  wal::Lsn previous_record;  ///< as that record says; 0/0: not known
+  wal::Lsn previous_record;  ///< according to that record; 0/0: unknown
   wal::SegmentSize segment_size;
   wal::TimelineId timeline = 1;
   const wal::TimelineHistory* history = nullptr;

@@ -193,7 +193,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   auto first_record = segment.first_record;
   if (!segment.previous_record.valid()) {
     if (segment.records_end == 0) return;  // nothing was checked
-    // The record that it begins in may end in it all the same.
+    // The record continued at its start may still end in it.
     const auto page = first_page_of(content, start_here);
     if (!page || !page->first_is_continuation()) return;
     first_record = end_of_continued_record(start_here, page->remaining);

@@ -84,7 +84,7 @@ class SegmentCheck {
   const Options& options_;
   Log& log_;
 
-  /// The end of the segment before, from the page on in which the record over the boundary begins.
+  /// The end of the segment before, from the page on in which the record over the boundary starts.
   struct Before {
     wal::SegmentName segment;
     std::size_t archive = 0;

@@ -10,7 +10,7 @@ namespace weir::restore {
 
 namespace {
 
-/// Errors of the directory speak of an archive; this is the other side.
+/// Errors of the directory refer to an archive; this is the target.
 template <typename Call>
 auto of_target(const std::string& path, Call call) {
   try {

@@ -40,7 +40,7 @@ struct Path {
   std::vector<Step> steps{};  ///< every segment from the first to the last that counts
 };
 
-/// The old timeline's file of the segment in which a new one begins must agree with the new one's.
+/// The old timeline's file of the segment in which a new one starts must agree with the new one's.
 struct SwitchCopy {
   std::size_t old_node = 0;
   std::size_t new_node = 0;

@@ -18,7 +18,7 @@ namespace weir::verify {
 /// to the context's results.
 class RecordWatch final : public wal::RecordObserver {
  public:
-  /// For a row of segments that begins with that one.
+  /// For a row of segments that starts with that one.
   [[nodiscard]] static std::unique_ptr<RecordWatch> of(Context& context, const Node& node);
 
   /// During its lifetime, `other` gets the records of `watch`: a verifier keeps its observer, even

@@ -30,7 +30,7 @@ struct Outcome {
   std::string file{};
 };
 
-/// A record that says which wal_level the server writes with from there on.
+/// A record that sets the server's wal_level from there on.
 struct WalLevelSet {
   wal::Lsn start;
   wal::Lsn end;

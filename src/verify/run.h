@@ -46,7 +46,7 @@ class Run {
   io::Shelf& directory_;
   const Options& options_;
   Report report_;
-  std::vector<archive::Loss> minimal_wal_;  ///< recorded, or read; by begin
+  std::vector<archive::Loss> minimal_wal_;  ///< recorded, or read; ordered by start
   archive::Listing listing_;
   archive::Timelines timelines_;
   Cluster cluster_;

@@ -24,7 +24,7 @@ void Run::find_minimal_wal() {
     if (loss.kind == archive::Loss::Kind::minimal_wal && !loss.complaint)
       minimal_wal_.push_back(std::move(loss));
   for (const auto& [timeline, set] : results_->wal_levels()) {
-    // (A record is read in the segment of a new timeline, too, that begins with it.)
+    // (The record is also read in the segment of a new timeline that starts with it.)
     const auto history = timelines_.history(timeline);
     const auto of = history ? history->timeline_of(set.start) : timeline;
     const auto same =

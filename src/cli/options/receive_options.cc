@@ -374,7 +374,7 @@ void read_logging(const Arguments& arguments, ReceiveRequest& request) {
   request.log_format = arguments.get(kLogFormat, daemon::LogFormat::text);
 }
 
-/// --prefer orders hosts; target_session_attrs leaves some out. Both together say nothing clear.
+/// --prefer orders hosts; target_session_attrs excludes some. The combination would be ambiguous.
 void read_hosts(const Arguments& arguments, receive::Options& options, const Steps& step) {
   options.prefer = arguments.get(kPrefer, Prefer::any);
   options.prefer_after = arguments.get(kPreferAfter, options.prefer_after);

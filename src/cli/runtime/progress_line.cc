@@ -29,7 +29,7 @@ void ProgressLine::tick(const receive::StreamSnapshot& snapshot, receive::Time n
     screen_.show(live_line(progress, screen_.width()));
     return;
   }
-  // A new stream begins at a segment's start: from there it is counted.
+  // A new stream starts at a segment's start: it is counted from there.
   const bool goes_on = shown_ && shown_->timeline == snapshot.timeline &&
                        shown_->start == snapshot.start && shown_->write <= snapshot.write;
   const auto since = goes_on ? shown_->write : snapshot.start;

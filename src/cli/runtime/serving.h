@@ -44,7 +44,7 @@ class Serving {
   void reload();
   /// The result of `ask` has changed to this. Any thread; never blocks.
   void on_durable(const archive::DurableEnd& end);
-  /// The server upstream says that it is this (server_version). Any thread.
+  /// The upstream server reports this version (server_version). Any thread.
   void hear_version(const std::string& version);
   /// The message for clients when serving ends; nullopt: that of a server that is stopped. Any
   /// thread.
