@@ -493,6 +493,7 @@ void SessionState::on_slot_created(bool created) {
     slot_is_there_already();
     return;
   }
+  slot_lost_on_.erase(upstream_->host_index);
   slots_.on_created(upstream_->host_index, upstream_->name);
 }
 
@@ -511,7 +512,18 @@ void SessionState::on_slot_dropped() {
   if (stop_) slots_.warn_of_left();
 }
 
+/// (An archive without WAL has received nothing through a slot: then that was made without
+/// reserving any.)
+void SessionState::remember_lost_slot(const pq::SlotState& slot) {
+  const wal::ServerVersion version(upstream_->major);
+  if (!slot.exists || (slot.restart_lsn && version.refuses_invalidated_physical_slots()))
+    slot_lost_on_.erase(upstream_->host_index);
+  else if (!slot.restart_lsn && archive_ && archive_->resume)
+    slot_lost_on_.insert(upstream_->host_index);
+}
+
 void SessionState::on_slot(const pq::SlotState& slot) {
+  remember_lost_slot(slot);
   if (!slot.exists && options_.create_slot && !slots_.asked_here()) {
     // It existed before: the server was rebuilt, or the slot was dropped.
     if (slots_.on_missing(upstream_->host_index))
@@ -539,10 +551,9 @@ void SessionState::on_slot(const pq::SlotState& slot) {
                .hint("Receiving WAL needs a physical slot; choose another name."));
     return;
   }
-  if (slot.restart_lsn) {
+  if (const auto from = retained_from()) {
     if (!told_ready_)
-      log_.info("ready: replication slot \"{}\" reserves WAL from {} on", *options_.slot,
-                *slot.restart_lsn);
+      log_.info("ready: replication slot \"{}\" reserves WAL from {} on", *options_.slot, *from);
     told_ready_ = true;
   } else if (!told_slot_) {
     told_slot_ = true;
@@ -881,6 +892,11 @@ std::optional<wal::TimelineHistory> SessionState::server_history() const {
   return wal::TimelineHistory::parse(identity_->timeline, *found->second);
 }
 
+std::optional<wal::Lsn> SessionState::retained_from() const {
+  if (!slot_ || slot_lost_on_.contains(upstream_->host_index)) return std::nullopt;
+  return slot_->restart_lsn;
+}
+
 /// Why the server could remove it.
 std::string SessionState::gap_hint(wal::Lsn missing) const {
   if (!options_.slot) return "A replication slot (--slot) keeps this from happening again.";
@@ -888,17 +904,18 @@ std::string SessionState::gap_hint(wal::Lsn missing) const {
     return "The replication slot that this start made keeps only what comes from now on, and is "
            "removed again.";
   const auto end = archive_->resume ? std::max(missing, archive_->resume->sound_end) : missing;
-  if (slot_ && slot_->restart_lsn && *slot_->restart_lsn <= end)
+  const auto from = retained_from();
+  if (from && *from <= end)
     return fmt::format(
         "Replication slot \"{}\" keeps WAL from {} on, and the server does not have it all the "
         "same: "
         "files were removed from its pg_wal, or its WAL was reset (pg_resetwal).",
-        *options_.slot, *slot_->restart_lsn);
-  if (slot_ && slot_->restart_lsn)
+        *options_.slot, *from);
+  if (from)
     return fmt::format(
         "Replication slot \"{}\" keeps WAL from {} on: it was made, or moved on by "
         "somebody, after this archive had ended.",
-        *options_.slot, *slot_->restart_lsn);
+        *options_.slot, *from);
   return fmt::format(
       "Replication slot \"{}\" has not kept it: the server has invalidated it (see "
       "pg_replication_slots), or it was made after this archive had ended. {}",

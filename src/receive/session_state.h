@@ -240,6 +240,9 @@ class SessionState {
   /// The server has a command to read a slot's position.
   [[nodiscard]] bool tells_of_its_slots() const;
   void slot_is_there_already();
+  void remember_lost_slot(const pq::SlotState& slot);
+  /// The position that the server gives for the slot, if the slot retains WAL from there on.
+  [[nodiscard]] std::optional<wal::Lsn> retained_from() const;
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
   Step search_gap();
@@ -313,6 +316,9 @@ class SessionState {
   bool told_disk_full_ = false;
   bool told_ready_ = false;
   bool told_slot_ = false;
+  /// Hosts whose slot reserved no WAL although the archive has some, and was not created again
+  /// since. The server may have invalidated it, and then a later position means nothing.
+  std::set<int> slot_lost_on_;
   std::set<int> told_tail_;  ///< hosts that did not have it
   int first_host_ = 0;
   Time hosts_asked_at_{};

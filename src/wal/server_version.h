@@ -39,6 +39,11 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_event_triggers_setting() const { return major_ >= 17; }
   /// The setting idle_replication_slot_timeout.
   [[nodiscard]] constexpr bool has_idle_slot_timeout() const { return major_ >= 18; }
+  /// START_REPLICATION with an invalidated physical slot fails. Before, it succeeds, and the first
+  /// status report gives the slot a restart_lsn again, although it stays invalidated
+  /// (ReplicationSlotAcquire() in replication/slot.c, PhysicalConfirmReceivedLocation() in
+  /// replication/walsender.c).
+  [[nodiscard]] constexpr bool refuses_invalidated_physical_slots() const { return major_ >= 18; }
   /// The setting max_active_replication_origins. Before, max_replication_slots counted.
   [[nodiscard]] constexpr bool has_own_limit_of_origins() const { return major_ >= 18; }
   /// The first logical slot raises effective_wal_level, and dropping the last one lowers it.

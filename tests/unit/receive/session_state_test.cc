@@ -654,6 +654,49 @@ TEST(SessionState, SaysReadyOnceTheSlotReservesWal) {
   EXPECT_EQ(dialogue.log.count("ready"), 1);
 }
 
+/// Before PostgreSQL 18, the first status report gives an invalidated slot a position again.
+TEST(SessionState, DoesNotTakeAnInvalidatedSlotForReadyWhereItHasAPositionAgain) {
+  for (const int major : {17, 18}) {
+    SCOPED_TRACE(major);
+    Dialogue dialogue(with_slot());
+    dialogue.hosts[0].major = major;
+    dialogue.archive_ends_at(1, seg(7));
+    dialogue.archive.resume->open = {{seg(7), seg(7), seg(7.2)}};
+    dialogue.archive.resume->sound_end = seg(7.2);
+    dialogue.slot.restart_lsn.reset();
+    static_cast<void>(dialogue.until<step::Stream>());
+    dialogue.stream_fails(kLost, {}, seg(7), true);
+    EXPECT_EQ(dialogue.log.count("reserves no WAL"), 1);
+    dialogue.slot.restart_lsn = seg(7.1);
+    dialogue.identity.flush_position = seg(100.5);
+    dialogue.oldest_held = seg(30);
+    static_cast<void>(dialogue.until<step::Stream>());
+    EXPECT_EQ(dialogue.log.count("ready"), major == 17 ? 0 : 1);
+    dialogue.stream_fails(kRemoved, "58P01", seg(7));
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    const auto* text = major == 17 ? "has not kept it: the server has invalidated it"
+                                   : "keeps WAL from 0/719999 on, and";
+    EXPECT_NE(stop.error->hint().find(text), std::string::npos) << stop.error->hint();
+  }
+}
+
+TEST(SessionState, SaysReadyOnceALostSlotWasCreatedAgain) {
+  auto options = with_slot();
+  options.create_slot = true;
+  options.if_not_exists = true;
+  Dialogue dialogue(options);
+  dialogue.hosts[0].major = 17;
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.slot.restart_lsn.reset();
+  static_cast<void>(dialogue.until<step::Stream>());
+  dialogue.stream_fails(kLost, {}, seg(7), true);
+  dialogue.slot_made = false;  // dropped meanwhile
+  dialogue.slot.restart_lsn = seg(7.25);
+  static_cast<void>(dialogue.until<step::Stream>());
+  EXPECT_EQ(dialogue.log.count("ready"), 1);
+}
+
 /// What the store has may end before the archive does: and the slot must not go back to it.
 TEST(SessionState, RemembersASlotBehindTheStreamsStartWhereTheStoreIsWaitedFor) {
   for (const auto confirm : {Confirm::local, Confirm::stored}) {
