@@ -132,6 +132,9 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
         verifier = std::move(attempt);
         break;
       }
+      // The damage may be in the front of the record: an unfinished segment may have been torn
+      // anywhere. That segment is reported, since finished ones follow it (Planner::gap()).
+      if (!parent.is_finished()) return false;
       context_.results.add(damage_finding(context_, node, file.to_string(), *damage, first_page));
       context_.results.border_broken(child, attempt.last_record_end());
       return false;

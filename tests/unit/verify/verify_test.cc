@@ -627,6 +627,29 @@ TEST(Verify, ChecksTheRecordOverABorderWhateverTheChunks) {
   EXPECT_GT(flips, 8);
 }
 
+/// A power failure tears an unfinished segment also where nothing tells before the next one: in the
+/// record over its end.
+TEST(Verify, BlamesNoSegmentForAnUnfinishedOneBeforeIt) {
+  auto wal = make_wal();
+  wal.grow_to(Lsn(kSize.start(3).byte() - 1000));
+  const auto& record = wal.append_random(20'000);
+  const auto byte = wal.byte_of_record(record.start, 100);
+  ASSERT_LT(byte, kSize.start(3));
+  wal.grow_to(kSize.start(5));
+  for (const bool torn : {false, true}) {
+    SCOPED_TRACE(torn);
+    ArchiveBuilder archive;
+    archive.segments(wal, 1, 2).segments(wal, 3, 5);
+    const auto partial = ArchiveBuilder::name(wal, 2, Method::none, true);
+    archive.disk.put(partial, packed(Method::none, ArchiveBuilder::content(wal, 2)));
+    if (torn) archive.flip(partial, kSize.offset(byte), 2);
+    const auto report = archive.verify();
+    EXPECT_EQ(kinds(report), "gap") << to_text(report);
+    EXPECT_THAT(report.findings.at(0).what, HasSubstr(partial));
+    EXPECT_THAT(report.histories.at(0).sound, ElementsAre(range(1, 2), range(3, 5)));
+  }
+}
+
 TEST(Verify, FindsTwoSoundSegmentsThatDoNotBelongTogether) {
   // Both are flawless; only the link over the border tells.
   auto wal = make_wal();
