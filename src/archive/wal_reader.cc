@@ -1,6 +1,7 @@
 #include "archive/wal_reader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
@@ -42,7 +43,19 @@ std::optional<SegmentFileName> WalReader::file() const {
   return bytes_ ? std::optional(bytes_->name()) : std::nullopt;
 }
 
+std::optional<UnfinishedEnd> WalReader::unfinished_end(wal::Lsn at) const {
+  const auto segment = segment_at(at);
+  std::optional<UnfinishedEnd> most;
+  for (const auto& file : unfinished_of(segment)) {
+    const auto end = find_unfinished_end(archive_, file, segment, options_.segment_size, history(),
+                                         options_.durable_end);
+    if (end && (!most || *end > *most)) most = end;
+  }
+  return most;
+}
+
 void WalReader::change_to(wal::SegmentName segment) {
+  if (std::exchange(choose_again_, false)) bytes_.reset();
   if (segment_ == segment) return;
   segment_ = segment;
   bytes_.reset();
@@ -50,48 +63,89 @@ void WalReader::change_to(wal::SegmentName segment) {
   damage_.reset();
 }
 
-/// Opens the first file that was not found damaged. Returns false if there is none.
+bool WalReader::is_left_out(const SegmentFileName& name) const {
+  return options_.left_out != nullptr && options_.left_out->contains(name.to_string());
+}
+
+/// The form that counts, of those that were not found damaged. False if there is none.
 bool WalReader::open() {
-  const auto try_form = [&](const SegmentFileName& name) {
-    if (damaged_.contains(name.to_string())) return false;
-    if (options_.left_out != nullptr && options_.left_out->contains(name.to_string())) return false;
-    try {
-      bytes_ = SegmentBytes::open(archive_, name, options_.segment_size);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::damage) throw;
-      if (!damage_) damage_ = error;
-      damaged_.insert(name.to_string());
-    }
-    return bytes_ != nullptr;
-  };
+  limit_ = options_.segment_size.bytes();
+  one_of_several_ = false;
+  const auto opens = [&](const SegmentFileName& name) { return try_form(name); };
   const auto finished = finished_names(*segment_);
-  if (std::any_of(finished.begin(), finished.end(), try_form)) return true;
+  if (std::any_of(finished.begin(), finished.end(), opens)) return true;
   if (!options_.unfinished || damage_) return false;
-  const auto partial = partial_names(*segment_);
-  if (std::any_of(partial.begin(), partial.end(), try_form)) return true;
-  // It may have been completed between the two look-ups.
-  return std::any_of(finished.begin(), finished.end(), try_form);
+  if (open_unfinished()) return true;
+  // Between the two looks it may have been finished.
+  return std::any_of(finished.begin(), finished.end(), opens);
+}
+
+bool WalReader::try_form(const SegmentFileName& name) {
+  if (damaged_.contains(name.to_string()) || is_left_out(name)) return false;
+  try {
+    bytes_ = SegmentBytes::open(archive_, name, options_.segment_size);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    if (!damage_) damage_ = error;
+    damaged_.insert(name.to_string());
+  }
+  return bytes_ != nullptr;
+}
+
+/// Those that may be read.
+std::vector<UnfinishedFile> WalReader::unfinished_of(wal::SegmentName segment) const {
+  auto files = unfinished_files(archive_, segment, options_.segment_size, history());
+  std::erase_if(files, [&](const UnfinishedFile& file) { return is_left_out(file.name); });
+  const bool own = std::any_of(files.begin(), files.end(), [&](const UnfinishedFile& file) {
+    return file.name.segment == segment;
+  });
+  if (!own && !options_.ancestors_alone) files.clear();
+  return files;
+}
+
+bool WalReader::open_unfinished() {
+  const auto& size = options_.segment_size;
+  auto files = unfinished_of(*segment_);
+  std::erase_if(
+      files, [&](const UnfinishedFile& file) { return damaged_.contains(file.name.to_string()); });
+  const bool several = files.size() > 1;
+  while (!files.empty()) {
+    const auto best = farthest(archive_, files, *segment_, size, history(), options_.durable_end);
+    if (try_form(best.name)) {
+      limit_ = best.limit - segment_->start(size);
+      one_of_several_ = several;
+      return true;
+    }
+    std::erase(files, best);  // it has another name by now
+  }
+  return false;
 }
 
 /// nullopt: the file must be reopened.
 std::optional<WalSource::Read> WalReader::read_open(std::uint64_t offset,
                                                     std::span<std::byte> into) {
   const auto& size = options_.segment_size;
-  auto limit = size.bytes();
-  if (bytes_->name().partial) {
-    if (bytes_->name().method == codec::Method::none && options_.durable_end) {
-      limit = settled_bytes(*segment_, size, options_.durable_end());
-      // Durable to its end, it was renamed into place. The partial file may never have held what
-      // it holds: a segment that is buffered in memory leaves zeros there.
-      if (limit == size.bytes() && finished_meanwhile()) return std::nullopt;
-    }
-    if (offset >= limit) return Read{State::end, 0, std::nullopt};
+  const auto& name = bytes_->name();
+  auto limit = limit_;
+  const auto end = [&] {
+    choose_again_ = one_of_several_;
+    return Read{State::end, 0, std::nullopt};
+  };
+  if (name.partial && name.method == codec::Method::none && options_.durable_end) {
+    limit = std::min(limit, settled_bytes(name.segment, size, options_.durable_end()));
+    // Durable to its end, it has its final name. The unfinished file may never have held what it
+    // holds: a segment that is buffered in memory leaves zeros there.
+    if (limit == size.bytes() && finished_meanwhile()) return std::nullopt;
+  }
+  if (offset >= limit) {
+    if (limit < size.bytes() && limit == limit_ && finished_meanwhile()) return std::nullopt;
+    return end();
   }
   const auto count =
       bytes_->read_at(offset, into.first(std::min<std::uint64_t>(into.size(), limit - offset)));
   if (count > 0) return Read{State::bytes, count, std::nullopt};
   if (finished_meanwhile()) return std::nullopt;
-  return Read{State::end, 0, std::nullopt};
+  return end();
 }
 
 bool WalReader::finished_meanwhile() { return find_finished(archive_, *segment_).has_value(); }

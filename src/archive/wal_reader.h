@@ -6,9 +6,11 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "archive/durable_end.h"
 #include "archive/segment_bytes.h"
+#include "archive/unfinished_files.h"
 #include "base/error.h"
 #include "io/shelf.h"
 #include "wal/lsn.h"
@@ -41,11 +43,13 @@ class WalSource {
   [[nodiscard]] virtual Read read(wal::Lsn at, std::span<std::byte> into) = 0;
 };
 
-/// Reads the WAL of one history out of an archive, by position, in any format of its segments, even
-/// if files change meanwhile: each segment from the timeline that a recovery along the history
-/// takes it from (timeline_of_segment()), its complete forms before the partial ones, and another
-/// form where one is damaged. In sequential reading, each file is read once; its format determines
-/// where it can be entered. Does not own the shelf. One thread.
+/// Reads the WAL of one history out of an archive, by position, whatever the forms of its segments
+/// and whatever becomes of them meanwhile: each segment from the timeline that a recovery along the
+/// history takes it from (timeline_of_segment()), its finished forms before the unfinished ones,
+/// and another form where one is damaged. If there are several unfinished files, the longest valid
+/// one is read, as "restore --partial" does; ancestors' files count for a timeline's first segment
+/// (unfinished_files()). Read in order, each file is read once (several unfinished ones once more);
+/// a place in the middle is entered where its form allows. Does not own the shelf. One thread.
 class WalReader final : public WalSource {
  public:
   struct Options {
@@ -54,9 +58,11 @@ class WalReader final : public WalSource {
     /// History of `timeline`; nullopt: not known, then each segment is taken from the timeline
     /// itself.
     std::optional<wal::TimelineHistory> history = std::nullopt;
-    bool unfinished = false;  ///< read .partial files, too, if there is no other file
-    /// Then a raw one is read up to there while it is being written, and later bytes are not read;
-    /// unset: up to the end of the file.
+    bool unfinished = false;  ///< read .partial files, too, where there is nothing else
+    /// And an ancestor's file also if there is no file of the segment itself.
+    bool ancestors_alone = false;
+    /// Then a raw one is read up to there while it is being written, and what was written behind is
+    /// not looked at; unset: up to the end of the file.
     AskDurableEnd durable_end = nullptr;
     /// Names of files that are never read; may grow meanwhile.
     const std::set<std::string>* left_out = nullptr;
@@ -70,10 +76,20 @@ class WalReader final : public WalSource {
   [[nodiscard]] wal::SegmentName segment_at(wal::Lsn at) const;
   /// The file that was read last; nullopt before the first one.
   [[nodiscard]] std::optional<SegmentFileName> file() const;
+  /// What the unfinished file of the segment with that byte holds that read() would read; nullopt:
+  /// there is none. Throws Error{io}.
+  [[nodiscard]] std::optional<UnfinishedEnd> unfinished_end(wal::Lsn at) const;
 
  private:
+  [[nodiscard]] const wal::TimelineHistory* history() const {
+    return options_.history ? &*options_.history : nullptr;
+  }
+  [[nodiscard]] bool is_left_out(const SegmentFileName& name) const;
+  [[nodiscard]] std::vector<UnfinishedFile> unfinished_of(wal::SegmentName segment) const;
   void change_to(wal::SegmentName segment);
   bool open();
+  bool try_form(const SegmentFileName& name);
+  bool open_unfinished();
   std::optional<Read> read_open(std::uint64_t offset, std::span<std::byte> into);
   [[nodiscard]] bool finished_meanwhile();
 
@@ -81,6 +97,9 @@ class WalReader final : public WalSource {
   const Options options_;
   std::optional<wal::SegmentName> segment_;  ///< that the fields below are about
   std::unique_ptr<SegmentBytes> bytes_;
+  std::uint64_t limit_ = 0;      ///< bytes of it that count
+  bool one_of_several_ = false;  ///< another one may reach farther by now
+  bool choose_again_ = false;
   std::set<std::string> damaged_;  ///< its files
   std::optional<Error> damage_;    ///< of the first of them
 };

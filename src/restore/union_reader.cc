@@ -19,6 +19,7 @@ UnionReader::UnionReader(Archives& archives, const Options& options)
     finished_.push_back(std::make_unique<WalReader>(archives.shelf(i), one));
     if (!options.unfinished) continue;
     one.unfinished = true;
+    one.ancestors_alone = archives.several();
     unfinished_.push_back(std::make_unique<WalReader>(archives.shelf(i), one));
   }
 }
@@ -73,7 +74,27 @@ std::optional<std::size_t> UnionReader::longest(wal::SegmentName segment) {
   std::optional<std::size_t> archive;
   const auto best = find_partial(archives_, segment, options_.segment_size, options_.durable_end);
   if (best) archive = best->copy.archive;
+  if (best && begins_a_timeline(segment)) {
+    // Another archive's file of an ancestor may have more up to the switchpoint.
+    auto reached = best->cut;
+    for (std::size_t i = 0; i < unfinished_.size(); ++i) {
+      if (archives_.silent(i)) continue;
+      if (options_.unsound != nullptr && options_.unsound->contains({i, segment})) continue;
+      const auto end = unfinished_[i]->unfinished_end(segment.start(options_.segment_size));
+      if (!end || end->records <= reached) continue;
+      reached = end->records;
+      archive = i;
+    }
+  }
   return longest_[segment] = archive;
+}
+
+/// Within that segment, after its first byte.
+bool UnionReader::begins_a_timeline(wal::SegmentName segment) const {
+  if (!options_.history) return false;
+  const auto begin = options_.history->begin_of(segment.timeline());
+  return begin && *begin > segment.start(options_.segment_size) &&
+         options_.segment_size.segno(*begin) == segment.segno(options_.segment_size);
 }
 
 std::optional<Copy> UnionReader::copy() const {

@@ -16,10 +16,10 @@
 
 namespace weir::restore {
 
-/// Reads the WAL of one history, by position, from all archives: each segment from the first
-/// archive in which it is complete, otherwise from the partial file that is valid the furthest. For
-/// one archive it is archive::WalReader. An archive that does not respond is skipped. Does not own
-/// the archives. One thread.
+/// Reads the WAL of one history, by position, out of all archives: each segment from the first one
+/// that has it finished, and where no one has, from the unfinished file that is sound the farthest,
+/// be it an ancestor's up to the switchpoint. Of one archive it is archive::WalReader. An archive
+/// that does not answer is passed over. Does not own the archives. One thread.
 class UnionReader final : public archive::WalSource {
  public:
   /// Copies of segments that are known not to be valid, and are not read.
@@ -47,6 +47,7 @@ class UnionReader final : public archive::WalSource {
   std::optional<Read> read_from(archive::WalReader& reader, std::size_t archive, wal::Lsn at,
                                 std::span<std::byte> into);
   [[nodiscard]] std::optional<std::size_t> longest(wal::SegmentName segment);
+  [[nodiscard]] bool begins_a_timeline(wal::SegmentName segment) const;
 
   Archives& archives_;
   const Options options_;

@@ -7,6 +7,7 @@
 
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "archive/unfinished_files.h"
 #include "archive/wal_reader.h"
 #include "archive/written_bytes.h"
 #include "base/error.h"
@@ -39,12 +40,17 @@ class EndsReader {
         begin_(history_ ? history_->begin_of(timeline).value_or(wal::Lsn()) : wal::Lsn()),
         budget_(budget) {}
 
+  /// It counts for the end: not if it is empty, and no other file has its WAL either.
+  [[nodiscard]] bool counts(const archive::SegmentEntry& entry);
   std::optional<wal::Commit> first(std::span<const SegmentFileName> files);
   Scan last(const SegmentFileName& file);
   /// False: a recovery does not come to the segment behind it.
   [[nodiscard]] bool is_whole(const SegmentFileName& file);
 
  private:
+  /// How many files an unfinished segment's WAL may be read from; 1 for a finished one.
+  [[nodiscard]] std::size_t files_of(const SegmentFileName& name);
+  Scan last_of_whole(const SegmentFileName& name);
   Scan last_of_raw(const SegmentFileName& name);
   std::span<const std::byte> next(archive::WalReader& reader, wal::Lsn at, wal::Lsn end);
   Scan scan_window(io::Bytes& file, wal::Lsn start, std::uint64_t from, std::uint64_t to);
@@ -62,10 +68,11 @@ class EndsReader {
 /// One file for each of the first (or last) segments, the one that counts. In the order they are to
 /// be looked at.
 template <typename Iterator>
-std::vector<SegmentFileName> choose(Iterator entry, Iterator end, wal::SegmentSize size) {
+std::vector<SegmentFileName> choose(Iterator entry, Iterator end, EndsReader& reader,
+                                    wal::SegmentSize size) {
   std::vector<SegmentFileName> chosen;
   for (; entry != end; ++entry) {
-    if (!entry->name.segment.fits(size) || entry->bytes.value() == 0) continue;
+    if (!entry->name.segment.fits(size) || !reader.counts(*entry)) continue;
     if (!chosen.empty() && chosen.back().segment == entry->name.segment) {
       if (archive::counts_before(entry->name, chosen.back())) chosen.back() = entry->name;
       continue;
@@ -102,8 +109,9 @@ Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segm
   if (segments.empty()) return ends;
   EndsReader reader(directory, segments.front().name.segment.timeline(), size, timelines, budget);
   // The end first: it is what counts if the budget does not suffice for both.
-  auto newest = choose(segments.rbegin(), segments.rend(), size);
+  std::vector<SegmentFileName> newest;
   try {
+    newest = choose(segments.rbegin(), segments.rend(), reader, size);
     leave_out_unreachable(newest, reader, size, behind_holes);
   } catch (const Error& error) {
     ends.moved = ends.moved || archive::is_gone(error);
@@ -120,7 +128,7 @@ Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segm
     if (ends.last) break;
   }
   try {
-    ends.first = reader.first(choose(segments.begin(), segments.end(), size));
+    ends.first = reader.first(choose(segments.begin(), segments.end(), reader, size));
   } catch (const Error& error) {
     ends.moved = ends.moved || archive::is_gone(error);
     ends.first = std::nullopt;
@@ -154,24 +162,49 @@ std::optional<wal::Commit> EndsReader::first(std::span<const SegmentFileName> fi
   return found;
 }
 
+/// (An empty one may have been written to since it was listed.)
+bool EndsReader::counts(const archive::SegmentEntry& entry) {
+  if (entry.bytes.value() > 0) return true;
+  const auto now = directory_.find(entry.name.to_string());
+  if (!now) throw system_error(ENOENT, "the segment file is gone");
+  return now->size > 0 || files_of(entry.name) > 1;
+}
+
+std::size_t EndsReader::files_of(const SegmentFileName& name) {
+  if (!name.partial) return 1;
+  return archive::unfinished_files(directory_, name.segment, size_, history_ ? &*history_ : nullptr)
+      .size();
+}
+
 Scan EndsReader::last(const SegmentFileName& name) {
-  if (name.method == codec::Method::none) return last_of_raw(name);
+  return name.method == codec::Method::none && files_of(name) <= 1 ? last_of_raw(name)
+                                                                   : last_of_whole(name);
+}
+
+/// From its beginning, from the file that a recovery with --partial reads.
+Scan EndsReader::last_of_whole(const SegmentFileName& name) {
   Scan scan;
-  if (budget_ < size_.bytes()) throw Error(ErrorKind::retry, "too much to read");
-  budget_ -= size_.bytes();
+  // If there are several, each is read to find the longest.
+  const auto several = files_of(name);
+  const auto cost = size_.bytes() * (several > 1 ? several + 1 : 1);
+  if (budget_ < cost) throw Error(ErrorKind::retry, "too much to read");
+  budget_ -= cost;
   wal::TransactionObserver observer([&](const wal::TransactionEnd& end) {
     if (!end.aborted && end.commit.start >= begin_) scan.commit = end.commit;
     return true;
   });
   const auto start = name.segment.start(size_);
   auto check = verifier(start, observer);
-  archive::WalReader reader(directory_,
-                            {.segment_size = size_, .timeline = timeline_, .unfinished = true});
+  archive::WalReader reader(directory_, {.segment_size = size_,
+                                         .timeline = timeline_,
+                                         .history = several > 1 ? history_ : std::nullopt,
+                                         .unfinished = true});
   while (check.position() < start + size_.bytes()) {
     const auto wal = next(reader, check.position(), start + size_.bytes());
     if (wal.empty() || check.feed(wal)) break;
   }
   scan.end = check.last_record_end();
+  scan.sound_to = check.position() - start;
   return scan;
 }
 
@@ -206,6 +239,7 @@ Scan EndsReader::last_of_raw(const SegmentFileName& name) {
 
 /// (Behind an xlog switch nothing need be written.)
 bool EndsReader::is_whole(const SegmentFileName& name) {
+  if (files_of(name) > 1) return last_of_whole(name).sound_to == size_.bytes();
   if (name.method != codec::Method::none) return true;
   const auto file = directory_.open_bytes(name.to_string());
   if (!file) throw system_error(ENOENT, "the segment file is gone");

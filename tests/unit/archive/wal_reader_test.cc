@@ -23,8 +23,8 @@ using State = WalSource::State;
 
 constexpr Method kMethods[] = {Method::none, Method::gzip, Method::lz4, Method::zstd};
 
-WalBuilder make_wal(std::uint64_t behind) {
-  WalBuilder wal({.segment_size = kSize, .start = kSize.start(1)});
+WalBuilder make_wal(std::uint64_t behind, unsigned switch_every = 400) {
+  WalBuilder wal({.segment_size = kSize, .start = kSize.start(1), .switch_every = switch_every});
   wal.grow_to(kSize.start(behind));
   return wal;
 }
@@ -180,6 +180,106 @@ TEST(WalReader, ReadsOfACompressedUnfinishedSegmentWhatIsThere) {
 }
 
 /// Whatever becomes of the files between any two calls: the same WAL, and never gone.
+/// A program that was killed leaves one beside another. "restore --partial" takes the farthest.
+TEST(WalReader, ReadsOfSeveralUnfinishedFormsTheOneThatIsSoundTheFarthest) {
+  auto wal = make_wal(5, 0);
+  const auto start = kSize.start(3);
+  const auto near = wal.complete_end(start + 200'000), far = wal.complete_end(start + 700'000);
+  for (const auto raw : {start, near, far}) {
+    SCOPED_TRACE(raw.to_string());
+    const auto other = raw == far ? near : far;
+    ArchiveBuilder archive;
+    archive.segments(wal, 1, 3)
+        .partial(wal, raw, raw == start ? ArchiveBuilder::Tail::none : ArchiveBuilder::Tail::zeros)
+        .partial(wal, other, ArchiveBuilder::Tail::none, Method::zstd);
+    const auto directory = archive.disk.open();
+    WalReader reader(*directory, {.segment_size = kSize, .unfinished = true});
+    EXPECT_EQ(read_up_to(reader, kSize.start(1), far).bytes, expected(wal, kSize.start(1), far));
+    EXPECT_EQ(reader.unfinished_end(start)->records, far);
+  }
+}
+
+struct Fork {
+  Fork()
+      : parent(make_wal(6, 0)),
+        switchpoint(parent.fork_point(kSize.start(3) + 500'000)),
+        child(verify::promote(parent, switchpoint, 2, 5)),
+        history(*wal::TimelineHistory::parse(2, verify::history_line(1, switchpoint))) {
+    child.grow_to(kSize.start(5));
+  }
+  WalBuilder parent;
+  Lsn switchpoint;
+  WalBuilder child;
+  wal::TimelineHistory history;
+};
+
+TEST(WalReader, ReadsAnAncestorsFileUpToTheSwitchpointAsLongAsTheNewOneHasNotComeThere) {
+  Fork fork;
+  const auto start = kSize.start(3);
+  const auto received = fork.parent.complete_end(start + 200'000);
+  for (const bool finished : {false, true})
+    for (const auto end : {start, received, fork.child.complete_end(start + 700'000)}) {
+      SCOPED_TRACE(::testing::Message() << end.to_string() << ' ' << finished);
+      ArchiveBuilder archive;
+      archive.segments(fork.parent, 1, finished ? 4 : 3);
+      if (!finished) archive.partial(fork.parent, fork.parent.complete_end(start + 900'000));
+      archive.partial(fork.child, end,
+                      end == start ? ArchiveBuilder::Tail::none : ArchiveBuilder::Tail::zeros);
+      const auto directory = archive.disk.open();
+      WalReader reader(
+          *directory,
+          {.segment_size = kSize, .timeline = 2, .history = fork.history, .unfinished = true});
+      const auto there = std::max(end, fork.switchpoint);
+      const auto got = read_up_to(reader, kSize.start(1), there);
+      EXPECT_EQ(got.bytes, expected(fork.child, kSize.start(1), there));
+      EXPECT_EQ(reader.file()->segment.timeline(), end > fork.switchpoint ? 2u : 1u);
+      EXPECT_EQ(reader.unfinished_end(start)->records, there);
+      test::Bytes more(8);
+      EXPECT_EQ(reader.read(there, more).state, end > fork.switchpoint ? State::bytes : State::end);
+    }
+}
+
+TEST(WalReader, GoesOnInTheNewTimelinesFileWhenThatHasComeToTheSwitchpoint) {
+  Fork fork;
+  const auto start = kSize.start(3);
+  for (const bool finished : {false, true}) {
+    ArchiveBuilder archive;
+    archive.segments(fork.parent, 1, 4).partial(fork.child, start, ArchiveBuilder::Tail::none);
+    const auto directory = archive.disk.open();
+    WalReader reader(
+        *directory,
+        {.segment_size = kSize, .timeline = 2, .history = fork.history, .unfinished = true});
+    auto got = read_up_to(reader, start, kSize.start(4));
+    EXPECT_EQ(got.ended, State::end);
+    EXPECT_EQ(got.bytes.size(), fork.switchpoint - start);
+    const auto end = finished ? kSize.start(4) : fork.child.complete_end(start + 700'000);
+    if (finished)
+      archive.segments(fork.child, 3, 4);
+    else
+      archive.partial(fork.child, end);
+    got = read_up_to(reader, fork.switchpoint, end);
+    EXPECT_EQ(got.bytes, expected(fork.child, fork.switchpoint, end));
+  }
+}
+
+/// What is not there may have been pruned, or never archived.
+TEST(WalReader, ReadsAnAncestorsFileWhereTheSegmentItselfIsNotThereOnlyIfToldTo) {
+  Fork fork;
+  ArchiveBuilder archive;
+  archive.segments(fork.parent, 1, 4);
+  const auto directory = archive.disk.open();
+  for (const bool alone : {false, true}) {
+    WalReader reader(*directory, {.segment_size = kSize,
+                                  .timeline = 2,
+                                  .history = fork.history,
+                                  .unfinished = true,
+                                  .ancestors_alone = alone});
+    const auto got = read_up_to(reader, kSize.start(3), kSize.start(4));
+    EXPECT_EQ(got.ended, alone ? State::end : State::gone);
+    EXPECT_EQ(got.bytes.size(), alone ? fork.switchpoint - kSize.start(3) : 0);
+  }
+}
+
 TEST(WalReader, GoesOnWhileOthersFinishCompressAndConvert) {
   auto wal = make_wal(4);
   const auto name = [&](Method method, bool partial = false) {

@@ -243,6 +243,39 @@ TEST(Find, NeedsTheOptionForWhatIsUnfinished) {
                  &commits[commits.size() - 2], nullptr);
 }
 
+/// "recover --to latest" is pinned to what is found.
+TEST(FindTime, FindsTheAncestorsCommitsAsLongAsTheNewTimelinesFileHasNotComeToItsBeginning) {
+  sim::SimDisk disk;
+  History history(disk);
+  auto& parent = history.wal;
+  const auto start = kSize.start(9);
+  const auto switchpoint = parent.fork_point(start + 800'000);
+  auto child = parent.fork(switchpoint, 2, 5);
+  child.grow_to(kSize.start(10));
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  disk.put("00000002.history", test::as_bytes(line));
+  const auto last = std::find_if(history.commits.rbegin(), history.commits.rend(),
+                                 [&](const Commit& commit) { return commit.end <= switchpoint; });
+  ASSERT_GT(last->start, start + 300'000);
+  const auto bytes = child.bytes(start, start + 300'000);
+  disk.put("000000020000000000000009.partial", bytes);
+  const auto directory = disk.open();
+  const auto moment = find_time_in(*directory, {std::int64_t{1} << 60}, std::nullopt);
+  expect_between(moment, &*last, nullptr);
+  EXPECT_TRUE(moment->needs_partial);
+
+  // Beside an archive that has nothing of the ancestor's.
+  sim::SimDisk other;
+  for (const auto* const name :
+       {"000000010000000000000008", "000000020000000000000009.partial", "00000002.history"})
+    other.put(name, disk.content(name));
+  const auto others = other.open();
+  io::Shelf* const both[] = {others.get(), directory.get()};
+  NullLog log;
+  expect_between(find_time(Shelves(both), {std::int64_t{1} << 60}, std::nullopt, nullptr, log),
+                 &*last, nullptr);
+}
+
 TEST(Find, LooksAgainWhenTheArchiveChangesAtAnyCall) {
   for (std::uint64_t call = 1;; ++call) {
     SCOPED_TRACE(call);

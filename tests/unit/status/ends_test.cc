@@ -220,5 +220,51 @@ TEST(Ends, CountOnlyTheCommitsOfTheTimelineItself) {
   EXPECT_LE(ends.first->start, record.start);
 }
 
+/// A recovery takes the form that is sound the farthest.
+TEST(Ends, AreThoseOfTheUnfinishedFormThatIsSoundTheFarthest) {
+  Story story(5, 40);
+  const auto start = kSize.start(4);
+  const auto near = story.wal.complete_end(start + 200'000);
+  const auto far = story.wal.complete_end(start + 700'000);
+  for (const auto raw : {start, near, far}) {
+    SCOPED_TRACE(raw.to_string());
+    ArchiveBuilder builder;
+    builder.segments(story.wal, 1, 4)
+        .partial(story.wal, raw,
+                 raw == start ? ArchiveBuilder::Tail::none : ArchiveBuilder::Tail::zeros)
+        .partial(story.wal, raw == far ? near : far, ArchiveBuilder::Tail::none, Method::zstd);
+    const auto ends = ends_of(builder, plenty);
+    EXPECT_EQ(ends.end, far);
+    EXPECT_EQ(ends.last, story.last_before(far));
+  }
+}
+
+/// A recovery takes the ancestor's file then.
+TEST(Ends, AreAtTheSwitchpointAsLongAsTheNewTimelinesFileHasNotComeThere) {
+  Story story(5, 40);
+  const auto start = kSize.start(4);
+  const auto fork = story.wal.fork_point(start + 500'000);
+  auto child = verify::promote(story.wal, fork, 2, 9);
+  child.grow_to(kSize.start(5));
+  for (const bool finished : {false, true})
+    for (const auto received : {start, story.wal.complete_end(start + 200'000)}) {
+      SCOPED_TRACE(::testing::Message() << received.to_string() << ' ' << finished);
+      ArchiveBuilder builder;
+      builder
+          .partial(child, received,
+                   received == start ? ArchiveBuilder::Tail::none : ArchiveBuilder::Tail::zeros)
+          .history(2, verify::history_line(1, fork));
+      const auto directory = builder.disk.open();
+      const auto of_the_new = archive::list_archive(*directory);
+      if (finished)
+        builder.segments(story.wal, 4, 5);
+      else
+        builder.partial(story.wal, story.wal.complete_end(start + 900'000));
+      const auto ends = read_ends(*directory, of_the_new.segments, kSize,
+                                  archive::Timelines::read(*directory, of_the_new), plenty);
+      EXPECT_EQ(ends.end, fork);
+    }
+}
+
 }  // namespace
 }  // namespace weir::status::ends_test
