@@ -84,8 +84,10 @@ class Restorer {
   Result restore_up_to_hole(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   void require_no_older_branch(wal::SegmentName segment, const Finding& finding, const Gap& gap);
   Result restore_partial(wal::SegmentName segment, const Finding& finding, std::string why);
+  std::optional<Result> restore_of_ancestors(wal::SegmentName segment, const Finding& finding);
+  enum class Ancestors { finished, all };
   std::optional<Partial> of_ancestors(wal::SegmentName segment, const Finding& finding,
-                                      wal::Lsn reached);
+                                      wal::Lsn reached, Ancestors which = Ancestors::all);
   [[nodiscard]] Error damage_of(const Partial& partial) const;
   /// The descendant that branches off in the segment, and its switchpoint.
   struct Left {
@@ -347,6 +349,8 @@ std::optional<wal::SegmentSize> Restorer::size_of_a_raw_partial() {
 
 Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding) {
   if (const auto* absent = std::get_if<Absent>(&finding.absence)) {
+    if (finding.size && absent->reason == Absent::Reason::end)
+      if (auto restored = restore_of_ancestors(segment, finding)) return std::move(*restored);
     if (finding.size && (options_.partial || options_.up_to_hole) &&
         absent->reason == Absent::Reason::end)
       return restore_partial(segment, finding, absent->why);
@@ -477,12 +481,42 @@ Error Restorer::damage_of(const Partial& partial) const {
           partial.cut));
 }
 
+/// The first segment of a timeline, which is not finished yet. Told that it is not there, a server
+/// that follows the timeline would ask for the ancestor's segment, and replay the ancestor's WAL
+/// after the switchpoint: XLogFileReadAnyTLI() in access/transam/xlogrecovery.c checks where a
+/// timeline begins, not where it ends. So the server is given what the ancestor's finished segment
+/// has up to the switchpoint, under the name it asked for. nullopt where that does not apply, or
+/// the server has the segment in its pg_wal, which it takes next. (An unfinished segment is not
+/// restored without --partial, and with it only up to the switchpoint: left_at(). If the
+/// switchpoint is the segment's first byte, no WAL of the segment can be restored.)
+std::optional<Result> Restorer::restore_of_ancestors(wal::SegmentName segment,
+                                                     const Finding& finding) {
+  if (!options_.system_identifier || target_directory_.find(segment.to_string()))
+    return std::nullopt;
+  const auto& segments = archives_.listing().segments;
+  const auto own = std::find_if(segments.begin(), segments.end(),
+                                [&](const auto& entry) { return entry.name.segment == segment; });
+  if (own != segments.end() && (options_.partial || options_.up_to_hole)) return std::nullopt;
+  const auto& size = *finding.size;
+  const auto start = segment.start(size);
+  const auto found = of_ancestors(segment, finding, start, Ancestors::finished);
+  if (!found) return std::nullopt;
+  deliver(*found, found->cut - start, size);
+  log_.warning(
+      "{} is not in the archive, and timeline {} begins in it: it was restored from {}, up to {}{}",
+      segment, segment.timeline(),
+      archives_.several() ? archives_.path_of(found->copy) : found->copy.name.to_string(),
+      found->cut,
+      own != segments.end() ? fmt::format("; {} is there (--partial)", own->name.to_string()) : "");
+  return Result{true, {}};
+}
+
 /// A timeline's first segment begins with the WAL of its ancestors (XLogInitNewTimeline() in xlog.c
 /// copies it), and recovery requests the newest timeline first. As long as the partial file does
 /// not reach the switchpoint, an ancestor's file may have more of it: the copy that has the most,
 /// cut where the history leaves its timeline. nullopt if none has WAL after `reached`.
 std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Finding& finding,
-                                              wal::Lsn reached) {
+                                              wal::Lsn reached, Ancestors which) {
   const auto& size = *finding.size;
   const auto start = segment.start(size);
   const auto history = finding.timelines.history(segment.timeline());
@@ -504,8 +538,9 @@ std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Fi
         if (archives_.shelf(i).find(form.to_string()))
           take(look_into(archives_, {i, form}, size), left);
     });
-    if (auto partial = find_partial(archives_, name, size, options_.durable_end))
-      take(std::move(*partial), left);
+    if (which == Ancestors::all)
+      if (auto partial = find_partial(archives_, name, size, options_.durable_end))
+        take(std::move(*partial), left);
     archives_.require_answers(name.to_string());
   }
   return most;

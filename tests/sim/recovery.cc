@@ -67,20 +67,34 @@ Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way
         std::copy_n(truth.begin(),
                     std::min<std::uint64_t>({read_from - segment, truth.size(), got.size()}),
                     got.begin());
+      // A server reads on there, also where its own timeline has left that one. (At a segment's
+      // first byte nothing can be handed out instead.)
+      const auto left = lineage_.timeline(timeline).switchpoint;
+      const auto refuse_lost_branch = [&](Lsn end) {
+        if (timeline < newest && left > segment && end > left)
+          throw Violation{"P9", fmt::format("{} was restored with what timeline {} wrote up to {}, "
+                                            "and timeline {} has left it at {}",
+                                            name, timeline, end, newest, left)};
+      };
       if (got.size() == kSegmentBytes && truth.size() == got.size() &&
           std::memcmp(truth.data(), got.data(), got.size()) == 0) {
         result.end = segment + got.size();
+        refuse_lost_branch(result.end);
         continue;
       }
       const auto [differs, unused] =
           std::mismatch(truth.begin(), truth.end(), got.begin(), got.end());
       const auto same = static_cast<std::uint64_t>(differs - truth.begin());
       result.end = segment + same;
+      refuse_lost_branch(result.end);
       // Behind the end of an unfinished one there are zeros.
       const bool rest_is_zero =
           std::all_of(got.begin() + static_cast<std::ptrdiff_t>(same), got.end(),
                       [](std::byte byte) { return byte == std::byte{0}; });
-      if (got.size() != kSegmentBytes || (same < kSegmentBytes && !(partial && rest_is_zero))) {
+      // Of a timeline's first segment, of which there is no file yet, the ancestor's WAL is
+      // restored.
+      const bool may_end = partial || lineage_.timeline(timeline).begin > segment;
+      if (got.size() != kSegmentBytes || (same < kSegmentBytes && !(may_end && rest_is_zero))) {
         wrong = Violation{
             "P9", fmt::format("{} was restored, and is wrong from {} on", name, segment + same)};
         wrong_record_end = lineage_.record_end(timeline, segment + same);

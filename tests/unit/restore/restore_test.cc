@@ -700,6 +700,45 @@ TEST(RestoreFile, TakesTheAncestorsWalAsLongAsTheNewTimelinesFileHasNotComeToIts
   }
 }
 
+/// Otherwise it would ask for the ancestor's, and replay what that wrote behind the switchpoint.
+TEST(RestoreFile, GivesAServerTheAncestorsWalUpToTheSwitchpointWhereTheNewTimelineHasNoFileYet) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(5));
+  const auto switchpoint = parent.fork_point(kSize.start(3) + 500'000);
+  auto child = parent.fork(switchpoint, 2, 5);
+  child.grow_to(kSize.start(6));
+  const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+  struct Case {
+    const char* name;
+    bool server = true, finished = true, in_pg_wal = false, goes_on = false, begun = false;
+    std::optional<bool> restored{};
+  };
+  for (const auto& c :
+       {Case{.name = "a server", .restored = true},
+        Case{.name = "the new file was begun", .begun = true, .restored = true},
+        Case{.name = "by hand", .server = false, .restored = false},
+        Case{.name = "the server has its own", .in_pg_wal = true, .restored = false},
+        Case{.name = "unfinished", .finished = false, .restored = false},
+        Case{.name = "a hole", .goes_on = true}}) {
+    SCOPED_TRACE(c.name);
+    Scene scene;
+    for (std::uint64_t segno = 1; segno < 5; ++segno)
+      if (segno < 3 || c.finished) scene.put(parent, segno);
+    if (!c.finished) scene.put(parent, 3, Method::none, ".partial");
+    if (c.goes_on) scene.put(child, 5);
+    if (c.begun) scene.put_partial(child, kSize.start(3) + 100'000);
+    scene.archive.put("00000002.history", test::as_bytes(line));
+    if (c.server) scene.options.system_identifier = parent.options().system_identifier;
+    if (c.in_pg_wal) scene.target.put(name_of(2, 3), Scene::segment(child, 3));
+    const auto outcome = scene.ask(2, 3);
+    ASSERT_EQ(outcome.restored, c.restored) << outcome.what;
+    if (c.restored != true) continue;
+    auto expected = copy(parent.bytes(kSize.start(3), switchpoint));
+    expected.resize(kSize.bytes());
+    EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+  }
+}
+
 /// A server copies the histories of all timelines up to its target's into its pg_wal.
 TEST(RestoreFile, EndsAPartialWhereTheTargetLeftTheTimelineAndNotASibling) {
   WalBuilder parent(plain());
