@@ -47,7 +47,8 @@ install(FILES packaging/completions/_pgweir DESTINATION ${CMAKE_INSTALL_DATADIR}
         COMPONENT runtime)
 
 # The units name the program where it is installed, which is known when it is.
-foreach(unit pgweir@.service pgweir-verify@.service pgweir-prune@.service pgweir-drill@.service)
+foreach(unit pgweir@.service pgweir-verify@.service pgweir-prune@.service pgweir-drill@.service
+             pgweir-backup@.service)
   install(CODE "
     set(PGWEIR_PROGRAM \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/pgweir\")
     configure_file(\"${PROJECT_SOURCE_DIR}/packaging/systemd/${unit}.in\"
@@ -57,7 +58,7 @@ foreach(unit pgweir@.service pgweir-verify@.service pgweir-prune@.service pgweir
           DESTINATION lib/systemd/system COMPONENT runtime)
 endforeach()
 install(FILES packaging/systemd/pgweir-verify@.timer packaging/systemd/pgweir-prune@.timer
-              packaging/systemd/pgweir-drill@.timer
+              packaging/systemd/pgweir-drill@.timer packaging/systemd/pgweir-backup@.timer
         DESTINATION lib/systemd/system COMPONENT runtime)
 install(FILES packaging/systemd/pgweir.sysusers DESTINATION lib/sysusers.d
         RENAME pgweir.conf COMPONENT runtime)

@@ -103,6 +103,9 @@ _pgweir_choices() {
   words+='|debug|info|warning|error|text|json|barman|wal-g'
   [[ $option == --slot-hosts ]] && words='all|current'
   [[ $option == --action ]] && words='promote|pause|shutdown'
+  [[ $option == --format ]] && words='plain|tar'
+  [[ $option == --incremental ]] && words='auto|off'
+  [[ $option == --compress ]] && words='zstd|gzip|lz4|none'
   awk -v option="$option" '
     /^  -., --/ || /^      --/ {  # where an option is explained; others only name it
       split($0 " ", names, /^ +|, | |=|\[/)

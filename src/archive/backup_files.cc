@@ -163,7 +163,10 @@ std::optional<BackupPoint> read_backup(const BackupFiles& files) {
 }
 
 BackupPoint read_backup_point(const std::string& path) {
-  const auto files = look_at_backup(path);
+  auto files = look_at_backup(path);
+  // With tablespaces `pgweir backup` puts the data directory into one of its own.
+  if (const auto data = path + "/data"; !files && is_file(data + "/PG_VERSION"))
+    files = look_at_backup(data);
   if (!files && io::type_of(path) == io::PathType::nothing)
     throw Error(ErrorKind::usage, "there is no such backup")
         .with("path", path)

@@ -12,6 +12,7 @@
 #include "archive/backup_error.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "crypto/digest.h"
 
 namespace weir::archive {
 
@@ -80,22 +81,31 @@ std::optional<json> without_middle(io::Bytes& manifest) {
   return object;
 }
 
+std::string text_of(const json& entry, const char* name) {
+  const auto value = entry.find(name);
+  return value != entry.end() && value->is_string() ? value->get<std::string>() : std::string();
+}
+
 /// An entry of "Files". A path that is no UTF-8 is written in hexadecimal digits.
-std::optional<std::pair<std::string, std::uint64_t>> file_of(const json& entry) {
+std::optional<ManifestFile> file_of(const json& entry) {
   const auto size = entry.find("Size");
   if (size == entry.end() || !size->is_number_unsigned()) return std::nullopt;
-  if (const auto path = entry.find("Path"); path != entry.end() && path->is_string())
-    return std::pair(path->get<std::string>(), size->get<std::uint64_t>());
+  ManifestFile file{.size = size->get<std::uint64_t>(),
+                    .algorithm = text_of(entry, "Checksum-Algorithm"),
+                    .checksum = text_of(entry, "Checksum")};
+  if (const auto path = entry.find("Path"); path != entry.end() && path->is_string()) {
+    file.path = path->get<std::string>();
+    return file;
+  }
   const auto encoded = entry.find("Encoded-Path");
   if (encoded == entry.end() || !encoded->is_string()) return std::nullopt;
   const auto digits = encoded->get<std::string>();
-  std::string path;
   for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
     const auto byte = parse_number<unsigned>(std::string_view(digits).substr(i, 2), 16);
     if (!byte) return std::nullopt;
-    path.push_back(static_cast<char>(*byte));
+    file.path.push_back(static_cast<char>(*byte));
   }
-  return std::pair(path, size->get<std::uint64_t>());
+  return file;
 }
 
 struct Range {
@@ -176,6 +186,12 @@ BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file) {
 
 void for_each_file(io::Bytes& manifest, const std::string& file,
                    const std::function<bool(std::string_view path, std::uint64_t size)>& visit) {
+  for_each_entry(manifest, file,
+                 [&](const ManifestFile& entry) { return visit(entry.path, entry.size); });
+}
+
+void for_each_entry(io::Bytes& manifest, const std::string& file,
+                    const std::function<bool(ManifestFile entry)>& visit) {
   bool wanted = true;
   bool in_files = false;
   bool odd = false;
@@ -183,9 +199,9 @@ void for_each_file(io::Bytes& manifest, const std::string& file,
     if (depth == 1 && event == json::parse_event_t::key) in_files = value == "Files";
     if (!in_files || depth < 2) return true;
     if (depth == 2 && event == json::parse_event_t::object_end && wanted) {
-      const auto entry = file_of(value);
+      auto entry = file_of(value);
       odd = odd || !entry;
-      if (entry) wanted = visit(entry->first, entry->second);
+      if (entry) wanted = visit(std::move(*entry));
     }
     // The fields of an entry are kept until it ends; the entry itself is not.
     return depth > 2 || event == json::parse_event_t::object_start;
@@ -197,6 +213,36 @@ void for_each_file(io::Bytes& manifest, const std::string& file,
     throw Error(ErrorKind::damage,
                 "the backup_manifest cannot be read: its list of files is damaged")
         .with("file", file);
+}
+
+void require_manifest_checksum(io::Bytes& manifest, const std::string& file) {
+  constexpr std::uint64_t kLastLine = 256;
+  constexpr std::string_view kName = "\"Manifest-Checksum\"";
+  const auto size = manifest.size();
+  const auto from = size - std::min(size, kLastLine);
+  const auto end = read_text(manifest, from, size);
+  const auto at = end.rfind(kName);
+  // It is the last line, and covers all before it (SendBackupManifest() in
+  // backup/backup_manifest.c).
+  const auto told = at == std::string::npos || at == 0 || end[at - 1] != '\n'
+                        ? json(json::value_t::discarded)
+                        : json::parse("{" + end.substr(at), nullptr, false);
+  crypto::Digest digest(crypto::Digest::Kind::sha256);
+  if (!told.is_discarded()) {
+    const auto behind = from + at;
+    std::vector<std::byte> piece(std::size_t{64} << 10);
+    for (std::uint64_t done = 0; done < behind;) {
+      const auto most = std::min<std::uint64_t>(piece.size(), behind - done);
+      const auto count = manifest.read_at(done, std::span(piece).first(most));
+      if (count == 0) break;
+      digest.add(std::span(piece).first(count));
+      done += count;
+    }
+  }
+  if (!told.is_discarded() && text_of(told, "Manifest-Checksum") == crypto::to_hex(digest.finish()))
+    return;
+  throw Error(ErrorKind::damage, "the backup_manifest is damaged: its checksum is wrong")
+      .with("file", file);
 }
 
 }  // namespace weir::archive

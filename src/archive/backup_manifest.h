@@ -24,4 +24,19 @@ namespace weir::archive {
 void for_each_file(io::Bytes& manifest, const std::string& file,
                    const std::function<bool(std::string_view path, std::uint64_t size)>& visit);
 
+/// An entry of "Files" with its checksum.
+struct ManifestFile {
+  std::string path{};
+  std::uint64_t size = 0;
+  std::string algorithm{};  ///< "CRC32C", "SHA256", …; empty: it has no checksum
+  std::string checksum{};   ///< hexadecimal digits
+};
+/// The same as for_each_file(), with all of each entry.
+void for_each_entry(io::Bytes& manifest, const std::string& file,
+                    const std::function<bool(ManifestFile entry)>& visit);
+
+/// The SHA-256 that the manifest has of itself (its last line, "Manifest-Checksum") is that of the
+/// text before it. Throws Error{damage} if it is not, Error{io}.
+void require_manifest_checksum(io::Bytes& manifest, const std::string& file);
+
 }  // namespace weir::archive

@@ -7,10 +7,11 @@ namespace weir::cli {
 namespace {
 
 constexpr const Command* kCommands[] = {
-    &kReceiveCommand, &kRecoverCommand, &kRestoreCommand, &kVerifyCommand,   &kDrillCommand,
-    &kImportCommand,  &kAckCommand,     &kPruneCommand,   &kCompressCommand, &kStatusCommand,
-    &kDoctorCommand,  &kSlotCommand,    &kServeCommand,   &kWebCommand,      &kStoreCommand,
-    &kLogicalCommand, &kConfigCommand,  &kListenCommand,  &kNotifyCommand,   &kHelpCommand,
+    &kReceiveCommand, &kBackupCommand,  &kRecoverCommand, &kRestoreCommand, &kVerifyCommand,
+    &kDrillCommand,   &kImportCommand,  &kAckCommand,     &kPruneCommand,   &kCompressCommand,
+    &kStatusCommand,  &kDoctorCommand,  &kSlotCommand,    &kServeCommand,   &kWebCommand,
+    &kStoreCommand,   &kLogicalCommand, &kConfigCommand,  &kListenCommand,  &kNotifyCommand,
+    &kHelpCommand,
 };
 
 }  // namespace

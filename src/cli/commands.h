@@ -13,6 +13,7 @@ extern const Command kVerifyCommand;
 extern const Command kImportCommand;
 extern const Command kAckCommand;
 extern const Command kDrillCommand;
+extern const Command kBackupCommand;
 extern const Command kRecoverCommand;
 extern const Command kPruneCommand;
 extern const Command kCompressCommand;

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <climits>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -121,6 +122,64 @@ void sync_file_system(const std::string& path) {
     const auto reason = system_error(errno, "could not sync the file system");
     throw Error(ErrorKind::durability, reason.message()).with("path", path);
   }
+}
+
+namespace {
+
+/// Visits what is below the directory, then itself. No link is followed.
+void visit_tree(const std::string& directory,
+                const std::function<void(const std::string& path, bool is_directory)>& visit) {
+  std::error_code code;
+  for (std::filesystem::directory_iterator each(directory, code), end; !code && each != end;
+       each.increment(code)) {
+    const auto type = each->symlink_status(code).type();
+    if (code) break;
+    if (type == std::filesystem::file_type::directory) visit_tree(each->path().string(), visit);
+    if (type == std::filesystem::file_type::regular) visit(each->path().string(), false);
+  }
+  if (code) throw system_error(code.value(), "could not read directory").with("path", directory);
+  visit(directory, true);
+}
+
+Descriptor open_to_sync(const std::string& path, bool is_directory) {
+  Descriptor place(
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (is_directory ? O_DIRECTORY : 0)));
+  if (!place) fail("could not open what is to be synced", path);
+  return place;
+}
+
+}  // namespace
+
+void sync_tree(const std::string& directory) {
+  // All is on its way before the first one is waited for, as pg_basebackup does it.
+  visit_tree(directory, [](const std::string& path, bool is_directory) {
+    if (is_directory) return;
+    const auto file = open_to_sync(path, false);
+    static_cast<void>(::sync_file_range(file.get(), 0, 0, SYNC_FILE_RANGE_WRITE));
+  });
+  visit_tree(directory, [](const std::string& path, bool is_directory) {
+    const auto place = open_to_sync(path, is_directory);
+    if (::fsync(place.get()) == 0) return;
+    const auto reason = system_error(errno, "could not sync");
+    throw Error(ErrorKind::durability, reason.message()).with("path", path);
+  });
+}
+
+std::uint64_t size_of_tree(const std::string& directory) {
+  std::uint64_t bytes = 0;
+  std::error_code code;
+  for (std::filesystem::directory_iterator each(directory, code), end; !code && each != end;
+       each.increment(code)) {
+    std::error_code gone;
+    const auto type = each->symlink_status(gone).type();
+    if (type == std::filesystem::file_type::directory) bytes += size_of_tree(each->path().string());
+    if (type != std::filesystem::file_type::regular) continue;
+    const auto size = each->file_size(gone);
+    if (!gone) bytes += size;
+  }
+  if (code && code != std::errc::no_such_file_or_directory)
+    throw system_error(code.value(), "could not read directory").with("path", directory);
+  return bytes;
 }
 
 void rename_file(const std::string& from, const std::string& to) {

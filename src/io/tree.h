@@ -39,6 +39,11 @@ void set_modes(const std::string& directory, unsigned of_directories, unsigned o
 void move_entries(const std::string& from, const std::string& to);
 /// Flushes everything that was written so far to the path's file system. Throws Error{durability}.
 void sync_file_system(const std::string& path);
+/// Makes the directory, and every file and directory below it, durable, one by one (fsync); no link
+/// is followed. Throws Error{durability, io}.
+void sync_tree(const std::string& directory);
+/// Bytes of the files below a directory; no link is followed. What vanishes meanwhile is left out.
+[[nodiscard]] std::uint64_t size_of_tree(const std::string& directory);
 /// Within one file system.
 void rename_file(const std::string& from, const std::string& to);
 

@@ -63,6 +63,7 @@ class Finder {
     }
     for (const auto& entry : entries) {
       if (entry.name.starts_with('.') || entry.name == "lost+found") continue;
+      if (entry.name == "tablespaces" && has_data_beside(path)) continue;
       const auto below = path + (path.ends_with('/') ? "" : "/") + entry.name;
       if (entry.type == io::PathType::file && archive::is_tar_name(entry.name) &&
           !is_tar_backup(entries) && is_new(below))
@@ -94,7 +95,11 @@ class Finder {
              name == "PG_VERSION" || is_tar_of_backup(name);
     });
   }
-  /// Other backups may be in subdirectories next to its files.
+  /// The tablespaces of a backup that lies as NAME/data (`pgweir backup`) are not searched.
+  static bool has_data_beside(const std::string& path) {
+    return io::type_of(path + "/data/PG_VERSION") == io::PathType::file;
+  }
+  /// Other backups may lie in folders beside its files.
   static bool is_tar_backup(const std::vector<io::UserEntry>& entries) {
     return has(entries, is_tar_of_backup) && !has(entries, [](std::string_view name) {
              return name == "backup_label" || name == "PG_VERSION";

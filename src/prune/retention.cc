@@ -37,12 +37,15 @@ class Chooser {
     sort_out();
     if (rules_.window) keep_window();
     if (rules_.count) keep_count();
+    find_obsolete();
     for (const auto& backup : backups_) tell(backup);
     return std::move(result_);
   }
 
  private:
   void sort_out();
+  void find_obsolete();
+  [[nodiscard]] const FoundBackup* parent_of(const archive::BackupPoint& child) const;
   [[nodiscard]] bool has_its_parents(const FoundBackup& backup) const;
   void doubt(const FoundBackup& backup, const std::string& why);
   void complain(std::string text);
@@ -92,21 +95,47 @@ void Chooser::sort_out() {
   });
 }
 
-/// An incremental backup can be used together with all backups that it depends on, down to a full
-/// one.
+/// What an incremental backup builds upon; nullptr: it is not there.
+const FoundBackup* Chooser::parent_of(const archive::BackupPoint& child) const {
+  const auto parent = std::find_if(backups_.begin(), backups_.end(), [&](const auto& other) {
+    return other.state == State::finished && other.point &&
+           other.point->start == child.parent->start &&
+           other.point->timeline == child.parent->timeline &&
+           other.point->start < child.start;  // so this comes to an end
+  });
+  return parent == backups_.end() ? nullptr : &*parent;
+}
+
+/// An incremental backup can be used with all those that it builds upon, down to a full one.
 bool Chooser::has_its_parents(const FoundBackup& backup) const {
-  const auto* child = &*backup.point;
-  while (child->parent) {
-    const auto parent = std::find_if(backups_.begin(), backups_.end(), [&](const auto& other) {
-      return other.state == State::finished && other.point &&
-             other.point->start == child->parent->start &&
-             other.point->timeline == child->parent->timeline &&
-             other.point->start < child->start;  // so this terminates
-    });
-    if (parent == backups_.end()) return false;
-    child = &*parent->point;
+  const auto* child = &backup;
+  while (child->point->parent) {
+    child = parent_of(*child->point);
+    if (child == nullptr) return false;
   }
   return true;
+}
+
+void Chooser::find_obsolete() {
+  std::set<const FoundBackup*> needed;
+  for (const auto& backup : backups_) {
+    if (!backup.point || (!why_kept_.contains(&backup) && !problems_.contains(&backup))) continue;
+    const auto* child = &backup;
+    while (child != nullptr && child->point->parent) {
+      child = parent_of(*child->point);
+      if (child == nullptr || why_kept_.contains(child) || !needed.insert(child).second) continue;
+      result_.bases.push_back(*child->point);
+      result_.bases.back().file = child->path;
+    }
+  }
+  if (result_.nothing || result_.kept.empty()) return;
+  for (const auto* backup : candidates_) {
+    const bool before =
+        std::all_of(result_.kept.begin(), result_.kept.end(),
+                    [&](const auto& kept) { return backup->point->start < kept.start; });
+    if (before && !needed.contains(backup) && !problems_.contains(backup))
+      result_.obsolete.push_back(backup->path);
+  }
 }
 
 void Chooser::doubt(const FoundBackup& backup, const std::string& why) {

@@ -86,6 +86,12 @@ struct Retention {
   std::vector<archive::BackupPoint> kept{};
   /// It is unknown whether these will be completed: the WAL from their start on is kept, too.
   std::vector<archive::BackupPoint> doubtful{};
+  /// What the kept and the doubtful ones are incremental to, down to full ones.
+  std::vector<archive::BackupPoint> bases{};
+  /// Paths of whole backups that no rule needs, and that none of the above builds upon: each began
+  /// before every one that is kept. Newest first, so that an incremental one comes before what it
+  /// builds upon.
+  std::vector<std::string> obsolete{};
   /// Nothing may go at all.
   bool nothing = false;
   /// Something is wrong: a rule is not fulfilled, or a backup is in doubt.

@@ -102,7 +102,7 @@ bool Child::wait(std::chrono::milliseconds time) {
 }
 
 Finished run_tool(const Command& command, const Environment& environment,
-                  const std::function<bool()>& stop) {
+                  const std::function<bool()>& stop, const ToolWatch& watch) {
   constexpr std::size_t kMost = std::size_t{64} << 10;
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
@@ -110,9 +110,22 @@ Finished run_tool(const Command& command, const Environment& environment,
         .with("reason", system_error(errno, "pipe").what());
   const Descriptor reading(ends[0]);
   Descriptor writing(ends[1]);
-  Child child(command, environment, {.output = writing.get(), .on_our_death = SIGKILL});
+  Child child(command, environment,
+              {.output = writing.get(), .keep = watch.keep, .on_our_death = SIGKILL});
   writing.close();
   Finished finished;
+  std::string line;
+  const auto split = [&](std::string_view text) {
+    if (!watch.line) return;
+    for (const char c : text) {
+      if (c != '\n' && c != '\r') {
+        line += c;
+      } else if (!line.empty()) {
+        watch.line(line);
+        line.clear();
+      }
+    }
+  };
   std::array<char, 8192> piece;
   for (;;) {
     if (stop())
@@ -124,9 +137,11 @@ Finished run_tool(const Command& command, const Environment& environment,
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count <= 0) break;
     finished.output.append(piece.data(), static_cast<std::size_t>(count));
+    split({piece.data(), static_cast<std::size_t>(count)});
     if (finished.output.size() > 2 * kMost)
       finished.output.erase(0, finished.output.size() - kMost);
   }
+  split("\n");
   while (!child.wait(kChildLook))
     if (stop())
       throw Error(ErrorKind::retry, "stopped while a tool was at work")

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/descriptor.h"
@@ -54,8 +55,14 @@ struct Finished {
   std::string output;  ///< standard output and error, at most its last 64 kB
   [[nodiscard]] bool done() const { return status == 0; }
 };
-/// Runs a tool to its end. When `stop` returns true it is killed, and Error{retry} thrown.
+/// What else a tool is run with.
+struct ToolWatch {
+  /// Told each line of its output when it is complete; a carriage return ends one, too.
+  std::function<void(std::string_view line)> line = {};
+  std::vector<int> keep = {};  ///< descriptors that it inherits
+};
+/// Runs a tool to its end. When `stop` says true it is ended, and Error{retry} thrown.
 [[nodiscard]] Finished run_tool(const Command& command, const Environment& environment,
-                                const std::function<bool()>& stop);
+                                const std::function<bool()>& stop, const ToolWatch& watch = {});
 
 }  // namespace weir::recovery

@@ -20,6 +20,10 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_read_replication_slot() const { return major_ >= 15; }
   /// Options of CREATE_REPLICATION_SLOT in parentheses, in place of keywords.
   [[nodiscard]] constexpr bool has_slot_options_in_parentheses() const { return major_ >= 15; }
+  /// Options of BASE_BACKUP in parentheses, in place of keywords.
+  [[nodiscard]] constexpr bool has_backup_options_in_parentheses() const { return major_ >= 15; }
+  /// pg_basebackup compresses with a method that is named, and not with gzip alone.
+  [[nodiscard]] constexpr bool has_named_compression() const { return major_ >= 15; }
   /// The setting recovery_prefetch.
   [[nodiscard]] constexpr bool has_recovery_prefetch() const { return major_ >= 15; }
   /// The setting archive_library.
@@ -28,6 +32,8 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_promote_trigger_file() const { return major_ < 16; }
   /// pg_combinebackup, and the incremental backups that it requires.
   [[nodiscard]] constexpr bool has_combine_backup() const { return major_ >= 17; }
+  /// pg_verifybackup reads tar files.
+  [[nodiscard]] constexpr bool verifies_tar_backups() const { return major_ >= 18; }
   /// TWO_PHASE of a logical slot is an option of the function that creates it, but not of the
   /// command.
   [[nodiscard]] constexpr bool has_two_phase_in_sql_only() const { return major_ == 14; }

@@ -161,7 +161,8 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
     # Debian 13 has them below /usr, to which /lib leads.
     directory = next((place / "tree").glob("**/systemd/system"))
     units = sorted(directory.iterdir())
-    assert [unit.name for unit in units] == ["pgweir-drill@.service", "pgweir-drill@.timer",
+    assert [unit.name for unit in units] == ["pgweir-backup@.service", "pgweir-backup@.timer",
+                                             "pgweir-drill@.service", "pgweir-drill@.timer",
                                              "pgweir-prune@.service", "pgweir-prune@.timer",
                                              "pgweir-verify@.service", "pgweir-verify@.timer",
                                              "pgweir@.service"]

@@ -369,5 +369,47 @@ TEST(Retention, LooksAtNoMoreBackupsThanItNeeds) {
   EXPECT_THAT(wal.looked, ElementsAre("wed"));
 }
 
+TEST(Retention, WhatNoRuleNeedsGoesNewestFirstAndNothingThatOthersBuildUpon) {
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(0), Lsn(0x10000)}, {.time = hours_ago(0)}}});
+  const std::vector<FoundBackup> backups = {backup("full1", 0x1000),
+                                            incremental("inc1", 0x2000, 0x1000),
+                                            backup("full2", 0x3000),
+                                            incremental("inc2", 0x4000, 0x3000),
+                                            incremental("inc3", 0x5000, 0x4000),
+                                            backup("full3", 0x6000),
+                                            incremental("lost", 0x6800, 0x1234)};
+  for (const auto& each : backups) wal.ended(each.path, 0.1);
+  // By number: the incremental ones go with the full one that they build upon.
+  const auto counted = choose(backups, {.count = 2, .now = {kNow}}, wal);
+  EXPECT_THAT(counted.obsolete, ElementsAre("inc1", "full1"));
+  EXPECT_THAT(counted.bases, IsEmpty());
+  // By time: what is kept is an incremental one, and what it builds upon stays.
+  wal.ended("inc3", 200).ended("inc2", 210).ended("full2", 220);
+  const auto window = choose(backups, {.window = hours(168), .now = {kNow}}, wal);
+  ASSERT_EQ(window.kept.size(), 1U);
+  EXPECT_EQ(window.kept[0].file, "inc3");
+  EXPECT_THAT(window.obsolete, ElementsAre("inc1", "full1"));
+  ASSERT_EQ(window.bases.size(), 2U);
+  EXPECT_EQ(window.bases[0].file, "inc2");
+  EXPECT_EQ(window.bases[1].file, "full2");
+  // Nothing goes where a rule is not fulfilled.
+  EXPECT_THAT(choose(backups, {.count = 4, .now = {kNow}}, wal).obsolete, IsEmpty());
+}
+
+TEST(Retention, WhatOneInDoubtBuildsUponStays) {
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(0), Lsn(0x10000)}, {.time = hours_ago(0)}}});
+  auto broken = incremental("inc1", 0x2000, 0x1000);
+  broken.state = State::unfinished;
+  broken.problem = "its file 1 is missing";
+  const std::vector<FoundBackup> backups = {backup("full1", 0x1000), broken,
+                                            backup("full2", 0x3000)};
+  wal.ended("full1", 3).ended("full2", 1);
+  const auto result = choose(backups, {.count = 1, .now = {kNow}}, wal);
+  EXPECT_THAT(result.obsolete, IsEmpty());
+  EXPECT_TRUE(result.complaint);
+}
+
 }  // namespace
 }  // namespace weir::prune::retention_test

@@ -1,0 +1,497 @@
+// The order of a backup is that of its proof: copied, brought to consistency by this archive,
+// compared with its manifest, on the disk, named. Before the name nothing counts, and nothing older
+// is removed; after it nothing can take the name away but a rule.
+
+#include "backup/backup.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <memory>
+
+#include "archive/backup_files.h"
+#include "archive/branch.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "archive/timelines.h"
+#include "backup/command.h"
+#include "backup/keep.h"
+#include "backup/place.h"
+#include "backup/server.h"
+#include "backup/talk.h"
+#include "backup/tar_check.h"
+#include "backup/tools.h"
+#include "backup/wait.h"
+#include "base/error.h"
+#include "base/exit_status.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "io/place.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+#include "io/tree.h"
+#include "io/user_tree.h"
+#include "prune/archive_wal.h"
+#include "recovery/process.h"
+#include "recovery/programs.h"
+#include "wal/server_version.h"
+
+namespace weir::backup {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// So much stays free for others.
+constexpr std::uint64_t kReserve = std::uint64_t{64} << 20;
+
+std::chrono::milliseconds since(Clock::time_point begin) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+}
+
+Error no_place(std::string what, const std::string& path, std::string_view hint) {
+  return Error(ErrorKind::usage, std::move(what)).with("path", path).hint(hint);
+}
+
+bool lies_within(const std::string& inner, const std::string& outer) {
+  return inner == outer || inner.starts_with(outer == "/" ? outer : outer + "/");
+}
+
+void require_directory(const std::string& path, const char* what) {
+  if (io::type_of(path) != io::PathType::directory)
+    throw no_place(
+        fmt::format("there is no such directory for the {}", what), path,
+        "Create it, or mount its file system: pgweir does not create it, so that nothing "
+        "is written where a disk is missing.");
+}
+
+/// pg_basebackup keeps what reaches libpq from outside, as our own connection has it.
+recovery::Environment tool_environment(const std::string& password) {
+  recovery::Environment result;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const bool ours = !password.empty() && text.starts_with("PGPASSWORD=");
+    if (!text.starts_with("LC_") && !text.starts_with("LANG") && !ours) result.emplace_back(text);
+  }
+  result.emplace_back("LC_ALL=C");
+  if (!password.empty()) result.push_back("PGPASSWORD=" + password);
+  return result;
+}
+
+std::string one_line(const std::string& output) {
+  std::string text(trimmed(output));
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+int status_of(const Error& error) {
+  switch (error.kind()) {
+    case ErrorKind::damage:
+    case ErrorKind::gap:
+      return kNo;
+    default:
+      return exit_status(error.kind());
+  }
+}
+
+/// One run, from the front to the end.
+class Run {
+ public:
+  Run(const Options& options, Report& report) : options_(options), report_(report) {}
+
+  void run();
+
+ private:
+  void look_at_archive();
+  void ask_upstream();
+  void tidy();
+  void choose_kind();
+  void require_space(const pq::BackupPlan& plan) const;
+  void copy();
+  bool copy_once(const CopyPlan& plan, Talk& talk);
+  void make_links_relative(const std::vector<std::string>& oids) const;
+  void read_point();
+  void check_files();
+  void finish();
+  void apply();
+  /// Removes what does not count, unless a person should look at it.
+  void give_up(const Error& error);
+
+  [[nodiscard]] std::string making() const { return options_.to + "/" + making_; }
+  /// The data directory, or what has the tar files.
+  [[nodiscard]] std::string data() const { return making() + (with_tablespaces_ ? "/data" : ""); }
+
+  const Options& options_;
+  Report& report_;
+  const Clock::time_point begin_ = Clock::now();
+  std::unique_ptr<io::Directory> archive_;
+  std::unique_ptr<io::Directory> to_;
+  std::unique_ptr<PlaceLock> lock_;
+  archive::Listing listing_;
+  archive::TimelineEnds ends_;
+  std::optional<archive::Identity> identity_;
+  Server server_;
+  recovery::Programs tools_;
+  std::vector<Standing> standing_;
+  std::optional<std::string> base_manifest_;
+  std::string making_;  ///< the hidden name; empty: nothing was made
+  bool with_tablespaces_ = false;
+  archive::BackupPoint point_;
+};
+
+void Run::look_at_archive() {
+  archive_ = io::open_existing_directory(options_.archive);
+  archive::require_not_a_server_directory(*archive_);
+  listing_ = archive::list_archive(*archive_);
+  archive::require_some_wal(listing_, options_.archive, io::what_is_nearby(options_.archive));
+  identity_ = archive::read_identity(*archive_, listing_);
+  if (identity_) ends_ = archive::read_timeline_ends(*archive_, listing_, identity_->segment_size);
+}
+
+void Run::ask_upstream() {
+  server_ = ask_server(options_.conninfo, *options_.interrupt);
+  report_.server = fmt::format("{} (PostgreSQL {})", server_.name, server_.major);
+  if (identity_)
+    archive::require_same_cluster(*identity_, server_.system_identifier, server_.segment_size,
+                                  options_.archive);
+  const auto timelines = archive::Timelines::read(*archive_, listing_);
+  const auto branch = archive::compare_with_server(timelines, ends_, server_.place);
+  if (branch && branch->relation == archive::Branch::Relation::diverged) {
+    const auto remark = archive::remark_on(*branch, server_.place);
+    throw Error(ErrorKind::conflict,
+                "the server and the archive have diverged: this archive cannot bring a backup of "
+                "this server to consistency")
+        .with("timeline of the server", server_.place.timeline)
+        .with("of the archive", branch->archive_timeline)
+        .with("diverged at", branch->fork)
+        .hint(remark.todo.empty() ? "See \"pgweir status -d\"; a server that was set back needs a "
+                                    "new archive directory."
+                                  : remark.todo);
+  }
+  if (server_.archives)
+    report_.notes.emplace_back(
+        "archive_mode is on: the server ends a backup only after its own archive_command has "
+        "archived the WAL");
+}
+
+void Run::tidy() {
+  for (const auto& name : leftovers(*to_)) {
+    io::remove_tree(to_->path_of(name));
+    report_.notes.push_back(fmt::format("removed {}, which an interrupted run had left", name));
+    options_.tell(report_.notes.back());
+  }
+}
+
+void Run::choose_kind() {
+  if (!options_.incremental) return;
+  const auto full = [&](const std::string& why) {
+    report_.notes.push_back("a full backup is made: " + why);
+    options_.tell(report_.notes.back());
+  };
+  if (!wal::ServerVersion(server_.major).has_combine_backup())
+    return full(fmt::format("PostgreSQL {} has no incremental ones", server_.major));
+  if (!server_.summarizes) return full("summarize_wal is off on the server");
+  if (!server_.place.history) return full("the history of the server's timeline is not known");
+  const auto* const base = newest_base(standing_, *server_.place.history);
+  if (base == nullptr) return full("there is no plain backup here to build upon");
+  if (length_of_chain(standing_, *base) >= options_.full_every)
+    return full(fmt::format("one of {} is (--full-every)", options_.full_every));
+  report_.incremental = true;
+  report_.base = base->name;
+  base_manifest_ = io::real_path(base->data) + "/backup_manifest";
+}
+
+void Run::require_space(const pq::BackupPlan& plan) const {
+  // How far something shrinks is not known before.
+  if (!options_.compress.empty() || base_manifest_) return;
+  const auto free = io::free_bytes(options_.to);
+  const auto needed = plan.bytes() + kReserve;
+  if (needed <= free) return;
+  throw Error(ErrorKind::disk_full, "there is too little space for the backup")
+      .with("path", options_.to)
+      .with("free", format_size(free))
+      .with("needed about", format_size(needed))
+      .hint(
+          "No older backup is removed to make room. Free or add space, or remove a backup that is "
+          "no longer needed by hand.");
+}
+
+/// False: an incremental backup could not even begin.
+bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
+  constexpr auto kTell = std::chrono::seconds(30);
+  const auto command = basebackup_command(tools_.path("pg_basebackup"), server_.values, plan);
+  std::optional<Clock::time_point> waits;
+  auto told = Clock::now();
+  const auto stop = [&] {
+    if (waits && Clock::now() - *waits >= options_.wait) return true;
+    return options_.stop();
+  };
+  recovery::Finished finished;
+  try {
+    finished = recovery::run_tool(
+        command, tool_environment(server_.password), stop,
+        {.line =
+             [&](std::string_view line) {
+               switch (talk.take(line)) {
+                 case Talk::Kind::progress:
+                   options_.progress(talk.done(), talk.total());
+                   if (Clock::now() - told < kTell) break;
+                   told = Clock::now();
+                   options_.tell(
+                       fmt::format("copied {}{}", format_size(talk.done()),
+                                   talk.total() == 0 ? "" : " of " + format_size(talk.total())));
+                   break;
+                 case Talk::Kind::waits:
+                   if (!waits) waits = Clock::now();
+                   options_.tell(
+                       "all is copied; the server waits for its own archive_command, which has to "
+                       "archive the WAL first (archive_mode is on)");
+                   break;
+                 case Talk::Kind::swallowed:
+                   break;
+                 case Talk::Kind::other:
+                   options_.tell("pg_basebackup: " + std::string(line));
+                   break;
+               }
+             },
+         .keep = {lock_->descriptor()}});
+  } catch (const Error&) {
+    if (options_.stop() || !waits) throw;
+    throw Error(ErrorKind::retry,
+                fmt::format("the server still waited for its own archive_command after {}",
+                            format_duration(options_.wait)))
+        .hint(
+            "See the server's log for why archive_command fails, and pg_stat_archiver. Repair it, "
+            "or turn it off (archive_command = '/bin/true' if pgweir is the archive). The server's "
+            "process continues to wait until its next message to the client, a minute or more.");
+  }
+  if (finished.done()) return true;
+  const auto failure = talk.failure();
+  if (plan.base_manifest && talk.done() == 0 && failure.kind() == ErrorKind::retry) return false;
+  throw failure;
+}
+
+/// pg_basebackup's links name the hidden directory: a backup must not change with its name, and a
+/// careless copy of its data directory must not lead into it.
+void Run::make_links_relative(const std::vector<std::string>& oids) const {
+  for (const auto& oid : oids) {
+    const auto link = data() + "/pg_tblspc/" + oid;
+    if (!io::read_link(link))
+      throw Error(ErrorKind::damage, "pg_basebackup made no link for a tablespace")
+          .with("path", link);
+    io::remove_tree(link);
+    io::make_symlink("../../tablespaces/" + oid, link);
+  }
+}
+
+void Run::copy() {
+  const auto sizes = ask_plan(server_, *options_.interrupt);
+  require_space(sizes);
+  const auto now = std::chrono::system_clock::now();
+  report_.name = free_name(*to_, now);
+  making_ = std::string(kMaking) + report_.name;
+  report_.path = making();
+
+  CopyPlan plan{.format = options_.format,
+                .compress = options_.compress,
+                .rate = options_.rate,
+                .base_manifest = base_manifest_,
+                .tool_major = tools_.major};
+  std::vector<std::string> oids;
+  if (options_.format == Format::plain)
+    for (const auto& each : sizes.tablespaces) {
+      // In-place tablespaces (allow_in_place_tablespaces) are part of the data directory.
+      if (each.oid.empty() || !each.location.starts_with('/')) continue;
+      oids.push_back(each.oid);
+      plan.tablespaces.emplace_back(
+          each.location, io::real_path(options_.to) + "/" + making_ + "/tablespaces/" + each.oid);
+    }
+  with_tablespaces_ = !oids.empty();
+  const auto begin = [&] {
+    io::remove_tree(making());
+    io::make_directories(making());
+    plan.into = io::real_path(making()) + (with_tablespaces_ ? "/data" : "");
+  };
+  begin();
+  options_.tell(fmt::format(
+      "copying {} from {}{}", format_size(sizes.bytes()), server_.name,
+      report_.incremental ? ", what has changed since " + report_.base : std::string()));
+  Talk talk;
+  if (!copy_once(plan, talk)) {
+    report_.notes.push_back(
+        fmt::format("a full backup is made: an incremental one to {} could not be: {}",
+                    report_.base, talk.last_words()));
+    options_.tell(report_.notes.back());
+    report_.incremental = false;
+    report_.base.clear();
+    base_manifest_.reset();
+    plan.base_manifest.reset();
+    require_space(sizes);
+    begin();
+    talk = Talk();
+    static_cast<void>(copy_once(plan, talk));
+  }
+  make_links_relative(oids);
+  report_.bytes = io::size_of_tree(making());
+}
+
+void Run::read_point() {
+  point_ = archive::read_backup_point(data());
+  if (!point_.end)
+    throw Error(ErrorKind::damage, "the backup has no manifest that tells where it ends")
+        .with("path", data());
+  if (point_.missing)
+    throw Error(ErrorKind::damage, "the backup is not whole: " + *point_.missing)
+        .with("path", data());
+  if (point_.system_identifier == 0) point_.system_identifier = server_.system_identifier;
+  if (point_.system_identifier != server_.system_identifier)
+    throw Error(ErrorKind::conflict,
+                "the backup and the server asked before belong to different clusters")
+        .with("backup", point_.system_identifier)
+        .with("server", server_.system_identifier)
+        .hint("The connection string leads to different servers: name one of them.");
+  report_.begin = point_.start;
+  report_.end = point_.end;
+  report_.timeline = point_.end_timeline;
+}
+
+void Run::check_files() {
+  options_.tell("comparing the backup with its manifest");
+  if (options_.format == Format::tar && !wal::ServerVersion(tools_.major).verifies_tar_backups()) {
+    check_tars(data(), options_.stop);
+    return;
+  }
+  const auto told =
+      recovery::run_tool({tools_.path("pg_verifybackup"), "--no-parse-wal", "--quiet", data()},
+                         recovery::environment(), options_.stop, {.keep = {lock_->descriptor()}});
+  if (!told.done())
+    throw Error(ErrorKind::damage, "the backup does not match its manifest")
+        .with("pg_verifybackup", one_line(told.output))
+        .hint("The disk or the memory of this machine may be faulty: see its kernel log.");
+}
+
+void Run::finish() {
+  options_.tell("making the backup durable");
+  io::sync_tree(making());
+  publish(*to_, making_, report_.name);
+  making_.clear();
+  report_.path = options_.to + "/" + report_.name;
+  report_.made = true;
+  report_.elapsed = since(begin_);
+}
+
+void Run::apply() {
+  prune::ArchiveWal wal(*archive_, options_.stop);
+  standing_ = find_standing(options_.to, &wal.lines());
+  if (options_.rules.any()) apply_rules(*archive_, *to_, options_, standing_, report_);
+  const auto is_removed = [&](const std::string& name) {
+    return std::find(report_.removed.begin(), report_.removed.end(), name) != report_.removed.end();
+  };
+  for (const auto& each : standing_)
+    if (!each.good() && !each.for_others && !is_removed(each.name))
+      report_.fail(kNo, fmt::format("{} does not count: {}", each.path, each.why),
+                   "It was left as it is. Repair or remove it by hand.");
+}
+
+void Run::give_up(const Error& error) {
+  if (making_.empty()) return;
+  if (status_of(error) == kNo) {
+    report_.notes.push_back(
+        fmt::format("{} remains for inspection; the next run removes it", making()));
+    return;
+  }
+  try {
+    io::remove_tree(making());
+    report_.path.clear();
+  } catch (const Error& other) {
+    report_.notes.push_back(fmt::format("{}; the next run removes it", other.what()));
+  }
+}
+
+void Run::run() {
+  const auto archive = io::real_path(options_.archive), to = io::real_path(options_.to);
+  require_directory(options_.archive, "archive");
+  require_directory(options_.to, "backups");
+  if (lies_within(archive, to) || lies_within(to, archive))
+    throw no_place("the archive and the directory of the backups lie within each other",
+                   options_.to, "Use two separate directories.");
+  report_.format = options_.format;
+  report_.dry_run = options_.dry_run;
+  report_.archive = options_.archive;
+  try {
+    to_ = io::open_existing_directory(options_.to);
+    archive::require_not_a_server_directory(*to_);
+    look_at_archive();
+    ask_upstream();
+    if (!options_.dry_run) {
+      io::require_writable(options_.to);
+      lock_ = std::make_unique<PlaceLock>(*to_);
+      if (to_->names().size() == 1) {
+        const auto place = io::inspect_place(options_.to);
+        report_.notes.push_back(fmt::format(
+            "{} was empty, and is on {} ({}): if a disk should be mounted there, it is not",
+            options_.to, place.file_system, format_size(place.bytes)));
+      }
+      lock_->require_cluster(server_.system_identifier);
+      tidy();
+    }
+    tools_ = find_tools(server_.major, options_.bindir, options_.stop);
+    {
+      prune::ArchiveWal wal(*archive_, options_.stop);
+      standing_ = find_standing(options_.to, &wal.lines());
+    }
+    for (const auto& each : standing_)
+      if (each.point && each.point->system_identifier != 0 &&
+          each.point->system_identifier != server_.system_identifier)
+        throw Error(ErrorKind::conflict, "the directory has the backups of another cluster")
+            .with("path", each.path)
+            .with("its system identifier", each.point->system_identifier)
+            .with("the server's", server_.system_identifier)
+            .hint("Use one directory for each cluster.");
+    choose_kind();
+    if (options_.dry_run) {
+      if (options_.rules.any()) apply_rules(*archive_, *to_, options_, standing_, report_);
+      return;
+    }
+    copy();
+    read_point();
+    wait_for_wal(*archive_, point_, options_);
+    check_files();
+    finish();
+  } catch (const Error& error) {
+    give_up(error);
+    report_.fail(status_of(error), error);
+    return;
+  } catch (const net::Interrupted&) {
+    const Error stopped(ErrorKind::retry, "stopped before the backup was made");
+    give_up(stopped);
+    report_.fail(kTryAgain, stopped);
+    return;
+  }
+  try {
+    apply();
+  } catch (const Error& error) {
+    report_.fail(status_of(error), error);
+  }
+}
+
+}  // namespace
+
+Report run(const Options& options) {
+  Report report;
+  Run(options, report).run();
+  return report;
+}
+
+std::vector<Standing> list(const Options& options) {
+  require_directory(options.to, "backups");
+  if (options.archive.empty()) return find_standing(options.to, nullptr);
+  const auto archive = io::open_existing_directory(options.archive);
+  prune::ArchiveWal wal(*archive, options.stop);
+  return find_standing(options.to, &wal.lines());
+}
+
+}  // namespace weir::backup

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/directory.h"
+
+namespace weir::backup {
+
+// The names in the directory of the backups, and the order of what makes them durable. A backup
+// counts under its name alone; what is being made or removed has a hidden one.
+
+inline constexpr std::string_view kMaking = ".pgweir-backup-";
+inline constexpr std::string_view kRemoving = ".pgweir-removed-";
+inline constexpr std::string_view kLock = ".pgweir-backup.lock";
+
+/// "20261120T031415Z"
+[[nodiscard]] std::string name_of(std::chrono::system_clock::time_point time);
+/// A name that name_of() could have made.
+[[nodiscard]] bool is_name(std::string_view name);
+/// The time in such a name.
+[[nodiscard]] std::chrono::system_clock::time_point time_of(std::string_view name);
+
+/// The name of a backup that begins now. The next second's if it is taken, and so on.
+[[nodiscard]] std::string free_name(io::Directory& directory,
+                                    std::chrono::system_clock::time_point now);
+
+/// Gives what was made, and synced, its name. It counts, and stays so, when this has returned.
+/// Throws Error{conflict} if the name is taken; Error{io, durability}.
+void publish(io::Directory& directory, const std::string& making, const std::string& name);
+
+/// Removes these backups in this order: none is gone, also after a power loss, while one before it
+/// in the list is still there by its name. `remove_tree` is called with hidden names. Throws
+/// Error{io, durability}.
+void remove(io::Directory& directory, const std::vector<std::string>& names,
+            const std::function<void(const std::string& hidden)>& remove_tree);
+
+/// Hidden directories that a run which was interrupted has left.
+[[nodiscard]] std::vector<std::string> leftovers(io::Directory& directory);
+
+/// Keeps other runs from this directory, as long as this object or a process that inherited the
+/// descriptor is there. The lock's file says which cluster's backups these are.
+class PlaceLock {
+ public:
+  /// Throws Error{retry} if another run holds the lock, Error{io}.
+  explicit PlaceLock(io::Directory& directory);
+  /// Throws Error{conflict} if the directory is for the backups of another cluster; else notes that
+  /// it is for those of this one.
+  void require_cluster(std::uint64_t system_identifier);
+  /// -1: it has none.
+  [[nodiscard]] int descriptor() const;
+
+ private:
+  io::Directory& directory_;
+  std::unique_ptr<io::File> file_;
+};
+
+}  // namespace weir::backup

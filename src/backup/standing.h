@@ -1,0 +1,44 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/backup_point.h"
+#include "backup/options.h"
+#include "prune/retention.h"
+
+namespace weir::backup {
+
+/// A backup that is there.
+struct Standing {
+  std::string name;  ///< in the directory of the backups
+  std::string path;
+  std::string data;         ///< what has its files: the path, or a directory in it
+  std::string why;          ///< it does not count; empty: it does
+  bool for_others = false;  ///< it does not count itself, but a good one builds upon it
+  Format format = Format::plain;
+  std::uint64_t bytes = 0;  ///< on the disk
+  std::optional<archive::BackupPoint> point;
+  std::optional<std::chrono::system_clock::time_point> began;
+  [[nodiscard]] bool good() const { return why.empty(); }
+};
+
+/// Every backup there, by its position. One counts if each of its files is there with its size, all
+/// that it builds upon is there, and the archive has WAL from its begin to its end, by the names of
+/// its files. nullptr: the archive is not known, and not asked. Throws Error{io}, Error{usage} if
+/// there is no such directory.
+[[nodiscard]] std::vector<Standing> find_standing(const std::string& directory,
+                                                  const std::vector<prune::Line>* lines);
+
+/// The one that an incremental backup is made upon, on the way of `history`: the newest that
+/// counts, in plain format. nullptr: there is none.
+[[nodiscard]] const Standing* newest_base(const std::vector<Standing>& standing,
+                                          const wal::TimelineHistory& history);
+/// Backups in a row from this one down to a full one, both counted.
+[[nodiscard]] std::size_t length_of_chain(const std::vector<Standing>& standing,
+                                          const Standing& last);
+
+}  // namespace weir::backup

@@ -1,0 +1,320 @@
+"""pgweir backup beside real servers: a backup counts only if this archive can bring it to consistency; whatever happens
+in the middle, nothing half counts, and the next run tidies up; no rule removes what is needed."""
+
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from support import wal
+from support.process import alive, as_server_user, children_of, run, server_user, wait_for
+from support.receiver import BINARY, pgweir
+from support.recovery import hand_over, installed
+from support.scenario import reported, streaming
+from support.server import DEBIAN_BIN, bin_directory
+from support.template import memory_place
+
+
+class World:
+    """A primary with a tablespace, its archive and receiver, and a place for backups."""
+
+    def __init__(self, servers, receivers, new_archive, place, memory, major=15, tablespace=True, **settings):
+        self.place = place
+        self.receivers = receivers
+        self.server = servers.primary(major=major, wal_keep_size="512MB", **settings)
+        # The fetched servers have no clients, but the newest has.
+        self.clients = bin_directory(major) if (bin_directory(major) / "pg_basebackup").exists() else (
+            DEBIAN_BIN if major < 15 else bin_directory(19))
+        if self.clients is None:
+            pytest.skip("PostgreSQL 19 is not installed (scripts/setup)")
+        self.archive = new_archive(self.server)
+        self.receive()
+        self.oid = None  # of the tablespace in a backup
+        self.elsewhere = place / "elsewhere"
+        if tablespace:
+            self.elsewhere.mkdir()
+            if os.getuid() == 0:
+                os.chown(self.elsewhere, server_user().pw_uid, server_user().pw_gid)
+            self.server.sql(f"CREATE TABLESPACE other LOCATION '{self.elsewhere}'")
+            self.server.sql("CREATE TABLE far (i int) TABLESPACE other; INSERT INTO far VALUES (1)")
+        self.server.sql("CREATE TABLE t (i int)")
+        self.to = memory / "backups"
+        self.to.mkdir()
+
+    def receive(self):
+        self.receiver = self.receivers.pgweir(self.archive, self.server, "--compress", "zstd")
+        streaming(self.server)
+
+    def command(self, *options, server=None):
+        return [BINARY, "backup", "-D", self.archive.path, "--to", self.to, "-d", (server or self.server).conninfo(),
+                "--bindir", self.clients, *options]
+
+    def backup(self, *options, status=0, **more):
+        done = pgweir(*self.command(*options, "--json", **more)[1:])
+        if done.returncode != status:
+            print(done.stdout, done.stderr)  # an assertion would cut it off
+        assert done.returncode == status
+        told = json.loads(done.stdout)
+        assert told["status"] == status, told
+        return told
+
+    def spawn(self, *options):
+        return subprocess.Popen([str(word) for word in self.command(*options)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)
+
+    def list(self, status=0):
+        done = pgweir("backup", "-D", self.archive.path, "--to", self.to, "--list", "--json")
+        assert done.returncode == status, done.stdout
+        return json.loads(done.stdout)["backups"]
+
+    def names(self):
+        """Of what is there, but for the lock."""
+        return sorted(path.name for path in self.to.iterdir() if path.name != ".pgweir-backup.lock")
+
+    def making(self):
+        return [name for name in self.names() if name.startswith(".pgweir-backup-2")]
+
+    def assert_verified(self, name):
+        done = pgweir("verify", "-D", self.archive.path, "--backup", self.to / name, "--json")
+        told = json.loads(done.stdout)
+        assert done.returncode == 0 and told["backup"]["reaches_consistency"], done.stdout
+
+
+@pytest.fixture
+def memory(place):
+    """A place for backups in which a flush costs nothing, if there is one."""
+    path = memory_place() or place / "memory"
+    path.mkdir(exist_ok=True)
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def world(servers, receivers, new_archive, place, memory):
+    return lambda **settings: World(servers, receivers, new_archive, place, memory, **settings)
+
+
+def recovered(world, name, query):
+    """What a server says that was recovered from that backup to the archive's end."""
+    reported(world.server, world.server.flushed())
+    world.receiver.stop()
+    world.server.stop()
+    into = world.place / "new"
+    program = installed(world.place)
+    hand_over(world.archive.path)
+    run(["chown", "-R", f"{server_user().pw_uid}:{server_user().pw_gid}", world.to])
+    run(["chown", f"{server_user().pw_uid}:{server_user().pw_gid}", world.place])
+    server_bin = world.server.bin
+    mapping = ["--tablespace-mapping", f"../../tablespaces/{world.oid}={world.place}/mapped"] if world.oid else []
+    run([program, "recover", "-D", world.archive.path, "--backup", world.to / name, "--into", into, "--bindir", server_bin,
+         *mapping, "--start"], **as_server_user(), cwd="/")
+    try:
+        return run([DEBIAN_BIN / "psql", "-XAtq", "-h", world.server.socket_dir, "-p", world.server.port, "-U", "postgres", "-c", query,
+                    "postgres"], cwd="/").stdout.strip()
+    finally:
+        run([server_bin / "pg_ctl", "-D", into, "-m", "immediate", "-w", "stop"], **as_server_user(), cwd="/")
+
+
+def test_what_counts_and_what_goes(world):
+    world = world()
+    told = world.backup("--dry-run")
+    assert told["outcome"] == "dry run" and list(world.to.iterdir()) == []
+
+    first = world.backup()
+    assert first["outcome"] == "made" and world.names() == [first["name"]], first
+    assert any("was empty" in note for note in first["notes"]), first
+    plain = world.to / first["name"]
+    [link] = (plain / "data" / "pg_tblspc").iterdir()
+    world.oid = link.name
+    assert os.readlink(link) == f"../../tablespaces/{link.name}" and (plain / "tablespaces" / link.name).is_dir()
+    assert sorted(path.name for path in plain.iterdir()) == ["data", "tablespaces"]
+    world.assert_verified(first["name"])
+    [listed] = world.list()
+    assert listed["good"] and listed["name"] == first["name"] and listed["kind"] == "full", listed
+    assert listed["begin_lsn"] == first["begin_lsn"] and listed["end_lsn"] == first["end_lsn"]
+    # The live tablespace is as it was.
+    assert world.server.sql("SELECT count(*) FROM far") == "1"
+
+    # Another run at work; another cluster's place.
+    lock = world.to / ".pgweir-backup.lock"
+    with open(lock) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another pgweir backup is running" in world.backup(status=3)["problem"]
+    own = lock.read_text()
+    lock.write_text("4711\n")
+    assert "another cluster" in world.backup(status=4)["problem"]
+    lock.write_text(own)
+
+    # As tar files, with fewer of them than the window takes: a word, and 0.
+    tar = world.backup("--format", "tar", "--compress", "gzip:1", "--keep", "7d")
+    assert tar["outcome"] == "made" and tar["removed"] == [] and any("no backup had ended" in note for note in tar["notes"]), tar
+    assert sorted(path.name for path in (world.to / tar["name"]).iterdir()) == [f"{world.oid}.tar.gz", "backup_manifest", "base.tar.gz"]
+    world.assert_verified(tar["name"])
+    assert [each["format"] for each in world.list()] == ["plain", "tar"]
+
+    # One that lost a file counts for nothing, stays, and is named.
+    kept = plain / "kept"
+    shutil.copytree(plain / "data" / "global", kept)
+    shutil.rmtree(plain / "data" / "global")
+    [broken, _] = world.list(status=1)
+    assert not broken["good"] and "global/" in broken["why"], broken
+    told = world.backup(status=1)
+    assert told["outcome"] == "made, others in doubt" and first["name"] in told["problem"], told
+    kept.rename(plain / "data" / "global")
+    assert len(world.list()) == 3
+
+    # The rule: the newest one stays, and what lies before it goes, with its WAL.
+    world.server.write_wal(2)
+    before = len(list(world.archive.path.iterdir()))
+    foreseen = world.backup("--dry-run", "--keep-backups", "1")
+    assert foreseen["removed"] == [tar["name"], first["name"]] and len(world.names()) == 3, foreseen
+    world.server.sql("INSERT INTO t VALUES (1)")
+    newest = world.backup("--keep-backups", "1")
+    assert newest["removed"] == [told["name"], tar["name"], first["name"]] and newest["removed_wal_files"] > 0, newest
+    assert world.names() == [newest["name"]]
+    assert len(list(world.archive.path.iterdir())) < before + 3
+    world.server.sql("INSERT INTO t VALUES (2); INSERT INTO far VALUES (2)")
+    assert recovered(world, newest["name"], "SELECT sum(i) + (SELECT count(*) FROM far) FROM t") == "5"
+
+
+def test_in_the_middle(world):
+    """Whatever ends a run early, nothing counts, what counted stays, and the next run tidies up."""
+    world = world(tablespace=False)
+    old = world.backup()["name"]
+    world.receiver.stop()
+    told = world.backup("--wait", "1s", status=3)
+    assert "did not get the WAL" in told["problem"] and world.names() == [old], told
+    world.receive()
+
+    # kill -9: its pg_basebackup ends with it, and the next run removes what was left.
+    def copying():
+        process = world.spawn("--rate", "200k")
+        wait_for(lambda: world.making() and (world.to / world.making()[0] / "base").exists(), "the copy to begin")
+        return process, children_of(process.pid)
+
+    process, children = copying()
+    assert children
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(alive(pid) for pid in children), "pg_basebackup to end")
+    [left] = world.making()
+    assert [each["name"] for each in world.list()] == [old]
+    told = world.backup()
+    assert any(left in note for note in told["notes"]) and world.names() == [old, told["name"]], told
+
+    # A request to stop, and a server that ends.
+    process, children = copying()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3 and "stopped" in output and not any(alive(pid) for pid in children), output
+    assert world.names() == [old, told["name"]]
+    process, _ = copying()
+    world.server.stop("immediate")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3 and "pg_basebackup failed" in output, output
+    assert world.names() == [old, told["name"]]
+    assert "could not connect" in world.backup(status=3)["problem"]
+    world.server.start()
+    streaming(world.server)
+
+    # A page of the server is damaged: the backup does not count, whatever the rule says, and is left to be looked at.
+    if world.server.sql("SHOW data_checksums") == "on":
+        world.server.sql("CREATE TABLE victim AS SELECT 1 AS i; CHECKPOINT")
+        path = world.server.data / world.server.sql("SELECT pg_relation_filepath('victim')")
+        with open(path, "r+b") as file:
+            file.seek(4000)
+            file.write(b"damage")
+        bad = world.backup("--keep-backups", "1", status=1)
+        assert bad["outcome"] == "unusable" and "wrong checksum" in bad["problem"] and path.name in bad["problem"], bad
+        assert bad["removed"] == [] and pathlib.Path(bad["path"]).exists()
+        assert [each["name"] for each in world.list()] == [old, told["name"]]
+
+
+def test_a_full_disk(world, place):
+    """Too little space is told before anything is copied; what could not be foreseen leaves nothing."""
+    world = world(tablespace=False)
+    mounted = run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "pgweir-test", world.to], check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"can't mount a tmpfs here: {mounted.stderr.strip()}")
+    try:
+        told = world.backup(status=3)
+        assert "too little space" in told["problem"] and world.names() == [], told
+        told = world.backup("--format", "tar", "--compress", "gzip:1", status=3)
+        assert "the disk of the backups is full" in told["problem"] and world.names() == [], told
+    finally:
+        run(["umount", world.to])
+
+
+def test_from_a_standby_and_from_another_branch(world, servers):
+    """A standby's backup ends in the current segment, which nobody ends; a promoted one is of another branch."""
+    world = world(tablespace=False)
+    standby = servers.standby(world.server)
+    world.server.sql("CREATE TABLE more (i int); CHECKPOINT")
+    standby.replayed(world.server.flushed())
+    reported(world.server, world.server.flushed())
+    told = world.backup(server=standby)
+    size = world.server.segment_size
+    last = wal.segment_name(1, (wal.lsn(told["end_lsn"]) - 1) // size, size)
+    assert any(name.startswith(last) and name.endswith(".partial") for name in world.archive.names()), told
+    world.assert_verified(told["name"])
+    # Without a receiver the .partial is made durable here.
+    world.receiver.stop()
+    told = world.backup(server=standby)
+    assert told["outcome"] == "made", told
+    standby.promote()
+    standby.sql("CREATE TABLE other_branch (i int)")
+    world.receive()
+    world.server.sql("CREATE TABLE own_branch (i int)")
+    reported(world.server, world.server.flushed())
+    before = world.names()
+    told = world.backup(server=standby, status=4)
+    assert "diverged" in told["problem"] and world.names() == before, told
+
+
+def test_the_servers_own_archive_command(world):
+    """PostgreSQL 13, tar files. With archive_mode = on the server waits for its own archive_command: that is told, and
+    has an end."""
+    world = world(major=13, archive_mode="on", archive_command="false")
+    told = world.backup("--wait", "1s", status=3)
+    assert "archive_command" in told["problem"] and world.names() == [], told
+    world.server.conf(archive_command="/bin/true")
+    world.server.reload()
+    told = world.backup("--format", "tar")
+    assert told["outcome"] == "made" and any("archive_mode is on" in note for note in told["notes"]), told
+    world.assert_verified(told["name"])
+
+
+def test_incremental(world):
+    """PostgreSQL 19: from the newest one that counts, a full one every N; recovered as a chain."""
+    world = world(major=19, tablespace=False, summarize_wal="on")
+    assert world.backup("--incremental", "auto")["kind"] == "full"
+    [full] = world.names()
+    world.server.sql("INSERT INTO t VALUES (1)")
+    second = world.backup("--incremental", "auto", "--full-every", "3")
+    assert second["kind"] == "incremental" and second["base"] == full, second
+    world.server.sql("INSERT INTO t VALUES (2)")
+    third = world.backup("--incremental", "auto", "--full-every", "3", "--keep-backups", "1")
+    assert third["kind"] == "incremental" and third["base"] == second["name"] and third["removed"] == [], third
+    assert [each["kind"] for each in world.list()] == ["full", "incremental", "incremental"]
+    # The base is gone: what builds upon it counts no more.
+    (world.to / full).rename(world.to.parent / full)
+    assert [each["good"] for each in world.list(status=1)] == [False, False]
+    (world.to.parent / full).rename(world.to / full)
+    fourth = world.backup("--incremental", "auto", "--full-every", "3", "--keep-backups", "1")
+    assert fourth["kind"] == "full" and any("one of 3" in note for note in fourth["notes"]), fourth
+    assert fourth["removed"] == [third["name"], second["name"], full] and world.names() == [fourth["name"]], fourth
+    fifth = world.backup("--incremental", "auto")
+    assert fifth["kind"] == "incremental" and fifth["base"] == fourth["name"], fifth
+    world.server.sql("INSERT INTO t VALUES (3)")
+    assert recovered(world, fifth["name"], "SELECT sum(i) FROM t") == "6"
+    world.server.conf(summarize_wal="off")
+    world.server.start()
+    world.receive()
+    told = world.backup("--incremental", "auto")
+    assert told["kind"] == "full" and any("summarize_wal is off" in note for note in told["notes"]), told
