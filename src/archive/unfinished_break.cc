@@ -123,8 +123,9 @@ std::optional<Break> find_break(io::Shelf& archive, const Listing& listing,
       verifier = std::move(best->verifier);
       continue;
     }
+    const bool written_behind = best->written_behind;
     last = std::move(best);
-    if (last->written_behind) break;
+    if (written_behind) break;
   }
   if (!last || !last->written_behind) return std::nullopt;
   const auto at = last->verifier.position();

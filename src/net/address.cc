@@ -72,7 +72,10 @@ std::string Address::to_string() const {
     sockaddr_un socket{};
     std::memcpy(&socket, &storage_, size_);
     std::string name(socket.sun_path, size_ - offsetof(sockaddr_un, sun_path));
-    if (name.starts_with('\0')) return "@" + name.substr(1);
+    if (name.starts_with('\0')) {
+      name.front() = '@';
+      return name;
+    }
     return name.substr(0, name.find('\0'));
   }
   std::array<char, NI_MAXHOST> host{};
