@@ -34,7 +34,7 @@ class Backoff {
   std::chrono::milliseconds first_;
   std::chrono::milliseconds most_;
   std::chrono::milliseconds step_;
-  std::mt19937_64 random_;
+  std::minstd_rand random_;  ///< seeded at no cost, and random enough
 };
 
 }  // namespace weir

@@ -117,7 +117,7 @@ class Session {
   const std::unique_ptr<Habits> habits_;
   SessionState state_;
   Inspection inspection_;
-  std::mt19937_64 shuffle_;  ///< load_balance_hosts=random
+  std::minstd_rand shuffle_;  ///< load_balance_hosts=random
   std::unique_ptr<Server> server_;
   HostList hosts_;
   std::unique_ptr<Server> asked_;  ///< the chosen host's, over which it was queried

@@ -27,7 +27,7 @@ class RetryPolicy {
 
  private:
   std::chrono::milliseconds bound_ = kFirst;
-  std::mt19937_64 random_;
+  std::minstd_rand random_;  ///< seeded at no cost, and random enough
 };
 
 /// Number of concurrent requests: halved when the store asks for fewer requests, one more after
