@@ -8,6 +8,16 @@
 
 namespace weir::sim {
 
+wal::Lsn promised_end(const status::StatusReport& report, const Ledger::Way& way) {
+  wal::Lsn promised;
+  for (const auto& window : report.windows) {
+    const auto history = report.histories.history(window.timeline);
+    if (history && history->contains(way.last) && window.from <= way.begin)
+      promised = std::max(promised, window.to);
+  }
+  return promised;
+}
+
 void SimReaders::tick() {
   if (!random_.one_in(60)) return;
   const bool recovers = random_.below(3) != 0;
@@ -17,8 +27,11 @@ void SimReaders::tick() {
   if (recovers && !world_.scheduler.running("restore"))
     world_.scheduler.start_beside(
         "restore", [this, way, partial, before = floors()] { recover(*way, partial, before); });
-  else if (!recovers && !world_.scheduler.running("verify"))
+  else if (!recovers && partial && !world_.scheduler.running("verify"))
     world_.scheduler.start_beside("verify", [this] { verify(); });
+  else if (!recovers && !partial && !world_.scheduler.running("status"))
+    world_.scheduler.start_beside("status",
+                                  [this, way, before = floors()] { report(*way, before); });
 }
 
 /// P9: what was reported before it began is restored, whatever the receiver does meanwhile, or an
@@ -41,6 +54,26 @@ void SimReaders::recover(const Ledger::Way& way, bool partial, const Floors& bef
                   fmt::format("a recovery beside the receiver ends at {} as if that were all, "
                               "and WAL up to {} was reported as flushed before",
                               found.end, way.end)};
+}
+
+/// P9: it promises no less than what was reported before it began.
+void SimReaders::report(const Ledger::Way& way, const Floors& before) {
+  const auto needed = world_.end_needed(way, true);
+  if (needed <= world_.lineage.first_read_from(way.last, way.begin)) return;
+  ++reported_;
+  const auto directory = world_.disk.open();
+  try {
+    const auto report = status::make_report(*directory);
+    const auto promised = promised_end(report, way);
+    world_.story.tell("status promises a recovery up to {}", promised);
+    // A prune, or a timeline that was left meanwhile.
+    if (floors() != before || promised >= std::min(needed, world_.end_needed(way, true))) return;
+    throw Violation{"P9", fmt::format("status promises a recovery up to {} only, and WAL up to {} "
+                                      "was reported as flushed before",
+                                      promised, way.end)};
+  } catch (const Error& error) {
+    world_.story.tell("status: {}", error.what());
+  }
 }
 
 /// P9: nothing is wrong with what is finished.

@@ -11,13 +11,18 @@
 #include "mutant.h"
 #include "random.h"
 #include "scheduler.h"
+#include "status/report.h"
 #include "story.h"
 #include "support/sim_disk.h"
 
 namespace weir::sim {
 
+/// Up to where status says that a backup that began at the beginning of that way can be recovered;
+/// 0/0: it says nothing of that.
+[[nodiscard]] wal::Lsn promised_end(const status::StatusReport& report, const Ledger::Way& way);
+
 /// Other processes that read the archive at any moment, while a receiver writes to it: servers that
-/// recover from it, with --partial or without, and verify. In some lives only.
+/// recover from it, with --partial or without, verify, and status. In some lives only.
 class SimReaders {
  public:
   struct World {
@@ -39,12 +44,14 @@ class SimReaders {
   void tick();
   [[nodiscard]] std::uint64_t recoveries() const { return recoveries_; }
   [[nodiscard]] std::uint64_t verified() const { return verified_; }
+  [[nodiscard]] std::uint64_t reported() const { return reported_; }
 
  private:
   /// They change when WAL is removed from the archive, or may be.
   using Floors = std::pair<wal::Lsn, wal::Lsn>;
   void recover(const Ledger::Way& way, bool partial, const Floors& before);
   void verify();
+  void report(const Ledger::Way& way, const Floors& before);
   [[nodiscard]] Floors floors() const {
     return {world_.ledger.given_up_before(), world_.ledger.left_to_store_before()};
   }
@@ -53,6 +60,7 @@ class SimReaders {
   Random random_;
   std::uint64_t recoveries_ = 0;
   std::uint64_t verified_ = 0;
+  std::uint64_t reported_ = 0;
 };
 
 }  // namespace weir::sim

@@ -31,6 +31,7 @@
 #include "sim_store.h"
 #include "sim_store_feed.h"
 #include "sim_upstream.h"
+#include "status/report.h"
 #include "store/mark.h"
 #include "store/near_shelf.h"
 #include "support/sim_disk.h"
@@ -150,6 +151,7 @@ class Run {
     if (readers_) {
       result_.recoveries_beside = readers_->recoveries();
       result_.verified_beside = readers_->verified();
+      result_.reported_beside = readers_->reported();
     }
     if (store_) {
       result_.stored = store_->stored();
@@ -898,6 +900,22 @@ class Run {
       throw Violation{"P9", fmt::format("recovery ends at {}, and WAL up to {} was reported as "
                                         "flushed",
                                         found.end, way->end)};
+    if (partial) check_status(*directory, *way, needed, found.end);
+  }
+
+  /// P9: what status says can be recovered is all that was reported, and no more than a recovery
+  /// has come to.
+  void check_status(io::Directory& directory, const Ledger::Way& way, wal::Lsn needed,
+                    wal::Lsn reached) {
+    const auto promised = promised_end(status::make_report(directory), way);
+    // (Behind a hole, the end of a record that begins in it is of no use.)
+    if (needed > lineage_.first_read_from(way.last, way.begin) && promised < needed)
+      throw Violation{"P9", fmt::format("status promises a recovery up to {} only, and WAL up to "
+                                        "{} was reported as flushed",
+                                        promised, way.end)};
+    if (promised > reached)
+      throw Violation{"P9", fmt::format("status promises a recovery up to {}, and it ends at {}",
+                                        promised, reached)};
   }
 
   /// Where a recovery must come to: without the unfinished segment to its begin, with it to the end
