@@ -505,6 +505,48 @@ FAULTS = [
      "ConcludeFailover.NamesWhoLosesNothingOrLeast",
      [("doctor/failover.cc", "    return {false, \"nothing is known:",
        "    return {FOUND(nothing_known_is_well), \"nothing is known:")]),
+    # --- Reading where an archive ends ---
+    ("ancestors_wal_unread", "`git log --grep=ancestor`",
+     "what `recover`, `drill` and `--find-*` read ended before the switchpoint while a new timeline's first file had not come there",
+     "WalReader.ReadsAnAncestorsFileUpToTheSwitchpointAsLongAsTheNewOneHasNotComeThere",
+     [("archive/unfinished_files.cc", "  if (history == nullptr || !history->contains(segment.timeline())) return files;",
+       "  if (FOUND(ancestors_wal_unread) || history == nullptr ||\n"
+       "      !history->contains(segment.timeline()))\n"
+       "    return files;")]),
+    ("first_unfinished_form", "`git log --grep=ancestor`",
+     "of several unfinished forms of a segment the raw one was read, however short",
+     "WalReader.ReadsOfSeveralUnfinishedFormsTheOneThatIsSoundTheFarthest",
+     [("archive/unfinished_files.cc", "  if (files.size() == 1) return *best;",
+       "  if (FOUND(first_unfinished_form) || files.size() == 1) return *best;")]),
+    ("raw_form_counts", "`git log --grep=ancestor`",
+     "`status` promised less than what was reported where a short raw file is beside a compressed one",
+     "Ends.AreThoseOfTheUnfinishedFormThatIsSoundTheFarthest",
+     [("status/ends.cc", "  return name.method == codec::Method::none && files_of(name) <= 1",
+       "  return name.method == codec::Method::none && (FOUND(raw_form_counts) || files_of(name) <= 1)")]),
+    ("end_before_hole", "seed 5419",
+     "`status` promised nothing after a recorded hole where a kill had left several unfinished segments before it",
+     "Ends.AreBehindAHoleThatIsKnown",
+     [("status/ends.cc", "    while (reached > 0 && !is_behind_hole(files[reached - 1])) --reached;",
+       "    while (reached > 0 && (FOUND(end_before_hole) || !is_behind_hole(files[reached - 1])))\n"
+       "      --reached;")]),
+    ("lost_branch_restored", "`git log --grep=switchpoint`",
+     "a server was given what an ancestor wrote behind the switchpoint where the new timeline's first segment was not archived yet",
+     "RestoreFile.GivesAServerTheAncestorsWalUpToTheSwitchpointWhereTheNewTimelineHasNoFileYet",
+     [("restore/restore.cc", "  if (!options_.system_identifier || target_directory_.find(segment.to_string()))",
+       "  if (FOUND(lost_branch_restored) || !options_.system_identifier ||\n"
+       "      target_directory_.find(segment.to_string()))")]),
+    ("segment_behind_unfinished_blamed", "`git log --grep=blame`",
+     "`verify` reported a finished segment as damaged because of a torn unfinished one before it",
+     "Verify.BlamesNoSegmentForAnUnfinishedOneBeforeIt",
+     [("verify/chunk_check.cc", "      if (!parent.is_finished()) return false;",
+       "      if (!FOUND(segment_behind_unfinished_blamed) && !parent.is_finished()) return false;")]),
+    ("lost_slot_is_ready", "`git log --grep=slot`",
+     "an invalidated slot counted as ready when a status report had given it a position again",
+     "SessionState.DoesNotTakeAnInvalidatedSlotForReadyWhereItHasAPositionAgain",
+     [("receive/session_state.cc",
+       "  if (!slot_ || slot_lost_on_.contains(upstream_->host_index)) return std::nullopt;",
+       "  if (!slot_ || (!FOUND(lost_slot_is_ready) && slot_lost_on_.contains(upstream_->host_index)))\n"
+       "    return std::nullopt;")]),
 ]
 
 
