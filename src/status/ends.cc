@@ -84,19 +84,25 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, EndsReader& re
 }
 
 /// A kill leaves several unfinished segments in a row, and not all that was received of the first.
-/// `files`: the newest first.
+/// Behind a hole that is known the archive goes on all the same. `files`: the newest first.
 void leave_out_unreachable(std::vector<SegmentFileName>& files, EndsReader& reader,
                            wal::SegmentSize size, std::span<const wal::Lsn> behind_holes) {
+  const auto is_behind_hole = [&](const SegmentFileName& file) {
+    return std::find(behind_holes.begin(), behind_holes.end(), file.segment.start(size)) !=
+           behind_holes.end();
+  };
   for (auto i = files.size(); i-- > 1;) {
     const auto& file = files[i];
     const auto& next = files[i - 1];
-    const bool row =
-        file.partial && next.partial && file.segment.segno(size) + 1 == next.segment.segno(size) &&
-        std::find(behind_holes.begin(), behind_holes.end(), next.segment.start(size)) ==
-            behind_holes.end();
+    const bool row = file.partial && next.partial &&
+                     file.segment.segno(size) + 1 == next.segment.segno(size) &&
+                     !is_behind_hole(next);
     if (!row || reader.is_whole(file)) continue;
-    files.erase(files.begin(), files.begin() + static_cast<std::ptrdiff_t>(i));
-    return;
+    auto reached = i - 1;
+    while (reached > 0 && !is_behind_hole(files[reached - 1])) --reached;
+    files.erase(files.begin() + static_cast<std::ptrdiff_t>(reached),
+                files.begin() + static_cast<std::ptrdiff_t>(i));
+    i = reached;
   }
 }
 

@@ -168,6 +168,21 @@ TEST(Ends, AreInTheFirstUnfinishedSegmentThatIsNotWhole) {
   }
 }
 
+/// Whatever a kill has left of the segments before the hole.
+TEST(Ends, AreBehindAHoleThatIsKnown) {
+  Story story(8, 40);
+  ArchiveBuilder builder;
+  builder.segments(story.wal, 1, 4);
+  const auto end_in = [&](std::uint64_t segno) {
+    return story.wal.complete_end(kSize.start(segno) + 200'000);
+  };
+  for (const std::uint64_t segno : {4, 5, 7}) builder.partial(story.wal, end_in(segno));
+  const Lsn behind_hole[] = {kSize.start(7)};
+  EXPECT_EQ(ends_of(builder, plenty, behind_hole).end, end_in(7));
+  builder.partial(story.wal, end_in(8));
+  EXPECT_EQ(ends_of(builder, plenty, behind_hole).end, end_in(7));
+}
+
 TEST(Ends, GoBackToTheSegmentWithTheLastCommit) {
   Story story(5, 2000);
   ArchiveBuilder builder;
