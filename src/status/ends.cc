@@ -84,7 +84,7 @@ std::vector<SegmentFileName> choose(Iterator entry, Iterator end, EndsReader& re
 }
 
 /// A kill leaves several unfinished segments in a row, and not all that was received of the first.
-/// Behind a hole that is known the archive goes on all the same. `files`: the newest first.
+/// After a known hole the archive continues all the same. `files`: the newest first.
 void leave_out_unreachable(std::vector<SegmentFileName>& files, EndsReader& reader,
                            wal::SegmentSize size, std::span<const wal::Lsn> behind_holes) {
   const auto is_behind_hole = [&](const SegmentFileName& file) {

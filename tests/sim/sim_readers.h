@@ -42,6 +42,8 @@ class SimReaders {
 
   /// One of them may begin.
   void tick();
+  /// A call of the process that runs at this moment was made to fail.
+  void on_failed_call() { call_failed_ = call_failed_ || world_.scheduler.current() == "status"; }
   [[nodiscard]] std::uint64_t recoveries() const { return recoveries_; }
   [[nodiscard]] std::uint64_t verified() const { return verified_; }
   [[nodiscard]] std::uint64_t reported() const { return reported_; }
@@ -61,6 +63,7 @@ class SimReaders {
   std::uint64_t recoveries_ = 0;
   std::uint64_t verified_ = 0;
   std::uint64_t reported_ = 0;
+  bool call_failed_ = false;  ///< of the status that runs
 };
 
 }  // namespace weir::sim

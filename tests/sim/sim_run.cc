@@ -569,6 +569,7 @@ class Run {
          call.operation == Operation::list || call.operation == Operation::find ||
          call.operation == Operation::remove)) {
       failing_call_ = false;
+      if (readers_) readers_->on_failed_call();
       story_.tell("{} {} fails", name(call.operation), call.name);
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
