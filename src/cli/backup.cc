@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "base/exit_status.h"
+#include "base/text.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/help.h"
@@ -39,6 +40,18 @@ std::string compression_value(const std::string& text) {
   return text;
 }
 
+/// As pg_basebackup's --max-rate takes it: kilobytes per second, or with k or M; 32 kB to 1 GB.
+std::string rate_value(const std::string& text) {
+  constexpr std::uint64_t kLeast = 32, kMost = 1024 * 1024, kMega = 1024;
+  const bool mega = text.ends_with('M');
+  const bool suffix = mega || text.ends_with('k');
+  const auto number =
+      parse_number<std::uint64_t>(std::string_view(text).substr(0, text.size() - (suffix ? 1 : 0)));
+  if (!number || *number > (mega ? kMost / kMega : kMost) || *number * (mega ? kMega : 1) < kLeast)
+    throw Error(ErrorKind::usage, "").hint("Kilobytes per second, or 50M: from 32k to 1024M.");
+  return text;
+}
+
 constexpr auto kTo =
     option_of<any_text>("to", "DIR", "directory of the backups of this cluster; it must exist");
 constexpr auto kFormat =
@@ -46,7 +59,7 @@ constexpr auto kFormat =
 constexpr auto kCompress = option_of<compression_value>(
     "compress", "METHOD[:LEVEL]", "compress tar files with zstd, gzip or lz4 (default: off)");
 constexpr auto kRate =
-    option_of<any_text>("rate", "RATE", "maximum transfer rate, such as 50M (default: no limit)");
+    option_of<rate_value>("rate", "RATE", "maximum transfer rate, such as 50M (default: no limit)");
 constexpr auto kIncremental = option_of<choice_value<kIncrementals>>(
     "incremental", "MODE",
     "auto: only what has changed since the newest backup, where that is possible (PostgreSQL 17 "

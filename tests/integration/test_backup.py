@@ -12,24 +12,25 @@ import subprocess
 import pytest
 
 from support import wal
+from support.chapter import Chapter
 from support.process import alive, as_server_user, children_of, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import hand_over, installed
 from support.scenario import reported, streaming
-from support.server import DEBIAN_BIN, bin_directory
+from support.server import DEBIAN_BIN, DEBIAN_MAJOR, bin_directory
 from support.template import memory_place
 
 
 class World:
     """A primary with a tablespace, its archive and receiver, and a place for backups."""
 
-    def __init__(self, servers, receivers, new_archive, place, memory, major=15, tablespace=True, **settings):
+    def __init__(self, servers, receivers, new_archive, place, memory, major=DEBIAN_MAJOR, tablespace=True, **settings):
         self.place = place
         self.receivers = receivers
         self.server = servers.primary(major=major, wal_keep_size="512MB", **settings)
         # The fetched servers have no clients, but the newest has.
         self.clients = bin_directory(major) if (bin_directory(major) / "pg_basebackup").exists() else (
-            DEBIAN_BIN if major < 15 else bin_directory(19))
+            DEBIAN_BIN if major < DEBIAN_MAJOR else bin_directory(19))
         if self.clients is None:
             pytest.skip("PostgreSQL 19 is not installed (scripts/setup)")
         self.archive = new_archive(self.server)
@@ -50,9 +51,9 @@ class World:
         self.receiver = self.receivers.pgweir(self.archive, self.server, "--compress", "zstd")
         streaming(self.server)
 
-    def command(self, *options, server=None):
-        return [BINARY, "backup", "-D", self.archive.path, "--to", self.to, "-d", (server or self.server).conninfo(),
-                "--bindir", self.clients, *options]
+    def command(self, *options, conninfo=None, clients=None):
+        return [BINARY, "backup", "-D", self.archive.path, "--to", self.to, "-d", conninfo or self.server.conninfo(),
+                "--bindir", clients or self.clients, *options]
 
     def backup(self, *options, status=0, **more):
         done = pgweir(*self.command(*options, "--json", **more)[1:])
@@ -63,8 +64,8 @@ class World:
         assert told["status"] == status, told
         return told
 
-    def spawn(self, *options):
-        return subprocess.Popen([str(word) for word in self.command(*options)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    def spawn(self, *options, **more):
+        return subprocess.Popen([str(word) for word in self.command(*options, **more)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True)
 
     def list(self, status=0):
@@ -175,7 +176,10 @@ def test_what_counts_and_what_goes(world):
     foreseen = world.backup("--dry-run", "--keep-backups", "1")
     assert foreseen["removed"] == [tar["name"], first["name"]] and len(world.names()) == 3, foreseen
     world.server.sql("INSERT INTO t VALUES (1)")
-    newest = world.backup("--keep-backups", "1")
+    config = world.place / "pgweir.ini"
+    config.write_text(f"directory = {world.archive.path}\ndbname = {world.server.conninfo()}\nslot = unused\n"
+                      f"[backup]\nto = {world.to}\nkeep-backups = 1\n")
+    newest = json.loads(pgweir("-c", config, "backup", "--json").stdout)
     assert newest["removed"] == [told["name"], tar["name"], first["name"]] and newest["removed_wal_files"] > 0, newest
     assert world.names() == [newest["name"]]
     assert len(list(world.archive.path.iterdir())) < before + 3
@@ -194,12 +198,14 @@ def test_in_the_middle(world):
 
     # kill -9: its pg_basebackup ends with it, and the next run removes what was left.
     def copying():
-        process = world.spawn("--rate", "200k")
+        process = world.spawn("--rate", "200k", conninfo=world.server.conninfo(password="s3cret"))
         wait_for(lambda: world.making() and (world.to / world.making()[0] / "base").exists(), "the copy to begin")
         return process, children_of(process.pid)
 
     process, children = copying()
-    assert children
+    [child] = children
+    proc = pathlib.Path("/proc", str(child))
+    assert b"s3cret" not in (proc / "cmdline").read_bytes() and b"PGPASSWORD=s3cret" in (proc / "environ").read_bytes()
     process.kill()
     process.communicate()
     wait_for(lambda: not any(alive(pid) for pid in children), "pg_basebackup to end")
@@ -208,17 +214,33 @@ def test_in_the_middle(world):
     told = world.backup()
     assert any(left in note for note in told["notes"]) and world.names() == [old, told["name"]], told
 
+    # WAL that cannot come any more ends it at once; what does not count remains for inspection until the next run.
+    world.receiver.stop()
+    process = world.spawn("--wait", "1h")
+    wait_for(lambda: world.making() and (world.to / world.making()[0] / "backup_manifest").exists(), "the copy to end")
+    world.server.write_wal(2)
+    for path in world.archive.path.iterdir():
+        path.unlink()
+    world.receive()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and "after the start of the backup" in output, output
+    [left] = world.making()
+    for each in world.list(status=1):  # its WAL went, too
+        shutil.rmtree(each["path"])
+    old, told = None, world.backup()
+    assert any(left in note for note in told["notes"]) and world.names() == [told["name"]], told
+
     # A request to stop, and a server that ends.
     process, children = copying()
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3 and "stopped" in output and not any(alive(pid) for pid in children), output
-    assert world.names() == [old, told["name"]]
+    assert world.names() == [told["name"]]
     process, _ = copying()
     world.server.stop("immediate")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 3 and "pg_basebackup failed" in output, output
-    assert world.names() == [old, told["name"]]
+    assert world.names() == [told["name"]]
     assert "could not connect" in world.backup(status=3)["problem"]
     world.server.start()
     streaming(world.server)
@@ -233,7 +255,7 @@ def test_in_the_middle(world):
         bad = world.backup("--keep-backups", "1", status=1)
         assert bad["outcome"] == "unusable" and "wrong checksum" in bad["problem"] and path.name in bad["problem"], bad
         assert bad["removed"] == [] and pathlib.Path(bad["path"]).exists()
-        assert [each["name"] for each in world.list()] == [old, told["name"]]
+        assert [each["name"] for each in world.list()] == [told["name"]]
 
 
 def test_a_full_disk(world, place):
@@ -258,14 +280,14 @@ def test_from_a_standby_and_from_another_branch(world, servers):
     world.server.sql("CREATE TABLE more (i int); CHECKPOINT")
     standby.replayed(world.server.flushed())
     reported(world.server, world.server.flushed())
-    told = world.backup(server=standby)
+    told = world.backup(conninfo=standby.conninfo())
     size = world.server.segment_size
     last = wal.segment_name(1, (wal.lsn(told["end_lsn"]) - 1) // size, size)
     assert any(name.startswith(last) and name.endswith(".partial") for name in world.archive.names()), told
     world.assert_verified(told["name"])
     # Without a receiver the .partial is made durable here.
     world.receiver.stop()
-    told = world.backup(server=standby)
+    told = world.backup(conninfo=standby.conninfo())
     assert told["outcome"] == "made", told
     standby.promote()
     standby.sql("CREATE TABLE other_branch (i int)")
@@ -273,7 +295,7 @@ def test_from_a_standby_and_from_another_branch(world, servers):
     world.server.sql("CREATE TABLE own_branch (i int)")
     reported(world.server, world.server.flushed())
     before = world.names()
-    told = world.backup(server=standby, status=4)
+    told = world.backup(conninfo=standby.conninfo(), status=4)
     assert "diverged" in told["problem"] and world.names() == before, told
 
 
@@ -281,11 +303,14 @@ def test_the_servers_own_archive_command(world):
     """PostgreSQL 13, tar files. With archive_mode = on the server waits for its own archive_command: that is told, and
     has an end."""
     world = world(major=13, archive_mode="on", archive_command="false")
+    assert "does not exist" in world.backup(status=4, conninfo=world.server.conninfo(user="nobody"))["problem"]
     told = world.backup("--wait", "1s", status=3)
     assert "archive_command" in told["problem"] and world.names() == [], told
     world.server.conf(archive_command="/bin/true")
     world.server.reload()
-    told = world.backup("--format", "tar")
+    # The first host of the list is away: pg_basebackup is given the one that was asked.
+    hosts = f"host=127.0.0.1,127.0.0.1 port=1,{world.server.port} user=postgres"
+    told = world.backup("--format", "tar", conninfo=hosts)
     assert told["outcome"] == "made" and any("archive_mode is on" in note for note in told["notes"]), told
     world.assert_verified(told["name"])
 
@@ -295,6 +320,7 @@ def test_incremental(world):
     world = world(major=19, tablespace=False, summarize_wal="on")
     assert world.backup("--incremental", "auto")["kind"] == "full"
     [full] = world.names()
+    assert "newer" in world.backup(status=3, clients=DEBIAN_BIN)["problem"] and world.names() == [full]
     world.server.sql("INSERT INTO t VALUES (1)")
     second = world.backup("--incremental", "auto", "--full-every", "3")
     assert second["kind"] == "incremental" and second["base"] == full, second
@@ -318,3 +344,17 @@ def test_incremental(world):
     world.receive()
     told = world.backup("--incremental", "auto")
     assert told["kind"] == "full" and any("summarize_wal is off" in note for note in told["notes"]), told
+
+
+def test_the_chapter(servers, receivers, new_archive, place):
+    """docs/backup.md, followed to the letter."""
+    primary = servers.primary()
+    primary.sql("CREATE ROLE archiver LOGIN REPLICATION")
+    archive = new_archive(primary, "wal")
+    receivers.pgweir(archive, primary)
+    streaming(primary)
+    backups = place / "backup"
+    chapter = Chapter("backup.md", place, receivers, {"db1": primary}, {"/srv/wal": archive.path, "/srv/backup": backups})
+    assert chapter.run() == 4
+    assert "counts" not in chapter.said[1] and chapter.said[1].count("full") == 1, chapter.said
+    assert len(list(backups.glob("2*Z"))) == 3 and len(list(backups.glob("2*Z/base.tar.zst"))) == 1
