@@ -40,7 +40,10 @@ std::string dumped(const Json& json) {
 }  // namespace
 
 std::string_view Report::outcome() const {
-  if (made) return problems.empty() ? "made" : "made, others in doubt";
+  if (made)
+    return problems.empty() ? "made"
+           : status == kNo  ? "made, others in doubt"
+                            : "made, rules not applied";
   if (dry_run && problems.empty()) return "dry run";
   switch (status) {
     case kNo:

@@ -36,7 +36,8 @@ struct Report {
   std::vector<std::string> problems;
   std::vector<std::string> hints;
 
-  /// "made", "made, others in doubt", "unusable", "not made", "refused", "usage", "dry run"
+  /// "made", "made, others in doubt", "made, rules not applied", "unusable", "not made", "refused",
+  /// "usage", "dry run"
   [[nodiscard]] std::string_view outcome() const;
   /// Tells a problem; the first one decides the status.
   void fail(int how, std::string problem, std::string hint = {});

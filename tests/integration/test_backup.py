@@ -258,7 +258,7 @@ def test_in_the_middle(world):
         assert [each["name"] for each in world.list()] == [told["name"]]
 
 
-def test_a_full_disk(world, place):
+def test_a_full_disk(world):
     """Too little space is told before anything is copied; what could not be foreseen leaves nothing."""
     world = world(tablespace=False)
     mounted = run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "pgweir-test", world.to], check=False)
