@@ -10,6 +10,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/metrics/report_metrics.h"
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
 #include "cli/print_stderr.h"
@@ -17,6 +18,7 @@
 #include "cli/shared/restore_setting.h"
 #include "daemon/progress_bar.h"
 #include "daemon/signals.h"
+#include "metrics/exporter.h"
 #include "net/wake.h"
 
 namespace weir::cli {
@@ -98,7 +100,7 @@ constexpr Option kOptions[] = {
 };
 constexpr Option kRules[] = {kKeep, kKeepBackups};
 constexpr Option kServer[] = {kDbname, kHost, kPort, kUsername, kNoPassword};
-constexpr Option kTelling[] = {kList, kJson, kConfig, kHelp};
+constexpr Option kTelling[] = {kList, kJson, kMetricsFile, kConfig, kHelp};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"Connection:", kServer},
@@ -189,6 +191,15 @@ int backup_command(const Arguments& arguments) {
     print_data(backup::report_json(report));
   else
     print(backup::report_text(report));
+  if (const auto file = arguments.get(kMetricsFile)) {
+    try {
+      const auto standing = backup::list(options);
+      metrics::write_file(*file, backup_metrics(report, standing, options.archive,
+                                                std::chrono::system_clock::now()));
+    } catch (const Error& error) {
+      print_error(error);  // the result of the run does not change
+    }
+  }
   return report.status;
 }
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import subprocess
 import pytest
 
 from support import wal
-from support.chapter import Chapter
+from support.chapter import DOCS, Chapter
 from support.process import alive, as_server_user, children_of, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import hand_over, installed
@@ -178,10 +179,15 @@ def test_what_counts_and_what_goes(world):
     world.server.sql("INSERT INTO t VALUES (1)")
     config = world.place / "pgweir.ini"
     config.write_text(f"directory = {world.archive.path}\ndbname = {world.server.conninfo()}\nslot = unused\n"
-                      f"[backup]\nto = {world.to}\nkeep-backups = 1\n")
+                      f"[backup]\nto = {world.to}\nkeep-backups = 1\nmetrics-file = {world.place}/backup.prom\n")
     newest = json.loads(pgweir("-c", config, "backup", "--json").stdout)
     assert newest["removed"] == [told["name"], tar["name"], first["name"]] and newest["removed_wal_files"] > 0, newest
     assert world.names() == [newest["name"]]
+    exported = (world.place / "backup.prom").read_text()
+    assert set(re.findall(r"^(pgweir_backup_\w+)\{", exported, re.MULTILINE)) == set(
+        re.findall(r"^\| `(pgweir_backup_\w+)`", (DOCS / "monitoring.md").read_text(), re.MULTILINE))
+    assert re.search(r'pgweir_backup_backups\{.*counts="yes"\} 1\n', exported), exported
+    assert f" {wal.lsn(newest['end_lsn'])}\n" in exported.replace(".0\n", "\n"), exported
     assert len(list(world.archive.path.iterdir())) < before + 3
     world.server.sql("INSERT INTO t VALUES (2); INSERT INTO far VALUES (2)")
     assert recovered(world, newest["name"], "SELECT sum(i) + (SELECT count(*) FROM far) FROM t") == "5"

@@ -177,6 +177,14 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_drill_promised_lsn_bytes", false, "Position to which the archive's WAL leads."},
     {"pgweir_drill_reached_lsn_bytes", false, "Position that the recovery has reached."},
     {"pgweir_drill_checks_not_held", false, "Checks of the recovered server that failed."},
+    // pgweir backup --metrics-file
+    {"pgweir_backup_timestamp_seconds", false, "Time of the last run."},
+    {"pgweir_backup_status", false, "Exit status of the last run."},
+    {"pgweir_backup_duration_seconds", false, "Duration of the last run, up to the backup's name."},
+    {"pgweir_backup_backups", false, "Backups in the directory, by whether they count."},
+    {"pgweir_backup_newest_timestamp_seconds", false, "Start of the newest backup that counts."},
+    {"pgweir_backup_newest_bytes", false, "Size of that backup."},
+    {"pgweir_backup_newest_end_lsn_bytes", false, "Position at which it becomes consistent."},
     // pgweir status --metrics-file
     {"pgweir_status_timestamp_seconds", false, "When the archive was listed last."},
     {"pgweir_status_receiver_running", false, "1 if a receiver answered."},

@@ -1,6 +1,7 @@
 #include "cli/metrics/report_metrics.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "cli/metrics/collection.h"
@@ -50,6 +51,26 @@ std::vector<metrics::Family> drill_metrics(const drill::Report& report, const st
   to.add_count("pgweir_drill_checks_not_held",
                std::count_if(report.checks.begin(), report.checks.end(),
                              [](const auto& check) { return !check.passed; }));
+  return to.take();
+}
+
+std::vector<metrics::Family> backup_metrics(const backup::Report& report,
+                                            const std::vector<backup::Standing>& standing,
+                                            const std::string& archive, SystemTime now) {
+  Collection to(archive);
+  to.add_time("pgweir_backup_timestamp_seconds", now);
+  to.add_count("pgweir_backup_status", report.status);
+  if (report.made) to.add("pgweir_backup_duration_seconds", seconds(report.elapsed));
+  const auto good = [](const backup::Standing& each) { return each.good(); };
+  const auto count = std::count_if(standing.begin(), standing.end(), good);
+  to.add_count("pgweir_backup_backups", count, {{"counts", "yes"}});
+  to.add_count("pgweir_backup_backups", std::ssize(standing) - count, {{"counts", "no"}});
+  const auto newest = std::find_if(standing.rbegin(), standing.rend(), good);
+  if (newest == standing.rend()) return to.take();
+  if (newest->began) to.add_time("pgweir_backup_newest_timestamp_seconds", *newest->began);
+  to.add_count("pgweir_backup_newest_bytes", newest->bytes);
+  if (newest->point && newest->point->end)
+    to.add_count("pgweir_backup_newest_end_lsn_bytes", newest->point->end->byte());
   return to.take();
 }
 

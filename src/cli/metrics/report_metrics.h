@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "backup/report.h"
+#include "backup/standing.h"
 #include "drill/report.h"
 #include "metrics/family.h"
 #include "status/report.h"
@@ -20,6 +22,11 @@ namespace weir::cli {
 [[nodiscard]] std::vector<metrics::Family> drill_metrics(const drill::Report& report,
                                                          const std::string& archive,
                                                          std::chrono::system_clock::time_point now);
+
+/// `standing`: the backups that are there now, by their position.
+[[nodiscard]] std::vector<metrics::Family> backup_metrics(
+    const backup::Report& report, const std::vector<backup::Standing>& standing,
+    const std::string& archive, std::chrono::system_clock::time_point now);
 
 [[nodiscard]] std::vector<metrics::Family> status_metrics(
     const status::StatusReport& report, std::chrono::system_clock::time_point now);
