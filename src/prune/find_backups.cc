@@ -72,7 +72,7 @@ class Finder {
       if (depth == kDeepest) {
         found.push_back({.path = below,
                          .state = State::unreadable,
-                         .problem = "it lies too deep to be looked into"});
+                         .problem = "the directory is too deep, and is not searched"});
         continue;
       }
       std::vector<io::UserEntry> inside;
@@ -99,7 +99,7 @@ class Finder {
   static bool has_data_beside(const std::string& path) {
     return io::type_of(path + "/data/PG_VERSION") == io::PathType::file;
   }
-  /// Other backups may lie in folders beside its files.
+  /// Other backups may lie in folders next to its files.
   static bool is_tar_backup(const std::vector<io::UserEntry>& entries) {
     return has(entries, is_tar_of_backup) && !has(entries, [](std::string_view name) {
              return name == "backup_label" || name == "PG_VERSION";

@@ -106,7 +106,7 @@ const FoundBackup* Chooser::parent_of(const archive::BackupPoint& child) const {
   return parent == backups_.end() ? nullptr : &*parent;
 }
 
-/// An incremental backup can be used with all those that it builds upon, down to a full one.
+/// An incremental backup can be used with all backups that it builds upon, down to a full one.
 bool Chooser::has_its_parents(const FoundBackup& backup) const {
   const auto* child = &backup;
   while (child->point->parent) {
@@ -215,7 +215,7 @@ void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
                           format_duration(*rules_.window), since);
   if (!main) text += fmt::format(", on the way to timeline {}", line.history.timeline());
   if (stretch != line.stretches.begin())
-    text += fmt::format(" and behind the hole, or the unvouched border, before {}", stretch->begin);
+    text += fmt::format(" and after the hole, or the unvouched border, before {}", stretch->begin);
   complain(text + ": nothing is removed");
 }
 

@@ -129,7 +129,7 @@ Finished run_tool(const Command& command, const Environment& environment,
   std::array<char, 8192> piece;
   for (;;) {
     if (stop())
-      throw Error(ErrorKind::retry, "stopped while a tool was at work")
+      throw Error(ErrorKind::retry, "stopped while a program was running")
           .with("tool", command.front());
     pollfd ready{reading.get(), POLLIN, 0};
     if (::poll(&ready, 1, static_cast<int>(kChildLook.count())) <= 0) continue;
@@ -144,7 +144,7 @@ Finished run_tool(const Command& command, const Environment& environment,
   split("\n");
   while (!child.wait(kChildLook))
     if (stop())
-      throw Error(ErrorKind::retry, "stopped while a tool was at work")
+      throw Error(ErrorKind::retry, "stopped while a program was running")
           .with("tool", command.front());
   finished.status = *child.status();
   return finished;
