@@ -13,12 +13,6 @@ namespace weir::store {
 
 namespace {
 
-std::string unquoted(std::string_view text) {
-  if (text.size() >= 2 && text.front() == '"' && text.back() == '"')
-    text = text.substr(1, text.size() - 2);
-  return std::string(text);
-}
-
 /// The document's root, if it has this name; some stores write a namespace before it.
 std::optional<pugi::xml_node> root_of(pugi::xml_document& document, std::string_view body,
                                       std::string_view name) {
@@ -40,6 +34,8 @@ constexpr std::string_view kClockHint =
 constexpr std::string_view kRegionHint = "Name the bucket's region with --store-region.";
 constexpr std::string_view kExpiredHint =
     "Credentials of a session ended; new ones were not to be had.";
+constexpr std::string_view kLockHint =
+    "A policy of the container or a legal hold keeps the object as it is.";
 /// By the store's error code: HTTP's status is ambiguous.
 constexpr auto kMeanings = std::to_array<Meaning>({
     {"SlowDown", Trouble::throttled, {}},
@@ -75,6 +71,36 @@ constexpr auto kMeanings = std::to_array<Meaning>({
      "The object was moved to a class that cannot be read at once, by a lifecycle rule maybe: have "
      "it restored there first."},
     {"QuotaExceeded", Trouble::refused, "The store's quota for this user or bucket is used up."},
+    // Azure
+    {"ServerBusy", Trouble::throttled, {}},
+    {"OperationTimedOut", Trouble::unreachable, {}},
+    {"Md5Mismatch", Trouble::unreachable, {}},
+    {"InvalidAuthenticationInfo", Trouble::expired, kExpiredHint},
+    {"InvalidHeaderValue", Trouble::unable, "Does the store know this --store-api-version?"},
+    {"ContainerNotFound", Trouble::refused,
+     "Make the container first (pgweir makes none), or look at --store and --store-endpoint."},
+    {"ResourceNotFound", Trouble::refused,
+     "Is the storage account in --store-endpoint (or AZURE_STORAGE_ACCOUNT) right?"},
+    {"AuthenticationFailed", Trouble::refused,
+     "The store does not accept the account key, shared access signature or token: look at it, and "
+     "at the storage account's name."},
+    {"NoAuthenticationInformation", Trouble::refused, {}},
+    {"AuthorizationPermissionMismatch", Trouble::refused, {}},
+    {"AuthorizationFailure", Trouble::refused,
+     "The storage account's firewall does not permit this machine, or the shared access signature "
+     "not this request; an emulator answers so to a wrong key, too."},
+    {"AuthorizationProtocolMismatch", Trouble::refused,
+     "The shared access signature is valid for https only."},
+    {"KeyBasedAuthenticationNotPermitted", Trouble::refused,
+     "The storage account does not permit account keys: use a managed identity, or another token."},
+    {"BlobArchived", Trouble::refused,
+     "The object was moved to the archive tier, by a lifecycle rule maybe: have it restored "
+     "first."},
+    {"BlobImmutableDueToPolicy", Trouble::refused, kLockHint},
+    {"BlobImmutableDueToLegalHold", Trouble::refused, kLockHint},
+    {"LeaseIdMissing", Trouble::refused,
+     "Another program holds a lease on the object: end that program, or break the lease."},
+    {"SnapshotsPresent", Trouble::refused, {}},
 });
 
 const Meaning* meaning_of(std::string_view code) {
@@ -138,7 +164,7 @@ std::optional<Refusal> parse_error(std::string_view body) {
   const auto root = root_of(document, body, "Error");
   if (!root) return std::nullopt;
   return Refusal{root->child_value("Code"), root->child_value("Message"),
-                 root->child_value("Region")};
+                 root->child_value("Region"), root->child_value("AuthenticationErrorDetail")};
 }
 
 std::optional<ObjectPage> parse_listing(std::string_view body) {
@@ -151,8 +177,15 @@ std::optional<ObjectPage> parse_listing(std::string_view body) {
     const std::string key = each.child_value("Key");
     if (!size || key.empty()) return std::nullopt;
     const auto modified = parse_expiration(each.child_value("LastModified"));
-    page.objects.push_back({key, *size, unquoted(each.child_value("ETag")),
-                            modified ? *modified : std::chrono::system_clock::time_point::max()});
+    const auto etag = unquoted(each.child_value("ETag"));
+    // Google compares generations, not ETags.
+    const std::string generation = each.child_value("Generation");
+    page.objects.push_back(
+        {.key = key,
+         .size = *size,
+         .etag = generation.empty() ? etag : generation,
+         .modified = modified ? *modified : std::chrono::system_clock::time_point::max(),
+         .md5 = md5_of_etag(etag)});
   }
   const std::string_view truncated = root->child_value("IsTruncated");
   if (truncated != "true" && truncated != "false") return std::nullopt;
@@ -270,8 +303,32 @@ std::string removal_request(const std::string& key, std::span<const std::string>
   return body + "</Delete>";
 }
 
+namespace {
+
+/// An answer to HEAD has no body; Azure names the code in a header.
+std::optional<Refusal> told_by(const Answer& answer) {
+  auto told = parse_error(answer.body);
+  if (!told)
+    if (auto code = code_of(answer); !code.empty()) return Refusal{std::move(code)};
+  // Azure appends "RequestId:…" and "Time:…" on lines of their own.
+  if (told) told->message = told->message.substr(0, told->message.find("\nRequestId:"));
+  // One code for every failed authentication; details distinguish them.
+  if (told && told->code == "AuthenticationFailed") {
+    const auto says = [&](const char* words) {
+      return told->detail.find(words) != std::string::npos;
+    };
+    if (says("Request date header too old"))
+      told->code = "RequestTimeTooSkewed";
+    else if (says("not valid in the specified time frame"))
+      told->code = "ExpiredToken";
+  }
+  return told;
+}
+
+}  // namespace
+
 StoreError error_of(const Answer& answer, const std::string& what, const std::string& name) {
-  const auto told = parse_error(answer.body);
+  const auto told = told_by(answer);
   const auto* const meaning = told ? meaning_of(told->code) : nullptr;
   const auto trouble = meaning != nullptr ? meaning->trouble : by_status(answer.status);
   auto said = told && !told->code.empty()
@@ -312,6 +369,18 @@ StoreError error_of(const NoAnswer& failure, const std::string& what, const std:
   else if (failure.message().find("wrong version number") != std::string::npos)
     error.hint("The port does not speak TLS. Is --store-endpoint to begin with http://?");
   return error;
+}
+
+std::string unquoted(std::string_view text) {
+  if (text.size() >= 2 && text.front() == '"' && text.back() == '"')
+    text = text.substr(1, text.size() - 2);
+  return std::string(text);
+}
+
+std::string code_of(const Answer& answer) {
+  if (const auto* const code = answer.header("x-ms-error-code")) return *code;
+  const auto told = parse_error(answer.body);
+  return told ? told->code : std::string();
 }
 
 std::string etag_of(const Answer& answer) {

@@ -8,7 +8,8 @@
 #include "store/object_store.h"
 #include "store/transport.h"
 
-// Parses a store's answers: XML of "Amazon S3 API Reference". Pure.
+// Parses a store's answers: XML of "Amazon S3 API Reference", which Google Cloud Storage shares;
+// the errors of Azure Blob Storage as well ("Blob Storage error codes"). Pure.
 
 namespace weir::store {
 
@@ -17,6 +18,7 @@ struct Refusal {
   std::string code{};
   std::string message{};
   std::string region{};  ///< the bucket's region, if it differs
+  std::string detail{};  ///< Azure's AuthenticationErrorDetail
 };
 /// Returns nullopt if the body is not such a document.
 [[nodiscard]] std::optional<Refusal> parse_error(std::string_view body);
@@ -64,6 +66,11 @@ struct LockSettings {
 [[nodiscard]] StoreError error_of(const NoAnswer& failure, const std::string& what,
                                   const std::string& name);
 
+/// The store's error code; empty: none. Azure also names it in a header.
+[[nodiscard]] std::string code_of(const Answer& answer);
+
+/// Without quotes.
+[[nodiscard]] std::string unquoted(std::string_view etag);
 /// Without its quotes.
 [[nodiscard]] std::string etag_of(const Answer& answer);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -98,6 +99,8 @@ void CredentialChain::refused(const Credentials& stale) {
 }
 
 Credentials CredentialChain::look() {
+  if (settings_.kind == StoreKind::azure) return look_of_azure();
+  if (settings_.kind == StoreKind::gs) return look_of_google();
   if (!settings_.command.empty()) return of_command(settings_.command);
   if (!settings_.file.empty())
     if (auto found = of_file(settings_.file, true)) return std::move(*found);
@@ -132,6 +135,15 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
   auto name = text("AWS_PROFILE");
   if (name.empty()) name = "default";
   const Secret content(io::read_small_file(path, kLargestAnswer));
+  if (settings_.kind == StoreKind::azure) {
+    const auto section = read_profile(content.reveal(), "storage");
+    auto found = section ? azure_credentials_of(*section) : std::nullopt;
+    if (!found)
+      throw wrong_file(path, "the file of the store's credentials has no key of [storage]")
+          .hint("It has a line key = … or sas_token = … below that.");
+    found->source = path;
+    return found;
+  }
   const auto profile = read_profile(content.reveal(), name);
   if (profile) {
     if (auto found = credentials_of(*profile)) {
@@ -171,6 +183,7 @@ std::vector<std::string> CredentialChain::shared_files() const {
 std::string CredentialChain::state_of_files() const {
   if (!settings_.command.empty()) return {};
   if (!settings_.file.empty()) return io::state_of_file(settings_.file);
+  if (settings_.kind != StoreKind::s3) return {};
   std::string state;
   for (const auto& path : shared_files()) state += io::state_of_file(path) + ";";
   return state;
@@ -190,13 +203,36 @@ Credentials CredentialChain::of_command(const std::string& command) const {
     throw StoreError(Trouble::no_keys, "the command for the store's credentials has failed")
         .with("status", status)
         .hint("What it said is on its standard error, above.");
-  auto found = parse_credentials(text.reveal());
+  auto found = read_output(text.reveal());
   if (!found)
     throw Error(ErrorKind::usage,
                 "what the command for the store's credentials prints is not what it should")
-        .hint("It has to print the JSON of AWS's credential_process, Version 1.");
+        .hint(settings_.kind == StoreKind::azure
+                  ? "It has to print a token, as \"az account get-access-token --resource "
+                    "https://storage.azure.com\" does, or a shared access signature."
+              : settings_.kind == StoreKind::gs
+                  ? "It has to print a token, as \"gcloud auth print-access-token\" does, or the "
+                    "JSON of AWS's credential_process with HMAC keys."
+                  : "It has to print the JSON of AWS's credential_process, Version 1.");
   found->source = "the command for credentials";
   return std::move(*found);
+}
+
+std::optional<Credentials> CredentialChain::read_output(std::string_view text) const {
+  if (settings_.kind == StoreKind::s3) return parse_credentials(text);
+  if (auto token = parse_token(text, std::chrono::floor<std::chrono::seconds>(clock_())))
+    return token;
+  if (settings_.kind == StoreKind::azure) return parse_sas(text);
+  if (auto keys = parse_credentials(text)) return keys;
+  const auto token = trimmed(text);
+  const bool good = !token.empty() && std::all_of(token.begin(), token.end(), [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '{';
+  });
+  if (!good) return std::nullopt;
+  Credentials found;
+  found.kind = Credentials::Kind::token;
+  found.session_token = Secret(std::string(token));
+  return found;
 }
 
 /// A service's answer of 200.

@@ -6,21 +6,27 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "store/credentials.h"
 #include "store/object_store.h"
 #include "store/transport.h"
+#include "store/url.h"
 
 namespace weir::store {
 
-/// Looks for credentials where AWS's own programs do. Keeps them until five minutes before they
-/// expire, or until a file that may contain them is replaced; while that file is missing or half
-/// written, the previous ones stay in use. The first source that exists, in this order:
+/// Looks for credentials where the provider's own programs do. Keeps them until five minutes before
+/// they expire, or until a file that may contain them is replaced; while that file is missing or
+/// half written, the previous ones stay in use. The first source that exists, in this order:
 ///   1. the command in the settings     2. the file in the settings
 ///   3. AWS_ACCESS_KEY_ID …             4. the shared files (~/.aws), keys or credential_process
 ///   5. AWS_WEB_IDENTITY_TOKEN_FILE and STS (EKS)   6. the container's URI (ECS, EKS)
 ///   7. EC2's metadata service, version 2
+/// Azure: 1, 2 (section [storage] of ~/.azure/config); AZURE_STORAGE_CONNECTION_STRING, _KEY,
+/// _ACCESS_KEY, _SAS_TOKEN; workload identity (AZURE_FEDERATED_TOKEN_FILE); the services of
+/// IDENTITY_ENDPOINT and of the machine (managed identity).
+/// Google: 1 (a token, or HMAC keys), 2 and 3 (HMAC keys); the machine's metadata service.
 /// Any thread.
 class CredentialChain final : public CredentialSource {
  public:
@@ -28,6 +34,7 @@ class CredentialChain final : public CredentialSource {
   struct Settings {
     std::string command{};  ///< prints credential_process's JSON
     std::string file{};     ///< an AWS credentials file
+    StoreKind kind = StoreKind::s3;
     std::string region = "us-east-1";
     /// Reads the environment; nullptr: the variable is not set.
     std::function<const char*(const char*)> variable = nullptr;
@@ -55,6 +62,15 @@ class CredentialChain final : public CredentialSource {
   [[nodiscard]] std::optional<Credentials> of_file(const std::string& path, bool named) const;
   [[nodiscard]] std::optional<Credentials> of_environment() const;
   [[nodiscard]] std::optional<Credentials> of_shared_files() const;
+  // credential_chain_clouds.cc
+  [[nodiscard]] Credentials look_of_azure();
+  [[nodiscard]] std::optional<Credentials> of_azure_environment() const;
+  [[nodiscard]] std::optional<Credentials> of_azure_workload();
+  [[nodiscard]] Credentials token_from(const Request& request, Transport& by, const char* who);
+  /// The machine's metadata service; nullopt if there is none.
+  [[nodiscard]] std::optional<Credentials> of_service(const Request& request, bool named);
+  [[nodiscard]] Credentials look_of_google();
+  [[nodiscard]] std::optional<Credentials> read_output(std::string_view text) const;
   [[nodiscard]] Credentials of_command(const std::string& command) const;
   [[nodiscard]] std::optional<Credentials> of_web_identity();
   [[nodiscard]] std::optional<Credentials> of_container();

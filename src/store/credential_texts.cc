@@ -86,6 +86,80 @@ std::optional<Credentials> parse_credentials(std::string_view text) {
   return found;
 }
 
+std::optional<Credentials> parse_token(std::string_view text, std::chrono::sys_seconds now) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  const auto seconds = [&](const char* name) -> std::optional<std::chrono::seconds> {
+    const auto found = json.find(name);
+    if (found == json.end()) return std::nullopt;
+    if (found->is_number_integer()) return std::chrono::seconds(found->get<std::int64_t>());
+    if (!found->is_string()) return std::nullopt;
+    const auto number = parse_number<std::uint32_t>(found->get<std::string>());
+    return number ? std::optional(std::chrono::seconds(*number)) : std::nullopt;
+  };
+  Credentials found;
+  found.kind = Credentials::Kind::token;
+  for (const auto* const name : {"access_token", "accessToken"})
+    if (const auto token = json.find(name); token != json.end() && token->is_string())
+      found.session_token = Secret(token->get<std::string>());
+  if (found.session_token.empty()) return std::nullopt;
+  if (const auto in = seconds("expires_in"))
+    found.expires = now + *in;
+  else if (const auto on = seconds("expires_on"))
+    found.expires = std::chrono::sys_seconds(*on);
+  return found;
+}
+
+std::optional<Credentials> parse_sas(std::string_view text) {
+  text = trimmed(text);
+  if (text.starts_with('?')) text.remove_prefix(1);
+  // It becomes a part of a URL as it is.
+  const bool good = std::all_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '#' && c != '?';
+  });
+  if (!good) return std::nullopt;
+  Credentials found;
+  found.kind = Credentials::Kind::sas;
+  found.session_token = Secret(std::string(text));
+  bool is_signed = false;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('&'), text.size());
+    const auto part = text.substr(0, end);
+    if (part.starts_with("sig=") && part.size() > 4) is_signed = true;
+    if (part.starts_with("se=")) {
+      std::string time;  // colons may be encoded
+      for (auto rest = part.substr(3); !rest.empty();) {
+        const bool colon = rest.starts_with("%3A") || rest.starts_with("%3a");
+        time += colon ? ':' : rest.front();
+        rest.remove_prefix(colon ? 3 : 1);
+      }
+      found.expires = parse_expiration(time);
+    }
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return is_signed ? std::optional(std::move(found)) : std::nullopt;
+}
+
+Profile parse_connection_string(std::string_view text) {
+  Profile values;
+  while (!text.empty()) {
+    const auto end = std::min(text.find(';'), text.size());
+    const auto part = trimmed(text.substr(0, end));
+    if (const auto equals = part.find('='); equals != std::string_view::npos)
+      values[std::string(part.substr(0, equals))] = part.substr(equals + 1);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return values;
+}
+
+std::optional<Credentials> azure_credentials_of(const Profile& profile) {
+  if (const auto sas = value_of(profile, "sas_token"); !sas.empty()) return parse_sas(sas);
+  Credentials found;
+  found.access_key = value_of(profile, "account");
+  found.secret_key = Secret(value_of(profile, "key"));
+  return found.secret_key.empty() ? std::nullopt : std::optional(std::move(found));
+}
+
 std::optional<Credentials> parse_assumed_role(std::string_view xml) {
   pugi::xml_document document;
   if (!document.load_buffer(xml.data(), xml.size())) return std::nullopt;

@@ -27,6 +27,20 @@ using Profile = std::map<std::string, std::string>;
 /// The answer of STS to AssumeRoleWithWebIdentity (XML).
 [[nodiscard]] std::optional<Credentials> parse_assumed_role(std::string_view xml);
 
+/// A bearer token: {"access_token": …, "expires_in": seconds} (RFC 6749, 5.1; the metadata services
+/// of Azure, which write numbers as strings, and of Google), or "expires_on" (Azure), since 1970;
+/// "accessToken" of "az account get-access-token". Returns nullopt for anything else.
+[[nodiscard]] std::optional<Credentials> parse_token(std::string_view json,
+                                                     std::chrono::sys_seconds now);
+/// A shared access signature of Azure, with or without a question mark before it. Returns nullopt
+/// for anything else.
+[[nodiscard]] std::optional<Credentials> parse_sas(std::string_view text);
+/// "NAME=VALUE;…" ("Configure Azure Storage connection strings"); values may contain "=".
+[[nodiscard]] Profile parse_connection_string(std::string_view text);
+/// Values `key` or `sas_token` of a profile (section [storage] of ~/.azure/config). Returns
+/// nullopt if it has neither key nor signature.
+[[nodiscard]] std::optional<Credentials> azure_credentials_of(const Profile& profile);
+
 /// "2026-11-22T00:00:00Z", with or without fractions.
 [[nodiscard]] std::optional<std::chrono::sys_seconds> parse_expiration(const std::string& text);
 

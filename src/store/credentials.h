@@ -45,14 +45,20 @@ class Secret {
   std::string text_;
 };
 
-/// Access key and secret key.
+/// What requests are signed with.
 struct Credentials {
+  enum class Kind {
+    keys,   ///< access key and secret key; Azure: account and its key, base64
+    token,  ///< session_token is a bearer token (RFC 6750)
+    sas,    ///< session_token is a shared access signature, a query string
+  };
   std::string access_key{};
   Secret secret_key{};
-  Secret session_token{};  ///< empty: not temporary credentials
+  Secret session_token{};  ///< of keys: empty: not temporary credentials
   /// Expiry time; nullopt: they do not expire.
   std::optional<std::chrono::sys_seconds> expires{};
   std::string source{};  ///< for messages: the source
+  Kind kind = Kind::keys;
 };
 
 /// A source of credentials. Any thread.

@@ -37,9 +37,9 @@ std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, O
       names.push_back(name);
   if (names.empty()) return 0;
 
-  std::map<std::string, std::string> there;  // etags by key
+  std::map<std::string, std::string> there;  // MD5s by key
   for_each_object(store, layout.records_prefix(), patience,
-                  [&](const ObjectEntry& object) { there.emplace(object.key, object.etag); });
+                  [&](const ObjectEntry& object) { there.emplace(object.key, object.md5); });
   std::size_t put = 0;
   for (const auto& name : names) {
     const auto key = layout.key_of(name);
@@ -47,7 +47,7 @@ std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, O
     if (!key || !record) continue;
     MemoryBytes bytes(*record);
     const auto content = content_of(bytes);
-    // With server-side encryption an ETag is not an MD5: then it is put again, which does no harm.
+    // The MD5 is unknown if the store encrypts: then it is put again, which does no harm.
     if (const auto found = there.find(*key); found != there.end() && found->second == content.md5)
       continue;
     insist(patience, [&] {

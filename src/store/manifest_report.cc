@@ -18,11 +18,6 @@ using Kind = ManifestEntry::Kind;
 /// Maximum number of findings of a kind; the rest is counted.
 constexpr std::size_t kTold = 20;
 
-bool is_md5(const std::string& etag) {
-  constexpr std::size_t kDigits = 32;
-  return etag.size() == kDigits && etag.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 class Check {
  public:
   Check(std::span<const ManifestChain> chains, const StoredObjects& objects,
@@ -345,11 +340,11 @@ ObjectFit fit_of(const ObjectEntry& object, std::span<const ManifestEntry* const
   for (const auto* const line : lines) {
     if (line->size != object.size) continue;
     sized = true;
-    const bool by_size = line->md5.empty() || !is_md5(object.etag);
-    if (by_size || line->md5 == object.etag) return {.same = true, .by_size = by_size};
+    const bool by_size = line->md5.empty() || object.md5.empty();
+    if (by_size || line->md5 == object.md5) return {.same = true, .by_size = by_size};
   }
   return {.difference =
-              sized ? fmt::format("its MD5 is {}, and was {}", object.etag, lines.back()->md5)
+              sized ? fmt::format("its MD5 is {}, and was {}", object.md5, lines.back()->md5)
                     : fmt::format("it has {} bytes, and had {}", object.size, lines.back()->size)};
 }
 

@@ -61,7 +61,7 @@ struct ManifestQuestion {
 /// The objects of segments and histories, by the last part of their keys.
 using StoredObjects = std::map<std::string, ObjectEntry>;
 
-/// Compares the objects with their lines: names, sizes, ETags. Pure.
+/// Compares the objects with their lines: names, sizes, MD5s. Pure.
 [[nodiscard]] ManifestReport check_manifests(std::span<const ManifestChain> chains,
                                              const StoredObjects& objects,
                                              const ManifestQuestion& question);
@@ -78,7 +78,7 @@ using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
 /// Whether an object is one of those that its lines list.
 struct ObjectFit {
   bool same = false;
-  bool by_size = false;      ///< size only: the store's ETag is not an MD5, or the line has none
+  bool by_size = false;      ///< size only: the MD5 is unknown, or the line has none
   std::string difference{};  ///< if it is not: "it has 5 bytes, and had 6"
 };
 [[nodiscard]] ObjectFit fit_of(const ObjectEntry& object,

@@ -37,7 +37,12 @@ class ManifestWriter {
   /// Does not own the store. `key`: nullptr: not signed.
   ManifestWriter(ObjectStore& store, const Layout& layout, std::shared_ptr<const SignifyKey> key,
                  Log& log, Conditions conditions = Conditions::ignored)
-      : store_(store), layout_(layout), key_(std::move(key)), log_(log), conditions_(conditions) {}
+      : store_(store),
+        layout_(layout),
+        key_(std::move(key)),
+        log_(log),
+        conditions_(conditions),
+        etags_are_md5_(store.etag_is_md5()) {}
 
   /// Continues the remembered chain, or starts one with this name. The store may have more lines of
   /// it (the process was killed before it could remember them), or fewer: that is reported, and the
@@ -102,7 +107,7 @@ class ManifestWriter {
     std::string etag{};
   };
   std::optional<There> there_{};  ///< the newest object, as last put or read
-  bool etags_are_md5_ = true;     ///< as far as seen
+  bool etags_are_md5_;            ///< as far as seen
   bool compares_ = true;          ///< the store's ETags identify an object's version
   struct Doubt {
     std::string text{};  ///< put last; empty: nothing since

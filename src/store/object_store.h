@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -52,15 +53,17 @@ using Metadata = std::map<std::string, std::string>;
 struct ObjectEntry {
   std::string key;
   std::uint64_t size = 0;
-  std::string etag{};  ///< without quotes
+  std::string etag{};  ///< identifies its content for put_if_match(); without quotes
   /// When it was stored; max() if unknown.
   std::chrono::system_clock::time_point modified{};
+  std::string md5{};  ///< of its bytes, hexadecimal; empty: unknown
 };
 struct ObjectHead {
   std::uint64_t size = 0;
   std::string etag{};
   Metadata metadata{};
   bool locked = false;  ///< the version cannot be removed, as far as the store says
+  std::string md5{};    ///< as ObjectEntry's
 };
 struct ObjectPage {
   std::vector<ObjectEntry> objects{};
@@ -91,7 +94,7 @@ class ObjectStore {
   ObjectStore(const ObjectStore&) = delete;
   ObjectStore& operator=(const ObjectStore&) = delete;
 
-  /// "s3://bucket", for messages.
+  /// "s3://bucket", "azure://container": for messages.
   [[nodiscard]] virtual std::string name() const = 0;
   [[nodiscard]] std::string name_of(const std::string& key) const { return name() + "/" + key; }
 
@@ -111,6 +114,8 @@ class ObjectStore {
     put(key, content);
     return Put::stored;
   }
+  /// The ETag of what was put is the MD5 of its bytes, as far as known; else head() returns it.
+  [[nodiscard]] virtual bool etag_is_md5() const { return true; }
   /// Returns nullopt if there is no such object.
   [[nodiscard]] virtual std::optional<ObjectHead> head(const std::string& key) = 0;
   struct Range {
@@ -152,12 +157,17 @@ class ObjectStore {
     static_cast<void>(version);
     return get(key, range, sink);
   }
-  /// The bucket's configuration, as the store's XML: "versioning", "lifecycle", "object-lock".
+  /// setting() returns the rules of the bucket. False: they belong to another interface of the
+  /// store.
+  [[nodiscard]] virtual bool has_settings() const { return true; }
+  /// The bucket's configuration, as S3's XML: "versioning", "lifecycle", "object-lock".
   /// Returns nullopt if not set, or not supported.
   [[nodiscard]] virtual std::optional<std::string> setting(const std::string& which) {
     static_cast<void>(which);
     return std::nullopt;
   }
+  /// The right that remove() needs, in the store's words.
+  [[nodiscard]] virtual std::string right_to_remove() const { return "s3:DeleteObject"; }
   struct Kept {
     std::string key;
     std::string why;
@@ -171,6 +181,10 @@ class ObjectStore {
     return remove(std::span(&key, 1));
   }
 };
+
+/// An ETag of S3 is the MD5 of the object's bytes if it was stored in one part, and without
+/// encryption by a key of the store's: empty if it does not look like one.
+[[nodiscard]] std::string md5_of_etag(std::string_view etag);
 
 /// Archived objects have one version. If another one was put over it, the oldest is the archived
 /// one. Empty: there is only one, or the bucket is not versioned. Sends a request only if the

@@ -4,7 +4,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
+
+#include "store/azure_account.h"
+#include "store/azure_dialect.h"
+#include "store/s3_dialect.h"
 
 namespace weir::store {
 
@@ -22,12 +27,51 @@ std::string region_of(const StoreOptions& options) {
   return "us-east-1";
 }
 
+std::string environment(const char* name) {
+  const char* const value = of_environment(name);
+  return value != nullptr ? value : "";
+}
+
+/// Azure's endpoint is completed by the account.
+std::unique_ptr<const Dialect> dialect_of(const StoreOptions& options, const std::string& region,
+                                          std::optional<Endpoint>& endpoint) {
+  constexpr std::string_view kGoogleHost = "storage.googleapis.com";
+  BucketSettings settings{.bucket = options.place.bucket,
+                          .endpoint = endpoint.value_or(Endpoint{}),
+                          .region = region,
+                          .style = options.style,
+                          .storage_class = options.storage_class,
+                          .lock = options.lock,
+                          .encryption = options.encryption,
+                          .version = options.api_version};
+  const auto kind = options.place.kind;
+  if (kind != StoreKind::azure) {
+    const bool google = kind == StoreKind::gs || settings.endpoint.host == kGoogleHost;
+    if (google && (options.lock || !options.encryption.empty()))
+      throw Error(ErrorKind::usage,
+                  "--store-lock and --store-sse do not apply to Google Cloud Storage")
+          .hint("Set a retention policy, or a key, of the bucket instead.");
+    return std::make_unique<S3Dialect>(
+        std::move(settings), kind, google ? S3Dialect::Provider::google : S3Dialect::Provider::any);
+  }
+  auto account = azure_account({.endpoint = options.endpoint,
+                                .style = options.style,
+                                .account = environment("AZURE_STORAGE_ACCOUNT"),
+                                .connection = environment("AZURE_STORAGE_CONNECTION_STRING")});
+  endpoint = account.endpoint;
+  settings.endpoint = std::move(account.endpoint);
+  settings.account = std::move(account.name);
+  return std::make_unique<AzureDialect>(std::move(settings));
+}
+
 }  // namespace
 
 OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Log& log)
     : options_(options),
       region_(region_of(options)),
+      endpoint_(options.endpoint),
       layout_(options.layout, options.place, options.name) {
+  auto dialect = dialect_of(options, region_, endpoint_);
   // A low share of the rate limit must not count as a stalled connection.
   const auto least = options.bytes_per_second > 0
                          ? std::clamp<std::uint64_t>(options.bytes_per_second / options.jobs / 2, 1,
@@ -59,24 +103,17 @@ OpenStore::OpenStore(const StoreOptions& options, std::function<bool()> stop, Lo
       CredentialChain::Settings{
           .command = options.credential_command,
           .file = options.credentials_file,
+          .kind = options.place.kind,
           .region = region_,
           .variable = of_environment,
           .stop = stop,
           .tell = [&log](const std::string& text) { log.warning("{}", text); }},
       *local_, *web_, clock);
-  store_ =
-      std::make_unique<S3Store>(S3Store::Settings{.bucket = options.place.bucket,
-                                                  .endpoint = options.endpoint.value_or(Endpoint{}),
-                                                  .region = region_,
-                                                  .style = options.style,
-                                                  .storage_class = options.storage_class,
-                                                  .lock = options.lock,
-                                                  .encryption = options.encryption},
-                                *transport_, *credentials_, clock, log);
+  store_ = std::make_unique<HttpStore>(std::move(dialect), *transport_, *credentials_, clock, log);
 }
 
 std::string OpenStore::identity() const {
-  return fmt::format("{}{}{} {}", options_.endpoint ? options_.endpoint->to_string() + " " : "",
+  return fmt::format("{}{}{} {}", endpoint_ ? endpoint_->to_string() + " " : "",
                      options_.place.to_string(),
                      options_.layout == Layout::Form::barman ? "/" + options_.name : "",
                      to_string(options_.layout));

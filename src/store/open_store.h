@@ -13,8 +13,9 @@
 #include "store/answer_watch.h"
 #include "store/credential_chain.h"
 #include "store/curl_transport.h"
+#include "store/dialect.h"
+#include "store/http_store.h"
 #include "store/layout.h"
-#include "store/s3_store.h"
 #include "store/signify.h"
 #include "store/url.h"
 
@@ -25,7 +26,7 @@ struct StoreOptions {
   Place place{};
   std::optional<Endpoint> endpoint{};
   std::string region{};  ///< empty: AWS_REGION, AWS_DEFAULT_REGION, else us-east-1
-  S3Store::Style style = S3Store::Style::automatic;
+  Style style = Style::automatic;
   std::string ca_file{};
   std::optional<std::string> proxy{};
   Layout::Form layout = Layout::Form::barman;
@@ -34,7 +35,8 @@ struct StoreOptions {
   std::string credential_command{};
   std::string storage_class{};
   std::string encryption{};
-  std::optional<S3Store::Settings::Lock> lock{};
+  std::string api_version{};  ///< Azure's x-ms-version; empty: kAzureVersion
+  std::optional<Lock> lock{};
   std::uint64_t bytes_per_second = 0;  ///< of all connections together; 0: no limit
   std::size_t jobs = 4;
   /// Maximum time without a successful answer before a request is abandoned: for commands whose
@@ -65,13 +67,14 @@ class OpenStore {
  private:
   const StoreOptions options_;
   std::string region_;
+  std::optional<Endpoint> endpoint_;  ///< as far as it is known
   Layout layout_;
   std::unique_ptr<AnswerWatch> watch_;  ///< nullptr: without answer_within
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Transport> local_;
   std::unique_ptr<Transport> web_;
   std::unique_ptr<CredentialChain> credentials_;
-  std::unique_ptr<S3Store> store_;
+  std::unique_ptr<HttpStore> store_;
 };
 
 }  // namespace weir::store

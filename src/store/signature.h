@@ -8,7 +8,9 @@
 #include "store/transport.h"
 #include "store/url.h"
 
-// AWS Signature Version 4, in the Authorization header ("Signature Version 4 signing process").
+// AWS Signature Version 4, in the Authorization header ("Signature Version 4 signing process"), and
+// Google's form of it (Google Cloud Storage, "Signatures", GOOG4-HMAC-SHA256), which differs in
+// names.
 
 namespace weir::store {
 
@@ -25,6 +27,7 @@ struct Signing {
   std::chrono::sys_seconds time{};
   /// S3 also requires the body's digest as a header; other services do not.
   bool names_digest = true;
+  enum class Form { aws, google } form = Form::aws;
 };
 
 /// The headers to send: the given ones, X-Amz-Date, x-amz-content-sha256 if requested,
@@ -32,5 +35,8 @@ struct Signing {
 /// loads.
 [[nodiscard]] std::vector<Request::Header> signed_headers(const Signing& what,
                                                           const Credentials& credentials);
+
+/// Of ASCII only, as names of headers are compared.
+[[nodiscard]] std::string lower_case(std::string text);
 
 }  // namespace weir::store

@@ -72,7 +72,8 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                                         cluster->system_identifier)
                           : std::string("nobody has sent WAL to this place so far")});
     const auto key = layout.own_key(fmt::format("pgweir-check-{:016x}", random));
-    switch (probe_conditions(store, key, layout.own_key("pgweir-probe"))) {
+    const auto conditions = probe_conditions(store, key, layout.own_key("pgweir-probe"));
+    switch (conditions) {
       case Conditions::heeded:
         findings.push_back({Level::good, "objects can be stored, and are never overwritten"});
         break;
@@ -87,8 +88,13 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
     }
     constexpr std::string_view kText = "pgweir looks whether it reads what it has written\n";
     MemoryBytes bytes(std::as_bytes(std::span(kText)));
-    store.put(key, content_of(bytes));
-    const bool same = get_text(store, key, kText.size()) == kText;
+    // If the probe's object could not be removed, the credentials may not permit to replace it.
+    bool put = true;
+    if (conditions == Conditions::heeded)
+      put = store.put_if_absent(key, content_of(bytes)) == ObjectStore::Put::stored;
+    else
+      store.put(key, content_of(bytes));
+    const bool same = get_text(store, key, kText.size()) == (put ? kText : kProbeText);
     if (same)
       findings.push_back({Level::good, "what was stored is read back"});
     else
@@ -98,9 +104,9 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
     if (!kept.empty())
       findings.push_back({Level::warning, "objects cannot be removed: " + kept.front().why,
                           fmt::format("\"pgweir prune --store\" and --store-partial-interval need "
-                                      "s3:DeleteObject; archiving "
+                                      "{}; archiving "
                                       "and restoring do not. The object {} of this check stays.",
-                                      key)});
+                                      store.right_to_remove(), key)});
     else if (const auto head = store.head(key))
       findings.push_back({Level::warning, "a removed object is still there",
                           "Versions or a lock keep it; what pgweir removes stays until then."});
@@ -131,6 +137,13 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
     }
     return std::nullopt;
   };
+  if (!store.has_settings()) {
+    findings.push_back(
+        {Level::warning, "rules of the account or bucket cannot be read here",
+         "Check its lifecycle rules, versions and locks yourself: a rule that removes or archives "
+         "objects makes the archive useless."});
+    return;
+  }
   const auto unread = findings.size();
   if (const auto text = ask("lifecycle"))
     for (const auto& rule : parse_lifecycle(*text).value_or(std::vector<LifecycleRule>())) {

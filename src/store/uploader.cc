@@ -37,11 +37,6 @@ Metadata metadata_of(const archive::Identity& cluster, const std::string& sha256
 /// An object's name in a manifest.
 std::string last_part(const std::string& key) { return key.substr(key.rfind('/') + 1); }
 
-bool is_md5(const std::string& text) {
-  constexpr std::size_t kDigits = 32;
-  return text.size() == kDigits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 }  // namespace
 
 /// An existing object, and its relation to ours.
@@ -171,7 +166,7 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
   entry.name = last_part(key);
   entry.size = head->size;
   if (is_manifest_hash(told("pgweir-sha256"))) entry.sha256 = told("pgweir-sha256");
-  if (is_md5(head->etag)) entry.md5 = head->etag;
+  entry.md5 = head->md5;
   const auto by = comparing_key(where_.sealing, head->metadata);
   if (by.empty() || checked.digest.empty()) return found;
   const auto hmac = hmac_of_wal(by, ours.segment, checked.digest);
@@ -207,14 +202,14 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   const auto key = where_.layout.key(theirs);
   const auto head = where_.store.head(key);
   if (!head) return compare_sealed(ours, checked, key + std::string(kAgeSuffix));
-  // Use the store's digest. (If it encrypts by a key of its own, the ETag is not a digest of the
-  // bytes: then they are compared.)
+  // Use the store's digest. (It may tell none, as S3 if it encrypts by a key of its own: then the
+  // bytes are compared.)
   Found found{Same::yes, checked.wal, key};
   found.entry.kind = ManifestEntry::Kind::same;
   found.entry.name = last_part(key);
   found.entry.size = head->size;
   if (ours == theirs && head->size == checked.content.bytes->size() &&
-      head->etag == checked.content.md5) {
+      head->md5 == checked.content.md5) {
     found.entry.sha256 = checked.content.sha256;
     found.entry.md5 = checked.content.md5;
     return found;

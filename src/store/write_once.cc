@@ -23,7 +23,7 @@ ObjectStore::Put put_text(ObjectStore& store, const std::string& key, std::strin
 
 /// Compares the bytes; encrypted objects differ each time, but their metadata identify the content.
 bool is_same_content(const ObjectHead& there, const Content& content) {
-  if (there.size == content.bytes->size() && there.etag == content.md5) return true;
+  if (there.size == content.bytes->size() && there.md5 == content.md5) return true;
   const auto hmac = told_of(content.metadata, kHmacMetadata);
   return !hmac.empty() && told_of(there.metadata, kHmacMetadata) == hmac;
 }
@@ -34,7 +34,7 @@ Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
                             const std::string& kept_key) {
   const auto probe = [&](const std::string& key) {
     try {
-      static_cast<void>(put_text(store, key, "pgweir asks whether a condition is heeded\n"));
+      static_cast<void>(put_text(store, key, kProbeText));
       return put_text(store, key, "pgweir: it is not\n") == ObjectStore::Put::taken
                  ? Conditions::heeded
                  : Conditions::ignored;
@@ -49,7 +49,7 @@ Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
   if (!kept.empty() && kept.front().key == kept_key) return probe(kept_key);
   const auto conditions = probe(random_key);
   if (conditions != Conditions::refused && !store.remove(std::array{random_key}).empty())
-    static_cast<void>(put_text(store, kept_key, "pgweir asks whether a condition is heeded\n"));
+    static_cast<void>(put_text(store, kept_key, kProbeText));
   return conditions;
 }
 

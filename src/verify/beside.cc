@@ -89,13 +89,15 @@ namespace {
 
 /// import reads directories only: a store is filled, and read, by commands of its own.
 std::string advice_on_hole(const std::string& has, const std::string& lacks) {
-  constexpr std::string_view kStore = "s3://";
-  if (lacks.starts_with(kStore))
+  const auto is_store = [](const std::string& path) {
+    return path.find("://") != std::string::npos;
+  };
+  if (is_store(lacks))
     return fmt::format(
         "\"pgweir store push -D {}\" with the same --store uploads what is missing; it is a hole "
         "of {}",
         has, lacks);
-  if (has.starts_with(kStore))
+  if (is_store(has))
     return fmt::format(
         "\"pgweir store get SEGMENT DIR/SEGMENT\" downloads each segment from {0} into a directory "
         "DIR, then \"pgweir import -D {1} DIR\"; it is a hole of {1}",

@@ -16,7 +16,7 @@ from support.process import run, wait_for
 from support.receiver import BINARY, pgweir, receive_command
 from support.recovery import base_backup, recover
 from support.scenario import create_slot, reported, streaming
-from test_store import BARMAN, KEYS, bucket, gateway, key_of, push, store  # noqa: F401
+from test_store import BARMAN, KEYS, bucket, ceph, gateway, key_of, push, store  # noqa: F401
 from test_store_encryption import Key, decrypted
 
 

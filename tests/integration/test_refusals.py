@@ -45,7 +45,7 @@ ROWS = [
     (f"store push -D . {STORE}", "which archive of the store?", "Name it with --store-name"),
     ("store push -D /a --store s3://", 'wrong value "s3://" of --store', "In s3://BUCKET/PREFIX the bucket has 3 to 63 characters"),
     (f"store push -D /a {STORE} --store-endpoint ftp://x", 'wrong value "ftp://x" of --store-endpoint',
-     "http://127.0.0.1:9000, without a path."),
+     "http://127.0.0.1:9000"),
     (f"store push -D /a {STORE} --store-sse rot13", 'wrong value "rot13" of --store-sse',
      "It can be AES256, aws:kms or aws:kms:KEY."),
     (f"store push -D /a {STORE} --store-sse aws:kms:", 'wrong value "aws:kms:" of --store-sse', "aws:kms:KEY"),

@@ -13,7 +13,7 @@ from support.process import wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, reported, restart_lsn, streaming
 from test_store_encryption import Key, decrypted
-from test_store_receive import ENVIRONMENT, bucket, gateway, load, options, proxy, status, stored  # noqa: F401
+from test_store_receive import ENVIRONMENT, bucket, ceph, gateway, load, options, proxy, status, stored  # noqa: F401
 
 AT_ONCE = 48  # who waits for the store waits for ever
 SLOT = ("-S", "archive")

@@ -13,7 +13,7 @@ from support.process import as_server_user, run, server_user
 from support.receiver import pgweir
 from support.recovery import base_backup, installed
 from support.scenario import begun
-from test_store import KEYS, archive, bucket, filled, gateway, proxy, push, store  # noqa: F401
+from test_store import KEYS, archive, bucket, ceph, filled, gateway, proxy, push, store  # noqa: F401
 from test_store_restore import ENVIRONMENT, Asked, behind, content_of, names_of, words_for
 
 CHUNK = 64 * 1024

@@ -12,7 +12,7 @@ import pytest
 from support.archive import Archive
 from support.process import PATIENCE, run
 from support.receiver import BINARY, pgweir
-from test_store import KEYS, archive, bucket, files_of, filled, gateway, key_of, keys_of, proxy, push, store  # noqa: F401
+from test_store import KEYS, archive, bucket, ceph, files_of, filled, gateway, key_of, keys_of, proxy, push, store  # noqa: F401
 from test_store_encryption import Key, decrypted
 from test_store_restore import ENVIRONMENT, names_of, words_for
 

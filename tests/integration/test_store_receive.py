@@ -15,48 +15,24 @@ import time
 
 import pytest
 
-from support import gateway as gateways
 from support import wal
+from support.azure import Azurite
 from support.browser import Browser, installed
-from support.fault_proxy import FaultProxy
 from support.gateway import Gateway
 from support.process import PATIENCE, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import base_backup
 from support.scenario import promote_again, reported, streaming
 from support.server import free_port
+from test_store import KEYS, azurite, bucket, ceph, gateway, of_both, proxy  # noqa: F401
 
 SEED = int(os.environ.get("PGWEIR_SEED", "17"))
 KILLS = int(os.environ.get("PGWEIR_KILLS", "5"))
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": Gateway.key, "AWS_SECRET_ACCESS_KEY": Gateway.secret,
-               "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    if not gateways.installed("radosgw"):
-        pytest.skip("Ceph's gateway is not there (scripts/setup)")
-    started = Gateway()
-    try:
-        yield started.start()
-    finally:
-        started.stop()
-
-
-@pytest.fixture
-def bucket(gateway):
-    return gateway.bucket()
-
-
-@pytest.fixture
-def proxy(gateway):
-    started = FaultProxy(gateway.port)
-    yield started
-    started.stop()
+ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}
 
 
 def options(bucket, *more, endpoint=None):
-    return ["--store", f"s3://{bucket.name}/p", "--store-endpoint", endpoint or bucket.gateway.url, "--store-name",
+    return ["--store", f"{bucket.url}/p", "--store-endpoint", endpoint or bucket.gateway.url, "--store-name",
             "main", *more]
 
 
@@ -114,6 +90,7 @@ def test_a_receivers_state_is_not_older_than_the_wait_for_the_store(servers, rec
     assert wal.lsn(json.loads(output)["receiver"]["flush_lsn"]) >= end, output
 
 
+@of_both
 def test_what_is_finished_is_in_the_store(servers, receivers, new_archive, bucket, place):
     server = servers.primary()
     archive = new_archive(server)
@@ -138,7 +115,7 @@ def test_what_is_finished_is_in_the_store(servers, receivers, new_archive, bucke
              "the metrics to say so")
     assert "libcurl" in maps(receiver.process)
     receiver.stop()
-    assert Gateway.secret not in receiver.said()
+    assert Gateway.secret not in receiver.said() and Azurite.key not in receiver.said()
     # Without the option nobody loads it.
     receiver = receivers.pgweir(archive, server, env=ENVIRONMENT)
     streaming(server)
@@ -400,6 +377,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
     receiver.stop()
 
 
+@of_both
 def test_push_follows_a_receiver_of_any_make(servers, receivers, new_archive, bucket, place):
     server = servers.primary()
     archive = new_archive(server)
@@ -425,7 +403,7 @@ def test_the_section_of_a_file_is_for_all_commands(servers, receivers, new_archi
     server = servers.primary()
     archive = new_archive(server)
     file = place / "main.ini"
-    file.write_text(f"directory = {archive.path}\ndbname = {server.conninfo()}\n[store]\nstore = s3://{bucket.name}/p\n"
+    file.write_text(f"directory = {archive.path}\ndbname = {server.conninfo()}\n[store]\nstore = {bucket.url}/p\n"
                     f"store-endpoint = {bucket.gateway.url}\nstore-name = main\nkeep-local = 1GB\n"
                     f"identity = {place}/operations.key\nidentity-command = false\n")
     receiver = receivers.start([BINARY, "receive", "-c", file], env=ENVIRONMENT)

@@ -17,7 +17,7 @@ from support.process import run, server_user
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, installed, recover
 from support.scenario import begun
-from test_store import KEYS, archive, bucket, filled, gateway, key_of, keys_of, proxy, push, store  # noqa: F401
+from test_store import KEYS, archive, azurite, bucket, ceph, filled, gateway, key_of, keys_of, of_both, proxy, push, store  # noqa: F401
 
 ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}
 # A page that leads no further.
@@ -25,7 +25,7 @@ LISTING = "<ListBucketResult><IsTruncated>true</IsTruncated>{}</ListBucketResult
 
 
 def words_for(bucket, endpoint=None, prefix="p"):
-    return ["--store", f"s3://{bucket.name}/{prefix}", "--store-endpoint", endpoint or bucket.gateway.url,
+    return ["--store", f"{bucket.url}/{prefix}", "--store-endpoint", endpoint or bucket.gateway.url,
             "--store-name", "main"]
 
 
@@ -66,6 +66,7 @@ def behind(name, archive, count=1):
     return wal.segment_name(timeline, segno + count, archive.segment_size)
 
 
+@of_both
 def test_a_bucket_alone_answers_as_an_archive_does(archive, bucket, proxy, ask, place):
     push(archive, bucket)
     names = names_of(archive)
@@ -206,7 +207,7 @@ def test_a_moment_is_found_in_the_bucket(archive, bucket):
     assert here.returncode == there.returncode == 0, (here.stderr, there.stderr)
     assert json.loads(here.stdout)["before"] == json.loads(there.stdout)["before"]
     text = pgweir("restore", *words_for(bucket), "--find-time", when, "--timeline", "1", env=ENVIRONMENT).stdout
-    assert f"pgweir restore --store s3://{bucket.name}/p --store-endpoint {bucket.gateway.url}" in text
+    assert f"pgweir restore --store {bucket.url}/p --store-endpoint {bucket.gateway.url}" in text
 
 
 def test_a_bucket_that_keeps_versions_is_read_as_it_was_filled(archive, bucket, ask):
@@ -222,6 +223,7 @@ def test_a_bucket_that_keeps_versions_is_read_as_it_was_filled(archive, bucket, 
     assert pgweir("verify", *words_for(bucket), "--to", names[-1], env=ENVIRONMENT).returncode in (0, 1)
 
 
+@of_both
 def test_holes_are_known_in_the_bucket(archive, bucket, ask):
     """Records of losses go there, too: names alone make this hole look like the end."""
     names = names_of(archive)
@@ -241,6 +243,7 @@ def test_holes_are_known_in_the_bucket(archive, bucket, ask):
     assert "the record of a hole" in ask.said
 
 
+@of_both
 def test_prune_takes_the_same_from_both(archive, bucket, place):
     push(archive, bucket)
     names = names_of(archive)

@@ -344,7 +344,7 @@ std::optional<store::ObjectHead> SimStore::head(const std::string& key) {
     const auto found = objects_.find(key);
     if (found == objects_.end()) return std::nullopt;
     return store::ObjectHead{found->second.bytes->size(), found->second.etag,
-                             found->second.metadata};
+                             found->second.metadata, false, found->second.etag};
   });
   if (head) asked(key);
   return head;
@@ -383,7 +383,8 @@ store::ObjectPage SimStore::list(const std::string& prefix, const std::string& a
       // Its clock is anything's.
       page.objects.push_back(
           {each->first, each->second.bytes->size(), each->second.etag,
-           std::chrono::system_clock::time_point(std::chrono::seconds(random_.below(1U << 31)))});
+           std::chrono::system_clock::time_point(std::chrono::seconds(random_.below(1U << 31))),
+           each->second.etag});
     }
     return page;
   });

@@ -107,7 +107,8 @@ class MemoryStore final : public store::ObjectStore {
       const auto found = objects.find(key);
       if (found == objects.end()) return std::nullopt;
       return store::ObjectHead{found->second.bytes.size(), found->second.etag,
-                               found->second.metadata, locked.contains(key)};
+                               found->second.metadata, locked.contains(key),
+                               store::md5_of_etag(found->second.etag)};
     });
   }
   bool get(const std::string& key, const std::optional<Range>& range,
@@ -141,7 +142,10 @@ class MemoryStore final : public store::ObjectStore {
           page.more = true;
           break;
         }
-        page.objects.push_back({key, object.bytes.size(), object.etag});
+        page.objects.push_back({.key = key,
+                                .size = object.bytes.size(),
+                                .etag = object.etag,
+                                .md5 = store::md5_of_etag(object.etag)});
       }
       return page;
     });
@@ -166,7 +170,8 @@ class MemoryStore final : public store::ObjectStore {
     if (version != "v0" || found == older.end()) return head(key);
     crypto::Digest md5(crypto::Digest::Kind::md5);
     md5.add(found->second);
-    return store::ObjectHead{found->second.size(), crypto::to_hex(md5.finish())};
+    const auto digest = crypto::to_hex(md5.finish());
+    return store::ObjectHead{.size = found->second.size(), .etag = digest, .md5 = digest};
   }
   [[nodiscard]] bool keeps_versions() const override { return versions_kept; }
   bool get_version(const std::string& key, const std::string& version,

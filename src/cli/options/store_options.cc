@@ -27,11 +27,17 @@ store::Place place_value(const std::string& text) {
   auto place = store::Place::parse(text);
   if (!place)
     throw Error(ErrorKind::usage, "")
-        .hint(text.starts_with("s3://")
-                  ? "In s3://BUCKET/PREFIX the bucket has 3 to 63 characters: letters, digits, "
-                    "\"-\", "
-                    "\"_\" and \".\"; the prefix has no empty part (//), no \".\" and no \"..\"."
-                  : "Give it as in s3://BUCKET/PREFIX.");
+        .hint(
+            text.starts_with("s3://") || text.starts_with("gs://")
+                ? "In s3://BUCKET/PREFIX the bucket has 3 to 63 characters: letters, digits, "
+                  "\"-\", "
+                  "\"_\" and \".\"; the prefix has no empty part (//), no \".\" and no \"..\"."
+            : text.starts_with("azure://")
+                ? "In azure://CONTAINER/PREFIX the container has 3 to 63 characters: lower-case "
+                  "letters, digits, and single \"-\"; the prefix has no empty part (//), no \".\" "
+                  "and no \"..\"."
+                : "Give it as in s3://BUCKET/PREFIX, azure://CONTAINER/PREFIX or "
+                  "gs://BUCKET/PREFIX.");
   return std::move(*place);
 }
 
@@ -39,7 +45,9 @@ store::Endpoint endpoint_value(const std::string& text) {
   auto endpoint = store::Endpoint::parse(text);
   if (!endpoint)
     throw Error(ErrorKind::usage, "")
-        .hint("Give it as in https://s3.example.org or http://127.0.0.1:9000, without a path.");
+        .hint(
+            "Give it as in https://s3.example.org, http://127.0.0.1:9000 or "
+            "https://example.org/s3.");
   return std::move(*endpoint);
 }
 
@@ -59,7 +67,14 @@ std::string encryption_value(const std::string& text) {
   throw Error(ErrorKind::usage, "").hint("It can be AES256, aws:kms or aws:kms:KEY.");
 }
 
-/// A smaller value is a mistake: a segment would take hours.
+std::string api_version_value(const std::string& text) {
+  const bool good = text.size() == 10 && text[4] == '-' && text[7] == '-' &&
+                    text.find_first_not_of("0123456789-") == std::string::npos;
+  if (!good) throw Error(ErrorKind::usage, "").hint("Give it as in 2021-12-02.");
+  return text;
+}
+
+/// Less is a slip: a segment would take hours.
 std::uint64_t rate_value(const std::string& text) {
   const auto rate = size_value(text);
   if (rate < 1024) throw Error(ErrorKind::usage, "").hint("It is 1kB at least.");
@@ -67,7 +82,7 @@ std::uint64_t rate_value(const std::string& text) {
 }
 
 /// "30d", "30d:compliance"
-store::S3Store::Settings::Lock lock_value(const std::string& text) {
+store::Lock lock_value(const std::string& text) {
   const auto colon = text.find(':');
   const auto mode = colon == std::string::npos ? "governance" : text.substr(colon + 1);
   if (mode != "governance" && mode != "compliance")
@@ -75,16 +90,17 @@ store::S3Store::Settings::Lock lock_value(const std::string& text) {
   return {time_value<kSecond>(text.substr(0, colon)), mode == "compliance"};
 }
 
-using Style = store::S3Store::Style;
+using Style = store::Style;
 constexpr Choice<Style> kStyles[] = {
     {"auto", Style::automatic}, {"path", Style::path}, {"host", Style::host}};
 using Form = store::Layout::Form;
 constexpr Choice<Form> kLayouts[] = {{"barman", Form::barman}, {"wal-g", Form::wal_g}};
 
-constexpr auto kStore = option_of<place_value>("store", "s3://BUCKET[/PREFIX]",
-                                               "bucket and prefix of the object store");
+constexpr auto kStore = option_of<place_value>(
+    "store", "URL",
+    "object store: s3://BUCKET[/PREFIX], azure://CONTAINER[/PREFIX], or gs://BUCKET[/PREFIX]");
 constexpr auto kEndpoint =
-    option_of<endpoint_value>("store-endpoint", "URL", "endpoint URL (default: AWS)");
+    option_of<endpoint_value>("store-endpoint", "URL", "endpoint URL (default: the provider's)");
 constexpr auto kRegion =
     option_of<any_text>("store-region", "R", "region (default: AWS_REGION, us-east-1)");
 constexpr auto kCa = option_of<any_text>("store-ca", "FILE",
@@ -94,11 +110,13 @@ constexpr auto kLayout = option_of<choice_value<kLayouts>>(
 constexpr auto kName = option_of<name_value>(
     "store-name", "NAME",
     "Barman server name (default: the slot's name, or that of the archive directory)");
-constexpr auto kCredentials =
-    option_of<any_text>("store-credentials", "FILE", "credentials, in ~/.aws/credentials format");
+constexpr auto kCredentials = option_of<any_text>(
+    "store-credentials", "FILE",
+    "credentials, in ~/.aws/credentials format (Azure: in ~/.azure/config format)");
 constexpr auto kCommand =
     option_of<any_text>("store-credential-command", "CMD",
-                        "command that prints credentials, in AWS credential_process format");
+                        "command that prints credentials, in AWS credential_process format, or a "
+                        "token (Azure, Google)");
 constexpr auto kPathStyle = option_of<choice_value<kStyles>>(
     "store-path-style", "STYLE", "bucket in the URL: auto (default), path, or host");
 constexpr auto kProxy =
@@ -111,9 +129,12 @@ constexpr auto kSilence = option_of<time_value<kSecond, kDay>>(
 constexpr auto kRate =
     option_of<rate_value>("store-rate", "SIZE", "maximum upload rate per second");
 constexpr auto kClass = option_of<any_text>("store-class", "NAME", "storage class for uploads");
-constexpr auto kLock = option_of<lock_value>(
-    "store-lock", "TIME[:MODE]",
-    "lock uploads for TIME (S3 Object Lock); MODE is governance (default) or compliance");
+constexpr auto kLock =
+    option_of<lock_value>("store-lock", "TIME[:MODE]",
+                          "lock uploads for TIME (S3 Object Lock, Azure: immutability policy); "
+                          "MODE is governance (default) or compliance");
+constexpr auto kApiVersion = option_of<api_version_value>(
+    "store-api-version", "DATE", "Azure: version of the protocol (default: 2023-11-03)");
 constexpr auto kEncryption = option_of<encryption_value>(
     "store-sse", "HOW", "server-side encryption: AES256 or aws:kms[:KEY]");
 
@@ -143,24 +164,16 @@ constexpr Option of_store(const Option& option) { return option.of_section("stor
 
 }  // namespace
 
-constinit const Option kStoreOptions[17] = {
-    of_store(kStore),
-    of_store(kEndpoint),
-    of_store(kRegion),
-    of_store(kCa),
-    of_store(kCredentials),
-    of_store(kCommand),
-    of_store(kLayout),
-    of_store(kName),
-    of_store(kPathStyle),
-    of_store(kProxy),
-    of_store(kJobsOfStore),
-    of_store(kSilence),
-    of_store(kRate),
-    of_store(kClass),
-    of_store(kLock),
-    of_store(kEncryption),
-    kSlot.says("name of the archive in the store, without --store-name")};
+constinit const Option kStoreOptions[18] = {
+    of_store(kStore),       of_store(kEndpoint),
+    of_store(kRegion),      of_store(kCa),
+    of_store(kCredentials), of_store(kCommand),
+    of_store(kLayout),      of_store(kName),
+    of_store(kPathStyle),   of_store(kProxy),
+    of_store(kJobsOfStore), of_store(kSilence),
+    of_store(kRate),        of_store(kClass),
+    of_store(kLock),        of_store(kEncryption),
+    of_store(kApiVersion),  kSlot.says("name of the archive in the store, without --store-name")};
 
 bool names_store(const Arguments& arguments) { return arguments.has(kStore); }
 
@@ -265,11 +278,32 @@ std::vector<std::string> warnings_of_private_keys(const Arguments& arguments) {
   return warnings;
 }
 
+namespace {
+
+/// Options that a kind of store does not have.
+void require_known(const store::StoreOptions& options) {
+  const auto refuse = [&](const Option& option, const char* why) {
+    throw Error(ErrorKind::usage, fmt::format("--{} does not apply to {}://", option.name,
+                                              store::to_string(options.place.kind)))
+        .hint(why);
+  };
+  using store::StoreKind;
+  const auto kind = options.place.kind;
+  if (kind != StoreKind::s3 && !options.encryption.empty())
+    refuse(kEncryption, "This store encrypts all objects; which key it uses is set there.");
+  if (kind != StoreKind::azure && !options.api_version.empty())
+    refuse(kApiVersion, "It is the version of Azure's protocol.");
+}
+
+}  // namespace
+
 store::StoreOptions store_options_of(const Arguments& arguments, StoreName from, PrivateKeys keys) {
   auto place = arguments.get(kStore);
   if (!place)
     throw Error(ErrorKind::usage, "which store? --store is missing")
-        .hint("Give --store s3://BUCKET/PREFIX, and --store-endpoint URL if it is not AWS.");
+        .hint(
+            "Give --store s3://BUCKET/PREFIX, and --store-endpoint URL if it is not AWS; or "
+            "azure://CONTAINER/PREFIX or gs://BUCKET/PREFIX.");
   store::StoreOptions options;
   options.place = std::move(*place);
   options.endpoint = arguments.get(kEndpoint);
@@ -288,6 +322,8 @@ store::StoreOptions store_options_of(const Arguments& arguments, StoreName from,
   options.storage_class = arguments.get(kClass, "");
   options.lock = arguments.get(kLock);
   options.encryption = arguments.get(kEncryption, "");
+  options.api_version = arguments.get(kApiVersion, "");
+  require_known(options);
   options.bytes_per_second = arguments.get(kRate, 0);
   options.jobs = arguments.get(kJobsOfStore, 4);
   options.silent = std::chrono::ceil<std::chrono::seconds>(
@@ -313,9 +349,9 @@ std::vector<std::string> store_words(const Arguments& arguments) {
       const bool file = option.name == kCa.name || option.name == kCredentials.name;
       add(option, file ? absolute_path(*value) : *value);
     }
-  if (!options.name.empty()) add(kName, options.name);  // regardless of its source
-  for (const Option& option :
-       {Option(kPathStyle), Option(kProxy), Option(kSilence), Option(kIdentityCommand)})
+  if (!options.name.empty()) add(kName, options.name);  // however it came to it
+  for (const Option& option : {Option(kPathStyle), Option(kApiVersion), Option(kProxy),
+                               Option(kSilence), Option(kIdentityCommand)})
     if (const auto value = arguments.text(option)) add(option, *value);
   for (const auto& path : arguments.texts(kIdentity)) add(kIdentity, absolute_path(path));
   for (const auto& path : arguments.texts(kManifestPublicKey))

@@ -17,12 +17,12 @@ namespace weir::cli {
 
 // The object store and how it is accessed: the same options for each command that uses one.
 
-extern const Option kStoreOptions[17];
-/// --store itself, and the options for accessing it: with --slot, or without it, if a command uses
-/// that for something else.
+extern const Option kStoreOptions[18];
+/// --store itself, and the options that say how it is reached: with --slot, or without it, where a
+/// command has that for more than a name.
 inline constexpr std::span<const Option> kStoreItself{kStoreOptions, 1};
-inline constexpr std::span<const Option> kStoreAccess{kStoreOptions + 1, 15};
-inline constexpr std::span<const Option> kStoreAccessWithSlot{kStoreOptions + 1, 16};
+inline constexpr std::span<const Option> kStoreAccess{kStoreOptions + 1, 16};
+inline constexpr std::span<const Option> kStoreAccessWithSlot{kStoreOptions + 1, 17};
 inline constexpr Topic kOnStore{"store", "object store: endpoint, credentials, keys"};
 inline constexpr std::string_view kStoreHeading = "Archive in an object store (docs/store.md):";
 inline constexpr std::string_view kAccessHeading =

@@ -15,6 +15,10 @@ class Bucket:
         self.gateway = gateway
         self.name = name
 
+    @property
+    def url(self):
+        return f"s3://{self.name}"
+
     def request(self, method, key="", query=None, body=b"", headers=None, status=(200, 204)):
         host = f"127.0.0.1:{self.gateway.port}"
         path = urllib.parse.quote(f"/{self.name}" + (f"/{key}" if key else ""), safe="/-._~")
@@ -68,3 +72,8 @@ class Bucket:
 
     def remove(self, key):
         self.request("DELETE", key)
+
+    def metadata(self, key):
+        """Names and values, as the store has them."""
+        self.request("HEAD", key)
+        return {name.removeprefix("x-amz-meta-"): value for name, value in self.headers.items() if name.startswith("x-amz-meta-")}

@@ -61,6 +61,64 @@ TEST(Answers, MeanWhatTheStoresWordMeans) {
   }
 }
 
+TEST(Answers, OfAzureMeanWhatTheyMean) {
+  struct Case {
+    long status;
+    const char* code;
+    Trouble trouble;
+    const char* more = "";
+  };
+  constexpr const char* kOld =
+      "<AuthenticationErrorDetail>Request date header too old: 'Wed, 22 Nov 2026 00:00:00 "
+      "GMT'</AuthenticationErrorDetail>";
+  constexpr const char* kEnded =
+      "<AuthenticationErrorDetail>Signature not valid in the specified time frame: Start [] - "
+      "Expiry [] - Current []</AuthenticationErrorDetail>";
+  for (const auto& each : {
+           Case{503, "ServerBusy", Trouble::throttled},
+           Case{500, "OperationTimedOut", Trouble::unreachable},
+           Case{500, "InternalError", Trouble::unreachable},
+           Case{400, "Md5Mismatch", Trouble::unreachable},
+           Case{403, "AuthenticationFailed", Trouble::refused},
+           Case{403, "AuthenticationFailed", Trouble::clock, kOld},
+           Case{403, "AuthenticationFailed", Trouble::expired, kEnded},
+           Case{401, "InvalidAuthenticationInfo", Trouble::expired},
+           Case{401, "NoAuthenticationInformation", Trouble::refused},
+           Case{403, "AuthorizationPermissionMismatch", Trouble::refused},
+           Case{403, "AuthorizationFailure", Trouble::refused},
+           Case{403, "KeyBasedAuthenticationNotPermitted", Trouble::refused},
+           Case{404, "ContainerNotFound", Trouble::refused},
+           Case{409, "BlobArchived", Trouble::refused},
+           Case{409, "BlobImmutableDueToPolicy", Trouble::refused},
+           Case{409, "BlobImmutableDueToLegalHold", Trouble::refused},
+           Case{412, "LeaseIdMissing", Trouble::refused},
+           Case{400, "InvalidHeaderValue", Trouble::unable},
+       }) {
+    SCOPED_TRACE(std::to_string(each.status) + each.code + each.more);
+    auto with_body = answer(each.status, each.code, each.more);
+    with_body.body = "\xef\xbb\xbf" + with_body.body;  // a byte order mark, as Azure sends it
+    const auto error = error_of(with_body, "could not do it", "azure://c/k");
+    EXPECT_EQ(error.trouble(), each.trouble);
+    // An answer to HEAD has the code alone.
+    const std::string more = each.more;
+    const Answer bare{.status = each.status, .headers = {{"x-ms-error-code", each.code}}};
+    const auto told = error_of(bare, "could not do it", "azure://c/k");
+    EXPECT_EQ(told.trouble(), more.empty() ? each.trouble : Trouble::refused);
+    EXPECT_EQ(told.code(), each.code);
+  }
+}
+
+TEST(Answers, OfAzureAreToldWithoutTheirNumbers) {
+  const Answer answer{
+      .status = 403,
+      .body =
+          "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>Server "
+          "failed.\nRequestId:12-34\nTime:2026</Message></Error>"};
+  const std::string told = error_of(answer, "could not", "azure://c").what();
+  EXPECT_THAT(told, ::testing::HasSubstr("403 AuthenticationFailed: Server failed."));
+  EXPECT_THAT(told, ::testing::Not(::testing::HasSubstr("RequestId")));
+}
+
 TEST(Answers, WithoutAReasonNameTheRightsThatAreNeeded) {
   const auto error = error_of(answer(403, ""), "could not look at an object", "s3://b/k");
   for (const char* const right : {"s3:ListBucket", "s3:GetObject", "s3:PutObject"})

@@ -87,6 +87,14 @@ TEST_F(CredentialChainTest, WithoutAnyItSaysSo) {
 struct ScriptedTransport final : Transport {
   Answer perform(const Request& request) override {
     asked.push_back(request.method + " " + request.url);
+    headers.clear();
+    for (const auto& header : request.headers) headers[header.name] = header.value;
+    body.clear();
+    if (request.body != nullptr) {
+      std::vector<std::byte> bytes(request.body->size());
+      bytes.resize(request.body->read_at(0, bytes));
+      for (const auto byte : bytes) body += static_cast<char>(byte);
+    }
     const auto found = answers.find(asked.back());
     if (found == answers.end()) throw NoAnswer(why, "nobody is there");
     if (fails > 0 && fails-- > 0) return {.status = 503};
@@ -96,6 +104,8 @@ struct ScriptedTransport final : Transport {
   int fails = 0;  ///< before it answers what it was told to
   std::map<std::string, Answer> answers;
   std::vector<std::string> asked;
+  std::map<std::string, std::string> headers;  ///< of the last request
+  std::string body;                            ///< likewise
 };
 
 constexpr const char* kJson =
@@ -124,6 +134,8 @@ class CredentialServicesTest : public CredentialChainTest {
   }
   CredentialChain::Settings settings() {
     return {.command = command_,
+            .file = named_file_,
+            .kind = kind_,
             .variable = [this](const char* name) -> const char* {
               const auto found = environment_.find(name);
               return found == environment_.end() ? nullptr : found->second.c_str();
@@ -135,6 +147,8 @@ class CredentialServicesTest : public CredentialChainTest {
   std::function<bool()> stop_;
   std::map<std::string, std::string> environment_;
   std::string command_;
+  std::string named_file_;
+  StoreKind kind_ = StoreKind::s3;
   ScriptedTransport local_, web_;
 };
 
@@ -297,6 +311,150 @@ TEST_F(CredentialServicesTest, AsksSts) {
   EXPECT_EQ(error().kind(), ErrorKind::retry);
   EXPECT_THAT(error().what(), ::testing::HasSubstr("STS gave no credentials for the store"));
   EXPECT_TRUE(local_.asked.empty());
+}
+
+class AzureCredentialsTest : public CredentialServicesTest {
+ protected:
+  AzureCredentialsTest() { kind_ = StoreKind::azure; }
+  using Kind = Credentials::Kind;
+  static constexpr const char* kSas = "?sv=2021-12-02&sp=rcl&se=2099-01-01T00%3A00%3A00Z&sig=a%3D";
+};
+
+TEST_F(AzureCredentialsTest, ReadsAFile) {
+  named_file_ = file();
+  write("[storage]\naccount = a\nkey = S==\n");
+  auto found = get();
+  EXPECT_EQ(found.kind, Kind::keys);
+  EXPECT_EQ(found.secret_key.reveal(), "S==");
+  write(std::string("[storage]\nsas_token = ") + kSas + "\n");
+  found = get();
+  EXPECT_EQ(found.kind, Kind::sas);
+  EXPECT_EQ(found.session_token.reveal(), std::string(kSas).substr(1));
+  ASSERT_TRUE(found.expires);
+  EXPECT_EQ(*found.expires, std::chrono::sys_days(std::chrono::year(2099) / 1 / 1));
+  write(keys("k"));
+  EXPECT_THAT(error().what(), ::testing::HasSubstr("no key of [storage]"));
+}
+
+TEST_F(AzureCredentialsTest, ReadsTheEnvironment) {
+  EXPECT_EQ(error().kind(), ErrorKind::usage) << "nobody has any";
+  environment_["AZURE_STORAGE_SAS_TOKEN"] = kSas;
+  EXPECT_EQ(get().kind, Kind::sas);
+  environment_["AZURE_STORAGE_ACCESS_KEY"] = "W==";
+  EXPECT_EQ(get().secret_key.reveal(), "W==");
+  environment_["AZURE_STORAGE_KEY"] = "K==";
+  EXPECT_EQ(get().secret_key.reveal(), "K==");
+  environment_["AZURE_STORAGE_CONNECTION_STRING"] = "AccountName=a;AccountKey=C==;EndpointSuffix=x";
+  EXPECT_EQ(get().secret_key.reveal(), "C==");
+  environment_["AZURE_STORAGE_CONNECTION_STRING"] =
+      std::string("BlobEndpoint=https://a.x;SharedAccessSignature=") + kSas;
+  EXPECT_EQ(get().kind, Kind::sas);
+  EXPECT_EQ(local_.asked.size(), 1u) << "by the first";
+}
+
+TEST_F(AzureCredentialsTest, AsksACommand) {
+  command_ = R"(echo '{"accessToken": "t", "expires_on": 4070908800, "expiresOn": "2099"}')";
+  const auto found = get();
+  EXPECT_EQ(found.kind, Kind::token);
+  EXPECT_EQ(found.session_token.reveal(), "t");
+  EXPECT_EQ(found.expires, std::chrono::sys_seconds(std::chrono::seconds(4070908800)));
+  command_ = std::string("echo '") + kSas + "'";
+  EXPECT_EQ(get().kind, Kind::sas);
+  command_ = "echo something else";
+  EXPECT_THAT(error().hint(), ::testing::HasSubstr("az account get-access-token"));
+}
+
+TEST_F(AzureCredentialsTest, AsksTheMachinesService) {
+  const std::string path =
+      "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fstorage.azure."
+      "com%2F";
+  const std::string url = "GET http://169.254.169.254" + path;
+  EXPECT_EQ(error().kind(), ErrorKind::usage) << "there is none";
+  local_.answers[url] = {.status = 429};
+  EXPECT_EQ(error().kind(), ErrorKind::retry);
+  EXPECT_THAT(error().what(), ::testing::HasSubstr("it answered 429"));
+  local_.answers[url] = {.status = 200, .body = R"({"access_token": "t", "expires_in": "3600"})"};
+  const auto before = std::chrono::system_clock::now();
+  const auto found = get();
+  EXPECT_EQ(found.kind, Kind::token);
+  ASSERT_TRUE(found.expires);
+  EXPECT_GT(*found.expires, before + std::chrono::minutes(59));
+  EXPECT_EQ(local_.headers["Metadata"], "true");
+  // One of several identities, at another address.
+  environment_["AZURE_CLIENT_ID"] = "c";
+  environment_["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = "http://imds/";
+  EXPECT_EQ(error().kind(), ErrorKind::retry) << "it was named, so it has to answer";
+  EXPECT_THAT(local_.asked.back(), ::testing::StartsWith("GET http://imds/metadata/identity"));
+  EXPECT_THAT(local_.asked.back(), ::testing::HasSubstr("client_id=c"));
+  environment_["IDENTITY_ENDPOINT"] = "http://localhost:1/token";
+  environment_["IDENTITY_HEADER"] = "h";
+  EXPECT_EQ(error().kind(), ErrorKind::retry);
+  EXPECT_THAT(local_.asked.back(),
+              ::testing::StartsWith("GET http://localhost:1/token?api-version"));
+  EXPECT_EQ(local_.headers["X-IDENTITY-HEADER"], "h");
+}
+
+TEST_F(AzureCredentialsTest, ExchangesTheTokenOfAWorkload) {
+  environment_["AZURE_FEDERATED_TOKEN_FILE"] = file();
+  environment_["AZURE_CLIENT_ID"] = "c";
+  environment_["AZURE_TENANT_ID"] = "tenant";
+  const std::string url = "POST https://login.microsoftonline.com/tenant/oauth2/v2.0/token";
+  for (const char* const token : {"one", "two"}) {
+    write(std::string(token) + "\n");
+    web_.answers[url] = {.status = 200, .body = R"({"access_token": "t", "expires_in": 3599})"};
+    EXPECT_EQ(get().kind, Kind::token);
+    EXPECT_THAT(web_.body, ::testing::HasSubstr(std::string("client_assertion=") + token + "&"));
+    EXPECT_THAT(web_.body,
+                ::testing::HasSubstr("scope=https%3A%2F%2Fstorage.azure.com%2F.default"));
+  }
+  web_.answers[url] = {.status = 401};
+  EXPECT_THAT(error().what(), ::testing::HasSubstr("from Microsoft Entra: it answered 401"));
+  EXPECT_TRUE(local_.asked.empty());
+}
+
+TEST_F(AzureCredentialsTest, RenewsATokenBeforeItsEnd) {
+  const std::string url =
+      "GET http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource="
+      "https%3A%2F%2Fstorage.azure.com%2F";
+  auto now = std::chrono::system_clock::time_point(std::chrono::hours(24 * 365 * 50));
+  CredentialChain chain(settings(), local_, web_, [&] { return now; });
+  local_.answers[url] = {.status = 200, .body = R"({"access_token": "one", "expires_in": "3600"})"};
+  EXPECT_EQ(chain.get().session_token.reveal(), "one");
+  local_.answers[url] = {.status = 200, .body = R"({"access_token": "two", "expires_in": "3600"})"};
+  now += std::chrono::minutes(54);
+  EXPECT_EQ(chain.get().session_token.reveal(), "one");
+  now += std::chrono::minutes(2);
+  EXPECT_EQ(chain.get().session_token.reveal(), "two");
+  // The store does not take it any more.
+  local_.answers[url] = {.status = 200, .body = R"({"access_token": "three", "expires_in": "1"})"};
+  chain.refused(chain.get());
+  EXPECT_EQ(chain.get().session_token.reveal(), "three");
+}
+
+TEST_F(CredentialServicesTest, OfGoogleAreATokenOrHmacKeys) {
+  kind_ = StoreKind::gs;
+  const std::string url =
+      "GET http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/"
+      "token";
+  EXPECT_EQ(error().kind(), ErrorKind::usage) << "nobody has any";
+  local_.answers[url] = {
+      .status = 200,
+      .body = R"({"access_token": "t", "expires_in": 3599, "token_type": "Bearer"})"};
+  EXPECT_EQ(get().kind, Credentials::Kind::token);
+  EXPECT_EQ(local_.headers["Metadata-Flavor"], "Google");
+  environment_["GOOGLE_APPLICATION_CREDENTIALS"] = "/key.json";
+  EXPECT_THAT(error().what(), ::testing::HasSubstr("not supported"));
+  environment_["AWS_ACCESS_KEY_ID"] = "GOOG1";
+  environment_["AWS_SECRET_ACCESS_KEY"] = "s";
+  EXPECT_EQ(get().access_key, "GOOG1");
+  named_file_ = file();
+  write(keys("GOOG2"));
+  EXPECT_EQ(get().access_key, "GOOG2");
+  command_ = "echo ya29.token";
+  EXPECT_EQ(get().session_token.reveal(), "ya29.token");
+  EXPECT_EQ(get().kind, Credentials::Kind::token);
+  command_ = "echo two words";
+  EXPECT_EQ(error().kind(), ErrorKind::usage);
 }
 
 }  // namespace

@@ -32,6 +32,28 @@ Signing of_suite(const std::string& method, const Query& query) {
           .names_digest = false};
 }
 
+/// No example of this form is published: the value was calculated apart, by Google's description.
+TEST(Signature, OfGoogleDiffersInNames) {
+  const auto headers = signed_headers(
+      {.method = "PUT",
+       .host = "storage.googleapis.com",
+       .path = "/wal/p/x",
+       .headers = {{"x-goog-if-generation-match", "0"}},
+       .body_sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+       .region = "auto",
+       .service = "storage",
+       .time = sys_days(2015y / August / 30) + 12h + 36min,
+       .form = Signing::Form::google},
+      {.access_key = "GOOG1E", .secret_key = Secret("secret")});
+  ASSERT_FALSE(headers.empty());
+  EXPECT_EQ(headers.back().value,
+            "GOOG4-HMAC-SHA256 Credential=GOOG1E/20150830/auto/storage/goog4_request, "
+            "SignedHeaders=host;x-goog-content-sha256;x-goog-date;x-goog-if-generation-match, "
+            "Signature=eebfb19133bc47d921684e2d433020adfde74fff93fe68e6805ee2ba37ce46cc");
+  for (const auto& header : headers)
+    EXPECT_THAT(header.name, ::testing::Not(::testing::StartsWith("X-Amz"))) << "never both";
+}
+
 TEST(Signature, IsThatOfTheTestSuiteOfAws) {
   const auto expected = [](const std::string& signature) {
     return "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "

@@ -4,52 +4,36 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/log.h"
 #include "store/credentials.h"
+#include "store/dialect.h"
 #include "store/object_store.h"
 #include "store/transport.h"
-#include "store/url.h"
 
 namespace weir::store {
 
-/// A bucket accessed by the S3 protocol. Each request is signed with Signature Version 4, has its
-/// body's digest as x-amz-content-sha256 and, if there is a body, as Content-MD5. No multipart
-/// uploads, no redirects.
-class S3Store final : public ObjectStore {
+/// A bucket accessed over HTTP, in the dialect of its provider: sends requests, renews credentials,
+/// follows the store's clock. No multipart uploads, no redirects.
+class HttpStore final : public ObjectStore {
  public:
-  enum class Style {
-    automatic,  ///< `path` if an endpoint is given, else `host`
-    path,       ///< https://ENDPOINT/BUCKET/KEY
-    host,       ///< https://BUCKET.ENDPOINT/KEY
-  };
-  struct Settings {
-    std::string bucket;
-    Endpoint endpoint{};  ///< without a host: AWS's endpoint for the region
-    std::string region = "us-east-1";
-    Style style = Style::automatic;
-    std::string storage_class{};  ///< empty: the bucket's default
-    /// Object Lock of the uploaded objects; without a time, none.
-    struct Lock {
-      std::chrono::milliseconds time{};
-      bool compliance = false;  ///< else "governance", which some permissions override
-    };
-    std::optional<Lock> lock{};
-    std::string encryption{};  ///< "AES256", "aws:kms", "aws:kms:KEY"; empty: the bucket's default
-  };
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
-  /// Does not own its arguments.
-  S3Store(Settings settings, Transport& transport, CredentialSource& credentials, Clock clock,
-          Log& log);
+  /// Does not own the last four.
+  HttpStore(std::unique_ptr<const Dialect> dialect, Transport& transport,
+            CredentialSource& credentials, Clock clock, Log& log);
 
-  [[nodiscard]] std::string name() const override { return "s3://" + settings_.bucket; }
+  [[nodiscard]] std::string name() const override { return dialect_->name(); }
   [[nodiscard]] Put put_if_absent(const std::string& key, const Content& content) override;
   void put(const std::string& key, const Content& content) override;
   [[nodiscard]] Put put_if_match(const std::string& key, const Content& content,
                                  const std::string& etag) override;
+  [[nodiscard]] bool etag_is_md5() const override { return dialect_->etag_is_md5(); }
   [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override;
   bool get(const std::string& key, const std::optional<Range>& range,
            const codec::Sink& sink) override {
@@ -64,21 +48,20 @@ class S3Store final : public ObjectStore {
   [[nodiscard]] std::vector<Version> versions_and_removals(const std::string& key) override;
   [[nodiscard]] std::optional<ObjectHead> head_version(const std::string& key,
                                                        const std::string& version) override;
+  [[nodiscard]] bool has_settings() const override { return dialect_->has_settings(); }
   [[nodiscard]] std::optional<std::string> setting(const std::string& which) override;
+  [[nodiscard]] std::string right_to_remove() const override {
+    return dialect_->right_for(Dialect::Operation::remove);
+  }
   [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override;
   [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,
                                                   std::span<const std::string> versions) override;
 
  private:
-  std::vector<Kept> remove_by(const std::string& request, std::span<const std::string> keys);
   struct Call {
-    std::string method;
-    std::string what;   ///< "could not …"
-    std::string key{};  ///< empty: the bucket itself
-    Query query{};
-    std::vector<Request::Header> headers{};
-    io::Bytes* body = nullptr;
-    std::string sha256{};
+    Dialect::Operation operation{};
+    std::string what;  ///< "could not …"
+    Dialect::Asked asked;
     codec::Sink sink = nullptr;
   };
   Answer perform(const Call& call);
@@ -87,10 +70,16 @@ class S3Store final : public ObjectStore {
   void require_stored(const Answer& answer, const std::string& key, const Content& content);
   [[nodiscard]] Call put_call(const std::string& key, const Content& content) const;
   [[nodiscard]] std::string name_of_call(const Call& call) const;
+  [[nodiscard]] std::chrono::sys_seconds store_time() const;
+  [[nodiscard]] std::vector<Kept> remove_by(const std::string& request,
+                                            std::span<const std::string> keys);
+  /// Returns why it was not removed.
+  [[nodiscard]] std::optional<std::string> remove_one(const std::string& key,
+                                                      const std::string& version);
+  [[nodiscard]] Dialect::Page list_page(const std::string& prefix, const std::string& after,
+                                        std::size_t most, const std::string& marker);
 
-  const Settings settings_;
-  bool host_style_;
-  std::string host_;
+  const std::unique_ptr<const Dialect> dialect_;
   Transport& transport_;
   CredentialSource& credentials_;
   const Clock clock_;
@@ -100,6 +89,11 @@ class S3Store final : public ObjectStore {
   std::atomic<bool> keeps_versions_ = false;
   std::atomic<bool> matches_bare_ = false;  ///< its If-Match compares ETags without quotes
   std::atomic<bool> knows_no_match_ = false;
+  std::atomic<bool> removes_singly_ = false;
+  /// Markers of the next pages, by prefix and the last key of a page: a store may not skip to a
+  /// key.
+  std::mutex markers_mutex_;
+  std::map<std::pair<std::string, std::string>, std::string> markers_{};
 };
 
 }  // namespace weir::store
