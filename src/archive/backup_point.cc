@@ -191,6 +191,7 @@ class LabelReader {
     point_.start = *start;
     point_.from_standby = field(content_, "BACKUP FROM") == "standby";
     if (const auto began = field(content_, "START TIME")) point_.began = time_of(*began);
+    if (const auto label = field(content_, "LABEL")) point_.label = *label;
   }
 
   /// Since PostgreSQL 17 (build_backup_content in access/transam/xlogbackup.c): both or neither.

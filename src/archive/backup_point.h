@@ -39,8 +39,9 @@ struct BackupPoint {
 
   /// Start time, by the server's clock; nullopt if not in the file.
   std::optional<wal::PgTime> began = std::nullopt;
-  /// The start of the backup on which an incremental backup is based (PostgreSQL 17 and later).
-  /// Without that backup and its own parents, it is unusable.
+  std::string label{};  ///< given when it was made; empty: not reported
+  /// Where the backup began that an incremental one has only the difference to (PostgreSQL 17 on):
+  /// without that one, and those before it, it is no backup.
   struct Parent {
     wal::TimelineId timeline = 0;
     wal::Lsn start;

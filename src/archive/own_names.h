@@ -19,7 +19,11 @@ inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 /// Why the last receiver ended (last_word.h).
 inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 
-/// Where `name` is written before it is renamed into place: ".pgweir-<name>.tmp".
+/// What the last verification and the last drill found (last_check.h).
+inline constexpr std::string_view kLastVerifyName = ".pgweir-last-verify";
+inline constexpr std::string_view kLastDrillName = ".pgweir-last-drill";
+
+/// Where `name` is written before it gets its name: ".pgweir-<name>.tmp".
 [[nodiscard]] std::string temporary_name(std::string_view name);
 
 /// Records of losses (losses.h): ".pgweir-loss-<id>", and ".pgweir-loss-<id>.ack" for its

@@ -15,6 +15,7 @@
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
 #include "cli/print_stderr.h"
+#include "cli/shared/keep_check.h"
 #include "cli/shared/recovery_archives.h"
 #include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
@@ -137,11 +138,14 @@ int drill_command(const Arguments& arguments) {
   ArchivesOfRecovery archives(places);
   auto report = drill::run(options, archives);
   report.archives = places.names();
+  const auto now = std::chrono::system_clock::now();
+  if (report.outcome != drill::Outcome::not_tried)
+    for (const auto& directory : directories)
+      keep_check(directory, archive::LastCheck::Kind::drill, last_check_of(report, now));
   if (arguments.has(kJson))
     print_data(drill::report_json(report));
   else
     print(drill::report_text(report));
-  const auto now = std::chrono::system_clock::now();
   if (const auto file = arguments.get(kMetricsFile)) {
     try {
       metrics::write_file(*file, drill_metrics(report, report.archives.front(), now));
@@ -166,7 +170,7 @@ constinit const Command kDrillCommand = {
     .about = R"(pgweir drill copies a base backup into a sandbox, recovers it from the archive
 with a server of its version, compares the position reached with the one that
 the archive's WAL leads to, and reports how long it took. The backup and the
-archive are only read.
+archive are only read; the result is recorded for "pgweir status".
 
 Usage:
   pgweir drill -D DIR... --backup BASEBACKUP [--to TARGET] [--check SQL]...

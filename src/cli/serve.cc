@@ -17,6 +17,8 @@
 #include "cli/options/connection_options.h"
 #include "cli/options/metrics_options.h"
 #include "cli/options/serve_options.h"
+#include "cli/options/web_options.h"
+#include "cli/runtime/serve_page.h"
 #include "cli/runtime/serving.h"
 #include "cli/shared/ask_archive.h"
 #include "daemon/long_run.h"
@@ -43,12 +45,18 @@ constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr Option kSlots[] = {kServeMaxSlotWalKeepSize, kServeAutoSlot};
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
+constexpr Option kPage[] = {
+    kWebListen.says("serve the archive's web page at http://ADDRESS:PORT/, with /healthz and "
+                    "/readyz; without an address, on this host only"),
+    kWebTokenFile, kWebHost, kWebBackups};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Client authentication:", kWho},
                                    {"TLS:", kTls},
                                    {"Replication slots:", kSlots},
                                    {"Base backups:", kBackups},
-                                   {"Metrics (docs/monitoring.md):", kMetrics}};
+                                   {"Metrics (docs/monitoring.md):", kMetrics},
+                                   {"Web page (docs/monitoring.md):", kPage},
+                                   {"Thresholds of the page's findings:", kLimits}};
 
 /// For example pg_receivewal.
 std::optional<std::string> writer_into(const std::string& directory) {
@@ -61,7 +69,7 @@ std::optional<std::string> writer_into(const std::string& directory) {
 }
 
 void serve(const std::string& directory, const ServeRequest& request, const MetricsOptions& metrics,
-           daemon::LongRun& long_run, daemon::ServiceManager& service) {
+           const WebRequest& web, daemon::LongRun& long_run, daemon::ServiceManager& service) {
   Log& log = long_run.log();
   const auto archive = io::open_existing_directory(directory);
   archive::require_not_a_server_directory(*archive);
@@ -79,6 +87,8 @@ void serve(const std::string& directory, const ServeRequest& request, const Metr
       *archive, [&] { return status::to_json(view()); }, log);
   const Reporter reporter(
       metrics, [&](bool up) { return serve_metrics(view(), directory, up); }, log);
+  std::optional<ServePage> page;
+  if (web.listen) page.emplace(web, directory, view, log);
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {
@@ -86,7 +96,10 @@ void serve(const std::string& directory, const ServeRequest& request, const Metr
     log.info("asked to stop; once more ends it at once");
     stop.raise();
   };
-  handlers.reload = [&] { serving.reload(); };
+  handlers.reload = [&] {
+    serving.reload();
+    if (page) page->reload();
+  };
   const auto handling = long_run.handle(std::move(handlers));
   service.start();
   serving.run(stop, [&](const std::string& what) {
@@ -99,6 +112,7 @@ int serve_command(const Arguments& arguments) {
   const auto directory = required_directory(arguments);
   const auto request = read_serve(arguments, arguments.get(kListen));
   const auto metrics = read_metrics(arguments);
+  const auto web = read_web(arguments);
   if (!request.somewhere())
     throw Error(ErrorKind::usage, "nowhere to listen")
         .hint(
@@ -111,7 +125,7 @@ int serve_command(const Arguments& arguments) {
   try {
     if (request.password_on_command_line) log.warning("{}", kPasswordOnCommandLine);
     daemon::ServiceManager service(log);
-    serve(directory, request, metrics, long_run, service);
+    serve(directory, request, metrics, web, long_run, service);
   } catch (const Error& error) {
     log.error(error);
     status = exit_status(error.kind());

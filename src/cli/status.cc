@@ -18,6 +18,7 @@
 #include "cli/metrics/report_metrics.h"
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
+#include "cli/options/limit_options.h"
 #include "cli/options/store_options.h"
 #include "cli/options/web_options.h"
 #include "cli/shared/ask_archive.h"
@@ -48,16 +49,6 @@ constexpr auto kJson = flag("json", "JSON output; see docs/status.md");
 constexpr auto kCheck = flag(
     "check",
     "print a first line in the format of monitoring plugins, and return their exit status (below)");
-constexpr auto kMaxLag = option_of<size_value>(
-    "max-lag", "SIZE", "critical if the archive lags by more than SIZE, such as 64MB");
-constexpr auto kMaxAge =
-    option_of<time_value<>>("max-age", "TIME",
-                            "critical if the receiver has received nothing from the server for "
-                            "TIME, such as 5min; an idle server sends messages, too");
-constexpr auto kMaxStoreAge =
-    option_of<time_value<>>("max-store-age", "TIME",
-                            "critical if a complete segment has been waiting longer than TIME for "
-                            "its upload to the object store");
 constexpr auto kBeside = option_of<any_text>(
     "compare-archive", "DIR", "another archive of the same server: compare the file names");
 constexpr auto kHtml = option_of<any_text>(
@@ -66,23 +57,23 @@ constexpr Option kOptions[] = {kDirectory, kBeside, kJson, kHtml, kWebBackups};
 constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
-constexpr Option kMonitoring[] = {kCheck,       kMaxLag, kMaxAge, kMaxStoreAge,
-                                  kMetricsFile, kConfig, kHelp};
+constexpr Option kMonitoring[] = {kCheck, kMetricsFile, kConfig, kHelp};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"Query the server (its position, the replication lag, the slot):", kServer},
     {"Monitoring:", kMonitoring},
+    {"Thresholds of --check:", kLimits},
     {kStoreHeading, kStoreItself},
     {kAccessHeading, kStoreAccess, {}, &kOnStore},
 };
 
 status::Limits limits_of(const Arguments& arguments) {
-  for (const Option& option : {Option(kMaxLag), Option(kMaxAge), Option(kMaxStoreAge)})
+  const auto need_check = [&](const Option& option) {
     if (arguments.has(option) && !arguments.has(kCheck))
       throw Error(ErrorKind::usage, fmt::format("{} needs --check", arguments.source(option)));
-  return {.max_lag = arguments.get(kMaxLag),
-          .max_age = arguments.get(kMaxAge),
-          .max_store_age = arguments.get(kMaxStoreAge)};
+  };
+  for (const Option& option : kLimits) need_check(option);
+  return read_limits(arguments);
 }
 
 void ask_server(status::StatusReport& report, const Arguments& arguments,
@@ -101,12 +92,12 @@ void ask_server(status::StatusReport& report, const Arguments& arguments,
 
 /// The page of a receiver, of this moment.
 void write_page(const std::string& file, const status::StatusReport& report,
-                const status::Verdict& verdict, const web::Look& look) {
+                const status::Verdict& verdict, const web::Look& look,
+                std::optional<web::History> history) {
   auto facts = web::facts_of(&look, report.directory, std::chrono::system_clock::now());
   facts.report = report;
   facts.verdict = verdict;
-  facts.history = look_within_bounds(
-      report.directory, [directory = report.directory] { return web::read_history(directory); });
+  facts.history = std::move(history);
   constexpr unsigned kMode = 0644;
   io::replace_small_file(file, web::page_html(facts, web::Mode::single), kMode);
 }
@@ -262,12 +253,17 @@ int status_command(const Arguments& arguments) {
     report.beside = look_within_bounds(
         *beside, [report, other = *beside] { return status::look_beside(report, other); });
 
+  std::optional<web::History> history;
+  if (!directory.empty())
+    history = look_within_bounds(directory, [directory] { return web::read_history(directory); });
+  if (history) report.full_in = web::full_in(*history, report.free_bytes, report.taken);
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
   if (arguments.has(kCheck)) verdict = status::check(report, limits);
   if (const auto file = arguments.get(kHtml))
-    write_page(*file, report, verdict ? *verdict : status::check(report, limits), look);
+    write_page(*file, report, verdict ? *verdict : status::check(report, limits), look,
+               std::move(history));
   if (arguments.has(kJson)) {
     print_data(status::status_json(report, verdict) + "\n");
   } else {

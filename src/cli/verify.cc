@@ -21,6 +21,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/options/store_options.h"
+#include "cli/shared/keep_check.h"
 #include "cli/shared/stored_archive.h"
 #include "cli/shared/stored_manifest.h"
 #include "daemon/progress_bar.h"
@@ -181,7 +182,12 @@ int verify_as_asked(const Arguments& arguments) {
       compared = verify::compare_archives(directory ? *directory : archive, *other, options);
   }
   if (deep) look_deeply(*stored, request, *manifest, digests, at_once, options.stop);
-  // Before the text, whose reader may have exited.
+  // Before the text, whose reader may have gone.
+  if (directory) {
+    const bool whole = !options.from && !options.to && !options.timeline && !options.backup;
+    keep_check(path, archive::LastCheck::Kind::verify,
+               last_check_of(report, whole, std::chrono::system_clock::now()));
+  }
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file,
                         verify_metrics(report, archive.path(), std::chrono::system_clock::now()));
@@ -225,8 +231,8 @@ constinit const Command kVerifyCommand = {
     .name = "verify",
     .summary = "verify an archive: every record, gaps, timelines, a backup's WAL",
     .about = R"(pgweir verify reads every segment of an archive, and reports WAL at which a
-recovery would fail because it is missing or corrupted. It never writes, and
-needs no lock.
+recovery would fail because it is missing or corrupted. It needs no lock, and
+writes nothing but its result, for "pgweir status".
 
 Usage:
   pgweir verify -D DIRECTORY [OPTION]...

@@ -38,7 +38,8 @@ constexpr Option kOptions[] = {
     kWebHost,
     kConfig,
     kHelp};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {"Thresholds for archives on this machine:", kLimits}};
 
 void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::LongRun& long_run) {
   Log& log = long_run.log();
@@ -81,7 +82,7 @@ int web_command(const Arguments& arguments) {
   daemon::LongRun long_run({});
   int status = kDone;
   try {
-    Fleet fleet(std::move(members), gate_of(request));
+    Fleet fleet(std::move(members), gate_of(request), request.limits);
     serve(fleet, request, count, long_run);
   } catch (const Error& error) {
     long_run.log().error(error);

@@ -31,13 +31,18 @@ struct ReceiverView {
   std::string state = "starting";  ///< starting, connecting, waiting, streaming, stopping, …
   SystemTime state_since{};
   std::optional<SystemTime> disk_full_since{};  ///< unset: it is not full
-  std::string server{};                         ///< the upstream, empty while there is none
+  /// Since when no WAL streams, regardless of attempts to connect; unset while it streams, or
+  /// unknown.
+  std::optional<SystemTime> outage_since{};
+  std::string server{};  ///< the upstream, empty while there is none
   /// With several hosts: the verdict about each after the last query.
   std::vector<HostVerdict> hosts{};
   /// Since the server's last message, or the start; unset: a receiver that does not report it.
   std::optional<std::chrono::milliseconds> silence{};
   std::optional<StreamSnapshot> stream{};       ///< unset while no WAL streams
   std::optional<StreamSnapshot> last_stream{};  ///< where the last one ended
+  /// Age of the oldest WAL of lag(), by the server's clock; unset: unknown.
+  std::optional<std::chrono::milliseconds> lag_time{};
   /// Over the last half minute to two minutes; unset: unknown.
   std::optional<std::uint64_t> bytes_per_second{};
   // Counted since the start.

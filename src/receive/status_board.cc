@@ -13,6 +13,7 @@ namespace weir::receive {
 StatusBoard::StatusBoard(Feed* feed) {
   content_.started = std::chrono::system_clock::now();
   content_.state_since = content_.started;
+  content_.outage_since = content_.started;
   heard_ = std::chrono::steady_clock::now();
   if (feed != nullptr)
     subscription_ = feed->subscribe([this](const Event& happened) { on_event(happened); });
@@ -124,7 +125,13 @@ void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   live_ = std::move(live);
   const std::lock_guard lock(mutex_);
   ticks_.clear();
-  if (live_) ++content_.streams;
+  lag_age_.clear();
+  if (live_) {
+    ++content_.streams;
+    content_.outage_since.reset();
+  } else if (!content_.outage_since) {
+    content_.outage_since = std::chrono::system_clock::now();
+  }
   if (ended) {
     content_.archived_bytes += ended->archived_bytes;
     content_.last_stream = ended;
@@ -144,6 +151,7 @@ void StatusBoard::set_store(AskStore ask) {
 void StatusBoard::tick(const StreamSnapshot& snapshot, Time now) {
   constexpr std::chrono::seconds kApart(30);
   const std::lock_guard lock(mutex_);
+  lag_age_.add(snapshot);
   if (!ticks_.empty() && now - ticks_.back().first < kApart) return;
   if (ticks_.size() == 2) ticks_.erase(ticks_.begin());
   ticks_.emplace_back(now, snapshot.write);
@@ -166,6 +174,7 @@ ReceiverView StatusBoard::view(Time now) const {
   view.version = PGWEIR_VERSION;
   view.stream = stream;
   if (view.stream) view.stream->write = stream->written();
+  view.lag_time = stream ? lag_age_.add(*stream) : std::nullopt;
   view.serving = std::move(serving);
   view.store = std::move(store);
   view.silence =

@@ -12,6 +12,7 @@
 
 #include "archive/losses.h"
 #include "receive/feed.h"
+#include "receive/lag_age.h"
 #include "receive/receiver_view.h"
 #include "receive/sync_times.h"
 
@@ -79,6 +80,7 @@ class StatusBoard {
   AskStore ask_store_;      ///< guarded likewise
   Time heard_;       ///< last message of the server, if it is not streaming now; guarded likewise
   SyncTimes syncs_;  ///< guarded by mutex_
+  mutable LagAge lag_age_;  ///< of the current stream; guarded by mutex_
   Feed::Subscription subscription_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "wal/page.h"
+#include "wal/pg_time.h"
 
 namespace weir::status {
 
@@ -28,16 +29,80 @@ void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
 }
 
-/// The receiver can stream for a while without free space, into files that are allocated already.
-void judge_space(const StatusReport& report, Verdict& verdict) {
-  if (!report.segment_size) return;
-  const auto segments = report.free_bytes / report.segment_size->bytes();
-  if (segments >= kFewSegments) return;
-  verdict.findings.push_back(
-      {Level::warning,
-       fmt::format("the disk is nearly full: {} free, room for {}", format_size(report.free_bytes),
-                   counted(segments, "segment")),
-       Topic::disk_full});
+/// The receiver can stream for a while without free space, into files that are allocated already:
+/// only then is it critical unasked.
+void judge_space(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  const auto add = [&](Level level, std::string text) {
+    verdict.findings.push_back({level, std::move(text), Topic::disk_full});
+    verdict.findings.back().commands = {
+        "pgweir compress -D DIRECTORY",
+        "pgweir prune -D DIRECTORY --keep 14d --backups BACKUPS --dry-run"};
+  };
+  if (limits.min_free && report.free_bytes < *limits.min_free) {
+    add(Level::critical,
+        fmt::format("the disk is nearly full: {} free, less than {}",
+                    format_size(report.free_bytes), format_size(*limits.min_free)));
+    return;
+  }
+  if (report.segment_size) {
+    const auto segments = report.free_bytes / report.segment_size->bytes();
+    if (segments < kFewSegments) {
+      add(segments == 0 ? Level::critical : Level::warning,
+          fmt::format("the disk is nearly full: {} free, room for {}",
+                      format_size(report.free_bytes), counted(segments, "segment")));
+      return;
+    }
+  }
+  if (!report.full_in || *report.full_in >= limits.min_free_time.value_or(kFullIn)) return;
+  add(limits.min_free_time ? Level::critical : Level::warning,
+      fmt::format("the disk will be full in {} at the rate of the last day: {} free",
+                  format_duration(*report.full_in), format_size(report.free_bytes)));
+}
+
+/// What the last verification and the last drill found, and that they were not too long ago.
+void judge_last_check(const StatusReport& report, const std::optional<archive::LastCheck>& last,
+                      const std::optional<std::chrono::milliseconds>& most, Topic topic,
+                      Verdict& verdict) {
+  const auto* const noun = topic == Topic::verify ? "verification" : "drill";
+  const auto add = [&](Level level, std::string text) {
+    verdict.findings.push_back({level, std::move(text), topic});
+    verdict.findings.back().commands = {
+        topic == Topic::verify ? "pgweir verify -D DIRECTORY"
+                               : "pgweir drill -D DIRECTORY --backup " +
+                                     (last && !last->backup.empty() ? shell_word(last->backup)
+                                                                    : std::string("BACKUP"))};
+    if (last) verdict.findings.back().since = last->time;
+  };
+  if (last && !last->passed)
+    add(Level::critical,
+        fmt::format(
+            "the last {} failed{}{}", noun,
+            last->problems > 1 ? fmt::format(" ({} problems)", last->problems) : std::string(),
+            last->problem.empty() ? "" : ": " + last->problem));
+  if (!most || report.taken == decltype(report.taken)()) return;
+  if (!last)
+    add(Level::warning, fmt::format("no {} is recorded", noun));
+  else if (report.taken - last->time > *most)
+    add(Level::warning,
+        fmt::format("the last {} was more than {} ago", noun, format_duration(*most)));
+}
+
+std::optional<std::chrono::system_clock::time_point> time_of(const std::string& text) {
+  const auto time = wal::PgTime::parse(text);
+  return time ? std::optional(time->system_time()) : std::nullopt;
+}
+
+/// The directory, known here.
+void fill_in(const std::string& directory, std::vector<Finding>& found) {
+  constexpr std::string_view kPlaceholder = "DIRECTORY";
+  for (auto& finding : found)
+    for (auto& command : finding.commands)
+      if (const auto at = command.find(kPlaceholder); at != std::string::npos)
+        command.replace(at, kPlaceholder.size(), shell_word(directory));
+}
+
+std::string ack_command(const std::string& id) {
+  return "pgweir ack -D DIRECTORY " + shell_word(id);
 }
 
 void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& verdict) {
@@ -49,9 +114,11 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   if (report.receiver) {
-    if (!report.receiver->disk_full_since) judge_space(report, verdict);
+    if (!report.receiver->disk_full_since) judge_space(report, limits, verdict);
     // The server's own answer about the lag counts more: see lag_of().
-    append(findings(*report.receiver, {.max_age = limits.max_age}), verdict);
+    auto of_receiver = limits;
+    of_receiver.max_lag.reset();
+    append(findings(*report.receiver, of_receiver), verdict);
     return;
   }
   // Who receives what is in a store is not known there.
@@ -60,6 +127,8 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
                               fmt::format("no receiver runs on the archive{}",
                                           report.ended ? "; " + report.ended->text() : ""),
                               Topic::no_receiver});
+  if (report.ended) verdict.findings.back().since = time_of(report.ended->time);
+  verdict.findings.back().commands = {"systemctl status 'pgweir@*'"};
 }
 
 /// What a receiver says of sending is judged with it: this is what the check itself has seen.
@@ -86,7 +155,11 @@ void judge_relays(const StatusReport& report, Verdict& verdict) {
   for (const auto& relay : report.relays) append(findings(relay), verdict);
   if (report.slots_error) warn(*report.slots_error);
   for (const auto& slot : report.slots)
-    if (auto text = archive::warning_of(slot)) warn(std::move(*text));
+    if (auto text = archive::warning_of(slot)) {
+      warn(std::move(*text));
+      verdict.findings.back().since = time_of(slot.kept.inactive_since);
+      verdict.findings.back().commands = {"pgweir slot list -D DIRECTORY"};
+    }
 }
 
 void judge_upstream(const StatusReport& report, Verdict& verdict) {
@@ -152,30 +225,52 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   const auto known = [](const std::optional<archive::Loss::Acknowledgement>& acknowledged) {
     return acknowledged ? fmt::format(", acknowledged by {}", acknowledged->who) : std::string();
   };
-  for (const auto& hole : report.holes)
+  const auto settle = [&](const std::string& id, const std::string& found, const auto& acknowledged,
+                          const char* first = nullptr) {
+    auto& finding = verdict.findings.back();
+    finding.since = time_of(found);
+    if (acknowledged) return;
+    if (first != nullptr) finding.commands.emplace_back(first);
+    if (!id.empty()) finding.commands.push_back(ack_command(id));
+  };
+  for (const auto& hole : report.holes) {
+    const auto names = missing_names(report, hole);
     add(hole.acknowledged ? Level::ok : Level::critical,
-        fmt::format("{} missing from {} to {} (timeline {}{})", counted(hole.segments, "segment"),
-                    hole.from, hole.to, hole.timeline, known(hole.acknowledged)),
+        fmt::format("{} missing from {} to {} (timeline {}{}){}", counted(hole.segments, "segment"),
+                    hole.from, hole.to, hole.timeline, known(hole.acknowledged),
+                    names.empty() ? "" : ": " + names),
         Topic::hole);
-  for (const auto& loss : report.lost_branches)
+    settle(hole.id, hole.found, hole.acknowledged, "pgweir import -D DIRECTORY SOURCE");
+  }
+  for (const auto& loss : report.lost_branches) {
     add(loss.acknowledged ? Level::ok : Level::critical,
         fmt::format("a failover lost {} from {} to {} of timeline {}{}{}",
                     format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
                     loss.commits ? " with " + counted(*loss.commits, "commit") : "",
                     known(loss.acknowledged)),
         Topic::lost_branch);
-  for (const auto& loss : report.minimal_wal)
+    settle(loss.id(), loss.found, loss.acknowledged);
+  }
+  for (const auto& loss : report.minimal_wal) {
     add(loss.acknowledged ? Level::ok : Level::critical,
         fmt::format("no recovery can pass the WAL written with wal_level=minimal from {} {} "
                     "(timeline {}{})",
                     loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
                     known(loss.acknowledged)),
         Topic::minimal_wal);
-  for (const auto& each : report.unvouched)
+    settle(loss.id(), loss.found, loss.acknowledged);
+  }
+  for (const auto& each : report.unvouched) {
     add(Level::warning, each.text(), Topic::not_vouched_for);
+    verdict.findings.back().since = time_of(each.found);
+    verdict.findings.back().commands = {"pgweir import -D DIRECTORY"};
+  }
   for (const auto& each : report.published_open)
     add(Level::warning, each.text(), Topic::published_open);
-  for (const auto& what : report.damaged) add(Level::critical, what, Topic::damage);
+  for (const auto& what : report.damaged) {
+    add(Level::critical, what, Topic::damage);
+    verdict.findings.back().commands = {"pgweir verify -D DIRECTORY"};
+  }
   if (const auto broken = shown_break(report)) add(Level::warning, text_of(*broken), Topic::damage);
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
@@ -183,8 +278,11 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   judge_store(report, limits, verdict);
   judge_relays(report, verdict);
   judge_upstream(report, verdict);
+  judge_last_check(report, report.last_verify, limits.max_verify_age, Topic::verify, verdict);
+  judge_last_check(report, report.last_drill, limits.max_drill_age, Topic::drill, verdict);
   const auto lag = lag_of(report);
   judge_lag(lag, limits, verdict.findings);
+  fill_in(report.directory, verdict.findings);
 
   std::stable_sort(
       verdict.findings.begin(), verdict.findings.end(),
@@ -199,10 +297,34 @@ Verdict check(const StatusReport& report, const Limits& limits) {
       what = fmt::format("{} timelines, {} holes", report.timelines.size(), report.holes.size());
     if (lag) what += *lag == 0 ? ", caught up" : fmt::format(", {} behind", format_size(*lag));
   }
-  for (const auto& finding : verdict.findings) what += (what.empty() ? "" : "; ") + finding.text;
+  for (const auto& finding : verdict.findings) {
+    what += (what.empty() ? "" : "; ") + finding.text;
+    if (finding.since && finding.level != Level::ok)
+      what += " (since " + format_time(*finding.since) + ")";
+  }
   verdict.line = fmt::format("PGWEIR {} - {} | {}", to_string(verdict.level), plain(what),
                              performance_data(report, limits));
   return verdict;
+}
+
+std::string missing_names(const StatusReport& report, const StatusReport::Hole& hole) {
+  if (!report.segment_size || hole.segments == 0 || hole.to <= hole.from) return {};
+  const auto& size = *report.segment_size;
+  const auto history = report.histories.history(hole.timeline);
+  const auto name = [&](wal::Lsn at) {
+    const auto segno = size.segno(at);
+    const auto timeline =
+        history ? archive::timeline_of_segment(*history, segno, size) : hole.timeline;
+    return wal::SegmentName(timeline, segno, size).to_string();
+  };
+  const auto first = name(hole.from);
+  const auto last = name(wal::Lsn(hole.to.byte() - 1));
+  return first == last ? first : first + " to " + last;
+}
+
+std::string result_of(const archive::LastCheck& last) {
+  if (last.passed) return "passed";
+  return "FAILED" + (last.problem.empty() ? std::string() : ", " + last.problem);
 }
 
 std::string newer_version_text(std::uint16_t magic) {

@@ -22,6 +22,12 @@ struct Verdict {
 /// What WAL of a newer version means, by the magic of its pages; a sentence.
 [[nodiscard]] std::string newer_version_text(std::uint16_t magic);
 
+/// The names of a hole's segments, "FIRST to LAST" or "ONE"; empty if the segment size is unknown.
+[[nodiscard]] std::string missing_names(const StatusReport& report, const StatusReport::Hole& hole);
+
+/// "passed", or "FAILED" with what was found first.
+[[nodiscard]] std::string result_of(const archive::LastCheck& last);
+
 /// The line of a check that could not be made.
 [[nodiscard]] std::string line_without_report(Level level, std::string_view why);
 

@@ -41,7 +41,54 @@ void judge_served_certificate(const archive::ServingView& serving, SystemTime no
     judge_certificate("the relay's certificate " + shown->file, shown->expires, now, found);
 }
 
+using receive::ReceiverView;
+
+/// Since when no WAL streams. A receiver of an earlier version reports only its silence.
+std::optional<SystemTime> outage_of(const ReceiverView& receiver) {
+  if (receiver.outage_since || !receiver.silence) return receiver.outage_since;
+  return std::chrono::floor<std::chrono::seconds>(receiver.taken - *receiver.silence);
+}
+
+/// " -h db1 -p 5432"; empty while there is no server.
+std::string host_words(const ReceiverView& receiver) {
+  const auto colon = receiver.server.rfind(':');
+  if (colon == std::string::npos || colon == 0) return {};
+  return fmt::format(" -h {} -p {}", shell_word(receiver.server.substr(0, colon)),
+                     shell_word(receiver.server.substr(colon + 1)));
+}
+
+void ask_doctor(const ReceiverView& receiver, Finding& finding) {
+  if (const auto words = host_words(receiver); !words.empty())
+    finding.commands = {"pgweir doctor -D DIRECTORY" + words};
+}
+
+void judge_lag_time(const ReceiverView& receiver, const Limits& limits,
+                    std::vector<Finding>& found) {
+  const auto lag = receiver.lag();
+  if (!lag || *lag == 0 || !receiver.lag_time) return;
+  if (*receiver.lag_time <= limits.max_lag_time.value_or(kLagTime)) return;
+  const auto level = limits.max_lag_time ? Level::critical : Level::warning;
+  const auto text = fmt::format(
+      "{} of the server's WAL is not durable in the archive, the oldest of it written before {}",
+      format_size(*lag), format_time(receiver.taken - *receiver.lag_time));
+  found.push_back({level, text, Topic::lag});
+  if (level == Level::critical) found.back().public_text = text;
+  found.back().since =
+      std::chrono::floor<std::chrono::seconds>(receiver.taken - *receiver.lag_time);
+  ask_doctor(receiver, found.back());
+}
+
 }  // namespace
+
+std::string shell_word(std::string_view text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos)
+    return std::string(text);
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
 
 std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limits& limits) {
   std::vector<Finding> found;
@@ -51,12 +98,18 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
   if (receiver.disk_full_since) {
     add(Level::critical, "the disk is full", Topic::disk_full);
     found.back().public_text = found.back().text;
+    found.back().since = receiver.disk_full_since;
   } else if (!receiver.is_streaming()) {
     const auto text = "the receiver does not stream: " + receiver.state;
-    add(Level::warning, text + (receiver.last_error ? ", " + *receiver.last_error : ""),
-        Topic::not_streaming);
+    const auto since = outage_of(receiver);
+    const bool long_ago = since && receiver.taken - *since > limits.max_outage.value_or(kOutage);
+    add(long_ago ? Level::critical : Level::warning,
+        text + (receiver.last_error ? ", " + *receiver.last_error : ""), Topic::not_streaming);
     found.back().public_text = text;
+    found.back().since = since;
+    ask_doctor(receiver, found.back());
   }
+  judge_lag_time(receiver, limits, found);
   if (limits.max_age) {
     if (!receiver.silence)
       add(Level::unknown, "the receiver does not tell when it last heard of the server",
@@ -65,25 +118,41 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
       add(Level::critical,
           fmt::format("nothing was heard of the server for {}", format_duration(*receiver.silence)),
           Topic::server_silent);
+    if (receiver.silence && *receiver.silence > *limits.max_age) {
+      found.back().since =
+          std::chrono::floor<std::chrono::seconds>(receiver.taken - *receiver.silence);
+      ask_doctor(receiver, found.back());
+    }
   }
-  if (receiver.slot_warning) add(Level::warning, *receiver.slot_warning, Topic::slot);
+  if (receiver.slot_warning) {
+    add(Level::warning, *receiver.slot_warning, Topic::slot);
+    if (const auto words = host_words(receiver); !words.empty())
+      found.back().commands = {"pgweir slot list" + words};
+  }
   // No alarm: wal_keep_size or a second archive may be enough, which cannot be seen here.
   if (!receiver.slot)
     add(Level::ok, "no replication slot is used: the server may remove WAL before it is archived",
         Topic::slot);
   for (const auto& candidate : receiver.candidates)
-    if (!candidate.covered() && candidate.cover != receive::Cover::not_looked_at)
+    if (!candidate.covered() && candidate.cover != receive::Cover::not_looked_at) {
       add(Level::warning,
           fmt::format("a failover may leave a gap: {}: {}", candidate.host, candidate.reason),
           Topic::candidate);
+      found.back().since =
+          candidate.silent_since ? candidate.silent_since : candidate.slot_gone_since;
+    }
   const auto& comparison = receiver.comparison;
-  if (comparison && comparison->difference)
+  if (comparison && comparison->difference) {
     add(Level::critical, *comparison->difference, Topic::difference);
-  if (const auto& store = receiver.store; store && store->problem)
+    found.back().since = comparison->difference_time;
+  }
+  if (const auto& store = receiver.store; store && store->problem) {
     add(store->problem->needs_person ? Level::critical : Level::warning,
         fmt::format("finished WAL is not sent to the store: {}{}", store->problem->text,
                     waiting_text(*store, receiver.taken)),
         Topic::store);
+    found.back().since = store->problem->since;
+  }
   const auto& certificates = receiver.certificates;
   judge_certificate("the receiver's certificate " + certificates.client,
                     certificates.client_expires, receiver.taken, found);
@@ -120,7 +189,7 @@ void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits,
 TopicWords words_of(Topic topic) {
   constexpr std::string_view kGone = "The server no longer has the WAL";
   constexpr std::string_view kArchive = "The archive itself";
-  constexpr std::string_view kRefuses = "The server refuses";
+  constexpr std::string_view kNotArchiving = "Nothing is archived";
   constexpr std::string_view kWaits = "It waits";
   switch (topic) {
     case Topic::hole:
@@ -159,20 +228,20 @@ TopicWords words_of(Topic topic) {
       return {"no_receiver",
               "Start the receiver. Its log says why it ended; exit status 4 needs a person. A slot "
               "keeps the WAL meanwhile; without one, hurry.",
-              "A sync failed"};
+              kNotArchiving};
     case Topic::disk_full:
       return {"disk_full",
               "Make space: \"pgweir prune\", \"pgweir compress\", or more disk. Nothing is lost; "
               "the receiver goes on by itself.",
-              kArchive};
+              kWaits};
     case Topic::not_streaming:
       return {"not_streaming",
               "Look at the last error below; \"pgweir doctor\" looks for the cause. The receiver "
               "tries again by itself.",
-              kRefuses};
+              kNotArchiving};
     case Topic::server_silent:
       return {"server_silent", "Look at the network and at the server: an idle server is heard of.",
-              kWaits};
+              kNotArchiving};
     case Topic::slot:
       return {"slot",
               "The server may give the slot up, and then WAL is missing. Start what is behind, "
@@ -226,6 +295,15 @@ TopicWords words_of(Topic topic) {
       return {"lag",
               "A faster disk or network, or less beside it; \"pgweir doctor\" measures the disk.",
               kWaits};
+    case Topic::verify:
+      return {"verify",
+              "Verify the archive again, and look at what is found. A failed verification stays in "
+              "effect until one of the whole archive succeeds.",
+              kArchive};
+    case Topic::drill:
+      return {"drill",
+              "Recover a base backup with \"pgweir drill\" again, and look at what failed.",
+              "Drills and the second upstream"};
     case Topic::other:
       return {"other", "Look for the words of the message in the chapter on troubleshooting.",
               "Anything else"};

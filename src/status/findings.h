@@ -27,7 +27,21 @@ struct Limits {
   std::optional<std::chrono::milliseconds> max_age;
   /// How long a finished segment may wait to be in the store.
   std::optional<std::chrono::milliseconds> max_store_age{};
+  /// Age of the oldest WAL of the server that is not durable here; unset: a warning above
+  /// kLagTime.
+  std::optional<std::chrono::milliseconds> max_lag_time{};
+  /// How long no WAL may stream before that is critical; unset: kOutage.
+  std::optional<std::chrono::milliseconds> max_outage{};
+  std::optional<std::uint64_t> min_free{};  ///< bytes
+  /// Time until the disk is full, at the rate of the last day; unset: a warning below kFullIn.
+  std::optional<std::chrono::milliseconds> min_free_time{};
+  /// Age of the last verification and drill that are recorded; a warning, also if none is.
+  std::optional<std::chrono::milliseconds> max_verify_age{};
+  std::optional<std::chrono::milliseconds> max_drill_age{};
 };
+inline constexpr std::chrono::minutes kLagTime{5};
+inline constexpr std::chrono::minutes kOutage{15};
+inline constexpr std::chrono::hours kFullIn{6};
 
 /// What a finding is about. A new one gets its words in findings.cc.
 enum class Topic {
@@ -54,6 +68,8 @@ enum class Topic {
   other_cluster,
   branch,
   lag,
+  verify,
+  drill,
 };
 
 struct TopicWords {
@@ -73,13 +89,20 @@ struct Finding {
   /// Why the receiver does not archive as it should, for those who may not see a host or a slot;
   /// empty: it does.
   std::string public_text{};
+  /// Since when it has been so; unset: unknown.
+  std::optional<std::chrono::system_clock::time_point> since{};
+  /// What to run next, in this order, each as a shell takes it. Words in capitals are to be filled
+  /// in.
+  std::vector<std::string> commands{};
 };
+/// A word of a shell's command line, quoted if necessary.
+[[nodiscard]] std::string shell_word(std::string_view text);
 
 /// With max_lag, its own lag is judged, too.
 [[nodiscard]] std::vector<Finding> findings(const receive::ReceiverView& view,
                                             const Limits& limits);
 [[nodiscard]] std::vector<Finding> findings(const archive::Relay& relay);
-/// nullopt: how far it is behind is not known.
+/// By bytes. nullopt: how far it is behind is not known.
 void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits, std::vector<Finding>& found);
 
 }  // namespace weir::status

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "archive/difference_json.h"
+#include "base/units.h"
 #include "codec/names.h"
 #include "status/view_json.h"
 
@@ -76,6 +77,7 @@ Json holes_json(const StatusReport& report) {
                     {"from", hole.from.to_string()},
                     {"to", hole.to.to_string()},
                     {"segments", hole.segments},
+                    {"missing", missing_names(report, hole)},
                     {"sound_end", std::max(hole.from, hole.sound_end).to_string()},
                     {"cause", hole.cause},
                     {"acknowledged", acknowledgement_json(hole.acknowledged)}});
@@ -257,6 +259,19 @@ Json beside_json(const Beside& beside) {
   return json;
 }
 
+Json last_check_json(const archive::LastCheck& last) {
+  Json json{{"time", format_time(last.time)},
+            {"passed", last.passed},
+            {"problems", last.problems},
+            {"whole", last.whole}};
+  if (last.timeline != 0) json["timeline"] = last.timeline;
+  if (last.from.valid()) json["from"] = last.from.to_string();
+  if (last.to.valid()) json["to"] = last.to.to_string();
+  if (!last.problem.empty()) json["problem"] = last.problem;
+  if (!last.backup.empty()) json["backup"] = last.backup;
+  return json;
+}
+
 void add_verdict(Json& json, const StatusReport& report, const std::optional<Verdict>& verdict) {
   const auto found = verdict ? *verdict : check(report, {});
   json["problems"] = Json::array();
@@ -275,6 +290,8 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   Json json;
   json["directory"] = report.directory;
   json["free_bytes"] = report.free_bytes;
+  if (report.disk_bytes > 0) json["disk_bytes"] = report.disk_bytes;
+  if (report.full_in) json["full_in_seconds"] = report.full_in->count();
   if (report.identity)  // as text: more than a JSON reader's number may hold
     json["system_identifier"] = std::to_string(report.identity->system_identifier);
   if (report.segment_size) json["segment_size"] = report.segment_size->bytes();
@@ -289,6 +306,8 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   json["published_open"] = published_open_json(report);
   json["windows"] = windows_json(report);
   if (const auto ratio = compression_ratio(report)) json["compression_ratio"] = *ratio;
+  json["last_verify"] = report.last_verify ? last_check_json(*report.last_verify) : Json();
+  json["last_drill"] = report.last_drill ? last_check_json(*report.last_drill) : Json();
   json["foreign"] = report.foreign;
   json["damaged"] = report.damaged;
   if (const auto broken = shown_break(report))

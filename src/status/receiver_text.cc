@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/units.h"
@@ -112,12 +113,14 @@ std::string confirmed_text(const receive::StreamSnapshot& stream) {
 std::string position_text(const ReceiverView& view) {
   if (!view.stream) return {};
   const auto lag = view.lag().value_or(0);
-  return fmt::format("  durable up to {} on timeline {}{}\n  last message of the server: {}\n{}",
-                     view.stream->flush, view.stream->timeline,
-                     lag == 0 ? std::string(", caught up")
-                              : fmt::format(", {} behind the server", format_size(lag)),
-                     view.silence ? format_time(view.taken - *view.silence) : "",
-                     confirmed_text(*view.stream));
+  return fmt::format(
+      "  durable up to {} on timeline {}{}\n  last message of the server: {}\n{}",
+      view.stream->flush, view.stream->timeline,
+      lag == 0 ? std::string(", caught up")
+               : fmt::format(
+                     ", {} behind the server{}", format_size(lag),
+                     view.lag_time ? " (" + format_duration(*view.lag_time) + ")" : std::string()),
+      view.silence ? format_time(view.taken - *view.silence) : "", confirmed_text(*view.stream));
 }
 
 std::string syncs_text(const receive::SyncTimes::Summary& syncs) {
@@ -179,6 +182,10 @@ std::string receiver_text(const StatusReport& report) {
   auto text = fmt::format("Receiver: {}", view.shown_state());
   if (!view.server.empty()) text += fmt::format(", server {}", view.server);
   text += fmt::format(", since {} (pid {})\n", format_time(view.shown_state_since()), view.pid);
+  if (view.outage_since && !view.stream)
+    text += fmt::format("  no WAL streams since {}, for {}\n", format_time(*view.outage_since),
+                        format_duration(std::chrono::floor<std::chrono::seconds>(
+                            std::max(view.taken, *view.outage_since) - *view.outage_since)));
   text += position_text(view);
   if (view.syncs) text += syncs_text(*view.syncs);
   if (view.to_compress > 0)

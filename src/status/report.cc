@@ -16,6 +16,7 @@
 #include "archive/find_losses.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
+#include "io/place.h"
 #include "io/posix_directory.h"
 #include "status/only_stored.h"
 #include "wal/page.h"
@@ -60,13 +61,19 @@ StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeli
 
 StatusReport make_report(const std::string& path) {
   const auto directory = io::open_existing_directory(path);
-  return make_report(*directory);
+  auto report = make_report(*directory);
+  report.disk_bytes = io::inspect_place(path).bytes;
+  return report;
 }
 
 StatusReport make_report(io::Directory& directory) {
   auto report = make_report(directory, directory.free_bytes());
   add_mark(report, directory);
   report.ended = archive::read_last_word(directory);
+  using Kind = archive::LastCheck::Kind;
+  report.last_verify = archive::read_last_check(directory, Kind::verify);
+  report.last_drill = archive::read_last_check(directory, Kind::drill);
+  report.taken = std::chrono::system_clock::now();
   return report;
 }
 
@@ -262,7 +269,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
       report.holes.push_back({to, range.begin, range.end,
                               (range.end - range.begin + size->bytes() - 1) / size->bytes(),
                               loss.id(), range.begin == loss.begin ? loss.sound_end : range.begin,
-                              loss.cause, loss.acknowledged});
+                              loss.cause, loss.acknowledged, loss.found});
     }
   };
   for (const auto& loss : losses)

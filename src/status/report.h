@@ -9,6 +9,7 @@
 
 #include "archive/branch.h"
 #include "archive/identity.h"
+#include "archive/last_check.h"
 #include "archive/last_word.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
@@ -67,6 +68,7 @@ struct StatusReport {
     wal::Lsn sound_end{};  ///< of the unfinished segment at `from`; else `from`
     std::string cause{};
     std::optional<archive::Loss::Acknowledgement> acknowledged{};
+    std::string found{};  ///< when it was recorded; empty: it is not
     bool operator==(const Hole&) const = default;
   };
   /// What a base backup can be recovered to, along one history.
@@ -104,6 +106,13 @@ struct StatusReport {
   /// Where the unfinished WAL of the newest timeline breaks off; see shown_break().
   std::optional<archive::Break> breaks_off;
   std::uint64_t free_bytes = 0;
+  std::uint64_t disk_bytes = 0;  ///< of the file system; 0: unknown
+  /// Until the disk is full, at the rate of the last day; unset: unknown, or not filling up.
+  std::optional<std::chrono::seconds> full_in{};
+  /// The moment that ages count from; the epoch: nothing is judged by its age.
+  std::chrono::system_clock::time_point taken{};
+  std::optional<archive::LastCheck> last_verify;  ///< unset: none is recorded
+  std::optional<archive::LastCheck> last_drill;   ///< likewise
 
   std::optional<receive::ReceiverView> receiver;  ///< unset: none runs
   std::optional<std::string> receiver_error;      ///< it could not be asked

@@ -18,8 +18,11 @@ std::string timeline_text(const StatusReport& report, const StatusReport::Timeli
 std::string only_stored_text(const StatusReport& report, const StatusReport::Timeline& one);
 std::string window_text(const StatusReport& report, const StatusReport::Window& window);
 std::string upstream_text(const StatusReport& report);
-std::string settled(const std::string& id,
+std::string names_text(const StatusReport& report, const StatusReport::Hole& hole);
+std::string settled(const std::string& directory, const std::string& id,
                     const std::optional<archive::Loss::Acknowledgement>& acknowledged);
+std::string checks_text(const StatusReport& report);
+std::string space_text(const StatusReport& report);
 
 }  // namespace
 
@@ -46,10 +49,10 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
   for (const auto& timeline : report.timelines) text += timeline_text(report, timeline);
   text += picture(report, width, utf8);
   for (const auto& hole : report.holes)
-    text +=
-        fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n    {}\n{}",
-                    counted(hole.segments, "segment"), hole.from.to_string(), hole.to.to_string(),
-                    hole.timeline, hole.cause, settled(hole.id, hole.acknowledged));
+    text += fmt::format("  HOLE: {} missing from {} to {} on the way to timeline {}\n{}    {}\n{}",
+                        counted(hole.segments, "segment"), hole.from.to_string(),
+                        hole.to.to_string(), hole.timeline, names_text(report, hole), hole.cause,
+                        settled(report.directory, hole.id, hole.acknowledged));
   for (const auto& loss : report.lost_branches) {
     const auto first = loss.first_segment().to_string();
     const auto last = loss.last_segment().to_string();
@@ -60,14 +63,16 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
         format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
         loss.commits ? ", " + counted(*loss.commits, "commit") + "," : "",
         loss.commits == 1 ? "is" : "are", loss.next_timeline,
-        first == last ? first : first + " to " + last, settled(loss.id(), loss.acknowledged));
+        first == last ? first : first + " to " + last,
+        settled(report.directory, loss.id(), loss.acknowledged));
   }
   for (const auto& loss : report.minimal_wal)
     text += fmt::format(
         "  WAL_LEVEL=MINIMAL: the WAL from {} {} on timeline {} is here, and no recovery can pass "
         "it{}\n{}",
         loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
-        loss.acknowledged ? "" : "; take a base backup", settled(loss.id(), loss.acknowledged));
+        loss.acknowledged ? "" : "; take a base backup",
+        settled(report.directory, loss.id(), loss.acknowledged));
   for (const auto& each : report.unvouched)
     text += fmt::format(
         "  NOT VOUCHED FOR: {}\n    \"pgweir import\" looks again when the rest is "
@@ -80,6 +85,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += window_text(report, report.windows[i]);
   if (report.windows.size() > kMostWindows)
     text += fmt::format("  and {} more, in --json\n", report.windows.size() - kMostWindows);
+  if (!store_alone) text += checks_text(report);
   for (const auto& what : report.damaged) text += fmt::format("  DAMAGED: {}\n", what);
   if (const auto broken = shown_break(report))
     text += fmt::format("  BREAKS OFF: {}\n    \"pgweir verify\" shows the details.\n",
@@ -92,8 +98,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += report.foreign.size() > kMostNames ? ", ...\n" : "\n";
   }
   // The store alone has no end.
-  const auto free_text =
-      store_alone ? std::string() : fmt::format("; free: {}", format_size(report.free_bytes));
+  const auto free_text = store_alone ? std::string() : "; " + space_text(report);
   if (const auto ratio = compression_ratio(report))
     text += fmt::format("  compression ratio: {:.1f}{}\n", *ratio, free_text);
   else if (!free_text.empty())
@@ -106,10 +111,46 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
 
 namespace {
 
+std::string names_text(const StatusReport& report, const StatusReport::Hole& hole) {
+  const auto names = missing_names(report, hole);
+  return names.empty() ? names : fmt::format("    missing: {}\n", names);
+}
+
+/// What the windows are based on.
+std::string checks_text(const StatusReport& report) {
+  if (report.windows.empty()) return {};
+  std::string text = "  Based on names and sizes of the files; ";
+  if (const auto& last = report.last_verify) {
+    const auto range = last->range();
+    text += fmt::format("records last verified at {}{}{}: {}.\n", format_time(last->time),
+                        range.empty() ? "" : ", " + range,
+                        last->whole ? "" : " (a part of the archive)", result_of(*last));
+  } else {
+    text += "no \"pgweir verify\" is recorded.\n";
+  }
+  if (const auto& last = report.last_drill)
+    text += fmt::format("  Last drill at {}, {}{}: {}.\n", format_time(last->time), last->backup,
+                        last->to.valid() ? ", " + last->range() : "", result_of(*last));
+  return text;
+}
+
+std::string space_text(const StatusReport& report) {
+  auto text = fmt::format("free: {}", format_size(report.free_bytes));
+  if (report.disk_bytes > 0)
+    text += fmt::format(" of {} ({}%)", format_size(report.disk_bytes),
+                        report.free_bytes * 100 / report.disk_bytes);
+  if (report.full_in)
+    text +=
+        fmt::format(", full in {} at the rate of the last day", format_duration(*report.full_in));
+  return text;
+}
+
 /// The line under a loss.
-std::string settled(const std::string& id,
+std::string settled(const std::string& directory, const std::string& id,
                     const std::optional<archive::Loss::Acknowledgement>& acknowledged) {
-  if (!acknowledged) return fmt::format("    {}: \"pgweir ack\" when it is settled\n", id);
+  if (!acknowledged)
+    return fmt::format("    {}: when it is settled, \"pgweir ack -D {} {}\"\n", id,
+                       shell_word(directory), id);
   return fmt::format("    {}: acknowledged by {} at {}{}{}\n", id, acknowledged->who,
                      acknowledged->time, acknowledged->reason.empty() ? "" : ": ",
                      acknowledged->reason);

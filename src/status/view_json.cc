@@ -475,10 +475,11 @@ void losses(Io& io, std::vector<archive::Loss>& all) {
 
 void members(Io& io, ReceiverView& view) {
   // Not written: last_stream, slot_read_at.
-  auto& [taken, pid, version, started, state, state_since, disk_full_since, server, hosts, silence,
-         stream, last_stream, bytes_per_second, archived_bytes, streams, errors, segments_finished,
-         slow_syncs, syncs, last_error, last_error_time, lost, slot, slot_warning, slot_view,
-         slot_read_at, candidates, certificates, comparison, to_compress, serving, store] = view;
+  auto& [taken, pid, version, started, state, state_since, disk_full_since, outage_since, server,
+         hosts, silence, stream, last_stream, lag_time, bytes_per_second, archived_bytes, streams,
+         errors, segments_finished, slow_syncs, syncs, last_error, last_error_time, lost, slot,
+         slot_warning, slot_view, slot_read_at, candidates, certificates, comparison, to_compress,
+         serving, store] = view;
   io.always("pid", pid);
   io.always("version", version);
   // A full disk is written as the state.
@@ -491,12 +492,14 @@ void members(Io& io, ReceiverView& view) {
     state_since = since;
     if (shown == "disk full") disk_full_since = since;
   }
+  io.if_any("outage_since", outage_since);
   io.always("started", started);
   io.always("server", server);
   io.list_if_any("hosts", hosts);
   io.if_any("silence_ms", silence);
   io.merged(stream);
   if (stream) io.derived("lag_bytes", view.lag());
+  io.if_any("lag_ms", lag_time);
   if (stream && silence) io.derived("last_message", taken - *silence);
   io.if_any("bytes_per_second", bytes_per_second);
   io.always("archived_bytes", archived_bytes);
@@ -520,11 +523,13 @@ void members(Io& io, ReceiverView& view) {
 }
 
 void members(Io& io, Finding& finding) {
-  auto& [level, text, topic, public_text] = finding;  // not written: public_text
+  auto& [level, text, topic, public_text, since, commands] = finding;  // not written: public_text
   io.always("level", level);
   io.always("topic", topic);
   io.always("text", text);
+  io.if_any("since", since);
   io.derived("hint", words_of(topic).hint);
+  io.if_any("commands", commands, !commands.empty());
 }
 
 /// Only read: status_json() writes it among others.

@@ -10,7 +10,8 @@ namespace weir::web {
 
 /// A base backup, as the page shows it. A value.
 struct Backup {
-  std::string name{};  ///< its path, or of a backup history file that file's name
+  std::string name{};   ///< its path, or of a backup history file that file's name
+  std::string label{};  ///< empty: not told
   wal::TimelineId timeline = 0;
   wal::Lsn start{};                    ///< the first byte that its recovery reads
   std::optional<wal::Lsn> end{};       ///< where it becomes consistent; nullopt: not told

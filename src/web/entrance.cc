@@ -10,11 +10,20 @@ namespace {
 
 http::Answer log_in(const Gate& gate, const http::Request& request) {
   if (request.method != "POST") return {.type = kHtml, .body = login_html(false)};
-  const auto cookie = gate.log_in(http::form_value(request.body, "token"));
+  // Set by the proxy that has TLS.
+  const bool by_https = request.header("x-forwarded-proto") == "https";
+  const auto cookie = gate.log_in(http::form_value(request.body, "token"), by_https);
   if (!cookie) return {.status = 403, .type = kHtml, .body = login_html(true)};
   auto answer = plain_answer(303, "welcome");
   answer.headers.emplace_back("Location", "./");
   answer.headers.emplace_back("Set-Cookie", *cookie);
+  return answer;
+}
+
+http::Answer log_out(const Gate& gate) {
+  auto answer = plain_answer(303, "logged out");
+  answer.headers.emplace_back("Location", "login");
+  answer.headers.emplace_back("Set-Cookie", gate.log_out());
   return answer;
 }
 
@@ -29,6 +38,10 @@ bool only_reads(const http::Request& request) {
 }
 
 void add_safety(http::Answer& answer) {
+  if (answer.status == 304) {  // the rest is what the client has (RFC 9110, section 15.4.5)
+    answer.headers.emplace_back("Cache-Control", "no-store");
+    return;
+  }
   answer.headers.emplace_back("Content-Security-Policy",
                               "default-src 'none'; script-src 'self'; style-src 'self'; img-src "
                               "'self' data:; connect-src 'self'; "
@@ -54,8 +67,8 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) const
   const auto held = gate();
   const auto& gate = *held;
   const auto& path = request.path;
-  if (!only_reads(request) &&
-      !(request.method == "POST" && path == "/login" && gate.asks_for_token())) {
+  if (!only_reads(request) && !(request.method == "POST" &&
+                                (path == "/login" || path == "/logout") && gate.asks_for_token())) {
     auto refused = plain_answer(405, "only GET and HEAD: this page changes nothing");
     refused.headers.emplace_back("Allow", "GET, HEAD");
     return refused;
@@ -63,9 +76,11 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) const
   if (!gate.knows_host(request))
     return plain_answer(421, "this server has no such name: see --web-host in its --help");
   if (path == "/login" && gate.asks_for_token()) return log_in(gate, request);
+  if (path == "/logout" && request.method == "POST") return log_out(gate);
   // The form looks like the rest.
   if (path == "/style.css" || path == "/icon.svg" || gate.lets_in(request)) return std::nullopt;
-  if (path == "/" && request.header("authorization").empty()) {
+  // A proxy may pass on its own password (Basic).
+  if (path == "/" && !Gate::has_bearer_token(request)) {
     auto form = plain_answer(303, "log in first");
     form.headers.emplace_back("Location", "login");
     return form;

@@ -18,6 +18,7 @@ class Entrance {
 
   /// From now on this one decides: who logged in with another token is not let in any more.
   void set(Gate gate);
+  [[nodiscard]] bool asks_for_token() const { return gate()->asks_for_token(); }
 
   /// The answer for who does not come in, or wants no more than the form; nullopt: come in.
   [[nodiscard]] std::optional<http::Answer> answer(const http::Request& request) const;

@@ -21,6 +21,8 @@ struct FleetState {
   std::string position{};
   std::optional<std::uint64_t> lag{};
   std::optional<std::uint64_t> free{};
+  /// Since when it has been as bad as it is, as the archive itself says; unset: unknown.
+  std::optional<SystemTime> since{};
 };
 
 /// How bad it is, the worst first; within one of them counts how long it has been so.
@@ -35,11 +37,17 @@ enum class Rank {
   well,
 };
 [[nodiscard]] Rank rank_of(const FleetState& state);
+struct RankWords {
+  std::string_view key;    ///< "not_archiving"
+  std::string_view words;  ///< "not archiving"
+};
+[[nodiscard]] RankWords words_of(Rank rank);
 
 /// What a page of an archive says of itself (status --json); an error if it is not understood.
 [[nodiscard]] FleetState state_of_json(std::string_view json, bool at_rest);
 /// The same of a verdict that was made here.
-[[nodiscard]] FleetState state_of_report(const status::StatusReport& report, bool at_rest);
+[[nodiscard]] FleetState state_of_report(const status::StatusReport& report, bool at_rest,
+                                         const status::Limits& limits = {});
 [[nodiscard]] FleetState state_of_error(std::string error);
 
 struct FleetRow {
@@ -54,6 +62,10 @@ void sort_rows(std::vector<FleetRow>& rows);
 /// The content of <main>.
 [[nodiscard]] std::string fleet_html(std::vector<FleetRow> rows, SystemTime now,
                                      std::string_view version);
+/// A field for words that rows must contain, for the script; above <main>.
+inline constexpr std::string_view kFilter =
+    "<p class=\"filter\" hidden><label>Filter <input id=\"filter\" type=\"search\" "
+    "placeholder=\"words of a row\"></label></p>\n";
 /// "2 of 7 need somebody"
 [[nodiscard]] std::string fleet_title(const std::vector<FleetRow>& rows);
 

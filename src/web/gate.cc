@@ -27,13 +27,19 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-/// "db1:9190" and "[::1]:9190" without the port.
+constexpr std::string_view kBearer = "bearer ";
+
+/// "db1:9190" and "[::1]:9190" without the port; "" if the rest is not a port.
 std::string_view without_port(std::string_view host) {
-  if (host.starts_with('[')) {
-    const auto end = host.find(']');
-    return end == std::string_view::npos ? std::string_view() : host.substr(1, end - 1);
-  }
-  return host.substr(0, host.rfind(':'));
+  const bool in_brackets = host.starts_with('[');
+  const auto end = host.find(in_brackets ? ']' : ':');
+  if (in_brackets && end == std::string_view::npos) return {};
+  auto rest = end == std::string_view::npos ? std::string_view() : host.substr(end);
+  if (in_brackets) rest.remove_prefix(1);
+  if (!rest.empty() && (rest.front() != ':' ||
+                        rest.substr(1).find_first_not_of("0123456789") != std::string_view::npos))
+    return {};
+  return in_brackets ? host.substr(1, end - 1) : host.substr(0, end);
 }
 
 }  // namespace
@@ -58,12 +64,14 @@ bool Gate::is_token(std::string_view text) const {
   return token_ && crypto::equal(digest_of(text), digest_of(*token_));
 }
 
+bool Gate::has_bearer_token(const http::Request& request) {
+  return lower(request.header("authorization").substr(0, kBearer.size())) == kBearer;
+}
+
 bool Gate::lets_in(const http::Request& request) const {
   if (!token_) return true;
-  constexpr std::string_view kBearer = "bearer ";
-  if (const auto sent = request.header("authorization");
-      lower(sent.substr(0, kBearer.size())) == kBearer)
-    return is_token(trimmed(sent.substr(kBearer.size())));
+  if (has_bearer_token(request))
+    return is_token(trimmed(request.header("authorization").substr(kBearer.size())));
   auto cookies = request.header("cookie");
   while (!cookies.empty()) {
     const auto end = std::min(cookies.find(';'), cookies.size());
@@ -77,9 +85,14 @@ bool Gate::lets_in(const http::Request& request) const {
   return false;
 }
 
-std::optional<std::string> Gate::log_in(std::string_view token) const {
+std::optional<std::string> Gate::log_in(std::string_view token, bool by_https) const {
   if (!is_token(trimmed(token))) return std::nullopt;
-  return fmt::format("{}={}; Path=/; HttpOnly; SameSite=Strict", cookie_name_, cookie_value_);
+  return fmt::format("{}={}; Path=/; HttpOnly; SameSite=Strict{}", cookie_name_, cookie_value_,
+                     by_https ? "; Secure" : "");
+}
+
+std::string Gate::log_out() const {
+  return fmt::format("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", cookie_name_);
 }
 
 }  // namespace weir::web

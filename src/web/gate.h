@@ -21,8 +21,14 @@ class Gate {
   [[nodiscard]] bool knows_host(const http::Request& request) const;
   /// By "Authorization: Bearer TOKEN", or by the cookie.
   [[nodiscard]] bool lets_in(const http::Request& request) const;
-  /// The Set-Cookie of somebody who has sent this token; nullopt: it is wrong.
-  [[nodiscard]] std::optional<std::string> log_in(std::string_view token) const;
+  /// "Authorization: Bearer …" is there, with any token.
+  [[nodiscard]] static bool has_bearer_token(const http::Request& request);
+  /// The Set-Cookie for a client that has sent this token; nullopt: it is wrong. `by_https`: the
+  /// browser must not send it over plain HTTP.
+  [[nodiscard]] std::optional<std::string> log_in(std::string_view token,
+                                                  bool by_https = false) const;
+  /// The Set-Cookie that removes it.
+  [[nodiscard]] std::string log_out() const;
   [[nodiscard]] bool asks_for_token() const { return token_.has_value(); }
 
  private:

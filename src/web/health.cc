@@ -23,11 +23,14 @@ http::Answer no(std::string why) { return {.status = 503, .body = std::move(why)
 http::Answer health(const receive::ReceiverView& view, std::chrono::milliseconds since_progress) {
   if (view.stream && since_progress > kDoesNotTurn)
     return no(fmt::format("the receiver has not turned for {}", format_duration(since_progress)));
-  return {.body = "ok\n"};
+  std::string body = "ok\n";
+  for (const auto& finding : status::findings(view, {}))
+    if (!finding.public_text.empty()) body += "not ready: " + finding.public_text + "\n";
+  return {.body = std::move(body)};
 }
 
-http::Answer readiness(const receive::ReceiverView& view, std::optional<std::uint64_t> max_lag) {
-  for (const auto& finding : status::findings(view, {.max_lag = max_lag}))
+http::Answer readiness(const receive::ReceiverView& view, const status::Limits& limits) {
+  for (const auto& finding : status::findings(view, limits))
     if (!finding.public_text.empty()) return no(finding.public_text);
   if (!view.stream) return no("the receiver does not stream yet");
   const auto lag = *view.lag();

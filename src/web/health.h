@@ -1,23 +1,22 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
-#include <optional>
-#include <string>
 
 #include "http/message.h"
 #include "receive/receiver_view.h"
+#include "status/findings.h"
 
 namespace weir::web {
 
 /// For orchestrators and load balancers, who need no token: no answer names a host or a slot. Pure.
 
 /// Does the process turn? 200 or 503. `since_progress`: since the stream's guardian last said that
-/// it is there, which it does every few seconds while WAL streams.
+/// it is there, which it does every few seconds while WAL streams. Why it does not archive follows
+/// in the body; a restart would not help.
 [[nodiscard]] http::Answer health(const receive::ReceiverView& view,
                                   std::chrono::milliseconds since_progress);
-/// Does it archive, and is it no further behind than `max_lag`? 200 or 503, with the reason.
+/// Does it archive, and within `limits`? 200 or 503, with the reason.
 [[nodiscard]] http::Answer readiness(const receive::ReceiverView& view,
-                                     std::optional<std::uint64_t> max_lag);
+                                     const status::Limits& limits);
 
 }  // namespace weir::web

@@ -31,8 +31,8 @@ Span& span_at(std::deque<Span>& spans, SystemTime now, std::chrono::seconds widt
 }
 
 Json span_json(const Span& span) {
-  return {span.begin, span.samples, span.streaming, span.holes,
-          span.bytes, span.lag,     span.p50_ms,    span.p99_ms};
+  return {span.begin, span.samples, span.streaming, span.holes, span.bytes,
+          span.lag,   span.p50_ms,  span.p99_ms,    span.free};
 }
 
 /// Throws Json::exception for what is no span.
@@ -44,7 +44,9 @@ Span span_of(const Json& json) {
           .bytes = json.at(4),
           .lag = json.at(5),
           .p50_ms = json.at(6),
-          .p99_ms = json.at(7)};
+          .p99_ms = json.at(7),
+          .free = json.size() > 8 ? json.at(8).get<std::uint64_t>()
+                                  : 0};  // absent in files of earlier versions
 }
 
 }  // namespace
@@ -82,6 +84,30 @@ void History::happened(std::string text, bool trouble, SystemTime now) {
 void History::hole_found(SystemTime now) {
   ++span_at(shorts_, now, kShort, kShorts).holes;
   ++span_at(hours_, now, kHour, kHours).holes;
+}
+
+void History::space(std::uint64_t free, SystemTime now) {
+  span_at(shorts_, now, kShort, kShorts).free = free;
+  span_at(hours_, now, kHour, kHours).free = free;
+}
+
+std::optional<std::chrono::seconds> full_in(const History& history, std::uint64_t free,
+                                            SystemTime now) {
+  constexpr std::int64_t kDay = 24 * 3600;
+  constexpr double kLongest = 365.0 * 24 * 3600;
+  const auto second = second_of(now);
+  for (const auto& span : history.hours()) {
+    const auto end = span.begin + History::kHour.count();
+    if (span.free == 0 || end < second - kDay) continue;
+    // The oldest of the last day.
+    const auto passed = second - end;
+    if (passed < History::kHour.count() || span.free <= free) return std::nullopt;
+    const auto seconds = static_cast<double>(free) / static_cast<double>(span.free - free) *
+                         static_cast<double>(passed);
+    if (seconds > kLongest) return std::nullopt;
+    return std::chrono::seconds(static_cast<std::int64_t>(seconds));
+  }
+  return std::nullopt;
 }
 
 std::string History::to_text() const {

@@ -34,6 +34,7 @@ class History {
     std::uint64_t lag = 0;        ///< the worst
     double p50_ms = 0;            ///< the worst; 0: no sync
     double p99_ms = 0;
+    std::uint64_t free = 0;  ///< disk space at its end; 0: unknown
     bool operator==(const Span&) const = default;
   };
   /// What went wrong, or ended. The same again and again is one.
@@ -56,6 +57,8 @@ class History {
   void add(const Sample& sample, SystemTime now);
   void happened(std::string text, bool trouble, SystemTime now);
   void hole_found(SystemTime now);
+  /// Free disk space at that moment, in bytes.
+  void space(std::uint64_t free, SystemTime now);
 
   /// Ascending; a span in which nobody told anything is not there.
   [[nodiscard]] const std::deque<Span>& shorts() const { return shorts_; }
@@ -74,5 +77,10 @@ class History {
   std::deque<Happened> events_;
   std::uint64_t archived_ = 0;  ///< of the last sample; a receiver begins with 0
 };
+
+/// Until no space is free, at the rate of the last day, or of the known part of it, an hour at
+/// least; nullopt: unknown, or more than a year. Pure.
+[[nodiscard]] std::optional<std::chrono::seconds> full_in(const History& history,
+                                                          std::uint64_t free, SystemTime now);
 
 }  // namespace weir::web

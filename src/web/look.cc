@@ -9,6 +9,7 @@
 #include "archive/backup_point.h"
 #include "archive/listing.h"
 #include "base/error.h"
+#include "io/place.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "prune/find_backups.h"
@@ -23,6 +24,7 @@ constexpr std::uint64_t kLargestLabel = 16 << 10;
 
 Backup backup_of(const archive::BackupPoint& point, std::string name) {
   return {.name = std::move(name),
+          .label = point.label,
           .timeline = point.timeline,
           .start = point.start,
           .end = point.end,
@@ -63,6 +65,7 @@ void add_found(const std::vector<std::string>& places, Look& look) {
         continue;
       }
       known->name = backup.name;
+      if (known->label.empty()) known->label = backup.label;
       known->finished = backup.finished;
       if (!known->end) known->end = backup.end;
     }
@@ -83,6 +86,7 @@ Facts facts_of(const Look* look, const std::string& directory, SystemTime now) {
   facts.report = look->report;
   facts.backups = look->backups;
   facts.backups_error = look->backups_error;
+  facts.history = look->history;
   return facts;
 }
 
@@ -91,6 +95,7 @@ Look look_at(const std::string& directory, const std::vector<std::string>& place
   look.at = std::chrono::system_clock::now();
   const auto opened = io::open_existing_directory(directory);
   look.report = status::make_report(*opened);
+  look.report.disk_bytes = io::inspect_place(directory).bytes;
   add_labels(directory, archive::list_archive_names(*opened), look);
   add_found(places, look);
   std::stable_sort(look.backups.begin(), look.backups.end(),

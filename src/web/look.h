@@ -9,6 +9,7 @@
 #include "status/report.h"
 #include "web/backup.h"
 #include "web/facts.h"
+#include "web/history.h"
 
 namespace weir::web {
 
@@ -18,6 +19,7 @@ struct Look {
   std::vector<Backup> backups;  ///< by their begin
   std::optional<std::string> backups_error{};
   SystemTime at;
+  std::optional<History> history{};  ///< as far as it was read with the directory
 };
 
 /// Lists the directory, looks into the ends of its timelines, and finds base backups: by backup

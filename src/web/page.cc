@@ -37,11 +37,16 @@ std::string section(std::string_view id, std::string_view heading, std::string_v
 }
 
 /// One that the arrow keys go through; what they reach is said below.
-std::string explorable(std::string_view id, std::string_view content) {
+std::string explorable(std::string_view id, std::string_view name, std::string_view content) {
   return fmt::format(
-      "<div class=\"explore\" id=\"{0}\" tabindex=\"0\" role=\"group\" aria-label=\"Use the arrow "
-      "keys\">{1}<p class=\"says-now\" aria-live=\"polite\">&nbsp;</p></div>\n",
-      id, content);
+      "<div class=\"explore\" id=\"{}\" tabindex=\"0\" role=\"group\" aria-label=\"{}: use the "
+      "arrow keys\">{}<p class=\"says-now\" aria-live=\"polite\">&nbsp;</p></div>\n",
+      id, escaped(name), content);
+}
+
+/// Nullopt if the script adds the time that has passed.
+std::optional<SystemTime> moment_of(const Facts& facts, Mode mode) {
+  return mode == Mode::single ? std::optional(facts.now) : std::nullopt;
 }
 
 std::string chapter_html(std::string_view chapter, Mode mode) {
@@ -52,15 +57,61 @@ std::string chapter_html(std::string_view chapter, Mode mode) {
   return fmt::format("docs/troubleshooting.md: {}", words);
 }
 
-std::string finding_html(const status::Finding& finding, Mode mode) {
+std::string finding_html(const status::Finding& finding, const Facts& facts, Mode mode) {
   auto html =
-      fmt::format("<p class=\"what\">{} {}</p>", badge_html(finding.level), escaped(finding.text));
-  if (finding.level == status::Level::ok) return html;
+      fmt::format("<p class=\"what\">{} {}", badge_html(finding.level), escaped(finding.text));
+  const bool bad = finding.level != status::Level::ok;
+  if (bad && finding.since)
+    html += fmt::format(" <span class=\"aside-note\">since {}</span>",
+                        since_html(*finding.since, moment_of(facts, mode)));
+  html += "</p>";
+  if (!bad) return html;
   const auto words = status::words_of(finding.topic);
-  return html + fmt::format(
-                    "<p class=\"todo\"><b>What to do:</b> {} <span class=\"chapter\">{}"
-                    "</span></p>",
-                    escaped(words.hint), chapter_html(words.chapter, mode));
+  html += fmt::format(
+      "<p class=\"todo\"><b>What to do:</b> {} <span class=\"chapter\">{}"
+      "</span></p>",
+      escaped(words.hint), chapter_html(words.chapter, mode));
+  for (const auto& command : finding.commands)
+    html += fmt::format("<p class=\"command\"><code>{}</code></p>", escaped(command));
+  return html;
+}
+
+/// What would be lost with the server.
+std::string exposure_html(const Facts& facts, Mode mode) {
+  const auto& report = facts.report;
+  const auto& receiver = report.receiver;
+  std::string html;
+  if (receiver && receiver->stream) {
+    const auto lag = receiver->lag().value_or(0);
+    if (lag == 0)
+      html = "<b>nothing</b>: all of its WAL is durable here";
+    else
+      html = fmt::format("<b>{}</b> of WAL, {}", format_size(lag),
+                         receiver->lag_time
+                             ? "that of the last " + format_duration(*receiver->lag_time)
+                             : std::string("from before this connection on"));
+  } else if (receiver && receiver->outage_since) {
+    html = "<b>all WAL written since " +
+           since_html(*receiver->outage_since, moment_of(facts, mode)) + "</b>";
+  } else if (!report.windows.empty() && report.windows.front().to_time) {
+    html = "<b>all WAL written since the last commit here, " +
+           since_html(report.windows.front().to_time->system_time(), moment_of(facts, mode)) +
+           "</b>";
+  } else {
+    html = "<b>all WAL that is not here</b>";
+  }
+  return "<p class=\"exposure\">If the server were lost now, this would be missing: " + html +
+         ".</p>";
+}
+
+/// Level and topics of the findings, without figures: a screen reader announces it when this
+/// changes.
+std::string state_words(const status::Verdict& verdict) {
+  std::string words(words_of(verdict.level).word);
+  for (const auto& finding : verdict.findings)
+    if (finding.level != status::Level::ok)
+      words += fmt::format(", {}", status::to_string(finding.topic));
+  return words;
 }
 
 /// Beside the verdict's word. A page that nobody has watched shows a look at the directory that may
@@ -80,7 +131,7 @@ std::string verdict_html(const Facts& facts, Mode mode) {
   // What is worst stands first; of a hundred the others are in the text below.
   constexpr std::size_t kMost = 12;
   for (std::size_t i = 0; i < std::min(kMost, verdict.findings.size()); ++i)
-    list += fmt::format("<li>{}</li>\n", finding_html(verdict.findings[i], mode));
+    list += fmt::format("<li>{}</li>\n", finding_html(verdict.findings[i], facts, mode));
   if (verdict.findings.size() > kMost)
     list +=
         fmt::format("<li>and {} more, in the text below</li>\n", verdict.findings.size() - kMost);
@@ -103,16 +154,38 @@ std::string verdict_html(const Facts& facts, Mode mode) {
                badge_html(status::Level::warning), time_html(facts.looked)) +
            list;
   return fmt::format(
-      "<section id=\"verdict\" class=\"{0}\" aria-live=\"polite\"><h2><span class=\"sign\" "
-      "aria-hidden=\"true\">{1}</span> <span class=\"word\">{2}</span> <span class=\"title\">{3}"
-      "</span></h2>\n{4}{5}</section>\n",
-      words.name, words.sign, words.word, title_beside(facts), summary,
-      list.empty() ? "" : "<ul class=\"findings\">\n" + list + "</ul>\n");
+      "<section id=\"verdict\" class=\"{0}\" data-state=\"{6}\" aria-labelledby=\"verdict-h\">"
+      "<h2 id=\"verdict-h\"><span class=\"sign\" aria-hidden=\"true\">{1}</span> <span "
+      "class=\"word\">{2}</span> <span class=\"title\">{3}</span></h2>\n{4}{5}</section>\n",
+      words.name, words.sign, words.word, title_beside(facts), summary + exposure_html(facts, mode),
+      list.empty() ? "" : "<ul class=\"findings\">\n" + list + "</ul>\n",
+      escaped(state_words(verdict)));
 }
 
 std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
   if (!time) return lsn.to_string();
   return fmt::format("{} ({})", time_html(time->system_time()), lsn);
+}
+
+std::string last_check_html(const archive::LastCheck& last) {
+  const auto range = last.range();
+  return fmt::format(
+      "{}{}{}: {}", time_html(last.time), range.empty() ? "" : ", " + range,
+      last.whole ? "" : " (a part of the archive)",
+      last.passed ? std::string("passed") : "<b>✕ " + escaped(status::result_of(last)) + "</b>");
+}
+
+/// The basis of the recovery windows.
+std::string basis_html(const Facts& facts) {
+  const auto& report = facts.report;
+  auto html = std::string("<p class=\"basis\">This is based on names and sizes of the files. ");
+  html += report.last_verify
+              ? "Their records were last verified at " + last_check_html(*report.last_verify) + ". "
+              : "<b>Their records were not verified</b>: no \"pgweir verify\" is recorded. ";
+  html += report.last_drill ? "Last drill, of " + escaped(report.last_drill->backup) + ": " +
+                                  last_check_html(*report.last_drill) + "."
+                            : "No \"pgweir drill\" is recorded.";
+  return html + "</p>\n";
 }
 
 std::string windows_html(const Facts& facts) {
@@ -135,13 +208,10 @@ std::string windows_html(const Facts& facts) {
   }
   if (windows.size() > kMost) html += fmt::format("<li>and {} more</li>\n", windows.size() - kMost);
   return html.empty() ? "<p>No WAL that a backup could be recovered with.</p>\n"
-                      : "<ul>\n" + html +
-                            "</ul>\n<p class=\"aside-note\">This is by names and sizes of the "
-                            "files. \"pgweir verify\" reads them, \"pgweir drill\" recovers a "
-                            "backup.</p>\n";
+                      : "<ul>\n" + html + "</ul>\n" + basis_html(facts);
 }
 
-std::string backups_html(const Facts& facts) {
+std::string backups_html(const Facts& facts, Mode mode) {
   std::string html;
   if (facts.backups_error)
     html += fmt::format("<p>{} Backups could not be looked for: {}</p>\n",
@@ -151,8 +221,9 @@ std::string backups_html(const Facts& facts) {
            "<p class=\"aside-note\">No base backup is known here: there is no .backup file in "
            "the archive, and --backups names no place with any.</p>\n";
   html +=
-      "<div class=\"scroll\"><table><tr><th>backup</th><th>begun</th><th>timeline</th><th>WAL "
-      "from</th><th>can be recovered to</th></tr>\n";
+      "<div class=\"scroll\"><table><tr><th scope=\"col\">backup</th><th scope=\"col\">begun</th>"
+      "<th scope=\"col\">timeline</th><th scope=\"col\">WAL from</th><th scope=\"col\">can be "
+      "recovered to</th></tr>\n";
   constexpr std::size_t kMost = 20;
   const auto count = facts.backups.size();
   for (std::size_t i = 0; i < std::min(kMost, count); ++i) {
@@ -160,8 +231,11 @@ std::string backups_html(const Facts& facts) {
     const auto* const window = window_of(facts.report, backup);
     const bool good = window != nullptr && window->to >= backup.end.value_or(backup.start);
     html += fmt::format(
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escaped(backup.name),
-        backup.began ? time_html(backup.began->system_time()) : "", backup.timeline, backup.start,
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        (backup.label.empty() ? "" : "<b>" + escaped(backup.label) + "</b><br>") +
+            escaped(backup.name),
+        backup.began ? since_html(backup.began->system_time(), moment_of(facts, mode)) : "",
+        backup.timeline, backup.start,
         good ? place(window->to, window->to_time) +
                    (backup.start < window->from ? ", with the object store" : "")
         : backup.finished ? "<b>✕ nothing: the WAL that it needs is not here</b>"
@@ -175,7 +249,7 @@ std::string backups_html(const Facts& facts) {
 std::string tree_html(const Facts& facts) {
   const auto svg = tree_svg(lay_out(facts.report, facts.backups));
   if (svg.empty()) return {};
-  return explorable("tree-x", svg) +
+  return explorable("tree-x", "Timelines", svg) +
          "<p class=\"legend\"><span><i class=\"wal\"></i> archived</span> <span><i "
          "class=\"partial\"></i> unfinished (.partial)</span> <span><i class=\"stored\"></i> in "
          "the "
@@ -190,16 +264,18 @@ std::string charts_html(const Facts& facts) {
   int number = 0;
   for (const auto& chart : charts_of(*facts.history, facts.now))
     html += fmt::format(
-        "<figure><figcaption><b>{}</b> <span class=\"most\">at most {}</span></"
+        "<figure><figcaption><b>{}</b> <span class=\"most\">{}highest seen: {}</span></"
         "figcaption>{}</figure>\n",
-        escaped(chart.title), escaped(chart.most),
-        explorable(fmt::format("chart-{}", ++number), chart_svg(chart)));
+        escaped(chart.title), chart.now.empty() ? "" : "now: " + escaped(chart.now) + "; ",
+        escaped(chart.most),
+        explorable(fmt::format("chart-{}", ++number), chart.title, chart_svg(chart)));
   return html + "</div>\n";
 }
 
 std::string hours_html(const Facts& facts) {
   if (!facts.history || facts.history->hours().empty()) return {};
-  return explorable("hours-x", days_html(days_of(*facts.history, facts.now)));
+  return explorable("hours-x", "The last 14 days, by hour",
+                    days_html(days_of(*facts.history, facts.now)));
 }
 
 std::string troubles_html(const Facts& facts) {
@@ -224,9 +300,8 @@ std::string header_html(const Facts& facts) {
   if (facts.report.identity)
     html += fmt::format("system {} · segments of {} · ", facts.report.identity->system_identifier,
                         format_size(facts.report.identity->segment_size.bytes()));
-  return html + fmt::format("free {} · looked at {} · pgweir {}</p></header>\n",
-                            format_size(facts.report.free_bytes), time_html(facts.looked),
-                            escaped(facts.version));
+  return html + fmt::format("looked at <span id=\"looked\">{}</span> · pgweir {}</p></header>\n",
+                            time_html(facts.looked), escaped(facts.version));
 }
 
 std::string document(const std::string& head, const std::string& title, const std::string& body) {
@@ -245,8 +320,10 @@ constexpr std::string_view kLinks =
 
 std::string main_html(const Facts& facts, Mode mode) {
   return header_html(facts) + verdict_html(facts, mode) +
-         section("receiver", "Receiver", receiver_html(facts)) +
-         section("recovery", "What can be recovered", windows_html(facts) + backups_html(facts)) +
+         section("receiver", "Receiver", receiver_html(facts, mode == Mode::single)) +
+         section("archive", "Archive", archive_html(facts)) +
+         section("recovery", "What can be recovered",
+                 windows_html(facts) + backups_html(facts, mode)) +
          section("timelines", "Timelines", tree_html(facts)) +
          section("figures", "The last six hours", charts_html(facts)) +
          section("hours", "The last 14 days", hours_html(facts)) +
@@ -270,9 +347,11 @@ std::string page_html(const Facts& facts, Mode mode) {
       title_of(facts), fmt::format("<main id=\"main\">\n{}</main>\n", main_html(facts, mode)));
 }
 
-std::string live_html(const std::string& title, const std::string& main) {
+std::string live_html(const std::string& title, const std::string& main, std::string_view before) {
   return document(std::string(kLinks) + "<script src=\"app.js\" defer></script>\n", title,
-                  "<p id=\"lost\" role=\"alert\" hidden></p>\n<main id=\"main\">\n" + main +
+                  "<p id=\"lost\" role=\"alert\" hidden></p>\n<p id=\"news\" class=\"aside\" "
+                  "role=\"status\"></p>\n" +
+                      std::string(before) + "<main id=\"main\">\n" + main +
                       "</main>\n<noscript><p>Without JavaScript this page does not renew itself: "
                       "load it again.</p></noscript>\n");
 }

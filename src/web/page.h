@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "web/facts.h"
 
@@ -16,8 +17,10 @@ enum class Mode {
 /// What of it changes: the content of <main>.
 [[nodiscard]] std::string main_html(const Facts& facts, Mode mode);
 
-/// A page that renews itself, around `main`; both are taken as they are.
-[[nodiscard]] std::string live_html(const std::string& title, const std::string& main);
+/// A page that renews itself, around `main`, with `before` above it, which stays as it is; all are
+/// taken as they are.
+[[nodiscard]] std::string live_html(const std::string& title, const std::string& main,
+                                    std::string_view before = {});
 
 /// A page around `main`, of the same looks; `title` and `main` are taken as they are.
 [[nodiscard]] std::string frame_html(const std::string& title, const std::string& main);

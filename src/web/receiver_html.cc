@@ -23,9 +23,6 @@ std::string milliseconds(std::chrono::duration<Rep, Period> time) {
   return fmt::format("{:.3g} ms", std::chrono::duration<double, std::milli>(time).count());
 }
 
-/// Without fractions and zone.
-std::string short_time(ReceiverView::SystemTime time) { return format_time(time).substr(0, 19); }
-
 /// A term and what it is; nothing if that is not known.
 std::string fact(std::string_view term, const std::string& html) {
   if (html.empty()) return {};
@@ -64,9 +61,9 @@ std::string store_html(const store::StoreView& store, SystemTime now) {
     html += fmt::format(
         "<br>{} {}, since {}",
         badge_html(problem->needs_person ? status::Level::critical : status::Level::warning),
-        escaped(problem->text), format_time(problem->since));
+        escaped(problem->text), time_html(problem->since));
     if (!problem->hint.empty()) html += "<br>" + escaped(problem->hint);
-    if (store.next_try) html += "<br>next try at " + format_time(*store.next_try);
+    if (store.next_try) html += "<br>next try at " + time_html(*store.next_try);
   }
   if (store.sent_again > 0)
     html += fmt::format("<br>{} {} sent, gone from the store, and sent again",
@@ -80,8 +77,8 @@ std::string store_html(const store::StoreView& store, SystemTime now) {
 std::string certificates_html(const ReceiverView::Certificates& shown) {
   std::string html;
   const auto add = [&](const std::string& text) { html += (html.empty() ? "" : "<br>") + text; };
-  if (shown.client_expires) add("our own until " + format_time(*shown.client_expires));
-  if (shown.server_expires) add("the server's until " + format_time(*shown.server_expires));
+  if (shown.client_expires) add("our own until " + time_html(*shown.client_expires));
+  if (shown.server_expires) add("the server's until " + time_html(*shown.server_expires));
   if (!shown.problem.empty())
     add(badge_html(status::Level::warning) + " " + escaped(shown.problem));
   return html;
@@ -123,6 +120,30 @@ std::string clients_html(const std::vector<archive::DownstreamClient>& clients) 
   return table({"client", "from", "state", "behind", "flushed", "replayed"}, rows);
 }
 
+/// The start of the newest history's newest range, and its length. A base backup is needed: the
+/// oldest that begins there, if any is known.
+std::string oldest_moment(const Facts& facts) {
+  const status::StatusReport::Window* newest = nullptr;
+  for (const auto& window : facts.report.windows)
+    if (window.newest && (newest == nullptr || window.timeline > newest->timeline))
+      newest = &window;
+  if (newest == nullptr) return {};
+  const Backup* oldest = nullptr;
+  for (const auto& backup : facts.backups)
+    if (backup.finished && backup.began && backup.start >= newest->from &&
+        backup.end.value_or(backup.start) <= newest->to &&
+        (oldest == nullptr || backup.start < oldest->start))
+      oldest = &backup;
+  const auto from = oldest != nullptr ? oldest->began : newest->from_time;
+  auto html = from ? time_html(from->system_time()) : newest->from.to_string();
+  if (from && newest->to_time && *newest->to_time > *from)
+    html += fmt::format(", {} before the newest commit",
+                        format_duration(std::chrono::duration_cast<std::chrono::seconds>(
+                            newest->to_time->system_time() - from->system_time())));
+  return html +
+         (oldest != nullptr ? "" : "; with a base backup that old, of which none is known here");
+}
+
 }  // namespace
 
 std::string time_to_invalidation(std::uint64_t safe_bytes, const History& history) {
@@ -141,7 +162,7 @@ std::string time_to_invalidation(std::uint64_t safe_bytes, const History& histor
   return format_duration(std::chrono::seconds(static_cast<std::int64_t>(seconds)));
 }
 
-std::string receiver_html(const Facts& facts) {
+std::string receiver_html(const Facts& facts, bool with_ages) {
   if (facts.report.receiver_error)
     return fmt::format(
         "<p>{} {}</p>\n",
@@ -155,14 +176,25 @@ std::string receiver_html(const Facts& facts) {
   }
   const auto& receiver = *facts.report.receiver;
   std::string html = "<dl class=\"facts\">\n";
-  html += fact("State", escaped(receiver.shown_state()) + " since " +
-                            short_time(receiver.shown_state_since()));
+  const auto now = with_ages ? std::optional(facts.now) : std::nullopt;
+  html += fact("State", receiver.outage_since && !receiver.stream && !receiver.disk_full_since
+                            ? escaped(receiver.state) + ", no WAL streams since " +
+                                  since_html(*receiver.outage_since, now)
+                            : escaped(receiver.shown_state()) + " since " +
+                                  since_html(receiver.shown_state_since(), now));
   html += fact("Upstream", escaped(receiver.server));
   if (const auto& stream = receiver.stream)
     html +=
         fact("Durable up to", fmt::format("{} on timeline {}", stream->flush, stream->timeline));
   if (const auto lag = receiver.lag())
-    html += fact("Behind the server", *lag == 0 ? "nothing: caught up" : format_size(*lag));
+    html += fact("Behind the server",
+                 *lag == 0 ? "nothing: caught up"
+                           : format_size(*lag) + (receiver.lag_time
+                                                      ? ", " + format_duration(*receiver.lag_time)
+                                                      : std::string()));
+  else if (const auto& last = receiver.last_stream)
+    html += fact("Durable up to", fmt::format("{} on timeline {}, when it last streamed",
+                                              last->flush, last->timeline));
   if (receiver.bytes_per_second)
     html += fact("Rate", format_size(*receiver.bytes_per_second) + "/s");
   if (const auto& syncs = receiver.syncs)
@@ -174,10 +206,35 @@ std::string receiver_html(const Facts& facts) {
   if (receiver.store) html += fact("Object store", store_html(*receiver.store, receiver.taken));
   if (receiver.to_compress > 0)
     html += fact("To compress", fmt::format("{} segments", receiver.to_compress));
-  html += fact("Free", format_size(facts.report.free_bytes));
   if (receiver.last_error)
-    html += fact("Last error", fmt::format("{}: {}", short_time(receiver.last_error_time),
-                                           escaped(*receiver.last_error)));
+    html += fact(receiver.is_streaming() ? "Last error, which is over" : "Last error",
+                 fmt::format("<span class=\"words\">{}: {}</span>",
+                             time_html(receiver.last_error_time), escaped(*receiver.last_error)));
+  return html + "</dl>\n";
+}
+
+std::string archive_html(const Facts& facts) {
+  const auto& report = facts.report;
+  std::uint64_t segments = 0;
+  std::uint64_t bytes = 0;
+  for (const auto& timeline : report.timelines) {
+    segments += timeline.segments;
+    for (const auto& [method, form] : timeline.forms) bytes += form.bytes;
+  }
+  std::string html = "<dl class=\"facts\">\n";
+  auto size = fmt::format("{} in {}", format_size(bytes), counted(segments, "segment"));
+  if (const auto ratio = status::compression_ratio(report))
+    size += fmt::format("; compression ratio {:.1f}", *ratio);
+  html += fact("Size", size);
+  html += fact("Oldest moment to recover to", oldest_moment(facts));
+  auto free = format_size(report.free_bytes);
+  if (report.disk_bytes > 0)
+    free += fmt::format(" of {} ({}%)", format_size(report.disk_bytes),
+                        report.free_bytes * 100 / report.disk_bytes);
+  if (report.full_in)
+    free +=
+        fmt::format("; full in {} at the rate of the last day", format_duration(*report.full_in));
+  html += fact("Free", free);
   return html + "</dl>\n";
 }
 

@@ -8,7 +8,10 @@ namespace weir::web {
 
 // What the receiver says, and who serves; "" where there is nothing to be said. Pure.
 
-[[nodiscard]] std::string receiver_html(const Facts& facts);
+/// `with_ages`: what has passed since a time is written in, for a page without the script.
+[[nodiscard]] std::string receiver_html(const Facts& facts, bool with_ages = false);
+/// The archive's size, its oldest moment to recover to, and the free space.
+[[nodiscard]] std::string archive_html(const Facts& facts);
 [[nodiscard]] std::string candidates_html(const Facts& facts);
 [[nodiscard]] std::string downstream_html(const Facts& facts);
 

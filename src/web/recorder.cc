@@ -62,15 +62,17 @@ class Record {
   void keep(bool at_once) {
     if (!std::exchange(loaded_, true)) load();
     if (!at_once && Clock::now() - saved_ < kSaveEvery) return;
-    std::string text;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!std::exchange(changed_, false)) return;
-      text = history_.to_text();
-    }
     saved_ = Clock::now();
     try {
-      if (io::inspect_place(directory_).free_bytes < kLeastSpace) return;
+      const auto free = io::inspect_place(directory_).free_bytes;
+      std::string text;
+      {
+        const std::lock_guard lock(mutex_);
+        history_.space(free, std::chrono::system_clock::now());
+        if (!std::exchange(changed_, false)) return;
+        text = history_.to_text();
+      }
+      if (free < kLeastSpace) return;
       io::replace_small_file(path_, text, 0600);
     } catch (const Error&) {
       // It is tried again in a minute, and nothing depends on it.

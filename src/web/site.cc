@@ -6,11 +6,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/text.h"
+#include "codec/codec.h"
 #include "status/json.h"
 #include "web/assets.h"
 #include "web/guide.h"
@@ -36,6 +41,43 @@ std::string encoded(std::string_view text) {
     out += safe ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
+}
+
+/// The elements of <main>, one after the other: text in them is escaped, and none is in another.
+std::vector<std::string_view> elements_of(std::string_view main) {
+  std::vector<std::string_view> all;
+  while (!main.empty()) {
+    const auto next = std::min(main.find("<section ", 1), main.find("<header ", 1));
+    all.push_back(main.substr(0, next));
+    if (next == std::string_view::npos) break;
+    main.remove_prefix(next);
+  }
+  return all;
+}
+
+/// What is between the first `before` and the next `after`; "" without them.
+std::string_view between(std::string_view text, std::string_view before, std::string_view after) {
+  const auto begin = text.find(before);
+  if (begin == std::string_view::npos) return {};
+  text.remove_prefix(begin + before.size());
+  return text.substr(0, text.find(after));
+}
+
+std::size_t hash_of(std::string_view text) { return std::hash<std::string_view>()(text); }
+
+/// "gzip" is named, and not with a quality of 0.
+bool takes_gzip(const http::Request& request) {
+  auto accepted = request.header("accept-encoding");
+  while (!accepted.empty()) {
+    const auto end = std::min(accepted.find(','), accepted.size());
+    const auto coding = trimmed(accepted.substr(0, end));
+    accepted.remove_prefix(std::min(end + 1, accepted.size()));
+    const auto name = trimmed(coding.substr(0, coding.find(';')));
+    if (name == "gzip")
+      return coding.find("q=0") == std::string_view::npos ||
+             coding.find_first_of("123456789", coding.find("q=0")) != std::string_view::npos;
+  }
+  return false;
 }
 
 }  // namespace
@@ -69,18 +111,66 @@ http::Server::Reply Site::answer(const http::Request& request) {
   }
   if (!answer && (path == "/" || path == "/main" || path == "/status.json")) answer = page(request);
   if (!answer) answer = plain_answer(404, "there is nothing here");
+  shrink(request, *answer);
   add_safety(*answer);
   return std::move(*answer);
 }
 
 http::Answer part_answer(const http::Request& request, const std::string& main,
                          std::string_view title) {
-  const auto tag = fmt::format("\"{:x}\"", std::hash<std::string>()(main));
-  http::Answer answer{.type = kHtml, .body = main};
-  if (request.header("if-none-match") == tag) answer = {.status = 304, .type = kHtml};
+  constexpr std::string_view kLooked = "<span id=\"looked\">";
+  const auto known = ";" + std::string(request.header("x-parts"));
+  const auto looked = between(main, kLooked, "</span>");
+  std::string body;
+  std::string parts;
+  for (const auto element : elements_of(main)) {
+    auto stable = std::string(element);
+    if (const auto at = stable.find(kLooked); at != std::string::npos)
+      stable.erase(at + kLooked.size(), looked.size());
+    const auto id = between(element, "id=\"", "\"");
+    const auto part = fmt::format("{}={:x};", id, hash_of(stable));
+    parts += part;
+    if (known.find(";" + part) == std::string::npos)
+      body += element;
+    else
+      body += fmt::format("<{0} id=\"{1}\" data-same></{0}>\n",
+                          element.starts_with("<header") ? "header" : "section", id);
+  }
+  const auto tag = fmt::format("\"{:x}\"", hash_of(parts + std::string(title)));
+  const bool same = request.header("if-none-match") == tag;
+  http::Answer answer{.status = same ? 304 : 200, .type = kHtml};
   answer.headers.emplace_back("ETag", tag);
-  answer.headers.emplace_back("X-Title", encoded(title));
+  if (!same) {
+    answer.body = std::move(body);
+    answer.headers.emplace_back("X-Title", encoded(title));
+    answer.headers.emplace_back("X-Parts", parts);
+  }
+  answer.headers.emplace_back("X-Looked", encoded(between(looked, "datetime=\"", "\"")));
   return answer;
+}
+
+void add_log_out(std::string& page) {
+  constexpr std::string_view kMain = "<main id=\"main\">";
+  if (const auto at = page.find(kMain); at != std::string::npos)
+    page.insert(at,
+                "<form class=\"log-out\" method=\"post\" action=\"logout\"><button>Log out</button>"
+                "</form>\n");
+}
+
+void shrink(const http::Request& request, http::Answer& answer) {
+  constexpr std::size_t kWorthIt = 1024;
+  constexpr int kLevel = 4;
+  if (answer.status != 200 || answer.body.size() < kWorthIt || !takes_gzip(request)) return;
+  const auto compressor = codec::make_compressor({codec::Method::gzip, kLevel}, answer.body.size());
+  std::string packed;
+  const auto sink = [&](std::span<const std::byte> piece) {
+    packed.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  };
+  compressor->feed(std::as_bytes(std::span(answer.body)), sink);
+  compressor->finish(sink);
+  answer.body = std::move(packed);
+  answer.headers.emplace_back("Content-Encoding", "gzip");
+  answer.headers.emplace_back("Vary", "Accept-Encoding");
 }
 
 http::Answer Site::page(const http::Request& request) {
@@ -99,7 +189,11 @@ http::Answer Site::page(const http::Request& request) {
   }
   if (request.path == "/status.json")
     return {.type = "application/json; charset=utf-8", .body = made.json};
-  if (request.path == "/") return {.type = kHtml, .body = made.page};
+  if (request.path == "/") {
+    http::Answer answer{.type = kHtml, .body = made.page};
+    if (entrance_ && entrance_->asks_for_token()) add_log_out(answer.body);
+    return answer;
+  }
   return part_answer(request, made.main, made.title);
 }
 

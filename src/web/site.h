@@ -55,8 +55,16 @@ class Site {
 /// them.
 [[nodiscard]] std::optional<http::Answer> asset(std::string_view path);
 
-/// What our script asks for: `main`, or that it has not changed.
+/// What our script asks for: `main`, or that it has not changed since it had that ETag, apart from
+/// the time of the look. The script sends the header X-Parts back as it got it: elements of `main`
+/// that are the same come empty then, with data-same. Each element of `main` has an id.
 [[nodiscard]] http::Answer part_answer(const http::Request& request, const std::string& main,
                                        std::string_view title);
+
+/// Adds the button that ends the session to a page, outside the part that the script renews.
+void add_log_out(std::string& page);
+
+/// Compresses what is worth it, for a client that takes gzip (RFC 9110, section 12.5.3).
+void shrink(const http::Request& request, http::Answer& answer);
 
 }  // namespace weir::web

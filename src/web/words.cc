@@ -32,4 +32,17 @@ std::string time_html(std::chrono::system_clock::time_point time) {
   return fmt::format("<time datetime=\"{}\">{}</time>", format_iso_time(time), shown);
 }
 
+std::string since_html(std::chrono::system_clock::time_point time,
+                       std::optional<std::chrono::system_clock::time_point> now) {
+  const auto passed =
+      now && *now > time
+          ? " (" + format_duration(std::chrono::duration_cast<std::chrono::seconds>(*now - time)) +
+                ")"
+          : std::string();
+  return fmt::format(
+      "<span class=\"since\">{}<span class=\"passed\" aria-hidden=\"true\">{}"
+      "</span></span>",
+      time_html(time), passed);
+}
+
 }  // namespace weir::web

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,5 +23,10 @@ struct LevelWords {
 
 /// "2026-11-20 10:00:00 UTC", which our script shows as a time that has passed, too.
 [[nodiscard]] std::string time_html(std::chrono::system_clock::time_point time);
+
+/// The same, and what has passed since then, which the script keeps up to date; `now`: it is
+/// written in, too, for a page without the script.
+[[nodiscard]] std::string since_html(std::chrono::system_clock::time_point time,
+                                     std::optional<std::chrono::system_clock::time_point> now);
 
 }  // namespace weir::web

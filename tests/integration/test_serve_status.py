@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import urllib.error
+import urllib.request
 
 import pytest
 
 from support import wal
-from support.process import wait_for
+from support.process import PATIENCE, wait_for
 from support.receiver import pgweir
 from support.relay import Client, Relay, fields
 from support.server import free_port
@@ -206,3 +208,25 @@ def test_who_comes_under_tls_is_seen(filled, secure):  # noqa: F811
     assert seen["ssl"]["version"] == "TLSv1.3" == client.socket.version()
     assert seen["ssl"]["cipher"] == client.socket.cipher()[0] and seen["ssl"]["bits"] == client.socket.cipher()[2]
     assert "careful (127.0.0.1, user postgres, TLSv1.3): startup" in text(archive)
+
+
+def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
+    _, archive, _ = filled
+    port = free_port()
+    serving = relay(archive, None, TRUST, options=["--web-listen", port])
+    follow(serving.port, archive, "reader")
+
+    def ask(path):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    assert ask("/healthz") == (200, "ok\n")
+    assert ask("/readyz") == (200, f"ok, serves timeline 1 up to {status(archive)['relays'][0]['end_lsn']}\n")
+    wait_for(lambda: ask("/")[0] == 200, "the page")
+    wait_for(lambda: "reader" in ask("/main")[1], "the client to be shown")
+    assert "no receiver runs on the archive" in ask("/")[1]
+    assert json.loads(ask("/status.json")[1])["relays"][0]["clients"][0]["application_name"] == "reader"

@@ -183,6 +183,13 @@ def test_as_a_plugin_on_an_idle_server(servers, receivers, new_archive):
     wait_for(lambda: check(archive.path)[0] == WARNING, "a warning that it does not stream")
     wait_for(lambda: check(archive.path, "--max-age", "2s")[0] == CRITICAL,
              "the server to be silent for too long")
+    # However often it tries to connect, the outage began once.
+    since = status(archive)[0]["receiver"]["outage_since"]
+    wait_for(lambda: check(archive.path, "--max-outage", "3s")[0] == CRITICAL, "the outage to last too long")
+    report, _ = status(archive)
+    assert report["receiver"]["outage_since"] == since and report["receiver"]["state_since"] > since
+    assert [each["since"] for each in report["findings"] if each["topic"] == "not_streaming"] == [since]
+    assert check(archive.path)[0] == WARNING
     receiver.stop()
     number, line = check(archive.path)
     assert number == CRITICAL and "no receiver runs" in line
@@ -198,9 +205,23 @@ def test_finds_and_draws_a_hole(servers, receivers, new_archive):
     victim = list(archive.finished().values())[2]
     victim.unlink()
     number, line = check(archive.path)
-    assert number == CRITICAL and "1 segment missing" in line
+    assert number == CRITICAL and "1 segment missing" in line and victim.name in line
     report, _ = status(archive)
     assert len(report["holes"]) == 1 and len(report["windows"]) == 2
+    hole, = [each for each in report["findings"] if each["topic"] == "hole"]
+    assert report["holes"][0]["missing"] == victim.name
+    assert hole["commands"][-1] == f"pgweir ack -D {archive.path} {report['holes'][0]['id']}"
+    # What the last verification found stays known, and how long ago that was is judged if asked for.
+    assert report["last_verify"] is None and "no \"pgweir verify\" is recorded" in pgweir("status", "-D", archive.path).stdout
+    assert "no verification is recorded" in check(archive.path, "--max-verify-age", "1d")[1]
+    assert pgweir("verify", "-D", archive.path).returncode == 1
+    report, _ = status(archive)
+    assert report["last_verify"]["passed"] is False and report["last_verify"]["problems"] == 1
+    failed, = [each for each in report["findings"] if each["topic"] == "verify"]
+    assert failed["level"] == "CRITICAL" and victim.name in failed["text"]
+    assert pgweir("verify", "-D", archive.path, "--to", report["holes"][0]["from"]).returncode == 0
+    assert status(archive)[0]["last_verify"]["passed"] is False, "a part is not all of it"
+    assert pgweir("ack", "-D", archive.path, "--all").returncode == 0
     for environment, signs in (({"LC_ALL": "C"}, "#x~"), ({"LC_ALL": "C.UTF-8"}, "█×░")):
         text = pgweir("status", "-D", archive.path, env=environment).stdout
         row = next(line for line in text.splitlines() if line.startswith("  1 |"))
@@ -287,6 +308,7 @@ def test_a_directory_that_is_empty_missing_or_closed(place):
     assert check(empty, "--max-lag", "much")[0] == UNKNOWN
     assert check(empty, "--nonsense")[0] == UNKNOWN
     assert pgweir("status", "-D", empty, "--max-lag", "1MB").returncode == 2
+    assert pgweir("status", "-D", empty, "--min-free", "1MB").returncode == 2
 
 
 def test_writes_nothing(servers, receivers, new_archive):

@@ -1,6 +1,7 @@
 """The page of an archive: over HTTP, and in a real browser."""
 
 import concurrent.futures
+import gzip
 import json
 import os
 import pathlib
@@ -129,6 +130,13 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     assert re.search(r"CRITICAL 1 segment missing from 0/\w+ to 0/\w+ \(timeline 3\)", findings[0]), findings
     assert any("max_slot_wal_keep_size" in finding and "WARNING" in finding for finding in findings), findings
     assert "pgweir import" in browser.texts(".findings .todo")[0]
+    assert victim.name in findings[0]
+    commands = browser.texts(".findings .command")
+    assert commands[0] == f"pgweir import -D {archive.path} SOURCE", commands
+    assert commands[1].startswith(f"pgweir ack -D {archive.path} hole-"), commands
+    assert "would be missing: nothing" in browser.text("#verdict")
+    assert "not verified" in browser.text("#recovery") and "sunday" in browser.text("#recovery")
+    assert re.search(r"\(\d+%\)", browser.text("#archive")) and "Oldest moment" in browser.text("#archive")
     link = browser.run("return document.querySelector('.chapter a').getAttribute('href')")
     assert link == "troubleshooting#the-server-no-longer-has-the-wal"
     assert browser.run("return document.title").startswith("CRITICAL")
@@ -199,6 +207,12 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     wait_for(lambda: len(browser.texts("#timelines svg .label")) == 4, "timeline 4 to be drawn")
     assert browser.focused() == "tree-x"
     assert "switched to timeline 4" in wait_for(lambda: browser.text("#troubles"), "what happened")
+
+    # A verification is known to it, and what it has found.
+    assert pgweir("verify", "-D", archive.path).returncode == 1
+    wait_for(lambda: "the last verification failed" in browser.text("#verdict"), "the verification to be known")
+    assert "FAILED" in browser.text("#recovery") and "not verified" not in browser.text("#recovery")
+    assert "verify" in browser.run("return document.getElementById('news').textContent"), "what is new is announced"
 
     # The chapter is there, also without the world.
     browser.open(f"http://127.0.0.1:{port}/{link}")
@@ -360,6 +374,13 @@ def test_others_need_the_token(servers, receivers, place, new_archive, browser):
     browser.press(*"a secret of this test", "Enter")
     wait_for(lambda: browser.text("#verdict .word") == "OK", "the page")
     assert browser.run("return document.cookie") == "", "no script sees it"
+    browser.run("document.querySelector('.log-out button').click()")
+    wait_for(lambda: browser.text("#login label"), "the form after the end of the session")
+    browser.press(*"a secret of this test", "Enter")
+    wait_for(lambda: browser.text("#verdict .word") == "OK", "the page again")
+    # A proxy's own password does not keep the form away, and a cookie by TLS stays there.
+    assert ask(port, Authorization="Basic YTpi")[0] == 303
+    assert "; Secure" in ask(port, "/login", "POST", b"token=a secret of this test", X_Forwarded_Proto="https")[1]["Set-Cookie"]
     assert "a secret" not in receiver.said()
 
     # A new token, after SIGHUP; what is wrong leaves the old one.
@@ -463,6 +484,16 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     rows = "#fleet tr[id]"
     wait_for(lambda: not any("not asked" in row for row in browser.texts(rows)), "all to be asked")
     wait_for(lambda: browser.text("#verdict .title") == "3 of 5 need somebody", "the figures")
+    assert browser.texts("#kinds button") == ["all: 5", "WAL lost: 1", "not archiving: 2", "well: 2"]
+    shown = "return Array.from(document.querySelectorAll('#fleet tr[id]')).filter(e => !e.hidden).map(e => e.id)"
+    browser.run("document.querySelector('#kinds button[data-kind=lost]').click()")
+    assert browser.run(shown) == ["row-bad"]
+    browser.run("document.querySelector('#kinds button').click()")
+    browser.run("const f = document.getElementById('filter'); f.value = 'GOO'; f.dispatchEvent(new Event('input'))")
+    assert browser.run(shown) == ["row-good"]
+    browser.run("const f = document.getElementById('filter'); f.value = ''; f.dispatchEvent(new Event('input'))")
+    assert len(browser.run(shown)) == 5
+    assert browser.run("return document.body.textContent.split('acknowledge').length") <= 2, "advice is given once"
     order = browser.run("return Array.from(document.querySelectorAll(arguments[0]), e => e.id)", rows)
     assert order[0] == "row-bad" and set(order[1:3]) == {"row-gone", "row-unmounted"}, order
     assert order[3:] == ["row-good", "row-other"], order
@@ -473,6 +504,10 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     for name, width in WIDTHS.items():
         browser.size(width, 700)
         browser.screenshot(f"fleet-{name}")
+        assert browser.too_wide() == [], name
+    browser.size(WIDTHS["phone"], 700)
+    heights = browser.run("return Array.from(document.querySelectorAll('#fleet tr[id]'), e => e.getBoundingClientRect().height)")
+    assert max(heights) < 50, "one line each"
     browser.size(WIDTHS["desk"], 700)
     # one click to each
     browser.run("document.querySelector('#row-bad a').focus()")
@@ -500,6 +535,45 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     wait_for(lambda: "does not take the token" not in ask(ports["fleet"])[2], "the new one to be taken")
     assert ask(ports["fleet"], Host="evil.example")[0] == 421
     process.stop()
+
+
+def test_an_idle_tab_costs_little(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    primary.hush()
+    looked_at(port)
+
+    def poll(known):
+        """What our script sends, and (bytes of the answer, headers)."""
+        headers = "".join(f"{name}: {known[key]}\r\n" for name, key in (("If-None-Match", "ETag"), ("X-Parts", "X-Parts"))
+                          if known.get(key))
+        text = f"GET /main HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n{headers}\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+            connection.sendall(text.encode())
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        assert " 200 " in lines[0] or " 304 " in lines[0], lines[0]
+        return len(answer), {**known, **dict(line.split(": ", 1) for line in lines[1:])}, body
+
+    size, known, body = poll({})
+    whole = ask(port, "/main")[2]
+    assert gzip.decompress(body)[:7] == b"<header" and size < len(whole) / 3
+    # Everything else has settled; then only what tells of the server's messages changes.
+    def quiet():
+        nonlocal known
+        size, known, _ = poll(known)
+        return size < 400
+
+    wait_for(quiet, "a poll without news")
+    size, _, _ = poll({**known, "ETag": '"0"'})
+    assert size < len(whole) // 10, "parts that are known are not sent again"
 
 
 def test_two_hundred_archives_in_one_process(servers, receivers, place, new_archive):

@@ -203,6 +203,9 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_status_missing_segments", false, "Segments that are missing in them."},
     {"pgweir_status_damaged_files", false, "Files that could not be read while looking."},
     {"pgweir_status_free_bytes", false, "Space that is left for the archive."},
+    {"pgweir_status_last_check_timestamp_seconds", false,
+     "Time of the last recorded verification or drill."},
+    {"pgweir_status_last_check_passed", false, "1 if it passed."},
     {"pgweir_status_lag_bytes", false,
      "How far the archive is behind the server, if that is known."},
 };

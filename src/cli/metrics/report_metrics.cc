@@ -105,6 +105,13 @@ std::vector<metrics::Family> status_metrics(const status::StatusReport& report, 
                {{"kind", "minimal_wal"}});
   to.add_count("pgweir_status_damaged_files", report.damaged.size());
   to.add_count("pgweir_status_free_bytes", report.free_bytes);
+  const auto add_last = [&](const char* check, const std::optional<archive::LastCheck>& last) {
+    if (!last) return;
+    to.add_time("pgweir_status_last_check_timestamp_seconds", last->time, {{"check", check}});
+    to.add("pgweir_status_last_check_passed", last->passed ? 1 : 0, {{"check", check}});
+  };
+  add_last("verify", report.last_verify);
+  add_last("drill", report.last_drill);
   if (const auto lag = status::lag_of(report)) to.add_count("pgweir_status_lag_bytes", *lag);
   return to.take();
 }

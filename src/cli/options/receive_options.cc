@@ -225,7 +225,7 @@ constexpr Topic kOnMessages{"log", "log file, format, verbosity"};
 constexpr Topic kOnServing{"serve", "clients, authentication, TLS, slots, base backups"};
 constexpr Topic kOnStoring{"store", "endpoint, credentials, encryption, retention, --confirm"};
 constexpr Topic kOnMetrics{"metrics", "metrics file and interval"};
-constexpr Topic kOnWeb{"web", "web page: token, health checks, backups"};
+constexpr Topic kOnWeb{"web", "web page: token, health checks, backups, thresholds"};
 constexpr Topic kOnNotifications{"notify", "notifications (NOTIFY) on archive events"};
 constexpr Topic kOnComparison{"compare", "comparison with a second server"};
 
@@ -248,6 +248,7 @@ constexpr OptionGroup kGroups[] = {
     {"Object store ([store] in a configuration file):", kStoreAccess, {}, &kOnStoring},
     {"Metrics (docs/monitoring.md):", kMetrics, {}, &kOnMetrics},
     {"Web page with /healthz and /readyz (docs/monitoring.md):", kWeb, {}, &kOnWeb},
+    {"Thresholds of the page's findings:", kLimits, {}, &kOnWeb},
     {"Notifications (docs/notify.md):", kNotifications, {}, &kOnNotifications},
     {"Comparison with a second server (docs/compare.md):", kComparison, {}, &kOnComparison},
 };

@@ -7,6 +7,7 @@
 
 #include "cli/arguments.h"
 #include "cli/options/common_options.h"
+#include "cli/options/limit_options.h"
 #include "cli/options/serve_options.h"
 
 namespace weir::cli {
@@ -39,6 +40,7 @@ struct WebRequest {
   std::vector<std::string> names;
   std::optional<std::uint64_t> ready_max_lag;
   std::vector<std::string> backups;
+  status::Limits limits;  ///< of the page's findings
 };
 
 /// Throws Error{usage} for what contradicts itself; the token file is not read.

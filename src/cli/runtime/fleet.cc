@@ -37,10 +37,11 @@ WebRequest token_request(const web::FleetMember& member) {
   return request;
 }
 
-/// Since when an archive has had its current problem.
+/// Since when an archive is as bad as it is: by what it says itself, or since this was seen here.
 class Since {
  public:
   web::SystemTime of(const web::FleetState& state) {
+    if (state.since) return *state.since;
     const auto rank = web::rank_of(state);
     if (!known_ || rank != rank_) at_ = std::chrono::system_clock::now();
     known_ = true;
@@ -60,7 +61,8 @@ class Since {
 /// Used by one thread, except for watched().
 class FleetArchive::Local {
  public:
-  explicit Local(web::FleetMember member) : member_(std::move(member)) {}
+  Local(web::FleetMember member, const status::Limits& limits)
+      : member_(std::move(member)), limits_(limits) {}
 
   /// Its own page is being viewed.
   void watch() { watched_ = Clock::now(); }
@@ -75,6 +77,10 @@ class FleetArchive::Local {
       ask_receiver(asked, *member_.directory);
       if (!looked_ || now - *looked_ >= every) {
         look_ = web::look_at(*member_.directory, member_.backups);
+        look_.history = web::read_history(*member_.directory);
+        if (look_.history)
+          look_.report.full_in =
+              web::full_in(*look_.history, look_.report.free_bytes, look_.report.taken);
         ask_relays(look_.report, *member_.directory);
         take_receiver(look_.report, asked);
         status::look_for_break(look_.report, *io::open_existing_directory(*member_.directory));
@@ -82,7 +88,7 @@ class FleetArchive::Local {
       }
       known.look = look_;
       take_receiver(known.look.report, asked);
-      known.state = web::state_of_report(known.look.report, member_.at_rest);
+      known.state = web::state_of_report(known.look.report, member_.at_rest, limits_);
     } catch (const std::exception& failure) {
       known.state = web::state_of_error(failure.what());
       known.look.report.directory = *member_.directory;
@@ -95,6 +101,7 @@ class FleetArchive::Local {
 
  private:
   const web::FleetMember member_;
+  const status::Limits limits_;
   std::atomic<Clock::time_point> watched_ = Clock::now() - 1h;
   std::optional<Clock::time_point> looked_;
   web::Look look_;
@@ -155,9 +162,11 @@ class FleetArchive::Remote {
   Since since_;
 };
 
-FleetArchive::FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport)
+FleetArchive::FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport,
+                           const status::Limits& limits)
     : member_(std::move(member)),
-      local_(member_.directory ? std::make_shared<Local>(member_) : nullptr),
+      limits_(limits),
+      local_(member_.directory ? std::make_shared<Local>(member_, limits) : nullptr),
       remote_(local_ ? nullptr
                      : std::make_shared<Remote>(member_, std::move(transport),
                                                 read_token(token_request(member_)))),
@@ -199,7 +208,8 @@ std::optional<web::Facts> FleetArchive::facts() {
   auto facts = web::facts_of(seen.look ? &seen.look->look : nullptr, *member_.directory,
                              std::chrono::system_clock::now());
   facts.look_is_stuck = seen.stuck;
-  facts.verdict = status::check(facts.report, {});
+  if (seen.look) facts.report.taken = facts.now;
+  facts.verdict = status::check(facts.report, limits_);
   return facts;
 }
 
@@ -210,13 +220,14 @@ http::Server::Reply FleetArchive::answer(const http::Request& request) {
   return answer;
 }
 
-Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate) : entrance_(std::move(gate)) {
+Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits)
+    : entrance_(std::move(gate)) {
   std::shared_ptr<store::Transport> transport;
   if (std::any_of(members.begin(), members.end(), [](const auto& each) { return each.url; }))
     transport = std::make_shared<store::CurlTransport>(
         store::CurlTransport::Settings{.connect = 5s, .silent = 10s, .total = 20s});
   for (auto& member : members)
-    archives_.push_back(std::make_unique<FleetArchive>(std::move(member), transport));
+    archives_.push_back(std::make_unique<FleetArchive>(std::move(member), transport, limits));
 }
 
 void Fleet::reload(const WebRequest& request, Log& log) {
@@ -242,6 +253,7 @@ http::Server::Reply Fleet::answer(const http::Request& request) {
   if (!answer) answer = web::asset(request.path);
   if (!answer && (request.path == "/" || request.path == "/main")) answer = table(request);
   if (!answer) answer = web::plain_answer(404, "there is nothing here");
+  web::shrink(request, *answer);
   web::add_safety(*answer);
   return std::move(*answer);
 }
@@ -253,7 +265,9 @@ http::Answer Fleet::table(const http::Request& request) {
   const auto main =
       web::fleet_html(std::move(rows), std::chrono::system_clock::now(), PGWEIR_VERSION);
   if (request.path == "/main") return web::part_answer(request, main, title);
-  return {.type = web::kHtml, .body = web::live_html(title, main)};
+  http::Answer answer{.type = web::kHtml, .body = web::live_html(title, main, web::kFilter)};
+  if (entrance_.asks_for_token()) web::add_log_out(answer.body);
+  return answer;
 }
 
 }  // namespace weir::cli

@@ -20,9 +20,10 @@ namespace weir::cli {
 /// An archive of a fleet, queried periodically by a thread of its own, which may hang.
 class FleetArchive {
  public:
-  /// `transport` is for an archive with a URL; otherwise it may be nullptr. Throws Error{usage} for
-  /// an invalid token file.
-  FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport);
+  /// `transport` is for one that has a URL; else it may be nullptr. Throws Error{usage} for a token
+  /// file that will not do.
+  FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport,
+               const status::Limits& limits);
   FleetArchive(const FleetArchive&) = delete;
   FleetArchive& operator=(const FleetArchive&) = delete;
 
@@ -45,6 +46,7 @@ class FleetArchive {
   [[nodiscard]] std::optional<web::Facts> facts();
 
   const web::FleetMember member_;
+  const status::Limits limits_;
   const std::shared_ptr<Local> local_;    ///< nullptr: it is on another machine
   const std::shared_ptr<Remote> remote_;  ///< nullptr: it is on this one
   web::Watch<Known> watch_;
@@ -54,9 +56,10 @@ class FleetArchive {
 /// The page of many archives: the table at /, each archive of this machine at /archive/NAME/.
 class Fleet {
  public:
-  /// Throws Error{usage} for an invalid token file, or if a URL is named and the module for HTTP is
-  /// missing.
-  Fleet(std::vector<web::FleetMember> members, web::Gate gate);
+  /// `limits` apply to archives on this machine.
+  /// Throws Error{usage} for a token file that will not do, or where a URL is named and the module
+  /// for HTTP is missing.
+  Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits);
 
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);
   /// Rereads all token files, its own as named in `request`, and those of the archives. Any thread.

@@ -14,9 +14,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// Points at which the server's end is remembered, so that a lag's age is known to about 1/64.
-constexpr std::size_t kMostEnds = 64;
-
 std::string rate(double bytes_per_second) {
   // Whole bytes below 1 kB, one decimal digit above.
   return format_size(static_cast<std::uint64_t>(std::max(0.0, bytes_per_second))) + "/s";
@@ -39,7 +36,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
   if (last_ && (last_->timeline != snapshot.timeline || last_->start != snapshot.start ||
                 snapshot.write < last_->write)) {
     samples_.clear();
-    ends_.clear();
+    lag_age_.clear();
   }
   last_ = snapshot;
   samples_.push_back({now, snapshot.write, snapshot.server_end});
@@ -54,7 +51,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
   if (elapsed > 0)
     progress.bytes_per_second =
         static_cast<double>(snapshot.write - samples_.front().write) / elapsed;
-  progress.behind_time = age(snapshot);
+  progress.behind_time = lag_age_.add(snapshot);
 
   const std::uint64_t missing =
       snapshot.server_end > snapshot.write ? snapshot.server_end - snapshot.write : 0;
@@ -76,24 +73,6 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
       progress.left = milliseconds(std::llround(1000.0 * static_cast<double>(missing) / closing));
   }
   return progress;
-}
-
-std::optional<milliseconds> ProgressMeter::age(const receive::StreamSnapshot& snapshot) {
-  if (ends_.empty() || snapshot.server_end > ends_.back().end)
-    ends_.push_back({snapshot.server_end, snapshot.server_clock});
-  // The newest durable end is kept: it is where the missing part starts.
-  while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
-  if (ends_.size() > kMostEnds) {
-    // Every second one, except for the last and the first two, which determine the age.
-    std::deque<ServerEnd> kept;
-    for (std::size_t i = 0; i < ends_.size(); ++i)
-      if (i < 2 || i % 2 == 0 || i + 1 == ends_.size()) kept.push_back(ends_[i]);
-    ends_ = std::move(kept);
-  }
-  if (snapshot.server_end <= snapshot.flush) return milliseconds(0);
-  // Bytes that the server had already at the first contact may be of any age.
-  if (ends_.front().end > snapshot.flush || ends_.size() < 2) return std::nullopt;
-  return milliseconds(std::max<std::int64_t>(0, (snapshot.server_clock - ends_[1].clock) / 1000));
 }
 
 std::string live_line(const Progress& progress, int width) {

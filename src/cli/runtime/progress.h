@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "receive/lag_age.h"
 #include "receive/stream_state.h"
 #include "wal/lsn.h"
 
@@ -40,17 +41,11 @@ class ProgressMeter {
     wal::Lsn write;
     wal::Lsn server_end;
   };
-  struct ServerEnd {
-    wal::Lsn end;
-    std::int64_t clock;  ///< microseconds, when the server first reported it
-  };
-  [[nodiscard]] std::optional<std::chrono::milliseconds> age(
-      const receive::StreamSnapshot& snapshot);
 
   const std::chrono::milliseconds window_;
   std::optional<receive::StreamSnapshot> last_;
   std::deque<Sample> samples_;
-  std::deque<ServerEnd> ends_;
+  receive::LagAge lag_age_;
 };
 
 /// "0/5A3C1F8  timeline 1  12.3 MB/s  caught up", or with a bar while catching up; at most `width`

@@ -49,9 +49,9 @@ web::Site::Sources ReceiverPage::sources(const WebRequest& request, Metrics metr
   web::Site::Sources sources;
   sources.facts = [this] { return facts(); };
   sources.health = [this] { return web::health(board_.view(), recorder_.since_progress()); };
-  sources.readiness = [this, most = request.ready_max_lag] {
-    return web::readiness(board_.view(), most);
-  };
+  auto limits = request.limits;
+  if (request.ready_max_lag) limits.max_lag = request.ready_max_lag;
+  sources.readiness = [this, limits] { return web::readiness(board_.view(), limits); };
   if (metrics.collect)
     sources.metrics = [collect = std::move(metrics.collect)] {
       return metrics::to_answer(collect);
@@ -67,8 +67,10 @@ std::optional<web::Facts> ReceiverPage::facts() {
   if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
   facts.look_is_stuck = seen.stuck;
   facts.report.receiver = board_.view();
-  facts.verdict = status::check(facts.report, {});
   facts.history = recorder_.history();
+  facts.report.taken = facts.now;
+  facts.report.full_in = web::full_in(*facts.history, facts.report.free_bytes, facts.now);
+  facts.verdict = status::check(facts.report, request_.limits);
   return facts;
 }
 

@@ -9,9 +9,11 @@
 
   const main = document.getElementById("main");
   const lost = document.getElementById("lost");
+  const news = document.getElementById("news");
   const icon = document.querySelector("link[rel=icon]");
   let iconText = "";
   let etag = "";
+  let parts = "";  // which parts are shown, in the server's words
   let failures = 0;
   let asked = Date.now();
   let answered = new Date();
@@ -75,6 +77,10 @@
   function tellTimes() {
     for (const time of document.querySelectorAll("#top time, #troubles time"))
       time.title = passed((Date.now() - Date.parse(time.dateTime)) / 1000);
+    for (const since of document.querySelectorAll(".since")) {
+      const seconds = (Date.now() - Date.parse(since.querySelector("time").dateTime)) / 1000;
+      since.querySelector(".passed").textContent = ` (${duration(Math.max(0, seconds))})`;
+    }
   }
 
   function duration(seconds) {
@@ -121,6 +127,15 @@
 
   let knownTitle = document.title;
 
+  // A reader of the screen hears what has changed in kind, not each new figure.
+  let toldState = "";
+  function announce() {
+    const verdict = document.getElementById("verdict");
+    const state = verdict && verdict.dataset.state;
+    if (state && toldState && state !== toldState) news.textContent = state;
+    if (state) toldState = state;
+  }
+
   // -- renewing ---------------------------------------------------------------------------------
 
   function take(html, newTitle) {
@@ -130,6 +145,11 @@
     let before = main.firstElementChild;
     for (const part of Array.from(fresh.children)) {
       ids.add(part.id);
+      if (part.dataset.same !== undefined) {
+        const same = document.getElementById(part.id);
+        if (same) before = same.nextElementSibling;
+        continue;
+      }
       const text = part.outerHTML;
       const old = document.getElementById(part.id);
       if (old && sent.get(part.id) === text) {
@@ -157,7 +177,33 @@
       if (same) same.focus({preventScroll: true});
     }
     if (newTitle) knownTitle = newTitle;
-    tellTimes();
+    announce();
+    select();
+  }
+
+  // -- which archives are shown -----------------------------------------------------------------
+
+  const word = document.getElementById("filter");
+  let kind = "";
+  function select() {
+    if (!word) return;
+    const text = word.value.trim().toLowerCase();
+    for (const row of document.querySelectorAll("#fleet tr[data-kind]"))
+      row.hidden = (kind !== "" && row.dataset.kind !== kind) ||
+        !row.textContent.toLowerCase().includes(text);
+    for (const button of document.querySelectorAll("#kinds button"))
+      button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
+  }
+  if (word) {
+    word.parentElement.hidden = false;
+    word.addEventListener("input", select);
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("#kinds button");
+      if (!button) return;
+      kind = button.dataset.kind;
+      select();
+    });
+    select();
   }
 
   async function ask() {
@@ -166,16 +212,24 @@
     asked = Date.now();
     try {
       const answer = await fetch("main", {
-        headers: etag ? {"If-None-Match": etag} : {}, signal: stop.signal, cache: "no-store"});
+        headers: {...(etag && {"If-None-Match": etag}), ...(parts && {"X-Parts": parts})}, signal: stop.signal, cache: "no-store"});
       if (answer.status === 401) { location.reload(); return; }
       if (answer.status !== 304) {
         if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
         const html = await answer.text();
         etag = answer.headers.get("ETag") || "";
+        parts = answer.headers.get("X-Parts") || "";
         take(html, titleOf(answer.headers.get("X-Title") || ""));
       }
       failures = 0;
       answered = new Date();
+      const looked = document.querySelector("#looked time");
+      const at = decodeURIComponent(answer.headers.get("X-Looked") || "");
+      if (looked && at) {
+        looked.dateTime = at;
+        looked.textContent = at.slice(0, 19).replace("T", " ") + " UTC";
+      }
+      tellTimes();
       lost.hidden = true;
       document.body.classList.remove("lost");
       document.title = knownTitle;
@@ -197,6 +251,7 @@
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
   tellTimes();
+  announce();
   fetch("icon.svg").then((answer) => answer.ok ? answer.text() : "").then((text) => {
     iconText = text;
     paintIcon();

@@ -154,9 +154,11 @@ TEST(Check, WarnsOfADiskThatIsNearlyFull) {
   EXPECT_EQ(check(report, {}).level, Level::ok)
       << "without WAL, how much a segment needs is unknown";
   report.segment_size = wal::SegmentSize::of(1 << 20);
-  EXPECT_EQ(check(report, {}).level, Level::warning);
+  EXPECT_EQ(check(report, {}).level, Level::critical);
   EXPECT_THAT(check(report, {}).line,
               HasSubstr("the disk is nearly full: 88 kB free, room for 0 segments"));
+  report.free_bytes = 1 << 20;
+  EXPECT_EQ(check(report, {}).level, Level::warning);
   report.free_bytes = (8 << 20) - 1;
   EXPECT_THAT(check(report, {}).line, HasSubstr("room for 7 segments"));
   report.free_bytes = 8 << 20;
@@ -166,6 +168,100 @@ TEST(Check, WarnsOfADiskThatIsNearlyFull) {
   EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "one thing, told once";
   report.receiver.reset();
   EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "nothing writes there";
+}
+
+TEST(Check, TellsWhenTheDiskWillBeFull) {
+  auto report = report_with(kWell);
+  report.free_bytes = std::uint64_t{1} << 30;
+  report.full_in = 6h;
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.full_in = 6h - 1s;
+  EXPECT_EQ(check(report, {}).level, Level::warning);
+  EXPECT_THAT(check(report, {}).line, HasSubstr("full in 5 h 59 min at the rate of the last day"));
+  EXPECT_EQ(check(report, {.min_free_time = 1h}).level, Level::ok);
+  EXPECT_EQ(check(report, {.min_free_time = 24h}).level, Level::critical);
+  EXPECT_EQ(check(report, {.min_free = (1 << 30) + 1}).level, Level::critical);
+  EXPECT_EQ(check(report, {.min_free = 1 << 30, .min_free_time = 1h}).level, Level::ok);
+}
+
+TEST(Check, ToleratesAnOutageForAWhileOnly) {
+  const auto after = [](std::chrono::seconds passed, const Limits& limits) {
+    auto report = report_with(R"({"state": "waiting", "silence_ms": 1})");
+    auto& receiver = *report.receiver;
+    receiver.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+    receiver.outage_since = receiver.taken - passed;
+    return check(report, limits);
+  };
+  EXPECT_EQ(after(15min, {}).level, Level::warning);
+  EXPECT_EQ(after(15min + 1s, {}).level, Level::critical);
+  EXPECT_EQ(after(15min + 1s, {.max_outage = 1h}).level, Level::warning);
+  EXPECT_EQ(after(2s, {.max_outage = 1s}).level, Level::critical);
+  EXPECT_EQ(after(1h, {}).findings[0].since,
+            std::chrono::system_clock::time_point(2'000'000'000s - 1h));
+  EXPECT_THAT(after(1h, {}).line, HasSubstr("waiting (since 2033-05-18 02:33:20.000 UTC)"));
+}
+
+TEST(Check, JudgesTheAgeOfWhatIsNotDurable) {
+  const auto with = [](const char* lag, const Limits& limits) {
+    return check(report_with(lag), limits).level;
+  };
+  constexpr auto kBehind = R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
+      "server_lsn": "0/1000001", "silence_ms": 1, "lag_ms": 300001})";
+  constexpr auto kAtLimit = R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
+      "server_lsn": "0/1000001", "silence_ms": 1, "lag_ms": 300000})";
+  constexpr auto kCaughtUp = R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000001",
+      "server_lsn": "0/1000001", "silence_ms": 1, "lag_ms": 300001})";
+  EXPECT_EQ(with(kBehind, {}), Level::warning);
+  EXPECT_EQ(with(kAtLimit, {}), Level::ok);
+  EXPECT_EQ(with(kCaughtUp, {}), Level::ok);
+  EXPECT_EQ(with(kBehind, {.max_lag_time = 10min}), Level::ok);
+  EXPECT_EQ(with(kAtLimit, {.max_lag_time = 1min}), Level::critical);
+}
+
+TEST(Check, RemembersTheLastVerificationAndDrill) {
+  auto report = report_with(kWell);
+  report.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  EXPECT_THAT(check(report, {.max_verify_age = 192h}).line,
+              HasSubstr("no verification is recorded"));
+  EXPECT_EQ(check(report, {.max_drill_age = 1h}).level, Level::warning);
+  report.last_verify = archive::LastCheck{.time = report.taken - 2h, .passed = true};
+  EXPECT_EQ(check(report, {.max_verify_age = 2h}).level, Level::ok);
+  EXPECT_EQ(check(report, {.max_verify_age = 2h - 1s}).level, Level::warning);
+  report.last_verify->passed = false;
+  report.last_verify->problems = 2;
+  report.last_verify->problem = "000000010000000000000003: damaged";
+  const auto verdict = check(report, {});
+  EXPECT_EQ(verdict.level, Level::critical);
+  EXPECT_THAT(verdict.line, HasSubstr("the last verification failed (2 problems): "
+                                      "000000010000000000000003: damaged (since 2033-05-18"));
+  EXPECT_THAT(verdict.findings[0].commands, ::testing::ElementsAre("pgweir verify -D ''"));
+  report.last_verify.reset();
+  report.last_drill = archive::LastCheck{.time = report.taken, .backup = "/b/a'b"};
+  EXPECT_THAT(check(report, {}).findings[0].commands,
+              ::testing::ElementsAre("pgweir drill -D '' --backup '/b/a'\\''b'"));
+}
+
+TEST(Check, NamesWhatIsMissingAndWhatToRun) {
+  auto report = report_with(kWell);
+  report.directory = "/srv/a wal";
+  report.segment_size = wal::SegmentSize();
+  report.free_bytes = std::uint64_t{1} << 40;
+  report.holes.push_back({.timeline = 1,
+                          .from = wal::Lsn(0x4000000),
+                          .to = wal::Lsn(0x6000000),
+                          .segments = 2,
+                          .id = "hole-1-0-4000000",
+                          .found = "2026-11-20 10:00:00.000 UTC"});
+  const auto finding = check(report, {}).findings[0];
+  EXPECT_THAT(finding.text, HasSubstr("(timeline 1): 000000010000000000000004 to "
+                                      "000000010000000000000005"));
+  EXPECT_THAT(finding.commands,
+              ::testing::ElementsAre("pgweir import -D '/srv/a wal' SOURCE",
+                                     "pgweir ack -D '/srv/a wal' hole-1-0-4000000"));
+  EXPECT_TRUE(finding.since);
+  report.holes[0].acknowledged.emplace();
+  EXPECT_THAT(check(report, {}).findings[0].commands, ::testing::IsEmpty());
 }
 
 TEST(Check, KnowsAnotherCluster) {

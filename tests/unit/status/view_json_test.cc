@@ -82,6 +82,8 @@ ReceiverView full() {
   view.started = kNow - 2h;
   view.state = "streaming";
   view.state_since = kNow - 1h;
+  view.outage_since = kNow - 50min;
+  view.lag_time = 1500ms;
   view.server = "db1:5432";
   view.hosts = {{.index = 1,
                  .name = "db1:5432",

@@ -112,6 +112,44 @@ TEST(Fleet, SortsByRankAndThenByHowLongItHasBeenSo) {
       names, ::testing::ElementsAre("hole-old", "hole-new", "silent", "slot", "also-well", "well"));
 }
 
+TEST(Fleet, CountsEachKindAndAdvisesOnce) {
+  const SystemTime now(1000s);
+  std::vector<FleetRow> rows;
+  for (const auto* name : {"a", "b", "c"})
+    rows.push_back(
+        {.name = name, .state = with(Level::critical, Topic::no_receiver), .since = now - 60s});
+  rows.push_back({.name = "d", .state = {.asked = true, .level = Level::ok}, .since = now});
+  const auto html = fleet_html(rows, now, "0.1.0");
+  EXPECT_THAT(html, HasSubstr("data-kind=\"\">all: 4</button>"));
+  EXPECT_THAT(html, HasSubstr("data-kind=\"not_archiving\">not archiving: 3</button>"));
+  EXPECT_THAT(html, HasSubstr("data-kind=\"well\">well: 1</button>"));
+  EXPECT_THAT(html, HasSubstr("<tr id=\"row-a\" data-kind=\"not_archiving\">"));
+  const auto advice = html.find("Start the receiver");
+  EXPECT_NE(advice, std::string::npos);
+  EXPECT_EQ(html.find("Start the receiver", advice + 1), std::string::npos);
+  EXPECT_THAT(html, HasSubstr("<b>no_receiver</b> (3 archives)"));
+}
+
+TEST(Fleet, KnowsSinceWhenByWhatTheArchiveSays) {
+  status::StatusReport report;
+  report.directory = "/srv/wal";
+  report.holes.push_back({.timeline = 1,
+                          .from = wal::Lsn(0x1000000),
+                          .to = wal::Lsn(0x2000000),
+                          .segments = 1,
+                          .id = "hole-1-0-1000000",
+                          .found = "2026-11-20 10:00:00.000 UTC"});
+  report.ended = archive::LastWord{.time = "2026-11-19 10:00:00.000 UTC", .message = "x"};
+  const auto verdict = status::check(report, {});
+  const auto found = wal::PgTime::parse("2026-11-20 10:00:00 UTC")->system_time();
+  EXPECT_EQ(state_of_report(report, false).since, found);
+  EXPECT_EQ(state_of_json(status::status_json(report, verdict), false).since, found);
+  report.holes.clear();
+  EXPECT_EQ(state_of_report(report, false).since, found - 24h) << "of what is the worst now";
+  report.ended.reset();
+  EXPECT_EQ(state_of_report(report, false).since, std::nullopt);
+}
+
 TEST(Fleet, ReadsWhatAPageSaysOfItself) {
   status::StatusReport report;
   report.directory = "/srv/wal";
@@ -172,7 +210,8 @@ TEST(Fleet, SaysInOneLineHowEachArchiveIs) {
   auto two = with(Level::critical, Topic::hole);
   two.findings.push_back({Level::warning, "y", Topic::lag});
   two.findings.push_back({Level::warning, "z", Topic::lag});
-  EXPECT_THAT(html_of(two), HasSubstr("<b>x</b> <span class=\"aside-note\">and 2 more</span><br>"));
+  EXPECT_THAT(html_of(two),
+              HasSubstr("<b>x</b> <span class=\"aside-note\">and 2 more</span></td>"));
 }
 
 TEST(FleetFile, HasABoundedNumberOfArchives) {

@@ -18,7 +18,8 @@ TEST(Gate, KnowsItsOwnNames) {
     EXPECT_TRUE(gate.knows_host(with("host", host))) << host;
   for (const char* const host :
        {"", "evil.example", "evil.example:9190", "localhost.evil.example", "127.0.0.1.evil.example",
-        "db1.evil.example", "[::1", "127.0.0.1@evil", ":9190"})
+        "db1.evil.example", "[::1", "127.0.0.1@evil", ":9190", "127.0.0.1:1.evil.example",
+        "[::1].evil", "[::1]1:80", "localhost:80x"})
     EXPECT_FALSE(gate.knows_host(with("host", host))) << host;
   EXPECT_FALSE(gate.knows_host(http::Request()));
 }
@@ -38,6 +39,10 @@ TEST(Gate, LetsInByTheCookieOfWhoLoggedIn) {
   const Gate gate("0123456789abcdef", {}, "pgweir-9190");
   EXPECT_FALSE(gate.log_in("0123456789abcdeF"));
   EXPECT_FALSE(gate.log_in(""));
+  EXPECT_THAT(*gate.log_in("0123456789abcdef", true), ::testing::EndsWith("; Secure"));
+  EXPECT_THAT(*gate.log_in("0123456789abcdef"), ::testing::EndsWith("SameSite=Strict"));
+  EXPECT_THAT(gate.log_out(), ::testing::AllOf(::testing::StartsWith("pgweir-9190=;"),
+                                               ::testing::EndsWith("Max-Age=0")));
   const auto cookie = gate.log_in(" 0123456789abcdef\n");
   ASSERT_TRUE(cookie);
   EXPECT_THAT(*cookie, ::testing::EndsWith("; Path=/; HttpOnly; SameSite=Strict"));

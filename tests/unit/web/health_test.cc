@@ -37,7 +37,7 @@ TEST(Readiness, IsToArchiveWithinTheLimit) {
   cases[5].view.disk_full_since.emplace();
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
-    const auto answer = readiness(each.view, each.most);
+    const auto answer = readiness(each.view, {.max_lag = each.most});
     EXPECT_EQ(answer.status, each.status);
     EXPECT_EQ(answer.body, each.body);
     EXPECT_EQ(answer.body.find("db1"), std::string::npos);
@@ -48,6 +48,11 @@ TEST(Readiness, IsToArchiveWithinTheLimit) {
 TEST(Health, IsThatTheReceiverTurns) {
   EXPECT_EQ(health(streaming(0), 1s).status, 200);
   EXPECT_EQ(health(streaming(0), 61s).status, 503);
+  EXPECT_EQ(health(streaming(0), 1s).body, "ok\n");
+  receive::ReceiverView waits;
+  waits.state = "waiting";
+  waits.last_error = "secret-host is away";
+  EXPECT_EQ(health(waits, 1h).body, "ok\nnot ready: the receiver does not stream: waiting\n");
   EXPECT_EQ(health({}, 1h).status, 200);  // it waits for a server, and turns
 }
 

@@ -36,6 +36,22 @@ TEST(History, AddsUpHoursAndShorterSpans) {
   EXPECT_EQ(history.shorts()[3].p99_ms, 4);
 }
 
+TEST(History, TellsWhenTheDiskIsFullAtTheRateOfTheLastDay) {
+  constexpr std::uint64_t kGiga = 1 << 30;
+  History history;
+  EXPECT_EQ(full_in(history, kGiga, kStart), std::nullopt);
+  // 1 GB in an hour, and a disk that was emptied more than a day ago.
+  for (int hour = 0; hour < 48; ++hour)
+    history.space((hour < 10 ? 1 : 100 - static_cast<std::uint64_t>(hour)) * kGiga,
+                  kStart + std::chrono::hours(hour) + 59min);
+  EXPECT_EQ(full_in(history, 53 * kGiga, kStart + 47h + 59min + 60s), 53h);
+  EXPECT_EQ(full_in(*History::parse(history.to_text()), 53 * kGiga, kStart + 48h), 53h);
+  EXPECT_EQ(full_in(history, 90 * kGiga, kStart + 48h), std::nullopt) << "it becomes emptier";
+  History fresh;
+  fresh.space(2 * kGiga, kStart + 10min);
+  EXPECT_EQ(full_in(fresh, kGiga, kStart + 70min), std::nullopt) << "not an hour yet";
+}
+
 TEST(History, IsBounded) {
   History history;
   for (int i = 0; i < 40 * 24 * 12; ++i) history.add({.streaming = true}, kStart + i * 5min);

@@ -1,5 +1,6 @@
 #include "web/page.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -54,6 +55,69 @@ TEST(Page, DoesNotSayThatAllIsWellByAnOldLook) {
   const auto html = page_html(facts, Mode::live);
   EXPECT_THAT(html, Not(HasSubstr("All is well")));
   EXPECT_THAT(html, HasSubstr("when the directory was last looked at"));
+}
+
+TEST(Page, SaysWhatWouldBeMissingIfTheServerWereLost) {
+  EXPECT_THAT(page_html(facts_with(kWell), Mode::live),
+              HasSubstr("would be missing: <b>nothing</b>"));
+  EXPECT_THAT(page_html(facts_with(
+                            R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
+          "server_lsn": "0/1400000", "silence_ms": 1, "lag_ms": 2500})"),
+                        Mode::live),
+              HasSubstr("would be missing: <b>4 MB</b> of WAL, that of the last 2.5 s"));
+  const auto* const away =
+      R"({"state": "waiting", "outage_since": "2026-11-21 20:30:12.000 UTC", "silence_ms": 1})";
+  EXPECT_THAT(page_html(facts_with(away), Mode::live),
+              HasSubstr("<b>all WAL written since <span class=\"since\"><time "
+                        "datetime=\"2026-11-21T20:30:12.000Z\">2026-11-21 20:30:12 UTC</time><span "
+                        "class=\"passed\" aria-hidden=\"true\"></span></span></b>"));
+  EXPECT_THAT(page_html(facts_with(away), Mode::single), HasSubstr(" (3 h 29 min)</span>"));
+  EXPECT_THAT(page_html(facts_with(nullptr), Mode::live), HasSubstr("all WAL that is not here"));
+}
+
+TEST(Page, SaysWhatRecoveryIsBasedOn) {
+  auto facts = facts_with(kWell);
+  facts.report.windows = {{.timeline = 1, .from = wal::Lsn(1), .to = wal::Lsn(2)}};
+  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr("Their records were not verified"));
+  facts.report.last_verify = archive::LastCheck{.time = kNow - 24h,
+                                                .passed = true,
+                                                .timeline = 1,
+                                                .from = wal::Lsn(0x1000000),
+                                                .to = wal::Lsn(0x7000000)};
+  facts.report.last_drill =
+      archive::LastCheck{.time = kNow - 48h, .problem = "<it>", .backup = "/b/<one>"};
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("2026-11-21 00:00:00 UTC</time>, 0/1000000 to 0/7000000 on timeline "
+                              "1: passed. Last drill, of /b/&lt;one&gt;: "));
+  EXPECT_THAT(html, HasSubstr("<b>✕ FAILED, &lt;it&gt;</b>"));
+}
+
+TEST(Page, TellsTheArchivesSizeAndSpan) {
+  auto facts = facts_with(kWell);
+  facts.report.disk_bytes = std::uint64_t{4} << 30;
+  facts.report.full_in = 50h;
+  auto& one = facts.report.timelines[0];
+  one.segments = 6;
+  one.forms[codec::Method::zstd] = {6, 6 << 20};
+  facts.report.windows = {{.timeline = 1,
+                           .from = wal::Lsn(0x1000000),
+                           .from_time = wal::PgTime::of(kNow - 100h),
+                           .to = wal::Lsn(0x7000000),
+                           .to_time = wal::PgTime::of(kNow)}};
+  const auto told = [&](const char* text) {
+    EXPECT_THAT(page_html(facts, Mode::live), HasSubstr(text));
+  };
+  told("<dt>Size</dt><dd>6 MB in 6 segments; compression ratio 16.0</dd>");
+  told("<dt>Free</dt><dd>1 GB of 4 GB (25%); full in 2 d 2 h at the rate of the last day</dd>");
+  told("4 d 4 h before the newest commit; with a base backup that old, of which none is known");
+  facts.backups = {{.name = "000000010000000000000002.00000028.backup",
+                    .label = "<monday>",
+                    .timeline = 1,
+                    .start = wal::Lsn(0x2000028),
+                    .end = wal::Lsn(0x2000100),
+                    .began = wal::PgTime::of(kNow - 50h)}};
+  told("2 d 2 h before the newest commit</dd>");
+  told("<b>&lt;monday&gt;</b><br>000000010000000000000002.00000028.backup");
 }
 
 TEST(Page, SaysWhyTheLastReceiverEnded) {
@@ -111,7 +175,7 @@ TEST(Page, SaysWhichBackupsAreOfUse) {
   EXPECT_THAT(html, HasSubstr("<tr><td>&lt;good&gt;</td><td></td><td>1</td><td>0/3000028</td>"
                               "<td>0/7000000</td></tr>"));
   EXPECT_THAT(html, HasSubstr("<b>✕ nothing: it was not finished</b>"));
-  EXPECT_THAT(html, HasSubstr("This is by names and sizes of the files."));
+  EXPECT_THAT(html, HasSubstr("This is based on names and sizes of the files."));
 }
 
 TEST(Page, TellsOfTheSlot) {
@@ -150,9 +214,9 @@ TEST(Page, TellsOfTheObjectStore) {
   EXPECT_EQ(conflict.verdict.level, status::Level::critical);
   EXPECT_THAT(conflict.verdict.line, HasSubstr("other <WAL> (1 segment waits, 1 MB)"));
   EXPECT_THAT(main_html(conflict, Mode::live),
-              HasSubstr("other &lt;WAL&gt;, since 2026-11-21 10:00:00.000 "
-                        "UTC<br>look<br>--local-retention removes nothing "
-                        "more: it &lt;waits&gt;"));
+              HasSubstr("other &lt;WAL&gt;, since <time datetime=\"2026-11-21T10:00:00.000Z\">"
+                        "2026-11-21 10:00:00 UTC</time><br>look<br>--local-retention removes "
+                        "nothing more: it &lt;waits&gt;"));
 }
 
 TEST(Page, TellsOfCertificatesNearTheirEnd) {
@@ -172,8 +236,7 @@ TEST(Page, TellsOfCertificatesNearTheirEnd) {
             "the receiver's certificate /s/<tls>.crt expires in 10 d 0 h");
   EXPECT_THAT(facts.verdict.findings[2].text, HasSubstr("the client's key /s/tls.key is gone"));
   const auto html = main_html(facts, Mode::live);
-  EXPECT_THAT(html, HasSubstr("our own until 2026-12-02 00:00:00.000 UTC<br>the server's until "
-                              "2027-03-02 00:00:00.000 UTC"));
+  EXPECT_THAT(html, HasSubstr("2026-12-02 00:00:00 UTC</time><br>the server's until <time"));
   EXPECT_THAT(html, HasSubstr("href=\"troubleshooting#certificates-and-secrets\""));
 }
 
@@ -307,6 +370,53 @@ TEST_F(SiteTest, SendsAgainOnlyWhatHasChanged) {
   ASSERT_EQ(tag.first, "ETag");
   EXPECT_EQ(get(site, "/main", "localhost", "GET", {{"if-none-match", tag.second}}).status, 304);
   EXPECT_EQ(get(site, "/main", "localhost", "GET", {{"if-none-match", "\"0\""}}).status, 200);
+}
+
+std::string header_of(const http::Answer& answer, std::string_view name) {
+  for (const auto& [key, value] : answer.headers)
+    if (key == name) return value;
+  return {};
+}
+
+TEST(Parts, AreSentIfTheyHaveChanged) {
+  const auto main_of = [](const char* looked, const char* text) {
+    return fmt::format(
+        "<header id=\"top\"><span id=\"looked\">{}</span></header>\n"
+        "<section id=\"op\">{}</section>\n<section id=\"b\">B</section>\n",
+        looked, text);
+  };
+  http::Request request{.headers = {}};
+  const auto first = part_answer(request, main_of("<time datetime=\"1\">1</time>", "A"), "t");
+  EXPECT_EQ(first.body, main_of("<time datetime=\"1\">1</time>", "A"));
+  request.headers = {{"if-none-match", header_of(first, "ETag")},
+                     {"x-parts", header_of(first, "X-Parts")}};
+  const auto later = part_answer(request, main_of("<time datetime=\"2\">2</time>", "A"), "t");
+  EXPECT_EQ(later.status, 304) << "only the time of the look is another";
+  EXPECT_EQ(header_of(later, "X-Looked"), "2");
+  EXPECT_EQ(later.body, "");
+  EXPECT_EQ(part_answer(request, main_of("", "A"), "other").status, 200);
+  const auto changed = part_answer(request, main_of("3", "C"), "t");
+  EXPECT_EQ(changed.status, 200);
+  EXPECT_EQ(changed.body,
+            "<header id=\"top\" data-same></header>\n<section id=\"op\">C</section>\n"
+            "<section id=\"b\" data-same></section>\n");
+}
+
+TEST(Shrink, CompressesForWhoTakesIt) {
+  const auto sent = [](std::string_view accepts, std::string body, int status = 200) {
+    http::Answer answer{.status = status, .body = std::move(body)};
+    http::Request request;
+    request.headers = {{"accept-encoding", std::string(accepts)}};
+    shrink(request, answer);
+    return std::pair(header_of(answer, "Content-Encoding"), answer.body.size());
+  };
+  const std::string long_one(100'000, 'x');
+  EXPECT_EQ(sent("gzip, deflate, br", long_one).first, "gzip");
+  EXPECT_LT(sent("br;q=1, gzip;q=0.5", long_one).second, 1000U);
+  for (const auto* other : {"", "br", "gzip;q=0", "x-gzip2", "deflate, gzip;q=0.0"})
+    EXPECT_EQ(sent(other, long_one), std::pair(std::string(), long_one.size())) << other;
+  EXPECT_EQ(sent("gzip", "short").first, "");
+  EXPECT_EQ(sent("gzip", long_one, 503).first, "");
 }
 
 TEST_F(SiteTest, SaysThatItKnowsNothingYet) {

@@ -1,0 +1,94 @@
+#include "archive/last_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "archive/identity.h"
+#include "archive/own_names.h"
+#include "base/units.h"
+#include "io/posix_directory.h"
+#include "io/small_file.h"
+#include "wal/pg_time.h"
+
+namespace weir::archive {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kLastCheckVersion = 1;
+constexpr std::uint64_t kLargestLastCheck = 64 * 1024;
+constexpr std::size_t kLongestProblem = 400;
+/// As the archive's other records: readable by the receiver, whoever runs the check.
+constexpr unsigned kLastCheckMode = 0644;
+
+std::string name_of(LastCheck::Kind kind) {
+  return std::string(kind == LastCheck::Kind::verify ? kLastVerifyName : kLastDrillName);
+}
+
+}  // namespace
+
+std::string LastCheck::range() const {
+  if (!to.valid()) return {};
+  return fmt::format("{}{}{}", from.valid() ? fmt::format("{} to ", from) : "up to ", to,
+                     timeline != 0 ? fmt::format(" on timeline {}", timeline) : "");
+}
+
+void keep_last_check(const std::string& directory, LastCheck::Kind kind, const LastCheck& check) {
+  const auto opened = io::open_existing_directory(directory);
+  require_not_a_server_directory(*opened);
+  if (check.passed && !check.whole) {
+    const auto earlier = read_last_check(*opened, kind);
+    if (earlier && !earlier->passed) return;
+  }
+  Json json;
+  json["what"] = kind == LastCheck::Kind::verify
+                     ? "What the last \"pgweir verify\" of this archive found."
+                     : "What the last \"pgweir drill\" of this archive found.";
+  json["version"] = kLastCheckVersion;
+  json["time"] = format_time(check.time);
+  json["passed"] = check.passed;
+  json["whole"] = check.whole;
+  json["timeline"] = check.timeline;
+  json["from"] = check.from.to_string();
+  json["to"] = check.to.to_string();
+  json["problems"] = check.problems;
+  json["problem"] = check.problem.substr(0, kLongestProblem);
+  json["backup"] = check.backup;
+  io::replace_small_file(fmt::format("{}/{}", directory, name_of(kind)),
+                         json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n",
+                         kLastCheckMode);
+}
+
+std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind) {
+  const auto file = shelf.open_bytes(name_of(kind));
+  if (!file) return std::nullopt;
+  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestLastCheck)), '\0');
+  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text))));
+  const auto json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    if (json.at("version").get<int>() != kLastCheckVersion) return std::nullopt;
+    const auto time = wal::PgTime::parse(json.at("time").get<std::string>());
+    const auto from = wal::Lsn::parse(json.at("from").get<std::string>());
+    const auto to = wal::Lsn::parse(json.at("to").get<std::string>());
+    if (!time || !from || !to) return std::nullopt;
+    return LastCheck{.time = time->system_time(),
+                     .passed = json.at("passed").get<bool>(),
+                     .whole = json.at("whole").get<bool>(),
+                     .timeline = json.at("timeline").get<wal::TimelineId>(),
+                     .from = *from,
+                     .to = *to,
+                     .problems = json.at("problems").get<std::uint64_t>(),
+                     .problem = json.at("problem").get<std::string>(),
+                     .backup = json.at("backup").get<std::string>()};
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace weir::archive

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "io/shelf.h"
+#include "wal/lsn.h"
+
+namespace weir::archive {
+
+/// What the last "pgweir verify" or "pgweir drill" of an archive found: the files
+/// ".pgweir-last-verify" and ".pgweir-last-drill" in its directory (JSON, docs/archive.md). A
+/// value.
+struct LastCheck {
+  enum class Kind { verify, drill };
+
+  std::chrono::system_clock::time_point time{};  ///< of the end of the check; milliseconds count
+  bool passed = false;
+  bool whole = true;             ///< verify: false if only a part was asked for
+  wal::TimelineId timeline = 0;  ///< 0: unknown
+  wal::Lsn from{};               ///< 0/0: unknown
+  wal::Lsn to{};                 ///< verify: end of the valid WAL; drill: the position reached
+  std::uint64_t problems = 0;    ///< accepted losses are not counted
+  std::string problem{};         ///< the first one
+  std::string backup{};          ///< drill: the base backup that was recovered
+  bool operator==(const LastCheck&) const = default;
+
+  /// "0/1000000 to 0/9000000 on timeline 1"; empty: unknown.
+  [[nodiscard]] std::string range() const;
+};
+
+/// Replaces the record of an earlier check. A check of a part that passed leaves the record of one
+/// that failed: what that one has found need not be in this part. Not synced: only the knowledge of
+/// a check is lost with it. `directory` is a path. Throws Error{io, disk_full};
+/// Error{conflict} for a server's own directory, in which nothing is written.
+void keep_last_check(const std::string& directory, LastCheck::Kind kind, const LastCheck& check);
+/// nullopt: there is none, or it cannot be read. Throws Error{io}.
+[[nodiscard]] std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind);
+
+}  // namespace weir::archive

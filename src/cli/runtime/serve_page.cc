@@ -1,0 +1,79 @@
+#include "cli/runtime/serve_page.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "cli/runtime/receiver_page.h"
+#include "cli/shared/ask_archive.h"
+#include "status/check.h"
+#include "web/entrance.h"
+#include "web/recorder.h"
+
+namespace weir::cli {
+
+namespace {
+
+/// On the watch's own thread, which may outlive the page: it has nothing but copies.
+web::Watch<web::Look>::Hooks serve_hooks(const std::string& directory,
+                                         const std::vector<std::string>& places) {
+  return {.look = [directory, places] {
+    // The receiver before the directory: what it says is then older than what is listed.
+    status::StatusReport asked;
+    ask_receiver(asked, directory);
+    auto look = web::look_at(directory, places);
+    ask_relays(look.report, directory);
+    take_receiver(look.report, asked);
+    look.history = web::read_history(directory);
+    if (look.history)
+      look.report.full_in = web::full_in(*look.history, look.report.free_bytes, look.report.taken);
+    return look;
+  }};
+}
+
+http::Answer relay_readiness(const archive::Relay& relay) {
+  const auto& end = relay.serving.end;
+  if (!end) return {.status = 503, .body = "there is no WAL to serve yet\n"};
+  return {.body = fmt::format("ok, serves timeline {} up to {}\n", end->timeline, end->flush)};
+}
+
+}  // namespace
+
+ServePage::ServePage(const WebRequest& request, const std::string& directory,
+                     std::function<archive::Relay()> view, Log& log)
+    : request_(request),
+      log_(log),
+      directory_(directory),
+      view_(std::move(view)),
+      watch_(serve_hooks(directory, request.backups)),
+      site_(gate_of(request), sources()),
+      server_(serve_site(*request.listen,
+                         [this](const http::Request& asked) { return site_.answer(asked); })) {
+  log.info("page at http://{}/", host_and_port(*request.listen));
+}
+
+web::Site::Sources ServePage::sources() {
+  web::Site::Sources sources;
+  sources.facts = [this] { return facts(); };
+  sources.health = [] { return http::Answer{.body = "ok\n"}; };
+  sources.readiness = [this] { return relay_readiness(view_()); };
+  return sources;
+}
+
+std::optional<web::Facts> ServePage::facts() {
+  const auto seen = watch_.latest();
+  if (!seen.look && seen.error.empty() && !seen.stuck) return std::nullopt;
+  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now());
+  if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
+  facts.look_is_stuck = seen.stuck;
+  facts.report.taken = facts.now;
+  facts.verdict = status::check(facts.report, request_.limits);
+  return facts;
+}
+
+void ServePage::reload() {
+  read_anew(
+      request_, [this](const WebRequest& request) { site_.set_gate(gate_of(request)); }, log_);
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "archive/serving_view.h"
+#include "base/log.h"
+#include "cli/options/web_options.h"
+#include "http/server.h"
+#include "web/look.h"
+#include "web/site.h"
+#include "web/watch.h"
+
+namespace weir::cli {
+
+/// The page of `pgweir serve`: that of its archive, whose receiver, if one runs, and relays are
+/// queried over their sockets, with /healthz and /readyz of this process. Threads of its own.
+class ServePage {
+ public:
+  /// `view` is called by any thread, and outlives it, like the log. Throws Error{usage} for an
+  /// invalid token file, Error{retry} if it cannot listen.
+  ServePage(const WebRequest& request, const std::string& directory,
+            std::function<archive::Relay()> view, Log& log);
+  ServePage(const ServePage&) = delete;
+  ServePage& operator=(const ServePage&) = delete;
+
+  /// The token file is read again. What is wrong is told, and the old token stays in force. Any
+  /// thread.
+  void reload();
+
+ private:
+  [[nodiscard]] std::optional<web::Facts> facts();
+  [[nodiscard]] web::Site::Sources sources();
+
+  const WebRequest request_;
+  Log& log_;
+  const std::string directory_;
+  const std::function<archive::Relay()> view_;
+  web::Watch<web::Look> watch_;
+  web::Site site_;
+  std::unique_ptr<http::Server> server_;
+};
+
+}  // namespace weir::cli

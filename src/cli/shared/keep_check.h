@@ -1,0 +1,23 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "archive/last_check.h"
+#include "drill/report.h"
+#include "verify/report.h"
+
+namespace weir::cli {
+
+// The results of `verify` and `drill`, recorded in the archive directory for `status`.
+
+/// `whole`: the archive was verified from its beginning to its end.
+[[nodiscard]] archive::LastCheck last_check_of(const verify::Report& report, bool whole,
+                                               std::chrono::system_clock::time_point now);
+[[nodiscard]] archive::LastCheck last_check_of(const drill::Report& report,
+                                               std::chrono::system_clock::time_point now);
+/// The result of a check does not depend on this: a failure is a note on standard error.
+void keep_check(const std::string& directory, archive::LastCheck::Kind kind,
+                const archive::LastCheck& check);
+
+}  // namespace weir::cli

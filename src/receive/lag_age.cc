@@ -1,0 +1,35 @@
+#include "receive/lag_age.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+namespace weir::receive {
+
+namespace {
+
+/// Points at which the server's end is remembered, so that a lag's age is known to about 1/64.
+constexpr std::size_t kMostEnds = 64;
+
+}  // namespace
+
+std::optional<std::chrono::milliseconds> LagAge::add(const StreamSnapshot& snapshot) {
+  using std::chrono::milliseconds;
+  if (ends_.empty() || snapshot.server_end > ends_.back().end)
+    ends_.push_back({snapshot.server_end, snapshot.server_clock});
+  // The newest end that is durable stays: it is where the missing part begins.
+  while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
+  if (ends_.size() > kMostEnds) {
+    // Every other one, but not the last, nor the first two, from which the age is told.
+    std::deque<ServerEnd> kept;
+    for (std::size_t i = 0; i < ends_.size(); ++i)
+      if (i < 2 || i % 2 == 0 || i + 1 == ends_.size()) kept.push_back(ends_[i]);
+    ends_ = std::move(kept);
+  }
+  if (snapshot.server_end <= snapshot.flush) return milliseconds(0);
+  // Bytes the server had already when we first heard of it may be of any age.
+  if (ends_.front().end > snapshot.flush || ends_.size() < 2) return std::nullopt;
+  return milliseconds(std::max<std::int64_t>(0, (snapshot.server_clock - ends_[1].clock) / 1000));
+}
+
+}  // namespace weir::receive

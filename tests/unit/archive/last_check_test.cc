@@ -1,0 +1,80 @@
+#include "archive/last_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "io/posix_directory.h"
+#include "support/backup_builder.h"
+
+namespace weir::archive::last_check_test {
+namespace {
+
+using namespace std::chrono_literals;
+using Kind = LastCheck::Kind;
+
+constexpr std::chrono::system_clock::time_point kNow(1'795'305'600s);
+
+LastCheck check_of(bool passed, bool whole, std::uint64_t end) {
+  return {.time = kNow,
+          .passed = passed,
+          .whole = whole,
+          .timeline = 2,
+          .from = wal::Lsn(0x1000000),
+          .to = wal::Lsn(end),
+          .problems = passed ? 0U : 3U,
+          .problem = passed ? "" : "a \"name\" and\nmore"};
+}
+
+TEST(LastCheck, IsReadAsItWasKeptEachKindByItself) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  EXPECT_EQ(read_last_check(*directory, Kind::verify), std::nullopt);
+  keep_last_check(directory->path(), Kind::verify, check_of(false, true, 0x9000000));
+  EXPECT_EQ(read_last_check(*directory, Kind::verify), check_of(false, true, 0x9000000));
+  EXPECT_EQ(read_last_check(*directory, Kind::drill), std::nullopt);
+  keep_last_check(directory->path(), Kind::drill, check_of(true, true, 0x8000000));
+  EXPECT_EQ(read_last_check(*directory, Kind::drill), check_of(true, true, 0x8000000));
+  EXPECT_EQ(read_last_check(*directory, Kind::verify), check_of(false, true, 0x9000000));
+}
+
+TEST(LastCheck, OfAPartThatPassesDoesNotHideAFailure) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  const auto keep = [&](const LastCheck& check) {
+    keep_last_check(directory->path(), Kind::verify, check);
+    return read_last_check(*directory, Kind::verify);
+  };
+  EXPECT_EQ(keep(check_of(true, true, 1)), check_of(true, true, 1));
+  EXPECT_EQ(keep(check_of(true, false, 2)), check_of(true, false, 2));
+  EXPECT_EQ(keep(check_of(false, false, 3)), check_of(false, false, 3));
+  EXPECT_EQ(keep(check_of(true, false, 4)), check_of(false, false, 3));
+  EXPECT_EQ(keep(check_of(true, true, 5)), check_of(true, true, 5));
+}
+
+TEST(LastCheck, IsNotKeptInAServersDirectory) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  std::filesystem::create_directory(place.path("archive_status"));
+  EXPECT_THROW(keep_last_check(directory->path(), Kind::verify, check_of(true, true, 1)), Error);
+  EXPECT_EQ(read_last_check(*directory, Kind::verify), std::nullopt);
+}
+
+TEST(LastCheck, NamesItsRange) {
+  EXPECT_EQ(check_of(true, true, 0x9000000).range(), "0/1000000 to 0/9000000 on timeline 2");
+  EXPECT_EQ((LastCheck{.to = wal::Lsn(0x9000000)}).range(), "up to 0/9000000");
+  EXPECT_EQ(LastCheck{}.range(), "");
+}
+
+TEST(LastCheck, ThatCannotBeReadIsNone) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  for (const auto* text : {"", "{", "[]", "{}", R"({"version":1,"time":1})", R"({"version":2})"}) {
+    place.write(".pgweir-last-verify", text);
+    EXPECT_EQ(read_last_check(*directory, Kind::verify), std::nullopt) << text;
+  }
+}
+
+}  // namespace
+}  // namespace weir::archive::last_check_test
