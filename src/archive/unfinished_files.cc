@@ -7,6 +7,7 @@
 #include "archive/segment_reader.h"
 #include "archive/written_bytes.h"
 #include "base/error.h"
+#include "wal/continued_record.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 
@@ -68,6 +69,7 @@ std::optional<UnfinishedEnd> find_unfinished_end(io::Shelf& shelf, const Unfinis
        .timeline = history != nullptr ? history->timeline() : segment.timeline(),
        .history = history},
       start);
+  std::optional<wal::PageHeader> first_page;
   try {
     const auto bytes = SegmentBytes::open(shelf, file.name, size);
     if (!bytes) return std::nullopt;
@@ -76,13 +78,15 @@ std::optional<UnfinishedEnd> find_unfinished_end(io::Shelf& shelf, const Unfinis
       const auto at = verifier.position();
       const auto count = bytes->read_at(
           at - start, std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), limit - at)));
+      if (at == start) first_page = wal::decode_page_header(std::span(buffer).first(count));
       if (count == 0 || verifier.feed(std::span(buffer).first(count))) break;
     }
   } catch (const Error& error) {
     if (is_gone(error)) return std::nullopt;
     if (error.kind() != ErrorKind::damage) throw;
   }
-  return UnfinishedEnd{verifier.last_record_end(), verifier.position()};
+  return UnfinishedEnd{wal::last_record_end_in_segment(verifier, start, first_page),
+                       verifier.position()};
 }
 
 const UnfinishedFile& farthest(io::Shelf& shelf, std::span<const UnfinishedFile> files,

@@ -11,6 +11,7 @@
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "restore/seam.h"
+#include "wal/continued_record.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 
@@ -215,8 +216,8 @@ wal::Lsn Scanner::cut() const {
   if (verifier_.unchecked()) return start_ + bytes_;
   const auto cut = verifier_.last_record_end();
   if (cut.valid() || continued_ == 0) return cut;
-  // Perhaps only the record continued at its start is complete.
-  const auto end = end_of_continued_record(start_, continued_);
+  // Perhaps only the record that it begins in came to its end.
+  const auto end = wal::end_of_continued_record(start_, continued_);
   return end <= verifier_.position() ? end : cut;
 }
 

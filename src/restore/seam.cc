@@ -30,18 +30,6 @@ SeamResult judge(const Seam& seam, const Reading& reading);
 
 }  // namespace
 
-wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining) {
-  auto at = segment_start + wal::kLongHeaderSize;
-  std::uint64_t left = remaining;
-  for (;;) {
-    const auto room = wal::kPageSize - at.byte() % wal::kPageSize;
-    if (left <= room) break;
-    left -= room;
-    at = at + room + wal::kShortHeaderSize;
-  }
-  return wal::Lsn((at.byte() + left + 7) & ~std::uint64_t{7});
-}
-
 SeamResult check_seam(const Seam& seam, WalSource& before, WalSource& after) {
   const wal::Lsn page(seam.previous_record.byte() & ~(wal::kPageSize - 1));
   if (seam.previous_record.valid() && page < seam.segment_start) {

@@ -35,10 +35,6 @@ struct SeamResult {
   std::optional<wal::Damage> damage;  ///< if broken
 };
 
-/// End (8-byte aligned) of a record of which, according to a segment's first page header,
-/// `remaining` bytes continue in the segment; it may be beyond the segment's end.
-[[nodiscard]] wal::Lsn end_of_continued_record(wal::Lsn segment_start, std::uint32_t remaining);
-
 /// `before` reads segments before the seam, `after` the segment itself.
 [[nodiscard]] SeamResult check_seam(const Seam& seam, archive::WalSource& before,
                                     archive::WalSource& after);

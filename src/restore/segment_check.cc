@@ -13,6 +13,7 @@
 #include "restore/content_source.h"
 #include "restore/history.h"
 #include "restore/long_record.h"
+#include "wal/continued_record.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
@@ -196,7 +197,7 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
     // The record continued at its start may still end in it.
     const auto page = first_page_of(content, start_here);
     if (!page || !page->first_is_continuation()) return;
-    first_record = end_of_continued_record(start_here, page->remaining);
+    first_record = wal::end_of_continued_record(start_here, page->remaining);
     if (first_record > start_here + segment.records_end) return;
   }
   const auto history = history_of(timeline, segment.archive);

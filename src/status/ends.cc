@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "archive/border.h"
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "archive/unfinished_files.h"
@@ -44,6 +45,9 @@ class EndsReader {
   [[nodiscard]] bool counts(const archive::SegmentEntry& entry);
   std::optional<wal::Commit> first(std::span<const SegmentFileName> files);
   Scan last(const SegmentFileName& file);
+  /// End of the record in which an unfinished segment begins, if that is complete, as the segments
+  /// before show; 0/0 if it is not, or they do not.
+  wal::Lsn end_of_first(const SegmentFileName& file);
   /// False: a recovery does not come to the segment behind it.
   [[nodiscard]] bool is_whole(const SegmentFileName& file);
 
@@ -125,7 +129,8 @@ Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segm
   for (const auto& name : newest) {
     try {
       const auto found = reader.last(name);
-      if (!ends.end.valid()) ends.end = found.end;
+      if (!ends.end.valid())
+        ends.end = found.end.valid() || !name.partial ? found.end : reader.end_of_first(name);
       ends.last = found.commit;
     } catch (const Error& error) {
       ends.moved = ends.moved || archive::is_gone(error);
@@ -212,6 +217,26 @@ Scan EndsReader::last_of_whole(const SegmentFileName& name) {
   scan.end = check.last_record_end();
   scan.sound_to = check.position() - start;
   return scan;
+}
+
+wal::Lsn EndsReader::end_of_first(const SegmentFileName& name) {
+  const auto start = name.segment.start(size_);
+  const auto cost = 2 * size_.bytes();  // at most, if the segment before is compressed
+  if (budget_ < cost) return {};
+  budget_ -= cost;
+  auto check = archive::verifier_at(
+      directory_,
+      {.segment_size = size_, .timeline = timeline_, .history = history_ ? &*history_ : nullptr},
+      start);
+  if (!check.inside_record()) return {};
+  archive::WalReader reader(
+      directory_,
+      {.segment_size = size_, .timeline = timeline_, .history = history_, .unfinished = true});
+  while (check.position() < start + size_.bytes()) {
+    const auto wal = next(reader, check.position(), start + size_.bytes());
+    if (wal.empty() || check.feed(wal)) break;
+  }
+  return check.last_record_end() > start ? check.last_record_end() : wal::Lsn();
 }
 
 /// The bytes at `at`, before `end`; none where an unfinished segment ends.

@@ -168,6 +168,22 @@ TEST(Ends, AreInTheFirstUnfinishedSegmentThatIsNotWhole) {
   }
 }
 
+/// A recovery with --partial replays it.
+TEST(Ends, AreAtTheEndOfARecordThatBeginsBeforeTheSegment) {
+  WalBuilder wal({.switch_every = 0});
+  wal.grow_to(Lsn(kSize.start(4).byte() - 10'000));
+  const auto end = wal.append_random(30'000).end;
+  ASSERT_GT(end, kSize.start(4));
+  wal.grow_to(kSize.start(5));
+  for (const auto method : {Method::none, Method::zstd}) {
+    ArchiveBuilder builder;
+    builder.segments(wal, 1, 4).partial(wal, end, ArchiveBuilder::Tail::none, method);
+    EXPECT_EQ(ends_of(builder, plenty).end, end);
+    builder.partial(wal, end + 8, ArchiveBuilder::Tail::zeros);
+    EXPECT_EQ(ends_of(builder, plenty).end, end);
+  }
+}
+
 /// Whatever a kill has left of the segments before the hole.
 TEST(Ends, AreBehindAHoleThatIsKnown) {
   Story story(8, 40);
