@@ -519,7 +519,7 @@ FAULTS = [
      [("archive/unfinished_files.cc", "  if (files.size() == 1) return *best;",
        "  if (FOUND(first_unfinished_form) || files.size() == 1) return *best;")]),
     ("raw_form_counts", "`git log --grep=ancestor`",
-     "`status` promised less than what was reported where a short raw file is beside a compressed one",
+     "`status` promised less than what was reported if a short raw file exists in addition to a compressed one",
      "Ends.AreThoseOfTheUnfinishedFormThatIsSoundTheFarthest",
      [("status/ends.cc", "  return name.method == codec::Method::none && files_of(name) <= 1",
        "  return name.method == codec::Method::none && (FOUND(raw_form_counts) || files_of(name) <= 1)")]),
@@ -535,7 +535,7 @@ FAULTS = [
        "    while (reached > 0 && (FOUND(end_before_hole) || !is_behind_hole(files[reached - 1])))\n"
        "      --reached;")]),
     ("lost_branch_restored", "`git log --grep=switchpoint`",
-     "a server was given what an ancestor wrote behind the switchpoint where the new timeline's first segment was not archived yet",
+     "a server was given the WAL of an ancestor after the switchpoint where the new timeline's first segment was not archived yet",
      "RestoreFile.GivesAServerTheAncestorsWalUpToTheSwitchpointWhereTheNewTimelineHasNoFileYet",
      [("restore/restore.cc", "  if (!options_.system_identifier || target_directory_.find(segment.to_string()))",
        "  if (FOUND(lost_branch_restored) || !options_.system_identifier ||\n"
