@@ -48,29 +48,26 @@ Credentials CredentialChain::token_from(const Request& request, Transport& by, c
 std::optional<Credentials> CredentialChain::of_service(const Request& request, bool named) {
   constexpr const char* kWho = "the machine's metadata service";
   if (named) return token_from(request, local_, kWho);
-  try {
-    const auto answer = local_.perform(request);
-    if (answer.status == 200) {
-      auto found = parse_token(answer.body, std::chrono::floor<std::chrono::seconds>(clock_()));
-      if (found) {
-        found->source = kWho;
-        return found;
-      }
-    }
-    throw StoreError(Trouble::no_keys,
-                     fmt::format("no credentials for the store are configured, and none were to be "
-                                 "had from {}: it answered {}",
-                                 kWho, answer.status))
+  const auto failed = [&](const std::string& what) {
+    return StoreError(Trouble::no_keys,
+                      fmt::format("no credentials for the store are configured, and {} gave none: "
+                                  "{}",
+                                  kWho, what))
         .hint(settings_.kind == StoreKind::azure ? kAzureWays : kGoogleWays);
+  };
+  try {
+    auto answer = local_.perform(request);
+    const Secret body(std::move(answer.body));
+    if (answer.status != 200) throw failed(fmt::format("it answered {}", answer.status));
+    auto found = parse_token(body.reveal(), std::chrono::floor<std::chrono::seconds>(clock_()));
+    if (!found) throw failed("its answer has no token");
+    found->source = kWho;
+    return found;
   } catch (const NoAnswer& failure) {
     if (failure.why() == NoAnswer::Why::not_reached) return std::nullopt;
     if (failure.why() == NoAnswer::Why::given_up)
       throw StoreError(Trouble::stopped, "asked to stop");
-    throw StoreError(Trouble::no_keys,
-                     fmt::format("no credentials for the store are configured, and none were to be "
-                                 "had from {}: {}",
-                                 kWho, failure.message()))
-        .hint(settings_.kind == StoreKind::azure ? kAzureWays : kGoogleWays);
+    throw failed(failure.message());
   }
 }
 

@@ -88,7 +88,7 @@ class Dialect {
   [[nodiscard]] virtual bool head_tells_errors() const { return false; }
   /// There is no such object, while the bucket exists.
   [[nodiscard]] virtual bool is_absent(const Answer& answer) const = 0;
-  /// Of the answer to a successful HEAD, without the size.
+  /// Reads the answer to a successful HEAD, except the size.
   [[nodiscard]] virtual ObjectHead head_of(const Answer& answer, Time now) const = 0;
   /// The MD5 of an object in the answer to its PUT, hexadecimal; empty: not told.
   [[nodiscard]] virtual std::string md5_of(const Answer& answer) const = 0;

@@ -13,6 +13,8 @@ struct ManifestMemory {
   std::uint64_t lines = 0;
   std::string head{};               ///< hash of the last one
   std::vector<std::string> tail{};  ///< lines of the newest object
+  /// The store replaces no objects: the tail is put once it is full.
+  bool only_full = false;
   bool operator==(const ManifestMemory&) const = default;
 };
 

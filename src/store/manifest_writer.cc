@@ -109,6 +109,7 @@ void ManifestWriter::add_line(std::string text) {
 void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const std::string& new_id) {
   begin(memory ? memory->id : new_id);
   if (!memory) return;
+  only_full_ = memory->only_full;
   const auto first = memory->lines - memory->tail.size();
   const auto adopt = [&](const std::vector<std::string>& lines) {
     lines_ = first;
@@ -125,10 +126,12 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
     return;
   }
   if (there && begins_with(memory->tail, *there)) {
-    log_.warning(
-        "the manifest in the store has lost its newest lines ({}): they are put again; find out "
-        "who changes objects there (\"pgweir verify --store\")",
-        store_.name_of(manifest_key(layout_, id_, first / kManifestLines)));
+    const bool waiting = only_full_ && memory->tail.size() < kManifestLines && there->empty();
+    if (!waiting)
+      log_.warning(
+          "the manifest in the store has lost its newest lines ({}): they are put again; find out "
+          "who changes objects there (\"pgweir verify --store\")",
+          store_.name_of(manifest_key(layout_, id_, first / kManifestLines)));
     adopt(memory->tail);
     dirty_ = true;
     return;
@@ -166,13 +169,47 @@ void ManifestWriter::append(ManifestEntry entry) {
   dirty_ = true;
 }
 
+bool ManifestWriter::waits() const { return only_full_ && tail_.size() < kManifestLines; }
+
 void ManifestWriter::put() {
+  try {
+    put_all();
+  } catch (const StoreError& error) {
+    if (error.trouble() != Trouble::refused || only_full_ || many_write_ || !is_unreplaceable())
+      throw;
+    log_.warning(
+        "the manifest's newest object must not be replaced ({}): a new manifest starts, whose "
+        "lines "
+        "are stored when there are {} of them, and are in .pgweir-store until then",
+        error.code().empty() ? error.message() : error.code(), kManifestLines);
+    start_only_full();
+    put_all();
+  }
+}
+
+bool ManifestWriter::is_unreplaceable() {
+  const auto number = full_.empty() ? tail_number() : full_.front().number;
+  return store_.head(manifest_key(layout_, id_, number)).has_value();
+}
+
+/// The lines that may not have been put are in the new chain as well.
+void ManifestWriter::start_only_full() {
+  std::vector<std::string> lines;
+  for (const auto& each : full_) lines.insert(lines.end(), each.lines.begin(), each.lines.end());
+  lines.insert(lines.end(), tail_.begin(), tail_.end());
+  begin(new_manifest_id());
+  only_full_ = true;
+  for (const auto& text : lines)
+    if (auto line = ManifestLine::parse(text)) append(std::move(line->entry));
+}
+
+void ManifestWriter::put_all() {
   // A chain must not have gaps: objects are put in order.
   while (!full_.empty()) {
     put_object(full_.front().number, full_.front().lines);
     full_.pop_front();
   }
-  if (!dirty_) return;
+  if (!dirty_ || waits()) return;
   put_object(tail_number(), tail_);
   dirty_ = false;
   log_.debug("manifest {}: {} lines, head {}", id_, lines_, head_);

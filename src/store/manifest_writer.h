@@ -32,6 +32,9 @@ namespace weir::store {
 /// only replaces the version that was seen ("If-Match"): in a store that supports this, an older
 /// object cannot replace a newer one. In other stores such objects are in doubt for a time, and
 /// must be checked again.
+///
+/// If the store does not permit to replace objects (credentials that may only create them, a policy
+/// of the container), a new chain starts, and each of its objects is put once, when it is full.
 class ManifestWriter {
  public:
   /// Does not own the store. `key`: nullptr: not signed.
@@ -54,7 +57,7 @@ class ManifestWriter {
 
   void append(ManifestEntry entry);
   /// Some lines have not been put yet.
-  [[nodiscard]] bool due() const { return !full_.empty() || dirty_; }
+  [[nodiscard]] bool due() const { return !full_.empty() || (dirty_ && !waits()); }
   /// Throws StoreError; Error{retry} if another process has written a shared chain.
   void put();
 
@@ -76,7 +79,7 @@ class ManifestWriter {
   [[nodiscard]] const std::string& full_head() const { return full_head_; }
   [[nodiscard]] bool is_signed() const { return key_ != nullptr; }
   /// To be remembered once put() has returned.
-  [[nodiscard]] ManifestMemory memory() const { return {id_, lines_, head_, tail_}; }
+  [[nodiscard]] ManifestMemory memory() const { return {id_, lines_, head_, tail_, only_full_}; }
 
  private:
   struct Unsent {
@@ -87,6 +90,12 @@ class ManifestWriter {
   [[nodiscard]] std::optional<std::vector<std::string>> read_from(std::uint64_t number,
                                                                   bool& signed_as_ours);
   void begin(const std::string& id);
+  /// The newest lines are kept until they fill an object.
+  [[nodiscard]] bool waits() const;
+  void put_all();
+  /// The object that is due exists, and can be read: it was not permitted to replace it.
+  [[nodiscard]] bool is_unreplaceable();
+  void start_only_full();
   void add_line(std::string text);
   [[nodiscard]] std::string text_of(std::uint64_t number, std::span<const std::string> lines) const;
   void put_object(std::uint64_t number, std::span<const std::string> lines);
@@ -121,6 +130,7 @@ class ManifestWriter {
   std::vector<std::string> tail_{};  ///< lines of the newest object
   std::deque<Unsent> full_{};        ///< full objects before it
   bool dirty_ = false;               ///< the newest object must be put
+  bool only_full_ = false;           ///< no object can be replaced
 };
 
 }  // namespace weir::store

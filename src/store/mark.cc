@@ -56,7 +56,8 @@ std::optional<ManifestMemory> parse_manifest(const std::string& content) {
     const auto& part = json.at("manifest");
     ManifestMemory memory{part.at("chain").get<std::string>(),
                           part.at("lines").get<std::uint64_t>(), part.at("head").get<std::string>(),
-                          part.at("newest").get<std::vector<std::string>>()};
+                          part.at("newest").get<std::vector<std::string>>(),
+                          part.value("only_full", false)};
     // A manually changed one would be put into the store.
     if (memory.id.empty() || memory.tail.empty() || memory.tail.size() > memory.lines ||
         (memory.lines - memory.tail.size()) % kManifestLines != 0 ||
@@ -162,6 +163,7 @@ void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& mani
                         {"lines", manifest.lines},
                         {"head", manifest.head},
                         {"newest", manifest.tail}};
+  if (manifest.lines > 0 && manifest.only_full) json["manifest"]["only_full"] = true;
   archive::publish_text(home,
                         {.name = std::string(kMarkName),
                          .replace = true,

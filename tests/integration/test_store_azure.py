@@ -140,6 +140,31 @@ def test_a_signature_that_may_not_remove_archives_all_the_same(archive, bucket, 
     assert any(name in key for key in keys_of(bucket))
 
 
+def test_an_append_only_signature_is_enough(archive, bucket, place):
+    """Read, create and list: nothing is replaced and nothing removed, the manifest included."""
+    env = by_sas("rcl", bucket)
+    for key in keys_of(bucket):
+        bucket.remove(key)
+    names = sorted(path.name for path in archive.finished().values())
+    later = archive.path / names[-1]
+    kept = later.read_bytes()
+    later.unlink()
+    said = push(archive, bucket, env=env).stderr
+    # Another one comes: its line would replace the newest object of the manifest, if earlier ones did not.
+    later.write_bytes(kept)
+    said += push(archive, bucket, env=env).stderr
+    assert said.count("the manifest's newest object must not be replaced (AuthorizationPermissionMismatch)") == 1, said
+    said = push(archive, bucket, env=env).stderr
+    assert "manifest" not in said, said
+    stored = {key: bucket.get(key) for key in bucket.keys() if "/wals/" in key}
+    assert stored == {key_of(name): (archive.path / name).read_bytes() for name in files_of(archive)}
+    # What was sent is not sent again without the mark, either.
+    (archive.path / ".pgweir-store").unlink()
+    assert push(archive, bucket, env=env).stdout.startswith("sent 0 segments, ")
+    checked = store("check", bucket, "-D", archive.path, env=env)
+    assert f"{len(names)} of {len(names)} finished segments are in the store" in checked.stdout, checked.stdout
+
+
 def test_credentials_come_from_a_file(archive, bucket, place):
     keys = place / "keys"
     keys.write_text(f"[storage]\naccount = {Azurite.account}\nkey = {Azurite.key}\n")

@@ -68,9 +68,18 @@ def test_other_wal_is_never_overwritten(archive, google):
 
 def test_without_the_right_to_delete(archive, google):
     """Google then refuses to replace an object, whatever the condition is."""
-    push(archive, google)
     google.may_delete = False
+    later = archive.path / segments_of(archive)[-1]
+    kept = later.read_bytes()
+    later.unlink()
+    said = push(archive, google).stderr
+    later.write_bytes(kept)
+    said += push(archive, google).stderr
+    assert said.count("the manifest's newest object must not be replaced (AccessDenied)") == 1, said
+    for name in files_of(archive):
+        assert google.objects[f"wal/{key_of(name)}"][1] == (archive.path / name).read_bytes(), name
     (archive.path / ".pgweir-store").unlink()
+    assert push(archive, google).stdout.startswith("sent 0 segments, ")
     checked = store(google, "check")
     assert "objects can be stored, and are never overwritten" in checked.stdout
     assert "storage.objects.delete" in checked.stdout, checked.stdout

@@ -46,6 +46,7 @@ class MemoryStore final : public store::ObjectStore {
     refused,
     unmatched,  ///< Ceph with versions: If-None-Match is ignored, nothing fits an If-Match
   } conditions = Conditions::heeded;
+  bool replaces = true;  ///< else refused, as with a right to create objects only
   bool versions_kept = false;
   std::set<std::string> removed_before;  ///< keys that were removed before their newest version
   std::map<std::string, Bytes> older;  ///< the oldest version of a key, where it is not the newest
@@ -82,6 +83,8 @@ class MemoryStore final : public store::ObjectStore {
       if (before_put) before_put(key);
       const auto found = objects.find(key);
       if (conditions == Conditions::unmatched) return Put::taken;
+      if (!replaces && found != objects.end())
+        throw store::StoreError(store::Trouble::refused, "AccessDenied");
       if (conditions == Conditions::heeded &&
           (found == objects.end() || found->second.etag != etag))
         return Put::taken;

@@ -107,7 +107,13 @@ class Manifest : public ::testing::Test {
   }
 
   MemoryStore store_;
-  NullLog log_;
+  struct Warnings final : Log {
+    void write(LogLevel level, std::string_view message) override {
+      if (level == LogLevel::warning) lines.emplace_back(message);
+    }
+    [[nodiscard]] bool enabled(LogLevel) const override { return true; }
+    std::vector<std::string> lines;
+  } log_;
   std::shared_ptr<const SignifyKey> key_;
   std::vector<SignifyPublic> keys_;
   std::vector<ManifestChain> chains_;
@@ -463,6 +469,47 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   // Put beside it: a raw form is what a recovery would take.
   store_.place(kLayout.key(wal::SegmentName(1, 4, kSize)), test::bytes_of("other"));
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("no line tells of it")));
+}
+
+TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
+  store_.replaces = false;
+  // The first lines are an object that stays as it is; all are in a new chain as well.
+  auto memory = write(1, 20);
+  EXPECT_TRUE(memory.only_full);
+  EXPECT_NE(memory.id, kId);
+  EXPECT_EQ(memory.lines, 19u);
+  EXPECT_EQ(store_.puts[object(0)], 1u);
+  const auto is_there = [&](std::uint64_t number) {
+    return store_.objects.contains(manifest_key(kLayout, memory.id, number));
+  };
+  EXPECT_FALSE(is_there(0));
+  // Another process goes on with what is remembered, and complains of nothing.
+  memory = write(20, kManifestLines + 10, memory);
+  EXPECT_EQ(memory.lines, kManifestLines + 9);
+  EXPECT_EQ(memory.tail.size(), 9u);
+  EXPECT_TRUE(is_there(0));
+  EXPECT_FALSE(is_there(1));
+  EXPECT_THAT(log_.lines, ElementsAre(HasSubstr("must not be replaced")));
+  auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.untold, 9u) << "known to the archiver only";
+  memory = write(kManifestLines + 10, 2 * kManifestLines + 1, memory);
+  EXPECT_TRUE(is_there(1));
+  found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.untold, 0u);
+}
+
+TEST_F(Manifest, OfOneWhoMayWriteNothingIsNoNewOne) {
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
+  };
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start({}, kId);
+  writer.append(entry_of(1));
+  EXPECT_THROW(writer.put(), StoreError);
+  EXPECT_EQ(writer.id(), kId);
+  EXPECT_TRUE(writer.due());
 }
 
 TEST_F(Manifest, SaysThatAnotherProgramsRetentionMayHaveRemovedTheBeginning) {
