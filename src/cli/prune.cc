@@ -158,8 +158,9 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
   if (refused > 0)
     print_stderr(
         "pgweir: the store did not remove {} of {} objects\n"
-        "hint: A lock that has not ended yet, or a right that is missing (s3:DeleteObject). "
-        "The next prune tries again.\n",
+        "hint: A lock that has not ended yet, or a right that is missing (s3:DeleteObject; Azure: "
+        "d; "
+        "Google: storage.objects.delete). The next prune tries again.\n",
         refused, plan.files);
   if (!through)
     throw Error(ErrorKind::retry, "stopped before everything was removed")

@@ -346,9 +346,10 @@ constexpr OptionGroup kGroups[] = {
 
 constinit const Command kStoreCommand = {
     .name = "store",
-    .summary = "upload complete segments to an object store (S3)",
-    .about = R"(pgweir store maintains a second copy of an archive in an object store with the
-S3 protocol: AWS, Ceph, Swift, MinIO, R2, Google's interoperability.
+    .summary = "upload complete segments to an object store",
+    .about = R"(pgweir store maintains a second copy of an archive in an object store: S3
+(AWS, Ceph, Swift, MinIO, R2), Azure Blob Storage (azure://CONTAINER/PREFIX),
+or Google Cloud Storage (gs://BUCKET/PREFIX).
 
 Usage:
   pgweir store push  -D DIRECTORY --store s3://BUCKET/PREFIX [OPTION]...
@@ -382,8 +383,8 @@ Usage:
 )",
     .groups = kGroups,
     .notes = R"(Credentials are taken from --store-credential-command, --store-credentials,
-AWS's environment variables and files, a web identity, or a container's or
-machine's metadata service, in this order.
+environment variables and files of the provider, a web identity, or a
+container's or machine's metadata service, in this order (docs/store.md).
 
 Examples:
   pgweir store push -D /srv/wal --store s3://backup/pg \

@@ -33,6 +33,9 @@ class HttpStore final : public ObjectStore {
   void put(const std::string& key, const Content& content) override;
   [[nodiscard]] Put put_if_match(const std::string& key, const Content& content,
                                  const std::string& etag) override;
+  [[nodiscard]] bool rights_may_forbid_replacing() const override {
+    return dialect_->rights_may_mean_taken();
+  }
   [[nodiscard]] bool etag_is_md5() const override { return dialect_->etag_is_md5(); }
   [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override;
   bool get(const std::string& key, const std::optional<Range>& range,

@@ -189,7 +189,8 @@ void ManifestWriter::put() {
 
 bool ManifestWriter::is_unreplaceable() {
   const auto number = full_.empty() ? tail_number() : full_.front().number;
-  return store_.head(manifest_key(layout_, id_, number)).has_value();
+  return store_.rights_may_forbid_replacing() &&
+         store_.head(manifest_key(layout_, id_, number)).has_value();
 }
 
 /// The lines that may not have been put are in the new chain as well.

@@ -114,6 +114,9 @@ class ObjectStore {
     put(key, content);
     return Put::stored;
   }
+  /// Credentials may permit to create objects, and not to replace them: a refused put() of an
+  /// existing object may mean that.
+  [[nodiscard]] virtual bool rights_may_forbid_replacing() const { return false; }
   /// The ETag of what was put is the MD5 of its bytes, as far as known; else head() returns it.
   [[nodiscard]] virtual bool etag_is_md5() const { return true; }
   /// Returns nullopt if there is no such object.

@@ -176,6 +176,7 @@ class MemoryStore final : public store::ObjectStore {
     const auto digest = crypto::to_hex(md5.finish());
     return store::ObjectHead{.size = found->second.size(), .etag = digest, .md5 = digest};
   }
+  [[nodiscard]] bool rights_may_forbid_replacing() const override { return !replaces; }
   [[nodiscard]] bool keeps_versions() const override { return versions_kept; }
   bool get_version(const std::string& key, const std::string& version,
                    const std::optional<Range>& range, const codec::Sink& sink) override {

@@ -510,6 +510,16 @@ TEST_F(Manifest, OfOneWhoMayWriteNothingIsNoNewOne) {
   EXPECT_THROW(writer.put(), StoreError);
   EXPECT_EQ(writer.id(), kId);
   EXPECT_TRUE(writer.due());
+  // Nor is it one where rights to replace objects are not apart, and a refusal is another trouble.
+  store_.fault = nullptr;
+  writer.put();
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
+  };
+  writer.append(entry_of(2));
+  EXPECT_THROW(writer.put(), StoreError);
+  EXPECT_EQ(writer.id(), kId);
+  EXPECT_FALSE(writer.memory().only_full);
 }
 
 TEST_F(Manifest, SaysThatAnotherProgramsRetentionMayHaveRemovedTheBeginning) {
