@@ -22,7 +22,7 @@ struct LastCheck {
   wal::TimelineId timeline = 0;  ///< 0: unknown
   wal::Lsn from{};               ///< 0/0: unknown
   wal::Lsn to{};                 ///< verify: end of the valid WAL; drill: the position reached
-  std::uint64_t problems = 0;    ///< accepted losses are not counted
+  std::uint64_t problems = 0;    ///< without gaps and other losses
   std::string problem{};         ///< the first one
   std::string backup{};          ///< drill: the base backup that was recovered
   bool operator==(const LastCheck&) const = default;

@@ -114,6 +114,8 @@ class World:
         found = {}
         for top in (self.archive.path, self.backups, self.elsewhere):
             for path in sorted(top.rglob("*")):
+                if path.name == ".pgweir-last-drill":
+                    continue
                 status = path.lstat()
                 content = hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else ""
                 found[str(path)] = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ino, content)

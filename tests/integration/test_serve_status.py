@@ -214,7 +214,7 @@ def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
     _, archive, _ = filled
     port = free_port()
     serving = relay(archive, None, TRUST, options=["--web-listen", port])
-    follow(serving.port, archive, "reader")
+    client, _ = follow(serving.port, archive, "reader")
 
     def ask(path):
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
@@ -230,3 +230,4 @@ def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
     wait_for(lambda: "reader" in ask("/main")[1], "the client to be shown")
     assert "no receiver runs on the archive" in ask("/")[1]
     assert json.loads(ask("/status.json")[1])["relays"][0]["clients"][0]["application_name"] == "reader"
+    client.close()

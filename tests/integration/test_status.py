@@ -215,10 +215,16 @@ def test_finds_and_draws_a_hole(servers, receivers, new_archive):
     assert report["last_verify"] is None and "no \"pgweir verify\" is recorded" in pgweir("status", "-D", archive.path).stdout
     assert "no verification is recorded" in check(archive.path, "--max-verify-age", "1d")[1]
     assert pgweir("verify", "-D", archive.path).returncode == 1
+    assert status(archive)[0]["last_verify"]["passed"] is True, "the hole is reported already"
+    damaged = list(archive.finished().values())[-1]
+    content = bytearray(damaged.read_bytes())
+    content[5000:5100] = bytes(100)
+    damaged.write_bytes(content)
+    assert pgweir("verify", "-D", archive.path).returncode == 1
     report, _ = status(archive)
-    assert report["last_verify"]["passed"] is False and report["last_verify"]["problems"] == 1
+    assert report["last_verify"]["passed"] is False and report["last_verify"]["problems"] >= 1
     failed, = [each for each in report["findings"] if each["topic"] == "verify"]
-    assert failed["level"] == "CRITICAL" and victim.name in failed["text"]
+    assert failed["level"] == "CRITICAL" and damaged.name in failed["text"], failed
     assert pgweir("verify", "-D", archive.path, "--to", report["holes"][0]["from"]).returncode == 0
     assert status(archive)[0]["last_verify"]["passed"] is False, "a part is not all of it"
     assert pgweir("ack", "-D", archive.path, "--all").returncode == 0

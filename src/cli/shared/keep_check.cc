@@ -7,9 +7,19 @@
 
 namespace weir::cli {
 
+namespace {
+
+/// A loss that status reports by itself, and no longer once it is acknowledged.
+bool is_loss(verify::FindingKind kind) {
+  using Kind = verify::FindingKind;
+  return kind == Kind::gap || kind == Kind::lost_branch || kind == Kind::minimal_wal;
+}
+
+}  // namespace
+
 archive::LastCheck last_check_of(const verify::Report& report, bool whole,
                                  std::chrono::system_clock::time_point now) {
-  archive::LastCheck check{.time = now, .passed = report.sound(), .whole = whole};
+  archive::LastCheck check{.time = now, .whole = whole};
   const auto newest =
       std::max_element(report.histories.begin(), report.histories.end(),
                        [](const auto& a, const auto& b) { return a.timeline < b.timeline; });
@@ -19,12 +29,13 @@ archive::LastCheck last_check_of(const verify::Report& report, bool whole,
     check.to = newest->sound.back().end;
   }
   for (const auto& finding : report.findings) {
-    if (finding.accepted) continue;
+    if (finding.accepted || is_loss(finding.kind)) continue;
     if (++check.problems == 1)
       check.problem = finding.file + (finding.file.empty() ? "" : ": ") + finding.what;
   }
   if (!report.records_checked && check.problem.empty())
     check.problem = "the WAL is of a newer PostgreSQL than this pgweir knows";
+  check.passed = check.problems == 0 && report.records_checked;
   return check;
 }
 
