@@ -23,7 +23,7 @@ using Json = nlohmann::ordered_json;
 constexpr int kLastCheckVersion = 1;
 constexpr std::uint64_t kLargestLastCheck = 64 * 1024;
 constexpr std::size_t kLongestProblem = 400;
-/// As the archive's other records: readable by the receiver, whoever runs the check.
+/// As the archive's other records: readable by the receiver if another user runs the check.
 constexpr unsigned kLastCheckMode = 0644;
 
 std::string name_of(LastCheck::Kind kind) {

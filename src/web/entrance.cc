@@ -79,7 +79,7 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) const
   if (path == "/logout" && request.method == "POST") return log_out(gate);
   // The form looks like the rest.
   if (path == "/style.css" || path == "/icon.svg" || gate.lets_in(request)) return std::nullopt;
-  // A proxy may pass on its own password (Basic).
+  // A proxy can forward its own password (Basic).
   if (path == "/" && !Gate::has_bearer_token(request)) {
     auto form = plain_answer(303, "log in first");
     form.headers.emplace_back("Location", "login");

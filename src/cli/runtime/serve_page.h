@@ -25,7 +25,7 @@ class ServePage {
   ServePage(const ServePage&) = delete;
   ServePage& operator=(const ServePage&) = delete;
 
-  /// The token file is read again. What is wrong is told, and the old token stays in force. Any
+  /// Rereads the token file. An invalid one is logged, and the old token stays in effect. Any
   /// thread.
   void reload();
 
