@@ -431,7 +431,7 @@ def test_the_readme_from_top_to_bottom(servers, receivers, place):
             chapter.sh([], command.replace("2026-11-20 03:14", primary.sql("SELECT now()"))
                        .replace("7d", "1ms"))  # these backups are young
         ran.append(command.split()[1])
-    assert {"doctor", "receive", "status", "verify", "prune", "restore", "-D", "listen",
+    assert {"doctor", "receive", "status", "verify", "backup", "restore", "-D", "listen",
             "notify", "logical"} <= set(ran), ran
 
 

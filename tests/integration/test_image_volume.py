@@ -39,7 +39,7 @@ def test_a_volume_that_fills(image, servers, receivers, volume, place):
         wait_for(lambda: answer("/readyz").endswith(" 200"), "it to be ready")
         end = primary.write_wal(12)
         wait_for(lambda: answer("/readyz") == "the disk is full\n 503", "the volume to be full")
-        assert answer("/healthz") == "ok\n 200"
+        assert answer("/healthz") == "ok\nnot ready: the disk is full\n 200"
         # It ends as well as it can, and its next start finds the same.
         receiver.send(signal.SIGTERM)
         assert receiver.wait_exit() in (0, 3), receiver.said()

@@ -46,7 +46,8 @@ class Archive:
                 if wal.HISTORY.match(path.name)}
 
     def hidden(self):
-        return [name for name in self.names() if name.startswith(".")]
+        """Leftovers of what is under way; the records of verify and drill are to stay."""
+        return [name for name in self.names() if name.startswith(".") and not name.startswith(".pgweir-last-")]
 
     def content(self, path):
         """The segment's bytes, whatever the form."""
