@@ -53,6 +53,8 @@ constexpr const char* kSettings[] = {
     "wal_segment_size",
     "fsync",
     "full_page_writes",
+    "data_checksums",
+    "summarize_wal",
 };
 
 Trouble trouble_of(const Error& error) {

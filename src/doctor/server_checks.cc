@@ -119,6 +119,12 @@ void check_senders(Checks& checks, const ServerFacts& server) {
   const bool ours = server.slot && server.slot->view.active;
   if (free <= 0 && !ours)
     checks.fail("max_wal_senders", found + ": none is left for a receiver", {more});
+  else if (free <= 0)
+    checks.warn("max_wal_senders",
+                found +
+                    ": none is left for a base backup, or for the receiver's next connection "
+                    "while the server has not noticed the end of the last one",
+                {more});
   else if (free <= 1)
     checks.warn("max_wal_senders",
                 found + ": a connection that is half dead, or a base backup, takes the last one",
@@ -425,22 +431,49 @@ void check_archive_mode(Checks& checks, const ServerFacts& server) {
   if (!mode) return;
   const auto command = server.setting("archive_command");
   const auto library = server.setting("archive_library");
+  // A backup without WAL ends after its WAL has been archived; do_pg_backup_stop() in xlog.c.
+  const bool backup_waits = server.standby != true || *mode == "always";
+  const auto* held_up = backup_waits ? ", and no base backup completes" : "";
   if (*mode == "off") {
     checks.ok("archive_mode", "no archive_command beside the receiver");
   } else if (command && (command->empty() || *command == "(disabled)") &&
              library.value_or("").empty()) {
     checks.warn(
-        "archive_mode", "archive_mode is on without an archive_command: WAL piles up on the server",
+        "archive_mode",
+        fmt::format("archive_mode is {} without an archive_command: WAL piles up on the server{}",
+                    *mode, held_up),
         {alter_and_restart("archive_mode", "off") + ", or", alter("archive_command", "'...'")});
   } else if (server.archiver && server.archiver->failing) {
     checks.warn("archive_mode",
                 fmt::format("the server's own archiver fails ({} times, the last time on {}): WAL "
-                            "piles up on the server",
-                            server.archiver->failed, server.archiver->last_failed),
+                            "piles up on the server{}",
+                            server.archiver->failed, server.archiver->last_failed, held_up),
                 {"look into the server's log for archive_command's error"});
   } else {
     checks.ok("archive_mode",
-              "the server archives by itself as well: give it another directory than this one");
+              fmt::format("the server archives by itself as well: give it another directory than "
+                          "this one{}",
+                          backup_waits ? "; base backups wait for it" : ""));
+  }
+}
+
+/// Base backups (`pgweir backup`). Archiving does not depend on these settings: never a warning.
+void check_base_backups(Checks& checks, const ServerFacts& server) {
+  if (const auto checksums = server.setting("data_checksums")) {
+    if (*checksums == "on")
+      checks.ok("data_checksums", "data_checksums is on: base backups verify the pages");
+    else
+      checks.ok("data_checksums",
+                fmt::format("data_checksums is {}: base backups do not detect corrupted pages",
+                            *checksums));
+  }
+  if (const auto summarize = server.setting("summarize_wal")) {  // 17 and later
+    if (*summarize == "on")
+      checks.ok("summarize_wal", "summarize_wal is on: base backups can be incremental");
+    else
+      checks.ok("summarize_wal",
+                "summarize_wal is off: base backups are full ones; for incremental ones: " +
+                    alter("summarize_wal", "on"));
   }
 }
 
@@ -496,6 +529,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   check_shutdown_timeout(checks, server);
   check_output_plugins(checks, server);
   check_archive_mode(checks, server);
+  check_base_backups(checks, server);
   check_standby(checks, server);
   check_clock(checks, server);
   for (const auto& unseen : server.unseen) checks.unknown("not_seen", unseen);

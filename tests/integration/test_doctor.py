@@ -86,6 +86,36 @@ def test_risky_settings_are_warned_of(servers, new_archive):
             "max_slot_wal_keep_size", "role", "permissions"} <= levels(checks, "warning"), checks
 
 
+def test_what_the_settings_mean_for_base_backups(servers):
+    """PostgreSQL 17, seen over both connections and over the replication connection alone."""
+    primary = servers.primary(major=17, initdb=["--data-checksums"], archive_mode="on", archive_command="/bin/false",
+                              summarize_wal="off")
+    conninfo = archiver(primary)
+    primary.write_wal(1)
+    primary.switch_wal()
+    wait_for(lambda: primary.sql("SELECT failed_count > 0 FROM pg_stat_archiver") == "t", "the archive_command to fail")
+    checks, status = doctor("-d", conninfo)
+    assert status == 0, checks
+    assert checks["archive_mode"]["level"] == "warning", checks["archive_mode"]
+    assert "no base backup completes" in checks["archive_mode"]["found"]
+    assert checks["data_checksums"]["level"] == "ok" and "verify the pages" in checks["data_checksums"]["found"]
+    assert checks["summarize_wal"]["level"] == "ok", checks["summarize_wal"]
+    advice = checks["summarize_wal"]["found"]
+    # what it says is SQL that works
+    for statement in advice[advice.index("ALTER SYSTEM"):].split(";")[:-1]:
+        primary.sql(statement)
+    primary.hba("host replication archiver 127.0.0.1/32 trust", "host all archiver 127.0.0.1/32 reject")
+    primary.reload()
+
+    def over_replication_alone():
+        checks, _ = doctor("-d", conninfo)
+        return checks if checks["ordinary_connection"]["level"] == "warning" else None
+
+    checks = wait_for(over_replication_alone, "the server to reread its configuration")
+    assert "can be incremental" in checks["summarize_wal"]["found"], checks["summarize_wal"]
+    assert "verify the pages" in checks["data_checksums"]["found"]
+
+
 def test_slots_that_are_missing_wrong_or_lost(servers, new_archive):
     primary = servers.primary(wal_level="logical", max_replication_slots=2, wal_keep_size=0,
                               max_slot_wal_keep_size="1MB")

@@ -35,7 +35,9 @@ ServerFacts good_server() {
                      {"archive_mode", "off"},
                      {"wal_segment_size", "16MB"},
                      {"fsync", "on"},
-                     {"full_page_writes", "on"}};
+                     {"full_page_writes", "on"},
+                     {"data_checksums", "off"},
+                     {"summarize_wal", "off"}};
   server.superuser = false;
   server.standby = false;
   server.senders = 1;
@@ -121,6 +123,13 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        Level::failure, "10 of 10", "max_wal_senders = 20"},
       {"one walsender left", [](auto& s) { s.senders = 9; }, same_archive, "max_wal_senders",
        Level::warning, "9 of 10", "max_wal_senders = 20"},
+      {"no walsender beside the receiver",
+       [](auto& s) {
+         s.senders = 10;
+         s.slot->view.active = true;
+       },
+       same_archive, "max_wal_senders", Level::warning, "none is left for a base backup",
+       "max_wal_senders = 20"},
       {"no slot", [](auto& s) { s.slot->view.exists = false; }, same_archive, "slot",
        Level::warning, "does not exist yet", "--create-slot"},
       {"no slot and no room",
@@ -173,14 +182,20 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
          s.settings["archive_mode"] = "on";
          s.settings["archive_command"] = "";
        },
-       same_archive, "archive_mode", Level::warning, "piles up", "archive_mode = off"},
+       same_archive, "archive_mode", Level::warning,
+       "archive_mode is on without an archive_command: WAL piles up on the server, and no base "
+       "backup completes",
+       "archive_mode = off"},
       {"archive_command fails",
        [](auto& s) {
          s.settings["archive_mode"] = "on";
          s.settings["archive_command"] = "false";
          s.archiver = ServerFacts::Archiver{.failed = 7, .failing = true, .last_failed = "0001"};
        },
-       same_archive, "archive_mode", Level::warning, "fails (7 times", "log"},
+       same_archive, "archive_mode", Level::warning,
+       "fails (7 times, the last time on 0001): WAL piles up on the server, and no base backup "
+       "completes",
+       "log"},
       {"a standby that does not stream",
        [](auto& s) {
          s.standby = true;
@@ -374,6 +389,40 @@ TEST(Doctor, IsContentWhereNothingIsTheMatter) {
   server.settings["archive_command"] = "cp %p /backup/%f";
   EXPECT_THAT(to_text(judge_server(server, plan)),
               HasSubstr("[  ok  ] archive_mode: the server archives by itself as well"));
+}
+
+TEST(Doctor, SaysWhichBaseBackupsTheServerPermits) {
+  auto server = good_server();
+  auto checks = judge_server(server, kPlan);
+  EXPECT_THAT(to_text(checks), HasSubstr("[  ok  ] data_checksums: data_checksums is off: base "
+                                         "backups do not detect corrupted pages\n"));
+  EXPECT_THAT(to_text(checks),
+              HasSubstr("[  ok  ] summarize_wal: summarize_wal is off: base backups are full ones; "
+                        "for incremental ones: ALTER SYSTEM SET summarize_wal = on; "));
+  server.settings["data_checksums"] = "on";
+  server.settings["summarize_wal"] = "on";
+  checks = judge_server(server, kPlan);
+  EXPECT_THAT(to_text(checks), HasSubstr("[  ok  ] data_checksums: data_checksums is on: base "
+                                         "backups verify the pages\n"));
+  EXPECT_THAT(to_text(checks), HasSubstr("[  ok  ] summarize_wal: summarize_wal is on: base "
+                                         "backups can be incremental\n"));
+  server.settings.erase("summarize_wal");
+  EXPECT_THAT(to_text(judge_server(server, kPlan)), Not(HasSubstr("summarize_wal")));
+}
+
+/// On a standby, a backup waits for archive_mode = always alone.
+TEST(Doctor, KnowsWhenABaseBackupWaitsForTheArchiveCommand) {
+  auto server = good_server();
+  server.settings["archive_mode"] = "on";
+  server.settings["archive_command"] = "cp %p /backup/%f";
+  const auto text = [&] { return to_text(judge_server(server, kPlan)); };
+  EXPECT_THAT(text(), HasSubstr("than this one; base backups wait for it\n"));
+  server.standby = true;
+  EXPECT_THAT(text(), HasSubstr("than this one\n"));
+  server.archiver = ServerFacts::Archiver{.failed = 1, .failing = true, .last_failed = "0001"};
+  EXPECT_THAT(text(), HasSubstr("WAL piles up on the server\n"));
+  server.settings["archive_mode"] = "always";
+  EXPECT_THAT(text(), HasSubstr("WAL piles up on the server, and no base backup completes\n"));
 }
 
 TEST(Doctor, WarnsOfAServerOnTheSameMachine) {
