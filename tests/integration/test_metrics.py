@@ -221,6 +221,9 @@ def test_verify_and_status_leave_figures_that_alerts_read(servers, receivers, ne
     assert one(values, "pgweir_status_missing_segments") == 1
     assert one(values, "pgweir_status_receiver_running") == 0
     assert one(values, "pgweir_status_level") == 2
+    # the rules join them with those of verify by this label
+    assert one(values, "pgweir_status_last_check_passed", archive=str(archive.path), check="verify") == 0
+    assert one(values, "pgweir_status_last_check_timestamp_seconds", archive=str(archive.path), check="verify") > 0
 
 
 def test_nothing_of_it_is_loaded_where_it_is_not_asked_for(servers, receivers, new_archive):
@@ -286,6 +289,10 @@ def test_an_error_that_ends_it_is_one_object(servers, receivers, place):
 
 # contrib
 
+def rule_tests():
+    return sorted((CONTRIB / "prometheus").glob("*.test.yml"))
+
+
 def test_every_alert_is_documented_and_uses_metrics_that_there_are():
     rules = (CONTRIB / "prometheus" / "pgweir.rules.yml").read_text()
     alerts = set(re.findall(r"^ +- alert: (\w+)", rules, re.MULTILINE))
@@ -298,14 +305,18 @@ def test_every_alert_is_documented_and_uses_metrics_that_there_are():
     for name, used in (("rules", rules), ("dashboard", dashboard)):
         names = set(re.findall(r"\bpgweir_(?:receiver|archive|slot|serve|store|verify|status|drill|backup|compare|build)_\w+", used))
         assert names and names <= known, (name, names - known)
-    tested = (CONTRIB / "prometheus" / "pgweir.rules.test.yml").read_text()
+    tested = "".join(path.read_text() for path in rule_tests())
     assert alerts == set(re.findall(r"alertname: (\w+)", tested))
+    fired = re.findall(r"alertname: (\w+)\n +exp_alerts:\n", tested)
+    silent = re.findall(r"alertname: (\w+)\n +exp_alerts: \[\]\n", tested)
+    assert alerts == set(fired), alerts - set(fired)
+    assert alerts == set(silent), alerts - set(silent)
 
 
 def test_the_alert_rules_do_what_they_say(promtool):
     rules = CONTRIB / "prometheus"
     run([promtool, "check", "rules", rules / "pgweir.rules.yml"])
-    run([promtool, "test", "rules", "pgweir.rules.test.yml"], cwd=rules)
+    run([promtool, "test", "rules", *[path.name for path in rule_tests()]], cwd=rules)
 
 
 def test_the_dashboard_fits_its_schema():
