@@ -2,11 +2,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "archive/listing.h"
 #include "archive/union_shelf.h"
@@ -33,6 +37,7 @@
 #include "status/json.h"
 #include "status/only_stored.h"
 #include "status/report.h"
+#include "status/several.h"
 #include "status/text.h"
 #include "status/upstream.h"
 #include "store/cluster_record.h"
@@ -53,7 +58,10 @@ constexpr auto kBeside = option_of<any_text>(
     "compare-archive", "DIR", "another archive of the same server: compare the file names");
 constexpr auto kHtml = option_of<any_text>(
     "html", "FILE", "write the web page to FILE, for a ticket or a mail: one file without scripts");
-constexpr Option kOptions[] = {kDirectory, kBeside, kJson, kHtml, kWebBackups};
+constexpr auto kDirectories = repeated(kDirectory);
+constexpr Option kOptions[] = {
+    kDirectories.says("archive directory; several are reported one after another, and compared"),
+    kBeside, kJson, kHtml, kWebBackups};
 constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
@@ -198,7 +206,112 @@ status::StatusReport report_with_store(const std::string& path, StoredArchive& s
   return report;
 }
 
+/// The answers of the processes that work on the archive.
+status::StatusReport answers_of(const std::string& directory) {
+  return look_within_bounds(directory, [directory] {
+    status::StatusReport answers;
+    ask_receiver(answers, directory);
+    ask_relays(answers, directory);
+    return answers;
+  });
+}
+
+void look_for_break(status::StatusReport& report, const std::string& directory) {
+  report = look_within_bounds(directory, [directory, report]() mutable {
+    status::look_for_break(report, *io::open_existing_directory(directory));
+    return report;
+  });
+}
+
+/// What a receiver with a web page has recorded; the report gets when the disk will be full.
+std::optional<web::History> look_at_history(status::StatusReport& report,
+                                            const std::string& directory) {
+  auto history =
+      look_within_bounds(directory, [directory] { return web::read_history(directory); });
+  if (history) report.full_in = web::full_in(*history, report.free_bytes, report.taken);
+  return history;
+}
+
+/// What a failure means to monitoring.
+status::Level level_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const FileSystemHangs&) {
+    return status::Level::critical;  // nothing can be archived, either
+  } catch (...) {
+    return status::Level::unknown;
+  }
+}
+
+status::StatusReport report_of_directory(const std::string& directory) {
+  auto asked = answers_of(directory);  // older than the listing
+  auto report =
+      look_within_bounds(directory, [directory] { return status::make_report(directory); });
+  take_answers(report, std::move(asked));
+  look_for_break(report, directory);
+  look_at_history(report, directory);
+  return report;
+}
+
+void refuse_with_several(const Arguments& arguments) {
+  for (const Option& option :
+       {Option(kBeside), Option(kHtml), Option(kWebBackups), Option(kDbname), Option(kHost),
+        Option(kPort), Option(kUsername), Option(kSlot), Option(kMetricsFile)})
+    if (arguments.has(option))
+      throw Error(ErrorKind::usage,
+                  fmt::format("{} cannot be used with several archives", arguments.source(option)))
+          .hint("Run pgweir status once for each archive.");
+  if (arguments.has("store"))
+    throw Error(ErrorKind::usage,
+                fmt::format("{} cannot be used with several archives", arguments.source("store")))
+        .hint("Run pgweir status once for each archive.");
+}
+
+/// An archive that cannot be read does not hide the others.
+int status_of_several(const Arguments& arguments, const std::vector<std::string>& directories) {
+  refuse_with_several(arguments);
+  const auto limits = limits_of(arguments);
+  const bool check = arguments.has(kCheck);
+  std::vector<status::ArchiveStatus> archives;
+  int result = kDone;
+  for (const auto& directory : directories) {
+    status::ArchiveStatus archive{.directory = directory, .report = std::nullopt};
+    try {
+      archive.report = report_of_directory(directory);
+      if (check) archive.verdict = status::check(*archive.report, limits);
+    } catch (const std::exception&) {
+      const auto failure = std::current_exception();
+      result = std::max(result, tell_failure(failure));
+      archive.report.reset();
+      archive.error = error_of(failure).what();
+      const auto level = level_of(failure);
+      if (check)
+        archive.verdict =
+            status::Verdict{level, {}, status::line_without_report(level, archive.error)};
+    }
+    archives.push_back(std::move(archive));
+  }
+  const auto comparison = status::compare(archives);
+  if (comparison.different_clusters) result = std::max(result, exit_status(ErrorKind::conflict));
+  if (arguments.has(kJson)) {
+    print_data(status::several_json(archives, comparison) + "\n");
+  } else {
+    std::string text;
+    if (check) text = status::check_lines(archives, comparison) + "\n";
+    const int width = daemon::Screen(STDOUT_FILENO).width();
+    for (const auto& archive : archives)
+      text += (archive.report ? status::status_text(*archive.report, width, terminal_is_utf8())
+                              : fmt::format("Archive {}: cannot be read: {}\n", archive.directory,
+                                            archive.error)) +
+              "\n";
+    print_coloured(text + status::text_of(comparison) + "\n");
+  }
+  return check ? static_cast<int>(status::level_of(archives, comparison)) : result;
+}
+
 int status_command(const Arguments& arguments) {
+  if (const auto directories = arguments.texts(kDirectories); directories.size() > 1)
+    return status_of_several(arguments, directories);
   const bool in_store = arguments.has("store");
   const auto directory = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
   const auto limits = limits_of(arguments);
@@ -217,12 +330,7 @@ int status_command(const Arguments& arguments) {
   status::StatusReport asked;
   const auto ask = [&] {
     if (directory.empty()) return;
-    asked = look_within_bounds(directory, [directory] {
-      status::StatusReport answers;
-      ask_receiver(answers, directory);
-      ask_relays(answers, directory);
-      return answers;
-    });
+    asked = answers_of(directory);
   };
   std::unique_ptr<StoredArchive> stored;
   if (in_store) {
@@ -243,20 +351,14 @@ int status_command(const Arguments& arguments) {
           ? look.report
           : look_within_bounds(directory, [directory] { return status::make_report(directory); });
   take_answers(report, std::move(asked));
-  if (!directory.empty())
-    report = look_within_bounds(directory, [directory, report]() mutable {
-      status::look_for_break(report, *io::open_existing_directory(directory));
-      return report;
-    });
+  if (!directory.empty()) look_for_break(report, directory);
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
     report.beside = look_within_bounds(
         *beside, [report, other = *beside] { return status::look_beside(report, other); });
 
   std::optional<web::History> history;
-  if (!directory.empty())
-    history = look_within_bounds(directory, [directory] { return web::read_history(directory); });
-  if (history) report.full_in = web::full_in(*history, report.free_bytes, report.taken);
+  if (!directory.empty()) history = look_at_history(report, directory);
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
@@ -280,13 +382,7 @@ int failed(const Words& words, const std::exception_ptr& failure) {
   const bool check = std::find(words.begin(), words.end(), "--check") != words.end();
   if (!check) return tell_failure(failure);
   const auto error = error_of(failure);
-  auto level = status::Level::unknown;
-  try {
-    std::rethrow_exception(failure);
-  } catch (const FileSystemHangs&) {
-    level = status::Level::critical;  // nothing can be archived, either
-  } catch (...) {
-  }
+  const auto level = level_of(failure);
   print(status::line_without_report(level, error.what()) + "\n");
   print_error(error);
   return static_cast<int>(level);
@@ -302,22 +398,28 @@ queries the running receiver and reads the directory; it needs no server.
 
 Usage:
   pgweir status -D DIRECTORY [-d CONNINFO] [OPTION]...
+  pgweir status -D DIRECTORY -D DIRECTORY... [--json] [--check [LIMIT]...]
   pgweir status [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
 
 With --store, it reports the contents of directory and object store together,
 the end of each, and the WAL that the store does not have yet.
+
+With several archives of one server, it reports each of them, and which one
+reaches furthest.
 )",
     .groups = kGroups,
     .notes = R"(Examples:
   pgweir status -D /srv/wal
   pgweir status -D /srv/wal -d "host=db1 user=repl"
   pgweir status -D /srv/wal --html status.html
+  pgweir status -D /srv/wal -D /mnt/wal
   pgweir status -D /srv/wal --check --max-lag 64MB --max-age 5min
 
 Missing WAL is detected by file names only; "pgweir verify" reads the files.
 
-Exit status: 0 reported; 2 invalid options; 4 the directory cannot be read. If
-the store did not answer within 5 s: 3, or 4 if it rejected the request.
+Exit status: 0 reported; 2 invalid options; 4 a directory cannot be read, or
+several archives belong to different clusters. If the store did not answer
+within 5 s: 3, or 4 if it rejected the request.
 With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for invalid options.
 )",
     .run = status_command,

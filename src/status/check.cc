@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "status/plugin_line.h"
 #include "wal/page.h"
 #include "wal/pg_time.h"
 
@@ -16,14 +17,6 @@ namespace {
 
 /// Below this number of segments, free space is a warning.
 constexpr std::uint64_t kFewSegments = 8;
-
-/// A '|' begins the performance data, a line end the next line.
-std::string plain(std::string_view text) {
-  std::string out(text);
-  std::replace(out.begin(), out.end(), '|', '/');
-  std::replace(out.begin(), out.end(), '\n', ' ');
-  return out;
-}
 
 void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
@@ -302,7 +295,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
     if (finding.since && finding.level != Level::ok)
       what += " (since " + format_time(*finding.since) + ")";
   }
-  verdict.line = fmt::format("PGWEIR {} - {} | {}", to_string(verdict.level), plain(what),
+  verdict.line = fmt::format("PGWEIR {} - {} | {}", to_string(verdict.level), plugin_text(what),
                              performance_data(report, limits));
   return verdict;
 }
@@ -336,7 +329,7 @@ std::string newer_version_text(std::uint16_t magic) {
 }
 
 std::string line_without_report(Level level, std::string_view why) {
-  return fmt::format("PGWEIR {} - {}", to_string(level), plain(why));
+  return fmt::format("PGWEIR {} - {}", to_string(level), plugin_text(why));
 }
 
 }  // namespace weir::status

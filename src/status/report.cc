@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "io/place.h"
 #include "io/posix_directory.h"
+#include "status/known_ends.h"
 #include "status/only_stored.h"
 #include "wal/page.h"
 
@@ -194,16 +195,8 @@ void add_upstream(StatusReport& report, Upstream upstream) {
   report.branch = std::nullopt;
   if (report.identity && report.identity->system_identifier != report.upstream->system_identifier)
     return;
-  archive::TimelineEnds ends;
-  for (const auto& one : report.timelines) {
-    auto end = one.to.value_or(wal::Lsn());
-    if (one.ends.end.valid()) end = std::max(end, one.ends.end);
-    if (end.valid()) ends[one.timeline] = end;
-  }
-  // What a receiver has made durable is more than what the files' records show.
-  if (report.receiver && report.receiver->stream && !ends.empty())
-    ends[report.receiver->stream->timeline] = report.receiver->stream->flush;
-  report.branch = archive::compare_with_server(report.histories, ends, place_of(*report.upstream));
+  report.branch = archive::compare_with_server(report.histories, known_ends(report),
+                                               place_of(*report.upstream));
 }
 
 void describe_listing(StatusReport& report, const archive::Listing& listing,

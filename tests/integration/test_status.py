@@ -441,3 +441,105 @@ def test_a_timeline_that_the_archive_does_not_know_yet(servers, receivers, new_a
     assert branch["relation"] == "ahead" and branch["missing_bytes"] > 0, branch
     text = pgweir("status", "-D", archive.path, "-d", standby.conninfo()).stdout
     assert "WARNING" not in text and "the archive is" in text, text
+
+
+def end_of(report):
+    """(timeline, position) up to which an archive without a receiver is durable."""
+    line = report["timelines"][-1]
+    ends = [wal.lsn(line[name]) for name in ("to", "last_record_end") if name in line]
+    return line["timeline"], max(ends)
+
+
+def status_of_several(*directories, options=()):
+    words = [word for directory in directories for word in ("-D", directory)]
+    return pgweir("status", *words, *options)
+
+
+def test_tells_which_of_several_archives_reaches_furthest(servers, receivers, new_archive, place):
+    primary = servers.primary()
+    left, right = new_archive(primary, "left"), new_archive(primary, "right")
+    receiver = receivers.pgweir(left, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    receiver = receivers.pgweir(right, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+
+    # A receiver runs on one of them.
+    done = status_of_several(left.path, right.path, options=["--json"])
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["furthest"] == str(right.path), report["what"]
+    done = status_of_several(left.path, right.path, options=["--check"])
+    lines = done.stdout.splitlines()
+    assert done.returncode == CRITICAL, done.stdout
+    assert lines[0].startswith(f"{left.path}: PGWEIR CRITICAL - no receiver runs"), lines[0]
+    assert lines[1].startswith(f"{right.path}: PGWEIR OK - streaming from "), lines[1]
+    swapped = status_of_several(right.path, left.path, options=["--check"])
+    assert swapped.returncode == CRITICAL and swapped.stdout.startswith(f"{left.path}: PGWEIR CRITICAL - ")
+    receiver.stop()
+
+    done = status_of_several(left.path, right.path, options=["--json"])
+    report = json.loads(done.stdout)
+    alone = [status(archive)[0] for archive in (left, right)]
+    (timeline, behind), (_, end) = (end_of(one) for one in alone)
+    assert end > behind
+    assert report["furthest"] == str(right.path) and not report["different_clusters"]
+    assert report["ends"] == [
+        {"directory": str(left.path), "timeline": timeline, "lsn": wal.lsn_text(behind),
+         "behind_bytes": end - behind},
+        {"directory": str(right.path), "timeline": timeline, "lsn": wal.lsn_text(end), "behind_bytes": 0}]
+    for one, other in zip(report["archives"], alone):
+        assert one.keys() == other.keys()
+        assert one["directory"] == other["directory"] and one["timelines"] == other["timelines"]
+
+    closing = (f"Furthest: {right.path}, timeline {timeline}, {wal.lsn_text(end)}; "
+               f"{left.path} is {end - behind} bytes behind")
+    done = status_of_several(left.path, right.path)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and lines[-1] == closing == report["what"], done.stdout
+    headings = [line for line in lines if line.startswith("Archive ")]
+    assert [line.split(":")[0] for line in headings] == [f"Archive {left.path}", f"Archive {right.path}"]
+
+    # One that cannot be read does not hide the others.
+    missing = place / "missing"
+    done = status_of_several(missing, right.path, left.path)
+    assert done.returncode == 4 and f"Archive {missing}: cannot be read: " in done.stdout, done
+    assert str(missing) in done.stderr and "hint" in done.stderr, done.stderr
+    assert done.stdout.endswith(
+        closing.replace("; ", f"; {missing} could not be read; ", 1) + "\n"), done.stdout
+    done = status_of_several(missing, right.path, options=["--check", "--json"])
+    report = json.loads(done.stdout)
+    assert done.returncode == CRITICAL and report["archives"][0]["check"]["exit_status"] == UNKNOWN, report
+
+    for option in (["-d", primary.conninfo()], ["-h", "db1"], ["-p", "5432"], ["-U", "repl"], ["-S", "weir"],
+                   ["--compare-archive", left.path], ["--html", place / "page.html"], ["--backups", place],
+                   ["--metrics-file", place / "status.prom"], ["--store", "s3://bucket/prefix"]):
+        done = status_of_several(left.path, right.path, options=option)
+        assert done.returncode == 2 and "cannot be used with several archives" in done.stderr, done
+        assert not done.stdout, done.stdout
+    assert not (place / "page.html").exists() and not (place / "status.prom").exists()
+
+
+def test_says_that_several_archives_belong_to_different_clusters(servers, receivers, new_archive):
+    archives = []
+    for name in ("one", "other"):
+        server = servers.primary(name)
+        archives.append(new_archive(server, f"archive-{name}"))
+        receiver = receivers.pgweir(archives[-1], server)
+        streaming(server)
+        reported(server, server.write_wal(1))
+        receiver.stop()
+    systems = [status(archive)[0]["system_identifier"] for archive in archives]
+    paths = [archive.path for archive in archives]
+    closing = ("The archives belong to different clusters, and cannot be compared: "
+               f"{paths[0]} to {systems[0]}, {paths[1]} to {systems[1]}")
+    done = status_of_several(*paths)
+    assert done.returncode == 4 and done.stdout.splitlines()[-1] == closing, done.stdout
+    done = status_of_several(*paths, options=["--json"])
+    report = json.loads(done.stdout)
+    assert done.returncode == 4 and report["furthest"] is None and report["different_clusters"], report["what"]
+    assert [one["system_identifier"] for one in report["archives"]] == systems
+    done = status_of_several(*paths, options=["--check"])
+    assert done.returncode == CRITICAL
+    assert done.stdout.splitlines()[0] == f"PGWEIR CRITICAL - {closing}", done.stdout
