@@ -499,7 +499,9 @@ std::optional<Result> Restorer::restore_of_ancestors(wal::SegmentName segment,
   if (own != segments.end() && (options_.partial || options_.up_to_hole)) return std::nullopt;
   const auto& size = *finding.size;
   const auto start = segment.start(size);
-  const auto found = of_ancestors(segment, finding, start, Ancestors::finished);
+  const bool unfinished = options_.partial || options_.up_to_hole;
+  const auto found =
+      of_ancestors(segment, finding, start, unfinished ? Ancestors::all : Ancestors::finished);
   if (!found) return std::nullopt;
   deliver(*found, found->cut - start, size);
   log_.warning(

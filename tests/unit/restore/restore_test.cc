@@ -739,6 +739,35 @@ TEST(RestoreFile, GivesAServerTheAncestorsWalUpToTheSwitchpointWhereTheNewTimeli
   }
 }
 
+/// Two switches in one segment: the complete file of the first timeline ends before the partial one
+/// of the second.
+TEST(RestoreFile, GivesAServerTheLongestWalOfItsAncestorsAlsoIfThatIsUnfinished) {
+  WalBuilder first(plain());
+  first.grow_to(kSize.start(5));
+  const auto early = first.fork_point(kSize.start(3) + 300'000);
+  auto second = first.fork(early, 2, 5);
+  second.grow_to(kSize.start(4));
+  const auto late = second.fork_point(kSize.start(3) + 700'000);
+  for (const bool partial : {false, true}) {
+    SCOPED_TRACE(partial ? "with --partial" : "complete segments alone");
+    Scene scene;
+    for (std::uint64_t segno = 1; segno < 5; ++segno) scene.put(first, segno);
+    scene.put_partial(second, late);
+    const auto line = fmt::format("1\t{}\treason\n", early);
+    scene.archive.put("00000002.history", test::as_bytes(line));
+    scene.archive.put("00000003.history",
+                      test::as_bytes(line + fmt::format("2\t{}\treason\n", late)));
+    scene.options.system_identifier = first.options().system_identifier;
+    scene.options.partial = partial;
+    const auto outcome = scene.ask(3, 3);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    auto expected =
+        copy(partial ? second.bytes(kSize.start(3), late) : first.bytes(kSize.start(3), early));
+    expected.resize(kSize.bytes());
+    EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+  }
+}
+
 /// A server copies the histories of all timelines up to its target's into its pg_wal.
 TEST(RestoreFile, EndsAPartialWhereTheTargetLeftTheTimelineAndNotASibling) {
   WalBuilder parent(plain());
