@@ -76,7 +76,8 @@ std::string read_small_file(const std::string& path, std::uint64_t most) {
   return content;
 }
 
-void replace_small_file(const std::string& path, std::string_view content, unsigned mode) {
+void replace_small_file(const std::string& path, std::string_view content, unsigned mode,
+                        Replace how) {
   const auto slash = path.rfind('/');
   const auto name = slash == std::string::npos ? 0 : slash + 1;
   const auto temporary =
@@ -98,9 +99,25 @@ void replace_small_file(const std::string& path, std::string_view content, unsig
     }
     content.remove_prefix(static_cast<std::size_t>(count));
   }
+  if (how == Replace::durably && ::fsync(fd) != 0) {
+    const auto reason = failed(errno, "could not sync file");
+    ::close(fd);
+    throw Error(ErrorKind::durability, reason.message()).with("path", path);
+  }
   if (::close(fd) != 0) throw failed(errno, "could not write file");
   if (::rename(temporary.c_str(), path.c_str()) != 0)
     throw failed(errno, "could not rename the file written");
+  if (how == Replace::soon) return;
+  const Descriptor directory(
+      ::open(name == 0 ? "." : path.substr(0, name).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(directory.get()) != 0) {
+    const auto reason = system_error(errno, "could not sync the directory of the file");
+    throw Error(ErrorKind::durability, reason.message()).with("path", path);
+  }
+}
+
+bool is_leftover_of(std::string_view name, std::string_view file) {
+  return name.starts_with("." + std::string(file) + ".") && name.ends_with(".tmp");
 }
 
 }  // namespace weir::io

@@ -44,7 +44,15 @@ struct FileAccess {
 [[nodiscard]] std::string read_front(const std::string& path, std::uint64_t most);
 
 /// Writes the file under a hidden name in the same directory and renames it: a reader sees the old
-/// content or the new one. Not durable. Throws Error{io, disk_full}.
-void replace_small_file(const std::string& path, std::string_view content, unsigned mode);
+/// content or the new one. Not durable unless `how` says so. Throws Error{io, disk_full}, and
+/// Error{durability} if a sync fails.
+enum class Replace {
+  soon,     ///< after a power loss, the file may be empty
+  durably,  ///< also after a power loss, it has the old content or the new one
+};
+void replace_small_file(const std::string& path, std::string_view content, unsigned mode,
+                        Replace how = Replace::soon);
+/// It is what an interrupted replace_small_file() of a file called `file` leaves next to it.
+[[nodiscard]] bool is_leftover_of(std::string_view name, std::string_view file);
 
 }  // namespace weir::io

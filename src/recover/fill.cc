@@ -290,16 +290,17 @@ void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
                          "", kOwnFile);
 }
 
-void finish(const std::vector<Place>& places, const Options& options) {
-  // All that the server finds is on the disk before it can be started at all.
+void make_durable(const std::vector<Place>& places, const Options& options) {
   io::sync_file_system(options.into);
   for (const auto& place : places) io::sync_file_system(place.path);
+}
+
+void finish(const Options& options) {
   const auto control = options.into + "/" + kControlInWork;
   // It has been renamed already if an earlier call ended between these lines.
-  if (io::type_of(control) == io::PathType::file) {
+  if (io::type_of(control) == io::PathType::file)
     io::rename_file(control, options.into + "/global/pg_control");
-    io::sync_file_system(options.into);
-  }
+  io::sync_file_system(options.into);
   io::remove_tree(options.into + "/" + kWork);
 }
 

@@ -29,7 +29,11 @@ void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
                     const recovery::Programs& programs, const recovery::Control& control,
                     const std::string& restore_command, const Options& options, Report& report);
 
-/// Flushes everything and renames pg_control into place: from here on a server can be started.
-void finish(const std::vector<Place>& places, const Options& options);
+/// Flushes all of it to disk. Throws Error{durability}.
+void make_durable(const std::vector<Place>& places, const Options& options);
+
+/// Renames pg_control into place, durably: from here on a server can be started. Everything else
+/// must be durable.
+void finish(const Options& options);
 
 }  // namespace weir::recover

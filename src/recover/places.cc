@@ -134,8 +134,16 @@ class Look {
       need(place.path, place.of.bytes);
     }
     need(options_.into, data + std::min(2 * choice_.promise.bytes, kMostWal) + kReserve);
+    // The files of an earlier call are removed first.
+    std::map<std::uint64_t, std::uint64_t> returned;
+    const auto returns = [&](const std::string& path) {
+      if (own_ && io::type_of(path) == PathType::directory)
+        returned[io::file_system_of(path)] += io::size_of_tree(path);
+    };
+    returns(options_.into);
+    for (const auto& place : places_) returns(place.path);
     for (const auto& [system, needed] : needs) {
-      const auto free = io::free_bytes(needed.second);
+      const auto free = io::free_bytes(needed.second) + returned[system];
       if (needed.first <= free || shares_blocks(needed.second)) continue;
       throw Error(ErrorKind::disk_full, "there is too little space")
           .with("place", needed.second)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/exit_status.h"
@@ -23,8 +24,8 @@
 //
 //   before pgweir-recover.json exists   nothing was created, or an empty directory
 //   incomplete                          no pg_control: no server starts; the same call copies again
-//   prepared                            pg_control may not be renamed yet: the same call gives
-//                                       it
+//   prepared                            everything is durable; pg_control may not have its name
+//                                       yet: the same call renames it
 //   recovering                          the server continues; the same call follows it
 
 namespace weir::recover {
@@ -34,6 +35,7 @@ namespace {
 using recovery::Target;
 
 constexpr const char* kState = "/pgweir-recover.json";
+constexpr std::string_view kStateName = "pgweir-recover.json";
 constexpr std::uint64_t kLargestState = std::uint64_t{4} << 20;
 constexpr unsigned kStateMode = 0600;
 
@@ -82,7 +84,7 @@ class Recover {
   void write_state() {
     if (report.state != State::none && !options_.dry_run)
       io::replace_small_file(options_.into + kState, report_json(report, options_.words),
-                             kStateMode);
+                             kStateMode, io::Replace::durably);
   }
 
   Report report;
@@ -99,6 +101,7 @@ class Recover {
   /// nullopt: nothing of ours. Another call's is an error.
   std::optional<Left> look_at_what_is_there() {
     const auto file = options_.into + kState;
+    if (io::type_of(options_.into) == io::PathType::directory) remove_unfinished_state();
     if (io::type_of(file) != io::PathType::file) return std::nullopt;
     auto left = parse_left(io::read_small_file(file, kLargestState));
     if (left && left->words == options_.words) {
@@ -113,6 +116,13 @@ class Recover {
         .hint(
             "The same command as then continues it. Otherwise, specify another directory with "
             "--into; existing files are never removed.");
+  }
+
+  /// An earlier call that ended while it wrote its state has left a file, perhaps as the only one.
+  void remove_unfinished_state() {
+    if (options_.dry_run) return;
+    for (const auto& name : io::all_names(options_.into))
+      if (io::is_leftover_of(name, kStateName)) io::remove_tree(options_.into + "/" + name);
   }
 
   void lock() {
@@ -165,9 +175,11 @@ class Recover {
     report.state = State::incomplete;
     write_state();
     fill(*choice, places, programs, command(*choice), options_, report);
+    // In this order: a state that survives a power loss must not tell of files that do not.
+    make_durable(places, options_);
     report.state = State::prepared;
     write_state();
-    finish(places, options_);
+    finish(options_);
     end(programs);
   }
 
@@ -238,7 +250,7 @@ class Recover {
     const auto programs =
         recovery::find_programs(std::atoi(version.c_str()), options_.bindir, options_.stop);
     report.server = programs.version;
-    if (report.state == State::prepared) finish(places, options_);
+    if (report.state == State::prepared) finish(options_);
     if (report.state == State::reached) {
       options_.tell("an earlier call has recovered it");
       return;

@@ -237,7 +237,7 @@ class Watch {
     const auto file = options_.into + "/postgresql.auto.conf";
     const auto mode = io::look_at_access(file);
     io::replace_small_file(file, without_recovery(io::read_small_file(file, kSmall * 256)),
-                           mode ? mode->mode : kUnknown);
+                           mode ? mode->mode : kUnknown, io::Replace::durably);
     const auto told =
         recovery::run_tool(pg_ctl({"-s", "reload"}), recovery::environment(), options_.stop);
     report_.notes.push_back(

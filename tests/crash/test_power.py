@@ -67,8 +67,9 @@ def memory(place):
 class Disk:
     """A file system on a disk that writes its diary."""
 
-    def __init__(self, memory, kind):
-        size, make, self.options = FILE_SYSTEMS[kind]
+    def __init__(self, memory, kind, size=None):
+        usual, make, self.options = FILE_SYSTEMS[kind]
+        size = size or usual
         if kind not in pathlib.Path("/proc/filesystems").read_text().split():
             run(["modprobe", kind], check=False)
             if kind not in pathlib.Path("/proc/filesystems").read_text().split():
@@ -209,6 +210,7 @@ class Story:
 class Moment:
     def __init__(self, story, index, durable, unflushed, random):
         self.story = story
+        self.index = index
         when = story.diary[index][0]
         self.reported = max((position for at, position in story.reports if at < when), default=0)
         self.image = story.place / "crashed"

@@ -32,7 +32,8 @@ def archive_of_all_forms(servers, place):
 
 
 def assert_converted(archive, contents):
-    assert sorted(path.name for path in archive.iterdir()) == [name + ".zst" for name in contents]
+    names = sorted(path.name for path in archive.iterdir() if path.name != ".pgweir-last-verify")
+    assert names == [name + ".zst" for name in contents]
     for name, content in contents.items():
         plain = subprocess.run(["zstd", "-dcq", archive / (name + ".zst")],
                                stdout=subprocess.PIPE, check=True).stdout

@@ -83,5 +83,19 @@ TEST_F(SmallFile, IsReplacedAsAWholeAndLeavesNothingElse) {
             2);
 }
 
+TEST_F(SmallFile, ReplacedDurablyLeavesNothingElse) {
+  const auto path = place_ + "/state.json";
+  replace_small_file(path, "old", 0600, Replace::durably);
+  replace_small_file(path, "new", 0640, Replace::durably);
+  EXPECT_EQ(read_small_file(path, 10), "new");
+  EXPECT_EQ(look_at_access(path)->mode, 0640u);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(place_),
+                          std::filesystem::directory_iterator()),
+            1);
+  EXPECT_TRUE(is_leftover_of(".state.json.4711.tmp", "state.json"));
+  for (const auto* other : {"state.json", ".state.json", ".state.jsonx.1.tmp", "state.json.1.tmp"})
+    EXPECT_FALSE(is_leftover_of(other, "state.json")) << other;
+}
+
 }  // namespace
 }  // namespace weir::io::small_file_test
