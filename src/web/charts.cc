@@ -16,9 +16,12 @@ namespace {
 using Span = History::Span;
 using std::chrono::seconds;
 
+constexpr int kTop = 18;  ///< the line of the highest value's text
 constexpr int kHeight = 84;
+constexpr int kBase = kTop + kHeight;
 constexpr int kDays = 14;
-constexpr double kEdge = 0.06;
+/// Parts of the width within which an hour's text would overlap that of the first or the last time.
+constexpr double kEdge = 0.19;
 
 std::int64_t seconds_of(SystemTime time) {
   return std::chrono::duration_cast<seconds>(time.time_since_epoch()).count();
@@ -61,6 +64,9 @@ Chart chart_of(const History& history, const Figure& figure, SystemTime now) {
   Chart chart;
   chart.title = figure.title;
   chart.most = figure.text(most);
+  chart.from = clock_text(first);
+  chart.to = clock_text(last + kWidth);
+  chart.now = "nothing is known";
   for (std::int64_t i = 0; i < kCount; ++i) {
     const auto begin = first + i * kWidth;
     Chart::Bar bar{.from = static_cast<double>(i) / kCount,
@@ -77,12 +83,12 @@ Chart chart_of(const History& history, const Figure& figure, SystemTime now) {
         bar.height = figure.value(span) / most;
         bar.mark = figure.mark ? figure.mark(span) / most : 0;
       }
-      chart.now = figure.says(span);
+      // Samples come every few seconds: the newest span may have none yet.
+      if (i + 2 >= kCount) chart.now = figure.says(span);
     }
-    // At the edge its text would stand out of the drawing.
     const auto at = static_cast<double>(i) / kCount;
-    if (begin % 3600 == 0 && at > kEdge && at < 1 - kEdge)
-      chart.ticks.push_back({at, clock_text(begin)});
+    if (begin % 3600 == 0 && i > 0)
+      chart.ticks.push_back({at, at > kEdge && at < 1 - kEdge ? clock_text(begin) : ""});
     chart.bars.push_back(std::move(bar));
   }
   return chart;
@@ -164,31 +170,40 @@ std::vector<Chart> charts_of(const History& history, SystemTime now) {
 }
 
 std::string chart_svg(const Chart& chart) {
-  std::string body;
-  for (const auto& tick : chart.ticks)
-    body += fmt::format(
-        "<line class=\"grid\" x1=\"{0}\" x2=\"{0}\" y1=\"0\" y2=\"{1}\"/>"
-        "<text class=\"axis\" x=\"{0}\" y=\"{2}\" text-anchor=\"middle\">{3}</text>\n",
-        percent(tick.at), kHeight, kHeight + 14, tick.text);
+  const auto label = [](double at, std::string_view anchor, std::string_view text) {
+    return fmt::format("<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>\n",
+                       percent(at), kBase + 14, anchor, text);
+  };
+  auto body = fmt::format(
+      "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0}\" y2=\"{0}\"/>"
+      "<text class=\"axis\" x=\"0\" y=\"{1}\">{2}</text>\n",
+      kTop, kTop - 5, escaped(chart.most));
+  body += label(0, "start", chart.from);
+  for (const auto& tick : chart.ticks) {
+    body += fmt::format("<line class=\"grid\" x1=\"{0}\" x2=\"{0}\" y1=\"{1}\" y2=\"{2}\"/>\n",
+                        percent(tick.at), kTop, kBase);
+    if (!tick.text.empty()) body += label(tick.at, "middle", tick.text);
+  }
+  body += label(1, "end", chart.to);
   for (const auto& bar : chart.bars) {
     const auto x = percent(bar.from);
     const auto width = percent((bar.to - bar.from) * (bar.gap ? 1 : 0.86));
     const int height = std::max(1, static_cast<int>(bar.height * kHeight));
     auto shapes = fmt::format("<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>",
-                              bar.gap ? "unknown" : "bar", x, bar.gap ? 0 : kHeight - height, width,
-                              bar.gap ? kHeight : height);
+                              bar.gap ? "unknown" : "bar", x, bar.gap ? kTop : kBase - height,
+                              width, bar.gap ? kHeight : height);
     if (bar.mark > 0)
       shapes += fmt::format("<rect class=\"mark\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"2\"/>", x,
-                            kHeight - std::max(2, static_cast<int>(bar.mark * kHeight)), width);
-    shapes += fmt::format("<rect class=\"touch\" x=\"{}\" y=\"0\" width=\"{}\" height=\"{}\"/>", x,
-                          percent(bar.to - bar.from), kHeight);
+                            kBase - std::max(2, static_cast<int>(bar.mark * kHeight)), width);
+    shapes += fmt::format("<rect class=\"touch\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>", x,
+                          kTop, percent(bar.to - bar.from), kHeight);
     body += fmt::format("<g class=\"says\"><title>{}</title>{}</g>\n", escaped(bar.says), shapes);
   }
   return fmt::format(
       "<svg class=\"chart\" role=\"img\" aria-label=\"{}, the last six hours; at most {}\" "
       "width=\"100%\" height=\"{}\">\n{}<line class=\"base\" x1=\"0\" x2=\"100%\" y1=\"{}\" "
       "y2=\"{}\"/></svg>\n",
-      escaped(chart.title), escaped(chart.most), kHeight + 20, body, kHeight, kHeight);
+      escaped(chart.title), escaped(chart.most), kBase + 20, body, kBase, kBase);
 }
 
 std::vector<Day> days_of(const History& history, SystemTime now) {
@@ -216,11 +231,12 @@ std::vector<Day> days_of(const History& history, SystemTime now) {
 std::string days_html(const std::vector<Day>& days) {
   std::string html =
       "<div class=\"scroll\"><table class=\"hours\"><tr><th scope=\"col\">day (UTC)</th>";
-  for (int hour = 0; hour < 24; ++hour)
-    html += fmt::format("<th scope=\"col\">{}</th>", hour % 6 == 0 ? fmt::to_string(hour) : "");
+  for (int hour = 0; hour < 24; hour += 6)
+    html += fmt::format("<th class=\"hour\" scope=\"col\" colspan=\"6\">{}</th>", hour);
   html += "<th scope=\"col\">archived</th></tr>\n";
   for (const auto& day : days) {
-    html += fmt::format("<tr><th scope=\"row\">{}</th>", day.date);
+    html += fmt::format("<tr><th scope=\"row\"><span class=\"year\">{}</span>{}</th>",
+                        day.date.substr(0, 5), day.date.substr(5));
     for (const auto& hour : day.hours) {
       const auto sign = sign_of(hour.kind);
       html += hour.kind == Day::Hour::Kind::future

@@ -20,11 +20,13 @@ struct Chart {
   };
   struct Tick {
     double at = 0;
-    std::string text;
+    std::string text;  ///< empty: only a line, as its text would overlap `from` or `to`
   };
   std::string title;
   std::string most;  ///< what the highest bar stands for
-  std::string now;   ///< the newest value
+  std::string now;   ///< the value of the last five minutes
+  std::string from;  ///< the time at the left end, "03:15" (UTC)
+  std::string to;    ///< the time at the right end
   std::vector<Bar> bars;
   std::vector<Tick> ticks;
 };

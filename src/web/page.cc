@@ -58,14 +58,17 @@ std::string chapter_html(std::string_view chapter, Mode mode) {
 }
 
 std::string finding_html(const status::Finding& finding, const Facts& facts, Mode mode) {
+  const bool bad = finding.level != status::Level::ok;
+  // A remark is neither trouble nor good news: "OK" before it would approve of it.
+  if (!bad)
+    return fmt::format("<p class=\"what\"><span class=\"badge note\">NOTE</span> {}</p>",
+                       escaped(finding.text));
   auto html =
       fmt::format("<p class=\"what\">{} {}", badge_html(finding.level), escaped(finding.text));
-  const bool bad = finding.level != status::Level::ok;
-  if (bad && finding.since)
+  if (finding.since)
     html += fmt::format(" <span class=\"aside-note\">since {}</span>",
                         since_html(*finding.since, moment_of(facts, mode)));
   html += "</p>";
-  if (!bad) return html;
   const auto words = status::words_of(finding.topic);
   html += fmt::format(
       "<p class=\"todo\"><b>What to do:</b> {} <span class=\"chapter\">{}"
@@ -76,6 +79,13 @@ std::string finding_html(const status::Finding& finding, const Facts& facts, Mod
   return html;
 }
 
+/// True if a finding says that WAL in the archive's range is missing.
+bool is_missing_wal(const status::Verdict& verdict) {
+  return std::any_of(verdict.findings.begin(), verdict.findings.end(), [](const auto& finding) {
+    return finding.topic == status::Topic::hole && finding.level != status::Level::ok;
+  });
+}
+
 /// What would be lost with the server.
 std::string exposure_html(const Facts& facts, Mode mode) {
   const auto& report = facts.report;
@@ -84,7 +94,9 @@ std::string exposure_html(const Facts& facts, Mode mode) {
   if (receiver && receiver->stream) {
     const auto lag = receiver->lag().value_or(0);
     if (lag == 0)
-      html = "<b>nothing</b>: all of its WAL is durable here";
+      html = is_missing_wal(facts.verdict)
+                 ? "<b>nothing more</b> than the WAL that is missing already"
+                 : "<b>nothing</b>: all of its WAL is durable here";
     else
       html = fmt::format("<b>{}</b> of WAL, {}", format_size(lag),
                          receiver->lag_time
@@ -264,10 +276,9 @@ std::string charts_html(const Facts& facts) {
   int number = 0;
   for (const auto& chart : charts_of(*facts.history, facts.now))
     html += fmt::format(
-        "<figure><figcaption><b>{}</b> <span class=\"most\">{}highest seen: {}</span></"
-        "figcaption>{}</figure>\n",
-        escaped(chart.title), chart.now.empty() ? "" : "now: " + escaped(chart.now) + "; ",
-        escaped(chart.most),
+        "<figure><figcaption><b>{}</b> <span class=\"now\">now: {}</span></figcaption>{}"
+        "</figure>\n",
+        escaped(chart.title), escaped(chart.now),
         explorable(fmt::format("chart-{}", ++number), chart.title, chart_svg(chart)));
   return html + "</div>\n";
 }
@@ -325,7 +336,7 @@ std::string main_html(const Facts& facts, Mode mode) {
          section("recovery", "What can be recovered",
                  windows_html(facts) + backups_html(facts, mode)) +
          section("timelines", "Timelines", tree_html(facts)) +
-         section("figures", "The last six hours", charts_html(facts)) +
+         section("figures", "The last six hours (UTC)", charts_html(facts)) +
          section("hours", "The last 14 days", hours_html(facts)) +
          section("failover", "Failover", candidates_html(facts)) +
          section("downstream", "Downstream", downstream_html(facts)) +

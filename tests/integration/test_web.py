@@ -113,6 +113,24 @@ def a_busy_archive(servers, receivers, place, new_archive, port, *options):
     return primary, archive, receiver, victim
 
 
+def cut_off(browser, selector):
+    """Pixels of its width that are seen only after scrolling."""
+    return browser.run("const e = document.querySelector(arguments[0]); return e.scrollWidth - e.clientWidth", selector)
+
+
+def overlapping(browser, selector):
+    """Pairs of texts within one drawing that lie on each other."""
+    return browser.run("""
+        const texts = Array.from(document.querySelectorAll(arguments[0]), e => [e, e.getBoundingClientRect()]);
+        const pairs = [];
+        for (const [a, p] of texts)
+            for (const [b, q] of texts)
+                if (a !== b && a.closest('svg') === b.closest('svg') && p.left < q.right && q.left < p.right &&
+                    p.top < q.bottom && q.top < p.bottom)
+                    pairs.push(`${a.textContent} ${b.textContent}`);
+        return pairs;""", selector)
+
+
 def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_archive, browser):
     port = free_port()
     primary, archive, receiver, victim = a_busy_archive(servers, receivers, place, new_archive, port)
@@ -134,7 +152,7 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     commands = browser.texts(".findings .command")
     assert commands[0] == f"pgweir import -D {archive.path} SOURCE", commands
     assert commands[1].startswith(f"pgweir ack -D {archive.path} hole-"), commands
-    assert "would be missing: nothing" in browser.text("#verdict")
+    assert "would be missing: nothing more than the WAL that is missing already" in browser.text("#verdict")
     assert "not verified" in browser.text("#recovery") and "sunday" in browser.text("#recovery")
     assert re.search(r"\(\d+%\)", browser.text("#archive")) and "Oldest moment" in browser.text("#archive")
     link = browser.run("return document.querySelector('.chapter a').getAttribute('href')")
@@ -195,6 +213,8 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
             browser.size(width, 900)
             browser.screenshot(f"trouble-{name}-{scheme}")
             assert browser.too_wide() == [], name
+            assert cut_off(browser, "#hours .scroll") <= 0, name
+            assert overlapping(browser, ".chart .axis") == [], name
     browser.media(type="print")
     browser.size(WIDTHS["desk"], 900)
     browser.screenshot("trouble-print")

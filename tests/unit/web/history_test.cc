@@ -11,6 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Hour = Day::Hour;
 
 const SystemTime kStart = SystemTime(std::chrono::seconds(1'795'305'600));  // 2026-11-22 00:00 UTC
@@ -160,6 +161,36 @@ TEST(Charts, HaveABarForEachFiveMinutesAndSayIt) {
   EXPECT_EQ(charts[0].bars.back().says, "02:05 to 02:10: 100 B behind at worst");
   EXPECT_EQ(charts[2].bars.back().says, "02:05 to 02:10: p50 1 ms, p99 4 ms");
   EXPECT_DOUBLE_EQ(charts[2].bars.back().mark, 0.25);
+}
+
+TEST(Charts, SayTheHighestValueTheFirstAndTheLastTime) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart + 6h, archived, 60);
+  const auto chart = charts_of(history, kStart + 6h + 9min).at(0);
+  EXPECT_EQ(chart.most, "100 B");
+  EXPECT_EQ(chart.from, "00:10");
+  EXPECT_EQ(chart.to, "06:10");
+  const auto svg = chart_svg(chart);
+  EXPECT_THAT(svg, HasSubstr("y=\"13\">100 B</text>"));
+  EXPECT_THAT(svg, HasSubstr("text-anchor=\"start\">00:10</text>"));
+  EXPECT_THAT(svg, HasSubstr("text-anchor=\"end\">06:10</text>"));
+  EXPECT_THAT(svg, HasSubstr("text-anchor=\"middle\">03:00</text>"));
+  // It has a line, but its text would overlap that of the last time.
+  EXPECT_EQ(chart.ticks.back().text, "");
+  EXPECT_THAT(svg, Not(HasSubstr("06:00</text>")));
+  // The highest bar is as high as the line of its value.
+  EXPECT_THAT(svg, HasSubstr("y1=\"18\" y2=\"18\"/>"));
+  EXPECT_THAT(svg, HasSubstr("y=\"18\" width=\"1.194%\" height=\"84\"/>"));
+}
+
+TEST(Charts, HaveAPresentValueOnlyOfTheLastMinutes) {
+  History history;
+  std::uint64_t archived = 0;
+  stream(history, kStart + 2h, archived, 60);
+  EXPECT_EQ(charts_of(history, kStart + 2h + 9min).at(0).now, "100 B behind at worst");
+  EXPECT_EQ(charts_of(history, kStart + 2h + 14min).at(0).now, "100 B behind at worst");
+  EXPECT_EQ(charts_of(history, kStart + 2h + 15min).at(0).now, "nothing is known");
 }
 
 TEST(Days, AreFourteenOfTwentyFourHours) {

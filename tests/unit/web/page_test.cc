@@ -57,6 +57,26 @@ TEST(Page, DoesNotSayThatAllIsWellByAnOldLook) {
   EXPECT_THAT(html, HasSubstr("when the directory was last looked at"));
 }
 
+TEST(Page, DoesNotSayThatAllWalIsHereWhileAHoleIsFound) {
+  auto facts = facts_with(kWell);
+  facts.report.holes.push_back({1, wal::Lsn(0x4000000), wal::Lsn(0x6000000), 2, "hole-1"});
+  facts.verdict = status::check(facts.report, {});
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html,
+              HasSubstr("missing: <b>nothing more</b> than the WAL that is missing already."));
+  EXPECT_THAT(html, Not(HasSubstr("all of its WAL is durable here")));
+}
+
+TEST(Page, MarksARemarkNeitherAsGoodNorAsTrouble) {
+  auto facts = facts_with(kWell);
+  facts.verdict.findings = {{status::Level::ok, "no replication slot is used"}};
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html,
+              HasSubstr("<span class=\"badge note\">NOTE</span> no replication slot is used</p>"));
+  EXPECT_THAT(html, Not(HasSubstr("badge ok")));
+  EXPECT_THAT(html, Not(HasSubstr("What to do:")));
+}
+
 TEST(Page, SaysWhatWouldBeMissingIfTheServerWereLost) {
   EXPECT_THAT(page_html(facts_with(kWell), Mode::live),
               HasSubstr("would be missing: <b>nothing</b>"));
