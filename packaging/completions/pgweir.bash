@@ -105,7 +105,7 @@ _pgweir_choices() {
   [[ $option == --action ]] && words='promote|pause|shutdown'
   [[ $option == --format ]] && words='plain|tar'
   [[ $option == --incremental ]] && words='auto|off'
-  [[ $option == --compress ]] && words='zstd|gzip|lz4|none'
+  [[ $option == --compress || $option == --store-compression ]] && words='zstd|gzip|lz4|none'
   awk -v option="$option" '
     /^  -., --/ || /^      --/ {  # where an option is explained; others only name it
       split($0 " ", names, /^ +|, | |=|\[/)

@@ -251,18 +251,19 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   const bool first = open->listing.segments.front().name.segment == open->segment;
   store::require_what_is_before(store, layout, open->segment, open->cluster.segment_size,
                                 open->timelines, first);
-  const auto done = store::publish_open(
-      {store, layout, conditions, open->cluster, form_of(open->listing), sealing}, *padded,
-      {.segment = open->segment,
-       .end = padded->end,
-       .object = {},
-       .time = format_time(std::chrono::system_clock::now()),
-       .forced = forced},
-      [&](const archive::PublishedOpen& record) {
-        if (!directory) return;  // the store's own record is all there is then
-        archive::DirectoryHome home(*directory);
-        archive::record_published_open(home, record);
-      });
+  const auto form = options.compression.value_or(form_of(open->listing));
+  const auto done =
+      store::publish_open({store, layout, conditions, open->cluster, form, sealing}, *padded,
+                          {.segment = open->segment,
+                           .end = padded->end,
+                           .object = {},
+                           .time = format_time(std::chrono::system_clock::now()),
+                           .forced = forced},
+                          [&](const archive::PublishedOpen& record) {
+                            if (!directory) return;  // the store's own record is all there is then
+                            archive::DirectoryHome home(*directory);
+                            archive::record_published_open(home, record);
+                          });
   using What = store::Publication::What;
   switch (done.what) {
     case What::stored:

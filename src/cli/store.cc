@@ -47,6 +47,7 @@ constexpr auto kFollow =
 constexpr Option kOptions[] = {
     kDirectory.says("push, publish-partial: the archive; check: compare it, too"),
     kRetryFor,
+    kStoreCompression.of_section("store"),
     kEncryptTo.of_section("store"),
     kManifestKey.of_section("store"),
     kManifestPublicKey.says("ls, check: report which manifests this key proves; can be repeated")
@@ -96,6 +97,7 @@ int follow(const Arguments& arguments, const store::StoreOptions& options) {
                           {.store_name = opened.identity(),
                            .jobs = options.jobs,
                            .sealing = sealing_for(options, path),
+                           .compression = options.compression,
                            .manifest_key = options.manifest_key,
                            .keep_local = arguments.get(kLocalRetention),
                            .open_every = arguments.get(kStorePartialInterval),
@@ -131,6 +133,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
                                     .retry_for = arguments.get(kRetryFor, kPatience),
                                     .stop = [&] { return stop.made(); },
                                     .sealing = sealing_for(options, path),
+                                    .compression = options.compression,
                                     .manifest_key = options.manifest_key,
                                     .seed = random_number()};
     if (!arguments.has(kNoProgress))
@@ -320,8 +323,8 @@ int store_command(const Arguments& arguments) {
     if (arguments.words().size() > 1) throw expected("store publish-partial takes no name");
     return publish_open(arguments, options);
   }
-  for (const Option& option :
-       {Option(kPrimaryIsGone), Option(kDbname), Option(kHost), Option(kPort), Option(kUsername)})
+  for (const Option& option : {Option(kStoreCompression), Option(kPrimaryIsGone), Option(kDbname),
+                               Option(kHost), Option(kPort), Option(kUsername)})
     if (arguments.on_command_line(option))
       throw expected(fmt::format("store {} has no option --{}", verb, option.name));
   if (verb == "rewrap") return rewrap(arguments, options);

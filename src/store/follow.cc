@@ -296,8 +296,8 @@ void Follow::look() {
     for (const auto& history : listing.histories) histories.insert(history.timeline);
     if (tools_ && histories != histories_) {
       auto tools = std::make_shared<Tools>(
-          Uploader::Where{archive_, store_, layout_, options_.sealing}, *conditions_, *cluster_,
-          archive::Timelines::read(archive_, listing));
+          Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
+          *conditions_, *cluster_, archive::Timelines::read(archive_, listing));
       const Threads::Lock lock(*mutex_);
       tools_ = std::move(tools);
       histories_ = std::move(histories);
@@ -389,8 +389,8 @@ void Follow::ask() {
   if (!tools_) {
     const auto listing = archive::list_archive_names(archive_);
     auto tools = std::make_shared<Tools>(
-        Uploader::Where{archive_, store_, layout_, options_.sealing}, *conditions_, *cluster_,
-        archive::Timelines::read(archive_, listing));
+        Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
+        *conditions_, *cluster_, archive::Timelines::read(archive_, listing));
     for (const auto& history : listing.histories) histories_.insert(history.timeline);
     const Threads::Lock lock(*mutex_);
     tools_ = std::move(tools);

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/threads.h"
+#include "codec/codec.h"
 #include "io/directory.h"
 #include "store/audit.h"
 #include "store/follow_trouble.h"
@@ -45,6 +46,7 @@ struct FollowOptions {
   std::string shown_name{};  ///< likewise, for messages
   std::size_t jobs = 4;
   Sealing sealing{};
+  std::optional<codec::Compression> compression{};   ///< of segments; nullopt: as the files
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: the manifest is not signed
   /// Interval between writes of the manifest, and of the mark, which may lag.
   std::chrono::milliseconds mark_every{2'000};

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "codec/codec.h"
 #include "store/age_keys.h"
 #include "store/answer_watch.h"
 #include "store/credential_chain.h"
@@ -44,6 +45,7 @@ struct StoreOptions {
   std::optional<std::chrono::seconds> answer_within{};
   std::chrono::seconds silent{
       30};  ///< a request that transfers almost nothing for this long is aborted
+  std::optional<codec::Compression> compression{};  ///< of uploaded segments; nullopt: as the files
   std::vector<AgeRecipient> recipients{};  ///< recipients of uploaded files; empty: not encrypted
   std::vector<AgeIdentity> identities{};   ///< for decryption
   /// Readers accept only what lines signed by one of these prove; empty: anything.

@@ -201,9 +201,9 @@ void Push::prepare() {
     return insist(retry, [&] { return store_.list(layout_.wal_prefix(), after, kListingPage); });
   });
   timelines_ = archive::Timelines::read(archive_, listing);
-  uploader_ =
-      std::make_unique<Uploader>(Uploader::Where{archive_, store_, layout_, options_.sealing},
-                                 conditions, cluster_, timelines_);
+  uploader_ = std::make_unique<Uploader>(
+      Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
+      conditions, cluster_, timelines_);
 }
 
 /// One listing shows whether the store still has what counts as sent. Missing segments are removed

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/threads.h"
+#include "codec/codec.h"
 #include "io/directory.h"
 #include "store/layout.h"
 #include "store/object_store.h"
@@ -30,6 +31,7 @@ struct PushOptions {
   std::function<bool()> stop = nullptr;  ///< polled: true starts nothing more
   std::function<void(std::size_t done, std::size_t all)> progress = nullptr;
   Sealing sealing{};
+  std::optional<codec::Compression> compression{};   ///< of segments; nullopt: as the files
   std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: the manifest is not signed
   std::uint64_t seed = 0;  ///< of identifiers and delays that must not be predictable or
                            ///< synchronized

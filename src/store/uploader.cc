@@ -63,16 +63,30 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
                                start);
   const auto path = where_.archive.path_of(file.to_string());
   const auto& sealing = where_.sealing;
-  const bool digested = !sealing.recipients.empty() && !sealing.compare_key.empty();
+  const bool compared = !sealing.recipients.empty() && !sealing.compare_key.empty();
+  const auto& wanted = where_.compression;
+  const bool repacks = wanted && wanted->method != file.method;
+  Checked checked{.sent_as = file};
+  const codec::PackedSink pack = [&](std::span<const std::byte> piece) {
+    checked.packed.insert(checked.packed.end(), piece.begin(), piece.end());
+  };
+  std::unique_ptr<codec::Compressor> compressor;
+  if (repacks) {
+    checked.sent_as.method = wanted->method;
+    if (wanted->method == codec::Method::none) checked.packed.reserve(size.bytes());
+    compressor = codec::make_compressor(*wanted, size.bytes());
+  }
   crypto::Digest digest(crypto::Digest::Kind::sha256);
   std::optional<wal::Damage> damage;
   std::uint64_t content = 0;
   archive::read_content(bytes, file.method, path, [&](std::span<const std::byte> wal) {
     content += wal.size();
     if (content > size.bytes()) return false;
-    if (digested) digest.add(wal);
+    if (compared || repacks) digest.add(wal);
     damage = verifier.feed(wal);
-    return !damage;
+    if (damage) return false;
+    if (compressor) compressor->feed(wal, pack);
+    return true;
   });
   constexpr const char* kHint =
       "It is not sent: what is in the store is never overwritten. \"pgweir verify\" tells more; "
@@ -87,14 +101,23 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
         .with("path", path)
         .with("bytes", content)
         .hint(kHint);
-  Checked checked{.records_end = archive::meaningful_bytes(verifier, start, size)};
+  checked.records_end = archive::meaningful_bytes(verifier, start, size);
   checked.wal = {.first = verifier.first_record_start(),
                  .last = verifier.records_end(),
                  .commit = commit,
                  .system_identifier = cluster_.system_identifier};
-  io::Bytes* sent = &bytes;
+  const auto sha256 = compared || repacks ? crypto::to_hex(digest.finish()) : std::string();
+  io::Bytes* plain = &bytes;
+  if (compressor) {
+    compressor->finish(pack);
+    compressor.reset();  // its memory
+    require_unpacks_to(file, checked, sha256);
+    checked.repacked = std::make_unique<MemoryBytes>(checked.packed);
+    plain = checked.repacked.get();
+  }
+  io::Bytes* sent = plain;
   if (!where_.sealing.recipients.empty()) {
-    checked.sealed = std::make_unique<AgeSealed>(bytes, where_.sealing.recipients);
+    checked.sealed = std::make_unique<AgeSealed>(*plain, where_.sealing.recipients);
     sent = checked.sealed.get();
   }
   const auto digests = digests_of(*sent);
@@ -102,14 +125,31 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
                      true};
   if (!checked.sealed) return checked;
   auto& metadata = checked.content.metadata;
-  add_sealed_metadata(metadata, bytes.size());
+  add_sealed_metadata(metadata, plain->size());
   if (where_.sealing.compare_key.empty()) return checked;
   // Few segments have an unused end: then read it once more up to there.
-  checked.digest = checked.records_end == content ? crypto::to_hex(digest.finish())
-                                                  : digest_of_wal(file, bytes, checked.records_end);
+  checked.digest =
+      checked.records_end == content ? sha256 : digest_of_wal(file, bytes, checked.records_end);
   checked.hmac = hmac_of_wal(where_.sealing.compare_key, file.segment, checked.digest);
   add_hmac_metadata(metadata, where_.sealing.compare_key, checked.hmac);
   return checked;
+}
+
+/// The local file may be removed once the object is stored: so what the compressor has written is
+/// decompressed, and compared with what was verified.
+void Uploader::require_unpacks_to(const archive::SegmentFileName& file, const Checked& checked,
+                                  const std::string& sha256) const {
+  const auto path = where_.archive.path_of(file.to_string());
+  MemoryBytes packed(checked.packed);
+  crypto::Digest digest(crypto::Digest::Kind::sha256);
+  archive::read_content(packed, checked.sent_as.method, path, [&](std::span<const std::byte> wal) {
+    digest.add(wal);
+    return true;
+  });
+  if (crypto::to_hex(digest.finish()) != sha256)
+    throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+        .with("path", path)
+        .hint("It is not sent. Check the memory of this machine.");
 }
 
 /// Archivers compress differently, and the bytes after the records may differ: so the digest covers
@@ -208,7 +248,7 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   found.entry.kind = ManifestEntry::Kind::same;
   found.entry.name = last_part(key);
   found.entry.size = head->size;
-  if (ours == theirs && head->size == checked.content.bytes->size() &&
+  if (checked.sent_as == theirs && head->size == checked.content.bytes->size() &&
       head->md5 == checked.content.md5) {
     found.entry.sha256 = checked.content.sha256;
     found.entry.md5 = checked.content.md5;
@@ -282,7 +322,7 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
         else if (found.same != Same::gone)
           return was_there(std::move(found));
       }
-      auto key = where_.layout.key(*file);
+      auto key = where_.layout.key(checked.sent_as);
       if (checked.sealed) key += kAgeSuffix;
       const auto takes_its_place = [&]() -> Result {
         for (const auto& other : padded)
@@ -297,8 +337,8 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
       if (put_once(where_.store, conditions_, key, checked.content) == ObjectStore::Put::stored)
         return takes_its_place();
       // Ours, if the answer was lost, or another archiver's.
-      auto found =
-          checked.sealed ? compare_sealed(*file, checked, key) : is_same(*file, checked, *file);
+      auto found = checked.sealed ? compare_sealed(*file, checked, key)
+                                  : is_same(*file, checked, checked.sent_as);
       if (found.same == Same::padded) {
         padded.push_back(key);
         replace_padded(where_.store, key, checked.content);

@@ -11,6 +11,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/timelines.h"
+#include "codec/codec.h"
 #include "io/shelf.h"
 #include "store/age_file.h"
 #include "store/layout.h"
@@ -23,8 +24,9 @@ namespace weir::store {
 
 /// Uploads one file of an archive. Existing objects are kept: the same content is accepted,
 /// regardless of writer and compression; different content is a conflict. A segment is read and
-/// verified first, since a damaged one would stay in the store forever. Does not own its arguments.
-/// Any thread.
+/// verified first, since a damaged one would stay in the store forever; if it is to be stored with
+/// another compression method than that of the file, it is in memory until it is uploaded. Does not
+/// own its arguments. Any thread.
 class Uploader {
  public:
   struct Where {
@@ -32,6 +34,7 @@ class Uploader {
     ObjectStore& store;
     const Layout& layout;
     Sealing sealing{};
+    std::optional<codec::Compression> compression{};  ///< of the objects; nullopt: as the file
   };
   Uploader(const Where& where, Conditions conditions, const archive::Identity& cluster,
            const archive::Timelines& timelines)
@@ -57,7 +60,10 @@ class Uploader {
 
  private:
   struct Checked {
-    std::uint64_t records_end = 0;  ///< offset; bytes after it have no meaning
+    std::uint64_t records_end = 0;          ///< offset; bytes after it have no meaning
+    archive::SegmentFileName sent_as;       ///< the object's name, unless it is encrypted
+    std::vector<std::byte> packed{};        ///< what is sent, if that is not the file itself
+    std::unique_ptr<io::Bytes> repacked{};  ///< these bytes, likewise
     Content content{};
     std::unique_ptr<AgeSealed> sealed{};  ///< what `content` reads, if it is encrypted
     std::string digest{};                 ///< of the WAL up to records_end, if it is encrypted
@@ -80,6 +86,8 @@ class Uploader {
                                      const std::string& key) const;
   [[nodiscard]] bool padded_is_ours(const archive::SegmentFileName& ours, std::uint64_t bytes,
                                     const Metadata& told) const;
+  void require_unpacks_to(const archive::SegmentFileName& file, const Checked& checked,
+                          const std::string& sha256) const;
   [[nodiscard]] std::string digest_of_wal(const archive::SegmentFileName& file, io::Bytes& bytes,
                                           std::uint64_t records_end) const;
   [[nodiscard]] Error conflict(const archive::SegmentFileName& ours, const std::string& key,

@@ -3,6 +3,7 @@
 import base64
 import datetime
 import email.utils
+import gzip
 import hashlib
 import json
 import os
@@ -237,6 +238,35 @@ def test_barman_reads_what_was_sent(archive, bucket, place):
         run([BARMAN, "--endpoint-url", bucket.gateway.url, f"{bucket.url}/p", "main", name, target],
             env={**gateways.environment(), **KEYS, "AWS_DEFAULT_REGION": "us-east-1"})
         assert target.read_bytes() == archive.content(path), name
+
+
+def test_barman_reads_all_that_is_sent_as_gzip(archive, bucket, place):
+    """Whatever the archive's compression is."""
+    if not BARMAN.exists():
+        pytest.skip("barman-cloud is not there (scripts/setup)")
+    finished = archive.finished()
+    assert {path.suffix for path in finished.values()} == {"", ".gz", ".zst"}
+    files = sorted(path.name for path in archive.path.iterdir())
+    push(archive, bucket, "--store-compression", "gzip")
+    for (timeline, segno), path in finished.items():
+        name = wal.segment_name(timeline, segno, archive.segment_size)
+        assert gzip.decompress(bucket.get(key_of(f"{name}.gz"))) == archive.content(path), path
+        assert {key for key in keys_of(bucket) if name in key} == {key_of(f"{name}.gz")}
+        target = place / f"barman-{name}"
+        run([BARMAN, "--endpoint-url", bucket.gateway.url, f"{bucket.url}/p", "main", name, target],
+            env={**gateways.environment(), **KEYS, "AWS_DEFAULT_REGION": "us-east-1"})
+        assert target.read_bytes() == archive.content(path), name
+        store("get", bucket, name, place / f"got-{name}")
+        assert (place / f"got-{name}").read_bytes() == archive.content(path), name
+    assert set(files) <= {path.name for path in archive.path.iterdir()}
+    checked = store("check", bucket, "-D", archive.path)
+    count = len(finished)
+    assert f"{count} of {count} finished segments are in the store; objects compared: {count} by size and MD5\n" \
+        in checked.stdout, checked.stdout
+    push(archive, bucket)  # without the option: nothing is sent again
+    assert len([key for key in keys_of(bucket) if "/wals/" in key and not key.endswith(".history")]) == count
+    refused = store("check", bucket, "--store-compression", "gzip", status=2)
+    assert "store check has no option --store-compression" in refused.stderr, refused.stderr
 
 
 def test_wal_g_finds_its_keys(archive, bucket):

@@ -207,6 +207,7 @@ constexpr auto kForce = flag("force",
                              "receiver; each commit then waits for the store");
 constexpr Option kStoring[] = {kStorePartialInterval.of_section("store"),
                                kLocalRetention.of_section("store"),
+                               kStoreCompression.of_section("store"),
                                kEncryptTo.of_section("store"),
                                kManifestKey.of_section("store"),
                                kConfirm.of_section("store"),

@@ -177,6 +177,10 @@ constinit const Option kStoreOptions[18] = {
 
 bool names_store(const Arguments& arguments) { return arguments.has(kStore); }
 
+codec::Compression store_compression_value(const std::string& text) {
+  return hinted_value<codec::Compression::parse>(text);
+}
+
 store::KeepLocal keep_local_value(const std::string& text) {
   if (const auto size = parse_size(text); size && *size > 0) return {.bytes = size};
   try {
@@ -328,6 +332,7 @@ store::StoreOptions store_options_of(const Arguments& arguments, StoreName from,
   options.jobs = arguments.get(kJobsOfStore, 4);
   options.silent = std::chrono::ceil<std::chrono::seconds>(
       arguments.get(kSilence, std::chrono::milliseconds(options.silent)));
+  options.compression = arguments.get(kStoreCompression);
   options.recipients = recipients_of(arguments);
   if (keys == PrivateKeys::read) options.identities = identities_of(arguments);
   options.manifest_key = manifest_key_of(arguments);

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/option.h"
 #include "cli/options/common_options.h"
+#include "codec/codec.h"
 #include "store/keep_local.h"
 #include "store/open_store.h"
 #include "store/uploader.h"
@@ -32,6 +33,12 @@ extern const Option kIdentityOptions[2];
 inline constexpr auto kEncryptTo = repeated(option_of<any_text>(
     "encrypt-to", "KEY|FILE",
     "encrypt uploads with age for this recipient (age1...) or for those in FILE; can be repeated"));
+/// "gzip", "zstd:7", "none": see codec::Compression::parse().
+[[nodiscard]] codec::Compression store_compression_value(const std::string& text);
+inline constexpr auto kStoreCompression = option_of<store_compression_value>(
+    "store-compression", "METHOD",
+    "format of uploaded segments: gzip, zstd, lz4 or none, with a level such as gzip:1 (default: "
+    "that of the archive's files)");
 /// Source of the archive's name in the store, if it is not set explicitly.
 enum class StoreName {
   directory,  ///< the slot's name, or the last part of the directory

@@ -42,6 +42,7 @@ StoreFeed::StoreFeed(const StoreRequest& request, bool compresses, io::Directory
            .shown_name = opened_.store().name_of(opened_.layout().own_key("")),
            .jobs = request.store.jobs,
            .sealing = sealing_for(request.store, archive.path()),
+           .compression = request.store.compression,
            .manifest_key = request.store.manifest_key,
            .look_every = kLookEvery,
            .raw_settles = compresses,

@@ -597,6 +597,27 @@ TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
   EXPECT_TRUE(failure_ == std::nullopt);
 }
 
+/// The format of the object does not matter, and it is compared without being fetched.
+TEST_F(FollowTest, RemovesWhatTheStoreHasInTheFormatThatIsWanted) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  options_.compression = codec::Compression::parse("gzip");
+  builder_.segments(wal_, 4, 6, Method::zstd);
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 4; }));
+  stop();
+  EXPECT_TRUE(std::none_of(store_.calls.begin(), store_.calls.end(), [](const auto& call) {
+    return call.what == "get" && call.key.find("/wals/") != std::string::npos;
+  }));
+  for (const std::uint64_t segno : {1, 2, 3}) EXPECT_FALSE(here(segno)) << segno;
+  EXPECT_FALSE(here(4, ".zst"));
+  EXPECT_TRUE(here(5, ".zst"));
+  for (const std::uint64_t segno : {1, 2, 3, 4, 5}) {
+    EXPECT_TRUE(stored(key(segno) + ".gz")) << segno;
+    EXPECT_FALSE(stored(key(segno))) << segno;
+    EXPECT_FALSE(stored(key(segno) + ".zst")) << segno;
+  }
+}
+
 /// An object that was sent may be gone when its segment's turn comes.
 TEST_F(FollowTest, AsksTheStoreAgainBeforeItRemovesAnything) {
   watch_removals();

@@ -11,8 +11,11 @@
 
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "crypto/primitives.h"
+#include "store/age_file.h"
 #include "store/manifest_reader.h"
 #include "store/mark.h"
+#include "store/memory_bytes.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 #include "support/memory_store.h"
@@ -34,6 +37,22 @@ std::string key(std::uint64_t segno, const std::string& form = "", wal::Timeline
   return kLayout.key(wal::SegmentName(timeline, segno, kSize)) + form;
 }
 
+test::Bytes unpacked(Method method, std::span<const std::byte> packed) {
+  test::Bytes raw;
+  const auto decompressor = codec::make_decompressor(method);
+  static_cast<void>(decompressor->feed(packed, [&](std::span<const std::byte> piece) {
+    raw.insert(raw.end(), piece.begin(), piece.end());
+    return true;
+  }));
+  decompressor->finish();
+  return raw;
+}
+
+test::Bytes content_of_segment(WalBuilder& wal, std::uint64_t segno) {
+  const auto bytes = ArchiveBuilder::content(wal, segno);
+  return {bytes.begin(), bytes.end()};
+}
+
 /// An archive with some segments, and what is to be sent of it.
 class PushTest : public ::testing::Test {
  protected:
@@ -46,10 +65,14 @@ class PushTest : public ::testing::Test {
   PushResult push(std::size_t jobs = 3, const std::string& place = "here") {
     const auto directory = builder_.disk.open();
     NullLog log;
-    return store::push(
-        *directory, store_, kLayout,
-        {.store_name = place, .jobs = jobs, .retry_for = std::chrono::seconds(20), .seed = 7},
-        machine_threads(), log);
+    return store::push(*directory, store_, kLayout,
+                       {.store_name = place,
+                        .jobs = jobs,
+                        .retry_for = std::chrono::seconds(20),
+                        .sealing = sealing_,
+                        .compression = compression_,
+                        .seed = 7},
+                       machine_threads(), log);
   }
   void forget_mark() {
     const auto directory = builder_.disk.open();
@@ -95,6 +118,8 @@ class PushTest : public ::testing::Test {
   WalBuilder wal_{WalBuilder::Options{}};
   ArchiveBuilder builder_;
   MemoryStore store_;
+  Sealing sealing_;
+  std::optional<codec::Compression> compression_;
 };
 
 TEST_F(PushTest, SendsWhatIsFinishedOnce) {
@@ -329,6 +354,117 @@ TEST_F(PushTest, SeesOtherWalInAnotherForm) {
   ASSERT_EQ(result.failures.size(), 1u);
   EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
   EXPECT_TRUE(mark().value_or(Mark{}).sent.empty());
+}
+
+TEST_F(PushTest, SendsTheFormatThatIsWanted) {
+  for (const auto& [form, suffix] : {std::pair("gzip", ".gz"), {"zstd", ".zst"}, {"none", ""}}) {
+    SCOPED_TRACE(form);
+    store_.objects.clear();
+    compression_ = codec::Compression::parse(form);
+    const auto result = push(3, form);
+    EXPECT_TRUE(result.failures.empty());
+    EXPECT_EQ(result.segments, 5u);
+    EXPECT_EQ(store_.objects.size(), 7u) << "each once, in one format";
+    for (const std::uint64_t segno : {1, 2, 3, 4, 5}) {
+      const auto found = store_.objects.find(key(segno, suffix));
+      ASSERT_NE(found, store_.objects.end()) << segno;
+      EXPECT_EQ(unpacked(compression_->method, found->second.bytes),
+                content_of_segment(wal_, segno));
+    }
+    const auto chains = read_manifests(store_, kLayout, {}, {});
+    EXPECT_THAT(check_manifests(chains, list_stored(store_, kLayout, {}), {}).findings,
+                ::testing::IsEmpty());
+    EXPECT_TRUE(
+        told_objects(chains, false).contains("000000010000000000000003" + std::string(suffix)));
+    EXPECT_EQ(mark()->sent.size(), 1u);
+    EXPECT_EQ(push(3, form).segments, 0u);
+    // Found again without the mark, and the objects are not fetched: their MD5 is the same.
+    forget_mark();
+    store_.calls.clear();
+    EXPECT_EQ(push(3, form).were_there, 5u);
+    EXPECT_EQ(std::count_if(store_.calls.begin(), store_.calls.end(),
+                            [&](const auto& call) {
+                              return call.what == "get" && call.key.find("/wals/") != call.key.npos;
+                            }),
+              0);
+  }
+}
+
+TEST_F(PushTest, SendsNothingAgainInAnotherFormat) {
+  push();
+  const auto before = store_.objects.size();
+  compression_ = codec::Compression::parse("gzip");
+  EXPECT_EQ(push().segments, 0u);
+  forget_mark();
+  const auto result = push();
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.were_there, 5u);
+  EXPECT_EQ(result.segments, 0u);
+  EXPECT_FALSE(store_.objects.contains(key(3, ".gz"))) << "a second form helps nobody";
+  EXPECT_EQ(store_.objects.size(), before + 1) << "another manifest";
+}
+
+TEST_F(PushTest, EncryptsTheFormatThatIsWanted) {
+  crypto::X25519 key_of_age{};
+  crypto::random_bytes(key_of_age);
+  const AgeIdentity identity(key_of_age);
+  sealing_ = {.recipients = {identity.recipient()},
+              .compare_key = std::vector<std::byte>(32, std::byte{3})};
+  compression_ = codec::Compression::parse("gzip");
+  EXPECT_EQ(push().segments, 5u);
+  for (const std::uint64_t segno : {1, 2, 3, 4, 5}) {
+    const auto found = store_.objects.find(key(segno, ".gz.age"));
+    ASSERT_NE(found, store_.objects.end()) << segno;
+    AgeOpened opened(std::make_unique<MemoryBytes>(found->second.bytes), std::span(&identity, 1),
+                     found->first);
+    test::Bytes packed(opened.size());
+    ASSERT_EQ(opened.read_at(0, packed), packed.size());
+    EXPECT_EQ(unpacked(Method::gzip, packed), content_of_segment(wal_, segno));
+    EXPECT_EQ(found->second.metadata.at("pgweir-plain-size"), std::to_string(packed.size()));
+  }
+  forget_mark();
+  const auto again = push();
+  EXPECT_EQ(again.were_there, 5u);
+  EXPECT_EQ(again.not_compared, 0u);
+}
+
+TEST_F(PushTest, SeesOtherWalInTheFormatThatIsWanted) {
+  WalBuilder other(WalBuilder::Options{.seed = 4711});
+  other.grow_to(wal::Lsn(4 * kSize.bytes()));
+  const auto theirs = verify::packed(Method::gzip, ArchiveBuilder::content(other, 3));
+  store_.place(key(3, ".gz"), theirs);
+  compression_ = codec::Compression::parse("gzip");
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
+  EXPECT_EQ(store_.objects[key(3, ".gz")].bytes, theirs);
+  EXPECT_FALSE(mark()->has(wal::SegmentName(1, 3, kSize)));
+}
+
+TEST_F(PushTest, TakesALostAnswerForNoErrorInTheFormatThatIsWanted) {
+  compression_ = codec::Compression::parse("gzip");
+  bool lost = false;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (lost || call.what != "put" || call.key != key(4, ".gz")) return Fault::none;
+    lost = true;
+    return Fault::lost_answer;
+  };
+  const auto result = push(1);
+  EXPECT_TRUE(lost);
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.pending, 0u);
+  EXPECT_EQ(store_.puts[key(4, ".gz")], 1u);
+}
+
+TEST_F(PushTest, SendsNoDamagedSegmentInTheFormatThatIsWanted) {
+  compression_ = codec::Compression::parse("gzip");
+  auto bytes = builder_.disk.content(wal::SegmentName(1, 2, kSize).to_string());
+  for (std::size_t at = 8192; at < bytes.size(); at += 997) bytes[at] ^= std::byte{1};
+  builder_.disk.put(wal::SegmentName(1, 2, kSize).to_string(), bytes);
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures.front().kind(), ErrorKind::damage);
+  EXPECT_FALSE(store_.objects.contains(key(2, ".gz")));
 }
 
 TEST_F(PushTest, RefusesThePlaceOfAnotherCluster) {
