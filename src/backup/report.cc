@@ -162,6 +162,7 @@ std::string list_json(const std::vector<Standing>& standing,
          {"began", each.began ? Json(format_iso_time(*each.began)) : Json(nullptr)},
          {"age_seconds", each.began ? Json(age_of(each, now).count() / 1000) : Json(nullptr)},
          {"kind", kind_name(point && point->parent)},
+         {"base", each.base.empty() ? Json(nullptr) : Json(each.base)},
          {"format", format_name(each.format)}});
   }
   return dumped({{"backups", list}});

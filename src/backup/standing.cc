@@ -65,6 +65,9 @@ std::vector<Standing> find_standing(const std::string& directory,
     };
     return place(left) < place(right);
   });
+  for (auto& each : all)
+    if (each.point && each.point->parent)
+      if (const auto* const parent = parent_of(all, each)) each.base = parent->name;
   std::set<std::string> without_wal;
   for (auto& each : all) {
     if (!each.good()) continue;

@@ -18,6 +18,7 @@ struct Standing {
   std::string path;
   std::string data;         ///< what has its files: the path, or a directory in it
   std::string why;          ///< it does not count; empty: it does
+  std::string base;         ///< the backup that an incremental one builds upon; empty: none here
   bool for_others = false;  ///< it does not count itself, but a good one builds upon it
   Format format = Format::plain;
   std::uint64_t bytes = 0;  ///< on the disk

@@ -343,7 +343,8 @@ int status_command(const Arguments& arguments) {
   web::Look look{.at = std::chrono::system_clock::now()};
   if (arguments.has(kHtml) && !directory.empty())
     look = look_within_bounds(directory, [directory, backups = arguments.texts(kWebBackups)] {
-      return web::look_at(directory, backups);
+      prune::BackupSizes sizes;
+      return web::look_at(directory, backups, sizes);
     });
   auto report =
       stored ? report_with_store(directory, *stored, ask)

@@ -130,7 +130,7 @@ std::string oldest_moment(const Facts& facts) {
   if (newest == nullptr) return {};
   const Backup* oldest = nullptr;
   for (const auto& backup : facts.backups)
-    if (backup.finished && backup.began && backup.start >= newest->from &&
+    if (backup.problem.empty() && backup.began && backup.start >= newest->from &&
         backup.end.value_or(backup.start) <= newest->to &&
         (oldest == nullptr || backup.start < oldest->start))
       oldest = &backup;

@@ -153,7 +153,9 @@ void add_pins(const Report& report, const std::vector<Backup>& backups, const Sc
                               window->timeline);
       if (backup->start < window->from) pin.says += ", with the object store";
     } else {
-      pin.says += ", NOT recoverable: the WAL that it needs is not in this archive";
+      pin.says += ", NOT recoverable: " + (backup->problem.empty()
+                                               ? "the WAL that it needs is not in this archive"
+                                               : backup->problem);
     }
     row.pins.push_back(std::move(pin));
   }
@@ -162,7 +164,7 @@ void add_pins(const Report& report, const std::vector<Backup>& backups, const Sc
 }  // namespace
 
 const Report::Window* window_of(const Report& report, const Backup& backup) {
-  if (!backup.finished) return nullptr;
+  if (!backup.problem.empty()) return nullptr;
   const Report::Window* best = nullptr;
   for (const auto& window : report.windows) {
     if (backup.start < window.stored_from.value_or(window.from) || backup.start >= window.to)

@@ -187,6 +187,10 @@ def test_what_counts_and_what_goes(world):
     assert set(re.findall(r"^(pgweir_backup_\w+)\{", exported, re.MULTILINE)) == set(
         re.findall(r"^\| `(pgweir_backup_\w+)`", (DOCS / "monitoring.md").read_text(), re.MULTILINE))
     assert re.search(r'pgweir_backup_backups\{.*counts="yes"\} 1\n', exported), exported
+    assert float(re.search(r'pgweir_backup_bytes\{.*counts="yes"\} (\S+)\n', exported)[1]) == world.list()[0]["bytes"], exported
+    page = world.place / "page.html"
+    pgweir("status", "-D", world.archive.path, "--html", page, "--backups", world.to)
+    assert re.search(rf"{newest['name']}(/data)?</td><td>full, plain</td><td>\d[\d.]* MB</td>", page.read_text()), page.read_text()
     assert f" {wal.lsn(newest['end_lsn'])}\n" in exported.replace(".0\n", "\n"), exported
     assert len(list(world.archive.path.iterdir())) < before + 3
     world.server.sql("INSERT INTO t VALUES (2); INSERT INTO far VALUES (2)")

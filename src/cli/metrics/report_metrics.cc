@@ -65,6 +65,11 @@ std::vector<metrics::Family> backup_metrics(const backup::Report& report,
   const auto count = std::count_if(standing.begin(), standing.end(), good);
   to.add_count("pgweir_backup_backups", count, {{"counts", "yes"}});
   to.add_count("pgweir_backup_backups", std::ssize(standing) - count, {{"counts", "no"}});
+  std::uint64_t counted = 0;
+  std::uint64_t others = 0;
+  for (const auto& each : standing) (each.good() ? counted : others) += each.bytes;
+  to.add_count("pgweir_backup_bytes", counted, {{"counts", "yes"}});
+  to.add_count("pgweir_backup_bytes", others, {{"counts", "no"}});
   const auto newest = std::find_if(standing.rbegin(), standing.rend(), good);
   if (newest == standing.rend()) return to.take();
   if (newest->began) to.add_time("pgweir_backup_newest_timestamp_seconds", *newest->began);

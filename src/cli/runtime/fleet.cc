@@ -76,7 +76,7 @@ class FleetArchive::Local {
       status::StatusReport asked;
       ask_receiver(asked, *member_.directory);
       if (!looked_ || now - *looked_ >= every) {
-        look_ = web::look_at(*member_.directory, member_.backups);
+        look_ = web::look_at(*member_.directory, member_.backups, sizes_);
         look_.history = web::read_history(*member_.directory);
         if (look_.history)
           look_.report.full_in =
@@ -105,6 +105,7 @@ class FleetArchive::Local {
   std::atomic<Clock::time_point> watched_ = Clock::now() - 1h;
   std::optional<Clock::time_point> looked_;
   web::Look look_;
+  prune::BackupSizes sizes_;
   Since since_;
 };
 

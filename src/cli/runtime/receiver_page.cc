@@ -19,13 +19,14 @@ namespace {
 /// On the watch's own thread, which may outlive the page: it has nothing but copies.
 web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::string& directory,
                                       std::function<void(bool)> keep) {
-  return {.look =
-              [directory, places = request.backups] {
-                auto look = web::look_at(directory, places);
-                ask_relays(look.report, directory);
-                return look;
-              },
-          .each_time = std::move(keep)};
+  return {
+      .look =
+          [directory, places = request.backups, sizes = std::make_shared<prune::BackupSizes>()] {
+            auto look = web::look_at(directory, places, *sizes);
+            ask_relays(look.report, directory);
+            return look;
+          },
+      .each_time = std::move(keep)};
 }
 
 }  // namespace

@@ -17,11 +17,11 @@ namespace {
 /// On the watch's own thread, which may outlive the page: it has nothing but copies.
 web::Watch<web::Look>::Hooks serve_hooks(const std::string& directory,
                                          const std::vector<std::string>& places) {
-  return {.look = [directory, places] {
+  return {.look = [directory, places, sizes = std::make_shared<prune::BackupSizes>()] {
     // The receiver before the directory: what it says is then older than what is listed.
     status::StatusReport asked;
     ask_receiver(asked, directory);
-    auto look = web::look_at(directory, places);
+    auto look = web::look_at(directory, places, *sizes);
     ask_relays(look.report, directory);
     take_receiver(look.report, asked);
     look.history = web::read_history(directory);

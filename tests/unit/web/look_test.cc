@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "support/backup_builder.h"
 
 namespace weir::web::look_test {
@@ -25,16 +27,39 @@ std::string history_of_backup() {
              kEnd);
 }
 
+const wal::Lsn kMonday(0x5000028);
+
+/// The lines that an incremental backup's label has.
+std::string from(wal::Lsn parent) {
+  return fmt::format("INCREMENTAL FROM LSN: {}\nINCREMENTAL FROM TLI: 1\n", parent);
+}
+
+void write_backup(const test::TemporaryDirectory& place, const std::string& name, wal::Lsn start,
+                  const std::string& more = {}) {
+  place.write(name + "/backup_label", test::backup_label(start, 1, {}, more));
+  place.write(name + "/PG_VERSION", "17\n");
+  place.write(name + "/backup_manifest",
+              test::backup_manifest(start, start + 0x100, 1, {{"base/5/1259", 8192}}));
+}
+
+/// Its begin and its end are those of a manifest.
+std::string torn_manifest() {
+  auto manifest = test::backup_manifest(kMonday, kMonday + 0x100, 1, {{"base/5/1259", 8192}});
+  return manifest.replace(manifest.find("\"Size\": 8192"), 12, "\"Size\": \"\"  ");
+}
+
 TEST(Look, FindsBackupsByTheHistoryFilesOfTheArchive) {
   const test::TemporaryDirectory archive;
   archive.write("000000010000000000000003.00000028.backup", history_of_backup());
   archive.write("000000010000000000000004.00000028.backup", "rubbish");
-  const auto look = look_at(archive.path(), {});
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {}, sizes);
   ASSERT_THAT(look.backups, SizeIs(1));
   EXPECT_EQ(look.backups[0].name, "000000010000000000000003.00000028.backup");
   EXPECT_EQ(look.backups[0].start, kStart);
   EXPECT_EQ(look.backups[0].end, kEnd);
-  EXPECT_TRUE(look.backups[0].finished);
+  EXPECT_EQ(look.backups[0].problem, "");
+  EXPECT_FALSE(look.backups[0].format) << "its files are elsewhere";
   EXPECT_THAT(look.report.damaged,
               ElementsAre(HasSubstr("000000010000000000000004.00000028.backup: ")));
 }
@@ -48,18 +73,98 @@ TEST(Look, TakesABackupThatIsFoundAndItsHistoryFileForOne) {
   place.write("monday/global/pg_control", "12345678");
   place.write("tuesday/backup_label", test::backup_label(kStart + 0x2000000));
   place.write("tuesday/PG_VERSION", "15\n");
-  const auto look = look_at(archive.path(), {place.path()});
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes);
   ASSERT_THAT(look.backups, SizeIs(2));
   EXPECT_EQ(look.backups[0].name, place.path("monday"));
   EXPECT_EQ(look.backups[0].end, kEnd) << "by the archive's file";
   EXPECT_EQ(look.backups[1].name, place.path("tuesday"));
-  EXPECT_FALSE(look.backups[1].finished);
+  EXPECT_THAT(look.backups[1].problem, HasSubstr("neither backup_manifest nor global/pg_control"));
   EXPECT_FALSE(look.backups_error);
+}
+
+TEST(Look, TellsTheKindAndTheSizeOfABackup) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  write_backup(place, "sunday", kStart);
+  write_backup(place, "monday", kMonday, from(kStart));
+  write_backup(place, "tuesday", kMonday + 0x2000000, from(kMonday));
+  place.write("tar/base.tar", test::tar({{"backup_label", test::backup_label(kStart + 0x80)}}));
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes);
+  ASSERT_THAT(look.backups, SizeIs(4));
+  const auto& sunday = look.backups[0];
+  const auto& tar = look.backups[1];
+  const auto& monday = look.backups[2];
+  const auto& tuesday = look.backups[3];
+  EXPECT_FALSE(sunday.parent);
+  EXPECT_EQ(sunday.format, Backup::Format::plain);
+  EXPECT_EQ(sunday.bytes, 8192U);
+  EXPECT_EQ(tar.format, Backup::Format::tar);
+  EXPECT_EQ(tar.bytes, 2048U);
+  EXPECT_EQ(monday.base, place.path("sunday"));
+  EXPECT_EQ(tuesday.base, place.path("monday"));
+  for (const auto& backup : look.backups) EXPECT_EQ(backup.problem, "") << backup.name;
+}
+
+TEST(Look, DoesNotCountAnIncrementalBackupWithoutThoseThatItBuildsUpon) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  // The history file of the missing one is not its files.
+  archive.write("000000010000000000000003.00000028.backup", history_of_backup());
+  write_backup(place, "monday", kMonday, from(kStart));
+  write_backup(place, "tuesday", kMonday + 0x2000000, from(kMonday));
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes);
+  ASSERT_THAT(look.backups, SizeIs(3));
+  EXPECT_EQ(look.backups[0].problem, "");
+  EXPECT_EQ(
+      look.backups[1].problem,
+      "it is incremental to a backup that began at 0/3000028 on timeline 1, which is not here");
+  EXPECT_EQ(look.backups[2].problem,
+            "it is incremental to " + place.path("monday") + ", which does not count");
+}
+
+TEST(Look, TellsOfBackupsThatCannotBeRead) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  write_backup(place, "good", kStart);
+  place.write("bad/backup_label", "rubbish");
+  place.write("new/PG_VERSION", "15\n");
+  place.write("torn/backup_label", test::backup_label(kMonday));
+  place.write("torn/PG_VERSION", "15\n");
+  place.write("torn/backup_manifest", torn_manifest());
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes);
+  ASSERT_THAT(look.backups, SizeIs(4));
+  EXPECT_EQ(look.backups[0].name, place.path("good"));
+  EXPECT_EQ(look.backups[0].problem, "");
+  EXPECT_EQ(look.backups[1].name, place.path("torn"));
+  EXPECT_THAT(look.backups[1].problem, HasSubstr("list of files is damaged"));
+  EXPECT_EQ(look.backups[2].name, place.path("bad"));
+  EXPECT_THAT(look.backups[2].problem, HasSubstr("backup_label"));
+  EXPECT_EQ(look.backups[3].name, place.path("new"));
+  EXPECT_THAT(look.backups[3].problem, HasSubstr("no backup_label yet"));
+}
+
+TEST(Look, TellsOfEachCopyOfABackup) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  write_backup(place, "a", kStart);
+  place.write("b/backup_label", test::backup_label(kStart));
+  place.write("b/PG_VERSION", "15\n");
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes);
+  ASSERT_THAT(look.backups, SizeIs(2));
+  EXPECT_EQ(look.backups[0].name, place.path("a"));
+  EXPECT_EQ(look.backups[0].problem, "") << "the other one is not finished";
+  EXPECT_NE(look.backups[1].problem, "");
 }
 
 TEST(Look, SaysThatAPlaceCouldNotBeSearched) {
   const test::TemporaryDirectory archive;
-  const auto look = look_at(archive.path(), {archive.path("nowhere")});
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {archive.path("nowhere")}, sizes);
   ASSERT_TRUE(look.backups_error);
   EXPECT_THAT(*look.backups_error, HasSubstr("nowhere"));
   const auto facts = facts_of(&look, archive.path(), SystemTime());

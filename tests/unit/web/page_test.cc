@@ -187,15 +187,43 @@ TEST(Page, SaysWhichBackupsAreOfUse) {
   facts.report.windows = {{.timeline = 1, .from = wal::Lsn(0x3000000), .to = wal::Lsn(0x7000000)}};
   facts.backups = {
       {.name = "early", .timeline = 1, .start = wal::Lsn(0x1000028), .end = wal::Lsn(0x2000000)},
-      {.name = "<good>", .timeline = 1, .start = wal::Lsn(0x3000028), .end = wal::Lsn(0x4000000)},
-      {.name = "broken", .timeline = 1, .start = wal::Lsn(0x3000028), .finished = false}};
+      {.name = "<good>",
+       .timeline = 1,
+       .start = wal::Lsn(0x3000028),
+       .end = wal::Lsn(0x4000000),
+       .format = Backup::Format::tar,
+       .bytes = 3U << 20},
+      {.name = "upon",
+       .timeline = 1,
+       .start = wal::Lsn(0x5000028),
+       .format = Backup::Format::plain,
+       .parent = archive::BackupPoint::Parent{1, wal::Lsn(0x3000028)},
+       .base = "<good>"},
+      {.name = "alone",
+       .timeline = 1,
+       .start = wal::Lsn(0x6000028),
+       .format = Backup::Format::plain,
+       .parent = archive::BackupPoint::Parent{1, wal::Lsn(0x1000)},
+       .problem = "it is <incremental>"},
+      {.name = "broken", .format = Backup::Format::plain, .problem = "no label"}};
   const auto html = page_html(facts, Mode::live);
-  EXPECT_THAT(html, HasSubstr("<tr><td>early</td><td></td><td>1</td><td>0/1000028</td><td><b>✕ "
-                              "nothing: the WAL that it needs is not here</b></td></tr>"));
-  EXPECT_THAT(html, HasSubstr("<tr><td>&lt;good&gt;</td><td></td><td>1</td><td>0/3000028</td>"
+  EXPECT_THAT(html, HasSubstr("<tr><td>early</td><td>full</td><td></td><td></td><td>1</td>"
+                              "<td>0/1000028 to 0/2000000</td><td><b>✕ nothing: the WAL that it "
+                              "needs is not here</b></td></tr>"));
+  EXPECT_THAT(html, HasSubstr("<tr><td>&lt;good&gt;</td><td>full, tar</td><td>3 MB</td><td></td>"
+                              "<td>1</td><td>0/3000028 to 0/4000000</td><td>0/7000000</td></tr>"));
+  EXPECT_THAT(html, HasSubstr("<tr><td>upon</td><td>incremental to &lt;good&gt;, plain</td>"
+                              "<td></td><td></td><td>1</td><td>from 0/5000028</td>"
                               "<td>0/7000000</td></tr>"));
-  EXPECT_THAT(html, HasSubstr("<b>✕ nothing: it was not finished</b>"));
+  EXPECT_THAT(html, HasSubstr("<td>incremental to the one that began at 0/1000, plain</td>"));
+  EXPECT_THAT(html, HasSubstr("<b>✕ nothing: it is &lt;incremental&gt;</b>"));
+  EXPECT_THAT(html, HasSubstr("<tr><td>broken</td><td>plain</td><td></td><td></td><td></td>"
+                              "<td></td><td><b>✕ nothing: no label</b></td></tr>"));
   EXPECT_THAT(html, HasSubstr("This is based on names and sizes of the files."));
+  constexpr auto kNone = "None of these backups can be recovered";
+  EXPECT_THAT(html, Not(HasSubstr(kNone)));
+  facts.backups.erase(facts.backups.begin() + 1, facts.backups.begin() + 3);
+  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr(kNone));
 }
 
 TEST(Page, TellsOfTheSlot) {

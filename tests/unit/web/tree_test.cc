@@ -137,7 +137,7 @@ TEST(Tree, HasPinsForBackupsAndSaysWhichAreOfNoUse) {
       {.name = "sunday", .timeline = 1, .start = at(11), .end = at(12)},
       {.name = "monday", .timeline = 1, .start = at(13), .end = at(15)},  // ends in the hole
       {.name = "tuesday", .timeline = 1, .start = at(18), .end = at(19)},
-      {.name = "now", .timeline = 1, .start = at(20), .finished = false},
+      {.name = "now", .timeline = 1, .start = at(20), .problem = "it has lost a file"},
       {.name = "other", .timeline = 5, .start = at(18)},
   };
   const auto tree = lay_out(some, backups);
@@ -150,6 +150,7 @@ TEST(Tree, HasPinsForBackupsAndSaysWhichAreOfNoUse) {
   EXPECT_THAT(pins[1].says, HasSubstr("NOT recoverable"));
   EXPECT_TRUE(pins[2].until);
   EXPECT_FALSE(pins[3].until);
+  EXPECT_THAT(pins[3].says, HasSubstr("NOT recoverable: it has lost a file"));
 }
 
 TEST(Tree, IsBoundedWhateverTheArchiveHas) {
