@@ -9,6 +9,8 @@ import re
 import urllib.parse
 import xml.sax.saxutils
 
+from .process import wait_for
+
 
 class Bucket:
     def __init__(self, gateway, name):
@@ -47,11 +49,21 @@ class Bucket:
         finally:
             connection.close()
         assert answer.status in status, (method, key, answer.status, content)
+        self.status = answer.status
         self.headers = {name.lower(): value for name, value in answer.getheaders()}
         return content
 
     def create(self, headers=None):
-        self.request("PUT", headers=headers)
+        """Waits for a store that has just been started: until all of its parts answer, it says 503, and may have made it."""
+        taken = (200, 204)
+
+        def made():
+            nonlocal taken
+            self.request("PUT", headers=headers, status=(*taken, 503))
+            taken = (200, 204, 409)
+            return self.status != 503
+
+        wait_for(made, f"the bucket {self.name} to be made", interval=0.2)
         return self
 
     def keys(self, prefix=""):
