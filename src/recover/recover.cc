@@ -121,6 +121,9 @@ class Recover {
   /// An earlier call that ended while it wrote its state has left a file, perhaps as the only one.
   void remove_unfinished_state() {
     if (options_.dry_run) return;
+    // A call that still runs is about to rename such a file.
+    const auto alone = io::LockFile::of_directory(options_.into);
+    if (!alone) return;
     for (const auto& name : io::all_names(options_.into))
       if (io::is_leftover_of(name, kStateName)) io::remove_tree(options_.into + "/" + name);
   }
