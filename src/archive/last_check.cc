@@ -26,6 +26,13 @@ constexpr std::size_t kLongestProblem = 400;
 /// As the archive's other records: readable by the receiver if another user runs the check.
 constexpr unsigned kLastCheckMode = 0644;
 
+/// A copy of the directory has another one, and its files were not checked. (The device's number
+/// may change with a restart.) 0: unknown.
+std::uint64_t inode_of(io::Shelf& shelf) {
+  const auto identity = io::identity_of_directory(shelf);
+  return identity ? identity->inode : 0;
+}
+
 std::string name_of(LastCheck::Kind kind) {
   return std::string(kind == LastCheck::Kind::verify ? kLastVerifyName : kLastDrillName);
 }
@@ -50,6 +57,7 @@ void keep_last_check(const std::string& directory, LastCheck::Kind kind, const L
                      ? "What the last \"pgweir verify\" of this archive found."
                      : "What the last \"pgweir drill\" of this archive found.";
   json["version"] = kLastCheckVersion;
+  json["directory_inode"] = inode_of(*opened);
   json["time"] = format_time(check.time);
   json["passed"] = check.passed;
   json["whole"] = check.whole;
@@ -73,6 +81,7 @@ std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind)
   if (!json.is_object()) return std::nullopt;
   try {
     if (json.at("version").get<int>() != kLastCheckVersion) return std::nullopt;
+    if (json.at("directory_inode").get<std::uint64_t>() != inode_of(shelf)) return std::nullopt;
     const auto time = wal::PgTime::parse(json.at("time").get<std::string>());
     const auto from = wal::Lsn::parse(json.at("from").get<std::string>());
     const auto to = wal::Lsn::parse(json.at("to").get<std::string>());

@@ -53,6 +53,20 @@ TEST(LastCheck, OfAPartThatPassesDoesNotHideAFailure) {
   EXPECT_EQ(keep(check_of(true, true, 5)), check_of(true, true, 5));
 }
 
+TEST(LastCheck, OfACopiedDirectoryIsNotThatOfTheCopy) {
+  const test::TemporaryDirectory place;
+  std::filesystem::create_directory(place.path("one"));
+  keep_last_check(place.path("one"), Kind::verify, check_of(true, true, 1));
+  std::filesystem::copy(place.path("one"), place.path("two"));
+  EXPECT_EQ(read_last_check(*io::open_existing_directory(place.path("one")), Kind::verify),
+            check_of(true, true, 1));
+  EXPECT_EQ(read_last_check(*io::open_existing_directory(place.path("two")), Kind::verify),
+            std::nullopt);
+  std::filesystem::rename(place.path("one"), place.path("moved"));
+  EXPECT_EQ(read_last_check(*io::open_existing_directory(place.path("moved")), Kind::verify),
+            check_of(true, true, 1));
+}
+
 TEST(LastCheck, IsNotKeptInAServersDirectory) {
   const test::TemporaryDirectory place;
   const auto directory = io::open_existing_directory(place.path(""));
