@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "archive/content.h"
+#include "archive/forms.h"
 #include "base/error.h"
 #include "wal/page.h"
 
@@ -94,9 +95,16 @@ void require_some_wal(const Listing& listing, const std::string& path, const std
 
 namespace {
 
-Finding identify(io::Shelf& directory, const SegmentFileName& name) {
-  const auto file = directory.open_bytes(name.to_string());
-  if (!file) return {};  // removed since it was listed
+Finding identify(io::Shelf& directory, const SegmentFileName& listed) {
+  auto name = listed;
+  auto file = directory.open_bytes(name.to_string());
+  // Since it was listed it may have been completed, or compressed.
+  for (const auto& present : finished_names(listed.segment)) {
+    if (file) break;
+    name = present;
+    file = directory.open_bytes(name.to_string());
+  }
+  if (!file) return {};  // removed
   std::vector<std::byte> front;
   std::string broken;
   try {

@@ -661,6 +661,23 @@ TEST(Identity, IsNoneWhereNothingWasWrittenYet) {
   EXPECT_EQ(identity(disk)->file, name(2));
 }
 
+TEST(Identity, IsReadFromAFileThatWasCompletedOrCompressedSinceItWasListed) {
+  for (const auto& [listed, present, method] : {std::tuple{".partial", "", codec::Method::none},
+                                                std::tuple{".partial", ".zst", codec::Method::zstd},
+                                                std::tuple{"", ".gz", codec::Method::gzip}}) {
+    SCOPED_TRACE(present);
+    SimDisk disk;
+    disk.put(name(3, listed), segment(3));
+    const auto directory = disk.open();
+    const auto listing = list_archive(*directory);
+    directory->remove(name(3, listed));
+    disk.put(name(3, present), compressed(segment(3), method));
+    const auto found = read_identity(*directory, listing);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->file, name(3, present));
+  }
+}
+
 TEST(Identity, GoesBackPastDamagedFilesButNotForEver) {
   SimDisk disk;
   disk.put(name(2), segment(2));
