@@ -44,8 +44,8 @@ class ThisMachine final : public Machine {
 
   unsigned processors() override { return io::worthwhile_threads(); }
 
-  void release_memory(bool first) override {
-    if (first) io::release_unused_memory();
+  void release_memory() override {
+    io::release_unused_memory();
     io::release_program();
   }
 };

@@ -16,20 +16,15 @@ class QuietTime {
  public:
   static constexpr std::chrono::seconds kQuiet{8};
 
-  enum class Phase {
-    none,    ///< WAL has arrived recently
-    begins,  ///< it is quiet, and was not at the previous check
-    lasts,
-  };
-  /// `position` is the stream's position. `now` never decreases.
-  [[nodiscard]] Phase look(wal::Lsn position, Time now) {
+  /// Returns true if it is quiet, and was not at the previous call. `position` is the stream's
+  /// position. `now` never decreases.
+  [[nodiscard]] bool begins(wal::Lsn position, Time now) {
     if (std::exchange(position_, position) != position || !since_) {
       since_ = now;
       said_ = false;
-      return Phase::none;
+      return false;
     }
-    if (now < *since_ + kQuiet) return Phase::none;
-    return std::exchange(said_, true) ? Phase::lasts : Phase::begins;
+    return now >= *since_ + kQuiet && !std::exchange(said_, true);
   }
 
  private:

@@ -118,7 +118,7 @@ class StreamPolicy {
   /// event::Progress is due. Called in each of the guardian's rounds, and true once for each event.
   [[nodiscard]] bool reports_progress(Time now);
   /// Whether it is quiet, so that memory is released. Called in each of the guardian's rounds.
-  [[nodiscard]] QuietTime::Phase quiet(Time now) { return quiet_.look(state_.write(), now); }
+  [[nodiscard]] bool quiet_begins(Time now) { return quiet_.begins(state_.write(), now); }
 
   // --- What comes from the disk ------------------------------------------------------------------
 

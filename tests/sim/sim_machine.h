@@ -29,7 +29,7 @@ class SimMachine final : public receive::Machine {
   void poll(std::span<pollfd> fds, std::optional<receive::Time> deadline) override;
   std::optional<io::MemoryLimit> memory_limit() override { return limit_; }
   unsigned processors() override { return 2; }
-  void release_memory(bool) override {}
+  void release_memory() override {}
 
   /// Its descriptor, as long as it is not removed.
   int add(Pollable& pollable);

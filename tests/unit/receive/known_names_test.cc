@@ -46,7 +46,7 @@ class SlowMachine final : public Machine {
   void poll(std::span<pollfd>, std::optional<Time>) override {}
   std::optional<io::MemoryLimit> memory_limit() override { return std::nullopt; }
   unsigned processors() override { return 1; }
-  void release_memory(bool) override {}
+  void release_memory() override {}
 
   SlowThreads own;
 };
