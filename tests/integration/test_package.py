@@ -103,6 +103,10 @@ class Root:
                             "/mnt/root", "sh", "-c", f"cat > {target}"], stdin=content, check=True)
         return target
 
+    def path(self, inside):
+        """Where this process finds a file of the root."""
+        return f"/proc/{self._holder.pid}/root/mnt/root{inside}"
+
     def changes(self):
         """Everything that is not as it was, without what dpkg keeps for itself."""
         # A directory that was there before is there for what has changed in it. What has been removed
