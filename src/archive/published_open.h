@@ -15,8 +15,8 @@ namespace weir::archive {
 
 /// A partial segment that was uploaded to a store under its final name, with zeros after its last
 /// record, for readers that only know whole segments ("pgweir store publish-partial"). Recorded as
-/// ".pgweir-published-<segment>" (docs/store.md) in the archive and in the store before it is
-/// uploaded. Value type.
+/// ".pgweir-published-<segment>" (docs/store-recover.md) in the archive and in the store before it
+/// is uploaded. Value type.
 struct PublishedOpen {
   wal::SegmentName segment;
   wal::Lsn end;         ///< of the last complete record; zeros from there on

@@ -387,7 +387,8 @@ Usage:
     .groups = kGroups,
     .notes = R"(Credentials are taken from --store-credential-command, --store-credentials,
 environment variables and files of the provider, a web identity, or a
-container's or machine's metadata service, in this order (docs/store.md).
+container's or machine's metadata service, in this order (see
+docs/store-providers.md).
 
 Examples:
   pgweir store push -D /srv/wal --store s3://backup/pg \

@@ -25,7 +25,7 @@ constexpr auto kRenewBefore = 5min;
 constexpr std::uint64_t kLargestAnswer = std::uint64_t{1} << 20;
 constexpr std::string_view kWays =
     "Name a file with --store-credentials or a command with --store-credential-command, or set "
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/store.md has all ways.";
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docs/store-providers.md has all ways.";
 
 Error wrong_file(const std::string& path, const std::string& what) {
   return Error(ErrorKind::usage, what).with("file", path);

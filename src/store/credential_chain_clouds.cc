@@ -23,11 +23,11 @@ constexpr std::uint64_t kLargestToken = std::uint64_t{1} << 20;
 constexpr const char* kAzureResource = "https://storage.azure.com/";
 constexpr std::string_view kAzureWays =
     "Name a file with --store-credentials or a command with --store-credential-command, set "
-    "AZURE_STORAGE_KEY, or give the machine an identity; docs/store.md has all ways.";
+    "AZURE_STORAGE_KEY, or give the machine an identity; docs/store-providers.md has all ways.";
 constexpr std::string_view kGoogleWays =
     "Name a file of HMAC keys with --store-credentials or a command that prints a token with "
-    "--store-credential-command, or give the machine a service account; docs/store.md has all "
-    "ways.";
+    "--store-credential-command, or give the machine a service account; "
+    "docs/store-providers.md has all ways.";
 
 std::string without_slash(std::string url) {
   while (url.ends_with('/')) url.pop_back();

@@ -455,7 +455,7 @@ def test_doctor_tries_the_store(archive, bucket, proxy):
 
 def test_the_machine_is_gone_and_the_bucket_is_there(servers, receivers, new_archive, place, bucket):
     """A server recovers to the last commit that was sent, from a bucket alone, with a helper that fetches ahead; as
-    docs/store.md says."""
+    docs/store-recover.md says."""
     primary = servers.primary()
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "--compress", "zstd")
