@@ -54,8 +54,8 @@ constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"TLS:", kTls},
                                    {"Replication slots:", kSlots},
                                    {"Base backups:", kBackups},
-                                   {"Metrics (docs/monitoring.md):", kMetrics},
-                                   {"Web page (docs/monitoring.md):", kPage},
+                                   {"Metrics (docs/metrics.md):", kMetrics},
+                                   {"Web page (docs/web-page.md):", kPage},
                                    {"Thresholds of the page's findings:", kLimits}};
 
 /// For example pg_receivewal.

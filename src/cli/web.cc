@@ -72,7 +72,7 @@ int web_command(const Arguments& arguments) {
   const auto path = arguments.get(kFleet);
   if (!path)
     throw Error(ErrorKind::usage, "nothing says which archives")
-        .hint("Name the file that lists them with --fleet; docs/monitoring.md shows one.");
+        .hint("Name the file that lists them with --fleet; docs/web-page.md shows one.");
   const auto request = read_web(arguments);
   if (!request.listen)
     throw Error(ErrorKind::usage, "nowhere to listen").hint("Give a port: \"--web-listen 9190\".");

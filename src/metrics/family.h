@@ -7,7 +7,7 @@
 
 namespace weir::metrics {
 
-/// A metric that pgweir exports. docs/monitoring.md has the same list, and a test compares.
+/// A metric that pgweir exports. docs/metrics.md has the same list, and a test compares.
 struct Metric {
   std::string_view name;
   bool counter = false;  ///< else a gauge

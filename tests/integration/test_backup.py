@@ -185,7 +185,7 @@ def test_what_counts_and_what_goes(world):
     assert world.names() == [newest["name"]]
     exported = (world.place / "backup.prom").read_text()
     assert set(re.findall(r"^(pgweir_backup_\w+)\{", exported, re.MULTILINE)) == set(
-        re.findall(r"^\| `(pgweir_backup_\w+)`", (DOCS / "monitoring.md").read_text(), re.MULTILINE))
+        re.findall(r"^\| `(pgweir_backup_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
     assert re.search(r'pgweir_backup_backups\{.*counts="yes"\} 1\n', exported), exported
     assert float(re.search(r'pgweir_backup_bytes\{.*counts="yes"\} (\S+)\n', exported)[1]) == world.list()[0]["bytes"], exported
     page = world.place / "page.html"

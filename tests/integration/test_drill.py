@@ -142,7 +142,7 @@ def test_a_sound_archive_is_recovered_to_what_it_promises(servers, receivers, ne
     exported = metrics.read_text()
     assert 'outcome="recovered"} 1' in exported and 'phase="replay"' in exported
     assert set(re.findall(r"^(pgweir_drill_\w+)\{", exported, re.MULTILINE)) == set(
-        re.findall(r"^\| `(pgweir_drill_\w+)`", (DOCS / "monitoring.md").read_text(), re.MULTILINE))
+        re.findall(r"^\| `(pgweir_drill_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
 
     # To a moment, and to a position: what was committed later is not there.
     told = world.drill("--to", world.moments[0], "--check", "SELECT count(*) = 1 FROM t")

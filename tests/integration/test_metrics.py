@@ -19,6 +19,7 @@ from support.scenario import create_slot, reported, streaming
 from support.server import REPOSITORY, free_port
 
 DOCUMENTED = REPOSITORY / "docs" / "monitoring.md"
+METRICS = REPOSITORY / "docs" / "metrics.md"
 CONTRIB = REPOSITORY / "contrib"
 
 
@@ -61,9 +62,9 @@ def scrape(port):
 
 
 def documented(section):
-    """The metrics in the tables of a section of docs/monitoring.md."""
-    text = DOCUMENTED.read_text()
-    part = re.search(rf"^### {re.escape(section)}.*?(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    """The metrics in the table of a section of docs/metrics.md."""
+    text = METRICS.read_text()
+    part = re.search(rf"^## {re.escape(section)}$.*?(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
     assert part, section
     return set(re.findall(r"^\| `(\w+)`", part.group(), re.MULTILINE))
 

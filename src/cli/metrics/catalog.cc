@@ -11,7 +11,7 @@ namespace {
 
 constexpr bool kCounter = true;
 
-/// In the order of docs/monitoring.md.
+/// In the order of docs/metrics.md.
 constexpr metrics::Metric kMetrics[] = {
     // the receiver
     {"pgweir_build_info", false, "Always 1; the version of the receiver is a label."},

@@ -6,7 +6,7 @@
 
 namespace weir::cli {
 
-/// Name, kind and help of a metric that docs/monitoring.md lists. There has to be one of that name.
+/// Name, kind and help of a metric that docs/metrics.md lists. There has to be one of that name.
 [[nodiscard]] const metrics::Metric& metric_named(std::string_view name);
 
 }  // namespace weir::cli
