@@ -274,7 +274,7 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                             "where no commit can wait for it",
                             plan.application_name),
                 {"--prefer primary; or serve the archive's word below the standby (receive "
-                 "--serve-synchronous-standby-names, docs/serve.md)"});
+                 "--serve-synchronous-standby-names, docs/serve-upstream.md)"});
   } else if (names.size() == 1 && names.front() != "*") {
     checks.warn(kName,
                 fmt::format("\"{}\" alone is named: while no receiver runs, every commit hangs",
