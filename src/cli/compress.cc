@@ -48,7 +48,7 @@ void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size)
   if (plan->compression.level != options.compression.level)
     print_stderr(
         "pgweir: compressing at level {} instead of {}: more memory than {} is not allowed "
-        "({}); see docs/service.md for what each level needs\n",
+        "({}); see docs/sizing.md for what each level needs\n",
         plan->compression.level, options.compression.level, format_size(limit->bytes), limit->from);
   options.compression = plan->compression;
   options.jobs = plan->jobs;

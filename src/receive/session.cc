@@ -370,7 +370,7 @@ void Session::plan_memory(wal::SegmentSize segment_size) {
   if (memory_.compression.level != options_.compression.level)
     log_.warning(
         "compressing at level {} instead of {}: more memory than {} is not allowed ({}); see "
-        "docs/service.md for what each level needs",
+        "docs/sizing.md for what each level needs",
         memory_.compression.level, options_.compression.level, format_size(limit->bytes),
         limit->from);
   else if (!plan->buffer_segments || plan->unsynced_limit)
