@@ -32,6 +32,11 @@ _pgweir() {
     fi
     return
   fi
+  if [[ $command == help && -n $action ]]; then  # its topics, which its help lists
+    help=$("$program" help "$action" 2>/dev/null) || return
+    mapfile -t COMPREPLY < <(compgen -W "$(_pgweir_words 'More options' <<<"$help")" -- "$current")
+    return
+  fi
   if [[ $command == help ]]; then
     help=$("$program" --help 2>/dev/null) || return
     mapfile -t COMPREPLY < <(compgen -W "$(_pgweir_words Commands <<<"$help")" -- "$current")
@@ -99,13 +104,26 @@ _pgweir_value() {
 # "or" and colons.
 _pgweir_choices() {
   local option=$1
-  local words='any|primary|standby|none|local|stored|zstd|stop|continue|continuous|segment|flush|wait|absent'
-  words+='|debug|info|warning|error|text|json|barman|wal-g'
-  [[ $option == --slot-hosts ]] && words='all|current'
-  [[ $option == --action ]] && words='promote|pause|shutdown'
-  [[ $option == --format ]] && words='plain|tar'
-  [[ $option == --incremental ]] && words='auto|off'
-  [[ $option == --compress || $option == --store-compression ]] && words='zstd|gzip|lz4|none'
+  local words
+  case $option in
+    --prefer) words='any|primary|standby' ;;
+    --slot-hosts) words='all|current' ;;
+    --on-gap) words='stop|continue|absent' ;;
+    --on-uncompared) words='stop|continue' ;;
+    --on-disk-full) words='wait|stop' ;;
+    --apply-position) words='flush|none' ;;
+    --flush) words='continuous|segment' ;;
+    --confirm) words='local|stored' ;;
+    --compress | -Z | --store-compression) words='none|zstd|gzip|lz4' ;;
+    --store-layout) words='barman|wal-g' ;;
+    --store-path-style) words='auto|path|host' ;;
+    --log-level) words='debug|info|warning|error' ;;
+    --log-format) words='text|json' ;;
+    --format) words='plain|tar|jsonl|plugin' ;;
+    --action) words='promote|pause|shutdown' ;;
+    --incremental) words='auto|off' ;;
+    *) return ;;
+  esac
   awk -v option="$option" '
     /^  -., --/ || /^      --/ {  # where an option is explained; others only name it
       split($0 " ", names, /^ +|, | |=|\[/)

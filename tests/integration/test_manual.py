@@ -109,6 +109,8 @@ def test_bash_completes_commands_and_options():
     assert bash_completes("") == set(commands())
     assert "receive" in bash_completes("rec") and "status" not in bash_completes("rec")
     assert bash_completes("help", "") == set(commands())
+    assert {"store", "serve", "slot", "all"} <= bash_completes("help", "receive", "")
+    assert bash_completes("help", "receive", "sto") == {"store"}
     for command in commands():
         if command == "help":
             continue
@@ -133,6 +135,12 @@ def test_bash_completes_values(place):
     assert bash_completes("receive", "--confirm", "") == {"local", "stored"}
     assert bash_completes("receive", "--on-gap", "") == {"stop", "continue"}
     assert bash_completes("receive", "--on-gap", "c") == {"continue"}
+    assert bash_completes("restore", "--on-gap", "") == {"stop", "absent"}
+    assert bash_completes("receive", "--flush", "") == {"continuous", "segment"}
+    assert bash_completes("receive", "--prefer", "") == {"any", "primary", "standby"}
+    assert bash_completes("receive", "--store-path-style", "") == {"auto", "path", "host"}
+    assert bash_completes("logical", "--format", "") == {"jsonl", "plugin"}
+    assert bash_completes("backup", "--format", "") == {"plain", "tar"}
     assert "--slot" in bash_completes("receive", "--if-not-exists", "--")
 
 
