@@ -11,8 +11,8 @@
 namespace weir::archive {
 
 /// What the last "pgweir verify" or "pgweir drill" of an archive found: the files
-/// ".pgweir-last-verify" and ".pgweir-last-drill" in its directory (JSON, docs/archive.md). A
-/// value.
+/// ".pgweir-last-verify" and ".pgweir-last-drill" in its directory (JSON,
+/// docs/archive-directory.md). A value.
 struct LastCheck {
   enum class Kind { verify, drill };
 

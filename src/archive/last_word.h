@@ -9,8 +9,8 @@
 namespace weir::archive {
 
 /// Why the last receiver of an archive exited, if it was due to an error: the file
-/// ".pgweir-last-word" in the archive (JSON, docs/archive.md). The next receiver removes it. Value
-/// type.
+/// ".pgweir-last-word" in the archive (JSON, docs/archive-directory.md). The next receiver removes
+/// it. Value type.
 struct LastWord {
   std::string time;  ///< UTC, as format_time() writes it
   int status = 0;    ///< the exit status

@@ -18,8 +18,8 @@ namespace weir::archive {
 /// segments follow a hole, it looks like the state after a crash, which a receiver requests again
 /// at its next start; a branch abandoned by the cluster's history looks like any other timeline;
 /// WAL written with wal_level=minimal looks like any other WAL. Each loss therefore has a small
-/// file of its own, ".pgweir-loss-<id>" (docs/archive.md), which is durable before streaming
-/// resumes after the loss.
+/// file of its own, ".pgweir-loss-<id>" (docs/archive-directory.md), which is durable before
+/// streaming resumes after the loss.
 struct Loss {
   enum class Kind {
     hole,         ///< WAL that the archive should have and has not

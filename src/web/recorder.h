@@ -15,7 +15,8 @@
 
 namespace weir::web {
 
-/// Beside the archive's WAL: figures of the last days, worthless if it is lost (docs/archive.md).
+/// Beside the archive's WAL: figures of the last days, worthless if it is lost
+/// (docs/archive-directory.md).
 inline constexpr std::string_view kHistoryName = ".pgweir-history";
 
 /// What the file of an archive says; nullopt: there is none, or it cannot be read.

@@ -1,4 +1,4 @@
-"""An archive on file systems of several kinds, each in a loop device or above one: what works here is in docs/archive.md. All
+"""An archive on file systems of several kinds, each in a loop device or above one: what works here is in docs/archive-directory.md. All
 of them with PGWEIR_LONG=1, else those of which nothing else is tried; ext4 and xfs lose their power in tests/crash."""
 
 import contextlib
