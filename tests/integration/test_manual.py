@@ -176,3 +176,17 @@ source $file
     assert offered("--config", "file", "") == offered("")
     assert "--directory=[archive directory; must exist]:DIR:_directories" in (
         offered("receive", ""))
+    assert {line.split(":")[0] for line in offered("help", "receive", "")} >= {"store", "serve", "slot", "all"}
+
+    def values(command, option):
+        spec, = [line for line in offered(command, "") if line.startswith(f"{option}=[")]
+        return spec.rpartition("]")[2].partition(":")[2].partition(":")[2]
+
+    assert values("receive", "--on-gap") == "(stop continue)"
+    assert values("restore", "--on-gap") == "(stop absent)"
+    assert values("receive", "--compress") == "(none zstd)"
+    assert values("receive", "--prefer") == "(any primary standby)"
+    assert values("receive", "--store-path-style") == "(auto path host)"
+    assert values("receive", "--log-level") == "(debug info warning error)"
+    assert values("logical", "--format") == "(jsonl plugin)"
+    assert values("receive", "--slot") == " "
