@@ -158,6 +158,12 @@ class Recover {
       report.notes.emplace_back(
           "latest means the last record that the archive has now; WAL received later is not "
           "included");
+    if (promise.position < choice->timeline_begin)
+      report.notes.push_back(
+          fmt::format("the target is before timeline {}, which begins at {}: the recovered server "
+                      "leaves that branch, so archive its WAL into a directory of its own, and "
+                      "give later recoveries both directories",
+                      choice->timeline, choice->timeline_begin));
     if (const auto& damage = promise.damage_behind)
       report.notes.push_back(
           fmt::format("{} is corrupted at {}, after the target: restore_command has --up-to-damage "
@@ -302,7 +308,8 @@ class Recover {
     if (options_.action == Action::pause) return tell_pause();
     if (options_.action == Action::shutdown) return;
     report.next.emplace_back(
-        "check the data, then start a receiver with a slot (the same archive continues), take a "
+        "check the data, then start a receiver with a slot (the same archive continues, "
+        "unless a note says otherwise), take a "
         "base backup, set archive_command and synchronous_standby_names again, and use pg_rewind "
         "for standbys: docs/restore.md, \"After the restore\"");
   }

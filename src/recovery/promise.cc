@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "archive/timelines.h"
@@ -364,6 +365,17 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
       checkpoint ? ", and its checkpoint is of " + checkpoint->to_string() : std::string());
 }
 
+/// Start of the next complete segment, if the one with this byte is partial, and so is not the last
+/// one. A receiver may be completing both.
+std::optional<wal::Lsn> find_complete_after(const Way& way, wal::Lsn at) {
+  std::optional<wal::Lsn> complete;
+  for (int looks = 0; looks < kLooks; ++looks) {
+    complete = way.complete_after(way.segment_size.start_of(at) + way.segment_size.bytes());
+    if (!complete || way.is_finished(at)) return std::nullopt;
+  }
+  return complete;
+}
+
 /// Reads the WAL once. nullopt: something was not valid, and another copy must be read.
 std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& backup,
                                  const Target& target, const std::function<bool()>& stop) {
@@ -379,6 +391,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
                                 .history = &way.history},
                                size.start_of(backup.start));
   std::vector<std::byte> buffer(kRead);
+  std::optional<std::uint64_t> partial;  ///< number of the partial segment read last
   // After the target its segment is read to the end: the server gets all of it, or nothing.
   const auto wanted = [&] {
     return !follower.done() || size.segno(verifier.position()) == size.segno(follower.last_byte());
@@ -407,6 +420,11 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
         tell_damage(promise, way, at, read.error->what());
       break;
     }
+    if (way.unfinished() && std::exchange(partial, size.segno(at)) != size.segno(at))
+      if (const auto complete = find_complete_after(way, at)) {
+        tell_hole(promise, way, size.start_of(at), *complete);
+        break;
+      }
     const auto wal = std::span<const std::byte>(buffer).first(read.count);
     if (promise.server_major == 0)
       if (const auto page = wal::decode_page_header(wal))
@@ -420,12 +438,16 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     // After its end, a partial segment has zeros, or old content. If WAL continues after it, it is
     // not the last one; unless a receiver has completed it meanwhile: then it was.
     const auto behind = size.start_of(damage->found_at) + size.bytes();
-    if (way.unfinished() && (!way.goes_on(behind) || way.is_finished(damage->found_at))) break;
+    auto what = damage->what;
+    if (way.unfinished() && (!way.goes_on(behind) || way.is_finished(damage->found_at))) {
+      if (!way.has_wal_after_damage(damage->found_at)) break;
+      what += ", and more WAL follows";
+    }
     if (way.has_another_copy()) return std::nullopt;
     if (follower.done())
-      promise.damage_behind = {damage->at, segment_at(way, damage->found_at), damage->what};
+      promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what};
     else
-      tell_damage(promise, way, damage->at, damage->what);
+      tell_damage(promise, way, damage->at, what);
     break;
   }
   promise.read_to = verifier.position();

@@ -46,6 +46,12 @@ struct Way {
   std::function<bool()> unfinished;
   /// True if the segment with this byte exists as a complete one now.
   std::function<bool(wal::Lsn)> is_finished;
+  /// Returns where the first complete segment starts at or after a position. A partial segment
+  /// before it is not the last one, and is not restored.
+  std::function<std::optional<wal::Lsn>(wal::Lsn)> complete_after;
+  /// Called if the WAL read last, of the partial segment with this byte, is not valid. True: more
+  /// WAL follows in it, so that it is not restored, not even so far; false: that is its end.
+  std::function<bool(wal::Lsn)> has_wal_after_damage;
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;

@@ -344,15 +344,30 @@ void Run::check_names() {
     report_.notes.push_back(fmt::format("{} {} not WAL and left alone, {}\"{}\"", foreign,
                                         foreign == 1 ? "entry is" : "entries are",
                                         foreign == 1 ? "" : "such as ", example));
+  const auto& size = cluster_.segment_size;
   for (const auto& entry : listing_.segments) {
-    if (entry.name.segment.fits(cluster_.segment_size)) continue;
+    const auto& segment = entry.name.segment;
     Finding finding;
     finding.kind = FindingKind::wrong_name;
     finding.file = entry.name.to_string();
-    finding.timeline = entry.name.segment.timeline();
-    finding.what = fmt::format("there is no segment of this name when segments have {} bytes",
-                               cluster_.segment_size.bytes());
-    finding.hint = "It belongs to a cluster with another segment size. Move it away.";
+    finding.timeline = segment.timeline();
+    if (!segment.fits(size)) {
+      finding.what =
+          fmt::format("there is no segment of this name when segments have {} bytes", size.bytes());
+      finding.hint = "It belongs to a cluster with another segment size. Move it away.";
+    } else {
+      const auto history = timelines_.history(segment.timeline());
+      const auto begin = history ? *history->begin_of(segment.timeline()) : wal::Lsn();
+      if (segment.segno(size) >= size.segno(begin) || entry.bytes == 0) continue;
+      // "pgweir restore" hands out no history that contradicts the WAL.
+      finding.lsn = segment.start(size);
+      finding.what = fmt::format("timeline {} begins after this segment, at {}, by {}",
+                                 segment.timeline(), begin, wal::history_name(segment.timeline()));
+      finding.hint =
+          "One of the two is wrong, and no recovery gets to the timeline meanwhile. "
+          "Compare the history with the one in the pg_wal of a server that was on this "
+          "timeline; if it is right, move this file away.";
+    }
     report_.findings.push_back(std::move(finding));
   }
 }

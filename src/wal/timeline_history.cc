@@ -36,6 +36,7 @@ std::optional<TimelineId> parse_timeline(std::string_view word) {
 std::optional<TimelineHistory> TimelineHistory::parse(TimelineId timeline,
                                                       std::string_view content) {
   TimelineHistory history(timeline);
+  TimelineId newest = 0;
   while (!content.empty()) {
     const auto newline = content.find('\n');
     auto line = content.substr(0, newline);
@@ -47,14 +48,25 @@ std::optional<TimelineHistory> TimelineHistory::parse(TimelineId timeline,
     const auto switchpoint = Lsn::parse(take_word(line));
     if (!ancestor || !switchpoint || !switchpoint->valid() || *ancestor >= timeline)
       return std::nullopt;
-    if (!history.ancestors_.empty()) {
-      const auto& last = history.ancestors_.back();
-      if (*ancestor <= last.timeline || *switchpoint < last.switchpoint) return std::nullopt;
-    }
-    history.ancestors_.push_back({*ancestor, *switchpoint});
+    if (*ancestor <= newest) return std::nullopt;
+    newest = *ancestor;
+    history.add({*ancestor, *switchpoint});
   }
-  if (history.ancestors_.empty()) return std::nullopt;
+  if (newest == 0) return std::nullopt;
   return history;
+}
+
+/// A recovery along timeline 3 that ends before 3 begins writes "3" and that position after the
+/// line of 2 (writeTimeLineHistory() gets recoveryTargetTLI in xlog.c). What it has replayed is 2
+/// up to there, and nothing of 3: tliOfPointInHistory() in timeline.c finds the same.
+void TimelineHistory::add(Ancestor next) {
+  if (ancestors_.empty() || ancestors_.back().switchpoint <= next.switchpoint) {
+    ancestors_.push_back(next);
+    return;
+  }
+  while (ancestors_.size() > 1 && ancestors_[ancestors_.size() - 2].switchpoint >= next.switchpoint)
+    ancestors_.pop_back();
+  ancestors_.back().switchpoint = next.switchpoint;
 }
 
 bool TimelineHistory::contains(TimelineId timeline) const {

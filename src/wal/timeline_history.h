@@ -25,8 +25,10 @@ class TimelineHistory {
   explicit TimelineHistory(TimelineId timeline) : timeline_(timeline) {}
 
   /// Parses the content of `<timeline>.history`: lines of timeline, switchpoint and reason,
-  /// comments after '#'. nullopt if a line is malformed or has 0/0, if timelines are not strictly
-  /// ascending, if one is not below `timeline`, or if there are no ancestors at all.
+  /// comments after '#'. A switchpoint before that of the line above means that nothing of the
+  /// line's timeline was replayed, and not all of the timeline above: a recovery to a target before
+  /// the newest timeline writes that. nullopt if a line is malformed or has 0/0, if timelines are
+  /// not strictly ascending, if one is not below `timeline`, or if there are no ancestors at all.
   [[nodiscard]] static std::optional<TimelineHistory> parse(TimelineId timeline,
                                                             std::string_view content);
 
@@ -53,6 +55,8 @@ class TimelineHistory {
   bool operator==(const TimelineHistory&) const = default;
 
  private:
+  void add(Ancestor next);
+
   TimelineId timeline_;
   std::vector<Ancestor> ancestors_;
 };

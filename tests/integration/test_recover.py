@@ -16,7 +16,7 @@ import pytest
 from support import wal
 from support.process import as_server_user, run, server_user, wait_for
 from support.recovery import hand_over, installed
-from support.scenario import reported, streaming
+from support.scenario import promote_again, reported, streaming
 from support.server import bin_directory, free_port
 
 
@@ -260,6 +260,29 @@ def test_targets(world):
     told = world.recover("--to", "immediate", "--action", "promote", "--start", backup="plain")
     assert told["state"] == "reached" and told["reached_lsn"] == told["promised_lsn"], told
     assert world.sql("SELECT count(*) FROM t") == "0"
+
+
+def test_a_target_before_the_newest_timeline(world, receivers):
+    """The server writes a history in which the newest timeline ends before it begins; and it leaves the archive's branch."""
+    world = world(second=())
+    primary = world.primary
+    primary.conf(recovery_target_time="")
+    promote_again(primary)
+    receiver = receivers.pgweir(world.archive, primary)
+    streaming(primary)
+    primary.sql("INSERT INTO t VALUES (3000)")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.stop()
+    hand_over(world.archive.path)
+    told = world.recover("--to", world.times[0], "--action", "promote", "--start", backup="plain")
+    assert_reached(told)
+    assert told["timeline"] == 2 and any("directory of its own" in note for note in told["notes"]), told
+    assert world.sql("SELECT string_agg(i::text, ',') FROM t") == "0"
+    history = (world.into / "pg_wal" / "00000003.history").read_text()
+    positions = [wal.lsn(line.split()[1]) for line in history.splitlines() if line.strip()]
+    assert positions[1] < positions[0], "else this tests nothing: " + history
+    world.stop()
 
 
 def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):

@@ -1,5 +1,13 @@
 """Promotions: the old timeline to its end, then the new one from its segment's start."""
 
+import json
+
+import pytest
+
+from support import wal
+from support.process import run
+from support.receiver import pgweir
+from support.recovery import hand_over, recover, restore_command
 from support.scenario import (
     create_slot,
     promote_again,
@@ -170,3 +178,61 @@ def contents(archive):
     """Every file that has a meaning, byte by byte."""
     return {name: (archive.path / name).read_bytes() for name in archive.names()
             if not name.startswith(".")}
+
+
+@pytest.mark.parametrize("major", [13, 15, 18, 19])
+def test_a_recovery_to_a_target_before_the_newest_timeline(servers, receivers, new_archive, place, major):
+    """Its history has the newest timeline with a switchpoint before that timeline begins (writeTimeLineHistory() gets
+    recoveryTargetTLI). A new archive takes its WAL, and recoveries from both archives follow it."""
+    primary = servers.primary(major=major, wal_keep_size="200MB")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE said (n int)")
+    reported(primary, primary.write_wal(1))
+    primary.stop("fast")
+    backup = place / "backup"  # as it was shut down: a client of each version is not needed
+    run(["cp", "-a", primary.data, backup])
+    primary.start()
+    streaming(primary)
+    primary.sql("INSERT INTO said VALUES (1)")
+    target = primary.write_wal(1)
+    primary.sql("INSERT INTO said VALUES (2)")
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    promote_again(primary)
+    primary.sql("INSERT INTO said VALUES (3)")
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.stop("fast")
+
+    hand_over(archive.path)
+    restore = restore_command(place, archive, "--partial")
+    recovered = recover(servers, backup, "recovered", primary, restore, recovery_target_lsn=wal.lsn_text(target),
+                        recovery_target_timeline="latest")
+    assert recovered.sql("SELECT max(n) FROM said") == "1"
+    history = (recovered.data / "pg_wal" / "00000003.history").read_text()
+    positions = [wal.lsn(line.split()[1]) for line in history.splitlines() if line.strip()]
+    assert positions[1] < positions[0], "else this tests nothing: " + history
+
+    fresh = new_archive(primary, "fresh")
+    receiver = receivers.pgweir(fresh, recovered)
+    streaming(recovered)
+    recovered.sql("INSERT INTO said VALUES (10)")
+    end = recovered.write_wal(1)
+    reported(recovered, end)
+    receiver.stop()
+    fresh.assert_covers(recovered, 3, end)
+    assert fresh.histories()[3].read_text() == history
+    assert pgweir("verify", "-D", fresh.path).returncode == 0
+
+    # The archive has timeline 2, which the server has left.
+    receiver = receivers.pgweir(archive, recovered)
+    assert receiver.wait_exit() == 4
+    assert "into a directory of its own" in receiver.said()
+    hand_over(archive.path)
+    hand_over(fresh.path)
+    again = recover(servers, backup, "again", primary, restore_command(place, archive, "-D", str(fresh.path), "--partial"))
+    assert again.sql("SELECT array_agg(n ORDER BY n) FROM said") == "{1,10}"

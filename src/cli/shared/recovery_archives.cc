@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/print_stderr.h"
 #include "cli/shared/ask_archive.h"
+#include "restore/partial.h"
 #include "status/report.h"
 
 namespace weir::cli {
@@ -67,6 +68,8 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
                 return copy && copy->name.partial;
               },
           .is_finished = [this](wal::Lsn at) { return is_finished(at); },
+          .complete_after = [this](wal::Lsn at) { return complete_after(at); },
+          .has_wal_after_damage = [this](wal::Lsn at) { return has_wal_after_damage(at); },
           .has_another_copy = [this] { return has_another_copy(); }};
 }
 
@@ -112,18 +115,30 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
   return *newest;
 }
 
-std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
+/// Start of the first segment of the history at or after a position; of complete ones alone.
+std::optional<wal::Lsn> ArchivesOfRecovery::next_segment(wal::Lsn at, bool complete) {
   archives_.forget();
   std::optional<wal::Lsn> next;
+  for (const auto& entry : archives_.listing().segments) {
+    const auto& segment = entry.name.segment;
+    if (!segment.fits(size_) || (complete && entry.name.partial) ||
+        archive::timeline_of_segment(*history_, segment.segno(size_), size_) != segment.timeline())
+      continue;
+    if (const auto begin = segment.start(size_); begin >= at)
+      next = std::min(next.value_or(begin), begin);
+  }
+  return next;
+}
+
+std::optional<wal::Lsn> ArchivesOfRecovery::complete_after(wal::Lsn at) {
+  return next_segment(at, true);
+}
+
+std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
+  auto next = next_segment(at, false);
   const auto take = [&](wal::Lsn begin) {
     if (begin >= at) next = std::min(next.value_or(begin), begin);
   };
-  for (const auto& entry : archives_.listing().segments) {
-    const auto& segment = entry.name.segment;
-    if (segment.fits(size_) &&
-        archive::timeline_of_segment(*history_, segment.segno(size_), size_) == segment.timeline())
-      take(segment.start(size_));
-  }
   for (const auto& hole : archives_.known_holes(size_))
     if (history_->contains(hole.next_timeline)) take(hole.end);
   return next;
@@ -137,6 +152,13 @@ bool ArchivesOfRecovery::is_finished(wal::Lsn at) {
     finished = finished || archives_.at(each).finished_form_exists(segment);
   });
   return finished;
+}
+
+/// By the rules of "restore --partial".
+bool ArchivesOfRecovery::has_wal_after_damage(wal::Lsn at) {
+  const auto partial =
+      restore::find_partial(archives_, reader_->segment_at(at), size_, durable_end_of);
+  return partial && partial->damage;
 }
 
 bool ArchivesOfRecovery::has_another_copy() {

@@ -40,6 +40,9 @@ class ArchivesOfRecovery final : public drill::Archives {
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
+  std::optional<wal::Lsn> next_segment(wal::Lsn at, bool complete);
+  std::optional<wal::Lsn> complete_after(wal::Lsn at);
+  bool has_wal_after_damage(wal::Lsn at);
   bool is_finished(wal::Lsn at);
   bool has_another_copy();
 

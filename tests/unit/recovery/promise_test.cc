@@ -112,6 +112,11 @@ class PromiseTest : public ::testing::Test {
                   },
                   .unfinished = [this] { return unfinished_; },
                   .is_finished = [this](wal::Lsn) { return finished_since_; },
+                  .complete_after = [this](wal::Lsn at) -> std::optional<wal::Lsn> {
+                    if (!complete_ || at > *complete_) return std::nullopt;
+                    return complete_;
+                  },
+                  .has_wal_after_damage = [this](wal::Lsn) { return wal_after_damage_; },
                   .has_another_copy =
                       [this] {
                         if (copies_ == 0) return false;
@@ -128,6 +133,8 @@ class PromiseTest : public ::testing::Test {
   archive::BackupPoint backup_;
   bool unfinished_ = false;
   bool finished_since_ = false;
+  std::optional<wal::Lsn> complete_;  ///< start of a complete segment after partial ones
+  bool wal_after_damage_ = false;     ///< in the partial segment
   int copies_ = 0;
 };
 
@@ -419,6 +426,35 @@ TEST_F(PromiseTest, TakesDamageAtTheEndOfTheOpenSegmentForItsEnd) {
   // Unless it was still being written when it was read.
   finished_since_ = true;
   EXPECT_EQ(look().problem, "");
+}
+
+TEST_F(PromiseTest, NamesDamageInTheOpenSegmentWithMoreWalBehindIt) {
+  commit(100);
+  const auto last = builder_.records().back().start;
+  source_.damaged = builder_.end() + 40;
+  fill(3);
+  unfinished_ = true;
+  wal_after_damage_ = true;
+  auto promise = look();
+  EXPECT_EQ(promise.obstacle, Obstacle::damage);
+  EXPECT_NE(promise.problem.find("more WAL follows"), std::string::npos) << promise.problem;
+  EXPECT_NE(promise.hint.find(last.to_string()), std::string::npos) << promise.hint;
+  // What is before it can be recovered.
+  promise = look({.kind = Target::Kind::lsn, .lsn = last});
+  EXPECT_EQ(promise.problem, "");
+  ASSERT_TRUE(promise.damage_behind);
+}
+
+TEST_F(PromiseTest, TakesAPartialSegmentBeforeACompleteOneForAHole) {
+  commit(100);
+  fill(1000);
+  unfinished_ = true;
+  complete_ = kSize.start_of(builder_.end());
+  const auto promise = look();
+  EXPECT_EQ(promise.obstacle, Obstacle::hole);
+  EXPECT_NE(promise.problem.find(complete_->to_string()), std::string::npos) << promise.problem;
+  finished_since_ = true;
+  EXPECT_EQ(look().problem, "") << "it was completed meanwhile";
 }
 
 TEST_F(PromiseTest, GoesOnWhereASegmentWasFinishedMeanwhile) {

@@ -1096,6 +1096,11 @@ TEST(Verify, FindsWhatIsWrongAboutTimelines) {
          a.history(3, history_line(1, wrong) + history_line(2, f.second_switch));
        },
        "gap"},
+      {"a segment before its timeline's first one",
+       [](ArchiveBuilder& a, Family& f) {
+         a.disk.put("000000030000000000000004", ArchiveBuilder::content(f.one, 4));
+       },
+       "wrong_name"},
       {"the wrong parent",
        [](ArchiveBuilder& a, Family& f) { a.history(3, history_line(1, f.second_switch)); }, "gap"},
       {"the new timeline's first segment is the old one's",
