@@ -14,7 +14,7 @@ Error no_backup_file(const std::string& file, std::string what) {
 
 Error backup_contradiction(const std::string& file, std::string_view what, const std::string& left,
                            const std::string& right) {
-  return Error(ErrorKind::conflict, fmt::format("what a backup says of itself contradicts itself: "
+  return Error(ErrorKind::conflict, fmt::format("the information in a backup contradicts itself: "
                                                 "{}",
                                                 what))
       .with("file", file)

@@ -33,7 +33,8 @@ class SegmentCompression {
       case Match::stopped:
         return false;
       case Match::different:
-        throw Error(ErrorKind::conflict, "the raw and the compressed form of a segment differ")
+        throw Error(ErrorKind::conflict,
+                    "the uncompressed and the compressed file of a segment differ")
             .with("raw", path_of(raw_name()))
             .with("compressed", path_of(name))
             .hint(
@@ -61,7 +62,7 @@ class SegmentCompression {
       // fraction of the compression.
       const auto match = compare(draft.written(), compression.method, name);
       if (match == Match::different)
-        throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+        throw Error(ErrorKind::damage, "a compressed segment does not match its original")
             .with("path", path_of(raw_name()))
             .hint("The raw file stays as it is. Check the memory of this machine.");
       interrupted = match == Match::stopped;
@@ -184,7 +185,7 @@ std::uint64_t common_length(io::File& compressed, codec::Method method, const st
       buffer.resize(common.size());
       if (raw.read_at(at, buffer) != buffer.size() ||
           !std::equal(common.begin(), common.end(), buffer.begin()))
-        throw Error(ErrorKind::conflict, "two unfinished forms of a segment differ")
+        throw Error(ErrorKind::conflict, "two partial files of a segment differ")
             .with("path", path)
             .hint(
                 "Both are left as they are. Look at them with pg_waldump, and remove the wrong "
@@ -207,7 +208,7 @@ bool compress_segment(io::Directory& directory, wal::SegmentName segment,
   const auto raw = directory.open_for_reading(segment.to_string());
   if (!raw) return true;
   if (const std::uint64_t bytes = raw->size(); bytes != segment_size.bytes())
-    throw Error(ErrorKind::damage, "a finished segment has not the size of a segment")
+    throw Error(ErrorKind::damage, "a complete segment has the wrong size")
         .with("path", directory.path() + "/" + segment.to_string())
         .with("size", bytes)
         .with("expected", segment_size.bytes())

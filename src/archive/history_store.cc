@@ -46,7 +46,7 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
           .with("path", path)
           .hint("Remove the file: it is then fetched again from the server.");
     if (*parsed != *offered)
-      throw Error(ErrorKind::conflict, "the server tells another history of this timeline")
+      throw Error(ErrorKind::conflict, "the server has another history of this timeline")
           .with("timeline", timeline)
           .with("path", path)
           .hint(

@@ -41,8 +41,7 @@ std::optional<Identity> read_identity(io::Shelf& directory, const Listing& listi
   }
   if (broken == 0) return std::nullopt;
   throw Error(ErrorKind::damage,
-              "cannot tell whose WAL the archive holds: no segment begins with "
-              "a sound page header")
+              "cannot determine the archive's cluster: no segment starts with a valid page header")
       .with("directory", directory.path())
       .with("files looked at", broken)
       .with("newest", first_wrong)

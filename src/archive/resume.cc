@@ -65,7 +65,7 @@ class Finder {
     for (const auto& forms : EachSegmentForms(std::span(begin, listing.segments.end()))) {
       const auto segment = forms.segment();
       if (!segment.fits(size))
-        throw Error(ErrorKind::conflict, "no segment of this size has such a name")
+        throw Error(ErrorKind::conflict, "the file name does not match the segment size")
             .with("path", path_of(forms.best()))
             .with("segment size", size.bytes())
             .hint("The file is of a cluster with another wal_segment_size: move it away.");
@@ -195,7 +195,7 @@ class Finder {
     if (!verifier.newest_record_start().valid() &&
         verifier_at(directory_, options, start + size_.bytes()).newest_record_start().valid())
       return;
-    throw Error(ErrorKind::damage, "the newest finished segment is no WAL to its end")
+    throw Error(ErrorKind::damage, "the newest complete segment is not valid WAL to its end")
         .with("path", path_of(entry))
         .with("at", damage->at)
         .with("found", damage->what)
@@ -236,7 +236,7 @@ class Finder {
 
   void require_fits(const SegmentEntry& entry) const {
     if (entry.bytes.value() > size_.bytes())
-      throw Error(ErrorKind::conflict, "an unfinished segment is longer than a segment")
+      throw Error(ErrorKind::conflict, "a partial segment is longer than a segment")
           .with("path", path_of(entry))
           .with("size", *entry.bytes)
           .with("segment size", size_.bytes())

@@ -93,7 +93,7 @@ class Job final : public SyncJob {
   void require_its_name(const WrittenSegment& segment, const io::File& file) {
     auto* const identities = directory_.identities();
     if (identities == nullptr || identities->leads_to(segment.path, file)) return;
-    throw Error(ErrorKind::durability, "the file that is written is no longer found under its name")
+    throw Error(ErrorKind::durability, "the segment being written was renamed or replaced")
         .with("path", directory_.path() + "/" + segment.path)
         .hint(
             "Somebody renamed it, moved it away or replaced it, while it was in use. Nothing after "
@@ -146,7 +146,7 @@ class Job final : public SyncJob {
                    return equal;
                  });
     if (!equal || at != wal.size())
-      throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+      throw Error(ErrorKind::damage, "a compressed segment does not match its original")
           .with("path", directory_.path() + "/" + temporary)
           .hint("It was not acknowledged. Check the memory of this machine.");
     file->sync();   // the bytes, before they get the name

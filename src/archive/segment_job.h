@@ -44,7 +44,7 @@ struct JobOrder {
   }
 
   static Error broken_error() {
-    return Error(ErrorKind::durability, "an earlier sync of the archive did not succeed")
+    return Error(ErrorKind::durability, "an earlier flush of the archive failed")
         .hint("Nothing after it can be acknowledged; its own message tells the reason.");
   }
 };

@@ -98,7 +98,7 @@ void SegmentWriter::begin(wal::TimelineId timeline, wal::Lsn segment_start,
   const std::string name = SegmentFileName{segment, codec::Method::none, true}.to_string();
   const auto entry = impl_->directory.find(name);
   if (entry && entry->size > impl_->size().bytes())
-    throw Error(ErrorKind::conflict, "an unfinished segment is longer than a segment")
+    throw Error(ErrorKind::conflict, "a partial segment is longer than a segment")
         .with("path", impl_->directory.path() + "/" + name)
         .with("size", entry->size)
         .with("segment size", impl_->size().bytes())
@@ -211,7 +211,7 @@ void SegmentWriter::Impl::open_segment() {
   if (!file) file = create_partial(name);
   const std::uint64_t bytes = file->size();
   if (bytes > size().bytes())
-    throw Error(ErrorKind::conflict, "an unfinished segment is longer than a segment")
+    throw Error(ErrorKind::conflict, "a partial segment is longer than a segment")
         .with("path", directory.path() + "/" + name)
         .with("size", bytes)
         .with("segment size", size().bytes())
@@ -276,7 +276,7 @@ void SegmentWriter::Impl::compare_trusted(std::span<const std::byte> wal) {
     const auto [mine, theirs] = std::mismatch(held.begin(), held.end(), offered.begin());
     const auto differs = at + static_cast<std::uint64_t>(mine - held.begin());
     throw OtherWal(
-        Error(ErrorKind::conflict, "the upstream sends other WAL than the archive holds")
+        Error(ErrorKind::conflict, "the upstream sends other WAL than the archive has")
             .with("timeline", timeline)
             .with("position", differs)
             .with("path", directory.path() + "/" + current->path)

@@ -93,7 +93,8 @@ bool TarReader::begin_entry() {
     return false;
   }
   const auto told = number_at(header, kSizeAt, kSizeLength);
-  if (!checksum_is_right(header) || !told) throw Error(ErrorKind::damage, "this is no tar file");
+  if (!checksum_is_right(header) || !told)
+    throw Error(ErrorKind::damage, "the file is not a tar file");
   const auto type = std::to_integer<char>(header[kTypeAt]);
   const bool names_the_next = type == 'L' || type == 'K' || type == 'x';
   const auto size =
@@ -103,7 +104,7 @@ bool TarReader::begin_entry() {
   into_ = Into::nothing;
   if (names_the_next) {
     if (size > kLongestText)
-      throw Error(ErrorKind::damage, "the tar file has an impossible name").with("length", size);
+      throw Error(ErrorKind::damage, "invalid name in the tar file").with("length", size);
     into_ = type == 'L' ? Into::name : type == 'K' ? Into::link : Into::pax;
     text_.clear();
     return true;
@@ -156,7 +157,7 @@ void TarReader::take_pax(std::string_view text) {
                             ? std::nullopt
                             : parse_number<std::size_t>(text.substr(0, space));
     if (!length || *length <= space + 1 || *length > text.size() || text[*length - 1] != '\n')
-      throw Error(ErrorKind::damage, "the tar file has attributes that are none");
+      throw Error(ErrorKind::damage, "invalid attributes in the tar file");
     const auto line = text.substr(space + 1, *length - space - 2);
     const auto equals = line.find('=');
     const auto value = equals == std::string_view::npos ? "" : line.substr(equals + 1);

@@ -39,7 +39,7 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
         timelines.histories_.emplace(timeline, std::move(*history));
       else
         complain(ErrorKind::damage,
-                 "no valid timeline history: expected lines of timeline, switchpoint and reason, "
+                 "invalid timeline history: expected lines of timeline, switchpoint and reason, "
                  "ascending, all timelines below its own");
     } catch (const Error& error) {
       // A server that does not respond says nothing about the history.

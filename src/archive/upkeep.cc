@@ -39,8 +39,8 @@ Upkeep::Upkeep(io::Directory& directory, Kind kind) : directory_(directory) {
   const auto other = kind == Kind::prune ? Kind::import : Kind::prune;
   try {
     if (at_work(directory, other))
-      throw Error(ErrorKind::retry, kind == Kind::prune ? "an import is at work on the archive"
-                                                        : "a prune is at work on the archive")
+      throw Error(ErrorKind::retry, kind == Kind::prune ? "an import into the archive is running"
+                                                        : "a prune of the archive is running")
           .with("directory", directory.path())
           .hint("Nothing was changed. Run the command again when the other one has ended.");
   } catch (...) {

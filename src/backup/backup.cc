@@ -280,7 +280,7 @@ void Run::make_links_relative(const std::vector<std::string>& oids) const {
   for (const auto& oid : oids) {
     const auto link = data() + "/pg_tblspc/" + oid;
     if (!io::read_link(link))
-      throw Error(ErrorKind::damage, "pg_basebackup made no link for a tablespace")
+      throw Error(ErrorKind::damage, "pg_basebackup created no link for a tablespace")
           .with("path", link);
     io::remove_tree(link);
     io::make_symlink("../../tablespaces/" + oid, link);
@@ -341,10 +341,10 @@ void Run::copy() {
 void Run::read_point() {
   point_ = archive::read_backup_point(data());
   if (!point_.end)
-    throw Error(ErrorKind::damage, "the backup has no manifest that tells where it ends")
+    throw Error(ErrorKind::damage, "the backup has no manifest with its end position")
         .with("path", data());
   if (point_.missing)
-    throw Error(ErrorKind::damage, "the backup is not whole: " + *point_.missing)
+    throw Error(ErrorKind::damage, "the backup is incomplete: " + *point_.missing)
         .with("path", data());
   if (point_.system_identifier == 0) point_.system_identifier = server_.system_identifier;
   if (point_.system_identifier != server_.system_identifier)

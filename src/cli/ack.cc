@@ -131,7 +131,8 @@ int ack_command(const Arguments& arguments) {
           .hint(losses.empty() ? "Nothing is known to be lost in it."
                                : "Nothing was acknowledged. There is:\n" + list(losses));
     if (known.open.contains(id))
-      throw Error(ErrorKind::usage, "this WAL is not given up: a receiver asks for it at its start")
+      throw Error(ErrorKind::usage,
+                  "this WAL is not lost yet: a receiver requests it when it starts")
           .with("id", id)
           .hint(kBeforeGivingUp);
     chosen.push_back(*found);

@@ -122,7 +122,7 @@ int failover(const Arguments& arguments) {
   const auto listing = archive::list_archive(*directory);
   const auto identity = archive::read_identity(*directory, listing);
   if (!identity)
-    throw Error(ErrorKind::refused, "the archive is empty: nothing can be said of a failover")
+    throw Error(ErrorKind::refused, "the archive is empty, so a failover cannot be assessed")
         .with("directory", path)
         .hint("Archive something first.");
   doctor::FailoverFacts facts{

@@ -270,7 +270,7 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
 archive::BackupPoint whole_backup(const std::string& path) {
   auto point = archive::read_backup_point(path);
   if (point.missing)
-    throw Error(ErrorKind::refused, "the backup is not whole: " + *point.missing)
+    throw Error(ErrorKind::refused, "the backup is incomplete: " + *point.missing)
         .with("backup", path)
         .hint(
             "Nothing was removed. Copy the backup again, or name another one; --keep-from SEGMENT "

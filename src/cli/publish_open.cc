@@ -186,7 +186,7 @@ store::PaddedSegment read_open(const Open& open, Log& log) {
                                         .history = history ? &*history : nullptr},
                                        start);
   if (const auto damage = verifier.feed(padded.wal); damage || padded.wal.size() != keep)
-    throw Error(ErrorKind::damage, "the open segment does not fit to what lies before it")
+    throw Error(ErrorKind::damage, "the open segment does not continue the WAL before it")
         .with("file", archives.path_of(found->copy))
         .with("what", damage ? damage->what : std::string("it became shorter"))
         .with("at", damage ? damage->at : found->cut)
@@ -211,8 +211,7 @@ store::Sealing sealing_of(const store::StoreOptions& options,
   if (options.recipients.empty()) return {};
   if (path) return sealing_for(options, *path);
   if (!options.manifest_key)
-    throw Error(ErrorKind::usage,
-                "what is published encrypted needs a key by which it can be compared")
+    throw Error(ErrorKind::usage, "publishing an encrypted segment requires a key for comparison")
         .hint(
             "Give --manifest-key FILE, or -D DIRECTORY: without one the true segment could never "
             "take its place.");

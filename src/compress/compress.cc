@@ -64,7 +64,7 @@ class Conversion {
       const auto proven = digest ? read_back(draft.written()) : std::nullopt;
       interrupted = !proven;
       if (proven && *proven != *digest)
-        throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+        throw Error(ErrorKind::damage, "a compressed segment does not match its original")
             .with("file", source.to_string())
             .hint("The old file stays as it is. Check the memory of this machine.");
       return !interrupted;

@@ -12,14 +12,14 @@ std::chrono::sys_seconds expiry_of_certificate(const PemFile& file) {
 }
 
 void check_authorities(const PemFile& file) {
-  static_cast<void>(read_certificates(file, "could not read the authorities' certificates"));
+  static_cast<void>(read_certificates(file, "could not read the CA certificates"));
 }
 
 void check_pair(const PemFile& certificate, const PemFile& key) {
   const auto own = read_certificates(certificate, "could not read the certificate");
   const auto its = read_key(key);
   if (its != nullptr && !belong_together(own.front().get(), its.get()))
-    throw pem_error(key, "the private key is not that of the certificate")
+    throw pem_error(key, "the private key does not match the certificate")
         .with("certificate", certificate.path);
 }
 

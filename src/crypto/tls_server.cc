@@ -117,14 +117,14 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
   if (call_SSL_CTX_use_PrivateKey(context_.get(), key.get()) != 1 ||
       call_SSL_CTX_check_private_key(context_.get()) != 1)
     throw pem_error(files.key,
-                    "the private key is not that of the certificate: " + openssl_reason())
+                    "the private key does not match the certificate: " + openssl_reason())
         .with("certificate", files.certificate.path);
   end_point_ = hash_of(own);
   expires_ = expiry_of(own);
 
   if (!files.authorities) return;
   for (const auto& authority :
-       read_certificates(*files.authorities, "could not read the authorities' certificates"))
+       read_certificates(*files.authorities, "could not read the CA certificates"))
     if (call_X509_STORE_add_cert(call_SSL_CTX_get_cert_store(context_.get()), authority.get()) !=
             1 ||
         call_SSL_CTX_add_client_CA(context_.get(), authority.get()) != 1)

@@ -78,8 +78,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                {"take it out of the connection string"});
   const auto place = place_of(host);
   const auto branch = branch_of(archive, host);
-  if (!branch)
-    return say(Level::unknown, "the archive is empty: nothing can be said of a failover");
+  if (!branch) return say(Level::unknown, "the archive is empty, so a failover cannot be assessed");
   if (branch->relation == Relation::unknown)
     return say(Level::unknown,
                fmt::format("it has no history of its timeline {}", host.identity.timeline),

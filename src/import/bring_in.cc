@@ -242,8 +242,8 @@ bool Import::publish(const Slot& slot, const std::function<bool()>& still_wanted
             ++result_.present;
             return false;  // another process repairs it, too
           }
-          result_.left_out.push_back(
-              {from, Reason::conflict, "somebody else has put another file under its name"});
+          result_.left_out.push_back({from, Reason::conflict,
+                                      "another process has created a different file of this name"});
           return false;
         }
         case Publisher::Outcome::withdrawn:
@@ -290,7 +290,7 @@ bool Import::settled(archive::Unvouched& unvouched) {
   const auto piece = judge_ours(run);
   if (piece && (!unvouched.left || piece->left) && (!unvouched.right || piece->right)) return true;
   unvouched.complaint =
-      "the hole beside it is closed, and it does not fit there: \"pgweir verify\" says where";
+      "the adjacent gap is filled, and its WAL does not match: \"pgweir verify\" says where";
   return false;
 }
 

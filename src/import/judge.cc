@@ -352,7 +352,7 @@ class Judge::Reading {
     for (const auto& slot : piece_.slots)
       leave_out(
           slot.offer, Reason::not_sound,
-          fmt::format("the segments from {} to {} do not fit to what the archive has behind "
+          fmt::format("the segments from {} to {} do not match the archive's WAL after "
                       "them, in {}: {} at {}",
                       piece_.slots.front().name, piece_.slots.back().name, behind.to_string(),
                       damage.what, damage.at),

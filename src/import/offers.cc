@@ -82,7 +82,7 @@ class Collector {
       leave_out(path, Reason::not_sound, "there is no WAL in it",
                 "A file system that is not mounted looks like an empty directory.");
     else
-      leave_out(path, Reason::not_sound, "nothing in it can be read as it is");
+      leave_out(path, Reason::not_sound, "it contains no readable WAL");
     left_out_.back().no_source = true;
   }
 
@@ -184,7 +184,7 @@ class Collector {
       return stranger(fmt::format("it is of another segment or page size: {} and {} bytes",
                                   page->segment_size, page->page_size));
     if (!offer.name.segment.fits(*cluster_.segment_size)) {
-      leave_out(offer.path(), Reason::not_sound, "no segment of this size has such a name");
+      leave_out(offer.path(), Reason::not_sound, "the file name does not match the segment size");
       return false;
     }
     if (page->address != offer.name.segment.start(*cluster_.segment_size)) {

@@ -61,7 +61,8 @@ bool Publisher::fill(archive::Draft& draft, const Slot& slot, codec::Method meth
   if (method == offer.name.method && !offer.name.partial) {
     const auto file = offer.shelf->open_bytes(offer.name.to_string());
     if (!file)
-      throw Error(ErrorKind::damage, "the file has gone since it was checked").with("file", path);
+      throw Error(ErrorKind::damage, "the file was removed after it was checked")
+          .with("file", path);
     read_all(*file, [&](auto bytes) { draft.write(bytes); });
   } else if (method == codec::Method::none) {
     archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
@@ -83,7 +84,7 @@ bool Publisher::fill(archive::Draft& draft, const Slot& slot, codec::Method meth
     return true;
   });
   if (digest != slot.digest)
-    throw Error(ErrorKind::damage, "the file is not any more what was checked a moment ago")
+    throw Error(ErrorKind::damage, "the file changed after it was checked")
         .with("file", path)
         .hint("A server recycles the files of its pg_wal. Run the command again.");
   return true;

@@ -209,9 +209,8 @@ class Sources::Layout {
     }
     if (entry.type != Type::file) {
       leave_out(*folder, name, Reason::not_sound,
-                entry.type == Type::directory
-                    ? "it is a folder, where a file was expected"
-                    : "it is no file: a link that leads nowhere, or something else",
+                entry.type == Type::directory ? "it is a folder, where a file was expected"
+                                              : "it is not a regular file",
                 "Nothing can be read there. Is a file system not mounted?");
       left_out_.back().no_source = true;
       return;

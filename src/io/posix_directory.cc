@@ -129,7 +129,7 @@ class Place {
     const auto found = inode_of(AT_FDCWD, absolute_.c_str(), 0);
     if (!found && errno != ENOENT && errno != ENOTDIR && errno != ELOOP) return;
     if (found == inode_) return;
-    throw Error(ErrorKind::durability, "the archive directory is no longer found under its path")
+    throw Error(ErrorKind::durability, "the archive directory was moved or replaced")
         .with("path", path_)
         .hint(
             "It was removed or renamed, or another file system was mounted over it, while it was "

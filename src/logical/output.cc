@@ -89,8 +89,7 @@ ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state
   look_again();
   if (continued_) return;
   if (const auto entry = directory_.find(name_); entry && entry->size > 0)
-    throw Error(ErrorKind::conflict,
-                "the output file is not empty, and no state beside it says what it holds")
+    throw Error(ErrorKind::conflict, "the output file is not empty and has no state file")
         .with("path", fmt::format("{}/{}", directory_.path(), name_))
         .hint(
             "Move it away, or give another name. --no-state appends to any file; then a restart "
@@ -105,7 +104,7 @@ std::optional<State> ExactOutput::read_state() {
   text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
   auto found = parse_state(text);
   if (!found)
-    throw Error(ErrorKind::damage, "the state beside the output file cannot be read")
+    throw Error(ErrorKind::damage, "the state file of the output cannot be read")
         .with("path", fmt::format("{}/{}", directory_.path(), state_name_))
         .hint(
             "It is replaced in one step, so no crash leaves it so: look at the disk and at who "
@@ -223,7 +222,7 @@ std::unique_ptr<io::File> ExactOutput::find_file() {
       "with an empty one, put an empty file in its place and remove the .state file: the stream "
       "goes on from the slot's confirmed position.";
   if (exists)
-    throw Error(ErrorKind::conflict, "the output file is not the one its state speaks of")
+    throw Error(ErrorKind::conflict, "the output file does not match its state file")
         .with("path", path)
         .hint(kHint);
   throw Error(ErrorKind::conflict, "the output file is gone").with("path", path).hint(kHint);

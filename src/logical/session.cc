@@ -344,7 +344,7 @@ bool Session::make_slot(pq::Connection& connection) {
   // Without the copy, the data before its start would be missing.
   pq::drop_slot(connection, options_.slot);
   if (failure) std::rethrow_exception(failure);
-  throw Error(ErrorKind::refused, "the command that was to run with the snapshot failed")
+  throw Error(ErrorKind::refused, "the snapshot command failed")
       .hint("The slot was dropped again, so the same command line begins anew.");
 }
 
@@ -438,7 +438,7 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
   if (exact_ == nullptr) return;
   const wal::Lsn start = output_->start();
   if (facts.confirmed && start < *facts.confirmed)
-    throw Error(ErrorKind::gap, "the slot was moved on past what the output file holds")
+    throw Error(ErrorKind::gap, "the slot was advanced beyond the end of the output file")
         .with("slot", options_.slot)
         .with("file", start)
         .with("slot's position", *facts.confirmed)

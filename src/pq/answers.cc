@@ -14,7 +14,7 @@ std::optional<wal::TimelineId> parse_timeline(const std::optional<std::string>& 
 }
 
 Error unexpected(const Connection& connection, std::string_view command) {
-  return Error(ErrorKind::protocol, "the server's answer to a replication command makes no sense")
+  return Error(ErrorKind::protocol, "unexpected response to a replication command")
       .with("server", connection.server_name())
       .with("command", command)
       .hint(

@@ -449,7 +449,7 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
         break;
       }
       default:  // a COPY: libpq would return the same result forever
-        throw Error(ErrorKind::protocol, "the server answered a command with something else")
+        throw Error(ErrorKind::protocol, "unexpected response to a command")
             .with("server", server_name_)
             .with("command", command)
             .with("answer", PQresStatus(PQresultStatus(result.get())));

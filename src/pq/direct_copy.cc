@@ -40,7 +40,7 @@ void DirectCopy::measure_message() {
   for (std::size_t i = 1; i < kEnvelope; ++i)
     length = length << 8 | std::to_integer<std::size_t>(front_[i]);
   if (length < kEnvelope - 1 || length > kEnvelope - 1 + kHead + largest_)
-    throw Error(ErrorKind::protocol, "the server sent a WAL message of impossible size")
+    throw Error(ErrorKind::protocol, "invalid size of a WAL message from the server")
         .with("bytes", length)
         .hint(
             "No PostgreSQL sends such a thing. Is it PostgreSQL itself that answers there? "

@@ -23,7 +23,7 @@ void MessageBound::incomplete(int socket) {
   if (incomplete_ == kFree) begun_ = bytes_read_at_most(socket);
   const auto read = bytes_read_at_least(socket);
   if (!read || !begun_ || *read <= *begun_ + kMost) return;
-  throw Error(ErrorKind::protocol, "the server sends ever more and no complete message")
+  throw Error(ErrorKind::protocol, "a message from the server is too long")
       .with("bytes", "more than " + format_size(kMost))
       .hint(
           "No PostgreSQL sends such a thing. Is it PostgreSQL itself that answers there? "

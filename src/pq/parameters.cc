@@ -44,7 +44,7 @@ std::optional<bool> show_if_standby(Connection& connection) {
 wal::SegmentSize show_wal_segment_size(Connection& connection) {
   const std::string text = show(connection, "wal_segment_size");
   if (const auto size = parse_segment_size(text)) return *size;
-  throw Error(ErrorKind::protocol, "the server's wal_segment_size makes no sense")
+  throw Error(ErrorKind::protocol, "invalid wal_segment_size of the server")
       .with("server", connection.server_name())
       .with("value", text);
 }
@@ -64,7 +64,7 @@ unsigned show_file_mode(Connection& connection) {
   const std::string text = show(connection, "data_directory_mode");
   const auto mode = parse_number<unsigned>(text, 8);
   if (!mode || (*mode != 0700 && *mode != 0750))
-    throw Error(ErrorKind::protocol, "the server's data_directory_mode makes no sense")
+    throw Error(ErrorKind::protocol, "invalid data_directory_mode of the server")
         .with("server", connection.server_name())
         .with("value", text);
   return (*mode & 040) != 0 ? 0640 : 0600;
@@ -73,7 +73,7 @@ unsigned show_file_mode(Connection& connection) {
 std::chrono::milliseconds show_wal_sender_timeout(Connection& connection) {
   const std::string text = show(connection, "wal_sender_timeout");
   if (const auto time = parse_guc_time(text, "ms")) return *time;
-  throw Error(ErrorKind::protocol, "the server's wal_sender_timeout makes no sense")
+  throw Error(ErrorKind::protocol, "invalid wal_sender_timeout of the server")
       .with("server", connection.server_name())
       .with("value", text);
 }

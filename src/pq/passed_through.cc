@@ -173,8 +173,7 @@ void PassedThrough::pass(const PGresult* result, std::string& out) {
       return;
     }
     default:
-      throw Error(ErrorKind::protocol,
-                  "the server answered with something that cannot be passed on")
+      throw Error(ErrorKind::protocol, "unexpected response from the server for base backups")
           .with("server", connection_.server_name())
           .with("answer", PQresStatus(PQresultStatus(result)));
   }

@@ -207,7 +207,7 @@ void ReplicationStream::take_result(const PGresult* result) {
       const auto timeline = row ? parse_timeline(PQgetvalue(result, 0, 0)) : std::nullopt;
       const auto switchpoint = row ? wal::Lsn::parse(PQgetvalue(result, 0, 1)) : std::nullopt;
       if (!timeline || !switchpoint || *timeline <= timeline_)
-        throw Error(ErrorKind::protocol, "the server named no valid timeline to follow the old one")
+        throw Error(ErrorKind::protocol, "the server named an invalid next timeline")
             .with("server", server_name_)
             .with("timeline", timeline_);
       end_.next = EndOfStream::Next{*timeline, *switchpoint};
@@ -229,7 +229,7 @@ void ReplicationStream::take_result(const PGresult* result) {
       throw stream_error(result);
     }
     default:
-      throw Error(ErrorKind::protocol, "the server answered START_REPLICATION with something else")
+      throw Error(ErrorKind::protocol, "unexpected response to START_REPLICATION")
           .with("server", server_name_)
           .with("answer", PQresStatus(PQresultStatus(result)));
   }

@@ -89,7 +89,7 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
   if (ours != host.first_wal.end() && differ(ours->second, facts.archive->first_wal)) {
     candidate.eligibility = Eligibility::mismatch;
     candidate.error =
-        Error(ErrorKind::conflict, "the server's timeline begins with other WAL than the archive's")
+        Error(ErrorKind::conflict, "the server's timeline starts with other WAL than the archive's")
             .with("server", host.name)
             .with("timeline", host.identity.timeline)
             .hint(
@@ -146,8 +146,7 @@ std::string branch_text(const HostWord& host, const HostFacts& facts) {
 
 Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) {
   return Error(ErrorKind::conflict,
-               "the cluster has gone two ways, and the archive can follow only one of them (split "
-               "brain)")
+               "the cluster has diverged, and the archive can follow only one branch (split brain)")
       .with(a.name, branch_text(a, facts))
       .with(b.name, branch_text(b, facts))
       .hint(
@@ -302,7 +301,7 @@ HostChoice without_able_hosts(const AllJudged& candidates, const HostFacts& fact
   for (const auto& each : candidates)
     if (!reason && each.error) reason = each.error;
   if (settled && reason) return {NoHost{std::move(*reason)}, std::move(verdicts)};
-  return {AskAgain{"no host that answers has the WAL that this archive goes on with"},
+  return {AskAgain{"no host that answers has WAL that continues this archive"},
           std::move(verdicts)};
 }
 

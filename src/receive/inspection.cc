@@ -205,7 +205,7 @@ void Inspection::find_losses(const archive::Listing& listing, wal::SegmentSize s
       return;
     } catch (const Error& error) {
       if (tries < kTries) continue;
-      log_.warning("it could not be found out what the archive has lost: {}", error.what());
+      log_.warning("could not determine which WAL the archive has lost: {}", error.what());
       return;
     }
   }

@@ -25,8 +25,7 @@ SecretsWatch::SecretsWatch(Task task, Log& log)
   try {
     thread_ = task_.machine.threads().start("secrets", [this] { work(); });
   } catch (const std::system_error& error) {
-    log_.warning("nobody looks whether certificates are replaced, there is no thread for it: {}",
-                 error.what());
+    log_.warning("could not start the thread that monitors certificate files: {}", error.what());
   }
 }
 

@@ -130,7 +130,7 @@ Step SessionState::decide() {
     const bool begins_here = !slot_is_to_be_made() || !tells_of_its_slots();
     if (options_.endpos && !archive_->resume && habits_.wants_all_up_to_the_end() && begins_here &&
         *options_.endpos <= at->lsn) {
-      stop(Error(ErrorKind::gap, "the end position lies before the place where the archive begins")
+      stop(Error(ErrorKind::gap, "the end position precedes the start of the archive")
                .with("end position", *options_.endpos)
                .with("it begins at", at->lsn)
                .hint("Nothing of what it asks for would be there. Name an earlier place with "
@@ -441,8 +441,7 @@ void SessionState::no_host_will_do(const Error& error) {
     log_.warning("the WAL that comes next is gone from every host that has answered for {}",
                  patience);
   else if (waited)
-    log_.warning("no host that has answered for {} has the WAL that this archive goes on with",
-                 patience);
+    log_.warning("no host that responded within {} has WAL that continues this archive", patience);
   refused_by_all(error);
 }
 
@@ -685,7 +684,8 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       }
       if (outcome.next->switchpoint > outcome.reached) {
         // It would be an unreported hole (P3).
-        stop(Error(ErrorKind::protocol, "the server ended a timeline before it had sent all of it")
+        stop(Error(ErrorKind::protocol,
+                   "the server ended the timeline before sending all of its WAL")
                  .with("timeline", streaming_from_.timeline)
                  .with("received up to", outcome.reached)
                  .with("switchpoint", outcome.next->switchpoint)
@@ -766,10 +766,11 @@ Step SessionState::search_gap() {
     if (gap_->held <= gap_->lost) {
       // Its newest segment is missing, or it is not that far yet: there is nothing to continue
       // from.
-      const Error error = Error(ErrorKind::gap, "the upstream has no WAL that could come next")
-                              .with("wanted", gap_->missing)
-                              .with("server is at", identity_->flush_position)
-                              .hint("Connect to another server of the cluster.");
+      const Error error =
+          Error(ErrorKind::gap, "the upstream has no WAL that continues the archive")
+              .with("wanted", gap_->missing)
+              .with("server is at", identity_->flush_position)
+              .hint("Connect to another server of the cluster.");
       gap_.reset();
       if (options_.on_gap == OnGap::stop)
         refuse(error);
@@ -829,7 +830,7 @@ void SessionState::on_probed(bool available) {
 
 Error SessionState::was_reset(wal::Lsn missing, wal::Lsn held) const {
   return Error(ErrorKind::gap,
-               "the server's WAL was reset (pg_resetwal), and begins anew behind the archive's end")
+               "the server's WAL was reset (pg_resetwal), and starts after the end of the archive")
       .with("archive goes on at", missing)
       .with("server's WAL begins at", held)
       .with("server", upstream_->name)

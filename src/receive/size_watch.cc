@@ -149,8 +149,7 @@ bool SizeWatch::Work::check(const archive::SegmentFileName& name) {
     // A file that cannot be read does not affect the others; reported once for each error.
     if (told_failures_.insert(error.message()).second)
       shared_.with_hooks([&](Hooks& hooks) {
-        hooks.log.warning("the size of a finished segment could not be looked at: {}",
-                          error.what());
+        hooks.log.warning("the size of a complete segment could not be checked: {}", error.what());
       });
     return false;
   }
@@ -275,7 +274,7 @@ SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds che
       Work(*shared).run();
     } catch (const Error& error) {
       shared->with_hooks([&](Hooks& to) {
-        to.log.warning("the sizes of the segments could not be looked at: {}", error.what());
+        to.log.warning("the sizes of the segments could not be checked: {}", error.what());
       });
     }
     const std::lock_guard lock(shared->mutex);

@@ -109,7 +109,7 @@ int read_major(const std::string& file) {
   constexpr std::uint64_t kLongest = 64;
   const auto text = io::read_small_file(file, kLongest);
   const auto major = parse_number<int>(trimmed(text));
-  if (!major) throw Error(ErrorKind::damage, "PG_VERSION says no version").with("file", file);
+  if (!major) throw Error(ErrorKind::damage, "invalid PG_VERSION").with("file", file);
   return *major;
 }
 
@@ -268,7 +268,7 @@ class Unpack final : public archive::TarReader::Visitor {
       case archive::TarReader::Type::other:
         break;
     }
-    throw Error(ErrorKind::damage, "the tar file has an entry that no backup has")
+    throw Error(ErrorKind::damage, "unexpected entry in the tar file of the backup")
         .with("file", tar_)
         .with("entry", entry.name);
   }
@@ -300,7 +300,7 @@ class Unpack final : public archive::TarReader::Visitor {
          at = name.find('/', at) == std::string::npos ? name.size() + 1 : name.find('/', at) + 1)
       inside = inside && name.substr(at, name.find('/', at) - at) != "..";
     if (!inside)
-      throw Error(ErrorKind::damage, "the tar file has an entry that leads out of it")
+      throw Error(ErrorKind::damage, "a path in the tar file leads out of the backup")
           .with("file", tar_)
           .with("entry", name);
     return name;

@@ -141,7 +141,7 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
   const auto header = wal::decode_page_header(std::span(bytes).first(read.count));
   const auto major = header ? wal::major_version_of_magic(header->magic) : std::nullopt;
   if (!major)
-    throw Error(ErrorKind::refused, "the archive's WAL is of a version that is not known")
+    throw Error(ErrorKind::refused, "the archive's WAL is of an unknown PostgreSQL version")
         .with("file", identity->file)
         .hint("A newer pgweir may know it.");
   cluster.major = *major;

@@ -200,7 +200,7 @@ void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {
     case ServedEnd::Told::foreign:
       if (!std::exchange(told_foreign_, true))
         log_.error(Error(ErrorKind::conflict,
-                         "the archive has a timeline that does not continue what is served")
+                         "the archive has a timeline that does not continue the served WAL")
                        .with("timeline", history.timeline())
                        .with("served", hub_.served()->timeline())
                        .hint("What was served until now is served on, and nothing newer. If the "

@@ -82,11 +82,11 @@ void BaseBackup::work() {
     source_.log_.error(error);
     const auto& sqlstate = error.sqlstate();
     end = broken({sqlstate.empty() ? "08006" : std::string(sqlstate),
-                  fmt::format("the base backup cannot be had: {}", error.message()),
+                  fmt::format("could not get the base backup: {}", error.message()),
                   "This is pgweir, which asks a server for it (--serve-base-backup)."});
   } catch (const std::exception& error) {
     source_.log_.error("{}", error.what());
-    end = broken({"XX000", "the base backup cannot be had"});
+    end = broken({"XX000", "could not get the base backup"});
   }
   const std::lock_guard lock(mutex_);
   end_ = std::move(end);

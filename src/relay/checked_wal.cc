@@ -36,7 +36,7 @@ Trouble damaged(const std::string& file, std::uint64_t offset, wal::Lsn at,
       "XX001", fmt::format("WAL of the archive is damaged: file \"{}\", offset {}", file, offset),
       fmt::format("At {}: {}", at, what)};
   auto error =
-      Error(ErrorKind::damage, "WAL that a client wants is damaged: " + what)
+      Error(ErrorKind::damage, "WAL requested by a client is damaged: " + what)
           .with("file", file)
           .with("offset", offset)
           .with("position", at)
@@ -48,7 +48,7 @@ Trouble damaged(const std::string& file, std::uint64_t offset, wal::Lsn at,
 
 Trouble gone(const std::string& file) {
   return {{"58P01", fmt::format("requested WAL segment {} has already been removed", file)},
-          Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
+          Error(ErrorKind::gap, "WAL requested by a client is not in the archive")
               .with("segment", file)
               .hint("Where it was removed on purpose, that client has to begin with a new base "
                     "backup.")};
@@ -58,7 +58,7 @@ Trouble gone(const std::string& file) {
 Trouble never_finished(const archive::SegmentFileName& file) {
   return {{"58P01", fmt::format("requested WAL segment {} has already been removed",
                                 file.segment.to_string())},
-          Error(ErrorKind::gap, "WAL that a client wants is not in the archive")
+          Error(ErrorKind::gap, "WAL requested by a client is not in the archive")
               .with("file", file.to_string())
               .hint("The segment was not finished, and the archive goes on behind it: \"pgweir "
                     "status\" tells of the hole. That client has to begin with a new base "
@@ -198,7 +198,7 @@ bool CheckedWal::take_other_form(const wal::Damage& damage) {
     return true;
   }
   if (!has_another(archive::finished_names(segment))) return false;
-  passed_over_ = Error(ErrorKind::damage, "WAL that a client wants is damaged: " + damage.what)
+  passed_over_ = Error(ErrorKind::damage, "WAL requested by a client is damaged: " + damage.what)
                      .with("file", file->to_string())
                      .with("offset", cluster_.segment_size.offset(damage.found_at))
                      .with("position", damage.at)

@@ -77,7 +77,7 @@ Rules Rules::parse(std::string_view content, const std::string& path) {
     try {
       rules.rules_.push_back(read_rule(line));
     } catch (const Wrong& error) {
-      throw Error(ErrorKind::usage, "the rules file is wrong: " + error.what)
+      throw Error(ErrorKind::usage, "the rules file is invalid: " + error.what)
           .with("path", path)
           .with("line", line.number)
           .hint(

@@ -15,7 +15,7 @@ Users Users::parse(std::string_view content, const std::string& path) {
   Users users;
   for (const auto& line : read_auth_file(content)) {
     const auto wrong = [&](const std::string& what) {
-      return Error(ErrorKind::usage, "the users file is wrong: " + what)
+      return Error(ErrorKind::usage, "the users file is invalid: " + what)
           .with("path", path)
           .with("line", line.number)
           .hint(

@@ -62,9 +62,9 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
   check.check_seam_of(theirs, source);
   check.check_long_record_of(theirs, source);
   const bool forms = other.archive == checked.archive;
-  throw Contradiction(ErrorKind::conflict, forms
-                                               ? "two forms of the segment are sound and differ"
-                                               : "two archives have the segment, sound, and differ")
+  throw Contradiction(ErrorKind::conflict,
+                      forms ? "two files of the segment are valid, but different"
+                            : "two archives have valid, but different copies of the segment")
       .with("file", archives.path_of(checked.copy()))
       .with("and", archives.path_of(other))
       .with("offset in the segment", *difference)
@@ -81,7 +81,7 @@ void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, 
       first_difference(content, archives.shelf(other.archive), other.name, size, upto);
   if (!difference) return;
   throw Contradiction(ErrorKind::conflict,
-                      "two unfinished files of the segment are sound and differ")
+                      "two partial files of the segment are valid, but different")
       .with("file", archives.path_of(one))
       .with("and", archives.path_of(other))
       .with("offset in the segment", *difference)

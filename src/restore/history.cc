@@ -75,7 +75,7 @@ std::optional<std::string> read_checked_history(io::Shelf& archive, wal::Timelin
   if (!content) return std::nullopt;
   const auto history = wal::TimelineHistory::parse(timeline, *content);
   if (!history)
-    throw Error(ErrorKind::damage, "this is no valid timeline history")
+    throw Error(ErrorKind::damage, "the file is not a valid timeline history")
         .with("file", archive.path() + "/" + wal::history_name(timeline))
         .with("size", content->size())
         .hint(
@@ -118,7 +118,8 @@ std::optional<std::string> read_agreed_history(Archives& archives, wal::Timeline
     auto found = archives.at(i).path_of(wal::history_name(timeline));
     if (agreed && wal::TimelineHistory::parse(timeline, *agreed) !=
                       wal::TimelineHistory::parse(timeline, *content))
-      throw Contradiction(ErrorKind::conflict, "two archives have the history, sound, and differ")
+      throw Contradiction(ErrorKind::conflict,
+                          "two archives have valid, but different copies of the history")
           .with("file", path)
           .with("and", found)
           .hint(

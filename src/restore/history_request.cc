@@ -88,7 +88,8 @@ Result restore_backup_history(Archives& archives, Answer& answer, const std::str
       throw Error(ErrorKind::damage, "the backup history file is empty or changes")
           .with("file", found_path);
     if (!content.empty() && found != content)
-      throw Contradiction(ErrorKind::conflict, "two archives have the backup history, and differ")
+      throw Contradiction(ErrorKind::conflict,
+                          "two archives have different copies of the backup history file")
           .with("file", path)
           .with("and", found_path)
           .hint("Compare the two, and move the wrong one away.");

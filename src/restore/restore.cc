@@ -168,8 +168,7 @@ Result Restorer::restore(const wal::SegmentName& segment) {
       gone = error;
     }
   }
-  Error error(ErrorKind::retry,
-              "the archive changes again and again while the segment is looked for");
+  Error error(ErrorKind::retry, "the archive keeps changing while the segment is searched for");
   error.with("segment", segment).with("directory", archives_.paths());
   if (gone) error.with("last", gone->what());
   throw error;

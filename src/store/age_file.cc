@@ -107,7 +107,7 @@ AgeOpened::AgeOpened(std::unique_ptr<io::Bytes> file, std::span<const AgeIdentit
   front.resize(file_->read_at(0, std::as_writable_bytes(std::span(front))));
   auto header = open_age_header(front, identities, name_);
   if (header.size + kNonceSize > front.size())
-    throw damaged_age_file("this is no whole file of age", name_);
+    throw damaged_age_file("the file is not a complete age file", name_);
 
   payload_ = header.size + kNonceSize;
   constexpr auto kTag = std::uint64_t{ChaCha20Poly1305::kTagSize};
@@ -137,7 +137,7 @@ void AgeOpened::open(std::uint64_t chunk) {
     throw damaged_age_file("an encrypted file became shorter while it was read", name_);
   auto text = cipher_->open(nonce_of(chunk, chunk == last_), sealed);
   if (!text)
-    throw damaged_age_file("an encrypted file is not as it was written, or not whole", name_)
+    throw damaged_age_file("an encrypted file was modified or is incomplete", name_)
         .with("at", begin);
   chunk_ = std::move(*text);
   opened_ = chunk;

@@ -184,7 +184,7 @@ std::string age_header(std::span<const std::byte> file_key,
 AgeHeader open_age_header(std::string_view front, std::span<const AgeIdentity> identities,
                           const std::string& name) {
   const auto header = HeaderReader(front).read();
-  if (!header) throw damaged_age_file("this is no whole file of age", name);
+  if (!header) throw damaged_age_file("the file is not a complete age file", name);
   std::vector<std::byte> file_key;
   for (const auto& stanza : header->stanzas)
     for (const auto& identity : identities) {
@@ -200,7 +200,7 @@ AgeHeader open_age_header(std::string_view front, std::span<const AgeIdentity> i
                   : "None of the identities that were given reads it: the private key is needed of "
                     "one of the recipients that it was encrypted to.");
   if (!crypto::equal(header_mac(file_key, header->signed_part), header->mac))
-    throw damaged_age_file("the header of an encrypted file is not as it was written", name);
+    throw damaged_age_file("the header of an encrypted file was modified", name);
   return {std::move(file_key), header->size};
 }
 

@@ -20,7 +20,7 @@ bool is_bare(std::string_view host) {
 }
 
 Error no_account() {
-  return Error(ErrorKind::usage, "which storage account of Azure?")
+  return Error(ErrorKind::usage, "no Azure storage account is specified")
       .hint(
           "Give --store-endpoint https://ACCOUNT.blob.core.windows.net, or set "
           "AZURE_STORAGE_ACCOUNT.");
@@ -45,8 +45,7 @@ AzureAccount azure_account(const AzureNaming& naming) {
                      : fmt::format("{}://blob.{}", value("DefaultEndpointsProtocol", "https"),
                                    value("EndpointSuffix", "core.windows.net")));
     if (!endpoint)
-      throw Error(ErrorKind::usage,
-                  "the endpoint in AZURE_STORAGE_CONNECTION_STRING is not what it should be");
+      throw Error(ErrorKind::usage, "invalid endpoint in AZURE_STORAGE_CONNECTION_STRING");
   }
   if (!endpoint) endpoint = Endpoint{.host = "blob.core.windows.net"};
   if (!endpoint->path.empty()) {

@@ -100,7 +100,7 @@ Request AzureDialect::signed_request(const Asked& asked, const Credentials& cred
                                     .body_size = asked.body != nullptr ? asked.body->size() : 0},
                                    credentials.secret_key);
       if (!authorization)
-        throw Error(ErrorKind::usage, "the storage account's key is not in base64")
+        throw Error(ErrorKind::usage, "the storage account's key is not valid base64")
             .with("source", credentials.source);
       request.headers.push_back({"Authorization", std::move(*authorization)});
       break;

@@ -57,7 +57,7 @@ std::optional<ClusterRecord> read_cluster(ObjectStore& store, const Layout& layo
   const auto text = get_text(store, key, kLargest);
   if (!text) return std::nullopt;
   if (auto record = parse(*text)) return record;
-  throw Error(ErrorKind::damage, "the record of whose WAL lies in the store cannot be read")
+  throw Error(ErrorKind::damage, "the store's cluster record cannot be read")
       .with("object", store.name_of(key))
       .hint(
           "Another version of pgweir, or another program, wrote it. If you know that the WAL there "

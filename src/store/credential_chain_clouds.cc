@@ -120,8 +120,7 @@ std::optional<Credentials> CredentialChain::of_azure_environment() const {
   if (by_sas && sas.empty()) return std::nullopt;
   auto found = azure_credentials_of({{by_sas ? "sas_token" : "key", by_sas ? sas : key}});
   if (!found)
-    throw Error(ErrorKind::usage,
-                "the shared access signature in the environment is not what it should be")
+    throw Error(ErrorKind::usage, "invalid shared access signature in the environment")
         .hint("It is a query string with sig=…");
   found->source = "the environment";
   return found;

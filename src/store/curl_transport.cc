@@ -82,7 +82,7 @@ int take_body(void* context, long status, const void* bytes, size_t size) {
       return sink(std::span(static_cast<const std::byte*>(bytes), size)) ? 0 : 1;
     auto& body = exchange.answer.body;
     if (body.size() + size > kLargestBody)
-      throw Error(ErrorKind::protocol, "the store's answer is longer than any should be");
+      throw Error(ErrorKind::protocol, "the store's response is too long");
     body.append(static_cast<const char*>(bytes), size);
     return 0;
   } catch (...) {

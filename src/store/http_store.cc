@@ -38,7 +38,7 @@ std::optional<std::string> get_text(ObjectStore& store, const std::string& key,
   const bool there = store.get(key, std::nullopt, [&](std::span<const std::byte> piece) {
     text.append(reinterpret_cast<const char*>(piece.data()), piece.size());
     if (text.size() > most)
-      throw Error(ErrorKind::damage, "an object in the store is larger than any of its kind")
+      throw Error(ErrorKind::damage, "an object in the store is too large")
           .with("object", store.name_of(key));
     return true;
   });
@@ -197,8 +197,7 @@ void HttpStore::require_stored(const Answer& answer, const std::string& key,
   if (dialect_->md5_of(answer) == content.md5) return;
   const auto there = head(key);
   if (!there || there->size != content.bytes->size() || there->metadata != content.metadata)
-    throw StoreError(Trouble::unreachable,
-                     "the store said that it has an object, and does not have it")
+    throw StoreError(Trouble::unreachable, "the store accepted an object but does not have it")
         .with("object", name_of(key));
 }
 
@@ -249,7 +248,7 @@ bool HttpStore::get_version(const std::string& key, const std::string& version,
     if (answer.status == 200 || answer.status == 206) {
       // libcurl compares the body with Content-Length, which every store sends.
       if (range && answer.status == 200 && range->first > 0)
-        throw StoreError(Trouble::unable, "the store gives no parts of objects")
+        throw StoreError(Trouble::unable, "the store does not support range requests")
             .with("object", name_of(key));
       return true;
     }
@@ -288,7 +287,7 @@ ObjectPage HttpStore::list(const std::string& prefix, const std::string& after, 
     if (next.empty()) {
       // Otherwise a listing would end too early, or never.
       if (leads_on(page, after)) return std::move(page);
-      throw StoreError(Trouble::unreachable, "the store says that it has more, and gives nothing")
+      throw StoreError(Trouble::unreachable, "the store announces more objects, but lists none")
           .with("objects", name_of(prefix))
           .with("behind", after);
     }
@@ -300,7 +299,7 @@ ObjectPage HttpStore::list(const std::string& prefix, const std::string& after, 
       return std::move(page);
     }
     if (next == marker)
-      throw StoreError(Trouble::unreachable, "the store says that it has more, and gives nothing")
+      throw StoreError(Trouble::unreachable, "the store announces more objects, but lists none")
           .with("objects", name_of(prefix))
           .with("behind", after);
     marker = std::move(next);

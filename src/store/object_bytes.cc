@@ -69,7 +69,7 @@ std::vector<std::byte> read_part(ObjectStore& store, const ObjectBytes::Which& w
       throw system_error(ENOENT, "an object was removed while it was read")
           .with("object", store.name_of(which.key));
     if (piece.size() != range.size)
-      throw StoreError(Trouble::unreachable, "the store gave another part of an object")
+      throw StoreError(Trouble::unreachable, "the store returned a different range of an object")
           .with("object", store.name_of(which.key));
     return true;
   });
@@ -84,7 +84,7 @@ std::optional<std::vector<std::byte>> read_whole(ObjectStore& store, const std::
       content.clear();
       return store.get_version(key, version, std::nullopt, [&](std::span<const std::byte> piece) {
         if (content.size() + piece.size() > most)
-          throw Error(ErrorKind::damage, "an object in the store is larger than any of its kind")
+          throw Error(ErrorKind::damage, "an object in the store is too large")
               .with("object", store.name_of(key));
         content.insert(content.end(), piece.begin(), piece.end());
         return true;

@@ -60,7 +60,7 @@ std::optional<OpenSegment::Sent> OpenSegment::send(const archive::DurableEnd& du
     const auto piece = std::span(buffer).first(
         file->read_at(offset, std::span(buffer).first(static_cast<std::size_t>(wanted))));
     if (piece.empty())
-      throw Error(ErrorKind::io, "the open segment is shorter than what is durable of it")
+      throw Error(ErrorKind::io, "the open segment is shorter than its flushed WAL")
           .with("segment", segment)
           .with("bytes", offset);
     if (const auto damage = verifier.feed(piece))

@@ -25,8 +25,7 @@ void remove_all(ObjectStore& store, const std::string& key) {
   const auto kept =
       versions.empty() ? store.remove(std::span(&key, 1)) : store.remove_versions(key, versions);
   if (kept.empty()) return;
-  throw Error(ErrorKind::refused,
-              "the store does not let a padded segment go, whose true segment has come")
+  throw Error(ErrorKind::refused, "the store does not allow replacing a padded segment")
       .with("object", store.name_of(key))
       .with("why", kept.front().why)
       .hint(

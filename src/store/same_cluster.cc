@@ -43,7 +43,8 @@ void SameCluster::require_that_wal_is_ours() {
     // No file has a valid page header: uploads are compared with existing objects, as usual.
     if (error.kind() == ErrorKind::damage) return;
     if (error.kind() != ErrorKind::refused) throw;
-    throw Error(ErrorKind::conflict, "whose WAL lies at this place of the store cannot be told")
+    throw Error(ErrorKind::conflict,
+                "the cluster of the WAL at this prefix of the store cannot be determined")
         .with("object", store_.name_of(key_of_cluster(layout_)))
         .with("reason", error.message())
         .hint(

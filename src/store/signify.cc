@@ -99,7 +99,7 @@ SignifyKey SignifyKey::parse(std::string_view text, const std::string& source) {
   auto bytes = take_file(text, kAlgorithm.size() + kPassphrase.size() + kRounds + kSalt +
                                    kChecksum + sizeof(SignifyNumber) + kSecret);
   const auto wrong = [&] {
-    return Error(ErrorKind::usage, "this is no key that signs a manifest")
+    return Error(ErrorKind::usage, "the file is not a key that signs manifests")
         .with("file", source)
         .hint("\"pgweir store keygen FILE\" makes one, and so does signify -G -n.");
   };

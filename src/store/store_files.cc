@@ -39,7 +39,7 @@ void write_checked(OneFileShelf& shelf, const archive::SegmentFileName& file,
   const auto header = archive::read_first_page_header(shelf, file);
   const auto size = header ? wal::SegmentSize::of(header->segment_size) : std::nullopt;
   if (!size || !file.segment.fits(*size))
-    throw Error(ErrorKind::damage, "a segment in the store does not begin as one")
+    throw Error(ErrorKind::damage, "a segment in the store does not start with a valid page header")
         .with("object", shelf.path_of(file.to_string()));
   const auto wanted = cluster ? cluster->system_identifier : header->system_identifier;
   wal::RecordVerifier verifier(

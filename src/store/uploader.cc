@@ -92,12 +92,12 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
       "It is not sent: what is in the store is never overwritten. \"pgweir verify\" tells more; "
       "\"pgweir import --replace-damaged\" mends it from elsewhere.";
   if (damage)
-    throw Error(ErrorKind::damage, "a segment that was to be stored is damaged: " + damage->what)
+    throw Error(ErrorKind::damage, "a segment to be uploaded is damaged: " + damage->what)
         .with("path", path)
         .with("at", damage->at)
         .hint(kHint);
   if (content != size.bytes())
-    throw Error(ErrorKind::damage, "a segment that was to be stored has not the size of a segment")
+    throw Error(ErrorKind::damage, "a segment to be uploaded has the wrong size")
         .with("path", path)
         .with("bytes", content)
         .hint(kHint);
@@ -147,7 +147,7 @@ void Uploader::require_unpacks_to(const archive::SegmentFileName& file, const Ch
     return true;
   });
   if (crypto::to_hex(digest.finish()) != sha256)
-    throw Error(ErrorKind::damage, "a segment did not come out of compression as it went in")
+    throw Error(ErrorKind::damage, "a compressed segment does not match its original")
         .with("path", path)
         .hint("It is not sent. Check the memory of this machine.");
 }
@@ -362,7 +362,7 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
   const auto ours = wal::TimelineHistory::parse(timeline, *text);
   const auto path = where_.archive.path_of(wal::history_name(timeline));
   if (!ours)
-    throw Error(ErrorKind::damage, "a history that was to be stored cannot be read")
+    throw Error(ErrorKind::damage, "a history file to be uploaded cannot be read")
         .with("path", path)
         .hint("Copy it from a server's pg_wal or from another archive.");
   const auto bytes = std::as_bytes(std::span(*text));
@@ -393,7 +393,7 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
   if (*held == *text || wal::TimelineHistory::parse(timeline, *held) == ours)
     return {.what = Result::What::was_there,
             .entry = entry_of(ManifestEntry::Kind::same, std::as_bytes(std::span(*held)))};
-  throw Error(ErrorKind::conflict, "the store tells another history of a timeline")
+  throw Error(ErrorKind::conflict, "the store has another history of a timeline")
       .with("object", where_.store.name_of(key))
       .with("file", path)
       .hint(

@@ -67,14 +67,14 @@ ObjectStore::Put put_once(ObjectStore& store, Conditions conditions, const std::
   if (all[1].removal) {
     const auto oldest = store.head_version(key, versions.back());
     if (!oldest || is_same_content(*oldest, content)) return ObjectStore::Put::stored;
-    throw Error(ErrorKind::conflict, "an object was removed, and its former version is another one")
+    throw Error(ErrorKind::conflict, "an object was removed, and its previous version differs")
         .with("object", store.name_of(key))
         .with("versions", fmt::format("{}", fmt::join(versions, ", ")))
         .hint(
             "The bucket keeps versions, and readers take the oldest. Compare them, and remove what "
             "is wrong for good, by its version.");
   }
-  throw Error(ErrorKind::conflict, "two writers have stored an object under one key")
+  throw Error(ErrorKind::conflict, "two writers have stored an object under the same key")
       .with("object", store.name_of(key))
       .with("versions", fmt::format("{}", fmt::join(versions, ", ")))
       .hint(

@@ -246,7 +246,7 @@ def test_wal_of_another_branch_or_cluster_stays_out(servers, receivers, new_arch
     before = archive.names()
 
     result = bring_in(archive, *[clone.pg_wal(name) for name in hole], status=1)
-    assert result.names == [] and "do not fit" in result.stderr, result.stderr
+    assert result.names == [] and "do not match" in result.stderr, result.stderr
     assert archive.names() == before
     # Under names that the archive has: both are sound, and nothing is touched.
     behind_the_hole = names_of(primary, [parted + 2])[0]

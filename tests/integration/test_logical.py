@@ -460,7 +460,7 @@ def test_bad_input_is_refused_with_a_way_out(servers, place):
     check(4, "no_such_plugin", "--create-slot", "-P", "no_such_plugin", slot="new")
     check(2, "publications", slot="o")
     check(4, "no_such_option", "-o", "no_such_option=1")
-    check(4, "not empty, and no state", path=place / "full")
+    check(4, "not empty and has no state", path=place / "full")
     check(2, "streamed", "-o", "stream-changes=1", "-o", "include-xids=0")
     assert (place / "full").read_text() == "something else\n"
     slot_free(server)
@@ -473,7 +473,7 @@ def test_bad_input_is_refused_with_a_way_out(servers, place):
     server.sql("SELECT pg_logical_slot_get_changes('s', NULL, NULL)")
     before = (place / "out").read_bytes()
     result = logical(server, place / "out", "-n")
-    assert result.returncode == 4 and "moved on past" in result.stderr
+    assert result.returncode == 4 and "advanced beyond" in result.stderr
     assert (place / "out").read_bytes() == before
     # A file that lost bytes, or is another one.
     (place / "out").write_bytes(before[:-5])

@@ -61,11 +61,11 @@ def test_keeps_what_the_backup_needs(servers, place):
     assert ahead.returncode == 3 and "does not have the backup's checkpoint yet" in ahead.stderr, ahead.stderr
     with at_work(archive, "import"):
         refused = run(*prune, "--keep-from-backup", backup)
-        assert refused.returncode == 3 and "an import is at work" in refused.stderr, refused.stderr
+        assert refused.returncode == 3 and "an import into the archive is running" in refused.stderr, refused.stderr
         assert run(*prune, "--keep-from-backup", backup, "--dry-run").stdout == listed.stdout
     with at_work(archive, "prune"):
         refused = run(BINARY, "import", "-D", archive, server.data / "pg_wal")
-        assert refused.returncode == 3 and "a prune is at work" in refused.stderr, refused.stderr
+        assert refused.returncode == 3 and "a prune of the archive is running" in refused.stderr, refused.stderr
     assert sorted(path.name for path in archive.iterdir()) == names
     done = run(*prune, "--keep-from-backup", backup / "backup_label")
     assert done.returncode == 0, done.stderr

@@ -93,4 +93,4 @@ def test_of_restore(line, what, hint):
 
 def test_a_failover_of_an_empty_archive(place):
     refuses(4, ["doctor", "--failover", "-D", place, "-d", "host=x"],
-            "the archive is empty: nothing can be said of a failover", "Archive something first.")
+            "the archive is empty, so a failover cannot be assessed", "Archive something first.")

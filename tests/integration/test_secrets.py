@@ -123,7 +123,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     # One of a pair, and nothing at all.
     soon = authority.sign("soon", USER, days=5)
     volume.put(tls_key=key.read_bytes(), tls_crt=soon[1].read_bytes(), ca_crt=ca)
-    receiver.wait_log("the private key is not that of the certificate")
+    receiver.wait_log("the private key does not match the certificate")
     volume.put(tls_key=None, tls_crt=None, ca_crt=ca)
     receiver.wait_log("is gone; this connection lives on")
     volume.keys_of(first, ca)

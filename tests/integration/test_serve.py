@@ -233,7 +233,7 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     raw.write_bytes(content)
     directory, result = receive_stock(place, serving, archive, "damaged")
     assert "WAL of the archive is damaged" in result.stderr and raw.name in result.stderr
-    serving.process.wait_log(f"WAL that a client wants is damaged.*{raw.name}")
+    serving.process.wait_log(f"WAL requested by a client is damaged.*{raw.name}")
     received = {path.name for path in directory.iterdir()}
     assert raw.name not in received
     partial = directory / (raw.name + ".partial")
@@ -248,7 +248,7 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     serving.process.wait_log("the newest finished segment is not sound, and was just written")
     os.utime(raw, (0, 0))
     serving.process.wait_log(rf"listening on .*:{serving.port}")
-    serving.process.wait_log(f"the newest finished segment is no WAL to its end.*{raw.name}")
+    serving.process.wait_log(f"the newest complete segment is not valid WAL to its end.*{raw.name}")
     serving.process.wait_log("ERROR hint: ")
     assert serving.process.said().count("it may be the only copy") == 1, serving.process.said()
     _, result = receive_stock(place, serving, archive, "restarted")
@@ -257,7 +257,7 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     raw.unlink()
     _, result = receive_stock(place, serving, archive, "missing")
     assert f"requested WAL segment {raw.name} has already been removed" in result.stderr
-    serving.process.wait_log("WAL that a client wants is not in the archive")
+    serving.process.wait_log("WAL requested by a client is not in the archive")
 
     # Mended in place, without a restart.
     raw.write_bytes(original)
@@ -362,7 +362,7 @@ def test_rules_and_users_are_read_anew(place, filled, relay):
     # A wrong one is told, the old one stays, and nobody who is in is dropped.
     serving.hba.write_text("host replication repl 127.0.0.1/32 trust\nhost replication all all md5\n")
     serving.process.send(signal.SIGHUP)
-    serving.process.wait_log("the rules file is wrong: the method md5 is not there.*line 2")
+    serving.process.wait_log("the rules file is invalid: the method md5 is not there.*line 2")
     serving.process.wait_log("stay in force")
     assert Client(serving.port, user="repl").greeting[-1][0] == b"Z"
     assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")

@@ -207,7 +207,7 @@ def test_what_goes_wrong_is_told(servers, tree):
     primary.sql("ALTER ROLE backups NOLOGIN")
     client = made.client()
     error = fields(client.query(slow)[0][1])
-    assert (error["S"], error["C"]) == ("ERROR", "28000") and "the base backup cannot be had" in error["M"]
+    assert (error["S"], error["C"]) == ("ERROR", "28000") and "could not get the base backup" in error["M"]
     assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
     primary.sql("ALTER ROLE backups LOGIN NOREPLICATION")
     assert fields(client.query(slow)[0][1])["C"] == "42501"
@@ -228,7 +228,7 @@ def test_a_server_that_is_gone_or_another_one(servers, tree):
     assert error["C"] == "55000" and "the server for base backups is of another cluster" in error["M"]
     other.stop("immediate")
     error = fields(made.client().query(backup_command(15))[0][1])
-    assert error["C"] == "08006" and "the base backup cannot be had: could not connect" in error["M"]
+    assert error["C"] == "08006" and "could not get the base backup: could not connect" in error["M"]
 
 
 def test_from_a_server_under_tls(tree, place, authority):  # noqa: F811

@@ -210,7 +210,7 @@ def test_a_certificate_that_is_wrong_leaves_the_old_one_in_force(filled, secure,
     new_key, new_certificate = authority.sign("renewed", "localhost")
     shutil.copy(new_certificate, secure.certificate)  # without its key
     serving.process.send(signal.SIGHUP)
-    serving.process.wait_log("the private key is not that of the certificate")
+    serving.process.wait_log("the private key does not match the certificate")
     serving.process.wait_log("as they were stay in force, and the certificate")
     assert TlsClient(serving.port).shown() == old
 
@@ -230,7 +230,7 @@ def test_what_is_replaced_is_noticed_without_a_signal(filled, secure, authority)
     serving.process.wait_log("could not read the certificate.*what was read before stays in force")
     assert TlsClient(serving.port).shown() == old
     shutil.copy(new_certificate, secure.certificate)
-    serving.process.wait_log("the private key is not that of the certificate.*what was read before stays in force")
+    serving.process.wait_log("the private key does not match the certificate.*what was read before stays in force")
     shutil.copy(new_key, secure.key)
     serving.process.wait_log("was replaced: new clients get what is new")
     assert TlsClient(serving.port).shown() == ssl.PEM_cert_to_DER_cert(new_certificate.read_text())

@@ -111,7 +111,7 @@ def test_an_end_position_that_only_the_slot_can_judge(servers, receivers, new_ar
     primary.sql("SELECT pg_drop_replication_slot('mine')")
     primary.sql("CHECKPOINT")
     empty = new_archive(primary, "empty")
-    assert "end position lies before" in refused(receivers, empty, primary, "--endpos", target)
+    assert "end position precedes" in refused(receivers, empty, primary, "--endpos", target)
 
 
 def test_the_guard_does_not_miss_a_slot_that_is_still_to_be_made(servers, receivers, new_archive):

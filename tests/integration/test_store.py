@@ -384,7 +384,7 @@ def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, plac
     bucket.put(key_of(names[0], prefix="o"), b"somebody else's")
     bucket.remove(key_of(names[0], prefix="o"))
     result = push(archive, bucket, prefix="o", status=4)
-    assert "an object was removed, and its former version is another one" in result.stderr
+    assert "an object was removed, and its previous version differs" in result.stderr
 
 
 def test_a_store_that_knows_no_conditions(archive, swift, place):

@@ -84,7 +84,7 @@ def test_trouble_is_never_absence(archive, bucket, proxy, place):
             (error(404, "ContainerNotFound"), 4, "Make the container first"),
             (error(400, "InvalidHeaderValue"), 4, "--store-api-version"),
             ((200, [], ""), 3, "200"),
-            ((200, [], listing.format("nowhere")), 3, "gives nothing"),
+            ((200, [], listing.format("nowhere")), 3, "lists none"),
             ("reset", 3, ""), ("half", 3, "")):
         proxy.decide = lambda request: answer
         target = place / "target"
@@ -105,9 +105,9 @@ def test_refusals_say_why(archive, bucket):
     result = push(archive, bucket, env=wrong, status=4)
     assert "wrong key" in result.stderr and wrong["AZURE_STORAGE_KEY"] not in result.stderr, result.stderr
     result = push(archive, bucket, env={"AZURE_STORAGE_ACCOUNT": Azurite.account, "AZURE_STORAGE_KEY": "not base64!"}, status=2)
-    assert "not in base64" in result.stderr and "not base64!" not in result.stderr, result.stderr
+    assert "not valid base64" in result.stderr and "not base64!" not in result.stderr, result.stderr
     result = push(archive, bucket, env={"AZURE_STORAGE_KEY": Azurite.key}, status=2)
-    assert "which storage account of Azure?" in result.stderr and "AZURE_STORAGE_ACCOUNT" in result.stderr
+    assert "no Azure storage account is specified" in result.stderr and "AZURE_STORAGE_ACCOUNT" in result.stderr
     result = push(archive, bucket, "--store-sse", "AES256", status=2)
     assert "--store-sse does not apply to azure://" in result.stderr
     assert not keys_of(bucket)

@@ -149,7 +149,7 @@ def test_nothing_that_was_changed_is_handed_out(archive, bucket, keys, ask):
             ("flipped", bytes(flipped)), ("header", bytes(header)), ("empty", b"")):
         bucket.put(raw, content)
         ask(name, "--identity", operations.file, status=200)
-        assert "encrypted" in ask.said or "of age" in ask.said, (what, ask.said)
+        assert "encrypted" in ask.said or "age file" in ask.said, (what, ask.said)
     bucket.put(raw, good)
     assert ask(name, "--identity", operations.file) == content_of(archive, name)
 

@@ -112,8 +112,8 @@ def test_trouble_is_never_absence(archive, bucket, proxy, ask):
             ((404, [], ""), "404"),
             ((200, [], "<Error><Code>InternalError</Code></Error>"), "InternalError"),
             ((200, [], ""), "200"),
-            ((200, [], LISTING.format("")), "says that it has more"),
-            ((200, [], LISTING.format("<Contents><Key>a</Key><Size>1</Size></Contents>")), "says that it has more"),
+            ((200, [], LISTING.format("")), "announces more objects"),
+            ((200, [], LISTING.format("<Contents><Key>a</Key><Size>1</Size></Contents>")), "announces more objects"),
             ((301, [("x-amz-bucket-region", "eu-west-1")], ""), "eu-west-1"),
             ("reset", ""), ("half", "")):
         proxy.decide = lambda request: answer

@@ -29,7 +29,7 @@ class SimReceiver::ReceiverLog final : public Log {
         error.message().find("compression") != std::string::npos)
       throw Violation{"P2", error.what()};
     if (error.kind() == ErrorKind::conflict &&
-        error.message().starts_with("the raw and the compressed"))
+        error.message().starts_with("the uncompressed and the compressed"))
       throw Violation{"P2", error.what()};
   }
 

@@ -1187,7 +1187,7 @@ class Run {
         if (!upstream_.has_old_primary() && !options_.foreign_host && !options_.other_branch &&
             !options_.sibling && !ledger_.damage_was_sent())
           break;
-        if (error.message().starts_with("the cluster has gone two ways") && receiver_->could_stay())
+        if (error.message().starts_with("the cluster has diverged") && receiver_->could_stay())
           throw Violation{"P3",
                           "it gives up between two branches, and the server that it streamed "
                           "from would have gone on"};

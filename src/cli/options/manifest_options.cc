@@ -51,7 +51,7 @@ std::vector<store::SignifyPublic> manifest_public_keys_of(const Arguments& argum
   for (const auto& path : arguments.texts(kManifestPublicKey)) {
     const auto key = store::SignifyPublic::parse(io::read_small_file(path, kLargestKey));
     if (!key)
-      throw Error(ErrorKind::usage, "this is no public key of a manifest")
+      throw Error(ErrorKind::usage, "the file is not a public key of a manifest")
           .with("file", path)
           .hint("\"pgweir store keygen FILE\" writes it beside the key, as FILE.pub.");
     keys.push_back(*key);

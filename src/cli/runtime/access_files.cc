@@ -36,7 +36,7 @@ void check_key(const std::string& path) {
 /// A rule that can never match would reject all clients, without an apparent reason.
 void check_rules(const relay::Rules& rules, const ServeRequest& request) {
   const auto unmet = [&](std::size_t line, const std::string& what, const char* option) {
-    return Error(ErrorKind::usage, "the rules file is wrong: " + what + option)
+    return Error(ErrorKind::usage, "the rules file is invalid: " + what + option)
         .with("path", request.hba.value_or(""))
         .with("line", line);
   };

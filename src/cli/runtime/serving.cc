@@ -79,8 +79,7 @@ void Serving::watch_secrets() {
         },
         Threads::Priority::low);
   } catch (const std::system_error& error) {
-    log_.warning("nobody looks whether certificates are replaced, there is no thread for it: {}",
-                 error.what());
+    log_.warning("could not start the thread that monitors certificate files: {}", error.what());
   }
 }
 
@@ -280,7 +279,7 @@ void Serving::tell_expiry() const {
 
 void Serving::tell_who_may_come() const {
   if (request_.users && open_to_others(*request_.users))
-    log_.warning("everybody on this machine can read the users file {}: chmod 640",
+    log_.warning("all users of this machine can read the users file {}: chmod 640",
                  *request_.users);
   if (request_.hba) return;
   if (access_.get()->users.size() == 0)

@@ -62,7 +62,8 @@ std::vector<archive::ServedSlot> list_archive_slots(const std::string& directory
 std::vector<archive::ServedSlot> slots_of_report(const std::string& json, const std::string& from) {
   const auto report = relay::parse_slots_report(json);
   if (!report)
-    throw Error(ErrorKind::protocol, "the process that has the archive's slots answers nonsense")
+    throw Error(ErrorKind::protocol,
+                "invalid response from the process that has the archive's slots")
         .with("asked", from)
         .hint("Is it of the same version?");
   std::vector<archive::ServedSlot> slots;

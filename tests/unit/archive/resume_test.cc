@@ -169,7 +169,7 @@ TEST(ResumePoint, IsRefusedBehindAFinishedSegmentThatIsNoWalToItsEnd) {
         disk.put(name(5, ".zst"), compressed(c.content, method));
       const auto error = error_of([&] { static_cast<void>(resume(disk)); });
       EXPECT_EQ(error.kind(), ErrorKind::damage);
-      EXPECT_THAT(error.what(), HasSubstr("no WAL to its end"));
+      EXPECT_THAT(error.what(), HasSubstr("not valid WAL to its end"));
       EXPECT_FALSE(error.hint().empty());
     }
   }

@@ -252,12 +252,12 @@ TEST_F(TlsTest, FilesThatAreWrongAreNamed) {
     const char* path;
     const char* what;
   } cases[] = {
-      {with_key("second.key"), "second.key", "not that of the certificate"},
+      {with_key("second.key"), "second.key", "does not match the certificate"},
       {with_key("locked.key"), "locked.key", "passphrase"},
       {with_key("server.crt"), "server.crt", "could not read the private key"},
       {cut, "server.crt", "could not read the certificate"},
       {second_cut, "server.crt", "could not read the certificate"},
-      {authorities, "/none/ca", "could not read the authorities' certificates"},
+      {authorities, "/none/ca", "could not read the CA certificates"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.what);

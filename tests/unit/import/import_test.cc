@@ -204,7 +204,7 @@ TEST(Import, RefusesARunThatFitsOnTheLeftOnly) {
   const auto result = example.run();
   EXPECT_THAT(result.came, IsEmpty());
   EXPECT_THAT(result.left_out, SizeIs(4)) << told(result);
-  EXPECT_THAT(result.left_out, Each(Field(&LeftOut::what, HasSubstr("do not fit"))));
+  EXPECT_THAT(result.left_out, Each(Field(&LeftOut::what, HasSubstr("do not match"))));
   EXPECT_EQ(result.reason(), Reason::not_sound);
   EXPECT_EQ(example.archive.disk.names(), before);
 }
@@ -1020,7 +1020,7 @@ TEST(Import, PublishesNothingThatChangedSinceItWasChecked) {
   EXPECT_TRUE(changed);
   EXPECT_THAT(result.came, IsEmpty());
   EXPECT_EQ(result.reason(), Reason::not_sound);
-  EXPECT_THAT(told(result), HasSubstr("a moment ago"));
+  EXPECT_THAT(told(result), HasSubstr("after it was checked"));
 }
 
 TEST(Import, StopsBehindAPruneThatPasses) {
@@ -1091,7 +1091,8 @@ TEST(Import, SaysOfEachFileWhyItIsNoneOfTheArchives) {
   EXPECT_THAT(result.came, IsEmpty());
   EXPECT_EQ(said_of(result, two.to_string()),
             "it is of another segment or page size: 2097152 and 8192 bytes");
-  EXPECT_EQ(said_of(result, "0000000100000000FFFFFFFF"), "no segment of this size has such a name");
+  EXPECT_EQ(said_of(result, "0000000100000000FFFFFFFF"),
+            "the file name does not match the segment size");
   EXPECT_EQ(said_of(result, name(5)),
             "it holds the WAL of 0/400000, which is not what its name says");
   EXPECT_EQ(said_of(result, name(6)), "it does not begin with WAL");
@@ -1278,7 +1279,7 @@ TEST(Import, LetsAnotherOneHaveTheName) {
     EXPECT_FALSE(example.archive.disk.exists(name(5)));
     EXPECT_EQ(result.present, same ? 1u : 0u);
     EXPECT_EQ(said_of(result, name(4)),
-              same ? "" : "somebody else has put another file under its name");
+              same ? "" : "another process has created a different file of this name");
   }
 }
 

@@ -56,7 +56,7 @@ TEST_F(ClientSecretsTest, AreOfOnePair) {
   const auto before = look_at_secrets(files());
   write("one.crt", made_.file("two.crt").content);
   const auto half = look_at_secrets(files());
-  EXPECT_THAT(half.problem, HasSubstr("one.key: the private key is not that of the certificate"));
+  EXPECT_THAT(half.problem, HasSubstr("one.key: the private key does not match the certificate"));
   write("one.key", made_.file("two.key").content);
   const auto after = look_at_secrets(files());
   EXPECT_EQ(after.problem, "");

@@ -21,9 +21,9 @@ TEST(SecretChanges, TellsWhatIsNewOnce) {
 
 TEST(SecretChanges, WaitsForTheSecondOfAPair) {
   SecretChanges changes(with("1 1"));
-  EXPECT_EQ(changes.on_look(with("2 1", "not that of the certificate")), Change::broken);
-  EXPECT_EQ(changes.problem(), "not that of the certificate");
-  EXPECT_EQ(changes.on_look(with("2 1", "not that of the certificate")), Change::none);
+  EXPECT_EQ(changes.on_look(with("2 1", "does not match the certificate")), Change::broken);
+  EXPECT_EQ(changes.problem(), "does not match the certificate");
+  EXPECT_EQ(changes.on_look(with("2 1", "does not match the certificate")), Change::none);
   EXPECT_EQ(changes.on_look(with("2 2")), Change::replaced);
   EXPECT_EQ(changes.problem(), "");
   // What comes back as it was is nothing new.

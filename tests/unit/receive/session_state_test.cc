@@ -1602,10 +1602,9 @@ TEST(SessionState, EndsWithOtherWalThatEveryHostHasThatAnswers) {
   ASSERT_TRUE(stop.error);
   EXPECT_EQ(stop.error->kind(), ErrorKind::conflict);
   EXPECT_NE(stop.error->hint().find("split brain"), std::string::npos);
-  EXPECT_EQ(
-      dialogue.log.count("no host that has answered for 10 min 0 s has the WAL that this archive "
-                         "goes on with"),
-      1);
+  EXPECT_EQ(dialogue.log.count(
+                "no host that responded within 10 min 0 s has WAL that continues this archive"),
+            1);
   std::chrono::milliseconds waited{};
   for (const auto wait : dialogue.waits) waited += wait;
   EXPECT_GE(waited, 10min) << "the host that has it may be restarting";
@@ -1714,7 +1713,7 @@ TEST(SessionState, StaysBetweenTwoBranchesWithTheHostThatEndedTheTimeline) {
 }
 
 TEST(SessionState, WaitsForTheRightHostWhereAnUnfinishedSegmentDiffersAsWell) {
-  const Error other(ErrorKind::conflict, "the upstream sends other WAL than the archive holds");
+  const Error other(ErrorKind::conflict, "the upstream sends other WAL than the archive has");
   Dialogue dialogue;
   dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
   dialogue.dead = {1};

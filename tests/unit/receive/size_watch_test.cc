@@ -215,7 +215,7 @@ TEST_F(SizeWatchTest, TellsThatItCannotLook) {
     const SizeWatch watch(nowhere, hooks(), 1ms);
     ASSERT_TRUE(soon([&] { return !log.text().empty(); }));
   }
-  EXPECT_THAT(log.text(), HasSubstr("the sizes of the segments could not be looked at"));
+  EXPECT_THAT(log.text(), HasSubstr("the sizes of the segments could not be checked"));
 }
 
 }  // namespace

@@ -92,11 +92,11 @@ TEST(BroughtBackup, RefusesATarFileWithWhatNoBackupHas) {
     TarEntry entry;
     const char* what;
   } cases[] = {
-      {{"base/link", "", '2'}, "an entry that no backup has"},
-      {{"base/device", "", '3'}, "an entry that no backup has"},
-      {{"../outside", "x"}, "an entry that leads out of it"},
-      {{"base/../../outside", "x"}, "an entry that leads out of it"},
-      {{"/etc/outside", "x"}, "an entry that leads out of it"},
+      {{"base/link", "", '2'}, "unexpected entry in the tar file"},
+      {{"base/device", "", '3'}, "unexpected entry in the tar file"},
+      {{"../outside", "x"}, "a path in the tar file leads out of the backup"},
+      {{"base/../../outside", "x"}, "a path in the tar file leads out of the backup"},
+      {{"/etc/outside", "x"}, "a path in the tar file leads out of the backup"},
   };
   for (const auto& [entry, what] : cases) {
     SCOPED_TRACE(entry.name);
@@ -150,7 +150,7 @@ TEST(BroughtBackup, IsOneThatAServerCanBeStartedOn) {
   place.write("PG_VERSION", "fifteen\n");
   const auto error = error_of([&] { static_cast<void>(open_backup(place.path())); });
   EXPECT_EQ(error.kind(), ErrorKind::damage);
-  EXPECT_THAT(error.what(), HasSubstr("PG_VERSION says no version"));
+  EXPECT_THAT(error.what(), HasSubstr("invalid PG_VERSION"));
 }
 
 TEST(BroughtBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {

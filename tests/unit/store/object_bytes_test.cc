@@ -43,7 +43,8 @@ TEST(ObjectBytes, AreNotReadWhereTheStoreGivesAnotherPart) {
     static_cast<void>(read_part(store, {.key = "k", .size = 100}, {0, 100}, kOnce));
   });
   EXPECT_EQ(error.kind(), ErrorKind::retry);
-  EXPECT_THAT(error.what(), ::testing::HasSubstr("the store gave another part of an object"));
+  EXPECT_THAT(error.what(),
+              ::testing::HasSubstr("the store returned a different range of an object"));
   const auto gone = error_of([&] {
     static_cast<void>(read_part(store, {.key = "none", .size = 1}, {0, 1}, kOnce));
   });
@@ -56,7 +57,7 @@ TEST(ObjectBytes, AreNotReadWholeWhereTheyAreMoreThanTheyMayBe) {
   EXPECT_EQ(test::text_of(*read_whole(store, "k", 10, kOnce)), "0123456789");
   const auto error = error_of([&] { static_cast<void>(read_whole(store, "k", 9, kOnce)); });
   EXPECT_EQ(error.kind(), ErrorKind::damage);
-  EXPECT_THAT(error.what(), ::testing::HasSubstr("larger than any of its kind"));
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("is too large"));
   EXPECT_FALSE(read_whole(store, "none", 10, kOnce));
 }
 

@@ -75,8 +75,7 @@ TEST(OpenSegment, SendsNothingThatIsDamagedOrShort) {
   disk.put(name, front.first(300'000));
   auto error = test::error_of([&] { static_cast<void>(send()); });
   EXPECT_EQ(error.kind(), ErrorKind::io);
-  EXPECT_NE(std::string(error.what()).find("shorter than what is durable of it"),
-            std::string::npos);
+  EXPECT_NE(std::string(error.what()).find("shorter than its flushed WAL"), std::string::npos);
   test::Bytes damaged(front.begin(), front.end());
   damaged[200'004] ^= std::byte{1};
   disk.put(name, damaged);

@@ -122,7 +122,8 @@ TEST_F(PublishOpen, SaysThatAStoreDoesNotLetAPaddedOneGo) {
   store.locked.insert(kKey);
   const auto error = test::error_of([&] { remove_padded(store, kKey); });
   EXPECT_EQ(error.kind(), ErrorKind::refused);
-  EXPECT_NE(std::string(error.what()).find("does not let a padded segment go"), std::string::npos);
+  EXPECT_NE(std::string(error.what()).find("does not allow replacing a padded segment"),
+            std::string::npos);
   EXPECT_NE(std::string(error.what()).find("s3://memory/" + kKey), std::string::npos);
   EXPECT_NE(error.hint().find("Readers would take the padded one."), std::string::npos);
   EXPECT_TRUE(store.objects.contains(kKey));

@@ -96,8 +96,8 @@ TEST(Signify, RefusesWhatIsNoKey) {
   auto locked = kSecret;  // rounds of bcrypt: a passphrase
   locked.replace(locked.find("RWRCSwAAAAB"), 11, "RWRCSwAAACp");
   for (const auto& [key, said] :
-       {std::pair(kPublic, "no key"), std::pair(std::string("nonsense"), "no key"),
-        std::pair(damaged, "no key"), std::pair(kSecret + "more\n", "no key"),
+       {std::pair(kPublic, "not a key"), std::pair(std::string("nonsense"), "not a key"),
+        std::pair(damaged, "not a key"), std::pair(kSecret + "more\n", "not a key"),
         std::pair(locked, "passphrase")}) {
     const auto& text = key;  // the name of a part cannot be captured by every compiler
     const auto error = error_of([&] { static_cast<void>(SignifyKey::parse(text, "k")); });

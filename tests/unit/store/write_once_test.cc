@@ -35,7 +35,7 @@ class WriteOnceTest : public ::testing::Test {
 };
 
 TEST_F(WriteOnceTest, AnotherWriterAtTheSameMomentIsTold) {
-  EXPECT_EQ(error("before").message(), "two writers have stored an object under one key");
+  EXPECT_EQ(error("before").message(), "two writers have stored an object under the same key");
 }
 
 TEST_F(WriteOnceTest, WhatWasRemovedAndIsStoredAgainHasOneWriter) {
@@ -45,7 +45,7 @@ TEST_F(WriteOnceTest, WhatWasRemovedAndIsStoredAgainHasOneWriter) {
 
 TEST_F(WriteOnceTest, AFormerVersionThatIsAnotherOneIsTold) {
   store_.removed_before.insert("k");
-  EXPECT_EQ(error("now").message(), "an object was removed, and its former version is another one");
+  EXPECT_EQ(error("now").message(), "an object was removed, and its previous version differs");
 }
 
 TEST(ProbeConditions, LeavesOneObjectWhereNothingMayBeRemoved) {
