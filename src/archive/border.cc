@@ -94,7 +94,8 @@ Error gone(const WalReader& reader, Lsn at) {
 
 /// False if what is read, up to `end`, ends in damage.
 bool feed(WalReader& reader, wal::RecordVerifier& verifier, Lsn end) {
-  std::vector<std::byte> buffer(kReadAtOnce);
+  if (verifier.position() >= end) return true;
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(kReadAtOnce, end - verifier.position()));
   while (verifier.position() < end) {
     const auto at = verifier.position();
     const auto read =

@@ -25,8 +25,9 @@ FormNames partial_names(wal::SegmentName segment) { return names(segment, true);
 std::array<std::pair<std::string, codec::Method>, kForms.size()> history_names(
     wal::TimelineId timeline) {
   std::array<std::pair<std::string, codec::Method>, kForms.size()> names;
+  const auto raw = wal::history_name(timeline);
   std::transform(kForms.begin(), kForms.end(), names.begin(), [&](codec::Method method) {
-    return std::pair(wal::history_name(timeline) + std::string(codec::suffix(method)), method);
+    return std::pair(raw + std::string(codec::suffix(method)), method);
   });
   return names;
 }

@@ -32,6 +32,12 @@ std::optional<std::uint32_t> parse_word(std::string_view digits) {
 
 constexpr std::string_view kHistorySuffix = ".history";
 
+/// The same for writing; the end. By hand: every listing of an archive creates many names.
+char* write_word(std::uint32_t word, char* digit) {
+  for (int shift = 28; shift >= 0; shift -= 4) *digit++ = "0123456789ABCDEF"[(word >> shift) & 0xF];
+  return digit;
+}
+
 }  // namespace
 
 /// The simulation is built with a smaller one, to keep its many runs small.
@@ -56,17 +62,16 @@ std::optional<SegmentName> SegmentName::parse(std::string_view text) {
 }
 
 std::string SegmentName::to_string() const {
-  // Formatted by hand: every listing of an archive creates many names.
   std::string text(24, '0');
   auto* digit = text.data();
-  for (const auto word : {timeline_, log_, seg_})
-    for (int shift = 28; shift >= 0; shift -= 4)
-      *digit++ = "0123456789ABCDEF"[(word >> shift) & 0xF];
+  for (const auto word : {timeline_, log_, seg_}) digit = write_word(word, digit);
   return text;
 }
 
 std::string history_name(TimelineId timeline) {
-  return fmt::format("{:08X}{}", timeline, kHistorySuffix);
+  std::string text(8 + kHistorySuffix.size(), '0');
+  kHistorySuffix.copy(write_word(timeline, text.data()), kHistorySuffix.size());
+  return text;
 }
 
 std::optional<TimelineId> parse_history_name(std::string_view text) {

@@ -36,6 +36,10 @@ namespace {
 
 constexpr std::size_t kStackBytes = 1 << 20;  // touched as far as it is used
 constexpr std::size_t kGuardBytes = 1 << 16;  // a page, however large that is on this machine
+/// Stacks begin at different places of their pages: else what all of them use most would be in the
+/// same few lines of the processor's cache.
+constexpr std::size_t kShiftBytes = 576;
+constexpr std::size_t kShifts = 29;
 
 /// Where a fiber runs. Its lowest page can't be touched: an overflow is a crash at its place, and
 /// no other fiber's variables that have changed.
@@ -51,6 +55,7 @@ class Stack {
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
   [[nodiscard]] void* bytes() const { return bytes_; }
+  [[nodiscard]] std::size_t size() const { return size_; }
 
 #if defined(PGWEIR_JUMPS)
   /// Of who runs there, or has come to its end and waits for the next one: to make a context
@@ -60,7 +65,10 @@ class Stack {
 #endif
 
  private:
+  static inline std::size_t made_ = 0;
+
   void* const bytes_;
+  const std::size_t size_ = kStackBytes - made_++ % kShifts * kShiftBytes;  ///< that are used
 };
 
 /// Stacks are used again: mapping one costs more than most fibers run.
@@ -176,7 +184,7 @@ struct Fiber::Impl {
   void make_context() {
     PGWEIR_CHECK(::getcontext(&own) == 0);
     own.uc_stack.ss_sp = stack->bytes();
-    own.uc_stack.ss_size = kStackBytes;
+    own.uc_stack.ss_size = stack->size();
     own.uc_link = nullptr;
     ::makecontext(&own, &enter, 0);
   }
@@ -210,7 +218,7 @@ void Fiber::resume() {
   self.outer = std::exchange(Impl::current, &self);
   exchange_exceptions(self.exceptions);
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&self.caller_fake, self.stack->bytes(), kStackBytes);
+  __sanitizer_start_switch_fiber(&self.caller_fake, self.stack->bytes(), self.stack->size());
 #endif
 #if defined(__SANITIZE_THREAD__)
   self.caller_fiber = __tsan_get_current_fiber();

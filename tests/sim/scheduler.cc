@@ -155,13 +155,13 @@ void Scheduler::run(std::string_view name, std::function<void()> body, const Tic
   const auto main = add(name, std::move(body));
   while (!main->fiber->done()) {
     choice_.clear();
-    for (const auto& task : tasks_)
-      if (runnable(*task)) choice_.push_back(task);
+    for (std::size_t i = 0; i < tasks_.size(); ++i)
+      if (runnable(*tasks_[i])) choice_.push_back(i);
     if (choice_.empty()) {
       idle(tick);
       continue;
     }
-    const auto next = choice_[random_.below(choice_.size())];
+    const auto next = tasks_[choice_[random_.below(choice_.size())]];
     const bool waited = next->waits;
     resume(next);
     if (death_) std::rethrow_exception(std::exchange(death_, nullptr));

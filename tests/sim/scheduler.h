@@ -82,7 +82,7 @@ class Scheduler final : public Threads {
   Random& random_;
   Story& story_;
   std::vector<TaskPointer> tasks_;
-  std::vector<TaskPointer> choice_;
+  std::vector<std::size_t> choice_;  ///< of tasks_: those that can run
   Task* current_ = nullptr;
   bool over_ = false;
   std::exception_ptr death_;

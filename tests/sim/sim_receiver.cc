@@ -135,10 +135,12 @@ void SimReceiver::hear_durable(const receive::StreamSnapshot& told) {
   told_durable_ = archive::DurableEnd{told.timeline, told.flush};
 }
 
-void SimReceiver::tell_of_holes() const {
-  for (const auto& loss : board_.read().losses)
-    if (loss.kind == archive::Loss::Kind::hole && loss.cause.starts_with("accepted"))
-      world_.ledger.on_hole({loss.begin, loss.end});
+void SimReceiver::tell_of_holes() {
+  board_.update([this](const receive::ReceiverView& view) {
+    for (const auto& loss : view.losses)
+      if (loss.kind == archive::Loss::Kind::hole && loss.cause.starts_with("accepted"))
+        world_.ledger.on_hole({loss.begin, loss.end});
+  });
 }
 
 bool SimReceiver::could_stay() const {
@@ -151,14 +153,18 @@ bool SimReceiver::could_stay() const {
   });
 }
 
-bool SimReceiver::waits_for_silent_host() const {
-  const auto hosts = board_.read().hosts;
+bool SimReceiver::waits_for_silent_host() {
   const auto taken = [](const receive::HostVerdict& host) { return host.taken; };
   const auto silent = [](const receive::HostVerdict& host) {
     return host.eligibility == receive::Eligibility::unresponsive;
   };
-  return std::none_of(hosts.begin(), hosts.end(), taken) &&
-         std::any_of(hosts.begin(), hosts.end(), silent);
+  bool waits = false;
+  // (Asked at each step: a copy of the whole view would cost more than the step.)
+  board_.update([&](const receive::ReceiverView& view) {
+    waits = std::none_of(view.hosts.begin(), view.hosts.end(), taken) &&
+            std::any_of(view.hosts.begin(), view.hosts.end(), silent);
+  });
+  return waits;
 }
 
 void SimReceiver::trouble(const Error& error) const {

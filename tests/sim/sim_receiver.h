@@ -53,12 +53,12 @@ class SimReceiver {
   std::optional<Error> run();
   /// What the user sees of holes goes into the ledger: before they are recorded. (Of a hole that is
   /// found later nobody can say that it was accepted.)
-  void tell_of_holes() const;
+  void tell_of_holes();
   /// The host that it streamed from last would have done when all were asked last.
   [[nodiscard]] bool could_stay() const;
   /// No host that answered was taken when all were asked last, and one did not answer: that one is
   /// waited for, for --gap-timeout at most.
-  [[nodiscard]] bool waits_for_silent_host() const;
+  [[nodiscard]] bool waits_for_silent_host();
   [[nodiscard]] bool has_archive() const { return has_archive_; }
   /// For who serves downstream in this process.
   [[nodiscard]] receive::Feed& feed() { return feed_; }

@@ -1284,7 +1284,7 @@ class Run {
   bool prunes_ = false;
   bool slot_was_lost_ = false;
   bool gap_accepted_ = false;  ///< for the process that comes next
-  const SimReceiver* receiver_ = nullptr;
+  SimReceiver* receiver_ = nullptr;
   std::vector<std::unique_ptr<SimStandby>> standbys_;
   SimRelay* relay_ = nullptr;  ///< in the process that runs
   std::optional<SimReaders> readers_;
