@@ -35,6 +35,7 @@
 #include "io/tree.h"
 #include "io/user_tree.h"
 #include "prune/archive_wal.h"
+#include "prune/backup_size.h"
 #include "recovery/process.h"
 #include "recovery/programs.h"
 #include "wal/server_version.h"
@@ -108,7 +109,7 @@ class Run {
   void look_at_archive();
   void ask_upstream();
   void tidy();
-  void choose_kind();
+  void choose_kind(const std::vector<Standing>& standing);
   void require_space(const pq::BackupPlan& plan) const;
   void copy();
   bool copy_once(const CopyPlan& plan, Talk& talk);
@@ -135,7 +136,6 @@ class Run {
   std::optional<archive::Identity> identity_;
   Server server_;
   recovery::Programs tools_;
-  std::vector<Standing> standing_;
   std::optional<std::string> base_manifest_;
   std::string making_;  ///< the hidden name; empty: nothing was made
   bool with_tablespaces_ = false;
@@ -185,7 +185,7 @@ void Run::tidy() {
   }
 }
 
-void Run::choose_kind() {
+void Run::choose_kind(const std::vector<Standing>& standing) {
   if (!options_.incremental) return;
   const auto full = [&](const std::string& why) {
     report_.notes.push_back("a full backup is made: " + why);
@@ -195,13 +195,13 @@ void Run::choose_kind() {
     return full(fmt::format("PostgreSQL {} has no incremental ones", server_.major));
   if (!server_.summarizes) return full("summarize_wal is off on the server");
   if (!server_.place.history) return full("the history of the server's timeline is not known");
-  const auto* const base = newest_base(standing_, *server_.place.history);
+  const auto* const base = newest_base(standing, *server_.place.history);
   if (base == nullptr) return full("there is no plain backup here to build upon");
-  if (length_of_chain(standing_, *base) >= options_.full_every)
+  if (length_of_chain(standing, *base) >= options_.full_every)
     return full(fmt::format("one of {} is (--full-every)", options_.full_every));
   report_.incremental = true;
   report_.base = base->name;
-  base_manifest_ = io::real_path(base->data) + "/backup_manifest";
+  base_manifest_ = io::real_path(base->found.path) + "/backup_manifest";
 }
 
 void Run::require_space(const pq::BackupPlan& plan) const {
@@ -335,7 +335,6 @@ void Run::copy() {
     static_cast<void>(copy_once(plan, talk));
   }
   make_links_relative(oids);
-  report_.bytes = io::size_of_tree(making());
 }
 
 void Run::read_point() {
@@ -353,6 +352,8 @@ void Run::read_point() {
         .with("backup", point_.system_identifier)
         .with("server", server_.system_identifier)
         .hint("The connection string leads to different servers: name one of them.");
+  if (const auto files = archive::look_at_backup(data()))
+    report_.bytes = prune::BackupSizes().of(*files).value_or(0);
   report_.begin = point_.start;
   report_.end = point_.end;
   report_.timeline = point_.end_timeline;
@@ -385,13 +386,14 @@ void Run::finish() {
 
 void Run::apply() {
   prune::ArchiveWal wal(*archive_, options_.stop);
-  standing_ = find_standing(options_.to, &wal.lines());
-  if (options_.rules.any()) apply_rules(*archive_, *to_, options_, standing_, report_);
-  const auto is_removed = [&](const std::string& name) {
-    return std::find(report_.removed.begin(), report_.removed.end(), name) != report_.removed.end();
-  };
-  for (const auto& each : standing_)
-    if (!each.good() && !each.for_others && !is_removed(each.name))
+  auto& standing = report_.standing.emplace(find_standing(options_.to, &wal.lines()));
+  if (options_.rules.any()) apply_rules(*archive_, *to_, options_, wal, standing, report_);
+  std::erase_if(standing, [&](const Standing& each) {
+    return std::find(report_.removed.begin(), report_.removed.end(), each.name) !=
+           report_.removed.end();
+  });
+  for (const auto& each : standing)
+    if (!each.good() && !each.for_others)
       report_.fail(kNo, fmt::format("{} does not count: {}", each.path, each.why),
                    "It was left as it is. Repair or remove it by hand.");
 }
@@ -439,21 +441,23 @@ void Run::run() {
       tidy();
     }
     tools_ = find_tools(server_.major, options_.bindir, options_.stop);
-    {
-      prune::ArchiveWal wal(*archive_, options_.stop);
-      standing_ = find_standing(options_.to, &wal.lines());
-    }
-    for (const auto& each : standing_)
-      if (each.point && each.point->system_identifier != 0 &&
-          each.point->system_identifier != server_.system_identifier)
+    prune::ArchiveWal wal(*archive_, options_.stop);
+    // Their files count where they decide something before the copy is made.
+    const bool decide = options_.incremental || options_.dry_run;
+    const auto standing = find_standing(options_.to, &wal.lines(),
+                                        decide ? archive::Depth::whole : archive::Depth::names);
+    for (const auto& each : standing)
+      if (const auto& point = each.found.point;
+          point && point->system_identifier != 0 &&
+          point->system_identifier != server_.system_identifier)
         throw Error(ErrorKind::conflict, "the directory has the backups of another cluster")
             .with("path", each.path)
-            .with("its system identifier", each.point->system_identifier)
+            .with("its system identifier", point->system_identifier)
             .with("the server's", server_.system_identifier)
             .hint("Use one directory for each cluster.");
-    choose_kind();
+    choose_kind(standing);
     if (options_.dry_run) {
-      if (options_.rules.any()) apply_rules(*archive_, *to_, options_, standing_, report_);
+      if (options_.rules.any()) apply_rules(*archive_, *to_, options_, wal, standing, report_);
       return;
     }
     copy();

@@ -8,8 +8,7 @@
 #include "base/error.h"
 #include "io/small_file.h"
 #include "io/tree.h"
-#include "prune/archive_wal.h"
-#include "prune/find_backups.h"
+#include "prune/backup_name.h"
 #include "prune/prune.h"
 #include "prune/retention.h"
 
@@ -23,11 +22,11 @@ std::vector<std::string> names_to_remove(const prune::Retention& retention, io::
   std::vector<std::string> names;
   for (const auto& path : retention.obsolete) {
     const auto at = std::find_if(standing.begin(), standing.end(),
-                                 [&](const auto& each) { return each.data == path; });
+                                 [&](const auto& each) { return each.found.path == path; });
     if (at == standing.end()) continue;
     const auto entry = to.find(at->name);
     // A link leads to what another made.
-    const bool own = is_name(at->name) && entry &&
+    const bool own = prune::time_of_backup_name(at->name) && entry &&
                      entry->type == io::DirectoryEntry::Type::directory && !io::read_link(at->path);
     if (own)
       names.push_back(at->name);
@@ -41,11 +40,12 @@ std::vector<std::string> names_to_remove(const prune::Retention& retention, io::
 }  // namespace
 
 void apply_rules(io::Directory& archive, io::Directory& to, const Options& options,
-                 const std::vector<Standing>& standing, Report& report) {
+                 prune::ArchiveWal& wal, const std::vector<Standing>& standing, Report& report) {
   const auto now = std::chrono::system_clock::now();
-  prune::ArchiveWal wal(archive, options.stop);
+  std::vector<prune::FoundBackup> found;
+  for (const auto& each : standing) found.push_back(each.found);
   auto retention = prune::choose(
-      prune::find_backups({.searched = {options.to}}),
+      found,
       {.window = options.rules.window, .count = options.rules.count, .now = wal::PgTime::of(now)},
       wal);
   for (const auto& remark : retention.remarks) report.notes.push_back(remark);

@@ -1,6 +1,5 @@
 #include "backup/place.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,45 +10,13 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "io/tree.h"
+#include "prune/backup_name.h"
 
 namespace weir::backup {
 
-namespace {
-
-// YYYYMMDDTHHMMSSZ
-constexpr std::size_t kNameLength = 16;
-constexpr std::size_t kMiddle = 8;
-
-std::chrono::sys_seconds seconds_of(std::string_view name) {
-  const auto number = [&](std::size_t at, std::size_t count) {
-    return parse_number<int>(name.substr(at, count)).value_or(0);
-  };
-  const std::chrono::year_month_day day{std::chrono::year(number(0, 4)),
-                                        std::chrono::month(static_cast<unsigned>(number(4, 2))),
-                                        std::chrono::day(static_cast<unsigned>(number(6, 2)))};
-  if (!day.ok()) return {};
-  return std::chrono::sys_days(day) + std::chrono::hours(number(9, 2)) +
-         std::chrono::minutes(number(11, 2)) + std::chrono::seconds(number(13, 2));
-}
-
-}  // namespace
-
-std::string name_of(std::chrono::system_clock::time_point time) {
-  return fmt::format("{:%Y%m%dT%H%M%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
-}
-
-bool is_name(std::string_view name) {
-  if (name.size() != kNameLength || name[kMiddle] != 'T' || name.back() != 'Z') return false;
-  const auto digits =
-      std::count_if(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
-  return digits == kNameLength - 2 && name_of(seconds_of(name)) == name;
-}
-
-std::chrono::system_clock::time_point time_of(std::string_view name) { return seconds_of(name); }
-
 std::string free_name(io::Directory& directory, std::chrono::system_clock::time_point now) {
   for (;; now += std::chrono::seconds(1)) {
-    auto name = name_of(now);
+    auto name = prune::backup_name(now);
     if (!directory.find(name)) return name;
   }
 }
@@ -85,7 +52,7 @@ std::vector<std::string> leftovers(io::Directory& directory) {
   for (const auto& entry : directory.list()) {
     const std::string_view name = entry.name;
     const auto is_one = [&](std::string_view prefix) {
-      return name.starts_with(prefix) && is_name(name.substr(prefix.size()));
+      return name.starts_with(prefix) && prune::time_of_backup_name(name.substr(prefix.size()));
     };
     // A link to a directory was made by another program.
     if (entry.type == io::DirectoryEntry::Type::directory &&

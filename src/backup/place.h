@@ -19,13 +19,6 @@ inline constexpr std::string_view kMaking = ".pgweir-backup-";
 inline constexpr std::string_view kRemoving = ".pgweir-removed-";
 inline constexpr std::string_view kLock = ".pgweir-backup.lock";
 
-/// "20261120T031415Z"
-[[nodiscard]] std::string name_of(std::chrono::system_clock::time_point time);
-/// A name that name_of() could have made.
-[[nodiscard]] bool is_name(std::string_view name);
-/// The time in such a name.
-[[nodiscard]] std::chrono::system_clock::time_point time_of(std::string_view name);
-
 /// The name of a backup that begins now. The next second's if it is taken, and so on.
 [[nodiscard]] std::string free_name(io::Directory& directory,
                                     std::chrono::system_clock::time_point now);

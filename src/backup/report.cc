@@ -128,15 +128,17 @@ std::string list_text(const std::vector<Standing>& standing,
   auto text = fmt::format("{:<18} {:<11} {:<5} {:>10}  {:<12} {}\n", "NAME", "KIND", "FORM", "SIZE",
                           "AGE", "WAL");
   for (const auto& each : standing) {
-    const auto place = each.point
-                           ? fmt::format("{} to {} on timeline {}", each.point->start,
-                                         each.point->end ? each.point->end->to_string() : "?",
-                                         each.point->timeline)
-                           : std::string("not known");
-    text += fmt::format("{:<18} {:<11} {:<5} {:>10}  {:<12} {}\n", each.name,
-                        kind_name(each.point && each.point->parent), format_name(each.format),
-                        format_size(each.bytes),
-                        each.began ? format_duration(age_of(each, now)) : "not known", place);
+    const auto place =
+        each.found.point
+            ? fmt::format("{} to {} on timeline {}", each.found.point->start,
+                          each.found.point->end ? each.found.point->end->to_string() : "?",
+                          each.found.point->timeline)
+            : std::string("not known");
+    text +=
+        fmt::format("{:<18} {:<11} {:<5} {:>10}  {:<12} {}\n", each.name,
+                    kind_name(each.found.point && each.found.point->parent),
+                    format_name(each.format), each.bytes ? format_size(*each.bytes) : "not known",
+                    each.began ? format_duration(age_of(each, now)) : "not known", place);
     if (!each.good())
       text += fmt::format("  does not count: {}{}\n", each.why,
                           each.for_others ? "; others build upon it" : "");
@@ -148,14 +150,14 @@ std::string list_json(const std::vector<Standing>& standing,
                       std::chrono::system_clock::time_point now) {
   auto list = Json::array();
   for (const auto& each : standing) {
-    const auto point = each.point;
+    const auto& point = each.found.point;
     list.push_back(
         {{"name", each.name},
          {"path", each.path},
          {"good", each.good()},
          {"why", each.good() ? Json(nullptr) : Json(each.why)},
          {"base_of_others", each.for_others},
-         {"bytes", each.bytes},
+         {"bytes", each.bytes ? Json(*each.bytes) : Json(nullptr)},
          {"begin_lsn", point ? Json(point->start.to_string()) : Json(nullptr)},
          {"end_lsn", lsn_or_null(point ? point->end : std::nullopt)},
          {"timeline", point ? Json(point->timeline) : Json(nullptr)},

@@ -35,6 +35,8 @@ struct Report {
   std::vector<std::string> notes;
   std::vector<std::string> problems;
   std::vector<std::string> hints;
+  /// The backups after the rules; unset: they were not looked at any more.
+  std::optional<std::vector<Standing>> standing;
 
   /// "made", "made, others in doubt", "made, rules not applied", "unusable", "not made", "refused",
   /// "usage", "dry run"

@@ -7,29 +7,27 @@
 #include <utility>
 
 #include "archive/backup_files.h"
-#include "backup/place.h"
 #include "backup/reach.h"
-#include "io/small_file.h"
-#include "io/tree.h"
-#include "prune/find_backups.h"
+#include "base/error.h"
+#include "prune/backup_name.h"
+#include "prune/backup_size.h"
 
 namespace weir::backup {
 
 namespace {
 
-using prune::FoundBackup;
-
 const Standing* parent_of(const std::vector<Standing>& standing, const Standing& child) {
-  const auto& parent = *child.point->parent;
+  const auto& parent = *child.found.point->parent;
   const auto at = std::find_if(standing.begin(), standing.end(), [&](const auto& other) {
-    return other.point && other.point->start == parent.start &&
-           other.point->timeline == parent.timeline && other.point->start < child.point->start;
+    return other.found.point && other.found.point->start == parent.start &&
+           other.found.point->timeline == parent.timeline &&
+           other.found.point->start < child.found.point->start;
   });
   return at == standing.end() ? nullptr : &*at;
 }
 
-Standing describe(const std::string& directory, FoundBackup found) {
-  Standing standing{.data = found.path, .why = found.problem};
+Standing describe(const std::string& directory, prune::FoundBackup found) {
+  Standing standing{.why = found.problem};
   const auto inner = found.path.substr(std::min(found.path.size(), directory.size() + 1));
   standing.name = inner.substr(0, inner.find('/'));
   standing.path = directory + "/" + standing.name;
@@ -37,61 +35,63 @@ Standing describe(const std::string& directory, FoundBackup found) {
     standing.name = inner;
     standing.path = found.path;
   }
-  if (const auto files = archive::look_at_backup(found.path); files && !files->tar.empty())
-    standing.format = Format::tar;
-  standing.bytes = io::type_of(standing.path) == io::PathType::directory
-                       ? io::size_of_tree(standing.path)
-                       : io::size_of_file(standing.path);
-  standing.point = std::move(found.point);
+  try {
+    if (const auto files = archive::look_at_backup(found.path)) {
+      if (!files->tar.empty()) standing.format = Format::tar;
+      standing.bytes = prune::BackupSizes().of(*files);
+    }
+  } catch (const Error& error) {
+    if (standing.good()) standing.why = error.what();
+  }
   // A server's clock and the abbreviation of its zone may be wrong; the name is ours.
-  if (is_name(standing.name))
-    standing.began = time_of(standing.name);
-  else if (standing.point && standing.point->began)
-    standing.began = standing.point->began->system_time();
+  standing.began = prune::time_of_backup_name(standing.name);
+  if (!standing.began && found.point && found.point->began)
+    standing.began = found.point->began->system_time();
+  standing.found = std::move(found);
   return standing;
 }
 
 }  // namespace
 
 std::vector<Standing> find_standing(const std::string& directory,
-                                    const std::vector<prune::Line>* lines) {
+                                    const std::vector<prune::Line>* lines, archive::Depth depth) {
   std::vector<Standing> all;
-  for (auto& found : prune::find_backups({.searched = {directory}}))
+  for (auto& found : prune::find_backups({.searched = {directory}, .depth = depth}))
     all.push_back(describe(directory, std::move(found)));
   std::stable_sort(all.begin(), all.end(), [](const auto& left, const auto& right) {
     const auto place = [](const Standing& each) {
-      return each.point ? std::pair(each.point->timeline, each.point->start)
-                        : std::pair(wal::TimelineId{0}, wal::Lsn());
+      return each.found.point ? std::pair(each.found.point->timeline, each.found.point->start)
+                              : std::pair(wal::TimelineId{0}, wal::Lsn());
     };
     return place(left) < place(right);
   });
   for (auto& each : all)
-    if (each.point && each.point->parent)
+    if (each.found.point && each.found.point->parent)
       if (const auto* const parent = parent_of(all, each)) each.base = parent->name;
   std::set<std::string> without_wal;
   for (auto& each : all) {
     if (!each.good()) continue;
-    for (const auto* child = &each; child->point->parent && each.good();) {
+    for (const auto* child = &each; child->found.point->parent && each.good();) {
       const auto* const parent = parent_of(all, *child);
       if (parent == nullptr)
         each.why = fmt::format(
             "it is incremental to a backup that began at {} on timeline {}, "
             "which is not here",
-            child->point->parent->start, child->point->parent->timeline);
+            child->found.point->parent->start, child->found.point->parent->timeline);
       else if (!parent->good() && !without_wal.contains(parent->name))
         each.why = fmt::format("it is incremental to {}, which does not count", parent->name);
       else
         child = parent;
     }
-    if (!each.good() || lines == nullptr || !each.point->end) continue;
-    const auto reach = find_reach(*each.point, *lines);
+    if (!each.good() || lines == nullptr || !each.found.point->end) continue;
+    const auto reach = find_reach(*each.found.point, *lines);
     if (reach.state == Reach::State::covered) continue;
     each.why = reach.what;
     without_wal.insert(each.name);
   }
   for (const auto& each : all) {
     if (!each.good()) continue;
-    for (const auto* child = &each; child != nullptr && child->point->parent;) {
+    for (const auto* child = &each; child != nullptr && child->found.point->parent;) {
       child = parent_of(all, *child);
       for (auto& other : all)
         if (&other == child && !other.good()) other.for_others = true;
@@ -103,15 +103,15 @@ std::vector<Standing> find_standing(const std::string& directory,
 const Standing* newest_base(const std::vector<Standing>& standing,
                             const wal::TimelineHistory& history) {
   for (auto each = standing.rbegin(); each != standing.rend(); ++each)
-    if (each->good() && each->format == Format::plain && each->point &&
-        prune::lies_on(*each->point, history))
+    if (each->good() && each->format == Format::plain && each->found.point &&
+        prune::lies_on(*each->found.point, history))
       return &*each;
   return nullptr;
 }
 
 std::size_t length_of_chain(const std::vector<Standing>& standing, const Standing& last) {
   std::size_t length = 1;
-  for (const auto* child = &last; child->point->parent; ++length) {
+  for (const auto* child = &last; child->found.point->parent; ++length) {
     child = parent_of(standing, *child);
     if (child == nullptr) break;
   }

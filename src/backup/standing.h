@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "archive/backup_point.h"
+#include "archive/backup_whole.h"
 #include "backup/options.h"
+#include "prune/find_backups.h"
 #include "prune/retention.h"
 
 namespace weir::backup {
@@ -16,13 +17,13 @@ namespace weir::backup {
 struct Standing {
   std::string name;  ///< in the directory of the backups
   std::string path;
-  std::string data;         ///< what has its files: the path, or a directory in it
-  std::string why;          ///< it does not count; empty: it does
-  std::string base;         ///< the backup that an incremental one builds upon; empty: none here
+  prune::FoundBackup
+      found;         ///< its path: of what has its files, the path above or a directory in it
+  std::string why;   ///< it does not count; empty: it does
+  std::string base;  ///< the backup that an incremental one builds upon; empty: none here
   bool for_others = false;  ///< it does not count itself, but a good one builds upon it
   Format format = Format::plain;
-  std::uint64_t bytes = 0;  ///< on the disk
-  std::optional<archive::BackupPoint> point;
+  std::optional<std::uint64_t> bytes;  ///< nullopt: not known, see prune::BackupSizes
   std::optional<std::chrono::system_clock::time_point> began;
   [[nodiscard]] bool good() const { return why.empty(); }
 };
@@ -32,7 +33,8 @@ struct Standing {
 /// its files. nullptr: the archive is not known, and not asked. Throws Error{io}, Error{usage} if
 /// there is no such directory.
 [[nodiscard]] std::vector<Standing> find_standing(const std::string& directory,
-                                                  const std::vector<prune::Line>* lines);
+                                                  const std::vector<prune::Line>* lines,
+                                                  archive::Depth depth = archive::Depth::whole);
 
 /// The one that an incremental backup is made upon, on the way of `history`: the newest that
 /// counts, in plain format. nullptr: there is none.

@@ -193,7 +193,7 @@ int backup_command(const Arguments& arguments) {
     print(backup::report_text(report));
   if (const auto file = arguments.get(kMetricsFile)) {
     try {
-      const auto standing = backup::list(options);
+      const auto standing = report.standing ? *report.standing : backup::list(options);
       metrics::write_file(*file, backup_metrics(report, standing, options.archive,
                                                 std::chrono::system_clock::now()));
     } catch (const Error& error) {

@@ -33,6 +33,7 @@
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "metrics/exporter.h"
+#include "status/backups.h"
 #include "status/check.h"
 #include "status/json.h"
 #include "status/only_stored.h"
@@ -216,6 +217,26 @@ status::StatusReport answers_of(const std::string& directory) {
   });
 }
 
+/// Those of the archive's directory, unless that is empty, and those of each place.
+void add_backups(status::StatusReport& report, const std::string& directory,
+                 std::vector<std::string> places) {
+  std::string hangs;
+  try {
+    for (const auto& place : places)
+      look_within_bounds(place, [place] { io::ask_file_system(place); });
+  } catch (const FileSystemHangs& error) {
+    hangs = error.what();
+    places.clear();
+  }
+  report = look_within_bounds(directory, [directory, places, report]() mutable {
+    const auto archive = directory.empty() ? nullptr : io::open_existing_directory(directory);
+    prune::BackupSizes sizes;
+    status::look_for_backups(report, archive.get(), places, sizes);
+    return report;
+  });
+  if (!hangs.empty()) report.backups_error = hangs;
+}
+
 void look_for_break(status::StatusReport& report, const std::string& directory) {
   report = look_within_bounds(directory, [directory, report]() mutable {
     status::look_for_break(report, *io::open_existing_directory(directory));
@@ -249,6 +270,7 @@ status::StatusReport report_of_directory(const std::string& directory) {
       look_within_bounds(directory, [directory] { return status::make_report(directory); });
   take_answers(report, std::move(asked));
   look_for_break(report, directory);
+  add_backups(report, directory, {});
   look_at_history(report, directory);
   return report;
 }
@@ -318,8 +340,6 @@ int status_command(const Arguments& arguments) {
   const bool with_server = arguments.has(kDbname) || arguments.has(kHost) || arguments.has(kPort) ||
                            arguments.has(kUsername);
   const auto conninfo = with_server ? conninfo_of(arguments) : std::string();
-  if (arguments.has(kWebBackups) && !arguments.has(kHtml))
-    throw Error(ErrorKind::usage, fmt::format("{} needs --html", arguments.source(kWebBackups)));
   // With a store it is what names the archive there.
   if (arguments.has(kSlot) && !with_server && !in_store)
     throw Error(ErrorKind::usage, fmt::format("{} needs a server to ask", arguments.source(kSlot)))
@@ -353,6 +373,8 @@ int status_command(const Arguments& arguments) {
           : look_within_bounds(directory, [directory] { return status::make_report(directory); });
   take_answers(report, std::move(asked));
   if (!directory.empty()) look_for_break(report, directory);
+  if (!arguments.has(kHtml) || stored || directory.empty())
+    add_backups(report, directory, arguments.texts(kWebBackups));
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
     report.beside = look_within_bounds(

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "status/backups.h"
 #include "status/plugin_line.h"
 #include "wal/page.h"
 #include "wal/pg_time.h"
@@ -78,6 +79,39 @@ void judge_last_check(const StatusReport& report, const std::optional<archive::L
   else if (report.taken - last->time > *most)
     add(Level::warning,
         fmt::format("the last {} was more than {} ago", noun, format_duration(*most)));
+}
+
+/// Without --max-backup-age, only if backups were searched, one must be there.
+void judge_backups(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  const auto warn = [&](std::string text) {
+    verdict.findings.push_back({Level::warning, std::move(text), Topic::backup});
+    const auto& places = report.backup_places;
+    const auto to = " --to " + (places.size() == 1 ? shell_word(places[0]) : "BACKUPS");
+    verdict.findings.back().commands = {"pgweir backup -D DIRECTORY --list" + to,
+                                        "pgweir backup -D DIRECTORY -d CONNINFO" + to};
+  };
+  if (report.backups_error)
+    return warn("base backups could not be listed: " + *report.backups_error);
+  if (report.backup_places.empty() && !limits.max_backup_age) return;
+  const auto& all = report.backups;
+  const auto counts = [&](const auto& each) { return window_of(report, each) != nullptr; };
+  if (std::none_of(all.begin(), all.end(), counts))
+    return warn(all.empty() ? "there is no base backup"
+                            : fmt::format("no base backup can be recovered with this archive; {}: "
+                                          "{}",
+                                          all.back().name, why_not(all.back())));
+  if (!limits.max_backup_age) return;
+  std::optional<std::chrono::milliseconds> youngest;
+  for (const auto& each : all)
+    if (const auto age = age_of(report, each); age && counts(each))
+      youngest = std::min(youngest.value_or(*age), *age);
+  if (!youngest) return warn("when the newest base backup began is not known");
+  if (*youngest <= *limits.max_backup_age) return;
+  warn(
+      fmt::format("the newest base backup that can be recovered with this archive began more than "
+                  "{} ago",
+                  format_duration(*limits.max_backup_age)));
+  verdict.findings.back().since = report.taken - *youngest;
 }
 
 std::optional<std::chrono::system_clock::time_point> time_of(const std::string& text) {
@@ -273,6 +307,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   judge_upstream(report, verdict);
   judge_last_check(report, report.last_verify, limits.max_verify_age, Topic::verify, verdict);
   judge_last_check(report, report.last_drill, limits.max_drill_age, Topic::drill, verdict);
+  judge_backups(report, limits, verdict);
   const auto lag = lag_of(report);
   judge_lag(lag, limits, verdict.findings);
   fill_in(report.directory, verdict.findings);

@@ -304,6 +304,11 @@ TopicWords words_of(Topic topic) {
       return {"drill",
               "Recover a base backup with \"pgweir drill\" again, and look at what failed.",
               "Drills and the second upstream"};
+    case Topic::backup:
+      return {"backup",
+              "Take a base backup with \"pgweir backup\", or find out why the newest one does not "
+              "count: \"pgweir backup --list\" looks at each of its files.",
+              "Backups and pruning"};
     case Topic::other:
       return {"other", "Look for the words of the message in the chapter on troubleshooting.",
               "Anything else"};

@@ -38,6 +38,8 @@ struct Limits {
   /// Age of the last verification and drill that are recorded; a warning, also if none is.
   std::optional<std::chrono::milliseconds> max_verify_age{};
   std::optional<std::chrono::milliseconds> max_drill_age{};
+  /// Age of the newest base backup that counts; a warning, also if none counts.
+  std::optional<std::chrono::milliseconds> max_backup_age{};
 };
 inline constexpr std::chrono::minutes kLagTime{5};
 inline constexpr std::chrono::minutes kOutage{15};
@@ -70,6 +72,7 @@ enum class Topic {
   lag,
   verify,
   drill,
+  backup,
 };
 
 struct TopicWords {

@@ -7,6 +7,7 @@
 #include "archive/difference_json.h"
 #include "base/units.h"
 #include "codec/names.h"
+#include "status/backups.h"
 #include "status/view_json.h"
 
 namespace weir::status {
@@ -152,6 +153,40 @@ Json windows_json(const StatusReport& report) {
     if (window.stored_from) one["stored_from"] = window.stored_from->to_string();
     if (window.from_time) one["from_time"] = window.from_time->to_string();
     if (window.to_time) one["to_time"] = window.to_time->to_string();
+    json.push_back(std::move(one));
+  }
+  return json;
+}
+
+Json backups_json(const StatusReport& report) {
+  const auto text = [](const std::string& value) {
+    return value.empty() ? Json(nullptr) : Json(value);
+  };
+  auto json = Json::array();
+  for (const auto& backup : report.backups) {
+    const auto* const window = window_of(report, backup);
+    const auto age = age_of(report, backup);
+    Json one{{"name", backup.name},
+             {"label", text(backup.label)},
+             {"good", window != nullptr},
+             {"why", window != nullptr ? Json() : Json(why_not(backup))},
+             {"kind", backup.parent          ? Json("incremental")
+                      : backup.start.valid() ? Json("full")
+                                             : Json()},
+             {"base", text(backup.base)},
+             {"bytes", backup.bytes ? Json(*backup.bytes) : Json()},
+             {"began", backup.began ? Json(backup.began->to_string()) : Json()},
+             {"age_seconds", age ? Json(age->count() / 1000) : Json()}};
+    one["format"] = !backup.format                                        ? Json()
+                    : *backup.format == StatusReport::Backup::Format::tar ? Json("tar")
+                                                                          : Json("plain");
+    if (backup.start.valid()) {
+      one["timeline"] = backup.timeline;
+      one["begin_lsn"] = backup.start.to_string();
+    }
+    if (backup.end) one["end_lsn"] = backup.end->to_string();
+    if (window != nullptr) one["until"] = window->to.to_string();
+    if (window != nullptr && window->to_time) one["until_time"] = window->to_time->to_string();
     json.push_back(std::move(one));
   }
   return json;
@@ -305,6 +340,9 @@ std::string status_json(const StatusReport& report, const std::optional<Verdict>
   json["not_vouched_for"] = unvouched_json(report);
   json["published_open"] = published_open_json(report);
   json["windows"] = windows_json(report);
+  json["backups"] = backups_json(report);
+  json["backup_places"] = report.backup_places;
+  if (report.backups_error) json["backups_error"] = *report.backups_error;
   if (const auto ratio = compression_ratio(report)) json["compression_ratio"] = *ratio;
   json["last_verify"] = report.last_verify ? last_check_json(*report.last_verify) : Json();
   json["last_drill"] = report.last_drill ? last_check_json(*report.last_drill) : Json();

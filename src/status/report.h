@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/backup_point.h"
 #include "archive/branch.h"
 #include "archive/identity.h"
 #include "archive/last_check.h"
@@ -84,6 +85,21 @@ struct StatusReport {
     bool newest = true;                  ///< false: it ends at a hole, or at what comes next
     bool before_minimal_wal = false;     ///< it ends where wal_level was lowered to minimal
   };
+  struct Backup {
+    enum class Format { plain, tar };
+    std::string name{};   ///< its path, or of a backup history file that file's name
+    std::string label{};  ///< empty: not told
+    wal::TimelineId timeline = 0;
+    wal::Lsn start{};               ///< the first byte that its recovery reads; invalid: not known
+    std::optional<wal::Lsn> end{};  ///< where it becomes consistent; nullopt: not told
+    std::optional<wal::PgTime> began{};    ///< nullopt: not told
+    std::optional<Format> format{};        ///< nullopt: its files are not here
+    std::optional<std::uint64_t> bytes{};  ///< nullopt: not known without a look at each file
+    /// Where the backup began that an incremental one builds upon; nullopt: it is a full one.
+    std::optional<archive::BackupPoint::Parent> parent{};
+    std::string base{};     ///< the name of that backup; empty: it is not here
+    std::string problem{};  ///< why it does not count; empty: by its own files it does
+  };
 
   std::string directory;
   std::optional<archive::Identity> identity;
@@ -100,7 +116,10 @@ struct StatusReport {
   std::vector<archive::Unvouched> unvouched;
   /// Unfinished segments that stand in a store under their final names.
   std::vector<archive::PublishedOpen> published_open;
-  std::vector<Window> windows;  ///< for each way in the order of coverage, the newest range first
+  std::vector<Window> windows;    ///< for each way in the order of coverage, the newest range first
+  std::vector<Backup> backups{};  ///< by their begin; those whose begin is not known at the end
+  std::vector<std::string> backup_places{};    ///< where they were searched; empty: nowhere
+  std::optional<std::string> backups_error{};  ///< a place could not be searched
   std::vector<std::string> foreign;
   std::vector<std::string> damaged;  ///< what could not be read, in words
   /// Where the unfinished WAL of the newest timeline breaks off; see shown_break().

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "codec/names.h"
+#include "status/backups.h"
 #include "status/check.h"
 #include "status/picture.h"
 #include "status/receiver_text.h"
@@ -85,6 +86,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     text += window_text(report, report.windows[i]);
   if (report.windows.size() > kMostWindows)
     text += fmt::format("  and {} more, in --json\n", report.windows.size() - kMostWindows);
+  text += backups_text(report);
   if (!store_alone) text += checks_text(report);
   for (const auto& what : report.damaged) text += fmt::format("  DAMAGED: {}\n", what);
   if (const auto broken = shown_break(report))

@@ -7,7 +7,6 @@
 
 #include "status/check.h"
 #include "status/report.h"
-#include "web/backup.h"
 #include "web/history.h"
 
 namespace weir::web {
@@ -17,9 +16,7 @@ struct Facts {
   /// With what the receiver says now, which may be newer than the look into the directory.
   status::StatusReport report;
   status::Verdict verdict;
-  std::vector<Backup> backups;
-  std::optional<std::string> backups_error{};  ///< a place for backups could not be searched
-  std::optional<History> history{};            ///< nullopt: nobody has noted any
+  std::optional<History> history{};  ///< nullopt: nobody has noted any
   SystemTime now;
   SystemTime looked;           ///< when the directory was looked at
   bool look_is_stuck = false;  ///< the next look has not come back: the disk hangs

@@ -8,7 +8,6 @@
 
 #include "prune/backup_size.h"
 #include "status/report.h"
-#include "web/backup.h"
 #include "web/facts.h"
 #include "web/history.h"
 
@@ -17,15 +16,13 @@ namespace weir::web {
 /// What was seen of an archive's directory at one moment. A value.
 struct Look {
   status::StatusReport report;  ///< without what its receiver says
-  std::vector<Backup> backups;  ///< by their begin; those whose begin is not known at the end
-  std::optional<std::string> backups_error{};
   SystemTime at;
   std::optional<History> history{};  ///< as far as it was read with the directory
 };
 
-/// Lists the directory, looks into the ends of its timelines, and finds base backups: by backup
-/// history files in it, and in the places named. `sizes` is kept from one look to the next, so that
-/// each manifest is read once. Throws Error{io} if it cannot be listed.
+/// Lists the directory, looks into the ends of its timelines, and for base backups
+/// (status/backups.h). `sizes` is kept from one look to the next, so that each manifest is read
+/// once. Throws Error{io} if the directory cannot be listed.
 [[nodiscard]] Look look_at(const std::string& directory, const std::vector<std::string>& places,
                            prune::BackupSizes& sizes);
 

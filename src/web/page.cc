@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "status/backups.h"
 #include "status/text.h"
 #include "web/assets.h"
 #include "web/charts.h"
@@ -223,44 +224,24 @@ std::string windows_html(const Facts& facts) {
                       : "<ul>\n" + html + "</ul>\n" + basis_html(facts);
 }
 
-/// What a backup that counts can be recovered to; nullptr: it does not count.
-const status::StatusReport::Window* usable_window(const status::StatusReport& report,
-                                                  const Backup& backup) {
-  const auto* const window = window_of(report, backup);
-  return window != nullptr && window->to >= backup.end.value_or(backup.start) ? window : nullptr;
-}
-
-/// "full, plain", "incremental to /backups/monday, tar"
-std::string kind_of(const Backup& backup) {
-  std::string kind;
-  if (backup.parent)
-    kind = "incremental to " + (backup.base.empty()
-                                    ? fmt::format("the one that began at {}", backup.parent->start)
-                                    : backup.base);
-  else if (backup.start.valid())
-    kind = "full";
-  if (!backup.format) return kind;
-  return kind + (kind.empty() ? "" : ", ") +
-         (*backup.format == Backup::Format::tar ? "tar" : "plain");
-}
-
-std::string wal_of(const Backup& backup) {
+std::string wal_of(const status::StatusReport::Backup& backup) {
   if (!backup.start.valid()) return {};
   return backup.end ? fmt::format("{} to {}", backup.start, *backup.end)
                     : fmt::format("from {}", backup.start);
 }
 
 std::string backups_html(const Facts& facts, Mode mode) {
+  const auto& report = facts.report;
   std::string html;
-  if (facts.backups_error)
-    html += fmt::format("<p>{} Backups could not be looked for: {}</p>\n",
-                        badge_html(status::Level::warning), escaped(*facts.backups_error));
-  if (facts.backups.empty())
+  if (report.backups_error)
+    html += fmt::format("<p>{} Backups could not be listed: {}</p>\n",
+                        badge_html(status::Level::warning), escaped(*report.backups_error));
+  if (report.backups.empty())
     return html +
            "<p class=\"aside-note\">No base backup is known here: there is no .backup file in "
            "the archive, and --backups names no place with any.</p>\n";
-  if (std::none_of(facts.backups.begin(), facts.backups.end(), [&](const Backup& backup) {
-        return usable_window(facts.report, backup) != nullptr;
+  if (std::none_of(report.backups.begin(), report.backups.end(), [&](const auto& backup) {
+        return status::window_of(report, backup) != nullptr;
       }))
     html += fmt::format("<p>{} None of these backups can be recovered with this archive.</p>\n",
                         badge_html(status::Level::warning));
@@ -269,21 +250,20 @@ std::string backups_html(const Facts& facts, Mode mode) {
       "<th scope=\"col\">size</th><th scope=\"col\">begun</th><th scope=\"col\">timeline</th>"
       "<th scope=\"col\">WAL</th><th scope=\"col\">can be recovered to</th></tr>\n";
   constexpr std::size_t kMost = 20;
-  const auto count = facts.backups.size();
+  const auto count = report.backups.size();
   for (std::size_t i = 0; i < std::min(kMost, count); ++i) {
-    const auto& backup = facts.backups[count - 1 - i];
-    const auto* const window = usable_window(facts.report, backup);
+    const auto& backup = report.backups[count - 1 - i];
+    const auto* const window = status::window_of(report, backup);
     html += fmt::format(
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
         (backup.label.empty() ? "" : "<b>" + escaped(backup.label) + "</b><br>") +
             escaped(backup.name),
-        escaped(kind_of(backup)), backup.bytes ? format_size(*backup.bytes) : "",
+        escaped(status::kind_of(backup)), backup.bytes ? format_size(*backup.bytes) : "",
         backup.began ? since_html(backup.began->system_time(), moment_of(facts, mode)) : "",
         backup.start.valid() ? std::to_string(backup.timeline) : "", wal_of(backup),
         window != nullptr ? place(window->to, window->to_time) +
                                 (backup.start < window->from ? ", with the object store" : "")
-        : backup.problem.empty() ? "<b>✕ nothing: the WAL that it needs is not here</b>"
-                                 : "<b>✕ nothing: " + escaped(backup.problem) + "</b>");
+                          : "<b>✕ nothing: " + escaped(status::why_not(backup)) + "</b>");
   }
   html += "</table></div>\n";
   if (count > kMost) html += fmt::format("<p>and {} older ones</p>\n", count - kMost);
@@ -291,7 +271,7 @@ std::string backups_html(const Facts& facts, Mode mode) {
 }
 
 std::string tree_html(const Facts& facts) {
-  const auto svg = tree_svg(lay_out(facts.report, facts.backups));
+  const auto svg = tree_svg(lay_out(facts.report));
   if (svg.empty()) return {};
   return explorable("tree-x", "Timelines", svg) +
          "<p class=\"legend\"><span><i class=\"wal\"></i> archived</span> <span><i "

@@ -128,8 +128,8 @@ std::string oldest_moment(const Facts& facts) {
     if (window.newest && (newest == nullptr || window.timeline > newest->timeline))
       newest = &window;
   if (newest == nullptr) return {};
-  const Backup* oldest = nullptr;
-  for (const auto& backup : facts.backups)
+  const status::StatusReport::Backup* oldest = nullptr;
+  for (const auto& backup : facts.report.backups)
     if (backup.problem.empty() && backup.began && backup.start >= newest->from &&
         backup.end.value_or(backup.start) <= newest->to &&
         (oldest == nullptr || backup.start < oldest->start))

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/units.h"
+#include "status/backups.h"
 #include "status/only_stored.h"
 
 namespace weir::web {
@@ -131,31 +132,28 @@ void add_pieces(const Report& report, const Report::Timeline& one, const Scale& 
   row.pieces.insert(row.pieces.end(), holes.begin(), holes.end());
 }
 
-void add_pins(const Report& report, const std::vector<Backup>& backups, const Scale& scale,
-              Tree::Row& row) {
-  std::vector<const Backup*> own;
-  for (const auto& backup : backups)
+void add_pins(const Report& report, const Scale& scale, Tree::Row& row) {
+  std::vector<const Report::Backup*> own;
+  for (const auto& backup : report.backups)
     if (backup.timeline == row.timeline) own.push_back(&backup);
   std::stable_sort(own.begin(), own.end(),
                    [](const auto* a, const auto* b) { return a->start < b->start; });
   row.pins_left_out = own.size() > kMostPins ? own.size() - kMostPins : 0;
   own.erase(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(row.pins_left_out));
   for (const auto* backup : own) {
-    const auto* const window = window_of(report, *backup);
+    const auto* const window = status::window_of(report, *backup);
     const auto ready = backup->end.value_or(backup->start);
     Tree::Pin pin{scale(backup->start), scale(ready), {}, {}};
     pin.says = fmt::format("backup {} at {}{}", backup->name, backup->start,
                            backup->began ? ", begun " + backup->began->to_string() : "");
-    if (window != nullptr && window->to >= ready) {
+    if (window != nullptr) {
       pin.until = scale(window->to);
       pin.says += fmt::format(", recoverable up to {}{} on timeline {}", window->to,
                               window->to_time ? " (" + window->to_time->to_string() + ")" : "",
                               window->timeline);
       if (backup->start < window->from) pin.says += ", with the object store";
     } else {
-      pin.says += ", NOT recoverable: " + (backup->problem.empty()
-                                               ? "the WAL that it needs is not in this archive"
-                                               : backup->problem);
+      pin.says += ", NOT recoverable: " + status::why_not(*backup);
     }
     row.pins.push_back(std::move(pin));
   }
@@ -163,23 +161,7 @@ void add_pins(const Report& report, const std::vector<Backup>& backups, const Sc
 
 }  // namespace
 
-const Report::Window* window_of(const Report& report, const Backup& backup) {
-  if (!backup.problem.empty()) return nullptr;
-  const Report::Window* best = nullptr;
-  for (const auto& window : report.windows) {
-    if (backup.start < window.stored_from.value_or(window.from) || backup.start >= window.to)
-      continue;
-    const auto history = report.histories.history(window.timeline);
-    if (!history || !history->contains(backup.timeline) ||
-        history->timeline_of(backup.start) != backup.timeline)
-      continue;
-    // A way that ends further on says more.
-    if (best == nullptr || window.timeline > best->timeline) best = &window;
-  }
-  return best;
-}
-
-Tree lay_out(const Report& report, const std::vector<Backup>& backups) {
+Tree lay_out(const Report& report) {
   Tree tree;
   const auto scale = scale_of(report);
   if (!scale) return tree;
@@ -197,7 +179,7 @@ Tree lay_out(const Report& report, const std::vector<Backup>& backups) {
       row.branch_at = (*scale)(origin->switchpoint);
     }
     add_pieces(report, one, *scale, row);
-    add_pins(report, backups, *scale, row);
+    add_pins(report, *scale, row);
     tree.rows.push_back(std::move(row));
   }
   constexpr int kTicks = 4;

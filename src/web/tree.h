@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "status/report.h"
-#include "web/backup.h"
 
 namespace weir::web {
 
@@ -60,11 +59,7 @@ inline constexpr std::size_t kMostPins = 6;
 inline constexpr double kLeastHole = 0.008;
 
 /// Pure.
-[[nodiscard]] Tree lay_out(const status::StatusReport& report, const std::vector<Backup>& backups);
-
-/// What a backup can be recovered to, in the words of the archive's windows; nullptr: nothing.
-[[nodiscard]] const status::StatusReport::Window* window_of(const status::StatusReport& report,
-                                                            const Backup& backup);
+[[nodiscard]] Tree lay_out(const status::StatusReport& report);
 
 /// The picture; "" if there is nothing to draw.
 [[nodiscard]] std::string tree_svg(const Tree& tree);

@@ -29,7 +29,7 @@ class World:
         self.place = place
         self.receivers = receivers
         self.server = servers.primary(major=major, wal_keep_size="512MB", **settings)
-        # The fetched servers have no clients, but the newest has.
+        # The fetched servers before 17 have no clients.
         self.clients = bin_directory(major) if (bin_directory(major) / "pg_basebackup").exists() else (
             DEBIAN_BIN if major < DEBIAN_MAJOR else bin_directory(19))
         if self.clients is None:
@@ -100,6 +100,10 @@ def memory(place):
 @pytest.fixture
 def world(servers, receivers, new_archive, place, memory):
     return lambda **settings: World(servers, receivers, new_archive, place, memory, **settings)
+
+
+def status(world):
+    return json.loads(pgweir("status", "-D", world.archive.path, "--backups", world.to, "--json").stdout)
 
 
 def recovered(world, name, query):
@@ -188,6 +192,30 @@ def test_what_counts_and_what_goes(world):
         re.findall(r"^\| `(pgweir_backup_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
     assert re.search(r'pgweir_backup_backups\{.*counts="yes"\} 1\n', exported), exported
     assert float(re.search(r'pgweir_backup_bytes\{.*counts="yes"\} (\S+)\n', exported)[1]) == world.list()[0]["bytes"], exported
+    # status judges the same backups by names and sizes.
+    listed, = world.list()
+    told, = status(world)["backups"]
+    assert told["good"] and told["began"].startswith(f"{newest['name'][:4]}-{newest['name'][4:6]}-{newest['name'][6:8]} "), told
+    assert {key: told[key] for key in ("bytes", "kind", "format", "begin_lsn", "end_lsn", "timeline")} == {
+        key: listed[key] for key in ("bytes", "kind", "format", "begin_lsn", "end_lsn", "timeline")}, (told, listed)
+    assert wal.lsn(told["until"]) >= wal.lsn(newest["end_lsn"]), told
+    text = pgweir("status", "-D", world.archive.path, "--backups", world.to).stdout
+    assert f"    {told['name']}: full, plain, " in text and "can be recovered to any moment from" in text, text
+    check = ["status", "-D", world.archive.path, "--backups", world.to, "--check"]
+    assert "base backup" not in pgweir(*check, "--max-backup-age", "1h").stdout.splitlines()[0]
+    assert "began more than 1 ms ago" in pgweir(*check, "--max-backup-age", "1ms").stdout.splitlines()[0]
+    manifest = next((world.to / newest["name"]).rglob("backup_manifest"))
+    content = manifest.read_bytes()
+    manifest.write_bytes(content[:-100])
+    told = status(world)
+    assert [each["good"] for each in told["backups"]] == [False] and "backup_manifest" in told["backups"][0]["why"], told
+    finding, = [each for each in told["findings"] if each["topic"] == "backup"]
+    assert finding["level"] == "WARNING" and "no base backup can be recovered" in finding["text"], finding
+    assert finding["commands"][0] == f"pgweir backup -D {world.archive.path} --list --to {world.to}", finding
+    assert "      DOES NOT COUNT: " in pgweir("status", "-D", world.archive.path, "--backups", world.to).stdout
+    manifest.write_bytes(content)
+    gone = pgweir("status", "-D", world.archive.path, "--backups", world.place / "nowhere", "--check").stdout
+    assert "base backups could not be listed" in gone.splitlines()[0], gone
     page = world.place / "page.html"
     pgweir("status", "-D", world.archive.path, "--html", page, "--backups", world.to)
     assert re.search(rf"{newest['name']}(/data)?</td><td>full, plain</td><td>\d[\d.]* MB</td>", page.read_text()), page.read_text()
@@ -199,7 +227,7 @@ def test_what_counts_and_what_goes(world):
 
 def test_in_the_middle(world):
     """Whatever ends a run early, nothing counts, what counted stays, and the next run tidies up."""
-    world = world(tablespace=False)
+    world = world(tablespace=False, initdb=["-k"])
     old = world.backup()["name"]
     world.receiver.stop()
     told = world.backup("--wait", "1s", status=3)
@@ -256,16 +284,15 @@ def test_in_the_middle(world):
     streaming(world.server)
 
     # A page of the server is damaged: the backup does not count, whatever the rule says, and is left to be looked at.
-    if world.server.sql("SHOW data_checksums") == "on":
-        world.server.sql("CREATE TABLE victim AS SELECT 1 AS i; CHECKPOINT")
-        path = world.server.data / world.server.sql("SELECT pg_relation_filepath('victim')")
-        with open(path, "r+b") as file:
-            file.seek(4000)
-            file.write(b"damage")
-        bad = world.backup("--keep-backups", "1", status=1)
-        assert bad["outcome"] == "unusable" and "wrong checksum" in bad["problem"] and path.name in bad["problem"], bad
-        assert bad["removed"] == [] and pathlib.Path(bad["path"]).exists()
-        assert [each["name"] for each in world.list()] == [told["name"]]
+    world.server.sql("CREATE TABLE victim AS SELECT 1 AS i; CHECKPOINT")
+    path = world.server.data / world.server.sql("SELECT pg_relation_filepath('victim')")
+    with open(path, "r+b") as file:
+        file.seek(4000)
+        file.write(b"damage")
+    bad = world.backup("--keep-backups", "1", status=1)
+    assert bad["outcome"] == "unusable" and "wrong checksum" in bad["problem"] and path.name in bad["problem"], bad
+    assert bad["removed"] == [] and pathlib.Path(bad["path"]).exists()
+    assert [each["name"] for each in world.list()] == [told["name"]]
 
 
 def test_a_full_disk(world):
@@ -325,12 +352,16 @@ def test_the_servers_own_archive_command(world):
     world.assert_verified(told["name"])
 
 
-def test_incremental(world):
-    """PostgreSQL 19: from the newest one that counts, a full one every N; recovered as a chain."""
-    world = world(major=19, tablespace=False, summarize_wal="on")
+@pytest.mark.parametrize("major", [17, 18, 19])
+def test_incremental(world, major):
+    """From the newest one that counts, a full one every N; recovered as a chain."""
+    if bin_directory(major) is None or not (bin_directory(major) / "pg_combinebackup").exists():
+        pytest.skip(f"PostgreSQL {major} with pg_combinebackup is not installed (scripts/setup)")
+    world = world(major=major, tablespace=False, summarize_wal="on")
     assert world.backup("--incremental", "auto")["kind"] == "full"
     [full] = world.names()
-    assert "newer" in world.backup(status=3, clients=DEBIAN_BIN)["problem"] and world.names() == [full]
+    if DEBIAN_MAJOR < major:
+        assert "newer" in world.backup(status=3, clients=DEBIAN_BIN)["problem"] and world.names() == [full]
     world.server.sql("INSERT INTO t VALUES (1)")
     second = world.backup("--incremental", "auto", "--full-every", "3")
     assert second["kind"] == "incremental" and second["base"] == full, second
@@ -354,6 +385,18 @@ def test_incremental(world):
     world.receive()
     told = world.backup("--incremental", "auto")
     assert told["kind"] == "full" and any("summarize_wal is off" in note for note in told["notes"]), told
+    # WAL that was removed before it was summarized: PostgreSQL refuses an incremental backup, and a full one is made.
+    size = world.server.segment_size
+    first = world.server.pg_wal(wal.segment_name(1, wal.lsn(told["begin_lsn"]) // size, size))
+    world.server.write_wal(2)
+    reported(world.server, world.server.flushed())
+    world.server.conf(wal_keep_size="0")
+    world.server.reload()
+    wait_for(lambda: world.server.sql("CHECKPOINT") == "" and not first.exists(), "the WAL to be removed")
+    world.server.conf(summarize_wal="on")
+    world.server.reload()
+    told = world.backup("--incremental", "auto")
+    assert told["kind"] == "full" and any("could not be: " in note and "summaries" in note for note in told["notes"]), told
 
 
 def test_the_chapter(servers, receivers, new_archive, place):
@@ -365,6 +408,7 @@ def test_the_chapter(servers, receivers, new_archive, place):
     streaming(primary)
     backups = place / "backup"
     chapter = Chapter("backup.md", place, receivers, {"db1": primary}, {"/srv/wal": archive.path, "/srv/backup": backups})
-    assert chapter.run() == 4
+    assert chapter.run() == 5
     assert "counts" not in chapter.said[1] and chapter.said[1].count("full") == 1, chapter.said
+    assert "base backup" not in chapter.said[2].splitlines()[0] and chapter.said[2].count("can be recovered to any moment from") == 1
     assert len(list(backups.glob("2*Z"))) == 3 and len(list(backups.glob("2*Z/base.tar.zst"))) == 1

@@ -308,7 +308,6 @@ def test_one_file_without_scripts(servers, receivers, place, new_archive, browse
     assert "no receiver runs" in browser.text("#verdict")
     refused = pgweir("status", "-D", archive.path, "--html", place / "nowhere" / "x.html")
     assert refused.returncode == 4 and "nowhere" in refused.stderr
-    assert pgweir("status", "-D", archive.path, "--backups", place).returncode == 2
 
 
 def test_only_what_there_is_for_whom_it_is(servers, receivers, new_archive):

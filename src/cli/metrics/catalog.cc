@@ -182,7 +182,7 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_backup_status", false, "Exit status of the last run."},
     {"pgweir_backup_duration_seconds", false, "Duration of the last run, up to the backup's name."},
     {"pgweir_backup_backups", false, "Backups in the directory, by whether they count."},
-    {"pgweir_backup_bytes", false, "Size of these backups on the disk."},
+    {"pgweir_backup_bytes", false, "Size of these backups."},
     {"pgweir_backup_newest_timestamp_seconds", false, "Start of the newest backup that counts."},
     {"pgweir_backup_newest_bytes", false, "Size of that backup."},
     {"pgweir_backup_newest_end_lsn_bytes", false, "Position at which it becomes consistent."},

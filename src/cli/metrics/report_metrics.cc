@@ -67,15 +67,15 @@ std::vector<metrics::Family> backup_metrics(const backup::Report& report,
   to.add_count("pgweir_backup_backups", std::ssize(standing) - count, {{"counts", "no"}});
   std::uint64_t counted = 0;
   std::uint64_t others = 0;
-  for (const auto& each : standing) (each.good() ? counted : others) += each.bytes;
+  for (const auto& each : standing) (each.good() ? counted : others) += each.bytes.value_or(0);
   to.add_count("pgweir_backup_bytes", counted, {{"counts", "yes"}});
   to.add_count("pgweir_backup_bytes", others, {{"counts", "no"}});
   const auto newest = std::find_if(standing.rbegin(), standing.rend(), good);
   if (newest == standing.rend()) return to.take();
   if (newest->began) to.add_time("pgweir_backup_newest_timestamp_seconds", *newest->began);
-  to.add_count("pgweir_backup_newest_bytes", newest->bytes);
-  if (newest->point && newest->point->end)
-    to.add_count("pgweir_backup_newest_end_lsn_bytes", newest->point->end->byte());
+  if (newest->bytes) to.add_count("pgweir_backup_newest_bytes", *newest->bytes);
+  if (const auto& point = newest->found.point; point && point->end)
+    to.add_count("pgweir_backup_newest_end_lsn_bytes", point->end->byte());
   return to.take();
 }
 

@@ -11,7 +11,8 @@ status::Limits read_limits(const Arguments& arguments) {
           .min_free = arguments.get(kMinFree),
           .min_free_time = arguments.get(kMinFreeTime),
           .max_verify_age = arguments.get(kMaxVerifyAge),
-          .max_drill_age = arguments.get(kMaxDrillAge)};
+          .max_drill_age = arguments.get(kMaxDrillAge),
+          .max_backup_age = arguments.get(kMaxBackupAge)};
 }
 
 }  // namespace weir::cli

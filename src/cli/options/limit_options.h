@@ -41,9 +41,14 @@ inline constexpr auto kMaxVerifyAge = option_of<time_value<>>(
 inline constexpr auto kMaxDrillAge =
     option_of<time_value<>>("max-drill-age", "TIME", "the same for \"pgweir drill\", such as 32d");
 
-inline constexpr Option kLimits[] = {kMaxLag,      kMaxLagTime,   kMaxOutage,
-                                     kMaxAge,      kMaxStoreAge,  kMinFree,
-                                     kMinFreeTime, kMaxVerifyAge, kMaxDrillAge};
+inline constexpr auto kMaxBackupAge = option_of<time_value<>>(
+    "max-backup-age", "TIME",
+    "warning if the newest base backup that counts began more than TIME ago, such as 26h, or none "
+    "counts");
+
+inline constexpr Option kLimits[] = {kMaxLag,      kMaxLagTime,  kMaxOutage,   kMaxAge,
+                                     kMaxStoreAge, kMinFree,     kMinFreeTime, kMaxVerifyAge,
+                                     kMaxDrillAge, kMaxBackupAge};
 
 [[nodiscard]] status::Limits read_limits(const Arguments& arguments);
 

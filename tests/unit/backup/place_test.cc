@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "io/posix_directory.h"
+#include "prune/backup_name.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
 #include "support/sim_disk.h"
@@ -29,18 +30,17 @@ TEST(BackupPlace, NamesAreTimesInUtc) {
   const auto time = sys_days(year_month_day(std::chrono::year(2026), std::chrono::month(11),
                                             std::chrono::day(20))) +
                     std::chrono::hours(3) + std::chrono::minutes(14) + std::chrono::seconds(15);
-  EXPECT_EQ(name_of(time), "20261120T031415Z");
-  EXPECT_TRUE(is_name("20261120T031415Z"));
-  EXPECT_EQ(time_of("20261120T031415Z"), time);
+  EXPECT_EQ(prune::backup_name(time), "20261120T031415Z");
+  EXPECT_EQ(prune::time_of_backup_name("20261120T031415Z"), time);
   for (const auto* other : {"20261120T031415", "20261320T031415Z", "20261120T251415Z",
                             "2026112T0031415Z", "20261120T031415Z/", "x0261120T031415Z", ""})
-    EXPECT_FALSE(is_name(other)) << other;
+    EXPECT_FALSE(prune::time_of_backup_name(other)) << other;
 }
 
 TEST(BackupPlace, NoNameIsTakenTwice) {
   const TemporaryDirectory place;
   const auto directory = io::open_directory(place.path());
-  const auto now = time_of("20261120T031459Z");
+  const auto now = prune::time_of_backup_name("20261120T031459Z").value();
   EXPECT_EQ(free_name(*directory, now), "20261120T031459Z");
   std::filesystem::create_directory(place.path("20261120T031459Z"));
   EXPECT_EQ(free_name(*directory, now), "20261120T031500Z");

@@ -242,6 +242,53 @@ TEST(Check, RemembersTheLastVerificationAndDrill) {
               ::testing::ElementsAre("pgweir drill -D '' --backup '/b/a'\\''b'"));
 }
 
+TEST(Check, JudgesBaseBackups) {
+  auto report = report_with(kWell);
+  report.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+  report.windows = {{.timeline = 1, .from = wal::Lsn(0x3000000), .to = wal::Lsn(0x7000000)}};
+  const auto first = [&](const Limits& limits = {}) {
+    const auto found = check(report, limits).findings;
+    return found.empty() || found[0].topic != Topic::backup ? Finding{.text = "none"} : found[0];
+  };
+  EXPECT_EQ(first().text, "none") << "nothing was looked for";
+  EXPECT_EQ(first({.max_backup_age = 26h}).text, "there is no base backup");
+  report.backup_places = {"/srv/base backups"};
+  EXPECT_EQ(first().level, Level::warning);
+  EXPECT_EQ(first().text, "there is no base backup");
+  EXPECT_THAT(first().commands,
+              ::testing::ElementsAre("pgweir backup -D '' --list --to '/srv/base backups'",
+                                     "pgweir backup -D '' -d CONNINFO --to '/srv/base backups'"));
+  report.backups = {{.name = "old", .timeline = 1, .start = wal::Lsn(0x2000028)}};
+  EXPECT_THAT(first().text, HasSubstr("can be recovered with this archive; old: the WAL that it "
+                                      "needs is not in this archive"));
+  report.backups.push_back({.name = "torn",
+                            .timeline = 1,
+                            .start = wal::Lsn(0x4000028),
+                            .began = wal::PgTime::of(report.taken - 1h),
+                            .problem = "a file is missing"});
+  EXPECT_THAT(first().text, HasSubstr("torn: a file is missing"));
+  report.backups.push_back({.name = "unfinished",
+                            .timeline = 1,
+                            .start = wal::Lsn(0x6000028),
+                            .end = wal::Lsn(0x7000001),
+                            .began = wal::PgTime::of(report.taken - 1h)});
+  EXPECT_THAT(first().text, HasSubstr("unfinished: the WAL that it needs")) << "its end is missing";
+  report.backups.push_back({.name = "good", .timeline = 1, .start = wal::Lsn(0x3000028)});
+  EXPECT_EQ(first().text, "none");
+  EXPECT_EQ(first({.max_backup_age = 26h}).text, "when the newest base backup began is not known");
+  report.backups.back().began = wal::PgTime::of(report.taken - 30h);
+  EXPECT_EQ(first({.max_backup_age = 30h}).text, "none");
+  const auto late = first({.max_backup_age = 30h - 1s});
+  EXPECT_THAT(late.text, HasSubstr("began more than 1 d 5 h ago"));
+  EXPECT_EQ(late.since, report.taken - 30h);
+  report.backups_error = "/srv/base backups is not there";
+  EXPECT_THAT(first().text, HasSubstr("could not be listed: /srv/base backups is not there"));
+  report.taken = {};
+  report.backups_error.reset();
+  EXPECT_EQ(first({.max_backup_age = 1h}).text, "when the newest base backup began is not known")
+      << "without a time nothing is old";
+}
+
 TEST(Check, NamesWhatIsMissingAndWhatToRun) {
   auto report = report_with(kWell);
   report.directory = "/srv/a wal";

@@ -14,6 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 const wal::Lsn kStart(0x3000028);
 const wal::Lsn kEnd(0x3000100);
@@ -54,12 +55,12 @@ TEST(Look, FindsBackupsByTheHistoryFilesOfTheArchive) {
   archive.write("000000010000000000000004.00000028.backup", "rubbish");
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {}, sizes);
-  ASSERT_THAT(look.backups, SizeIs(1));
-  EXPECT_EQ(look.backups[0].name, "000000010000000000000003.00000028.backup");
-  EXPECT_EQ(look.backups[0].start, kStart);
-  EXPECT_EQ(look.backups[0].end, kEnd);
-  EXPECT_EQ(look.backups[0].problem, "");
-  EXPECT_FALSE(look.backups[0].format) << "its files are elsewhere";
+  ASSERT_THAT(look.report.backups, SizeIs(1));
+  EXPECT_EQ(look.report.backups[0].name, "000000010000000000000003.00000028.backup");
+  EXPECT_EQ(look.report.backups[0].start, kStart);
+  EXPECT_EQ(look.report.backups[0].end, kEnd);
+  EXPECT_EQ(look.report.backups[0].problem, "");
+  EXPECT_FALSE(look.report.backups[0].format) << "its files are elsewhere";
   EXPECT_THAT(look.report.damaged,
               ElementsAre(HasSubstr("000000010000000000000004.00000028.backup: ")));
 }
@@ -75,12 +76,13 @@ TEST(Look, TakesABackupThatIsFoundAndItsHistoryFileForOne) {
   place.write("tuesday/PG_VERSION", "15\n");
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {place.path()}, sizes);
-  ASSERT_THAT(look.backups, SizeIs(2));
-  EXPECT_EQ(look.backups[0].name, place.path("monday"));
-  EXPECT_EQ(look.backups[0].end, kEnd) << "by the archive's file";
-  EXPECT_EQ(look.backups[1].name, place.path("tuesday"));
-  EXPECT_THAT(look.backups[1].problem, HasSubstr("neither backup_manifest nor global/pg_control"));
-  EXPECT_FALSE(look.backups_error);
+  ASSERT_THAT(look.report.backups, SizeIs(2));
+  EXPECT_EQ(look.report.backups[0].name, place.path("monday"));
+  EXPECT_EQ(look.report.backups[0].end, kEnd) << "by the archive's file";
+  EXPECT_EQ(look.report.backups[1].name, place.path("tuesday"));
+  EXPECT_THAT(look.report.backups[1].problem,
+              HasSubstr("neither backup_manifest nor global/pg_control"));
+  EXPECT_FALSE(look.report.backups_error);
 }
 
 TEST(Look, TellsTheKindAndTheSizeOfABackup) {
@@ -92,19 +94,19 @@ TEST(Look, TellsTheKindAndTheSizeOfABackup) {
   place.write("tar/base.tar", test::tar({{"backup_label", test::backup_label(kStart + 0x80)}}));
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {place.path()}, sizes);
-  ASSERT_THAT(look.backups, SizeIs(4));
-  const auto& sunday = look.backups[0];
-  const auto& tar = look.backups[1];
-  const auto& monday = look.backups[2];
-  const auto& tuesday = look.backups[3];
+  ASSERT_THAT(look.report.backups, SizeIs(4));
+  const auto& sunday = look.report.backups[0];
+  const auto& tar = look.report.backups[1];
+  const auto& monday = look.report.backups[2];
+  const auto& tuesday = look.report.backups[3];
   EXPECT_FALSE(sunday.parent);
-  EXPECT_EQ(sunday.format, Backup::Format::plain);
+  EXPECT_EQ(sunday.format, status::StatusReport::Backup::Format::plain);
   EXPECT_EQ(sunday.bytes, 8192U);
-  EXPECT_EQ(tar.format, Backup::Format::tar);
+  EXPECT_EQ(tar.format, status::StatusReport::Backup::Format::tar);
   EXPECT_EQ(tar.bytes, 2048U);
   EXPECT_EQ(monday.base, place.path("sunday"));
   EXPECT_EQ(tuesday.base, place.path("monday"));
-  for (const auto& backup : look.backups) EXPECT_EQ(backup.problem, "") << backup.name;
+  for (const auto& backup : look.report.backups) EXPECT_EQ(backup.problem, "") << backup.name;
 }
 
 TEST(Look, DoesNotCountAnIncrementalBackupWithoutThoseThatItBuildsUpon) {
@@ -116,12 +118,12 @@ TEST(Look, DoesNotCountAnIncrementalBackupWithoutThoseThatItBuildsUpon) {
   write_backup(place, "tuesday", kMonday + 0x2000000, from(kMonday));
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {place.path()}, sizes);
-  ASSERT_THAT(look.backups, SizeIs(3));
-  EXPECT_EQ(look.backups[0].problem, "");
+  ASSERT_THAT(look.report.backups, SizeIs(3));
+  EXPECT_EQ(look.report.backups[0].problem, "");
   EXPECT_EQ(
-      look.backups[1].problem,
+      look.report.backups[1].problem,
       "it is incremental to a backup that began at 0/3000028 on timeline 1, which is not here");
-  EXPECT_EQ(look.backups[2].problem,
+  EXPECT_EQ(look.report.backups[2].problem,
             "it is incremental to " + place.path("monday") + ", which does not count");
 }
 
@@ -136,15 +138,30 @@ TEST(Look, TellsOfBackupsThatCannotBeRead) {
   place.write("torn/backup_manifest", torn_manifest());
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {place.path()}, sizes);
-  ASSERT_THAT(look.backups, SizeIs(4));
-  EXPECT_EQ(look.backups[0].name, place.path("good"));
-  EXPECT_EQ(look.backups[0].problem, "");
-  EXPECT_EQ(look.backups[1].name, place.path("torn"));
-  EXPECT_THAT(look.backups[1].problem, HasSubstr("list of files is damaged"));
-  EXPECT_EQ(look.backups[2].name, place.path("bad"));
-  EXPECT_THAT(look.backups[2].problem, HasSubstr("backup_label"));
-  EXPECT_EQ(look.backups[3].name, place.path("new"));
-  EXPECT_THAT(look.backups[3].problem, HasSubstr("no backup_label yet"));
+  ASSERT_THAT(look.report.backups, SizeIs(4));
+  EXPECT_EQ(look.report.backups[0].name, place.path("good"));
+  EXPECT_EQ(look.report.backups[0].problem, "");
+  EXPECT_EQ(look.report.backups[1].name, place.path("torn"));
+  EXPECT_THAT(look.report.backups[1].problem, HasSubstr("list of files is damaged"));
+  EXPECT_EQ(look.report.backups[2].name, place.path("bad"));
+  EXPECT_THAT(look.report.backups[2].problem, HasSubstr("backup_label"));
+  EXPECT_EQ(look.report.backups[3].name, place.path("new"));
+  EXPECT_THAT(look.report.backups[3].problem, HasSubstr("no backup_label yet"));
+}
+
+TEST(Look, TakesTheTimeFromTheNameThatPgweirHasGiven) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  write_backup(place, "20261121T000000Z/data", kStart);
+  write_backup(place, "20261320T031415Z", kMonday);
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes);
+  ASSERT_THAT(look.report.backups, SizeIs(2));
+  const auto began = [&](std::size_t i) {
+    return look.report.backups[i].began.value().to_string();
+  };
+  EXPECT_THAT(began(0), StartsWith("2026-11-21 00:00:00"));
+  EXPECT_THAT(began(1), StartsWith("2026-11-20 03:14:15")) << "that of its label";
 }
 
 TEST(Look, TellsOfEachCopyOfABackup) {
@@ -155,20 +172,20 @@ TEST(Look, TellsOfEachCopyOfABackup) {
   place.write("b/PG_VERSION", "15\n");
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {place.path()}, sizes);
-  ASSERT_THAT(look.backups, SizeIs(2));
-  EXPECT_EQ(look.backups[0].name, place.path("a"));
-  EXPECT_EQ(look.backups[0].problem, "") << "the other one is not finished";
-  EXPECT_NE(look.backups[1].problem, "");
+  ASSERT_THAT(look.report.backups, SizeIs(2));
+  EXPECT_EQ(look.report.backups[0].name, place.path("a"));
+  EXPECT_EQ(look.report.backups[0].problem, "") << "the other one is not finished";
+  EXPECT_NE(look.report.backups[1].problem, "");
 }
 
 TEST(Look, SaysThatAPlaceCouldNotBeSearched) {
   const test::TemporaryDirectory archive;
   prune::BackupSizes sizes;
   const auto look = look_at(archive.path(), {archive.path("nowhere")}, sizes);
-  ASSERT_TRUE(look.backups_error);
-  EXPECT_THAT(*look.backups_error, HasSubstr("nowhere"));
+  ASSERT_TRUE(look.report.backups_error);
+  EXPECT_THAT(*look.report.backups_error, HasSubstr("nowhere"));
   const auto facts = facts_of(&look, archive.path(), SystemTime());
-  EXPECT_EQ(facts.backups_error, look.backups_error);
+  EXPECT_EQ(facts.report.backups_error, look.report.backups_error);
 }
 
 }  // namespace

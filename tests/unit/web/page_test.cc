@@ -130,12 +130,12 @@ TEST(Page, TellsTheArchivesSizeAndSpan) {
   told("<dt>Size</dt><dd>6 MB in 6 segments; compression ratio 16.0</dd>");
   told("<dt>Free</dt><dd>1 GB of 4 GB (25%); full in 2 d 2 h at the rate of the last day</dd>");
   told("4 d 4 h before the newest commit; with a base backup that old, of which none is known");
-  facts.backups = {{.name = "000000010000000000000002.00000028.backup",
-                    .label = "<monday>",
-                    .timeline = 1,
-                    .start = wal::Lsn(0x2000028),
-                    .end = wal::Lsn(0x2000100),
-                    .began = wal::PgTime::of(kNow - 50h)}};
+  facts.report.backups = {{.name = "000000010000000000000002.00000028.backup",
+                           .label = "<monday>",
+                           .timeline = 1,
+                           .start = wal::Lsn(0x2000028),
+                           .end = wal::Lsn(0x2000100),
+                           .began = wal::PgTime::of(kNow - 50h)}};
   told("2 d 2 h before the newest commit</dd>");
   told("<b>&lt;monday&gt;</b><br>000000010000000000000002.00000028.backup");
 }
@@ -185,31 +185,33 @@ TEST(Page, HasADozenFindingsAndTheNumberOfTheOthers) {
 TEST(Page, SaysWhichBackupsAreOfUse) {
   auto facts = facts_with(kWell);
   facts.report.windows = {{.timeline = 1, .from = wal::Lsn(0x3000000), .to = wal::Lsn(0x7000000)}};
-  facts.backups = {
+  facts.report.backups = {
       {.name = "early", .timeline = 1, .start = wal::Lsn(0x1000028), .end = wal::Lsn(0x2000000)},
       {.name = "<good>",
        .timeline = 1,
        .start = wal::Lsn(0x3000028),
        .end = wal::Lsn(0x4000000),
-       .format = Backup::Format::tar,
+       .format = status::StatusReport::Backup::Format::tar,
        .bytes = 3U << 20},
       {.name = "upon",
        .timeline = 1,
        .start = wal::Lsn(0x5000028),
-       .format = Backup::Format::plain,
+       .format = status::StatusReport::Backup::Format::plain,
        .parent = archive::BackupPoint::Parent{1, wal::Lsn(0x3000028)},
        .base = "<good>"},
       {.name = "alone",
        .timeline = 1,
        .start = wal::Lsn(0x6000028),
-       .format = Backup::Format::plain,
+       .format = status::StatusReport::Backup::Format::plain,
        .parent = archive::BackupPoint::Parent{1, wal::Lsn(0x1000)},
        .problem = "it is <incremental>"},
-      {.name = "broken", .format = Backup::Format::plain, .problem = "no label"}};
+      {.name = "broken",
+       .format = status::StatusReport::Backup::Format::plain,
+       .problem = "no label"}};
   const auto html = page_html(facts, Mode::live);
   EXPECT_THAT(html, HasSubstr("<tr><td>early</td><td>full</td><td></td><td></td><td>1</td>"
                               "<td>0/1000028 to 0/2000000</td><td><b>✕ nothing: the WAL that it "
-                              "needs is not here</b></td></tr>"));
+                              "needs is not in this archive</b></td></tr>"));
   EXPECT_THAT(html, HasSubstr("<tr><td>&lt;good&gt;</td><td>full, tar</td><td>3 MB</td><td></td>"
                               "<td>1</td><td>0/3000028 to 0/4000000</td><td>0/7000000</td></tr>"));
   EXPECT_THAT(html, HasSubstr("<tr><td>upon</td><td>incremental to &lt;good&gt;, plain</td>"
@@ -222,7 +224,7 @@ TEST(Page, SaysWhichBackupsAreOfUse) {
   EXPECT_THAT(html, HasSubstr("This is based on names and sizes of the files."));
   constexpr auto kNone = "None of these backups can be recovered";
   EXPECT_THAT(html, Not(HasSubstr(kNone)));
-  facts.backups.erase(facts.backups.begin() + 1, facts.backups.begin() + 3);
+  facts.report.backups.erase(facts.report.backups.begin() + 1, facts.report.backups.begin() + 3);
   EXPECT_THAT(page_html(facts, Mode::live), HasSubstr(kNone));
 }
 

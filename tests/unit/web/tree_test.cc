@@ -36,7 +36,7 @@ status::StatusReport report() {
 }
 
 TEST(Tree, IsDrawnToScale) {
-  const auto tree = lay_out(report(), {});
+  const auto tree = lay_out(report());
   ASSERT_EQ(tree.rows.size(), 2U);
   const auto& one = tree.rows[0];
   ASSERT_EQ(one.pieces.size(), 3U);
@@ -57,12 +57,12 @@ TEST(Tree, IsDrawnToScale) {
 TEST(Tree, ShowsAHoleHoweverSmallItIs) {
   auto some = report();
   some.timelines[1].finished = {{17, 1'000'000}};
-  const auto tree = lay_out(some, {});
+  const auto tree = lay_out(some);
   const auto& hole = tree.rows[0].pieces.back();
   EXPECT_EQ(hole.kind, Kind::hole);
   EXPECT_DOUBLE_EQ(hole.to - hole.from, kLeastHole);
   some.timelines[0].missing = {{999'999, 1'000'000}};
-  const auto later = lay_out(some, {});
+  const auto later = lay_out(some);
   const auto& last = later.rows[0].pieces.back();
   EXPECT_DOUBLE_EQ(last.to, 1);
   EXPECT_GE(last.to - last.from, kLeastHole * 0.999);
@@ -72,7 +72,7 @@ TEST(Tree, TellsAHoleThatIsAcknowledged) {
   auto some = report();
   some.holes.push_back(
       {1, at(14), at(16), 2, "hole-1", at(14), "", archive::Loss::Acknowledgement{}});
-  const auto tree = lay_out(some, {});
+  const auto tree = lay_out(some);
   const auto& hole = tree.rows[0].pieces.back();
   EXPECT_EQ(hole.kind, Kind::known_hole);
   EXPECT_THAT(hole.says, HasSubstr("acknowledged"));
@@ -90,7 +90,7 @@ TEST(Tree, ShowsWhatAFailoverLeftBehind) {
   status::StatusReport::Timeline empty;  // known by its history file alone
   empty.timeline = 3;
   some.timelines.push_back(empty);
-  const auto tree = lay_out(some, {});
+  const auto tree = lay_out(some);
   ASSERT_EQ(tree.rows.size(), 2U) << "nothing is drawn of a timeline without WAL";
   ASSERT_EQ(tree.rows[0].pieces.size(), 4U);
   const auto& lost = tree.rows[0].pieces[2];
@@ -103,7 +103,7 @@ TEST(Tree, ShowsWhatAFailoverLeftBehind) {
   auto known = report();
   known.holes.push_back(
       {1, at(14), at(16), 2, "hole-1", at(14), "", archive::Loss::Acknowledgement{}});
-  EXPECT_THAT(tree_svg(lay_out(known, {})), HasSubstr("class=\"hole known\""));
+  EXPECT_THAT(tree_svg(lay_out(known)), HasSubstr("class=\"hole known\""));
 }
 
 TEST(Tree, TellsApartWhatOnlyTheObjectStoreHas) {
@@ -111,7 +111,8 @@ TEST(Tree, TellsApartWhatOnlyTheObjectStoreHas) {
   some.timelines[0].only_stored = {{6, 12}};  // 10 and 11 are in `finished`: the store was asked
   some.windows[1].timeline = 1;
   some.windows[1].stored_from = at(6);
-  const auto tree = lay_out(some, {{.name = "old", .timeline = 1, .start = at(7), .end = at(8)}});
+  some.backups = {{.name = "old", .timeline = 1, .start = at(7), .end = at(8)}};
+  const auto tree = lay_out(some);
   EXPECT_EQ(tree.ticks.front().text, at(6).to_string()) << "the scale has it, too";
   const auto& pieces = tree.rows[0].pieces;
   ASSERT_EQ(pieces.size(), 4U);
@@ -133,14 +134,14 @@ TEST(Tree, HasPinsForBackupsAndSaysWhichAreOfNoUse) {
   some.timelines[1].timeline = 1;
   some.timelines.erase(some.timelines.begin());
   for (auto& window : some.windows) window.timeline = 1;
-  const std::vector<Backup> backups = {
+  some.backups = {
       {.name = "sunday", .timeline = 1, .start = at(11), .end = at(12)},
       {.name = "monday", .timeline = 1, .start = at(13), .end = at(15)},  // ends in the hole
       {.name = "tuesday", .timeline = 1, .start = at(18), .end = at(19)},
       {.name = "now", .timeline = 1, .start = at(20), .problem = "it has lost a file"},
       {.name = "other", .timeline = 5, .start = at(18)},
   };
-  const auto tree = lay_out(some, backups);
+  const auto tree = lay_out(some);
   ASSERT_EQ(tree.rows.size(), 1U);
   const auto& pins = tree.rows[0].pins;
   ASSERT_EQ(pins.size(), 4U);
@@ -163,10 +164,9 @@ TEST(Tree, IsBoundedWhateverTheArchiveHas) {
     one.missing.push_back({4 * i + 2, 4 * i + 4});
   }
   some.timelines = {one};
-  std::vector<Backup> backups;
   for (std::uint64_t i = 0; i < 500; ++i)
-    backups.push_back({.name = "b", .timeline = 1, .start = at(i + 1)});
-  const auto tree = lay_out(some, backups);
+    some.backups.push_back({.name = "b", .timeline = 1, .start = at(i + 1)});
+  const auto tree = lay_out(some);
   EXPECT_LT(tree.rows[0].pieces.size(), 2000U);
   EXPECT_EQ(tree.rows[0].pins.size(), kMostPins);
   EXPECT_EQ(tree.rows[0].pins_left_out, 500 - kMostPins);
@@ -175,15 +175,14 @@ TEST(Tree, IsBoundedWhateverTheArchiveHas) {
 
 TEST(Tree, EscapesNames) {
   auto some = report();
-  const std::vector<Backup> backups = {
-      {.name = "<script>\"", .timeline = 1, .start = at(11), .end = at(12)}};
-  const auto svg = tree_svg(lay_out(some, backups));
+  some.backups = {{.name = "<script>\"", .timeline = 1, .start = at(11), .end = at(12)}};
+  const auto svg = tree_svg(lay_out(some));
   EXPECT_THAT(svg, HasSubstr("&lt;script&gt;&quot;"));
   EXPECT_THAT(svg, Not(HasSubstr("<script>")));
   EXPECT_THAT(svg, Not(HasSubstr("style=")));  // the policy forbids it
 }
 
-TEST(Tree, IsNothingWithoutWal) { EXPECT_EQ(tree_svg(lay_out({}, {})), ""); }
+TEST(Tree, IsNothingWithoutWal) { EXPECT_EQ(tree_svg(lay_out({})), ""); }
 
 }  // namespace
 }  // namespace weir::web::tree_test

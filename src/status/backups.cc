@@ -1,0 +1,224 @@
+#include "status/backups.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "archive/backup_files.h"
+#include "archive/listing.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "io/small_file.h"
+#include "prune/backup_name.h"
+#include "prune/find_backups.h"
+
+namespace weir::status {
+
+namespace {
+
+using Backup = StatusReport::Backup;
+
+/// The newest ones; of a thousand backups nobody looks at all.
+constexpr std::size_t kMostLabels = 100;
+constexpr std::uint64_t kLargestLabel = 16 << 10;
+
+Backup backup_of(const archive::BackupPoint& point, std::string name) {
+  return {.name = std::move(name),
+          .label = point.label,
+          .timeline = point.timeline,
+          .start = point.start,
+          .end = point.end,
+          .began = point.began,
+          .parent = point.parent};
+}
+
+void add_labels(io::Directory& archive, StatusReport& report) {
+  auto labels = archive::list_archive_names(archive).backup_histories;
+  std::sort(labels.begin(), labels.end());
+  const auto first = labels.size() > kMostLabels ? labels.size() - kMostLabels : 0;
+  for (std::size_t i = first; i < labels.size(); ++i) {
+    const auto path = archive.path_of(labels[i]);
+    try {
+      const auto point =
+          archive::parse_backup_label(io::read_small_file(path, kLargestLabel), path);
+      report.backups.push_back(backup_of(point, labels[i]));
+    } catch (const Error& error) {
+      report.damaged.push_back(fmt::format("{}: {}", labels[i], error.message()));
+    }
+  }
+}
+
+/// The time in the name that `pgweir backup` has given it: a server's clock may be wrong, and the
+/// abbreviation of its time zone is not known everywhere.
+void take_time_of_name(Backup& backup) {
+  std::string_view path = backup.name;
+  constexpr std::string_view kData = "/data";
+  if (path.ends_with(kData)) path.remove_suffix(kData.size());
+  if (const auto time = prune::time_of_backup_name(path.substr(path.find_last_of('/') + 1)))
+    backup.began = wal::PgTime::of(*time);
+}
+
+/// Its format and its size. What cannot be read is a reason not to count it.
+void add_files(const prune::FoundBackup& found, prune::BackupSizes& sizes, Backup& backup) {
+  take_time_of_name(backup);
+  backup.format = Backup::Format::plain;
+  try {
+    const auto files = archive::look_at_backup(found.path);
+    if (!files) return;
+    if (!files->tar.empty()) backup.format = Backup::Format::tar;
+    backup.bytes = sizes.of(*files);
+  } catch (const Error& error) {
+    if (backup.problem.empty()) backup.problem = error.what();
+  }
+}
+
+void add_found(const std::vector<std::string>& places, prune::BackupSizes& sizes,
+               StatusReport& report) {
+  try {
+    for (const auto& found :
+         prune::find_backups({.searched = places, .depth = archive::Depth::names})) {
+      auto backup = found.point ? backup_of(*found.point, found.path) : Backup{.name = found.path};
+      backup.problem = found.problem;
+      add_files(found, sizes, backup);
+      // The archive may have a history file of the same backup, which knows its end.
+      const auto known =
+          std::find_if(report.backups.begin(), report.backups.end(), [&](const auto& each) {
+            return found.point && each.timeline == backup.timeline && each.start == backup.start;
+          });
+      if (known == report.backups.end()) {
+        report.backups.push_back(std::move(backup));
+        continue;
+      }
+      if (backup.label.empty()) backup.label = known->label;
+      if (!backup.end) backup.end = known->end;
+      // Two copies of a backup are two rows.
+      if (known->format)
+        report.backups.push_back(std::move(backup));
+      else
+        *known = std::move(backup);
+    }
+  } catch (const Error& error) {
+    report.backups_error = error.what();
+  }
+}
+
+/// An incremental backup counts only if its base does. `backups` are ordered: the base
+/// comes before.
+void judge_incremental(std::vector<Backup>& backups) {
+  for (auto& backup : backups) {
+    if (!backup.parent) continue;
+    const Backup* base = nullptr;
+    for (const auto& other : backups)
+      if (other.format && other.timeline == backup.parent->timeline &&
+          other.start == backup.parent->start && other.start < backup.start &&
+          (base == nullptr || !base->problem.empty()))
+        base = &other;
+    if (base != nullptr) backup.base = base->name;
+    // If its own files are elsewhere, its base may be, too.
+    if (!backup.format || !backup.problem.empty()) continue;
+    if (base == nullptr)
+      backup.problem = fmt::format(
+          "it is incremental to a backup that began at {} on timeline {}, which is not here",
+          backup.parent->start, backup.parent->timeline);
+    else if (!base->problem.empty())
+      backup.problem = fmt::format("it is incremental to {}, which does not count", base->name);
+  }
+}
+
+std::string backup_text(const StatusReport& report, const Backup& backup) {
+  auto text = "    " + backup.name;
+  if (!backup.label.empty()) text += fmt::format(" \"{}\"", backup.label);
+  std::string facts = kind_of(backup);
+  const auto add = [&](const std::string& fact) { facts += (facts.empty() ? "" : ", ") + fact; };
+  if (backup.bytes) add(format_size(*backup.bytes));
+  if (backup.began) {
+    add("begun " + backup.began->to_string());
+    if (const auto age = age_of(report, backup))
+      facts += fmt::format(" ({} ago)", format_duration(*age));
+  }
+  if (!facts.empty()) text += ": " + facts;
+  const auto* const window = window_of(report, backup);
+  if (window == nullptr) return text + "\n      DOES NOT COUNT: " + why_not(backup) + "\n";
+  return text + fmt::format("\n      can be recovered to any moment from {}{} up to {}{}\n",
+                            backup.end.value_or(backup.start),
+                            backup.end ? "" : ", or soon after it,",
+                            window->to_time
+                                ? fmt::format("{} ({})", window->to, window->to_time->to_string())
+                                : window->to.to_string(),
+                            backup.start < window->from ? ", with the object store" : "");
+}
+
+}  // namespace
+
+void look_for_backups(StatusReport& report, io::Directory* archive,
+                      const std::vector<std::string>& places, prune::BackupSizes& sizes) {
+  if (archive != nullptr) add_labels(*archive, report);
+  report.backup_places = places;
+  if (!places.empty()) add_found(places, sizes, report);
+  std::stable_sort(report.backups.begin(), report.backups.end(), [](const auto& a, const auto& b) {
+    if (a.start.valid() != b.start.valid()) return a.start.valid();
+    return a.start < b.start;
+  });
+  judge_incremental(report.backups);
+}
+
+const StatusReport::Window* window_of(const StatusReport& report, const Backup& backup) {
+  if (!backup.problem.empty()) return nullptr;
+  const StatusReport::Window* best = nullptr;
+  for (const auto& window : report.windows) {
+    if (backup.start < window.stored_from.value_or(window.from) || backup.start >= window.to)
+      continue;
+    const auto history = report.histories.history(window.timeline);
+    if (!history || !history->contains(backup.timeline) ||
+        history->timeline_of(backup.start) != backup.timeline)
+      continue;
+    // A way that ends further on says more.
+    if (best == nullptr || window.timeline > best->timeline) best = &window;
+  }
+  if (best == nullptr || best->to < backup.end.value_or(backup.start)) return nullptr;
+  return best;
+}
+
+std::string why_not(const Backup& backup) {
+  return backup.problem.empty() ? "the WAL that it needs is not in this archive" : backup.problem;
+}
+
+std::optional<std::chrono::milliseconds> age_of(const StatusReport& report, const Backup& backup) {
+  if (!backup.began || report.taken == decltype(report.taken)()) return std::nullopt;
+  const auto age = report.taken - backup.began->system_time();
+  return std::max(std::chrono::milliseconds(0),
+                  std::chrono::duration_cast<std::chrono::milliseconds>(age));
+}
+
+std::string kind_of(const Backup& backup) {
+  std::string kind;
+  if (backup.parent)
+    kind = "incremental to " + (backup.base.empty()
+                                    ? fmt::format("the one that began at {}", backup.parent->start)
+                                    : backup.base);
+  else if (backup.start.valid())
+    kind = "full";
+  if (!backup.format) return kind;
+  return kind + (kind.empty() ? "" : ", ") +
+         (*backup.format == Backup::Format::tar ? "tar" : "plain");
+}
+
+std::string backups_text(const StatusReport& report) {
+  constexpr std::size_t kMost = 8;
+  std::string text;
+  if (report.backups_error)
+    text += fmt::format("  BACKUPS: could not be listed: {}\n", *report.backups_error);
+  else if (report.backups.empty() && !report.backup_places.empty())
+    text += "  Base backups: none\n";
+  if (report.backups.empty()) return text;
+  text += "  Base backups, the newest first:\n";
+  const auto count = report.backups.size();
+  for (std::size_t i = 0; i < std::min(kMost, count); ++i)
+    text += backup_text(report, report.backups[count - 1 - i]);
+  if (count > kMost) text += fmt::format("    and {} older, in --json\n", count - kMost);
+  return text;
+}
+
+}  // namespace weir::status
