@@ -66,7 +66,10 @@ class Make {
     // The server's messages are parsed.
     set("lc_messages", "C");
     set("log_destination", "stderr");
-    for (const auto* name : {"hba_file", "ident_file"})
+    std::vector<std::string> files = {"hba_file", "ident_file"};
+    if (const auto ssl = effective_.value("ssl"); ssl && !is_off(*ssl))
+      files.insert(files.end(), {"ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file"});
+    for (const auto& name : files)
       if (const auto value = effective_.value(name); value && !is_own(*value))
         note(
             fmt::format("{} is '{}', outside of the directory, and was not changed", name, *value));
@@ -83,7 +86,7 @@ class Make {
     return std::find(kept.begin(), kept.end(), name) != kept.end();
   }
   [[nodiscard]] bool is_own(const std::string& path) const {
-    return path.empty() || path.starts_with(wanted_.options.into + "/");
+    return !path.starts_with('/') || path.starts_with(wanted_.options.into + "/");
   }
 
   void override_one(const Neutral& each) {

@@ -51,11 +51,12 @@ class World:
 
     def __init__(self, servers, receivers, new_archive, place, major=15, second=("-F", "t"), **settings):
         self.place = place
+        self.receivers = receivers
         self.program = installed(place)
         self.primary = primary = servers.primary(major=major, wal_keep_size="1GB", track_commit_timestamp="on",
                                                  max_prepared_transactions=5, **settings)
         self.bin = primary.bin
-        # The fetched servers have no clients, but the newest has.
+        # The fetched servers before 17 have no clients.
         self.clients = self.bin if (self.bin / "pg_basebackup").exists() else bin_directory(19)
         if self.clients is None:
             pytest.skip("PostgreSQL 19 is not installed (scripts/setup)")
@@ -338,6 +339,22 @@ def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
     for inside in (world.archive.path / "x", world.backups / "plain" / "x"):
         told = world.recover(into=inside, backup="plain", status=4)
         assert "inside another" in told["problems"][0] and not inside.exists(), told
+    # Of another cluster, by the front of its pg_control: with the archive's own WAL it could be brought to anything.
+    control = world.backups / "plain" / "global" / "pg_control"
+    held = control.read_bytes()
+    control.write_bytes(bytes(8 * [7]) + held[8:])
+    told = world.recover("--dry-run", backup="plain", status=4)
+    assert "of another cluster than the archive" in told["problems"][0], told
+    control.write_bytes(held)
+    # A server that pg_ctl could not start: as on Debian, without postgresql.conf in the backup and its manifest.
+    for name in ("postgresql.conf", "backup_manifest"):
+        (world.backups / "plain" / name).rename(world.place / name)
+    told = world.recover("--start", backup="plain", status=3)
+    assert "no postgresql.conf" in told["problems"][0] and not world.into.exists(), told
+    for name in ("postgresql.conf", "backup_manifest"):
+        (world.place / name).rename(world.backups / "plain" / name)
+    told = world.recover("--start", into=world.place / "new" / "$main", backup="plain", status=2)
+    assert "pg_ctl cannot start" in told["problems"][0], told
     told = world.recover(bin=world.place, status=3)
     assert "there are no server programs" in told["problems"][0] and not world.into.exists(), told
     for wrong in (["--to", "latest", "--exclusive"], ["--to", "nonsense"], ["--standby", "host=x", "--to", "latest"],
@@ -458,10 +475,64 @@ def test_a_full_disk(world):
         run(["umount", small])
 
 
-def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place):
-    if bin_directory(19) is None:
-        pytest.skip("PostgreSQL 19 is not installed (scripts/setup)")
-    world = World(servers, receivers, new_archive, place, major=19, second=(), summarize_wal="on")
+def test_what_the_wal_needs_and_damage_after_the_target(world):
+    """A tablespace that is created on the way, limits that were raised, a pg_hba.conf that lets nobody in."""
+    world = world(second=())
+    primary = world.primary
+    before = wal.lsn(world.recover("--dry-run", "--to", world.times[0], backup="plain")["promised_commit"]["lsn"])
+    third = directory(world.place / "third")
+    primary.conf(max_connections=80)
+    primary.start()
+    receiver = world.receivers.pgweir(world.archive, primary, "--compress", "zstd")
+    streaming(primary)
+    primary.sql(f"CREATE TABLESPACE third LOCATION '{third}'")
+    primary.sql("CREATE TABLE there TABLESPACE third AS SELECT 1 AS i")
+    reported(primary, primary.flushed())
+    primary.stop()
+    receiver.stop()
+    hand_over(world.archive.path)
+    files = sorted(third.rglob("*"))
+    told = world.recover("--start", backup="plain", status=4)
+    assert "the WAL creates a tablespace at" in told["problems"][0] and not world.into.exists(), told
+    assert sorted(third.rglob("*")) == files
+    third.rename(world.place / "original")
+    directory(third)
+    put(world.place / "nobody.conf", "local all all reject\nhost all all all reject\n")
+    put(world.backups / "plain" / "postgresql.auto.conf", f"hba_file = '{world.place}/nobody.conf'\nmax_connections = 60\n")
+    told = world.recover("--start", backup="plain")
+    assert told["state"] == "reached" and told["reached_lsn"] == told["promised_lsn"] and told["problems"] == [], told
+    assert told["commit_reached"] is None, told
+    notes = "\n".join(told["notes"])
+    for words in ("no login without a password", "hba_file is", "max_connections is raised from 60 to 80"):
+        assert words in notes, told["notes"]
+    assert len(list(third.rglob("*"))) == len(files)
+    world.away()
+
+    # Damage behind the target, in its own segment.
+    put(world.backups / "plain" / "postgresql.auto.conf", "")
+    size = primary.segment_size
+    raw = world.archive.path / wal.segment_name(1, before // size, size)
+    run(["zstd", "-d", "-q", "--rm", "-o", raw, f"{raw}.zst"])
+    content = bytearray(raw.read_bytes())
+    at = before % size + (size - before % size) // 2
+    content[at] ^= 0xFF
+    content[at + 1] ^= 0xFF
+    raw.write_bytes(content)
+    give(raw)
+    told = world.recover("--to", wal.lsn_text(before), "--action", "promote", "--start", backup="plain")
+    assert_reached(told)
+    assert any("--up-to-damage" in note for note in told["notes"]), told
+    assert world.sql("SELECT string_agg(i::text, ',') FROM t") == "0"
+    world.away()
+    told = world.recover(backup="plain", status=1)
+    assert "damaged" in told["problems"][0] and not world.into.exists(), told
+
+
+@pytest.mark.parametrize("major", [17, 18, 19])
+def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place, major):
+    if bin_directory(major) is None or not (bin_directory(major) / "pg_combinebackup").exists():
+        pytest.skip(f"PostgreSQL {major} with pg_combinebackup is not installed (scripts/setup)")
+    world = World(servers, receivers, new_archive, place, major=major, second=(), summarize_wal="on")
     primary = world.primary.start()
     receiver = receivers.pgweir(world.archive, primary, "--compress", "zstd")
     streaming(primary)

@@ -11,6 +11,7 @@ namespace {
 
 using recovery::Target;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Pair;
@@ -118,6 +119,20 @@ TEST(OwnSettings, OverrideTheBackupsAndReportIt) {
   EXPECT_THAT(made.overridden, Contains(Pair("restore_command", "")));
   EXPECT_THAT(made.overridden, Contains(Pair("promote_trigger_file", "")));
   EXPECT_THAT(scene.make(16).overridden, Not(Contains(Pair("promote_trigger_file", ""))));
+}
+
+TEST(OwnSettings, ReportFilesElsewhere) {
+  Scene scene;
+  scene.values.values["hba_file"] = "/etc/postgresql/15/main/pg_hba.conf";
+  scene.values.values["ident_file"] = "/srv/pg/main/pg_ident.conf";
+  scene.values.values["ssl_cert_file"] = "server.crt";
+  scene.values.values["ssl_key_file"] = "/etc/ssl/private/server.key";
+  scene.values.values["ssl"] = "off";
+  EXPECT_THAT(scene.make().notes,
+              ElementsAre(HasSubstr("hba_file is '/etc/postgresql/15/main/pg_hba.conf', outside")));
+  scene.values.values["ssl"] = "on";
+  EXPECT_THAT(scene.make().notes,
+              ElementsAre(HasSubstr("hba_file"), HasSubstr("ssl_key_file is '/etc/ssl/private/")));
 }
 
 TEST(OwnSettings, RaiseWhatTheWalNeeds) {
