@@ -18,6 +18,9 @@ namespace {
 
 /// Maximum of a page ("List Blobs").
 constexpr std::size_t kMostOfAPage = 5000;
+/// Likewise of a batch ("Blob Batch").
+constexpr std::size_t kMostOfABatch = 256;
+constexpr const char* kBoundary = "batch_pgweir";
 
 /// All that pgweir writes (uploader.cc, sealing.cc, padded.h, rewrap.cc).
 constexpr auto kAzureMetadata = std::to_array<std::string_view>(
@@ -70,42 +73,51 @@ std::string AzureDialect::right_for(Operation operation) const {
   return "rights of the management plane";
 }
 
+std::string AzureDialect::path_of(const std::string& key) const {
+  return settings_.endpoint.path +
+         percent_encoded("/" + settings_.bucket + (key.empty() ? "" : "/" + key), Slashes::stay);
+}
+
+std::string AzureDialect::sign(const std::string& method, const std::string& path,
+                               const Query& query, std::uint64_t body_size,
+                               const Credentials& credentials, Headers& headers) const {
+  auto sent = to_text(query);
+  switch (credentials.kind) {
+    case Credentials::Kind::token:
+      headers.push_back({"Authorization", "Bearer " + credentials.session_token.reveal()});
+      break;
+    case Credentials::Kind::sas:
+      sent += (sent.empty() ? "" : "&") + credentials.session_token.reveal();
+      break;
+    case Credentials::Kind::keys: {
+      auto authorization = shared_key_authorization({.method = method,
+                                                     .account = settings_.account,
+                                                     .path = path,
+                                                     .query = query,
+                                                     .headers = headers,
+                                                     .body_size = body_size},
+                                                    credentials.secret_key);
+      if (!authorization)
+        throw Error(ErrorKind::usage, "the storage account's key is not valid base64")
+            .with("source", credentials.source);
+      headers.push_back({"Authorization", std::move(*authorization)});
+      break;
+    }
+  }
+  return sent;
+}
+
 Request AzureDialect::signed_request(const Asked& asked, const Credentials& credentials,
                                      Time now) const {
-  const auto path =
-      settings_.endpoint.path +
-      percent_encoded("/" + settings_.bucket + (asked.key.empty() ? "" : "/" + asked.key),
-                      Slashes::stay);
+  const auto path = path_of(asked.key);
   Request request{.method = asked.method, .headers = asked.headers, .body = asked.body};
   auto query = asked.query;
   if (asked.key.empty()) query["restype"] = "container";
   request.headers.push_back({"x-ms-date", to_http_date(now)});
   request.headers.push_back(
       {"x-ms-version", settings_.version.empty() ? kAzureVersion : settings_.version});
-  auto sent = to_text(query);
-  switch (credentials.kind) {
-    case Credentials::Kind::token:
-      request.headers.push_back({"Authorization", "Bearer " + credentials.session_token.reveal()});
-      break;
-    case Credentials::Kind::sas:
-      sent += (sent.empty() ? "" : "&") + credentials.session_token.reveal();
-      break;
-    case Credentials::Kind::keys: {
-      auto authorization =
-          shared_key_authorization({.method = asked.method,
-                                    .account = settings_.account,
-                                    .path = path,
-                                    .query = query,
-                                    .headers = request.headers,
-                                    .body_size = asked.body != nullptr ? asked.body->size() : 0},
-                                   credentials.secret_key);
-      if (!authorization)
-        throw Error(ErrorKind::usage, "the storage account's key is not valid base64")
-            .with("source", credentials.source);
-      request.headers.push_back({"Authorization", std::move(*authorization)});
-      break;
-    }
-  }
+  const auto sent = sign(asked.method, path, query, asked.body != nullptr ? asked.body->size() : 0,
+                         credentials, request.headers);
   request.url = fmt::format("{}://{}{}{}{}", settings_.endpoint.scheme, settings_.endpoint.host,
                             path, sent.empty() ? "" : "?", sent);
   return request;
@@ -232,6 +244,59 @@ std::optional<std::vector<ObjectStore::Version>> AzureDialect::parse_versions_of
   if (!versions.empty() && !current) versions.push_back({"", true});
   std::reverse(versions.begin(), versions.end());
   return versions;
+}
+
+std::size_t AzureDialect::batch_size() const { return kMostOfABatch; }
+
+/// "Blob Batch": DELETEs as parts of a body, each with its own date and signature, and without
+/// x-ms-version. A key is encoded, so no part can contain the boundary.
+Dialect::Batch AzureDialect::removal_batch(std::span<const std::string> keys,
+                                           const Credentials& credentials, Time now) const {
+  Batch batch;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto path = path_of(keys[i]);
+    Headers headers = {{"x-ms-date", to_http_date(now)}};
+    const auto sent = sign("DELETE", path, {}, 0, credentials, headers);
+    batch.body += fmt::format(
+        "--{}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
+        "Content-ID: {}\r\n\r\nDELETE {}{}{} HTTP/1.1\r\n",
+        kBoundary, i, path, sent.empty() ? "" : "?", sent);
+    for (const auto& header : headers)
+      batch.body += fmt::format("{}: {}\r\n", header.name, header.value);
+    batch.body += "Content-Length: 0\r\n\r\n";
+  }
+  batch.body += fmt::format("--{}--\r\n", kBoundary);
+  batch.asked = {
+      .method = "POST",
+      .query = {{"comp", "batch"}},
+      .headers = {{"Content-Type", fmt::format("multipart/mixed; boundary={}", kBoundary)}}};
+  return batch;
+}
+
+/// The parts have the order of the requests; some lack a Content-ID. If there are fewer than asked
+/// for, the batch was rejected as a whole.
+std::vector<bool> AzureDialect::removed_by_batch(const Answer& answer, std::size_t count) const {
+  constexpr std::string_view kStatus = "HTTP/1.1 ";
+  constexpr std::size_t kDigits = 3;
+  const auto* const type = answer.header("content-type");
+  const auto at = type != nullptr ? type->find("boundary=") : std::string::npos;
+  if (answer.status != 202 || at == std::string::npos) return {};
+  auto boundary = trimmed(std::string_view(*type).substr(at + 9));
+  if (boundary.starts_with('"')) boundary = boundary.substr(1, boundary.find('"', 1) - 1);
+  const auto border = "--" + std::string(boundary.substr(0, boundary.find(';')));
+  std::vector<bool> removed;
+  std::string_view rest = answer.body;
+  for (auto next = rest.find(border); next != std::string_view::npos;) {
+    rest = rest.substr(next + border.size());
+    next = rest.find(border);
+    const auto part = rest.substr(0, next);
+    const auto status = part.find(kStatus);
+    if (status == std::string_view::npos) continue;
+    const auto number = parse_number<int>(part.substr(status + kStatus.size(), kDigits));
+    removed.push_back(number == 202 ||
+                      (number == 404 && part.find("BlobNotFound") != std::string_view::npos));
+  }
+  return removed.size() == count ? removed : std::vector<bool>();
 }
 
 }  // namespace weir::store

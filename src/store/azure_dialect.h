@@ -36,8 +36,18 @@ class AzureDialect final : public Dialect {
   [[nodiscard]] Query versions_listing(const std::string& key) const override;
   [[nodiscard]] std::optional<std::vector<ObjectStore::Version>> parse_versions_of(
       std::string_view body, std::string_view key) const override;
+  [[nodiscard]] std::size_t batch_size() const override;
+  [[nodiscard]] Batch removal_batch(std::span<const std::string> keys,
+                                    const Credentials& credentials, Time now) const override;
+  [[nodiscard]] std::vector<bool> removed_by_batch(const Answer& answer,
+                                                   std::size_t count) const override;
 
  private:
+  [[nodiscard]] std::string path_of(const std::string& key) const;
+  /// Returns the query to be sent. Throws as signed_request().
+  std::string sign(const std::string& method, const std::string& path, const Query& query,
+                   std::uint64_t body_size, const Credentials& credentials, Headers& headers) const;
+
   const BucketSettings settings_;
 };
 

@@ -16,6 +16,15 @@
 
 namespace weir::store {
 
+Dialect::Batch Dialect::removal_batch(std::span<const std::string> /*keys*/,
+                                      const Credentials& /*credentials*/, Time /*now*/) const {
+  return {};
+}
+
+std::vector<bool> Dialect::removed_by_batch(const Answer& /*answer*/, std::size_t /*count*/) const {
+  return {};
+}
+
 std::optional<std::chrono::sys_seconds> parse_http_date(const std::string& text) {
   struct tm broken {};
   const char* const rest = ::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &broken);

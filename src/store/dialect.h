@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -115,9 +116,23 @@ class Dialect {
   [[nodiscard]] virtual std::optional<std::vector<ObjectStore::Version>> parse_versions_of(
       std::string_view body, std::string_view key) const = 0;
 
-  /// setting() and the removal of many objects by one request are supported.
+  /// setting() and the removal of many objects by one request are supported, as S3 does both.
   [[nodiscard]] virtual bool has_settings() const { return false; }
   [[nodiscard]] virtual bool removes_many() const { return false; }
+
+  // Batches: requests that consist of requests, each with a signature of its own
+  /// How many objects one batch removes; 0: there are none.
+  [[nodiscard]] virtual std::size_t batch_size() const { return 0; }
+  struct Batch {
+    Asked asked{};  ///< without a body
+    std::string body{};
+  };
+  [[nodiscard]] virtual Batch removal_batch(std::span<const std::string> keys,
+                                            const Credentials& credentials, Time now) const;
+  /// For each of `count` keys, in order, whether it is not there any more. Empty: the answer does
+  /// not tell.
+  [[nodiscard]] virtual std::vector<bool> removed_by_batch(const Answer& answer,
+                                                           std::size_t count) const;
 };
 
 /// "Sun, 22 Nov 2026 00:00:00 GMT" (RFC 9110, 5.6.7)

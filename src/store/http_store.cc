@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/base64.h"
+#include "base/for_each_index.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "crypto/digest.h"
@@ -22,6 +23,9 @@ using Operation = Dialect::Operation;
 
 /// Listings that were left before their end do not add up.
 constexpr std::size_t kMarkers = 64;
+
+/// Requests at once, where each removes one object.
+constexpr std::size_t kRemovals = 8;
 
 }  // namespace
 
@@ -344,25 +348,65 @@ std::optional<std::string> HttpStore::setting(const std::string& which) {
   throw failure;
 }
 
-std::vector<ObjectStore::Kept> HttpStore::remove(std::span<const std::string> keys) {
-  if (dialect_->removes_many() && !removes_singly_) {
-    try {
-      return remove_by(removal_request(keys), keys);
-    } catch (const StoreError& failure) {
-      if (failure.trouble() != Trouble::unable) throw;
-      removes_singly_ = true;
-    }
+/// Not every store can remove many objects by one request: then it is asked no more.
+std::optional<std::vector<ObjectStore::Kept>> HttpStore::try_remove_by(
+    const std::string& request, std::span<const std::string> keys) {
+  if (!dialect_->removes_many() || removes_singly_) return std::nullopt;
+  try {
+    return remove_by(request, keys);
+  } catch (const StoreError& failure) {
+    if (failure.trouble() != Trouble::unable && failure.code() != "MalformedXML") throw;
+    removes_singly_ = true;
+    return std::nullopt;
   }
+}
+
+std::vector<ObjectStore::Kept> HttpStore::remove(std::span<const std::string> keys) {
+  if (auto kept = try_remove_by(removal_request(keys), keys)) return std::move(*kept);
+  // Objects that a batch has not removed are removed one by one: those answers have the reason.
+  const auto left = remove_in_batches(keys);
+  std::vector<std::optional<std::string>> why(left.size());
+  for_each_index(left.size(), kRemovals, [&](std::size_t i) {
+    why[i] = remove_one(left[i], "");
+    return true;
+  });
   std::vector<Kept> kept;
-  for (const auto& key : keys)
-    if (auto why = remove_one(key, "")) kept.push_back({key, std::move(*why)});
+  for (std::size_t i = 0; i < left.size(); ++i)
+    if (why[i]) kept.push_back({left[i], std::move(*why[i])});
   return kept;
+}
+
+/// Returns the keys that may still be there.
+std::vector<std::string> HttpStore::remove_in_batches(std::span<const std::string> keys) {
+  std::vector<std::string> left;
+  const auto size = dialect_->batch_size();
+  while (size > 0 && !removes_singly_ && keys.size() > 1) {
+    const auto some = keys.first(std::min(size, keys.size()));
+    keys = keys.subspan(some.size());
+    auto batch = dialect_->removal_batch(some, credentials_.get(), store_time());
+    MemoryBytes content(std::as_bytes(std::span(batch.body)));
+    Call call{.operation = Operation::remove,
+              .what = "could not remove objects",
+              .asked = std::move(batch.asked)};
+    call.asked.body = &content;
+    const auto answer = perform(call);
+    const auto removed = dialect_->removed_by_batch(answer, some.size());
+    if (removed.empty()) {
+      auto failure = error(answer, call);
+      if (answer.status != 202 && may_pass(failure.trouble())) throw failure;
+      removes_singly_ = true;  // not supported, or not permitted
+    }
+    for (std::size_t i = 0; i < some.size(); ++i)
+      if (removed.empty() || !removed[i]) left.push_back(some[i]);
+  }
+  left.insert(left.end(), keys.begin(), keys.end());
+  return left;
 }
 
 std::vector<ObjectStore::Kept> HttpStore::remove_versions(const std::string& key,
                                                           std::span<const std::string> versions) {
-  if (dialect_->removes_many() && !removes_singly_)
-    return remove_by(removal_request(key, versions), std::span(&key, 1));
+  if (auto kept = try_remove_by(removal_request(key, versions), std::span(&key, 1)))
+    return std::move(*kept);
   for (const auto& version : versions) {
     auto why = remove_one(key, version);
     // Azure: the newest version goes after the object itself has become a former one.

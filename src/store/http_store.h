@@ -76,6 +76,9 @@ class HttpStore final : public ObjectStore {
   [[nodiscard]] std::chrono::sys_seconds store_time() const;
   [[nodiscard]] std::vector<Kept> remove_by(const std::string& request,
                                             std::span<const std::string> keys);
+  [[nodiscard]] std::optional<std::vector<Kept>> try_remove_by(const std::string& request,
+                                                               std::span<const std::string> keys);
+  [[nodiscard]] std::vector<std::string> remove_in_batches(std::span<const std::string> keys);
   /// Returns why it was not removed.
   [[nodiscard]] std::optional<std::string> remove_one(const std::string& key,
                                                       const std::string& version);

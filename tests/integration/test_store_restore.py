@@ -284,6 +284,34 @@ def test_prune_names_what_the_store_keeps(archive, bucket, proxy):
     assert "whether the bucket keeps versions is not known: " in result.stderr, result.stderr
 
 
+@of_both
+def test_prune_removes_many_objects_by_one_request(archive, bucket, proxy):
+    push(archive, bucket)
+    names = names_of(archive)
+
+    def prune(keep_from):
+        started = len(proxy.requests)
+        result = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", keep_from, env=ENVIRONMENT)
+        assert result.returncode == 0, result.stderr
+        assert min(key.rpartition("/")[2][:24] for key in bucket.keys("p/main/wals/00000001")) == keep_from
+        return [request.method for request in proxy.requests[started:] if request.method in ("POST", "DELETE")]
+
+    assert prune(names[2]) == ["POST"]
+    # A store that knows no such request, or does not do it: each by itself, and nothing stays.
+    for name in names[:2]:
+        bucket.put(key_of(name), content_of(archive, name))
+    proxy.decide = lambda request: (405, [], "") if request.method == "POST" else None
+    assert prune(names[2]) == ["POST", "DELETE", "DELETE"]
+    if bucket.url.startswith("azure://"):
+        for name in names[:2]:
+            bucket.put(key_of(name), content_of(archive, name))
+        part = "--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 {}\r\nx-ms-error-code: {}\r\n\r\n"
+        busy = part.format("503 Busy", "ServerBusy") + part.format("500 Error", "InternalError") + "--b--\r\n"
+        proxy.decide = lambda request: (202, [("Content-Type", "multipart/mixed; boundary=b")], busy) \
+            if request.method == "POST" else None
+        assert prune(names[2]) == ["POST", "DELETE", "DELETE"]
+
+
 def test_prune_is_not_misled_by_another_clusters_backup(servers, receivers, new_archive, bucket, place):
     server, other = servers.primary(), servers.primary("other")
     archive = new_archive(server)

@@ -1,10 +1,14 @@
 #include "store/http_store.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,10 +28,18 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-/// Gives these answers, in this order.
+/// Gives these answers, in this order; to some URLs always the same one.
 struct Answers final : Transport {
   Answer perform(const Request& request) override {
+    const std::lock_guard lock(mutex);
     asked.push_back(request);
+    bodies.emplace_back();
+    if (request.body != nullptr) {
+      bodies.back().resize(request.body->size());
+      static_cast<void>(request.body->read_at(0, std::as_writable_bytes(std::span(bodies.back()))));
+    }
+    for (const auto& [end, answer] : of_url)
+      if (request.url.ends_with(end)) return answer;
     if (answers.empty()) throw NoAnswer(NoAnswer::Why::not_reached, "nobody is there");
     auto answer = std::move(answers.front());
     answers.pop_front();
@@ -41,7 +53,10 @@ struct Answers final : Transport {
     return "";
   }
   std::deque<Answer> answers;
+  std::map<std::string, Answer> of_url;  ///< by the URL's end; for requests that run beside others
   std::vector<Request> asked;
+  std::vector<std::string> bodies;  ///< of these requests
+  std::mutex mutex;
 };
 
 struct Keys final : CredentialSource {
@@ -273,22 +288,95 @@ TEST_F(AzureStoreTest, ListsVersionsTheNewestFirst) {
   EXPECT_TRUE(all[0].removal);
 }
 
-TEST_F(AzureStoreTest, RemovesOneByOne) {
+/// An answer to a batch, with a part for each of these statuses.
+Answer batch_answer(const std::vector<std::string>& parts) {
+  std::string body;
+  std::size_t i = 0;
+  for (const auto& part : parts)
+    body += fmt::format(
+        "--batchresponse_1\r\nContent-Type: application/http\r\n{}\r\nHTTP/1.1 {}\r\n"
+        "x-ms-version: 2023-11-03\r\n\r\n",
+        i++ % 2 == 0 ? fmt::format("Content-ID: {}\r\n", i - 1) : "", part);
+  return {.status = 202,
+          .headers = {{"content-type", "multipart/mixed; boundary=batchresponse_1"}},
+          .body = body + "--batchresponse_1--\r\n"};
+}
+
+constexpr const char* kGone = "404 Not Found\r\nx-ms-error-code: BlobNotFound";
+
+TEST_F(AzureStoreTest, RemovesInBatches) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < 300; ++i) keys.push_back(fmt::format("p/k {}", i));
+  transport_.answers = {batch_answer(std::vector<std::string>(256, "202 Accepted")),
+                        batch_answer(std::vector<std::string>(44, kGone))};
+  EXPECT_THAT(azure().remove(keys), IsEmpty());
+  ASSERT_EQ(transport_.asked.size(), 2u);
+  EXPECT_EQ(transport_.asked[0].method, "POST");
+  EXPECT_EQ(transport_.asked[0].url,
+            "https://acc.blob.core.windows.net/wal?comp=batch&restype=container");
+  EXPECT_THAT(transport_.header("Content-Type"), StartsWith("multipart/mixed; boundary=batch_"));
+  const auto& body = transport_.bodies[0];
+  EXPECT_THAT(body, HasSubstr("\r\n\r\nDELETE /wal/p/k%20255 HTTP/1.1\r\nx-ms-date: Sun, 22 Nov "
+                              "2026 00:00:00 GMT\r\nAuthorization: SharedKey acc:"));
+  EXPECT_EQ(body.find("k%20256"), std::string::npos);
+  EXPECT_EQ(body.find("x-ms-version"), std::string::npos);
+  EXPECT_TRUE(body.ends_with("--batch_pgweir--\r\n"));
+}
+
+TEST_F(AzureStoreTest, AsksForWhatABatchHasNotRemoved) {
   const Answer removed{.status = 202};
-  transport_.answers = {removed, azure_error(404, "BlobNotFound"),
-                        azure_error(409, "BlobImmutableDueToPolicy"),
-                        azure_error(403, "AuthorizationPermissionMismatch")};
-  const std::vector<std::string> keys{"a", "b", "c", "d"};
+  transport_.answers = {batch_answer({"202 Accepted", kGone, "409 Conflict", "403 Forbidden",
+                                      "404 Not Found\r\nx-ms-error-code: ContainerNotFound",
+                                      "500 Internal Server Error"})};
+  transport_.of_url = {{"/c", azure_error(409, "BlobImmutableDueToPolicy")},
+                       {"/d", azure_error(403, "AuthorizationPermissionMismatch")},
+                       {"/e", removed},
+                       {"/f", azure_error(404, "BlobNotFound")}};
+  const std::vector<std::string> keys{"a", "b", "c", "d", "e", "f"};
   const auto kept = azure().remove(keys);
   ASSERT_EQ(kept.size(), 2u);
   EXPECT_EQ(kept[0].key, "c");
   EXPECT_EQ(kept[0].why, "BlobImmutableDueToPolicy");
   EXPECT_EQ(kept[1].why, "AuthorizationPermissionMismatch");
+  EXPECT_EQ(transport_.asked.size(), 5u);
+}
+
+TEST_F(AzureStoreTest, RemovesOneByOneWhereABatchIsRejected) {
+  const Answer removed{.status = 202};
+  // As a whole, and fewer answers than requests: nothing is known to be removed.
+  for (const auto& rejected :
+       {batch_answer({"400 Bad Request\r\nx-ms-error-code: InvalidInput"}),
+        batch_answer({"202 Accepted", "202 Accepted"}), Answer{.status = 202},
+        azure_error(400, "InvalidInput"), azure_error(403, "AuthorizationPermissionMismatch"),
+        Answer{.status = 405}}) {
+    transport_.asked.clear();
+    transport_.answers = {rejected};
+    transport_.of_url = {{"/a", removed},
+                         {"/b", azure_error(404, "BlobNotFound")},
+                         {"/c", azure_error(409, "BlobImmutableDueToPolicy")}};
+    const std::vector<std::string> keys{"a", "b", "c"};
+    auto& store = azure();
+    EXPECT_EQ(store.remove(keys).size(), 1u);
+    EXPECT_EQ(transport_.asked.size(), 4u);
+    EXPECT_EQ(store.remove(keys).size(), 1u);
+    EXPECT_EQ(transport_.asked.size(), 7u) << "a batch is not tried again";
+  }
+}
+
+TEST_F(AzureStoreTest, ThrowsWhatMayPass) {
+  const std::vector<std::string> keys{"a", "b"};
+  transport_.answers = {azure_error(503, "ServerBusy")};
+  EXPECT_THROW(static_cast<void>(azure().remove(keys)), StoreError);
   for (const auto& failure : {azure_error(503, "ServerBusy"), azure_error(404, "ContainerNotFound"),
                               azure_error(403, "AuthenticationFailed")}) {
-    transport_.answers = {failure};
+    transport_.answers = {azure_error(405, "UnsupportedHttpVerb")};
+    transport_.of_url = {{"/a", failure}, {"/b", failure}};
     EXPECT_THROW(static_cast<void>(azure().remove(keys)), StoreError);
   }
+}
+
+TEST_F(AzureStoreTest, RemovesTheNewestVersionAfterTheObject) {
+  const Answer removed{.status = 202};
   // The newest version is the object itself.
   transport_.asked.clear();
   transport_.answers = {azure_error(403, "OperationNotAllowedOnRootBlob"), removed, removed};
@@ -418,13 +506,18 @@ TEST_F(GoogleStoreTest, SendsTokens) {
 }
 
 TEST_F(GoogleStoreTest, RemovesOneByOneWhereManyAreNotSupported) {
-  transport_.answers = {{.status = 501}, {.status = 204}, {.status = 204}, {.status = 204}};
-  const std::vector<std::string> keys{"a", "b"};
-  auto& store = google();
-  EXPECT_THAT(store.remove(keys), IsEmpty());
-  ASSERT_EQ(transport_.asked.size(), 3u);
-  EXPECT_THAT(store.remove(std::span(keys).first(1)), IsEmpty());
-  EXPECT_EQ(transport_.asked.size(), 4u);
+  const Answer no_xml{.status = 400, .body = "<Error><Code>MalformedXML</Code></Error>"};
+  const Answer not_done{.status = 501, .body = "<Error><Code>NotImplemented</Code></Error>"};
+  for (const auto& unable : {Answer{.status = 501}, Answer{.status = 405}, no_xml, not_done}) {
+    transport_.asked.clear();
+    transport_.answers = {unable, {.status = 204}, {.status = 204}, {.status = 204}};
+    const std::vector<std::string> keys{"a", "b"};
+    auto& store = google();
+    EXPECT_THAT(store.remove(keys), IsEmpty());
+    ASSERT_EQ(transport_.asked.size(), 3u);
+    EXPECT_THAT(store.remove(std::span(keys).first(1)), IsEmpty());
+    EXPECT_EQ(transport_.asked.size(), 4u);
+  }
 }
 
 TEST_F(HttpStoreTest, OfS3MayHaveAPath) {
