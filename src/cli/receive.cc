@@ -120,12 +120,24 @@ Error with_way_to_serve(const Error& error, const std::string& directory) {
       directory));
 }
 
+/// If an upload's compression differs from its file's, the whole segment is in memory. The same
+/// applies to the check before a local file is removed.
+std::uint64_t memory_of_uploads(const StoreRequest& request, const codec::Compression& files,
+                                wal::SegmentSize size) {
+  const auto& how = request.store.compression;
+  if (!how || how->method == files.method) return 0;
+  return (request.store.jobs + (request.keep_local ? 1 : 0)) *
+         (size.bytes() + codec::compression_memory(*how, size.bytes()));
+}
+
 /// Bytes that the store (its buffers, encryption, TLS), the relay (a few clients) and the page may
 /// need in addition to the receiver.
-std::uint64_t memory_beside(const ReceiveRequest& request) {
+std::uint64_t memory_beside(const ReceiveRequest& request, wal::SegmentSize size) {
   constexpr std::uint64_t kMiB = 1024 * 1024;
-  return (request.store ? 8 * kMiB : 0) + (request.serve.somewhere() ? 4 * kMiB : 0) +
-         (request.web.listen ? 2 * kMiB : 0);
+  return (request.store
+              ? 8 * kMiB + memory_of_uploads(*request.store, request.options.compression, size)
+              : 0) +
+         (request.serve.somewhere() ? 4 * kMiB : 0) + (request.web.listen ? 2 * kMiB : 0);
 }
 
 /// Runs the session; its error is reported and becomes the status.
@@ -175,7 +187,9 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     };
     if (const auto interval = service.heartbeat_interval())
       environment.progress_interval = std::min(environment.progress_interval, *interval);
-    environment.memory_beside = memory_beside(request);
+    environment.memory_beside = [&request](wal::SegmentSize size) {
+      return memory_beside(request, size);
+    };
     environment.durability_lost = [&](const Error& error) {
       leave_last_word_within(500ms, *directory, error, log, [&] { log.last_words(error, 500ms); });
       ::_exit(kNeedsPerson);

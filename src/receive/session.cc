@@ -353,17 +353,17 @@ void Session::perform(const step::ReadParameters&) {
 void Session::plan_memory(wal::SegmentSize segment_size) {
   const auto limit = machine_.memory_limit();
   const auto bytes = limit ? std::optional(limit->bytes) : std::nullopt;
-  const auto plan =
-      receive::plan_memory(bytes, options_.compression, segment_size, environment_.memory_beside);
+  const auto beside = environment_.memory_beside ? environment_.memory_beside(segment_size) : 0;
+  const auto plan = receive::plan_memory(bytes, options_.compression, segment_size, beside);
   if (!plan)
     throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
         .with("limit", format_size(limit->bytes))
         .with("by", limit->from)
-        .with("needed", format_size(least_memory(options_.compression, segment_size,
-                                                 environment_.memory_beside)))
+        .with("needed", format_size(least_memory(options_.compression, segment_size, beside)))
         .hint(
             "Raise the limit (MemoryMax= of a systemd unit, the limit of a container), or "
-            "compress with less memory (--compress).");
+            "compress with less memory (--compress). With --store-compression, fewer --store-jobs "
+            "need less, too.");
   memory_ = *plan;
   if (!memory_.unsynced_limit) memory_.unsynced_limit = environment_.scale.unsynced_limit;
   if (std::exchange(told_memory_, true)) return;

@@ -49,8 +49,8 @@ struct Environment {
   /// The object store's state, required for Confirm::stored; nullptr: there is none.
   StoreWords* store = nullptr;
   /// Memory for the parts that run in the same process as the receiver (store, relay, web page), in
-  /// bytes: not for buffers if memory is limited.
-  std::uint64_t memory_beside = 0;
+  /// bytes: not for buffers if memory is limited. Empty: there are none.
+  std::function<std::uint64_t(wal::SegmentSize)> memory_beside = {};
   Machine& machine = this_machine();
   Servers& servers = pq_servers();
   Scale scale = {};

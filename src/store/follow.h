@@ -148,7 +148,7 @@ class Follow {
   [[nodiscard]] bool miss(wal::SegmentName segment);
   void record_lost(const std::set<wal::SegmentName>& lost);
   void keep_local();
-  void remove_stored(const Tools& tools);
+  bool remove_stored(const Tools& tools);
   [[nodiscard]] bool surely_stored(const Tools& tools, wal::SegmentName segment,
                                    const FormsThere& there, std::string& stays);
   void tell_kept(const std::string& why);

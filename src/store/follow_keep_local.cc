@@ -15,8 +15,10 @@ constexpr auto kKeepAgain = 10s;
 constexpr auto kKeepAtLeastEvery = 60s;
 /// Checks take at most a hundredth of the time.
 constexpr int kLookingShare = 100;
-/// Positions that are checked before other work continues.
+/// Positions that are checked before other work continues, which includes the mark.
 constexpr std::size_t kRemovedAtOnce = 64;
+/// Likewise a time: with another format in the store, a check compresses the segment.
+constexpr auto kRemovesFor = 1s;
 
 }  // namespace
 
@@ -37,8 +39,9 @@ void Follow::keep_local() {
     sent_at_keep_ = view_.sent_files;
   }
   next_keep_ = threads_.now() + kKeepAtLeastEvery;
+  bool through = true;
   try {
-    remove_stored(*tools);
+    through = remove_stored(*tools);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability || stopping_) throw;
     tell_kept(error.what());
@@ -46,7 +49,7 @@ void Follow::keep_local() {
   }
   keep_not_before_ = threads_.now() + std::max<std::chrono::nanoseconds>(
                                           options_.keep_every, kLookingShare * looking_took_);
-  next_keep_ = std::max(next_keep_, keep_not_before_);
+  next_keep_ = through ? std::max(next_keep_, keep_not_before_) : threads_.now();
 }
 
 /// Once for each reason.
@@ -60,7 +63,8 @@ void Follow::tell_kept(const std::string& why) {
   if (is_new) log_.warning("what the store has cannot be removed from the archive: {}", why);
 }
 
-void Follow::remove_stored(const Tools& tools) {
+/// Returns false if it left off because of the time.
+bool Follow::remove_stored(const Tools& tools) {
   Mark mark;
   {
     const Threads::Lock lock(*mutex_);
@@ -92,7 +96,13 @@ void Follow::remove_stored(const Tools& tools) {
                           cluster_->segment_size);
     return stays.empty();
   };
+  bool through = true;
+  const auto until = threads_.now() + kRemovesFor;
   for (const auto& number : plan.numbers) {
+    if (&number != &plan.numbers.front() && threads_.now() >= until) {
+      through = false;
+      break;
+    }
     std::string stays;
     if (stopping_ || !remove_local(archive_, number, [&](wal::SegmentName segment) {
           return may_go_now(segment, stays);
@@ -106,6 +116,7 @@ void Follow::remove_stored(const Tools& tools) {
   }
   const Threads::Lock lock(*mutex_);
   view_.kept_for = plan.kept_for;
+  return through;
 }
 
 /// Checked now, for the file that is about to be removed: read, verified, and compared with the

@@ -73,7 +73,7 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
   std::unique_ptr<codec::Compressor> compressor;
   if (repacks) {
     checked.sent_as.method = wanted->method;
-    if (wanted->method == codec::Method::none) checked.packed.reserve(size.bytes());
+    checked.packed.reserve(size.bytes());  // growing would take twice that in between
     compressor = codec::make_compressor(*wanted, size.bytes());
   }
   crypto::Digest digest(crypto::Digest::Kind::sha256);

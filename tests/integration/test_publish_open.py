@@ -215,7 +215,7 @@ def test_it_is_refused_while_anything_lives(servers, receivers, new_archive, buc
 
 
 @pytest.mark.parametrize("versions", [False, True], ids=["plain", "versioned"])
-@pytest.mark.parametrize("form", ["same form", "other form"])
+@pytest.mark.parametrize("form", ["same form", "other form", "the store's form"])
 def test_the_true_segment_takes_its_place(servers, receivers, new_archive, gateway, versions, form):
     """The server comes back after all."""
     primary = servers.primary()
@@ -226,11 +226,12 @@ def test_the_true_segment_takes_its_place(servers, receivers, new_archive, gatew
     reported(primary, primary.write_wal(2))
     bucket = gateway.bucket(lock=versions)
     primary.stop("immediate")
-    push(archive, bucket)
-    publish(archive, bucket, *conninfo(primary))
+    compression, suffix = (["--store-compression", "gzip"], ".gz") if form == "the store's form" else ([], "")
+    push(archive, bucket, *compression)
+    publish(archive, bucket, *conninfo(primary), *compression)
     partial, = archive.partials().values()
     name = partial.name[:24]
-    assert key_of(name) in bucket.keys()
+    assert key_of(name + suffix) in bucket.keys()
 
     primary.start()
     streaming(primary)
@@ -239,14 +240,17 @@ def test_the_true_segment_takes_its_place(servers, receivers, new_archive, gatew
     reported(primary, end)
     wait_for(lambda: any(path.name == name for path in archive.finished().values()), "it to be finished")
     receiver.stop()
-    stored = name
+    stored = name + suffix
     if form == "other form":
         run(["gzip", archive.path / name])
         stored += ".gz"
-    push(archive, bucket)
+    push(archive, bucket, *compression)
     held = [key for key in bucket.keys("p/main/wals/") if name in key]
     assert held == [key_of(stored)]
-    assert bucket.get(key_of(stored)) == (archive.path / stored).read_bytes()
+    if compression:
+        assert gzip.decompress(bucket.get(key_of(stored))) == (archive.path / name).read_bytes()
+    else:
+        assert bucket.get(key_of(stored)) == (archive.path / stored).read_bytes()
     assert f"p/main/weir/published-{name}" not in bucket.keys()
     assert json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["published_open"] == []
     verified = store_verify(bucket)

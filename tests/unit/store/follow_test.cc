@@ -597,6 +597,26 @@ TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
   EXPECT_TRUE(failure_ == std::nullopt);
 }
 
+/// Comparing may take long, and the mark must not wait for all of it.
+TEST_F(FollowTest, RemovesForALimitedTimeBeforeOtherWork) {
+  builder_.segments(wal_, 4, 6);
+  start();
+  ASSERT_TRUE(wait_sent(5));
+  stop();
+  options_.keep_local = KeepLocal{.bytes = 1};
+  options_.keep_every = 1h;  // and yet it continues at once
+  store_.fault = [](const MemoryStore::Call& call) {
+    if (call.what == "head") std::this_thread::sleep_for(1100ms);
+    return Fault::none;
+  };
+  const auto listed = store_.count("list");
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 4; }));
+  stop();
+  EXPECT_GE(store_.count("list") - listed, 4u) << "one at a time";
+  EXPECT_TRUE(here(5));
+}
+
 /// The format of the object does not matter, and it is compared without being fetched.
 TEST_F(FollowTest, RemovesWhatTheStoreHasInTheFormatThatIsWanted) {
   options_.keep_local = KeepLocal{.bytes = 1};
