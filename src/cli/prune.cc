@@ -27,6 +27,7 @@
 #include "prune/archive_wal.h"
 #include "prune/find_backups.h"
 #include "prune/retention.h"
+#include "prune/stored_backups.h"
 #include "store/cluster_record.h"
 #include "store/manifest_prune.h"
 #include "store/manifest_reader.h"
@@ -44,7 +45,9 @@ constexpr auto kBackups = option_of<any_text>(
     "backups", "DIR",
     "directory in which backups are found, at any depth; can also be given as arguments");
 constexpr auto kIgnoreBackup =
-    repeated(option_of<any_text>("ignore-backup", "PATH", "ignore this backup; can be repeated"));
+    repeated(option_of<any_text>("ignore-backup", "PATH",
+                                 "ignore this backup, in the store by its name there; can be "
+                                 "repeated"));
 constexpr auto kKeepFromBackup = option_of<any_text>(
     "keep-from-backup", "PATH [PATH]...",
     "keep the WAL that these backups need: each a backup_label, .backup file, backup_manifest, "
@@ -78,24 +81,59 @@ void require_no_stray_words(const Arguments& arguments) {
       .hint("See \"pgweir prune --help\".");
 }
 
+/// In a store, not a path of this machine: "s3://…".
+bool names_object(const std::string& text) { return text.find("://") != std::string::npos; }
+
 prune::Places places(const Arguments& arguments) {
   prune::Places places;
   if (const auto named = arguments.get(kKeepFromBackup)) places.named.push_back(*named);
   if (const auto place = arguments.get(kBackups)) places.searched.push_back(*place);
   for (const auto& word : arguments.words()) places.searched.push_back(word);
-  places.ignored = arguments.texts(kIgnoreBackup);
-  if (places.named.empty() && places.searched.empty())
-    throw Error(ErrorKind::usage, "nothing says where the backups are")
-        .hint(
-            "Name the directory that has them behind the options, or with --backups; or name each "
-            "with --keep-from-backup.");
+  for (auto& path : arguments.texts(kIgnoreBackup))
+    if (!names_object(path)) places.ignored.push_back(std::move(path));
   return places;
 }
 
+/// The base backups next to the WAL in the store, which need not be named.
+std::vector<prune::FoundBackup> stored_backups(const Arguments& arguments, StoredArchive& stored,
+                                               io::Shelf& archive) {
+  const auto told = stored.told_identity();
+  const auto identity =
+      told ? told : archive::read_identity(archive, archive::list_archive_names(archive));
+  auto found =
+      prune::find_stored_backups(stored.opened().store(), stored.opened().layout(),
+                                 identity ? std::optional(identity->segment_size) : std::nullopt,
+                                 stored.jobs(), stored.patience());
+  const auto ignored = arguments.texts(kIgnoreBackup);
+  std::erase_if(found, [&](const prune::FoundBackup& backup) {
+    return std::find(ignored.begin(), ignored.end(), backup.path) != ignored.end();
+  });
+  return found;
+}
+
+/// Those of the places named, and of the store.
+std::vector<prune::FoundBackup> find_backups(const Arguments& arguments, StoredArchive* stored,
+                                             io::Shelf& archive) {
+  const auto named = places(arguments);
+  auto backups = prune::find_backups(named);
+  if (stored != nullptr)
+    for (auto& each : stored_backups(arguments, *stored, archive))
+      backups.push_back(std::move(each));
+  if (!backups.empty() || !named.named.empty() || !named.searched.empty()) return backups;
+  Error error(ErrorKind::usage, "nothing says where the backups are");
+  if (stored != nullptr)
+    error.with(
+        "none in the store, below",
+        stored->opened().store().name_of(prune::prefix_of_backups(stored->opened().layout())));
+  throw error.hint(
+      "Name the directory that has them behind the options, or with --backups; or name each "
+      "with --keep-from-backup.");
+}
+
 /// Chooses the backups that the rules keep, and reports what an operator should know.
-prune::Retention retain(const Arguments& arguments, io::Shelf& archive,
+prune::Retention retain(const Arguments& arguments, StoredArchive* stored, io::Shelf& archive,
                         const daemon::StopRequest& stop) {
-  const auto backups = prune::find_backups(places(arguments));
+  const auto backups = find_backups(arguments, stored, archive);
   prune::Rules rules;
   rules.window = arguments.get(kKeep);
   if (const auto count = arguments.get(kKeepBackups)) rules.count = *count;
@@ -308,7 +346,7 @@ int prune_command(const Arguments& arguments) {
                             directory ? io::what_is_nearby(path) : std::string());
   int status = kDone;
   if (has_rule(arguments)) {
-    auto retention = retain(arguments, whole, stop);
+    auto retention = retain(arguments, stored.get(), whole, stop);
     if (retention.complaint) status = kNo;
     if (retention.nothing) {
       print("nothing was removed\n");
@@ -369,7 +407,9 @@ Usage:
   pgweir prune [-D DIRECTORY] --store s3://BUCKET/PREFIX [OPTION]...
 
 With --store, the policy is applied to the object store; with -D and --store, to
-both, and the slots of the archive directory are respected.
+both, and the slots of the archive directory are respected. Base backups of
+barman-cloud-backup or WAL-G next to the WAL in the store count without being
+named.
 )",
     .groups = kGroups,
     .notes = R"(Exit status: 0 done; 1 no backup satisfies --keep, a backup is in doubt and the

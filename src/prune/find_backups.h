@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,7 +10,7 @@
 
 namespace weir::prune {
 
-/// A base backup somewhere on this machine.
+/// A base backup on this machine, or in a store (stored_backups.h).
 struct FoundBackup {
   enum class State {
     finished,    ///< as far as its files show: see `vouched`
@@ -24,6 +25,10 @@ struct FoundBackup {
   /// show that it was completed.
   bool vouched = false;
   std::string problem{};  ///< of an unfinished one: why
+  // Of a backup in a store:
+  bool in_store = false;     ///< `path` is a name in it, "s3://bucket/…"
+  std::uint64_t bytes = 0;   ///< of its objects
+  bool keep_always = false;  ///< the program that made it is told to keep it for good
 };
 
 /// Where backups are searched.

@@ -35,6 +35,7 @@ class Chooser {
 
   Retention run() {
     sort_out();
+    keep_always();
     if (rules_.window) keep_window();
     if (rules_.count) keep_count();
     find_obsolete();
@@ -51,6 +52,8 @@ class Chooser {
   void complain(std::string text);
   void remark_once(const FoundBackup& backup, const std::string& text, bool complaint);
 
+  void keep_always();
+  bool has_its_wal(const FoundBackup& backup);
   void keep_window();
   void keep_window_of(const Line& line, bool main, wal::PgTime cutoff, const std::string& since);
   void keep_count();
@@ -162,6 +165,23 @@ void Chooser::remark_once(const FoundBackup& backup, const std::string& text, bo
   result_.remarks.push_back(fmt::format("{}: {}", backup.path, text));
 }
 
+/// Those that the program that made them is told to keep for good; as long as their WAL is here.
+void Chooser::keep_always() {
+  for (const auto* backup : candidates_)
+    if (backup->keep_always && has_its_wal(*backup))
+      keep(*backup, "the program that made it is told to keep it");
+}
+
+/// The archive has its WAL, on the newest timeline that it can be recovered along.
+bool Chooser::has_its_wal(const FoundBackup& backup) {
+  const auto& lines = wal_.lines();
+  for (auto line = lines.rbegin(); line != lines.rend(); ++line)
+    for (const auto& stretch : line->stretches)
+      if (lies_on(*backup.point, line->history) && lies_in(*backup.point, stretch))
+        return can_be_used(backup, look(backup, *line, stretch, std::nullopt));
+  return false;
+}
+
 /// Each point in time of the window must stay reachable on each history in the archive: for
 /// transactions committed since its start, the newest backup that had ended by then is needed.
 void Chooser::keep_window() {
@@ -222,22 +242,12 @@ void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
 void Chooser::keep_count() {
   std::size_t kept = 0;
   const auto wanted = *rules_.count;
-  const auto& lines = wal_.lines();
   std::size_t full = 0;
   for (const auto* backup : candidates_) {
     // An incremental one counts with the full one that it builds upon.
     if (backup->point->parent) continue;
     ++full;
-    const Line* line = nullptr;
-    const Stretch* stretch = nullptr;
-    for (auto other = lines.rbegin(); other != lines.rend() && line == nullptr; ++other)
-      for (const auto& piece : other->stretches)
-        if (lies_on(*backup->point, other->history) && lies_in(*backup->point, piece)) {
-          line = &*other;
-          stretch = &piece;
-        }
-    if (line == nullptr || !can_be_used(*backup, look(*backup, *line, *stretch, std::nullopt)))
-      continue;
+    if (!has_its_wal(*backup)) continue;
     keep(*backup, fmt::format("number {} of the newest {}", ++kept, wanted));
     if (kept == wanted) return;
   }

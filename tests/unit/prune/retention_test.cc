@@ -397,6 +397,22 @@ TEST(Retention, WhatNoRuleNeedsGoesNewestFirstAndNothingThatOthersBuildUpon) {
   EXPECT_THAT(choose(backups, {.count = 4, .now = {kNow}}, wal).obsolete, IsEmpty());
 }
 
+TEST(Retention, KeepsWhatItsOwnProgramIsToldToKeep) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);
+  auto backups = kThree;
+  backups.front().keep_always = true;
+  EXPECT_THAT(kept(choose(backups, count(1), wal)), ElementsAre("mon", "wed"));
+  EXPECT_THAT(kept(choose(backups, window(hours(48)), wal)), ElementsAre("mon", "tue"));
+  // It is one of the newest three, too.
+  EXPECT_THAT(kept(choose(backups, count(3), wal)), ElementsAre("mon", "wed", "tue"));
+  // Unless its WAL is gone, or it is of another cluster: then it keeps nothing.
+  wal.found["mon"] = {.state = WalOfBackup::State::stranger, .what = "of another cluster"};
+  EXPECT_THAT(kept(choose(backups, count(1), wal)), ElementsAre("wed"));
+  backups.front().point->start = Lsn(500);
+  EXPECT_THAT(kept(choose(backups, count(1), wal)), ElementsAre("wed"));
+}
+
 TEST(Retention, WhatOneInDoubtBuildsUponStays) {
   TestWal wal;
   wal.line(TimelineHistory(1), {{{Lsn(0), Lsn(0x10000)}, {.time = hours_ago(0)}}});
