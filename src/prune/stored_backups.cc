@@ -21,7 +21,7 @@ namespace {
 
 using State = FoundBackup::State;
 
-/// Of an object that describes a backup. Old versions of WAL-G list every file there.
+/// Largest object that describes a backup. Old versions of WAL-G list every file there.
 constexpr std::uint64_t kLargest = std::uint64_t{64} << 20;
 constexpr std::string_view kInfo = "backup.info";
 constexpr std::string_view kKeep = "annotations/keep";
@@ -137,7 +137,7 @@ class StoreFinder {
     backup.problem = std::move(problem);
   }
 
-  /// Returns false if it is no backup.
+  /// Returns false if it is not a backup.
   bool read_barman(const std::string& id, const Objects& objects, FoundBackup& backup,
                    std::string& parent) {
     const auto key = fmt::format("{}{}/{}", prefix_, id, kInfo);

@@ -13,11 +13,11 @@ namespace weir::prune {
 
 /// Base backups next to the WAL in a store: in the layout `barman` those of barman-cloud-backup
 /// (`base/ID/`), in the layout `wal-g` those of WAL-G (`basebackups_005/`), by their names. Reads
-/// the small object that is stored last of each, and lists the others: one whose data are not there
-/// is unfinished. One that cannot be read is returned as unreadable, never left out; one that is
-/// known to have failed before it began is no backup. `size`: the cluster's segment size, by which
-/// an unfinished backup of WAL-G has a begin; nullopt: it has none. `jobs`: requests at once.
-/// Throws StoreError.
+/// the small object that is stored last of each, and lists the others: a backup without its data is
+/// unfinished. An unreadable backup is returned as unreadable, never left out; a backup that is
+/// known to have failed before it started does not count. `size`: the cluster's segment size, which
+/// determines the start of an unfinished backup of WAL-G; nullopt: unknown. `jobs`: requests at
+/// once. Throws StoreError.
 [[nodiscard]] std::vector<FoundBackup> find_stored_backups(store::ObjectStore& store,
                                                            const store::Layout& layout,
                                                            std::optional<wal::SegmentSize> size,

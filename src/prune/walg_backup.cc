@@ -89,7 +89,7 @@ archive::BackupPoint parse_walg_sentinel(std::string_view text, std::string_view
   if (timeline && first && *timeline != first->timeline())
     throw archive::backup_contradiction(file, "its Timeline is not that of its name",
                                         std::to_string(*timeline), std::string(name));
-  // Versions before 1.0 tell it by the name alone.
+  // Versions before 1.0 have it in the name alone.
   point.timeline = timeline ? static_cast<wal::TimelineId>(*timeline)
                    : first  ? first->timeline()
                             : 0;
