@@ -296,6 +296,7 @@ void ExactOutput::border(wal::Lsn position) {
   if (position < border_) return;
   border_ = position;
   border_offset_ = written_ + buffer_.size();
+  PGWEIR_CHECK(state_.offset <= border_offset_ && state_.position <= border_);
   const bool full = rotation_.bytes > 0 && border_offset_ >= rotation_.bytes;
   const bool old = rotation_.time.count() > 0 && Clock::now() - began_ >= rotation_.time;
   if (reopen_)
@@ -306,7 +307,8 @@ void ExactOutput::border(wal::Lsn position) {
 
 void ExactOutput::undo() {
   if (!file_) return;
-  PGWEIR_CHECK(border_offset_ <= written_ + buffer_.size());
+  // Only bytes that no confirmed position covers.
+  PGWEIR_CHECK(state_.offset <= border_offset_ && border_offset_ <= written_ + buffer_.size());
   if (border_offset_ >= written_) {
     buffer_.resize(static_cast<std::size_t>(border_offset_ - written_));
     return;
@@ -369,6 +371,8 @@ void ExactOutput::write_state(State state) {
 
 void ExactOutput::rotate() {
   make_durable();
+  // A file that is finished ends with a whole transaction.
+  PGWEIR_CHECK(written_ == border_offset_ && state_.offset == border_offset_);
   const auto old = rotated_name(name_, border_);
   directory_.rename_no_replace(name_, old);
   file_->close();

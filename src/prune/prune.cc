@@ -48,6 +48,9 @@ class Planner {
     lower_limit_by_slots();
     collect();
     if (plan_.files > 0) check_backups_are_here();
+    // Whatever lowered the limit, or set it: the first segment of each backup stays.
+    for (const auto& backup : options_.backups) PGWEIR_CHECK(limit_ <= size_.segno(backup.start));
+    for (const auto& backup : options_.doubtful) PGWEIR_CHECK(limit_ <= size_.segno(backup.start));
     return std::move(plan_);
   }
 
@@ -192,6 +195,11 @@ class Planner {
       plan_.bytes += entry.bytes.value();
     }
     add_holes(numbers);
+    PGWEIR_CHECK(numbers.empty() || numbers.rbegin()->first < limit_);
+    // As lower_limit_by_slots() should have it.
+    for (const auto& slot : slots_.slots)
+      PGWEIR_CHECK(numbers.empty() || slot.lost || slot.restart_lsn == wal::Lsn() ||
+                   numbers.rbegin()->first < size_.segno(slot.restart_lsn));
     // Files that an import has replaced, and kept for inspection.
     for (const auto& hidden : listing_.hidden) {
       const auto name = archive::parse_damaged_name(hidden);
@@ -356,6 +364,9 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
     if (stop && stop()) return false;
     bool some = false;
     for (const auto& segment : segments) {
+      // One number at a time: files of another one would be removed without a flush in between.
+      PGWEIR_CHECK(segment.name.to_string().substr(8) ==
+                   segments.front().name.to_string().substr(8));
       if (segment.files.empty()) {  // it was missing
         for (const auto& form : archive::finished_names(segment.name)) {
           const auto name = form.to_string();
@@ -406,6 +417,7 @@ bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& pla
   std::vector<std::string> names;
   const auto remove = [&] {
     if (keys.empty()) return;
+    PGWEIR_CHECK(keys.size() == names.size());
     std::set<std::string> stay;
     for (const auto& each : insist(patience, [&] { return store.remove(keys); })) {
       stay.insert(each.key);

@@ -430,6 +430,7 @@ void Follow::write_mark() {
     next_mark_ = threads_.now() + kMarkAgain;
     return;
   }
+  PGWEIR_CHECK(!manifest_->due());
   try {
     keep_mark(home_, mark, manifest_->memory());
     written_ = std::move(mark);

@@ -90,6 +90,7 @@ bool Follow::remove_stored(const Tools& tools) {
   // As before a prune: a crash must not restore an earlier slots file, which needs more WAL.
   if (!plan.numbers.empty()) archive_.sync();
   const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
+    PGWEIR_CHECK(mark.has(segment));
     if (!surely_stored(tools, segment, there, stays)) return false;
     // That took time: a slot may have been created, or moved back.
     stays = kept_for_slot(segment.segno(cluster_->segment_size), held_by_slots(archive_),

@@ -76,6 +76,8 @@ bool Follow::send(const Tools& tools, const UploadItem& item,
 /// Files after one that is not stored yet do not count, and stay pending.
 void Follow::settle(const UploadItem& item, Uploader::Result result) {
   using What = Uploader::Result::What;
+  // Each marked file has a line in a manifest (write_mark()).
+  PGWEIR_CHECK(result.entry.has_value() == (result.what != What::gone));
   note_success();
   if (item.segment && result.what != What::gone) forget_published(*item.segment);
   if (result.what == What::gone && options_.on_stored_end) tell_gone(item);

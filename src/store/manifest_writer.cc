@@ -103,6 +103,7 @@ void ManifestWriter::add_line(std::string text) {
   head_ = hash_of_line(text);
   tail_.push_back(std::move(text));
   ++lines_;
+  PGWEIR_CHECK((lines_ - tail_.size()) % kManifestLines == 0);
   if (tail_.size() == kManifestLines) full_head_ = head_;
 }
 
@@ -207,6 +208,8 @@ void ManifestWriter::start_only_full() {
 void ManifestWriter::put_all() {
   // A chain must not have gaps: objects are put in order.
   while (!full_.empty()) {
+    PGWEIR_CHECK(full_.front().lines.size() == kManifestLines &&
+                 full_.front().number < tail_number());
     put_object(full_.front().number, full_.front().lines);
     full_.pop_front();
   }

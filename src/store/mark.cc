@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "archive/lock_file.h"
+#include "base/error.h"
 #include "base/text.h"
 #include "store/manifest_chain.h"
 
@@ -81,6 +82,30 @@ std::optional<std::string> read_content(io::Shelf& archive) {
 
 }  // namespace
 
+namespace {
+
+/// The conditions of parse(): it has to accept each file of keep_mark().
+bool is_readable(const Mark& mark) {
+  const Mark::Run* before = nullptr;
+  for (const auto& run : mark.sent) {
+    if (!run.first.fits(mark.segment_size) || !run.last.fits(mark.segment_size) ||
+        run.last < run.first || run.first.timeline() != run.last.timeline() ||
+        (before != nullptr && run.first <= before->last))
+      return false;
+    before = &run;
+  }
+  return true;
+}
+
+/// Likewise, for parse_manifest().
+bool is_readable(const ManifestMemory& memory) {
+  return !memory.id.empty() && !memory.tail.empty() && memory.tail.size() <= memory.lines &&
+         (memory.lines - memory.tail.size()) % kManifestLines == 0 &&
+         memory.tail.size() <= kManifestLines && hash_of_line(memory.tail.back()) == memory.head;
+}
+
+}  // namespace
+
 bool Mark::has(wal::SegmentName segment) const {
   return std::any_of(sent.begin(), sent.end(),
                      [&](const Run& run) { return run.first <= segment && segment <= run.last; });
@@ -108,6 +133,7 @@ void Mark::remove(wal::SegmentName segment) {
   auto rest = sent.erase(at);
   if (segment < run.last) rest = sent.insert(rest, {name(segno + 1), run.last});
   if (run.first < segment) sent.insert(rest, {run.first, name(segno - 1)});
+  PGWEIR_CHECK(!has(segment));
 }
 
 void Mark::add(wal::SegmentName segment) {
@@ -130,6 +156,7 @@ void Mark::add(wal::SegmentName segment) {
   } else {
     sent.insert(behind, {segment, segment});
   }
+  PGWEIR_CHECK(has(segment));
 }
 
 std::optional<Mark> read_mark(io::Shelf& archive) {
@@ -143,6 +170,7 @@ std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive) {
 }
 
 void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest) {
+  PGWEIR_CHECK(is_readable(mark) && (manifest.lines == 0 || is_readable(manifest)));
   Json json;
   json["what"] =
       "What of this archive an object store has (\"pgweir store\"): segments from the first to the "

@@ -154,6 +154,7 @@ void Push::keep(std::vector<ManifestEntry> entries, const Mark& mark) {
     manifest_->put();
     return true;
   });
+  PGWEIR_CHECK(!manifest_->due());
   archive::DirectoryHome home(archive_);
   keep_mark(home, mark, manifest_->memory());
   result_.manifest = manifest_->id();

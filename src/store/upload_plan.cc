@@ -54,7 +54,7 @@ UploadPlan::Entry& UploadPlan::find(const UploadItem& item) {
   auto& entries = lines_[item.timeline].entries;
   const auto found = std::find_if(entries.begin(), entries.end(),
                                   [&](const Entry& entry) { return entry.item == item; });
-  PGWEIR_CHECK(found != entries.end() && found->state == State::under_way);
+  PGWEIR_CHECK(found != entries.end() && found->state == State::under_way && under_way_ > 0);
   --under_way_;
   return *found;
 }
@@ -70,6 +70,8 @@ bool UploadPlan::advance(Line& line) {
         mark_.add(*front.item.segment);
       else
         mark_.add_history(front.item.timeline);
+      PGWEIR_CHECK(front.item.segment ? mark_.has(*front.item.segment)
+                                      : mark_.has_history(front.item.timeline));
       moved = true;
     }
     settled_.push_back(front.item);

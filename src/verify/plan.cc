@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/error.h"
+
 namespace weir::verify {
 
 namespace {
@@ -217,6 +219,13 @@ class Planner {
       chunk.push_back(i);
     }
     flush();
+    // Each complete segment is in one chunk: none is left out, and none counts twice.
+    std::size_t in_chunks = 0;
+    for (const auto& each : plan_.chunks) in_chunks += each.size();
+    PGWEIR_CHECK(in_chunks == static_cast<std::size_t>(std::count_if(
+                                  plan_.nodes.begin(), plan_.nodes.end(), [](const Node& node) {
+                                    return node.chosen && node.is_finished();
+                                  })));
   }
 
   const archive::Listing& listing_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace weir::verify {
 
 void Results::add(Finding finding) {
@@ -20,6 +22,7 @@ void Results::note(std::string text) {
 }
 
 void Results::settle(std::size_t node, Outcome outcome) {
+  PGWEIR_CHECK(node < outcomes_.size() && outcome.state != Outcome::State::pending);
   const std::lock_guard lock(mutex_);
   outcomes_[node] = std::move(outcome);
 }
@@ -60,6 +63,7 @@ bool Results::moved(std::uint64_t bytes) {
 }
 
 Outcome Results::outcome(std::size_t node) const {
+  PGWEIR_CHECK(node < outcomes_.size());
   auto outcome = outcomes_[node];
   if (const auto broken = broken_borders_.find(node); broken != broken_borders_.end()) {
     outcome.state = Outcome::State::damaged;

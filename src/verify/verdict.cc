@@ -58,7 +58,10 @@ void Run::report_histories() {
     history.timeline = path.history.timeline();
     history.ancestors = path.history.ancestors();
     bool open = false;
+    std::optional<std::uint64_t> before;
     for (const auto& step : path.steps) {
+      PGWEIR_CHECK(!before || *before < step.segno);
+      before = step.segno;
       const auto start = size.start(step.segno);
       if (!step.node) {
         open = false;
@@ -81,10 +84,12 @@ void Run::report_histories() {
       open = whole;
     }
     std::vector<HistoryReport::Range> ranges;
-    for (const auto& range : history.sound)
+    for (const auto& range : history.sound) {
+      PGWEIR_CHECK(range.begin <= range.end);
       for (const auto& piece :
            archive::without_minimal_wal({range.begin, range.end}, path.history, minimal_wal_))
         ranges.push_back({piece.begin, piece.end});
+    }
     history.sound = std::move(ranges);
     report_.histories.push_back(std::move(history));
   }

@@ -392,6 +392,10 @@ void Run::check_segments() {
                   archive::read_published_open(directory_, listing_), *results_);
   ChunkCheck check(context);
   work(check);
+  // What no task has looked at must not count as valid.
+  for (std::size_t i = 0; i < plan_.nodes.size(); ++i)
+    PGWEIR_CHECK(!plan_.nodes[i].chosen || !plan_.nodes[i].is_finished() ||
+                 results_->outcome(i).state != Outcome::State::pending);
   for (auto& finding : results_->findings()) report_.findings.push_back(std::move(finding));
   for (auto& note : results_->notes()) report_.notes.push_back(std::move(note));
   report_.segments = results_->files();
