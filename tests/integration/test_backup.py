@@ -106,11 +106,14 @@ def status(world):
     return json.loads(pgweir("status", "-D", world.archive.path, "--backups", world.to, "--json").stdout)
 
 
-def recovered(world, name, query):
-    """What a server says that was recovered from that backup to the archive's end."""
+def recovered(world, name, query, source=None):
+    """What a server says that was recovered from that backup of `source` to the archive's end."""
+    source = source or world.server
     reported(world.server, world.server.flushed())
     world.receiver.stop()
     world.server.stop()
+    if source.running():
+        source.stop()
     into = world.place / "new"
     program = installed(world.place)
     hand_over(world.archive.path)
@@ -121,7 +124,7 @@ def recovered(world, name, query):
     run([program, "recover", "-D", world.archive.path, "--backup", world.to / name, "--into", into, "--bindir", server_bin,
          *mapping, "--start"], **as_server_user(), cwd="/")
     try:
-        return run([DEBIAN_BIN / "psql", "-XAtq", "-h", world.server.socket_dir, "-p", world.server.port, "-U", "postgres", "-c", query,
+        return run([DEBIAN_BIN / "psql", "-XAtq", "-h", source.socket_dir, "-p", source.port, "-U", "postgres", "-c", query,
                     "postgres"], cwd="/").stdout.strip()
     finally:
         run([server_bin / "pg_ctl", "-D", into, "-m", "immediate", "-w", "stop"], **as_server_user(), cwd="/")
@@ -322,10 +325,14 @@ def test_from_a_standby_and_from_another_branch(world, servers):
     last = wal.segment_name(1, (wal.lsn(told["end_lsn"]) - 1) // size, size)
     assert any(name.startswith(last) and name.endswith(".partial") for name in world.archive.names()), told
     world.assert_verified(told["name"])
-    # Without a receiver the .partial is made durable here.
+    # Without a receiver the .partial is made durable here. The standby replays nothing that the archive does not have.
+    standby.sql("SELECT pg_wal_replay_pause()")
+    wait_for(lambda: standby.sql("SELECT pg_get_wal_replay_pause_state()") == "paused", "the standby to pause")
+    reported(world.server, world.server.flushed())
     world.receiver.stop()
     told = world.backup(conninfo=standby.conninfo())
     assert told["outcome"] == "made", told
+    standby.sql("SELECT pg_wal_replay_resume()")
     standby.promote()
     standby.sql("CREATE TABLE other_branch (i int)")
     world.receive()
@@ -334,6 +341,8 @@ def test_from_a_standby_and_from_another_branch(world, servers):
     before = world.names()
     told = world.backup(conninfo=standby.conninfo(), status=4)
     assert "diverged" in told["problem"] and world.names() == before, told
+    # The standby's own settings came along.
+    assert recovered(world, before[-1], "SELECT count(*) FROM own_branch", source=standby) == "0"
 
 
 def test_the_servers_own_archive_command(world):
