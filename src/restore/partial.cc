@@ -9,10 +9,7 @@
 
 #include "archive/durable_end.h"
 #include "archive/forms.h"
-#include "archive/segment_bytes.h"
 #include "archive/segment_reader.h"
-#include "archive/wal_reader.h"
-#include "restore/content_source.h"
 #include "restore/seam.h"
 #include "wal/continued_record.h"
 #include "wal/page.h"
@@ -34,15 +31,6 @@ class Scanner {
   void take(std::span<const std::byte> wal);
   /// End of the last complete record; 0/0 if there is none.
   [[nodiscard]] wal::Lsn cut() const;
-  /// If cut() is the end of the record that continues at the segment's start: its checksum was not
-  /// compared, since it covers the segment before.
-  [[nodiscard]] bool cut_is_unchecked() const {
-    return !verifier_.unchecked() && !verifier_.last_record_end().valid() && cut().valid();
-  }
-  /// Apart from the rest of the page with `end`, there is WAL after it.
-  [[nodiscard]] bool has_wal_after(wal::Lsn end) const {
-    return wal_behind_ || wal::Lsn(damaged_at().byte() & ~(wal::kPageSize - 1)) > end;
-  }
   [[nodiscard]] bool sound_so_far() const { return !damage_; }
   /// Valid up to the segment's end.
   [[nodiscard]] bool complete() const { return !damage_ && bytes_ == size_.bytes(); }
@@ -68,7 +56,6 @@ class Scanner {
 
 Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size,
                      const AskReceiver& durable_end);
-bool is_torn(Archives& archives, const Copy& copy, const Seam& seam);
 
 }  // namespace
 
@@ -150,41 +137,7 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
     scanned.damage = broken;
   else if (scanned.damage)
     scanned.damage->with("file", facts.path_of(name.to_string()));
-  if (broken || !scanner.cut_is_unchecked() || scanner.has_wal_after(scanned.cut)) return scanned;
-  // A power failure may have torn that record, like any other at the end of the WAL. (With WAL
-  // after it, that is damage, and found when the file is restored.)
-  if (is_torn(archives, copy,
-              {.segment_start = segment.start(size),
-               .first_record = scanned.cut,
-               .previous_record = {},
-               .segment_size = size,
-               .timeline = segment.timeline(),
-               .history = history ? &*history : nullptr})) {
-    scanned.cut = {};
-    scanned.complete = false;
-  }
   return scanned;
-}
-
-/// True if the record over the boundary does not continue in this copy as any archive has its
-/// beginning, and one has it. Unknown is not torn.
-bool is_torn(Archives& archives, const Copy& copy, const Seam& seam) {
-  const auto bytes =
-      archive::SegmentBytes::open(archives.shelf(copy.archive), copy.name, seam.segment_size);
-  if (!bytes) return false;
-  ContentSource content(seam.segment_start, *bytes);
-  const archive::WalReader::Options along{
-      .segment_size = seam.segment_size,
-      .timeline = seam.timeline,
-      .history = seam.history != nullptr ? std::optional(*seam.history) : std::nullopt};
-  const auto verdict = [&](std::size_t archive) {
-    archive::WalReader before(archives.shelf(archive), along);
-    return check_seam(seam, before, content).verdict;
-  };
-  if (verdict(copy.archive) != SeamVerdict::broken) return false;
-  for (std::size_t i = 0; i < archives.count(); ++i)
-    if (i != copy.archive && !archives.silent(i) && verdict(i) == SeamVerdict::fits) return false;
-  return true;
 }
 
 Partial scan_settled(Archives& archives, const Copy& copy, wal::SegmentSize size,

@@ -1214,37 +1214,6 @@ TEST(RestoreFile, RestoresAllThatIsSoundWhileItIsReceivedAgain) {
   EXPECT_EQ(scene.ask(1, 4).restored, true);
 }
 
-/// The only record that ends in the partial segment begins in the segment before, which its
-/// checksum covers. A power failure has torn it, like any record that was not flushed: it is not
-/// restored, it is no damage, and a copy that has all of it is preferred.
-TEST(RestoreFile, DoesNotCountATornRecordThatBeginsInTheSegmentBefore) {
-  WalBuilder wal(plain());
-  while (wal.end() + 3 * wal::kPageSize < kSize.start(3)) wal.append_random(1000);
-  const auto record = wal.append_random(6 * wal::kPageSize);
-  ASSERT_LT(record.start, kSize.start(3));
-  ASSERT_GT(record.end, kSize.start(3) + wal::kPageSize);
-  const auto end = record.end;
-  Scene scene;
-  scene.options.partial = true;
-  scene.put(wal, 2);
-  scene.put_partial(wal, end);
-  const auto name = name_of(1, 3) + ".partial";
-  const auto sound = scene.archive.content(name);
-  EXPECT_EQ(scene.ask(1, 3).content, sound);
-  auto torn = sound;
-  std::fill_n(torn.begin() + 1024, 512, std::byte{0});
-  scene.archive.put(name, torn);
-  const auto outcome = scene.ask(1, 3);
-  EXPECT_EQ(outcome.restored, false) << outcome.what;
-  EXPECT_NE(outcome.what.find("no record is complete"), std::string::npos) << outcome.what;
-  // Compressed forms are looked at after the raw one, which would be preferred.
-  const auto whole = wal.bytes(kSize.start(3), end);
-  scene.archive.put(name_of(1, 3) + ".zst.partial", pack(whole, Method::zstd));
-  const auto better = scene.ask(1, 3);
-  EXPECT_EQ(better.restored, true) << better.what;
-  EXPECT_EQ(better.content, sound);
-}
-
 TEST(RestoreFile, IsNotMisledByAPartialThatGrowsWhileItIsRead) {
   WalBuilder wal(plain());
   wal.grow_to(kSize.start(4));
