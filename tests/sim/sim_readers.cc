@@ -71,12 +71,36 @@ void SimReaders::report(const Ledger::Way& way, const Floors& before) {
     if (call_failed_) return;
     // A prune, or a timeline that was left meanwhile.
     if (floors() != before || promised >= std::min(needed, world_.end_needed(way, true))) return;
+    // "restore --partial" rejects that; nothing ends there unnoticed (seed 11547 of 72677551).
+    if (is_torn(promised)) return;
     throw Violation{"P9", fmt::format("status promises a recovery up to {} only, and WAL up to {} "
                                       "was reported as flushed before",
                                       promised, way.end)};
   } catch (const Error& error) {
     world_.story.tell("status: {}", error.what());
   }
+}
+
+/// The newest timeline's first segment, not yet flushed, was torn by a power loss before the
+/// switchpoint, and has WAL after that place.
+bool SimReaders::is_torn(wal::Lsn end) const {
+  const auto newest = world_.lineage.newest();
+  const auto start = kSegment.start_of(end);
+  const auto name =
+      wal::SegmentName(newest, kSegment.segno(end), kSegment).to_string() + ".partial";
+  if (newest == 1 || kSegment.start_of(world_.lineage.timeline(newest).begin) != start ||
+      end >= world_.lineage.timeline(newest).begin || !world_.disk.exists(name))
+    return false;
+  const auto content = world_.disk.content(name);
+  const auto truth = world_.lineage.bytes(
+      newest, start, std::min(world_.lineage.end(newest), start + kSegmentBytes));
+  const auto [torn, unused] =
+      std::mismatch(content.begin(), content.end(), truth.begin(), truth.end());
+  const auto page = (static_cast<std::size_t>(torn - content.begin()) + wal::kPageSize - 1) /
+                    wal::kPageSize * wal::kPageSize;
+  const auto behind = std::span(content).subspan(std::min(page, content.size()));
+  return std::any_of(behind.begin(), behind.end(),
+                     [](std::byte byte) { return byte != std::byte{}; });
 }
 
 /// P9: nothing is wrong with what is finished.

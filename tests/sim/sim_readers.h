@@ -54,6 +54,7 @@ class SimReaders {
   void recover(const Ledger::Way& way, bool partial, const Floors& before);
   void verify();
   void report(const Ledger::Way& way, const Floors& before);
+  [[nodiscard]] bool is_torn(wal::Lsn end) const;
   [[nodiscard]] Floors floors() const {
     return {world_.ledger.given_up_before(), world_.ledger.left_to_store_before()};
   }
