@@ -208,7 +208,8 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
         metrics, [&figures](bool up) { return figures.collect(up); }, log);
     std::optional<ReceiverPage> page;
     if (request.web.listen) {
-      page.emplace(request.web, request.options.directory, feed, board,
+      page.emplace(request.web, request.options.directory,
+                   request.store ? std::optional(request.store->store) : std::nullopt, feed, board,
                    ReceiverPage::Metrics{[&figures] { return figures.collect(true); }, one_port},
                    log);
       environment.progress_interval = std::min(environment.progress_interval, kTurn);

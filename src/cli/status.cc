@@ -33,6 +33,7 @@
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "metrics/exporter.h"
+#include "prune/stored_backups.h"
 #include "status/backups.h"
 #include "status/check.h"
 #include "status/json.h"
@@ -217,9 +218,28 @@ status::StatusReport answers_of(const std::string& directory) {
   });
 }
 
-/// Those of the archive's directory, unless that is empty, and those of each place.
+/// Those of Barman or WAL-G next to the WAL. A store that was already reported as unavailable is
+/// not queried again.
+std::vector<prune::FoundBackup> stored_backups(StoredArchive& stored,
+                                               status::StatusReport& report) {
+  if (report.store && !report.store->error.empty()) return {};
+  try {
+    return prune::find_stored_backups(
+        stored.opened().store(), stored.opened().layout(),
+        report.identity ? std::optional(report.identity->segment_size) : std::nullopt,
+        stored.jobs(), stored.patience());
+  } catch (const store::StoreError& error) {
+    report.backups_error = error.what();
+    return {};
+  }
+}
+
+/// Those of the archive's directory, unless that is empty, those of each place, and those of the
+/// store, unless that is nullptr.
 void add_backups(status::StatusReport& report, const std::string& directory,
-                 std::vector<std::string> places) {
+                 std::vector<std::string> places, StoredArchive* stored = nullptr) {
+  const auto in_store =
+      stored != nullptr ? stored_backups(*stored, report) : std::vector<prune::FoundBackup>();
   std::string hangs;
   try {
     for (const auto& place : places)
@@ -228,10 +248,10 @@ void add_backups(status::StatusReport& report, const std::string& directory,
     hangs = error.what();
     places.clear();
   }
-  report = look_within_bounds(directory, [directory, places, report]() mutable {
+  report = look_within_bounds(directory, [directory, places, in_store, report]() mutable {
     const auto archive = directory.empty() ? nullptr : io::open_existing_directory(directory);
     prune::BackupSizes sizes;
-    status::look_for_backups(report, archive.get(), places, sizes);
+    status::look_for_backups(report, archive.get(), places, sizes, in_store);
     return report;
   });
   if (!hangs.empty()) report.backups_error = hangs;
@@ -374,7 +394,7 @@ int status_command(const Arguments& arguments) {
   take_answers(report, std::move(asked));
   if (!directory.empty()) look_for_break(report, directory);
   if (!arguments.has(kHtml) || stored || directory.empty())
-    add_backups(report, directory, arguments.texts(kWebBackups));
+    add_backups(report, directory, arguments.texts(kWebBackups), stored.get());
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
     report.beside = look_within_bounds(

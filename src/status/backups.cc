@@ -62,6 +62,11 @@ void take_time_of_name(Backup& backup) {
 
 /// Its format and its size. What cannot be read is a reason not to count it.
 void add_files(const prune::FoundBackup& found, prune::BackupSizes& sizes, Backup& backup) {
+  if (found.in_store) {
+    backup.format = Backup::Format::tar;
+    backup.bytes = found.bytes;
+    return;
+  }
   take_time_of_name(backup);
   backup.format = Backup::Format::plain;
   try {
@@ -74,31 +79,33 @@ void add_files(const prune::FoundBackup& found, prune::BackupSizes& sizes, Backu
   }
 }
 
+void add_one(const prune::FoundBackup& found, prune::BackupSizes& sizes, StatusReport& report) {
+  auto backup = found.point ? backup_of(*found.point, found.path) : Backup{.name = found.path};
+  backup.problem = found.problem;
+  add_files(found, sizes, backup);
+  // The archive may have a history file of the same backup, which knows its end.
+  const auto known = std::find_if(report.backups.begin(), report.backups.end(), [&](auto& each) {
+    return found.point && each.timeline == backup.timeline && each.start == backup.start;
+  });
+  if (known == report.backups.end()) {
+    report.backups.push_back(std::move(backup));
+    return;
+  }
+  if (backup.label.empty()) backup.label = known->label;
+  if (!backup.end) backup.end = known->end;
+  // Two copies of a backup are two rows.
+  if (known->format)
+    report.backups.push_back(std::move(backup));
+  else
+    *known = std::move(backup);
+}
+
 void add_found(const std::vector<std::string>& places, prune::BackupSizes& sizes,
                StatusReport& report) {
   try {
     for (const auto& found :
-         prune::find_backups({.searched = places, .depth = archive::Depth::names})) {
-      auto backup = found.point ? backup_of(*found.point, found.path) : Backup{.name = found.path};
-      backup.problem = found.problem;
-      add_files(found, sizes, backup);
-      // The archive may have a history file of the same backup, which knows its end.
-      const auto known =
-          std::find_if(report.backups.begin(), report.backups.end(), [&](const auto& each) {
-            return found.point && each.timeline == backup.timeline && each.start == backup.start;
-          });
-      if (known == report.backups.end()) {
-        report.backups.push_back(std::move(backup));
-        continue;
-      }
-      if (backup.label.empty()) backup.label = known->label;
-      if (!backup.end) backup.end = known->end;
-      // Two copies of a backup are two rows.
-      if (known->format)
-        report.backups.push_back(std::move(backup));
-      else
-        *known = std::move(backup);
-    }
+         prune::find_backups({.searched = places, .depth = archive::Depth::names}))
+      add_one(found, sizes, report);
   } catch (const Error& error) {
     report.backups_error = error.what();
   }
@@ -153,10 +160,12 @@ std::string backup_text(const StatusReport& report, const Backup& backup) {
 }  // namespace
 
 void look_for_backups(StatusReport& report, io::Directory* archive,
-                      const std::vector<std::string>& places, prune::BackupSizes& sizes) {
+                      const std::vector<std::string>& places, prune::BackupSizes& sizes,
+                      const std::vector<prune::FoundBackup>& stored) {
   if (archive != nullptr) add_labels(*archive, report);
   report.backup_places = places;
   if (!places.empty()) add_found(places, sizes, report);
+  for (const auto& each : stored) add_one(each, sizes, report);
   std::stable_sort(report.backups.begin(), report.backups.end(), [](const auto& a, const auto& b) {
     if (a.start.valid() != b.start.valid()) return a.start.valid();
     return a.start < b.start;

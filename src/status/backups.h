@@ -7,17 +7,20 @@
 
 #include "io/directory.h"
 #include "prune/backup_size.h"
+#include "prune/find_backups.h"
 #include "status/report.h"
 
 namespace weir::status {
 
 /// Adds the base backups to the report: those that the backup history files of `archive` name
-/// (nullptr: none is read), and those below `places`. By names and sizes; no file of a backup but
+/// (nullptr: none is read), those below `places`, and `stored` ones (prune/stored_backups.h), whose
+/// names are those in the store. By names and sizes; no file of a backup but
 /// its label and its manifest is read. `sizes` can be kept from one call to the next. A place that
 /// cannot be searched is reported in `backups_error`. Throws Error{io} if the archive cannot be
 /// listed.
 void look_for_backups(StatusReport& report, io::Directory* archive,
-                      const std::vector<std::string>& places, prune::BackupSizes& sizes);
+                      const std::vector<std::string>& places, prune::BackupSizes& sizes,
+                      const std::vector<prune::FoundBackup>& stored = {});
 
 // Pure, of a report with its windows:
 

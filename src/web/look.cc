@@ -19,13 +19,13 @@ Facts facts_of(const Look* look, const std::string& directory, SystemTime now) {
 }
 
 Look look_at(const std::string& directory, const std::vector<std::string>& places,
-             prune::BackupSizes& sizes) {
+             prune::BackupSizes& sizes, const std::vector<prune::FoundBackup>& stored) {
   Look look;
   look.at = std::chrono::system_clock::now();
   const auto opened = io::open_existing_directory(directory);
   look.report = status::make_report(*opened);
   look.report.disk_bytes = io::inspect_place(directory).bytes;
-  status::look_for_backups(look.report, opened.get(), places, sizes);
+  status::look_for_backups(look.report, opened.get(), places, sizes, stored);
   return look;
 }
 

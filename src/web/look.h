@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "prune/backup_size.h"
+#include "prune/find_backups.h"
 #include "status/report.h"
 #include "web/facts.h"
 #include "web/history.h"
@@ -21,10 +22,11 @@ struct Look {
 };
 
 /// Lists the directory, looks into the ends of its timelines, and for base backups
-/// (status/backups.h). `sizes` is kept from one look to the next, so that each manifest is read
-/// once. Throws Error{io} if the directory cannot be listed.
+/// (status/backups.h); `stored` are those of a store. `sizes` is kept from one look to the next, so
+/// that each manifest is read once. Throws Error{io} if the directory cannot be listed.
 [[nodiscard]] Look look_at(const std::string& directory, const std::vector<std::string>& places,
-                           prune::BackupSizes& sizes);
+                           prune::BackupSizes& sizes,
+                           const std::vector<prune::FoundBackup>& stored = {});
 
 /// What a page can be made of; without a verdict. `look` may be nullptr: there was none yet.
 [[nodiscard]] Facts facts_of(const Look* look, const std::string& directory, SystemTime now);

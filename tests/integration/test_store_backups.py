@@ -3,6 +3,8 @@ Ceph gateway, and the same objects in Azurite; those of WAL-G as its sources nam
 the objects are written by the test)."""
 
 import json
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -10,10 +12,11 @@ from support import barman as barmans
 from support import wal
 from support.barman import Barman, environment
 from support.chapter import Chapter
-from support.process import run, server_user, wait_for
+from support.process import PATIENCE, run, server_user, wait_for
 from support.receiver import pgweir
 from support.recovery import installed, recover
 from support.scenario import begun, reported
+from support.server import free_port
 from test_store import KEYS, azurite, bucket, ceph, gateway, of_both, proxy, push, store  # noqa: F401
 from test_store_restore import ENVIRONMENT, names_of, words_for
 
@@ -115,6 +118,15 @@ def prune(bucket, *words, endpoint=None, status=0):
     return result
 
 
+def reported_backups(bucket, *words):
+    """[(name, whether it counts)] of `status`, in the order of their WAL."""
+    result = pgweir("status", *words, *words_for(bucket), "--json", env=ENVIRONMENT)
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert "backups_error" not in told, told
+    return told["backups"]
+
+
 def copied(objects, bucket):
     """The same objects in another store."""
     for key, content in objects.items():
@@ -145,14 +157,29 @@ def test_wal_goes_as_barmans_backups_do(world, servers, azurite, place):
         assert f"{path}{first}, began at " in told.stderr and ": no longer needed\n" in told.stderr, told.stderr
         info = place_of.get(f"p/main/base/{first}/backup.info")
         place_of.put(f"p/main/base/{first}/backup.info", info[:100])
+        told = reported_backups(place_of)
+        assert told[-1]["name"] == f"{path}{first}" and "no backup.info of Barman" in told[-1]["why"], told
         torn = prune(place_of, "--keep-backups", "1", status=1)
         assert torn.stdout == "nothing was removed\n" and f"{path}{first}: no backup.info of Barman" in torn.stderr, torn
         place_of.put(f"p/main/base/{first}/backup.info", info)
         assert world.segments(place_of) == all_segments
+        for words in ([], ["-D", world.archive.path]):
+            told = reported_backups(place_of, *words)
+            assert [(each["name"], each["good"]) for each in told] == [(path + first, True), (path + second, True)], told
+        assert told[0]["kind"] == "full" and told[0]["format"] == "tar" and told[0]["bytes"] > 0 and told[0]["began"]
+        info = world.barman.info(second)
+        assert told[1]["begin_lsn"] == info["begin_xlog"] and told[1]["end_lsn"] == info["end_xlog"], told
         # Exactly what precedes the newest one.
         done = prune(place_of, "--keep-backups", "1")
         assert f"the backup {path}{second} starts in it" in done.stdout, done.stdout
         assert world.segments(place_of) == [name for name in all_segments if name >= begins[1]]
+        assert [each["good"] for each in reported_backups(place_of)] == [False, True]
+        shown = pgweir("status", *words_for(place_of), "--html", place / "page.html", env=ENVIRONMENT)
+        for each in (first, second):
+            assert f'{path}{each} "Barman backup cloud {each}": full, tar, ' in shown.stdout, shown.stdout
+        assert shown.stdout.count("DOES NOT COUNT: the WAL that it needs") == 1, shown.stdout
+        page = (place / "page.html").read_text()
+        assert f"{path}{second}" in page and "the WAL that it needs is not" in page
         again = prune(place_of, "--keep-backups", "2")
         assert "the archive has the WAL of 1: nothing is removed" in again.stderr, again.stderr
     # What is left recovers, by Barman's programs alone, and with pgweir's restore_command.
@@ -196,6 +223,27 @@ def test_what_barman_keeps_for_good_keeps_its_wal(world, place):
     assert sorted(names_of(world.archive)) == world.segments()
     nothing = pgweir("prune", *words_for(bucket, prefix="elsewhere"), "--keep-backups", "1", env=ENVIRONMENT)
     assert nothing.returncode != 0 and nothing.stdout == "", nothing
+
+
+def test_the_page_of_a_receiver_shows_them(world, receivers):
+    world.write()
+    backup = world.barman.backup(world.server)
+    world.receiver.stop()
+    port = free_port()
+    receivers.pgweir(world.archive, world.server, *words_for(world.bucket), "--web-listen", str(port),
+                     env=ENVIRONMENT)
+
+    def told():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/status.json", timeout=PATIENCE) as answer:
+                return json.loads(answer.read())["backups"]
+        except (urllib.error.URLError, ConnectionError):
+            return []  # not yet
+
+    name = f"{world.bucket.url}/p/main/base/{backup}"
+    wait_for(lambda: [each["name"] for each in told()] == [name], "the backup to be on the page")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
+        assert name in answer.read().decode()
 
 
 def test_trouble_with_the_store_removes_nothing(world, proxy):

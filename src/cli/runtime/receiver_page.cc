@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cli/runtime/serve_listeners.h"
+#include "cli/runtime/stored_backups.h"
 #include "cli/shared/ask_archive.h"
 #include "metrics/exporter.h"
 #include "net/ip.h"
@@ -18,28 +19,32 @@ namespace {
 
 /// On the watch's own thread, which may outlive the page: it has nothing but copies.
 web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::string& directory,
+                                      const std::optional<store::StoreOptions>& store,
                                       std::function<void(bool)> keep) {
-  return {
-      .look =
-          [directory, places = request.backups, sizes = std::make_shared<prune::BackupSizes>()] {
-            auto look = web::look_at(directory, places, *sizes);
-            ask_relays(look.report, directory);
-            return look;
-          },
-      .each_time = std::move(keep)};
+  return {.look =
+              [directory, places = request.backups, sizes = std::make_shared<prune::BackupSizes>(),
+               stored = store ? std::make_shared<StoredBackups>(*store) : nullptr] {
+                auto look =
+                    web::look_at(directory, places, *sizes,
+                                 stored ? stored->found() : std::vector<prune::FoundBackup>());
+                if (stored && stored->error()) look.report.backups_error = stored->error();
+                ask_relays(look.report, directory);
+                return look;
+              },
+          .each_time = std::move(keep)};
 }
 
 }  // namespace
 
 ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directory,
-                           receive::Feed& feed, const receive::StatusBoard& board, Metrics metrics,
-                           Log& log)
+                           const std::optional<store::StoreOptions>& store, receive::Feed& feed,
+                           const receive::StatusBoard& board, Metrics metrics, Log& log)
     : request_(request),
       log_(log),
       board_(board),
       directory_(directory),
       recorder_(feed, board, directory),
-      watch_(hooks_of(request, directory, recorder_.keeper())),
+      watch_(hooks_of(request, directory, store, recorder_.keeper())),
       site_(gate_of(request), sources(request, std::move(metrics))),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {

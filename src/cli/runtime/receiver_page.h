@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "metrics/family.h"
 #include "receive/feed.h"
 #include "receive/status_board.h"
+#include "store/open_store.h"
 #include "web/look.h"
 #include "web/recorder.h"
 #include "web/site.h"
@@ -27,7 +29,8 @@ class ReceiverPage {
     bool open = false;                                      ///< without token and name
   };
   /// Throws Error{usage} for a token file that will not do, Error{retry} if it cannot listen.
-  ReceiverPage(const WebRequest& request, const std::string& directory, receive::Feed& feed,
+  ReceiverPage(const WebRequest& request, const std::string& directory,
+               const std::optional<store::StoreOptions>& store, receive::Feed& feed,
                const receive::StatusBoard& board, Metrics metrics, Log& log);
   ReceiverPage(const ReceiverPage&) = delete;
   ReceiverPage& operator=(const ReceiverPage&) = delete;
