@@ -201,17 +201,14 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     ReceiverMetrics figures(request.options.directory, board);
     // On the page's own port the page's server answers for the metrics, too.
     auto metrics = request.metrics;
-    const bool one_port =
-        request.web.listen && metrics.listen == host_and_port(*request.web.listen);
-    if (one_port) metrics.listen.reset();
+    const bool one_port = take_page_port(metrics, request.web);
     const Reporter reporter(
         metrics, [&figures](bool up) { return figures.collect(up); }, log);
     std::optional<ReceiverPage> page;
     if (request.web.listen) {
       page.emplace(request.web, request.options.directory,
                    request.store ? std::optional(request.store->store) : std::nullopt, feed, board,
-                   ReceiverPage::Metrics{[&figures] { return figures.collect(true); }, one_port},
-                   log);
+                   PageMetrics{[&figures] { return figures.collect(true); }, one_port}, log);
       environment.progress_interval = std::min(environment.progress_interval, kTurn);
     }
     std::optional<Downstream> downstream;

@@ -46,8 +46,9 @@ constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr Option kSlots[] = {kServeMaxSlotWalKeepSize, kServeAutoSlot};
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval, kMetricsListen};
 constexpr Option kPage[] = {
-    kWebListen.says("serve the archive's web page at http://ADDRESS:PORT/, with /healthz and "
-                    "/readyz; without an address, on this host only"),
+    kWebListen.says("serve the archive's web page at http://ADDRESS:PORT/, with /healthz, /readyz "
+                    "and /metrics; without an address, on this host only; can be the port of "
+                    "--metrics-listen"),
     kWebTokenFile, kWebHost, kWebBackups};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
                                    {"Client authentication:", kWho},
@@ -68,7 +69,7 @@ std::optional<std::string> writer_into(const std::string& directory) {
                      writer->program.empty() ? "unknown" : writer->program);
 }
 
-void serve(const std::string& directory, const ServeRequest& request, const MetricsOptions& metrics,
+void serve(const std::string& directory, const ServeRequest& request, MetricsOptions metrics,
            const WebRequest& web, daemon::LongRun& long_run, daemon::ServiceManager& service) {
   Log& log = long_run.log();
   const auto archive = io::open_existing_directory(directory);
@@ -85,10 +86,12 @@ void serve(const std::string& directory, const ServeRequest& request, const Metr
   };
   const relay::ServeSocket socket(
       *archive, [&] { return status::to_json(view()); }, log);
-  const Reporter reporter(
-      metrics, [&](bool up) { return serve_metrics(view(), directory, up); }, log);
+  const auto figures = [&](bool up) { return serve_metrics(view(), directory, up); };
+  const bool one_port = take_page_port(metrics, web);
+  const Reporter reporter(metrics, figures, log);
   std::optional<ServePage> page;
-  if (web.listen) page.emplace(web, directory, view, log);
+  if (web.listen)
+    page.emplace(web, directory, view, PageMetrics{[&] { return figures(true); }, one_port}, log);
   net::Wake stop;
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {

@@ -44,6 +44,7 @@
 #include "status/upstream.h"
 #include "store/cluster_record.h"
 #include "store/insist.h"
+#include "web/html.h"
 #include "web/look.h"
 #include "web/page.h"
 #include "web/recorder.h"
@@ -109,7 +110,8 @@ void write_page(const std::string& file, const status::StatusReport& report,
   facts.verdict = verdict;
   facts.history = std::move(history);
   constexpr unsigned kMode = 0644;
-  io::replace_small_file(file, web::page_html(facts, web::Mode::single), kMode);
+  io::replace_small_file(file, web::units_kept_together(web::page_html(facts, web::Mode::single)),
+                         kMode);
 }
 
 bool terminal_is_utf8() {

@@ -34,7 +34,7 @@ struct ReceiverView {
   /// Since when no WAL streams, regardless of attempts to connect; unset while it streams, or
   /// unknown.
   std::optional<SystemTime> outage_since{};
-  std::string server{};  ///< the upstream, empty while there is none
+  std::string server{};  ///< the upstream; while there is none, the last one
   /// With several hosts: the verdict about each after the last query.
   std::vector<HostVerdict> hosts{};
   /// Since the server's last message, or the start; unset: a receiver that does not report it.

@@ -23,7 +23,9 @@ void StatusBoard::on_event(const Event& happened) {
   on(
       happened, [this](const event::StateChanged& change) { set_state(change.state); },
       [this](const event::ServerChanged& server) {
-        update([&](ReceiverView& content) { content.server = server.name; });
+        // The last one stays: its name is needed to find the cause of an outage.
+        if (!server.name.empty())
+          update([&](ReceiverView& content) { content.server = server.name; });
       },
       [this](const event::Progress& progress) {
         tick(progress.snapshot, std::chrono::steady_clock::now());

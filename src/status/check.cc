@@ -23,36 +23,6 @@ void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
 }
 
-/// The receiver can stream for a while without free space, into files that are allocated already:
-/// only then is it critical unasked.
-void judge_space(const StatusReport& report, const Limits& limits, Verdict& verdict) {
-  const auto add = [&](Level level, std::string text) {
-    verdict.findings.push_back({level, std::move(text), Topic::disk_full});
-    verdict.findings.back().commands = {
-        "pgweir compress -D DIRECTORY",
-        "pgweir prune -D DIRECTORY --keep 14d --backups BACKUPS --dry-run"};
-  };
-  if (limits.min_free && report.free_bytes < *limits.min_free) {
-    add(Level::critical,
-        fmt::format("the disk is nearly full: {} free, less than {}",
-                    format_size(report.free_bytes), format_size(*limits.min_free)));
-    return;
-  }
-  if (report.segment_size) {
-    const auto segments = report.free_bytes / report.segment_size->bytes();
-    if (segments < kFewSegments) {
-      add(segments == 0 ? Level::critical : Level::warning,
-          fmt::format("the disk is nearly full: {} free, room for {}",
-                      format_size(report.free_bytes), counted(segments, "segment")));
-      return;
-    }
-  }
-  if (!report.full_in || *report.full_in >= limits.min_free_time.value_or(kFullIn)) return;
-  add(limits.min_free_time ? Level::critical : Level::warning,
-      fmt::format("the disk will be full in {} at the rate of the last day: {} free",
-                  format_duration(*report.full_in), format_size(report.free_bytes)));
-}
-
 /// What the last verification and the last drill found, and that they were not too long ago.
 void judge_last_check(const StatusReport& report, const std::optional<archive::LastCheck>& last,
                       const std::optional<std::chrono::milliseconds>& most, Topic topic,
@@ -141,7 +111,7 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   if (report.receiver) {
-    if (!report.receiver->disk_full_since) judge_space(report, limits, verdict);
+    if (!report.receiver->disk_full_since) append(space_findings(report, limits), verdict);
     // The server's own answer about the lag counts more: see lag_of().
     auto of_receiver = limits;
     of_receiver.max_lag.reset();
@@ -243,6 +213,35 @@ std::string performance_data(const StatusReport& report, const Limits& limits) {
 }
 
 }  // namespace
+
+/// The receiver can stream for a while without free space, into files that are allocated already:
+/// only then is it critical unasked.
+std::vector<Finding> space_findings(const StatusReport& report, const Limits& limits) {
+  const auto found = [](Level level, const std::string& text) {
+    return std::vector<Finding>{
+        {.level = level,
+         .text = text,
+         .topic = Topic::disk_full,
+         .public_text = level == Level::critical ? text : std::string(),
+         .commands = {"pgweir compress -D DIRECTORY",
+                      "pgweir prune -D DIRECTORY --keep 14d --backups BACKUPS --dry-run"}}};
+  };
+  if (limits.min_free && report.free_bytes < *limits.min_free)
+    return found(Level::critical,
+                 fmt::format("the disk is nearly full: {} free, less than {}",
+                             format_size(report.free_bytes), format_size(*limits.min_free)));
+  if (report.segment_size) {
+    const auto segments = report.free_bytes / report.segment_size->bytes();
+    if (segments < kFewSegments)
+      return found(segments == 0 ? Level::critical : Level::warning,
+                   fmt::format("the disk is nearly full: {} free, room for {}",
+                               format_size(report.free_bytes), counted(segments, "segment")));
+  }
+  if (!report.full_in || *report.full_in >= limits.min_free_time.value_or(kFullIn)) return {};
+  return found(limits.min_free_time ? Level::critical : Level::warning,
+               fmt::format("the disk will be full in {} at the rate of the last day: {} free",
+                           format_duration(*report.full_in), format_size(report.free_bytes)));
+}
 
 Verdict check(const StatusReport& report, const Limits& limits) {
   Verdict verdict;

@@ -19,6 +19,9 @@ struct Verdict {
 /// Pure.
 [[nodiscard]] Verdict check(const StatusReport& report, const Limits& limits);
 
+/// What is the matter with the space on the archive's disk: at most one. Pure.
+[[nodiscard]] std::vector<Finding> space_findings(const StatusReport& report, const Limits& limits);
+
 /// What WAL of a newer version means, by the magic of its pages; a sentence.
 [[nodiscard]] std::string newer_version_text(std::uint16_t magic);
 

@@ -49,7 +49,7 @@ std::optional<SystemTime> outage_of(const ReceiverView& receiver) {
   return std::chrono::floor<std::chrono::seconds>(receiver.taken - *receiver.silence);
 }
 
-/// " -h db1 -p 5432"; empty while there is no server.
+/// " -h db1 -p 5432"; empty while there was no server yet.
 std::string host_words(const ReceiverView& receiver) {
   const auto colon = receiver.server.rfind(':');
   if (colon == std::string::npos || colon == 0) return {};

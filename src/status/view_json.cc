@@ -474,7 +474,7 @@ void losses(Io& io, std::vector<archive::Loss>& all) {
 }
 
 void members(Io& io, ReceiverView& view) {
-  // Not written: last_stream, slot_read_at.
+  // Not written: last_stream.
   auto& [taken, pid, version, started, state, state_since, disk_full_since, outage_since, server,
          hosts, silence, stream, last_stream, lag_time, bytes_per_second, archived_bytes, streams,
          errors, segments_finished, slow_syncs, syncs, last_error, last_error_time, lost, slot,
@@ -513,6 +513,7 @@ void members(Io& io, ReceiverView& view) {
   losses(io, lost);
   io.if_any("slot", slot);
   io.merged(slot_view);
+  io.if_any("slot_checked", slot_read_at, slot_view.has_value());
   io.if_any("slot_warning", slot_warning);
   io.list_if_any("candidates", candidates);
   io.section("certificates", certificates);

@@ -36,10 +36,6 @@ std::string date_text(std::int64_t second) {
   return format_time(SystemTime(seconds(second))).substr(0, 10);
 }
 
-std::string milliseconds_text(double ms) {
-  return ms >= 1000 ? fmt::format("{:.1f} s", ms / 1000) : fmt::format("{:.3g} ms", ms);
-}
-
 struct Figure {
   std::string_view title;
   std::function<double(const Span&)> value;
@@ -135,6 +131,11 @@ Sign sign_of(Day::Hour::Kind kind) {
 }
 
 }  // namespace
+
+std::string milliseconds_text(double ms) {
+  // Not 1e+03 ms.
+  return ms >= 999.5 ? fmt::format("{:.1f} s", ms / 1000) : fmt::format("{:.3g} ms", ms);
+}
 
 std::vector<Chart> charts_of(const History& history, SystemTime now) {
   const auto size = [](double bytes) { return format_size(static_cast<std::uint64_t>(bytes)); };

@@ -50,4 +50,7 @@ struct Day {
 [[nodiscard]] std::vector<Day> days_of(const History& history, SystemTime now);
 [[nodiscard]] std::string days_html(const std::vector<Day>& days);
 
+/// "0.0128 ms", "1.4 s"
+[[nodiscard]] std::string milliseconds_text(double ms);
+
 }  // namespace weir::web

@@ -33,6 +33,11 @@ http::Answer plain_answer(int status, std::string text) {
   return {.status = status, .body = std::move(text) + "\n"};
 }
 
+http::Answer probe_answer(http::Answer answer) {
+  answer.headers.emplace_back("Cache-Control", "no-store");
+  return answer;
+}
+
 bool only_reads(const http::Request& request) {
   return request.method == "GET" || request.method == "HEAD";
 }

@@ -31,6 +31,8 @@ class Entrance {
 };
 
 /// "only GET and HEAD" and the like, with its line end.
+/// For probes: a proxy must not keep it.
+[[nodiscard]] http::Answer probe_answer(http::Answer answer);
 [[nodiscard]] http::Answer plain_answer(int status, std::string text);
 /// GET or HEAD.
 [[nodiscard]] bool only_reads(const http::Request& request);

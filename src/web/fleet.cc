@@ -96,8 +96,18 @@ std::string row_html(const FleetRow& row) {
       "</tr>\n",
       escaped(row.name), badge_html(state.asked ? level : Level::unknown), escaped(row.link),
       escaped(row.name), escaped(row.where), what,
-      rank == Rank::well ? "" : since_html(row.since, std::nullopt), escaped(state.server),
-      escaped(state.position), state.free ? format_size(*state.free) : "", words_of(rank).key);
+      rank == Rank::well || rank == Rank::not_known ? ""
+      : row.since_is_known                          ? since_html(row.since, std::nullopt)
+                                                    : "before " + time_html(row.since),
+      escaped(state.server), escaped(state.position), state.free ? format_size(*state.free) : "",
+      words_of(rank).key);
+}
+
+/// "no receiver" of "no_receiver"
+std::string spaced(std::string_view key) {
+  std::string words(key);
+  std::replace(words.begin(), words.end(), '_', ' ');
+  return words;
 }
 
 /// How many there are of each kind: buttons, by which the script selects rows.
@@ -114,6 +124,34 @@ std::string kinds_html(const std::vector<FleetRow>& rows) {
   return html + "</p></section>\n";
 }
 
+/// What to do for those that do not answer, once for each reason, with a command for the first few.
+std::string silence_html(const std::vector<FleetRow>& rows) {
+  constexpr std::string_view kChapter = "The page";
+  constexpr std::string_view kPlaceholder = "PLACE";
+  constexpr std::size_t kMostCommands = 3;
+  std::map<Silence, std::vector<std::string>> places;
+  for (const auto& row : rows)
+    if (row.state.error) places[row.state.silence].push_back(row.where);
+  std::string html;
+  for (const auto& [silence, where] : places) {
+    const auto words = words_of(silence);
+    html +=
+        fmt::format("<li><b>{}</b> ({}): {} <a href=\"troubleshooting#{}\">Troubleshooting: {}</a>",
+                    words.words, counted(where.size(), "archive"), escaped(words.hint),
+                    chapter_anchor(kChapter), kChapter);
+    const auto at = words.command.find(kPlaceholder);
+    for (std::size_t i = 0;
+         at != std::string_view::npos && i < std::min(kMostCommands, where.size()); ++i) {
+      auto command = std::string(words.command);
+      // The path of a URL follows.
+      command.replace(at, kPlaceholder.size(), status::shell_word(where[i]));
+      html += fmt::format("<p class=\"command\"><code>{}</code></p>", escaped(command));
+    }
+    html += "</li>\n";
+  }
+  return html;
+}
+
 /// What to do, once for each kind of finding that is the worst of an archive.
 std::string advice_html(const std::vector<FleetRow>& rows) {
   std::vector<std::pair<Topic, std::size_t>> topics;
@@ -127,16 +165,18 @@ std::string advice_html(const std::vector<FleetRow>& rows) {
     else
       ++known->second;
   }
-  if (topics.empty()) return {};
-  std::string html =
+  const auto silent = silence_html(rows);
+  if (topics.empty() && silent.empty()) return {};
+  auto html =
       "<section id=\"advice\" aria-labelledby=\"advice-h\"><h2 id=\"advice-h\">"
-      "What to do</h2>\n<ul>\n";
+      "What to do</h2>\n<ul>\n" +
+      silent;
   for (const auto& [topic, count] : topics) {
     const auto words = status::words_of(topic);
     html += fmt::format(
         "<li><b>{}</b> ({}): {} <a href=\"troubleshooting#{}\">Troubleshooting: {}</a></li>\n",
-        words.key, counted(count, "archive"), escaped(words.hint), chapter_anchor(words.chapter),
-        escaped(words.chapter));
+        spaced(words.key), counted(count, "archive"), escaped(words.hint),
+        chapter_anchor(words.chapter), escaped(words.chapter));
   }
   return html + "</ul>\n</section>\n";
 }
@@ -173,8 +213,52 @@ RankWords words_of(Rank rank) {
   return {"well", "well"};
 }
 
-FleetState state_of_error(std::string error) {
-  return {.error = std::move(error), .asked = true, .level = Level::critical};
+SilenceWords words_of(Silence silence) {
+  switch (silence) {
+    case Silence::unreachable:
+      return {"The page does not answer",
+              "Check that host: whether it runs, whether the receiver runs there (systemctl status "
+              "'pgweir@*'), and the network in between. The archive may be well.",
+              "curl -sS -m 10 PLACE/healthz"};
+    case Silence::token:
+      return {"The token is refused",
+              "Copy the token of that page (--web-token-file of its receiver) to the file that "
+              "token-file names, then send SIGHUP to \"pgweir web\".",
+              ""};
+    case Silence::other_answer:
+      return {
+          "The answer is not that of a page of pgweir",
+          "Check the URL in the fleet file, a proxy in between, and the version of pgweir there.",
+          "curl -sS -m 10 -i PLACE/healthz"};
+    case Silence::unreadable:
+      return {"The directory cannot be read",
+              "Check that its file system is mounted, and that the user of \"pgweir web\" may read "
+              "it.",
+              "pgweir status -D PLACE"};
+    case Silence::hanging:
+      break;
+  }
+  return {"No look comes back",
+          "Its file system or host hangs: check the mount, the kernel log (dmesg) and the network.",
+          ""};
+}
+
+FleetState state_of_error(std::string error, Silence silence) {
+  return {.error = std::move(error), .silence = silence, .asked = true, .level = Level::critical};
+}
+
+FleetSince::Moment FleetSince::of(const FleetState& state, SystemTime now) {
+  const bool silent = state.error.has_value();
+  const auto rank = rank_of(state);
+  if (rank != rank_ || silent != silent_) {
+    seen_ = {now, rank_.has_value()};
+    // Its last answer is the last time at which it was well.
+    if (silent && answered_) seen_.at = *answered_;
+  }
+  rank_ = rank;
+  silent_ = silent;
+  if (!silent) answered_ = now;
+  return state.since ? Moment{*state.since, true} : seen_;
 }
 
 FleetState state_of_report(const status::StatusReport& report, bool at_rest,
@@ -190,7 +274,9 @@ FleetState state_of_report(const status::StatusReport& report, bool at_rest,
 
 FleetState state_of_json(std::string_view text, bool at_rest) {
   auto told = status::summary_of(text, std::chrono::system_clock::time_point{});
-  if (!told) return state_of_error("its answer is not that of a pgweir of this version");
+  if (!told)
+    return state_of_error("its answer is not that of a pgweir of this version",
+                          Silence::other_answer);
   FleetState state{.asked = true, .findings = std::move(told->findings)};
   if (told->receiver) {
     state.server = told->receiver->server;
@@ -207,6 +293,11 @@ void sort_rows(std::vector<FleetRow>& rows) {
     const auto left = rank_of(a.state);
     const auto right = rank_of(b.state);
     if (left != right) return left < right;
+    const auto gravity_of = [](const FleetState& state) {
+      return status::gravity(state.error ? Level::critical : state.level);
+    };
+    if (gravity_of(a.state) != gravity_of(b.state))
+      return gravity_of(a.state) > gravity_of(b.state);
     // Of those that are well, the order is of no matter; by name they are found.
     if (left == Rank::well || a.since == b.since) return a.name < b.name;
     return a.since < b.since;
@@ -218,7 +309,7 @@ std::string fleet_title(const std::vector<FleetRow>& rows) {
     return rank_of(row.state) != Rank::well;
   });
   return bad == 0 ? fmt::format("all {} are well", rows.size())
-                  : fmt::format("{} of {} need somebody", bad, rows.size());
+                  : fmt::format("{} of {} need attention", bad, rows.size());
 }
 
 std::string fleet_html(std::vector<FleetRow> rows, SystemTime now, std::string_view version) {

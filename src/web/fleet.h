@@ -11,9 +11,26 @@
 
 namespace weir::web {
 
+/// Why an archive does not answer, which decides what to do about it.
+enum class Silence {
+  unreachable,   ///< its page: no connection, or no answer in time
+  token,         ///< its page does not take the token
+  other_answer,  ///< its page answers something else
+  unreadable,    ///< its directory
+  hanging,       ///< a look at its directory or its page has not come back
+};
+struct SilenceWords {
+  std::string_view words;  ///< "The page cannot be reached"
+  std::string_view hint;   ///< what to do, in a sentence or two
+  /// A command that shows more, with PLACE for the directory or URL.
+  std::string_view command;
+};
+[[nodiscard]] SilenceWords words_of(Silence silence);
+
 /// What is known of an archive of a fleet, at one moment. A value.
 struct FleetState {
   std::optional<std::string> error{};  ///< it does not answer, and why
+  Silence silence{};                   ///< with an error
   bool asked = false;                  ///< false: not yet
   status::Level level = status::Level::unknown;
   std::vector<status::Finding> findings{};  ///< gravest first
@@ -48,7 +65,7 @@ struct RankWords {
 /// The same of a verdict that was made here.
 [[nodiscard]] FleetState state_of_report(const status::StatusReport& report, bool at_rest,
                                          const status::Limits& limits = {});
-[[nodiscard]] FleetState state_of_error(std::string error);
+[[nodiscard]] FleetState state_of_error(std::string error, Silence silence);
 
 struct FleetRow {
   std::string name;
@@ -56,8 +73,27 @@ struct FleetRow {
   std::string link;
   FleetState state;
   SystemTime since;  ///< it has been so
+  /// False: it was so already when this process first looked, at `since`.
+  bool since_is_known = true;
 };
-/// Worst first. Pure.
+
+/// Since when an archive is as bad as it is: by what it says itself, or by what was seen here.
+class FleetSince {
+ public:
+  struct Moment {
+    SystemTime at;
+    bool known = false;  ///< false: it was so before
+  };
+  [[nodiscard]] Moment of(const FleetState& state, SystemTime now);
+
+ private:
+  std::optional<Rank> rank_;
+  bool silent_ = false;
+  std::optional<SystemTime> answered_;  ///< the last time
+  Moment seen_{};
+};
+
+/// Worst first: by rank, level, and how long it has been so. Pure.
 void sort_rows(std::vector<FleetRow>& rows);
 /// The content of <main>.
 [[nodiscard]] std::string fleet_html(std::vector<FleetRow> rows, SystemTime now,
@@ -66,7 +102,7 @@ void sort_rows(std::vector<FleetRow>& rows);
 inline constexpr std::string_view kFilter =
     "<p class=\"filter\" hidden><label>Filter <input id=\"filter\" type=\"search\" "
     "placeholder=\"words of a row\"></label></p>\n";
-/// "2 of 7 need somebody"
+/// "2 of 7 need attention"
 [[nodiscard]] std::string fleet_title(const std::vector<FleetRow>& rows);
 
 }  // namespace weir::web

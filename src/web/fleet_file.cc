@@ -46,12 +46,12 @@ class Reader {
 
  private:
   Error wrong(std::string what) const {
-    return Error(ErrorKind::usage, "the fleet file is wrong: " + std::move(what))
-        .with("path", path_)
-        .with("line", number_)
-        .hint(
-            "Each archive has a section: [NAME], then directory = DIR, or url = URL with "
-            "token-file = FILE.");
+    auto error = Error(ErrorKind::usage, "the fleet file is wrong: " + std::move(what));
+    error.with("path", path_);
+    if (number_ > 0) error.with("line", number_);
+    return error.hint(
+        "Each archive has a section: [NAME], then directory = DIR, or url = URL with "
+        "token-file = FILE.");
   }
 
   void section(std::string_view text) {

@@ -29,10 +29,14 @@ http::Answer health(const receive::ReceiverView& view, std::chrono::milliseconds
   return {.body = std::move(body)};
 }
 
-http::Answer readiness(const receive::ReceiverView& view, const status::Limits& limits) {
+http::Answer readiness(const receive::ReceiverView& view, const status::Limits& limits,
+                       const status::StatusReport* archive) {
   for (const auto& finding : status::findings(view, limits))
     if (!finding.public_text.empty()) return no(finding.public_text);
   if (!view.stream) return no("the receiver does not stream yet");
+  if (archive != nullptr)
+    for (const auto& finding : status::space_findings(*archive, limits))
+      if (!finding.public_text.empty()) return no(finding.public_text);
   const auto lag = *view.lag();
   return {.body = lag == 0 ? "ok, caught up\n"
                            : fmt::format("ok, {} behind the server\n", format_size(lag))};

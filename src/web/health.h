@@ -4,7 +4,7 @@
 
 #include "http/message.h"
 #include "receive/receiver_view.h"
-#include "status/findings.h"
+#include "status/check.h"
 
 namespace weir::web {
 
@@ -15,8 +15,10 @@ namespace weir::web {
 /// in the body; a restart would not help.
 [[nodiscard]] http::Answer health(const receive::ReceiverView& view,
                                   std::chrono::milliseconds since_progress);
-/// Does it archive, and within `limits`? 200 or 503, with the reason.
+/// Does it archive, within `limits` and with space on the disk of `archive` (unset: not known yet)?
+/// 200 or 503, with the reason.
 [[nodiscard]] http::Answer readiness(const receive::ReceiverView& view,
-                                     const status::Limits& limits);
+                                     const status::Limits& limits,
+                                     const status::StatusReport* archive = nullptr);
 
 }  // namespace weir::web

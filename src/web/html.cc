@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 
 namespace weir::web {
 
@@ -31,7 +32,51 @@ std::size_t length_of_character(std::string_view text) {
   return length;
 }
 
+bool is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/// A unit of format_size(), format_duration() or a rate is at the front.
+bool begins_with_unit(std::string_view text) {
+  constexpr std::string_view kUnits[] = {"B",  "kB", "MB", "GB",  "TB", "PB",
+                                         "us", "ms", "s",  "min", "h",  "d"};
+  return std::any_of(std::begin(kUnits), std::end(kUnits), [&](std::string_view unit) {
+    return text.starts_with(unit) && (text.size() == unit.size() || !is_word(text[unit.size()]));
+  });
+}
+
 }  // namespace
+
+std::string units_kept_together(std::string_view html) {
+  constexpr std::string_view kVerbatim[] = {"<code", "<pre", "<title", "<style"};
+  std::string out;
+  out.reserve(html.size() + html.size() / 32);
+  while (!html.empty()) {
+    // A tag, with its content if that stays as it is.
+    if (html.front() == '<') {
+      std::string_view end = ">";
+      std::string closing;
+      for (const auto tag : kVerbatim)
+        if (html.starts_with(tag) && html.size() > tag.size() && !is_word(html[tag.size()])) {
+          closing = fmt::format("</{}>", tag.substr(1));
+          end = closing;
+        }
+      const auto at = html.find(end);
+      const auto length = at == std::string_view::npos ? html.size() : at + end.size();
+      out += html.substr(0, length);
+      html.remove_prefix(length);
+      continue;
+    }
+    const bool joins = html.front() == ' ' && !out.empty() && out.back() >= '0' &&
+                       out.back() <= '9' && begins_with_unit(html.substr(1));
+    if (joins)
+      out += "\xC2\xA0";
+    else
+      out += html.front();
+    html.remove_prefix(1);
+  }
+  return out;
+}
 
 std::string escaped(std::string_view text) {
   std::string out;

@@ -13,4 +13,8 @@ namespace weir::web {
 /// "42.125%": a place from 0 to 1 in a drawing that is as wide as the window allows.
 [[nodiscard]] std::string percent(double part);
 
+/// With no-break spaces between numbers and their units in the text of `html`; nothing changes in
+/// tags, and in what is copied as it stands (<code>, <pre>, <title>, <style>).
+[[nodiscard]] std::string units_kept_together(std::string_view html);
+
 }  // namespace weir::web

@@ -80,10 +80,13 @@ std::string finding_html(const status::Finding& finding, const Facts& facts, Mod
   return html;
 }
 
-/// True if a finding says that WAL in the archive's range is missing.
-bool is_missing_wal(const status::Verdict& verdict) {
+/// True if a finding says that WAL in the archive's range is missing, or of no use.
+bool has_bad_wal(const status::Verdict& verdict) {
+  using status::Topic;
   return std::any_of(verdict.findings.begin(), verdict.findings.end(), [](const auto& finding) {
-    return finding.topic == status::Topic::hole && finding.level != status::Level::ok;
+    return finding.level == status::Level::critical &&
+           (finding.topic == Topic::hole || finding.topic == Topic::damage ||
+            finding.topic == Topic::verify);
   });
 }
 
@@ -95,8 +98,8 @@ std::string exposure_html(const Facts& facts, Mode mode) {
   if (receiver && receiver->stream) {
     const auto lag = receiver->lag().value_or(0);
     if (lag == 0)
-      html = is_missing_wal(facts.verdict)
-                 ? "<b>nothing more</b> than the WAL that is missing already"
+      html = has_bad_wal(facts.verdict)
+                 ? "<b>nothing more</b> than the WAL that is missing or damaged already"
                  : "<b>nothing</b>: all of its WAL is durable here";
     else
       html = fmt::format("<b>{}</b> of WAL, {}", format_size(lag),
@@ -113,8 +116,11 @@ std::string exposure_html(const Facts& facts, Mode mode) {
   } else {
     html = "<b>all WAL that is not here</b>";
   }
-  return "<p class=\"exposure\">If the server were lost now, this would be missing: " + html +
-         ".</p>";
+  html = "<p class=\"exposure\">If the server were lost now, this would be missing: " + html + ".";
+  if (receiver && receiver->stream && !report.windows.empty() && report.windows.front().to_time)
+    html += " The newest commit here is of " +
+            since_html(report.windows.front().to_time->system_time(), moment_of(facts, mode)) + ".";
+  return html + "</p>";
 }
 
 /// Level and topics of the findings, without figures: a screen reader announces it when this
@@ -205,6 +211,7 @@ std::string windows_html(const Facts& facts) {
   std::string html;
   constexpr std::size_t kMost = 6;
   const auto& windows = facts.report.windows;
+  const auto& verified = facts.report.last_verify;
   for (std::size_t i = 0; i < std::min(kMost, windows.size()); ++i) {
     const auto& window = windows[i];
     html += fmt::format(
@@ -221,7 +228,12 @@ std::string windows_html(const Facts& facts) {
   }
   if (windows.size() > kMost) html += fmt::format("<li>and {} more</li>\n", windows.size() - kMost);
   return html.empty() ? "<p>No WAL that a backup could be recovered with.</p>\n"
-                      : "<ul>\n" + html + "</ul>\n" + basis_html(facts);
+                      : (verified && !verified->passed
+                             ? fmt::format("<p>{} The last verification failed: recovery may end "
+                                           "earlier than is said here.</p>\n",
+                                           badge_html(status::Level::critical))
+                             : std::string()) +
+                            "<ul>\n" + html + "</ul>\n" + basis_html(facts);
 }
 
 std::string wal_of(const status::StatusReport::Backup& backup) {
@@ -238,8 +250,8 @@ std::string backups_html(const Facts& facts, Mode mode) {
                         badge_html(status::Level::warning), escaped(*report.backups_error));
   if (report.backups.empty())
     return html +
-           "<p class=\"aside-note\">No base backup is known here: there is no .backup file in "
-           "the archive, and --backups names no place with any.</p>\n";
+           "<p><b>No base backup is known here</b>, and without one nothing can be recovered: "
+           "there is no .backup file in the archive, and --backups names no place with any.</p>\n";
   if (std::none_of(report.backups.begin(), report.backups.end(), [&](const auto& backup) {
         return status::window_of(report, backup) != nullptr;
       }))
@@ -292,13 +304,18 @@ std::string charts_html(const Facts& facts) {
         "</figure>\n",
         escaped(chart.title), escaped(chart.now),
         explorable(fmt::format("chart-{}", ++number), chart.title, chart_svg(chart)));
-  return html + "</div>\n";
+  return html +
+         "</div>\n<p class=\"legend\"><span><i class=\"unknown\"></i> nothing is "
+         "known</span></p>\n";
 }
 
 std::string hours_html(const Facts& facts) {
   if (!facts.history || facts.history->hours().empty()) return {};
   return explorable("hours-x", "The last 14 days, by hour",
-                    days_html(days_of(*facts.history, facts.now)));
+                    days_html(days_of(*facts.history, facts.now))) +
+         "<p class=\"aside-note\">As the receiver has recorded it: whether WAL streamed, and when "
+         "a "
+         "loss was found. What the archive holds of a time is under Timelines.</p>\n";
 }
 
 std::string troubles_html(const Facts& facts) {
@@ -308,7 +325,10 @@ std::string troubles_html(const Facts& facts) {
   for (auto event = events.rbegin(); event != events.rend(); ++event)
     html += fmt::format("<li>{}{} <span class=\"{}\">{}</span></li>\n",
                         time_html(SystemTime(std::chrono::seconds(event->last))),
-                        event->times > 1 ? fmt::format(" ({} times)", event->times) : "",
+                        event->times > 1
+                            ? fmt::format(" ({} times since {})", event->times,
+                                          time_html(SystemTime(std::chrono::seconds(event->first))))
+                            : "",
                         event->trouble ? "trouble" : "word", escaped(event->text));
   return html + "</ol>\n";
 }
@@ -348,8 +368,8 @@ std::string main_html(const Facts& facts, Mode mode) {
          section("recovery", "What can be recovered",
                  windows_html(facts) + backups_html(facts, mode)) +
          section("timelines", "Timelines", tree_html(facts)) +
-         section("figures", "The last six hours (UTC)", charts_html(facts)) +
-         section("hours", "The last 14 days", hours_html(facts)) +
+         section("figures", "The last six hours (UTC), sampled every 10 s", charts_html(facts)) +
+         section("hours", "Streaming in the last 14 days", hours_html(facts)) +
          section("failover", "Failover", candidates_html(facts)) +
          section("downstream", "Downstream", downstream_html(facts)) +
          section("troubles", "What happened", troubles_html(facts)) +

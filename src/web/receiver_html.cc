@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "web/charts.h"
 #include "web/html.h"
 #include "web/words.h"
 
@@ -20,7 +21,7 @@ using receive::ReceiverView;
 
 template <typename Rep, typename Period>
 std::string milliseconds(std::chrono::duration<Rep, Period> time) {
-  return fmt::format("{:.3g} ms", std::chrono::duration<double, std::milli>(time).count());
+  return milliseconds_text(std::chrono::duration<double, std::milli>(time).count());
 }
 
 /// A term and what it is; nothing if that is not known.
@@ -32,7 +33,9 @@ std::string fact(std::string_view term, const std::string& html) {
 std::string slot_html(const Facts& facts, const ReceiverView& receiver) {
   if (!receiver.slot) return {};
   auto html = escaped(*receiver.slot);
-  if (!receiver.slot_view) return html;
+  if (!receiver.slot_view)
+    return html +
+           "; its state is not known (--monitor-conninfo, or dbname in the connection string)";
   const auto& slot = *receiver.slot_view;
   if (!slot.wal_status.empty()) html += fmt::format(", {}", escaped(slot.wal_status));
   if (slot.retained && *slot.retained >= 0)
@@ -44,6 +47,10 @@ std::string slot_html(const Facts& facts, const ReceiverView& receiver) {
       if (const auto time = time_to_invalidation(safe, *facts.history); !time.empty())
         html += fmt::format(" (about {} as WAL is written now)", time);
   }
+  // The server cannot be asked meanwhile.
+  constexpr std::chrono::seconds kOld(90);
+  if (receiver.slot_read_at != SystemTime() && receiver.taken - receiver.slot_read_at > kOld)
+    html += ", as of " + time_html(receiver.slot_read_at);
   return html;
 }
 
@@ -182,7 +189,9 @@ std::string receiver_html(const Facts& facts, bool with_ages) {
                                   since_html(*receiver.outage_since, now)
                             : escaped(receiver.shown_state()) + " since " +
                                   since_html(receiver.shown_state_since(), now));
-  html += fact("Upstream", escaped(receiver.server));
+  html += fact("Upstream", receiver.server.empty() || receiver.stream
+                               ? escaped(receiver.server)
+                               : escaped(receiver.server) + ", from which no WAL streams");
   if (const auto& stream = receiver.stream)
     html +=
         fact("Durable up to", fmt::format("{} on timeline {}", stream->flush, stream->timeline));
@@ -192,7 +201,9 @@ std::string receiver_html(const Facts& facts, bool with_ages) {
                            : format_size(*lag) + (receiver.lag_time
                                                       ? ", " + format_duration(*receiver.lag_time)
                                                       : std::string()));
-  else if (const auto& last = receiver.last_stream)
+  else
+    html += fact("Behind the server", "not known: no WAL streams");
+  if (const auto& last = receiver.last_stream; last && !receiver.stream)
     html += fact("Durable up to", fmt::format("{} on timeline {}, when it last streamed",
                                               last->flush, last->timeline));
   if (receiver.bytes_per_second)

@@ -99,8 +99,8 @@ std::optional<http::Answer> asset(std::string_view path) {
 http::Server::Reply Site::answer(const http::Request& request) {
   const bool reads = only_reads(request);
   const auto& path = request.path;
-  if (reads && path == "/healthz" && sources_.health) return sources_.health();
-  if (reads && path == "/readyz" && sources_.readiness) return sources_.readiness();
+  if (reads && path == "/healthz" && sources_.health) return probe_answer(sources_.health());
+  if (reads && path == "/readyz" && sources_.readiness) return probe_answer(sources_.readiness());
   if (reads && path == "/metrics" && sources_.metrics && sources_.metrics_are_open)
     return sources_.metrics;
 
@@ -205,8 +205,8 @@ Site::Made Site::made_now() {
   if (!facts) return {};
   made_.at = now;
   made_.known = true;
-  made_.page = page_html(*facts, Mode::live);
-  made_.main = main_html(*facts, Mode::live);
+  made_.page = units_kept_together(page_html(*facts, Mode::live));
+  made_.main = units_kept_together(main_html(*facts, Mode::live));
   made_.json = status::status_json(facts->report, facts->verdict) + "\n";
   made_.title =
       fmt::format("{} · {} · pgweir", words_of(facts->verdict.level).word, facts->report.directory);

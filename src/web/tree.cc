@@ -101,10 +101,18 @@ void add_pieces(const Report& report, const Report::Timeline& one, const Scale& 
   for (const auto& range : one.unfinished)
     add(PieceKind::unfinished, range, "unfinished (.partial)");
   join_close(row.pieces);
+  // In an unfinished segment, no WAL follows the abandoned WAL.
+  const auto drawn_end = [&](wal::Lsn end) {
+    const auto segno = size.segno(end);
+    const bool in_unfinished =
+        std::any_of(one.unfinished.begin(), one.unfinished.end(),
+                    [&](const auto& range) { return range.begin <= segno && segno < range.end; });
+    return in_unfinished ? size.start(segno + 1) : end;
+  };
   for (const auto& loss : report.lost_branches)
     if (loss.timeline == one.timeline)
       row.pieces.push_back(
-          {PieceKind::lost, scale(loss.begin), scale(loss.end),
+          {PieceKind::lost, scale(loss.begin), scale(drawn_end(loss.end)),
            fmt::format("timeline {}: left behind by a failover to timeline {}, {}", loss.timeline,
                        loss.next_timeline, range_text(loss.begin, loss.end))});
   for (const auto& loss : report.minimal_wal)

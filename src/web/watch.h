@@ -59,13 +59,14 @@ class Watch {
     std::shared_ptr<const Look> look;  ///< nullptr: not yet
     std::string error;                 ///< why the last one did not come about; else empty
     bool stuck = false;                ///< the one that is being made has not come back for long
+    Clock::duration stuck_for{};       ///< since it began; with `stuck`
   };
   /// The latest. Any thread, never waits.
   [[nodiscard]] Seen peek() const {
     constexpr std::chrono::seconds kStuck(20);
     const std::lock_guard lock(shared_->mutex);
-    return {shared_->look, shared_->error,
-            shared_->looking && Clock::now() - shared_->began > kStuck};
+    const auto passed = shared_->looking ? Clock::now() - shared_->began : Clock::duration();
+    return {shared_->look, shared_->error, passed > kStuck, passed};
   }
   /// The same, and somebody watches.
   [[nodiscard]] Seen latest() {

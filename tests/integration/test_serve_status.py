@@ -210,6 +210,34 @@ def test_who_comes_under_tls_is_seen(filled, secure):  # noqa: F811
     assert "careful (127.0.0.1, user postgres, TLSv1.3): startup" in text(archive)
 
 
+def test_has_metrics_on_the_port_of_its_page(place, filled, relay, promtool):  # noqa: F811
+    _, archive, _ = filled
+    port, shared = free_port(), free_port()
+    token = place / "token"
+    token.write_text("a secret of this test\n")
+    token.chmod(0o600)
+    serving = relay(archive, None, TRUST, options=["--web-listen", port])
+    client, _ = follow(serving.port, archive, "reader")
+    wait_for(lambda: "reader" in scrape(port), "the client to be counted")
+    check_metrics(promtool, scrape(port))
+    values = parse(scrape(port))
+    assert one(values, "pgweir_serve_up", archive=str(archive.path)) == 1
+    assert one(values, "pgweir_serve_clients") == 1
+    # Restricted like the page; open where it is the port of --metrics-listen, too.
+    relay(archive, None, TRUST, options=["--web-listen", shared, "--web-token-file", token, "--metrics-listen", shared])
+    wait_for(lambda: "pgweir_serve_up" in scrape(shared), "the metrics of the other")
+    check_metrics(promtool, scrape(shared))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://127.0.0.1:{shared}/status.json", timeout=PATIENCE)
+    assert refused.value.code == 401
+    restricted = free_port()
+    relay(archive, None, TRUST, options=["--web-listen", restricted, "--web-token-file", token])
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        scrape(restricted)
+    assert refused.value.code == 401
+    client.close()
+
+
 def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
     _, archive, _ = filled
     port = free_port()

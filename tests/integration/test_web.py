@@ -23,7 +23,7 @@ from support.scenario import create_slot, promote_again, reported, streaming
 from support.server import free_port
 
 EVIL = "<img src=x onerror=document.title='owned'>"
-WIDTHS = {"phone": 390, "desk": 1280, "wall": 2560}
+WIDTHS = {"phone": 360, "desk": 1280, "wall": 2560}
 
 
 @pytest.fixture
@@ -113,9 +113,10 @@ def a_busy_archive(servers, receivers, place, new_archive, port, *options):
     return primary, archive, receiver, victim
 
 
-def cut_off(browser, selector):
-    """Pixels of its width that are seen only after scrolling."""
-    return browser.run("const e = document.querySelector(arguments[0]); return e.scrollWidth - e.clientWidth", selector)
+def sideways(browser):
+    """Boxes whose content is seen only after scrolling sideways."""
+    return browser.run("return Array.from(document.querySelectorAll('.scroll')).filter(e => e.scrollWidth > e.clientWidth)"
+                       ".map(e => `${(e.closest('section') || e).id} ${e.scrollWidth} of ${e.clientWidth}`)")
 
 
 def overlapping(browser, selector):
@@ -129,6 +130,84 @@ def overlapping(browser, selector):
                     p.top < q.bottom && q.top < p.bottom)
                     pairs.push(`${a.textContent} ${b.textContent}`);
         return pairs;""", selector)
+
+
+def letters(browser):
+    """Pixels of the letters that are shown: the smallest, and the smallest of what decides."""
+    return browser.run("""
+        const size = (e) => parseFloat(getComputedStyle(e).fontSize) * e.currentCSSZoom;
+        const shown = (e) => e.checkVisibility() && !e.closest('.aside, pre, option') &&
+            Array.from(e.childNodes).some(n => n.nodeType === 3 && n.textContent.trim() !== '');
+        const least = (within) => Math.min(...Array.from(document.querySelectorAll(within)).filter(shown).map(size));
+        return [least('main *'), least('#verdict .word, #verdict .what, #verdict .todo, #verdict .exposure')];""")
+
+
+# What a screen reader would read out, from now on: changes in live regions, but for what is hidden from it.
+LISTEN = """
+    window.heard = [];
+    const regions = document.querySelectorAll('#lost, #news');
+    const watch = new MutationObserver(changes => {
+        for (const change of changes) {
+            const at = change.target.nodeType === 1 ? change.target : change.target.parentElement;
+            if (!at.closest('[aria-hidden=true]')) window.heard.push(at.closest('#lost, #news').textContent);
+        }
+    });
+    for (const region of regions) watch.observe(region, {childList: true, characterData: true, subtree: true});"""
+
+
+def polls(browser):
+    return browser.run("return performance.getEntriesByType('resource').filter(e => e.name.endsWith('/main')).length")
+
+
+def more_polls(browser, count=4):
+    known = polls(browser)
+    wait_for(lambda: polls(browser) >= known + count, "the page to be renewed a few times", interval=0.2)
+
+
+def test_an_outage_in_a_real_browser(servers, receivers, new_archive, browser):
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    port = free_port()
+    receiver = receivers.pgweir(archive, primary.conninfo(dbname="postgres"), "-S", "archive", "--web-listen", str(port))
+    streaming(primary)
+    primary.write_wal(2)
+    primary.sql("CREATE TABLE rows ()")  # a commit
+    reported(primary, primary.flushed())
+    looked_at(port)
+    browser.size(WIDTHS["phone"], 800)
+    browser.open(f"http://127.0.0.1:{port}/")
+    wait_for(lambda: browser.text("#verdict .word") == "OK", "all to be well")
+    assert browser.too_wide() == []
+    wait_for(lambda: re.search(r"would be missing: nothing: .* The newest commit here is of 20\d\d-",
+                               browser.text("#verdict")), "the directory to be read")
+    browser.run(LISTEN)
+    more_polls(browser)
+    assert browser.run("return window.heard") == [], "figures are not read out"
+    primary.stop()
+    wait_for(lambda: browser.text("#verdict .word") == "WARNING", "the outage to be told")
+    wait_for(lambda: re.search(r"\(\d+ times since 20", browser.text("#troubles") or ""), "a second attempt")
+    assert "no WAL streams since" in browser.text("#receiver")
+    assert "not known: no WAL streams" in browser.text("#receiver")
+    assert f"127.0.0.1:{primary.port}, from which no WAL streams" in browser.text("#receiver")
+    assert f"pgweir doctor -D {archive.path} -h 127.0.0.1 -p {primary.port}" in browser.texts(".command")
+    assert "when it last streamed" in browser.text("#receiver")
+    assert "all WAL written since" in browser.text("#verdict .exposure")
+    more_polls(browser)
+    heard = browser.run("return window.heard")
+    assert len(heard) == 1 and "not_streaming" in heard[0], "what has changed in kind, once"
+    assert browser.too_wide() == []
+    assert sideways(browser) == []
+    browser.screenshot("outage-phone-light")
+    assert browser.complaints() == []
+    # Without an answer: announced once, however long it lasts.
+    receiver.stop()
+    wait_for(lambda: browser.text("#lost"), "the loss to be said")
+    first = browser.text("#lost")
+    wait_for(lambda: browser.text("#lost") != first, "its duration to be renewed")
+    heard = browser.run("return window.heard")
+    assert len(heard) == 2 and "No answer since" in heard[1], heard
+    assert browser.too_wide() == []
 
 
 def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_archive, browser):
@@ -152,7 +231,7 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     commands = browser.texts(".findings .command")
     assert commands[0] == f"pgweir import -D {archive.path} SOURCE", commands
     assert commands[1].startswith(f"pgweir ack -D {archive.path} hole-"), commands
-    assert "would be missing: nothing more than the WAL that is missing already" in browser.text("#verdict")
+    assert "would be missing: nothing more than the WAL that is missing or damaged already" in browser.text("#verdict")
     assert "not verified" in browser.text("#recovery") and "sunday" in browser.text("#recovery")
     assert re.search(r"\(\d+%\)", browser.text("#archive")) and "Oldest moment" in browser.text("#archive")
     link = browser.run("return document.querySelector('.chapter a').getAttribute('href')")
@@ -190,6 +269,10 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     assert browser.run("return document.images.length") == 0
     assert browser.run("return document.title") != "owned"
 
+    # Widgets are told apart by their names.
+    names = browser.run("return Array.from(document.querySelectorAll('[tabindex], summary, button, input'),"
+                        " e => e.getAttribute('aria-label') || e.textContent)")
+    assert len(names) >= 6 and all(names) and len(set(names)) == len(names), names
     # The keyboard alone.
     browser.run("document.body.focus()")
     for _ in range(30):
@@ -213,8 +296,15 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
             browser.size(width, 900)
             browser.screenshot(f"trouble-{name}-{scheme}")
             assert browser.too_wide() == [], name
-            assert cut_off(browser, "#hours .scroll") <= 0, name
+            assert sideways(browser) == [], name
             assert overlapping(browser, ".chart .axis") == [], name
+    # A wall display of 4K, read from 3 m: 1/50 of the height is 14 mm on a screen of 55 inches.
+    browser.size(3840, 2160)
+    browser.screenshot("trouble-wall-4k")
+    assert browser.too_wide() == []
+    smallest, decisive = letters(browser)
+    assert decisive >= 2160 / 50 and smallest >= 2160 / 75, (smallest, decisive)
+    assert browser.run("return document.querySelector('.findings .what').getBoundingClientRect().bottom") < 2160
     browser.media(type="print")
     browser.size(WIDTHS["desk"], 900)
     browser.screenshot("trouble-print")
@@ -242,6 +332,11 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     browser.open(f"http://127.0.0.1:{port}/{link}")
     assert browser.text(":target") == "The server no longer has the WAL"
     assert browser.complaints() == []
+    browser.size(WIDTHS["phone"], 800)
+    assert browser.too_wide() == [] and sideways(browser) == []
+    assert browser.run("return Math.max(...Array.from(document.querySelectorAll('.guide td'),"
+                       " e => e.getBoundingClientRect().right))") <= WIDTHS["phone"], "what to do is on the screen"
+    browser.size(WIDTHS["desk"], 900)
 
     # The server is lost, and comes back.
     browser.open(f"http://127.0.0.1:{port}/")
@@ -494,6 +589,7 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     for path in good.finished().values():
         (bad.path / path.name).write_bytes(path.read_bytes())
     (bad.path / sorted(path.name for path in bad.path.iterdir())[1]).unlink()
+    (bad.path / ".pgweir-history").write_text(json.dumps(two_weeks()))  # of a receiver that no longer runs
     (place / "fleet.ini").write_text(
         f"[good]\ndirectory = {good.path}\n"
         f"[bad]\ndirectory = {bad.path}\nreceiver = none\n"
@@ -506,7 +602,7 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     browser.open(f"http://127.0.0.1:{ports['fleet']}/")
     rows = "#fleet tr[id]"
     wait_for(lambda: not any("not asked" in row for row in browser.texts(rows)), "all to be asked")
-    wait_for(lambda: browser.text("#verdict .title") == "3 of 5 need somebody", "the figures")
+    wait_for(lambda: browser.text("#verdict .title") == "3 of 5 need attention", "the figures")
     assert browser.texts("#kinds button") == ["all: 5", "WAL lost: 1", "not archiving: 2", "well: 2"]
     shown = "return Array.from(document.querySelectorAll('#fleet tr[id]')).filter(e => !e.hidden).map(e => e.id)"
     browser.run("document.querySelector('#kinds button[data-kind=lost]').click()")
@@ -520,6 +616,13 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     order = browser.run("return Array.from(document.querySelectorAll(arguments[0]), e => e.id)", rows)
     assert order[0] == "row-bad" and set(order[1:3]) == {"row-gone", "row-unmounted"}, order
     assert order[3:] == ["row-good", "row-other"], order
+    # Nobody has recorded the hole, and the others have never answered: they were so before.
+    for name in ("bad", "gone", "unmounted"):
+        assert re.search(r"before 20\d\d-", browser.text(f"#row-{name}")), name
+    advice = browser.text("#advice")
+    assert advice.count("The page does not answer (1 archive)") == 1
+    assert re.search(r"curl -sS -m 10 http://127.0.0.1:\d+/healthz", advice), advice
+    assert f"pgweir status -D {place}/nowhere" in advice and "The directory cannot be read (1 archive)" in advice
     assert "missing from" in browser.text("#row-bad")
     assert "does not answer" in browser.text("#row-gone") and "CRITICAL" in browser.text("#row-gone")
     wait_for(lambda: "caught up" in browser.text("#row-other"), "the third to be told as it is")
@@ -538,6 +641,8 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     wait_for(lambda: "segment missing" in (browser.text("#verdict") or ""), "its own page")
     assert browser.run("return location.pathname") == "/archive/bad/"
     assert any("HOLE" in each for each in browser.says("#tree-x"))
+    assert len(browser.says("#chart-1")) == 72 and len(browser.texts("#hours tr")) == 15, "though no receiver runs"
+    assert "118 times since" in browser.text("#troubles")
     browser.run("document.querySelector('.chapter a').click()")
     wait_for(lambda: browser.text(":target") == "The server no longer has the WAL", "the chapter")
     assert browser.complaints() == []
@@ -589,15 +694,17 @@ def test_an_idle_tab_costs_little(servers, receivers, new_archive):
     size, known, body = poll({})
     whole = ask(port, "/main")[2]
     assert gzip.decompress(body)[:7] == b"<header" and size < len(whole) / 2
+    size_of_quiet = size
     # Everything else has settled; then only what tells of the server's messages changes.
     def quiet():
-        nonlocal known
-        size, known, _ = poll(known)
-        return size < 400
+        nonlocal known, size_of_quiet
+        size_of_quiet, known, _ = poll(known)
+        return size_of_quiet < 400
 
     wait_for(quiet, "a poll without news")
     size, _, _ = poll({**known, "ETag": '"0"'})
     assert size < len(whole) / 4, "parts that are known are not sent again"
+    assert size_of_quiet * 86400 / 2 < 50e6, "bytes of a day, with a poll every two seconds"
 
 
 def test_two_hundred_archives_in_one_process(servers, receivers, place, new_archive):

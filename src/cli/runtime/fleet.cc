@@ -13,6 +13,7 @@
 #include "io/posix_directory.h"
 #include "status/report.h"
 #include "store/curl_transport.h"
+#include "web/html.h"
 #include "web/page.h"
 #include "web/recorder.h"
 
@@ -36,24 +37,6 @@ WebRequest token_request(const web::FleetMember& member) {
   request.token_file = member.token_file;
   return request;
 }
-
-/// Since when an archive is as bad as it is: by what it says itself, or since this was seen here.
-class Since {
- public:
-  web::SystemTime of(const web::FleetState& state) {
-    if (state.since) return *state.since;
-    const auto rank = web::rank_of(state);
-    if (!known_ || rank != rank_) at_ = std::chrono::system_clock::now();
-    known_ = true;
-    rank_ = rank;
-    return at_;
-  }
-
- private:
-  bool known_ = false;
-  web::Rank rank_ = web::Rank::not_known;
-  web::SystemTime at_;
-};
 
 }  // namespace
 
@@ -90,12 +73,12 @@ class FleetArchive::Local {
       take_receiver(known.look.report, asked);
       known.state = web::state_of_report(known.look.report, member_.at_rest, limits_);
     } catch (const std::exception& failure) {
-      known.state = web::state_of_error(failure.what());
+      known.state = web::state_of_error(failure.what(), web::Silence::unreadable);
       known.look.report.directory = *member_.directory;
       known.look.report.damaged.emplace_back(failure.what());
       known.look.at = std::chrono::system_clock::now();
     }
-    known.since = since_.of(known.state);
+    known.since = since_.of(known.state, std::chrono::system_clock::now());
     return known;
   }
 
@@ -106,7 +89,7 @@ class FleetArchive::Local {
   std::optional<Clock::time_point> looked_;
   web::Look look_;
   prune::BackupSizes sizes_;
-  Since since_;
+  web::FleetSince since_;
 };
 
 /// On another host: the data of its page. Used by one thread, except for use().
@@ -127,9 +110,9 @@ class FleetArchive::Remote {
     try {
       known.state = ask();
     } catch (const std::exception& failure) {
-      known.state = web::state_of_error(failure.what());
+      known.state = web::state_of_error(failure.what(), web::Silence::unreachable);
     }
-    known.since = since_.of(known.state);
+    known.since = since_.of(known.state, std::chrono::system_clock::now());
     return known;
   }
 
@@ -150,9 +133,10 @@ class FleetArchive::Remote {
     };
     const auto answer = transport_->perform(request);
     if (answer.status == 401)
-      return web::state_of_error("it does not take the token of token-file");
+      return web::state_of_error("it does not take the token of token-file", web::Silence::token);
     if (answer.status != 200)
-      return web::state_of_error(fmt::format("it answers with HTTP {}", answer.status));
+      return web::state_of_error(fmt::format("it answers with HTTP {}", answer.status),
+                                 web::Silence::other_answer);
     return web::state_of_json(body, member_.at_rest);
   }
 
@@ -160,7 +144,7 @@ class FleetArchive::Remote {
   const std::shared_ptr<store::Transport> transport_;
   mutable std::mutex mutex_;
   std::optional<std::string> token_;  ///< guarded by mutex_
-  Since since_;
+  web::FleetSince since_;
 };
 
 FleetArchive::FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport,
@@ -196,9 +180,16 @@ web::FleetRow FleetArchive::row() const {
       .since = std::chrono::system_clock::now()};
   if (seen.look) {
     row.state = seen.look->state;
-    row.since = seen.look->since;
+    row.since = seen.look->since.at;
+    row.since_is_known = seen.look->since.known;
   }
-  if (seen.stuck) row.state = web::state_of_error("a look at it has not come back: it hangs");
+  if (seen.stuck) {
+    row.state =
+        web::state_of_error("a look at it has not come back: it hangs", web::Silence::hanging);
+    row.since =
+        std::chrono::system_clock::now() - std::chrono::floor<std::chrono::seconds>(seen.stuck_for);
+    row.since_is_known = true;
+  }
   return row;
 }
 
@@ -238,7 +229,8 @@ void Fleet::reload(const WebRequest& request, Log& log) {
 }
 
 http::Server::Reply Fleet::answer(const http::Request& request) {
-  if (web::only_reads(request) && request.path == "/healthz") return http::Answer{.body = "ok\n"};
+  if (web::only_reads(request) && request.path == "/healthz")
+    return web::probe_answer({.body = "ok\n"});
   auto answer = entrance_.answer(request);
   if (!answer && request.path.starts_with(kPrefix)) {
     const auto end = request.path.find('/', kPrefix.size());
@@ -263,8 +255,8 @@ http::Answer Fleet::table(const http::Request& request) {
   std::vector<web::FleetRow> rows;
   for (const auto& archive : archives_) rows.push_back(archive->row());
   const auto title = web::fleet_title(rows) + " · pgweir";
-  const auto main =
-      web::fleet_html(std::move(rows), std::chrono::system_clock::now(), PGWEIR_VERSION);
+  const auto main = web::units_kept_together(
+      web::fleet_html(std::move(rows), std::chrono::system_clock::now(), PGWEIR_VERSION));
   if (request.path == "/main") return web::part_answer(request, main, title);
   http::Answer answer{.type = web::kHtml, .body = web::live_html(title, main, web::kFilter)};
   if (entrance_.asks_for_token()) web::add_log_out(answer.body);

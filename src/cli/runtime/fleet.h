@@ -38,7 +38,7 @@ class FleetArchive {
   struct Known {
     web::Look look;  ///< of one on this machine
     web::FleetState state;
-    web::SystemTime since;
+    web::FleetSince::Moment since;
   };
   class Local;
   class Remote;

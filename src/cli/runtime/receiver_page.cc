@@ -38,7 +38,7 @@ web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::stri
 
 ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directory,
                            const std::optional<store::StoreOptions>& store, receive::Feed& feed,
-                           const receive::StatusBoard& board, Metrics metrics, Log& log)
+                           const receive::StatusBoard& board, PageMetrics metrics, Log& log)
     : request_(request),
       log_(log),
       board_(board),
@@ -51,19 +51,32 @@ ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directo
   log.info("page at http://{}/", host_and_port(*request.listen));
 }
 
-web::Site::Sources ReceiverPage::sources(const WebRequest& request, Metrics metrics) {
+web::Site::Sources ReceiverPage::sources(const WebRequest& request, PageMetrics metrics) {
   web::Site::Sources sources;
   sources.facts = [this] { return facts(); };
   sources.health = [this] { return web::health(board_.view(), recorder_.since_progress()); };
   auto limits = request.limits;
   if (request.ready_max_lag) limits.max_lag = request.ready_max_lag;
-  sources.readiness = [this, limits] { return web::readiness(board_.view(), limits); };
+  sources.readiness = [this, limits] {
+    const auto seen = watch_.peek();
+    return web::readiness(board_.view(), limits, seen.look ? &seen.look->report : nullptr);
+  };
+  add_metrics(sources, std::move(metrics));
+  return sources;
+}
+
+void add_metrics(web::Site::Sources& sources, PageMetrics metrics) {
+  sources.metrics_are_open = metrics.open;
   if (metrics.collect)
     sources.metrics = [collect = std::move(metrics.collect)] {
       return metrics::to_answer(collect);
     };
-  sources.metrics_are_open = metrics.open;
-  return sources;
+}
+
+bool take_page_port(MetricsOptions& metrics, const WebRequest& request) {
+  if (!request.listen || metrics.listen != host_and_port(*request.listen)) return false;
+  metrics.listen.reset();
+  return true;
 }
 
 std::optional<web::Facts> ReceiverPage::facts() {

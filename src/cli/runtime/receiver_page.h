@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "cli/metrics/reporter.h"
 #include "cli/options/web_options.h"
 #include "http/server.h"
 #include "metrics/family.h"
@@ -20,18 +21,23 @@
 
 namespace weir::cli {
 
+/// The metrics that a page's server exports, too.
+struct PageMetrics {
+  std::function<std::vector<metrics::Family>()> collect;  ///< empty: none are served here
+  bool open = false;                                      ///< without token and name
+};
+void add_metrics(web::Site::Sources& sources, PageMetrics metrics);
+/// True if --metrics-listen is the page's port; then nothing else listens there.
+[[nodiscard]] bool take_page_port(MetricsOptions& metrics, const WebRequest& request);
+
 /// The page of a receiver, served by the receiver's own process, with threads of its own. The
 /// objects it refers to must outlive it.
 class ReceiverPage {
  public:
-  struct Metrics {
-    std::function<std::vector<metrics::Family>()> collect;  ///< empty: none are served here
-    bool open = false;                                      ///< without token and name
-  };
   /// Throws Error{usage} for a token file that will not do, Error{retry} if it cannot listen.
   ReceiverPage(const WebRequest& request, const std::string& directory,
                const std::optional<store::StoreOptions>& store, receive::Feed& feed,
-               const receive::StatusBoard& board, Metrics metrics, Log& log);
+               const receive::StatusBoard& board, PageMetrics metrics, Log& log);
   ReceiverPage(const ReceiverPage&) = delete;
   ReceiverPage& operator=(const ReceiverPage&) = delete;
 
@@ -40,7 +46,7 @@ class ReceiverPage {
 
  private:
   [[nodiscard]] std::optional<web::Facts> facts();
-  [[nodiscard]] web::Site::Sources sources(const WebRequest& request, Metrics metrics);
+  [[nodiscard]] web::Site::Sources sources(const WebRequest& request, PageMetrics metrics);
 
   const WebRequest request_;
   Log& log_;

@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "cli/runtime/receiver_page.h"
 #include "cli/shared/ask_archive.h"
 #include "status/check.h"
 #include "web/entrance.h"
@@ -40,23 +39,24 @@ http::Answer relay_readiness(const archive::Relay& relay) {
 }  // namespace
 
 ServePage::ServePage(const WebRequest& request, const std::string& directory,
-                     std::function<archive::Relay()> view, Log& log)
+                     std::function<archive::Relay()> view, PageMetrics metrics, Log& log)
     : request_(request),
       log_(log),
       directory_(directory),
       view_(std::move(view)),
       watch_(serve_hooks(directory, request.backups)),
-      site_(gate_of(request), sources()),
+      site_(gate_of(request), sources(std::move(metrics))),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {
   log.info("page at http://{}/", host_and_port(*request.listen));
 }
 
-web::Site::Sources ServePage::sources() {
+web::Site::Sources ServePage::sources(PageMetrics metrics) {
   web::Site::Sources sources;
   sources.facts = [this] { return facts(); };
   sources.health = [] { return http::Answer{.body = "ok\n"}; };
   sources.readiness = [this] { return relay_readiness(view_()); };
+  add_metrics(sources, std::move(metrics));
   return sources;
 }
 

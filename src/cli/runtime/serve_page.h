@@ -7,6 +7,7 @@
 #include "archive/serving_view.h"
 #include "base/log.h"
 #include "cli/options/web_options.h"
+#include "cli/runtime/receiver_page.h"
 #include "http/server.h"
 #include "web/look.h"
 #include "web/site.h"
@@ -21,7 +22,7 @@ class ServePage {
   /// `view` is called by any thread, and outlives it, like the log. Throws Error{usage} for an
   /// invalid token file, Error{retry} if it cannot listen.
   ServePage(const WebRequest& request, const std::string& directory,
-            std::function<archive::Relay()> view, Log& log);
+            std::function<archive::Relay()> view, PageMetrics metrics, Log& log);
   ServePage(const ServePage&) = delete;
   ServePage& operator=(const ServePage&) = delete;
 
@@ -31,7 +32,7 @@ class ServePage {
 
  private:
   [[nodiscard]] std::optional<web::Facts> facts();
-  [[nodiscard]] web::Site::Sources sources();
+  [[nodiscard]] web::Site::Sources sources(PageMetrics metrics);
 
   const WebRequest request_;
   Log& log_;

@@ -69,10 +69,7 @@
   // -- times that have passed -------------------------------------------------------------------
 
   function passed(seconds) {
-    if (seconds < 60) return `${Math.floor(seconds)} s ago`;
-    if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-    if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)} h ago`;
-    return `${Math.floor(seconds / 86400)} d ago`;
+    return `${duration(Math.max(0, seconds))} ago`;
   }
   function tellTimes() {
     for (const time of document.querySelectorAll("#top time, #troubles time"))
@@ -86,9 +83,10 @@
   function duration(seconds) {
     const days = Math.floor(seconds / 86400), hours = Math.floor(seconds / 3600) % 24;
     const minutes = Math.floor(seconds / 60) % 60;
-    if (days > 0) return `${days} d ${hours} h`;
-    if (hours > 0) return `${hours} h ${minutes} min`;
-    return minutes > 0 ? `${minutes} min` : `${Math.floor(seconds)} s`;
+    // A number and its unit stay on one line.
+    if (days > 0) return `${days}\u00a0d ${hours}\u00a0h`;
+    if (hours > 0) return `${hours}\u00a0h ${minutes}\u00a0min`;
+    return minutes > 0 ? `${minutes}\u00a0min` : `${Math.floor(seconds)}\u00a0s`;
   }
 
   // -- title and icon ---------------------------------------------------------------------------
@@ -118,10 +116,15 @@
   function tellLost() {
     const since = answered.toISOString().slice(0, 19).replace("T", " ");
     const seconds = (Date.now() - answered) / 1000;
-    lost.textContent = `\u2715 No answer since ${since} UTC, for ${duration(seconds)}. What is shown is as of then.`;
+    // Announced once: how long it lasts is for the eyes alone.
+    if (lost.hidden) {
+      const passed = Object.assign(document.createElement("span"), {className: "passed", ariaHidden: "true"});
+      lost.replaceChildren(`\u2715 No answer since ${since} UTC`, passed, ". What is shown is as of then.");
+    }
+    lost.querySelector(".passed").textContent = `, for ${duration(seconds)}`;
     lost.hidden = false;
     document.body.classList.add("lost");
-    document.title = `\u2715 no answer for ${duration(seconds)} \u00b7 ${knownTitle.split(" \u00b7 ").slice(1).join(" \u00b7 ")}`;
+    document.title = `\u2715 no answer for ${duration(seconds).replaceAll("\u00a0", " ")} \u00b7 ${knownTitle.split(" \u00b7 ").slice(1).join(" \u00b7 ")}`;
     paintIcon();
   }
 
@@ -162,13 +165,14 @@
           const same = part.querySelector(`#${CSS.escape(details.id)}`);
           if (same) same.open = true;
         }
+        // Before it is there: then it is not announced again.
+        for (const box of part.querySelectorAll(".explore"))
+          if (places.has(box.id)) point(box, places.get(box.id));
         old.replaceWith(part);
       } else {
         main.insertBefore(part, before);
       }
       before = part.nextElementSibling;
-      for (const box of part.querySelectorAll(".explore"))
-        if (places.has(box.id)) point(box, places.get(box.id));
     }
     for (const part of Array.from(main.children))
       if (!ids.has(part.id)) { sent.delete(part.id); part.remove(); }

@@ -101,17 +101,18 @@ class Browser:
         return self._post(f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
 
     def text(self, selector):
-        """What can be read there; None if it is not there, or not shown."""
+        """What can be read there, with plain spaces; None if it is not there, or not shown."""
         return self.run("const e = document.querySelector(arguments[0]);"
-                        "return e && !e.hidden ? e.innerText : null", selector)
+                        "return e && !e.hidden ? e.innerText.replaceAll('\\u00a0', ' ') : null", selector)
 
     def texts(self, selector):
-        return self.run("return Array.from(document.querySelectorAll(arguments[0]), e => e.textContent)", selector)
+        return self.run("return Array.from(document.querySelectorAll(arguments[0]),"
+                        " e => e.textContent.replaceAll('\\u00a0', ' '))", selector)
 
     def says(self, selector):
         """What the shapes of a drawing say."""
         return self.run("return Array.from(document.querySelectorAll(arguments[0] + ' .says'),"
-                        " e => e.title || e.querySelector('title').textContent)", selector)
+                        " e => (e.title || e.querySelector('title').textContent).replaceAll('\\u00a0', ' '))", selector)
 
     def press(self, *keys):
         actions = []

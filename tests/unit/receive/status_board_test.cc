@@ -68,7 +68,7 @@ TEST(StatusBoard, ShowsWhatTheFeedTells) {
   feed.publish(event::DiskFull{false});
   EXPECT_FALSE(board.read().disk_full_since);
   feed.publish(event::ServerChanged{});
-  EXPECT_EQ(board.read().server, "");
+  EXPECT_EQ(board.read().server, "db1:5432") << "the last one";
 }
 
 TEST(StatusBoard, TellsHowLongSyncsTakeAndCountsTheSlowOnes) {

@@ -184,6 +184,16 @@ TEST(Check, TellsWhenTheDiskWillBeFull) {
   EXPECT_EQ(check(report, {.min_free = 1 << 30, .min_free_time = 1h}).level, Level::ok);
 }
 
+TEST(Check, NamesTheLastServerInWhatToRunDuringAnOutage) {
+  auto report = report_with(R"({"state": "waiting", "server": "db1:5433"})");
+  const auto verdict = check(report, {});
+  ASSERT_EQ(verdict.findings[0].topic, Topic::not_streaming);
+  EXPECT_EQ(verdict.findings[0].commands,
+            std::vector<std::string>{"pgweir doctor -D " + report.directory + " -h db1 -p 5433"});
+  report.receiver->server.clear();
+  EXPECT_TRUE(check(report, {}).findings[0].commands.empty());
+}
+
 TEST(Check, ToleratesAnOutageForAWhileOnly) {
   const auto after = [](std::chrono::seconds passed, const Limits& limits) {
     auto report = report_with(R"({"state": "waiting", "silence_ms": 1})");

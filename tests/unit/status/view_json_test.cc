@@ -118,6 +118,7 @@ ReceiverView full() {
   }
   view.slot = "weir";
   view.slot_warning = "it is running out";
+  view.slot_read_at = kNow - 20s;
   view.slot_view =
       pq::SlotView{.exists = true, .wal_status = "extended", .safe_wal_size = 64, .retained = 32};
   view.candidates = {{.host = "db2:5432",

@@ -67,7 +67,10 @@ TEST(FleetFile, IsRefusedWithTheLineThatIsWrong) {
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::usage);
       EXPECT_THAT(error.what(), HasSubstr(each.why));
-      EXPECT_THAT(error.what(), HasSubstr(std::to_string(each.line)));
+      if (each.line > 0)
+        EXPECT_THAT(error.what(), HasSubstr("line " + std::to_string(each.line)));
+      else
+        EXPECT_THAT(error.what(), ::testing::Not(HasSubstr("line")));
     }
   }
 }
@@ -83,7 +86,7 @@ TEST(Fleet, RanksTheWorstFirst) {
   EXPECT_EQ(rank_of(with(Level::warning, Topic::branch)), Rank::warned);
   EXPECT_EQ(rank_of(with(Level::critical, Topic::damage)), Rank::damaged);
   EXPECT_EQ(rank_of(with(Level::critical, Topic::no_receiver)), Rank::not_archiving);
-  EXPECT_EQ(rank_of(state_of_error("gone")), Rank::not_archiving);
+  EXPECT_EQ(rank_of(state_of_error("gone", Silence::unreachable)), Rank::not_archiving);
   EXPECT_EQ(rank_of(with(Level::warning, Topic::slot)), Rank::endangered);
   EXPECT_EQ(rank_of(with(Level::critical, Topic::store)), Rank::endangered);
   EXPECT_EQ(rank_of(with(Level::warning, Topic::store)), Rank::warned);
@@ -98,18 +101,19 @@ TEST(Fleet, SortsByRankAndThenByHowLongItHasBeenSo) {
   const SystemTime now(1000s);
   std::vector<FleetRow> rows = {
       {.name = "well", .state = {.asked = true, .level = Level::ok}, .since = now - 100s},
-      {.name = "silent", .state = state_of_error("x"), .since = now},
+      {.name = "silent", .state = state_of_error("x", Silence::unreachable), .since = now},
       {.name = "hole-new", .state = with(Level::critical, Topic::hole), .since = now},
       {.name = "hole-old", .state = with(Level::critical, Topic::hole), .since = now - 1s},
+      {.name = "waits", .state = with(Level::warning, Topic::not_streaming), .since = now - 90s},
       {.name = "slot", .state = with(Level::warning, Topic::slot), .since = now - 900s},
       {.name = "also-well", .state = {.asked = true, .level = Level::ok}, .since = now},
   };
-  EXPECT_EQ(fleet_title(rows), "4 of 6 need somebody");
+  EXPECT_EQ(fleet_title(rows), "5 of 7 need attention");
   sort_rows(rows);
   std::vector<std::string> names;
   for (const auto& row : rows) names.push_back(row.name);
-  EXPECT_THAT(
-      names, ::testing::ElementsAre("hole-old", "hole-new", "silent", "slot", "also-well", "well"));
+  EXPECT_THAT(names, ::testing::ElementsAre("hole-old", "hole-new", "silent", "waits", "slot",
+                                            "also-well", "well"));
 }
 
 TEST(Fleet, CountsEachKindAndAdvisesOnce) {
@@ -127,7 +131,85 @@ TEST(Fleet, CountsEachKindAndAdvisesOnce) {
   const auto advice = html.find("Start the receiver");
   EXPECT_NE(advice, std::string::npos);
   EXPECT_EQ(html.find("Start the receiver", advice + 1), std::string::npos);
-  EXPECT_THAT(html, HasSubstr("<b>no_receiver</b> (3 archives)"));
+  EXPECT_THAT(html, HasSubstr("<b>no receiver</b> (3 archives)"));
+}
+
+std::size_t count(std::string_view text, std::string_view what) {
+  std::size_t found = 0;
+  for (auto at = text.find(what); at != std::string_view::npos; at = text.find(what, at + 1))
+    ++found;
+  return found;
+}
+
+TEST(Fleet, AdvisesOnceOnEachReasonWhyAnArchiveDoesNotAnswer) {
+  std::vector<FleetRow> rows;
+  const auto add = [&](const char* where, Silence silence) {
+    rows.push_back({.name = "a" + std::to_string(rows.size()),
+                    .where = where,
+                    .state = state_of_error("why", silence)});
+  };
+  for (const auto* url : {"https://db1:9190", "https://db2:9190", "https://db3:9190"})
+    add(url, Silence::unreachable);
+  add("https://db4:9190", Silence::unreachable);
+  add("https://db5:9190", Silence::token);
+  add("/srv/the wal", Silence::unreadable);
+  add("/srv/nfs", Silence::hanging);
+  const auto html = fleet_html(rows, SystemTime(), "0.1.0");
+  const auto advice = html.substr(html.find("id=\"advice\""));
+  EXPECT_THAT(advice, HasSubstr("<b>The page does not answer</b> (4 archives): "));
+  EXPECT_EQ(count(advice, "<b>The page does not answer</b>"), 1U);
+  EXPECT_EQ(count(advice, "<code>curl "), 3U) << "the first few";
+  EXPECT_THAT(advice, HasSubstr("<code>curl -sS -m 10 https://db1:9190/healthz</code>"));
+  EXPECT_THAT(advice, HasSubstr("<b>The token is refused</b> (1 archive): Copy the token"));
+  EXPECT_THAT(advice, HasSubstr("<b>The directory cannot be read</b> (1 archive): "));
+  EXPECT_THAT(advice, HasSubstr("<code>pgweir status -D &#39;/srv/the wal&#39;</code>"));
+  EXPECT_THAT(advice, HasSubstr("<b>No look comes back</b> (1 archive): "));
+  EXPECT_EQ(count(advice, "href=\"troubleshooting#the-page\""), 4U);
+  for (const auto silence : {Silence::unreachable, Silence::token, Silence::other_answer,
+                             Silence::unreadable, Silence::hanging})
+    EXPECT_FALSE(words_of(silence).hint.empty());
+}
+
+TEST(Fleet, KnowsSinceWhenOnlyOfWhatItHasSeenBegin) {
+  const SystemTime start(1000s);
+  const auto silent = state_of_error("x", Silence::unreachable);
+  const FleetState well{.asked = true, .level = Level::ok};
+  FleetSince since;
+  auto moment = since.of(silent, start);
+  EXPECT_EQ(moment.at, start);
+  EXPECT_FALSE(moment.known) << "so it was before, nobody knows for how long";
+  moment = since.of(silent, start + 10s);
+  EXPECT_EQ(moment.at, start);
+  EXPECT_FALSE(moment.known);
+  EXPECT_TRUE(since.of(well, start + 20s).known);
+  moment = since.of(well, start + 30s);
+  EXPECT_EQ(moment.at, start + 20s);
+  moment = since.of(silent, start + 50s);
+  EXPECT_EQ(moment.at, start + 30s) << "when it answered last";
+  EXPECT_TRUE(moment.known);
+  // Of the same rank, and no longer silent.
+  moment = since.of(with(Level::critical, Topic::no_receiver), start + 60s);
+  EXPECT_EQ(moment.at, start + 60s);
+  auto told = with(Level::critical, Topic::no_receiver);
+  told.since = start - 100s;
+  moment = since.of(told, start + 70s);
+  EXPECT_EQ(moment.at, start - 100s) << "what the archive says counts";
+  EXPECT_TRUE(moment.known);
+}
+
+TEST(Fleet, SaysBeforeWhenATroubleBegan) {
+  const auto html_of = [](bool known) {
+    return fleet_html({{.name = "a",
+                        .state = with(Level::critical, Topic::hole),
+                        .since = SystemTime(0s),
+                        .since_is_known = known}},
+                      SystemTime(), "0.1.0");
+  };
+  EXPECT_THAT(html_of(true), HasSubstr("<td class=\"rest\"><span class=\"since\">"));
+  EXPECT_THAT(html_of(false), HasSubstr("<td class=\"rest\">before <time "));
+  EXPECT_THAT(fleet_html({{.name = "a"}}, SystemTime(), "0.1.0"),
+              ::testing::Not(HasSubstr("class=\"since\"")))
+      << "not asked yet";
 }
 
 TEST(Fleet, KnowsSinceWhenByWhatTheArchiveSays) {
@@ -192,7 +274,7 @@ TEST(Fleet, EscapesWhatArchivesSay) {
   EXPECT_THAT(html, HasSubstr("&lt;script&gt;"));
   EXPECT_THAT(html, HasSubstr("/srv/&lt;i&gt;"));
   EXPECT_THAT(html, ::testing::Not(HasSubstr("<b>\"")));
-  EXPECT_THAT(html, HasSubstr("1 of 1 need somebody"));
+  EXPECT_THAT(html, HasSubstr("1 of 1 need attention"));
 }
 
 TEST(Fleet, SaysInOneLineHowEachArchiveIs) {
@@ -201,7 +283,8 @@ TEST(Fleet, SaysInOneLineHowEachArchiveIs) {
                       SystemTime(), "0.1.0");
   };
   EXPECT_THAT(html_of({}), HasSubstr("<b>not asked yet</b>"));
-  EXPECT_THAT(html_of(state_of_error("timeout")), HasSubstr("<b>does not answer: timeout</b>"));
+  EXPECT_THAT(html_of(state_of_error("timeout", Silence::unreachable)),
+              HasSubstr("<b>does not answer: timeout</b>"));
   EXPECT_THAT(html_of({.asked = true, .level = Level::ok}), HasSubstr("<b>at rest</b>"));
   EXPECT_THAT(html_of({.asked = true, .level = Level::ok, .lag = 0}),
               HasSubstr("<b>caught up</b>"));

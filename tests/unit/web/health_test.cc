@@ -45,6 +45,21 @@ TEST(Readiness, IsToArchiveWithinTheLimit) {
   }
 }
 
+TEST(Readiness, NeedsSpaceForASegment) {
+  status::StatusReport archive;
+  archive.segment_size = wal::SegmentSize();
+  archive.free_bytes = std::uint64_t{15} << 20;
+  EXPECT_EQ(readiness(streaming(0), {}, &archive).status, 503);
+  EXPECT_EQ(readiness(streaming(0), {}, &archive).body,
+            "the disk is nearly full: 15 MB free, room for 0 segments\n");
+  archive.free_bytes = std::uint64_t{64} << 20;
+  EXPECT_EQ(readiness(streaming(0), {}, &archive).status, 200) << "a warning";
+  EXPECT_EQ(readiness(streaming(0), {.max_lag = {}, .max_age = {}, .min_free = 65U << 20}, &archive)
+                .status,
+            503);
+  EXPECT_EQ(readiness(streaming(0), {}, nullptr).status, 200);
+}
+
 TEST(Health, IsThatTheReceiverTurns) {
   EXPECT_EQ(health(streaming(0), 1s).status, 200);
   EXPECT_EQ(health(streaming(0), 61s).status, 503);

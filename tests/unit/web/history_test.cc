@@ -193,6 +193,13 @@ TEST(Charts, HaveAPresentValueOnlyOfTheLastMinutes) {
   EXPECT_EQ(charts_of(history, kStart + 2h + 15min).at(0).now, "nothing is known");
 }
 
+TEST(Charts, WriteTimesWithoutPowersOfTen) {
+  EXPECT_EQ(milliseconds_text(0.0128), "0.0128 ms");
+  EXPECT_EQ(milliseconds_text(999.4), "999 ms");
+  EXPECT_EQ(milliseconds_text(999.9), "1.0 s");
+  EXPECT_EQ(milliseconds_text(1390), "1.4 s");
+}
+
 TEST(Days, AreFourteenOfTwentyFourHours) {
   History history;
   std::uint64_t archived = 0;

@@ -27,6 +27,29 @@ TEST(Html, EscapesWhateverComes) {
   for (const auto& each : cases) EXPECT_EQ(escaped(each.text), each.html) << each.text;
 }
 
+TEST(Html, KeepsANumberAndItsUnitOnOneLine) {
+  const struct {
+    const char* html;
+    const char* kept;
+  } cases[] = {
+      {"1.5 GB of 4 GB", "1.5\xC2\xA0GB of 4\xC2\xA0GB"},
+      {"2 d 4 h",
+       "2\xC2\xA0"
+       "d 4\xC2\xA0h"},
+      {"412 ms, 3 MB/s, 7 s.", "412\xC2\xA0ms, 3\xC2\xA0MB/s, 7\xC2\xA0s."},
+      {"6 segments, 2 hours, 3 days, 5 s_", "6 segments, 2 hours, 3 days, 5 s_"},
+      {"<b title=\"1 GB\">1 GB</b>", "<b title=\"1 GB\">1\xC2\xA0GB</b>"},
+      {"<code>--min-free 1 GB</code> 1 s", "<code>--min-free 1 GB</code> 1\xC2\xA0s"},
+      {"<pre>1 GB <i>2 s</i></pre>", "<pre>1 GB <i>2 s</i></pre>"},
+      {"<title>1 GB</title><style>a{b:1 s}</style>", "<title>1 GB</title><style>a{b:1 s}</style>"},
+      {"1 <b>GB</b>", "1 <b>GB</b>"},
+      {"9 ", "9 "},
+      {"<code>1 GB", "<code>1 GB"},
+      {"", ""},
+  };
+  for (const auto& each : cases) EXPECT_EQ(units_kept_together(each.html), each.kept);
+}
+
 TEST(Html, KeepsPlacesWithinTheDrawing) {
   EXPECT_EQ(percent(0.42125), "42.125%");
   EXPECT_EQ(percent(-1), "0.000%");

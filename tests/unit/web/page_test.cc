@@ -62,8 +62,9 @@ TEST(Page, DoesNotSayThatAllWalIsHereWhileAHoleIsFound) {
   facts.report.holes.push_back({1, wal::Lsn(0x4000000), wal::Lsn(0x6000000), 2, "hole-1"});
   facts.verdict = status::check(facts.report, {});
   const auto html = page_html(facts, Mode::live);
-  EXPECT_THAT(html,
-              HasSubstr("missing: <b>nothing more</b> than the WAL that is missing already."));
+  EXPECT_THAT(
+      html,
+      HasSubstr("missing: <b>nothing more</b> than the WAL that is missing or damaged already."));
   EXPECT_THAT(html, Not(HasSubstr("all of its WAL is durable here")));
 }
 
@@ -80,6 +81,13 @@ TEST(Page, MarksARemarkNeitherAsGoodNorAsTrouble) {
 TEST(Page, SaysWhatWouldBeMissingIfTheServerWereLost) {
   EXPECT_THAT(page_html(facts_with(kWell), Mode::live),
               HasSubstr("would be missing: <b>nothing</b>"));
+  auto committed = facts_with(kWell);
+  committed.report.windows = {{.timeline = 1,
+                               .from = wal::Lsn(1),
+                               .to = wal::Lsn(2),
+                               .to_time = wal::PgTime::of(kNow - 3s)}};
+  EXPECT_THAT(page_html(committed, Mode::single),
+              HasSubstr("is durable here. The newest commit here is of <span class=\"since\">"));
   EXPECT_THAT(page_html(facts_with(
                             R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
           "server_lsn": "0/1400000", "silence_ms": 1, "lag_ms": 2500})"),
@@ -110,6 +118,12 @@ TEST(Page, SaysWhatRecoveryIsBasedOn) {
   EXPECT_THAT(html, HasSubstr("2026-11-21 00:00:00 UTC</time>, 0/1000000 to 0/7000000 on timeline "
                               "1: passed. Last drill, of /b/&lt;one&gt;: "));
   EXPECT_THAT(html, HasSubstr("<b>✕ FAILED, &lt;it&gt;</b>"));
+  constexpr auto kEarlier = "recovery may end earlier than is said here";
+  EXPECT_THAT(html, Not(HasSubstr(kEarlier)));
+  facts.report.last_verify->passed = false;
+  facts.verdict = status::check(facts.report, {});
+  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr(kEarlier));
+  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr("is missing or damaged already"));
 }
 
 TEST(Page, TellsTheArchivesSizeAndSpan) {
@@ -290,6 +304,16 @@ TEST(Page, TellsOfCertificatesNearTheirEnd) {
   EXPECT_THAT(html, HasSubstr("href=\"troubleshooting#certificates-and-secrets\""));
 }
 
+TEST(Page, TellsSinceWhenSomethingHappensAgainAndAgain) {
+  auto facts = facts_with(kWell);
+  facts.history.emplace();
+  facts.history->happened("refused", true, kNow - 30min);
+  facts.history->happened("refused", true, kNow - 10min);
+  EXPECT_THAT(main_html(facts, Mode::live),
+              HasSubstr("2026-11-21 23:50:00 UTC</time> (2 times since <time "
+                        "datetime=\"2026-11-21T23:30:00.000Z\">2026-11-21 23:30:00 UTC</time>)"));
+}
+
 TEST(Page, SaysThatTheDiskHangs) {
   auto facts = facts_with(kWell);
   facts.look_is_stuck = true;
@@ -308,6 +332,12 @@ TEST(Page, KeepsToThePolicyItIsSentWith) {
   const auto html = page_html(facts_with(kWell), Mode::live);
   for (const char* const none : {"style=", "onclick", "<style", "javascript:", "<script>"})
     EXPECT_THAT(html, Not(HasSubstr(none)));
+}
+
+std::string header_of(const http::Answer& answer, std::string_view name) {
+  for (const auto& [key, value] : answer.headers)
+    if (key == name) return value;
+  return {};
 }
 
 class SiteTest : public ::testing::Test {
@@ -340,6 +370,8 @@ TEST_F(SiteTest, HasItsPagesAndNothingElse) {
     EXPECT_EQ(get(site, path, "localhost", "DELETE").status, 405) << path;
   }
   EXPECT_EQ(get(site, "/readyz").status, 503);
+  for (const char* const path : {"/healthz", "/readyz"})
+    EXPECT_EQ(header_of(get(site, path), "Cache-Control"), "no-store") << path;
   for (const char* const path :
        {"/../", "/../etc/passwd", "/etc/passwd", "/%2e%2e/", "//", "/main/", "", "*", "/login",
         "http://localhost/", "/app.js/..", "/.pgweir-history"})
@@ -420,12 +452,6 @@ TEST_F(SiteTest, SendsAgainOnlyWhatHasChanged) {
   ASSERT_EQ(tag.first, "ETag");
   EXPECT_EQ(get(site, "/main", "localhost", "GET", {{"if-none-match", tag.second}}).status, 304);
   EXPECT_EQ(get(site, "/main", "localhost", "GET", {{"if-none-match", "\"0\""}}).status, 200);
-}
-
-std::string header_of(const http::Answer& answer, std::string_view name) {
-  for (const auto& [key, value] : answer.headers)
-    if (key == name) return value;
-  return {};
 }
 
 TEST(Parts, AreSentIfTheyHaveChanged) {

@@ -123,6 +123,25 @@ TEST(Receiver, SaysWhyItCannotBeAsked) {
   EXPECT_EQ(receiver_html(Facts()), "<p>No receiver runs.</p>\n");
 }
 
+TEST(Receiver, SaysWhatIsKnownOfTheSlotAndOfWhen) {
+  auto facts = told(R"({"state": "waiting", "slot": "weir", "slot_wal_status": "reserved",
+                        "slot_retained_bytes": 1024})");
+  auto& receiver = *facts.report.receiver;
+  receiver.taken = std::chrono::system_clock::time_point(std::chrono::seconds(1'795'305'600));
+  receiver.slot_read_at = receiver.taken - std::chrono::seconds(30);
+  EXPECT_THAT(receiver_html(facts), HasSubstr("weir, reserved, keeps 1 kB</dd>"));
+  receiver.slot_read_at = receiver.taken - std::chrono::hours(3);
+  EXPECT_THAT(receiver_html(facts), HasSubstr("keeps 1 kB, as of <time"));
+  EXPECT_THAT(receiver_html(facts), HasSubstr("2026-11-21 21:00:00 UTC"));
+  EXPECT_THAT(receiver_html(facts), HasSubstr("not known: no WAL streams"));
+  receiver.server = "db1:5432";
+  EXPECT_THAT(receiver_html(facts), HasSubstr("<dd>db1:5432, from which no WAL streams</dd>"));
+  receiver.stream.emplace();
+  EXPECT_THAT(receiver_html(facts), HasSubstr("<dt>Upstream</dt><dd>db1:5432</dd>"));
+  receiver.slot_view.reset();
+  EXPECT_THAT(receiver_html(facts), HasSubstr("weir; its state is not known (--monitor-conninfo"));
+}
+
 TEST(Receiver, TellsWhatIsLeftToDo) {
   const auto html = receiver_html(told(
       R"({"state": "streaming", "segments_to_compress": 3,

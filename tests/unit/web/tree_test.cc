@@ -99,6 +99,10 @@ TEST(Tree, ShowsWhatAFailoverLeftBehind) {
   EXPECT_DOUBLE_EQ(lost.to, 0.5);
   EXPECT_THAT(lost.says, HasSubstr("left behind by a failover to timeline 2, 0/1100000 to "));
   for (const auto& piece : tree.rows[1].pieces) EXPECT_NE(piece.kind, Kind::lost);
+  // In an unfinished segment, up to its end: nothing follows it there.
+  some.timelines[0].unfinished = {{20, 21}};
+  some.lost_branches[0].end = at(20) + 0x1000;
+  EXPECT_DOUBLE_EQ(lay_out(some).rows[0].pieces[3].to, 0.55);
   EXPECT_THAT(tree_svg(tree), HasSubstr("class=\"lost\""));
   auto known = report();
   known.holes.push_back(
