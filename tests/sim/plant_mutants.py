@@ -215,6 +215,18 @@ PLANTS = [
     }
     if (error.trouble() != Trouble::stopped) note(error);
 """),
+    # (Assertions would find these three at once: the simulation has to do so without them.)
+    ("lost_answer_is_success", "store/follow_work.cc",
+     """  PGWEIR_CHECK(result.entry.has_value() == """,
+     """  PGWEIR_CHECK(PLANTED(lost_answer_is_success) || result.entry.has_value() == """),
+    ("marked_untold", "store/follow.cc",
+     """  PGWEIR_CHECK(!manifest_->due());
+""",
+     """  PGWEIR_CHECK(PLANTED(marked_untold) || !manifest_->due());
+"""),
+    ("slot_ignored_by_prune", "prune/prune.cc",
+     """      PGWEIR_CHECK(numbers.empty() || slot.lost ||""",
+     """      PGWEIR_CHECK(PLANTED(slot_ignored_by_prune) || numbers.empty() || slot.lost ||"""),
     ("mark_over_what_failed", "store/upload_plan.cc",
      """void UploadPlan::again(const UploadItem& item) { find(item).state = State::waiting; }
 """,
