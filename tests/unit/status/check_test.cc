@@ -186,10 +186,11 @@ TEST(Check, TellsWhenTheDiskWillBeFull) {
 
 TEST(Check, NamesTheLastServerInWhatToRunDuringAnOutage) {
   auto report = report_with(R"({"state": "waiting", "server": "db1:5433"})");
+  report.directory = "/srv/wal";
   const auto verdict = check(report, {});
   ASSERT_EQ(verdict.findings[0].topic, Topic::not_streaming);
   EXPECT_EQ(verdict.findings[0].commands,
-            std::vector<std::string>{"pgweir doctor -D " + report.directory + " -h db1 -p 5433"});
+            std::vector<std::string>{"pgweir doctor -D /srv/wal -h db1 -p 5433"});
   report.receiver->server.clear();
   EXPECT_TRUE(check(report, {}).findings[0].commands.empty());
 }
