@@ -221,7 +221,7 @@ def test_what_counts_and_what_goes(world):
     assert "base backups could not be listed" in gone.splitlines()[0], gone
     page = world.place / "page.html"
     pgweir("status", "-D", world.archive.path, "--html", page, "--backups", world.to)
-    assert re.search(rf"{newest['name']}(/data)?</td><td>full, plain</td><td>\d[\d.]* MB</td>", page.read_text()), page.read_text()
+    assert re.search(rf"{newest['name']}(/data)?</td><td>full, plain</td><td>\d[\d.]*\sMB</td>", page.read_text()), page.read_text()
     assert f" {wal.lsn(newest['end_lsn'])}\n" in exported.replace(".0\n", "\n"), exported
     assert len(list(world.archive.path.iterdir())) < before + 3
     world.server.sql("INSERT INTO t VALUES (2); INSERT INTO far VALUES (2)")
