@@ -48,7 +48,7 @@ std::span<const MutantInfo> mutants() {
       {Mutant::slot_xmin_forgotten, "P12", "xmin of a slot not known after a restart",
        World::relay},
       {Mutant::slot_ignored_by_prune, "P12", "prune does not look at slots", World::relay},
-      {Mutant::discarding_left_out, "P13", "nobody reads while the disk is stuck"},
+      {Mutant::discarding_left_out, "P13", "nobody reads while the disk is stuck", World::stuck},
       {Mutant::leaving_server_held, "P13", "a server that shuts down is answered for ever"},
       {Mutant::failed_stream_kept, "P8 P13", "a failed stream kept open while the spare hangs"},
       {Mutant::damage_restored_as_absence, "P9", "restore says \"not there\" for any failure"},

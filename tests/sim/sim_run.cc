@@ -78,7 +78,8 @@ class Run {
                .feedback = [this](const auto& feedback) { on_feedback(feedback); }},
         mutant_(mutant),
         always_serves_(world == World::relay),
-        always_stores_(world == World::store) {
+        always_stores_(world == World::store),
+        often_hangs_(world == World::stuck) {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
     receiver_options_.on_gap = random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
     if (random_.one_in(3)) receiver_options_.flush = {receive::FlushPolicy::Mode::interval, 20ms};
@@ -346,7 +347,7 @@ class Run {
     if (random_.one_in(400)) failing_sync_ = true;
     if (random_.one_in(600)) failing_call_ = true;
     if (random_.one_in(50)) disk_.write_back_some(std::ref(random_));
-    if (random_.one_in(300)) {
+    if (random_.one_in(often_hangs_ ? 25 : 300)) {
       disk_hangs_until_ = story_.now + std::chrono::milliseconds(random_.any_size(150'000));
       only_syncs_hang_ = random_.coin();
       ++result_.hangs;
@@ -1260,6 +1261,7 @@ class Run {
   const Mutant mutant_;
   const bool always_serves_;
   const bool always_stores_;
+  const bool often_hangs_;  ///< the disk
   receive::Options receiver_options_;
   RunResult result_;
 
