@@ -96,8 +96,8 @@ def filled():
         server.write_wal(4)
         end = server.switch_wal()
         archive.wait_covers(server, 1, end)
-        segments = sorted(segno for _, segno in archive.finished())
         wait_for(lambda: (1, end // server.segment_size - 1) in archive.finished(), "the last one to be finished")
+        segments = sorted(segno for _, segno in archive.finished())
         receiver.stop()
         # A branch that forks in the newest segment: what is sent of it is its history.
         (archive.path / "00000002.history").write_text(f"1\t{wal.lsn_text(end)}\tno reason\n")
