@@ -198,7 +198,7 @@ std::string status_line(const receive::ReceiverView& view) {
                        view.disk_full_since ? "disk full: holding" : "streaming", stream.timeline,
                        from, stream.flush, lag == 0 ? "caught up" : format_size(lag) + " behind");
   } else {
-    line = view.state + from;
+    line = view.state == "waiting" ? view.state : view.state + from;  // the error names the server
     if (view.last_error) line += "; last error: " + *view.last_error;
   }
   const auto unsettled =
