@@ -20,6 +20,7 @@
 #include "restore/answer.h"
 #include "restore/archives.h"
 #include "restore/content_source.h"
+#include "restore/history.h"
 #include "restore/history_request.h"
 #include "restore/partial.h"
 #include "restore/published.h"
@@ -95,6 +96,9 @@ class Restorer {
     wal::TimelineId by = 0;
   };
   std::optional<Left> left_in(wal::SegmentName segment, const Finding& finding);
+  std::optional<Left> left_by_server(wal::SegmentName segment);
+  std::optional<Result> restore_up_to(const Left& left, wal::SegmentName segment);
+  wal::Lsn own_wal_of(wal::SegmentName segment, wal::SegmentSize size);
   wal::Lsn left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                    const std::string& name);
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
@@ -134,7 +138,12 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   std::optional<Error> gone;
   for (int look = 0; look < kLooks; ++look) {
     try {
-      if (const auto size = restore_finished(segment)) {
+      const auto left = left_by_server(segment);
+      // A segment that is completed after this is found by the next look.
+      const bool finished = !left || archives_.finished_form_exists(segment);
+      if (left && finished)
+        if (auto end = restore_up_to(*left, segment)) return std::move(*end);
+      if (const auto size = finished ? restore_finished(segment) : std::nullopt) {
         answer_.tell_silence(segment.to_string());
         return {true, {}, size};
       }
@@ -268,6 +277,72 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
     archives_.require_answers(segment.to_string() + ", sound");
   }
   throw *first_error;
+}
+
+/// A server that follows a descendant requests this segment if the archive did not have the
+/// descendant's. It may have been completed since then, with WAL after the switchpoint, which is
+/// not part of that server's history: see restore_of_ancestors(). nullopt if there is no complete
+/// segment, or if it is not valid up to the switchpoint.
+std::optional<Result> Restorer::restore_up_to(const Left& left, wal::SegmentName segment) {
+  const auto size = archives_.identity()->segment_size;
+  const auto start = segment.start(size);
+  std::optional<Partial> found;
+  archives_.ask_each([&](std::size_t i) {
+    for (const auto& form : archive::finished_names(segment)) {
+      if ((found && found->cut >= left.at) || !archives_.shelf(i).find(form.to_string())) continue;
+      try {
+        found = look_into(archives_, {i, form}, size);
+      } catch (const Error& unusable) {
+        if (unusable.kind() != ErrorKind::damage) throw;
+      }
+    }
+  });
+  if (!found || found->cut < left.at) return std::nullopt;
+  const auto why = fmt::format(
+      "the server follows timeline {1}, which begins at {2} ({3} is in its pg_wal). If it is to "
+      "stay on timeline {0}, set recovery_target_timeline = '{0}' and remove that file",
+      segment.timeline(), left.by, left.at, wal::history_name(left.by));
+  if (left.at == start) {
+    auto absent = fmt::format("{} is not restored: {}", segment, why);
+    log_.warning("{}", absent);
+    return Result{false, std::move(absent)};
+  }
+  deliver(*found, left.at - start, size);
+  log_.warning("{} was restored up to {} only: {}", segment, left.at, why);
+  return Result{true, {}};
+}
+
+/// Where the server's history leaves the segment's timeline, if that is in this segment (its first
+/// byte included). The server has the history of its timeline in its pg_wal, and perhaps others: a
+/// recovery to a target copied all with lower numbers, and a standby keeps each one that it found
+/// and rejected (rescanLatestTimeLine() in access/transam/xlogrecovery.c), so that any of them
+/// counts. Not if it has WAL of the segment after that position, since it is on this timeline then.
+std::optional<Restorer::Left> Restorer::left_by_server(wal::SegmentName segment) {
+  if (!options_.system_identifier) return std::nullopt;
+  std::vector<Left> lefts;
+  for (const auto& entry : target_directory_.names()) {
+    const auto descendant = wal::parse_history_name(entry.name);
+    if (!descendant || *descendant <= segment.timeline()) continue;
+    const auto content = read_history_file(target_directory_, *descendant);
+    const auto history =
+        content ? wal::TimelineHistory::parse(*descendant, *content) : std::nullopt;
+    const auto end = history ? history->end_of(segment.timeline()) : std::nullopt;
+    if (end) lefts.push_back({*end, *descendant});
+  }
+  if (lefts.empty()) return std::nullopt;
+  const auto identity = archives_.identity();
+  if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
+  const auto& size = identity->segment_size;
+  if (options_.target_is_chosen)
+    lefts = {*std::max_element(lefts.begin(), lefts.end(),
+                               [](const Left& a, const Left& b) { return a.by < b.by; })};
+  std::erase_if(lefts,
+                [&](const Left& left) { return size.segno(left.at) != segment.segno(size); });
+  if (lefts.empty()) return std::nullopt;
+  const auto first = *std::min_element(lefts.begin(), lefts.end(),
+                                       [](const Left& a, const Left& b) { return a.at < b.at; });
+  if (own_wal_of(segment, size) > first.at) return std::nullopt;
+  return first;
 }
 
 wal::SegmentSize Restorer::deliver(const Copy& copy, std::span<const Copy> told) {
@@ -672,6 +747,22 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
                         .previous_record = partial.previous_record},
                        content);
   target.publish();
+}
+
+/// End of the last record that the server has in its own file of the segment; 0/0 if there is none.
+wal::Lsn Restorer::own_wal_of(wal::SegmentName segment, wal::SegmentSize size) {
+  const auto entry = target_directory_.find(segment.to_string());
+  if (!entry || entry->type != io::DirectoryEntry::Type::file || entry->size != size.bytes())
+    return {};
+  const auto history = archives_.history_of(segment.timeline());
+  wal::RecordVerifier verifier({.segment_size = size,
+                                .timeline = segment.timeline(),
+                                .system_identifier = *options_.system_identifier,
+                                .history = history ? &*history : nullptr},
+                               segment.start(size));
+  archive::read_segment(target_directory_, {segment, Method::none, false}, size,
+                        [&](auto wal) { return !verifier.feed(wal); });
+  return verifier.last_record_end();
 }
 
 /// True if the server that recovers has the whole segment in its own pg_wal, valid to its end.

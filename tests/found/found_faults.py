@@ -540,6 +540,13 @@ FAULTS = [
      [("restore/restore.cc", "  if (!options_.system_identifier || target_directory_.find(segment.to_string()))",
        "  if (FOUND(lost_branch_restored) || !options_.system_identifier ||\n"
        "      target_directory_.find(segment.to_string()))")]),
+    ("lost_branch_completed_meanwhile", "seed 534595",
+     "a server was given the WAL of an ancestor after the switchpoint where that segment was completed after the new "
+     "timeline's had been requested, or where the new timeline begins at its first byte",
+     "RestoreFile.EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt",
+     [("restore/restore.cc", "  if (!options_.system_identifier) return std::nullopt;\n  std::vector<Left> lefts;",
+       "  if (FOUND(lost_branch_completed_meanwhile) || !options_.system_identifier) return std::nullopt;\n"
+       "  std::vector<Left> lefts;")]),
     ("segment_behind_unfinished_blamed", "`git log --grep=blame`",
      "`verify` reported a finished segment as damaged because of a torn unfinished one before it",
      "Verify.BlamesNoSegmentForAnUnfinishedOneBeforeIt",

@@ -15,8 +15,8 @@ from support import chapter, process, wal
 from support.process import PATIENCE, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.server import DEBIAN_BIN, REPOSITORY
-from support.recovery import base_backup, hand_over, recover, restore_command
-from support.scenario import begun, streaming
+from support.recovery import base_backup, hand_over, installed, recover, restore_command
+from support.scenario import begun, streaming, switchpoint
 
 FORMS = ["raw", "zstd", "gzip", "lz4"]
 
@@ -199,6 +199,89 @@ def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form)
     first = recover(servers, backup, "first", primary, partial, recovery_target_timeline="current")
     assert rows(first) == expected(20)
     first.stop("immediate")
+
+
+@pytest.mark.parametrize("major", [13, 15, 18])
+def test_a_lost_branch_is_not_restored_after_the_switchpoint(servers, receivers, new_archive, place, major):
+    """The old primary goes on after a recovery was promoted at the first byte of a segment, and the archive has that segment
+    of the old primary alone. A server that follows the new timeline requests it after its own."""
+    primary = servers.primary(major=major, wal_keep_size="200MB")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE t (i int)")
+    primary.stop("fast")
+    backup = place / "backup"  # as it was shut down: a client of each version is not needed
+    run(["cp", "-a", primary.data, backup])
+    primary.start()
+    streaming(primary)
+    insert(primary, *range(1, 11))
+    segno = primary.switch_wal() // primary.segment_size  # the lost branch's
+    insert(primary, 101)
+    primary.switch_wal()
+    wait_for(lambda: (1, segno) in archive.finished(), "the lost branch's segment to be finished")
+    receiver.stop()
+    hand_over(archive.path)
+    path = archive.finished()[1, segno]
+    aside = place / path.name
+    path.rename(aside)
+    for unfinished in archive.partials().values():
+        unfinished.unlink()
+    restore = restore_command(place, archive)
+    promoted = recover(servers, backup, "promoted", primary, restore)
+    assert rows(promoted) == expected(10)
+    assert switchpoint(promoted, 1) == segno * primary.segment_size, "else this tests nothing"
+    history = promoted.data / "pg_wal" / "00000002.history"
+    shutil.copy(history, archive.path)
+    hand_over(archive.path)
+    promoted.stop("immediate")
+    shutil.copy(aside, path)
+    hand_over(archive.path)
+
+    second = recover(servers, backup, "second", primary, restore, recovery_target_timeline="latest")
+    assert rows(second) == expected(10)
+    assert f"{path.name} is not restored: the server follows timeline 2" in second.last_log(400)
+    stays = recover(servers, backup, "stays", primary, restore, recovery_target_timeline="1")
+    assert rows(stays) == expected(10) + ",101"
+
+
+def test_an_ancestors_segment_that_is_completed_meanwhile_ends_at_the_switchpoint(servers, receivers, new_archive,
+                                                                                 place):
+    """By the old primary's receiver, after the server was told that its own timeline's segment is absent."""
+    primary = servers.primary(wal_keep_size="200MB")
+    standby = servers.standby(primary)
+    archive, lost = new_archive(primary), new_archive(primary, "lost")
+    both = [receivers.pgweir(archive, standby), receivers.pgweir(lost, primary)]
+    begun(archive, primary)
+    begun(lost, primary)
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE t (i int)")
+    insert(primary, *range(1, 11))
+    primary.switch_wal()
+    insert(primary, *range(11, 21))
+    standby.caught_up_with(primary.flushed())
+    standby.promote()
+    insert(standby, *range(21, 31))
+    archive.wait_covers(standby, 2, standby.flushed())
+    insert(primary, 101)
+    primary.switch_wal()
+    segno = switchpoint(standby, 1) // primary.segment_size
+    wait_for(lambda: (1, segno) in lost.finished(), "the old primary's segment to be finished")
+    for receiver in both:
+        receiver.stop()
+    completed = lost.finished()[1, segno]
+    hand_over(archive.path)
+    hand_over(lost.path)
+    wrapper = place / "restore"
+    wrapper.write_text(f"""#!/bin/sh
+[ "$1" = {completed.name} ] && cp {completed} {archive.path}
+exec {installed(place)} restore -D {archive.path} "$1" "$2"
+""")
+    wrapper.chmod(0o755)
+    recovered = recover(servers, backup, "recovered", primary, f"{wrapper} %f %p", recovery_target_timeline="latest")
+    assert (archive.path / completed.name).exists(), "else it was not asked for"
+    assert rows(recovered) == expected(20)
+    assert f"{completed.name} was restored up to" in recovered.last_log(400)
 
 
 def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, place):

@@ -39,6 +39,8 @@ Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way
     const auto& content = lineage_.history(newest);
     if (!server.holds(target, 0, std::as_bytes(std::span(content.data(), content.size()))))
       throw Violation{"P9", fmt::format("the history of timeline {} was restored wrong", newest)};
+    // As readTimeLineHistory() in access/transam/timeline.c does.
+    pg_wal->rename_replace(target, wal::history_name(newest));
   }
   if (result.error) return result;
 
@@ -67,11 +69,10 @@ Recovery::Result Recovery::run(restore::Shelves archives, const Ledger::Way& way
         std::copy_n(truth.begin(),
                     std::min<std::uint64_t>({read_from - segment, truth.size(), got.size()}),
                     got.begin());
-      // A server reads on there, also where its own timeline has left that one. (At a segment's
-      // first byte nothing can be handed out instead.)
+      // A server reads on there, also where its own timeline has left that one.
       const auto left = lineage_.timeline(timeline).switchpoint;
       const auto refuse_lost_branch = [&](Lsn end) {
-        if (timeline < newest && left > segment && end > left)
+        if (timeline < newest && left >= segment && end > left)
           throw Violation{"P9", fmt::format("{} was restored with what timeline {} wrote up to {}, "
                                             "and timeline {} has left it at {}",
                                             name, timeline, end, newest, left)};

@@ -739,6 +739,86 @@ TEST(RestoreFile, GivesAServerTheAncestorsWalUpToTheSwitchpointWhereTheNewTimeli
   }
 }
 
+/// The ancestor's segment may have been completed after the server was told that the descendant's
+/// is absent (seed 534595).
+TEST(RestoreFile, EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(5));
+  const auto inside = parent.fork_point(kSize.start(3) + 500'000);
+  const auto earlier = parent.fork_point(kSize.start(3) + 200'000);
+  enum class Own { none, up_to_it, after_it };
+  struct Case {
+    const char* name;
+    wal::Lsn switchpoint;
+    bool server = true, has_history = true, chosen = false;
+    Own own = Own::none;
+    wal::Lsn of_timeline_3{};  ///< a sibling that branches off there
+    wal::Lsn end;              ///< invalid: absent
+  };
+  const auto whole = kSize.start(4);
+  for (const auto& c :
+       {Case{.name = "a standby", .switchpoint = inside, .end = inside},
+        Case{.name = "a recovery", .switchpoint = inside, .chosen = true, .end = inside},
+        Case{.name = "by hand", .switchpoint = inside, .server = false, .end = whole},
+        Case{.name = "without the history",
+        .switchpoint = inside,
+        .has_history = false,
+        .end = whole},
+        Case{.name = "at the first byte", .switchpoint = kSize.start(3), .end = {}},
+        Case{.name = "in the segment before",
+        .switchpoint = wal::Lsn(kSize.start(3).byte() - 8),
+        .end = whole},
+        Case{.name = "in the segment after", .switchpoint = whole, .end = whole},
+        Case{.name = "its own ends there",
+        .switchpoint = inside,
+        .own = Own::up_to_it,
+        .end = inside},
+        Case{.name = "it is on timeline 1",
+        .switchpoint = inside,
+        .own = Own::after_it,
+        .end = whole},
+        Case{.name = "a standby with two",
+        .switchpoint = inside,
+        .of_timeline_3 = earlier,
+        .end = earlier},
+        Case{.name = "a recovery to the newest",
+        .switchpoint = earlier,
+        .chosen = true,
+        .of_timeline_3 = inside,
+        .end = inside}})
+    for (const auto method : {Method::none, Method::zstd}) {
+      SCOPED_TRACE(fmt::format("{}, {}", c.name, method == Method::zstd ? "zst" : "raw"));
+      Scene scene;
+      for (std::uint64_t segno = 1; segno < 5; ++segno) scene.put(parent, segno, method);
+      const auto line = fmt::format("1\t{}\treason\n", c.switchpoint);
+      scene.archive.put("00000002.history", test::as_bytes(line));
+      if (c.server) scene.options.system_identifier = parent.options().system_identifier;
+      scene.options.target_is_chosen = c.chosen;
+      if (c.has_history) scene.target.put("00000002.history", test::as_bytes(line));
+      if (c.of_timeline_3.valid())
+        scene.target.put("00000003.history",
+                         test::as_bytes(fmt::format("1\t{}\treason\n", c.of_timeline_3)));
+      if (c.own != Own::none) {
+        auto own = copy(Scene::segment(parent, 3));
+        if (c.own == Own::up_to_it)
+          std::fill(own.begin() + static_cast<std::ptrdiff_t>(kSize.offset(inside)), own.end(),
+                    std::byte{0});
+        scene.target.put(name_of(1, 3), own);
+      }
+      const auto outcome = scene.ask(1, 3);
+      ASSERT_EQ(outcome.error, std::nullopt) << outcome.what;
+      ASSERT_EQ(outcome.restored, c.end.valid()) << outcome.what;
+      if (!c.end.valid()) {
+        EXPECT_NE(outcome.what.find("recovery_target_timeline = '1'"), std::string::npos)
+            << outcome.what;
+        continue;
+      }
+      auto expected = copy(parent.bytes(kSize.start(3), c.end));
+      expected.resize(kSize.bytes());
+      EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+    }
+}
+
 /// Two switches in one segment: the complete file of the first timeline ends before the partial one
 /// of the second.
 TEST(RestoreFile, GivesAServerTheLongestWalOfItsAncestorsAlsoIfThatIsUnfinished) {
