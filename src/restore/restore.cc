@@ -317,8 +317,10 @@ std::optional<Result> Restorer::restore_up_to(const Left& left, wal::SegmentName
 /// recovery to a target copied all with lower numbers, and a standby keeps each one that it found
 /// and rejected (rescanLatestTimeLine() in access/transam/xlogrecovery.c), so that any of them
 /// counts. Not if it has WAL of the segment after that position, since it is on this timeline then.
+/// And not for pg_rewind, which needs the lost branch of the server that it rewinds, and requests
+/// it under the segment's own name (fe_utils/archive.c).
 std::optional<Restorer::Left> Restorer::left_by_server(wal::SegmentName segment) {
-  if (!options_.system_identifier) return std::nullopt;
+  if (!options_.system_identifier || target_name_ == segment.to_string()) return std::nullopt;
   std::vector<Left> lefts;
   for (const auto& entry : target_directory_.names()) {
     const auto descendant = wal::parse_history_name(entry.name);

@@ -544,9 +544,10 @@ FAULTS = [
      "a server was given the WAL of an ancestor after the switchpoint where that segment was completed after the new "
      "timeline's had been requested, or where the new timeline begins at its first byte",
      "RestoreFile.EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt",
-     [("restore/restore.cc", "  if (!options_.system_identifier) return std::nullopt;\n  std::vector<Left> lefts;",
-       "  if (FOUND(lost_branch_completed_meanwhile) || !options_.system_identifier) return std::nullopt;\n"
-       "  std::vector<Left> lefts;")]),
+     [("restore/restore.cc",
+       "  if (!options_.system_identifier || target_name_ == segment.to_string()) return std::nullopt;",
+       "  if (FOUND(lost_branch_completed_meanwhile) || !options_.system_identifier ||\n"
+       "      target_name_ == segment.to_string())\n    return std::nullopt;")]),
     ("segment_behind_unfinished_blamed", "`git log --grep=blame`",
      "`verify` reported a finished segment as damaged because of a torn unfinished one before it",
      "Verify.BlamesNoSegmentForAnUnfinishedOneBeforeIt",

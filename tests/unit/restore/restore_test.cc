@@ -87,28 +87,27 @@ struct Scene {
     archive.put(name_of(wal.options().timeline, segno) + ".partial", content);
   }
 
-  Outcome ask(const std::string& file) {
+  Outcome ask(const std::string& file, const std::string& name = "RECOVERYXLOG") {
     Outcome outcome;
     const auto from = archive.open();
     const auto to = target.open();
     try {
-      const auto result =
-          restore_file(*from, parse_request(file), *to, "RECOVERYXLOG", options, log);
+      const auto result = restore_file(*from, parse_request(file), *to, name, options, log);
       outcome.restored = result.restored;
       outcome.what = result.why;
     } catch (const Error& error) {
       outcome.error = error.kind();
       outcome.what = std::string(error.what()) + " | " + error.hint();
     }
-    if (target.exists("RECOVERYXLOG")) {
-      outcome.content = target.content("RECOVERYXLOG");
+    if (target.exists(name)) {
+      outcome.content = target.content(name);
       EXPECT_EQ(outcome.restored, true) << "something stands there without success";
-      target.erase("RECOVERYXLOG");
+      target.erase(name);
     } else {
       EXPECT_NE(outcome.restored, true) << "success, and nothing stands there";
     }
-    for (const auto& name : target.names())
-      EXPECT_FALSE(name.starts_with(".")) << "left over: " << name;
+    for (const auto& left : target.names())
+      EXPECT_FALSE(left.starts_with(".")) << "left over: " << left;
     return outcome;
   }
   Outcome ask(wal::TimelineId timeline, std::uint64_t segno) {
@@ -816,6 +815,9 @@ TEST(RestoreFile, EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt
       auto expected = copy(parent.bytes(kSize.start(3), c.end));
       expected.resize(kSize.bytes());
       EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+      if (c.own != Own::none) continue;
+      // pg_rewind needs all of it.
+      EXPECT_EQ(scene.ask(name_of(1, 3), name_of(1, 3)).content, copy(Scene::segment(parent, 3)));
     }
 }
 
