@@ -58,9 +58,7 @@ def main(words=None):
                   lambda text: print(text, file=sys.stderr, flush=True))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
-        link = bench.place / "pg_recvlogical"
-        link.symlink_to(PGWEIR.resolve())
-        CONTENDERS["pgweir as pg_recvlogical"][0] = link
+        prepare(bench)
         for row in arguments.rows or ROWS:
             title = f"Logical decoding, {row.replace('-', ', ')}"
             bench.say(f"{row}: {title}")
@@ -78,6 +76,13 @@ def main(words=None):
                 server.stop("immediate")
         shutil.rmtree(bench.place)
     return 0
+
+
+def prepare(bench):
+    """The link under which pgweir stands in."""
+    link = bench.place / "pg_recvlogical"
+    link.symlink_to(PGWEIR.resolve())
+    CONTENDERS["pgweir as pg_recvlogical"][0] = link
 
 
 def streamed(bench, form, transport):

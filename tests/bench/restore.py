@@ -29,19 +29,20 @@ import sys
 import tempfile
 import time
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+from contenders import PGWEIR
+
 PG_BIN = pathlib.Path(os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin"))
 SEGMENT = 16 << 20
 
 
-def main(arguments=None):
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", 
                         choices=["one", "prefetched", "recovery", "verify", "cold", "growth", "all"])
-    parser.add_argument("--binary", default=REPOSITORY / "build" / "release" / "pgweir",
+    parser.add_argument("--binary", default=PGWEIR,
                         type=pathlib.Path)
-    parser.add_argument("--compare-archive", default=None, type=pathlib.Path,
+    parser.add_argument("--beside", default=None, type=pathlib.Path,
                         help="another build of pgweir takes part, such as a former release's (one, recovery)")
     parser.add_argument("--place", type=pathlib.Path, default=None,
                         help="where the WAL and the servers are (default: a temporary directory)")
@@ -51,7 +52,11 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="contenders whose names match this expression")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures there, too")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers are stopped, too
     if not options.binary.exists():
         sys.exit(f"no {options.binary}: cmake --preset release && cmake --build --preset release")

@@ -73,10 +73,10 @@ def catch_up(bench, contenders, kind, megabytes, unix_socket=False, tls=False, s
 # --- Commits that wait for the receiver
 
 
-def commits(bench, contenders, clients, payload=0, env=None, seconds=None, tls=False):
+def commits(bench, contenders, clients, payload=0, env=None, seconds=None, tls=False, words=None):
     server = bench.once(("commits", payload), lambda: workload.commit_server(bench, payload))
     seconds = seconds or bench.seconds
-    words = workload.encrypted(bench, server) if tls else {}
+    words = workload.encrypted(bench, server) if tls else words or {}
     contenders = with_other(contenders, bench.beside)
     for number in range(bench.rounds):
         costs = {}
@@ -256,6 +256,19 @@ def slow_world(bench, contenders, megabytes, delay_ms, line_mbs, disk_mbs):
         proxy.wait()
 
 
+def far_commits(bench, contenders, clients, delay_ms, line_mbs):
+    """Synchronous commits; the receiver is at the other end of a line (slow_network.py)."""
+    server = bench.once(("commits", 0), lambda: workload.commit_server(bench, 0))
+    line = subprocess.Popen([sys.executable, "-B", HERE / "slow_network.py", "0", str(server.port), str(delay_ms),
+                             str(line_mbs)], stdout=subprocess.PIPE, text=True)
+    try:
+        yield from commits(bench, contenders, clients,
+                           words={"sslmode": "disable", "port": line.stdout.readline().strip()})
+    finally:
+        line.kill()
+        line.wait()
+
+
 def wide_area(bench, contenders, megabytes, delay_ms, line_mbs, tls=True):
     """A line that TCP sees (long_line.c), with SCRAM and TLS. How much came in each of the first seconds is told by the
     line's own device."""
@@ -395,14 +408,19 @@ ROWS = {
     "reconnect": ("A start behind a finished segment", lambda b: reconnect(b, [PGWEIR_RAW, PGWEIR_ZSTD])),
     "idle": ("Idle", lambda b: quiet(b, SYNC, None, max(60, b.seconds))),
     "20-a-second": ("20 commits a second", lambda b: quiet(b, SYNC, 20, max(30, b.seconds))),
-    "floor-commits-1": ("Synchronous commits, 1 client, beside a bare loop",
-                        lambda b: commits(b, floor(b), 1)),
+    **{f"floor-commits-{clients}": (
+        f"Synchronous commits, {clients} client{'s' * (clients > 1)}, beside a bare loop",
+        lambda b, clients=clients: commits(b, floor(b), clients)) for clients in (1, 8, 32)},
     "floor-20-a-second": ("20 commits a second, beside a bare loop",
                           lambda b: quiet(b, floor(b), 20, max(30, b.seconds))),
     "slow-world": ("A line of 1 Gbit/s and 50 ms, a disk of 20 MB/s",
                    lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 20)),
     "slow-line": ("A line of 1 Gbit/s and 50 ms, a fast disk",
                   lambda b: slow_world(b, CATCH_UP, 256, 25, 125, 0)),
+    **{f"line-{ms}": (f"Catch-up, a line of 1 Gbit/s and {ms} ms there and back",
+                      lambda b, ms=ms: slow_world(b, CATCH_UP, 256, ms / 2, 125, 0)) for ms in (1, 30, 100)},
+    **{f"line-{ms}-commits": (f"Synchronous commits, 32 clients, a line of 1 Gbit/s and {ms} ms there and back",
+                              lambda b, ms=ms: far_commits(b, CATCH_UP, 32, ms / 2, 125)) for ms in (1, 30, 100)},
     "wide-area": ("SCRAM and TLS over a line of 1 Gbit/s and 20 ms there and back (unshare -n scripts/bench ...)",
                   lambda b: wide_area(b, CATCH_UP, min(512, b.megabytes), 10, 125)),
     "wide-area-plain": ("The same without either", lambda b: wide_area(b, CATCH_UP, min(512, b.megabytes), 10, 125,

@@ -1,7 +1,7 @@
 """The relay beside a primary's walsenders and a cascading standby, in turns.
 
     scripts/bench serve [--rounds N] [--megabytes N] [--clients N] [--commits N] [--seconds N]
-                        [--compare-archive PGWEIR]... ROW...
+                        [--beside PGWEIR]... ROW...
 
 Rows:
   raw      clients that start together at the same place, old WAL, archive raw
@@ -13,7 +13,7 @@ Rows:
            and the same below a synchronous standby: commits, and CPU of the synchronous member for each
   idle     CPU and memory with 10 clients that get nothing
 Clients throw the WAL away (tests/bench/swallow.c), but for the standbys. The bare loop is the floor: it sends them
-the same 128 kB again and again (tests/bench/bare_sender.c); from zst there is one that unpacks, too. `--compare-archive`: another build of pgweir
+the same 128 kB again and again (tests/bench/bare_sender.c); from zst there is one that unpacks, too. `--beside`: another build of pgweir
 takes part in raw, zst, one, tls and visible."""
 
 import argparse
@@ -40,7 +40,7 @@ SEGMENT = 16 << 20
 ROWS = ("raw", "zst", "one", "tls", "visible", "commits", "idle")
 
 
-def main(arguments=None):
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="+", choices=[*ROWS, "all"], metavar="ROW")
@@ -50,8 +50,12 @@ def main(arguments=None):
     parser.add_argument("--commits", type=int, default=100, help="to be seen on each standby, in each round")
     parser.add_argument("--seconds", type=int, default=2, help="of synchronous commits, for each in each round")
     parser.add_argument("--idle", type=int, default=20, help="seconds for each")
-    parser.add_argument("--compare-archive", type=pathlib.Path, action="append", default=[])
-    options = parser.parse_args(arguments)
+    parser.add_argument("--beside", type=pathlib.Path, action="append", default=[])
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse(arguments)
     place = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-bench-"))
     os.chmod(place, 0o755)
     with Tree(place, options) as tree:
@@ -66,6 +70,7 @@ class Tree:
     def __init__(self, place, options):
         self.place, self.options = place, options
         self._servers, self._processes, self._archives = [], [], {}
+        self.figures = {}  # of old WAL: {(form, clients, tls): {sender: [(GiB/s, CPU s for each GiB)]}}
         self._builds = {"relay": PGWEIR, **{f"relay of {path.name}": path for path in options.beside}}
 
     def __enter__(self):
@@ -283,9 +288,10 @@ class Tree:
                     time.sleep(0.1)  # walsenders end, and their times are added to the postmaster's
                     if number > 0:  # the first one fills the page cache
                         found[name].append((gib / float(result.stdout), (cpu() - before) / gib))
-        print(f"\n{clients} clients, {self.megabytes} MB of old WAL each, {form}{', TLS' if tls else ''}:\n\n"
+        print(f"\n{clients} client{'s' * (clients != 1)}, {self.megabytes} MB of old WAL each, {form}{', TLS' if tls else ''}:\n\n"
               "| | GiB/s | × primary | CPU s for each GiB | × primary |\n|---|---|---|---|---|")
         base = found["primary"]
+        self.figures[form, clients, tls] = found
         for name, rounds in found.items():
             rate, cpu = (measure.median([each[at] for each in rounds]) for at in (0, 1))
             ratios = [measure.median([each[at] / other[at] if other[at] else 0

@@ -1,8 +1,9 @@
 """An object store beside what people use instead, against one and the same Ceph gateway, in turns.
 
     scripts/bench store upload      segments sent: rclone copy, pgweir store push, and a bare loop (bare_upload.c)
+    scripts/bench store upload_far  the same by a line of 1 Gbit/s and 100 ms
     scripts/bench store encrypt     the CPU time of encrypting beside that of compressing
-    scripts/bench store recovery    a server recovers: local zstd, the store, and with 20 ms for each request
+    scripts/bench store recovery    a server recovers: local zstd, the store, and by lines of 20 and 100 ms
     scripts/bench store prefetched  one call of restore when a helper has the segment ready
     scripts/bench store receive     commits and catching up, without and with --store
     scripts/bench store together    commits without and with all at once: a relay with two clients that answer, and with
@@ -36,10 +37,10 @@ from support.process import die_with_parent, run, wait_for
 from support.server import Server, free_port
 
 SLOW_NETWORK = pathlib.Path(__file__).parent / "slow_network.py"
-ROWS = ["upload", "encrypt", "recovery", "prefetched", "receive", "together"]
+ROWS = ["upload", "upload_far", "encrypt", "recovery", "prefetched", "receive", "together"]
 
 
-def main(arguments=None):
+def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*ROWS, "all"])
     parser.add_argument("--binary", default=contenders.PGWEIR, type=pathlib.Path)
@@ -53,7 +54,11 @@ def main(arguments=None):
     parser.add_argument("--gigabytes", type=int, default=4, help="of the gateway's memory")
     parser.add_argument("--only", help="contenders whose names match this expression, and the first")
     parser.add_argument("--json", type=pathlib.Path)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     if not options.binary.exists():
         sys.exit(f"no {options.binary}: cmake --preset release && cmake --build --preset release")
@@ -163,6 +168,17 @@ class StoreBench(restore.Bench):
         self.env = {**os.environ, **gateway.keys, "AWS_EC2_METADATA_DISABLED": "true"}
         self._runs = 0
 
+    @contextlib.contextmanager
+    def far(self, delay_ms, line_mbs):
+        """URL of the gateway at the other end of a line: milliseconds in each direction, MB/s."""
+        line = subprocess.Popen([sys.executable, str(SLOW_NETWORK), "0", str(self.gateway.port), str(delay_ms),
+                                 str(line_mbs)], stdout=subprocess.PIPE, text=True)
+        try:
+            yield f"http://127.0.0.1:{line.stdout.readline().strip()}"
+        finally:
+            line.kill()
+            line.wait()
+
     def words(self, prefix, url=None):
         return ["--store", f"s3://{self.bucket.name}/{prefix}", "--store-endpoint", url or self.gateway.url]
 
@@ -170,8 +186,8 @@ class StoreBench(restore.Bench):
         self._runs += 1
         return f"u{self._runs}"
 
-    def push_command(self, prefix, directory, *more):
-        return [self.binary, "store", "push", "-D", directory, *self.words(prefix), "--store-name", "main",
+    def push_command(self, prefix, directory, *more, url=None):
+        return [self.binary, "store", "push", "-D", directory, *self.words(prefix, url), "--store-name", "main",
                 "--store-jobs", self.options.jobs, *more]
 
     def measured(self, command):
@@ -204,12 +220,12 @@ class StoreBench(restore.Bench):
 
     # The rows
 
-    def upload(self):
+    def upload(self, url=None):
         archive = self.archive()
         megabytes = sum(path.stat().st_size for path in archive.glob("*.zst")) / 1e6
-        bucket = (f":s3,provider=Ceph,env_auth=true,endpoint='{self.gateway.url}',no_check_bucket=true:"
+        bucket = (f":s3,provider=Ceph,env_auth=true,endpoint='{url or self.gateway.url}',no_check_bucket=true:"
                   f"{self.bucket.name}")
-        turns = {"pgweir store push": lambda prefix: self.push_command(prefix, archive)}
+        turns = {"pgweir store push": lambda prefix: self.push_command(prefix, archive, url=url)}
         if shutil.which("rclone"):
             turns = {"rclone copy": lambda prefix: [
                 "rclone", "copy", "--include", "*.zst", "--transfers", self.options.jobs, "--config", "/dev/null", archive,
@@ -263,11 +279,13 @@ class StoreBench(restore.Bench):
             self.forget("nothing", self.zst)
         return prefix
 
+    def upload_far(self):
+        """By a line of 1 Gbit/s and 100 ms there and back."""
+        with self.far(50, 125) as url:
+            return self.upload(url)
+
     def recovery(self):
         prefix = self.filled()
-        slow = subprocess.Popen([sys.executable, str(SLOW_NETWORK), "0", str(self.gateway.port), "10", "1000"],
-                                stdout=subprocess.PIPE, text=True)
-        far = f"http://127.0.0.1:{slow.stdout.readline().strip()}"
         keys = self.place / "keys"
         keys.write_text(f"[default]\naws_access_key_id = {self.gateway.key}\n"
                         f"aws_secret_access_key = {self.gateway.secret}\n")
@@ -278,16 +296,14 @@ class StoreBench(restore.Bench):
             words = [*self.words(prefix, url), "--store-name", "main", "--store-credentials", str(keys)]
             return f"{self.binary} restore {' '.join(words)} %f %p"
 
-        turns = {"pgweir, local zstd": f"{self.binary} restore -D {self.zst} %f %p",
-                 "pgweir, the store": stored(), "pgweir, the store, 20 ms away": stored(far)}
-        table = restore.Table("s", extra=["CPU of redo, s"])
-        try:
+        with self.far(10, 1000) as near, self.far(50, 125) as far:
+            turns = {"pgweir, local zstd": f"{self.binary} restore -D {self.zst} %f %p",
+                     "pgweir, the store": stored(), "pgweir, the store, 20 ms away": stored(near),
+                     "pgweir, the store, 1 Gbit/s and 100 ms": stored(far)}
+            table = restore.Table("s", extra=["CPU of redo, s"])
             for name, command in self.turns(turns):
                 elapsed, cpu = self.recover(command)
                 table.add(name, elapsed, **{"CPU of redo, s": cpu})
-        finally:
-            slow.kill()
-            slow.wait()
         return table
 
     def prefetched(self):
