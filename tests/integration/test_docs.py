@@ -100,7 +100,7 @@ def test_a_tree_is_built_and_taken_apart(servers, receivers, place):
                 below[name] = chapter.servers[name] = servers.standby(primary, name)
         if text.startswith("pgweir status") and "standby1" in below:
             streams_from("standby1", "relay1", 2 if candidate.sql("SELECT pg_is_in_recovery()") == "f" else 1)
-        if "connect_timeout" in text:
+        if "connect_timeout" in text or "host=relay2,relay1" in text:
             chapter.running[-1].wait_log("listening on")  # else its standby finds nobody there, and stays where it is
         if "relay1,relay2" in text and "connect_timeout" not in text:
             streams_from("standby2", "relay2")
