@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kSlotsVersion = 1;
 /// More than the relay ever writes; larger files come from another program.
 constexpr std::uint64_t kLargest = std::uint64_t{4} << 20;
 
@@ -56,7 +56,7 @@ KeptSlot read_slot(const Json& json) {
 
 KeptSlots parse(const std::string& content) {
   const auto json = Json::parse(content, nullptr, false);
-  if (!json.is_object() || number(json, "version") != kVersion) throw Unreadable{};
+  if (!json.is_object() || number(json, "version") != kSlotsVersion) throw Unreadable{};
   KeptSlots all;
   all.system_identifier = number(json, "system_identifier");
   const auto& slots = member(json, "slots");
@@ -99,7 +99,7 @@ void keep_slots(Home& home, const KeptSlots& slots) {
   json["if_this_file_is_lost"] =
       "No WAL is lost with it. Standbys that name a slot are refused until it is made again, and "
       "nothing keeps from pruning what they need.";
-  json["version"] = kVersion;
+  json["version"] = kSlotsVersion;
   json["system_identifier"] = slots.system_identifier;
   json["slots"] = Json::array();
   for (const auto& slot : slots.slots) {

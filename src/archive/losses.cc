@@ -26,7 +26,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kLossVersion = 1;
 /// More than any record has; larger files come from another program.
 constexpr std::uint64_t kLargestRecord = 64 * 1024;
 /// A receiver that starts removes temporary files, including that of an acknowledgement in
@@ -214,7 +214,7 @@ void acknowledge_loss(io::Directory& directory, const Loss& loss,
   json["what"] =
       "Somebody knows of the loss that the record beside this file tells, and has settled it. "
       "Without this file monitoring calls for a person again; nothing else is lost with it.";
-  json["version"] = kVersion;
+  json["version"] = kLossVersion;
   json["id"] = loss.id();
   json["end"] = loss.end.to_string();
   json["time"] = acknowledgement.time;
@@ -376,7 +376,7 @@ std::string record_text(const Loss& loss) {
   Json json;
   json["what"] = loss.words().what;
   json["if_this_file_is_lost"] = loss.words().if_lost;
-  json["version"] = kVersion;
+  json["version"] = kLossVersion;
   json["id"] = loss.id();
   json["kind"] = to_string(loss.kind);
   json["system_identifier"] = std::to_string(loss.system_identifier);

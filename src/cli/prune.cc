@@ -188,7 +188,7 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
       [&](const std::string& file) {
         if (arguments.has(kVerbose)) print("removed " + file + "\n");
       },
-      [&](const store::ObjectStore::Kept& kept) {
+      [&](const store::Kept& kept) {
         if (++refused <= kTold || arguments.has(kVerbose))
           print_stderr("pgweir: the store keeps {}: {}\n", kept.key, kept.why);
       },
@@ -207,7 +207,8 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
                     plan.files - refused, plan.files, format_size(plan.bytes), store.name(),
                     plan.keep_from, plan.reason));
   try {
-    const auto versioning = store.setting("versioning");
+    auto* const rules = store.rules();
+    const auto versioning = rules != nullptr ? rules->rule("versioning") : std::nullopt;
     if (versioning && versioning->find("<Status>Enabled") != std::string::npos)
       print_stderr(
           "pgweir: the bucket keeps versions: what was removed takes space there until a "

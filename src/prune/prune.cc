@@ -410,7 +410,7 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
 bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
                const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed,
-               const std::function<void(const store::ObjectStore::Kept& kept)>& kept,
+               const std::function<void(const store::Kept& kept)>& kept,
                const store::Patience& patience) {
   constexpr std::size_t kMost = 1000;
   std::vector<std::string> keys;

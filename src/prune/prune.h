@@ -91,7 +91,7 @@ using KeysOf = std::function<std::vector<std::string>(const std::string& file)>;
 bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& plan,
                const std::function<bool()>& stop,
                const std::function<void(const std::string& file)>& removed,
-               const std::function<void(const store::ObjectStore::Kept& kept)>& kept,
+               const std::function<void(const store::Kept& kept)>& kept,
                const store::Patience& patience = store::kOnce);
 
 }  // namespace weir::prune

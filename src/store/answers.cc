@@ -197,12 +197,12 @@ bool leads_on(const ObjectPage& page, std::string_view after) {
   return !page.more || (!page.objects.empty() && page.objects.back().key > after);
 }
 
-std::optional<std::vector<ObjectStore::Version>> parse_versions(std::string_view body,
-                                                                std::string_view key) {
+std::optional<std::vector<Versions::Version>> parse_versions(std::string_view body,
+                                                             std::string_view key) {
   pugi::xml_document document;
   const auto root = root_of(document, body, "ListVersionsResult");
   if (!root) return std::nullopt;
-  std::vector<ObjectStore::Version> versions;
+  std::vector<Versions::Version> versions;
   for (const auto& each : root->children()) {
     const bool removal = std::string_view(each.name()) == "DeleteMarker";
     if ((removal || std::string_view(each.name()) == "Version") && each.child_value("Key") == key)
@@ -211,11 +211,11 @@ std::optional<std::vector<ObjectStore::Version>> parse_versions(std::string_view
   return versions;
 }
 
-std::optional<std::vector<ObjectStore::Kept>> parse_removal(std::string_view body) {
+std::optional<std::vector<Kept>> parse_removal(std::string_view body) {
   pugi::xml_document document;
   const auto root = root_of(document, body, "DeleteResult");
   if (!root) return std::nullopt;
-  std::vector<ObjectStore::Kept> kept;
+  std::vector<Kept> kept;
   for (const auto& each : root->children("Error"))
     kept.push_back({each.child_value("Key"), fmt::format("{} {}", each.child_value("Code"),
                                                          short_text(each.child_value("Message")))});

@@ -28,10 +28,10 @@ struct Refusal {
 /// Returns false if the page after the key `after` is truncated but contains no later key.
 [[nodiscard]] bool leads_on(const ObjectPage& page, std::string_view after);
 /// ListVersionsResult: the versions of exactly this key, in the store's order.
-[[nodiscard]] std::optional<std::vector<ObjectStore::Version>> parse_versions(std::string_view body,
-                                                                              std::string_view key);
+[[nodiscard]] std::optional<std::vector<Versions::Version>> parse_versions(std::string_view body,
+                                                                           std::string_view key);
 /// DeleteResult: the keys that were not removed.
-[[nodiscard]] std::optional<std::vector<ObjectStore::Kept>> parse_removal(std::string_view body);
+[[nodiscard]] std::optional<std::vector<Kept>> parse_removal(std::string_view body);
 
 /// An enabled rule of a bucket's lifecycle, as far as pgweir needs it.
 struct LifecycleRule {

@@ -228,12 +228,12 @@ Query AzureDialect::versions_listing(const std::string& key) const {
 }
 
 /// Azure lists the oldest first, and no removals: a removed blob has no current version.
-std::optional<std::vector<ObjectStore::Version>> AzureDialect::parse_versions_of(
+std::optional<std::vector<Versions::Version>> AzureDialect::parse_versions_of(
     std::string_view body, std::string_view key) const {
   pugi::xml_document document;
   const auto root = blobs_of(document, body);
   if (!root) return std::nullopt;
-  std::vector<ObjectStore::Version> versions;
+  std::vector<Versions::Version> versions;
   bool current = false;
   for (const auto& each : root->child("Blobs").children("Blob")) {
     const std::string id = each.child_value("VersionId");

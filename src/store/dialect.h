@@ -106,18 +106,18 @@ class Dialect {
   /// Returns nullopt if the body is not a listing.
   [[nodiscard]] virtual std::optional<Page> parse_page(std::string_view body) const = 0;
 
-  // Versions
+  // Versions, if has_versions()
+  [[nodiscard]] virtual bool has_versions() const { return true; }
   [[nodiscard]] virtual bool shows_versions(const Answer& answer) const = 0;
   /// The query parameter that selects a version of an object.
   [[nodiscard]] virtual std::string version_parameter() const = 0;
-  /// Empty: versions are not supported.
   [[nodiscard]] virtual Query versions_listing(const std::string& key) const = 0;
   /// Returns nullopt if the body is not such a listing. The newest first.
-  [[nodiscard]] virtual std::optional<std::vector<ObjectStore::Version>> parse_versions_of(
+  [[nodiscard]] virtual std::optional<std::vector<Versions::Version>> parse_versions_of(
       std::string_view body, std::string_view key) const = 0;
 
-  /// setting() and the removal of many objects by one request are supported, as S3 does both.
-  [[nodiscard]] virtual bool has_settings() const { return false; }
+  /// BucketRules and the removal of many objects by one request are supported, as S3 does both.
+  [[nodiscard]] virtual bool has_rules() const { return false; }
   [[nodiscard]] virtual bool removes_many() const { return false; }
 
   // Batches: requests that consist of requests, each with a signature of its own

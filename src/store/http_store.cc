@@ -49,9 +49,18 @@ std::optional<std::string> get_text(ObjectStore& store, const std::string& key,
   return there ? std::optional(std::move(text)) : std::nullopt;
 }
 
+std::vector<std::string> versions_of(ObjectStore& store, const std::string& key) {
+  std::vector<std::string> ids;
+  if (auto* const versions = store.versions())
+    for (auto& each : versions->of(key))
+      if (!each.removal) ids.push_back(std::move(each.id));
+  return ids;
+}
+
 std::string oldest_version(ObjectStore& store, const std::string& key) {
-  if (!store.keeps_versions()) return "";
-  const auto versions = store.versions(key);
+  auto* const kept = store.versions();
+  if (kept == nullptr || !kept->are_kept()) return "";
+  const auto versions = versions_of(store, key);
   return versions.size() > 1 ? versions.back() : "";
 }
 
@@ -169,7 +178,9 @@ void HttpStore::put(const std::string& key, const Content& content) {
 
 ObjectStore::Put HttpStore::put_if_match(const std::string& key, const Content& content,
                                          const std::string& etag) {
-  if (knows_no_match_) return ObjectStore::put_if_match(key, content, etag);
+  if (knows_no_match_)
+    throw StoreError(Trouble::unable, "the store does not support \"If-Match\"")
+        .with("object", name_of(key));
   // An ETag has quotes (RFC 9110); Ceph 16 takes them for a part of it here.
   for (const bool bare : {matches_bare_.load(), !matches_bare_}) {
     auto call = put_call(key, content);
@@ -184,9 +195,8 @@ ObjectStore::Put HttpStore::put_if_match(const std::string& key, const Content& 
     if (result == Dialect::PutResult::absent) break;
     if (result != Dialect::PutResult::taken) {
       auto failure = error(answer, call);
-      if (failure.trouble() != Trouble::unable) throw failure;
-      knows_no_match_ = true;
-      return ObjectStore::put_if_match(key, content, etag);  // a store without conditions
+      if (failure.trouble() == Trouble::unable) knows_no_match_ = true;
+      throw failure;
     }
     const auto there = head(key);
     if (!there || there->etag != etag) break;
@@ -205,10 +215,13 @@ void HttpStore::require_stored(const Answer& answer, const std::string& key,
         .with("object", name_of(key));
 }
 
-std::optional<ObjectHead> HttpStore::head(const std::string& key) { return head_version(key, ""); }
+ObjectStore::Traits HttpStore::traits() const {
+  return {.etag_is_md5 = dialect_->etag_is_md5(),
+          .rights_may_forbid_replacing = dialect_->rights_may_mean_taken(),
+          .right_to_remove = dialect_->right_for(Operation::remove)};
+}
 
-std::optional<ObjectHead> HttpStore::head_version(const std::string& key,
-                                                  const std::string& version) {
+std::optional<ObjectHead> HttpStore::head(const std::string& key, const std::string& version) {
   Call call{.operation = Operation::read,
             .what = "could not look at an object",
             .asked = {.method = "HEAD", .key = key}};
@@ -218,7 +231,7 @@ std::optional<ObjectHead> HttpStore::head_version(const std::string& key,
     if (dialect_->is_absent(answer)) return std::nullopt;
   } else if (answer.status == 404 || answer.status == 400 || answer.status == 403) {
     // An answer to HEAD has no body, so this may also mean the bucket. A GET distinguishes them.
-    if (!get_version(key, version, Range{0, 1}, [](auto) { return true; })) return std::nullopt;
+    if (!get(key, version, Range{0, 1}, [](auto) { return true; })) return std::nullopt;
     answer = perform(call);  // created meanwhile
   }
   if (answer.status != 200) throw error(answer, call);
@@ -232,8 +245,8 @@ std::optional<ObjectHead> HttpStore::head_version(const std::string& key,
   return head;
 }
 
-bool HttpStore::get_version(const std::string& key, const std::string& version,
-                            const std::optional<Range>& range, const codec::Sink& sink) {
+bool HttpStore::get(const std::string& key, const std::string& version,
+                    const std::optional<Range>& range, const codec::Sink& sink) {
   Call call{.operation = Operation::read,
             .what = "could not read an object",
             .asked = {.method = "GET", .key = key}};
@@ -310,18 +323,10 @@ ObjectPage HttpStore::list(const std::string& prefix, const std::string& after, 
   }
 }
 
-std::vector<std::string> HttpStore::versions(const std::string& key) {
-  std::vector<std::string> ids;
-  for (auto& each : versions_and_removals(key))
-    if (!each.removal) ids.push_back(std::move(each.id));
-  return ids;
-}
-
-std::vector<ObjectStore::Version> HttpStore::versions_and_removals(const std::string& key) {
+std::vector<Versions::Version> HttpStore::of(const std::string& key) {
   Call call{.operation = Operation::list,
             .what = "could not list an object's versions",
             .asked = {.method = "GET", .query = dialect_->versions_listing(key)}};
-  if (call.asked.query.empty()) return {};
   const auto answer = perform(call);
   if (answer.status == 200) {
     if (auto versions = dialect_->parse_versions_of(answer.body, key)) return std::move(*versions);
@@ -333,8 +338,7 @@ std::vector<ObjectStore::Version> HttpStore::versions_and_removals(const std::st
   throw failure;
 }
 
-std::optional<std::string> HttpStore::setting(const std::string& which) {
-  if (!has_settings()) return std::nullopt;
+std::optional<std::string> HttpStore::rule(const std::string& which) {
   const Call call{.operation = Operation::settings,
                   .what = "could not read the bucket's settings",
                   .asked = {.method = "GET", .query = {{which, ""}}}};
@@ -349,8 +353,8 @@ std::optional<std::string> HttpStore::setting(const std::string& which) {
 }
 
 /// Not every store can remove many objects by one request: then it is asked no more.
-std::optional<std::vector<ObjectStore::Kept>> HttpStore::try_remove_by(
-    const std::string& request, std::span<const std::string> keys) {
+std::optional<std::vector<Kept>> HttpStore::try_remove_by(const std::string& request,
+                                                          std::span<const std::string> keys) {
   if (!dialect_->removes_many() || removes_singly_) return std::nullopt;
   try {
     return remove_by(request, keys);
@@ -361,7 +365,7 @@ std::optional<std::vector<ObjectStore::Kept>> HttpStore::try_remove_by(
   }
 }
 
-std::vector<ObjectStore::Kept> HttpStore::remove(std::span<const std::string> keys) {
+std::vector<Kept> HttpStore::remove(std::span<const std::string> keys) {
   if (auto kept = try_remove_by(removal_request(keys), keys)) return std::move(*kept);
   // Objects that a batch has not removed are removed one by one: those answers have the reason.
   const auto left = remove_in_batches(keys);
@@ -403,8 +407,7 @@ std::vector<std::string> HttpStore::remove_in_batches(std::span<const std::strin
   return left;
 }
 
-std::vector<ObjectStore::Kept> HttpStore::remove_versions(const std::string& key,
-                                                          std::span<const std::string> versions) {
+std::vector<Kept> HttpStore::remove(const std::string& key, std::span<const std::string> versions) {
   if (auto kept = try_remove_by(removal_request(key, versions), std::span(&key, 1)))
     return std::move(*kept);
   for (const auto& version : versions) {
@@ -437,8 +440,7 @@ std::optional<std::string> HttpStore::remove_one(const std::string& key,
   return failure.code().empty() ? fmt::format("status {}", answer.status) : failure.code();
 }
 
-std::vector<ObjectStore::Kept> HttpStore::remove_by(const std::string& body,
-                                                    std::span<const std::string> keys) {
+std::vector<Kept> HttpStore::remove_by(const std::string& body, std::span<const std::string> keys) {
   const auto bytes = std::as_bytes(std::span(body));
   MemoryBytes content(bytes);
   crypto::Digest md5(crypto::Digest::Kind::md5);

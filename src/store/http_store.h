@@ -20,7 +20,7 @@ namespace weir::store {
 
 /// A bucket accessed over HTTP, in the dialect of its provider: sends requests, renews credentials,
 /// follows the store's clock. No multipart uploads, no redirects.
-class HttpStore final : public ObjectStore {
+class HttpStore final : public ObjectStore, private Versions, private BucketRules {
  public:
   using Clock = std::function<std::chrono::system_clock::time_point()>;
 
@@ -33,34 +33,33 @@ class HttpStore final : public ObjectStore {
   void put(const std::string& key, const Content& content) override;
   [[nodiscard]] Put put_if_match(const std::string& key, const Content& content,
                                  const std::string& etag) override;
-  [[nodiscard]] bool rights_may_forbid_replacing() const override {
-    return dialect_->rights_may_mean_taken();
+  [[nodiscard]] Traits traits() const override;
+  [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override {
+    return head(key, "");
   }
-  [[nodiscard]] bool etag_is_md5() const override { return dialect_->etag_is_md5(); }
-  [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override;
   bool get(const std::string& key, const std::optional<Range>& range,
            const codec::Sink& sink) override {
-    return get_version(key, "", range, sink);
+    return get(key, "", range, sink);
   }
-  bool get_version(const std::string& key, const std::string& version,
-                   const std::optional<Range>& range, const codec::Sink& sink) override;
-  [[nodiscard]] bool keeps_versions() const override { return keeps_versions_; }
   [[nodiscard]] ObjectPage list(const std::string& prefix, const std::string& after,
                                 std::size_t most) override;
-  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override;
-  [[nodiscard]] std::vector<Version> versions_and_removals(const std::string& key) override;
-  [[nodiscard]] std::optional<ObjectHead> head_version(const std::string& key,
-                                                       const std::string& version) override;
-  [[nodiscard]] bool has_settings() const override { return dialect_->has_settings(); }
-  [[nodiscard]] std::optional<std::string> setting(const std::string& which) override;
-  [[nodiscard]] std::string right_to_remove() const override {
-    return dialect_->right_for(Dialect::Operation::remove);
-  }
   [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override;
-  [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,
-                                                  std::span<const std::string> versions) override;
+  [[nodiscard]] Versions* versions() override { return dialect_->has_versions() ? this : nullptr; }
+  [[nodiscard]] BucketRules* rules() override { return dialect_->has_rules() ? this : nullptr; }
 
  private:
+  // Versions; an empty one is the newest
+  [[nodiscard]] bool are_kept() const override { return keeps_versions_; }
+  [[nodiscard]] std::vector<Version> of(const std::string& key) override;
+  [[nodiscard]] std::optional<ObjectHead> head(const std::string& key,
+                                               const std::string& version) override;
+  bool get(const std::string& key, const std::string& version, const std::optional<Range>& range,
+           const codec::Sink& sink) override;
+  [[nodiscard]] std::vector<Kept> remove(const std::string& key,
+                                         std::span<const std::string> versions) override;
+  // BucketRules
+  [[nodiscard]] std::optional<std::string> rule(const std::string& which) override;
+
   struct Call {
     Dialect::Operation operation{};
     std::string what;  ///< "could not …"

@@ -190,7 +190,7 @@ void ManifestWriter::put() {
 
 bool ManifestWriter::is_unreplaceable() {
   const auto number = full_.empty() ? tail_number() : full_.front().number;
-  return store_.rights_may_forbid_replacing() &&
+  return store_.traits().rights_may_forbid_replacing &&
          store_.head(manifest_key(layout_, id_, number)).has_value();
 }
 
@@ -279,7 +279,7 @@ void ManifestWriter::put_text(std::uint64_t number, const std::string& text, boo
 ObjectStore::Put ManifestWriter::put_over_known(std::uint64_t number, const std::string& key,
                                                 const Content& content) {
   if (compares_) {
-    if (there_ && there_->number == number) return store_.put_if_match(key, content, there_->etag);
+    if (there_ && there_->number == number) return put_over(store_, key, content, there_->etag);
     try {
       return store_.put_if_absent(key, content);
     } catch (const StoreError& error) {

@@ -45,7 +45,7 @@ class ManifestWriter {
         key_(std::move(key)),
         log_(log),
         conditions_(conditions),
-        etags_are_md5_(store.etag_is_md5()) {}
+        etags_are_md5_(store.traits().etag_is_md5) {}
 
   /// Continues the remembered chain, or starts one with this name. The store may have more lines of
   /// it (the process was killed before it could remember them), or fewer: that is reported, and the

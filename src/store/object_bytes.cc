@@ -12,6 +12,13 @@ namespace {
 
 constexpr std::uint64_t kLargestPiece = std::uint64_t{8} << 20;
 
+/// Empty: the newest version.
+bool get_version(ObjectStore& store, const std::string& key, const std::string& version,
+                 const std::optional<Range>& range, const codec::Sink& sink) {
+  return version.empty() ? store.get(key, range, sink)
+                         : store.versions()->get(key, version, range, sink);
+}
+
 }  // namespace
 
 std::size_t ObjectBytes::read_at(std::uint64_t offset, std::span<std::byte> bytes) {
@@ -46,7 +53,7 @@ std::optional<ObjectBytes::Which> find_object(ObjectStore& store, const std::str
   std::uint64_t size = 0;
   insist(patience, [&] {
     size = 0;
-    return store.get_version(key, version, std::nullopt, [&](std::span<const std::byte> piece) {
+    return get_version(store, key, version, std::nullopt, [&](std::span<const std::byte> piece) {
       size += piece.size();
       return true;
     });
@@ -55,12 +62,12 @@ std::optional<ObjectBytes::Which> find_object(ObjectStore& store, const std::str
 }
 
 std::vector<std::byte> read_part(ObjectStore& store, const ObjectBytes::Which& which,
-                                 const ObjectStore::Range& range, const Patience& patience) {
+                                 const Range& range, const Patience& patience) {
   std::vector<std::byte> piece;
   insist(patience, [&] {
     piece.clear();
     const bool there =
-        store.get_version(which.key, which.version, range, [&](std::span<const std::byte> more) {
+        get_version(store, which.key, which.version, range, [&](std::span<const std::byte> more) {
           piece.insert(piece.end(), more.begin(), more.end());
           return piece.size() <= range.size;
         });
@@ -82,7 +89,7 @@ std::optional<std::vector<std::byte>> read_whole(ObjectStore& store, const std::
   const auto get = [&](const std::string& version) {
     return insist(patience, [&] {
       content.clear();
-      return store.get_version(key, version, std::nullopt, [&](std::span<const std::byte> piece) {
+      return get_version(store, key, version, std::nullopt, [&](std::span<const std::byte> piece) {
         if (content.size() + piece.size() > most)
           throw Error(ErrorKind::damage, "an object in the store is too large")
               .with("object", store.name_of(key));

@@ -53,8 +53,7 @@ class ObjectBytes final : public io::Bytes {
 
 /// Reads this range. Throws Error{io} (ENOENT) if it was removed, StoreError.
 [[nodiscard]] std::vector<std::byte> read_part(ObjectStore& store, const ObjectBytes::Which& which,
-                                               const ObjectStore::Range& range,
-                                               const Patience& patience);
+                                               const Range& range, const Patience& patience);
 
 /// Reads an object at once, by one request if the bucket is not versioned. Returns nullopt if there
 /// is no such object. Throws Error{damage} if it is larger than `most`, StoreError.

@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -84,6 +83,56 @@ inline constexpr std::size_t kListingPage = 1000;
 /// Maximum size of a file: the largest segment, plus the overhead of compression and encryption.
 inline constexpr std::uint64_t kLargestFile = (std::uint64_t{1} << 30) + (std::uint64_t{1} << 27);
 
+/// A part of an object: its offset, and its size.
+struct Range {
+  std::uint64_t first = 0;
+  std::uint64_t size = 0;
+};
+/// An object that was not removed.
+struct Kept {
+  std::string key;
+  std::string why;
+};
+
+/// Earlier versions of objects: a feature of a store. Like ObjectStore.
+class Versions {
+ public:
+  struct Version {
+    std::string id;
+    bool removal = false;  ///< a delete marker, which has no bytes
+    bool operator==(const Version&) const = default;
+  };
+
+  virtual ~Versions() = default;
+  Versions() = default;
+  Versions(const Versions&) = delete;
+  Versions& operator=(const Versions&) = delete;
+
+  /// True once an answer has shown that the bucket is versioned.
+  [[nodiscard]] virtual bool are_kept() const = 0;
+  /// The versions of one key, the newest first; empty if the bucket is not versioned.
+  [[nodiscard]] virtual std::vector<Version> of(const std::string& key) = 0;
+  [[nodiscard]] virtual std::optional<ObjectHead> head(const std::string& key,
+                                                       const std::string& version) = 0;
+  virtual bool get(const std::string& key, const std::string& version,
+                   const std::optional<Range>& range, const codec::Sink& sink) = 0;
+  /// Permanently removes these versions of a key.
+  [[nodiscard]] virtual std::vector<Kept> remove(const std::string& key,
+                                                 std::span<const std::string> versions) = 0;
+};
+
+/// The rules of a bucket: a feature of stores whose own interface has them. Like ObjectStore.
+class BucketRules {
+ public:
+  virtual ~BucketRules() = default;
+  BucketRules() = default;
+  BucketRules(const BucketRules&) = delete;
+  BucketRules& operator=(const BucketRules&) = delete;
+
+  /// As S3's XML: "versioning", "lifecycle", "object-lock". Returns nullopt if not set.
+  [[nodiscard]] virtual std::optional<std::string> rule(const std::string& which) = 0;
+};
+
 /// Objects under keys, written once and whole. Any thread. Requests are not retried here, except
 /// after expired credentials and clock differences. Throws StoreError, and what reading the content
 /// or a sink throws.
@@ -98,33 +147,31 @@ class ObjectStore {
   [[nodiscard]] virtual std::string name() const = 0;
   [[nodiscard]] std::string name_of(const std::string& key) const { return name() + "/" + key; }
 
+  /// What is known about stores of this kind.
+  struct Traits {
+    bool etag_is_md5 = false;  ///< of what was put, as far as known; else head() returns it
+    /// Credentials may permit to create objects, and not to replace them: a refused put() of an
+    /// existing object may mean that.
+    bool rights_may_forbid_replacing = false;
+    std::string right_to_remove{};  ///< that remove() needs, in the store's words
+  };
+  [[nodiscard]] virtual Traits traits() const = 0;
+
   enum class Put {
     stored,
-    taken,  ///< the key exists; it may be ours, if an answer was lost
+    taken,  ///< a condition was not met; the object may be ours, if an answer was lost
   };
-  /// "If-None-Match: *", which not every store supports (write_once.h).
+  // Conditions throw StoreError{unable} if the store does not support them; some ignore them
+  // (write_once.h).
+  /// Creates an object ("If-None-Match: *"). `taken`: the key exists.
   [[nodiscard]] virtual Put put_if_absent(const std::string& key, const Content& content) = 0;
-  virtual void put(const std::string& key, const Content& content) = 0;
-  /// Replaces the object that has this ETag ("If-Match"), which not every store supports. `taken`:
-  /// it has another ETag by now, or does not exist.
+  /// Replaces the object that has this ETag ("If-Match"). `taken`: it has another ETag by now, or
+  /// does not exist.
   [[nodiscard]] virtual Put put_if_match(const std::string& key, const Content& content,
-                                         const std::string& etag) {
-    const auto there = head(key);
-    if (!there || there->etag != etag) return Put::taken;
-    put(key, content);
-    return Put::stored;
-  }
-  /// Credentials may permit to create objects, and not to replace them: a refused put() of an
-  /// existing object may mean that.
-  [[nodiscard]] virtual bool rights_may_forbid_replacing() const { return false; }
-  /// The ETag of what was put is the MD5 of its bytes, as far as known; else head() returns it.
-  [[nodiscard]] virtual bool etag_is_md5() const { return true; }
+                                         const std::string& etag) = 0;
+  virtual void put(const std::string& key, const Content& content) = 0;
   /// Returns nullopt if there is no such object.
   [[nodiscard]] virtual std::optional<ObjectHead> head(const std::string& key) = 0;
-  struct Range {
-    std::uint64_t first = 0;
-    std::uint64_t size = 0;
-  };
   /// Returns false if there is no such object. Ends if the sink returns false. Without a range:
   /// all.
   virtual bool get(const std::string& key, const std::optional<Range>& range,
@@ -132,62 +179,21 @@ class ObjectStore {
   /// Keys that start with `prefix`, in order, after `after`, at most `most`.
   [[nodiscard]] virtual ObjectPage list(const std::string& prefix, const std::string& after,
                                         std::size_t most) = 0;
-  /// The version ids of one key in a versioned bucket, the newest first; empty if versions are not
-  /// supported.
-  [[nodiscard]] virtual std::vector<std::string> versions(const std::string& key) = 0;
-  struct Version {
-    std::string id;
-    bool removal = false;  ///< a delete marker, which has no bytes
-    bool operator==(const Version&) const = default;
-  };
-  /// Like versions(), including delete markers.
-  [[nodiscard]] virtual std::vector<Version> versions_and_removals(const std::string& key) {
-    std::vector<Version> all;
-    for (auto& id : versions(key)) all.push_back({std::move(id)});
-    return all;
-  }
-  /// True once an answer has shown that the bucket is versioned.
-  [[nodiscard]] virtual bool keeps_versions() const { return false; }
-  /// Like head(), of that version; empty: of the newest.
-  [[nodiscard]] virtual std::optional<ObjectHead> head_version(const std::string& key,
-                                                               const std::string& version) {
-    static_cast<void>(version);
-    return head(key);
-  }
-  /// Like get(), of that version; empty: of the newest.
-  virtual bool get_version(const std::string& key, const std::string& version,
-                           const std::optional<Range>& range, const codec::Sink& sink) {
-    static_cast<void>(version);
-    return get(key, range, sink);
-  }
-  /// setting() returns the rules of the bucket. False: they belong to another interface of the
-  /// store.
-  [[nodiscard]] virtual bool has_settings() const { return true; }
-  /// The bucket's configuration, as S3's XML: "versioning", "lifecycle", "object-lock".
-  /// Returns nullopt if not set, or not supported.
-  [[nodiscard]] virtual std::optional<std::string> setting(const std::string& which) {
-    static_cast<void>(which);
-    return std::nullopt;
-  }
-  /// The right that remove() needs, in the store's words.
-  [[nodiscard]] virtual std::string right_to_remove() const { return "s3:DeleteObject"; }
-  struct Kept {
-    std::string key;
-    std::string why;
-  };
   /// At most 1000 keys. Returns those that were not removed; missing objects count as removed.
   [[nodiscard]] virtual std::vector<Kept> remove(std::span<const std::string> keys) = 0;
-  /// Permanently removes these versions of a key; the object if the bucket is not versioned.
-  [[nodiscard]] virtual std::vector<Kept> remove_versions(const std::string& key,
-                                                          std::span<const std::string> versions) {
-    static_cast<void>(versions);
-    return remove(std::span(&key, 1));
-  }
+
+  // Features that not every store has: nullptr then.
+  [[nodiscard]] virtual Versions* versions() { return nullptr; }
+  [[nodiscard]] virtual BucketRules* rules() { return nullptr; }
 };
 
 /// An ETag of S3 is the MD5 of the object's bytes if it was stored in one part, and without
 /// encryption by a key of the store's: empty if it does not look like one.
 [[nodiscard]] std::string md5_of_etag(std::string_view etag);
+
+/// The ids of a key's versions, without delete markers, the newest first; empty if there are no
+/// versions.
+[[nodiscard]] std::vector<std::string> versions_of(ObjectStore& store, const std::string& key);
 
 /// Archived objects have one version. If another one was put over it, the oldest is the archived
 /// one. Empty: there is only one, or the bucket is not versioned. Sends a request only if the

@@ -20,10 +20,15 @@ namespace weir::store {
 
 namespace {
 
+bool is_versioned(ObjectStore& store) {
+  const auto* const versions = store.versions();
+  return versions != nullptr && versions->are_kept();
+}
+
 void remove_all(ObjectStore& store, const std::string& key) {
-  const auto versions = store.keeps_versions() ? store.versions(key) : std::vector<std::string>();
+  const auto versions = is_versioned(store) ? versions_of(store, key) : std::vector<std::string>();
   const auto kept =
-      versions.empty() ? store.remove(std::span(&key, 1)) : store.remove_versions(key, versions);
+      versions.empty() ? store.remove(std::span(&key, 1)) : store.versions()->remove(key, versions);
   if (kept.empty()) return;
   throw Error(ErrorKind::refused, "the store does not allow replacing a padded segment")
       .with("object", store.name_of(key))
@@ -42,7 +47,7 @@ std::optional<wal::Lsn> padded_from(const ObjectHead& head) {
 }
 
 void replace_padded(ObjectStore& store, const std::string& key, const Content& content) {
-  if (store.keeps_versions()) remove_all(store, key);
+  if (is_versioned(store)) remove_all(store, key);
   store.put(key, content);
 }
 

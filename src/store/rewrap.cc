@@ -105,7 +105,7 @@ class Rewrap {
     const auto& key = object.key;
     const auto head = insist(options_.patience, [&] { return store_.head(key); });
     if (!head) return;  // pruned
-    const auto versions = insist(options_.patience, [&] { return store_.versions(key); });
+    const auto versions = insist(options_.patience, [&] { return versions_of(store_, key); });
     const auto theirs = head->metadata.find(kFor);
     if (theirs != head->metadata.end() && theirs->second == for_) {
       // A previous run may have ended before it removed the old version.
@@ -182,8 +182,8 @@ class Rewrap {
     for (auto& each : std::exchange(ready_, {})) {
       MemoryBytes bytes(each.bytes);
       const Content content{&bytes, each.entry.sha256, each.entry.md5, each.metadata, true};
-      const auto done = insist(options_.patience,
-                               [&] { return store_.put_if_match(each.key, content, each.etag); });
+      const auto done =
+          insist(options_.patience, [&] { return put_over(store_, each.key, content, each.etag); });
       if (done == ObjectStore::Put::taken) {
         // Replaced meanwhile, possibly by ourselves: an answer was lost.
         const auto head = insist(options_.patience, [&] { return store_.head(each.key); });
@@ -192,7 +192,8 @@ class Rewrap {
           continue;
         }
       }
-      const auto versions = insist(options_.patience, [&] { return store_.versions(each.key); });
+      const auto versions =
+          insist(options_.patience, [&] { return versions_of(store_, each.key); });
       if (versions.size() > 1) remove_older(each.name, each.key, versions);
       ++result_.rewrapped;
     }
@@ -201,7 +202,8 @@ class Rewrap {
   void remove_older(const std::string& name, const std::string& key,
                     const std::vector<std::string>& versions) {
     const auto older = std::span(versions).subspan(1);
-    const auto kept = insist(options_.patience, [&] { return store_.remove_versions(key, older); });
+    const auto kept =
+        insist(options_.patience, [&] { return store_.versions()->remove(key, older); });
     if (!kept.empty()) leave(name, "its former version is locked, and stays");
   }
 

@@ -183,11 +183,10 @@ bool S3Dialect::shows_versions(const Answer& answer) const {
 }
 
 Query S3Dialect::versions_listing(const std::string& key) const {
-  if (google_) return {};
   return {{"prefix", key}, {"versions", ""}, {"max-keys", "1000"}};
 }
 
-std::optional<std::vector<ObjectStore::Version>> S3Dialect::parse_versions_of(
+std::optional<std::vector<Versions::Version>> S3Dialect::parse_versions_of(
     std::string_view body, std::string_view key) const {
   return parse_versions(body, key);
 }

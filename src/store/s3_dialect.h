@@ -29,12 +29,13 @@ class S3Dialect final : public Dialect {
   [[nodiscard]] Query listing(const std::string& prefix, const std::string& after, std::size_t most,
                               const std::string& marker) const override;
   [[nodiscard]] std::optional<Page> parse_page(std::string_view body) const override;
+  [[nodiscard]] bool has_versions() const override { return !google_; }
   [[nodiscard]] bool shows_versions(const Answer& answer) const override;
   [[nodiscard]] std::string version_parameter() const override { return "versionId"; }
   [[nodiscard]] Query versions_listing(const std::string& key) const override;
-  [[nodiscard]] std::optional<std::vector<ObjectStore::Version>> parse_versions_of(
+  [[nodiscard]] std::optional<std::vector<Versions::Version>> parse_versions_of(
       std::string_view body, std::string_view key) const override;
-  [[nodiscard]] bool has_settings() const override { return !google_; }
+  [[nodiscard]] bool has_rules() const override { return !google_; }
   [[nodiscard]] bool removes_many() const override { return true; }
 
  private:

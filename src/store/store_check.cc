@@ -106,7 +106,7 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                           fmt::format("\"pgweir prune --store\" and --store-partial-interval need "
                                       "{}; archiving "
                                       "and restoring do not. The object {} of this check stays.",
-                                      store.right_to_remove(), key)});
+                                      store.traits().right_to_remove, key)});
     else if (const auto head = store.head(key))
       findings.push_back({Level::warning, "a removed object is still there",
                           "Versions or a lock keep it; what pgweir removes stays until then."});
@@ -119,9 +119,17 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
 
 void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result) {
   auto& findings = result.findings;
+  auto* const rules = store.rules();
+  if (rules == nullptr) {
+    findings.push_back(
+        {Level::warning, "rules of the account or bucket cannot be read here",
+         "Check its lifecycle rules, versions and locks yourself: a rule that removes or archives "
+         "objects makes the archive useless."});
+    return;
+  }
   const auto ask = [&](const std::string& which) -> std::optional<std::string> {
     try {
-      auto text = store.setting(which);
+      auto text = rules->rule(which);
       if (text) return text;
     } catch (const StoreError& error) {
       if (may_pass(error.trouble())) {
@@ -137,13 +145,6 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
     }
     return std::nullopt;
   };
-  if (!store.has_settings()) {
-    findings.push_back(
-        {Level::warning, "rules of the account or bucket cannot be read here",
-         "Check its lifecycle rules, versions and locks yourself: a rule that removes or archives "
-         "objects makes the archive useless."});
-    return;
-  }
   const auto unread = findings.size();
   if (const auto text = ask("lifecycle"))
     for (const auto& rule : parse_lifecycle(*text).value_or(std::vector<LifecycleRule>())) {

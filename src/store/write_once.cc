@@ -53,19 +53,33 @@ Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
   return conditions;
 }
 
+ObjectStore::Put put_over(ObjectStore& store, const std::string& key, const Content& content,
+                          const std::string& etag) {
+  try {
+    return store.put_if_match(key, content, etag);
+  } catch (const StoreError& error) {
+    if (error.trouble() != Trouble::unable) throw;
+  }
+  const auto there = store.head(key);
+  if (!there || there->etag != etag) return ObjectStore::Put::taken;
+  store.put(key, content);
+  return ObjectStore::Put::stored;
+}
+
 ObjectStore::Put put_once(ObjectStore& store, Conditions conditions, const std::string& key,
                           const Content& content) {
   if (conditions == Conditions::heeded) return store.put_if_absent(key, content);
   if (store.head(key)) return ObjectStore::Put::taken;
   store.put(key, content);
-  const auto all = store.versions_and_removals(key);
+  auto* const kept = store.versions();
+  const auto all = kept != nullptr ? kept->of(key) : std::vector<Versions::Version>();
   std::vector<std::string> versions;
   for (const auto& each : all)
     if (!each.removal) versions.push_back(each.id);
   if (versions.size() < 2) return ObjectStore::Put::stored;
   // The version below is a delete marker: there was one writer. But readers use the oldest version.
   if (all[1].removal) {
-    const auto oldest = store.head_version(key, versions.back());
+    const auto oldest = kept->head(key, versions.back());
     if (!oldest || is_same_content(*oldest, content)) return ObjectStore::Put::stored;
     throw Error(ErrorKind::conflict, "an object was removed, and its previous version differs")
         .with("object", store.name_of(key))

@@ -28,4 +28,10 @@ enum class Conditions {
 [[nodiscard]] ObjectStore::Put put_once(ObjectStore& store, Conditions conditions,
                                         const std::string& key, const Content& content);
 
+/// Replaces the object that has this ETag, as far as the store allows. If it does not support the
+/// condition, the object is checked first, and one that another writer stores at that moment is
+/// replaced. Throws StoreError.
+[[nodiscard]] ObjectStore::Put put_over(ObjectStore& store, const std::string& key,
+                                        const Content& content, const std::string& etag);
+
 }  // namespace weir::store

@@ -333,7 +333,7 @@ void SimStore::put(const std::string& key, const store::Content& content) {
 store::ObjectStore::Put SimStore::put_if_match(const std::string& key,
                                                const store::Content& content,
                                                const std::string& etag) {
-  if (conditions_ == Conditions::refused) return ObjectStore::put_if_match(key, content, etag);
+  if (conditions_ == Conditions::refused) throw StoreError(Trouble::unable, "NotImplemented");
   auto object = object_of(content);
   perhaps_late(key, object, etag);
   return with([&] { return place(key, std::move(object), etag); });
@@ -350,7 +350,7 @@ std::optional<store::ObjectHead> SimStore::head(const std::string& key) {
   return head;
 }
 
-bool SimStore::get(const std::string& key, const std::optional<Range>& range,
+bool SimStore::get(const std::string& key, const std::optional<store::Range>& range,
                    const codec::Sink& sink) {
   const auto content = with([&]() -> std::shared_ptr<const Bytes> {
     const auto found = objects_.find(key);
@@ -390,14 +390,10 @@ store::ObjectPage SimStore::list(const std::string& prefix, const std::string& a
   });
 }
 
-std::vector<std::string> SimStore::versions(const std::string&) {
-  return with([] { return std::vector<std::string>(); });
-}
-
-std::vector<store::ObjectStore::Kept> SimStore::remove(std::span<const std::string> keys) {
+std::vector<store::Kept> SimStore::remove(std::span<const std::string> keys) {
   return with([&] {
     for (const auto& key : keys) objects_.erase(key);
-    return std::vector<Kept>();
+    return std::vector<store::Kept>();
   });
 }
 

@@ -76,17 +76,17 @@ class SimStore final : public store::ObjectStore {
   static constexpr const char* kKeeper = "store feed";
 
   [[nodiscard]] std::string name() const override { return "s3://simulated"; }
+  [[nodiscard]] Traits traits() const override { return {.etag_is_md5 = true}; }
   [[nodiscard]] Put put_if_absent(const std::string& key, const store::Content& content) override;
   void put(const std::string& key, const store::Content& content) override;
   [[nodiscard]] Put put_if_match(const std::string& key, const store::Content& content,
                                  const std::string& etag) override;
   [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key) override;
-  bool get(const std::string& key, const std::optional<Range>& range,
+  bool get(const std::string& key, const std::optional<store::Range>& range,
            const codec::Sink& sink) override;
   [[nodiscard]] store::ObjectPage list(const std::string& prefix, const std::string& after,
                                        std::size_t most) override;
-  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override;
-  [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override;
+  [[nodiscard]] std::vector<store::Kept> remove(std::span<const std::string> keys) override;
 
  private:
   using Bytes = std::vector<std::byte>;

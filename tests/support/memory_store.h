@@ -18,7 +18,9 @@
 namespace weir::test {
 
 /// A store in memory, with the faults of real ones. Any thread.
-class MemoryStore final : public store::ObjectStore {
+class MemoryStore final : public store::ObjectStore,
+                          private store::Versions,
+                          private store::BucketRules {
  public:
   struct Object {
     Bytes bytes{};
@@ -78,7 +80,8 @@ class MemoryStore final : public store::ObjectStore {
   }
   [[nodiscard]] Put put_if_match(const std::string& key, const store::Content& content,
                                  const std::string& etag) override {
-    if (conditions == Conditions::refused) return ObjectStore::put_if_match(key, content, etag);
+    if (conditions == Conditions::refused)
+      throw store::StoreError(store::Trouble::unable, "NotImplemented");
     return with("put", key, [this, key, etag, object = object_of(content)] {
       if (before_put) before_put(key);
       const auto found = objects.find(key);
@@ -97,14 +100,6 @@ class MemoryStore final : public store::ObjectStore {
     const std::lock_guard lock(mutex_);
     for (const auto& each : std::exchange(late_, {})) each();
   }
-  [[nodiscard]] std::vector<Kept> remove_versions(const std::string& key,
-                                                  std::span<const std::string> versions) override {
-    return with("remove", key, [&] {
-      puts[key] -= versions.size();
-      if (puts[key] == 0) objects.erase(key);
-      return std::vector<Kept>();
-    });
-  }
   [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key) override {
     return with("head", key, [&]() -> std::optional<store::ObjectHead> {
       const auto found = objects.find(key);
@@ -114,7 +109,7 @@ class MemoryStore final : public store::ObjectStore {
                                store::md5_of_etag(found->second.etag)};
     });
   }
-  bool get(const std::string& key, const std::optional<Range>& range,
+  bool get(const std::string& key, const std::optional<store::Range>& range,
            const codec::Sink& sink) override {
     const auto content = with("get", key, [&]() -> std::optional<Bytes> {
       const auto found = objects.find(key);
@@ -153,47 +148,9 @@ class MemoryStore final : public store::ObjectStore {
       return page;
     });
   }
-  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override {
-    return with("versions", key, [&] {
-      std::vector<std::string> ids;
-      if (versions_kept)
-        for (std::size_t i = puts[key]; i-- > 0;)
-          ids.push_back(std::string("v") + std::to_string(i));
-      return ids;
-    });
-  }
-  [[nodiscard]] std::vector<Version> versions_and_removals(const std::string& key) override {
-    auto all = ObjectStore::versions_and_removals(key);
-    if (removed_before.contains(key)) all.insert(all.begin() + 1, Version{"removal", true});
-    return all;
-  }
-  [[nodiscard]] std::optional<store::ObjectHead> head_version(const std::string& key,
-                                                              const std::string& version) override {
-    const auto found = older.find(key);
-    if (version != "v0" || found == older.end()) return head(key);
-    crypto::Digest md5(crypto::Digest::Kind::md5);
-    md5.add(found->second);
-    const auto digest = crypto::to_hex(md5.finish());
-    return store::ObjectHead{.size = found->second.size(), .etag = digest, .md5 = digest};
-  }
-  [[nodiscard]] bool rights_may_forbid_replacing() const override { return !replaces; }
-  [[nodiscard]] bool keeps_versions() const override { return versions_kept; }
-  bool get_version(const std::string& key, const std::string& version,
-                   const std::optional<Range>& range, const codec::Sink& sink) override {
-    const auto found = older.find(key);
-    if (version != "v0" || found == older.end()) return get(key, range, sink);
-    std::span<const std::byte> wanted = found->second;
-    if (range) wanted = wanted.subspan(range->first, range->size);
-    sink(wanted);
-    return true;
-  }
-  [[nodiscard]] std::optional<std::string> setting(const std::string& which) override {
-    const auto found = settings.find(which);
-    return found == settings.end() ? std::nullopt : std::optional(found->second);
-  }
-  [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override {
+  [[nodiscard]] std::vector<store::Kept> remove(std::span<const std::string> keys) override {
     return with("remove", keys.empty() ? "" : keys.front(), [&] {
-      std::vector<Kept> kept;
+      std::vector<store::Kept> kept;
       for (const auto& key : keys)
         if (locked.contains(key))
           kept.push_back({key, "AccessDenied locked"});
@@ -202,6 +159,14 @@ class MemoryStore final : public store::ObjectStore {
       return kept;
     });
   }
+
+  [[nodiscard]] Traits traits() const override {
+    return {.etag_is_md5 = true,
+            .rights_may_forbid_replacing = !replaces,
+            .right_to_remove = "s3:DeleteObject"};
+  }
+  [[nodiscard]] store::Versions* versions() override { return this; }
+  [[nodiscard]] store::BucketRules* rules() override { return this; }
 
   /// How often this was asked so far.
   [[nodiscard]] std::size_t count(const std::string& what) {
@@ -218,6 +183,50 @@ class MemoryStore final : public store::ObjectStore {
   }
 
  private:
+  // store::Versions
+  [[nodiscard]] bool are_kept() const override { return versions_kept; }
+  [[nodiscard]] std::vector<Version> of(const std::string& key) override {
+    return with("versions", key, [&] {
+      std::vector<Version> all;
+      if (versions_kept)
+        for (std::size_t i = puts[key]; i-- > 0;)
+          all.push_back({std::string("v") + std::to_string(i)});
+      if (removed_before.contains(key)) all.insert(all.begin() + 1, Version{"removal", true});
+      return all;
+    });
+  }
+  [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key,
+                                                      const std::string& version) override {
+    const auto found = older.find(key);
+    if (version != "v0" || found == older.end()) return head(key);
+    crypto::Digest md5(crypto::Digest::Kind::md5);
+    md5.add(found->second);
+    const auto digest = crypto::to_hex(md5.finish());
+    return store::ObjectHead{.size = found->second.size(), .etag = digest, .md5 = digest};
+  }
+  bool get(const std::string& key, const std::string& version,
+           const std::optional<store::Range>& range, const codec::Sink& sink) override {
+    const auto found = older.find(key);
+    if (version != "v0" || found == older.end()) return get(key, range, sink);
+    std::span<const std::byte> wanted = found->second;
+    if (range) wanted = wanted.subspan(range->first, range->size);
+    sink(wanted);
+    return true;
+  }
+  [[nodiscard]] std::vector<store::Kept> remove(const std::string& key,
+                                                std::span<const std::string> versions) override {
+    return with("remove", key, [&] {
+      puts[key] -= versions.size();
+      if (puts[key] == 0) objects.erase(key);
+      return std::vector<store::Kept>();
+    });
+  }
+  // store::BucketRules
+  [[nodiscard]] std::optional<std::string> rule(const std::string& which) override {
+    const auto found = settings.find(which);
+    return found == settings.end() ? std::nullopt : std::optional(found->second);
+  }
+
   template <typename Action>
   auto with(const std::string& what, const std::string& key, Action action) -> decltype(action()) {
     const std::lock_guard lock(mutex_);

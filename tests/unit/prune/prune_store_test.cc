@@ -94,7 +94,7 @@ TEST_F(PruneStore, NamesWhatTheStoreKeepsAndRemovesTheRest) {
   EXPECT_TRUE(carry_out(
       store_, keys_of_, plan(2000), nullptr,
       [&](const std::string& file) { removed.push_back(file); },
-      [&](const store::ObjectStore::Kept& each) { kept.push_back(each.key); }));
+      [&](const store::Kept& each) { kept.push_back(each.key); }));
   EXPECT_EQ(kept, (std::vector<std::string>{key(7), key(1500)}));
   EXPECT_EQ(removed.size(), 1997u);
   EXPECT_TRUE(store_.objects.contains(key(7)));

@@ -184,7 +184,7 @@ TEST(Answers, TellTheVersionsOfOneKey) {
       "</Version><DeleteMarker><Key>k</Key><VersionId>3</VersionId></DeleteMarker>"
       "<Version><Key>k</Key><VersionId>0</VersionId></Version></ListVersionsResult>",
       "k");
-  using Version = ObjectStore::Version;
+  using Version = Versions::Version;
   EXPECT_EQ(versions, (std::vector<Version>{{"2"}, {"1"}, {"3", true}, {"0"}}));
   EXPECT_FALSE(parse_versions("<Error/>", "k"));
 }

@@ -186,7 +186,7 @@ TEST_F(AzureStoreTest, ReplacesOnlyWhatWasSeen) {
   const auto error =
       test::error_of([&] { static_cast<void>(azure().put_if_match("k", content, "0x8D0")); });
   EXPECT_THAT(error.hint(), HasSubstr("lease"));
-  EXPECT_FALSE(azure().etag_is_md5());
+  EXPECT_FALSE(azure().traits().etag_is_md5);
 }
 
 TEST_F(AzureStoreTest, TellsWhatIsAbsentFromTrouble) {
@@ -280,10 +280,10 @@ TEST_F(AzureStoreTest, ListsVersionsTheNewestFirst) {
                       "<NextMarker/></EnumerationResults>"};
   };
   transport_.answers = {versions("<IsCurrentVersion>true</IsCurrentVersion>")};
-  EXPECT_THAT(azure().versions("k"), ElementsAre("2", "1"));
+  EXPECT_THAT(versions_of(azure(), "k"), ElementsAre("2", "1"));
   // Removed: Azure has no marker of that.
   transport_.answers = {versions("")};
-  const auto all = azure().versions_and_removals("k");
+  const auto all = azure().versions()->of("k");
   ASSERT_EQ(all.size(), 3u);
   EXPECT_TRUE(all[0].removal);
 }
@@ -381,7 +381,7 @@ TEST_F(AzureStoreTest, RemovesTheNewestVersionAfterTheObject) {
   transport_.asked.clear();
   transport_.answers = {azure_error(403, "OperationNotAllowedOnRootBlob"), removed, removed};
   const std::vector<std::string> versions{"v2"};
-  EXPECT_THAT(azure().remove_versions("k", versions), IsEmpty());
+  EXPECT_THAT(azure().versions()->remove("k", versions), IsEmpty());
   ASSERT_EQ(transport_.asked.size(), 3u);
   EXPECT_THAT(transport_.asked[0].url, HasSubstr("versionid=v2"));
   EXPECT_THAT(transport_.asked[1].url, ::testing::Not(HasSubstr("versionid")));
@@ -517,6 +517,25 @@ TEST_F(GoogleStoreTest, RemovesOneByOneWhereManyAreNotSupported) {
     ASSERT_EQ(transport_.asked.size(), 3u);
     EXPECT_THAT(store.remove(std::span(keys).first(1)), IsEmpty());
     EXPECT_EQ(transport_.asked.size(), 4u);
+  }
+}
+
+TEST_F(HttpStoreTest, NeverReplacesWithoutTheConditionThatWasAskedFor) {
+  keys_.now = {.access_key = "k", .secret_key = Secret("s")};
+  auto& s3 = store(std::make_unique<S3Dialect>(
+      BucketSettings{.bucket = "wal", .endpoint = *Endpoint::parse("https://host")}, StoreKind::s3,
+      S3Dialect::Provider::any));
+  MemoryBytes bytes(test::as_bytes("hello"));
+  const auto content = content_of(bytes);
+  transport_.answers = {{.status = 501, .body = "<Error><Code>NotImplemented</Code></Error>"}};
+  for (int i = 0; i < 2; ++i) {  // the second time without a request
+    try {
+      static_cast<void>(s3.put_if_match("k", content, "etag"));
+      ADD_FAILURE() << "it was put";
+    } catch (const StoreError& error) {
+      EXPECT_EQ(error.trouble(), Trouble::unable);
+    }
+    EXPECT_EQ(transport_.asked.size(), 1u);
   }
 }
 

@@ -70,6 +70,11 @@ class StrangeStore final : public ObjectStore {
   [[nodiscard]] Put put_if_absent(const std::string& key, const Content& content) override {
     return under_.put_if_absent(key, content);
   }
+  [[nodiscard]] Put put_if_match(const std::string& key, const Content& content,
+                                 const std::string& etag) override {
+    return under_.put_if_match(key, content, etag);
+  }
+  [[nodiscard]] Traits traits() const override { return under_.traits(); }
   void put(const std::string& key, const Content& content) override { under_.put(key, content); }
   [[nodiscard]] std::optional<ObjectHead> head(const std::string& key) override {
     return under_.head(key);
@@ -85,9 +90,6 @@ class StrangeStore final : public ObjectStore {
   [[nodiscard]] ObjectPage list(const std::string& prefix, const std::string& after,
                                 std::size_t most) override {
     return under_.list(prefix, after, most);
-  }
-  [[nodiscard]] std::vector<std::string> versions(const std::string& key) override {
-    return under_.versions(key);
   }
   [[nodiscard]] std::vector<Kept> remove(std::span<const std::string> keys) override {
     if (changes_) return under_.remove(keys);

@@ -48,6 +48,37 @@ TEST_F(WriteOnceTest, AFormerVersionThatIsAnotherOneIsTold) {
   EXPECT_EQ(error("now").message(), "an object was removed, and its previous version differs");
 }
 
+TEST(PutOver, ReplacesOnlyWhatWasSeenWithAndWithoutConditions) {
+  const auto bytes = test::bytes_of("new");
+  MemoryBytes content(bytes);
+  for (const auto conditions :
+       {test::MemoryStore::Conditions::heeded, test::MemoryStore::Conditions::refused}) {
+    test::MemoryStore store;
+    store.conditions = conditions;
+    store.place("k", test::bytes_of("seen"));
+    const auto seen = store.objects.at("k").etag;
+    store.place("k", test::bytes_of("another"));
+    EXPECT_EQ(put_over(store, "k", content_of(content), seen), Put::taken);
+    EXPECT_EQ(put_over(store, "absent", content_of(content), seen), Put::taken);
+    EXPECT_EQ(store.objects.at("k").bytes, test::bytes_of("another"));
+    EXPECT_EQ(put_over(store, "k", content_of(content), store.objects.at("k").etag), Put::stored);
+    EXPECT_EQ(store.objects.at("k").bytes, bytes);
+  }
+}
+
+TEST(PutOver, TakesNoOtherErrorForAStoreWithoutConditions) {
+  const auto bytes = test::bytes_of("new");
+  MemoryBytes content(bytes);
+  test::MemoryStore store;
+  store.place("k", test::bytes_of("seen"));
+  store.fault = [](const test::MemoryStore::Call& call) {
+    return call.what == "put" ? test::MemoryStore::Fault::throttled
+                              : test::MemoryStore::Fault::none;
+  };
+  EXPECT_THROW(static_cast<void>(put_over(store, "k", content_of(content), "")), StoreError);
+  EXPECT_EQ(store.count("head"), 0u);
+}
+
 TEST(ProbeConditions, LeavesOneObjectWhereNothingMayBeRemoved) {
   test::MemoryStore store;
   store.locked = {"random1", "random2"};
