@@ -17,7 +17,7 @@ if(TARGET pgweir_metrics)  # where src/metrics/exporter.cc looks for it
   install(TARGETS pgweir_metrics LIBRARY DESTINATION lib/pgweir COMPONENT runtime)
 endif()
 
-if(TARGET pgweir_store)  # where src/store/curl_transport.cc looks for it; a package of its own
+if(TARGET pgweir_store)  # where src/store/http/curl_transport.cc looks for it; a package of its own
   install(TARGETS pgweir_store LIBRARY DESTINATION lib/pgweir COMPONENT runtime)
 endif()
 

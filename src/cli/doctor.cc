@@ -30,8 +30,8 @@
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "pq/conninfo.h"
-#include "store/compare_key.h"
-#include "store/manifest_reader.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/sealed/compare_key.h"
 #include "store/store_check.h"
 
 namespace weir::cli {

@@ -32,11 +32,11 @@
 #include "restore/archives.h"
 #include "restore/partial.h"
 #include "status/view_json.h"
-#include "store/compare_key.h"
 #include "store/insist.h"
-#include "store/publish_open.h"
-#include "store/same_cluster.h"
-#include "store/upload_start.h"
+#include "store/sealed/compare_key.h"
+#include "store/send/publish_open.h"
+#include "store/send/same_cluster.h"
+#include "store/send/upload_start.h"
 #include "wal/transaction_end.h"
 
 namespace weir::cli {

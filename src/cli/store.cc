@@ -26,13 +26,13 @@
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
-#include "store/follow.h"
-#include "store/manifest_reader.h"
+#include "store/ledger/manifest_reader.h"
 #include "store/open_store.h"
-#include "store/push.h"
-#include "store/rewrap.h"
+#include "store/sealed/rewrap.h"
+#include "store/send/follow.h"
+#include "store/send/push.h"
+#include "store/shelf/store_files.h"
 #include "store/store_check.h"
-#include "store/store_files.h"
 
 namespace weir::cli {
 

@@ -13,7 +13,7 @@
 #include "receive/choose_host.h"
 #include "receive/stream_state.h"
 #include "receive/sync_times.h"
-#include "store/store_view.h"
+#include "store/send/store_view.h"
 
 namespace weir::receive {
 

@@ -15,8 +15,8 @@
 
 #include "restore/history.h"
 #include "restore/target.h"
-#include "store/near_shelf.h"
 #include "store/object_store.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::restore {
 

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/history.h"
-#include "store/near_shelf.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::restore {
 

@@ -11,8 +11,8 @@
 #include "base/log.h"
 #include "io/shelf.h"
 #include "restore/options.h"
-#include "store/near_shelf.h"
 #include "store/open_store.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::restore {
 

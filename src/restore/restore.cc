@@ -26,7 +26,7 @@
 #include "restore/published.h"
 #include "restore/segment_check.h"
 #include "restore/target.h"
-#include "store/near_shelf.h"
+#include "store/shelf/near_shelf.h"
 #include "wal/record_verifier.h"
 
 namespace weir::restore {

@@ -6,7 +6,7 @@
 #include "archive/listing.h"
 #include "io/shelf.h"
 #include "status/report.h"
-#include "store/mark.h"
+#include "store/ledger/mark.h"
 #include "wal/segment.h"
 
 namespace weir::status {

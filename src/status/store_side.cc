@@ -8,7 +8,7 @@
 
 #include "archive/forms.h"
 #include "base/units.h"
-#include "store/mark.h"
+#include "store/ledger/mark.h"
 
 namespace weir::status {
 

@@ -9,7 +9,7 @@
 #include "archive/listing.h"
 #include "base/error.h"
 #include "io/shelf.h"
-#include "store/manifest_report.h"
+#include "store/ledger/manifest_report.h"
 #include "store/object_store.h"
 #include "wal/segment.h"
 

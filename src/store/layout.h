@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "archive/listing.h"
-#include "store/url.h"
+#include "store/http/url.h"
 #include "wal/segment.h"
 
 namespace weir::store {

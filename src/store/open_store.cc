@@ -7,9 +7,9 @@
 #include <string_view>
 #include <utility>
 
-#include "store/azure_account.h"
-#include "store/azure_dialect.h"
-#include "store/s3_dialect.h"
+#include "store/http/azure_account.h"
+#include "store/http/azure_dialect.h"
+#include "store/http/s3_dialect.h"
 
 namespace weir::store {
 

@@ -10,15 +10,15 @@
 
 #include "base/log.h"
 #include "codec/codec.h"
-#include "store/age_keys.h"
-#include "store/answer_watch.h"
-#include "store/credential_chain.h"
-#include "store/curl_transport.h"
-#include "store/dialect.h"
-#include "store/http_store.h"
+#include "store/http/answer_watch.h"
+#include "store/http/credential_chain.h"
+#include "store/http/curl_transport.h"
+#include "store/http/dialect.h"
+#include "store/http/http_store.h"
+#include "store/http/url.h"
 #include "store/layout.h"
-#include "store/signify.h"
-#include "store/url.h"
+#include "store/ledger/signify.h"
+#include "store/sealed/age_keys.h"
 
 namespace weir::store {
 

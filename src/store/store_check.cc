@@ -12,12 +12,12 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "base/units.h"
-#include "store/answers.h"
 #include "store/cluster_record.h"
 #include "store/digests.h"
-#include "store/mark.h"
+#include "store/http/answers.h"
+#include "store/ledger/mark.h"
 #include "store/memory_bytes.h"
-#include "store/store_files.h"
+#include "store/shelf/store_files.h"
 #include "store/write_once.h"
 
 namespace weir::store {

@@ -7,7 +7,7 @@
 
 #include "io/directory.h"
 #include "store/layout.h"
-#include "store/manifest_report.h"
+#include "store/ledger/manifest_report.h"
 #include "store/object_store.h"
 
 namespace weir::store {

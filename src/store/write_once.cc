@@ -10,7 +10,7 @@
 
 #include "store/digests.h"
 #include "store/memory_bytes.h"
-#include "store/sealing.h"
+#include "store/sealed/sealing.h"
 
 namespace weir::store {
 

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "lineage.h"
-#include "store/manifest_chain.h"
-#include "store/manifest_reader.h"
-#include "store/manifest_report.h"
-#include "store/mark.h"
+#include "store/ledger/manifest_chain.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_report.h"
+#include "store/ledger/mark.h"
 #include "wal/timeline_history.h"
 
 namespace weir::sim {

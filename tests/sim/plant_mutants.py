@@ -206,7 +206,7 @@ PLANTS = [
     ::weir::sim::planted_start = state_.server_end();
 """),
     # --- P15, P17 ---
-    ("lost_answer_is_success", "store/follow_work.cc",
+    ("lost_answer_is_success", "store/send/follow_work.cc",
      """    if (error.trouble() != Trouble::stopped) note(error);
 """,
      """    if (PLANTED(lost_answer_is_success) && error.trouble() == Trouble::unreachable) {
@@ -216,10 +216,10 @@ PLANTS = [
     if (error.trouble() != Trouble::stopped) note(error);
 """),
     # (Assertions would find these three at once: the simulation has to do so without them.)
-    ("lost_answer_is_success", "store/follow_work.cc",
+    ("lost_answer_is_success", "store/send/follow_work.cc",
      """  PGWEIR_CHECK(result.entry.has_value() == """,
      """  PGWEIR_CHECK(PLANTED(lost_answer_is_success) || result.entry.has_value() == """),
-    ("marked_untold", "store/follow.cc",
+    ("marked_untold", "store/send/follow.cc",
      """  PGWEIR_CHECK(!manifest_->due());
 """,
      """  PGWEIR_CHECK(PLANTED(marked_untold) || !manifest_->due());
@@ -227,7 +227,7 @@ PLANTS = [
     ("slot_ignored_by_prune", "prune/prune.cc",
      """      PGWEIR_CHECK(numbers.empty() || slot.lost ||""",
      """      PGWEIR_CHECK(PLANTED(slot_ignored_by_prune) || numbers.empty() || slot.lost ||"""),
-    ("mark_over_what_failed", "store/upload_plan.cc",
+    ("mark_over_what_failed", "store/send/upload_plan.cc",
      """void UploadPlan::again(const UploadItem& item) { find(item).state = State::waiting; }
 """,
      """void UploadPlan::again(const UploadItem& item) {
@@ -252,7 +252,7 @@ PLANTS = [
      """  return options_.confirm_stored ? std::min(flush_, stored_) : flush_;""",
      """  return options_.confirm_stored && !PLANTED(confirmed_unsent) ? std::min(flush_, stored_)
                                                                : flush_;"""),
-    ("confirmed_behind_unsent", "store/stored_end.cc",
+    ("confirmed_behind_unsent", "store/send/stored_end.cc",
      """  before_.clear();
   gone_.clear();
 """,
@@ -267,17 +267,17 @@ PLANTS = [
   gone_.clear();
 """),
     # --- P19 ---
-    ("manifest_put_blindly", "store/manifest_writer.cc",
+    ("manifest_put_blindly", "store/ledger/manifest_writer.cc",
      """  if (compares_) {
     if (there_ &&""",
      """  if (compares_ && !PLANTED(manifest_put_blindly)) {
     if (there_ &&"""),
-    ("marked_untold", "store/follow.cc",
+    ("marked_untold", "store/send/follow.cc",
      """  if (!write_manifest(std::move(entries))) {
 """,
      """  if (!write_manifest(std::move(entries)) && !PLANTED(marked_untold)) {
 """),
-    ("store_not_asked_again", "store/follow_keep_local.cc",
+    ("store_not_asked_again", "store/send/follow_keep_local.cc",
      """  const UploadItem item{segment.timeline(), segment};
   try {
 """,
@@ -285,7 +285,7 @@ PLANTS = [
   const UploadItem item{segment.timeline(), segment};
   try {
 """),
-    ("unreachable_is_absent", "store/near_shelf.cc",
+    ("unreachable_is_absent", "store/shelf/near_shelf.cc",
      """  const auto page = insist(patience_, [&] { return store().list(prefix, after, most); });
 """,
      """  const auto page = insist(patience_, [&] {

@@ -32,8 +32,8 @@
 #include "sim_store_feed.h"
 #include "sim_upstream.h"
 #include "status/report.h"
-#include "store/mark.h"
-#include "store/near_shelf.h"
+#include "store/ledger/mark.h"
+#include "store/shelf/near_shelf.h"
 #include "support/sim_disk.h"
 #include "verify/verify.h"
 

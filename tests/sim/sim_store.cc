@@ -9,7 +9,7 @@
 #include "codec/codec.h"
 #include "crypto/digest.h"
 #include "fiber.h"
-#include "store/manifest_chain.h"
+#include "store/ledger/manifest_chain.h"
 #include "store/memory_bytes.h"
 
 namespace weir::sim {

@@ -12,8 +12,8 @@
 #include "receive/store_words.h"
 #include "scheduler.h"
 #include "sim_store.h"
-#include "store/follow.h"
-#include "store/stored_end.h"
+#include "store/send/follow.h"
+#include "store/send/stored_end.h"
 
 namespace weir::sim {
 

@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
-#include "store/credentials.h"
-#include "store/manifest_line.h"
+#include "store/http/credentials.h"
+#include "store/ledger/manifest_line.h"
 
 namespace weir::cli {
 

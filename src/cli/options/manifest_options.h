@@ -8,7 +8,7 @@
 #include "cli/option.h"
 #include "cli/options/common_options.h"
 #include "cli/values.h"
-#include "store/signify.h"
+#include "store/ledger/signify.h"
 
 namespace weir::cli {
 

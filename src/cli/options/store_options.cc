@@ -15,9 +15,9 @@
 #include "cli/shared/restore_setting.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
-#include "store/age_keys.h"
-#include "store/compare_key.h"
-#include "store/secret_command.h"
+#include "store/http/secret_command.h"
+#include "store/sealed/age_keys.h"
+#include "store/sealed/compare_key.h"
 
 namespace weir::cli {
 

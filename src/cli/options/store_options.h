@@ -10,9 +10,9 @@
 #include "cli/option.h"
 #include "cli/options/common_options.h"
 #include "codec/codec.h"
-#include "store/keep_local.h"
 #include "store/open_store.h"
-#include "store/uploader.h"
+#include "store/send/keep_local.h"
+#include "store/send/uploader.h"
 
 namespace weir::cli {
 

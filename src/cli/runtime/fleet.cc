@@ -12,7 +12,7 @@
 #include "cli/shared/ask_archive.h"
 #include "io/posix_directory.h"
 #include "status/report.h"
-#include "store/curl_transport.h"
+#include "store/http/curl_transport.h"
 #include "web/html.h"
 #include "web/page.h"
 #include "web/recorder.h"

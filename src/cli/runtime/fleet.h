@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "cli/options/web_options.h"
 #include "http/server.h"
-#include "store/transport.h"
+#include "store/http/transport.h"
 #include "web/entrance.h"
 #include "web/fleet.h"
 #include "web/fleet_file.h"

@@ -14,8 +14,8 @@
 #include "receive/feed.h"
 #include "receive/status_board.h"
 #include "receive/store_words.h"
-#include "store/follow.h"
 #include "store/open_store.h"
+#include "store/send/follow.h"
 
 namespace weir::cli {
 

@@ -9,8 +9,8 @@
 #include "archive/identity.h"
 #include "cli/arguments.h"
 #include "io/shelf.h"
-#include "store/near_shelf.h"
 #include "store/open_store.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::cli {
 

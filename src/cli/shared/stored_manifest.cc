@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "store/cluster_record.h"
-#include "store/mark.h"
+#include "store/ledger/mark.h"
 
 namespace weir::cli {
 

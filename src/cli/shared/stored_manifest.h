@@ -8,8 +8,8 @@
 
 #include "cli/shared/stored_archive.h"
 #include "io/shelf.h"
-#include "store/manifest_reader.h"
-#include "store/manifest_report.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_report.h"
 
 namespace weir::cli {
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "prune/prune.h"
-#include "store/near_shelf.h"
+#include "store/shelf/near_shelf.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 #include "support/memory_store.h"

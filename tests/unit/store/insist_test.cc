@@ -5,7 +5,7 @@
 #include <chrono>
 #include <memory>
 
-#include "store/answer_watch.h"
+#include "store/http/answer_watch.h"
 
 namespace weir::store::insist_test {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "archive/home.h"
-#include "store/mark.h"
+#include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/memory_store.h"
 

@@ -1,0 +1,62 @@
+#include "store/ledger/loss_records.h"
+
+#include <algorithm>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "archive/own_names.h"
+#include "store/digests.h"
+#include "store/listing.h"
+#include "store/memory_bytes.h"
+
+namespace weir::store {
+
+namespace {
+
+constexpr std::uint64_t kLargestRecord = 64 * 1024;
+
+/// Returns nullopt if it was removed meanwhile.
+std::optional<std::vector<std::byte>> read(io::Shelf& archive, const std::string& name) {
+  const auto file = archive.open_bytes(name);
+  if (!file) return std::nullopt;
+  std::vector<std::byte> content(static_cast<std::size_t>(std::min(file->size(), kLargestRecord)));
+  content.resize(file->read_at(0, content));
+  return content;
+}
+
+}  // namespace
+
+std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, ObjectStore& store,
+                          const Layout& layout, const Patience& patience) {
+  std::vector<std::string> names;
+  for (const auto& name : listing.hidden)
+    if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
+      names.push_back(name);
+  if (names.empty()) return 0;
+
+  std::map<std::string, std::string> there;  // MD5s by key
+  for_each_object(store, layout.records_prefix(), patience,
+                  [&](const ObjectEntry& object) { there.emplace(object.key, object.md5); });
+  std::size_t put = 0;
+  for (const auto& name : names) {
+    const auto key = layout.key_of(name);
+    const auto record = read(archive, name);
+    if (!key || !record) continue;
+    MemoryBytes bytes(*record);
+    const auto content = content_of(bytes);
+    // The MD5 is unknown if the store encrypts: then it is put again, which does no harm.
+    if (const auto found = there.find(*key); found != there.end() && found->second == content.md5)
+      continue;
+    insist(patience, [&] {
+      store.put(*key, content);
+      return true;
+    });
+    ++put;
+  }
+  return put;
+}
+
+}  // namespace weir::store

@@ -1,0 +1,54 @@
+#include "store/ledger/lost_segments.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "archive/losses.h"
+#include "base/units.h"
+
+namespace weir::store {
+
+bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
+                 const archive::Identity& cluster, const std::string& place, Log& log) {
+  std::vector<archive::Loss> holes;
+  for (const auto& segment : lost) {
+    const auto begin = segment.start(cluster.segment_size);
+    const auto end = begin + cluster.segment_size.bytes();
+    if (!holes.empty() && holes.back().timeline == segment.timeline() &&
+        holes.back().end == begin) {
+      holes.back().end = end;
+      continue;
+    }
+    archive::Loss hole;
+    hole.timeline = hole.next_timeline = segment.timeline();
+    hole.begin = hole.sound_end = hole.counted_to = begin;
+    hole.end = end;
+    hole.system_identifier = cluster.system_identifier;
+    hole.segment_size = cluster.segment_size;
+    hole.found = format_time(std::chrono::system_clock::now());
+    hole.cause = fmt::format("gone from the store ({}), and not in the archive", place);
+    holes.push_back(std::move(hole));
+  }
+  bool fresh = false;
+  for (const auto& hole : holes) {
+    if (!archive::record_loss(archive, hole, archive::Longer::kept)) continue;
+    log.warning("the WAL from {} to {} on timeline {} is lost: it is recorded as {}", hole.begin,
+                hole.end, hole.timeline, hole.id());
+    fresh = true;
+  }
+  return fresh;
+}
+
+Error lost_error(const std::string& object) {
+  return Error(ErrorKind::gap,
+               "a segment that was sent is gone from the store, and from the archive")
+      .with("object", object)
+      .hint(
+          "Find out who removes objects there. Bring it back from another archive (\"pgweir "
+          "import\"), or take a base backup now: no recovery gets past it.");
+}
+
+}  // namespace weir::store

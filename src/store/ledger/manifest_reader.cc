@@ -1,0 +1,169 @@
+#include "store/ledger/manifest_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "archive/listing.h"
+#include "base/for_each_index.h"
+#include "crypto/digest.h"
+#include "store/listing.h"
+
+namespace weir::store {
+
+namespace {
+
+/// Numbers of each chain's objects, in order.
+using Numbers = std::map<std::string, std::vector<std::uint64_t>>;
+
+Numbers list_manifests(ObjectStore& store, const Layout& layout, const std::string& prefix,
+                       const Patience& patience) {
+  Numbers numbers;
+  for_each_object(store, prefix, patience, [&](const ObjectEntry& object) {
+    if (const auto place = parse_manifest_key(layout, object.key))
+      numbers[place->chain].push_back(place->number);
+  });
+  for (auto& [id, each] : numbers) std::sort(each.begin(), each.end());
+  return numbers;
+}
+
+ManifestChain read_chain(ObjectStore& store, const Layout& layout, const std::string& id,
+                         std::span<const std::uint64_t> numbers, std::optional<ManifestCut> cut,
+                         std::span<const SignifyPublic> keys, const Patience& patience) {
+  ManifestChainReader reader(id, keys, std::move(cut));
+  for (const auto number : numbers) {
+    const auto key = manifest_key(layout, id, number);
+    const auto content = insist(patience, [&] { return get_text(store, key, kLargestManifest); });
+    if (content) reader.take(number, *content, store.name_of(key));
+  }
+  return reader.finish();
+}
+
+}  // namespace
+
+std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
+                                          std::span<const SignifyPublic> keys,
+                                          const Patience& patience) {
+  auto numbers = list_manifests(store, layout, manifest_prefix(layout), patience);
+  std::vector<ManifestChain> chains;
+  // That chain first: it says where the others start. If keys are given, only what they prove.
+  std::optional<ManifestChain> prunes;
+  if (const auto found = numbers.find(std::string(kPruneChain)); found != numbers.end()) {
+    chains.push_back(
+        read_chain(store, layout, found->first, found->second, std::nullopt, keys, patience));
+    if (keys.empty() || chains.front().proved) prunes = chains.front();
+    numbers.erase(found);
+  }
+  for (const auto& [id, each] : numbers)
+    chains.push_back(read_chain(store, layout, id, each,
+                                prunes ? cut_of(*prunes, id) : std::nullopt, keys, patience));
+  std::sort(chains.begin(), chains.end(),
+            [](const ManifestChain& one, const ManifestChain& other) { return one.id < other.id; });
+  return chains;
+}
+
+std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
+                                         std::span<const SignifyPublic> keys,
+                                         const Patience& patience) {
+  const std::string id(kPruneChain);
+  const auto numbers = list_manifests(store, layout, manifest_prefix(layout) + id + "/", patience);
+  const auto found = numbers.find(id);
+  if (found == numbers.end()) return std::nullopt;
+  auto chain = read_chain(store, layout, id, found->second, std::nullopt, keys, patience);
+  if (!keys.empty() && !chain.proved) return std::nullopt;
+  return chain;
+}
+
+std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,
+                                           std::span<const SignifyPublic> keys,
+                                           const Patience& patience) {
+  using Kind = ManifestEntry::Kind;
+  std::vector<ManifestEntry> last;
+  for (const auto& [id, numbers] :
+       list_manifests(store, layout, manifest_prefix(layout), patience)) {
+    bool told = id == kPruneChain;  // it has no entries of stored segments
+    for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
+      // Each object is signed separately.
+      const auto chain = read_chain(store, layout, id, std::span(&*number, 1),
+                                    ManifestCut{.number = *number}, keys, patience);
+      if (keys.empty() || chain.proved)
+        for (const auto& line : chain.lines) {
+          const auto& entry = line.entry;
+          if (entry.kind == Kind::begin || entry.kind == Kind::cut) continue;
+          last.push_back(entry);
+          told = told || (entry.kind != Kind::rewrapped && segment_of_object(entry.name));
+        }
+      if (told) break;
+    }
+  }
+  return last;
+}
+
+StoredObjects list_stored(ObjectStore& store, const Layout& layout, const Patience& patience) {
+  StoredObjects objects;
+  for_each_object(store, layout.wal_prefix(), patience, [&](const ObjectEntry& object) {
+    const auto name = layout.file_of(object.key);
+    if (!name) return;
+    const auto file = archive::SegmentFileName::parse(*name);
+    if (file ? !file->partial : wal::parse_history_name(*name).has_value())
+      objects.emplace(object.key.substr(object.key.rfind('/') + 1), object);
+  });
+  return objects;
+}
+
+namespace {
+
+/// Empty if it is gone.
+std::string sha256_of(ObjectStore& store, const std::string& key, const Patience& patience) {
+  return insist(patience, [&]() -> std::string {
+    crypto::Digest digest(crypto::Digest::Kind::sha256);
+    const bool there = store.get(key, std::nullopt, [&](auto piece) {
+      digest.add(piece);
+      return true;
+    });
+    return there ? crypto::to_hex(digest.finish()) : std::string();
+  });
+}
+
+}  // namespace
+
+bool compare_deeply(ObjectStore& store, const Patience& patience, const StoredObjects& objects,
+                    const ToldObjects& told, const ReadDigests& read, std::size_t jobs,
+                    ManifestReport& report, const std::function<bool()>& stop) {
+  struct Compared {
+    const std::string& name;
+    const std::string& key;
+    const std::vector<const ManifestEntry*>& lines;
+    std::string sha256{};
+  };
+  std::vector<Compared> all;
+  for (const auto& [name, lines] : told) {
+    const auto object = objects.find(name);
+    if (object == objects.end() ||
+        std::all_of(lines.begin(), lines.end(),
+                    [](const ManifestEntry* line) { return line->sha256.empty(); }))
+      continue;
+    const auto& key = object->second.key;
+    const auto known = read.find(key);
+    all.push_back({name, key, lines, known == read.end() ? std::string() : known->second});
+  }
+
+  const bool whole = for_each_index(all.size(), jobs, [&](std::size_t i) {
+    if (!all[i].sha256.empty()) return true;
+    if (stop && stop()) return false;
+    all[i].sha256 = sha256_of(store, all[i].key, patience);
+    return true;
+  });
+  if (!whole) return false;
+  for (const auto& each : all)
+    if (std::none_of(each.lines.begin(), each.lines.end(),
+                     [&](const ManifestEntry* line) { return line->sha256 == each.sha256; }))
+      report.findings.push_back(
+          fmt::format("{} is not what was stored: its SHA-256 is {}, and was {}", each.name,
+                      each.sha256, each.lines.back()->sha256));
+  return true;
+}
+
+}  // namespace weir::store

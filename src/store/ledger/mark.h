@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "archive/home.h"
+#include "io/directory.h"
+#include "store/ledger/manifest_memory.h"
+#include "wal/segment.h"
+
+namespace weir::store {
+
+/// What a store is known to have of an archive, in the file ".pgweir-store" in the archive
+/// directory. It may lag, and is never ahead. If it is lost, it is rebuilt by asking the store. A
+/// value.
+struct Mark {
+  /// Consecutive segments on one timeline, all of them stored.
+  struct Run {
+    wal::SegmentName first;
+    wal::SegmentName last;
+    bool operator==(const Run&) const = default;
+  };
+  std::string store{};  ///< store and place; not valid for another one
+  std::uint64_t system_identifier = 0;
+  wal::SegmentSize segment_size{};
+  std::vector<Run> sent{};                   ///< in order, not adjacent
+  std::vector<wal::TimelineId> histories{};  ///< in order
+  bool operator==(const Mark&) const = default;
+
+  [[nodiscard]] bool has(wal::SegmentName segment) const;
+  [[nodiscard]] bool has_history(wal::TimelineId timeline) const;
+  void add(wal::SegmentName segment);
+  void add_history(wal::TimelineId timeline);
+  void remove(wal::SegmentName segment);
+};
+
+inline constexpr std::string_view kMarkName = ".pgweir-store";
+inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
+
+/// Returns nullopt if there is none, or it is invalid: then nothing is known to be stored. Throws
+/// Error{io}.
+[[nodiscard]] std::optional<Mark> read_mark(io::Shelf& archive);
+/// The manifest memory in the same file: the mark contains nothing without a manifest line. nullopt
+/// likewise.
+[[nodiscard]] std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive);
+
+/// Durable when it returns. Throws Error{disk_full, io, durability}.
+void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest = {});
+
+/// The right to upload an archive's files, held by one process at a time, until the object is
+/// destroyed or the process ends. Returns nullptr if another process has it. Throws Error{io} if it
+/// cannot be locked at all.
+[[nodiscard]] std::unique_ptr<io::File> try_lock_mark(io::Directory& archive);
+
+}  // namespace weir::store

@@ -1,0 +1,78 @@
+#include "store/send/same_cluster.h"
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "base/error.h"
+#include "base/units.h"
+
+namespace weir::store {
+
+namespace {
+
+Error another_cluster(ObjectStore& store, const std::string& key, const ClusterRecord& ours,
+                      const std::optional<archive::Identity>& there) {
+  return Error(ErrorKind::conflict, "the store holds the WAL of another cluster at this place")
+      .with("object", store.name_of(key))
+      .with("system identifier there", there ? there->system_identifier : 0)
+      .with("here", ours.system_identifier)
+      .with("segment size there", there ? format_size(there->segment_size.bytes()) : "unknown")
+      .with("here", format_size(ours.segment_size.bytes()))
+      .hint(
+          "Nothing was sent. Give each cluster a place of its own: another prefix in --store, or "
+          "another --store-name.");
+}
+
+}  // namespace
+
+SameCluster::SameCluster(ObjectStore& store, const Layout& layout, const ClusterRecord& ours)
+    : store_(store),
+      layout_(layout),
+      ours_(ours),
+      shelf_([&store]() -> ObjectStore& { return store; }, store.name_of(layout.wal_prefix()),
+             layout, kOnce, 1) {}
+
+/// Barman or WAL-G may have filled the place before pgweir: then the newest readable segment
+/// identifies the cluster, as in a directory.
+void SameCluster::require_that_wal_is_ours() {
+  const auto listing = archive::list_archive_names(shelf_);
+  if (listing.segments.empty()) return;
+  std::optional<archive::Identity> there;
+  try {
+    there = archive::read_identity(shelf_, listing);
+  } catch (const Error& error) {
+    // No file has a valid page header: uploads are compared with existing objects, as usual.
+    if (error.kind() == ErrorKind::damage) return;
+    if (error.kind() != ErrorKind::refused) throw;
+    throw Error(ErrorKind::conflict,
+                "the cluster of the WAL at this prefix of the store cannot be determined")
+        .with("object", store_.name_of(key_of_cluster(layout_)))
+        .with("reason", error.message())
+        .hint(
+            "Nothing was sent. WAL is there, and the object that says of which cluster it is has "
+            "gone. Bring that object back, or use another --store-name.");
+  }
+  if (there && there->system_identifier == ours_.system_identifier &&
+      there->segment_size == ours_.segment_size)
+    return;
+  throw another_cluster(store_, there ? layout_.wal_prefix() + there->file : layout_.wal_prefix(),
+                        ours_, there);
+}
+
+void SameCluster::require(Conditions conditions) {
+  auto found = read_cluster(store_, layout_);
+  if (!found) {
+    require_that_wal_is_ours();
+    if (write_cluster(store_, layout_, conditions, ours_) == ObjectStore::Put::stored) return;
+    found = read_cluster(store_, layout_);  // another writer was faster
+  }
+  if (found && found->system_identifier == ours_.system_identifier &&
+      found->segment_size == ours_.segment_size)
+    return;
+  const auto key = key_of_cluster(layout_);
+  throw another_cluster(
+      store_, key, ours_,
+      found ? std::optional(archive::Identity{found->system_identifier, found->segment_size, key})
+            : std::nullopt);
+}
+
+}  // namespace weir::store

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "store/cluster_record.h"
+#include "store/layout.h"
+#include "store/object_store.h"
+#include "store/shelf/near_shelf.h"
+#include "store/write_once.h"
+
+namespace weir::store {
+
+/// Checks that a place in a store belongs to this cluster before anything is uploaded. Borrows the
+/// store. One thread at a time.
+class SameCluster {
+ public:
+  SameCluster(ObjectStore& store, const Layout& layout, const ClusterRecord& ours);
+
+  /// Writes the record if the place has neither a record nor WAL of another cluster. Throws
+  /// Error{conflict} if it belongs to another cluster, or this cannot be determined; StoreError,
+  /// after which it can be called again: pages already listed are not listed again.
+  void require(Conditions conditions);
+
+ private:
+  void require_that_wal_is_ours();
+
+  ObjectStore& store_;
+  const Layout layout_;
+  const ClusterRecord ours_;
+  NearShelf shelf_;
+};
+
+}  // namespace weir::store

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "archive/listing.h"
+#include "store/ledger/mark.h"
+#include "wal/segment.h"
+
+namespace weir::store {
+
+/// A file of an archive to be stored.
+struct UploadItem {
+  wal::TimelineId timeline = 1;
+  std::optional<wal::SegmentName> segment{};  ///< nullopt: the timeline's history; timeline 0: not
+                                              ///< a file
+  /// A timeline's history comes before its segments.
+  auto operator<=>(const UploadItem&) const = default;
+  [[nodiscard]] std::string to_string() const;
+};
+
+/// The order in which an archive's files are sent, and which count as sent. Several are uploaded at
+/// once; on each timeline they are started in order, its history before its first segment. The mark
+/// covers an unbroken sequence only: a stored file after one that is not stored yet does not count.
+/// Pure.
+class UploadPlan {
+ public:
+  explicit UploadPlan(Mark mark) : mark_(std::move(mark)) {}
+
+  /// Adds the complete files of an archive that are neither sent nor offered yet. Called
+  /// occasionally, with a new listing.
+  void offer(const archive::Listing& listing);
+  /// Adds one of them.
+  void offer(const UploadItem& item);
+
+  /// The next file to start, if fewer than `window` are in progress. nullopt: not now.
+  [[nodiscard]] std::optional<UploadItem> next(std::size_t window);
+  /// The store is known to have it. Returns true if the mark has advanced.
+  bool stored(const UploadItem& item);
+  /// It is no longer in the archive: it is not sent, and not waited for. Returns true likewise.
+  bool gone(const UploadItem& item);
+  /// Files that have come to count since the last call, or are gone: they are no longer waited for.
+  [[nodiscard]] std::vector<UploadItem> take_settled() { return std::exchange(settled_, {}); }
+  /// It was started, and must be started again.
+  void again(const UploadItem& item);
+  /// It cannot be sent: nothing more is started on its timeline, and the mark stays before it.
+  void stuck(const UploadItem& item);
+  /// The store no longer has it: it does not count as sent, and can be offered again.
+  void forget(wal::SegmentName segment) { mark_.remove(segment); }
+  /// Files that could not be sent can be retried.
+  void resume();
+
+  [[nodiscard]] const Mark& mark() const { return mark_; }
+  [[nodiscard]] std::size_t under_way() const { return under_way_; }
+  /// Number of files neither sent nor given up.
+  [[nodiscard]] std::size_t waiting() const;
+  /// Files that do not count as sent, for any reason.
+  [[nodiscard]] std::vector<UploadItem> pending() const;
+
+ private:
+  enum class State { waiting, under_way, stored, gone };
+  struct Entry {
+    UploadItem item;
+    State state = State::waiting;
+  };
+  struct Line {
+    std::deque<Entry> entries{};
+    bool stuck = false;
+  };
+  Entry& find(const UploadItem& item);
+  bool advance(Line& line);
+
+  Mark mark_;
+  std::map<wal::TimelineId, Line> lines_;
+  std::size_t under_way_ = 0;
+  std::vector<UploadItem> settled_;
+};
+
+}  // namespace weir::store

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "archive/home.h"
+#include "store/layout.h"
+#include "store/object_store.h"
+#include "store/sealed/age_keys.h"
+
+namespace weir::store {
+
+/// A segment file or history file in a store, under its name in an archive.
+struct StoredFile {
+  std::string name;
+  ObjectEntry object{};
+};
+/// Passes all files from the name `from` on to `take`, in key order, page by page. Stops if `take`
+/// returns false. Throws StoreError.
+void for_each_file(ObjectStore& store, const Layout& layout,
+                   const std::function<bool(const StoredFile&)>& take);
+
+/// Fetches a file to `target` in `home`, which must not exist. For a segment's plain name
+/// ("000000010000000000000003"), any form in the store is used, decompressed, and every record of
+/// it verified; other names are fetched as stored. Encrypted files are decrypted for a plain name,
+/// by one of the identities: Error{refused} without the right one. The target appears only when it
+/// is complete. Returns false if the store has no such file. Throws StoreError, Error{damage,
+/// conflict, io, durability}.
+[[nodiscard]] bool fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
+                              archive::Home& home, const std::string& target,
+                              std::span<const AgeIdentity> identities = {});
+
+}  // namespace weir::store

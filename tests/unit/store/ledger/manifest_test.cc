@@ -1,0 +1,817 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "store/ledger/manifest_chain.h"
+#include "store/ledger/manifest_line.h"
+#include "store/ledger/manifest_prune.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_report.h"
+#include "store/ledger/manifest_writer.h"
+#include "store/send/publish_open.h"
+#include "store/shelf/open_object.h"
+#include "support/error_of.h"
+#include "support/memory_store.h"
+
+namespace weir::store::manifest_test {
+namespace {
+
+using test::MemoryStore;
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using Kind = ManifestEntry::Kind;
+using Fault = MemoryStore::Fault;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+constexpr const char* kId = "0123456789abcdef";
+
+std::string segment(std::uint64_t segno) { return wal::SegmentName(1, segno, kSize).to_string(); }
+
+test::Bytes content_of(std::uint64_t segno) {
+  return test::bytes_of("segment " + std::to_string(segno));
+}
+
+ManifestEntry entry_of(std::uint64_t segno) {
+  const auto bytes = content_of(segno);
+  return {.name = segment(segno) + ".zst",
+          .size = bytes.size(),
+          .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+          .md5 = crypto::digest_of(crypto::Digest::Kind::md5, bytes),
+          .first = wal::Lsn(segno * kSize.bytes() + 40),
+          .last = wal::Lsn((segno + 1) * kSize.bytes() - 8),
+          .commit = wal::PgTime{static_cast<std::int64_t>(800'000'000'000'000 + segno)},
+          .system_identifier = 4711};
+}
+
+std::string key_of(std::uint64_t segno) {
+  return kLayout.key(wal::SegmentName(1, segno, kSize)) + ".zst";
+}
+
+class Manifest : public ::testing::Test {
+ protected:
+  /// Segments with a line each, written by one process.
+  ManifestMemory write(std::uint64_t first, std::uint64_t end,
+                       const std::optional<ManifestMemory>& memory = {}) {
+    ManifestWriter writer(store_, kLayout, key_, log_);
+    writer.start(memory, kId);
+    for (auto segno = first; segno < end; ++segno) {
+      store_.place(key_of(segno), content_of(segno));
+      writer.append(entry_of(segno));
+      if (segno % 7 == 0) writer.put();
+    }
+    writer.put();
+    return writer.memory();
+  }
+  ManifestReport report(ManifestQuestion question = {}) {
+    question.segment_size = kSize;
+    question.keys_given = !keys_.empty();
+    chains_ = read_manifests(store_, kLayout, keys_, {});
+    objects_ = list_stored(store_, kLayout, {});
+    return check_manifests(chains_, objects_, question);
+  }
+  std::string object(std::uint64_t number) { return manifest_key(kLayout, kId, number); }
+  std::string text(std::uint64_t number) {
+    const auto& bytes = store_.objects.at(object(number)).bytes;
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  void put_text(std::uint64_t number, const std::string& text) {
+    store_.place(object(number), test::bytes_of(text));
+  }
+  std::vector<std::string> lines(std::uint64_t number) {
+    std::vector<std::string> found;
+    auto rest = text(number);
+    while (!rest.empty()) {
+      found.push_back(rest.substr(0, rest.find('\n') + 1));
+      rest.erase(0, rest.find('\n') + 1);
+    }
+    return found;
+  }
+  void put_lines(std::uint64_t number, const std::vector<std::string>& lines) {
+    std::string all;
+    for (const auto& line : lines) all += line;
+    put_text(number, all);
+  }
+  void sign() {
+    key_ = std::make_shared<const SignifyKey>(SignifyKey::make());
+    keys_ = {key_->public_key()};
+  }
+
+  MemoryStore store_;
+  struct Warnings final : Log {
+    void write(LogLevel level, std::string_view message) override {
+      if (level == LogLevel::warning) lines.emplace_back(message);
+    }
+    [[nodiscard]] bool enabled(LogLevel) const override { return true; }
+    std::vector<std::string> lines;
+  } log_;
+  std::shared_ptr<const SignifyKey> key_;
+  std::vector<SignifyPublic> keys_;
+  std::vector<ManifestChain> chains_;
+  StoredObjects objects_;
+};
+
+TEST(ManifestLine, HasOneTextForWhatItTells) {
+  auto entry = entry_of(3);
+  const std::string before = genesis_of("a");
+  for (const auto kind : {Kind::put, Kind::same, Kind::seen, Kind::rewrapped, Kind::padded}) {
+    entry.kind = kind;
+    const ManifestLine line{entry, before};
+    EXPECT_EQ(ManifestLine::parse(line.to_text()), line) << line.to_text();
+  }
+  ManifestLine bare{{.name = "00000002.history", .system_identifier = 1}, before};
+  EXPECT_THAT(bare.to_text(), HasSubstr("put 00000002.history 0 - - 0/0 0/0 - - 1 "));
+  EXPECT_EQ(ManifestLine::parse(bare.to_text()), bare);
+  const ManifestLine begin{{.kind = Kind::begin,
+                            .name = segment(7),
+                            .system_identifier = 1,
+                            .chain = kId,
+                            .after = before},
+                           before};
+  EXPECT_EQ(ManifestLine::parse(begin.to_text()), begin);
+  const ManifestLine cut{
+      {.kind = Kind::cut, .size = 12, .system_identifier = 1, .chain = kId, .after = before},
+      before};
+  EXPECT_THAT(cut.to_text(), HasSubstr("cut 12 "));
+  EXPECT_EQ(ManifestLine::parse(cut.to_text()), cut);
+}
+
+TEST(ManifestLine, IsNothingElse) {
+  const auto good = ManifestLine{entry_of(3), genesis_of("a")}.to_text();
+  ASSERT_TRUE(ManifestLine::parse(good));
+  for (const auto& [from, to] :
+       std::vector<std::pair<std::string, std::string>>{{"put ", "got "},
+                                                        {"put ", "put  "},
+                                                        {" 4711 ", " 04711 "},
+                                                        {" 4711 ", " x "},
+                                                        {"0/300028", "0/0300028"},
+                                                        {"0/300028", "300028"},
+                                                        {"T", " "},
+                                                        {"Z ", "+00 "}}) {
+    auto text = good;
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    text.replace(text.find(from), from.size(), to);
+    EXPECT_FALSE(ManifestLine::parse(text)) << text;
+  }
+  EXPECT_FALSE(ManifestLine::parse(""));
+  EXPECT_FALSE(ManifestLine::parse(good + " "));
+  EXPECT_FALSE(ManifestLine::parse(good.substr(0, good.size() - 1)));
+}
+
+TEST_F(Manifest, TellsOfEachSegmentInObjectsOf256Lines) {
+  const auto memory = write(1, 601);
+  EXPECT_EQ(memory.lines, 600u);
+  const auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.objects, 600u);
+  ASSERT_EQ(found.chains.size(), 1u);
+  EXPECT_EQ(found.chains[0].head, memory.head);
+  EXPECT_EQ(found.chains[0].signed_by, "");
+  EXPECT_EQ(lines(0).size(), 257u);
+  EXPECT_EQ(lines(2).size(), 600u - 512 + 1);
+  ASSERT_EQ(found.coverage.size(), 1u);
+  EXPECT_EQ(found.coverage[0].from, entry_of(1).first);
+  EXPECT_EQ(found.coverage[0].to, entry_of(600).last);
+  EXPECT_EQ(found.coverage[0].commit, entry_of(600).commit);
+  EXPECT_TRUE(object(0).find("/wals/") == std::string::npos &&
+              object(0).find("manifest") != std::string::npos);
+}
+
+TEST_F(Manifest, GoesOnWhereAnotherProcessEnded) {
+  auto memory = write(1, 100);
+  for (std::uint64_t first = 100; first < 600; first += 50)
+    memory = write(first, first + 50, memory);
+  EXPECT_EQ(memory.lines, 599u);
+  EXPECT_THAT(report({.expected_heads = {memory.head}}).findings, IsEmpty());
+}
+
+TEST_F(Manifest, GoesOnWhereAProcessWasKilledBeforeItCouldRemember) {
+  for (const std::uint64_t remembered : {1, 200, 255, 256, 257}) {
+    SCOPED_TRACE(remembered);
+    store_.objects.clear();
+    const auto memory = write(1, remembered + 1);
+    write(remembered + 1, 520, memory);
+    const auto last = write(400, 530, memory);  // these lines once more
+    EXPECT_EQ(last.lines, 519u + 130);
+    EXPECT_THAT(report({.expected_heads = {memory.head, last.head}}).findings, IsEmpty());
+  }
+}
+
+TEST_F(Manifest, HasNoHoleWhateverBecomesOfItsRequests) {
+  std::mt19937_64 random(test::seed_or(97));
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start({}, kId);
+  std::set<std::string> heads;
+  for (std::uint64_t segno = 1; segno < 1200; ++segno) {
+    store_.fault = nullptr;
+    store_.place(key_of(segno), content_of(segno));
+    writer.append(entry_of(segno));
+    store_.fault = [&](const MemoryStore::Call&) {
+      const auto dice = random() % 3;
+      return dice == 0 ? Fault::lost_answer : dice == 1 ? Fault::lost_request : Fault::none;
+    };
+    if (random() % 40 != 0) continue;
+    try {
+      writer.put();
+      heads.insert(writer.head());
+    } catch (const StoreError&) {
+    }
+    store_.fault = nullptr;
+    // Whoever looks now finds a chain that has no hole, and all that was put for sure.
+    const auto found = report({.expected_heads = {heads.begin(), heads.end()}});
+    EXPECT_THAT(found.findings, IsEmpty()) << segno;
+  }
+  store_.fault = nullptr;
+  writer.put();
+  EXPECT_EQ(report().untold, 0u);
+}
+
+TEST_F(Manifest, IsNotOverwrittenByARequestThatWasGivenUp) {
+  using Conditions = MemoryStore::Conditions;
+  const std::vector<std::tuple<Conditions, store::Conditions>> kinds = {
+      {Conditions::heeded, store::Conditions::heeded},
+      {Conditions::ignored, store::Conditions::ignored},
+      {Conditions::refused, store::Conditions::refused},
+      {Conditions::unmatched, store::Conditions::ignored}};
+  // The first object's first put, one of its later ones, its last one, and the next one's first.
+  for (const auto& [of_store, told] : kinds)
+    for (const std::uint64_t given_up : {1, 7, 256, 257}) {
+      SCOPED_TRACE(::testing::Message() << static_cast<int>(told) << " " << given_up);
+      // (Refused is the condition, not what is put without one.)
+      const bool begins_object = given_up % kManifestLines == 1;
+      if (of_store == Conditions::refused && begins_object) continue;
+      store_.objects.clear();
+      store_.conditions = of_store;
+      ManifestWriter writer(store_, kLayout, key_, log_, told);
+      writer.start({}, kId);
+      for (std::uint64_t segno = 1; segno <= 260; ++segno) {
+        store_.place(key_of(segno), content_of(segno));
+        writer.append(entry_of(segno));
+        store_.fault = [&](const MemoryStore::Call& call) {
+          return segno == given_up && call.what == "put" ? Fault::late : Fault::none;
+        };
+        if (segno == given_up)
+          EXPECT_THROW(writer.put(), StoreError);
+        else
+          writer.put();
+      }
+      store_.do_late();
+      if (of_store != Conditions::heeded) {
+        // (A whole object is the same each time.)
+        EXPECT_EQ(report().sound() && report().untold == 0, given_up % kManifestLines == 0)
+            << "an older one came over it";
+        EXPECT_TRUE(writer.in_doubt());
+        writer.look_again();
+      } else {
+        EXPECT_FALSE(writer.in_doubt());
+      }
+      EXPECT_THAT(report({.expected_heads = {writer.head()}}).findings, IsEmpty());
+      EXPECT_EQ(report().untold, 0u);
+      writer.end_doubt();
+      EXPECT_FALSE(writer.in_doubt());
+    }
+}
+
+TEST_F(Manifest, IsInDoubtAfterARestartToo) {
+  store_.conditions = MemoryStore::Conditions::ignored;
+  auto memory = write(1, 30);
+  {
+    ManifestWriter writer(store_, kLayout, key_, log_);
+    writer.start(memory, kId);
+    writer.append(entry_of(100));
+    store_.fault = [](const MemoryStore::Call& call) {
+      return call.what == "put" ? Fault::late : Fault::none;
+    };
+    EXPECT_THROW(writer.put(), StoreError);  // and is killed
+  }
+  store_.fault = nullptr;
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(memory, kId);
+  writer.append(entry_of(30));
+  writer.append(entry_of(31));
+  writer.put();
+  const auto head = writer.head();
+  store_.do_late();
+  EXPECT_THAT(report({.expected_heads = {head}}).findings, Not(IsEmpty()));
+  ASSERT_TRUE(writer.in_doubt());
+  writer.look_again();
+  EXPECT_THAT(report({.expected_heads = {head}}).findings, Each(Not(HasSubstr("rolled back"))));
+}
+
+TEST_F(Manifest, OfSeveralWritersLosesNoLine) {
+  const auto memory = write(1, 20);
+  const auto begin_at = [&](std::uint64_t segno) {
+    return ManifestEntry{.kind = Kind::begin,
+                         .name = segment(segno),
+                         .system_identifier = 4711,
+                         .chain = kId,
+                         .after = memory.head};
+  };
+  ManifestWriter one(store_, kLayout, key_, log_);
+  ManifestWriter other(store_, kLayout, key_, log_);
+  for (auto* const writer : {&one, &other}) writer->start_with_store(std::string(kPruneChain));
+  one.append(begin_at(3));
+  one.put();
+  other.append(begin_at(5));
+  try {
+    other.put();
+    ADD_FAILURE() << "the line of the first one is gone";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::retry);
+    EXPECT_THAT(error.what(), HasSubstr("somebody else has written the manifest"));
+  }
+  EXPECT_EQ(report().begin, segment(3));
+  other.start_with_store(std::string(kPruneChain));
+  other.append(begin_at(5));
+  other.put();
+  EXPECT_EQ(report().begin, segment(5));
+}
+
+TEST_F(Manifest, PutsAgainWhatTheStoreHasLost) {
+  const auto before = write(1, 300);
+  const auto old = text(1);
+  const auto memory = write(300, 400, before);
+  put_text(1, old);
+  EXPECT_THAT(report({.expected_heads = {memory.head}}).findings,
+              ElementsAre(HasSubstr("rolled back")));
+  const auto last = write(400, 401, memory);
+  EXPECT_EQ(last.id, memory.id);
+  EXPECT_THAT(report({.expected_heads = {memory.head, last.head}}).findings, IsEmpty());
+  store_.objects.erase(object(1));
+  EXPECT_THAT(report({.expected_heads = {write(401, 402, last).head, last.head}}).findings,
+              IsEmpty());
+}
+
+TEST_F(Manifest, LeavesAChainThatSomebodyElseHasWritten) {
+  const auto memory = write(1, 30);
+  write(30, 40, memory);  // a copy of the archive has gone on
+  auto mine = memory;
+  {  // and so has the archive itself, without being heard
+    MemoryStore elsewhere;
+    ManifestWriter writer(elsewhere, kLayout, key_, log_);
+    writer.start({}, kId);
+    for (std::uint64_t segno = 1; segno < 35; ++segno) writer.append(entry_of(segno + 100));
+    mine = writer.memory();
+  }
+  const auto before = text(0);
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(mine, "fedcba");
+  EXPECT_EQ(writer.id(), "fedcba");
+  writer.append(entry_of(1));
+  writer.put();
+  EXPECT_EQ(text(0), before);
+  EXPECT_EQ(report().chains.size(), 2u);
+}
+
+TEST_F(Manifest, SeesALineThatWasChanged) {
+  write(1, 600);
+  for (const std::uint64_t number : {0, 1, 2})
+    for (const std::size_t at : {1, 2, 50, 80}) {
+      SCOPED_TRACE(fmt::format("{} {}", number, at));
+      const auto good = text(number);
+      const auto all = lines(number);
+      const auto found = [&](const std::vector<std::string>& changed) {
+        put_lines(number, changed);
+        const auto findings = report().findings;
+        put_text(number, good);
+        return findings;
+      };
+      auto altered = all;
+      altered[at].replace(0, 4, "same ");
+      EXPECT_THAT(found(altered), Contains(HasSubstr("altered, dropped or moved")));
+      auto dropped = all;
+      dropped.erase(dropped.begin() + static_cast<std::ptrdiff_t>(at));
+      EXPECT_THAT(found(dropped), Contains(HasSubstr("altered, dropped or moved")));
+      auto swapped = all;
+      std::swap(swapped[at], swapped[at + 1]);
+      EXPECT_THAT(found(swapped), Contains(HasSubstr("altered, dropped or moved")));
+      auto repeated = all;
+      repeated.insert(repeated.begin() + static_cast<std::ptrdiff_t>(at), all[at]);
+      EXPECT_THAT(found(repeated), Contains(HasSubstr("altered, dropped or moved")));
+      auto nonsense = all;
+      nonsense[at] = "nonsense\n";
+      EXPECT_THAT(found(nonsense), Contains(HasSubstr("cannot be read")));
+      EXPECT_THAT(report().findings, IsEmpty());
+    }
+}
+
+TEST_F(Manifest, SeesObjectsThatAreGoneOrMoved) {
+  write(1, 600);
+  const auto whole = store_.objects;
+  store_.objects.erase(object(0));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("1 manifest object before")));
+  store_.objects = whole;
+  store_.objects.erase(object(1));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("1 manifest object before")));
+  store_.objects = whole;
+  std::swap(store_.objects[object(0)], store_.objects[object(1)]);
+  EXPECT_THAT(report().findings, Contains(HasSubstr("is not what its name says")));
+  store_.objects = whole;
+  auto cut = lines(1);
+  cut.resize(100);
+  put_lines(1, cut);
+  EXPECT_THAT(report().findings, Contains(HasSubstr("lines are missing before")));
+}
+
+TEST_F(Manifest, SeesAChainThatWasRolledBackByItsHead) {
+  const auto memory = write(1, 600);
+  store_.objects.erase(object(2));
+  const auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty()) << "by itself it is whole";
+  EXPECT_EQ(found.untold, 599u - 512);
+  EXPECT_THAT(report({.expected_heads = {memory.head}}).findings,
+              ElementsAre(HasSubstr("rolled back")));
+}
+
+TEST_F(Manifest, SeesWhatLiesBehindWhatTheKeyProves) {
+  sign();
+  write(1, 300);
+  // The manifest of last week is put back, and a segment behind it is somebody's own.
+  store_.objects.erase(object(1));
+  const auto found = report();
+  EXPECT_THAT(found.findings, Contains(HasSubstr("lies behind what the public key proves")));
+  EXPECT_EQ(found.untold, 299u - 256);
+  // What was there before the manifest began, or without a key, is only counted.
+  write(300, 310);
+  keys_ = {};
+  EXPECT_THAT(report().findings, Not(Contains(HasSubstr("lies behind"))));
+}
+
+TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
+  write(1, 10);
+  const auto whole = store_.objects;
+  store_.objects.erase(key_of(4));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr(segment(4) + ".zst is not there"),
+                                             HasSubstr("1 segments are missing")));
+  store_.objects = whole;
+  store_.place(key_of(4), test::bytes_of("short"));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("it has 5 bytes, and had 9")));
+  store_.place(key_of(4), test::bytes_of("segment X"));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("its MD5 is")));
+  // A store that tells no MD5.
+  store_.objects[key_of(4)].etag = "somethingelse";
+  auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.by_size, 1u);
+  EXPECT_TRUE(
+      compare_deeply(store_, {}, objects_, told_objects(chains_, false), {}, 3, found, nullptr));
+  EXPECT_THAT(found.findings, ElementsAre(HasSubstr("its SHA-256 is")));
+  store_.objects = whole;
+  // Put beside it: a raw form is what a recovery would take.
+  store_.place(kLayout.key(wal::SegmentName(1, 4, kSize)), test::bytes_of("other"));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("no line tells of it")));
+}
+
+TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
+  store_.replaces = false;
+  // The first lines are an object that stays as it is; all are in a new chain as well.
+  auto memory = write(1, 20);
+  EXPECT_TRUE(memory.only_full);
+  EXPECT_NE(memory.id, kId);
+  EXPECT_EQ(memory.lines, 19u);
+  EXPECT_EQ(store_.puts[object(0)], 1u);
+  const auto is_there = [&](std::uint64_t number) {
+    return store_.objects.contains(manifest_key(kLayout, memory.id, number));
+  };
+  EXPECT_FALSE(is_there(0));
+  // Another process goes on with what is remembered, and complains of nothing.
+  memory = write(20, kManifestLines + 10, memory);
+  EXPECT_EQ(memory.lines, kManifestLines + 9);
+  EXPECT_EQ(memory.tail.size(), 9u);
+  EXPECT_TRUE(is_there(0));
+  EXPECT_FALSE(is_there(1));
+  EXPECT_THAT(log_.lines, ElementsAre(HasSubstr("must not be replaced")));
+  auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.untold, 9u) << "known to the archiver only";
+  memory = write(kManifestLines + 10, 2 * kManifestLines + 1, memory);
+  EXPECT_TRUE(is_there(1));
+  found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.untold, 0u);
+}
+
+TEST_F(Manifest, OfOneWhoMayWriteNothingIsNoNewOne) {
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
+  };
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start({}, kId);
+  writer.append(entry_of(1));
+  EXPECT_THROW(writer.put(), StoreError);
+  EXPECT_EQ(writer.id(), kId);
+  EXPECT_TRUE(writer.due());
+  // Nor is it one where rights to replace objects are not apart, and a refusal is another trouble.
+  store_.fault = nullptr;
+  writer.put();
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
+  };
+  writer.append(entry_of(2));
+  EXPECT_THROW(writer.put(), StoreError);
+  EXPECT_EQ(writer.id(), kId);
+  EXPECT_FALSE(writer.memory().only_full);
+}
+
+TEST_F(Manifest, SaysThatAnotherProgramsRetentionMayHaveRemovedTheBeginning) {
+  const auto word = HasSubstr("\"pgweir prune --store ... --keep-from " + segment(4) + "\"");
+  write(1, 10);
+  EXPECT_THAT(report().remarks, Not(Contains(word)));
+  for (const std::uint64_t segno : {1, 2, 3}) store_.objects.erase(key_of(segno));
+  EXPECT_THAT(report().remarks, Contains(word));
+  // Not if others are gone, too.
+  store_.objects.erase(key_of(6));
+  EXPECT_THAT(report().remarks, Not(Contains(word)));
+}
+
+TEST_F(Manifest, LetsAnObjectGoThatIsThereInAnotherForm) {
+  write(1, 10);
+  store_.objects.erase(key_of(4));
+  const auto raw = kLayout.key(wal::SegmentName(1, 4, kSize));
+  store_.place(raw, content_of(4));
+  auto again = entry_of(4);
+  again.name = segment(4);
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start({}, "other");
+  writer.append(again);
+  writer.put();
+  EXPECT_THAT(report().findings, IsEmpty());
+}
+
+TEST_F(Manifest, BelievesWhatTheKeyProvesAndNothingElse) {
+  sign();
+  const auto memory = write(1, 300);
+  auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_TRUE(found.chains[0].proved);
+  EXPECT_EQ(found.chains[0].signed_by, to_string(key_->public_key().number));
+  // Somebody who has no key writes a chain of his own, that fits what he has put there.
+  store_.place(key_of(4), test::bytes_of("segment X"));
+  auto forged = entry_of(4);
+  forged.md5 = crypto::digest_of(crypto::Digest::Kind::md5, test::bytes_of("segment X"));
+  for (const auto& key : {std::shared_ptr<const SignifyKey>(),
+                          std::make_shared<const SignifyKey>(SignifyKey::make())}) {
+    ManifestWriter writer(store_, kLayout, key, log_);
+    writer.start({}, "forged");
+    writer.append(forged);
+    writer.put();
+    EXPECT_THAT(report().findings, ElementsAre(HasSubstr("nothing that it tells is believed"),
+                                               HasSubstr("is not what was stored")));
+  }
+  store_.objects.erase(manifest_key(kLayout, "forged", 0));
+  store_.place(key_of(4), content_of(4));
+  // The chain itself, changed in its newest object and linked anew.
+  const auto whole = text(1);
+  auto changed = whole;
+  changed.replace(changed.rfind("put "), 4, "same ");
+  put_text(1, changed);
+  EXPECT_THAT(report().findings, Contains(HasSubstr("does not fit its lines")));
+  put_text(1, whole);
+  // Its signature taken away.
+  const auto all = lines(1);
+  put_lines(1, {all.begin() + 2, all.end()});
+  EXPECT_THAT(report().findings, Contains(HasSubstr("is not signed")));
+  // Our own next process finds that, too, and signs it again.
+  write(300, 301, memory);
+  EXPECT_THAT(report().findings, IsEmpty());
+}
+
+TEST_F(Manifest, IsSignedAsSoonAsThereIsAKey) {
+  const auto memory = write(1, 10);
+  sign();
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(memory, kId);
+  EXPECT_TRUE(writer.due());
+  writer.put();
+  EXPECT_THAT(report().findings, IsEmpty());
+}
+
+TEST_F(Manifest, BeginsWhereAPruneHasSaid) {
+  const auto memory = write(1, 300);
+  for (std::uint64_t segno = 1; segno < 200; ++segno) store_.objects.erase(key_of(segno));
+  EXPECT_FALSE(report().sound());
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start_with_store("prune");
+  writer.append({.kind = Kind::begin,
+                 .name = segment(200),
+                 .system_identifier = 4711,
+                 .chain = kId,
+                 .after = memory.head});
+  writer.put();
+  auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(found.begin, segment(200));
+  EXPECT_EQ(found.coverage[0].first, segment(200));
+  store_.objects.erase(key_of(200));
+  EXPECT_FALSE(report().sound());
+  store_.place(key_of(200), content_of(200));
+  // The chain that the prune saw, rolled back since.
+  store_.objects.erase(object(1));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("that a prune saw at its end")));
+  // The next one goes on behind it.
+  ManifestWriter next(store_, kLayout, key_, log_);
+  next.start_with_store("prune");
+  EXPECT_EQ(next.lines(), 1u);
+}
+
+/// As `pgweir prune` does it.
+class PrunedManifest : public Manifest {
+ protected:
+  void prune(std::uint64_t begin) {
+    const wal::SegmentName first(1, begin, kSize);
+    ManifestWriter writer(store_, kLayout, key_, log_);
+    writer.start_with_store(std::string(kPruneChain));
+    for (auto& line :
+         prune_lines(read_manifests(store_, kLayout, keys_, {}), first, 4711, !keys_.empty()))
+      writer.append(std::move(line));
+    writer.put();
+    for (std::uint64_t segno = 1; segno < begin; ++segno) store_.objects.erase(key_of(segno));
+  }
+  std::vector<std::string> remove_needless(std::uint64_t begin) {
+    auto keys = needless_objects(store_, kLayout, wal::SegmentName(1, begin, kSize), keys_, {});
+    for (const auto& key : keys) store_.objects.erase(key);
+    return keys;
+  }
+};
+
+TEST_F(PrunedManifest, TakesNoteOfWhatAnotherProgramRemovedFromTheBeginning) {
+  write(1, 30);
+  for (std::uint64_t segno = 1; segno < 10; ++segno) store_.objects.erase(key_of(segno));
+  const wal::SegmentName first(1, 10, kSize);
+  const auto chains = [&] { return read_manifests(store_, kLayout, keys_, {}); };
+  EXPECT_EQ(told_before(chains(), first), 9u);
+  EXPECT_EQ(report().findings.size(), 9u);
+  EXPECT_THAT(report().remarks, Contains(HasSubstr("--keep-from 00000001000000000000000A")));
+  prune(10);
+  EXPECT_EQ(told_before(chains(), first), 0u);
+  EXPECT_THAT(report().findings, IsEmpty());
+  EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("--keep-from"))));
+  // In the midst it is missed as before.
+  store_.objects.erase(key_of(10));
+  store_.objects.erase(key_of(20));
+  EXPECT_FALSE(report().sound());
+  EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("--keep-from"))));
+}
+
+TEST_F(PrunedManifest, LosesTheObjectsThatNoSegmentNeeds) {
+  for (const bool is_signed : {false, true}) {
+    SCOPED_TRACE(is_signed);
+    store_.objects.clear();
+    keys_.clear();
+    key_.reset();
+    if (is_signed) sign();
+    const auto memory = write(1, 900);
+    prune(600);
+    EXPECT_THAT(report().findings, IsEmpty()) << "killed before they went";
+    const auto reads = store_.count("get");
+    EXPECT_THAT(remove_needless(600), ElementsAre(object(0), object(1)));
+    EXPECT_EQ(store_.count("get"), reads + 1) << "of manifests, only what the prunes have written";
+    auto found = report({.expected_heads = {memory.head}});
+    EXPECT_THAT(found.findings, IsEmpty());
+    EXPECT_EQ(found.chains[0].lines, 899u);
+    EXPECT_EQ(found.coverage[0].first, segment(600));
+    EXPECT_TRUE(
+        compare_deeply(store_, {}, objects_, told_objects(chains_, false), {}, 2, found, nullptr));
+    EXPECT_THAT(found.findings, IsEmpty());
+    // A head of before: the one at the cut is known, others are not.
+    const auto& cut = *chains_[0].cut;
+    EXPECT_THAT(report({.expected_heads = {cut.after}}).findings, IsEmpty());
+    EXPECT_THAT(report({.expected_heads = {hash_of_line("another one")}}).findings,
+                ElementsAre(HasSubstr("a prune has removed it")));
+    // The archiver goes on, and so does the next prune.
+    static_cast<void>(write(900, 1300, memory));
+    EXPECT_THAT(report().findings, IsEmpty());
+    prune(1100);
+    EXPECT_THAT(remove_needless(1100), ElementsAre(object(2), object(3)));
+    EXPECT_THAT(report().findings, IsEmpty());
+    EXPECT_THAT(remove_needless(1100), IsEmpty());
+  }
+}
+
+TEST_F(PrunedManifest, IsMissedWhereNoPruneHasSaidSo) {
+  sign();
+  static_cast<void>(write(1, 900));
+  prune(600);
+  static_cast<void>(remove_needless(600));
+  const auto before = store_.objects;
+  const auto prunes = manifest_key(kLayout, kPruneChain, 0);
+  EXPECT_THAT(report().findings, IsEmpty());
+  const auto after = chains_[0].lines[kManifestLines].before;
+  store_.objects.erase(prunes);
+  EXPECT_THAT(report().findings, Contains(HasSubstr("manifest objects before")));
+  // Without its key nobody says where a chain begins.
+  store_.objects = before;
+  key_ = std::make_shared<const SignifyKey>(SignifyKey::make());
+  store_.objects.erase(prunes);
+  ManifestWriter forged(store_, kLayout, key_, log_);
+  forged.start_with_store(std::string(kPruneChain));
+  forged.append(
+      {.kind = Kind::cut, .size = 3, .system_identifier = 4711, .chain = kId, .after = after});
+  forged.put();
+  EXPECT_THAT(report().findings, Contains(HasSubstr("manifest objects before")));
+  // What a prune has left behind counts for nothing, one object behind it that is gone for much.
+  store_.objects = before;
+  store_.objects.erase(object(2));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("before")));
+}
+
+TEST_F(PrunedManifest, TellsAgainOfHistories) {
+  const auto memory = write(1, 300);
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(memory, kId);
+  const auto history = test::bytes_of("1\t0/100\tno reason\n");
+  store_.place(kLayout.history_key(2), history);
+  writer.append({.name = "00000002.history",
+                 .size = history.size(),
+                 .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, history),
+                 .md5 = crypto::digest_of(crypto::Digest::Kind::md5, history),
+                 .system_identifier = 4711});
+  writer.put();
+  static_cast<void>(write(300, 1000, writer.memory()));
+  prune(700);
+  EXPECT_EQ(remove_needless(700).size(), 2u);
+  EXPECT_THAT(report().findings, IsEmpty());
+  EXPECT_EQ(report().untold, 0u);
+  store_.objects.erase(kLayout.history_key(2));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("00000002.history is not there")));
+}
+
+TEST_F(PrunedManifest, LeavesAChainAloneThatIsNotWhole) {
+  static_cast<void>(write(1, 900));
+  auto changed = lines(0);
+  changed.erase(changed.begin() + 7);
+  put_lines(0, changed);
+  prune(600);
+  EXPECT_THAT(remove_needless(600), IsEmpty());
+  EXPECT_FALSE(report().sound());
+}
+
+TEST_F(PrunedManifest, TakesWhatIsLeftOfOpenSegments) {
+  static_cast<void>(write(1, 20));
+  const auto open = [&](wal::TimelineId timeline, std::uint64_t segno) {
+    const wal::SegmentName name(timeline, segno, kSize);
+    const auto key =
+        OpenObject{.segment = name, .end = name.start(kSize) + 100, .id = "a-1"}.key(kLayout);
+    store_.place(key, test::bytes_of("wal"));
+    return key;
+  };
+  const auto first = open(1, 9);
+  const auto other = open(2, 8);
+  static_cast<void>(open(1, 10));
+  prune(10);
+  EXPECT_THAT(remove_needless(10), ElementsAre(first, other));
+}
+
+TEST_F(Manifest, CountsAPaddedSegmentUntilTheTrueOneComes) {
+  static_cast<void>(write(1, 5));
+  const auto padded = test::bytes_of("padded");
+  const auto name = segment(5) + ".gz";
+  const auto key = kLayout.key(wal::SegmentName(1, 5, kSize)) + ".gz";
+  ManifestEntry entry{.kind = Kind::padded,
+                      .name = name,
+                      .size = padded.size(),
+                      .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, padded),
+                      .md5 = crypto::digest_of(crypto::Digest::Kind::md5, padded),
+                      .last = wal::Lsn(5 * kSize.bytes() + 1000),
+                      .system_identifier = 4711};
+  store_.place(key, padded);
+  EXPECT_TRUE(tell_published(store_, kLayout, entry, key_, {}, log_));
+  EXPECT_TRUE(tell_published(store_, kLayout, entry, key_, {}, log_));
+  auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_THAT(found.remarks, Contains(HasSubstr(name + ": padded behind 0/5003E8")));
+  EXPECT_EQ(found.untold, 0u);
+  EXPECT_EQ(chains_[1].lines.size(), 1u) << "told once";
+  // The true one, in another form: the padded one is no longer to be there.
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start_with_store(kId);
+  writer.append(entry_of(5));
+  writer.put();
+  store_.place(key_of(5), content_of(5));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("no line tells of it")));
+  store_.objects.erase(key);
+  found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_THAT(found.remarks, Not(Contains(HasSubstr("padded"))));
+}
+
+TEST_F(Manifest, IsNotWrittenUnsignedWhereItIsSigned) {
+  sign();
+  static_cast<void>(write(1, 5));
+  EXPECT_FALSE(tell_published(store_, kLayout, entry_of(5), nullptr, {}, log_));
+  EXPECT_TRUE(tell_published(store_, kLayout, entry_of(5), key_, {}, log_));
+  store_.place(key_of(5), content_of(5));
+  EXPECT_THAT(report().findings, IsEmpty());
+}
+
+}  // namespace
+}  // namespace weir::store::manifest_test

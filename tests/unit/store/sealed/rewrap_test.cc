@@ -1,0 +1,210 @@
+#include "store/sealed/rewrap.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+
+#include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_writer.h"
+#include "store/memory_bytes.h"
+#include "store/sealed/age_file.h"
+#include "support/error_of.h"
+#include "support/memory_store.h"
+
+namespace weir::store::rewrap_test {
+namespace {
+
+using test::error_of;
+using test::MemoryStore;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Fault = MemoryStore::Fault;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+constexpr std::uint64_t kSegments = 6;
+constexpr std::size_t kChunk = 64 * 1024;
+
+AgeIdentity new_identity() {
+  crypto::X25519 key{};
+  crypto::random_bytes(key);
+  return AgeIdentity(key);
+}
+
+std::string name_of(std::uint64_t segno) {
+  return wal::SegmentName(1, segno, kSize).to_string() + ".zst.age";
+}
+std::string key_of(std::uint64_t segno) {
+  return kLayout.key(wal::SegmentName(1, segno, kSize)) + ".zst.age";
+}
+
+class RewrapTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    store_.objects.clear();
+    store_.puts.clear();
+    ManifestWriter writer(store_, kLayout, nullptr, log_);
+    writer.start({}, "0123");
+    for (std::uint64_t segno = 1; segno <= kSegments; ++segno) {
+      const auto plain = plain_of(segno);
+      MemoryBytes content(plain);
+      const std::array recipients{old_.recipient()};
+      AgeSealed sealed(content, recipients);
+      test::Bytes bytes(sealed.size());
+      static_cast<void>(sealed.read_at(0, bytes));
+      store_.place(key_of(segno), bytes);
+      store_.objects[key_of(segno)].metadata = {{"pgweir-system-id", "4711"}};
+      writer.append({.name = name_of(segno),
+                     .size = bytes.size(),
+                     .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+                     .md5 = crypto::digest_of(crypto::Digest::Kind::md5, bytes),
+                     .system_identifier = 4711});
+    }
+    writer.put();
+  }
+  static test::Bytes plain_of(std::uint64_t segno) {
+    // Also none, and a full chunk.
+    return test::Bytes(segno == 2   ? 0
+                       : segno == 3 ? kChunk
+                                    : 3 * kChunk + segno,
+                       static_cast<std::byte>(segno));
+  }
+  RewrapResult rewrap(const AgeIdentity& from, const AgeIdentity& to) {
+    return store::rewrap(store_, kLayout,
+                         {.identities = {from},
+                          .recipients = {to.recipient()},
+                          .patience = {.retry_for = std::chrono::milliseconds(20)}},
+                         log_);
+  }
+  bool reads(const AgeIdentity& identity, std::uint64_t segno) {
+    auto& bytes = store_.objects.at(key_of(segno)).bytes;
+    try {
+      AgeOpened opened(std::make_unique<MemoryBytes>(bytes), std::array{identity}, "object");
+      test::Bytes plain(opened.size());
+      static_cast<void>(opened.read_at(0, plain));
+      EXPECT_EQ(plain, plain_of(segno));
+      return true;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::refused) << error.what();
+      return false;
+    }
+  }
+  ManifestReport report() {
+    const auto chains = read_manifests(store_, kLayout, {}, {});
+    const auto objects = list_stored(store_, kLayout, {});
+    auto found = check_manifests(chains, objects, {.segment_size = kSize});
+    compare_deeply(store_, {}, objects, told_objects(chains, false), {}, 1, found, nullptr);
+    return found;
+  }
+
+  NullLog log_;
+  MemoryStore store_;
+  const AgeIdentity old_ = new_identity();
+  const AgeIdentity new_ = new_identity();
+};
+
+TEST_F(RewrapTest, GivesEachObjectToOthersAndToNobodyElse) {
+  const auto before = store_.objects;
+  const auto result = rewrap(old_, new_);
+  EXPECT_EQ(result.rewrapped, kSegments);
+  EXPECT_THAT(result.left, IsEmpty());
+  for (std::uint64_t segno = 1; segno <= kSegments; ++segno) {
+    EXPECT_TRUE(reads(new_, segno));
+    EXPECT_FALSE(reads(old_, segno));
+    const auto& one = before.at(key_of(segno)).bytes;
+    const auto& other = store_.objects.at(key_of(segno)).bytes;
+    ASSERT_EQ(one.size(), other.size());
+    const auto payload = plain_of(segno).size();
+    EXPECT_TRUE(std::equal(one.end() - static_cast<std::ptrdiff_t>(payload), one.end(),
+                           other.end() - static_cast<std::ptrdiff_t>(payload)))
+        << "the payload is as it was";
+    EXPECT_EQ(store_.objects.at(key_of(segno)).metadata.at("pgweir-system-id"), "4711");
+    EXPECT_EQ(store_.objects.at(key_of(segno)).metadata.at("pgweir-sha256"),
+              crypto::digest_of(crypto::Digest::Kind::sha256, other));
+  }
+  EXPECT_THAT(report().findings, IsEmpty());
+  EXPECT_EQ(rewrap(new_, new_).were_so, kSegments);
+  // And again to others.
+  const auto third = new_identity();
+  EXPECT_EQ(rewrap(new_, third).rewrapped, kSegments);
+  EXPECT_THAT(report().findings, IsEmpty());
+}
+
+TEST_F(RewrapTest, IsTrueWhereverItEnds) {
+  for (std::size_t call = 1;; ++call) {
+    SCOPED_TRACE(call);
+    SetUp();
+    std::size_t calls = 0;
+    store_.fault = [&](const MemoryStore::Call&) {
+      ++calls;
+      return calls < call ? Fault::none : calls == call ? Fault::lost_answer : Fault::lost_request;
+    };
+    bool done = false;
+    try {
+      rewrap(old_, new_);
+      done = true;
+    } catch (const StoreError&) {
+    }
+    store_.fault = nullptr;
+    EXPECT_THAT(report().findings, IsEmpty());
+    for (std::uint64_t segno = 1; segno <= kSegments; ++segno)
+      EXPECT_NE(reads(old_, segno), reads(new_, segno));
+    const auto rest = store::rewrap(
+        store_, kLayout, {.identities = {old_, new_}, .recipients = {new_.recipient()}}, log_);
+    EXPECT_EQ(rest.rewrapped + rest.were_so, kSegments);
+    EXPECT_THAT(report().findings, IsEmpty());
+    if (done || HasFailure()) break;
+  }
+}
+
+TEST_F(RewrapTest, LeavesWhatIsLockedOrNotWhatWasStored) {
+  store_.locked.insert(key_of(1));
+  // Somebody has encrypted other WAL to the same recipient.
+  const auto other = test::bytes_of("other WAL");
+  MemoryBytes content(other);
+  AgeSealed sealed(content, std::array{old_.recipient()});
+  test::Bytes forged(sealed.size());
+  static_cast<void>(sealed.read_at(0, forged));
+  store_.place(key_of(2), forged);
+  store_.place(key_of(9), forged);
+  const auto before = store_.objects;
+  const auto result = rewrap(old_, new_);
+  EXPECT_EQ(result.rewrapped, kSegments - 2);
+  ASSERT_EQ(result.left.size(), 3u);
+  EXPECT_EQ(result.left[0].name, name_of(1));
+  EXPECT_THAT(result.left[0].why, HasSubstr("locked"));
+  EXPECT_THAT(result.left[1].why, HasSubstr("not what was stored"));
+  EXPECT_THAT(result.left[2].why, HasSubstr("no line"));
+  for (const std::uint64_t segno : {1, 2, 9})
+    EXPECT_EQ(store_.objects.at(key_of(segno)).bytes, before.at(key_of(segno)).bytes);
+}
+
+TEST_F(RewrapTest, ReplacesNothingThatChangesMeanwhile) {
+  const auto changed = test::bytes_of("somebody was quicker");
+  store_.before_put = [&](const std::string& key) {
+    if (key == key_of(3)) store_.objects[key] = {changed, {}, "anotheretag"};
+  };
+  const auto result = rewrap(old_, new_);
+  EXPECT_EQ(result.rewrapped, kSegments - 1);
+  ASSERT_EQ(result.left.size(), 1u);
+  EXPECT_THAT(result.left[0].why, HasSubstr("somebody else"));
+  EXPECT_EQ(store_.objects.at(key_of(3)).bytes, changed);
+}
+
+TEST_F(RewrapTest, NeedsAKeyThatReadsAndOneThatSigns) {
+  EXPECT_EQ(error_of([&] { rewrap(new_, new_); }).kind(), ErrorKind::refused);
+  ManifestWriter writer(store_, kLayout, std::make_shared<const SignifyKey>(SignifyKey::make()),
+                        log_);
+  writer.start({}, "signed");
+  writer.append({.name = name_of(1), .system_identifier = 4711});
+  writer.put();
+  const auto before = store_.objects.size();
+  EXPECT_EQ(error_of([&] { rewrap(old_, new_); }).kind(), ErrorKind::usage);
+  EXPECT_EQ(store_.objects.size(), before);
+  EXPECT_TRUE(reads(old_, 1));
+}
+
+}  // namespace
+}  // namespace weir::store::rewrap_test

@@ -1,0 +1,788 @@
+#include "store/send/follow.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "archive/kept_slots.h"
+#include "archive/losses.h"
+#include "crypto/primitives.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/shelf/near_shelf.h"
+#include "store/shelf/open_object.h"
+#include "support/archive_builder.h"
+#include "support/error_of.h"
+#include "support/memory_store.h"
+
+namespace weir::store::follow_test {
+namespace {
+
+using codec::Method;
+using namespace std::chrono_literals;
+using test::MemoryStore;
+using ::testing::HasSubstr;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using Fault = MemoryStore::Fault;
+using sim::SimDisk;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+
+std::string key(std::uint64_t segno, const std::string& form = "", wal::TimelineId timeline = 1) {
+  return kLayout.key(wal::SegmentName(timeline, segno, kSize)) + form;
+}
+
+class Told final : public Log {
+ public:
+  void write(LogLevel, std::string_view message) override {
+    const std::lock_guard lock(mutex_);
+    all_ += std::string(message) + "\n";
+  }
+  [[nodiscard]] bool enabled(LogLevel level) const override { return level >= LogLevel::info; }
+  [[nodiscard]] bool has(const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    return all_.find(text) != std::string::npos;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string all_;
+};
+
+/// Follows an archive in a thread of its own, until told to stop.
+class FollowTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    wal_.grow_to(wal::Lsn(9 * kSize.bytes() + 200'000));
+    builder_.segments(wal_, 1, 4);
+    options_ = {.store_name = "here",
+                .jobs = 3,
+                .mark_every = 5ms,
+                .look_every = 5ms,
+                .raw_settles = false,
+                .resume_every = 20ms,
+                .keep_every = 5ms,
+                .seed = 7};
+    options_.on_trouble = [this](const Error& error) {
+      const std::lock_guard lock(mutex_);
+      troubles_.push_back(error);
+    };
+    options_.on_works = [this] { ++works_; };
+  }
+  ~FollowTest() override { stop(); }
+
+  void start(const std::optional<StoredEnd::Stream>& stream = {}) {
+    follow_.reset();
+    directory_ = builder_.disk.open();
+    follow_.emplace(*directory_, store_, kLayout, options_, machine_threads(), log_);
+    if (stream) follow_->stream_begins(*stream);
+    thread_ = std::thread([this] {
+      try {
+        follow_->run();
+      } catch (const Error& error) {
+        failure_ = error;
+      } catch (const sim::MachineDown&) {
+        down_ = true;
+      }
+    });
+  }
+  void stop() {
+    if (!thread_.joinable()) return;
+    follow_->stop();
+    thread_.join();
+  }
+  template <typename Condition>
+  [[nodiscard]] bool wait_for(Condition condition) {
+    const auto end = std::chrono::steady_clock::now() + 60s;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(1ms);
+    }
+    return true;
+  }
+  [[nodiscard]] bool wait_sent(std::uint64_t count) {
+    return wait_for([&] { return follow_->view().sent_files >= count; });
+  }
+  [[nodiscard]] bool here(std::uint64_t segno, const std::string& form = "") {
+    return builder_.disk.open()->find(wal::SegmentName(1, segno, kSize).to_string() + form) !=
+           std::nullopt;
+  }
+  [[nodiscard]] bool has_trouble() {
+    const std::lock_guard lock(mutex_);
+    return !troubles_.empty();
+  }
+  /// Asked by a test's own thread: without faults, and not counted.
+  [[nodiscard]] std::optional<test::Bytes> stored(const std::string& name) {
+    const std::lock_guard lock(quiet_mutex_);
+    quiet_ = std::this_thread::get_id();
+    std::optional<test::Bytes> bytes;
+    test::Bytes got;
+    if (store_.get(name, std::nullopt, [&](std::span<const std::byte> piece) {
+          got.insert(got.end(), piece.begin(), piece.end());
+          return true;
+        }))
+      bytes = std::move(got);
+    quiet_ = std::thread::id();
+    return bytes;
+  }
+  [[nodiscard]] bool is_quiet() const { return quiet_ == std::this_thread::get_id(); }
+  /// P17: at the moment in which a finished segment is removed, the store has it, equal.
+  void watch_removals() {
+    builder_.disk.set_hook([this](const SimDisk::Call& call) {
+      if (call.operation == SimDisk::Operation::remove) {
+        const auto file = archive::SegmentFileName::parse(call.name);
+        if (file && !file->partial && builder_.disk.open()->find(call.name)) {
+          ++removals_;
+          EXPECT_TRUE(stored(kLayout.key(*file)) == builder_.disk.content(call.name))
+              << call.name << " was removed, and the store does not have it";
+        }
+      }
+      return SimDisk::Effect::proceed();
+    });
+  }
+
+  WalBuilder wal_{WalBuilder::Options{}};
+  ArchiveBuilder builder_;
+  MemoryStore store_;
+  FollowOptions options_;
+  Told log_;
+  std::unique_ptr<io::Directory> directory_;
+  std::optional<Follow> follow_;
+  std::thread thread_;
+  std::optional<Error> failure_;
+  std::atomic<bool> down_ = false;
+  std::mutex mutex_;
+  std::vector<Error> troubles_;
+  std::atomic<int> works_ = 0;
+  std::atomic<int> removals_ = 0;
+  std::mutex quiet_mutex_;
+  std::atomic<std::thread::id> quiet_{};
+};
+
+TEST_F(FollowTest, SendsWhatIsThereAndWhatComes) {
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  builder_.segments(wal_, 4, 6, Method::zstd);
+  follow_->finished(wal::SegmentName(1, 4, kSize));
+  follow_->finished(wal::SegmentName(1, 5, kSize));
+  ASSERT_TRUE(wait_sent(5));
+  builder_.segments(wal_, 6, 7);  // nobody tells of it
+  ASSERT_TRUE(wait_sent(6));
+  const auto view = follow_->view();
+  EXPECT_EQ(view.pending_segments, 0u);
+  EXPECT_EQ(view.pending_bytes, 0u);
+  EXPECT_EQ(view.sent_lsn, kSize.start(7));
+  EXPECT_FALSE(view.problem);
+  stop();
+  for (const std::uint64_t segno : {1, 2, 3, 6}) EXPECT_EQ(store_.puts[key(segno)], 1u);
+  for (const std::uint64_t segno : {4, 5}) EXPECT_EQ(store_.puts[key(segno, ".zst")], 1u);
+  const auto mark = read_mark(*builder_.disk.open());
+  ASSERT_TRUE(mark);
+  ASSERT_EQ(mark->sent.size(), 1u);
+  EXPECT_EQ(mark->sent.front().last, wal::SegmentName(1, 6, kSize));
+}
+
+/// The positions that are told, in their order.
+TEST_F(FollowTest, TellsWhatTheStoreSurelyHasOfWhatStreams) {
+  std::mutex mutex;
+  std::vector<wal::Lsn> told;
+  options_.on_stored_end = [&](const StoredEnd::Position& position) {
+    const std::lock_guard lock(mutex);
+    told.push_back(position.end);
+    // P18: whatever lies before it is in the store at this moment.
+    for (std::uint64_t segno = 1; kSize.start(segno) < position.end; ++segno)
+      EXPECT_TRUE(stored(key(segno))) << "told up to " << position.end.to_string();
+  };
+  const auto last = [&] {
+    const std::lock_guard lock(mutex);
+    return told.empty() ? wal::Lsn() : *std::max_element(told.begin(), told.end());
+  };
+  std::atomic<int> refused = 0;
+  store_.fault = [&](const MemoryStore::Call& call) {  // it is not taken for a while
+    return call.what == "put" && call.key == key(3) && ++refused < 5 ? Fault::throttled
+                                                                     : Fault::none;
+  };
+  start();
+  EXPECT_TRUE(wait_for([&] { return follow_->view().sent_files >= 2; }));
+  EXPECT_EQ(last(), wal::Lsn()) << "nothing streams";
+  follow_->stream_begins({1, kSize.start(4)});
+  ASSERT_TRUE(wait_for([&] { return last() == kSize.start(4); }));
+  builder_.segments(wal_, 4, 6);
+  follow_->finished(wal::SegmentName(1, 4, kSize));
+  follow_->finished(wal::SegmentName(1, 5, kSize));
+  ASSERT_TRUE(wait_for([&] { return last() == kSize.start(6); }));
+  stop();
+}
+
+/// Whoever removes it: a person, a prune. Nobody would bring it, and the server's WAL would be held
+/// for ever. What is behind it is confirmed when the store has that, and not before.
+TEST_F(FollowTest, DoesNotWaitForEverForWhatLeftTheArchiveUnsent) {
+  std::mutex mutex;
+  wal::Lsn told;
+  wal::Lsn durable = kSize.start(4);
+  options_.on_stored_end = [&](const StoredEnd::Position& position) {
+    const std::lock_guard lock(mutex);
+    told = std::max(told, position.end);
+    for (const std::uint64_t segno : {1, 3, 5}) {
+      if (kSize.start(segno) >= told) continue;
+      EXPECT_TRUE(stored(key(segno))) << told.to_string();
+    }
+  };
+  options_.durable_end = [&]() -> std::optional<archive::DurableEnd> {
+    const std::lock_guard lock(mutex);
+    return archive::DurableEnd{1, durable};
+  };
+  const auto told_up_to = [&](wal::Lsn end) {
+    return wait_for([&] {
+      const std::lock_guard lock(mutex);
+      return told == end;
+    });
+  };
+  // 2 is listed, and gone before anybody has looked at it.
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    const auto name = wal::SegmentName(1, 2, kSize).to_string();
+    if (call.operation == SimDisk::Operation::find && call.name == name &&
+        builder_.disk.exists(name))
+      builder_.disk.erase(name);
+    return SimDisk::Effect::proceed();
+  });
+  start(StoredEnd::Stream{1, kSize.start(4)});
+  ASSERT_TRUE(told_up_to(kSize.start(4)));
+  // 4 goes as soon as it is finished, and 5 stays.
+  builder_.segments(wal_, 5, 6);
+  follow_->finished(wal::SegmentName(1, 4, kSize));
+  follow_->finished(wal::SegmentName(1, 5, kSize));
+  ASSERT_TRUE(wait_for([&] { return stored(key(5)).has_value(); }));
+  {
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(told, kSize.start(4)) << "4 may still be on its way to its name";
+    durable = kSize.start(6);
+  }
+  ASSERT_TRUE(told_up_to(kSize.start(6)));
+  EXPECT_TRUE(log_.has("000000010000000000000004 is gone from the archive, and was not sent"));
+  stop();
+}
+
+TEST_F(FollowTest, TellsOfWhatLeavesTheArchiveWhenItsTurnHasCome) {
+  options_.on_stored_end = [](const StoredEnd::Position&) {};
+  options_.durable_end = [] { return archive::DurableEnd{1, kSize.start(4)}; };
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    const auto name = wal::SegmentName(1, 2, kSize).to_string();
+    if (call.operation == SimDisk::Operation::open && call.name == name &&
+        builder_.disk.exists(name))
+      builder_.disk.erase(name);
+    return SimDisk::Effect::proceed();
+  });
+  start(StoredEnd::Stream{1, kSize.start(4)});
+  ASSERT_TRUE(wait_for([&] { return stored(key(3)).has_value(); }));
+  EXPECT_TRUE(wait_for([&] {
+    return log_.has("000000010000000000000002 is gone from the archive, and was not sent");
+  }));
+  stop();
+}
+
+TEST_F(FollowTest, SendsTheDurableFrontOfTheOpenSegment) {
+  const auto open_of = [&](std::uint64_t segno) { return wal::SegmentName(1, segno, kSize); };
+  const auto keys = [&] {
+    const std::lock_guard lock(quiet_mutex_);
+    std::vector<std::string> found;
+    for (const auto& object : store_.list(OpenObject::prefix(kLayout), "", 1000).objects)
+      found.push_back(object.key);
+    return found;
+  };
+  std::mutex mutex;
+  std::optional<archive::DurableEnd> durable;
+  wal::Lsn told;
+  options_.open_every = 2ms;
+  options_.durable_end = [&] {
+    const std::lock_guard lock(mutex);
+    return durable;
+  };
+  options_.on_stored_end = [&](const StoredEnd::Position& position) {
+    const std::lock_guard lock(mutex);
+    told = std::max(told, position.end);
+  };
+  const auto write = [&](std::uint64_t bytes) {
+    // More is written than is durable.
+    builder_.partial(wal_, kSize.start(4) + 300'000);
+    const std::lock_guard lock(mutex);
+    durable = archive::DurableEnd{1, kSize.start(4) + bytes};
+  };
+  const auto told_up_to = [&](std::uint64_t bytes) {
+    return wait_for([&] {
+      const std::lock_guard lock(mutex);
+      return told == kSize.start(4) + bytes;
+    });
+  };
+  write(100'000);
+  start();
+  follow_->stream_begins({1, kSize.start(4)});
+  ASSERT_TRUE(told_up_to(100'000));
+  write(200'000);
+  ASSERT_TRUE(told_up_to(200'000));
+  ASSERT_TRUE(wait_for([&] { return keys().size() == 1; })) << "older ones are removed";
+  const auto object = OpenObject::parse(kLayout, keys().front());
+  ASSERT_TRUE(object);
+  EXPECT_EQ(object->segment, open_of(4));
+  EXPECT_EQ(object->end, kSize.start(4) + 200'000);
+  // A reader sees it as it would see the file.
+  {
+    const std::lock_guard lock(quiet_mutex_);
+    NearShelf shelf([&]() -> ObjectStore& { return store_; }, "s3://memory", kLayout, {}, 1);
+    const auto bytes = shelf.open_bytes(open_of(4).to_string() + ".zst.partial");
+    ASSERT_TRUE(bytes);
+  }
+  stop();
+  // Another one that was killed has left one.
+  store_.objects[OpenObject{open_of(4), kSize.start(4) + 5000, "a-1"}.key(kLayout)] = {};
+  builder_.segments(wal_, 4, 5);
+  builder_.disk.open()->remove(open_of(4).to_string() + ".partial");
+  start();
+  ASSERT_TRUE(wait_for([&] { return keys().empty(); })) << "the whole segment is there";
+  EXPECT_TRUE(stored(key(4)));
+  stop();
+}
+
+TEST_F(FollowTest, BeginsWithAnArchiveThatIsEmpty) {
+  ArchiveBuilder empty;
+  const auto directory = empty.disk.open();
+  Follow follow(*directory, store_, kLayout, options_, machine_threads(), log_);
+  std::thread thread([&] { follow.run(); });
+  EXPECT_TRUE(wait_for([&] { return follow.view().sent_files == 0; }));
+  empty.segments(wal_, 1, 2);
+  EXPECT_TRUE(wait_for([&] { return follow.view().sent_files == 1; }));
+  follow.stop();
+  thread.join();
+}
+
+TEST_F(FollowTest, GivesNothingUp) {
+  std::atomic<bool> away = true;
+  store_.fault = [&](const MemoryStore::Call&) {
+    return away && !is_quiet() ? Fault::lost_request : Fault::none;
+  };
+  start();
+  ASSERT_TRUE(wait_for([&] { return has_trouble(); }));
+  const auto view = follow_->view();
+  ASSERT_TRUE(view.problem);
+  EXPECT_EQ(view.problem->reason, "unreachable");
+  EXPECT_FALSE(view.problem->needs_person);
+  EXPECT_EQ(view.pending_segments, 3u);
+  EXPECT_EQ(view.pending_bytes, 3 * kSize.bytes());
+  EXPECT_TRUE(view.pending_since);
+  EXPECT_EQ(works_, 0);
+  away = false;
+  ASSERT_TRUE(wait_sent(3));
+  EXPECT_TRUE(wait_for([&] { return works_ == 1; }));
+  EXPECT_FALSE(follow_->view().problem);
+}
+
+TEST_F(FollowTest, OneFailureAmongManyIsNotTold) {
+  std::atomic<int> count = 0;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "put" && ++count % 3 == 0 ? Fault::throttled : Fault::none;
+  };
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  EXPECT_TRUE(troubles_.empty());
+  EXPECT_GE(follow_->view().failures.at("throttled"), 1u);
+}
+
+TEST_F(FollowTest, TellsARefusalAtOnce) {
+  store_.fault = [&](const MemoryStore::Call&) { return Fault::refused; };
+  start();
+  ASSERT_TRUE(wait_for([&] { return has_trouble(); }));
+  EXPECT_TRUE(follow_->view().problem->needs_person);
+  EXPECT_EQ(follow_->view().problem->reason, "refused");
+}
+
+TEST_F(FollowTest, GoesOnWhenSomebodyHasMendedAConflict) {
+  store_.place(key(2), test::bytes_of("somebody else's"));
+  start();
+  // (What lies before it may still be on its way when the conflict is found.)
+  ASSERT_TRUE(wait_for([&] {
+    return has_trouble() && follow_->view().next == wal::SegmentName(1, 2, kSize).to_string();
+  }));
+  const auto view = follow_->view();
+  ASSERT_TRUE(view.problem);
+  EXPECT_EQ(view.problem->reason, "conflict");
+  EXPECT_TRUE(view.problem->needs_person);
+  EXPECT_EQ(view.next, wal::SegmentName(1, 2, kSize).to_string());
+  EXPECT_FALSE(
+      read_mark(*builder_.disk.open()).value_or(Mark{}).has(wal::SegmentName(1, 3, kSize)));
+  static_cast<void>(store_.remove(std::array{key(2)}));
+  ASSERT_TRUE(wait_sent(3));
+  EXPECT_TRUE(wait_for([&] { return !follow_->view().problem; }));
+  const std::lock_guard lock(mutex_);
+  EXPECT_EQ(troubles_.size(), 1u) << "told once";
+}
+
+TEST_F(FollowTest, AFullDiskIsNoReasonToStopSending) {
+  builder_.disk.set_hook([](const SimDisk::Call& call) {
+    return call.operation == SimDisk::Operation::create ? SimDisk::Effect::fail(ENOSPC)
+                                                        : SimDisk::Effect::proceed();
+  });
+  builder_.disk.put(std::string(kMarkLockName), {});
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  builder_.disk.set_hook({});
+  builder_.segments(wal_, 4, 5);
+  ASSERT_TRUE(wait_sent(4));
+  EXPECT_FALSE(failure_);
+}
+
+TEST_F(FollowTest, AFailedSyncOfTheMarkIsTheEnd) {
+  std::atomic<bool> lost = false;
+  options_.durability_lost = [&](const Error&) { lost = true; };
+  builder_.disk.set_hook([](const SimDisk::Call& call) {
+    return call.operation == SimDisk::Operation::sync ? SimDisk::Effect::fail(EIO)
+                                                      : SimDisk::Effect::proceed();
+  });
+  start();
+  ASSERT_TRUE(wait_for([&] { return lost.load(); }));
+  thread_.join();
+  ASSERT_TRUE(failure_);
+  EXPECT_EQ(failure_->kind(), ErrorKind::durability);
+}
+
+TEST_F(FollowTest, WaitsForWhoeverElseSendsTheArchive) {
+  const auto other = builder_.disk.open();
+  auto lock = try_lock_mark(*other);
+  ASSERT_TRUE(lock);
+  start();
+  ASSERT_TRUE(wait_for([&] { return log_.has("it is waited for"); }));
+  EXPECT_TRUE(store_.calls.empty());
+  lock.reset();
+  EXPECT_TRUE(wait_sent(3));
+}
+
+TEST_F(FollowTest, ARawSegmentThatIsAboutToBeCompressedWaits) {
+  std::atomic<bool> compressing = true;
+  options_.raw_settles = true;
+  options_.raw_will_change = [&] { return compressing.load(); };
+  start();
+  builder_.segments(wal_, 4, 5, Method::zstd);
+  ASSERT_TRUE(wait_sent(1));
+  EXPECT_TRUE(stored(key(4, ".zst")));
+  EXPECT_FALSE(stored(key(1)));
+  compressing = false;
+  EXPECT_TRUE(wait_sent(4));
+  EXPECT_TRUE(stored(key(1)));
+}
+
+TEST_F(FollowTest, SendsAgainWhatIsGoneFromTheStore) {
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  static_cast<void>(store_.remove(std::array{key(2)}));
+  options_.audit_every = 5ms;
+  start();
+  ASSERT_TRUE(wait_for([&] { return stored(key(2)).has_value(); }));
+  ASSERT_TRUE(wait_for([&] { return follow_->view().pending_segments == 0; }));
+  EXPECT_EQ(follow_->view().sent_again, 1u);
+  EXPECT_TRUE(log_.has("was gone from the store"));
+  stop();
+  EXPECT_TRUE(read_mark(*builder_.disk.open())->has(wal::SegmentName(1, 2, kSize)));
+}
+
+TEST_F(FollowTest, APruneOfTheStoreIsNoLoss) {
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  static_cast<void>(store_.remove(std::array{key(1), key(2)}));
+  options_.audit_every = 5ms;
+  start();
+  const auto before = store_.count("list");
+  ASSERT_TRUE(wait_for([&] { return store_.count("list") > before + 6; }));
+  EXPECT_EQ(follow_->view().sent_again, 0u);
+  EXPECT_FALSE(follow_->view().problem);
+}
+
+TEST_F(FollowTest, WhatIsNeitherThereNorHereIsALossUntilSomebodyBringsItBack) {
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  static_cast<void>(store_.remove(std::array{key(2)}));
+  {
+    const auto directory = builder_.disk.open();
+    directory->remove(wal::SegmentName(1, 2, kSize).to_string());
+    directory->sync();
+  }
+  options_.audit_every = 5ms;
+  start();
+  ASSERT_TRUE(wait_for([&] { return has_trouble(); }));
+  const auto view = follow_->view();
+  ASSERT_TRUE(view.problem);
+  EXPECT_TRUE(view.problem->needs_person);
+  EXPECT_EQ(view.problem->reason, "gap");
+  EXPECT_THAT(view.problem->text, HasSubstr(key(2)));
+  // It is a hole by its record, too, here and there.
+  const std::string record = ".pgweir-loss-hole-1-0-200000";
+  EXPECT_TRUE(wait_for([&] { return stored(*kLayout.key_of(record)).has_value(); }));
+  const auto directory = builder_.disk.open();
+  const auto losses = archive::read_losses(*directory, archive::list_archive_names(*directory));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses.front().end, kSize.start(3));
+  EXPECT_THAT(losses.front().cause, HasSubstr("gone from the store"));
+  builder_.segments(wal_, 2, 3);  // imported
+  EXPECT_TRUE(wait_for([&] { return !follow_->view().problem; }));
+  EXPECT_TRUE(wait_for([&] { return stored(key(2)).has_value(); }));  // it is on its way then
+}
+
+/// Names alone would make it the end of what the store has, and a recovery would end there.
+TEST_F(FollowTest, TheLastObjectIsAHoleAsWellWhenItIsGoneOnBothSides) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  start();
+  ASSERT_TRUE(wait_for([&] { return !here(2) && here(3); }));
+  stop();
+  static_cast<void>(store_.remove(std::array{key(2), key(3)}));
+  options_.keep_local.reset();
+  options_.audit_every = 5ms;
+  start();
+  const std::string record = ".pgweir-loss-hole-1-0-200000";
+  ASSERT_TRUE(wait_for([&] { return stored(*kLayout.key_of(record)).has_value(); }));
+  ASSERT_TRUE(wait_for([&] { return stored(key(3)).has_value(); }));  // it was here
+  stop();
+  static_cast<void>(store_.remove(std::array{key(3)}));
+  NearShelf bucket([this]() -> ObjectStore& { return store_; }, "s3://memory/p", kLayout,
+                   {.retry_for = 0ms, .seed = 0}, 1);
+  const auto losses = archive::read_losses(bucket, archive::list_archive_names(bucket));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses.front().begin, kSize.start(2));
+}
+
+TEST_F(FollowTest, RecordsOfLossesAreThereBeforeTheWalBehindThem) {
+  const std::string name = ".pgweir-loss-hole-1-0-800000";
+  builder_.disk.put(name, test::bytes_of("{}"));
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  const auto record = kLayout.key_of(name);
+  ASSERT_TRUE(record);
+  EXPECT_TRUE(stored(*record));
+  builder_.disk.put(name + ".ack", test::bytes_of("{}"));
+  EXPECT_TRUE(wait_for([&] { return stored(*kLayout.key_of(name + ".ack")).has_value(); }));
+  stop();
+  const auto first = [&](const std::string& key_put) {
+    return std::find_if(store_.calls.begin(), store_.calls.end(), [&](const auto& call) {
+      return call.what == "put" && call.key == key_put;
+    });
+  };
+  EXPECT_LT(first(*record), first(key(1)));
+}
+
+TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  watch_removals();
+  builder_.segments(wal_, 4, 6, Method::zstd);
+  builder_.history(2, "1\t0/500000\tno reason\n");
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 4; }));
+  stop();
+  for (const std::uint64_t segno : {1, 2, 3}) EXPECT_FALSE(here(segno)) << segno;
+  EXPECT_FALSE(here(4, ".zst"));
+  EXPECT_TRUE(here(5, ".zst"));
+  EXPECT_TRUE(builder_.disk.open()->find("00000002.history"));
+  EXPECT_EQ(removals_, 4);
+  EXPECT_TRUE(failure_ == std::nullopt);
+}
+
+/// Comparing may take long, and the mark must not wait for all of it.
+TEST_F(FollowTest, RemovesForALimitedTimeBeforeOtherWork) {
+  builder_.segments(wal_, 4, 6);
+  start();
+  ASSERT_TRUE(wait_sent(5));
+  stop();
+  options_.keep_local = KeepLocal{.bytes = 1};
+  options_.keep_every = 1h;  // and yet it continues at once
+  store_.fault = [](const MemoryStore::Call& call) {
+    if (call.what == "head") std::this_thread::sleep_for(1100ms);
+    return Fault::none;
+  };
+  const auto listed = store_.count("list");
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 4; }));
+  stop();
+  EXPECT_GE(store_.count("list") - listed, 4u) << "one at a time";
+  EXPECT_TRUE(here(5));
+}
+
+/// The format of the object does not matter, and it is compared without being fetched.
+TEST_F(FollowTest, RemovesWhatTheStoreHasInTheFormatThatIsWanted) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  options_.compression = codec::Compression::parse("gzip");
+  builder_.segments(wal_, 4, 6, Method::zstd);
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 4; }));
+  stop();
+  EXPECT_TRUE(std::none_of(store_.calls.begin(), store_.calls.end(), [](const auto& call) {
+    return call.what == "get" && call.key.find("/wals/") != std::string::npos;
+  }));
+  for (const std::uint64_t segno : {1, 2, 3}) EXPECT_FALSE(here(segno)) << segno;
+  EXPECT_FALSE(here(4, ".zst"));
+  EXPECT_TRUE(here(5, ".zst"));
+  for (const std::uint64_t segno : {1, 2, 3, 4, 5}) {
+    EXPECT_TRUE(stored(key(segno) + ".gz")) << segno;
+    EXPECT_FALSE(stored(key(segno))) << segno;
+    EXPECT_FALSE(stored(key(segno) + ".zst")) << segno;
+  }
+}
+
+/// An object that was sent may be gone when its segment's turn comes.
+TEST_F(FollowTest, AsksTheStoreAgainBeforeItRemovesAnything) {
+  watch_removals();
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  ASSERT_EQ(read_mark(*builder_.disk.open())->sent.size(), 1u);
+  static_cast<void>(store_.remove(std::array{key(1)}));
+  store_.place(key(2), test::bytes_of("somebody else's"));
+  options_.keep_local = KeepLocal{.bytes = 1};
+  builder_.segments(wal_, 4, 5);
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 1 && has_trouble(); }));
+  stop();
+  EXPECT_EQ(follow_->view().sent_again, 1u);
+  EXPECT_FALSE(here(1));
+  EXPECT_TRUE(stored(key(1))) << "sent again";
+  EXPECT_TRUE(here(2)) << "what is there is other WAL";
+  EXPECT_TRUE(here(3)) << "the oldest first";
+  EXPECT_EQ(troubles_.front().kind(), ErrorKind::conflict);
+}
+
+TEST_F(FollowTest, RemovesNothingThatIsNotSentEvenIfTheDiskFills) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  watch_removals();
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return !is_quiet() && call.what == "put" && call.key == key(2) ? Fault::refused : Fault::none;
+  };
+  builder_.segments(wal_, 4, 7);
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 1; }));
+  ASSERT_TRUE(wait_for([&] { return !follow_->view().kept_for.empty(); }));
+  EXPECT_THAT(follow_->view().kept_for, HasSubstr("not in the store yet"));
+  stop();
+  EXPECT_FALSE(here(1));
+  for (const std::uint64_t segno : {2, 3, 4, 5, 6}) EXPECT_TRUE(here(segno)) << segno;
+}
+
+TEST_F(FollowTest, ASlotOfTheRelayHoldsWhatTheStoreHas) {
+  {
+    const auto directory = builder_.disk.open();
+    archive::DirectoryHome home(*directory);
+    archive::keep_slots(home, {wal_.options().system_identifier,
+                               {{.name = "standby", .restart_lsn = kSize.start(2)}}});
+  }
+  options_.keep_local = KeepLocal{.bytes = 1};
+  watch_removals();
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().removed_files == 1; }));
+  ASSERT_TRUE(wait_for([&] { return follow_->view().kept_for.find("slot") != std::string::npos; }));
+  stop();
+  EXPECT_FALSE(here(1));
+  EXPECT_TRUE(here(2));
+}
+
+/// Reading and asking takes minutes where segments are large.
+TEST_F(FollowTest, ASlotHoldsWhatItCameToNeedWhileTheStoreWasAsked) {
+  options_.keep_local = KeepLocal{.bytes = 1};
+  bool made = false;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (call.what == "head" && call.key == key(1) && !std::exchange(made, true)) {
+      const auto directory = builder_.disk.open();
+      archive::DirectoryHome home(*directory);
+      archive::keep_slots(home, {wal_.options().system_identifier,
+                                 {{.name = "standby", .restart_lsn = kSize.start(1)}}});
+    }
+    return Fault::none;
+  };
+  start();
+  ASSERT_TRUE(wait_for([&] {
+    return follow_->view().removed_files > 0 ||
+           follow_->view().kept_for.find("slot") != std::string::npos;
+  }));
+  stop();
+  EXPECT_TRUE(here(1));
+  EXPECT_TRUE(here(2));
+  EXPECT_THAT(follow_->view().kept_for, HasSubstr("a replication slot of the relay needs WAL"));
+}
+
+TEST_F(FollowTest, SaysThatWhatItCannotCompareStays) {
+  crypto::X25519 key_of_age{};
+  crypto::random_bytes(key_of_age);
+  options_.sealing = {.recipients = {AgeIdentity(key_of_age).recipient()},
+                      .compare_key = std::vector<std::byte>(32, std::byte{3})};
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  options_.sealing.compare_key.assign(32, std::byte{4});
+  options_.keep_local = KeepLocal{.bytes = 1};
+  start();
+  ASSERT_TRUE(wait_for([&] { return !follow_->view().kept_for.empty(); }));
+  EXPECT_THAT(follow_->view().kept_for,
+              HasSubstr(wal::SegmentName(1, 1, kSize).to_string() +
+                        " is in the store, and cannot be compared with the one here"));
+  stop();
+  EXPECT_TRUE(here(1));
+  EXPECT_TRUE(log_.has("cannot be removed from the archive"));
+}
+
+TEST_F(FollowTest, SlotsThatNobodyCanReadKeepEverythingAndHoldUpNothing) {
+  builder_.disk.put(std::string(archive::kSlotsName), test::bytes_of("no slots"));
+  options_.keep_local = KeepLocal{.bytes = 1};
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  ASSERT_TRUE(wait_for([&] { return !follow_->view().kept_for.empty(); }));
+  EXPECT_TRUE(here(1));
+}
+
+/// Power lost at any call: what is gone here is there, and what is marked is there.
+TEST_F(FollowTest, NothingLeavesTheArchiveBeforeTheStoreHasItWhereverThePowerFails) {
+  std::mt19937_64 random(test::seed_or(47));
+  options_.keep_local = KeepLocal{.bytes = kSize.bytes()};
+  for (std::uint64_t call = 1;; call += 1 + random() % 40) {
+    SCOPED_TRACE(call);
+    builder_.segments(wal_, 1, 5);
+    {
+      const auto directory = builder_.disk.open();
+      directory->remove(std::string(kMarkName));
+      directory->sync();
+    }
+    store_.objects.clear();
+    builder_.disk.lose_power_at(builder_.disk.calls() + call);
+    start();
+    ASSERT_TRUE(wait_for([&] { return down_ || follow_->view().removed_files == 3; }));
+    stop();
+    const bool done = !down_;
+    down_ = false;
+    builder_.disk.set_hook({});
+    builder_.disk.crash(random);
+    const auto mark = read_mark(*builder_.disk.open()).value_or(Mark{});
+    const auto chains = read_manifests(store_, kLayout, {}, {});
+    const auto told = told_objects(chains, false);
+    for (const auto& chain : chains) EXPECT_TRUE(chain.broken.empty()) << chain.broken.front();
+    for (std::uint64_t segno = 1; segno < 5; ++segno) {
+      EXPECT_TRUE(here(segno) || store_.objects.contains(key(segno))) << segno;
+      EXPECT_TRUE(here(segno) || told.contains(wal::SegmentName(1, segno, kSize).to_string()))
+          << "nothing leaves before a line tells of it: " << segno;
+      EXPECT_TRUE(!mark.has(wal::SegmentName(1, segno, kSize)) ||
+                  store_.objects.contains(key(segno)))
+          << segno;
+    }
+    EXPECT_TRUE(here(4)) << "the newest";
+    if (done || HasFailure()) break;
+  }
+}
+
+}  // namespace
+}  // namespace weir::store::follow_test
