@@ -7,9 +7,10 @@ import time
 AWAY = "could not connect to the server: Connection refused"
 
 
-def two_weeks(now=None, outage=0, free=0, growth=0):
+def two_weeks(now=None, outage=0, free=0, growth=0, wal=0):
     """What two weeks of an ordinary server leave behind: busy by day, one bad night. In the last `outage` seconds
-    before `now` nothing streamed; the disk had `free` bytes left at `now`, and `growth` bytes a second are written."""
+    before `now` nothing streamed; the disk had `free` bytes left at `now`, and `growth` bytes a second are written. With
+    `wal`, a position, the server wrote a byte of WAL an hour from there on: an archive that has these lacks nothing."""
     chance = random.Random(7)
     now = int(now or time.time())
 
@@ -31,6 +32,9 @@ def two_weeks(now=None, outage=0, free=0, growth=0):
     hours = [span(begin, 3600) for begin in range(now - now % 3600 - 13 * 86400, now - 3600, 3600)]
     for at, part in ((40, 0.4), (41, 0), (42, 0), (43, 0.7), (200, 0.9)):
         hours[at][2] = int(hours[at][1] * part)
+    if wal:
+        for index, made in enumerate(hours):
+            made[8:] = [made[8] if free else 0, wal + index if made[2] else 0]
     events = [[hours[42][0], hours[42][0] + 3000, 118, True, AWAY]]
     if outage:
         events.append([now - outage, now - 5, outage // 5, True, AWAY])
