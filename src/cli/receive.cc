@@ -23,6 +23,7 @@
 #include "cli/runtime/progress_line.h"
 #include "cli/runtime/receiver_page.h"
 #include "cli/shared/bounded_look.h"
+#include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/logger.h"
 #include "daemon/long_run.h"
@@ -156,6 +157,9 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     io::require_writable(request.options.directory);
     receive::Feed feed;
     receive::StatusBoard board(&feed);
+    if (request.config_file)
+      board.update(
+          [path = absolute_path(*request.config_file)](auto& content) { content.config = path; });
     bool taken = false;  // the archive's lock is ours
     std::optional<receive::Notifier> notifier;
     if (request.notify) notifier.emplace(*request.notify, log);

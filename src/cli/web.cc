@@ -30,8 +30,13 @@ constexpr std::uint64_t kLargestFile = 1 << 20;
 
 constexpr auto kFleet = option_of<any_text>(
     "fleet", "FILE", "archives: a section for each, with directory = DIR or url = URL");
+constexpr auto kFleetCa =
+    option_of<any_text>("fleet-ca", "FILE",
+                        "CA certificates of pages at https:// whose sections do not name any "
+                        "(default: the system's)");
 constexpr Option kOptions[] = {
     kFleet,
+    kFleetCa,
     kWebListen.says(
         "serve the table at http://ADDRESS:PORT/; without an address, on this host only"),
     kWebTokenFile,
@@ -82,7 +87,7 @@ int web_command(const Arguments& arguments) {
   daemon::LongRun long_run({});
   int status = kDone;
   try {
-    Fleet fleet(std::move(members), gate_of(request), request.limits);
+    Fleet fleet(std::move(members), gate_of(request), request.limits, arguments.get(kFleetCa));
     serve(fleet, request, count, long_run);
   } catch (const Error& error) {
     long_run.log().error(error);
@@ -113,6 +118,7 @@ Usage:
   [billing]
   url = https://db2.example.org:9190
   token-file = /etc/pgweir/billing-token
+  ca = /etc/pgweir/ca.crt
 
 "receiver = none" declares that no receiver writes the archive. The command
 makes no changes.

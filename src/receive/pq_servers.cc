@@ -60,6 +60,15 @@ class PqServer final : public Server {
     return SynchronousNames{pq::show(connection_, "synchronous_standby_names"),
                             pq::show(connection_, "application_name")};
   }
+  std::string cluster_name() override {
+    constexpr std::string_view kUndefinedObject = "42704";
+    try {
+      return pq::show(connection_, "cluster_name");
+    } catch (const Error& error) {
+      if (error.sqlstate() == kUndefinedObject) return {};
+      throw;
+    }
+  }
   void interrupted_by(const net::Wake& stop) override { connection_.interrupted_by(stop); }
   pq::SystemIdentity identify_system() override { return pq::identify_system(connection_); }
   wal::SegmentSize wal_segment_size() override { return pq::show_wal_segment_size(connection_); }

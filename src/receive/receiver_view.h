@@ -27,6 +27,7 @@ struct ReceiverView {
   SystemTime taken{};  ///< the moment: ages and remaining times count from here
   std::int64_t pid = 0;
   std::string version{};
+  std::string config{};  ///< its configuration file, an absolute path; empty: none, or unknown
   SystemTime started{};
   std::string state = "starting";  ///< starting, connecting, waiting, streaming, stopping, …
   SystemTime state_since{};
@@ -35,6 +36,8 @@ struct ReceiverView {
   /// unknown.
   std::optional<SystemTime> outage_since{};
   std::string server{};  ///< the upstream; while there is none, the last one
+  /// The server's setting of that name, which names the whole cluster; empty: not set, or unknown.
+  std::string cluster_name{};
   /// With several hosts: the verdict about each after the last query.
   std::vector<HostVerdict> hosts{};
   /// Since the server's last message, or the start; unset: a receiver that does not report it.

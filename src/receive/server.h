@@ -64,6 +64,9 @@ class Server {
     std::string own;
   };
   [[nodiscard]] virtual std::optional<SynchronousNames> synchronous_names() { return std::nullopt; }
+  /// Its setting cluster_name; "" if that is not set, or it does not know the setting, like a
+  /// relay.
+  [[nodiscard]] virtual std::string cluster_name() { return {}; }
   /// From now on `stop` ends its waits; it must outlive the server.
   virtual void interrupted_by(const net::Wake& stop) = 0;
 

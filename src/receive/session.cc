@@ -343,6 +343,7 @@ void Session::perform(const step::ReadParameters&) {
   parameters.wal_sender_timeout = server_->wal_sender_timeout();
   // Depends on whether the server allows its group to read its files (initdb --allow-group-access).
   file_mode_ = server_->file_mode();
+  board_.update([name = server_->cluster_name()](auto& content) { content.cluster_name = name; });
   io::set_file_mode(directory_, file_mode_);
   plan_memory(parameters.segment_size);
   confirm_stored_.ask(*server_);

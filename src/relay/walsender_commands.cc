@@ -81,6 +81,7 @@ void WalsenderState::run(const command::Show& command, const Served&, Now) {
   const std::pair<std::string_view, std::string> settings[] = {
       {"application_name", options_.application_name},
       {"client_encoding", "UTF8"},
+      {"cluster_name", ""},  // not known of the archive
       // Clients that create files from the received data make them accessible only to themselves.
       {"data_directory_mode", "0700"},
       {"default_transaction_read_only", "off"},

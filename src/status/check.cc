@@ -108,6 +108,7 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
                                 : report.receiver_mute ? Level::warning
                                                        : Level::unknown,
                                 *report.receiver_error, Topic::receiver_silent});
+    verdict.findings.back().commands = {"journalctl -u 'pgweir@*' -n 50", "dmesg --level err,warn"};
     return;
   }
   if (report.receiver) {
@@ -130,38 +131,52 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
 
 /// What a receiver says of sending is judged with it: this is what the check itself has seen.
 void judge_store(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  const auto add = [&](Level level, std::string text) {
+    verdict.findings.push_back({level, std::move(text), Topic::store});
+    verdict.findings.back().commands = {
+        check_store(report.receiver ? report.receiver->config : std::string())};
+  };
   if (report.store && !report.store->error.empty())
-    verdict.findings.push_back(
-        {Level::warning, "the store could not be looked at: " + report.store->error, Topic::store});
+    add(Level::warning, "the store could not be looked at: " + report.store->error);
   if (!limits.max_store_age) return;
   auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
   if (report.receiver && report.receiver->store)
     oldest = std::max(oldest, report.receiver->store->oldest_pending(report.receiver->taken));
   if (oldest && *oldest > *limits.max_store_age)
-    verdict.findings.push_back({Level::critical,
-                                fmt::format("finished WAL has not been sent to the store for {}",
-                                            format_duration(*oldest)),
-                                Topic::store});
+    add(Level::critical, fmt::format("finished WAL has not been sent to the store for {}",
+                                     format_duration(*oldest)));
 }
 
 void judge_relays(const StatusReport& report, Verdict& verdict) {
   const auto warn = [&](std::string text) {
     verdict.findings.push_back({Level::warning, std::move(text), Topic::relay});
   };
-  for (const auto& error : report.relay_errors) warn(error);
+  const std::string list = "pgweir slot list -D DIRECTORY";
+  for (const auto& error : report.relay_errors) {
+    warn(error);
+    verdict.findings.back().commands = {"pgweir status -D DIRECTORY"};
+  }
   for (const auto& relay : report.relays) append(findings(relay), verdict);
-  if (report.slots_error) warn(*report.slots_error);
+  if (report.slots_error) {
+    warn(*report.slots_error);
+    verdict.findings.back().commands = {list};
+  }
   for (const auto& slot : report.slots)
     if (auto text = archive::warning_of(slot)) {
       warn(std::move(*text));
       verdict.findings.back().since = time_of(slot.kept.inactive_since);
-      verdict.findings.back().commands = {"pgweir slot list -D DIRECTORY"};
+      verdict.findings.back().commands = {
+          list, "pgweir slot drop -D DIRECTORY -S " + shell_word(slot.kept.name)};
     }
 }
 
 void judge_upstream(const StatusReport& report, Verdict& verdict) {
   const auto add = [&](Level level, std::string text, Topic topic) {
     verdict.findings.push_back({level, std::move(text), topic});
+    verdict.findings.back().commands = {
+        topic == Topic::server_unreachable ? "pgweir doctor -D DIRECTORY -d CONNINFO"
+        : topic == Topic::slot             ? "pgweir slot list -d CONNINFO"
+                                           : "pgweir status -D DIRECTORY -d CONNINFO"};
   };
   if (report.upstream_error)
     add(Level::unknown, fmt::format("the server could not be asked: {}", *report.upstream_error),
@@ -184,6 +199,33 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
   else if (slot.wal_status == "unreserved")
     add(Level::warning, fmt::format("the slot \"{}\" is about to lose WAL", slot.name),
         Topic::slot);
+}
+
+/// The first and the last one; nullopt: the segment size is unknown.
+std::optional<std::pair<wal::SegmentName, wal::SegmentName>> missing_segments(
+    const StatusReport& report, const StatusReport::Hole& hole) {
+  if (!report.segment_size || hole.segments == 0 || hole.to <= hole.from) return std::nullopt;
+  const auto& size = *report.segment_size;
+  const auto history = report.histories.history(hole.timeline);
+  const auto name = [&](wal::Lsn at) {
+    const auto segno = size.segno(at);
+    const auto timeline =
+        history ? archive::timeline_of_segment(*history, segno, size) : hole.timeline;
+    return wal::SegmentName(timeline, segno, size);
+  };
+  return std::pair(name(hole.from), name(wal::Lsn(hole.to.byte() - 1)));
+}
+
+/// Whose segments are missing, and for which timeline they are needed:
+/// "timeline 2, on the way to timeline 3".
+std::string timeline_words(const StatusReport& report, const StatusReport::Hole& hole) {
+  const auto ends = missing_segments(report, hole);
+  const auto first = ends ? ends->first.timeline() : hole.timeline;
+  const auto last = ends ? ends->second.timeline() : hole.timeline;
+  auto words = first == last ? fmt::format("timeline {}", first)
+                             : fmt::format("timelines {} to {}", first, last);
+  if (last != hole.timeline) words += fmt::format(", on the way to timeline {}", hole.timeline);
+  return words;
 }
 
 std::string performance_data(const StatusReport& report, const Limits& limits) {
@@ -218,13 +260,11 @@ std::string performance_data(const StatusReport& report, const Limits& limits) {
 /// only then is it critical unasked.
 std::vector<Finding> space_findings(const StatusReport& report, const Limits& limits) {
   const auto found = [](Level level, const std::string& text) {
-    return std::vector<Finding>{
-        {.level = level,
-         .text = text,
-         .topic = Topic::disk_full,
-         .public_text = level == Level::critical ? text : std::string(),
-         .commands = {"pgweir compress -D DIRECTORY",
-                      "pgweir prune -D DIRECTORY --keep 14d --backups BACKUPS --dry-run"}}};
+    return std::vector<Finding>{{.level = level,
+                                 .text = text,
+                                 .topic = Topic::disk_full,
+                                 .public_text = level == Level::critical ? text : std::string(),
+                                 .commands = space_commands()}};
   };
   if (limits.min_free && report.free_bytes < *limits.min_free)
     return found(Level::critical,
@@ -252,18 +292,18 @@ Verdict check(const StatusReport& report, const Limits& limits) {
     return acknowledged ? fmt::format(", acknowledged by {}", acknowledged->who) : std::string();
   };
   const auto settle = [&](const std::string& id, const std::string& found, const auto& acknowledged,
-                          const char* first = nullptr) {
+                          const std::string& first) {
     auto& finding = verdict.findings.back();
     finding.since = time_of(found);
     if (acknowledged) return;
-    if (first != nullptr) finding.commands.emplace_back(first);
+    finding.commands.push_back(first);
     if (!id.empty()) finding.commands.push_back(ack_command(id));
   };
   for (const auto& hole : report.holes) {
     const auto names = missing_names(report, hole);
     add(hole.acknowledged ? Level::ok : Level::critical,
-        fmt::format("{} missing from {} to {} (timeline {}{}){}", counted(hole.segments, "segment"),
-                    hole.from, hole.to, hole.timeline, known(hole.acknowledged),
+        fmt::format("{} missing from {} to {} ({}{}){}", counted(hole.segments, "segment"),
+                    hole.from, hole.to, timeline_words(report, hole), known(hole.acknowledged),
                     names.empty() ? "" : ": " + names),
         Topic::hole);
     settle(hole.id, hole.found, hole.acknowledged, "pgweir import -D DIRECTORY SOURCE");
@@ -275,7 +315,10 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                     loss.commits ? " with " + counted(*loss.commits, "commit") : "",
                     known(loss.acknowledged)),
         Topic::lost_branch);
-    settle(loss.id(), loss.found, loss.acknowledged);
+    settle(loss.id(), loss.found, loss.acknowledged,
+           fmt::format("pgweir recover -D DIRECTORY --backup BACKUPS --timeline {} --into NEW "
+                       "--dry-run",
+                       loss.timeline));
   }
   for (const auto& loss : report.minimal_wal) {
     add(loss.acknowledged ? Level::ok : Level::critical,
@@ -284,20 +327,27 @@ Verdict check(const StatusReport& report, const Limits& limits) {
                     loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
                     known(loss.acknowledged)),
         Topic::minimal_wal);
-    settle(loss.id(), loss.found, loss.acknowledged);
+    settle(loss.id(), loss.found, loss.acknowledged,
+           "pgweir backup -D DIRECTORY -d CONNINFO --to BACKUPS");
   }
   for (const auto& each : report.unvouched) {
     add(Level::warning, each.text(), Topic::not_vouched_for);
     verdict.findings.back().since = time_of(each.found);
     verdict.findings.back().commands = {"pgweir import -D DIRECTORY"};
   }
-  for (const auto& each : report.published_open)
+  for (const auto& each : report.published_open) {
     add(Level::warning, each.text(), Topic::published_open);
+    verdict.findings.back().commands = {
+        check_store(report.receiver ? report.receiver->config : std::string())};
+  }
   for (const auto& what : report.damaged) {
     add(Level::critical, what, Topic::damage);
     verdict.findings.back().commands = {"pgweir verify -D DIRECTORY"};
   }
-  if (const auto broken = shown_break(report)) add(Level::warning, text_of(*broken), Topic::damage);
+  if (const auto broken = shown_break(report)) {
+    add(Level::warning, text_of(*broken), Topic::damage);
+    verdict.findings.back().commands = {"pgweir verify -D DIRECTORY"};
+  }
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
   judge_receiver(report, limits, verdict);
@@ -335,17 +385,10 @@ Verdict check(const StatusReport& report, const Limits& limits) {
 }
 
 std::string missing_names(const StatusReport& report, const StatusReport::Hole& hole) {
-  if (!report.segment_size || hole.segments == 0 || hole.to <= hole.from) return {};
-  const auto& size = *report.segment_size;
-  const auto history = report.histories.history(hole.timeline);
-  const auto name = [&](wal::Lsn at) {
-    const auto segno = size.segno(at);
-    const auto timeline =
-        history ? archive::timeline_of_segment(*history, segno, size) : hole.timeline;
-    return wal::SegmentName(timeline, segno, size).to_string();
-  };
-  const auto first = name(hole.from);
-  const auto last = name(wal::Lsn(hole.to.byte() - 1));
+  const auto ends = missing_segments(report, hole);
+  if (!ends) return {};
+  const auto first = ends->first.to_string();
+  const auto last = ends->second.to_string();
   return first == last ? first : first + " to " + last;
 }
 

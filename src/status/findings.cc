@@ -23,8 +23,10 @@ std::string waiting_text(const store::StoreView& store, SystemTime now) {
 }
 
 /// Told fourteen days before: those of an operator that renews by itself are renewed by then.
-void judge_certificate(const std::string& what, std::optional<std::chrono::sys_seconds> expires,
-                       SystemTime now, std::vector<Finding>& found) {
+/// `file` has the certificate, if it is on this machine.
+void judge_certificate(const std::string& what, std::string_view file,
+                       std::optional<std::chrono::sys_seconds> expires, SystemTime now,
+                       std::vector<Finding>& found) {
   if (!expires) return;
   const auto left = std::chrono::floor<std::chrono::seconds>(*expires - now);
   if (left > kExpiresSoon) return;
@@ -33,12 +35,16 @@ void judge_certificate(const std::string& what, std::optional<std::chrono::sys_s
                    fmt::format("{} {} {}{}", what, over ? "expired" : "expires in",
                                format_duration(over ? -left : left), over ? " ago" : ""),
                    Topic::certificate});
+  if (!file.empty())
+    found.back().commands = {"openssl x509 -noout -subject -issuer -enddate -in " +
+                             shell_word(file)};
 }
 
 void judge_served_certificate(const archive::ServingView& serving, SystemTime now,
                               std::vector<Finding>& found) {
   if (const auto& shown = serving.certificate)
-    judge_certificate("the relay's certificate " + shown->file, shown->expires, now, found);
+    judge_certificate("the relay's certificate " + shown->file, shown->file, shown->expires, now,
+                      found);
 }
 
 using receive::ReceiverView;
@@ -49,17 +55,22 @@ std::optional<SystemTime> outage_of(const ReceiverView& receiver) {
   return std::chrono::floor<std::chrono::seconds>(receiver.taken - *receiver.silence);
 }
 
-/// " -h db1 -p 5432"; empty while there was no server yet.
-std::string host_words(const ReceiverView& receiver) {
-  const auto colon = receiver.server.rfind(':');
-  if (colon == std::string::npos || colon == 0) return {};
-  return fmt::format(" -h {} -p {}", shell_word(receiver.server.substr(0, colon)),
-                     shell_word(receiver.server.substr(colon + 1)));
+/// " -h db1 -p 5432"; " -d CONNINFO" while there was no server yet.
+std::string host_words(const std::string& server) {
+  const auto colon = server.rfind(':');
+  if (colon == std::string::npos || colon == 0) return " -d CONNINFO";
+  return fmt::format(" -h {} -p {}", shell_word(server.substr(0, colon)),
+                     shell_word(server.substr(colon + 1)));
 }
 
+/// That file names server, role and slot.
+std::string with_config(const std::string& config) { return " -c " + shell_word(config); }
+
 void ask_doctor(const ReceiverView& receiver, Finding& finding) {
-  if (const auto words = host_words(receiver); !words.empty())
-    finding.commands = {"pgweir doctor -D DIRECTORY" + words};
+  const auto& config = receiver.config;
+  finding.commands = {"pgweir doctor" + (config.empty()
+                                             ? " -D DIRECTORY" + host_words(receiver.server)
+                                             : with_config(config) + " -D DIRECTORY")};
 }
 
 void judge_lag_time(const ReceiverView& receiver, const Limits& limits,
@@ -90,6 +101,11 @@ std::string shell_word(std::string_view text) {
   return word + "'";
 }
 
+std::string check_store(const std::string& config) {
+  return "pgweir store check" +
+         (config.empty() ? " -D DIRECTORY --store URL" : with_config(config) + " -D DIRECTORY");
+}
+
 std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limits& limits) {
   std::vector<Finding> found;
   const auto add = [&](Level level, std::string text, Topic topic) {
@@ -99,6 +115,7 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
     add(Level::critical, "the disk is full", Topic::disk_full);
     found.back().public_text = found.back().text;
     found.back().since = receiver.disk_full_since;
+    found.back().commands = space_commands();
   } else if (!receiver.is_streaming()) {
     const auto text = "the receiver does not stream: " + receiver.state;
     const auto since = outage_of(receiver);
@@ -126,8 +143,7 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
   }
   if (receiver.slot_warning) {
     add(Level::warning, *receiver.slot_warning, Topic::slot);
-    if (const auto words = host_words(receiver); !words.empty())
-      found.back().commands = {"pgweir slot list" + words};
+    found.back().commands = {"pgweir slot list" + host_words(receiver.server)};
   }
   // No alarm: wal_keep_size or a second archive may be enough, which cannot be seen here.
   if (!receiver.slot)
@@ -140,11 +156,19 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
           Topic::candidate);
       found.back().since =
           candidate.silent_since ? candidate.silent_since : candidate.slot_gone_since;
+      found.back().commands = {
+          "pgweir doctor --failover" +
+          (receiver.config.empty()
+               ? " -D DIRECTORY -d CONNINFO" +
+                     (receiver.slot ? " -S " + shell_word(*receiver.slot) : std::string())
+               : with_config(receiver.config) + " -D DIRECTORY")};
     }
   const auto& comparison = receiver.comparison;
   if (comparison && comparison->difference) {
     add(Level::critical, *comparison->difference, Topic::difference);
     found.back().since = comparison->difference_time;
+    found.back().commands = {"pgweir verify -D DIRECTORY",
+                             "pgweir verify -D DIRECTORY --compare-archive ARCHIVE"};
   }
   if (const auto& store = receiver.store; store && store->problem) {
     add(store->problem->needs_person ? Level::critical : Level::warning,
@@ -152,21 +176,33 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
                     waiting_text(*store, receiver.taken)),
         Topic::store);
     found.back().since = store->problem->since;
+    found.back().commands = {check_store(receiver.config)};
   }
   const auto& certificates = receiver.certificates;
-  judge_certificate("the receiver's certificate " + certificates.client,
+  judge_certificate("the receiver's certificate " + certificates.client, certificates.client,
                     certificates.client_expires, receiver.taken, found);
-  judge_certificate("the certificate of the server " + receiver.server, certificates.server_expires,
-                    receiver.taken, found);
+  const auto known = found.size();
+  judge_certificate("the certificate of the server " + receiver.server, {},
+                    certificates.server_expires, receiver.taken, found);
+  if (found.size() > known) ask_doctor(receiver, found.back());
   if (receiver.serving) judge_served_certificate(*receiver.serving, receiver.taken, found);
-  if (!certificates.problem.empty())
+  if (!certificates.problem.empty()) {
     add(Level::warning, "no new connection could be made: " + certificates.problem,
         Topic::certificate);
-  if (comparison && !comparison->problem.empty())
+    ask_doctor(receiver, found.back());
+  }
+  if (comparison && !comparison->problem.empty()) {
     add(Level::warning, "the second upstream cannot be compared: " + comparison->problem,
         Topic::comparison);
+    found.back().commands = {"pgweir doctor" + host_words(comparison->with)};
+  }
   if (limits.max_lag) judge_lag(receiver.lag(), limits, found);
   return found;
+}
+
+std::vector<std::string> space_commands() {
+  return {"pgweir compress -D DIRECTORY",
+          "pgweir prune -D DIRECTORY --keep 14d --backups BACKUPS --dry-run"};
 }
 
 std::vector<Finding> findings(const archive::Relay& relay) {
@@ -183,7 +219,10 @@ void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits,
   } else if (*lag > *limits.max_lag) {
     const auto text = format_size(*lag) + " behind the server";
     found.push_back({Level::critical, text, Topic::lag, text});
+  } else {
+    return;
   }
+  found.back().commands = {"pgweir doctor -D DIRECTORY -d CONNINFO"};
 }
 
 TopicWords words_of(Topic topic) {
@@ -248,14 +287,15 @@ TopicWords words_of(Topic topic) {
               "raise max_slot_wal_keep_size, and look at the slot with \"pgweir slot list\".",
               kGone};
     case Topic::candidate:
-      return {"candidate",
-              "A failover to that host may leave a gap. docs/ha.md has what to do for each reason.",
-              kGone};
+      return {
+          "candidate",
+          "A failover to that host may leave a gap. The chapter has what to do for each reason.",
+          "Slots on every server", "ha"};
     case Topic::difference:
       return {"difference",
               "Two servers have different WAL at the same place. Find out which one is right "
-              "before anything is restored: docs/compare.md.",
-              "Drills and the second upstream"};
+              "before anything is restored: verify the archive, then compare it with a third copy.",
+              "When a difference is found", "compare"};
     case Topic::comparison:
       return {"comparison",
               "The archive goes on; only the comparison rests. Look at the second upstream.",

@@ -78,7 +78,8 @@ enum class Topic {
 struct TopicWords {
   std::string_view key;      ///< "hole", "no_receiver": as JSON calls it; empty: no such topic
   std::string_view hint;     ///< what to do, in a sentence or two
-  std::string_view chapter;  ///< the heading in docs/troubleshooting.md that says more
+  std::string_view chapter;  ///< the heading that says more
+  std::string_view page = "troubleshooting";  ///< that it is in: docs/<page>.md
 };
 [[nodiscard]] TopicWords words_of(Topic topic);
 /// In the order of Topic.
@@ -105,6 +106,11 @@ struct Finding {
 [[nodiscard]] std::vector<Finding> findings(const receive::ReceiverView& view,
                                             const Limits& limits);
 [[nodiscard]] std::vector<Finding> findings(const archive::Relay& relay);
+/// What tests the object store, with the receiver's configuration file; empty: it has none, or it
+/// is not known.
+[[nodiscard]] std::string check_store(const std::string& config);
+/// What frees space on the archive's disk, in the order of what it costs.
+[[nodiscard]] std::vector<std::string> space_commands();
 /// By bytes. nullopt: how far it is behind is not known.
 void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits, std::vector<Finding>& found);
 

@@ -181,6 +181,7 @@ std::string receiver_text(const StatusReport& report) {
   const auto& view = *report.receiver;
   auto text = fmt::format("Receiver: {}", view.shown_state());
   if (!view.server.empty()) text += fmt::format(", server {}", view.server);
+  if (!view.cluster_name.empty()) text += fmt::format(", cluster {}", view.cluster_name);
   text += fmt::format(", since {} (pid {})\n", format_time(view.shown_state_since()), view.pid);
   if (view.outage_since && !view.stream)
     text += fmt::format("  no WAL streams since {}, for {}\n", format_time(*view.outage_since),

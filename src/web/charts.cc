@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <map>
 
 #include "base/units.h"
@@ -90,22 +91,67 @@ Chart chart_of(const History& history, const Figure& figure, SystemTime now) {
   return chart;
 }
 
-Day::Hour hour_of(const Span* span, std::int64_t begin, std::int64_t now) {
+/// Whether the archive has the WAL that the server wrote in an hour.
+enum class Presence { unknown, here, missing, gone };
+
+/// The WAL of an hour is what lies between the server's positions before it and at its end.
+struct Bounds {
+  std::optional<wal::Lsn> from;
+  std::optional<wal::Lsn> to;
+};
+
+Presence presence_of(const Bounds& wal, std::int64_t begin, std::int64_t now, const Held& held) {
+  if (wal.from && wal.to && held.end.valid()) {
+    const auto from = *wal.from;
+    const auto to = std::max(from, *wal.to);  // after a failover it may be less
+    if (std::any_of(held.missing.begin(), held.missing.end(),
+                    [&](const auto& range) { return range.first < to && from < range.second; }))
+      return Presence::missing;
+    if (from < held.begin) return Presence::gone;
+    return to <= held.end ? Presence::here : Presence::unknown;
+  }
+  if (!held.commits) return Presence::unknown;
+  const auto end = std::min(begin + History::kHour.count(), now);
+  if (end <= seconds_of(held.commits->first)) return Presence::gone;
+  return seconds_of(held.commits->first) <= begin && end <= seconds_of(held.commits->second)
+             ? Presence::here
+             : Presence::unknown;
+}
+
+Day::Hour hour_of(const Span* span, const Bounds& wal, std::int64_t begin, std::int64_t now,
+                  const Held& held) {
   using Kind = Day::Hour::Kind;
   const auto when = fmt::format("{} {}", date_text(begin), clock_text(begin));
   if (begin > now) return {Kind::future, when + ": has not come yet"};
-  if (span == nullptr || span->samples == 0)
-    return {Kind::nothing, when + ": nothing is known, the receiver did not tell"};
-  const auto part = 100.0 * span->streaming / span->samples;
-  auto says = fmt::format("{}: streamed {:.0f}% of the time, {} archived", when, part,
-                          format_size(span->bytes));
-  if (span->holes > 0) {
-    says += fmt::format(", {} loss{} found", span->holes, span->holes == 1 ? "" : "es");
-    return {Kind::hole, std::move(says)};
+  const auto presence = presence_of(wal, begin, now, held);
+  const bool recorded = span != nullptr && span->samples > 0;
+  const auto part = recorded ? 100.0 * span->streaming / span->samples : 0;
+  auto says = when + (recorded ? fmt::format(": streamed {:.0f}% of the time, {} archived", part,
+                                             format_size(span->bytes))
+                               : std::string(": not recorded whether WAL streamed"));
+  const bool found = recorded && span->holes > 0;
+  if (found) says += fmt::format(", {} loss{} found", span->holes, span->holes == 1 ? "" : "es");
+  switch (presence) {
+    case Presence::missing:
+      return {Kind::hole, says + "; WAL of this time is MISSING"};
+    case Presence::gone:
+      // An archive that is younger than that hour has not had it.
+      if (!recorded || span->streaming == 0) break;
+      return {Kind::gone, says + "; its WAL is no longer here"};
+    case Presence::here: {
+      says += "; its WAL is here";
+      // A few samples while it connects anew are no trouble.
+      return {!recorded ? Kind::held : part >= 99 ? Kind::whole : Kind::late, std::move(says)};
+    }
+    case Presence::unknown:
+      break;
   }
-  // A few samples while it connects anew are no trouble.
-  const auto kind = part >= 99 ? Kind::whole : part > 0 ? Kind::partly : Kind::none;
-  return {kind, std::move(says)};
+  if (!recorded) return {Kind::nothing, when + ": nothing is known"};
+  return {found        ? Kind::hole
+          : part >= 99 ? Kind::whole
+          : part > 0   ? Kind::partly
+                       : Kind::none,
+          std::move(says)};
 }
 
 struct Sign {
@@ -116,12 +162,18 @@ Sign sign_of(Day::Hour::Kind kind) {
   switch (kind) {
     case Kind::whole:
       return {"whole", "■", "streamed"};
+    case Kind::late:
+      return {"late", "◩", "here, streamed later at least in part"};
+    case Kind::held:
+      return {"held", "▣", "here, not recorded whether it streamed"};
     case Kind::partly:
       return {"partly", "◧", "streamed part of the time"};
     case Kind::none:
       return {"none", "□", "did not stream"};
     case Kind::hole:
-      return {"gap", "✕", "a loss was found"};
+      return {"gap", "✕", "missing, or a loss was found"};
+    case Kind::gone:
+      return {"gone", "○", "streamed, no longer here"};
     case Kind::nothing:
       return {"nothing", "·", "nothing is known"};
     case Kind::future:
@@ -157,10 +209,10 @@ std::vector<Chart> charts_of(const History& history, SystemTime now) {
        {},
        [size](double value) { return size(value) + "/s"; },
        [size, per_second](const Span& span) { return size(per_second(span)) + "/s"; }},
-      {"Syncs, p99 (line: p50)", [](const Span& span) { return span.p99_ms; },
+      {"Flush time, p99 (line: p50)", [](const Span& span) { return span.p99_ms; },
        [](const Span& span) { return span.p50_ms; }, milliseconds_text,
        [](const Span& span) {
-         return span.p99_ms <= 0 ? std::string("no sync")
+         return span.p99_ms <= 0 ? std::string("no flush")
                                  : fmt::format("p50 {}, p99 {}", milliseconds_text(span.p50_ms),
                                                milliseconds_text(span.p99_ms));
        }},
@@ -207,10 +259,55 @@ std::string chart_svg(const Chart& chart) {
       escaped(chart.title), escaped(chart.most), kBase + 20, body, kBase, kBase);
 }
 
-std::vector<Day> days_of(const History& history, SystemTime now) {
+Held held_by(const status::StatusReport& report) {
+  Held held;
+  if (!report.segment_size) return held;
+  const auto& size = *report.segment_size;
+  std::optional<wal::Lsn> begin;
+  for (const auto& one : report.timelines) {
+    for (const auto& range : one.missing)
+      held.missing.emplace_back(size.start(range.begin), size.start(range.end));
+    for (const auto* const ranges : {&one.finished, &one.unfinished, &one.only_stored})
+      for (const auto& range : *ranges)
+        begin = std::min(begin.value_or(size.start(range.begin)), size.start(range.begin));
+  }
+  if (!begin) return held;
+  held.begin = *begin;
+  held.end = status::position_of(report).value_or(wal::Lsn());
+  const status::StatusReport::Window* newest = nullptr;
+  std::size_t pieces = 0;
+  for (const auto& window : report.windows) {
+    held.end = std::max(held.end, window.to);
+    if (window.timeline != report.timelines.back().timeline) continue;
+    ++pieces;
+    if (window.newest) newest = &window;
+  }
+  if (pieces != 1 || newest == nullptr || !newest->from_time || !newest->to_time) return held;
+  auto until = newest->to_time->system_time();
+  // What an idle server does not write is not missing.
+  if (const auto& receiver = report.receiver; receiver && receiver->stream)
+    until = std::max(until, receiver->lag() == 0 ? receiver->taken
+                            : receiver->lag_time ? receiver->taken - *receiver->lag_time
+                                                 : until);
+  held.commits = {newest->from_time->system_time(), until};
+  return held;
+}
+
+std::vector<Day> days_of(const History& history, SystemTime now, const Held& held) {
   constexpr std::int64_t kDay = 24 * 3600;
   std::map<std::int64_t, const Span*> known;
-  for (const auto& span : history.hours()) known[span.begin] = &span;
+  std::map<std::int64_t, wal::Lsn> positions;  // of the hours that have one
+  for (const auto& span : history.hours()) {
+    known[span.begin] = &span;
+    if (span.server_end > 0) positions[span.begin] = wal::Lsn(span.server_end);
+  }
+  const auto wal_of = [&](std::int64_t at) {
+    Bounds bounds;
+    const auto next = positions.lower_bound(at);
+    if (next != positions.end()) bounds.to = next->second;
+    if (next != positions.begin()) bounds.from = std::prev(next)->second;
+    return bounds;
+  };
   const auto second = seconds_of(now);
   const auto today = second - second % kDay;
   std::vector<Day> days;
@@ -222,7 +319,7 @@ std::vector<Day> days_of(const History& history, SystemTime now) {
       const auto found = known.find(at);
       const auto* const span = found == known.end() ? nullptr : found->second;
       if (span != nullptr) day.bytes += span->bytes;
-      day.hours.push_back(hour_of(span, at, second));
+      day.hours.push_back(hour_of(span, wal_of(at), at, second, held));
     }
     days.push_back(std::move(day));
   }
@@ -251,7 +348,13 @@ std::string days_html(const std::vector<Day>& days) {
   }
   html += "</table></div>\n<p class=\"legend\">";
   using Kind = Day::Hour::Kind;
-  for (const auto kind : {Kind::whole, Kind::partly, Kind::none, Kind::hole, Kind::nothing}) {
+  for (const auto kind : {Kind::whole, Kind::late, Kind::held, Kind::partly, Kind::none, Kind::hole,
+                          Kind::gone, Kind::nothing}) {
+    const bool shown = std::any_of(days.begin(), days.end(), [&](const Day& day) {
+      return std::any_of(day.hours.begin(), day.hours.end(),
+                         [&](const Day::Hour& hour) { return hour.kind == kind; });
+    });
+    if (!shown) continue;
     const auto sign = sign_of(kind);
     html +=
         fmt::format("<span><b class=\"{}\">{}</b> {}</span> ", sign.name, sign.glyph, sign.words);

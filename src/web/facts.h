@@ -21,6 +21,14 @@ struct Facts {
   SystemTime looked;           ///< when the directory was looked at
   bool look_is_stuck = false;  ///< the next look has not come back: the disk hangs
   std::string version;
+
+  /// The cluster's name, by the receiver that runs or the last one; empty: it has none, or it is
+  /// unknown.
+  [[nodiscard]] std::string cluster_name() const {
+    if (report.receiver && !report.receiver->cluster_name.empty())
+      return report.receiver->cluster_name;
+    return history ? history->cluster_name() : std::string();
+  }
 };
 
 }  // namespace weir::web

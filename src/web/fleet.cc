@@ -95,7 +95,11 @@ std::string row_html(const FleetRow& row) {
       "{6}</td><td class=\"rest\">{7}</td><td class=\"rest\">{8}</td><td class=\"rest\">{9}</td>"
       "</tr>\n",
       escaped(row.name), badge_html(state.asked ? level : Level::unknown), escaped(row.link),
-      escaped(row.name), escaped(row.where), what,
+      escaped(row.name),
+      escaped(row.where) + (state.cluster_name.empty() || state.cluster_name == row.name
+                                ? ""
+                                : ", cluster " + escaped(state.cluster_name)),
+      what,
       rank == Rank::well || rank == Rank::not_known ? ""
       : row.since_is_known                          ? since_html(row.since, std::nullopt)
                                                     : "before " + time_html(row.since),
@@ -110,10 +114,23 @@ std::string spaced(std::string_view key) {
   return words;
 }
 
-/// How many there are of each kind: buttons, by which the script selects rows.
-std::string kinds_html(const std::vector<FleetRow>& rows) {
+std::map<Rank, std::size_t> kinds_of(const std::vector<FleetRow>& rows) {
   std::map<Rank, std::size_t> counts;
   for (const auto& row : rows) ++counts[rank_of(row.state)];
+  return counts;
+}
+
+/// ", WAL lost: 1, behind: 2"
+std::string kinds_words(const std::vector<FleetRow>& rows) {
+  std::string words;
+  for (const auto& [rank, count] : kinds_of(rows))
+    if (rank != Rank::well) words += fmt::format(", {}: {}", words_of(rank).words, count);
+  return words;
+}
+
+/// How many there are of each kind: buttons, by which the script selects rows.
+std::string kinds_html(const std::vector<FleetRow>& rows) {
+  const auto counts = kinds_of(rows);
   auto html = fmt::format(
       "<section id=\"kinds\" aria-label=\"Archives by kind\"><p><button type=\"button\" "
       "data-kind=\"\">all: {}</button>",
@@ -135,10 +152,8 @@ std::string silence_html(const std::vector<FleetRow>& rows) {
   std::string html;
   for (const auto& [silence, where] : places) {
     const auto words = words_of(silence);
-    html +=
-        fmt::format("<li><b>{}</b> ({}): {} <a href=\"troubleshooting#{}\">Troubleshooting: {}</a>",
-                    words.words, counted(where.size(), "archive"), escaped(words.hint),
-                    chapter_anchor(kChapter), kChapter);
+    html += fmt::format("<li><b>{}</b> ({}): {} {}", words.words, counted(where.size(), "archive"),
+                        escaped(words.hint), chapter_link("troubleshooting", kChapter));
     const auto at = words.command.find(kPlaceholder);
     for (std::size_t i = 0;
          at != std::string_view::npos && i < std::min(kMostCommands, where.size()); ++i) {
@@ -173,10 +188,9 @@ std::string advice_html(const std::vector<FleetRow>& rows) {
       silent;
   for (const auto& [topic, count] : topics) {
     const auto words = status::words_of(topic);
-    html += fmt::format(
-        "<li><b>{}</b> ({}): {} <a href=\"troubleshooting#{}\">Troubleshooting: {}</a></li>\n",
-        spaced(words.key), counted(count, "archive"), escaped(words.hint),
-        chapter_anchor(words.chapter), escaped(words.chapter));
+    html += fmt::format("<li><b>{}</b> ({}): {} {}</li>\n", spaced(words.key),
+                        counted(count, "archive"), escaped(words.hint),
+                        chapter_link(words.page, words.chapter));
   }
   return html + "</ul>\n</section>\n";
 }
@@ -220,6 +234,11 @@ SilenceWords words_of(Silence silence) {
               "Check that host: whether it runs, whether the receiver runs there (systemctl status "
               "'pgweir@*'), and the network in between. The archive may be well.",
               "curl -sS -m 10 PLACE/healthz"};
+    case Silence::certificate:
+      return {"The certificate is not trusted",
+              "Name the certificate of the authority that has signed it: ca = FILE in the fleet "
+              "file, or --fleet-ca. It also has to be valid, and of the host name in the URL.",
+              "curl -sS -m 10 --cacert FILE PLACE/healthz"};
     case Silence::token:
       return {"The token is refused",
               "Copy the token of that page (--web-token-file of its receiver) to the file that "
@@ -264,7 +283,10 @@ FleetSince::Moment FleetSince::of(const FleetState& state, SystemTime now) {
 FleetState state_of_report(const status::StatusReport& report, bool at_rest,
                            const status::Limits& limits) {
   FleetState state{.asked = true, .findings = status::check(report, limits).findings};
-  if (report.receiver) state.server = report.receiver->server;
+  if (report.receiver) {
+    state.server = report.receiver->server;
+    state.cluster_name = report.receiver->cluster_name;
+  }
   if (const auto position = status::position_of(report)) state.position = position->to_string();
   state.lag = status::lag_of(report);
   state.free = report.free_bytes;
@@ -280,6 +302,7 @@ FleetState state_of_json(std::string_view text, bool at_rest) {
   FleetState state{.asked = true, .findings = std::move(told->findings)};
   if (told->receiver) {
     state.server = told->receiver->server;
+    state.cluster_name = told->receiver->cluster_name;
     if (const auto& stream = told->receiver->stream) state.position = stream->flush.to_string();
   }
   state.lag = told->lag;
@@ -325,10 +348,10 @@ std::string fleet_html(std::vector<FleetRow> rows, SystemTime now, std::string_v
       "{}</p></header>\n",
       time_html(now), escaped(version));
   html += fmt::format(
-      "<section id=\"verdict\" class=\"{0}\" data-state=\"{2}, {3}\"><h2><span class=\"sign\" "
+      "<section id=\"verdict\" class=\"{0}\" data-state=\"{2}, {3}{4}\"><h2><span class=\"sign\" "
       "aria-hidden=\"true\">{1}</span> <span class=\"word\">{2}</span> <span class=\"title\">{3}"
       "</span></h2></section>\n",
-      words.name, words.sign, words.word, fleet_title(rows));
+      words.name, words.sign, words.word, fleet_title(rows), kinds_words(rows));
   html += kinds_html(rows);
   html +=
       "<section id=\"fleet\" aria-label=\"Archives, worst first\"><div class=\"scroll\"><table "

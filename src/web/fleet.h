@@ -14,6 +14,7 @@ namespace weir::web {
 /// Why an archive does not answer, which decides what to do about it.
 enum class Silence {
   unreachable,   ///< its page: no connection, or no answer in time
+  certificate,   ///< that of its page is not trusted
   token,         ///< its page does not take the token
   other_answer,  ///< its page answers something else
   unreadable,    ///< its directory
@@ -35,6 +36,7 @@ struct FleetState {
   status::Level level = status::Level::unknown;
   std::vector<status::Finding> findings{};  ///< gravest first
   std::string server{};
+  std::string cluster_name{};  ///< empty: it has none, or it is unknown
   std::string position{};
   std::optional<std::uint64_t> lag{};
   std::optional<std::uint64_t> free{};

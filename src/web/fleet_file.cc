@@ -84,6 +84,8 @@ class Reader {
       once(member.url);
     } else if (key == "token-file") {
       once(member.token_file);
+    } else if (key == "ca") {
+      once(member.ca);
     } else if (key == "backups") {
       member.backups.push_back(std::move(value));
     } else if (key == "receiver") {
@@ -103,6 +105,8 @@ class Reader {
       throw wrong(fmt::format("[{}] needs a directory or a url, and not both", member.name));
     if (member.token_file && !member.url)
       throw wrong(fmt::format("[{}] has a token-file without a url", member.name));
+    if (member.ca && !(member.url && member.url->starts_with("https://")))
+      throw wrong(fmt::format("[{}] has a ca without an https:// url", member.name));
     if (!member.backups.empty() && !member.directory)
       throw wrong(fmt::format("[{}] has backups without a directory", member.name));
   }

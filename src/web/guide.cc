@@ -5,13 +5,29 @@
 #include <vector>
 
 #include "base/text.h"
+#include "web/assets.h"
 #include "web/html.h"
 
 namespace weir::web {
 
 namespace {
 
-/// `code`, **bold**, [text](link). A link leads to a place of the same page, or is text.
+/// Where a link of a file in docs/ leads: a place of the same page, or of another guide; "" for
+/// what is not here. "ha.md#slots" is "ha#slots".
+std::string place_of(std::string_view target) {
+  constexpr std::string_view kEnd = ".md";
+  if (target.starts_with('#')) return std::string(target);
+  const auto dot = target.find(kEnd);
+  if (dot == std::string_view::npos) return {};
+  const auto page = target.substr(0, dot);
+  const auto anchor = target.substr(dot + kEnd.size());
+  if (!anchor.empty() && anchor.front() != '#') return {};
+  for (const auto& guide : guides())
+    if (guide.page == page) return std::string(page) + std::string(anchor);
+  return {};
+}
+
+/// `code`, **bold**, [text](link).
 std::string inline_html(std::string_view text) {
   std::string out;
   while (!text.empty()) {
@@ -36,10 +52,8 @@ std::string inline_html(std::string_view text) {
       const auto end = middle == std::string_view::npos ? middle : text.find(')', middle);
       if (end != std::string_view::npos) {
         const auto words = inline_html(text.substr(1, middle - 1));
-        const auto target = text.substr(middle + 2, end - middle - 2);
-        out += target.starts_with('#')
-                   ? fmt::format("<a href=\"{}\">{}</a>", escaped(target), words)
-                   : words;
+        const auto place = place_of(text.substr(middle + 2, end - middle - 2));
+        out += place.empty() ? words : fmt::format("<a href=\"{}\">{}</a>", escaped(place), words);
         text.remove_prefix(end + 1);
         continue;
       }
@@ -76,6 +90,7 @@ std::vector<std::string> cells_of(std::string_view line) {
 class Writer {
  public:
   void line(std::string_view text) {
+    constexpr std::string_view kIndent = "    ";
     const auto bare = trimmed(text);
     if (bare.starts_with("```")) {
       end_block();
@@ -83,6 +98,14 @@ class Writer {
       html_ += code_ ? "<pre>" : "</pre>\n";
     } else if (code_) {
       html_ += escaped(text) + "\n";
+    } else if (block_ == Block::code && bare.empty()) {
+      blank_ += "\n";
+    } else if (text.starts_with(kIndent) && !bare.empty() &&
+               (block_ == Block::none || block_ == Block::code)) {
+      html_ += block_ == Block::none ? "<pre>" : blank_;
+      html_ += escaped(text.substr(kIndent.size())) + "\n";
+      blank_.clear();
+      block_ = Block::code;
     } else if (bare.empty()) {
       end_block();
     } else if (bare.starts_with('#')) {
@@ -102,7 +125,7 @@ class Writer {
       if (block_ == Block::none) {
         html_ += "<p>";
         block_ = Block::paragraph;
-      } else if (block_ == Block::table) {
+      } else if (block_ == Block::table || block_ == Block::code) {
         end_block();
         html_ += "<p>";
         block_ = Block::paragraph;
@@ -117,7 +140,7 @@ class Writer {
   }
 
  private:
-  enum class Block { none, paragraph, list, table };
+  enum class Block { none, paragraph, list, table, code };
 
   void heading(std::string_view bare) {
     end_block();
@@ -151,17 +174,35 @@ class Writer {
     end_text();
     if (block_ == Block::list) html_ += "</ul>\n";
     if (block_ == Block::table) html_ += "</table></div>\n";
+    if (block_ == Block::code) html_ += "</pre>\n";
+    blank_.clear();
     block_ = Block::none;
   }
 
   std::string html_;
-  std::string text_;  ///< of the paragraph or item
+  std::string text_;   ///< of the paragraph or item
+  std::string blank_;  ///< lines between lines of code
   Block block_ = Block::none;
   bool head_ = false;
   bool code_ = false;
 };
 
 }  // namespace
+
+std::span<const Guide> guides() {
+  static const Guide all[] = {{"troubleshooting", "Troubleshooting", kTroubleshooting},
+                              {"ha", "Failover", kFailoverGuide},
+                              {"compare", "Comparison", kComparisonGuide}};
+  return all;
+}
+
+std::string chapter_link(std::string_view page, std::string_view heading) {
+  std::string_view title = page;
+  for (const auto& guide : guides())
+    if (guide.page == page) title = guide.title;
+  return fmt::format("<a href=\"{}#{}\">{}: {}</a>", page, chapter_anchor(heading), title,
+                     escaped(heading));
+}
 
 std::string chapter_anchor(std::string_view heading) {
   std::string anchor;

@@ -31,8 +31,10 @@ Span& span_at(std::deque<Span>& spans, SystemTime now, std::chrono::seconds widt
 }
 
 Json span_json(const Span& span) {
-  return {span.begin, span.samples, span.streaming, span.holes, span.bytes,
-          span.lag,   span.p50_ms,  span.p99_ms,    span.free};
+  Json json = {span.begin, span.samples, span.streaming, span.holes, span.bytes,
+               span.lag,   span.p50_ms,  span.p99_ms,    span.free};
+  if (span.server_end > 0) json.push_back(span.server_end);
+  return json;
 }
 
 /// Throws Json::exception for what is no span.
@@ -45,8 +47,9 @@ Span span_of(const Json& json) {
           .lag = json.at(5),
           .p50_ms = json.at(6),
           .p99_ms = json.at(7),
-          .free = json.size() > 8 ? json.at(8).get<std::uint64_t>()
-                                  : 0};  // absent in files of earlier versions
+          // Absent in files of earlier versions.
+          .free = json.size() > 8 ? json.at(8).get<std::uint64_t>() : 0,
+          .server_end = json.size() > 9 ? json.at(9).get<std::uint64_t>() : 0};
 }
 
 }  // namespace
@@ -63,6 +66,7 @@ void History::add(const Sample& sample, SystemTime now) {
     span->p50_ms = std::max(span->p50_ms, sample.p50_ms.value_or(0));
     span->p99_ms = std::max(span->p99_ms, sample.p99_ms.value_or(0));
   }
+  if (sample.server_end) hours_.back().server_end = *sample.server_end;
 }
 
 void History::happened(std::string text, bool trouble, SystemTime now) {
@@ -79,6 +83,10 @@ void History::happened(std::string text, bool trouble, SystemTime now) {
   }
   events_.push_back(std::move(event));
   if (events_.size() > kEvents) events_.pop_front();
+}
+
+void History::cluster(std::string_view name) {
+  if (!name.empty()) cluster_name_ = name.substr(0, kLongestText);
 }
 
 void History::hole_found(SystemTime now) {
@@ -119,6 +127,7 @@ std::string History::to_text() const {
   for (const auto& span : hours_) json["hours"].push_back(span_json(span));
   for (const auto& event : events_)
     json["events"].push_back({event.first, event.last, event.times, event.trouble, event.text});
+  if (!cluster_name_.empty()) json["cluster_name"] = cluster_name_;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -143,6 +152,7 @@ std::optional<History> History::parse(std::string_view text) {
                                  .trouble = each.at(3),
                                  .text = each.at(4)});
     if (history.events_.size() > kEvents) return std::nullopt;
+    history.cluster(json.value("cluster_name", ""));
     return history;
   } catch (const Json::exception&) {
     return std::nullopt;

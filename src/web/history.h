@@ -23,6 +23,8 @@ class History {
     std::optional<std::uint64_t> lag{};
     std::optional<double> p50_ms{};
     std::optional<double> p99_ms{};
+    /// Up to where the server has WAL, in bytes from 0/0.
+    std::optional<std::uint64_t> server_end{};
   };
   /// Of an hour, or of five minutes.
   struct Span {
@@ -35,6 +37,8 @@ class History {
     double p50_ms = 0;            ///< the worst; 0: no sync
     double p99_ms = 0;
     std::uint64_t free = 0;  ///< disk space at its end; 0: unknown
+    /// Up to where the server had WAL at the last sample that tells; 0: unknown. Of hours only.
+    std::uint64_t server_end = 0;
     bool operator==(const Span&) const = default;
   };
   /// What went wrong, or ended. The same again and again is one.
@@ -57,6 +61,8 @@ class History {
   void add(const Sample& sample, SystemTime now);
   void happened(std::string text, bool trouble, SystemTime now);
   void hole_found(SystemTime now);
+  /// The server's cluster_name; empty: it has none, or it is unknown: the last one stays.
+  void cluster(std::string_view name);
   /// Free disk space at that moment, in bytes.
   void space(std::uint64_t free, SystemTime now);
 
@@ -66,7 +72,9 @@ class History {
   /// The newest last.
   [[nodiscard]] const std::deque<Happened>& events() const { return events_; }
 
-  /// For a file beside the archive: 60 kB at most.
+  [[nodiscard]] const std::string& cluster_name() const { return cluster_name_; }
+
+  /// For a file beside the archive: 80 kB at most.
   [[nodiscard]] std::string to_text() const;
   /// nullopt if it is not what to_text() writes: then a new one begins.
   [[nodiscard]] static std::optional<History> parse(std::string_view text);
@@ -75,6 +83,7 @@ class History {
   std::deque<Span> shorts_;
   std::deque<Span> hours_;
   std::deque<Happened> events_;
+  std::string cluster_name_;
   std::uint64_t archived_ = 0;  ///< of the last sample; a receiver begins with 0
 };
 

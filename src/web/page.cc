@@ -50,12 +50,9 @@ std::optional<SystemTime> moment_of(const Facts& facts, Mode mode) {
   return mode == Mode::single ? std::optional(facts.now) : std::nullopt;
 }
 
-std::string chapter_html(std::string_view chapter, Mode mode) {
-  const auto words = escaped(chapter);
-  if (mode == Mode::live)
-    return fmt::format("<a href=\"troubleshooting#{}\">Troubleshooting: {}</a>",
-                       chapter_anchor(chapter), words);
-  return fmt::format("docs/troubleshooting.md: {}", words);
+std::string chapter_html(const status::TopicWords& topic, Mode mode) {
+  if (mode == Mode::live) return chapter_link(topic.page, topic.chapter);
+  return fmt::format("docs/{}.md: {}", topic.page, escaped(topic.chapter));
 }
 
 std::string finding_html(const status::Finding& finding, const Facts& facts, Mode mode) {
@@ -74,7 +71,7 @@ std::string finding_html(const status::Finding& finding, const Facts& facts, Mod
   html += fmt::format(
       "<p class=\"todo\"><b>What to do:</b> {} <span class=\"chapter\">{}"
       "</span></p>",
-      escaped(words.hint), chapter_html(words.chapter, mode));
+      escaped(words.hint), chapter_html(words, mode));
   for (const auto& command : finding.commands)
     html += fmt::format("<p class=\"command\"><code>{}</code></p>", escaped(command));
   return html;
@@ -295,7 +292,7 @@ std::string tree_html(const Facts& facts) {
 }
 
 std::string charts_html(const Facts& facts) {
-  if (!facts.history || facts.history->shorts().empty()) return {};
+  if (!facts.history) return {};  // an empty one has its place, too: nothing moves when it fills
   std::string html = "<div class=\"charts\">\n";
   int number = 0;
   for (const auto& chart : charts_of(*facts.history, facts.now))
@@ -310,12 +307,13 @@ std::string charts_html(const Facts& facts) {
 }
 
 std::string hours_html(const Facts& facts) {
-  if (!facts.history || facts.history->hours().empty()) return {};
+  const auto held = held_by(facts.report);
+  if (!facts.history && !held.commits) return {};
   return explorable("hours-x", "The last 14 days, by hour",
-                    days_html(days_of(*facts.history, facts.now))) +
-         "<p class=\"aside-note\">As the receiver has recorded it: whether WAL streamed, and when "
-         "a "
-         "loss was found. What the archive holds of a time is under Timelines.</p>\n";
+                    days_html(days_of(facts.history.value_or(History()), facts.now, held))) +
+         "<p class=\"aside-note\">Whether WAL streamed is as the receiver recorded it. Whether the "
+         "WAL of an hour is here follows from the server's positions that it recorded, and from "
+         "the times of the first and the last commit.</p>\n";
 }
 
 std::string troubles_html(const Facts& facts) {
@@ -333,13 +331,11 @@ std::string troubles_html(const Facts& facts) {
   return html + "</ol>\n";
 }
 
-std::string title_of(const Facts& facts) {
-  return fmt::format("{} · {} · pgweir", words_of(facts.verdict.level).word,
-                     escaped(facts.report.directory));
-}
-
 std::string header_html(const Facts& facts) {
-  auto html = fmt::format("<header id=\"top\"><h1>{}</h1><p>", escaped(facts.report.directory));
+  const auto name = facts.cluster_name();
+  auto html =
+      fmt::format("<header id=\"top\"><h1>{}{}</h1><p>", name.empty() ? "" : escaped(name) + " · ",
+                  escaped(facts.report.directory));
   if (facts.report.identity)
     html += fmt::format("system {} · segments of {} · ", facts.report.identity->system_identifier,
                         format_size(facts.report.identity->segment_size.bytes()));
@@ -369,7 +365,7 @@ std::string main_html(const Facts& facts, Mode mode) {
                  windows_html(facts) + backups_html(facts, mode)) +
          section("timelines", "Timelines", tree_html(facts)) +
          section("figures", "The last six hours (UTC), sampled every 10 s", charts_html(facts)) +
-         section("hours", "Streaming in the last 14 days", hours_html(facts)) +
+         section("hours", "WAL of the last 14 days", hours_html(facts)) +
          section("failover", "Failover", candidates_html(facts)) +
          section("downstream", "Downstream", downstream_html(facts)) +
          section("troubles", "What happened", troubles_html(facts)) +
@@ -381,13 +377,20 @@ std::string main_html(const Facts& facts, Mode mode) {
                          escaped(status::status_text(facts.report, 100, true))));
 }
 
+std::string title_of(const Facts& facts) {
+  const auto name = facts.cluster_name();
+  return fmt::format("{} · {}{} · pgweir", words_of(facts.verdict.level).word,
+                     name.empty() ? "" : name + " · ", facts.report.directory);
+}
+
 std::string page_html(const Facts& facts, Mode mode) {
-  if (mode == Mode::live) return live_html(title_of(facts), main_html(facts, mode));
+  const auto title = escaped(title_of(facts));
+  if (mode == Mode::live) return live_html(title, main_html(facts, mode));
   return document(
       fmt::format("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
                   "style-src 'unsafe-inline'\">\n<style>\n{}</style>\n",
                   kStyle),
-      title_of(facts), fmt::format("<main id=\"main\">\n{}</main>\n", main_html(facts, mode)));
+      title, fmt::format("<main id=\"main\">\n{}</main>\n", main_html(facts, mode)));
 }
 
 std::string live_html(const std::string& title, const std::string& main, std::string_view before) {

@@ -25,6 +25,9 @@ enum class Mode {
 /// A page around `main`, of the same looks; `title` and `main` are taken as they are.
 [[nodiscard]] std::string frame_html(const std::string& title, const std::string& main);
 
+/// Title of the page, as text: "OK · orders · /srv/wal · pgweir".
+[[nodiscard]] std::string title_of(const Facts& facts);
+
 /// The form that asks for the token.
 [[nodiscard]] std::string login_html(bool refused);
 

@@ -189,9 +189,11 @@ std::string receiver_html(const Facts& facts, bool with_ages) {
                                   since_html(*receiver.outage_since, now)
                             : escaped(receiver.shown_state()) + " since " +
                                   since_html(receiver.shown_state_since(), now));
-  html += fact("Upstream", receiver.server.empty() || receiver.stream
-                               ? escaped(receiver.server)
-                               : escaped(receiver.server) + ", from which no WAL streams");
+  html += fact(
+      "Upstream",
+      escaped(receiver.server) +
+          (receiver.cluster_name.empty() ? "" : ", cluster " + escaped(receiver.cluster_name)) +
+          (receiver.server.empty() || receiver.stream ? "" : ", from which no WAL streams"));
   if (const auto& stream = receiver.stream)
     html +=
         fact("Durable up to", fmt::format("{} on timeline {}", stream->flush, stream->timeline));
@@ -209,7 +211,7 @@ std::string receiver_html(const Facts& facts, bool with_ages) {
   if (receiver.bytes_per_second)
     html += fact("Rate", format_size(*receiver.bytes_per_second) + "/s");
   if (const auto& syncs = receiver.syncs)
-    html += fact("Syncs of five minutes",
+    html += fact("Flush time, last five minutes",
                  fmt::format("p50 {}, p99 {}, worst {}", milliseconds(syncs->p50),
                              milliseconds(syncs->p99), milliseconds(syncs->worst)));
   html += fact("Slot", slot_html(facts, receiver));

@@ -87,6 +87,7 @@ class Record {
     // What was told in the first moments is among what is told next.
     for (const auto& event : history_.events())
       known->happened(event.text, event.trouble, SystemTime(std::chrono::seconds(event.last)));
+    known->cluster(history_.cluster_name());
     history_ = std::move(*known);
   }
 
@@ -128,7 +129,11 @@ void Recorder::on_event(const receive::Event& event) {
   };
   receive::on(
       event, [this](const tell::Progress&) { record_->progress(); },
-      [this](const tell::Streaming&) { record_->progress(); },
+      [this](const tell::Streaming&) {
+        record_->progress();
+        const auto name = board_.read().cluster_name;
+        record_->change([&](History& history) { history.cluster(name); });
+      },
       [&](const tell::Trouble& trouble) { note(trouble.error.what(), true); },
       [&](const tell::NotCompressed& failed) { note(failed.error.what(), true); },
       [&](const tell::DiskFull& disk) {
@@ -163,6 +168,8 @@ void Recorder::work() {
     History::Sample sample{.streaming = view.stream.has_value() && !view.disk_full_since,
                            .archived = view.archived_bytes};
     sample.lag = view.lag();
+    if (view.stream && view.stream->server_end.valid())
+      sample.server_end = view.stream->server_end.byte();
     const auto milliseconds = [](std::chrono::nanoseconds time) {
       return std::chrono::duration<double, std::milli>(time).count();
     };

@@ -7,10 +7,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,7 +24,6 @@
 #include "web/guide.h"
 #include "web/html.h"
 #include "web/page.h"
-#include "web/words.h"
 
 namespace weir::web {
 
@@ -65,6 +67,43 @@ std::string_view between(std::string_view text, std::string_view before, std::st
 
 std::size_t hash_of(std::string_view text) { return std::hash<std::string_view>()(text); }
 
+/// How long a part stays as it was sent although its figures are others. All of a busy archive's
+/// parts change with each commit: sent every two seconds they would be 140 MB a day and tab.
+std::chrono::seconds hold_of(std::string_view id) {
+  if (id == "hours") return 300s;
+  if (id == "figures") return 60s;
+  if (id == "text" || id == "timelines" || id == "fleet") return 30s;
+  return 10s;
+}
+
+/// A part that the script shows.
+struct ShownPart {
+  std::uint64_t hash = 0;
+  std::int64_t sent = 0;  ///< seconds since 1970, by our clock
+};
+
+/// "ID=HASH.SECONDS;" for each, as part_answer() wrote them. What is not understood is not shown.
+std::map<std::string, ShownPart, std::less<>> parts_of(std::string_view text) {
+  std::map<std::string, ShownPart, std::less<>> parts;
+  while (!text.empty()) {
+    const auto end = std::min(text.find(';'), text.size());
+    const auto part = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const auto equals = part.find('=');
+    const auto point = part.rfind('.');
+    if (equals == std::string_view::npos || point == std::string_view::npos || point < equals)
+      continue;
+    ShownPart shown;
+    const auto* const hash = part.data() + equals + 1;
+    const auto* const sent = part.data() + point + 1;
+    const auto* const last = part.data() + part.size();
+    if (std::from_chars(hash, part.data() + point, shown.hash, 16).ec == std::errc() &&
+        std::from_chars(sent, last, shown.sent).ec == std::errc())
+      parts.emplace(part.substr(0, equals), shown);
+  }
+  return parts;
+}
+
 /// "gzip" is named, and not with a quality of 0.
 bool takes_gzip(const http::Request& request) {
   auto accepted = request.header("accept-encoding");
@@ -88,11 +127,12 @@ std::optional<http::Answer> asset(std::string_view path) {
   if (path == "/app.js")
     return http::Answer{.type = "text/javascript; charset=utf-8", .body = std::string(kScript)};
   if (path == "/icon.svg") return http::Answer{.type = "image/svg+xml", .body = std::string(kIcon)};
-  if (path == "/troubleshooting")
-    return http::Answer{
-        .type = kHtml,
-        .body = frame_html("Troubleshooting · pgweir", "<p><a href=\"./\">← the archive</a></p>\n" +
-                                                           guide_html(kTroubleshooting))};
+  for (const auto& guide : guides())
+    if (path.substr(std::min<std::size_t>(path.size(), 1)) == guide.page)
+      return http::Answer{.type = kHtml,
+                          .body = frame_html(std::string(guide.title) + " · pgweir",
+                                             "<p><a href=\"./\">← the archive</a></p>\n" +
+                                                 guide_html(guide.markdown))};
   return std::nullopt;
 }
 
@@ -117,26 +157,41 @@ http::Server::Reply Site::answer(const http::Request& request) {
 }
 
 http::Answer part_answer(const http::Request& request, const std::string& main,
-                         std::string_view title) {
+                         std::string_view title, SystemTime now) {
   constexpr std::string_view kLooked = "<span id=\"looked\">";
-  const auto known = ";" + std::string(request.header("x-parts"));
+  constexpr std::string_view kState = "-";  // no id
+  const auto known = parts_of(request.header("x-parts"));
   const auto looked = between(main, kLooked, "</span>");
+  const auto second =
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  const auto state = hash_of(between(main, "data-state=\"", "\"")) ^ hash_of(title);
+  const auto known_state = known.find(kState);
+  const bool same_state = known_state != known.end() && known_state->second.hash == state;
   std::string body;
-  std::string parts;
+  auto parts = fmt::format("{}={:x}.0;", kState, state);
+  std::string content;  // hashes of the parts on the page after this answer, without times
   for (const auto element : elements_of(main)) {
     auto stable = std::string(element);
     if (const auto at = stable.find(kLooked); at != std::string::npos)
       stable.erase(at + kLooked.size(), looked.size());
     const auto id = between(element, "id=\"", "\"");
-    const auto part = fmt::format("{}={:x};", id, hash_of(stable));
-    parts += part;
-    if (known.find(";" + part) == std::string::npos)
-      body += element;
-    else
+    ShownPart part{hash_of(stable), second};
+    const auto shown = known.find(id);
+    // Also if the clock was set back meanwhile, it is sent.
+    const bool stays =
+        shown != known.end() &&
+        (shown->second.hash == part.hash || (same_state && second >= shown->second.sent &&
+                                             second - shown->second.sent < hold_of(id).count()));
+    if (stays) part = shown->second;
+    parts += fmt::format("{}={:x}.{};", id, part.hash, part.sent);
+    content += fmt::format("{}={:x};", id, part.hash);
+    if (stays)
       body += fmt::format("<{0} id=\"{1}\" data-same></{0}>\n",
                           element.starts_with("<header") ? "header" : "section", id);
+    else
+      body += element;
   }
-  const auto tag = fmt::format("\"{:x}\"", hash_of(parts + std::string(title)));
+  const auto tag = fmt::format("\"{:x}\"", hash_of(content + std::string(title)));
   const bool same = request.header("if-none-match") == tag;
   http::Answer answer{.status = same ? 304 : 200, .type = kHtml};
   answer.headers.emplace_back("ETag", tag);
@@ -194,7 +249,7 @@ http::Answer Site::page(const http::Request& request) {
     if (entrance_ && entrance_->asks_for_token()) add_log_out(answer.body);
     return answer;
   }
-  return part_answer(request, made.main, made.title);
+  return part_answer(request, made.main, made.title, std::chrono::system_clock::now());
 }
 
 Site::Made Site::made_now() {
@@ -208,8 +263,7 @@ Site::Made Site::made_now() {
   made_.page = units_kept_together(page_html(*facts, Mode::live));
   made_.main = units_kept_together(main_html(*facts, Mode::live));
   made_.json = status::status_json(facts->report, facts->verdict) + "\n";
-  made_.title =
-      fmt::format("{} · {} · pgweir", words_of(facts->verdict.level).word, facts->report.directory);
+  made_.title = title_of(*facts);
   return made_;
 }
 

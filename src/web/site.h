@@ -57,9 +57,11 @@ class Site {
 
 /// What our script asks for: `main`, or that it has not changed since it had that ETag, apart from
 /// the time of the look. The script sends the header X-Parts back as it got it: elements of `main`
-/// that are the same come empty then, with data-same. Each element of `main` has an id.
+/// that are the same come empty then, with data-same, and so do those that were sent a moment ago
+/// and have other figures since (10 s; drawings and long tables more). Nothing is held back if the
+/// verdict's data-state is another. Each element of `main` has an id.
 [[nodiscard]] http::Answer part_answer(const http::Request& request, const std::string& main,
-                                       std::string_view title);
+                                       std::string_view title, SystemTime now);
 
 /// Adds the button that ends the session to a page, outside the part that the script renews.
 void add_log_out(std::string& page);

@@ -8,6 +8,8 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +17,7 @@ import urllib.request
 import pytest
 
 from support.browser import Browser, installed
+from support.certificates import Authority
 from support.history import two_weeks
 from support.process import PATIENCE, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
@@ -224,7 +227,7 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     assert browser.text("#verdict .word") == "CRITICAL"
     wait_for(lambda: "max_slot_wal_keep_size" in browser.text("#verdict"), "the slot to be looked at")
     findings = browser.texts(".findings .what")
-    assert re.search(r"CRITICAL 1 segment missing from 0/\w+ to 0/\w+ \(timeline 3\)", findings[0]), findings
+    assert re.search(r"CRITICAL 1 segment missing from 0/\w+ to 0/\w+ \(timeline 1, on the way to timeline 3\)", findings[0]), findings
     assert any("max_slot_wal_keep_size" in finding and "WARNING" in finding for finding in findings), findings
     assert "pgweir import" in browser.texts(".findings .todo")[0]
     assert victim.name in findings[0]
@@ -258,6 +261,8 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     # (An hour that began between two connections of the receiver may say the same.)
     before_it = [each for each in said_hours if each[:10] < time.strftime("%Y-%m-%d", time.gmtime(time.time() - 2 * 86400))]
     assert len(said_hours) > 13 * 24 and sum("streamed 0% of the time" in each for each in before_it) == 2, said_hours
+    # What was recorded before the archive had any WAL is not claimed.
+    assert not any("its WAL is here" in each for each in before_it), before_it
     charts = [browser.says(f"#chart-{number}") for number in (1, 2, 3)]
     assert [len(each) for each in charts] == [72, 72, 72]
     assert any("45.8 MB behind at worst" in each for each in charts[0]), charts[0]
@@ -665,6 +670,22 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     process.stop()
 
 
+def poll(port, known):
+    """What our script does: (bytes of the answer, headers to send the next time, body)."""
+    headers = "".join(f"{name}: {known[key]}\r\n" for name, key in (("If-None-Match", "ETag"), ("X-Parts", "X-Parts"))
+                      if known.get(key))
+    text = f"GET /main HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n{headers}\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(text.encode())
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert " 200 " in lines[0] or " 304 " in lines[0], lines[0]
+    return len(answer), {**known, **dict(line.split(": ", 1) for line in lines[1:])}, body
+
+
 def test_an_idle_tab_costs_little(servers, receivers, new_archive):
     primary = servers.primary()
     archive = new_archive(primary)
@@ -675,36 +696,155 @@ def test_an_idle_tab_costs_little(servers, receivers, new_archive):
     primary.hush()
     looked_at(port)
 
-    def poll(known):
-        """What our script sends, and (bytes of the answer, headers)."""
-        headers = "".join(f"{name}: {known[key]}\r\n" for name, key in (("If-None-Match", "ETag"), ("X-Parts", "X-Parts"))
-                          if known.get(key))
-        text = f"GET /main HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n{headers}\r\n"
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-            connection.sendall(text.encode())
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
-        head, _, body = answer.partition(b"\r\n\r\n")
-        lines = head.decode().split("\r\n")
-        assert " 200 " in lines[0] or " 304 " in lines[0], lines[0]
-        return len(answer), {**known, **dict(line.split(": ", 1) for line in lines[1:])}, body
-
     wait_for(lambda: 'id="timelines"' in ask(port, "/main")[2], "the archive to be seen")
-    size, known, body = poll({})
+    size, known, body = poll(port, {})
     whole = ask(port, "/main")[2]
-    assert gzip.decompress(body)[:7] == b"<header" and size < len(whole) / 2
+    assert gzip.decompress(body)[:7] == b"<header" and len(body) < len(whole) / 2
     size_of_quiet = size
     # Everything else has settled; then only what tells of the server's messages changes.
     def quiet():
         nonlocal known, size_of_quiet
-        size_of_quiet, known, _ = poll(known)
+        size_of_quiet, known, _ = poll(port, known)
         return size_of_quiet < 400
 
     wait_for(quiet, "a poll without news")
-    size, _, _ = poll({**known, "ETag": '"0"'})
+    size, _, _ = poll(port, {**known, "ETag": '"0"'})
     assert size < len(whole) / 4, "parts that are known are not sent again"
     assert size_of_quiet * 86400 / 2 < 50e6, "bytes of a day, with a poll every two seconds"
+
+
+def test_a_tab_costs_little_while_wal_flows(servers, receivers, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port = free_port()
+    receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    primary.sql("CREATE TABLE rows (number int)")
+    reported(primary, primary.write_wal(2))
+    looked_at(port)
+    wait_for(lambda: 'class="bar"' in ask(port, "/main")[2], "figures, which are sampled every ten seconds")
+    _, known, _ = poll(port, {})
+    began = time.monotonic()
+    sizes = []
+    stop = threading.Event()
+
+    def write():
+        while not stop.wait(0.2):
+            primary.sql("INSERT INTO rows SELECT generate_series(1, 100)")
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        writer = pool.submit(write)
+        try:
+            while time.monotonic() < began + 31:
+                stop.wait(2)
+                size, known, body = poll(port, known)
+                sizes.append((size, bool(body)))
+        finally:
+            stop.set()
+        writer.result()
+    took = time.monotonic() - began
+    news = [size for size, is_news in sizes if is_news]
+    none = [size for size, is_news in sizes if not is_news]
+    assert 1 <= len(news) <= took / 10 + 1, "every ten seconds, whatever is written meanwhile"
+    assert none and max(none) < 500
+    day = sum(news) / took * 86400 + max(none) * 86400 / 2
+    print(f"{len(news)} answers with news, {sum(news) / len(news):.0f} bytes each; {max(none)} bytes without; {day / 1e6:.1f} MB a day")
+    assert day < 50e6, (news, none)
+
+
+def test_the_clusters_name_is_shown(servers, receivers, place, new_archive):
+    primary = servers.primary(cluster_name="orders")
+    archive = new_archive(primary)
+    port = free_port()
+    receiver = receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    looked_at(port)
+    assert f"<title>OK · orders · {archive.path} · pgweir</title>" in ask(port)[2]
+    assert json.loads(ask(port, "/status.json")[2])["receiver"]["cluster_name"] == "orders"
+    status = pgweir("status", "-D", archive.path)
+    assert f"server 127.0.0.1:{primary.port}, cluster orders, since" in status.stdout, status.stdout
+    receiver.stop()
+    # It is remembered where no receiver runs.
+    assert pgweir("status", "-D", archive.path, "--html", place / "status.html").returncode == 0
+    assert f"CRITICAL · orders · {archive.path}" in (place / "status.html").read_text()
+    (place / "fleet.ini").write_text(f"[main]\ndirectory = {archive.path}\n")
+    receivers.start([BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen", str(port)]).wait_log("1 archives")
+    wait_for(lambda: f"{archive.path}, cluster orders" in ask(port)[2], "the name in the table")
+
+
+def behind_tls(port, key, certificate):
+    """The port of a proxy that speaks TLS and passes requests on to `port`; a thread for each connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection):
+        try:
+            with context.wrap_socket(connection, server_side=True) as client, \
+                    socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as page:
+                request = b""
+                while b"\r\n\r\n" not in request and (piece := client.recv(65536)):
+                    request += piece
+                page.sendall(request)
+                while piece := page.recv(65536):
+                    client.sendall(piece)
+        except OSError:
+            pass  # who does not trust the certificate hangs up
+
+    def accept():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=serve, args=[connection], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener
+
+
+def test_a_page_at_https_is_verified(servers, receivers, place, new_archive):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    port, table = free_port(), free_port()
+    receivers.pgweir(archive, primary, "--web-listen", str(port))
+    streaming(primary)
+    looked_at(port)
+    ours, other = Authority(place, "ours"), Authority(place, "other")
+    listener = behind_tls(port, *ours.sign("page", "localhost"))
+    url = f"https://localhost:{listener.getsockname()[1]}"
+    web = [BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen", str(table)]
+
+    def rows():
+        html = ask(table)[2]
+        return {name: re.search(f'<tr id="row-{name}".*?</tr>', html, re.DOTALL).group() for name in names}, html
+
+    try:
+        names = ("named", "wrong", "system")
+        (place / "fleet.ini").write_text(f"[named]\nurl = {url}\nca = {ours.certificate}\n"
+                                         f"[wrong]\nurl = {url}\nca = {other.certificate}\n"
+                                         f"[system]\nurl = {url}\n")
+        process = receivers.start(web)
+        process.wait_log("3 archives")
+        wait_for(lambda: not any("not asked" in row for row in rows()[0].values()), "all to be asked")
+        said, html = rows()
+        assert "caught up" in said["named"], said
+        for name in ("wrong", "system"):
+            assert "does not answer: " in said[name] and "certificate" in said[name], said
+        assert "<b>The certificate is not trusted</b> (2 archives): " in html
+        process.stop()
+        # The option is for those that name none.
+        process = receivers.start([*web, "--fleet-ca", ours.certificate])
+        process.wait_log("3 archives")
+        wait_for(lambda: not any("not asked" in row for row in rows()[0].values()), "all to be asked")
+        said, _ = rows()
+        assert "caught up" in said["named"] and "caught up" in said["system"], said
+        assert "does not answer: " in said["wrong"], said
+        process.stop()
+    finally:
+        listener.close()
+    refused = pgweir(*web[1:], "--fleet-ca", place / "nowhere.crt")
+    assert refused.returncode == 2 and "CA certificates cannot be read" in refused.stderr, refused.stderr
 
 
 def test_two_hundred_archives_in_one_process(servers, receivers, place, new_archive):

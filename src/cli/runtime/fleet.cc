@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "cli/runtime/receiver_page.h"
 #include "cli/shared/ask_archive.h"
 #include "io/posix_directory.h"
+#include "io/small_file.h"
 #include "status/report.h"
 #include "store/http/curl_transport.h"
 #include "web/html.h"
@@ -31,6 +33,15 @@ constexpr auto kLookEveryWatched = 3s;
 constexpr auto kStaysWatched = 30s;
 constexpr std::size_t kLargestAnswer = std::size_t{8} << 20;
 constexpr std::string_view kPrefix = "/archive/";
+
+/// Empty: the system's. Certificates are read at each connection; a mistake in the name is reported
+/// at the start.
+void require_ca(const std::string& path) {
+  if (path.empty()) return;
+  const auto file = io::look_at_access(path);
+  if (!file || !file->readable)
+    throw Error(ErrorKind::usage, "the file of CA certificates cannot be read").with("path", path);
+}
 
 WebRequest token_request(const web::FleetMember& member) {
   WebRequest request;
@@ -72,6 +83,8 @@ class FleetArchive::Local {
       known.look = look_;
       take_receiver(known.look.report, asked);
       known.state = web::state_of_report(known.look.report, member_.at_rest, limits_);
+      if (known.state.cluster_name.empty() && look_.history)
+        known.state.cluster_name = look_.history->cluster_name();
     } catch (const std::exception& failure) {
       known.state = web::state_of_error(failure.what(), web::Silence::unreadable);
       known.look.report.directory = *member_.directory;
@@ -109,6 +122,11 @@ class FleetArchive::Remote {
     Known known;
     try {
       known.state = ask();
+    } catch (const store::NoAnswer& failure) {
+      known.state =
+          web::state_of_error(failure.what(), failure.why() == store::NoAnswer::Why::not_believed
+                                                  ? web::Silence::certificate
+                                                  : web::Silence::unreachable);
     } catch (const std::exception& failure) {
       known.state = web::state_of_error(failure.what(), web::Silence::unreachable);
     }
@@ -212,14 +230,25 @@ http::Server::Reply FleetArchive::answer(const http::Request& request) {
   return answer;
 }
 
-Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits)
+Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits,
+             const std::optional<std::string>& ca)
     : entrance_(std::move(gate)) {
-  std::shared_ptr<store::Transport> transport;
-  if (std::any_of(members.begin(), members.end(), [](const auto& each) { return each.url; }))
-    transport = std::make_shared<store::CurlTransport>(
-        store::CurlTransport::Settings{.connect = 5s, .silent = 10s, .total = 20s});
-  for (auto& member : members)
-    archives_.push_back(std::make_unique<FleetArchive>(std::move(member), transport, limits));
+  std::map<std::string, std::shared_ptr<store::Transport>> transports;  // by file of certificates
+  for (auto& member : members) {
+    std::shared_ptr<store::Transport> transport;
+    if (member.url) {
+      const auto file = member.ca ? *member.ca : ca.value_or("");
+      auto& shared = transports[file];
+      if (!shared) {
+        require_ca(file);
+        shared = std::make_shared<store::CurlTransport>(store::CurlTransport::Settings{
+            .ca_file = file, .connect = 5s, .silent = 10s, .total = 20s});
+      }
+      transport = shared;
+    }
+    archives_.push_back(
+        std::make_unique<FleetArchive>(std::move(member), std::move(transport), limits));
+  }
 }
 
 void Fleet::reload(const WebRequest& request, Log& log) {
@@ -257,7 +286,8 @@ http::Answer Fleet::table(const http::Request& request) {
   const auto title = web::fleet_title(rows) + " · pgweir";
   const auto main = web::units_kept_together(
       web::fleet_html(std::move(rows), std::chrono::system_clock::now(), PGWEIR_VERSION));
-  if (request.path == "/main") return web::part_answer(request, main, title);
+  if (request.path == "/main")
+    return web::part_answer(request, main, title, std::chrono::system_clock::now());
   http::Answer answer{.type = web::kHtml, .body = web::live_html(title, main, web::kFilter)};
   if (entrance_.asks_for_token()) web::add_log_out(answer.body);
   return answer;

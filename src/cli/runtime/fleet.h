@@ -56,10 +56,12 @@ class FleetArchive {
 /// The page of many archives: the table at /, each archive of this machine at /archive/NAME/.
 class Fleet {
  public:
-  /// `limits` apply to archives on this machine.
-  /// Throws Error{usage} for a token file that will not do, or where a URL is named and the module
-  /// for HTTP is missing.
-  Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits);
+  /// `limits` apply to archives on this machine. `ca` is the file of those that name none; nullopt:
+  /// the system's certificates.
+  /// Throws Error{usage} for a token file or a file of certificates that will not do, or where a
+  /// URL is named and the module for HTTP is missing.
+  Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits,
+        const std::optional<std::string>& ca);
 
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);
   /// Rereads all token files, its own as named in `request`, and those of the archives. Any thread.

@@ -61,7 +61,7 @@ class FakeServer:
 
     def show(self, name):
         return {"wal_segment_size": f"{self.segment_size >> 20}MB", "wal_sender_timeout": "1min",
-                "data_directory_mode": "0700"}.get(name, "on")
+                "data_directory_mode": "0700", "cluster_name": ""}.get(name, "on")
 
     def history(self, timeline):
         """(file name, content)"""

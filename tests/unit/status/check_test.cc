@@ -3,7 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "archive/listing.h"
+#include "io/posix_directory.h"
 #include "status/view_json.h"
+#include "support/backup_builder.h"
 
 namespace weir::status::check_test {
 namespace {
@@ -192,7 +197,8 @@ TEST(Check, NamesTheLastServerInWhatToRunDuringAnOutage) {
   EXPECT_EQ(verdict.findings[0].commands,
             std::vector<std::string>{"pgweir doctor -D /srv/wal -h db1 -p 5433"});
   report.receiver->server.clear();
-  EXPECT_TRUE(check(report, {}).findings[0].commands.empty());
+  EXPECT_EQ(check(report, {}).findings[0].commands,
+            std::vector<std::string>{"pgweir doctor -D /srv/wal -d CONNINFO"});
 }
 
 TEST(Check, ToleratesAnOutageForAWhileOnly) {
@@ -320,6 +326,141 @@ TEST(Check, NamesWhatIsMissingAndWhatToRun) {
   EXPECT_TRUE(finding.since);
   report.holes[0].acknowledged.emplace();
   EXPECT_THAT(check(report, {}).findings[0].commands, ::testing::IsEmpty());
+}
+
+/// Everything that can be wrong at once.
+StatusReport report_of_all_troubles() {
+  auto report = report_with(
+      R"({"state": "streaming", "server": "db1:5432", "timeline": 1, "flush_lsn": "0/7000100",
+          "server_lsn": "0/9000100", "lag_ms": 600000, "silence_ms": 400000, "slot": "weir",
+          "slot_warning": "running out",
+          "candidates": [{"host": "db2", "cover": "no_slot", "reason": "no slot"}],
+          "certificates": {"client": "/etc/client.crt", "client_expires": "2026-11-23 00:00:00.000 UTC",
+                           "server_expires": "2026-11-23 00:00:00.000 UTC", "problem": "no key"},
+          "comparison": {"with": "db3:5433", "differences": 1, "difference": "they differ",
+                         "problem": "it is away"},
+          "store": {"store": "s3://b/p/", "last_error": "refused", "needs_person": true}})");
+  report.receiver->taken = std::chrono::system_clock::time_point(1'795'305'600s);  // 2026-11-22
+  report.receiver->serving.emplace();
+  report.receiver->serving->certificate =
+      archive::ServedCertificate{"/etc/relay.crt", std::chrono::sys_seconds(1'795'219'200s)};
+  report.directory = "/srv/wal";
+  report.segment_size = wal::SegmentSize();
+  report.taken = report.receiver->taken;
+  report.holes.push_back({.timeline = 1,
+                          .from = wal::Lsn(0x4000000),
+                          .to = wal::Lsn(0x5000000),
+                          .segments = 1,
+                          .id = "hole-1-0-4000000"});
+  archive::Loss loss;
+  loss.timeline = 1;
+  loss.begin = wal::Lsn(0x4000000);
+  loss.end = wal::Lsn(0x5000000);
+  loss.kind = archive::Loss::Kind::lost_branch;
+  report.lost_branches.push_back(loss);
+  loss.kind = archive::Loss::Kind::minimal_wal;
+  report.minimal_wal.push_back(loss);
+  report.unvouched.push_back({.timeline = 1, .begin = wal::Lsn(0x4000000), .end = loss.end});
+  report.published_open.push_back({.segment = wal::SegmentName(1, 4, wal::SegmentSize())});
+  report.damaged = {"a file is damaged"};
+  report.breaks_off = archive::Break{.file = "x", .at = wal::Lsn(0x4000000)};
+  report.relay_errors = {"it does not answer"};
+  report.slots_error = "they cannot be read";
+  archive::ServedSlot slot;
+  slot.kept.name = "standby 1";
+  slot.kept.lost = true;
+  report.slots = {slot};
+  report.upstream = with_slot(upstream_at(wal::Lsn(0x9000000)), false, "");
+  report.upstream->system_identifier = 43;
+  report.upstream_error = "refused";
+  report.store.emplace();
+  report.store->error = "refused";
+  report.last_verify.emplace();
+  report.last_drill.emplace();
+  report.backups_error = "not found";
+  return report;
+}
+
+TEST(Check, HasACommandForEachFinding) {
+  Limits limits;
+  limits.max_lag = 1;
+  limits.max_age = 1min;
+  std::set<Topic> topics;
+  const auto look = [&](const StatusReport& report) {
+    for (const auto& finding : check(report, limits).findings) {
+      topics.insert(finding.topic);
+      EXPECT_THAT(finding.commands, Not(::testing::IsEmpty())) << finding.text;
+      for (const auto& command : finding.commands)
+        EXPECT_THAT(command, Not(HasSubstr("DIRECTORY"))) << finding.text;
+    }
+  };
+  auto report = report_of_all_troubles();
+  look(report);
+  report.receiver->disk_full_since = report.taken;
+  look(report);
+  report.receiver->disk_full_since.reset();
+  report.receiver->stream.reset();
+  report.receiver->state = "waiting";
+  look(report);
+  report.receiver.reset();
+  look(report);
+  report.receiver_error = "it does not answer";
+  look(report);
+  report.upstream->system_identifier = 42;
+  report.branch = archive::Branch{
+      .relation = archive::Branch::Relation::diverged, .archive_timeline = 1, .fork_timeline = 1};
+  look(report);
+  for (const auto topic : all_topics())
+    EXPECT_TRUE(topics.contains(topic) || topic == Topic::other) << to_string(topic);
+}
+
+TEST(Check, NamesTheReceiversOwnFileInWhatToRun) {
+  auto report = report_of_all_troubles();
+  const auto commands = [&](Topic topic) {
+    std::vector<std::string> all;
+    for (const auto& finding : check(report, {}).findings)
+      if (finding.topic == topic)
+        all.insert(all.end(), finding.commands.begin(), finding.commands.end());
+    return all;
+  };
+  EXPECT_THAT(commands(Topic::store),
+              ::testing::Contains("pgweir store check -D /srv/wal --store URL"));
+  EXPECT_THAT(commands(Topic::candidate),
+              ::testing::ElementsAre("pgweir doctor --failover -D /srv/wal -d CONNINFO -S weir"));
+  EXPECT_THAT(commands(Topic::comparison), ::testing::ElementsAre("pgweir doctor -h db3 -p 5433"));
+  EXPECT_THAT(
+      commands(Topic::certificate),
+      ::testing::ElementsAre("openssl x509 -noout -subject -issuer -enddate -in /etc/relay.crt",
+                             "openssl x509 -noout -subject -issuer -enddate -in /etc/client.crt",
+                             "pgweir doctor -D /srv/wal -h db1 -p 5432",
+                             "pgweir doctor -D /srv/wal -h db1 -p 5432"));
+  report.receiver->config = "/etc/pgweir/main.ini";
+  EXPECT_THAT(commands(Topic::store),
+              ::testing::Each("pgweir store check -c /etc/pgweir/main.ini -D /srv/wal"));
+  EXPECT_THAT(
+      commands(Topic::candidate),
+      ::testing::ElementsAre("pgweir doctor --failover -c /etc/pgweir/main.ini -D /srv/wal"));
+  EXPECT_THAT(commands(Topic::lag),
+              ::testing::ElementsAre("pgweir doctor -c /etc/pgweir/main.ini -D /srv/wal"));
+}
+
+TEST(Check, SaysWhichTimelineMissingSegmentsAreOf) {
+  auto report = report_with(kWell);
+  report.segment_size = wal::SegmentSize();
+  report.free_bytes = std::uint64_t{1} << 40;
+  const test::TemporaryDirectory archive;
+  archive.write("00000003.history", "1\t0/3000000\tx\n2\t0/8000000\tx\n");
+  const auto directory = io::open_directory(archive.path());
+  report.histories = archive::Timelines::read(*directory, archive::list_archive(*directory));
+  report.holes.push_back(
+      {.timeline = 3, .from = wal::Lsn(0x4000000), .to = wal::Lsn(0x5000000), .segments = 1});
+  EXPECT_THAT(check(report, {}).findings[0].text,
+              HasSubstr("1 segment missing from 0/4000000 to 0/5000000 (timeline 2, on the way to "
+                        "timeline 3): 000000020000000000000004"));
+  report.holes[0].to = wal::Lsn(0x9000000);
+  EXPECT_THAT(
+      check(report, {}).findings[0].text,
+      HasSubstr("(timelines 2 to 3): 000000020000000000000004 to 000000030000000000000008"));
 }
 
 TEST(Check, KnowsAnotherCluster) {

@@ -79,12 +79,14 @@ ReceiverView full() {
   view.taken = kNow;
   view.pid = 4711;
   view.version = "0.1.0";
+  view.config = "/etc/pgweir/main.ini";
   view.started = kNow - 2h;
   view.state = "streaming";
   view.state_since = kNow - 1h;
   view.outage_since = kNow - 50min;
   view.lag_time = 1500ms;
   view.server = "db1:5432";
+  view.cluster_name = "orders";
   view.hosts = {{.index = 1,
                  .name = "db1:5432",
                  .eligibility = receive::Eligibility::behind,

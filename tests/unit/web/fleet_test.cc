@@ -22,7 +22,8 @@ using namespace std::chrono_literals;
 TEST(FleetFile, HasASectionForEachArchive) {
   const auto members = parse_fleet(
       "# ours\n[orders]\ndirectory = /srv/wal = x\nbackups=/a\n  backups = /b\n\n"
-      "; theirs\n[billing-2]\r\nurl = https://db2:9190/\ntoken-file = /etc/token\nreceiver = "
+      "; theirs\n[billing-2]\r\nurl = https://db2:9190/\ntoken-file = /etc/token\nca = "
+      "/etc/ca\nreceiver = "
       "none\n",
       "f");
   ASSERT_EQ(members.size(), 2U);
@@ -31,6 +32,7 @@ TEST(FleetFile, HasASectionForEachArchive) {
   EXPECT_EQ(members[1], (FleetMember{.name = "billing-2",
                                      .url = "https://db2:9190",
                                      .token_file = "/etc/token",
+                                     .ca = "/etc/ca",
                                      .at_rest = true}));
 }
 
@@ -50,6 +52,9 @@ TEST(FleetFile, IsRefusedWithTheLineThatIsWrong) {
       {"[a]\nurl = ftp://b\n", "http:// or https://", 2},
       {"[a]\ndirectory = /a\ntoken-file = /t\n", "token-file without a url", 3},
       {"[a]\nurl = http://b\nbackups = /t\n", "backups without a directory", 3},
+      {"[a]\nurl = http://b\nca = /c\n", "ca without an https:// url", 3},
+      {"[a]\ndirectory = /a\nca = /c\n", "ca without an https:// url", 3},
+      {"[a]\nurl = https://b\nca = /c\nca = /d\n", "\"ca\" is there twice", 4},
       {"[a]\ndirectory = /a\n[a]\n", "[a] is there twice", 3},
       {"[a/b]\n", "a section's name", 1},
       {"[..]\n", "a section's name", 1},
@@ -165,8 +170,8 @@ TEST(Fleet, AdvisesOnceOnEachReasonWhyAnArchiveDoesNotAnswer) {
   EXPECT_THAT(advice, HasSubstr("<code>pgweir status -D &#39;/srv/the wal&#39;</code>"));
   EXPECT_THAT(advice, HasSubstr("<b>No look comes back</b> (1 archive): "));
   EXPECT_EQ(count(advice, "href=\"troubleshooting#the-page\""), 4U);
-  for (const auto silence : {Silence::unreachable, Silence::token, Silence::other_answer,
-                             Silence::unreadable, Silence::hanging})
+  for (const auto silence : {Silence::unreachable, Silence::certificate, Silence::token,
+                             Silence::other_answer, Silence::unreadable, Silence::hanging})
     EXPECT_FALSE(words_of(silence).hint.empty());
 }
 
@@ -238,7 +243,7 @@ TEST(Fleet, ReadsWhatAPageSaysOfItself) {
   report.free_bytes = 7;
   report.receiver = status::receiver_of(
       R"({"state": "streaming", "server": "db1:5432", "timeline": 1, "flush_lsn": "0/7000100",
-          "server_lsn": "0/7000105", "slot_warning": "running out"})",
+          "server_lsn": "0/7000105", "slot_warning": "running out", "cluster_name": "orders"})",
       {});
   const auto verdict = status::check(report, {});
   const auto here = state_of_report(report, false);
@@ -248,6 +253,7 @@ TEST(Fleet, ReadsWhatAPageSaysOfItself) {
     EXPECT_EQ(state->level, Level::warning);
     EXPECT_EQ(rank_of(*state), Rank::endangered);
     EXPECT_EQ(state->server, "db1:5432");
+    EXPECT_EQ(state->cluster_name, "orders");
     EXPECT_EQ(state->position, "0/7000100");
     EXPECT_EQ(state->lag, 5U);
     EXPECT_EQ(state->free, 7U);
@@ -290,6 +296,9 @@ TEST(Fleet, SaysInOneLineHowEachArchiveIs) {
               HasSubstr("<b>caught up</b>"));
   EXPECT_THAT(html_of({.asked = true, .level = Level::ok, .lag = 2048}),
               HasSubstr("<b>2 kB behind</b>"));
+  EXPECT_THAT(html_of({.asked = true, .cluster_name = "orders"}),
+              HasSubstr(">/a, cluster orders<"));
+  EXPECT_THAT(html_of({.asked = true, .cluster_name = "a"}), HasSubstr(">/a<"));
   auto two = with(Level::critical, Topic::hole);
   two.findings.push_back({Level::warning, "y", Topic::lag});
   two.findings.push_back({Level::warning, "z", Topic::lag});

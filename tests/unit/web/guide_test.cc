@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "status/findings.h"
 #include "web/assets.h"
 
@@ -26,8 +28,8 @@ TEST(Guide, ReadsWhatTheChapterUses) {
       {"| a | b |\n|---|---|\n| `x|y` | <i> |\n",
        "<div class=\"scroll\"><table>\n<tr><th>a</th><th>b</th></tr>\n"
        "<tr><td><code>x|y</code></td><td>&lt;i&gt;</td></tr>\n</table></div>\n"},
-      {"[here](#there), [there](ha.md)", "<p><a href=\"#there\">here</a>, there</p>\n"},
-      {"    code <b>\n", "<p>code &lt;b&gt;</p>\n"},
+      {"[here](#there), [there](serve.md)", "<p><a href=\"#there\">here</a>, there</p>\n"},
+      {"    code <b>\n", "<pre>code &lt;b&gt;\n</pre>\n"},
       {"```\n<a>\n```\n", "<pre>&lt;a&gt;\n</pre>\n"},
       {"a `b", "<p>a `b</p>\n"},
       {"| a \\| b |\n", "<div class=\"scroll\"><table>\n<tr><th>a | b</th></tr>\n</table></div>\n"},
@@ -38,12 +40,30 @@ TEST(Guide, ReadsWhatTheChapterUses) {
 }
 
 TEST(Guide, HasTheChapterOfEveryAdvice) {
-  const auto html = guide_html(kTroubleshooting);
   for (const auto topic : status::all_topics()) {
     const auto words = status::words_of(topic);
-    EXPECT_THAT(html, HasSubstr(" id=\"" + chapter_anchor(words.chapter) + "\">")) << words.chapter;
+    const auto all = guides();
+    const auto guide = std::find_if(all.begin(), all.end(),
+                                    [&](const auto& each) { return each.page == words.page; });
+    ASSERT_NE(guide, all.end()) << words.page;
+    EXPECT_THAT(guide_html(guide->markdown),
+                HasSubstr(" id=\"" + chapter_anchor(words.chapter) + "\">"))
+        << words.chapter;
     EXPECT_FALSE(words.hint.empty());
   }
+}
+
+TEST(Guide, LinksToOtherGuidesAndToNothingElse) {
+  EXPECT_EQ(guide_html("[a](ha.md#the-drill), [b](compare.md), [c](store.md#x), [d](https://e.md)"),
+            "<p><a href=\"ha#the-drill\">a</a>, <a href=\"compare\">b</a>, c, d</p>\n");
+  EXPECT_EQ(chapter_link("ha", "Slots on every server"),
+            "<a href=\"ha#slots-on-every-server\">Failover: Slots on every server</a>");
+}
+
+TEST(Guide, HasIndentedCode) {
+  EXPECT_EQ(guide_html("a:\n\n    b <\n\n      c\n\nd\n"),
+            "<p>a:</p>\n<pre>b &lt;\n\n  c\n</pre>\n<p>d</p>\n");
+  EXPECT_EQ(guide_html("- a\n    b\n"), "<ul>\n<li>a b</li>\n</ul>\n") << "goes on with the item";
 }
 
 TEST(Assets, KeepToThePolicy) {

@@ -222,6 +222,117 @@ TEST(Days, AreFourteenOfTwentyFourHours) {
   EXPECT_EQ(days[0].bytes, archived);
 }
 
+std::int64_t hour_of(SystemTime time) {
+  return std::chrono::duration_cast<std::chrono::hours>(time - kStart).count();
+}
+
+/// Of 2026-11-22.
+Hour::Kind kind_at(const History& history, const Held& held, int hour) {
+  const auto days = days_of(history, kStart + 10h + 30min, held);
+  return days.at(0).hours.at(static_cast<std::size_t>(hour)).kind;
+}
+
+TEST(Days, ShowWhereTheWalOfAnHourIsByTheServersPositions) {
+  History history;
+  const auto streams = [&](int hour, std::uint64_t megabytes) {
+    history.add({.streaming = true, .server_end = megabytes << 20},
+                kStart + std::chrono::hours(hour));
+  };
+  const auto waits = [&](int hour) {
+    history.add({.streaming = false}, kStart + std::chrono::hours(hour));
+  };
+  streams(0, 16);
+  streams(1, 32);
+  streams(2, 48);
+  waits(3);
+  waits(4);
+  streams(5, 96);
+  streams(6, 112);  // nothing is recorded of the two hours after it
+  streams(9, 160);
+  waits(10);
+  const auto mb = [](std::uint64_t count) { return wal::Lsn(count << 20); };
+  Held held{.begin = mb(30), .end = mb(160)};
+  EXPECT_EQ(kind_at(history, held, 0), Hour::Kind::whole) << "where its WAL begins is not known";
+  EXPECT_EQ(kind_at(history, held, 1), Hour::Kind::gone);
+  EXPECT_EQ(kind_at(history, held, 2), Hour::Kind::whole);
+  for (const int hour : {3, 4})
+    EXPECT_EQ(kind_at(history, held, hour), Hour::Kind::late) << "streamed after the outage";
+  for (const int hour : {7, 8}) EXPECT_EQ(kind_at(history, held, hour), Hour::Kind::held);
+  EXPECT_EQ(kind_at(history, held, 10), Hour::Kind::none) << "not here yet";
+  EXPECT_EQ(kind_at(*History::parse(history.to_text()), held, 4), Hour::Kind::late);
+  // The server had removed some of it.
+  held.missing = {{mb(64), mb(80)}};
+  history.hole_found(kStart + 9h);
+  for (const int hour : {3, 4, 5})
+    EXPECT_EQ(kind_at(history, held, hour), Hour::Kind::hole)
+        << "when it was written, and not when that was found";
+  EXPECT_EQ(kind_at(history, held, 2), Hour::Kind::whole);
+  EXPECT_EQ(kind_at(history, held, 9), Hour::Kind::whole) << "though it was found then";
+  const auto says = days_of(history, kStart + 10h + 30min, held).at(0).hours.at(4).says;
+  EXPECT_EQ(says,
+            "2026-11-22 04:00: streamed 0% of the time, 0 B archived; WAL of this time is "
+            "MISSING");
+}
+
+TEST(Days, ClaimWhatCommitsProveOfAnAdoptedArchive) {
+  Held held;
+  EXPECT_EQ(kind_at({}, held, 5), Hour::Kind::nothing);
+  held.commits = {kStart + 2h + 30min, kStart + 6h + 10min};
+  for (const int hour : {0, 1, 2, 6, 7})
+    EXPECT_EQ(kind_at({}, held, hour), Hour::Kind::nothing) << hour;
+  for (const int hour : {3, 4, 5}) EXPECT_EQ(kind_at({}, held, hour), Hour::Kind::held) << hour;
+  History history;
+  history.add({.streaming = true}, kStart + 1h);
+  EXPECT_EQ(kind_at(history, held, 1), Hour::Kind::gone) << "before the first commit here";
+}
+
+TEST(Days, KnowFromAReportWhatIsHeld) {
+  status::StatusReport report;
+  EXPECT_FALSE(held_by(report).end.valid());
+  report.segment_size = wal::SegmentSize();
+  status::StatusReport::Timeline one;
+  one.timeline = 1;
+  one.finished = {{2, 4}, {6, 8}};
+  one.missing = {{4, 6}};
+  report.timelines = {one};
+  status::StatusReport::Window newest;
+  newest.timeline = 1;
+  newest.to = wal::Lsn(0x8000000);
+  newest.from_time = wal::PgTime::parse("2026-11-22 00:00:00 UTC");
+  newest.to_time = wal::PgTime::parse("2026-11-22 03:00:00 UTC");
+  report.windows = {newest};
+  const auto held = held_by(report);
+  EXPECT_EQ(held.begin, wal::Lsn(0x2000000));
+  EXPECT_EQ(held.end, wal::Lsn(0x8000000));
+  ASSERT_EQ(held.missing.size(), 1U);
+  EXPECT_EQ(held.missing[0], std::pair(wal::Lsn(0x4000000), wal::Lsn(0x6000000)));
+  ASSERT_TRUE(held.commits);
+  EXPECT_EQ(hour_of(held.commits->first), 0);
+  EXPECT_EQ(hour_of(held.commits->second), 3);
+  // An idle server has written nothing since, and what streams is here up to now.
+  report.receiver.emplace();
+  report.receiver->taken = kStart + 7h;
+  report.receiver->stream.emplace();
+  EXPECT_EQ(hour_of(held_by(report).commits->second), 7);
+  report.receiver->stream->server_end = wal::Lsn(0x9000000);
+  EXPECT_EQ(hour_of(held_by(report).commits->second), 3);
+  report.receiver->lag_time = 1h;
+  EXPECT_EQ(hour_of(held_by(report).commits->second), 6);
+  // When the WAL around a hole was written is not known.
+  auto older = newest;
+  older.newest = false;
+  report.windows.push_back(older);
+  EXPECT_FALSE(held_by(report).commits);
+}
+
+TEST(History, KeepsTheClustersName) {
+  History history;
+  EXPECT_EQ(History::parse(history.to_text())->cluster_name(), "");
+  history.cluster("orders");
+  history.cluster("");
+  EXPECT_EQ(History::parse(history.to_text())->cluster_name(), "orders");
+}
+
 TEST(Slot, HasTheTimeThatItsBytesLastAtTheFastestOfTheLastHour) {
   History history;
   std::uint64_t archived = 0;

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "status/view_json.h"
+#include "web/fleet.h"
+#include "web/html.h"
 #include "web/site.h"
 
 namespace weir::web::page_test {
@@ -44,6 +46,30 @@ TEST(Page, SaysTheVerdictInWordsFirst) {
   EXPECT_THAT(html, HasSubstr("Streaming from db1:5432, durable up to 0/7000100, caught up."));
   EXPECT_LT(html.find("id=\"verdict\""), html.find("<svg"));
   EXPECT_LT(html.find("id=\"verdict\""), html.find("id=\"receiver\""));
+}
+
+TEST(Page, HasTheClustersName) {
+  auto facts = facts_with(kWell);
+  facts.history.emplace();
+  facts.history->cluster("or<ders");
+  EXPECT_EQ(title_of(facts), "OK · or<ders · /srv/wal · pgweir");
+  facts.report.receiver->cluster_name = "orders";
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("<title>OK · orders · /srv/wal · pgweir</title>"));
+  EXPECT_THAT(html, HasSubstr("<h1>orders · /srv/wal</h1>"));
+  EXPECT_THAT(html, HasSubstr("db1:5432, cluster orders"));
+}
+
+TEST(Page, LinksToTheChapterOfTheFinding) {
+  auto facts = facts_with(kWell);
+  facts.verdict.findings = {{status::Level::warning, "x", status::Topic::candidate},
+                            {status::Level::warning, "y", status::Topic::difference},
+                            {status::Level::warning, "z", status::Topic::hole}};
+  const auto html = page_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("<a href=\"ha#slots-on-every-server\">"));
+  EXPECT_THAT(html, HasSubstr("<a href=\"compare#when-a-difference-is-found\">"));
+  EXPECT_THAT(html, HasSubstr("<a href=\"troubleshooting#the-server-no-longer-has-the-wal\">"));
+  EXPECT_THAT(page_html(facts, Mode::single), HasSubstr("docs/ha.md: Slots on every server"));
 }
 
 TEST(Page, DoesNotSayThatAllIsWellByAnOldLook) {
@@ -362,7 +388,7 @@ class SiteTest : public ::testing::Test {
 TEST_F(SiteTest, HasItsPagesAndNothingElse) {
   Site site(Gate(std::nullopt, {}, "c"), sources());
   for (const char* const path : {"/", "/main", "/status.json", "/style.css", "/app.js", "/icon.svg",
-                                 "/troubleshooting", "/metrics", "/healthz"}) {
+                                 "/troubleshooting", "/ha", "/compare", "/metrics", "/healthz"}) {
     const auto answer = get(site, path);
     EXPECT_EQ(answer.status, 200) << path;
     EXPECT_EQ(get(site, path, "localhost", "HEAD").status, 200) << path;
@@ -462,20 +488,175 @@ TEST(Parts, AreSentIfTheyHaveChanged) {
         looked, text);
   };
   http::Request request{.headers = {}};
-  const auto first = part_answer(request, main_of("<time datetime=\"1\">1</time>", "A"), "t");
+  const auto first = part_answer(request, main_of("<time datetime=\"1\">1</time>", "A"), "t", kNow);
   EXPECT_EQ(first.body, main_of("<time datetime=\"1\">1</time>", "A"));
   request.headers = {{"if-none-match", header_of(first, "ETag")},
                      {"x-parts", header_of(first, "X-Parts")}};
-  const auto later = part_answer(request, main_of("<time datetime=\"2\">2</time>", "A"), "t");
+  const auto later =
+      part_answer(request, main_of("<time datetime=\"2\">2</time>", "A"), "t", kNow + 1min);
   EXPECT_EQ(later.status, 304) << "only the time of the look is another";
   EXPECT_EQ(header_of(later, "X-Looked"), "2");
   EXPECT_EQ(later.body, "");
-  EXPECT_EQ(part_answer(request, main_of("", "A"), "other").status, 200);
-  const auto changed = part_answer(request, main_of("3", "C"), "t");
+  EXPECT_EQ(part_answer(request, main_of("", "A"), "other", kNow).status, 200);
+  const auto changed = part_answer(request, main_of("3", "C"), "t", kNow + 10s);
   EXPECT_EQ(changed.status, 200);
   EXPECT_EQ(changed.body,
             "<header id=\"top\" data-same></header>\n<section id=\"op\">C</section>\n"
             "<section id=\"b\" data-same></section>\n");
+}
+
+/// What our script does: it sends back what it got.
+class Tab {
+ public:
+  /// Bytes of the answer, gzipped, with its head.
+  std::size_t ask(const std::string& main, const std::string& title, SystemTime now) {
+    http::Request request;
+    request.headers = {{"accept-encoding", "gzip"}};
+    if (!etag_.empty()) request.headers.emplace_back("if-none-match", etag_);
+    if (!parts_.empty()) request.headers.emplace_back("x-parts", parts_);
+    auto answer = part_answer(request, main, title, now);
+    if (answer.status == 200) {
+      etag_ = header_of(answer, "ETag");
+      parts_ = header_of(answer, "X-Parts");
+      body = answer.body;
+    } else {
+      body.clear();
+    }
+    shrink(request, answer);
+    add_safety(answer);
+    return http::to_bytes(answer, true).size();
+  }
+  std::string body{};
+
+ private:
+  std::string etag_, parts_;
+};
+
+TEST(Parts, OfOtherFiguresAreSentEveryTenSecondsAndOfAnotherStateAtOnce) {
+  const auto main_of = [](const char* state, const char* figure, const char* hours) {
+    return fmt::format(
+        "<section id=\"verdict\" data-state=\"{}\">V{}</section>\n<section id=\"receiver\">R{}"
+        "</section>\n<section id=\"hours\">H{}</section>\n",
+        state, figure, figure, hours);
+  };
+  Tab tab;
+  tab.ask(main_of("OK", "1", "1"), "t", kNow);
+  EXPECT_EQ(tab.body, main_of("OK", "1", "1"));
+  tab.ask(main_of("OK", "2", "2"), "t", kNow + 2s);
+  EXPECT_EQ(tab.body, "") << "nothing but figures";
+  tab.ask(main_of("OK", "3", "3"), "t", kNow + 10s);
+  EXPECT_THAT(tab.body, HasSubstr(">V3<"));
+  EXPECT_THAT(tab.body, HasSubstr(">R3<"));
+  EXPECT_THAT(tab.body, HasSubstr("id=\"hours\" data-same"));
+  tab.ask(main_of("OK", "3", "3"), "t", kNow + 12s);
+  EXPECT_EQ(tab.body, "") << "that drawing waits for its turn";
+  tab.ask(main_of("CRITICAL", "4", "4"), "t", kNow + 14s);
+  EXPECT_EQ(tab.body, main_of("CRITICAL", "4", "4"));
+  tab.ask(main_of("CRITICAL", "4", "5"), "t", kNow + 5min);
+  EXPECT_EQ(tab.body, "");
+  tab.ask(main_of("CRITICAL", "4", "5"), "t", kNow + 5min + 14s);
+  EXPECT_THAT(tab.body, HasSubstr(">H5<"));
+  tab.ask(main_of("CRITICAL", "6", "5"), "t", kNow - 1h);
+  EXPECT_THAT(tab.body, HasSubstr(">V6<")) << "the clock was set back";
+  tab.ask(main_of("CRITICAL", "6", "5"), "another", kNow - 1h);
+  EXPECT_THAT(tab.body, HasSubstr("data-same")) << "the title alone";
+}
+
+TEST(Parts, AreUnderstoodAsTheyAreSentAlone) {
+  const std::string main = "<section id=\"a\">A</section>\n";
+  for (const auto* parts : {";;;", "a", "a=", "a=.", "a=zz.1;", "a=1.;", "a=1;", "=1.1",
+                            "a=99999999999999999999.1", "-=0.0;a=1.x"}) {
+    http::Request request{.headers = {{"x-parts", parts}}};
+    EXPECT_EQ(part_answer(request, main, "t", kNow).body, main) << parts;
+  }
+}
+
+/// Bytes of a day of a tab that is shown, with a poll every two seconds.
+template <typename MainOf>
+double bytes_of_a_day(MainOf main_of) {
+  constexpr int kPolls = 600;  // twenty minutes: the slowest part is sent four times
+  Tab tab;
+  std::size_t bytes = 0;
+  for (int poll = 0; poll < kPolls; ++poll) {
+    const auto now = kNow + 10h + poll * 2s;
+    const auto [main, title] = main_of(poll, now);
+    const auto sent = tab.ask(main, title, now);
+    if (poll > 0) bytes += sent;  // the first is that of the page
+  }
+  return static_cast<double>(bytes) / (kPolls - 1) * 24 * 3600 / 2;
+}
+
+TEST(Parts, OfABusyArchiveAreCheap) {
+  auto facts = facts_with(kWell);
+  History history;
+  std::uint64_t end = 0x7000100;
+  facts.history.emplace();
+  for (int i = 0; i < 10 * 360; ++i) {
+    end += 100'000 + static_cast<std::uint64_t>(i % 37) * 1000;
+    history.add({.streaming = true,
+                 .archived = end,
+                 .lag = end % 70'001,
+                 .p50_ms = 0.9 + i % 13,
+                 .p99_ms = 4.1 + i % 7,
+                 .server_end = end},
+                kNow + i * 10s);
+  }
+  const auto bytes = bytes_of_a_day([&](int poll, SystemTime now) {
+    end += 20'000 + static_cast<std::uint64_t>(poll % 11) * 1000;
+    auto& receiver = *facts.report.receiver;
+    receiver.stream->flush = wal::Lsn(end);
+    receiver.stream->server_end = wal::Lsn(end + end % 7001);
+    receiver.lag_time = std::chrono::milliseconds(end % 97);
+    receiver.bytes_per_second = end % 30'001;
+    receiver.syncs = receive::SyncTimes::Summary{100, std::chrono::microseconds(800 + poll % 97),
+                                                 std::chrono::microseconds(4000 + poll % 89), 9ms};
+    if (poll % 5 == 0)
+      history.add({.streaming = true,
+                   .archived = end,
+                   .lag = end % 70'001,
+                   .p50_ms = 1 + poll % 13,
+                   .p99_ms = 4 + poll % 7,
+                   .server_end = end},
+                  now);
+    facts.history = history;
+    status::StatusReport::Window window;
+    window.timeline = 1;
+    window.from = wal::Lsn(0x1000000);
+    window.to = wal::Lsn(end);
+    window.to_time = wal::PgTime::parse(
+        fmt::format("2026-11-22 10:{:02}:{:02}.123 UTC", poll / 30 % 60, poll * 2 % 60));
+    facts.report.windows = {window};
+    facts.report.timelines[0].finished = {{1, end >> 24U}};
+    facts.report.free_bytes -= 20'000;
+    facts.now = facts.looked = receiver.taken = now;
+    facts.verdict = status::check(facts.report, {});
+    return std::pair(units_kept_together(main_html(facts, Mode::live)), title_of(facts));
+  });
+  EXPECT_LT(bytes, 45e6) << "of a day";
+  EXPECT_GT(bytes, 10e6) << "that all of it stays the same was not meant";
+}
+
+TEST(Parts, OfTwoHundredBusyArchivesAreCheap) {
+  std::uint64_t end = 0x7000100;
+  const auto bytes = bytes_of_a_day([&](int, SystemTime now) {
+    std::vector<FleetRow> rows;
+    for (int i = 0; i < 200; ++i) {
+      FleetRow row;
+      row.name = fmt::format("archive-{}", i);
+      row.where = "/srv/wal/" + row.name;
+      row.link = "archive/" + row.name + "/";
+      row.state = {.asked = true, .level = status::Level::ok};
+      row.state.server = fmt::format("db{}:5432", i);
+      end += 1000 + static_cast<std::uint64_t>(i) * 77;
+      row.state.position = wal::Lsn(end).to_string();
+      row.state.lag = end % 7 == 0 ? end % 7001 : 0;
+      row.state.free = (std::uint64_t{1} << 40) - end;
+      rows.push_back(row);
+    }
+    return std::pair(units_kept_together(fleet_html(rows, now, "0.1.0")),
+                     fleet_title(rows) + " · pgweir");
+  });
+  EXPECT_LT(bytes, 50e6) << "of a day";
 }
 
 TEST(Shrink, CompressesForWhoTakesIt) {
