@@ -18,6 +18,8 @@ namespace {
 
 /// Below this number of segments, free space is a warning.
 constexpr std::uint64_t kFewSegments = 8;
+/// Another archive or a server's pg_wal is the source.
+constexpr const char* kReplaceDamaged = "pgweir import -D DIRECTORY --replace-damaged SOURCE";
 
 void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
@@ -36,6 +38,8 @@ void judge_last_check(const StatusReport& report, const std::optional<archive::L
                                      (last && !last->backup.empty() ? shell_word(last->backup)
                                                                     : std::string("BACKUP"))};
     if (last) verdict.findings.back().since = last->time;
+    if (topic == Topic::verify && level == Level::critical)
+      verdict.findings.back().commands.emplace_back(kReplaceDamaged);
   };
   if (last && !last->passed)
     add(Level::critical,
@@ -342,7 +346,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   }
   for (const auto& what : report.damaged) {
     add(Level::critical, what, Topic::damage);
-    verdict.findings.back().commands = {"pgweir verify -D DIRECTORY"};
+    verdict.findings.back().commands = {"pgweir verify -D DIRECTORY", kReplaceDamaged};
   }
   if (const auto broken = shown_break(report)) {
     add(Level::warning, text_of(*broken), Topic::damage);

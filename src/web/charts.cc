@@ -112,7 +112,10 @@ Presence presence_of(const Bounds& wal, std::int64_t begin, std::int64_t now, co
   }
   if (!held.commits) return Presence::unknown;
   const auto end = std::min(begin + History::kHour.count(), now);
-  if (end <= seconds_of(held.commits->first)) return Presence::gone;
+  // Where its WAL ended is known, and not where it began: a part may be here.
+  const bool may_be_here = wal.to && held.end.valid() && *wal.to > held.begin;
+  if (end <= seconds_of(held.commits->first))
+    return may_be_here ? Presence::unknown : Presence::gone;
   return seconds_of(held.commits->first) <= begin && end <= seconds_of(held.commits->second)
              ? Presence::here
              : Presence::unknown;

@@ -34,7 +34,7 @@ def two_weeks(now=None, outage=0, free=0, growth=0, wal=0):
         hours[at][2] = int(hours[at][1] * part)
     if wal:
         for index, made in enumerate(hours):
-            made[8:] = [made[8] if free else 0, wal + index if made[2] else 0]
+            made[8:] = [made[8] if free else 0, wal + 1 + index if made[2] else 0]
     events = [[hours[42][0], hours[42][0] + 3000, 118, True, AWAY]]
     if outage:
         events.append([now - outage, now - 5, outage // 5, True, AWAY])

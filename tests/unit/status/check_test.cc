@@ -252,7 +252,9 @@ TEST(Check, RemembersTheLastVerificationAndDrill) {
   EXPECT_EQ(verdict.level, Level::critical);
   EXPECT_THAT(verdict.line, HasSubstr("the last verification failed (2 problems): "
                                       "000000010000000000000003: damaged (since 2033-05-18"));
-  EXPECT_THAT(verdict.findings[0].commands, ::testing::ElementsAre("pgweir verify -D ''"));
+  EXPECT_THAT(verdict.findings[0].commands,
+              ::testing::ElementsAre("pgweir verify -D ''",
+                                     "pgweir import -D '' --replace-damaged SOURCE"));
   report.last_verify.reset();
   report.last_drill = archive::LastCheck{.time = report.taken, .backup = "/b/a'b"};
   EXPECT_THAT(check(report, {}).findings[0].commands,

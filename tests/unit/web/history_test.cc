@@ -284,6 +284,12 @@ TEST(Days, ClaimWhatCommitsProveOfAnAdoptedArchive) {
   History history;
   history.add({.streaming = true}, kStart + 1h);
   EXPECT_EQ(kind_at(history, held, 1), Hour::Kind::gone) << "before the first commit here";
+  history.add({.streaming = true, .server_end = 2000}, kStart + 1h + 10s);
+  held.begin = wal::Lsn(1000);
+  held.end = wal::Lsn(3000);
+  EXPECT_EQ(kind_at(history, held, 1), Hour::Kind::whole) << "some of it may be here";
+  held.begin = wal::Lsn(2000);
+  EXPECT_EQ(kind_at(history, held, 1), Hour::Kind::gone);
 }
 
 TEST(Days, KnowFromAReportWhatIsHeld) {
