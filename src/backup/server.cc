@@ -23,10 +23,7 @@ void keep_host(Server& server, const std::string& conninfo, std::size_t index) {
             "pg_basebackup would show it to other users of this machine. Use a key without a "
             "password that this user alone may read.");
   server.password = pq::value_of(values, "password");
-  const auto all = pq::expand_conninfo(conninfo);
-  const auto hosts = pq::split_hosts(pq::value_of(all, "host"), pq::value_of(all, "hostaddr"),
-                                     pq::value_of(all, "port"));
-  const auto& host = hosts.at(index);
+  const auto host = pq::hosts_of(conninfo).at(index);
   for (const auto* name : {"host", "hostaddr", "port", "password", "replication"})
     values.erase(name);
   if (!host.host.empty()) values["host"] = host.host;

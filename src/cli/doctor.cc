@@ -89,14 +89,7 @@ bool asks_for_server(const Arguments& arguments, bool serving) {
                                  [&](const Option& option) { return arguments.has(option); });
 }
 
-std::size_t hosts_in(const std::string& conninfo) {
-  const auto values = pq::expand_conninfo(conninfo);
-  const auto value = [&](std::string_view keyword) {
-    const auto found = values.find(keyword);
-    return found == values.end() ? std::string() : found->second;
-  };
-  return pq::split_hosts(value("host"), value("hostaddr"), value("port")).size();
-}
+std::size_t hosts_in(const std::string& conninfo) { return pq::hosts_of(conninfo).size(); }
 
 /// Commits of the archive that a host lacks.
 std::optional<doctor::CommitCount> count_commits(io::Directory& directory,

@@ -20,6 +20,7 @@
 #include "logical/publications.h"
 #include "net/wake.h"
 #include "pq/commands.h"
+#include "pq/slot_view.h"
 
 namespace weir::cli {
 
@@ -211,14 +212,13 @@ int preview(LogicalRequest& request) {
                                          never);
   connection.execute("SET bytea_output = 'hex'");
   const auto slot = connection.quote_literal(request.options.slot);
-  const auto known = connection.execute(
-      "SELECT plugin, slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = " + slot);
-  if (known.empty() || known[0][1] != "logical")
+  const auto known = pq::find_slot(connection, request.options.slot);
+  if (!known || known->type != "logical")
     throw Error(ErrorKind::refused,
                 fmt::format("there is no logical replication slot \"{}\"", request.options.slot))
         .with("server", connection.server_name())
         .hint("\"pgweir slot list\" shows those that there are.");
-  const auto plugin = known[0][0].value_or("");
+  const auto plugin = known->plugin.value_or("");
   auto options = request.options.plugin_options;
   const bool binary = plugin == "pgoutput";
   if (binary) {

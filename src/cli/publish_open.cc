@@ -72,8 +72,14 @@ std::unique_ptr<io::Directory> open_archive(const std::string& path) {
 
 // Objections
 
-Error refusal(const std::string& what) {
-  return Error(ErrorKind::refused, "the open segment is not published: " + what)
+/// A server may continue the segment.
+class NotPublished final : public ErrorAs<NotPublished> {
+ public:
+  using ErrorAs::ErrorAs;
+};
+
+NotPublished refusal(const std::string& what) {
+  return NotPublished(ErrorKind::refused, "the open segment is not published: " + what)
       .hint(
           "What that server writes next would be another file under the segment's name. If it is "
           "certain that it never goes on (it is off and stays off): --primary-is-gone.");
@@ -97,12 +103,7 @@ void require_no_server(const Arguments& arguments, const Open& open) {
             "Name all of the cluster by -d, or by the archive's configuration; or say "
             "--primary-is-gone.");
   const auto conninfo = conninfo_of(arguments);
-  const auto values = pq::expand_conninfo(conninfo);
-  const auto value = [&](std::string_view keyword) {
-    const auto found = values.find(keyword);
-    return found == values.end() ? std::string() : found->second;
-  };
-  const auto hosts = pq::split_hosts(value("host"), value("hostaddr"), value("port"));
+  const auto hosts = pq::hosts_of(conninfo);
   for (std::size_t i = 0; i < hosts.size(); ++i) {
     const auto host = hosts[i].to_string();
     try {
@@ -125,9 +126,10 @@ void require_no_server(const Arguments& arguments, const Open& open) {
       if (state && state->exists)
         throw refusal(fmt::format("the slot \"{}\" is there, and the archive goes on by it", *slot))
             .with("server", host);
+    } catch (const NotPublished&) {
+      throw;
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::usage || error.message().starts_with("the open segment"))
-        throw;
+      if (error.kind() == ErrorKind::usage) throw;
       // It may be running, and rejecting connections at the moment.
       if (pq::answers(conninfo, i))
         throw refusal("a server answers, and cannot be asked")

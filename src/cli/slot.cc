@@ -98,14 +98,8 @@ struct Target {
 };
 
 std::vector<std::string> host_names(const std::string& conninfo) {
-  const auto values = pq::expand_conninfo(conninfo);
-  const auto value = [&](std::string_view keyword) {
-    const auto found = values.find(keyword);
-    return found == values.end() ? std::string() : found->second;
-  };
   std::vector<std::string> names;
-  for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port")))
-    names.push_back(host.to_string());
+  for (const auto& host : pq::hosts_of(conninfo)) names.push_back(host.to_string());
   return names;
 }
 
@@ -185,10 +179,6 @@ std::string drop(const Arguments& arguments, const Target& target) {
   return fmt::format("replication slot \"{}\" dropped\n", slot);
 }
 
-std::optional<std::int64_t> number(const std::optional<std::string>& text) {
-  return text ? parse_number<std::int64_t>(*text) : std::nullopt;
-}
-
 /// nullopt: that is a relay, which has no SQL.
 std::optional<pq::Connection> open_for_sql(const Target& target, const net::Wake& never) {
   try {
@@ -214,31 +204,17 @@ std::vector<SlotRow> list(const Target& target) {
   auto opened = open_for_sql(target, never);
   if (!opened) return list_of_relay(target, never);
   auto& connection = *opened;
-  const std::string reason(pq::invalidation_reason_column(connection.server_major()));
-  const auto rows = connection.execute(
-      "SELECT slot_name, slot_type, active, restart_lsn, wal_status, safe_wal_size, "
-      "pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() THEN "
-      "coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) "
-      "ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)::bigint, " +
-      reason +
-      ", plugin, database, confirmed_flush_lsn, pg_catalog.age(coalesce(catalog_xmin, xmin))"
-      " FROM pg_catalog.pg_replication_slots ORDER BY slot_name");
   std::vector<SlotRow> slots;
-  for (const auto& row : rows) {
+  for (auto& each : pq::read_slots(connection)) {
     SlotRow slot;
-    slot.name = row[0].value_or("");
-    slot.type = row[1].value_or("");
-    slot.view.exists = true;
-    slot.view.active = row[2] == "t";
-    slot.restart_lsn = row[3];
-    slot.view.wal_status = row[4].value_or("");
-    slot.view.safe_wal_size = number(row[5]);
-    slot.view.retained = number(row[6]);
-    slot.view.invalidation_reason = row[7];
-    slot.plugin = row[8];
-    slot.database = row[9];
-    slot.confirmed_lsn = row[10];
-    slot.xmin_age = number(row[11]);
+    slot.name = std::move(each.name);
+    slot.type = std::move(each.type);
+    slot.view = std::move(each.view);
+    slot.restart_lsn = std::move(each.restart_lsn);
+    slot.plugin = std::move(each.plugin);
+    slot.database = std::move(each.database);
+    slot.confirmed_lsn = std::move(each.confirmed_lsn);
+    slot.xmin_age = each.xmin_age;
     slots.push_back(std::move(slot));
   }
   return slots;

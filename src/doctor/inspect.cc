@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "archive/listing.h"
 #include "archive/own_names.h"
@@ -126,10 +128,6 @@ void inspect_by_replication(ServerFacts& facts, pq::Connection& connection) {
   }
 }
 
-constexpr const char* kPosition =
-    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
-    "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
-
 /// pg_settings omits settings that the role must not see (for example output_plugin_libraries);
 /// current_setting() alone would be a server error.
 void read_settings(ServerFacts& facts, pq::Connection& connection) {
@@ -145,25 +143,12 @@ void read_settings(ServerFacts& facts, pq::Connection& connection) {
 }
 
 void read_slot(ServerFacts& facts, pq::Connection& connection, const std::string& name) {
-  const std::string reason(pq::invalidation_reason_column(connection.server_major()));
-  const auto rows = connection.execute(
-      fmt::format("SELECT slot_type, temporary, active, restart_lsn, wal_status, safe_wal_size, "
-                  "pg_catalog.pg_wal_lsn_diff({}, restart_lsn)::bigint, {} FROM "
-                  "pg_catalog.pg_replication_slots WHERE slot_name = {}",
-                  kPosition, reason, connection.quote_literal(name)),
-      kTime);
   ServerFacts::Slot slot;
-  if (!rows.empty()) {
-    const auto& row = rows.front();
-    slot.type = row[0].value_or("");
-    slot.temporary = row[1] == "t";
-    slot.view.exists = true;
-    slot.view.active = row[2] == "t";
-    if (row[3]) slot.restart_lsn = wal::Lsn::parse(*row[3]);
-    slot.view.wal_status = row[4].value_or("");
-    slot.view.safe_wal_size = number(row[5]);
-    slot.view.retained = number(row[6]);
-    slot.view.invalidation_reason = row[7];
+  if (auto found = pq::find_slot(connection, name, kTime)) {
+    slot.type = found->type;
+    slot.temporary = found->temporary;
+    slot.view = std::move(found->view);
+    if (found->restart_lsn) slot.restart_lsn = wal::Lsn::parse(*found->restart_lsn);
   }
   facts.slot = slot;
 }
@@ -194,7 +179,7 @@ struct Point {
 };
 
 std::optional<Point> read_position(pq::Connection& connection) {
-  const auto rows = connection.execute(fmt::format("SELECT {}", kPosition), kTime);
+  const auto rows = connection.execute(fmt::format("SELECT {}", pq::kPositionSql), kTime);
   if (rows.empty() || !rows[0][0]) return std::nullopt;
   const auto position = wal::Lsn::parse(*rows[0][0]);
   if (!position) return std::nullopt;
@@ -252,14 +237,12 @@ void inspect_by_sql(ServerFacts& facts, pq::Connection& connection,
     if (const auto count = number(rows.at(0).at(0))) facts.senders = static_cast<int>(*count);
   });
   attempt(facts, "its slots", [&] {
-    const auto rows =
-        connection.execute("SELECT count(*) FROM pg_catalog.pg_replication_slots", kTime);
-    if (const auto count = number(rows.at(0).at(0))) facts.slots = static_cast<int>(*count);
-    for (const auto& row : connection.execute(
-             "SELECT DISTINCT plugin FROM pg_catalog.pg_replication_slots WHERE plugin IS NOT NULL "
-             "ORDER BY plugin",
-             kTime))
-      facts.plugins.push_back(row.at(0).value_or(""));
+    const auto slots = pq::read_slots(connection, std::nullopt, kTime);
+    facts.slots = static_cast<int>(slots.size());
+    std::set<std::string> plugins;
+    for (const auto& each : slots)
+      if (each.plugin) plugins.insert(*each.plugin);
+    facts.plugins.assign(plugins.begin(), plugins.end());
     if (slot) read_slot(facts, connection, *slot);
   });
   attempt(facts, "its archiver", [&] {

@@ -10,6 +10,7 @@
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
+#include "pq/slot_view.h"
 #include "wal/server_version.h"
 
 namespace weir::doctor {
@@ -19,6 +20,18 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kPatience = 5s;
+
+/// A connection to one host, regardless of its role. `never` must outlive it.
+pq::Connection connect_to(const std::string& conninfo, std::size_t host,
+                          pq::Replication replication, const net::Wake& never) {
+  return pq::Connection::open({.conninfo = conninfo,
+                               .replication = replication,
+                               .timeout = kPatience,
+                               .first_host = host,
+                               .only_first_host = true,
+                               .any_role = true},
+                              never);
+}
 
 /// By a stream without the slot, and without reporting a flush position: it changes nothing.
 std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host, wal::Lsn at) {
@@ -49,21 +62,13 @@ std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::
                                               const std::string& slot) {
   try {
     const net::Wake never;
-    auto connection = pq::Connection::open({.conninfo = conninfo,
-                                            .replication = pq::Replication::none,
-                                            .timeout = kPatience,
-                                            .first_host = host,
-                                            .only_first_host = true,
-                                            .any_role = true},
-                                           never);
-    const auto rows = connection.execute(
-        "SELECT slot_type, restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-        connection.quote_literal(slot));
+    auto connection = connect_to(conninfo, host, pq::Replication::none, never);
     pq::SlotState state;
-    if (rows.empty()) return state;
+    const auto found = pq::find_slot(connection, slot);
+    if (!found) return state;
     state.exists = true;
-    state.type = rows[0][0].value_or("");
-    if (rows[0][1]) state.restart_lsn = wal::Lsn::parse(*rows[0][1]);
+    state.type = found->type;
+    if (found->restart_lsn) state.restart_lsn = wal::Lsn::parse(*found->restart_lsn);
     return state;
   } catch (const Error&) {
     return std::nullopt;  // reported as a check that could not be made
@@ -74,12 +79,7 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
              const FailoverFacts& archive) {
   constexpr std::string_view kNotSupported = "0A000";
   const net::Wake never;
-  auto connection = pq::Connection::open({.conninfo = conninfo,
-                                          .timeout = kPatience,
-                                          .first_host = index,
-                                          .only_first_host = true,
-                                          .any_role = true},
-                                         never);
+  auto connection = connect_to(conninfo, index, pq::Replication::physical, never);
   host.major = connection.server_major();
   host.standby = pq::show_if_standby(connection);
   host.identity = pq::identify_system(connection);
@@ -109,12 +109,7 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
 void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
              const std::optional<std::string>& slot) {
   const net::Wake never;
-  auto connection = pq::Connection::open({.conninfo = conninfo,
-                                          .timeout = kPatience,
-                                          .first_host = index,
-                                          .only_first_host = true,
-                                          .any_role = true},
-                                         never);
+  auto connection = connect_to(conninfo, index, pq::Replication::physical, never);
   host.standby = pq::show_if_standby(connection);
   if (!slot || !wal::ServerVersion(connection.server_major()).has_read_replication_slot()) return;
   constexpr std::string_view kNotSupported = "0A000";  // a logical one
@@ -130,13 +125,8 @@ void inspect(HostRole& host, const std::string& conninfo, std::size_t index,
 /// Runs inspect() for each host of the connection string; an error is the host's trouble.
 template <typename Host, typename Wanted>
 std::vector<Host> inspect_all(const std::string& conninfo, const Wanted& wanted) {
-  const auto values = pq::expand_conninfo(conninfo);
-  const auto value = [&](std::string_view keyword) {
-    const auto found = values.find(keyword);
-    return found == values.end() ? std::string() : found->second;
-  };
   std::vector<Host> hosts;
-  for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port"))) {
+  for (const auto& host : pq::hosts_of(conninfo)) {
     Host facts;
     facts.host = host.to_string();
     try {

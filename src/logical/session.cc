@@ -384,40 +384,36 @@ void Session::prepare_output(pq::Connection& connection) {
 }
 
 SlotFacts Session::slot_facts(pq::Connection& connection) {
-  const std::string reason(pq::invalidation_reason_column(connection.server_major()));
-  const auto rows = connection.execute(
-      "SELECT slot_type, plugin, database, confirmed_flush_lsn, wal_status, "
-      "pg_catalog.current_database(), " +
-      reason + " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-      connection.quote_literal(options_.slot));
+  const auto database = connection.execute("SELECT pg_catalog.current_database()").at(0).at(0);
+  const auto slot = pq::find_slot(connection, options_.slot);
   SlotFacts facts;
-  if (rows.empty())
+  if (!slot)
     throw Error(ErrorKind::refused,
                 fmt::format("replication slot \"{}\" does not exist", options_.slot))
         .with("server", connection.server_name())
         .hint(
             "--create-slot makes it. If it was there before, what was changed since its last "
             "confirmed position cannot be had from a new one.");
-  const auto& row = rows[0];
-  if (row[0] != "logical")
+  if (slot->type != "logical")
     throw Error(ErrorKind::refused,
                 fmt::format("replication slot \"{}\" is a physical one", options_.slot))
         .with("server", connection.server_name())
         .hint("Changes come through a logical slot; \"pgweir slot list\" shows them all.");
-  if (row[2] != row[5])
+  if (slot->database != database)
     throw Error(ErrorKind::refused,
                 fmt::format("replication slot \"{}\" belongs to another database", options_.slot))
-        .with("slot's database", row[2].value_or(""))
-        .with("connected to", row[5].value_or(""))
+        .with("slot's database", slot->database.value_or(""))
+        .with("connected to", database.value_or(""))
         .hint("Connect to the slot's database (--dbname).");
   // The WAL may exist, but lack what decoding needs (wal_level_insufficient, rows_removed).
-  const bool wal_is_there = row[6] && row[6] != "wal_removed" && row[6] != "idle_timeout";
-  if (row[4] == "lost")
+  const auto& reason = slot->view.invalidation_reason;
+  const bool wal_is_there = reason && reason != "wal_removed" && reason != "idle_timeout";
+  if (slot->view.wal_status == "lost")
     throw Error(ErrorKind::gap,
                 wal_is_there
                     ? fmt::format("replication slot \"{}\" is lost: the server has invalidated it "
                                   "({})",
-                                  options_.slot, *row[6])
+                                  options_.slot, *reason)
                     : fmt::format("replication slot \"{}\" is lost: the server has removed WAL it "
                                   "needs",
                                   options_.slot))
@@ -425,10 +421,10 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
         .hint(
             "What was changed since its confirmed position cannot be decoded any more: drop it, "
             "begin with a new slot and a new copy of the tables (--snapshot-command). " +
-            pq::why_invalidated(row[6], connection.server_major()));
-  facts.plugin = row[1].value_or("");
-  facts.database = row[2].value_or("");
-  if (row[3]) facts.confirmed = wal::Lsn::parse(*row[3]);
+            pq::why_invalidated(reason, connection.server_major()));
+  facts.plugin = slot->plugin.value_or("");
+  facts.database = slot->database.value_or("");
+  if (slot->confirmed_lsn) facts.confirmed = wal::Lsn::parse(*slot->confirmed_lsn);
   return facts;
 }
 

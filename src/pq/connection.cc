@@ -283,8 +283,7 @@ struct Connection::Notices {
 Connection Connection::open(const ConnectOptions& options, const net::Wake& interrupt) {
   const Clock::time_point deadline = Clock::now() + options.timeout;
   const ConninfoValues values = expand_conninfo(options.conninfo);
-  const std::vector<Host> hosts =
-      split_hosts(value_of(values, "host"), value_of(values, "hostaddr"), value_of(values, "port"));
+  const std::vector<Host> hosts = hosts_of(values);
   const std::optional<Clock::duration> per_address = connect_timeout(values);
   const Parameters common = common_parameters(options, values);
   const bool random = value_of(values, "load_balance_hosts") == "random";
@@ -344,16 +343,9 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
 
 void Connection::connect(const Parameters& parameters, Clock::time_point deadline, const Host& host,
                          Replication replication, std::optional<Advice>& advice) {
-  std::vector<const char*> keywords;
-  std::vector<const char*> values;
-  for (const auto& [keyword, value] : parameters) {
-    keywords.push_back(keyword.c_str());
-    values.push_back(value.c_str());
-  }
-  keywords.push_back(nullptr);
-  values.push_back(nullptr);
+  const ConninfoArrays given(parameters);
   if (interrupt_->raised()) throw net::Interrupted{};
-  connection_ = PQconnectStartParams(keywords.data(), values.data(), 0);
+  connection_ = PQconnectStartParams(given.keywords.data(), given.values.data(), 0);
   if (connection_ == nullptr) throw Error(ErrorKind::retry, "out of memory");
   PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // includes the SQLSTATE
   PQsetNoticeReceiver(connection_, &Notices::receive, notices_.get());

@@ -96,6 +96,15 @@ std::string value_of(const ConninfoValues& values, std::string_view keyword) {
   return found == values.end() ? std::string() : found->second;
 }
 
+std::vector<Host> hosts_of(const ConninfoValues& values) {
+  return split_hosts(value_of(values, "host"), value_of(values, "hostaddr"),
+                     value_of(values, "port"));
+}
+
+std::vector<Host> hosts_of(const std::string& conninfo) {
+  return hosts_of(expand_conninfo(conninfo));
+}
+
 bool Host::local() const {
   return hostaddr.empty() && (host.empty() || host.front() == '/' || host.front() == '@');
 }

@@ -33,6 +33,8 @@ struct Host {
 using ConninfoValues = std::map<std::string, std::string, std::less<>>;
 /// Empty if it is not set.
 [[nodiscard]] std::string value_of(const ConninfoValues& values, std::string_view keyword);
+/// The hosts of these values, as split_hosts().
+[[nodiscard]] std::vector<Host> hosts_of(const ConninfoValues& values);
 
 /// The values in the string itself. Throws Error{usage}; the message does not quote a string that
 /// could contain a password.
@@ -43,10 +45,28 @@ using ConninfoValues = std::map<std::string, std::string, std::less<>>;
 /// adds the one of the environment or a service when it connects. Throws Error{usage}.
 [[nodiscard]] ConninfoValues expand_conninfo(const std::string& conninfo);
 
+/// The hosts of a connection string, with everything that libpq adds. Throws Error{usage}.
+[[nodiscard]] std::vector<Host> hosts_of(const std::string& conninfo);
+
 /// This libpq's default socket directory (DEFAULT_PGSOCKET_DIR).
 [[nodiscard]] std::string default_socket_directory();
 
 /// All of libpq's parameters of an open or starting connection, including the password.
 [[nodiscard]] ConninfoValues values_of(pg_conn* connection);
+
+/// Keywords and values as libpq's functions for connections take them. `all` must outlive it.
+struct ConninfoArrays {
+  template <typename Values>
+  explicit ConninfoArrays(const Values& all) {
+    for (const auto& [keyword, value] : all) {
+      keywords.push_back(keyword.c_str());
+      values.push_back(value.c_str());
+    }
+    keywords.push_back(nullptr);
+    values.push_back(nullptr);
+  }
+  std::vector<const char*> keywords;
+  std::vector<const char*> values;
+};
 
 }  // namespace weir::pq

@@ -1,5 +1,11 @@
 #include "pq/slot_view.h"
 
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/text.h"
+#include "pq/connection.h"
 #include "wal/server_version.h"
 
 namespace weir::pq {
@@ -30,9 +36,44 @@ std::string why_invalidated(const std::optional<std::string>& reason, int server
          "that): raise it, or keep the receiver connected and quick.";
 }
 
-std::string_view invalidation_reason_column(int server_major) {
-  return wal::ServerVersion(server_major).has_invalidation_reason() ? "invalidation_reason::text"
-                                                                    : "NULL::text";
+std::vector<ServerSlot> read_slots(Connection& connection, const std::optional<std::string>& name,
+                                   std::chrono::milliseconds timeout) {
+  const auto number = [](const std::optional<std::string>& text) {
+    return text ? parse_number<std::int64_t>(*text) : std::nullopt;
+  };
+  const wal::ServerVersion version(connection.server_major());
+  const auto rows = connection.execute(
+      fmt::format("SELECT slot_name, slot_type, temporary, active, restart_lsn, wal_status, "
+                  "safe_wal_size, pg_catalog.pg_wal_lsn_diff({}, restart_lsn)::bigint, {}, plugin, "
+                  "database, confirmed_flush_lsn, pg_catalog.age(coalesce(catalog_xmin, xmin)) "
+                  "FROM pg_catalog.pg_replication_slots {}ORDER BY slot_name",
+                  kPositionSql,
+                  version.has_invalidation_reason() ? "invalidation_reason::text" : "NULL::text",
+                  name ? "WHERE slot_name = " + connection.quote_literal(*name) + " " : ""),
+      timeout);
+  std::vector<ServerSlot> slots;
+  for (const auto& row : rows)
+    slots.push_back({.name = row[0].value_or(""),
+                     .type = row[1].value_or(""),
+                     .temporary = row[2] == "t",
+                     .view = {.exists = true,
+                              .active = row[3] == "t",
+                              .wal_status = row[5].value_or(""),
+                              .safe_wal_size = number(row[6]),
+                              .retained = number(row[7]),
+                              .invalidation_reason = row[8]},
+                     .restart_lsn = row[4],
+                     .plugin = row[9],
+                     .database = row[10],
+                     .confirmed_lsn = row[11],
+                     .xmin_age = number(row[12])});
+  return slots;
+}
+
+std::optional<ServerSlot> find_slot(Connection& connection, const std::string& name,
+                                    std::chrono::milliseconds timeout) {
+  auto slots = read_slots(connection, name, timeout);
+  return slots.empty() ? std::nullopt : std::optional(std::move(slots.front()));
 }
 
 std::optional<std::string> invalidation_reason_in(std::string_view message) {

@@ -1,11 +1,15 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace weir::pq {
+
+class Connection;
 
 /// The columns of pg_replication_slots that describe a slot's WAL retention.
 struct SlotView {
@@ -17,13 +21,38 @@ struct SlotView {
   std::optional<std::string> invalidation_reason;  ///< 17 and later
 };
 
+/// A row of pg_replication_slots.
+struct ServerSlot {
+  std::string name;
+  std::string type;  ///< physical, logical
+  bool temporary = false;
+  SlotView view;
+  std::optional<std::string> restart_lsn;  ///< as the server prints it
+  // of a logical slot
+  std::optional<std::string> plugin;
+  std::optional<std::string> database;
+  std::optional<std::string> confirmed_lsn;  ///< as the server prints it
+  std::optional<std::int64_t> xmin_age;      ///< transactions since its (catalog_)xmin
+};
+/// The slots of a server, by name, or the one with this name; over an ordinary connection. Throws
+/// as Connection::execute().
+[[nodiscard]] std::vector<ServerSlot> read_slots(
+    Connection& connection, const std::optional<std::string>& name = std::nullopt,
+    std::chrono::milliseconds timeout = std::chrono::milliseconds(60'000));
+/// The same for one slot; nullopt: there is none of that name.
+[[nodiscard]] std::optional<ServerSlot> find_slot(
+    Connection& connection, const std::string& name,
+    std::chrono::milliseconds timeout = std::chrono::milliseconds(60'000));
+
+/// The position up to which a server has WAL: an SQL expression.
+inline constexpr std::string_view kPositionSql =
+    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
+    "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
+
 /// Why a server has invalidated a slot, which setting caused it, and what to do, in full sentences.
 /// `reason` as in pg_replication_slots; if it is unset, the possible reasons depend on the version.
 [[nodiscard]] std::string why_invalidated(const std::optional<std::string>& reason,
                                           int server_major);
-/// The expression in a query of pg_replication_slots for the cause of an invalidation: NULL if the
-/// view lacks it.
-[[nodiscard]] std::string_view invalidation_reason_column(int server_major);
 /// The reason that a server of version 18 or later gives, untranslated, when it rejects an
 /// invalidated slot.
 [[nodiscard]] std::optional<std::string> invalidation_reason_in(std::string_view message);

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "pq/conninfo.h"
 #include "pq/parameters.h"
-#include "pq/shutdown_probe.h"
+#include "pq/ping.h"
 #include "pq/slot_view.h"
 #include "receive/server.h"
 
@@ -115,23 +115,14 @@ class PqServer final : public Server {
   pq::Connection connection_;
 };
 
-std::optional<std::int64_t> number(const std::optional<std::string>& text) {
-  return text ? parse_number<std::int64_t>(*text) : std::nullopt;
-}
-
 class PqServers final : public Servers {
  public:
   HostList hosts(const Options& options) override {
     const auto values = pq::expand_conninfo(options.conninfo);
-    const auto value = [&](std::string_view keyword) {
-      const auto found = values.find(keyword);
-      return found == values.end() ? std::string() : found->second;
-    };
     HostList list;
-    for (const auto& host : pq::split_hosts(value("host"), value("hostaddr"), value("port")))
-      list.names.push_back(host.to_string());
-    list.prefers_standby = value("target_session_attrs") == "prefer-standby";
-    list.shuffled = value("load_balance_hosts") == "random";
+    for (const auto& host : pq::hosts_of(values)) list.names.push_back(host.to_string());
+    list.prefers_standby = pq::value_of(values, "target_session_attrs") == "prefer-standby";
+    list.shuffled = pq::value_of(values, "load_balance_hosts") == "random";
     return list;
   }
 
@@ -187,21 +178,7 @@ class PqServers final : public Servers {
         "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
         "pg_catalog.current_setting('synchronous_standby_names') END");
     reading.synchronous_names = names.at(0)[0];
-    const std::string reason(pq::invalidation_reason_column(reading.server_major));
-    const auto rows = connection.execute(
-        "SELECT active, wal_status, safe_wal_size, "
-        "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), "
-        "pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END, restart_lsn)::bigint, " +
-        reason + " FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-        connection.quote_literal(slot));
-    if (rows.empty()) return reading;
-    const auto& row = rows.front();
-    reading.view.exists = true;
-    reading.view.active = row[0] == "t";
-    reading.view.wal_status = row[1].value_or("");
-    reading.view.safe_wal_size = number(row[2]);
-    reading.view.retained = number(row[3]);
-    reading.view.invalidation_reason = row[4];
+    if (auto found = pq::find_slot(connection, slot)) reading.view = std::move(found->view);
     return reading;
   }
 };

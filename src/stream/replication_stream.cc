@@ -15,6 +15,7 @@
 #include "pq/connection.h"
 #include "pq/parameters.h"
 #include "pq/replication_stream.h"
+#include "pq/slot_view.h"
 #include "stream/readiness.h"
 #include "wal/pg_time.h"
 #include "wire/copy_messages.h"
@@ -34,10 +35,8 @@ constexpr milliseconds kLongest = 24h * 365 * 20;
 
 /// For a physical slot that retains no WAL the server reports that it was invalidated.
 void require_logical(pq::Connection& connection, const std::string& slot, const Error& error) {
-  const auto rows = connection.execute(
-      "SELECT slot_type FROM pg_catalog.pg_replication_slots WHERE slot_name = " +
-      connection.quote_literal(slot));
-  if (rows.size() != 1 || rows[0].size() != 1 || rows[0][0] != "physical") return;
+  const auto found = pq::find_slot(connection, slot);
+  if (!found || found->type != "physical") return;
   throw Error(ErrorKind::refused, "the replication slot is a physical one")
       .with_sqlstate(error.sqlstate())
       .with("slot", slot)

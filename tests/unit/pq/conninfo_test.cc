@@ -58,6 +58,13 @@ TEST(SplitHosts, FollowsLibpqsRules) {
   }
 }
 
+TEST(HostsOf, AreThoseOfTheConnectionString) {
+  const auto hosts = hosts_of(std::string("host=a,b hostaddr=192.0.2.1,192.0.2.2 port=5433"));
+  ASSERT_EQ(hosts.size(), 2u);
+  EXPECT_EQ(hosts[1], (Host{"b", "192.0.2.2", "5433"}));
+  EXPECT_EQ(hosts_of(ConninfoValues{{"host", "a,b"}, {"port", "1,2"}}).at(1).port, "2");
+}
+
 TEST(Host, IsNamedAsAnOperatorWouldNameIt) {
   EXPECT_EQ((Host{"db1", "", "5433"}).to_string(), "db1:5433");
   EXPECT_EQ((Host{"db1", "10.0.0.1", ""}).to_string(), "db1:5432");

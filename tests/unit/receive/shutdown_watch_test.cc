@@ -6,7 +6,7 @@
 #include <csignal>
 #include <thread>
 
-#include "pq/shutdown_probe.h"
+#include "pq/ping.h"
 #include "unit/pq/test_server.h"
 #include "unit/receive/recording_log.h"
 

@@ -1,4 +1,4 @@
-#include "pq/shutdown_probe.h"
+#include "pq/ping.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include "net/wake.h"
 #include "unit/pq/test_server.h"
 
-namespace weir::pq::shutdown_probe_test {
+namespace weir::pq::ping_test {
 namespace {
 
 TEST(ShutdownProbe, KnowsAServerThatLetsNobodyInFromOneThatDoesAndFromNone) {
@@ -35,4 +35,4 @@ TEST(ShutdownProbe, KnowsAServerThatLetsNobodyInFromOneThatDoesAndFromNone) {
 }
 
 }  // namespace
-}  // namespace weir::pq::shutdown_probe_test
+}  // namespace weir::pq::ping_test
