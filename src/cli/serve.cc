@@ -26,7 +26,7 @@
 #include "daemon/signals.h"
 #include "io/foreign_writer.h"
 #include "io/posix_directory.h"
-#include "relay/serve_socket.h"
+#include "relay/sockets.h"
 #include "status/view_json.h"
 
 namespace weir::cli {

@@ -21,7 +21,7 @@
 #include "pq/slot_view.h"
 #include "relay/entrance_state.h"
 #include "relay/slots_report.h"
-#include "relay/slots_socket.h"
+#include "relay/sockets.h"
 
 namespace weir::cli {
 

@@ -3,18 +3,14 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <thread>
 
-#include "base/descriptor.h"
 #include "base/log.h"
-#include "net/listener.h"
-#include "net/wake.h"
+#include "net/directory_socket.h"
 
 namespace weir::receive {
 
-/// Answers `pgweir status` while a receiver runs: a Unix socket with a hidden name in the archive's
-/// directory; each client gets the answer and the end of the stream. Needs no disk access, so it
-/// works when the disk is full or hangs. A thread of its own, idle until a client connects.
+/// Answers `pgweir status` while a receiver runs. Needs no disk access, so it works when the disk
+/// is full or hangs.
 class StatusSocket {
  public:
   /// Must be created under the archive's lock: a socket left over by a crash is replaced. If the
@@ -32,16 +28,8 @@ class StatusSocket {
   [[nodiscard]] static std::optional<std::string> ask(const std::string& directory);
 
  private:
-  void listen(const std::string& directory);
-  void work();
-  void serve(int client) const;
-
-  std::function<std::string()> answer_;
   Log& log_;
-  Descriptor directory_;
-  std::optional<net::Listener> listener_;
-  net::Wake stop_;
-  std::thread thread_;
+  std::optional<net::DirectorySocket> socket_;
 };
 
 }  // namespace weir::receive

@@ -14,8 +14,8 @@
 #include "io/directory.h"
 #include "relay/hub.h"
 #include "relay/slot_questions.h"
-#include "relay/slots_socket.h"
 #include "relay/slots_state.h"
+#include "relay/sockets.h"
 
 namespace weir::relay {
 

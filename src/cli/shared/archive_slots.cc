@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "relay/slots_report.h"
-#include "relay/slots_socket.h"
+#include "relay/sockets.h"
 
 namespace weir::cli {
 

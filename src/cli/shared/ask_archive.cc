@@ -9,7 +9,7 @@
 #include "cli/shared/archive_slots.h"
 #include "io/foreign_writer.h"
 #include "receive/status_socket.h"
-#include "relay/serve_socket.h"
+#include "relay/sockets.h"
 #include "status/view_json.h"
 
 namespace weir::cli {

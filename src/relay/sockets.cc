@@ -1,18 +1,21 @@
-// Each `pgweir serve` answers `status` on its own socket (`relay/serve_socket`): several may serve
+// Each `pgweir serve` answers `status` on its own socket (`ServeSocket`): several may serve
 // one directory, and the receiver's socket is unchanged. Names are numbered, so that the next
 // process takes over the name of a killed one. The search for a name is exclusive, under a lock
 // file, since a socket that is bound but not yet listening looks like a leftover. If no relay
 // answers, a slot is reported from its file, because it still holds back `prune`.
+//
+// The slots' lock is not the archive's. A receiver holds that one, and serving alongside a receiver
+// has slots, too. The holder of `.pgweir-slots.lock` answers `pgweir slot -D` on a socket. A
+// process that does not get it retries every second: when a relay is restarted, the previous one
+// may still be running.
 
-#include "relay/serve_socket.h"
+#include "relay/sockets.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <utility>
-#include <vector>
 
 #include "archive/lock_file.h"
 #include "base/error.h"
@@ -24,7 +27,9 @@ namespace weir::relay {
 namespace {
 
 using namespace std::chrono_literals;
+using net::DirectorySocket;
 
+constexpr const char* kSlotsName = ".pgweir-slots.sock";
 constexpr int kMost = 16;
 constexpr std::chrono::milliseconds kAskTime = 5s;  // all of them together
 constexpr std::chrono::milliseconds kSoon = 250ms;
@@ -45,6 +50,30 @@ std::unique_ptr<io::File> alone(io::Directory& archive) {
   }
 }
 
+/// A slot of an earlier version may have a line's end in its name; none has a zero.
+std::string with(std::string line, char one, char instead) {
+  std::replace(line.begin(), line.end(), one, instead);
+  return line;
+}
+
+/// nullopt: no process listens there.
+std::optional<std::string> ask_process(const std::string& directory, const std::string& name,
+                                       const std::string& line, std::chrono::milliseconds time) {
+  auto reply = DirectorySocket::ask(directory, name, &line, time);
+  if (reply.silent)
+    throw Error(ErrorKind::retry, "a process that serves the archive does not answer")
+        .with("socket", fmt::format("{}/{}", directory, name))
+        .hint("It may be stopped (SIGSTOP), or its disk hangs.");
+  if (reply.code != 0) {
+    auto error = system_error(reply.code, "could not ask who serves the archive")
+                     .with("socket", fmt::format("{}/{}", directory, name));
+    if (reply.code == EACCES || reply.code == EPERM)
+      error.hint("Ask as the user that \"pgweir serve\" runs as.");
+    throw error;
+  }
+  return std::move(reply.answer);
+}
+
 }  // namespace
 
 ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> answer, Log& log) {
@@ -52,7 +81,9 @@ ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> an
   try {
     const auto lock = alone(archive);
     for (int number = 1;; ++number) try {
-        socket_ = std::make_unique<DirectorySocket>(archive.path(), name_of(number), told);
+        socket_ = std::make_unique<DirectorySocket>(archive.path(), name_of(number),
+                                                    DirectorySocket::Name::may_be_in_use,
+                                                    DirectorySocket::Client::sends_line, told);
         return;
       } catch (const Error& error) {
         if (error.system_code() != EADDRINUSE || number == kMost) throw;
@@ -68,7 +99,7 @@ ServeSocket::Answers ServeSocket::ask(const std::string& directory) {
   std::vector<std::string> silent;
   const auto ask = [&](const std::string& name, std::chrono::milliseconds time, bool again) {
     try {
-      if (auto answer = DirectorySocket::ask(directory, name, "status", time))
+      if (auto answer = ask_process(directory, name, "status", time))
         all.answers.push_back(std::move(*answer));
     } catch (const Error& error) {
       const bool may_answer = error.kind() == ErrorKind::retry || error.system_code() == ETIMEDOUT;
@@ -87,6 +118,24 @@ ServeSocket::Answers ServeSocket::ask(const std::string& directory) {
     ask(silent[i], std::max(kSoon, left / static_cast<int>(silent.size() - i)), true);
   }
   return all;
+}
+
+SlotsSocket::SlotsSocket(const std::string& directory,
+                         std::function<std::string(const std::string&)> answer, Log& log) {
+  try {
+    socket_.emplace(directory, kSlotsName, DirectorySocket::Name::may_be_in_use,
+                    DirectorySocket::Client::sends_line,
+                    [answer = std::move(answer)](const std::string& line) {
+                      return answer(with(line, '\0', '\n'));
+                    });
+  } catch (const Error& error) {
+    log.warning("\"pgweir slot list -D\" cannot ask this process: {}", error.what());
+  }
+}
+
+std::optional<std::string> SlotsSocket::ask(const std::string& directory, const std::string& line,
+                                            std::chrono::milliseconds time) {
+  return ask_process(directory, kSlotsName, with(line, '\n', '\0'), time);
 }
 
 }  // namespace weir::relay
