@@ -17,11 +17,13 @@ Digest::Digest(Kind kind) {
   PGWEIR_CRYPTO(EVP_sha256);
   PGWEIR_CRYPTO(EVP_sha512);
   PGWEIR_CRYPTO(EVP_md5);
+  PGWEIR_CRYPTO(EVP_sha1);
   PGWEIR_CRYPTO(EVP_DigestInit_ex);
   context_.reset(call_EVP_MD_CTX_new());
   const auto* const method = kind == Kind::sha256   ? call_EVP_sha256()
                              : kind == Kind::sha512 ? call_EVP_sha512()
-                                                    : call_EVP_md5();
+                             : kind == Kind::md5    ? call_EVP_md5()
+                                                    : call_EVP_sha1();
   if (context_ == nullptr || call_EVP_DigestInit_ex(context_.get(), method, nullptr) != 1)
     throw openssl_error("could not begin a digest");
 }

@@ -18,7 +18,8 @@ class Digest {
   enum class Kind {
     sha256,
     sha512,
-    md5,  ///< not for security: required by HTTP's Content-MD5
+    md5,   ///< not for security: required by HTTP's Content-MD5
+    sha1,  ///< not for security: in the names of pgBackRest's segments
   };
   explicit Digest(Kind kind);
   ~Digest();

@@ -10,7 +10,7 @@
 #include "archive/segment_reader.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
-#include "crypto/sha1.h"
+#include "crypto/digest.h"
 
 namespace weir::importing {
 
@@ -153,8 +153,8 @@ class Judge::Reading {
   bool read(Slot& slot, wal::RecordVerifier& verifier) {
     const auto& offer = slot.offer;
     std::optional<wal::Damage> damage;
-    std::optional<crypto::Sha1> sha1;
-    if (!offer.original.sha1.empty()) sha1.emplace();
+    std::optional<crypto::Digest> sha1;
+    if (!offer.original.sha1.empty()) sha1.emplace(crypto::Digest::Kind::sha1);
     std::uint64_t given = 0;
     try {
       given = archive::read_segment(*offer.shelf, offer.name, size_, [&](auto wal) {
@@ -197,7 +197,7 @@ class Judge::Reading {
       return false;
     }
     if (sha1)
-      if (const auto found = sha1->finish(); found != offer.original.sha1) {
+      if (const auto found = crypto::to_hex(sha1->finish()); found != offer.original.sha1) {
         leave_out(offer, Reason::not_sound,
                   fmt::format("its SHA-1 is {}, not what its name says", found),
                   "Look for another copy.");

@@ -10,7 +10,7 @@
 
 #include "archive/segment_reader.h"
 #include "base/error.h"
-#include "crypto/sha1.h"
+#include "crypto/digest.h"
 #include "import/import.h"
 #include "io/posix_directory.h"
 #include "support/archive_builder.h"
@@ -58,9 +58,7 @@ class SourcesTest : public ::testing::Test {
     return ArchiveBuilder::content(whole_wal(), segno);
   }
   static std::string sha1(std::uint64_t segno) {
-    crypto::Sha1 sha1;
-    sha1.add(content(segno));
-    return sha1.finish();
+    return crypto::digest_of(crypto::Digest::Kind::sha1, content(segno));
   }
   void put(const std::string& folder, const std::string& file, std::span<const std::byte> bytes) {
     std::filesystem::create_directories(place / folder);
