@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "archive/lock_file.h"
+#include "archive/record_file.h"
 #include "base/error.h"
 
 namespace weir::archive {
@@ -77,14 +78,10 @@ Error damaged(io::Shelf& archive) {
 }  // namespace
 
 std::optional<KeptSlots> read_slots(io::Shelf& archive) {
-  const auto file = archive.open_bytes(std::string(kSlotsName));
-  if (!file) return std::nullopt;
-  const auto size = file->size();
-  if (size > kLargest) throw damaged(archive);
-  std::string content(size, '\0');
-  content.resize(file->read_at(0, std::as_writable_bytes(std::span(content))));
+  const auto content = read_record_file(archive, std::string(kSlotsName), kLargest);
+  if (!content) return std::nullopt;
   try {
-    return parse(content);
+    return parse(*content);
   } catch (const Unreadable&) {
     throw damaged(archive);
   }
@@ -117,7 +114,7 @@ void keep_slots(Home& home, const KeptSlots& slots) {
                {.name = std::string(kSlotsName),
                 .replace = true,
                 .temporary = std::string(kSlotsName) + ".tmp"},
-               json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+               text_of_record_file(json));
 }
 
 std::unique_ptr<SlotsLock> SlotsLock::take(io::Directory& archive) {

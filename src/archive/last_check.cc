@@ -9,6 +9,7 @@
 
 #include "archive/identity.h"
 #include "archive/own_names.h"
+#include "archive/record_file.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
@@ -21,7 +22,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kLastCheckVersion = 1;
-constexpr std::uint64_t kLargestLastCheck = 64 * 1024;
 constexpr std::size_t kLongestProblem = 400;
 /// As the archive's other records: readable by the receiver if another user runs the check.
 constexpr unsigned kLastCheckMode = 0644;
@@ -67,17 +67,14 @@ void keep_last_check(const std::string& directory, LastCheck::Kind kind, const L
   json["problems"] = check.problems;
   json["problem"] = check.problem.substr(0, kLongestProblem);
   json["backup"] = check.backup;
-  io::replace_small_file(fmt::format("{}/{}", directory, name_of(kind)),
-                         json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n",
+  io::replace_small_file(fmt::format("{}/{}", directory, name_of(kind)), text_of_record_file(json),
                          kLastCheckMode);
 }
 
 std::optional<LastCheck> read_last_check(io::Shelf& shelf, LastCheck::Kind kind) {
-  const auto file = shelf.open_bytes(name_of(kind));
-  if (!file) return std::nullopt;
-  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestLastCheck)), '\0');
-  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text))));
-  const auto json = Json::parse(text, nullptr, false);
+  const auto text = read_record_file(shelf, name_of(kind));
+  if (!text) return std::nullopt;
+  const auto json = Json::parse(*text, nullptr, false);
   if (!json.is_object()) return std::nullopt;
   try {
     if (json.at("version").get<int>() != kLastCheckVersion) return std::nullopt;

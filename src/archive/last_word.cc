@@ -10,6 +10,7 @@
 
 #include "archive/home.h"
 #include "archive/own_names.h"
+#include "archive/record_file.h"
 
 namespace weir::archive {
 
@@ -18,7 +19,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kLastWordVersion = 1;
-constexpr std::uint64_t kLargestLastWord = 64 * 1024;
 
 }  // namespace
 
@@ -39,15 +39,13 @@ void leave_last_word(io::Directory& directory, const LastWord& word) {
                {.name = std::string(kLastWordName),
                 .replace = true,
                 .temporary = std::string(kLastWordName) + ".tmp"},
-               json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+               text_of_record_file(json));
 }
 
 std::optional<LastWord> read_last_word(io::Shelf& shelf) {
-  const auto file = shelf.open_bytes(std::string(kLastWordName));
-  if (!file) return std::nullopt;
-  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestLastWord)), '\0');
-  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text))));
-  const auto json = Json::parse(text, nullptr, false);
+  const auto text = read_record_file(shelf, std::string(kLastWordName));
+  if (!text) return std::nullopt;
+  const auto json = Json::parse(*text, nullptr, false);
   if (!json.is_object()) return std::nullopt;
   try {
     if (json.at("version").get<int>() != kLastWordVersion) return std::nullopt;

@@ -13,10 +13,10 @@
 #include "archive/home.h"
 #include "archive/identity.h"
 #include "archive/own_names.h"
+#include "archive/record_file.h"
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
-#include "base/json_fields.h"
 #include "base/text.h"
 #include "wal/timeline_history.h"
 
@@ -27,8 +27,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kLossVersion = 1;
-/// More than any record has; larger files come from another program.
-constexpr std::uint64_t kLargestRecord = 64 * 1024;
 /// A receiver that starts removes temporary files, including that of an acknowledgement in
 /// progress.
 constexpr int kTries = 5;
@@ -220,7 +218,7 @@ void acknowledge_loss(io::Directory& directory, const Loss& loss,
   json["time"] = acknowledgement.time;
   json["who"] = acknowledgement.who;
   json["reason"] = acknowledgement.reason;
-  const auto text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const auto text = text_of_record_file(json);
   const auto temporary = own_temporary_name(name);
   for (int i = 1;; ++i) {
     try {
@@ -329,11 +327,7 @@ std::optional<Id> parse_id(std::string_view whole) {
 std::optional<std::string> read_text(io::Shelf& directory, const std::string& name) {
   for (int reads = 1;; ++reads) {
     try {
-      const auto file = directory.open_bytes(name);
-      if (!file) return std::nullopt;
-      std::string text(std::min(file->size(), kLargestRecord), '\0');
-      text.resize(file->read_at(0, std::as_writable_bytes(std::span(text.data(), text.size()))));
-      return text;
+      return read_record_file(directory, name);
     } catch (const Error&) {
       if (reads == kReads) throw;
     }
@@ -397,7 +391,7 @@ std::string record_text(const Loss& loss) {
     json["commits"] = *loss.commits;
     json["counted_to"] = loss.counted_to.to_string();
   }
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return text_of_record_file(json);
 }
 
 /// Two processes at a time do not write into each other's file.

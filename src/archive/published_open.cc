@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "archive/record_file.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 
@@ -19,16 +20,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kPublishedPrefix = ".pgweir-published-";
 constexpr int kPublishedVersion = 1;
-constexpr std::uint64_t kLargestPublished = 64 * 1024;
-
-/// nullopt: there is no such file.
-std::optional<std::string> read_record(io::Shelf& shelf, const std::string& name) {
-  const auto file = shelf.open_bytes(name);
-  if (!file) return std::nullopt;
-  std::string text(static_cast<std::size_t>(std::min(file->size(), kLargestPublished)), '\0');
-  text.resize(file->read_at(0, std::as_writable_bytes(std::span(text))));
-  return text;
-}
 
 }  // namespace
 
@@ -62,7 +53,7 @@ std::string published_open_record(const PublishedOpen& published) {
   json["object"] = published.object;
   json["time"] = published.time;
   json["forced"] = published.forced;
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return text_of_record_file(json);
 }
 
 std::optional<PublishedOpen> parse_published_open(wal::SegmentName segment,
@@ -89,7 +80,7 @@ std::vector<PublishedOpen> read_published_open(io::Shelf& shelf, const Listing& 
   for (const auto& name : listing.hidden) {
     const auto segment = parse_published_open_name(name);
     if (!segment) continue;
-    const auto text = read_record(shelf, name);
+    const auto text = read_record_file(shelf, name);
     if (!text) continue;
     all.push_back(
         parse_published_open(*segment, *text)
@@ -102,7 +93,7 @@ std::vector<PublishedOpen> read_published_open(io::Shelf& shelf, const Listing& 
 }
 
 std::optional<PublishedOpen> published_open_of(io::Shelf& shelf, wal::SegmentName segment) {
-  const auto text = read_record(shelf, published_open_name(segment));
+  const auto text = read_record_file(shelf, published_open_name(segment));
   return text ? parse_published_open(segment, *text) : std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "archive/record_file.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -15,7 +16,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kUnvouchedPrefix = ".pgweir-unvouched-";
-constexpr std::uint64_t kLargestUnvouched = 64 * 1024;
 constexpr int kUnvouchedVersion = 1;
 
 std::string name_of(const Unvouched& unvouched) {
@@ -43,38 +43,22 @@ std::optional<Unvouched> parse_name(std::string_view name) {
 
 /// nullopt: it no longer exists.
 std::optional<Unvouched> read(io::Shelf& shelf, const std::string& name, Unvouched unvouched) {
-  const auto file = shelf.open_bytes(name);
-  if (!file) return std::nullopt;
-  std::vector<std::byte> bytes(std::min(file->size(), kLargestUnvouched));
-  bytes.resize(file->read_at(0, bytes));
-  const auto json =
-      Json::parse(reinterpret_cast<const char*>(bytes.data()),
-                  reinterpret_cast<const char*>(bytes.data()) + bytes.size(), nullptr, false);
-  const auto text = [&](const char* key) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
-  const auto flag = [&](const char* key) {
-    const auto found = json.find(key);
-    return found != json.end() && found->is_boolean() && found->get<bool>();
-  };
+  const auto text = read_record_file(shelf, name);
+  if (!text) return std::nullopt;
+  const auto json = Json::parse(*text, nullptr, false);
   unvouched.end = unvouched.begin + 1;
   unvouched.left = unvouched.right = true;
   unvouched.complaint = "the record is damaged";
   if (!json.is_object()) return unvouched;
-  const auto end = wal::Lsn::parse(text("end"));
-  const auto bytes_of_segment = json.find("segment_size");
-  if (!end || *end <= unvouched.begin || bytes_of_segment == json.end() ||
-      !bytes_of_segment->is_number_unsigned())
-    return unvouched;
-  const auto size = wal::SegmentSize::of(bytes_of_segment->get<std::uint64_t>());
-  if (!size) return unvouched;
+  const auto end = wal::Lsn::parse(text_in(json, "end"));
+  const auto size = wal::SegmentSize::of(number_in(json, "segment_size").value_or(0));
+  if (!end || *end <= unvouched.begin || !size) return unvouched;
   unvouched.end = *end;
   unvouched.segment_size = *size;
-  unvouched.left = flag("open_on_the_left");
-  unvouched.right = flag("open_on_the_right");
-  unvouched.found = text("found");
-  unvouched.source = text("source");
+  unvouched.left = flag_in(json, "open_on_the_left");
+  unvouched.right = flag_in(json, "open_on_the_right");
+  unvouched.found = text_in(json, "found");
+  unvouched.source = text_in(json, "source");
   unvouched.complaint.reset();
   return unvouched;
 }
@@ -139,7 +123,7 @@ void record_unvouched(Home& home, const Unvouched& unvouched) {
   json["found"] = unvouched.found;
   json["source"] = unvouched.source;
   publish_text(home, {.name = name_of(unvouched), .replace = true, .writers = Home::Writers::many},
-               json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+               text_of_record_file(json));
 }
 
 void remove_unvouched(io::Directory& directory, const Unvouched& unvouched) {
