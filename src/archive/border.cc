@@ -20,6 +20,7 @@
 #include "archive/forms.h"
 #include "archive/history_store.h"
 #include "archive/listing.h"
+#include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "archive/wal_reader.h"
 #include "base/error.h"
@@ -34,7 +35,6 @@ using codec::Method;
 using wal::Lsn;
 
 constexpr std::size_t kReadAtOnce = 64 * 1024;
-constexpr int kTries = 5;
 /// If the WAL before the last page with a record is available, the tail includes this much of it:
 /// an xlog switch that is alone on its page is the same on every server whose WAL reaches it.
 constexpr std::uint64_t kPagesBefore = 7 * wal::kPageSize;
@@ -191,7 +191,7 @@ auto read_again(const Read& read) -> decltype(read()) {
       return read();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::damage) return std::nullopt;
-      if (times == kTries) throw;
+      if (times == kMostLooksAtSegment) throw;
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "archive/forms.h"
+#include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 
@@ -13,9 +14,7 @@ WalSource::Read WalReader::read(wal::Lsn at, std::span<std::byte> into) {
   PGWEIR_CHECK(!into.empty());
   change_to(segment_at(at));
   const auto offset = options_.segment_size.offset(at);
-  // Maximum number of format changes of a segment, plus one.
-  constexpr int kTries = 6;
-  for (int tries = 0; tries < kTries; ++tries) {
+  for (int looks = 0; looks < kMostLooksAtSegment; ++looks) {
     try {
       if (!bytes_ && !open()) break;
       if (const auto read = read_open(offset, into)) return *read;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "archive/look_again.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -290,9 +291,6 @@ std::string Target::to_string() const {
 
 namespace {
 
-/// Number of attempts to read on if the archive seems to end too early.
-constexpr int kLooks = 10;
-
 bool is_end(archive::WalSource::State state) {
   return state == archive::WalSource::State::gone || state == archive::WalSource::State::end;
 }
@@ -369,7 +367,7 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
 /// one. A receiver may be completing both.
 std::optional<wal::Lsn> find_complete_after(const Way& way, wal::Lsn at) {
   std::optional<wal::Lsn> complete;
-  for (int looks = 0; looks < kLooks; ++looks) {
+  for (int looks = 0; looks < archive::kMostLooksAtArchive; ++looks) {
     complete = way.complete_after(way.segment_size.start_of(at) + way.segment_size.bytes());
     if (!complete || way.is_finished(at)) return std::nullopt;
   }
@@ -403,7 +401,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     // A receiver may have completed the segment meanwhile, and started the next one: that is not a
     // hole. Names and content are read again.
     std::optional<wal::Lsn> next;
-    for (int looks = 0; is_end(read.state) && looks < kLooks; ++looks) {
+    for (int looks = 0; is_end(read.state) && looks < archive::kMostLooksAtArchive; ++looks) {
       next = way.goes_on(at);
       if (!next) break;
       read = way.source.read(at, buffer);

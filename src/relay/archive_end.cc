@@ -12,6 +12,7 @@
 #include "archive/forms.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
+#include "archive/look_again.h"
 #include "archive/resume.h"
 #include "archive/segment_reader.h"
 #include "archive/served_start.h"
@@ -23,9 +24,6 @@
 namespace weir::relay {
 
 namespace {
-
-/// Number of attempts if files are renamed during a look-up.
-constexpr int kLooks = 5;
 
 /// A timeline on which the end was searched, from a segment's first byte on.
 struct LookedAt {
@@ -149,13 +147,8 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
 }
 
 std::optional<FoundEnd> find_served(io::Directory& archive, wal::SegmentSize size, Counts counts) {
-  for (int round = 1;; ++round) {
-    try {
-      return look(archive, size, counts);
-    } catch (const Error& error) {
-      if (!archive::is_gone(error) || round == kLooks) throw;
-    }
-  }
+  return archive::look_again(archive::kMostLooksAtArchive,
+                             [&] { return look(archive, size, counts); });
 }
 
 std::optional<wal::TimelineHistory> history_of(io::Shelf& archive, wal::TimelineId timeline) {

@@ -22,7 +22,7 @@
 #include <deque>
 #include <utility>
 
-#include "archive/segment_reader.h"
+#include "archive/look_again.h"
 
 namespace weir::relay {
 
@@ -30,8 +30,6 @@ namespace {
 
 /// Pieces may be small, and each of them has a cost in addition to its bytes.
 constexpr std::size_t kMostPieces = 1024;
-/// Maximum number of format changes of a segment, plus one for pruning.
-constexpr int kMostLooks = 6;
 
 }  // namespace
 
@@ -101,13 +99,8 @@ SharedWal::~SharedWal() { PGWEIR_CHECK(flows_.empty()); }
 /// decides.
 SharedWal::Read SharedWal::read(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
                                 wal::Lsn limit) {
-  for (int look = 1;; ++look) {
-    try {
-      return read_once(reader, history, from, limit);
-    } catch (const Error& error) {
-      if (!archive::is_gone(error) || look == kMostLooks) throw;
-    }
-  }
+  return archive::look_again(archive::kMostLooksAtSegment,
+                             [&] { return read_once(reader, history, from, limit); });
 }
 
 SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory& history,

@@ -11,6 +11,7 @@
 #include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/error.h"
@@ -29,8 +30,6 @@ using wal::TransactionEnd;
 using wal::TransactionObserver;
 using Visit = TransactionObserver::Visit;
 
-/// Number of attempts while the archive changes.
-constexpr int kLooks = 10;
 constexpr std::size_t kRead = std::size_t{256} << 10;  ///< bytes at once
 
 /// Segments one after the other, by index: what one recovery can read. Behind it is a hole, or the
@@ -84,8 +83,6 @@ class Path {
   std::optional<KnownHole> hole_at_end_;  ///< with a record only
 };
 
-/// A listing is not atomic: a file that is renamed while the directory is read may be missing in
-/// it. So two listings must agree.
 std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound& unsound,
                                  std::optional<wal::TimelineId> timeline,
                                  const AskReceiver& durable_end) {
@@ -93,14 +90,8 @@ std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound&
     archives.forget();
     return std::make_unique<const Path>(archives, unsound, timeline, durable_end);
   };
-  auto path = look_once();
-  for (int i = 1; i < kLooks; ++i) {
-    auto again = look_once();
-    const bool same = path->same_names(*again);
-    path = std::move(again);
-    if (same) break;
-  }
-  return path;
+  return archive::list_until_same(
+      look_once, [](const auto& one, const auto& other) { return one->same_names(*other); });
 }
 
 /// The segment being read is not valid; another archive's copy may be.
@@ -138,7 +129,7 @@ std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::Timel
       log.error(error);
       i = 0;
     } catch (const Error& error) {
-      if (!archive::is_gone(error) || i == kLooks) throw;
+      if (!archive::is_gone(error) || i == archive::kMostLooksAtArchive) throw;
     }
   }
 }

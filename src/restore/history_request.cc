@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "restore/absence.h"
@@ -16,9 +17,6 @@
 namespace weir::restore {
 
 namespace {
-
-/// Maximum number of attempts while the archive changes concurrently.
-constexpr int kHistoryLooks = 20;
 
 /// nullopt: must be retried.
 std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline,
@@ -67,7 +65,7 @@ Result restore_history(Archives& archives, Answer& answer, wal::TimelineId timel
       throw;
     } catch (const Error& error) {
       // The segment that it is compared with was completed or compressed meanwhile.
-      if (!archive::is_gone(error) || look + 1 == kHistoryLooks) throw;
+      if (!archive::is_gone(error) || look + 1 == archive::kMostLooksAtArchive) throw;
       archives.forget();
     }
   }

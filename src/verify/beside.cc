@@ -11,6 +11,7 @@
 #include "archive/forms.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
+#include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/error.h"
@@ -150,13 +151,12 @@ BesideReport Comparison::run() {
   return std::move(report_);
 }
 
-/// Requires two listings that agree: a file that is renamed meanwhile may be in neither of them.
 void Comparison::look() {
-  constexpr int kLooks = 10;
-  for (int i = 0; i < kLooks; ++i) {
+  bool first = true;
+  const auto list = [&] {
     const auto here = archive::list_archive_names(one_);
     const auto there = archive::list_archive_names(other_);
-    if (i == 0) {
+    if (std::exchange(first, false)) {
       std::optional<archive::Identity> identities[2];
       for (const bool beside : {false, true}) {
         auto& shelf = beside ? other_ : one_;
@@ -172,12 +172,11 @@ void Comparison::look() {
     }
     timelines_ = archive::Timelines::read(one_, here);
     timelines_.add(archive::Timelines::read(other_, there));
-    auto names = archive::difference(here, there, cluster_.segment_size);
-    const bool same = i > 0 && names.only_one == report_.names.only_one &&
-                      names.only_other == report_.names.only_other;
-    report_.names = std::move(names);
-    if (same) break;
-  }
+    return archive::difference(here, there, cluster_.segment_size);
+  };
+  report_.names = archive::list_until_same(list, [](const auto& one, const auto& other) {
+    return one.only_one == other.only_one && one.only_other == other.only_other;
+  });
 }
 
 void Comparison::compare_histories() {
@@ -227,8 +226,6 @@ void Comparison::compare_segments() {
 }
 
 void Comparison::compare(wal::SegmentName segment) {
-  // Maximum number of format changes of a segment, plus one.
-  constexpr int kLooks = 5;
   for (int look = 1;; ++look) {
     const auto here = archive::find_finished(one_, segment);
     const auto there = archive::find_finished(other_, segment);
@@ -242,7 +239,7 @@ void Comparison::compare(wal::SegmentName segment) {
       offset = *difference;
     } catch (const Error& error) {
       // Gone, renamed, or broken: each is checked by itself.
-      if (archive::is_gone(error) && look < kLooks) continue;
+      if (archive::is_gone(error) && look < archive::kMostLooksAtSegment) continue;
       if (says_nothing_of_the_file(error)) throw;
     }
     const auto mine = check(one_, *here);
@@ -260,7 +257,8 @@ void Comparison::compare(wal::SegmentName segment) {
     } else {
       unlike.what = fmt::format("both are sound, and differ at offset {}", offset);
     }
-    if (look < kLooks && (!one_.find(here->to_string()) || !other_.find(there->to_string())))
+    if (look < archive::kMostLooksAtSegment &&
+        (!one_.find(here->to_string()) || !other_.find(there->to_string())))
       continue;
     add(std::move(unlike));
     return;

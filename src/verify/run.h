@@ -12,9 +12,6 @@
 
 namespace weir::verify {
 
-/// Number of repeated look-ups for files that were moved meanwhile.
-inline constexpr int kLooks = 50;
-
 /// One run: the contents of the archive, whether they are valid, and the consequences. Its
 /// functions are in verify.cc and, for the verdict, in verdict.cc. run() is called by one thread.
 class Run {

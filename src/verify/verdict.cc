@@ -7,6 +7,7 @@
 
 #include "archive/backup_checkpoint.h"
 #include "archive/find_losses.h"
+#include "archive/look_again.h"
 #include "archive/losses.h"
 #include "archive/unvouched.h"
 #include "base/units.h"
@@ -126,8 +127,8 @@ void Run::judge_vanished() {
   };
   look_for_oldest();
   constexpr int kQuiet = 5;  // number of checks without a change
-  for (int quiet = 0, i = 0;
-       quiet < kQuiet && i < kLooks && std::any_of(vanished.begin(), vanished.end(), still_older);
+  for (int quiet = 0, i = 0; quiet < kQuiet && i < archive::kMostListings &&
+                             std::any_of(vanished.begin(), vanished.end(), still_older);
        ++i) {
     if (options_.stop && options_.stop()) break;
     std::this_thread::sleep_for(options_.look_again_after);

@@ -12,6 +12,7 @@
 #include "archive/content.h"
 #include "archive/history_store.h"
 #include "archive/identity.h"
+#include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "base/for_each_index.h"
 #include "base/units.h"
@@ -57,7 +58,7 @@ void Run::look() {
   // are different ones, if a prune is running.
   using Gaps = std::vector<std::pair<std::string, std::string>>;
   std::optional<Gaps> seen;
-  for (int i = 0; i < kLooks; ++i) {
+  for (int i = 0; i < archive::kMostListings; ++i) {
     listing_ = archive::list_archive(directory_);
     timelines_ = archive::Timelines::read(directory_, listing_);
     if (i == 0) {
