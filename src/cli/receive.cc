@@ -9,7 +9,6 @@
 #include <optional>
 #include <random>
 #include <system_error>
-#include <thread>
 
 #include "archive/last_word.h"
 #include "base/exit_status.h"
@@ -20,7 +19,7 @@
 #include "cli/options/receive_options.h"
 #include "cli/runtime/downstream.h"
 #include "cli/runtime/memory.h"
-#include "cli/runtime/progress_line.h"
+#include "cli/runtime/progress.h"
 #include "cli/runtime/receiver_page.h"
 #include "cli/shared/bounded_look.h"
 #include "cli/shared/restore_setting.h"
@@ -97,18 +96,14 @@ void leave_last_word(io::Directory& directory, const Error& error, Log& log) noe
 template <typename Work>
 void leave_last_word_within(std::chrono::milliseconds time, io::Directory& directory,
                             const Error& error, Log& log, const Work& meanwhile) {
-  const auto left = std::make_shared<std::promise<void>>();
-  auto done = left->get_future();
+  std::future<void> done;
   try {
-    std::thread([&directory, &log, error, left] {
-      leave_last_word(directory, error, log);
-      left->set_value();
-    }).detach();
+    done = begin_left_behind([&directory, &log, error] { leave_last_word(directory, error, log); });
   } catch (const std::system_error&) {
-    left->set_value();  // there is no thread for it: the log has the reason
+    // There is no thread for it: the log has the reason.
   }
   meanwhile();
-  static_cast<void>(done.wait_for(time));
+  if (done.valid()) static_cast<void>(done.wait_for(time));
 }
 
 /// Clients that lag behind do not have to wait for an operator.

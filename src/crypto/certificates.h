@@ -2,12 +2,17 @@
 
 #include <chrono>
 #include <optional>
-
-#include "crypto/pem_file.h"
+#include <string>
 
 struct ssl_st;  // OpenSSL's SSL
 
 namespace weir::crypto {
+
+/// A file that has been read, and its name for messages.
+struct PemFile {
+  std::string path;
+  std::string content;
+};
 
 // Facts about certificates, without using them. Error{usage} names the file that is invalid, for
 // example one that is only half written.

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "crypto/pem_file.h"
+#include "crypto/certificates.h"
 
 // OpenSSL's own types, without its headers.
 struct evp_pkey_st;

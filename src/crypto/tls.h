@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "crypto/pem_file.h"
+#include "crypto/certificates.h"
 
 // OpenSSL's own types, without its headers.
 struct ssl_ctx_st;

@@ -4,9 +4,9 @@
 #include <string>
 
 #include "base/log.h"
+#include "receive/mailbox.h"
 #include "receive/options.h"
 #include "receive/server.h"
-#include "receive/store_words.h"
 
 namespace weir::receive {
 

@@ -6,6 +6,9 @@
 #include <mutex>
 #include <utility>
 
+#include "receive/downstream_word.h"
+#include "receive/store_word.h"
+
 namespace weir::receive {
 
 /// Holds a sender's newest message, for the current stream or the next one. Any thread; never
@@ -46,5 +49,8 @@ class Mailbox {
   std::function<void()> listener_;
   std::atomic<std::uint64_t> version_ = 0;
 };
+
+using Downstream = Mailbox<DownstreamWord>;  ///< what downstream clients report
+using StoreWords = Mailbox<StoreWord>;       ///< the state of the object store
 
 }  // namespace weir::receive

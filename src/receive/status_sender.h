@@ -6,12 +6,10 @@
 #include <utility>
 
 #include "base/log.h"
-#include "receive/downstream.h"
 #include "receive/feed.h"
 #include "receive/machine.h"
 #include "receive/mailbox.h"
 #include "receive/server.h"
-#include "receive/store_words.h"
 #include "receive/stream_policy.h"
 #include "receive/stream_state.h"
 #include "wal/lsn.h"

@@ -9,8 +9,8 @@
 
 #include "archive/durable_end.h"
 #include "io/directory.h"
-#include "receive/downstream.h"
 #include "receive/feed.h"
+#include "receive/mailbox.h"
 #include "relay/archive_look.h"
 #include "relay/clients.h"
 #include "relay/hub.h"

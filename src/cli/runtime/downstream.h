@@ -7,8 +7,8 @@
 
 #include "base/threads.h"
 #include "cli/runtime/serving.h"
-#include "receive/downstream.h"
 #include "receive/feed.h"
+#include "receive/mailbox.h"
 #include "receive/status_board.h"
 
 namespace weir::cli {

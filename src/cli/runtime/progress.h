@@ -3,9 +3,12 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <mutex>
 #include <optional>
 #include <string>
 
+#include "base/log.h"
+#include "daemon/screen.h"
 #include "receive/lag_age.h"
 #include "receive/stream_state.h"
 #include "wal/lsn.h"
@@ -55,5 +58,25 @@ class ProgressMeter {
 /// The same in words for the log; without rates if nothing moved.
 [[nodiscard]] std::string log_line(const Progress& progress, std::uint64_t bytes,
                                    std::chrono::milliseconds time);
+
+/// Receives the ticks of a session and shows its progress: as the live line on a terminal,
+/// otherwise as a log line every minute if something moved. Never blocks. Any thread.
+class ProgressLine {
+ public:
+  ProgressLine(daemon::Screen& screen, Log& log);
+
+  /// Interval of the required ticks; earlier ones are ignored.
+  [[nodiscard]] std::chrono::milliseconds interval() const;
+  void tick(const receive::StreamSnapshot& snapshot, receive::Time now);
+
+ private:
+  daemon::Screen& screen_;
+  Log& log_;
+  std::mutex mutex_;
+  ProgressMeter meter_;
+  std::optional<receive::StreamSnapshot> shown_;
+  receive::Time shown_time_;
+  receive::Time due_{};
+};
 
 }  // namespace weir::cli

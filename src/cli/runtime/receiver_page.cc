@@ -2,20 +2,72 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/runtime/serve_listeners.h"
-#include "cli/runtime/stored_backups.h"
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/stored_archive.h"
 #include "metrics/exporter.h"
 #include "net/ip.h"
+#include "prune/find_backups.h"
+#include "prune/stored_backups.h"
 #include "status/check.h"
+#include "store/open_store.h"
 #include "web/health.h"
 
 namespace weir::cli {
 
 namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kEvery = 10min;
+constexpr auto kAfterAnError = 1min;
+constexpr auto kAnswerWithin = 5s;
+
+/// The base backups in a store, for a page that asks often: the store is asked every ten minutes,
+/// and a minute after an error. Used by one thread.
+class StoredBackups {
+ public:
+  explicit StoredBackups(store::StoreOptions options) : options_(std::move(options)) {
+    options_.answer_within = kAnswerWithin;
+  }
+
+  /// As of the last successful request. Takes a few seconds if the store does not answer.
+  [[nodiscard]] const std::vector<prune::FoundBackup>& found();
+  /// The last request failed: why.
+  [[nodiscard]] const std::optional<std::string>& error() const { return error_; }
+
+ private:
+  store::StoreOptions options_;
+  std::optional<std::chrono::steady_clock::time_point> next_;
+  std::vector<prune::FoundBackup> found_;
+  std::optional<std::string> error_;
+};
+
+const std::vector<prune::FoundBackup>& StoredBackups::found() {
+  if (next_ && Clock::now() < *next_) return found_;
+  try {
+    // A connection would not be kept open for that long.
+    StoredArchive stored(options_, nullptr);
+    const auto identity = stored.told_identity();
+    found_ =
+        prune::find_stored_backups(stored.opened().store(), stored.opened().layout(),
+                                   identity ? std::optional(identity->segment_size) : std::nullopt,
+                                   stored.jobs(), stored.patience());
+    error_.reset();
+  } catch (const Error& error) {
+    error_ = error.what();
+  }
+  next_ = Clock::now() + (error_ ? kAfterAnError : kEvery);
+  return found_;
+}
 
 /// On the watch's own thread, which may outlive the page: it has nothing but copies.
 web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::string& directory,

@@ -12,8 +12,8 @@
 #include "base/threads.h"
 #include "io/directory.h"
 #include "receive/feed.h"
+#include "receive/mailbox.h"
 #include "receive/status_board.h"
-#include "receive/store_words.h"
 #include "store/open_store.h"
 #include "store/send/follow.h"
 
