@@ -1,7 +1,6 @@
 #include "backup/backup.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <exception>
 
@@ -17,9 +16,8 @@
 #include "cli/shared/ask_archive.h"
 #include "cli/shared/restore_setting.h"
 #include "daemon/progress_bar.h"
-#include "daemon/signals.h"
+#include "daemon/stop_request.h"
 #include "metrics/exporter.h"
-#include "net/wake.h"
 
 namespace weir::cli {
 
@@ -164,18 +162,9 @@ int backup_command(const Arguments& arguments) {
   if (arguments.on_command_line(kDbname.name) && has_password(options.conninfo))
     print_stderr("pgweir: {}\n", kPasswordOnCommandLine);
 
-  daemon::Signals signals;  // before any thread
-  net::Wake wake;
-  std::atomic<bool> stopped = false;
-  signals.start({.stop =
-                     [&] {
-                       stopped = true;
-                       wake.raise();
-                     },
-                 .reload = {},
-                 .leave = {}});
-  options.stop = [&] { return stopped.load(); };
-  options.interrupt = &wake;
+  const daemon::StopRequest stop;  // before any thread
+  options.stop = [&stop] { return stop.made(); };
+  options.interrupt = &stop.wake();
   if (arguments.has(kList.name)) return tell_list(options, json);
 
   daemon::ProgressBar bar("backup");

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <exception>
 
@@ -19,10 +18,9 @@
 #include "cli/shared/recovery_archives.h"
 #include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
-#include "daemon/signals.h"
+#include "daemon/stop_request.h"
 #include "io/tree.h"
 #include "metrics/exporter.h"
-#include "net/wake.h"
 #include "restore/open_archives.h"
 
 namespace weir::cli {
@@ -122,18 +120,9 @@ int drill_command(const Arguments& arguments) {
         .hint("See \"pgweir drill --help\".");
   auto options = options_of(arguments, directories);
 
-  daemon::Signals signals;  // before any thread
-  net::Wake wake;
-  std::atomic<bool> stopped = false;
-  signals.start({.stop =
-                     [&] {
-                       stopped = true;
-                       wake.raise();
-                     },
-                 .reload = {},
-                 .leave = {}});
-  options.stop = [&] { return stopped.load(); };
-  options.interrupt = &wake;
+  const daemon::StopRequest stop;  // before any thread
+  options.stop = [&stop] { return stop.made(); };
+  options.interrupt = &stop.wake();
 
   ArchivesOfRecovery archives(places);
   auto report = drill::run(options, archives);

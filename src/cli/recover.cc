@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <exception>
 #include <optional>
 #include <set>
@@ -23,10 +22,9 @@
 #include "cli/shared/restore_setting.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/progress_bar.h"
-#include "daemon/signals.h"
+#include "daemon/stop_request.h"
 #include "io/tree.h"
 #include "io/user_tree.h"
-#include "net/wake.h"
 #include "prune/find_backups.h"
 #include "recover/places.h"
 #include "restore/open_archives.h"
@@ -266,18 +264,9 @@ int recover_command(const Arguments& arguments) {
   if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
   auto options = options_of(arguments, places);
 
-  daemon::Signals signals;  // before any thread
-  net::Wake wake;
-  std::atomic<bool> stopped = false;
-  signals.start({.stop =
-                     [&] {
-                       stopped = true;
-                       wake.raise();
-                     },
-                 .reload = {},
-                 .leave = {}});
-  options.stop = [&] { return stopped.load(); };
-  options.interrupt = &wake;
+  const daemon::StopRequest stop;  // before any thread
+  options.stop = [&stop] { return stop.made(); };
+  options.interrupt = &stop.wake();
   std::string_view phase;
   std::optional<daemon::ProgressBar> bar;  // each phase has its own rate and time left
   options.progress = [&](std::string_view what, std::uint64_t done, std::uint64_t total) {

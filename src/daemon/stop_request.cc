@@ -8,7 +8,10 @@ namespace weir::daemon {
 
 StopRequest::StopRequest() {
   Signals::Handlers handlers;
-  handlers.stop = [this] { made_ = true; };
+  handlers.stop = [this] {
+    made_ = true;
+    wake_.raise();
+  };
   handlers.leave = [] {
     constexpr std::string_view kWord = "pgweir: ended at once by a second signal\n";
     static_cast<void>(!::write(STDERR_FILENO, kWord.data(), kWord.size()));

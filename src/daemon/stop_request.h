@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "daemon/signals.h"
+#include "net/wake.h"
 
 namespace weir::daemon {
 
@@ -14,10 +15,13 @@ class StopRequest {
   StopRequest();
 
   [[nodiscard]] bool made() const { return made_; }
+  /// Raised with it, for calls that wait.
+  [[nodiscard]] const net::Wake& wake() const { return wake_; }
 
  private:
   std::atomic<bool> made_ = false;
-  Signals signals_;  ///< the last: its thread uses the flag
+  net::Wake wake_;
+  Signals signals_;  ///< the last: its thread uses the others
 };
 
 }  // namespace weir::daemon
