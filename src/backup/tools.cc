@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "io/tree.h"
 #include "wal/page.h"
 
@@ -25,18 +24,11 @@ recovery::Programs find_tools(int major, const std::optional<std::string>& bindi
   std::string seen;
   for (const auto& directory : directories) {
     recovery::Programs programs{.directory = directory};
-    const auto tool = programs.path("pg_basebackup");
-    if (!io::is_program(tool) || !io::is_program(programs.path("pg_verifybackup"))) continue;
-    const auto asked = recovery::run_tool({tool, "--version"}, recovery::environment(), stop);
-    programs.version = std::string(trimmed(asked.output));
-    // "pg_basebackup (PostgreSQL) 15.18 (Debian …)", "… 19beta1"
-    constexpr std::string_view kBefore = "(PostgreSQL) ";
-    const auto at = programs.version.find(kBefore);
-    const auto number =
-        at == std::string::npos ? std::string() : programs.version.substr(at + kBefore.size());
-    programs.major =
-        parse_number<int>(number.substr(0, number.find_first_not_of("0123456789"))).value_or(0);
-    if (asked.done() && programs.major >= major) return programs;
+    if (!io::is_program(programs.path("pg_basebackup")) ||
+        !io::is_program(programs.path("pg_verifybackup")))
+      continue;
+    if (recovery::ask_version(programs, "pg_basebackup", stop) && programs.major >= major)
+      return programs;
     seen += (seen.empty() ? "" : ", ") + fmt::format("{} in {}", programs.version, directory);
   }
   Error error(ErrorKind::retry,

@@ -18,6 +18,20 @@
 
 namespace weir::recovery {
 
+bool ask_version(Programs& programs, const std::string& program,
+                 const std::function<bool()>& stop) {
+  const auto asked = run_tool({programs.path(program), "--version"}, environment(), stop);
+  programs.version = std::string(trimmed(asked.output));
+  // "postgres (PostgreSQL) 15.18 (Debian …)", "… 18beta1"
+  constexpr std::string_view kBefore = "(PostgreSQL) ";
+  const auto at = programs.version.find(kBefore);
+  const auto number =
+      at == std::string::npos ? std::string() : programs.version.substr(at + kBefore.size());
+  programs.major =
+      parse_number<int>(number.substr(0, number.find_first_not_of("0123456789"))).value_or(0);
+  return asked.done();
+}
+
 Programs find_programs(int major, const std::optional<std::string>& bindir,
                        const std::function<bool()>& stop) {
   Programs programs{.directory = bindir.value_or(fmt::format("/usr/lib/postgresql/{}/bin", major))};
@@ -29,16 +43,7 @@ Programs find_programs(int major, const std::optional<std::string>& bindir,
         .hint(
             "Install the server of that version (it need not run), or name its directory of "
             "programs with --bindir.");
-  const auto asked = run_tool({postgres, "--version"}, environment(), stop);
-  programs.version = std::string(trimmed(asked.output));
-  // "postgres (PostgreSQL) 15.18 (Debian …)", "… 18beta1"
-  constexpr std::string_view kBefore = "(PostgreSQL) ";
-  const auto at = programs.version.find(kBefore);
-  const auto number =
-      at == std::string::npos ? std::string() : programs.version.substr(at + kBefore.size());
-  programs.major =
-      parse_number<int>(number.substr(0, number.find_first_not_of("0123456789"))).value_or(0);
-  if (!asked.done() || programs.major != major)
+  if (!ask_version(programs, "postgres", stop) || programs.major != major)
     throw Error(
         ErrorKind::refused,
         fmt::format("the server programs are not of PostgreSQL {}, as the backup is", major))

@@ -21,6 +21,9 @@ struct Programs {
     return directory + "/" + program;
   }
 };
+/// Runs one of the programs with --version, and keeps what it answers; a `major` of 0 is unknown.
+/// Returns false if it failed. Throws Error{retry} if stopped.
+bool ask_version(Programs& programs, const std::string& program, const std::function<bool()>& stop);
 /// Finds the programs of that major version: in `bindir`, otherwise at Debian's location. Throws
 /// Error{refused} if they do not exist, or are of another version.
 [[nodiscard]] Programs find_programs(int major, const std::optional<std::string>& bindir,
