@@ -1,18 +1,14 @@
-// The extent of a gap is determined before it is reported. The server names only the one segment it
-// no longer has. The engine finds the oldest available one by requesting segments (binary search,
-// without the slot), so that the message and `--on-gap continue` are exact on every version,
-// without SQL.
+// next() names the first fact that is missing; when all are known, decide() has a step, or comes to
+// a decision that shows which fact is the next one to be missing: to wait, to disconnect, to stop.
 
 #include "receive/session_state.h"
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
 #include "archive/find_losses.h"
 #include "base/units.h"
 #include "pq/slot_view.h"
-#include "wal/page.h"
 #include "wal/server_version.h"
 
 namespace weir::receive {
@@ -24,8 +20,6 @@ using namespace std::chrono_literals;
 /// Damaged WAL may be a transmission fault: it is requested this often before manual intervention
 /// is required.
 constexpr int kDamageTries = 3;
-/// A long page header, followed by a record header.
-constexpr std::size_t kFrontOfSegment = wal::kLongHeaderSize + wal::kRecordHeaderSize;
 /// Each switch leaves a history file in the archive. This many at once may follow a long absence or
 /// a day of tests; a server that keeps announcing new timelines would fill the disk.
 constexpr int kQuickSwitches = 64;
@@ -48,8 +42,10 @@ SessionState::SessionState(const Options& options, Habits& habits, Log& log, std
       slots_(options.slot.value_or(""), log) {}
 
 Step SessionState::next() {
-  auto step = missing_fact();
-  return step ? *step : decide();
+  for (;;) {
+    if (auto step = missing_fact()) return std::move(*step);
+    if (auto step = decide()) return std::move(*step);
+  }
 }
 
 /// The first missing fact's query; nullopt when all facts are known.
@@ -75,7 +71,8 @@ std::optional<Step> SessionState::missing_fact() {
   return std::nullopt;
 }
 
-Step SessionState::decide() {
+/// nullopt: the decision is a fact, of which missing_fact() or the next call has the step.
+std::optional<Step> SessionState::decide() {
   if (gap_) return search_gap();
 
   StartFacts facts;
@@ -123,7 +120,7 @@ Step SessionState::decide() {
         (options_.endpos_inclusive ? *options_.endpos < at->lsn : *options_.endpos <= at->lsn)) {
       log_.info("the archive already reaches the end position {}", *options_.endpos);
       stop(std::nullopt);
-      return next();
+      return std::nullopt;
     }
     // A slot that is still to be created may reserve earlier WAL than the server's current
     // position.
@@ -136,7 +133,7 @@ Step SessionState::decide() {
                .hint("Nothing of what it asks for would be there. Name an earlier place with "
                      "--start, or a slot that was made in time; the server may still have that "
                      "WAL."));
-      return next();
+      return std::nullopt;
     }
     // (First: the history of another cluster's server is not a loss of this archive.)
     if (auto step = compare_tail(*at)) return *step;
@@ -159,10 +156,10 @@ Step SessionState::decide() {
     wait_for_wal(behind->why);
     identity_.reset();           // query again on the same connection
     disconnect_ = asks_hosts();  // or all hosts: another one may have it now
-    return next();
+    return std::nullopt;
   }
   refuse(std::get<Refused>(decision).error);
-  return next();
+  return std::nullopt;
 }
 
 void SessionState::wait_for_wal(const std::string& why) {
@@ -232,7 +229,9 @@ std::optional<Step> SessionState::compare_tail(const StartAt& at) {
     // Without the next WAL it is a gap, and reported as such.
     if (at.lsn < identity_->flush_position) return step::Probe{at.timeline, at.lsn};
     refuse_uncompared(*std::exchange(uncompared_, std::nullopt));
-    return next();
+    auto step = missing_fact();  // what the refusal leads to
+    PGWEIR_CHECK(step.has_value());
+    return step;
   }
   const auto& resume = *archive_->resume;
   auto end = at.lsn;
@@ -372,22 +371,15 @@ void SessionState::on_hosts_asked(std::vector<HostWord> hosts, std::optional<Arc
                   .wish = wish_of(options_),
                   .prefer = options_.prefer,
                   .streamed = streamed_host_,
-                  .refused = refused_hosts_,
-                  .refused_for_gap = refused_for_gap_,
-                  .refused_for = refused_for_,
-                  .given_up = {}};
+                  .refused = refusals_.hosts(),
+                  .refused_for_gap = refusals_.for_gap(),
+                  .refused_for = refusals_.why(),
+                  .given_up = refusals_.given_up(options_.gap_timeout, now)};
   hosts_asked_at_ = now;
   if (!failover_since_) failover_since_ = now;
   if (prefers_standby_ && facts.prefer == Prefer::any) facts.prefer = Prefer::standby;
-  for (const auto& [host, since] : unsettled_since_)
-    if (now - since >= options_.gap_timeout) facts.given_up.insert(host);
   auto choice = choose_host(facts);
-  for (const auto& verdict : choice.verdicts) {
-    if (verdict.settled())
-      unsettled_since_.erase(verdict.index);
-    else
-      unsettled_since_.try_emplace(verdict.index, now);
-  }
+  refusals_.on_verdicts(choice.verdicts, now);
   tell_verdicts(std::move(choice.verdicts));
   if (const auto* take = std::get_if<TakeHost>(&choice.decision)) {
     chosen_host_ = take->index;
@@ -429,13 +421,13 @@ void SessionState::wait_for_other_hosts(const AskAgain& reason) {
   if (std::exchange(told_waiting_, reason.why) != reason.why)
     log_.warning("{}; waiting for the other hosts, for {} at most", reason.why,
                  format_duration(options_.gap_timeout));
-  forget_refusals();
+  refusals_.forget_hosts();
   wait_ = soon_enough(backoff_.next());
 }
 
 /// Hosts that might qualify were waited for, or there are none.
 void SessionState::no_host_will_do(const Error& error) {
-  const bool waited = refused_waited_ >= options_.gap_timeout || !unsettled_since_.empty();
+  const bool waited = refusals_.has_waited(options_.gap_timeout) || refusals_.some_unsettled();
   const auto patience = format_duration(options_.gap_timeout);
   if (waited && error.kind() == ErrorKind::gap)
     log_.warning("the WAL that comes next is gone from every host that has answered for {}",
@@ -452,18 +444,17 @@ void SessionState::on_connected(Upstream upstream) {
                                 : ", primary");
   upstream_ = std::move(upstream);
   // WAL that one host has lost may exist on another: it is asked for the WAL itself.
-  if (gap_ && gap_->host_index != upstream_->host_index) gap_.reset();
-  if (refused_hosts_.contains(upstream_->host_index) &&
-      static_cast<int>(refused_hosts_.size()) < upstream_->host_count) {
+  if (gap_ && gap_->host() != upstream_->host_index) gap_.reset();
+  if (refusals_.passes_over(upstream_->host_index, upstream_->host_count)) {
     // Hosts that might qualify do not answer; they may later.
-    if (refused_for_ && refused_waited_ >= options_.gap_timeout) {
-      no_host_will_do(*refused_for_);
+    if (refusals_.why() && refusals_.has_waited(options_.gap_timeout)) {
+      no_host_will_do(*refusals_.why());
       return;
     }
-    forget_refusals();
+    refusals_.forget_hosts();
     disconnect_ = true;
     wait_ = backoff_.next();
-    if (refused_for_) refused_waited_ += *wait_;
+    refusals_.on_wait(*wait_);
   }
 }
 
@@ -659,10 +650,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       asked_anew_.clear();
       habits_.on_progress();
       backoff_.reset();
-      forget_refusals();
-      refused_for_.reset();
-      refused_waited_ = {};
-      unsettled_since_.clear();
+      refusals_.clear();
     }
   }
   switch (outcome.how) {
@@ -730,9 +718,8 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     const auto missing = parameters_->segment_size.start_of(outcome.reached);
     // It is missing after all, which may repeat.
     if (found_again_ == missing) wait_ = backoff_.next();
-    gap_ = GapSearch{.missing = missing,
-                     .timeline = streaming_from_.timeline,
-                     .host_index = upstream_->host_index};
+    gap_.emplace(missing, streaming_from_.timeline, upstream_->host_index,
+                 parameters_->segment_size);
     // Only this connection can drop the slot created on it.
     disconnect_ = !slots_.is_new_and_unused_here();
     return;
@@ -749,62 +736,29 @@ void SessionState::on_history_absent(wal::TimelineId timeline, const std::string
   server_histories_[timeline] = std::nullopt;
 }
 
-/// A binary search between the missing segment and the server's end, by requesting segments. The
-/// server removes its oldest segments only, so its WAL is one range.
-Step SessionState::search_gap() {
-  const auto& size = parameters_->segment_size;
-  // A different server may answer now under the same name: first ask it for the segment itself.
-  if (!gap_->gone_here) {
-    if (gap_->missing < identity_->flush_position)
-      return step::Probe{server_timeline_at(gap_->missing), gap_->missing};
-    gap_->gone_here = true;
+std::optional<Step> SessionState::search_gap() {
+  const auto step = gap_->next(identity_->flush_position, options_.on_gap == OnGap::stop);
+  if (const auto* probe = std::get_if<GapSearch::Probe>(&step))
+    return step::Probe{server_timeline_at(probe->lsn), probe->lsn};
+  if (const auto* front = std::get_if<GapSearch::ReadFront>(&step))
+    return step::ReadOldest{server_timeline_at(front->lsn), front->lsn, GapSearch::kFront};
+  if (const auto* found = std::get_if<GapSearch::Found>(&step)) {
+    gap_found(*found);
+    return std::nullopt;
   }
-  if (!gap_->begun) {
-    gap_->begun = true;
-    gap_->lost = size.segno(gap_->missing);
-    gap_->held = size.segno(identity_->flush_position);
-    if (gap_->held <= gap_->lost) {
-      // Its newest segment is missing, or it is not that far yet: there is nothing to continue
-      // from.
-      const Error error =
-          Error(ErrorKind::gap, "the upstream has no WAL that continues the archive")
-              .with("wanted", gap_->missing)
-              .with("server is at", identity_->flush_position)
-              .hint("Connect to another server of the cluster.");
-      gap_.reset();
-      if (options_.on_gap == OnGap::stop)
-        refuse(error);
-      else
-        try_again(error, behind_backoff_.next());
-      return next();
-    }
-  }
-  if (gap_->held - gap_->lost > 1) {
-    const auto start = size.start(gap_->lost + (gap_->held - gap_->lost) / 2);
-    return step::Probe{server_timeline_at(start), start};
-  }
-  // (At the end of its WAL there may be nothing to send yet.)
-  if (const auto held = size.start(gap_->held); !gap_->reset && options_.on_gap == OnGap::stop &&
-                                                held + kFrontOfSegment <= identity_->flush_position)
-    return step::ReadOldest{server_timeline_at(held), held, kFrontOfSegment};
-  gap_found();
-  return next();
+  const Error error = Error(ErrorKind::gap, "the upstream has no WAL that continues the archive")
+                          .with("wanted", gap_->missing())
+                          .with("server is at", identity_->flush_position)
+                          .hint("Connect to another server of the cluster.");
+  gap_.reset();
+  if (options_.on_gap == OnGap::stop)
+    refuse(error);
+  else
+    try_again(error, behind_backoff_.next());
+  return std::nullopt;
 }
 
-/// pg_resetwal starts with a record without a prev-link (WriteEmptyXLOG()). No other first record
-/// of a segment has none, except initdb's very first one.
-void SessionState::on_oldest_read(const std::string& wal) {
-  gap_->reset = false;
-  const auto bytes = std::as_bytes(std::span(wal));
-  if (bytes.size() < kFrontOfSegment) return;
-  const auto page = wal::decode_page_header(bytes);
-  if (!page || page->first_is_continuation() ||
-      page->size() + wal::kRecordHeaderSize > bytes.size())
-    return;
-  const auto record =
-      wal::decode_record_header(bytes.subspan(page->size()).first<wal::kRecordHeaderSize>());
-  gap_->reset = record.total_length > 0 && !record.previous.valid();
-}
+void SessionState::on_oldest_read(const std::string& wal) { gap_->on_front(wal); }
 
 void SessionState::on_probed(bool available) {
   if (uncompared_) {
@@ -815,17 +769,11 @@ void SessionState::on_probed(bool available) {
       tail_compared_ = true;
     return;
   }
-  if (!gap_->gone_here) {
-    gap_->gone_here = true;
-    if (!available) return;
-    log_.info("{} has the WAL from {} on: another server of that name had not", upstream_->name,
-              gap_->missing);
-    found_again_ = gap_->missing;
-    gap_.reset();
-    return;
-  }
-  const auto middle = gap_->lost + (gap_->held - gap_->lost) / 2;
-  (available ? gap_->held : gap_->lost) = middle;
+  if (gap_->on_probed(available) != GapSearch::Answer::has_it) return;
+  log_.info("{} has the WAL from {} on: another server of that name had not", upstream_->name,
+            gap_->missing());
+  found_again_ = gap_->missing();
+  gap_.reset();
 }
 
 Error SessionState::was_reset(wal::Lsn missing, wal::Lsn held) const {
@@ -841,27 +789,26 @@ Error SessionState::was_reset(wal::Lsn missing, wal::Lsn held) const {
           "be damaged: dump its data, and load them into a new one.");
 }
 
-void SessionState::gap_found() {
+void SessionState::gap_found(const GapSearch::Found& found) {
   const auto& size = parameters_->segment_size;
-  const auto gap = *gap_;
-  gap_.reset();
-  const auto held = size.start(gap.held);
-  if (gap.reset == true) {
-    refuse(was_reset(gap.missing, held));
+  const auto gap = *std::exchange(gap_, std::nullopt);
+  const auto held = found.held;
+  if (found.reset) {
+    refuse(was_reset(gap.missing(), held));
     return;
   }
   // A segment with a switchpoint exists on both timelines. The newer one's file has all of it, and
   // of the older one the archive may have what there is.
   const auto name_of = [&](std::uint64_t segno) {
     const auto last_byte = wal::Lsn(size.start(segno + 1).byte() - 1);
-    return wal::SegmentName(std::max(gap.timeline, server_timeline_at(last_byte)), segno, size);
+    return wal::SegmentName(std::max(gap.timeline(), server_timeline_at(last_byte)), segno, size);
   };
-  const auto first = name_of(size.segno(gap.missing));
-  const auto last = name_of(gap.held - 1);
+  const auto first = name_of(size.segno(gap.missing()));
+  const auto last = name_of(found.last_lost);
   if (options_.on_gap == OnGap::stop) {
     refuse(
         Error(ErrorKind::gap, "the upstream no longer has the WAL that comes next")
-            .with("missing from", gap.missing)
+            .with("missing from", gap.missing())
             .with("to", held)
             .with("segments", fmt::format("{} to {}", first, last))
             .hint(
@@ -869,19 +816,19 @@ void SessionState::gap_found() {
                 "standby still has these segments, bring them in with \"pgweir import --extend\" "
                 "and start again. Else no recovery can pass the hole: take a new base backup, and "
                 "start with --on-gap continue to archive on from what the upstream still has. " +
-                gap_hint(gap.missing)));
+                gap_hint(gap.missing())));
     return;
   }
   log_.error(
       "THE ARCHIVE HAS A HOLE NOW: WAL from {} to {} ({} to {}) is missing, because the "
       "upstream no longer had it; archiving on from {}. Take a new base backup: no recovery can "
       "pass the hole",
-      gap.missing, held, first, last, held);
+      gap.missing(), held, first, last, held);
   tail_compared_ = true;  // it does not even have the next WAL
   place_ = StartAt{server_timeline_at(held), held};
   // In an archive without a segment there is nothing before it from which a recovery could start.
   if (!archive_->resume) return;
-  auto accepted = hole({gap.timeline, gap.missing}, *place_);
+  auto accepted = hole({gap.timeline(), gap.missing()}, *place_);
   accepted.cause = "accepted with --on-gap continue: the server no longer had it";
   add_pending(std::move(accepted));
 }
@@ -993,28 +940,19 @@ void SessionState::try_again(const Error& error, std::chrono::milliseconds pause
 
 /// This host is rejected. Others of the connection string may qualify.
 void SessionState::refuse(const Error& error) {
-  refused_hosts_.insert(upstream_->host_index);
-  if (error.kind() == ErrorKind::gap) refused_for_gap_.insert(upstream_->host_index);
-  if (static_cast<int>(refused_hosts_.size()) >= upstream_->host_count) {
+  if (!refusals_.add(upstream_->host_index, upstream_->host_count, error)) {
     refused_by_all(error);
     return;
   }
-  // (Rejections because of a server's settings are resolved on that server.)
-  if (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict) refused_for_ = error;
   log_.warning("{}; trying the next host", error.what());
   slots_.take_back(error.kind() == ErrorKind::conflict);
   first_host_ = (upstream_->host_index + 1) % upstream_->host_count;
   disconnect_ = true;
 }
 
-void SessionState::forget_refusals() {
-  refused_hosts_.clear();
-  refused_for_gap_.clear();
-}
-
 void SessionState::refused_by_all(const Error& error) {
   if (habits_.waits_out_refusal(error)) {
-    forget_refusals();
+    refusals_.forget_hosts();
     try_again(error, backoff_.next());
   } else {
     stop(error);
@@ -1057,7 +995,7 @@ void SessionState::forget_connection() {
   archive_.reset();
   losses_.clear_pending();
   place_.reset();
-  if (gap_) gap_->begun = gap_->gone_here = false;
+  if (gap_) gap_->on_disconnected();
 }
 
 void SessionState::on_waited() { wait_.reset(); }

@@ -17,9 +17,11 @@
 #include "pq/replication_stream.h"
 #include "receive/choose_host.h"
 #include "receive/choose_start.h"
+#include "receive/gap_search.h"
 #include "receive/habits.h"
 #include "receive/known_losses.h"
 #include "receive/options.h"
+#include "receive/refusals.h"
 #include "receive/slot_creation.h"
 #include "wal/timeline_history.h"
 
@@ -229,7 +231,7 @@ class SessionState {
 
  private:
   std::optional<Step> missing_fact();
-  Step decide();
+  std::optional<Step> decide();
   Step stream_from(const StartAt& at);
   [[nodiscard]] wal::Lsn slot_position(const step::Stream& stream) const;
   std::optional<Step> compare_tail(const StartAt& at);
@@ -245,8 +247,8 @@ class SessionState {
   [[nodiscard]] std::optional<wal::Lsn> retained_from() const;
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
-  Step search_gap();
-  void gap_found();
+  std::optional<Step> search_gap();
+  void gap_found(const GapSearch::Found& found);
   [[nodiscard]] Error was_reset(wal::Lsn missing, wal::Lsn held) const;
   std::optional<Step> find_lost_branch(const StartFacts& facts);
   void add_pending(archive::Loss loss);
@@ -259,7 +261,6 @@ class SessionState {
   void wait_for_wal(const std::string& why);
   void refuse(const Error& error);
   void refused_by_all(const Error& error);
-  void forget_refusals();
   void slow_down_switches(Time now);
   void try_again(const Error& error, std::chrono::milliseconds pause);
   [[nodiscard]] std::chrono::milliseconds soon_enough(std::chrono::milliseconds pause) const;
@@ -293,18 +294,6 @@ class SessionState {
   // A position that is already decided: after a timeline's end or a gap.
   std::optional<StartAt> place_;
 
-  /// WAL that the server no longer has: a binary search for its oldest WAL.
-  struct GapSearch {
-    wal::Lsn missing;  ///< where streaming should have resumed
-    wal::TimelineId timeline = 0;
-    int host_index = 0;      ///< of the host that lacks it
-    bool gone_here = true;   ///< reported by the server of this connection
-    bool begun = false;      ///< the two below are set
-    std::uint64_t lost = 0;  ///< newest segment known to be gone
-    std::uint64_t held = 0;  ///< oldest segment known to exist
-    /// Its first record has no prev-link: nothing before it was ever written. Unset: not checked.
-    std::optional<bool> reset;
-  };
   std::optional<GapSearch> gap_;
   std::optional<wal::Lsn> found_again_;  ///< was missing, and the server of another connection has
                                          ///< it
@@ -329,15 +318,8 @@ class SessionState {
   std::optional<int> chosen_host_;
   std::optional<int> streamed_host_;  ///< the last one
   std::vector<HostVerdict> verdicts_;
-  /// Hosts without a usable answer since the last successful stream, and since when.
-  std::map<int, Time> unsettled_since_;
   std::string told_waiting_;
-  std::set<int> refused_hosts_;
-  std::set<int> refused_for_gap_;  ///< of these
-  /// The gap that a host reported since the last successful stream, or why its WAL does not
-  /// continue the archive; and how long other hosts that may qualify were waited for since.
-  std::optional<Error> refused_for_;
-  std::chrono::milliseconds refused_waited_{};
+  Refusals refusals_;
   bool disconnect_ = false;
   std::optional<std::chrono::milliseconds> wait_;
   /// Timeline switches followed since `switches_since_`.

@@ -154,9 +154,9 @@ PLANTS = [
   }
 """),
     ("gap_skipped", "receive/session_state.cc",
-     """  const auto last = name_of(gap.held - 1);
+     """  const auto last = name_of(found.last_lost);
   if (options_.on_gap == OnGap::stop) {""",
-     """  const auto last = name_of(gap.held - 1);
+     """  const auto last = name_of(found.last_lost);
   if (options_.on_gap == OnGap::stop && !PLANTED(gap_skipped)) {"""),
     ("gap_skipped", "receive/session_state.cc",
      """  if (!archive_->resume) return;

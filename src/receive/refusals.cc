@@ -1,0 +1,41 @@
+#include "receive/refusals.h"
+
+namespace weir::receive {
+
+bool Refusals::add(int host, int count, const Error& error) {
+  hosts_.insert(host);
+  if (error.kind() == ErrorKind::gap) for_gap_.insert(host);
+  if (static_cast<int>(hosts_.size()) >= count) return false;
+  if (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict) why_ = error;
+  return true;
+}
+
+void Refusals::forget_hosts() {
+  hosts_.clear();
+  for_gap_.clear();
+}
+
+void Refusals::clear() {
+  forget_hosts();
+  why_.reset();
+  waited_ = {};
+  unsettled_since_.clear();
+}
+
+void Refusals::on_verdicts(const std::vector<HostVerdict>& verdicts, Time now) {
+  for (const auto& verdict : verdicts) {
+    if (verdict.settled())
+      unsettled_since_.erase(verdict.index);
+    else
+      unsettled_since_.try_emplace(verdict.index, now);
+  }
+}
+
+std::set<int> Refusals::given_up(std::chrono::milliseconds patience, Time now) const {
+  std::set<int> hosts;
+  for (const auto& [host, since] : unsettled_since_)
+    if (now - since >= patience) hosts.insert(host);
+  return hosts;
+}
+
+}  // namespace weir::receive
