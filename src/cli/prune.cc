@@ -26,12 +26,10 @@
 #include "io/posix_directory.h"
 #include "prune/archive_wal.h"
 #include "prune/find_backups.h"
+#include "prune/record_prune.h"
 #include "prune/retention.h"
 #include "prune/stored_backups.h"
-#include "store/cluster_record.h"
 #include "store/ledger/manifest_prune.h"
-#include "store/ledger/manifest_reader.h"
-#include "store/ledger/manifest_writer.h"
 
 namespace weir::cli {
 
@@ -220,12 +218,6 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
   return refused > 0 ? kNo : kDone;
 }
 
-std::vector<store::SignifyPublic> public_keys_of(
-    const std::shared_ptr<const store::SignifyKey>& key) {
-  if (!key) return {};
-  return {key->public_key()};
-}
-
 /// In addition to the segments: obsolete partial segments that precede all kept WAL, and manifests
 /// that are no longer needed.
 int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan,
@@ -234,8 +226,10 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   if (!begin) return kDone;
   auto& store = stored.opened().store();
   const store::Patience patience{.seed = random_number()};
-  const auto keys = store::needless_objects(store, stored.opened().layout(), *begin,
-                                            public_keys_of(key), patience);
+  std::vector<store::SignifyPublic> proofs;
+  if (key) proofs.push_back(key->public_key());
+  const auto keys =
+      store::needless_objects(store, stored.opened().layout(), *begin, proofs, patience);
   if (keys.empty()) return kDone;
   if (arguments.has(kDryRun)) {
     for (const auto& each : keys) print(each + "\n");
@@ -256,53 +250,16 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   return kept > 0 ? kNo : kDone;
 }
 
-/// Removed files must not be reported as missing: each manifest's current end, and the new start of
-/// the archive, are written before any file is removed. A signed chain stays signed, or nothing is
-/// removed. The same line covers earlier segments that another program has already removed.
 void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
                    const std::shared_ptr<const store::SignifyKey>& key) {
-  const auto first = wal::SegmentName::parse(plan.keep_from);
-  if (plan.files == 0 && !first) return;
-  auto& store = stored.opened().store();
-  const auto& layout = stored.opened().layout();
-  const store::Patience patience{.seed = random_number()};
-  const auto keys = public_keys_of(key);
-  const auto chains = store::read_manifests(store, layout, keys, patience);
-  const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
-  if (chains.empty() || !cluster) return;
-  const auto begin = [&] {
-    if (plan.files == 0) return *first;
-    const auto& last = plan.numbers.back().front().name;
-    return wal::SegmentName(last.timeline(), last.segno(cluster->segment_size) + 1,
-                            cluster->segment_size);
-  }();
-  const auto told = plan.files == 0 ? store::told_before(chains, begin) : 0;
-  if (plan.files == 0 && told == 0) return;
-  const bool is_signed =
-      std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
-  if (is_signed && !key)
-    throw Error(ErrorKind::usage, "the manifest of the store is signed: pruning needs its key")
-        .with("store", stored.shelf().path())
-        .hint(
-            "Nothing was removed. Give --manifest-key FILE: the line that tells where the archive "
-            "begins now is signed, too, or whoever verifies it takes what went for lost.");
-  auto lines = store::prune_lines(chains, begin, cluster->system_identifier, is_signed);
   StoreLog log;
-  store::ManifestWriter writer(store, layout, key, log);
-  insist(patience, [&] {
-    writer.start_with_store(std::string(store::kPruneChain));
-    return true;
-  });
-  for (auto& line : lines) writer.append(std::move(line));
-  insist(patience, [&] {
-    writer.put();
-    return true;
-  });
-  if (told > 0)
+  const auto record = prune::record_prune(stored.opened().store(), stored.opened().layout(), plan,
+                                          key, {.seed = random_number()}, log);
+  if (record && record->by_others > 0)
     print(fmt::format(
         "recorded in the manifest that the archive begins at {}: {} before it had already been "
         "removed by another program\n",
-        begin, counted(told, "segment")));
+        record->begin, counted(record->by_others, "segment")));
 }
 
 /// A backup with missing files retains nothing: earlier WAL may be needed.

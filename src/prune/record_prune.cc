@@ -1,0 +1,58 @@
+#include "prune/record_prune.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "store/cluster_record.h"
+#include "store/manifest_prune.h"
+#include "store/manifest_reader.h"
+#include "store/manifest_writer.h"
+
+namespace weir::prune {
+
+std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::Layout& layout,
+                                        const Plan& plan,
+                                        const std::shared_ptr<const store::SignifyKey>& key,
+                                        const store::Patience& patience, Log& log) {
+  auto begin = wal::SegmentName::parse(plan.keep_from);
+  if (plan.files == 0 && !begin) return std::nullopt;
+  std::vector<store::SignifyPublic> keys;
+  if (key) keys.push_back(key->public_key());
+  const auto chains = store::read_manifests(store, layout, keys, patience);
+  const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
+  if (chains.empty() || !cluster) return std::nullopt;
+  std::size_t by_others = 0;
+  if (plan.files == 0) {
+    by_others = store::told_before(chains, *begin);
+    if (by_others == 0) return std::nullopt;
+  } else {
+    const auto& last = plan.numbers.back().front().name;
+    begin = wal::SegmentName(last.timeline(), last.segno(cluster->segment_size) + 1,
+                             cluster->segment_size);
+  }
+  const bool is_signed =
+      std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
+  if (is_signed && !key)
+    throw Error(ErrorKind::usage, "the manifest of the store is signed: pruning needs its key")
+        .with("store", store.name_of(layout.wal_prefix()))
+        .hint(
+            "Nothing was removed. Give --manifest-key FILE: the line that tells where the archive "
+            "begins now is signed, too, or whoever verifies it takes what went for lost.");
+  auto lines = store::prune_lines(chains, *begin, cluster->system_identifier, is_signed);
+  store::ManifestWriter writer(store, layout, key, log);
+  insist(patience, [&] {
+    writer.start_with_store(std::string(store::kPruneChain));
+    return true;
+  });
+  for (auto& line : lines) writer.append(std::move(line));
+  insist(patience, [&] {
+    writer.put();
+    return true;
+  });
+  return PruneRecord{*begin, by_others};
+}
+
+}  // namespace weir::prune

@@ -1,0 +1,112 @@
+#include "prune/record_prune.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "crypto/digest.h"
+#include "store/cluster_record.h"
+#include "store/manifest_line.h"
+#include "store/manifest_prune.h"
+#include "store/manifest_reader.h"
+#include "store/manifest_writer.h"
+#include "support/memory_store.h"
+
+namespace weir::prune::record_prune_test {
+namespace {
+
+using test::MemoryStore;
+
+const wal::SegmentSize kSize = *wal::SegmentSize::of(1 << 20);
+
+class RecordPrune : public ::testing::Test {
+ protected:
+  /// Segments 1 to 9, each with a line.
+  void write(const std::shared_ptr<const store::SignifyKey>& key = nullptr) {
+    static_cast<void>(store::write_cluster(
+        store_, layout_, store::Conditions::ignored,
+        {.system_identifier = 4711, .segment_size = kSize, .layout = layout_.form()}));
+    store::ManifestWriter writer(store_, layout_, key, log_);
+    writer.start({}, "0123456789abcdef");
+    for (std::uint64_t segno = 1; segno < 10; ++segno) {
+      const auto bytes = test::bytes_of("segment " + std::to_string(segno));
+      store_.place(layout_.key(name(segno)), bytes);
+      writer.append({.name = name(segno).to_string(),
+                     .size = bytes.size(),
+                     .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+                     .first = wal::Lsn(segno * kSize.bytes() + 40),
+                     .last = wal::Lsn((segno + 1) * kSize.bytes() - 8),
+                     .system_identifier = 4711});
+    }
+    writer.put();
+  }
+  static wal::SegmentName name(std::uint64_t segno) { return {1, segno, kSize}; }
+  /// Keeps everything from this segment on.
+  static Plan plan_of(std::uint64_t keep_from, std::uint64_t first = 1) {
+    Plan plan;
+    plan.keep_from = name(keep_from).to_string();
+    for (auto segno = first; segno < keep_from; ++segno) {
+      plan.numbers.push_back({{.name = name(segno), .files = {name(segno).to_string()}}});
+      ++plan.files;
+    }
+    return plan;
+  }
+  std::optional<PruneRecord> record(const Plan& plan,
+                                    const std::shared_ptr<const store::SignifyKey>& key = nullptr) {
+    return record_prune(store_, layout_, plan, key, {}, log_);
+  }
+  std::size_t told_before(std::uint64_t segno) {
+    return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno));
+  }
+
+  store::Layout layout_{store::Layout::Form::barman, {"memory", "p"}, "main"};
+  MemoryStore store_;
+  NullLog log_;
+};
+
+TEST_F(RecordPrune, SaysWhereTheArchiveBeginsBeforeAnythingIsRemoved) {
+  write();
+  const auto record = this->record(plan_of(4));
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->begin, name(4));
+  EXPECT_EQ(record->by_others, 0u);
+  EXPECT_EQ(told_before(4), 0u);
+  EXPECT_EQ(told_before(6), 2u);
+  for (std::uint64_t segno = 1; segno < 10; ++segno)
+    EXPECT_TRUE(store_.objects.contains(layout_.key(name(segno))));
+}
+
+TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemoved) {
+  write();
+  for (const std::uint64_t segno : {1, 2, 3}) store_.objects.erase(layout_.key(name(segno)));
+  const auto record = this->record(plan_of(4, 4));
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->begin, name(4));
+  EXPECT_EQ(record->by_others, 3u);
+  EXPECT_FALSE(this->record(plan_of(4, 4))) << "it is recorded now";
+}
+
+TEST_F(RecordPrune, IsSilentWithoutAManifest) {
+  EXPECT_FALSE(record(plan_of(4)));
+  EXPECT_TRUE(store_.objects.empty());
+}
+
+TEST_F(RecordPrune, NeedsTheKeyOfASignedManifest) {
+  const auto key = std::make_shared<const store::SignifyKey>(store::SignifyKey::make());
+  write(key);
+  const auto before = store_.objects.size();
+  try {
+    static_cast<void>(record(plan_of(4)));
+    ADD_FAILURE() << "recorded without a key";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+  }
+  EXPECT_EQ(store_.objects.size(), before);
+  EXPECT_TRUE(record(plan_of(4), key));
+}
+
+}  // namespace
+}  // namespace weir::prune::record_prune_test
