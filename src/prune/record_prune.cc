@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "store/cluster_record.h"
-#include "store/manifest_prune.h"
-#include "store/manifest_reader.h"
-#include "store/manifest_writer.h"
+#include "store/ledger/manifest_prune.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_writer.h"
 
 namespace weir::prune {
 

@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "crypto/digest.h"
 #include "store/cluster_record.h"
-#include "store/manifest_line.h"
-#include "store/manifest_prune.h"
-#include "store/manifest_reader.h"
-#include "store/manifest_writer.h"
+#include "store/ledger/manifest_line.h"
+#include "store/ledger/manifest_prune.h"
+#include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_writer.h"
 #include "support/memory_store.h"
 
 namespace weir::prune::record_prune_test {
