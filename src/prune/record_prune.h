@@ -9,7 +9,7 @@
 #include "store/insist.h"
 #include "store/layout.h"
 #include "store/object_store.h"
-#include "store/signify.h"
+#include "store/ledger/signify.h"
 #include "wal/segment.h"
 
 namespace weir::prune {
