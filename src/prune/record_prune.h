@@ -8,8 +8,8 @@
 #include "prune/prune.h"
 #include "store/insist.h"
 #include "store/layout.h"
-#include "store/object_store.h"
 #include "store/ledger/signify.h"
+#include "store/object_store.h"
 #include "wal/segment.h"
 
 namespace weir::prune {

@@ -143,7 +143,7 @@ Day::Hour hour_of(const Span* span, const Bounds& wal, std::int64_t begin, std::
       return {Kind::gone, says + "; its WAL is no longer here"};
     case Presence::here: {
       says += "; its WAL is here";
-      // A few samples while it connects anew are no trouble.
+      // A few samples while it reconnects are not reported.
       return {!recorded ? Kind::held : part >= 99 ? Kind::whole : Kind::late, std::move(says)};
     }
     case Presence::unknown:

@@ -37,7 +37,7 @@ Json span_json(const Span& span) {
   return json;
 }
 
-/// Throws Json::exception for what is no span.
+/// Throws Json::exception if it is not a span.
 Span span_of(const Json& json) {
   return {.begin = json.at(0),
           .samples = json.at(1),
