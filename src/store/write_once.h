@@ -29,8 +29,8 @@ enum class Conditions {
                                         const std::string& key, const Content& content);
 
 /// Replaces the object that has this ETag, as far as the store allows. If it does not support the
-/// condition, the object is checked first, and one that another writer stores at that moment is
-/// replaced. Throws StoreError.
+/// condition, the object is checked first, and an object that another writer stores at that moment
+/// is replaced. Throws StoreError.
 [[nodiscard]] ObjectStore::Put put_over(ObjectStore& store, const std::string& key,
                                         const Content& content, const std::string& etag);
 

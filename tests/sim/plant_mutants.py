@@ -206,20 +206,20 @@ PLANTS = [
     ::weir::sim::planted_start = state_.server_end();
 """),
     # --- P15, P17 ---
-    ("lost_answer_is_success", "store/send/follow_work.cc",
-     """    if (error.trouble() != Trouble::stopped) note(error);
-""",
-     """    if (PLANTED(lost_answer_is_success) && error.trouble() == Trouble::unreachable) {
+    ("lost_answer_is_success", "store/send/sender.cc",
+     """  } catch (const StoreError& error) {
+    return again(""",
+     """  } catch (const StoreError& error) {
+    if (PLANTED(lost_answer_is_success) && error.trouble() == Trouble::unreachable) {
       settle(item, {Uploader::Result::What::stored});
-      return true;
+      return {};
     }
-    if (error.trouble() != Trouble::stopped) note(error);
-"""),
+    return again("""),
     # (Assertions would find these three at once: the simulation has to do so without them.)
-    ("lost_answer_is_success", "store/send/follow_work.cc",
+    ("lost_answer_is_success", "store/send/sender.cc",
      """  PGWEIR_CHECK(result.entry.has_value() == """,
      """  PGWEIR_CHECK(PLANTED(lost_answer_is_success) || result.entry.has_value() == """),
-    ("marked_untold", "store/send/follow.cc",
+    ("marked_untold", "store/send/ledger.cc",
      """  PGWEIR_CHECK(!manifest_->due());
 """,
      """  PGWEIR_CHECK(PLANTED(marked_untold) || !manifest_->due());
@@ -273,18 +273,14 @@ PLANTS = [
      """  if (compares_ && !PLANTED(manifest_put_blindly)) {
     if (there_ &&"""),
     ("marked_untold", "store/send/follow.cc",
-     """  if (!write_manifest(std::move(entries))) {
-""",
-     """  if (!write_manifest(std::move(entries)) && !PLANTED(marked_untold)) {
-"""),
-    ("store_not_asked_again", "store/send/follow_keep_local.cc",
+     """  if (!put_lines()) return""",
+     """  if (!put_lines() && !PLANTED(marked_untold)) return"""),
+    ("store_not_asked_again", "store/send/keep_local.cc",
      """  const UploadItem item{segment.timeline(), segment};
-  try {
-""",
+  using What""",
      """  if (PLANTED(store_not_asked_again)) return true;
   const UploadItem item{segment.timeline(), segment};
-  try {
-"""),
+  using What"""),
     ("unreachable_is_absent", "store/shelf/near_shelf.cc",
      """  const auto page = insist(patience_, [&] { return store().list(prefix, after, most); });
 """,

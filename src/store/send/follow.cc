@@ -2,11 +2,9 @@
 // threads add a segment's name to a set, and continue. One thread asks the store what it has (one
 // LIST for new objects, since another archiver may have put a segment there in another form),
 // writes the mark and removes local segments that are no longer needed; `--store-jobs` others read,
-// verify and upload. Each failure is retried after a random time up to a minute, including
+// verify and upload (Sender). Each failure is retried after a random time up to a minute, including
 // rejections, because keys may be corrected while the receiver runs. With `--compress` a segment
-// waits for its compressed form, so that it has only one object. Before a segment is removed, its
-// file is read again, and its digest compared with the object's. That costs as much reading as
-// writing it did, but does not depend on a mark.
+// waits for its compressed form, so that it has only one object.
 
 #include "store/send/follow.h"
 
@@ -23,6 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::chrono::milliseconds kAskStop{200};
 /// If another process uploads the archive.
 constexpr auto kLockAgain = 1s;
 /// Listings take at most a hundredth of the time.
@@ -35,12 +34,6 @@ const UploadItem kManifest{0, {}};
 
 }  // namespace
 
-Follow::Tools::Tools(const Uploader::Where& where, Conditions conditions,
-                     archive::Identity identity, archive::Timelines histories)
-    : cluster(std::move(identity)),
-      timelines(std::move(histories)),
-      uploader(where, conditions, cluster, timelines) {}
-
 Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
                FollowOptions options, Threads& threads, Log& log)
     : archive_(archive),
@@ -49,27 +42,67 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
       options_(std::move(options)),
       threads_(threads),
       log_(log),
-      home_(archive),
       mutex_(threads.make_mutex()),
       changed_(threads.make_condition()),
-      window_(options_.jobs) {
-  view_.store = options_.shown_name;
+      report_(options_.shown_name, {options_.on_trouble, options_.on_works}, options_.server_keeps,
+              threads, log),
+      ledger_(archive, store, layout, {options_.store_name, options_.manifest_key, options_.seed},
+              log),
+      audit_(archive, store, layout,
+             {.place = options_.shown_name,
+              .every = options_.audit_every,
+              .send_again =
+                  [this](const archive::SegmentFileName& file) {
+                    sender_.forget(file.segment);
+                    report_.change([](StoreView& view) { ++view.sent_again; });
+                    add({file.segment.timeline(), file.segment}, &file);
+                  },
+              .recorded = [this] { look_.due = Time{}; }},
+             threads, report_, log),
+      sender_(archive, *this,
+              {.jobs = options_.jobs, .priority = options_.priority, .seed = options_.seed},
+              threads, log) {
   if (options_.open_every)
     open_segment_.emplace(archive_, store_, layout_, options_.sealing, options_.seed);
+  if (options_.keep_local)
+    removal_.emplace(
+        archive_, store_, layout_,
+        LocalRemoval::Options{
+            .keep = *options_.keep_local,
+            .every = options_.keep_every,
+            .sent_again = [this](ManifestEntry line) { sender_.add_line(std::move(line)); },
+            .stopping = [this] { return stopping_.load(); }},
+        threads_, report_, log_);
 }
 
-Follow::~Follow() = default;
-
 void Follow::run() {
-  std::vector<std::unique_ptr<Threads::Thread>> workers;
-  for (std::size_t i = 0; i < options_.jobs; ++i)
-    workers.push_back(threads_.start(
-        "store", [this, i] { work(i); }, options_.priority));
-  struct StopAll {  // before the workers are joined
+  struct Joined {  // after an exception, too
     Follow& follow;
-    ~StopAll() { follow.stop(); }
-  } const stop_all{*this};
+    ~Joined() {
+      follow.stop();
+      follow.sender_.join();
+    }
+  };
+  {
+    const Joined joined{*this};
+    sender_.start();
+    coordinate();
+  }
+  sender_.throw_failure();
+  try {
+    if (has_news()) static_cast<void>(write_mark());
+  } catch (const Error& error) {
+    tell_lost(error);
+    throw;
+  }
+}
 
+void Follow::tell_lost(const Error& error) const {
+  if (error.kind() == ErrorKind::durability && options_.durability_lost)
+    options_.durability_lost(error);
+}
+
+void Follow::coordinate() {
   RetryPolicy retry(options_.seed);
   while (!stopping_) {
     std::uint64_t seen = 0;
@@ -84,42 +117,51 @@ void Follow::run() {
       retry.reset();
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) {
-        if (options_.durability_lost) options_.durability_lost(error);
+        tell_lost(error);  // before the workers are joined
         throw;
       }
       if (stopping_ || asked_to_stop()) break;
-      note(error);
+      report_.failed(error);
       rest = retry.next();
     } catch (const std::exception& error) {
-      note(Error(ErrorKind::retry, error.what()));
+      report_.failed(Error(ErrorKind::retry, error.what()));
       rest = retry.next();
     }
-    Threads::Lock lock(*mutex_);
     if (rest) {
-      pause(lock, *rest);
+      pause(*rest);
       continue;
     }
-    auto until = next_look_;
-    if (options_.stop) until = std::min(until, threads_.now() + kAskStop);
-    if (plan_ && mark_lock_) {
-      until = std::min({until, next_resume_, next_keep_, next_audit_});
-      if (options_.open_every) until = std::min(until, next_open_);
-      if (!entries_.empty() || !(plan_->mark() == written_)) until = std::min(until, next_mark_);
-      if (manifest_ && manifest_->in_doubt()) until = std::min(until, next_doubt_);
-    }
+    const auto until = next_due();
+    Threads::Lock lock(*mutex_);
     if (!stopping_ && changes_ == seen) changed_->wait_until(lock, until);
   }
-  stop();
-  workers.clear();
-  if (failure_) std::rethrow_exception(failure_);
-  next_mark_ = Time{};
-  if (plan_) write_mark();
+}
+
+/// Or until stopped.
+void Follow::pause(std::chrono::milliseconds time) {
+  const auto end = threads_.now() + time;
+  report_.change([&](StoreView& view) { view.next_try = std::chrono::system_clock::now() + time; });
+  Threads::Lock lock(*mutex_);
+  while (!stopping_ && threads_.now() < end) {
+    if (asked_to_stop()) return;
+    changed_->wait_until(lock, options_.stop ? std::min(end, threads_.now() + kAskStop) : end);
+  }
 }
 
 void Follow::stop() {
+  sender_.stop();
   const Threads::Lock lock(*mutex_);
   stopping_ = true;
   notify();
+}
+
+void Follow::worked() {
+  std::size_t waiting = 0;
+  {
+    const Threads::Lock lock(*mutex_);
+    waiting = pending_.size();
+  }
+  report_.worked(waiting);
 }
 
 /// Under the lock.
@@ -148,6 +190,285 @@ void Follow::stream_begins(const StoredEnd::Stream& stream) {
   notify();
 }
 
+/// The coordinating thread: all that is due, in this order.
+void Follow::step() {
+  if (!take_lock()) return;
+  {
+    const Threads::Lock lock(*mutex_);
+    if (std::exchange(look_now_, false) || (!cluster_ && !told_.empty())) look_.due = Time{};
+  }
+  turn(look_);
+  if (!cluster_) return;
+  turn(mark_);
+  take_told();
+  ask();
+  tell_stored_end();
+  for (auto& round : others_) turn(round);
+}
+
+void Follow::turn(Round& round) {
+  if (wants(round) && threads_.now() >= round.due) round.due = (this->*round.look)();
+}
+
+Follow::Time Follow::next_due() const {
+  auto due = look_.due;
+  if (options_.stop) due = std::min(due, threads_.now() + kAskStop);
+  if (wants(mark_)) due = std::min(due, mark_.due);
+  for (const auto& round : others_)
+    if (wants(round)) due = std::min(due, round.due);
+  return due;
+}
+
+bool Follow::take_lock() {
+  if (mark_lock_) return true;
+  mark_lock_ = try_lock_mark(archive_);
+  if (mark_lock_) return true;
+  if (!std::exchange(told_of_lock_, true))
+    log_.info("another \"pgweir store push\" sends this archive: it is waited for");
+  look_.due = threads_.now() + kLockAgain;
+  return false;
+}
+
+// ---- what is in the archive
+
+/// Finds what no event reports: existing files at startup, imports, files completed by another
+/// receiver.
+Follow::Time Follow::look() {
+  const auto before = threads_.now();
+  {
+    const Threads::Lock lock(*mutex_);
+    seen_stream_ = stream_;
+  }
+  const auto listing = archive::list_archive_names(archive_);
+  if (!cluster_)
+    if (const auto identity = archive::read_identity(archive_, listing)) {
+      sender_.begin(ledger_.start(*identity));
+      cluster_ = identity;
+    }
+  losses_.clear();
+  for (const auto& name : listing.hidden)
+    if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
+      losses_.insert(name);
+  if (cluster_) look_at(listing);
+  const auto took = threads_.now() - before;
+  const bool soon = !raw_.empty() || (!cluster_ && needs_tools());
+  return threads_.now() + std::max<std::chrono::nanoseconds>(
+                              soon ? std::min(options_.look_every, 1'000ms) : options_.look_every,
+                              kListingShare * took);
+}
+
+void Follow::look_at(const archive::Listing& listing) {
+  begin_stored_end(listing);
+  for (const auto& history : listing.histories) add({history.timeline}, nullptr);
+  const bool raw_waits =
+      options_.raw_settles && options_.raw_will_change && options_.raw_will_change();
+  std::set<wal::SegmentName> raw;
+  const archive::SegmentFileName* last = nullptr;
+  for (const auto& entry : listing.segments) {
+    const auto& name = entry.name;
+    if (name.partial || !name.segment.fits(cluster_->segment_size)) continue;
+    if (last != nullptr && last->segment == name.segment) continue;
+    last = &name;
+    const UploadItem item{name.segment.timeline(), name.segment};
+    if (known(item)) continue;
+    if (options_.raw_settles && name.method == codec::Method::none &&
+        (raw_waits || !raw_.contains(name.segment)))
+      raw.insert(name.segment);
+    else
+      add(item, &name);
+  }
+  raw_ = std::move(raw);
+  let_gone_go();
+  std::set<wal::TimelineId> histories;
+  for (const auto& history : listing.histories) histories.insert(history.timeline);
+  if (sender_.tools() && histories != histories_) make_tools(listing);
+}
+
+bool Follow::known(const UploadItem& item) const {
+  const Threads::Lock lock(*mutex_);
+  return pending_.contains(item) || sender_.has(item);
+}
+
+void Follow::add(const UploadItem& item, const archive::SegmentFileName* file) {
+  if (known(item)) return;
+  const auto entry = archive_.find(file != nullptr ? file->to_string() : item.to_string());
+  if (file != nullptr && !entry) return;  // compressed meanwhile: the next listing finds it
+  const auto now = std::chrono::system_clock::now();
+  const Threads::Lock lock(*mutex_);
+  pending_[item] = {entry ? std::min(entry->modified, now) : now, entry ? entry->size : 0, false};
+}
+
+/// Processes the receiver's notifications.
+void Follow::take_told() {
+  std::set<wal::SegmentName> told;
+  {
+    const Threads::Lock lock(*mutex_);
+    told.swap(told_);
+  }
+  for (const auto& segment : told) {
+    if (!segment.fits(cluster_->segment_size)) continue;
+    const auto file = archive::find_finished(archive_, segment);
+    if (file) add({segment.timeline(), segment}, &*file);
+    // Its history names its parent timeline.
+    if (segment.timeline() > 1 && !histories_.contains(segment.timeline())) look_.due = Time{};
+  }
+}
+
+// ---- what the store has
+
+/// Checks what the store has of the next files, and passes them to the sender.
+void Follow::ask() {
+  if (sender_.waiting() > 2 * options_.jobs) return;
+  std::vector<UploadItem> items;
+  {
+    const Threads::Lock lock(*mutex_);
+    for (const auto& [item, pending] : pending_)
+      if (!pending.offered) {
+        items.push_back(item);
+        if (items.size() == kListingPage) break;
+      }
+  }
+  const bool to_look = !sender_.tools() && (needs_tools() || !sender_.mark().sent.empty());
+  if (items.empty() && !to_look && losses_ == mirrored_) return;
+  if (!ledger_.is_open()) {
+    while (!ledger_.is_open()) ledger_.open_further();
+    doubt_begins();
+    worked();
+  }
+  // Before the WAL after a hole, so that the hole is known when that WAL is found.
+  if (losses_ != mirrored_) {
+    mirror_losses(archive_, archive::list_archive_names(archive_), store_, layout_,
+                  {.retry_for = 0ms, .seed = options_.seed});
+    mirrored_ = losses_;
+  }
+  if (!sender_.tools()) make_tools(archive::list_archive_names(archive_));
+  if (items.empty()) return;
+  auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
+    return store_.list(layout_.wal_prefix(), after, kListingPage);
+  });
+  {
+    const Threads::Lock lock(*mutex_);
+    for (const auto& item : items) pending_.at(item).offered = true;
+  }
+  worked();
+  sender_.offer(items, std::move(there));
+}
+
+void Follow::make_tools(const archive::Listing& listing) {
+  sender_.use(std::make_shared<const SendTools>(
+      Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
+      ledger_.conditions(), *cluster_, archive::Timelines::read(archive_, listing)));
+  histories_.clear();
+  for (const auto& history : listing.histories) histories_.insert(history.timeline);
+}
+
+bool Follow::has_news() const {
+  return ledger_.is_open() && (ledger_.due() || sender_.has_news(ledger_.written()));
+}
+
+/// Called by this thread only, and never delays a request. A full disk does not end it: the mark
+/// may lag.
+Follow::Time Follow::write_mark() {
+  auto news = sender_.take_news();
+  ledger_.add(std::move(news.lines));
+  if (!put_lines()) return threads_.now() + kMarkAgain;
+  try {
+    ledger_.keep(news.mark);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    report_.failed(error);
+    return threads_.now() + kMarkAgain;
+  }
+  if (removal_) remove_.due = std::min(remove_.due, removal_->not_before());  // more may be removed
+  return threads_.now() + options_.mark_every;
+}
+
+/// Returns false if the store rejects them. Segments are sent anyway.
+bool Follow::put_lines() {
+  try {
+    ledger_.put();
+  } catch (const StoreError& error) {
+    if (may_pass(error.trouble()))
+      report_.failed(error);
+    else if (error.trouble() != Trouble::stopped)
+      report_.stuck(kManifest, "is not written", error);
+    doubt_begins();
+    return false;
+  }
+  report_.unstuck(kManifest);
+  const auto& manifest = ledger_.manifest();
+  report_.change([&](StoreView& view) {
+    view.manifest = {manifest.id(), manifest.lines(), manifest.head(), manifest.full_head(),
+                     manifest.is_signed()};
+  });
+  return true;
+}
+
+/// For a limited time.
+void Follow::doubt_begins() {
+  doubt_ends_ = threads_.now() + ManifestWriter::kDoubtLasts;
+  doubt_.due = std::min(doubt_.due, threads_.now() + kDoubtEvery);
+}
+
+/// If the store does not support conditional writes, an older object may replace a newer one.
+Follow::Time Follow::look_at_manifest() {
+  const bool over = threads_.now() >= doubt_ends_;
+  doubt_.due = threads_.now() + kDoubtEvery;
+  ledger_.manifest().look_again();
+  if (over) ledger_.manifest().end_doubt();
+  return doubt_.due;
+}
+
+Follow::Time Follow::audit() { return audit_.look(sender_.mark(), *cluster_); }
+
+Follow::Time Follow::remove_local() { return removal_->look(*sender_.tools(), ledger_.written()); }
+
+Follow::Time Follow::resume() {
+  sender_.resume();
+  return threads_.now() + options_.resume_every;
+}
+
+// ---- what is being written
+
+/// Sends the flushed part of the segment that is being written.
+Follow::Time Follow::send_open() {
+  open_.due = threads_.now() + *options_.open_every;
+  const auto tools = sender_.tools();
+  const auto mark = sender_.mark();
+  const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
+  // Without its history no recovery could follow it.
+  if (durable && (durable->timeline == 1 || mark.has_history(durable->timeline))) {
+    try {
+      if (const auto sent = open_segment_->send(*durable, tools->cluster, tools->timelines)) {
+        {
+          const Threads::Lock lock(*mutex_);
+          stored_end_.on_open(sent->segment, sent->end);
+        }
+        worked();
+        report_.change([&](StoreView& view) {
+          view.open_lsn = sent->end;
+          view.open_sent = std::chrono::system_clock::now();
+          view.sent_bytes += sent->bytes;
+          ++view.open_objects;
+        });
+        tell_stored_end();
+      }
+    } catch (const StoreError&) {
+      throw;
+    } catch (const Error& error) {  // complete files are sent anyway
+      if (error.kind() == ErrorKind::durability) throw;
+      report_.failed(error);
+    }
+  }
+  if (const auto kept = open_segment_->tidy_up(mark); !kept.empty())
+    log_.warning(
+        "older objects of the open segment stay in the store: {}; give the keys the right to "
+        "remove "
+        "what lies below open/, or let a lifecycle rule remove it",
+        kept);
+  return open_.due;
+}
+
 /// With a listing younger than the stream: files completed since then are after its start.
 void Follow::begin_stored_end(const archive::Listing& listing) {
   if (!options_.on_stored_end) return;
@@ -158,7 +479,7 @@ void Follow::begin_stored_end(const archive::Listing& listing) {
       finished.insert({entry.name.segment.timeline(), entry.name.segment});
   const Threads::Lock lock(*mutex_);
   if (!seen_stream_ || stream_ != seen_stream_) return;  // another one has begun meanwhile
-  stored_end_.begin(*stream_, finished, plan_->mark());
+  stored_end_.begin(*stream_, finished, sender_.mark());
   stream_.reset();
 }
 
@@ -172,7 +493,7 @@ void Follow::let_gone_go() {
     const Threads::Lock lock(*mutex_);
     const auto timeline = stored_end_.timeline();
     items = stored_end_.waits_for(
-        plan_->mark(), durable && durable->timeline == timeline ? durable->flush : wal::Lsn());
+        sender_.mark(), durable && durable->timeline == timeline ? durable->flush : wal::Lsn());
     std::erase_if(items, [&](const UploadItem& item) { return pending_.contains(item); });
   }
   for (const auto& item : items) {
@@ -198,284 +519,95 @@ bool Follow::is_here(const UploadItem& item) {
 
 void Follow::tell_stored_end() {
   if (!options_.on_stored_end) return;
+  // (Before that, it was not checked that the place belongs to the archive.)
+  if (!sender_.tools()) return;
   std::optional<StoredEnd::Position> position;
+  bool is_new = false;
   {
     const Threads::Lock lock(*mutex_);
-    // (Before that, it was not checked that the place belongs to the archive.)
-    if (!tools_) return;
-    position = stored_end_.position(plan_->mark());
-    if (!position || position == view_.stored_end) return;
-    view_.stored_end = position;
+    position = stored_end_.position(sender_.mark());
+    if (!position) return;
+    report_.change([&](StoreView& view) {
+      is_new = view.stored_end != position;
+      view.stored_end = position;
+    });
   }
-  options_.on_stored_end(*position);
+  if (is_new) options_.on_stored_end(*position);
 }
 
-/// A round of the coordinating thread.
-void Follow::step() {
-  if (!take_lock()) return;
+// ---- what becomes of the files
+
+void Follow::on_done(const UploadItem& item, const Uploader::Result& result,
+                     const std::vector<UploadItem>& settled) {
+  const bool gone = result.what == Uploader::Result::What::gone;
+  std::size_t waiting = 0;
+  std::vector<UploadItem> sent;
   {
     const Threads::Lock lock(*mutex_);
-    if (std::exchange(look_now_, false) || (!cluster_ && !told_.empty())) next_look_ = Time{};
-  }
-  if (threads_.now() >= next_look_) look();
-  if (!cluster_) return;
-  write_mark();
-  take_told();
-  ask();
-  tell_stored_end();
-  send_open();
-  audit();
-  keep_local();
-  look_at_manifest();
-  const Threads::Lock lock(*mutex_);
-  if (threads_.now() >= next_resume_) {
-    next_resume_ = threads_.now() + options_.resume_every;
-    plan_->resume();
-    changed_->notify_all();
-  }
-}
-
-bool Follow::take_lock() {
-  if (mark_lock_) return true;
-  mark_lock_ = try_lock_mark(archive_);
-  if (mark_lock_) return true;
-  if (!std::exchange(told_of_lock_, true))
-    log_.info("another \"pgweir store push\" sends this archive: it is waited for");
-  next_look_ = threads_.now() + kLockAgain;
-  return false;
-}
-
-/// Finds what no event reports: existing files at startup, imports, files completed by another
-/// receiver.
-void Follow::look() {
-  const auto before = threads_.now();
-  {
-    const Threads::Lock lock(*mutex_);
-    seen_stream_ = stream_;
-  }
-  const auto listing = archive::list_archive_names(archive_);
-  const auto now = std::chrono::system_clock::now();
-  if (!cluster_) {
-    auto identity = archive::read_identity(archive_, listing);
-    if (identity) {
-      auto start = starting_mark(archive_, options_.store_name, *identity, log_);
-      written_ = start.mark;
-      remembered_ = std::move(start.manifest);
-      const Threads::Lock lock(*mutex_);
-      plan_ = std::make_unique<UploadPlan>(std::move(start.mark));
-      cluster_ = std::move(identity);
+    waiting = pending_.size();
+    if (gone) stored_end_.gone(item);
+    for (const auto& each : settled) {
+      pending_.erase(each);
+      if (sender_.has(each)) sent.push_back(each);
     }
+    notify();
   }
-  losses_.clear();
-  for (const auto& name : listing.hidden)
-    if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
-      losses_.insert(name);
-  if (cluster_) {
-    begin_stored_end(listing);
-    for (const auto& history : listing.histories) add({history.timeline}, nullptr, now);
-    const bool raw_waits =
-        options_.raw_settles && options_.raw_will_change && options_.raw_will_change();
-    std::set<wal::SegmentName> raw;
-    const archive::SegmentFileName* last = nullptr;
-    for (const auto& entry : listing.segments) {
-      const auto& name = entry.name;
-      if (name.partial || !name.segment.fits(cluster_->segment_size)) continue;
-      if (last != nullptr && last->segment == name.segment) continue;
-      last = &name;
-      const UploadItem item{name.segment.timeline(), name.segment};
-      if (known(item)) continue;
-      if (options_.raw_settles && name.method == codec::Method::none &&
-          (raw_waits || !raw_.contains(name.segment)))
-        raw.insert(name.segment);
-      else
-        add(item, &name, now);
-    }
-    raw_ = std::move(raw);
-    let_gone_go();
-    std::set<wal::TimelineId> histories;
-    for (const auto& history : listing.histories) histories.insert(history.timeline);
-    if (tools_ && histories != histories_) {
-      auto tools = std::make_shared<Tools>(
-          Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
-          *conditions_, *cluster_, archive::Timelines::read(archive_, listing));
-      const Threads::Lock lock(*mutex_);
-      tools_ = std::move(tools);
-      histories_ = std::move(histories);
-    }
-  }
-  const auto took = threads_.now() - before;
-  const bool soon = !raw_.empty() || (!cluster_ && needs_tools());
-  next_look_ =
-      threads_.now() + std::max<std::chrono::nanoseconds>(
-                           soon ? std::min(options_.look_every, 1'000ms) : options_.look_every,
-                           kListingShare * took);
-}
-
-bool Follow::known(const UploadItem& item) const {
-  const Threads::Lock lock(*mutex_);
-  const auto& mark = plan_->mark();
-  return (item.segment ? mark.has(*item.segment) : mark.has_history(item.timeline)) ||
-         pending_.contains(item);
-}
-
-void Follow::add(const UploadItem& item, const archive::SegmentFileName* file, SystemTime now) {
-  if (known(item)) return;
-  const auto entry = archive_.find(file != nullptr ? file->to_string() : item.to_string());
-  if (file != nullptr && !entry) return;  // compressed meanwhile: the next listing finds it
-  const Threads::Lock lock(*mutex_);
-  pending_[item] = {entry ? std::min(entry->modified, now) : now, entry ? entry->size : 0, false};
-  view_.pending_bytes += pending_[item].bytes;
-}
-
-/// Processes the receiver's notifications.
-void Follow::take_told() {
-  std::set<wal::SegmentName> told;
-  {
-    const Threads::Lock lock(*mutex_);
-    told.swap(told_);
-  }
-  const auto now = std::chrono::system_clock::now();
-  for (const auto& segment : told) {
-    if (!segment.fits(cluster_->segment_size)) continue;
-    const auto file = archive::find_finished(archive_, segment);
-    if (file) add({segment.timeline(), segment}, &*file, now);
-    // Its history names its parent timeline.
-    if (segment.timeline() > 1 && !histories_.contains(segment.timeline())) next_look_ = Time{};
-  }
-}
-
-/// Checks what the store has of the next files, and passes them to the workers.
-void Follow::ask() {
-  std::vector<UploadItem> items;
-  {
-    const Threads::Lock lock(*mutex_);
-    if (plan_->waiting() > 2 * options_.jobs) return;
-    for (const auto& [item, pending] : pending_)
-      if (!pending.offered) {
-        items.push_back(item);
-        if (items.size() == kListingPage) break;
-      }
-  }
-  bool to_look = false;
-  {
-    const Threads::Lock lock(*mutex_);
-    to_look = !tools_ && (!plan_->mark().sent.empty() || needs_tools());
-  }
-  if (items.empty() && !to_look && losses_ == mirrored_) return;
-  if (!conditions_) conditions_ = tell_conditions(store_, layout_, options_.seed, log_);
-  if (!place_is_ours_) {
-    if (!place_)
-      place_.emplace(
-          store_, layout_,
-          ClusterRecord{cluster_->system_identifier, cluster_->segment_size, layout_.form()});
-    place_->require(*conditions_);
-    place_is_ours_ = true;
-    place_.reset();
-    note_success();
-  }
-  if (!manifest_) {
-    auto manifest = std::make_unique<ManifestWriter>(store_, layout_, options_.manifest_key, log_,
-                                                     *conditions_);
-    manifest->start(remembered_, new_manifest_id());
-    manifest_ = std::move(manifest);
-    doubt_begins();
-  }
-  // Before the WAL after a hole, so that the hole is known when that WAL is found.
-  if (losses_ != mirrored_) {
-    mirror_losses(archive_, archive::list_archive_names(archive_), store_, layout_,
-                  {.retry_for = 0ms, .seed = options_.seed});
-    mirrored_ = losses_;
-  }
-  if (!tools_) {
-    const auto listing = archive::list_archive_names(archive_);
-    auto tools = std::make_shared<Tools>(
-        Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
-        *conditions_, *cluster_, archive::Timelines::read(archive_, listing));
-    for (const auto& history : listing.histories) histories_.insert(history.timeline);
-    const Threads::Lock lock(*mutex_);
-    tools_ = std::move(tools);
-    next_keep_ = next_audit_ = Time{};
-  }
-  if (items.empty()) return;
-  auto there = forms_there(items, cluster_->segment_size, layout_, [&](const auto& after) {
-    return store_.list(layout_.wal_prefix(), after, kListingPage);
+  report_.worked(waiting);
+  report_.unstuck(item);
+  if (gone && options_.on_stored_end) tell_gone(item);
+  report_.change([&](StoreView& view) {
+    if (!result.compared) ++view.not_compared;
+    view.sent_bytes += result.bytes;
+    view.sent_files += sent.size();
   });
-  note_success();
-  const Threads::Lock lock(*mutex_);
-  for (const auto& item : items) {
-    plan_->offer(item);
-    pending_.at(item).offered = true;
-  }
-  for (auto& [segment, forms] : there)
-    if (!forms.empty()) there_.insert_or_assign(segment, std::move(forms));
-  changed_->notify_all();
+  if (options_.on_sent)
+    for (const auto& each : sent) options_.on_sent(each);
+  tell_stored_end();
 }
 
-/// Called by this thread only, and never delays a request. A full disk does not end it: the mark
-/// may lag.
-void Follow::write_mark() {
-  Mark mark;
-  std::vector<ManifestEntry> entries;
-  {
-    const Threads::Lock lock(*mutex_);
-    if (threads_.now() < next_mark_) return;
-    mark = plan_->mark();
-    if (!manifest_) return;  // this process has sent nothing
-    if (mark == written_ && entries_.empty() && !manifest_->due()) return;
-    entries.swap(entries_);
-  }
-  // The lines first: every marked file has a line, even after a power failure. (Files with a line
-  // that are not marked are checked, and get a line, again.)
-  if (!write_manifest(std::move(entries))) {
-    next_mark_ = threads_.now() + kMarkAgain;
+void Follow::on_failed(const Error& error, std::chrono::milliseconds rest) {
+  report_.failed(error);
+  report_.change([&](StoreView& view) { view.next_try = std::chrono::system_clock::now() + rest; });
+}
+
+void Follow::on_stuck(const UploadItem& item, const Error& error) {
+  report_.stuck(item, "is not sent to the store, nor what is behind it", error);
+}
+
+void Follow::on_broken(const std::exception_ptr& failure) {
+  stop();
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    tell_lost(error);
+  } catch (...) {  // run() throws it
     return;
   }
-  PGWEIR_CHECK(!manifest_->due());
-  try {
-    keep_mark(home_, mark, manifest_->memory());
-    written_ = std::move(mark);
-    next_mark_ = threads_.now() + options_.mark_every;
-    next_keep_ = std::min(next_keep_, keep_not_before_);  // more may be removed
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::durability) throw;
-    next_mark_ = threads_.now() + kMarkAgain;
-    note(error);
-  }
 }
 
-/// For a limited time.
-void Follow::doubt_begins() {
-  doubt_ends_ = threads_.now() + ManifestWriter::kDoubtLasts;
-  next_doubt_ = std::min(next_doubt_, threads_.now() + kDoubtEvery);
-}
+/// (Nothing is given up.)
+void Follow::on_given_up(const Error& error) { report_.failed(error); }
 
-/// If the store does not support conditional writes, an older object may replace a newer one.
-void Follow::look_at_manifest() {
-  if (!manifest_ || !manifest_->in_doubt() || threads_.now() < next_doubt_) return;
-  const bool over = threads_.now() >= doubt_ends_;
-  next_doubt_ = threads_.now() + kDoubtEvery;
-  manifest_->look_again();
-  if (over) manifest_->end_doubt();
-}
-
-/// Returns false if the store rejects it. Segments are sent anyway.
-bool Follow::write_manifest(std::vector<ManifestEntry> entries) {
-  for (auto& entry : entries) manifest_->append(std::move(entry));
-  try {
-    manifest_->put();
-  } catch (const StoreError& error) {
-    if (may_pass(error.trouble()))
-      note(error);
-    else if (error.trouble() != Trouble::stopped)
-      note_stuck(kManifest, "is not written", error);
-    doubt_begins();
-    return false;
-  }
+StoreView Follow::view() const {
+  auto view = report_.view();
+  const auto mark = sender_.mark();
   const Threads::Lock lock(*mutex_);
-  trouble_.sent(kManifest);
-  view_.manifest = {manifest_->id(), manifest_->lines(), manifest_->head(), manifest_->full_head(),
-                    manifest_->is_signed()};
-  return true;
+  for (const auto& [item, pending] : pending_) {
+    ++(item.segment ? view.pending_segments : view.pending_histories);
+    view.pending_bytes += pending.bytes;
+  }
+  view.pending_segments += told_.size();
+  if (!pending_.empty()) {
+    view.next = pending_.begin()->first.to_string();
+    view.pending_since = pending_.begin()->second.since;
+  } else if (!told_.empty()) {
+    view.next = told_.begin()->to_string();
+  }
+  if (!mark.sent.empty()) {
+    view.sent_to = mark.sent.back().last;
+    view.sent_lsn = mark.segment_size.start(view.sent_to->segno(mark.segment_size) + 1);
+  }
+  return view;
 }
 
 }  // namespace weir::store

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -14,30 +15,23 @@
 #include <vector>
 
 #include "archive/durable_end.h"
-#include "archive/home.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
-#include "archive/timelines.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/threads.h"
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "store/layout.h"
-#include "store/ledger/manifest_writer.h"
-#include "store/ledger/mark.h"
 #include "store/object_store.h"
-#include "store/pace.h"
-#include "store/send/audit.h"
-#include "store/send/follow_trouble.h"
+#include "store/send/follow_report.h"
 #include "store/send/keep_local.h"
+#include "store/send/ledger.h"
 #include "store/send/open_segment.h"
-#include "store/send/same_cluster.h"
+#include "store/send/sender.h"
+#include "store/send/store_audit.h"
 #include "store/send/store_view.h"
 #include "store/send/stored_end.h"
-#include "store/send/upload_plan.h"
-#include "store/send/upload_start.h"
-#include "store/send/uploader.h"
 
 namespace weir::store {
 
@@ -85,15 +79,12 @@ struct FollowOptions {
 
 /// Uploads an archive's complete files to a store as long as it runs: like push(), but each failure
 /// is retried indefinitely. Nothing waits for it. With `keep_local` it removes files from the
-/// archive that the store is known to have (P17).
-class Follow {
+/// archive that the store is known to have (P17: LocalRemoval).
+class Follow final : private Sender::Client {
  public:
   /// Does not own its arguments.
   Follow(io::Directory& archive, ObjectStore& store, const Layout& layout, FollowOptions options,
          Threads& threads, Log& log);
-  ~Follow();
-  Follow(const Follow&) = delete;
-  Follow& operator=(const Follow&) = delete;
 
   /// Runs until stop(). Throws Error{durability} only.
   void run();
@@ -108,61 +99,72 @@ class Follow {
   [[nodiscard]] StoreView view() const;
 
  private:
-  static constexpr std::chrono::milliseconds kAskStop{200};
   using Time = Threads::Time;
   using SystemTime = StoreView::SystemTime;
   struct Pending {
     SystemTime since{};  ///< when it was completed
     std::uint64_t bytes = 0;
-    bool offered = false;  ///< to the plan: the store was asked for it
+    bool offered = false;  ///< to the sender: the store was asked for it
   };
-  /// What the workers use; based on one listing of history files.
-  struct Tools {
-    archive::Identity cluster;
-    archive::Timelines timelines;
-    Uploader uploader;
-    Tools(const Uploader::Where& where, Conditions conditions, archive::Identity identity,
-          archive::Timelines histories);
+  /// What the coordinating thread does again and again.
+  struct Round {
+    Time (Follow::*look)();          ///< returns when it is due again
+    bool (Follow::*wanted)() const;  ///< nullptr: always
+    Time due{};
   };
 
+  // Sender::Client
+  void on_done(const UploadItem& item, const Uploader::Result& result,
+               const std::vector<UploadItem>& settled) override;
+  void on_failed(const Error& error, std::chrono::milliseconds rest) override;
+  void on_stuck(const UploadItem& item, const Error& error) override;
+  void on_given_up(const Error& error) override;
+  void on_broken(const std::exception_ptr& failure) override;
+
+  void coordinate();
+  void tell_lost(const Error& error) const;
   void step();
+  void turn(Round& round);
+  [[nodiscard]] bool wants(const Round& round) const {
+    return round.wanted == nullptr || (this->*round.wanted)();
+  }
+  [[nodiscard]] Time next_due() const;
   bool take_lock();
-  void look();
-  [[nodiscard]] bool known(const UploadItem& item) const;
-  void add(const UploadItem& item, const archive::SegmentFileName* file, SystemTime now);
   void take_told();
   void ask();
-  void write_mark();
-  bool write_manifest(std::vector<ManifestEntry> entries);
+  void tell_stored_end();
+
+  // Rounds
+  [[nodiscard]] Time look();
+  [[nodiscard]] Time write_mark();
+  [[nodiscard]] Time send_open();
+  [[nodiscard]] Time audit();
+  [[nodiscard]] Time remove_local();
+  [[nodiscard]] Time look_at_manifest();
+  [[nodiscard]] Time resume();
+  [[nodiscard]] bool is_known() const { return cluster_.has_value(); }
+  [[nodiscard]] bool has_news() const;
+  [[nodiscard]] bool sends_open() const { return open_segment_ && sender_.tools(); }
+  [[nodiscard]] bool audits() const { return sender_.tools() != nullptr; }
+  [[nodiscard]] bool removes() const { return removal_ && sender_.tools(); }
+  [[nodiscard]] bool is_in_doubt() const { return ledger_.in_doubt(); }
+
+  void look_at(const archive::Listing& listing);
+  [[nodiscard]] bool known(const UploadItem& item) const;
+  void add(const UploadItem& item, const archive::SegmentFileName* file);
+  void make_tools(const archive::Listing& listing);
+  [[nodiscard]] bool put_lines();
   void doubt_begins();
-  void look_at_manifest();
   void begin_stored_end(const archive::Listing& listing);
   void let_gone_go();
   void tell_gone(const UploadItem& item);
   [[nodiscard]] bool is_here(const UploadItem& item);
-  void tell_stored_end();
-  void send_open();
-  void send_open(const archive::DurableEnd& durable, const Tools& tools);
-  [[nodiscard]] bool needs_tools() const;
-  void audit();
-  [[nodiscard]] bool miss(wal::SegmentName segment);
-  void record_lost(const std::set<wal::SegmentName>& lost);
-  void keep_local();
-  bool remove_stored(const Tools& tools);
-  [[nodiscard]] bool surely_stored(const Tools& tools, wal::SegmentName segment,
-                                   const FormsThere& there, std::string& stays);
-  void tell_kept(const std::string& why);
-  void work(std::size_t worker);
-  void take_turns(std::size_t worker);
-  bool send(const Tools& tools, const UploadItem& item, const FormsThere::mapped_type& there);
-  void settle(const UploadItem& item, Uploader::Result result);
-  void forget_published(wal::SegmentName segment);
-  void note(const Error& error);
-  void note_stuck(const UploadItem& item, const char* what, const Error& error);
-  void note_success();
+  /// The store's state is needed even if no file is complete yet.
+  [[nodiscard]] bool needs_tools() const { return options_.on_stored_end || options_.open_every; }
+  void worked();
   void notify();
   [[nodiscard]] bool asked_to_stop() const { return options_.stop && options_.stop(); }
-  void pause(Threads::Lock& lock, std::chrono::milliseconds time);
+  void pause(std::chrono::milliseconds time);
 
   io::Directory& archive_;
   ObjectStore& store_;
@@ -170,40 +172,36 @@ class Follow {
   const FollowOptions options_;
   Threads& threads_;
   Log& log_;
-  archive::DirectoryHome home_;
-  const std::unique_ptr<Threads::Mutex> mutex_;
+  const std::unique_ptr<Threads::Mutex> mutex_;  ///< taken before those of the members
   const std::unique_ptr<Threads::Condition> changed_;
   std::atomic<bool> stopping_ = false;
+  FollowReport report_;
 
-  // Of the coordinating thread.
+  // For the coordinating thread only:
   std::unique_ptr<io::File> mark_lock_;
   bool told_of_lock_ = false;
   std::optional<archive::Identity> cluster_;
-  std::set<wal::TimelineId> histories_;  ///< known to the tools
-  std::optional<Conditions> conditions_;
-  std::optional<SameCluster> place_;  ///< until it is known to be this cluster's
-  bool place_is_ours_ = false;
+  std::set<wal::TimelineId> histories_;           ///< known to the tools
   std::set<std::string> losses_;                  ///< names of records, as of the last listing
   std::set<std::string> mirrored_;                ///< already in the store
   std::optional<StoredEnd::Stream> seen_stream_;  ///< before the last listing
   std::set<wal::SegmentName> raw_;                ///< in the last listing, and not taken
-  Time next_look_{};
-  Time next_mark_{};
-  Time next_resume_{};
-  Time next_audit_{};
-  std::optional<Audit> audit_;  ///< in progress
-  std::optional<OpenSegment> open_segment_;
-  Time next_open_{};
-  bool told_kept_open_ = false;
-  Time next_keep_{};
-  Time keep_not_before_{};
-  std::chrono::nanoseconds looking_took_{};
-  Mark written_;                              ///< as it is on disk
-  std::optional<ManifestMemory> remembered_;  ///< by an earlier process
-  std::unique_ptr<ManifestWriter> manifest_;
-  Time next_doubt_ = Time::max();
   Time doubt_ends_{};
-  std::uint64_t sent_at_keep_ = 0;
+  Ledger ledger_;
+  StoreAudit audit_;
+  std::optional<OpenSegment> open_segment_;
+  std::optional<LocalRemoval> removal_;
+  // In the order of step():
+  Round look_{&Follow::look, nullptr};
+  Round mark_{&Follow::write_mark, &Follow::has_news};
+  std::array<Round, 5> others_{{{&Follow::send_open, &Follow::sends_open},
+                                {&Follow::audit, &Follow::audits},
+                                {&Follow::remove_local, &Follow::removes},
+                                {&Follow::look_at_manifest, &Follow::is_in_doubt, Time::max()},
+                                {&Follow::resume, &Follow::is_known}}};
+  Round& open_ = others_[0];
+  Round& remove_ = others_[2];
+  Round& doubt_ = others_[3];
 
   // Guarded by mutex_.
   std::uint64_t changes_ = 0;  ///< for the coordinating thread to process
@@ -212,15 +210,8 @@ class Follow {
   StoredEnd stored_end_;
   std::set<wal::SegmentName> told_;  ///< by finished()
   std::map<UploadItem, Pending> pending_;
-  FormsThere there_;
-  std::unique_ptr<UploadPlan> plan_;
-  std::vector<ManifestEntry> entries_;  ///< of stored files, for the manifest
-  std::shared_ptr<const Tools> tools_;
-  RequestWindow window_;
-  FollowTrouble trouble_;
-  std::exception_ptr failure_;  ///< by a worker; ends run()
-  StoreView view_;
-  std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive
+
+  Sender sender_;  ///< the first to be destroyed
 };
 
 }  // namespace weir::store

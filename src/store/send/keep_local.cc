@@ -12,6 +12,21 @@
 
 namespace weir::store {
 
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kKeepAgain = 10s;
+constexpr auto kAtLeastEvery = 60s;
+/// Checks take at most a hundredth of the time.
+constexpr int kLookingShare = 100;
+/// Positions that are checked before other work continues, which includes the mark.
+constexpr std::size_t kRemovedAtOnce = 64;
+/// Likewise a time: with another format in the store, a check compresses the segment.
+constexpr auto kRemovesFor = 1s;
+
+}  // namespace
+
 std::vector<LocalSegments> local_segments(io::Shelf& archive, wal::SegmentSize size) {
   std::map<std::uint64_t, LocalSegments> numbers;
   for (const auto& entry : archive.list()) {
@@ -94,6 +109,114 @@ bool remove_local(io::Directory& archive, const LocalSegments& number,
   // Names removed in one go may come back or stay away each on its own.
   archive.sync();
   return true;
+}
+
+LocalRemoval::LocalRemoval(io::Directory& archive, ObjectStore& store, const Layout& layout,
+                           Options options, Threads& threads, FollowReport& report, Log& log)
+    : archive_(archive),
+      store_(store),
+      layout_(layout),
+      options_(std::move(options)),
+      threads_(threads),
+      report_(report),
+      log_(log) {}
+
+LocalRemoval::Time LocalRemoval::look(const SendTools& tools, const Mark& written) {
+  // Age matters as well; without uploads there is nothing new to remove.
+  next_ = threads_.now() + kAtLeastEvery;
+  bool through = true;
+  try {
+    through = remove_stored(tools, written);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability || options_.stopping()) throw;
+    report_.kept(error.what());
+    next_ = threads_.now() + kKeepAgain;
+  }
+  not_before_ = threads_.now() +
+                std::max<std::chrono::nanoseconds>(options_.every, kLookingShare * looking_took_);
+  return through ? std::max(next_, not_before_) : threads_.now();
+}
+
+/// Returns false if it left off because of the time.
+bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
+  const auto& size = tools.cluster.segment_size;
+  const auto before = threads_.now();
+  auto all = local_segments(archive_, size);
+  looking_took_ = threads_.now() - before;
+  auto plan = may_go(std::move(all), options_.keep, written, held_by_slots(archive_),
+                     std::chrono::system_clock::now());
+  if (plan.numbers.size() > kRemovedAtOnce) {
+    plan.numbers.resize(kRemovedAtOnce);
+    next_ = Time{};  // and soon again
+  }
+  std::vector<UploadItem> items;
+  for (const auto& number : plan.numbers)
+    for (const auto& segment : number.segments) items.push_back({segment.timeline(), segment});
+  std::sort(items.begin(), items.end());
+  const auto there = forms_there(items, size, layout_, [&](const auto& after) {
+    return store_.list(layout_.wal_prefix(), after, kListingPage);
+  });
+  // As before a prune: a crash must not restore an earlier slots file, which needs more WAL.
+  if (!plan.numbers.empty()) archive_.sync();
+  const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
+    PGWEIR_CHECK(written.has(segment));
+    if (!surely_stored(tools, segment, there, stays)) return false;
+    // That took time: a slot may have been created, or moved back.
+    stays = kept_for_slot(segment.segno(size), held_by_slots(archive_), size);
+    return stays.empty();
+  };
+  bool through = true;
+  const auto until = threads_.now() + kRemovesFor;
+  for (const auto& number : plan.numbers) {
+    if (&number != &plan.numbers.front() && threads_.now() >= until) {
+      through = false;
+      break;
+    }
+    std::string stays;
+    if (options_.stopping() || !remove_local(archive_, number, [&](wal::SegmentName segment) {
+          return may_go_now(segment, stays);
+        })) {
+      plan.kept_for = stays;
+      break;
+    }
+    log_.debug("removed from the archive, as the store has it: {}", number.segments.front());
+    report_.change([&](StoreView& view) { view.removed_files += number.segments.size(); });
+  }
+  report_.change([&](StoreView& view) { view.kept_for = plan.kept_for; });
+  return through;
+}
+
+/// Checked now, for the file that is about to be removed: read, verified, and compared with the
+/// store's object. A segment missing there is sent again, and kept for now. `stays`: the reason.
+bool LocalRemoval::surely_stored(const SendTools& tools, wal::SegmentName segment,
+                                 const FormsThere& there, std::string& stays) {
+  const UploadItem item{segment.timeline(), segment};
+  using What = Uploader::Result::What;
+  Uploader::Result result;
+  try {
+    result = tools.uploader.segment(segment, there.at(segment));
+  } catch (const StoreError&) {
+    throw;
+  } catch (const Error& error) {
+    report_.stuck(item, "stays in the archive, and what is behind it", error);
+    stays = error.what();
+    return false;
+  }
+  if (result.what == What::was_there && !result.compared) {
+    stays = fmt::format(
+        "{} is in the store, and cannot be compared with the one here: it is encrypted, and "
+        "whoever has sent it has compared it by another key (--manifest-key, "
+        ".pgweir-store-key)",
+        segment);
+    report_.kept(stays);
+  }
+  report_.unstuck(item);
+  if (result.what != What::stored) return result.what == What::was_there && result.compared;
+  if (result.entry) options_.sent_again(std::move(*result.entry));
+  report_.change([](StoreView& view) { ++view.sent_again; });
+  next_ = Time{};
+  log_.warning("{} was sent, and was gone from the store: it was sent again", segment);
+  return false;
 }
 
 }  // namespace weir::store

@@ -7,8 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
+#include "base/threads.h"
 #include "io/directory.h"
+#include "store/layout.h"
+#include "store/ledger/manifest_line.h"
 #include "store/ledger/mark.h"
+#include "store/object_store.h"
+#include "store/send/follow_report.h"
+#include "store/send/sender.h"
+#include "store/send/upload_start.h"
 #include "wal/segment.h"
 
 namespace weir::store {
@@ -53,5 +61,46 @@ struct MayGo {
 /// Error{io, durability}, and what `surely_stored` throws.
 [[nodiscard]] bool remove_local(io::Directory& archive, const LocalSegments& number,
                                 const std::function<bool(wal::SegmentName)>& surely_stored);
+
+/// Removes from an archive what the store is known to have (--local-retention). Before a segment is
+/// removed, its file is read again, and its digest compared with the object's: that costs as much
+/// reading as writing it did, but does not depend on a mark. Problems here never stop uploads. Does
+/// not own its arguments. One thread.
+class LocalRemoval {
+ public:
+  using Time = Threads::Time;
+  struct Options {
+    KeepLocal keep{};
+    std::chrono::milliseconds every{2'000};
+    /// The line of an object that was sent again.
+    std::function<void(ManifestEntry)> sent_again = nullptr;
+    std::function<bool()> stopping = nullptr;
+  };
+  LocalRemoval(io::Directory& archive, ObjectStore& store, const Layout& layout, Options options,
+               Threads& threads, FollowReport& report, Log& log);
+
+  /// Removes for a limited time, before other work continues. `written`: the mark as it is on disk:
+  /// removed files have a manifest line, and are not sent again by any process. Returns when to
+  /// call it again. Throws Error{durability}.
+  [[nodiscard]] Time look(const SendTools& tools, const Mark& written);
+  /// The earliest time for that, if more may be removed.
+  [[nodiscard]] Time not_before() const { return not_before_; }
+
+ private:
+  [[nodiscard]] bool remove_stored(const SendTools& tools, const Mark& written);
+  [[nodiscard]] bool surely_stored(const SendTools& tools, wal::SegmentName segment,
+                                   const FormsThere& there, std::string& stays);
+
+  io::Directory& archive_;
+  ObjectStore& store_;
+  const Layout& layout_;
+  const Options options_;
+  Threads& threads_;
+  FollowReport& report_;
+  Log& log_;
+  Time next_{};
+  Time not_before_{};
+  std::chrono::nanoseconds looking_took_{};
+};
 
 }  // namespace weir::store

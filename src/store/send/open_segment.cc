@@ -128,7 +128,7 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
     for (const auto& each : store_.remove(some)) kept = store_.name_of(each.key) + ": " + each.why;
   }
   keys.clear();
-  return kept;
+  return !kept.empty() && !std::exchange(told_kept_, true) ? kept : "";
 }
 
 }  // namespace weir::store

@@ -40,8 +40,8 @@ class OpenSegment {
   [[nodiscard]] std::optional<Sent> send(const archive::DurableEnd& durable,
                                          const archive::Identity& cluster,
                                          const archive::Timelines& timelines);
-  /// Removes superfluous objects. Returns the store's reason if it did not remove some; empty:
-  /// success. Throws StoreError.
+  /// Removes superfluous objects. Returns the store's reason if it did not remove some, once;
+  /// otherwise empty. Throws StoreError.
   [[nodiscard]] std::string tidy_up(const Mark& mark);
 
  private:
@@ -53,9 +53,10 @@ class OpenSegment {
   std::uint64_t count_ = 0;
   std::optional<OpenObject> newest_;   ///< ours
   std::vector<std::string> outdated_;  ///< older keys of ours
-  bool looks_ = true;                  ///< there may be unknown objects
-  std::set<wal::SegmentName> left_;    ///< some of their objects stay until the segment counts as
-                                       ///< sent
+  bool told_kept_ = false;
+  bool looks_ = true;                ///< there may be unknown objects
+  std::set<wal::SegmentName> left_;  ///< some of their objects stay until the segment counts as
+                                     ///< sent
 };
 
 }  // namespace weir::store

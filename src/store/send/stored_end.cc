@@ -4,14 +4,6 @@
 
 namespace weir::store {
 
-namespace {
-
-bool has(const Mark& mark, const UploadItem& item) {
-  return item.segment ? mark.has(*item.segment) : mark.has_history(item.timeline);
-}
-
-}  // namespace
-
 /// Files after the start on other timelines are not needed from the server: they are of an
 /// abandoned branch.
 void StoredEnd::begin(const Stream& stream, const std::set<UploadItem>& finished,

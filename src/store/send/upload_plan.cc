@@ -12,8 +12,12 @@ std::string UploadItem::to_string() const {
   return segment ? segment->to_string() : wal::history_name(timeline);
 }
 
+bool has(const Mark& mark, const UploadItem& item) {
+  return item.segment ? mark.has(*item.segment) : mark.has_history(item.timeline);
+}
+
 void UploadPlan::offer(const UploadItem& item) {
-  if (item.segment ? mark_.has(*item.segment) : mark_.has_history(item.timeline)) return;
+  if (has(mark_, item)) return;
   auto& entries = lines_[item.timeline].entries;
   // Usually after all others; but one may be imported into a hole.
   const auto at = std::lower_bound(
@@ -70,8 +74,7 @@ bool UploadPlan::advance(Line& line) {
         mark_.add(*front.item.segment);
       else
         mark_.add_history(front.item.timeline);
-      PGWEIR_CHECK(front.item.segment ? mark_.has(*front.item.segment)
-                                      : mark_.has_history(front.item.timeline));
+      PGWEIR_CHECK(has(mark_, front.item));
       moved = true;
     }
     settled_.push_back(front.item);

@@ -24,6 +24,8 @@ struct UploadItem {
   auto operator<=>(const UploadItem&) const = default;
   [[nodiscard]] std::string to_string() const;
 };
+/// It counts as sent.
+[[nodiscard]] bool has(const Mark& mark, const UploadItem& item);
 
 /// The order in which an archive's files are sent, and which count as sent. Several are uploaded at
 /// once; on each timeline they are started in order, its history before its first segment. The mark

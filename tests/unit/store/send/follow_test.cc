@@ -16,6 +16,7 @@
 
 #include "archive/kept_slots.h"
 #include "archive/losses.h"
+#include "archive/published_open.h"
 #include "crypto/primitives.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/shelf/near_shelf.h"
@@ -448,6 +449,30 @@ TEST_F(FollowTest, AFailedSyncOfTheMarkIsTheEnd) {
   builder_.disk.set_hook([](const SimDisk::Call& call) {
     return call.operation == SimDisk::Operation::sync ? SimDisk::Effect::fail(EIO)
                                                       : SimDisk::Effect::proceed();
+  });
+  start();
+  ASSERT_TRUE(wait_for([&] { return lost.load(); }));
+  thread_.join();
+  ASSERT_TRUE(failure_);
+  EXPECT_EQ(failure_->kind(), ErrorKind::durability);
+}
+
+TEST_F(FollowTest, AFailedSyncByASendingThreadIsTheEndAsWell) {
+  {
+    const auto directory = builder_.disk.open();
+    archive::DirectoryHome home(*directory);
+    archive::record_published_open(
+        home, {wal::SegmentName(1, 1, kSize), kSize.start(1) + 100, "s3://memory/x", "now"});
+  }
+  std::atomic<bool> lost = false;
+  options_.durability_lost = [&](const Error&) { lost = true; };
+  std::atomic<bool> removed = false;
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::remove &&
+        call.name.find("published") != call.name.npos)
+      removed = true;
+    return removed && call.operation == SimDisk::Operation::sync ? SimDisk::Effect::fail(EIO)
+                                                                 : SimDisk::Effect::proceed();
   });
   start();
   ASSERT_TRUE(wait_for([&] { return lost.load(); }));

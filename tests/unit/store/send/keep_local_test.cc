@@ -3,6 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <optional>
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "support/archive_builder.h"
+#include "support/memory_store.h"
+
 namespace weir::store::keep_local_test {
 namespace {
 
@@ -90,6 +98,101 @@ TEST(KeepLocal, ASlotHolds) {
   const auto result = may_go(six(), {.bytes = 1}, sent(1, 6), kSize.start(3) + 4711, kNow);
   EXPECT_EQ(numbers(result), Numbers({1, 2}));
   EXPECT_THAT(result.kept_for, HasSubstr("slot"));
+}
+
+// ---- LocalRemoval
+
+/// The store and the archive have 1 to 4.
+class LocalRemovalTest : public ::testing::Test {
+ protected:
+  using Store = test::MemoryStore;
+  static constexpr auto kBytes = std::uint64_t{1} << 20;
+
+  LocalRemovalTest() {
+    wal_.grow_to(wal::Lsn(5 * kBytes + 200'000));
+    builder_.segments(wal_, 1, 5);
+    directory_ = builder_.disk.open();
+    const auto listing = archive::list_archive_names(*directory_);
+    const auto identity = *archive::read_identity(*directory_, listing);
+    mark_.segment_size = verify::kSize;
+    for (std::uint64_t segno = 1; segno < 5; ++segno) {
+      mark_.add(name(segno));
+      store_.place(layout_.key(name(segno)), verify::ArchiveBuilder::content(wal_, segno));
+    }
+    tools_.emplace(Uploader::Where{*directory_, store_, layout_}, Conditions::heeded, identity,
+                   archive::Timelines::read(*directory_, listing));
+  }
+  static wal::SegmentName name(std::uint64_t segno) { return {1, segno, verify::kSize}; }
+  LocalRemoval::Time look(const KeepLocal& keep = {.bytes = 1}) {
+    removal_.emplace(
+        *directory_, store_, layout_,
+        LocalRemoval::Options{
+            .keep = keep,
+            .every = 1h,
+            .sent_again = [this](const ManifestEntry& line) { lines_.push_back(line); },
+            .stopping = [] { return false; }},
+        machine_threads(), report_, log_);
+    return removal_->look(*tools_, mark_);
+  }
+  [[nodiscard]] std::vector<std::uint64_t> here() const {
+    std::vector<std::uint64_t> all;
+    for (std::uint64_t segno = 1; segno < 5; ++segno)
+      if (builder_.disk.exists(name(segno).to_string())) all.push_back(segno);
+    return all;
+  }
+
+  testing::WalBuilder wal_{testing::WalBuilder::Options{}};
+  verify::ArchiveBuilder builder_;
+  Store store_;
+  const Layout layout_{Layout::Form::barman, {"memory", "p"}, "main"};
+  NullLog log_;
+  Mark mark_;
+  std::unique_ptr<io::Directory> directory_;
+  std::optional<SendTools> tools_;
+  FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
+  std::vector<ManifestEntry> lines_;
+  std::optional<LocalRemoval> removal_;
+};
+
+TEST_F(LocalRemovalTest, RemovesWhatTheStoreHasButTheNewest) {
+  const auto next = look();
+  EXPECT_EQ(here(), Numbers{4});
+  EXPECT_EQ(report_.view().removed_files, 3u);
+  EXPECT_TRUE(lines_.empty());
+  EXPECT_GE(next, removal_->not_before());
+  EXPECT_GT(next, machine_threads().now() + 30min);
+}
+
+TEST_F(LocalRemovalTest, StoresAgainWhatIsGoneAndKeepsItForNow) {
+  store_.objects.erase(layout_.key(name(2)));
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4})) << "the oldest first";
+  ASSERT_EQ(lines_.size(), 1u);
+  EXPECT_EQ(lines_.front().name, name(2).to_string());
+  EXPECT_EQ(report_.view().sent_again, 1u);
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+}
+
+TEST_F(LocalRemovalTest, KeepsWhatDiffersFromTheObjectAndSaysSo) {
+  store_.place(layout_.key(name(2)), test::bytes_of("somebody else's"));
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4}));
+  EXPECT_EQ(report_.view().problem->reason, "conflict");
+}
+
+TEST_F(LocalRemovalTest, KeepsWhatTheMarkOnDiskHasNot) {
+  mark_.remove(name(2));
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4}));
+  EXPECT_THAT(report_.view().kept_for, HasSubstr("not in the store yet"));
+}
+
+TEST_F(LocalRemovalTest, AStoreThatDoesNotAnswerKeepsEverythingForAWhile) {
+  store_.fault = [](const Store::Call&) { return Store::Fault::lost_request; };
+  look();
+  EXPECT_EQ(here(), (Numbers{1, 2, 3, 4}));
+  EXPECT_THAT(report_.view().kept_for, HasSubstr("no answer"));
 }
 
 }  // namespace

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "base/log.h"
+#include "io/directory.h"
+#include "store/layout.h"
+#include "store/ledger/manifest_writer.h"
+#include "store/ledger/mark.h"
+#include "store/object_store.h"
+#include "store/send/same_cluster.h"
+#include "store/send/upload_start.h"
+
+namespace weir::store {
+
+/// The records of one archiver about what a store has of an archive: the lines of its manifest, in
+/// the store, and the mark, on disk, which advances after them (P19). Does not own its arguments.
+/// One thread.
+class Ledger {
+ public:
+  struct Options {
+    std::string store_name{};  ///< identifies store and place, as in the mark
+    std::shared_ptr<const SignifyKey> manifest_key{};  ///< nullptr: not signed
+    std::uint64_t seed = 0;
+  };
+  Ledger(io::Directory& archive, ObjectStore& store, const Layout& layout, Options options,
+         Log& log);
+
+  /// Returns what counts as sent. Throws Error{io}.
+  const Mark& start(const archive::Identity& cluster);
+  /// Before anything is sent, until is_open(): determines what the store supports, checks that the
+  /// place is this cluster's, and finds the manifest: one of these steps each time. Can be repeated
+  /// after failures. Throws StoreError, Error{conflict}.
+  void open_further();
+  [[nodiscard]] bool is_open() const { return manifest_.has_value(); }
+  [[nodiscard]] Conditions conditions() const { return *conditions_; }
+
+  /// Lines of objects that the store has. They are not put yet.
+  void add(std::vector<ManifestEntry> lines);
+  [[nodiscard]] bool due() const { return manifest_ && manifest_->due(); }
+  /// Can be repeated after failures. Throws StoreError.
+  void put() { manifest_->put(); }
+  /// Only after put(): every marked file has a line, even after a power failure. (Files with a line
+  /// that are not marked are checked, and get a line, again.) Throws as keep_mark().
+  void keep(const Mark& mark);
+  /// As it is on disk.
+  [[nodiscard]] const Mark& written() const { return written_; }
+  /// Once open.
+  [[nodiscard]] ManifestWriter& manifest() { return *manifest_; }
+  [[nodiscard]] bool in_doubt() const { return manifest_ && manifest_->in_doubt(); }
+
+ private:
+  io::Directory& archive_;
+  ObjectStore& store_;
+  const Layout& layout_;
+  const Options options_;
+  Log& log_;
+  archive::DirectoryHome home_;
+  std::optional<archive::Identity> cluster_;
+  Mark written_;
+  std::optional<ManifestMemory> remembered_;  ///< by an earlier process
+  std::optional<Conditions> conditions_;
+  std::optional<SameCluster> place_;  ///< until it is known to be this cluster's
+  bool place_is_ours_ = false;
+  std::optional<ManifestWriter> manifest_;
+};
+
+}  // namespace weir::store

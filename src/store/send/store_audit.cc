@@ -1,0 +1,66 @@
+#include "store/send/store_audit.h"
+
+#include <utility>
+
+#include "archive/forms.h"
+#include "store/ledger/lost_segments.h"
+#include "store/listing.h"
+
+namespace weir::store {
+
+namespace {
+
+constexpr std::chrono::seconds kRecordAgain{10};
+
+}  // namespace
+
+StoreAudit::StoreAudit(io::Directory& archive, ObjectStore& store, const Layout& layout,
+                       Options options, Threads& threads, FollowReport& report, Log& log)
+    : archive_(archive),
+      store_(store),
+      layout_(layout),
+      options_(std::move(options)),
+      threads_(threads),
+      report_(report),
+      log_(log) {}
+
+StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& cluster) {
+  if (!audit_) audit_.emplace(mark, layout_);
+  if (const auto after = audit_->after()) {
+    audit_->take(store_.list(layout_.wal_prefix(), *after, kListingPage));
+    return threads_.now();
+  }
+  auto next = threads_.now() + options_.every;
+  const auto missing = audit_->missing();
+  audit_.reset();
+  std::set<wal::SegmentName> still_lost;
+  for (const auto& segment : missing)
+    // Check again: it may have been stored since, or listed during a change.
+    if (forms_of(store_, layout_, segment).empty() && is_lost(segment)) still_lost.insert(segment);
+  // Losses no longer count, by the names, if their segments reappear or precede what a prune has
+  // left.
+  try {
+    if (record_lost(archive_, still_lost, cluster, options_.place, log_)) options_.recorded();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    next = threads_.now() + kRecordAgain;
+    report_.failed(error);
+  }
+  for (const auto& segment : lost_)
+    if (!still_lost.contains(segment)) report_.unstuck({segment.timeline(), segment});
+  lost_ = std::move(still_lost);
+  return next;
+}
+
+bool StoreAudit::is_lost(wal::SegmentName segment) {
+  if (const auto file = archive::find_finished(archive_, segment)) {
+    log_.warning("{} was sent, and was gone from the store: it is sent again", segment);
+    options_.send_again(*file);
+    return false;
+  }
+  report_.stuck({segment.timeline(), segment}, "is lost",
+                lost_error(store_.name_of(layout_.key(segment))));
+  return true;
+}
+
+}  // namespace weir::store

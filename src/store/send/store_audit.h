@@ -1,0 +1,58 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "archive/identity.h"
+#include "archive/listing.h"
+#include "base/log.h"
+#include "base/threads.h"
+#include "io/directory.h"
+#include "store/layout.h"
+#include "store/ledger/mark.h"
+#include "store/object_store.h"
+#include "store/send/audit.h"
+#include "store/send/follow_report.h"
+
+namespace weir::store {
+
+/// Checks again and again that a store still has everything that counts as sent. A segment that it
+/// has lost is sent again if the archive has it; otherwise only another archive may have it, and it
+/// is recorded as lost. Does not own its arguments. One thread.
+class StoreAudit {
+ public:
+  using Time = Threads::Time;
+  struct Options {
+    std::string place{};  ///< the store, for messages
+    std::chrono::milliseconds every{3'600'000};
+    /// The archive has this file of a segment that the store has lost.
+    std::function<void(const archive::SegmentFileName&)> send_again = nullptr;
+    /// Losses were recorded.
+    std::function<void()> recorded = nullptr;
+  };
+  StoreAudit(io::Directory& archive, ObjectStore& store, const Layout& layout, Options options,
+             Threads& threads, FollowReport& report, Log& log);
+
+  /// Reads one page of the listing, since uploads take precedence, or evaluates what was read.
+  /// Returns when to call it again. `mark`: what counts as sent. Throws StoreError, after which it
+  /// continues; Error{durability}.
+  [[nodiscard]] Time look(const Mark& mark, const archive::Identity& cluster);
+
+ private:
+  [[nodiscard]] bool is_lost(wal::SegmentName segment);
+
+  io::Directory& archive_;
+  ObjectStore& store_;
+  const Layout& layout_;
+  const Options options_;
+  Threads& threads_;
+  FollowReport& report_;
+  Log& log_;
+  std::optional<Audit> audit_;       ///< in progress
+  std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive
+};
+
+}  // namespace weir::store

@@ -1,0 +1,113 @@
+#include "store/send/ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "support/memory_store.h"
+#include "support/sim_disk.h"
+
+namespace weir::store::ledger_test {
+namespace {
+
+using test::MemoryStore;
+using Fault = MemoryStore::Fault;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+const wal::SegmentSize kSize;
+const archive::Identity kCluster{7, kSize, "x"};
+
+std::vector<ManifestEntry> line_of(std::uint64_t segno) {
+  return {{.name = wal::SegmentName(1, segno, kSize).to_string()}};
+}
+
+class LedgerTest : public ::testing::Test {
+ protected:
+  Ledger ledger() {
+    return {*directory_, store_, kLayout, {.store_name = "here", .seed = 7}, log_};
+  }
+  static void open(Ledger& ledger) {
+    while (!ledger.is_open()) ledger.open_further();
+  }
+  sim::SimDisk disk_;
+  std::unique_ptr<io::Directory> directory_ = disk_.open();
+  MemoryStore store_;
+  NullLog log_;
+};
+
+TEST_F(LedgerTest, KeepsTheMarkAfterTheLines) {
+  auto ledger = this->ledger();
+  auto mark = ledger.start(kCluster);
+  EXPECT_TRUE(mark.sent.empty());
+  open(ledger);
+  ledger.add(line_of(1));
+  EXPECT_TRUE(ledger.due());
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" ? Fault::refused : Fault::none;
+  };
+  EXPECT_THROW(ledger.put(), StoreError);
+  EXPECT_TRUE(ledger.due()) << "it can be repeated";
+  EXPECT_EQ(read_mark(*directory_), std::nullopt);
+  store_.fault = nullptr;
+  ledger.put();
+  EXPECT_FALSE(ledger.due());
+  mark.add(wal::SegmentName(1, 1, kSize));
+  ledger.keep(mark);
+  EXPECT_EQ(ledger.written(), mark);
+  EXPECT_EQ(read_mark(*directory_), mark);
+  EXPECT_EQ(read_manifest_memory(*directory_)->lines, 1u);
+
+  // The next process continues there.
+  auto next = this->ledger();
+  EXPECT_EQ(next.start(kCluster), mark);
+  open(next);
+  EXPECT_EQ(next.manifest().id(), ledger.manifest().id());
+  EXPECT_EQ(next.manifest().lines(), 1u);
+}
+
+TEST_F(LedgerTest, OpensFromWhereItHasFailed) {
+  auto ledger = this->ledger();
+  static_cast<void>(ledger.start(kCluster));
+  // The first attempt fails at its first request, the next one at its second, and so on.
+  std::uint64_t failures = 0;
+  while (!ledger.is_open()) {
+    ASSERT_LT(failures, 20u);
+    const auto failing = store_.calls.size() + ++failures;
+    store_.fault = [&](const MemoryStore::Call& call) {
+      return call.number == failing ? Fault::lost_request : Fault::none;
+    };
+    try {
+      open(ledger);
+    } catch (const StoreError&) {
+      EXPECT_FALSE(ledger.is_open());
+    }
+  }
+  EXPECT_GT(failures, 2u);
+  EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
+}
+
+/// So that each step is retried for its whole time.
+TEST_F(LedgerTest, OpensOneStepAtATime) {
+  auto ledger = this->ledger();
+  static_cast<void>(ledger.start(kCluster));
+  for (int step = 0; step < 3; ++step) {
+    EXPECT_FALSE(ledger.is_open()) << step;
+    ledger.open_further();
+  }
+  EXPECT_TRUE(ledger.is_open());
+}
+
+TEST_F(LedgerTest, DoesNotOpenThePlaceOfAnotherCluster) {
+  {
+    auto other = this->ledger();
+    static_cast<void>(other.start({8, kSize, "x"}));
+    open(other);
+  }
+  auto ledger = this->ledger();
+  static_cast<void>(ledger.start(kCluster));
+  EXPECT_THROW(open(ledger), Error);
+  EXPECT_FALSE(ledger.is_open());
+}
+
+}  // namespace
+}  // namespace weir::store::ledger_test

@@ -1,0 +1,136 @@
+#include "store/send/store_audit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+
+#include "archive/losses.h"
+#include "support/archive_builder.h"
+#include "support/memory_store.h"
+
+namespace weir::store::store_audit_test {
+namespace {
+
+using namespace std::chrono_literals;
+using test::MemoryStore;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+
+const Layout kLayout(Layout::Form::barman, {"memory", "p"}, "main");
+
+/// The store has 1 to 5, as the mark says; the archive has all but 2.
+class StoreAuditTest : public ::testing::Test {
+ protected:
+  StoreAuditTest() {
+    WalBuilder wal{WalBuilder::Options{}};
+    wal.grow_to(wal::Lsn(6 * kSize.bytes() + 200'000));
+    builder_.segments(wal, 1, 2).segments(wal, 3, 6);
+    cluster_.system_identifier = wal.options().system_identifier;
+    cluster_.segment_size = mark_.segment_size = kSize;
+    for (std::uint64_t segno = 1; segno < 6; ++segno) {
+      store_.place(key(segno), ArchiveBuilder::content(wal, segno));
+      mark_.add(segment(segno));
+    }
+    directory_ = builder_.disk.open();
+  }
+  static wal::SegmentName segment(std::uint64_t segno) { return {1, segno, kSize}; }
+  static std::string key(std::uint64_t segno) { return kLayout.key(segment(segno)); }
+  void lose(std::uint64_t segno) { static_cast<void>(store_.remove(std::array{key(segno)})); }
+  /// Until it rests.
+  void run() {
+    for (int i = 0; i < 20; ++i)
+      if (audit_->look(mark_, cluster_) > machine_threads().now() + 30min) return;
+    FAIL() << "it does not end";
+  }
+
+  ArchiveBuilder builder_;
+  MemoryStore store_;
+  NullLog log_;
+  archive::Identity cluster_;
+  Mark mark_;
+  std::unique_ptr<io::Directory> directory_;
+  std::vector<std::string> sent_again_;
+  int recorded_ = 0;
+  FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
+  std::optional<StoreAudit> audit_;
+  void SetUp() override {
+    audit_.emplace(*directory_, store_, kLayout,
+                   StoreAudit::Options{.place = "s3://memory",
+                                       .every = 1h,
+                                       .send_again =
+                                           [this](const archive::SegmentFileName& file) {
+                                             sent_again_.push_back(file.to_string());
+                                           },
+                                       .recorded = [this] { ++recorded_; }},
+                   machine_threads(), report_, log_);
+  }
+};
+
+TEST_F(StoreAuditTest, FindsNothingWhereNothingIsMissing) {
+  run();
+  EXPECT_THAT(sent_again_, IsEmpty());
+  EXPECT_FALSE(report_.view().problem);
+}
+
+TEST_F(StoreAuditTest, SendsAgainWhatTheArchiveHas) {
+  lose(4);
+  run();
+  EXPECT_THAT(sent_again_, ElementsAre(segment(4).to_string()));
+  EXPECT_EQ(recorded_, 0);
+  EXPECT_FALSE(report_.view().problem);
+}
+
+TEST_F(StoreAuditTest, RecordsWhatTheArchiveHasNotUntilItIsBack) {
+  const auto content = store_.objects.at(key(2)).bytes;
+  lose(2);
+  run();
+  EXPECT_THAT(sent_again_, IsEmpty());
+  EXPECT_EQ(recorded_, 1);
+  ASSERT_TRUE(report_.view().problem);
+  EXPECT_EQ(report_.view().problem->reason, "gap");
+  const auto losses = archive::read_losses(*directory_, archive::list_archive_names(*directory_));
+  ASSERT_THAT(losses, SizeIs(1));
+  EXPECT_EQ(losses.front().begin, kSize.start(2));
+  EXPECT_EQ(losses.front().end, kSize.start(3));
+  run();
+  EXPECT_EQ(recorded_, 1) << "once";
+  store_.place(key(2), content);
+  run();
+  EXPECT_FALSE(report_.view().problem);
+}
+
+TEST_F(StoreAuditTest, ContinuesWhereARequestFailed) {
+  lose(4);
+  bool away = true;
+  store_.fault = [&](const MemoryStore::Call&) {
+    return std::exchange(away, false) ? MemoryStore::Fault::lost_request : MemoryStore::Fault::none;
+  };
+  EXPECT_THROW(static_cast<void>(audit_->look(mark_, cluster_)), StoreError);
+  run();
+  EXPECT_THAT(sent_again_, SizeIs(1));
+}
+
+TEST_F(StoreAuditTest, AFailedSyncOfARecordIsTheEnd) {
+  lose(2);
+  builder_.disk.set_hook([](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::sync ? sim::SimDisk::Effect::fail(EIO)
+                                                           : sim::SimDisk::Effect::proceed();
+  });
+  try {
+    run();
+    FAIL() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::durability);
+  }
+}
+
+}  // namespace
+}  // namespace weir::store::store_audit_test
