@@ -24,7 +24,9 @@ void Run::find_minimal_wal() {
   for (auto& loss : archive::read_losses(directory_, listing_))
     if (loss.kind == archive::Loss::Kind::minimal_wal && !loss.complaint)
       minimal_wal_.push_back(std::move(loss));
-  for (const auto& [timeline, set] : results_->wal_levels()) {
+  for (const auto& each : results_->wal_levels()) {
+    const auto& timeline = each.first;
+    const auto& set = each.second;
     // (The record is also read in the segment of a new timeline that starts with it.)
     const auto history = timelines_.history(timeline);
     const auto of = history ? history->timeline_of(set.start) : timeline;
