@@ -86,8 +86,8 @@ CheckpointThere require_checkpoint(io::Shelf& directory, const BackupPoint& back
                      : watch.begins_there ? std::string("a record that is no checkpoint")
                                           : std::string("no record begins there"))
       .hint(
-          "The backup is of another cluster, or of a server that went another way from here "
-          "(split brain, a copy that was set back). Nothing was removed. Give the archive of the "
+          "The backup belongs to another cluster, or to a server that diverged from this archive "
+          "(split brain, a copy that was reset). Nothing was removed. Specify the archive of the "
           "backup's own server with -D.");
 }
 

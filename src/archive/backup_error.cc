@@ -21,10 +21,8 @@ Error backup_contradiction(const std::string& file, std::string_view what, const
       .with("says", left)
       .with("and", right)
       .hint(
-          "Nothing was decided by it, and nothing removed. Take the file from the backup itself; "
-          "do "
-          "not edit it. If it came so out of the backup, say where the backup begins in another "
-          "way.");
+          "Nothing was removed. Use the unmodified file from the backup, or specify the start of "
+          "the backup in another way.");
 }
 
 }  // namespace weir::archive

@@ -51,9 +51,7 @@ void read_tar(const std::string& path, TarFront& front) {
     if (error.kind() != ErrorKind::damage) throw;
     throw Error(error)
         .with("file", path)
-        .hint(
-            "It cannot be told what this file is: is it damaged, or not a backup? For a prune, "
-            "--ignore-backup passes it.");
+        .hint("The file may be damaged, or not a backup. For prune, --ignore-backup skips it.");
   }
 }
 

@@ -127,9 +127,8 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
           where + fmt::format("; its WAL from {} to {} ({}) is not in the archive, and how many "
                               "commits are in it is not known",
                               branch.missing_from, branch.missing_to, missing),
-          "Before anything else take a copy of its pg_wal (or archive it into a directory of "
-          "its own): pg_rewind, or making it a standby again, destroys what only this server "
-          "has."};
+          "First copy its pg_wal, or archive it into a separate directory: pg_rewind, or "
+          "rebuilding it as a standby, destroys the WAL that only this server has."};
     }
     case Branch::Relation::behind:
       // A standby, or a server that does not report its role, may just be slow.
@@ -141,15 +140,14 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
                          fmt::format("the server is on timeline {} at {}, and has not "
                                      "followed the archive to timeline {}",
                                      server.timeline, server.position, branch.archive_timeline),
-                         "It has no WAL of its own that the archive lacks. As a standby it "
-                         "can follow; as a primary it must not be written to."};
+                         "The archive has all of its WAL. As a standby it can follow; as a primary "
+                         "it must not be written to."};
       return {
           false,
           fmt::format("the primary has less WAL ({}) than the archive ({}): it was set back, or "
                       "has lost WAL",
                       server.position, branch.archive_end),
-          "Find out why before anybody writes to it: what the archive has beyond is not on the "
-          "server."};
+          "Find out why before the server is written to: it lacks WAL that the archive has."};
     case Branch::Relation::unknown:
       return {false,
               fmt::format("the server is on timeline {}, whose history neither the archive nor the "

@@ -38,8 +38,7 @@ class SegmentCompression {
             .with("raw", path_of(raw_name()))
             .with("compressed", path_of(name))
             .hint(
-                "Neither is touched. Look at both with pg_waldump and remove the one that is "
-                "wrong.");
+                "Neither file was changed. Check both with pg_waldump, and remove the wrong one.");
       case Match::equal:
         break;
     }
@@ -130,7 +129,7 @@ class SegmentCompression {
     if (raw_.read_at(at, bytes) != bytes.size())
       throw Error(ErrorKind::damage, "a finished segment became shorter while it was read")
           .with("path", path_of(raw_name()))
-          .hint("Nothing but pgweir may change the files of the archive.");
+          .hint("Only pgweir may change the files of the archive.");
   }
 
   io::Directory& directory_;
@@ -188,8 +187,7 @@ std::uint64_t common_length(io::File& compressed, codec::Method method, const st
         throw Error(ErrorKind::conflict, "two partial files of a segment differ")
             .with("path", path)
             .hint(
-                "Both are left as they are. Look at them with pg_waldump, and remove the wrong "
-                "one.");
+                "Neither file was changed. Check both with pg_waldump, and remove the wrong one.");
       at += bytes.size();
       return true;
     });

@@ -37,7 +37,7 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
   if (!offered)
     throw Error(ErrorKind::protocol, "the server sent a timeline history that cannot be read")
         .with("timeline", timeline)
-        .hint("Nothing is archived on a timeline whose origin is not known.");
+        .hint("WAL of a timeline is not archived without its history file.");
 
   if (const auto held = read_history(directory, timeline)) {
     const auto parsed = wal::TimelineHistory::parse(timeline, *held);
@@ -51,7 +51,7 @@ bool store_history(io::Directory& directory, wal::TimelineId timeline, std::stri
           .with("path", path)
           .hint(
               "Two servers were promoted to the same timeline. Find out which one this archive "
-              "follows, and archive the other one in a directory of its own.");
+              "follows, and archive the other one into a separate directory.");
     // The process that stored it may have been killed before its sync.
     directory.sync();
     return false;

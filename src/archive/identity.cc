@@ -46,9 +46,8 @@ std::optional<Identity> read_identity(io::Shelf& directory, const Listing& listi
       .with("files looked at", broken)
       .with("newest", first_wrong)
       .hint(
-          "An archive that may be another cluster's is not written to, and nothing is restored "
-          "from it. Look at the newest files with pg_waldump; move them away or use another "
-          "directory.");
+          "An archive that may belong to another cluster is neither written nor restored from. "
+          "Check the newest files with pg_waldump; move them away, or use another directory.");
 }
 
 void require_same_cluster(const Identity& found, std::uint64_t server_system_identifier,
@@ -69,20 +68,20 @@ void require_same_cluster(const Identity& found, std::uint64_t server_system_ide
         .with("of the server", server_segment_size.bytes())
         .with("read from", found.file)
         .hint(
-            "wal_segment_size was changed (pg_resetwal): go on in an empty directory, and take a "
-            "new base backup.");
+            "wal_segment_size was changed (pg_resetwal): use an empty directory, and take a new "
+            "base backup.");
 }
 
 void require_not_a_server_directory(io::Shelf& directory) {
   if (directory.find("PG_VERSION"))
     throw Error(ErrorKind::conflict, "this is a server's data directory, not an archive")
         .with("directory", directory.path())
-        .hint("Use a directory of its own, best on another disk than the server's.");
+        .hint("Use a separate directory, preferably on a different disk from the server's.");
   const auto status = directory.find("archive_status");
   if (status && status->type == io::DirectoryEntry::Type::directory)
     throw Error(ErrorKind::conflict, "this is a server's pg_wal directory, not an archive")
         .with("directory", directory.path())
-        .hint("Use a directory of its own: the server recycles and removes files in this one.");
+        .hint("Use a separate directory: the server recycles and removes files in this one.");
 }
 
 void require_some_wal(const Listing& listing, const std::string& path, const std::string& nearby) {

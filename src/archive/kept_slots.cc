@@ -70,9 +70,9 @@ Error damaged(io::Shelf& archive) {
   return Error(ErrorKind::damage, "the file of the relay's slots cannot be read")
       .with("path", archive.path_of(std::string(kSlotsName)))
       .hint(
-          "Nobody knows what its slots hold back, so nothing is pruned and no slot can be used. "
-          "Copy the file back from a backup of it, or remove it: then all its slots are gone, and "
-          "each standby that had one needs a new one.");
+          "It is unknown which WAL its slots retain, so nothing is pruned and no slot can be used. "
+          "Restore the file from a backup, or remove it: each standby that had a slot then needs a "
+          "new one.");
 }
 
 }  // namespace

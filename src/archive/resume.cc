@@ -201,7 +201,7 @@ class Finder {
         .with("found", damage->what)
         .hint(
             "It was damaged, or copied from a pg_wal while the server was writing it (or had "
-            "given an old file a new name). Keep it, it may be the only copy: \"pgweir import "
+            "recycled an old file). Keep it, it may be the only copy: \"pgweir import "
             "--replace-damaged\" repairs it from another copy, such as the server's pg_wal or a "
             "second archive. If only the server has the segment, move the file out of the archive, "
             "and it is received again.");
@@ -294,10 +294,10 @@ class Finder {
   }
 
   static constexpr std::string_view kRemedy =
-      "A finished segment has to be complete, and this one is not: another program or a disk fault "
-      "has cut it. Keep the file, it may be the only copy: \"pgweir import --replace-damaged\" "
-      "repairs it from another copy, such as the server's pg_wal or a second archive. If only the "
-      "server has the segment, move the file out of the archive, and it is received again.";
+      "Another program or a disk fault has truncated it. Keep the file, it may be the only copy: "
+      "\"pgweir import --replace-damaged\" repairs it from another copy, such as the server's "
+      "pg_wal or a second archive. If only the server has the segment, move the file out of the "
+      "archive, and it is received again.";
 
   io::Shelf& directory_;
   const wal::SegmentSize size_;

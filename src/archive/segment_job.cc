@@ -96,9 +96,9 @@ class Job final : public SyncJob {
     throw Error(ErrorKind::durability, "the segment being written was renamed or replaced")
         .with("path", directory_.path() + "/" + segment.path)
         .hint(
-            "Somebody renamed it, moved it away or replaced it, while it was in use. Nothing after "
-            "that was acknowledged. Put it back if it is needed, and start again: what the server "
-            "still has is received again.");
+            "Another process renamed, moved or replaced it. No WAL after that was confirmed. "
+            "Restore the file if the server no longer has its WAL, then restart: WAL that the "
+            "server still has is received again.");
   }
 
   void write_buffered(JobWork& work, io::File& file) {
@@ -192,8 +192,8 @@ class Job final : public SyncJob {
         throw Error(ErrorKind::conflict, "the segment is in the archive already")
             .with("path", directory_.path() + "/" + name)
             .hint(
-                "It was received again and stays as .partial. Compare the two, and remove the one "
-                "that is wrong.");
+                "It was received again, and is kept as .partial. Compare the two, and remove the "
+                "wrong one.");
     }
   }
 

@@ -45,7 +45,7 @@ struct JobOrder {
 
   static Error broken_error() {
     return Error(ErrorKind::durability, "an earlier flush of the archive failed")
-        .hint("Nothing after it can be acknowledged; its own message tells the reason.");
+        .hint("No later WAL can be confirmed. The message of the failed flush has the reason.");
   }
 };
 

@@ -29,7 +29,7 @@ std::unique_ptr<io::File> WrittenSegment::take_file(io::Directory& directory) {
   if (!file)
     throw Error(ErrorKind::io, "a segment that is being written has vanished")
         .with("path", directory.path() + "/" + path)
-        .hint("Nothing but pgweir may rename or remove files with the suffix .partial.");
+        .hint("Only pgweir may rename or remove files with the suffix .partial.");
   return file;
 }
 

@@ -63,10 +63,9 @@ bool lies_within(const std::string& inner, const std::string& outer) {
 
 void require_directory(const std::string& path, const char* what) {
   if (io::type_of(path) != io::PathType::directory)
-    throw no_place(
-        fmt::format("there is no such directory for the {}", what), path,
-        "Create it, or mount its file system: pgweir does not create it, so that nothing "
-        "is written where a disk is missing.");
+    throw no_place(fmt::format("there is no such directory for the {}", what), path,
+                   "Create it, or mount its file system. pgweir does not create it, so as not to "
+                   "write into an empty mount point.");
 }
 
 /// pg_basebackup keeps what reaches libpq from outside, as our own connection has it.
@@ -215,8 +214,8 @@ void Run::require_space(const pq::BackupPlan& plan) const {
       .with("free", format_size(free))
       .with("needed about", format_size(needed))
       .hint(
-          "No older backup is removed to make room. Free or add space, or remove a backup that is "
-          "no longer needed by hand.");
+          "No older backup is removed automatically. Add space, or remove a backup that is no "
+          "longer needed.");
 }
 
 /// False: an incremental backup could not even begin.

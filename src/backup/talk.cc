@@ -50,17 +50,17 @@ Error Talk::failure() const {
     return Error(ErrorKind::disk_full, "the disk of the backups is full")
         .with("pg_basebackup", last_words())
         .hint(
-            "No older backup is removed to make room. Free or add space, remove a backup that is "
-            "no longer needed by hand, or keep fewer (--keep, --keep-backups).");
+            "No older backup is removed automatically. Add space, remove a backup that is no "
+            "longer needed, or keep fewer (--keep, --keep-backups).");
   if (damaged_)
     return Error(ErrorKind::damage, "the server has pages with a wrong checksum")
         .with("first", page_.empty() ? last_words() : page_)
         .hint(
-            "The older backups stay: they may have these pages intact. Look at the disk of the "
-            "server, and at its log, before anything else.");
+            "The older backups are kept: they may have these pages intact. First check the "
+            "server's disk and its log.");
   return Error(ErrorKind::retry, "pg_basebackup failed")
       .with("it said", lines_.empty() ? std::string("nothing") : last_words())
-      .hint("Nothing of this backup counts. Run the command again.");
+      .hint("This backup does not count. Run the command again.");
 }
 
 }  // namespace weir::backup

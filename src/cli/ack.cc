@@ -88,9 +88,9 @@ std::string line(const Loss& loss) {
 
 /// (A recorded hole would make the archive continue after it.)
 constexpr auto kBeforeGivingUp =
-    "Start the receiver (again) now, while the segment behind the hole is unfinished: it asks the "
-    "server for this WAL. If the server has it no more, the receiver says so; with --on-gap "
-    "continue it records the hole and goes on behind it. Then acknowledge it.";
+    "Start the receiver, or restart it, before the segment after the hole is complete: it requests "
+    "this WAL from the server. If the server no longer has it, use --on-gap continue, which "
+    "records the hole. Then acknowledge it.";
 
 std::string list(const std::vector<Loss>& losses) {
   std::string text;
@@ -128,7 +128,7 @@ int ack_command(const Arguments& arguments) {
     if (found == losses.end())
       throw Error(ErrorKind::usage, "the archive has no such loss")
           .with("id", id)
-          .hint(losses.empty() ? "Nothing is known to be lost in it."
+          .hint(losses.empty() ? "The archive has no recorded loss."
                                : "Nothing was acknowledged. There is:\n" + list(losses));
     if (known.open.contains(id))
       throw Error(ErrorKind::usage,

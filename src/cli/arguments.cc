@@ -181,7 +181,7 @@ Arguments Arguments::parse(const Command& command, const Words& words) {
       for (const auto& word : parsed.value) {
         if (result.words_.size() == command.most_words)
           throw Error(ErrorKind::usage, fmt::format("unexpected argument \"{}\"", masked(word)))
-              .hint("Is a dash or a quote missing?");
+              .hint("Check for a missing dash or quotation mark.");
         result.words_.push_back(word);
       }
       continue;
@@ -255,10 +255,10 @@ Error unknown_variable(const std::string& name, const Command& command) {
   for (const auto option : names_of(command, true)) known.push_back(variable_of(command, option));
   const std::vector<std::string_view> views(known.begin(), known.end());
   if (const auto near = nearest(name, views)) error.hint(fmt::format("Did you mean {}?", *near));
-  return std::move(error).hint(fmt::format(
-      "A variable is named after an option that may stand in a configuration file: \"pgweir {} "
-      "--help\" lists them. If it is none of pgweir's, unset it.",
-      command.name));
+  return std::move(error).hint(
+      fmt::format("A variable is named after an option of a configuration file: \"pgweir {} "
+                  "--help\" lists them. If it is not meant for pgweir, unset it.",
+                  command.name));
 }
 
 /// The variable that was probably meant by one that no command knows: PGWEIR_SLOT, or
@@ -327,7 +327,7 @@ void Arguments::refuse_strays(const std::vector<std::string>& variables,
     if (value.empty() || is_of_a_service(name, value) || is_known(name, commands)) continue;
     if (const auto meant = meant_by(name, *command_, commands))
       throw Error(ErrorKind::usage, fmt::format("unknown variable {} in the environment", name))
-          .hint(fmt::format("Did you mean {}? If it is none of pgweir's, unset it.", *meant));
+          .hint(fmt::format("Did you mean {}? If it is not meant for pgweir, unset it.", *meant));
   }
 }
 

@@ -118,7 +118,7 @@ int compress_command(const Arguments& arguments) {
                     format_size(result.bytes_after)));
   if (result.stopped)
     throw Error(ErrorKind::retry, "stopped before everything was converted")
-        .hint("Run the command again: it goes on from there.");
+        .hint("Run the command again to resume.");
   // "No" means that the archive is not valid; errors of the system are different.
   const auto of_the_archive = [](const auto& failure) {
     return failure.kind == ErrorKind::damage || failure.kind == ErrorKind::conflict;

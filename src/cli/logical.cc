@@ -168,7 +168,7 @@ int create(const LogicalRequest& request) {
   if (!slot && !request.options.if_not_exists)
     throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" exists already", name))
         .with("server", connection.server_name())
-        .hint("With --if-not-exists that is no error.");
+        .hint("With --if-not-exists, this is not an error.");
   print(slot ? fmt::format("replication slot \"{}\" created with {}; its stream begins at {}\n",
                            name, request.slot.plugin, slot->consistent_point)
              : fmt::format("replication slot \"{}\" exists already\n", name));

@@ -124,7 +124,7 @@ std::vector<prune::FoundBackup> find_backups(const Arguments& arguments, StoredA
         "none in the store, below",
         stored->opened().store().name_of(prune::prefix_of_backups(stored->opened().layout())));
   throw error.hint(
-      "Name the directory that has them behind the options, or with --backups; or name each "
+      "Specify the directory of the backups after the options or with --backups, or each backup "
       "with --keep-from-backup.");
 }
 
@@ -269,8 +269,8 @@ archive::BackupPoint whole_backup(const std::string& path) {
     throw Error(ErrorKind::refused, "the backup is incomplete: " + *point.missing)
         .with("backup", path)
         .hint(
-            "Nothing was removed. Copy the backup again, or name another one; --keep-from SEGMENT "
-            "removes up to a segment without looking at backups.");
+            "Nothing was removed. Copy the backup again, or specify another one; --keep-from "
+            "SEGMENT removes WAL before a segment regardless of backups.");
   return point;
 }
 

@@ -81,8 +81,8 @@ class NotPublished final : public ErrorAs<NotPublished> {
 NotPublished refusal(const std::string& what) {
   return NotPublished(ErrorKind::refused, "the open segment is not published: " + what)
       .hint(
-          "What that server writes next would be another file under the segment's name. If it is "
-          "certain that it never goes on (it is off and stays off): --primary-is-gone.");
+          "That server's next WAL would be another file of this name. If it is certain that the "
+          "server is permanently down, use --primary-is-gone.");
 }
 
 /// A receiver that waits for an unavailable server does not stream.
@@ -158,14 +158,14 @@ store::PaddedSegment read_open(const Open& open, Log& log) {
         .with("what", found->damage->message())
         .with("sound up to", found->cut)
         .hint(
-            "Look whether another archive has it whole. \"pgweir restore --partial-damaged\" hands "
-            "out what is before the damage; nothing is published.");
+            "Check whether another archive has it intact. \"pgweir restore --partial-damaged\" "
+            "restores the WAL before the damage; nothing is published.");
   }
   if (!found->checked)
     throw Error(ErrorKind::refused,
                 "the open segment is of a server newer than this version of pgweir knows")
         .with("file", archives.path_of(found->copy))
-        .hint("Where its last record ends cannot be told: install a newer pgweir.");
+        .hint("The end of its last record cannot be determined. Use a newer pgweir.");
   const auto keep = found->cut - start;
   padded.wal.reserve(size.bytes());
   archive::read_segment(*shelf, found->copy.name, size, [&](std::span<const std::byte> wal) {

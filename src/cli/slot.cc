@@ -128,7 +128,7 @@ std::string create(const Arguments& arguments, const Target& target) {
   if (!created && !arguments.has(kIfNotExists))
     throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" exists already", slot))
         .with("server", connection.server_name())
-        .hint("With --if-not-exists that is no error.");
+        .hint("With --if-not-exists, this is not an error.");
 
   auto text =
       fmt::format("replication slot \"{}\" {}", slot, created ? "created" : "exists already");

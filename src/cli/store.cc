@@ -157,7 +157,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
                       options.manifest_key ? "signed" : "not signed", result.head));
   if (result.stopped && result.failures.empty())
     throw Error(ErrorKind::retry, "stopped before everything was sent")
-        .hint("Run the command again: it goes on from there.");
+        .hint("Run the command again to resume.");
   return status_of(result.failures);
 }
 
@@ -272,7 +272,7 @@ int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
                     result.rewrapped, result.were_so, result.left.size()));
   if (result.stopped)
     throw Error(ErrorKind::retry, "stopped before every object was looked at")
-        .hint("Run the command again: it goes on from there.");
+        .hint("Run the command again to resume.");
   return result.left.empty() ? kDone : kNo;
 }
 

@@ -192,7 +192,7 @@ class Conversion {
               .with("file", name)
               .with("other file", target_)
               .with("offset in the segment", *offset)
-              .hint("Neither is touched. See \"pgweir verify\" for which one is sound.");
+              .hint("Neither file was changed. \"pgweir verify\" shows which one is valid.");
       }
       directory_.remove(name);
     }

@@ -139,7 +139,7 @@ void Drill::look_through_archive() {
                 fmt::format("a tablespace was made at {}, in {}: a server that replays this would "
                             "write there, outside of the sandbox",
                             promise_.tablespaces.front().at, promise_.tablespaces.front().location),
-                "Take a base backup that begins behind it, or choose a target before it.");
+                "Use a base backup that started after it, or choose a target before it.");
 }
 
 void Drill::require_status_kept(const std::optional<wal::Lsn>& promised) {

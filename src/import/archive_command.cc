@@ -99,8 +99,8 @@ class Asked {
     return left_out(Reason::conflict,
                     fmt::format("it differs from the archive's {} from {} on", ours.to_string(),
                                 offer.name.segment.start(size_) + *offset),
-                    "One of the two is damaged, of another branch or of another cluster: \"pgweir "
-                    "verify\" reads the archive's. Nothing was touched.");
+                    "One of the two is damaged, or belongs to another branch or cluster: \"pgweir "
+                    "verify\" checks the archive's. Nothing was changed.");
   }
 
   /// True if the receiver is past the segment and does not have it.

@@ -220,7 +220,7 @@ void Import::tell_minimal_wal(const archive::Loss& loss) {
 bool Import::publish(const Slot& slot, const std::function<bool()>& still_wanted) {
   if (options_.stop && options_.stop(0))
     throw Error(ErrorKind::retry, "stopped before everything was published")
-        .hint("What was published is whole; run the command again for the rest.");
+        .hint("The files imported so far are complete; run the command again for the rest.");
   Publisher publisher(archive_, size_);
   const auto from = slot.offer.path();
   auto name = Publisher::target(slot).to_string();

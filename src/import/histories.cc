@@ -75,7 +75,7 @@ HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offe
       plan.wanted.push_back({history, !of_ours});
     else if (goes_on)
       leave_out(Reason::not_asked_for, "its timeline is newer than what the archive holds",
-                "With --extend it comes in, too, together with its segments.");
+                "With --extend, it is imported together with its segments.");
     else
       leave_out(Reason::not_asked_for, "its timeline is no part of the archive's history");
   }

@@ -94,10 +94,10 @@ void Import::compare_present() {
         const auto fresh = sound_in_itself(offer, cluster_);
         result_.left_out.push_back(
             {offer.path(), fresh ? Reason::conflict : Reason::not_sound, what,
-             fresh ? fmt::format("Both are sound WAL: one of the two is of another branch. {} was "
-                                 "not touched.",
+             fresh ? fmt::format("Both are valid WAL: one of them belongs to another branch. {} "
+                                 "was not changed.",
                                  archive_.path_of(own))
-                   : fmt::format("The archive's own file is sound, and this one is not.")});
+                   : fmt::format("The archive's own file is valid, and this one is not.")});
         continue;
       }
       if (options_.replace_damaged) {
@@ -107,7 +107,8 @@ void Import::compare_present() {
       result_.left_out.push_back(
           {offer.path(), Reason::conflict,
            fmt::format("the archive has {}, which is damaged", files.front().to_string()),
-           "With --replace-damaged it is replaced, if this one is sound and fits on both sides."});
+           "With --replace-damaged, it is replaced if this one is valid and matches on both "
+           "sides."});
     }
   }
 }
@@ -150,12 +151,13 @@ void Import::tell_places() {
                   options_.receiver ? "it is newer than what the receiver has made durable"
                   : listing_.segments.empty() ? "the archive is empty"
                                               : "it is newer than what the archive holds",
-                  options_.receiver ? "The receiver fetches it itself."
-                                    : "With --extend it comes in, too, while no receiver runs.");
+                  options_.receiver
+                      ? "The receiver fetches it itself."
+                      : "With --extend, it is imported while no receiver is running.");
         break;
       case Place::before:
         leave_out(offers, Reason::not_asked_for, "it is older than what the archive holds",
-                  "With --extend it comes in, too.");
+                  "With --extend, it is imported.");
         break;
       case Place::not_on_way:
         leave_out(offers, Reason::not_asked_for,
@@ -163,11 +165,12 @@ void Import::tell_places() {
                               name.timeline()));
         break;
       case Place::unknown_way:
-        leave_out(offers, Reason::conflict,
-                  fmt::format("timeline {} is no part of the archive's history", name.timeline()),
-                  fmt::format("It is another branch of the cluster, or {} is missing: offer that, "
-                              "too, or archive the branch in a directory of its own.",
-                              wal::history_name(name.timeline())));
+        leave_out(
+            offers, Reason::conflict,
+            fmt::format("timeline {} is no part of the archive's history", name.timeline()),
+            fmt::format("It belongs to another branch of the cluster, or {} is missing: import "
+                        "that as well, or archive the branch into a separate directory.",
+                        wal::history_name(name.timeline())));
         break;
     }
   }
@@ -234,7 +237,7 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
     if (!whole && !left && !right) {
       leave_out(accepted.piece, Reason::not_sound,
                 "nothing that the archive holds reaches to it, so nobody can vouch for it",
-                "Offer the segments before or behind it, too.");
+                "Import the segments before or after it as well.");
       continue;
     }
     if (!whole && replaces) {
@@ -272,7 +275,7 @@ bool Import::agrees_with_unfinished(const Piece& piece, const Run& run) {
                 fmt::format("{} differs from the archive's {} from {} on, which was acknowledged",
                             slot.offer.name.to_string(), entry.name.to_string(),
                             slot.name.start(size_) + *offset),
-                "One of the two is of another branch. Nothing was touched.");
+                "One of the two belongs to another branch. Nothing was changed.");
       return false;
     }
   }
@@ -299,8 +302,8 @@ bool Import::agrees_beside(const Piece& piece, const Run& run) {
       leave_out(piece, Reason::conflict,
                 fmt::format("beside it {} differs from the archive's {} from {} on", beside.path(),
                             ours->to_string(), name.start(size_) + *offset),
-                "The two are of different branches, and so may be what was offered, although it "
-                "fits. Nothing of it came in.");
+                "The two belong to different branches, and so may the files to be imported, "
+                "although they match. None was imported.");
       return false;
     } catch (const Error& error) {
       if (!is_of_the_file(error) && !archive::is_gone(error)) throw;

@@ -100,7 +100,7 @@ class Judge::Reading {
   void count(std::uint64_t bytes) const {
     if (judge_.options_.stop && judge_.options_.stop(bytes))
       throw Error(ErrorKind::retry, "stopped before everything was looked at")
-          .hint("What was published is whole; run the command again for the rest.");
+          .hint("The files imported so far are complete; run the command again for the rest.");
   }
 
   /// Takes the first of the files offered for it that continues the WAL read so far. nullopt if
@@ -191,16 +191,16 @@ class Judge::Reading {
       leave_out(offer, Reason::not_sound,
                 fmt::format("{} at {} (found at {})", damage->what, damage->at, damage->found_at),
                 damage->at < slot.name.start(size_)
-                    ? "The record begins in the segment before: which of the two is damaged, or of "
-                      "another branch, nobody can say. Look for another copy."
-                    : "Look for another copy.");
+                    ? "The record starts in the preceding segment; it is unknown which of the two "
+                      "is damaged or belongs to another branch. Use another copy."
+                    : "Use another copy.");
       return false;
     }
     if (sha1)
       if (const auto found = crypto::to_hex(sha1->finish()); found != offer.original.sha1) {
         leave_out(offer, Reason::not_sound,
                   fmt::format("its SHA-1 is {}, not what its name says", found),
-                  "Look for another copy.");
+                  "Use another copy.");
         return false;
       }
     if (given < size_.bytes()) {
@@ -303,7 +303,7 @@ class Judge::Reading {
                 fmt::format("a record spans from it to {}, where it was found damaged: in which of "
                             "them the damage is cannot be said",
                             name_of(damaged)),
-                "Look for another copy of these segments.");
+                "Use another copy of these segments.");
       piece_.slots.pop_back();
     }
   }
@@ -350,19 +350,17 @@ class Judge::Reading {
 
   void refuse(const wal::Damage& damage, const archive::SegmentFileName& behind) {
     for (const auto& slot : piece_.slots)
-      leave_out(
-          slot.offer, Reason::not_sound,
-          fmt::format("the segments from {} to {} do not match the archive's WAL after "
-                      "them, in {}: {} at {}",
-                      piece_.slots.front().name, piece_.slots.back().name, behind.to_string(),
-                      damage.what, damage.at),
-          behind.partial
-              ? "They are sound in themselves. They are of another branch; or that unfinished "
-                "file was torn by a crash, behind what was acknowledged: the next start of a "
-                "receiver mends it, then try again."
-              : "They are sound in themselves: they are of another branch, or of a server "
-                "that was set back. Look for copies from where the archive's own WAL came "
-                "from.");
+      leave_out(slot.offer, Reason::not_sound,
+                fmt::format("the segments from {} to {} do not match the archive's WAL after "
+                            "them, in {}: {} at {}",
+                            piece_.slots.front().name, piece_.slots.back().name, behind.to_string(),
+                            damage.what, damage.at),
+                behind.partial
+                    ? "They are valid. They belong to another branch, or that partial segment was "
+                      "damaged by a crash, after the confirmed WAL: start the receiver, which "
+                      "repairs it, then try again."
+                    : "They are valid, but belong to another branch, or to a server that was "
+                      "reset. Use copies from the server whose WAL was archived.");
     piece_ = {};
   }
 

@@ -72,8 +72,8 @@ class Collector {
     if (source.file)
       leave_out(source.shelf->path_of(*source.file), Reason::not_sound,
                 "this is neither a WAL segment nor a timeline's history",
-                "Import goes by names: 24 hex digits, with .partial, .gz, .lz4 or .zst behind "
-                "them, or 00000002.history.");
+                "Import recognizes files by name: 24 hexadecimal digits, optionally with .partial, "
+                ".gz, .lz4 or .zst, or 00000002.history.");
     else if (std::any_of(left_out_.begin(), left_out_.end(), [&](const LeftOut& each) {
                return each.no_source && each.path.starts_with(path + "/");
              }))

@@ -204,14 +204,14 @@ class Sources::Layout {
       if (entry.type == Type::directory && !name.starts_with('.') && name != "archive_status" &&
           name != "summaries" && !(tree && is_folder_name(name)))
         leave_out(*folder, name, Reason::not_asked_for, "it is a folder, which is not looked into",
-                  "Name it as a source of its own.");
+                  "Specify it as a separate source.");
       return;
     }
     if (entry.type != Type::file) {
       leave_out(*folder, name, Reason::not_sound,
                 entry.type == Type::directory ? "it is a folder, where a file was expected"
                                               : "it is not a regular file",
-                "Nothing can be read there. Is a file system not mounted?");
+                "No file can be read there. Check that the file system is mounted.");
       left_out_.back().no_source = true;
       return;
     }
@@ -273,8 +273,8 @@ class Sources::Layout {
       unreadable_.push_back(*segment);
     if (form == &kEncrypted)
       leave_out(folder, name, Reason::not_sound, "it is encrypted",
-                "Let the program that encrypted it write it out (\"pgbackrest archive-get\"), "
-                "into a directory of its own, and name that.");
+                "Decrypt it with the program that encrypted it (\"pgbackrest archive-get\") into a "
+                "separate directory, and specify that directory.");
     else if (form != nullptr)
       leave_out(folder, name, Reason::not_sound,
                 fmt::format("it is packed by {}, which pgweir does not unpack", form->name),
@@ -283,8 +283,8 @@ class Sources::Layout {
                             form->unpack));
     else
       leave_out(folder, name, Reason::not_sound, "it is not named as a segment or a history is",
-                "Import goes by names: 24 hex digits in capitals, with .partial, .gz, .lz4 or "
-                ".zst behind them, or 00000002.history.");
+                "Import recognizes files by name: 24 hexadecimal digits in upper case, optionally "
+                "with .partial, .gz, .lz4 or .zst, or 00000002.history.");
   }
 
   void leave_out(io::Shelf& folder, const std::string& name, Reason reason, std::string what,
@@ -380,7 +380,7 @@ void Sources::add_directory(const std::string& path) {
   std::sort(clusters.begin(), clusters.end());
   if (folders.empty() && clusters.size() > 1)
     return no_source(path, "it holds the WAL of several clusters",
-                     fmt::format("Name the one that is the archive's, {} for example.",
+                     fmt::format("Specify the one of this archive, {} for example.",
                                  shelf->path_of(clusters.back())));
   Layout layout(shelf, left_out_);
   const auto slash = path.find_last_not_of('/');

@@ -117,7 +117,7 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
     return system_error(ETIMEDOUT, "the archive does not answer")
         .with("directory", path_)
         .with("waited", std::to_string(patience_.count()) + "ms")
-        .hint("Its file system hangs: look at the mount, the network and the kernel log.");
+        .hint("Its file system hangs: check the mount, the network and the kernel log.");
   }
 
   const std::string path_;

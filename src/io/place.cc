@@ -132,17 +132,17 @@ void require_writable(const std::string& directory) {
       system_error(code, "the archive directory cannot be written").with("path", directory);
   if (code != EROFS)
     throw std::move(error).hint(
-        "The user that runs pgweir may not do this: check owner and mode of the directory.");
+        "The user that runs pgweir lacks permission. Check owner and mode of the directory.");
   // systemd.exec(5): it is set for each service.
   if (std::getenv("INVOCATION_ID") != nullptr)
     throw std::move(error).hint(
-        fmt::format("A service may write only where its unit allows it (ProtectSystem=): add "
-                    "ReadWritePaths={} under [Service] by \"systemctl edit\" (docs/service.md). If "
-                    "it does, the file system itself is read-only.",
+        fmt::format("A service can write only where its unit allows it (ProtectSystem=): add "
+                    "ReadWritePaths={} under [Service] with \"systemctl edit\" (docs/service.md). "
+                    "If it is there, the file system itself is read-only.",
                     directory));
   throw std::move(error).hint(
-      "The file system is mounted read-only, or the kernel has switched it over after an error of "
-      "the disk: look at the mount and into the kernel log.");
+      "The file system is mounted read-only, or the kernel made it read-only after a disk error. "
+      "Check the mount and the kernel log.");
 }
 
 }  // namespace weir::io

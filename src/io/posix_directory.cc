@@ -49,7 +49,7 @@ Error io_error(int code, std::string what, const std::string& path) {
     case EACCES:
     case EPERM:
       error.hint(
-          "The user that runs pgweir may not do this: check owner and mode of the archive "
+          "The user that runs pgweir lacks permission. Check owner and mode of the archive "
           "directory and its files.");
       break;
     case EROFS:
@@ -83,9 +83,9 @@ Error durability_error(int code, std::string what, const std::string& path) {
                std::move(what) + ": " + std::generic_category().message(code))
       .with("path", path)
       .hint(
-          "The kernel may have dropped what was written and would report the next sync as a "
-          "success, so nothing more can be acknowledged and the process has to end. Check the "
-          "disk and the kernel log, then start again: streaming goes on from what is safe.");
+          "The kernel may have dropped the written data and would report the next sync as "
+          "successful, so nothing more can be confirmed and the process must end. Check the disk "
+          "and the kernel log, then restart: streaming resumes at the last safe position.");
 }
 
 /// Relative to the process's current directory; empty if that was removed.
@@ -222,9 +222,9 @@ class PosixFile final : public File, private DirectWrites {
       throw Error(ErrorKind::durability, "a file was removed while it was in use")
           .with("path", path_)
           .hint(
-              "Somebody removed it, or the whole archive directory. What was in it is lost here; "
-              "nothing after it is acknowledged. Start again: what the server still has is "
-              "received again.");
+              "Another process removed it, or the whole archive directory. Its WAL is lost here, "
+              "and no later WAL was confirmed. Restart: WAL that the server still has is received "
+              "again.");
     if (named_ && place_) place_->require_found();
   }
 

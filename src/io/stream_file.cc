@@ -39,7 +39,9 @@ StreamFile::StreamFile(const std::string& path, unsigned mode)
     if (fd_ < 0)
       throw system_error(errno, "could not open the output file")
           .with("path", path)
-          .hint("Check that its directory exists and that the user who runs pgweir may write.");
+          .hint(
+              "Check that its directory exists and that the user that runs pgweir can write "
+              "there.");
   }
   struct stat status {};
   is_file_ = ::fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);

@@ -141,7 +141,7 @@ Borders::Borders(std::string_view plugin, const pq::PluginOptions& options) {
     if (is_on(options, "stream-changes") && xids != nullptr && is_off(*xids))
       throw Error(ErrorKind::usage,
                   "stream-changes without include-xids leaves open what a streamed transaction is")
-          .hint("Leave out include-xids=0: then the end of each of them can be told.");
+          .hint("Omit include-xids=0, so that the end of each transaction can be determined.");
   } else if (plugin == "pgoutput") {
     plugin_ = Plugin::pgoutput;
   } else if (plugin == "wal2json") {

@@ -107,8 +107,8 @@ std::optional<State> ExactOutput::read_state() {
     throw Error(ErrorKind::damage, "the state file of the output cannot be read")
         .with("path", fmt::format("{}/{}", directory_.path(), state_name_))
         .hint(
-            "It is replaced in one step, so no crash leaves it so: look at the disk and at who "
-            "else writes there. Without it begin a new file, from a new slot.");
+            "It is replaced atomically, so a crash is not the cause: check the disk, and which "
+            "other program writes there. Without it, start a new file from a new slot.");
   return found;
 }
 
@@ -167,7 +167,7 @@ void ExactOutput::begin() {
   if (current && current->size() > 0)
     throw Error(ErrorKind::conflict, "the output file was replaced by another one")
         .with("path", directory_.path() + "/" + name_)
-        .hint("Move it away and start again; the file that was written to is there, too.");
+        .hint("Move it away and restart; the file that was written to still exists.");
   create_file();
 }
 
@@ -215,12 +215,12 @@ std::unique_ptr<io::File> ExactOutput::find_file() {
         .with("bytes", size)
         .with("synced", state_.offset)
         .hint(
-            "Somebody truncated it, or the disk lost data. The changes that are missing were "
-            "confirmed to the server and will not come again: begin a new file, from a new slot.");
+            "Another process truncated it, or the disk lost data. The missing changes were "
+            "confirmed to the server and are not sent again: start a new file from a new slot.");
   constexpr std::string_view kHint =
-      "Put it back, also under a name that begins with its own and a dot. To give it up and go on "
-      "with an empty one, put an empty file in its place and remove the .state file: the stream "
-      "goes on from the slot's confirmed position.";
+      "Put it back, under its own name or its own name followed by a dot and a suffix. To give it "
+      "up, put an empty file in its place and remove the .state file: the stream resumes at the "
+      "slot's confirmed position.";
   if (exists)
     throw Error(ErrorKind::conflict, "the output file does not match its state file")
         .with("path", path)
@@ -349,8 +349,8 @@ void ExactOutput::make_durable() {
       throw Error(ErrorKind::durability, "the output file was truncated while it was in use")
           .with("path", directory_.path() + "/" + name_)
           .hint(
-              "Let nobody truncate it (logrotate: no copytruncate): rename it, then send SIGHUP, "
-              "or use --rotate-size.");
+              "Do not truncate it (logrotate: no copytruncate): rename it, then send SIGHUP, or "
+              "use --rotate-size.");
     state.tail = *tail;
   }
   write_state(std::move(state));

@@ -77,8 +77,8 @@ class Pgoutput::Reader {
         .with("byte", size_ - rest_.size())
         .with("bytes", size_)
         .hint(
-            "The server sent something else than the protocol allows, or a version that is not "
-            "known. proto_version can be 1 to 4.");
+            "The server violated the protocol, or uses an unsupported version. proto_version can "
+            "be 1 to 4.");
   }
 
  private:

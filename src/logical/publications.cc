@@ -112,20 +112,20 @@ void require_publications(pq::Connection& connection, const pq::PluginOptions& o
   throw Error(ErrorKind::refused, fmt::format("no such publication: {}", missing))
       .with("database", database.at(0).at(0).value_or(""))
       .with("server", connection.server_name())
-      .hint(fmt::format(
-          "Is the name spelled as in pg_publication, and is this its database? Else make it ({}, "
-          "or FOR TABLE ...), before the slot: of what was changed earlier it publishes nothing.",
-          commands));
+      .hint(
+          fmt::format("Check the name in pg_publication, and the database. Otherwise create it "
+                      "({}, or FOR TABLE ...) before the slot: earlier changes are not published.",
+                      commands));
 }
 
 Error younger_publication(const Error& error) {
   return Error(ErrorKind::refused, error.message())
       .with_sqlstate(error.sqlstate())
       .hint(
-          "The publication was made after these changes, or was dropped and made again: they "
-          "cannot be decoded with it. Drop the slot and begin with a new one and a new copy of the "
-          "tables (--snapshot-command), or leave the changes out: pg_replication_slot_advance() "
-          "past the moment at which the publication was made.");
+          "The publication was created after these changes, or was recreated: they cannot be "
+          "decoded with it. Drop the slot, and start with a new one and a new copy of the tables "
+          "(--snapshot-command), or skip the changes: pg_replication_slot_advance() past the time "
+          "when the publication was created.");
 }
 
 }  // namespace weir::logical

@@ -299,9 +299,10 @@ void Session::throw_explained(const Error& error) {
       .with("plugin", plugin_)
       .with("everything is confirmed up to", output_->durable())
       .hint(
-          "A message of a plugin ends at 1 GB, and text forms of bytea take twice its bytes. "
-          "pgoutput with --option binary=true sends them as they are. Or leave the transaction "
-          "out: pg_replication_slot_advance() past its commit, after what was copied otherwise.");
+          "A plugin's message is limited to 1 GB, and the text form of bytea doubles its size. "
+          "pgoutput with --option binary=true sends the bytes as they are. Or skip the "
+          "transaction: copy its changes in another way, then call pg_replication_slot_advance() "
+          "past its commit.");
 }
 
 pq::ReplicationStream Session::start(pq::Connection& connection) {
@@ -328,8 +329,7 @@ bool Session::make_slot(pq::Connection& connection) {
                 fmt::format("replication slot \"{}\" already exists", options_.slot))
         .with("server", connection.server_name())
         .hint(options_.with_snapshot
-                  ? "A snapshot can be had from a new slot only: drop it, or stream from it "
-                    "without --snapshot-command."
+                  ? "Only a new slot has a snapshot: drop the slot, or omit --snapshot-command."
                   : "Leave out --create-slot to stream from it.");
   slot_made_ = true;
   if (!slot || !options_.with_snapshot) return slot.has_value();
@@ -345,7 +345,7 @@ bool Session::make_slot(pq::Connection& connection) {
   pq::drop_slot(connection, options_.slot);
   if (failure) std::rethrow_exception(failure);
   throw Error(ErrorKind::refused, "the snapshot command failed")
-      .hint("The slot was dropped again, so the same command line begins anew.");
+      .hint("The slot was dropped again. Correct the command, and start with the same options.");
 }
 
 void Session::prepare_output(pq::Connection& connection) {
@@ -439,9 +439,10 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
         .with("file", start)
         .with("slot's position", *facts.confirmed)
         .hint(
-            "Somebody else has read from it (get, another receiver, "
-            "pg_replication_slot_advance), or the file is an old copy. What lies between cannot "
-            "be had again; to accept that, move the file and its .state away and start again.");
+            "Another client has read from it (pg_logical_slot_get_changes, another receiver, "
+            "pg_replication_slot_advance), or the file is an old copy. The changes in between "
+            "cannot be received again; to accept that, move the file and its .state file away and "
+            "restart.");
   const auto identity = pq::identify_system(connection);
   if (identity.flush_position < start) {
     const auto rows = connection.execute("SELECT pg_catalog.pg_is_in_recovery()");
@@ -453,8 +454,8 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
         .with("server's end", identity.flush_position);
     throw std::move(error).hint(
         standby ? "The standby has not replayed them yet."
-                : "Was it restored from a backup, or promoted without the last transactions? The "
-                  "file is ahead of it and has to be mended by hand.");
+                : "The server was restored from a backup, or promoted without its last "
+                  "transactions. The file is ahead of it and must be corrected by hand.");
   }
 }
 
@@ -557,7 +558,7 @@ bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) 
     return true;
   }
   throw Error(ErrorKind::retry, "the server ended the stream")
-      .hint("It is shutting down, or somebody ended its process.");
+      .hint("It is shutting down, or its process was terminated.");
 }
 
 bool Session::take_data(const wire::XLogData& data) {

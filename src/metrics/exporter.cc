@@ -24,8 +24,8 @@ const pgweir_metrics_module& load() {
   throw Error(ErrorKind::usage, "the metrics module cannot be used: " + reason)
       .with("module", kFile)
       .hint(
-          "It is built where prometheus-cpp-dev is installed, and belongs beside the program or "
-          "into ../lib/pgweir.");
+          "It is built if prometheus-cpp-dev is installed, and belongs in the program's directory "
+          "or in ../lib/pgweir.");
 }
 
 const pgweir_metrics_module& module() {
@@ -104,7 +104,8 @@ void write_file(const std::string& path, const std::vector<Family>& families) {
   try {
     io::replace_small_file(path, text, 0644);  // it is read by another user
   } catch (Error& error) {
-    throw std::move(error).hint("Does the directory exist, and may this user write there?");
+    throw std::move(error).hint(
+        "Check that the directory exists and that this user can write there.");
   }
 }
 

@@ -17,9 +17,7 @@ Error unexpected(const Connection& connection, std::string_view command) {
   return Error(ErrorKind::protocol, "unexpected response to a replication command")
       .with("server", connection.server_name())
       .with("command", command)
-      .hint(
-          "Is it PostgreSQL itself that answers there? Connection poolers and proxies do not "
-          "carry replication.");
+      .hint("Check host and port: connection poolers and proxies do not support replication.");
 }
 
 Row one_row(Connection& connection, const std::string& command, std::size_t columns) {

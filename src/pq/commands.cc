@@ -107,7 +107,7 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
         .with("server", connection.server_name())
         .with("plugin", options.plugin)
         .hint(no_plugin ? "The output plugin is not installed on the server. pgoutput is always "
-                          "there; wal2json comes in a package of its own."
+                          "available; wal2json is a separate package."
               : version_of(connection).has_effective_wal_level()
                   ? "Logical decoding needs wal_level = replica or logical on the server; on "
                     "a standby, wal_level = logical on its primary, or a logical slot there. "

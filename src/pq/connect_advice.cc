@@ -80,8 +80,8 @@ Advice method_refused(const ConnectAttempt& attempt) {
 
 Advice certificate_missing() {
   return {ErrorKind::refused,
-          "The server demands a certificate of the client: sslcert and sslkey name it; without "
-          "them libpq looks for ~/.postgresql/postgresql.crt and postgresql.key."};
+          "The server requires a client certificate: specify it with sslcert and sslkey; by "
+          "default libpq uses ~/.postgresql/postgresql.crt and postgresql.key."};
 }
 
 Advice authorization_failed(const ConnectAttempt& attempt) {
@@ -91,8 +91,8 @@ Advice authorization_failed(const ConnectAttempt& attempt) {
   if (has(attempt.text, "pg_hba.conf")) return no_hba_line(attempt);
   if (attempt.routine == "ClientAuthentication") return certificate_missing();
   return {ErrorKind::refused,
-          "The server does not let this role in: the role exists and may log in? A line of "
-          "pg_hba.conf is there for it and for this address? The server's log has more."};
+          "The server rejects this role. Check that the role exists and has LOGIN, and that "
+          "pg_hba.conf has an entry for it and this address. The server's log has more details."};
 }
 
 std::string about_passfile(const ConnectAttempt& attempt) {
@@ -159,9 +159,9 @@ Advice too_many(const ConnectAttempt& attempt) {
   // BackendStartup() and others, by version) and InitPostgres() count all.
   if (attempt.routine == "InitProcess" && replicates(attempt))
     return {ErrorKind::retry,
-            "All walsenders are in use, or the server has none (max_wal_senders = 0): end one that "
-            "nobody needs (pg_stat_replication), or raise max_wal_senders and restart the server. "
-            "wal_level has to be replica or logical."};
+            "All walsenders are in use, or the server has none (max_wal_senders = 0). Terminate an "
+            "unused one (pg_stat_replication), or raise max_wal_senders and restart the server. "
+            "wal_level must be replica or logical."};
   if (attempt.routine == "InitializeSessionUserId")
     return {ErrorKind::retry,
             "The role has as many connections as it may",
@@ -173,8 +173,8 @@ Advice too_many(const ConnectAttempt& attempt) {
         {fmt::format("ALTER DATABASE {} CONNECTION LIMIT -1;", sql_identifier(attempt.database))}};
   if (!attempt.routine.empty())
     return {ErrorKind::retry,
-            "All connections of the server are in use: end some that nobody needs "
-            "(pg_stat_activity), or raise max_connections and restart the server."};
+            "All connections of the server are in use. Terminate unused ones (pg_stat_activity), "
+            "or raise max_connections and restart the server."};
   return {ErrorKind::retry,
           "All connections are in use: see max_wal_senders (replication connections), "
           "max_connections, and the connection limits of role and database on the server."};
@@ -186,7 +186,7 @@ Advice not_now(const ConnectAttempt& attempt) {
     return {ErrorKind::retry, "The server is starting up, or is in recovery."};
   if (has(attempt.text, "ot standby"))
     return {ErrorKind::retry,
-            "The server is a standby that answers nobody: set hot_standby = on there."};
+            "The server is a standby that accepts no connections. Set hot_standby = on there."};
   return {ErrorKind::retry,
           "The server is starting up, in recovery without hot_standby, or shutting down."};
 }
@@ -216,7 +216,7 @@ Advice refused_by_server(const ConnectAttempt& attempt) {
   if (state == "57P03") return not_now(attempt);
   if (state == "3D000")
     return {ErrorKind::refused,
-            fmt::format("There is no database {}. Check dbname in the connection string.",
+            fmt::format("The database {} does not exist. Check dbname in the connection string.",
                         sql_identifier(attempt.database))};
   if (state == "55000")  // CheckMyDatabase()
     return {ErrorKind::refused,
@@ -238,20 +238,18 @@ struct Pattern {
 
 constexpr std::array kConnecting = {
     Pattern{"No such file or directory", ErrorKind::retry,
-            "There is no such socket: is the server running, and is this its "
-            "unix_socket_directories and port?"},
+            "The socket does not exist. Check that the server is running, and its "
+            "unix_socket_directories and port."},
     Pattern{"Permission denied", ErrorKind::retry,
-            "The user that runs pgweir may not use this socket: see unix_socket_permissions and "
-            "unix_socket_group, and the permissions of the directory."},
-    Pattern{"onnection refused", ErrorKind::retry,
-            "Nobody listens there: is the server running, and does it listen at this address and "
-            "port (listen_addresses, port)?"},
+            "The user that runs pgweir lacks permission for this socket. Check "
+            "unix_socket_permissions and unix_socket_group, and the permissions of the directory."},
+    Pattern{
+        "onnection refused", ErrorKind::retry,
+        "No server listens there. Check that it is running, and its listen_addresses and port."},
     Pattern{"unreachable", ErrorKind::retry,
-            "There is no way through the network to this address: check the address and the "
-            "routes, or a firewall rejects it."},
+            "This address cannot be reached. Check the address, the routes and the firewalls."},
     Pattern{"No route to host", ErrorKind::retry,
-            "There is no way through the network to this address: check the address and the "
-            "routes, or a firewall rejects it."},
+            "This address cannot be reached. Check the address, the routes and the firewalls."},
     Pattern{"GSSAPI encryption", ErrorKind::refused,
             "gssencmode=require demands GSSAPI encryption, which cannot be had here: get a ticket "
             "(kinit), or change gssencmode."},
@@ -281,16 +279,16 @@ constexpr std::array kEncrypting = {
             "hostaddr=, if that name leads elsewhere), or give the server a certificate for this "
             "one."},
     Pattern{"certificate verify failed", ErrorKind::refused,
-            "The server's certificate is not signed by an authority in the file that sslrootcert "
-            "names (without it ~/.postgresql/root.crt), is revoked, or is out of date: check that "
-            "file, and the validity dates of the certificate."},
+            "The server's certificate is not signed by a CA in the file that sslrootcert names "
+            "(default: ~/.postgresql/root.crt), is revoked, or is expired. Check that file, and "
+            "the validity dates of the certificate."},
     Pattern{"root certificate", ErrorKind::refused,
             "sslmode demands a check of the server's certificate: sslrootcert names the file with "
             "the certificate of the authority that signed it (without it "
             "~/.postgresql/root.crt)."},
     Pattern{"private key", ErrorKind::refused,
-            "Check sslkey: the key has to belong to sslcert, and the file has to be readable for "
-            "this user and for nobody else."},
+            "Check sslkey: the key must match sslcert, and only this user may have access to the "
+            "file."},
     Pattern{"certificate revocation", ErrorKind::refused, "Check sslcrl and sslcrldir."},
     // Alerts: the server's verdict on our certificate.
     Pattern{"alert", ErrorKind::refused, kAlert},
@@ -343,8 +341,8 @@ Advice timed_out(const ConnectAttempt& attempt) {
             "The host is down, or a firewall drops the packets. connect_timeout says how long to "
             "wait."};
   return {ErrorKind::retry,
-          "Somebody took the connection and says nothing: the server hangs, is stopped, or is no "
-          "PostgreSQL. connect_timeout says how long to wait."};
+          "The connection was accepted, but the server does not respond: it hangs, is stopped, or "
+          "is not PostgreSQL. connect_timeout limits the wait."};
 }
 
 /// libpq checks the server's role in the step in which the connection is accepted, or later.

@@ -174,9 +174,8 @@ ConninfoValues expand_conninfo(const std::string& conninfo) {
     // pg_fe_getauthname() in libpq's fe-auth.c, if no user is given.
     if (main.message.find("local user with ID") != std::string::npos)
       error.hint(
-          "The user that runs pgweir has no name here, as in a container: name the server's user "
-          "by "
-          "user=... in the connection string, or by PGUSER.");
+          "The user that runs pgweir has no name, as in a container. Specify the server's user "
+          "with user=... in the connection string, or PGUSER.");
     throw error;
   }
   const ConninfoValues other = probe(given, "channel_binding").values;

@@ -43,8 +43,8 @@ void DirectCopy::measure_message() {
     throw Error(ErrorKind::protocol, "invalid size of a WAL message from the server")
         .with("bytes", length)
         .hint(
-            "No PostgreSQL sends such a thing. Is it PostgreSQL itself that answers there? "
-            "Connection poolers and proxies do not carry replication.");
+            "PostgreSQL never sends this. Check host and port: connection poolers and proxies do "
+            "not support replication.");
   size_ = 1 + length;
   front_size_ = std::min(size_, front_.size());
 }

@@ -26,8 +26,8 @@ void MessageBound::incomplete(int socket) {
   throw Error(ErrorKind::protocol, "a message from the server is too long")
       .with("bytes", "more than " + format_size(kMost))
       .hint(
-          "No PostgreSQL sends such a thing. Is it PostgreSQL itself that answers there? "
-          "Connection poolers and proxies do not carry replication.");
+          "PostgreSQL never sends this. Check host and port: connection poolers and proxies do not "
+          "support replication.");
 }
 
 }  // namespace weir::pq

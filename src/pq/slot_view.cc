@@ -20,7 +20,7 @@ std::string why_invalidated(const std::optional<std::string>& reason, int server
            "or keep the receiver connected.";
   if (reason == "wal_level_insufficient" &&
       wal::ServerVersion(server_major).has_effective_wal_level())
-    return "It is a logical slot, and the WAL no longer holds what logical decoding needs: on a "
+    return "It is a logical slot, and the WAL no longer has what logical decoding needs: on a "
            "standby, the last logical slot of its primary was dropped, or the primary's wal_level "
            "was set below replica. Set wal_level = logical on the primary, or keep a logical slot "
            "there.";

@@ -20,8 +20,8 @@ constexpr std::array kMeanings = {
     // From a server: it did not understand a message. PgBouncer uses it for most of its messages,
     // such as a lost connection to its server ("server conn crashed?").
     Meaning{"08P01", ErrorKind::retry,
-            "If a connection pooler stands between pgweir and the server: look whether the server "
-            "behind it answers. PgBouncer carries replication from version 1.23 on."},
+            "If a connection pooler is between pgweir and the server, check that the server behind "
+            "it responds. PgBouncer supports replication from version 1.23 on."},
     Meaning{"0A", ErrorKind::refused, ""},
     Meaning{"22", ErrorKind::refused, ""},
     Meaning{"28", ErrorKind::refused, ""},
@@ -42,8 +42,8 @@ constexpr std::array kMeanings = {
         "an invalidated slot, wal_status = lost: max_slot_wal_keep_size, and from 18 on "
         "idle_replication_slot_timeout, let it do that) and wal_level."},
     Meaning{"55006", ErrorKind::retry,
-            "The slot is in use. If its owner is a connection that has died, the server frees the "
-            "slot after wal_sender_timeout; else another receiver uses it (pg_replication_slots, "
+            "The slot is in use. If its connection was lost, the server releases the slot after "
+            "wal_sender_timeout; otherwise another receiver uses it (pg_replication_slots, "
             "active_pid)."},
     Meaning{"57", ErrorKind::retry, ""},
     Meaning{"57P01", ErrorKind::retry, "The server is shutting down or an administrator ended it."},

@@ -110,8 +110,8 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
       throw Error(ErrorKind::damage, "the history of a timeline cannot be read")
           .with("file", archive_.path_of(wal::history_name(timeline)))
           .hint(
-              "Nothing was removed: which backups are of use on this timeline is not known. Fetch "
-              "the file again from a server of this timeline (its pg_wal).");
+              "Nothing was removed, because it is unknown which backups are usable on this "
+              "timeline. Copy the file from the pg_wal of a server of this timeline.");
     Line line{*history, {}};
     for (const auto& range : archive::ranges_along(listing, *history, size))
       line.stretches.push_back({range.begin, range.end});

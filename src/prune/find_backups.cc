@@ -46,7 +46,7 @@ class Finder {
     if (type == io::PathType::nothing)
       throw Error(ErrorKind::usage, "there is no such place for backups")
           .with("path", path)
-          .hint("Nothing was removed. Is it the right path, and is its file system mounted?");
+          .hint("Nothing was removed. Check the path, and that its file system is mounted.");
     if (!is_new(path)) return;
     if (type == io::PathType::directory) {
       search(path, io::list_user_directory(path), 0);

@@ -61,8 +61,9 @@ class Planner {
                                         ? "--older-than alone does not say what has to stay"
                                         : "nothing says what has to stay")
           .hint(
-              "Age does not tell which WAL the oldest backup needs: give --keep-from-backup with "
-              "the oldest backup you keep, or --keep-from with a segment or LSN.");
+              "The age of WAL does not show whether the oldest backup needs it. Specify "
+              "--keep-from-backup with the oldest backup to keep, or --keep-from with a segment or "
+              "LSN.");
   }
 
   [[nodiscard]] std::optional<archive::Identity> identity_of_archive() {
@@ -83,7 +84,7 @@ class Planner {
             .with("backup", backup.file)
             .with("its system identifier", backup.system_identifier)
             .with("archive's", identity.system_identifier)
-            .hint("Nothing was removed. Give the archive of the backup's cluster with -D.");
+            .hint("Nothing was removed. Specify the archive of the backup's cluster with -D.");
   }
 
   void find_limit() {
@@ -116,10 +117,9 @@ class Planner {
           .with("backup", oldest->file)
           .with("starts at", oldest->start)
           .with("--keep-from", wal::SegmentName(timeline, asked, size_))
-          .hint(fmt::format(
-              "Nothing was removed. Leave --keep-from out to keep all that the backup needs (from "
-              "{} on), or leave the backup out if it is gone.",
-              plan_.keep_from));
+          .hint(fmt::format("Nothing was removed. Omit --keep-from to keep all WAL that the backup "
+                            "needs (from {} on), or omit the backup if it no longer exists.",
+                            plan_.keep_from));
     limit_ = asked;
     plan_.keep_from = wal::SegmentName(timeline, asked, size_).to_string();
     plan_.reason = "--keep-from says so";
@@ -241,8 +241,8 @@ class Planner {
         .with("newest segment", newest)
         .with("to keep from", plan_.keep_from)
         .hint(
-            "Nothing was removed. The position lies beyond what the archive holds: is it of this "
-            "cluster, and has the receiver come that far (pgweir status)?");
+            "Nothing was removed. The position is beyond the end of the archive. Check that it "
+            "belongs to this cluster, and how far the receiver has come (pgweir status).");
   }
 
   [[nodiscard]] bool has_first_segment_of(const archive::BackupPoint& backup,
@@ -283,14 +283,13 @@ class Planner {
                         : "the archive does not have the backup's checkpoint yet")
         .with("backup", backup.file)
         .with("its checkpoint", *backup.checkpoint)
-        .hint(damaged
-                  ? "Nothing was removed, because it is unknown whether the backup belongs to this "
-                    "archive. \"pgweir verify --backup\" names the damage: repair the segment, or "
-                    "name another backup."
-                  : "Nothing was removed, because it is unknown whether the backup belongs to this "
-                    "archive. Run the command again when the archive has this WAL (pgweir status). "
-                    "If it is in a hole, import it; if it never comes, the backup is of another "
-                    "server.");
+        .hint(damaged ? "Nothing was removed, because it is unknown whether the backup belongs to "
+                        "this archive. \"pgweir verify --backup\" names the damage: repair the "
+                        "segment, or specify another backup."
+                      : "Nothing was removed, because it is unknown whether the backup belongs to "
+                        "this archive. Run the command again when the archive has this WAL (pgweir "
+                        "status). If it is in a hole, import it; if it never arrives, the backup "
+                        "belongs to another server.");
   }
 
   /// A backup whose first segment is missing here is of another archive, or already unusable: then
@@ -303,8 +302,8 @@ class Planner {
           .with("backup", backup.file)
           .with("segment", wal::SegmentName(backup.timeline, size_.segno(backup.start), size_))
           .hint(
-              "Nothing was removed. Check that backup and archive belong together; \"pgweir verify "
-              "--backup\" tells more.");
+              "Nothing was removed. Check that backup and archive belong to the same cluster; "
+              "\"pgweir verify --backup\" shows details.");
     }
   }
 

@@ -79,7 +79,7 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
             .with("system identifier", host.identity.system_identifier)
             .with("archive's", system_identifier)
             .hint(
-                "Each cluster needs an archive directory of its own. Leave that host out of the "
+                "Each cluster needs a separate archive directory. Remove that host from the "
                 "connection string.");
     candidate.why = candidate.error->message();
     return candidate;
@@ -93,9 +93,9 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
             .with("server", host.name)
             .with("timeline", host.identity.timeline)
             .hint(
-                "Two servers were both promoted to this timeline (split brain), and the archive "
-                "follows the other one. Find out which one has the history that counts, and "
-                "leave this one out of the connection string, or rewind or rebuild it.");
+                "Two servers were promoted to this timeline (split brain), and the archive follows "
+                "the other one. Find out which one has the history that counts, and remove this "
+                "one from the connection string, or rewind or rebuild it.");
     candidate.why = candidate.error->message();
     return candidate;
   }
@@ -150,10 +150,9 @@ Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) 
       .with(a.name, branch_text(a, facts))
       .with(b.name, branch_text(b, facts))
       .hint(
-          "Nothing of either was archived. Find out which server has the history that counts, and "
-          "leave the other one out of the connection string, or rewind or rebuild it as a "
-          "standby; archive it, if it is still wanted, into a directory of its own, after a new "
-          "base backup.");
+          "Neither branch was archived. Find out which server has the history that counts, and "
+          "remove the other one from the connection string, or rewind or rebuild it as a standby. "
+          "To archive it as well, use a separate directory, after a new base backup.");
 }
 
 /// A cluster has one primary. No history shows which of two counts.

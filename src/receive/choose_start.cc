@@ -57,12 +57,11 @@ StartDecision continue_archive(const StartFacts& facts) {
   if (facts.requested && size.start_of(*facts.requested) > archive.start) {
     const auto requested = size.start_of(*facts.requested);
     if (facts.on_gap == OnGap::stop)
-      return Refused{
-          Error(ErrorKind::gap, "--start would leave a gap in the archive")
-              .with("archive ends at", archive.start)
-              .with("--start", requested)
-              .hint("Leave --start out to go on where the archive ends, use an empty directory, or "
-                    "add --on-gap continue to accept the hole.")};
+      return Refused{Error(ErrorKind::gap, "--start would leave a gap in the archive")
+                         .with("archive ends at", archive.start)
+                         .with("--start", requested)
+                         .hint("Omit --start to resume where the archive ends, use an empty "
+                               "directory, or add --on-gap continue to accept the hole.")};
     at = {timeline_at(facts, requested), requested};
   }
 
@@ -96,7 +95,7 @@ std::optional<Error> foreign_history(const StartFacts& facts) {
   constexpr std::string_view kHint =
       "The upstream belongs to another branch of this cluster's history (a server promoted "
       "separately, or restored to an earlier point). Connect to the branch that the archive "
-      "follows, or archive this one into a directory of its own.";
+      "follows, or archive this one into a separate directory.";
 
   if (server.timeline == 1) return std::nullopt;
   if (!facts.server_history) {
@@ -140,7 +139,7 @@ StartDecision upstream_on_older_timeline(const StartFacts& facts) {
       Error(ErrorKind::conflict, "the server is a primary on an older timeline than the archive")
           .with("archive's timeline", archive.timeline)
           .with("server's timeline", facts.server.timeline)
-          .hint("It looks like an old primary that came back after a failover: what it writes is "
+          .hint("It appears to be an old primary that was restarted after a failover; its WAL is "
                 "not part of the archive's history. Connect to the new primary or one of its "
                 "standbys, and rewind or rebuild this server.")};
 }
@@ -152,12 +151,11 @@ Error went_back(const StartFacts& facts) {
       .with("server is at", facts.server.flush_position)
       .with("timeline", facts.server.timeline)
       .hint(
-          "It has lost WAL (fsync = off, or a disk that lost what was synced), or was set back to "
-          "an earlier state, by a snapshot or a copy: what it writes now does not continue this "
-          "archive. Keep the archive, it may hold commits that the server has lost; take a new "
-          "base backup, and archive this server into a directory of its own. (Or the newest "
-          "segment in the archive was copied there from a pg_wal before it was complete: then "
-          "move that file away.)");
+          "It has lost WAL (fsync = off, or a disk that lost flushed data), or was reset to an "
+          "earlier state by a snapshot or a copy: its WAL does not continue this archive. Keep the "
+          "archive, it may have commits that the server has lost; take a new base backup, and "
+          "archive this server into a separate directory. (Or the newest segment in the archive "
+          "was copied there from a pg_wal before it was complete: then move that file away.)");
 }
 
 }  // namespace

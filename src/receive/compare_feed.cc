@@ -185,15 +185,15 @@ void CompareFeed::Work::require_same_cluster() {
     throw Error(ErrorKind::conflict, "the second upstream is of another cluster than the archive")
         .with("second upstream", identity.system_identifier)
         .with("archive", held->system_identifier)
-        .hint("Correct --compare-with. Archiving goes on.");
+        .hint("Correct --compare-with. Archiving continues.");
   if (held->segment_size != size_)
     throw Error(ErrorKind::conflict,
                 "the second upstream has segments of another size than the archive")
         .with("second upstream", format_size(size_.bytes()))
         .with("archive", format_size(held->segment_size.bytes()))
         .hint(
-            "It is a copy whose wal_segment_size was changed (pg_resetwal), and has a history of "
-            "its own since. Correct --compare-with. Archiving goes on.");
+            "It is a copy whose wal_segment_size was changed (pg_resetwal), and has had a separate "
+            "history since. Correct --compare-with. Archiving continues.");
 }
 
 /// Reads the archive's WAL up to `target` before it is requested from the server: while that
@@ -247,7 +247,7 @@ Error CompareFeed::Work::not_there(wal::Lsn at) {
   reader_.reset();
   return Error(ErrorKind::retry, "the archive does not have what was made durable")
       .with("segment", segment)
-      .hint("Was it pruned, or moved away?");
+      .hint("Check whether it was pruned or moved away.");
 }
 
 std::unique_ptr<WalStream> CompareFeed::Work::question(const Part& part) {
@@ -306,8 +306,8 @@ bool CompareFeed::Work::compare(const Part& part, wal::Lsn target, WalStream& st
           .with("timeline", part.timeline)
           .with("at", at)
           .hint(
-              "After a failover that is so, if the archive has more of the old timeline than the "
-              "new primary had: \"pgweir status\" tells of the lost branch.");
+              "This happens after a failover if the archive has more of the old timeline than the "
+              "new primary had: \"pgweir status\" shows the lost branch.");
     } else if (std::holds_alternative<pq::NothingYet>(event)) {
       await(stream, deadline);
       stream.receive();
@@ -358,8 +358,8 @@ void CompareFeed::Work::tell(const FeedDifference& difference) {
   owner_.world_.log.error(
       Error(ErrorKind::conflict, text)
           .with("second upstream", server_name_)
-          .hint("One of the two servers is not what it is taken for, or its WAL was corrupted: "
-                "docs/compare.md says how to find out which. Archiving goes on."));
+          .hint("One of the two servers is not the expected one, or its WAL was corrupted: "
+                "docs/compare.md describes how to find out which. Archiving continues."));
   owner_.world_.feed.publish(event::FeedsDiffer{difference});
 }
 

@@ -27,9 +27,9 @@ void ConfirmStored::ask(Server& server) {
         .with("synchronous_standby_names", names->setting)
         .with("our application_name", names->own)
         .hint(
-            "Take our name out of synchronous_standby_names, or give the receiver another "
-            "application_name; or confirm what is durable here (--confirm local). --force "
-            "confirms what is stored all the same: then each commit takes as long as the store.");
+            "Remove the receiver's name from synchronous_standby_names, or use another "
+            "application_name, or confirm flushed WAL (--confirm local). --force confirms stored "
+            "WAL anyway: each commit then takes as long as the store.");
   confirmed_before_ = true;
   hear(names->setting);
 }

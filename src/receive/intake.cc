@@ -67,17 +67,17 @@ Error Intake::error_of(const wal::Damage& damage) const {
       .with("timeline", writer_.timeline());
   if (damage.at >= begin_)
     error.hint(
-        "Nothing from this record on was archived. If it comes back at the same place, check the "
-        "upstream's WAL with pg_waldump. Damaged there, too: archive from another server of the "
-        "cluster. Sound there: the server was set back to an earlier state, and what it writes "
-        "now does not continue this archive; give it a directory of its own.");
+        "Nothing from this record on was archived. If the error recurs at this position, check the "
+        "upstream's WAL with pg_waldump. If it is damaged there, too, archive from another server "
+        "of the cluster. If it is valid there, the server was reset to an earlier state, and its "
+        "WAL does not continue this archive: use a separate directory.");
   else
     error.hint(
-        "The record begins in a segment that is finished: what is archived of it, or what comes "
-        "now, is not what was written, and nothing behind it is acknowledged. Compare the "
-        "segment with the upstream's pg_wal. If \"pgweir verify\" finds the archive sound and it "
-        "differs, the server was set back to an earlier state: give it a directory of its own. "
-        "Else move the segment away, and it is received again.");
+        "The record starts in a complete segment: its archived part, or the WAL received now, is "
+        "damaged. No later WAL is confirmed. Compare the segment with the upstream's pg_wal. If "
+        "\"pgweir verify\" finds the archive valid and it differs, the server was reset to an "
+        "earlier state: use a separate directory. Otherwise move the segment away, and it is "
+        "received again.");
   return error;
 }
 
@@ -88,11 +88,11 @@ Error Intake::not_continued() const {
       .with("names as the one before it", alone_->first_record_previous())
       .with("the archive's last record is at", last_)
       .hint(
-          "It is WAL of another server, sound in itself: of one that was set back to an earlier "
-          "state by a snapshot or a copy, or of the other one of two that were both promoted to "
-          "this timeline (split brain). Nothing of it was archived. Find out which server has the "
-          "history that counts, and connect to that one; archive the other one, if it is still "
-          "wanted, into a directory of its own, after a new base backup.");
+          "It is valid WAL of another server: one that was reset to an earlier state by a snapshot "
+          "or a copy, or another one that was promoted to this timeline (split brain). Nothing of "
+          "it was archived. Find out which server has the history that counts, and connect to that "
+          "one. To archive the other one as well, use a separate directory, after a new base "
+          "backup.");
 }
 
 void Intake::write(std::size_t most) {

@@ -12,12 +12,11 @@ namespace {
 
 void tell_loss(Log& log, const archive::Loss& loss) {
   if (loss.complaint)
-    log.error(
-        Error(ErrorKind::damage, "the record of a loss cannot be read")
-            .with("id", loss.id())
-            .with("reason", *loss.complaint)
-            .hint("The archive is received on. Look at the disk; what the name of the record "
-                  "tells is told all the same, and \"pgweir verify\" finds what is missing."));
+    log.error(Error(ErrorKind::damage, "the record of a loss cannot be read")
+                  .with("id", loss.id())
+                  .with("reason", *loss.complaint)
+                  .hint("Archiving continues. Check the disk. The loss is still reported by the "
+                        "name of its record, and \"pgweir verify\" finds missing WAL."));
   const auto known = loss.acknowledged
                          ? fmt::format(" (acknowledged by {} at {}: {})", loss.acknowledged->who,
                                        loss.acknowledged->time, loss.acknowledged->reason)

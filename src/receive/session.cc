@@ -247,7 +247,7 @@ void Session::take_archive() {
   if (!directory_.try_lock())
     throw Error(ErrorKind::conflict, "another process is writing into this archive")
         .with("directory", directory_.path())
-        .hint("Two receivers need two directories. \"pgweir status\" shows who it is.");
+        .hint("Two receivers need two directories. \"pgweir status\" shows the other one.");
   board_.update([this](auto& content) { content.slot = options_.slot; });
   const bool stored = options_.confirm == Confirm::stored;
   if (options_.slot && options_.monitor_conninfo)

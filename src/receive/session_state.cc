@@ -130,9 +130,8 @@ std::optional<Step> SessionState::decide() {
       stop(Error(ErrorKind::gap, "the end position precedes the start of the archive")
                .with("end position", *options_.endpos)
                .with("it begins at", at->lsn)
-               .hint("Nothing of what it asks for would be there. Name an earlier place with "
-                     "--start, or a slot that was made in time; the server may still have that "
-                     "WAL."));
+               .hint("None of the requested WAL would be available. Specify an earlier position "
+                     "with --start, or an older slot; the server may still have that WAL."));
       return std::nullopt;
     }
     // (First: the history of another cluster's server is not a loss of this archive.)
@@ -272,18 +271,19 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
     return;
   }
   tail_differed_.reset();
-  refuse(Error(ErrorKind::conflict, "the server has other WAL where the archive ends")
-             .with("first difference at", comparison.at)
-             .with("file", comparison.file)
-             .with("archive", comparison.archive)
-             .with("server", comparison.server)
-             .hint("It is another server's WAL: of one that was set back to an earlier state by a "
-                   "snapshot or a copy, or of the other one of two that were both promoted to "
-                   "this timeline (split brain). Nothing of it was archived. Find out which server "
-                   "has the history that counts, and connect to that one; archive the other one, "
-                   "if it is still wanted, into a directory of its own, after a new base backup. "
-                   "(If other servers of the cluster agree with this one, that file came damaged, "
-                   "or has become so: move it away, and it is received again.)"));
+  refuse(
+      Error(ErrorKind::conflict, "the server has other WAL where the archive ends")
+          .with("first difference at", comparison.at)
+          .with("file", comparison.file)
+          .with("archive", comparison.archive)
+          .with("server", comparison.server)
+          .hint(
+              "It is WAL of another server: one that was reset to an earlier state by a snapshot "
+              "or a copy, or another one that was promoted to this timeline (split brain). Nothing "
+              "of it was archived. Find out which server has the history that counts, and connect "
+              "to that one. To archive the other one as well, use a separate directory, after a "
+              "new base backup. (If other servers of the cluster agree with this one, the "
+              "archive's file is damaged: move it away, and it is received again.)"));
 }
 
 /// The archive's part of the first segment is compared when it is received again.
@@ -332,10 +332,10 @@ void SessionState::refuse_uncompared(const TailComparison& comparison) {
           .with("file", comparison.file)
           .with("server", comparison.server)
           .hint(
-              "A copy of the server that went its own way on the same timeline looks the same; so "
-              "does one that was set back to an earlier state, or the other one of a split brain. "
-              "If this is the server that was archived until now, or a standby of it, start once "
-              "with --on-uncompared continue. Else archive it into a directory of its own, after a "
+              "A copy of the server that diverged on the same timeline looks the same; so does one "
+              "that was reset to an earlier state, or the other one of a split brain. If this is "
+              "the server that was archived until now, or a standby of it, start once with "
+              "--on-uncompared continue. Otherwise archive it into a separate directory, after a "
               "new base backup.");
   // A standby promoted after it was identified has renamed that segment. Over a new connection its
   // history shows where its timeline starts.
@@ -529,9 +529,9 @@ void SessionState::on_slot(const pq::SlotState& slot) {
   if (!slot.exists) {
     refuse(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" does not exist")
                .with("server", upstream_->name)
-               .hint("Create it with \"pgweir slot create\" or add --create-slot; every server "
-                     "of a connection string needs its own. If it existed before, the server no "
-                     "longer keeps WAL for this archive: look for a gap."));
+               .hint("Create it with \"pgweir slot create\" or add --create-slot; every server of "
+                     "a connection string needs its own. If it existed before, the server no "
+                     "longer retains WAL for this archive: check for a gap."));
     return;
   }
   if (slot.type != "physical" && !slot.type.empty()) {
@@ -783,10 +783,10 @@ Error SessionState::was_reset(wal::Lsn missing, wal::Lsn held) const {
       .with("server's WAL begins at", held)
       .with("server", upstream_->name)
       .hint(
-          "Between the two there was never any WAL, so it is nowhere to be found, and nothing was "
-          "skipped. No recovery can pass this place: take a new base backup, and start with "
-          "--on-gap continue, or archive into a directory of its own. A server that was reset may "
-          "be damaged: dump its data, and load them into a new one.");
+          "There was never any WAL in between, and nothing was skipped. No recovery can pass this "
+          "position: take a new base backup, and start with --on-gap continue, or archive into a "
+          "separate directory. A server that was reset may be damaged: dump its data, and load "
+          "them into a new one.");
 }
 
 void SessionState::gap_found(const GapSearch::Found& found) {
@@ -849,20 +849,19 @@ std::optional<wal::Lsn> SessionState::retained_from() const {
 std::string SessionState::gap_hint(wal::Lsn missing) const {
   if (!options_.slot) return "A replication slot (--slot) keeps this from happening again.";
   if (slots_.is_new_here())
-    return "The replication slot that this start made keeps only what comes from now on, and is "
-           "removed again.";
+    return "The replication slot created by this start retains only later WAL, and is dropped "
+           "again.";
   const auto end = archive_->resume ? std::max(missing, archive_->resume->sound_end) : missing;
   const auto from = retained_from();
   if (from && *from <= end)
     return fmt::format(
-        "Replication slot \"{}\" keeps WAL from {} on, and the server does not have it all the "
-        "same: "
-        "files were removed from its pg_wal, or its WAL was reset (pg_resetwal).",
+        "Replication slot \"{}\" retains WAL from {} on, but the server does not have it: files "
+        "were removed from its pg_wal, or its WAL was reset (pg_resetwal).",
         *options_.slot, *from);
   if (from)
     return fmt::format(
-        "Replication slot \"{}\" keeps WAL from {} on: it was made, or moved on by "
-        "somebody, after this archive had ended.",
+        "Replication slot \"{}\" retains WAL from {} on: it was created, or advanced by another "
+        "client, after this archive had ended.",
         *options_.slot, *from);
   return fmt::format(
       "Replication slot \"{}\" has not kept it: the server has invalidated it (see "

@@ -515,8 +515,8 @@ void StreamLoop::report_write_disk(StreamPolicy::DiskChange news,
   if (news == StreamPolicy::DiskChange::none) return;
   if (news == StreamPolicy::DiskChange::full)
     log_.error(Error(*full).hint(
-        "Make room; archiving goes on by itself. The connection is kept, and a replication slot "
-        "(--slot) keeps the WAL that was not confirmed."));
+        "Free disk space; archiving then resumes automatically. The connection is kept, and a "
+        "replication slot (--slot) retains the WAL that was not confirmed."));
   else
     log_.info("there is space again: archiving goes on at {}", state_.write());
   alarms_.disk_full(news == StreamPolicy::DiskChange::full);

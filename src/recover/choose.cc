@@ -116,7 +116,7 @@ class Choose {
       if (!archives_->newest_timeline())
         throw Error(ErrorKind::conflict, error.message())
             .with("archive", fmt::format("{}", fmt::join(options_.archives, ", ")))
-            .hint("Is its file system mounted, and is it the right directory?");
+            .hint("Check that the file system is mounted, and that it is the right directory.");
       if (options_.backups.size() == 1 && kind != ErrorKind::gap && kind != ErrorKind::damage)
         throw;
       pass_over(candidate.path, error.what());

@@ -76,7 +76,7 @@ class Look {
       throw Error(ErrorKind::conflict, what + " cannot be written")
           .with("path", path)
           .with("user", io::this_user().name)
-          .hint(there ? "It must belong to the user that the server runs as."
+          .hint(there ? "It must be owned by the user that the server runs as."
                       : fmt::format("Create it for that user: install -d -m 700 -o {} {}",
                                     io::this_user().name, sh_quoted(path)));
   }

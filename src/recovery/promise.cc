@@ -208,8 +208,8 @@ void tell_hole(Promise& promise, const Way& way, wal::Lsn from, wal::Lsn to) {
   promise.problem = fmt::format("WAL is missing in the archive, from {} to {}: {}", from, to,
                                 first == last ? first : first + " to " + last);
   promise.hint =
-      "No recovery gets over a hole: \"pgweir import\" mends it with a copy from elsewhere, and a "
-      "base backup that began behind it can be recovered.";
+      "No recovery can pass a hole: \"pgweir import\" fills it from another copy, and a base "
+      "backup that started after it can be recovered.";
   promise.hint += way_out(promise);
 }
 
@@ -236,8 +236,8 @@ void require_target(Promise& promise, const Target& target, const archive::Backu
         promise.commit ? ", with the commit of " + promise.commit->time.to_string()
                        : std::string());
     promise.hint =
-        "A recovery to a time needs a later commit, one to an LSN a record that begins there or "
-        "behind it. \"--to latest\" recovers all there is.";
+        "A recovery to a time needs a later commit, one to an LSN a record that starts there or "
+        "later. \"--to latest\" recovers all available WAL.";
   } else if (backup.end && promise.position < *backup.end) {
     promise.problem = fmt::format("the archive ends at {}, before the backup does ({})",
                                   promise.position, *backup.end);
@@ -338,8 +338,8 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
                         const Target& target, const std::optional<wal::PgTime>& checkpoint,
                         const std::function<bool()>& stop) {
   promise.hint =
-      "A recovery with this backup would show what was committed later, too. Take a backup that "
-      "ended before the target.";
+      "A recovery with this backup would include later commits. Use a backup that ended before the "
+      "target.";
   promise.obstacle = Obstacle::too_early;
   const auto held = commit_before(way, backup, stop);
   if (held && (held->time > target.time || (target.exclusive && held->time == target.time))) {

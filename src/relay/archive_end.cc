@@ -65,8 +65,8 @@ void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) 
     throw Error(ErrorKind::retry, "the newest finished segment is not sound, and was just written")
         .with("path", archive.path_of(form.to_string()))
         .hint(
-            "Another program may be copying it into the archive. If it stays as it is for a "
-            "minute, it counts as damaged, and the WAL before and behind it is served.");
+            "Another program may be copying it into the archive. If it does not change for a "
+            "minute, it counts as damaged, and the WAL before and after it is served.");
   }
 }
 

@@ -33,7 +33,7 @@ wire::ErrorReport report_of(const archive::Break& broken) {
           fmt::format("the WAL of this archive breaks off at {}: file \"{}\", offset {}", broken.at,
                       broken.file, broken.offset),
           fmt::format("{}. More WAL is behind it, which cannot be used.", broken.what),
-          "All WAL before that place has been sent. The server's log tells what this means."};
+          "All WAL before that position has been sent. The server's log has details."};
 }
 
 /// The last few complete segments and histories: new files are among them.

@@ -51,7 +51,7 @@ BaseBackup::BaseBackup(BackupSource& source, std::string command, std::string fo
   if (source_.running_.fetch_add(1) >= source_.options_.most) {
     --source_.running_;
     end_ = broken({"53300", "sorry, too many base backups already",
-                   fmt::format("So many run here at once: {}.", source_.options_.most),
+                   fmt::format("At most {} can run at the same time.", source_.options_.most),
                    "Wait until one has ended, or raise --serve-max-base-backups."});
     return;
   }

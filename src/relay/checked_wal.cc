@@ -35,14 +35,13 @@ Trouble damaged(const std::string& file, std::uint64_t offset, wal::Lsn at,
   wire::ErrorReport report{
       "XX001", fmt::format("WAL of the archive is damaged: file \"{}\", offset {}", file, offset),
       fmt::format("At {}: {}", at, what)};
-  auto error =
-      Error(ErrorKind::damage, "WAL requested by a client is damaged: " + what)
-          .with("file", file)
-          .with("offset", offset)
-          .with("position", at)
-          .hint(
-              "Nothing behind it is sent. \"pgweir verify\" says what else is damaged; once "
-              "the file is mended, it is served without a restart.");
+  auto error = Error(ErrorKind::damage, "WAL requested by a client is damaged: " + what)
+                   .with("file", file)
+                   .with("offset", offset)
+                   .with("position", at)
+                   .hint(
+                       "No later WAL is sent. \"pgweir verify\" reports all damage; once the file "
+                       "is repaired, it is served without a restart.");
   return {std::move(report), std::move(error)};
 }
 
@@ -50,8 +49,7 @@ Trouble gone(const std::string& file) {
   return {{"58P01", fmt::format("requested WAL segment {} has already been removed", file)},
           Error(ErrorKind::gap, "WAL requested by a client is not in the archive")
               .with("segment", file)
-              .hint("Where it was removed on purpose, that client has to begin with a new base "
-                    "backup.")};
+              .hint("If it was removed on purpose, that client needs a new base backup.")};
 }
 
 /// It was never completed, and the served WAL continues after it: a hole that an operator accepted.
@@ -60,9 +58,8 @@ Trouble never_finished(const archive::SegmentFileName& file) {
                                 file.segment.to_string())},
           Error(ErrorKind::gap, "WAL requested by a client is not in the archive")
               .with("file", file.to_string())
-              .hint("The segment was not finished, and the archive goes on behind it: \"pgweir "
-                    "status\" tells of the hole. That client has to begin with a new base "
-                    "backup.")};
+              .hint("The segment is incomplete, and the archive has later WAL: \"pgweir status\" "
+                    "shows the hole. That client needs a new base backup.")};
 }
 
 wal::RecordVerifier::Options options_of(const Cluster& cluster,

@@ -332,7 +332,7 @@ void Slots::take_over() {
             .with("path", archive_.path_of(std::string(archive::kSlotsName)))
             .with("their system identifier", kept.system_identifier)
             .with("archive's", cluster_.system_identifier)
-            .hint("Remove the file if nobody needs it, and make the slots anew.");
+            .hint("Remove the file if its slots are not needed, and recreate them.");
       owns_ = std::move(lock);
       const Threads::Lock guard(*mutex_);
       state_ = SlotsState(std::move(kept.slots));
@@ -386,8 +386,8 @@ void Slots::save(const std::optional<std::string>& without) {
     if (error.kind() != ErrorKind::durability) throw;
     give_up(error);
     throw error.hint(
-        "What the file of the slots held before still counts, and no slot can be made or dropped "
-        "until this process is started anew. Check the disk and the kernel's log.");
+        "The previous contents of the slots file stay in effect, and no slot can be created or "
+        "dropped until this process is restarted. Check the disk and the kernel log.");
   }
   const Threads::Lock lock(*mutex_);
   saved_at_ = threads_.now();

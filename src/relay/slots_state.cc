@@ -88,7 +88,7 @@ SlotsState::Refusal SlotsState::create(SessionId session, const std::string& nam
   if (slots_.size() >= kMost)
     return ErrorReport{"53400", "all replication slots are in use",
                        fmt::format("This is pgweir, which has {} slots at most.", kMost),
-                       "Drop slots that nobody uses any more."};
+                       "Drop unused slots."};
   slots_[name] = {.kept = {.name = name, .restart_lsn = restart_lsn, .created = now},
                   .temporary = temporary,
                   .active = session};
@@ -111,7 +111,7 @@ SlotsState::Acquired SlotsState::acquire(SessionId session, const std::string& n
     return ErrorReport{
         "55000", fmt::format("can no longer access replication slot \"{}\"", name),
         "This replication slot has been invalidated due to \"wal_removed\".",
-        "Drop it and make it anew; the archive may still have the WAL that its client needs."};
+        "Drop and recreate it; the archive may still have the WAL that its client needs."};
   slot.active = session;
   slot.kept.inactive_since.clear();
   used_[session] = name;

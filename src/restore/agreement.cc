@@ -69,9 +69,9 @@ void compare(Archives& archives, SegmentCheck& check, const Fetched& checked, io
       .with("and", archives.path_of(other))
       .with("offset in the segment", *difference)
       .hint(
-          "One of them is of another history of the cluster (a server that was promoted without "
-          "a timeline of its own, an archive that two servers wrote to). Move the wrong one "
-          "away: pgweir verify tells which of them the segments before and behind go with.");
+          "One of them belongs to another history of the cluster (a server that was promoted "
+          "without a new timeline, an archive that two servers wrote to). Move the wrong one away: "
+          "pgweir verify shows which one is consistent with the adjacent segments.");
 }
 
 /// `content` reads the valid part of `one` up to `upto`, which the other must have as well.
@@ -160,8 +160,8 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
       if (other.seen_to >= best.cut && !best.damage && !has_all && !options.partial_damaged)
         throw Error(*other.damage)
             .hint(fmt::format(
-                "WAL is there behind the damage, farther than {} reaches, which is sound up to {}: "
-                "it would be lost. If there is no better copy, --partial-damaged goes without it.",
+                "There is WAL after the damage, beyond the end of {}, which is valid up to {}: it "
+                "would be lost. If there is no better copy, --partial-damaged accepts this.",
                 archives.path_of(best.copy), best.cut));
       log.error(*other.damage);
     }

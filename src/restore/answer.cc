@@ -25,12 +25,10 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
   throw Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))
       .with("directory", archives_.paths())
       .hint(
-          "A recovery that went on without it would end too early and open the database with data "
-          "missing. Look for the file on the server that wrote it (pg_wal) or in another archive: "
-          "\"pgweir import\" brings it in. To recover all that is before the hole and nothing "
-          "behind "
-          "it: "
-          "--until-gap. For a standby that can stream what is missing: --on-gap absent.");
+          "Continuing recovery without this file would open the database with data missing. Look "
+          "for the file on the server that wrote it (pg_wal) or in another archive, and import it "
+          "with \"pgweir import\". To recover everything before the hole and nothing after it, use "
+          "--until-gap. For a standby that can stream the missing WAL, use --on-gap absent.");
 }
 
 /// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.

@@ -147,8 +147,8 @@ std::uint64_t ArchiveFacts::identifier_for(const SegmentFileName& name,
       .with("system identifier", page.system_identifier)
       .with("that of other segments", votes.other_identifier)
       .hint(
-          "Which of them is wanted is known where a server recovers into a data directory. Move "
-          "the files of the other cluster away.");
+          "Only a restore_command, which runs in a data directory, can determine which one is "
+          "needed. Move the files of the other cluster away.");
 }
 
 void ArchiveFacts::Votes::count(std::optional<std::uint64_t> identifier) {

@@ -27,12 +27,12 @@ Error no_wal_in(const std::string& directory, bool store, std::string_view if_em
     return Error(ErrorKind::gap, "there is no WAL at all at this place of the store")
         .with("archive", directory)
         .hint(
-            "Look at --store, --store-layout and --store-name (\"pgweir store ls\" shows what is "
-            "there)." +
+            "Check --store, --store-layout and --store-name (\"pgweir store ls\" lists the "
+            "archives)." +
             std::string(if_empty_is_right));
   return Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
       .with("directory", directory)
-      .hint("Is its file system mounted, and is it the right directory?" +
+      .hint("Check that the file system is mounted, and that it is the right directory." +
             std::string(if_empty_is_right));
 }
 
@@ -87,9 +87,9 @@ void Archives::require_answers(std::string_view what) const {
       throw Error(*member.silence)
           .with("the other archives do not have", what)
           .hint(
-              "Whether it is missing nobody can say as long as one archive does not answer. If "
-              "that archive is given up, take its -D or --store out of the command, or leave out "
-              "what does not answer with --without-silent.");
+              "Whether the file exists cannot be determined while one of the archives does not "
+              "answer. If that archive is permanently lost, remove its -D or --store from the "
+              "command, or skip unresponsive ones with --without-silent.");
 }
 
 void Archives::forget() {
@@ -134,7 +134,8 @@ std::optional<archive::Identity> Archives::identity() {
         error.with("segment size", told->segment_size.bytes());
       error.with("read from", told->file);
     }
-    throw error.hint("All -D of one command are archives of the same server: take the other out.");
+    throw error.hint(
+        "All -D of one command must be archives of the same server: remove the other one.");
   });
   return agreed;
 }

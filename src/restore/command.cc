@@ -168,11 +168,12 @@ Result run_restore_command(const Places& places, std::string_view file, const st
       pause = backoff.next();
       if (error.system_code() == EACCES && !at_target &&
           dynamic_cast<const TargetError*>(&error) == nullptr)
-        throw Error(error).hint(fmt::format(
-            "The server's user (uid {}) may not read the archive: its files have mode 0600 and are "
-            "the receiver's. To recover now, as root: setfacl -R -m u:{}:rX DIRECTORY. For a "
-            "standby that goes on, run the receiver as the server's user (docs/service.md).",
-            ::geteuid(), ::geteuid()));
+        throw Error(error).hint(
+            fmt::format("The server's user (uid {}) cannot read the archive: its files have mode "
+                        "0600 and belong to the receiver's user. To recover now, as root: setfacl "
+                        "-R -m u:{}:rX DIRECTORY. For a permanent standby, run the receiver as the "
+                        "server's user (docs/service.md).",
+                        ::geteuid(), ::geteuid()));
       if (!may_pass(error)) throw;
       const auto now = std::chrono::steady_clock::now();
       if (now + pause <= deadline) {

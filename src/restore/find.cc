@@ -304,7 +304,7 @@ Path::Path(Archives& archives, const UnionReader::Unsound& unsound,
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
         .with("directory", archives.paths())
-        .hint("Is its file system mounted, and is it the right directory?");
+        .hint("Check that the file system is mounted, and that it is the right directory.");
   size_ = identity->segment_size;
   system_identifier_ = identity->system_identifier;
   timeline_ = timeline.value_or(listing.segments.back().name.segment.timeline());

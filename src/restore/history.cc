@@ -79,10 +79,9 @@ std::optional<std::string> read_checked_history(io::Shelf& archive, wal::Timelin
         .with("file", archive.path() + "/" + wal::history_name(timeline))
         .with("size", content->size())
         .hint(
-            "Expected are lines of timeline, switchpoint and reason, ascending, all timelines "
-            "below "
-            "its own. A server that was on this timeline has the file in its pg_wal, and pgweir "
-            "receive fetches it again if it is removed here.");
+            "Expected lines with timeline, switchpoint and reason, in ascending order, each "
+            "timeline smaller than that of the file. A server that was on this timeline has the "
+            "file in its pg_wal, and pgweir receive fetches it again if it is removed here.");
   for (const auto& ancestor : history->ancestors())
     if (ancestor.switchpoint.byte() % 8 != 0)
       throw Error(ErrorKind::damage, "impossible switchpoint in a timeline history")

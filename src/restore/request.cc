@@ -11,7 +11,7 @@ Request parse_request(std::string_view name) {
   if (archive::is_backup_history_name(name)) return BackupHistoryRequest{std::string(name)};
   throw Error(ErrorKind::usage, fmt::format("\"{}\" is no name that recovery asks for", name))
       .hint(
-          "Expected is what PostgreSQL puts for %f: the 24 hex digits of a WAL segment, or "
+          "Expected the value of %f: the 24 hexadecimal digits of a WAL segment, or "
           "<timeline>.history; without a directory or a suffix. The right setting is "
           "restore_command = 'pgweir restore -D DIRECTORY %f %p'.");
 }

@@ -478,10 +478,9 @@ void Restorer::require_no_older_branch(wal::SegmentName segment, const Finding& 
               fmt::format("{} is missing in the archive, and timeline {} begins in it: {}", segment,
                           segment.timeline(), gap.what))
       .with("directory", archives_.paths())
-      .hint(fmt::format("The hole begins where timeline {0} does. To recover all that is before "
-                        "it, follow timeline "
-                        "{1}: recovery_target_timeline = '{1}', recovery_target_lsn = '{2}', "
-                        "recovery_target_inclusive = off.",
+      .hint(fmt::format("The hole starts where timeline {0} does. To recover everything before it, "
+                        "follow timeline {1}: recovery_target_timeline = '{1}', "
+                        "recovery_target_lsn = '{2}', recovery_target_inclusive = off.",
                         segment.timeline(), parent.timeline, parent.switchpoint));
 }
 
@@ -551,9 +550,8 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
 Error Restorer::damage_of(const Partial& partial) const {
   return Error(*partial.damage)
       .hint(fmt::format(
-          "The unfinished segment is sound up to {}; WAL is there behind the damage, which would "
-          "be "
-          "lost. If there is no better copy, --partial-damaged hands out what is before it.",
+          "The partial segment is valid up to {}; there is WAL after the damage, which would be "
+          "lost. If there is no better copy, --partial-damaged restores the WAL before it.",
           partial.cut));
 }
 

@@ -42,11 +42,11 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
       .with("offset in the segment", size.offset(damage.found_at))
       .with("LSN", damage.at)
       .hint(
-          "The file is not what was archived under this name: \"pgweir import --replace-damaged\" "
-          "puts a sound copy in its place. Without one, --up-to-damage in restore_command recovers "
-          "what is before the damage. If it was copied out of the pg_wal of a lost server, its end "
-          "may be unwritten: rename it to <name>.partial and add --partial, and what is sound of "
-          "it is restored.");
+          "The file was changed after it was archived: \"pgweir import --replace-damaged\" "
+          "replaces it by a valid copy. Without one, --up-to-damage in restore_command recovers "
+          "everything before the damage. If it was copied from the pg_wal of a lost server, its "
+          "end may be unwritten: rename it to <name>.partial and add --partial to restore its "
+          "valid part.");
 }
 
 /// Notices where a recovery on this history will stop, although the WAL exists.
@@ -245,8 +245,8 @@ void SegmentCheck::check_seam_of(const Fetched& segment, WalSource& content) {
   if (result.verdict != SeamVerdict::broken) return;
   const auto record = seam.previous_record.valid() ? seam.previous_record : result.damage->at;
   throw damage_error(*result.damage, archives_.path_of(segment.copy()), size)
-      .hint(fmt::format("The record at {} begins in the segment before ({}) and goes on in this "
-                        "one: one of the two is not as it was written.",
+      .hint(fmt::format("The record at {} starts in the preceding segment ({}) and continues in "
+                        "this one: one of the two is damaged.",
                         record, servers.segment_at(record)));
 }
 
@@ -334,9 +334,9 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& conte
       .with("file", archives_.path_of(segment.copy()))
       .with("LSN", result.damage->at)
       .hint(
-          "The record lies in several segments, this one among them, and one of them is not as it "
-          "was written. \"pgweir import --replace-damaged\" puts sound copies in their places; "
-          "\"pgweir verify\" tells where the record begins and ends.");
+          "The record spans several segments, including this one, and one of them is damaged. "
+          "\"pgweir import --replace-damaged\" replaces them by valid copies; \"pgweir verify\" "
+          "shows where the record starts and ends.");
 }
 
 }  // namespace weir::restore

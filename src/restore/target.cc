@@ -21,8 +21,8 @@ auto of_target(const std::string& path, Call call) {
     told.with("target", path);
     if (error.kind() == ErrorKind::disk_full)
       told.hint(
-          "The file system of the server's pg_wal is full. Make room there, then start the server "
-          "again: recovery goes on where it was.");
+          "The file system of the server's pg_wal is full. Free space there, then restart the "
+          "server: recovery resumes.");
     else
       told.hint("Check the directory that the file is to be put in: owner, mode, disk.");
     throw told;

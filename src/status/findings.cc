@@ -233,14 +233,13 @@ TopicWords words_of(Topic topic) {
   switch (topic) {
     case Topic::hole:
       return {"hole",
-              "Look for these segments in another archive or in a server's pg_wal, and bring them "
-              "in with \"pgweir import\". If nobody has them, take a base backup now; then "
-              "\"pgweir ack\".",
+              "Import these segments from another archive or a server's pg_wal with \"pgweir "
+              "import\". If no copy exists, take a base backup now; then run \"pgweir ack\".",
               kGone};
     case Topic::lost_branch:
       return {"lost_branch",
-              "The WAL is here, on its own timeline. Read what was lost if it matters, by a "
-              "recovery to that timeline; then \"pgweir ack\".",
+              "The archive has this WAL, on its own timeline. To read the lost transactions, "
+              "recover to that timeline; then run \"pgweir ack\".",
               kGone};
     case Topic::minimal_wal:
       return {"minimal_wal",
@@ -249,20 +248,20 @@ TopicWords words_of(Topic topic) {
               kGone};
     case Topic::not_vouched_for:
       return {"not_vouched_for",
-              "Bring in the WAL beside it with \"pgweir import\": it looks again.", "Import"};
+              "Import the adjacent WAL with \"pgweir import\", which checks again.", "Import"};
     case Topic::published_open:
       return {"published_open",
-              "Readers of whole segments end there. The true segment replaces it when it is sent; "
-              "after a disaster there will be none.",
+              "Readers of complete segments stop there. The complete segment replaces it when it "
+              "is uploaded; after a disaster there is none.",
               "An object store"};
     case Topic::damage:
       return {"damage",
-              "Run \"pgweir verify\" to see all of it, and copy the named files anew from another "
+              "Run \"pgweir verify\" to see all damage, and copy the named files from another "
               "archive or a server's pg_wal.",
               kArchive};
     case Topic::receiver_silent:
-      return {"receiver_silent",
-              "Look at the disk (dmesg) and at the receiver's log: something hangs.", kArchive};
+      return {"receiver_silent", "Check the disk (dmesg) and the receiver's log: something hangs.",
+              kArchive};
     case Topic::no_receiver:
       return {"no_receiver",
               "Start the receiver. Its log says why it ended; exit status 4 needs a person. A slot "
@@ -270,21 +269,22 @@ TopicWords words_of(Topic topic) {
               kNotArchiving};
     case Topic::disk_full:
       return {"disk_full",
-              "Make space: \"pgweir prune\", \"pgweir compress\", or more disk. Nothing is lost; "
-              "the receiver goes on by itself.",
+              "Free space with \"pgweir prune\" or \"pgweir compress\", or add a disk. No WAL is "
+              "lost; the receiver resumes automatically.",
               kWaits};
     case Topic::not_streaming:
       return {"not_streaming",
-              "Look at the last error below; \"pgweir doctor\" looks for the cause. The receiver "
-              "tries again by itself.",
+              "See the last error below; \"pgweir doctor\" finds the cause. The receiver retries "
+              "automatically.",
               kNotArchiving};
     case Topic::server_silent:
-      return {"server_silent", "Look at the network and at the server: an idle server is heard of.",
+      return {"server_silent",
+              "Check the network and the server. An idle server sends messages, too.",
               kNotArchiving};
     case Topic::slot:
       return {"slot",
-              "The server may give the slot up, and then WAL is missing. Start what is behind, "
-              "raise max_slot_wal_keep_size, and look at the slot with \"pgweir slot list\".",
+              "The server may invalidate the slot, which leaves a gap. Start the receiver, raise "
+              "max_slot_wal_keep_size, and check the slot with \"pgweir slot list\".",
               kGone};
     case Topic::candidate:
       return {
@@ -298,28 +298,27 @@ TopicWords words_of(Topic topic) {
               "When a difference is found", "compare"};
     case Topic::comparison:
       return {"comparison",
-              "The archive goes on; only the comparison rests. Look at the second upstream.",
+              "Archiving continues; only the comparison is interrupted. Check the second upstream.",
               "Drills and the second upstream"};
     case Topic::store:
       return {"store",
-              "Archiving to the disk goes on, and it is tried again for ever. \"pgweir store "
-              "check\" tries the store step by step and names what is wrong. The disk fills "
-              "meanwhile where --local-retention is to free it.",
+              "Archiving to disk continues, and uploads are retried indefinitely. \"pgweir store "
+              "check\" tests the store step by step and names the problem. With --local-retention, "
+              "the disk fills up meanwhile.",
               "An object store"};
     case Topic::certificate:
       return {"certificate",
-              "Put the new certificate and its key where the old ones are; they are read at the "
-              "next connection. \"pgweir doctor\" looks at them.",
+              "Replace the certificate and its key; they are read at the next connection. \"pgweir "
+              "doctor\" checks them.",
               "Certificates and secrets"};
     case Topic::relay:
       return {"relay",
-              "Look at who is behind, and drop a slot that nobody needs: it holds back \"pgweir "
-              "prune\".",
+              "Check which client lags behind, and drop unused slots: they prevent \"pgweir "
+              "prune\" from removing WAL.",
               "A client of `pgweir serve` gets no WAL"};
     case Topic::server_unreachable:
       return {"server_unreachable",
-              "Look at the network and at the connection string; \"pgweir doctor\" tries it step "
-              "by step.",
+              "Check the network and the connection string; \"pgweir doctor\" tests each step.",
               "`status -d`, `doctor`"};
     case Topic::other_cluster:
       return {
@@ -328,30 +327,28 @@ TopicWords words_of(Topic topic) {
           "Not this archive's server"};
     case Topic::branch:
       return {"branch",
-              "The server and the archive have gone different ways. Find out which history counts "
-              "before anything else.",
+              "The server and the archive have diverged. First find out which history counts.",
               "Another branch of history"};
     case Topic::lag:
       return {"lag",
-              "A faster disk or network, or less beside it; \"pgweir doctor\" measures the disk.",
+              "Use a faster disk or network, or reduce other load; \"pgweir doctor\" measures the "
+              "disk.",
               kWaits};
     case Topic::verify:
       return {"verify",
-              "Verify the archive again, and look at what is found. A failed verification stays in "
+              "Verify the archive again, and check the findings. A failed verification stays in "
               "effect until one of the whole archive succeeds.",
               kArchive};
     case Topic::drill:
-      return {"drill",
-              "Recover a base backup with \"pgweir drill\" again, and look at what failed.",
+      return {"drill", "Run \"pgweir drill\" again, and check what failed.",
               "Drills and the second upstream"};
     case Topic::backup:
       return {"backup",
               "Take a base backup with \"pgweir backup\", or find out why the newest one does not "
-              "count: \"pgweir backup --list\" looks at each of its files.",
+              "count: \"pgweir backup --list\" checks each of its files.",
               "Backups and pruning"};
     case Topic::other:
-      return {"other", "Look for the words of the message in the chapter on troubleshooting.",
-              "Anything else"};
+      return {"other", "Search for the message in docs/troubleshooting.md.", "Anything else"};
   }
   return {};
 }

@@ -164,7 +164,7 @@ void Comparison::look() {
         if (!identities[beside])
           throw Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
               .with("directory", shelf.path())
-              .hint("Is its file system mounted, and is it the right directory?");
+              .hint("Check that the file system is mounted, and that it is the right directory.");
       }
       cluster_ = *identities[0];
       archive::require_same_cluster(*identities[1], cluster_.system_identifier,

@@ -32,10 +32,9 @@ Finding damage_finding(const Context& context, const Node& node, const std::stri
     finding.what += fmt::format("; the record begins in segment {}, and either may be damaged",
                                 context.segment_of(node.timeline, damage.at));
   finding.hint =
-      "A recovery ends here. Look for a sound copy of this segment in the pg_wal of the servers "
-      "and in other archives: \"pgweir import --replace-damaged\" puts it in the place of this "
-      "one. "
-      "Without one, take a new base backup.";
+      "Recovery ends here. Look for a valid copy of this segment in the pg_wal of the servers and "
+      "in other archives: \"pgweir import --replace-damaged\" replaces this one. Without one, take "
+      "a new base backup.";
   finding.loss = loss_of(node, std::max(damage.at, start), size);
 
   // In the first page header, the WAL itself may be valid and only in the wrong place.
@@ -50,8 +49,8 @@ Finding damage_finding(const Context& context, const Node& node, const std::stri
     finding.what = fmt::format("WAL of another cluster: expected system identifier {}, found {}",
                                context.cluster.system_identifier, first_page->system_identifier);
     finding.hint =
-        "Two clusters must not share an archive. Move the file away and look for this cluster's "
-        "own segment.";
+        "Two clusters must not share an archive. Move the file away, and import this cluster's own "
+        "segment.";
     return finding;
   }
   const bool elsewhere = first_page->address != start && first_page->address.valid() &&
@@ -65,7 +64,7 @@ Finding damage_finding(const Context& context, const Node& node, const std::stri
         "{})",
         first_page->timeline, first_page->address,
         wal::SegmentName(first_page->timeline, size.segno(first_page->address), size));
-    finding.hint = "Move the file away and look for the segment that belongs here.";
+    finding.hint = "Move the file away, and import the right segment.";
   }
   return finding;
 }
@@ -86,13 +85,12 @@ Finding error_finding(const Context& context, const Node& node, const std::strin
     finding.offset = given;
   }
   finding.what = error.what();
-  finding.hint =
-      !error.hint().empty() ? error.hint()
-      : finding.kind == FindingKind::unreadable
-          ? "Check owner and mode of the file, and the disk (dmesg)."
-          : "Look for a sound copy of this segment in the pg_wal of the servers and in "
-            "other archives: \"pgweir import --replace-damaged\" puts it in the place of "
-            "this one. Without one, take a new base backup.";
+  finding.hint = !error.hint().empty() ? error.hint()
+                 : finding.kind == FindingKind::unreadable
+                     ? "Check owner and mode of the file, and the disk (dmesg)."
+                     : "Look for a valid copy of this segment in the pg_wal of the servers and in "
+                       "other archives: \"pgweir import --replace-damaged\" replaces this one. "
+                       "Without one, take a new base backup.";
   if (!refused) finding.loss = loss_of(node, start, context.cluster.segment_size);
   return finding;
 }

@@ -152,15 +152,15 @@ class Planner {
       finding.what = fmt::format("segment is unfinished ({}), and later ones are there",
                                  unfinished->partial.front().to_string());
       finding.hint =
-          "If the server still has this segment, let the receiver fetch it again or copy it from "
-          "the server's pg_wal. A recovery ends where the sound part of the .partial ends.";
+          "If the server still has this segment, let the receiver fetch it again, or copy it from "
+          "the server's pg_wal. Recovery ends where the valid part of the .partial file ends.";
     } else {
       const auto count = behind - first;
       finding.what = count == 1 ? "segment is missing"
                                 : fmt::format("{} segments in a row are missing", count);
       finding.hint =
           "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
-          "import\" checks them and brings them in. Without them no recovery gets past this point: "
+          "import\" checks and imports them. Without them, no recovery can pass this position: "
           "take a new base backup.";
     }
     const auto same = [&](const Finding& known) {

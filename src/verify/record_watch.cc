@@ -81,8 +81,8 @@ void RecordWatch::complain(Lsn at, std::string what) {
   finding.lsn = at;
   finding.what = std::move(what);
   finding.hint =
-      "The history file and the segments do not belong together. Fetch both again from a server "
-      "of this timeline (its pg_wal) before relying on a recovery across this switch.";
+      "The history file and the segments do not match. Copy both again from the pg_wal of a server "
+      "of this timeline before relying on a recovery across this switch.";
   context_.results.add(std::move(finding));
 }
 

@@ -152,7 +152,7 @@ void Run::judge_vanished() {
     finding.loss =
         LostRange{node.timeline, *finding.lsn, cluster_.segment_size.start(node.segno + 1)};
     finding.what = "the segment disappeared while verify ran, older ones are still there";
-    finding.hint = "Find out who removes files from this archive, and run verify again.";
+    finding.hint = "Find out which program removes files from this archive, and run verify again.";
     report_.findings.push_back(std::move(finding));
   }
 }
@@ -252,7 +252,7 @@ void Run::judge_losses() {
       one.what = fmt::format("a hole that is recorded ({}{}): {}", loss.id(), known, loss.cause);
       one.hint =
           "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
-          "import\" checks them and brings them in. Without them no recovery gets past this point: "
+          "import\" checks and imports them. Without them, no recovery can pass this position: "
           "take a new base backup.";
       report_.findings.push_back(std::move(one));
     }
@@ -300,7 +300,7 @@ void Run::judge_backup() {
         point.start, point.timeline,
         wal::SegmentName(point.timeline, cluster_.segment_size.segno(point.start),
                          cluster_.segment_size));
-    finding.hint = "Look for the segment in other archives; else this backup is lost.";
+    finding.hint = "Look for the segment in other archives; otherwise this backup is lost.";
   } else if (backup.consistent_at) {
     backup.verdict = fmt::format(
         "the backup cannot be brought to consistency: that needs WAL up to {}, and sound WAL "
@@ -318,7 +318,8 @@ void Run::judge_backup() {
         "the backup cannot be brought to consistency: its end is not in the sound WAL, which "
         "reaches {}",
         reach);
-    finding.hint = "The backup may still be running, or the WAL of its end is not here yet.";
+    finding.hint =
+        "The backup may still be running, or the archive does not have the WAL of its end yet.";
   }
   if (!backup.reaches_consistency) {
     finding.what = backup.verdict;
@@ -356,7 +357,7 @@ void Run::judge_target() {
     finding.file = finding.to_file = history.partial;
     finding.lsn = end;
     finding.what = fmt::format("the WAL ends at {}, before {}", end, wanted);
-    finding.hint = "The receiver has not come that far yet: see \"pgweir status\".";
+    finding.hint = "The receiver has not reached that position yet: see \"pgweir status\".";
     finding.loss = LostRange{history.timeline, end, wanted};
     report_.findings.push_back(std::move(finding));
   }

@@ -87,7 +87,8 @@ void Run::look() {
     Finding finding;
     finding.kind = FindingKind::gap;
     finding.what = "there is no WAL segment in this directory";
-    finding.hint = "Is this the archive's directory, and is its file system mounted?";
+    finding.hint =
+        "Check that this is the archive's directory, and that its file system is mounted.";
     report_.findings.push_back(std::move(finding));
   }
 }
@@ -334,7 +335,7 @@ void Run::check_names() {
                                "a link that leads nowhere"
                              : "no file is under this history's name, but a directory, a device or "
                                "a link that leads nowhere";
-      finding.hint = "Move it away, and put the file that belongs here in its place.";
+      finding.hint = "Move it away, and replace it by the right file.";
       report_.findings.push_back(std::move(finding));
       continue;
     }
@@ -419,7 +420,7 @@ void Run::work(ChunkCheck& check) {
   });
   if (results_->stopped())
     throw Error(ErrorKind::retry, "stopped before everything was checked")
-        .hint("Nothing was written. Begin again, with --from for a later start.");
+        .hint("Nothing was written. Start again, with --from for a later start.");
 }
 
 Report verify(io::Shelf& directory, const Options& options) {

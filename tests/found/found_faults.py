@@ -196,9 +196,9 @@ FAULTS = [
     ("compare_left_earlier", "65a84253",
      "`--compare-with` a server that had left the timeline earlier ended the receiver",
      "CompareFeedTest.SkipsWhatIsLeftOfATimelineThatTheSecondUpstreamLeftEarlier",
-     [("receive/compare_feed.cc", "          .with(\"at\", at)\n          .hint(\n              \"After a failover",
+     [("receive/compare_feed.cc", "          .with(\"at\", at)\n          .hint(\n              \"This happens after a failover",
        "          .with(\"at\", FOUND(compare_left_earlier) ? comparer_->position() : at)\n"
-       "          .hint(\n              \"After a failover")]),
+       "          .hint(\n              \"This happens after a failover")]),
     ("reset_client_is_local", "770e93d9",
      "a TCP client that had reset its connection matched `local` rules",
      "PeerAddress.OfOneThatHasResetItsConnectionIsNotKnown",

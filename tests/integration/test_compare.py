@@ -429,7 +429,7 @@ def test_a_second_upstream_that_was_promoted_is_told_and_archiving_goes_on(serve
     reported(primary, end)
     told = wait_for(lambda: comparison(archive).get("problem"), "the second upstream to be told")
     assert "the second upstream has left the timeline before the archive did" in told, told
-    receiver.wait_log("tells of the lost branch")
+    receiver.wait_log("shows the lost branch")
     assert comparison(archive)["differences"] == 0
     checked = pgweir("status", "-D", archive.path, "--check")
     assert checked.returncode == 1 and "the second upstream cannot be compared" in checked.stdout, checked.stdout

@@ -72,9 +72,9 @@ def test_nobody_answers_and_each_cause_is_told_by_all_alike(place):
             each.connect_ex(full.getsockname())
         port = free_port()
         cases = [
-            (f"host=127.0.0.1 port={port}", "Nobody listens there.*listen_addresses"),
+            (f"host=127.0.0.1 port={port}", "No server listens there.*listen_addresses"),
             ("host=no-such-host.invalid", "spelling, DNS"),
-            (f"host=/nonexistent port={port}", "no such socket.*unix_socket_directories"),
+            (f"host=/nonexistent port={port}", "The socket does not exist.*unix_socket_directories"),
             (f"host=127.0.0.1 port={silent.getsockname()[1]} connect_timeout=2 sslmode=disable",
              "says nothing"),
             (f"host=127.0.0.1 port={full.getsockname()[1]} connect_timeout=2", "firewall"),
@@ -255,11 +255,11 @@ def test_tls_each_side_refuses_the_other(servers, place):
 
     env = {"HOME": str(place)}
     cases = [
-        ("not one of ours", of(root=others.certificate), "not signed by an authority"),
+        ("not one of ours", of(root=others.certificate), "not signed by a CA"),
         ("no root", of(root=place / "missing"), "sslrootcert names the file"),
         ("another name", of(mode="verify-full"), "certificate is for another name"),
-        ("no certificate", of("clerk"), "demands a certificate of the client"),
-        ("none, either", of("holder"), "demands a certificate of the client"),
+        ("no certificate", of("clerk"), "requires a client certificate"),
+        ("none, either", of("holder"), "requires a client certificate"),
         ("of another authority", of("clerk", **strange), "has to have signed it"),
         ("of another role", of("clerk", **other), "not the role's"),
         ("no key", of("clerk", sslcert=clerk["sslcert"], sslkey=place / "missing"), "sslkey"),

@@ -730,7 +730,7 @@ def test_a_publication_that_is_missing_is_told_before_anything_else(servers, pla
     server.sql("CREATE PUBLICATION late FOR ALL TABLES")
     late = logical("late", "get")
     assert late.returncode == (0 if major >= 18 else 4), late.stderr
-    assert major >= 18 or "was made after these changes" in late.stderr, late.stderr
+    assert major >= 18 or "was created after these changes" in late.stderr, late.stderr
     if major < 18:
         done = logical('P,"Q,r"', "get")
         assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from support.scenario import create_slot, promote_again, reported, restart_lsn, 
 from support.server import bin_directory
 from support.walsender import GO_ON, WalServer
 
-WHAT_IT_IS = ("set back to an earlier state", "split brain", "a directory of its own")
+WHAT_IT_IS = ("reset to an earlier state", "split brain", "a separate directory")
 
 
 @pytest.fixture(params=["receive", "pg_receivewal"])

@@ -329,7 +329,7 @@ def test_a_failed_sync_gives_the_slots_up_and_the_file_counts(place, filled, rec
     sync_fault.set("fail 0")
     # (Or the thread that writes what was let go has met it first.)
     assert code(client.query("CREATE_REPLICATION_SLOT t PHYSICAL")) in ("58030", "57P03")
-    serving.process.wait_log("no slot can be made or dropped until this process is started anew")
+    serving.process.wait_log("no slot can be created or dropped until this process is restarted")
     sync_fault.set(None)
     assert code(client.query("CREATE_REPLICATION_SLOT t PHYSICAL")) == "57P03"
     # Nobody says that there are none: what was in the file still holds back, and its client streams on.

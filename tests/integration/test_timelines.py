@@ -231,7 +231,7 @@ def test_a_recovery_to_a_target_before_the_newest_timeline(servers, receivers, n
     # The archive has timeline 2, which the server has left.
     receiver = receivers.pgweir(archive, recovered)
     assert receiver.wait_exit() == 4
-    assert "into a directory of its own" in receiver.said()
+    assert "into a separate directory" in receiver.said()
     hand_over(archive.path)
     hand_over(fresh.path)
     again = recover(servers, backup, "again", primary, restore_command(place, archive, "-D", str(fresh.path), "--partial"))

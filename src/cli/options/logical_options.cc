@@ -185,7 +185,7 @@ LogicalRequest read_logical(const Arguments& arguments) {
   request.snapshot_command = arguments.get(kSnapshotCommand, "");
   if (!request.snapshot_command.empty() && options.if_not_exists)
     throw Error(ErrorKind::usage, "--snapshot-command and --if-not-exists contradict each other")
-        .hint("A snapshot can be had from a slot that was just made, and from no other.");
+        .hint("Only a new slot has a snapshot.");
 
   options.startpos = arguments.get(kStartpos);
   options.endpos = arguments.get(kEndpos);
@@ -200,7 +200,7 @@ LogicalRequest read_logical(const Arguments& arguments) {
   if (options.startpos && request.exact)
     throw Error(ErrorKind::usage,
                 fmt::format("{} is for an output without a state", arguments.source(kStartpos)))
-        .hint("The file's state says where to go on.");
+        .hint("The state file contains the position at which to resume.");
   if (const auto size = arguments.get(kRotateSize)) options.rotation.bytes = *size;
   options.rotation.time = arguments.get(kRotateTime, milliseconds(0));
   options.fsync_interval = arguments.get(kFsyncInterval, options.fsync_interval);

@@ -67,7 +67,8 @@ void make_manifest_key(const std::string& file) {
   if (name.empty() || directory->find(name) || directory->find(name + ".pub"))
     throw Error(ErrorKind::usage, "there is a file of that name")
         .with("path", file)
-        .hint("Nothing is overwritten: whoever has the public half of the old key needs it.");
+        .hint(
+            "The file is not overwritten: the public key of the old key pair may still be needed.");
   const auto key = store::SignifyKey::make();
   const store::Secret text(key.to_text());
   write_new(*directory, name, kPrivate, std::string(text.reveal()));

@@ -436,7 +436,7 @@ void read_store(const Arguments& arguments, ReceiveRequest& request) {
           fmt::format("{} needs --confirm stored", arguments.source(kForce)));
   if (stored && !options.slot)
     throw Error(ErrorKind::usage, fmt::format("{} needs --slot NAME", arguments.source(kConfirm)))
-        .hint("Without a slot the server keeps nothing for the archive, whatever it is told.");
+        .hint("Without a slot, the server retains no WAL for the archive.");
 }
 
 }  // namespace

@@ -151,9 +151,8 @@ std::string name_of(const Arguments& arguments, StoreName from) {
   if (from == StoreName::said && arguments.on_command_line(kDirectory))
     throw Error(ErrorKind::usage, "which archive of the store? --store-name is missing")
         .hint(
-            "Name it with --store-name: what receive or store push have sent under, that is their "
-            "--store-name, else the slot's name, else the last part of their directory. \"pgweir "
-            "store ls\" shows what is there.");
+            "Specify --store-name: that of receive or store push, or by default their slot's name "
+            "or the last part of their directory. \"pgweir store ls\" lists the archives.");
   const auto directory = base_name(arguments.get(kDirectory, ""));
   if (!directory.empty() && directory != "." && directory != "..") return name_value(directory);
   throw Error(ErrorKind::usage, "which archive of the store?")

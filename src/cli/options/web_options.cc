@@ -44,8 +44,8 @@ WebRequest read_web(const Arguments& arguments) {
                 fmt::format("{} is an address that others reach, and needs --web-token-file",
                             arguments.source(kWebListen)))
         .hint(
-            "Let it listen on this machine alone, behind a proxy that knows who may look; or make "
-            "a token: (umask 077; openssl rand -hex 20 > FILE).");
+            "Listen on this machine only, behind a proxy that authenticates, or create a token: "
+            "(umask 077; openssl rand -hex 20 > FILE).");
   return request;
 }
 

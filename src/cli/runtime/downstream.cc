@@ -28,7 +28,7 @@ constexpr std::chrono::milliseconds kSoon = 200ms;
 wire::ErrorReport report_of_end(const Error& error) {
   if (error.kind() == ErrorKind::gap)
     return {"57P03", "the WAL that comes next is missing upstream of this relay",
-            "It ends here until that WAL is brought in from elsewhere."};
+            "It stops here until that WAL is imported."};
   return {"57P03", "the receiver of this relay has ended with status 4",
           std::string(error.message())};
 }

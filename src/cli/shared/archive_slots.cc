@@ -65,7 +65,7 @@ std::vector<archive::ServedSlot> slots_of_report(const std::string& json, const 
     throw Error(ErrorKind::protocol,
                 "invalid response from the process that has the archive's slots")
         .with("asked", from)
-        .hint("Is it of the same version?");
+        .hint("Use the same version for both.");
   std::vector<archive::ServedSlot> slots;
   for (const auto& slot : report->slots)
     slots.push_back(

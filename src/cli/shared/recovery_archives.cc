@@ -43,7 +43,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
         .with("directory", archives_.paths())
-        .hint("Is its file system mounted, and is it the right directory?");
+        .hint("Check that the file system is mounted, and that it is the right directory.");
   if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
     throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
         .with("backup", backup.system_identifier)

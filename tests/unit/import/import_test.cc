@@ -1070,7 +1070,7 @@ TEST(Import, RefusesAFileThatIsNeitherSegmentNorHistory) {
   EXPECT_FALSE(result.done());
   ASSERT_THAT(result.left_out, SizeIs(1));
   EXPECT_THAT(result.left_out[0].what, HasSubstr("neither a WAL segment nor a timeline's history"));
-  EXPECT_THAT(result.left_out[0].hint, HasSubstr("24 hex digits"));
+  EXPECT_THAT(result.left_out[0].hint, HasSubstr("24 hexadecimal digits"));
 }
 
 TEST(Import, SaysOfEachFileWhyItIsNoneOfTheArchives) {

@@ -227,7 +227,7 @@ TEST_F(PosixDirectoryTest, NamesThePathAndTheReasonOfARefusedCall) {
         .join();
     EXPECT_THAT(told, HasSubstr("could not create file: Permission denied"));
     EXPECT_THAT(told, HasSubstr((path_ / "a").string()));
-    EXPECT_THAT(told, HasSubstr("check owner and mode"));
+    EXPECT_THAT(told, HasSubstr("Check owner and mode"));
     return;
   }
   ASSERT_EQ(::chmod(path_.c_str(), 0500), 0);
@@ -235,7 +235,7 @@ TEST_F(PosixDirectoryTest, NamesThePathAndTheReasonOfARefusedCall) {
   const Error error = error_of([&] { static_cast<void>(directory->create("a")); });
   EXPECT_EQ(error.kind(), ErrorKind::io);
   EXPECT_THAT(error.what(), HasSubstr((path_ / "a").string()));
-  EXPECT_THAT(error.hint(), HasSubstr("check owner and mode"));
+  EXPECT_THAT(error.hint(), HasSubstr("Check owner and mode"));
   ASSERT_EQ(::chmod(path_.c_str(), 0700), 0);
 }
 

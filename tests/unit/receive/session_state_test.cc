@@ -1274,7 +1274,7 @@ TEST(SessionState, TellsOfASlotThatKeepsWhatTheServerLacks) {
     const auto stop = dialogue.end();
     ASSERT_TRUE(stop.error);
     const auto* text =
-        restart == seg(20) ? "moved on by somebody" : "keeps WAL from 0/719999 on, and";
+        restart == seg(20) ? "advanced by another client" : "retains WAL from 0/719999 on, but";
     EXPECT_NE(stop.error->hint().find(text), std::string::npos) << stop.error->hint();
   }
 }
