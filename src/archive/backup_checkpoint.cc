@@ -76,8 +76,7 @@ CheckpointThere require_checkpoint(io::Shelf& directory, const BackupPoint& back
     if (verifier.unchecked()) return CheckpointThere::yes;
   }
   if (watch.begins_there && watch.redo == backup.start) return CheckpointThere::yes;
-  throw Error(ErrorKind::conflict,
-              "the archive has other WAL where the backup's checkpoint should be")
+  throw Error(ErrorKind::conflict, "the archive has different WAL at the backup's checkpoint")
       .with("backup", backup.file)
       .with("its checkpoint", place)
       .with("with the start", backup.start)

@@ -209,7 +209,7 @@ class Finder {
 
   void require_size(const SegmentEntry& entry, std::uint64_t bytes) const {
     if (bytes == size_.bytes()) return;
-    throw Error(ErrorKind::damage, "the newest finished segment has not the size of a segment")
+    throw Error(ErrorKind::damage, "the newest complete segment has the wrong size")
         .with("path", path_of(entry))
         .with("size", bytes)
         .with("expected", size_.bytes())

@@ -276,7 +276,7 @@ void SegmentWriter::Impl::compare_trusted(std::span<const std::byte> wal) {
     const auto [mine, theirs] = std::mismatch(held.begin(), held.end(), offered.begin());
     const auto differs = at + static_cast<std::uint64_t>(mine - held.begin());
     throw OtherWal(
-        Error(ErrorKind::conflict, "the upstream sends other WAL than the archive has")
+        Error(ErrorKind::conflict, "the upstream's WAL differs from the archive's")
             .with("timeline", timeline)
             .with("position", differs)
             .with("path", directory.path() + "/" + current->path)

@@ -118,7 +118,7 @@ int ack_command(const Arguments& arguments) {
   if (ids.empty() && !all) {
     if (arguments.has(kReason))
       throw Error(ErrorKind::usage, "--reason, and what for?").hint("Name a loss, or add --all.");
-    print(losses.empty() ? "nothing is known to be lost\n" : list(losses));
+    print(losses.empty() ? "no losses are recorded\n" : list(losses));
     return kDone;
   }
   std::vector<Loss> chosen;

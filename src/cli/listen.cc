@@ -243,7 +243,7 @@ void Listening::print_connected() {
 void Listening::take(const Notification& notification) {
   printer_.add(request_.json ? notification_json(notification, std::chrono::system_clock::now())
                              : notification_text(notification));
-  wait_for(printer_, "nobody takes the output");
+  wait_for(printer_, "the output is not read");
   if (!request_.exec) return;
   wait_for(runner_, kCommandsTooLong);
   runner_.add({*request_.exec,
@@ -259,9 +259,10 @@ template <typename Consumer>
 void Listening::wait_for(Consumer& consumer, std::string_view who) {
   if (consumer.wait_for_room(kHoldsUpFor)) return;
   listener_.hang_up();
-  const Error error(ErrorKind::retry, fmt::format("{}: leaving the server, which would have to "
-                                                  "keep what comes",
-                                                  who));
+  const Error error(
+      ErrorKind::retry,
+      fmt::format("{}: disconnecting from the server, which would have to retain notifications",
+                  who));
   if (!request_.loop) throw Error(error);
   log_.warning("{}. What is sent until there is room again will be missed", error.what());
   while (!stopped_ && !consumer.wait_for_room(kStopCheck)) {

@@ -71,12 +71,12 @@ class ServingNow {
 void tell_lag(const receive::FlushPolicy& flush, Log& log) {
   using Mode = receive::FlushPolicy::Mode;
   if (flush.mode == Mode::interval)
-    log.info("with --flush {} those who are served lag by so much: they get what is durable here",
+    log.info("with --flush {}, clients of the relay lag by that time: they get flushed WAL only",
              format_duration(flush.interval));
   else if (flush.mode == Mode::segment)
     log.info(
-        "with --flush segment those who are served lag by up to a segment: they get what is "
-        "durable here");
+        "with --flush segment, clients of the relay lag by up to a segment: they get flushed WAL "
+        "only");
 }
 
 /// In the archive, for `pgweir status`. A failure changes nothing: the log has the message as well.
@@ -87,7 +87,7 @@ void leave_last_word(io::Directory& directory, const Error& error, Log& log) noe
                                          .message = error.what(),
                                          .hint = error.hint()});
   } catch (const std::exception& trouble) {
-    log.debug("why the receiver ends could not be left beside the archive: {}", trouble.what());
+    log.debug("could not record why the receiver ended: {}", trouble.what());
   }
 }
 
@@ -274,7 +274,7 @@ void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::L
       add_config(fresh);
       log.set_level(read_receive(fresh).log_level);
     }
-    log.info("SIGHUP: {}{}", request.log_file ? "log file opened anew" : "no log file to open",
+    log.info("SIGHUP: {}{}", request.log_file ? "log file reopened" : "no log file to open",
              !request.config_file      ? ""
              : request.log_level_fixed ? "; the log level is not set by the file"
                                        : "; log level read again");

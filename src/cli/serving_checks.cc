@@ -45,7 +45,7 @@ void check_users(doctor::Checks& checks, const ServeRequest& request, const rela
   const auto users = look(checks, kName, [&] { return read_users(request); });
   if (!users) return;
   if (users->size() == 0 && !request.hba)
-    return checks.fail(kName, "nobody can connect: no user has a password",
+    return checks.fail(kName, "no client can connect: no user has a password",
                        {"--serve-users FILE, with lines \"name\" \"SCRAM-SHA-256$...\": "
                         "docs/serve.md tells how they are made"});
   if (users->size() == 0 && rules.needs_passwords())
@@ -67,9 +67,9 @@ void check_tls(doctor::Checks& checks, const ServeRequest& request) {
   constexpr const char* kName = "serve_tls";
   if (!request.tls) {
     if (reaches_others(request))
-      return checks.warn(kName, "there is no TLS: WAL goes over the network as it is",
+      return checks.warn(kName, "no TLS: WAL is sent over the network unencrypted",
                          {"--serve-tls-cert FILE --serve-tls-key FILE, and hostssl in the rules"});
-    return checks.ok(kName, "there is no TLS, and nobody from elsewhere can connect");
+    return checks.ok(kName, "no TLS, and only clients of this machine can connect");
   }
   const auto tls = look(checks, kName, [&] { return read_tls(*request.tls); });
   if (!tls) return;
@@ -86,7 +86,7 @@ void check_address(doctor::Checks& checks, const ServeRequest& request) {
     checks.ok(kName, listener.address().to_string() + " is free");
   } catch (const Error& error) {
     checks.warn(kName, error.message() + " " + error.context(),
-                {"nothing, if that is this archive's relay at work", std::string(error.hint())});
+                {"nothing, if this archive's relay is running", std::string(error.hint())});
   }
 }
 
@@ -146,13 +146,12 @@ void check_socket(doctor::Checks& checks, const ServeRequest& request) {
 void check_slots(doctor::Checks& checks, const ServeRequest& request,
                  const std::optional<std::string>& archive) {
   constexpr const char* kName = "serve_slots";
-  const auto limit =
-      request.slots.keep
-          ? fmt::format("a slot that lies back by more than {} is lost",
-                        format_size(*request.slots.keep))
-          : std::string(
-                "there is no limit: a slot that nobody uses holds back pgweir prune until "
-                "it is dropped (--serve-max-slot-wal-keep-size)");
+  const auto limit = request.slots.keep
+                         ? fmt::format("a slot that retains more than {} is lost",
+                                       format_size(*request.slots.keep))
+                         : std::string(
+                               "there is no limit: an unused slot prevents pgweir prune from "
+                               "removing WAL until it is dropped (--serve-max-slot-wal-keep-size)");
   if (!archive) return checks.ok(kName, limit);
   const auto slots = look(checks, kName, [&] { return read_archive_slots(*archive); });
   if (!slots) return;

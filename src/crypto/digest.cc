@@ -25,7 +25,7 @@ Digest::Digest(Kind kind) {
                              : kind == Kind::md5    ? call_EVP_md5()
                                                     : call_EVP_sha1();
   if (context_ == nullptr || call_EVP_DigestInit_ex(context_.get(), method, nullptr) != 1)
-    throw openssl_error("could not begin a digest");
+    throw openssl_error("could not start a digest");
 }
 
 Digest::~Digest() = default;
@@ -33,7 +33,7 @@ Digest::~Digest() = default;
 void Digest::add(std::span<const std::byte> bytes) {
   PGWEIR_CRYPTO(EVP_DigestUpdate);
   if (call_EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1)
-    throw openssl_error("could not go on with a digest");
+    throw openssl_error("could not continue a digest");
 }
 
 std::vector<std::byte> Digest::finish() {

@@ -31,7 +31,7 @@ Key signing_key_of(const Ed25519Seed& seed) {
 Context new_context() {
   PGWEIR_CRYPTO(EVP_MD_CTX_new);
   Context context(call_EVP_MD_CTX_new());
-  if (!context) throw openssl_error("could not begin a signature");
+  if (!context) throw openssl_error("could not start a signature");
   return context;
 }
 
@@ -72,7 +72,7 @@ bool ed25519_verify(const Ed25519Public& key, std::span<const std::byte> message
   const auto context = new_context();
   if (!theirs ||
       call_EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, theirs.get()) != 1)
-    throw openssl_error("could not begin to check a signature");
+    throw openssl_error("could not start checking a signature");
   if (call_EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message),
                             message.size()) == 1)
     return true;

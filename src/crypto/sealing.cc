@@ -71,7 +71,7 @@ std::optional<X25519> x25519_shared(const X25519& private_key, const X25519& pub
   auto size = shared.size();
   if (!theirs || !context || call_EVP_PKEY_derive_init(context.get()) != 1 ||
       call_EVP_PKEY_derive_set_peer(context.get(), theirs.get()) != 1)
-    throw openssl_error("could not begin a key agreement");
+    throw openssl_error("could not start a key agreement");
   // OpenSSL itself fails if the result is zero.
   if (call_EVP_PKEY_derive(context.get(), room(shared), &size) != 1 || size != shared.size()) {
     static_cast<void>(openssl_reason());
@@ -94,7 +94,7 @@ Sha256 hkdf_sha256(std::span<const std::byte> key, std::span<const std::byte> sa
   const std::unique_ptr<EVP_KDF, FreeKdf> kdf(call_EVP_KDF_fetch(nullptr, "HKDF", nullptr));
   const std::unique_ptr<EVP_KDF_CTX, FreeKdf> context(kdf ? call_EVP_KDF_CTX_new(kdf.get())
                                                           : nullptr);
-  if (!context) throw openssl_error("there is no HKDF");
+  if (!context) throw openssl_error("HKDF is not available");
   std::string digest = "SHA256";
   std::vector<std::byte> key_copy(key.begin(), key.end());
   std::vector<std::byte> salt_copy(salt.begin(), salt.end());
@@ -130,7 +130,7 @@ ChaCha20Poly1305::ChaCha20Poly1305(std::span<const std::byte> key) {
   PGWEIR_CHECK(key.size() == key_.size());
   std::copy(key.begin(), key.end(), key_.begin());
   context_.reset(call_EVP_CIPHER_CTX_new());
-  if (!context_) throw openssl_error("could not begin to encrypt");
+  if (!context_) throw openssl_error("could not start encryption");
 }
 
 ChaCha20Poly1305::~ChaCha20Poly1305() { wipe(key_); }

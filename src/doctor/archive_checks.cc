@@ -85,9 +85,9 @@ void check_syncs(Checks& checks, const ArchiveFacts& archive) {
 
 void check_content(Checks& checks, const ArchiveFacts& archive) {
   if (archive.in_use)
-    checks.ok("lock", "a receiver is at work here: pgweir status tells how it is doing");
+    checks.ok("lock", "a receiver is running here: pgweir status shows its state");
   else
-    checks.ok("lock", "no receiver is at work here");
+    checks.ok("lock", "no receiver is running here");
   if (const auto& trouble = archive.content_trouble)
     checks.fail("content", "the archive's end cannot be read: " + trouble->text, trouble->todo);
   if (archive.newer_magic)

@@ -75,7 +75,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
     return say(Level::unknown, "it does not answer: " + host.trouble->text, host.trouble->todo);
   if (host.identity.system_identifier != archive.identity.system_identifier)
     return say(Level::failure, "it belongs to another cluster than the archive",
-               {"take it out of the connection string"});
+               {"remove it from the connection string"});
   const auto place = place_of(host);
   const auto branch = branch_of(archive, host);
   if (!branch) return say(Level::unknown, "the archive is empty, so a failover cannot be assessed");
@@ -178,8 +178,7 @@ Conclusion conclude_failover(const FailoverFacts& archive,
   std::vector<const Candidate*> known;
   for (const auto& each : candidates)
     if (would_go_on_at(archive, each.host)) known.push_back(&each);
-  if (known.empty())
-    return {false, "nothing is known: no host could be asked what a failover to it would cost"};
+  if (known.empty()) return {false, "unknown: no host could be probed"};
   const auto cost = [&](const Candidate* each) {
     constexpr auto kUnknown = std::numeric_limits<std::uint64_t>::max();
     const auto left = would_leave_behind(archive, each->host);

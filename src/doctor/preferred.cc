@@ -35,9 +35,7 @@ Check judge_preferred(const Plan& plan, const std::string& session_attrs,
                {"leave target_session_attrs out of the connection string"});
   if (hosts.size() < 2)
     return say(Level::warning,
-               fmt::format("--prefer {} has nothing to choose from: the connection string names "
-                           "one host",
-                           role),
+               fmt::format("--prefer {} has no effect: the connection string has one host", role),
                {"name all servers of the cluster, as in host=db1,db2,db3"});
   std::vector<const HostRole*> preferred, without_slot, other, unknown, silent;
   for (const auto& host : hosts) {

@@ -51,7 +51,7 @@ void check_connections(Checks& checks, const ServerFacts& server) {
                 {"CREATE ROLE archiver LOGIN REPLICATION PASSWORD '...';",
                  fmt::format("or: ALTER ROLE {} NOSUPERUSER REPLICATION;", user)});
   else if (server.superuser && !server.replication_trouble)
-    checks.ok("role", fmt::format("the role {} may replicate and is no superuser", user));
+    checks.ok("role", fmt::format("the role {} has REPLICATION and is not a superuser", user));
 }
 
 void check_certificates(Checks& checks, const ServerFacts& server) {
@@ -108,7 +108,7 @@ void check_senders(Checks& checks, const ServerFacts& server) {
   const auto most = server.number("max_wal_senders");
   if (!most) return;
   if (*most == 0) {
-    checks.fail("max_wal_senders", "max_wal_senders is 0: nobody can stream",
+    checks.fail("max_wal_senders", "max_wal_senders is 0: streaming is not possible",
                 {alter_and_restart("max_wal_senders", "10")});
     return;
   }
@@ -146,7 +146,7 @@ void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& pla
           "slot",
           fmt::format("slot \"{}\" does not exist and all {} slots are in use", name, *most),
           {alter_and_restart("max_replication_slots", fmt::format("{}", *most + 5)),
-           "or drop one that nobody uses: pgweir slot list"});
+           "or drop an unused one: pgweir slot list"});
     else
       checks.warn("slot", fmt::format("slot \"{}\" does not exist yet", name),
                   {fmt::format("pgweir slot create -S {} ...", name),
@@ -250,7 +250,7 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
   const auto commit = server.setting("synchronous_commit").value_or("on");
   const std::string kName = "synchronous_standby_names";
   if (names.empty()) {
-    checks.ok(kName, "commits wait for nobody: the archive is a little behind the server");
+    checks.ok(kName, "commits do not wait for the archive, which lags slightly behind the server");
   } else if (server.standby == true) {
     checks.ok(kName,
               "of no effect on a standby: only the primary's own receivers can be waited for");
@@ -435,7 +435,7 @@ void check_archive_mode(Checks& checks, const ServerFacts& server) {
   const bool backup_waits = server.standby != true || *mode == "always";
   const auto* held_up = backup_waits ? ", and no base backup completes" : "";
   if (*mode == "off") {
-    checks.ok("archive_mode", "no archive_command beside the receiver");
+    checks.ok("archive_mode", "no archive_command in addition to the receiver");
   } else if (command && (command->empty() || *command == "(disabled)") &&
              library.value_or("").empty()) {
     checks.warn(
@@ -451,8 +451,7 @@ void check_archive_mode(Checks& checks, const ServerFacts& server) {
                 {"look into the server's log for archive_command's error"});
   } else {
     checks.ok("archive_mode",
-              fmt::format("the server archives by itself as well: give it another directory than "
-                          "this one{}",
+              fmt::format("the server archives as well: use a directory other than this one{}",
                           backup_waits ? "; base backups wait for it" : ""));
   }
 }

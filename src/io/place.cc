@@ -76,7 +76,7 @@ Place inspect_place(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     const int code = errno;
-    auto error = system_error(code, "could not look at the directory").with("path", path);
+    auto error = system_error(code, "could not access the directory").with("path", path);
     if (code == ENOENT)
       error.hint(
           "If there is an archive already: is this the right path, and is its file system mounted? "
@@ -88,7 +88,7 @@ Place inspect_place(const std::string& path) {
   struct statfs system {};
   struct statvfs space {};
   if (::statfs(path.c_str(), &system) != 0 || ::statvfs(path.c_str(), &space) != 0)
-    throw system_error(errno, "could not look at the file system").with("path", path);
+    throw system_error(errno, "could not determine the file system").with("path", path);
 
   Place place;
   place.file_system = fmt::format("{:#x}", static_cast<std::uint32_t>(system.f_type));
@@ -119,7 +119,7 @@ void ask_file_system(const std::string& directory) {
 bool changes_elsewhere(const std::string& path) {
   struct statfs system {};
   if (::statfs(path.c_str(), &system) != 0)
-    throw system_error(errno, "could not look at the file system").with("path", path);
+    throw system_error(errno, "could not determine the file system").with("path", path);
   const auto* known = known_of(system);
   return known != nullptr &&
          (known->kind == PlaceKind::network || known->kind == PlaceKind::user_space);

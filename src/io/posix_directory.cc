@@ -691,7 +691,7 @@ void File::truncate(std::uint64_t size) {
   throw Error(ErrorKind::io, "this file cannot be truncated").with("size", size);
 }
 
-bool File::try_lock() { throw Error(ErrorKind::io, "files know no locks here"); }
+bool File::try_lock() { throw Error(ErrorKind::io, "file locks are not supported here"); }
 
 void reserve_if_possible(File& file, std::uint64_t bytes) {
   const auto descriptor = file.descriptor();

@@ -17,7 +17,7 @@ PathType type_of(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return PathType::nothing;
-    throw system_error(errno, "could not look at path").with("path", path);
+    throw system_error(errno, "could not access path").with("path", path);
   }
   if (S_ISDIR(status.st_mode)) return PathType::directory;
   return S_ISREG(status.st_mode) ? PathType::file : PathType::other;

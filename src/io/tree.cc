@@ -66,7 +66,8 @@ void make_symlink(const std::string& target, const std::string& path) {
 void remove_tree(const std::string& path) {
   std::error_code code;
   std::filesystem::remove_all(path, code);
-  if (code) throw system_error(code.value(), "could not remove what was made").with("path", path);
+  if (code)
+    throw system_error(code.value(), "could not remove the created files").with("path", path);
 }
 
 std::vector<std::string> all_names(const std::string& path) {
@@ -87,7 +88,7 @@ bool may_write_into(const std::string& directory) {
 
 std::uint64_t file_system_of(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) fail("could not look at the file system", path);
+  if (::stat(path.c_str(), &status) != 0) fail("could not determine the file system", path);
   return status.st_dev;
 }
 
@@ -144,7 +145,7 @@ void visit_tree(const std::string& directory,
 Descriptor open_to_sync(const std::string& path, bool is_directory) {
   Descriptor place(
       ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (is_directory ? O_DIRECTORY : 0)));
-  if (!place) fail("could not open what is to be synced", path);
+  if (!place) fail("could not open the file to be synced", path);
   return place;
 }
 
@@ -254,7 +255,7 @@ std::vector<std::string> dead_links(const std::string& path) {
 
 std::uint64_t free_bytes(const std::string& path) {
   struct statvfs status {};
-  if (::statvfs(path.c_str(), &status) != 0) fail("could not look at the file system", path);
+  if (::statvfs(path.c_str(), &status) != 0) fail("could not determine the file system", path);
   return std::uint64_t{status.f_bavail} * status.f_frsize;
 }
 
@@ -269,7 +270,7 @@ std::optional<std::string> read_link(const std::string& path) {
 
 std::uint64_t size_of_file(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) fail("could not look at file", path);
+  if (::stat(path.c_str(), &status) != 0) fail("could not access file", path);
   return static_cast<std::uint64_t>(status.st_size);
 }
 

@@ -35,7 +35,7 @@ class UserFile final : public Bytes {
   std::uint64_t size() override {
     struct stat status {};
     if (::fstat(file_.get(), &status) != 0)
-      throw system_error(errno, "could not look at file").with("path", path_);
+      throw system_error(errno, "could not access file").with("path", path_);
     return static_cast<std::uint64_t>(status.st_size);
   }
 
@@ -84,7 +84,7 @@ std::optional<std::uint64_t> file_size(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return std::nullopt;
-    throw system_error(errno, "could not look at file").with("path", path);
+    throw system_error(errno, "could not access file").with("path", path);
   }
   if (!S_ISREG(status.st_mode)) return std::nullopt;
   return static_cast<std::uint64_t>(status.st_size);

@@ -214,7 +214,8 @@ void Session::stream_once() {
   } const watch{stuck_reader_};
   stuck_reader_.emplace(kStuckPatience, [this, &stream] {
     environment_.log.warning(
-        "the output has taken nothing for {}: letting the server go, which would have to wait",
+        "the output has accepted no data for {}: disconnecting from the server, which would have "
+        "to wait",
         format_duration(kStuckPatience));
     stream.let_go();
   });

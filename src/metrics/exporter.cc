@@ -144,10 +144,10 @@ std::string parse_listen_address(const std::string& text) {
   if (host == "*") host = "0.0.0.0";
   const bool six = host.front() == '[';
   if (six != (host.find(':') != std::string::npos) || (six && host.back() != ']'))
-    throw wrong_address(text, "an IPv6 address stands in brackets");
+    throw wrong_address(text, "an IPv6 address must be in brackets");
   const std::string_view allowed = six ? "0123456789abcdefABCDEF:.[]" : "0123456789.";
   if (host.find_first_not_of(allowed) != std::string::npos)
-    throw wrong_address(text, "the host is no numeric address");
+    throw wrong_address(text, "the host is not a numeric address");
   return fmt::format("{}:{}", host, *number);
 }
 

@@ -63,7 +63,7 @@ Address Address::of(int socket) {
   Address address;
   address.size_ = sizeof address.storage_;
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage_), &address.size_) != 0)
-    throw system_error(errno, "could not look at a socket");
+    throw system_error(errno, "could not access a socket");
   return address;
 }
 

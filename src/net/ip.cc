@@ -104,13 +104,13 @@ std::optional<Ip> peer_address(int socket) {
   // The local side determines the kind, regardless of the state of the other one.
   socklen_t size = sizeof storage;
   if (::getsockname(socket, address, &size) != 0)
-    throw system_error(errno, "could not find out of which kind a socket is");
+    throw system_error(errno, "could not determine the type of a socket");
   if (address->sa_family == AF_UNIX) return std::nullopt;
   size = sizeof storage;
   if (::getpeername(socket, address, &size) != 0)
-    throw system_error(errno, "could not find out where a connection comes from");
+    throw system_error(errno, "could not determine the address of a connection");
   const auto ip = Ip::of(address);
-  if (!ip) throw system_error(EAFNOSUPPORT, "could not find out where a connection comes from");
+  if (!ip) throw system_error(EAFNOSUPPORT, "could not determine the address of a connection");
   return ip;
 }
 

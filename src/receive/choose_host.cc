@@ -89,7 +89,8 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
   if (ours != host.first_wal.end() && differ(ours->second, facts.archive->first_wal)) {
     candidate.eligibility = Eligibility::mismatch;
     candidate.error =
-        Error(ErrorKind::conflict, "the server's timeline starts with other WAL than the archive's")
+        Error(ErrorKind::conflict,
+              "the WAL at the start of the server's timeline differs from the archive's")
             .with("server", host.name)
             .with("timeline", host.identity.timeline)
             .hint(
@@ -380,7 +381,7 @@ HostChoice choose_host(const HostFacts& facts) {
     if (streamed == able.end()) {
       auto error = split_brain(*siblings->first->host, *siblings->second->host, facts);
       for (auto& verdict : choice.verdicts)
-        if (verdict.why.empty()) verdict.why = "the cluster has gone two ways (split brain)";
+        if (verdict.why.empty()) verdict.why = "the cluster has diverged (split brain)";
       if (settled)
         choice.decision = NoHost{std::move(error)};
       else

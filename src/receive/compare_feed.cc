@@ -402,7 +402,7 @@ CompareFeed::CompareFeed(Options options, const World& world)
   try {
     thread_ = world_.machine.threads().start("compare", [this] { run(); });
   } catch (const std::system_error& error) {
-    world_.log.warning("the second upstream is not compared, there is no thread for it: {}",
+    world_.log.warning("could not start the thread that compares the second upstream: {}",
                        error.what());
     world_.board.update([&](ReceiverView& content) {
       content.comparison.value().problem =

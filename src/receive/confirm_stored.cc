@@ -49,8 +49,7 @@ void ConfirmStored::hear(const std::string& synchronous_standby_names) {
           synchronous_standby_names);
     else
       log_.info(
-          "synchronous_standby_names does not name this receiver any more: what is stored is "
-          "confirmed again");
+          "synchronous_standby_names no longer names this receiver: stored WAL is confirmed again");
   }
   store_->change([&](StoreWord& word) { word.commits_would_wait = wait; });
 }

@@ -187,7 +187,7 @@ void Inspection::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize se
 void Inspection::close_losses(const archive::Listing& listing) {
   try {
     for (const auto& id : archive::close_losses(directory_, listing))
-      log_.info("the loss {} is closed: its WAL has come, or the archive begins behind it", id);
+      log_.info("the loss {} is closed: its WAL was archived, or the archive starts after it", id);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
     log_.warning("the record of a loss that is closed could not be removed: {}", error.what());

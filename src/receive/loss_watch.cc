@@ -55,7 +55,7 @@ void LossWatch::look_at_records() {
   if (removed == removed_) return;
   for (const auto& id : removed)
     if (!removed_.contains(id))
-      log_.info("the loss {} is closed: its WAL has come, or the archive begins behind it", id);
+      log_.info("the loss {} is closed: its WAL was archived, or the archive starts after it", id);
   removed_ = std::move(removed);
   board_.set_removed_losses(removed_);
 }

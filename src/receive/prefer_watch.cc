@@ -13,7 +13,7 @@ PreferWatch::PreferWatch(Task task, Log& log)
   try {
     thread_ = task_.world.machine.threads().start("preferred host", [this] { work(); });
   } catch (const std::system_error& error) {
-    log_.warning("nobody looks for a host of the preferred role, there is no thread for it: {}",
+    log_.warning("could not start the thread that looks for a host of the preferred role: {}",
                  error.what());
   }
 }

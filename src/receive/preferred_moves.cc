@@ -62,19 +62,18 @@ std::vector<std::pair<int, std::string>> PreferredMoves::all_but(std::size_t hos
 std::unique_ptr<SuccessorWatch> PreferredMoves::watch_for_successor(Silent stream) {
   if (hosts_.names.size() < 2) return nullptr;
   return std::make_unique<SuccessorWatch>(
-      SuccessorWatch::Task{
-          .world = world_,
-          .hosts = all_but(stream.host),
-          .ours = now_durable(std::move(stream.ours), std::move(stream.durable)),
-          .silent_for = std::move(stream.silent_for),
-          .found =
-              [abandon = std::move(stream.abandon)](const HostWord& host) {
-                abandon(Error(ErrorKind::retry,
-                              "the server is silent, and another host is the primary of a newer "
-                              "timeline")
-                            .with("host", host.name)
-                            .with("timeline", host.identity.timeline));
-              }},
+      SuccessorWatch::Task{.world = world_,
+                           .hosts = all_but(stream.host),
+                           .ours = now_durable(std::move(stream.ours), std::move(stream.durable)),
+                           .silent_for = std::move(stream.silent_for),
+                           .found =
+                               [abandon = std::move(stream.abandon)](const HostWord& host) {
+                                 abandon(Error(ErrorKind::retry,
+                                               "the server does not respond, and another host is "
+                                               "the primary on a newer timeline")
+                                             .with("host", host.name)
+                                             .with("timeline", host.identity.timeline));
+                               }},
       log_);
 }
 

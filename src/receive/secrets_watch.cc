@@ -68,7 +68,7 @@ void SecretsWatch::look() {
       break;
     case Change::broken:
       move_wanted_ = false;
-      log_.warning("{}; this connection lives on, and the next one waits until that is mended",
+      log_.warning("{}; this connection stays open, and the next one waits until this is fixed",
                    problem);
       break;
     case Change::mended:
@@ -98,7 +98,7 @@ bool SecretsWatch::move() {
                    error.what());
     return false;
   }
-  log_.info("connecting anew with the new files (--reconnect-on-rotation)");
+  log_.info("reconnecting with the new files (--reconnect-on-rotation)");
   task_.leave();
   return true;
 }

@@ -272,7 +272,7 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
   }
   tail_differed_.reset();
   refuse(
-      Error(ErrorKind::conflict, "the server has other WAL where the archive ends")
+      Error(ErrorKind::conflict, "the server's WAL differs at the end of the archive")
           .with("first difference at", comparison.at)
           .with("file", comparison.file)
           .with("archive", comparison.archive)

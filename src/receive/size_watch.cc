@@ -206,7 +206,7 @@ void SizeWatch::Work::show() {
   shared_.with_hooks([&](Hooks& hooks) {
     hooks.board.set_watched_losses(std::move(open), closed_);
     for (const auto& id : closed)
-      hooks.log.info("the loss {} is closed: its WAL has come, or the archive begins behind it",
+      hooks.log.info("the loss {} is closed: its WAL was archived, or the archive starts after it",
                      id);
     if (!shown_.empty() && hooks.shown) hooks.shown();
   });

@@ -245,7 +245,7 @@ void SlotKeeper::perform(Host& host, std::unique_ptr<Server>& connected, const K
   } else if (std::holds_alternative<keep::CreateSlot>(step)) {
     const bool made = server.create_physical_slot(slot);
     if (made && state.found_gone())
-      log_.debug("made replication slot \"{}\" on {} anew", slot, host.name);
+      log_.debug("recreated replication slot \"{}\" on {}", slot, host.name);
     else if (made)
       log_.info("created replication slot \"{}\" on {}, so that a failover to it leaves no gap",
                 slot, host.name);

@@ -82,8 +82,8 @@ std::optional<std::string> left_our_history(const OurEnd& ours, const wal::Timel
     const auto left = *ours.history.end_of(their_timeline);
     if (end <= left) return std::nullopt;
     return fmt::format(
-        "it is still on timeline {} and has that up to {}, behind {}, where timeline {} began: it "
-        "looks like an old primary that has to be rewound",
+        "it is still on timeline {} and has that up to {}, beyond {}, where timeline {} started: "
+        "it appears to be an old primary that must be rewound",
         their_timeline, end, left, *ours.history.successor_of(their_timeline));
   }
   return std::nullopt;
@@ -161,8 +161,8 @@ void SlotKeeperState::on_first_wal(const std::string& wal) {
   if (ours.compare(0, count, wal, 0, count) != 0) {
     forget_slot();
     found(Cover::other_branch,
-          fmt::format("its timeline {} begins with other WAL than the archive's: two servers were "
-                      "promoted to this number (split brain)",
+          fmt::format("its timeline {} starts with WAL that differs from the archive's: two "
+                      "servers were promoted to this timeline ID (split brain)",
                       first.timeline));
     return;
   }
@@ -182,8 +182,8 @@ void SlotKeeperState::on_slot(const pq::SlotState& slot) {
   }
   if (!slot.restart_lsn)
     found(Cover::reserves_none,
-          fmt::format("its slot reserves no WAL: it was made without reserving any, or the server "
-                      "has invalidated it. Drop it, and it is made anew. {}",
+          fmt::format("its slot reserves no WAL: it was created without reserving any, or the "
+                      "server has invalidated it. Drop it, and it is recreated. {}",
                       pq::why_invalidated(std::nullopt, major_)));
 }
 
@@ -289,7 +289,7 @@ void SlotKeeperState::on_refused(const Error& error) {
   if (error.sqlstate() == kInUse) {
     // Any other user may move it.
     forget_slot();
-    found(Cover::in_use, "its slot is in use by somebody else: " + error.message());
+    found(Cover::in_use, "its slot is in use by another process: " + error.message());
     return;
   }
   found(Cover::refused, error.message());

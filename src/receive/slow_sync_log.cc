@@ -31,8 +31,8 @@ void SlowSyncLog::add(std::chrono::nanoseconds duration) {
     earlier = fmt::format("; so did {} more in the last {}, the longest {}", warning->earlier,
                           text(warning->since), text(warning->worst));
   log_.warning(
-      "a sync of the archive took {}: synchronous commits waited for it{}. Look what else uses the "
-      "disk; \"pgweir status\" tells how long syncs take",
+      "a sync of the archive took {}: synchronous commits waited for it{}. Check what else uses "
+      "the disk; \"pgweir status\" shows how long syncs take",
       text(warning->duration), earlier);
 }
 

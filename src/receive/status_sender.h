@@ -101,8 +101,8 @@ class StatusSender {
     }
     if (parts_.state.leaves_without_store() && !std::exchange(told_leaving_, true))
       parts_.log.warning(
-          "the server shuts down, and would wait for the store: it is let go. What the store has "
-          "not got is durable here, and the slot keeps it there");
+          "the server is shutting down, and would wait for the store: disconnecting. WAL that the "
+          "store does not have is durable here, and the slot retains it there");
   }
 
   const Parts parts_;

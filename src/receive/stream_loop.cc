@@ -139,7 +139,7 @@ void StreamLoop::guard() {
     if (workers_.over()) break;
     if (!stop_seen && fds[1].revents != 0) {
       stop_seen = true;
-      log_.info("stopping: what was received is made durable and reported first");
+      log_.info("stopping: flushing and confirming received WAL first");
       policy_.request_stop();
       wake_leader();
     }
@@ -185,8 +185,8 @@ void StreamLoop::care_for_server() {
 /// From now on only the guardian reads.
 void StreamLoop::begin_discarding() {
   log_.warning(
-      "the disk of the archive does not go on: what the server sends behind {} is dropped, so that "
-      "the server is not held up, and asked for again when the disk goes on",
+      "the archive's disk does not respond: WAL after {} is discarded, so that the server is not "
+      "blocked, and requested again when the disk responds",
       state_.received());
   // WAL that the leader may be writing now must not be overwritten.
   stream_.keep_last();
@@ -221,8 +221,8 @@ void StreamLoop::let_go_of_a_leaving_server() {
   if (!error) return;
   shutdown_watch_.shuts_down(false);  // no further checks
   log_.warning(
-      "the server shuts down, and would wait for what the archive's disk does not take: letting "
-      "it go");
+      "the server is shutting down, and would wait for the archive's unresponsive disk: "
+      "disconnecting");
   stream_.let_go();
   fail(*error);
 }
@@ -518,7 +518,7 @@ void StreamLoop::report_write_disk(StreamPolicy::DiskChange news,
         "Free disk space; archiving then resumes automatically. The connection is kept, and a "
         "replication slot (--slot) retains the WAL that was not confirmed."));
   else
-    log_.info("there is space again: archiving goes on at {}", state_.write());
+    log_.info("disk space is available again: archiving resumes at {}", state_.write());
   alarms_.disk_full(news == StreamPolicy::DiskChange::full);
 }
 
@@ -527,7 +527,7 @@ void StreamLoop::report_sync_disk(StreamPolicy::DiskChange news, const std::opti
   if (news == StreamPolicy::DiskChange::full)
     log_.error(*full);
   else
-    log_.info("there is space again: archiving goes on");
+    log_.info("disk space is available again: archiving resumes");
   alarms_.disk_full(news == StreamPolicy::DiskChange::full);
 }
 

@@ -33,7 +33,8 @@ SuccessorWatch::SuccessorWatch(Task task, Log& log)
     thread_ = task_.world.machine.threads().start("successor", [this] { work(); });
   } catch (const std::system_error& error) {
     log_.warning(
-        "nobody looks for a new primary while the server is silent, there is no thread for it: {}",
+        "could not start the thread that looks for a new primary while the server does not "
+        "respond: {}",
         error.what());
   }
 }

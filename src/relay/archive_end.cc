@@ -62,7 +62,7 @@ void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) 
   for (const auto& form : archive::finished_names(segment)) {
     const auto entry = archive.find(form.to_string());
     if (!entry || std::chrono::system_clock::now() - entry->modified >= kStillCopied) continue;
-    throw Error(ErrorKind::retry, "the newest finished segment is not sound, and was just written")
+    throw Error(ErrorKind::retry, "the newest complete segment is not valid, and was just written")
         .with("path", archive.path_of(form.to_string()))
         .hint(
             "Another program may be copying it into the archive. If it does not change for a "

@@ -79,7 +79,7 @@ void ArchiveLook::look() {
   }
   // A repeated error is not logged again.
   if (!error.empty() && error != last_error_)
-    log_.warning("could not look at what is new in the archive: {}; trying again", error);
+    log_.warning("could not check the archive for new WAL: {}; retrying", error);
   last_error_ = std::move(error);
 }
 

@@ -124,10 +124,8 @@ void Server::welcome(net::Listener& listener, const net::Wake& stop) {
   const auto peer = peer_of(socket.get(), access->rules);
   if (!peer) return;  // a client that only checks whether the server is up
   if (visitors_.size() >= options_.max_at_the_door) {
-    seldom_.warning(
-        fmt::format("{} clients at once have not shown who they are: the first of them "
-                    "is left",
-                    visitors_.size()));
+    seldom_.warning(fmt::format("{} clients have not authenticated: disconnecting the oldest one",
+                                visitors_.size()));
     visitors_.pop_front();
   }
   net::tune_connection(socket.get());
@@ -169,7 +167,7 @@ bool Server::attend(Visitor& visitor, bool can_read) {
   if (left && state.output().empty() && !visitor.stream->has_unsent()) return false;
   if (Clock::now() < visitor.until) return true;
   if (left) return false;
-  seldom_.warning(fmt::format("a client from {} did not show who it is within {} s",
+  seldom_.warning(fmt::format("a client from {} did not authenticate within {} s",
                               to_string(state.peer()),
                               options_.authentication_time.count() / 1000));
   return false;

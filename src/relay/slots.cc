@@ -338,7 +338,7 @@ void Slots::take_over() {
       state_ = SlotsState(std::move(kept.slots));
       why_none_.reset();
       tell_held();
-      if (thread_) log_.info("the replication slots of the archive are here from now on");
+      if (thread_) log_.info("this process manages the archive's replication slots from now on");
       saved_at_ = threads_.now();
       return;
     }

@@ -65,7 +65,7 @@ std::optional<std::string> ask_process(const std::string& directory, const std::
         .with("socket", fmt::format("{}/{}", directory, name))
         .hint("It may be stopped (SIGSTOP), or its disk hangs.");
   if (reply.code != 0) {
-    auto error = system_error(reply.code, "could not ask who serves the archive")
+    auto error = system_error(reply.code, "could not query the process that serves the archive")
                      .with("socket", fmt::format("{}/{}", directory, name));
     if (reply.code == EACCES || reply.code == EPERM)
       error.hint("Ask as the user that \"pgweir serve\" runs as.");

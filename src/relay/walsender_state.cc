@@ -325,7 +325,7 @@ std::optional<WalsenderState::Time> WalsenderState::next_ping(Now now) {
   if (reply_due_ && say(false)) reply_due_ = false;
   if (now.time >= heard_ + options_.timeout) {
     // It does not read, so it gets no error message (WalSndCheckTimeOut()).
-    leave("nothing was heard of it for " + fmt::format("{} s", options_.timeout.count() / 1000));
+    leave("no message for " + fmt::format("{} s", options_.timeout.count() / 1000));
     return std::nullopt;
   }
   const auto ask_at = heard_ + options_.timeout / 2;

@@ -141,7 +141,7 @@ void require_agreement(Archives& archives, SegmentCheck& check, const Fetched& c
         if (!archives.shelf(i).find(file)) continue;  // another format by now, or removed
         if (archives.nobody_tells_the_cluster(error)) throw;
         log.error(error);
-        log.warning("{} was passed over: {} is sound", archives.path_of(other),
+        log.warning("{} was skipped: {} is valid", archives.path_of(other),
                     archives.path_of(checked.copy()));
       }
     }

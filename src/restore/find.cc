@@ -114,7 +114,7 @@ std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::Timel
       auto moment = find(*look(archives, unsound, timeline, durable_end));
       for (std::size_t each = 0; each < archives.count(); ++each)
         if (archives.silent(each))
-          log.warning("{} does not answer, what is told is without it: {}",
+          log.warning("{} does not answer, so the result does not include it: {}",
                       archives.shelf(each).path(), archives.silence(each)->what());
       return moment;
     } catch (const UnsoundCopy& error) {

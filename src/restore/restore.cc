@@ -253,7 +253,7 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
         restored = deliver(copy, unsound);
         if (!first_error) continue;
         log_.error(*first_error);
-        log_.warning("{} was restored from its other, sound form {}", segment,
+        log_.warning("{} was restored from its other, valid file {}", segment,
                      archives_.several() ? archives_.path_of(copy) : name.to_string());
       } catch (const TargetError&) {
         throw;
@@ -440,7 +440,7 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
   // Recovery uses its own if the archive has none: a standby that was created with its first
   // segments, or that restarts after the archive was pruned.
   if (finding.size && server_has(segment, *finding.size))
-    return {false, gap.what + "; but the server has a sound one in its pg_wal"};
+    return {false, gap.what + "; but the server has a valid copy in its pg_wal"};
   if (options_.up_to_hole) return restore_up_to_hole(segment, finding, gap);
   return answer_.absent(gap, segment.to_string());
 }

@@ -226,7 +226,7 @@ std::string slots_text(const StatusReport& report) {
     text = "Slots of the archive's clients (pgweir prune leaves what they need):\n";
     if (report.relays.empty() && report.relay_errors.empty() &&
         !(report.receiver && report.receiver->serving))
-      text += "  nobody serves the archive now\n";
+      text += "  no process serves the archive\n";
   }
   for (const auto& slot : report.slots) {
     const auto& kept = slot.kept;

@@ -208,7 +208,8 @@ void ReplicationStream::Impl::connect() {
 
 pq::Connection& ReplicationStream::Impl::for_command() {
   if (stream_)
-    throw Error(ErrorKind::usage, "a stream is on, and takes no commands").hint("stop() it first.");
+    throw Error(ErrorKind::usage, "a stream is active, and accepts no commands")
+        .hint("stop() it first.");
   return *connection_;
 }
 

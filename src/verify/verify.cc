@@ -112,7 +112,8 @@ void Run::judge_gaps() {
     std::erase_if(gaps, [&](const Finding& gap) {
       if (still_there(gap, plan)) return false;
       report_.notes.push_back(fmt::format(
-          "{} was missing when verify began, and is not any more: others are at work", gap.file));
+          "{} was missing when verify started, and exists now: other processes are running",
+          gap.file));
       return true;
     });
   }
@@ -212,8 +213,8 @@ Scope Run::scope() const {
   if (options_.from) scope.first_segno = segno_of(*options_.from, false);
   if (options_.to) scope.last_segno = segno_of(*options_.to, true);
   if (scope.first_segno && scope.last_segno && *scope.first_segno > *scope.last_segno)
-    throw Error(ErrorKind::usage, "the range to check ends before it begins")
-        .hint("--from must not lie behind --to.");
+    throw Error(ErrorKind::usage, "the range to check ends before it starts")
+        .hint("--from must not be after --to.");
   return scope;
 }
 

@@ -48,7 +48,7 @@ FromServer decode_from_server(std::span<const std::byte> head, std::span<const s
       if (data.wal.size() > kMaxXLogData)
         return wrong("the server sent a WAL message too large", bytes);
       if (data.start.byte() > std::numeric_limits<std::uint64_t>::max() - data.wal.size())
-        return wrong("the server sent WAL behind the end of all WAL", bytes)
+        return wrong("the server sent WAL beyond the end of all WAL", bytes)
             .with("position", data.start);
       return data;
     }

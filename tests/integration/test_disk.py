@@ -160,7 +160,7 @@ def test_a_server_that_shuts_down_is_not_held_by_a_stuck_disk(servers, receivers
     else:
         receiver.wait_log("(?i)no space left")
     primary.stop("fast")
-    receiver.wait_log("letting it go")
+    receiver.wait_log("unresponsive disk: disconnecting")
     assert receiver.running()
     if why == "hanging":
         receiver.kill9()  # it hangs

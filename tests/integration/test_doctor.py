@@ -165,7 +165,7 @@ def test_an_archive_that_is_in_use_or_of_another_cluster(servers, receivers, new
     receiver = receivers.pgweir(archive, primary)
     reported(primary, primary.write_wal(2))
     checks, status = doctor("-d", primary.conninfo(), "-D", archive.path)
-    assert "a receiver is at work here" in checks["lock"]["found"]
+    assert "a receiver is running here" in checks["lock"]["found"]
     assert checks["cluster"]["level"] == "ok"
     checks, status = doctor("-d", other.conninfo(), "-D", archive.path)
     assert status == 1 and checks["cluster"]["level"] == "failure"

@@ -231,7 +231,7 @@ def test_what_was_dropped_is_asked_for_again_on_the_same_connection(trouble, kin
     """And not before: until the disk goes on nothing moves, however much was read meanwhile."""
     here = trouble(kind, program)
     here.begin()
-    here.receiver.wait_log("the disk of the archive does not go on")
+    here.receiver.wait_log("the archive's disk does not respond")
     wait_for(lambda: here.primary.sql("SELECT sent_lsn >= pg_current_wal_flush_lsn() - 100000"
                                       " FROM pg_stat_replication") == "t", "all to be read")
     held = streaming(here.primary, here.name)["flush_lsn"]
@@ -345,7 +345,7 @@ def test_a_listener_whose_output_nobody_takes_leaves_the_server(servers, place):
             primary.sql(send)
         wait_for(lambda: primary.sql(LISTENING) == "0", "the listener to leave the server", AT_ONCE)
         assert primary.sql("SELECT pg_notification_queue_usage()") == "0"
-        wait_for(lambda: "nobody takes the output" in said(), "it to say why")
+        wait_for(lambda: "the output is not read" in said(), "it to say why")
         lines = [listener.stdout.readline()]
         while len(lines) == 1 or b'"event":"listening"' not in lines[-1]:
             lines.append(listener.stdout.readline())

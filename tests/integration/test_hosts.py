@@ -255,7 +255,7 @@ def test_a_new_primary_is_followed_while_the_old_one_hangs(three, receivers, new
         freeze(pid)
     try:
         one.promote()
-        receiver.wait_log("the server is silent, and another host is the primary of a newer timeline")
+        receiver.wait_log("the server does not respond, and another host is the primary on a newer timeline")
         archive.wait_covers(one, 2, one.write_wal(1))
     finally:
         for pid in (postmaster, walsender):

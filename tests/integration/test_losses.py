@@ -124,7 +124,7 @@ def test_a_failover_that_lost_nothing_is_none(servers, receivers, new_archive):
     assert "failover lost" not in receiver.said()
     assert status_of(archive)["lost_branches"] == []
     assert pgweir("verify", "-D", archive.path).returncode == 0
-    assert pgweir("ack", "-D", archive.path).stdout == "nothing is known to be lost\n"
+    assert pgweir("ack", "-D", archive.path).stdout == "no losses are recorded\n"
 
 
 def test_a_failover_that_an_earlier_version_followed_is_found(servers, receivers, new_archive):
@@ -195,7 +195,7 @@ def test_the_end_of_an_older_timeline_is_missing(servers, receivers, new_archive
 def test_ack_on_an_archive_without_losses_or_without_a_name(servers, receivers, new_archive):
     empty = new_archive(servers.primary(start=False))
     done = pgweir("ack", "-D", empty.path)
-    assert (done.returncode, done.stdout) == (0, "nothing is known to be lost\n")
+    assert (done.returncode, done.stdout) == (0, "no losses are recorded\n")
     done = pgweir("ack", "-D", empty.path, "--all")
     assert (done.returncode, done.stdout) == (0, "nothing is left to be acknowledged\n")
     done = pgweir("ack", "-D", empty.path, "hole-1-0-3000000")

@@ -115,7 +115,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     # Half written: the connection lives on, and that is told.
     key, certificate = first
     volume.put(tls_key=key.read_bytes()[:60], tls_crt=certificate.read_bytes(), ca_crt=ca)
-    receiver.wait_log("the client's key .*tls.key: could not read the private key.*this connection lives on")
+    receiver.wait_log("the client's key .*tls.key: could not read the private key.*this connection stays open")
     check = pgweir("status", "-D", archive.path, "--check")
     assert check.returncode == 1 and "no new connection could be made: the client's key" in check.stdout, check.stdout
     wait_for(lambda: re.search(r"pgweir_receiver_secrets_error\{.*\} 1$", figures.read_text(), re.MULTILINE),
@@ -125,7 +125,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     volume.put(tls_key=key.read_bytes(), tls_crt=soon[1].read_bytes(), ca_crt=ca)
     receiver.wait_log("the private key does not match the certificate")
     volume.put(tls_key=None, tls_crt=None, ca_crt=ca)
-    receiver.wait_log("is gone; this connection lives on")
+    receiver.wait_log("is gone; this connection stays open")
     volume.keys_of(first, ca)
     receiver.wait_log("as they were again")
     # Somebody else's: whole, and refused.
@@ -225,7 +225,7 @@ def test_a_password_that_changes(servers, receivers, new_archive, place):
                                 "--reconnect-on-rotation")
     before = streaming(primary)["pid"]
     passwords.unlink()
-    receiver.wait_log(f"the password file {passwords} is gone; this connection lives on")
+    receiver.wait_log(f"the password file {passwords} is gone; this connection stays open")
     put("first")
     receiver.wait_log("as they were again")
     put("sec0nd")

@@ -245,7 +245,7 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     serving.process.stop()
     serving = Relay(place, receivers, archive, user)
     serving.process = receivers.start(serving.command, None)
-    serving.process.wait_log("the newest finished segment is not sound, and was just written")
+    serving.process.wait_log("the newest complete segment is not valid, and was just written")
     os.utime(raw, (0, 0))
     serving.process.wait_log(rf"listening on .*:{serving.port}")
     serving.process.wait_log(f"the newest complete segment is not valid WAL to its end.*{raw.name}")
@@ -355,7 +355,7 @@ def test_rules_and_users_are_read_anew(place, filled, relay):
 
     serving.hba.write_text("host replication repl 127.0.0.1/32 trust # for now\n")
     serving.process.send(signal.SIGHUP)
-    serving.process.wait_log("rules and users are read anew")
+    serving.process.wait_log("reloaded the HBA and users files")
     client = Client(serving.port, user="repl")
     assert client.greeting[-1][0] == b"Z"
 
@@ -585,7 +585,7 @@ def test_options_that_go_with_serving(place):
 def test_the_start_says_by_how_much_clients_lag(place, receivers):
     """Whether its server can be reached or not."""
     for number, (flush, says) in enumerate((("200ms", r"with --flush 200 ?ms those who are served lag by so much"),
-                                            ("segment", "with --flush segment those who are served lag by up to a segment"),
+                                            ("segment", "with --flush segment, clients of the relay lag by up to a segment"),
                                             ("continuous", None))):
         directory = place / f"archive{number}"
         directory.mkdir(mode=0o700)

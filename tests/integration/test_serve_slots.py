@@ -316,7 +316,7 @@ def test_a_second_server_has_no_slots_until_the_first_has_gone(place, filled, re
                   "SHOW pgweir.replication_slots"):
         assert code(client.query(asked, b"Z")) == "57P03", asked
     first.process.stop()
-    second.process.wait_log("the replication slots of the archive are here from now on")
+    second.process.wait_log("this process manages the archive's replication slots from now on")
     assert row(client.query("READ_REPLICATION_SLOT s"))[0] == "physical"
 
 

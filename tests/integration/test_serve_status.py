@@ -80,7 +80,7 @@ def test_at_three_in_the_morning(place, filled, relay):  # noqa: F811
     # With nobody there, the slots still hold back: they are told of all the same.
     serving.process.stop()
     told = text(archive)
-    assert "Relay:" not in told and "  nobody serves the archive now\n" in told and "lagging: LOST" in told
+    assert "Relay:" not in told and "  no process serves the archive\n" in told and "lagging: LOST" in told
     assert not [name for name in os.listdir(archive.path) if name.endswith(".sock")]
 
 
@@ -148,7 +148,7 @@ def test_doctor_looks_at_socket_slots_and_backups(servers, filled, place):  # no
 
     seen = doctor(place, "--serve-max-slot-wal-keep-size", "1GB", "--serve-base-backup", primary.conninfo())
     assert seen["serve_socket"][0] == "ok" and seen["serve_base_backup"][0] == "ok"
-    assert seen["serve_slots"] == ("ok", "0 here; a slot that lies back by more than 1 GB is lost")
+    assert seen["serve_slots"] == ("ok", "0 here; a slot that retains more than 1 GB is lost")
     long = place / ("d" * 100)
     long.mkdir()
     assert doctor(long)["serve_socket"][0] == "failure" and "characters" in doctor(long)["serve_socket"][1]

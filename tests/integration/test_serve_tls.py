@@ -113,7 +113,7 @@ def test_a_rule_for_those_without(filled, secure, authority):  # noqa: F811
     # Over a Unix socket there is none, as with a server.
     serving.hba.write_text("local replication all scram-sha-256\n")
     serving.process.send(signal.SIGHUP)
-    serving.process.wait_log("read anew")
+    serving.process.wait_log("reloaded the HBA")
     assert ask(serving, host=serving.socket_dir, sslmode="require").returncode == 0
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(f"{serving.socket_dir}/.s.PGSQL.{serving.port}")
@@ -216,7 +216,7 @@ def test_a_certificate_that_is_wrong_leaves_the_old_one_in_force(filled, secure,
 
     shutil.copy(new_key, secure.key)
     serving.process.send(signal.SIGHUP)
-    serving.process.wait_log("rules and users are read anew, and the certificate")
+    serving.process.wait_log("reloaded the HBA and users files, and the certificate")
     assert TlsClient(serving.port).shown() == ssl.PEM_cert_to_DER_cert(new_certificate.read_text())
     assert told(before.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
 
@@ -227,12 +227,12 @@ def test_what_is_replaced_is_noticed_without_a_signal(filled, secure, authority)
     old = TlsClient(serving.port).shown()
     new_key, new_certificate = authority.sign("renewed", "localhost", days=3)
     secure.certificate.write_bytes(new_certificate.read_bytes()[:200])
-    serving.process.wait_log("could not read the certificate.*what was read before stays in force")
+    serving.process.wait_log("could not read the certificate.*the previous contents stay in effect")
     assert TlsClient(serving.port).shown() == old
     shutil.copy(new_certificate, secure.certificate)
-    serving.process.wait_log("the private key does not match the certificate.*what was read before stays in force")
+    serving.process.wait_log("the private key does not match the certificate.*the previous contents stay in effect")
     shutil.copy(new_key, secure.key)
-    serving.process.wait_log("was replaced: new clients get what is new")
+    serving.process.wait_log("was replaced: new clients use it")
     assert TlsClient(serving.port).shown() == ssl.PEM_cert_to_DER_cert(new_certificate.read_text())
     # It ends in three days: in the log, the status with its verdict, and for Prometheus.
     serving.process.wait_log("the certificate .*server.crt expires on ")
@@ -243,7 +243,7 @@ def test_what_is_replaced_is_noticed_without_a_signal(filled, secure, authority)
                for found in told["findings"]), told["findings"]
     # A password that changes is the next one that is asked for.
     serving.users.unlink()
-    serving.process.wait_log("could not open file.*what was read before stays in force")
+    serving.process.wait_log("could not open file.*the previous contents stay in effect")
 
 
 def test_tls_from_the_first_byte_on(filled, secure):  # noqa: F811
@@ -330,7 +330,7 @@ def test_who_gets_stuck_in_the_handshake_holds_up_nobody(place, filled, secure, 
     directory, result = receive_stock(place, serving, archive, **verified(authority))
     assert result.returncode == 0, result.stderr
     assert same_files(directory, archive) >= 2
-    serving.process.wait_log("did not show who it is within 6 s")
+    serving.process.wait_log("did not authenticate within 6 s")
 
     def all_left():
         for client in list(door):
@@ -427,7 +427,7 @@ def test_doctor_looks_at_what_serving_needs(place, secure, authority):
     seen = doctor("--serve-hba", rules, status=1)  # hostssl, and no certificate
     assert seen["serve_rules"][0] == "failure" and "line 1" in seen["serve_rules"][1]
     seen = doctor(status=1)
-    assert seen["serve_users"] == ("failure", "nobody can connect: no user has a password")
+    assert seen["serve_users"] == ("failure", "no client can connect: no user has a password")
     users.chmod(0o644)
     assert doctor(*good, status=0)["serve_users"][0] == "warning"
     secure.key.chmod(0o640)
@@ -437,7 +437,7 @@ def test_doctor_looks_at_what_serving_needs(place, secure, authority):
                           status=1)["serve_tls"]
     assert level == "failure" and "has expired" in found
     level, found = doctor("--serve-users", users, where=f"*:{port}", status=0)["serve_tls"]
-    assert level == "warning" and "there is no TLS" in found
+    assert level == "warning" and "no TLS" in found
     with socket.create_server(("127.0.0.1", port)):
         level, found = doctor("--serve-users", users, status=0)["serve_address"]
     assert level == "warning" and str(port) in found

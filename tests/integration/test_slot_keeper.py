@@ -400,7 +400,7 @@ def test_a_twin_is_left_alone(servers, receivers, new_archive):
     assert switchpoint(twin, 1) == switchpoint(ours, 1)
     twin.write_wal(2)
     said = not_covered(archive, twin, "other_branch")
-    assert "begins with other WAL than the archive's" in said["reason"], said
+    assert "starts with WAL that differs from the archive's" in said["reason"], said
     before = restart_lsn(twin)
     reported(ours, ours.write_wal(1))
     looked_at = candidates(archive)[twin.port]["answered"]

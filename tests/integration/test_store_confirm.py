@@ -135,7 +135,7 @@ def test_no_commit_and_no_shutdown_waits_for_the_store(servers, receivers, new_a
     server.conf(synchronous_standby_names="")
     server.reload()
     server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-    receiver.wait_log("does not name this receiver any more")
+    receiver.wait_log("no longer names this receiver")
     reported(server, start_of(end, server))
 
     # A server shuts down at once, whatever the store does, and its slot stays where it is.
@@ -144,7 +144,7 @@ def test_no_commit_and_no_shutdown_waits_for_the_store(servers, receivers, new_a
     archive.wait_covers(server, 1, end)
     slot = restart_lsn(server)
     server.stop("fast", deadline=AT_ONCE)
-    receiver.wait_log("the server shuts down, and would wait for the store: it is let go")
+    receiver.wait_log("the server is shutting down, and would wait for the store: disconnecting")
     server.start()
     assert slot <= restart_lsn(server) < end
     streaming(server)

@@ -517,7 +517,7 @@ def test_others_need_the_token(servers, receivers, place, new_archive, browser):
         assert ask(port, Authorization=good)[0] == 200
     replace(token, "the next secret of it\n", 0o600)
     receiver.send(signal.SIGHUP)
-    receiver.wait_log("the token file .* is read anew")
+    receiver.wait_log("reloaded the token file")
     assert ask(port, "/main", Authorization=good)[0] == 401
     assert ask(port, "/main", Authorization="Bearer the next secret of it")[0] == 200
     wait_for(lambda: browser.text("#login"), "who came by the old one to be asked for the new one")
@@ -657,15 +657,15 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     # The token of a page elsewhere changes: here it is read anew by SIGHUP.
     replace(token, "the next secret of it\n", 0o600)
     elsewhere.send(signal.SIGHUP)
-    elsewhere.wait_log("is read anew")
-    wait_for(lambda: "does not take the token" in ask(ports["fleet"])[2], "the old one to be refused")
+    elsewhere.wait_log("reloaded the token file")
+    wait_for(lambda: "rejects the token of token-file" in ask(ports["fleet"])[2], "the old one to be refused")
     token.chmod(0o644)
     process.send(signal.SIGHUP)
     process.wait_log("the token as it was stays in force")
     token.chmod(0o600)
     process.send(signal.SIGHUP)
-    process.wait_log("the token file .* is read anew")
-    wait_for(lambda: "does not take the token" not in ask(ports["fleet"])[2], "the new one to be taken")
+    process.wait_log("reloaded the token file")
+    wait_for(lambda: "rejects the token of token-file" not in ask(ports["fleet"])[2], "the new one to be taken")
     assert ask(ports["fleet"], Host="evil.example")[0] == 421
     process.stop()
 

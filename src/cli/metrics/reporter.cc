@@ -47,7 +47,7 @@ void Reporter::write(bool up) {
     if (std::exchange(failed_, false)) log_.info("the metrics can be written again");
   } catch (const Error& error) {
     if (!std::exchange(failed_, true))
-      log_.warning("the metrics cannot be written: {}; nothing else is affected, trying again. {}",
+      log_.warning("could not write the metrics: {}; nothing else is affected, retrying. {}",
                    error.what(), error.hint());
   }
 }

@@ -151,7 +151,7 @@ class FleetArchive::Remote {
     };
     const auto answer = transport_->perform(request);
     if (answer.status == 401)
-      return web::state_of_error("it does not take the token of token-file", web::Silence::token);
+      return web::state_of_error("it rejects the token of token-file", web::Silence::token);
     if (answer.status != 200)
       return web::state_of_error(fmt::format("it answers with HTTP {}", answer.status),
                                  web::Silence::other_answer);
@@ -202,8 +202,8 @@ web::FleetRow FleetArchive::row() const {
     row.since_is_known = seen.look->since.known;
   }
   if (seen.stuck) {
-    row.state =
-        web::state_of_error("a look at it has not come back: it hangs", web::Silence::hanging);
+    row.state = web::state_of_error("the check of the directory has not returned: it hangs",
+                                    web::Silence::hanging);
     row.since =
         std::chrono::system_clock::now() - std::chrono::floor<std::chrono::seconds>(seen.stuck_for);
     row.since_is_known = true;

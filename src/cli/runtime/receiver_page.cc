@@ -161,7 +161,7 @@ void read_anew(const WebRequest& request, const std::function<void(const WebRequ
   if (!request.token_file) return;
   try {
     use(request);
-    log.info("the token file {} is read anew", *request.token_file);
+    log.info("reloaded the token file {}", *request.token_file);
   } catch (const Error& error) {
     log.error(error);
     log.warning("the token as it was stays in force");

@@ -94,11 +94,11 @@ void Serving::renew_secrets() {
     fresh->users = read_users(request_);
     if (request_.tls) fresh->tls = read_tls(*request_.tls);
     access_.set(std::move(fresh));
-    log_.info("{} replaced: new clients get what is new",
+    log_.info("{} replaced: new clients use it",
               request_.tls ? "the certificate or the users file was" : "the users file was");
     tell_expiry();
   } catch (const Error& error) {
-    log_.warning("{}; what was read before stays in force until that is mended", error.what());
+    log_.warning("{}; the previous contents stay in effect until this is fixed", error.what());
   }
 }
 
@@ -226,7 +226,7 @@ void Serving::reload() {
   try {
     secrets_read_ = state_of_secrets(request_);
     access_.set(read_access(request_));
-    log_.info("rules and users are read anew{}", request_.tls ? ", and the certificate" : "");
+    log_.info("reloaded the HBA and users files{}", request_.tls ? ", and the certificate" : "");
     tell_expiry();
   } catch (const Error& error) {
     log_.error(error);

@@ -95,7 +95,7 @@ TEST(RequireCheckpoint, RefusesWhatIsAnotherRecord) {
     SCOPED_TRACE(c.name);
     const auto error = error_of([&] { static_cast<void>(example.require(c.point)); });
     EXPECT_EQ(error.kind(), ErrorKind::conflict);
-    EXPECT_THAT(error.what(), HasSubstr("other WAL where the backup's checkpoint should be"));
+    EXPECT_THAT(error.what(), HasSubstr("different WAL at the backup's checkpoint"));
     EXPECT_THAT(error.what(), HasSubstr(c.found));
     EXPECT_THAT(error.what(), HasSubstr("000000010000000000000004"));
   }

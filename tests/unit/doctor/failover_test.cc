@@ -117,7 +117,7 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
        },
        Level::unknown, "no history of its timeline 2"},
       {"another cluster", [](auto& host) { host.identity.system_identifier = 8; }, Level::failure,
-       "another cluster", "take it out"},
+       "another cluster", "remove it"},
       {"no answer",
        [](auto& host) {
          host.trouble = Trouble{"connection refused", {"start it"}};
@@ -172,7 +172,7 @@ TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
     return conclude_failover(archive, candidates);
   };
   EXPECT_FALSE(conclude({silent("db1"), silent("db2")}).known);
-  EXPECT_THAT(conclude({silent("db1")}).text, HasSubstr("nothing is known"));
+  EXPECT_THAT(conclude({silent("db1")}).text, HasSubstr("unknown: no host"));
   auto foreign = candidate("db1", 10);
   foreign.host.identity.system_identifier = 8;
   EXPECT_FALSE(conclude({foreign}).known);

@@ -69,7 +69,7 @@ TEST(PreferredRole, AHostWithoutTheSlotIsNotMovedTo) {
 TEST(PreferredRole, ThereHasToBeAChoice) {
   auto check = judge_preferred(plan(PreferredRole::standby), "", {host("db1", false)});
   EXPECT_EQ(check.level, Level::warning);
-  EXPECT_THAT(check.found, HasSubstr("names one host"));
+  EXPECT_THAT(check.found, HasSubstr("has one host"));
   check = judge_preferred(plan(PreferredRole::standby), "read-write",
                           {host("db1", false), host("db2", true)});
   EXPECT_EQ(check.level, Level::failure);

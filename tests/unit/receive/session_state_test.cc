@@ -1713,7 +1713,7 @@ TEST(SessionState, StaysBetweenTwoBranchesWithTheHostThatEndedTheTimeline) {
 }
 
 TEST(SessionState, WaitsForTheRightHostWhereAnUnfinishedSegmentDiffersAsWell) {
-  const Error other(ErrorKind::conflict, "the upstream sends other WAL than the archive has");
+  const Error other(ErrorKind::conflict, "the upstream's WAL differs from the archive's");
   Dialogue dialogue;
   dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
   dialogue.dead = {1};

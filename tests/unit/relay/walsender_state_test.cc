@@ -547,7 +547,7 @@ TEST_F(WalsenderTest, AsksWhoIsSilentAndGivesItUp) {
   EXPECT_EQ(left(), "");
   EXPECT_EQ(types(hear(state_.output())), "d");
   now_.time += 30s;
-  EXPECT_EQ(left(), "nothing was heard of it for 60 s");
+  EXPECT_EQ(left(), "no message for 60 s");
   EXPECT_TRUE(state_.output().empty());
 }
 

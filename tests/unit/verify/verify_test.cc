@@ -899,8 +899,8 @@ TEST(Verify, TellsNoGapThatWasClosedWhileItRead) {
   const auto report = archive.verify();
   EXPECT_THAT(report.findings, IsEmpty()) << to_text(report);
   EXPECT_THAT(report.notes, Contains(ArchiveBuilder::name(wal, 2) +
-                                     " was missing when verify began, and is not any more: others "
-                                     "are at work"));
+                                     " was missing when verify started, and exists now: other "
+                                     "processes are running"));
 }
 
 TEST(Verify, TakesTheCompressedFileOfASegmentThatWasCompressedMeanwhile) {
