@@ -502,8 +502,8 @@ FAULTS = [
     ("nothing_known_is_well", "user A1",
      "`doctor --failover` said that all is well when no host answered",
      "ConcludeFailover.NamesWhoLosesNothingOrLeast",
-     [("doctor/failover.cc", "    return {false, \"nothing is known:",
-       "    return {FOUND(nothing_known_is_well), \"nothing is known:")]),
+     [("doctor/failover.cc", "if (known.empty()) return {false,",
+       "if (known.empty()) return {FOUND(nothing_known_is_well),")]),
     # --- Reading where an archive ends ---
     ("ancestors_wal_unread", "`git log --grep=ancestor`",
      "what `recover`, `drill` and `--find-*` read ended before the switchpoint while a new timeline's first file had not come there",
