@@ -76,7 +76,7 @@ def test_nobody_answers_and_each_cause_is_told_by_all_alike(place):
             ("host=no-such-host.invalid", "spelling, DNS"),
             (f"host=/nonexistent port={port}", "The socket does not exist.*unix_socket_directories"),
             (f"host=127.0.0.1 port={silent.getsockname()[1]} connect_timeout=2 sslmode=disable",
-             "says nothing"),
+             "does not respond"),
             (f"host=127.0.0.1 port={full.getsockname()[1]} connect_timeout=2", "firewall"),
         ]
         for conninfo, says in cases:
@@ -103,7 +103,7 @@ def test_of_several_hosts_each_has_its_own_advice(place):
     conninfo = f"host=/nonexistent,127.0.0.1 port={port} user=archiver"
     advice = doctor(conninfo)
     assert re.search(f"/nonexistent/.s.PGSQL.{port}: There is no such socket", advice[0]), advice
-    assert re.search(f"127.0.0.1:{port}: Nobody listens", advice[1]), advice
+    assert re.search(f"127.0.0.1:{port}: No server listens", advice[1]), advice
     said = hint_of("receive", "-D", place, "--no-loop", "-d", conninfo)
     assert all(line in said for line in advice), said
 
@@ -154,8 +154,8 @@ def test_what_the_server_refuses_and_that_the_advice_helps(servers, place, major
         for statement in sql_of(advice):
             primary.sql(statement)
         assert ordinary(conninfo) is None, advice
-    assert_advice(ordinary(of("clerk", dbname="nowhere")), "There is no database nowhere")
-    assert "There is no database nowhere" in hint_of(
+    assert_advice(ordinary(of("clerk", dbname="nowhere")), "The database nowhere does not exist")
+    assert "The database nowhere does not exist" in hint_of(
         "logical", "create", "-S", "s", "-d", of("clerk", dbname="nowhere"))
 
     # pg_hba.conf: what is kept out is, by a line before the others, let in.
@@ -195,7 +195,7 @@ def test_what_the_server_refuses_and_that_the_advice_helps(servers, place, major
 
     def answer():
         advice = doctor(of("clerk"))
-        return advice if "Nobody listens" not in str(advice) else None
+        return advice if "No server listens" not in str(advice) else None
 
     assert_advice(wait_for(answer, "the standby to answer"),
                   "hot_standby|starting up" if major > 13 else "starting up")

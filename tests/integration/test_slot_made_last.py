@@ -88,7 +88,7 @@ def test_the_slot_goes_again_where_the_wal_is_gone(servers, receivers, new_archi
 
     wait_for(removed, f"{wanted.name} to be removed")
     said = refused(receivers, archive, primary)
-    assert "removed replication slot" in said and "removed again" in " ".join(said.split())
+    assert "removed replication slot" in said and "dropped again" in " ".join(said.split())
     assert "streaming timeline" not in said and "all of it is durable" not in said, said
     receiver = receivers.pgweir(archive, primary, "-S", "mine", "--create-slot", "--on-gap", "continue")
     streaming(primary)

@@ -130,7 +130,7 @@ TEST(ConnectAdvice, IsForTheCauseInAnyLanguage) {
        both(kLogical, server("42501", "InitPostgres", "permission denied to start WAL sender")),
        ErrorKind::refused, "ALTER ROLE archiver REPLICATION."},
       {"no database", both(kSql, server("3D000", "InitPostgres", "database does not exist")),
-       ErrorKind::refused, "no database \"Orders\""},
+       ErrorKind::refused, "database \"Orders\" does not exist"},
       {"a database that takes no connections",
        both(kSql, server("55000", "CheckMyDatabase", "not currently accepting connections")),
        ErrorKind::refused, "ALLOW_CONNECTIONS"},
@@ -176,7 +176,7 @@ TEST(ConnectAdvice, IsForTheCauseInAnyLanguage) {
       {"unheard of", server("ZZ999", "", "?"), ErrorKind::retry, ""},
 
       {"refused", libpq(ConnectPhase::connecting, "Connection refused"), ErrorKind::retry,
-       "Nobody listens"},
+       "No server listens"},
       {"no socket", libpq(ConnectPhase::connecting, "No such file or directory"), ErrorKind::retry,
        "unix_socket_directories"},
       {"a socket of others", libpq(ConnectPhase::connecting, "Permission denied"), ErrorKind::retry,
@@ -254,7 +254,7 @@ TEST(ConnectAdvice, TellsTimeoutsByWhatHasAnswered) {
   failed.phase = ConnectPhase::connecting;
   EXPECT_THAT(advise(failed).hint(), HasSubstr("firewall"));
   failed.phase = ConnectPhase::encrypting;
-  EXPECT_THAT(advise(failed).hint(), HasSubstr("says nothing"));
+  EXPECT_THAT(advise(failed).hint(), HasSubstr("does not respond"));
 }
 
 TEST(ConnectAdvice, SaysWhyAPasswordFileIsNotRead) {
