@@ -226,7 +226,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
       {"another cluster", same_server, [](auto& a) { a.identity->system_identifier = 43; },
        "cluster", Level::failure, "cluster 43", "directory of its own"},
       {"other segments", set("wal_segment_size", "64MB"), same_archive, "cluster", Level::failure,
-       "64 MB", "a directory other than"},
+       "64 MB", "another directory"},
       {"a gap ahead", [](auto& s) { s.slot->restart_lsn = wal::Lsn(0x5000000); }, same_archive,
        "continuity", Level::warning, "0/5000000", "start the receiver now"},
       {"disk filling", [](auto& s) { s.wal_rate = 1e9; },
@@ -388,7 +388,7 @@ TEST(Doctor, IsContentWhereNothingIsTheMatter) {
   server.settings["archive_mode"] = "on";
   server.settings["archive_command"] = "cp %p /backup/%f";
   EXPECT_THAT(to_text(judge_server(server, plan)),
-              HasSubstr("[  ok  ] archive_mode: the server archives by itself as well"));
+              HasSubstr("[  ok  ] archive_mode: the server archives as well"));
 }
 
 TEST(Doctor, SaysWhichBaseBackupsTheServerPermits) {

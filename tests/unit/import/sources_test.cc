@@ -155,7 +155,7 @@ TEST_F(SourcesTest, TellsOfSeveralClustersOfAStanza) {
         content(4));
   const auto result = import({"main"});
   EXPECT_FALSE(result.done());
-  EXPECT_THAT(told(result), HasSubstr("the WAL of several clusters (Name the one"));
+  EXPECT_THAT(told(result), HasSubstr("the WAL of several clusters (Specify the one"));
   EXPECT_THAT(result.came, IsEmpty());
 }
 

@@ -676,7 +676,7 @@ TEST(SessionState, DoesNotTakeAnInvalidatedSlotForReadyWhereItHasAPositionAgain)
     const auto stop = dialogue.end();
     ASSERT_TRUE(stop.error);
     const auto* text = major == 17 ? "has not kept it: the server has invalidated it"
-                                   : "keeps WAL from 0/719999 on, and";
+                                   : "retains WAL from 0/719999 on, but";
     EXPECT_NE(stop.error->hint().find(text), std::string::npos) << stop.error->hint();
   }
 }
