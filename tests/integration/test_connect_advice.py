@@ -102,7 +102,7 @@ def test_of_several_hosts_each_has_its_own_advice(place):
     port = free_port()
     conninfo = f"host=/nonexistent,127.0.0.1 port={port} user=archiver"
     advice = doctor(conninfo)
-    assert re.search(f"/nonexistent/.s.PGSQL.{port}: There is no such socket", advice[0]), advice
+    assert re.search(f"/nonexistent/.s.PGSQL.{port}: The socket does not exist", advice[0]), advice
     assert re.search(f"127.0.0.1:{port}: No server listens", advice[1]), advice
     said = hint_of("receive", "-D", place, "--no-loop", "-d", conninfo)
     assert all(line in said for line in advice), said

@@ -136,7 +136,7 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
 
     # The new one, for five days.
     volume.keys_of(soon, ca)
-    receiver.wait_log(r"connecting anew with the new files \(--reconnect-on-rotation\)")
+    receiver.wait_log(r"reconnecting with the new files \(--reconnect-on-rotation\)")
     wait_for(lambda: streaming(cluster)["pid"] != before, "another connection")
     wait_for(lambda: serial_used(cluster) not in ("", old), "the new one to be shown to the server")
     end = cluster.write_wal(2)
@@ -233,7 +233,7 @@ def test_a_password_that_changes(servers, receivers, new_archive, place):
     assert streaming(primary)["pid"] == before
     reported(primary, primary.write_wal(1))
     primary.sql("ALTER ROLE keyholder PASSWORD 'sec0nd'")
-    receiver.wait_log(r"connecting anew with the new files \(--reconnect-on-rotation\)")
+    receiver.wait_log(r"reconnecting with the new files \(--reconnect-on-rotation\)")
     wait_for(lambda: streaming(primary)["pid"] != before, "another connection")
     end = primary.write_wal(1)
     reported(primary, end)

@@ -584,7 +584,7 @@ def test_options_that_go_with_serving(place):
 
 def test_the_start_says_by_how_much_clients_lag(place, receivers):
     """Whether its server can be reached or not."""
-    for number, (flush, says) in enumerate((("200ms", r"with --flush 200 ?ms those who are served lag by so much"),
+    for number, (flush, says) in enumerate((("200ms", r"with --flush 200 ?ms, clients of the relay lag by that time"),
                                             ("segment", "with --flush segment, clients of the relay lag by up to a segment"),
                                             ("continuous", None))):
         directory = place / f"archive{number}"
