@@ -87,7 +87,8 @@ int web_command(const Arguments& arguments) {
   daemon::LongRun long_run({});
   int status = kDone;
   try {
-    Fleet fleet(std::move(members), gate_of(request), request.limits, arguments.get(kFleetCa));
+    Fleet fleet(std::move(members), gate_of(request), request.limits, arguments.get(kFleetCa),
+                long_run.log());
     serve(fleet, request, count, long_run);
   } catch (const Error& error) {
     long_run.log().error(error);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/seldom_log.h"
 #include "base/threads.h"
 #include "io/shelf.h"
 #include "net/listener.h"

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "base/seldom_log.h"
 #include "io/shelf.h"
 #include "relay/base_backup.h"
 #include "relay/cancels.h"

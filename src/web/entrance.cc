@@ -1,5 +1,7 @@
 #include "web/entrance.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "web/page.h"
@@ -68,7 +70,17 @@ std::shared_ptr<const Gate> Entrance::gate() const {
   return gate_;
 }
 
-std::optional<http::Answer> Entrance::answer(const http::Request& request) const {
+/// With the address that a proxy has added, if it looks like one: the client can set it as well.
+void Entrance::report_wrong_token(const http::Request& request) {
+  constexpr std::size_t kLongest = 64;
+  const auto from = request.header("x-forwarded-for");
+  const bool is_shown = !from.empty() && from.size() <= kLongest &&
+                        from.find_first_not_of("0123456789abcdefABCDEF.:, ") == from.npos;
+  log_.warning(is_shown ? fmt::format("the web page got a wrong token (X-Forwarded-For: {})", from)
+                        : "the web page got a wrong token");
+}
+
+std::optional<http::Answer> Entrance::answer(const http::Request& request) {
   const auto held = gate();
   const auto& gate = *held;
   const auto& path = request.path;
@@ -80,7 +92,11 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) const
   }
   if (!gate.knows_host(request))
     return plain_answer(421, "this server has no such name: see --web-host in its --help");
-  if (path == "/login" && gate.asks_for_token()) return log_in(gate, request);
+  if (path == "/login" && gate.asks_for_token()) {
+    auto answer = log_in(gate, request);
+    if (answer.status == 403) report_wrong_token(request);
+    return answer;
+  }
   if (path == "/logout" && request.method == "POST") return log_out(gate);
   // The form looks like the rest.
   if (path == "/style.css" || path == "/icon.svg" || gate.lets_in(request)) return std::nullopt;
@@ -90,6 +106,7 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) const
     form.headers.emplace_back("Location", "login");
     return form;
   }
+  if (Gate::has_bearer_token(request)) report_wrong_token(request);
   auto refused = plain_answer(401, "a token is needed: --web-token-file has it");
   refused.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"pgweir\"");
   return refused;

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "base/log.h"
+#include "base/seldom_log.h"
 #include "http/message.h"
 #include "web/gate.h"
 
@@ -14,18 +16,21 @@ namespace weir::web {
 /// What comes before every page: the method, the name, the token with its form. Any thread.
 class Entrance {
  public:
-  explicit Entrance(Gate gate) { set(std::move(gate)); }
+  /// Wrong tokens are reported to `log`, which must outlive it.
+  Entrance(Gate gate, Log& log) : log_(log, 3) { set(std::move(gate)); }
 
   /// From now on this one decides: who logged in with another token is not let in any more.
   void set(Gate gate);
   [[nodiscard]] bool asks_for_token() const { return gate()->asks_for_token(); }
 
   /// The answer for who does not come in, or wants no more than the form; nullopt: come in.
-  [[nodiscard]] std::optional<http::Answer> answer(const http::Request& request) const;
+  [[nodiscard]] std::optional<http::Answer> answer(const http::Request& request);
 
  private:
   [[nodiscard]] std::shared_ptr<const Gate> gate() const;
+  void report_wrong_token(const http::Request& request);
 
+  SeldomLog log_;
   mutable std::mutex mutex_;
   std::shared_ptr<const Gate> gate_;  ///< guarded by mutex_
 };

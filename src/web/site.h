@@ -26,8 +26,9 @@ class Site {
     std::function<http::Answer()> metrics;    ///< likewise; may take long
     bool metrics_are_open = false;            ///< for anybody, as on a port of their own
   };
-  Site(Gate gate, Sources sources) : Site(std::move(sources)) {
-    entrance_.emplace(std::move(gate));
+  /// Wrong tokens are reported to `log`, which must outlive it.
+  Site(Gate gate, Sources sources, Log& log) : Site(std::move(sources)) {
+    entrance_.emplace(std::move(gate), log);
   }
   /// Behind an entrance that somebody else has.
   explicit Site(Sources sources) : sources_(std::move(sources)) {}

@@ -51,7 +51,7 @@ class SimRelay {
   Ledger& ledger_;
   Random& random_;
   Story& story_;
-  relay::SeldomLog trouble_;
+  SeldomLog trouble_;
   relay::Clients clients_;
   std::optional<relay::Cluster> cluster_;
   std::optional<relay::SharedWal> wal_;

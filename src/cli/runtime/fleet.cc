@@ -231,8 +231,8 @@ http::Server::Reply FleetArchive::answer(const http::Request& request) {
 }
 
 Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits,
-             const std::optional<std::string>& ca)
-    : entrance_(std::move(gate)) {
+             const std::optional<std::string>& ca, Log& log)
+    : entrance_(std::move(gate), log) {
   std::map<std::string, std::shared_ptr<store::Transport>> transports;  // by file of certificates
   for (auto& member : members) {
     std::shared_ptr<store::Transport> transport;

@@ -61,7 +61,7 @@ class Fleet {
   /// Throws Error{usage} for a token file or a file of certificates that will not do, or where a
   /// URL is named and the module for HTTP is missing.
   Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status::Limits& limits,
-        const std::optional<std::string>& ca);
+        const std::optional<std::string>& ca, Log& log);
 
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);
   /// Rereads all token files, its own as named in `request`, and those of the archives. Any thread.

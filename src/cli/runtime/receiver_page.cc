@@ -97,7 +97,7 @@ ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directo
       directory_(directory),
       recorder_(feed, board, directory),
       watch_(hooks_of(request, directory, store, recorder_.keeper())),
-      site_(gate_of(request), sources(request, std::move(metrics))),
+      site_(gate_of(request), sources(request, std::move(metrics)), log),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {
   log.info("page at http://{}/", host_and_port(*request.listen));

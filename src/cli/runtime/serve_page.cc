@@ -45,7 +45,7 @@ ServePage::ServePage(const WebRequest& request, const std::string& directory,
       directory_(directory),
       view_(std::move(view)),
       watch_(serve_hooks(directory, request.backups)),
-      site_(gate_of(request), sources(std::move(metrics))),
+      site_(gate_of(request), sources(std::move(metrics)), log),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {
   log.info("page at http://{}/", host_and_port(*request.listen));

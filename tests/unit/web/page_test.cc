@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "base/log.h"
 #include "status/view_json.h"
 #include "web/fleet.h"
 #include "web/html.h"
@@ -368,6 +371,14 @@ std::string header_of(const http::Answer& answer, std::string_view name) {
 
 class SiteTest : public ::testing::Test {
  protected:
+  class Messages final : public Log {
+   public:
+    void write(LogLevel, std::string_view message) override { text += std::string(message) + "\n"; }
+    bool enabled(LogLevel) const override { return true; }
+    std::string text;
+  };
+  Messages log_;
+
   static http::Answer get(Site& site, const std::string& path,
                           const std::string& host = "localhost", const std::string& method = "GET",
                           std::vector<std::pair<std::string, std::string>> more = {}) {
@@ -386,7 +397,7 @@ class SiteTest : public ::testing::Test {
 };
 
 TEST_F(SiteTest, HasItsPagesAndNothingElse) {
-  Site site(Gate(std::nullopt, {}, "c"), sources());
+  Site site(Gate(std::nullopt, {}, "c"), sources(), log_);
   for (const char* const path : {"/", "/main", "/status.json", "/style.css", "/app.js", "/icon.svg",
                                  "/troubleshooting", "/ha", "/compare", "/metrics", "/healthz"}) {
     const auto answer = get(site, path);
@@ -405,7 +416,7 @@ TEST_F(SiteTest, HasItsPagesAndNothingElse) {
 }
 
 TEST_F(SiteTest, IsForItsOwnNamesAndForProbesOfAnyName) {
-  Site site(Gate(std::nullopt, {}, "c"), sources());
+  Site site(Gate(std::nullopt, {}, "c"), sources(), log_);
   EXPECT_EQ(get(site, "/", "evil.example").status, 421);
   EXPECT_EQ(get(site, "/status.json", "evil.example").status, 421);
   EXPECT_EQ(get(site, "/metrics", "evil.example").status, 421);
@@ -413,13 +424,13 @@ TEST_F(SiteTest, IsForItsOwnNamesAndForProbesOfAnyName) {
   EXPECT_EQ(get(site, "/readyz", "evil.example").status, 503);
   auto open = sources();
   open.metrics_are_open = true;  // the port of --metrics-listen
-  Site shared(Gate("0123456789abcdef", {}, "c"), open);
+  Site shared(Gate("0123456789abcdef", {}, "c"), open, log_);
   EXPECT_EQ(get(shared, "/metrics", "evil.example").status, 200);
   EXPECT_EQ(get(shared, "/", "localhost").status, 303);
 }
 
 TEST_F(SiteTest, NeedsTheTokenWhereThereIsOne) {
-  Site site(Gate("0123456789abcdef", {}, "c"), sources());
+  Site site(Gate("0123456789abcdef", {}, "c"), sources(), log_);
   for (const char* const path :
        {"/main", "/status.json", "/app.js", "/troubleshooting", "/metrics", "/nothing"}) {
     EXPECT_EQ(get(site, path).status, 401) << path;
@@ -442,8 +453,31 @@ TEST_F(SiteTest, NeedsTheTokenWhereThereIsOne) {
   EXPECT_EQ(welcome.headers[1].first, "Set-Cookie");
 }
 
+TEST_F(SiteTest, ReportsWrongTokensButNotEachOne) {
+  Site site(Gate("0123456789abcdef", {}, "c"), sources(), log_);
+  const auto with = [&](const std::string& token, const std::string& from = "") {
+    return get(site, "/main", "localhost", "GET",
+               {{"authorization", "Bearer " + token}, {"x-forwarded-for", from}})
+        .status;
+  };
+  EXPECT_EQ(get(site, "/main").status, 401);
+  EXPECT_EQ(with("0123456789abcdef"), 200);
+  EXPECT_EQ(log_.text, "") << "no token is not a wrong one";
+  EXPECT_EQ(with("wrong", "192.0.2.7, ::1"), 401);
+  EXPECT_EQ(log_.text, "the web page got a wrong token (X-Forwarded-For: 192.0.2.7, ::1)\n");
+  EXPECT_EQ(with("wrong", "\x1b[31m"), 401);
+  http::Request form{.method = "POST",
+                     .path = "/login",
+                     .body = "token=wrong",
+                     .headers = {{"host", "localhost"}}};
+  EXPECT_EQ(std::get<http::Answer>(site.answer(form)).status, 403);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(with("wrong"), 401);
+  EXPECT_EQ(std::count(log_.text.begin(), log_.text.end(), '\n'), 3) << log_.text;
+  EXPECT_THAT(log_.text, Not(HasSubstr("[31m")));
+}
+
 TEST_F(SiteTest, TakesAnotherTokenFromNowOn) {
-  Site site(Gate("0123456789abcdef", {}, "c"), sources());
+  Site site(Gate("0123456789abcdef", {}, "c"), sources(), log_);
   const auto with = [&](const char* header, const std::string& value) {
     return get(site, "/main", "localhost", "GET", {{header, value}}).status;
   };
@@ -463,7 +497,7 @@ TEST_F(SiteTest, TakesAnotherTokenFromNowOn) {
 }
 
 TEST_F(SiteTest, SendsAStrictPolicy) {
-  Site site(Gate(std::nullopt, {}, "c"), sources());
+  Site site(Gate(std::nullopt, {}, "c"), sources(), log_);
   const auto answer = get(site, "/");
   ASSERT_EQ(answer.headers[0].first, "Content-Security-Policy");
   EXPECT_THAT(answer.headers[0].second, HasSubstr("default-src 'none'"));
@@ -472,7 +506,7 @@ TEST_F(SiteTest, SendsAStrictPolicy) {
 }
 
 TEST_F(SiteTest, SendsAgainOnlyWhatHasChanged) {
-  Site site(Gate(std::nullopt, {}, "c"), sources());
+  Site site(Gate(std::nullopt, {}, "c"), sources(), log_);
   const auto first = get(site, "/main");
   const auto& tag = first.headers[0];
   ASSERT_EQ(tag.first, "ETag");
@@ -679,7 +713,7 @@ TEST(Shrink, CompressesForWhoTakesIt) {
 TEST_F(SiteTest, SaysThatItKnowsNothingYet) {
   auto none = sources();
   none.facts = [] { return std::optional<Facts>(); };
-  Site site(Gate(std::nullopt, {}, "c"), none);
+  Site site(Gate(std::nullopt, {}, "c"), none, log_);
   EXPECT_EQ(get(site, "/").status, 503);
   EXPECT_EQ(get(site, "/main").status, 503);
 }
