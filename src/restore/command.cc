@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
+#include "restore/left.h"
 #include "restore/open_archives.h"
 #include "restore/request.h"
 #include "restore/restore.h"
@@ -98,6 +99,16 @@ bool is_standby(const std::string& pg_wal) {
   return name == "pg_wal" && io::type_of(data + "/standby.signal") == io::PathType::file;
 }
 
+/// What such a server gets of the segment is decided for each request (restore.cc): the helper
+/// fetched it without knowing which timeline the server follows.
+bool needs_decision(const std::string& pg_wal, wal::SegmentName segment) {
+  try {
+    return may_be_left_in(*io::open_directory(pg_wal), segment);
+  } catch (const Error&) {
+    return true;  // reported when the segment is restored
+  }
+}
+
 /// Queries the store for what is needed if the file is absent.
 void look_around(store::NearShelf& stored, const Request& request, const Options& options) {
   if (options.partial || options.up_to_hole) return;  // then later files matter
@@ -123,7 +134,8 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   // A helper may have it ready. If not, or on any irregularity, it is fetched here.
   const auto* const segment = std::get_if<wal::SegmentName>(&request);
   bool helper = false;
-  if (segment != nullptr && prefetch.segments > 0) {
+  const bool decided_here = segment != nullptr && needs_decision(parent, *segment);
+  if (segment != nullptr && prefetch.segments > 0 && !decided_here) {
     const auto taken = take_prefetched(places, *segment, parent, target_name, options, patience);
     const auto names = places.names();
     for (std::size_t i = 0; i < names.size(); ++i)
@@ -159,7 +171,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
           restore_file(open->shelves(), request, *target_directory, target_name, options, log);
       options.stored = nullptr;
       open.reset();  // with their threads
-      result.first_of_many = segment != nullptr && !helper;
+      result.first_of_many = segment != nullptr && !helper && !decided_here;
       if (segment != nullptr && result.segment_size && prefetch.segments > 0 && !helper)
         start_prefetcher(places, *segment, *result.segment_size, parent, options, prefetch,
                          patience);

@@ -22,6 +22,7 @@
 #include "restore/content_source.h"
 #include "restore/history.h"
 #include "restore/history_request.h"
+#include "restore/left.h"
 #include "restore/partial.h"
 #include "restore/published.h"
 #include "restore/segment_check.h"
@@ -90,11 +91,6 @@ class Restorer {
   std::optional<Partial> of_ancestors(wal::SegmentName segment, const Finding& finding,
                                       wal::Lsn reached, Ancestors which = Ancestors::all);
   [[nodiscard]] Error damage_of(const Partial& partial) const;
-  /// The descendant that branches off in the segment, and its switchpoint.
-  struct Left {
-    wal::Lsn at;
-    wal::TimelineId by = 0;
-  };
   std::optional<Left> left_in(wal::SegmentName segment, const Finding& finding);
   std::optional<Left> left_by_server(wal::SegmentName segment);
   std::optional<Result> restore_up_to(const Left& left, wal::SegmentName segment);
@@ -319,18 +315,9 @@ std::optional<Result> Restorer::restore_up_to(const Left& left, wal::SegmentName
 /// counts. Not if it has WAL of the segment after that position, since it is on this timeline then.
 /// And not for pg_rewind, which needs the lost branch of the server that it rewinds, and requests
 /// it under the segment's own name (fe_utils/archive.c).
-std::optional<Restorer::Left> Restorer::left_by_server(wal::SegmentName segment) {
+std::optional<Left> Restorer::left_by_server(wal::SegmentName segment) {
   if (!options_.system_identifier || target_name_ == segment.to_string()) return std::nullopt;
-  std::vector<Left> lefts;
-  for (const auto& entry : target_directory_.names()) {
-    const auto descendant = wal::parse_history_name(entry.name);
-    if (!descendant || *descendant <= segment.timeline()) continue;
-    const auto content = read_history_file(target_directory_, *descendant);
-    const auto history =
-        content ? wal::TimelineHistory::parse(*descendant, *content) : std::nullopt;
-    const auto end = history ? history->end_of(segment.timeline()) : std::nullopt;
-    if (end) lefts.push_back({*end, *descendant});
-  }
+  auto lefts = lefts_of(target_directory_, segment.timeline());
   if (lefts.empty()) return std::nullopt;
   const auto identity = archives_.identity();
   if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
@@ -626,7 +613,7 @@ std::optional<Partial> Restorer::of_ancestors(wal::SegmentName segment, const Fi
 /// timeline's WAL after the switchpoint is not part of it. If it is not the target, that WAL is
 /// needed: a failover may have lost it. Returns the first of several to branch off, if all may be
 /// meant.
-std::optional<Restorer::Left> Restorer::left_in(wal::SegmentName segment, const Finding& finding) {
+std::optional<Left> Restorer::left_in(wal::SegmentName segment, const Finding& finding) {
   const auto& size = *finding.size;
   const auto timeline = segment.timeline();
   auto descendants = finding.timelines.descendants(timeline);

@@ -238,6 +238,16 @@ def test_a_lost_branch_is_not_restored_after_the_switchpoint(servers, receivers,
     shutil.copy(aside, path)
     hand_over(archive.path)
 
+    # Also if the helper that fetches segments ahead has it ready, and was not asked for the other one.
+    hurry = place / "restore"
+    hurry.write_text(f"""#!/bin/sh
+[ "$1" = {path.name.replace("00000001", "00000002", 1)} ] && exit 1
+[ "$1" = {path.name} ] && sleep 1
+exec {restore.replace("%f %p", '"$1" "$2"')}
+""")
+    hurry.chmod(0o755)
+    ahead = recover(servers, backup, "ahead", primary, f"{hurry} %f %p", recovery_target_timeline="latest")
+    assert rows(ahead) == expected(10)
     second = recover(servers, backup, "second", primary, restore, recovery_target_timeline="latest")
     assert rows(second) == expected(10)
     assert f"{path.name} is not restored: the server follows timeline 2" in second.last_log(400)

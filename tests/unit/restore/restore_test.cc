@@ -12,6 +12,7 @@
 #include "archive/own_names.h"
 #include "base/error.h"
 #include "codec/codec.h"
+#include "restore/left.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
@@ -819,6 +820,25 @@ TEST(RestoreFile, EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt
       // pg_rewind needs all of it.
       EXPECT_EQ(scene.ask(name_of(1, 3), name_of(1, 3)).content, copy(Scene::segment(parent, 3)));
     }
+}
+
+/// Those segments are not taken from the helper, which does not know the server's timeline.
+TEST(RestoreFile, MayBeLeftInTheSegmentWithTheSwitchpointOfAnySegmentSize) {
+  sim::SimDisk server;
+  server.put("00000002.history", test::as_bytes("1\t1/3000028\treason\n"));
+  server.put("00000003.history", test::as_bytes("not a history"));
+  server.put("00000004.history.tmp", test::as_bytes("1\t2/3000028\treason\n"));
+  const auto pg_wal = server.open();
+  const auto may_be = [&](const char* name) {
+    return may_be_left_in(*pg_wal, wal::SegmentName::parse(name).value());
+  };
+  EXPECT_TRUE(may_be("000000010000000100000003")) << "16 MB";
+  EXPECT_TRUE(may_be("000000010000000100000030")) << "1 MB";
+  EXPECT_TRUE(may_be("000000010000000100000000")) << "64 MB";
+  for (const char* const other :
+       {"000000010000000100000002", "000000010000000100000004", "000000010000000000000003",
+        "000000010000000200000003", "000000020000000100000003", "000000030000000100000003"})
+    EXPECT_FALSE(may_be(other)) << other;
 }
 
 /// Two switches in one segment: the complete file of the first timeline ends before the partial one

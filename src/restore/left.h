@@ -1,0 +1,27 @@
+#pragma once
+
+#include <vector>
+
+#include "io/shelf.h"
+#include "wal/lsn.h"
+#include "wal/segment.h"
+
+namespace weir::restore {
+
+/// The end of a timeline in the history of a descendant.
+struct Left {
+  wal::Lsn at;             ///< switchpoint
+  wal::TimelineId by = 0;  ///< the descendant
+};
+
+/// From the histories in a server's pg_wal, where readTimeLineHistory() in
+/// access/transam/timeline.c keeps that of the timeline that the server follows. Invalid files are
+/// ignored. Throws Error{io}.
+[[nodiscard]] std::vector<Left> lefts_of(io::Shelf& pg_wal, wal::TimelineId timeline);
+
+/// True if one of these positions is in the segment, for any segment size. What a server that
+/// follows the descendant gets of it is decided anew for each request, and not by a file that was
+/// fetched ahead.
+[[nodiscard]] bool may_be_left_in(io::Shelf& pg_wal, wal::SegmentName segment);
+
+}  // namespace weir::restore
