@@ -190,7 +190,7 @@ def test_a_standby_streams_under_tls_while_the_certificate_is_renewed(servers, r
     shutil.copy(new_certificate, certificate)
     shutil.copy(new_key, key)
     receiver.send(signal.SIGHUP)
-    receiver.wait_log("read anew, and the certificate")
+    receiver.wait_log("users files, and the certificate")
     standby.caught_up_with(primary.write_wal(0.5))
     assert receiver.said().count("is let in") == 1
 

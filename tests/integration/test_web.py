@@ -745,7 +745,8 @@ def test_a_tab_costs_little_while_wal_flows(servers, receivers, new_archive):
     took = time.monotonic() - began
     news = [size for size, is_news in sizes if is_news]
     none = [size for size, is_news in sizes if not is_news]
-    assert 1 <= len(news) <= took / 10 + 1, "every ten seconds, whatever is written meanwhile"
+    # Every ten seconds, whatever is written meanwhile; and once more if something else than a figure has changed.
+    assert 1 <= len(news) <= len(sizes) // 2, sizes
     assert none and max(none) < 500
     day = sum(news) / took * 86400 + max(none) * 86400 / 2
     print(f"{len(news)} answers with news, {sum(news) / len(news):.0f} bytes each; {max(none)} bytes without; {day / 1e6:.1f} MB a day")
@@ -827,8 +828,8 @@ def test_a_page_at_https_is_verified(servers, receivers, place, new_archive):
         process = receivers.start(web)
         process.wait_log("3 archives")
         wait_for(lambda: not any("not asked" in row for row in rows()[0].values()), "all to be asked")
+        wait_for(lambda: "caught up" in rows()[0]["named"], "the page that is trusted")
         said, html = rows()
-        assert "caught up" in said["named"], said
         for name in ("wrong", "system"):
             assert "does not answer: " in said[name] and "certificate" in said[name], said
         assert "<b>The certificate is not trusted</b> (2 archives): " in html
@@ -837,8 +838,8 @@ def test_a_page_at_https_is_verified(servers, receivers, place, new_archive):
         process = receivers.start([*web, "--fleet-ca", ours.certificate])
         process.wait_log("3 archives")
         wait_for(lambda: not any("not asked" in row for row in rows()[0].values()), "all to be asked")
+        wait_for(lambda: all("caught up" in rows()[0][name] for name in ("named", "system")), "the pages that are trusted")
         said, _ = rows()
-        assert "caught up" in said["named"] and "caught up" in said["system"], said
         assert "does not answer: " in said["wrong"], said
         process.stop()
     finally:
