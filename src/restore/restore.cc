@@ -41,6 +41,8 @@ constexpr int kLooks = 20;
 /// The same while waiting for a partial segment with WAL after it to be completed.
 constexpr int kLooksAtRest = 4;
 
+std::string follows(wal::SegmentName segment, const Left& left);
+
 /// Handles one request.
 class Restorer {
  public:
@@ -94,6 +96,7 @@ class Restorer {
   std::optional<Left> left_in(wal::SegmentName segment, const Finding& finding);
   std::optional<Left> left_by_server(wal::SegmentName segment);
   std::optional<Result> restore_up_to(const Left& left, wal::SegmentName segment);
+  std::string not_restored(wal::SegmentName segment, const Left& left);
   wal::Lsn own_wal_of(wal::SegmentName segment, wal::SegmentSize size);
   wal::Lsn left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                    const std::string& name);
@@ -294,18 +297,24 @@ std::optional<Result> Restorer::restore_up_to(const Left& left, wal::SegmentName
     }
   });
   if (!found || found->cut < left.at) return std::nullopt;
-  const auto why = fmt::format(
+  if (left.at == start) return Result{false, not_restored(segment, left)};
+  deliver(*found, left.at - start, size);
+  log_.warning("{} was restored up to {} only: {}", segment, left.at, follows(segment, left));
+  return Result{true, {}};
+}
+
+std::string follows(wal::SegmentName segment, const Left& left) {
+  return fmt::format(
       "the server follows timeline {1}, which begins at {2} ({3} is in its pg_wal). If it is to "
       "stay on timeline {0}, set recovery_target_timeline = '{0}' and remove that file",
       segment.timeline(), left.by, left.at, wal::history_name(left.by));
-  if (left.at == start) {
-    auto absent = fmt::format("{} is not restored: {}", segment, why);
-    log_.warning("{}", absent);
-    return Result{false, std::move(absent)};
-  }
-  deliver(*found, left.at - start, size);
-  log_.warning("{} was restored up to {} only: {}", segment, left.at, why);
-  return Result{true, {}};
+}
+
+/// The server's timeline begins at the segment's first byte. Returns why, after a warning.
+std::string Restorer::not_restored(wal::SegmentName segment, const Left& left) {
+  auto why = fmt::format("{} is not restored: {}", segment, follows(segment, left));
+  log_.warning("{}", why);
+  return why;
 }
 
 /// Where the server's history leaves the segment's timeline, if that is in this segment (its first
@@ -474,6 +483,8 @@ void Restorer::require_no_older_branch(wal::SegmentName segment, const Finding& 
 Result Restorer::restore_partial(wal::SegmentName segment, const Finding& finding,
                                  std::string why) {
   const auto& size = *finding.size;
+  if (const auto by = left_by_server(segment); by && by->at == segment.start(size))
+    return {false, not_restored(segment, *by)};
   const bool before_hole = std::holds_alternative<Gap>(finding.absence);
   std::vector<Partial> others;
   auto best = find_partial(archives_, segment, size, options_.durable_end, &others);
@@ -637,6 +648,7 @@ std::optional<Left> Restorer::left_in(wal::SegmentName segment, const Finding& f
     if (archived || !end || size.segno(*end) != segment.segno(size)) continue;
     if (!left || *end < left->at) left = Left{*end, descendant};
   }
+  if (const auto by = left_by_server(segment); by && (!left || by->at < left->at)) left = by;
   return left;
 }
 

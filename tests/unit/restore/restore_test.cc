@@ -822,6 +822,45 @@ TEST(RestoreFile, EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt
     }
 }
 
+/// The same of partial segments: the descendant's may exist without a complete record (seeds
+/// 171651, 299643, 317787 and 431803 of f3a4f283).
+TEST(RestoreFile, EndsAPartialSegmentWhereTheTimelineThatTheServerFollowsLeftIt) {
+  WalBuilder parent(plain());
+  parent.grow_to(kSize.start(3) + 700'000);
+  const auto inside = parent.fork_point(kSize.start(3) + 500'000);
+  for (const auto switchpoint : {kSize.start(3), inside})
+    for (const bool begun : {false, true})
+      for (const bool stays : {false, true}) {
+        SCOPED_TRACE(fmt::format("{}, begun {}, stays {}", switchpoint, begun, stays));
+        Scene scene;
+        scene.put(parent, 1);
+        scene.put(parent, 2);
+        scene.put_partial(parent, parent.end());
+        if (begun)
+          scene.archive.put(name_of(2, 3) + ".partial", Bytes(kSize.bytes(), std::byte{0}));
+        const auto line = fmt::format("1\t{}\treason\n", switchpoint);
+        scene.archive.put("00000002.history", test::as_bytes(line));
+        if (!stays) scene.target.put("00000002.history", test::as_bytes(line));
+        scene.options.system_identifier = parent.options().system_identifier;
+        scene.options.partial = true;
+        scene.options.target_is_chosen = true;
+        const auto outcome = scene.ask(1, 3);
+        ASSERT_EQ(outcome.error, std::nullopt) << outcome.what;
+        if (!stays && switchpoint == kSize.start(3)) {
+          EXPECT_EQ(outcome.restored, false);
+          EXPECT_NE(outcome.what.find("is not restored: the server follows timeline 2"),
+                    std::string::npos)
+              << outcome.what;
+          continue;
+        }
+        ASSERT_EQ(outcome.restored, true) << outcome.what;
+        const auto end = stays ? parent.complete_end(parent.end()) : switchpoint;
+        auto expected = copy(parent.bytes(kSize.start(3), end));
+        expected.resize(kSize.bytes());
+        EXPECT_TRUE(outcome.content == expected) << scene.log.text;
+      }
+}
+
 /// Those segments are not taken from the helper, which does not know the server's timeline.
 TEST(RestoreFile, MayBeLeftInTheSegmentWithTheSwitchpointOfAnySegmentSize) {
   sim::SimDisk server;
