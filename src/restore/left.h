@@ -20,7 +20,7 @@ struct Left {
 [[nodiscard]] std::vector<Left> lefts_of(io::Shelf& pg_wal, wal::TimelineId timeline);
 
 /// True if one of these positions is in the segment, for any segment size. What a server that
-/// follows the descendant gets of it is decided anew for each request, and not by a file that was
+/// follows the descendant gets of it is decided for each request, and not by a file that was
 /// fetched ahead.
 [[nodiscard]] bool may_be_left_in(io::Shelf& pg_wal, wal::SegmentName segment);
 
