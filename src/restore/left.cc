@@ -21,17 +21,20 @@ std::vector<Left> lefts_of(io::Shelf& pg_wal, wal::TimelineId timeline) {
   return lefts;
 }
 
+bool may_be_in(wal::Lsn at, wal::SegmentName segment) {
+  // IsValidWalSegSize() in access/xlog_internal.h; the simulation's segments are smaller.
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 30;
+  for (std::uint64_t bytes = 1; bytes <= kMost; bytes *= 2)
+    if (const auto size = wal::SegmentSize::of(bytes);
+        size && segment.fits(*size) && size->segno(at) == segment.segno(*size))
+      return true;
+  return false;
+}
+
 bool may_be_left_in(io::Shelf& pg_wal, wal::SegmentName segment) {
   const auto lefts = lefts_of(pg_wal, segment.timeline());
-  // IsValidWalSegSize() in access/xlog_internal.h.
-  constexpr std::uint64_t kLeast = std::uint64_t{1} << 20, kMost = std::uint64_t{1} << 30;
-  return std::any_of(lefts.begin(), lefts.end(), [&](const Left& left) {
-    for (auto bytes = kLeast; bytes <= kMost; bytes *= 2) {
-      const auto size = wal::SegmentSize::of(bytes).value();
-      if (segment.fits(size) && size.segno(left.at) == segment.segno(size)) return true;
-    }
-    return false;
-  });
+  return std::any_of(lefts.begin(), lefts.end(),
+                     [&](const Left& left) { return may_be_in(left.at, segment); });
 }
 
 }  // namespace weir::restore

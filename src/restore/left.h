@@ -19,7 +19,10 @@ struct Left {
 /// ignored. Throws Error{io}.
 [[nodiscard]] std::vector<Left> lefts_of(io::Shelf& pg_wal, wal::TimelineId timeline);
 
-/// True if one of these positions is in the segment, for any segment size. What a server that
+/// True if the position is in the segment for some segment size.
+[[nodiscard]] bool may_be_in(wal::Lsn at, wal::SegmentName segment);
+
+/// True if one of these positions may be in the segment. What a server that
 /// follows the descendant gets of it is decided for each request, and not by a file that was
 /// fetched ahead.
 [[nodiscard]] bool may_be_left_in(io::Shelf& pg_wal, wal::SegmentName segment);

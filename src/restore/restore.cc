@@ -97,12 +97,16 @@ class Restorer {
   std::optional<Left> left_by_server(wal::SegmentName segment);
   std::optional<Result> restore_up_to(const Left& left, wal::SegmentName segment);
   std::string not_restored(wal::SegmentName segment, const Left& left);
-  wal::Lsn own_wal_of(wal::SegmentName segment, wal::SegmentSize size);
+  /// What the server that recovers has of a segment in its own pg_wal.
+  struct OwnWal {
+    wal::Lsn end;           ///< of the last record; 0/0: there is none
+    bool is_whole = false;  ///< valid to the segment's end
+  };
+  OwnWal own_wal_of(wal::SegmentName segment, wal::SegmentSize size);
   wal::Lsn left_at(wal::SegmentName segment, wal::Lsn cut, const Finding& finding,
                    const std::string& name);
   std::string unfinished_with_wal_behind(wal::SegmentName segment, const Finding& finding);
   void deliver(const Partial& partial, std::uint64_t keep, wal::SegmentSize size);
-  bool server_has(wal::SegmentName segment, wal::SegmentSize size);
 
   io::Directory& target_directory_;
   const std::string& target_name_;
@@ -327,19 +331,21 @@ std::string Restorer::not_restored(wal::SegmentName segment, const Left& left) {
 std::optional<Left> Restorer::left_by_server(wal::SegmentName segment) {
   if (!options_.system_identifier || target_name_ == segment.to_string()) return std::nullopt;
   auto lefts = lefts_of(target_directory_, segment.timeline());
+  if (options_.target_is_chosen && !lefts.empty())
+    lefts = {*std::max_element(lefts.begin(), lefts.end(),
+                               [](const Left& a, const Left& b) { return a.by < b.by; })};
+  // Before the archive is listed: most segments are far from any switchpoint.
+  std::erase_if(lefts, [&](const Left& left) { return !may_be_in(left.at, segment); });
   if (lefts.empty()) return std::nullopt;
   const auto identity = archives_.identity();
   if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
   const auto& size = identity->segment_size;
-  if (options_.target_is_chosen)
-    lefts = {*std::max_element(lefts.begin(), lefts.end(),
-                               [](const Left& a, const Left& b) { return a.by < b.by; })};
   std::erase_if(lefts,
                 [&](const Left& left) { return size.segno(left.at) != segment.segno(size); });
   if (lefts.empty()) return std::nullopt;
   const auto first = *std::min_element(lefts.begin(), lefts.end(),
                                        [](const Left& a, const Left& b) { return a.at < b.at; });
-  if (own_wal_of(segment, size) > first.at) return std::nullopt;
+  if (own_wal_of(segment, size).end > first.at) return std::nullopt;
   return first;
 }
 
@@ -435,7 +441,7 @@ Result Restorer::act_on_absence(wal::SegmentName segment, const Finding& finding
   const auto& gap = std::get<Gap>(finding.absence);
   // Recovery uses its own if the archive has none: a standby that was created with its first
   // segments, or that restarts after the archive was pruned.
-  if (finding.size && server_has(segment, *finding.size))
+  if (finding.size && own_wal_of(segment, *finding.size).is_whole)
     return {false, gap.what + "; but the server has a valid copy in its pg_wal"};
   if (options_.up_to_hole) return restore_up_to_hole(segment, finding, gap);
   return answer_.absent(gap, segment.to_string());
@@ -748,28 +754,12 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
   target.publish();
 }
 
-/// End of the last record that the server has in its own file of the segment; 0/0 if there is none.
-wal::Lsn Restorer::own_wal_of(wal::SegmentName segment, wal::SegmentSize size) {
+/// Not set if the server has no such file, or it is unknown whose server it is.
+Restorer::OwnWal Restorer::own_wal_of(wal::SegmentName segment, wal::SegmentSize size) {
+  if (!options_.system_identifier) return {};
   const auto entry = target_directory_.find(segment.to_string());
   if (!entry || entry->type != io::DirectoryEntry::Type::file || entry->size != size.bytes())
     return {};
-  const auto history = archives_.history_of(segment.timeline());
-  wal::RecordVerifier verifier({.segment_size = size,
-                                .timeline = segment.timeline(),
-                                .system_identifier = *options_.system_identifier,
-                                .history = history ? &*history : nullptr},
-                               segment.start(size));
-  archive::read_segment(target_directory_, {segment, Method::none, false}, size,
-                        [&](auto wal) { return !verifier.feed(wal); });
-  return verifier.last_record_end();
-}
-
-/// True if the server that recovers has the whole segment in its own pg_wal, valid to its end.
-bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
-  if (!options_.system_identifier) return false;
-  const auto entry = target_directory_.find(segment.to_string());
-  if (!entry || entry->type != io::DirectoryEntry::Type::file || entry->size != size.bytes())
-    return false;
   const auto history = archives_.history_of(segment.timeline());
   wal::RecordVerifier verifier({.segment_size = size,
                                 .timeline = segment.timeline(),
@@ -781,7 +771,7 @@ bool Restorer::server_has(wal::SegmentName segment, wal::SegmentSize size) {
     damage = verifier.feed(wal);
     return !damage;
   });
-  return !damage && !verifier.unchecked();
+  return {verifier.last_record_end(), !damage && !verifier.unchecked()};
 }
 
 }  // namespace
