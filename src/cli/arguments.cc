@@ -2,8 +2,9 @@
 // name, letter, value, help and the function that reads the value. The command line, the
 // configuration file, `config check` and `show`, `--help`, and through it completions and manual
 // pages, use that line. A value is checked when it is read, before any command runs; the message is
-// the same regardless of the value's origin and names the option, or the file and the line. The
-// command itself checks combinations of options. Every command reads all of a configuration file.
+// the same regardless of the value's origin and names the option, or the file and the line.
+// Combinations of options are checked afterwards (`cli/combinations.h`). Every command reads all of
+// a configuration file.
 
 #include "cli/arguments.h"
 
@@ -518,6 +519,10 @@ std::vector<std::string> Arguments::names() const {
   std::vector<std::string> names;
   for (const auto& [name, given] : given_) names.push_back(name);
   return names;
+}
+
+std::string_view Arguments::verb() const {
+  return words_.empty() ? command_->default_verb : present_verb(words_.front());
 }
 
 bool Arguments::has(std::string_view option) const { return given_.find(option) != given_.end(); }

@@ -86,6 +86,9 @@ class Arguments {
   /// Names of the options that were set.
   [[nodiscard]] std::vector<std::string> names() const;
   [[nodiscard]] const Words& words() const { return words_; }
+  [[nodiscard]] const Command& command() const { return *command_; }
+  /// The first word by its present name, or the command's default verb.
+  [[nodiscard]] std::string_view verb() const;
   /// A sentence for each former name (former_names.h) that was used, for the log.
   [[nodiscard]] const std::vector<std::string>& former_names() const { return former_names_; }
   /// The option as the user wrote it: "--slot", "PGWEIR_RECEIVE_SLOT", or "\"slot\" in pgweir.conf,

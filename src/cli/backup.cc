@@ -56,16 +56,26 @@ constexpr auto kTo =
     option_of<any_text>("to", "DIR", "directory of the backups of this cluster; it must exist");
 constexpr auto kFormat =
     option_of<choice_value<kFormats>>("format", "FORMAT", "plain (default), or tar");
+constexpr Relation kOnlyTar{
+    .others = {{kFormat, "tar"}},
+    .hint = "A plain backup is a data directory, whose files cannot be compressed."};
 constexpr auto kCompress = option_of<compression_value>(
-    "compress", "METHOD[:LEVEL]", "compress tar files with zstd, gzip or lz4 (default: off)");
+    "compress", "METHOD[:LEVEL]", "compress tar files with zstd, gzip or lz4 (default: off)",
+    {.needs = &kOnlyTar});
 constexpr auto kRate =
     option_of<rate_value>("rate", "RATE", "maximum transfer rate, such as 50M (default: no limit)");
+constexpr Relation kOnlyPlain{.others = {{kFormat, "tar"}},
+                              .value = "auto",
+                              .hint = "pg_combinebackup reads plain backups only."};
 constexpr auto kIncremental = option_of<choice_value<kIncrementals>>(
     "incremental", "MODE",
     "auto: only what has changed since the newest backup, where that is possible (PostgreSQL 17 "
-    "and later); off (default)");
+    "and later); off (default)",
+    {.excludes = &kOnlyPlain});
+constexpr Relation kWithIncremental{.others = {{kIncremental, "auto"}}, .command_line = true};
 constexpr auto kFullEvery = option_of<count_value<1>>(
-    "full-every", "N", "with --incremental auto: one backup of N is a full one (default: 7)");
+    "full-every", "N", "with --incremental auto: one backup of N is a full one (default: 7)",
+    {.needs = &kWithIncremental});
 constexpr auto kWait = option_of<time_value<1>>(
     "wait", "TIME", "maximum time to wait for the archive to have the WAL (default: 10min)");
 constexpr auto kBindir = option_of<any_text>(
@@ -133,14 +143,6 @@ backup::Options options_of(const Arguments& arguments) {
   options.rules.window = arguments.get(kKeep);
   if (const auto count = arguments.get(kKeepBackups)) options.rules.count = *count;
   options.dry_run = arguments.has(kDryRun.name);
-  if (!options.compress.empty() && options.format != Format::tar)
-    throw wrong("--compress needs --format tar",
-                "A plain backup is a data directory, whose files cannot be compressed.");
-  if (options.incremental && options.format == Format::tar)
-    throw wrong("--incremental auto needs --format plain",
-                "pg_combinebackup reads plain backups only.");
-  if (arguments.on_command_line(kFullEvery.name) && !options.incremental)
-    throw wrong("--full-every needs --incremental auto");
   return options;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <span>
 #include <string>
@@ -22,10 +23,19 @@ struct Topic {
 
 /// Options that the help shows together.
 struct OptionGroup {
-  std::string_view heading;  ///< "Options:"
+  std::string_view heading{};  ///< "Options:"; empty: the group continues the one before it
   std::span<const Option> options;
   std::string_view note = {};    ///< lines below them, as they are
   const Topic* topic = nullptr;  ///< nullptr: part of --help
+  Rules rules{};                 ///< of each of the options, in addition to its own
+};
+
+/// What a command is to do: its first word.
+struct CommandVerb {
+  static constexpr std::size_t kAnyWords = SIZE_MAX;
+  std::string_view name;
+  std::size_t words = 0;  ///< that have to follow it
+  std::string_view takes = "no name";
 };
 
 /// A command of the program. Its command line and its part of a configuration file are parsed
@@ -38,7 +48,9 @@ struct Command {
   std::span<const OptionGroup> groups;
   std::string_view notes = {};  ///< how --help ends: examples, "Exit status:"
   std::size_t most_words = 0;   ///< number of words allowed in addition to the options
-  bool takes_file = true;       ///< a configuration file may have a section for it
+  std::span<const CommandVerb> verbs = {};
+  std::string_view default_verb = {};  ///< empty: a verb is required
+  bool takes_file = true;              ///< a configuration file may have a section for it
   /// Takes its signals from the start and starts no process. Others have
   /// daemon::below_process_one() between them and a container's end.
   bool may_be_process_one = false;

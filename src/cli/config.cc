@@ -2,6 +2,7 @@
 
 #include "base/exit_status.h"
 #include "cli/arguments.h"
+#include "cli/combinations.h"
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/help.h"
@@ -18,6 +19,8 @@ namespace {
 
 constexpr Option kOptions[] = {kConfig.says("the file, if it is not given after the verb"), kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr CommandVerb kVerbs[] = {{"check", CommandVerb::kAnyWords},
+                                  {"show", CommandVerb::kAnyWords}};
 
 /// The command of that name, if it has settings.
 const Command* command_with_settings(std::string_view name) {
@@ -60,6 +63,7 @@ void check_fleet(const std::string& path, std::vector<Error>& errors) {
 void find_errors(const std::string& path, const std::string& text, std::vector<Error>& errors) {
   auto arguments = Arguments::parse(kReceiveCommand, {"--directory", "."});
   arguments.add_file(path, text, commands(), &errors);
+  check_combinations(arguments, &errors);
   static_cast<void>(read_receive(arguments, &errors));
   check_tokens(arguments, errors);
   auto web = Arguments::parse(kWebCommand, {});
@@ -115,11 +119,6 @@ int show(const std::optional<std::string>& path, std::string_view name) {
 
 int config_command(const Arguments& arguments) {
   auto rest = arguments.words();
-  if (rest.empty() || (rest.front() != "check" && rest.front() != "show"))
-    throw Error(ErrorKind::usage, rest.empty()
-                                      ? std::string("what to do with a configuration?")
-                                      : fmt::format("unknown command \"config {}\"", rest.front()))
-        .hint("It can be check or show; see \"pgweir config --help\".");
   const auto verb = rest.front();
   rest.erase(rest.begin());
   auto path = arguments.text(kConfig);
@@ -185,6 +184,7 @@ only its owner can read it (0600; a file owned by root: also its group, 0640).
 Exit status: 0 no problem was found; 2 a problem was found.
 )",
     .most_words = 3,
+    .verbs = kVerbs,
     .takes_file = false,
     .run = config_command,
 };

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/exit_status.h"
 #include "cli/arguments.h"
+#include "cli/combinations.h"
 #include "cli/commands.h"
 #include "cli/config_file.h"
 #include "cli/help.h"
@@ -33,7 +34,8 @@ std::size_t words_of_config(const Words& words) {
   return 0;
 }
 
-/// The steps of every command: words, help, configuration file, work, and the report of a failure.
+/// The steps of every command: words, help, configuration file, their combinations, work, and the
+/// report of a failure.
 int perform(const Command& command, const Words& words) {
   try {
     auto arguments = Arguments::parse(command, words);
@@ -46,6 +48,7 @@ int perform(const Command& command, const Words& words) {
       if (command.refuses_strays) refuse_strays(arguments);
       add_config(arguments);
     }
+    check_combinations(arguments);
     return command.run(arguments);
   } catch (...) {
     const auto failure = std::current_exception();

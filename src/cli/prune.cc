@@ -39,13 +39,16 @@ constexpr auto kKeep = option_of<time_value<1>>(
     "keep", "TIME", "keep the WAL for recovery to any point in time in the last TIME, such as 7d");
 constexpr auto kKeepBackups = option_of<count_value<1>>(
     "keep-backups", "N", "keep the WAL that the newest N full backups need");
+constexpr Relation kWithRule{.others = {{kKeep}, {kKeepBackups}}, .command_line = true};
 constexpr auto kBackups = option_of<any_text>(
     "backups", "DIR",
-    "directory in which backups are found, at any depth; can also be given as arguments");
+    "directory in which backups are found, at any depth; can also be given as arguments",
+    {.needs = &kWithRule});
 constexpr auto kIgnoreBackup =
     repeated(option_of<any_text>("ignore-backup", "PATH",
                                  "ignore this backup, in the store by its name there; can be "
-                                 "repeated"));
+                                 "repeated",
+                                 {.needs = &kWithRule}));
 constexpr auto kKeepFromBackup = option_of<any_text>(
     "keep-from-backup", "PATH [PATH]...",
     "keep the WAL that these backups need: each a backup_label, .backup file, backup_manifest, "
@@ -68,11 +71,6 @@ bool has_rule(const Arguments& arguments) {
 }
 
 void require_no_stray_words(const Arguments& arguments) {
-  for (const std::string_view option : {kBackups.name, kIgnoreBackup.name})
-    if (arguments.on_command_line(option))
-      throw Error(ErrorKind::usage,
-                  fmt::format("{} needs --keep or --keep-backups", arguments.source(option)))
-          .hint("See \"pgweir prune --help\".");
   if (arguments.has(kKeepFromBackup) || arguments.words().empty()) return;
   throw Error(ErrorKind::usage,
               fmt::format("unexpected argument \"{}\"", arguments.words().front()))

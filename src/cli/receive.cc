@@ -13,6 +13,7 @@
 #include "archive/last_word.h"
 #include "base/exit_status.h"
 #include "base/units.h"
+#include "cli/combinations.h"
 #include "cli/config_file.h"
 #include "cli/metrics/receiver_metrics.h"
 #include "cli/options/connection_options.h"
@@ -272,6 +273,7 @@ void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::L
     if (request.config_file && !request.log_level_fixed) {
       auto fresh = arguments.without_file();
       add_config(fresh);
+      check_combinations(fresh);
       log.set_level(read_receive(fresh).log_level);
     }
     log.info("SIGHUP: {}{}", request.log_file ? "log file reopened" : "no log file to open",

@@ -59,10 +59,14 @@ constexpr auto kMapping = repeated(option_of<recover::parse_mapping>(
 constexpr auto kAction = option_of<choice_value<kActions>>(
     "action", "WHAT",
     "at the target: promote (default for latest), pause (default for others), or shutdown");
+constexpr Relation kNoTarget{.others = {{kTo}, {kAction}, {kExclusive}},
+                             .hint = "A standby has no target: it follows."};
 constexpr auto kStandby = option_of<any_text>(
-    "standby", "CONNINFO", "create a standby of that server, which follows the archive as well");
-constexpr auto kStandbySlot =
-    option_of<slot_value>("standby-slot", "NAME", "primary_slot_name of the standby");
+    "standby", "CONNINFO", "create a standby of that server, which follows the archive as well",
+    {.excludes = &kNoTarget});
+constexpr Relation kWithStandby{.others = {{kStandby}}};
+constexpr auto kStandbySlot = option_of<slot_value>(
+    "standby-slot", "NAME", "primary_slot_name of the standby", {.needs = &kWithStandby});
 constexpr auto kKeepSetting = repeated(option_of<any_text>(
     "keep-setting", "NAME",
     "do not override this setting of the backup, such as archive_command; can be repeated"));
@@ -70,8 +74,10 @@ constexpr auto kDryRun =
     flag("dry-run", "report what would be reached and done, and change nothing");
 constexpr auto kStart =
     flag("start", "start the server, and compare the position reached with the promise");
+constexpr Relation kWithStart{.others = {{kStart}}};
 constexpr auto kStartCommand = option_of<any_text>(
-    "start-command", "CMD", "command that starts the server, instead of pg_ctl (with --start)");
+    "start-command", "CMD", "command that starts the server, instead of pg_ctl (with --start)",
+    {.needs = &kWithStart});
 constexpr auto kOwner =
     option_of<any_text>("owner", "USER", "if run as root: the user that the server runs as");
 constexpr auto kBindir = option_of<any_text>(
@@ -170,12 +176,6 @@ void require_words(const Arguments& arguments, const Target& target) {
   if (arguments.has(kExclusive.name) && !exact)
     throw usage("--exclusive has no meaning for this target",
                 "It is for a time, an LSN and xid:N; PostgreSQL ignores it for others.");
-  for (const auto* name : {kTo.name.data(), kAction.name.data(), kExclusive.name.data()})
-    if (arguments.has(kStandby.name) && arguments.has(name))
-      throw usage(fmt::format("--standby and --{} exclude each other", name),
-                  "A standby has no target: it follows.");
-  if (arguments.has(kStandbySlot.name)) require(kStandby, "--standby-slot needs --standby");
-  if (arguments.has(kStartCommand.name)) require(kStart, "--start-command needs --start");
 }
 
 recover::Options options_of(const Arguments& arguments, const restore::Places& places) {

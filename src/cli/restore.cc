@@ -87,40 +87,41 @@ constexpr auto kWithoutSilent =
 constexpr auto kNoVerify = flag("no-verify", "check only sizes and compression frames");
 constexpr auto kVerbose =
     flag('v', "verbose", "report why a file is absent, or that it was prefetched");
+constexpr Relation kNotFindLsn{.others = {{"find-lsn"}}};
 constexpr auto kFindTime =
     option_of<moment_value>("find-time", "TIME",
                             "list the commits around a time such as '2026-11-20 03:14:15+00'; "
-                            "without a time zone, local time");
+                            "without a time zone, local time",
+                            {.excludes = &kNotFindLsn});
 constexpr auto kFindLsn =
     option_of<lsn_value>("find-lsn", "LSN", "list the commits around a position");
 constexpr auto kJson = flag("json", "JSON output");
 
-/// Options without a meaning for a moment.
-constexpr Option kOfSegments[] = {kPartial,       kPartialDamaged, kUntilGap, kUpToDamage,
-                                  kOnGap,         kAllowEmpty,     kPrefetch, kFirstValid,
-                                  kWithoutSilent, kNoVerify};
+constexpr Relation kNotUntilGap{.others = {{kUntilGap}}};
+/// Options for finding a recovery target; a file may have those of restore_command next to them.
+constexpr Relation kFinding{.others = {{kFindLsn}, {kFindTime}}, .command_line = true};
 constexpr Option kOptions[] = {
     kDirectories.says("archive directory; several form one archive and are searched in this order"),
+};
+constexpr Option kOfSegments[] = {
     kPartial,
     kPartialDamaged,
     kUntilGap,
     kUpToDamage,
-    kOnGap,
+    kOnGap.with({.excludes = &kNotUntilGap}),
     kAllowEmpty,
     kFirstValid,
     kWithoutSilent,
-    kRetryFor,
     kPrefetch,
     kNoVerify,
-    kVerbose,
-    kConfig,
-    kHelp,
 };
+constexpr Option kGeneral[] = {kRetryFor, kVerbose, kConfig, kHelp};
 constexpr Option kMoment[] = {
     kFindTime,
     kFindLsn,
-    kTimeline.says("follow the history of this timeline (default: the newest)"),
-    kJson,
+    kTimeline.with({.needs = &kFinding})
+        .says("follow the history of this timeline (default: the newest)"),
+    kJson.with({.needs = &kFinding}),
 };
 constexpr Option kProofs[] = {
     kManifestPublicKey
@@ -128,6 +129,8 @@ constexpr Option kProofs[] = {
         .of_section("store")};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
+    {.options = kOfSegments, .rules = {.excludes = &kFinding}},
+    {.options = kGeneral},
     {kStoreHeading, kStoreItself},
     {"Choose a recovery target (reports the settings for it, and holes):", kMoment},
     {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
@@ -194,9 +197,6 @@ void tell_silence(const Arguments& arguments, const restore::Places& places,
 }
 
 int restore(const Arguments& arguments, const restore::Places& places) {
-  for (const Option& option : {Option(kTimeline), kJson})
-    if (arguments.on_command_line(option))
-      throw usage(fmt::format("--{} goes with --find-lsn or --find-time", option.name));
   const auto& words = arguments.words();
   if (words.size() != 2)
     throw Error(ErrorKind::usage,
@@ -211,8 +211,6 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   options.partial = arguments.has(kPartial) || options.partial_damaged || options.up_to_hole;
   options.empty_is_absence = arguments.has(kAllowEmpty);
   options.gap_is_absence = arguments.get(kOnGap, false);
-  if (arguments.has(kOnGap) && options.up_to_hole)
-    throw usage("--until-gap and --on-gap are two ways to meet a hole: give one of them");
   const auto patience = arguments.get(kRetryFor, kPatience);
 
   restore::Prefetch prefetch;
@@ -361,11 +359,6 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
 }
 
 int find(const Arguments& arguments, const restore::Places& places) {
-  for (const auto& option : kOfSegments)
-    if (arguments.on_command_line(option))
-      throw usage(fmt::format("--{} does not go with --find-lsn or --find-time", option.name));
-  if (arguments.has(kFindLsn) && arguments.has(kFindTime))
-    throw usage("--find-lsn and --find-time are two questions: ask one at a time");
   if (!arguments.words().empty())
     throw usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
   const auto timeline = arguments.get(kTimeline);

@@ -50,14 +50,15 @@ constexpr Option kPage[] = {
                     "and /metrics; without an address, on this host only; can be the port of "
                     "--metrics-listen"),
     kWebTokenFile, kWebHost, kWebBackups};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"Client authentication:", kWho},
-                                   {"TLS:", kTls},
-                                   {"Replication slots:", kSlots},
-                                   {"Base backups:", kBackups},
-                                   {"Metrics (docs/metrics.md):", kMetrics},
-                                   {"Web page (docs/web-page.md):", kPage},
-                                   {"Thresholds of the page's findings:", kLimits}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"Client authentication:", kWho},
+    {"TLS:", kTls},
+    {"Replication slots:", kSlots},
+    {"Base backups:", kBackups},
+    {"Metrics (docs/metrics.md):", kMetrics},
+    {"Web page (docs/web-page.md):", kPage, {}, nullptr, {.needs = &kWithPage}},
+    {"Thresholds of the page's findings:", kLimits, {}, nullptr, {.needs = &kWithPage}}};
 
 /// For example pg_receivewal.
 std::optional<std::string> writer_into(const std::string& directory) {

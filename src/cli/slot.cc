@@ -36,37 +36,37 @@ std::string existing_slot_value(const std::string& text) {
 /// For drop: earlier versions of "pgweir serve" accepted other names, too.
 constexpr auto kAnySlot =
     shared_option(option_of<existing_slot_value>('S', "slot", "NAME", "name of the slot"));
+constexpr OfVerbs kOfCreate{"create"};
+constexpr OfVerbs kOfDrop{"drop"};
+constexpr OfVerbs kOfList{"list"};
+constexpr OfVerbs kOfOneSlot{"create drop"};
 constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
 constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
 constexpr auto kJson = flag("json", "list: JSON output");
 constexpr auto kAllHosts = flag(
     "all-hosts",
     "on each host of the connection string, regardless of its role; not only on the first one");
+// A file's "directory" is for all commands: it does not say that no server is used.
+constexpr Relation kNoDirectory{.others = {{.option = kDirectory, .command_line = true}},
+                                .command_line = true};
 constexpr Option kOptions[] = {
     kDirectory.says(
         "list, drop: slots of pgweir serve for this archive, whether it is running or not"),
-    kAnySlot,
-    kIfNotExists,
-    kIfExists,
+    kAnySlot.with({.verbs = &kOfOneSlot}),
+    kIfNotExists.with({.verbs = &kOfCreate}),
+    kIfExists.with({.verbs = &kOfDrop}),
+    kJson.with({.verbs = &kOfList}),
+};
+constexpr Option kServer[] = {
     kAllHosts,
-    kJson,
     kDbname.says("connection string, URI, or database name; list uses a regular connection, by "
                  "default to the database postgres"),
     kHost,
     kPort,
     kUsername,
     kNoPassword,
-    kConfig,
-    kHelp,
 };
-
-/// Rejects an option of one of the three that was given to another one.
-void refuse(const Arguments& arguments, const std::string& verb,
-            std::initializer_list<std::string_view> names) {
-  for (const auto name : names)
-    if (arguments.on_command_line(name))
-      throw Error(ErrorKind::usage, fmt::format("slot {} has no option --{}", verb, name));
-}
+constexpr Option kGeneral[] = {kConfig, kHelp};
 
 std::string required_slot(const Arguments& arguments, const std::string& verb) {
   const auto slot = arguments.get(kAnySlot);
@@ -221,7 +221,6 @@ std::vector<SlotRow> list(const Target& target) {
 }
 
 int create_command(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "create", {kIfExists, kJson});
   if (!arguments.has(kAllHosts)) {
     print(create(arguments, {conninfo}));
     return kDone;
@@ -232,7 +231,6 @@ int create_command(const Arguments& arguments, const std::string& conninfo) {
 }
 
 int drop_command(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "drop", {kIfNotExists, kJson});
   if (!arguments.has(kAllHosts)) {
     print(drop(arguments, {conninfo}));
     return kDone;
@@ -243,7 +241,6 @@ int drop_command(const Arguments& arguments, const std::string& conninfo) {
 }
 
 int list_command(const Arguments& arguments, const std::string& conninfo) {
-  refuse(arguments, "list", {"if-not-exists", "if-exists", "slot"});
   const bool json = arguments.has(kJson);
   if (!arguments.has(kAllHosts)) {
     const auto slots = list({conninfo});
@@ -269,11 +266,7 @@ int list_command(const Arguments& arguments, const std::string& conninfo) {
 }
 
 /// Without a server.
-int slot_of_archive(const Arguments& arguments, const std::string& verb) {
-  for (const std::string_view option :
-       {"dbname", "host", "port", "username", "no-password", "all-hosts"})
-    if (arguments.on_command_line(option))
-      throw Error(ErrorKind::usage, fmt::format("--{} does not go with --directory", option));
+int slot_of_archive(const Arguments& arguments, std::string_view verb) {
   const auto directory = required_directory(arguments);
   if (verb == "create")
     throw Error(ErrorKind::usage, "a slot beside an archive is made over a connection")
@@ -281,7 +274,6 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
             "\"pgweir slot create -d 'host=… port=…'\" to where \"pgweir serve\" listens; "
             "pg_receivewal makes its own.");
   if (verb == "list") {
-    refuse(arguments, "list", {"if-exists", "if-not-exists", "slot"});
     std::vector<SlotRow> slots;
     for (const auto& slot : list_archive_slots(directory, relay::SlotsSocket::kAskTime))
       slots.push_back(row_of(slot));
@@ -291,7 +283,6 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
       print(slots_text(slots));
     return kDone;
   }
-  refuse(arguments, "drop", {kIfNotExists, kJson});
   const auto slot = required_slot(arguments, "drop");
   const bool dropped = drop_archive_slot(directory, slot);
   if (!dropped && !arguments.has(kIfExists))
@@ -303,22 +294,18 @@ int slot_of_archive(const Arguments& arguments, const std::string& verb) {
 }
 
 int slot_command(const Arguments& arguments) {
-  if (arguments.words().empty())
-    throw Error(ErrorKind::usage, "what to do with a slot?")
-        .hint("create, drop or list; see \"pgweir slot --help\".");
-  const auto& verb = arguments.words().front();
-  // A file's "directory" applies to all commands; here it does not mean that no server is used.
-  const bool known = verb == "create" || verb == "drop" || verb == "list";
-  if (known && arguments.on_command_line("directory")) return slot_of_archive(arguments, verb);
+  const auto verb = arguments.verb();
+  if (arguments.on_command_line(kDirectory)) return slot_of_archive(arguments, verb);
   const auto conninfo = conninfo_of(arguments);
   if (verb == "create") return create_command(arguments, conninfo);
   if (verb == "drop") return drop_command(arguments, conninfo);
-  if (verb == "list") return list_command(arguments, conninfo);
-  throw Error(ErrorKind::usage, fmt::format("unknown command \"slot {}\"", verb))
-      .hint("It can be create, drop or list.");
+  return list_command(arguments, conninfo);
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr CommandVerb kVerbs[] = {{"create"}, {"drop"}, {"list"}};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {.options = kServer, .rules = {.excludes = &kNoDirectory}},
+                                   {.options = kGeneral}};
 
 }  // namespace
 
@@ -357,6 +344,7 @@ in use); 4 manual intervention required (the slot exists already or does not
 exist, insufficient privilege).
 )",
     .most_words = 1,
+    .verbs = kVerbs,
     .run = slot_command,
 };
 

@@ -69,23 +69,15 @@ constexpr Option kServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
 constexpr Option kMonitoring[] = {kCheck, kMetricsFile, kConfig, kHelp};
+constexpr Relation kWithCheck{.others = {{kCheck}}};
 constexpr OptionGroup kGroups[] = {
     {"Options:", kOptions},
     {"Query the server (its position, the replication lag, the slot):", kServer},
     {"Monitoring:", kMonitoring},
-    {"Thresholds of --check:", kLimits},
+    {"Thresholds of --check:", kLimits, {}, nullptr, {.needs = &kWithCheck}},
     {kStoreHeading, kStoreItself},
     {kAccessHeading, kStoreAccess, {}, &kOnStore},
 };
-
-status::Limits limits_of(const Arguments& arguments) {
-  const auto need_check = [&](const Option& option) {
-    if (arguments.has(option) && !arguments.has(kCheck))
-      throw Error(ErrorKind::usage, fmt::format("{} needs --check", arguments.source(option)));
-  };
-  for (const Option& option : kLimits) need_check(option);
-  return read_limits(arguments);
-}
 
 void ask_server(status::StatusReport& report, const Arguments& arguments,
                 const std::string& conninfo) {
@@ -314,7 +306,7 @@ void refuse_with_several(const Arguments& arguments) {
 /// An archive that cannot be read does not hide the others.
 int status_of_several(const Arguments& arguments, const std::vector<std::string>& directories) {
   refuse_with_several(arguments);
-  const auto limits = limits_of(arguments);
+  const auto limits = read_limits(arguments);
   const bool check = arguments.has(kCheck);
   std::vector<status::ArchiveStatus> archives;
   int result = kDone;
@@ -358,7 +350,7 @@ int status_command(const Arguments& arguments) {
     return status_of_several(arguments, directories);
   const bool in_store = arguments.has("store");
   const auto directory = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
-  const auto limits = limits_of(arguments);
+  const auto limits = read_limits(arguments);
   const bool with_server = arguments.has(kDbname) || arguments.has(kHost) || arguments.has(kPort) ||
                            arguments.has(kUsername);
   const auto conninfo = with_server ? conninfo_of(arguments) : std::string();

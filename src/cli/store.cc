@@ -44,17 +44,26 @@ constexpr auto kRetryFor = option_of<time_value<>>(
     "retry-for", "TIME", "push: how long to retry temporary errors (default: 1min)");
 constexpr auto kFollow =
     flag("follow", "push: continue with segments completed from now on, and retry indefinitely");
+constexpr OfVerbs kOfPush{"push"};
+constexpr OfVerbs kOfUploads{"push publish-partial"};
+constexpr OfVerbs kOfKey{"push rewrap publish-partial"};
+constexpr OfVerbs kOfPublication{"publish-partial"};
+constexpr OfVerbs kOfDecryption{
+    "get rewrap publish-partial",
+    "A private key has no business on the machine that archives: public ones are enough to encrypt "
+    "(--encrypt-to)."};
+constexpr Relation kFollowing{.others = {{kFollow}}, .command_line = true};
 constexpr Option kOptions[] = {
     kDirectory.says("push, publish-partial: the archive; check: compare it, too"),
-    kRetryFor,
-    kStoreCompression.of_section("store"),
+    kRetryFor.with({.excludes = &kFollowing, .verbs = &kOfPush}),
+    kStoreCompression.with({.verbs = &kOfUploads}).of_section("store"),
     kEncryptTo.of_section("store"),
-    kManifestKey.of_section("store"),
+    kManifestKey.with({.verbs = &kOfKey}).of_section("store"),
     kManifestPublicKey.says("ls, check: report which manifests this key proves; can be repeated")
         .of_section("store"),
-    kFollow,
-    kStorePartialInterval.of_section("store"),
-    kLocalRetention.of_section("store"),
+    kFollow.with({.verbs = &kOfPush}),
+    kStorePartialInterval.with({.needs = &kFollowing, .verbs = &kOfPush}).of_section("store"),
+    kLocalRetention.with({.needs = &kFollowing, .verbs = &kOfPush}).of_section("store"),
     kNoProgress,
     kConfig,
     kHelp};
@@ -161,8 +170,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
   return status_of(result.failures);
 }
 
-int list(const Arguments& arguments, const store::StoreOptions& options) {
-  if (arguments.words().size() > 1) throw expected("store ls takes no name");
+int list(const store::StoreOptions& options) {
   StoreLog log;
   store::OpenStore opened(options, nullptr, log);
   std::size_t count = 0;
@@ -184,7 +192,6 @@ int list(const Arguments& arguments, const store::StoreOptions& options) {
 
 int get(const Arguments& arguments, const store::StoreOptions& options) {
   const auto& words = arguments.words();
-  if (words.size() != 3) throw expected("store get takes a name and a target");
   const auto& name = words[1];
   auto target = words[2];
   while (target.size() > 1 && target.ends_with('/')) target.pop_back();
@@ -204,7 +211,6 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
 }
 
 int check(const Arguments& arguments, const store::StoreOptions& options) {
-  if (arguments.words().size() > 1) throw expected("store check takes no name");
   StoreLog log;
   store::OpenStore opened(options, nullptr, log);
   store::StoreCheck result;
@@ -248,9 +254,8 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
 
 /// Rewraps for the current recipients of --encrypt-to, on the host of the private key: not on the
 /// archiver.
-int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
+int rewrap(const store::StoreOptions& options) {
   constexpr std::size_t kTold = 20;
-  if (arguments.words().size() > 1) throw expected("store rewrap takes no name");
   if (options.identities.empty())
     throw expected("store rewrap needs --identity or --identity-command");
   if (options.recipients.empty()) throw expected("store rewrap needs --encrypt-to");
@@ -277,73 +282,41 @@ int rewrap(const Arguments& arguments, const store::StoreOptions& options) {
 }
 
 int store_command(const Arguments& arguments) {
-  if (arguments.words().empty())
-    throw Error(ErrorKind::usage, "what to do with the store?")
-        .hint(
-            "push, ls, get, check, rewrap, keygen or publish-partial; see \"pgweir store "
-            "--help\".");
   forbid_core_files();
-  const auto verb = std::string(present_verb(arguments.words().front()));
+  const auto verb = arguments.verb();
   if (verb == "keygen") {
-    if (arguments.words().size() != 2) throw expected("store keygen takes a file");
     make_manifest_key(arguments.words()[1]);
     return kDone;
   }
-  if (verb != "push" && verb != "ls" && verb != "get" && verb != "check" && verb != "rewrap" &&
-      verb != "publish-partial")
-    throw Error(ErrorKind::usage, fmt::format("unknown command \"store {}\"", verb))
-        .hint("It can be push, ls, get, check, rewrap, keygen or publish-partial.");
   const bool decrypts = verb == "get" || verb == "rewrap";
-  for (const Option& option : kIdentityOptions)
-    if (!decrypts && verb != "publish-partial" && arguments.on_command_line(option))
-      throw Error(ErrorKind::usage, fmt::format("store {} has no option --{}", verb, option.name))
-          .hint(verb == "push"
-                    ? "A private key has no business on the machine that archives: public ones "
-                      "are enough to encrypt (--encrypt-to)."
-                    : "See \"pgweir store --help\".");
   const auto options = store_options_of(arguments, StoreName::directory,
                                         decrypts ? PrivateKeys::read : PrivateKeys::ignored);
-  if (verb == "push") {
-    if (arguments.words().size() > 1) throw expected("store push takes no name");
-    if (arguments.has(kFollow)) {
-      if (arguments.on_command_line(kRetryFor))
-        throw expected("--retry-for and --follow exclude each other");
-      return follow(arguments, options);
-    }
-    for (const Option& option : {Option(kLocalRetention), Option(kStorePartialInterval)})
-      if (arguments.on_command_line(option))
-        throw expected(fmt::format("--{} needs --follow", option.name));
-    return push(arguments, options);
-  }
-  for (const Option& option :
-       {Option(kRetryFor), kFollow, Option(kLocalRetention), Option(kStorePartialInterval)})
-    if (arguments.on_command_line(option))
-      throw expected(fmt::format("store {} has no option --{}", verb, option.name));
-  if (verb == "publish-partial") {
-    if (arguments.words().size() > 1) throw expected("store publish-partial takes no name");
-    return publish_open(arguments, options);
-  }
-  for (const Option& option : {Option(kStoreCompression), Option(kPrimaryIsGone), Option(kDbname),
-                               Option(kHost), Option(kPort), Option(kUsername)})
-    if (arguments.on_command_line(option))
-      throw expected(fmt::format("store {} has no option --{}", verb, option.name));
-  if (verb == "rewrap") return rewrap(arguments, options);
-  if (arguments.on_command_line(kManifestKey))
-    throw expected(fmt::format("store {} has no option --{}", verb, kManifestKey.name));
-  if (verb == "ls") return list(arguments, options);
+  if (verb == "push")
+    return arguments.has(kFollow) ? follow(arguments, options) : push(arguments, options);
+  if (verb == "publish-partial") return publish_open(arguments, options);
+  if (verb == "rewrap") return rewrap(options);
+  if (verb == "ls") return list(options);
   if (verb == "get") return get(arguments, options);
   return check(arguments, options);
 }
 
 constexpr Option kServers[] = {
-    kPrimaryIsGone, kDbname.says("servers that must not answer"), kHost, kPort, kUsername,
+    kPrimaryIsGone.with({.verbs = &kOfPublication}),
+    kDbname.says("servers that must not answer").with({.verbs = &kOfPublication}),
+    kHost.with({.verbs = &kOfPublication}),
+    kPort.with({.verbs = &kOfPublication}),
+    kUsername.with({.verbs = &kOfPublication}),
     kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"publish-partial: servers that must be down:", kServers},
-    {kAccessHeading, kStoreOptions},
-    {"get, rewrap, publish-partial: encrypted objects:", kIdentityOptions}};
+constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
+                                   {"publish-partial: servers that must be down:", kServers},
+                                   {kAccessHeading, kStoreOptions},
+                                   {.heading = "get, rewrap, publish-partial: encrypted objects:",
+                                    .options = kIdentityOptions,
+                                    .rules = {.verbs = &kOfDecryption}}};
+constexpr CommandVerb kVerbs[] = {{"push"},           {"ls"},     {"get", 2, "a name and a target"},
+                                  {"check"},          {"rewrap"}, {"keygen", 1, "a file"},
+                                  {"publish-partial"}};
 
 }  // namespace
 
@@ -401,6 +374,7 @@ options, no credentials; 3 temporary failure (no answer, too many requests);
 insufficient permission, corrupted WAL).
 )",
     .most_words = 3,
+    .verbs = kVerbs,
     .run = store_command,
 };
 

@@ -64,9 +64,11 @@ constexpr auto kBackup = option_of<any_text>(
     "backup", "PATH",
     "backup_label, .backup file, backup_manifest, base.tar, or directory of a base backup: report "
     "whether it can be brought to consistency, and how far forward");
+constexpr Relation kStore{.others = {{"store"}}};
 constexpr auto kBeside = option_of<any_text>(
     "compare-archive", "DIR",
-    "also compare with another archive of the same server: missing and different segments");
+    "also compare with another archive of the same server: missing and different segments",
+    {.excludes = &kStore});
 constexpr auto kAcceptFile = option_of<any_text>(
     "accept-file", "FILE", "known losses, in lines \"TIMELINE FROM TO REASON\"");
 constexpr auto kDeep = flag(
@@ -101,12 +103,6 @@ std::string both_json(std::string text, const store::ManifestReport& report) {
 int verify_as_asked(const Arguments& arguments) {
   const bool in_store = arguments.has("store");
   const auto path = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
-  for (const Option& option : kManifests)
-    if (arguments.has(option) && !in_store)
-      throw Error(ErrorKind::usage, fmt::format("{} needs --store", arguments.source(option)));
-  if (in_store && arguments.has(kBeside))
-    throw Error(ErrorKind::usage, "--compare-archive and --store both name what is compared with")
-        .hint("Give one of them.");
 
   verify::Options options;
   options.from = arguments.get(kFrom);
@@ -219,11 +215,12 @@ int verify_command(const Arguments& arguments) {
   }
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {kStoreHeading, kStoreItself},
-                                   {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
-                                   {"Manifests of the store:", kManifests, {}, &kOnStore},
-                                   {"Encrypted objects:", kIdentityOptions, {}, &kOnStore}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {kStoreHeading, kStoreItself},
+    {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+    {"Manifests of the store:", kManifests, {}, &kOnStore, {.needs = &kStore}},
+    {"Encrypted objects:", kIdentityOptions, {}, &kOnStore}};
 
 }  // namespace
 

@@ -43,8 +43,9 @@ constexpr Option kOptions[] = {
     kWebHost,
     kConfig,
     kHelp};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"Thresholds for archives on this machine:", kLimits}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {"Thresholds for archives on this machine:", kLimits, {}, nullptr, {.needs = &kWithPage}}};
 
 void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::LongRun& long_run) {
   Log& log = long_run.log();

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/combinations.h"
 #include "cli/commands.h"
 #include "cli/options/logical_options.h"
 #include "cli/options/receive_options.h"
@@ -30,6 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read_or_refuse([&] {
       auto arguments = cli::Arguments::parse(*command, {});
       arguments.add_file("pgweir.conf", text, cli::commands());
+      cli::check_combinations(arguments);
       if (command == &cli::kReceiveCommand)
         PGWEIR_CHECK(!cli::read_receive(arguments).options.directory.empty());
       else

@@ -443,7 +443,7 @@ def test_a_preference_and_a_filter_exclude_each_other(servers, place):
     for arguments, words in (
             (["-d", "host=a,b target_session_attrs=primary", "--prefer", "standby"],
              "--prefer and target_session_attrs=primary exclude each other"),
-            (["-d", "host=a,b", "--prefer-after", "5s"], "--prefer-after needs --prefer"),
+            (["-d", "host=a,b", "--prefer-after", "5s"], "option --prefer-after requires --prefer primary or --prefer standby"),
             (["-d", "host=a,b", "--prefer", "both"], "--prefer")):
         done = pgweir("receive", "-D", str(place / "archive"), *arguments)
         assert done.returncode == 2, done.stderr

@@ -309,7 +309,7 @@ def test_every_kind_of_change_is_told_readably(servers, place):
     server.sql("CREATE TYPE mood AS ENUM ('sad', 'ok')")
     server.sql("CREATE TABLE typed (k int PRIMARY KEY, m mood)")
     wrong = logical(server, None, "-t")
-    assert wrong.returncode == 2 and "needs --create-slot" in wrong.stderr
+    assert wrong.returncode == 2 and "requires --create-slot" in wrong.stderr
     assert pgweir("logical", "create", "-S", "s", "-t", "-d",
                   server.conninfo(dbname="postgres")).returncode == 0
     server.sql("INSERT INTO odd VALUES (1, E'quote\" back\\\\ \\n tab\\t é \\x01', '\\xff00', "

@@ -579,7 +579,7 @@ def test_a_relay_that_is_killed_again_and_again_sends_nothing_wrong(receiving):
 
 def test_options_that_go_with_serving(place):
     result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1", "--serve-hba", "/none")
-    assert result.returncode == 2 and "--serve-hba needs --serve or --serve-socket" in result.stderr
+    assert result.returncode == 2 and "option --serve-hba requires --serve or --serve-socket" in result.stderr
 
 
 def test_the_start_says_by_how_much_clients_lag(place, receivers):

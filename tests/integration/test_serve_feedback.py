@@ -280,9 +280,9 @@ def test_options_that_do_not_go_together(place):
     connect = ["receive", "-D", place, "-d", "host=127.0.0.1"]
     for options, message in (
             (["--serve", "5433", "--serve-synchronous-standby-names", "ANY 1 (a)", "--apply-position", "flush"],
-             "--serve-synchronous-standby-names and --apply-position exclude each other"),
-            (["--serve-synchronous-standby-names", "ANY 1 (a)"], "--serve-synchronous-standby-names needs --serve or --serve-socket"),
-            (["--serve-synchronized-standbys", "ANY 1 (a)"], "--serve-synchronized-standbys needs --serve or --serve-socket"),
+             "options --serve-synchronous-standby-names and --apply-position cannot be used together"),
+            (["--serve-synchronous-standby-names", "ANY 1 (a)"], "option --serve-synchronous-standby-names requires --serve or --serve-socket"),
+            (["--serve-synchronized-standbys", "ANY 1 (a)"], "option --serve-synchronized-standbys requires --serve or --serve-socket"),
             (["--serve", "5433", "--serve-synchronous-standby-names", "ANY 0 (a)"], "--serve-synchronous-standby-names"),
             (["--serve", "5433", "--serve-synchronized-standbys", "ANY 1 (a"], "--serve-synchronized-standbys")):
         result = pgweir(*connect, *options)

@@ -392,9 +392,9 @@ def test_files_and_options_that_are_wrong(place, filled, secure, authority):  # 
         return result.stderr
 
     tls = ["--serve-tls-cert", secure.certificate, "--serve-tls-key", secure.key]
-    assert "--serve-tls-cert needs --serve-tls-key" in refused(*tls[:2])
-    assert "--serve-tls-key needs --serve-tls-cert" in refused(*tls[2:])
-    assert "--serve-tls-ca needs" in refused("--serve-tls-ca", authority.certificate)
+    assert "--serve-tls-cert requires --serve-tls-key" in refused(*tls[:2])
+    assert "--serve-tls-key requires --serve-tls-cert" in refused(*tls[2:])
+    assert "--serve-tls-ca requires" in refused("--serve-tls-ca", authority.certificate)
     text = refused(rule=TRUST + CLOSED)
     assert "hostssl needs TLS, and so --serve-tls-cert and --serve-tls-key" in text and "line 3" in text
     text = refused(*tls, rule="hostssl replication all all cert\n")

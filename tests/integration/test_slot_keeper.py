@@ -564,6 +564,6 @@ def test_doctor_says_which_slot_a_failover_would_find(servers, receivers, new_ar
 
 def test_it_needs_a_slot(place):
     wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "--slot-hosts", "all")
-    assert wanting.returncode == 2 and "needs --slot NAME" in wanting.stderr, wanting.stderr
+    assert wanting.returncode == 2 and "requires --slot" in wanting.stderr, wanting.stderr
     wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "-S", "x", "--slot-interval", "5s")
-    assert wanting.returncode == 2 and "needs --slot-hosts all" in wanting.stderr, wanting.stderr
+    assert wanting.returncode == 2 and "requires --slot-hosts all" in wanting.stderr, wanting.stderr

@@ -337,10 +337,10 @@ def test_a_store_that_hangs_is_given_up_told_and_asked_again(servers, receivers,
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--confirm", "stored"], "--confirm needs --store"),
-    (["--store", "s3://wal/p", "--store-name", "n", "--confirm", "stored"], "--confirm needs --slot NAME"),
-    (["--store", "s3://wal/p", "-S", "n", "--force"], "--force needs --confirm stored"),
-    (["--store-partial-interval", "10s"], "--store-partial-interval needs --store"),
+    (["--confirm", "stored"], "option --confirm requires --store"),
+    (["--store", "s3://wal/p", "--store-name", "n", "--confirm", "stored"], "option --confirm stored requires --slot"),
+    (["--store", "s3://wal/p", "-S", "n", "--force"], "option --force requires --confirm stored"),
+    (["--store-partial-interval", "10s"], "option --store-partial-interval requires --store"),
 ])
 def test_what_makes_no_sense_is_refused(place, words, said):
     result = pgweir("receive", "-D", place, "-d", "host=127.0.0.1 port=1", *words)

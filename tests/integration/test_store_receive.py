@@ -439,7 +439,7 @@ def test_what_is_locked_stays(servers, receivers, new_archive, gateway, place):
 
 
 @pytest.mark.parametrize("words, told", [
-    (["--local-retention", "2MB"], "--local-retention needs --store"),
+    (["--local-retention", "2MB"], "option --local-retention requires --store"),
     (["--store", "s3://wal/p", "--local-retention", "much"], "neither a size nor a time"),
 ])
 def test_what_makes_no_sense_is_refused(place, words, told):

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <iterator>
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -15,7 +15,6 @@ namespace weir::cli {
 namespace {
 
 using std::chrono::milliseconds;
-using Verb = LogicalRequest::Verb;
 
 /// NAME or NAME=VALUE.
 std::pair<std::string, std::optional<std::string>> plugin_option_value(const std::string& text) {
@@ -73,69 +72,59 @@ constexpr auto kStatusInterval = option_of<time_value<0, kLongest>>(
 constexpr auto kNoLoop = flag('n', "no-loop", "exit when the connection is lost");
 constexpr auto kLogFile =
     option_of<any_text>("log-file", "FILE", "write messages to FILE instead of standard error");
-constexpr auto kVerbose = flag('v', "verbose", "more messages");
+constexpr Relation kNotQuiet{.others = {{"quiet"}}};
+constexpr auto kVerbose = flag('v', "verbose", "more messages", {.excludes = &kNotQuiet});
 constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors");
 
+constexpr OfVerbs kOfStream{"stream"};
+constexpr OfVerbs kOfChanges{"stream peek get"};
+constexpr OfVerbs kOfPeek{"peek get"};
+constexpr OfVerbs kOfCreate{"stream create"};
+constexpr OfVerbs kOfDrop{"drop"};
+constexpr Relation kWithCreateSlot{
+    .others = {{kCreateSlot}},
+    .verb = "stream",
+    .hint = "It is a property of the slot, decided when that is made."};
+constexpr Relation kNotIfExists{.others = {{kIfNotExists}},
+                                .hint = "Only a new slot has a snapshot."};
+
 constexpr Option kOptions[] = {
-    kLogicalSlot,     kFile,       kFormat,        kPluginOption,   kCreateSlot,
-    kPlugin,          kTwoPhase,   kFailover,      kIfNotExists,    kIfExists,
-    kSnapshotCommand, kEndpos,     kStartpos,      kLimit,          kNoState,
-    kRotateSize,      kRotateTime, kFsyncInterval, kStatusInterval, kNoLoop,
-    kConfig,          kLogFile,    kVerbose,       kQuiet,          kHelp,
+    kLogicalSlot,
+    kPluginOption,
+    kFormat.with({.verbs = &kOfChanges}),
+    kEndpos.with({.verbs = &kOfChanges}),
+    kLimit.with({.verbs = &kOfPeek}),
+    kIfExists.with({.verbs = &kOfDrop}),
 };
+constexpr Option kStreaming[] = {
+    kFile,           kNoState,
+    kStartpos,       kRotateSize,
+    kRotateTime,     kFsyncInterval,
+    kStatusInterval, kNoLoop,
+    kCreateSlot,     kSnapshotCommand.with({.needs = &kWithCreateSlot, .excludes = &kNotIfExists}),
+};
+constexpr Option kNewSlot[] = {kPlugin, kTwoPhase, kFailover, kIfNotExists};
+constexpr Option kGeneral[] = {kConfig, kLogFile, kVerbose, kQuiet, kHelp};
 constexpr Option kConnection[] = {
     kDbname, kHost, kPort, kUsername.says("role with the REPLICATION attribute"), kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}, {"Connection:", kConnection}};
+constexpr OptionGroup kGroups[] = {
+    {"Options:", kOptions},
+    {.options = kStreaming, .rules = {.verbs = &kOfStream}},
+    {.options = kNewSlot, .rules = {.needs = &kWithCreateSlot, .verbs = &kOfCreate}},
+    {.options = kGeneral},
+    {"Connection:", kConnection},
+};
 
-Verb verb_of(const Arguments& arguments) {
-  constexpr std::pair<std::string_view, Verb> kVerbs[] = {{"stream", Verb::stream},
-                                                          {"create", Verb::create},
-                                                          {"drop", Verb::drop},
-                                                          {"peek", Verb::peek},
-                                                          {"get", Verb::get}};
-  if (arguments.words().empty()) return Verb::stream;
-  for (const auto& [name, verb] : kVerbs)
-    if (arguments.words().front() == name) return verb;
-  throw Error(ErrorKind::usage,
-              fmt::format("unknown command \"logical {}\"", arguments.words().front()))
-      .hint("It can be stream, create, drop, peek or get.");
-}
+/// As LogicalRequest::Verb has them.
+constexpr CommandVerb kVerbs[] = {{"stream"}, {"create"}, {"drop"}, {"peek"}, {"get"}};
 
-/// Options that only some of the verbs have.
-void refuse_strangers(const Arguments& arguments, Verb verb) {
-  const std::map<std::string_view, std::vector<Verb>> kOwners = {
-      {kFile, {Verb::stream}},
-      {kNoState, {Verb::stream}},
-      {kCreateSlot, {Verb::stream}},
-      {kSnapshotCommand, {Verb::stream}},
-      {kRotateSize, {Verb::stream}},
-      {kRotateTime, {Verb::stream}},
-      {kFsyncInterval, {Verb::stream}},
-      {kStatusInterval, {Verb::stream}},
-      {kNoLoop, {Verb::stream}},
-      {kStartpos, {Verb::stream}},
-      {kEndpos, {Verb::stream, Verb::peek, Verb::get}},
-      {kFormat, {Verb::stream, Verb::peek, Verb::get}},
-      {kLimit, {Verb::peek, Verb::get}},
-      {kPlugin, {Verb::stream, Verb::create}},
-      {kTwoPhase, {Verb::stream, Verb::create}},
-      {kFailover, {Verb::stream, Verb::create}},
-      {kIfNotExists, {Verb::stream, Verb::create}},
-      {kIfExists, {Verb::drop}},
-  };
-  for (const auto& [name, owners] : kOwners) {
-    if (arguments.on_command_line(name) &&
-        std::find(owners.begin(), owners.end(), verb) == owners.end())
-      throw Error(ErrorKind::usage, fmt::format("{} has no meaning for \"logical {}\"",
-                                                arguments.source(name), arguments.words().front()));
-  }
-  if (verb != Verb::stream || arguments.has(kCreateSlot)) return;
-  for (const std::string_view name :
-       {kPlugin.name, kTwoPhase.name, kFailover.name, kIfNotExists.name, kSnapshotCommand.name})
-    if (arguments.has(name))
-      throw Error(ErrorKind::usage, fmt::format("{} needs --create-slot", arguments.source(name)))
-          .hint("It is a property of the slot, decided when that is made.");
+LogicalRequest::Verb verb_of(const Arguments& arguments) {
+  const auto* const found =
+      std::find_if(std::begin(kVerbs), std::end(kVerbs),
+                   [&](const CommandVerb& verb) { return verb.name == arguments.verb(); });
+  PGWEIR_CHECK(found != std::end(kVerbs));
+  return static_cast<LogicalRequest::Verb>(found - kVerbs);
 }
 
 }  // namespace
@@ -160,6 +149,8 @@ Usage:
     .notes = R"(pgoutput needs --option publication_names=NAME. SIGHUP reopens the file.
 )",
     .most_words = 1,
+    .verbs = kVerbs,
+    .default_verb = "stream",
     .run = logical_command,
 };
 
@@ -169,8 +160,6 @@ LogicalRequest read_logical(const Arguments& arguments) {
   for (const auto& text : arguments.texts(kPluginOption))
     options.plugin_options.push_back(plugin_option_value(text));
   request.verb = verb_of(arguments);
-  refuse_strangers(arguments, request.verb);
-
   if (!arguments.has(kLogicalSlot))
     throw Error(ErrorKind::usage, "which slot? --slot NAME is needed");
   options.slot = *arguments.get(kLogicalSlot);
@@ -183,9 +172,6 @@ LogicalRequest read_logical(const Arguments& arguments) {
   request.if_exists = arguments.has(kIfExists);
   if (arguments.has(kCreateSlot)) options.create = request.slot;
   request.snapshot_command = arguments.get(kSnapshotCommand, "");
-  if (!request.snapshot_command.empty() && options.if_not_exists)
-    throw Error(ErrorKind::usage, "--snapshot-command and --if-not-exists contradict each other")
-        .hint("Only a new slot has a snapshot.");
 
   options.startpos = arguments.get(kStartpos);
   options.endpos = arguments.get(kEndpos);
@@ -209,10 +195,6 @@ LogicalRequest read_logical(const Arguments& arguments) {
 
   request.limit = arguments.get(kLimit);
   request.log_file = arguments.get(kLogFile);
-  if (arguments.has(kVerbose) && arguments.has(kQuiet))
-    throw Error(ErrorKind::usage,
-                fmt::format("{} and {} contradict each other", arguments.source(kVerbose),
-                            arguments.source(kQuiet)));
   if (arguments.has(kVerbose)) request.level = LogLevel::debug;
   if (arguments.has(kQuiet)) request.level = LogLevel::warning;
   return request;

@@ -11,13 +11,14 @@ namespace weir::cli {
 
 inline constexpr auto kTextfile = kMetricsFile.says(
     "write metrics to FILE, whose name must end in .prom, for node_exporter's textfile collector");
+inline constexpr Relation kWithMetricsFile{.others = {{kMetricsFile}}};
 inline constexpr auto kMetricsInterval = option_of<time_value<kSecond, kDay>>(
-    "metrics-interval", "TIME", "interval between updates of that file (default: 15s)");
+    "metrics-interval", "TIME", "interval between updates of that file (default: 15s)",
+    {.needs = &kWithMetricsFile});
 inline constexpr auto kMetricsListen = option_of<metrics::parse_listen_address>(
     "metrics-listen", "[ADDRESS:]PORT",
     "serve http://ADDRESS:PORT/metrics; without an address, on this host only");
 
-/// Throws Error{usage} for an interval without a file.
 [[nodiscard]] MetricsOptions read_metrics(const Arguments& arguments);
 
 }  // namespace weir::cli

@@ -75,9 +75,11 @@ constexpr auto kCompress = option_of<compression_value>(
 constexpr auto kPrefer = option_of<choice_value<kPreferChoices>>(
     "prefer", "ROLE",
     "preferred role among several suitable hosts: any (default), primary, or standby");
+constexpr Relation kWithPreference{.others = {{kPrefer, "primary"}, {kPrefer, "standby"}}};
 constexpr auto kPreferAfter = option_of<time_value<kSecond, kDay>>(
     "prefer-after", "TIME",
-    "with --prefer, move only to a host that has been suitable for TIME (default: 30s)");
+    "with --prefer, move only to a host that has been suitable for TIME (default: 30s)",
+    {.needs = &kWithPreference});
 constexpr auto kReconnectOnRotation =
     flag("reconnect-on-rotation",
          "reconnect as soon as certificates, keys, or the password file change (default: use them "
@@ -91,46 +93,60 @@ constexpr Option kMoreOfConnection[] = {
                      "file (~/.pgpass)"),
     kPreferAfter, kReconnectOnRotation};
 
-constexpr auto kCreateSlot = flag("create-slot", "create the slot, reserving WAL immediately");
-constexpr auto kIfNotExists =
-    flag("if-not-exists", "with --create-slot, use the slot if it exists");
+constexpr Relation kWithSlot{.others = {{kSlot}}};
+constexpr auto kCreateSlot =
+    flag("create-slot", "create the slot, reserving WAL immediately", {.needs = &kWithSlot});
+constexpr Relation kWithCreateSlot{.others = {{kCreateSlot}}};
+constexpr auto kIfNotExists = flag("if-not-exists", "with --create-slot, use the slot if it exists",
+                                   {.needs = &kWithCreateSlot});
+constexpr Relation kAllHostsWithSlot{.others = {{kSlot}}, .value = "all"};
 constexpr auto kSlotHosts = option_of<choice_value<kSlotHostsChoices>>(
     "slot-hosts", "WHERE",
     "hosts to maintain the slot on: current (default), the upstream; or all hosts of -d, so that a "
-    "failover leaves no gap (docs/ha.md)");
+    "failover leaves no gap (docs/ha.md)",
+    {.needs = &kAllHostsWithSlot});
+constexpr Relation kWithAllHosts{.others = {{kSlotHosts, "all"}}};
 constexpr auto kSlotInterval = option_of<time_value<100, kDay>>(
     "slot-interval", "TIME",
-    "with --slot-hosts all, interval between checks of the other hosts (default: 10s)");
+    "with --slot-hosts all, interval between checks of the other hosts (default: 10s)",
+    {.needs = &kWithAllHosts});
 constexpr auto kMonitorConninfo = connection_string(option_of<conninfo_value>(
     "monitor-conninfo", "CONNINFO",
-    "regular connection for monitoring the slot (default: that of -d, if it names a database)"));
+    "regular connection for monitoring the slot (default: that of -d, if it names a database)",
+    {.needs = &kWithSlot}));
 constexpr Option kMoreOfSlot[] = {kSlotInterval, kMonitorConninfo};
 
 constexpr auto kNotifyChannel =
     option_of<channel_value>("notify-channel", "CHANNEL",
                              "send a notification for complete and compressed segments, timeline "
                              "switches, and problems; archiving does not wait for it");
+constexpr Relation kWithNotifyChannel{.others = {{kNotifyChannel}}};
 constexpr auto kNotifyConninfo = connection_string(
     option_of<conninfo_value>("notify-conninfo", "CONNINFO",
                               "regular connection to a primary for sending them (default: that of "
-                              "-d; database postgres if none is named)"));
+                              "-d; database postgres if none is named)",
+                              {.needs = &kWithNotifyChannel}));
 constexpr Option kNotifications[] = {kNotifyChannel, kNotifyConninfo};
 
 constexpr auto kCompareWith = connection_string(option_of<conninfo_value>(
     "compare-with", "CONNINFO",
     "compare the archive with this server's WAL, record by record, in the background"));
+constexpr Relation kWithCompareWith{.others = {{kCompareWith}}};
 constexpr auto kCompareRate = option_of<some_size_value>(
-    "compare-rate", "SIZE", "maximum read rate of that server per second (default: 16MB)");
+    "compare-rate", "SIZE", "maximum read rate of that server per second (default: 16MB)",
+    {.needs = &kWithCompareWith});
 constexpr Option kComparison[] = {kCompareWith, kCompareRate};
 
 constexpr auto kServe =
     option_of<listen_value>("serve", "[ADDRESS:]PORT",
                             "serve WAL to standbys and other receivers; without an address on this "
                             "host only (127.0.0.1), *:PORT on all addresses");
+constexpr Relation kNoApplyPosition{.others = {{"apply-position"}}};
 constexpr auto kServeSynchronousStandbyNames = option_of<relay::StandbyNames::parse>(
     "serve-synchronous-standby-names", "'ANY K (NAMES)'",
     "report as applied the position that K of the named standbys have applied, so that "
-    "remote_apply works across the relay; overrides --apply-position");
+    "remote_apply works across the relay; overrides --apply-position",
+    {.excludes = &kNoApplyPosition});
 constexpr Option kServing[] = {kServeSocket,
                                kServeHba,
                                kServeUsers,
@@ -202,20 +218,30 @@ constexpr Option kGeneral[] = {
     kLogLevel, kHelp};
 constexpr Option kMessages[] = {kVerbose, kQuiet, kLogFile, kLogFormat};
 
-constexpr auto kForce = flag("force",
-                             "allow --confirm stored although synchronous_standby_names names this "
-                             "receiver; each commit then waits for the store");
+constexpr Relation kConfirmStored{.others = {{kConfirm, "stored"}}};
+constexpr auto kForce =
+    flag("force",
+         "allow --confirm stored although synchronous_standby_names names this receiver; "
+         "each commit then waits for the store",
+         {.needs = &kConfirmStored});
+constexpr Relation kStoredWithSlot{
+    .others = {{kSlot}},
+    .value = "stored",
+    .hint = "Without a slot, the server retains no WAL for the archive."};
 constexpr Option kStoring[] = {kStorePartialInterval.of_section("store"),
                                kLocalRetention.of_section("store"),
                                kStoreCompression.of_section("store"),
                                kEncryptTo.of_section("store"),
                                kManifestKey.of_section("store"),
-                               kConfirm.of_section("store"),
+                               kConfirm.with({.needs = &kStoredWithSlot}).of_section("store"),
                                kForce};
 
 constexpr Option kMetrics[] = {kTextfile, kMetricsInterval};
 constexpr Option kWeb[] = {kWebTokenFile, kWebHost, kWebBackups, kReadyMaxLag};
 constexpr Option kOutlets[] = {kServe, kMetricsListen, kWebListen};
+
+constexpr Relation kWithServe{.others = {{kServe}, {kServeSocket}}};
+constexpr Relation kWithStore{.others = {{"store"}}};
 
 constexpr Topic kOnConnection{"connection", "authentication, choice of host, rotated certificates"};
 constexpr Topic kOnSlot{"slot", "interval of checks, monitoring connection"};
@@ -244,12 +270,24 @@ constexpr OptionGroup kGroups[] = {
     {"Retries and timeouts:", kRetries, {}, &kOnRetries},
     {"Status reports:", kReports, {}, &kOnReports},
     {"Messages:", kMessages, {}, &kOnMessages},
-    {"Serving standbys and receivers (docs/serve.md, docs/cascade.md):", kServing, {}, &kOnServing},
-    {"Uploads to an object store (docs/store.md):", kStoring, {}, &kOnStoring},
+    {"Serving standbys and receivers (docs/serve.md, docs/cascade.md):",
+     kServing,
+     {},
+     &kOnServing,
+     {.needs = &kWithServe}},
+    {"Uploads to an object store (docs/store.md):",
+     kStoring,
+     {},
+     &kOnStoring,
+     {.needs = &kWithStore}},
     {"Object store ([store] in a configuration file):", kStoreAccess, {}, &kOnStoring},
     {"Metrics (docs/metrics.md):", kMetrics, {}, &kOnMetrics},
-    {"Web page with /healthz and /readyz (docs/web-page.md):", kWeb, {}, &kOnWeb},
-    {"Thresholds of the page's findings:", kLimits, {}, &kOnWeb},
+    {"Web page with /healthz and /readyz (docs/web-page.md):",
+     kWeb,
+     {},
+     &kOnWeb,
+     {.needs = &kWithPage}},
+    {"Thresholds of the page's findings:", kLimits, {}, &kOnWeb, {.needs = &kWithPage}},
     {"Notifications (docs/notify.md):", kNotifications, {}, &kOnNotifications},
     {"Comparison with a second server (docs/compare.md):", kComparison, {}, &kOnComparison},
 };
@@ -290,34 +328,13 @@ void read_positions(const Arguments& arguments, receive::Options& options, const
   });
 }
 
-void read_slot(const Arguments& arguments, receive::Options& options, const Steps& step) {
+void read_slot(const Arguments& arguments, receive::Options& options) {
   options.slot = arguments.get(kSlot);
   options.create_slot = arguments.has(kCreateSlot);
   options.if_not_exists = arguments.has(kIfNotExists);
   options.monitor_conninfo = arguments.get(kMonitorConninfo);
   options.slot_hosts = arguments.get(kSlotHosts, options.slot_hosts);
   options.slot_interval = arguments.get(kSlotInterval, options.slot_interval);
-  step([&] {
-    require(options.slot_hosts == receive::SlotHosts::current || options.slot,
-            fmt::format("{} needs --slot NAME", arguments.source(kSlotHosts)));
-  });
-  step([&] {
-    require(!arguments.has(kSlotInterval) || options.slot_hosts != receive::SlotHosts::current,
-            fmt::format("{} needs --slot-hosts all", arguments.source(kSlotInterval)));
-  });
-  step([&] {
-    require(!options.create_slot || options.slot,
-            fmt::format("{} needs --slot NAME", arguments.source(kCreateSlot)));
-  });
-  step([&] {
-    require(!options.if_not_exists || options.create_slot,
-            fmt::format("{} needs --create-slot", arguments.source(kIfNotExists)));
-  });
-  step([&] {
-    require(
-        !options.monitor_conninfo || options.slot,
-        fmt::format("{} watches a slot and needs --slot NAME", arguments.source(kMonitorConninfo)));
-  });
   if (!options.monitor_conninfo && options.slot) {
     // A connection string that names a database is used for ordinary connections, too.
     const auto values = pq::parse_conninfo(options.conninfo);
@@ -328,10 +345,8 @@ void read_slot(const Arguments& arguments, receive::Options& options, const Step
 }
 
 void read_notify(const Arguments& arguments, ReceiveRequest& request) {
-  const auto conninfo = arguments.get(kNotifyConninfo);
-  require(!conninfo || arguments.has(kNotifyChannel),
-          fmt::format("{} needs --notify-channel CHANNEL", arguments.source(kNotifyConninfo)));
   if (!arguments.has(kNotifyChannel)) return;
+  const auto conninfo = arguments.get(kNotifyConninfo);
   request.notify = receive::Notifier::Options{
       .conninfo = ordinary_conninfo(conninfo.value_or(request.options.conninfo)),
       .channel = *arguments.get(kNotifyChannel),
@@ -340,10 +355,7 @@ void read_notify(const Arguments& arguments, ReceiveRequest& request) {
 
 void read_comparison(const Arguments& arguments, ReceiveRequest& request) {
   constexpr std::uint64_t kRate = std::uint64_t{16} << 20;
-  const auto conninfo = arguments.get(kCompareWith);
-  require(conninfo || !arguments.has(kCompareRate),
-          fmt::format("{} needs --compare-with CONNINFO", arguments.source(kCompareRate)));
-  if (conninfo)
+  if (const auto conninfo = arguments.get(kCompareWith))
     request.compare =
         receive::CompareFeed::Options{.conninfo = *conninfo,
                                       .archive = request.options.directory,
@@ -383,10 +395,6 @@ void read_hosts(const Arguments& arguments, receive::Options& options, const Ste
   options.reconnect_on_rotation = arguments.has(kReconnectOnRotation);
   options.gap_timeout = arguments.get(kGapTimeout, options.gap_timeout);
   step([&] {
-    require(!arguments.has(kPreferAfter) || options.prefer != Prefer::any,
-            fmt::format("{} needs --prefer primary or standby", arguments.source(kPreferAfter)));
-  });
-  step([&] {
     if (!arguments.has(kPrefer)) return;
     const auto values = pq::expand_conninfo(options.conninfo);
     const auto wanted = values.find("target_session_attrs");
@@ -401,29 +409,12 @@ void read_hosts(const Arguments& arguments, receive::Options& options, const Ste
 
 void read_serving(const Arguments& arguments, ReceiveRequest& request) {
   request.serve = read_serve(arguments, arguments.get(kServe));
-  if (request.serve.somewhere()) {
-    request.serve.waiting.sync = arguments.get(kServeSynchronousStandbyNames);
-    if (!request.serve.waiting.sync) return;
-    if (arguments.has(kApplyPosition))
-      throw Error(ErrorKind::usage, fmt::format("{} and {} exclude each other",
-                                                arguments.source(kServeSynchronousStandbyNames),
-                                                arguments.source(kApplyPosition)));
-    request.options.apply = ApplyPosition::downstream;
-    return;
-  }
-  for (const Option& option : kServing)
-    if (arguments.has(option))
-      throw Error(ErrorKind::usage,
-                  fmt::format("{} needs --serve or --serve-socket", arguments.source(option)));
+  request.serve.waiting.sync = arguments.get(kServeSynchronousStandbyNames);
+  if (request.serve.waiting.sync) request.options.apply = ApplyPosition::downstream;
 }
 
 void read_store(const Arguments& arguments, ReceiveRequest& request) {
-  if (!names_store(arguments)) {
-    for (const Option& option : kStoring)
-      if (arguments.has(option))
-        throw Error(ErrorKind::usage, fmt::format("{} needs --store", arguments.source(option)));
-    return;
-  }
+  if (!names_store(arguments)) return;
   request.store = StoreRequest{store_options_of(arguments), arguments.get(kLocalRetention),
                                arguments.get(kStorePartialInterval)};
   auto& options = request.options;
@@ -432,11 +423,6 @@ void read_store(const Arguments& arguments, ReceiveRequest& request) {
   request.store->confirm_stored = stored;
   options.confirm = stored ? receive::Confirm::stored : receive::Confirm::local;
   options.commits_may_wait = arguments.has(kForce);
-  require(stored || !options.commits_may_wait,
-          fmt::format("{} needs --confirm stored", arguments.source(kForce)));
-  if (stored && !options.slot)
-    throw Error(ErrorKind::usage, fmt::format("{} needs --slot NAME", arguments.source(kConfirm)))
-        .hint("Without a slot, the server retains no WAL for the archive.");
 }
 
 }  // namespace
@@ -490,7 +476,7 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   auto& options = request.options;
   step([&] { options.directory = required_directory(arguments); });
   step([&] { options.conninfo = conninfo_of(arguments); });
-  read_slot(arguments, options, step);
+  read_slot(arguments, options);
   read_hosts(arguments, options, step);
   read_positions(arguments, options, step);
   options.loop = !arguments.has(kNoLoop);
@@ -505,11 +491,11 @@ ReceiveRequest read_receive(const Arguments& arguments, std::vector<Error>* erro
   options.silence_limit =
       arguments.get(kTimeout, std::chrono::duration_cast<milliseconds>(options.silence_limit));
   step([&] { read_notify(arguments, request); });
-  step([&] { read_comparison(arguments, request); });
+  read_comparison(arguments, request);
   step([&] { read_serving(arguments, request); });
   step([&] { read_store(arguments, request); });
   step([&] { read_logging(arguments, request); });
-  step([&] { request.metrics = read_metrics(arguments); });
+  request.metrics = read_metrics(arguments);
   step([&] { request.web = read_web(arguments); });
   request.password_on_command_line =
       (arguments.on_command_line(kDbname) && has_password(options.conninfo)) ||

@@ -1,7 +1,5 @@
 #include "cli/options/serve_options.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -46,18 +44,8 @@ namespace {
 std::optional<TlsRequest> read_tls(const Arguments& arguments) {
   const auto certificate = arguments.get(kServeTlsCert);
   const auto key = arguments.get(kServeTlsKey);
-  const auto authorities = arguments.get(kServeTlsCa);
-  if (certificate && key) return TlsRequest{*certificate, *key, authorities};
-  if (certificate)
-    throw Error(ErrorKind::usage,
-                fmt::format("{} needs --serve-tls-key", arguments.source(kServeTlsCert)));
-  if (key)
-    throw Error(ErrorKind::usage,
-                fmt::format("{} needs --serve-tls-cert", arguments.source(kServeTlsKey)));
-  if (authorities)
-    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-tls-cert and --serve-tls-key",
-                                              arguments.source(kServeTlsCa)));
-  return std::nullopt;
+  if (!certificate || !key) return std::nullopt;
+  return TlsRequest{*certificate, *key, arguments.get(kServeTlsCa)};
 }
 
 }  // namespace
@@ -75,16 +63,12 @@ ServeRequest read_serve(const Arguments& arguments, std::optional<ListenAddress>
   request.waiting.hold = arguments.get(kServeSynchronizedStandbys);
   request.slots.keep = arguments.get(kServeMaxSlotWalKeepSize);
   request.slots.auto_create = arguments.get(kServeAutoSlot);
-  const auto most_backups = arguments.get(kServeMaxBaseBackups);
   if (const auto conninfo = arguments.get(kServeBaseBackup)) {
     request.server.backups.emplace();
     request.server.backups->conninfo = *conninfo;
-    if (most_backups) request.server.backups->most = *most_backups;
+    if (const auto most = arguments.get(kServeMaxBaseBackups)) request.server.backups->most = *most;
     request.password_on_command_line =
         arguments.on_command_line(kServeBaseBackup) && has_password(*conninfo);
-  } else if (most_backups) {
-    throw Error(ErrorKind::usage, fmt::format("{} needs --serve-base-backup",
-                                              arguments.source(kServeMaxBaseBackups)));
   }
   return request;
 }

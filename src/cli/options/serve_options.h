@@ -31,14 +31,18 @@ inline constexpr auto kServeUsers = option_of<any_text>(
     "serve-users", "FILE",
     "users with a password, in lines \"name\" \"SCRAM-SHA-256$...\", copied from "
     "pg_authid.rolpassword (default: password authentication always fails)");
-inline constexpr auto kServeTlsCert =
-    option_of<any_text>("serve-tls-cert", "FILE", "certificate chain for TLS, in PEM format");
+inline constexpr Relation kWithTlsKey{.others = {{"serve-tls-key"}}};
+inline constexpr auto kServeTlsCert = option_of<any_text>(
+    "serve-tls-cert", "FILE", "certificate chain for TLS, in PEM format", {.needs = &kWithTlsKey});
+inline constexpr Relation kWithTlsCert{.others = {{kServeTlsCert}}};
 inline constexpr auto kServeTlsKey = option_of<any_text>(
     "serve-tls-key", "FILE",
-    "private key of the certificate, without a passphrase; must be readable only by its owner");
+    "private key of the certificate, without a passphrase; must be readable only by its owner",
+    {.needs = &kWithTlsCert});
 inline constexpr auto kServeTlsCa =
     option_of<any_text>("serve-tls-ca", "FILE",
-                        "CA certificates for verifying client certificates, for the cert method");
+                        "CA certificates for verifying client certificates, for the cert method",
+                        {.needs = &kWithTlsCert});
 inline constexpr auto kServeMaxClients = option_of<count_value<1, 10000>>(
     "serve-max-clients", "N", "maximum number of clients (default: 100)");
 inline constexpr auto kServeAuthTimeout = option_of<time_value<kSecond, kDay>>(
@@ -59,8 +63,10 @@ inline constexpr auto kServeBaseBackup = connection_string(
     option_of<conninfo_value>("serve-base-backup", "CONNINFO",
                               "take base backups requested by clients from this server of the "
                               "cluster, as a dedicated role with REPLICATION"));
+inline constexpr Relation kWithBaseBackup{.others = {{kServeBaseBackup}}};
 inline constexpr auto kServeMaxBaseBackups = option_of<count_value<1, 100>>(
-    "serve-max-base-backups", "N", "maximum number of concurrent base backups (default: 2)");
+    "serve-max-base-backups", "N", "maximum number of concurrent base backups (default: 2)",
+    {.needs = &kWithBaseBackup});
 
 struct TlsRequest {
   std::string certificate;

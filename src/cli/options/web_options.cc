@@ -27,19 +27,7 @@ WebRequest read_web(const Arguments& arguments) {
   request.ready_max_lag = arguments.get(kReadyMaxLag);
   request.backups = arguments.texts(kWebBackups);
   request.limits = read_limits(arguments);
-  if (!request.listen) {
-    const auto need_page = [&](const Option& option) {
-      if (arguments.has(option))
-        throw Error(ErrorKind::usage,
-                    fmt::format("{} needs --web-listen", arguments.source(option)));
-    };
-    for (const Option& option :
-         {Option(kWebTokenFile), Option(kWebHost), Option(kReadyMaxLag), Option(kWebBackups)})
-      need_page(option);
-    for (const Option& option : kLimits) need_page(option);
-    return request;
-  }
-  if (!is_this_machine(*request.listen) && !request.token_file)
+  if (request.listen && !is_this_machine(*request.listen) && !request.token_file)
     throw Error(ErrorKind::usage,
                 fmt::format("{} is an address that others reach, and needs --web-token-file",
                             arguments.source(kWebListen)))

@@ -34,6 +34,8 @@ inline constexpr auto kWebBackups =
                                  "list the base backups under DIR, at any depth; can be repeated "
                                  "(backups with a .backup file are always listed)"));
 
+inline constexpr Relation kWithPage{.others = {{kWebListen}}};
+
 struct WebRequest {
   std::optional<ListenAddress> listen;
   std::optional<std::string> token_file;
@@ -43,7 +45,7 @@ struct WebRequest {
   status::Limits limits;  ///< of the page's findings
 };
 
-/// Throws Error{usage} for what contradicts itself; the token file is not read.
+/// Throws Error{usage} for a page that others reach without a token; the token file is not read.
 [[nodiscard]] WebRequest read_web(const Arguments& arguments);
 
 /// "127.0.0.1:9190", as accepted by Address::tcp().

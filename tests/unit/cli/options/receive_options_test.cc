@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "cli/combinations.h"
 #include "cli/commands.h"
 
 namespace weir::cli::receive_options_test {
@@ -17,6 +18,7 @@ ReceiveRequest parse(std::vector<std::string> words, const std::string& file = "
   words.insert(words.begin(), {"-D", "/a"});
   auto arguments = Arguments::parse(kReceiveCommand, words);
   if (const auto path = arguments.text("config")) arguments.add_file(*path, file, commands());
+  check_combinations(arguments);
   return read_receive(arguments);
 }
 
@@ -133,15 +135,15 @@ TEST(ReceiveOptions, RefusesContradictionsAndWrongValues) {
     const char* complaint;
   };
   const Case cases[] = {
-      {"no slot to create", {"--create-slot"}, "--create-slot needs --slot NAME"},
+      {"no slot to create", {"--create-slot"}, "option --create-slot requires --slot"},
       {"if-not-exists alone",
        {"-S", "a", "--if-not-exists"},
-       "--if-not-exists needs --create-slot"},
-      {"monitor alone", {"--monitor-conninfo", "host=a"}, "needs --slot NAME"},
+       "option --if-not-exists requires --create-slot"},
+      {"monitor alone", {"--monitor-conninfo", "host=a"}, "requires --slot"},
       {"a wrong monitor",
        {"-S", "a", "--monitor-conninfo", "hst=a"},
        "wrong value of --monitor-conninfo: "},
-      {"notify nowhere", {"--notify-conninfo", "host=a"}, "needs --notify-channel CHANNEL"},
+      {"notify nowhere", {"--notify-conninfo", "host=a"}, "requires --notify-channel"},
       {"a wrong place to notify",
        {"--notify-channel", "a", "--notify-conninfo", "hst=a"},
        "wrong value of --notify-conninfo: "},
@@ -256,7 +258,7 @@ TEST(ReceiveOptions, NamesTheLineOfAFileForWhatIsWrong) {
       {"slot = Weir", "wrong value \"Weir\" of \"slot\" in f, line 2: no slot can have"},
       {"timeout = 1ms", "wrong value \"1ms\" of \"timeout\" in f, line 2"},
       {"monitor-conninfo = hst=a", "wrong value of \"monitor-conninfo\" in f, line 2: "},
-      {"metrics-interval = 5s", "\"metrics-interval\" in f, line 2 needs --metrics-file"},
+      {"metrics-interval = 5s", "\"metrics-interval\" in f, line 2 requires --metrics-file"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.line);
