@@ -36,7 +36,6 @@
 #include "io/user_tree.h"
 #include "prune/archive_wal.h"
 #include "prune/backup_size.h"
-#include "recovery/process.h"
 #include "recovery/programs.h"
 #include "wal/server_version.h"
 
@@ -69,13 +68,11 @@ void require_directory(const std::string& path, const char* what) {
 }
 
 /// pg_basebackup keeps what reaches libpq from outside, as our own connection has it.
-recovery::Environment tool_environment(const std::string& password) {
-  recovery::Environment result;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const bool ours = !password.empty() && text.starts_with("PGPASSWORD=");
-    if (!text.starts_with("LC_") && !text.starts_with("LANG") && !ours) result.emplace_back(text);
-  }
+io::Environment tool_environment(const std::string& password) {
+  auto result = io::own_environment([&](std::string_view entry) {
+    const bool ours = !password.empty() && entry.starts_with("PGPASSWORD=");
+    return ours || entry.starts_with("LC_") || entry.starts_with("LANG");
+  });
   result.emplace_back("LC_ALL=C");
   if (!password.empty()) result.push_back("PGPASSWORD=" + password);
   return result;
@@ -228,7 +225,7 @@ bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
     if (waits && Clock::now() - *waits >= options_.wait) return true;
     return options_.stop();
   };
-  recovery::Finished finished;
+  std::optional<recovery::Finished> finished;
   try {
     finished = recovery::run_tool(
         command, tool_environment(server_.password), stop,
@@ -267,7 +264,7 @@ bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
             "or turn it off (archive_command = '/bin/true' if pgweir is the archive). The server's "
             "process continues to wait until its next message to the client, a minute or more.");
   }
-  if (finished.done()) return true;
+  if (finished->done()) return true;
   const auto failure = talk.failure();
   if (plan.base_manifest && talk.done() == 0 && failure.kind() == ErrorKind::retry) return false;
   throw failure;

@@ -40,20 +40,20 @@ std::string conninfo_text(const pq::ConninfoValues& values) {
   return text;
 }
 
-recovery::Command basebackup_command(const std::string& program, const pq::ConninfoValues& values,
-                                     const CopyPlan& plan) {
-  recovery::Command command{program,
-                            "--pgdata=" + plan.into,
-                            plan.format == Format::tar ? "--format=tar" : "--format=plain",
-                            "--wal-method=none",
-                            "--checkpoint=fast",
-                            "--no-slot",
-                            "--no-password",
-                            "--no-sync",
-                            "--progress",
-                            "--manifest-checksums=CRC32C",
-                            "--label=pgweir backup",
-                            "--dbname=" + conninfo_text(values)};
+io::Command basebackup_command(const std::string& program, const pq::ConninfoValues& values,
+                               const CopyPlan& plan) {
+  io::Command command{program,
+                      "--pgdata=" + plan.into,
+                      plan.format == Format::tar ? "--format=tar" : "--format=plain",
+                      "--wal-method=none",
+                      "--checkpoint=fast",
+                      "--no-slot",
+                      "--no-password",
+                      "--no-sync",
+                      "--progress",
+                      "--manifest-checksums=CRC32C",
+                      "--label=pgweir backup",
+                      "--dbname=" + conninfo_text(values)};
   if (!plan.compress.empty()) command.push_back("--compress=" + compression(plan));
   if (!plan.rate.empty()) command.push_back("--max-rate=" + plan.rate);
   for (const auto& [from, to] : plan.tablespaces)

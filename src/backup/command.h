@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "backup/options.h"
+#include "io/child_process.h"
 #include "pq/conninfo.h"
-#include "recovery/process.h"
 
 namespace weir::backup {
 
@@ -30,8 +30,8 @@ struct CopyPlan {
 
 /// `values` without a password: the arguments of a process are visible to other users. Throws
 /// Error{retry} for what the program is too old for.
-[[nodiscard]] recovery::Command basebackup_command(const std::string& program,
-                                                   const pq::ConninfoValues& values,
-                                                   const CopyPlan& plan);
+[[nodiscard]] io::Command basebackup_command(const std::string& program,
+                                             const pq::ConninfoValues& values,
+                                             const CopyPlan& plan);
 
 }  // namespace weir::backup

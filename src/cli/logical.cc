@@ -1,7 +1,5 @@
 #include <fmt/format.h>
-#include <sys/wait.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
@@ -15,6 +13,7 @@
 #include "daemon/long_run.h"
 #include "daemon/service_manager.h"
 #include "daemon/signals.h"
+#include "io/child_process.h"
 #include "io/posix_directory.h"
 #include "logical/pgoutput.h"
 #include "logical/publications.h"
@@ -34,27 +33,21 @@ using Verb = LogicalRequest::Verb;
 bool run_with_snapshot(const std::string& command, const std::string& snapshot, wal::Lsn position,
                        const net::Wake& stop, Log& log) {
   log.info("snapshot {} at {} for: {}", snapshot, position, command);
-  const pid_t child = daemon::start_command(
-      command, {{"PGWEIR_SNAPSHOT", snapshot}, {"PGWEIR_LSN", fmt::format("{}", position)}},
-      daemon::Input::ours);
+  io::ChildProcess child(
+      io::shell_command(command),
+      {.environment = daemon::environment_with(
+           {{"PGWEIR_SNAPSHOT", snapshot}, {"PGWEIR_LSN", fmt::format("{}", position)}}),
+       .own_input = true});
   bool ended_by_us = false;
-  for (;;) {
-    int status = 0;
-    const pid_t done = ::waitpid(child, &status, WNOHANG);
-    if (done == child) {
-      if (ended_by_us) throw net::Interrupted{};
-      const auto trouble = daemon::told_of_status(status);
-      if (trouble.empty()) return true;
-      log.warning("the snapshot command {}", trouble);
-      return false;
-    }
-    if (done < 0 && errno != EINTR) throw system_error(errno, "could not wait for the command");
-    if (stop.raised() && !ended_by_us) {
-      ::kill(child, SIGTERM);
-      ended_by_us = true;
-    }
-    ::usleep(20'000);
+  while (!child.wait(20ms)) {
+    if (!stop.raised() || ended_by_us) continue;
+    child.signal(SIGTERM);
+    ended_by_us = true;
   }
+  if (ended_by_us) throw net::Interrupted{};
+  const auto end = child.wait();
+  if (!end.success()) log.warning("the snapshot command failed: {}", end.to_string());
+  return end.success();
 }
 
 /// "a/b" → "a", "b"; "b" → ".", "b".

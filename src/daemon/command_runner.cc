@@ -1,13 +1,6 @@
 #include "daemon/command_runner.h"
 
-#include <fcntl.h>  // check-includes: O_RDONLY for a child's /dev/null
-#include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
+#include <algorithm>
 #include <string_view>
 
 #include "base/error.h"
@@ -16,89 +9,28 @@ namespace weir::daemon {
 
 namespace {
 
-/// Our environment with `variables` in the place of what it has under their names.
-std::vector<std::string> environment_with(const Variables& variables) {
-  std::vector<std::string> result;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    bool replaced = false;
-    for (const auto& [name, value] : variables)
-      replaced |= text.starts_with(name) && text.substr(name.size()).starts_with("=");
-    if (!replaced) result.emplace_back(text);
+/// "" if it succeeded, otherwise the reason why not.
+std::string run_job(const CommandRunner::Job& job) {
+  try {
+    io::ChildProcess child(io::shell_command(job.command),
+                           {.environment = environment_with(job.variables)});
+    const auto end = child.wait();
+    return end.success() ? "" : end.to_string();
+  } catch (const Error& error) {
+    return error.what();
   }
-  for (const auto& [name, value] : variables) result.push_back(name + "=" + value);
-  return result;
 }
-
-/// The child starts with the signals as a shell expects them: we block some and ignore others.
-class SpawnSettings {
- public:
-  explicit SpawnSettings(Input input) {
-    ::posix_spawnattr_init(&attributes_);
-    ::posix_spawn_file_actions_init(&actions_);
-    sigset_t none;
-    sigemptyset(&none);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
-    sigset_t defaults;
-    sigemptyset(&defaults);
-    for (const int number : {SIGPIPE, SIGXFSZ, SIGTERM}) sigaddset(&defaults, number);
-    ::posix_spawnattr_setsigdefault(&attributes_, &defaults);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (input == Input::none)
-      ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  }
-  ~SpawnSettings() {
-    ::posix_spawnattr_destroy(&attributes_);
-    ::posix_spawn_file_actions_destroy(&actions_);
-  }
-  SpawnSettings(const SpawnSettings&) = delete;
-  SpawnSettings& operator=(const SpawnSettings&) = delete;
-
-  [[nodiscard]] const posix_spawnattr_t* attributes() const { return &attributes_; }
-  [[nodiscard]] const posix_spawn_file_actions_t* actions() const { return &actions_; }
-
- private:
-  posix_spawnattr_t attributes_;
-  posix_spawn_file_actions_t actions_;
-};
 
 }  // namespace
 
-pid_t start_command(const std::string& command, const Variables& variables, Input input) {
-  auto environment = environment_with(variables);
-  std::vector<char*> entries;
-  for (auto& entry : environment) entries.push_back(entry.data());
-  entries.push_back(nullptr);
-  std::string shell = "sh";
-  std::string option = "-c";
-  std::string text = command;
-  char* const arguments[] = {shell.data(), option.data(), text.data(), nullptr};
-
-  const SpawnSettings settings(input);
-  pid_t child = 0;
-  const int code = ::posix_spawn(&child, "/bin/sh", settings.actions(), settings.attributes(),
-                                 arguments, entries.data());
-  if (code != 0) throw system_error(code, "could not start sh");
-  return child;
-}
-
-std::string told_of_status(int status) {
-  if (WIFSIGNALED(status)) return fmt::format("was ended by signal {}", WTERMSIG(status));
-  if (WEXITSTATUS(status) != 0) return fmt::format("ended with status {}", WEXITSTATUS(status));
-  return "";
-}
-
-std::string run_command(const std::string& command, const Variables& variables) {
-  pid_t child = 0;
-  try {
-    child = start_command(command, variables, Input::none);
-  } catch (const Error& error) {
-    return "could not be started: " + std::string(error.what());
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return "could not be waited for";
-  return told_of_status(status);
+io::Environment environment_with(const Variables& variables) {
+  auto result = io::own_environment([&](std::string_view entry) {
+    return std::ranges::any_of(variables, [&](const auto& variable) {
+      return entry.substr(0, entry.find('=')) == variable.first;
+    });
+  });
+  for (const auto& [name, value] : variables) result.push_back(name + "=" + value);
+  return result;
 }
 
 CommandRunner::CommandRunner(std::size_t most_waiting, Log& log)
@@ -157,8 +89,8 @@ void CommandRunner::work() {
     jobs_.pop_front();
     busy_ = true;
     lock.unlock();
-    const auto trouble = run_command(job.command, job.variables);
-    if (!trouble.empty()) log_.warning("the command for {} {}", job.about, trouble);
+    const auto trouble = run_job(job);
+    if (!trouble.empty()) log_.warning("the command for {} failed: {}", job.about, trouble);
     lock.lock();
     if (!trouble.empty()) ++failures_;
     busy_ = false;

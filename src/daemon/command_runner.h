@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -14,33 +12,21 @@
 #include <vector>
 
 #include "base/log.h"
+#include "io/child_process.h"
 
 namespace weir::daemon {
 
 /// Names and values added to our own environment for a user's command.
 using Variables = std::vector<std::pair<std::string, std::string>>;
 
-enum class Input { none, ours };
-
-/// Starts `sh -c command` with these variables and our standard input, or an empty one, and with
-/// signals as a shell expects them. Returns its process ID, for waitpid(). Throws Error{io} on
-/// failure.
-[[nodiscard]] pid_t start_command(const std::string& command, const Variables& variables,
-                                  Input input);
-
-/// Describes the result of a command, by waitpid()'s status: "ended with status 3", "was ended by
-/// signal 9", "" for status 0.
-[[nodiscard]] std::string told_of_status(int status);
-
-/// Runs `sh -c command` with these variables, standard input empty, and waits for its end. Values
-/// are passed only in the environment: nothing is inserted into the command's text. Returns "" if
-/// its status is 0, otherwise a description of its end ("ended with status 3", "was ended by signal
-/// 9").
-[[nodiscard]] std::string run_command(const std::string& command, const Variables& variables);
+/// Our environment, in which these values replace its own under the same names.
+[[nodiscard]] io::Environment environment_with(const Variables& variables);
 
 /// Runs commands one after the other, in a thread of its own, in the order they were added. The
 /// number of waiting commands is bounded: adding one more blocks. A failed command is logged and
-/// counted. add() and the ending functions must be called by one thread, stop() by any.
+/// counted. Values are passed only in the environment: nothing is inserted into the command's text,
+/// and its standard input is empty. add() and the ending functions must be called by one thread,
+/// stop() by any.
 class CommandRunner {
  public:
   struct Job {

@@ -123,19 +123,25 @@ Server::Server(const Programs& programs, const Sandbox& sandbox, const ServerSet
   io::replace_small_file(sandbox.data() + "/recovery.signal", "", kOwn);
   io::replace_small_file(sandbox.data() + "/postgresql.auto.conf", "", kOwn);
   const auto output = io::open_log(log_path_);
-  child_ = std::make_unique<recovery::Child>(
-      recovery::Command{programs.path("postgres"), "-D", sandbox.data(), "-c",
-                        "config_file=" + file("postgresql.conf")},
-      recovery::environment(),
-      recovery::Child::Settings{
-          .output = output.get(), .keep = {sandbox.lock()}, .on_our_death = SIGQUIT});
+  child_ = std::make_unique<io::ChildProcess>(
+      io::Command{programs.path("postgres"), "-D", sandbox.data(), "-c",
+                  "config_file=" + file("postgresql.conf")},
+      io::ChildProcess::Settings{.environment = recovery::environment(),
+                                 .output = output.get(),
+                                 .errors_to_output = true,
+                                 .keep = {sandbox.lock()},
+                                 .on_our_death = SIGQUIT});
 }
 
 Server::~Server() {
   // SIGQUIT: each process of the server ends at once. Its files are thrown away.
   constexpr auto kPatience = 10s;
-  child_->signal(SIGQUIT);
-  child_->wait(kPatience);
+  try {
+    child_->signal(SIGQUIT);
+    static_cast<void>(child_->wait(kPatience));
+  } catch (const Error&) {
+    return;  // its status is unknown: it has ended
+  }
 }
 
 std::string Server::log() const { return io::read_front(log_path_, kLargestLog); }
@@ -143,7 +149,7 @@ std::string Server::log() const { return io::read_front(log_path_, kLargestLog);
 Server::View Server::look() {
   View view;
   std::optional<std::chrono::milliseconds> began, redo, open;
-  const bool ended = child_->status().has_value();
+  const bool ended = child_->ended().has_value();
   recovery::each_line(log(), [&](std::string_view line) {
     const auto said = parse_line(line);
     if (!said.time) return;
@@ -163,7 +169,7 @@ Server::View Server::look() {
 bool Server::shut_down() {
   constexpr auto kPatience = 60s;
   child_->signal(SIGINT);
-  return child_->wait(kPatience) && child_->status() == 0;
+  return child_->wait(kPatience) && child_->ended()->success();
 }
 
 std::vector<std::string> Server::complaints(std::size_t most) const {

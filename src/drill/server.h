@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "recovery/process.h"
+#include "io/child_process.h"
 #include "recovery/programs.h"
 #include "recovery/promise.h"
 #include "wal/segment.h"
@@ -61,7 +61,7 @@ class Server {
  private:
   [[nodiscard]] std::string log() const;
   const std::string log_path_;
-  std::unique_ptr<recovery::Child> child_;
+  std::unique_ptr<io::ChildProcess> child_;
 };
 
 }  // namespace weir::drill

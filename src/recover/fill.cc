@@ -12,7 +12,6 @@
 #include "io/user_tree.h"
 #include "recover/own_settings.h"
 #include "recovery/backup.h"
-#include "recovery/process.h"
 #include "wal/server_version.h"
 
 namespace weir::recover {
@@ -185,7 +184,7 @@ class Fill {
       throw Error(ErrorKind::retry, "an incremental backup needs pg_combinebackup")
           .with("path", tool)
           .hint("Install it, or name its directory with --bindir.");
-    recovery::Command command{tool};
+    io::Command command{tool};
     for (const auto& each : choice_.upon) command.push_back(each.path);
     command.push_back(choice_.backup.path);
     for (const auto& each : choice_.upon) verify(each.manifest, each.path, true);

@@ -19,7 +19,6 @@
 #include "pq/connection.h"
 #include "recover/own_settings.h"
 #include "recovery/has_commit.h"
-#include "recovery/process.h"
 #include "recovery/settings.h"
 #include "wal/segment.h"
 
@@ -99,8 +98,8 @@ class Watch {
   }
 
  private:
-  [[nodiscard]] recovery::Command pg_ctl(std::initializer_list<std::string> words) const {
-    recovery::Command command{programs_.path("pg_ctl"), "-D", options_.into};
+  [[nodiscard]] io::Command pg_ctl(std::initializer_list<std::string> words) const {
+    io::Command command{programs_.path("pg_ctl"), "-D", options_.into};
     command.insert(command.end(), words);
     return command;
   }
@@ -110,8 +109,8 @@ class Watch {
     const auto told = recovery::run_tool(
         // A server that inherits its output would keep it open.
         options_.start_command
-            ? recovery::Command{"/bin/sh", "-c", "exec >>\"$0\" 2>&1; " + *options_.start_command,
-                                options_.into + kLog}
+            ? io::Command{"/bin/sh", "-c", "exec >>\"$0\" 2>&1; " + *options_.start_command,
+                          options_.into + kLog}
             : pg_ctl({"-l", options_.into + kLog, "-W", "-s", "start"}),
         recovery::environment(), options_.stop);
     if (!told.done())

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <span>
 
 #include "base/error.h"
@@ -17,6 +18,32 @@
 #include "wal/timeline_history.h"
 
 namespace weir::recovery {
+
+io::Environment environment(const std::vector<std::string>& more) {
+  auto result = io::own_environment([](std::string_view entry) {
+    const bool libpq = entry.starts_with("PG") && !entry.starts_with("PGWEIR_");
+    return libpq || entry.starts_with("LC_") || entry.starts_with("LANG");
+  });
+  result.emplace_back("LC_ALL=C");
+  result.insert(result.end(), more.begin(), more.end());
+  return result;
+}
+
+Finished run_tool(const io::Command& command, const io::Environment& environment,
+                  const std::function<bool()>& stop, const ToolWatch& watch) {
+  constexpr std::size_t kMost = std::size_t{64} << 10;
+  auto done = io::run_captured(
+      command,
+      {.environment = environment,
+       .errors_to_output = true,
+       .keep = watch.keep,
+       .on_our_death = SIGKILL},
+      {.most = kMost, .keep = io::Capture::Keep::back, .line = watch.line, .stop = stop});
+  if (done.cut != io::Captured::Cut::none)
+    throw Error(ErrorKind::retry, "stopped while a program was running")
+        .with("tool", command.front());
+  return {done.end, std::move(done.output)};
+}
 
 bool ask_version(Programs& programs, const std::string& program,
                  const std::function<bool()>& stop) {
@@ -110,10 +137,10 @@ std::optional<wal::Lsn> reached_position(const std::string& data, wal::TimelineI
   return history->ancestors().back().switchpoint;
 }
 
-Command verify_command(const Programs& programs, const std::string& manifest,
-                       const std::string& data, const std::vector<std::string>& ignored) {
-  Command command{programs.path("pg_verifybackup"), "--no-parse-wal", "--quiet",
-                  "--manifest-path=" + manifest};
+io::Command verify_command(const Programs& programs, const std::string& manifest,
+                           const std::string& data, const std::vector<std::string>& ignored) {
+  io::Command command{programs.path("pg_verifybackup"), "--no-parse-wal", "--quiet",
+                      "--manifest-path=" + manifest};
   for (const auto& name : changed_files()) command.push_back("--ignore=" + name);
   for (const auto& name : ignored) command.push_back("--ignore=" + name);
   command.push_back(data);

@@ -4,13 +4,34 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "recovery/process.h"
+#include "io/child_process.h"
 #include "wal/lsn.h"
 #include "wal/records.h"
 
 namespace weir::recovery {
+
+/// Our environment without variables that would affect libpq or a server (PG…, locale), and with
+/// LC_ALL=C: the output of servers and tools is parsed.
+[[nodiscard]] io::Environment environment(const std::vector<std::string>& more = {});
+
+struct Finished {
+  io::ProcessEnd end;
+  std::string output;  ///< standard output and error, at most its last 64 kB
+  [[nodiscard]] bool done() const { return end.success(); }
+};
+/// What else a tool is run with.
+struct ToolWatch {
+  /// Called with each line of its output when it is complete; a carriage return ends one, too.
+  std::function<void(std::string_view line)> line = {};
+  std::vector<int> keep = {};  ///< descriptors that it inherits
+};
+/// Runs a tool to its end; if this process dies, the tool is killed. When `stop` returns true, it
+/// is terminated, and Error{retry} thrown.
+[[nodiscard]] Finished run_tool(const io::Command& command, const io::Environment& environment,
+                                const std::function<bool()>& stop, const ToolWatch& watch = {});
 
 /// The programs of a server version, by their paths.
 struct Programs {
@@ -50,8 +71,8 @@ struct Control {
 
 /// Runs pg_verifybackup on the copied files, with the backup's manifest; excludes what bring()
 /// excludes or changes, and `ignored`.
-[[nodiscard]] Command verify_command(const Programs& programs, const std::string& manifest,
-                                     const std::string& data,
-                                     const std::vector<std::string>& ignored = {});
+[[nodiscard]] io::Command verify_command(const Programs& programs, const std::string& manifest,
+                                         const std::string& data,
+                                         const std::vector<std::string>& ignored = {});
 
 }  // namespace weir::recovery

@@ -101,9 +101,10 @@ FAULTS = [
     ("command_without_end", "39d38c5d",
      "a command for credentials that hangs blocked everything",
      "CredentialServicesTest.ACommandThatHangsIsEndedAndTold",
-     [("store/http/secret_command.cc", "    if (end == End::itself && Clock::now() >= until) end = End::too_late;",
-       "    if (end == End::itself && Clock::now() >= until && !FOUND(command_without_end))\n"
-       "      end = End::too_late;")]),
+     [("io/child_process.cc", "    return capture.time && ProcessClock::now() >= until ? Cut::too_late : Cut::none;",
+       "    return capture.time && ProcessClock::now() >= until && !FOUND(command_without_end)\n"
+       "               ? Cut::too_late\n"
+       "               : Cut::none;")]),
     ("patience_from_the_start", "fd7ce13d",
      "a request that broke late was not tried again",
      "Insist.PatienceBeginsWithTheFirstFailure",

@@ -139,7 +139,7 @@ def test_a_command_that_fails_is_told_and_the_next_one_runs(primary, listener, p
     for payload in "123":
         notify(primary, "a", payload)
     assert process.wait_exit() == 1, process.said()
-    assert "status 7" in process.said() and "signal 9" in process.said()
+    assert "exit code 7" in process.said() and "signal 9" in process.said()
     assert (place / "ran").exists()
 
 

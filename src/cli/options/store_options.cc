@@ -216,9 +216,9 @@ std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
   if (const auto command = arguments.get(kIdentityCommand)) {
     // Without a time limit: it may prompt for a passphrase.
     const auto output = store::run_for_secret(*command, kLargestKeys);
-    if (output.status != 0)
+    if (!output.end.success())
       throw Error(ErrorKind::retry, "the command for the private key has failed")
-          .with("status", output.status)
+          .with("reason", output.end.to_string())
           .hint("What it said is on its standard error, above.");
     add(store::parse_identities(output.text.reveal(), "--identity-command"));
   }

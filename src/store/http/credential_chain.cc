@@ -190,18 +190,18 @@ std::string CredentialChain::state_of_files() const {
 }
 
 Credentials CredentialChain::of_command(const std::string& command) const {
-  const auto [text, status, end] =
+  const auto [text, end, cut] =
       run_for_secret(command, kLargestAnswer, SecretBound{settings_.command_time, settings_.stop});
-  if (end == SecretOutput::End::stopped) throw StoreError(Trouble::stopped, "asked to stop");
-  if (end == SecretOutput::End::too_late)
+  if (cut == io::Captured::Cut::stopped) throw StoreError(Trouble::stopped, "asked to stop");
+  if (cut == io::Captured::Cut::too_late)
     throw StoreError(Trouble::no_keys,
                      fmt::format("the command for the store's credentials did not end within {}, "
                                  "and was ended",
                                  format_duration(settings_.command_time)))
         .hint("Run it by hand as the user of pgweir: it may ask something, or wait for a service.");
-  if (status != 0)
+  if (!end.success())
     throw StoreError(Trouble::no_keys, "the command for the store's credentials has failed")
-        .with("status", status)
+        .with("reason", end.to_string())
         .hint("What it said is on its standard error, above.");
   auto found = read_output(text.reveal());
   if (!found)

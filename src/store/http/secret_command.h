@@ -6,20 +6,16 @@
 #include <optional>
 #include <string>
 
+#include "io/child_process.h"
 #include "store/http/credentials.h"
 
 namespace weir::store {
 
 /// Output of a user's command that prints a secret.
 struct SecretOutput {
-  enum class End {
-    itself,
-    too_late,  ///< it was terminated; its output is invalid
-    stopped,   ///< likewise
-  };
   Secret text{};
-  int status = -1;  ///< its exit status, or that of wait() if it did not exit
-  End end = End::itself;
+  io::ProcessEnd end;
+  io::Captured::Cut cut = io::Captured::Cut::none;  ///< if not none, the output is invalid
 };
 
 /// Timeout of a command that others wait for. When it expires, the command is terminated, with its
