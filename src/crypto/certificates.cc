@@ -2,7 +2,7 @@
 
 #include <openssl/ssl.h>
 
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 #include "crypto/pem.h"
 
 namespace weir::crypto {

@@ -2,8 +2,7 @@
 
 #include <openssl/evp.h>
 
-#include "crypto/library.h"
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 
 namespace weir::crypto {
 

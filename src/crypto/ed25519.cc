@@ -4,9 +4,7 @@
 
 #include <memory>
 
-#include "crypto/library.h"
-#include "crypto/openssl_bytes.h"
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 #include "crypto/pem.h"
 
 namespace weir::crypto {

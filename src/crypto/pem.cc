@@ -9,7 +9,7 @@
 #include <ctime>
 #include <string>
 
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 
 namespace weir::crypto {
 

@@ -7,7 +7,7 @@
 #include <openssl/sha.h>
 
 #include "base/error.h"
-#include "crypto/library.h"
+#include "crypto/openssl.h"
 
 namespace weir::crypto {
 

@@ -10,9 +10,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "crypto/library.h"
-#include "crypto/openssl_bytes.h"
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 #include "crypto/pem.h"
 
 namespace weir::crypto {

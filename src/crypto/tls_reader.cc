@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 
 namespace weir::crypto {
 

@@ -7,7 +7,7 @@
 #include <array>
 #include <utility>
 
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 #include "crypto/pem.h"
 #include "crypto/tls.h"
 

@@ -19,7 +19,7 @@
 #include <new>
 #include <utility>
 
-#include "crypto/openssl_error.h"
+#include "crypto/openssl.h"
 #include "crypto/tls.h"
 
 namespace weir::crypto {

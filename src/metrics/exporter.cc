@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/module.h"
+#include "base/library.h"
 #include "base/text.h"
 #include "io/small_file.h"
 #include "metrics/module/module.h"
@@ -13,23 +13,13 @@ namespace weir::metrics {
 
 namespace {
 
-constexpr const char* kFile = "libpgweir-metrics.so";
-
-const pgweir_metrics_module& load() {
-  const auto found = load_module(kFile, "pgweir_metrics");
-  const auto* const module = static_cast<const pgweir_metrics_module*>(found.interface);
-  if (module != nullptr && module->interface_number == PGWEIR_METRICS_INTERFACE) return *module;
-  const auto reason =
-      module != nullptr ? found.place + " belongs to another version of pgweir" : found.reason;
-  throw Error(ErrorKind::usage, "the metrics module cannot be used: " + reason)
-      .with("module", kFile)
-      .hint(
-          "It is built if prometheus-cpp-dev is installed, and belongs in the program's directory "
-          "or in ../lib/pgweir.");
-}
-
 const pgweir_metrics_module& module() {
-  static const auto& loaded = load();
+  static const auto library = Library::module(
+      "libpgweir-metrics.so",
+      "It is built if prometheus-cpp-dev is installed, and belongs in the program's directory or "
+      "in ../lib/pgweir.");
+  static const auto& loaded =
+      interface_of<pgweir_metrics_module>(library, "pgweir_metrics", PGWEIR_METRICS_INTERFACE);
   return loaded;
 }
 

@@ -1,10 +1,10 @@
 #include "pq/encryption.h"
 
-#include <dlfcn.h>
 #include <libpq-fe.h>
 
 #include "base/error.h"
-#include "crypto/library.h"
+#include "base/library.h"
+#include "crypto/openssl.h"
 
 namespace weir::pq {
 
@@ -13,11 +13,9 @@ namespace {
 /// Compares one function's address in libpq and in weir::crypto's library: sessions of a different
 /// library have a different memory layout.
 bool same_openssl() {
-  void* const libpq = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);  // already loaded
-  if (libpq == nullptr) return false;
-  void* const its = ::dlsym(libpq, "SSL_read");
   try {
-    return its != nullptr && its == crypto::find_in_libssl("SSL_read");
+    const Library libpq("libpq.so.5", "");  // already loaded
+    return libpq.find("SSL_read") == crypto::find_in_libssl("SSL_read");
   } catch (const Error&) {
     return false;
   }

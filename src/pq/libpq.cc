@@ -6,26 +6,16 @@
 // names and types, and forward each call to the library, which the first call loads. They cannot
 // differ from libpq-fe.h: it declares them, with C linkage.
 
-#include <dlfcn.h>
 #include <libpq-fe.h>
 
-#include <string>
-
-#include "base/error.h"
+#include "base/library.h"
 
 namespace {
 
-/// Finds a function in libpq. Throws Error{usage} if the library or the function is missing.
 void* find(const char* name) {
-  static void* const library = ::dlopen("libpq.so.5", RTLD_NOW | RTLD_LOCAL);
-  void* const function = library ? ::dlsym(library, name) : nullptr;
-  if (!function) {
-    const char* const reason = ::dlerror();
-    throw weir::Error(weir::ErrorKind::usage, std::string("could not load libpq.so.5: ") +
-                                                  (reason ? reason : "no reason given"))
-        .hint("Install PostgreSQL's client library (on Debian: apt-get install libpq5).");
-  }
-  return function;
+  static const weir::Library library(
+      "libpq.so.5", "Install PostgreSQL's client library (on Debian: apt-get install libpq5).");
+  return library.find(name);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "crypto/library.h"
+#include "crypto/openssl.h"
 #include "crypto/tls.h"
 #include "support/tls_client.h"
 

@@ -7,32 +7,23 @@
 #include <thread>
 #include <utility>
 
-#include "base/module.h"
+#include "base/library.h"
 #include "store/module/module.h"
 
 namespace weir::store {
 
 namespace {
 
-constexpr const char* kFile = "libpgweir-store.so";
 /// Maximum size of a body in memory: a page of a listing has at most 1000 keys of 1 kB.
 constexpr std::size_t kLargestBody = std::size_t{16} << 20;
 
-const pgweir_store_module& load() {
-  const auto found = load_module(kFile, "pgweir_store");
-  const auto* const module = static_cast<const pgweir_store_module*>(found.interface);
-  if (module != nullptr && module->interface_number == PGWEIR_STORE_INTERFACE) return *module;
-  const auto reason =
-      module != nullptr ? found.place + " belongs to another version of pgweir" : found.reason;
-  throw Error(ErrorKind::usage, "the store's module cannot be used: " + reason)
-      .with("module", kFile)
-      .hint(
-          "Install the package pgweir-store. It is built where libcurl4-openssl-dev is installed, "
-          "and belongs beside the program or into ../lib/pgweir.");
-}
-
 const pgweir_store_module& module() {
-  static const auto& loaded = load();
+  static const auto library = Library::module(
+      "libpgweir-store.so",
+      "Install the package pgweir-store. It is built where libcurl4-openssl-dev is installed, and "
+      "belongs next to the program or into ../lib/pgweir.");
+  static const auto& loaded =
+      interface_of<pgweir_store_module>(library, "pgweir_store", PGWEIR_STORE_INTERFACE);
   return loaded;
 }
 
