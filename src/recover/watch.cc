@@ -63,8 +63,11 @@ bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
 /// Reads what a server has appended since the last call.
 class LogFile {
  public:
-  explicit LogFile(std::string path, bool from_its_end) : path_(std::move(path)) {
-    if (from_its_end) at_ = io::file_size(path_).value_or(0);
+  enum class From { beginning, end, last_start };
+  LogFile(std::string path, From from) : path_(std::move(path)) {
+    if (from == From::beginning) return;
+    at_ = io::file_size(path_).value_or(0);
+    if (from == From::last_start) go_back_to_last_start();
   }
   template <typename Visit>
   void read(Visit visit) {
@@ -81,6 +84,17 @@ class LogFile {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
+  /// A file that several servers have appended to. The words are the first ones of each server from
+  /// 12 on (PostmasterMain() in postmaster/postmaster.c).
+  void go_back_to_last_start() {
+    const auto from = at_ - std::min(at_, kSmall * 16);
+    std::vector<std::byte> bytes(at_ - from);
+    bytes.resize(io::open_user_file(path_)->read_at(from, bytes));
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    const auto found = text.rfind("starting PostgreSQL ");
+    if (found != std::string_view::npos) at_ = from + found;
+  }
+
   std::string path_;
   std::uint64_t at_ = 0;
 };
@@ -92,7 +106,7 @@ class Watch {
 
   void run() {
     const bool lived = server_lives(options_.into);
-    logs_.emplace_back(options_.into + kLog, !lived);
+    logs_.emplace_back(options_.into + kLog, lived ? LogFile::From::beginning : LogFile::From::end);
     if (!lived) start();
     follow();
   }
@@ -125,6 +139,7 @@ class Watch {
     for (;;) {
       const auto file = read_pid_file(options_.into);
       const bool lives = file && is_alive(file->pid);
+      if (lives) find_log_of(*file);
       read_logs();
       if (lives) {
         seen = true;
@@ -132,7 +147,7 @@ class Watch {
         // A hot standby is "ready", too (sigusr1_handler() in postmaster/postmaster.c).
         const bool ready = file->status == "ready";
         if (options_.standby && (ready || file->status == "standby")) return follows();
-        if (ready && paused_) return paused(*file);
+        if (ready && (paused_ || says_that_it_paused(*file))) return paused(*file);
         if (ready && !options_.standby && is_promoted()) return promoted(*file);
         show_progress(file->pid);
       } else if (seen || started_and_ended() ||
@@ -160,6 +175,24 @@ class Watch {
   /// It was started by pg_ctl, and has exited before its file was seen.
   bool started_and_ended() { return fatal_ && !io::file_size(options_.into + kPidFile); }
 
+  /// --start-command may direct the server's output to any file, as pg_ctlcluster does.
+  void find_log_of(const PidFile& server) {
+    // Its first line is written before it has a status.
+    if (server.pid == with_log_ ||
+        (server.status != "starting" && server.status != "ready" && server.status != "standby"))
+      return;
+    try {
+      const auto path = io::read_link(fmt::format("/proc/{}/fd/2", server.pid));
+      with_log_ = server.pid;
+      if (!path || io::type_of(*path) != io::PathType::file) return;
+      for (const auto& log : logs_)
+        if (io::real_path(log.path()) == *path) return;
+      logs_.emplace_back(*path, LogFile::From::last_start);
+    } catch (const Error&) {
+      return;  // it has ended, or the log is not readable
+    }
+  }
+
   void read_logs() {
     // With logging_collector on, the log continues in the file that is named here.
     const auto current = options_.into + "/current_logfiles";
@@ -171,7 +204,7 @@ class Watch {
         if (!path.starts_with('/')) path = options_.into + "/" + path;
         const bool known = std::any_of(logs_.begin(), logs_.end(),
                                        [&](const LogFile& each) { return each.path() == path; });
-        if (!known) logs_.emplace_back(path, false);
+        if (!known) logs_.emplace_back(path, LogFile::From::beginning);
       });
     for (auto& log : logs_)
       log.read([&](std::string_view line) {
@@ -245,6 +278,23 @@ class Watch {
             : "the recovery settings were removed from postgresql.auto.conf; reload the server");
   }
 
+  /// Also if its log is out of reach, or has no such lines (log_min_messages, syslog).
+  bool says_that_it_paused(const PidFile& file) {
+    constexpr auto kBetween = 1s;
+    const auto now = std::chrono::steady_clock::now();
+    if (options_.action != Action::pause || now - asked_ < kBetween) return false;
+    bool paused = false;
+    with_login(file, [&](pq::Connection& connection) {
+      const auto rows = connection.execute(
+          "SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_is_wal_replay_paused()");
+      if (rows.empty() || rows[0].size() < 2 || !rows[0][0] || rows[0][1] != "t") return;
+      // The WAL can also be at a place where the server waits for somebody to raise a setting.
+      paused = !report_.promised || wal::Lsn::parse(*rows[0][0]) == report_.promised;
+    });
+    asked_ = std::chrono::steady_clock::now();
+    return paused;
+  }
+
   void paused(const PidFile& file) {
     ask(file);
     if (report_.reached && report_.promised && *report_.reached != *report_.promised)
@@ -288,9 +338,32 @@ class Watch {
                                     report_.promised_commit->transaction));
   }
 
-  /// By a login without a password, which the backup's pg_hba.conf may reject.
   void ask(const PidFile& file) {
     if (file.socket_directory.empty()) return;
+    const bool asked = with_login(file, [&](pq::Connection& connection) {
+      if (!report_.reached) {
+        const auto rows = connection.execute("SELECT pg_last_wal_replay_lsn()");
+        if (!rows.empty() && !rows[0].empty() && rows[0][0])
+          report_.reached = wal::Lsn::parse(*rows[0][0]);
+      }
+      if (report_.promised_commit)
+        report_.commit_reached = recovery::has_commit(connection, *report_.promised_commit);
+      tell_prepared_transactions(connection);
+    });
+    if (!asked)
+      report_.notes.emplace_back(
+          report_.reached
+              ? "no login without a password: the position was compared with the promise, but the "
+                "last commit was not queried"
+              : "no login without a password: neither the position nor the last commit was "
+                "queried; "
+                "the server's log says that it paused at the target");
+  }
+
+  /// By a login without a password, which the backup's pg_hba.conf may reject: false.
+  template <typename Use>
+  bool with_login(const PidFile& file, Use use) {
+    if (file.socket_directory.empty()) return false;
     const std::set<std::string> users = {"postgres", io::this_user().name};
     for (const auto& user : users) {
       try {
@@ -302,22 +375,13 @@ class Watch {
         connect.replication = pq::Replication::none;
         connect.fallback_application_name = "pgweir recover";
         auto connection = pq::Connection::open(connect, *options_.interrupt);
-        if (!report_.reached) {
-          const auto rows = connection.execute("SELECT pg_last_wal_replay_lsn()");
-          if (!rows.empty() && !rows[0].empty() && rows[0][0])
-            report_.reached = wal::Lsn::parse(*rows[0][0]);
-        }
-        if (report_.promised_commit)
-          report_.commit_reached = recovery::has_commit(connection, *report_.promised_commit);
-        tell_prepared_transactions(connection);
-        return;
+        use(connection);
+        return true;
       } catch (const Error&) {
         continue;  // it rejects this user
       }
     }
-    report_.notes.emplace_back(
-        "no login without a password: the position was compared with the promise, but the last "
-        "commit was not queried");
+    return false;
   }
 
   /// A transaction that was prepared before the target, and ended after it, stays open until it is
@@ -353,6 +417,8 @@ class Watch {
   Report& report_;
   std::vector<LogFile> logs_;
   std::vector<std::string> said_;
+  pid_t with_log_ = 0;  ///< the server whose output was looked for
+  std::chrono::steady_clock::time_point asked_;
   bool paused_ = false;
   bool fatal_ = false;
 };

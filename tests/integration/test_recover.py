@@ -449,6 +449,25 @@ def test_wal_of_the_backup_links_and_group_access(world):
     assert world.fingerprint() == before
 
 
+def test_a_pause_is_seen_wherever_the_server_logs(world):
+    """As with pg_ctlcluster: an output file of its own, with lines of servers before it; or no line of a pause at all."""
+    world = world(second=())
+    put(world.place / "nobody.conf", "local all all reject\nhost all all all reject\n")
+    log = world.place / "elsewhere.log"
+    put(log, "LOG:  starting PostgreSQL 9\nLOG:  pausing at the end of recovery\nFATAL:  of the old server\n")
+    for settings, output in ((f"hba_file = '{world.place}/nobody.conf'\n", f"-l {log}"), ("log_min_messages = fatal\n", "")):
+        put(world.backups / "plain" / "postgresql.auto.conf", settings)
+        told = world.recover("--start", "--to", world.times[0], "--start-command",
+                             f"{world.bin}/pg_ctl -D {world.into} {output} -W -o '-p {free_port()}' start", backup="plain")
+        assert told["state"] == "reached" and told["problems"] == [], told
+        if output:
+            assert any("neither the position nor the last commit" in note for note in told["notes"]), told
+            assert "pausing at the end of recovery" in log.read_text().rpartition("starting PostgreSQL")[2]
+        else:
+            assert_reached(told)
+        world.away()
+
+
 def test_a_standby(world):
     world = world(second=())
     primary = world.primary.start()
