@@ -54,6 +54,7 @@ class Chooser {
 
   void keep_always();
   bool has_its_wal(const FoundBackup& backup);
+  bool lies_on_main(const FoundBackup& backup);
   void keep_window();
   void keep_window_of(const Line& line, bool main, wal::PgTime cutoff, const std::string& since);
   void keep_count();
@@ -182,6 +183,23 @@ bool Chooser::has_its_wal(const FoundBackup& backup) {
   return false;
 }
 
+/// A backup of a branch that was left, such as one of an old primary that wrote on after a
+/// failover, does not count: the newest timeline cannot be recovered from it.
+bool Chooser::lies_on_main(const FoundBackup& backup) {
+  const auto& lines = wal_.lines();
+  if (lines.empty() || lies_on(*backup.point, lines.back().history)) return true;
+  const bool of_a_branch = std::any_of(lines.begin(), lines.end(), [&](const Line& line) {
+    return lies_on(*backup.point, line.history);
+  });
+  if (of_a_branch)
+    remark_once(backup,
+                fmt::format("it is not in the history of timeline {}, the newest one, and does not "
+                            "count",
+                            lines.back().history.timeline()),
+                false);
+  return false;
+}
+
 /// Each point in time of the window must stay reachable on each history in the archive: for
 /// transactions committed since its start, the newest backup that had ended by then is needed.
 void Chooser::keep_window() {
@@ -247,7 +265,7 @@ void Chooser::keep_count() {
     // An incremental one counts with the full one that it builds upon.
     if (backup->point->parent) continue;
     ++full;
-    if (!has_its_wal(*backup)) continue;
+    if (!lies_on_main(*backup) || !has_its_wal(*backup)) continue;
     keep(*backup, fmt::format("number {} of the newest {}", ++kept, wanted));
     if (kept == wanted) return;
   }

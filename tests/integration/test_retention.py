@@ -225,3 +225,46 @@ def test_a_kill_at_any_moment_leaves_what_the_backups_need(servers, receivers, n
             break
     assert 5 < calls < 199
     assert left[0] == start
+
+
+def test_a_backup_of_an_old_primary_does_not_count(servers, receivers, new_archive, place):
+    """It wrote on after the failover: nothing leads from its last backup to what the new primary committed."""
+    primary = servers.primary(wal_keep_size="1GB")
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE t (i int)")
+    root = place / "backups"
+    root.mkdir()
+    if os.getuid() == 0:
+        os.chown(root, server_user().pw_uid, server_user().pw_gid)
+    good = basebackup(primary, root / "good", "-X", "none")
+    primary.sql("INSERT INTO t VALUES (1)")
+    standby.caught_up_with(primary.write_wal(2))
+    standby.stop()
+    primary.write_wal(1)
+    basebackup(primary, root / "lost", "-X", "none")
+    primary.sql("INSERT INTO t VALUES (2)")
+    reported(primary, primary.write_wal(1))
+    receiver.kill9()
+    primary.stop("immediate")
+    standby.start()
+    standby.promote()
+    standby.sql("INSERT INTO t VALUES (3)")
+    receivers.pgweir(archive, standby)
+    streaming(standby)
+    reported(standby, standby.write_wal(1))
+
+    pruned = pgweir("prune", "-D", archive.path, "--keep-backups", "1", root)
+    assert pruned.returncode == 0, pruned
+    assert "lost: it is not in the history of timeline 2, the newest one, and does not count" in pruned.stderr, pruned
+    # What its branch lacks does not keep anybody from recovering along the newest timeline.
+    label = (root / "lost" / "backup_label").read_text()
+    (archive.path / re.search(r"\(file (\w+)\)", label)[1]).unlink()
+    told = json.loads(pgweir("recover", "-D", archive.path, "--backup", root, "--into", place / "new", "--dry-run", "--json",
+                             "--bindir", DEBIAN_BIN).stdout)
+    assert told["status"] == 0 and told["backup"] == str(good) and told["timeline"] == 2, told
+    hand_over(archive.path)
+    again = recover(servers, good, "again", primary, restore_command(place, archive, "--partial"))
+    assert again.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t") == "1,3"

@@ -294,6 +294,29 @@ TEST(Retention, GoesByTheWayToEachTimeline) {
   EXPECT_THAT(kept(choose(backups, count(2), both)), ElementsAre("young", "behind"));
 }
 
+TEST(Retention, CountsNoBackupFromWhichTheNewestTimelineCannotBeRecovered) {
+  // Timeline 2 went on at 5000; a backup of the old primary was under way, and it made another one.
+  const auto two = *TimelineHistory::parse(2, "1\t0/1388\tno recovery target specified\n");
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(1000), Lsn(8000)}, {hours_ago(2)}}});
+  wal.line(two, {{{Lsn(1000), Lsn(9000)}, {hours_ago(1)}}});
+  wal.ended("before", 100).ended("over", 60).ended("lost", 55).ended("new", 10);
+  std::vector<FoundBackup> backups = {backup("before", 2000), backup("over", 4950),
+                                      backup("lost", 6000)};
+  auto retention = choose(backups, count(1), wal);
+  EXPECT_THAT(kept(retention), ElementsAre("before"));
+  EXPECT_THAT(retention.remarks,
+              ElementsAre("lost: it is not in the history of timeline 2, the newest one, and does "
+                          "not count",
+                          HasSubstr("over: it is not in the history of timeline 2")));
+  EXPECT_TRUE(choose(backups, count(2), wal).nothing);
+  backups.push_back(backup("new", 7000, 2));
+  retention = choose(backups, count(1), wal);
+  EXPECT_THAT(kept(retention), ElementsAre("new"));
+  EXPECT_THAT(retention.remarks, IsEmpty());
+  EXPECT_THAT(kept(choose(backups, count(2), wal)), ElementsAre("new", "before"));
+}
+
 TEST(Retention, TakesAStandbysBackupThatBeganBeforeASwitch) {
   const auto two = *TimelineHistory::parse(2, "1\t0/1388\tno recovery target specified\n");
   TestWal wal;

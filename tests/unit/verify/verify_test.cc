@@ -1178,6 +1178,35 @@ TEST(Verify, FindsWhatIsWrongAboutTimelines) {
   }
 }
 
+TEST(Verify, RecoversABackupOnlyAlongTheTimelineOnWhichItEnded) {
+  auto one = make_wal(40);
+  one.grow_to(kSize.start(7));
+  const auto at = one.fork_point(kSize.start(3) + 500'000);
+  auto two = promote(one, at, 2, 41);
+  two.grow_to(kSize.start(6));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 6).segments(two, 3, 5).history(2, history_line(1, at));
+  Options options;
+  options.backup.emplace();
+  auto& backup = *options.backup;
+  backup.timeline = backup.end_timeline = 1;
+  backup.start = kSize.start(2) + wal::kLongHeaderSize;
+  backup.file = "backup_manifest";
+  const auto reaches = [&] {
+    std::vector<wal::TimelineId> timelines;
+    const auto report = archive.verify(options);
+    EXPECT_TRUE(report.backup->reaches_consistency) << to_text(report);
+    for (const auto& reach : report.backup->reaches) timelines.push_back(reach.timeline);
+    return timelines;
+  };
+  backup.end = at;
+  EXPECT_THAT(reaches(), ElementsAre(2));
+  backup.end = kSize.start(5);  // the old primary's, which it ended after the switch
+  EXPECT_THAT(reaches(), ElementsAre(1));
+  backup.end_timeline = 2;
+  EXPECT_THAT(reaches(), ElementsAre(2));
+}
+
 TEST(Verify, ChecksBothBranchesOfAFork) {
   auto one = make_wal(40);
   one.grow_to(kSize.start(7));
