@@ -109,6 +109,11 @@ void Drill::look_through_archive() {
   segment_size_ = way.segment_size;
   system_identifier_ = way.system_identifier;
   report.timeline = way.history.timeline();
+  if (const auto newest = archives_.newest_timeline(); newest && report.timeline < *newest)
+    report.warnings.push_back(
+        fmt::format("the backup is not in the history of timeline {}, the newest one in the "
+                    "archive: the recovery follows timeline {}, which was left",
+                    *newest, *report.timeline));
   // Before the WAL is read: a running receiver may add more meanwhile.
   const auto by_status = archives_.promised_by_status(backup_.point, way.history.timeline());
   phase("look through", "looking through the archive's WAL from the backup on", [&] {

@@ -13,6 +13,7 @@
 #include "io/small_file.h"
 #include "prune/backup_name.h"
 #include "prune/find_backups.h"
+#include "prune/retention.h"
 
 namespace weir::status {
 
@@ -30,6 +31,7 @@ Backup backup_of(const archive::BackupPoint& point, std::string name) {
           .timeline = point.timeline,
           .start = point.start,
           .end = point.end,
+          .end_timeline = point.end_timeline,
           .began = point.began,
           .parent = point.parent};
 }
@@ -92,7 +94,10 @@ void add_one(const prune::FoundBackup& found, prune::BackupSizes& sizes, StatusR
     return;
   }
   if (backup.label.empty()) backup.label = known->label;
-  if (!backup.end) backup.end = known->end;
+  if (!backup.end) {
+    backup.end = known->end;
+    backup.end_timeline = known->end_timeline;
+  }
   // Two copies of a backup are two rows.
   if (known->format)
     report.backups.push_back(std::move(backup));
@@ -134,6 +139,15 @@ void judge_incremental(std::vector<Backup>& backups) {
   }
 }
 
+/// From its begin to its end, as far as that is known.
+bool lies_on(const Backup& backup, const wal::TimelineHistory& history) {
+  return prune::lies_on({.timeline = backup.timeline,
+                         .start = backup.start,
+                         .end = backup.end,
+                         .end_timeline = backup.end_timeline},
+                        history);
+}
+
 std::string backup_text(const StatusReport& report, const Backup& backup) {
   auto text = "    " + backup.name;
   if (!backup.label.empty()) text += fmt::format(" \"{}\"", backup.label);
@@ -147,7 +161,7 @@ std::string backup_text(const StatusReport& report, const Backup& backup) {
   }
   if (!facts.empty()) text += ": " + facts;
   const auto* const window = window_of(report, backup);
-  if (window == nullptr) return text + "\n      DOES NOT COUNT: " + why_not(backup) + "\n";
+  if (window == nullptr) return text + "\n      DOES NOT COUNT: " + why_not(report, backup) + "\n";
   return text + fmt::format("\n      can be recovered to any moment from {}{} up to {}{}\n",
                             backup.end.value_or(backup.start),
                             backup.end ? "" : ", or soon after it,",
@@ -180,9 +194,7 @@ const StatusReport::Window* window_of(const StatusReport& report, const Backup& 
     if (backup.start < window.stored_from.value_or(window.from) || backup.start >= window.to)
       continue;
     const auto history = report.histories.history(window.timeline);
-    if (!history || !history->contains(backup.timeline) ||
-        history->timeline_of(backup.start) != backup.timeline)
-      continue;
+    if (!history || !lies_on(backup, *history)) continue;
     // A way that ends further on says more.
     if (best == nullptr || window.timeline > best->timeline) best = &window;
   }
@@ -190,8 +202,19 @@ const StatusReport::Window* window_of(const StatusReport& report, const Backup& 
   return best;
 }
 
-std::string why_not(const Backup& backup) {
-  return backup.problem.empty() ? "the WAL that it needs is not in this archive" : backup.problem;
+std::string why_not(const StatusReport& report, const Backup& backup) {
+  if (!backup.problem.empty()) return backup.problem;
+  const auto newest =
+      std::max_element(report.windows.begin(), report.windows.end(),
+                       [](const auto& a, const auto& b) { return a.timeline < b.timeline; });
+  if (newest != report.windows.end() && backup.start.valid())
+    if (const auto history = report.histories.history(newest->timeline);
+        history && backup.timeline <= newest->timeline && !lies_on(backup, *history))
+      return fmt::format(
+          "it is not in the history of timeline {}, the newest one (recover --timeline {} follows "
+          "its own)",
+          newest->timeline, backup.timeline);
+  return "the WAL that it needs is not in this archive";
 }
 
 std::optional<std::chrono::milliseconds> age_of(const StatusReport& report, const Backup& backup) {

@@ -28,7 +28,7 @@ void look_for_backups(StatusReport& report, io::Directory* archive,
 [[nodiscard]] const StatusReport::Window* window_of(const StatusReport& report,
                                                     const StatusReport::Backup& backup);
 /// Why one does not count.
-[[nodiscard]] std::string why_not(const StatusReport::Backup& backup);
+[[nodiscard]] std::string why_not(const StatusReport& report, const StatusReport::Backup& backup);
 /// nullopt: when it began is not known, or the report judges nothing by its age.
 [[nodiscard]] std::optional<std::chrono::milliseconds> age_of(const StatusReport& report,
                                                               const StatusReport::Backup& backup);

@@ -73,7 +73,7 @@ void judge_backups(const StatusReport& report, const Limits& limits, Verdict& ve
     return warn(all.empty() ? "there is no base backup"
                             : fmt::format("no base backup can be recovered with this archive; {}: "
                                           "{}",
-                                          all.back().name, why_not(all.back())));
+                                          all.back().name, why_not(report, all.back())));
   if (!limits.max_backup_age) return;
   std::optional<std::chrono::milliseconds> youngest;
   for (const auto& each : all)

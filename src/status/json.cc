@@ -169,7 +169,7 @@ Json backups_json(const StatusReport& report) {
     Json one{{"name", backup.name},
              {"label", text(backup.label)},
              {"good", window != nullptr},
-             {"why", window != nullptr ? Json() : Json(why_not(backup))},
+             {"why", window != nullptr ? Json() : Json(why_not(report, backup))},
              {"kind", backup.parent          ? Json("incremental")
                       : backup.start.valid() ? Json("full")
                                              : Json()},

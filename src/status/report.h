@@ -92,6 +92,7 @@ struct StatusReport {
     wal::TimelineId timeline = 0;
     wal::Lsn start{};               ///< the first byte that its recovery reads; invalid: not known
     std::optional<wal::Lsn> end{};  ///< where it becomes consistent; nullopt: not told
+    wal::TimelineId end_timeline = 0;      ///< on which that is; 0: as it began
     std::optional<wal::PgTime> began{};    ///< nullopt: not told
     std::optional<Format> format{};        ///< nullopt: its files are not here
     std::optional<std::uint64_t> bytes{};  ///< nullopt: not known without a look at each file

@@ -272,7 +272,7 @@ std::string backups_html(const Facts& facts, Mode mode) {
         backup.start.valid() ? std::to_string(backup.timeline) : "", wal_of(backup),
         window != nullptr ? place(window->to, window->to_time) +
                                 (backup.start < window->from ? ", with the object store" : "")
-                          : "<b>✕ nothing: " + escaped(status::why_not(backup)) + "</b>");
+                          : "<b>✕ nothing: " + escaped(status::why_not(report, backup)) + "</b>");
   }
   html += "</table></div>\n";
   if (count > kMost) html += fmt::format("<p>and {} older ones</p>\n", count - kMost);

@@ -161,7 +161,7 @@ void add_pins(const Report& report, const Scale& scale, Tree::Row& row) {
                               window->timeline);
       if (backup->start < window->from) pin.says += ", with the object store";
     } else {
-      pin.says += ", NOT recoverable: " + status::why_not(*backup);
+      pin.says += ", NOT recoverable: " + status::why_not(report, *backup);
     }
     row.pins.push_back(std::move(pin));
   }

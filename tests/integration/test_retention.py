@@ -9,7 +9,7 @@ import subprocess
 
 from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
-from support.recovery import hand_over, recover, restore_command
+from support.recovery import hand_over, installed, recover, restore_command
 from support.scenario import reported, streaming
 from support.server import DEBIAN_BIN
 
@@ -259,6 +259,9 @@ def test_a_backup_of_an_old_primary_does_not_count(servers, receivers, new_archi
     pruned = pgweir("prune", "-D", archive.path, "--keep-backups", "1", root)
     assert pruned.returncode == 0, pruned
     assert "lost: it is not in the history of timeline 2, the newest one, and does not count" in pruned.stderr, pruned
+    told = json.loads(pgweir("status", "-D", archive.path, "--json", "--backups", root).stdout)["backups"]
+    why = {os.path.basename(each["name"]): each["why"] for each in told}
+    assert why["good"] is None and "not in the history of timeline 2" in why["lost"], told
     # What its branch lacks does not keep anybody from recovering along the newest timeline.
     label = (root / "lost" / "backup_label").read_text()
     (archive.path / re.search(r"\(file (\w+)\)", label)[1]).unlink()
@@ -266,5 +269,9 @@ def test_a_backup_of_an_old_primary_does_not_count(servers, receivers, new_archi
                              "--bindir", DEBIAN_BIN).stdout)
     assert told["status"] == 0 and told["backup"] == str(good) and told["timeline"] == 2, told
     hand_over(archive.path)
+    # A drill of it says nothing of the newest timeline.
+    told = json.loads(run([installed(place), "drill", "-D", archive.path, "--backup", root / "lost", "--json"], check=False,
+                          **as_server_user(), cwd="/").stdout)
+    assert told["timeline"] == 1 and "not in the history of timeline 2" in told["warnings"][0], told
     again = recover(servers, good, "again", primary, restore_command(place, archive, "--partial"))
     assert again.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t") == "1,3"

@@ -465,6 +465,40 @@ TEST(Check, SaysWhichTimelineMissingSegmentsAreOf) {
       HasSubstr("(timelines 2 to 3): 000000020000000000000004 to 000000030000000000000008"));
 }
 
+TEST(Check, CountsNoBackupThatTheNewestTimelineDoesNotContain) {
+  auto report = report_with(kWell);
+  report.segment_size = wal::SegmentSize();
+  report.free_bytes = std::uint64_t{1} << 40;
+  const test::TemporaryDirectory archive;
+  archive.write("00000002.history", "1\t0/4000090\tx\n");
+  const auto directory = io::open_directory(archive.path());
+  report.histories = archive::Timelines::read(*directory, archive::list_archive(*directory));
+  report.windows = {{.timeline = 2, .from = wal::Lsn(0x2000000), .to = wal::Lsn(0x7000000)}};
+  report.backup_places = {"/srv"};
+  const auto text = [&](StatusReport::Backup backup) {
+    report.backups = {std::move(backup)};
+    return check(report, {}).findings[0].text;
+  };
+  const StatusReport::Backup over = {.name = "over",
+                                     .timeline = 1,
+                                     .start = wal::Lsn(0x3000028),
+                                     .end = wal::Lsn(0x5000050),
+                                     .end_timeline = 1};
+  constexpr auto kOther =
+      "it is not in the history of timeline 2, the newest one (recover --timeline 1 follows its "
+      "own)";
+  EXPECT_THAT(text(over), HasSubstr(kOther)) << "the old primary's, which ended after the switch";
+  auto lost = over;
+  lost.start = wal::Lsn(0x4800028);
+  EXPECT_THAT(text(lost), HasSubstr(kOther));
+  auto of_a_standby = over;
+  of_a_standby.end_timeline = 2;
+  EXPECT_THAT(text(of_a_standby), Not(HasSubstr("over")));
+  auto before = over;
+  before.end = wal::Lsn(0x4000090);
+  EXPECT_THAT(text(before), Not(HasSubstr("over")));
+}
+
 TEST(Check, KnowsAnotherCluster) {
   auto report = report_with(kWell);
   report.upstream = upstream_at(wal::Lsn(1));
