@@ -288,7 +288,7 @@ class Watch {
       const auto rows = connection.execute(
           "SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_is_wal_replay_paused()");
       if (rows.empty() || rows[0].size() < 2 || !rows[0][0] || rows[0][1] != "t") return;
-      // The WAL can also be at a place where the server waits for somebody to raise a setting.
+      // The server can also wait at another position, for a setting to be raised.
       paused = !report_.promised || wal::Lsn::parse(*rows[0][0]) == report_.promised;
     });
     asked_ = std::chrono::steady_clock::now();
@@ -417,7 +417,7 @@ class Watch {
   Report& report_;
   std::vector<LogFile> logs_;
   std::vector<std::string> said_;
-  pid_t with_log_ = 0;  ///< the server whose output was looked for
+  pid_t with_log_ = 0;  ///< the server whose output is known
   std::chrono::steady_clock::time_point asked_;
   bool paused_ = false;
   bool fatal_ = false;
