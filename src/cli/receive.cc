@@ -161,11 +161,12 @@ int run(const ReceiveRequest& request, daemon::Screen& screen, daemon::Logger& l
     if (request.notify) notifier.emplace(*request.notify, log);
     ProgressLine progress_line(screen, log);
     const receive::SlowSyncLog slow_syncs(feed, log);
-    const auto listening = feed.subscribe([&](const receive::Event& happened) {
-      if (notifier) notifier->on_event(happened);
-      receive::on(happened, [&](const receive::event::Progress& progress) {
-        progress_line.tick(progress.snapshot, std::chrono::steady_clock::now());
-      });
+    receive::Feed::Subscription notifying;
+    if (notifier)
+      notifying =
+          feed.subscribe([&](const receive::Event& happened) { notifier->on_event(happened); });
+    const auto listening = feed.listen([&](const receive::event::Progress& progress) {
+      progress_line.tick(progress.snapshot, std::chrono::steady_clock::now());
     });
     receive::Environment environment{.directory = *directory,
                                      .stop = stop,

@@ -76,13 +76,10 @@ std::optional<std::chrono::milliseconds> ServiceManager::heartbeat_interval() co
 void ServiceManager::start(const receive::StatusBoard& board, receive::Feed& feed) {
   namespace event = receive::event;
   if (!manager_) return;
-  subscription_ = feed.subscribe([this](const receive::Event& happened) {
-    receive::on(
-        happened, [this](const event::Progress&) { heartbeat(); },
-        [this](const event::StateChanged&) { wake_.raise(); },
-        [this](const event::StreamRuns&) { wake_.raise(); },
-        [this](const event::Trouble&) { wake_.raise(); });
-  });
+  subscription_ = feed.listen([this](const event::Progress&) { heartbeat(); },
+                              [this](const event::StateChanged&) { wake_.raise(); },
+                              [this](const event::StreamRuns&) { wake_.raise(); },
+                              [this](const event::Trouble&) { wake_.raise(); });
   run([this, &board] { read_board(board); });
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <shared_mutex>
@@ -145,20 +147,64 @@ using Event =
                  event::ClientCame, event::ClientGone, event::Stored, event::StoreTrouble,
                  event::StoreWorks, event::Stopped>;
 
+template <typename... Functions>
+struct Overloads : std::decay_t<Functions>... {
+  using std::decay_t<Functions>::operator()...;
+};
+template <typename... Functions>
+Overloads(Functions...) -> Overloads<Functions...>;
+
 /// Calls the alternative for the event's type, or nothing if there is none: `on(event, [&](const
 /// event::Trouble& trouble) { … }, …)`.
 template <typename... Functions>
 void on(const Event& happened, Functions&&... functions) {
-  struct Overloads : std::decay_t<Functions>... {
-    using std::decay_t<Functions>::operator()...;
-  };
-  const Overloads overloads{std::forward<Functions>(functions)...};
+  const Overloads<Functions...> overloads{std::forward<Functions>(functions)...};
   std::visit(
       [&](const auto& one) {
-        if constexpr (std::is_invocable_v<const Overloads&, decltype(one)>) overloads(one);
+        if constexpr (std::is_invocable_v<const Overloads<Functions...>&, decltype(one)>)
+          overloads(one);
       },
       happened);
 }
+
+/// A set of types of events.
+class EventTypes {
+ public:
+  [[nodiscard]] static constexpr EventTypes all() { return EventTypes(~std::uint32_t{0}); }
+  /// Those that one of the function object's overloads takes.
+  template <typename Overloads>
+  [[nodiscard]] static constexpr EventTypes taken_by() {
+    return taken_by<Overloads>(static_cast<const Event*>(nullptr));
+  }
+  template <typename Type>
+  [[nodiscard]] constexpr bool contains() const {
+    return (bits_ >> place_of<Type>(static_cast<const Event*>(nullptr)) & 1) != 0;
+  }
+  [[nodiscard]] constexpr bool contains(const Event& event) const {
+    return (bits_ >> event.index() & 1) != 0;
+  }
+  constexpr EventTypes operator|(EventTypes other) const { return EventTypes(bits_ | other.bits_); }
+
+  constexpr EventTypes() = default;  ///< none
+
+ private:
+  static_assert(std::variant_size_v<Event> <= 32);
+  explicit constexpr EventTypes(std::uint32_t bits) : bits_(bits) {}
+  template <typename Overloads, typename... Types>
+  static constexpr EventTypes taken_by(const std::variant<Types...>*) {
+    std::uint32_t bits = 0;
+    std::size_t place = 0;
+    ((bits |= std::uint32_t{std::is_invocable_v<const Overloads&, const Types&>} << place++), ...);
+    return EventTypes(bits);
+  }
+  template <typename Type, typename... Types>
+  static constexpr std::size_t place_of(const std::variant<Types...>*) {
+    std::size_t place = 0;
+    static_cast<void>(((std::is_same_v<Type, Types> || (++place, false)) || ...));
+    return place;
+  }
+  std::uint32_t bits_ = 0;
+};
 
 /// A stream of events, from components to their observers: status, log, notifications, systemd, a
 /// downstream server. Thread-safe.
@@ -196,12 +242,35 @@ class Feed {
   Feed(const Feed&) = delete;
   Feed& operator=(const Feed&) = delete;
 
-  [[nodiscard]] Subscription subscribe(Listener listener);
-  void publish(const Event& event) const;
+  /// To all events, or only to those of some types.
+  [[nodiscard]] Subscription subscribe(Listener listener, EventTypes types = EventTypes::all());
+  /// To the events that one of the functions takes, as in on(). Prefer it: an event is published
+  /// for each commit, and no listener is called for one that it does not take.
+  template <typename... Functions>
+  [[nodiscard]] Subscription listen(Functions&&... functions) {
+    using Each = Overloads<Functions...>;
+    return subscribe([each = Each{std::forward<Functions>(functions)...}](
+                         const Event& happened) { on(happened, each); },
+                     EventTypes::taken_by<Each>());
+  }
+  /// `happened` is one of the types of Event.
+  template <typename Happened>
+  void publish(Happened&& happened) const {
+    if (wanted_.load(std::memory_order_acquire).template contains<std::decay_t<Happened>>())
+      deliver(Event(std::forward<Happened>(happened)));
+  }
 
  private:
+  struct Entry {
+    const Listener* listener;
+    EventTypes types;
+  };
+  void deliver(const Event& event) const;
+  void on_changed();
+
   mutable std::shared_mutex mutex_;
-  std::vector<const Listener*> listeners_;  ///< in order of subscription
+  std::vector<Entry> listeners_;                  ///< in order of subscription
+  std::atomic<EventTypes> wanted_{EventTypes()};  ///< by one of them
 };
 
 }  // namespace weir::receive

@@ -68,11 +68,9 @@ SlotKeeper::SlotKeeper(const Options& options, Servers& servers, Machine& machin
       mutex_(machine.threads().make_mutex()),
       changed_(machine.threads().make_condition()) {
   // Runs under the stream's lock: so it does only this.
-  subscription_ = feed.subscribe([this](const Event& happened) {
-    on(
-        happened, [this](const event::DurableEnd& end) { durable_ = end.end.byte(); },
-        [this](const event::Confirmed& told) { confirmed_ = told.end.byte(); });
-  });
+  subscription_ =
+      feed.listen([this](const event::DurableEnd& end) { durable_ = end.end.byte(); },
+                  [this](const event::Confirmed& told) { confirmed_ = told.end.byte(); });
   const auto names = servers.hosts(options_).names;
   for (std::size_t i = 0; i < names.size(); ++i)
     hosts_.push_back(std::make_unique<Host>(names[i], i, options_, seed + i));

@@ -17,9 +17,8 @@ std::string text(std::chrono::nanoseconds time) {
 }  // namespace
 
 SlowSyncLog::SlowSyncLog(Feed& feed, Log& log)
-    : log_(log), subscription_(feed.subscribe([this](const Event& happened) {
-        on(happened, [this](const event::SyncDone& sync) { add(sync.duration); });
-      })) {}
+    : log_(log),
+      subscription_(feed.listen([this](const event::SyncDone& sync) { add(sync.duration); })) {}
 
 void SlowSyncLog::add(std::chrono::nanoseconds duration) {
   if (duration <= kSlowSync) return;

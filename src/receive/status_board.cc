@@ -10,41 +10,43 @@
 
 namespace weir::receive {
 
+auto StatusBoard::handlers() {
+  return Overloads{[this](const event::StateChanged& change) { set_state(change.state); },
+                   [this](const event::ServerChanged& server) {
+                     // The last one stays: its name is needed to find the cause of an outage.
+                     if (!server.name.empty())
+                       update([&](ReceiverView& content) { content.server = server.name; });
+                   },
+                   [this](const event::Progress& progress) {
+                     tick(progress.snapshot, std::chrono::steady_clock::now());
+                   },
+                   [this](const event::SyncDone& sync) {
+                     const std::lock_guard lock(mutex_);
+                     syncs_.add(sync.duration, std::chrono::steady_clock::now());
+                     if (sync.duration > kSlowSync) ++content_.slow_syncs;
+                   },
+                   [this](const event::SegmentFinished&) {
+                     update([](ReceiverView& content) { ++content.segments_finished; });
+                   },
+                   [this](const event::NotCompressed& failed) { set_error(failed.error.what()); },
+                   [this](const event::DiskFull& disk) { set_disk_full(disk.full); },
+                   [this](const event::Trouble& trouble) {
+                     set_error(trouble.error.what());
+                     if (trouble.error.kind() == ErrorKind::disk_full) set_disk_full(true);
+                   }};
+}
+
 StatusBoard::StatusBoard(Feed* feed) {
   content_.started = std::chrono::system_clock::now();
   content_.state_since = content_.started;
   content_.outage_since = content_.started;
   heard_ = std::chrono::steady_clock::now();
   if (feed != nullptr)
-    subscription_ = feed->subscribe([this](const Event& happened) { on_event(happened); });
+    subscription_ = feed->subscribe([this](const Event& happened) { on_event(happened); },
+                                    EventTypes::taken_by<decltype(handlers())>());
 }
 
-void StatusBoard::on_event(const Event& happened) {
-  on(
-      happened, [this](const event::StateChanged& change) { set_state(change.state); },
-      [this](const event::ServerChanged& server) {
-        // The last one stays: its name is needed to find the cause of an outage.
-        if (!server.name.empty())
-          update([&](ReceiverView& content) { content.server = server.name; });
-      },
-      [this](const event::Progress& progress) {
-        tick(progress.snapshot, std::chrono::steady_clock::now());
-      },
-      [this](const event::SyncDone& sync) {
-        const std::lock_guard lock(mutex_);
-        syncs_.add(sync.duration, std::chrono::steady_clock::now());
-        if (sync.duration > kSlowSync) ++content_.slow_syncs;
-      },
-      [this](const event::SegmentFinished&) {
-        update([](ReceiverView& content) { ++content.segments_finished; });
-      },
-      [this](const event::NotCompressed& failed) { set_error(failed.error.what()); },
-      [this](const event::DiskFull& disk) { set_disk_full(disk.full); },
-      [this](const event::Trouble& trouble) {
-        set_error(trouble.error.what());
-        if (trouble.error.kind() == ErrorKind::disk_full) set_disk_full(true);
-      });
-}
+void StatusBoard::on_event(const Event& happened) { on(happened, handlers()); }
 
 void StatusBoard::set_disk_full(bool full) {
   update([full](ReceiverView& content) {

@@ -82,6 +82,9 @@ class StatusBoard {
   SyncTimes syncs_;  ///< guarded by mutex_
   mutable LagAge lag_age_;  ///< of the current stream; guarded by mutex_
   Feed::Subscription subscription_;
+
+  /// What on_event() calls, one for each type of event.
+  auto handlers();
 };
 
 }  // namespace weir::receive

@@ -117,8 +117,9 @@ class StreamPolicy {
 
   /// event::Progress is due. Called in each of the guardian's rounds, and true once for each event.
   [[nodiscard]] bool reports_progress(Time now);
-  /// Whether it is quiet, so that memory is released. Called in each of the guardian's rounds.
-  [[nodiscard]] bool quiet_begins(Time now) { return quiet_.begins(state_.write(), now); }
+  /// Whether it is quiet, so that memory is released. Called in each of the guardian's rounds; WAL
+  /// that is about to be written has woken it for some of them, and ends the quiet time.
+  [[nodiscard]] bool quiet_begins(Time now) { return quiet_.begins(state_.received(), now); }
 
   // --- What comes from the disk ------------------------------------------------------------------
 

@@ -1,25 +1,33 @@
 #include "receive/sync_times.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 
 namespace weir::receive {
 
 namespace {
 
-constexpr double kFirstUs = 1;
-constexpr double kWider = 1.2;
+/// The first class ends at 2 to this power, in nanoseconds; each further power has 2 to kSplit
+/// classes. (Without floating point: the mathematical library would be touched for each commit.)
+constexpr unsigned kFirst = 9;
+constexpr unsigned kSplit = 3;
 
 std::size_t class_of(std::chrono::nanoseconds duration, std::size_t classes) {
-  const double us = std::chrono::duration<double, std::micro>(duration).count();
-  if (us <= kFirstUs) return 0;
-  const auto number = std::ceil(std::log(us / kFirstUs) / std::log(kWider));
-  return std::min(classes - 1, static_cast<std::size_t>(number));
+  // A class includes its upper end.
+  const auto below = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 1) - 1);
+  if (below >> kFirst == 0) return 0;
+  const auto power = static_cast<unsigned>(std::bit_width(below)) - 1;
+  const auto part = below >> (power - kSplit) & ((1u << kSplit) - 1);
+  return std::min<std::size_t>(classes - 1, 1 + ((power - kFirst) << kSplit) + part);
 }
 
-std::chrono::nanoseconds upper_end(std::size_t number) {
-  return std::chrono::nanoseconds(static_cast<std::int64_t>(
-      std::ceil(kFirstUs * std::pow(kWider, static_cast<double>(number)) * 1000)));
+std::chrono::nanoseconds upper_end(std::size_t number, std::size_t classes) {
+  if (number == classes - 1) return std::chrono::nanoseconds::max();
+  if (number == 0) return std::chrono::nanoseconds(std::int64_t{1} << kFirst);
+  const auto power = kFirst + ((number - 1) >> kSplit);
+  const auto part = (number - 1) & ((1u << kSplit) - 1);
+  return std::chrono::nanoseconds(
+      static_cast<std::int64_t>(((std::uint64_t{1} << kSplit) + part + 1) << (power - kSplit)));
 }
 
 }  // namespace
@@ -49,7 +57,7 @@ std::optional<SyncTimes::Summary> SyncTimes::summary(Time now) const {
     std::uint64_t seen = 0;
     std::size_t number = 0;
     while ((seen += counts[number]) < wanted) ++number;
-    return std::min(upper_end(number), summary.worst);
+    return std::min(upper_end(number, kClasses), summary.worst);
   };
   summary.p50 = percentile(50);
   summary.p99 = percentile(99);

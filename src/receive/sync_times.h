@@ -11,8 +11,8 @@
 namespace weir::receive {
 
 /// Durations of the syncs of the last five minutes. A synchronous commit waits for one of them.
-/// Durations are counted in classes, each a fifth wider than the one below it, so that memory is
-/// bounded and a percentile is at most a fifth too high, never too low. Pure; one caller at a time.
+/// Durations are counted in classes, eight to a power of two, so that memory is bounded and a
+/// percentile is at most an eighth too high, never too low. Pure; one caller at a time.
 class SyncTimes {
  public:
   static constexpr std::chrono::seconds kWindow{300};
@@ -32,7 +32,7 @@ class SyncTimes {
  private:
   static constexpr std::size_t kSlices = 10;
   static constexpr std::chrono::seconds kSlice = kWindow / kSlices;
-  static constexpr std::size_t kClasses = 128;  // from 1 us to some hours
+  static constexpr std::size_t kClasses = 256;  // from half a microsecond to half an hour
 
   struct Slice {
     std::int64_t number = -1;  ///< of slices since the clock's epoch; -1: empty

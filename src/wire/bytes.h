@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -31,8 +32,12 @@ namespace weir::wire {
 }
 
 inline void append_u64(std::string& bytes, std::uint64_t number) {
-  for (int shift = 56; shift >= 0; shift -= 8)
-    bytes.push_back(static_cast<char>(number >> shift & 0xff));
+  std::array<char, 8> text{};
+  for (char& byte : text) {
+    byte = static_cast<char>(number >> 56);
+    number <<= 8;
+  }
+  bytes.append(text.data(), text.size());
 }
 
 inline void append_u32(std::string& bytes, std::uint32_t number) {

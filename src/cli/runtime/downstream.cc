@@ -53,13 +53,10 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
                         feed_.publish(receive::event::ClientGone{client, why});
                     },
                 .durability_lost = durability_lost_}),
-      listening_(feed.subscribe([this](const receive::Event& happened) {
-        receive::on(
-            happened, [this](const receive::event::DurableEnd& end) { on_durable(end); },
-            [this](const receive::event::ServerChanged& server) {
-              if (!server.version.empty()) serving_.hear_version(server.version);
-            });
-      })),
+      listening_(feed.listen([this](const receive::event::DurableEnd& end) { on_durable(end); },
+                             [this](const receive::event::ServerChanged& server) {
+                               if (!server.version.empty()) serving_.hear_version(server.version);
+                             })),
       thread_(machine_threads().start("serve", [this] { work(); })) {
   board_.set_serving([this] { return serving_.view(); });
 }

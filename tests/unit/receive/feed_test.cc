@@ -31,6 +31,27 @@ TEST(Feed, TellsEachListenerInTheOrderOfSubscription) {
             (std::vector<std::string>{"full", "the second", "0/3000000", "the second", "space"}));
 }
 
+TEST(Feed, CallsAListenerOnlyForTheTypesThatItTakes) {
+  Feed feed;
+  std::vector<std::string> told;
+  auto listening = feed.listen(
+      [&](const event::DiskFull& disk) { told.push_back(disk.full ? "full" : "space"); },
+      [&](const event::Streaming&) { told.emplace_back("streaming"); });
+  int called = 0;
+  const auto some = feed.subscribe([&](const Event&) { ++called; },
+                                   EventTypes::taken_by<decltype([](const event::Stopped&) {})>());
+  feed.publish(event::DiskFull{true});
+  feed.publish(event::StoreWorks{});
+  feed.publish(event::Streaming{1, wal::Lsn(0x3000000)});
+  EXPECT_EQ(told, (std::vector<std::string>{"full", "streaming"}));
+  EXPECT_EQ(called, 0);
+  feed.publish(event::Stopped{1, wal::Lsn(1), true});
+  EXPECT_EQ(called, 1);
+  listening = {};
+  feed.publish(event::DiskFull{false});
+  EXPECT_EQ(told.size(), 2u);
+}
+
 TEST(Feed, CallsNobodyWhoseSubscriptionHasEnded) {
   Feed feed;
   std::atomic<bool> over = false;

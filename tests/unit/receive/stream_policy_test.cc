@@ -773,14 +773,16 @@ TEST(StreamPolicy, ReportsProgressAtOnceAndThenAlongWithWhatWakesTheGuardianAnyw
   EXPECT_TRUE(often.policy.reports_progress(often.now));
 }
 
-TEST(StreamPolicy, NoticesAQuietTimeByWhatIsWritten) {
+TEST(StreamPolicy, NoticesAQuietTimeByWhatIsReceived) {
   Stream stream;
   EXPECT_FALSE(stream.policy.quiet_begins(stream.now));
   stream.now += QuietTime::kQuiet;
   stream.receive(100);
+  EXPECT_FALSE(stream.policy.quiet_begins(stream.now)) << "it is about to be written";
+  stream.now += QuietTime::kQuiet;
   EXPECT_TRUE(stream.policy.quiet_begins(stream.now)) << "what waits for the disk moves nothing";
   static_cast<void>(stream.written());
-  EXPECT_FALSE(stream.policy.quiet_begins(stream.now));
+  EXPECT_FALSE(stream.policy.quiet_begins(stream.now)) << "it was said";
 }
 
 TEST(StreamPolicy, LeavesBetweenTwoRecordsWhenItWasAskedTo) {
