@@ -76,8 +76,9 @@ void Entrance::report_wrong_token(const http::Request& request) {
   const auto from = request.header("x-forwarded-for");
   const bool is_shown = !from.empty() && from.size() <= kLongest &&
                         from.find_first_not_of("0123456789abcdefABCDEF.:, ") == from.npos;
-  log_.warning(is_shown ? fmt::format("the web page got a wrong token (X-Forwarded-For: {})", from)
-                        : "the web page got a wrong token");
+  log_.warning(is_shown
+                   ? fmt::format("the web page received a wrong token (X-Forwarded-For: {})", from)
+                   : "the web page received a wrong token");
 }
 
 std::optional<http::Answer> Entrance::answer(const http::Request& request) {
@@ -91,7 +92,7 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) {
     return refused;
   }
   if (!gate.knows_host(request))
-    return plain_answer(421, "this server has no such name: see --web-host in its --help");
+    return plain_answer(421, "this host name is not allowed: see --web-host in --help");
   if (path == "/login" && gate.asks_for_token()) {
     auto answer = log_in(gate, request);
     if (answer.status == 403) report_wrong_token(request);
@@ -107,7 +108,7 @@ std::optional<http::Answer> Entrance::answer(const http::Request& request) {
     return form;
   }
   if (Gate::has_bearer_token(request)) report_wrong_token(request);
-  auto refused = plain_answer(401, "a token is needed: --web-token-file has it");
+  auto refused = plain_answer(401, "a token is required: that of --web-token-file");
   refused.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"pgweir\"");
   return refused;
 }

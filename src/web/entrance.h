@@ -19,11 +19,11 @@ class Entrance {
   /// Wrong tokens are reported to `log`, which must outlive it.
   Entrance(Gate gate, Log& log) : log_(log, 3) { set(std::move(gate)); }
 
-  /// From now on this one decides: who logged in with another token is not let in any more.
+  /// Replaces the gate: sessions that were opened with another token are no longer valid.
   void set(Gate gate);
   [[nodiscard]] bool asks_for_token() const { return gate()->asks_for_token(); }
 
-  /// The answer for who does not come in, or wants no more than the form; nullopt: come in.
+  /// The answer if access is denied or only the form is requested; nullopt: access is granted.
   [[nodiscard]] std::optional<http::Answer> answer(const http::Request& request);
 
  private:

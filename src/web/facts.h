@@ -13,13 +13,13 @@ namespace weir::web {
 
 /// All that a page shows. A value; the page is made from it alone.
 struct Facts {
-  /// With what the receiver says now, which may be newer than the look into the directory.
+  /// With the receiver's current report, which may be newer than the listing of the directory.
   status::StatusReport report;
   status::Verdict verdict;
-  std::optional<History> history{};  ///< nullopt: nobody has noted any
+  std::optional<History> history{};  ///< nullopt: none was recorded
   SystemTime now;
-  SystemTime looked;           ///< when the directory was looked at
-  bool look_is_stuck = false;  ///< the next look has not come back: the disk hangs
+  SystemTime looked;           ///< time of the last check of the directory
+  bool look_is_stuck = false;  ///< the next check has not returned: the disk hangs
   std::string version;
 
   /// The cluster's name, by the receiver that runs or the last one; empty: it has none, or it is

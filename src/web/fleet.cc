@@ -46,8 +46,8 @@ Rank rank_of_finding(const status::Finding& finding) {
       return finding.level == Level::critical ? Rank::damaged : Rank::warned;
     case Topic::slot:
       return Rank::endangered;
-    case Topic::store:        // the disk has all of it
-    case Topic::certificate:  // a connection that lives goes on
+    case Topic::store:        // the disk has all WAL
+    case Topic::certificate:  // existing connections continue
       return finding.level == Level::critical ? Rank::endangered : Rank::warned;
     case Topic::lag:
       return Rank::behind;
@@ -56,7 +56,7 @@ Rank rank_of_finding(const status::Finding& finding) {
   }
 }
 
-/// An archive at rest needs no receiver. What is left decides the level.
+/// An archive at rest needs no receiver. The remaining findings determine the level.
 void settle(FleetState& state, bool at_rest) {
   if (at_rest)
     std::erase_if(state.findings,
@@ -231,33 +231,33 @@ SilenceWords words_of(Silence silence) {
   switch (silence) {
     case Silence::unreachable:
       return {"The page does not answer",
-              "Check that host: whether it runs, whether the receiver runs there (systemctl status "
-              "'pgweir@*'), and the network in between. The archive may be well.",
+              "Check that the host and its receiver are running (systemctl status 'pgweir@*'), "
+              "and the network in between. The archive itself may be intact.",
               "curl -sS -m 10 PLACE/healthz"};
     case Silence::certificate:
       return {"The certificate is not trusted",
-              "Name the certificate of the authority that has signed it: ca = FILE in the fleet "
-              "file, or --fleet-ca. It also has to be valid, and of the host name in the URL.",
+              "Specify the CA certificate: ca = FILE in the fleet file, or --fleet-ca. The "
+              "certificate must also be valid for the host name in the URL.",
               "curl -sS -m 10 --cacert FILE PLACE/healthz"};
     case Silence::token:
-      return {"The token is refused",
+      return {"The token is rejected",
               "Copy the token of that page (--web-token-file of its receiver) to the file that "
               "token-file names, then send SIGHUP to \"pgweir web\".",
               ""};
     case Silence::other_answer:
       return {
-          "The answer is not that of a page of pgweir",
+          "The answer does not come from a pgweir web page",
           "Check the URL in the fleet file, a proxy in between, and the version of pgweir there.",
           "curl -sS -m 10 -i PLACE/healthz"};
     case Silence::unreadable:
       return {"The directory cannot be read",
-              "Check that its file system is mounted, and that the user of \"pgweir web\" may read "
-              "it.",
+              "Check that its file system is mounted, and that the user of \"pgweir web\" can "
+              "read it.",
               "pgweir status -D PLACE"};
     case Silence::hanging:
       break;
   }
-  return {"No look comes back",
+  return {"The check of the directory does not return",
           "Its file system or host hangs: check the mount, the kernel log (dmesg) and the network.",
           ""};
 }
@@ -297,7 +297,7 @@ FleetState state_of_report(const status::StatusReport& report, bool at_rest,
 FleetState state_of_json(std::string_view text, bool at_rest) {
   auto told = status::summary_of(text, std::chrono::system_clock::time_point{});
   if (!told)
-    return state_of_error("its answer is not that of a pgweir of this version",
+    return state_of_error("the answer does not come from a compatible version of pgweir",
                           Silence::other_answer);
   FleetState state{.asked = true, .findings = std::move(told->findings)};
   if (told->receiver) {
@@ -321,7 +321,7 @@ void sort_rows(std::vector<FleetRow>& rows) {
     };
     if (gravity_of(a.state) != gravity_of(b.state))
       return gravity_of(a.state) > gravity_of(b.state);
-    // Of those that are well, the order is of no matter; by name they are found.
+    // The order of healthy archives does not matter; sorted by name, they are easy to find.
     if (left == Rank::well || a.since == b.since) return a.name < b.name;
     return a.since < b.since;
   });

@@ -28,7 +28,7 @@ struct SilenceWords {
 };
 [[nodiscard]] SilenceWords words_of(Silence silence);
 
-/// What is known of an archive of a fleet, at one moment. A value.
+/// The known state of an archive of a fleet at one time. A value.
 struct FleetState {
   std::optional<std::string> error{};  ///< it does not answer, and why
   Silence silence{};                   ///< with an error
@@ -46,9 +46,9 @@ struct FleetState {
 
 /// How bad it is, the worst first; within one of them counts how long it has been so.
 enum class Rank {
-  lost,           ///< WAL is lost, or a hole that nobody has acknowledged
+  lost,           ///< WAL is lost, or there is an unacknowledged hole
   damaged,        ///<
-  not_archiving,  ///< though it should; one that does not answer is none that surely archives
+  not_archiving,  ///< though it should; also an archive that does not answer
   endangered,     ///< about to lose its slot, or to fill its disk
   behind,
   warned,

@@ -40,17 +40,17 @@ class Reader {
   }
   std::vector<FleetMember> finish() {
     complete();
-    if (members_.empty()) throw wrong("it names no archive");
+    if (members_.empty()) throw wrong("it does not list any archives");
     return std::move(members_);
   }
 
  private:
   Error wrong(std::string what) const {
-    auto error = Error(ErrorKind::usage, "the fleet file is wrong: " + std::move(what));
+    auto error = Error(ErrorKind::usage, "the fleet file is invalid: " + std::move(what));
     error.with("path", path_);
     if (number_ > 0) error.with("line", number_);
     return error.hint(
-        "Each archive has a section: [NAME], then directory = DIR, or url = URL with "
+        "Each archive needs a section: [NAME], then directory = DIR, or url = URL with "
         "token-file = FILE.");
   }
 
@@ -58,10 +58,10 @@ class Reader {
     complete();
     const auto name = text.substr(1, text.size() - 2);
     if (text.back() != ']' || !is_name(name))
-      throw wrong("a section's name has letters, numbers, '-', '_' and '.'");
+      throw wrong("section names contain only letters, digits, '-', '_' and '.'");
     if (std::any_of(members_.begin(), members_.end(),
                     [&](const auto& member) { return member.name == name; }))
-      throw wrong(fmt::format("the section [{}] is there twice", name));
+      throw wrong(fmt::format("section [{}] is specified twice", name));
     if (members_.size() == kMostMembers)
       throw wrong(fmt::format("more than {} archives", kMostMembers));
     members_.push_back({.name = std::string(name)});
@@ -72,14 +72,14 @@ class Reader {
     if (value.empty()) throw wrong(fmt::format("\"{}\" has no value", key));
     auto& member = members_.back();
     const auto once = [&](std::optional<std::string>& to) {
-      if (to) throw wrong(fmt::format("\"{}\" is there twice", key));
+      if (to) throw wrong(fmt::format("\"{}\" is specified twice", key));
       to = std::move(value);
     };
     if (key == "directory") {
       once(member.directory);
     } else if (key == "url") {
       if (!value.starts_with("http://") && !value.starts_with("https://"))
-        throw wrong("a URL begins with http:// or https://");
+        throw wrong("a URL must begin with http:// or https://");
       while (value.ends_with('/')) value.pop_back();
       once(member.url);
     } else if (key == "token-file") {
@@ -90,10 +90,10 @@ class Reader {
       member.backups.push_back(std::move(value));
     } else if (key == "receiver") {
       if (value != "none" && value != "expected")
-        throw wrong("\"receiver\" is none (the archive is at rest) or expected");
+        throw wrong("\"receiver\" must be none (no receiver writes the archive) or expected");
       member.at_rest = value == "none";
     } else {
-      throw wrong(fmt::format("there is no setting \"{}\"", key));
+      throw wrong(fmt::format("unknown setting \"{}\"", key));
     }
   }
 
@@ -102,7 +102,7 @@ class Reader {
     if (members_.empty()) return;
     const auto& member = members_.back();
     if (member.directory.has_value() == member.url.has_value())
-      throw wrong(fmt::format("[{}] needs a directory or a url, and not both", member.name));
+      throw wrong(fmt::format("[{}] needs either a directory or a url", member.name));
     if (member.token_file && !member.url)
       throw wrong(fmt::format("[{}] has a token-file without a url", member.name));
     if (member.ca && !(member.url && member.url->starts_with("https://")))

@@ -14,7 +14,7 @@ struct FleetMember {
   std::optional<std::string> url{};        ///< of another one's page: "https://db2:9190"
   std::optional<std::string> token_file{};
   std::optional<std::string> ca{};  ///< file with the certificates that its page's is checked with
-  bool at_rest = false;             ///< "receiver = none": that nobody fills it is no fault
+  bool at_rest = false;             ///< "receiver = none": it is normal that no receiver runs
   std::vector<std::string> backups{};
   bool operator==(const FleetMember&) const = default;
 };

@@ -12,12 +12,12 @@ namespace weir::web {
 /// Who may look at the page. Immutable; any thread.
 class Gate {
  public:
-  /// `token`: nullopt where only this machine can ask. `names`: what the page may be called by
-  /// beside numbers and "localhost". `cookie`: the name of the cookie of those who logged in.
+  /// `token`: nullopt where only this machine can ask. `names`: the page's host names in
+  /// addition to numbers and "localhost". `cookie`: the name of the cookie of those who logged in.
   Gate(std::optional<std::string> token, std::vector<std::string> names, std::string cookie);
 
-  /// A page somewhere else may have a name lead to this machine, and ask by the browser of somebody
-  /// here (DNS rebinding): its name is in the Host header, and is none of ours.
+  /// A foreign page may let its own name resolve to this machine, and send requests through a local
+  /// user's browser (DNS rebinding): the Host header then has a name that is not one of ours.
   [[nodiscard]] bool knows_host(const http::Request& request) const;
   /// By "Authorization: Bearer TOKEN", or by the cookie.
   [[nodiscard]] bool lets_in(const http::Request& request) const;

@@ -22,7 +22,8 @@ http::Answer no(std::string why) { return {.status = 503, .body = std::move(why)
 
 http::Answer health(const receive::ReceiverView& view, std::chrono::milliseconds since_progress) {
   if (view.stream && since_progress > kDoesNotTurn)
-    return no(fmt::format("the receiver has not turned for {}", format_duration(since_progress)));
+    return no(fmt::format("the receiver's main loop has not run for {}",
+                          format_duration(since_progress)));
   std::string body = "ok\n";
   for (const auto& finding : status::findings(view, {}))
     if (!finding.public_text.empty()) body += "not ready: " + finding.public_text + "\n";

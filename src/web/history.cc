@@ -17,8 +17,8 @@ std::int64_t second_of(SystemTime time) {
   return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count();
 }
 
-/// The span that a moment is in. A clock that was set back a little goes on in the newest one; what
-/// it told while it was far ahead would keep all that comes.
+/// The span of a time. If the clock was set back a little, the newest span continues; a span from
+/// the far future would prevent all later ones, so it is dropped.
 Span& span_at(std::deque<Span>& spans, SystemTime now, std::chrono::seconds width,
               std::size_t most) {
   const auto second = second_of(now);

@@ -12,11 +12,11 @@ namespace weir::web {
 
 using SystemTime = std::chrono::system_clock::time_point;
 
-/// A receiver's figures of the last hours and days, and its troubles. Bounded: the oldest go. It is
-/// told what is, and asks nobody. Pure; one caller at a time.
+/// A receiver's figures of the last hours and days, and its problems. Bounded: the oldest are
+/// dropped. Contains only what is added. Pure; one caller at a time.
 class History {
  public:
-  /// What is known at a moment; told every few seconds.
+  /// The state at one time; added every few seconds.
   struct Sample {
     bool streaming = false;
     std::uint64_t archived = 0;  ///< bytes since the receiver's start
@@ -26,7 +26,7 @@ class History {
     /// Up to where the server has WAL, in bytes from 0/0.
     std::optional<std::uint64_t> server_end{};
   };
-  /// Of an hour, or of five minutes.
+  /// The figures of an hour, or of five minutes.
   struct Span {
     std::int64_t begin = 0;  ///< seconds since 1970
     std::uint32_t samples = 0;
@@ -66,7 +66,7 @@ class History {
   /// Free disk space at that moment, in bytes.
   void space(std::uint64_t free, SystemTime now);
 
-  /// Ascending; a span in which nobody told anything is not there.
+  /// Ascending; spans without samples are left out.
   [[nodiscard]] const std::deque<Span>& shorts() const { return shorts_; }
   [[nodiscard]] const std::deque<Span>& hours() const { return hours_; }
   /// The newest last.
@@ -74,7 +74,7 @@ class History {
 
   [[nodiscard]] const std::string& cluster_name() const { return cluster_name_; }
 
-  /// For a file beside the archive: 80 kB at most.
+  /// For a file in the archive directory: at most 80 kB.
   [[nodiscard]] std::string to_text() const;
   /// nullopt if it is not what to_text() writes: then a new one begins.
   [[nodiscard]] static std::optional<History> parse(std::string_view text);

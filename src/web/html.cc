@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kNoCharacter = "\xEF\xBF\xBD";  // U+FFFD
 
-/// How many bytes the character at the front takes; 0: they are no character of UTF-8 (RFC 3629).
+/// Length of the first character in bytes; 0: it is not valid UTF-8 (RFC 3629).
 std::size_t length_of_character(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto first = byte(0);
@@ -24,7 +24,7 @@ std::size_t length_of_character(std::string_view text) {
   if (length == 0 || text.size() < length) return 0;
   for (std::size_t i = 1; i < length; ++i)
     if ((byte(i) & 0xC0U) != 0x80) return 0;
-  // Longer than needed, half of a pair, or behind the last one.
+  // Overlong encodings, surrogates, and values above U+10FFFF.
   if (first == 0xE0 && byte(1) < 0xA0) return 0;
   if (first == 0xED && byte(1) > 0x9F) return 0;
   if (first == 0xF0 && byte(1) < 0x90) return 0;

@@ -5,9 +5,9 @@
 
 namespace weir::web {
 
-/// Text as it may stand between tags and in an attribute in double quotes, whatever it is: names in
-/// an archive and words of a server are input. Bytes that are no UTF-8 and control characters
-/// become a sign that says so.
+/// Any text, escaped for use between tags and in an attribute in double quotes: names in an archive
+/// and texts of a server are untrusted input. Invalid UTF-8 and control characters are replaced by
+/// U+FFFD.
 [[nodiscard]] std::string escaped(std::string_view text);
 
 /// "42.125%": a place from 0 to 1 in a drawing that is as wide as the window allows.

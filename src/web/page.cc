@@ -37,7 +37,7 @@ std::string section(std::string_view id, std::string_view heading, std::string_v
       id, heading, content);
 }
 
-/// One that the arrow keys go through; what they reach is said below.
+/// A drawing that can be explored with the arrow keys; the selected shape is described below.
 std::string explorable(std::string_view id, std::string_view name, std::string_view content) {
   return fmt::format(
       "<div class=\"explore\" id=\"{}\" tabindex=\"0\" role=\"group\" aria-label=\"{}: use the "
@@ -130,8 +130,8 @@ std::string state_words(const status::Verdict& verdict) {
   return words;
 }
 
-/// Beside the verdict's word. A page that nobody has watched shows a look at the directory that may
-/// be a minute old: that all is well is no news then.
+/// Follows the verdict's word. Without viewers, the last check of the directory may be a minute
+/// old: then its time is shown.
 std::string title_beside(const Facts& facts) {
   constexpr std::chrono::seconds kNews(10);
   const auto level = facts.verdict.level;
@@ -164,9 +164,8 @@ std::string verdict_html(const Facts& facts, Mode mode) {
   }
   if (facts.look_is_stuck)
     list = fmt::format(
-               "<li><p class=\"what\">{} The directory does not answer: what is shown of it "
-               "is of {}.</p><p class=\"todo\"><b>What to do:</b> look at the disk (dmesg)."
-               "</p></li>\n",
+               "<li><p class=\"what\">{} The directory does not answer: its data is as of "
+               "{}.</p><p class=\"todo\"><b>What to do:</b> Check the disk (dmesg).</p></li>\n",
                badge_html(status::Level::warning), time_html(facts.looked)) +
            list;
   return fmt::format(
@@ -212,9 +211,8 @@ std::string windows_html(const Facts& facts) {
   for (std::size_t i = 0; i < std::min(kMost, windows.size()); ++i) {
     const auto& window = windows[i];
     html += fmt::format(
-        "<li>On timeline {}: a backup that began at {} or later can be recovered to any moment up "
-        "to "
-        "{}{}{}.</li>\n",
+        "<li>On timeline {}: a backup that began at {} or later can be recovered to any point in "
+        "time up to {}{}{}.</li>\n",
         window.timeline, place(window.from, window.from_time), place(window.to, window.to_time),
         window.before_minimal_wal ? ", <b>where wal_level was lowered to minimal</b>"
         : window.newest           ? ""
@@ -227,7 +225,7 @@ std::string windows_html(const Facts& facts) {
   return html.empty() ? "<p>No WAL that a backup could be recovered with.</p>\n"
                       : (verified && !verified->passed
                              ? fmt::format("<p>{} The last verification failed: recovery may end "
-                                           "earlier than is said here.</p>\n",
+                                           "earlier than shown here.</p>\n",
                                            badge_html(status::Level::critical))
                              : std::string()) +
                             "<ul>\n" + html + "</ul>\n" + basis_html(facts);
@@ -247,8 +245,9 @@ std::string backups_html(const Facts& facts, Mode mode) {
                         badge_html(status::Level::warning), escaped(*report.backups_error));
   if (report.backups.empty())
     return html +
-           "<p><b>No base backup is known here</b>, and without one nothing can be recovered: "
-           "there is no .backup file in the archive, and --backups names no place with any.</p>\n";
+           "<p><b>No base backup is known</b>, and without one nothing can be recovered: there "
+           "is no .backup file in the archive, and --backups does not name a directory that "
+           "contains one.</p>\n";
   if (std::none_of(report.backups.begin(), report.backups.end(), [&](const auto& backup) {
         return status::window_of(report, backup) != nullptr;
       }))
@@ -284,11 +283,10 @@ std::string tree_html(const Facts& facts) {
   if (svg.empty()) return {};
   return explorable("tree-x", "Timelines", svg) +
          "<p class=\"legend\"><span><i class=\"wal\"></i> archived</span> <span><i "
-         "class=\"partial\"></i> unfinished (.partial)</span> <span><i class=\"stored\"></i> in "
-         "the "
-         "object store alone</span> <span><i class=\"hole\"></i> ✕ missing</span> <span><i "
-         "class=\"lost\"></i> left behind by a failover</span> <span>◆ backup, and up to where it "
-         "can be recovered</span></p>\n";
+         "class=\"partial\"></i> unfinished (.partial)</span> <span><i class=\"stored\"></i> "
+         "in the object store alone</span> <span><i class=\"hole\"></i> ✕ missing</span> <span><i "
+         "class=\"lost\"></i> left behind by a failover</span> <span>◆ backup, and up to where "
+         "it can be recovered</span></p>\n";
 }
 
 std::string charts_html(const Facts& facts) {
@@ -311,9 +309,9 @@ std::string hours_html(const Facts& facts) {
   if (!facts.history && !held.commits) return {};
   return explorable("hours-x", "The last 14 days, by hour",
                     days_html(days_of(facts.history.value_or(History()), facts.now, held))) +
-         "<p class=\"aside-note\">Whether WAL streamed is as the receiver recorded it. Whether the "
-         "WAL of an hour is here follows from the server's positions that it recorded, and from "
-         "the times of the first and the last commit.</p>\n";
+         "<p class=\"aside-note\">Streaming times were recorded by the receiver. Whether the WAL "
+         "of an hour is in the archive follows from the server positions that it recorded, and "
+         "from the times of the first and last commits.</p>\n";
 }
 
 std::string troubles_html(const Facts& facts) {
@@ -398,8 +396,9 @@ std::string live_html(const std::string& title, const std::string& main, std::st
                   "<p id=\"lost\" role=\"alert\" hidden></p>\n<p id=\"news\" class=\"aside\" "
                   "role=\"status\"></p>\n" +
                       std::string(before) + "<main id=\"main\">\n" + main +
-                      "</main>\n<noscript><p>Without JavaScript this page does not renew itself: "
-                      "load it again.</p></noscript>\n");
+                      "</main>\n"
+                      "<noscript><p>Without JavaScript, this page is not updated automatically: "
+                      "reload it.</p></noscript>\n");
 }
 
 std::string frame_html(const std::string& title, const std::string& main) {
@@ -414,7 +413,7 @@ std::string login_html(bool refused) {
                   "<input id=\"token\" name=\"token\" type=\"password\" "
                   "autocomplete=\"current-password\" autofocus required>"
                   "<button>Log in</button></form></section>\n",
-                  refused ? "<p role=\"alert\"><b>✕ That is not the token.</b></p>\n" : ""));
+                  refused ? "<p role=\"alert\"><b>✕ Wrong token.</b></p>\n" : ""));
 }
 
 }  // namespace weir::web

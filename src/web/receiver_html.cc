@@ -34,18 +34,17 @@ std::string slot_html(const Facts& facts, const ReceiverView& receiver) {
   if (!receiver.slot) return {};
   auto html = escaped(*receiver.slot);
   if (!receiver.slot_view)
-    return html +
-           "; its state is not known (--monitor-conninfo, or dbname in the connection string)";
+    return html + "; its state is unknown (--monitor-conninfo, or dbname in the connection string)";
   const auto& slot = *receiver.slot_view;
   if (!slot.wal_status.empty()) html += fmt::format(", {}", escaped(slot.wal_status));
   if (slot.retained && *slot.retained >= 0)
     html += fmt::format(", keeps {}", format_size(static_cast<std::uint64_t>(*slot.retained)));
   if (slot.safe_wal_size && *slot.safe_wal_size >= 0) {
     const auto safe = static_cast<std::uint64_t>(*slot.safe_wal_size);
-    html += fmt::format(", {} left before it is lost", format_size(safe));
+    html += fmt::format(", {} left until it is invalidated", format_size(safe));
     if (facts.history)
       if (const auto time = time_to_invalidation(safe, *facts.history); !time.empty())
-        html += fmt::format(" (about {} as WAL is written now)", time);
+        html += fmt::format(" (about {} at the current rate)", time);
   }
   // The server cannot be asked meanwhile.
   constexpr std::chrono::seconds kOld(90);
@@ -59,7 +58,7 @@ std::string store_html(const store::StoreView& store, SystemTime now) {
   auto html = escaped(store.store);
   const auto waits = store.pending_segments;
   html += waits == 0
-              ? std::string(": has all that is finished")
+              ? std::string(": has all complete segments")
               : fmt::format(": {} segments wait, {}", waits, format_size(store.pending_bytes));
   if (const auto age = store.oldest_pending(now); waits > 0 && age)
     html += fmt::format(", the oldest for {}", format_duration(*age));
@@ -70,7 +69,7 @@ std::string store_html(const store::StoreView& store, SystemTime now) {
         badge_html(problem->needs_person ? status::Level::critical : status::Level::warning),
         escaped(problem->text), time_html(problem->since));
     if (!problem->hint.empty()) html += "<br>" + escaped(problem->hint);
-    if (store.next_try) html += "<br>next try at " + time_html(*store.next_try);
+    if (store.next_try) html += "<br>next retry at " + time_html(*store.next_try);
   }
   if (store.sent_again > 0)
     html += fmt::format("<br>{} {} sent, gone from the store, and sent again",
@@ -116,7 +115,7 @@ std::string client_row(const archive::DownstreamClient& client) {
 }
 
 std::string clients_html(const std::vector<archive::DownstreamClient>& clients) {
-  if (clients.empty()) return "<p>Nobody is served now.</p>\n";
+  if (clients.empty()) return "<p>No clients are connected.</p>\n";
   const auto sorted = archive::furthest_behind_first(clients);
   std::string rows;
   constexpr std::size_t kMost = 50;
@@ -220,7 +219,7 @@ std::string receiver_html(const Facts& facts, bool with_ages) {
   if (receiver.to_compress > 0)
     html += fact("To compress", fmt::format("{} segments", receiver.to_compress));
   if (receiver.last_error)
-    html += fact(receiver.is_streaming() ? "Last error, which is over" : "Last error",
+    html += fact(receiver.is_streaming() ? "Last error (resolved)" : "Last error",
                  fmt::format("<span class=\"words\">{}: {}</span>",
                              time_html(receiver.last_error_time), escaped(*receiver.last_error)));
   return html + "</dl>\n";
@@ -239,7 +238,7 @@ std::string archive_html(const Facts& facts) {
   if (const auto ratio = status::compression_ratio(report))
     size += fmt::format("; compression ratio {:.1f}", *ratio);
   html += fact("Size", size);
-  html += fact("Oldest moment to recover to", oldest_moment(facts));
+  html += fact("Earliest point in time to recover to", oldest_moment(facts));
   auto free = format_size(report.free_bytes);
   if (report.disk_bytes > 0)
     free += fmt::format(" of {} ({}%)", format_size(report.disk_bytes),

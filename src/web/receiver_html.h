@@ -6,7 +6,7 @@
 
 namespace weir::web {
 
-// What the receiver says, and who serves; "" where there is nothing to be said. Pure.
+// The receiver's report, and that of each process that serves; "" if there is none. Pure.
 
 /// `with_ages`: what has passed since a time is written in, for a page without the script.
 [[nodiscard]] std::string receiver_html(const Facts& facts, bool with_ages = false);

@@ -84,7 +84,7 @@ class Record {
     auto known = read_history(directory_);
     if (!known) return;
     const std::lock_guard lock(mutex_);
-    // What was told in the first moments is among what is told next.
+    // The samples taken before the file was read are included in the next ones.
     for (const auto& event : history_.events())
       known->happened(event.text, event.trouble, SystemTime(std::chrono::seconds(event.last)));
     known->cluster(history_.cluster_name());
@@ -153,10 +153,10 @@ void Recorder::on_event(const receive::Event& event) {
       [&](const tell::StoreTrouble& trouble) {
         note(fmt::format("not sent to the store: {}", trouble.error.what()), true);
       },
-      [&](const tell::StoreWorks&) { note("the store takes what is finished again", false); },
+      [&](const tell::StoreWorks&) { note("the store accepts WAL again", false); },
       [&](const tell::FeedsDiffer&) { note("a second upstream has other WAL", true); },
       [&](const tell::ClientGone& gone) {
-        note(fmt::format("{} ({}) is not served any more: {}", gone.client.application_name,
+        note(fmt::format("{} ({}) is no longer served: {}", gone.client.application_name,
                          gone.client.client_address, gone.why),
              false);
       });

@@ -15,7 +15,7 @@
 
 namespace weir::web {
 
-/// Beside the archive's WAL: figures of the last days, worthless if it is lost
+/// In the archive directory: figures of the last days, of no use without the archive
 /// (docs/archive-directory.md).
 inline constexpr std::string_view kHistoryName = ".pgweir-history";
 

@@ -231,14 +231,14 @@ void shrink(const http::Request& request, http::Answer& answer) {
 http::Answer Site::page(const http::Request& request) {
   const auto made = made_now();
   if (!made.known) {
-    auto answer = plain_answer(503, "the archive is being looked at for the first time: ask again");
+    auto answer = plain_answer(503, "the archive is being checked for the first time: try again");
     answer.headers.emplace_back("Retry-After", "2");
     if (request.path == "/") {
       answer.type = kHtml;
       answer.headers.emplace_back("Refresh", "2");
       answer.body = frame_html(
           "pgweir",
-          "<section><h2>The archive is being looked at for the first time.</h2></section>\n");
+          "<section><h2>The archive is being checked for the first time.</h2></section>\n");
     }
     return answer;
   }

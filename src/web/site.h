@@ -19,22 +19,22 @@ namespace weir::web {
 class Site {
  public:
   struct Sources {
-    /// What is known now, without waiting; nullopt: nothing yet.
+    /// The current facts, without waiting; nullopt: none yet.
     std::function<std::optional<Facts>()> facts;
     std::function<http::Answer()> health;     ///< empty: there is no such address
     std::function<http::Answer()> readiness;  ///< likewise
     std::function<http::Answer()> metrics;    ///< likewise; may take long
-    bool metrics_are_open = false;            ///< for anybody, as on a port of their own
+    bool metrics_are_open = false;            ///< without a token, as on a port of their own
   };
   /// Wrong tokens are reported to `log`, which must outlive it.
   Site(Gate gate, Sources sources, Log& log) : Site(std::move(sources)) {
     entrance_.emplace(std::move(gate), log);
   }
-  /// Behind an entrance that somebody else has.
+  /// Behind an entrance that another object owns.
   explicit Site(Sources sources) : sources_(std::move(sources)) {}
 
   [[nodiscard]] http::Server::Reply answer(const http::Request& request);
-  /// Who comes in from now on. Of a site with an entrance of its own.
+  /// Replaces the gate. Only for a site with its own entrance.
   void set_gate(Gate gate) { entrance_->set(std::move(gate)); }
 
  private:

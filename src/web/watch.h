@@ -14,15 +14,15 @@
 
 namespace weir::web {
 
-/// How often is looked.
+/// Interval between checks.
 struct Pace {
-  std::chrono::milliseconds watched{3'000};     ///< while somebody watches
-  std::chrono::milliseconds unwatched{60'000};  ///< else
+  std::chrono::milliseconds watched{3'000};     ///< while a page is viewed
+  std::chrono::milliseconds unwatched{60'000};  ///< otherwise
 };
 
-/// Looks at something again and again, and rests twenty times as long as a look takes. In nobody's
-/// way: a thread of its own and of low priority. If it hangs in a call of a disk that hangs, it is
-/// left behind at the end, and it has nothing that is not its own.
+/// Checks something repeatedly, and rests twenty times as long as a check takes, so that it delays
+/// nothing else: in its own thread with low priority. If that hangs in a call because the disk
+/// hangs, it is abandoned at the end, since it owns all that it uses.
 template <typename Look>
 class Watch {
  public:
@@ -57,8 +57,8 @@ class Watch {
 
   struct Seen {
     std::shared_ptr<const Look> look;  ///< nullptr: not yet
-    std::string error;                 ///< why the last one did not come about; else empty
-    bool stuck = false;                ///< the one that is being made has not come back for long
+    std::string error;                 ///< why the last one failed; empty otherwise
+    bool stuck = false;                ///< the current check has not returned for long
     Clock::duration stuck_for{};       ///< since it began; with `stuck`
   };
   /// The latest. Any thread, never waits.
@@ -68,11 +68,11 @@ class Watch {
     const auto passed = shared_->looking ? Clock::now() - shared_->began : Clock::duration();
     return {shared_->look, shared_->error, passed > kStuck, passed};
   }
-  /// The same, and somebody watches.
+  /// The same, for a viewer.
   [[nodiscard]] Seen latest() {
     {
       const std::lock_guard lock(shared_->mutex);
-      // Who comes anew wakes it up; else the rest that it has begun is soon over.
+      // A new viewer wakes it up; otherwise its rest is soon over.
       if (!shared_->is_watched()) shared_->changed.notify_all();
       shared_->watched = Clock::now();
     }

@@ -9,11 +9,11 @@
 
 namespace weir::web {
 
-/// How a level is said, drawn and named in the style sheet.
+/// A level's name in the style sheet, its text and its sign.
 struct LevelWords {
   std::string_view name;   ///< "critical"
   std::string_view word;   ///< "CRITICAL"
-  std::string_view sign;   ///< a shape, to be told without colour
+  std::string_view sign;   ///< a shape, to be recognized without color
   std::string_view title;  ///< "Act now"
 };
 [[nodiscard]] LevelWords words_of(status::Level level);

@@ -18,7 +18,7 @@
   let asked = Date.now();
   let answered = new Date();
   const sent = new Map();  // id of a part: as the server sent it
-  const places = new Map();  // id of a drawing: which of its shapes is looked at
+  const places = new Map();  // id of a drawing: its selected shape
 
   for (const part of main.children) sent.set(part.id, part.outerHTML);
 
@@ -119,7 +119,7 @@
     // Announced once: how long it lasts is for the eyes alone.
     if (lost.hidden) {
       const passed = Object.assign(document.createElement("span"), {className: "passed", ariaHidden: "true"});
-      lost.replaceChildren(`\u2715 No answer since ${since} UTC`, passed, ". What is shown is as of then.");
+      lost.replaceChildren(`\u2715 No answer since ${since} UTC`, passed, ". The displayed data is as of then.");
     }
     lost.querySelector(".passed").textContent = `, for ${duration(seconds)}`;
     lost.hidden = false;
@@ -130,7 +130,7 @@
 
   let knownTitle = document.title;
 
-  // A reader of the screen hears what has changed in kind, not each new figure.
+  // A screen reader announces changes of the state, not each new figure.
   let toldState = "";
   function announce() {
     const verdict = document.getElementById("verdict");
@@ -248,7 +248,7 @@
   }
 
   async function turn() {
-    // In the background once a minute; one that was not answered is repeated at once.
+    // In the background once a minute; an unanswered request is repeated immediately.
     const rare = document.hidden && (failures === 0 || failures >= kLostAfter);
     if (!rare || Date.now() - asked >= kHiddenPause) await ask();
     setTimeout(turn, kPause);

@@ -42,27 +42,27 @@ TEST(FleetFile, IsRefusedWithTheLineThatIsWrong) {
     const char* why;
     int line;
   } cases[] = {
-      {"", "names no archive", 0},
+      {"", "does not list any archives", 0},
       {"directory = /a\n", "before the first section", 1},
-      {"[a]\n[b]\ndirectory = /b\n", "[a] needs a directory or a url", 2},
-      {"[a]\n", "[a] needs a directory or a url", 1},
-      {"[a]\ndirectory = /a\nurl = http://b\n", "and not both", 3},
-      {"[a]\ndirectory = /a\ndirectory = /b\n", "\"directory\" is there twice", 3},
+      {"[a]\n[b]\ndirectory = /b\n", "[a] needs either a directory or a url", 2},
+      {"[a]\n", "[a] needs either a directory or a url", 1},
+      {"[a]\ndirectory = /a\nurl = http://b\n", "either a directory or a url", 3},
+      {"[a]\ndirectory = /a\ndirectory = /b\n", "\"directory\" is specified twice", 3},
       {"[a]\ndirectory =\n", "\"directory\" has no value", 2},
       {"[a]\nurl = ftp://b\n", "http:// or https://", 2},
       {"[a]\ndirectory = /a\ntoken-file = /t\n", "token-file without a url", 3},
       {"[a]\nurl = http://b\nbackups = /t\n", "backups without a directory", 3},
       {"[a]\nurl = http://b\nca = /c\n", "ca without an https:// url", 3},
       {"[a]\ndirectory = /a\nca = /c\n", "ca without an https:// url", 3},
-      {"[a]\nurl = https://b\nca = /c\nca = /d\n", "\"ca\" is there twice", 4},
-      {"[a]\ndirectory = /a\n[a]\n", "[a] is there twice", 3},
-      {"[a/b]\n", "a section's name", 1},
-      {"[..]\n", "a section's name", 1},
-      {"[a\n", "a section's name", 1},
-      {"[]\n", "a section's name", 1},
+      {"[a]\nurl = https://b\nca = /c\nca = /d\n", "\"ca\" is specified twice", 4},
+      {"[a]\ndirectory = /a\n[a]\n", "[a] is specified twice", 3},
+      {"[a/b]\n", "section names contain only", 1},
+      {"[..]\n", "section names contain only", 1},
+      {"[a\n", "section names contain only", 1},
+      {"[]\n", "section names contain only", 1},
       {"[a]\nwhat\n", "neither a [section]", 2},
       {"[a]\nreceiver = maybe\n", "receiver", 2},
-      {"[a]\ncolour = red\n", "no setting \"colour\"", 2},
+      {"[a]\ncolour = red\n", "unknown setting \"colour\"", 2},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.text);
@@ -165,10 +165,10 @@ TEST(Fleet, AdvisesOnceOnEachReasonWhyAnArchiveDoesNotAnswer) {
   EXPECT_EQ(count(advice, "<b>The page does not answer</b>"), 1U);
   EXPECT_EQ(count(advice, "<code>curl "), 3U) << "the first few";
   EXPECT_THAT(advice, HasSubstr("<code>curl -sS -m 10 https://db1:9190/healthz</code>"));
-  EXPECT_THAT(advice, HasSubstr("<b>The token is refused</b> (1 archive): Copy the token"));
+  EXPECT_THAT(advice, HasSubstr("<b>The token is rejected</b> (1 archive): Copy the token"));
   EXPECT_THAT(advice, HasSubstr("<b>The directory cannot be read</b> (1 archive): "));
   EXPECT_THAT(advice, HasSubstr("<code>pgweir status -D &#39;/srv/the wal&#39;</code>"));
-  EXPECT_THAT(advice, HasSubstr("<b>No look comes back</b> (1 archive): "));
+  EXPECT_THAT(advice, HasSubstr("<b>The check of the directory does not return</b> (1 archive): "));
   EXPECT_EQ(count(advice, "href=\"troubleshooting#the-page\""), 4U);
   for (const auto silence : {Silence::unreachable, Silence::certificate, Silence::token,
                              Silence::other_answer, Silence::unreadable, Silence::hanging})

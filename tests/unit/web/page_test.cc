@@ -147,7 +147,7 @@ TEST(Page, SaysWhatRecoveryIsBasedOn) {
   EXPECT_THAT(html, HasSubstr("2026-11-21 00:00:00 UTC</time>, 0/1000000 to 0/7000000 on timeline "
                               "1: passed. Last drill, of /b/&lt;one&gt;: "));
   EXPECT_THAT(html, HasSubstr("<b>✕ FAILED, &lt;it&gt;</b>"));
-  constexpr auto kEarlier = "recovery may end earlier than is said here";
+  constexpr auto kEarlier = "recovery may end earlier than shown here";
   EXPECT_THAT(html, Not(HasSubstr(kEarlier)));
   facts.report.last_verify->passed = false;
   facts.verdict = status::check(facts.report, {});
@@ -279,14 +279,14 @@ TEST(Page, TellsOfTheSlot) {
         {.streaming = true, .archived = std::uint64_t{1024} * static_cast<unsigned>(i)},
         facts.now - 10min + i * 10s);
   EXPECT_THAT(page_html(facts, Mode::live),
-              HasSubstr("weir, extended, 1 MB left before it is lost (about "));
+              HasSubstr("weir, extended, 1 MB left until it is invalidated (about "));
 }
 
 TEST(Page, TellsOfTheObjectStore) {
   const auto well = facts_with(
       R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 0,
           "last_error": null}})");
-  EXPECT_THAT(main_html(well, Mode::live), HasSubstr("s3://wal: has all that is finished"));
+  EXPECT_THAT(main_html(well, Mode::live), HasSubstr("s3://wal: has all complete segments"));
   const auto behind = facts_with(
       R"({"state": "streaming", "store": {"store": "s3://wal", "pending_segments": 3,
           "pending_bytes": 3145728, "pending_since": "2026-11-21 23:58:30.000 UTC", "last_error": "<refused>"}})");
@@ -464,7 +464,7 @@ TEST_F(SiteTest, ReportsWrongTokensButNotEachOne) {
   EXPECT_EQ(with("0123456789abcdef"), 200);
   EXPECT_EQ(log_.text, "") << "no token is not a wrong one";
   EXPECT_EQ(with("wrong", "192.0.2.7, ::1"), 401);
-  EXPECT_EQ(log_.text, "the web page got a wrong token (X-Forwarded-For: 192.0.2.7, ::1)\n");
+  EXPECT_EQ(log_.text, "the web page received a wrong token (X-Forwarded-For: 192.0.2.7, ::1)\n");
   EXPECT_EQ(with("wrong", "\x1b[31m"), 401);
   http::Request form{.method = "POST",
                      .path = "/login",

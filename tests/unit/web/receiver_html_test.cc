@@ -58,7 +58,7 @@ TEST(Downstream, IsBounded) {
 }
 
 TEST(Downstream, SaysThatNobodyIsServed) {
-  EXPECT_EQ(downstream_html(told(R"({"clients": []})")), "<p>Nobody is served now.</p>\n");
+  EXPECT_EQ(downstream_html(told(R"({"clients": []})")), "<p>No clients are connected.</p>\n");
   EXPECT_EQ(downstream_html(told(R"({"clients": "none"})")), "");
   EXPECT_EQ(downstream_html(told(R"({"state": "streaming"})")), "");
   EXPECT_EQ(downstream_html(Facts()), "");
@@ -139,7 +139,7 @@ TEST(Receiver, SaysWhatIsKnownOfTheSlotAndOfWhen) {
   receiver.stream.emplace();
   EXPECT_THAT(receiver_html(facts), HasSubstr("<dt>Upstream</dt><dd>db1:5432</dd>"));
   receiver.slot_view.reset();
-  EXPECT_THAT(receiver_html(facts), HasSubstr("weir; its state is not known (--monitor-conninfo"));
+  EXPECT_THAT(receiver_html(facts), HasSubstr("weir; its state is unknown (--monitor-conninfo"));
 }
 
 TEST(Receiver, TellsWhatIsLeftToDo) {

@@ -48,15 +48,14 @@ TEST(Recorder, NotesWhatHappensInWords) {
   client.client_address = "::1";
   feed.publish(tell::ClientGone{client, "it hung up"});
   const auto history = recorder.history();
-  EXPECT_THAT(
-      texts(history),
-      ElementsAre("! it broke", "! no room", "! the disk is full", "  the disk has space again",
-                  "  switched to timeline 2 at 0/3000100",
-                  "! WAL is missing from 0/1000000 to 0/2000000 on timeline 1",
-                  "! a failover left WAL behind from 0/1000000 to 0/2000000 on timeline 1",
-                  "! not sent to the store: it broke", "  the store takes what is finished again",
-                  "! a second upstream has other WAL",
-                  "  standby (::1) is not served any more: it hung up"));
+  EXPECT_THAT(texts(history),
+              ElementsAre("! it broke", "! no room", "! the disk is full",
+                          "  the disk has space again", "  switched to timeline 2 at 0/3000100",
+                          "! WAL is missing from 0/1000000 to 0/2000000 on timeline 1",
+                          "! a failover left WAL behind from 0/1000000 to 0/2000000 on timeline 1",
+                          "! not sent to the store: it broke", "  the store accepts WAL again",
+                          "! a second upstream has other WAL",
+                          "  standby (::1) is no longer served: it hung up"));
   ASSERT_THAT(history.hours(), SizeIs(1));
   EXPECT_EQ(history.hours()[0].holes, 2U);
 }
@@ -80,7 +79,7 @@ TEST(Recorder, GoesOnWithWhatTheFileSays) {
     feed.publish(tell::StoreWorks{});  // before the file is read
     recorder.keeper()(true);
     EXPECT_THAT(texts(recorder.history()),
-                ElementsAre("! the disk is full", "  the store takes what is finished again"));
+                ElementsAre("! the disk is full", "  the store accepts WAL again"));
   }
   EXPECT_THAT(read_history(archive.path())->events(), SizeIs(2));
 }
