@@ -38,7 +38,7 @@ constexpr Sign kSigns[] = {
     {"[  ok  ]", kGreen},
     {"all is well", kGreen},
     {"NOT SOUND:", kRed},
-    {"sound, but for losses that were accepted", kYellow},
+    {"sound, except for accepted losses", kYellow},
     {"sound:", kGreen},
     {"accepted:", kYellow},
     {"NO history file", kRed, false},

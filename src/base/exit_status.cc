@@ -37,8 +37,8 @@ Error unexpected(const std::exception& failure) {
   if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again)
     return Error(ErrorKind::retry, fmt::format("could not start a thread: {}", failure.what()))
         .hint(
-            "The user that runs pgweir, or the service, has as many processes and threads as it "
-            "may: see \"ulimit -u\" and TasksMax=.");
+            "The limit of processes and threads of the service or of the user that runs pgweir "
+            "is reached. Check \"ulimit -u\" and TasksMax=.");
   return Error(ErrorKind::protocol, fmt::format("unexpected failure: {}", failure.what()));
 }
 

@@ -17,7 +17,8 @@ bool SeldomLog::may_tell() {
   const auto now = std::chrono::steady_clock::now();
   if (now - minute_ >= 1min) {
     if (left_out_ > 0)
-      log_.warning("{} more message(s) about clients were left out in a minute", left_out_);
+      log_.warning("{} more message(s) about clients were suppressed in the last minute",
+                   left_out_);
     minute_ = now;
     told_ = 0;
     left_out_ = 0;

@@ -74,10 +74,10 @@ Found find_all(io::Directory& directory) {
 
 std::string line(const Loss& loss) {
   const bool branch = loss.kind == Loss::Kind::lost_branch;
-  auto text = fmt::format("{}: {} from {} to {} on timeline {}{}", loss.id(),
-                          branch ? "lost by a failover, here it is:" : loss.words().summary,
-                          loss.begin, loss.end, loss.timeline,
-                          loss.commits ? ", " + counted(*loss.commits, "commit") : "");
+  auto text = fmt::format(
+      "{}: {} from {} to {} on timeline {}{}", loss.id(),
+      branch ? "abandoned by a failover, kept in this archive:" : loss.words().summary, loss.begin,
+      loss.end, loss.timeline, loss.commits ? ", " + counted(*loss.commits, "commit") : "");
   if (loss.complaint) text += fmt::format(" ({})", *loss.complaint);
   if (loss.acknowledged)
     text += fmt::format("; acknowledged by {} at {}{}{}", loss.acknowledged->who,
@@ -108,7 +108,7 @@ int ack_command(const Arguments& arguments) {
   const auto& ids = arguments.words();
   const bool all = arguments.has(kAll);
   if (all && !ids.empty())
-    throw Error(ErrorKind::usage, "--all and the name of a loss exclude each other");
+    throw Error(ErrorKind::usage, "--all and the name of a loss cannot be combined");
 
   const auto directory = io::open_existing_directory(path);
   io::keep_owner(*directory);
@@ -117,7 +117,7 @@ int ack_command(const Arguments& arguments) {
   const auto& losses = known.losses;
   if (ids.empty() && !all) {
     if (arguments.has(kReason))
-      throw Error(ErrorKind::usage, "--reason, and what for?").hint("Name a loss, or add --all.");
+      throw Error(ErrorKind::usage, "--reason needs a loss").hint("Name a loss, or add --all.");
     print(losses.empty() ? "no losses are recorded\n" : list(losses));
     return kDone;
   }
@@ -146,7 +146,7 @@ int ack_command(const Arguments& arguments) {
         chosen.push_back(loss);
     }
   if (chosen.empty()) {
-    print("nothing is left to be acknowledged\n");
+    print("there are no losses to acknowledge\n");
     return kDone;
   }
   // The user who acknowledges may not be the archive's owner, and a receiver must be able to read

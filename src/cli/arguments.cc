@@ -85,8 +85,8 @@ const char* why_no_private_key(std::string_view name, const Command& command) {
   const bool is_one = name == "identity" || name == "identity-command";
   if (!is_one || command.find(name) != nullptr || command.find("encrypt-to") == nullptr)
     return nullptr;
-  return "A private key has no business on the machine that archives: public ones are enough to "
-         "encrypt (--encrypt-to). It is for restore, verify and drill.";
+  return "Do not keep a private key on the machine that archives: public keys are sufficient to "
+         "encrypt (--encrypt-to). Use private keys with restore, verify and drill.";
 }
 
 /// `known`: whose options the line could have, in the first part without a section.
@@ -97,7 +97,7 @@ Error unknown_setting(std::string_view name, const Option* option, const Command
     return std::move(error).hint(fmt::format("--{} is for the command line only.", name));
   if (name.ends_with("password"))
     return std::move(error).hint(
-        "A password belongs into a password file (~/.pgpass, or passfile=... in dbname).");
+        "Use a password file instead (~/.pgpass, or passfile=... in dbname).");
   if (const auto* const why = why_no_private_key(name, known)) return std::move(error).hint(why);
   std::string sections;
   for (const auto* each : commands)
@@ -107,7 +107,7 @@ Error unknown_setting(std::string_view name, const Option* option, const Command
   if (!sections.empty())
     return std::move(error).hint(
         fmt::format("{} It belongs under {}.",
-                    first_part ? "Before the first section are the options of receive."
+                    first_part ? "The options before the first section are those of receive."
                                : fmt::format("{} has no such option.", known.name),
                     sections));
   if (const auto near = nearest(name, names_of(known, true)))
@@ -360,8 +360,9 @@ void Arguments::add_variable(const std::string& name, const std::string& value, 
       if (mask_passwords(word.data()))
         throw Error(ErrorKind::usage, fmt::format("{} has a password", name))
             .hint(
-                "Other users may see a process' environment, and so does all that it starts. Use a "
-                "password file: passfile=... in the connection string, PGPASSFILE, or ~/.pgpass.");
+                "Other users may be able to read a process's environment, and its child "
+                "processes inherit it. Use a password file: passfile=... in the connection "
+                "string, PGPASSFILE, or ~/.pgpass.");
       check_value(*option, each, name);
     }
   }
@@ -434,8 +435,8 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
   const auto equals = content.find('=');
   if (equals == std::string_view::npos && std::count(content.begin(), content.end(), ':') >= 4)
     throw at_line(Error(ErrorKind::usage, "a line of a password file, not of a configuration")
-                      .hint("It is not shown. A password file is named by \"passfile\" in the "
-                            "connection string, or by PGPASSFILE."));
+                      .hint("The line is not displayed. Name a password file with \"passfile\" "
+                            "in the connection string, or with PGPASSFILE."));
   if (equals == std::string_view::npos)
     throw at_line(
         Error(ErrorKind::usage, fmt::format("line without \"=\": \"{}\"", masked(content)))
@@ -471,8 +472,8 @@ void Arguments::add_line(FilePart& part, std::string_view content, int line,
     if (names_file(*option) && is_quoted(value))
       throw at_line(Error(ErrorKind::usage,
                           fmt::format("quoted value of the setting \"{}\": {}", name, value))
-                        .hint("Remove the quotes: they would be part of the name. Spaces need "
-                              "none."));
+                        .hint("Remove the quotes: they would be part of the name. Spaces do not "
+                              "need quotes."));
     check_value(*option, value, in_file(name, path_, line));
   }
   const bool of_another = part.known != command_ || only_others;

@@ -40,15 +40,15 @@ void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size)
   const auto plan =
       compress::plan_memory(limit->bytes, options.compression, options.jobs, segment_size);
   if (!plan)
-    throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
+    throw Error(ErrorKind::usage, "the memory limit of this process is too low")
         .with("limit", format_size(limit->bytes))
         .with("by", limit->from)
         .with("needed", format_size(compress::least_memory(options.compression, segment_size)))
         .hint("Raise the limit (MemoryMax= of a systemd unit, the limit of a container).");
   if (plan->compression.level != options.compression.level)
     print_stderr(
-        "pgweir: compressing at level {} instead of {}: more memory than {} is not allowed "
-        "({}); see docs/sizing.md for what each level needs\n",
+        "pgweir: compressing at level {} instead of {}: the memory limit is {} ({}); see "
+        "docs/sizing.md for what each level needs\n",
         plan->compression.level, options.compression.level, format_size(limit->bytes), limit->from);
   options.compression = plan->compression;
   options.jobs = plan->jobs;
@@ -85,8 +85,8 @@ int compress_command(const Arguments& arguments) {
   if (!identity || work.segments.empty()) {
     const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                       [](const auto& each) { return !each.name.partial; });
-    print(finished ? "nothing to do: every finished segment is zstd already\n"
-                   : "nothing to do: no segment is finished yet\n");
+    print(finished ? "nothing to do: all complete segments are zstd already\n"
+                   : "nothing to do: there is no complete segment yet\n");
     return kDone;
   }
   if (arguments.has(kDryRun)) {
@@ -109,7 +109,7 @@ int compress_command(const Arguments& arguments) {
   }
   std::set<std::string> told;
   for (const auto& failure : result.failures) {
-    print_stderr("pgweir: {} stays as it is: {}\n", failure.file, failure.what);
+    print_stderr("pgweir: {} was left unchanged: {}\n", failure.file, failure.what);
     if (!failure.hint.empty() && told.insert(failure.hint).second)
       print_stderr("hint: {}\n", failure.hint);
   }
@@ -117,7 +117,7 @@ int compress_command(const Arguments& arguments) {
                     work.segments.size(), format_size(result.bytes_before),
                     format_size(result.bytes_after)));
   if (result.stopped)
-    throw Error(ErrorKind::retry, "stopped before everything was converted")
+    throw Error(ErrorKind::retry, "stopped before all segments were converted")
         .hint("Run the command again to resume.");
   // "No" means that the archive is not valid; errors of the system are different.
   const auto of_the_archive = [](const auto& failure) {

@@ -17,7 +17,9 @@ namespace weir::cli {
 
 namespace {
 
-constexpr Option kOptions[] = {kConfig.says("the file, if it is not given after the verb"), kHelp};
+constexpr Option kOptions[] = {kConfig.says("configuration file, if it is not given as an "
+                                            "argument"),
+                               kHelp};
 constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
 constexpr CommandVerb kVerbs[] = {{"check", CommandVerb::kAnyWords},
                                   {"show", CommandVerb::kAnyWords}};

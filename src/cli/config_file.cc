@@ -56,12 +56,14 @@ std::string read_config_file_for_check(const std::string& path, std::vector<Erro
   if (text.size() > kLargest) throw failed(EFBIG);
   if (const int line = line_with_password(text); line > 0 && open_to_others(state)) {
     auto error =
-        Error(ErrorKind::usage, "the configuration file holds a password and others can read it")
+        Error(ErrorKind::usage,
+              "the configuration file contains a password, and others can read "
+              "it")
             .with("file", path)
             .with("line", line)
             .with("mode", fmt::format("{:04o}", state.st_mode & 07777u))
-            .hint(fmt::format("Take the password out and use a password file (passfile=...), or "
-                              "run chmod 600 {}; a file of root may be 0640.",
+            .hint(fmt::format("Use a password file instead (passfile=...), or run chmod 600 {}; "
+                              "a file owned by root can have mode 0640.",
                               path));
     if (errors == nullptr) throw std::move(error);
     errors->push_back(std::move(error));

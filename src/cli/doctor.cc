@@ -117,7 +117,7 @@ int failover(const Arguments& arguments) {
   if (!identity)
     throw Error(ErrorKind::refused, "the archive is empty, so a failover cannot be assessed")
         .with("directory", path)
-        .hint("Archive something first.");
+        .hint("Archive some WAL first.");
   doctor::FailoverFacts facts{
       .slot = arguments.get(kSlot),
       .identity = *identity,
@@ -161,24 +161,27 @@ void check_keys(const Arguments& arguments, store::OpenStore& opened, store::Sto
   if (unsigned_chain != chains.end())
     result.findings.push_back(
         {Level::warning,
-         fmt::format("the manifest {} is not signed: who can write there can change it, too",
+         fmt::format("the manifest {} is not signed: anyone who can write to the store can "
+                     "change it, too",
                      unsigned_chain->id),
-         "Make a key with \"pgweir store keygen FILE\", and give it as --manifest-key."});
+         "Create a key with \"pgweir store keygen FILE\", and specify it with --manifest-key."});
   const auto page = opened.store().list(opened.layout().wal_prefix(), "", kSomeObjects);
   if (std::none_of(page.objects.begin(), page.objects.end(),
                    [](const auto& object) { return object.key.ends_with(store::kAgeSuffix); }))
     return;
   result.findings.push_back(
       {Level::good,
-       "what is sent is encrypted; a lost identity (private key) is a lost archive: keep it in two "
-       "places, away from this machine, and let another one verify with it every night"});
+       "uploads are encrypted. Without the private key (identity), the objects cannot be read: "
+       "keep it in two places that are not on this machine, and verify the objects with it "
+       "regularly on another machine"});
   const auto directory = arguments.get(kDirectory);
   if (!directory || io::type_of(*directory) != io::PathType::directory) return;
   const auto name = std::string(store::kCompareKeyName);
   if (io::type_of(*directory + "/" + name) == io::PathType::file)
     result.findings.push_back(
-        {Level::good, fmt::format("{} compares encrypted objects: back it up with this machine "
-                                  "(without it they are present, not compared)",
+        {Level::good, fmt::format("{} is the key that compares encrypted objects: include it in "
+                                  "backups of this machine (without it, objects can no longer be "
+                                  "compared)",
                                   *directory + "/" + name)});
 }
 

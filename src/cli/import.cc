@@ -100,7 +100,8 @@ std::string verdict(const importing::Result& result, bool dry_run) {
                          ? fmt::format(" and {} more", result.touched.size() - 1)
                          : std::string()));
   parts.insert(parts.end(), result.open.begin(), result.open.end());
-  return fmt::format("{}: {}\n", dry_run ? "would not be done" : "not done", joined(parts, "; "));
+  return fmt::format("{}: {}\n", dry_run ? "would not be imported" : "not done",
+                     joined(parts, "; "));
 }
 
 std::unique_ptr<io::Directory> open_archive(const std::string& path) {

@@ -183,7 +183,7 @@ int Listening::run() {
   service_.excuse(true);
   printer_.finish();
   if (const auto left = runner_.finish(); left > 0)
-    log_.warning("stopped: {} notification(s) that had come were not handed to the command", left);
+    log_.warning("stopped: the command was not run for {} received notification(s)", left);
   if (stopped_) return kDone;
   const bool short_of_count = late && request_.count;
   return short_of_count || runner_.failures() > 0 ? kNo : kDone;
@@ -201,7 +201,7 @@ Listener::Options Listening::options() {
     }
     service_.excuse(true);
     service_.ready(fmt::format("waiting; last error: {}", error.what()));
-    failures_.write(error, "trying again. What is sent until then will be missed", log_);
+    failures_.write(error, "retrying. Notifications sent until then will be missed", log_);
   };
   return options;
 }
@@ -264,7 +264,7 @@ void Listening::wait_for(Consumer& consumer, std::string_view who) {
       fmt::format("{}: disconnecting from the server, which would have to retain notifications",
                   who));
   if (!request_.loop) throw Error(error);
-  log_.warning("{}. What is sent until there is room again will be missed", error.what());
+  log_.warning("{}. Notifications sent until there is room again will be missed", error.what());
   while (!stopped_ && !consumer.wait_for_room(kStopCheck)) {
   }
 }
@@ -282,7 +282,7 @@ int listen_command(const Arguments& arguments) {
     handlers.stop = [&] {
       service.stopping();
       listening.stop();
-      log.info("asked to stop; once more ends it at once");
+      log.info("stopping; a second signal exits immediately");
     };
     handlers.reload = [] {};
     const auto handling = long_run.handle(std::move(handlers));

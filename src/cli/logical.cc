@@ -55,7 +55,7 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
   const auto slash = path.rfind('/');
   auto name = slash == std::string::npos ? path : path.substr(slash + 1);
   if (name.empty() || name == "." || name == "..")
-    throw Error(ErrorKind::usage, fmt::format("\"{}\" is no name of a file", path));
+    throw Error(ErrorKind::usage, fmt::format("\"{}\" is not a file name", path));
   if (slash == std::string::npos) return {".", std::move(name)};
   return {slash == 0 ? "/" : path.substr(0, slash), std::move(name)};
 }
@@ -188,7 +188,7 @@ std::string from_hex(const std::string& text) {
   const auto digit = [&](char c) -> unsigned {
     if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
     if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a' + 10);
-    throw Error(ErrorKind::protocol, "the server printed binary data in an unknown way");
+    throw Error(ErrorKind::protocol, "unexpected bytea format from the server");
   };
   if (!text.starts_with("\\x") || text.size() % 2 != 0) digit('\0');
   std::string bytes;
@@ -210,7 +210,7 @@ int preview(LogicalRequest& request) {
     throw Error(ErrorKind::refused,
                 fmt::format("there is no logical replication slot \"{}\"", request.options.slot))
         .with("server", connection.server_name())
-        .hint("\"pgweir slot list\" shows those that there are.");
+        .hint("\"pgweir slot list\" shows the existing slots.");
   const auto plugin = known->plugin.value_or("");
   auto options = request.options.plugin_options;
   const bool binary = plugin == "pgoutput";

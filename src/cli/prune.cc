@@ -116,10 +116,10 @@ std::vector<prune::FoundBackup> find_backups(const Arguments& arguments, StoredA
     for (auto& each : stored_backups(arguments, *stored, archive))
       backups.push_back(std::move(each));
   if (!backups.empty() || !named.named.empty() || !named.searched.empty()) return backups;
-  Error error(ErrorKind::usage, "nothing says where the backups are");
+  Error error(ErrorKind::usage, "no backups specified");
   if (stored != nullptr)
     error.with(
-        "none in the store, below",
+        "no backups in the store, below",
         stored->opened().store().name_of(prune::prefix_of_backups(stored->opened().layout())));
   throw error.hint(
       "Specify the directory of the backups after the options or with --backups, or each backup "
@@ -163,7 +163,7 @@ bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) 
   tell_held_back(plan);
   if (plan.files == 0) {
     print((plan.keep_from.empty()
-               ? "nothing to remove: there is no segment here"
+               ? "nothing to remove: there are no segments"
                : fmt::format("nothing to remove below {} ({})", plan.keep_from, plan.reason)) +
           where + "\n");
     return false;
@@ -192,13 +192,12 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
   if (refused > 0)
     print_stderr(
         "pgweir: the store did not remove {} of {} objects\n"
-        "hint: A lock that has not ended yet, or a right that is missing (s3:DeleteObject; Azure: "
-        "d; "
-        "Google: storage.objects.delete). The next prune tries again.\n",
+        "hint: Either a lock has not expired, or a permission is missing (s3:DeleteObject; "
+        "Azure: d; Google: storage.objects.delete). The next prune retries.\n",
         refused, plan.files);
   if (!through)
-    throw Error(ErrorKind::retry, "stopped before everything was removed")
-        .hint("What is left is without a gap; run the command again.");
+    throw Error(ErrorKind::retry, "stopped before the removal was complete")
+        .hint("The remaining WAL has no gap. Run the command again to resume.");
   print(fmt::format("removed {} objects of {} ({}) from {}; kept from {} on, because {}\n",
                     plan.files - refused, plan.files, format_size(plan.bytes), store.name(),
                     plan.keep_from, plan.reason));
@@ -207,11 +206,12 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
     const auto versioning = rules != nullptr ? rules->rule("versioning") : std::nullopt;
     if (versioning && versioning->find("<Status>Enabled") != std::string::npos)
       print_stderr(
-          "pgweir: the bucket keeps versions: what was removed takes space there until a "
-          "lifecycle rule ends it\n");
+          "pgweir: the bucket keeps versions: removed objects take space until a lifecycle rule "
+          "removes their versions\n");
   } catch (const store::StoreError& error) {  // not an error that ends the command: everything else
                                               // is done
-    print_stderr("pgweir: whether the bucket keeps versions is not known: {}\n", error.what());
+    print_stderr("pgweir: could not determine whether the bucket keeps versions: {}\n",
+                 error.what());
   }
   return refused > 0 ? kNo : kDone;
 }
@@ -231,7 +231,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   if (keys.empty()) return kDone;
   if (arguments.has(kDryRun)) {
     for (const auto& each : keys) print(each + "\n");
-    print_stderr("would remove {} objects of open segments and of manifests\n", keys.size());
+    print_stderr("would remove {} objects of partial segments and of manifests\n", keys.size());
     return kDone;
   }
   constexpr std::size_t kAtOnce = 1000;
@@ -243,7 +243,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
       print_stderr("pgweir: the store keeps {}: {}\n", each.key, each.why);
     }
   }
-  print(fmt::format("removed {} objects of open segments and of manifests that nothing needs\n",
+  print(fmt::format("removed {} unneeded objects of partial segments and of manifests\n",
                     keys.size() - kept));
   return kept > 0 ? kNo : kDone;
 }
@@ -330,8 +330,8 @@ int prune_command(const Arguments& arguments) {
           if (arguments.has(kVerbose)) print("removed " + file + "\n");
         });
     if (!through)
-      throw Error(ErrorKind::retry, "stopped before everything was removed")
-          .hint("What is left is without a gap; run the command again.");
+      throw Error(ErrorKind::retry, "stopped before the removal was complete")
+          .hint("The remaining WAL has no gap. Run the command again to resume.");
     print(fmt::format("removed {} files, {}; kept from {} on, because {}\n", here->files,
                       format_size(here->bytes), here->keep_from, here->reason));
   }

@@ -79,10 +79,10 @@ class NotPublished final : public ErrorAs<NotPublished> {
 };
 
 NotPublished refusal(const std::string& what) {
-  return NotPublished(ErrorKind::refused, "the open segment is not published: " + what)
+  return NotPublished(ErrorKind::refused, "the partial segment is not published: " + what)
       .hint(
-          "That server's next WAL would be another file of this name. If it is certain that the "
-          "server is permanently down, use --primary-is-gone.");
+          "That server's next WAL would be a different segment with this name. If the server is "
+          "certainly and permanently down, use --primary-is-gone.");
 }
 
 /// A receiver that waits for an unavailable server does not stream.
@@ -91,16 +91,16 @@ void require_no_stream(const std::string& path) {
   if (!answer) return;
   if (const auto view = status::receiver_of(*answer, std::chrono::system_clock::now());
       view && view->is_streaming())
-    throw refusal("the receiver of this archive streams").with("directory", path);
+    throw refusal("the receiver of this archive is streaming").with("directory", path);
 }
 
 /// No server of the cluster continues on this timeline, and none has the slot with which the
 /// archive would continue.
 void require_no_server(const Arguments& arguments, const Open& open) {
   if (!arguments.has(kDbname) && !arguments.has(kHost))
-    throw Error(ErrorKind::usage, "which servers must not answer any more?")
+    throw Error(ErrorKind::usage, "no servers specified that must be down")
         .hint(
-            "Name all of the cluster by -d, or by the archive's configuration; or say "
+            "Name all servers of the cluster with -d or in the archive's configuration, or use "
             "--primary-is-gone.");
   const auto conninfo = conninfo_of(arguments);
   const auto hosts = pq::hosts_of(conninfo);
@@ -124,7 +124,8 @@ void require_no_server(const Arguments& arguments, const Open& open) {
       const auto state =
           slot ? pq::read_replication_slot(connection, *slot) : std::optional<pq::SlotState>();
       if (state && state->exists)
-        throw refusal(fmt::format("the slot \"{}\" is there, and the archive goes on by it", *slot))
+        throw refusal(
+            fmt::format("the slot \"{}\" exists, so the archive can continue from it", *slot))
             .with("server", host);
     } catch (const NotPublished&) {
       throw;
@@ -132,7 +133,7 @@ void require_no_server(const Arguments& arguments, const Open& open) {
       if (error.kind() == ErrorKind::usage) throw;
       // It may be running, and rejecting connections at the moment.
       if (pq::answers(conninfo, i))
-        throw refusal("a server answers, and cannot be asked")
+        throw refusal("a server answers, but could not be queried")
             .with("server", host)
             .with("its answer", error.message());
     }
@@ -153,17 +154,17 @@ store::PaddedSegment read_open(const Open& open, Log& log) {
   auto found = restore::find_partial(archives, open.segment, size, durable_end_of);
   if (!found || found->cut <= start) return padded;
   if (found->damage) {
-    throw Error(ErrorKind::damage, "the open segment is damaged")
+    throw Error(ErrorKind::damage, "the partial segment is damaged")
         .with("file", archives.path_of(found->copy))
         .with("what", found->damage->message())
-        .with("sound up to", found->cut)
+        .with("valid up to", found->cut)
         .hint(
             "Check whether another archive has it intact. \"pgweir restore --partial-damaged\" "
             "restores the WAL before the damage; nothing is published.");
   }
   if (!found->checked)
     throw Error(ErrorKind::refused,
-                "the open segment is of a server newer than this version of pgweir knows")
+                "the partial segment is of a PostgreSQL version that this pgweir does not support")
         .with("file", archives.path_of(found->copy))
         .hint("The end of its last record cannot be determined. Use a newer pgweir.");
   const auto keep = found->cut - start;
@@ -188,11 +189,11 @@ store::PaddedSegment read_open(const Open& open, Log& log) {
                                         .history = history ? &*history : nullptr},
                                        start);
   if (const auto damage = verifier.feed(padded.wal); damage || padded.wal.size() != keep)
-    throw Error(ErrorKind::damage, "the open segment does not continue the WAL before it")
+    throw Error(ErrorKind::damage, "the partial segment does not continue the WAL before it")
         .with("file", archives.path_of(found->copy))
         .with("what", damage ? damage->what : std::string("it became shorter"))
         .with("at", damage ? damage->at : found->cut)
-        .hint("Run \"pgweir verify\" on the archive; nothing is published.");
+        .hint("Nothing was published. Run \"pgweir verify\" on the archive.");
   padded.end = found->cut;
   padded.first = verifier.first_record_start();
   padded.wal.resize(size.bytes());
@@ -215,8 +216,8 @@ store::Sealing sealing_of(const store::StoreOptions& options,
   if (!options.manifest_key)
     throw Error(ErrorKind::usage, "publishing an encrypted segment requires a key for comparison")
         .hint(
-            "Give --manifest-key FILE, or -D DIRECTORY: without one the true segment could never "
-            "take its place.");
+            "Give --manifest-key FILE or -D DIRECTORY: without a key, the complete segment could "
+            "never replace it.");
   return {.recipients = options.recipients,
           .compare_key = store::compare_key_of(*options.manifest_key)};
 }
@@ -238,7 +239,9 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   }
   const auto padded = open ? std::optional(read_open(*open, log)) : std::nullopt;
   if (!padded || padded->wal.empty()) {
-    print("nothing is behind the last finished segment: readers of whole segments have it all\n");
+    print(
+        "there is no WAL after the last complete segment: readers of complete segments have "
+        "all WAL\n");
     return kDone;
   }
 
@@ -270,22 +273,23 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
     case What::stored:
     case What::extended:
       print(fmt::format("published {} up to {} as {}{}\n", padded->segment, padded->end,
-                        done.object, done.what == What::extended ? ", where less of it was" : ""));
+                        done.object,
+                        done.what == What::extended ? ", replacing a shorter one" : ""));
       break;
     case What::was_there:
-      print(fmt::format("{} was there already: {}\n", padded->segment, done.object));
+      print(fmt::format("{} had already been published: {}\n", padded->segment, done.object));
       break;
     case What::true_there:
-      print(fmt::format("the finished {} is there already, with all of it: {}\n", padded->segment,
+      print(fmt::format("the complete {} is already in the store: {}\n", padded->segment,
                         done.object));
       break;
   }
-  if (!done.compared) print("it is encrypted, and was not compared with what is here\n");
+  if (!done.compared) print("it is encrypted, and was not compared with the local WAL\n");
   if (done.entry && !store::tell_published(store, layout, *done.entry, options.manifest_key,
                                            {.seed = random_number()}, log))
     log.warning(
-        "no line of the manifest tells of {}: the manifest is signed, and there is no key to sign "
-        "this one; publish-partial with --manifest-key writes it",
+        "{} is not listed in the manifest: the manifest is signed, and no key was given to sign "
+        "the line; run publish-partial with --manifest-key to add it",
         done.object);
   return kDone;
 }

@@ -7,7 +7,7 @@
 namespace weir::cli {
 
 inline constexpr auto kPrimaryIsGone = for_the_command_line(
-    flag("primary-is-gone", "whatever answers there: that server will never go on"));
+    flag("primary-is-gone", "skip the check for running servers: they are permanently down"));
 
 /// pgweir store publish-partial
 int publish_open(const Arguments& arguments, const store::StoreOptions& options);

@@ -72,12 +72,14 @@ class ServingNow {
 void tell_lag(const receive::FlushPolicy& flush, Log& log) {
   using Mode = receive::FlushPolicy::Mode;
   if (flush.mode == Mode::interval)
-    log.info("with --flush {}, clients of the relay lag by that time: they get flushed WAL only",
-             format_duration(flush.interval));
+    log.info(
+        "with --flush {}, clients of the relay lag by up to that time, since they get only "
+        "flushed WAL",
+        format_duration(flush.interval));
   else if (flush.mode == Mode::segment)
     log.info(
-        "with --flush segment, clients of the relay lag by up to a segment: they get flushed WAL "
-        "only");
+        "with --flush segment, clients of the relay lag by up to a segment, since they get only "
+        "flushed WAL");
 }
 
 /// In the archive, for `pgweir status`. A failure changes nothing: the log has the message as well.
@@ -88,7 +90,7 @@ void leave_last_word(io::Directory& directory, const Error& error, Log& log) noe
                                          .message = error.what(),
                                          .hint = error.hint()});
   } catch (const std::exception& trouble) {
-    log.debug("could not record why the receiver ended: {}", trouble.what());
+    log.debug("could not record the reason for the receiver's exit: {}", trouble.what());
   }
 }
 
@@ -112,8 +114,8 @@ Error with_way_to_serve(const Error& error, const std::string& directory) {
   // After a failed sync the page cache may show what the disk does not have.
   if (error.kind() == ErrorKind::durability) return error;
   return Error(error).hint(fmt::format(
-      "Serving ends with the receiver. Until it runs again, \"pgweir serve -D {}\" gives "
-      "clients the WAL that the archive has.",
+      "Clients are no longer served. Until the receiver runs again, \"pgweir serve -D {}\" can "
+      "serve the WAL of the archive.",
       directory));
 }
 
@@ -280,7 +282,7 @@ void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::L
     log.info("SIGHUP: {}{}", request.log_file ? "log file reopened" : "no log file to open",
              !request.config_file      ? ""
              : request.log_level_fixed ? "; the log level is not set by the file"
-                                       : "; log level read again");
+                                       : "; log level reloaded");
   } catch (const Error& error) {
     log.error(error);
   }
@@ -304,7 +306,7 @@ int receive_command(const Arguments& arguments) {
   {
     daemon::Signals::Handlers handlers;
     handlers.stop = [&] {
-      log.info("asked to stop; once more ends it at once");
+      log.info("stopping; a second signal exits immediately");
       service.stopping();
       stop.raise();
     };

@@ -60,7 +60,7 @@ constexpr auto kAction = option_of<choice_value<kActions>>(
     "action", "WHAT",
     "at the target: promote (default for latest), pause (default for others), or shutdown");
 constexpr Relation kNoTarget{.others = {{kTo}, {kAction}, {kExclusive}},
-                             .hint = "A standby has no target: it follows."};
+                             .hint = "A standby has no recovery target."};
 constexpr auto kStandby = option_of<any_text>(
     "standby", "CONNINFO", "create a standby of that server, which follows the archive as well",
     {.excludes = &kNoTarget});
@@ -170,12 +170,12 @@ void require_words(const Arguments& arguments, const Target& target) {
     if (!arguments.has(option.name)) throw usage(what);
   };
   require(kBackup, "no base backup given: --backup PATH");
-  require(kInto, "no place given: --into DIR");
+  require(kInto, "no data directory given: --into DIR");
   const bool exact = target.kind == Target::Kind::time || target.kind == Target::Kind::lsn ||
                      target.kind == Target::Kind::xid;
   if (arguments.has(kExclusive.name) && !exact)
-    throw usage("--exclusive has no meaning for this target",
-                "It is for a time, an LSN and xid:N; PostgreSQL ignores it for others.");
+    throw usage("--exclusive cannot be used with this target",
+                "It applies to a time, an LSN and xid:N; PostgreSQL ignores it for others.");
 }
 
 recover::Options options_of(const Arguments& arguments, const restore::Places& places) {
@@ -203,20 +203,20 @@ recover::Options options_of(const Arguments& arguments, const restore::Places& p
   constexpr std::string_view kOfTheShell = "\"$`\\";
   if (options.start && !options.start_command &&
       options.into.find_first_of(kOfTheShell) != std::string::npos)
-    throw usage("pg_ctl cannot start a directory with such a name",
-                "A name without \", $, ` and \\, please; or --start-command.");
+    throw usage("pg_ctl cannot start a data directory with this name",
+                "Choose a name without \", $, ` and \\, or use --start-command.");
   if (const auto owner = arguments.get(kOwner)) {
     options.owner = io::find_user(*owner);
-    if (!options.owner) throw usage(fmt::format("there is no user {}", *owner));
+    if (!options.owner) throw usage(fmt::format("user {} does not exist", *owner));
     if (::geteuid() != 0) {
-      if (options.owner->id != ::geteuid())
-        throw usage("--owner is for root: other users make what is their own");
+      if (options.owner->id != ::geteuid()) throw usage("--owner can only be used by root");
       options.owner.reset();
     }
   }
   if (::geteuid() == 0 && !options.owner && !options.dry_run)
-    throw usage("a server cannot be root's: whose is it to be?",
-                "Name its user, as in --owner postgres, or run this as that user.");
+    throw usage("a server cannot run as root",
+                "Specify the server's user, as in --owner postgres, or run this command as that "
+                "user.");
 
   options.archives = places.names();
   for (const auto& directory : places.directories)

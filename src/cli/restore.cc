@@ -183,16 +183,16 @@ void tell_silence(const Arguments& arguments, const restore::Places& places,
   for (std::size_t i = 0; i < names.size(); ++i)
     if ((result.silent >> i & 1) != 0) silent += (silent.empty() ? "" : ", ") + names[i];
   if (!result.restored) {
-    log.warning("{} is told as absent without {}, which does not answer (--without-silent)", file,
+    log.warning("{} is reported as absent, although {} does not answer (--without-silent)", file,
                 silent);
     return;
   }
   if (!result.first_of_many || arguments.has(kWithoutSilent)) return;
   log.warning(
-      "THIS RECOVERY CANNOT END as it is: {} does not answer. At its end the server asks for the "
-      "next timeline's history, and whether there is one can be said only if each archive answers: "
-      "it would stop there (status 200). Bring that archive back before, or leave it out now: "
-      "restore_command = {}",
+      "THIS RECOVERY CANNOT END while {} does not answer. At its end, the server requests the "
+      "next timeline's history file, whose existence is known only if each archive answers, so "
+      "the recovery would stop there (status 200). Make that archive available before, or omit "
+      "it now: restore_command = {}",
       silent, quoted_setting(command_without(arguments, places, result.silent)));
 }
 
@@ -231,15 +231,15 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   const auto result =
       restore::run_restore_command(places, words[0], words[1], options, prefetch, patience, log);
   if (result.prefetched && arguments.has(kVerbose))
-    print_stderr("pgweir: {} was fetched and checked before it was asked for\n", words[0]);
+    print_stderr("pgweir: {} was prefetched and verified\n", words[0]);
   if (result.silent != 0) tell_silence(arguments, places, words[0], result, log);
   if (result.restored) return kDone;
   // At the end of a recovery the server's log is read by the operator. A standby requests files
   // repeatedly, and streams the missing WAL: the message would only be noise there.
   if (!result.unfinished.empty() && io::type_of("standby.signal") == io::PathType::nothing)
     print_stderr(
-        "pgweir: {} is not finished in the archive, but {} is there and may hold newer WAL: "
-        "a recovery that ends here goes without it\n"
+        "pgweir: {} is not complete in the archive, but {} exists and may contain newer WAL, "
+        "which a recovery that ends here does not replay\n"
         "hint: With --partial in restore_command it is restored, too.\n",
         words[0], result.unfinished);
   if (arguments.has(kVerbose))
@@ -321,26 +321,26 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
       text_of(moment.after, hole ? "not known: a hole follows" : "none: the archive ends"));
   if (hole)
     text += fmt::format(
-        "hole         {} to {} (timeline {}){}: this WAL is not in the archive, no recovery gets "
-        "over it,\n"
-        "             and which commits are in it cannot be known\n",
+        "hole         {} to {} (timeline {}){}: this WAL is not in the archive. No recovery can "
+        "pass it,\n"
+        "             and its commits are unknown\n",
         hole->begin, hole->end, hole->next_timeline,
-        moment.in_hole ? ", where the position lies" : "");
+        moment.in_hole ? ", which contains the position" : "");
   if (moment.backup_from)
     text += fmt::format(
-        "base backup  one that began at {} or later: before it is a hole, which none gets over\n",
+        "base backup  one that began at {} or later: no recovery can pass the hole before it\n",
         *moment.backup_from);
   for (const auto& loss : lost)
     text += fmt::format(
-        "lost branch  {} to {} of timeline {} is not on this way: a failover left it behind, and "
-        "the "
-        "archive\n             has it. --timeline {} finds what was committed in it\n",
+        "lost branch  {} to {} of timeline {} is not in this history: a failover abandoned it. "
+        "The archive\n"
+        "             has it: --timeline {} finds its commits\n",
         loss.begin, loss.end, loss.timeline, loss.timeline);
   for (const auto& loss : minimal)
     text += fmt::format(
         "minimal WAL  {} {} (timeline {}): written with wal_level=minimal, no recovery can pass "
-        "it; "
-        "a moment\n             behind it needs a base backup that began {}\n",
+        "it; a later\n"
+        "             target needs a base backup that began {}\n",
         loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
         loss.goes_on ? "after wal_level was raised again"
                      : fmt::format("at {} or later", loss.end));
@@ -354,7 +354,9 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
                     quoted_setting(restore_command_for("pgweir", from, options_for(moment)))),
         moment.before->start, moment.timeline);
   if (hole && moment.needs_up_to_hole)
-    text += "\nTo recover everything before the hole, leave recovery_target_lsn out.\n";
+    text +=
+        "\n"
+        "To recover everything before the hole, omit recovery_target_lsn.\n";
   return text;
 }
 
@@ -373,7 +375,7 @@ int find(const Arguments& arguments, const restore::Places& places) {
     moment = restore::find_time(archives, *arguments.get(kFindTime), timeline, durable_end_of, log);
   if (!moment) {
     print_stderr("pgweir: {}\n", arguments.has(kFindLsn)
-                                     ? "no segment of the archive has this position"
+                                     ? "no segment of the archive contains this position"
                                      : "there is no commit in the archive");
     return kNo;
   }
@@ -396,7 +398,8 @@ int restore_command(const Arguments& arguments) {
   if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
   constexpr std::size_t kMost = 16;
   if (places.count() > kMost)
-    throw usage(fmt::format("{} archives are given, at most {} can be", places.count(), kMost));
+    throw usage(
+        fmt::format("{} archives were given, but at most {} are supported", places.count(), kMost));
   if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, places);
   use_one_arena();  // creating an arena for the second thread takes longer than waiting for the
                     // first

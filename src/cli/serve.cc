@@ -97,7 +97,7 @@ void serve(const std::string& directory, const ServeRequest& request, MetricsOpt
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {
     service.stopping();
-    log.info("asked to stop; once more ends it at once");
+    log.info("stopping; a second signal exits immediately");
     stop.raise();
   };
   handlers.reload = [&] {
@@ -118,7 +118,7 @@ int serve_command(const Arguments& arguments) {
   const auto metrics = read_metrics(arguments);
   const auto web = read_web(arguments);
   if (!request.somewhere())
-    throw Error(ErrorKind::usage, "nowhere to listen")
+    throw Error(ErrorKind::usage, "no listen address given")
         .hint(
             "Give a port, \"--listen 5433\", or a directory for a Unix socket, \"--serve-socket "
             "/run/pgweir\".");

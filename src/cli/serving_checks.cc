@@ -46,13 +46,13 @@ void check_users(doctor::Checks& checks, const ServeRequest& request, const rela
   if (!users) return;
   if (users->size() == 0 && !request.hba)
     return checks.fail(kName, "no client can connect: no user has a password",
-                       {"--serve-users FILE, with lines \"name\" \"SCRAM-SHA-256$...\": "
-                        "docs/serve.md tells how they are made"});
+                       {"--serve-users FILE, with lines \"name\" \"SCRAM-SHA-256$...\"; "
+                        "docs/serve.md describes how to create them"});
   if (users->size() == 0 && rules.needs_passwords())
-    return checks.warn(kName, "rules ask for a password, and no user has one",
+    return checks.warn(kName, "the HBA file requires a password, but no user has one",
                        {"--serve-users FILE"});
   if (request.users && open_to_others(*request.users))
-    return checks.warn(kName, fmt::format("everybody on this machine can read {}", *request.users),
+    return checks.warn(kName, fmt::format("all users of this machine can read {}", *request.users),
                        {"chmod 640 " + *request.users});
   checks.ok(kName, fmt::format("{} with a password", users->size()));
 }
@@ -68,8 +68,9 @@ void check_tls(doctor::Checks& checks, const ServeRequest& request) {
   if (!request.tls) {
     if (reaches_others(request))
       return checks.warn(kName, "no TLS: WAL is sent over the network unencrypted",
-                         {"--serve-tls-cert FILE --serve-tls-key FILE, and hostssl in the rules"});
-    return checks.ok(kName, "no TLS, and only clients of this machine can connect");
+                         {"--serve-tls-cert FILE --serve-tls-key FILE, and hostssl in the HBA "
+                          "file"});
+    return checks.ok(kName, "no TLS, but only clients on this machine can connect");
   }
   const auto tls = look(checks, kName, [&] { return read_tls(*request.tls); });
   if (!tls) return;
@@ -104,15 +105,18 @@ void check_name(doctor::Checks& checks, const ServeRequest& request) {
     const bool listened = request.listen->host == "*" || request.listen->host == text ||
                           request.listen->host == "[" + text + "]";
     if (!loopback && listened && std::find(own.begin(), own.end(), ip) != own.end())
-      return checks.ok(kName, fmt::format("\"{}\" is {}, which is listened on", name, text));
+      return checks.ok(kName,
+                       fmt::format("\"{}\" resolves to {}, which is a listen address", name, text));
     others += (others.empty() ? "" : ", ") + text;
   }
   checks.unknown(
       kName,
       others.empty()
-          ? fmt::format("this machine's name \"{}\" is not known to its resolver", name)
-          : fmt::format("\"{}\" is {} here, which is not listened on for others", name, others),
-      {"look it up where the clients are: getent hosts " + name});
+          ? fmt::format("this machine cannot resolve its own name \"{}\"", name)
+          : fmt::format("\"{}\" resolves to {} on this machine, which is not a listen address "
+                        "for other machines",
+                        name, others),
+      {"look the name up on the clients' machines: getent hosts " + name});
 }
 
 void check_socket(doctor::Checks& checks, const ServeRequest& request) {
@@ -123,31 +127,31 @@ void check_socket(doctor::Checks& checks, const ServeRequest& request) {
   if (!place) return;
   if (path.size() > kLongestSocketPath)
     return checks.fail(kName,
-                       fmt::format("the socket's path {} has {} characters, and may have {}", path,
-                                   path.size(), kLongestSocketPath),
+                       fmt::format("the socket's path {} has {} characters, more than the "
+                                   "maximum of {}",
+                                   path, path.size(), kLongestSocketPath),
                        {"a shorter --serve-socket DIR, such as /run/pgweir"});
   if (!place->writable)
-    return checks.fail(
-        kName,
-        fmt::format("no socket can be made in {} (mode {:04o}, of {})", *request.socket,
-                    place->mode, place->owner_name),
-        {"chown it to the user that serves, or a directory of that user (RuntimeDirectory= of "
-         "systemd)"});
+    return checks.fail(kName,
+                       fmt::format("no socket can be created in {} (mode {:04o}, owner {})",
+                                   *request.socket, place->mode, place->owner_name),
+                       {"chown it to the user that serves, or use a directory of that user "
+                        "(RuntimeDirectory= of systemd)"});
   constexpr unsigned kOthersEnter = 01;
   if ((place->mode & kOthersEnter) == 0)
     return checks.warn(kName,
-                       fmt::format("other users cannot enter {} (mode {:04o}): clients of theirs "
-                                   "do not get to the socket",
+                       fmt::format("other users cannot enter {} (mode {:04o}): their clients "
+                                   "cannot reach the socket",
                                    *request.socket, place->mode),
-                       {"nothing, if that is meant", "chmod o+x " + *request.socket});
-  checks.ok(kName, path + " can be made");
+                       {"nothing, if this is intended", "chmod o+x " + *request.socket});
+  checks.ok(kName, path + " can be created");
 }
 
 void check_slots(doctor::Checks& checks, const ServeRequest& request,
                  const std::optional<std::string>& archive) {
   constexpr const char* kName = "serve_slots";
   const auto limit = request.slots.keep
-                         ? fmt::format("a slot that retains more than {} is lost",
+                         ? fmt::format("a slot that retains more than {} is invalidated",
                                        format_size(*request.slots.keep))
                          : std::string(
                                "there is no limit: an unused slot prevents pgweir prune from "
@@ -177,7 +181,8 @@ void check_backups(doctor::Checks& checks, const ServeRequest& request,
         checks, kName, [&] { return relay::find_cluster(*io::open_existing_directory(*archive)); });
     if (!cluster) return;
     if (*cluster && (*cluster)->system_identifier != system.system_identifier)
-      return checks.fail(kName, fmt::format("{} is of another cluster than the archive", server),
+      return checks.fail(kName,
+                         fmt::format("{} and the archive belong to different clusters", server),
                          {"the right server in --serve-base-backup"});
   }
   checks.ok(kName, server + " can be asked for base backups");
@@ -191,7 +196,7 @@ std::vector<doctor::Check> check_serving(const ServeRequest& request,
   const auto rules = look(checks, "serve_rules", [&] { return read_rules(request); });
   if (rules)
     checks.ok("serve_rules", request.hba ? fmt::format("{} can be read", *request.hba)
-                                         : std::string("this machine alone, with a password"));
+                                         : std::string("only from this machine, with a password"));
   check_users(checks, request, rules.value_or(relay::Rules()));
   check_tls(checks, request);
   check_address(checks, request);

@@ -30,7 +30,7 @@ namespace {
 using namespace std::chrono_literals;
 
 std::string existing_slot_value(const std::string& text) {
-  if (text.empty()) throw Error(ErrorKind::usage, "no slot can have this name");
+  if (text.empty()) throw Error(ErrorKind::usage, "invalid slot name");
   return text;
 }
 /// For drop: earlier versions of "pgweir serve" accepted other names, too.
@@ -139,7 +139,7 @@ std::string create(const Arguments& arguments, const Target& target) {
     } catch (Error& error) {
       if (!created) throw;
       throw error.hint(
-          fmt::format("The slot was made, and keeps WAL until it is dropped: SELECT "
+          fmt::format("The slot was created, and retains WAL until it is dropped: SELECT "
                       "pg_drop_replication_slot('{}').",
                       slot));
     }
@@ -149,13 +149,13 @@ std::string create(const Arguments& arguments, const Target& target) {
       throw Error(ErrorKind::refused,
                   fmt::format("replication slot \"{}\" is not a physical one", slot))
           .with("server", connection.server_name())
-          .hint("WAL can be archived through a physical slot only; choose another name.");
+          .hint("Archiving needs a physical slot. Choose another name.");
     if (!state->restart_lsn)
       throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" keeps no WAL", slot))
           .with("server", connection.server_name())
-          .hint("It was made without reserving WAL, or was invalidated: drop it and create it. " +
+          .hint("It was created without reserving WAL, or was invalidated. Drop and recreate it. " +
                 pq::why_invalidated(std::nullopt, connection.server_major()));
-    text += fmt::format("; WAL is kept from {} on", *state->restart_lsn);
+    text += fmt::format("; WAL is retained from {} on", *state->restart_lsn);
     if (state->restart_timeline) text += fmt::format(" (timeline {})", *state->restart_timeline);
   }
   return text + "\n";
@@ -173,7 +173,9 @@ std::string drop(const Arguments& arguments, const Target& target) {
     if (!arguments.has(kIfExists))
       throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" does not exist", slot))
           .with("server", connection.server_name())
-          .hint("\"pgweir slot list\" shows those that do; with --if-exists this is no error.");
+          .hint(
+              "\"pgweir slot list\" shows the existing slots. With --if-exists, this is not an "
+              "error.");
     return fmt::format("replication slot \"{}\" does not exist\n", slot);
   }
   return fmt::format("replication slot \"{}\" dropped\n", slot);
@@ -269,10 +271,12 @@ int list_command(const Arguments& arguments, const std::string& conninfo) {
 int slot_of_archive(const Arguments& arguments, std::string_view verb) {
   const auto directory = required_directory(arguments);
   if (verb == "create")
-    throw Error(ErrorKind::usage, "a slot beside an archive is made over a connection")
+    throw Error(ErrorKind::usage,
+                "slots of an archive are created over a connection to pgweir "
+                "serve")
         .hint(
-            "\"pgweir slot create -d 'host=… port=…'\" to where \"pgweir serve\" listens; "
-            "pg_receivewal makes its own.");
+            "Use \"pgweir slot create -d 'host=… port=…'\" with the address on which \"pgweir "
+            "serve\" listens, or let pg_receivewal create the slot.");
   if (verb == "list") {
     std::vector<SlotRow> slots;
     for (const auto& slot : list_archive_slots(directory, relay::SlotsSocket::kAskTime))
@@ -288,7 +292,9 @@ int slot_of_archive(const Arguments& arguments, std::string_view verb) {
   if (!dropped && !arguments.has(kIfExists))
     throw Error(ErrorKind::refused, fmt::format("replication slot \"{}\" does not exist", slot))
         .with("directory", directory)
-        .hint("\"pgweir slot list -D\" shows those that do; with --if-exists this is no error.");
+        .hint(
+            "\"pgweir slot list -D\" shows the existing slots. With --if-exists, this is not "
+            "an error.");
   print(fmt::format("replication slot \"{}\" {}\n", slot, dropped ? "dropped" : "does not exist"));
   return kDone;
 }

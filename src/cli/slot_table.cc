@@ -28,23 +28,23 @@ std::optional<std::string> slot_warning(const SlotRow& slot) {
   const auto& view = slot.view;
   if (view.invalidation_reason || view.wal_status == "lost")
     return fmt::format(
-        "\"{}\" is lost ({}): the WAL it needs is gone, nothing can stream from it; "
-        "drop it",
+        "\"{}\" is lost ({}): the server has removed WAL that it needs, so it can no longer be "
+        "used; drop it",
         slot.name, view.invalidation_reason.value_or("wal_status lost"));
   if (view.wal_status == "unreserved")
     return fmt::format(
-        "\"{}\" holds back {}, more than max_slot_wal_keep_size allows: the next "
-        "checkpoint may make it useless",
+        "\"{}\" retains {}, more than max_slot_wal_keep_size allows: the next checkpoint may "
+        "invalidate it",
         slot.name, size(view.retained));
   if (!view.active && view.retained && *view.retained >= kMuch)
     return fmt::format(
-        "\"{}\" holds back {} and nobody reads from it: start its receiver, or drop "
-        "it before the server's disk is full",
+        "\"{}\" retains {} and is not in use: start its receiver, or drop it before the server's "
+        "disk is full",
         slot.name, size(view.retained));
   if (slot.xmin_age && *slot.xmin_age >= kOld)
     return fmt::format(
-        "\"{}\" keeps vacuum from removing what died in the last {} million transactions: start "
-        "its receiver, or drop it before the tables swell",
+        "\"{}\" prevents vacuum from removing rows that are dead since the last {} million "
+        "transactions: start its receiver, or drop it before the tables become bloated",
         slot.name, *slot.xmin_age / 1'000'000);
   return std::nullopt;
 }

@@ -50,8 +50,8 @@ constexpr OfVerbs kOfKey{"push rewrap publish-partial"};
 constexpr OfVerbs kOfPublication{"publish-partial"};
 constexpr OfVerbs kOfDecryption{
     "get rewrap publish-partial",
-    "A private key has no business on the machine that archives: public ones are enough to encrypt "
-    "(--encrypt-to)."};
+    "Do not keep a private key on the machine that archives: public keys are sufficient to "
+    "encrypt (--encrypt-to)."};
 constexpr Relation kFollowing{.others = {{kFollow}}, .command_line = true};
 constexpr Option kOptions[] = {
     kDirectory.says("push, publish-partial: the archive; check: compare it, too"),
@@ -153,11 +153,11 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
   for (const auto& failure : result.failures) print_error(failure);
   std::string text = fmt::format("sent {}, {}", files(result.segments, result.histories),
                                  format_size(result.bytes));
-  if (result.were_there > 0) text += fmt::format("; {} were there already", result.were_there);
+  if (result.were_there > 0) text += fmt::format("; {} were already there", result.were_there);
   if (result.not_compared > 0)
     text += fmt::format("; {} of them are encrypted and were not compared", result.not_compared);
   if (result.vanished > 0)
-    text += fmt::format("; {} of them had been sent before and were gone from the store",
+    text += fmt::format("; {} of them had been sent before, but had disappeared from the store",
                         result.vanished);
   if (result.pending > 0) text += fmt::format("; {} wait, from {} on", result.pending, result.next);
   print(text + "\n");
@@ -165,7 +165,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
     print(fmt::format("manifest {}, {}; head {}\n", result.manifest,
                       options.manifest_key ? "signed" : "not signed", result.head));
   if (result.stopped && result.failures.empty())
-    throw Error(ErrorKind::retry, "stopped before everything was sent")
+    throw Error(ErrorKind::retry, "stopped before all files were sent")
         .hint("Run the command again to resume.");
   return status_of(result.failures);
 }
@@ -234,7 +234,7 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
     for (const auto& chain : chains) {
       for (const auto& what : chain.broken)
         result.findings.push_back({Level::bad, fmt::format("manifest {}: {}", chain.id, what),
-                                   "\"pgweir verify --store\" holds all objects against it."});
+                                   "\"pgweir verify --store\" compares all objects with it."});
       result.findings.push_back(
           {chain.signed_by ? Level::good : Level::warning,
            fmt::format("manifest {}: {} lines, {}; head {}", chain.id, chain.length(),
@@ -271,12 +271,12 @@ int rewrap(const store::StoreOptions& options) {
                                      .stop = [&] { return stop.made(); }},
                                     log);
   for (std::size_t i = 0; i < result.left.size() && i < kTold; ++i)
-    print_stderr("pgweir: left as it is: {}: {}\n", result.left[i].name, result.left[i].why);
+    print_stderr("pgweir: left unchanged: {}: {}\n", result.left[i].name, result.left[i].why);
   if (result.left.size() > kTold) print_stderr("pgweir: and {} more\n", result.left.size() - kTold);
-  print(fmt::format("rewrapped {} objects; {} were so already; {} left as they are\n",
+  print(fmt::format("rewrapped {} objects; {} had been rewrapped before; {} were left unchanged\n",
                     result.rewrapped, result.were_so, result.left.size()));
   if (result.stopped)
-    throw Error(ErrorKind::retry, "stopped before every object was looked at")
+    throw Error(ErrorKind::retry, "stopped before all objects were checked")
         .hint("Run the command again to resume.");
   return result.left.empty() ? kDone : kNo;
 }

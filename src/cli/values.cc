@@ -24,8 +24,8 @@ std::chrono::milliseconds parse_time(const std::string& text, Milliseconds least
   if (time->count() < least || time->count() > most) {
     const auto from = format_duration(std::chrono::milliseconds(least));
     throw wrong("").hint(most == kAnyTime
-                             ? fmt::format("It can be {} or longer.", from)
-                             : fmt::format("It can be from {} to {}.", from,
+                             ? fmt::format("It must be {} or longer.", from)
+                             : fmt::format("It must be from {} to {}.", from,
                                            format_duration(std::chrono::milliseconds(most))));
   }
   return *time;
@@ -48,7 +48,7 @@ std::uint64_t size_value(const std::string& text) {
 
 std::uint64_t some_size_value(const std::string& text) {
   const auto size = size_value(text);
-  if (size == 0) throw wrong("").hint("It is larger than 0.");
+  if (size == 0) throw wrong("").hint("It must be larger than 0.");
   return size;
 }
 
@@ -60,7 +60,7 @@ wal::Lsn lsn_value(const std::string& text) {
 
 wal::Lsn valid_lsn_value(const std::string& text) {
   const auto lsn = lsn_value(text);
-  if (!lsn.valid()) throw wrong("0/0 is no position in the WAL");
+  if (!lsn.valid()) throw wrong("0/0 is not a position in the WAL");
   return lsn;
 }
 
@@ -90,7 +90,7 @@ std::string slot_value(const std::string& text) {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_";
   if (text.empty() || text.size() > kLongest ||
       text.find_first_not_of(kLetters) != std::string::npos)
-    throw wrong("no slot can have this name")
+    throw wrong("invalid slot name")
         .hint("A name has 1 to 63 lower-case letters, digits and underscores.");
   return text;
 }
@@ -106,7 +106,7 @@ std::string database_value(const std::string& text) {
 
 std::string metrics_file_value(const std::string& text) {
   if (!text.ends_with(".prom"))
-    throw wrong("its name does not end with .prom").hint("node_exporter reads no other.");
+    throw wrong("its name does not end with .prom").hint("node_exporter reads only such files.");
   return text;
 }
 

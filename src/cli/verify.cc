@@ -43,7 +43,7 @@ std::string read_accepted(const std::string& path, const std::string& source) {
   try {
     return io::read_small_file(path, kMost);
   } catch (const Error& error) {
-    throw Error(ErrorKind::usage, fmt::format("could not read the file that {} names", source))
+    throw Error(ErrorKind::usage, fmt::format("could not read the file of {}", source))
         .with("path", path)
         .with("reason", error.message())
         .hint("Check the path and that this user may read it.");

@@ -54,13 +54,13 @@ void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::L
   daemon::Signals::Handlers handlers;
   handlers.stop = [&] {
     service.stopping();
-    log.info("asked to stop; once more ends it at once");
+    log.info("stopping; a second signal exits immediately");
     stop.raise();
   };
   handlers.reload = [&] {
     service.reloading();
     fleet.reload(request, log);
-    log.info("SIGHUP: token files read anew; the list of archives is read at the start");
+    log.info("SIGHUP: reloaded the token files; the list of archives is read only at startup");
     service.reloaded();
   };
   const auto server = serve_site(
@@ -77,11 +77,12 @@ void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::L
 int web_command(const Arguments& arguments) {
   const auto path = arguments.get(kFleet);
   if (!path)
-    throw Error(ErrorKind::usage, "nothing says which archives")
+    throw Error(ErrorKind::usage, "no archives specified")
         .hint("Name the file that lists them with --fleet; docs/web-page.md shows one.");
   const auto request = read_web(arguments);
   if (!request.listen)
-    throw Error(ErrorKind::usage, "nowhere to listen").hint("Give a port: \"--web-listen 9190\".");
+    throw Error(ErrorKind::usage, "no listen address given")
+        .hint("Give a port: \"--web-listen 9190\".");
   auto members = web::parse_fleet(io::read_small_file(*path, kLargestFile), *path);
   const auto count = members.size();
   use_one_arena();

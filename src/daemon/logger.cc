@@ -208,7 +208,7 @@ class Sink final : public spdlog::sinks::sink {
       // Reported once, and the messages are written to the screen instead.
       if (!std::exchange(file_failed_, true))
         show(LogLevel::warning,
-             visible(fmt::format("pgweir: warning: {}; the log goes on here\n", error.what())));
+             visible(fmt::format("pgweir: warning: {}; the log continues here\n", error.what())));
       show(level_of(message.level), text);
     }
   }
@@ -393,9 +393,9 @@ void Logger::reopen() {
   try {
     impl_->file->reopen();
   } catch (const Error& error) {
-    impl_->write_now(
-        LogLevel::error,
-        visible(fmt::format("pgweir: error: {}; the log goes on in the old one\n", error.what())));
+    impl_->write_now(LogLevel::error,
+                     visible(fmt::format("pgweir: error: {}; the log continues in the old file\n",
+                                         error.what())));
   }
 }
 

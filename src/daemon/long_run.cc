@@ -30,7 +30,7 @@ LongRun::LongRun(LogSettings settings)
 LongRun::Handling LongRun::handle(Signals::Handlers handlers) {
   if (!handlers.patient)
     handlers.leave = [&screen = screen_] {
-      screen.write_now("pgweir: ended at once by a second signal\n");
+      screen.write_now("pgweir: terminated by a second signal\n");
     };
   signals_.start(std::move(handlers));
   return Handling(signals_);

@@ -13,7 +13,7 @@ StopRequest::StopRequest() {
     wake_.raise();
   };
   handlers.leave = [] {
-    constexpr std::string_view kWord = "pgweir: ended at once by a second signal\n";
+    constexpr std::string_view kWord = "pgweir: terminated by a second signal\n";
     static_cast<void>(!::write(STDERR_FILENO, kWord.data(), kWord.size()));
   };
   signals_.start(std::move(handlers));

@@ -77,7 +77,7 @@ bool is_there(const CheckOptions& options, const std::string& program, Report& r
 void verify_backup(const CheckOptions& options, const std::string& manifest, Report& report) {
   if (manifest.empty()) {
     report.skipped.emplace_back(
-        "pg_verifybackup: the backup has no manifest, so nothing tells which files it should have");
+        "pg_verifybackup: the backup has no manifest, so its files cannot be checked");
     return;
   }
   if (!is_there(options, "pg_verifybackup", report)) return;
@@ -106,7 +106,7 @@ void ask(const CheckOptions& options, const std::vector<std::string>& statements
       if (options.stop()) throw;
       add_check(report, statement, false, error.what());
     } catch (const net::Interrupted&) {
-      throw Error(ErrorKind::retry, "stopped while a statement was run");
+      throw Error(ErrorKind::retry, "stopped while a query was running");
     }
   }
 }

@@ -116,7 +116,7 @@ void Drill::look_through_archive() {
                     *newest, *report.timeline));
   // Before the WAL is read: a running receiver may add more meanwhile.
   const auto by_status = archives_.promised_by_status(backup_.point, way.history.timeline());
-  phase("look through", "looking through the archive's WAL from the backup on", [&] {
+  phase("look through", "reading the archive's WAL from the backup on", [&] {
     promise_ = recovery::look_through(way, backup_.point, options_.target, options_.stop);
   });
   major_ = backup_.major.value_or(promise_.server_major);
@@ -132,17 +132,16 @@ void Drill::look_through_archive() {
     return report.fail(Outcome::failed, promise_.problem, hint);
   }
   if (const auto& damage = promise_.damage_behind)
-    report.warnings.push_back(fmt::format(
-        "{} is damaged at {}, behind the target: {}. A recovery to this target needs "
-        "--up-to-damage "
-        "in its restore_command, as this drill has; \"pgweir import --replace-damaged\" brings a "
-        "sound copy",
-        damage->segment, damage->at, damage->what));
+    report.warnings.push_back(
+        fmt::format("{} is damaged at {}, after the target: {}. A recovery to this target needs "
+                    "--up-to-damage in its restore_command, which this drill uses; \"pgweir import "
+                    "--replace-damaged\" can repair the segment from another copy",
+                    damage->segment, damage->at, damage->what));
   if (options_.target.kind == Target::Kind::latest) require_status_kept(by_status);
   if (!promise_.tablespaces.empty())
     report.fail(Outcome::not_tried,
-                fmt::format("a tablespace was made at {}, in {}: a server that replays this would "
-                            "write there, outside of the sandbox",
+                fmt::format("a tablespace was created at {}, in {}: a server that replays this "
+                            "would write there, outside the sandbox",
                             promise_.tablespaces.front().at, promise_.tablespaces.front().location),
                 "Use a base backup that started after it, or choose a target before it.");
 }
@@ -150,9 +149,9 @@ void Drill::look_through_archive() {
 void Drill::require_status_kept(const std::optional<wal::Lsn>& promised) {
   if (promised && promise_.position < *promised && promise_.read_to < *promised)
     report.fail(Outcome::failed,
-                fmt::format("\"pgweir status\" promises WAL up to {}, and its records end at {}",
+                fmt::format("\"pgweir status\" reports WAL up to {}, but its records end at {}",
                             *promised, promise_.position),
-                "\"pgweir verify\" tells what is wrong with what is between.");
+                "Run \"pgweir verify\" to find the damage in between.");
 }
 
 void Drill::require_space(const Sandbox& sandbox) {
@@ -163,7 +162,7 @@ void Drill::require_space(const Sandbox& sandbox) {
   const auto needed = (shares ? 0 : backup_.bytes) + wal + kReserve;
   const auto free = io::free_bytes(sandbox.path());
   if (needed <= free) return;
-  throw Error(ErrorKind::disk_full, "there is too little space for the sandbox")
+  throw Error(ErrorKind::disk_full, "not enough space for the sandbox")
       .with("place", options_.sandbox)
       .with("free", format_size(free))
       .with("needed about", format_size(needed))
@@ -179,7 +178,7 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
                             .stop = options_.stop,
                             .interrupt = *options_.interrupt};
   phase("copy",
-        fmt::format("bringing the backup into {} ({})", sandbox.path(), format_size(backup_.bytes)),
+        fmt::format("copying the backup into {} ({})", sandbox.path(), format_size(backup_.bytes)),
         [&] {
           const auto brought = recovery::bring(backup_, sandbox.layout(), options_.stop);
           report.backup_bytes = brought.bytes;
@@ -189,11 +188,11 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
           if (!brought.settings.contains("postgresql.conf"))
             report.skipped.emplace_back(
                 "the settings of the backup's server: the backup has no postgresql.conf, so they "
-                "lie elsewhere");
+                "are stored elsewhere");
         });
   const auto control = recovery::read_control(programs, sandbox.data(), options_.stop);
   if (system_identifier_ != 0 && control.system_identifier != system_identifier_)
-    throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+    throw Error(ErrorKind::conflict, "the backup and the archive belong to different clusters")
         .with("backup", control.system_identifier)
         .with("archive", system_identifier_);
   phase("manifest", "comparing the copy with the backup's manifest",
@@ -211,13 +210,13 @@ void Drill::use(const Sandbox& sandbox, const Programs& programs) {
                  .prepared_transactions = control.prepared_transactions()});
   if (!recover(server, sandbox)) return;
   report.reached = recovery::reached_position(sandbox.data());
-  phase("checks", "looking at what was recovered", [&] {
+  phase("checks", "checking the recovered server", [&] {
     look_for_commit(checks, report);
     compare();
     ask(checks, options_.checks, report);
     run_amcheck(checks, report);
     if (!server.shut_down())
-      report.fail(Outcome::failed, "the recovered server could not be stopped in order");
+      report.fail(Outcome::failed, "the recovered server could not be shut down cleanly");
     else
       run_checksums(checks, control, report);
   });
@@ -257,31 +256,32 @@ bool Drill::recover(Server& server, const Sandbox& sandbox) {
                 "Name a directory with more space with --sandbox.");
   else if (!server.began())
     report.fail(Outcome::not_tried, "the server did not start",
-                "Its words are above. A library that its WAL or its settings need is named with "
-                "--preload.");
+                "See its messages above. If its WAL or its settings need a library, specify it "
+                "with --preload.");
   else
     report.fail(Outcome::failed, "the server stopped before its recovery had reached the target",
-                "Its words, and those of pgweir restore, are above.");
+                "See its messages, and those of pgweir restore, above.");
   return false;
 }
 
 void Drill::compare() {
   if (!report.reached)
-    report.fail(Outcome::failed, "the server is open, and nothing tells how far it has recovered");
+    report.fail(Outcome::failed,
+                "the server accepts connections, but did not report how far it "
+                "has recovered");
   else if (*report.reached != promise_.position)
-    report.fail(Outcome::failed, fmt::format("the recovery has ended at {}, and not at {}",
+    report.fail(Outcome::failed, fmt::format("the recovery ended at {} instead of {}",
                                              *report.reached, promise_.position));
   if (report.commit_reached == false)
-    report.fail(Outcome::failed,
-                fmt::format("the last commit (xid {}) is not in what was recovered",
-                            promise_.commit->transaction));
+    report.fail(Outcome::failed, fmt::format("the last commit (xid {}) was not recovered",
+                                             promise_.commit->transaction));
 }
 
 }  // namespace
 
 Report run(const Options& options, Archives& archives) {
   if (::geteuid() == 0)
-    throw Error(ErrorKind::usage, "a drill starts a server, which must not be done as root")
+    throw Error(ErrorKind::usage, "a drill starts a server, which cannot run as root")
         .hint(
             "Run it as the user that owns the backup and may read the archive, as in \"su -s "
             "/bin/sh pgweir -c 'pgweir drill …'\".");

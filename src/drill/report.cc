@@ -55,17 +55,16 @@ std::string report_text(const Report& report) {
   for (const auto& archive : report.archives) text += line("archive", archive);
   if (!report.server.empty()) text += line("server", report.server);
   if (report.promised) {
-    text += line("promised", fmt::format("{} on timeline {}, {} of WAL behind the backup's begin",
+    text += line("promised", fmt::format("{} on timeline {}, {} of WAL after the backup's start",
                                          *report.promised, report.timeline.value_or(0),
                                          format_size(report.wal_bytes)));
     if (report.promised_commit) text += line("last commit", commit_text(*report.promised_commit));
   }
   if (report.reached)
-    text += line("reached",
-                 fmt::format("{}{}", *report.reached,
-                             report.commit_reached == true    ? ", the commit is there"
-                             : report.commit_reached == false ? ", and the commit is not there"
-                                                              : ""));
+    text += line("reached", fmt::format("{}{}", *report.reached,
+                                        report.commit_reached == true    ? ", including the commit"
+                                        : report.commit_reached == false ? ", without the commit"
+                                                                         : ""));
   for (const auto& check : report.checks)
     text += line("check", fmt::format("{}: {}{}", check.passed ? "passed" : "FAILED", check.name,
                                       check.answer.empty() ? "" : " (" + check.answer + ")"));
@@ -77,11 +76,11 @@ std::string report_text(const Report& report) {
   for (const auto& problem : report.problems) text += line("problem", problem);
   for (const auto& hint : report.hints) text += line("hint", hint);
   if (report.outcome == Outcome::recovered && !report.warnings.empty())
-    return text + "recovered, and every check passed; read the warnings before a restore by hand\n";
+    return text + "recovered, and every check passed; read the warnings before a manual restore\n";
   return text + (report.outcome == Outcome::recovered ? "recovered, and every check passed\n"
                  : report.outcome == Outcome::failed
                      ? "NOT RECOVERED as promised\n"
-                     : "the drill could not be made: this says nothing of the archive\n");
+                     : "the drill could not run: this is not a result about the archive\n");
 }
 
 std::string report_json(const Report& report) {

@@ -17,7 +17,8 @@ constexpr std::string_view kMarkText = "This directory is a sandbox of pgweir dr
 
 std::string require_place(const std::string& place) {
   if (io::type_of(place) != io::PathType::directory)
-    throw Error(ErrorKind::usage, "there is no such directory for the sandbox").with("path", place);
+    throw Error(ErrorKind::usage, "the directory for the sandbox does not exist")
+        .with("path", place);
   // A server's settings refer to it, so it must be an absolute path.
   return io::real_path(place);
 }

@@ -42,10 +42,12 @@ Error io_error(int code, std::string what, const std::string& path) {
   Error error = system_error(code, std::move(what)).with("path", path);
   switch (code) {
     case ENOSPC:
-      error.hint("Free space on the file system of the archive, or give it more.");
+      error.hint("Free space on the file system of the archive, or enlarge it.");
       break;
     case EDQUOT:
-      error.hint("The disk quota of the user that runs pgweir is used up: raise it or free space.");
+      error.hint(
+          "The disk quota of the user that runs pgweir is exhausted. Raise it, or free "
+          "space.");
       break;
     case EACCES:
     case EPERM:
@@ -55,11 +57,11 @@ Error io_error(int code, std::string what, const std::string& path) {
       break;
     case EROFS:
       error.hint(
-          "The file system is read-only. If it was writable before, the kernel has probably "
-          "switched it over after an error of the disk: look into the kernel log first.");
+          "The file system is read-only. If it was writable before, the kernel probably "
+          "remounted it after a disk error: check the kernel log first.");
       break;
     case EIO:
-      error.hint("The disk or the network file system failed: look into the kernel log.");
+      error.hint("The disk or the network file system failed. Check the kernel log.");
       break;
     case EMFILE:
     case ENFILE:
@@ -67,8 +69,8 @@ Error io_error(int code, std::string what, const std::string& path) {
       break;
     case EFBIG:
       error.hint(
-          "The file would be larger than this process or the file system allows: raise the limit "
-          "(ulimit -f, LimitFSIZE= of a service), it has to allow a segment.");
+          "The file would be larger than this process or the file system allows. Raise the limit "
+          "(ulimit -f, LimitFSIZE= of a service); it must allow a segment.");
       break;
     case ESTALE:
       error.hint("The file on the network file system is gone: check the mount.");
@@ -133,9 +135,9 @@ class Place {
     throw Error(ErrorKind::durability, "the archive directory was moved or replaced")
         .with("path", path_)
         .hint(
-            "It was removed or renamed, or another file system was mounted over it, while it was "
-            "in use: the newest WAL is in the directory that had this path before. Bring it back, "
-            "or move its files to the new place, and start again.");
+            "It was removed or renamed while in use, or another file system was mounted over it. "
+            "The newest WAL is in the directory that had this path before. Restore that "
+            "directory, or move its files to the new one, and restart.");
   }
 
   /// Path of a name in this directory; empty if it cannot be determined.
@@ -735,7 +737,7 @@ std::unique_ptr<Directory> open_existing_directory(const std::string& path) {
     if (error.system_code() != ENOENT) throw;
     throw system_error(ENOENT, "could not open directory")
         .with("path", path)
-        .hint("Is this the right path, and is the archive's file system mounted? " +
+        .hint("Check the path, and that the archive's file system is mounted. " +
               what_is_nearby(path));
   }
 }
@@ -759,12 +761,12 @@ std::string what_is_nearby(const std::string& path) {
       if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
     const auto named = place.empty() ? std::string("The working directory") : place;
     if (names.empty())
-      return named + " is there and empty, as a mount point is whose file system is not mounted.";
+      return named + " exists but is empty, like a mount point whose file system is not mounted.";
     std::sort(names.begin(), names.end());
     std::string text;
     for (std::size_t i = 0; i < std::min(names.size(), kMost); ++i)
       text += (i > 0 ? ", " : "") + names[i];
-    return named + " is there and holds " + text + (names.size() > kMost ? ", …." : ".");
+    return named + " exists and contains " + text + (names.size() > kMost ? ", …." : ".");
   }
 }
 

@@ -70,7 +70,7 @@ std::string read_front(const std::string& path, std::uint64_t most) {
 std::string read_small_file(const std::string& path, std::uint64_t most) {
   auto content = read_front(path, most + 1);
   if (content.size() > most)
-    throw Error(ErrorKind::io, "the file is too large for what it should be")
+    throw Error(ErrorKind::io, "the file is too large")
         .with("path", path)
         .with("largest size in bytes", most);
   return content;

@@ -44,7 +44,7 @@ struct FileAccess {
 [[nodiscard]] std::string read_front(const std::string& path, std::uint64_t most);
 
 /// Writes the file under a hidden name in the same directory and renames it: a reader sees the old
-/// content or the new one. Not durable unless `how` says so. Throws Error{io, disk_full}, and
+/// content or the new one. Not durable unless requested by `how`. Throws Error{io, disk_full}, and
 /// Error{durability} if a sync fails.
 enum class Replace {
   soon,     ///< after a power loss, the file may be empty

@@ -75,7 +75,7 @@ void StreamFile::sync() {
                 "could not sync file: " + std::generic_category().message(errno))
         .with("path", path_)
         .hint(
-            "What was written may be lost, so nothing more is confirmed to the server. Check the "
+            "Written data may be lost, so nothing more is confirmed to the server. Check the "
             "disk and the kernel log.");
 }
 

@@ -46,7 +46,7 @@ void write_all(int fd, const char* bytes, std::size_t count, const std::string& 
 
 std::string make_private_directory(const std::string& prefix) {
   auto path = prefix + "XXXXXX";
-  if (::mkdtemp(path.data()) == nullptr) fail("could not make a directory", path);
+  if (::mkdtemp(path.data()) == nullptr) fail("could not create a directory", path);
   return path;
 }
 
@@ -54,13 +54,13 @@ void make_directories(const std::string& path) {
   for (auto slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const auto part = path.substr(0, slash);
     if (::mkdir(part.c_str(), kOwnDirectory) != 0 && errno != EEXIST)
-      fail("could not make a directory", part);
+      fail("could not create a directory", part);
     if (slash == std::string::npos) return;
   }
 }
 
 void make_symlink(const std::string& target, const std::string& path) {
-  if (::symlink(target.c_str(), path.c_str()) != 0) fail("could not make a link", path);
+  if (::symlink(target.c_str(), path.c_str()) != 0) fail("could not create a link", path);
 }
 
 void remove_tree(const std::string& path) {
@@ -288,7 +288,7 @@ Descriptor open_directory(const std::string& path) {
 
 Descriptor open_log(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kOwnFile));
-  if (!file) fail("could not make file", path);
+  if (!file) fail("could not create file", path);
   return file;
 }
 
@@ -303,7 +303,7 @@ bool can_share_blocks(const std::string& file, const std::string& probe) {
 
 LockFile::LockFile(const std::string& path, std::string_view content)
     : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kOwnFile)) {
-  if (!file_) fail("could not make file", path);
+  if (!file_) fail("could not create file", path);
   if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) fail("could not lock file", path);
   write_all(file_.get(), content.data(), content.size(), path);
 }
@@ -330,7 +330,7 @@ void FileCopier::copy(const std::string& from, const std::string& to) {
   const Descriptor source(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!source) fail("could not open file", from);
   const Descriptor target(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kOwnFile));
-  if (!target) fail("could not make file", to);
+  if (!target) fail("could not create file", to);
   const auto require_going = [&] {
     if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was copied");
   };

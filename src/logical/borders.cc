@@ -140,7 +140,7 @@ Borders::Borders(std::string_view plugin, const pq::PluginOptions& options) {
     const auto* xids = find(options, "include-xids");
     if (is_on(options, "stream-changes") && xids != nullptr && is_off(*xids))
       throw Error(ErrorKind::usage,
-                  "stream-changes without include-xids leaves open what a streamed transaction is")
+                  "stream-changes without include-xids does not identify streamed transactions")
           .hint("Omit include-xids=0, so that the end of each transaction can be determined.");
   } else if (plugin == "pgoutput") {
     plugin_ = Plugin::pgoutput;
@@ -154,11 +154,11 @@ Borders::Borders(std::string_view plugin, const pq::PluginOptions& options) {
     for (const auto& [name, value] : options) {
       if (name.find("stream") != std::string::npos && !is_off(value))
         throw Error(ErrorKind::usage,
-                    "whole transactions cannot be told from parts of streamed ones in the output "
-                    "of a plugin that is not known")
+                    "complete transactions cannot be distinguished from parts of streamed ones "
+                    "in the output of an unknown plugin")
             .with("plugin", plugin)
             .with("option", name)
-            .hint("Leave the option out, or give --no-state: then a restart may repeat changes.");
+            .hint("Omit the option, or use --no-state: then a restart may repeat changes.");
     }
   }
 }

@@ -92,8 +92,8 @@ ExactOutput::ExactOutput(io::Directory& directory, std::string name, State state
     throw Error(ErrorKind::conflict, "the output file is not empty and has no state file")
         .with("path", fmt::format("{}/{}", directory_.path(), name_))
         .hint(
-            "Move it away, or give another name. --no-state appends to any file; then a restart "
-            "may repeat changes.");
+            "Move it away, or use another file name. --no-state appends to any file; then a "
+            "restart may repeat changes.");
   border_ = state_.position;
 }
 
@@ -119,11 +119,11 @@ void ExactOutput::look_again() {
     const auto differ = [&](std::string_view what, const auto& was, const auto& is) {
       if (was != is)
         throw Error(ErrorKind::conflict,
-                    fmt::format("the output file holds the changes of another {}", what))
+                    fmt::format("the output file contains the changes of another {}", what))
             .with("path", path)
             .with("file", was)
             .with("asked", is)
-            .hint("Give another file, or the slot and server that the file was begun with.");
+            .hint("Use another file, or the slot and server with which the file was started.");
     };
     differ("cluster (system identifier)", found->system_identifier, state_.system_identifier);
     differ("database", found->database, state_.database);
@@ -151,7 +151,7 @@ void ExactOutput::begin() {
   lock(*file);
   const std::uint64_t size = file->size();
   if (size > state_.offset) {
-    log_.info("cutting off {} bytes behind {} bytes of whole transactions", size - state_.offset,
+    log_.info("truncating {} bytes after {} bytes of complete transactions", size - state_.offset,
               state_.offset);
     file->truncate(state_.offset);
   }
@@ -184,8 +184,8 @@ void ExactOutput::discard_moved() {
     const auto aside = "." + entry.name + ".discarded";
     directory_.rename_replace(entry.name, aside);
     log_.warning(
-        "{} was moved before its first transactions were confirmed; they come again, so it "
-        "is put aside as {}",
+        "{} was moved before its first transactions were confirmed; they are sent again, so it "
+        "is renamed to {}",
         entry.name, aside);
     return;
   }
@@ -218,9 +218,9 @@ std::unique_ptr<io::File> ExactOutput::find_file() {
             "Another process truncated it, or the disk lost data. The missing changes were "
             "confirmed to the server and are not sent again: start a new file from a new slot.");
   constexpr std::string_view kHint =
-      "Put it back, under its own name or its own name followed by a dot and a suffix. To give it "
-      "up, put an empty file in its place and remove the .state file: the stream resumes at the "
-      "slot's confirmed position.";
+      "Restore it, under its own name or its own name followed by a dot and a suffix. To abandon "
+      "it, create an empty file in its place and remove the .state file: the stream resumes at "
+      "the slot's confirmed position.";
   if (exists)
     throw Error(ErrorKind::conflict, "the output file does not match its state file")
         .with("path", path)
@@ -268,7 +268,7 @@ void ExactOutput::lock(io::File& file) {
   if (!file.try_lock())
     throw Error(ErrorKind::retry, "another process writes to the output file")
         .with("path", directory_.path() + "/" + name_)
-        .hint("Its connection may be lost while it waits for the disk. End it first.");
+        .hint("It may have lost its connection, and may be waiting for the disk. Stop it first.");
   require_unchanged();
 }
 
@@ -394,7 +394,7 @@ void ExactOutput::open_anew() {
   file_.reset();
   current.reset();
   create_file();
-  log_.info("opened {} anew", name_);
+  log_.info("reopened {}", name_);
 }
 
 void ExactOutput::close() {

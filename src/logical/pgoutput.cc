@@ -47,7 +47,7 @@ class Pgoutput::Reader {
   explicit Reader(std::string_view bytes) : rest_(bytes), size_(bytes.size()) {}
 
   std::string_view take(std::size_t count) {
-    if (count > rest_.size()) throw wrong("is cut short");
+    if (count > rest_.size()) throw wrong("is truncated");
     const auto taken = rest_.substr(0, count);
     rest_.remove_prefix(count);
     return taken;
@@ -66,7 +66,7 @@ class Pgoutput::Reader {
   /// Up to a zero byte.
   std::string_view text() {
     const auto end = rest_.find('\0');
-    if (end == std::string_view::npos) throw wrong("has a text without end");
+    if (end == std::string_view::npos) throw wrong("has an unterminated text");
     const auto text = take(end);
     take(1);
     return text;
@@ -122,7 +122,7 @@ class Pgoutput::Message {
   }
   /// Adds nothing.
   void no_flags() {
-    if (in.u8() != 0) throw in.wrong("has flags that are not known");
+    if (in.u8() != 0) throw in.wrong("has unknown flags");
   }
 
   Reader& in;
@@ -136,7 +136,7 @@ void Pgoutput::decode(wal::Lsn start, std::string_view message, std::string& out
     const char type = in.letter();
     Message made(in, out);
     decode_body(start, type, made);
-    if (!in.at_end()) throw in.wrong("goes on behind its end").with("type", static_cast<int>(type));
+    if (!in.at_end()) throw in.wrong("has trailing bytes").with("type", static_cast<int>(type));
   } catch (...) {
     out.resize(before);
     throw;
@@ -176,7 +176,7 @@ void Pgoutput::decode_body(wal::Lsn start, char type, Message& message) {
     message.kind(start, kind.name);
     return (this->*kind.decode)(message);
   }
-  throw message.in.wrong("has a type that is not known")
+  throw message.in.wrong("has an unknown type")
       .with("type", fmt::format("0x{:02x}", static_cast<unsigned char>(type)));
 }
 
@@ -285,7 +285,7 @@ void Pgoutput::decode_type(Message& message) {
 void Pgoutput::decode_logical_message(Message& message) {
   append_streamed_xid(message);
   const auto flags = message.in.u8();
-  if (flags > 1) throw message.in.wrong("has flags that are not known");
+  if (flags > 1) throw message.in.wrong("has unknown flags");
   message.number("transactional", flags == 1);
   message.lsn("message_lsn");
   message.text("prefix");
@@ -301,7 +301,7 @@ const Pgoutput::Relation& Pgoutput::begin_row(Message& message) {
 
 void Pgoutput::decode_insert(Message& message) {
   const auto& table = begin_row(message);
-  if (message.in.letter() != 'N') throw message.in.wrong("has no new row where one must be");
+  if (message.in.letter() != 'N') throw message.in.wrong("lacks the new row");
   append_tuple(table, "new", false, message);
 }
 
@@ -312,14 +312,14 @@ void Pgoutput::decode_update(Message& message) {
     append_tuple(table, part == 'K' ? "key" : "old", part == 'K', message);
     part = message.in.letter();
   }
-  if (part != 'N') throw message.in.wrong("has no new row where one must be");
+  if (part != 'N') throw message.in.wrong("lacks the new row");
   append_tuple(table, "new", false, message);
 }
 
 void Pgoutput::decode_delete(Message& message) {
   const auto& table = begin_row(message);
   const char part = message.in.letter();
-  if (part != 'K' && part != 'O') throw message.in.wrong("has no old row where one must be");
+  if (part != 'K' && part != 'O') throw message.in.wrong("lacks the old row");
   append_tuple(table, part == 'K' ? "key" : "old", part == 'K', message);
 }
 
@@ -350,7 +350,7 @@ void Pgoutput::decode_relation(Message& message) {
                          : relation.identity == 'f' ? "full"
                          : relation.identity == 'i' ? "index"
                                                     : nullptr;
-  if (identity == nullptr) throw in.wrong("has a replica identity that is not known");
+  if (identity == nullptr) throw in.wrong("has an unknown replica identity");
   fmt::format_to(std::back_inserter(out), R"(,"oid":{},"replica_identity":"{}","columns":[)", id,
                  identity);
   for (const auto& column : relation.columns) {
@@ -370,7 +370,7 @@ void Pgoutput::decode_truncate(Message& message) {
   auto& out = message.out;
   const auto count = in.u32();
   const auto options = in.u8();
-  if (options > 3) throw in.wrong("has flags that are not known");
+  if (options > 3) throw in.wrong("has unknown flags");
   fmt::format_to(std::back_inserter(out), R"(,"cascade":{},"restart_identity":{},"tables":[)",
                  (options & 1) != 0, (options & 2) != 0);
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -388,8 +388,7 @@ void Pgoutput::decode_truncate(Message& message) {
 const Pgoutput::Relation& Pgoutput::relation(Reader& in) {
   const auto id = in.u32();
   const auto found = relations_.find(id);
-  if (found == relations_.end())
-    throw in.wrong("speaks of a relation that was not announced").with("oid", id);
+  if (found == relations_.end()) throw in.wrong("refers to an undefined relation").with("oid", id);
   return found->second;
 }
 
@@ -401,7 +400,7 @@ void Pgoutput::append_tuple(const Relation& relation, std::string_view name, boo
   auto& out = message.out;
   const auto count = in.u16();
   if (count != relation.columns.size())
-    throw in.wrong("has another number of columns than its relation")
+    throw in.wrong("does not have the number of columns of its relation")
         .with("table", relation.name)
         .with("columns", count);
   fmt::format_to(std::back_inserter(out), R"(,"{}":{{)", name);
@@ -441,7 +440,7 @@ void Pgoutput::append_tuple(const Relation& relation, std::string_view name, boo
         out += "\"}";
         break;
       default:
-        throw in.wrong("has a value in a form that is not known")
+        throw in.wrong("has a value of an unknown format")
             .with("form", fmt::format("0x{:02x}", static_cast<unsigned char>(form)));
     }
   }

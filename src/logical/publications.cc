@@ -82,8 +82,8 @@ std::optional<std::string> publication_names_of(const pq::PluginOptions& options
   for (const auto& [name, value] : options) {
     if (name != "publication_names") continue;
     if (std::exchange(given, true))
-      throw Error(ErrorKind::usage, "publication_names is given twice, and pgoutput takes it once")
-          .hint("Several publications are named in one: publication_names=one,two");
+      throw Error(ErrorKind::usage, "publication_names is specified more than once")
+          .hint("Specify several publications in one option: publication_names=one,two");
     names = value;
   }
   return names;

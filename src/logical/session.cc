@@ -86,7 +86,7 @@ void complete_pgoutput_options(int server_major, pq::PluginOptions& options) {
                        [&](const auto& option) { return option.first == name; });
   };
   if (!has("publication_names"))
-    throw Error(ErrorKind::usage, "pgoutput needs to know which publications to decode")
+    throw Error(ErrorKind::usage, "pgoutput needs the names of the publications to decode")
         .hint(
             "CREATE PUBLICATION name FOR ALL TABLES (or some) in the database, then give "
             "--option publication_names=name.");
@@ -242,7 +242,7 @@ void Session::stream_once() {
     stream.finish(kFinishTimeout);
   } catch (const Error& error) {
     // All is on disk; unconfirmed transactions are sent again and skipped.
-    environment_.log.warning("the stream did not end in good order: {}", error.what());
+    environment_.log.warning("the stream did not end cleanly: {}", error.what());
   }
 }
 
@@ -265,11 +265,14 @@ pq::ReplicationStream Session::prepare(pq::Connection& connection) {
 /// snapshot was copied is needed to continue the copy: it is kept.
 void Session::take_back_slot(pq::Connection& connection) {
   const auto left = fmt::format(
-      "replication slot \"{}\", made by this start on {}, is still there and keeps WAL. To remove "
-      "it: SELECT pg_drop_replication_slot('{}')",
+      "replication slot \"{}\", made by this start on {}, still exists and retains WAL. To "
+      "remove it: SELECT pg_drop_replication_slot('{}')",
       options_.slot, connection.server_name(), options_.slot);
   if (options_.with_snapshot) {
-    environment_.log.warning("{}; what was copied with its snapshot goes on from it", left);
+    environment_.log.warning(
+        "{}; it is needed to continue the copy that was made with its "
+        "snapshot",
+        left);
     return;
   }
   try {
@@ -301,9 +304,9 @@ void Session::throw_explained(const Error& error) {
       .with("everything is confirmed up to", output_->durable())
       .hint(
           "A plugin's message is limited to 1 GB, and the text form of bytea doubles its size. "
-          "pgoutput with --option binary=true sends the bytes as they are. Or skip the "
+          "pgoutput with --option binary=true sends the bytes as they are. Otherwise skip the "
           "transaction: copy its changes in another way, then call pg_replication_slot_advance() "
-          "past its commit.");
+          "with a position after its commit.");
 }
 
 pq::ReplicationStream Session::start(pq::Connection& connection) {
@@ -313,8 +316,8 @@ pq::ReplicationStream Session::start(pq::Connection& connection) {
   } catch (const Error& error) {
     if (error.sqlstate().empty() || !habits_->explains() || !error.hint().empty()) throw;
     throw Error(error).hint(
-        fmt::format("The plugin {} refuses the stream: see its documentation for the "
-                    "options it takes (--option), and the server's log.",
+        fmt::format("The plugin {} rejected the stream. See its documentation for its options "
+                    "(--option), and the server's log.",
                     plugin_));
   }
 }
@@ -331,7 +334,7 @@ bool Session::make_slot(pq::Connection& connection) {
         .with("server", connection.server_name())
         .hint(options_.with_snapshot
                   ? "Only a new slot has a snapshot: drop the slot, or omit --snapshot-command."
-                  : "Leave out --create-slot to stream from it.");
+                  : "Omit --create-slot to stream from it.");
   slot_made_ = true;
   if (!slot || !options_.with_snapshot) return slot.has_value();
   bool done = false;
@@ -358,8 +361,8 @@ void Session::prepare_output(pq::Connection& connection) {
   if (habits_->explains() && plugin_ == "pgoutput" && options_.directory != nullptr &&
       options_.form == Form::plugin)
     environment_.log.warning(
-        "pgoutput's messages are binary and their ends cannot be told in a file; --format jsonl "
-        "decodes them");
+        "pgoutput's messages are binary, and a file of them does not show where each one ends; "
+        "--format jsonl decodes them");
   // As the server allows its group to read its files (initdb --allow-group-access) or not: so does
   // pg_recvlogical since the minor releases of August 2026 (18.6, 17, 16, 15, 14).
   const unsigned mode = pq::show_file_mode(connection);
@@ -393,13 +396,13 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
                 fmt::format("replication slot \"{}\" does not exist", options_.slot))
         .with("server", connection.server_name())
         .hint(
-            "--create-slot makes it. If it was there before, what was changed since its last "
-            "confirmed position cannot be had from a new one.");
+            "Use --create-slot to create it. If it existed before, a new slot does not provide "
+            "the changes since its last confirmed position.");
   if (slot->type != "logical")
     throw Error(ErrorKind::refused,
-                fmt::format("replication slot \"{}\" is a physical one", options_.slot))
+                fmt::format("replication slot \"{}\" is physical", options_.slot))
         .with("server", connection.server_name())
-        .hint("Changes come through a logical slot; \"pgweir slot list\" shows them all.");
+        .hint("Changes need a logical slot; \"pgweir slot list\" shows all slots.");
   if (slot->database != database)
     throw Error(ErrorKind::refused,
                 fmt::format("replication slot \"{}\" belongs to another database", options_.slot))
@@ -420,8 +423,8 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
                                   options_.slot))
         .with("server", connection.server_name())
         .hint(
-            "What was changed since its confirmed position cannot be decoded any more: drop it, "
-            "begin with a new slot and a new copy of the tables (--snapshot-command). " +
+            "The changes since its confirmed position can no longer be decoded. Drop it, and "
+            "start with a new slot and a new copy of the tables (--snapshot-command). " +
             pq::why_invalidated(reason, connection.server_major()));
   facts.plugin = slot->plugin.value_or("");
   facts.database = slot->database.value_or("");
@@ -440,16 +443,16 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
         .with("file", start)
         .with("slot's position", *facts.confirmed)
         .hint(
-            "Another client has read from it (pg_logical_slot_get_changes, another receiver, "
+            "Another client has advanced it (pg_logical_slot_get_changes, another receiver, "
             "pg_replication_slot_advance), or the file is an old copy. The changes in between "
-            "cannot be received again; to accept that, move the file and its .state file away and "
-            "restart.");
+            "cannot be received again. To accept their loss, move the file and its .state file "
+            "away, and restart.");
   const auto identity = pq::identify_system(connection);
   if (identity.flush_position < start) {
     const auto rows = connection.execute("SELECT pg_catalog.pg_is_in_recovery()");
     const bool standby = rows.at(0).at(0) == "t";
     Error error(standby ? ErrorKind::retry : ErrorKind::conflict,
-                "the output file holds transactions that the server does not have");
+                "the output file contains transactions that the server does not have");
     error.with("server", connection.server_name())
         .with("file", start)
         .with("server's end", identity.flush_position);

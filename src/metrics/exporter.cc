@@ -16,8 +16,8 @@ namespace {
 const pgweir_metrics_module& module() {
   static const auto library = Library::module(
       "libpgweir-metrics.so",
-      "It is built if prometheus-cpp-dev is installed, and belongs in the program's directory or "
-      "in ../lib/pgweir.");
+      "A build from source needs prometheus-cpp-dev for it; the module must be in the program's "
+      "directory or in ../lib/pgweir.");
   static const auto& loaded =
       interface_of<pgweir_metrics_module>(library, "pgweir_metrics", PGWEIR_METRICS_INTERFACE);
   return loaded;
@@ -64,7 +64,8 @@ void take_string(void* taker, const char* text, std::size_t size) {
 Error wrong_address(const std::string& text, std::string_view why) {
   return Error(ErrorKind::usage, fmt::format("wrong address \"{}\" to listen on: {}", text, why))
       .hint(
-          "Give a port, 9187, for this machine alone, or an address: 192.0.2.7:9187, [::1]:9187.");
+          "Use a port, such as 9187, for this machine only, or an address: 192.0.2.7:9187, "
+          "[::1]:9187.");
 }
 
 Error cannot_listen(const std::string& address, const std::string& reason) {
@@ -87,9 +88,9 @@ std::string to_text(const std::vector<Family>& families) {
 
 void write_file(const std::string& path, const std::vector<Family>& families) {
   if (!path.ends_with(".prom"))
-    throw Error(ErrorKind::usage, "a file of metrics has a name that ends with .prom")
+    throw Error(ErrorKind::usage, "the name of a metrics file must end with .prom")
         .with("path", path)
-        .hint("node_exporter reads no other.");
+        .hint("node_exporter reads only such files.");
   const auto text = to_text(families);
   try {
     io::replace_small_file(path, text, 0644);  // it is read by another user
@@ -105,7 +106,7 @@ http::Answer to_answer(const std::function<std::vector<Family>()>& collect) {
 
 std::unique_ptr<http::Server> serve(const std::string& address,
                                     std::function<std::vector<Family>()> collect) {
-  module();  // who asks shall not be the first to hear that it is missing
+  module();  // a missing module is reported now, not at the first request
   const auto answer =
       [collect = std::move(collect)](const http::Request& request) -> http::Server::Reply {
     if (request.method != "GET" && request.method != "HEAD")

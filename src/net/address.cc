@@ -24,8 +24,8 @@ Address Address::unix_socket(std::string_view name) {
   socket.sun_family = AF_UNIX;
   const bool abstract = name.starts_with('@');
   if ((!abstract && !name.starts_with('/')) || name.size() >= sizeof socket.sun_path)
-    throw Error(ErrorKind::usage, fmt::format("\"{}\" is no address of a local socket", name))
-        .hint("It is an absolute path of at most 107 bytes, or @ and a name.");
+    throw Error(ErrorKind::usage, fmt::format("invalid address of a local socket: \"{}\"", name))
+        .hint("Use an absolute path of at most 107 bytes, or @ and a name.");
   std::copy(name.begin(), name.end(), socket.sun_path);
   if (abstract) socket.sun_path[0] = '\0';
   Address address;

@@ -8,7 +8,7 @@ namespace weir::net {
 
 DatagramSender::DatagramSender(const Address& to)
     : to_(to), socket_(::socket(to.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-  if (!socket_) throw system_error(errno, "could not make a socket");
+  if (!socket_) throw system_error(errno, "could not create a socket");
 }
 
 DatagramSender::Sent DatagramSender::send(std::string_view message) const {

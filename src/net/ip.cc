@@ -68,7 +68,7 @@ bool Network::contains(const Ip& ip) const {
 std::vector<Network> own_networks() {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0)
-    throw system_error(errno, "could not ask for this machine's network addresses");
+    throw system_error(errno, "could not determine this machine's network addresses");
   const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owner(list, &::freeifaddrs);
   std::vector<Network> networks;
   for (const auto* each = list; each != nullptr; each = each->ifa_next) {

@@ -24,7 +24,7 @@ constexpr auto kShortage = 100ms;
 Descriptor make_socket(const Address& address, Kind kind) {
   const int type = kind == Kind::bytes ? SOCK_STREAM : SOCK_SEQPACKET;
   Descriptor made(::socket(address.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!made) throw system_error(errno, "could not make a socket");
+  if (!made) throw system_error(errno, "could not create a socket");
   return made;
 }
 
@@ -46,7 +46,7 @@ Listener Listener::bind_over_stale(const Address& address, mode_t mode) {
   const auto somebody = make_socket(address, Kind::bytes);
   if (::connect(somebody.get(), address.data(), address.size()) != 0 && errno == ECONNREFUSED)
     // Fails if the name is not a socket of ours: then bind() fails, too.
-    ::unlink(address.to_string().c_str());  // check-includes: the name of a socket nobody has
+    ::unlink(address.to_string().c_str());  // check-includes: the name of an unused socket
   auto bound = bind(address, Kind::bytes, mode);
   // The umask has been applied; no client can connect before listen().
   if (::chmod(address.to_string().c_str(), mode) != 0)

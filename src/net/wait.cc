@@ -64,7 +64,7 @@ bool send_all(int socket, std::string_view bytes, Deadline deadline, const Wake*
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return false;
     if (!wait_for_socket(socket, false, true, wake, deadline))
-      throw Error(ErrorKind::retry, "the other side of a connection does not read");
+      throw Error(ErrorKind::retry, "the other side of a connection does not receive data");
   }
   return true;
 }

@@ -26,7 +26,7 @@ std::string_view name_of(Kind kind) {
     case Kind::key:
       return "the client's key";
     case Kind::authorities:
-      return "the authorities' certificates";
+      return "the CA certificates";
     case Kind::passwords:
       break;
   }
@@ -114,7 +114,7 @@ SecretsLook look_at_secrets(const std::vector<SecretFile>& files) {
       // A hash shows that it has changed without revealing it.
       look.content += fmt::format("{:x} ", std::hash<std::string>()(read.content));
       if (file.kind == Kind::key && open_to_others(*access))
-        wrong(fmt::format("{} is open to others (mode {:04o}), and libpq does not take it then",
+        wrong(fmt::format("{} is accessible to others (mode {:04o}), so libpq does not use it",
                           what, access->mode));
       check(file, read, pair, look);
     } catch (const Error& error) {
@@ -132,7 +132,7 @@ SecretsLook look_at_secrets(const std::vector<SecretFile>& files) {
 
 std::string trouble_with_secrets(const SecretsLook& look) {
   if (!look.problem.empty()) return look.problem;
-  return look.gone.empty() ? std::string() : look.gone.front() + " is not there";
+  return look.gone.empty() ? std::string() : look.gone.front() + " does not exist";
 }
 
 }  // namespace weir::pq

@@ -68,10 +68,10 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
                   fmt::format("the server is too old for {} of a logical slot", option))
           .with("server", connection.server_name())
           .with("version", major)
-          .hint(fmt::format("It is there from PostgreSQL {} on.{}", version,
+          .hint(fmt::format("It is supported from PostgreSQL {} on.{}", version,
                             version_of(connection).has_two_phase_in_sql_only() &&
                                     version == wal::ServerVersion::kFirstWithTwoPhase
-                                ? " Of 14 only SQL can ask for it: SELECT "
+                                ? " With PostgreSQL 14, use SQL: SELECT "
                                   "pg_create_logical_replication_slot(NAME, PLUGIN, false, true)."
                                 : ""));
   };
@@ -150,12 +150,12 @@ std::string timeline_history(Connection& connection, wal::TimelineId timeline) {
         .with("server", connection.server_name())
         .with("timeline", timeline)
         .hint(
-            "Either the server is not a descendant of that timeline, or its pg_wal has lost "
-            "the file: restore it there from an archive.");
+            "Either the server does not descend from that timeline, or its pg_wal has lost the "
+            "file. Restore the file there from an archive.");
   }
   if (!row[0] || !row[1] || row[1]->size() > kMaxHistory) throw unexpected(connection, command);
   if (*row[0] != wal::history_name(timeline))
-    throw Error(ErrorKind::protocol, "the server sent another history file than was asked for")
+    throw Error(ErrorKind::protocol, "the server sent a history file that was not requested")
         .with("server", connection.server_name())
         .with("expected", wal::history_name(timeline))
         .with("got", *row[0]);

@@ -58,24 +58,29 @@ Advice role_may_not_log_in(const ConnectAttempt& attempt) {
   const auto alter = fmt::format("ALTER ROLE {} LOGIN{};", user, replication);
   if (has(attempt.text, "does not exist"))
     return {ErrorKind::refused, "The role does not exist", {create}};
-  if (has(attempt.text, "log in")) return {ErrorKind::refused, "The role may not log in", {alter}};
-  return {
-      ErrorKind::refused, "The role does not exist, or may not log in; one of", {create, alter}};
+  if (has(attempt.text, "log in"))
+    return {ErrorKind::refused,
+            "The role is not permitted to log "
+            "in",
+            {alter}};
+  return {ErrorKind::refused,
+          "The role does not exist, or is not permitted to log in; one of",
+          {create, alter}};
 }
 
 Advice method_refused(const ConnectAttempt& attempt) {
   if (has(attempt.text, "Peer") || has(attempt.text, "Ident"))
     return {ErrorKind::refused,
-            "pg_hba.conf demands that the role has the name of the operating system's user: run "
-            "pgweir as that user, give a map (map= and pg_ident.conf), or let the line demand a "
+            "pg_hba.conf requires that the role has the name of the operating system user. Run "
+            "pgweir as that user, use a map (map= and pg_ident.conf), or let the line require a "
             "password (scram-sha-256)."};
   if (has(attempt.text, "certificate"))
     return {ErrorKind::refused,
-            "The name (CN) in the certificate that sslcert names is not the role's: use a "
+            "The name (CN) in the certificate of sslcert is not that of the role. Use a "
             "certificate of this role, or a map (map= and pg_ident.conf)."};
   return {ErrorKind::refused,
-          "The method of authentication that pg_hba.conf demands refused the role; the server's "
-          "log says why."};
+          "The authentication method in pg_hba.conf rejected the role. See the server's log for "
+          "the reason."};
 }
 
 Advice certificate_missing() {
@@ -104,7 +109,7 @@ std::string about_passfile(const ConnectAttempt& attempt) {
       return fmt::format("the password file {}, which this user cannot read", attempt.passfile);
     case PassfileState::open:
       return fmt::format(
-          "the password file {}, which libpq leaves unread while others may read it (chmod 600)",
+          "the password file {}, which libpq ignores because others can read it (chmod 600)",
           attempt.passfile);
     case PassfileState::fine:
       break;
@@ -113,7 +118,7 @@ std::string about_passfile(const ConnectAttempt& attempt) {
 }
 
 std::string any_database(const ConnectAttempt& attempt) {
-  return fmt::format("* instead of {} holds for all databases", attempt.database);
+  return fmt::format("* instead of {} applies to all databases", attempt.database);
 }
 
 Advice password_missing(const ConnectAttempt& attempt) {
@@ -130,12 +135,12 @@ Advice password_wrong(const ConnectAttempt& attempt) {
       sql_identifier(attempt.user));
   if (attempt.password_given)
     return {ErrorKind::refused,
-            "The password is wrong. It is given by the connection string, PGPASSWORD or a service "
-            "file, and the password file is not looked at. " +
+            "The password is wrong. It comes from the connection string, PGPASSWORD or a service "
+            "file, so the password file is not used. " +
                 role};
   return {ErrorKind::refused,
-          fmt::format("The password is wrong. It is that of the first line in {} which fits {} "
-                      "(* fits all). {}",
+          fmt::format("The password is wrong. It comes from the first line in {} that matches {} "
+                      "(* matches all). {}",
                       attempt.passfile, passfile_line(attempt), role)};
 }
 
@@ -146,7 +151,7 @@ Advice privilege_missing(const ConnectAttempt& attempt) {
       (attempt.replication == Replication::logical && attempt.routine == "CheckMyDatabase");
   if (database)
     return {ErrorKind::refused,
-            "The role may not connect to this database",
+            "The role is not permitted to connect to this database",
             {fmt::format("GRANT CONNECT ON DATABASE {} TO {};", sql_identifier(attempt.database),
                          user)}};
   return {ErrorKind::refused,
@@ -164,12 +169,12 @@ Advice too_many(const ConnectAttempt& attempt) {
             "wal_level must be replica or logical."};
   if (attempt.routine == "InitializeSessionUserId")
     return {ErrorKind::retry,
-            "The role has as many connections as it may",
+            "The role's connection limit is reached",
             {fmt::format("ALTER ROLE {} CONNECTION LIMIT -1;", sql_identifier(attempt.user))}};
   if (attempt.routine == "CheckMyDatabase")
     return {
         ErrorKind::retry,
-        "The database has as many connections as it may",
+        "The database's connection limit is reached",
         {fmt::format("ALTER DATABASE {} CONNECTION LIMIT -1;", sql_identifier(attempt.database))}};
   if (!attempt.routine.empty())
     return {ErrorKind::retry,
@@ -196,13 +201,13 @@ Advice told_by_pooler(const ConnectAttempt& attempt) {
   if (has(attempt.text, "unsupported startup parameter"))
     return {
         ErrorKind::refused,
-        "A connection pooler that does not carry replication stands before the server (PgBouncer "
-        "does from version 1.23 on). Connect to the server itself."};
+        "The connection goes to a connection pooler that does not support replication (PgBouncer "
+        "does from version 1.23 on). Connect to the server directly."};
   for (const auto* text : {"no such database", "no such user", "SSL required", "login rejected"})
     if (has(attempt.text, text))
-      return {
-          ErrorKind::refused,
-          "A connection pooler stands before the server, and says so: check its configuration."};
+      return {ErrorKind::refused,
+              "This is the error of a connection pooler between pgweir and the server. Check its "
+              "configuration."};
   return {classify(attempt.sqlstate), std::string(hint_for(attempt.sqlstate))};
 }
 
@@ -220,7 +225,7 @@ Advice refused_by_server(const ConnectAttempt& attempt) {
                         sql_identifier(attempt.database))};
   if (state == "55000")  // CheckMyDatabase()
     return {ErrorKind::refused,
-            "The database takes no connections",
+            "The database does not accept connections",
             {fmt::format("ALTER DATABASE {} ALLOW_CONNECTIONS true;",
                          sql_identifier(attempt.database))}};
   return {classify(state), std::string(hint_for(state))};
@@ -251,41 +256,42 @@ constexpr std::array kConnecting = {
     Pattern{"No route to host", ErrorKind::retry,
             "This address cannot be reached. Check the address, the routes and the firewalls."},
     Pattern{"GSSAPI encryption", ErrorKind::refused,
-            "gssencmode=require demands GSSAPI encryption, which cannot be had here: get a ticket "
+            "gssencmode=require needs GSSAPI encryption, which is not available. Get a ticket "
             "(kinit), or change gssencmode."},
-    Pattern{"", ErrorKind::retry, "Check host and port, and the network between."},
+    Pattern{"", ErrorKind::retry, "Check host and port, and the network in between."},
 };
 
 constexpr std::string_view kAlert =
-    "The server refuses our side of TLS. If it is about the certificate that sslcert names: an "
-    "authority in the server's ssl_ca_file has to have signed it, and it has to be valid. Else "
-    "compare ssl_min_protocol_version and ssl_ciphers of both sides.";
+    "The server rejected the TLS connection. If the error is about a certificate, that of "
+    "sslcert must be valid and signed by a CA in the server's ssl_ca_file. Otherwise compare "
+    "ssl_min_protocol_version and ssl_ciphers of both sides.";
 
 // Temporary failures, such as a lost connection, come first.
 constexpr std::array kEncrypting = {
     Pattern{"SSL SYSCALL error", ErrorKind::retry,
-            "The connection was cut during the TLS handshake."},
-    Pattern{"unexpected eof", ErrorKind::retry, "The connection was cut during the TLS handshake."},
+            "The connection was closed during the TLS handshake."},
+    Pattern{"unexpected eof", ErrorKind::retry,
+            "The connection was closed during the TLS "
+            "handshake."},
     Pattern{"server closed the connection unexpectedly", ErrorKind::retry,
-            "The server, or something that listens in its place, hung up. The server's log has "
-            "more."},
+            "The server, or another program that listens there, closed the connection. See the "
+            "server's log."},
     Pattern{"received invalid response to", ErrorKind::refused,
             "What listens there is not a PostgreSQL server. Check host and port."},
     Pattern{"does not support SSL", ErrorKind::refused,
-            "The server offers no TLS (ssl = off), but sslmode demands it."},
+            "The server does not support TLS (ssl = off), but sslmode requires it."},
     Pattern{"GSSAPI encryption", ErrorKind::refused, "Check gssencmode."},
     Pattern{"does not match host name", ErrorKind::refused,
-            "The server's certificate is for another name: connect by the name that is in it (with "
-            "hostaddr=, if that name leads elsewhere), or give the server a certificate for this "
-            "one."},
+            "The server's certificate is for another name. Connect with the name in the "
+            "certificate (with hostaddr=, if that name resolves to another address), or install "
+            "a certificate with this name on the server."},
     Pattern{"certificate verify failed", ErrorKind::refused,
             "The server's certificate is not signed by a CA in the file that sslrootcert names "
             "(default: ~/.postgresql/root.crt), is revoked, or is expired. Check that file, and "
             "the validity dates of the certificate."},
     Pattern{"root certificate", ErrorKind::refused,
-            "sslmode demands a check of the server's certificate: sslrootcert names the file with "
-            "the certificate of the authority that signed it (without it "
-            "~/.postgresql/root.crt)."},
+            "sslmode requires that the server's certificate is verified. Specify the file with "
+            "the CA certificate with sslrootcert (default: ~/.postgresql/root.crt)."},
     Pattern{"private key", ErrorKind::refused,
             "Check sslkey: the key must match sslcert, and only this user may have access to the "
             "file."},
@@ -304,10 +310,10 @@ constexpr std::array kEncrypting = {
 constexpr std::array kAsking = {
     // With TLS 1.3 the server rejects our certificate after the handshake has ended for us.
     Pattern{"alert", ErrorKind::refused, kAlert},
-    Pattern{"SSL SYSCALL error", ErrorKind::retry, "The connection was cut."},
+    Pattern{"SSL SYSCALL error", ErrorKind::retry, "The connection was closed."},
     Pattern{"server closed the connection unexpectedly", ErrorKind::retry,
-            "The server, or something that listens in its place, hung up. The server's log has "
-            "more."},
+            "The server, or another program that listens there, closed the connection. See the "
+            "server's log."},
     Pattern{"received invalid response to", ErrorKind::refused,
             "What listens there is not a PostgreSQL server. Check host and port."},
     Pattern{"expected authentication request", ErrorKind::refused,
@@ -315,16 +321,16 @@ constexpr std::array kAsking = {
     Pattern{"channel binding", ErrorKind::refused, "Check channel_binding and sslmode."},
     Pattern{"SCRAM", ErrorKind::refused, "The authentication exchange with the server failed."},
     Pattern{"authentication method", ErrorKind::refused,
-            "The server wants an authentication that this client does not do: see pg_hba.conf and "
-            "require_auth."},
+            "The server requires an authentication method that this client does not support. "
+            "Check pg_hba.conf and require_auth."},
     Pattern{"server did not complete authentication", ErrorKind::refused,
-            "The server let the role in without the authentication that require_auth or "
-            "channel_binding demands."},
+            "The server accepted the role without the authentication that require_auth or "
+            "channel_binding requires."},
     Pattern{"peer user name", ErrorKind::refused, "Check requirepeer."},
     Pattern{"requirepeer", ErrorKind::refused, "Check requirepeer."},
     Pattern{"unsupported frontend protocol", ErrorKind::refused,
             "The server is too old for this version of libpq."},
-    Pattern{"SSL error", ErrorKind::refused, "The server's log has more."},
+    Pattern{"SSL error", ErrorKind::refused, "See the server's log."},
     Pattern{"", ErrorKind::retry, ""},
 };
 
@@ -338,8 +344,7 @@ Advice first_of(const Patterns& patterns, std::string_view text) {
 Advice timed_out(const ConnectAttempt& attempt) {
   if (attempt.phase == ConnectPhase::connecting)
     return {ErrorKind::retry,
-            "The host is down, or a firewall drops the packets. connect_timeout says how long to "
-            "wait."};
+            "The host is down, or a firewall drops the packets. connect_timeout limits the wait."};
   return {ErrorKind::retry,
           "The connection was accepted, but the server does not respond: it hangs, is stopped, or "
           "is not PostgreSQL. connect_timeout limits the wait."};

@@ -93,11 +93,11 @@ class Resolver {
       throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
     }
     if (!net::wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
-      throw Error(ErrorKind::retry, "the look-up of the host name did not end in time")
+      throw Error(ErrorKind::retry, "the lookup of the host name timed out")
           .with("host", name)
           .hint(
-              "The name servers do not answer. hostaddr= in the connection string saves the "
-              "look-up.");
+              "The name servers do not answer. With hostaddr= in the connection string, no "
+              "lookup is needed.");
     const std::lock_guard lock(task->mutex);
     if (task->code != 0 || task->addresses.empty())
       throw Error(ErrorKind::retry, std::string("could not look up the host name: ") +
@@ -393,8 +393,8 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
     throw Error(ErrorKind::refused, "the server is too old")
         .with("server", server_name_)
         .with("version", version == nullptr ? "unknown" : version)
-        .hint(fmt::format("PostgreSQL {} is the oldest version that is supported.",
-                          wal::kOldestKnownMajor));
+        .hint(
+            fmt::format("PostgreSQL {} is the oldest supported version.", wal::kOldestKnownMajor));
   }
 }
 
@@ -521,7 +521,7 @@ Error server_error(const pg_result* result, const std::string& server_name) {
   const bool server_knows = !hint.empty() && sqlstate == "42501";
   const auto reason = sqlstate == "55000" ? invalidation_reason_in(message) : std::nullopt;
   if (reason)
-    error.hint("The slot keeps no WAL any more: drop it and create it anew. " +
+    error.hint("The slot no longer retains WAL. Drop and recreate it. " +
                why_invalidated(reason, 18));
   else if (!server_knows)
     error.hint(hint_for(sqlstate));

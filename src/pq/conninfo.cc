@@ -125,14 +125,14 @@ std::vector<Host> split_hosts(std::string_view host, std::string_view hostaddr,
   const std::size_t count = hostaddr.empty() ? names.size() : addresses.size();
   if (!hostaddr.empty() && !host.empty() && names.size() != count)
     throw Error(ErrorKind::usage,
-                "the connection string has another number of hosts than of hostaddrs")
+                "the numbers of hosts and hostaddrs in the connection string differ")
         .with("hosts", names.size())
         .with("hostaddrs", count);
   if (ports.size() != 1 && ports.size() != count)
-    throw Error(ErrorKind::usage, "the connection string has another number of ports than of hosts")
+    throw Error(ErrorKind::usage, "the numbers of ports and hosts in the connection string differ")
         .with("ports", ports.size())
         .with("hosts", count)
-        .hint("Give one port for all hosts, or one for each.");
+        .hint("Specify one port for all hosts, or one for each.");
   std::vector<Host> hosts(count);
   for (std::size_t i = 0; i < count; ++i) {
     if (!host.empty()) hosts[i].host = names[i];
@@ -158,8 +158,8 @@ ConninfoValues parse_conninfo(const std::string& conninfo) {
     if (message != nullptr && !may_hold_secret(conninfo)) (text += ": ") += trimmed(message);
     throw Error(ErrorKind::usage, text)
         .hint(
-            "It is either \"host=... user=...\" (a value with blanks in single quotes) or a URI, "
-            "\"postgresql://user@host:port/\" (special characters percent-encoded).");
+            "It must be either \"host=... user=...\" (values with spaces in single quotes) or a "
+            "URI, \"postgresql://user@host:port/\" (special characters percent-encoded).");
   }
   return to_values(options.get());
 }

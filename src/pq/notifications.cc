@@ -26,8 +26,8 @@ void told_of_standby(Function&& function) {
         .with_sqlstate(error.sqlstate())
         .with("SQLSTATE", error.sqlstate())
         .hint(
-            "A standby has no notifications. Connect to the primary; of several hosts "
-            "target_session_attrs=read-write in the connection string picks it.");
+            "A standby has no notifications. Connect to the primary; with several hosts, "
+            "target_session_attrs=read-write in the connection string selects it.");
   }
 }
 
@@ -43,8 +43,8 @@ void require_channel(const std::string& channel) {
         .with("channel", channel)
         .with("bytes", channel.size())
         .hint(
-            "PostgreSQL's names have at most 63 bytes: LISTEN would cut it, and a notification "
-            "could not be sent to it. Choose a shorter one.");
+            "Names have at most 63 bytes in PostgreSQL: LISTEN would truncate it, and no "
+            "notification could be sent to it. Choose a shorter name.");
 }
 
 void require_payload(const std::string& channel, const std::string& payload) {
@@ -57,8 +57,8 @@ void require_payload(const std::string& channel, const std::string& payload) {
         .with("channel", channel)
         .with("bytes", payload.size())
         .hint(
-            "PostgreSQL takes less than 8000 bytes. Store the data in a table (or a file) and send "
-            "its key.");
+            "PostgreSQL accepts less than 8000 bytes. Store the data in a table or file, and "
+            "send its key.");
 }
 
 void notify(Connection& connection, const std::string& channel, const std::string& payload,

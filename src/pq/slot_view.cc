@@ -13,27 +13,27 @@ namespace weir::pq {
 // The reasons: SlotInvalidationCauses in src/backend/replication/slot.c.
 std::string why_invalidated(const std::optional<std::string>& reason, int server_major) {
   if (reason == "wal_removed")
-    return "It held back more WAL than max_slot_wal_keep_size allows: raise that setting, or keep "
-           "the receiver connected and quick.";
+    return "It retained more WAL than max_slot_wal_keep_size allows. Raise that setting, or make "
+           "sure that the receiver is connected and fast enough.";
   if (reason == "idle_timeout")
-    return "No receiver was connected to it for idle_replication_slot_timeout: raise that setting, "
-           "or keep the receiver connected.";
+    return "No receiver was connected to it for idle_replication_slot_timeout. Raise that "
+           "setting, or keep the receiver connected.";
   if (reason == "wal_level_insufficient" &&
       wal::ServerVersion(server_major).has_effective_wal_level())
-    return "It is a logical slot, and the WAL no longer has what logical decoding needs: on a "
-           "standby, the last logical slot of its primary was dropped, or the primary's wal_level "
-           "was set below replica. Set wal_level = logical on the primary, or keep a logical slot "
-           "there.";
+    return "It is a logical slot, and the WAL no longer contains the information for logical "
+           "decoding: on a standby, the last logical slot of its primary was dropped, or the "
+           "primary's wal_level was set below replica. Set wal_level = logical on the primary, "
+           "or keep a logical slot there.";
   if (reason == "wal_level_insufficient")
     return "It is a logical slot, and wal_level was set below logical.";
   if (reason == "rows_removed")
     return "It is a logical slot of a standby, and rows that it needed were removed.";
   if (wal::ServerVersion(server_major).has_idle_slot_timeout())
-    return "What lets a server do that is max_slot_wal_keep_size (the slot held back more WAL than "
-           "that) or idle_replication_slot_timeout (no receiver was connected for so long): raise "
-           "it, or keep the receiver connected and quick.";
-  return "What lets a server do that is max_slot_wal_keep_size (the slot held back more WAL than "
-         "that): raise it, or keep the receiver connected and quick.";
+    return "A server does that if the slot retains more WAL than max_slot_wal_keep_size, or if "
+           "no receiver is connected for idle_replication_slot_timeout. Raise that setting, or "
+           "make sure that the receiver is connected and fast enough.";
+  return "A server does that if the slot retains more WAL than max_slot_wal_keep_size. Raise "
+         "that setting, or make sure that the receiver is connected and fast enough.";
 }
 
 std::vector<ServerSlot> read_slots(Connection& connection, const std::optional<std::string>& name,

@@ -31,28 +31,30 @@ constexpr std::array kMeanings = {
             "The role lacks a privilege; a replication connection needs the REPLICATION attribute "
             "(ALTER ROLE ... REPLICATION)."},
     Meaning{"42704", ErrorKind::refused,
-            "If a replication slot is missing, create it (pgweir slot create), or look why it was "
-            "dropped: WAL it should have kept may be gone."},
-    Meaning{"53", ErrorKind::retry, "The server is short of a resource; its log has more."},
+            "If a replication slot is missing, create it (pgweir slot create), and find out why "
+            "it was dropped: WAL that it should have retained may have been removed."},
+    Meaning{"53", ErrorKind::retry, "The server lacks a resource. See its log."},
     Meaning{"53400", ErrorKind::refused,
             "A configured limit of the server is reached, such as max_replication_slots."},
     Meaning{
         "55000", ErrorKind::refused,
-        "The server cannot do this in its present state: see pg_replication_slots (a logical or "
-        "an invalidated slot, wal_status = lost: max_slot_wal_keep_size, and from 18 on "
-        "idle_replication_slot_timeout, let it do that) and wal_level."},
+        "The server cannot do this in its current state. Check pg_replication_slots (a logical "
+        "or an invalidated slot; wal_status is lost after max_slot_wal_keep_size or, from 18 on, "
+        "idle_replication_slot_timeout was exceeded) and wal_level."},
     Meaning{"55006", ErrorKind::retry,
             "The slot is in use. If its connection was lost, the server releases the slot after "
             "wal_sender_timeout; otherwise another receiver uses it (pg_replication_slots, "
             "active_pid)."},
     Meaning{"57", ErrorKind::retry, ""},
-    Meaning{"57P01", ErrorKind::retry, "The server is shutting down or an administrator ended it."},
+    Meaning{"57P01", ErrorKind::retry,
+            "The server is shutting down, or an administrator "
+            "terminated the connection."},
     Meaning{"57P04", ErrorKind::refused, ""},
     // (58P01, errcode_for_file_access() with ENOENT, means removed WAL as an answer to
     // START_REPLICATION; ReplicationStream handles that.)
-    Meaning{"58", ErrorKind::retry, "The server has trouble with its files; its log has more."},
-    Meaning{"XX001", ErrorKind::damage, "The server found damaged data on its side."},
-    Meaning{"XX002", ErrorKind::damage, "The server found damaged data on its side."},
+    Meaning{"58", ErrorKind::retry, "The server cannot access its files. See its log."},
+    Meaning{"XX001", ErrorKind::damage, "The server found damaged data."},
+    Meaning{"XX002", ErrorKind::damage, "The server found damaged data."},
 };
 
 const Meaning* find_meaning(std::string_view sqlstate) {

@@ -66,7 +66,7 @@ void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) 
         .with("path", archive.path_of(form.to_string()))
         .hint(
             "Another program may be copying it into the archive. If it does not change for a "
-            "minute, it counts as damaged, and the WAL before and after it is served.");
+            "minute, it is considered damaged, and the WAL before and after it is served.");
   }
 }
 
@@ -141,7 +141,7 @@ std::optional<Cluster> find_cluster(io::Directory& archive) {
   if (!major)
     throw Error(ErrorKind::refused, "the archive's WAL is of an unknown PostgreSQL version")
         .with("file", identity->file)
-        .hint("A newer pgweir may know it.");
+        .hint("A newer pgweir may support it.");
   cluster.major = *major;
   return cluster;
 }

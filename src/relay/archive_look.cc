@@ -32,7 +32,7 @@ wire::ErrorReport report_of(const archive::Break& broken) {
   return {"57P03",
           fmt::format("the WAL of this archive breaks off at {}: file \"{}\", offset {}", broken.at,
                       broken.file, broken.offset),
-          fmt::format("{}. More WAL is behind it, which cannot be used.", broken.what),
+          fmt::format("{}. There is more WAL after it, which cannot be used.", broken.what),
           "All WAL before that position has been sent. The server's log has details."};
 }
 
@@ -120,12 +120,12 @@ void ArchiveLook::look_at_names() {
     finished_ = std::move(names);
   }
   if (gone)
-    log_.info("{} writes into the archive no more; served up to {} now", *writer_,
+    log_.info("{} no longer writes to the archive; now serving up to {}", *writer_,
               hub_.served()->end);
   if (writer && !writer_)
     log_.info(
-        "{} writes into the archive, and cannot be asked what is durable: only finished segments "
-        "are served",
+        "{} writes to the archive, and cannot be queried for its flush position: only complete "
+        "segments are served",
         *writer);
   writer_ = std::move(writer);
   have_seen_names();
@@ -152,7 +152,7 @@ void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
   if (!broken) {
     hub_.set_break({}, std::nullopt);
     if (told_break_)
-      log_.info("{} breaks off no more; served up to {}", broken_->file, hub_.served()->end);
+      log_.info("{} no longer breaks off; now serving up to {}", broken_->file, hub_.served()->end);
     broken_.reset();
     told_break_ = false;
     return;
@@ -169,11 +169,11 @@ void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
   hub_.set_break(found->end, report_of(*broken_));
   if (std::exchange(told_break_, true)) return;
   log_.warning(
-      "the unfinished WAL of the archive breaks off at {}, file {}, offset {}: {}; more WAL is "
-      "behind it. A power loss can leave that; then no acknowledged WAL is missing, and a receiver "
-      "that reaches its server writes the segment again. Otherwise acknowledged WAL is damaged, "
-      "and a recovery ends here. \"pgweir verify\" shows the details. Clients get the WAL before "
-      "that place, and then an error",
+      "the unfinished WAL of the archive breaks off at {}, file {}, offset {}: {}; there is more "
+      "WAL after it. After a power loss, this is harmless: no confirmed WAL is missing, and a "
+      "receiver that reaches its server writes the segment again. Otherwise confirmed WAL is "
+      "damaged, and a recovery ends here. \"pgweir verify\" shows the details. Clients get the "
+      "WAL before that position, and then an error",
       broken_->at, broken_->file, broken_->offset, broken_->what);
 }
 
@@ -195,7 +195,7 @@ void ArchiveLook::have_seen_names() {
 void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {
   switch (hub_.on_durable(history, end)) {
     case ServedEnd::Told::switched:
-      log_.info("timeline {} is served now, up to {}", history.timeline(), end);
+      log_.info("now serving timeline {} up to {}", history.timeline(), end);
       break;
     case ServedEnd::Told::foreign:
       if (!std::exchange(told_foreign_, true))
@@ -203,8 +203,8 @@ void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {
                          "the archive has a timeline that does not continue the served WAL")
                        .with("timeline", history.timeline())
                        .with("served", hub_.served()->timeline())
-                       .hint("What was served until now is served on, and nothing newer. If the "
-                             "newer timeline is the right one, start again."));
+                       .hint("The WAL served so far is still served, but nothing newer. If the "
+                             "newer timeline is the right one, restart."));
       break;
     case ServedEnd::Told::nothing:
     case ServedEnd::Told::further:

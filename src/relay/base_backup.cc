@@ -83,7 +83,8 @@ void BaseBackup::work() {
     const auto& sqlstate = error.sqlstate();
     end = broken({sqlstate.empty() ? "08006" : std::string(sqlstate),
                   fmt::format("could not get the base backup: {}", error.message()),
-                  "This is pgweir, which asks a server for it (--serve-base-backup)."});
+                  "This is pgweir, which requests base backups from a server "
+                  "(--serve-base-backup)."});
   } catch (const std::exception& error) {
     source_.log_.error("{}", error.what());
     end = broken({"XX000", "could not get the base backup"});
@@ -104,7 +105,7 @@ BaseBackup::End BaseBackup::carry() {
         .with("its system identifier", identity.system_identifier)
         .with("archive's", source_.system_identifier_)
         .hint("--serve-base-backup names the wrong server.");
-  source_.log_.info("base backup for client {}: asking {}", for_whom_, server);
+  source_.log_.info("base backup for client {}: requesting it from {}", for_whom_, server);
   pq::PassedThrough answer(std::move(connection), command_);
   for (std::string bytes;;) {
     const auto progress = answer.take(bytes, kMost);
@@ -123,8 +124,7 @@ BaseBackup::End BaseBackup::carry() {
         return {End::Kind::done};
       case Progress::failed:
       case Progress::fatal:
-        source_.log_.warning("base backup for client {}: {} has answered with an error", for_whom_,
-                             server);
+        source_.log_.warning("base backup for client {}: {} returned an error", for_whom_, server);
         return {progress == Progress::fatal ? End::Kind::fatal : End::Kind::failed};
     }
   }

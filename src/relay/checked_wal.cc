@@ -200,8 +200,8 @@ bool CheckedWal::take_other_form(const wal::Damage& damage) {
                      .with("offset", cluster_.segment_size.offset(damage.found_at))
                      .with("position", damage.at)
                      .hint(
-                         "Another form of the segment is served in its place. Remove the damaged "
-                         "file once \"pgweir verify\" finds nothing wrong with the other one.");
+                         "Another file of the segment is served instead. Remove the damaged file "
+                         "once \"pgweir verify\" finds no damage in the other one.");
   begin_segment_again();
   return true;
 }
@@ -291,7 +291,7 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     if (has_another(archive::finished_names(reader.file()->segment))) return {0};
   }
   if (reader.file() && is_left(*reader.file())) return {0, never_finished(*reader.file())};
-  return {0, damaged(file, offset, at, "the file ends before what is served of it")};
+  return {0, damaged(file, offset, at, "the file is shorter than its served WAL")};
 }
 
 /// A partial file other than the one in which the served WAL ends.

@@ -24,7 +24,7 @@ Clients::Guest::Guest(Clients& clients, archive::DownstreamClient who) : clients
 Clients::Guest::~Guest() {
   const std::lock_guard lock(clients_.mutex_);
   if (clients_.comes_or_goes_)
-    clients_.comes_or_goes_(place_->client, why_.empty() ? "it has gone" : why_);
+    clients_.comes_or_goes_(place_->client, why_.empty() ? "it disconnected" : why_);
   clients_.places_.erase(place_);
   clients_.gather();
 }

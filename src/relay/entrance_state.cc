@@ -146,7 +146,7 @@ bool EntranceState::take_startup(const wire::Startup& startup) {
     case Wanted::logical:
       refuse({"28000", std::string(kReplicationOnly),
               "This is pgweir, which serves an archive of WAL. It has no databases.",
-              "Connect with replication=true, and without a database of your own."});
+              "Connect with replication=true, and without a database name."});
       return true;
     case Wanted::physical:
       break;
@@ -164,7 +164,7 @@ void EntranceState::authenticate() {
         {"28000", fmt::format("no pg_hba.conf entry for replication connection from host \"{}\", "
                               "user \"{}\", {}",
                               from, user_, encryption(peer_))},
-        "no rule lets it in");
+        "no line of the HBA file matches");
   switch (match->method) {
     case Method::trust:
       return admit();
@@ -173,12 +173,12 @@ void EntranceState::authenticate() {
           {"28000", fmt::format("pg_hba.conf rejects replication connection for host \"{}\", user "
                                 "\"{}\", {}",
                                 from, user_, encryption(peer_))},
-          "a rule rejects it");
+          "a line of the HBA file rejects it");
     case Method::peer:
       if (peer_.local_user == user_) return admit();
       return refuse(
           {"28000", fmt::format("Peer authentication failed for user \"{}\"", user_)},
-          fmt::format("the user there is {}", peer_.local_user.value_or("not known by a name")));
+          fmt::format("the operating system user is {}", peer_.local_user.value_or("unknown")));
     case Method::cert:
       return check_certificate();
     case Method::scram:
@@ -268,7 +268,7 @@ void EntranceState::take_answer(const ScramExchange::Answer& answer) {
     refuse(*report);
   } else {
     refuse({"28P01", fmt::format("password authentication failed for user \"{}\"", user_)},
-           access_.users.find(user_) == nullptr ? "the users file does not have this user"
+           access_.users.find(user_) == nullptr ? "the users file does not contain this user"
                                                 : "the password is wrong");
   }
 }
@@ -277,7 +277,7 @@ void EntranceState::refuse(const wire::ErrorReport& report, std::string why) {
   wire::append_error(output_, wire::Severity::fatal, report);
   auto told = report.message;
   if (!why.empty()) told += fmt::format(" ({})", why);
-  if (rule_line_ != 0) told += fmt::format(", by line {} of the rules", rule_line_);
+  if (rule_line_ != 0) told += fmt::format(", by line {} of the HBA file", rule_line_);
   leave(std::move(told));
 }
 

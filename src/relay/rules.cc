@@ -23,7 +23,7 @@ template <typename... Args>
 }
 
 const AuthToken& only_one(const std::vector<AuthToken>& field, std::string_view what) {
-  if (field.size() != 1) wrong("there is more than one {}", what);
+  if (field.size() != 1) wrong("more than one {} specified", what);
   return field.front();
 }
 
@@ -31,8 +31,8 @@ net::Ip address_of(const std::string& text) {
   const auto ip = net::Ip::parse(text);
   if (!ip)
     wrong(
-        "\"{}\" is no address; names of hosts are not looked up: give all, samehost, samenet, "
-        "or numbers",
+        "invalid address \"{}\"; host names are not supported: use all, samehost, samenet, or a "
+        "numeric address",
         text);
   return *ip;
 }
@@ -42,13 +42,12 @@ Method method_of(const std::string& word, bool local, bool tls_only) {
   if (word == "reject") return Method::reject;
   if (word == "trust") return Method::trust;
   if (word == "peer" && local) return Method::peer;
-  if (word == "peer") wrong("peer is for connections over a Unix socket (local)");
+  if (word == "peer") wrong("peer is only supported for connections over a Unix socket (local)");
   if (word == "cert" && tls_only) return Method::cert;
-  if (word == "cert") wrong("cert is for connections under TLS (hostssl)");
+  if (word == "cert") wrong("cert is only supported for connections over TLS (hostssl)");
   if (word == "md5" || word == "password")
-    wrong("the method {} is not there; use scram-sha-256", word);
-  wrong("the method \"{}\" is not there: there are scram-sha-256, cert, peer, trust and reject",
-        word);
+    wrong("the method {} is not supported; use scram-sha-256", word);
+  wrong("unknown method \"{}\"; use scram-sha-256, cert, peer, trust or reject", word);
 }
 
 }  // namespace
@@ -77,7 +76,7 @@ Rules Rules::parse(std::string_view content, const std::string& path) {
     try {
       rules.rules_.push_back(read_rule(line));
     } catch (const Wrong& error) {
-      throw Error(ErrorKind::usage, "the rules file is invalid: " + error.what)
+      throw Error(ErrorKind::usage, "the HBA file is invalid: " + error.what)
           .with("path", path)
           .with("line", line.number)
           .hint(
@@ -94,27 +93,27 @@ Rules::Rule Rules::read_rule(const AuthLine& line) {
   rule.line = line.number;
   std::size_t at = 0;
   const auto next = [&](std::string_view what) -> const std::vector<AuthToken>& {
-    if (at == line.fields.size()) wrong("it ends before the {}", what);
+    if (at == line.fields.size()) wrong("the {} is missing", what);
     return line.fields[at++];
   };
 
-  const auto& type = only_one(next("kind of connection"), "kind of connection").text;
+  const auto& type = only_one(next("connection type"), "connection type").text;
   rule.local = type == "local";
   rule.plain_only = type == "hostnossl";
   rule.tls_only = type == "hostssl";
   if (!rule.local && !rule.plain_only && !rule.tls_only && type != "host")
-    wrong("it begins with \"{}\", not with local, host, hostssl or hostnossl", type);
+    wrong("unknown connection type \"{}\"; use local, host, hostssl or hostnossl", type);
 
   const auto& database = only_one(next("database"), "database");
   if (!database.is_keyword("replication"))
-    wrong("the database is \"{}\"; there is nothing here but replication", database.text);
+    wrong("the database is \"{}\"; only replication is supported", database.text);
 
   bool all = false;
   for (const auto& user : next("user")) {
     if (user.is_keyword("all")) all = true;
     if (!user.quoted &&
         (user.text.starts_with('+') || user.text.starts_with('/') || user.text.starts_with('@')))
-      wrong("the user \"{}\": roles, patterns and files of names are not known here", user.text);
+      wrong("the user is \"{}\"; groups, patterns and files of names are not supported", user.text);
     rule.users.push_back(user.text);
   }
   if (all) rule.users.clear();
@@ -135,17 +134,21 @@ Rules::Rule Rules::read_rule(const AuthLine& line) {
       if (slash != std::string::npos) {
         const auto bits = parse_number<unsigned>(std::string_view(where.text).substr(slash + 1));
         if (!bits || *bits > network.address.bits())
-          wrong("\"{}\" is no network: behind the slash is the number of bits", where.text);
+          wrong("invalid network \"{}\"; the slash must be followed by the number of bits",
+                where.text);
         network.mask = net::Ip::mask(network.address.v6, *bits);
       } else {
         network.mask = address_of(only_one(next("mask"), "mask").text);
-        if (network.mask.v6 != network.address.v6) wrong("address and mask are of two kinds");
+        if (network.mask.v6 != network.address.v6)
+          wrong(
+              "the address and the mask belong to "
+              "different address families");
       }
     }
   }
   rule.method = method_of(only_one(next("method"), "method").text, rule.local, rule.tls_only);
   if (at != line.fields.size())
-    wrong("\"{}\" behind the method is not known", line.fields[at].front().text);
+    wrong("unexpected \"{}\" after the method", line.fields[at].front().text);
   return rule;
 }
 

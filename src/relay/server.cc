@@ -142,8 +142,8 @@ void Server::wait_out(int error, const net::Wake& stop) {
   if (!net::is_shortage(error)) return;
   const bool descriptors = error == EMFILE || error == ENFILE;
   if (!std::exchange(told_shortage_, true))
-    seldom_.warning(descriptors ? "there are no file descriptors for one more client (ulimit -n)"
-                                : fmt::format("no more clients can be accepted for now: {}",
+    seldom_.warning(descriptors ? "out of file descriptors for new clients (ulimit -n)"
+                                : fmt::format("could not accept more clients for now: {}",
                                               std::generic_category().message(error)));
   // The client that has been authenticating longest is disconnected; if there is none, only
   // accepting pauses.
@@ -235,8 +235,10 @@ void Server::admit(Visitor& visitor) {
     wire::append_error(state.output(), wire::Severity::fatal,
                        {"53300", "sorry, too many clients already"});
     static_cast<void>(visitor.stream->send_now(state.output()));
-    seldom_.warning(fmt::format("a client from {} is one too many (--serve-max-clients {})",
-                                to_string(state.peer()), options_.max_clients));
+    seldom_.warning(
+        fmt::format("rejected a client from {}: too many clients "
+                    "(--serve-max-clients {})",
+                    to_string(state.peer()), options_.max_clients));
     return;
   }
   Client client{state.user(),
@@ -247,7 +249,7 @@ void Server::admit(Visitor& visitor) {
                 ++processes_,
                 make_secret(),
                 visitor.ssl};
-  log_.info("client \"{}\" ({}, user \"{}\") is let in{}", client.application_name, client.address,
+  log_.info("client \"{}\" ({}, user \"{}\") connected{}", client.application_name, client.address,
             client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();
   // std::function requires a copyable callable.
@@ -259,14 +261,14 @@ void Server::admit(Visitor& visitor) {
                      {archive_, cluster_, wal_, hub_, slots_, clients_, log_, trouble_,
                       backups_ ? &*backups_ : nullptr, &cancels_});
       } catch (const std::exception& error) {
-        trouble_.warning(fmt::format("a client is left: {}", error.what()));
+        trouble_.warning(fmt::format("disconnected a client: {}", error.what()));
       }
       guest.gone = true;
       reap_.raise();
     });
   } catch (const std::system_error& error) {
     guests_.pop_back();
-    seldom_.warning(fmt::format("a client cannot be served: {}", error.what()));
+    seldom_.warning(fmt::format("could not serve a client: {}", error.what()));
   }
 }
 
@@ -277,7 +279,7 @@ void Server::tell_refusal(const Visitor& visitor) {
 void Server::refused(const Visitor& visitor, const std::string& why) {
   const auto& state = visitor.state;
   seldom_.warning(fmt::format(
-      "a client from {}{} was not let in: {}", to_string(state.peer()),
+      "rejected a client from {}{}: {}", to_string(state.peer()),
       state.user().empty() ? std::string() : fmt::format(" (user \"{}\")", state.user()), why));
 }
 

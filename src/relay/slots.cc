@@ -44,8 +44,8 @@ ErrorReport not_saved(const Error& error) {
 /// Not reported as a slot that does not exist, for which a receiver would require manual
 /// intervention: they may be available soon.
 ErrorReport none_here(const std::string& why) {
-  return {"57P03", "replication slots cannot be used now",
-          "This is pgweir, which has no slots here: " + why + "."};
+  return {"57P03", "replication slots are not available",
+          "This is pgweir, which has no slots for this archive: " + why + "."};
 }
 
 }  // namespace
@@ -67,7 +67,7 @@ Slots::Slots(io::Directory& archive, const Cluster& cluster, Options options, Hu
     const Threads::Lock lock(*mutex_);
     tell_held();
   }
-  if (const auto why = why_none()) log_.warning("there are no replication slots here: {}", *why);
+  if (const auto why = why_none()) log_.warning("replication slots are not available: {}", *why);
   thread_ = threads_.start("slots", [this] { work(); });
 }
 
@@ -129,7 +129,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Create& question) 
     return not_saved(error);
   }
   release(session);
-  log_.info("replication slot \"{}\" is made", question.name);
+  log_.info("created replication slot \"{}\"", question.name);
   return Done{};
 }
 
@@ -157,7 +157,7 @@ SlotAnswer Slots::ask(SessionId session, const slot_question::Drop& question) {
   state_.release(session, now());
   tell_held();
   if (failed) return std::move(*failed);
-  if (!temporary) log_.info("replication slot \"{}\" is dropped", question.name);
+  if (!temporary) log_.info("dropped replication slot \"{}\"", question.name);
   return Done{};
 }
 
@@ -328,7 +328,9 @@ void Slots::take_over() {
     if (lock) {
       auto kept = archive::read_slots(archive_).value_or(archive::KeptSlots{});
       if (kept.system_identifier != 0 && kept.system_identifier != cluster_.system_identifier)
-        throw Error(ErrorKind::conflict, "the slots beside the archive are of another cluster")
+        throw Error(ErrorKind::conflict,
+                    "the slots in the archive directory belong to another "
+                    "cluster")
             .with("path", archive_.path_of(std::string(archive::kSlotsName)))
             .with("their system identifier", kept.system_identifier)
             .with("archive's", cluster_.system_identifier)
@@ -338,11 +340,11 @@ void Slots::take_over() {
       state_ = SlotsState(std::move(kept.slots));
       why_none_.reset();
       tell_held();
-      if (thread_) log_.info("this process manages the archive's replication slots from now on");
+      if (thread_) log_.info("this process now manages the archive's replication slots");
       saved_at_ = threads_.now();
       return;
     }
-    why = "another process has those of this directory";
+    why = "another process manages the slots of this directory";
   } catch (const Error& error) {
     why = error.message();
     const Threads::Lock guard(*mutex_);
@@ -363,10 +365,10 @@ void Slots::enforce() {
   }
   for (const auto& each : lost)
     log_.warning(
-        "replication slot \"{}\" is lost: its restart_lsn {} lies back by more than "
+        "replication slot \"{}\" is invalidated: its restart_lsn {} lags behind by more than "
         "--serve-max-slot-wal-keep-size {}{}",
         each.name, each.restart_lsn, format_size(*options_.keep),
-        each.active ? "; its client is left" : "");
+        each.active ? "; its client is disconnected" : "");
   if (!lost.empty()) hub_.wake_all();
 }
 
@@ -376,7 +378,7 @@ void Slots::save(const std::optional<std::string>& without) {
   kept.system_identifier = cluster_.system_identifier;
   {
     const Threads::Lock lock(*mutex_);
-    if (why_none_) throw Error(ErrorKind::io, "the slots cannot be written: " + *why_none_);
+    if (why_none_) throw Error(ErrorKind::io, "could not write the slots: " + *why_none_);
     kept.slots = state_.to_save(without);
   }
   try {

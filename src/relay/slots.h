@@ -93,13 +93,13 @@ class Slots {
   const HeldChanged held_changed_;
   Threads& threads_;
 
-  const std::unique_ptr<Threads::Mutex> mutex_;                        ///< held briefly
-  const std::unique_ptr<Threads::Condition> something_;                ///< for the thread to do
-  bool wakes_ = false;                                                 ///< guarded by mutex_
-  bool stops_ = false;                                                 ///< guarded by mutex_
-  SlotsState state_;                                                   ///< guarded by mutex_
-  std::optional<std::string> why_none_{"the slots are not read yet"};  ///< guarded by mutex_
-  std::optional<std::optional<Xmins>> told_held_;                      ///< guarded by mutex_
+  const std::unique_ptr<Threads::Mutex> mutex_;          ///< held briefly
+  const std::unique_ptr<Threads::Condition> something_;  ///< for the thread to do
+  bool wakes_ = false;                                   ///< guarded by mutex_
+  bool stops_ = false;                                   ///< guarded by mutex_
+  SlotsState state_;                                     ///< guarded by mutex_
+  std::optional<std::string> why_none_{"the slots have not been read yet"};  ///< guarded by mutex_
+  std::optional<std::optional<Xmins>> told_held_;                            ///< guarded by mutex_
   bool released_ = false;       ///< guarded by mutex_: a client has disconnected
   bool lost_for_good_ = false;  ///< guarded by mutex_: a sync has failed
   Time saved_at_{};             ///< guarded by mutex_

@@ -75,7 +75,7 @@ DropAnswer parse_drop_answer(const std::string& text) {
     return {json.at("done").get<bool>(), json.at("sqlstate").get<std::string>(),
             json.at("message").get<std::string>()};
   } catch (const Json::exception&) {
-    return {false, "", "its answer cannot be read"};
+    return {false, "", "its answer is invalid"};
   }
 }
 

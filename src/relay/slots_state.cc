@@ -87,7 +87,7 @@ SlotsState::Refusal SlotsState::create(SessionId session, const std::string& nam
     return ErrorReport{"42710", fmt::format("replication slot \"{}\" already exists", name)};
   if (slots_.size() >= kMost)
     return ErrorReport{"53400", "all replication slots are in use",
-                       fmt::format("This is pgweir, which has {} slots at most.", kMost),
+                       fmt::format("This is pgweir, which supports at most {} slots.", kMost),
                        "Drop unused slots."};
   slots_[name] = {.kept = {.name = name, .restart_lsn = restart_lsn, .created = now},
                   .temporary = temporary,

@@ -68,7 +68,7 @@ std::optional<std::string> ask_process(const std::string& directory, const std::
     auto error = system_error(reply.code, "could not query the process that serves the archive")
                      .with("socket", fmt::format("{}/{}", directory, name));
     if (reply.code == EACCES || reply.code == EPERM)
-      error.hint("Ask as the user that \"pgweir serve\" runs as.");
+      error.hint("Run the command as the user of \"pgweir serve\".");
     throw error;
   }
   return std::move(reply.answer);
@@ -89,7 +89,7 @@ ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> an
         if (error.system_code() != EADDRINUSE || number == kMost) throw;
       }
   } catch (const Error& error) {
-    log.warning("\"pgweir status\" cannot ask this process: {}", error.what());
+    log.warning("\"pgweir status\" cannot query this process: {}", error.what());
   }
 }
 
@@ -129,7 +129,7 @@ SlotsSocket::SlotsSocket(const std::string& directory,
                       return answer(with(line, '\0', '\n'));
                     });
   } catch (const Error& error) {
-    log.warning("\"pgweir slot list -D\" cannot ask this process: {}", error.what());
+    log.warning("\"pgweir slot list -D\" cannot query this process: {}", error.what());
   }
 }
 

@@ -54,7 +54,7 @@ class Reader {
   }
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(ErrorKind::usage, fmt::format("{} in \"{}\"", what, text_))
-        .hint("As in ANY 1 (standby1, \"standby 2\") or FIRST 2 (a, b, c).");
+        .hint("Use ANY 1 (standby1, \"standby 2\") or FIRST 2 (a, b, c).");
   }
 
  private:
@@ -74,7 +74,7 @@ void Reader::advance() {
   if (c == '"') {
     token_.kind = Token::Kind::name;
     for (;;) {
-      if (at_ == text_.size()) fail("a quoted name does not end");
+      if (at_ == text_.size()) fail("unterminated quoted name");
       if (text_[at_] == '"') {
         if (text_.compare(at_, 2, "\"\"") != 0) break;
         ++at_;
@@ -97,7 +97,7 @@ void Reader::advance() {
     if (same_name(token_.text, "first")) token_.kind = Token::Kind::first;
     return;
   }
-  if (c != ',' && c != '(' && c != ')') fail(fmt::format("\"{}\" has no place", c));
+  if (c != ',' && c != '(' && c != ')') fail(fmt::format("unexpected \"{}\"", c));
   token_ = {Token::Kind::sign, std::string(1, c)};
 }
 
@@ -105,7 +105,7 @@ std::size_t read_count(Reader& reader) {
   if (reader.now().kind != Token::Kind::number) reader.fail("the number is missing");
   const auto count = parse_number<std::size_t>(reader.take().text);
   if (!count || *count < 1 || *count > kMostCount)
-    reader.fail("the number has to be greater than zero");
+    reader.fail("the number must be greater than zero");
   return *count;
 }
 
@@ -138,7 +138,7 @@ StandbyNames StandbyNames::parse(const std::string& text) {
     if (reader.at('(')) {
       const auto count = parse_number<std::size_t>(number.text);
       if (!count || *count < 1 || *count > kMostCount)
-        reader.fail("the number has to be greater than zero");
+        reader.fail("the number must be greater than zero");
       read.count_ = *count;
       reader.take();
       take_names();
@@ -153,7 +153,7 @@ StandbyNames StandbyNames::parse(const std::string& text) {
   } else {
     take_names();
   }
-  if (reader.now().kind != Token::Kind::end) reader.fail("there is more than names");
+  if (reader.now().kind != Token::Kind::end) reader.fail("unexpected text after the names");
   return read;
 }
 

@@ -19,18 +19,18 @@ Users Users::parse(std::string_view content, const std::string& path) {
           .with("path", path)
           .with("line", line.number)
           .hint(
-              "Each line is \"name\" \"SCRAM-SHA-256$…\", the second as pg_authid.rolpassword has "
-              "it.");
+              "Each line must be \"name\" \"SCRAM-SHA-256$…\", the latter as in "
+              "pg_authid.rolpassword.");
     };
     if (line.wrong) throw wrong(*line.wrong);
     if (line.fields.size() != 2 || line.fields[0].size() != 1 || line.fields[1].size() != 1)
-      throw wrong("there must be a name and a secret");
+      throw wrong("expected a name and a SCRAM-SHA-256 secret");
     const auto& name = line.fields[0][0].text;
     const auto secret = ScramSecret::parse(line.fields[1][0].text);
     if (name.empty()) throw wrong("the name is empty");
     // The text of it is never shown.
-    if (!secret) throw wrong("what follows the name is no SCRAM-SHA-256 secret");
-    if (!users.users_.emplace(name, *secret).second) throw wrong("this user is there twice");
+    if (!secret) throw wrong("the name is not followed by a SCRAM-SHA-256 secret");
+    if (!users.users_.emplace(name, *secret).second) throw wrong("duplicate user");
   }
   return users;
 }

@@ -76,13 +76,13 @@ void Walsender::run() {
     trouble_.error(error);
     why = error.what();
   } catch (const std::exception& error) {  // no memory: its slot must be released all the same
-    trouble_.warning(fmt::format("client {} is left: {}", name(), error.what()));
+    trouble_.warning(fmt::format("disconnecting client {}: {}", name(), error.what()));
     why = error.what();
   }
   place_.goes(why);
   slots_.clean_up(client_.process);
   const auto& status = state_.status();
-  log_.info("client {} has gone: {}{}", name(), why,
+  log_.info("client {} disconnected: {}{}", name(), why,
             status.timeline == 0
                 ? std::string()
                 : fmt::format("; sent up to {} on timeline {}", status.sent, status.timeline));
@@ -229,7 +229,7 @@ void Walsender::tell_stream(const Served& served) {
   if (std::exchange(told_, status.phase) == status.phase) return;
   if (status.phase == WalsenderState::Phase::startup) return reader_.leave();
   if (status.phase == WalsenderState::Phase::backup)
-    return log_.info("client {}: wants a base backup", name());
+    return log_.info("client {}: requests a base backup", name());
   log_.info("client {}: {} on timeline {} at {}", name(), to_string(status.phase), status.timeline,
             status.sent);
 }

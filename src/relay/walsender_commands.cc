@@ -219,7 +219,7 @@ void WalsenderState::run(const command::BaseBackup& command, const Served&, Now)
     doing_ = Doing::backup;
     return;
   }
-  fail({"0A000", "BASE_BACKUP is not served here",
+  fail({"0A000", "BASE_BACKUP is not supported",
         "This is pgweir, which serves an archive of WAL. It has no data directory.",
         "Take the base backup from a server and let the standby stream from here, or start this "
         "relay with --serve-base-backup."});

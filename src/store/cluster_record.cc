@@ -39,7 +39,7 @@ std::optional<ClusterRecord> parse(const std::string& text) {
 
 std::string to_text(const ClusterRecord& record) {
   Json json;
-  json["what"] = "Whose WAL lies here (pgweir).";
+  json["what"] = "The cluster whose WAL is stored at this prefix (pgweir).";
   json["version"] = kVersion;
   // As text: many JSON parsers cannot represent such numbers.
   json["system_identifier"] = std::to_string(record.system_identifier);
@@ -60,8 +60,8 @@ std::optional<ClusterRecord> read_cluster(ObjectStore& store, const Layout& layo
   throw Error(ErrorKind::damage, "the store's cluster record cannot be read")
       .with("object", store.name_of(key))
       .hint(
-          "Another version of pgweir, or another program, wrote it. If you know that the WAL there "
-          "is this cluster's, remove the object: it is written again.");
+          "Another version of pgweir, or another program, wrote it. If the WAL at this prefix "
+          "belongs to this cluster, remove the object: it is recreated.");
 }
 
 ObjectStore::Put write_cluster(ObjectStore& store, const Layout& layout, Conditions conditions,

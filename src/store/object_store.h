@@ -147,7 +147,7 @@ class ObjectStore {
   [[nodiscard]] virtual std::string name() const = 0;
   [[nodiscard]] std::string name_of(const std::string& key) const { return name() + "/" + key; }
 
-  /// What is known about stores of this kind.
+  /// Properties of this kind of store.
   struct Traits {
     bool etag_is_md5 = false;  ///< of what was put, as far as known; else head() returns it
     /// Credentials may permit to create objects, and not to replace them: a refused put() of an

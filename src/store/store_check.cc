@@ -47,7 +47,7 @@ struct Compared {
     std::vector<std::string> parts;
     if (by_md5 > 0) parts.push_back(fmt::format("{} by size and MD5", by_md5));
     if (by_size > 0) parts.push_back(fmt::format("{} by size", by_size));
-    if (by_name > 0) parts.push_back(fmt::format("{} by name, no line of a manifest", by_name));
+    if (by_name > 0) parts.push_back(fmt::format("{} by name, not listed in a manifest", by_name));
     return parts.empty() ? "" : "; objects compared: " + some_of(parts);
   }
 };
@@ -64,13 +64,13 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
   auto& findings = result.findings;
   try {
     static_cast<void>(store.list(layout.wal_prefix(), "", 1));
-    findings.push_back({Level::good, "the bucket can be reached, and its objects listed"});
+    findings.push_back({Level::good, "the bucket can be reached, and its objects can be listed"});
     const auto cluster = read_cluster(store, layout);
     findings.push_back(
         {Level::good, cluster
                           ? fmt::format("it holds the WAL of the cluster with system identifier {}",
                                         cluster->system_identifier)
-                          : std::string("nobody has sent WAL to this place so far")});
+                          : std::string("no WAL has been sent to this prefix yet")});
     const auto key = layout.own_key(fmt::format("pgweir-check-{:016x}", random));
     const auto conditions = probe_conditions(store, key, layout.own_key("pgweir-probe"));
     switch (conditions) {
@@ -81,12 +81,13 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
       case Conditions::refused:
         findings.push_back(
             {Level::warning,
-             "objects can be stored, but the store does not heed \"If-None-Match\" in this bucket",
-             "It cannot keep two archivers apart that write one object at the same moment: let one "
-             "machine send to this place."});
+             "objects can be stored, but the store does not support \"If-None-Match\" in this "
+             "bucket",
+             "It cannot prevent two archivers from writing the same object. Let only one machine "
+             "send to this prefix."});
         break;
     }
-    constexpr std::string_view kText = "pgweir looks whether it reads what it has written\n";
+    constexpr std::string_view kText = "pgweir checks that it can read its own objects\n";
     MemoryBytes bytes(std::as_bytes(std::span(kText)));
     // If the probe's object could not be removed, the credentials may not permit to replace it.
     bool put = true;
@@ -94,22 +95,25 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
       put = store.put_if_absent(key, content_of(bytes)) == ObjectStore::Put::stored;
     else
       store.put(key, content_of(bytes));
-    const bool same = get_text(store, key, kText.size()) == (put ? kText : kProbeText);
+    const bool same = get_text(store, key, std::max(kText.size(), kProbeText.size())) ==
+                      (put ? kText : kProbeText);
     if (same)
-      findings.push_back({Level::good, "what was stored is read back"});
+      findings.push_back({Level::good, "a stored object is read back unchanged"});
     else
-      findings.push_back({Level::bad, "what was stored is not what is read back",
-                          "Something between here and the store changes objects."});
+      findings.push_back(
+          {Level::bad, "a stored object is read back with different content",
+           "A proxy or gateway between this machine and the store changes objects."});
     const auto kept = store.remove(std::array{key});
     if (!kept.empty())
       findings.push_back({Level::warning, "objects cannot be removed: " + kept.front().why,
-                          fmt::format("\"pgweir prune --store\" and --store-partial-interval need "
-                                      "{}; archiving "
-                                      "and restoring do not. The object {} of this check stays.",
+                          fmt::format("\"pgweir prune --store\" and --store-partial-interval "
+                                      "need {}; archiving and restoring do not. The object {} of "
+                                      "this check remains.",
                                       store.traits().right_to_remove, key)});
     else if (const auto head = store.head(key))
       findings.push_back({Level::warning, "a removed object is still there",
-                          "Versions or a lock keep it; what pgweir removes stays until then."});
+                          "Bucket versioning or a lock retains it. The same applies to each "
+                          "object that pgweir removes."});
     else
       findings.push_back({Level::good, "objects can be removed"});
   } catch (const Error& error) {
@@ -122,7 +126,7 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
   auto* const rules = store.rules();
   if (rules == nullptr) {
     findings.push_back(
-        {Level::warning, "rules of the account or bucket cannot be read here",
+        {Level::warning, "the rules of the account or bucket cannot be read from here",
          "Check its lifecycle rules, versions and locks yourself: a rule that removes or archives "
          "objects makes the archive useless."});
     return;
@@ -138,9 +142,8 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
         findings.push_back(
             {Level::warning,
              fmt::format("the bucket's settings ({}) cannot be read: {}", which, error.message()),
-             "These keys may not, or the store knows nothing of the kind: look at "
-             "them yourself. A rule that removes or freezes objects is the end of "
-             "an archive."});
+             "These credentials do not permit it, or the store has no such settings. Check them "
+             "yourself: a rule that removes or archives objects makes the archive useless."});
       }
     }
     return std::nullopt;
@@ -158,8 +161,8 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
              fmt::format("the lifecycle rule{} removes the archive's objects{} {}", name, some,
                          rule.expires_days ? fmt::format("after {} days", *rule.expires_days)
                                            : "on " + *rule.expires_date),
-             "A base backup that needs older WAL cannot be recovered then. Take the rule off this "
-             "prefix: \"pgweir prune --store\" knows what backups need."});
+             "A base backup that needs older WAL can then no longer be recovered. Exclude this "
+             "prefix from the rule: \"pgweir prune --store\" keeps the WAL that backups need."});
       for (const auto& storage_class : rule.moves_to) {
         const bool frozen = storage_class.find("GLACIER") != std::string::npos ||
                             storage_class.find("ARCHIVE") != std::string::npos;
@@ -169,16 +172,17 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
              fmt::format("the lifecycle rule{} moves the archive's objects{} to {}", name, some,
                          storage_class),
              at_once ? ""
-                     : "What lies there is not read at once: a recovery stops at each object "
-                       "until it was brought back. Take the rule off this prefix."});
+                     : "Objects there cannot be read directly: a recovery stops at each one "
+                       "until it has been restored in the store. Exclude this prefix from the "
+                       "rule."});
       }
     }
   if (const auto text = ask("versioning")) {
     const auto versioning = parse_versioning(*text).value_or("");
     if (versioning == "Enabled")
       findings.push_back({Level::good,
-                          "the bucket keeps versions: what is removed or overwritten stays, and "
-                          "takes space until a lifecycle rule ends old versions"});
+                          "the bucket keeps versions: removed and overwritten objects take space "
+                          "until a lifecycle rule removes old versions"});
   }
   if (const auto text = ask("object-lock")) {
     const auto lock = parse_lock(*text).value_or(LockSettings{});
@@ -187,10 +191,10 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
           {Level::good,
            lock.mode.empty()
                ? std::string(
-                     "objects can be locked in this bucket; those that name no lock are not")
+                     "objects can be locked in this bucket; the bucket has no default retention")
                : fmt::format(
-                     "objects are locked for {} ({}): \"pgweir prune --store\" removes none "
-                     "before",
+                     "objects are locked for {} ({}): \"pgweir prune --store\" cannot remove "
+                     "them earlier",
                      lock.period, lock.mode)});
   }
   if (findings.size() == unread)
@@ -207,7 +211,7 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
   const bool sent_here = mark && mark->store == store_name && identity &&
                          mark->system_identifier == identity->system_identifier;
   if (!sent_here)
-    findings.push_back({Level::warning, "this archive was not sent to this place so far"});
+    findings.push_back({Level::warning, "this archive has not been sent to this prefix yet"});
 
   std::map<std::string, std::uint64_t> here;
   std::set<wal::SegmentName> finished;
@@ -273,25 +277,25 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
   if (!changed.empty())
     findings.push_back(
         {Level::bad,
-         fmt::format("{} {} not what was stored: {}", counted(changed.size(), "object"),
-                     changed.size() == 1 ? "is" : "are", some_of(changed, "; ")),
+         fmt::format("{} {} not match the manifest: {}", counted(changed.size(), "object"),
+                     changed.size() == 1 ? "does" : "do", some_of(changed, "; ")),
          "Another program has replaced them. \"pgweir verify --store ... --deep\" reads them. "
          "Delete "
          "an invalid object: the next \"pgweir store push\" uploads the segment again."});
   if (!sizes.empty())
     findings.push_back({Level::bad,
-                        fmt::format("{} segments have another size in the store: {}", sizes.size(),
-                                    some_of(sizes)),
-                        "They are no segments: somebody else has written there."});
+                        fmt::format("{} segments have the wrong size in the store: {}",
+                                    sizes.size(), some_of(sizes)),
+                        "They are not segments: another program wrote them."});
   if (lost.empty() && sizes.empty() && changed.empty())
-    findings.push_back({Level::good, fmt::format("{} of {} finished segments are in the store{}",
+    findings.push_back({Level::good, fmt::format("{} of {} complete segments are in the store{}",
                                                  std::count_if(finished.begin(), finished.end(),
                                                                [&](const auto& each) {
                                                                  return there.contains(each);
                                                                }),
                                                  finished.size(), compared.to_text())});
   if (pending > 0)
-    findings.push_back({Level::warning, fmt::format("{} files wait to be sent", pending)});
+    findings.push_back({Level::warning, fmt::format("{} files are waiting to be sent", pending)});
 }
 
 }  // namespace weir::store

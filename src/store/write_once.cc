@@ -35,7 +35,7 @@ Conditions probe_conditions(ObjectStore& store, const std::string& random_key,
   const auto probe = [&](const std::string& key) {
     try {
       static_cast<void>(put_text(store, key, kProbeText));
-      return put_text(store, key, "pgweir: it is not\n") == ObjectStore::Put::taken
+      return put_text(store, key, "pgweir: it was overwritten\n") == ObjectStore::Put::taken
                  ? Conditions::heeded
                  : Conditions::ignored;
     } catch (const StoreError& error) {
@@ -85,16 +85,15 @@ ObjectStore::Put put_once(ObjectStore& store, Conditions conditions, const std::
         .with("object", store.name_of(key))
         .with("versions", fmt::format("{}", fmt::join(versions, ", ")))
         .hint(
-            "The bucket keeps versions, and readers take the oldest. Compare them, and remove what "
-            "is wrong for good, by its version.");
+            "The bucket keeps versions, and readers use the oldest. Compare them, and "
+            "permanently remove the wrong one by its version ID.");
   }
   throw Error(ErrorKind::conflict, "two writers have stored an object under the same key")
       .with("object", store.name_of(key))
       .with("versions", fmt::format("{}", fmt::join(versions, ", ")))
       .hint(
-          "The store does not heed \"If-None-Match\" in this bucket, and keeps both. Compare the "
-          "versions, and remove what is wrong; two archivers need names of their own "
-          "(--store-name).");
+          "The store does not support \"If-None-Match\" in this bucket, and keeps both. Compare "
+          "the versions, and remove the wrong one. Each archiver needs its own --store-name.");
 }
 
 }  // namespace weir::store

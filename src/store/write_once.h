@@ -8,7 +8,9 @@
 namespace weir::store {
 
 /// The content of the probe's object.
-inline constexpr std::string_view kProbeText = "pgweir asks whether a condition is heeded\n";
+inline constexpr std::string_view kProbeText =
+    "pgweir checks whether conditional writes are "
+    "supported\n";
 /// A bucket's support of "If-None-Match: *". Determined by trying, since it does not follow from
 /// the product or version (Ceph 16 supports it, but not in versioned buckets).
 enum class Conditions {

@@ -186,8 +186,8 @@ void Listener::Impl::service() {
   if (notifications_->asking()) {
     if (now >= asked_ + interval)
       throw Error(ErrorKind::retry,
-                  "no sign of life from the server for " + format_duration(interval) +
-                      " after it was asked for one: the connection counts as lost")
+                  "no message from the server for " + format_duration(interval) +
+                      " after a request for a reply: the connection is considered lost")
           .with("server", connection_->server_name());
   } else if (now >= contact_ + interval) {
     asked_ = now;

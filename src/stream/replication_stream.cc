@@ -37,11 +37,11 @@ constexpr milliseconds kLongest = 24h * 365 * 20;
 void require_logical(pq::Connection& connection, const std::string& slot, const Error& error) {
   const auto found = pq::find_slot(connection, slot);
   if (!found || found->type != "physical") return;
-  throw Error(ErrorKind::refused, "the replication slot is a physical one")
+  throw Error(ErrorKind::refused, "the replication slot is physical")
       .with_sqlstate(error.sqlstate())
       .with("slot", slot)
       .with("server", connection.server_name())
-      .hint("Changes can be decoded through a logical slot only; choose another name.");
+      .hint("Decoding needs a logical slot. Choose another name.");
 }
 
 }  // namespace
@@ -191,7 +191,7 @@ void ReplicationStream::interrupt() noexcept { impl_->interrupt(); }
 
 ReplicationStream::Impl::Impl(Options options) : options_(std::move(options)) {
   if (options_.status_interval <= 0ms)
-    throw Error(ErrorKind::usage, "the status interval of a stream is longer than nothing");
+    throw Error(ErrorKind::usage, "the status interval of a stream must be greater than zero");
   connect();
 }
 
@@ -208,8 +208,8 @@ void ReplicationStream::Impl::connect() {
 
 pq::Connection& ReplicationStream::Impl::for_command() {
   if (stream_)
-    throw Error(ErrorKind::usage, "a stream is active, and accepts no commands")
-        .hint("stop() it first.");
+    throw Error(ErrorKind::usage, "a stream is active, and does not accept commands")
+        .hint("Call stop() first.");
   return *connection_;
 }
 
@@ -225,7 +225,7 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
     if (!options.plugin.empty() || options.two_phase || options.failover ||
         options.snapshot != Snapshot::nothing)
       throw Error(ErrorKind::usage,
-                  "a physical slot has no plugin, snapshot, two_phase or failover")
+                  "a physical slot cannot have a plugin, snapshot, two_phase or failover")
           .with("slot", name)
           .hint("Decoding needs a stream of Kind::logical.");
     if (!pq::create_physical_slot(connection, name, options.reserve_wal, options.temporary))
@@ -253,7 +253,7 @@ ReplicationStream::Slot ReplicationStream::Impl::create_slot(const std::string& 
         .with_sqlstate(error.sqlstate())
         .with("plugin", options.plugin)
         .with("server", connection.server_name())
-        .hint("The output plugin is not installed on the server, or is called otherwise.");
+        .hint("Check the name of the output plugin, and that it is installed on the server.");
   }
   if (!made) throw exists();
   Slot slot{.name = name, .consistent_point = made->consistent_point, .plugin = options.plugin};
@@ -267,9 +267,13 @@ void ReplicationStream::Impl::start(const StartOptions& options) {
   if (logical && options.slot.empty())
     throw Error(ErrorKind::usage, "a logical stream needs a slot");
   if (logical && options.timeline != 0)
-    throw Error(ErrorKind::usage, "a logical stream follows timelines by itself and takes none");
+    throw Error(ErrorKind::usage,
+                "a logical stream follows timelines automatically, so no "
+                "timeline can be given");
   if (!logical && !options.plugin_options.empty())
-    throw Error(ErrorKind::usage, "a physical stream has no plugin that could take options");
+    throw Error(ErrorKind::usage,
+                "a physical stream has no plugin, so no plugin options can be "
+                "given");
 
   // A walsender does not reset streamingDoneSending after a logical stream (walsender.c resets it
   // for physical ones only): it would end the next one at once.

@@ -253,7 +253,7 @@ def test_a_reload_takes_the_log_level_and_survives_a_broken_file(servers, receiv
     config(text + "log-level = debug\nslot = other\n")
     os.rename(log, place / "log.1")
     receiver.send(signal.SIGHUP)
-    wait_log("log level read again")
+    wait_log("log level reloaded")
     primary.write_wal(2)
     wait_log("DEBUG")
     config(text + "log-level = loud\n")

@@ -135,7 +135,7 @@ def test_what_the_server_refuses_and_that_the_advice_helps(servers, place, major
     # What SQL mends, it mends.
     for user, says, role in (
             ("clerk", "attribute REPLICATION", True), ("\"'Two Words'\"", "REPLICATION", True),
-            ("idle", "may not log in", True), ("newcomer", "does not exist", True)):
+            ("idle", "not permitted to log in", True), ("newcomer", "does not exist", True)):
         conninfo = of(user.strip('"'))
         advice = doctor(conninfo)
         assert_advice(advice, says, role=role)
@@ -144,10 +144,10 @@ def test_what_the_server_refuses_and_that_the_advice_helps(servers, place, major
         for statement in sql_of(advice):
             primary.sql(statement)
         assert doctor(conninfo) is None, advice
-    for user, database, says in (("clerk", "closed", "may not connect"),
-                                 ("clerk", "shut", "takes no connections"),
-                                 ("limited", "postgres", "The role has as many connections"),
-                                 ("clerk", "narrow", "The database has as many connections")):
+    for user, database, says in (("clerk", "closed", "not permitted to connect"),
+                                 ("clerk", "shut", "does not accept connections"),
+                                 ("limited", "postgres", "role's connection limit is reached"),
+                                 ("clerk", "narrow", "database's connection limit is reached")):
         conninfo = of(user, dbname=database)
         advice = ordinary(conninfo)
         assert_advice(advice, says, role=user == "limited")
@@ -161,7 +161,7 @@ def test_what_the_server_refuses_and_that_the_advice_helps(servers, place, major
     # pg_hba.conf: what is kept out is, by a line before the others, let in.
     assert_advice(doctor(of("keyholder", password="wrong-" + SECRET)), "password is wrong")
     assert_advice(doctor(of("keyholder")), "asks for a password")
-    assert_advice(doctor(of("peer")), "name of the operating system's user", hba=True)
+    assert_advice(doctor(of("peer")), "name of the operating system user", hba=True)
     advice = doctor(of("outsider"))
     assert_advice(advice, "host replication outsider", hba=True)
     let_in(primary, advice)
@@ -256,12 +256,12 @@ def test_tls_each_side_refuses_the_other(servers, place):
     env = {"HOME": str(place)}
     cases = [
         ("not one of ours", of(root=others.certificate), "not signed by a CA"),
-        ("no root", of(root=place / "missing"), "sslrootcert names the file"),
+        ("no root", of(root=place / "missing"), "with sslrootcert"),
         ("another name", of(mode="verify-full"), "certificate is for another name"),
         ("no certificate", of("clerk"), "requires a client certificate"),
         ("none, either", of("holder"), "requires a client certificate"),
-        ("of another authority", of("clerk", **strange), "has to have signed it"),
-        ("of another role", of("clerk", **other), "not the role's"),
+        ("of another authority", of("clerk", **strange), "signed by a CA in the server"),
+        ("of another role", of("clerk", **other), "is not that of the role"),
         ("no key", of("clerk", sslcert=clerk["sslcert"], sslkey=place / "missing"), "sslkey"),
     ]
     for what, conninfo, says in cases:
@@ -275,7 +275,7 @@ def test_tls_each_side_refuses_the_other(servers, place):
     advice = doctor(of(mode="disable"), env=env)
     assert_advice(advice, "hostssl line does not match while sslmode=disable", hba=True)
     plain = servers.primary("plain")
-    assert_advice(doctor(plain.conninfo(sslmode="require")), "offers no TLS")
+    assert_advice(doctor(plain.conninfo(sslmode="require")), "does not support TLS")
 
 
 # --- Passwords
@@ -343,4 +343,4 @@ def test_the_line_for_the_password_file_is_the_one_that_libpq_finds(servers, rec
         done = pgweir(*command)
         assert done.returncode == 0, done.stderr
     said = pgweir("slot", "list", "-d", conninfo + " password=wrong").stderr
-    assert "the password file is not looked at" in said
+    assert "the password file is not used" in said

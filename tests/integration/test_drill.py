@@ -347,7 +347,7 @@ def test_the_wrong_archive_and_another_one_beside(servers, receivers, new_archiv
     # None, another server's, and one with nothing of the backup's timeline.
     told = drill(directory(place / "empty"), status=1)
     assert "there is no WAL at all in the archive directory" in told["problems"][0], told
-    assert "the right directory" in str(told) and "--allow-empty" not in str(told), told
+    assert "the directory is the right one" in str(told) and "--allow-empty" not in str(told), told
     stranger = servers.primary()
     other = new_archive(stranger)
     receiver = receivers.pgweir(other, stranger)
@@ -357,7 +357,7 @@ def test_the_wrong_archive_and_another_one_beside(servers, receivers, new_archiv
     strange = other.path.rename(place / "strange")
     hand_over(strange)
     told = drill(strange, status=1)
-    assert "the backup is of another cluster than the archive" in told["problems"][0], told
+    assert "the backup and the archive belong to different clusters" in told["problems"][0], told
     later = directory(place / "later")
     shutil.copy(sorted(whole.glob("*.zst"))[0], later / ("00000009" + sorted(whole.glob("*.zst"))[0].name[8:]))
     hand_over(later)
@@ -371,7 +371,7 @@ def test_the_wrong_archive_and_another_one_beside(servers, receivers, new_archiv
 
 
 def test_a_replay_that_would_leave_the_sandbox_is_not_begun(servers, receivers, new_archive, place):
-    """To replay that a tablespace was made means to remove what is in its directory now."""
+    """To replay that a tablespace was created means to remove what is in its directory now."""
     world = World(servers, receivers, new_archive, place)
     primary = world.primary
     receiver = receivers.pgweir(world.archive, primary)
@@ -384,7 +384,7 @@ def test_a_replay_that_would_leave_the_sandbox_is_not_begun(servers, receivers, 
     hand_over(world.archive.path)
     before = sorted(third.rglob("*"))
     told = world.drill(status=3)
-    assert "a tablespace was made" in told["problems"][0] and str(third) in told["problems"][0], told
+    assert "a tablespace was created" in told["problems"][0] and str(third) in told["problems"][0], told
     assert sorted(third.rglob("*")) == before and primary.sql("SELECT i FROM there") == "1"
     assert world.drill("--to", world.moments[0])["outcome"] == "recovered"
 
@@ -397,7 +397,7 @@ def test_it_can_be_stopped_and_killed_at_any_time(servers, receivers, new_archiv
         return Receiver(as_user(world.command("--check", "SELECT pg_sleep(600) IS NOT NULL")),
                         place / f"drill{number}.log")
 
-    for number, moment in enumerate(("looking through", "bringing the backup", "recovering", "looking at what was")):
+    for number, moment in enumerate(("reading the archive", "copying the backup", "recovering", "checking the recovered server")):
         drill = start(number)
         drill.wait_log(moment)
         drill.send(signal.SIGTERM)
@@ -408,13 +408,13 @@ def test_it_can_be_stopped_and_killed_at_any_time(servers, receivers, new_archiv
     # A kill -9 takes the server along; the next drill removes the sandbox. Another one's, that is at
     # work, it leaves alone, and what only looks like one.
     killed = start("killed")
-    killed.wait_log("looking at what was")
+    killed.wait_log("checking the recovered server")
     killed.kill9()
     left = list(world.sandbox.iterdir())
     assert len(left) == 1
     wait_for(lambda: not world.processes(), "the server to end with the drill")
     working = start("working")
-    working.wait_log("looking at what was")
+    working.wait_log("checking the recovered server")
     assert not left[0].exists() and "which a killed drill had left" in working.said()
     foreign = directory(world.sandbox / "pgweir-drill-abcdef")
     foreign.chmod(0o700)
@@ -495,7 +495,7 @@ def test_too_little_space_is_told(servers, receivers, new_archive, place):
     try:
         world.sandbox = small
         told = world.drill(status=3)
-        assert "there is too little space for the sandbox" in told["problems"][0], told
+        assert "not enough space for the sandbox" in told["problems"][0], told
         # It was enough before, and is not while the drill goes on: somebody else fills the disk.
         run(["mount", "-o", "remount,size=400m", small])
         drill = Receiver(as_user(world.command("--json")), place / "full.log")

@@ -453,7 +453,7 @@ def test_bad_input_is_refused_with_a_way_out(servers, place):
         assert "HINT" in result.stderr or "hint" in result.stderr, result.stderr
         assert not (place / "out").exists()
 
-    check(4, "is a physical one", slot="bodily")
+    check(4, "is physical", slot="bodily")
     check(4, "does not exist", slot="nobody")
     result = run([BINARY, "logical", "-S", "s", "-d", other, "-f", place / "out", "-n"], check=False)
     assert result.returncode == 4 and "belongs to another database" in result.stderr
@@ -721,7 +721,7 @@ def test_a_publication_that_is_missing_is_told_before_anything_else(servers, pla
     for first, second in (("nowhere", "p"), ("p", "nowhere"), ("p", "p")):
         twice = logical(second, "get", "-o", f"publication_names={first}")
         assert twice.returncode == 2, twice.stderr
-        assert "publication_names is given twice" in twice.stderr
+        assert "publication_names is specified more than once" in twice.stderr
     refused = logical("p,nowhere", "get")
     assert refused.returncode == 4 and 'no such publication: "nowhere"' in refused.stderr
     assert server.sql("SELECT confirmed_flush_lsn < pg_current_wal_lsn() FROM pg_replication_slots")

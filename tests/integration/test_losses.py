@@ -197,7 +197,7 @@ def test_ack_on_an_archive_without_losses_or_without_a_name(servers, receivers, 
     done = pgweir("ack", "-D", empty.path)
     assert (done.returncode, done.stdout) == (0, "no losses are recorded\n")
     done = pgweir("ack", "-D", empty.path, "--all")
-    assert (done.returncode, done.stdout) == (0, "nothing is left to be acknowledged\n")
+    assert (done.returncode, done.stdout) == (0, "there are no losses to acknowledge\n")
     done = pgweir("ack", "-D", empty.path, "hole-1-0-3000000")
     assert done.returncode == 2 and "no such loss" in done.stderr
     assert pgweir("ack", "-D", empty.path / "nowhere").returncode == 4
@@ -294,7 +294,7 @@ def test_ack_on_a_read_only_file_system_says_so(servers, receivers, new_archive,
     try:
         run(["mount", "-o", "remount,bind,ro", mounted])
         listed = pgweir("ack", "-D", mounted)
-        assert listed.returncode == 0 and "lost by a failover" in listed.stdout
+        assert listed.returncode == 0 and "abandoned by a failover" in listed.stdout
         done = pgweir("ack", "-D", mounted, "--all")
         assert done.returncode == 4, (done.returncode, done.stderr)
         assert "ead-only file system" in done.stderr and "acknowledged" not in done.stdout, done.stderr

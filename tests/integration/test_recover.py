@@ -344,7 +344,7 @@ def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
     held = control.read_bytes()
     control.write_bytes(bytes(8 * [7]) + held[8:])
     told = world.recover("--dry-run", backup="plain", status=4)
-    assert "of another cluster than the archive" in told["problems"][0], told
+    assert "the backup and the archive belong to different clusters" in told["problems"][0], told
     control.write_bytes(held)
     # A server that pg_ctl could not start: as on Debian, without postgresql.conf in the backup and its manifest.
     for name in ("postgresql.conf", "backup_manifest"):

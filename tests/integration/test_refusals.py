@@ -7,8 +7,8 @@ from support.receiver import pgweir
 # {empty} is a directory that is there; no host, store or file that a row names is ever asked for.
 STORE = "--store s3://bucket"
 ROWS = [
-    ("ack -D {empty} --all hole-1-0-1 --reason x", "--all and the name of a loss exclude each other", None),
-    ("ack -D {empty} --reason x", "--reason, and what for?", "Name a loss, or add --all."),
+    ("ack -D {empty} --all hole-1-0-1 --reason x", "--all and the name of a loss cannot be combined", None),
+    ("ack -D {empty} --reason x", "--reason needs a loss", "Name a loss, or add --all."),
     ("compress -D /a --method gzip", 'wrong value "gzip" of --method: an archive is converted to zstd only',
      "Use --method zstd or zstd:LEVEL."),
     ("config", 'no command specified for "pgweir config"',
@@ -24,7 +24,7 @@ ROWS = [
     ("import -D {empty} {empty}", "this is the archive itself", None),
     ("listen -d host=x", "no channel given", "pgweir listen CHANNEL"),
     ("logical strem", 'unknown command "logical strem"', "It can be stream, create, drop, peek or get"),
-    ("logical stream -d host=x", "which slot? --slot NAME is needed", None),
+    ("logical stream -d host=x", "--slot NAME is missing", None),
     ("logical drop -S x --file f -d host=x", 'option --file cannot be used with "logical drop"',
      'See "pgweir logical --help".'),
     ("logical stream -S x -d host=x --option =1", 'wrong value "=1" of --option: no option of a plugin',
@@ -42,9 +42,9 @@ ROWS = [
     ("status -D {empty} -S x", "--slot needs a server to ask", "Give it with -d CONNINFO."),
     ("store", 'no command specified for "pgweir store"', "push, ls, get, check, rewrap, keygen or publish-partial"),
     ("store psh", 'unknown command "store psh"', "It can be push, ls, get, check, rewrap, keygen or publish-partial"),
-    ("store push -D /a", "which store? --store is missing", "Give --store s3://BUCKET/PREFIX"),
-    (f"store ls {STORE}", "which archive of the store?", "Name it with --store-name"),
-    (f"store push -D . {STORE}", "which archive of the store?", "Name it with --store-name"),
+    ("store push -D /a", "--store is missing", "Give --store s3://BUCKET/PREFIX"),
+    (f"store ls {STORE}", "no archive of the store specified", "Specify it with --store-name"),
+    (f"store push -D . {STORE}", "no archive of the store specified", "Specify it with --store-name"),
     ("store push -D /a --store s3://", 'wrong value "s3://" of --store', "In s3://BUCKET/PREFIX the bucket has 3 to 63 characters"),
     (f"store push -D /a {STORE} --store-endpoint ftp://x", 'wrong value "ftp://x" of --store-endpoint',
      "http://127.0.0.1:9000"),
@@ -53,7 +53,7 @@ ROWS = [
     (f"store push -D /a {STORE} --store-sse aws:kms:", 'wrong value "aws:kms:" of --store-sse', "aws:kms:KEY"),
     (f"store push -D /a {STORE} --store-lock 3d:strict", 'wrong value "3d:strict" of --store-lock',
      "Give it as in 30d, 30d:governance or 30d:compliance."),
-    (f"store push -D /a {STORE} --store-name a/b", 'wrong value "a/b" of --store-name', "It has no slash and no space."),
+    (f"store push -D /a {STORE} --store-name a/b", 'wrong value "a/b" of --store-name', "It must not contain a slash or a space."),
     (f"store push -D /a {STORE} --retry-for 1h --follow", "options --retry-for and --follow cannot be used together", None),
     (f"store ls -D /a {STORE} --follow", 'option --follow cannot be used with "store ls"', 'See "pgweir store --help".'),
     (f"store rewrap -D /a {STORE}", "store rewrap needs --identity or --identity-command", None),
@@ -95,4 +95,4 @@ def test_of_restore(line, what, hint):
 
 def test_a_failover_of_an_empty_archive(place):
     refuses(4, ["doctor", "--failover", "-D", place, "-d", "host=x"],
-            "the archive is empty, so a failover cannot be assessed", "Archive something first.")
+            "the archive is empty, so a failover cannot be assessed", "Archive some WAL first.")

@@ -193,7 +193,7 @@ def test_recovers_over_a_promotion(servers, receivers, new_archive, place, form)
     assert rows(second) == expected(30)
     # Ten rows more lie in the archive, and whoever looks into the server's log hears how to get them.
     log = second.last_log(400)
-    assert re.search(r"00000002[0-9A-F]{16}\.partial is there and may hold newer WAL", log), log
+    assert re.search(r"00000002[0-9A-F]{16}\.partial exists and may contain newer WAL", log), log
     assert "With --partial" in log
     second.stop("immediate")
     first = recover(servers, backup, "first", primary, partial, recovery_target_timeline="current")

@@ -92,7 +92,7 @@ def test_the_first_call_of_a_recovery_says_what_its_end_will_need(place, data, s
     assert pgweir(*both, "00000002.history", target).returncode == 200
     asked = pgweir(*both, "--without-silent", "00000002.history", target)
     assert asked.returncode == 1, asked.stderr
-    assert f"is told as absent without {silent}" in asked.stderr
+    assert f"is reported as absent, although {silent} does not answer" in asked.stderr
 
 
 def test_says_how_it_understood_a_time(place, servers, receivers, new_archive):

@@ -179,7 +179,7 @@ def test_what_is_missing_is_waited_for(cluster, receivers, new_archive, place, a
     cluster.stop()
     volume.put(tls_key=None, tls_crt=renewed[1].read_bytes(), ca_crt=ca)
     cluster.start()
-    receiver.wait_log("the client's key .*tls.key is not there")
+    receiver.wait_log("the client's key .*tls.key does not exist")
     wait_for(lambda: certificates(archive).get("problem", "").endswith("is gone"), "the status to say so")
     volume.keys_of(renewed, ca)
     assert streaming(cluster)["pid"] != before

@@ -151,7 +151,7 @@ def test_an_answer_is_passed_on_to_the_letter(tree, major):
 def test_without_a_server_for_them(tree):
     made = tree(source="")
     error = fields(made.client().query("BASE_BACKUP (LABEL 'x')")[0][1])
-    assert error["C"] == "0A000" and error["M"] == "BASE_BACKUP is not served here"
+    assert error["C"] == "0A000" and error["M"] == "BASE_BACKUP is not supported"
     assert "--serve-base-backup" in error["H"]
     assert fields(made.client().query("BASE_BACKUP LABEL 'x' FAST")[0][1])["C"] == "0A000"
     # Of 17 and later: an incremental one begins with it.

@@ -284,7 +284,7 @@ def test_without_descriptors_the_door_waits(servers, receivers, new_archive, pla
         lowest = next(number for number in range(len(used) + 1) if number not in used)
         resource.prlimit(process, resource.RLIMIT_NOFILE, (lowest, limits[1]))
         waiting.append(socket.create_connection(("127.0.0.1", relay.port)))
-        return "there are no file descriptors for one more client" in relay.process.said()
+        return "out of file descriptors for new clients" in relay.process.said()
 
     wait_for(none_left, "the descriptors to be used up")
     # How much of a processor the relay takes while it can accept nobody: that is a question of time.
@@ -318,6 +318,6 @@ def test_without_memory_for_a_connection_the_door_waits(servers, receivers, new_
     control.unlink()
     assert told(Client(relay.port).query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
     said = relay.process.said()
-    assert said.count("there are no file descriptors" if what == "EMFILE" else "no more clients can be accepted") == 1
+    assert said.count("out of file descriptors" if what == "EMFILE" else "could not accept more clients") == 1
     waiting.close()
     relay.process.stop()

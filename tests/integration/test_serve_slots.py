@@ -217,7 +217,7 @@ def test_prune_refuses_where_the_slots_cannot_be_read(filled, relay):  # noqa: F
     assert result.returncode == 4 and "the file of the relay's slots cannot be read" in result.stderr
     assert segnos(archive) == before
     serving = relay(archive, None, TRUST)
-    serving.process.wait_log("there are no replication slots here: the file of the relay's slots cannot be read")
+    serving.process.wait_log("replication slots are not available: the file of the relay's slots cannot be read")
     assert code(Client(serving.port).query("CREATE_REPLICATION_SLOT s PHYSICAL")) == "57P03"
 
 
@@ -266,7 +266,7 @@ def test_no_slot_is_made_of_a_wrong_name_nor_for_a_start_that_fails(filled, rela
                          ("FFFFFFFF/FFFFFFFF", "is ahead of the WAL flush position")):
         heard = client.query(f"START_REPLICATION SLOT s {where}")
         assert told_ in fields(next(body for kind, body in heard if kind == b"E"))["M"]
-    assert slots_of(archive) == {} and "is made" not in serving.process.said()
+    assert slots_of(archive) == {} and "created replication slot" not in serving.process.said()
     assert not (archive.path / ".pgweir-slots").exists()
     assert client.query(f"START_REPLICATION SLOT s {start}", b"WE")[-1][0] == b"W"
     assert list(slots_of(archive)) == ["s"]
@@ -307,7 +307,7 @@ def test_a_second_server_has_no_slots_until_the_first_has_gone(place, filled, re
     assert told(Client(first.port).query("CREATE_REPLICATION_SLOT s PHYSICAL"))[-2][0] == "done"
     (place / "second").mkdir()
     second = Relay(place / "second", first._receivers, archive, None, TRUST).start()
-    second.process.wait_log("there are no replication slots here: another process has those of this directory")
+    second.process.wait_log("replication slots are not available: another process manages the slots of this directory")
     client = Client(second.port)
     refused = client.query("CREATE_REPLICATION_SLOT t PHYSICAL")
     assert code(refused) == "57P03" and "another process" in fields(refused[0][1])["D"]
@@ -316,7 +316,7 @@ def test_a_second_server_has_no_slots_until_the_first_has_gone(place, filled, re
                   "SHOW pgweir.replication_slots"):
         assert code(client.query(asked, b"Z")) == "57P03", asked
     first.process.stop()
-    second.process.wait_log("this process manages the archive's replication slots from now on")
+    second.process.wait_log("this process now manages the archive's replication slots")
     assert row(client.query("READ_REPLICATION_SLOT s"))[0] == "physical"
 
 
@@ -335,7 +335,7 @@ def test_a_failed_sync_gives_the_slots_up_and_the_file_counts(place, filled, rec
     # Nobody says that there are none: what was in the file still holds back, and its client streams on.
     assert slots_of(archive)["s"]["restart_lsn"] == before["restart_lsn"]
     listed = pgweir("slot", "list", "-d", f"host=127.0.0.1 port={serving.port} user=repl")
-    assert listed.returncode == 3 and "replication slots cannot be used now" in listed.stderr, listed.stderr
+    assert listed.returncode == 3 and "replication slots are not available" in listed.stderr, listed.stderr
     heard = client.query(f"START_REPLICATION SLOT s {before['restart_lsn']}", b"WE")
     assert heard[-1][0] == b"W"
     serving.process.stop()

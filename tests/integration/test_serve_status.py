@@ -253,7 +253,7 @@ def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
             return error.code, error.read().decode()
 
     assert ask("/healthz") == (200, "ok\n")
-    assert ask("/readyz") == (200, f"ok, serves timeline 1 up to {status(archive)['relays'][0]['end_lsn']}\n")
+    assert ask("/readyz") == (200, f"ok, serving timeline 1 up to {status(archive)['relays'][0]['end_lsn']}\n")
     wait_for(lambda: ask("/")[0] == 200, "the page")
     wait_for(lambda: "reader" in ask("/main")[1], "the client to be shown")
     assert "no receiver runs on the archive" in ask("/")[1]

@@ -90,7 +90,7 @@ def test_libpq_looks_closely_and_gets_the_same_bytes(place, filled, secure, auth
                                       **verified(authority, channel_binding="require"))
     assert result.returncode == 0, result.stderr
     assert same_files(directory, archive) >= 2
-    serving.process.wait_log(r'client "pgweir" \(127.0.0.1, user "repl"\) is let in, over TLS')
+    serving.process.wait_log(r'client "pgweir" \(127.0.0.1, user "repl"\) connected, over TLS')
     result = ask(serving, **verified(authority, channel_binding="require", ssl_min_protocol_version="TLSv1.2",
                                      ssl_max_protocol_version="TLSv1.2"))
     assert result.returncode == 0, result.stderr
@@ -128,7 +128,7 @@ def test_a_client_refuses_another_server(place, filled, secure, authority):  # n
     other = Authority(place, "other")
     result = ask(serving, **verified(other))
     assert "certificate verify failed" in result.stderr
-    serving.process.wait_log("was not let in: could not accept SSL connection: tlsv1 alert unknown ca")
+    serving.process.wait_log(": could not accept SSL connection: tlsv1 alert unknown ca")
     result = ask(serving, **verified(authority, host="archive.example.org"))
     assert 'does not match host name "archive.example.org"' in result.stderr
     assert ask(serving, **verified(authority)).returncode == 0
@@ -185,7 +185,7 @@ def test_a_standby_streams_under_tls_while_the_certificate_is_renewed(servers, r
                                   f" application_name={standby.name}")
     standby.start()
     standby.caught_up_with(primary.write_wal(1.5))
-    receiver.wait_log(rf'client "{standby.name}" .* is let in, over TLS')
+    receiver.wait_log(rf'client "{standby.name}" .* connected, over TLS')
 
     new_key, new_certificate = authority.sign("renewed", "localhost")
     shutil.copy(new_certificate, certificate)
@@ -193,13 +193,13 @@ def test_a_standby_streams_under_tls_while_the_certificate_is_renewed(servers, r
     receiver.send(signal.SIGHUP)
     receiver.wait_log("users files, and the certificate")
     standby.caught_up_with(primary.write_wal(0.5))
-    assert receiver.said().count("is let in") == 1
+    assert receiver.said().count("connected, over TLS") == 1
 
     end = primary.flushed()
     primary.kill9()
     standby.stop()
     standby.start()
-    wait_for(lambda: receiver.said().count("is let in") > 1, "the standby to be back")
+    wait_for(lambda: receiver.said().count("connected, over TLS") > 1, "the standby to be back")
     assert standby.flushed() >= end
 
 
@@ -212,7 +212,7 @@ def test_a_certificate_that_is_wrong_leaves_the_old_one_in_force(filled, secure,
     shutil.copy(new_certificate, secure.certificate)  # without its key
     serving.process.send(signal.SIGHUP)
     serving.process.wait_log("the private key does not match the certificate")
-    serving.process.wait_log("as they were stay in force, and the certificate")
+    serving.process.wait_log("the previous HBA file and users stay in effect, and the certificate")
     assert TlsClient(serving.port).shown() == old
 
     shutil.copy(new_key, secure.key)
@@ -233,7 +233,7 @@ def test_what_is_replaced_is_noticed_without_a_signal(filled, secure, authority)
     shutil.copy(new_certificate, secure.certificate)
     serving.process.wait_log("the private key does not match the certificate.*the previous contents stay in effect")
     shutil.copy(new_key, secure.key)
-    serving.process.wait_log("was replaced: new clients use it")
+    serving.process.wait_log("was replaced: new clients use the new contents")
     assert TlsClient(serving.port).shown() == ssl.PEM_cert_to_DER_cert(new_certificate.read_text())
     # It ends in three days: in the log, the status with its verdict, and for Prometheus.
     serving.process.wait_log("the certificate .*server.crt expires on ")
@@ -372,7 +372,7 @@ def test_who_does_not_read_under_tls_holds_up_nobody(place, filled, secure, auth
     assert received[:archive.segment_size] == archive.read(*first)
     for client in silent[1:]:
         client.close()
-    wait_for(lambda: serving.process.said().count("has gone") >= 5, "those who left to be gone")
+    wait_for(lambda: serving.process.said().count(" disconnected: ") >= 5, "those who left to be gone")
     # It reads on meanwhile: what does not fit into the socket's buffers is sent for two seconds only.
     with concurrent.futures.ThreadPoolExecutor() as pool:
         stopping = pool.submit(serving.process.stop)
@@ -396,9 +396,9 @@ def test_files_and_options_that_are_wrong(place, filled, secure, authority):  # 
     assert "--serve-tls-key requires --serve-tls-cert" in refused(*tls[2:])
     assert "--serve-tls-ca requires" in refused("--serve-tls-ca", authority.certificate)
     text = refused(rule=TRUST + CLOSED)
-    assert "hostssl needs TLS, and so --serve-tls-cert and --serve-tls-key" in text and "line 3" in text
+    assert "hostssl needs TLS, so specify --serve-tls-cert and --serve-tls-key" in text and "line 3" in text
     text = refused(*tls, rule="hostssl replication all all cert\n")
-    assert "cert needs the authorities of clients' certificates, --serve-tls-ca" in text and "line 1" in text
+    assert "cert needs the CA of the clients' certificates: --serve-tls-ca" in text and "line 1" in text
 
     for mode in (0o640, 0o604, 0o660):
         secure.key.chmod(mode)

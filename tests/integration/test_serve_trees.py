@@ -255,8 +255,8 @@ def test_a_gap_is_told_to_everybody_below(servers, receivers, place, tree, line)
     line(primary.port, listen=to_primary.port)
     assert relay.process.wait_exit() == 4, relay.process.said()
     assert "the upstream no longer has the WAL that comes next" in relay.process.said()
-    assert f'"pgweir serve -D {relay.archive.path}" gives clients the WAL' in relay.process.said()
-    wait_for(lambda: "the WAL that comes next is missing upstream of this relay" in below.log.read_text(),
+    assert f'"pgweir serve -D {relay.archive.path}" can serve the WAL' in relay.process.said()
+    wait_for(lambda: "the next WAL is missing in the archive of this relay" in below.log.read_text(),
              "the standby to hear of it")
     assert below.running()
 
@@ -273,8 +273,8 @@ def test_beside_a_writer_that_says_nothing_finished_segments_count(servers, rece
     streaming(primary)
     reported(primary, primary.write_wal(2.3))
     serving = Serving(place, receivers, archive, None, TRUST).start()
-    serving.process.wait_log(rf"process {stock.pid} \(pg_receivewal\) writes into the archive, and cannot be asked"
-                             " what is durable: only finished segments are served")
+    serving.process.wait_log(rf"process {stock.pid} \(pg_receivewal\) writes to the archive, and cannot be queried"
+                             " for its flush position: only complete segments are served")
 
     def end():
         client = Client(serving.port)
@@ -290,7 +290,7 @@ def test_beside_a_writer_that_says_nothing_finished_segments_count(servers, rece
     reported(primary, position)
     assert end() == boundary
     stock.kill9()
-    serving.process.wait_log(rf"process {stock.pid} \(pg_receivewal\) writes into the archive no more")
+    serving.process.wait_log(rf"process {stock.pid} \(pg_receivewal\) no longer writes to the archive")
     wait_for(lambda: end() >= position, "what it has left to be served")
     serving.process.stop()
 
@@ -300,7 +300,7 @@ def test_beside_a_writer_that_says_nothing_finished_segments_count(servers, rece
     archive.wait_covers(primary, 1, position)
     receiver.pause()
     serving.start()
-    serving.process.wait_log(rf"process {receiver.pid} .* writes into the archive")
+    serving.process.wait_log(rf"process {receiver.pid} .* writes to the archive")
     assert end() % primary.segment_size == 0
     receiver.resume()
     wait_for(lambda: end() >= position, "the receiver's word")
@@ -337,7 +337,7 @@ def test_a_directory_that_cannot_be_written_is_served(servers, receivers, new_ar
                            f" mount -o remount,bind,ro {archive.path} && exec \"$@\"", "sh", *serving.command]
     before = archive.names()
     serving.start()
-    serving.process.wait_log("there are no replication slots here: ")
+    serving.process.wait_log("replication slots are not available: ")
     primary.kill9()
     put_below(standby, serving.conninfo())
     standby.replayed(end)

@@ -110,7 +110,7 @@ def test_a_receiver_that_cannot_be_asked_is_known_by_its_lock(servers, receivers
     report, _ = status(archive)
     assert report["receiver"] is None and report["receiver_error"].startswith(f"process {receiver.pid} (pgweir) has the ")
     level, line = check(archive.path)
-    assert level == WARNING and "has the lock of the archive and cannot be asked" in line
+    assert level == WARNING and "holds the archive's lock and cannot be queried" in line
     receiver.stop()
     assert check(archive.path)[0] == CRITICAL
 

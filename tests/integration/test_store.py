@@ -208,13 +208,13 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     assert not (place / "absent").exists()
 
     checked = store("check", bucket, "-D", archive.path)
-    assert f"{count} of {count} finished segments are in the store; objects compared: {count} by size and MD5\n" \
+    assert f"{count} of {count} complete segments are in the store; objects compared: {count} by size and MD5\n" \
         in checked.stdout, checked.stdout
     assert "objects can be stored, and are never overwritten" in checked.stdout
     content = bucket.get(key_of(middle))
     bucket.put(key_of(middle), bytes(len(content)))
     checked = store("check", bucket, "-D", archive.path, status=1)
-    assert f"1 object is not what was stored: {middle}: its MD5 is " in checked.stdout, checked.stdout
+    assert f"1 object does not match the manifest: {middle}: its MD5 is " in checked.stdout, checked.stdout
     bucket.put(key_of(middle), content)
     bucket.remove(key_of(first))
     checked = store("check", bucket, "-D", archive.path, status=1)
@@ -222,7 +222,7 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     # (What is gone from the beginning of all that is there counts as pruned.)
     (archive.path / ".pgweir-store").unlink()
     again = push(archive, bucket)
-    assert f"sent 1 segment, " in again.stdout and f"{count} were there already" in again.stdout
+    assert f"sent 1 segment, " in again.stdout and f"{count} were already there" in again.stdout
     assert_stored(archive, bucket)
 
 
@@ -261,7 +261,7 @@ def test_barman_reads_all_that_is_sent_as_gzip(archive, bucket, place):
     assert set(files) <= {path.name for path in archive.path.iterdir()}
     checked = store("check", bucket, "-D", archive.path)
     count = len(finished)
-    assert f"{count} of {count} finished segments are in the store; objects compared: {count} by size and MD5\n" \
+    assert f"{count} of {count} complete segments are in the store; objects compared: {count} by size and MD5\n" \
         in checked.stdout, checked.stdout
     push(archive, bucket)  # without the option: nothing is sent again
     assert len([key for key in keys_of(bucket) if "/wals/" in key and not key.endswith(".history")]) == count
@@ -308,7 +308,7 @@ def test_nothing_is_overwritten(archive, bucket):
     names = sorted(path.name for path in archive.finished().values())
     bucket.put(key_of(names[1]), b"somebody else's")
     result = push(archive, bucket, status=4)
-    assert "the store has other WAL under a segment's name" in result.stderr
+    assert "the store has different WAL under a segment's name" in result.stderr
     assert key_of(names[1]) in result.stderr and str(archive.path / names[1]) in result.stderr
     assert bucket.get(key_of(names[1])) == b"somebody else's"
     assert mark_of(archive)["sent"] == [[names[0][:24], names[0][:24]]]
@@ -344,9 +344,9 @@ def test_a_bucket_that_keeps_versions(archive, bucket):
                                                          b"</VersioningConfiguration>")
     names = sorted(path.name for path in archive.finished().values())
     bucket.put(key_of(names[0]), b"somebody else's")
-    assert "does not heed" in store("check", bucket).stdout
+    assert "does not support" in store("check", bucket).stdout
     result = push(archive, bucket, status=4)
-    assert "does not heed" in result.stderr
+    assert "the store ignores" in result.stderr
     assert bucket.get(key_of(names[0])) == b"somebody else's"
 
 
@@ -368,7 +368,7 @@ def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, plac
     bucket.put(key_of(names[2]), b"somebody else's")
     (archive.path / ".pgweir-store").unlink()
     result = push(archive, bucket, status=4)
-    assert "the store has other WAL under a segment's name" in result.stderr
+    assert "the store has different WAL under a segment's name" in result.stderr
     assert "two writers" not in result.stderr, result.stderr
 
     # Encrypted it is never the same bytes, and what it says of its content is.
@@ -390,7 +390,7 @@ def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, plac
 def test_a_store_that_knows_no_conditions(archive, swift, place):
     """Swift: what is there is looked at before."""
     bucket = swift.bucket()
-    assert "does not heed" in store("check", bucket, env=swift.keys).stdout
+    assert "does not support" in store("check", bucket, env=swift.keys).stdout
     names = sorted(path.name for path in archive.finished().values())
     bucket.put(key_of(names[1]), b"somebody else's")
     result = push(archive, bucket, env=swift.keys, status=4)
@@ -474,7 +474,7 @@ def test_refusals_say_why(archive, bucket):
     result = push(archive, bucket, env={**KEYS, "AWS_ACCESS_KEY_ID": "nobody"}, status=4)
     assert "InvalidAccessKeyId" in result.stderr
     result = push(archive, bucket, "--retry-for", "1s", endpoint=bucket.gateway.url.replace("http:", "https:"), status=3)
-    assert "The port does not speak TLS" in result.stderr, result.stderr
+    assert "The port does not use TLS" in result.stderr, result.stderr
     bucket.name = "nosuchbucket"
     result = push(archive, bucket, status=4)
     assert "NoSuchBucket" in result.stderr
@@ -745,7 +745,7 @@ def test_one_push_at_a_time(archive, bucket, proxy):
 
     proxy.decide = decide
     push(archive, bucket, endpoint=proxy.url)
-    assert "another \"pgweir store push\" sends this archive" in told[0]
+    assert "another \"pgweir store push\" is uploading this archive" in told[0]
 
 
 def test_sigterm_ends_it_between_two_files(archive, bucket, proxy):
@@ -763,7 +763,7 @@ def test_sigterm_ends_it_between_two_files(archive, bucket, proxy):
         env={**os.environ, **KEYS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     output, errors = processes[0].communicate(timeout=PATIENCE)
     assert processes[0].returncode == 3, (output, errors)
-    assert "stopped before everything was sent" in errors
+    assert "stopped before all files were sent" in errors
     proxy.decide = lambda request: None
     push(archive, bucket)
     assert_stored(archive, bucket)

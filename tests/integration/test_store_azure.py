@@ -81,7 +81,7 @@ def test_trouble_is_never_absence(archive, bucket, proxy, place):
             (error(403, "AuthorizationFailure"), 4, "firewall"),
             (error(403, "AuthorizationPermissionMismatch"), 4, "shared access signature"),
             (error(401, "NoAuthenticationInformation"), 4, "NoAuthenticationInformation"),
-            (error(404, "ContainerNotFound"), 4, "Make the container first"),
+            (error(404, "ContainerNotFound"), 4, "Create the container first"),
             (error(400, "InvalidHeaderValue"), 4, "--store-api-version"),
             ((200, [], ""), 3, "200"),
             ((200, [], listing.format("nowhere")), 3, "lists none"),
@@ -153,7 +153,7 @@ def test_an_append_only_signature_is_enough(archive, bucket, place):
     # Another one comes: its line would replace the newest object of the manifest, if earlier ones did not.
     later.write_bytes(kept)
     said += push(archive, bucket, env=env).stderr
-    assert said.count("the manifest's newest object must not be replaced (AuthorizationPermissionMismatch)") == 1, said
+    assert said.count("the manifest's newest object cannot be replaced (AuthorizationPermissionMismatch)") == 1, said
     said = push(archive, bucket, env=env).stderr
     assert "manifest" not in said, said
     stored = {key: bucket.get(key) for key in bucket.keys() if "/wals/" in key}
@@ -162,7 +162,7 @@ def test_an_append_only_signature_is_enough(archive, bucket, place):
     (archive.path / ".pgweir-store").unlink()
     assert push(archive, bucket, env=env).stdout.startswith("sent 0 segments, ")
     checked = store("check", bucket, "-D", archive.path, env=env)
-    assert f"{len(names)} of {len(names)} finished segments are in the store" in checked.stdout, checked.stdout
+    assert f"{len(names)} of {len(names)} complete segments are in the store" in checked.stdout, checked.stdout
 
 
 def test_credentials_come_from_a_file(archive, bucket, place):

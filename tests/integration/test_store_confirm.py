@@ -57,7 +57,7 @@ def test_a_disk_that_vanishes_loses_nothing(servers, receivers, new_archive, buc
     held = restart_lsn(server)
     first = wal.segment_name(1, held // server.segment_size, server.segment_size)
     end = load(server, 4)
-    receiver.wait_log(r"finished WAL is not sent to the store: .*the slot keeps it on the server meanwhile")
+    receiver.wait_log(r"finished WAL is not sent to the store: .*the slot retains this WAL on the server")
     wait_for(lambda: wal.lsn(of_receiver(archive)["flush_lsn"]) >= end, "the status to be told")
     here = of_receiver(archive)
     assert wal.lsn(here["confirmed_lsn"]) < end - 3 * server.segment_size, here
@@ -251,7 +251,7 @@ def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive,
     for wrong in ([], ["--identity", other.file]):
         asked = pgweir("restore", *options(bucket), *wrong, "--partial", "--retry-for", "0", name, target, env=ENVIRONMENT)
         assert asked.returncode == 200 and not target.exists(), (asked.returncode, asked.stderr)
-        assert "encrypted to others" in asked.stderr, asked.stderr
+        assert "encrypted for other recipients" in asked.stderr, asked.stderr
     words = [*options(bucket), "--identity", key.file]
     asked = pgweir("restore", *words, "--partial", name, target, env=ENVIRONMENT)
     assert asked.returncode == 0, asked.stderr
@@ -264,13 +264,13 @@ def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive,
         here = json.loads(pgweir("restore", "-D", archive.path, *what, "--json").stdout)
         assert (found.pop("segment"), here.pop("segment")) == (f"{name}.zst.partial", f"{name}.partial")
         assert found == here and found["restore_options"] == ["--partial"], (found, here)
-    assert "encrypted to others" in pgweir("restore", *options(bucket), "--find-time", between, env=ENVIRONMENT).stderr
+    assert "encrypted for other recipients" in pgweir("restore", *options(bucket), "--find-time", between, env=ENVIRONMENT).stderr
     # Pruned with what is before it goes what an archiver has left of an earlier one.
     left = open_key.replace(name, min(stored(bucket)))
     bucket.put(left, bucket.get(open_key))
     pruned = pgweir("prune", *options(bucket), "--keep-from", name, env=ENVIRONMENT)
     assert pruned.returncode == 0, pruned.stderr
-    assert open_keys(bucket) == [open_key] and "1 objects of open segments" in pruned.stdout, pruned.stdout
+    assert open_keys(bucket) == [open_key] and "1 objects of partial segments" in pruned.stdout, pruned.stdout
 
 
 def test_a_switch_of_timelines_is_confirmed_when_the_store_has_it(servers, receivers, new_archive, bucket, proxy):

@@ -62,7 +62,7 @@ def test_other_wal_is_never_overwritten(archive, google):
     google.objects[f"wal/{key_of(name)}"] = (7, b"another program's", {})
     google.generation = 7
     result = push(archive, google, status=4)
-    assert "the store has other WAL under a segment's name" in result.stderr
+    assert "the store has different WAL under a segment's name" in result.stderr
     assert google.objects[f"wal/{key_of(name)}"][1] == b"another program's"
 
 
@@ -75,7 +75,7 @@ def test_without_the_right_to_delete(archive, google):
     said = push(archive, google).stderr
     later.write_bytes(kept)
     said += push(archive, google).stderr
-    assert said.count("the manifest's newest object must not be replaced (AccessDenied)") == 1, said
+    assert said.count("the manifest's newest object cannot be replaced (AccessDenied)") == 1, said
     for name in files_of(archive):
         assert google.objects[f"wal/{key_of(name)}"][1] == (archive.path / name).read_bytes(), name
     (archive.path / ".pgweir-store").unlink()

@@ -132,7 +132,7 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     end = load(server)
     reported(server, end)
     archive.wait_covers(server, 1, end)
-    receiver.wait_log("finished WAL is not sent to the store: .*SlowDown.*archiving goes on")
+    receiver.wait_log("finished WAL is not sent to the store: .*SlowDown.*archiving continues")
     behind = wait_for(lambda: (lambda told: told if told["pending_segments"] >= 3 else None)(status(archive)),
                       "the status to tell the backlog")
     assert behind["pending_bytes"] == behind["pending_segments"] * server.segment_size
@@ -153,7 +153,7 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     archive.wait_covers(server, 1, end)
     wait_for(lambda: status(archive)["pending_segments"] == 0, "the store to have all of it")
     all_stored(archive, bucket)
-    receiver.wait_log("the store takes WAL again")
+    receiver.wait_log("the store accepts WAL again")
     # The oldest first, and a little beside each other.
     order = [request.path.rsplit("/", 1)[1] for request in proxy.requests[requests:]
              if request.method == "PUT" and "/wals/" in request.path]
@@ -217,7 +217,7 @@ def test_other_wal_in_the_store_is_a_conflict_and_archiving_goes_on(servers, rec
     receiver = receivers.pgweir(archive, server, *options(bucket), env=ENVIRONMENT)
     streaming(server)
     end = load(server, 4)
-    receiver.wait_log(f"{taken} is not sent to the store, nor what is behind it: the store has other WAL")
+    receiver.wait_log(f"{taken} is not sent to the store, nor is later WAL of its timeline: the store has different WAL")
     reported(server, end)
     archive.wait_covers(server, 1, end)
     told = status(archive)
@@ -338,7 +338,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
         sunday, = [each for each in browser.says("#tree-x") if "sunday" in each]
         assert "recoverable up to" in sunday and "with the object store" in sunday, sunday
         assert "with the object store" in browser.text("#recovery")
-        assert "has all that is finished" in browser.text("#receiver")
+        assert "has all complete segments" in browser.text("#receiver")
         hours = browser.says("#hours-x")
         for name, width in (("phone", 390), ("desk", 1280), ("wall", 2560)):
             browser.size(width, 900)
@@ -367,7 +367,7 @@ def test_the_page_tells_what_only_the_store_has(servers, receivers, new_archive,
         # It does again. The hours tell of archiving, which went on.
         proxy.decide = lambda request: None
         wait_for(lambda: browser.text("#verdict .word") == "OK", "the trouble to be over")
-        wait_for(lambda: "the store takes what is finished again" in browser.text("#troubles"), "that to be noted")
+        wait_for(lambda: "the store accepts WAL again" in browser.text("#troubles"), "that to be noted")
         assert not any("hole" in each.lower() for each in browser.says("#hours-x")), hours
         browser.open(f"http://127.0.0.1:{port}/{link}")
         assert browser.text(":target") == "An object store"

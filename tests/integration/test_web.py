@@ -236,11 +236,11 @@ def test_an_archive_in_trouble_in_a_real_browser(servers, receivers, place, new_
     assert commands[1].startswith(f"pgweir ack -D {archive.path} hole-"), commands
     assert "would be missing: nothing more than the WAL that is missing or damaged already" in browser.text("#verdict")
     assert "not verified" in browser.text("#recovery") and "sunday" in browser.text("#recovery")
-    assert re.search(r"\(\d+%\)", browser.text("#archive")) and "Oldest moment" in browser.text("#archive")
+    assert re.search(r"\(\d+%\)", browser.text("#archive")) and "Earliest point in time" in browser.text("#archive")
     link = browser.run("return document.querySelector('.chapter a').getAttribute('href')")
     assert link == "troubleshooting#the-server-no-longer-has-the-wal"
     assert browser.run("return document.title").startswith("CRITICAL")
-    assert "left before it is lost" in browser.text("#receiver")
+    assert "left until it is invalidated" in browser.text("#receiver")
     assert f"127.0.0.1:{primary.port}" in browser.text("#receiver")
 
     # The tree: each timeline a row, the hole, the backups with what they can be recovered to.
@@ -492,7 +492,7 @@ def test_others_need_the_token(servers, receivers, place, new_archive, browser):
     assert browser.text("#login label").startswith("Token")
     browser.screenshot("login")
     browser.press(*"wrong", "Enter")
-    wait_for(lambda: "not the token" in (browser.text("#login") or ""), "the refusal")
+    wait_for(lambda: "Wrong token" in (browser.text("#login") or ""), "the refusal")
     assert [each for each in browser.complaints() if "403" not in each] == []
     browser.press(*"a secret of this test", "Enter")
     wait_for(lambda: browser.text("#verdict .word") == "OK", "the page")
@@ -512,7 +512,7 @@ def test_others_need_the_token(servers, receivers, place, new_archive, browser):
     for number, (content, mode, why) in enumerate(wrong, 1):
         replace(token, content, mode)
         receiver.send(signal.SIGHUP)
-        wait_for(lambda: receiver.said().count("the token as it was stays in force") == number, "the refusal")
+        wait_for(lambda: receiver.said().count("the previous token stays in effect") == number, "the refusal")
         assert why in receiver.said()
         assert ask(port, Authorization=good)[0] == 200
     replace(token, "the next secret of it\n", 0o600)
@@ -661,7 +661,7 @@ def test_many_archives_the_worst_first(servers, receivers, place, new_archive, b
     wait_for(lambda: "rejects the token of token-file" in ask(ports["fleet"])[2], "the old one to be refused")
     token.chmod(0o644)
     process.send(signal.SIGHUP)
-    process.wait_log("the token as it was stays in force")
+    process.wait_log("the previous token stays in effect")
     token.chmod(0o600)
     process.send(signal.SIGHUP)
     process.wait_log("reloaded the token file")
@@ -867,7 +867,7 @@ def test_two_hundred_archives_in_one_process(servers, receivers, place, new_arch
 
 
 def test_a_fleet_file_is_read_with_care(place):
-    for text, why in (("[a]\n", "directory or a url"), ("[a]\nurl = gopher://x\n", "http://"), ("", "names no archive")):
+    for text, why in (("[a]\n", "either a directory or a url"), ("[a]\nurl = gopher://x\n", "http://"), ("", "does not list any archives")):
         (place / "fleet.ini").write_text(text)
         refused = pgweir("web", "--fleet", place / "fleet.ini", "--web-listen", str(free_port()))
         assert refused.returncode == 2 and why in refused.stderr, refused.stderr

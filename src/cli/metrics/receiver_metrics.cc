@@ -29,7 +29,7 @@ void add_stream(Collection& to, const receive::ReceiverView& view) {
   if (view.silence) to.add("pgweir_receiver_silence_seconds", seconds(*view.silence));
 }
 
-/// Of two clients of the same name and address the one that is behind counts.
+/// If two clients have the same name and address, the one that lags behind counts.
 void add_clients(Collection& to, const archive::ServingView& view) {
   const auto& clients = view.clients;
   to.add_count("pgweir_serve_clients", clients.size());
@@ -156,7 +156,7 @@ void add_place(Collection& to, const std::string& archive) {
     to.add_count("pgweir_archive_free_bytes", place.free_bytes);
     to.add_count("pgweir_archive_size_bytes", place.bytes);
   } catch (const Error&) {
-    // The directory was moved away: the receiver has it open and says so itself.
+    // The directory was moved away: the receiver has it open, and reports that itself.
   }
 }
 

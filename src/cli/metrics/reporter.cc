@@ -21,7 +21,7 @@ Reporter::Reporter(const MetricsOptions& options, Collect collect, Log& log)
     log_.info("metrics at http://{}/metrics", *options_.listen);
   }
   if (!options_.file) return;
-  static_cast<void>(metrics::to_text({}));  // without the module it would fail for ever
+  static_cast<void>(metrics::to_text({}));  // without the module it would always fail
   thread_ = std::thread([this] { work(); });
 }
 

@@ -22,7 +22,7 @@ struct MetricsOptions {
 };
 
 /// Exports metrics, by threads of its own, so that nothing else notices. Without options it has no
-/// thread. A file that cannot be written is told once and tried again; it never stops anything.
+/// thread. A failure to write the file is logged once and retried; it never stops anything.
 class Reporter {
  public:
   /// Called by those threads, perhaps by two at once. `up` is false once: the last words.

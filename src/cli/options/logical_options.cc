@@ -84,7 +84,7 @@ constexpr OfVerbs kOfDrop{"drop"};
 constexpr Relation kWithCreateSlot{
     .others = {{kCreateSlot}},
     .verb = "stream",
-    .hint = "It is a property of the slot, decided when that is made."};
+    .hint = "It is a property of the slot, set when the slot is created."};
 constexpr Relation kNotIfExists{.others = {{kIfNotExists}},
                                 .hint = "Only a new slot has a snapshot."};
 
@@ -160,8 +160,7 @@ LogicalRequest read_logical(const Arguments& arguments) {
   for (const auto& text : arguments.texts(kPluginOption))
     options.plugin_options.push_back(plugin_option_value(text));
   request.verb = verb_of(arguments);
-  if (!arguments.has(kLogicalSlot))
-    throw Error(ErrorKind::usage, "which slot? --slot NAME is needed");
+  if (!arguments.has(kLogicalSlot)) throw Error(ErrorKind::usage, "--slot NAME is missing");
   options.slot = *arguments.get(kLogicalSlot);
   options.conninfo = conninfo_of(arguments);
 

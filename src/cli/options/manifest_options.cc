@@ -51,9 +51,9 @@ std::vector<store::SignifyPublic> manifest_public_keys_of(const Arguments& argum
   for (const auto& path : arguments.texts(kManifestPublicKey)) {
     const auto key = store::SignifyPublic::parse(io::read_small_file(path, kLargestKey));
     if (!key)
-      throw Error(ErrorKind::usage, "the file is not a public key of a manifest")
+      throw Error(ErrorKind::usage, "the file is not a manifest public key")
           .with("file", path)
-          .hint("\"pgweir store keygen FILE\" writes it beside the key, as FILE.pub.");
+          .hint("\"pgweir store keygen FILE\" stores the public key as FILE.pub.");
     keys.push_back(*key);
   }
   return keys;
@@ -65,7 +65,7 @@ void make_manifest_key(const std::string& file) {
   const auto name = slash == std::string::npos ? file : file.substr(slash + 1);
   const auto directory = io::open_existing_directory(place);
   if (name.empty() || directory->find(name) || directory->find(name + ".pub"))
-    throw Error(ErrorKind::usage, "there is a file of that name")
+    throw Error(ErrorKind::usage, "a file with this name exists")
         .with("path", file)
         .hint(
             "The file is not overwritten: the public key of the old key pair may still be needed.");

@@ -401,9 +401,7 @@ void read_hosts(const Arguments& arguments, receive::Options& options, const Ste
     if (wanted == values.end() || wanted->second.empty() || wanted->second == "any") return;
     throw Error(ErrorKind::usage, fmt::format("{} and target_session_attrs={} exclude each other",
                                               arguments.source(kPrefer), wanted->second))
-        .hint(
-            "target_session_attrs shuts hosts out, --prefer only says which one is better. Leave "
-            "one of them away.");
+        .hint("target_session_attrs excludes hosts, --prefer only ranks them. Use one of the two.");
   });
 }
 

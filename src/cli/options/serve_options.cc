@@ -22,8 +22,10 @@ ListenAddress listen_value(const std::string& text) {
   const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
   const auto ip = net::Ip::parse(brackets ? host.substr(1, host.size() - 2) : host);
   if (!host.empty() && host != "*" && (!ip || ip->v6 != brackets))
-    throw Error(ErrorKind::usage, "the address is none in numbers")
-        .hint("As in 5433 (this machine alone), 192.0.2.7:5433, [2001:db8::7]:5433, *:5433 (all).");
+    throw Error(ErrorKind::usage, "invalid numeric address")
+        .hint(
+            "Use 5433 (this machine only), 192.0.2.7:5433, [2001:db8::7]:5433, or *:5433 (all "
+            "addresses).");
   address.host = std::move(host);
   return address;
 }
@@ -34,8 +36,8 @@ std::string slot_pattern_value(const std::string& text) {
   });
   if (!fits)
     throw Error(ErrorKind::usage,
-                "a slot's name has lower-case letters, numbers and underscores; * and ? stand for "
-                "any of them");
+                "slot names contain only lower-case letters, digits and underscores; * and ? "
+                "match any of them");
   return text;
 }
 

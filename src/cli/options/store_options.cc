@@ -57,7 +57,7 @@ std::string name_value(const std::string& text) {
                     std::all_of(text.begin(), text.end(), [](char c) {
                       return static_cast<unsigned char>(c) > 0x20 && c != 0x7f && c != '/';
                     });
-  if (!good) throw Error(ErrorKind::usage, "").hint("It has no slash and no space.");
+  if (!good) throw Error(ErrorKind::usage, "").hint("It must not contain a slash or a space.");
   return text;
 }
 
@@ -77,7 +77,7 @@ std::string api_version_value(const std::string& text) {
 /// Less is a slip: a segment would take hours.
 std::uint64_t rate_value(const std::string& text) {
   const auto rate = size_value(text);
-  if (rate < 1024) throw Error(ErrorKind::usage, "").hint("It is 1kB at least.");
+  if (rate < 1024) throw Error(ErrorKind::usage, "").hint("It must be at least 1kB.");
   return rate;
 }
 
@@ -149,14 +149,14 @@ std::string name_of(const Arguments& arguments, StoreName from) {
   if (auto slot = arguments.get(kSlot)) return std::move(*slot);
   // In a configuration file the directory is the one that receive uses, too.
   if (from == StoreName::said && arguments.on_command_line(kDirectory))
-    throw Error(ErrorKind::usage, "which archive of the store? --store-name is missing")
+    throw Error(ErrorKind::usage, "--store-name is missing")
         .hint(
             "Specify --store-name: that of receive or store push, or by default their slot's name "
             "or the last part of their directory. \"pgweir store ls\" lists the archives.");
   const auto directory = base_name(arguments.get(kDirectory, ""));
   if (!directory.empty() && directory != "." && directory != "..") return name_value(directory);
-  throw Error(ErrorKind::usage, "which archive of the store?")
-      .hint("Name it with --store-name (Barman's server name).");
+  throw Error(ErrorKind::usage, "no archive of the store specified")
+      .hint("Specify it with --store-name (Barman's server name).");
 }
 
 constexpr Option of_store(const Option& option) { return option.of_section("store"); }
@@ -209,7 +209,7 @@ std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
       throw Error(ErrorKind::usage, "others have access to the private key")
           .with("file", path)
           .with("mode", fmt::format("{:04o}", access->mode))
-          .hint(fmt::format("Run chmod 600 {}; a file of root may be 0640.", path));
+          .hint(fmt::format("Run chmod 600 {}; a file owned by root can have mode 0640.", path));
     const store::Secret text(io::read_small_file(path, kLargestKeys));
     add(store::parse_identities(text.reveal(), path));
   }
@@ -219,7 +219,7 @@ std::vector<store::AgeIdentity> identities_of(const Arguments& arguments) {
     if (!output.end.success())
       throw Error(ErrorKind::retry, "the command for the private key has failed")
           .with("reason", output.end.to_string())
-          .hint("What it said is on its standard error, above.");
+          .hint("See its standard error output above.");
     add(store::parse_identities(output.text.reveal(), "--identity-command"));
   }
   return identities;
@@ -233,13 +233,13 @@ std::vector<store::AgeRecipient> recipients_of(const Arguments& arguments) {
       continue;
     }
     if (text.starts_with("age1"))
-      throw Error(ErrorKind::usage, "--encrypt-to: this is no recipient of age")
+      throw Error(ErrorKind::usage, "--encrypt-to: invalid age recipient")
           .with("recipient", text)
           .hint("\"age-keygen -y FILE\" prints the recipient of a private key.");
     if (io::type_of(text) != io::PathType::file)
-      throw Error(ErrorKind::usage, "--encrypt-to: neither a recipient of age nor a file")
+      throw Error(ErrorKind::usage, "--encrypt-to: neither an age recipient nor a file")
           .with("path", text)
-          .hint("Recipients are age1…; a file has one in each line.");
+          .hint("Recipients start with age1; a file contains one per line.");
     const store::Secret lines(io::read_small_file(text, kLargestKeys));
     for (const auto& recipient : store::parse_recipients(lines.reveal(), text))
       recipients.push_back(recipient);
@@ -293,9 +293,9 @@ void require_known(const store::StoreOptions& options) {
   using store::StoreKind;
   const auto kind = options.place.kind;
   if (kind != StoreKind::s3 && !options.encryption.empty())
-    refuse(kEncryption, "This store encrypts all objects; which key it uses is set there.");
+    refuse(kEncryption, "This store encrypts all objects; the key is configured there.");
   if (kind != StoreKind::azure && !options.api_version.empty())
-    refuse(kApiVersion, "It is the version of Azure's protocol.");
+    refuse(kApiVersion, "The option sets the version of Azure's protocol.");
 }
 
 }  // namespace
@@ -303,7 +303,7 @@ void require_known(const store::StoreOptions& options) {
 store::StoreOptions store_options_of(const Arguments& arguments, StoreName from, PrivateKeys keys) {
   auto place = arguments.get(kStore);
   if (!place)
-    throw Error(ErrorKind::usage, "which store? --store is missing")
+    throw Error(ErrorKind::usage, "--store is missing")
         .hint(
             "Give --store s3://BUCKET/PREFIX, and --store-endpoint URL if it is not AWS; or "
             "azure://CONTAINER/PREFIX or gs://BUCKET/PREFIX.");

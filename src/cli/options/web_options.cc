@@ -29,7 +29,8 @@ WebRequest read_web(const Arguments& arguments) {
   request.limits = read_limits(arguments);
   if (request.listen && !is_this_machine(*request.listen) && !request.token_file)
     throw Error(ErrorKind::usage,
-                fmt::format("{} is an address that others reach, and needs --web-token-file",
+                fmt::format("{} is an address that other machines can reach, and needs "
+                            "--web-token-file",
                             arguments.source(kWebListen)))
         .hint(
             "Listen on this machine only, behind a proxy that authenticates, or create a token: "
@@ -60,7 +61,7 @@ std::optional<std::string> read_token(const WebRequest& request) {
   if (token.size() < web::kLeastToken || token.find_first_of("\r\n") != std::string_view::npos)
     throw wrong(
         fmt::format("the token file has no single line of {} characters or more", web::kLeastToken))
-        .hint("(umask 077; openssl rand -hex 20 > FILE) makes one.");
+        .hint("Create one with (umask 077; openssl rand -hex 20 > FILE).");
   return std::string(token);
 }
 

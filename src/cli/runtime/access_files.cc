@@ -25,25 +25,28 @@ void check_key(const std::string& path) {
   const auto wrong = [&](const char* what) {
     return Error(ErrorKind::usage, what).with("path", path);
   };
-  if (!file) throw wrong("the private key is not a file that can be looked at");
+  if (!file) throw wrong("could not access the private key");
   if (!file->own && !file->of_root)
-    throw wrong("the private key belongs to another user").hint("chown it to this user, or root.");
+    throw wrong("the private key belongs to another user")
+        .hint(
+            "Run chown to make this user or "
+            "root its owner.");
   if (!file->is_secret())
     throw wrong("others have access to the private key")
-        .hint("chmod 600; where it belongs to root and this user is another one, chmod 640.");
+        .hint("Run chmod 600, or chmod 640 if root owns it and this user is not root.");
 }
 
 /// A rule that can never match would reject all clients, without an apparent reason.
 void check_rules(const relay::Rules& rules, const ServeRequest& request) {
   const auto unmet = [&](std::size_t line, const std::string& what, const char* option) {
-    return Error(ErrorKind::usage, "the rules file is invalid: " + what + option)
+    return Error(ErrorKind::usage, "the HBA file is invalid: " + what + option)
         .with("path", request.hba.value_or(""))
         .with("line", line);
   };
   if (const auto line = rules.needs_tls(); line && !request.tls)
-    throw unmet(*line, "hostssl needs TLS, and so ", "--serve-tls-cert and --serve-tls-key");
+    throw unmet(*line, "hostssl needs TLS, so specify ", "--serve-tls-cert and --serve-tls-key");
   if (const auto line = rules.needs_certificates(); line && !request.tls->authorities)
-    throw unmet(*line, "cert needs the authorities of clients' certificates, ", "--serve-tls-ca");
+    throw unmet(*line, "cert needs the CA of the clients' certificates: ", "--serve-tls-ca");
 }
 
 }  // namespace

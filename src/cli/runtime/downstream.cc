@@ -27,8 +27,8 @@ constexpr std::chrono::milliseconds kSoon = 200ms;
 /// although it may still get the WAL from another host.
 wire::ErrorReport report_of_end(const Error& error) {
   if (error.kind() == ErrorKind::gap)
-    return {"57P03", "the WAL that comes next is missing upstream of this relay",
-            "It stops here until that WAL is imported."};
+    return {"57P03", "the next WAL is missing in the archive of this relay",
+            "Serving stops here until that WAL is imported."};
   return {"57P03", "the receiver of this relay has ended with status 4",
           std::string(error.message())};
 }

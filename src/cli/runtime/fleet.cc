@@ -274,7 +274,7 @@ http::Server::Reply Fleet::answer(const http::Request& request) {
   }
   if (!answer) answer = web::asset(request.path);
   if (!answer && (request.path == "/" || request.path == "/main")) answer = table(request);
-  if (!answer) answer = web::plain_answer(404, "there is nothing here");
+  if (!answer) answer = web::plain_answer(404, "the directory does not exist");
   web::shrink(request, *answer);
   web::add_safety(*answer);
   return std::move(*answer);

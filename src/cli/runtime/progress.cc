@@ -149,7 +149,7 @@ std::string log_line(const Progress& progress, std::uint64_t bytes, milliseconds
   if (progress.left)
     line += fmt::format(", caught up in about {}", format_duration(*progress.left));
   else if (progress.losing)
-    line += ", the server writes faster";
+    line += ", the server generates WAL faster";
   return line;
 }
 

@@ -164,7 +164,7 @@ void read_anew(const WebRequest& request, const std::function<void(const WebRequ
     log.info("reloaded the token file {}", *request.token_file);
   } catch (const Error& error) {
     log.error(error);
-    log.warning("the token as it was stays in force");
+    log.warning("the previous token stays in effect");
   }
 }
 

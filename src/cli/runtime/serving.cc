@@ -94,7 +94,7 @@ void Serving::renew_secrets() {
     fresh->users = read_users(request_);
     if (request_.tls) fresh->tls = read_tls(*request_.tls);
     access_.set(std::move(fresh));
-    log_.info("{} replaced: new clients use it",
+    log_.info("{} replaced: new clients use the new contents",
               request_.tls ? "the certificate or the users file was" : "the users file was");
     tell_expiry();
   } catch (const Error& error) {
@@ -157,9 +157,8 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
       cluster_->major, found->timeline(), found->end,
-      receives
-          ? ", and what its receiver makes durable"
-          : "; until a receiver tells of more, new WAL is served once its segment is finished"));
+      receives ? ", and new WAL as soon as the receiver has flushed it"
+               : "; without a running receiver, new WAL is served once its segment is complete"));
   for (const auto& listener : listeners_)
     log_.info("listening on {}", listener.address().to_string());
   server.run(listeners_, stop);
@@ -230,7 +229,7 @@ void Serving::reload() {
     tell_expiry();
   } catch (const Error& error) {
     log_.error(error);
-    log_.warning("the rules and users as they were stay in force{}",
+    log_.warning("the previous HBA file and users stay in effect{}",
                  request_.tls ? ", and the certificate" : "");
   }
 }
@@ -279,15 +278,15 @@ void Serving::tell_expiry() const {
 
 void Serving::tell_who_may_come() const {
   if (request_.users && open_to_others(*request_.users))
-    log_.warning("all users of this machine can read the users file {}: chmod 640",
+    log_.warning("all users of this machine can read the users file {}: run chmod 640",
                  *request_.users);
   if (request_.hba) return;
   if (access_.get()->users.size() == 0)
     log_.warning(
-        "nobody can connect: there is no user with a password (--serve-users), and no rules file "
-        "(--serve-hba) that lets anybody in without");
+        "no client can connect: no user has a password (--serve-users), and there is no HBA file "
+        "(--serve-hba) that allows connections without one");
   else
-    log_.info("without --serve-hba clients of this machine alone can connect, with a password");
+    log_.info("without --serve-hba, only clients on this machine can connect, with a password");
 }
 
 }  // namespace weir::cli

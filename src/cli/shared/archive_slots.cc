@@ -48,7 +48,7 @@ std::optional<bool> drop_by_socket(const std::string& directory, const std::stri
   if (answer.sqlstate == kObjectInUse) throw in_use(answer.message, directory);
   throw Error(ErrorKind::io, "the slot could not be dropped: " + answer.message)
       .with("directory", directory)
-      .hint("The log of \"pgweir serve\" says more.");
+      .hint("See the log of \"pgweir serve\".");
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ std::vector<archive::ServedSlot> slots_of_report(const std::string& json, const 
   const auto report = relay::parse_slots_report(json);
   if (!report)
     throw Error(ErrorKind::protocol,
-                "invalid response from the process that has the archive's slots")
+                "invalid response from the process that manages the archive's slots")
         .with("asked", from)
         .hint("Use the same version for both.");
   std::vector<archive::ServedSlot> slots;
@@ -110,9 +110,9 @@ bool drop_archive_slot(const std::string& directory, const std::string& name) {
   archive::require_not_a_server_directory(*archive);
   const auto lock = archive::SlotsLock::take(*archive);
   if (!lock)
-    throw Error(ErrorKind::retry, "another process has the archive's slots, and does not answer")
+    throw Error(ErrorKind::retry, "the process that manages the archive's slots does not answer")
         .with("directory", directory)
-        .hint("It may have just started: try again.");
+        .hint("It may have just started. Run the command again.");
   auto kept = archive::read_slots(*archive);
   if (!kept || std::erase_if(kept->slots, [&](const auto& slot) { return slot.name == name; }) == 0)
     return false;

@@ -22,8 +22,8 @@ void look_at_lock(status::StatusReport& report, const std::string& directory) {
   const auto holder = io::find_lock_holder(directory);
   if (!holder) return;
   report.receiver_error = fmt::format(
-      "process {}{} has the lock of the archive and cannot be asked: a receiver without a socket "
-      "in the directory (its log says why), or pgweir import",
+      "process {}{} holds the archive's lock and cannot be queried: it is a receiver without a "
+      "socket in the directory (see its log), or pgweir import",
       holder->process, holder->program.empty() ? "" : " (" + holder->program + ")");
   report.receiver_mute = true;
 }

@@ -34,7 +34,7 @@ archive::LastCheck last_check_of(const verify::Report& report, bool whole,
       check.problem = finding.file + (finding.file.empty() ? "" : ": ") + finding.what;
   }
   if (!report.records_checked && check.problem.empty())
-    check.problem = "the WAL is of a newer PostgreSQL than this pgweir knows";
+    check.problem = "the WAL is of a newer PostgreSQL than this pgweir supports";
   check.passed = check.problems == 0 && report.records_checked;
   return check;
 }

@@ -43,9 +43,9 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
         .with("directory", archives_.paths())
-        .hint("Check that the file system is mounted, and that it is the right directory.");
+        .hint("Check that the file system is mounted, and that the directory is the right one.");
   if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
-    throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+    throw Error(ErrorKind::conflict, "the backup and the archive belong to different clusters")
         .with("backup", backup.system_identifier)
         .with("archive", identity->system_identifier);
   size_ = identity->segment_size;
@@ -107,9 +107,8 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
     if (!left || backup.end.value_or(backup.start) <= *left) newest = history;
   }
   if (!newest)
-    throw Error(ErrorKind::gap, wanted
-                                    ? "the archive has no WAL of that timeline on the backup's way"
-                                    : "the archive has no WAL of the backup's timeline")
+    throw Error(ErrorKind::gap, wanted ? "the archive has no WAL of that timeline after the backup"
+                                       : "the archive has no WAL of the backup's timeline")
         .with("timeline", wanted.value_or(backup.timeline))
         .with("directory", archives_.paths());
   return *newest;

@@ -36,7 +36,7 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
     look.report = store::check_manifests(look.chains, look.objects, question);
   }
   if (question.keys_given && look.chains.empty())
-    look.report.findings.emplace_back("there is no manifest, and a public key was given for one");
+    look.report.findings.emplace_back("a manifest public key was given, but there is no manifest");
   return look;
 }
 
@@ -46,7 +46,7 @@ void look_deeply(StoredArchive& stored, const ManifestRequest& request, Manifest
   const auto told = store::told_objects(look.chains, !request.keys.empty());
   if (!store::compare_deeply(stored.opened().store(), {.seed = random_number()}, look.objects, told,
                              read, jobs, look.report, stop))
-    throw Error(ErrorKind::retry, "stopped before everything was compared");
+    throw Error(ErrorKind::retry, "stopped before all objects were compared");
 }
 
 }  // namespace weir::cli

@@ -57,11 +57,11 @@ Usage:
 
 Options:
   -b, --clean-backup-history  remove backup history files, too
-  -d, --debug                 say what is done
+  -d, --debug                 print debug messages
   -n, --dry-run               only print the names of the files to be removed
-  -V, --version               the version
-  -x, --strip-extension=EXT   files with this extension are meant, too
-  -?, --help                  this help
+  -V, --version               print the version, then exit
+  -x, --strip-extension=EXT   strip this extension before comparing file names
+  -?, --help                  print this help, then exit
 
 As a setting of a standby:
   archive_cleanup_command = 'pg_archivecleanup [OPTION]... ARCHIVELOCATION %r'
@@ -96,8 +96,8 @@ std::string first_to_stay(io::Directory& directory, const Settings& settings) {
     const auto name = wal::SegmentName(1, size.segno(slot.restart_lsn), size).to_string();
     if (name.substr(wal::kTimelineDigits) >= first) continue;
     first = name.substr(wal::kTimelineDigits);
-    print_stderr("{}: the replication slot \"{}\" holds back what is needed from {} on\n", kName,
-                 slot.name, slot.restart_lsn);
+    print_stderr("{}: the replication slot \"{}\" holds back WAL from {} on\n", kName, slot.name,
+                 slot.restart_lsn);
   }
   return first;
 }

@@ -217,34 +217,34 @@ Usage:
   pg_receivewal [OPTION]...
 
 Options:
-  -D, --directory=DIR    where to keep the WAL segments
-  -E, --endpos=LSN       stop when WAL behind this position has come
-      --if-not-exists    with --create-slot: one that is there will do
-  -n, --no-loop          end when the connection is lost
-      --no-sync          do not wait for the disk: unsafe
+  -D, --directory=DIR    directory of the WAL segments
+  -E, --endpos=LSN       exit once all WAL before LSN is received
+      --if-not-exists    with --create-slot, use the slot if it exists
+  -n, --no-loop          exit when the connection is lost
+      --no-sync          do not flush WAL to disk (unsafe)
   -s, --status-interval=SECS
                          seconds between reports, 0: none (default: 10)
-  -S, --slot=SLOTNAME    the replication slot to stream through
-      --synchronous      make WAL durable, and report it, at once
-  -v, --verbose          tell what happens; twice: more of it
+  -S, --slot=SLOTNAME    replication slot to stream from
+      --synchronous      flush and report WAL immediately
+  -v, --verbose          print progress messages; if given twice, more of them
   -V, --version          print the version, then exit
   -Z, --compress=METHOD[:DETAIL]
-                         none, gzip, lz4 or zstd, with a level if wanted
-  -?, --help             print this, then exit
+                         none, gzip, lz4 or zstd, optionally with a level
+  -?, --help             print this help, then exit
 
 Connection options:
   -d, --dbname=CONNSTR   connection string or URI
-  -h, --host=HOSTNAME    name of the server, or the directory of its socket
-  -p, --port=PORT        its port
-  -U, --username=NAME    user to connect as
-  -w, --no-password      never ask for a password
-  -W, --password         ask for a password in any case
+  -h, --host=HOSTNAME    host name or socket directory
+  -p, --port=PORT        server port
+  -U, --username=NAME    user name
+  -w, --no-password      never prompt for a password
+  -W, --password         always prompt for a password
 
 Optional actions:
-      --create-slot      make the replication slot that --slot names, then exit
-      --drop-slot        drop it, then exit
+      --create-slot      create the slot named by --slot, then exit
+      --drop-slot        drop that slot, then exit
 
-The options mean what they mean to PostgreSQL's own program of this name.
+The options work as in PostgreSQL's program of this name.
 )";
 }
 

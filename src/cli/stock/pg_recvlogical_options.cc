@@ -157,40 +157,40 @@ Usage:
   pg_recvlogical [OPTION]...
 
 Actions, at least one:
-      --create-slot      make the logical replication slot
-      --drop-slot        drop it
-      --start            stream from it
+      --create-slot      create the logical replication slot
+      --drop-slot        drop the slot
+      --start            stream changes from the slot
 
 Options:
-  -E, --endpos=LSN       stop when this position has come
-      --enable-failover  with --create-slot: standbys keep it in step (17+)
+  -E, --endpos=LSN       exit once LSN is received
+      --enable-failover  with --create-slot: synchronize it to standbys (17+)
       --enable-two-phase, -t, --two-phase
                          with --create-slot: decode at PREPARE TRANSACTION
-  -f, --file=FILE        where to write, "-" for standard output
+  -f, --file=FILE        output file, "-" for standard output
   -F, --fsync-interval=SECS
                          seconds between syncs of the file (default: 10)
-      --if-not-exists    with --create-slot: one that is there will do
-  -I, --startpos=LSN     where to begin, if the slot has not moved past it
-  -n, --no-loop          end when the connection is lost
+      --if-not-exists    with --create-slot: use the slot if it exists
+  -I, --startpos=LSN     position to start at, unless the slot is past it
+  -n, --no-loop          exit when the connection is lost
   -o, --option=NAME[=VALUE]
-                         an option of the output plugin
-  -P, --plugin=PLUGIN    the slot's output plugin (default: test_decoding)
+                         option of the output plugin
+  -P, --plugin=PLUGIN    output plugin of the new slot (default: test_decoding)
   -s, --status-interval=SECS
                          seconds between reports, 0: none (default: 10)
-  -S, --slot=SLOTNAME    the slot's name
-  -v, --verbose          tell what happens
+  -S, --slot=SLOTNAME    name of the slot
+  -v, --verbose          print progress messages
   -V, --version          print the version, then exit
-  -?, --help             print this, then exit
+  -?, --help             print this help, then exit
 
 Connection options:
   -d, --dbname=DBNAME    database, connection string or URI
-  -h, --host=HOSTNAME    name of the server, or the directory of its socket
-  -p, --port=PORT        its port
-  -U, --username=NAME    user to connect as
-  -w, --no-password      never ask for a password
-  -W, --password         ask for a password in any case
+  -h, --host=HOSTNAME    host name or socket directory
+  -p, --port=PORT        server port
+  -U, --username=NAME    user name
+  -w, --no-password      never prompt for a password
+  -W, --password         always prompt for a password
 
-The options mean what they mean to PostgreSQL's own program of this name.
+The options work as in PostgreSQL's program of this name.
 )";
 }
 

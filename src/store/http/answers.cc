@@ -28,14 +28,14 @@ struct Meaning {
   std::string_view hint;
 };
 constexpr std::string_view kSecretHint =
-    "The store has another secret key for this access key: look at both, and at the region.";
+    "The secret key does not match this access key. Check both, and the region.";
 constexpr std::string_view kClockHint =
-    "This machine's clock and the store's differ: look at the time synchronization of both.";
+    "The clocks of this machine and of the store differ. Check the time synchronization of both.";
 constexpr std::string_view kRegionHint = "Name the bucket's region with --store-region.";
 constexpr std::string_view kExpiredHint =
-    "Credentials of a session ended; new ones were not to be had.";
+    "The temporary credentials have expired, and new ones could not be obtained.";
 constexpr std::string_view kLockHint =
-    "A policy of the container or a legal hold keeps the object as it is.";
+    "A policy of the container or a legal hold prevents changes to the object.";
 /// By the store's error code: HTTP's status is ambiguous.
 constexpr auto kMeanings = std::to_array<Meaning>({
     {"SlowDown", Trouble::throttled, {}},
@@ -55,47 +55,52 @@ constexpr auto kMeanings = std::to_array<Meaning>({
     {"ExpiredToken", Trouble::expired, kExpiredHint},
     {"TokenRefreshRequired", Trouble::expired, kExpiredHint},
     {"InvalidToken", Trouble::expired,
-     "The session token does not belong to this access key, or is none of this store's."},
+     "The session token does not belong to this access key, or was not issued by this store."},
     {"PermanentRedirect", Trouble::region, kRegionHint},
     {"TemporaryRedirect", Trouble::region, kRegionHint},
     {"AuthorizationHeaderMalformed", Trouble::region, kRegionHint},
     {"IllegalLocationConstraintException", Trouble::region, kRegionHint},
     {"NotImplemented", Trouble::unable, {}},
     {"NoSuchBucket", Trouble::refused,
-     "Make the bucket first (pgweir makes none), or look at --store and --store-endpoint."},
+     "Create the bucket first (pgweir does not create it), or check --store and --store-endpoint."},
     {"AccessDenied", Trouble::refused,
-     "The access key may not do this: it needs s3:PutObject, s3:GetObject and s3:ListBucket here."},
+     "The access key lacks a permission. It needs s3:PutObject, s3:GetObject and s3:ListBucket "
+     "for this bucket."},
     {"SignatureDoesNotMatch", Trouble::refused, kSecretHint},
     {"InvalidAccessKeyId", Trouble::refused, "The store does not know this access key."},
     {"InvalidObjectState", Trouble::refused,
-     "The object was moved to a class that cannot be read at once, by a lifecycle rule maybe: have "
-     "it restored there first."},
+     "The object is in a storage class that cannot be read directly, possibly because of a "
+     "lifecycle rule. Restore it in the store first."},
     {"QuotaExceeded", Trouble::refused, "The store's quota for this user or bucket is used up."},
     // Azure
     {"ServerBusy", Trouble::throttled, {}},
     {"OperationTimedOut", Trouble::unreachable, {}},
     {"Md5Mismatch", Trouble::unreachable, {}},
     {"InvalidAuthenticationInfo", Trouble::expired, kExpiredHint},
-    {"InvalidHeaderValue", Trouble::unable, "Does the store know this --store-api-version?"},
+    {"InvalidHeaderValue", Trouble::unable,
+     "Check that the store supports this "
+     "--store-api-version."},
     {"ContainerNotFound", Trouble::refused,
-     "Make the container first (pgweir makes none), or look at --store and --store-endpoint."},
+     "Create the container first (pgweir does not create it), or check --store and "
+     "--store-endpoint."},
     {"ResourceNotFound", Trouble::refused,
-     "Is the storage account in --store-endpoint (or AZURE_STORAGE_ACCOUNT) right?"},
+     "Check the storage account in --store-endpoint or AZURE_STORAGE_ACCOUNT."},
     {"AuthenticationFailed", Trouble::refused,
-     "The store does not accept the account key, shared access signature or token: look at it, and "
-     "at the storage account's name."},
+     "The store rejected the account key, shared access signature, or token. Check it, and the "
+     "name of the storage account."},
     {"NoAuthenticationInformation", Trouble::refused, {}},
     {"AuthorizationPermissionMismatch", Trouble::refused, {}},
     {"AuthorizationFailure", Trouble::refused,
-     "The storage account's firewall does not permit this machine, or the shared access signature "
-     "not this request; an emulator answers so to a wrong key, too."},
+     "The storage account's firewall does not permit this machine, or the shared access "
+     "signature does not permit this request. An emulator also returns this error for a wrong "
+     "key."},
     {"AuthorizationProtocolMismatch", Trouble::refused,
      "The shared access signature is valid for https only."},
     {"KeyBasedAuthenticationNotPermitted", Trouble::refused,
      "The storage account does not permit account keys: use a managed identity, or another token."},
     {"BlobArchived", Trouble::refused,
-     "The object was moved to the archive tier, by a lifecycle rule maybe: have it restored "
-     "first."},
+     "The object is in the archive tier, possibly because of a lifecycle rule. Restore it in the "
+     "store first."},
     {"BlobImmutableDueToPolicy", Trouble::refused, kLockHint},
     {"BlobImmutableDueToLegalHold", Trouble::refused, kLockHint},
     {"LeaseIdMissing", Trouble::refused,
@@ -348,9 +353,9 @@ StoreError error_of(const Answer& answer, const std::string& what, const std::st
     error.hint(kRegionHint);
   else if (answer.status == 403)
     error.hint(
-        "The store gives no reason. Look at access key, secret key, region and rights: "
-        "s3:ListBucket to list, s3:GetObject to read an object and to ask for its size, "
-        "s3:PutObject to write.");
+        "The store gives no reason. Check the access key, secret key, region and permissions: "
+        "s3:ListBucket to list, s3:GetObject to read an object and its size, s3:PutObject to "
+        "write.");
   return std::move(error).with_code(told ? told->code : "");
 }
 
@@ -363,11 +368,13 @@ StoreError error_of(const NoAnswer& failure, const std::string& what, const std:
   StoreError error(trouble, fmt::format("{}: {}", what, failure.message()));
   error.with("object", name);
   if (failure.why() == Why::not_believed)
-    error.hint("Name the authority that the store's certificate is of with --store-ca.");
+    error.hint("Name the CA that issued the store's certificate with --store-ca.");
   else if (failure.why() == Why::not_reached)
-    error.hint("Is --store-endpoint right, and can the store be reached from here?");
+    error.hint("Check --store-endpoint, and that the store can be reached from this machine.");
   else if (failure.message().find("wrong version number") != std::string::npos)
-    error.hint("The port does not speak TLS. Is --store-endpoint to begin with http://?");
+    error.hint(
+        "The port does not use TLS. If this is intended, --store-endpoint must start with "
+        "http://.");
   return error;
 }
 

@@ -80,7 +80,8 @@ Credentials CredentialChain::get() {
     if (known_ && (!known_->expires || clock_() < *known_->expires)) {
       if (files != files_ && settings_.tell && std::exchange(told_, error.what()) != error.what())
         settings_.tell(
-            fmt::format("{}; the credentials that were read before are used until that is mended",
+            fmt::format("{}; the credentials that were read before are used until this is "
+                        "corrected",
                         error.what()));
       return *known_;
     }
@@ -140,7 +141,7 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
     auto found = section ? azure_credentials_of(*section) : std::nullopt;
     if (!found)
       throw wrong_file(path, "the file of the store's credentials has no key of [storage]")
-          .hint("It has a line key = … or sas_token = … below that.");
+          .hint("It must have a line key = … or sas_token = … in that section.");
     found->source = path;
     return found;
   }
@@ -156,7 +157,9 @@ std::optional<Credentials> CredentialChain::of_file(const std::string& path, boo
   if (named)
     throw wrong_file(path,
                      fmt::format("the file of the store's credentials has no keys of [{}]", name))
-        .hint("It has lines aws_access_key_id = … and aws_secret_access_key = … below that.");
+        .hint(
+            "It must have lines aws_access_key_id = … and aws_secret_access_key = … in that "
+            "section.");
   return std::nullopt;
 }
 
@@ -195,25 +198,24 @@ Credentials CredentialChain::of_command(const std::string& command) const {
   if (cut == io::Captured::Cut::stopped) throw StoreError(Trouble::stopped, "asked to stop");
   if (cut == io::Captured::Cut::too_late)
     throw StoreError(Trouble::no_keys,
-                     fmt::format("the command for the store's credentials did not end within {}, "
-                                 "and was ended",
+                     fmt::format("the command for the store's credentials did not finish within "
+                                 "{}, and was terminated",
                                  format_duration(settings_.command_time)))
-        .hint("Run it by hand as the user of pgweir: it may ask something, or wait for a service.");
+        .hint("Run it by hand as pgweir's user. It may prompt for input, or wait for a service.");
   if (!end.success())
     throw StoreError(Trouble::no_keys, "the command for the store's credentials has failed")
         .with("reason", end.to_string())
-        .hint("What it said is on its standard error, above.");
+        .hint("See its standard error output above.");
   auto found = read_output(text.reveal());
   if (!found)
-    throw Error(ErrorKind::usage,
-                "what the command for the store's credentials prints is not what it should")
+    throw Error(ErrorKind::usage, "the command for the store's credentials printed invalid output")
         .hint(settings_.kind == StoreKind::azure
-                  ? "It has to print a token, as \"az account get-access-token --resource "
+                  ? "It must print a token, as \"az account get-access-token --resource "
                     "https://storage.azure.com\" does, or a shared access signature."
               : settings_.kind == StoreKind::gs
-                  ? "It has to print a token, as \"gcloud auth print-access-token\" does, or the "
+                  ? "It must print a token, as \"gcloud auth print-access-token\" does, or the "
                     "JSON of AWS's credential_process with HMAC keys."
-                  : "It has to print the JSON of AWS's credential_process, Version 1.");
+                  : "It must print the JSON of AWS's credential_process, Version 1.");
   found->source = "the command for credentials";
   return std::move(*found);
 }
@@ -307,8 +309,8 @@ std::optional<std::string> CredentialChain::token_of_machine(const Request& requ
   constexpr long kTooManyRequests = 429;
   const auto failed = [](const std::string& what) {
     return StoreError(Trouble::no_keys,
-                      "no credentials for the store are configured, and none were to be had from "
-                      "the machine's metadata service: " +
+                      "no credentials for the store are configured, and the machine's metadata "
+                      "service gave none: " +
                           what)
         .hint(kWays);
   };

@@ -141,7 +141,7 @@ void* CurlTransport::take() {
       static_cast<long>(settings_.total.count())};
   auto* const connection = module().open(&settings);
   if (connection == nullptr)
-    throw NoAnswer(NoAnswer::Why::wrong, "libcurl does not take the settings for the store");
+    throw NoAnswer(NoAnswer::Why::wrong, "libcurl rejected the settings for the store");
   return connection;
 }
 

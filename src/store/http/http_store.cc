@@ -223,7 +223,7 @@ ObjectStore::Traits HttpStore::traits() const {
 
 std::optional<ObjectHead> HttpStore::head(const std::string& key, const std::string& version) {
   Call call{.operation = Operation::read,
-            .what = "could not look at an object",
+            .what = "could not read an object's metadata",
             .asked = {.method = "HEAD", .key = key}};
   if (!version.empty()) call.asked.query[dialect_->version_parameter()] = version;
   auto answer = perform(call);
@@ -239,7 +239,7 @@ std::optional<ObjectHead> HttpStore::head(const std::string& key, const std::str
   const auto* const size = answer.header("content-length");
   const auto number = size != nullptr ? parse_number<std::uint64_t>(*size) : std::nullopt;
   if (!number)
-    throw StoreError(Trouble::unreachable, "the store does not tell the size of an object")
+    throw StoreError(Trouble::unreachable, "the store did not return the size of an object")
         .with("object", name_of(key));
   head.size = *number;
   return head;

@@ -47,8 +47,8 @@ Error lost_error(const std::string& object) {
                "a segment that was sent is gone from the store, and from the archive")
       .with("object", object)
       .hint(
-          "Find out who removes objects there. Bring it back from another archive (\"pgweir "
-          "import\"), or take a base backup now: no recovery gets past it.");
+          "Find out which program removes objects there. Import the segment from another archive "
+          "(\"pgweir import\"), or take a base backup now: no recovery can pass this segment.");
 }
 
 }  // namespace weir::store

@@ -86,10 +86,10 @@ void ManifestChainReader::take(std::uint64_t number, std::string_view content,
     });
     chain_.proved = key != keys_.end() && found->is_by(*key);
     if (key != keys_.end() && !chain_.proved)
-      chain_.broken.push_back(fmt::format("the signature of {} does not fit its lines", name));
+      chain_.broken.push_back(fmt::format("the signature of {} does not match its lines", name));
   }
   if (take_line_of(text) != fmt::format(kFirstLine, chain_.id, number)) {
-    chain_.broken.push_back(fmt::format("{} is not what its name says", name));
+    chain_.broken.push_back(fmt::format("the first line of {} does not match its name", name));
     full_ = true;
     return;
   }
@@ -113,7 +113,7 @@ void ManifestChainReader::take_line(std::string_view text, const std::string& wh
   }
   if (line->before != chain_.head())
     chain_.broken.push_back(
-        where + " does not follow the line before it: one of them was altered, dropped or moved");
+        where + " does not continue the previous line: a line was changed, removed or moved");
   chain_.hashes.push_back(hash_of_line(text));
   chain_.lines.push_back(std::move(*line));
 }

@@ -161,7 +161,7 @@ bool compare_deeply(ObjectStore& store, const Patience& patience, const StoredOb
     if (std::none_of(each.lines.begin(), each.lines.end(),
                      [&](const ManifestEntry* line) { return line->sha256 == each.sha256; }))
       report.findings.push_back(
-          fmt::format("{} is not what was stored: its SHA-256 is {}, and was {}", each.name,
+          fmt::format("{} does not match the manifest: its SHA-256 is {}, expected {}", each.name,
                       each.sha256, each.lines.back()->sha256));
   return true;
 }

@@ -63,15 +63,15 @@ class Check {
       for (const auto& what : chain.broken)
         report_.findings.push_back(fmt::format("manifest {}: {}", chain.id, what));
       if (question_.keys_given && !chain.proved)
-        report_.findings.push_back(fmt::format(
-            "manifest {} is {}: nothing that it tells is believed", chain.id,
-            chain.signed_by ? "signed by key " + to_string(*chain.signed_by) +
-                                  ", which none of the public keys that were given proves"
-                            : "not signed"));
+        report_.findings.push_back(
+            fmt::format("manifest {} is {}: its lines are ignored", chain.id,
+                        chain.signed_by ? "signed by key " + to_string(*chain.signed_by) +
+                                              ", which matches none of the given public keys"
+                                        : "not signed"));
       else if (!chain.signed_by)
         report_.remarks.push_back(
-            fmt::format("manifest {} is not signed: who can write to the store can change it with "
-                        "the objects (--manifest-key)",
+            fmt::format("manifest {} is not signed: anyone who can write to the store can change "
+                        "it together with the objects (--manifest-key)",
                         chain.id));
       else if (!question_.keys_given)
         report_.remarks.push_back(
@@ -82,7 +82,8 @@ class Check {
     }
     if (clusters.size() > 1)
       report_.findings.push_back(
-          fmt::format("the manifests tell of {} clusters; one belongs here", clusters.size()));
+          fmt::format("the manifests list objects of {} clusters; only one can use this prefix",
+                      clusters.size()));
   }
 
   void find_begin() {
@@ -100,8 +101,8 @@ class Check {
         if (entry.kind == Kind::begin && !cut.contains(entry.chain) &&
             !has_line(entry.chain, entry.after))
           report_.findings.push_back(
-              fmt::format("manifest {} does not have the line that a prune saw at its end ({}): it "
-                          "was cut off or replaced",
+              fmt::format("manifest {} does not have the line that was its last one at a prune "
+                          "({}): it was truncated or replaced",
                           entry.chain, entry.after));
       }
     }
@@ -124,7 +125,7 @@ class Check {
                         head,
                         std::any_of(chains_.begin(), chains_.end(),
                                     [](const ManifestChain& chain) { return chain.cut; })
-                            ? ", or is so old that a prune has removed it (expect a newer head)"
+                            ? ", or a prune has removed that line (expect a newer head)"
                             : ""));
   }
 
@@ -147,7 +148,7 @@ class Check {
       const auto object = objects_.find(name);
       if (object == objects_.end()) {
         if (segment && (before_begin(*segment) || has_told_form(*segment))) continue;
-        find(gone, name + " is not there, and was stored");
+        find(gone, name + " is in the manifest, but missing from the store");
         if (segment && front && place_of(*segment) < place_of(*front)) ++gone_in_front;
         continue;
       }
@@ -155,34 +156,34 @@ class Check {
       const auto fit = fit_of(object->second, lines);
       if (fit.by_size) ++report_.by_size;
       if (!fit.same)
-        find(changed, fmt::format("{} is not what was stored: {}", name, fit.difference));
+        find(changed, fmt::format("{} does not match the manifest: {}", name, fit.difference));
       for (const auto* const line : lines)
         if (line->kind == Kind::padded)
           report_.remarks.push_back(
-              fmt::format("{}: padded behind {}: it was published unfinished (\"pgweir store "
-                          "publish-partial\"), and a recovery ends there",
+              fmt::format("{}: padded after {}: it was published as a partial segment (\"pgweir "
+                          "store publish-partial\"), and a recovery ends there",
                           name, line->last));
       if (std::all_of(lines.begin(), lines.end(),
                       [](const ManifestEntry* line) { return line->kind == Kind::seen; }))
         ++report_.not_compared;
     }
-    and_more(gone, "are not there");
+    and_more(gone, "are missing");
     if (gone > 0 && gone == gone_in_front)
       report_.remarks.push_back(
           fmt::format("all missing segments are before {}, the first one in the store: if the "
                       "retention of another program removed them, \"pgweir prune --store ... "
                       "--keep-from {}\" records that in the manifest",
                       *front, *front));
-    and_more(changed, "are not what was stored");
+    and_more(changed, "do not match the manifest");
     if (report_.by_size > 0)
       report_.remarks.push_back(
-          fmt::format("{} objects were compared by size only: the store does not tell their MD5 "
-                      "(--deep reads them)",
+          fmt::format("{} objects were compared by size only: the store does not return their "
+                      "MD5 (--deep reads them)",
                       report_.by_size));
     if (report_.not_compared > 0)
       report_.remarks.push_back(
-          fmt::format("{} objects are present, not compared: they are encrypted, and who tells of "
-                      "them did not have the key that compares",
+          fmt::format("{} objects are present, but not compared: they are encrypted, and the "
+                      "archiver that listed them did not have the key that compares",
                       report_.not_compared));
   }
 
@@ -216,20 +217,20 @@ class Check {
       // A recovery might use it.
       if (segment && !before_begin(*segment) && is_told(*segment))
         find(beside,
-             name + " is there, and no line tells of it, but of the segment in another form");
+             name + " is not listed in the manifest, which lists the segment in another format");
       else if (question_.keys_given && (!segment || is_behind_all_told(*segment)))
         find(behind, name +
-                         " lies behind what the public key proves: no line tells of it, and a "
-                         "recovery would take it");
+                         " is not listed in the manifest, and is newer than all WAL that the "
+                         "public key proves: a recovery would restore it");
       else if (first.empty())
         first = name;
     }
-    and_more(beside, "are there of which no line tells");
-    and_more(behind, "lie behind what the public key proves");
+    and_more(beside, "are not listed in the manifest");
+    and_more(behind, "are newer than all WAL that the public key proves");
     if (report_.untold > beside + behind)
       report_.remarks.push_back(
-          fmt::format("no line tells of {} objects, {} and others: they were there before, or were "
-                      "stored just now (--deep reads them)",
+          fmt::format("the manifest does not list {} objects, {} and others: they are older than "
+                      "it, or were stored just now (--deep reads them)",
                       report_.untold - beside - behind, first));
   }
 
@@ -344,8 +345,8 @@ ObjectFit fit_of(const ObjectEntry& object, std::span<const ManifestEntry* const
     if (by_size || line->md5 == object.md5) return {.same = true, .by_size = by_size};
   }
   return {.difference =
-              sized ? fmt::format("its MD5 is {}, and was {}", object.md5, lines.back()->md5)
-                    : fmt::format("it has {} bytes, and had {}", object.size, lines.back()->size)};
+              sized ? fmt::format("its MD5 is {}, expected {}", object.md5, lines.back()->md5)
+                    : fmt::format("it has {} bytes, expected {}", object.size, lines.back()->size)};
 }
 
 ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given) {
@@ -383,7 +384,7 @@ std::string to_text(const ManifestReport& report) {
                         line.segments, line.first, line.last, line.from, line.to,
                         line.commit ? ", last commit " + line.commit->to_string() : "");
   if (!report.begin.empty()) text += fmt::format("pruned: begins at {}\n", report.begin);
-  text += fmt::format("{} objects of which lines tell are there, {} of which none does\n",
+  text += fmt::format("{} listed objects are in the store, and {} that are not listed\n",
                       report.objects, report.untold);
   for (const auto& remark : report.remarks) text += "note: " + remark + "\n";
   for (const auto& finding : report.findings) text += "FOUND: " + finding + "\n";

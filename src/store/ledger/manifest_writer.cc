@@ -131,17 +131,16 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
     const bool waiting = only_full_ && memory->tail.size() < kManifestLines && there->empty();
     if (!waiting)
       log_.warning(
-          "the manifest in the store has lost its newest lines ({}): they are put again; find out "
-          "who changes objects there (\"pgweir verify --store\")",
+          "the manifest in the store has lost its newest lines ({}): they are written again; "
+          "find out which program changes objects there (\"pgweir verify --store\")",
           store_.name_of(manifest_key(layout_, id_, first / kManifestLines)));
     adopt(memory->tail);
     dirty_ = true;
     return;
   }
   log_.warning(
-      "the manifest in the store is not what was written there ({}): it is left as it is, and a "
-      "new "
-      "one begins, {}; find out who else writes there (\"pgweir verify --store\")",
+      "the manifest in the store was changed by another writer ({}): it is kept, and the new "
+      "manifest {} is started; find out which program writes there (\"pgweir verify --store\")",
       store_.name_of(manifest_key(layout_, id_, first / kManifestLines)), new_id);
   begin(new_id);
 }
@@ -160,7 +159,7 @@ void ManifestWriter::start_with_store(const std::string& id) {
   if (!there || there->empty())
     throw Error(ErrorKind::damage, "a manifest in the store cannot be read")
         .with("object", store_.name_of(manifest_key(layout_, id, *newest)))
-        .hint("\"pgweir verify --store\" says what is wrong with it. Nothing was changed.");
+        .hint("Nothing was changed. Run \"pgweir verify --store\" to find the damage.");
   lines_ = *newest * kManifestLines;
   for (const auto& line : *there) add_line(line);
 }
@@ -180,9 +179,8 @@ void ManifestWriter::put() {
     if (error.trouble() != Trouble::refused || only_full_ || many_write_ || !is_unreplaceable())
       throw;
     log_.warning(
-        "the manifest's newest object must not be replaced ({}): a new manifest starts, whose "
-        "lines "
-        "are stored when there are {} of them, and are in .pgweir-store until then",
+        "the manifest's newest object cannot be replaced ({}): a new manifest is started, whose "
+        "lines are kept in .pgweir-store until there are {} of them to store",
         error.code().empty() ? error.message() : error.code(), kManifestLines);
     start_only_full();
     put_all();
@@ -273,7 +271,7 @@ void ManifestWriter::put_text(std::uint64_t number, const std::string& text, boo
     if (*there == text) return;
     require_ours(number, key, *there, text);
   }
-  throw StoreError(Trouble::unreachable, "an object of the manifest does not hold still")
+  throw StoreError(Trouble::unreachable, "an object of the manifest keeps changing")
       .with("object", store_.name_of(key));
 }
 
@@ -302,12 +300,12 @@ void ManifestWriter::require_ours(std::uint64_t number, const std::string& key,
   const auto theirs = lines(there);
   if (ours && theirs && begins_with(*ours, *theirs)) return;
   if (many_write_)
-    throw Error(ErrorKind::retry, "somebody else has written the manifest at the same time")
+    throw Error(ErrorKind::retry, "another process has written the manifest at the same time")
         .with("object", store_.name_of(key))
-        .hint("Run it again: it begins with what is there by then.");
+        .hint("Run the command again.");
   log_.warning(
-      "the manifest in the store is not what was written there ({}): it is put again; find out who "
-      "changes objects there (\"pgweir verify --store\")",
+      "the manifest in the store was changed by another writer ({}): it is written again; find "
+      "out which program changes objects there (\"pgweir verify --store\")",
       store_.name_of(key));
 }
 
@@ -317,8 +315,10 @@ void ManifestWriter::look_again() {
     const auto key = manifest_key(layout_, id_, number);
     const auto there = get_text(store_, key, kLargestManifest);
     if (there && *there == doubt.text) continue;
-    log_.warning("an older object of the manifest has come over a newer one ({}): it is put again",
-                 store_.name_of(key));
+    log_.warning(
+        "an older object of the manifest has replaced a newer one ({}): the newer one "
+        "is written again",
+        store_.name_of(key));
     const auto newest = there_;
     there_.reset();
     if (there) there_ = There{number, crypto::digest_of(crypto::Digest::Kind::md5, *there)};

@@ -173,11 +173,11 @@ void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& mani
   PGWEIR_CHECK(is_readable(mark) && (manifest.lines == 0 || is_readable(manifest)));
   Json json;
   json["what"] =
-      "What of this archive an object store has (\"pgweir store\"): segments from the first to the "
-      "last of each run, and histories of timelines.";
+      "The files of this archive that an object store has (\"pgweir store\"): the first and last "
+      "segment of each contiguous range, and timeline histories.";
   json["if_this_file_is_lost"] =
-      "Nothing is lost with it. The next \"pgweir store push\" asks the store what it has, and "
-      "begins a new manifest beside the one that is there.";
+      "No data is lost. The next \"pgweir store push\" lists the objects in the store, and "
+      "starts a new manifest in addition to the existing one.";
   json["version"] = kVersion;
   json["store"] = mark.store;
   json["system_identifier"] = std::to_string(mark.system_identifier);

@@ -101,7 +101,7 @@ SignifyKey SignifyKey::parse(std::string_view text, const std::string& source) {
   const auto wrong = [&] {
     return Error(ErrorKind::usage, "the file is not a key that signs manifests")
         .with("file", source)
-        .hint("\"pgweir store keygen FILE\" makes one, and so does signify -G -n.");
+        .hint("Create one with \"pgweir store keygen FILE\" or signify -G -n.");
   };
   if (!bytes || !trimmed(text).empty() || !bytes->starts_with(kPassphrase)) throw wrong();
   std::string_view rest(*bytes);
@@ -109,7 +109,7 @@ SignifyKey SignifyKey::parse(std::string_view text, const std::string& source) {
   if (rest.substr(0, kRounds) != std::string_view("\0\0\0\0", kRounds))
     throw Error(ErrorKind::usage, "the key that signs a manifest has a passphrase")
         .with("file", source)
-        .hint("Nobody is there to type it: make one without (signify -G -n).");
+        .hint("pgweir cannot prompt for it. Create a key without a passphrase (signify -G -n).");
   rest.remove_prefix(kRounds + kSalt);
   const auto checksum = rest.substr(0, kChecksum);
   rest.remove_prefix(kChecksum);

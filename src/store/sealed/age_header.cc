@@ -170,7 +170,7 @@ std::string age_header(std::span<const std::byte> file_key,
     const auto share = crypto::x25519_public(secret);
     auto shared = crypto::x25519_shared(secret, recipient.point);
     crypto::wipe(secret);
-    if (!shared) throw Error(ErrorKind::usage, "a recipient of age's is no key to encrypt to");
+    if (!shared) throw Error(ErrorKind::usage, "invalid age recipient");
     auto key = wrapping_key(*shared, share, recipient.point);
     header += "-> " + std::string(kX25519) + " " + encoded(share) + "\n" +
               encoded(ChaCha20Poly1305(key).seal({}, file_key)) + "\n";
@@ -193,12 +193,12 @@ AgeHeader open_age_header(std::string_view front, std::span<const AgeIdentity> i
         throw damaged_age_file("the header of an encrypted file is damaged", name);
     }
   if (file_key.empty())
-    throw Error(ErrorKind::refused, "the file is encrypted to others")
+    throw Error(ErrorKind::refused, "the file is encrypted for other recipients")
         .with("file", name)
         .hint(identities.empty()
-                  ? "Give the key that reads it with --identity FILE or --identity-command."
-                  : "None of the identities that were given reads it: the private key is needed of "
-                    "one of the recipients that it was encrypted to.");
+                  ? "Give the private key with --identity FILE or --identity-command."
+                  : "None of the given identities can decrypt it. Give the private key of one of "
+                    "its recipients.");
   if (!crypto::equal(header_mac(file_key, header->signed_part), header->mac))
     throw damaged_age_file("the header of an encrypted file was modified", name);
   return {std::move(file_key), header->size};

@@ -80,15 +80,15 @@ std::vector<Key> parse_lines(std::string_view text, const std::string& source,
     if (line.empty() || line.front() == '#') continue;
     auto key = Key::parse(line);
     if (!key)
-      throw Error(ErrorKind::usage, fmt::format("line {} is no {} of age", number, what))
+      throw Error(ErrorKind::usage, fmt::format("line {} is not an age {}", number, what))
           .with("file", source)
           .hint(
-              "Keys are made by age-keygen: recipients are age1…, identities AGE-SECRET-KEY-1…. "
-              "Those of plugins, of SSH and passphrases are not known here.");
+              "Create keys with age-keygen: recipients start with age1, identities with "
+              "AGE-SECRET-KEY-1. Plugins, SSH keys and passphrases are not supported.");
     keys.push_back(std::move(*key));
   }
   if (keys.empty())
-    throw Error(ErrorKind::usage, fmt::format("there is no {} of age", what)).with("file", source);
+    throw Error(ErrorKind::usage, fmt::format("no age {} found", what)).with("file", source);
   return keys;
 }
 

@@ -31,8 +31,8 @@ std::vector<std::byte> parse(io::Directory& archive, const std::optional<std::st
     throw Error(ErrorKind::damage, "the key that compares encrypted objects cannot be read")
         .with("path", archive.path_of(std::string(kCompareKeyName)))
         .hint(
-            "Bring it back from a copy of the directory. Without it, remove the file: a new one is "
-            "made, and what was sent before is not compared any more.");
+            "Restore it from a copy of the directory. Without a copy, remove the file: a new key "
+            "is created, and objects that were uploaded before are no longer compared.");
   const auto bytes = std::as_bytes(std::span(*text)).first(2 * kSize);
   return {bytes.begin(), bytes.end()};
 }

@@ -112,7 +112,7 @@ class Rewrap {
       if (versions.size() > 1) {
         const auto sha256 = head->metadata.find("pgweir-sha256");
         if (sha256 == head->metadata.end() || line_of(name, sha256->second) == nullptr)
-          return leave(name, "it has several versions, of which no line of the manifest tells");
+          return leave(name, "it has several versions that are not listed in the manifest");
         remove_older(name, key, versions);
       }
       ++result_.were_so;
@@ -131,8 +131,8 @@ class Rewrap {
     if (!bytes) return;
     const auto* const line = line_of(name, crypto::digest_of(crypto::Digest::Kind::sha256, *bytes));
     if (line == nullptr && !chains_.empty())
-      return leave(name, told_.contains(name) ? "it is not what was stored"
-                                              : "no line of the manifest tells of it");
+      return leave(name, told_.contains(name) ? "it does not match the manifest"
+                                              : "it is not listed in the manifest");
     try {
       auto ready = rewrapped(name, *bytes);
       ready.key = key;
@@ -188,7 +188,7 @@ class Rewrap {
         // Replaced meanwhile, possibly by ourselves: an answer was lost.
         const auto head = insist(options_.patience, [&] { return store_.head(each.key); });
         if (!head || head->metadata != each.metadata) {
-          leave(each.name, "somebody else has changed it meanwhile");
+          leave(each.name, "another process has changed it meanwhile");
           continue;
         }
       }
@@ -204,7 +204,7 @@ class Rewrap {
     const auto older = std::span(versions).subspan(1);
     const auto kept =
         insist(options_.patience, [&] { return store_.versions()->remove(key, older); });
-    if (!kept.empty()) leave(name, "its former version is locked, and stays");
+    if (!kept.empty()) leave(name, "its previous version is locked, and is kept");
   }
 
   ObjectStore& store_;

@@ -224,7 +224,7 @@ bool Follow::take_lock() {
   mark_lock_ = try_lock_mark(archive_);
   if (mark_lock_) return true;
   if (!std::exchange(told_of_lock_, true))
-    log_.info("another \"pgweir store push\" sends this archive: it is waited for");
+    log_.info("another \"pgweir store push\" is uploading this archive; waiting for it to end");
   look_.due = threads_.now() + kLockAgain;
   return false;
 }
@@ -462,9 +462,8 @@ Follow::Time Follow::send_open() {
   }
   if (const auto kept = open_segment_->tidy_up(mark); !kept.empty())
     log_.warning(
-        "older objects of the open segment stay in the store: {}; give the keys the right to "
-        "remove "
-        "what lies below open/, or let a lifecycle rule remove it",
+        "could not remove older objects of the partial segment from the store: {}; permit the "
+        "credentials to remove objects below open/, or let a lifecycle rule remove them",
         kept);
   return open_.due;
 }
@@ -483,8 +482,8 @@ void Follow::begin_stored_end(const archive::Listing& listing) {
   stream_.reset();
 }
 
-/// A file completed here, and now missing both here and in the store, will not reappear, whoever
-/// removed it: waiting for it would make the server retain WAL forever, to no use.
+/// A file completed here, and now missing both here and in the store, will not reappear: waiting
+/// for it would make the server retain WAL forever, to no use.
 void Follow::let_gone_go() {
   if (!options_.on_stored_end) return;
   const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
@@ -507,8 +506,8 @@ void Follow::let_gone_go() {
 
 void Follow::tell_gone(const UploadItem& item) {
   log_.warning(
-      "{} is gone from the archive, and was not sent to the store: what is behind it is "
-      "confirmed to the server without it",
+      "{} is gone from the archive, and was not sent to the store: later WAL is confirmed to the "
+      "server without it",
       item.to_string());
 }
 
@@ -571,7 +570,7 @@ void Follow::on_failed(const Error& error, std::chrono::milliseconds rest) {
 }
 
 void Follow::on_stuck(const UploadItem& item, const Error& error) {
-  report_.stuck(item, "is not sent to the store, nor what is behind it", error);
+  report_.stuck(item, "is not sent to the store, nor is later WAL of its timeline", error);
 }
 
 void Follow::on_broken(const std::exception_ptr& failure) {

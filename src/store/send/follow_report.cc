@@ -83,12 +83,12 @@ void FollowReport::failed(const Error& error) {
   Threads::Lock lock(*mutex_);
   const bool told = is_to_be_told(error);
   lock.unlock();
-  if (!told) return log_.debug("{}; it is tried again", error.what());
-  tell(fmt::format("finished WAL is not sent to the store: {}; archiving goes on, and it is tried "
-                   "again{}",
+  if (!told) return log_.debug("{}; retrying", error.what());
+  tell(fmt::format("finished WAL is not sent to the store: {}; archiving continues, and "
+                   "the upload is retried{}",
                    error.what(),
-                   server_keeps_ ? "; the slot keeps it on the server meanwhile (--confirm "
-                                   "stored): its pg_wal grows"
+                   server_keeps_ ? "; until then the slot retains this WAL on the server "
+                                   "(--confirm stored), whose pg_wal grows"
                                  : ""),
        error);
 }
@@ -103,7 +103,8 @@ void FollowReport::stuck(const UploadItem& item, const char* what, const Error& 
   stuck_.insert_or_assign(item, std::move(problem));
   lock.unlock();
   if (is_new)
-    tell(fmt::format("{} {}: {}; archiving goes on", item.to_string(), what, error.what()), error);
+    tell(fmt::format("{} {}: {}; archiving continues", item.to_string(), what, error.what()),
+         error);
 }
 
 void FollowReport::unstuck(const UploadItem& item) {
@@ -121,7 +122,7 @@ void FollowReport::worked(std::size_t waiting) {
   told_.clear();
   lock.unlock();
   if (!over) return;
-  log_.info("the store takes WAL again; {} files wait", waiting);
+  log_.info("the store accepts WAL again; {} files are waiting to be sent", waiting);
   if (listeners_.on_works) listeners_.on_works();
 }
 
@@ -129,7 +130,7 @@ void FollowReport::kept(const std::string& why) {
   Threads::Lock lock(*mutex_);
   const bool is_new = std::exchange(view_.kept_for, why) != why;
   lock.unlock();
-  if (is_new) log_.warning("what the store has cannot be removed from the archive: {}", why);
+  if (is_new) log_.warning("could not remove uploaded segments from the archive: {}", why);
 }
 
 /// With the most severe problem.

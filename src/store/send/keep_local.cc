@@ -179,7 +179,7 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
       plan.kept_for = stays;
       break;
     }
-    log_.debug("removed from the archive, as the store has it: {}", number.segments.front());
+    log_.debug("removed from the archive, since the store has it: {}", number.segments.front());
     report_.change([&](StoreView& view) { view.removed_files += number.segments.size(); });
   }
   report_.change([&](StoreView& view) { view.kept_for = plan.kept_for; });
@@ -198,15 +198,14 @@ bool LocalRemoval::surely_stored(const SendTools& tools, wal::SegmentName segmen
   } catch (const StoreError&) {
     throw;
   } catch (const Error& error) {
-    report_.stuck(item, "stays in the archive, and what is behind it", error);
+    report_.stuck(item, "stays in the archive, as does later WAL", error);
     stays = error.what();
     return false;
   }
   if (result.what == What::was_there && !result.compared) {
     stays = fmt::format(
-        "{} is in the store, and cannot be compared with the one here: it is encrypted, and "
-        "whoever has sent it has compared it by another key (--manifest-key, "
-        ".pgweir-store-key)",
+        "{} is in the store, and cannot be compared with the local file: it is encrypted, and "
+        "its archiver used another key to compare it (--manifest-key, .pgweir-store-key)",
         segment);
     report_.kept(stays);
   }

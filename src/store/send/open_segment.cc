@@ -60,14 +60,14 @@ std::optional<OpenSegment::Sent> OpenSegment::send(const archive::DurableEnd& du
     const auto piece = std::span(buffer).first(
         file->read_at(offset, std::span(buffer).first(static_cast<std::size_t>(wanted))));
     if (piece.empty())
-      throw Error(ErrorKind::io, "the open segment is shorter than its flushed WAL")
+      throw Error(ErrorKind::io, "the partial segment is shorter than its flushed WAL")
           .with("segment", segment)
           .with("bytes", offset);
     if (const auto damage = verifier.feed(piece))
-      throw Error(ErrorKind::damage, "the open segment is damaged: " + damage->what)
+      throw Error(ErrorKind::damage, "the partial segment is damaged: " + damage->what)
           .with("segment", segment)
           .with("at", damage->at)
-          .hint("It is not sent. \"pgweir verify\" tells more.");
+          .hint("It is not sent. Run \"pgweir verify\" for details.");
     compressor->feed(piece, take);
     offset += piece.size();
   }
@@ -108,7 +108,7 @@ std::string OpenSegment::tidy_up(const Mark& mark) {
     left_.clear();
   }
   if (looks_) {
-    // Including those of other archivers: the whole segment is stored.
+    // Including other archivers' objects: the whole segment is stored.
     for_each_object(store_, OpenObject::prefix(layout_), kOnce, [&](const ObjectEntry& each) {
       const auto object = OpenObject::parse(layout_, each.key);
       if (!object) return;

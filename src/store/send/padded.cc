@@ -34,9 +34,8 @@ void remove_all(ObjectStore& store, const std::string& key) {
       .with("object", store.name_of(key))
       .with("why", kept.front().why)
       .hint(
-          "Readers would take the padded one. Remove the object (each version of it) with keys "
-          "that "
-          "may; the true segment is sent then.");
+          "Readers would use the padded segment. Remove the object (all of its versions) with "
+          "credentials that permit it; then the complete segment is sent.");
 }
 
 }  // namespace

@@ -40,13 +40,13 @@ std::vector<std::byte> packed(codec::Compression form, std::span<const std::byte
 Error conflict(ObjectStore& store, const std::string& key, const PaddedSegment& padded,
                std::string_view how) {
   return Error(ErrorKind::conflict,
-               fmt::format("the store has other WAL under the open segment's name: {}", how))
+               fmt::format("the store has different WAL under the partial segment's name: {}", how))
       .with("object", store.name_of(key))
       .with("segment", padded.segment)
-      .with("here up to", padded.end)
+      .with("local WAL up to", padded.end)
       .hint(
-          "Nothing was changed. A server went on with this segment, and another archiver has sent "
-          "it, or two clusters share this place: compare both before a recovery.");
+          "Nothing was changed. Either a server continued this segment and another archiver sent "
+          "it, or two clusters share this prefix. Compare both before a recovery.");
 }
 
 ManifestEntry entry_of(const PaddedSegment& padded, const archive::Identity& cluster,
@@ -108,20 +108,20 @@ struct There {
 There look_at(const PublishTo& to, const StoredForm& theirs, const PaddedSegment& padded) {
   const auto& key = theirs.key;
   const auto head = to.store.head(key);
-  if (!head) throw conflict(to.store, key, padded, "it was removed while it was looked at");
+  if (!head) throw conflict(to.store, key, padded, "it was removed during the check");
   const auto start = padded.segment.start(to.cluster.segment_size);
   There there{.end = padded_from(*head), .entry = entry_of(padded, to.cluster, key)};
   if (there.end) there.entry.last = *there.end;
   const auto upto = (there.end ? std::min(*there.end, padded.end) : padded.end) - start;
   if (!key.ends_with(kAgeSuffix)) {
     const auto same = agrees(to.store, key, theirs.file, padded, upto, there.entry);
-    if (!same) throw conflict(to.store, key, padded, "it was removed while it was looked at");
+    if (!same) throw conflict(to.store, key, padded, "it was removed during the check");
     if (!*same) throw conflict(to.store, key, padded, "its content differs");
     return there;
   }
   const auto told = [&](const char* name) { return told_of(head->metadata, name); };
   if (told("pgweir-system-id") != std::to_string(to.cluster.system_identifier))
-    throw conflict(to.store, key, padded, "it is not said to be this cluster's");
+    throw conflict(to.store, key, padded, "its metadata does not name this cluster");
   there.entry.size = head->size;
   if (is_manifest_hash(told("pgweir-sha256"))) there.entry.sha256 = told("pgweir-sha256");
   there.entry.hmac = told(kHmacMetadata);
@@ -131,8 +131,7 @@ There look_at(const PublishTo& to, const StoredForm& theirs, const PaddedSegment
   const auto by = comparing_key(to.sealing, head->metadata);
   if (by.empty())
     throw conflict(to.store, key, padded,
-                   "it cannot be compared, since it is encrypted and the key by which it could be "
-                   "is not here");
+                   "it is encrypted, and the key that compares it is not available");
   if (hmac_of_front(padded, upto, by) != told(kHmacMetadata))
     throw conflict(to.store, key, padded, "its content differs");
   return there;
@@ -156,9 +155,10 @@ void require_what_is_before(ObjectStore& store, const Layout& layout, wal::Segme
                             wal::SegmentSize size, const archive::Timelines& timelines,
                             bool first) {
   const auto lacks = [&](const std::string& what) {
-    return Error(ErrorKind::retry, "the store lacks what lies before the open segment: " + what)
+    return Error(ErrorKind::retry,
+                 "the store lacks a file that precedes the partial segment: " + what)
         .with("segment", segment)
-        .hint("Send it first: \"pgweir store push\", or let the receiver do it.");
+        .hint("Send it first: run \"pgweir store push\", or let the receiver do it.");
   };
   const auto timeline = segment.timeline();
   if (timeline > 1 && !store.head(layout.history_key(timeline)))
@@ -237,7 +237,7 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
     return done(Publication::What::extended);
   }
   if (put_once(store, to.conditions, key, object) == ObjectStore::Put::taken)
-    throw Error(ErrorKind::retry, "somebody has stored this segment at the same moment")
+    throw Error(ErrorKind::retry, "another process has stored this segment at the same time")
         .with("object", store.name_of(key))
         .hint("Run the command again: it compares both.");
   return done(Publication::What::stored);

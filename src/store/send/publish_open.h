@@ -70,8 +70,8 @@ struct PublishTo {
   codec::Compression form;
   Sealing sealing{};
 };
-/// Checks what is stored under the segment's name, and stores the padded one if there is nothing,
-/// or a shorter one. `record` says when and how; `keep` gets it, completed, before anything is
+/// Checks the object under the segment's name, and stores the padded segment if there is none, or
+/// a shorter one. `record` says when and how; `keep` gets it, completed, before anything is
 /// stored, and then the store as well. Throws StoreError; Error{conflict} if there is different
 /// WAL, Error{damage} if an object is invalid.
 [[nodiscard]] Publication publish_open(

@@ -163,7 +163,7 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
       {},
       [&](const auto& after) {
         if (stopping())
-          throw StoreError(Trouble::stopped, "stopped before everything was looked at");
+          throw StoreError(Trouble::stopped, "stopped before all objects were checked");
         return insist(patience_,
                       [&] { return store_.list(layout_.wal_prefix(), after, kListingPage); });
       },
@@ -249,7 +249,7 @@ void Push::on_done(const UploadItem& item, const Uploader::Result& result,
 }
 
 void Push::on_failed(const Error& error, std::chrono::milliseconds /*rest*/) {
-  log_.debug("{}; it is tried again", error.what());
+  log_.debug("{}; retrying", error.what());
 }
 
 void Push::on_stuck(const UploadItem& /*item*/, const Error& error) { note(error); }
@@ -277,9 +277,9 @@ PushResult push(io::Directory& archive, ObjectStore& store, const Layout& layout
   archive::require_not_a_server_directory(archive);
   const auto lock = try_lock_mark(archive);
   if (!lock)
-    throw Error(ErrorKind::retry, "another \"pgweir store push\" sends this archive")
+    throw Error(ErrorKind::retry, "another \"pgweir store push\" is uploading this archive")
         .with("directory", archive.path())
-        .hint("One at a time is enough: a cron job may end here without harm.");
+        .hint("Only one can run at a time. A cron job can ignore this error.");
   return Push(archive, store, layout, options, threads, log).run();
 }
 

@@ -11,15 +11,15 @@ namespace {
 
 Error another_cluster(ObjectStore& store, const std::string& key, const ClusterRecord& ours,
                       const std::optional<archive::Identity>& there) {
-  return Error(ErrorKind::conflict, "the store holds the WAL of another cluster at this place")
+  return Error(ErrorKind::conflict, "the store holds the WAL of another cluster at this prefix")
       .with("object", store.name_of(key))
       .with("system identifier there", there ? there->system_identifier : 0)
       .with("here", ours.system_identifier)
       .with("segment size there", there ? format_size(there->segment_size.bytes()) : "unknown")
       .with("here", format_size(ours.segment_size.bytes()))
       .hint(
-          "Nothing was sent. Give each cluster a place of its own: another prefix in --store, or "
-          "another --store-name.");
+          "Nothing was sent. Each cluster needs its own prefix: use another prefix in --store, "
+          "or another --store-name.");
 }
 
 }  // namespace
@@ -48,8 +48,8 @@ void SameCluster::require_that_wal_is_ours() {
         .with("object", store_.name_of(key_of_cluster(layout_)))
         .with("reason", error.message())
         .hint(
-            "Nothing was sent. WAL is there, and the object that says of which cluster it is has "
-            "gone. Bring that object back, or use another --store-name.");
+            "Nothing was sent. There is WAL at this prefix, but the object that names its "
+            "cluster is missing. Restore that object, or use another --store-name.");
   }
   if (there && there->system_identifier == ours_.system_identifier &&
       there->segment_size == ours_.segment_size)

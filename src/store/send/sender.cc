@@ -260,7 +260,7 @@ void Sender::forget_published(wal::SegmentName segment) {
     archive::close_published_open(archive_, segment);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
-    log_.warning("the record of a published open segment stays: {}", error.what());
+    log_.warning("could not remove the record of a published partial segment: {}", error.what());
   }
 }
 

@@ -54,7 +54,7 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
 
 bool StoreAudit::is_lost(wal::SegmentName segment) {
   if (const auto file = archive::find_finished(archive_, segment)) {
-    log_.warning("{} was sent, and was gone from the store: it is sent again", segment);
+    log_.warning("{} was sent, and is gone from the store: it is sent again", segment);
     options_.send_again(*file);
     return false;
   }

@@ -21,7 +21,8 @@ UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
     if (auto manifest = read_manifest_memory(archive))
       return {std::move(*found), std::move(manifest)};
   } else if (found) {
-    log.info("the archive was sent to {} so far: this store is asked what it has", found->store);
+    log.info("the archive was sent to {} until now; checking which files this store has",
+             found->store);
   }
   return {std::move(mark), std::nullopt};
 }
@@ -33,9 +34,9 @@ Conditions tell_conditions(ObjectStore& store, const Layout& layout, std::uint64
                        layout.own_key("pgweir-probe"));
   if (conditions != Conditions::heeded)
     log.warning(
-        "the store {} \"If-None-Match\" in this bucket: it cannot keep two archivers that "
-        "write at the same moment apart",
-        conditions == Conditions::ignored ? "does not heed" : "does not know");
+        "the store {} \"If-None-Match\" in this bucket: it cannot prevent two archivers from "
+        "writing the same object",
+        conditions == Conditions::ignored ? "ignores" : "rejects");
   return conditions;
 }
 

@@ -89,8 +89,8 @@ Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Byte
     return true;
   });
   constexpr const char* kHint =
-      "It is not sent: what is in the store is never overwritten. \"pgweir verify\" tells more; "
-      "\"pgweir import --replace-damaged\" mends it from elsewhere.";
+      "It is not sent, since objects in the store are never overwritten. Run \"pgweir verify\" "
+      "for details; \"pgweir import --replace-damaged\" repairs it from another copy.";
   if (damage)
     throw Error(ErrorKind::damage, "a segment to be uploaded is damaged: " + damage->what)
         .with("path", path)
@@ -171,7 +171,7 @@ std::string Uploader::digest_of_wal(const archive::SegmentFileName& file, io::By
 
 Error Uploader::conflict(const archive::SegmentFileName& ours, const std::string& key,
                          const ObjectHead& head, const std::string& how) const {
-  Error error(ErrorKind::conflict, "the store has other WAL under a segment's name: " + how);
+  Error error(ErrorKind::conflict, "the store has different WAL under a segment's name: " + how);
   error.with("object", where_.store.name_of(key))
       .with("file", where_.archive.path_of(ours.to_string()));
   const auto cluster = head.metadata.find("pgweir-system-id");
@@ -179,8 +179,8 @@ Error Uploader::conflict(const archive::SegmentFileName& ours, const std::string
       cluster->second != std::to_string(cluster_.system_identifier))
     error.with("system identifier there", cluster->second);
   return error.hint(
-      "Both stay as they are, and nothing more of this timeline is sent. Two clusters, or two "
-      "branches of one, need places of their own (--store-name, or another prefix).");
+      "Both are kept, and no more WAL of this timeline is sent. Two clusters, or two branches of "
+      "one, each need their own prefix (--store-name, or another prefix in --store).");
 }
 
 /// Compares by its metadata, since the object cannot be decrypted here.
@@ -191,12 +191,12 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
   const auto told = [&](const char* name) { return told_of(head->metadata, name); };
   if (told("pgweir-system-id") != std::to_string(cluster_.system_identifier) ||
       told("pgweir-segment-size") != std::to_string(cluster_.segment_size.bytes()))
-    throw conflict(ours, key, *head, "it is not said to be this cluster's");
+    throw conflict(ours, key, *head, "its metadata does not name this cluster");
   if (const auto padded = padded_from(*head)) {
     const auto start = ours.segment.start(cluster_.segment_size);
     const auto upto = std::min<std::uint64_t>(checked.records_end, *padded - start);
     if (!padded_is_ours(ours, upto, head->metadata))
-      throw conflict(ours, key, *head, "a padded one, whose content differs");
+      throw conflict(ours, key, *head, "it is padded, and its content differs");
     return {Same::padded, {}, key};
   }
   // It cannot be decrypted here: its digests are taken from its metadata.
@@ -224,15 +224,15 @@ bool Uploader::padded_is_ours(const archive::SegmentFileName& ours, std::uint64_
   const auto by = comparing_key(where_.sealing, told);
   if (by.empty())
     throw Error(ErrorKind::conflict,
-                "a padded segment is in the store that cannot be compared: it is encrypted, and "
-                "the key by which it could be is not here")
+                "a padded segment is in the store and cannot be compared: it is encrypted, and "
+                "the key that compares it is not available")
         .with("segment", ours.segment)
         .hint(
-            "\"pgweir store publish-partial\" has put it there. Push with the key of its archiver "
-            "(--manifest-key, or its .pgweir-store-key beside the archive), or remove the object: "
-            "the true segment is sent then.");
+            "\"pgweir store publish-partial\" stored it. Push with the key of its archiver "
+            "(--manifest-key, or .pgweir-store-key of its archive directory), or remove the "
+            "object; then the complete segment is sent.");
   const auto file = where_.archive.open_bytes(ours.to_string());
-  if (!file) throw system_error(ENOENT, "a segment is gone while it is compared");
+  if (!file) throw system_error(ENOENT, "a segment was removed while it was compared");
   return hmac_of_wal(by, ours.segment, digest_of_wal(ours, *file, bytes)) ==
          told_of(told, kHmacMetadata);
 }
@@ -351,9 +351,9 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
       if (!archive::is_gone(error)) throw;  // compressed meanwhile
     }
   }
-  throw Error(ErrorKind::retry, "a segment and its object in the store do not hold still")
+  throw Error(ErrorKind::retry, "a segment and its object in the store keep changing")
       .with("segment", segment)
-      .hint("Somebody removes objects, or files, at the same time.");
+      .hint("Another process removes objects or files at the same time.");
 }
 
 Uploader::Result Uploader::history(wal::TimelineId timeline) const {
@@ -388,7 +388,7 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 20;
   const auto held = get_text(where_.store, key, kLargest);
   if (!held)
-    throw Error(ErrorKind::retry, "a history in the store was removed while it was looked at")
+    throw Error(ErrorKind::retry, "a timeline history in the store was removed during the check")
         .with("object", where_.store.name_of(key));
   if (*held == *text || wal::TimelineHistory::parse(timeline, *held) == ours)
     return {.what = Result::What::was_there,
@@ -398,7 +398,7 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
       .with("file", path)
       .hint(
           "Two servers were promoted to the same timeline. Find out which one the store follows, "
-          "and give the other one a place of its own (--store-name, or another prefix).");
+          "and give the other one its own prefix (--store-name, or another prefix in --store).");
 }
 
 }  // namespace weir::store

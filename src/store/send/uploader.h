@@ -24,8 +24,8 @@ namespace weir::store {
 
 /// Uploads one file of an archive. Existing objects are kept: the same content is accepted,
 /// regardless of writer and compression; different content is a conflict. A segment is read and
-/// verified first, since a damaged one would stay in the store forever; if it is to be stored with
-/// another compression method than that of the file, it is in memory until it is uploaded. Does not
+/// verified first, since a damaged one would stay in the store forever; if the compression method
+/// of the store differs from that of the file, it is in memory until it is uploaded. Does not
 /// own its arguments. Any thread.
 class Uploader {
  public:
@@ -62,7 +62,7 @@ class Uploader {
   struct Checked {
     std::uint64_t records_end = 0;          ///< offset; bytes after it have no meaning
     archive::SegmentFileName sent_as;       ///< the object's name, unless it is encrypted
-    std::vector<std::byte> packed{};        ///< what is sent, if that is not the file itself
+    std::vector<std::byte> packed{};        ///< the content to send, if not the file itself
     std::unique_ptr<io::Bytes> repacked{};  ///< these bytes, likewise
     Content content{};
     std::unique_ptr<AgeSealed> sealed{};  ///< what `content` reads, if it is encrypted

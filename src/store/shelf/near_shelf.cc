@@ -443,18 +443,18 @@ void NearShelf::require_proved(const std::string& key, std::span<const std::byte
   }
   if (!proved)
     throw Error(ErrorKind::retry,
-                "no line of the manifest that the public key proves tells of the object")
+                "the object is not listed in a manifest that the public key proves")
         .with("object", store().name_of(key))
         .hint(
-            "Who archives writes the line right behind the object. If none comes, somebody else "
-            "has put it there, or it is older than the manifest: \"pgweir verify --store "
-            "--manifest-public-key\" tells. Without the key it would be restored.");
+            "The archiver lists it immediately after storing it. If it remains unlisted, another "
+            "program stored it, or it is older than the manifest: run \"pgweir verify --store "
+            "--manifest-public-key\". Without the key it would be restored.");
   if (!*proved)
-    throw Error(ErrorKind::damage, "the object is not what the manifest tells that was stored")
+    throw Error(ErrorKind::damage, "the object does not match the manifest")
         .with("object", store().name_of(key))
         .with("SHA-256", sha256)
         .hint(
-            "Somebody has changed it. Take the file from another archive or a server's pg_wal, or "
+            "The object was changed. Use the file from another archive or a server's pg_wal, or "
             "recover up to the LSN before it.");
 }
 

@@ -140,11 +140,11 @@ std::optional<OpenObject> NearShelf::soundest(const std::vector<OpenObject>& obj
       continue;
     }
     if (std::equal(other->begin(), other->end(), content.begin())) continue;
-    throw Error(ErrorKind::conflict, "two objects of an open segment have other WAL")
+    throw Error(ErrorKind::conflict, "two objects of a partial segment contain different WAL")
         .with("object", store().name_of(best->key(layout_)))
         .with("other object", store().name_of(object.key(layout_)))
         .hint(
-            "Two branches of a cluster, or two clusters, are sent to one place. Find out which "
+            "Two clusters, or two branches of one, are sent to the same prefix. Find out which "
             "one is right, and remove the other one's object.");
   }
   return best;
@@ -155,11 +155,13 @@ std::unique_ptr<io::Bytes> NearShelf::open_open_segment(wal::SegmentName segment
   const auto objects = open_objects(segment);
   if (objects.empty()) return nullptr;
   if (!keys_.empty())
-    throw Error(ErrorKind::refused, "no manifest tells of open segments, so no key proves this one")
+    throw Error(ErrorKind::refused,
+                "manifests do not list partial segments, so no key proves "
+                "this one")
         .with("object", store().name_of(objects.front().key(layout_)))
         .hint(
-            "Without --partial the recovery ends with the last finished segment. To have this one, "
-            "too, leave --manifest-public-key out for the end.");
+            "Without --partial, the recovery ends with the last complete segment. To restore "
+            "this one, too, omit --manifest-public-key at the end of the recovery.");
   // A single one is read as it is, and its errors are reported.
   auto chosen = std::optional(objects.front());
   if (objects.size() > 1)

@@ -81,7 +81,8 @@ bool fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
       sealed ? name.substr(0, name.size() - kAgeSuffix.size()) : name);
   const auto timeline = wal::parse_history_name(name);
   if (!file && !timeline)
-    throw Error(ErrorKind::usage, "neither a segment's name nor a history's").with("name", name);
+    throw Error(ErrorKind::usage, "not the name of a segment or timeline history")
+        .with("name", name);
   const bool plain = file && !sealed && !file->partial && file->method == codec::Method::none;
   auto key = timeline ? layout.history_key(*timeline) : layout.key(*file);
   if (sealed) key += kAgeSuffix;

@@ -10,7 +10,7 @@ from .process import PATIENCE, alive, wait_for
 from .receiver import BINARY
 
 NAME = "pgweir-prefetch"
-PREFETCHED = "was fetched and checked before"
+PREFETCHED = "was prefetched and verified"
 
 
 def helpers(place):

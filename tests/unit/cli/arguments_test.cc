@@ -392,7 +392,7 @@ TEST(Values, AreReadOrRefusedWithAReason) {
       {"a size", size_value, {"0", "64MB"}, {"64", "MB"}, "64MB"},
       {"some size", some_size_value, {"1kB"}, {"0"}, "larger than 0"},
       {"an LSN", lsn_value, {"0/0", "16/B374D848"}, {"16", "x/y"}, "16/B374D848"},
-      {"a position", valid_lsn_value, {"1/0"}, {"0/0"}, "no position"},
+      {"a position", valid_lsn_value, {"1/0"}, {"0/0"}, "not a position"},
       {"a timeline", timeline_value, {"1", "4294967295"}, {"0", "4294967296", "x"}, "from 1"},
       {"a slot", slot_value, {"a_1"}, {"Weir", "a-b", std::string(64, 'a')}, "lower-case"},
       {"a connection", conninfo_value, {"host=a"}, {"hst=a"}, "hst"},
@@ -465,8 +465,8 @@ TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
        "unknown section \"verfy\" (file weir.conf, line 2) | Did you mean [verify]?"},
       {"an open section", "[verify", "section without \"]\""},
       {"a setting of another section", "jobs = 2",
-       "unknown setting \"jobs\" (file weir.conf, line 1) | Before the first section are the "
-       "options of receive. It belongs under [verify]."},
+       "unknown setting \"jobs\" (file weir.conf, line 1) | The options before the first "
+       "section are those of receive. It belongs under [verify]."},
       {"a setting of the first part", "[verify]\nflush = segment", "It belongs under [receive]."},
       {"a mistyped one", "[verify]\njosb = 2", "Did you mean jobs?"},
       {"a wrong value", "[verify]\n\njobs = many",
@@ -474,7 +474,7 @@ TEST(SharedFile, IsRefusedWithTheLineWhicheverCommandReadsIt) {
       {"a wrong value that is not shown", "dbname = many",
        "wrong value of \"dbname\" in weir.conf, line 1"},
       {"twice", "[verify]\njobs = 1\njobs = 2", "more than once"},
-      {"a password", "password = secret", "A password belongs into a password file"},
+      {"a password", "password = secret", "Use a password file instead"},
   };
   for (const auto& each : cases)
     for (const auto command : {"receive", "verify"}) {

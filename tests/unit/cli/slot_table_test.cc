@@ -24,7 +24,7 @@ TEST(SlotList, WarnsOfSlotsInDangerOrCostly) {
   EXPECT_EQ(slot_warning(slot("reserved", true, 10 * kGB)), std::nullopt);
   EXPECT_EQ(slot_warning(slot("reserved", false, kGB - 1)), std::nullopt);
   EXPECT_EQ(slot_warning(slot("", false, std::nullopt)), std::nullopt);
-  EXPECT_THAT(slot_warning(slot("reserved", false, kGB)).value(), HasSubstr("holds back 1 GB"));
+  EXPECT_THAT(slot_warning(slot("reserved", false, kGB)).value(), HasSubstr("retains 1 GB"));
   EXPECT_THAT(slot_warning(slot("unreserved", true, kGB)).value(), HasSubstr("next checkpoint"));
   EXPECT_THAT(slot_warning(slot("lost", false, std::nullopt)).value(), HasSubstr("drop it"));
   auto old = slot("reserved", true, 0);
@@ -43,8 +43,8 @@ TEST(SlotList, IsATable) {
             "name  type      active  restart_lsn  wal_status  safe_wal_size  retained\n"
             "weir  physical  yes     0/2000000    reserved    -              16 B\n"
             "weir  physical  no      0/2000000    lost        -              -\n"
-            "warning: \"weir\" is lost (wal_status lost): the WAL it needs is gone, nothing can "
-            "stream from it; drop it\n");
+            "warning: \"weir\" is lost (wal_status lost): the server has removed WAL that it "
+            "needs, so it can no longer be used; drop it\n");
   SlotRow logical[] = {slot("reserved", true, 16), slot("reserved", true, 8)};
   logical[0].plugin = "pgoutput";
   logical[0].database = "shop";

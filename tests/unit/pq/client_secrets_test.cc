@@ -80,12 +80,12 @@ TEST_F(ClientSecretsTest, AreSeenToBeHalfWritten) {
 
 TEST_F(ClientSecretsTest, MayBeGoneOrOpenToOthers) {
   ::chmod(path("one.key").c_str(), 0644);
-  EXPECT_THAT(look_at_secrets(files()).problem, HasSubstr("open to others (mode 0644)"));
+  EXPECT_THAT(look_at_secrets(files()).problem, HasSubstr("accessible to others (mode 0644)"));
   std::filesystem::remove(path("one.key"));
   const auto look = look_at_secrets(files());
   EXPECT_EQ(look.problem, "");
   EXPECT_THAT(look.gone, ElementsAre("the client's key " + path("one.key")));
-  EXPECT_THAT(trouble_with_secrets(look), HasSubstr("one.key is not there"));
+  EXPECT_THAT(trouble_with_secrets(look), HasSubstr("one.key does not exist"));
 }
 
 TEST_F(ClientSecretsTest, AreThoseThatLibpqReads) {

@@ -225,7 +225,7 @@ TEST(Prune, DoesNotReadACheckpointWithoutTheKey) {
       return shelf_.find(name);
     }
     std::unique_ptr<io::Bytes> open_bytes(const std::string&) override {
-      throw Error(ErrorKind::refused, "the file is encrypted to others");
+      throw Error(ErrorKind::refused, "the file is encrypted for other recipients");
     }
 
    private:

@@ -165,7 +165,7 @@ TEST_F(WalsenderTest, AnswersWhatItCannotDoWithPostgreSQLsWords) {
       {"", "0A000", "cannot execute SQL commands in WAL sender for physical replication"},
       {"IDENTIFY_SYSTEM x", "42601", "syntax error"},
       {"TIMELINE_HISTORY 0", "42601", "invalid timeline 0"},
-      {"BASE_BACKUP (LABEL 'x')", "0A000", "BASE_BACKUP is not served here"},
+      {"BASE_BACKUP (LABEL 'x')", "0A000", "BASE_BACKUP is not supported"},
       {"CREATE_REPLICATION_SLOT s PHYSICAL (two_phase)", "42601",
        "conflicting or redundant options"},
       {"CREATE_REPLICATION_SLOT s PHYSICAL (reserve_wal, reserve_wal)", "42601",

@@ -45,7 +45,7 @@ TEST(StoreCheck, TriesAllThatIsNeededAndLeavesNothingBehind) {
   const auto result = check(store);
   EXPECT_TRUE(result.all_good());
   EXPECT_THAT(told(result), Not(Contains(HasSubstr("warning: "))));
-  EXPECT_THAT(told(result), Contains("good: what was stored is read back"));
+  EXPECT_THAT(told(result), Contains("good: a stored object is read back unchanged"));
   EXPECT_THAT(told(result), Contains("good: objects can be removed"));
   EXPECT_TRUE(store.objects.empty());
 }
@@ -57,8 +57,9 @@ TEST(StoreCheck, SaysThatConditionsAreNotHeeded) {
     store.conditions = conditions;
     const auto result = check(store);
     EXPECT_TRUE(result.all_good()) << "one archiver can do with it";
-    EXPECT_THAT(told(result), Contains(AllOf(HasSubstr("warning: objects can be stored, but"),
-                                             HasSubstr("let one machine send to this place"))));
+    EXPECT_THAT(told(result),
+                Contains(AllOf(HasSubstr("warning: objects can be stored, but"),
+                               HasSubstr("Let only one machine send to this prefix"))));
   }
 }
 
@@ -106,8 +107,8 @@ TEST(StoreCheck, FindsAStoreThatChangesWhatItIsGiven) {
   const auto result = check(store);
   EXPECT_FALSE(result.all_good());
   EXPECT_THAT(told(result),
-              Contains("bad: what was stored is not what is read back / Something between here and "
-                       "the store changes objects."));
+              Contains("bad: a stored object is read back with different content / A proxy or "
+                       "gateway between this machine and the store changes objects."));
 }
 
 TEST(StoreCheck, SaysThatNothingCanBeRemoved) {
@@ -164,7 +165,7 @@ TEST(StoreSettings, TellOfRulesThatEndAnArchive) {
               Contains(HasSubstr("removes the archive's objects on 2027-01-01")));
   for (const char* const frozen : {"GLACIER", "DEEP_ARCHIVE"})
     EXPECT_THAT(moved_to(frozen), Contains(AllOf(HasSubstr("bad: the lifecycle rule"),
-                                                 HasSubstr("a recovery stops at each object"))));
+                                                 HasSubstr("a recovery stops at each one"))));
   for (const char* const at_once : {"STANDARD_IA", "GLACIER_IR"})
     EXPECT_THAT(moved_to(at_once),
                 Contains("good: the lifecycle rule \"r\" moves the archive's objects to " +
@@ -181,7 +182,7 @@ TEST(StoreSettings, TellOfVersionsAndLocks) {
         {{"object-lock", "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>" +
                              rule + "</ObjectLockConfiguration>"}});
   };
-  EXPECT_THAT(lock(""), Contains(HasSubstr("those that name no lock are not")));
+  EXPECT_THAT(lock(""), Contains(HasSubstr("the bucket has no default retention")));
   EXPECT_THAT(lock("<Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>30</Days>"
                    "</DefaultRetention></Rule>"),
               Contains(HasSubstr("objects are locked for 30 days (COMPLIANCE)")));
@@ -236,14 +237,15 @@ TEST_F(CompareArchiveTest, CountsWhatWaits) {
   store(1);
   auto result = compare();
   EXPECT_TRUE(result.all_good());
-  EXPECT_THAT(told(result), Contains("warning: this archive was not sent to this place so far"));
+  EXPECT_THAT(told(result), Contains("warning: this archive has not been sent to this prefix yet"));
   EXPECT_THAT(
       told(result),
-      Contains("good: 1 of 4 finished segments are in the store; objects compared: 1 by name, no "
-               "line of a manifest"));
-  EXPECT_THAT(told(result), Contains("warning: 4 files wait to be sent")) << "with the history";
+      Contains("good: 1 of 4 complete segments are in the store; objects compared: 1 by name, not "
+               "listed in a manifest"));
+  EXPECT_THAT(told(result), Contains("warning: 4 files are waiting to be sent"))
+      << "with the history";
   mark(5, "s3://elsewhere");
-  EXPECT_THAT(told(compare()), Contains("warning: 4 files wait to be sent"))
+  EXPECT_THAT(told(compare()), Contains("warning: 4 files are waiting to be sent"))
       << "another store has nothing of this";
 }
 
@@ -256,8 +258,8 @@ TEST_F(CompareArchiveTest, MissesWhatWasSent) {
               Contains(AllOf(HasSubstr("bad: 2 of the files that were sent are no longer in the "
                                        "store: 000000010000000000000002, 00000002.history / "),
                              HasSubstr("The next \"pgweir store push\" uploads them again"))));
-  EXPECT_THAT(told(result), Contains("warning: 2 files wait to be sent"));
-  EXPECT_THAT(told(result), Not(Contains(HasSubstr("finished segments are in the store"))));
+  EXPECT_THAT(told(result), Contains("warning: 2 files are waiting to be sent"));
+  EXPECT_THAT(told(result), Not(Contains(HasSubstr("complete segments are in the store"))));
 }
 
 TEST_F(CompareArchiveTest, SeesAnObjectThatIsNotWhatWasStored) {
@@ -265,24 +267,24 @@ TEST_F(CompareArchiveTest, SeesAnObjectThatIsNotWhatWasStored) {
   store_.place(kLayout.history_key(2), test::as_bytes("x"));
   mark(5);
   std::vector<ManifestChain> chains{{.id = "a", .lines = {line(1), line(2), line(3)}}};
-  const std::string all = "good: 4 of 4 finished segments are in the store; objects compared: ";
+  const std::string all = "good: 4 of 4 complete segments are in the store; objects compared: ";
   EXPECT_THAT(told(compare(chains)),
-              Contains(all + "3 by size and MD5, 1 by name, no line of a manifest"));
-  EXPECT_THAT(told(compare(chains, true)), Contains(all + "4 by name, no line of a manifest"))
+              Contains(all + "3 by size and MD5, 1 by name, not listed in a manifest"));
+  EXPECT_THAT(told(compare(chains, true)), Contains(all + "4 by name, not listed in a manifest"))
       << "no key proves the chain";
   store_.objects.at(kLayout.key(wal::SegmentName(1, 3, kSize))).etag = "encrypted-by-the-store";
   EXPECT_THAT(told(compare(chains)),
-              Contains(all + "2 by size and MD5, 1 by size, 1 by name, no line of a manifest"));
+              Contains(all + "2 by size and MD5, 1 by size, 1 by name, not listed in a manifest"));
   const auto content = ArchiveBuilder::content(wal_, 2);
   test::Bytes other(content.begin(), content.end());
   other.back() ^= std::byte{1};
   store_.place(kLayout.key(wal::SegmentName(1, 2, kSize)), other);
   const auto result = compare(chains);
   EXPECT_FALSE(result.all_good());
-  EXPECT_THAT(told(result), Contains(AllOf(HasSubstr("bad: 1 object is not what was stored: "
+  EXPECT_THAT(told(result), Contains(AllOf(HasSubstr("bad: 1 object does not match the manifest: "
                                                      "000000010000000000000002: its MD5 is "),
                                            HasSubstr("Delete an invalid object"))));
-  EXPECT_THAT(told(result), Not(Contains(HasSubstr("finished segments are in the store"))));
+  EXPECT_THAT(told(result), Not(Contains(HasSubstr("complete segments are in the store"))));
 }
 
 TEST_F(CompareArchiveTest, DoesNotMissWhatARecordedPruneHasRemoved) {
@@ -305,9 +307,9 @@ TEST_F(CompareArchiveTest, SeesThatARawSegmentHasAnotherSize) {
   store_.place(kLayout.key(wal::SegmentName(1, 3, kSize)), test::as_bytes("short"));
   const auto result = compare();
   EXPECT_FALSE(result.all_good());
-  EXPECT_THAT(told(result), Contains("bad: 1 segments have another size in the store: "
-                                     "000000010000000000000003 / They are no segments: somebody "
-                                     "else has written there."));
+  EXPECT_THAT(told(result), Contains("bad: 1 segments have the wrong size in the store: "
+                                     "000000010000000000000003 / They are not segments: another "
+                                     "program wrote them."));
 }
 
 }  // namespace

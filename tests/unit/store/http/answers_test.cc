@@ -120,7 +120,7 @@ TEST(Answers, OfAzureAreToldWithoutTheirNumbers) {
 }
 
 TEST(Answers, WithoutAReasonNameTheRightsThatAreNeeded) {
-  const auto error = error_of(answer(403, ""), "could not look at an object", "s3://b/k");
+  const auto error = error_of(answer(403, ""), "could not read an object's metadata", "s3://b/k");
   for (const char* const right : {"s3:ListBucket", "s3:GetObject", "s3:PutObject"})
     EXPECT_THAT(error.hint(), ::testing::HasSubstr(right));
 }

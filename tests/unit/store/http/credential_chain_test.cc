@@ -244,7 +244,8 @@ TEST_F(CredentialServicesTest, ACommandThatHangsIsEndedAndTold) {
   command_ = "sleep 1000 & wait";
   time_ = std::chrono::milliseconds(100);
   EXPECT_EQ(error().kind(), ErrorKind::retry);
-  EXPECT_THAT(error().what(), ::testing::HasSubstr("did not end within 100 ms, and was ended"));
+  EXPECT_THAT(error().what(),
+              ::testing::HasSubstr("did not finish within 100 ms, and was terminated"));
   time_ = std::chrono::hours(1);
   stop_ = [asked = 0]() mutable { return ++asked > 2; };
   const auto stopped = error_of<StoreError>();

@@ -327,7 +327,7 @@ TEST_F(Manifest, OfSeveralWritersLosesNoLine) {
     ADD_FAILURE() << "the line of the first one is gone";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::retry);
-    EXPECT_THAT(error.what(), HasSubstr("somebody else has written the manifest"));
+    EXPECT_THAT(error.what(), HasSubstr("another process has written the manifest"));
   }
   EXPECT_EQ(report().begin, segment(3));
   other.start_with_store(std::string(kPruneChain));
@@ -387,16 +387,16 @@ TEST_F(Manifest, SeesALineThatWasChanged) {
       };
       auto altered = all;
       altered[at].replace(0, 4, "same ");
-      EXPECT_THAT(found(altered), Contains(HasSubstr("altered, dropped or moved")));
+      EXPECT_THAT(found(altered), Contains(HasSubstr("a line was changed, removed or moved")));
       auto dropped = all;
       dropped.erase(dropped.begin() + static_cast<std::ptrdiff_t>(at));
-      EXPECT_THAT(found(dropped), Contains(HasSubstr("altered, dropped or moved")));
+      EXPECT_THAT(found(dropped), Contains(HasSubstr("a line was changed, removed or moved")));
       auto swapped = all;
       std::swap(swapped[at], swapped[at + 1]);
-      EXPECT_THAT(found(swapped), Contains(HasSubstr("altered, dropped or moved")));
+      EXPECT_THAT(found(swapped), Contains(HasSubstr("a line was changed, removed or moved")));
       auto repeated = all;
       repeated.insert(repeated.begin() + static_cast<std::ptrdiff_t>(at), all[at]);
-      EXPECT_THAT(found(repeated), Contains(HasSubstr("altered, dropped or moved")));
+      EXPECT_THAT(found(repeated), Contains(HasSubstr("a line was changed, removed or moved")));
       auto nonsense = all;
       nonsense[at] = "nonsense\n";
       EXPECT_THAT(found(nonsense), Contains(HasSubstr("cannot be read")));
@@ -414,7 +414,7 @@ TEST_F(Manifest, SeesObjectsThatAreGoneOrMoved) {
   EXPECT_THAT(report().findings, Contains(HasSubstr("1 manifest object before")));
   store_.objects = whole;
   std::swap(store_.objects[object(0)], store_.objects[object(1)]);
-  EXPECT_THAT(report().findings, Contains(HasSubstr("is not what its name says")));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("does not match its name")));
   store_.objects = whole;
   auto cut = lines(1);
   cut.resize(100);
@@ -438,23 +438,23 @@ TEST_F(Manifest, SeesWhatLiesBehindWhatTheKeyProves) {
   // The manifest of last week is put back, and a segment behind it is somebody's own.
   store_.objects.erase(object(1));
   const auto found = report();
-  EXPECT_THAT(found.findings, Contains(HasSubstr("lies behind what the public key proves")));
+  EXPECT_THAT(found.findings, Contains(HasSubstr("newer than all WAL that the public key proves")));
   EXPECT_EQ(found.untold, 299u - 256);
   // What was there before the manifest began, or without a key, is only counted.
   write(300, 310);
   keys_ = {};
-  EXPECT_THAT(report().findings, Not(Contains(HasSubstr("lies behind"))));
+  EXPECT_THAT(report().findings, Not(Contains(HasSubstr("is newer than all WAL"))));
 }
 
 TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   write(1, 10);
   const auto whole = store_.objects;
   store_.objects.erase(key_of(4));
-  EXPECT_THAT(report().findings, ElementsAre(HasSubstr(segment(4) + ".zst is not there"),
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr(segment(4) + ".zst is in the manifest"),
                                              HasSubstr("1 segments are missing")));
   store_.objects = whole;
   store_.place(key_of(4), test::bytes_of("short"));
-  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("it has 5 bytes, and had 9")));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("it has 5 bytes, expected 9")));
   store_.place(key_of(4), test::bytes_of("segment X"));
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("its MD5 is")));
   // A store that tells no MD5.
@@ -468,7 +468,7 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   store_.objects = whole;
   // Put beside it: a raw form is what a recovery would take.
   store_.place(kLayout.key(wal::SegmentName(1, 4, kSize)), test::bytes_of("other"));
-  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("no line tells of it")));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("is not listed in the manifest")));
 }
 
 TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
@@ -489,7 +489,7 @@ TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
   EXPECT_EQ(memory.tail.size(), 9u);
   EXPECT_TRUE(is_there(0));
   EXPECT_FALSE(is_there(1));
-  EXPECT_THAT(log_.lines, ElementsAre(HasSubstr("must not be replaced")));
+  EXPECT_THAT(log_.lines, ElementsAre(HasSubstr("cannot be replaced")));
   auto found = report();
   EXPECT_THAT(found.findings, IsEmpty());
   EXPECT_EQ(found.untold, 9u) << "known to the archiver only";
@@ -564,8 +564,8 @@ TEST_F(Manifest, BelievesWhatTheKeyProvesAndNothingElse) {
     writer.start({}, "forged");
     writer.append(forged);
     writer.put();
-    EXPECT_THAT(report().findings, ElementsAre(HasSubstr("nothing that it tells is believed"),
-                                               HasSubstr("is not what was stored")));
+    EXPECT_THAT(report().findings, ElementsAre(HasSubstr("its lines are ignored"),
+                                               HasSubstr("does not match the manifest")));
   }
   store_.objects.erase(manifest_key(kLayout, "forged", 0));
   store_.place(key_of(4), content_of(4));
@@ -574,7 +574,7 @@ TEST_F(Manifest, BelievesWhatTheKeyProvesAndNothingElse) {
   auto changed = whole;
   changed.replace(changed.rfind("put "), 4, "same ");
   put_text(1, changed);
-  EXPECT_THAT(report().findings, Contains(HasSubstr("does not fit its lines")));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("does not match its lines")));
   put_text(1, whole);
   // Its signature taken away.
   const auto all = lines(1);
@@ -616,7 +616,7 @@ TEST_F(Manifest, BeginsWhereAPruneHasSaid) {
   store_.place(key_of(200), content_of(200));
   // The chain that the prune saw, rolled back since.
   store_.objects.erase(object(1));
-  EXPECT_THAT(report().findings, Contains(HasSubstr("that a prune saw at its end")));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("that was its last one at a prune")));
   // The next one goes on behind it.
   ManifestWriter next(store_, kLayout, key_, log_);
   next.start_with_store("prune");
@@ -686,7 +686,7 @@ TEST_F(PrunedManifest, LosesTheObjectsThatNoSegmentNeeds) {
     const auto& cut = *chains_[0].cut;
     EXPECT_THAT(report({.expected_heads = {cut.after}}).findings, IsEmpty());
     EXPECT_THAT(report({.expected_heads = {hash_of_line("another one")}}).findings,
-                ElementsAre(HasSubstr("a prune has removed it")));
+                ElementsAre(HasSubstr("a prune has removed that line")));
     // The archiver goes on, and so does the next prune.
     static_cast<void>(write(900, 1300, memory));
     EXPECT_THAT(report().findings, IsEmpty());
@@ -742,7 +742,8 @@ TEST_F(PrunedManifest, TellsAgainOfHistories) {
   EXPECT_THAT(report().findings, IsEmpty());
   EXPECT_EQ(report().untold, 0u);
   store_.objects.erase(kLayout.history_key(2));
-  EXPECT_THAT(report().findings, Contains(HasSubstr("00000002.history is not there")));
+  EXPECT_THAT(report().findings,
+              Contains(HasSubstr("00000002.history is in the manifest, but missing")));
 }
 
 TEST_F(PrunedManifest, LeavesAChainAloneThatIsNotWhole) {
@@ -788,7 +789,7 @@ TEST_F(Manifest, CountsAPaddedSegmentUntilTheTrueOneComes) {
   EXPECT_TRUE(tell_published(store_, kLayout, entry, key_, {}, log_));
   auto found = report();
   EXPECT_THAT(found.findings, IsEmpty());
-  EXPECT_THAT(found.remarks, Contains(HasSubstr(name + ": padded behind 0/5003E8")));
+  EXPECT_THAT(found.remarks, Contains(HasSubstr(name + ": padded after 0/5003E8")));
   EXPECT_EQ(found.untold, 0u);
   EXPECT_EQ(chains_[1].lines.size(), 1u) << "told once";
   // The true one, in another form: the padded one is no longer to be there.
@@ -797,7 +798,7 @@ TEST_F(Manifest, CountsAPaddedSegmentUntilTheTrueOneComes) {
   writer.append(entry_of(5));
   writer.put();
   store_.place(key_of(5), content_of(5));
-  EXPECT_THAT(report().findings, Contains(HasSubstr("no line tells of it")));
+  EXPECT_THAT(report().findings, Contains(HasSubstr("is not listed in the manifest")));
   store_.objects.erase(key);
   found = report();
   EXPECT_THAT(found.findings, IsEmpty());

@@ -78,7 +78,8 @@ TEST_F(FollowReportTest, TellsEachReasonWhyNothingIsRemovedOnce) {
   report_.kept("another");
   EXPECT_EQ(report_.view().kept_for, "another");
   EXPECT_THAT(log_.lines, SizeIs(2));
-  EXPECT_THAT(log_.lines, Contains(HasSubstr("cannot be removed from the archive: a slot")));
+  EXPECT_THAT(log_.lines,
+              Contains(HasSubstr("could not remove uploaded segments from the archive: a slot")));
 }
 
 }  // namespace

@@ -486,7 +486,7 @@ TEST_F(FollowTest, WaitsForWhoeverElseSendsTheArchive) {
   auto lock = try_lock_mark(*other);
   ASSERT_TRUE(lock);
   start();
-  ASSERT_TRUE(wait_for([&] { return log_.has("it is waited for"); }));
+  ASSERT_TRUE(wait_for([&] { return log_.has("waiting for it to end"); }));
   EXPECT_TRUE(store_.calls.empty());
   lock.reset();
   EXPECT_TRUE(wait_sent(3));
@@ -756,10 +756,10 @@ TEST_F(FollowTest, SaysThatWhatItCannotCompareStays) {
   ASSERT_TRUE(wait_for([&] { return !follow_->view().kept_for.empty(); }));
   EXPECT_THAT(follow_->view().kept_for,
               HasSubstr(wal::SegmentName(1, 1, kSize).to_string() +
-                        " is in the store, and cannot be compared with the one here"));
+                        " is in the store, and cannot be compared with the local file"));
   stop();
   EXPECT_TRUE(here(1));
-  EXPECT_TRUE(log_.has("cannot be removed from the archive"));
+  EXPECT_TRUE(log_.has("could not remove uploaded segments from the archive"));
 }
 
 TEST_F(FollowTest, SlotsThatNobodyCanReadKeepEverythingAndHoldUpNothing) {

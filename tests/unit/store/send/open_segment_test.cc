@@ -81,7 +81,7 @@ TEST(OpenSegment, SendsNothingThatIsDamagedOrShort) {
   disk.put(name, damaged);
   error = test::error_of([&] { static_cast<void>(send()); });
   EXPECT_EQ(error.kind(), ErrorKind::damage);
-  EXPECT_NE(std::string(error.what()).find("the open segment is damaged: "), std::string::npos);
+  EXPECT_NE(std::string(error.what()).find("the partial segment is damaged: "), std::string::npos);
   EXPECT_TRUE(store.objects.empty());
 
   // What a lost answer may have left goes when the next one is there.

@@ -125,7 +125,7 @@ TEST_F(PublishOpen, SaysThatAStoreDoesNotLetAPaddedOneGo) {
   EXPECT_NE(std::string(error.what()).find("does not allow replacing a padded segment"),
             std::string::npos);
   EXPECT_NE(std::string(error.what()).find("s3://memory/" + kKey), std::string::npos);
-  EXPECT_NE(error.hint().find("Readers would take the padded one."), std::string::npos);
+  EXPECT_NE(error.hint().find("Readers would use the padded segment."), std::string::npos);
   EXPECT_TRUE(store.objects.contains(kKey));
 }
 
