@@ -82,7 +82,7 @@ CheckpointThere require_checkpoint(io::Shelf& directory, const BackupPoint& back
       .with("with the start", backup.start)
       .with("archive", name)
       .with("found", watch.redo ? fmt::format("a checkpoint with the start {}", *watch.redo)
-                     : watch.begins_there ? std::string("a record that is no checkpoint")
+                     : watch.begins_there ? std::string("a record other than a checkpoint")
                                           : std::string("no record begins there"))
       .hint(
           "The backup belongs to another cluster, or to a server that diverged from this archive "

@@ -63,7 +63,8 @@ BackupPoint read_manifest(const std::string& path) {
 /// The manifest has the end, the label has the rest.
 void add_label(BackupPoint& point, const BackupPoint& label, const std::string& path) {
   if (label.start != point.start || label.timeline != point.timeline)
-    throw backup_contradiction(path, "backup_manifest and backup_label start at two places",
+    throw backup_contradiction(path,
+                               "backup_manifest and backup_label have different start positions",
                                fmt::format("{} on timeline {}", point.start, point.timeline),
                                fmt::format("{} on timeline {}", label.start, label.timeline));
   point.from_standby = label.from_standby;
@@ -139,7 +140,7 @@ std::optional<BackupPoint> read_backup(const BackupFiles& files) {
     read_tar(files.tar, front);
     // A tar file without its first entry is unusable, even if there is a manifest next to it.
     if (!front.label() && point && front.was_short())
-      throw no_backup_file(files.tar, "the tar file has no backup_label: it is empty or cut off");
+      throw no_backup_file(files.tar, "the tar file has no backup_label: it is empty or truncated");
     if (front.label()) label = parse_backup_label(*front.label(), files.tar);
     if (front.manifest() && !point) point = parse_backup_manifest(*front.manifest(), files.tar);
   }
@@ -155,7 +156,7 @@ std::optional<BackupPoint> read_backup(const BackupFiles& files) {
     point->system_identifier = control;
   else if (control != 0 && control != point->system_identifier)
     throw backup_contradiction(files.path,
-                               "backup_manifest and global/pg_control are of two clusters",
+                               "backup_manifest and global/pg_control belong to different clusters",
                                std::to_string(point->system_identifier), std::to_string(control));
   return point;
 }

@@ -136,7 +136,7 @@ Range read_range(const json& range, const std::string& file) {
 
 BackupPoint point_of(const json& manifest, const std::string& file) {
   if (manifest.is_discarded() || !manifest.is_object())
-    throw no_backup_file(file, "no backup_manifest: it is no JSON object");
+    throw no_backup_file(file, "no backup_manifest: it is not a JSON object");
   const auto ranges = manifest.find("WAL-Ranges");
   if (ranges == manifest.end() || !ranges->is_array() || ranges->empty())
     throw no_backup_file(file, "no backup_manifest: it has no WAL-Ranges");
@@ -149,12 +149,12 @@ BackupPoint point_of(const json& manifest, const std::string& file) {
             [](const Range& left, const Range& right) { return left.timeline < right.timeline; });
   for (std::size_t i = 1; i < read.size(); ++i) {
     if (read[i].timeline == read[i - 1].timeline)
-      throw backup_contradiction(file, "two WAL ranges are of one timeline",
+      throw backup_contradiction(file, "two WAL ranges have the same timeline",
                                  read[i - 1].start.to_string(), read[i].start.to_string());
     if (read[i].start != read[i - 1].end)
       throw backup_contradiction(
           file,
-          fmt::format("the WAL ranges of timelines {} and {} do not go on one from the other",
+          fmt::format("the WAL range of timeline {} does not end where that of timeline {} starts",
                       read[i - 1].timeline, read[i].timeline),
           read[i - 1].end.to_string(), read[i].start.to_string());
   }

@@ -95,7 +95,7 @@ void require_possible(const BackupPoint& point) {
   if (!possible_sizes(point.places).empty()) return;
   const auto& place = point.places.back();
   throw backup_contradiction(point.file,
-                             "with no segment size a segment of this name has this position",
+                             "no segment size puts this position into a segment of this name",
                              place.lsn.to_string(), place.segment.to_string());
 }
 
@@ -162,7 +162,7 @@ class LabelReader {
   void require_same_timeline(std::string_view line, std::optional<wal::TimelineId> told,
                              std::string_view other, wal::SegmentName name) const {
     if (told && *told != name.timeline())
-      throw contradiction(fmt::format("{} and {} are of two timelines", line, other),
+      throw contradiction(fmt::format("{} and {} name different timelines", line, other),
                           std::to_string(*told), name.to_string());
   }
 
@@ -172,7 +172,7 @@ class LabelReader {
           "BACKUP FROM", "START TIMELINE", "STOP TIMELINE", "START TIME", "INCREMENTAL FROM LSN",
           "INCREMENTAL FROM TLI"})
       if (const auto times = count_of(content_, name); times > 1)
-        throw contradiction(fmt::format("{} is there {} times", name, times),
+        throw contradiction(fmt::format("{} occurs {} times", name, times),
                             std::string(*field(content_, name)), "another line");
   }
 
@@ -199,7 +199,7 @@ class LabelReader {
     const auto parent = take("INCREMENTAL FROM LSN", false);
     const auto parent_timeline = take_timeline("INCREMENTAL FROM TLI");
     if (parent.has_value() != parent_timeline.has_value())
-      throw no_label("says only half of what it is incremental to");
+      throw no_label("has only one of INCREMENTAL FROM LSN and INCREMENTAL FROM TLI");
     if (parent) point_.parent = BackupPoint::Parent{*parent_timeline, *parent};
   }
 
@@ -208,7 +208,7 @@ class LabelReader {
   void read_checkpoint() {
     const auto checkpoint = point_.checkpoint = take("CHECKPOINT LOCATION", false);
     if (checkpoint && *checkpoint < point_.start)
-      throw contradiction("the checkpoint lies before the start of its own WAL",
+      throw contradiction("the checkpoint precedes the start of its own WAL",
                           checkpoint->to_string(), point_.start.to_string());
   }
 
@@ -249,7 +249,7 @@ class LabelReader {
     if (std::none_of(sizes.begin(), sizes.end(), [&](wal::SegmentSize size) {
           return size.offset(point_.start) == name->offset;
         }))
-      throw contradiction("its name says another start than START WAL LOCATION",
+      throw contradiction("the start position in its name differs from START WAL LOCATION",
                           fmt::format("{}.{:08X}", name->segment, name->offset),
                           point_.start.to_string());
   }
@@ -266,13 +266,12 @@ void require_agreement(const BackupPoint& point, wal::SegmentSize size) {
       throw backup_contradiction(
           point.file,
           fmt::format(
-              "with segments of {} bytes, as the archive's are, the position lies in another "
-              "segment",
+              "with the archive's segment size of {} bytes, the position is in a different segment",
               size.bytes()),
           place.lsn.to_string(), place.segment.to_string());
   if (!point.name_offset || size.offset(point.start) == *point.name_offset) return;
   throw backup_contradiction(point.file,
-                             "the file's name has another offset than START WAL LOCATION",
+                             "the offset in the file's name differs from START WAL LOCATION",
                              fmt::format("{:08X}", *point.name_offset), point.start.to_string());
 }
 

@@ -40,8 +40,8 @@ struct BackupPoint {
   /// Start time, by the server's clock; nullopt if not in the file.
   std::optional<wal::PgTime> began = std::nullopt;
   std::string label{};  ///< given when it was made; empty: not reported
-  /// Where the backup began that an incremental one has only the difference to (PostgreSQL 17 on):
-  /// without that one, and those before it, it is no backup.
+  /// Start of the backup that an incremental backup builds upon (since PostgreSQL 17): it is
+  /// useless without that backup, and all that this one builds upon.
   struct Parent {
     wal::TimelineId timeline = 0;
     wal::Lsn start;

@@ -105,9 +105,9 @@ std::optional<std::string> look_at_tar(const std::string& path, bool has_manifes
     if (whole) return std::nullopt;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
-    return fmt::format("its file {} is damaged or was cut off: {}", path, error.message());
+    return fmt::format("its file {} is damaged or truncated: {}", path, error.message());
   }
-  return fmt::format("its file {} is not written to its end, or was cut off", path);
+  return fmt::format("its file {} is incomplete or truncated", path);
 }
 
 class Look {
@@ -147,10 +147,11 @@ class Look {
         if (may_differ(name)) return true;
         const auto found = io::file_size(in_directory(name));
         if (!found)
-          content_.missing = fmt::format("its file {} is missing, which its manifest names", name);
-        else if (*found != size)
           content_.missing =
-              fmt::format("its file {} has {} bytes, and its manifest says {}", name, *found, size);
+              fmt::format("its file {} is missing, although its manifest lists it", name);
+        else if (*found != size)
+          content_.missing = fmt::format(
+              "its file {} has {} bytes, but {} according to its manifest", name, *found, size);
         return !content_.missing;
       });
     } else if (!files_.control && files_.manifest.empty()) {
@@ -161,9 +162,9 @@ class Look {
     if (io::type_of(tablespaces) != io::PathType::directory) return;
     const auto dead = io::links_that_lead_nowhere(tablespaces);
     if (!dead.empty())
-      content_.missing =
-          fmt::format("its tablespace {} is missing: the link pg_tblspc/{} leads nowhere",
-                      dead.front(), dead.front());
+      content_.missing = fmt::format(
+          "its tablespace {} is missing: the target of the link pg_tblspc/{} does not exist",
+          dead.front(), dead.front());
   }
 
   void read_control() {
@@ -198,7 +199,7 @@ class Look {
       return;
     }
     content_.missing = fmt::format(
-        "the tar file of its tablespace {} is missing, which its tablespace_map names", oid);
+        "the tar file of its tablespace {} is missing, although its tablespace_map lists it", oid);
   }
 
   const BackupFiles& files_;

@@ -120,15 +120,14 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
       if (branch.missing() == 0)
         return {false,
                 where + "; the archive has all of its WAL, on a branch that is not the newest one",
-                fmt::format("A recovery to that branch: recovery_target_timeline = '{}'.",
+                fmt::format("To recover to that branch, set recovery_target_timeline = '{}'.",
                             server.timeline)};
-      return {
-          true,
-          where + fmt::format("; its WAL from {} to {} ({}) is not in the archive, and how many "
-                              "commits are in it is not known",
-                              branch.missing_from, branch.missing_to, missing),
-          "First copy its pg_wal, or archive it into a separate directory: pg_rewind, or "
-          "rebuilding it as a standby, destroys the WAL that only this server has."};
+      return {true,
+              where + fmt::format("; its WAL from {} to {} ({}) is not in the archive, and it is "
+                                  "unknown how many commits it contains",
+                                  branch.missing_from, branch.missing_to, missing),
+              "First copy its pg_wal, or archive it into a separate directory: pg_rewind, or "
+              "rebuilding it as a standby, destroys the WAL that only this server has."};
     }
     case Branch::Relation::behind:
       // A standby, or a server that does not report its role, may just be slow.
@@ -140,18 +139,17 @@ BranchRemark remark_on(const Branch& branch, const ServerPlace& server) {
                          fmt::format("the server is on timeline {} at {}, and has not "
                                      "followed the archive to timeline {}",
                                      server.timeline, server.position, branch.archive_timeline),
-                         "The archive has all of its WAL. As a standby it can follow; as a primary "
-                         "it must not be written to."};
-      return {
-          false,
-          fmt::format("the primary has less WAL ({}) than the archive ({}): it was set back, or "
-                      "has lost WAL",
-                      server.position, branch.archive_end),
-          "Find out why before the server is written to: it lacks WAL that the archive has."};
+                         "The archive has all of its WAL. As a standby, the server can follow; as "
+                         "a primary, it must not accept writes."};
+      return {false,
+              fmt::format("the primary has less WAL ({}) than the archive ({}): it was reset to an "
+                          "earlier state, or has lost WAL",
+                          server.position, branch.archive_end),
+              "Find out why before the server accepts writes: it lacks WAL that the archive has."};
     case Branch::Relation::unknown:
       return {false,
-              fmt::format("the server is on timeline {}, whose history neither the archive nor the "
-                          "server tells: what of its WAL is in the archive is not known",
+              fmt::format("the server is on timeline {}, whose history is neither in the archive "
+                          "nor on the server: it is unknown which of its WAL is in the archive",
                           server.timeline),
               fmt::format("Copy {} from another node into the server's pg_wal.",
                           wal::history_name(server.timeline))};

@@ -127,7 +127,7 @@ class SegmentCompression {
 
   void read_raw(std::uint64_t at, std::span<std::byte> bytes) {
     if (raw_.read_at(at, bytes) != bytes.size())
-      throw Error(ErrorKind::damage, "a finished segment became shorter while it was read")
+      throw Error(ErrorKind::damage, "a complete segment became shorter while it was read")
           .with("path", path_of(raw_name()))
           .hint("Only pgweir may change the files of the archive.");
   }
@@ -259,7 +259,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
         const auto piece =
             std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));
         if (raw->read_at(at, piece) != piece.size())
-          throw Error(ErrorKind::io, "an unfinished segment became shorter while it was read")
+          throw Error(ErrorKind::io, "a partial segment became shorter while it was read")
               .with("path", directory.path() + "/" + raw_name);
         compressor->feed(piece, sink);
         at += piece.size();

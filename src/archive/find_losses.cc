@@ -299,8 +299,9 @@ std::optional<Loss> lost_branch(const wal::TimelineHistory& history, wal::Timeli
   loss.end = end;
   loss.segment_size = segment_size;
   loss.recorded = false;
-  loss.cause = fmt::format("timeline {} begins at {}, before the end of what was archived of {}",
-                           loss.next_timeline, *switchpoint, timeline);
+  loss.cause =
+      fmt::format("timeline {} begins at {}, before the end of the archived WAL of timeline {}",
+                  loss.next_timeline, *switchpoint, timeline);
   return loss;
 }
 

@@ -59,8 +59,8 @@ void require_same_cluster(const Identity& found, std::uint64_t server_system_ide
         .with("of the server", server_system_identifier)
         .with("read from", found.file)
         .hint(
-            "Connect to the right server, or give this one an empty directory. After a new initdb "
-            "or a major upgrade it is another cluster, even if it has the same name.");
+            "Connect to the right server, or give this one an empty directory. A new initdb or a "
+            "major upgrade creates a different cluster, even if it has the same name.");
   if (found.segment_size != server_segment_size)
     throw Error(ErrorKind::conflict, "the archive holds WAL of another segment size")
         .with("directory", path)
@@ -88,7 +88,8 @@ void require_some_wal(const Listing& listing, const std::string& path, const std
   if (!listing.segments.empty() || !listing.histories.empty()) return;
   throw Error(ErrorKind::conflict, "there is no WAL segment in this directory")
       .with("directory", path)
-      .hint("Is this the archive's directory, and is its file system mounted? " + nearby);
+      .hint("Check that this is the archive directory, and that its file system is mounted. " +
+            nearby);
 }
 
 namespace {
@@ -131,19 +132,20 @@ Finding identify(io::Shelf& directory, const SegmentFileName& listed) {
     return {};
 
   const auto header = wal::decode_page_header(front);
-  if (!header || !header->long_header) return {std::nullopt, "it begins with no long page header"};
+  if (!header || !header->long_header)
+    return {std::nullopt, "it does not begin with a long page header"};
   if (!wal::major_version_of_magic(header->magic) && !wal::magic_is_newer_than_known(header->magic))
     return {std::nullopt, fmt::format("unknown page magic 0x{:04X}", header->magic)};
   const auto size = wal::SegmentSize::of(header->segment_size);
-  if (!size) return {std::nullopt, fmt::format("impossible segment size {}", header->segment_size)};
+  if (!size) return {std::nullopt, fmt::format("invalid segment size {}", header->segment_size)};
   if (!name.segment.fits(*size) || header->address != name.segment.start(*size))
-    return {std::nullopt, fmt::format("its first page is that of position {}", header->address)};
+    return {std::nullopt, fmt::format("its first page has the address {}", header->address)};
   if (header->page_size != wal::kPageSize)
     throw Error(ErrorKind::conflict, "the archive holds WAL with pages of another size")
         .with("path", path_of(directory, name))
         .with("page size", header->page_size)
         .with("supported", wal::kPageSize)
-        .hint("The server was built with another XLOG_BLCKSZ (--with-wal-blocksize).");
+        .hint("The server was built with a different XLOG_BLCKSZ (--with-wal-blocksize).");
   return {Identity{header->system_identifier, *size, name.to_string()}, {}};
 }
 

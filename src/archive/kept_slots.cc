@@ -90,12 +90,11 @@ std::optional<KeptSlots> read_slots(io::Shelf& archive) {
 void keep_slots(Home& home, const KeptSlots& slots) {
   Json json;
   json["what"] =
-      "Replication slots of \"pgweir serve\": what its clients still need. \"pgweir prune\" "
-      "removes "
-      "nothing of it. \"pgweir slot list -D\" and \"pgweir slot drop -D\" show and remove them.";
+      "Replication slots of \"pgweir serve\". \"pgweir prune\" does not remove the WAL that they "
+      "retain. \"pgweir slot list -D\" and \"pgweir slot drop -D\" list and drop them.";
   json["if_this_file_is_lost"] =
-      "No WAL is lost with it. Standbys that name a slot are refused until it is made again, and "
-      "nothing keeps from pruning what they need.";
+      "No WAL is lost with this file. Standbys that use a slot are rejected until the slot is "
+      "created again, and \"pgweir prune\" may remove WAL that they need.";
   json["version"] = kSlotsVersion;
   json["system_identifier"] = slots.system_identifier;
   json["slots"] = Json::array();

@@ -40,26 +40,23 @@ constexpr std::array<Loss::Words, 3> kKinds = {{
      .id_prefix = "hole-",
      .list = "holes",
      .summary = "WAL is missing",
-     .what =
-         "WAL is missing here: no recovery can pass from begin to end. It ends before, or needs a "
-         "base backup that began behind it.",
-     .if_lost =
-         "While only unfinished segments lie behind the hole, the next start of a receiver asks "
-         "for the missing WAL again, and no command tells a hole that begins in one of them and "
-         "ends with the next. Later the names of the segments tell it.",
+     .what = "WAL from \"begin\" to \"end\" is missing, and no recovery can pass it. A recovery "
+             "ends before it, or needs a base backup that started after it.",
+     .if_lost = "While only partial segments follow the hole, a receiver that is started requests "
+                "the missing WAL again, and no command reports a hole that begins in one of them "
+                "and ends at the next. Later, the hole is found by the names of the segments.",
      .is_filled_by_segments = true,
      .grows = true},
     {.kind = Loss::Kind::lost_branch,
      .name = "lost_branch",
      .id_prefix = "branch-",
      .list = "lost_branches",
-     .summary = "a failover left WAL behind",
-     .what =
-         "The archive has WAL here that the cluster's history left behind: it was acknowledged, "
-         "and a failover went on without it, from begin on. A recovery to this timeline finds it; "
-         "one to the newest timeline does not.",
-     .if_lost =
-         "The WAL itself is still there, and nobody is told any more that the cluster lacks it.",
+     .summary = "a failover abandoned WAL",
+     .what = "The archive has WAL from \"begin\" to \"end\" that a failover abandoned: it was "
+             "confirmed to the server, but is not part of the cluster's newest timeline. A "
+             "recovery to this timeline replays it; a recovery to the newest timeline does not.",
+     .if_lost = "The WAL itself is still in the archive, but it is no longer reported that the "
+                "cluster lacks it.",
      .is_filled_by_segments = false,
      .grows = true},
     {.kind = Loss::Kind::minimal_wal,
@@ -67,13 +64,11 @@ constexpr std::array<Loss::Words, 3> kKinds = {{
      .id_prefix = "minimal-",
      .list = "minimal_wal",
      .summary = "WAL was written with wal_level=minimal",
-     .what =
-         "The server wrote this WAL with wal_level=minimal: no recovery can pass from begin to "
-         "end, although the archive has all of it. A recovery ends before begin, or needs a base "
-         "backup that began at end or later.",
-     .if_lost =
-         "The WAL itself is still there, and only \"pgweir verify\" and \"pgweir drill\" report "
-         "that no recovery can pass it.",
+     .what = "The server wrote the WAL from \"begin\" to \"end\" with wal_level=minimal: no "
+             "recovery can pass it, although the archive has all of it. A recovery ends before it, "
+             "or needs a base backup that started after it.",
+     .if_lost = "The WAL itself is still in the archive, but only \"pgweir verify\" and \"pgweir "
+                "drill\" report that no recovery can pass it.",
      .is_filled_by_segments = false,
      .grows = false},
 }};
@@ -210,8 +205,9 @@ void acknowledge_loss(io::Directory& directory, const Loss& loss,
   const auto name = loss_acknowledgement_name(loss.id());
   Json json;
   json["what"] =
-      "Somebody knows of the loss that the record beside this file tells, and has settled it. "
-      "Without this file monitoring calls for a person again; nothing else is lost with it.";
+      "An operator has acknowledged the loss that is recorded in the file of the same name without "
+      "the suffix. If this file is lost, monitoring reports the loss as unacknowledged again; "
+      "nothing else is lost.";
   json["version"] = kLossVersion;
   json["id"] = loss.id();
   json["end"] = loss.end.to_string();
@@ -557,7 +553,7 @@ std::optional<Loss> Names::behind_mark(wal::SegmentName marked) {
   loss.segment_size = size;
   loss.system_identifier = identity()->system_identifier;
   loss.recorded = false;
-  loss.cause = "accepted with --on-gap continue, as an earlier version of pgweir has marked it";
+  loss.cause = "accepted with --on-gap continue, as recorded by an earlier version of pgweir";
   return loss;
 }
 

@@ -23,7 +23,7 @@ inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 inline constexpr std::string_view kLastVerifyName = ".pgweir-last-verify";
 inline constexpr std::string_view kLastDrillName = ".pgweir-last-drill";
 
-/// Where `name` is written before it gets its name: ".pgweir-<name>.tmp".
+/// The name under which `name` is written before it is renamed into place: ".pgweir-<name>.tmp".
 [[nodiscard]] std::string temporary_name(std::string_view name);
 
 /// Records of losses (losses.h): ".pgweir-loss-<id>", and ".pgweir-loss-<id>.ack" for its

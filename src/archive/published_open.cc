@@ -25,9 +25,10 @@ constexpr int kPublishedVersion = 1;
 
 std::string PublishedOpen::text() const {
   if (!end.valid()) return fmt::format("{}: the record cannot be read", segment);
-  return fmt::format("{} is in the store unfinished: up to {}, zeros behind it, since {} ({}){}",
-                     segment, end, time, object,
-                     forced ? ", without asking whether a server lives" : "");
+  return fmt::format(
+      "{} was published unfinished: valid up to {}, followed by zeros, in the store since {} "
+      "({}){}",
+      segment, end, time, object, forced ? ", without checking for a running server" : "");
 }
 
 std::string published_open_name(wal::SegmentName segment) {
@@ -42,11 +43,11 @@ std::optional<wal::SegmentName> parse_published_open_name(std::string_view name)
 std::string published_open_record(const PublishedOpen& published) {
   Json json;
   json["what"] =
-      "This segment was not finished, and was put into the store under its final name (\"pgweir "
-      "store publish-partial\"): it is sound up to \"end\", and zeros behind that.";
+      "This segment was incomplete when it was uploaded to the store under its final name "
+      "(\"pgweir store publish-partial\"): it is valid up to \"end\", followed by zeros.";
   json["if_this_file_is_lost"] =
-      "Nobody is told any more. The object in the store says of itself that it is padded, so the "
-      "true segment still replaces it.";
+      "The segment is no longer reported. The object in the store is itself marked as padded, so "
+      "the complete segment still replaces it.";
   json["version"] = kPublishedVersion;
   json["segment"] = published.segment.to_string();
   json["end"] = published.end.to_string();

@@ -68,7 +68,7 @@ class Finder {
         throw Error(ErrorKind::conflict, "the file name does not match the segment size")
             .with("path", path_of(forms.best()))
             .with("segment size", size.bytes())
-            .hint("The file is of a cluster with another wal_segment_size: move it away.");
+            .hint("The file belongs to a cluster with a different wal_segment_size: move it away.");
       add(segment.segno(size), forms);
     }
     for (const auto& loss : read_losses(directory, listing))
@@ -162,7 +162,7 @@ class Finder {
     const bool raw = entry.name.method == codec::Method::none;
     const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
-      throw Error(ErrorKind::io, "a finished segment has vanished").with("path", path_of(entry));
+      throw Error(ErrorKind::io, "a complete segment has disappeared").with("path", path_of(entry));
     if (raw) require_size(entry, file->size());
     const wal::Lsn start = entry.name.segment.start(size_);
     wal::RecordVerifier::Options options;
@@ -240,7 +240,9 @@ class Finder {
           .with("path", path_of(entry))
           .with("size", *entry.bytes)
           .with("segment size", size_.bytes())
-          .hint("It is of a cluster with another wal_segment_size, or damaged: move it away.");
+          .hint(
+              "It belongs to a cluster with a different wal_segment_size, or is damaged: move it "
+              "away.");
   }
 
   /// Determines how much of a partial segment is valid WAL.
@@ -250,7 +252,7 @@ class Finder {
     OpenSegment open{start, start, start};
     const auto file = directory_.open_bytes(entry.name.to_string());
     if (!file)
-      throw Error(ErrorKind::io, "an unfinished segment has vanished").with("path", path_of(entry));
+      throw Error(ErrorKind::io, "a partial segment has disappeared").with("path", path_of(entry));
     OverwriteWatch watch;
     wal::RecordVerifier::Options options;
     options.segment_size = size_;
@@ -281,7 +283,7 @@ class Finder {
       const wal::SegmentName segment(timeline_, size_.segno(open[i].start), size_);
       const auto name = SegmentFileName{segment, codec::Method::none, true}.to_string();
       const auto file = directory_.open_bytes(name);
-      if (!file) throw system_error(ENOENT, "an unfinished segment has vanished");
+      if (!file) throw system_error(ENOENT, "a partial segment has disappeared");
       // After a record that starts in the segment, examine() has read everything.
       const auto joins = [&] { return last && verifier.last_record_start() >= open[i].start; };
       read_content(*file, codec::Method::none, directory_.path() + "/" + name,
@@ -392,9 +394,9 @@ void sync_finished(io::Directory& directory, wal::SegmentName segment) {
     }
   }
   if (!synced)
-    throw Error(ErrorKind::io, "a finished segment has vanished")
+    throw Error(ErrorKind::io, "a complete segment has disappeared")
         .with("path", directory.path() + "/" + segment.to_string())
-        .hint("Another program removed it while the archive was looked at. Start again.");
+        .hint("Another program removed it while the archive was being read. Start again.");
 }
 
 void make_end_durable(io::Directory& directory, const Listing& listing, const ResumePoint& resume,

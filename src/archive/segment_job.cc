@@ -189,7 +189,7 @@ class Job final : public SyncJob {
     for (const auto& form : finished_names(segment.name)) {
       const std::string name = form.to_string();
       if (!replaceable_.contains(name) && directory_.find(name))
-        throw Error(ErrorKind::conflict, "the segment is in the archive already")
+        throw Error(ErrorKind::conflict, "the segment already exists in the archive")
             .with("path", directory_.path() + "/" + name)
             .hint(
                 "It was received again, and is kept as .partial. Compare the two, and remove the "

@@ -102,7 +102,9 @@ void SegmentWriter::begin(wal::TimelineId timeline, wal::Lsn segment_start,
         .with("path", impl_->directory.path() + "/" + name)
         .with("size", entry->size)
         .with("segment size", impl_->size().bytes())
-        .hint("It is of a cluster with another wal_segment_size, or damaged. Move it away.");
+        .hint(
+            "It belongs to a cluster with a different wal_segment_size, or is damaged. Move it "
+            "away.");
   impl_->timeline = timeline;
   impl_->position = segment_start;
   impl_->open.assign(open.begin(), open.end());
@@ -215,7 +217,9 @@ void SegmentWriter::Impl::open_segment() {
         .with("path", directory.path() + "/" + name)
         .with("size", bytes)
         .with("segment size", size().bytes())
-        .hint("It is of a cluster with another wal_segment_size, or damaged. Move it away.");
+        .hint(
+            "It belongs to a cluster with a different wal_segment_size, or is damaged. Move it "
+            "away.");
   if (bytes < size().bytes()) file->allocate(size().bytes());
 
   const auto known = std::find_if(open.begin(), open.end(),
@@ -275,15 +279,14 @@ void SegmentWriter::Impl::compare_trusted(std::span<const std::byte> wal) {
     }
     const auto [mine, theirs] = std::mismatch(held.begin(), held.end(), offered.begin());
     const auto differs = at + static_cast<std::uint64_t>(mine - held.begin());
-    throw OtherWal(
-        Error(ErrorKind::conflict, "the upstream's WAL differs from the archive's")
-            .with("timeline", timeline)
-            .with("position", differs)
-            .with("path", directory.path() + "/" + current->path)
-            .hint("Two servers write on the same timeline, or the upstream was restored to an "
-                  "earlier state without a new timeline. Find out which one is right; an archive "
-                  "holds one."),
-        differs);
+    throw OtherWal(Error(ErrorKind::conflict, "the upstream's WAL differs from the archive's")
+                       .with("timeline", timeline)
+                       .with("position", differs)
+                       .with("path", directory.path() + "/" + current->path)
+                       .hint("Two servers write on the same timeline, or the upstream was restored "
+                             "to an earlier state without a new timeline. Find out which one is "
+                             "right; an archive can hold the WAL of only one of them."),
+                   differs);
   }
 }
 

@@ -23,14 +23,14 @@ std::optional<std::string> warning_of(const ServedSlot& slot) {
   const auto& name = slot.kept.name;
   if (slot.kept.lost)
     return fmt::format(
-        "the replication slot \"{}\" is lost (--serve-max-slot-wal-keep-size): its client is "
-        "refused; drop it "
-        "and make it anew, the archive may still have what the client needs",
+        "the replication slot \"{}\" is lost (--serve-max-slot-wal-keep-size), and its client is "
+        "rejected; drop the slot and create it again: the archive may still have the WAL that the "
+        "client needs",
         name);
   if (!slot.active_pid && slot.retained >= kMuch)
     return fmt::format(
-        "the replication slot \"{}\" holds back {} from pgweir prune, and nobody uses it{}: start "
-        "its client, or drop it before the disk is full",
+        "the replication slot \"{}\" retains {} that pgweir prune would remove, and has been "
+        "unused{}: start its client, or drop the slot before the disk is full",
         name, format_size(slot.retained),
         slot.kept.inactive_since.empty() ? "" : " since " + slot.kept.inactive_since);
   return std::nullopt;

@@ -125,7 +125,7 @@ std::vector<Loss> find_wrong_size_holes(std::span<const WrongSize> wrong, const 
     loss.segment_size = segment_size;
     loss.recorded = false;
     loss.missing = {{loss.begin, loss.end}};
-    loss.cause = "found: no segment by its size: " +
+    loss.cause = "found: wrong size of a complete segment: " +
                  text_of(std::span(&*first, static_cast<std::size_t>(last - first)), segment_size);
     holes.push_back(std::move(loss));
     first = last;

@@ -32,7 +32,7 @@ Timelines Timelines::read(io::Shelf& directory, const Listing& listing) {
     try {
       const auto content = read_history(directory, timeline);
       if (!content) {
-        complain(ErrorKind::io, "it is there, but not in a form that can be read, or it is gone");
+        complain(ErrorKind::io, "it is in an unknown format, or was removed");
         continue;
       }
       if (auto history = wal::TimelineHistory::parse(timeline, *content))

@@ -74,12 +74,12 @@ std::string Unvouched::id() const {
 std::string Unvouched::text() const {
   if (complaint) return fmt::format("imported WAL from {} on: {}", begin, *complaint);
   return fmt::format(
-      "imported WAL from {} to {} (timeline {}) is not vouched for on the {}: what "
-      "lies there is still missing, or was not compared with it",
+      "imported WAL from {} to {} (timeline {}) could not be verified against the WAL {}, which is "
+      "still missing or was not compared with it",
       begin, end, timeline,
-      left && right ? "left and on the right"
-      : left        ? "left"
-                    : "right");
+      left && right ? "before and after it"
+      : left        ? "before it"
+                    : "after it");
 }
 
 bool is_unvouched_record(std::string_view name) { return parse_name(name).has_value(); }
@@ -107,12 +107,12 @@ std::vector<Unvouched> read_unvouched(io::Shelf& shelf, const Listing& listing) 
 void record_unvouched(Home& home, const Unvouched& unvouched) {
   Json json;
   json["what"] =
-      "These segments were imported. They are sound and fit to what the archive has on one side; "
-      "what lies on the other side was missing, so nobody could see whether they fit there, too. "
-      "\"pgweir import\" looks again and removes this file.";
+      "These segments were imported. They are valid and match the archive's WAL on one side. The "
+      "WAL on the other side was missing, so they could not be compared with it. The next \"pgweir "
+      "import\" checks again, and removes this file if they match.";
   json["if_this_file_is_lost"] =
-      "Nobody is told any more; \"pgweir verify\" still finds WAL that does not fit, once the rest "
-      "is there.";
+      "The segments are no longer reported. Once the missing WAL is in the archive, \"pgweir "
+      "verify\" still finds a mismatch.";
   json["version"] = kUnvouchedVersion;
   json["timeline"] = unvouched.timeline;
   json["begin"] = unvouched.begin.to_string();

@@ -31,7 +31,7 @@ struct Unvouched {
       std::nullopt;  ///< the record cannot be read, or why it is kept
 
   [[nodiscard]] std::string id() const;
-  /// "not vouched for on the right: …", a phrase for reports.
+  /// "… could not be verified against the WAL after it …", a sentence for reports.
   [[nodiscard]] std::string text() const;
   bool operator==(const Unvouched&) const = default;
 };

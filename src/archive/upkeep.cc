@@ -42,7 +42,7 @@ Upkeep::Upkeep(io::Directory& directory, Kind kind) : directory_(directory) {
       throw Error(ErrorKind::retry, kind == Kind::prune ? "an import into the archive is running"
                                                         : "a prune of the archive is running")
           .with("directory", directory.path())
-          .hint("Nothing was changed. Run the command again after the other one has ended.");
+          .hint("Nothing was changed. Run the command again when the other one has ended.");
   } catch (...) {
     release();
     throw;

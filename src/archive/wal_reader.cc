@@ -132,8 +132,8 @@ std::optional<WalSource::Read> WalReader::read_open(std::uint64_t offset,
   };
   if (name.partial && name.method == codec::Method::none && options_.durable_end) {
     limit = std::min(limit, settled_bytes(name.segment, size, options_.durable_end()));
-    // Durable to its end, it has its final name. The unfinished file may never have held what it
-    // holds: a segment that is buffered in memory leaves zeros there.
+    // Once durable to its end, it is renamed into place. The partial file may never have contained
+    // its WAL: a segment that is buffered in memory leaves zeros there.
     if (limit == size.bytes() && finished_meanwhile()) return std::nullopt;
   }
   if (offset >= limit) {

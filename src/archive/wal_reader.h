@@ -43,8 +43,8 @@ class WalSource {
   [[nodiscard]] virtual Read read(wal::Lsn at, std::span<std::byte> into) = 0;
 };
 
-/// Reads the WAL of one history out of an archive, by position, whatever the forms of its segments
-/// and whatever becomes of them meanwhile: each segment from the timeline that a recovery along the
+/// Reads the WAL of one history out of an archive, by position, regardless of its segments' formats
+/// and of changes meanwhile: each segment from the timeline that a recovery along the
 /// history takes it from (timeline_of_segment()), its finished forms before the unfinished ones,
 /// and another form where one is damaged. If there are several unfinished files, the longest valid
 /// one is read, as "restore --partial" does; ancestors' files count for a timeline's first segment
@@ -61,8 +61,8 @@ class WalReader final : public WalSource {
     bool unfinished = false;  ///< read .partial files, too, where there is nothing else
     /// And an ancestor's file also if there is no file of the segment itself.
     bool ancestors_alone = false;
-    /// Then a raw one is read up to there while it is being written, and what was written behind is
-    /// not looked at; unset: up to the end of the file.
+    /// If set, a raw .partial file that is being written is read up to this position only; unset:
+    /// up to the end of the file.
     AskDurableEnd durable_end = nullptr;
     /// Names of files that are never read; may grow meanwhile.
     const std::set<std::string>* left_out = nullptr;

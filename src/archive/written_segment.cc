@@ -27,7 +27,7 @@ std::unique_ptr<io::File> WrittenSegment::take_file(io::Directory& directory) {
   }
   auto file = directory.open(path);
   if (!file)
-    throw Error(ErrorKind::io, "a segment that is being written has vanished")
+    throw Error(ErrorKind::io, "the segment being written has disappeared")
         .with("path", directory.path() + "/" + path)
         .hint("Only pgweir may rename or remove files with the suffix .partial.");
   return file;

@@ -62,7 +62,7 @@ bool lies_within(const std::string& inner, const std::string& outer) {
 
 void require_directory(const std::string& path, const char* what) {
   if (io::type_of(path) != io::PathType::directory)
-    throw no_place(fmt::format("there is no such directory for the {}", what), path,
+    throw no_place(fmt::format("directory for the {} does not exist", what), path,
                    "Create it, or mount its file system. pgweir does not create it, so as not to "
                    "write into an empty mount point.");
 }
@@ -163,8 +163,8 @@ void Run::ask_upstream() {
         .with("timeline of the server", server_.place.timeline)
         .with("of the archive", branch->archive_timeline)
         .with("diverged at", branch->fork)
-        .hint(remark.todo.empty() ? "See \"pgweir status -d\"; a server that was set back needs a "
-                                    "new archive directory."
+        .hint(remark.todo.empty() ? "See \"pgweir status -d\"; a server that was reset to an "
+                                    "earlier state needs a new archive directory."
                                   : remark.todo);
   }
   if (server_.archives)
@@ -176,7 +176,7 @@ void Run::ask_upstream() {
 void Run::tidy() {
   for (const auto& name : leftovers(*to_)) {
     io::remove_tree(to_->path_of(name));
-    report_.notes.push_back(fmt::format("removed {}, which an interrupted run had left", name));
+    report_.notes.push_back(fmt::format("removed {}, left over from an interrupted run", name));
     options_.tell(report_.notes.back());
   }
 }
@@ -188,11 +188,11 @@ void Run::choose_kind(const std::vector<Standing>& standing) {
     options_.tell(report_.notes.back());
   };
   if (!wal::ServerVersion(server_.major).has_combine_backup())
-    return full(fmt::format("PostgreSQL {} has no incremental ones", server_.major));
+    return full(fmt::format("PostgreSQL {} does not support incremental backups", server_.major));
   if (!server_.summarizes) return full("summarize_wal is off on the server");
   if (!server_.place.history) return full("the history of the server's timeline is not known");
   const auto* const base = newest_base(standing, *server_.place.history);
-  if (base == nullptr) return full("there is no plain backup here to build upon");
+  if (base == nullptr) return full("there is no backup in plain format to build upon");
   if (length_of_chain(standing, *base) >= options_.full_every)
     return full(fmt::format("one of {} is (--full-every)", options_.full_every));
   report_.incremental = true;
@@ -243,8 +243,8 @@ bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
                  case Talk::Kind::waits:
                    if (!waits) waits = Clock::now();
                    options_.tell(
-                       "all is copied; the server waits for its own archive_command, which has to "
-                       "archive the WAL first (archive_mode is on)");
+                       "all files are copied; the server waits for its own archive_command, which "
+                       "must archive the WAL first (archive_mode is on)");
                    break;
                  case Talk::Kind::swallowed:
                    break;
@@ -318,7 +318,7 @@ void Run::copy() {
   Talk talk;
   if (!copy_once(plan, talk)) {
     report_.notes.push_back(
-        fmt::format("a full backup is made: an incremental one to {} could not be: {}",
+        fmt::format("a full backup is made: an incremental one to {} is not possible: {}",
                     report_.base, talk.last_words()));
     options_.tell(report_.notes.back());
     report_.incremental = false;
@@ -344,7 +344,7 @@ void Run::read_point() {
   if (point_.system_identifier == 0) point_.system_identifier = server_.system_identifier;
   if (point_.system_identifier != server_.system_identifier)
     throw Error(ErrorKind::conflict,
-                "the backup and the server asked before belong to different clusters")
+                "the backup and the server that was queried before belong to different clusters")
         .with("backup", point_.system_identifier)
         .with("server", server_.system_identifier)
         .hint("The connection string leads to different servers: name one of them.");
@@ -391,7 +391,7 @@ void Run::apply() {
   for (const auto& each : standing)
     if (!each.good() && !each.for_others)
       report_.fail(kNo, fmt::format("{} does not count: {}", each.path, each.why),
-                   "It was left as it is. Repair or remove it by hand.");
+                   "It was not changed. Repair or remove it manually.");
 }
 
 void Run::give_up(const Error& error) {
@@ -414,7 +414,7 @@ void Run::run() {
   require_directory(options_.archive, "archive");
   require_directory(options_.to, "backups");
   if (lies_within(archive, to) || lies_within(to, archive))
-    throw no_place("the archive and the directory of the backups lie within each other",
+    throw no_place("the archive and the directory of the backups are inside one another",
                    options_.to, "Use two separate directories.");
   report_.format = options_.format;
   report_.dry_run = options_.dry_run;
@@ -430,7 +430,7 @@ void Run::run() {
       if (to_->names().size() == 1) {
         const auto place = io::inspect_place(options_.to);
         report_.notes.push_back(fmt::format(
-            "{} was empty, and is on {} ({}): if a disk should be mounted there, it is not",
+            "{} was empty, and is on {} ({}): if a disk should be mounted there, it is not mounted",
             options_.to, place.file_system, format_size(place.bytes)));
       }
       lock_->require_cluster(server_.system_identifier);
@@ -446,7 +446,7 @@ void Run::run() {
       if (const auto& point = each.found.point;
           point && point->system_identifier != 0 &&
           point->system_identifier != server_.system_identifier)
-        throw Error(ErrorKind::conflict, "the directory has the backups of another cluster")
+        throw Error(ErrorKind::conflict, "the directory contains backups of another cluster")
             .with("path", each.path)
             .with("its system identifier", point->system_identifier)
             .with("the server's", server_.system_identifier)

@@ -19,9 +19,9 @@ std::string compression(const CopyPlan& plan) {
   // A level of gzip, the only method it knows.
   const auto colon = plan.compress.find(':');
   if (plan.compress.substr(0, colon) != "gzip")
-    throw Error(ErrorKind::retry, "this pg_basebackup compresses with gzip alone")
+    throw Error(ErrorKind::retry, "this pg_basebackup supports gzip only")
         .with("its version", plan.tool_major)
-        .hint("Name newer programs with --bindir, or use --compress gzip.");
+        .hint("Specify a directory with newer programs with --bindir, or use --compress gzip.");
   return colon == std::string::npos ? "6" : plan.compress.substr(colon + 1);
 }
 

@@ -31,8 +31,8 @@ std::vector<std::string> names_to_remove(const prune::Retention& retention, io::
     if (own)
       names.push_back(at->name);
     else
-      report.notes.push_back(at->path +
-                             ": no rule needs it; it was not made here, and is not removed");
+      report.notes.push_back(
+          at->path + ": no longer needed, but not created by pgweir backup, and so not removed");
   }
   return names;
 }

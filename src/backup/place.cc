@@ -78,7 +78,7 @@ void PlaceLock::require_cluster(std::uint64_t system_identifier) {
   const auto own = std::to_string(system_identifier) + "\n";
   if (text == own) return;
   if (const auto other = parse_number<std::uint64_t>(trimmed(text)))
-    throw Error(ErrorKind::conflict, "the directory has the backups of another cluster")
+    throw Error(ErrorKind::conflict, "the directory contains backups of another cluster")
         .with("path", directory_.path())
         .with("its system identifier", *other)
         .with("the server's", system_identifier)

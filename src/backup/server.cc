@@ -18,10 +18,11 @@ void keep_host(Server& server, const std::string& conninfo, std::size_t index) {
   auto& values = server.values;
   values = pq::parse_conninfo(conninfo);
   if (!pq::value_of(values, "sslpassword").empty())
-    throw Error(ErrorKind::usage, "a connection string with sslpassword cannot be handed on")
+    throw Error(ErrorKind::usage,
+                "a connection string with sslpassword cannot be passed to pg_basebackup")
         .hint(
-            "pg_basebackup would show it to other users of this machine. Use a key without a "
-            "password that this user alone may read.");
+            "Other users of this machine could see the password. Use a key without a password that "
+            "only this user can read.");
   server.password = pq::value_of(values, "password");
   const auto host = pq::hosts_of(conninfo).at(index);
   for (const auto* name : {"host", "hostaddr", "port", "password", "replication"})

@@ -75,8 +75,8 @@ std::vector<Standing> find_standing(const std::string& directory,
       const auto* const parent = parent_of(all, *child);
       if (parent == nullptr)
         each.why = fmt::format(
-            "it is incremental to a backup that began at {} on timeline {}, "
-            "which is not here",
+            "it is incremental to a backup that started at {} on timeline {}, which does not exist "
+            "here",
             child->found.point->parent->start, child->found.point->parent->timeline);
       else if (!parent->good() && !without_wal.contains(parent->name))
         each.why = fmt::format("it is incremental to {}, which does not count", parent->name);

@@ -47,7 +47,7 @@ class TarAgainstManifest final : public archive::TarReader::Visitor {
     std::string_view name = entry.name;
     while (name.starts_with("./")) name.remove_prefix(2);
     const auto found = expected_.find(prefix_ + std::string(name));
-    if (found == expected_.end()) throw differs(tar_, "a file is not in it", entry.name);
+    if (found == expected_.end()) throw differs(tar_, "a file is not listed in it", entry.name);
     file_ = std::move(found->second);
     expected_.erase(found);
     if (entry.size != file_->size)
@@ -65,9 +65,9 @@ class TarAgainstManifest final : public archive::TarReader::Visitor {
     std::array<std::byte, sizeof crc> raw{};
     for (std::size_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<std::byte>(crc >> (8 * i));
     if (file_->algorithm != "CRC32C")
-      throw differs(tar_, "a file has no CRC32C in it", file_->path);
+      throw differs(tar_, "a file has no CRC32C in the manifest", file_->path);
     if (file_->checksum != crypto::to_hex(raw))
-      throw differs(tar_, "a file has another checksum", file_->path);
+      throw differs(tar_, "a file has a different checksum", file_->path);
     file_.reset();
   }
 
@@ -101,15 +101,14 @@ void check_tars(const std::string& directory, const std::function<bool()>& stop)
     TarAgainstManifest check(expected, tar, tablespace ? "pg_tblspc/" + oid + "/" : "");
     archive::TarReader reader(check);
     const auto file = io::open_user_file(tar);
-    archive::read_content(*file, *archive::tar_method(tar), tar,
-                          [&](std::span<const std::byte> piece) {
-                            if (stop())
-                              throw Error(ErrorKind::retry, "stopped while the backup was checked");
-                            static_cast<void>(reader.ended() || reader.feed(piece));
-                            return true;
-                          });
+    archive::read_content(
+        *file, *archive::tar_method(tar), tar, [&](std::span<const std::byte> piece) {
+          if (stop()) throw Error(ErrorKind::retry, "stopped while the backup was being checked");
+          static_cast<void>(reader.ended() || reader.feed(piece));
+          return true;
+        });
     if (!reader.ended())
-      throw Error(ErrorKind::damage, "the tar file of the backup is cut off").with("file", tar);
+      throw Error(ErrorKind::damage, "the tar file of the backup is truncated").with("file", tar);
     check.finish();
   }
   if (!expected.empty())

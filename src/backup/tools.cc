@@ -31,15 +31,16 @@ recovery::Programs find_tools(int major, const std::optional<std::string>& bindi
       return programs;
     seen += (seen.empty() ? "" : ", ") + fmt::format("{} in {}", programs.version, directory);
   }
-  Error error(ErrorKind::retry,
-              fmt::format("there is no pg_basebackup and pg_verifybackup of PostgreSQL {} or newer",
-                          major));
+  Error error(
+      ErrorKind::retry,
+      fmt::format("could not find pg_basebackup and pg_verifybackup of PostgreSQL {} or newer",
+                  major));
   if (bindir) error.with("directory", *bindir);
   if (!seen.empty()) error.with("found", seen);
-  throw error.hint(fmt::format(
-      "Install the client programs (Debian: postgresql-client-{}), or name their directory with "
-      "--bindir.",
-      major));
+  throw error.hint(
+      fmt::format("Install the client programs (Debian: postgresql-client-{}), or specify their "
+                  "directory with --bindir.",
+                  major));
 }
 
 }  // namespace weir::backup

@@ -91,7 +91,7 @@ void Wait::check() {
                                 .stop = options_.stop});
   if (!report.records_checked)
     throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
-        .hint("Use a newer pgweir: without its records nothing can be promised.");
+        .hint("Use a newer pgweir: this version cannot verify the backup's WAL.");
   if (report.backup && report.backup->reaches_consistency) return;
   Error error(ErrorKind::damage, "this archive cannot bring the backup to consistency");
   if (report.backup) error.with("pgweir verify", report.backup->verdict);

@@ -30,7 +30,7 @@ constexpr Sign kSigns[] = {
     {"DAMAGED:", kRed},
     {"CRITICAL:", kRed},
     {"WARNING:", kYellow},
-    {"NOT VOUCHED FOR:", kYellow},
+    {"NOT FULLY VERIFIED:", kYellow},
     {"Receiver: none runs", kRed},
     {"[ FAIL ]", kRed},
     {"[ warn ]", kYellow},

@@ -104,13 +104,14 @@ Compression Compression::parse(std::string_view text) {
                                   [&](const Range& known) { return known.name == name; });
   if (range == kRanges.end())
     throw Error(ErrorKind::usage, fmt::format("unknown compression \"{}\"", text))
-        .hint(name == "none" ? "\"none\" has no level."
-                             : "Use none, zstd, gzip or lz4, with a level if you like: zstd:3.");
+        .hint(name == "none"
+                  ? "\"none\" has no level."
+                  : "Use none, zstd, gzip or lz4, optionally with a level, as in zstd:3.");
   if (colon == std::string_view::npos) return {range->method, range->usual};
   const auto level = parse_number<int>(text.substr(colon + 1));
   if (!level || *level < range->least || *level > range->most)
-    throw Error(ErrorKind::usage, fmt::format("wrong compression level in \"{}\"", text))
-        .hint(fmt::format("{} takes levels from {} to {}; without one it uses {}.", range->name,
+    throw Error(ErrorKind::usage, fmt::format("invalid compression level in \"{}\"", text))
+        .hint(fmt::format("{} supports levels from {} to {}; the default is {}.", range->name,
                           range->least, range->most, range->usual));
   return {range->method, *level};
 }

@@ -191,7 +191,8 @@ class ZstdDecompressor final : public Decompressor {
     const bool told = size != ZSTD_CONTENTSIZE_UNKNOWN && size != ZSTD_CONTENTSIZE_ERROR;
     if (told && size != produced_)
       throw damage("zstd",
-                   fmt::format("the frame says {} bytes, its content has {}", size, produced_));
+                   fmt::format("the frame header specifies {} bytes, but its content has {}", size,
+                               produced_));
     header_.clear();
     produced_ = 0;
   }
@@ -293,8 +294,8 @@ void FrameDecompressor::unpack(std::span<const std::byte> frame, std::span<std::
   const auto count = accepted(ZSTD_decompressDCtx(context_->context.get(), content.data(),
                                                   content.size(), frame.data(), frame.size()));
   if (count != content.size())
-    throw damage("zstd",
-                 fmt::format("the frame says {} bytes, its content has {}", content.size(), count));
+    throw damage("zstd", fmt::format("the frame header specifies {} bytes, but its content has {}",
+                                     content.size(), count));
 }
 
 }  // namespace weir::codec

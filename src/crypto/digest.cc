@@ -24,7 +24,7 @@ Digest::Digest(Kind kind) {
                              : kind == Kind::md5    ? call_EVP_md5()
                                                     : call_EVP_sha1();
   if (context_ == nullptr || call_EVP_DigestInit_ex(context_.get(), method, nullptr) != 1)
-    throw openssl_error("could not start a digest");
+    throw openssl_error("could not initialize a digest");
 }
 
 Digest::~Digest() = default;
@@ -32,7 +32,7 @@ Digest::~Digest() = default;
 void Digest::add(std::span<const std::byte> bytes) {
   PGWEIR_CRYPTO(EVP_DigestUpdate);
   if (call_EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1)
-    throw openssl_error("could not continue a digest");
+    throw openssl_error("could not update a digest");
 }
 
 std::vector<std::byte> Digest::finish() {
@@ -41,7 +41,7 @@ std::vector<std::byte> Digest::finish() {
   unsigned size = 0;
   if (call_EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()),
                               &size) != 1)
-    throw openssl_error("could not end a digest");
+    throw openssl_error("could not finish a digest");
   digest.resize(size);
   return digest;
 }

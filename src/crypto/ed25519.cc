@@ -29,7 +29,7 @@ Key signing_key_of(const Ed25519Seed& seed) {
 Context new_context() {
   PGWEIR_CRYPTO(EVP_MD_CTX_new);
   Context context(call_EVP_MD_CTX_new());
-  if (!context) throw openssl_error("could not start a signature");
+  if (!context) throw openssl_error("could not initialize a signature");
   return context;
 }
 
@@ -41,7 +41,7 @@ Ed25519Public ed25519_public(const Ed25519Seed& seed) {
   Ed25519Public made{};
   auto size = made.size();
   if (call_EVP_PKEY_get_raw_public_key(key.get(), room(made), &size) != 1 || size != made.size())
-    throw openssl_error("could not make a public key");
+    throw openssl_error("could not create a public key");
   return made;
 }
 
@@ -70,7 +70,7 @@ bool ed25519_verify(const Ed25519Public& key, std::span<const std::byte> message
   const auto context = new_context();
   if (!theirs ||
       call_EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, theirs.get()) != 1)
-    throw openssl_error("could not start checking a signature");
+    throw openssl_error("could not initialize the verification of a signature");
   if (call_EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message),
                             message.size()) == 1)
     return true;

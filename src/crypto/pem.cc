@@ -66,7 +66,7 @@ std::vector<Certificate> read_certificates(const PemFile& file, const char* cann
   const auto reason = openssl_reason();
   if (certificates.empty() || !ended)
     throw pem_error(file, std::string(cannot) + ": " + reason)
-        .hint("It has to be in PEM form, \"-----BEGIN CERTIFICATE-----\".");
+        .hint("It must be in PEM format (\"-----BEGIN CERTIFICATE-----\").");
   return certificates;
 }
 
@@ -90,7 +90,7 @@ std::chrono::sys_seconds expiry_of(X509* certificate) {
   PGWEIR_CRYPTO(ASN1_TIME_to_tm);
   std::tm time{};
   if (call_ASN1_TIME_to_tm(call_X509_get0_notAfter(certificate), &time) != 1)
-    throw openssl_error("could not read until when a certificate is valid");
+    throw openssl_error("could not read the expiration date of a certificate");
   return std::chrono::sys_seconds(std::chrono::seconds(::timegm(&time)));
 }
 

@@ -55,7 +55,7 @@ void random_bytes(std::span<std::byte> bytes) {
   PGWEIR_CRYPTO(RAND_bytes);
   if (call_RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()),
                       static_cast<int>(bytes.size())) != 1)
-    failed("no random bytes");
+    failed("could not generate random bytes");
 }
 
 Sha256 pbkdf2_sha256(std::string_view password, std::span<const std::byte> salt,

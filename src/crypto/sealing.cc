@@ -50,7 +50,7 @@ X25519 x25519_public(const X25519& private_key) {
   X25519 made{};
   auto size = made.size();
   if (call_EVP_PKEY_get_raw_public_key(key.get(), room(made), &size) != 1 || size != made.size())
-    throw openssl_error("could not make a public key");
+    throw openssl_error("could not create a public key");
   return made;
 }
 
@@ -69,7 +69,7 @@ std::optional<X25519> x25519_shared(const X25519& private_key, const X25519& pub
   auto size = shared.size();
   if (!theirs || !context || call_EVP_PKEY_derive_init(context.get()) != 1 ||
       call_EVP_PKEY_derive_set_peer(context.get(), theirs.get()) != 1)
-    throw openssl_error("could not start a key agreement");
+    throw openssl_error("could not initialize a key agreement");
   // OpenSSL itself fails if the result is zero.
   if (call_EVP_PKEY_derive(context.get(), room(shared), &size) != 1 || size != shared.size()) {
     static_cast<void>(openssl_reason());
@@ -128,7 +128,7 @@ ChaCha20Poly1305::ChaCha20Poly1305(std::span<const std::byte> key) {
   PGWEIR_CHECK(key.size() == key_.size());
   std::copy(key.begin(), key.end(), key_.begin());
   context_.reset(call_EVP_CIPHER_CTX_new());
-  if (!context_) throw openssl_error("could not start encryption");
+  if (!context_) throw openssl_error("could not initialize encryption");
 }
 
 ChaCha20Poly1305::~ChaCha20Poly1305() { wipe(key_); }

@@ -61,7 +61,7 @@ const BIO_METHOD* method() {
     if (made == nullptr || call_BIO_meth_set_read(made, read_through) != 1 ||
         call_BIO_meth_set_ctrl(made, control_through) != 1 ||
         call_BIO_meth_set_destroy(made, destroy) != 1)
-      throw openssl_error("could not read from a connection of TLS");
+      throw openssl_error("could not read from a TLS connection");
     return made;
   }();
   return method;
@@ -120,12 +120,12 @@ std::shared_ptr<TlsReader> TlsReader::put_into(ssl_st* session) {
   Shared reader(new TlsReader(*overhead));
   auto share = std::make_unique<Shared>(reader);
   BIO* const bio = call_BIO_new(method());
-  if (bio == nullptr) throw openssl_error("could not read from a connection of TLS");
+  if (bio == nullptr) throw openssl_error("could not read from a TLS connection");
   call_BIO_set_data(bio, share.release());
   call_BIO_set_init(bio, 1);
   if (call_BIO_up_ref(socket) != 1) {
     call_BIO_free(bio);
-    throw openssl_error("could not read from a connection of TLS");
+    throw openssl_error("could not read from a TLS connection");
   }
   call_BIO_push(bio, socket);
   call_SSL_set0_rbio(session, bio);  // it is the session's now

@@ -65,13 +65,13 @@ void set_options(SSL_CTX* context) {
   PGWEIR_SSL(SSL_CTX_set_options);
   PGWEIR_SSL(SSL_CTX_set_num_tickets);
   if (call_SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, nullptr) != 1)
-    throw openssl_error("could not ask for TLS 1.2 and later");
+    throw openssl_error("could not set the minimum protocol version TLS 1.2");
   call_SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                         SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
   // On a resumed session the client would not have to present its certificate again.
   call_SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, nullptr);
   if (call_SSL_CTX_set_num_tickets(context, 0) != 1)
-    throw openssl_error("could not do without TLS tickets");
+    throw openssl_error("could not disable TLS session tickets");
   // Clients wait for WAL most of the time: this saves the 34 kB of a record buffer in each
   // direction.
   call_SSL_CTX_ctrl(context, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS, nullptr);
@@ -98,7 +98,7 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
   PGWEIR_CRYPTO(X509_STORE_add_cert);
 
   context_.reset(call_SSL_CTX_new(call_TLS_server_method()));
-  if (context_ == nullptr) throw openssl_error("could not prepare TLS");
+  if (context_ == nullptr) throw openssl_error("could not initialize TLS");
   set_options(context_.get());
   call_SSL_CTX_set_alpn_select_cb(context_.get(), choose_protocol,
                                   const_cast<std::string*>(&protocol_));
@@ -113,7 +113,9 @@ TlsServer::TlsServer(const Files& files, std::string protocol) : protocol_(std::
   const auto key = read_key(files.key);
   if (key == nullptr)
     throw pem_error(files.key, "the private key is protected by a passphrase")
-        .hint("Take the passphrase off (openssl pkey -in … -out …), and protect the file.");
+        .hint(
+            "Remove the passphrase (openssl pkey -in … -out …), and restrict the file's "
+            "permissions.");
   if (call_SSL_CTX_use_PrivateKey(context_.get(), key.get()) != 1 ||
       call_SSL_CTX_check_private_key(context_.get()) != 1)
     throw pem_error(files.key,

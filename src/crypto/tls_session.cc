@@ -79,7 +79,7 @@ const BIO_METHOD* wire_method() {
     if (made == nullptr || call_BIO_meth_set_read(made, read_wire) != 1 ||
         call_BIO_meth_set_write(made, write_wire) != 1 ||
         call_BIO_meth_set_ctrl(made, control_wire) != 1)
-      throw openssl_error("could not make a connection of TLS");
+      throw openssl_error("could not establish a TLS connection");
     return made;
   }();
   return method;
@@ -93,7 +93,7 @@ BIO* make_bio(TlsSession::Wire& wire) {
   for (const char* function : {"BIO_get_data", "BIO_clear_flags", "BIO_set_flags"})
     static_cast<void>(find_in_libcrypto(function));
   auto* const bio = call_BIO_new(wire_method());
-  if (bio == nullptr) throw openssl_error("could not make a connection of TLS");
+  if (bio == nullptr) throw openssl_error("could not establish a TLS connection");
   call_BIO_set_data(bio, &wire);
   call_BIO_set_init(bio, 1);
   return bio;
@@ -122,7 +122,7 @@ TlsSession::TlsSession(std::shared_ptr<const TlsServer> server) : server_(std::m
   PGWEIR_SSL(SSL_set_bio);
   PGWEIR_SSL(SSL_set_accept_state);
   session_.reset(call_SSL_new(server_->context()));
-  if (session_ == nullptr) throw openssl_error("could not make a connection of TLS");
+  if (session_ == nullptr) throw openssl_error("could not establish a TLS connection");
   auto* const bio = make_bio(wire_);
   call_SSL_set_bio(session_.get(), bio, bio);  // it is the session's now
   call_SSL_set_accept_state(session_.get());
@@ -191,7 +191,7 @@ bool TlsSession::wants_more(int result) {
   if (error == SSL_ERROR_WANT_READ) return true;
   broken_ = true;
   if (error == SSL_ERROR_ZERO_RETURN) {
-    why_ = "the client has ended TLS";
+    why_ = "the client has closed the TLS connection";
     return false;
   }
   why_ = openssl_reason();

@@ -19,16 +19,16 @@ void check_place(Checks& checks, const ArchiveFacts& archive) {
   const auto& place = archive.place;
   const auto kind = fmt::format("the archive is on {}", place.file_system);
   if (place.in_memory)
-    checks.fail("file_system", kind + ": it is gone when the machine stops",
+    checks.fail("file_system", kind + ": its content is lost when the machine stops",
                 {"use a directory on a disk"});
   else if (place.over_network)
     checks.warn("file_system",
                 kind +
-                    ": a sync is as good as the server's promise, and the lock against a second "
-                    "receiver may not reach other machines",
+                    ": durability depends on the file server, and the lock against a second "
+                    "receiver may not work across machines",
                 {"with NFS: mount with hard, and export with sync; better a local disk"});
   else if (place.user_space)
-    checks.warn("file_system", kind + ": what a sync means is up to that program",
+    checks.warn("file_system", kind + ": durability depends on the program that implements it",
                 {"use a local file system"});
   else
     checks.ok("file_system", kind);
@@ -40,7 +40,7 @@ void check_place(Checks& checks, const ArchiveFacts& archive) {
   else if (!place.writable)
     checks.fail(
         "permissions",
-        fmt::format("this user may not write here (owner {}, mode {:04o})", place.owner_name,
+        fmt::format("this user cannot write to it (owner {}, mode {:04o})", place.owner_name,
                     place.mode),
         {fmt::format("run pgweir as {}, or: chown ... {}", place.owner_name, archive.path)});
   else if ((place.mode & (kGroupWrites | kOthers)) != 0)
@@ -75,10 +75,10 @@ void check_syncs(Checks& checks, const ArchiveFacts& archive) {
   if (archive.syncs->median > kSlow || archive.syncs->longest > kStall)
     checks.warn(
         "sync", found + ": commits that wait for the archive take as long",
-        {"a faster disk, or one that others use less; or --flush 200ms if no commit waits"});
+        {"use a faster or less busy disk; or --flush 200ms if no commits wait for the archive"});
   else if (archive.syncs->median < kNothing)
-    checks.warn("sync", found + ": too quick to be true, nothing may reach a disk",
-                {"use a disk that honours flushes (not eatmydata, not a cache=unsafe disk)"});
+    checks.warn("sync", found + ": implausibly fast; the data may not reach a disk",
+                {"use a disk that honors flushes (not eatmydata, not a cache=unsafe disk)"});
   else
     checks.ok("sync", found);
 }
@@ -104,12 +104,12 @@ void check_machine(Checks& checks, const std::string& server) {
   const auto is = [&](std::string_view name) { return server.starts_with(name); };
   if (is("127.") || is("localhost:") || is("[::1]:") ||
       server.find("/.s.PGSQL.") != std::string::npos)
-    checks.warn(
-        "same_machine",
-        fmt::format("the server ({}) is on this machine: what takes the machine or its disk "
-                    "takes server and archive together",
-                    server),
-        {"receive on another machine; or --store, or a second receiver there"});
+    checks.warn("same_machine",
+                fmt::format("the server ({}) is on this machine: a failure of the machine or its "
+                            "disk affects both the server and the archive",
+                            server),
+                {"run the receiver on another machine; or use --store, or a second receiver on "
+                 "another machine"});
 }
 
 }  // namespace
@@ -138,10 +138,10 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
                   fmt::format("the archive is of cluster {} ({}), the server is cluster {}",
                               archive.identity->system_identifier, archive.identity->file,
                               *server.system_identifier),
-                  {"each cluster needs a directory of its own"});
+                  {"each cluster needs a separate directory"});
     else if (server_size && *server_size != archive.identity->segment_size.bytes())
       checks.fail("cluster",
-                  fmt::format("the archive's segments have {}, the server's {}",
+                  fmt::format("the segment size is {} in the archive, and {} on the server",
                               format_size(archive.identity->segment_size.bytes()),
                               format_size(*server_size)),
                   {"use another directory"});
@@ -181,9 +181,9 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
     if (size != 0 && from.byte() / size > end.byte() / size)
       checks.warn("continuity",
                   fmt::format("the archive ends at {}, the slot keeps WAL only from {} on: the "
-                              "server may have removed what is between",
+                              "server may have removed the WAL in between",
                               end, from),
-                  {"start the receiver now: it says whether the WAL is still there"});
+                  {"start the receiver now: it reports whether the server still has the WAL"});
     else
       checks.ok("continuity",
                 fmt::format("the archive ends at {}, the slot keeps WAL from {} on", end, from));
@@ -194,7 +194,7 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
   auto found =
       fmt::format("{} of {} are free", format_size(free), format_size(archive.place.bytes));
   const std::vector<std::string> todo = {
-      "more space, --compress zstd, or pgweir prune in a timer (man pgweir-prune)"};
+      "add space, use --compress zstd, or run pgweir prune in a timer (man pgweir-prune)"};
   constexpr std::uint64_t kLeast = std::uint64_t{64} << 20;
   if (rate && *rate > 0) {
     const double seconds = static_cast<double>(free) / *rate;

@@ -74,7 +74,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
   if (host.trouble)
     return say(Level::unknown, "it does not answer: " + host.trouble->text, host.trouble->todo);
   if (host.identity.system_identifier != archive.identity.system_identifier)
-    return say(Level::failure, "it belongs to another cluster than the archive",
+    return say(Level::failure, "it and the archive belong to different clusters",
                {"remove it from the connection string"});
   const auto place = place_of(host);
   const auto branch = branch_of(archive, host);
@@ -116,10 +116,11 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
             ? fmt::format(", and its slot keeps WAL from {} on only ({} later)",
                           *host.slot->restart_lsn, format_size(*host.slot->restart_lsn - at))
             : std::string();
-    return say(Level::failure,
-               fmt::format("a GAP: it no longer has the WAL at {}, where the archive goes on{}{}{}",
-                           at, from, wal, role),
-               {"start the receiver now, as long as another server still has that WAL", make});
+    return say(
+        Level::failure,
+        fmt::format("a GAP: it no longer has the WAL at {}, where the archive would continue{}{}{}",
+                    at, from, wal, role),
+        {"start the receiver now, while another server still has that WAL", make});
   }
   const auto& slot = host.slot;
   const bool physical = slot && slot->exists && (slot->type.empty() || slot->type == "physical");
@@ -131,10 +132,7 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                loses ? std::vector<std::string>{kPromoteAnother} : std::vector<std::string>{});
   const auto why =
       !archive.slot ? std::string("there is no slot (-S)")
-      : !slot       ? fmt::format(
-                          "where slot \"{}\" keeps WAL from could not be "
-                                "looked at",
-                          *archive.slot)
+      : !slot       ? fmt::format("the restart_lsn of slot \"{}\" could not be read", *archive.slot)
       : !slot->exists      ? fmt::format("it has no slot \"{}\"", *archive.slot)
       : !physical          ? fmt::format("its slot \"{}\" is a {} one", *archive.slot, slot->type)
       : !slot->restart_lsn ? fmt::format("its slot \"{}\" reserves no WAL", *archive.slot)
@@ -143,8 +141,8 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
   std::vector<std::string> todo{make};
   if (loses) todo.insert(todo.begin(), kPromoteAnother);
   return say(loses ? Level::failure : Level::warning,
-             fmt::format("{}no gap if the receiver goes on at once{}: {}, so nothing keeps the WAL "
-                         "from {} on there{}{}",
+             fmt::format("{}no gap if the receiver continues at once{}: {}, so the WAL from {} on "
+                         "is not retained there{}{}",
                          loses ? "COMMITS LOST: " : "",
                          host.has_wal ? "" : " and it still has the WAL", why, at, wal, role),
              std::move(todo));
@@ -167,7 +165,7 @@ std::optional<Check> judge_primaries(const std::vector<Candidate>& candidates) {
                           "clone of the other (or both are names of one server)",
                           a.host, b.host, a.identity.timeline),
           .todo = {
-              "find out which one has the commits that count, and stop the other one",
+              "find out which one has the history that counts, and stop the other one",
               "take the other one out of the connection string: an archive can follow only one"}};
     }
   return std::nullopt;
@@ -204,8 +202,8 @@ Conclusion conclude_failover(const FailoverFacts& archive,
   if (!loses_commits(archive, *best))
     return {true, "a failover to " + text + " loses nothing that the archive has"};
   const auto left = *would_leave_behind(archive, best->host);
-  return {true, fmt::format("a failover to any of them loses commits: least to {} ({}{})", text,
-                            format_size(left.to - left.from), commits_text(best->commits))};
+  return {true, fmt::format("a failover to any of them loses commits; the fewest with {} ({}{})",
+                            text, format_size(left.to - left.from), commits_text(best->commits))};
 }
 
 }  // namespace weir::doctor

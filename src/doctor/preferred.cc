@@ -52,12 +52,12 @@ Check judge_preferred(const Plan& plan, const std::string& session_attrs,
   }
   std::string rest;
   if (!other.empty()) rest += fmt::format("; of the other role: {}", listed(other));
-  if (!unknown.empty()) rest += fmt::format("; does not say its role: {}", listed(unknown));
+  if (!unknown.empty()) rest += fmt::format("; role unknown: {}", listed(unknown));
   if (!silent.empty()) rest += fmt::format("; does not answer: {}", listed(silent));
   if (!without_slot.empty()) {
     const auto only = preferred.empty()
                           ? std::string("so the stream is not moved to a host of that role")
-                          : fmt::format("so the stream is moved to {} alone", listed(preferred));
+                          : fmt::format("so the stream is moved only to {}", listed(preferred));
     return say(
         Level::warning,
         fmt::format("a {} is preferred, and {} has no slot \"{}\", {}{}", role,
@@ -73,8 +73,8 @@ Check judge_preferred(const Plan& plan, const std::string& session_attrs,
     for (const auto& each : host->trouble->todo)
       if (std::find(todo.begin(), todo.end(), each) == todo.end()) todo.push_back(each);
   return say(Level::warning,
-             fmt::format("a {} is preferred, and no host that answers is one: another one is "
-                         "archived from until there is one{}",
+             fmt::format("a {} is preferred, but no host that answers is one: WAL is received from "
+                         "another host until one is available{}",
                          role, rest),
              std::move(todo));
 }

@@ -38,7 +38,7 @@ std::string to_text(const std::vector<Check>& checks, std::string_view conclusio
   text += failures > 0   ? fmt::format("\n{} failure(s), {} warning(s)\n", failures, warnings)
           : warnings > 0 ? fmt::format("\nno failure, {} warning(s)\n", warnings)
           : unknown > 0
-              ? fmt::format("\nno failure, and {} thing(s) could not be looked at\n", unknown)
+              ? fmt::format("\nno failure, but {} check(s) could not be performed\n", unknown)
               : std::string("\nall is well\n");
   if (!conclusion.empty()) text += fmt::format("{}\n", conclusion);
   return text;

@@ -39,15 +39,16 @@ void check_connections(Checks& checks, const ServerFacts& server) {
               fmt::format("a replication connection to {} works", server.server));
   if (const auto& trouble = server.plain_trouble)
     checks.warn("ordinary_connection",
-                "an ordinary connection fails, so slots, rate and clock are not looked at and the "
-                "slot cannot be watched: " +
+                "an ordinary connection fails, so slots, WAL rate and clock are not checked, and "
+                "the slot cannot be monitored: " +
                     trouble->text,
                 replication && replication->todo == trouble->todo ? std::vector<std::string>{}
                                                                   : trouble->todo);
   else
-    checks.ok("ordinary_connection", "an ordinary connection works: the slot can be watched");
+    checks.ok("ordinary_connection", "an ordinary connection works: the slot can be monitored");
   if (server.superuser == true)
-    checks.warn("role", fmt::format("the role {} is a superuser, more than archiving needs", user),
+    checks.warn("role",
+                fmt::format("the role {} is a superuser, which archiving does not require", user),
                 {"CREATE ROLE archiver LOGIN REPLICATION PASSWORD '...';",
                  fmt::format("or: ALTER ROLE {} NOSUPERUSER REPLICATION;", user)});
   else if (server.superuser && !server.replication_trouble)
@@ -58,17 +59,17 @@ void check_certificates(Checks& checks, const ServerFacts& server) {
   const auto& [server_expires, own, now] = server.certificates;
   if (const auto trouble = pq::trouble_with_secrets(own); !trouble.empty())
     checks.warn("client_certificate", trouble,
-                {"put the files there that sslcert, sslkey and sslrootcert name, whole, and for "
-                 "this user alone"});
+                {"create the files that sslcert, sslkey and sslrootcert specify, complete, and "
+                 "readable by this user only"});
   else if (own.expires)
     check_expiry(checks, "client_certificate", "the client's certificate " + own.certificate,
                  *own.expires, now,
-                 {"a new certificate and its key in the same files: they are read at the next "
-                  "connection"});
+                 {"put a new certificate and its key into the same files: they are read at the "
+                  "next connection"});
   if (server_expires)
     check_expiry(checks, "server_certificate", "the certificate of " + server.server,
                  *server_expires, now,
-                 {"a new certificate for the server (ssl_cert_file, ssl_key_file), then "
+                 {"install a new certificate on the server (ssl_cert_file, ssl_key_file), then run "
                   "pg_reload_conf()"});
 }
 
@@ -91,17 +92,17 @@ void check_wal_level(Checks& checks, const ServerFacts& server) {
   const auto level = server.setting("wal_level");
   if (!level) return;
   if (*level == "minimal")
-    checks.fail("wal_level", "wal_level is minimal: the WAL does not hold what a recovery needs",
+    checks.fail("wal_level", "wal_level is minimal: the WAL does not contain what a recovery needs",
                 {alter_and_restart("wal_level", "'replica'")});
   else
     checks.ok("wal_level", "wal_level is " + *level);
   for (const auto* name : {"fsync", "full_page_writes"})
     if (server.setting(name) == "off")
-      checks.warn(name,
-                  fmt::format("{} is off: after a crash the server may be damaged, and the "
-                              "archive with it",
-                              name),
-                  {alter(name, "on")});
+      checks.warn(
+          name,
+          fmt::format("{} is off: a crash may corrupt the server's data, and the archive's as well",
+                      name),
+          {alter(name, "on")});
 }
 
 void check_senders(Checks& checks, const ServerFacts& server) {
@@ -126,9 +127,11 @@ void check_senders(Checks& checks, const ServerFacts& server) {
                     "while the server has not noticed the end of the last one",
                 {more});
   else if (free <= 1)
-    checks.warn("max_wal_senders",
-                found + ": a connection that is half dead, or a base backup, takes the last one",
-                {more});
+    checks.warn(
+        "max_wal_senders",
+        found +
+            ": a broken connection that was not closed yet, or a base backup, takes the last one",
+        {more});
   else
     checks.ok("max_wal_senders", found);
 }
@@ -176,8 +179,10 @@ void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& pla
   else if (!server.slot->restart_lsn)
     checks.fail("slot", fmt::format("slot \"{}\" reserves no WAL", name), anew);
   else if (server.slot->temporary)
-    checks.fail("slot", fmt::format("slot \"{}\" is temporary: it goes with its connection", name),
-                {"choose another name"});
+    checks.fail(
+        "slot",
+        fmt::format("slot \"{}\" is temporary: it is dropped when its connection ends", name),
+        {"choose another name"});
   else
     checks.ok("slot",
               fmt::format("slot \"{}\" keeps WAL from {} on{}{}", name, *server.slot->restart_lsn,
@@ -198,7 +203,7 @@ void check_limits(Checks& checks, const ServerFacts& server, const Plan& plan) {
       checks.warn("max_slot_wal_keep_size",
                   "max_slot_wal_keep_size is -1: while no receiver runs, the slot keeps WAL until "
                   "the server's disk is full",
-                  {"choose which to lose, the archive's continuity or the server: " +
+                  {"choose whether to risk a gap in the archive or a full disk on the server: " +
                    alter("max_slot_wal_keep_size", "'100GB'")});
     } else if (const auto bytes = server.size("max_slot_wal_keep_size")) {
       const auto safe = server.slot && server.slot->view.safe_wal_size
@@ -222,7 +227,7 @@ void check_limits(Checks& checks, const ServerFacts& server, const Plan& plan) {
     if (const auto idle = server.time("idle_replication_slot_timeout")) {
       if (*idle > 0ms)
         checks.warn("idle_replication_slot_timeout",
-                    fmt::format("a receiver that is away for longer than {} loses its slot",
+                    fmt::format("a receiver that is disconnected for longer than {} loses its slot",
                                 format_duration(*idle)),
                     {alter("idle_replication_slot_timeout", "0")});
       else
@@ -239,7 +244,7 @@ void check_limits(Checks& checks, const ServerFacts& server, const Plan& plan) {
                                     : "");
   checks.warn("slot", found,
               {"use a slot: pgweir receive -S NAME --create-slot --if-not-exists ...",
-               "or, if a gap after an outage can be borne: " + alter("wal_keep_size", "'10GB'")});
+               "or, if a gap after an outage is acceptable: " + alter("wal_keep_size", "'10GB'")});
 }
 
 void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& plan) {
@@ -252,17 +257,18 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
   if (names.empty()) {
     checks.ok(kName, "commits do not wait for the archive, which lags slightly behind the server");
   } else if (server.standby == true) {
-    checks.ok(kName,
-              "of no effect on a standby: only the primary's own receivers can be waited for");
+    checks.ok(
+        kName,
+        "no effect on a standby: commits can wait only for receivers that stream from the primary");
   } else if (!named) {
     checks.ok(kName, fmt::format("commits wait for others, not for \"{}\"", plan.application_name));
   } else if (plan.confirm_stored) {
     checks.fail(kName,
-                fmt::format("\"{}\" is named, and with --confirm stored each commit would wait "
-                            "for the object store: the receiver refuses that",
+                fmt::format("\"{}\" is named, and with --confirm stored each commit would wait for "
+                            "the object store: the receiver refuses to start",
                             plan.application_name),
-                {"leave that name out of synchronous_standby_names; or --confirm local",
-                 "or, if commits are to wait for the store: receive --force"});
+                {"remove that name from synchronous_standby_names; or use --confirm local",
+                 "or, if commits should wait for the store: receive --force"});
   } else if (commit == "off" || commit == "local") {
     checks.warn(kName,
                 fmt::format("\"{}\" is named, but synchronous_commit is {}: commits do not wait",
@@ -270,14 +276,14 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                 {alter("synchronous_commit", "on")});
   } else if (plan.prefer == PreferredRole::standby) {
     checks.warn(kName,
-                fmt::format("\"{}\" is named, and --prefer standby takes the archive to a standby, "
-                            "where no commit can wait for it",
+                fmt::format("\"{}\" is named, but with --prefer standby the receiver streams from "
+                            "a standby, where commits cannot wait for it",
                             plan.application_name),
-                {"--prefer primary; or serve the archive's word below the standby (receive "
+                {"use --prefer primary; or have the standby confirm what the archive has (receive "
                  "--serve-synchronous-standby-names, docs/serve-upstream.md)"});
   } else if (names.size() == 1 && names.front() != "*") {
     checks.warn(kName,
-                fmt::format("\"{}\" alone is named: while no receiver runs, every commit hangs",
+                fmt::format("only \"{}\" is named: while no receiver runs, every commit waits",
                             plan.application_name),
                 {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
   } else {
@@ -285,11 +291,11 @@ void check_synchronous(Checks& checks, const ServerFacts& server, const Plan& pl
                                  plan.application_name));
   }
   if (server.standby != true && std::find(names.begin(), names.end(), "*") != names.end())
-    checks.warn(
-        "synchronous_star",
-        "synchronous_standby_names has *: whoever is connected counts, the slot keeper of "
-        "--slot-hosts and pg_receivewal included, so a commit may be confirmed by no standby",
-        {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
+    checks.warn("synchronous_star",
+                "synchronous_standby_names contains *, which any replication connection matches, "
+                "including pg_receivewal and the slot keeper of --slot-hosts, so a commit may "
+                "return without being on any standby",
+                {alter(kName, fmt::format("'ANY 1 ({}, ANOTHER)'", plan.application_name))});
 }
 
 /// 17 and later. With --confirm stored it is graver: check_confirm().
@@ -300,13 +306,12 @@ void check_failover_slots_wait(Checks& checks, const ServerFacts& server, const 
   checks.warn(
       "synchronized_standby_slots",
       fmt::format("synchronized_standby_slots names \"{}\": logical decoding of failover slots "
-                  "stands while the receiver is away{}",
+                  "stops while the receiver is disconnected{}",
                   *plan.slot,
                   plan.prefer == PreferredRole::standby
-                      ? ", and goes on in steps of --slot-interval while it streams from a "
-                        "standby"
+                      ? ", and advances only every --slot-interval while it streams from a standby"
                       : ""),
-      {"name the slots of the standbys there, and leave that one out"});
+      {"list the slots of the standbys only, without that one"});
 }
 
 /// --confirm stored: WAL that is not in the store stays in the server's pg_wal.
@@ -314,7 +319,7 @@ void check_confirm(Checks& checks, const ServerFacts& server, const Plan& plan) 
   if (!plan.confirm_stored) return;
   const std::string kName = "confirm_stored";
   if (!plan.slot) {
-    checks.fail(kName, "--confirm stored without a slot keeps nothing on the server",
+    checks.fail(kName, "--confirm stored without a slot retains no WAL on the server",
                 {"pgweir receive -S NAME --create-slot --if-not-exists --confirm stored ..."});
     return;
   }
@@ -325,11 +330,11 @@ void check_confirm(Checks& checks, const ServerFacts& server, const Plan& plan) 
                 fmt::format("synchronized_standby_slots names \"{}\": with --confirm stored, "
                             "logical replication would wait for the object store",
                             *plan.slot),
-                {"leave that slot out of synchronized_standby_slots; or --confirm local"});
+                {"remove that slot from synchronized_standby_slots; or use --confirm local"});
   else
     checks.ok(kName,
-              "the slot keeps on the server what the object store has not got: while the store is "
-              "away, pg_wal grows");
+              "the slot retains WAL that is not in the object store: while the store is "
+              "unavailable, pg_wal grows");
 }
 
 void check_candidates(Checks& checks, const Plan& plan) {
@@ -356,21 +361,20 @@ void check_sender_timeout(Checks& checks, const ServerFacts& server, const Plan&
   if (!timeout) return;
   const std::string kName = "wal_sender_timeout";
   if (*timeout == 0ms)
-    checks.warn(kName,
-                "wal_sender_timeout is 0: a connection that is half dead holds the slot until TCP "
-                "gives it up",
-                {alter(kName, "'60s'")});
+    checks.warn(
+        kName,
+        "wal_sender_timeout is 0: a broken connection keeps the slot in use until TCP times out",
+        {alter(kName, "'60s'")});
   else if (*timeout < 5s)
     checks.warn(
         kName,
-        fmt::format("wal_sender_timeout is {}: a short pause of the network ends the stream",
+        fmt::format("wal_sender_timeout is {}: a short network interruption ends the stream",
                     format_duration(*timeout)),
         {alter(kName, "'60s'")});
   else if (plan.status_interval * 2 > *timeout)
-    checks.ok(kName,
-              fmt::format("wal_sender_timeout is {}: positions are reported every {}, more often "
-                          "than --status-interval says",
-                          format_duration(*timeout), format_duration(*timeout / 3)));
+    checks.ok(kName, fmt::format("wal_sender_timeout is {}: positions are reported every {}, more "
+                                 "often than --status-interval",
+                                 format_duration(*timeout), format_duration(*timeout / 3)));
   else
     checks.ok(kName, fmt::format("wal_sender_timeout is {}, positions are reported every {}",
                                  format_duration(*timeout), format_duration(plan.status_interval)));
@@ -448,7 +452,7 @@ void check_archive_mode(Checks& checks, const ServerFacts& server) {
                 fmt::format("the server's own archiver fails ({} times, the last time on {}): WAL "
                             "piles up on the server{}",
                             server.archiver->failed, server.archiver->last_failed, held_up),
-                {"look into the server's log for archive_command's error"});
+                {"see the server's log for archive_command's error"});
   } else {
     checks.ok("archive_mode",
               fmt::format("the server archives as well: use a directory other than this one{}",
@@ -485,8 +489,8 @@ void check_standby(Checks& checks, const ServerFacts& server) {
                 {"set primary_conninfo on the standby, or archive from its upstream"});
   else
     checks.ok("standby",
-              "the archive holds what the standby has received; a promotion is followed, a slot is "
-              "not carried to another server");
+              "the archive contains what the standby has received; a promotion is followed, but a "
+              "slot is not copied to another server");
 }
 
 void check_clock(Checks& checks, const ServerFacts& server) {
@@ -495,8 +499,8 @@ void check_clock(Checks& checks, const ServerFacts& server) {
   if (difference > 1s + server.clock_error)
     checks.warn(
         "clock",
-        fmt::format("the server's clock is {} {} of this machine's: times in messages do "
-                    "not fit, certificates may seem invalid",
+        fmt::format("the server's clock is {} {} of this machine's: times in messages do not "
+                    "match, and certificates may be rejected",
                     format_duration(difference), *server.clock_ahead > 0ms ? "ahead" : "behind"),
         {"run chrony or systemd-timesyncd on both machines"});
   else
@@ -517,8 +521,8 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   check_senders(checks, server);
   if (plan.slot && server.slot) check_slot_state(checks, server, plan);
   if (plan.slot && !server.slot)
-    checks.unknown("slot", fmt::format("slot \"{}\" could not be looked at", *plan.slot),
-                   {"let the role make ordinary connections, too (see ordinary_connection)"});
+    checks.unknown("slot", fmt::format("slot \"{}\" could not be checked", *plan.slot),
+                   {"allow ordinary connections for the role as well (see ordinary_connection)"});
   check_limits(checks, server, plan);
   check_synchronous(checks, server, plan);
   check_failover_slots_wait(checks, server, plan);

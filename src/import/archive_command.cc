@@ -46,13 +46,13 @@ class Asked {
     if (const auto history = archive::parse_history_name(name_)) return take_history(*history);
     const auto name = SegmentFileName::parse(name_);
     if (!name || name->method != codec::Method::none)
-      return left_out(Reason::not_sound, "this is no file of a server's pg_wal",
+      return left_out(Reason::not_sound, "not a file of a server's pg_wal",
                       "--archive-command is for a server's archive_command, which names its "
                       "files by %p.");
     const auto page = archive::read_first_page_header(*shelf_, *name);
     const auto size = page ? wal::SegmentSize::of(page->segment_size) : std::nullopt;
     if (!size || !name->segment.fits(*size) || page->address != name->segment.start(*size))
-      return left_out(Reason::not_sound, "it does not begin with the WAL that its name says");
+      return left_out(Reason::not_sound, "it does not begin with the WAL that its name indicates");
     size_ = *size;
     return name->partial ? take_unfinished(*name) : take_segment(*name);
   }
@@ -90,7 +90,7 @@ class Asked {
     if (const auto ours = archive::find_finished(archive_, name.segment))
       return compare(*ours, offer);
     for (const auto& each : result.left_out) return each;
-    return left_out(Reason::not_asked_for, "segments before it come in first", kAsksAgain);
+    return left_out(Reason::not_asked_for, "earlier segments must be imported first", kAsksAgain);
   }
 
   std::optional<LeftOut> compare(const SegmentFileName& ours, const Offer& offer) {
@@ -198,20 +198,21 @@ class Asked {
                                     start + *offset));
       return std::nullopt;
     }
-    return left_out(Reason::not_asked_for, "it is unfinished, and no timeline goes on from it here",
-                    "A receiver that follows this server has its WAL. Move the file away once "
-                    "\"pgweir status\" says so.");
+    return left_out(Reason::not_asked_for,
+                    "it is incomplete, and no timeline in the archive continues from it",
+                    "A receiver that follows this server archives this WAL. Move the file away "
+                    "once \"pgweir status\" shows that the archive has it.");
   }
 
   std::optional<LeftOut> take_history(const archive::HistoryEntry& entry) {
     const auto offered = read_history(*shelf_, entry);
-    if (!offered) return left_out(Reason::not_sound, "it is no valid history of a timeline");
+    if (!offered) return left_out(Reason::not_sound, "it is not a valid timeline history");
     for (;;) {
       const auto timelines =
           archive::Timelines::read(archive_, archive::list_archive_names(archive_));
       if (const auto ours = timelines.history(entry.timeline)) {
         if (*ours == *offered) return durable();
-        return left_out(Reason::conflict, "it tells another history than the archive's",
+        return left_out(Reason::conflict, "it contradicts the archive's history of this timeline",
                         "Two servers were promoted to the same timeline. Find out which one the "
                         "archive follows.");
       }
@@ -228,7 +229,7 @@ class Asked {
     // The server archives it before the segments, which require it.
     if (why == nullptr || why->reason != Reason::not_asked_for || !goes_on(*offered))
       return why != nullptr ? left_out(why->reason, why->what, why->hint)
-                            : left_out(Reason::not_sound, "it did not come in");
+                            : left_out(Reason::not_sound, "it was not imported");
     archive::DirectoryHome home(archive_);
     archive::publish_text(
         home, {.name = wal::history_name(entry.timeline), .writers = archive::Home::Writers::many},
@@ -266,8 +267,8 @@ class Asked {
     return wal::TimelineHistory::parse(entry.timeline, content_);
   }
 
-  static constexpr const char* kNotDurable = "the receiver has not made it durable yet";
-  static constexpr const char* kAsksAgain = "The server keeps it, and asks again.";
+  static constexpr const char* kNotDurable = "the receiver has not flushed it yet";
+  static constexpr const char* kAsksAgain = "The server keeps it, and retries.";
 
   io::Directory& archive_;
   const ArchiveCommand& command_;

@@ -37,7 +37,7 @@ using archive::SegmentFileName;
 namespace {
 
 constexpr std::string_view kPruned =
-    "the segment beside it has gone from the archive: a prune is at work";
+    "the adjacent segment was removed from the archive: pgweir prune is running";
 
 }  // namespace
 
@@ -56,7 +56,7 @@ void Import::publish_histories() {
     const auto timeline = wanted.history.timeline();
     if (wanted.with_segments_only && !coming.contains(timeline)) {
       result_.left_out.push_back(
-          {wanted.path, Reason::not_asked_for, "none of its timeline's segments comes in"});
+          {wanted.path, Reason::not_asked_for, "no segment of its timeline is imported"});
       continue;
     }
     const auto name = wal::history_name(timeline);
@@ -182,7 +182,7 @@ void Import::record_minimal_wal(const Accepted& accepted) {
   std::vector<std::byte> buffer(wal::kPageSize);
   while (accepted.piece.right && (verifier.last_record_end() <= end || minimal.is_minimal())) {
     if (options_.stop && options_.stop(0))
-      throw Error(ErrorKind::retry, "stopped before everything was looked at");
+      throw Error(ErrorKind::retry, "stopped before everything was checked");
     follow(reader.segment_at(verifier.position()).timeline());
     const auto read = reader.read(verifier.position(), buffer);
     if (read.state != archive::WalSource::State::bytes ||
@@ -290,7 +290,7 @@ bool Import::settled(archive::Unvouched& unvouched) {
   const auto piece = judge_ours(run);
   if (piece && (!unvouched.left || piece->left) && (!unvouched.right || piece->right)) return true;
   unvouched.complaint =
-      "the adjacent gap is filled, and its WAL does not match: \"pgweir verify\" says where";
+      "the adjacent gap is filled, and its WAL does not match: \"pgweir verify\" shows where";
   return false;
 }
 

@@ -42,8 +42,7 @@ HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offe
         ++plan.present;
       else if (ours)
         leave_out(Reason::conflict,
-                  fmt::format("it tells another history than the archive's {}",
-                              wal::history_name(timeline)),
+                  fmt::format("it contradicts the archive's {}", wal::history_name(timeline)),
                   "Two servers were promoted to the same timeline. Find out which one the archive "
                   "follows.");
       else
@@ -77,7 +76,7 @@ HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offe
       leave_out(Reason::not_asked_for, "its timeline is newer than what the archive holds",
                 "With --extend, it is imported together with its segments.");
     else
-      leave_out(Reason::not_asked_for, "its timeline is no part of the archive's history");
+      leave_out(Reason::not_asked_for, "its timeline does not belong to the archive's history");
   }
   return plan;
 }

@@ -148,26 +148,26 @@ void Import::tell_places() {
         break;
       case Place::behind:
         leave_out(offers, Reason::not_asked_for,
-                  options_.receiver ? "it is newer than what the receiver has made durable"
+                  options_.receiver ? "it is newer than the WAL that the receiver has flushed"
                   : listing_.segments.empty() ? "the archive is empty"
-                                              : "it is newer than what the archive holds",
+                                              : "it is newer than the WAL in the archive",
                   options_.receiver
                       ? "The receiver fetches it itself."
                       : "With --extend, it is imported while no receiver is running.");
         break;
       case Place::before:
-        leave_out(offers, Reason::not_asked_for, "it is older than what the archive holds",
+        leave_out(offers, Reason::not_asked_for, "it is older than the WAL in the archive",
                   "With --extend, it is imported.");
         break;
       case Place::not_on_way:
-        leave_out(offers, Reason::not_asked_for,
-                  fmt::format("no recovery needs it: timeline {} was left before its end",
-                              name.timeline()));
+        leave_out(
+            offers, Reason::not_asked_for,
+            fmt::format("no recovery needs it: timeline {} ended before it", name.timeline()));
         break;
       case Place::unknown_way:
         leave_out(
             offers, Reason::conflict,
-            fmt::format("timeline {} is no part of the archive's history", name.timeline()),
+            fmt::format("timeline {} does not belong to the archive's history", name.timeline()),
             fmt::format("It belongs to another branch of the cluster, or {} is missing: import "
                         "that as well, or archive the branch into a separate directory.",
                         wal::history_name(name.timeline())));
@@ -193,7 +193,7 @@ void Import::judge() {
   if (!listing_.segments.empty()) return;
   for (std::size_t i = 0; i + 1 < accepted_.size(); ++i)
     leave_out(accepted_[i].piece, Reason::not_sound,
-              "segments are missing behind it: the archive would begin with a hole");
+              "segments are missing after it: the archive would begin with a hole");
   if (accepted_.size() > 1) accepted_.erase(accepted_.begin(), accepted_.end() - 1);
 }
 
@@ -230,19 +230,19 @@ void Import::accept(const Run& run, std::vector<Piece> pieces) {
     });
     if (!whole && (front || back)) {
       leave_out(accepted.piece, Reason::not_sound,
-                "it does not reach what the archive holds: there would be a hole between",
-                "Offer the segments between, too.");
+                "it is not adjacent to the archive's WAL: it would leave a hole in between",
+                "Offer the segments in between as well.");
       continue;
     }
     if (!whole && !left && !right) {
       leave_out(accepted.piece, Reason::not_sound,
-                "nothing that the archive holds reaches to it, so nobody can vouch for it",
+                "no adjacent segment is in the archive, so it cannot be verified",
                 "Import the segments before or after it as well.");
       continue;
     }
     if (!whole && replaces) {
       leave_out(accepted.piece, Reason::not_sound,
-                "what is damaged is replaced only by what fits on both sides");
+                "a damaged segment is replaced only by a copy that matches the WAL on both sides");
       continue;
     }
     if (!agrees_with_unfinished(accepted.piece, run)) continue;
@@ -272,7 +272,7 @@ bool Import::agrees_with_unfinished(const Piece& piece, const Run& run) {
       }
       if (!offset) continue;
       leave_out(piece, Reason::conflict,
-                fmt::format("{} differs from the archive's {} from {} on, which was acknowledged",
+                fmt::format("{} differs from the archive's {}, which was confirmed, from {} on",
                             slot.offer.name.to_string(), entry.name.to_string(),
                             slot.name.start(size_) + *offset),
                 "One of the two belongs to another branch. Nothing was changed.");
@@ -300,8 +300,8 @@ bool Import::agrees_beside(const Piece& piece, const Run& run) {
           archive_, *ours, beside, size_, run.history.end_of(name.timeline()), Extent::sound_part);
       if (!offset || !sound_in_itself({own_shelf(), *ours}, cluster_)) return true;
       leave_out(piece, Reason::conflict,
-                fmt::format("beside it {} differs from the archive's {} from {} on", beside.path(),
-                            ours->to_string(), name.start(size_) + *offset),
+                fmt::format("the adjacent {} differs from the archive's {} from {} on",
+                            beside.path(), ours->to_string(), name.start(size_) + *offset),
                 "The two belong to different branches, and so may the files to be imported, "
                 "although they match. None was imported.");
       return false;
@@ -402,13 +402,13 @@ void Import::tell_what_is_open() {
   };
   tell(no_sources, "source has no WAL that can be read", "sources have no WAL that can be read");
   tell(conflicts, "file contradicts the archive", "files contradict the archive");
-  tell(wanted, "file that is damaged or does not fit stayed out",
-       "files that are damaged or do not fit stayed out");
-  tell(misfits, "border does not fit", "borders do not fit");
+  tell(wanted, "file is damaged or does not match, and was not imported",
+       "files are damaged or do not match, and were not imported");
+  tell(misfits, "boundary does not match", "boundaries do not match");
   if (listing_.segments.empty() && result_.came.empty() && !sources_.empty() &&
       no_sources < sources_.size())
     result_.open.push_back(options_.extend ? "the archive is empty"
-                                           : "the archive is empty, which takes --extend");
+                                           : "the archive is empty, which requires --extend");
 }
 
 Result import_wal(io::Directory& archive, const std::vector<Source>& sources,

@@ -99,7 +99,7 @@ class Judge::Reading {
 
   void count(std::uint64_t bytes) const {
     if (judge_.options_.stop && judge_.options_.stop(bytes))
-      throw Error(ErrorKind::retry, "stopped before everything was looked at")
+      throw Error(ErrorKind::retry, "stopped before everything was checked")
           .hint("The files imported so far are complete; run the command again for the rest.");
   }
 
@@ -141,10 +141,11 @@ class Judge::Reading {
                                             [&](auto wal) { return !reading.feed(wal); }));
     if (behind_switch(reading, at) || (timeline_end && at >= *timeline_end)) return false;
     for (const auto* const each : {&one, &other})
-      left_out_.push_back({each->path(), Reason::conflict,
-                           fmt::format("it holds other WAL than {}, from {} on, and both are sound",
-                                       (each == &one ? other : one).path(), at),
-                           "Find out which one is of this archive's branch, and offer only that."});
+      left_out_.push_back(
+          {each->path(), Reason::conflict,
+           fmt::format("its WAL differs from that of {}, from {} on, and both are valid",
+                       (each == &one ? other : one).path(), at),
+           "Find out which one belongs to this archive's branch, and offer only that one."});
     damage_.reset();
     return true;
   }
@@ -166,7 +167,7 @@ class Judge::Reading {
       });
     } catch (const Error& error) {
       if (archive::is_gone(error)) {
-        leave_out(offer, Reason::not_sound, "it has gone since it was listed",
+        leave_out(offer, Reason::not_sound, "it was removed after it was listed",
                   "Run the command again.");
         return false;
       }
@@ -199,7 +200,7 @@ class Judge::Reading {
     if (sha1)
       if (const auto found = crypto::to_hex(sha1->finish()); found != offer.original.sha1) {
         leave_out(offer, Reason::not_sound,
-                  fmt::format("its SHA-1 is {}, not what its name says", found),
+                  fmt::format("its SHA-1 is {}, which differs from the one in its name", found),
                   "Use another copy.");
         return false;
       }
@@ -300,8 +301,8 @@ class Judge::Reading {
   void drop_from(std::uint64_t segno, std::uint64_t damaged) {
     while (!piece_.slots.empty() && piece_.slots.back().name.segno(size_) >= segno) {
       leave_out(piece_.slots.back().offer, Reason::not_sound,
-                fmt::format("a record spans from it to {}, where it was found damaged: in which of "
-                            "them the damage is cannot be said",
+                fmt::format("a record that spans from it to {} is damaged: it is unknown which of "
+                            "these segments is damaged",
                             name_of(damaged)),
                 "Use another copy of these segments.");
       piece_.slots.pop_back();

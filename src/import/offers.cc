@@ -28,7 +28,7 @@ class Collector {
     if (listing.segments.empty() && listing.histories.empty()) {
       if (source.file && archive::is_backup_history_name(*source.file))
         return leave_out(source.shelf->path_of(*source.file), Reason::not_asked_for,
-                         "it is a backup's label, which says nothing of whose cluster it is");
+                         "it is a backup label, which does not identify the cluster");
       tell_no_source(source);
     }
     auto names = source.unreadable;
@@ -71,7 +71,7 @@ class Collector {
     const auto& path = source.shelf->path();
     if (source.file)
       leave_out(source.shelf->path_of(*source.file), Reason::not_sound,
-                "this is neither a WAL segment nor a timeline's history",
+                "this is neither a WAL segment nor a timeline history",
                 "Import recognizes files by name: 24 hexadecimal digits, optionally with .partial, "
                 ".gz, .lz4 or .zst, or 00000002.history.");
     else if (std::any_of(left_out_.begin(), left_out_.end(), [&](const LeftOut& each) {
@@ -127,12 +127,11 @@ class Collector {
       return leave_out(path, Reason::not_sound, error.what(), error.hint());
     }
     const auto history = wal::TimelineHistory::parse(entry.timeline, content);
-    if (!history) return leave_out(path, Reason::not_sound, "it is no valid history of a timeline");
+    if (!history) return leave_out(path, Reason::not_sound, "it is not a valid timeline history");
     const auto [known, added] = offers_.histories.try_emplace(
         entry.timeline, OfferedHistory{path, std::move(content), *history});
     if (!added && known->second.history != *history)
-      leave_out(path, Reason::conflict,
-                fmt::format("it tells another history than {}", known->second.path),
+      leave_out(path, Reason::conflict, fmt::format("it contradicts {}", known->second.path),
                 "Two servers were promoted to the same timeline. Find out which one the archive "
                 "follows, and offer only its files.");
   }
@@ -165,15 +164,15 @@ class Collector {
     }
     if (!page) {
       if (offer.name.partial)
-        leave_out(offer.path(), Reason::not_asked_for, "it is unfinished, and nothing is in it");
+        leave_out(offer.path(), Reason::not_asked_for, "it is incomplete and empty");
       else
         leave_out(offer.path(), Reason::not_sound, "it does not begin with WAL");
       return false;
     }
     const auto stranger = [&](const std::string& what) {
       leave_out(offer.path(), Reason::conflict, what,
-                "Offer the files of the archive's own cluster. After a new initdb or a major "
-                "upgrade it is another one, even if it has the same name.");
+                "Offer the files of the archive's own cluster. A new initdb or a major upgrade "
+                "creates a different cluster, even if it has the same name.");
       return false;
     };
     if (page->system_identifier != cluster_.system_identifier)
@@ -191,10 +190,11 @@ class Collector {
       // A server renames old files to future segments (RemoveXlogFile() in xlog.c).
       const bool recycled = page->address < offer.name.segment.start(*cluster_.segment_size) &&
                             offer.shelf->find("archive_status");
-      leave_out(offer.path(), recycled ? Reason::not_asked_for : Reason::not_sound,
-                fmt::format("it holds the WAL of {}{}", page->address,
-                            recycled ? ": an old file that the server keeps for a segment to come"
-                                     : ", which is not what its name says"));
+      leave_out(
+          offer.path(), recycled ? Reason::not_asked_for : Reason::not_sound,
+          fmt::format("it contains the WAL of {}{}", page->address,
+                      recycled ? ": an old file that the server has recycled for a future segment"
+                               : ", which does not match its name"));
       return false;
     }
     return true;

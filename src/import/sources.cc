@@ -203,13 +203,13 @@ class Sources::Layout {
       // (A server's own, and the folders of a tree.)
       if (entry.type == Type::directory && !name.starts_with('.') && name != "archive_status" &&
           name != "summaries" && !(tree && is_folder_name(name)))
-        leave_out(*folder, name, Reason::not_asked_for, "it is a folder, which is not looked into",
+        leave_out(*folder, name, Reason::not_asked_for, "it is a directory, and is not searched",
                   "Specify it as a separate source.");
       return;
     }
     if (entry.type != Type::file) {
       leave_out(*folder, name, Reason::not_sound,
-                entry.type == Type::directory ? "it is a folder, where a file was expected"
+                entry.type == Type::directory ? "it is a directory, but a file was expected"
                                               : "it is not a regular file",
                 "No file can be read there. Check that the file system is mounted.");
       left_out_.back().no_source = true;
@@ -276,13 +276,15 @@ class Sources::Layout {
                 "Decrypt it with the program that encrypted it (\"pgbackrest archive-get\") into a "
                 "separate directory, and specify that directory.");
     else if (form != nullptr)
-      leave_out(folder, name, Reason::not_sound,
-                fmt::format("it is packed by {}, which pgweir does not unpack", form->name),
-                fmt::format("Unpack copies with \"{}\" into a directory of their own, and name "
-                            "that.",
-                            form->unpack));
+      leave_out(
+          folder, name, Reason::not_sound,
+          fmt::format("it is packed by {}, which pgweir does not unpack", form->name),
+          fmt::format(
+              "Unpack the files with \"{}\" into a separate directory, and specify that directory.",
+              form->unpack));
     else
-      leave_out(folder, name, Reason::not_sound, "it is not named as a segment or a history is",
+      leave_out(folder, name, Reason::not_sound,
+                "its name is not that of a segment or a timeline history",
                 "Import recognizes files by name: 24 hexadecimal digits in upper case, optionally "
                 "with .partial, .gz, .lz4 or .zst, or 00000002.history.");
   }
@@ -322,7 +324,8 @@ void Sources::add(const std::string& path) {
   switch (io::type_of(path)) {
     case io::PathType::nothing:
       return no_source(path, "there is no such file or directory",
-                       "Check the path. A link may lead nowhere, a file system not be mounted.");
+                       "Check the path, that the target of a symbolic link exists, and that the "
+                       "file system is mounted.");
     case io::PathType::other:
       return no_source(path, "it is neither a file nor a directory");
     case io::PathType::directory: {
@@ -330,7 +333,7 @@ void Sources::add(const std::string& path) {
       while (bare.size() > 1 && bare.ends_with('/')) bare.pop_back();
       const auto name = bare.substr(bare.rfind('/') + 1);
       if (wal::SegmentName::parse(name))
-        return no_source(path, "it is a folder, where a file was expected");
+        return no_source(path, "it is a directory, but a file was expected");
       return add_directory(path);
     }
     case io::PathType::file:
@@ -379,8 +382,8 @@ void Sources::add_directory(const std::string& path) {
   std::sort(folders.begin(), folders.end());
   std::sort(clusters.begin(), clusters.end());
   if (folders.empty() && clusters.size() > 1)
-    return no_source(path, "it holds the WAL of several clusters",
-                     fmt::format("Specify the one of this archive, {} for example.",
+    return no_source(path, "it contains WAL of several clusters",
+                     fmt::format("Specify the directory of this archive's cluster, for example {}.",
                                  shelf->path_of(clusters.back())));
   Layout layout(shelf, left_out_);
   const auto slash = path.find_last_not_of('/');

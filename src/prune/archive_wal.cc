@@ -172,7 +172,7 @@ ArchiveWal::Scan ArchiveWal::scan(const Line& line, const Stretch& stretch, wal:
     }
     const auto damage = verifier.feed(std::span(buffer).first(read.count));
     if (verifier.unchecked())
-      throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
+      throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
           .with("file", reader.file()->to_string())
           .hint("Nothing was removed. Use --keep-from-backup alone, or a newer pgweir.");
     // The last one may be written only up to here.
@@ -280,9 +280,8 @@ WalOfBackup ArchiveWal::look(const FoundBackup& backup, const Line& line, const 
       scan(line, stretch, point.start, watch, [&](wal::Lsn end) { return end >= *point.end; });
   if (read.damage) return {.state = State::damaged, .what = *read.damage};
   if (read.end < *point.end)
-    return {
-        .state = State::not_ended,
-        .what = fmt::format("it ends at {}, and the archive has come to {}", *point.end, read.end)};
+    return {.state = State::not_ended,
+            .what = fmt::format("it ends at {}, but the archive ends at {}", *point.end, read.end)};
   return {.time = found.time};
 }
 
@@ -297,8 +296,8 @@ WalOfBackup ArchiveWal::find_end(const FoundBackup& backup, const Line& line,
     if (!backup.vouched)
       return {.state = State::not_ended,
               .what =
-                  "where it becomes consistent is not known: it has no backup_manifest, and no "
-                  "global/pg_control with a minimum recovery ending location"};
+                  "it is unknown where it becomes consistent: it has neither a backup_manifest nor "
+                  "a global/pg_control with a minimum recovery ending location"};
     return {.time = point.began, .guessed = true};
   }
   EndWatch watch(point.start);

@@ -104,7 +104,7 @@ class InfoReader {
 
  private:
   [[nodiscard]] Error wrong(std::string_view what, std::string_view found) const {
-    Error error(ErrorKind::damage, fmt::format("no backup.info of Barman: it {}", what));
+    Error error(ErrorKind::damage, fmt::format("not a backup.info file of Barman: it {}", what));
     error.with("object", file_);
     if (!found.empty()) error.with("found", found);
     return error;
@@ -152,7 +152,7 @@ class InfoReader {
     if (!timeline || *timeline == 0) throw wrong("has no timeline", "");
     if (told_start.valid() && (told_start != point.start || point.timeline != *timeline))
       throw archive::backup_contradiction(
-          file_, "its backup_label names another start than its begin_xlog and timeline",
+          file_, "the start position in its backup_label differs from its begin_xlog and timeline",
           fmt::format("{} on timeline {}", told_start, point.timeline),
           fmt::format("{} on timeline {}", point.start, *timeline));
     point.timeline = *timeline;
@@ -161,7 +161,7 @@ class InfoReader {
       point.end_timeline =
           field("end_wal") ? point.places.back().segment.timeline() : point.timeline;
     if (point.end && *point.end < point.start)
-      throw archive::backup_contradiction(file_, "it ends before it begins", point.end->to_string(),
+      throw archive::backup_contradiction(file_, "it ends before it starts", point.end->to_string(),
                                           point.start.to_string());
     point.system_identifier = number<std::uint64_t>("systemid").value_or(0);
     if (const auto began = field("begin_time"))

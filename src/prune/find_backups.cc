@@ -44,7 +44,7 @@ class Finder {
   void search_place(const std::string& path) {
     const auto type = io::type_of(path);
     if (type == io::PathType::nothing)
-      throw Error(ErrorKind::usage, "there is no such place for backups")
+      throw Error(ErrorKind::usage, "location of backups does not exist")
           .with("path", path)
           .hint("Nothing was removed. Check the path, and that its file system is mounted.");
     if (!is_new(path)) return;
@@ -145,9 +145,9 @@ class Finder {
     // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
     // manifest (perform_base_backup in backup/basebackup.c).
     if (!backup.point)
-      backup.problem = "it has no backup_label yet, or has lost it";
+      backup.problem = "its backup_label does not exist yet, or was removed";
     else if (files->manifest_unfinished)
-      backup.problem = "its backup_manifest is not written to its end";
+      backup.problem = "its backup_manifest is incomplete";
     else if (backup.point->missing)
       backup.problem = *backup.point->missing;
     else

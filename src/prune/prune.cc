@@ -58,8 +58,8 @@ class Planner {
   void check_options() const {
     if (!options_.keep_from && options_.backups.empty())
       throw Error(ErrorKind::usage, options_.older_than
-                                        ? "--older-than alone does not say what has to stay"
-                                        : "nothing says what has to stay")
+                                        ? "--older-than is not sufficient to determine what to keep"
+                                        : "no option specifies what to keep")
           .hint(
               "The age of WAL does not show whether the oldest backup needs it. Specify "
               "--keep-from-backup with the oldest backup to keep, or --keep-from with a segment or "
@@ -80,7 +80,7 @@ class Planner {
     for (const auto& backup : options_.backups)
       if (backup.system_identifier != 0 && identity.system_identifier != 0 &&
           backup.system_identifier != identity.system_identifier)
-        throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+        throw Error(ErrorKind::conflict, "the backup and the archive belong to different clusters")
             .with("backup", backup.file)
             .with("its system identifier", backup.system_identifier)
             .with("archive's", identity.system_identifier)
@@ -113,7 +113,7 @@ class Planner {
         timeline = std::max(timeline, entry.name.segment.timeline());
     }
     if (oldest != nullptr && asked > limit_)
-      throw Error(ErrorKind::conflict, "--keep-from would cut off a backup")
+      throw Error(ErrorKind::conflict, "--keep-from would remove WAL that a backup needs")
           .with("backup", oldest->file)
           .with("starts at", oldest->start)
           .with("--keep-from", wal::SegmentName(timeline, asked, size_))
@@ -122,7 +122,7 @@ class Planner {
                             plan_.keep_from));
     limit_ = asked;
     plan_.keep_from = wal::SegmentName(timeline, asked, size_).to_string();
-    plan_.reason = "--keep-from says so";
+    plan_.reason = "specified with --keep-from";
   }
 
   void lower_limit_by_doubt() {
@@ -131,7 +131,8 @@ class Planner {
       if (segno >= limit_) continue;
       limit_ = segno;
       plan_.keep_from = wal::SegmentName(backup.timeline, segno, size_).to_string();
-      plan_.reason = fmt::format("the backup {} starts in it, and is in doubt", backup.file);
+      plan_.reason = fmt::format("the backup {} starts in it, and it is not known to be complete",
+                                 backup.file);
     }
   }
 

@@ -39,9 +39,9 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
     throw Error(ErrorKind::usage, "the manifest of the store is signed: pruning needs its key")
         .with("store", store.name_of(layout.wal_prefix()))
         .hint(
-            "Nothing was removed. Give --manifest-key FILE: the line with the archive's new start "
-            "must "
-            "be signed, or a verification would report the removed segments as lost.");
+            "Nothing was removed. Specify --manifest-key FILE: the line with the archive's new "
+            "start must be signed; otherwise, a verification would report the removed segments as "
+            "lost.");
   auto lines = store::prune_lines(chains, *begin, cluster->system_identifier, is_signed);
   store::ManifestWriter writer(store, layout, key, log);
   insist(patience, [&] {

@@ -88,8 +88,8 @@ void Chooser::sort_out() {
                             [&](const auto* backup) { return has_its_parents(*backup); });
   for (auto orphan = parentless; orphan != candidates_.end(); ++orphan)
     doubt(**orphan,
-          fmt::format("it is incremental to a backup that began at {} on timeline {}, which is not "
-                      "here",
+          fmt::format("it is incremental to a backup that started at {} on timeline {}, which does "
+                      "not exist here",
                       (*orphan)->point->parent->start, (*orphan)->point->parent->timeline));
   candidates_.erase(parentless, candidates_.end());
   // Ordered by their WAL: that requires no clock.
@@ -150,7 +150,7 @@ void Chooser::doubt(const FoundBackup& backup, const std::string& why) {
   } else {
     result_.nothing = true;
   }
-  complain(fmt::format("{}: {}; it counts as kept{}", backup.path, why,
+  complain(fmt::format("{}: {}; it is treated as kept{}", backup.path, why,
                        backup.point ? fmt::format(", from {} on", backup.point->start)
                                     : std::string(", and nothing is removed")));
 }
@@ -170,7 +170,7 @@ void Chooser::remark_once(const FoundBackup& backup, const std::string& text, bo
 void Chooser::keep_always() {
   for (const auto* backup : candidates_)
     if (backup->keep_always && has_its_wal(*backup))
-      keep(*backup, "the program that made it is told to keep it");
+      keep(*backup, "the program that created it is configured to keep it");
 }
 
 /// The archive has its WAL, on the newest timeline that it can be recovered along.
@@ -214,13 +214,13 @@ void Chooser::keep_window() {
       reference = *newest;
       since = "the archive's newest commit";
       result_.remarks.push_back(
-          fmt::format("the archive's newest commit is of {}: {} are counted back from there",
+          fmt::format("the newest commit in the archive is from {}: {} are counted back from it",
                       time_text(*newest), format_duration(*rules_.window)));
     } else if (before(*newest, std::chrono::hours(1)) > rules_.now) {
-      result_.remarks.push_back(fmt::format(
-          "the archive's newest commit is of {}, later than now: is the clock of this machine or "
-          "that of the server wrong?",
-          time_text(*newest)));
+      result_.remarks.push_back(
+          fmt::format("the newest commit in the archive is from {}, which is in the future: check "
+                      "the clocks of this machine and of the server",
+                      time_text(*newest)));
     }
   }
   const auto cutoff = before(reference, *rules_.window);
@@ -244,7 +244,7 @@ void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
     if (!lies_on(*backup->point, line.history) || !lies_in(*backup->point, *stretch)) continue;
     const auto& found = look(*backup, line, *stretch, cutoff);
     if (!can_be_used(*backup, found) || !found.time || *found.time > cutoff) continue;
-    keep(*backup, fmt::format("the newest one that had ended {} before {}: at {}",
+    keep(*backup, fmt::format("the newest backup that had ended {} before {}: at {}",
                               format_duration(*rules_.window), since, time_text(*found.time)));
     return;
   }
@@ -253,7 +253,8 @@ void Chooser::keep_window_of(const Line& line, bool main, wal::PgTime cutoff,
                           format_duration(*rules_.window), since);
   if (!main) text += fmt::format(", on the way to timeline {}", line.history.timeline());
   if (stretch != line.stretches.begin())
-    text += fmt::format(" and after the hole, or the unvouched border, before {}", stretch->begin);
+    text +=
+        fmt::format(" and after the hole, or the unverified boundary, before {}", stretch->begin);
   complain(text + ": nothing is removed");
 }
 
@@ -271,7 +272,7 @@ void Chooser::keep_count() {
   }
   result_.nothing = true;
   if (full == 0) {
-    complain("no finished backup was found: nothing is removed");
+    complain("no complete backup was found: nothing is removed");
     return;
   }
   result_.remarks.push_back(
@@ -317,10 +318,10 @@ void Chooser::keep(const FoundBackup& backup, std::string why) {
   result_.kept.back().file = backup.path;
   for (const auto& [key, found] : looked_)
     if (key.first == &backup && found.guessed) {
-      result_.remarks.push_back(fmt::format(
-          "{}: it has no manifest, and the WAL does not tell when it ended: what counts is when it "
-          "began ({})",
-          backup.path, found.time ? time_text(*found.time) : "not known"));
+      result_.remarks.push_back(
+          fmt::format("{}: it has no manifest, and its end time is not in the WAL: its start time "
+                      "({}) is used instead",
+                      backup.path, found.time ? time_text(*found.time) : "not known"));
       break;
     }
 }
@@ -341,9 +342,10 @@ std::string Chooser::why_no_wal(const FoundBackup& backup) {
     behind = behind || line.stretches.back().end <= start;
   }
   if (!on_a_line) return "of another cluster or branch: the archive has no WAL of its timeline";
-  if (behind) return "the archive has not reached its begin: is it of another cluster?";
-  if (before) return "it began before the archive's first WAL, which cannot recover it";
-  return "it began in a hole of the archive, which cannot recover it";
+  if (behind)
+    return "the archive has not reached its start: check whether it belongs to another cluster";
+  if (before) return "it started before the archive's first WAL, and cannot be recovered with it";
+  return "it started in a hole of the archive, and cannot be recovered with it";
 }
 
 void Chooser::tell(const FoundBackup& backup) {
@@ -359,7 +361,7 @@ void Chooser::tell(const FoundBackup& backup) {
   else if (const auto absence = why_no_wal(backup); !absence.empty())
     text += ": " + absence;
   else if (result_.nothing || std::any_of(result_.kept.begin(), result_.kept.end(), begins_before))
-    text += ": its WAL stays, too";
+    text += ": its WAL is kept as well";
   else
     text += ": no longer needed";
   result_.choice.push_back(std::move(text));

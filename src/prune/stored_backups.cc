@@ -144,7 +144,7 @@ class StoreFinder {
     const auto text = objects.described ? text_of(key) : std::nullopt;
     if (!text) {
       // The annotation of a backup that was removed is not one.
-      doubt(backup, "it has no backup.info: it is not finished, or was broken off");
+      doubt(backup, "it has no backup.info: it is unfinished or was aborted");
       return !objects.archives.empty() || objects.described;
     }
     auto info = parse_barman_info(*text, store_.name_of(key));
@@ -153,16 +153,17 @@ class StoreFinder {
     backup.keep_always = objects.beside;
     if (info.status == "FAILED") {
       if (!backup.point) return false;
-      doubt(backup, "Barman says that it failed" + (info.error.empty() ? "" : ": " + info.error));
+      doubt(backup,
+            "Barman has marked it as failed" + (info.error.empty() ? "" : ": " + info.error));
       return true;
     }
     // (The second one waits for WAL in Barman's own archive.)
     if (info.status != "DONE" && info.status != "WAITING_FOR_WALS") {
-      doubt(backup, fmt::format("it is not finished: Barman says {}", info.status));
+      doubt(backup, fmt::format("it is not finished: its status in Barman is {}", info.status));
       return true;
     }
     if (!backup.point) {
-      doubt(backup, "its backup.info does not tell where it begins");
+      doubt(backup, "its backup.info does not contain its start position");
       return true;
     }
     backup.vouched = backup.point->end.has_value();
@@ -170,7 +171,7 @@ class StoreFinder {
     info.tablespaces.insert(info.tablespaces.begin(), "data");
     for (const auto& each : info.tablespaces)
       if (!objects.archives.contains(each)) {
-        doubt(backup, fmt::format("its {}.tar is not there", each));
+        doubt(backup, fmt::format("its {}.tar is missing", each));
         break;
       }
     return true;
@@ -183,12 +184,12 @@ class StoreFinder {
       backup.point = parse_walg_sentinel(*text, name, store_.name_of(key));
       backup.vouched = backup.point->end.has_value();
       if (objects.beside) read_walg_metadata(name, backup);
-      if (objects.archives.empty()) doubt(backup, "its tar files are not there");
+      if (objects.archives.empty()) doubt(backup, "its tar files are missing");
       return true;
     }
     const auto first = first_segment_of_walg(name);
     if (!first && !objects.described && objects.archives.empty()) return false;
-    doubt(backup, "it has no sentinel: it is not finished, or was broken off");
+    doubt(backup, "it has no sentinel: it is unfinished or was aborted");
     if (first && size_ && first->fits(*size_)) {
       archive::BackupPoint point;
       point.timeline = first->timeline();
@@ -220,7 +221,7 @@ class StoreFinder {
       backup.point->parent =
           archive::BackupPoint::Parent{(*found)->point->timeline, (*found)->point->start};
     else
-      doubt(backup, fmt::format("it is incremental to {}, which is not here", path));
+      doubt(backup, fmt::format("it is incremental to {}, which does not exist here", path));
   }
 
   store::ObjectStore& store_;

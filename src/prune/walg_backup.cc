@@ -29,7 +29,7 @@ Json parse_object(std::string_view text, const std::string& file) {
            (value != "Files" && value != "TarFileSets" && value != "DatabasesByNames");
   };
   auto json = Json::parse(text, wanted, false);
-  if (!json.is_object()) throw unreadable(file, "no JSON of WAL-G");
+  if (!json.is_object()) throw unreadable(file, "not a JSON file of WAL-G");
   return json;
 }
 
@@ -50,7 +50,7 @@ std::optional<std::uint64_t> number(const Json& json, const char* name, const st
 std::optional<std::string> text_of(const Json& json, const char* name, const std::string& file) {
   const auto* const found = member(json, name);
   if (found == nullptr) return std::nullopt;
-  if (!found->is_string()) throw unreadable(file, fmt::format("its {} is not a text", name));
+  if (!found->is_string()) throw unreadable(file, fmt::format("its {} is not a string", name));
   return found->get<std::string>();
 }
 
@@ -87,7 +87,7 @@ archive::BackupPoint parse_walg_sentinel(std::string_view text, std::string_view
   if (first) point.places.push_back({point.start, *first});
   const auto timeline = number(json, "Timeline", file);
   if (timeline && first && *timeline != first->timeline())
-    throw archive::backup_contradiction(file, "its Timeline is not that of its name",
+    throw archive::backup_contradiction(file, "its Timeline differs from that in its name",
                                         std::to_string(*timeline), std::string(name));
   // Versions before 1.0 have it in the name alone.
   point.timeline = timeline ? static_cast<wal::TimelineId>(*timeline)
@@ -98,7 +98,7 @@ archive::BackupPoint parse_walg_sentinel(std::string_view text, std::string_view
     point.end = wal::Lsn(*end);
     point.end_timeline = point.timeline;
     if (*point.end < point.start)
-      throw archive::backup_contradiction(file, "it ends before it begins", point.end->to_string(),
+      throw archive::backup_contradiction(file, "it ends before it starts", point.end->to_string(),
                                           point.start.to_string());
   }
   point.system_identifier = number(json, "SystemIdentifier", file).value_or(0);
@@ -107,7 +107,7 @@ archive::BackupPoint parse_walg_sentinel(std::string_view text, std::string_view
   if (!from) return point;
   const auto base = first_segment_of_walg(*from);
   const auto at = number(json, "DeltaLSN", file);
-  if (!base || !at) throw unreadable(file, "it says only half of what it is incremental to");
+  if (!base || !at) throw unreadable(file, "it has only one of DeltaFrom and DeltaLSN");
   point.parent = archive::BackupPoint::Parent{base->timeline(), wal::Lsn(*at)};
   return point;
 }

@@ -68,13 +68,13 @@ Judged judge(const HostWord& host, const HostFacts& facts, std::uint64_t system_
   }
   if (facts.refused.contains(host.index)) {
     candidate.eligibility = Eligibility::rejected;
-    candidate.why = "was looked at before, and would not do";
+    candidate.why = "was rejected by an earlier check";
     return candidate;
   }
   if (host.identity.system_identifier != system_identifier) {
     candidate.eligibility = Eligibility::mismatch;
     candidate.error =
-        Error(ErrorKind::conflict, "the server is of another cluster than the archive")
+        Error(ErrorKind::conflict, "the server and the archive belong to different clusters")
             .with("server", host.name)
             .with("system identifier", host.identity.system_identifier)
             .with("archive's", system_identifier)
@@ -139,10 +139,10 @@ std::string branch_text(const HostWord& host, const HostFacts& facts) {
   const auto& archive = *facts.archive;
   const auto left = leaves_at(host, archive);
   if (left && *left < archive.position)
-    return text + fmt::format("; leaves behind {} of the archive, from {} to {} on timeline {}",
+    return text + fmt::format("; lacks {} of the archive's WAL, from {} to {} on timeline {}",
                               format_size(archive.position - *left), *left, archive.position,
                               archive.end.timeline);
-  return text + "; leaves behind nothing of the archive";
+  return text + "; has all WAL of the archive";
 }
 
 Error split_brain(const HostWord& a, const HostWord& b, const HostFacts& facts) {
@@ -167,7 +167,8 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
   const auto& host = *other.host;
   const auto& taken = *best.host;
   if (other.leads_through != best.leads_through && !other.leads_through)
-    return fmt::format("timeline {} leaves behind what the archive has", host.identity.timeline);
+    return fmt::format("timeline {} does not contain all of the archive's WAL",
+                       host.identity.timeline);
   if (host.has_wal == false && taken.has_wal != false)
     return "no longer has the WAL that comes next";
   if (!one_line(host, taken)) return "is on another branch of the cluster's history (split brain)";
@@ -180,7 +181,7 @@ std::string why_not(const Judged& other, const Judged& best, const HostFacts& fa
     return fmt::format("is on timeline {}", host.identity.timeline);
   if (has_role(host, facts.prefer) != has_role(taken, facts.prefer))
     return fmt::format("{}, and the other role is preferred", role_of(host));
-  return fmt::format("{}, as good, and later in the order", role_of(host));
+  return fmt::format("{}, equally suitable, but later in the list", role_of(host));
 }
 
 /// Rule 3: hosts whose history contains everything in the archive come first, unless a primary

@@ -179,16 +179,17 @@ bool CompareFeed::Work::ask_server(const Part& part) {
 
 void CompareFeed::Work::require_same_cluster() {
   const auto held = archive::read_identity(*directory_, archive::list_archive_names(*directory_));
-  if (!held) throw Error(ErrorKind::retry, "no file of the archive tells yet whose WAL it is");
+  if (!held) throw Error(ErrorKind::retry, "no file in the archive identifies its cluster yet");
   const auto identity = server_->identify_system();
   if (held->system_identifier != 0 && held->system_identifier != identity.system_identifier)
-    throw Error(ErrorKind::conflict, "the second upstream is of another cluster than the archive")
+    throw Error(ErrorKind::conflict,
+                "the second upstream and the archive belong to different clusters")
         .with("second upstream", identity.system_identifier)
         .with("archive", held->system_identifier)
         .hint("Correct --compare-with. Archiving continues.");
   if (held->segment_size != size_)
     throw Error(ErrorKind::conflict,
-                "the second upstream has segments of another size than the archive")
+                "the second upstream and the archive have different segment sizes")
         .with("second upstream", format_size(size_.bytes()))
         .with("archive", format_size(held->segment_size.bytes()))
         .hint(
@@ -245,7 +246,7 @@ void CompareFeed::Work::skip_what_is_gone(const Part& part) {
 Error CompareFeed::Work::not_there(wal::Lsn at) {
   const auto segment = reader_->segment_at(at).to_string();
   reader_.reset();
-  return Error(ErrorKind::retry, "the archive does not have what was made durable")
+  return Error(ErrorKind::retry, "flushed WAL is missing in the archive")
       .with("segment", segment)
       .hint("Check whether it was pruned or moved away.");
 }
@@ -323,7 +324,7 @@ bool CompareFeed::Work::take(std::span<const std::byte> wal) {
   const auto found = comparer_->feed(ours, wal);
   bytes_ += wal.size();
   if (comparer_->unchecked())
-    throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
+    throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
         .with("LSN", at);
   if (!found) return true;
   // The rest of the segment is not compared: after one different record, most others differ as

@@ -43,13 +43,15 @@ void ConfirmStored::hear(const std::string& synchronous_standby_names) {
   if (std::exchange(commits_would_wait_, wait) != wait) {
     if (wait)
       log_.error(
-          "synchronous_standby_names is \"{}\" now and names this receiver: with --confirm stored "
-          "commits would wait for the store, so the server is told of no flush position. Its slot "
-          "keeps all WAL from now on: take the name out, or start with --confirm local or --force",
+          "synchronous_standby_names is now \"{}\" and contains this receiver: with --confirm "
+          "stored, commits would wait for the store, so no flush position is confirmed to the "
+          "server, and the slot retains all WAL from now on; remove the name, or start with "
+          "--confirm local or --force",
           synchronous_standby_names);
     else
       log_.info(
-          "synchronous_standby_names no longer names this receiver: stored WAL is confirmed again");
+          "synchronous_standby_names no longer contains this receiver: stored WAL is confirmed "
+          "again");
   }
   store_->change([&](StoreWord& word) { word.commits_would_wait = wait; });
 }

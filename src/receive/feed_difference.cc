@@ -27,7 +27,7 @@ std::string FeedDifference::to_string() const {
   const auto record = [](const Record& one) {
     if (!one.start.valid()) return std::string("not known");
     return fmt::format("{} to {}", one.start,
-                       one.end.valid() ? one.end.to_string() : std::string("an end not known"));
+                       one.end.valid() ? one.end.to_string() : std::string("an unknown end"));
   };
   return fmt::format(
       "the second upstream has other WAL than the archive: the first byte that differs is at {} on "

@@ -30,7 +30,7 @@ FlushPolicy FlushPolicy::parse(std::string_view text) {
   if (text == "segment") return {Mode::segment, {}};
   if (const auto interval = parse_duration(text); interval && interval->count() > 0)
     return {Mode::interval, *interval};
-  throw Error(ErrorKind::usage, "wrong flush policy \"" + std::string(text) + "\"")
+  throw Error(ErrorKind::usage, "invalid flush policy \"" + std::string(text) + "\"")
       .hint("Use \"continuous\", a time with a unit such as \"200ms\", or \"segment\".");
 }
 

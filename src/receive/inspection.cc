@@ -117,7 +117,7 @@ std::map<wal::TimelineId, std::string> Inspection::first_wal_before(
       found[timeline] = std::move(bytes);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) throw;
-      log_.debug("the begin of timeline {} could not be read: {}", timeline, error.what());
+      log_.debug("the start of timeline {} could not be read: {}", timeline, error.what());
     }
   }
   return found;
@@ -150,15 +150,15 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
     auto foreign = listing.foreign;
     std::erase(foreign, "lost+found");
     if (!foreign.empty())
-      log_.warning("the archive directory holds {} other file(s), which are left alone: {}{}",
+      log_.warning("the archive directory contains {} other file(s), which are ignored: {}{}",
                    foreign.size(), foreign.front(), foreign.size() > 1 ? ", …" : "");
   }
   if (const auto identity = archive::read_identity(directory_, listing))
     archive::require_same_cluster(*identity, system_identifier, segment_size, directory_.path());
   if (archive::rewrite_unsynced_end(directory_, listing))
     log_.warning(
-        "an earlier receiver could not see that the newest finished segment was synced: it was "
-        "written again and synced");
+        "an earlier receiver could not confirm the flush of the newest complete segment: the "
+        "segment was written again and flushed");
   ArchiveFacts facts;
   facts.resume = archive::find_resume_point(directory_, listing, segment_size);
   for (const auto& history : listing.histories)

@@ -28,9 +28,8 @@ void Intake::accept(std::span<const std::byte> wal) {
   if (version_is_known_ && verifier_.unchecked())
     throw error_of({.at = begin_,
                     .found_at = begin_,
-                    .what =
-                        "unexpected page magic: of a version not known, where the archive's WAL "
-                        "is of a known one"});
+                    .what = "unexpected page magic: of an unknown version, but the archive's WAL "
+                            "is of a known one"});
   if (alone_ && verifier_.last_record_start() >= begin_) alone_.reset();
   if (dispute_) {
     decide();
@@ -88,11 +87,11 @@ Error Intake::not_continued() const {
       .with("names as the one before it", alone_->first_record_previous())
       .with("the archive's last record is at", last_)
       .hint(
-          "It is valid WAL of another server: one that was reset to an earlier state by a snapshot "
-          "or a copy, or another one that was promoted to this timeline (split brain). Nothing of "
-          "it was archived. Find out which server has the history that counts, and connect to that "
-          "one. To archive the other one as well, use a separate directory, after a new base "
-          "backup.");
+          "This is valid WAL of a different server: the server was reset to an earlier state by a "
+          "snapshot or a copy, or two servers were promoted to this timeline (split brain). None "
+          "of this WAL was archived. Find out which server has the history that counts, and "
+          "connect to that one. To archive the other one as well, use a separate directory, after "
+          "a new base backup.");
 }
 
 void Intake::write(std::size_t most) {

@@ -20,14 +20,14 @@ std::optional<std::chrono::milliseconds> LagAge::add(const StreamSnapshot& snaps
   // The newest end that is durable stays: it is where the missing part begins.
   while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
   if (ends_.size() > kMostEnds) {
-    // Every other one, but not the last, nor the first two, from which the age is told.
+    // Keep every other one, and the last and the first two, which determine the age.
     std::deque<ServerEnd> kept;
     for (std::size_t i = 0; i < ends_.size(); ++i)
       if (i < 2 || i % 2 == 0 || i + 1 == ends_.size()) kept.push_back(ends_[i]);
     ends_ = std::move(kept);
   }
   if (snapshot.server_end <= snapshot.flush) return milliseconds(0);
-  // Bytes the server had already when we first heard of it may be of any age.
+  // Bytes that the server had before its first message may be of any age.
   if (ends_.front().end > snapshot.flush || ends_.size() < 2) return std::nullopt;
   return milliseconds(std::max<std::int64_t>(0, (snapshot.server_clock - ends_[1].clock) / 1000));
 }

@@ -253,7 +253,7 @@ void Notifier::send_all(std::unique_lock<std::mutex>& lock) {
     lock.lock();
     dropped_ -= dropped;
     if (std::exchange(told_failure_, false) || dropped > 0)
-      log_.info("notifications to channel \"{}\" get through again; {} of them were dropped",
+      log_.info("notifications to channel \"{}\" are delivered again; {} of them were dropped",
                 options_.channel, dropped);
   }
 }

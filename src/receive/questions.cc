@@ -71,7 +71,7 @@ bool Questioner::has_wal_at(wal::TimelineId timeline, wal::Lsn at) {
     const auto stream = server.question(at, timeline);
     const auto deadline = machine.now() + kAnswerWithin;
     const auto no_answer =
-        Error(ErrorKind::retry, "the server did not answer whether it still has WAL")
+        Error(ErrorKind::retry, "the server did not report whether it still has WAL")
             .with("at", at);
     for (bool answered = false; !answered;) {
       const auto event = stream->next();
@@ -136,7 +136,7 @@ TailComparison Questioner::compare(const archive::Tail& tail) const {
         throw no_answer("the server ended the stream before the end of the archive");
       } else if (std::holds_alternative<pq::NothingYet>(event)) {
         await(*stream, deadline,
-              no_answer("the server did not send what it has at the end of the archive"));
+              no_answer("the server did not send its WAL at the end of the archive"));
         stream->receive();
       }
     }

@@ -68,14 +68,15 @@ void SecretsWatch::look() {
       break;
     case Change::broken:
       move_wanted_ = false;
-      log_.warning("{}; this connection stays open, and the next one waits until this is fixed",
-                   problem);
+      log_.warning(
+          "{}; this connection stays open, but the next one cannot be made until this is fixed",
+          problem);
       break;
     case Change::mended:
-      log_.info("the files that a connection is made with are as they were again");
+      log_.info("the certificate files of the connection have been restored");
       break;
     case Change::replaced:
-      log_.info("the files that a connection is made with were replaced: {} made with them",
+      log_.info("the certificate files of the connection were replaced: {} made with them",
                 task_.leave ? "a new one is" : "the next one is");
       move_wanted_ = static_cast<bool>(task_.leave);
       next_try_ = {};
@@ -94,8 +95,9 @@ bool SecretsWatch::move() {
     return false;
   } catch (const Error& error) {
     if (std::exchange(refused_, error.what()) != error.what())
-      log_.warning("no connection could be made with the new files: {}; the old one lives on",
-                   error.what());
+      log_.warning(
+          "no connection could be made with the new files: {}; the existing connection stays open",
+          error.what());
     return false;
   }
   log_.info("reconnecting with the new files (--reconnect-on-rotation)");

@@ -255,8 +255,8 @@ void Session::take_archive() {
         environment_.servers, machine_, *options_.monitor_conninfo, *options_.slot,
         !options_.create_slot, log_, board_,
         [this](const std::string& names) { confirm_stored_.hear(names); },
-        stored ? "; with --confirm stored it holds back what the object store has not got, which "
-                 "\"pgweir status\" tells"
+        stored ? "; with --confirm stored, the slot retains WAL that is not in the object store: "
+                 "see \"pgweir status\""
                : "");
   if (options_.slot && options_.slot_hosts == SlotHosts::all)
     slot_keeper_.emplace(options_, environment_.servers, machine_, log_, feed_, board_,
@@ -357,7 +357,7 @@ void Session::plan_memory(wal::SegmentSize segment_size) {
   const auto beside = environment_.memory_beside ? environment_.memory_beside(segment_size) : 0;
   const auto plan = receive::plan_memory(bytes, options_.compression, segment_size, beside);
   if (!plan)
-    throw Error(ErrorKind::usage, "the memory that this process is allowed does not suffice")
+    throw Error(ErrorKind::usage, "the memory limit of this process is too low")
         .with("limit", format_size(limit->bytes))
         .with("by", limit->from)
         .with("needed", format_size(least_memory(options_.compression, segment_size, beside)))

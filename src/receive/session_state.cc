@@ -86,10 +86,10 @@ std::optional<Step> SessionState::decide() {
   facts.requested = options_.start;
   if (const auto& name = options_.start_segment) {
     if (!name->fits(facts.segment_size))
-      return step::Stop{
-          Error(ErrorKind::usage, "no segment of this server can have the name that --start gives")
-              .with("name", *name)
-              .with("wal_segment_size", format_size(facts.segment_size.bytes()))};
+      return step::Stop{Error(ErrorKind::usage,
+                              "no segment of this server can have the name specified with --start")
+                            .with("name", *name)
+                            .with("wal_segment_size", format_size(facts.segment_size.bytes()))};
     facts.requested = name->start(facts.segment_size);
   }
   facts.on_gap = options_.on_gap;
@@ -143,7 +143,7 @@ std::optional<Step> SessionState::decide() {
       const auto decided = choose_start(natural);
       if (const auto* begin = std::get_if<StartAt>(&decided); begin && begin->lsn < at->lsn) {
         auto left_out = hole(*begin, *at);
-        left_out.cause = "accepted: --start left it out, with --on-gap continue";
+        left_out.cause = "accepted: skipped by --start, with --on-gap continue";
         add_pending(std::move(left_out));
       }
     }
@@ -266,7 +266,7 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
   if (!tail_differed_ || tail_differed_->at != comparison.at ||
       tail_differed_->server != comparison.server) {
     tail_differed_ = comparison;
-    log_.warning("the server's WAL differs from the archive's at {} ({}); asking for it again",
+    log_.warning("the server's WAL differs from the archive's at {} ({}); requesting it again",
                  comparison.at, comparison.file);
     return;
   }
@@ -278,12 +278,12 @@ void SessionState::on_tail_compared(const TailComparison& comparison) {
           .with("archive", comparison.archive)
           .with("server", comparison.server)
           .hint(
-              "It is WAL of another server: one that was reset to an earlier state by a snapshot "
-              "or a copy, or another one that was promoted to this timeline (split brain). Nothing "
-              "of it was archived. Find out which server has the history that counts, and connect "
-              "to that one. To archive the other one as well, use a separate directory, after a "
-              "new base backup. (If other servers of the cluster agree with this one, the "
-              "archive's file is damaged: move it away, and it is received again.)"));
+              "This is WAL of a different server: the server was reset to an earlier state by a "
+              "snapshot or a copy, or two servers were promoted to this timeline (split brain). "
+              "None of this WAL was archived. Find out which server has the history that counts, "
+              "and connect to that one. To archive the other one as well, use a separate "
+              "directory, after a new base backup. (If other servers of the cluster agree with "
+              "this one, the archive's file is damaged: move it away, and it is received again.)"));
 }
 
 /// The archive's part of the first segment is compared when it is received again.
@@ -301,22 +301,21 @@ void SessionState::on_nothing_to_compare(const TailComparison& comparison) {
       comparison.at, comparison.file);
   tail_compared_ = true;
   if (compared_as_it_comes()) {
-    log_.debug("{}; what the unfinished segment holds will be ({})", text, comparison.server);
+    log_.debug("{}; the content of the partial segment will be compared ({})", text,
+               comparison.server);
     return;
   }
   // A slot has this position only if a stream into this archive has reported it. A copy of the
   // server has that slot as well, and with it all WAL that was reported.
   if (slot_ && slot_->restart_lsn == tail_before_->lsn &&
       tail_before_->timeline == archive_->resume->timeline) {
-    log_.info("{}; its replication slot \"{}\" stands where the archive ends", text,
-              *options_.slot);
+    log_.info("{}; its replication slot \"{}\" is at the end of the archive", text, *options_.slot);
     return;
   }
   if (options_.on_uncompared == OnUncompared::go_on) {
     if (told_tail_.insert(upstream_->host_index).second)
-      log_.warning(
-          "{}: that its WAL continues \"{}\" is known by the links between records alone ({})",
-          text, comparison.file, comparison.server);
+      log_.warning("{}: only the links between records show that its WAL continues \"{}\" ({})",
+                   text, comparison.file, comparison.server);
     return;
   }
   tail_compared_ = false;
@@ -332,8 +331,8 @@ void SessionState::refuse_uncompared(const TailComparison& comparison) {
           .with("file", comparison.file)
           .with("server", comparison.server)
           .hint(
-              "A copy of the server that diverged on the same timeline looks the same; so does one "
-              "that was reset to an earlier state, or the other one of a split brain. If this is "
+              "A copy of the server that diverged on the same timeline, a server that was reset to "
+              "an earlier state, or the other primary of a split brain looks the same. If this is "
               "the server that was archived until now, or a standby of it, start once with "
               "--on-uncompared continue. Otherwise archive it into a separate directory, after a "
               "new base backup.");
@@ -404,11 +403,11 @@ void SessionState::tell_verdicts(std::vector<HostVerdict> verdicts) {
              (each.why == verdict.why || verdict.eligibility == Eligibility::behind);
     });
     if (verdict.taken)
-      log_.info("of {} hosts, {} is taken: {}", verdicts.size(), verdict.name, verdict.why);
+      log_.info("of {} hosts, {} is chosen: {}", verdicts.size(), verdict.name, verdict.why);
     else if (known == verdicts_.end() && verdict.alarming)
-      log_.warning("of {} hosts, {} is not taken: {}", verdicts.size(), verdict.name, verdict.why);
+      log_.warning("of {} hosts, {} is not chosen: {}", verdicts.size(), verdict.name, verdict.why);
     else if (known == verdicts_.end())
-      log_.info("of {} hosts, {} is not taken: {}", verdicts.size(), verdict.name, verdict.why);
+      log_.info("of {} hosts, {} is not chosen: {}", verdicts.size(), verdict.name, verdict.why);
   }
   verdicts_ = std::move(verdicts);
 }
@@ -517,8 +516,8 @@ void SessionState::on_slot(const pq::SlotState& slot) {
   if (!slot.exists && options_.create_slot && !slots_.asked_here()) {
     // It existed before: the server was rebuilt, or the slot was dropped.
     if (slots_.on_missing(upstream_->host_index))
-      log_.warning("replication slot \"{}\" is gone from {}; making it again", *options_.slot,
-                   upstream_->name);
+      log_.warning("replication slot \"{}\" no longer exists on {}; creating it again",
+                   *options_.slot, upstream_->name);
     slot_ = slot;
     return;
   }
@@ -548,8 +547,8 @@ void SessionState::on_slot(const pq::SlotState& slot) {
   } else if (!told_slot_) {
     told_slot_ = true;
     log_.warning(
-        "replication slot \"{}\" reserves no WAL: it was made without reserving any, or the server "
-        "has invalidated it (pg_replication_slots tells). {}",
+        "replication slot \"{}\" reserves no WAL: it was created without reserving any, or the "
+        "server has invalidated it (see pg_replication_slots). {}",
         *options_.slot, pq::why_invalidated(std::nullopt, upstream_->major));
   }
 }
@@ -677,12 +676,12 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
                  .with("timeline", streaming_from_.timeline)
                  .with("received up to", outcome.reached)
                  .with("switchpoint", outcome.next->switchpoint)
-                 .hint("What was received is safe. Start again, or connect to another server of "
+                 .hint("The received WAL is archived. Start again, or connect to another server of "
                        "the cluster."));
         return;
       }
       const auto start = parameters_->segment_size.start_of(outcome.next->switchpoint);
-      log_.info("timeline switch: going on with timeline {} from {} (switched at {})",
+      log_.info("timeline switch: continuing with timeline {} from {} (switched at {})",
                 outcome.next->timeline, start, outcome.next->switchpoint);
       place_ = StartAt{outcome.next->timeline, start};
       identity_.reset();  // the server's own timeline has changed as well
@@ -708,7 +707,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     damage_at_ = std::max(damage_at_, outcome.reached);
     if (damage_count_ < kDamageTries && options_.loop) {
       log_.error(error);
-      try_again(Error(ErrorKind::retry, "asking for the damaged WAL again"), backoff_.next());
+      try_again(Error(ErrorKind::retry, "requesting the damaged WAL again"), backoff_.next());
       return;
     }
   }
@@ -770,8 +769,8 @@ void SessionState::on_probed(bool available) {
     return;
   }
   if (gap_->on_probed(available) != GapSearch::Answer::has_it) return;
-  log_.info("{} has the WAL from {} on: another server of that name had not", upstream_->name,
-            gap_->missing());
+  log_.info("{} has the WAL from {} on: another server of that name did not have it",
+            upstream_->name, gap_->missing());
   found_again_ = gap_->missing();
   gap_.reset();
 }
@@ -779,8 +778,8 @@ void SessionState::on_probed(bool available) {
 Error SessionState::was_reset(wal::Lsn missing, wal::Lsn held) const {
   return Error(ErrorKind::gap,
                "the server's WAL was reset (pg_resetwal), and starts after the end of the archive")
-      .with("archive goes on at", missing)
-      .with("server's WAL begins at", held)
+      .with("archive continues at", missing)
+      .with("server's WAL starts at", held)
       .with("server", upstream_->name)
       .hint(
           "There was never any WAL in between, and nothing was skipped. No recovery can pass this "
@@ -806,23 +805,22 @@ void SessionState::gap_found(const GapSearch::Found& found) {
   const auto first = name_of(size.segno(gap.missing()));
   const auto last = name_of(found.last_lost);
   if (options_.on_gap == OnGap::stop) {
-    refuse(
-        Error(ErrorKind::gap, "the upstream no longer has the WAL that comes next")
-            .with("missing from", gap.missing())
-            .with("to", held)
-            .with("segments", fmt::format("{} to {}", first, last))
-            .hint(
-                "Nothing was skipped. If another archive, the server's archive_command or a "
-                "standby still has these segments, bring them in with \"pgweir import --extend\" "
-                "and start again. Else no recovery can pass the hole: take a new base backup, and "
-                "start with --on-gap continue to archive on from what the upstream still has. " +
-                gap_hint(gap.missing())));
+    refuse(Error(ErrorKind::gap, "the upstream no longer has the WAL that comes next")
+               .with("missing from", gap.missing())
+               .with("to", held)
+               .with("segments", fmt::format("{} to {}", first, last))
+               .hint("Nothing was skipped. If another archive, the server's archive_command or a "
+                     "standby still has these segments, import them with \"pgweir import "
+                     "--extend\" and start again. Otherwise, no recovery can pass the hole: take a "
+                     "new base backup, and start with --on-gap continue to resume with the WAL "
+                     "that the upstream still has. " +
+                     gap_hint(gap.missing())));
     return;
   }
   log_.error(
-      "THE ARCHIVE HAS A HOLE NOW: WAL from {} to {} ({} to {}) is missing, because the "
-      "upstream no longer had it; archiving on from {}. Take a new base backup: no recovery can "
-      "pass the hole",
+      "THE ARCHIVE HAS A HOLE NOW: WAL from {} to {} ({} to {}) is missing, because the upstream "
+      "no longer had it; archiving resumes at {}. Take a new base backup: no recovery can pass the "
+      "hole",
       gap.missing(), held, first, last, held);
   tail_compared_ = true;  // it does not even have the next WAL
   place_ = StartAt{server_timeline_at(held), held};
@@ -864,8 +862,8 @@ std::string SessionState::gap_hint(wal::Lsn missing) const {
         "client, after this archive had ended.",
         *options_.slot, *from);
   return fmt::format(
-      "Replication slot \"{}\" has not kept it: the server has invalidated it (see "
-      "pg_replication_slots), or it was made after this archive had ended. {}",
+      "Replication slot \"{}\" did not retain it: the server has invalidated the slot (see "
+      "pg_replication_slots), or the slot was created after this archive had ended. {}",
       *options_.slot, pq::why_invalidated(std::nullopt, upstream_->major));
 }
 
@@ -919,7 +917,7 @@ void SessionState::slow_down_switches(Time now) {
   if (++switches_ <= kQuickSwitches) return;
   if (switches_ == kQuickSwitches + 1)
     log_.warning(
-        "the server names one timeline after the other ({} switches within {}); following them "
+        "the server switches timelines in rapid succession ({} switches within {}); following them "
         "slowly from now on",
         kQuickSwitches, format_duration(kSwitchesForgotten));
   wait_ = kSwitchPause;

@@ -124,7 +124,7 @@ bool SizeWatch::Work::check_all() {
     since = Clock::now();
   }
   shared_.with_hooks(
-      [&](Hooks& hooks) { hooks.log.debug("looked at the sizes of {} finished segments", count); });
+      [&](Hooks& hooks) { hooks.log.debug("checked the sizes of {} complete segments", count); });
   return true;
 }
 
@@ -256,13 +256,13 @@ void SizeWatch::Work::report_new(const std::vector<Loss>& holes) {
     }
   }
   shared_.with_hooks([&](Hooks& hooks) {
+    hooks.log.warning("{} complete segment{} the wrong size, so no recovery can pass: {}{}",
+                      fresh.size(), fresh.size() == 1 ? " has" : "s have",
+                      archive::text_of(fresh, size_), as);
     hooks.log.warning(
-        "{} finished segment{} not the size of a segment, so no recovery can pass: {}{}",
-        fresh.size(), fresh.size() == 1 ? " has" : "s have", archive::text_of(fresh, size_), as);
-    hooks.log.warning(
-        "hint: Copy them anew from another archive or from a server's pg_wal (\"pgweir verify\" "
-        "checks them), and the alarm ends by itself. If nobody has them, take a base backup now, "
-        "then \"pgweir ack\".");
+        "hint: Copy them again from another archive or from a server's pg_wal (\"pgweir verify\" "
+        "checks them); the alarm then ends automatically. If no copy exists, take a base backup "
+        "now, then run \"pgweir ack\".");
   });
 }
 

@@ -18,7 +18,7 @@ void SlotCreation::on_used(int host) {
 void SlotCreation::on_dropped(int host, const std::string& server) {
   drop_wanted_ = new_here_ = false;
   hosts_.erase(host);
-  log_.info("removed replication slot \"{}\" from {}, where this start had made it", slot_, server);
+  log_.info("dropped replication slot \"{}\" on {}, which this start had created", slot_, server);
 }
 
 void SlotCreation::on_drop_failed(int host, const std::string& server) {
@@ -34,8 +34,8 @@ void SlotCreation::on_disconnected(int host, const std::string& server) {
 void SlotCreation::warn_of_left() {
   for (const auto& [host, server] : left_)
     log_.warning(
-        "replication slot \"{}\", made by this start on {}, could not be removed again: it keeps "
-        "WAL there until that server's disk is full. Remove it: SELECT "
+        "could not drop replication slot \"{}\", which this start had created on {}: it retains "
+        "WAL there until that server's disk is full. Drop it: SELECT "
         "pg_drop_replication_slot('{}')",
         slot_, server, slot_);
   left_.clear();

@@ -64,7 +64,7 @@ void SlotGuard::work() {
       return;
     } catch (const Error& error) {
       if (!told_failure)
-        log_.warning("the slot cannot be watched: {}; archiving is not affected, trying again",
+        log_.warning("the slot cannot be monitored: {}; archiving is not affected, trying again",
                      error.what());
       told_failure = true;
     }
@@ -111,7 +111,8 @@ void SlotGuard::report(const std::optional<SlotTrouble>& trouble) {
     content.slot_warning = trouble ? std::optional(trouble->text) : std::nullopt;
   });
   if (trouble && trouble->kind != reported_) log_.warning("{}", trouble->text);
-  if (!trouble && reported_ && expected_) log_.info("replication slot \"{}\" is well again", slot_);
+  if (!trouble && reported_ && expected_)
+    log_.info("the problem with replication slot \"{}\" is resolved", slot_);
   reported_ = trouble ? std::optional(trouble->kind) : std::nullopt;
 }
 
@@ -120,25 +121,25 @@ std::optional<SlotTrouble> slot_trouble(const std::string& slot, const SlotView&
   using Kind = SlotTrouble::Kind;
   const auto begin = "replication slot \"" + slot + "\" ";
   if (!view.exists)
-    return SlotTrouble{Kind::missing, begin +
-                                          "does not exist on the monitored server: WAL is not kept "
-                                          "for this archive"};
+    return SlotTrouble{
+        Kind::missing,
+        begin + "does not exist on the monitored server: WAL is not retained for this archive"};
   if (view.wal_status == "lost" || view.invalidation_reason)
     return SlotTrouble{Kind::invalidated,
                        begin + "was invalidated (" +
                            view.invalidation_reason.value_or("wal_status lost") +
-                           "): the server no longer keeps WAL for this archive; drop it, create it "
-                           "anew, and check the archive for a gap. " +
+                           "): the server no longer retains WAL for this archive; drop the slot, "
+                           "create it again, and check the archive for a gap. " +
                            pq::why_invalidated(view.invalidation_reason, server_major)};
   if (view.wal_status == "unreserved")
-    return SlotTrouble{Kind::unreserved,
-                       begin +
-                           "holds back more WAL than max_slot_wal_keep_size allows: the next "
-                           "checkpoint may remove WAL that is not archived yet; raise the setting "
-                           "or speed up archiving"};
+    return SlotTrouble{
+        Kind::unreserved,
+        begin +
+            "retains more WAL than max_slot_wal_keep_size allows: the next checkpoint may remove "
+            "WAL that is not archived yet; raise the setting or speed up archiving"};
   if (view.safe_wal_size && *view.safe_wal_size < warn_below) {
     const auto left = static_cast<std::uint64_t>(std::max<std::int64_t>(0, *view.safe_wal_size));
-    return SlotTrouble{Kind::running_out, begin + "will be given up after " + format_size(left) +
+    return SlotTrouble{Kind::running_out, begin + "will be invalidated after " + format_size(left) +
                                               " more of WAL (max_slot_wal_keep_size)"};
   }
   if (!view.active)

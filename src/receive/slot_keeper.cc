@@ -75,15 +75,13 @@ SlotKeeper::SlotKeeper(const Options& options, Servers& servers, Machine& machin
   for (std::size_t i = 0; i < names.size(); ++i)
     hosts_.push_back(std::make_unique<Host>(names[i], i, options_, seed + i));
   if (names.size() < 2)
-    log_.warning(
-        "--slot-hosts all: the connection string names one host only, so there is none beside the "
-        "one that streams");
+    log_.warning("--slot-hosts all has no effect: the connection string names only one host");
   for (auto& host : hosts_) {
     try {
       host->thread = machine_.threads().start("slot keeper", [this, &host = *host] { work(host); });
     } catch (const std::system_error& error) {
-      log_.warning("the slot on {} is not kept, since no thread could be started: {}", host->name,
-                   error.what());
+      log_.warning("the slot on {} is not maintained, because no thread could be started: {}",
+                   host->name, error.what());
     }
   }
 }
@@ -121,7 +119,7 @@ void SlotKeeper::begin_line(Line line) {
             {.host = host->name,
              .index = host->index,
              .cover = Cover::not_looked_at,
-             .reason = "it was not looked at yet"},
+             .reason = "it was not checked yet"},
             false);
   });
   changed_->notify_all();

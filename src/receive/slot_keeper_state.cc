@@ -197,17 +197,17 @@ void SlotKeeperState::on_missing() {
       candidate_.slot_gone_since = candidate_.answered;
   }
   if (!create_)
-    found(Cover::no_slot,
-          candidate_.slot_gone_since
-              ? fmt::format("its slot is gone since {}", format_time(*candidate_.slot_gone_since))
-              : "it has no such slot");
+    found(Cover::no_slot, candidate_.slot_gone_since
+                              ? fmt::format("its slot has been missing since {}",
+                                            format_time(*candidate_.slot_gone_since))
+                              : "it has no such slot");
   else if (created_)
-    found(Cover::no_slot, "the slot was made there, and is gone again");
+    found(Cover::no_slot, "the slot was created there, but no longer exists");
 }
 
 void SlotKeeperState::on_logical_slot() {
   candidate_.slot_lsn.reset();
-  found(Cover::not_physical, "its slot of that name is a logical one");
+  found(Cover::not_physical, "its slot of that name is logical");
 }
 
 void SlotKeeperState::on_slot_created() {
@@ -235,7 +235,7 @@ std::optional<wal::Lsn> SlotKeeperState::target() const {
 void SlotKeeperState::on_slot_used(std::optional<wal::Lsn> flush, bool done) {
   if (!can_be_asked() && !not_behind_) not_behind_ = identity_->flush_position;
   if (!done) {
-    found(Cover::refused, "its timeline ended while it was asked");
+    found(Cover::refused, "its timeline ended during the check");
     return;
   }
   was_there_ = true;
@@ -262,9 +262,10 @@ void SlotKeeperState::judge() {
   candidate_.slot_gone_since.reset();
   if (!candidate_.slot_lsn) {
     found(Cover::begin_unknown,
-          fmt::format("PostgreSQL {} does not say from where on its slot keeps WAL: surely when "
-                      "the archive's end and the server's have passed {}",
-                      major_, *not_behind_));
+          fmt::format(
+              "PostgreSQL {} does not report the slot's restart_lsn: the slot is known to cover "
+              "the archive once the ends of the archive and of the server have passed {}",
+              major_, *not_behind_));
     return;
   }
   // WAL is retained in whole segments, and streaming starts with a whole one.

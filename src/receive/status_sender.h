@@ -102,7 +102,7 @@ class StatusSender {
     if (parts_.state.leaves_without_store() && !std::exchange(told_leaving_, true))
       parts_.log.warning(
           "the server is shutting down, and would wait for the store: disconnecting. WAL that the "
-          "store does not have is durable here, and the slot retains it there");
+          "store does not have is flushed in the archive, and the slot retains it on the server");
   }
 
   const Parts parts_;

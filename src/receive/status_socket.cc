@@ -38,7 +38,7 @@ StatusSocket::StatusSocket(const std::string& directory, std::function<std::stri
     socket_.emplace(directory, kName, DirectorySocket::Name::is_ours,
                     DirectorySocket::Client::reads, told);
   } catch (const Error& error) {
-    log_.warning("\"pgweir status\" cannot ask this receiver: {}", error.what());
+    log_.warning("\"pgweir status\" cannot query this receiver: {}", error.what());
   }
 }
 
@@ -53,12 +53,12 @@ std::optional<std::string> StatusSocket::ask(const std::string& directory) {
   if (reply.silent || reply.code == ETIMEDOUT)
     throw Error(ErrorKind::retry, "the receiver that runs on the archive does not answer")
         .with("directory", directory)
-        .hint("It may be stopped (SIGSTOP) or hang.");
+        .hint("It may be stopped (SIGSTOP) or hanging.");
   if (reply.code != 0) {
-    auto error = system_error(reply.code, "could not ask the receiver")
+    auto error = system_error(reply.code, "could not query the receiver")
                      .with("socket", fmt::format("{}/{}", directory, kName));
     if (reply.code == EACCES || reply.code == EPERM)
-      error.hint("Ask as the user the receiver runs as.");
+      error.hint("Run the command as the user the receiver runs as.");
     throw error;
   }
   return std::move(reply.answer);

@@ -84,7 +84,8 @@ bool StreamPolicy::leave(const Pending& pending, wal::Lsn records_end) {
 
 void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
   if (!end.next) {
-    static_cast<void>(fail(Error(ErrorKind::retry, "the server ended the stream: it shuts down")));
+    static_cast<void>(
+        fail(Error(ErrorKind::retry, "the server ended the stream because it is shutting down")));
     return;
   }
   if (!state_.discarding()) {
@@ -348,7 +349,7 @@ std::optional<Error> StreamPolicy::silence(Time now) const {
   if (!state_.silent_for_too_long(now)) return std::nullopt;
   return Error(ErrorKind::retry, "no message from the server for " +
                                      format_duration(options_.silence_limit) +
-                                     ", not even an answer: the connection counts as dead");
+                                     ", not even a reply: the connection is considered broken");
 }
 
 bool StreamPolicy::reader_hangs(Time now) {
@@ -396,7 +397,7 @@ StreamPolicy::ShutdownQuestion StreamPolicy::asks_about_shutdown(Time now) {
 std::optional<Error> StreamPolicy::let_go() {
   asks_ = false;
   if (std::exchange(let_go_, true)) return std::nullopt;
-  return Error(ErrorKind::retry, "the server shuts down");
+  return Error(ErrorKind::retry, "the server is shutting down");
 }
 
 std::chrono::nanoseconds StreamPolicy::disk_stuck_for(Time now) const {

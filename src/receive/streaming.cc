@@ -328,8 +328,8 @@ std::optional<SlotKeeper::Line> Streaming::kept_line(const step::Stream& step,
   }
   if (!history) {
     log_.warning(
-        "the archive's history of timeline {} cannot be read: which other servers belong to it "
-        "cannot be told, so their slots are left alone until the next connection",
+        "the archive's history of timeline {} cannot be read: it is unknown which other servers "
+        "belong to it, so their slots are not maintained until the next connection",
         step.timeline);
     return std::nullopt;
   }

@@ -94,7 +94,7 @@ class Choose {
       // A standby can stream missing WAL.
       if (auto& looked = choice.promise;
           options_.standby && !looked.problem.empty() && looked.obstacle != Obstacle::minimal) {
-        report_.notes.push_back("the standby has to stream WAL that the archive does not have: " +
+        report_.notes.push_back("the standby must stream WAL that the archive does not have: " +
                                 looked.problem);
         looked.problem.clear();
       }

@@ -87,7 +87,7 @@ void take_out_places(const recovery::Programs& programs, const Options& options,
       if (!changed) continue;
       io::replace_small_file(file, *changed, kOwnFile);
       report.notes.push_back(
-          fmt::format("{} was removed from {}: it is a path of the old server", setting, file));
+          fmt::format("{} was removed from {}: it is a path on the old server", setting, file));
     }
   }
   FromFiles effective(programs, options);
@@ -116,13 +116,13 @@ class Fill {
       combine();
     const auto control = recovery::read_control(programs_, work(), options_.stop);
     if (choice_.system_identifier != 0 && control.system_identifier != choice_.system_identifier)
-      throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+      throw Error(ErrorKind::conflict, "the backup and the archive belong to different clusters")
           .with("backup", control.system_identifier)
           .with("archive", choice_.system_identifier);
     recovery::clean(options_.into);
     if (io::type_of(options_.into + "/postgresql.conf") != io::PathType::file)
       report_.notes.emplace_back(
-          "the backup has no postgresql.conf: the configuration is elsewhere (Debian: "
+          "the backup has no postgresql.conf: the configuration is stored elsewhere (Debian: "
           "/etc/postgresql), and is not changed. The settings of this recovery are in "
           "postgresql.auto.conf, which is read last");
     take_out_places(programs_, options_, report_);
@@ -183,7 +183,7 @@ class Fill {
     if (!io::is_program(tool))
       throw Error(ErrorKind::retry, "an incremental backup needs pg_combinebackup")
           .with("path", tool)
-          .hint("Install it, or name its directory with --bindir.");
+          .hint("Install it, or specify its directory with --bindir.");
     io::Command command{tool};
     for (const auto& each : choice_.upon) command.push_back(each.path);
     command.push_back(choice_.backup.path);

@@ -73,7 +73,7 @@ class Look {
       throw Error(ErrorKind::conflict, what + " is not empty").with("path", path).hint(hint);
     const auto above = nearest(path);
     if (!io::may_write_into(above))
-      throw Error(ErrorKind::conflict, what + " cannot be written")
+      throw Error(ErrorKind::conflict, what + " is not writable")
           .with("path", path)
           .with("user", io::this_user().name)
           .hint(there ? "It must be owned by the user that the server runs as."
@@ -109,7 +109,7 @@ class Look {
     if (io::type_of(made.location) == PathType::directory &&
         (own_ || io::is_empty_directory(made.location)) && io::may_write_into(made.location))
       return;
-    throw Error(ErrorKind::conflict, fmt::format("the WAL creates a tablespace at {}, and its "
+    throw Error(ErrorKind::conflict, fmt::format("the WAL creates a tablespace at {}, but its "
                                                  "location is not an empty, writable directory",
                                                  made.at))
         .with("path", made.location)
@@ -218,7 +218,8 @@ std::pair<std::string, std::string> parse_mapping(const std::string& text) {
       parts[part] += text[at];
   }
   const bool right = part == 1 && !parts[0].empty() && parts[1].starts_with('/');
-  if (!right) throw Error(ErrorKind::usage, "").hint("It is OLD=NEW, and NEW an absolute path.");
+  if (!right)
+    throw Error(ErrorKind::usage, "").hint("The format is OLD=NEW, where NEW is an absolute path.");
   while (parts[1].size() > 1 && parts[1].ends_with('/')) parts[1].pop_back();
   return {parts[0], parts[1]};
 }

@@ -24,8 +24,8 @@
 //
 //   before pgweir-recover.json exists   nothing was created, or an empty directory
 //   incomplete                          no pg_control: no server starts; the same call copies again
-//   prepared                            everything is durable; pg_control may not have its name
-//                                       yet: the same call renames it
+//   prepared                            everything is durable; pg_control may not be renamed yet:
+//                                       the same call renames it
 //   recovering                          the server continues; the same call follows it
 
 namespace weir::recover {
@@ -95,7 +95,8 @@ class Recover {
     return slash == 0 ? "/" : path.substr(0, slash);
   }
   static std::string target_text(const Target& target) {
-    return target.kind == Target::Kind::latest ? "latest: all there is now" : target.to_string();
+    return target.kind == Target::Kind::latest ? "latest: all WAL that is available now"
+                                               : target.to_string();
   }
 
   /// nullopt: nothing of ours. Another call's is an error.
@@ -162,7 +163,7 @@ class Recover {
       report.notes.push_back(
           fmt::format("the target is before timeline {}, which begins at {}: the recovered server "
                       "leaves that branch, so archive its WAL into a directory of its own, and "
-                      "give later recoveries both directories",
+                      "specify both directories in later recoveries",
                       choice->timeline, choice->timeline_begin));
     if (const auto& damage = promise.damage_behind)
       report.notes.push_back(
@@ -184,7 +185,7 @@ class Recover {
     report.state = State::incomplete;
     write_state();
     fill(*choice, places, programs, command(*choice), options_, report);
-    // In this order: a state that survives a power loss must not tell of files that do not.
+    // In this order: a state that survives a power loss must not list files that do not.
     make_durable(places, options_);
     report.state = State::prepared;
     write_state();

@@ -45,12 +45,12 @@ std::string_view last_line(const Report& report) {
     case State::reached:
       return "RECOVERED as promised\n";
     case State::prepared:
-      return report.failed() ? "NOT STARTED; the directory is prepared\n"
+      return report.failed() ? "NOT STARTED: the directory is prepared\n"
                              : "PREPARED: the directory is complete; no server was started\n";
     case State::recovering:
       return "the server continues; the same command follows it again\n";
     case State::incomplete:
-      return "NOT RECOVERED: the directory is incomplete, and no server starts in it\n";
+      return "NOT RECOVERED: the directory is incomplete, and no server can start in it\n";
     case State::failed:
       return "NOT RECOVERED as promised\n";
     case State::none:

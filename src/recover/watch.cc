@@ -255,7 +255,7 @@ class Watch {
     if (!report_.reached)
       report_.fail(kNo, "the server was promoted, and its history file is missing");
     else if (report_.promised && *report_.reached != *report_.promised)
-      report_.fail(kNo, fmt::format("the recovery has ended at {}, and not at {}", *report_.reached,
+      report_.fail(kNo, fmt::format("the recovery has ended at {} instead of {}", *report_.reached,
                                     *report_.promised));
     compare_commit();
     if (report_.failed()) return;
@@ -298,8 +298,8 @@ class Watch {
   void paused(const PidFile& file) {
     ask(file);
     if (report_.reached && report_.promised && *report_.reached != *report_.promised)
-      report_.fail(kNo, fmt::format("the recovery has paused at {}, and not at {}",
-                                    *report_.reached, *report_.promised));
+      report_.fail(kNo, fmt::format("the recovery has paused at {} instead of {}", *report_.reached,
+                                    *report_.promised));
     compare_commit();
     if (!report_.failed()) report_.state = State::reached;
   }
@@ -327,8 +327,8 @@ class Watch {
                    "Free space, and run the same command again: the server continues.");
     else
       report_.fail(kNo, "the server stopped before recovery reached the target",
-                   fmt::format("The end of its log is above, and all of it in {}. Correct the "
-                               "cause, and run the same command again.",
+                   fmt::format("The end of its log is shown above; the complete log is {}. Correct "
+                               "the cause, and run the same command again.",
                                logs_.back().path()));
   }
 
@@ -397,12 +397,12 @@ class Watch {
     for (std::size_t i = 0; i < std::min(rows.size(), kNamed); ++i)
       names += (i == 0 ? "" : ", ") + rows[i].at(0).value_or("?");
     if (rows.size() > kNamed) names += ", ...";
-    report_.notes.push_back(
-        fmt::format("{} open: {}. Each keeps its locks, and holds up VACUUM, until COMMIT PREPARED "
-                    "or ROLLBACK PREPARED ends it (pg_prepared_xacts)",
-                    rows.size() == 1 ? "1 prepared transaction is"
-                                     : fmt::format("{} prepared transactions are", rows.size()),
-                    names));
+    report_.notes.push_back(fmt::format(
+        "{} open: {}. Each keeps its locks, and prevents VACUUM from removing dead rows, until it "
+        "is ended with COMMIT PREPARED or ROLLBACK PREPARED (see pg_prepared_xacts)",
+        rows.size() == 1 ? "1 prepared transaction is"
+                         : fmt::format("{} prepared transactions are", rows.size()),
+        names));
   }
 
   static std::string quoted(const std::string& value) {

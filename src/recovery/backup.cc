@@ -95,7 +95,8 @@ Error no_backup(const std::string& path, std::string what) {
 
 std::uint64_t size_of_tree(const std::string& path, int depth) {
   constexpr int kDeepest = 16;  // of a cluster it is 5, and a loop of links is deeper
-  if (depth > kDeepest) throw no_backup(path, "the backup has a link that leads back into itself");
+  if (depth > kDeepest)
+    throw no_backup(path, "the backup has a symbolic link that points back into the backup");
   std::uint64_t bytes = 0;
   for (const auto& entry : io::list_user_directory(path)) {
     const auto below = path + "/" + entry.name;
@@ -138,7 +139,7 @@ Error no_tablespace(const std::string& backup, const std::string& oid) {
   return Error(ErrorKind::damage, "the backup lacks a tablespace")
       .with("path", backup)
       .with("oid", oid)
-      .hint("What was in it cannot be recovered with this backup: take another one.");
+      .hint("Its content cannot be recovered with this backup: use another one.");
 }
 
 /// Parses tablespace_map: lines of an OID and the location, with a backslash before a backslash and
@@ -231,13 +232,13 @@ class Unpack final : public archive::TarReader::Visitor {
     archive::TarReader reader(*this);
     archive::read_content(
         *file, *archive::tar_method(tar_), tar_, [&](std::span<const std::byte> piece) {
-          if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was unpacked");
+          if (stop_()) throw Error(ErrorKind::retry, "stopped while the backup was being unpacked");
           if (layout_.progress) layout_.progress(before_ + bytes_);
           return reader.feed(piece);
         });
     file_.reset();
     if (!reader.ended())
-      throw Error(ErrorKind::damage, "the tar file of the backup is cut off").with("file", tar_);
+      throw Error(ErrorKind::damage, "the tar file of the backup is truncated").with("file", tar_);
   }
 
   bool on_entry(const archive::TarReader::Entry& entry) override {
@@ -300,7 +301,7 @@ class Unpack final : public archive::TarReader::Visitor {
          at = name.find('/', at) == std::string::npos ? name.size() + 1 : name.find('/', at) + 1)
       inside = inside && name.substr(at, name.find('/', at) - at) != "..";
     if (!inside)
-      throw Error(ErrorKind::damage, "a path in the tar file leads out of the backup")
+      throw Error(ErrorKind::damage, "a path in the tar file points outside the backup")
           .with("file", tar_)
           .with("entry", name);
     return name;
@@ -345,23 +346,24 @@ Backup open_backup(const std::string& named, bool incremental) {
     throw no_backup(path, "there is no such backup");
   const bool directory = io::type_of(path) == PathType::directory;
   if (!files || (!directory && files->tar.empty()))
-    throw no_backup(path, "this is no base backup that a server can be started on");
+    throw no_backup(path, "not a base backup that a server can be started on");
   Backup backup{.path = path, .point = {}, .manifest = files->manifest};
   const bool plain = directory && io::type_of(path + "/PG_VERSION") == PathType::file;
   if (!plain && files->tar.empty())
-    throw no_backup(path, "this is no base backup that a server can be started on");
+    throw no_backup(path, "not a base backup that a server can be started on");
   if (plain) files->tar.clear();
   if (plain && files->label.empty())
-    throw no_backup(path, "the directory has no backup_label: a server was started in it, or is");
+    throw no_backup(path, "the directory has no backup_label: a server was started in it");
   if (files->manifest_unfinished)
-    throw Error(ErrorKind::usage, "the backup is being made, or its making broke off")
-        .with("path", path);
+    throw Error(ErrorKind::usage, "the backup is in progress, or was aborted").with("path", path);
   const auto point = archive::read_backup(*files);
   if (!point) throw no_backup(path, "the tar file has no backup_label among its first entries");
   if (point->parent && !incremental)
-    throw Error(ErrorKind::usage, "the backup is an incremental one")
+    throw Error(ErrorKind::usage, "the backup is incremental")
         .with("path", path)
-        .hint("Make a full one of it, and of those it builds upon, with pg_combinebackup.");
+        .hint(
+            "Combine it with the backups that it builds upon into a full backup, using "
+            "pg_combinebackup.");
   backup.point = *point;
   if (plain) {
     backup.major = read_major(path + "/PG_VERSION");

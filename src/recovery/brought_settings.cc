@@ -106,56 +106,55 @@ std::vector<std::string> settings_that_act(const SettingsFiles& files) {
                                shown ? " = '" + setting.value + "'" : "", what));
   };
   constexpr std::string_view kTarget =
-      "a restore by hand ends there, or fails (\"requested recovery stop point is before "
-      "consistent "
-      "recovery point\", \"multiple recovery targets specified\"). Take the line out.";
+      "a manual restore ends there, or fails (\"requested recovery stop point is before consistent "
+      "recovery point\", \"multiple recovery targets specified\"). Remove the line.";
   for (const auto* name : {"recovery_target", "recovery_target_lsn", "recovery_target_name",
                            "recovery_target_time", "recovery_target_xid"})
     tell(name, true, kTarget);
   if (value("recovery_target_timeline") != "latest")
     tell("recovery_target_timeline", true,
-         "a restore by hand follows that timeline. Take the line out.");
+         "a manual restore follows that timeline. Remove the line.");
   if (value("recovery_target_action") != "pause")
     tell("recovery_target_action", true,
-         "a restore by hand to a target does that when it is reached. Take the line out.");
+         "a manual restore does that when it reaches its target. Remove the line.");
   if (const auto delay = value("recovery_min_apply_delay"); !delay.starts_with('0'))
     tell("recovery_min_apply_delay", true,
-         "a restore by hand waits so long before each commit. Take the line out.");
+         "a manual restore waits that long before each commit. Remove the line.");
   tell("restore_command", false,
-       "a restore by hand that sets none fetches WAL by it. Take the line out.");
-  tell("recovery_end_command", false, "a restore by hand runs it at its end. Take the line out.");
+       "a manual restore that does not set it fetches WAL with this command. Remove the line.");
+  tell("recovery_end_command", false, "a manual restore runs it at its end. Remove the line.");
   tell("archive_cleanup_command", false,
-       "a restore by hand runs it, and it removes WAL from an archive. Take the line out.");
+       "a manual restore runs it, and it removes WAL from an archive. Remove the line.");
   tell("synchronous_standby_names", true,
-       "the first commit after a restore by hand waits for these standbys. Set it to ''.");
+       "the first commit after a manual restore waits for these standbys. Set it to ''.");
   const auto mode = value("archive_mode");
   if (const bool archives =
           !mode.empty() && mode != "off" && mode != "false" && mode != "no" && mode != "0";
       archives)
     for (const auto* name : {"archive_command", "archive_library"})
       tell(name, false,
-           "after a restore by hand it archives into the place of the old server. Set "
-           "archive_command to 'false' until the new place is decided.");
+           "after a manual restore, the server archives to the location of the old server. Set "
+           "archive_command to 'false' until you have chosen a new location.");
   tell("data_directory", true,
-       "pg_ctl started on a copy of the backup would start that directory instead. Take the line "
-       "out.");
-  tell("external_pid_file", true, "a restore by hand writes there. Take the line out.");
+       "pg_ctl on a copy of the backup would start a server in that directory instead. Remove the "
+       "line.");
+  tell("external_pid_file", true, "a manual restore writes there. Remove the line.");
   if (files.contains(kStandby)) {
     told.emplace_back(
-        "the backup has standby.signal: a restore by hand becomes a standby, and never opens. "
-        "Remove the file.");
-    tell("primary_conninfo", false, "as a standby it streams from there. Take the line out.");
-    tell("primary_slot_name", true, "as a standby it uses that slot. Take the line out.");
+        "the backup contains standby.signal: a manual restore becomes a standby, and recovery "
+        "never ends. Remove the file.");
+    tell("primary_conninfo", false, "a standby streams from there. Remove the line.");
+    tell("primary_slot_name", true, "a standby uses that slot. Remove the line.");
   }
   if (files.contains(kRecovery))
     told.emplace_back(
-        "the backup has recovery.signal: it was taken while a recovery went on. A restore by hand "
-        "goes on with the settings of that one, where it does not set its own.");
+        "the backup contains recovery.signal: it was taken during a recovery. A manual restore "
+        "uses the settings of that recovery unless it sets its own.");
   for (const auto& [name, setting] : settings)
     if (name.starts_with("include"))
       told.push_back(
-          fmt::format("the backup's {} reads other files, too ({}): look there for the "
-                      "like, which were not looked at",
+          fmt::format("the backup's {} includes other files ({}), which were not checked: check "
+                      "them for settings of this kind",
                       setting.file, name));
   return told;
 }

@@ -65,18 +65,19 @@ Programs find_programs(int major, const std::optional<std::string>& bindir,
   const auto postgres = programs.path("postgres");
   if (!io::is_program(postgres))
     throw Error(ErrorKind::refused,
-                fmt::format("there are no server programs of PostgreSQL {} here", major))
+                fmt::format("could not find the server programs of PostgreSQL {}", major))
         .with("path", postgres)
         .hint(
-            "Install the server of that version (it need not run), or name its directory of "
-            "programs with --bindir.");
+            "Install the server of that version (it does not have to run), or specify the "
+            "directory of its programs with --bindir.");
   if (!ask_version(programs, "postgres", stop) || programs.major != major)
     throw Error(
         ErrorKind::refused,
-        fmt::format("the server programs are not of PostgreSQL {}, as the backup is", major))
+        fmt::format("the server programs are not of PostgreSQL {}, the version of the backup",
+                    major))
         .with("path", postgres)
         .with("version", programs.version)
-        .hint("Name a directory with programs of that version with --bindir.");
+        .hint("Specify a directory with programs of that version with --bindir.");
   return programs;
 }
 

@@ -39,9 +39,9 @@ std::optional<wal::PgTime> checkpoint_time(std::span<const std::byte> body, int 
 void tell_minimal_wal(Promise& promise, wal::Lsn at) {
   promise.obstacle = Obstacle::minimal;
   promise.problem = fmt::format(
-      "the server wrote WAL with wal_level=minimal from {} on: no recovery passes that", at);
+      "the server wrote WAL with wal_level=minimal from {} on: no recovery can pass it", at);
   promise.hint = fmt::format(
-      "Recover to a target before {}, or a base backup that began after wal_level was raised "
+      "Recover to a target before {}, or use a base backup that started after wal_level was raised "
       "again.",
       at);
 }
@@ -100,7 +100,7 @@ class Follower final : public wal::RecordObserver {
       const auto location = wal::tablespace_location(body);
       // One in the data directory itself has no location (allow_in_place_tablespaces).
       if (!location || !location->empty())
-        promise_.tablespaces.push_back({start, location.value_or("a place that cannot be told")});
+        promise_.tablespaces.push_back({start, location.value_or("an unknown location")});
     }
     if (wal::is_xlog(header, wal::XlogRecord::backup_end) &&
         wal::start_of_ended_backup(body) == begin_)
@@ -195,7 +195,7 @@ void tell_damage(Promise& promise, const Way& way, wal::Lsn at, std::string_view
   const auto segment = segment_at(way, at);
   promise.problem = fmt::format("the WAL at {}, in {}, is damaged: {}", at, segment, what);
   promise.hint = fmt::format(
-      "\"pgweir verify\" tells what else is. \"pgweir import --replace-damaged\" brings a sound "
+      "\"pgweir verify\" reports all damage. \"pgweir import --replace-damaged\" imports a valid "
       "copy of {}.",
       segment);
   promise.hint += way_out(promise);
@@ -223,8 +223,8 @@ void require_target(Promise& promise, const Target& target, const archive::Backu
         fmt::format("the target {} is not in the WAL from the start of the backup at {} to {}",
                     target.to_string(), backup.start, promise.position);
     promise.hint =
-        "\"pgweir restore --find-time TIME\" shows the commits around a time. A target before the "
-        "backup needs an older backup.";
+        "\"pgweir restore --find-time TIME\" shows the commits around a time. For a target before "
+        "the backup, use an older backup.";
   } else if (kind == Target::Kind::immediate) {
     promise.problem =
         fmt::format("the archive ends at {}, before the backup does{}", promise.position,
@@ -236,8 +236,8 @@ void require_target(Promise& promise, const Target& target, const archive::Backu
         promise.commit ? ", with the commit of " + promise.commit->time.to_string()
                        : std::string());
     promise.hint =
-        "A recovery to a time needs a later commit, one to an LSN a record that starts there or "
-        "later. \"--to latest\" recovers all available WAL.";
+        "A recovery to a time needs a later commit; a recovery to an LSN needs a record that "
+        "starts there or later. \"--to latest\" recovers all available WAL.";
   } else if (backup.end && promise.position < *backup.end) {
     promise.problem = fmt::format("the archive ends at {}, before the backup does ({})",
                                   promise.position, *backup.end);
@@ -254,7 +254,9 @@ Target Target::parse(const std::string& text) {
   if (const auto lsn = wal::Lsn::parse(text)) return {.kind = Kind::lsn, .lsn = *lsn};
   if (const auto time = wal::PgTime::parse(text)) return {.kind = Kind::time, .time = *time};
   throw Error(ErrorKind::usage, "")
-      .hint("It is latest, an LSN such as 0/3000148, or a time such as '2026-11-20 03:14:15+00'.");
+      .hint(
+          "The target is latest, an LSN such as 0/3000148, or a time such as '2026-11-20 "
+          "03:14:15+00'.");
 }
 
 Target Target::parse_any(const std::string& text) {
@@ -275,7 +277,7 @@ Target Target::parse_any(const std::string& text) {
   }
   throw Error(ErrorKind::usage, "")
       .hint(
-          "It is latest, immediate, an LSN such as 0/3000148, a time such as '2026-11-20 "
+          "The target is latest, immediate, an LSN such as 0/3000148, a time such as '2026-11-20 "
           "03:14:15+00', xid:N, or name:RESTOREPOINT.");
 }
 
@@ -318,7 +320,7 @@ std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPo
     // A record that starts in the segment may end in the next one.
     const auto end = std::min(backup.start, size.start(last - back + 1) + kRead);
     while (verifier.position() < end) {
-      if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");
+      if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was being read");
       const auto room = std::min<std::uint64_t>(buffer.size(), end - verifier.position());
       const auto read = way.source.read(verifier.position(), std::span(buffer).first(room));
       // Missing or damaged WAL there does not prevent recovery. It only means that there is no
@@ -345,8 +347,7 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
   if (held && (held->time > target.time || (target.exclusive && held->time == target.time))) {
     promise.held = held;
     promise.problem = fmt::format(
-        "the backup had passed the target {} when it began: it holds a commit of {} (xid {}, LSN "
-        "{})",
+        "the backup started after the target {}: it contains a commit of {} (xid {}, LSN {})",
         target.to_string(), held->time.to_string(), held->transaction, held->start);
     return;
   }
@@ -357,8 +358,8 @@ void require_not_passed(Promise& promise, const Way& way, const archive::BackupP
     return promise.hint.clear();
   }
   promise.problem = fmt::format(
-      "whether the backup had passed the target {} when it began cannot be told: the archive has "
-      "no commit before it{}",
+      "it is unknown whether the backup started after the target {}: the archive has no commit "
+      "before the backup{}",
       target.to_string(),
       checkpoint ? ", and its checkpoint is of " + checkpoint->to_string() : std::string());
 }
@@ -395,7 +396,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     return !follower.done() || size.segno(verifier.position()) == size.segno(follower.last_byte());
   };
   while (wanted()) {
-    if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was looked through");
+    if (stop()) throw Error(ErrorKind::retry, "stopped while the archive was being read");
     const auto at = verifier.position();
     auto read = way.source.read(at, buffer);
     // A receiver may have completed the segment meanwhile, and started the next one: that is not a
@@ -429,7 +430,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
         promise.server_major = wal::major_version_of_magic(page->magic).value_or(0);
     const auto damage = verifier.feed(wal);
     if (verifier.unchecked())
-      throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
+      throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
           .with("LSN", at);
     if (!damage) continue;
     if (follower.done() && size.segno(damage->found_at) != size.segno(follower.last_byte())) break;
@@ -457,7 +458,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
   if (promise.problem.empty() && inside) {
     promise.obstacle = follower.done() ? Obstacle::too_early : Obstacle::ends;
     promise.problem =
-        backup.end ? fmt::format("the target lies before the end of the backup ({})", *backup.end)
+        backup.end ? fmt::format("the target precedes the end of the backup ({})", *backup.end)
                    : fmt::format("recovery would end at {}, before the end of the backup",
                                  promise.position);
     promise.hint = "Choose a later target, or an older backup.";

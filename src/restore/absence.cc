@@ -26,7 +26,7 @@ const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listin
 std::string partial_remark(const SegmentEntry* partial) {
   return partial == nullptr
              ? std::string()
-             : fmt::format("; {} is there, but unfinished", partial->name.to_string());
+             : fmt::format("; {} exists, but is incomplete", partial->name.to_string());
 }
 
 /// Excludes those that follow a recorded hole.
@@ -48,17 +48,17 @@ std::optional<std::string> proof_of_history(wal::TimelineId other, wal::SegmentN
   if (!history) {
     if (example == nullptr) return std::nullopt;
     return fmt::format(
-        "timeline {}, of which there are segments behind it ({}), may have left timeline {} behind "
-        "it: its history cannot be read",
+        "timeline {}, of which later segments exist ({}), may have left timeline {} after it: its "
+        "history cannot be read",
         other, example->name.to_string(), timeline);
   }
   const auto end = history->end_of(timeline);
   if (!end || size.segno(*end) <= segment.segno(size)) return std::nullopt;
   if (example != nullptr)
     return fmt::format(
-        "timeline {}, of which there are segments ({}), left timeline {} only at {}, behind it",
+        "timeline {}, of which segments exist ({}), left timeline {} only at {}, which is after it",
         other, example->name.to_string(), timeline, *end);
-  return fmt::format("{} says that timeline {} was left only at {}, behind it",
+  return fmt::format("according to {}, timeline {} ends only at {}, which is after it",
                      wal::history_name(other), timeline, *end);
 }
 
@@ -100,15 +100,14 @@ std::optional<std::string> find_proof(wal::SegmentName segment, const archive::L
       continue;
     }
     if (name.segno(size) > segno && (!entry.name.partial || name.segno(size) >= row_end))
-      return fmt::format("later segments of this timeline are there ({})", entry.name.to_string());
+      return fmt::format("later segments of this timeline exist ({})", entry.name.to_string());
   }
   for (const KnownHole& hole : holes) {
     if (hole.timeline != timeline || hole.end < size.start(segno + 1)) continue;
     // Across a timeline switch: the history below shows where this timeline ends.
     const auto history = timelines.history(hole.next_timeline);
     if (hole.next_timeline != timeline && history && history->end_of(timeline)) continue;
-    return fmt::format("there is the record of a hole up to {} on timeline {}", hole.end,
-                       hole.next_timeline);
+    return fmt::format("a hole up to {} on timeline {} is recorded", hole.end, hole.next_timeline);
   }
   for (const auto& [other, example] : others)
     if (auto proof = proof_of_history(other, segment, timelines, size, example)) return proof;
@@ -155,11 +154,10 @@ Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& l
   };
   for (const SegmentEntry& entry : listing.segments)
     if (proves(entry.name.segment))
-      return Gap{
-          fmt::format("later segments of this timeline are there ({})", entry.name.to_string())};
+      return Gap{fmt::format("later segments of this timeline exist ({})", entry.name.to_string())};
   for (const auto& name : listing.hidden)
     if (const auto marked = archive::parse_hole_mark(name); marked && proves(*marked))
-      return Gap{fmt::format("there is the record of a hole before {}", *marked)};
+      return Gap{fmt::format("a hole before {} is recorded", *marked)};
   return Absent{"there is no WAL in the archive yet"};
 }
 
@@ -171,23 +169,22 @@ Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& l
   for (const SegmentEntry& entry : listing.segments)
     if (entry.name.segment.timeline() == timeline)
       return Gap{
-          fmt::format("segments of timeline {} are there ({})", timeline, entry.name.to_string())};
+          fmt::format("segments of timeline {} exist ({})", timeline, entry.name.to_string())};
   const auto descendants = timelines.descendants(timeline);
   if (!descendants.empty())
-    return Gap{fmt::format("{} says that timeline {} existed",
+    return Gap{fmt::format("according to {}, timeline {} existed",
                            wal::history_name(descendants.front()), timeline)};
   for (const KnownHole& hole : holes)
     if (hole.timeline == timeline || hole.next_timeline == timeline)
-      return Gap{fmt::format("there is the record of a hole of timeline {}, up to {}", timeline,
-                             hole.end)};
-  return Absent{fmt::format("nothing in the archive knows of timeline {}", timeline)};
+      return Gap{fmt::format("a hole of timeline {}, up to {}, is recorded", timeline, hole.end)};
+  return Absent{fmt::format("the archive contains no trace of timeline {}", timeline)};
 }
 
 namespace {
 
 constexpr const char* kStored =
-    "the store's manifest tells that {} was stored, and it is not there";
-constexpr const char* kByManifest = "going by the store's manifest, {}";
+    "according to the store's manifest, {} was uploaded, but it is missing";
+constexpr const char* kByManifest = "according to the store's manifest, {}";
 
 }  // namespace
 

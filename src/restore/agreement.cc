@@ -86,8 +86,8 @@ void require_same_bytes(Archives& archives, const Copy& one, const Copy& other, 
       .with("and", archives.path_of(other))
       .with("offset in the segment", *difference)
       .hint(
-          "One of them is of another history of the cluster: two servers were primary on one "
-          "timeline. Name the archive of the right one alone.");
+          "One of them belongs to another history of the cluster: two servers were primary on one "
+          "timeline. Specify only the archive of the right one.");
 }
 
 }  // namespace
@@ -169,7 +169,7 @@ void require_longest(Archives& archives, const Partial& best, const std::vector<
     if (!other.checked || !best.checked || agreed <= start) continue;
     const auto content =
         archive::SegmentBytes::open(archives.shelf(best.copy.archive), best.copy.name, size);
-    if (!content) throw system_error(ENOENT, "the unfinished segment is gone");
+    if (!content) throw system_error(ENOENT, "the partial segment was removed");
     require_same_bytes(archives, best.copy, other.copy, *content, size, agreed - start);
   }
 }

@@ -19,7 +19,8 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
   if (const auto* fine = std::get_if<Absent>(&absence)) return {false, fine->why};
   const auto& what = std::get<Gap>(absence).what;
   if (options_.gap_is_absence) {
-    log_.warning("{} is missing in the archive: {}; told as absent (--on-gap absent)", file, what);
+    log_.warning("{} is missing in the archive: {}; reported as absent (--on-gap absent)", file,
+                 what);
     return {false, what};
   }
   throw Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))

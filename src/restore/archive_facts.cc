@@ -20,7 +20,7 @@ Contradiction another_cluster(const std::string& directory, std::uint64_t expect
       .with("system identifier expected", expected)
       .with("found", found.system_identifier)
       .with("read from", found.file)
-      .hint("restore_command names the archive of another server.");
+      .hint("restore_command refers to the archive of another server.");
 }
 
 std::string ArchiveFacts::path_of(const std::string& name) const {
@@ -70,7 +70,7 @@ std::optional<wal::TimelineHistory> ArchiveFacts::history_of(wal::TimelineId tim
   if (!content) return std::nullopt;
   auto history = wal::TimelineHistory::parse(timeline, *content);
   if (!history)
-    log_.warning("{} in the archive is no valid timeline history", wal::history_name(timeline));
+    log_.warning("{} in the archive is not a valid timeline history", wal::history_name(timeline));
   return history;
 }
 
@@ -94,11 +94,11 @@ wal::SegmentSize ArchiveFacts::size_of(const SegmentFileName& name, const wal::P
         .with("system identifier expected", expected)
         .with("found", page.system_identifier)
         .hint(
-            "Is this the archive of the server that is being recovered? If all its other segments "
-            "fit, this one file was put there by mistake or is damaged.");
+            "Check that this is the archive of the server that is being recovered. If all its "
+            "other segments match, this file was put there by mistake, or is damaged.");
   const auto size = wal::SegmentSize::of(page.segment_size);
   if (!size)
-    throw Error(ErrorKind::damage, "damaged WAL: impossible segment size in the first page header")
+    throw Error(ErrorKind::damage, "damaged WAL: invalid segment size in the first page header")
         .with("file", path)
         .with("found", page.segment_size);
   if (!name.segment.fits(*size))

@@ -24,7 +24,7 @@ namespace {
 
 Error no_wal_in(const std::string& directory, bool store, std::string_view if_empty_is_right) {
   if (store)
-    return Error(ErrorKind::gap, "there is no WAL at all at this place of the store")
+    return Error(ErrorKind::gap, "there is no WAL at all at this location of the store")
         .with("archive", directory)
         .hint(
             "Check --store, --store-layout and --store-name (\"pgweir store ls\" lists the "

@@ -126,7 +126,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   const auto request = parse_request(file);
   const auto [parent, target_name] = split(target);
   if (target_name.empty() || target_name == "." || target_name == "..")
-    throw Error(ErrorKind::usage, fmt::format("\"{}\" names no file to restore to", target));
+    throw Error(ErrorKind::usage, fmt::format("\"{}\" is not a file name to restore to", target));
   if (!options.system_identifier) options.system_identifier = system_identifier_beside(parent);
   options.target_is_chosen = recovers_to_a_target(parent);
   options.store = places.place_of_store();
@@ -196,9 +196,9 @@ Result run_restore_command(const Places& places, std::string_view file, const st
           throw;
         if (now + pause >= told) {
           log.warning(
-              "{}; the standby waits for the store, whose answer it needs: any other one would end "
-              "the server, or its promotion before WAL that the store has. To go on without the "
-              "store, take it out of restore_command and restart the server",
+              "{}; the standby waits for the store, since WAL may exist that only the store has. "
+              "To continue without the store, remove it from restore_command, and restart the "
+              "server",
               error.what());
           told = now + kReminder;
         }

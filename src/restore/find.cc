@@ -300,7 +300,7 @@ Path::Path(Archives& archives, const UnionReader::Unsound& unsound,
   const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                     [](const auto& entry) { return !entry.name.partial; });
   if (!identity && finished)
-    throw system_error(ENOENT, "the segments are gone").with("directory", archives.paths());
+    throw system_error(ENOENT, "the segments were removed").with("directory", archives.paths());
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
         .with("directory", archives.paths())
@@ -422,13 +422,13 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
     const auto copy = reader.copy().value_or(Copy{0, name});
     const auto& file = copy.name;
     if (verifier.unchecked())
-      throw Error(ErrorKind::refused, "the WAL is of a newer server than this pgweir knows")
+      throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
           .with("file", file.to_string());
     if (damage && !file.partial)
       throw UnsoundCopy(Error(ErrorKind::damage, "damaged WAL: " + damage->what)
                             .with("file", archives_.path_of(copy))
                             .with("LSN", damage->at)
-                            .hint("pgweir verify shows what of the archive is sound."),
+                            .hint("\"pgweir verify\" shows which WAL of the archive is sound."),
                         copy);
     if (damage) break;
   }

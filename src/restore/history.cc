@@ -84,7 +84,7 @@ std::optional<std::string> read_checked_history(io::Shelf& archive, wal::Timelin
             "file in its pg_wal, and pgweir receive fetches it again if it is removed here.");
   for (const auto& ancestor : history->ancestors())
     if (ancestor.switchpoint.byte() % 8 != 0)
-      throw Error(ErrorKind::damage, "impossible switchpoint in a timeline history")
+      throw Error(ErrorKind::damage, "invalid switchpoint in a timeline history")
           .with("file", archive.path() + "/" + wal::history_name(timeline))
           .with("switchpoint", ancestor.switchpoint)
           .with("expected", "a multiple of 8");
@@ -122,8 +122,8 @@ std::optional<std::string> read_agreed_history(Archives& archives, wal::Timeline
           .with("file", path)
           .with("and", found)
           .hint(
-              "Two servers were promoted to one timeline. Name the archive of the right one "
-              "alone.");
+              "Two servers were promoted to one timeline. Specify only the archive of the right "
+              "one.");
     if (agreed) return;
     agreed = std::move(content);
     path = std::move(found);
@@ -135,7 +135,7 @@ std::optional<std::string> read_agreed_history(Archives& archives, wal::Timeline
     throw Error(*unsound);
   }
   log.error(*unsound);
-  log.warning("{} was taken instead", path);
+  log.warning("{} was used instead", path);
   return agreed;
 }
 
@@ -164,8 +164,8 @@ void require_agreement(const wal::TimelineHistory& history, const archive::Timel
           .with("file", wal::history_name(older.timeline()))
           .with("and", wal::history_name(newer.timeline()))
           .hint(
-              "One of them is damaged or of another cluster. The servers that were on these "
-              "timelines have them in their pg_wal.");
+              "One of them is damaged, or belongs to another cluster. The servers that were on "
+              "these timelines have the right ones in their pg_wal.");
   }
 }
 
@@ -222,8 +222,8 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
         .with("file", archive.path() + "/" + wal::history_name(timeline))
         .with("WAL", file)
         .hint(
-            "Either is damaged or of another cluster. Compare the history with the one in the "
-            "pg_wal of a server that was on this timeline.");
+            "One of the two is damaged, or belongs to another cluster. Compare the history with "
+            "the one in the pg_wal of a server that was on this timeline.");
   };
 
   // The timeline's first segment, by the WAL itself.
@@ -266,7 +266,9 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
   if (!verifier || verifier->unchecked()) return;
   if (too_early)
     throw contradiction(
-        fmt::format("it begins timeline {} at {}, but there is WAL of it before", timeline, begin),
+        fmt::format(
+            "according to it, timeline {} begins at {}, but there is earlier WAL of that timeline",
+            timeline, begin),
         first->name.to_string());
   if (damage && damage->what.starts_with("unexpected timeline"))
     throw contradiction(fmt::format("{} (LSN {})", damage->what, damage->at),
@@ -275,7 +277,8 @@ void require_agreement_with_wal(io::Shelf& archive, const wal::TimelineHistory& 
   if (!begins_here || verifier->last_record_end() <= begin) return;
   if (!finder.at_expected())
     throw contradiction(
-        fmt::format("no record begins at {}, where timeline {} is said to", begin, timeline),
+        fmt::format("according to it, timeline {1} begins at {0}, but no record begins there",
+                    begin, timeline),
         first->name.to_string());
   if (finder.begin() && finder.others_before())
     throw contradiction(

@@ -226,7 +226,7 @@ std::optional<Error> Scanner::damage() const {
   return Error(ErrorKind::damage, "damaged WAL: " + damage_->what)
       .with("offset in the segment", size_.offset(damage_->found_at))
       .with("LSN", damage_->at)
-      .with("more WAL behind it, from", *wal_behind_);
+      .with("more WAL after it, from", *wal_behind_);
 }
 
 }  // namespace

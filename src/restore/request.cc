@@ -9,7 +9,8 @@ Request parse_request(std::string_view name) {
   if (const auto segment = wal::SegmentName::parse(name)) return *segment;
   if (const auto timeline = wal::parse_history_name(name)) return HistoryRequest{*timeline};
   if (archive::is_backup_history_name(name)) return BackupHistoryRequest{std::string(name)};
-  throw Error(ErrorKind::usage, fmt::format("\"{}\" is no name that recovery asks for", name))
+  throw Error(ErrorKind::usage,
+              fmt::format("\"{}\" is not a file name that recovery requests", name))
       .hint(
           "Expected the value of %f: the 24 hexadecimal digits of a WAL segment, or "
           "<timeline>.history; without a directory or a suffix. The right setting is "

@@ -232,13 +232,13 @@ std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, c
   log_.error(error);
   if (best->cut <= segment.start(size)) {
     log_.warning(
-        "{} is damaged, and no record is complete before that: the recovery ends before this "
+        "{} is damaged, and no record before the damage is complete: the recovery ends before this "
         "segment (--up-to-damage)",
         segment);
     return Result{false, error.what()};
   }
   deliver(*best, best->cut - segment.start(size), size);
-  log_.warning("{} is damaged: WAL up to {} was restored, zeros behind it (--up-to-damage)",
+  log_.warning("{} is damaged: WAL up to {} was restored, followed by zeros (--up-to-damage)",
                segment, best->cut);
   return Result{true, {}, size};
 }
@@ -531,11 +531,11 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
       if (unsettled_looks_ < kLooksAtRest) {
         ++unsettled_looks_;
         wait_for_writer(archives_.shelf(best->copy.archive), best->copy.name.to_string());
-        throw system_error(ENOENT, "the unfinished segment is not whole yet").with("file", name);
+        throw system_error(ENOENT, "the partial segment is not complete yet").with("file", name);
       }
-      return answer_.absent(Gap{fmt::format("{} ends at {}, but later WAL is there, too ({})", name,
-                                            best->cut, later)},
-                            segment.to_string());
+      return answer_.absent(
+          Gap{fmt::format("{} ends at {}, but later WAL exists ({})", name, best->cut, later)},
+          segment.to_string());
     }
     const auto cut = left_at(segment, best->cut, finding, name);
     if (cut.valid()) keep = cut - segment.start(size);
@@ -546,7 +546,7 @@ Result Restorer::restore_partial(wal::SegmentName segment, const Finding& findin
                segment.start(size) + keep,
                before_hole || !later.empty()
                    ? "; the recovery ends there, before a hole (--until-gap): " +
-                         (before_hole ? why : "later WAL is there (" + later + ")")
+                         (before_hole ? why : "later WAL exists (" + later + ")")
                    : "");
   return {true, {}};
 }
@@ -587,7 +587,7 @@ std::optional<Result> Restorer::restore_of_ancestors(wal::SegmentName segment,
       segment, segment.timeline(),
       archives_.several() ? archives_.path_of(found->copy) : found->copy.name.to_string(),
       found->cut,
-      own != segments.end() ? fmt::format("; {} is there (--partial)", own->name.to_string()) : "");
+      own != segments.end() ? fmt::format("; {} exists (--partial)", own->name.to_string()) : "");
   return Result{true, {}};
 }
 
@@ -663,8 +663,8 @@ wal::Lsn Restorer::left_at(wal::SegmentName segment, wal::Lsn cut, const Finding
                            const std::string& name) {
   const auto left = left_in(segment, finding);
   if (!left || left->at >= cut) return cut;
-  log_.warning("{}: what timeline {} wrote behind {}, where timeline {} left it, is left out", name,
-               segment.timeline(), left->at, left->by);
+  log_.warning("{}: the WAL of timeline {} after {}, where timeline {} begins, is not restored",
+               name, segment.timeline(), left->at, left->by);
   return left->at;
 }
 
@@ -682,11 +682,11 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
   if (const auto* const gap = std::get_if<Gap>(&finding.absence))
     throw Error(
         ErrorKind::damage,
-        fmt::format("{} was published unfinished, and is not the last one: {}", name, gap->what))
+        fmt::format("{} was published unfinished, but is not the last one: {}", name, gap->what))
         .with("sound up to", published->cut)
         .hint(
-            "A recovery would end there. Bring the true segment into the archive: \"pgweir store "
-            "push\" puts it in the place of the padded one.");
+            "A recovery would end there. Upload the complete segment: \"pgweir store push\" "
+            "replaces the padded one with it.");
   // The archive's own partial file may continue after it.
   if (options_.partial || options_.up_to_hole)
     if (const auto partial = find_partial(archives_, segment, *finding.size, options_.durable_end);
@@ -697,8 +697,7 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
   deliver(*published, keep, size);
   log_.warning(
       "{} was restored from {}, which was published unfinished (pgweir store publish-partial): WAL "
-      "up "
-      "to {}, zeros behind it",
+      "up to {}, followed by zeros",
       segment, name, segment.start(size) + keep);
   return Result{true, {}};
 }
@@ -739,7 +738,7 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
     if (error.kind() != ErrorKind::damage || target.size() < keep) throw;
   }
   if (target.size() < keep)
-    throw Error(ErrorKind::retry, "the unfinished segment became shorter while it was read")
+    throw Error(ErrorKind::retry, "the partial segment became shorter while it was being read")
         .with("file", archives_.path_of(partial.copy));
   target.append_zeros(size.bytes() - keep);
   ContentSource content(partial.copy.name.segment.start(size), target);

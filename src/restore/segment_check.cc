@@ -43,7 +43,7 @@ Error damage_error(const wal::Damage& damage, const std::string& path, wal::Segm
       .with("LSN", damage.at)
       .hint(
           "The file was changed after it was archived: \"pgweir import --replace-damaged\" "
-          "replaces it by a valid copy. Without one, --up-to-damage in restore_command recovers "
+          "replaces it with a valid copy. Without one, --up-to-damage in restore_command recovers "
           "everything before the damage. If it was copied from the pg_wal of a lost server, its "
           "end may be unwritten: rename it to <name>.partial and add --partial to restore its "
           "valid part.");
@@ -118,15 +118,15 @@ std::optional<Fetched> SegmentCheck::read(const Copy& copy, Output& output, Hast
   if (damage) throw damage_error(*damage, path, size);
   if (!wanted) return std::nullopt;
   if (verifier.unchecked()) {
-    log_.warning("{}: WAL of a newer server than this pgweir knows, restored without a full check",
-                 name.to_string());
+    log_.warning(
+        "{}: WAL of a newer PostgreSQL than this pgweir knows, restored without a full check",
+        name.to_string());
     return checked;
   }
   if (minimal_wal.begin)
     log_.warning(
-        "{}: the server wrote WAL with wal_level=minimal from {} on: no recovery can pass that, "
-        "only "
-        "one of a base backup that began after wal_level was raised again",
+        "{}: the server wrote WAL with wal_level=minimal from {} on: no recovery can pass it, "
+        "except from a base backup that started after wal_level was raised again",
         name.to_string(), *minimal_wal.begin);
   checked.first_record = verifier.first_record_start();
   checked.newest_record = verifier.newest_record_start();
@@ -335,7 +335,7 @@ void SegmentCheck::check_long_record_of(const Fetched& segment, WalSource& conte
       .with("LSN", result.damage->at)
       .hint(
           "The record spans several segments, including this one, and one of them is damaged. "
-          "\"pgweir import --replace-damaged\" replaces them by valid copies; \"pgweir verify\" "
+          "\"pgweir import --replace-damaged\" replaces them with valid copies; \"pgweir verify\" "
           "shows where the record starts and ends.");
 }
 

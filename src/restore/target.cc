@@ -24,7 +24,7 @@ auto of_target(const std::string& path, Call call) {
           "The file system of the server's pg_wal is full. Free space there, then restart the "
           "server: recovery resumes.");
     else
-      told.hint("Check the directory that the file is to be put in: owner, mode, disk.");
+      told.hint("Check the target directory: owner, mode, disk.");
     throw told;
   }
 }

@@ -21,7 +21,7 @@ namespace {
 
 using Backup = StatusReport::Backup;
 
-/// The newest ones; of a thousand backups nobody looks at all.
+/// Only the newest backups are read: there may be a thousand.
 constexpr std::size_t kMostLabels = 100;
 constexpr std::uint64_t kLargestLabel = 16 << 10;
 
@@ -132,7 +132,8 @@ void judge_incremental(std::vector<Backup>& backups) {
     if (!backup.format || !backup.problem.empty()) continue;
     if (base == nullptr)
       backup.problem = fmt::format(
-          "it is incremental to a backup that began at {} on timeline {}, which is not here",
+          "it is incremental to a backup that started at {} on timeline {}, which does not exist "
+          "here",
           backup.parent->start, backup.parent->timeline);
     else if (!base->problem.empty())
       backup.problem = fmt::format("it is incremental to {}, which does not count", base->name);

@@ -13,7 +13,7 @@ namespace weir::status {
 Beside look_beside(const StatusReport& report, const std::string& directory) {
   Beside beside{.directory = directory, .difference = std::nullopt};
   if (!report.identity) {
-    beside.error = "nothing tells whose WAL the archive " + report.directory + " holds";
+    beside.error = "no segment identifies the cluster of the archive " + report.directory;
     return beside;
   }
   const auto here = io::open_existing_directory(report.directory);
@@ -48,7 +48,7 @@ Beside look_beside(const StatusReport& report, const std::string& directory) {
 std::string beside_text(const StatusReport& report) {
   if (!report.beside) return {};
   const auto& beside = *report.beside;
-  auto text = fmt::format("Beside {}: ", beside.directory);
+  auto text = fmt::format("Compared with {}: ", beside.directory);
   if (!beside.difference) return text + beside.error + "\n";
   const auto& difference = *beside.difference;
   text += fmt::format("{} {} in both, by their names\n", difference.both.size(),

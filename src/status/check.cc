@@ -79,7 +79,7 @@ void judge_backups(const StatusReport& report, const Limits& limits, Verdict& ve
   for (const auto& each : all)
     if (const auto age = age_of(report, each); age && counts(each))
       youngest = std::min(youngest.value_or(*age), *age);
-  if (!youngest) return warn("when the newest base backup began is not known");
+  if (!youngest) return warn("the start time of the newest base backup is unknown");
   if (*youngest <= *limits.max_backup_age) return;
   warn(
       fmt::format("the newest base backup that can be recovered with this archive began more than "
@@ -123,7 +123,7 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     append(findings(*report.receiver, of_receiver), verdict);
     return;
   }
-  // Who receives what is in a store is not known there.
+  // A store does not show which receiver fills it.
   if (report.store && report.directory == report.store->place) return;
   verdict.findings.push_back({Level::critical,
                               fmt::format("no receiver runs on the archive{}",
@@ -141,7 +141,7 @@ void judge_store(const StatusReport& report, const Limits& limits, Verdict& verd
         check_store(report.receiver ? report.receiver->config : std::string())};
   };
   if (report.store && !report.store->error.empty())
-    add(Level::warning, "the store could not be looked at: " + report.store->error);
+    add(Level::warning, "the store could not be read: " + report.store->error);
   if (!limits.max_store_age) return;
   auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
   if (report.receiver && report.receiver->store)
@@ -183,12 +183,13 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
                                            : "pgweir status -D DIRECTORY -d CONNINFO"};
   };
   if (report.upstream_error)
-    add(Level::unknown, fmt::format("the server could not be asked: {}", *report.upstream_error),
+    add(Level::unknown, fmt::format("the server could not be queried: {}", *report.upstream_error),
         Topic::server_unreachable);
   if (!report.upstream) return;
   const auto& upstream = *report.upstream;
   if (report.identity && report.identity->system_identifier != upstream.system_identifier)
-    add(Level::critical, "the server is of another cluster than the archive", Topic::other_cluster);
+    add(Level::critical, "the server and the archive belong to different clusters",
+        Topic::other_cluster);
   if (report.branch)
     if (const auto remark = archive::remark_on(*report.branch, place_of(upstream));
         !remark.what.empty())
@@ -198,8 +199,8 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
   if (!slot.exists)
     add(Level::critical, fmt::format("the server has no slot \"{}\"", slot.name), Topic::slot);
   else if (slot.wal_status == "lost")
-    add(Level::critical, fmt::format("the slot \"{}\" has lost WAL it was to keep", slot.name),
-        Topic::slot);
+    add(Level::critical,
+        fmt::format("the slot \"{}\" has lost WAL that it should retain", slot.name), Topic::slot);
   else if (slot.wal_status == "unreserved")
     add(Level::warning, fmt::format("the slot \"{}\" is about to lose WAL", slot.name),
         Topic::slot);

@@ -69,8 +69,8 @@ class EndsReader {
   std::vector<std::byte> buffer_;
 };
 
-/// One file for each of the first (or last) segments, the one that counts. In the order they are to
-/// be looked at.
+/// Returns one file for each of the first (or last) segments, the one that counts, in the order in
+/// which to read them.
 template <typename Iterator>
 std::vector<SegmentFileName> choose(Iterator entry, Iterator end, EndsReader& reader,
                                     wal::SegmentSize size) {

@@ -26,9 +26,9 @@ struct Ends {
 /// Looks into the first and the last few of `segments`, which are all of one timeline in the order
 /// of a listing. Raw files are entered in the middle, so only their ends are read; compressed ones
 /// have to be read from their beginning. What is read is taken from `budget` (bytes of WAL); where
-/// that does not suffice, or the files are damaged or cannot be read, the answer stays open: this
-/// is no verification. `behind_holes`: where the archive goes on behind a hole that is known,
-/// however the segment before that ends. Throws nothing but what is no Error.
+/// that is not sufficient, or the files are damaged or cannot be read, the answer stays open: this
+/// is not a verification. `behind_holes`: where the archive continues after known holes, regardless
+/// of how the segment before a hole ends. Does not throw Error.
 [[nodiscard]] Ends read_ends(io::Shelf& directory, std::span<const archive::SegmentEntry> segments,
                              wal::SegmentSize size, const archive::Timelines& timelines,
                              std::uint64_t& budget, std::span<const wal::Lsn> behind_holes = {});

@@ -129,11 +129,12 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
   judge_lag_time(receiver, limits, found);
   if (limits.max_age) {
     if (!receiver.silence)
-      add(Level::unknown, "the receiver does not tell when it last heard of the server",
+      add(Level::unknown,
+          "the receiver does not report when it last received a message from the server",
           Topic::server_silent);
     else if (*receiver.silence > *limits.max_age)
       add(Level::critical,
-          fmt::format("nothing was heard of the server for {}", format_duration(*receiver.silence)),
+          fmt::format("no message from the server for {}", format_duration(*receiver.silence)),
           Topic::server_silent);
     if (receiver.silence && *receiver.silence > *limits.max_age) {
       found.back().since =
@@ -215,7 +216,7 @@ void judge_lag(std::optional<std::uint64_t> lag, const Limits& limits,
                std::vector<Finding>& found) {
   if (!limits.max_lag) return;
   if (!lag) {
-    found.push_back({Level::unknown, "how far it is behind the server is not known", Topic::lag});
+    found.push_back({Level::unknown, "it is unknown how far it is behind the server", Topic::lag});
   } else if (*lag > *limits.max_lag) {
     const auto text = format_size(*lag) + " behind the server";
     found.push_back({Level::critical, text, Topic::lag, text});
@@ -234,17 +235,17 @@ TopicWords words_of(Topic topic) {
     case Topic::hole:
       return {"hole",
               "Import these segments from another archive or a server's pg_wal with \"pgweir "
-              "import\". If no copy exists, take a base backup now; then run \"pgweir ack\".",
+              "import\". If no copy exists, take a base backup now, then run \"pgweir ack\".",
               kGone};
     case Topic::lost_branch:
       return {"lost_branch",
               "The archive has this WAL, on its own timeline. To read the lost transactions, "
-              "recover to that timeline; then run \"pgweir ack\".",
+              "recover to that timeline, then run \"pgweir ack\".",
               kGone};
     case Topic::minimal_wal:
       return {"minimal_wal",
               "Take a base backup now: an earlier one can be recovered only up to where wal_level "
-              "was lowered. Then \"pgweir ack\".",
+              "was lowered. Then run \"pgweir ack\".",
               kGone};
     case Topic::not_vouched_for:
       return {"not_vouched_for",
@@ -260,12 +261,14 @@ TopicWords words_of(Topic topic) {
               "archive or a server's pg_wal.",
               kArchive};
     case Topic::receiver_silent:
-      return {"receiver_silent", "Check the disk (dmesg) and the receiver's log: something hangs.",
+      return {"receiver_silent",
+              "Check the disk (dmesg) and the receiver's log for the operation that hangs.",
               kArchive};
     case Topic::no_receiver:
       return {"no_receiver",
-              "Start the receiver. Its log says why it ended; exit status 4 needs a person. A slot "
-              "keeps the WAL meanwhile; without one, hurry.",
+              "Start the receiver. Its log shows why it ended; exit status 4 requires manual "
+              "intervention. Meanwhile, a slot retains the WAL; without a slot, the server may "
+              "remove it at any time.",
               kNotArchiving};
     case Topic::disk_full:
       return {"disk_full",
@@ -279,7 +282,7 @@ TopicWords words_of(Topic topic) {
               kNotArchiving};
     case Topic::server_silent:
       return {"server_silent",
-              "Check the network and the server. An idle server sends messages, too.",
+              "Check the network and the server. Even an idle server sends messages.",
               kNotArchiving};
     case Topic::slot:
       return {"slot",
@@ -287,14 +290,14 @@ TopicWords words_of(Topic topic) {
               "max_slot_wal_keep_size, and check the slot with \"pgweir slot list\".",
               kGone};
     case Topic::candidate:
-      return {
-          "candidate",
-          "A failover to that host may leave a gap. The chapter has what to do for each reason.",
-          "Slots on every server", "ha"};
+      return {"candidate",
+              "A failover to that host may leave a gap. The chapter describes what to do for each "
+              "reason.",
+              "Slots on every server", "ha"};
     case Topic::difference:
       return {"difference",
-              "Two servers have different WAL at the same place. Find out which one is right "
-              "before anything is restored: verify the archive, then compare it with a third copy.",
+              "Two servers have different WAL at the same position. Find out which one is right "
+              "before you restore anything: verify the archive, then compare it with a third copy.",
               "When a difference is found", "compare"};
     case Topic::comparison:
       return {"comparison",

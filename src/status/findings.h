@@ -23,7 +23,7 @@ enum class Level { ok = 0, warning = 1, critical = 2, unknown = 3 };
 
 struct Limits {
   std::optional<std::uint64_t> max_lag;  ///< bytes
-  /// How long ago the server may have been heard of. Not the age of WAL: an idle server is well.
+  /// Maximum age of the server's last message. Not the age of WAL: an idle server is healthy.
   std::optional<std::chrono::milliseconds> max_age;
   /// How long a finished segment may wait to be in the store.
   std::optional<std::chrono::milliseconds> max_store_age{};

@@ -97,9 +97,9 @@ void add_mark(StatusReport& report, io::Shelf& directory) {
     mark = store::read_mark(directory);
   } catch (const Error& error) {
     report.damaged.push_back(
-        fmt::format("what the object store has is not known: {}", error.what()));
+        fmt::format("the contents of the object store are unknown: {}", error.what()));
   }
-  // Of another cluster or another size it says nothing of this WAL.
+  // A mark of another cluster or segment size does not apply to this WAL.
   if (!mark || !report.identity || mark->system_identifier != report.identity->system_identifier ||
       mark->segment_size != report.segment_size)
     return;

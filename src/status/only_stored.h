@@ -11,8 +11,8 @@
 
 namespace weir::status {
 
-// Finished segments that an archive's object store has and its directory has not: what
-// --local-retention has removed. A recovery finds them with "restore --store" alone.
+// Complete segments that are in an archive's object store, but not in its directory, because
+// --local-retention has removed them. A recovery finds them only with "restore --store".
 
 /// Unbroken rows of segments by timeline, ascending.
 using Rows = std::map<wal::TimelineId, std::vector<SegnoRange>>;
@@ -25,8 +25,8 @@ using Rows = std::map<wal::TimelineId, std::vector<SegnoRange>>;
 /// Fills in Timeline::only_stored and Window::stored_from: `there` less `here`. Pure.
 void describe_only_stored(StatusReport& report, const Rows& there, const Rows& here);
 
-/// By what the directory knows of its store, in the mark; nobody is asked. What cannot be read is
-/// told in `damaged`.
+/// Uses the directory's mark, which lists what was uploaded; does not query the store. Reports what
+/// cannot be read in `damaged`.
 void add_mark(StatusReport& report, io::Shelf& directory);
 
 }  // namespace weir::status

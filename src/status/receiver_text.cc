@@ -48,7 +48,7 @@ std::string store_text(const store::StoreView& store) {
     if (store.next_try) text += fmt::format("    next try at {}\n", format_time(*store.next_try));
   }
   if (store.sent_again > 0)
-    text += fmt::format("  WARNING: {} had been sent, and had to be sent again\n",
+    text += fmt::format("  WARNING: {} had to be uploaded again\n",
                         counted(store.sent_again, "segment"));
   if (store.not_compared > 0)
     text += fmt::format("    {} segments are present there, not compared\n", store.not_compared);
@@ -89,20 +89,20 @@ std::string candidate_text(const receive::Candidate& candidate) {
   text += fmt::format("not covered, no answer since {}: {}\n", format_time(*candidate.silent_since),
                       candidate.reason);
   if (candidate.answered == ReceiverView::SystemTime{})
-    return text + "    its slot was not looked at before\n";
+    return text + "    its slot has not been checked yet\n";
   return text + fmt::format("    at its last answer, {}, it was {}; its slot kept WAL from {} on\n",
                             format_time(candidate.answered),
                             candidate.was_covered ? "covered" : "not covered", slot_lsn);
 }
 
-/// --confirm stored: what the server was told, and so what its slot holds.
+/// --confirm stored: the position that was confirmed to the server, and so what its slot retains.
 std::string confirmed_text(const receive::StreamSnapshot& stream) {
   if (!stream.confirmed) return {};
   if (!stream.confirmed->valid())
-    return "  the server was told of no position (--confirm stored): its slot keeps all WAL from "
-           "where it is\n";
+    return "  no position is confirmed to the server (--confirm stored): the slot retains all WAL "
+           "from its restart_lsn on\n";
   if (*stream.confirmed >= stream.flush)
-    return "  the store has all of that, and the server was told so\n";
+    return "  all of that is in the store, and confirmed to the server\n";
   return fmt::format(
       "  confirmed to the server: up to {} (--confirm stored); its slot keeps the other {} until "
       "the store has them\n",
@@ -160,7 +160,7 @@ std::string client_text(const archive::DownstreamClient& client) {
 
 /// The clients of a receiver that serves or of `pgweir serve`, in the words of pg_stat_replication.
 std::string clients_text(const std::vector<archive::DownstreamClient>& clients) {
-  if (clients.empty()) return "  serves nobody now\n";
+  if (clients.empty()) return "  no clients are connected\n";
   auto text = fmt::format("  serves {}:\n", counted(clients.size(), "client"));
   for (const auto& client : archive::furthest_behind_first(clients)) text += client_text(client);
   return text;

@@ -102,9 +102,9 @@ namespace {
 
 StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
                                  const std::optional<archive::Identity>& told) {
-  // A listing is no snapshot: a file that is renamed or removed while it is made may be missing in
-  // it, and one that was listed may be gone when it is opened. So a hole, or damage, is told when
-  // two looks one after the other show it.
+  // A listing is not a snapshot: a file that is renamed or removed meanwhile may be missing in it,
+  // and a listed file may no longer exist when it is opened. Therefore a hole, or damage, is
+  // reported only if two successive listings show it.
   constexpr int kTries = 10;
   const auto moved = [](const StatusReport& report) {
     return std::any_of(report.timelines.begin(), report.timelines.end(),
@@ -121,12 +121,12 @@ StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
   return report;
 }
 
-/// A receiver at work writes into what would be looked at.
+/// True if a receiver may be writing to the files that would be read.
 bool may_be_written_to(const StatusReport& report) {
   return report.receiver_error || (report.receiver && report.receiver->is_streaming());
 }
 
-/// Where the newest timeline's unfinished WAL begins, by names: where a receiver would go on.
+/// Start of the newest timeline's partial WAL, by names: where a receiver would resume.
 std::optional<wal::Lsn> begin_of_unfinished(const StatusReport& report,
                                             const StatusReport::Timeline& tip) {
   if (tip.unfinished.empty()) return std::nullopt;
@@ -145,7 +145,7 @@ std::optional<wal::Lsn> begin_of_unfinished(const StatusReport& report,
 
 void look_for_break(StatusReport& report, io::Shelf& directory) {
   constexpr std::uint64_t kMost = std::uint64_t{128} << 20;
-  // As with holes: another program may be writing, so it is told when two looks show the same.
+  // As with holes: another program may be writing, so two looks must show the same.
   constexpr int kLooks = 2;
   if (may_be_written_to(report) || !report.segment_size || report.timelines.empty()) return;
   auto& tip = report.timelines.back();
@@ -177,8 +177,8 @@ std::optional<archive::Break> shown_break(const StatusReport& report) {
 
 std::string text_of(const archive::Break& broken) {
   return fmt::format(
-      "the unfinished WAL breaks off at {} (file {}, offset {}: {}), and more WAL is behind it: a "
-      "receiver that reaches its server writes it again; if none can, acknowledged WAL may be "
+      "the unfinished WAL breaks off at {} (file {}, offset {}: {}), but more WAL follows: a "
+      "receiver that can connect to its server writes it again; if none can, confirmed WAL may be "
       "damaged",
       broken.at, broken.file, broken.offset, broken.what);
 }
@@ -203,7 +203,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
                       const archive::Timelines& timelines, const std::vector<archive::Loss>& losses,
                       const std::vector<archive::WrongSize>& wrong_sizes) {
   const auto size = report.segment_size;
-  // What is there by name alone.
+  // Files that only their names identify as segments.
   auto no_segments = wrong_sizes;
   if (size) add_files_in_holes(no_segments, listing, losses, *size);
   std::set<wal::SegmentName> wrong;
@@ -270,16 +270,16 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   for (const auto& loss : archive::find_holes(listing, timelines, *size, losses)) add_hole(loss);
   const auto found = archive::find_wrong_size_holes(wrong_sizes, listing, timelines, *size, losses);
   for (const auto& loss : found) add_hole(loss);
-  // At an end of the archive it is no hole, and no segment either.
+  // At an end of the archive, such a file is neither a hole nor a segment.
   std::vector<archive::WrongSize> others;
   for (const auto& each : wrong_sizes)
     if (!archive::lies_in_a_hole(each, *size, losses) &&
         !archive::lies_in_a_hole(each, *size, found))
       others.push_back(each);
   if (!others.empty())
-    report.damaged.push_back(
-        fmt::format("no segment{} by {} size: {}", others.size() == 1 ? "" : "s",
-                    others.size() == 1 ? "its" : "their", archive::text_of(others, *size)));
+    report.damaged.push_back(fmt::format("complete segment{} of the wrong size: {}",
+                                         others.size() == 1 ? "" : "s",
+                                         archive::text_of(others, *size)));
   std::sort(report.holes.begin(), report.holes.end(),
             [](const auto& a, const auto& b) { return a.from < b.from; });
   for (auto& timeline : report.timelines) merge(timeline.missing);
@@ -288,7 +288,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
 void describe_windows(StatusReport& report) {
   report.windows.clear();
   for (const auto& way : report.coverage) {
-    // Of the timelines whose commits are known, those that begin or end in the range.
+    // The timelines whose commits are known, and that begin or end in the range.
     const auto& tip = timeline_of(report, way.timeline);
     auto ranges = way.ranges;
     // An archive that has just begun: all there is, is unfinished.
@@ -353,7 +353,7 @@ std::optional<std::uint64_t> lag_of(const StatusReport& report) {
     // Positions of two clusters have nothing to do with each other.
     if (report.identity && report.identity->system_identifier != report.upstream->system_identifier)
       return std::nullopt;
-    // Of another branch two positions say nothing of each other.
+    // Positions on different branches cannot be compared.
     if (report.branch) return report.branch->missing();
     return report.upstream->position > *position ? report.upstream->position - *position : 0;
   }
@@ -381,7 +381,9 @@ namespace {
 void require_answer(Error& error) {
   if (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused) throw;
   if (error.system_code() != EACCES && error.system_code() != EPERM) return;
-  error.hint("Run it as the archive's owner, or as a user of its group where that may read.");
+  error.hint(
+      "Run the command as the archive's owner, or as a member of its group if the group can read "
+      "it.");
   throw;
 }
 
@@ -425,7 +427,7 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
   return report;
 }
 
-/// Finished files in what is missing of recorded holes: a receiver has looked into them.
+/// Adds the complete files in the missing ranges of recorded holes, which a receiver has checked.
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size) {
   const auto lies_in = [&](const archive::Loss& loss, wal::SegmentName segment) {
@@ -444,7 +446,7 @@ void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::L
       files.push_back({entry.name, 0});
 }
 
-/// Without a readable header the size of a raw segment tells it.
+/// Without a readable header, the size of a raw segment is the segment size.
 std::optional<wal::SegmentSize> size_of_a_raw_segment(const archive::Listing& listing) {
   for (const auto& entry : listing.segments)
     if (entry.name.method == codec::Method::none && entry.bytes.value() > 0)
@@ -472,8 +474,8 @@ void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Li
   }
 }
 
-/// What the newest timeline's history has left behind, by the ends that were found anyway: an
-/// archive into which no receiver has recorded it tells it, too. (Its commits are not counted.)
+/// Adds the WAL that the newest timeline's history abandoned, by the ends that are known anyway, so
+/// that it is reported even if no receiver has recorded it. (Its commits are not counted.)
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines) {
   if (!report.segment_size || report.timelines.empty()) return;
   const auto with_segments = [](const StatusReport::Timeline& one) {

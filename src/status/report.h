@@ -104,7 +104,7 @@ struct StatusReport {
 
   std::string directory;
   std::optional<archive::Identity> identity;
-  std::optional<wal::SegmentSize> segment_size;  ///< unset: nothing tells it
+  std::optional<wal::SegmentSize> segment_size;  ///< unset: unknown
   /// Its newest WAL is of a newer PostgreSQL than this program knows: the magic of its pages.
   std::optional<std::uint16_t> newer_magic;
   std::vector<Timeline> timelines;
@@ -113,12 +113,12 @@ struct StatusReport {
   std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
   std::vector<archive::Loss> lost_branches;  ///< recorded ones, and what histories tell
   std::vector<archive::Loss> minimal_wal;    ///< recorded ones; their WAL is not read here
-  /// Imported, and nobody can vouch for one side of them yet.
+  /// Imported WAL that could be verified on one side only so far.
   std::vector<archive::Unvouched> unvouched;
-  /// Unfinished segments that stand in a store under their final names.
+  /// Partial segments that were uploaded to a store under their final names.
   std::vector<archive::PublishedOpen> published_open;
   std::vector<Window> windows;    ///< for each way in the order of coverage, the newest range first
-  std::vector<Backup> backups{};  ///< by their begin; those whose begin is not known at the end
+  std::vector<Backup> backups{};  ///< by start; those of unknown start are last
   std::vector<std::string> backup_places{};    ///< where they were searched; empty: nowhere
   std::optional<std::string> backups_error{};  ///< a place could not be searched
   std::vector<std::string> foreign;
@@ -141,12 +141,12 @@ struct StatusReport {
   std::optional<archive::LastWord> ended;  ///< why the last one ended; not where one runs
 
   std::vector<archive::Relay> relays;      ///< each `pgweir serve` of the archive
-  std::vector<std::string> relay_errors;   ///< of those who could not be asked
-  std::vector<archive::ServedSlot> slots;  ///< kept beside the archive, whoever serves
+  std::vector<std::string> relay_errors;   ///< of those that could not be queried
+  std::vector<archive::ServedSlot> slots;  ///< stored with the archive
   std::optional<std::string>
-      slots_error{};  ///< who has them could not be asked, or they not be read
+      slots_error{};  ///< their process could not be queried, or their file not be read
 
-  std::optional<Upstream> upstream;  ///< unset: not asked, or it could not be
+  std::optional<Upstream> upstream;  ///< unset: not queried, or that failed
   /// How its WAL and the archive's lie to each other; unset for another cluster, or without WAL.
   std::optional<archive::Branch> branch;
   std::optional<std::string> upstream_error;
@@ -156,49 +156,49 @@ struct StatusReport {
   std::optional<StoreSide> store;  ///< likewise
 };
 
-/// Lists the directory and looks into the ends of its timelines; asks nobody. Bounded work, however
-/// large the archive. Throws Error{io} if the directory cannot be opened or listed; files that
-/// cannot be read are told in `damaged`.
+/// Lists the directory and reads the ends of its timelines; queries no other process. The work is
+/// bounded, regardless of the archive's size. Throws Error{io} if the directory cannot be opened or
+/// listed; files that cannot be read are reported in `damaged`.
 [[nodiscard]] StatusReport make_report(const std::string& path);
 [[nodiscard]] StatusReport make_report(io::Directory& directory);
-/// Of an archive that is no directory, or not one alone. Trouble of a store is StoreError.
+/// For an archive that is not a single directory. Throws StoreError if a store fails.
 [[nodiscard]] StatusReport make_report(io::Shelf& archive, std::uint64_t free_bytes);
-/// Of an archive whose segments nobody here can read, as they are encrypted: by names, with what is
-/// known of them.
+/// For an archive whose segments cannot be read, because they are encrypted: uses their names, and
+/// the given facts.
 [[nodiscard]] StatusReport make_report(
     io::Shelf& archive, const archive::Identity& cluster,
     const std::vector<store::ManifestReport::Coverage>& coverage);
 
-/// Looks where the unfinished WAL of the newest timeline breaks off, and ends the windows there.
-/// Nothing is looked for where a receiver streams, which writes it anew, or nobody can tell whether
-/// one does; and unfinished segments of more than 128 MB are not read. What cannot be read goes
-/// into `damaged`.
+/// Finds where the partial WAL of the newest timeline breaks off, and ends the windows there. Does
+/// nothing if a receiver is streaming, which writes that WAL again, or if it is unknown whether one
+/// is streaming. Partial segments of more than 128 MB are not read. Files that cannot be read are
+/// added to `damaged`.
 void look_for_break(StatusReport& report, io::Shelf& directory);
-/// It, unless a receiver streams.
+/// Returns breaks_off, unless a receiver is streaming.
 [[nodiscard]] std::optional<archive::Break> shown_break(const StatusReport& report);
-/// What it means, in a few sentences.
+/// Describes what it means, in a few sentences.
 [[nodiscard]] std::string text_of(const archive::Break& broken);
 
-/// Fills in timelines, coverage, holes, lost branches and foreign from the names, what is recorded
-/// as lost, and files that are no segments by their size.
+/// Fills in timelines, coverage, holes, lost branches and foreign from the names, the recorded
+/// losses, and the complete segments of the wrong size.
 void describe_listing(StatusReport& report, const archive::Listing& listing,
                       const archive::Timelines& timelines,
                       const std::vector<archive::Loss>& losses = {},
                       const std::vector<archive::WrongSize>& wrong_sizes = {});
-/// Takes in what a server has said.
+/// Adds a server's answers.
 void add_upstream(StatusReport& report, Upstream upstream);
 [[nodiscard]] archive::ServerPlace place_of(const Upstream& upstream);
 
 /// Fills in windows, from coverage and the timelines' ends.
 void describe_windows(StatusReport& report);
 
-/// Of that timeline; made where it is not there yet.
+/// Returns the entry of that timeline; creates it if it does not exist.
 [[nodiscard]] StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 
 /// Up to where the archive is durable, as well as it is known.
 [[nodiscard]] std::optional<wal::Lsn> position_of(const StatusReport& report);
-/// Bytes it is behind the server; the server's own answer counts more than what the receiver last
-/// heard. nullopt: nobody knows.
+/// Bytes that it lags behind the server; the server's own answer is preferred to the receiver's
+/// last message. nullopt: unknown.
 [[nodiscard]] std::optional<std::uint64_t> lag_of(const StatusReport& report);
 /// WAL in the compressed finished files over their size; nullopt without any.
 [[nodiscard]] std::optional<double> compression_ratio(const StatusReport& report);

@@ -36,7 +36,7 @@ void add_pending(StoreSide& side, io::Shelf& directory, const std::string& ident
   for (const auto& entry : there.segments)
     if (!entry.name.partial) segments.insert(entry.name.segment);
   const auto mark = store::read_mark(directory);
-  // What was sent and lies before everything that is there was pruned, as for store::Audit.
+  // Uploaded segments that precede all segments in the store were pruned, as for store::Audit.
   const auto pruned = [&](wal::SegmentName segment) {
     if (!mark || mark->store != identity || segments.empty() || !mark->has(segment)) return false;
     const auto& front = *segments.begin();
@@ -52,7 +52,7 @@ void add_pending(StoreSide& side, io::Shelf& directory, const std::string& ident
     const auto& file = forms.best();
     ++side.pending_segments;
     side.pending_bytes += file.bytes.value_or(0);
-    // In the order in which they are sent on their timeline; the oldest of all is told.
+    // In the order in which they are uploaded on their timeline; the oldest of all is reported.
     const auto entry = directory.find(file.name.to_string());
     if (!entry) continue;
     const auto age = std::chrono::duration_cast<std::chrono::seconds>(now - entry->modified);
@@ -87,11 +87,11 @@ StoreSide no_store_side(const std::string& place, const store::StoreError& error
 std::string store_text(const StoreSide& side) {
   auto text = fmt::format("Store {}: ", side.place);
   if (!side.error.empty()) {
-    text += "cannot be looked at\n  " + side.error + "\n";
+    text += "cannot be read\n  " + side.error + "\n";
     if (!side.hint.empty()) text += "  " + side.hint + "\n";
     return text;
   }
-  text += side.ends.empty() ? "no WAL is there\n" : "\n";
+  text += side.ends.empty() ? "no WAL found\n" : "\n";
   for (const auto& end : side.ends)
     text +=
         fmt::format("  timeline {}: {}, {}, {} to {}\n", end.timeline,

@@ -31,20 +31,20 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
   auto text = fmt::format("Archive {}: ", report.directory);
   const bool store_alone = report.store && report.directory == report.store->place;
   if (store_alone && !report.store->error.empty())
-    text += "cannot be looked at\n";
+    text += "cannot be read\n";
   else if (store_alone && report.timelines.empty())
     text +=
-        "empty\n  no WAL is here: is it the archive's place (--store, --store-name, "
-        "--store-layout)?\n";
+        "empty\n  no WAL is here: check that this is the archive's location (--store, "
+        "--store-name, --store-layout)\n";
   else if (report.timelines.empty())
     text +=
-        "empty\n  no WAL is here: is this the archive's directory, and is its file system "
-        "mounted?\n";
+        "empty\n  no WAL is here: check that this is the archive directory, and that its file "
+        "system is mounted\n";
   else if (report.identity)
     text += fmt::format("system {}, segments of {}\n", report.identity->system_identifier,
                         format_size(report.identity->segment_size.bytes()));
   else
-    text += "no segment tells whose WAL it is\n";
+    text += "no segment identifies the cluster\n";
   if (report.newer_magic)
     text += fmt::format("  WARNING: {}\n", newer_version_text(*report.newer_magic));
   for (const auto& timeline : report.timelines) text += timeline_text(report, timeline);
@@ -58,9 +58,8 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
     const auto first = loss.first_segment().to_string();
     const auto last = loss.last_segment().to_string();
     text += fmt::format(
-        "  LOST BY A FAILOVER: {} from {} to {} on timeline {}{} {} not on timeline {}; here it "
-        "is, in "
-        "{}\n{}",
+        "  LOST BY A FAILOVER: {} from {} to {} on timeline {}{} {} not on timeline {}; the "
+        "archive has it in {}\n{}",
         format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
         loss.commits ? ", " + counted(*loss.commits, "commit") + "," : "",
         loss.commits == 1 ? "is" : "are", loss.next_timeline,
@@ -76,7 +75,7 @@ std::string status_text(const StatusReport& report, int width, bool utf8) {
         settled(report.directory, loss.id(), loss.acknowledged));
   for (const auto& each : report.unvouched)
     text += fmt::format(
-        "  NOT VOUCHED FOR: {}\n    \"pgweir import\" looks again when the rest is "
+        "  NOT FULLY VERIFIED: {}\n    \"pgweir import\" checks it again once the missing WAL is "
         "there.\n",
         each.text());
   for (const auto& each : report.published_open)
@@ -192,7 +191,7 @@ std::string only_stored_text(const StatusReport& report, const StatusReport::Tim
   return fmt::format("    only in the object store: {} to {}, {}{}\n",
                      size.start(one.only_stored.front().begin),
                      size.start(one.only_stored.back().end), counted(count, "segment"),
-                     one.only_stored.size() > 1 ? ", in several rows" : "");
+                     one.only_stored.size() > 1 ? ", in several ranges" : "");
 }
 
 std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
@@ -228,7 +227,7 @@ std::string hint_text(const std::string& hint) {
 
 std::string upstream_text(const StatusReport& report) {
   if (report.upstream_error)
-    return fmt::format("Server: could not be asked: {}\n{}", *report.upstream_error,
+    return fmt::format("Server: could not be queried: {}\n{}", *report.upstream_error,
                        hint_text(report.upstream_hint));
   if (!report.upstream) return {};
   const auto& upstream = *report.upstream;
@@ -245,12 +244,13 @@ std::string upstream_text(const StatusReport& report) {
   if (!remark.what.empty())
     text += fmt::format("  WARNING: {}\n    {}\n", remark.what, remark.todo);
   if (report.identity && report.identity->system_identifier != upstream.system_identifier)
-    text += fmt::format("  WARNING: it is another cluster, {}\n", upstream.system_identifier);
+    text += fmt::format("  WARNING: it belongs to a different cluster, {}\n",
+                        upstream.system_identifier);
   if (const auto& names = upstream.synchronous_standby_names;
       names && names->find('*') != std::string::npos && upstream.standby != true)
     text += fmt::format(
-        "  note: synchronous_standby_names is '{}': whoever is connected counts, so a commit may "
-        "be confirmed by the archive alone. Write names (docs/ha.md)\n",
+        "  note: synchronous_standby_names is '{}', which any replication connection matches, so a "
+        "commit may be confirmed by the archive alone. Use names (docs/ha.md)\n",
         *names);
   if (upstream.slot) {
     const auto& slot = *upstream.slot;

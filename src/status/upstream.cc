@@ -57,7 +57,7 @@ Upstream ask_walsender(const std::string& conninfo, const std::optional<std::str
   try {
     upstream.synchronous_standby_names = pq::show(connection, "synchronous_standby_names");
   } catch (const Error& error) {
-    if (error.sqlstate().empty()) throw;  // it may not be shown to everybody
+    if (error.sqlstate().empty()) throw;  // the role may lack the permission to see it
   }
   if (!slot) return upstream;
   if (const auto state = pq::read_replication_slot(connection, *slot))

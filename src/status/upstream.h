@@ -25,14 +25,14 @@ struct Upstream {
   std::optional<wal::TimelineHistory> history;  ///< of its timeline; unset: it has none to show
   std::optional<bool> standby;                  ///< unset: it did not say (before 14)
   std::optional<Slot> slot;
-  /// Of a primary; unset: not told.
+  /// A primary's setting; unset: unknown.
   std::optional<std::string> synchronous_standby_names;
-  std::optional<std::string> slot_error;  ///< why wal_status is not told
+  std::optional<std::string> slot_error;  ///< why wal_status is unknown
   std::string slot_hint;                  ///< what to do about it; may be empty
 };
 
-/// Asks over a replication connection; with a slot also over an ordinary one, whose failure is told
-/// in the answer. Takes a few seconds at most. Throws Error{retry, refused, usage, protocol}.
+/// Uses a replication connection; with a slot also an ordinary one, whose failure is returned in
+/// slot_error. Takes a few seconds at most. Throws Error{retry, refused, usage, protocol}.
 [[nodiscard]] Upstream ask_upstream(const std::string& conninfo,
                                     const std::string& ordinary_conninfo,
                                     const std::optional<std::string>& slot);

@@ -95,21 +95,21 @@ std::string advice_on_hole(const std::string& has, const std::string& lacks) {
   };
   if (is_store(lacks))
     return fmt::format(
-        "\"pgweir store push -D {}\" with the same --store uploads what is missing; it is a hole "
-        "of {}",
+        "\"pgweir store push -D {}\" with the same --store uploads the missing segments; this is a "
+        "hole of {}",
         has, lacks);
   if (is_store(has))
     return fmt::format(
         "\"pgweir store get SEGMENT DIR/SEGMENT\" downloads each segment from {0} into a directory "
-        "DIR, then \"pgweir import -D {1} DIR\"; it is a hole of {1}",
+        "DIR, then \"pgweir import -D {1} DIR\"; this is a hole of {1}",
         has, lacks);
-  return fmt::format("pgweir import -D {0} {1}; it is a hole of {0}", lacks, has);
+  return fmt::format("pgweir import -D {0} {1}; this is a hole of {0}", lacks, has);
 }
 
 }  // namespace
 
 std::string to_text(const BesideReport& report, std::size_t most) {
-  std::string text = fmt::format("beside {}\n\n", report.other);
+  std::string text = fmt::format("compared with {}\n\n", report.other);
   const auto ranges = [&](const std::vector<archive::SegmentRange>& found, const std::string& has,
                           const std::string& lacks) {
     for (const auto& range : found) {
@@ -131,10 +131,10 @@ std::string to_text(const BesideReport& report, std::size_t most) {
   }
   if (report.unlike.size() > most)
     text += fmt::format("… and {} more; --json lists all of them\n", report.unlike.size() - most);
-  text += fmt::format("compared {} {} that both have\n", report.compared,
+  text += fmt::format("compared {} {} that are in both\n", report.compared,
                       report.compared == 1 ? "segment" : "segments");
-  text += report.agrees() ? "the same, between the ends of each of them\n"
-                          : "NOT THE SAME: see above\n";
+  text += report.agrees() ? "both are identical in the range that both cover\n"
+                          : "DIFFERENT: see above\n";
   return text;
 }
 
@@ -198,13 +198,13 @@ void Comparison::compare_histories() {
     const auto name = wal::history_name(timeline);
     Unlike unlike{.file = one_.path_of(name), .other_file = other_.path_of(name)};
     if (found[0] && found[1]) {
-      unlike.what = "two valid histories of one timeline, and they differ";
+      unlike.what = "both histories are valid, but differ";
     } else {
       unlike.kind = found[0]   ? Unlike::Kind::damaged_other
                     : found[1] ? Unlike::Kind::damaged_one
                                : Unlike::Kind::damaged_both;
-      unlike.what =
-          fmt::format("{} is no valid history", found[0] ? unlike.other_file : unlike.file);
+      unlike.what = fmt::format("{} is not a valid timeline history",
+                                found[0] ? unlike.other_file : unlike.file);
     }
     add(std::move(unlike));
   }
@@ -255,7 +255,7 @@ void Comparison::compare(wal::SegmentName segment) {
     } else if (offset >= mine.records_end) {
       return;
     } else {
-      unlike.what = fmt::format("both are sound, and differ at offset {}", offset);
+      unlike.what = fmt::format("both are valid, but differ at offset {}", offset);
     }
     if (look < archive::kMostLooksAtSegment &&
         (!one_.find(here->to_string()) || !other_.find(there->to_string())))

@@ -209,19 +209,18 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
         continue;
       }
       auto finding = damage_finding(context_, node, name, *damage, reader.first_page());
-      finding.what += "; yet WAL was written behind it";
+      finding.what += "; but WAL was written after it";
       const auto& size = context_.cluster.segment_size;
       const auto goes_on = reader.goes_on_behind_zeros();
       if (goes_on && size.offset(*goes_on) % archive::kLargestBuffered == 0)
         finding.what += fmt::format(
-            ", from {} on, and between are zeros: a kill leaves that where a segment is written in "
-            "pieces, and what lies behind a piece that is missing was not acknowledged",
+            ", from {} on, with zeros in between: this is left by a killed receiver that writes "
+            "segments in pieces, and WAL after a missing piece was not confirmed",
             *goes_on);
       if (is_received_again(index))
         finding.hint =
-            "Start the receiver (again): it receives an unfinished segment from its first byte on, "
-            "and so whatever is missing in this one. If the server does not have that WAL any "
-            "more: " +
+            "Restart the receiver: it receives a partial segment from its first byte on, including "
+            "the missing part. If the server no longer has that WAL: " +
             finding.hint;
       context_.results.add(std::move(finding));
       context_.results.settle(index, {State::damaged, end, name});
@@ -259,9 +258,9 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
       finding.timeline = node.timeline;
       finding.lsn = end;
       finding.found_at = damage ? damage->found_at : end;
-      finding.what = fmt::format("the .partial ends here, but {} is there, too",
+      finding.what = fmt::format("the .partial file ends here, but {} exists as well",
                                  context_.plan.nodes[*next].partial.front().to_string());
-      finding.hint = "Let the receiver fetch the segment again.";
+      finding.hint = "Have the receiver fetch the segment again.";
       finding.loss = loss_of(node, end, context_.cluster.segment_size);
       context_.results.add(std::move(finding));
     }

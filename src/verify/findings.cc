@@ -60,7 +60,7 @@ Finding damage_finding(const Context& context, const Node& node, const std::stri
        (first_page->address == start && damage.found_at == start + 4))) {
     finding.kind = FindingKind::wrong_name;
     finding.what = fmt::format(
-        "the file's name does not fit its WAL, whose first page is of timeline {} at {} (segment "
+        "the file's name does not match its WAL, whose first page is of timeline {} at {} (segment "
         "{})",
         first_page->timeline, first_page->address,
         wal::SegmentName(first_page->timeline, size.segno(first_page->address), size));

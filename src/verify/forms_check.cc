@@ -48,15 +48,15 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
         return true;
       }
       if (ends_at_switchpoint(node, *reading.damage)) {
-        context_.results.note(fmt::format(
-            "{} holds WAL only up to where its timeline was left, {}; nobody needs more", name,
-            attempt.last_record_end()));
+        context_.results.note(
+            fmt::format("{} contains WAL only up to the end of its timeline, {}; no more is needed",
+                        name, attempt.last_record_end()));
         context_.results.settle(index, {State::partial, attempt.last_record_end(), name});
         return false;
       }
       if (const auto end = context_.padded_behind(node, forms[i], *reading.damage)) {
         context_.results.note(
-            fmt::format("{}: padded behind {}: it was published unfinished (\"pgweir store "
+            fmt::format("{}: padded after {}: it was published unfinished (\"pgweir store "
                         "publish-partial\"), and a recovery ends there",
                         name, *end));
         context_.results.settle(index, {State::partial, *end, name});
@@ -130,7 +130,7 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
       // differ.
       if (replay_filler(node, sound, *offset)) {
         context_.results.note(
-            fmt::format("{} and {} differ only behind their last record, which is no damage",
+            fmt::format("{} and {} differ only after their last record, which is harmless",
                         sound.to_string(), name));
         continue;
       }
@@ -141,8 +141,8 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
       finding.offset = *offset;
       finding.found_at = context_.cluster.segment_size.start(node.segno) + *offset;
       finding.what =
-          fmt::format("the file holds other WAL than {}, which is sound", sound.to_string());
-      finding.hint = fmt::format("Move {} away: a recovery could be given either of them.", name);
+          fmt::format("the file's WAL differs from that of {}, which is valid", sound.to_string());
+      finding.hint = fmt::format("Move {} away: a recovery could use either of them.", name);
       context_.results.add(std::move(finding));
     } catch (const Error& error) {
       // One of them is gone: compression removes one of the two.
@@ -192,7 +192,7 @@ void FormsCheck::check_partial_beside(const Node& node, const archive::SegmentFi
       finding.timeline = node.timeline;
       finding.offset = *offset;
       finding.found_at = start + *offset;
-      finding.what = fmt::format("the unfinished file holds other WAL than {}, which is sound",
+      finding.what = fmt::format("the partial file's WAL differs from that of {}, which is valid",
                                  sound.to_string());
       finding.hint = fmt::format("Move {} away.", name);
       context_.results.add(std::move(finding));
@@ -245,14 +245,12 @@ bool FormsCheck::check_switch_copy(const SwitchCopy& copy, const archive::Segmen
     finding.timeline = old_node.timeline;
     finding.offset = *offset;
     finding.found_at = start + *offset;
-    finding.what = fmt::format(
-        "{} must begin with the same WAL up to the switchpoint {}, and does "
-        "not",
-        new_file.to_string(), copy.switchpoint);
+    finding.what =
+        fmt::format("{} must begin with the same WAL up to the switchpoint {}, but does not",
+                    new_file.to_string(), copy.switchpoint);
     finding.hint =
-        "One of the two is damaged or the history file names a wrong switchpoint: compare them "
-        "with "
-        "the servers' pg_wal.";
+        "One of the two is damaged, or the history file contains a wrong switchpoint: compare them "
+        "with the servers' pg_wal.";
     context_.results.add(std::move(finding));
   } catch (const Error& error) {
     // Any unreadable file was reported when its segment was checked.

@@ -149,10 +149,10 @@ class Planner {
     finding.lsn = size_.start(first);
     finding.loss = LostRange{timeline, size_.start(first), size_.start(behind)};
     if (unfinished != nullptr) {
-      finding.what = fmt::format("segment is unfinished ({}), and later ones are there",
+      finding.what = fmt::format("segment is incomplete ({}), but later segments exist",
                                  unfinished->partial.front().to_string());
       finding.hint =
-          "If the server still has this segment, let the receiver fetch it again, or copy it from "
+          "If the server still has this segment, have the receiver fetch it again, or copy it from "
           "the server's pg_wal. Recovery ends where the valid part of the .partial file ends.";
     } else {
       const auto count = behind - first;

@@ -52,14 +52,13 @@ void RecordWatch::judge_switch(Lsn start, const wal::RecordHeader& header,
                                std::span<const std::byte> body) {
   if (!seen_first_ && start != first_record_) {
     complain(start, fmt::format("no record begins at the switchpoint {} of the history file: the "
-                                "first one behind it begins at {}",
+                                "first record after it begins at {}",
                                 *switchpoint_, start));
     return;
   }
   seen_first_ = true;
   if (!wal::is_xlog(header)) {
-    complain(start, fmt::format("the record at the switchpoint {} is not one that begins a "
-                                "timeline",
+    complain(start, fmt::format("the record at the switchpoint {} does not begin a timeline",
                                 *switchpoint_));
     return;
   }

@@ -73,8 +73,8 @@ std::vector<AcceptedLoss> parse_accepted(std::string_view content, const std::st
           .with("file", path)
           .with("line", number)
           .hint(
-              "A line is: timeline, from, to, reason; as in \"1 0/5000000 0/6000000 lost in the "
-              "fire of 3 May\".");
+              "A line consists of timeline, start, end, and reason, as in \"1 0/5000000 0/6000000 "
+              "lost in the fire of 3 May\".");
     };
     AcceptedLoss accepted;
     accepted.line = number;
@@ -184,12 +184,12 @@ std::string to_text(const Report& report, std::size_t most_findings) {
   else if (!report.records_checked)
     text += fmt::format(
         "NOT CHECKED: {} was read by the rules of PostgreSQL {}, the newest version that this "
-        "pgweir knows; whether a recovery finds everything is unknown; use a newer pgweir\n",
+        "pgweir knows; it is unknown whether a recovery finds everything; use a newer pgweir\n",
         report.records == 0 ? std::string("no record")
                             : fmt::format("each record ({} in all)", report.records),
         wal::kNewestKnownMajor);
   else if (!report.findings.empty())
-    text += "sound, but for losses that were accepted\n";
+    text += "sound, except for accepted losses\n";
   else
     text += "sound: a recovery over this range finds everything\n";
   return text;

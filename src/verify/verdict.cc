@@ -140,8 +140,8 @@ void Run::judge_vanished() {
   for (const auto i : vanished) {
     const auto& node = plan_.nodes[i];
     if (!still_older(i)) {
-      report_.notes.push_back(
-          fmt::format("{} was removed while verify ran, as a prune does", node.name));
+      report_.notes.push_back(fmt::format(
+          "{} was removed while verify was running, probably by pgweir prune", node.name));
       continue;
     }
     Finding finding;
@@ -151,7 +151,7 @@ void Run::judge_vanished() {
     finding.lsn = cluster_.segment_size.start(node.segno);
     finding.loss =
         LostRange{node.timeline, *finding.lsn, cluster_.segment_size.start(node.segno + 1)};
-    finding.what = "the segment disappeared while verify ran, older ones are still there";
+    finding.what = "the segment disappeared while verify was running, but older ones still exist";
     finding.hint = "Find out which program removes files from this archive, and run verify again.";
     report_.findings.push_back(std::move(finding));
   }
@@ -168,7 +168,7 @@ void Run::judge_losses() {
       if (loss.kind == archive::Loss::Kind::lost_branch) losses.push_back(std::move(loss));
   }
   for (const auto& unvouched : archive::read_unvouched(directory_, listing_))
-    report_.notes.push_back(unvouched.text() + "; \"pgweir import\" looks again");
+    report_.notes.push_back(unvouched.text() + "; \"pgweir import\" checks it again");
   const auto scope = this->scope();
   std::erase_if(losses, [](const archive::Loss& loss) {
     return loss.kind == archive::Loss::Kind::minimal_wal && !loss.complaint;
@@ -198,15 +198,14 @@ void Run::judge_losses() {
       finding.lsn = loss.begin;
       finding.loss = LostRange{loss.timeline, loss.begin, loss.end};
       finding.what = fmt::format(
-          "the server wrote the WAL from {} {} on timeline {} with wal_level=minimal: it is here, "
-          "and no recovery can pass it ({}{})",
+          "the server wrote the WAL from {} {} on timeline {} with wal_level=minimal: it is in the "
+          "archive, but no recovery can pass it ({}{})",
           loss.begin, loss.goes_on ? "on" : fmt::format("to {}", loss.end), loss.timeline,
           loss.id(), known);
       finding.hint = fmt::format(
           "Take a base backup now: an earlier one can be recovered up to {} only.{}", loss.begin,
           loss.recorded ? ""
-                        : " No receiver has recorded it, so \"pgweir status\" does not "
-                          "know it.");
+                        : " No receiver has recorded it, so \"pgweir status\" does not report it.");
       report_.findings.push_back(std::move(finding));
       continue;
     }
@@ -216,8 +215,8 @@ void Run::judge_losses() {
       finding.lsn = loss.begin;
       finding.loss = LostRange{loss.timeline, loss.begin, loss.end};
       finding.what = fmt::format(
-          "{} from {} to {} on timeline {} are here and not part of timeline {}: a failover lost "
-          "them ({}{})",
+          "{} from {} to {} on timeline {} are in the archive, but not part of timeline {}: a "
+          "failover lost them ({}{})",
           format_size(loss.end - loss.begin), loss.begin, loss.end, loss.timeline,
           loss.next_timeline, loss.id(), known);
       finding.hint = fmt::format(
@@ -249,7 +248,7 @@ void Run::judge_losses() {
               .to_string();
       one.lsn = range.begin;
       one.loss = LostRange{loss.timeline, range.begin, range.end};
-      one.what = fmt::format("a hole that is recorded ({}{}): {}", loss.id(), known, loss.cause);
+      one.what = fmt::format("a recorded hole ({}{}): {}", loss.id(), known, loss.cause);
       one.hint =
           "Look for these names in the pg_wal of the servers and in other archives: \"pgweir "
           "import\" checks and imports them. Without them, no recovery can pass this position: "
@@ -306,13 +305,13 @@ void Run::judge_backup() {
         "the backup cannot be brought to consistency: that needs WAL up to {}, and sound WAL "
         "reaches only {}",
         *backup.consistent_at, reach);
-    finding.hint = "See the findings for what is missing or damaged.";
+    finding.hint = "The findings show the missing or damaged segments.";
   } else if (point.from_standby) {
     backup.verdict = fmt::format(
-        "sound WAL follows the backup's start up to {}; where a backup of a standby becomes "
-        "consistent only its manifest tells, and it is not given",
+        "the WAL is sound from the backup's start up to {}, but the end of the backup is unknown: "
+        "for a backup of a standby, it is only in the manifest, which was not specified",
         reach);
-    finding.hint = "Give the backup_manifest or the backup's directory.";
+    finding.hint = "Specify the backup_manifest or the backup's directory.";
   } else {
     backup.verdict = fmt::format(
         "the backup cannot be brought to consistency: its end is not in the sound WAL, which "
@@ -373,10 +372,10 @@ void Run::accept() {
       used = true;
     }
     if (!used)
-      report_.notes.push_back(fmt::format(
-          "the accepted loss in line {} (timeline {}, {} to {}) was not found: if it is healed, "
-          "remove the line",
-          accepted.line, accepted.loss.timeline, accepted.loss.from, accepted.loss.to));
+      report_.notes.push_back(
+          fmt::format("the accepted loss in line {} (timeline {}, {} to {}) was not found: if it "
+                      "has been repaired, remove the line",
+                      accepted.line, accepted.loss.timeline, accepted.loss.from, accepted.loss.to));
   }
   std::stable_sort(findings.begin(), findings.end(), [](const Finding& a, const Finding& b) {
     return std::tuple(a.accepted.has_value(), a.timeline, a.lsn.value_or(Lsn()), a.file) <

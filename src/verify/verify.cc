@@ -71,7 +71,7 @@ void Run::look() {
                                                   }))
         throw Error(ErrorKind::usage, "the archive has no segment of this timeline")
             .with("timeline", *options_.timeline)
-            .hint("Leave --timeline out to check all of them, or see \"pgweir status\".");
+            .hint("Omit --timeline to check all timelines, or see \"pgweir status\".");
     }
     const auto chunk = std::clamp<std::size_t>(
         listing_.segments.size() / (std::max(1u, options_.jobs) * 8ul), 1, kMostChunkSegments);
@@ -178,10 +178,10 @@ void Run::find_cluster() {
   const auto& backup = options_.backup;
   if (backup && backup->system_identifier != 0 && cluster_.system_identifier != 0 &&
       backup->system_identifier != cluster_.system_identifier)
-    throw Error(ErrorKind::conflict, "the backup is of another cluster than the archive")
+    throw Error(ErrorKind::conflict, "the backup and the archive belong to different clusters")
         .with("backup's system identifier", backup->system_identifier)
         .with("archive's", cluster_.system_identifier)
-        .hint("Give the archive of the backup's cluster with -D.");
+        .hint("Specify the archive of the backup's cluster with -D.");
   if (backup && cluster_.system_identifier != 0) {
     archive::require_agreement(*backup, cluster_.segment_size);
     // (A checkpoint that cannot be read is a finding, or the archive ends before it.)
@@ -251,15 +251,15 @@ void Run::check_histories() {
   for (const auto timeline : with_segments) {
     if (timeline == 1 || has_file(timeline)) continue;
     if (*with_segments.begin() == timeline) {
-      report_.notes.push_back(fmt::format(
-          "{} is not in the archive; nothing of an older timeline is either, so a recovery that "
-          "begins on timeline {} does not need it",
-          wal::history_name(timeline), timeline));
+      report_.notes.push_back(
+          fmt::format("{} is not in the archive; since no WAL of an older timeline is in the "
+                      "archive either, a recovery that begins on timeline {} does not need it",
+                      wal::history_name(timeline), timeline));
       continue;
     }
     add(timeline, wal::history_name(timeline),
-        fmt::format("the history file is missing, and segments of timeline {} are there", timeline),
-        fetch(timeline) + " Without it no recovery gets from an older timeline to this one.");
+        fmt::format("the history file is missing, but segments of timeline {} exist", timeline),
+        fetch(timeline) + " Without it, no recovery can follow an older timeline to this one.");
   }
 
   for (const auto timeline : known) {
@@ -302,9 +302,9 @@ void Run::check_second_forms() {
         });
         const auto parsed = wal::TimelineHistory::parse(timeline, content);
         if (!parsed)
-          what = "no valid timeline history";
+          what = "invalid timeline history";
         else if (first && *first != *parsed)
-          what = "it tells another history than the other file of this timeline";
+          what = "it contradicts the other file of this timeline";
         if (parsed && !first) first = parsed;
       } catch (const Error& error) {
         what = error.what();
@@ -319,7 +319,7 @@ void Run::check_second_forms() {
       finding.timeline = timeline;
       finding.file = name;
       finding.what = what;
-      finding.hint = "Compare both with the server's and move the wrong one away.";
+      finding.hint = "Compare both with the server's, and move the wrong one away.";
       report_.findings.push_back(std::move(finding));
     }
   }
@@ -334,10 +334,10 @@ void Run::check_names() {
       Finding finding;
       finding.kind = FindingKind::not_a_file;
       finding.file = name;
-      finding.what = segment ? "no file is under this segment's name, but a directory, a device or "
-                               "a link that leads nowhere"
-                             : "no file is under this history's name, but a directory, a device or "
-                               "a link that leads nowhere";
+      finding.what = segment ? "this segment's name is that of a directory, a device, or a "
+                               "symbolic link without a target"
+                             : "this history's name is that of a directory, a device, or a "
+                               "symbolic link without a target";
       finding.hint = "Move it away, and replace it by the right file.";
       report_.findings.push_back(std::move(finding));
       continue;
@@ -358,7 +358,7 @@ void Run::check_names() {
     finding.timeline = segment.timeline();
     if (!segment.fits(size)) {
       finding.what =
-          fmt::format("there is no segment of this name when segments have {} bytes", size.bytes());
+          fmt::format("no segment has this name with a segment size of {} bytes", size.bytes());
       finding.hint = "It belongs to a cluster with another segment size. Move it away.";
     } else {
       const auto history = timelines_.history(segment.timeline());
@@ -366,12 +366,12 @@ void Run::check_names() {
       if (segment.segno(size) >= size.segno(begin) || entry.bytes == 0) continue;
       // "pgweir restore" hands out no history that contradicts the WAL.
       finding.lsn = segment.start(size);
-      finding.what = fmt::format("timeline {} begins after this segment, at {}, by {}",
+      finding.what = fmt::format("timeline {} begins after this segment, at {}, according to {}",
                                  segment.timeline(), begin, wal::history_name(segment.timeline()));
       finding.hint =
-          "One of the two is wrong, and no recovery gets to the timeline meanwhile. "
-          "Compare the history with the one in the pg_wal of a server that was on this "
-          "timeline; if it is right, move this file away.";
+          "One of the two is wrong, and no recovery can follow the timeline until this is fixed. "
+          "Compare the history with the one in the pg_wal of a server that was on this timeline; "
+          "if it is right, move this file away.";
     }
     report_.findings.push_back(std::move(finding));
   }
@@ -423,7 +423,7 @@ void Run::work(ChunkCheck& check) {
   });
   if (results_->stopped())
     throw Error(ErrorKind::retry, "stopped before everything was checked")
-        .hint("Nothing was written. Start again, with --from for a later start.");
+        .hint("Nothing was written. Run the command again, with --from for a later start.");
 }
 
 Report verify(io::Shelf& directory, const Options& options) {

@@ -9,8 +9,8 @@
 
 namespace weir::wal {
 
-/// Where a record ends (8-byte aligned) of which a segment's first page header says that
-/// `remaining` bytes go on in the segment; it may be behind the segment's end.
+/// End (8-byte aligned) of a record of which `remaining` bytes continue in the segment, according
+/// to the segment's first page header; it may be after the segment's end.
 [[nodiscard]] Lsn end_of_continued_record(Lsn segment_start, std::uint32_t remaining);
 
 /// End of the last complete record in the WAL that `verifier` has read, from the first byte of the

@@ -70,8 +70,8 @@ std::string name_of_magic(std::uint16_t magic) {
 bool is_beyond_known(int major) { return major > kNewestKnownMajor; }
 
 std::string magic_beside(Lsn at, const PageHeader& page) {
-  return fmt::format("unexpected page magic: of a version not known, where the page at {} has {}",
-                     at, name_of_magic(page.magic));
+  return fmt::format("unexpected page magic: of an unknown version, but the page at {} has {}", at,
+                     name_of_magic(page.magic));
 }
 
 bool manager_is_valid(std::uint8_t manager, int major) {
@@ -179,7 +179,7 @@ void RecordVerifier::check_page(const PageHeader& page) {
   if (page.long_header != starts_segment) {
     fail(at, at + kInfoAt,
          fmt::format("unexpected page info 0x{:04X}: a long header belongs on the first page of a "
-                     "segment and nowhere else, segments being {} bytes",
+                     "segment only, with segments of {} bytes",
                      page.info, options_.segment_size.bytes()));
     return;
   }
@@ -302,8 +302,8 @@ bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
                             page.info));
   if (!page.first_is_continuation() && page.remaining != 0)
     return fail(record, at + kRemainingAt,
-                fmt::format("unexpected length of a continued record where none goes on: expected "
-                            "0, found {}",
+                fmt::format("unexpected length of a continued record where no record continues: "
+                            "expected 0, found {}",
                             page.remaining));
   if (page.first_is_continuation() && page.remaining == 0)
     return fail(record, at + kRemainingAt,
@@ -318,7 +318,7 @@ bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
   if (page.overwrites_continuation()) {
     if (left == 0 && !first_page_)
       return fail(at, at + kInfoAt,
-                  fmt::format("unexpected page info 0x{:04X}: no record goes on here whose "
+                  fmt::format("unexpected page info 0x{:04X}: no record continues here whose "
                               "continuation could be overwritten",
                               page.info));
     drop_record();
@@ -326,14 +326,15 @@ bool RecordVerifier::check_continuation(Lsn at, const PageHeader& page) {
   }
   if (left == 0 && page.first_is_continuation())
     return fail(at, at + kInfoAt,
-                fmt::format("unexpected page info 0x{:04X}: the record before is complete, so none "
-                            "can go on here",
+                fmt::format("unexpected page info 0x{:04X}: the preceding record is complete, so "
+                            "no record can continue here",
                             page.info));
   if (left != 0 && !page.first_is_continuation())
-    return fail(record, at + kInfoAt,
-                fmt::format("the record does not go on: expected {} more bytes of it, found page "
-                            "info 0x{:04X}",
-                            left, page.info));
+    return fail(
+        record, at + kInfoAt,
+        fmt::format(
+            "the record is not continued: expected {} more bytes of it, found page info 0x{:04X}",
+            left, page.info));
   if (page.remaining != left)
     return fail(record, at + kRemainingAt,
                 fmt::format("unexpected length of the continued record: expected {}, found {}",
@@ -498,12 +499,13 @@ bool RecordVerifier::check_header() {
                     record_start_, header_.previous));
   // The server writes it before any other record (CreateOverwriteContrecordRecord).
   if (after_overwrite_ && !is_overwrite_record())
-    return fail(record_start_, byte_of_record(kRecordInfoAt),
-                fmt::format("the page overwrites a record's continuation, but does not begin with "
-                            "the record that says so: expected resource manager {} and info "
-                            "0x{:02X}, found {} and 0x{:02X}",
-                            kXlogManager, static_cast<int>(XlogRecord::overwrite_contrecord),
-                            header_.resource_manager, header_.info));
+    return fail(
+        record_start_, byte_of_record(kRecordInfoAt),
+        fmt::format(
+            "the page overwrites a record's continuation, but does not begin with the record that "
+            "marks this: expected resource manager {} and info 0x{:02X}, found {} and 0x{:02X}",
+            kXlogManager, static_cast<int>(XlogRecord::overwrite_contrecord),
+            header_.resource_manager, header_.info));
   if (record_start_ == first_record_start_) first_record_previous_ = header_.previous;
   return true;
 }

@@ -443,9 +443,9 @@ FAULTS = [
     ("foreign_backup_stays", "user B9",
      "`prune` said of backups that the archive cannot recover that their WAL stays",
      "Retention.SaysOfEachBackupThatTheArchiveCannotRecoverIt",
-     [("prune/retention.cc", "  if (before) return \"it began before the archive's first WAL, which cannot recover it\";",
+     [("prune/retention.cc", "  if (before) return \"it started before the archive's first WAL, and cannot be recovered with it\";",
        "  if (before && !FOUND(foreign_backup_stays))\n"
-       "    return \"it began before the archive's first WAL, which cannot recover it\";")]),
+       "    return \"it started before the archive's first WAL, and cannot be recovered with it\";")]),
     ("last_word_unsaid", "user B14",
      "why a receiver ended was shown in its log only",
      "LastWord.IsReadAsItWasLeftUntilItIsRemoved",

@@ -407,7 +407,7 @@ def test_incremental(world, major):
     world.server.conf(summarize_wal="on")
     world.server.reload()
     told = world.backup("--incremental", "auto")
-    assert told["kind"] == "full" and any("could not be: " in note and "summaries" in note for note in told["notes"]), told
+    assert told["kind"] == "full" and any("is not possible: " in note and "summaries" in note for note in told["notes"]), told
 
 
 def test_the_chapter(servers, receivers, new_archive, place):

@@ -386,7 +386,7 @@ def test_another_segment_size_is_told_and_archiving_goes_on(servers, receivers, 
         streaming(primary)
         end = primary.write_wal(2)
         reported(primary, end)
-        receiver.wait_log("the second upstream has segments of another size than the archive")
+        receiver.wait_log("the second upstream and the archive have different segment sizes")
         told = wait_for(lambda: comparison(archive).get("problem"), "the second upstream to be told")
         assert "4 MB" in told and "1 MB" in told, told
         end = primary.switch_wal()
@@ -402,7 +402,7 @@ def test_another_cluster_is_told_and_archiving_goes_on(servers, receivers, new_a
     streaming(primary)
     end = primary.write_wal(1)
     reported(primary, end)
-    receiver.wait_log("of another cluster than the archive")
+    receiver.wait_log("and the archive belong to different clusters")
     # One that shuts down is not held up.
     stranger.stop("fast")
     end = primary.switch_wal()

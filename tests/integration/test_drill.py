@@ -186,7 +186,7 @@ def test_a_backup_in_any_form(servers, receivers, new_archive, place):
     base = world.backups / "tar" / "base.tar"
     give_back(base, base.read_bytes()[:5_000_000])
     told = world.drill(backup="tar", status=1)
-    assert "cut off" in told["problems"][0], told
+    assert "truncated" in told["problems"][0], told
 
 
 def give_back(path, content):
@@ -234,7 +234,7 @@ def test_what_is_wrong_is_told_in_the_right_words(servers, receivers, new_archiv
 
     # Server programs of another version, or none.
     told = world.drill("--bindir", place, status=3)
-    assert "there are no server programs of PostgreSQL 15" in told["problems"][0], told
+    assert "could not find the server programs of PostgreSQL 15" in told["problems"][0], told
     if other := bin_directory(14):
         wrapped = directory(place / "other")
         (wrapped / "postgres").symlink_to(other / "postgres")
@@ -269,7 +269,7 @@ def test_a_backup_that_had_passed_the_moment_does_not_serve_it(servers, receiver
     world = World(servers, receivers, new_archive, place, forms=("plain", "zst"))
     moment = world.primary.sql("SELECT pg_xact_commit_timestamp(xmin) - interval '1 ms' FROM t WHERE i = 0")
     told = world.drill("--to", moment, backup="zst", status=1)
-    assert "the backup had passed the target" in told["problems"][0] and told["reached_lsn"] is None, told
+    assert "the backup started after the target" in told["problems"][0] and told["reached_lsn"] is None, told
     assert f"An older one is {world.backups / 'plain'}" in told["hints"][0], told
     told = world.drill("--to", moment, "--check", "SELECT count(*) = 0 FROM t")
     assert told["outcome"] == "recovered" and told["warnings"] == [], told
@@ -302,7 +302,7 @@ def test_a_backup_that_had_passed_the_moment_does_not_serve_it(servers, receiver
     refused = run([*words, name, target], check=False)
     assert refused.returncode == 200 and "--up-to-damage" in refused.stderr, refused.stderr
     given = run([*words, "--up-to-damage", name, target], check=False)
-    assert given.returncode == 0 and "zeros behind it (--up-to-damage)" in given.stderr, given.stderr
+    assert given.returncode == 0 and "followed by zeros (--up-to-damage)" in given.stderr, given.stderr
     told = world.drill(status=1)
     assert f"in {name}, is damaged" in told["problems"][0], told
 

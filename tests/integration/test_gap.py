@@ -70,7 +70,7 @@ def test_a_reset_of_the_servers_wal_is_named(servers, receivers, new_archive):
     assert receiver.wait_exit() == 4, receiver.said()
     said = " ".join(receiver.said().split())
     assert "the server's WAL was reset (pg_resetwal), and starts after the end of the archive" in said, said
-    assert f"server's WAL begins at {wal.lsn_text(begin * primary.segment_size)}" in said, said
+    assert f"server's WAL starts at {wal.lsn_text(begin * primary.segment_size)}" in said, said
 
 
 def test_a_hole_that_was_accepted_is_not_asked_about_again(after_removal, receivers):

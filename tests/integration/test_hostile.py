@@ -176,7 +176,7 @@ def test_ever_newer_timelines_do_not_fill_the_archive(archive, receivers):
 
     with Liar() as server:
         receiver = receivers.pgweir(archive, server.conninfo())
-        receiver.wait_log("one timeline after the other")
+        receiver.wait_log("in rapid succession")
         many = len(server.started)
         began = time.monotonic()
         wait_for(lambda: len(server.started) > many + 1, "it to go on all the same")

@@ -75,7 +75,7 @@ def test_either_standby_may_be_promoted(three, receivers, new_archive, winner):
     for server in standbys:
         if server.walsenders():
             end_walsender(server)
-    receiver.wait_log(f"{name(primary)} is not taken: .*")
+    receiver.wait_log(f"{name(primary)} is not chosen: .*")
     end = new.write_wal(1)
     archive.wait_covers(new, 2, end)
     gone(primary)  # the old primary is nobody's any more, when the survey's connection to it has ended
@@ -92,7 +92,7 @@ def test_a_failover_in_every_version(servers, receivers, new_archive, major):
     receiver = receivers.pgweir(archive, hosts(primary, standby), "--prefer", "standby",
                                 "--prefer-after", "1s")
     streaming(standby)
-    receiver.wait_log(f"{name(standby)} is taken: standby, timeline 1")
+    receiver.wait_log(f"{name(standby)} is chosen: standby, timeline 1")
     end = primary.write_wal(1)
     reported(standby, end)
     primary.stop("immediate")
@@ -134,7 +134,7 @@ def test_a_split_brain_is_for_a_person(three, receivers, new_archive, same_numbe
     assert "split brain" in said and name(one) in said and name(other) in said, said
     at = wal.lsn_text(one.timeline_end(1))
     assert f"left timeline 1 at {at}" in said, said
-    assert "leaves behind nothing of the archive" in said, said
+    assert "has all WAL of the archive" in said, said
     assert set(archive.names()) - before == {".pgweir-last-word"}
     receiver = receivers.pgweir(archive, other)
     timeline = 2 if same_number else 3
@@ -145,7 +145,7 @@ def test_a_split_brain_is_for_a_person(three, receivers, new_archive, same_numbe
     streaming(other)
     end = other.write_wal(1)
     archive.wait_covers(other, timeline, end)
-    assert f"{name(one)} is not taken: " in receiver.said(), receiver.said()
+    assert f"{name(one)} is not chosen: " in receiver.said(), receiver.said()
     receiver.stop()
     archive.assert_same_wal(other, minimum=2)
 
@@ -168,7 +168,7 @@ def test_a_split_brain_does_not_end_a_stream(three, receivers, new_archive):
     for server in (one, other):
         server.sql("CREATE TABLE way ()")
     end_walsender(other)
-    receiver.wait_log(f"{name(one)} is not taken: .*(split brain|differs)")
+    receiver.wait_log(f"{name(one)} is not chosen: .*(split brain|differs)")
     end = other.write_wal(2)
     archive.wait_covers(other, 2, end)
     receiver.stop()
@@ -364,7 +364,7 @@ def test_hosts_of_no_use_are_told_and_left_alone(servers, receivers, new_archive
         streaming(primary)
         for server, reason in ((mute, "no answer in time"), (other, "another cluster"),
                                (full, "max_wal_senders|too many|wal senders")):
-            receiver.wait_log(f"{name(server)} is not taken: .*({reason})")
+            receiver.wait_log(f"{name(server)} is not chosen: .*({reason})")
         end = primary.write_wal(1)
         archive.wait_covers(primary, 1, end)
         shown = pgweir("status", "-D", str(archive.path), "--json").stdout
@@ -433,7 +433,7 @@ def test_doctor_says_what_a_preference_means(servers, major):
     assert "[  ok  ] preferred_role: a standby is preferred: " + name(standby) in doctor(primary, standby, prefer="standby")
     standby.stop()
     gone = doctor(primary, standby, prefer="standby")
-    assert "[ warn ] preferred_role: a standby is preferred, and no host that answers is one" in gone, gone
+    assert "[ warn ] preferred_role: a standby is preferred, but no host that answers is one" in gone, gone
     assert f"does not answer: {name(standby)}" in gone, gone
     assert "preferred_role" not in pgweir("doctor", "-d", hosts(primary), "--measure", "0").stdout
 

@@ -144,7 +144,7 @@ def test_a_hole_is_mended_beside_a_receiver_and_a_recovery_passes_it(
 
     result = bring_in(archive, witness.pg_wal(""))
     assert result.names == missing
-    assert "newer than what the receiver has made durable" in result.stderr, result.stderr
+    assert "newer than the WAL that the receiver has flushed" in result.stderr, result.stderr
     assert f"closed: {holes[0]['id']}" in result.stdout
     wait_for(lambda: not hole_of(archive), "the hole to be told no more")
     wait_for(lambda: not holes_of_receiver(archive), "the receiver to tell it no more")
@@ -258,13 +258,13 @@ def test_wal_of_another_branch_or_cluster_stays_out(servers, receivers, new_arch
     shutil.copy(clone.pg_wal(hole[0]), alone)
     result = bring_in(archive, alone, status=1)
     assert "still a hole" in result.stdout.splitlines()[-1]
-    assert result.names == hole[:1] and "not vouched for on the right" in result.stdout
+    assert result.names == hole[:1] and "could not be verified against the WAL after it" in result.stdout
     status = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)
     assert [each["on_the_right"] for each in status["not_vouched_for"]] == [True]
-    assert "not vouched for" in pgweir("verify", "-D", archive.path).stdout
+    assert "could not be verified against" in pgweir("verify", "-D", archive.path).stdout
     (archive.path / hole[1]).write_bytes(content[hole[1]])
     result = pgweir("import", "-D", archive.path)
-    assert result.returncode == 1 and "does not fit" in result.stdout, result.stdout
+    assert result.returncode == 1 and "does not match" in result.stdout, result.stdout
     # With the right one in its place all is well, and nobody is told any more.
     (archive.path / hole[0]).write_bytes(content[hole[0]])
     result = bring_in(archive)
@@ -306,7 +306,7 @@ def test_it_replaces_what_is_damaged_and_extends_only_if_asked_to(
     empty = Archive(place / "empty", primary.segment_size)
     empty.path.mkdir()
     result = bring_in(empty, primary.pg_wal(""), status=1)
-    assert result.names == [] and "takes --extend" in result.stdout.splitlines()[-1]
+    assert result.names == [] and "requires --extend" in result.stdout.splitlines()[-1]
     names = bring_in(empty, "--extend", primary.pg_wal("")).names
     assert len(names) >= 5
     empty.assert_same_wal(primary, minimum=5)

@@ -76,7 +76,7 @@ def test_a_connection_that_is_cut_silently_is_found_dead(outside, network, recei
     streaming(outside)
     reported(outside, outside.write_wal(1))
     network.cut()
-    receiver.wait_log("counts as dead")
+    receiver.wait_log("is considered broken")
     receiver.wait_log("no answer in time|No route|unreachable")
     assert receiver.running(), receiver.said()
     gone(outside)
@@ -114,7 +114,7 @@ def test_a_server_that_is_frozen_is_left_and_found_again(servers, receivers, new
         with contextlib.suppress(ProcessLookupError):  # some of its children come and go
             os.kill(pid, signal.SIGSTOP)
     try:
-        receiver.wait_log("counts as dead")
+        receiver.wait_log("is considered broken")
     finally:
         for pid in frozen:
             with contextlib.suppress(ProcessLookupError):

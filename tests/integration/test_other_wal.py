@@ -74,7 +74,7 @@ def assert_refused(receiver, archive, before, said=()):
     assert status == (1 if "pg_receivewal" in str(receiver.command[0]) else 4), text
     for part in (*WHAT_IT_IS, *said):
         assert part in text, (part, text)
-    assert "asking for the damaged WAL again" not in text
+    assert "requesting the damaged WAL again" not in text
     assert bytes_of(archive) == before
     assert pgweir("verify", "-D", archive.path).returncode == 0
 
@@ -294,7 +294,7 @@ def test_a_slot_at_the_end_of_the_archive_tells_that_it_is_the_right_server(rece
     streaming(primary)
     reported(primary, primary.write_wal(1))
     receiver.stop()
-    assert "stands where the archive ends" in receiver.said(), receiver.said()
+    assert "is at the end of the archive" in receiver.said(), receiver.said()
     assert "WARN" not in receiver.said(), receiver.said()
 
 
@@ -338,7 +338,7 @@ def test_a_bit_that_falls_over_on_the_way_is_no_other_server(receivers, servers,
         wait_for(lambda: server.reports and server.reports[-1] >= server.end, "the end to be reported")
         receiver.stop()
         if where == "before the border":
-            assert "asking for it again" in receiver.said(), receiver.said()
+            assert "requesting it again" in receiver.said(), receiver.said()
         else:
-            assert "asking for the damaged WAL again" in receiver.said(), receiver.said()
+            assert "requesting the damaged WAL again" in receiver.said(), receiver.said()
     archive.assert_covers(primary, 1, end + primary.segment_size)

@@ -311,7 +311,7 @@ def test_the_recipe_leads_from_nothing_to_a_running_service(debs, root, servers,
     assert chapter.run() >= 8
     said = "".join(chapter.said)
     assert "fine (settings that count" in said
-    assert "a replication connection to db1" in said and "the slot can be watched" in said, said
+    assert "a replication connection to db1" in said and "the slot can be monitored" in said, said
     assert "[FAIL" not in said.upper(), said
     assert "streaming" in chapter.said[-1], chapter.said[-1]
     end = primary.switch_wal()

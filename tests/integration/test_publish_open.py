@@ -150,7 +150,7 @@ def test_no_acknowledged_commit_is_missing(dead, servers, bucket, place):
     for more in ([], ["--deep"]):
         verified = pgweir("verify", *words(bucket), "--no-progress", *more, env=ENVIRONMENT)
         assert verified.returncode == 0, verified.stdout + verified.stderr
-        assert f"{name}.gz: padded behind {told['end']}" in verified.stdout, verified.stdout
+        assert f"{name}.gz: padded after {told['end']}" in verified.stdout, verified.stdout
     # Nothing else counts as padded: not without its record, not up to another place, not before other WAL.
     key, record = key_of(name + ".gz"), f"p/main/weir/published-{name}"
     held, note = bucket.get(key), bucket.get(record)
@@ -292,7 +292,7 @@ def test_encrypted_and_signed(servers, receivers, new_archive, bucket, place):
     for more in ([], ["--deep", "--identity", keys[0].file]):
         verified = store_verify(bucket, *public, *more)
         assert verified.returncode == 0, verified.stdout + verified.stderr
-        assert f"{name}.age: padded behind {end}" in verified.stdout
+        assert f"{name}.age: padded after {end}" in verified.stdout
     asked = pgweir("restore", *words(bucket), "--identity", keys[0].file, name, place / "RECOVERYXLOG", env=ENVIRONMENT)
     assert asked.returncode == 0 and (place / "RECOVERYXLOG").read_bytes() == content, asked.stderr
 

@@ -356,7 +356,7 @@ def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
     told = world.recover("--start", into=world.place / "new" / "$main", backup="plain", status=2)
     assert "pg_ctl cannot start" in told["problems"][0], told
     told = world.recover(bin=world.place, status=3)
-    assert "there are no server programs" in told["problems"][0] and not world.into.exists(), told
+    assert "could not find the server programs" in told["problems"][0] and not world.into.exists(), told
     for wrong in (["--to", "latest", "--exclusive"], ["--to", "nonsense"], ["--standby", "host=x", "--to", "latest"],
                   ["--tablespace-mapping=/nowhere=/x"], ["--start-command", "x"]):
         told = world.recover(*wrong, backup="plain", status=2)
@@ -522,7 +522,7 @@ def test_what_the_wal_needs_and_damage_after_the_target(world):
     assert told["state"] == "reached" and told["reached_lsn"] == told["promised_lsn"] and told["problems"] == [], told
     assert told["commit_reached"] is None, told
     notes = "\n".join(told["notes"])
-    for words in ("no login without a password", "hba_file is", "max_connections is raised from 60 to 80"):
+    for words in ("no login is possible without a password", "hba_file is", "max_connections is raised from 60 to 80"):
         assert words in notes, told["notes"]
     assert len(list(third.rglob("*"))) == len(files)
     world.away()

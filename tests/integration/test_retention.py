@@ -113,7 +113,7 @@ def test_every_moment_of_the_window_can_be_reached(servers, receivers, new_archi
         seconds = seconds_since(week.primary, week.times[number])
         listed = week.prune("--keep", f"{int(seconds * 1000)}ms", week.root, "--dry-run")
         assert listed.returncode == 0, listed.stderr
-        assert len(re.findall(r": kept, the newest one that had ended", listed.stderr)) == 1
+        assert len(re.findall(r": kept, the newest backup that had ended", listed.stderr)) == 1
         assert names_left(week) == before
         done, chosen = newest_that_had_ended(
             week, seconds, lambda window: week.prune("--keep", window, week.root))
@@ -173,7 +173,7 @@ def test_the_newest_backups_are_kept(servers, receivers, new_archive, place):
     config.write_text(f"directory = {week.archive.path}\n[prune]\nkeep-backups = 1\n"
                       f"backups = {place / 'not mounted'}\n")
     refused = pgweir("-c", config, "prune")
-    assert refused.returncode == 2 and "there is no such place for backups" in refused.stderr
+    assert refused.returncode == 2 and "location of backups does not exist" in refused.stderr
     config.write_text(config.read_text().replace("not mounted", "backups"))
     assert pgweir("-c", config, "prune").returncode == 1  # the two are there again
 

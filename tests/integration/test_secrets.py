@@ -127,10 +127,10 @@ def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receiver
     volume.put(tls_key=None, tls_crt=None, ca_crt=ca)
     receiver.wait_log("is gone; this connection stays open")
     volume.keys_of(first, ca)
-    receiver.wait_log("as they were again")
+    receiver.wait_log("have been restored")
     # Somebody else's: whole, and refused.
     volume.keys_of(Authority(place, "stranger").sign("strange", USER), ca)
-    receiver.wait_log("no connection could be made with the new files: .*the old one lives on")
+    receiver.wait_log("no connection could be made with the new files: .*the existing connection stays open")
     assert streaming(cluster)["pid"] == before and serial_used(cluster) == old
     reported(cluster, cluster.write_wal(1))
 
@@ -227,9 +227,9 @@ def test_a_password_that_changes(servers, receivers, new_archive, place):
     passwords.unlink()
     receiver.wait_log(f"the password file {passwords} is gone; this connection stays open")
     put("first")
-    receiver.wait_log("as they were again")
+    receiver.wait_log("have been restored")
     put("sec0nd")
-    receiver.wait_log("no connection could be made with the new files: .*the old one lives on")
+    receiver.wait_log("no connection could be made with the new files: .*the existing connection stays open")
     assert streaming(primary)["pid"] == before
     reported(primary, primary.write_wal(1))
     primary.sql("ALTER ROLE keyholder PASSWORD 'sec0nd'")

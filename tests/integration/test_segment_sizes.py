@@ -93,7 +93,7 @@ def test_a_wrong_size_in_the_middle_is_told_until_it_is_mended(archived, receive
 
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
-    receiver.wait_log(rf"WARN.*1 finished segment has not the size of a segment, so no recovery can "
+    receiver.wait_log(rf"WARN.*1 complete segment has the wrong size, so no recovery can "
                       rf"pass: {re.escape(name)} has .* bytes.*; a segment has "
                       rf"{archive.segment_size}; recorded as {identifier}")
     reported(primary, primary.write_wal(1))
@@ -152,7 +152,7 @@ def test_what_is_acknowledged_is_not_told_again(archived, receivers):
     damage(archive, segments[2], "short")
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
-    receiver.wait_log("not the size of a segment")
+    receiver.wait_log("the wrong size")
     identifier = hole_id(archive, segments[2])
     assert pgweir("ack", "-D", archive.path, identifier, "--reason", "known").returncode == 0
     receiver.wait_log(f"the loss {identifier} was acknowledged by .*: known")
@@ -160,10 +160,10 @@ def test_what_is_acknowledged_is_not_told_again(archived, receivers):
     assert checked(archive).returncode == 0
     receiver.stop()
     receiver = receivers.pgweir(archive, primary, "--log-level", "debug")
-    receiver.wait_log("looked at the sizes of")
+    receiver.wait_log("checked the sizes of")
     streaming(primary)
     receiver.stop()
-    assert "not the size of a segment" not in receiver.said()
+    assert "the wrong size" not in receiver.said()
     assert f"{identifier} (acknowledged by" in receiver.said()
 
 
@@ -174,7 +174,7 @@ def test_at_the_oldest_end_it_is_damage_and_no_hole(archived, receivers):
     streaming(primary)
     receiver.wait_log(rf"no recovery can pass: {name} has 0 bytes")
     done = checked(archive)
-    assert done.returncode == 2 and f"no segment by its size: {name}" in done.stdout, done.stdout
+    assert done.returncode == 2 and f"complete segment of the wrong size: {name}" in done.stdout, done.stdout
     status = status_of(archive)
     assert status["holes"] == [] and name in status["damaged"][0]
     assert wal.lsn(status["windows"][0]["from"]) == segments[1][1] * archive.segment_size
@@ -217,13 +217,13 @@ def test_a_file_that_somebody_writes_is_waited_for(archived, receivers):
     whole = path.read_bytes()
     path.write_bytes(whole[:5000])  # as of now
     receiver = receivers.pgweir(archive, primary, "--log-level", "debug")
-    receiver.wait_log("looked at the sizes of")
+    receiver.wait_log("checked the sizes of")
     streaming(primary)
     wait_for(lambda: checked(archive).returncode == 0, "a receiver that streams, and nothing to be told")
     path.write_bytes(whole)
     long_ago(path)
     receiver.stop()
-    assert "not the size of a segment" not in receiver.said()
+    assert "the wrong size" not in receiver.said()
 
 
 def test_a_sound_archive_in_every_form_is_quiet(archived, receivers):
@@ -231,10 +231,10 @@ def test_a_sound_archive_in_every_form_is_quiet(archived, receivers):
     for number, suffix in enumerate([".zst", ".gz", ".lz4"], 1):
         damage(archive, segments[number], suffix)
     receiver = receivers.pgweir(archive, primary, "--log-level", "debug", "--compress", "zstd")
-    receiver.wait_log(rf"looked at the sizes of \d+ finished segments")
+    receiver.wait_log(rf"checked the sizes of \d+ complete segments")
     streaming(primary)
     receiver.stop()
-    assert "not the size of a segment" not in receiver.said()
+    assert "the wrong size" not in receiver.said()
     assert not list(archive.path.glob(".pgweir-loss-*"))
 
 
@@ -249,4 +249,4 @@ def test_a_disk_that_hangs_while_sizes_are_looked_at_holds_nobody_up(archived, r
     wait_for(lambda: sync_fault.count() >= 1, "an open to hang")
     reported(primary, primary.write_wal(1))
     receiver.stop()
-    assert "looked at the sizes of" not in receiver.said()
+    assert "checked the sizes of" not in receiver.said()

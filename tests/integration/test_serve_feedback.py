@@ -191,7 +191,7 @@ def test_clients_are_seen(servers, tree):
     receiver, upstream = relay("relay", primary.conninfo(), "--metrics-listen", metrics,
                                "--serve-synchronous-standby-names", f'ANY 1 ("{standby.name}")')
     assert clients(receiver) == []
-    assert "  serves nobody now\n" in pgweir("status", "-D", receiver.archive.path).stdout
+    assert "  no clients are connected\n" in pgweir("status", "-D", receiver.archive.path).stdout
     # Its version is the server's own, to the letter.
     greeting = dict(body.split(b"\0")[:2] for kind, body in Client(receiver.port).greeting if kind == b"S")
     assert greeting[b"server_version"].decode() == primary.sql("SHOW server_version")

@@ -40,7 +40,7 @@ def test_at_three_in_the_morning(place, filled, relay):  # noqa: F811
     _, archive, _ = filled
     options = ["--serve-max-slot-wal-keep-size", "2MB"]
     serving = relay(archive, None, TRUST, options=options)
-    assert "  serves nobody now\n" in text(archive) and status(archive)["slots"] == []
+    assert "  no clients are connected\n" in text(archive) and status(archive)["slots"] == []
     asking = Client(serving.port)
     for name in ("used", "alone", "lagging"):
         assert asking.query(f"CREATE_REPLICATION_SLOT {name} PHYSICAL (RESERVE_WAL)")[-2][0] == b"C"

@@ -88,7 +88,7 @@ def test_the_slot_goes_again_where_the_wal_is_gone(servers, receivers, new_archi
 
     wait_for(removed, f"{wanted.name} to be removed")
     said = refused(receivers, archive, primary)
-    assert "removed replication slot" in said and "dropped again" in " ".join(said.split())
+    assert "dropped replication slot" in said and "dropped again" in " ".join(said.split())
     assert "streaming timeline" not in said and "all of it is durable" not in said, said
     receiver = receivers.pgweir(archive, primary, "-S", "mine", "--create-slot", "--on-gap", "continue")
     streaming(primary)
@@ -159,7 +159,7 @@ def test_what_the_guard_said_goes_when_the_slot_is_there(servers, receivers, new
     create_slot(standby, "mine")
     standby.follow(primary)
     standby.reload()
-    receiver.wait_log('slot "mine" is well again', deadline=20)
+    receiver.wait_log('slot "mine" is resolved', deadline=20)
     report = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
     assert "slot_warning" not in report
     receiver.stop()

@@ -105,7 +105,7 @@ def test_a_receiver_that_cannot_be_asked_is_known_by_its_lock(servers, receivers
     receiver = receivers.pgweir(archive, primary)
     streaming(primary)
     reported(primary, primary.write_wal(1))
-    assert "left alone" not in receiver.said()
+    assert "are ignored" not in receiver.said()
     (archive.path / ".pgweir.sock").unlink()  # as where the file system knows no sockets
     report, _ = status(archive)
     assert report["receiver"] is None and report["receiver_error"].startswith(f"process {receiver.pid} (pgweir) has the ")

@@ -158,9 +158,9 @@ def test_wal_goes_as_barmans_backups_do(world, servers, azurite, place):
         info = place_of.get(f"p/main/base/{first}/backup.info")
         place_of.put(f"p/main/base/{first}/backup.info", info[:100])
         told = reported_backups(place_of)
-        assert told[-1]["name"] == f"{path}{first}" and "no backup.info of Barman" in told[-1]["why"], told
+        assert told[-1]["name"] == f"{path}{first}" and "not a backup.info file of Barman" in told[-1]["why"], told
         torn = prune(place_of, "--keep-backups", "1", status=1)
-        assert torn.stdout == "nothing was removed\n" and f"{path}{first}: no backup.info of Barman" in torn.stderr, torn
+        assert torn.stdout == "nothing was removed\n" and f"{path}{first}: not a backup.info file of Barman" in torn.stderr, torn
         place_of.put(f"p/main/base/{first}/backup.info", info)
         assert world.segments(place_of) == all_segments
         for words in ([], ["-D", world.archive.path]):
@@ -204,14 +204,14 @@ def test_what_barman_keeps_for_good_keeps_its_wal(world, place):
     world.barman.keep(first)
     kept = prune(bucket, "--keep-backups", "1", "-v")
     begin = world.barman.info(first)["begin_wal"]
-    assert "kept, the program that made it is told to keep it" in kept.stderr, kept.stderr
+    assert "kept, the program that created it is configured to keep it" in kept.stderr, kept.stderr
     assert world.segments() == [name for name in all_segments if name >= begin]
     # Unless somebody says otherwise; and what failed is in doubt.
     name = f"{bucket.url}/p/main/base/{first}"
     key = f"p/main/base/{first}/backup.info"
     bucket.put(key, bucket.get(key).replace(b"status=DONE", b"status=FAILED").replace(b"error=None", b"error=no space"))
     failed = prune(bucket, "--keep-backups", "1", status=1)
-    assert f"{name}: Barman says that it failed: no space; it counts as kept, from 0/" in failed.stderr, failed.stderr
+    assert f"{name}: Barman has marked it as failed: no space; it is treated as kept, from 0/" in failed.stderr, failed.stderr
     assert world.segments()[0] == begin
     prune(bucket, "--keep-backups", "1", "--ignore-backup", name)
     assert world.segments()[0] == world.barman.info(second)["begin_wal"]
@@ -318,8 +318,8 @@ def test_wal_goes_as_walgs_backups_do(servers, receivers, new_archive, bucket):
     told = bucket.get(sentinel)
     bucket.remove(sentinel)
     broken = prune(bucket, "--keep-backups", "1", *layout, status=1)
-    assert f"{newest[0]}: it has no sentinel: it is not finished, or was broken off; it counts as kept" in broken.stderr
-    assert f"{delta[0]}: it is incremental to a backup that began at " in broken.stderr, broken.stderr
+    assert f"{newest[0]}: it has no sentinel: it is unfinished or was aborted; it is treated as kept" in broken.stderr
+    assert f"{delta[0]}: it is incremental to a backup that started at " in broken.stderr, broken.stderr
     assert segments() == [name for name in everything if name >= begin_of(full)]
     bucket.put(sentinel, told)
     done = prune(bucket, "--keep-backups", "1", *layout)

@@ -116,7 +116,7 @@ def test_no_commit_and_no_shutdown_waits_for_the_store(servers, receivers, new_a
     forced.stop()
     server.conf(synchronous_standby_names="")
     server.reload()
-    assert "the slot keeps on the server" in pgweir("doctor", "-d", server.conninfo(), *STORED, "--measure", "0",
+    assert "the slot retains WAL that is not in the object store" in pgweir("doctor", "-d", server.conninfo(), *STORED, "--measure", "0",
                                                     env=ENVIRONMENT).stdout
 
     receiver = receivers.pgweir(archive, server, *words, env=ENVIRONMENT)
@@ -127,7 +127,7 @@ def test_no_commit_and_no_shutdown_waits_for_the_store(servers, receivers, new_a
     server.conf(synchronous_standby_names="pgweir")
     server.reload()
     server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-    receiver.wait_log("synchronous_standby_names is \"pgweir\" now and names this receiver")
+    receiver.wait_log("synchronous_standby_names is now \"pgweir\" and contains this receiver")
     streaming(server)
     end = load(server, 1)
     archive.wait_covers(server, 1, end)
@@ -135,7 +135,7 @@ def test_no_commit_and_no_shutdown_waits_for_the_store(servers, receivers, new_a
     server.conf(synchronous_standby_names="")
     server.reload()
     server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-    receiver.wait_log("no longer names this receiver")
+    receiver.wait_log("no longer contains this receiver")
     reported(server, start_of(end, server))
 
     # A server shuts down at once, whatever the store does, and its slot stays where it is.

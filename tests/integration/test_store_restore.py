@@ -90,11 +90,11 @@ def test_a_bucket_alone_answers_as_an_archive_does(archive, bucket, proxy, ask, 
     # One is missing, and a later one is there.
     bucket.remove(next(key for key in bucket.keys() if names[1] in key))
     ask(names[1], status=200)
-    assert "later segments of this timeline are there" in ask.said
+    assert "later segments of this timeline exist" in ask.said
     assert ask(names[1], "-D", archive.path) == content_of(archive, names[1])
     # At a place where nothing is, nothing is known to be absent.
     ask(names[0], prefix="elsewhere", status=200)
-    assert "there is no WAL at all at this place of the store" in ask.said
+    assert "there is no WAL at all at this location of the store" in ask.said
     ask(names[0], "--allow-empty", prefix="elsewhere", status=1)
 
 
@@ -240,7 +240,7 @@ def test_holes_are_known_in_the_bucket(archive, bucket, ask):
     push(archive, bucket)
     assert any("/weir/loss-hole-1-" in key for key in bucket.keys())
     ask(behind(names[-1], archive), status=200)
-    assert "the record of a hole" in ask.said
+    assert "a hole " in ask.said and " is recorded" in ask.said, ask.said
 
 
 @of_both
@@ -373,7 +373,7 @@ def test_status_shows_both_ends(archive, bucket, proxy):
     told = status("-D", archive.path, endpoint=proxy.url, code=4)
     assert "AccessDenied" in told["store"]["last_error"] and told["timelines"]
     checked = pgweir("status", "-D", archive.path, *words_for(bucket, proxy.url), "--check", env=ENVIRONMENT)
-    assert checked.returncode == 2 and "the store could not be looked at: " in checked.stdout.splitlines()[0], checked.stdout
+    assert checked.returncode == 2 and "the store could not be read: " in checked.stdout.splitlines()[0], checked.stdout
 
 
 def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy):
@@ -388,15 +388,15 @@ def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy)
             took = time.monotonic() - begun
             assert result.returncode == status, (result.stdout, result.stderr)
             assert took < 15, (fault, arguments, took)
-            assert "cannot be looked at" in result.stdout and "no WAL is here" not in result.stdout, result.stdout
-        assert result.stdout.startswith("PGWEIR WARNING - the store could not be looked at: "), result.stdout
+            assert "cannot be read" in result.stdout and "no WAL is here" not in result.stdout, result.stdout
+        assert result.stdout.startswith("PGWEIR WARNING - the store could not be read: "), result.stdout
     # Slow is not away: each answer counts.
     def slow(request):
         time.sleep(1)
 
     proxy.decide = slow
     result = pgweir("status", *words_for(bucket, proxy.url), env=ENVIRONMENT)
-    assert result.returncode == 0 and "cannot be looked at" not in result.stdout, result.stdout
+    assert result.returncode == 0 and "cannot be read" not in result.stdout, result.stdout
 
 
 def test_prune_takes_note_of_what_another_program_removed(archive, bucket):

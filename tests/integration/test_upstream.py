@@ -141,7 +141,7 @@ def test_it_follows_the_primary_and_explains_why_not_the_old_one(servers, receiv
     new.stop("immediate")
     old.start()
     old.write_wal(3)
-    receiver.wait_log("is not taken: the server is a primary on an older timeline than the archive")
+    receiver.wait_log("is not chosen: the server is a primary on an older timeline than the archive")
     new.start()
     end = new.write_wal(1)
     archive.wait_covers(new, 2, end)

@@ -91,7 +91,8 @@ TEST(RequireCheckpoint, RefusesWhatIsAnotherRecord) {
   for (const auto& c :
        {Case{"another start", label(example.redo + 8, example.checkpoint), "with the start 0/3"},
         Case{"in a record", label(example.redo, example.checkpoint + 8), "no record begins there"},
-        Case{"no checkpoint", label(example.redo, other->start), "is no checkpoint"}}) {
+        Case{"no checkpoint", label(example.redo, other->start),
+             "a record other than a checkpoint"}}) {
     SCOPED_TRACE(c.name);
     const auto error = error_of([&] { static_cast<void>(example.require(c.point)); });
     EXPECT_EQ(error.kind(), ErrorKind::conflict);

@@ -268,7 +268,7 @@ TEST(RemarkOnABranch, TellsASetBackPrimaryFromASlowStandby) {
   const auto branch = compare_with_server(timelines_of({}), ends, server);
   EXPECT_TRUE(remark_on(*branch, server).what.empty());
   server.standby = false;
-  EXPECT_NE(remark_on(*branch, server).what.find("set back"), std::string::npos);
+  EXPECT_NE(remark_on(*branch, server).what.find("reset to an earlier state"), std::string::npos);
 }
 
 }  // namespace

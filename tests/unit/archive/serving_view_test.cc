@@ -33,7 +33,8 @@ TEST(ServedSlot, WarnsOfWhatIsLostAndOfWhatNobodyUses) {
   EXPECT_FALSE(warning_of(slot(kGb - 1, std::nullopt)));
   const auto much = warning_of(slot(kGb, std::nullopt));
   ASSERT_TRUE(much);
-  EXPECT_NE(much->find("\"one\" holds back 1 GB from pgweir prune"), std::string::npos) << *much;
+  EXPECT_NE(much->find("\"one\" retains 1 GB that pgweir prune would remove"), std::string::npos)
+      << *much;
   EXPECT_NE(much->find("since yesterday"), std::string::npos);
   const auto lost = warning_of(slot(0, std::nullopt, true));
   ASSERT_TRUE(lost);

@@ -67,7 +67,7 @@ TEST(TarCheck, WhatTheManifestSaysIsSound) {
 TEST(TarCheck, FindsWhatDiffers) {
   const Place place;
   place.directory.write("base.tar", test::tar({kBase[0], {"base/1/1259", "cOntent"}}));
-  EXPECT_THAT(place.problem(), HasSubstr("another checksum"));
+  EXPECT_THAT(place.problem(), HasSubstr("a different checksum"));
   place.directory.write("base.tar", test::tar({kBase[0], {"base/1/1259", "content!"}}));
   EXPECT_THAT(place.problem(), HasSubstr("8 bytes instead of 7"));
   place.directory.write("base.tar", test::tar({kBase[0]}));

@@ -160,9 +160,10 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
       {"idle slots time out", set("idle_replication_slot_timeout", "1h"), same_archive,
        "idle_replication_slot_timeout", Level::warning, "1 h", "timeout = 0"},
       {"alone in synchronous_standby_names", set("synchronous_standby_names", "pgweir"),
-       same_archive, "synchronous_standby_names", Level::warning, "every commit hangs", "ANY 1"},
+       same_archive, "synchronous_standby_names", Level::warning, "every commit waits", "ANY 1"},
       {"everybody counts", set("synchronous_standby_names", "ANY 1 (*)"), same_archive,
-       "synchronous_star", Level::warning, "confirmed by no standby", "ANY 1 (pgweir, ANOTHER)"},
+       "synchronous_star", Level::warning, "without being on any standby",
+       "ANY 1 (pgweir, ANOTHER)"},
       {"named, but nobody waits",
        [](auto& s) {
          s.settings["synchronous_standby_names"] = "ANY 1 (PgWeir, b)";
@@ -171,9 +172,9 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        same_archive, "synchronous_standby_names", Level::warning, "do not wait",
        "synchronous_commit = on"},
       {"no timeout", set("wal_sender_timeout", "0"), same_archive, "wal_sender_timeout",
-       Level::warning, "half dead", "'60s'"},
+       Level::warning, "a broken connection", "'60s'"},
       {"a short timeout", set("wal_sender_timeout", "900ms"), same_archive, "wal_sender_timeout",
-       Level::warning, "short pause", "'60s'"},
+       Level::warning, "a short network interruption", "'60s'"},
       {"a shutdown that does not wait (19)", set("wal_sender_shutdown_timeout", "500ms"),
        same_archive, "wal_sender_shutdown_timeout", Level::warning, "planned stop",
        "wal_sender_shutdown_timeout=-1"},
@@ -205,26 +206,26 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
       {"clocks", [](auto& s) { s.clock_ahead = -90s; }, same_archive, "clock", Level::warning,
        "behind", "chrony"},
       {"memory", same_server, [](auto& a) { a.place.in_memory = true; }, "file_system",
-       Level::failure, "gone", "disk"},
+       Level::failure, "is lost when the machine stops", "disk"},
       {"network", same_server, [](auto& a) { a.place.over_network = true; }, "file_system",
        Level::warning, "lock", "NFS"},
       {"read-only", same_server, [](auto& a) { a.place.read_only = true; }, "permissions",
        Level::failure, "read-only", "read-write"},
       {"not ours to write", same_server, [](auto& a) { a.place.ours = a.place.writable = false; },
-       "permissions", Level::failure, "may not write", "run pgweir as weir"},
+       "permissions", Level::failure, "cannot write", "run pgweir as weir"},
       {"open to others", same_server, [](auto& a) { a.place.mode = 0755; }, "permissions",
        Level::warning, "0755", "chmod 700 /srv/wal"},
       {"slow disk", same_server, [](auto& a) { a.syncs->median = 45ms; }, "sync", Level::warning,
-       "45.00 ms", "faster disk"},
+       "45.00 ms", "a faster or less busy disk"},
       {"a disk that lies", same_server, [](auto& a) { a.syncs->median = 1us; }, "sync",
-       Level::warning, "too quick", "flushes"},
+       Level::warning, "implausibly fast", "flushes"},
       {"full disk", same_server,
        [](auto& a) {
          a.write_trouble = Trouble{"no space left", {}};
        },
        "sync", Level::failure, "no space left", nullptr},
       {"another cluster", same_server, [](auto& a) { a.identity->system_identifier = 43; },
-       "cluster", Level::failure, "cluster 43", "directory of its own"},
+       "cluster", Level::failure, "cluster 43", "a separate directory"},
       {"other segments", set("wal_segment_size", "64MB"), same_archive, "cluster", Level::failure,
        "64 MB", "another directory"},
       {"a gap ahead", [](auto& s) { s.slot->restart_lsn = wal::Lsn(0x5000000); }, same_archive,
@@ -247,8 +248,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
          a.place.file_system = "fuse.sshfs";
          a.place.user_space = true;
        },
-       "file_system", Level::warning, "what a sync means is up to that program",
-       "local file system"},
+       "file_system", Level::warning, "durability depends on the program", "local file system"},
       {"another one's directory", same_server,
        [](auto& a) {
          a.place.ours = false;
@@ -263,7 +263,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        "content", Level::failure, "the archive's end cannot be read: no WAL page", "look at it"},
       {"hardly any space, whatever the rate is", [](auto& s) { s.wal_rate.reset(); },
        [](auto& a) { a.place.free_bytes = 1 << 20; }, "space", Level::failure, "1 MB of 1 TB",
-       "more space"},
+       "add space"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
@@ -296,8 +296,8 @@ TEST(Doctor, WarnsOfCommitsThatWaitWhereTheArchiveIsNot) {
   auto plan = kPlan;
   plan.prefer = PreferredRole::standby;
   EXPECT_THAT(to_text(judge_server(server, plan)),
-              HasSubstr("[ warn ] synchronous_standby_names: \"pgweir\" is named, and --prefer "
-                        "standby takes the archive to a standby"));
+              HasSubstr("[ warn ] synchronous_standby_names: \"pgweir\" is named, but with "
+                        "--prefer standby the receiver streams from a standby"));
   plan.prefer = PreferredRole::primary;
   EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("commits can wait for the archive"));
 }
@@ -311,10 +311,11 @@ TEST(Doctor, WarnsWhereLogicalDecodingWaitsForTheArchive) {
   auto text = to_text(judge_server(server, plan));
   EXPECT_THAT(text,
               HasSubstr("[ warn ] synchronized_standby_slots: synchronized_standby_slots names "
-                        "\"archive\": logical decoding of failover slots stands"));
-  EXPECT_THAT(text, Not(HasSubstr("in steps")));
+                        "\"archive\": logical decoding of failover slots stops"));
+  EXPECT_THAT(text, Not(HasSubstr("advances only every")));
   plan.prefer = PreferredRole::standby;
-  EXPECT_THAT(to_text(judge_server(server, plan)), HasSubstr("in steps of --slot-interval"));
+  EXPECT_THAT(to_text(judge_server(server, plan)),
+              HasSubstr("advances only every --slot-interval"));
 }
 
 TEST(Doctor, WarnsOfOutputPluginsThatTheServerDoesNotList) {
@@ -349,8 +350,8 @@ TEST(Doctor, RefusesToConfirmWhatOnlyTheStoreHasWhereSomebodyWaitsForIt) {
   auto plan = kPlan;
   plan.confirm_stored = true;
   EXPECT_THAT(to_text(judge_server(server, plan)),
-              HasSubstr("[  ok  ] confirm_stored: the slot keeps on the server what the object "
-                        "store has not got"));
+              HasSubstr("[  ok  ] confirm_stored: the slot retains WAL that is not in the "
+                        "object store"));
   server.settings["synchronized_standby_slots"] = "standby1, archive";
   auto checks = judge_server(server, plan);
   EXPECT_THAT(to_text(checks),
@@ -368,7 +369,7 @@ TEST(Doctor, RefusesToConfirmWhatOnlyTheStoreHasWhereSomebodyWaitsForIt) {
   plan.slot.reset();
   checks = judge_server(server, plan);
   EXPECT_THAT(to_text(checks),
-              HasSubstr("confirm_stored: --confirm stored without a slot keeps nothing"));
+              HasSubstr("confirm_stored: --confirm stored without a slot retains no WAL"));
   EXPECT_FALSE(healthy(checks));
 }
 
@@ -378,12 +379,12 @@ TEST(Doctor, IsContentWhereNothingIsTheMatter) {
   server.standby = true;
   server.settings["synchronous_standby_names"] = "pgweir";
   EXPECT_THAT(to_text(judge_server(server, plan)),
-              HasSubstr("[  ok  ] synchronous_standby_names: of no effect on a standby"));
+              HasSubstr("[  ok  ] synchronous_standby_names: no effect on a standby"));
   server = good_server();
   server.settings["wal_sender_timeout"] = "15s";
   EXPECT_THAT(to_text(judge_server(server, plan)),
               HasSubstr("[  ok  ] wal_sender_timeout: wal_sender_timeout is 15.0 s: positions are "
-                        "reported every 5.0 s, more often than --status-interval says"));
+                        "reported every 5.0 s, more often than --status-interval"));
   server = good_server();
   server.settings["archive_mode"] = "on";
   server.settings["archive_command"] = "cp %p /backup/%f";
@@ -456,7 +457,7 @@ TEST(Doctor, SaysWhatItCouldNotLookAt) {
   server.plain_trouble = Trouble{"no entry", {}};
   server.unseen = {"its slots: permission denied"};
   const auto checks = judge_server(server, kPlan);
-  EXPECT_THAT(to_text(checks), HasSubstr("[   ?  ] slot: slot \"archive\" could not be looked at"));
+  EXPECT_THAT(to_text(checks), HasSubstr("[   ?  ] slot: slot \"archive\" could not be checked"));
   EXPECT_THAT(to_text(checks), HasSubstr("[   ?  ] not_seen: its slots: permission denied"));
 }
 

@@ -51,7 +51,7 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
       {"the slot begins in the archive's last segment",
        [](auto& host) { host.slot->restart_lsn = mb(8.9); }, Level::ok, "no gap"},
       {"the slot begins later", [](auto& host) { host.slot->restart_lsn = mb(9); }, Level::warning,
-       "keeps WAL from 0/900000 on only, so nothing keeps the WAL from 0/800000 on there",
+       "keeps WAL from 0/900000 on only, so the WAL from 0/800000 on is not retained there",
        "--slot-hosts all"},
       {"the WAL is gone",
        [](auto& host) {
@@ -65,8 +65,8 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
        "is a logical one", "--slot-hosts"},
       {"an invalidated slot", [](auto& host) { host.slot->restart_lsn.reset(); }, Level::warning,
        "reserves no WAL", "--slot-hosts"},
-      {"a slot that could not be looked at", [](auto& host) { host.slot.reset(); }, Level::warning,
-       "could not be looked at", "--slot-hosts"},
+      {"a slot that could not be read", [](auto& host) { host.slot.reset(); }, Level::warning,
+       "could not be read", "--slot-hosts"},
       {"behind, and covered",
        [](auto& host) {
          host.identity.flush_position = mb(7.25);
@@ -182,10 +182,11 @@ TEST(ConcludeFailover, NamesWhoLosesNothingOrLeast) {
                 .text,
             "a failover to db1, db3 loses nothing that the archive has");
   EXPECT_TRUE(conclude({silent("db1"), candidate("db2", 8.5)}).known);
-  EXPECT_EQ(conclude({silent("db1"), candidate("db2", 8.25, CommitCount{5, true}),
-                      candidate("db3", 8, CommitCount{7, true}), candidate("db4", 8.4)})
-                .text,
-            "a failover to any of them loses commits: least to db2 (256 kB, with 5 commits)");
+  EXPECT_EQ(
+      conclude({silent("db1"), candidate("db2", 8.25, CommitCount{5, true}),
+                candidate("db3", 8, CommitCount{7, true}), candidate("db4", 8.4)})
+          .text,
+      "a failover to any of them loses commits; the fewest with db2 (256 kB, with 5 commits)");
   EXPECT_EQ(conclude({candidate("db2", 8, CommitCount{0, true})}).text,
             "a failover to db2 loses nothing that the archive has");
   auto gap = candidate("db1", 10);

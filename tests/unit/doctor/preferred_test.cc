@@ -44,8 +44,8 @@ TEST(PreferredRole, ThereMayBeNoneOfThatRole) {
                       {host("db1", false), host("db2", std::nullopt), silent("db3")});
   EXPECT_EQ(check.level, Level::warning);
   EXPECT_EQ(check.found,
-            "a standby is preferred, and no host that answers is one: another one is archived from "
-            "until there is one; of the other role: db1; does not say its role: db2; does not "
+            "a standby is preferred, but no host that answers is one: WAL is received from another "
+            "host until one is available; of the other role: db1; role unknown: db2; does not "
             "answer: db3");
   EXPECT_THAT(check.todo, ElementsAre("start it"));
 }
@@ -57,8 +57,8 @@ TEST(PreferredRole, AHostWithoutTheSlotIsNotMovedTo) {
   EXPECT_EQ(check.level, Level::warning);
   EXPECT_EQ(
       check.found,
-      "a standby is preferred, and db2 has no slot \"archive\", so the stream is moved to db3 "
-      "alone; of the other role: db1");
+      "a standby is preferred, and db2 has no slot \"archive\", so the stream is moved only to "
+      "db3; of the other role: db1");
   check = judge_preferred(plan(PreferredRole::standby), "",
                           {host("db1", false, true), host("db2", true, false)});
   EXPECT_EQ(check.level, Level::warning);

@@ -230,7 +230,7 @@ TEST(Import, RefusesABranchOfTheSameLayoutByTheSegmentBesideIt) {
     EXPECT_THAT(result.came, SizeIs(beside ? 0 : 2)) << told(result);
     EXPECT_EQ(result.reason(), beside ? Reason::conflict : Reason::not_asked_for);
     if (beside) {
-      EXPECT_THAT(told(result), HasSubstr("beside it"));
+      EXPECT_THAT(told(result), HasSubstr("the adjacent "));
     }
   }
 }
@@ -1069,7 +1069,7 @@ TEST(Import, RefusesAFileThatIsNeitherSegmentNorHistory) {
   const auto result = import_wal(*directory, {{source, "README"}}, Options{});
   EXPECT_FALSE(result.done());
   ASSERT_THAT(result.left_out, SizeIs(1));
-  EXPECT_THAT(result.left_out[0].what, HasSubstr("neither a WAL segment nor a timeline's history"));
+  EXPECT_THAT(result.left_out[0].what, HasSubstr("neither a WAL segment nor a timeline history"));
   EXPECT_THAT(result.left_out[0].hint, HasSubstr("24 hexadecimal digits"));
 }
 
@@ -1094,16 +1094,16 @@ TEST(Import, SaysOfEachFileWhyItIsNoneOfTheArchives) {
   EXPECT_EQ(said_of(result, "0000000100000000FFFFFFFF"),
             "the file name does not match the segment size");
   EXPECT_EQ(said_of(result, name(5)),
-            "it holds the WAL of 0/400000, which is not what its name says");
+            "it contains the WAL of 0/400000, which does not match its name");
   EXPECT_EQ(said_of(result, name(6)), "it does not begin with WAL");
-  EXPECT_EQ(said_of(result, name(7, ".partial")), "it is unfinished, and nothing is in it");
+  EXPECT_EQ(said_of(result, name(7, ".partial")), "it is incomplete and empty");
   EXPECT_EQ(result.reason(), Reason::conflict);
 
   example.other.disk.put("archive_status", {});  // a pg_wal: old files wait there for their turn
   result = example.run();
-  EXPECT_EQ(
-      said_of(result, name(5)),
-      "it holds the WAL of 0/400000: an old file that the server keeps for a segment to come");
+  EXPECT_EQ(said_of(result, name(5)),
+            "it contains the WAL of 0/400000: an old file that the server has recycled for a "
+            "future segment");
 }
 
 TEST(Import, TellsNothingOfAnUnreadableFileToAnEmptyArchive) {
@@ -1135,9 +1135,9 @@ TEST(Import, TakesNeitherOfTwoSoundFilesThatDiffer) {
   EXPECT_THAT(names_of(result), Not(Contains(name(5))));
   EXPECT_THAT(names_of(result), Not(Contains(name(5, ".zst"))));
   EXPECT_THAT(said_of(result, name(5)),
-              AllOf(HasSubstr("it holds other WAL than "), HasSubstr(name(5, ".zst")),
-                    HasSubstr("and both are sound")));
-  EXPECT_THAT(said_of(result, name(5, ".zst")), HasSubstr("and both are sound"));
+              AllOf(HasSubstr("its WAL differs from that of "), HasSubstr(name(5, ".zst")),
+                    HasSubstr("and both are valid")));
+  EXPECT_THAT(said_of(result, name(5, ".zst")), HasSubstr("and both are valid"));
   EXPECT_EQ(result.reason(), Reason::conflict);
 }
 
@@ -1151,7 +1151,7 @@ TEST(Import, SaysThatAFileHasGoneSinceItWasListed) {
     return sim::SimDisk::Effect::proceed();
   });
   const auto result = example.run();
-  EXPECT_EQ(said_of(result, name(6)), "it has gone since it was listed") << told(result);
+  EXPECT_EQ(said_of(result, name(6)), "it was removed after it was listed") << told(result);
   EXPECT_EQ(result.reason(), Reason::not_sound);
 }
 
@@ -1162,7 +1162,7 @@ TEST(Import, StopsWhileItReads) {
   options.stop = [](std::uint64_t moved) { return moved > 0; };
   const auto error = test::error_of([&] { static_cast<void>(example.run(options)); });
   EXPECT_EQ(error.kind(), ErrorKind::retry);
-  EXPECT_THAT(error.what(), HasSubstr("before everything was looked at"));
+  EXPECT_THAT(error.what(), HasSubstr("before everything was checked"));
   EXPECT_FALSE(example.archive.disk.exists(name(4)));
 }
 
@@ -1192,8 +1192,7 @@ TEST(Import, ComparesHistoriesWithTheArchives) {
 
   other.history(2, verify::history_line(1, world.at + 8));
   result = world.example.run();
-  EXPECT_EQ(said_of(result, "00000002.history"),
-            "it tells another history than the archive's 00000002.history");
+  EXPECT_EQ(said_of(result, "00000002.history"), "it contradicts the archive's 00000002.history");
   EXPECT_EQ(result.reason(), Reason::conflict);
 
   world.example.archive.history(2, "rubbish\n");
@@ -1218,15 +1217,15 @@ TEST(Import, TakesNoHistoryThatIsNotTheArchives) {
   EXPECT_EQ(said_of(result, "00000003.history"),
             "it contradicts 00000002.history about the timelines before them");
   EXPECT_EQ(said_of(result, "00000004.history"),
-            "its timeline is no part of the archive's history");
+            "its timeline does not belong to the archive's history");
   EXPECT_EQ(said_of(result, "00000005.history"),
             "its timeline is newer than what the archive holds");
-  EXPECT_EQ(said_of(result, "00000006.history"), "it is no valid history of a timeline");
+  EXPECT_EQ(said_of(result, "00000006.history"), "it is not a valid timeline history");
   EXPECT_THAT(said_of(result, "00000007.history.gz"), Not(IsEmpty()));
   EXPECT_EQ(world.example.archive.disk.names(), before);
   result = world.example.run({.extend = true});
   EXPECT_THAT(result.came, IsEmpty());
-  EXPECT_EQ(said_of(result, "00000005.history"), "none of its timeline's segments comes in");
+  EXPECT_EQ(said_of(result, "00000005.history"), "no segment of its timeline is imported");
 }
 
 TEST(Import, TakesNeitherSideOfTwoHistoriesOfOneTimeline) {
@@ -1239,7 +1238,7 @@ TEST(Import, TakesNeitherSideOfTwoHistoriesOfOneTimeline) {
   const auto directory = world.example.archive.disk.open();
   const auto result = import_wal(*directory, {{one}, {two}}, Options{});
   ASSERT_THAT(result.left_out, SizeIs(1));
-  EXPECT_THAT(result.left_out[0].what, HasSubstr("it tells another history than "));
+  EXPECT_THAT(result.left_out[0].what, HasSubstr("it contradicts "));
   EXPECT_THAT(result.left_out[0].hint, HasSubstr("offer only its files"));
   EXPECT_EQ(result.reason(), Reason::conflict);
 }

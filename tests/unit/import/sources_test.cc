@@ -142,7 +142,8 @@ TEST_F(SourcesTest, ReadsPgbackrestsArchiveAndChecksItsDigests) {
   put(folder, name_of(7) + "-" + sha1(7) + ".lz4", verify::packed(Method::lz4, content(7)));
   auto result = import({"archive2/main"}, true);
   EXPECT_FALSE(result.done());
-  EXPECT_THAT(told(result), HasSubstr("its SHA-1 is " + sha1(6) + ", not what its name says"));
+  EXPECT_THAT(told(result),
+              HasSubstr("its SHA-1 is " + sha1(6) + ", which differs from the one in its name"));
   EXPECT_THAT(result.touched, SizeIs(1));
   // A second file of the segment, which is what it says.
   put(folder, name_of(6) + "-" + sha1(6) + ".zst", verify::packed(Method::zstd, content(6)));
@@ -155,7 +156,7 @@ TEST_F(SourcesTest, TellsOfSeveralClustersOfAStanza) {
         content(4));
   const auto result = import({"main"});
   EXPECT_FALSE(result.done());
-  EXPECT_THAT(told(result), HasSubstr("the WAL of several clusters (Specify the one"));
+  EXPECT_THAT(told(result), HasSubstr("WAL of several clusters (Specify the directory"));
   EXPECT_THAT(result.came, IsEmpty());
 }
 

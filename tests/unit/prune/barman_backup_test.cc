@@ -117,7 +117,7 @@ TEST(BarmanBackup, IsNothingElse) {
     EXPECT_EQ(error.kind(), ErrorKind::damage) << text;
   }
   EXPECT_THAT(test::error_of([] { static_cast<void>(parse("<html>\n")); }).message(),
-              HasSubstr("no backup.info of Barman"));
+              HasSubstr("not a backup.info file of Barman"));
 }
 
 }  // namespace

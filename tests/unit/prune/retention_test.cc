@@ -170,10 +170,10 @@ TEST(Retention, SaysOfEachBackupThatTheArchiveCannotRecoverIt) {
              {.count = 1, .now = {kNow}}, wal);
   EXPECT_THAT(retention.choice,
               ElementsAre(HasSubstr("new, began at 0/8000 on timeline 1: kept"),
-                          HasSubstr("it began before the archive's first WAL"),
-                          HasSubstr("it began in a hole of the archive"),
+                          HasSubstr("it started before the archive's first WAL"),
+                          HasSubstr("it started in a hole of the archive"),
                           HasSubstr("old, began at 0/5000 on timeline 1: no longer needed"),
-                          HasSubstr("the archive has not reached its begin"),
+                          HasSubstr("the archive has not reached its start"),
                           HasSubstr("the archive has no WAL of its timeline")));
 }
 
@@ -365,7 +365,7 @@ TEST(Retention, CountsBackFromTheNewestCommitOfAnArchiveThatIsCutOff) {
   wal.ended("mon", 170).ended("tue", 167).ended("wed", 130);
   const auto retention = choose(kThree, window(hours(48)), wal);
   EXPECT_THAT(kept(retention), ElementsAre("mon"));
-  EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("are counted back from there")));
+  EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("are counted back from it")));
   EXPECT_FALSE(retention.complaint);
   // A night without a commit is no reason.
   wal.newest[{1, 1000}].time = hours_ago(24);
@@ -373,7 +373,7 @@ TEST(Retention, CountsBackFromTheNewestCommitOfAnArchiveThatIsCutOff) {
   // A clock that is behind keeps more.
   wal.newest[{1, 1000}].time = hours_ago(-5);
   EXPECT_THAT(choose(kThree, window(hours(48)), wal).remarks,
-              ElementsAre(HasSubstr("is the clock of this machine")));
+              ElementsAre(HasSubstr("check the clocks of this machine")));
 }
 
 TEST(Retention, SaysSoWhereABackupsEndIsAGuess) {

@@ -90,11 +90,11 @@ TEST_F(StoredBackupsOfBarman, OfSnapshotsHaveNoData) {
 TEST_F(StoredBackupsOfBarman, WithoutAllTarFilesAreNotWhole) {
   put(at_ + "backup.info", info());
   put(at_ + "database.tar", "no data");
-  EXPECT_EQ(only(kForm).problem, "its data.tar is not there");
+  EXPECT_EQ(only(kForm).problem, "its data.tar is missing");
   put(at_ + "data.tar", "");
   EXPECT_EQ(only(kForm).state, State::finished);
   put(at_ + "backup.info", info() + "tablespaces=[('one', 16387, '/srv/one')]\n");
-  EXPECT_EQ(only(kForm).problem, "its 16387.tar is not there");
+  EXPECT_EQ(only(kForm).problem, "its 16387.tar is missing");
   EXPECT_EQ(only(kForm).state, State::unfinished);
   EXPECT_EQ(only(kForm).point->start, Lsn(0x4000028)) << "its WAL stays";
   put(at_ + "16387.tar.bz2", "");
@@ -108,7 +108,7 @@ TEST_F(StoredBackupsOfBarman, ThatAreNotFinishedSaySo) {
   EXPECT_THAT(only(kForm).problem, HasSubstr("no backup.info"));
   put(at_ + "backup.info", info("FAILED", "error=no space\n"));
   EXPECT_EQ(only(kForm).state, State::unfinished);
-  EXPECT_EQ(only(kForm).problem, "Barman says that it failed: no space");
+  EXPECT_EQ(only(kForm).problem, "Barman has marked it as failed: no space");
   EXPECT_TRUE(only(kForm).point);
   put(at_ + "backup.info", info("SOMETHING_NEW"));
   EXPECT_THAT(only(kForm).problem, HasSubstr("SOMETHING_NEW"));
@@ -155,7 +155,7 @@ TEST_F(StoredBackupsOfBarman, ThatAreIncrementalKnowTheirBase) {
   put(later + "backup.info", fmt::format(fmt::runtime(text), "20261125T143904"));
   found = find(kForm);
   EXPECT_EQ(found[1].state, State::unfinished);
-  EXPECT_THAT(found[1].problem, HasSubstr("/20261125T143904, which is not here"));
+  EXPECT_THAT(found[1].problem, HasSubstr("/20261125T143904, which does not exist here"));
 }
 
 class StoredBackupsOfWalg : public StoredBackups {
@@ -190,7 +190,7 @@ TEST_F(StoredBackupsOfWalg, ThatAreNotFinishedBeginByTheirName) {
 TEST_F(StoredBackupsOfWalg, WithoutTarFilesAreNotWhole) {
   put(at_ + "_backup_stop_sentinel.json", kSentinel);
   EXPECT_EQ(only(kForm).state, State::unfinished);
-  EXPECT_EQ(only(kForm).problem, "its tar files are not there");
+  EXPECT_EQ(only(kForm).problem, "its tar files are missing");
   EXPECT_TRUE(only(kForm).point);
 }
 

@@ -467,11 +467,11 @@ TEST(ChooseHost, NamesBothWaysOfASplitBrainAndWhatEachWouldLeaveBehind) {
   EXPECT_EQ(error.kind(), ErrorKind::conflict);
   const std::string text = error.what();
   EXPECT_THAT(text, HasSubstr("split brain"));
-  EXPECT_THAT(text, HasSubstr("db0 primary, timeline 2, which left timeline 1 at 0/580000; leaves "
-                              "behind 768 kB of the archive, from 0/580000 to 0/640000 on "
+  EXPECT_THAT(text, HasSubstr("db0 primary, timeline 2, which left timeline 1 at 0/580000; lacks "
+                              "768 kB of the archive's WAL, from 0/580000 to 0/640000 on "
                               "timeline 1"));
-  EXPECT_THAT(text, HasSubstr("db1 primary, timeline 3, which left timeline 1 at 0/680000; leaves "
-                              "behind nothing of the archive"));
+  EXPECT_THAT(text, HasSubstr("db1 primary, timeline 3, which left timeline 1 at 0/680000; has all "
+                              "WAL of the archive"));
 }
 
 TEST(ChooseHost, TellsWhyTheOthersWereNotTaken) {
@@ -483,10 +483,10 @@ TEST(ChooseHost, TellsWhyTheOthersWereNotTaken) {
   ASSERT_EQ(decided(choice), "take 3");
   const auto why = [&](std::size_t i) { return choice.verdicts[i].why; };
   EXPECT_THAT(why(0), HasSubstr("timeline 1"));
-  EXPECT_THAT(why(1), HasSubstr("another cluster"));
+  EXPECT_THAT(why(1), HasSubstr("different clusters"));
   EXPECT_THAT(why(2), HasSubstr("too many connections"));
   EXPECT_THAT(why(3), HasSubstr("standby, timeline 2"));
-  EXPECT_THAT(why(4), HasSubstr("later in the order"));
+  EXPECT_THAT(why(4), HasSubstr("later in the list"));
   EXPECT_THAT(why(5), HasSubstr("no longer has the WAL"));
   EXPECT_FALSE(why(6).empty());
 }

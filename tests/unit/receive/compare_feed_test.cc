@@ -238,9 +238,8 @@ TEST_F(CompareFeedTest, TellsASecondUpstreamWithAnotherSegmentSize) {
   other_.size = *wal::SegmentSize::of(2 << 20);
   compare();
   streams(1, segment(3), segment(5));
-  EXPECT_TRUE(soon([&] {
-    return told().problem.find("segments of another size than the archive") != std::string::npos;
-  }));
+  EXPECT_TRUE(soon(
+      [&] { return told().problem.find("have different segment sizes") != std::string::npos; }));
 }
 
 TEST_F(CompareFeedTest, SkipsWhatIsLeftOfATimelineThatTheSecondUpstreamLeftEarlier) {

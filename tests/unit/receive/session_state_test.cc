@@ -521,7 +521,7 @@ TEST(SessionState, TrustsASlotThatStandsWhereTheArchiveEnds) {
     dialogue.slot.restart_lsn = restart;
     if (restart == seg(7)) {
       EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
-      EXPECT_EQ(dialogue.log.count("stands where the archive ends"), 1);
+      EXPECT_EQ(dialogue.log.count("is at the end of the archive"), 1);
     } else {
       EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::conflict) << "somebody made it there";
     }
@@ -675,7 +675,7 @@ TEST(SessionState, DoesNotTakeAnInvalidatedSlotForReadyWhereItHasAPositionAgain)
     dialogue.stream_fails(kRemoved, "58P01", seg(7));
     const auto stop = dialogue.end();
     ASSERT_TRUE(stop.error);
-    const auto* text = major == 17 ? "has not kept it: the server has invalidated it"
+    const auto* text = major == 17 ? "did not retain it: the server has invalidated the slot"
                                    : "retains WAL from 0/719999 on, but";
     EXPECT_NE(stop.error->hint().find(text), std::string::npos) << stop.error->hint();
   }
@@ -1253,7 +1253,7 @@ TEST(SessionState, NamesAResetOfTheServersWal) {
     return stop.error ? std::string(stop.error->what()) + stop.error->hint() : std::string();
   };
   EXPECT_NE(ends_with(front).find("pg_resetwal"), std::string::npos);
-  EXPECT_NE(ends_with(front).find("server's WAL begins at 0/1E00000"), std::string::npos);
+  EXPECT_NE(ends_with(front).find("server's WAL starts at 0/1E00000"), std::string::npos);
   auto linked = front;
   linked[48] = 0x28;
   for (const auto& other : {linked, std::string(), std::string(64, '\0')})

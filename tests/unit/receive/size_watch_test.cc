@@ -101,7 +101,7 @@ TEST_F(SizeWatchTest, RecordsWhatIsNoSegmentAndClosesItWhenItIsMended) {
     ASSERT_TRUE(soon([&] { return board.read().losses.size() == 1; }));
     EXPECT_EQ(board.read().losses[0].id(), "hole-1-0-700000");
   }
-  EXPECT_THAT(log.text(), HasSubstr("3 finished segments have not the size of a segment"));
+  EXPECT_THAT(log.text(), HasSubstr("3 complete segments have the wrong size"));
   EXPECT_THAT(log.text(), HasSubstr("the loss hole-1-0-400000 is closed"));
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0].system_identifier, 7u);
@@ -177,7 +177,7 @@ TEST_F(SizeWatchTest, NamesSomeOfMany) {
     ASSERT_TRUE(soon([&] { return board.read().losses.size() == 4; })) << log.text();
     ASSERT_TRUE(soon([&] { return log.text().find("recorded as") != std::string::npos; }));
   }
-  EXPECT_THAT(log.text(), HasSubstr("4 finished segments have not the size of a segment"));
+  EXPECT_THAT(log.text(), HasSubstr("4 complete segments have the wrong size"));
   EXPECT_THAT(log.text(), HasSubstr("; recorded as hole-1-0-200000, hole-1-0-400000, "
                                     "hole-1-0-600000, …"));
 }
@@ -187,7 +187,7 @@ TEST_F(SizeWatchTest, SaysNothingOfASoundArchive) {
     const SizeWatch watch(archive(), hooks(), 5ms);
     ASSERT_TRUE(soon([&] { return !log.text().empty(); }));
   }
-  EXPECT_EQ(log.text(), "looked at the sizes of 9 finished segments\n");
+  EXPECT_EQ(log.text(), "checked the sizes of 9 complete segments\n");
   EXPECT_TRUE(board.read().losses.empty());
 }
 

@@ -457,7 +457,7 @@ TEST(SlotKeeperState, TellsThatASlotIsDroppedAgainAndAgain) {
   for (int i = 0; i < 2; ++i) {
     server.visit(looking, our_end(mb(8), {mb(2)}));
     EXPECT_EQ(looking.candidate().cover, Cover::no_slot);
-    EXPECT_THAT(looking.candidate().reason, HasSubstr("is gone since"));
+    EXPECT_THAT(looking.candidate().reason, HasSubstr("has been missing since"));
   }
 }
 

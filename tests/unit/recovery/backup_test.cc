@@ -94,9 +94,9 @@ TEST(BroughtBackup, RefusesATarFileWithWhatNoBackupHas) {
   } cases[] = {
       {{"base/link", "", '2'}, "unexpected entry in the tar file"},
       {{"base/device", "", '3'}, "unexpected entry in the tar file"},
-      {{"../outside", "x"}, "a path in the tar file leads out of the backup"},
-      {{"base/../../outside", "x"}, "a path in the tar file leads out of the backup"},
-      {{"/etc/outside", "x"}, "a path in the tar file leads out of the backup"},
+      {{"../outside", "x"}, "a path in the tar file points outside the backup"},
+      {{"base/../../outside", "x"}, "a path in the tar file points outside the backup"},
+      {{"/etc/outside", "x"}, "a path in the tar file points outside the backup"},
   };
   for (const auto& [entry, what] : cases) {
     SCOPED_TRACE(entry.name);
@@ -138,14 +138,14 @@ TEST(BroughtBackup, IsOneThatAServerCanBeStartedOn) {
   };
   const TemporaryDirectory place;
   EXPECT_THAT(refused(place, "none"), HasSubstr("there is no such backup"));
-  EXPECT_THAT(refused(place), HasSubstr("no base backup that a server can be started on"));
+  EXPECT_THAT(refused(place), HasSubstr("not a base backup that a server can be started on"));
   place.write("PG_VERSION", "15\n");
   place.write("backup_manifest", test::backup_manifest(kStart, kStart + 0x100));
   EXPECT_THAT(refused(place), HasSubstr("a server was started in it"));
   place.write("backup_label", backup_label(kStart));
   EXPECT_EQ(open_backup(place.path()).major, 15);
   place.write("backup_manifest.tmp", "x");
-  EXPECT_THAT(refused(place), HasSubstr("the backup is being made, or its making broke off"));
+  EXPECT_THAT(refused(place), HasSubstr("the backup is in progress, or was aborted"));
   fs::remove(place.path("backup_manifest.tmp"));
   place.write("PG_VERSION", "fifteen\n");
   const auto error = error_of([&] { static_cast<void>(open_backup(place.path())); });

@@ -230,7 +230,7 @@ TEST_F(PromiseTest, IsNoneForATimeThatTheBackupHadPassed) {
     for (const std::int64_t time : {100, 150, 199}) {
       source_.end = {};
       const auto promise = look({.kind = Target::Kind::time, .time = {time}});
-      EXPECT_NE(promise.problem.find("the backup had passed the target"), std::string::npos)
+      EXPECT_NE(promise.problem.find("the backup started after the target"), std::string::npos)
           << time << promise.problem;
       ASSERT_TRUE(promise.held);
       EXPECT_EQ(promise.held->start, held);
@@ -408,7 +408,7 @@ TEST_F(PromiseTest, PromisesNothingInWalOfANewerServer) {
   source_.magic = 0xD1FE;
   const auto error = test::error_of([&] { static_cast<void>(look()); });
   EXPECT_EQ(error.kind(), ErrorKind::refused);
-  EXPECT_NE(std::string(error.what()).find("of a newer server than this pgweir knows"),
+  EXPECT_NE(std::string(error.what()).find("of a newer PostgreSQL than this pgweir knows"),
             std::string::npos);
 }
 

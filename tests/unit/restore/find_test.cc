@@ -353,7 +353,7 @@ TEST(Find, DoesNotGuessInWalOfANewerServer) {
     static_cast<void>(find_time_in(*disk.open(), history.commits[3].time, std::nullopt));
   });
   EXPECT_EQ(error.kind(), ErrorKind::refused);
-  EXPECT_NE(std::string(error.what()).find("of a newer server than this pgweir knows"),
+  EXPECT_NE(std::string(error.what()).find("of a newer PostgreSQL than this pgweir knows"),
             std::string::npos);
 }
 

@@ -241,7 +241,7 @@ TEST(RestoreFile, RefusesWhatNoSegmentSizeHasASegmentFor) {
   scene.archive.put(name_of(1, 2), bytes);
   auto outcome = scene.ask(1, 2);
   EXPECT_EQ(outcome.error, ErrorKind::damage);
-  EXPECT_NE(outcome.what.find("impossible segment size"), std::string::npos) << outcome.what;
+  EXPECT_NE(outcome.what.find("invalid segment size"), std::string::npos) << outcome.what;
 
   const std::string none = "0000000100000000FFFFFFFF";
   scene.archive.put(none, Scene::segment(wal, 3));
@@ -262,7 +262,7 @@ TEST(RestoreFile, JudgesByNamesWhereNothingTellsTheSegmentSize) {
   scene.archive.put(name_of(1, 3) + ".partial", {});
   const auto before = scene.ask(1, 2);
   EXPECT_EQ(before.error, ErrorKind::gap) << before.what;
-  EXPECT_NE(before.what.find("later segments of this timeline are there"), std::string::npos)
+  EXPECT_NE(before.what.find("later segments of this timeline exist"), std::string::npos)
       << before.what;
   EXPECT_EQ(scene.ask(1, 4).restored, false);
   // Files of segments that are written have their size from the beginning.
@@ -313,7 +313,7 @@ TEST(RestoreFile, RestoresWalOfANewerServerUncheckedAndSaysSo) {
   EXPECT_EQ(outcome.restored, true) << outcome.what;
   EXPECT_EQ(outcome.content, scene.archive.content(name_of(1, 2)));
   EXPECT_NE(scene.log.text.find(
-                "WAL of a newer server than this pgweir knows, restored without a full check"),
+                "WAL of a newer PostgreSQL than this pgweir knows, restored without a full check"),
             std::string::npos)
       << scene.log.text;
 }

@@ -89,12 +89,12 @@ TEST(Check, JudgesAsMonitoringExpects) {
        {{}, 5min}},
       {"silent over it",
        Level::critical,
-       "nothing was heard of the server for 5 min",
+       "no message from the server for 5 min",
        R"({"state": "streaming", "silence_ms": 300001})",
        {{}, 5min}},
       {"silent while it reconnects",
        Level::critical,
-       "nothing was heard",
+       "no message from the server",
        R"({"state": "waiting", "silence_ms": 300001})",
        {{}, 5min}},
       {"lag not known",
@@ -294,7 +294,8 @@ TEST(Check, JudgesBaseBackups) {
   EXPECT_THAT(first().text, HasSubstr("unfinished: the WAL that it needs")) << "its end is missing";
   report.backups.push_back({.name = "good", .timeline = 1, .start = wal::Lsn(0x3000028)});
   EXPECT_EQ(first().text, "none");
-  EXPECT_EQ(first({.max_backup_age = 26h}).text, "when the newest base backup began is not known");
+  EXPECT_EQ(first({.max_backup_age = 26h}).text,
+            "the start time of the newest base backup is unknown");
   report.backups.back().began = wal::PgTime::of(report.taken - 30h);
   EXPECT_EQ(first({.max_backup_age = 30h}).text, "none");
   const auto late = first({.max_backup_age = 30h - 1s});
@@ -304,7 +305,8 @@ TEST(Check, JudgesBaseBackups) {
   EXPECT_THAT(first().text, HasSubstr("could not be listed: /srv/base backups is not there"));
   report.taken = {};
   report.backups_error.reset();
-  EXPECT_EQ(first({.max_backup_age = 1h}).text, "when the newest base backup began is not known")
+  EXPECT_EQ(first({.max_backup_age = 1h}).text,
+            "the start time of the newest base backup is unknown")
       << "without a time nothing is old";
 }
 

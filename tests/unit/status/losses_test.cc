@@ -110,10 +110,10 @@ TEST(StatusOfLosses, CallsAWrongSizeAtAnEndDamage) {
   archive.disk.put(ArchiveBuilder::name(wal, 8), test::Bytes(8192));
   const auto report = report_of(archive);
   EXPECT_THAT(report.holes, IsEmpty());
-  EXPECT_THAT(
-      report.damaged,
-      ElementsAre(HasSubstr("no segments by their size: 000000010000000000000001 has 0 bytes, "
-                            "000000010000000000000008 has 8192 bytes")));
+  EXPECT_THAT(report.damaged,
+              ElementsAre(HasSubstr(
+                  "complete segments of the wrong size: 000000010000000000000001 has 0 bytes, "
+                  "000000010000000000000008 has 8192 bytes")));
   EXPECT_EQ(report.timelines[0].from, kSize.start(2));
   EXPECT_EQ(report.timelines[0].to, kSize.start(8));
 }

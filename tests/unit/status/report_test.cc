@@ -352,17 +352,17 @@ TEST(StatusReport, SaysWhatTheReceiverDoes) {
       {R"({"store": {"store": "s3://w", "pending_histories": 1, "pending_bytes": 100}})",
        "  store: s3://w: a history (100 B) behind, the oldest since -\n"},
       {R"({"store": {"sent_again": 2, "not_compared": 7}})",
-       "  WARNING: 2 segments had been sent, and had to be sent again\n"
+       "  WARNING: 2 segments had to be uploaded again\n"
        "    7 segments are present there, not compared\n"},
       {R"({"timeline": 1, "confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/0"})",
-       "the server was told of no position (--confirm stored): its slot keeps all WAL"},
+       "no position is confirmed to the server (--confirm stored): the slot retains all WAL"},
       {R"({"timeline": 1, "confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/7000000"})",
-       "the store has all of that, and the server was told so\n"},
+       "all of that is in the store, and confirmed to the server\n"},
       {R"({"timeline": 1, "confirm": "stored", "flush_lsn": "0/7000000", "confirmed_lsn": "0/6000000"})",
        "up to 0/6000000 (--confirm stored); its slot keeps the other 16 MB until the store"},
       {R"({"candidates": [{"host": "db2", "silent_since": "2026-11-20 10:00:00.000 UTC", "reason": "refused"}]})",
        "  failover to db2: not covered, no answer since 2026-11-20 10:00:00.000 UTC: refused\n"
-       "    its slot was not looked at before\n"},
+       "    its slot has not been checked yet\n"},
       {R"({"candidates": [{"host": "db2", "silent_since": "2026-11-20 10:00:00.000 UTC", "reason": "refused",
            "answered": "2026-11-20 09:00:00.000 UTC", "was_covered": true, "slot_lsn": "0/5"}]})",
        "    at its last answer, 2026-11-20 09:00:00.000 UTC, it was covered; its slot kept WAL "
@@ -402,7 +402,7 @@ TEST(StatusReport, CannotCompareAnArchiveOfWhichNothingTellsWhoseItIs) {
   report.directory = "/a";
   const auto beside = look_beside(report, "/b");
   EXPECT_FALSE(beside.difference);
-  EXPECT_EQ(beside.error, "nothing tells whose WAL the archive /a holds");
+  EXPECT_EQ(beside.error, "no segment identifies the cluster of the archive /a");
 }
 
 TEST(StatusReport, SaysWhatTheStoreLacks) {
@@ -428,7 +428,7 @@ TEST(StatusReport, TellsOfWhatNobodyVouchesForAndOfASlotThatCannotBeLookedAt) {
     report.windows.push_back(
         {.timeline = 1, .from = wal::Lsn(i << 28), .to = wal::Lsn(i << 28 | 1)});
   const auto text = status_text(report);
-  EXPECT_THAT(text, HasSubstr("  NOT VOUCHED FOR: " + report.unvouched[0].text() + "\n"));
+  EXPECT_THAT(text, HasSubstr("  NOT FULLY VERIFIED: " + report.unvouched[0].text() + "\n"));
   EXPECT_THAT(text, HasSubstr("  the slot's wal_status could not be read: permission denied\n"));
   EXPECT_THAT(text, HasSubstr("Grant it."));
   EXPECT_THAT(text, HasSubstr("  and 2 more, in --json\n"));

@@ -476,8 +476,8 @@ TEST(Verify, SaysWhichOfTwoFormsIsSound) {
   const auto partial = ArchiveBuilder::name(wal, 2, Method::none, true);
   const auto& finding = report.findings[0];
   EXPECT_EQ(finding.file, partial);
-  EXPECT_EQ(finding.what, "the unfinished file holds other WAL than " +
-                              ArchiveBuilder::name(wal, 2) + ", which is sound");
+  EXPECT_EQ(finding.what, "the partial file's WAL differs from that of " +
+                              ArchiveBuilder::name(wal, 2) + ", which is valid");
   EXPECT_EQ(finding.hint, "Move " + partial + " away.");
   ASSERT_TRUE(finding.offset);
   EXPECT_GE(kSize.start(2) + *finding.offset, wal.fork_point(kSize.start(2) + 300'000));
@@ -565,9 +565,9 @@ TEST(Verify, TellsWhatIsNoFileUnderANameOfWal) {
   const auto& first = report.findings[report.findings[0].file == above ? 0 : 1];
   const auto& second = report.findings[report.findings[0].file == above ? 1 : 0];
   EXPECT_EQ(first.file, above);
-  EXPECT_THAT(first.what, HasSubstr("no file is under this segment's name"));
+  EXPECT_THAT(first.what, HasSubstr("this segment's name is that of a directory"));
   EXPECT_EQ(second.file, "00000002.history");
-  EXPECT_THAT(second.what, HasSubstr("no file is under this history's name"));
+  EXPECT_THAT(second.what, HasSubstr("this history's name is that of a directory"));
   EXPECT_THAT(first.hint, HasSubstr("Move it away"));
   EXPECT_THAT(report.notes, Contains("1 entry is not WAL and left alone, \"notes\""));
 }
@@ -841,7 +841,7 @@ TEST(Verify, ChecksWhatAPartialHasBecomeMeanwhile) {
     ASSERT_THAT(report.findings, SizeIs(1));
     EXPECT_EQ(report.findings[0].file, whole);
     if (becomes == Becomes::nothing) {
-      EXPECT_THAT(report.findings[0].what, HasSubstr("disappeared while verify ran"));
+      EXPECT_THAT(report.findings[0].what, HasSubstr("disappeared while verify was running"));
     }
   }
 }
@@ -1426,19 +1426,20 @@ TEST(Verify, SaysWhatABackupLacks) {
   EXPECT_THAT(report.backup->verdict,
               HasSubstr("cannot be brought to consistency: that needs WAL up "
                         "to 0/700064, and sound WAL reaches only "));
-  EXPECT_EQ(report.findings.at(0).hint, "See the findings for what is missing or damaged.");
+  EXPECT_EQ(report.findings.at(0).hint, "The findings show the missing or damaged segments.");
 
   options.backup = point;
   options.backup->from_standby = true;
   report = archive.verify(options);
   EXPECT_EQ(kinds(report), "backup");
-  EXPECT_THAT(report.backup->verdict, HasSubstr("only its manifest tells, and it is not given"));
-  EXPECT_EQ(report.findings.at(0).hint, "Give the backup_manifest or the backup's directory.");
+  EXPECT_THAT(report.backup->verdict,
+              HasSubstr("it is only in the manifest, which was not specified"));
+  EXPECT_EQ(report.findings.at(0).hint, "Specify the backup_manifest or the backup's directory.");
 
   options.backup->system_identifier = wal.options().system_identifier + 1;
   const auto error = error_of([&] { static_cast<void>(archive.verify(options)); });
   EXPECT_EQ(error.kind(), ErrorKind::conflict);
-  EXPECT_THAT(error.what(), HasSubstr("the backup is of another cluster than the archive"));
+  EXPECT_THAT(error.what(), HasSubstr("the backup and the archive belong to different clusters"));
 }
 
 TEST(Verify, RefusesASegmentThatThisSizeDoesNotHave) {

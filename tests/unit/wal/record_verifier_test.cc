@@ -616,12 +616,12 @@ TEST(RecordVerifier, NamesTheDamageAndItsPlace) {
       {"long header inside a segment", page(1) + 2, 0x0003, 2,
        fmt::format(
            "{} found at {}: unexpected page info 0x0003: a long header belongs on the first "
-           "page of a segment and nowhere else, segments being 1048576 bytes",
+           "page of a segment only, with segments of 1048576 bytes",
            page(1), page(1) + 2)},
       {"short header at a segment's start", page(0) + 2, 0x0000, 2,
        fmt::format(
            "{} found at {}: unexpected page info 0x0000: a long header belongs on the first "
-           "page of a segment and nowhere else, segments being 1048576 bytes",
+           "page of a segment only, with segments of 1048576 bytes",
            page(0), page(0) + 2)},
       {"later timeline", page(1) + 4, 2, 4,
        fmt::format("{} found at {}: unexpected timeline in page header: expected 1 to 1, found 2",
@@ -643,9 +643,10 @@ TEST(RecordVerifier, NamesTheDamageAndItsPlace) {
                    "16384",
                    page(0), page(0) + 36)},
       {"not continued", page(1) + 2, 0x0000, 2,
-       fmt::format("{} found at {}: unexpected length of a continued record where none goes on: "
-                   "expected 0, found {}",
-                   large.start, page(1) + 16, on_page_1)},
+       fmt::format(
+           "{} found at {}: unexpected length of a continued record where no record continues: "
+           "expected 0, found {}",
+           large.start, page(1) + 16, on_page_1)},
       {"continued with another length", page(1) + 16, on_page_1 + 8, 4,
        fmt::format("{} found at {}: unexpected length of the continued record: expected {}, found "
                    "{}",
@@ -710,27 +711,30 @@ TEST(RecordVerifier, RefusesARecordThatBreaksOffOrGoesOnWhereNoneDoes) {
     std::string expected;
   } cases[] = {
       {"goes on where none began", 1, 0x0001, 500,
-       fmt::format("{} found at {}: unexpected page info 0x0001: the record before is complete, so "
-                   "none can go on here",
-                   page(1), page(1) + 2)},
+       fmt::format(
+           "{} found at {}: unexpected page info 0x0001: the preceding record is complete, so "
+           "no record can continue here",
+           page(1), page(1) + 2)},
       {"overwrites where none was", 1, 0x0008, 0,
-       fmt::format("{} found at {}: unexpected page info 0x0008: no record goes on here whose "
+       fmt::format("{} found at {}: unexpected page info 0x0008: no record continues here whose "
                    "continuation could be overwritten",
                    page(1), page(1) + 2)},
       {"overwrites one that began before the stream", 0, 0x000A, 0,
        fmt::format(
            "{} found at {}: the page overwrites a record's continuation, but does not begin "
-           "with the record that says so: expected resource manager 0 and info 0xD0, found "
+           "with the record that marks this: expected resource manager 0 and info 0xD0, found "
            "{} and 0x{:02X}",
            first.start, first.start + 16, first.resource_manager, first.info)},
       {"a length where none goes on", 1, 0x0000, 24,
-       fmt::format("{} found at {}: unexpected length of a continued record where none goes on: "
-                   "expected 0, found 24",
-                   page(1), page(1) + 16)},
+       fmt::format(
+           "{} found at {}: unexpected length of a continued record where no record continues: "
+           "expected 0, found 24",
+           page(1), page(1) + 16)},
       {"breaks off", 2, 0x0000, 0,
-       fmt::format("{} found at {}: the record does not go on: expected {} more bytes of it, found "
-                   "page info 0x0000",
-                   large, page(2) + 2, left)},
+       fmt::format(
+           "{} found at {}: the record is not continued: expected {} more bytes of it, found "
+           "page info 0x0000",
+           large, page(2) + 2, left)},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(test.name);

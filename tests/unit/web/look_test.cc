@@ -146,7 +146,7 @@ TEST(Look, TellsOfBackupsThatCannotBeRead) {
   EXPECT_EQ(look.report.backups[2].name, place.path("bad"));
   EXPECT_THAT(look.report.backups[2].problem, HasSubstr("backup_label"));
   EXPECT_EQ(look.report.backups[3].name, place.path("new"));
-  EXPECT_THAT(look.report.backups[3].problem, HasSubstr("no backup_label yet"));
+  EXPECT_THAT(look.report.backups[3].problem, HasSubstr("backup_label does not exist yet"));
 }
 
 TEST(Look, TakesTheTimeFromTheNameThatPgweirHasGiven) {

@@ -92,7 +92,8 @@ TEST(Downstream, HasTheSlotsThatAreKeptAndWhatIsTheMatterWithThem) {
                               "<td></td></tr>\n"));
   EXPECT_THAT(html, HasSubstr("<tr><td>idle&lt;1&gt;</td><td>0/2000000</td><td>2 GB</td>"
                               "<td>not in use</td><td><span class=\"badge warning\">"));
-  EXPECT_THAT(html, HasSubstr("&quot;idle&lt;1&gt;&quot; holds back 2 GB from pgweir prune"));
+  EXPECT_THAT(html,
+              HasSubstr("&quot;idle&lt;1&gt;&quot; retains 2 GB that pgweir prune would remove"));
   EXPECT_THAT(html, HasSubstr("&quot;gone&quot; is lost (--serve-max-slot-wal-keep-size)"));
 }
 

@@ -52,7 +52,7 @@ TEST(Recorder, NotesWhatHappensInWords) {
               ElementsAre("! it broke", "! no room", "! the disk is full",
                           "  the disk has space again", "  switched to timeline 2 at 0/3000100",
                           "! WAL is missing from 0/1000000 to 0/2000000 on timeline 1",
-                          "! a failover left WAL behind from 0/1000000 to 0/2000000 on timeline 1",
+                          "! a failover abandoned WAL from 0/1000000 to 0/2000000 on timeline 1",
                           "! not sent to the store: it broke", "  the store accepts WAL again",
                           "! a second upstream has other WAL",
                           "  standby (::1) is no longer served: it hung up"));
