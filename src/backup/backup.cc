@@ -11,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <memory>
+#include <vector>
 
 #include "archive/backup_files.h"
 #include "archive/branch.h"
@@ -23,7 +24,6 @@
 #include "backup/server.h"
 #include "backup/talk.h"
 #include "backup/tar_check.h"
-#include "backup/tools.h"
 #include "backup/wait.h"
 #include "base/error.h"
 #include "base/exit_status.h"
@@ -37,6 +37,7 @@
 #include "prune/archive_wal.h"
 #include "prune/backup_size.h"
 #include "recovery/programs.h"
+#include "wal/page.h"
 #include "wal/server_version.h"
 
 namespace weir::backup {
@@ -50,6 +51,41 @@ constexpr std::uint64_t kReserve = std::uint64_t{64} << 20;
 
 std::chrono::milliseconds since(Clock::time_point begin) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+}
+
+/// pg_basebackup and pg_verifybackup of that major version or a newer one: in `bindir`, else where
+/// Debian and Red Hat have them, the oldest that fits first. Throws Error{retry} if they are not
+/// there, or are older.
+recovery::Programs find_tools(int major, const std::optional<std::string>& bindir,
+                              const std::function<bool()>& stop) {
+  std::vector<std::string> directories;
+  if (bindir) {
+    directories.push_back(*bindir);
+  } else {
+    for (int each = major; each <= std::max(major, wal::kNewestKnownMajor); ++each)
+      for (const auto* place : {"/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin"})
+        directories.push_back(fmt::format(fmt::runtime(place), each));
+  }
+  std::string seen;
+  for (const auto& directory : directories) {
+    recovery::Programs programs{.directory = directory};
+    if (!io::is_program(programs.path("pg_basebackup")) ||
+        !io::is_program(programs.path("pg_verifybackup")))
+      continue;
+    if (recovery::ask_version(programs, "pg_basebackup", stop) && programs.major >= major)
+      return programs;
+    seen += (seen.empty() ? "" : ", ") + fmt::format("{} in {}", programs.version, directory);
+  }
+  Error error(
+      ErrorKind::retry,
+      fmt::format("could not find pg_basebackup and pg_verifybackup of PostgreSQL {} or newer",
+                  major));
+  if (bindir) error.with("directory", *bindir);
+  if (!seen.empty()) error.with("found", seen);
+  throw error.hint(
+      fmt::format("Install the client programs (Debian: postgresql-client-{}), or specify their "
+                  "directory with --bindir.",
+                  major));
 }
 
 Error no_place(std::string what, const std::string& path, std::string_view hint) {

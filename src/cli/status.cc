@@ -36,7 +36,6 @@
 #include "prune/stored_backups.h"
 #include "status/backups.h"
 #include "status/check.h"
-#include "status/json.h"
 #include "status/only_stored.h"
 #include "status/report.h"
 #include "status/several.h"

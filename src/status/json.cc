@@ -1,5 +1,3 @@
-#include "status/json.h"
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -8,6 +6,7 @@
 #include "base/units.h"
 #include "codec/names.h"
 #include "status/backups.h"
+#include "status/text.h"
 #include "status/view_json.h"
 
 namespace weir::status {

@@ -1,8 +1,8 @@
-#include "status/picture.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
+
+#include "status/text.h"
 
 namespace weir::status {
 

@@ -1,11 +1,10 @@
-#include "status/receiver_text.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdint>
 
 #include "base/units.h"
+#include "status/text.h"
 
 namespace weir::status {
 

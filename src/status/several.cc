@@ -7,9 +7,9 @@
 #include <tuple>
 
 #include "archive/branch.h"
-#include "status/json.h"
 #include "status/known_ends.h"
 #include "status/plugin_line.h"
+#include "status/text.h"
 
 namespace weir::status {
 

@@ -8,8 +8,6 @@
 #include "codec/names.h"
 #include "status/backups.h"
 #include "status/check.h"
-#include "status/picture.h"
-#include "status/receiver_text.h"
 
 namespace weir::status {
 

@@ -19,7 +19,7 @@
 
 #include "base/text.h"
 #include "codec/codec.h"
-#include "status/json.h"
+#include "status/text.h"
 #include "web/assets.h"
 #include "web/guide.h"
 #include "web/html.h"

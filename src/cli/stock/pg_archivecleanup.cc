@@ -1,5 +1,3 @@
-#include "cli/stock/pg_archivecleanup.h"
-
 #include <fmt/format.h>
 #include <getopt.h>
 
@@ -14,6 +12,7 @@
 #include "archive/listing.h"
 #include "base/error.h"
 #include "cli/print_stderr.h"
+#include "cli/stock/stand_ins.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 

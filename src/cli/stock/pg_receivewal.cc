@@ -6,8 +6,6 @@
 // overwrites such a file without truncating it, and must not leave the end of pgweir's file after
 // its own.
 
-#include "cli/stock/pg_receivewal.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -21,6 +19,7 @@
 #include "cli/options/connection_options.h"
 #include "cli/runtime/memory.h"
 #include "cli/stock/pg_receivewal_options.h"
+#include "cli/stock/stand_ins.h"
 #include "cli/stock/stock_options.h"
 #include "daemon/logger.h"
 #include "daemon/long_run.h"

@@ -1,5 +1,3 @@
-#include "cli/stock/pg_recvlogical.h"
-
 #include <fmt/format.h>
 
 #include <exception>
@@ -8,6 +6,7 @@
 #include "cli/help.h"
 #include "cli/options/connection_options.h"
 #include "cli/stock/pg_recvlogical_options.h"
+#include "cli/stock/stand_ins.h"
 #include "cli/stock/stock_options.h"
 #include "daemon/long_run.h"
 #include "daemon/signals.h"

@@ -1,9 +1,6 @@
 #include "cli/stock/stand_ins.h"
 
-#include "cli/stock/pg_archivecleanup.h"
-#include "cli/stock/pg_receivewal.h"
 #include "cli/stock/pg_receivewal_options.h"
-#include "cli/stock/pg_recvlogical.h"
 #include "cli/stock/pg_recvlogical_options.h"
 
 namespace weir::cli {

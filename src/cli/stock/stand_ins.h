@@ -16,6 +16,19 @@ struct StandIn {
   std::string_view (*help)();
 };
 
+// The programs, as StandIn::run, with the options, messages and exit statuses of versions 15 to 19.
+
+/// Exit status 0 or 1.
+int pg_receivewal(int count, char** words);
+int pg_recvlogical(int count, char** words);
+/// Exit status 0, 2 for wrong usage; files that cannot be removed are reported, with status 0, as
+/// in the original.
+int pg_archivecleanup(int count, char** words);
+[[nodiscard]] std::string_view pg_archivecleanup_help();
+inline constexpr std::string_view kPgReceivewal = "pg_receivewal";
+inline constexpr std::string_view kPgRecvlogical = "pg_recvlogical";
+inline constexpr std::string_view kPgArchivecleanup = "pg_archivecleanup";
+
 [[nodiscard]] std::span<const StandIn> stand_ins();
 /// The one of this name, whatever the path before it; nullptr: there is none.
 [[nodiscard]] const StandIn* find_stand_in(std::string_view called);

@@ -5,7 +5,6 @@
 
 #include "archive/find_losses.h"
 #include "status/check.h"
-#include "status/json.h"
 #include "status/report.h"
 #include "status/text.h"
 #include "support/archive_builder.h"

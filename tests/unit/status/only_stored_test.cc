@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "status/json.h"
-#include "status/picture.h"
 #include "status/text.h"
 #include "support/sim_disk.h"
 

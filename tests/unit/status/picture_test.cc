@@ -1,8 +1,8 @@
-#include "status/picture.h"
-
 #include <gtest/gtest.h>
 
 #include <sstream>
+
+#include "status/text.h"
 
 namespace weir::status::picture_test {
 namespace {

@@ -10,8 +10,6 @@
 
 #include "status/beside.h"
 #include "status/check.h"
-#include "status/json.h"
-#include "status/picture.h"
 #include "status/store_side.h"
 #include "status/text.h"
 #include "status/view_json.h"

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "status/json.h"
+#include "status/text.h"
 #include "status/view_json.h"
 #include "web/fleet_file.h"
 
