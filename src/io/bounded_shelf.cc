@@ -7,10 +7,10 @@
 #include <future>
 #include <mutex>
 #include <span>
-#include <thread>
 #include <utility>
 
 #include "base/error.h"
+#include "base/left_behind.h"
 #include "io/directory.h"
 
 namespace weir::io {
@@ -42,7 +42,8 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
     {
       const std::lock_guard lock(mutex_);
       if (hangs_) throw no_answer();
-      if (!thread_.joinable()) thread_ = std::thread([self = shared_from_this()] { self->work(); });
+      if (!running_.valid())
+        running_ = begin_left_behind([self = shared_from_this()] { self->work(); });
       calls_.push_back([task] { (*task)(); });
     }
     changed_.notify_one();
@@ -83,11 +84,7 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
       hangs = hangs_;
     }
     changed_.notify_one();
-    if (!thread_.joinable()) return;  // there was no call yet
-    if (hangs)
-      thread_.detach();
-    else
-      thread_.join();
+    if (running_.valid() && !hangs) running_.wait();
   }
 
  private:
@@ -124,7 +121,7 @@ class BoundedShelf::Worker : public std::enable_shared_from_this<Worker> {
   const Open open_;
   const std::chrono::milliseconds patience_;
   const std::function<bool()> stop_;
-  std::thread thread_;
+  std::future<void> running_;     ///< not valid: there was no call yet
   std::unique_ptr<Shelf> shelf_;  ///< the thread's own
 
   std::mutex mutex_;

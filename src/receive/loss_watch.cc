@@ -10,33 +10,11 @@ LossWatch::LossWatch(io::Shelf& directory, Threads& threads, StatusBoard& board,
     : directory_(directory),
       board_(board),
       log_(log),
-      every_(every),
-      threads_(threads),
-      mutex_(threads.make_mutex()),
-      stopped_(threads.make_condition()),
-      thread_(threads.start("losses", [this] { work(); })) {}
-
-LossWatch::~LossWatch() {
-  {
-    const Threads::Lock lock(*mutex_);
-    stop_ = true;
-    stopped_->notify_all();
-  }
-  thread_->join();
-}
-
-void LossWatch::work() {
-  Threads::Lock lock(*mutex_);
-  for (;;) {
-    const auto next = threads_.now() + every_;
-    while (!stop_ && threads_.now() < next) stopped_->wait_until(lock, next);
-    if (stop_) return;
-    lock.unlock();
-    look_at_records();
-    read_acknowledgements();
-    lock.lock();
-  }
-}
+      look_(threads, "losses", threads.now() + every, [this, &threads, every] {
+        look_at_records();
+        read_acknowledgements();
+        return threads.now() + every;
+      }) {}
 
 /// When a hole is filled, its record is removed as the last step.
 void LossWatch::look_at_records() {

@@ -1,12 +1,11 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
 #include <set>
 #include <string>
 
 #include "base/log.h"
-#include "base/threads.h"
+#include "base/periodic_look.h"
 #include "io/shelf.h"
 #include "receive/status_board.h"
 
@@ -19,27 +18,18 @@ class LossWatch {
  public:
   LossWatch(io::Shelf& directory, Threads& threads, StatusBoard& board, Log& log,
             std::chrono::milliseconds every = std::chrono::seconds(2));
-  ~LossWatch();
-  LossWatch(const LossWatch&) = delete;
-  LossWatch& operator=(const LossWatch&) = delete;
 
  private:
-  void work();
   void look_at_records();
   void read_acknowledgements();
 
   io::Shelf& directory_;
   StatusBoard& board_;
   Log& log_;
-  const std::chrono::milliseconds every_;
-  Threads& threads_;
-  const std::unique_ptr<Threads::Mutex> mutex_;
-  const std::unique_ptr<Threads::Condition> stopped_;
-  bool stop_ = false;
   /// Ids of losses whose records were removed: the session may have read them before. For the
   /// thread only.
   std::set<std::string> removed_;
-  std::unique_ptr<Threads::Thread> thread_;
+  PeriodicLook look_;
 };
 
 }  // namespace weir::receive

@@ -1,13 +1,13 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
+#include "base/periodic_look.h"
 #include "net/wake.h"
 #include "receive/host_survey.h"
 #include "receive/preferred_host.h"
@@ -31,22 +31,18 @@ class PreferWatch {
   };
   PreferWatch(Task task, Log& log);
   /// Aborts queries in progress.
-  ~PreferWatch();
+  ~PreferWatch() { stop_.raise(); }
   PreferWatch(const PreferWatch&) = delete;
   PreferWatch& operator=(const PreferWatch&) = delete;
 
  private:
-  void work();
   bool look();
 
   const Task task_;
   Log& log_;
   PreferredHost preferred_;
   net::Wake stop_;
-  const std::unique_ptr<Threads::Mutex> mutex_;
-  const std::unique_ptr<Threads::Condition> changed_;
-  bool over_ = false;
-  std::unique_ptr<Threads::Thread> thread_;
+  std::optional<PeriodicLook> look_;
 };
 
 }  // namespace weir::receive

@@ -11,6 +11,7 @@
 #include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
+#include "base/left_behind.h"
 #include "base/priority.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
@@ -41,7 +42,6 @@ struct SizeWatch::Shared {
   std::condition_variable changed{};
   /// The session continues or ends without the thread: `hooks` must not be used any more.
   bool over = false;
-  bool ended = false;  ///< the thread is done
 
   /// Does nothing when it is over.
   template <typename Use>
@@ -268,7 +268,7 @@ void SizeWatch::Work::report_new(const std::vector<Loss>& holes) {
 
 SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds check_again_after)
     : shared_(new Shared{std::move(archive), check_again_after, std::move(hooks)}) {
-  thread_ = std::thread([shared = shared_] {
+  running_ = begin_left_behind([shared = shared_] {
     lowest_priority();
     try {
       Work(*shared).run();
@@ -277,24 +277,16 @@ SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds che
         to.log.warning("the sizes of the segments could not be checked: {}", error.what());
       });
     }
-    const std::lock_guard lock(shared->mutex);
-    shared->ended = true;
-    shared->changed.notify_all();
   });
 }
 
 SizeWatch::~SizeWatch() {
-  bool ended = false;
   {
-    std::unique_lock lock(shared_->mutex);
+    const std::lock_guard lock(shared_->mutex);
     shared_->over = true;
     shared_->changed.notify_all();
-    ended = shared_->changed.wait_for(lock, kPatience, [this] { return shared_->ended; });
   }
-  if (ended)
-    thread_.join();
-  else
-    thread_.detach();
+  running_.wait_for(kPatience);
 }
 
 }  // namespace weir::receive

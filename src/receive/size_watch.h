@@ -3,10 +3,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <set>
 #include <string>
-#include <thread>
 
 #include "archive/listing.h"
 #include "archive/losses.h"
@@ -59,7 +59,7 @@ class SizeWatch {
   class Work;
 
   std::shared_ptr<Shared> shared_;
-  std::thread thread_;
+  std::future<void> running_;
 };
 
 }  // namespace weir::receive

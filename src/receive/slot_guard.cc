@@ -29,49 +29,26 @@ SlotGuard::SlotGuard(Servers& servers, Machine& machine, std::string conninfo, s
       board_(board),
       heard_names_(std::move(heard_names)),
       why_held_(std::move(why_held)),
-      mutex_(machine.threads().make_mutex()),
-      changed_(machine.threads().make_condition()),
       expected_(expected),
-      thread_(machine.threads().start("slot guard", [this] { work(); })) {}
-
-SlotGuard::~SlotGuard() {
-  {
-    const Threads::Lock lock(*mutex_);
-    stopped_ = true;
-    changed_->notify_all();
-  }
-  stop_.raise();
-  thread_->join();
-}
+      look_(machine.threads(), "slot guard", machine.now(), [this] { return look(); }) {}
 
 void SlotGuard::expect(bool expected) {
   expected_ = expected;
-  const Threads::Lock lock(*mutex_);
-  check_now_ = true;
-  changed_->notify_all();
+  look_.look_now();
 }
 
-void SlotGuard::work() {
-  bool told_failure = false;
-  Threads::Lock lock(*mutex_);
-  while (!stopped_) {
-    check_now_ = false;
-    lock.unlock();
-    try {
-      check();
-      told_failure = false;
-    } catch (const net::Interrupted&) {
-      return;
-    } catch (const Error& error) {
-      if (!told_failure)
-        log_.warning("the slot cannot be monitored: {}; archiving is not affected, trying again",
-                     error.what());
-      told_failure = true;
-    }
-    lock.lock();
-    // (Checking too early after a spurious wake-up costs nothing.)
-    if (!stopped_ && !check_now_) changed_->wait_until(lock, machine_.now() + kReadEvery);
+std::optional<Time> SlotGuard::look() {
+  try {
+    check();
+    told_failure_ = false;
+  } catch (const net::Interrupted&) {
+    return std::nullopt;
+  } catch (const Error& error) {
+    if (!std::exchange(told_failure_, true))
+      log_.warning("the slot cannot be monitored: {}; archiving is not affected, trying again",
+                   error.what());
   }
+  return machine_.now() + kReadEvery;
 }
 
 void SlotGuard::check() {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/log.h"
-#include "base/threads.h"
+#include "base/periodic_look.h"
 #include "net/wake.h"
 #include "pq/slot_view.h"
 #include "receive/machine.h"
@@ -43,14 +43,14 @@ class SlotGuard {
             bool expected, Log& log, StatusBoard& board,
             std::function<void(const std::string& names)> heard_names = {},
             std::string why_held = {});
-  ~SlotGuard();
+  ~SlotGuard() { stop_.raise(); }
 
   /// From now on the slot should exist (or no longer). Checks at once: an outdated warning is
   /// withdrawn. Any thread, returns at once.
   void expect(bool expected);
 
  private:
-  void work();
+  [[nodiscard]] std::optional<Time> look();
   void check();
   void report(const std::optional<SlotTrouble>& trouble);
 
@@ -63,14 +63,11 @@ class SlotGuard {
   const std::function<void(const std::string& names)> heard_names_;
   const std::string why_held_;
   net::Wake stop_;
-  const std::unique_ptr<Threads::Mutex> mutex_;
-  const std::unique_ptr<Threads::Condition> changed_;
-  bool stopped_ = false;
-  bool check_now_ = false;
   std::atomic<bool> expected_;
   std::optional<SlotTrouble::Kind> reported_;
+  bool told_failure_ = false;
   std::optional<Time> inactive_since_;  ///< not in use at any check since
-  std::unique_ptr<Threads::Thread> thread_;
+  PeriodicLook look_;
 };
 
 }  // namespace weir::receive

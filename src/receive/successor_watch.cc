@@ -24,43 +24,21 @@ bool is_successor(const HostWord& host, const ArchivedSoFar& ours) {
   return std::holds_alternative<StartAt>(start_on(host, ours, {}));
 }
 
-SuccessorWatch::SuccessorWatch(Task task, Log& log)
-    : task_(std::move(task)),
-      log_(log),
-      mutex_(task_.world.machine.threads().make_mutex()),
-      changed_(task_.world.machine.threads().make_condition()) {
+SuccessorWatch::SuccessorWatch(Task task, Log& log) : task_(std::move(task)), log_(log) {
+  auto& machine = task_.world.machine;
   try {
-    thread_ = task_.world.machine.threads().start("successor", [this] { work(); });
+    look_.emplace(machine.threads(), "successor", machine.now(),
+                  [this, &machine]() -> std::optional<Time> {
+                    const auto silent = task_.silent_for();
+                    if (silent >= kSilence && look()) return std::nullopt;
+                    return machine.now() +
+                           std::max<std::chrono::milliseconds>(kLooksEvery, kSilence - silent);
+                  });
   } catch (const std::system_error& error) {
     log_.warning(
         "could not start the thread that looks for a new primary while the server does not "
         "respond: {}",
         error.what());
-  }
-}
-
-SuccessorWatch::~SuccessorWatch() {
-  {
-    const Threads::Lock lock(*mutex_);
-    over_ = true;
-  }
-  stop_.raise();
-  changed_->notify_all();
-  if (thread_) thread_->join();
-}
-
-void SuccessorWatch::work() {
-  auto& machine = task_.world.machine;
-  Threads::Lock lock(*mutex_);
-  while (!over_) {
-    lock.unlock();
-    const auto silent = task_.silent_for();
-    const bool found = silent >= kSilence && look();
-    lock.lock();
-    if (found) return;
-    const auto again =
-        machine.now() + std::max<std::chrono::milliseconds>(kLooksEvery, kSilence - silent);
-    while (!over_ && machine.now() < again) changed_->wait_until(lock, again);
   }
 }
 

@@ -2,12 +2,13 @@
 
 #include <chrono>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
+#include "base/periodic_look.h"
 #include "net/wake.h"
 #include "receive/host_survey.h"
 
@@ -34,21 +35,17 @@ class SuccessorWatch {
   };
   SuccessorWatch(Task task, Log& log);
   /// Aborts queries in progress.
-  ~SuccessorWatch();
+  ~SuccessorWatch() { stop_.raise(); }
   SuccessorWatch(const SuccessorWatch&) = delete;
   SuccessorWatch& operator=(const SuccessorWatch&) = delete;
 
  private:
-  void work();
   bool look();
 
   const Task task_;
   Log& log_;
   net::Wake stop_;
-  const std::unique_ptr<Threads::Mutex> mutex_;
-  const std::unique_ptr<Threads::Condition> changed_;
-  bool over_ = false;
-  std::unique_ptr<Threads::Thread> thread_;
+  std::optional<PeriodicLook> look_;
 };
 
 /// A primary on a newer timeline that continues `ours`, and has the next WAL. Pure.

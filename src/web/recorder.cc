@@ -11,7 +11,6 @@
 #include "base/units.h"
 #include "io/place.h"
 #include "io/small_file.h"
-#include "net/wait.h"
 
 namespace weir::web {
 
@@ -102,16 +101,13 @@ class Record {
 };
 
 Recorder::Recorder(receive::Feed& feed, const receive::StatusBoard& board, std::string directory)
-    : board_(board), record_(std::make_shared<Record>(std::move(directory))) {
-  subscription_ = feed.subscribe([this](const receive::Event& event) { on_event(event); });
-  thread_ = std::thread([this] { work(); });
-}
-
-Recorder::~Recorder() {
-  subscription_ = {};
-  end_.raise();
-  thread_.join();
-}
+    : board_(board),
+      record_(std::make_shared<Record>(std::move(directory))),
+      subscription_(feed.subscribe([this](const receive::Event& event) { on_event(event); })),
+      look_(machine_threads(), "history", machine_threads().now() + kEvery, [this] {
+        sample();
+        return machine_threads().now() + kEvery;
+      }) {}
 
 History Recorder::history() const { return record_->read(); }
 std::chrono::milliseconds Recorder::since_progress() const { return record_->since_progress(); }
@@ -162,24 +158,21 @@ void Recorder::on_event(const receive::Event& event) {
       });
 }
 
-void Recorder::work() {
-  while (net::pause(end_, kEvery)) {
-    const auto view = board_.view();
-    History::Sample sample{.streaming = view.stream.has_value() && !view.disk_full_since,
-                           .archived = view.archived_bytes};
-    sample.lag = view.lag();
-    if (view.stream && view.stream->server_end.valid())
-      sample.server_end = view.stream->server_end.byte();
-    const auto milliseconds = [](std::chrono::nanoseconds time) {
-      return std::chrono::duration<double, std::milli>(time).count();
-    };
-    if (view.syncs) {
-      sample.p50_ms = milliseconds(view.syncs->p50);
-      sample.p99_ms = milliseconds(view.syncs->p99);
-    }
-    record_->change(
-        [&](History& history) { history.add(sample, std::chrono::system_clock::now()); });
+void Recorder::sample() {
+  const auto view = board_.view();
+  History::Sample sample{.streaming = view.stream.has_value() && !view.disk_full_since,
+                         .archived = view.archived_bytes};
+  sample.lag = view.lag();
+  if (view.stream && view.stream->server_end.valid())
+    sample.server_end = view.stream->server_end.byte();
+  const auto milliseconds = [](std::chrono::nanoseconds time) {
+    return std::chrono::duration<double, std::milli>(time).count();
+  };
+  if (view.syncs) {
+    sample.p50_ms = milliseconds(view.syncs->p50);
+    sample.p99_ms = milliseconds(view.syncs->p99);
   }
+  record_->change([&](History& history) { history.add(sample, std::chrono::system_clock::now()); });
 }
 
 }  // namespace weir::web

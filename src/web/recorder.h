@@ -6,9 +6,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 
-#include "net/wake.h"
+#include "base/periodic_look.h"
 #include "receive/feed.h"
 #include "receive/status_board.h"
 #include "web/history.h"
@@ -31,9 +30,6 @@ class Recorder {
  public:
   /// Both outlive it. `directory` is the archive.
   Recorder(receive::Feed& feed, const receive::StatusBoard& board, std::string directory);
-  ~Recorder();
-  Recorder(const Recorder&) = delete;
-  Recorder& operator=(const Recorder&) = delete;
 
   [[nodiscard]] History history() const;
   /// Since the stream's guardian last said that it is there.
@@ -43,14 +39,13 @@ class Recorder {
   [[nodiscard]] std::function<void(bool last)> keeper() const;
 
  private:
-  void work();
+  void sample();
   void on_event(const receive::Event& happened);
 
   const receive::StatusBoard& board_;
   std::shared_ptr<Record> record_;
-  net::Wake end_;
   receive::Feed::Subscription subscription_;
-  std::thread thread_;
+  PeriodicLook look_;
 };
 
 }  // namespace weir::web

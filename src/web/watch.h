@@ -4,12 +4,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 
+#include "base/left_behind.h"
 #include "base/priority.h"
 
 namespace weir::web {
@@ -35,22 +36,18 @@ class Watch {
   };
   /// What the hooks refer to lives as long as they do, which may be longer than this.
   explicit Watch(Hooks hooks) : shared_(std::make_shared<Shared>(std::move(hooks))) {
-    thread_ = std::thread([shared = shared_] { shared->run(); });
+    running_ = begin_left_behind([shared = shared_] { shared->run(); });
   }
   /// Calls each_time once more, if that comes back soon.
   ~Watch() {
     // For the call that it is in.
     constexpr std::chrono::milliseconds kPatience(500);
-    std::unique_lock lock(shared_->mutex);
-    shared_->over = true;
-    shared_->changed.notify_all();
-    const bool ended =
-        shared_->changed.wait_for(lock, kPatience, [this] { return shared_->ended; });
-    lock.unlock();
-    if (ended)
-      thread_.join();
-    else
-      thread_.detach();
+    {
+      const std::lock_guard lock(shared_->mutex);
+      shared_->over = true;
+      shared_->changed.notify_all();
+    }
+    running_.wait_for(kPatience);
   }
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
@@ -92,7 +89,6 @@ class Watch {
     Clock::time_point watched = Clock::now() - std::chrono::hours(1);
     bool looking = false;
     bool over = false;
-    bool ended = false;
 
     [[nodiscard]] bool is_watched() const {
       constexpr std::chrono::seconds kStaysWatched(30);
@@ -134,14 +130,11 @@ class Watch {
         if (over) break;
       }
       if (hooks.each_time) hooks.each_time(true);
-      const std::lock_guard lock(mutex);
-      ended = true;
-      changed.notify_all();
     }
   };
 
   std::shared_ptr<Shared> shared_;
-  std::thread thread_;
+  std::future<void> running_;
 };
 
 }  // namespace weir::web

@@ -3,27 +3,15 @@
 #include <chrono>
 #include <future>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "base/error.h"
+#include "base/left_behind.h"
 #include "base/log.h"
 #include "io/place.h"
 #include "net/wake.h"
 
 namespace weir::cli {
-
-/// Runs `make` in a thread of its own that does not have to be waited for. For calls that may not
-/// return, such as those of a file system that hangs: the caller waits for the result as long as it
-/// chooses, and continues without it. `make` may run longer than the caller exists, so it must own
-/// everything that it uses. Throws std::system_error if no thread can be started.
-template <typename Make>
-[[nodiscard]] auto begin_left_behind(Make make) -> std::future<decltype(make())> {
-  std::packaged_task<decltype(make())()> task(std::move(make));
-  auto answer = task.get_future();  // its destructor does not wait
-  std::thread(std::move(task)).detach();
-  return answer;
-}
 
 /// The file system of an archive hangs.
 class FileSystemHangs : public ErrorAs<FileSystemHangs> {
