@@ -6,7 +6,6 @@
 
 #include <array>
 #include <climits>
-#include <utility>
 
 namespace weir {
 
@@ -19,8 +18,8 @@ std::string last_reason() {
 
 }  // namespace
 
-Library::Library(std::string name, const std::string& path, const char* hint)
-    : name_(path.empty() ? std::move(name) : path), hint_(hint) {
+Library::Library(const std::string& name, const std::string& path, const char* hint)
+    : name_(path.empty() ? name : path), hint_(hint) {
   if (!path.empty()) handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle_ == nullptr) reason_ = path.empty() ? "it is not installed" : last_reason();
 }

@@ -26,7 +26,7 @@ class Library {
 
  private:
   /// `path` is empty: there is no such file.
-  Library(std::string name, const std::string& path, const char* hint);
+  Library(const std::string& name, const std::string& path, const char* hint);
 
   std::string name_;  ///< or the path of a module that exists
   const char* hint_;
