@@ -202,7 +202,7 @@ Fiber::~Fiber() {
 #endif
 }
 
-void Fiber::resume() {
+std::exception_ptr Fiber::resume() {
   auto& self = *impl_;
   PGWEIR_CHECK(!self.done);
   if (!self.started) {
@@ -228,7 +228,7 @@ void Fiber::resume() {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(self.caller_fake, nullptr, nullptr);
 #endif
-  if (self.thrown) std::rethrow_exception(std::exchange(self.thrown, nullptr));
+  return std::exchange(self.thrown, nullptr);
 }
 
 bool Fiber::done() const { return impl_->done; }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 
@@ -18,8 +19,9 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  /// Runs it until its next pause() or its end. What it throws comes out here and ends it.
-  void resume();
+  /// Runs it until its next pause() or its end. Returns what it has thrown, which ends it, or
+  /// nullptr: nearly all end so, and to throw it once more would double what that costs.
+  [[nodiscard]] std::exception_ptr resume();
   [[nodiscard]] bool done() const;
 
   /// True within a fiber.

@@ -74,6 +74,7 @@ class Scheduler final : public Threads {
   TaskPointer add(std::string_view name, std::function<void()> body);
   [[nodiscard]] bool runnable(const Task& task) const;
   void resume(const TaskPointer& task);
+  [[nodiscard]] Task* choose();
   void give_way();
   void leave_if_over() const;
   void idle(const Tick& tick);
@@ -82,7 +83,12 @@ class Scheduler final : public Threads {
   Random& random_;
   Story& story_;
   std::vector<TaskPointer> tasks_;
-  std::vector<std::size_t> choice_;  ///< of tasks_: those that can run
+  std::vector<Task*> choice_;  ///< of tasks_: those that can run
+  /// What comes after the task that runs has given way, as far as that is decided.
+  enum class Next { undecided, tick, chosen };
+  Next next_ = Next::undecided;
+  Task* chosen_ = nullptr;  ///< nullptr: everybody waits
+  bool waited_ = false;     ///< the task that runs, for something to happen
   Task* current_ = nullptr;
   bool over_ = false;
   std::exception_ptr death_;
