@@ -628,22 +628,28 @@ bool holds(const SimDisk& disk, const std::string& name, std::uint64_t offset,
     if (file && !file->partial && disk.size(name) != kSegmentBytes) return false;
     return disk.holds(name, offset, expected);
   }
-  std::vector<std::byte> raw;
-  raw.reserve(kSegmentBytes);
+  const auto end = offset + expected.size();
+  if (end > kSegmentBytes) return false;
+  std::uint64_t at = 0;  // in the content
+  const auto same = [&](std::span<const std::byte> bytes) {
+    const auto from = std::max(at, offset);
+    const auto to = std::min(at + bytes.size(), end);
+    const bool equal = from >= to || std::memcmp(expected.data() + (from - offset),
+                                                 bytes.data() + (from - at), to - from) == 0;
+    at += bytes.size();
+    return equal;
+  };
   try {
     const auto decompressor = codec::make_decompressor(file->method);
-    decompressor->feed(disk.content(name), [&](std::span<const std::byte> bytes) {
-      raw.insert(raw.end(), bytes.begin(), bytes.end());
-      return true;
-    });
+    if (!decompressor->feed(disk.content(name), same)) return false;
     decompressor->finish();
   } catch (const Error&) {
     return false;
   }
+  if (!file->partial) return at == kSegmentBytes;
   // (Zeros at the end of an unfinished one are left out.)
-  if (file->partial) raw.resize(kSegmentBytes);
-  return raw.size() == kSegmentBytes && offset + expected.size() <= raw.size() &&
-         std::memcmp(expected.data(), raw.data() + offset, expected.size()) == 0;
+  const auto rest = at < end ? expected.subspan(std::max(at, offset) - offset) : expected.last(0);
+  return std::all_of(rest.begin(), rest.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace weir::sim

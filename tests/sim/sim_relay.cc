@@ -148,8 +148,9 @@ void SimRelay::tick(bool quiet) {
   if (!serves_) return;
   for (auto& standby : standbys_) {
     standby->tick(quiet);
+    if (standby->connected()) continue;
     const auto name = "walsender " + standby->name();
-    if (standby->connected() || scheduler_.running(name) || !random_.one_in(10)) continue;
+    if (scheduler_.running(name) || !random_.one_in(10)) continue;
     standby->connect();
     scheduler_.start_beside(name, [this, &standby = *standby] {
       StandbyConnection connection(standby, scheduler_, story_);

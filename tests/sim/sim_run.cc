@@ -546,17 +546,13 @@ class Run {
     // It has begun, and its effect comes in the end.
     take_time(sync || sync_directory);
     if (sync && call.name == archive::kSpareName) let_spare_hang();
-    // (The slots are given up where their file cannot be synced, and WAL goes on.)
-    const bool other_process =
-        scheduler_.current() == "prune" || scheduler_.current() == "import" ||
-        scheduler_.current() == "slots" || scheduler_.current().starts_with("walsender");
     if (down_at_ && call.number >= *down_at_ && (!down_at_names_ || sync_directory)) {
       story_.tell("the end comes at disk call {}: {} {}", call.number, name(call.operation),
                   call.name);
       return Effect::down();
     }
-    if (failing_sync_ && !other_process &&
-        (sync || sync_directory || call.operation == Operation::close)) {
+    if (failing_sync_ && (sync || sync_directory || call.operation == Operation::close) &&
+        !in_other_process()) {
       failing_sync_ = false;
       in_doubt_ = true;
       ++result_.failed_syncs;
@@ -576,6 +572,12 @@ class Run {
       return Effect::fail(random_.coin() ? EIO : ENOSPC);
     }
     return Effect::proceed();
+  }
+
+  /// (The slots are given up where their file cannot be synced, and WAL goes on.)
+  [[nodiscard]] bool in_other_process() const {
+    const auto who = scheduler_.current();
+    return who == "prune" || who == "import" || who == "slots" || who.starts_with("walsender");
   }
 
   /// P17.

@@ -42,7 +42,11 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
         if (std::holds_alternative<pq::NothingYet>(event)) return;
         Arrived arrived{.event = event};
         if (auto* data = std::get_if<wire::XLogData>(&event)) {
-          arrived.wal.assign(data->wal.begin(), data->wal.end());
+          // (The servers' own WAL stays where it is.)
+          if (world_.upstream.is_damaged(data->wal)) {
+            arrived.damaged_wal.assign(data->wal.begin(), data->wal.end());
+            std::get<wire::XLogData>(arrived.event).wal = arrived.damaged_wal;
+          }
           arrived.damage = world_.upstream.damage_sent();
         }
         const bool end = std::holds_alternative<pq::EndOfStream>(event);
@@ -56,6 +60,7 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
 
   pq::StreamEvent next(std::span<std::byte> place) override {
     std::fill(last_.begin(), last_.end(), std::byte{0xDD});
+    last_.clear();
     if (arrived_.empty()) {
       if (lost_) throw Error(*lost_);
       return pq::NothingYet{};
@@ -121,7 +126,7 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
  private:
   struct Arrived {
     pq::StreamEvent event;
-    std::vector<std::byte> wal = {};
+    std::vector<std::byte> damaged_wal = {};
     std::optional<Lineage::Spot> damage = std::nullopt;
   };
 
@@ -145,12 +150,12 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
                         fmt::format("{} bytes are received and not durable", received_ - said)};
     }
     // Where there is much to come, the kernel puts many a message where the writer wants it.
-    if (place.size() >= arrived.wal.size() && world_.random.coin()) {
-      std::copy(arrived.wal.begin(), arrived.wal.end(), place.begin());
-      data.wal = place.first(arrived.wal.size());
+    if (place.size() >= data.wal.size() && world_.random.coin()) {
+      std::copy(data.wal.begin(), data.wal.end(), place.begin());
+      data.wal = place.first(data.wal.size());
       return;
     }
-    last_ = std::move(arrived.wal);
+    last_.assign(data.wal.begin(), data.wal.end());
     data.wal = last_;
   }
 

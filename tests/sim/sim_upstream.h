@@ -144,6 +144,10 @@ class SimUpstream {
   [[nodiscard]] pq::StreamEvent next();
   /// Something lies on the socket, or the connection is lost.
   [[nodiscard]] bool readable();
+  /// True for WAL of an event that is valid only until the next one, because it is damaged.
+  [[nodiscard]] bool is_damaged(std::span<const std::byte> wal) const {
+    return !wal.empty() && wal.data() == damaged_wal_.data();
+  }
   void status(const wire::StandbyStatus& status);
   /// What of the WAL that next() gave last was damaged.
   [[nodiscard]] const std::optional<Lineage::Spot>& damage_sent() const { return damage_sent_; }

@@ -35,6 +35,12 @@ struct SimDisk::Inode {
   [[nodiscard]] PagePointer page(std::uint64_t index) const {
     return index < pages.size() ? pages[index] : nullptr;
   }
+  /// That nobody else shares: neither the disk, nor a sync under way, nor a copy. nullptr: it is
+  /// not.
+  [[nodiscard]] const Page* own_page(std::uint64_t index) const {
+    if (index >= pages.size() || pages[index].use_count() != 1) return nullptr;
+    return pages[index].get();
+  }
   void set_page(std::uint64_t index, PagePointer page) {
     if (index >= pages.size()) {
       if (!page) return;
@@ -62,9 +68,9 @@ struct SimDisk::NameChange {
 
 /// What a sync that has begun is going to make durable.
 struct SimDisk::PendingSync {
-  std::uint64_t number = 0;  ///< in the order in which they began
-  InodePointer inode;        ///< nullptr: of the directory
-  std::map<std::uint64_t, PagePointer> pages;
+  std::uint64_t number = 0;                                  ///< in the order in which they began
+  InodePointer inode;                                        ///< nullptr: of the directory
+  std::vector<std::pair<std::uint64_t, PagePointer>> pages;  ///< in order
   std::uint64_t size = 0;
   std::uint64_t cuts = 0;  ///< that the file had seen by then
   std::uint64_t changes_before = 0;
@@ -73,6 +79,7 @@ struct SimDisk::PendingSync {
 namespace {
 
 const std::string kPath = "/sim/archive";
+const std::string kNoName;
 
 std::string path_of(const std::string& name) { return kPath + "/" + name; }
 
@@ -272,7 +279,7 @@ class SimDisk::SimDirectory final : public io::Directory {
   const std::string& path() const override { return kPath; }
 
   std::unique_ptr<io::File> create(const std::string& name) override {
-    enter({0, Operation::create, name, {}, 0, 0});
+    enter(Operation::create, name);
     const std::lock_guard lock(disk_.mutex_);
     disk_.check_alive(epoch_);
     if (disk_.names_.contains(name)) fail(EEXIST, Operation::create, name);
@@ -296,7 +303,7 @@ class SimDisk::SimDirectory final : public io::Directory {
   }
 
   void remove(const std::string& name) override {
-    enter({0, Operation::remove, name, {}, 0, 0});
+    enter(Operation::remove, name);
     const std::lock_guard lock(disk_.mutex_);
     disk_.check_alive(epoch_);
     const auto found = disk_.names_.find(name);
@@ -325,16 +332,26 @@ class SimDisk::SimDirectory final : public io::Directory {
   }
 
   std::vector<io::DirectoryEntry> list() override {
-    enter({0, Operation::list, {}, {}, 0, 0});
+    enter(Operation::list);
     const std::lock_guard lock(disk_.mutex_);
     disk_.check_alive(epoch_);
     std::vector<io::DirectoryEntry> entries;
+    entries.reserve(disk_.names_.size());
     for (const auto& [name, inode] : disk_.names_) entries.push_back(entry_of(name, *inode));
     return entries;
   }
+  std::vector<io::DirectoryName> names() override {
+    enter(Operation::list);
+    const std::lock_guard lock(disk_.mutex_);
+    disk_.check_alive(epoch_);
+    std::vector<io::DirectoryName> names;
+    names.reserve(disk_.names_.size());
+    for (const auto& [name, inode] : disk_.names_) names.push_back({name});
+    return names;
+  }
 
   std::optional<io::DirectoryEntry> find(const std::string& name) override {
-    enter({0, Operation::find, name, {}, 0, 0});
+    enter(Operation::find, name);
     const std::lock_guard lock(disk_.mutex_);
     disk_.check_alive(epoch_);
     const auto found = disk_.names_.find(name);
@@ -366,15 +383,17 @@ class SimDisk::SimDirectory final : public io::Directory {
     return entry;
   }
 
-  void enter(Call call) {
-    PGWEIR_CHECK(call.name.find('/') == std::string::npos);
+  void enter(Operation operation, const std::string& name = kNoName,
+             const std::string& to = kNoName) {
+    PGWEIR_CHECK(name.find('/') == std::string::npos);
+    Call call{0, operation, name, to, 0, 0};
     const Effect effect = disk_.begin_call(epoch_, call);
     if (effect.kind == Effect::Kind::down) throw MachineDown();
-    if (effect.kind == Effect::Kind::fail) fail(effect.code, call.operation, call.name);
+    if (effect.kind == Effect::Kind::fail) fail(effect.code, operation, name);
   }
 
   std::unique_ptr<io::File> open_as(const std::string& name, bool writable) {
-    enter({0, Operation::open, name, {}, 0, 0});
+    enter(Operation::open, name);
     const std::lock_guard lock(disk_.mutex_);
     disk_.check_alive(epoch_);
     const auto found = disk_.names_.find(name);
@@ -383,7 +402,7 @@ class SimDisk::SimDirectory final : public io::Directory {
   }
 
   void rename(const std::string& from, const std::string& to, bool replace) {
-    enter({0, Operation::rename, from, to, 0, 0});
+    enter(Operation::rename, from, to);
     const std::lock_guard lock(disk_.mutex_);
     disk_.check_alive(epoch_);
     const auto found = disk_.names_.find(from);
@@ -612,18 +631,25 @@ void SimDisk::write_pages(Inode& inode, std::uint64_t offset, std::span<const st
     const std::uint64_t index = offset / kPageBytes;
     const std::uint64_t within = offset % kPageBytes;
     const auto count = std::min<std::uint64_t>(kPageBytes - within, bytes.size());
-    PagePointer old = inode.page(index);
-    PagePointer changed;
-    if (count < kPageBytes || std::memcmp(bytes.data(), kZeros.data(), kPageBytes) != 0) {
-      auto page = old ? std::make_shared<Page>(*old) : std::make_shared<Page>();
-      std::memcpy(page->data() + within, bytes.data(), count);
-      changed = std::move(page);
-    }
     // Remembers what is on the disk at the first write after a sync. A page that a failed sync
     // gave up is dirty again with this write, as a whole.
-    const auto [unsynced, first] = inode.unsynced.try_emplace(index, Inode::Unsynced{old, true});
-    if (!first) unsynced->second.dirty = true;
-    inode.set_page(index, std::move(changed));
+    const auto [unsynced, first] = inode.unsynced.try_emplace(index);
+    if (first) unsynced->second.on_disk = inode.page(index);
+    unsynced->second.dirty = true;
+    const bool whole = count == kPageBytes;
+    if (whole && std::memcmp(bytes.data(), kZeros.data(), kPageBytes) == 0) {
+      inode.set_page(index, nullptr);
+    } else if (const auto* own = inode.own_page(index)) {
+      // (Pages are const for those who share them.)
+      std::memcpy(const_cast<Page*>(own)->data() + within, bytes.data(), count);
+    } else {
+      const auto old = inode.page(index);
+      auto page = whole ? std::make_shared_for_overwrite<Page>()
+                  : old ? std::make_shared<Page>(*old)
+                        : std::make_shared<Page>();
+      std::memcpy(page->data() + within, bytes.data(), count);
+      inode.set_page(index, std::move(page));
+    }
     offset += count;
     bytes = bytes.subspan(count);
   }
@@ -672,8 +698,9 @@ SimDisk::PendingSync SimDisk::start_sync(const InodePointer& inode) {
   if (inode) {
     sync.size = inode->size;
     sync.cuts = inode->cuts;
+    sync.pages.reserve(inode->unsynced.size());
     for (const auto& [index, page] : inode->unsynced)
-      if (page.dirty) sync.pages.emplace(index, inode->page(index));
+      if (page.dirty) sync.pages.emplace_back(index, inode->page(index));
   } else {
     sync.changes_before = next_change_;
   }
