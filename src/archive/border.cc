@@ -23,6 +23,7 @@
 #include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "archive/wal_reader.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "codec/codec.h"
 #include "wal/page.h"
@@ -95,7 +96,7 @@ Error gone(const WalReader& reader, Lsn at) {
 /// False if what is read, up to `end`, ends in damage.
 bool feed(WalReader& reader, wal::RecordVerifier& verifier, Lsn end) {
   if (verifier.position() >= end) return true;
-  std::vector<std::byte> buffer(std::min<std::uint64_t>(kReadAtOnce, end - verifier.position()));
+  Buffer buffer(std::min<std::uint64_t>(kReadAtOnce, end - verifier.position()));
   while (verifier.position() < end) {
     const auto at = verifier.position();
     const auto read =
@@ -201,14 +202,14 @@ auto read_again(const Read& read) -> decltype(read()) {
 std::vector<std::byte> read_wal(WalReader& reader, wal::SegmentSize size, Lsn begin, Lsn end) {
   std::vector<std::byte> wal;
   wal.reserve(end - begin);
-  std::vector<std::byte> buffer(kReadAtOnce);
+  Buffer buffer(kReadAtOnce);
   const auto segment_end = size.start_of(begin) + size.bytes();
   for (auto at = begin; at < segment_end;) {
     const auto read = reader.read(at, buffer);
     if (read.state == WalReader::State::damaged) throw Error(*read.error);
     if (read.state != WalReader::State::bytes) throw gone(reader, at);
     const auto wanted = std::min<std::uint64_t>(read.count, at < end ? end - at : 0);
-    wal.insert(wal.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(wanted));
+    wal.insert(wal.end(), buffer.begin(), buffer.begin() + wanted);
     at = at + read.count;
     if (at >= end && reader.file()->method == Method::none) break;
   }

@@ -8,6 +8,7 @@
 #include "archive/forms.h"
 #include "archive/home.h"
 #include "archive/own_names.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 
@@ -92,7 +93,7 @@ class SegmentCompression {
   bool compress(Draft& to, codec::Compression compression) {
     const auto compressor = codec::make_compressor(compression, size_.bytes());
     const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { to.write(bytes); };
-    std::vector<std::byte> buffer(std::min<std::uint64_t>(kCompressPiece, size_.bytes()));
+    Buffer buffer(std::min<std::uint64_t>(kCompressPiece, size_.bytes()));
     for (std::uint64_t at = 0; at < size_.bytes(); at += buffer.size()) {
       if (stopped()) return false;
       read_raw(at, buffer);
@@ -143,7 +144,7 @@ int highest_level(codec::Method method) { return method == codec::Method::gzip ?
 
 /// The end of the last byte that is not zero.
 std::uint64_t end_of_content(io::File& file) {
-  std::vector<std::byte> buffer(kCompressPiece);
+  Buffer buffer(kCompressPiece);
   for (std::uint64_t end = file.size(); end > 0;) {
     const std::uint64_t begin = end - std::min<std::uint64_t>(end, buffer.size());
     const auto piece = std::span(buffer).first(end - begin);
@@ -160,7 +161,7 @@ std::uint64_t end_of_content(io::File& file) {
 std::uint64_t end_of_records(io::File& file, wal::SegmentName segment, wal::SegmentSize size) {
   const auto start = segment.start(size);
   wal::RecordVerifier verifier({.segment_size = size, .timeline = segment.timeline()}, start);
-  std::vector<std::byte> buffer(kCompressPiece);
+  Buffer buffer(kCompressPiece);
   const auto bytes = std::min(file.size(), size.bytes());
   for (std::uint64_t at = 0; at < bytes;) {
     const auto count = file.read_at(
@@ -254,7 +255,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
     const auto compressor = codec::make_compressor({method, highest_level(method)}, end);
     const auto fill = [&](Draft& draft) {
       const codec::PackedSink sink = [&](std::span<const std::byte> bytes) { draft.write(bytes); };
-      std::vector<std::byte> buffer(kCompressPiece);
+      Buffer buffer(kCompressPiece);
       for (std::uint64_t at = 0; at < end;) {
         const auto piece =
             std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), end - at));

@@ -26,11 +26,11 @@ ContentReader::ContentReader(io::Bytes& file, codec::Method method, const Option
   // One byte more than the size, so that a small file is read at once.
   const std::size_t usual = method == codec::Method::none ? kReadRaw : kReadPacked;
   most_ = static_cast<std::size_t>(std::min<std::uint64_t>(usual, file.size() + 1));
-  buffer_.resize(options.whole ? most_ : std::min(most_, kFirstRead));
+  buffer_ = Buffer(options.whole ? most_ : std::min(most_, kFirstRead));
 }
 
 void ContentReader::next_piece() {
-  if (piece_ > 0 && buffer_.size() < most_) buffer_.resize(most_);
+  if (piece_ > 0 && buffer_.size() < most_) buffer_ = Buffer(most_);
   offset_ += piece_;
   piece_ = file_.read_at(offset_, buffer_);
   left_ = std::span(buffer_).first(piece_);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/buffer.h"
 #include "codec/codec.h"
 #include "io/shelf.h"
 
@@ -50,7 +51,7 @@ class ContentReader {
   bool may_break_off_;
   std::uint64_t offset_;  ///< of the piece
   std::size_t most_;      ///< bytes read at once
-  std::vector<std::byte> buffer_;
+  Buffer buffer_;
   std::size_t piece_ = 0;            ///< bytes of the piece, at the front of the buffer
   std::span<const std::byte> left_;  ///< of the piece, not decompressed yet
   bool last_piece_ = false;

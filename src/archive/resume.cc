@@ -20,6 +20,7 @@
 #include "archive/losses.h"
 #include "archive/own_names.h"
 #include "archive/served_start.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
@@ -224,7 +225,7 @@ class Finder {
   [[nodiscard]] bool is_sound_from(io::Bytes& raw, wal::Lsn begin,
                                    const wal::RecordVerifier::Options& options) {
     wal::RecordVerifier verifier(options, begin);
-    std::vector<std::byte> buffer(kPiece);
+    Buffer buffer(kPiece);
     for (auto at = size_.offset(begin); at < size_.bytes();) {
       const auto count = raw.read_at(at, buffer);
       if (count == 0 || verifier.feed(std::span(buffer).first(count))) return false;
@@ -316,7 +317,7 @@ class Finder {
 };
 
 bool copy(io::Bytes& from, Draft& to) {
-  std::vector<std::byte> buffer(kPiece);
+  Buffer buffer(kPiece);
   for (std::uint64_t at = 0;;) {
     const auto count = from.read_at(at, buffer);
     if (count == 0) return true;

@@ -6,6 +6,7 @@
 #include "archive/segment_bytes.h"
 #include "archive/segment_reader.h"
 #include "archive/written_bytes.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "wal/continued_record.h"
 #include "wal/page.h"
@@ -73,7 +74,7 @@ std::optional<UnfinishedEnd> find_unfinished_end(io::Shelf& shelf, const Unfinis
   try {
     const auto bytes = SegmentBytes::open(shelf, file.name, size);
     if (!bytes) return std::nullopt;
-    std::vector<std::byte> buffer(kReadOfUnfinished);
+    Buffer buffer(kReadOfUnfinished);
     while (verifier.position() < limit) {
       const auto at = verifier.position();
       const auto count = bytes->read_at(

@@ -9,6 +9,7 @@
 #include "archive/compare.h"
 #include "archive/segment_reader.h"
 #include "archive/wal_reader.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "crypto/digest.h"
 
@@ -326,7 +327,7 @@ class Judge::Reading {
                                                 .durable_end = judge_.options_.durable_end});
     // The same bytes for a verifier without the imported WAL: an error is then the archive's own.
     auto alone = fresh(run_.behind);
-    std::vector<std::byte> buffer(kReadAtOnce);
+    Buffer buffer(kReadAtOnce);
     for (auto at = border; verifier_.last_record_end() <= border;) {
       if (size_.offset(at) == 0) {
         follow(size_.segno(at));

@@ -14,6 +14,7 @@
 #include "archive/look_again.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
+#include "base/buffer.h"
 #include "base/error.h"
 #include "restore/absence.h"
 #include "restore/archives.h"
@@ -405,7 +406,7 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
                                  .durable_end = durable_end_,
                                  .unsound = &unsound_});
   const auto end = behind(stretch_of(from).end - 1);
-  std::vector<std::byte> buffer(kRead);
+  Buffer buffer(kRead);
   while (verifier.position() < end) {
     const auto read = reader.read(verifier.position(), buffer);
     const auto& name = files_[*index_of(verifier.position())];

@@ -1,8 +1,8 @@
 #include "restore/long_record.h"
 
 #include <span>
-#include <vector>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
 
@@ -40,7 +40,7 @@ SeamResult check_long_record(const Fetched& segment, const wal::TimelineHistory*
     if (!from) return {};
     wal::RecordVerifier verifier(options, *from);
     std::optional<wal::Damage> damage;
-    std::vector<std::byte> buffer(kReadAtOnce);
+    Buffer buffer(kReadAtOnce);
     const auto limit = end + kMostSegments * size.bytes();
     while (!damage && verifier.last_record_end() <= end && verifier.position() < limit) {
       const auto at = verifier.position();
@@ -70,7 +70,7 @@ std::optional<wal::Lsn> segment_of_beginning(const Fetched& segment,
   const auto size = segment.size;
   auto at = segment.source.segment.start(size);
   if (segment.first_record.valid()) return at;
-  std::vector<std::byte> buffer(kReadAtOnce);
+  Buffer buffer(kReadAtOnce);
   for (int steps = 0; steps < kMostSegments && at.byte() >= size.bytes(); ++steps) {
     at = wal::Lsn(at.byte() - size.bytes());
     wal::RecordVerifier verifier(options, at);

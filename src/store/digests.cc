@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <span>
 #include <utility>
-#include <vector>
 
+#include "base/buffer.h"
 #include "crypto/digest.h"
 
 namespace weir::store {
@@ -13,7 +13,7 @@ namespace weir::store {
 Digests digests_of(io::Bytes& bytes) {
   crypto::Digest sha256(crypto::Digest::Kind::sha256);
   crypto::Digest md5(crypto::Digest::Kind::md5);
-  std::vector<std::byte> buffer(256 * 1024);
+  Buffer buffer(256 * 1024);
   for (std::uint64_t offset = 0;;) {
     const auto count = bytes.read_at(offset, buffer);
     sha256.add(std::span(buffer).first(count));
