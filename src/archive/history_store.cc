@@ -25,8 +25,10 @@ std::optional<std::string> read_form(io::Shelf& directory, const std::string& na
 }  // namespace
 
 std::optional<std::string> read_history(io::Shelf& directory, wal::TimelineId timeline) {
-  for (const auto& [name, method] : history_names(timeline))
-    if (auto content = read_form(directory, name, method)) return content;
+  const auto raw = wal::history_name(timeline);
+  for (const auto method : kForms)
+    if (auto content = read_form(directory, raw + std::string(codec::suffix(method)), method))
+      return content;
   return std::nullopt;
 }
 

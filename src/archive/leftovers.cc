@@ -26,7 +26,8 @@ std::optional<bool> try_lock(io::File& file) {
 
 /// Two processes may work on one target: neither may rename the file that the other is writing.
 std::string unique_name(std::string_view target) {
-  std::random_device random;
+  // (To open one asks the processor what it is, which takes long in a virtual machine.)
+  thread_local std::random_device random;
   return fmt::format("{}{:08x}{:08x}-{}{}", kConvertPrefix, random(), random(), target,
                      kConvertSuffix);
 }

@@ -64,10 +64,18 @@ SegmentFileName name_of(const Row& row) {
           static_cast<Method>(word(row.low) >> 1), (row.low & 1) != 0};
 }
 
+/// Up to this number of names, sorting by comparison is faster.
+constexpr std::size_t kFewRows = 64;
+
 /// Compares the bytes in which they differ, the last one first: names come in the order of a hash
 /// table, and a million of them differ in three or four bytes.
 void sort(std::vector<Row>& rows) {
-  if (rows.empty()) return;
+  if (rows.size() <= kFewRows) {
+    std::sort(rows.begin(), rows.end(), [](const Row& one, const Row& other) {
+      return std::tie(one.high, one.low) < std::tie(other.high, other.low);
+    });
+    return;
+  }
   Row differing;
   for (const auto& row : rows) {
     differing.high |= row.high ^ rows.front().high;

@@ -31,6 +31,8 @@ std::optional<std::uint32_t> parse_word(std::string_view digits) {
 }
 
 constexpr std::string_view kHistorySuffix = ".history";
+/// ".lz4.partial"
+constexpr std::size_t kLongestSuffix = 12;
 
 /// The same for writing; the end. By hand: every listing of an archive creates many names.
 char* write_word(std::uint32_t word, char* digit) {
@@ -62,9 +64,12 @@ std::optional<SegmentName> SegmentName::parse(std::string_view text) {
 }
 
 std::string SegmentName::to_string() const {
-  std::string text(24, '0');
-  auto* digit = text.data();
+  std::array<char, 24> digits;
+  auto* digit = digits.data();
   for (const auto word : {timeline_, log_, seg_}) digit = write_word(word, digit);
+  std::string text;
+  text.reserve(digits.size() + kLongestSuffix);  // a file's name is made of it without another one
+  text.assign(digits.data(), digits.size());
   return text;
 }
 

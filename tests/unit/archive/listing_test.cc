@@ -109,17 +109,10 @@ class OneEntry final : public io::Directory {
   io::DirectoryEntry entry_;
 };
 
-TEST(Listing, SortsByTimelineThenNumberThenForm) {
+/// Of those files in a directory: the complete order.
+void expect_sorted(std::vector<std::string> names) {
   sim::SimDisk disk;
-  std::vector<std::string> names;
-  for (const char* timeline : {"00000001", "0000000A", "00000100", "FFFFFFFF"})
-    for (const char* log : {"00000000", "00000001", "000000FF", "00010000", "80000000"})
-      for (const char* seg : {"00000000", "0000000F", "00000010", "000000FF"})
-        for (const char* form : {"", ".partial", ".gz", ".gz.partial", ".lz4", ".zst"})
-          names.push_back(std::string(timeline) + log + seg + form);
-  auto shuffled = names;
-  std::shuffle(shuffled.begin(), shuffled.end(), std::mt19937(7));
-  for (const auto& name : shuffled) disk.put(name, test::bytes_of(name));
+  for (const auto& name : names) disk.put(name, test::bytes_of(name));
   std::vector<std::string> listed;
   for (const auto& entry : list_archive(*disk.open()).segments)
     listed.push_back(entry.name.to_string());
@@ -131,6 +124,22 @@ TEST(Listing, SortsByTimelineThenNumberThenForm) {
   std::sort(names.begin(), names.end(),
             [&](const auto& a, const auto& b) { return key(a) < key(b); });
   EXPECT_EQ(listed, names);
+}
+
+/// Few names are sorted in another way than many.
+TEST(Listing, SortsByTimelineThenNumberThenForm) {
+  std::vector<std::string> names;
+  for (const char* timeline : {"00000001", "0000000A", "00000100", "FFFFFFFF"})
+    for (const char* log : {"00000000", "00000001", "000000FF", "00010000", "80000000"})
+      for (const char* seg : {"00000000", "0000000F", "00000010", "000000FF"})
+        for (const char* form : {"", ".partial", ".gz", ".gz.partial", ".lz4", ".zst"})
+          names.push_back(std::string(timeline) + log + seg + form);
+  std::shuffle(names.begin(), names.end(), std::mt19937(7));
+  for (const std::size_t count :
+       {names.size(), std::size_t{65}, std::size_t{64}, std::size_t{20}}) {
+    names.resize(count);
+    expect_sorted(names);
+  }
 }
 
 TEST(Listing, TakesADirectoryNamedLikeASegmentForForeign) {
