@@ -151,7 +151,7 @@ void check_slots(doctor::Checks& checks, const ServeRequest& request,
                  const std::optional<std::string>& archive) {
   constexpr const char* kName = "serve_slots";
   const auto limit = request.slots.keep
-                         ? fmt::format("a slot that retains more than {} is invalidated",
+                         ? fmt::format("a slot that retains more than {} is lost",
                                        format_size(*request.slots.keep))
                          : std::string(
                                "there is no limit: an unused slot prevents pgweir prune from "

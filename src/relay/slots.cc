@@ -365,7 +365,7 @@ void Slots::enforce() {
   }
   for (const auto& each : lost)
     log_.warning(
-        "replication slot \"{}\" is invalidated: its restart_lsn {} lags behind by more than "
+        "replication slot \"{}\" is lost: its restart_lsn {} lags behind by more than "
         "--serve-max-slot-wal-keep-size {}{}",
         each.name, each.restart_lsn, format_size(*options_.keep),
         each.active ? "; its client is disconnected" : "");

@@ -155,7 +155,7 @@ def test_doctor_looks_at_socket_slots_and_backups(servers, filled, place):  # no
     long.rmdir()
     seen = doctor(place / "none", "--serve-base-backup", servers.primary().conninfo())
     assert seen["serve_socket"][0] == "failure" and "there is no limit" in seen["serve_slots"][1]
-    assert seen["serve_base_backup"][0] == "failure" and "another cluster" in seen["serve_base_backup"][1]
+    assert seen["serve_base_backup"][0] == "failure" and "different clusters" in seen["serve_base_backup"][1]
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     assert doctor(closed)["serve_socket"][0] == "warning"
