@@ -288,7 +288,7 @@ class Watch {
       const auto rows = connection.execute(
           "SELECT pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_is_wal_replay_paused()");
       if (rows.empty() || rows[0].size() < 2 || !rows[0][0] || rows[0][1] != "t") return;
-      // The server can also wait at another position, for a setting to be raised.
+      // The server may also have paused where a setting must be raised.
       paused = !report_.promised || wal::Lsn::parse(*rows[0][0]) == report_.promised;
     });
     asked_ = std::chrono::steady_clock::now();
@@ -353,11 +353,10 @@ class Watch {
     if (!asked)
       report_.notes.emplace_back(
           report_.reached
-              ? "no login without a password: the position was compared with the promise, but the "
-                "last commit was not queried"
-              : "no login without a password: neither the position nor the last commit was "
-                "queried; "
-                "the server's log says that it paused at the target");
+              ? "no login is possible without a password: the position was checked, but the last "
+                "commit was not queried"
+              : "no login is possible without a password: neither the position nor the last commit "
+                "was queried; the server's log shows that it paused at the target");
   }
 
   /// By a login without a password, which the backup's pg_hba.conf may reject: false.
@@ -417,7 +416,7 @@ class Watch {
   Report& report_;
   std::vector<LogFile> logs_;
   std::vector<std::string> said_;
-  pid_t with_log_ = 0;  ///< the server whose output is known
+  pid_t with_log_ = 0;  ///< the server whose output was searched for
   std::chrono::steady_clock::time_point asked_;
   bool paused_ = false;
   bool fatal_ = false;
