@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <optional>
-#include <random>
 
 #include "base/error.h"
+#include "base/random.h"
 
 namespace weir::archive {
 
@@ -26,10 +26,7 @@ std::optional<bool> try_lock(io::File& file) {
 
 /// Two processes may work on one target: neither may rename the file that the other is writing.
 std::string unique_name(std::string_view target) {
-  // (To open one asks the processor what it is, which takes long in a virtual machine.)
-  thread_local std::random_device random;
-  return fmt::format("{}{:08x}{:08x}-{}{}", kConvertPrefix, random(), random(), target,
-                     kConvertSuffix);
+  return fmt::format("{}{:016x}-{}{}", kConvertPrefix, random_bits(), target, kConvertSuffix);
 }
 
 }  // namespace

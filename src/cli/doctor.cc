@@ -11,6 +11,7 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "base/exit_status.h"
+#include "base/random.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/help.h"
@@ -196,7 +197,7 @@ std::vector<doctor::Check> check_store(const Arguments& arguments) {
     const auto credentials = opened.credentials().get();
     result.findings.push_back(
         {store::StoreFinding::Level::good, "credentials from " + credentials.source});
-    store::check_store(opened.store(), opened.layout(), random_number(), result);
+    store::check_store(opened.store(), opened.layout(), random_bits(), result);
     if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
     if (result.all_good()) check_keys(arguments, opened, result);
   } catch (const Error& error) {

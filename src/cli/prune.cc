@@ -12,6 +12,7 @@
 #include "archive/union_shelf.h"
 #include "archive/upkeep.h"
 #include "base/exit_status.h"
+#include "base/random.h"
 #include "base/units.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -188,7 +189,7 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
         if (++refused <= kTold || arguments.has(kVerbose))
           print_stderr("pgweir: the store keeps {}: {}\n", kept.key, kept.why);
       },
-      {.seed = random_number()});
+      {.seed = random_bits()});
   if (refused > 0)
     print_stderr(
         "pgweir: the store did not remove {} of {} objects\n"
@@ -223,7 +224,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   const auto begin = wal::SegmentName::parse(plan.keep_from);
   if (!begin) return kDone;
   auto& store = stored.opened().store();
-  const store::Patience patience{.seed = random_number()};
+  const store::Patience patience{.seed = random_bits()};
   std::vector<store::SignifyPublic> proofs;
   if (key) proofs.push_back(key->public_key());
   const auto keys =
@@ -252,7 +253,7 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
                    const std::shared_ptr<const store::SignifyKey>& key) {
   StoreLog log;
   const auto record = prune::record_prune(stored.opened().store(), stored.opened().layout(), plan,
-                                          key, {.seed = random_number()}, log);
+                                          key, {.seed = random_bits()}, log);
   if (record && record->by_others > 0)
     print(fmt::format(
         "recorded in the manifest that the archive begins at {}: {} before it had already been "

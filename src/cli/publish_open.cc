@@ -15,6 +15,7 @@
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/exit_status.h"
+#include "base/random.h"
 #include "base/units.h"
 #include "cli/help.h"
 #include "cli/options/connection_options.h"
@@ -248,10 +249,10 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   store::OpenStore opened(options, nullptr, log);
   auto& store = opened.store();
   const auto& layout = opened.layout();
-  const auto conditions = store::tell_conditions(store, layout, random_number(), log);
+  const auto conditions = store::tell_conditions(store, layout, random_bits(), log);
   store::SameCluster place(
       store, layout, {open->cluster.system_identifier, open->cluster.segment_size, layout.form()});
-  store::insist({.seed = random_number()}, [&] { place.require(conditions); });
+  store::insist({.seed = random_bits()}, [&] { place.require(conditions); });
   const bool first = open->listing.segments.front().name.segment == open->segment;
   store::require_what_is_before(store, layout, open->segment, open->cluster.segment_size,
                                 open->timelines, first);
@@ -286,7 +287,7 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   }
   if (!done.compared) print("it is encrypted, and was not compared with the local WAL\n");
   if (done.entry && !store::tell_published(store, layout, *done.entry, options.manifest_key,
-                                           {.seed = random_number()}, log))
+                                           {.seed = random_bits()}, log))
     log.warning(
         "{} is not listed in the manifest: the manifest is signed, and no key was given to sign "
         "the line; run publish-partial with --manifest-key to add it",

@@ -9,6 +9,7 @@
 #include "archive/home.h"
 #include "archive/identity.h"
 #include "base/exit_status.h"
+#include "base/random.h"
 #include "base/threads.h"
 #include "base/units.h"
 #include "cli/arguments.h"
@@ -112,7 +113,7 @@ int follow(const Arguments& arguments, const store::StoreOptions& options) {
                            .open_every = arguments.get(kStorePartialInterval),
                            .durable_end = [&path] { return durable_end_of(path); },
                            .stop = [&] { return stop.made(); },
-                           .seed = random_number()},
+                           .seed = random_bits()},
                           machine_threads(), log);
   following.run();
   const auto view = following.view();
@@ -144,7 +145,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
                                     .sealing = sealing_for(options, path),
                                     .compression = options.compression,
                                     .manifest_key = options.manifest_key,
-                                    .seed = random_number()};
+                                    .seed = random_bits()};
     if (!arguments.has(kNoProgress))
       push_options.progress = [&](std::size_t done, std::size_t all) { bar.show(done, all); };
     result = store::push(*directory, opened.store(), opened.layout(), push_options,
@@ -220,7 +221,7 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
        fmt::format(
            "credentials from {}{}", credentials.source,
            credentials.expires ? ", until " + format_time(*credentials.expires) : std::string())});
-  store::check_store(opened.store(), opened.layout(), random_number(), result);
+  store::check_store(opened.store(), opened.layout(), random_bits(), result);
   if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
   using Level = store::StoreFinding::Level;
   if (result.all_good()) {
@@ -267,7 +268,7 @@ int rewrap(const store::StoreOptions& options) {
                                     {.identities = options.identities,
                                      .recipients = options.recipients,
                                      .key = options.manifest_key,
-                                     .patience = {.seed = random_number()},
+                                     .patience = {.seed = random_bits()},
                                      .stop = [&] { return stop.made(); }},
                                     log);
   for (std::size_t i = 0; i < result.left.size() && i < kTold; ++i)

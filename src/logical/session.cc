@@ -278,7 +278,7 @@ void Session::take_back_slot(pq::Connection& connection) {
   try {
     pq::drop_slot(connection, options_.slot);
     slot_made_ = false;
-    environment_.log.info("removed replication slot \"{}\" from {}, where this start had made it",
+    environment_.log.info("dropped replication slot \"{}\" on {}, which this start had created",
                           options_.slot, connection.server_name());
   } catch (const Error& error) {
     environment_.log.warning("{}", left);

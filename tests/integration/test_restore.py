@@ -315,7 +315,7 @@ def test_a_standby_lives_on_the_archive_alone(servers, receivers, new_archive, p
                  == str(number), f"row {number} on the standby")
     assert rows(standby) == expected(5)
     assert standby.sql("SELECT pg_is_in_recovery()") == "t"
-    assert "may hold newer WAL" not in standby.last_log(400), "it asks every few seconds"
+    assert "may contain newer WAL" not in standby.last_log(400), "it asks every few seconds"
 
 
 def as_servers_user(*command):

@@ -181,7 +181,7 @@ def test_a_refused_start_of_logical_leaves_no_slot(servers, place):
     refused_there = logical(other)
     assert refused_there.returncode == 4, refused_there.stderr
     assert slots(other) == [], refused_there.stderr
-    assert re.search("removed replication slot", refused_there.stderr)
+    assert re.search("dropped replication slot", refused_there.stderr)
     create_slot_logical = "SELECT pg_create_logical_replication_slot('mine', 'test_decoding')"
     other.sql(create_slot_logical)
     assert logical(other, "--if-not-exists").returncode == 4

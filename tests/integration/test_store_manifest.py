@@ -299,4 +299,4 @@ def test_restore_hands_out_only_what_the_key_proves(archive, bucket, key, place)
     for history in [key for key in bucket.keys() if key.endswith(".history")]:
         bucket.remove(history)  # they would tell, too
     for words in ([], public):
-        assert f"tells that {newest}" in ask(newest, *words, status=200)
+        assert f"according to the store's manifest, {newest}" in ask(newest, *words, status=200)

@@ -24,6 +24,7 @@
 #include "relay/archive_end.h"
 #include "relay/checked_wal.h"
 #include "scheduler.h"
+#include "sim_random.h"
 #include "sim_readers.h"
 #include "sim_receiver.h"
 #include "sim_relay.h"
@@ -1306,6 +1307,7 @@ class Run {
 }  // namespace
 
 RunResult simulate(std::uint64_t seed, Mutant mutant, Telling telling, World world) {
+  seed_random_bits(seed);
   planted = mutant;
   return Run(seed, mutant, telling, world).run();
 }

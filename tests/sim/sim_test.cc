@@ -45,8 +45,7 @@ struct Seeds {
 };
 
 /// Of all steps of all runs (FNV-1a), for PGWEIR_DIGEST: a change that only saves time leaves it as
-/// it was. Names made of real randomness (sixteen hex digits and more) and of the process ID are
-/// left out.
+/// it was. The process ID in the names of temporary files is left out.
 class Digest {
  public:
   void add(const RunResult& result) {
@@ -56,11 +55,10 @@ class Digest {
 
  private:
   void add(std::string_view line) {
-    constexpr std::size_t kRandom = 16;
     while (!line.empty()) {
       const auto digits = std::min(line.find_first_not_of("0123456789abcdef"), line.size());
       const bool of_process = line.substr(digits).starts_with(".tmp");
-      if (digits < kRandom && !of_process)
+      if (!of_process)
         for (const char each : line.substr(0, digits)) add(each);
       if (digits < line.size()) add(line[digits]);
       line.remove_prefix(std::min(digits + 1, line.size()));

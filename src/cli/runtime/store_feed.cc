@@ -3,6 +3,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/random.h"
 #include "cli/options/store_options.h"
 #include "cli/shared/stored_archive.h"
 
@@ -55,7 +56,7 @@ StoreFeed::StoreFeed(const StoreRequest& request, bool compresses, io::Directory
                  return durable_;
                },
            .priority = Threads::Priority::low,
-           .seed = random_number(),
+           .seed = random_bits(),
            .on_sent =
                [&feed](const store::UploadItem& item) {
                  feed.publish(receive::event::Stored{item.to_string()});

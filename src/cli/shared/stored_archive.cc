@@ -4,9 +4,9 @@
 #include <sys/prctl.h>
 
 #include <chrono>
-#include <random>
 #include <utility>
 
+#include "base/random.h"
 #include "cli/options/store_options.h"
 #include "cli/print_stderr.h"
 #include "store/cluster_record.h"
@@ -28,7 +28,7 @@ void StoreLog::write(LogLevel level, std::string_view message) {
 StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<bool()> stop)
     : jobs_(options.jobs),
       patience_({.retry_for = options.answer_within ? kBriefly : store::Patience().retry_for,
-                 .seed = random_number()}),
+                 .seed = random_bits()}),
       opened_(options, std::move(stop), log_),
       shelf_([this]() -> store::ObjectStore& { return opened_.store(); },
              opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(), patience_, 1,
@@ -56,10 +56,5 @@ std::unique_ptr<StoredArchive> open_stored_archive_briefly(const Arguments& argu
 }
 
 void forbid_core_files() { ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
-
-std::uint64_t random_number() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
-}
 
 }  // namespace weir::cli

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -49,8 +48,5 @@ class StoredArchive {
 
 /// There are keys in memory from here on: the kernel must not write them to a core file.
 void forbid_core_files();
-
-/// For unique names and random delays.
-[[nodiscard]] std::uint64_t random_number();
 
 }  // namespace weir::cli

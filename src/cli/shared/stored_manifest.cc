@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "store/cluster_record.h"
 #include "store/ledger/mark.h"
 
@@ -44,7 +45,7 @@ void look_deeply(StoredArchive& stored, const ManifestRequest& request, Manifest
                  const store::ReadDigests& read, std::size_t jobs,
                  const std::function<bool()>& stop) {
   const auto told = store::told_objects(look.chains, !request.keys.empty());
-  if (!store::compare_deeply(stored.opened().store(), {.seed = random_number()}, look.objects, told,
+  if (!store::compare_deeply(stored.opened().store(), {.seed = random_bits()}, look.objects, told,
                              read, jobs, look.report, stop))
     throw Error(ErrorKind::retry, "stopped before all objects were compared");
 }

@@ -75,9 +75,9 @@ TEST(TarCheck, FindsWhatDiffers) {
   auto more = kBase;
   more.push_back({"base/1/1260", ""});
   place.directory.write("base.tar", test::tar(more));
-  EXPECT_THAT(place.problem(), HasSubstr("not in it"));
+  EXPECT_THAT(place.problem(), HasSubstr("is not listed in it"));
   place.directory.write("base.tar", test::tar(kBase, false));
-  EXPECT_THAT(place.problem(), HasSubstr("cut off"));
+  EXPECT_THAT(place.problem(), HasSubstr("is truncated"));
   place.directory.write("base.tar", test::tar(kBase));
   std::filesystem::remove(place.directory.path("16384.tar"));
   EXPECT_THAT(place.problem(), HasSubstr("pg_tblspc/16384/PG_15_202209061/5/16385"));

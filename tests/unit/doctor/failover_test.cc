@@ -117,7 +117,7 @@ TEST(JudgeFailover, SaysWhatAPromotionWouldCost) {
        },
        Level::unknown, "no history of its timeline 2"},
       {"another cluster", [](auto& host) { host.identity.system_identifier = 8; }, Level::failure,
-       "another cluster", "remove it"},
+       "different clusters", "remove it"},
       {"no answer",
        [](auto& host) {
          host.trouble = Trouble{"connection refused", {"start it"}};

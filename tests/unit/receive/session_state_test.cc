@@ -852,7 +852,7 @@ TEST(SessionState, TakesBackTheSlotThatItMadeOnAServerItRefusesAfterAll) {
     begun(dialogue);
     dialogue.stream_fails(kRemoved, "58P01", seg(6), true);
     EXPECT_EQ(dialogue.steps(), "archive read-oldest drop-slot stop");
-    EXPECT_EQ(dialogue.log.count("removed replication slot"), 1);
+    EXPECT_EQ(dialogue.log.count("dropped replication slot"), 1);
   }
   {
     SCOPED_TRACE("the hole is accepted");

@@ -113,7 +113,7 @@ TEST(BroughtBackup, RefusesATarFileWithWhatNoBackupHas) {
 TEST(BroughtBackup, RefusesWhatIsCutOffOrLacksATablespace) {
   Scene scene;
   auto path = scene.put_tar({{"PG_VERSION", "15\n"}}, false);
-  EXPECT_THAT(error_of([&] { scene.bring_it(path); }).what(), HasSubstr("is cut off"));
+  EXPECT_THAT(error_of([&] { scene.bring_it(path); }).what(), HasSubstr("is truncated"));
 
   Scene packed;
   path = packed.put_tar({{"tablespace_map", "16385 /srv/fast\n"}});

@@ -252,7 +252,7 @@ TEST_F(PromiseTest, IsNoneWhereNothingTellsWhetherTheBackupHadPassedTheTime) {
   commit(300);
   source_.missing = {kSize.segno(backup_.start) - 1};
   const auto promise = look({.kind = Target::Kind::time, .time = {200}});
-  EXPECT_NE(promise.problem.find("cannot be told"), std::string::npos) << promise.problem;
+  EXPECT_NE(promise.problem.find("it is unknown whether the backup started after the target"), std::string::npos) << promise.problem;
   EXPECT_FALSE(promise.held);
   // A commit that is replayed tells that all before it was earlier.
   EXPECT_EQ(look({.kind = Target::Kind::time, .time = {100}}).problem.find("ends before"),
@@ -362,7 +362,7 @@ TEST_F(PromiseTest, SaysThatTheBackupDoesNotEnd) {
   commit(200);
   backup_.end = builder_.end();
   EXPECT_NE(look({.kind = Target::Kind::lsn, .lsn = backup_.start})
-                .problem.find("before the end of the backup"),
+                .problem.find("the target precedes the end of the backup"),
             std::string::npos);
 }
 

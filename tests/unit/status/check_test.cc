@@ -99,10 +99,10 @@ TEST(Check, JudgesAsMonitoringExpects) {
        {{}, 5min}},
       {"lag not known",
        Level::unknown,
-       "is not known",
+       "it is unknown how far",
        R"({"state": "streaming", "silence_ms": 1})",
        {1, {}}},
-      {"age not known", Level::unknown, "does not tell", R"({"state": "streaming"})", {{}, 1s}},
+      {"age not known", Level::unknown, "does not report when", R"({"state": "streaming"})", {{}, 1s}},
       {"the server knows of more lag",
        Level::critical,
        "1 MB behind",
@@ -521,7 +521,7 @@ TEST(Check, WarnsOfWhatClientsSlotsHoldBackOrHaveLost) {
   EXPECT_EQ(check(report, {}).level, Level::ok);
   report.slots[0].active_pid.reset();
   EXPECT_EQ(check(report, {}).level, Level::warning);
-  EXPECT_THAT(check(report, {}).line, HasSubstr("\"standby1\" holds back 5 GB"));
+  EXPECT_THAT(check(report, {}).line, HasSubstr("\"standby1\" retains 5 GB"));
   report.slots[0].kept.lost = true;
   EXPECT_THAT(check(report, {}).line, HasSubstr("\"standby1\" is lost"));
   report.slots.clear();
@@ -546,7 +546,7 @@ TEST(Check, PutsTheGravestFirstAndKeepsToOneLine) {
   report.damaged = {"00000002.history: broken"};
   const auto line = check(report, {1, {}}).line;
   EXPECT_THAT(line, StartsWith("PGWEIR CRITICAL - 00000002.history: broken; the receiver does not "
-                               "stream: waiting, a / b c; how far"));
+                               "stream: waiting, a / b c; it is unknown how far"));
 }
 
 }  // namespace

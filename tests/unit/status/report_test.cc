@@ -386,11 +386,11 @@ TEST(StatusReport, SaysWhatOnlyOneOfTwoDirectoriesHas) {
   report.beside = Beside{.directory = "/b", .difference = archive::Difference{}};
   report.beside->difference->histories_only_one = {2};
   report.beside->difference->histories_only_other = {3};
-  EXPECT_THAT(status_text(report), HasSubstr("Beside /b: 0 segments are in both, by their names\n"
+  EXPECT_THAT(status_text(report), HasSubstr("Compared with /b: 0 segments are in both, by their names\n"
                                              "  only in /a: 00000002.history\n"
                                              "  only in /b: 00000003.history\n"));
   report.beside = Beside{.directory = "/b", .difference = std::nullopt, .error = "no WAL"};
-  EXPECT_THAT(status_text(report), HasSubstr("Beside /b: no WAL\n"));
+  EXPECT_THAT(status_text(report), HasSubstr("Compared with /b: no WAL\n"));
   const auto json = nlohmann::json::parse(status_json(report));
   EXPECT_EQ(json.at("beside").at("error"), "no WAL");
 }

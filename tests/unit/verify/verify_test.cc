@@ -774,16 +774,16 @@ TEST(Verify, SaysWhatIsToBeDoneWhereAPieceOfTheUnfinishedSegmentIsMissing) {
     ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
     const auto& finding = report.findings[0];
     EXPECT_EQ(finding.kind, FindingKind::damage);
-    EXPECT_EQ(finding.what.find("was not acknowledged") != std::string::npos, c.piece)
+    EXPECT_EQ(finding.what.find("was not confirmed") != std::string::npos, c.piece)
         << finding.what;
-    EXPECT_TRUE(finding.hint.starts_with("Start the receiver")) << finding.hint;
+    EXPECT_TRUE(finding.hint.starts_with("Restart the receiver")) << finding.hint;
     // Behind what it goes on with, a receiver goes nowhere.
     archive.disk.put("000000020000000000000001.partial", {});
     const auto older = archive.verify();
     const auto found = std::find_if(older.findings.begin(), older.findings.end(),
                                     [&](const auto& each) { return each.file == partial; });
     ASSERT_NE(found, older.findings.end()) << to_text(older);
-    EXPECT_FALSE(found->hint.starts_with("Start the receiver")) << found->hint;
+    EXPECT_FALSE(found->hint.starts_with("Restart the receiver")) << found->hint;
   }
 }
 

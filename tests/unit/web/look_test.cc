@@ -122,7 +122,7 @@ TEST(Look, DoesNotCountAnIncrementalBackupWithoutThoseThatItBuildsUpon) {
   EXPECT_EQ(look.report.backups[0].problem, "");
   EXPECT_EQ(
       look.report.backups[1].problem,
-      "it is incremental to a backup that began at 0/3000028 on timeline 1, which is not here");
+      "it is incremental to a backup that started at 0/3000028 on timeline 1, which does not exist here");
   EXPECT_EQ(look.report.backups[2].problem,
             "it is incremental to " + place.path("monday") + ", which does not count");
 }

@@ -516,7 +516,7 @@ TEST_F(FollowTest, SendsAgainWhatIsGoneFromTheStore) {
   ASSERT_TRUE(wait_for([&] { return stored(key(2)).has_value(); }));
   ASSERT_TRUE(wait_for([&] { return follow_->view().pending_segments == 0; }));
   EXPECT_EQ(follow_->view().sent_again, 1u);
-  EXPECT_TRUE(log_.has("was gone from the store"));
+  EXPECT_TRUE(log_.has("is gone from the store"));
   stop();
   EXPECT_TRUE(read_mark(*builder_.disk.open())->has(wal::SegmentName(1, 2, kSize)));
 }
