@@ -701,8 +701,8 @@ TEST(Identity, RefusesAHeaderThatIsNotThatOfTheFile) {
   Bytes size = segment(3);
   size[32] = std::byte{1};  // xlp_seg_size
   for (const Case& c :
-       {Case{"of another segment", segment(2), "has the address"}, Case{"unknown magic", magic, "magic"},
-        Case{"impossible size", size, "segment size"},
+       {Case{"of another segment", segment(2), "has the address"},
+        Case{"unknown magic", magic, "magic"}, Case{"impossible size", size, "segment size"},
         Case{"text", test::bytes_of("rubbish"), "empty"},
         Case{"cut", Bytes(magic.begin() + 4, magic.begin() + 34), "empty"}}) {
     SCOPED_TRACE(c.what);

@@ -252,7 +252,9 @@ TEST_F(PromiseTest, IsNoneWhereNothingTellsWhetherTheBackupHadPassedTheTime) {
   commit(300);
   source_.missing = {kSize.segno(backup_.start) - 1};
   const auto promise = look({.kind = Target::Kind::time, .time = {200}});
-  EXPECT_NE(promise.problem.find("it is unknown whether the backup started after the target"), std::string::npos) << promise.problem;
+  EXPECT_NE(promise.problem.find("it is unknown whether the backup started after the target"),
+            std::string::npos)
+      << promise.problem;
   EXPECT_FALSE(promise.held);
   // A commit that is replayed tells that all before it was earlier.
   EXPECT_EQ(look({.kind = Target::Kind::time, .time = {100}}).problem.find("ends before"),

@@ -386,9 +386,10 @@ TEST(StatusReport, SaysWhatOnlyOneOfTwoDirectoriesHas) {
   report.beside = Beside{.directory = "/b", .difference = archive::Difference{}};
   report.beside->difference->histories_only_one = {2};
   report.beside->difference->histories_only_other = {3};
-  EXPECT_THAT(status_text(report), HasSubstr("Compared with /b: 0 segments are in both, by their names\n"
-                                             "  only in /a: 00000002.history\n"
-                                             "  only in /b: 00000003.history\n"));
+  EXPECT_THAT(status_text(report),
+              HasSubstr("Compared with /b: 0 segments are in both, by their names\n"
+                        "  only in /a: 00000002.history\n"
+                        "  only in /b: 00000003.history\n"));
   report.beside = Beside{.directory = "/b", .difference = std::nullopt, .error = "no WAL"};
   EXPECT_THAT(status_text(report), HasSubstr("Compared with /b: no WAL\n"));
   const auto json = nlohmann::json::parse(status_json(report));

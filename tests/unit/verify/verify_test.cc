@@ -774,8 +774,7 @@ TEST(Verify, SaysWhatIsToBeDoneWhereAPieceOfTheUnfinishedSegmentIsMissing) {
     ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
     const auto& finding = report.findings[0];
     EXPECT_EQ(finding.kind, FindingKind::damage);
-    EXPECT_EQ(finding.what.find("was not confirmed") != std::string::npos, c.piece)
-        << finding.what;
+    EXPECT_EQ(finding.what.find("was not confirmed") != std::string::npos, c.piece) << finding.what;
     EXPECT_TRUE(finding.hint.starts_with("Restart the receiver")) << finding.hint;
     // Behind what it goes on with, a receiver goes nowhere.
     archive.disk.put("000000020000000000000001.partial", {});

@@ -120,9 +120,9 @@ TEST(Look, DoesNotCountAnIncrementalBackupWithoutThoseThatItBuildsUpon) {
   const auto look = look_at(archive.path(), {place.path()}, sizes);
   ASSERT_THAT(look.report.backups, SizeIs(3));
   EXPECT_EQ(look.report.backups[0].problem, "");
-  EXPECT_EQ(
-      look.report.backups[1].problem,
-      "it is incremental to a backup that started at 0/3000028 on timeline 1, which does not exist here");
+  EXPECT_EQ(look.report.backups[1].problem,
+            "it is incremental to a backup that started at 0/3000028 on timeline 1, which does not "
+            "exist here");
   EXPECT_EQ(look.report.backups[2].problem,
             "it is incremental to " + place.path("monday") + ", which does not count");
 }

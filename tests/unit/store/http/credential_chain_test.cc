@@ -213,7 +213,8 @@ TEST_F(CredentialServicesTest, TellsAMachinesServiceThatDoesNotAnswerFromNone) {
   for (const auto why : {NoAnswer::Why::silent, NoAnswer::Why::broken}) {
     local_.why = why;
     EXPECT_EQ(error().kind(), ErrorKind::retry);
-    EXPECT_THAT(error().what(), ::testing::HasSubstr("metadata service gave none: nobody is there"));
+    EXPECT_THAT(error().what(),
+                ::testing::HasSubstr("metadata service gave none: nobody is there"));
     EXPECT_THAT(error().hint(), ::testing::HasSubstr("--store-credentials"));
   }
   for (const long status : {429, 503}) {
