@@ -37,6 +37,7 @@
 #include "store/sealed/compare_key.h"
 #include "store/send/publish_open.h"
 #include "store/send/same_cluster.h"
+#include "store/send/still_there.h"
 #include "store/send/upload_start.h"
 #include "wal/transaction_end.h"
 
@@ -71,32 +72,38 @@ std::unique_ptr<io::Directory> open_archive(const std::string& path) {
   return directory;
 }
 
-// Objections
-
-/// A server may continue the segment.
-class NotPublished final : public ErrorAs<NotPublished> {
- public:
-  using ErrorAs::ErrorAs;
-};
-
-NotPublished refusal(const std::string& what) {
-  return NotPublished(ErrorKind::refused, "the partial segment is not published: " + what)
-      .hint(
-          "That server's next WAL would be a different segment with this name. If the server is "
-          "certainly and permanently down, use --primary-is-gone.");
-}
-
 /// A receiver that waits for an unavailable server does not stream.
-void require_no_stream(const std::string& path) {
+bool is_streaming(const std::string& path) {
   const auto answer = receive::StatusSocket::ask(path);
-  if (!answer) return;
-  if (const auto view = status::receiver_of(*answer, std::chrono::system_clock::now());
-      view && view->is_streaming())
-    throw refusal("the receiver of this archive is streaming").with("directory", path);
+  if (!answer) return false;
+  const auto view = status::receiver_of(*answer, std::chrono::system_clock::now());
+  return view && view->is_streaming();
 }
 
-/// No server of the cluster continues on this timeline, and none has the slot with which the
-/// archive would continue.
+store::AskedHost ask_host(const std::string& conninfo, std::size_t number, const Open& open,
+                          const std::optional<std::string>& slot) {
+  store::AskedHost asked{.host = pq::hosts_of(conninfo)[number].to_string()};
+  try {
+    const net::Wake never;
+    auto connection = pq::Connection::open({.conninfo = conninfo,
+                                            .replication = pq::Replication::physical,
+                                            .first_host = number,
+                                            .only_first_host = true,
+                                            .any_role = true},
+                                           never);
+    const auto there = pq::identify_system(connection);
+    const bool ours = there.system_identifier == open.cluster.system_identifier;
+    const auto state = slot && ours ? pq::read_replication_slot(connection, *slot)
+                                    : std::optional<pq::SlotState>();
+    asked.server = {there.system_identifier, there.timeline, state && state->exists};
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) throw;
+    asked.why = error.message();
+    asked.answers = pq::answers(conninfo, number);
+  }
+  return asked;
+}
+
 void require_no_server(const Arguments& arguments, const Open& open) {
   if (!arguments.has(kDbname) && !arguments.has(kHost))
     throw Error(ErrorKind::usage, "no servers specified that must be down")
@@ -104,41 +111,9 @@ void require_no_server(const Arguments& arguments, const Open& open) {
             "Name all servers of the cluster with -d or in the archive's configuration, or use "
             "--primary-is-gone.");
   const auto conninfo = conninfo_of(arguments);
-  const auto hosts = pq::hosts_of(conninfo);
-  for (std::size_t i = 0; i < hosts.size(); ++i) {
-    const auto host = hosts[i].to_string();
-    try {
-      const net::Wake never;
-      auto connection = pq::Connection::open({.conninfo = conninfo,
-                                              .replication = pq::Replication::physical,
-                                              .first_host = i,
-                                              .only_first_host = true,
-                                              .any_role = true},
-                                             never);
-      const auto there = pq::identify_system(connection);
-      if (there.system_identifier != open.cluster.system_identifier) continue;
-      if (there.timeline == open.segment.timeline())
-        throw refusal(
-            fmt::format("a server of this cluster answers, on timeline {}", there.timeline))
-            .with("server", host);
-      const auto slot = arguments.get(kSlot);
-      const auto state =
-          slot ? pq::read_replication_slot(connection, *slot) : std::optional<pq::SlotState>();
-      if (state && state->exists)
-        throw refusal(
-            fmt::format("the slot \"{}\" exists, so the archive can continue from it", *slot))
-            .with("server", host);
-    } catch (const NotPublished&) {
-      throw;
-    } catch (const Error& error) {
-      if (error.kind() == ErrorKind::usage) throw;
-      // It may be running, and rejecting connections at the moment.
-      if (pq::answers(conninfo, i))
-        throw refusal("a server answers, but could not be queried")
-            .with("server", host)
-            .with("its answer", error.message());
-    }
-  }
+  const auto slot = arguments.get(kSlot);
+  for (std::size_t i = 0; i < pq::hosts_of(conninfo).size(); ++i)
+    store::require_gone(ask_host(conninfo, i, open, slot), open.cluster, open.segment, slot);
 }
 
 // Reads the durable WAL.
@@ -235,7 +210,7 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   const auto open = look_at(path ? static_cast<io::Shelf&>(*directory) : stored->shelf());
   const bool forced = arguments.has(kPrimaryIsGone);
   if (open && !forced) {
-    if (path) require_no_stream(*path);
+    if (path) store::require_no_stream(is_streaming(*path), *path);
     require_no_server(arguments, *open);
   }
   const auto padded = open ? std::optional(read_open(*open, log)) : std::nullopt;
