@@ -12,14 +12,15 @@
 
 #include "store/ledger/manifest_writer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <array>
 #include <span>
 #include <utility>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "crypto/digest.h"
-#include "crypto/primitives.h"
 #include "store/digests.h"
 #include "store/listing.h"
 #include "store/memory_bytes.h"
@@ -52,11 +53,7 @@ bool begins_with(const std::vector<std::string>& whole, const std::vector<std::s
 
 }  // namespace
 
-std::string new_manifest_id() {
-  std::array<std::byte, 8> id{};
-  crypto::random_bytes(id);
-  return crypto::to_hex(id);
-}
+std::string new_manifest_id() { return fmt::format("{:016x}", random_bits()); }
 
 std::uint64_t ManifestWriter::tail_number() const {
   return lines_ == 0 ? 0 : (lines_ - 1) / kManifestLines;
