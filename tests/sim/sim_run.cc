@@ -522,7 +522,7 @@ class Run {
       // (Beside another hole, or nothing but an empty .partial, there is nothing to compare with.)
       for (const auto& each : result.left_out) {
         // A crash may have torn what was not acknowledged of an unfinished one.
-        const bool nothing_beside = each.what.find("reach") != std::string::npos ||
+        const bool nothing_beside = each.what.find("adjacent") != std::string::npos ||
                                     each.what.find(".partial") != std::string::npos;
         const bool call_failed = each.what.find("call failed") != std::string::npos;
         if (must_fit && each.reason != importing::Reason::not_asked_for && !nothing_beside &&
