@@ -347,7 +347,7 @@ def test_the_wrong_archive_and_another_one_beside(servers, receivers, new_archiv
     # None, another server's, and one with nothing of the backup's timeline.
     told = drill(directory(place / "empty"), status=1)
     assert "there is no WAL at all in the archive directory" in told["problems"][0], told
-    assert "the directory is the right one" in str(told) and "--allow-empty" not in str(told), told
+    assert "it is the right directory" in str(told) and "--allow-empty" not in str(told), told
     stranger = servers.primary()
     other = new_archive(stranger)
     receiver = receivers.pgweir(other, stranger)

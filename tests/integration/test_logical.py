@@ -296,7 +296,7 @@ def test_a_snapshot_and_the_stream_are_the_source(servers, receivers, place):
     failed = logical(server, place / "other", "--create-slot", "--snapshot-command", "exit 7", "-o",
                      "publication_names=p", slot="other")
     assert failed.returncode == 4
-    assert "status 7" in failed.stderr
+    assert "exited with exit code 7" in failed.stderr
     assert server.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'other'") == "0"
 
 
