@@ -127,7 +127,7 @@ def test_a_wrong_an_empty_and_a_missing_directory_are_told_apart(place):
         said = " ".join(missing.stderr.split())
         assert missing.returncode == 4, (command, said)
         assert "mounted" in said and "reate the directory" not in said, (command, said)
-        assert f"{place}/srv is there and holds other" in said, (command, said)
+        assert f"{place}/srv exists and contains other" in said, (command, said)
         empty = run(place / "empty")
         said = " ".join((empty.stdout + empty.stderr).split())
         assert "mounted" in said and "zstd already" not in said, (command, said)
@@ -150,7 +150,7 @@ def test_who_needs_an_archive_and_finds_none_is_told_what_is_nearby(place, words
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == status, said
     assert "mounted" in said and "reate the directory" not in said and "reate it" not in said, said
-    assert f"{place}/srv is there and holds other" in said, said
+    assert f"{place}/srv exists and contains other" in said, said
 
 
 def test_a_read_only_file_system_is_told_once(servers, place):

@@ -205,7 +205,7 @@ def test_it_is_refused_while_anything_lives(servers, receivers, new_archive, buc
     primary.start()
     primary.promote()
     said = publish(archive, bucket, *conninfo(primary), status=4).stderr
-    assert 'the slot "archive" is there' in said
+    assert 'the slot "archive" exists' in said
     assert set(bucket.keys()) == before
     assert json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["published_open"] == []
     # Who knows better says so, and that is recorded.
