@@ -359,7 +359,7 @@ def test_a_signal_to_process_and_group_is_one(servers, receivers, new_archive, s
         wait_for(lambda: sync_fault.count() > before, "a sync to hang")
         if later:
             receiver.send(signal.SIGTERM)
-            receiver.wait_log("asked to stop")
+            receiver.wait_log("a second signal exits immediately")
             time.sleep(0.6)  # longer than one signal takes
             receiver.send(signal.SIGTERM)
         else:
@@ -367,7 +367,7 @@ def test_a_signal_to_process_and_group_is_one(servers, receivers, new_archive, s
             receiver.send(signal.SIGTERM)
             receiver.send(signal.SIGINT)
             receiver.resume()
-            receiver.wait_log("asked to stop")
+            receiver.wait_log("a second signal exits immediately")
             sync_fault.set(None)
         assert receiver.wait_exit() == status, receiver.said()
         assert later != ("all of it is durable" in receiver.said())

@@ -362,7 +362,7 @@ def test_hosts_of_no_use_are_told_and_left_alone(servers, receivers, new_archive
     with mute_host() as (mute, _):
         receiver = receivers.pgweir(archive, hosts(mute, other, full, primary))
         streaming(primary)
-        for server, reason in ((mute, "no answer in time"), (other, "another cluster"),
+        for server, reason in ((mute, "no answer in time"), (other, "different clusters"),
                                (full, "max_wal_senders|too many|wal senders")):
             receiver.wait_log(f"{name(server)} is not chosen: .*({reason})")
         end = primary.write_wal(1)

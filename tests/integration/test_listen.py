@@ -167,7 +167,7 @@ def test_a_signal_ends_it_well_after_the_command_that_runs(primary, listener, pl
     wait_for((place / "began").exists, "the command")
     wait_for(lambda: process.said().count("a\t") == 2, "both to be read")
     process.send(number)
-    process.wait_log("asked to stop")
+    process.wait_log("a second signal exits immediately")
     (place / "go").touch()
     assert process.wait_exit() == 0, process.said()
     assert (place / "ended").exists()
@@ -201,7 +201,7 @@ def test_a_server_that_is_not_there_is_waited_for_without_a_busy_loop(primary, l
     primary.stop("fast")
     try:
         process = listener(primary, "--json", "a")
-        wait_for(lambda: process.said().count("trying again") >= 3, "three attempts")
+        wait_for(lambda: process.said().count("retrying") >= 3, "three attempts")
         with open(f"/proc/{process.pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
         used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -407,7 +407,7 @@ def test_files_and_options_that_are_wrong(place, filled, secure, authority):  # 
     secure.key.chmod(0o600)
     assert "could not read the certificate" in refused("--serve-tls-cert", rules, *tls[2:])
     assert "could not open file" in refused("--serve-tls-cert", "/none", *tls[2:])
-    assert "is not a file" in refused(*tls[:2], "--serve-tls-key", "/none")
+    assert "could not access the private key" in refused(*tls[:2], "--serve-tls-key", "/none")
 
 
 def test_doctor_looks_at_what_serving_needs(place, secure, authority):

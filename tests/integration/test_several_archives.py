@@ -172,7 +172,7 @@ def test_judges_both_and_never_ends_a_recovery_by_mistake(two, servers, receiver
     nowhere = two.place / "nowhere"
     for archives in ([nowhere, two.b.path], [two.b.path, nowhere]):
         status, said = two.ask(two.damaged[0], archives=archives)
-        assert status == 0 and f"although {nowhere} does not answer" in said, said
+        assert status == 0 and f"was restored without {nowhere}, which does not answer" in said, said
         assert two.ask(behind, archives=archives)[0] == 200
         assert two.ask("00000002.history", archives=archives)[0] == 200
     hanging = two.copy("hanging").path
@@ -182,7 +182,7 @@ def test_judges_both_and_never_ends_a_recovery_by_mistake(two, servers, receiver
            "PGWEIR_TEST_SYNC": str(place / "fault")}
     for archives in ([hanging, two.b.path], [two.b.path, hanging]):
         status, said = two.ask(two.damaged[0], archives=archives, env=env)
-        assert status == 0 and f"although {hanging} does not answer" in said, said
+        assert status == 0 and f"was restored without {hanging}, which does not answer" in said, said
     (two.b.path / two.damaged[0]).unlink()
     status, said = two.ask(two.damaged[0], archives=[two.b.path, hanging], env=env)
     assert status == 200 and "does not answer" in said, said
@@ -224,7 +224,7 @@ def test_a_helper_fetches_from_both_and_waits_once_for_one_that_hangs(two, place
                 assert status == 0, said
                 assert content == (two.whole.path / name).read_bytes()
                 if hangs and name not in two.missing_in_a:
-                    assert f"although {two.a.path} does not answer" in said, said
+                    assert f"was restored without {two.a.path}, which does not answer" in said, said
                 handed_over += PREFETCHED in said
             assert handed_over > 0
         finally:

@@ -86,7 +86,7 @@ def test_tells_why_the_last_receiver_ended_until_the_next_one_starts(servers, re
     refused = receivers.pgweir(archive, other)
     assert refused.wait_exit() == 4
     ended = status(archive)[0]["receiver_ended"]
-    assert ended["status"] == 4 and "another cluster" in ended["message"] and ended["hint"] in refused.said()
+    assert ended["status"] == 4 and "different clusters" in ended["message"] and ended["hint"] in refused.said()
     text = pgweir("status", "-D", archive.path).stdout
     assert f"Receiver: none runs\n  the last one ended on {ended['time']} with status 4: {ended['message']}\n" in text
     assert f"  hint: {ended['hint']}\n" in text
@@ -157,7 +157,7 @@ def test_asks_the_server_and_its_slot(servers, receivers, new_archive):
     number, line = check(archive.path, "-d", primary.conninfo(), "-S", "nosuch")
     assert number == CRITICAL and 'no slot "nosuch"' in line
     number, line = check(archive.path, "-d", other.conninfo())
-    assert number == CRITICAL and "another cluster" in line
+    assert number == CRITICAL and "different clusters" in line
     primary.stop()
     report, _ = status(archive, "-d", primary.conninfo())
     assert "upstream" not in report and report["upstream_error"]

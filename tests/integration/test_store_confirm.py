@@ -270,7 +270,7 @@ def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive,
     bucket.put(left, bucket.get(open_key))
     pruned = pgweir("prune", *options(bucket), "--keep-from", name, env=ENVIRONMENT)
     assert pruned.returncode == 0, pruned.stderr
-    assert open_keys(bucket) == [open_key] and "1 objects of partial segments" in pruned.stdout, pruned.stdout
+    assert open_keys(bucket) == [open_key] and "1 unneeded objects of partial segments" in pruned.stdout, pruned.stdout
 
 
 def test_a_switch_of_timelines_is_confirmed_when_the_store_has_it(servers, receivers, new_archive, bucket, proxy):

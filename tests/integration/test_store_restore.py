@@ -338,7 +338,7 @@ def test_prune_is_not_misled_by_another_clusters_backup(servers, receivers, new_
         assert alone.returncode == status and alone.stdout == "nothing was removed\n", (alone.stdout, alone.stderr)
         assert "it is of another cluster (" in alone.stderr, alone.stderr
     named = prune("--keep-from-backup", place / "theirs" / "data")
-    assert named.returncode == 4 and "the backup is of another cluster" in named.stderr, named.stderr
+    assert named.returncode == 4 and "the backup and the archive belong to different clusters" in named.stderr, named.stderr
     done = prune("--keep-backups", "1", place / "ours", place / "theirs")
     assert done.returncode == 0 and "it is of another cluster (" in done.stderr, (done.stdout, done.stderr)
     first = re.search(r"\(file (\w+)\)", (place / "ours" / "data" / "backup_label").read_text()).group(1)
