@@ -4,13 +4,17 @@
 #include <cstring>
 #include <string>
 
+#include "archive/border.h"
 #include "archive/content.h"
 #include "archive/forms.h"
+#include "archive/history_store.h"
 #include "archive/home.h"
 #include "archive/own_names.h"
+#include "archive/segment_reader.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "wal/record_verifier.h"
+#include "wal/timeline_history.h"
 
 namespace weir::archive {
 
@@ -156,11 +160,30 @@ std::uint64_t end_of_content(io::File& file) {
   return 0;
 }
 
+/// Knows the record that crosses the segment's start, if the WAL before it is there and valid.
+wal::RecordVerifier verifier_of(io::Directory& directory,
+                                const wal::RecordVerifier::Options& options, wal::Lsn start) {
+  try {
+    return verifier_at(directory, options, start);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage && !is_gone(error)) throw;
+    return {options, start};  // and without that WAL, no reader can use the record
+  }
+}
+
 /// End of the last valid record: its body may end with zeros, and its padding consists of zeros. A
 /// reader does not count a record whose padding is missing.
-std::uint64_t end_of_records(io::File& file, wal::SegmentName segment, wal::SegmentSize size) {
+std::uint64_t end_of_records(io::Directory& directory, io::File& file, wal::SegmentName segment,
+                             wal::SegmentSize size) {
   const auto start = segment.start(size);
-  wal::RecordVerifier verifier({.segment_size = size, .timeline = segment.timeline()}, start);
+  const auto timeline = segment.timeline();
+  const auto content = timeline > 1 ? read_history(directory, timeline) : std::nullopt;
+  const auto history =
+      content ? std::optional(wal::TimelineHistory::parse(timeline, *content)) : std::nullopt;
+  auto verifier = verifier_of(
+      directory,
+      {.segment_size = size, .timeline = timeline, .history = history ? &*history : nullptr},
+      start);
   Buffer buffer(kCompressPiece);
   const auto bytes = std::min(file.size(), size.bytes());
   for (std::uint64_t at = 0; at < bytes;) {
@@ -234,7 +257,7 @@ void compress_partial(io::Directory& directory, wal::SegmentName segment,
   const auto raw = directory.open_for_reading(raw_name);
   if (!raw) return;
   const std::uint64_t end = std::max({std::min(written, raw->size()), end_of_content(*raw),
-                                      end_of_records(*raw, segment, segment_size)});
+                                      end_of_records(directory, *raw, segment, segment_size)});
 
   bool older_holds_more = false;
   std::vector<std::string> older;

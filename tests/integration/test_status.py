@@ -108,7 +108,7 @@ def test_a_receiver_that_cannot_be_asked_is_known_by_its_lock(servers, receivers
     assert "are ignored" not in receiver.said()
     (archive.path / ".pgweir.sock").unlink()  # as where the file system knows no sockets
     report, _ = status(archive)
-    assert report["receiver"] is None and report["receiver_error"].startswith(f"process {receiver.pid} (pgweir) has the ")
+    assert report["receiver"] is None and report["receiver_error"].startswith(f"process {receiver.pid} (pgweir) holds the ")
     level, line = check(archive.path)
     assert level == WARNING and "holds the archive's lock and cannot be queried" in line
     receiver.stop()

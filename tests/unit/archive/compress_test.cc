@@ -356,6 +356,31 @@ TEST(CompressPartial, KeepsTheZerosWithWhichItsLastRecordEnds) {
   }
 }
 
+/// The same for a record that begins in the segment before (seed 54888 of e745578d): its checksum
+/// is there.
+TEST(CompressPartial, KeepsTheZerosWithWhichARecordOfTheSegmentBeforeEnds) {
+  const auto start = kSegment.start(kSize);
+  testing::WalBuilder builder(
+      {.segment_size = kSize, .start = wal::Lsn(start.byte() - kSize.bytes())});
+  while (builder.end().byte() + 10'000 < start.byte()) builder.append(10, 0, test::pattern(900, 3));
+  Bytes body = test::pattern(20'000, 12);
+  std::fill(body.end() - 40, body.end(), std::byte{0});
+  const auto end = builder.append(10, 0, body).end;
+  ASSERT_GT(end, start);
+  const auto wal = builder.bytes(start, end);
+  Bytes raw(kSize.bytes());
+  std::copy(wal.begin(), wal.end(), raw.begin());
+  SimDisk disk;
+  disk.put(wal::SegmentName(1, kSegment.segno(kSize) - 1, kSize).to_string(),
+           builder.bytes(builder.start(), start));
+  disk.put(kPartial, raw);
+  const auto directory = disk.open();
+  compress_partial(*directory, kSegment, kSize, codec::Method::lz4, 5'000);
+  EXPECT_TRUE(read(*directory, kRaw + ".lz4.partial", codec::Method::lz4) ==
+              front(raw, wal.size()));
+  EXPECT_EQ(sound_end(*directory, list_archive(*directory), 1, builder.start(), kSize), end);
+}
+
 TEST(CompressPartial, LeavesNothingOfAnEmptyOne) {
   SimDisk disk;
   disk.put(kPartial, Bytes(kSize.bytes()));
