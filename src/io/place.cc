@@ -79,8 +79,8 @@ Place inspect_place(const std::string& path) {
     auto error = system_error(code, "could not access the directory").with("path", path);
     if (code == ENOENT)
       error.hint(
-          "For an existing archive, check the path, and that its file system is mounted. For a "
-          "new one, create the directory as the user that runs pgweir. " +
+          "For an existing archive, check the path, and that its file system is mounted. A new "
+          "archive needs a directory that belongs to the user that runs pgweir. " +
           what_is_nearby(path));
     throw error;
   }
