@@ -43,7 +43,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
   if (!identity)
     throw Error(ErrorKind::gap, "there is no WAL in the archive directory")
         .with("directory", archives_.paths())
-        .hint("Check that the file system is mounted, and that the directory is the right one.");
+        .hint("Check that the file system is mounted, and that it is the right directory.");
   if (backup.system_identifier != 0 && backup.system_identifier != identity->system_identifier)
     throw Error(ErrorKind::conflict, "the backup and the archive belong to different clusters")
         .with("backup", backup.system_identifier)
