@@ -107,7 +107,8 @@ class SimStandby {
   std::string heard_;  ///< not worked off yet
   std::string says_;
   wal::TimelineId next_history_ = 0;
-  wal::Lsn at_;  ///< in the stream
+  wal::Lsn at_;               ///< in the stream
+  wal::Lsn reported_before_;  ///< when the stream began
   std::optional<std::pair<wal::TimelineId, wal::Lsn>> next_timeline_;
   bool row_seen_ = false;
   bool failed_ = false;
