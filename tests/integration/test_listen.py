@@ -171,7 +171,7 @@ def test_a_signal_ends_it_well_after_the_command_that_runs(primary, listener, pl
     (place / "go").touch()
     assert process.wait_exit() == 0, process.said()
     assert (place / "ended").exists()
-    assert "1 notification(s)" in process.said()
+    assert "1 received notification(s)" in process.said()
 
 
 def test_who_was_away_is_told_since_when(primary, listener, place):

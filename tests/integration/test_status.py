@@ -86,7 +86,7 @@ def test_tells_why_the_last_receiver_ended_until_the_next_one_starts(servers, re
     refused = receivers.pgweir(archive, other)
     assert refused.wait_exit() == 4
     ended = status(archive)[0]["receiver_ended"]
-    assert ended["status"] == 4 and "different clusters" in ended["message"] and ended["hint"] in refused.said()
+    assert ended["status"] == 4 and "another cluster" in ended["message"] and ended["hint"] in refused.said()
     text = pgweir("status", "-D", archive.path).stdout
     assert f"Receiver: none runs\n  the last one ended on {ended['time']} with status 4: {ended['message']}\n" in text
     assert f"  hint: {ended['hint']}\n" in text
