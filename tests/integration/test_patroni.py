@@ -1,4 +1,4 @@
-"""A real Patroni cluster (Debian's 3.0 with etcd, three nodes), as docs/ha.md has it configured: ignore_slots and our slot
+"""A real Patroni cluster (Debian's 3.0 with etcd, three nodes), as docs/patroni.md has it configured: ignore_slots and our slot
 keeper, under load. PGWEIR_LONG=1: all of it; else the short form."""
 
 import os
