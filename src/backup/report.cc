@@ -139,8 +139,8 @@ std::string list_text(const std::vector<Standing>& standing,
                     kind_name(each.found.point && each.found.point->parent),
                     format_name(each.format), each.bytes ? format_size(*each.bytes) : "not known",
                     each.began ? format_duration(age_of(each, now)) : "not known", place);
-    if (!each.good())
-      text += fmt::format("  does not count: {}{}\n", each.why,
+    if (!each.counts())
+      text += fmt::format("  does not count: {}{}\n", each.good() ? each.abandoned : each.why,
                           each.for_others ? "; others build upon it" : "");
   }
   return text;
@@ -154,8 +154,8 @@ std::string list_json(const std::vector<Standing>& standing,
     list.push_back(
         {{"name", each.name},
          {"path", each.path},
-         {"good", each.good()},
-         {"why", each.good() ? Json(nullptr) : Json(each.why)},
+         {"good", each.counts()},
+         {"why", each.counts() ? Json(nullptr) : Json(each.good() ? each.abandoned : each.why)},
          {"base_of_others", each.for_others},
          {"bytes", each.bytes ? Json(*each.bytes) : Json(nullptr)},
          {"begin_lsn", point ? Json(point->start.to_string()) : Json(nullptr)},

@@ -85,7 +85,13 @@ std::vector<Standing> find_standing(const std::string& directory,
     }
     if (!each.good() || lines == nullptr || !each.found.point->end) continue;
     const auto reach = find_reach(*each.found.point, *lines);
-    if (reach.state == Reach::State::covered) continue;
+    if (reach.state == Reach::State::covered) {
+      const auto& newest = lines->back().history;
+      if (!prune::lies_on(*each.found.point, newest))
+        each.abandoned = fmt::format("it is not in the history of timeline {}, the newest one",
+                                     newest.timeline());
+      continue;
+    }
     each.why = reach.what;
     without_wal.insert(each.name);
   }

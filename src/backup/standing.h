@@ -18,14 +18,18 @@ struct Standing {
   std::string name;  ///< in the directory of the backups
   std::string path;
   prune::FoundBackup
-      found;         ///< its path: of what has its files, the path above or a directory in it
-  std::string why;   ///< it does not count; empty: it does
-  std::string base;  ///< the backup that an incremental one builds upon; empty: none here
+      found;        ///< its path: of what has its files, the path above or a directory in it
+  std::string why;  ///< it does not count; empty: it does
+  /// It is whole, but on a branch that the newest timeline does not contain: it does not count as a
+  /// backup of the cluster either. Empty: it is on the newest one, or the archive was not asked.
+  std::string abandoned{};
+  std::string base;         ///< the backup that an incremental one builds upon; empty: none here
   bool for_others = false;  ///< it does not count itself, but a good one builds upon it
   Format format = Format::plain;
   std::optional<std::uint64_t> bytes;  ///< nullopt: not known, see prune::BackupSizes
   std::optional<std::chrono::system_clock::time_point> began;
   [[nodiscard]] bool good() const { return why.empty(); }
+  [[nodiscard]] bool counts() const { return good() && abandoned.empty(); }
 };
 
 /// Every backup there, by its position. One counts if each of its files is there with its size, all

@@ -262,6 +262,9 @@ def test_a_backup_of_an_old_primary_does_not_count(servers, receivers, new_archi
     told = json.loads(pgweir("status", "-D", archive.path, "--json", "--backups", root).stdout)["backups"]
     why = {os.path.basename(each["name"]): each["why"] for each in told}
     assert why["good"] is None and "not in the history of timeline 2" in why["lost"], told
+    listed = json.loads(pgweir("backup", "--list", "-D", archive.path, "--to", root, "--json").stdout)["backups"]
+    why = {each["name"]: each["why"] for each in listed}
+    assert why["good"] is None and "not in the history of timeline 2" in why["lost"], listed
     # What its branch lacks does not keep anybody from recovering along the newest timeline.
     label = (root / "lost" / "backup_label").read_text()
     (archive.path / re.search(r"\(file (\w+)\)", label)[1]).unlink()

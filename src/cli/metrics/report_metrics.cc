@@ -61,13 +61,13 @@ std::vector<metrics::Family> backup_metrics(const backup::Report& report,
   to.add_time("pgweir_backup_timestamp_seconds", now);
   to.add_count("pgweir_backup_status", report.status);
   if (report.made) to.add("pgweir_backup_duration_seconds", seconds(report.elapsed));
-  const auto good = [](const backup::Standing& each) { return each.good(); };
+  const auto good = [](const backup::Standing& each) { return each.counts(); };
   const auto count = std::count_if(standing.begin(), standing.end(), good);
   to.add_count("pgweir_backup_backups", count, {{"counts", "yes"}});
   to.add_count("pgweir_backup_backups", std::ssize(standing) - count, {{"counts", "no"}});
   std::uint64_t counted = 0;
   std::uint64_t others = 0;
-  for (const auto& each : standing) (each.good() ? counted : others) += each.bytes.value_or(0);
+  for (const auto& each : standing) (each.counts() ? counted : others) += each.bytes.value_or(0);
   to.add_count("pgweir_backup_bytes", counted, {{"counts", "yes"}});
   to.add_count("pgweir_backup_bytes", others, {{"counts", "no"}});
   const auto newest = std::find_if(standing.rbegin(), standing.rend(), good);
