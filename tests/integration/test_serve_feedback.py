@@ -93,7 +93,7 @@ def test_remote_apply_reaches_through(servers, tree, relays):
 
     # Nobody there.
     standby.stop()
-    last.wait_log(rf'client "{standby.name}" .* has gone')
+    last.wait_log(rf'client "{standby.name}" .* disconnected')
     waiting = commit(primary, 4, "remote_apply")
     assert_waits(primary, waiting)
     finished(commit(primary, 5, "on"))
@@ -166,7 +166,7 @@ def test_an_absent_standby_with_a_slot_is_waited_for(servers, tree):
     xmin = wait_for(lambda: slot_xmin(primary), "the slot to have an xmin")
     assert [client["slot_name"] for client in clients(receiver)] == ["standby_1"]
     standby.stop()
-    receiver.wait_log(rf'client "{standby.name}" .* has gone')
+    receiver.wait_log(rf'client "{standby.name}" .* disconnected')
     xmin = slot_xmin(primary)
     assert xmin, "kept while it is away"
 
@@ -223,7 +223,7 @@ def test_clients_are_seen(servers, tree):
     assert exported | not_now | of_slots == documented("receive --serve")
 
     standby.stop()
-    receiver.wait_log(rf'client "{standby.name}" \(127.0.0.1\S*, user "repl"\) has gone')
+    receiver.wait_log(rf'client "{standby.name}" \(127.0.0.1\S*, user "repl"\) disconnected')
     wait_for(lambda: clients(receiver) == [], "nobody to be served")
 
 
@@ -264,7 +264,7 @@ def test_nothing_goes_beyond_what_the_candidates_have_flushed(servers, receivers
     hear_up_to(other, second)
     # Who has gone has it still; more is not known of anybody.
     candidate.close()
-    relay.process.wait_log('client "two" .* has gone')
+    relay.process.wait_log('client "two" .* disconnected')
     hear_up_to(follow("late"), second)
 
 
