@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "archive/border.h"
@@ -161,12 +162,19 @@ std::uint64_t end_of_content(io::File& file) {
 }
 
 /// Knows the record that crosses the segment's start, if the WAL before it is there and valid.
-wal::RecordVerifier verifier_of(io::Directory& directory,
-                                const wal::RecordVerifier::Options& options, wal::Lsn start) {
+/// `history` gets that of `timeline`; the result refers to it.
+wal::RecordVerifier verifier_of(io::Directory& directory, wal::TimelineId timeline,
+                                wal::SegmentSize size, wal::Lsn start,
+                                std::optional<wal::TimelineHistory>& history) {
+  wal::RecordVerifier::Options options{.segment_size = size, .timeline = timeline};
   try {
+    if (const auto content = read_history(directory, timeline))
+      history = wal::TimelineHistory::parse(timeline, *content);
+    if (history) options.history = &*history;
     return verifier_at(directory, options, start);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage && !is_gone(error)) throw;
+    options.history = nullptr;
     return {options, start};  // and without that WAL, no reader can use the record
   }
 }
@@ -176,14 +184,8 @@ wal::RecordVerifier verifier_of(io::Directory& directory,
 std::uint64_t end_of_records(io::Directory& directory, io::File& file, wal::SegmentName segment,
                              wal::SegmentSize size) {
   const auto start = segment.start(size);
-  const auto timeline = segment.timeline();
-  const auto content = timeline > 1 ? read_history(directory, timeline) : std::nullopt;
-  const auto history =
-      content ? std::optional(wal::TimelineHistory::parse(timeline, *content)) : std::nullopt;
-  auto verifier = verifier_of(
-      directory,
-      {.segment_size = size, .timeline = timeline, .history = history ? &*history : nullptr},
-      start);
+  std::optional<wal::TimelineHistory> history;
+  auto verifier = verifier_of(directory, segment.timeline(), size, start, history);
   Buffer buffer(kCompressPiece);
   const auto bytes = std::min(file.size(), size.bytes());
   for (std::uint64_t at = 0; at < bytes;) {

@@ -88,8 +88,7 @@ std::vector<Standing> find_standing(const std::string& directory,
     if (reach.state == Reach::State::covered) {
       const auto& newest = lines->back().history;
       if (!prune::lies_on(*each.found.point, newest))
-        each.abandoned = fmt::format("it is not in the history of timeline {}, the newest one",
-                                     newest.timeline());
+        each.abandoned = prune::not_in_history_of(newest.timeline());
       continue;
     }
     each.why = reach.what;

@@ -110,10 +110,7 @@ void Drill::look_through_archive() {
   system_identifier_ = way.system_identifier;
   report.timeline = way.history.timeline();
   if (const auto newest = archives_.newest_timeline(); newest && report.timeline < *newest)
-    report.warnings.push_back(
-        fmt::format("the backup is not in the history of timeline {}, the newest one in the "
-                    "archive: the recovery follows timeline {}, which was left",
-                    *newest, *report.timeline));
+    report.warnings.push_back(recovery::of_a_left_branch(*report.timeline, *newest));
   // Before the WAL is read: a running receiver may add more meanwhile.
   const auto by_status = archives_.promised_by_status(backup_.point, way.history.timeline());
   phase("look through", "reading the archive's WAL from the backup on", [&] {

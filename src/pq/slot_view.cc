@@ -52,21 +52,23 @@ std::vector<ServerSlot> read_slots(Connection& connection, const std::optional<s
                   name ? "WHERE slot_name = " + connection.quote_literal(*name) + " " : ""),
       timeout);
   std::vector<ServerSlot> slots;
-  for (const auto& row : rows)
-    slots.push_back({.name = row[0].value_or(""),
-                     .type = row[1].value_or(""),
-                     .temporary = row[2] == "t",
-                     .view = {.exists = true,
-                              .active = row[3] == "t",
-                              .wal_status = row[5].value_or(""),
-                              .safe_wal_size = number(row[6]),
-                              .retained = number(row[7]),
-                              .invalidation_reason = row[8]},
-                     .restart_lsn = row[4],
-                     .plugin = row[9],
-                     .database = row[10],
-                     .confirmed_lsn = row[11],
-                     .xmin_age = number(row[12])});
+  for (const auto& row : rows) {
+    auto& slot = slots.emplace_back();
+    slot.name = row[0].value_or("");
+    slot.type = row[1].value_or("");
+    slot.temporary = row[2] == "t";
+    slot.view.exists = true;
+    slot.view.active = row[3] == "t";
+    slot.view.wal_status = row[5].value_or("");
+    slot.view.safe_wal_size = number(row[6]);
+    slot.view.retained = number(row[7]);
+    slot.view.invalidation_reason = row[8];
+    slot.restart_lsn = row[4];
+    slot.plugin = row[9];
+    slot.database = row[10];
+    slot.confirmed_lsn = row[11];
+    slot.xmin_age = number(row[12]);
+  }
   return slots;
 }
 

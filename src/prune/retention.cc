@@ -192,10 +192,7 @@ bool Chooser::lies_on_main(const FoundBackup& backup) {
     return lies_on(*backup.point, line.history);
   });
   if (of_a_branch)
-    remark_once(backup,
-                fmt::format("it is not in the history of timeline {}, the newest one, and does not "
-                            "count",
-                            lines.back().history.timeline()),
+    remark_once(backup, not_in_history_of(lines.back().history.timeline()) + ", and does not count",
                 false);
   return false;
 }
@@ -371,6 +368,10 @@ void Chooser::tell(const FoundBackup& backup) {
 
 Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules, WalFacts& wal) {
   return Chooser(backups, rules, wal).run();
+}
+
+std::string not_in_history_of(wal::TimelineId newest) {
+  return fmt::format("it is not in the history of timeline {}, the newest one", newest);
 }
 
 bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history) {

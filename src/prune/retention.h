@@ -104,6 +104,8 @@ struct Retention {
 [[nodiscard]] Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules,
                                WalFacts& wal);
 
+/// Why a backup does not count that is not on the history of the newest timeline.
+[[nodiscard]] std::string not_in_history_of(wal::TimelineId newest);
 /// True if the backup is on the history of that timeline, as far as it is known.
 [[nodiscard]] bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history);
 

@@ -100,20 +100,16 @@ class Choose {
       }
       choice.silent = archives_->silent();
       const auto newest = archives_->newest_timeline();
+      const bool left = !options_.timeline && newest && choice.timeline < *newest;
       // Also with a problem: WAL that its branch lacks does not concern the newest timeline.
-      if (!options_.timeline && options_.backups.size() > 1 && newest &&
-          choice.timeline < *newest) {
+      if (left && options_.backups.size() > 1) {
         pass_over(candidate.path, fmt::format("it is not in the history of timeline {}, the newest "
                                               "one (--timeline {} recovers along its own)",
                                               *newest, choice.timeline));
         return std::nullopt;
       }
-      if (choice.promise.problem.empty() && !options_.timeline && newest &&
-          choice.timeline < *newest)
-        report_.notes.push_back(
-            fmt::format("the backup is not in the history of timeline {}, the newest one in the "
-                        "archive: the recovery follows timeline {}, which was left",
-                        *newest, choice.timeline));
+      if (left && choice.promise.problem.empty())
+        report_.notes.push_back(recovery::of_a_left_branch(choice.timeline, *newest));
       return choice;
     } catch (const Error& error) {
       const auto kind = error.kind();

@@ -92,7 +92,9 @@ class LogFile {
     bytes.resize(io::open_user_file(path_)->read_at(from, bytes));
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     const auto found = text.rfind("starting PostgreSQL ");
-    if (found != std::string_view::npos) at_ = from + found;
+    // (Of a server that has ended: the one that runs now does not log its start.)
+    const bool ended = text.find("database system is shut down", found) != std::string_view::npos;
+    if (found != std::string_view::npos && !ended) at_ = from + found;
   }
 
   std::string path_;

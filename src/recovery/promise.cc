@@ -476,4 +476,11 @@ Promise look_through(const Way& way, const archive::BackupPoint& backup, const T
     if (auto promise = look_once(way, backup, target, stop)) return *promise;
 }
 
+std::string of_a_left_branch(wal::TimelineId followed, wal::TimelineId newest) {
+  return fmt::format(
+      "the backup is not in the history of timeline {}, the newest one in the archive: the "
+      "recovery follows timeline {}, which was left",
+      newest, followed);
+}
+
 }  // namespace weir::recovery

@@ -70,6 +70,9 @@ class Archives {
   virtual std::optional<wal::TimelineId> newest_timeline() = 0;
 };
 
+/// Why a recovery of a backup along `followed` does not lead to the newest timeline of the archive.
+[[nodiscard]] std::string of_a_left_branch(wal::TimelineId followed, wal::TimelineId newest);
+
 /// Obstacles to a recovery.
 enum class Obstacle {
   none,

@@ -211,10 +211,8 @@ std::string why_not(const StatusReport& report, const Backup& backup) {
   if (newest != report.windows.end() && backup.start.valid())
     if (const auto history = report.histories.history(newest->timeline);
         history && backup.timeline <= newest->timeline && !lies_on(backup, *history))
-      return fmt::format(
-          "it is not in the history of timeline {}, the newest one (recover --timeline {} follows "
-          "its own)",
-          newest->timeline, backup.timeline);
+      return fmt::format("{} (recover --timeline {} follows its own)",
+                         prune::not_in_history_of(newest->timeline), backup.timeline);
   return "the WAL that it needs is not in this archive";
 }
 

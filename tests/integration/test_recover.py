@@ -454,7 +454,8 @@ def test_a_pause_is_seen_wherever_the_server_logs(world):
     world = world(second=())
     put(world.place / "nobody.conf", "local all all reject\nhost all all all reject\n")
     log = world.place / "elsewhere.log"
-    put(log, "LOG:  starting PostgreSQL 9\nLOG:  pausing at the end of recovery\nFATAL:  of the old server\n")
+    old = "LOG:  starting PostgreSQL 9\nLOG:  pausing at the end of recovery\nFATAL:  of the old server\n"
+    put(log, old)
     for settings, output in ((f"hba_file = '{world.place}/nobody.conf'\n", f"-l {log}"), ("log_min_messages = fatal\n", "")):
         put(world.backups / "plain" / "postgresql.auto.conf", settings)
         told = world.recover("--start", "--to", world.times[0], "--start-command",
@@ -466,6 +467,12 @@ def test_a_pause_is_seen_wherever_the_server_logs(world):
         else:
             assert_reached(told)
         world.away()
+    # The running server logs nothing; the lines of one that has ended are not its own.
+    put(log, old + "LOG:  database system is shut down\n")
+    done = run(world.command("--start", "--to", world.times[0], "--start-command",
+                             f"{world.bin}/pg_ctl -D {world.into} -l {log} -W -o '-p {free_port()}' start", backup="plain"),
+               **as_server_user(), cwd="/")
+    assert "RECOVERED as promised" in done.stdout and "of the old server" not in done.stderr, done
 
 
 def test_a_standby(world):

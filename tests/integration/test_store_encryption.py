@@ -96,7 +96,7 @@ def test_what_is_sent_is_read_by_its_recipients_alone(archive, bucket, keys, ask
     assert window["to_time"], alone
     assert alone["timelines"][0]["segments"] == len(archive.finished())
     text = pgweir("status", *words_for(bucket), env=ENVIRONMENT).stdout
-    assert "DAMAGED" not in text and "mounted" not in text and "is not here" not in text, text
+    assert "DAMAGED" not in text and "mounted" not in text and "not available" not in text, text
     checked = pgweir("status", *words_for(bucket), "--check", env=ENVIRONMENT)
     assert checked.returncode == 0, checked.stdout
 

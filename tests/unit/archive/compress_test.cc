@@ -381,6 +381,16 @@ TEST(CompressPartial, KeepsTheZerosWithWhichARecordOfTheSegmentBeforeEnds) {
   EXPECT_EQ(sound_end(*directory, list_archive(*directory), 1, builder.start(), kSize), end);
 }
 
+TEST(CompressPartial, IsNotPreventedByADamagedHistory) {
+  const wal::SegmentName segment(2, kSegment.segno(kSize), kSize);
+  SimDisk disk;
+  disk.put("00000002.history.gz", test::bytes_of("rubbish"));
+  disk.put(segment.to_string() + ".partial", unfinished());
+  const auto directory = disk.open();
+  compress_partial(*directory, segment, kSize, codec::Method::lz4, 300'000);
+  EXPECT_TRUE(disk.exists(segment.to_string() + ".lz4.partial"));
+}
+
 TEST(CompressPartial, LeavesNothingOfAnEmptyOne) {
   SimDisk disk;
   disk.put(kPartial, Bytes(kSize.bytes()));
