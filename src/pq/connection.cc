@@ -18,8 +18,8 @@
 #include <mutex>
 #include <random>
 #include <system_error>
-#include <thread>
 
+#include "base/left_behind.h"
 #include "base/text.h"
 #include "crypto/certificates.h"
 #include "crypto/tls_reader.h"
@@ -88,7 +88,7 @@ class Resolver {
     auto task = std::make_shared<Task>();
     task->name = name;
     try {
-      std::thread([task] { task->run(); }).detach();
+      static_cast<void>(begin_left_behind([task] { task->run(); }));
     } catch (const std::system_error& error) {
       throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
     }

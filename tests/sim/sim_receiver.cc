@@ -53,7 +53,8 @@ SimReceiver::SimReceiver(const receive::Options& options, Surroundings& surround
                 .disk = surroundings.disk,
                 .feedback = surroundings.feedback,
                 .dropped = surroundings.dropped,
-                .confirmed = surroundings.confirmed}),
+                .confirmed = surroundings.confirmed,
+                .lost_by_store = surroundings.lost_by_store}),
       directory_(surroundings.disk.open()),
       log_(std::make_unique<ReceiverLog>(surroundings.story)),
       stop_(std::make_unique<Stop>()) {

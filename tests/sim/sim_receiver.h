@@ -37,6 +37,10 @@ struct Surroundings {
   std::function<void(const wire::HotStandbyFeedback& feedback)> feedback = {};
   std::uint64_t dropped = 0;          ///< messages with WAL
   ConfirmedWal* confirmed = nullptr;  ///< of a process that confirms what is stored
+  /// A store had this segment, and has lost it. Empty without a store.
+  std::function<bool(wal::SegmentName segment)> lost_by_store = {};
+  /// The store had the only copy of this segment, and has lost it.
+  std::function<bool(wal::SegmentName)> store_lost = {};
 };
 
 /// One process of the receiver: receive::receive(), all of it, on a simulated machine with

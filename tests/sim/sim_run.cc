@@ -205,6 +205,7 @@ class Run {
   void make_store() {
     if (options_.damages) return;
     store_ = std::make_unique<SimStore>(lineage_, scheduler_, stores_, story_);
+    world_.lost_by_store = [this](wal::SegmentName segment) { return store_->has_lost(segment); };
     feed_habits_.compresses = receiver_options_.compression.method != codec::Method::none;
     if (stores_.below(3) != 0)
       feed_habits_.keep_local = {.bytes = stores_.any_size(6 * kSegmentBytes)};

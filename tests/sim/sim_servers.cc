@@ -28,10 +28,12 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
         said_(start),
         fd_(world_.machine.add(*this)) {
     if (question) return;
+    const auto losses = world_.board.read().losses;
+    tell_of_holes_in_store(losses);
     world_.ledger.on_stream(timeline, start);
     if (world_.confirmed != nullptr) world_.confirmed->on_stream();
     if (const auto& other = world_.upstream.other_wal()) world_.ledger.on_other_wal(*other);
-    world_.ledger.on_losses_told(world_.board.read().losses, world_.disk);
+    world_.ledger.on_losses_told(losses, world_.disk);
   }
   ~SimStream() override { world_.machine.remove(fd_); }
 
@@ -124,6 +126,20 @@ class SimServers::SimStream final : public receive::WalStream, public Pollable {
   }
 
  private:
+  /// A hole that was recorded because the store had lost the WAL is not recorded again when it is
+  /// accepted. It counts as told only if the store has indeed lost all of it (seed 558402 of
+  /// 0ca62724).
+  void tell_of_holes_in_store(const std::vector<archive::Loss>& losses) {
+    for (const auto& loss : losses) {
+      if (loss.kind != archive::Loss::Kind::hole || !loss.cause.starts_with("gone from the store"))
+        continue;
+      bool lost = world_.lost_by_store != nullptr;
+      for (auto begin = loss.begin; lost && begin < loss.end; begin = begin + kSegmentBytes)
+        lost = world_.lost_by_store({loss.timeline, kSegment.segno(begin), kSegment});
+      if (lost) world_.ledger.on_hole({loss.begin, loss.end});
+    }
+  }
+
   struct Arrived {
     pq::StreamEvent event;
     std::vector<std::byte> damaged_wal = {};

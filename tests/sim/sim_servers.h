@@ -36,6 +36,7 @@ class SimServers final : public receive::Servers {
     const std::function<void(const wire::HotStandbyFeedback&)>& feedback;
     std::uint64_t& dropped;   ///< messages with WAL
     ConfirmedWal* confirmed;  ///< nullptr: what is durable here is confirmed
+    const std::function<bool(wal::SegmentName)>& lost_by_store;
   };
   explicit SimServers(World world) : world_(world) {}
 

@@ -286,11 +286,15 @@ void SimStore::another_archiver(const std::string& key) {
   if (lineage_.end(file->segment.timeline()) < start + kSegmentBytes) return;
   const auto truth = lineage_.bytes(file->segment.timeline(), start, start + kSegmentBytes);
   Bytes raw(truth.begin(), truth.end());
-  const bool other_branch = random_.one_in(5);
-  if (other_branch)
-    if (const auto spot =
-            lineage_.spot(file->segment.timeline(), start, start + kSegmentBytes, random_))
-      raw[spot->byte - start] ^= std::byte{4};
+  bool other_branch = false;
+  if (random_.one_in(5)) {
+    const auto spot =
+        lineage_.spot(file->segment.timeline(), start, start + kSegmentBytes, random_);
+    // In a page header it would be damage, and the segment that of an unknown cluster (seed 663747
+    // of 0ca62724).
+    other_branch = spot && !spot->page_header;
+    if (other_branch) raw[spot->byte - start] ^= std::byte{4};
+  }
   Bytes packed;
   if (file->method == codec::Method::zstd) {
     const auto compressor = codec::make_compressor({codec::Method::zstd, 9}, raw.size());

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "net/wait.h"
 
 namespace weir::cli {
 
@@ -22,23 +21,19 @@ Reporter::Reporter(const MetricsOptions& options, Collect collect, Log& log)
   }
   if (!options_.file) return;
   static_cast<void>(metrics::to_text({}));  // without the module it would always fail
-  thread_ = std::thread([this] { work(); });
+  auto& threads = machine_threads();
+  file_.emplace(threads, "metrics", threads.now(), [this, &threads] {
+    write(true);
+    return threads.now() + options_.interval;
+  });
 }
 
 Reporter::~Reporter() {
-  if (thread_.joinable()) {
-    end_.raise();
-    thread_.join();
+  if (file_) {
+    file_.reset();
     write(false);
   }
   server_.reset();
-}
-
-void Reporter::work() {
-  while (!end_.raised()) {
-    write(true);
-    static_cast<void>(net::pause(end_, options_.interval));
-  }
 }
 
 void Reporter::write(bool up) {

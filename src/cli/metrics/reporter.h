@@ -5,12 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/log.h"
+#include "base/periodic_look.h"
 #include "metrics/exporter.h"
-#include "net/wake.h"
 
 namespace weir::cli {
 
@@ -36,7 +35,6 @@ class Reporter {
   Reporter& operator=(const Reporter&) = delete;
 
  private:
-  void work();
   void write(bool up);
 
   const MetricsOptions options_;
@@ -44,8 +42,7 @@ class Reporter {
   Log& log_;
   bool failed_ = false;
   std::unique_ptr<http::Server> server_;
-  net::Wake end_;
-  std::thread thread_;
+  std::optional<PeriodicLook> file_;
 };
 
 }  // namespace weir::cli
