@@ -620,7 +620,11 @@ class PosixDirectory final : public Directory,
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) throw error("could not stat file", name);
     if (!S_ISREG(status.st_mode))
-      throw Error(ErrorKind::io, "not a regular file").with("path", path_of(name));
+      throw Error(ErrorKind::io, "not a regular file")
+          .with("path", path_of(name))
+          .hint(
+              "A directory, a FIFO, or a device has the name of a file of pgweir. Find out what "
+              "created it, and remove it.");
     return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
   }
 

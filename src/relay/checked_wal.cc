@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "archive/border.h"
@@ -99,20 +100,20 @@ archive::WalReader::Options CheckedWal::reader_options() const {
           .left_out = &left_out_};
 }
 
-CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
+CheckedWal::Read CheckedWal::read(wal::Lsn limit, std::size_t most) {
   limit_ = limit;
   while (checked() <= from_) {
     if (trouble_) return {{}, std::exchange(trouble_, std::nullopt)};
     if (verifier_.position() >= limit) return {{}};
     const bool proved = verifier_.first_record_start().valid();
-    auto trouble = read_ahead(limit);
+    auto trouble = read_ahead(limit, most);
     if (!trouble) continue;
     // Records before it are valid, and returned first.
     if (!proved || checked() <= from_) return {{}, std::move(trouble)};
     trouble_ = std::move(trouble);
   }
   const auto end = std::min(checked(), limit);
-  auto read = end > from_ ? give(end) : Read{{}};
+  auto read = end > from_ ? give(end, most) : Read{{}};
   if (!read.trouble) read.passed_over = std::exchange(passed_over_, std::nullopt);
   return read;
 }
@@ -121,16 +122,15 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit) {
 wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }
 
 /// There is something before `limit`.
-std::optional<Trouble> CheckedWal::read_ahead(wal::Lsn limit) {
+std::optional<Trouble> CheckedWal::read_ahead(wal::Lsn limit, std::size_t most) {
   const auto at = verifier_.position();
   if (cluster_.segment_size.offset(at) == 0) segment_begin_ = verifier_;
   make_room();
   const auto kept = buffer_.size();
-  buffer_.resize(kept + std::min(kMostRead, limit - at));
-  const auto piece = std::span(buffer_).subspan(kept);
+  const auto piece = buffer_.extend(std::min<std::uint64_t>(most, limit - at));
   auto [count, trouble] = read_at(*reader_, at, piece);
+  buffer_.truncate(kept + count);
   if (trouble) return std::move(trouble);
-  buffer_.resize(kept + count);
   if (count == 0) {
     begin_segment_again();
     return std::nullopt;
@@ -226,9 +226,9 @@ void CheckedWal::begin_segment_again() {
   again_.reset();
   const auto begin = verifier_.position();
   if (begin > buffer_begin_) {
-    buffer_.resize(begin - buffer_begin_);
+    buffer_.truncate(begin - buffer_begin_);
   } else {
-    buffer_.clear();
+    buffer_.truncate(0);
     buffer_begin_ = begin;
   }
 }
@@ -238,19 +238,19 @@ void CheckedWal::make_room() {
   const auto end = buffer_begin_ + buffer_.size();
   auto keep_from = std::clamp(from_, buffer_begin_, end);
   if (end - keep_from >= kMostKept) keep_from = end;
-  buffer_.erase(buffer_.begin(),
-                buffer_.begin() + static_cast<std::ptrdiff_t>(keep_from - buffer_begin_));
+  buffer_.drop_front(keep_from - buffer_begin_);
   buffer_begin_ = keep_from;
 }
 
 /// Returns part of the WAL before `end`, all of which may be sent.
-CheckedWal::Read CheckedWal::give(wal::Lsn end) {
-  if (end - from_ > kMostRead) {
-    const auto most = (from_ + kMostRead).byte();
-    end = wal::Lsn(most - most % wal::kPageSize);
+CheckedWal::Read CheckedWal::give(wal::Lsn end, std::size_t most) {
+  if (end - from_ > most) {
+    const auto last = (from_ + most).byte();
+    end = wal::Lsn(last - last % wal::kPageSize);
   }
   if (from_ >= buffer_begin_) {
-    const auto wal = std::span(buffer_).subspan(from_ - buffer_begin_, end - from_);
+    const auto wal =
+        std::span<const std::byte>(buffer_).subspan(from_ - buffer_begin_, end - from_);
     from_ = end;
     return {wal};
   }
@@ -260,6 +260,17 @@ CheckedWal::Read CheckedWal::give(wal::Lsn end) {
   auto [count, trouble] = read_at(*again_, from_, again_bytes_);
   from_ = from_ + count;
   return {std::span(again_bytes_).first(count), std::move(trouble)};
+}
+
+std::optional<GrowingBuffer> CheckedWal::hand_over(std::span<const std::byte> wal,
+                                                   GrowingBuffer& other) {
+  const bool contains =
+      std::less_equal<>()(buffer_.begin(), wal.data()) && std::less<>()(wal.data(), buffer_.end());
+  if (!contains || wal.size() < buffer_.size() / 2) return std::nullopt;
+  other.truncate(0);
+  other.append(std::span<const std::byte>(buffer_).subspan(from_ - buffer_begin_));
+  buffer_begin_ = from_;
+  return std::exchange(buffer_, std::move(other));
 }
 
 /// Returns some bytes, at least one; none if this segment must be started again with another file.

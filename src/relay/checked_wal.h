@@ -10,6 +10,7 @@
 
 #include "archive/wal_reader.h"
 #include "base/error.h"
+#include "base/growing_buffer.h"
 #include "io/shelf.h"
 #include "relay/served.h"
 #include "wal/record_verifier.h"
@@ -44,11 +45,17 @@ class CheckedWal {
     /// Damage of a file that was replaced by another file of the segment: to be logged.
     std::optional<Error> passed_over = std::nullopt;
   };
-  /// Maximum number of bytes read at once.
+  /// Reasonable maximum number of bytes to read at once.
   static constexpr std::size_t kMostRead = std::size_t{128} << 10;
-  /// Returns the next bytes, before `limit`; cut at a page if more follow. Nothing after `limit` is
-  /// read: it is not durable, or not on this timeline. Throws Error{io}.
-  [[nodiscard]] Read read(wal::Lsn limit);
+  /// Returns the next bytes, before `limit` and `most` at most, which are two pages or more; cut at
+  /// a page if more follow. Nothing after `limit` is read: it is not durable, or not on this
+  /// timeline. Throws Error{io}.
+  [[nodiscard]] Read read(wal::Lsn limit, std::size_t most = kMostRead);
+  /// The memory that contains `wal`, which the last read() has returned, if most of it is that; the
+  /// bytes are not moved. `other` takes its place, and its content is lost. nullopt: they have to
+  /// be copied.
+  [[nodiscard]] std::optional<GrowingBuffer> hand_over(std::span<const std::byte> wal,
+                                                       GrowingBuffer& other);
 
   [[nodiscard]] wal::Lsn position() const { return from_; }
   [[nodiscard]] const wal::TimelineHistory& history() const { return *history_; }
@@ -58,7 +65,7 @@ class CheckedWal {
     std::size_t count = 0;
     std::optional<Trouble> trouble = std::nullopt;
   };
-  [[nodiscard]] std::optional<Trouble> read_ahead(wal::Lsn limit);
+  [[nodiscard]] std::optional<Trouble> read_ahead(wal::Lsn limit, std::size_t most);
   void note_unfinished(const archive::SegmentFileName& file);
   [[nodiscard]] std::optional<Trouble> prove_file(wal::Lsn at);
   bool take_other_form(const wal::Damage& damage);
@@ -66,7 +73,7 @@ class CheckedWal {
   [[nodiscard]] bool has_another(const Names& forms) const;
   void begin_segment_again();
   void make_room();
-  [[nodiscard]] Read give(wal::Lsn end);
+  [[nodiscard]] Read give(wal::Lsn end, std::size_t most);
   [[nodiscard]] wal::Lsn checked() const;
   [[nodiscard]] bool is_left(const archive::SegmentFileName& file) const;
   [[nodiscard]] bool has_begun_behind(wal::SegmentName segment) const;
@@ -90,7 +97,7 @@ class CheckedWal {
   std::vector<archive::SegmentFileName> unfinished_;  ///< of those that were read, in order
   std::optional<archive::WalReader> reader_;
   /// Bytes read before verifier_.position(), from buffer_begin_ on: maybe not from from_ on.
-  std::vector<std::byte> buffer_;
+  GrowingBuffer buffer_;
   wal::Lsn buffer_begin_;
   std::optional<archive::WalReader> again_;
   std::vector<std::byte> again_bytes_;

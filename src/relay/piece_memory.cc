@@ -1,5 +1,6 @@
 #include "relay/piece_memory.h"
 
+#include <memory>
 #include <utility>
 
 namespace weir::relay {
@@ -25,21 +26,22 @@ PieceMemory::Bytes PieceMemory::take(std::size_t room) {
   return bytes;
 }
 
-std::shared_ptr<const PieceMemory::Bytes> PieceMemory::keep(Bytes filled) {
-  if (filled.size() < kLarge) {
-    auto copy = std::make_shared<const Bytes>(filled.begin(), filled.end());
+WalPiece PieceMemory::keep(Bytes filled, std::span<const std::byte> wal) {
+  if (wal.size() < kLarge) {
+    const auto copy = std::make_shared<Bytes>();
+    copy->append(wal);
     give_back(std::move(filled));
-    return copy;
+    return {*copy, copy};
   }
-  return {new Bytes(std::move(filled)), [this](Bytes* done) {
+  return {wal, std::shared_ptr<const Bytes>(new Bytes(std::move(filled)), [this](Bytes* done) {
             give_back(std::move(*done));
             delete done;
-          }};
+          })};
 }
 
 void PieceMemory::give_back(Bytes bytes) {
   if (bytes.capacity() < kLarge) return;
-  bytes.clear();
+  bytes.truncate(0);
   const std::lock_guard lock(mutex_);
   if (spare_.size() < kMostSpare) spare_.push_back(std::move(bytes));
 }

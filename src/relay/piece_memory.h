@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
+
+#include "base/growing_buffer.h"
+#include "relay/wal_piece.h"
 
 namespace weir::relay {
 
@@ -11,7 +14,7 @@ namespace weir::relay {
 /// as reading into it. Thread-safe; must outlive the memory it has provided.
 class PieceMemory {
  public:
-  using Bytes = std::vector<std::byte>;
+  using Bytes = GrowingBuffer;
 
   PieceMemory() = default;
   PieceMemory(const PieceMemory&) = delete;
@@ -19,8 +22,9 @@ class PieceMemory {
 
   /// Returns an empty buffer with a capacity of `room` bytes, to be filled.
   [[nodiscard]] Bytes take(std::size_t room);
-  /// For shared use. A small content in a large buffer is copied.
-  [[nodiscard]] std::shared_ptr<const Bytes> keep(Bytes filled);
+  /// For shared use: `wal`, which is in `filled`. If it is small, it is copied, and `filled`
+  /// reused.
+  [[nodiscard]] WalPiece keep(Bytes filled, std::span<const std::byte> wal);
 
  private:
   void give_back(Bytes bytes);

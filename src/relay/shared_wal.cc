@@ -1,25 +1,27 @@
 // Clients at the same position share WAL that one of them has read (`relay::SharedWal`): they use
 // one `CheckedWal`, read by the first of their threads to reach its end, in pieces of half a
-// megabyte that are never copied again, except to the socket. One call sends the four messages of a
-// piece (`Outgoing`), so the client is woken once, not four times. The first thread at the last
-// piece, with all others approaching it, reads the next one before it sends: one CPU decompresses
-// while the other sends, no thread waits for a piece, and no extra thread is needed. Nothing beyond
-// the requesting client's limit is read. The last 4 MB stay in memory, 16 MB if clients are at many
-// positions. A client that falls further behind, or is stopped, reads for itself until it reaches a
-// position that another one has in memory. 50 clients therefore need no more memory than a few. A
-// thread that is half a megabyte ahead yields to those that only wait for a CPU (not to one that
-// waits for its client, and for 20 ms at most). Without that, eight threads on two CPUs get 10 to
-// 30 MB apart in one time slice each, and all of them read for themselves. Also, data sent soon
-// after it was read comes from the CPU's cache, which halves the time. Shared WAL was durable and
-// verified when it was read, and WAL bytes do not change, so it needs no second check, regardless
-// of what happens to the file (P10, P11). Each client's own limit (`--serve-synchronized-standbys`,
-// the end of a timeline) cuts what it gets. An error ends the shared reader, and each client then
-// encounters it on its own, so that a repaired file is reread.
+// megabyte that are verified where they were read and never copied, except to the socket. One call
+// sends the four messages of a piece (`Outgoing`), so the client is woken once, not four times. The
+// first thread at the last piece, with all others approaching it, reads the next one before it
+// sends: one CPU decompresses while the other sends, no thread waits for a piece, and no extra
+// thread is needed. Nothing beyond the requesting client's limit is read. The last 4 MB stay in
+// memory, 16 MB if clients are at many positions. A client that falls further behind, or is
+// stopped, reads for itself until it reaches a position that another one has in memory. 50 clients
+// therefore need no more memory than a few. A thread that is half a megabyte ahead yields to those
+// that only wait for a CPU (not to one that waits for its client, and for 20 ms at most). Without
+// that, eight threads on two CPUs get 10 to 30 MB apart in one time slice each, and all of them
+// read for themselves. Also, data sent soon after it was read comes from the CPU's cache, which
+// halves the time. Shared WAL was durable and verified when it was read, and WAL bytes do not
+// change, so it needs no second check, regardless of what happens to the file (P10, P11). Each
+// client's own limit (`--serve-synchronized-standbys`, the end of a timeline) cuts what it gets. An
+// error ends the shared reader, and each client then encounters it on its own, so that a repaired
+// file is reread.
 
 #include "relay/shared_wal.h"
 
 #include <algorithm>
 #include <deque>
+#include <span>
 #include <utility>
 
 #include "archive/look_again.h"
@@ -28,6 +30,8 @@ namespace weir::relay {
 
 namespace {
 
+/// Most incomplete records are smaller.
+constexpr std::size_t kMostLeft = std::size_t{64} << 10;
 /// Pieces may be small, and each of them has a cost in addition to its bytes.
 constexpr std::size_t kMostPieces = 1024;
 
@@ -228,24 +232,32 @@ SharedWal::Next SharedWal::read_next(Flow& flow, wal::Lsn limit, Threads::Lock& 
 /// The flow's end does not move meanwhile.
 SharedWal::Next SharedWal::read_on(Flow& flow, wal::Lsn limit, std::size_t most) {
   Next next;
-  auto wal = memory_.take(std::min<std::uint64_t>(most, limit - flow.end));
+  // (With room for an incomplete record of the piece before.)
+  auto wal = memory_.take(std::min<std::uint64_t>(most + kMostLeft, limit - flow.end));
   try {
     if (!flow.wal) flow.wal.emplace(archive_, cluster_, flow.history, flow.end);
     PGWEIR_CHECK(flow.wal->position() == flow.end);
     do {
-      auto read = flow.wal->read(limit);
+      auto read = flow.wal->read(limit, std::max(most - wal.size(), 2 * wal::kPageSize));
       if (read.passed_over) next.passed_over = std::move(read.passed_over);
       if (read.trouble) next.trouble = std::move(read.trouble);
       if (read.wal.empty()) break;
-      wal.insert(wal.end(), read.wal.begin(), read.wal.end());
+      if (wal.empty() && read.wal.size() >= most / 2) {
+        if (auto memory = flow.wal->hand_over(read.wal, wal)) {
+          next.piece = memory_.keep(std::move(*memory), read.wal);
+          return next;
+        }
+      }
+      wal.append(read.wal);
     } while (wal.size() + CheckedWal::kMostRead <= most && flow.wal->position() < limit);
   } catch (const std::exception&) {
     // The bytes read before are valid.
     next.failure = std::current_exception();
   }
   if (wal.empty()) return next;
-  const auto memory = memory_.keep(std::move(wal));
-  next.piece = {*memory, memory};
+  // (A buffer that is moved moves no byte.)
+  const std::span<const std::byte> content = wal;
+  next.piece = memory_.keep(std::move(wal), content);
   return next;
 }
 

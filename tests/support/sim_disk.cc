@@ -138,7 +138,7 @@ class SimDisk::SimFile final : public io::File {
 
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
     PGWEIR_CHECK(inode_ && writable_);
-    Call call{0, Operation::write, name_, {}, offset, bytes.size()};
+    Call call{0, Operation::write, name_, kNoName, offset, bytes.size()};
     const Effect effect = disk_.begin_call(epoch_, call);
     const std::lock_guard lock(disk_.mutex_);
     if (effect.kind == Effect::Kind::down) {
@@ -196,7 +196,7 @@ class SimDisk::SimFile final : public io::File {
       disk_.check_alive(epoch_);
       pending = disk_.start_sync(inode_);
     }
-    Call call{0, Operation::sync, name_, {}, 0, 0};
+    Call call{0, Operation::sync, name_, kNoName, 0, 0};
     const Effect effect = disk_.begin_call(epoch_, call);
     const std::lock_guard lock(disk_.mutex_);
     if (effect.kind == Effect::Kind::down) throw MachineDown();
@@ -215,7 +215,7 @@ class SimDisk::SimFile final : public io::File {
 
   void close() override {
     PGWEIR_CHECK(inode_);
-    Call call{0, Operation::close, name_, {}, 0, 0};
+    Call call{0, Operation::close, name_, kNoName, 0, 0};
     const Effect effect = disk_.begin_call(epoch_, call);
     const std::lock_guard lock(disk_.mutex_);
     if (effect.kind == Effect::Kind::down) throw MachineDown();
@@ -244,7 +244,7 @@ class SimDisk::SimFile final : public io::File {
 
   /// A call without anything special about its faults.
   void enter(Operation operation, std::uint64_t offset, std::uint64_t bytes) {
-    Call call{0, operation, name_, {}, offset, bytes};
+    Call call{0, operation, name_, kNoName, offset, bytes};
     const Effect effect = disk_.begin_call(epoch_, call);
     if (effect.kind == Effect::Kind::down) throw MachineDown();
     if (effect.kind == Effect::Kind::fail) fail(effect.code, operation, name_);
@@ -318,7 +318,7 @@ class SimDisk::SimDirectory final : public io::Directory {
       disk_.check_alive(epoch_);
       pending = disk_.start_sync(nullptr);
     }
-    Call call{0, Operation::sync_directory, {}, {}, 0, 0};
+    Call call{0, Operation::sync_directory, kNoName, kNoName, 0, 0};
     const Effect effect = disk_.begin_call(epoch_, call);
     const std::lock_guard lock(disk_.mutex_);
     if (effect.kind == Effect::Kind::down) throw MachineDown();

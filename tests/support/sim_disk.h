@@ -76,8 +76,8 @@ class SimDisk {
   struct Call {
     std::uint64_t number = 0;  ///< 1 for the first call
     Operation operation = Operation::find;
-    std::string name;  ///< file, as it was named when opened; rename: the old name
-    std::string to;    ///< rename: the new name
+    const std::string& name;  ///< file, as it was named when opened; rename: the old name
+    const std::string& to;    ///< rename: the new name
     std::uint64_t offset = 0;
     std::uint64_t bytes = 0;
   };

@@ -154,6 +154,8 @@ TEST_F(PosixDirectoryTest, ListsFilesDirectoriesAndTheRest) {
   for (const auto& entry : directory->names()) names.emplace_back(entry.name, entry.type);
   EXPECT_THAT(names, UnorderedElementsAreArray(found));
   // Opening what is no file ends in an error, not in waiting for the FIFO's other end.
+  EXPECT_THAT(error_of([&] { static_cast<void>(directory->open_for_reading("fifo")); }).hint(),
+              testing::HasSubstr("has the name of a file of pgweir"));
   EXPECT_EQ(error_of([&] { static_cast<void>(directory->open_for_reading("fifo")); }).kind(),
             ErrorKind::io);
   EXPECT_EQ(error_of([&] { static_cast<void>(directory->open_for_reading("sub")); }).kind(),

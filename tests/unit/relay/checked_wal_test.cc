@@ -3,7 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
+#include "base/growing_buffer.h"
 #include "relay/archive_end.h"
 #include "support/archive_builder.h"
 
@@ -65,6 +70,47 @@ TEST_F(CheckedWalTest, GivesTheSameBytesOfEachForm) {
     const auto result = read(from, end);
     EXPECT_FALSE(result.trouble);
     EXPECT_EQ(result.wal, bytes(wal_, from, end));
+  }
+}
+
+TEST_F(CheckedWalTest, HandsOverTheMemoryOfWhatItHasRead) {
+  wal_.grow_to(segment(3));
+  wal_.append_random(3'000'000);
+  wal_.grow_to(segment(9));
+  archive_.segments(wal_, 1, 6).segments(wal_, 6, 9, codec::Method::zstd);
+  const auto end = wal_.complete_end(segment(8) + 300'000);
+  const auto directory = archive_.disk.open();
+  for (const auto from : {segment(1), segment(2) + 12'345}) {
+    SCOPED_TRACE(from.to_string());
+    CheckedWal reader(*directory, cluster(), wal::TimelineHistory(1), from);
+    std::vector<GrowingBuffer> held;
+    std::vector<std::pair<Lsn, std::span<const std::byte>>> pieces;
+    test::Bytes copied;
+    copied.reserve(end - from);
+    GrowingBuffer other;
+    for (auto at = from; at < end; at = reader.position()) {
+      const auto read = reader.read(end, 512'000);
+      ASSERT_FALSE(read.trouble);
+      ASSERT_FALSE(read.wal.empty());
+      if (auto memory = reader.hand_over(read.wal, other)) {
+        EXPECT_TRUE(memory->begin() <= read.wal.data() &&
+                    read.wal.data() + read.wal.size() <= memory->end());
+        EXPECT_GE(2 * read.wal.size(), memory->size());
+        held.push_back(std::move(*memory));
+        other = GrowingBuffer();
+        pieces.emplace_back(at, read.wal);
+      } else {
+        const auto begin = copied.size();
+        copied.insert(copied.end(), read.wal.begin(), read.wal.end());
+        pieces.emplace_back(at, std::span(copied).subspan(begin));
+      }
+    }
+    EXPECT_GE(held.size(), 5u);
+    for (const auto& [at, piece] : pieces) {
+      const auto expected = wal_.bytes(at, at + piece.size());
+      ASSERT_TRUE(std::equal(piece.begin(), piece.end(), expected.begin(), expected.end()))
+          << at.to_string();
+    }
   }
 }
 
