@@ -1,6 +1,7 @@
 /* What sending finished segments costs at least, of the processor: each file is read once for the two digests that a
- * store is told before the body (SHA-256, by which the request is signed, and MD5), then handed from the page cache to
- * a socket. Nothing is unpacked, checked or signed, and nobody answers.
+ * store is told before the body (SHA-256, by which the request is signed, and MD5), and decompressed, without which no
+ * record of it can be verified; then it is handed from the page cache to a socket. No record is verified, no request
+ * signed, and nobody answers.
  *
  *   bare_upload FILE...
  *   bare_upload --digest FILE...     no more than the SHA-256 of each, as archivers compare what is encrypted
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd.h>
 
 static void die(const char *what) {
   perror(what);
@@ -52,8 +54,18 @@ static int connect_to_child(void) {
   return descriptor;
 }
 
-/* md5: NULL for none. */
-static void digest(EVP_MD_CTX *sha256, EVP_MD_CTX *md5, int file) {
+static void decompress(ZSTD_DCtx *zstd, const void *bytes, size_t count) {
+  static char content[1 << 18];
+  ZSTD_inBuffer in = {bytes, count, 0};
+  ZSTD_outBuffer out;
+  do {
+    out = (ZSTD_outBuffer){content, sizeof content, 0};
+    if (ZSTD_isError(ZSTD_decompressStream(zstd, &out, &in))) die("decompress");
+  } while (in.pos < in.size || out.pos == out.size);
+}
+
+/* md5, zstd: NULL for none. */
+static void digest(EVP_MD_CTX *sha256, EVP_MD_CTX *md5, ZSTD_DCtx *zstd, int file) {
   static char buffer[1 << 18];
   unsigned char result[EVP_MAX_MD_SIZE];
   ssize_t count;
@@ -62,6 +74,7 @@ static void digest(EVP_MD_CTX *sha256, EVP_MD_CTX *md5, int file) {
   while ((count = read(file, buffer, sizeof buffer)) > 0) {
     if (EVP_DigestUpdate(sha256, buffer, (size_t)count) != 1) die("digest");
     if (md5 != NULL && EVP_DigestUpdate(md5, buffer, (size_t)count) != 1) die("digest");
+    if (zstd != NULL) decompress(zstd, buffer, (size_t)count);
   }
   if (count < 0) die("read");
   if (EVP_DigestFinal_ex(sha256, result, NULL) != 1) die("digest");
@@ -71,12 +84,13 @@ static void digest(EVP_MD_CTX *sha256, EVP_MD_CTX *md5, int file) {
 int main(int count, char **words) {
   const int only_digest = count > 1 && strcmp(words[1], "--digest") == 0;
   EVP_MD_CTX *const sha256 = EVP_MD_CTX_new(), *const md5 = only_digest ? NULL : EVP_MD_CTX_new();
+  ZSTD_DCtx *const zstd = only_digest ? NULL : ZSTD_createDCtx();
   const int store = only_digest ? -1 : connect_to_child();
   for (int i = 1 + only_digest; i < count; ++i) {
     struct stat status;
     const int file = open(words[i], O_RDONLY);
     if (file < 0 || fstat(file, &status) != 0) die(words[i]);
-    digest(sha256, md5, file);
+    digest(sha256, md5, zstd, file);
     for (off_t at = 0; !only_digest && at < status.st_size;)
       if (sendfile(store, file, &at, (size_t)(status.st_size - at)) <= 0) die("sendfile");
     close(file);

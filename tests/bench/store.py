@@ -232,8 +232,8 @@ class StoreBench(restore.Bench):
                 f"{bucket}/{prefix}"], **turns}
         else:
             print("rclone is not installed (apt-get install rclone): only pgweir is measured", file=sys.stderr)
-        bare = rows.build_program(self, "bare_upload", "-lcrypto")
-        turns["the two digests, and sendfile to nobody"] = lambda _: [bare, *sorted(archive.glob("*.zst"))]
+        bare = rows.build_program(self, "bare_upload", "-lcrypto", "-lzstd")
+        turns["the digests, decompression, and sendfile to nobody"] = lambda _: [bare, *sorted(archive.glob("*.zst"))]
         table = restore.Table("MB/s", extra=["CPU, s", "segments"])
         for name, command in self.turns(turns):
             prefix = self.fresh()
@@ -257,7 +257,7 @@ class StoreBench(restore.Bench):
             shutil.copytree(self.raw, raw)
             return [self.binary, "compress", "-D", raw]
 
-        bare = rows.build_program(self, "bare_upload", "-lcrypto")
+        bare = rows.build_program(self, "bare_upload", "-lcrypto", "-lzstd")
         turns = {"pgweir compress": compress,
                  "SHA-256 of the WAL": lambda _: [bare, "--digest", *(self.raw / name for name in self.names())],
                  "pgweir store push": lambda prefix: self.push_command(prefix, archive),
