@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/print_stderr.h"
 #include "cli/shared/ask_archive.h"
+#include "prune/retention.h"
 #include "restore/partial.h"
 #include "status/report.h"
 
@@ -102,9 +103,7 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
     const auto timeline = entry.name.segment.timeline();
     if ((newest && timeline <= newest->timeline()) || (wanted && timeline != *wanted)) continue;
     const auto history = timelines.history(timeline);
-    if (!history || !history->contains(backup.timeline)) continue;
-    const auto left = history->end_of(backup.timeline);
-    if (!left || backup.end.value_or(backup.start) <= *left) newest = history;
+    if (history && prune::lies_on(backup, *history)) newest = history;
   }
   if (!newest)
     throw Error(ErrorKind::gap, wanted ? "the archive has no WAL of that timeline after the backup"

@@ -1,0 +1,68 @@
+#include "cli/shared/recovery_archives.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/error.h"
+#include "support/archive_builder.h"
+#include "support/backup_builder.h"
+#include "support/error_of.h"
+
+namespace weir::cli::recovery_archives_test {
+namespace {
+
+using testing::WalBuilder;
+using verify::ArchiveBuilder;
+using verify::kSize;
+using wal::Lsn;
+
+void put(const test::TemporaryDirectory& archive, WalBuilder& wal, std::uint64_t first,
+         std::uint64_t behind) {
+  for (auto segno = first; segno < behind; ++segno) {
+    const auto bytes = ArchiveBuilder::content(wal, segno);
+    archive.write(ArchiveBuilder::name(wal, segno),
+                  {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+}
+
+archive::BackupPoint backup(Lsn start, std::optional<Lsn> end, wal::TimelineId end_timeline) {
+  archive::BackupPoint point{.timeline = 1, .start = start, .end = end};
+  if (end) point.end_timeline = end_timeline;
+  return point;
+}
+
+TEST(ArchivesOfRecovery, FollowTheNewestTimelineThatHasAllOfTheBackup) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 7);
+  put(archive, two, 3, 7);
+  archive.write("00000002.history", verify::history_line(1, left));
+  ArchivesOfRecovery archives({.directories = {archive.path()}});
+  const auto timeline = [&](const archive::BackupPoint& point,
+                            std::optional<wal::TimelineId> wanted = std::nullopt) {
+    return archives.way(point, wanted).history.timeline();
+  };
+  const Lsn start = one.fork_point(kSize.start(2) + 100'000);
+  const Lsn late(kSize.start(5) + 4096);
+  EXPECT_EQ(timeline(backup(start, left, 1)), 2U);
+  EXPECT_EQ(timeline(backup(start, left, 1), 1), 1U);
+  EXPECT_EQ(timeline(backup(start, std::nullopt, 0)), 2U);
+  // The old primary's, which ended after the switch; a standby's, which followed it.
+  EXPECT_EQ(timeline(backup(start, late, 1)), 1U);
+  EXPECT_EQ(timeline(backup(start, late, 2)), 2U);
+  EXPECT_EQ(timeline(backup(start, late, 2), 2), 2U);
+  for (const auto& [point, wanted] :
+       {std::pair(backup(start, late, 1), 2U), std::pair(backup(start, late, 2), 1U)})
+    EXPECT_EQ(test::error_of([&, &point = point, wanted = wanted] {
+                static_cast<void>(timeline(point, wanted));
+              }).kind(),
+              ErrorKind::gap);
+}
+
+}  // namespace
+}  // namespace weir::cli::recovery_archives_test
