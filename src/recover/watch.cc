@@ -214,6 +214,8 @@ class Watch {
           return line.find(words) != std::string_view::npos;
         };
         paused_ = paused_ || has("pausing at the end of recovery");
+        shut_down_at_target_ = shut_down_at_target_ || has("shutdown at recovery target");
+        asked_to_stop_ = asked_to_stop_ || (has("received ") && has(" shutdown request"));
         fatal_ = fatal_ || has("FATAL:  ") || has("PANIC:  ");
         if (has("FATAL:  ") || has("PANIC:  ") || has("DETAIL:  ") || has("HINT:  ") ||
             has("pgweir: error") || has("pgweir: warning") || has("hint: "))
@@ -314,7 +316,9 @@ class Watch {
       said_.erase(said_.begin(), said_.end() - static_cast<std::ptrdiff_t>(kWords));
     if (options_.action == Action::shutdown && !options_.standby) {
       const auto control = recovery::read_control(programs_, options_.into, options_.stop);
-      if (control.state == "shut down in recovery" && !fatal_) {
+      // A server that someone has stopped on the way is in that state, too.
+      const bool stopped = asked_to_stop_ && !shut_down_at_target_;
+      if (control.state == "shut down in recovery" && !fatal_ && !stopped) {
         report_.state = State::reached;
         return;
       }
@@ -421,6 +425,8 @@ class Watch {
   pid_t with_log_ = 0;  ///< the server whose output was searched for
   std::chrono::steady_clock::time_point asked_;
   bool paused_ = false;
+  bool shut_down_at_target_ = false;
+  bool asked_to_stop_ = false;
   bool fatal_ = false;
 };
 

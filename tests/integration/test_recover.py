@@ -475,6 +475,84 @@ def test_a_pause_is_seen_wherever_the_server_logs(world):
     assert "RECOVERED as promised" in done.stdout and "of the old server" not in done.stderr, done
 
 
+def test_a_server_that_was_stopped_on_the_way_has_not_reached_its_target(world):
+    """Its pg_control looks as after a shutdown at the target; the same words go on from there."""
+    world = world(second=())
+    log = world.into / "pgweir-recover.log"
+    words = ["--start", "--to", world.times[0], "--action", "shutdown"]
+    slow = f"{world.bin}/pg_ctl -D {world.into} -W -o '-c recovery_min_apply_delay=1d' start"
+    process = subprocess.Popen([str(word) for word in world.command(*words, "--start-command", slow, "--json", backup="plain")],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", **as_server_user())
+    try:
+        wait_for(lambda: log.exists() and "consistent recovery state reached" in log.read_text(),
+                 "the server to be consistent")
+        world.stop()
+        out, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    told = json.loads(out)
+    assert process.returncode == 1 and told["state"] == "failed", (told, err, log.read_text())
+    assert "the server stopped before recovery reached the target" in told["problems"][0], told
+    told = world.recover(*words, backup="plain")
+    assert told["state"] == "reached" and told["problems"] == [], told
+    assert "shutdown at recovery target" in log.read_text()
+
+
+def test_a_standbys_backup_over_a_failover(servers, receivers, new_archive, place):
+    """It began on timeline 1 and ended on timeline 2: only that leads it to consistency."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    first, second = servers.standby(primary), servers.standby(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1); CHECKPOINT")
+    first.replayed(primary.flushed())
+    second.replayed(primary.flushed())
+    backups = directory(place / "backups")
+    directory(place / "new")
+    backup, into = backups / "over", place / "new" / "main"
+    taking = subprocess.Popen([primary.bin / "pg_basebackup", "-D", backup, "-d", second.conninfo(), "-c", "fast", "-N",
+                               "-X", "none", "--max-rate", "2M"], cwd="/", **as_server_user())
+    try:
+        wait_for((backup / "backup_label").exists, "the backup to begin")
+        taking.send_signal(signal.SIGSTOP)
+        reported(primary, primary.flushed())
+        receiver.stop()
+        primary.stop()
+        first.promote()
+        second.follow(first)
+        second.reload()
+        receiver = receivers.pgweir(archive, first)
+        first.sql("INSERT INTO t VALUES (2); CHECKPOINT")
+        second.replayed(first.flushed())
+        second.sql("CHECKPOINT")
+        taking.send_signal(signal.SIGCONT)
+        assert taking.wait(120) == 0
+    finally:
+        if taking.poll() is None:
+            taking.kill()
+            taking.wait()
+    ranges = json.loads((backup / "backup_manifest").read_text())["WAL-Ranges"]
+    assert sorted(each["Timeline"] for each in ranges) == [1, 2], ranges
+    first.sql("INSERT INTO t VALUES (3)")
+    reported(first, first.flushed())
+    second.stop()
+    first.stop()
+    receiver.stop()
+    hand_over(archive.path)
+    done = run([installed(place), "recover", "-D", archive.path, "--backup", backups, "--into", into, "--bindir", primary.bin,
+                "--start", "--json"], check=False, **as_server_user(), cwd="/")
+    try:
+        told = json.loads(done.stdout)
+        assert done.returncode == 0 and told["timeline"] == 2, (told, done.stderr)
+        assert_reached(told)
+    finally:
+        if (into / "postmaster.pid").exists():
+            run([primary.bin / "pg_ctl", "-D", into, "-m", "immediate", "stop"], **as_server_user(), cwd="/")
+
+
 def test_a_standby(world):
     world = world(second=())
     primary = world.primary.start()
