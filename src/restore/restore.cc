@@ -317,6 +317,8 @@ std::optional<wal::SegmentSize> Restorer::restore_finished(wal::SegmentName segm
 std::optional<Result> Restorer::restore_up_to(const Left& left, wal::SegmentName segment) {
   const auto size = archives_.identity()->segment_size;
   const auto start = segment.start(size);
+  // Regardless of its content: no record need be complete in it, and it may be damaged.
+  if (left.at == start) return Result{false, not_restored(segment, left)};
   std::optional<Partial> found;
   archives_.ask_each([&](std::size_t i) {
     for (const auto& form : archive::finished_names(segment)) {
@@ -329,7 +331,6 @@ std::optional<Result> Restorer::restore_up_to(const Left& left, wal::SegmentName
     }
   });
   if (!found || found->cut < left.at) return std::nullopt;
-  if (left.at == start) return Result{false, not_restored(segment, left)};
   deliver(*found, left.at - start, size);
   log_.warning("{} was restored up to {} only: {}", segment, left.at, follows(segment, left));
   return Result{true, {}};

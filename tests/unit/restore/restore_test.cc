@@ -822,6 +822,36 @@ TEST(RestoreFile, EndsACompleteSegmentWhereTheTimelineThatTheServerFollowsLeftIt
     }
 }
 
+/// Regardless of its content: no record need be complete in it, and it may be damaged.
+TEST(RestoreFile, RestoresNoSegmentWithWhoseFirstByteTheTimelineThatTheServerFollowsBegins) {
+  for (const bool damaged : {false, true}) {
+    SCOPED_TRACE(damaged);
+    WalBuilder parent(plain());
+    parent.grow_to(kSize.start(2) + 500'000);
+    ASSERT_TRUE(parent.append_switch());
+    ASSERT_EQ(parent.end(), kSize.start(3));
+    parent.append_random(static_cast<std::uint32_t>(2 * kSize.bytes()));
+    parent.grow_to(kSize.start(6));
+    Scene scene;
+    for (std::uint64_t segno = 1; segno < 6; ++segno) scene.put(parent, segno);
+    if (damaged) {
+      auto bytes = copy(Scene::segment(parent, 3));
+      bytes[0] ^= std::byte{1};
+      scene.archive.put(name_of(1, 3), bytes);
+    }
+    const auto line = fmt::format("1\t{}\treason\n", kSize.start(3));
+    scene.archive.put("00000002.history", test::as_bytes(line));
+    scene.target.put("00000002.history", test::as_bytes(line));
+    scene.options.system_identifier = parent.options().system_identifier;
+    const auto outcome = scene.ask(1, 3);
+    ASSERT_EQ(outcome.error, std::nullopt) << outcome.what;
+    EXPECT_EQ(outcome.restored, false);
+    EXPECT_NE(outcome.what.find("is not restored: the server follows timeline 2"),
+              std::string::npos)
+        << outcome.what;
+  }
+}
+
 /// The same of partial segments: the descendant's may exist without a complete record (seeds
 /// 171651, 299643, 317787 and 431803 of f3a4f283).
 TEST(RestoreFile, EndsAPartialSegmentWhereTheTimelineThatTheServerFollowsLeftIt) {
