@@ -36,6 +36,7 @@ StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
                                  const std::optional<archive::Identity>& told);
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
+void add_missing_histories(StatusReport& report);
 void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
                    const archive::Timelines& timelines);
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
@@ -232,6 +233,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
     timeline_of(report, history.timeline).history = true;
   for (const auto& complaint : timelines.complaints())
     report.damaged.push_back(fmt::format("{}: {}", complaint.file, complaint.what));
+  add_missing_histories(report);
   report.foreign = listing.foreign;
   for (const auto& loss : losses) {
     if (loss.kind == archive::Loss::Kind::lost_branch) report.lost_branches.push_back(loss);
@@ -444,6 +446,18 @@ void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::L
           return loss.kind == archive::Loss::Kind::hole && lies_in(loss, entry.name.segment);
         }))
       files.push_back({entry.name, 0});
+}
+
+/// Without it, no recovery can follow an older timeline to this one.
+void add_missing_histories(StatusReport& report) {
+  bool is_oldest = true;
+  for (const auto& one : report.timelines) {
+    if (one.segments == 0 && one.partials.empty()) continue;
+    if (!std::exchange(is_oldest, false) && !one.history)
+      report.damaged.push_back(
+          fmt::format("{}: the history file is missing, but segments of timeline {} exist",
+                      wal::history_name(one.timeline), one.timeline));
+  }
 }
 
 /// Without a readable header, the size of a raw segment is the segment size.

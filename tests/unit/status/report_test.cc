@@ -202,6 +202,27 @@ TEST(StatusReport, KnowsWhichTimelineMissesWhatAtASwitch) {
   EXPECT_THAT(report.timelines[1].missing, ElementsAre(SegnoRange{5, 7}));
 }
 
+/// No recovery can follow an older timeline to one without its history; verify reports the same.
+TEST(StatusReport, TellsThatAHistoryIsMissing) {
+  archive::Listing listing;
+  listing.segments = {entry("000000010000000000000002", k16MB),
+                      entry("000000020000000000000003", k16MB),
+                      entry("000000030000000000000004.partial", k16MB)};
+  listing.histories = {{3, codec::Method::none}};
+  constexpr auto kMissing =
+      "00000002.history: the history file is missing, but segments of timeline 2 exist";
+  EXPECT_THAT(report_of(listing).damaged, ElementsAre(kMissing));
+  EXPECT_THAT(complaints(report_of(listing)), ::testing::Contains(kMissing));
+  listing.histories.clear();
+  EXPECT_THAT(report_of(listing).damaged, ElementsAre(kMissing, HasSubstr("00000003.history")));
+  listing.histories = {{2, codec::Method::none}, {3, codec::Method::zstd}};
+  EXPECT_THAT(report_of(listing).damaged, IsEmpty());
+  // An archive that begins on a later timeline.
+  listing.segments.erase(listing.segments.begin());
+  listing.histories = {{3, codec::Method::none}};
+  EXPECT_THAT(report_of(listing).damaged, IsEmpty());
+}
+
 TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
   using verify::ArchiveBuilder;
   using verify::kSize;
