@@ -149,6 +149,22 @@ bool lies_on(const Backup& backup, const wal::TimelineHistory& history) {
                         history);
 }
 
+/// nullptr: there is no WAL that a recovery could follow.
+const StatusReport::Window* newest_of(const std::vector<StatusReport::Window>& windows) {
+  const auto newest = std::max_element(
+      windows.begin(), windows.end(),
+      [](const auto& one, const auto& other) { return one.timeline < other.timeline; });
+  return newest == windows.end() ? nullptr : &*newest;
+}
+
+/// It is not in the history of the newest timeline, as far as that is known.
+bool is_of_a_left_branch(const StatusReport& report, const Backup& backup) {
+  const auto* const newest = newest_of(report.windows);
+  const auto history =
+      newest == nullptr ? std::nullopt : report.histories.history(newest->timeline);
+  return history && !history->ancestors().empty() && !lies_on(backup, *history);
+}
+
 std::string backup_text(const StatusReport& report, const Backup& backup) {
   auto text = "    " + backup.name;
   if (!backup.label.empty()) text += fmt::format(" \"{}\"", backup.label);
@@ -200,19 +216,16 @@ const StatusReport::Window* window_of(const StatusReport& report, const Backup& 
     if (best == nullptr || window.timeline > best->timeline) best = &window;
   }
   if (best == nullptr || best->to < backup.end.value_or(backup.start)) return nullptr;
-  return best;
+  return is_of_a_left_branch(report, backup) ? nullptr : best;
 }
 
 std::string why_not(const StatusReport& report, const Backup& backup) {
   if (!backup.problem.empty()) return backup.problem;
-  const auto newest =
-      std::max_element(report.windows.begin(), report.windows.end(),
-                       [](const auto& a, const auto& b) { return a.timeline < b.timeline; });
-  if (newest != report.windows.end() && backup.start.valid())
-    if (const auto history = report.histories.history(newest->timeline);
-        history && backup.timeline <= newest->timeline && !lies_on(backup, *history))
-      return fmt::format("{} (recover --timeline {} follows its own)",
-                         prune::not_in_history_of(newest->timeline), backup.timeline);
+  const auto* const newest = newest_of(report.windows);
+  if (backup.start.valid() && is_of_a_left_branch(report, backup) &&
+      backup.timeline <= newest->timeline)
+    return fmt::format("{} (recover --timeline {} follows its own)",
+                       prune::not_in_history_of(newest->timeline), backup.timeline);
   return "the WAL that it needs is not in this archive";
 }
 

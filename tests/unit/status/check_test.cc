@@ -505,6 +505,41 @@ TEST(Check, CountsNoBackupThatTheNewestTimelineDoesNotContain) {
   EXPECT_THAT(text(before), Not(HasSubstr("over")));
 }
 
+/// Of a server that was recovered, and then recovered once more from where it began.
+TEST(Check, CountsNoBackupOfASiblingOfTheNewestTimeline) {
+  auto report = report_with(kWell);
+  report.segment_size = wal::SegmentSize();
+  report.free_bytes = std::uint64_t{1} << 40;
+  const test::TemporaryDirectory archive;
+  archive.write("00000002.history", "1\t0/4000090\tx\n");
+  archive.write("00000003.history", "1\t0/3500090\tx\n");
+  const auto directory = io::open_directory(archive.path());
+  report.histories = archive::Timelines::read(*directory, archive::list_archive(*directory));
+  report.windows = {{.timeline = 2, .from = wal::Lsn(0x2000000), .to = wal::Lsn(0x9000000)},
+                    {.timeline = 3, .from = wal::Lsn(0x2000000), .to = wal::Lsn(0x6000000)}};
+  report.backup_places = {"/srv"};
+  const auto text = [&](StatusReport::Backup backup) {
+    report.backups = {std::move(backup)};
+    return check(report, {}).findings[0].text;
+  };
+  const StatusReport::Backup sibling = {.name = "sibling",
+                                        .timeline = 2,
+                                        .start = wal::Lsn(0x5000028),
+                                        .end = wal::Lsn(0x5000100),
+                                        .end_timeline = 2};
+  EXPECT_THAT(text(sibling),
+              HasSubstr("it is not in the history of timeline 3, the newest one (recover "
+                        "--timeline 2 follows its own)"));
+  auto of_both = sibling;
+  of_both.timeline = of_both.end_timeline = 1;
+  of_both.start = wal::Lsn(0x3000028);
+  of_both.end = wal::Lsn(0x3000100);
+  EXPECT_THAT(text(of_both), Not(HasSubstr("sibling")));
+  auto own = sibling;
+  own.timeline = own.end_timeline = 3;
+  EXPECT_THAT(text(own), Not(HasSubstr("sibling")));
+}
+
 TEST(Check, KnowsAnotherCluster) {
   auto report = report_with(kWell);
   report.upstream = upstream_at(wal::Lsn(1));
