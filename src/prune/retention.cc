@@ -133,13 +133,20 @@ void Chooser::find_obsolete() {
     }
   }
   if (result_.nothing || result_.kept.empty()) return;
-  for (const auto* backup : candidates_) {
-    const bool before =
-        std::all_of(result_.kept.begin(), result_.kept.end(),
-                    [&](const auto& kept) { return backup->point->start < kept.start; });
-    if (before && !needed.contains(backup) && !problems_.contains(backup))
+  const auto is_before = [&](const FoundBackup* backup) {
+    return std::all_of(result_.kept.begin(), result_.kept.end(),
+                       [&](const auto& kept) { return backup->point->start < kept.start; });
+  };
+  // A newer backup, which no rule keeps but which stays, must not lose its base either.
+  for (const auto* backup : candidates_)
+    for (const auto* child = backup; !is_before(backup) && child->point->parent;) {
+      child = parent_of(*child->point);
+      if (child == nullptr) break;
+      needed.insert(child);
+    }
+  for (const auto* backup : candidates_)
+    if (is_before(backup) && !needed.contains(backup) && !problems_.contains(backup))
       result_.obsolete.push_back(backup->path);
-  }
 }
 
 void Chooser::doubt(const FoundBackup& backup, const std::string& why) {
@@ -259,14 +266,22 @@ void Chooser::keep_count() {
   std::size_t kept = 0;
   const auto wanted = *rules_.count;
   std::size_t full = 0;
+  const archive::BackupPoint* last = nullptr;
   for (const auto* backup : candidates_) {
+    const auto& point = *backup->point;
     // An incremental one counts with the full one that it builds upon.
-    if (backup->point->parent) continue;
+    if (point.parent) continue;
     ++full;
+    // Copies of a backup, which follow each other here, count once.
+    const bool is_copy =
+        last != nullptr && last->timeline == point.timeline && last->start == point.start;
+    if (kept == wanted && !is_copy) return;
     if (!lies_on_main(*backup) || !has_its_wal(*backup)) continue;
-    keep(*backup, fmt::format("number {} of the newest {}", ++kept, wanted));
-    if (kept == wanted) return;
+    if (!is_copy) ++kept;
+    keep(*backup, fmt::format("number {} of the newest {}", kept, wanted));
+    last = &point;
   }
+  if (kept == wanted) return;
   result_.nothing = true;
   if (full == 0) {
     complain("no complete backup was found: nothing is removed");

@@ -420,6 +420,21 @@ TEST(Retention, WhatNoRuleNeedsGoesNewestFirstAndNothingThatOthersBuildUpon) {
   EXPECT_THAT(choose(backups, {.count = 4, .now = {kNow}}, wal).obsolete, IsEmpty());
 }
 
+/// In a directory, and in another one that it was copied to.
+TEST(Retention, CountsCopiesOfABackupOnce) {
+  auto wal = one_line();
+  wal.ended("mon", 100).ended("tue", 60).ended("wed", 10).ended("nas/wed", 10);
+  wal.ended("nas/mon", 100);
+  auto backups = kThree;
+  backups.push_back(backup("nas/wed", 4000));
+  backups.push_back(backup("nas/mon", 2000));
+  EXPECT_THAT(kept(choose(backups, count(1), wal)), ElementsAre("wed", "nas/wed"));
+  EXPECT_THAT(kept(choose(backups, count(2), wal)), ElementsAre("wed", "nas/wed", "tue"));
+  EXPECT_THAT(kept(choose(backups, count(3), wal)),
+              ElementsAre("wed", "nas/wed", "tue", "mon", "nas/mon"));
+  EXPECT_TRUE(choose(backups, count(4), wal).nothing);
+}
+
 TEST(Retention, KeepsWhatItsOwnProgramIsToldToKeep) {
   auto wal = one_line();
   wal.ended("mon", 100).ended("tue", 60).ended("wed", 10);
@@ -434,6 +449,22 @@ TEST(Retention, KeepsWhatItsOwnProgramIsToldToKeep) {
   EXPECT_THAT(kept(choose(backups, count(1), wal)), ElementsAre("wed"));
   backups.front().point->start = Lsn(500);
   EXPECT_THAT(kept(choose(backups, count(1), wal)), ElementsAre("wed"));
+}
+
+/// A backup in tar format is no base: the next incremental one builds upon the plain one before it.
+TEST(Retention, WhatANewerOneBuildsUponStaysThoughNoRuleKeepsThat) {
+  TestWal wal;
+  wal.line(TimelineHistory(1), {{{Lsn(0), Lsn(0x10000)}, {.time = hours_ago(0)}}});
+  const std::vector<FoundBackup> backups = {backup("older", 0x800),
+                                            backup("plain", 0x1000),
+                                            backup("tar", 0x2000),
+                                            incremental("inc1", 0x3000, 0x1000),
+                                            incremental("inc2", 0x4000, 0x3000),
+                                            backup("newest", 0x5000)};
+  for (const auto& each : backups) wal.ended(each.path, 0.1);
+  const auto result = choose(backups, {.count = 2, .now = {kNow}}, wal);
+  EXPECT_THAT(kept(result), ElementsAre("newest", "tar"));
+  EXPECT_THAT(result.obsolete, ElementsAre("older"));
 }
 
 TEST(Retention, WhatOneInDoubtBuildsUponStays) {
