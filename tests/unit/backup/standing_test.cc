@@ -1,0 +1,33 @@
+#include "backup/standing.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/backup_builder.h"
+
+namespace weir::backup::standing_test {
+namespace {
+
+using State = prune::FoundBackup::State;
+
+TEST(Standing, CountsNoManifestWithoutItsDataFiles) {
+  const test::TemporaryDirectory place;
+  const auto put = [&](const std::string& name, std::uint64_t start) {
+    place.write(name + "/backup_manifest",
+                test::backup_manifest(wal::Lsn(start), wal::Lsn(start + 0x100)));
+  };
+  put("20261120T010203Z", 0x3000028);
+  place.write("20261120T010203Z/PG_VERSION", "15\n");
+  put("20261121T010203Z", 0x4000028);
+  for (const auto depth : {archive::Depth::names, archive::Depth::whole}) {
+    const auto all = find_standing(place.path(), nullptr, depth);
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_TRUE(all[0].good()) << all[0].why;
+    EXPECT_EQ(all[0].found.state, State::finished);
+    EXPECT_EQ(all[1].why, "its data files do not exist here");
+    EXPECT_EQ(all[1].found.state, State::unfinished);
+  }
+}
+
+}  // namespace
+}  // namespace weir::backup::standing_test
