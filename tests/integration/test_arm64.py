@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from support.process import run
-from support.receiver import pgweir
+from support.receiver import VERSION, pgweir
 from support.scenario import reported, streaming
 from support.server import REPOSITORY
 from test_image import USER, contained, volume  # noqa: F401
@@ -98,7 +98,7 @@ def test_image(image):
 
 def test_its_program_archives_verifies_and_restores(emulated, servers, receivers, volume, new_archive, place):  # noqa: F811
     version = run(emulated(volume, "--version"), check=False)
-    assert version.stdout.startswith("pgweir 0.1.0"), version.stdout + version.stderr
+    assert version.stdout.startswith(f"pgweir {VERSION}"), version.stdout + version.stderr
     primary = servers.primary()
     archive = new_archive(primary)
     archive.path.rmdir()

@@ -12,7 +12,7 @@ import pytest
 
 from support import wal
 from support.process import run, wait_for
-from support.receiver import BINARY, pgweir
+from support.receiver import BINARY, VERSION, pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
 from support.archive import Archive
 from support.scenario import create_slot, reported, restart_lsn, streaming, switchpoint
@@ -214,9 +214,9 @@ def test_a_script_that_reads_its_json_still_can(servers, receivers, new_archive)
     assert not missing
 
 
-def test_the_package_is_upgraded_under_load(servers, receivers, place, debs):  # noqa: F811
-    """A receiver of the installed 0.1.0 runs on while its package is replaced, the new one continues its archive, and no commit
-    that was acknowledged in the meantime is missing."""
+def test_the_package_is_upgraded_under_load_and_back(servers, receivers, place, debs):  # noqa: F811
+    """A receiver of the installed 0.1.0 runs on while its package is replaced, the new one continues its archive, and so does
+    0.1.0 after its package was installed again. No commit that was acknowledged in the meantime is missing."""
     old_debs = sorted((OLD.parents[2] / "build" / "package").glob("pgweir_0.1.0*.deb"))
     if os.getuid() != 0 or not old_debs:
         pytest.skip("installing packages needs root, and the package of 0.1.0")
@@ -243,6 +243,14 @@ def test_the_package_is_upgraded_under_load(servers, receivers, place, debs):  #
         streaming(primary)
         position = primary.flushed()
         wait_for(lambda: primary.flushed() > position + 50_000, "commits with the new program")
+        assert f"pgweir {VERSION}" in root("pgweir", "--version").stdout
+        root("dpkg", "--force-confold", "-i", "/tmp/old.deb")
+        assert "# mine" in root.sh("cat /etc/pgweir/example.ini").stdout
+        receiver.stop()
+        receiver = receivers.start(command)
+        streaming(primary)
+        position = primary.flushed()
+        wait_for(lambda: primary.flushed() > position + 50_000, "commits with 0.1.0 again")
         load.kill()
         load.wait()
         reported(primary, primary.flushed())

@@ -12,7 +12,7 @@ import pytest
 from support import wal
 from support.chapter import Chapter
 from support.process import PATIENCE, run, wait_for
-from support.receiver import BINARY
+from support.receiver import BINARY, VERSION
 from support.scenario import reported, streaming
 from support.server import REPOSITORY
 
@@ -139,8 +139,8 @@ def upgrade_of(deb, place, revision):
     run(["dpkg-deb", "-R", deb, tree])
     control = tree / "DEBIAN" / "control"
     text = control.read_text()
-    assert "Version: 0.1.0-1\n" in text
-    control.write_text(text.replace("Version: 0.1.0-1\n", f"Version: 0.1.0-{revision}\n"))
+    assert f"Version: {VERSION}-1\n" in text
+    control.write_text(text.replace(f"Version: {VERSION}-1\n", f"Version: {VERSION}-{revision}\n"))
     with open(tree / "etc" / "pgweir" / "example.ini", "a") as file:
         file.write(f"# of revision {revision}\n")
     new = place / f"next{revision}.deb"
@@ -204,7 +204,7 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     deb = root.put(debs["pgweir"], "pgweir.deb")
     root("dpkg", "-i", deb)
 
-    assert "pgweir 0.1.0" in root("pgweir", "--version").stdout
+    assert f"pgweir {VERSION}" in root("pgweir", "--version").stdout
     assert root("/usr/lib/pgweir/bin/pg_receivewal", "--version").stdout.startswith(
         "pg_receivewal (PostgreSQL) ")
     for name in root("ls", "/usr/lib/pgweir/bin").stdout.split():
@@ -338,7 +338,7 @@ def test_an_example_is_built_with_the_installed_library_and_streams(debs, root, 
             timeout=10 * PATIENCE)
     root.sh(environment + "c++ -o waltail waltail.cc $(pkg-config --cflags --libs pgweir)",
             timeout=10 * PATIENCE)
-    assert root("pkg-config", "--modversion", "pgweir").stdout == "0.1.0\n"
+    assert root("pkg-config", "--modversion", "pgweir").stdout == f"{VERSION}\n"
 
     primary = servers.primary()
     start = primary.flushed()

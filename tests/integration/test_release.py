@@ -44,27 +44,47 @@ def test_everything_that_is_missing_is_reported(clone):
     own = (clone / "scripts" / "test").read_text()
     for step in steps:
         # By its name, or made of one ("crash, $file").
-        name = re.sub(r"(?<=^crash, ).*", "$file", step)
+        name = re.sub(r"(?<=^crash, ).*", "$file", re.sub(r"(?<=^integration, once more \()\d", "$file", step))
         assert re.search(rf'step "?{re.escape(name)}"?[ "]', own), f"no step of scripts/test is {step}"
 
-    run([clone / "scripts" / "release", "version", "7.8.9"], cwd=clone)
+    changelog, packages = clone / "CHANGELOG.md", clone / "packaging" / "debian" / "changelog"
+    before = re.search(r"(?<=project\(pgweir VERSION )[\d.]+", (clone / "CMakeLists.txt").read_text())[0]
+    entries = packages.read_text()
+    text = re.sub(r"^## .*$", "## Unreleased", changelog.read_text(), count=1, flags=re.MULTILINE)
+    changelog.write_text(text)
+    assert 'CHANGELOG.md does not begin with "## ' in missing(clone)
+
+    run([clone / "scripts" / "release", "version", "7.8.9", "2026-11-02"], cwd=clone)
     changed = run(["git", "diff", "--name-only"], cwd=clone).stdout.split()
-    assert {"CMakeLists.txt", "README.md", "man/pgweir-receive.1", "packaging/debian/changelog"} <= set(changed)
+    assert {"CMakeLists.txt", "README.md", "docs/service.md", "docs/container.md", "docs/kubernetes.md", "man/pgweir-receive.1",
+            "packaging/debian/changelog", "CHANGELOG.md"} <= set(changed)
+    assert changelog.read_text() == text.replace("## Unreleased", "## 7.8.9 (2026-11-02)", 1)
+    assert packages.read_text().startswith("pgweir (7.8.9-1) unstable; ") and packages.read_text().endswith("\n\n" + entries)
+    assert " -- pgweir developers <pgweir@users.noreply.github.com>  Mon, 02 Nov 2026 00:00:00 +0000\n" in packages.read_text()
     said = missing(clone)
-    for what in ("tree has changes", "CHANGELOG.md does not begin", "no record that these parts have passed", "integration; "):
+    for what in ("tree has changes", "no record that these parts have passed", "integration; "):
         assert what in said
-
-    text = (clone / "CHANGELOG.md").read_text()
-    today = datetime.date.today().isoformat()
-    (clone / "CHANGELOG.md").write_text(text.replace("## Unreleased", f"## 7.8.9 ({today})", 1))
     commit(clone)
     said = missing(clone)
-    assert "CHANGELOG" not in said and "tree has changes" not in said and "no record" in said
+    assert len(said.splitlines()) == 1 and "no record" in said
 
-    man = clone / "man" / "pgweir.1"
+    # Again, on another day: the entry is replaced.
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    run([clone / "scripts" / "release", "version", "7.8.9"], cwd=clone)
+    assert changelog.read_text() == text.replace("## Unreleased", f"## 7.8.9 ({today})", 1)
+    assert packages.read_text().count("7.8.9") == 1 and packages.read_text().endswith("\n\n" + entries)
+    tomorrow = run([clone / "scripts" / "release", "version", "7.8.9", today + datetime.timedelta(2)], check=False, cwd=clone)
+    assert tomorrow.returncode == 1 and "has not come yet" in tomorrow.stderr
+
+    man, chapter = clone / "man" / "pgweir.1", clone / "docs" / "store.md"
     man.write_text(man.read_text().replace("7.8.9", "7.8.8"))
+    changelog.write_text(changelog.read_text() + f"\n## {before} (2026-11-01)\n\n## 0.0.1\n")
+    chapter.write_text(chapter.read_text() + f"\nThe example is of {before}.\n")
     commit(clone)
-    assert "man/pgweir.1 has version 7.8.8" in missing(clone)
+    said = missing(clone)
+    assert "man/pgweir.1 has version 7.8.8" in said and f"docs/store.md still has version {before}\n" in said
+    assert 'without a version and a date: "## 0.0.1"' in said
+    run(["git", "checkout", "--quiet", "HEAD~", "docs", "CHANGELOG.md"], cwd=clone)
     run([clone / "scripts" / "release", "version", "7.8.9"], cwd=clone)
     commit(clone)
 
@@ -82,9 +102,18 @@ def test_everything_that_is_missing_is_reported(clone):
 def test_what_passes_is_recorded_for_a_commit_without_changes(clone):
     head = run(["git", "rev-parse", "HEAD"], cwd=clone).stdout.strip()
     # Only the functions are run: a test run in a test would take as long as this one.
-    script = (clone / "scripts" / "test").read_text().replace('\nmain "$@"\n', '\nstep good true\nstep bad false\n')
-    (clone / "build").mkdir()
-    (clone / "build" / "try").write_text(script)
-    run(["bash", "build/try"], check=False, cwd=clone)
+    script = (clone / "scripts" / "test").read_text()
+    (clone / "build" / "dev").mkdir(parents=True)
     record = pathlib.Path(clone) / "build" / "passed" / head
-    assert record.read_text() == "good\n"
+
+    def recorded(steps):
+        (clone / "build" / "try").write_text(script.replace('\nmain "$@"\n', f"\n{steps}\n"))
+        run(["bash", "build/try"], check=False, cwd=clone)
+        return record.read_text()
+
+    assert recorded("step 'good, (1)' true; step bad false; step other true") == "good, (1)\nother\n"
+    assert recorded("step 'good, (1)' false") == "other\n", "the last run counts"
+    skips = """ctest() { echo " 1/2 Test #7: integration.SUITE ....***Skipped   0.40 sec"; echo "2/2 Test #8: crash.power ....   Passed   0.40 sec"; }
+               step integration run_integration"""
+    assert recorded(skips.replace("SUITE", "tap_pg_receivewal_19")) == "other\nintegration\n"
+    assert recorded(skips.replace("SUITE", "version_13")) == "other\n", "what was not run is not recorded"

@@ -10,6 +10,8 @@ from .process import PATIENCE, die_with_parent, freeze, run, tail, wait_for
 from .server import DEBIAN_BIN, REPOSITORY
 
 BINARY = pathlib.Path(os.environ.get("PGWEIR_BINARY", REPOSITORY / "build" / "dev" / "pgweir"))
+# Of this source.
+VERSION = re.search(r"^project\(pgweir VERSION ([\d.]+)", (REPOSITORY / "CMakeLists.txt").read_text(), re.MULTILINE)[1]
 
 # The sanitizers' own memory counts, too (scripts/sanitize).
 MEMORY_FACTOR = 10 if os.environ.get("PGWEIR_SANITIZED") else 1
