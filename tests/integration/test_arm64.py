@@ -92,7 +92,8 @@ def test_image(image):
     assert set(programs.values()) == {None, AARCH64}
     listed = json.loads((IMAGE / "pgweir.spdx.json").read_text())
     kinds = {package["externalRefs"][0]["referenceLocator"].rpartition("arch=")[2] for package in listed["packages"]}
-    assert kinds == {"arm64", "all"}
+    assert kinds == {"arm64", "all", "source"}
+    assert "SPDXRef-Source-libzstd" in {package["SPDXID"] for package in listed["packages"]}
     assert build_image(TZ="Asia/Tokyo", LC_ALL="C") == image, "the same packages give the same digest"
 
 

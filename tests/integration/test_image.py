@@ -74,7 +74,14 @@ def test_what_is_inside(image):
     for module in ("metrics", "store"):
         assert (ROOT / f"usr/lib/pgweir/libpgweir-{module}.so").exists()
     listed = json.loads((IMAGE / "pgweir.spdx.json").read_text())
-    names = {package["name"] for package in listed["packages"]}
+    sources = {package["name"] for package in listed["packages"]
+               if package["externalRefs"][0]["referenceLocator"].endswith("?arch=source")}
+    assert {"libzstd", "lz4", "zlib", "fmtlib", "pugixml", "spdlog", "nlohmann-json3"} <= sources
+    assert [name for name in sources if name.startswith("boost1")] and [name for name in sources if name.startswith("gcc-")]
+    linked = {each["relatedSpdxElement"] for each in listed["relationships"]
+              if each["relationshipType"] == "STATIC_LINK" and each["spdxElementId"] == "SPDXRef-Package-pgweir"}
+    assert linked == {f"SPDXRef-Source-{name}" for name in sources}
+    names = {package["name"] for package in listed["packages"]} - sources
     assert {"pgweir", "pgweir-store", "libpq5", "libc6", "libcurl4", "ca-certificates", "tzdata"} <= names
     assert not names & {"bash", "dash", "dpkg", "apt", "perl-base", "openssl", "debconf"}
     licences = {path.parent.name for path in ROOT.glob("usr/share/doc/*/copyright")}
