@@ -81,6 +81,9 @@ def test_what_is_inside(image):
     linked = {each["relatedSpdxElement"] for each in listed["relationships"]
               if each["relationshipType"] == "STATIC_LINK" and each["spdxElementId"] == "SPDXRef-Package-pgweir"}
     assert linked == {f"SPDXRef-Source-{name}" for name in sources}
+    notices = (ROOT / "usr/share/doc/pgweir/linked-libraries.copyright").read_text()
+    for name in ("libzstd-dev", "libfmt-dev", "libpugixml-dev"):
+        assert f"==> {name}/copyright <==\n" in notices
     names = {package["name"] for package in listed["packages"]} - sources
     assert {"pgweir", "pgweir-store", "libpq5", "libc6", "libcurl4", "ca-certificates", "tzdata"} <= names
     assert not names & {"bash", "dash", "dpkg", "apt", "perl-base", "openssl", "debconf"}
