@@ -231,7 +231,7 @@ def test_the_package_is_upgraded_under_load_and_back(servers, receivers, place, 
         receiver = receivers.start(command)
         streaming(primary)
         start = restart_lsn(primary)
-        load = primary.spawn_sql("DO $$BEGIN FOR n IN 1..100000 LOOP INSERT INTO said VALUES (n); COMMIT; END LOOP; END$$")
+        load = primary.spawn_sql("DO $$BEGIN FOR n IN 1..100000000 LOOP INSERT INTO said VALUES (n); COMMIT; END LOOP; END$$")
         position = primary.flushed()
         wait_for(lambda: primary.flushed() > position + 50_000, "some commits")
         root("dpkg", "--force-confold", "-i", root.put(debs["pgweir"], "new.deb"))
