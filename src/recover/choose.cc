@@ -108,6 +108,13 @@ class Choose {
                                               *newest, choice.timeline));
         return std::nullopt;
       }
+      if (left && options_.standby) {
+        choice.promise.problem = fmt::format(
+            "the backup is not in the history of timeline {}, the newest one, which a standby "
+            "follows",
+            *newest);
+        choice.promise.hint = "Use a backup from which that timeline can be recovered.";
+      }
       if (left && choice.promise.problem.empty())
         report_.notes.push_back(recovery::of_a_left_branch(choice.timeline, *newest));
       return choice;

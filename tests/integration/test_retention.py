@@ -265,6 +265,9 @@ def test_a_backup_of_an_old_primary_does_not_count(servers, receivers, new_archi
     listed = json.loads(pgweir("backup", "--list", "-D", archive.path, "--to", root, "--json").stdout)["backups"]
     why = {each["name"]: each["why"] for each in listed}
     assert why["good"] is None and "not in the history of timeline 2" in why["lost"], listed
+    told = json.loads(pgweir("recover", "-D", archive.path, "--backup", root / "lost", "--into", place / "new", "--dry-run", "--json",
+                             "--standby", standby.conninfo(), "--bindir", DEBIAN_BIN).stdout)
+    assert told["status"] == 1 and "timeline 2, the newest one, which a standby follows" in json.dumps(told), told
     # What its branch lacks does not keep anybody from recovering along the newest timeline.
     label = (root / "lost" / "backup_label").read_text()
     (archive.path / re.search(r"\(file (\w+)\)", label)[1]).unlink()
