@@ -217,6 +217,43 @@ def test_the_bucket_alone_has_the_open_segment(servers, receivers, new_archive, 
     receiver.stop()
 
 
+def test_what_is_open_stays_until_the_whole_segment_is_there(servers, receivers, new_archive, bucket, proxy, place):
+    """The complete one may come much later than the front of the next one: until then a recovery ends in it."""
+    server = servers.primary()
+    archive = new_archive(server)
+    create_slot(server)
+    receiver = receivers.pgweir(archive, server, *STORED, "--store-partial-interval", "1s", *options(bucket, endpoint=proxy.url),
+                                env=ENVIRONMENT)
+    streaming(server)
+    server.sql("CREATE TABLE t AS SELECT 1 AS x")
+    end = server.flushed()
+    reported(server, end)
+    name = wal.segment_name(1, end // server.segment_size, server.segment_size)
+
+    def ends_of(segment):
+        return [int(key.rsplit("/", 1)[1].split(".")[1], 16) for key in open_keys(bucket) if segment in key]
+
+    proxy.decide = lambda request: ((503, [], "<Error><Code>SlowDown</Code></Error>")
+                                    if request.method == "PUT" and "/wals/" in request.path else None)
+    beyond = server.switch_wal()
+    following = wal.segment_name(1, beyond // server.segment_size, server.segment_size)
+    for number in (2, 3):  # an object, and the one that replaces it
+        server.sql(f"INSERT INTO t VALUES ({number})")
+        at_least = server.flushed()
+        wait_for(lambda: max(ends_of(following), default=0) >= at_least, "the next segment's front to be there")
+    wait_for(lambda: len(ends_of(following)) == 1, "the older ones to be removed")
+    assert told(server) >= end and max(ends_of(name), default=0) >= end, (open_keys(bucket), told(server), end)
+    (place / "to").mkdir()
+    target = place / "to" / "RECOVERYXLOG"
+    asked = pgweir("restore", *options(bucket), "--partial", name, target, env=ENVIRONMENT)
+    assert asked.returncode == 0, asked.stderr
+    length = end % server.segment_size
+    assert target.read_bytes()[:length] == (archive.path / name).read_bytes()[:length]
+    proxy.decide = lambda request: None
+    wait_for(lambda: name in stored(bucket) and not ends_of(name), "the segment to be there, and what was open of it to go")
+    receiver.stop()
+
+
 def test_what_is_open_is_encrypted_and_searched(servers, receivers, new_archive, bucket, place):
     if shutil.which("age") is None:
         pytest.skip("age is not installed (scripts/setup)")

@@ -96,7 +96,9 @@ std::optional<OpenSegment::Sent> OpenSegment::send(const archive::DurableEnd& du
     outdated_.push_back(key);
     throw;
   }
-  if (newest_) outdated_.push_back(newest_->key(layout_));
+  // That of another segment stays until the complete segment counts as sent: it may be the store's
+  // only copy of WAL that was confirmed because of it.
+  if (newest_ && newest_->segment == segment) outdated_.push_back(newest_->key(layout_));
   newest_ = std::move(object);
   return Sent{segment, durable.flush, sent->size()};
 }

@@ -20,9 +20,9 @@
 namespace weir::store {
 
 /// Uploads the flushed part of the segment that is being written (--store-partial-interval), each
-/// time as an object of its own, and removes superfluous ones: our older ones once a newer one is
-/// known to be stored, and all of a segment once the segment counts as sent. Does not own its
-/// arguments. One thread.
+/// time as an object of its own, and removes superfluous ones: our older ones of a segment once a
+/// newer one of it is known to be stored, and all of a segment once the segment counts as sent.
+/// Does not own its arguments. One thread.
 class OpenSegment {
  public:
   /// `id`: unique to this archiver and start.

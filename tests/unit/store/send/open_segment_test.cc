@@ -4,6 +4,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "store/shelf/open_object.h"
 #include "support/error_of.h"
@@ -98,6 +99,52 @@ TEST(OpenSegment, SendsNothingThatIsDamagedOrShort) {
   EXPECT_EQ(open.tidy_up(Mark{}), "");
   ASSERT_EQ(store.objects.size(), 1u);
   EXPECT_NE(store.objects.begin()->first, first);
+}
+
+/// The complete segment may be sent much later than the next one begins: after an outage of the
+/// store, or if its file has been damaged since.
+TEST(OpenSegment, KeepsWhatTheStoreHasOfASegmentUntilItIsSent) {
+  const Layout layout(Layout::Form::barman, {"memory", "p"}, "main");
+  testing::WalBuilder wal{testing::WalBuilder::Options{.switch_every = 0}};
+  wal.grow_to(kSize.start(5) + 500'000);
+  const archive::Identity cluster{wal.options().system_identifier, kSize, "x"};
+  sim::SimDisk disk;
+  const auto archive = disk.open();
+  MemoryStore store;
+  const Sealing sealing;
+  OpenSegment open(*archive, store, layout, sealing, 1);
+  const auto send = [&](std::uint64_t segno, std::uint64_t bytes) {
+    const auto end = wal.complete_end(kSize.start(segno) + bytes);
+    disk.put(wal::SegmentName(1, segno, kSize).to_string() + ".partial",
+             wal.bytes(kSize.start(segno), end));
+    EXPECT_TRUE(open.send({1, end}, cluster, archive::Timelines()));
+    return end;
+  };
+  const auto kept = [&] {
+    std::vector<std::pair<wal::SegmentName, wal::Lsn>> found;
+    for (const auto& [key, object] : store.objects)
+      if (const auto each = OpenObject::parse(layout, key))
+        found.emplace_back(each->segment, each->end);
+    return found;
+  };
+  using Kept = decltype(kept());
+  Mark mark;
+  mark.segment_size = kSize;
+  const wal::SegmentName before(1, 4, kSize);
+  const wal::SegmentName now(1, 5, kSize);
+
+  send(4, 200'000);
+  const auto confirmed = send(4, 400'000);
+  EXPECT_EQ(open.tidy_up(mark), "");
+  EXPECT_EQ(kept(), Kept({{before, confirmed}}));
+  send(5, 200'000);
+  EXPECT_EQ(open.tidy_up(mark), "");
+  const auto newest = send(5, 400'000);
+  EXPECT_EQ(open.tidy_up(mark), "");
+  EXPECT_EQ(kept(), Kept({{before, confirmed}, {now, newest}}));
+  mark.add(before);
+  EXPECT_EQ(open.tidy_up(mark), "");
+  EXPECT_EQ(kept(), Kept({{now, newest}}));
 }
 
 }  // namespace
