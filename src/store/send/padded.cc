@@ -1,12 +1,13 @@
 // A published current segment is marked as such (`store publish-partial`, `store/send/padded.h`):
 // its object's metadata records where its zeros start. Any later uploader therefore recognizes it,
 // compares up to there, and lets the real segment replace it: by one PUT over it, which is atomic,
-// if the forms are the same. In a bucket with versioning, the padded versions are removed first,
-// since readers use the oldest. It is never locked. The records, alongside the archive and in the
-// store, are for people, and durable before the object exists. The conditions against it (the
-// receiver's state, each host of the connection string by name, PQping for hosts that reject the
-// connection) are checked again each time. The published WAL is read by `restore`'s own code for
-// `.partial`, and verified once more from the previous segment on.
+// if the forms are the same, and only as long as it is the object that was compared. In a bucket
+// with versioning, the padded versions are removed first, since readers use the oldest. It is never
+// locked. The records, alongside the archive and in the store, are for people, and durable before
+// the object exists. The conditions against it (the receiver's state, each host of the connection
+// string by name, PQping for hosts that reject the connection) are checked again each time. The
+// published WAL is read by `restore`'s own code for `.partial`, and verified once more from the
+// previous segment on.
 
 #include "store/send/padded.h"
 
@@ -15,6 +16,7 @@
 
 #include "archive/published_open.h"
 #include "base/error.h"
+#include "store/write_once.h"
 
 namespace weir::store {
 
@@ -45,9 +47,16 @@ std::optional<wal::Lsn> padded_from(const ObjectHead& head) {
   return found == head.metadata.end() ? std::nullopt : wal::Lsn::parse(found->second);
 }
 
-void replace_padded(ObjectStore& store, const std::string& key, const Content& content) {
+ObjectStore::Put replace_padded(ObjectStore& store, const std::string& key, const Content& content,
+                                const std::string& etag) {
+  if (!is_versioned(store) && put_over(store, key, content, etag) == ObjectStore::Put::stored)
+    return ObjectStore::Put::stored;
+  // (Ceph rejects each "If-Match" in a versioned bucket, of which this object may show nothing.)
+  const auto there = store.head(key);
+  if (!there || there->etag != etag) return ObjectStore::Put::taken;
   if (is_versioned(store)) remove_all(store, key);
   store.put(key, content);
+  return ObjectStore::Put::stored;
 }
 
 void remove_padded(ObjectStore& store, const std::string& key) { remove_all(store, key); }

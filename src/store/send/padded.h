@@ -18,10 +18,12 @@ inline constexpr const char* kPaddedMetadata = "pgweir-padded-from";
 /// End of the last record, if the object is a padded segment.
 [[nodiscard]] std::optional<wal::Lsn> padded_from(const ObjectHead& head);
 
-/// Replaces the padded object under this key with `content`: directly if the bucket is not
-/// versioned; otherwise its versions are removed first, since readers use the oldest. Throws
-/// StoreError, and Error{refused} if the bucket does not allow their removal.
-void replace_padded(ObjectStore& store, const std::string& key, const Content& content);
+/// Replaces the padded object that has this ETag with `content`: directly if the bucket is not
+/// versioned; otherwise its versions are removed first, since readers use the oldest. `taken`:
+/// another object is there by now, such as the complete segment. Throws StoreError, and
+/// Error{refused} if the bucket does not allow their removal.
+[[nodiscard]] ObjectStore::Put replace_padded(ObjectStore& store, const std::string& key,
+                                              const Content& content, const std::string& etag);
 
 /// Removes a padded object whose complete segment is stored in another form, and the record of its
 /// publication. Throws as above.

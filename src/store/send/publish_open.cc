@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <span>
 
 #include "archive/content.h"
@@ -47,6 +48,12 @@ Error conflict(ObjectStore& store, const std::string& key, const PaddedSegment& 
       .hint(
           "Nothing was changed. Either a server continued this segment and another archiver sent "
           "it, or two clusters share this prefix. Compare both before a recovery.");
+}
+
+Error stored_meanwhile(ObjectStore& store, const std::string& key) {
+  return Error(ErrorKind::retry, "another process has stored this segment at the same time")
+      .with("object", store.name_of(key))
+      .hint("Run the command again: it compares both.");
 }
 
 ManifestEntry entry_of(const PaddedSegment& padded, const archive::Identity& cluster,
@@ -101,6 +108,7 @@ std::string hmac_of_front(const PaddedSegment& padded, std::uint64_t upto,
 /// An existing object of the segment, and its relation to ours.
 struct There {
   std::optional<wal::Lsn> end;  ///< it is padded from there on; nullopt: it is the complete segment
+  std::string etag{};
   bool compared = true;
   ManifestEntry entry{};
 };
@@ -110,7 +118,8 @@ There look_at(const PublishTo& to, const StoredForm& theirs, const PaddedSegment
   const auto head = to.store.head(key);
   if (!head) throw conflict(to.store, key, padded, "it was removed during the check");
   const auto start = padded.segment.start(to.cluster.segment_size);
-  There there{.end = padded_from(*head), .entry = entry_of(padded, to.cluster, key)};
+  There there{
+      .end = padded_from(*head), .etag = head->etag, .entry = entry_of(padded, to.cluster, key)};
   if (there.end) there.entry.last = *there.end;
   const auto upto = (there.end ? std::min(*there.end, padded.end) : padded.end) - start;
   if (!key.ends_with(kAgeSuffix)) {
@@ -178,14 +187,32 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
                          archive::PublishedOpen record,
                          const std::function<void(const archive::PublishedOpen&)>& keep) {
   auto& store = to.store;
-  std::optional<std::string> shorter;
+  std::map<std::string, std::string> shorter;  // padded ones that ours replaces: ETags by key
+  std::optional<Publication> already;
   for (const auto& theirs : forms_of(store, to.layout, padded.segment)) {
     auto there = look_at(to, theirs, padded);
     const auto name = store.name_of(theirs.key);
-    if (!there.end) return {Publication::What::true_there, name, there.compared, {}};
-    if (*there.end >= padded.end)
-      return {Publication::What::was_there, name, there.compared, std::move(there.entry)};
-    shorter = theirs.key;
+    if (!there.end)
+      already = Publication{Publication::What::true_there, name, there.compared, {}};
+    else if (*there.end < padded.end)
+      shorter.insert_or_assign(theirs.key, there.etag);
+    else if (!already)
+      already =
+          Publication{Publication::What::was_there, name, there.compared, std::move(there.entry)};
+  }
+  // Readers may prefer their form. (They were left by a previous attempt.)
+  const auto remove_shorter_but = [&](const std::string& ours) {
+    for (const auto& [other, etag] : shorter) {
+      if (other == ours) continue;
+      // It may be the complete segment by now.
+      if (const auto there = store.head(other); there && there->etag != etag)
+        throw stored_meanwhile(store, other);
+      remove_padded(store, other);
+    }
+  };
+  if (already) {
+    remove_shorter_but("");
+    return std::move(*already);
   }
 
   const auto bytes = packed(to.form, padded.wal);
@@ -226,21 +253,13 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
   const auto done = [&](Publication::What what) -> Publication {
     return {what, store.name_of(key), true, std::move(entry)};
   };
-  if (shorter) {
-    // If the forms differ, the new one is stored first: a reader always finds one of them.
-    if (*shorter == key) {
-      replace_padded(store, key, object);
-    } else {
-      static_cast<void>(put_once(store, to.conditions, key, object));
-      remove_padded(store, *shorter);
-    }
-    return done(Publication::What::extended);
-  }
-  if (put_once(store, to.conditions, key, object) == ObjectStore::Put::taken)
-    throw Error(ErrorKind::retry, "another process has stored this segment at the same time")
-        .with("object", store.name_of(key))
-        .hint("Run the command again: it compares both.");
-  return done(Publication::What::stored);
+  const auto same = shorter.find(key);
+  const auto put = same != shorter.end() ? replace_padded(store, key, object, same->second)
+                                         : put_once(store, to.conditions, key, object);
+  if (put == ObjectStore::Put::taken) throw stored_meanwhile(store, key);
+  // Afterwards: a reader always finds one of them.
+  remove_shorter_but(key);
+  return done(shorter.empty() ? Publication::What::stored : Publication::What::extended);
 }
 
 bool tell_published(ObjectStore& store, const Layout& layout, const ManifestEntry& entry,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <span>
 #include <utility>
@@ -44,6 +45,7 @@ struct Uploader::Found {
   Same same = Same::gone;
   ManifestEntry entry{};  ///< unless it is gone
   std::string key{};      ///< likewise
+  std::string etag{};     ///< likewise
 };
 
 Uploader::Checked Uploader::check(const archive::SegmentFileName& file, io::Bytes& bytes) const {
@@ -197,10 +199,10 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
     const auto upto = std::min<std::uint64_t>(checked.records_end, *padded - start);
     if (!padded_is_ours(ours, upto, head->metadata))
       throw conflict(ours, key, *head, "it is padded, and its content differs");
-    return {Same::padded, {}, key};
+    return {Same::padded, {}, key, head->etag};
   }
   // It cannot be decrypted here: its digests are taken from its metadata.
-  Found found{Same::unknown, checked.wal, key};
+  Found found{Same::unknown, checked.wal, key, head->etag};
   auto& entry = found.entry;
   entry.kind = ManifestEntry::Kind::seen;
   entry.name = last_part(key);
@@ -244,7 +246,7 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   if (!head) return compare_sealed(ours, checked, key + std::string(kAgeSuffix));
   // Use the store's digest. (It may tell none, as S3 if it encrypts by a key of its own: then the
   // bytes are compared.)
-  Found found{Same::yes, checked.wal, key};
+  Found found{Same::yes, checked.wal, key, head->etag};
   found.entry.kind = ManifestEntry::Kind::same;
   found.entry.name = last_part(key);
   found.entry.size = head->size;
@@ -290,6 +292,13 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   return found;
 }
 
+bool Uploader::is_padded(const archive::SegmentFileName& theirs) const {
+  const auto key = where_.layout.key(theirs);
+  auto head = where_.store.head(key);
+  if (!head) head = where_.store.head(key + std::string(kAgeSuffix));
+  return head && padded_from(*head);
+}
+
 Uploader::Result Uploader::segment(wal::SegmentName segment,
                                    const std::vector<archive::SegmentFileName>& there) const {
   for (int look = 0; look < kLooks; ++look) {
@@ -314,25 +323,39 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
         const auto size = entry.size;
         return {.what = Result::What::stored, .bytes = size, .entry = std::move(entry)};
       };
-      std::vector<std::string> padded;  // keys: the complete segment replaces them
+      // Padded objects, ETags by key: the complete segment replaces them. Readers may prefer their
+      // form: none may stay.
+      std::map<std::string, std::string> padded;
+      std::optional<Found> whole;
       for (const auto& theirs : there) {
+        if (whole && !is_padded(theirs)) continue;
         auto found = is_same(*file, checked, theirs);
         if (found.same == Same::padded)
-          padded.push_back(found.key);
+          padded.insert_or_assign(found.key, found.etag);
         else if (found.same != Same::gone)
-          return was_there(std::move(found));
+          whole = std::move(found);
       }
       auto key = where_.layout.key(checked.sent_as);
       if (checked.sealed) key += kAgeSuffix;
-      const auto takes_its_place = [&]() -> Result {
-        for (const auto& other : padded)
-          if (other != key) remove_padded(where_.store, other);
+      const auto remove_padded_but = [&](const std::string& complete) {
+        for (const auto& [other, etag] : padded)
+          if (other != complete) remove_padded(where_.store, other);
         if (!padded.empty()) remove_padded_record(where_.store, where_.layout, segment);
+      };
+      if (whole) {  // left by a previous attempt
+        remove_padded_but(whole->key);
+        return was_there(std::move(*whole));
+      }
+      const auto takes_its_place = [&]() -> Result {
+        remove_padded_but(key);
         return stored(key);
       };
-      if (std::find(padded.begin(), padded.end(), key) != padded.end()) {
-        replace_padded(where_.store, key, checked.content);
-        return takes_its_place();
+      const auto replace = [&](const std::string& etag) {
+        return replace_padded(where_.store, key, checked.content, etag) == ObjectStore::Put::stored;
+      };
+      if (const auto ours = padded.find(key); ours != padded.end()) {
+        if (replace(ours->second)) return takes_its_place();
+        continue;  // another one is there by now
       }
       if (put_once(where_.store, conditions_, key, checked.content) == ObjectStore::Put::stored)
         return takes_its_place();
@@ -340,11 +363,10 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
       auto found = checked.sealed ? compare_sealed(*file, checked, key)
                                   : is_same(*file, checked, checked.sent_as);
       if (found.same == Same::padded) {
-        padded.push_back(key);
-        replace_padded(where_.store, key, checked.content);
-        return takes_its_place();
+        padded.insert_or_assign(key, found.etag);
+        if (replace(found.etag)) return takes_its_place();
       } else if (found.same != Same::gone) {
-        if (!padded.empty()) static_cast<void>(takes_its_place());  // left by a previous attempt
+        remove_padded_but(key);
         return was_there(std::move(found));
       }
     } catch (const Error& error) {

@@ -82,6 +82,8 @@ class Uploader {
   [[nodiscard]] Found is_same(const archive::SegmentFileName& ours, const Checked& checked,
                               const archive::SegmentFileName& theirs) const;
 
+  /// Its object is a padded segment, which is not the whole one.
+  [[nodiscard]] bool is_padded(const archive::SegmentFileName& theirs) const;
   [[nodiscard]] Found compare_sealed(const archive::SegmentFileName& ours, const Checked& checked,
                                      const std::string& key) const;
   [[nodiscard]] bool padded_is_ours(const archive::SegmentFileName& ours, std::uint64_t bytes,

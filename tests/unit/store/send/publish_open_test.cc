@@ -117,6 +117,54 @@ TEST_F(PublishOpen, GoesOnWhereItWasLeft) {
   EXPECT_FALSE(store.objects.contains(kKey));
 }
 
+/// Readers would use the one that a process had not removed when it was killed.
+TEST_F(PublishOpen, RemovesTheShorterOneThatIsLeft) {
+  static_cast<void>(publish(open_to(kWal)));
+  const auto left = store.objects.at(kKey);
+  static_cast<void>(publish(open_to(3 * kWal), "gzip"));
+  const auto longer = store.objects.at(kKey + ".gz");
+  store.objects[kKey] = left;
+  EXPECT_EQ(publish(open_to(3 * kWal), "gzip").what, Publication::What::was_there);
+  EXPECT_FALSE(store.objects.contains(kKey));
+  EXPECT_EQ(store.objects.at(kKey + ".gz").bytes, longer.bytes);
+  // Both are shorter.
+  store.objects[kKey] = left;
+  EXPECT_EQ(publish(open_to(4 * kWal)).what, Publication::What::extended);
+  EXPECT_EQ(store.objects.at(kKey).bytes, open_to(4 * kWal).wal);
+  EXPECT_FALSE(store.objects.contains(kKey + ".gz"));
+}
+
+/// The segment was continued after all, and its archiver stores it just now.
+TEST_F(PublishOpen, DoesNotReplaceTheCompleteSegmentThatIsStoredMeanwhile) {
+  const test::MemoryStore::Object complete{
+      std::vector<std::byte>(kSegment, std::byte{1}), {}, "etag"};
+  for (const bool versions : {false, true}) {
+    SCOPED_TRACE(versions);
+    store.objects.clear();
+    store.before_put = nullptr;
+    store.versions_kept = versions;
+    static_cast<void>(publish(open_to(kWal)));
+    // Right before the request; with versions, before they are removed.
+    store.before_put = [&](const std::string& key) {
+      if ((key == kKey) != versions) store.objects[kKey] = complete;
+    };
+    const auto error = test::error_of([&] { static_cast<void>(publish(open_to(2 * kWal))); });
+    EXPECT_EQ(error.kind(), ErrorKind::retry) << error.what();
+    EXPECT_EQ(store.objects.at(kKey).bytes, complete.bytes);
+  }
+  // In another form.
+  store.objects.clear();
+  store.before_put = nullptr;
+  store.versions_kept = false;
+  static_cast<void>(publish(open_to(kWal)));
+  store.before_put = [&](const std::string& key) {
+    if (key == kKey + ".gz") store.objects[kKey] = complete;
+  };
+  const auto error = test::error_of([&] { static_cast<void>(publish(open_to(2 * kWal), "gzip")); });
+  EXPECT_EQ(error.kind(), ErrorKind::retry) << error.what();
+  EXPECT_EQ(store.objects.at(kKey).bytes, complete.bytes);
+}
+
 TEST_F(PublishOpen, SaysThatAStoreDoesNotLetAPaddedOneGo) {
   static_cast<void>(publish(open_to(kWal)));
   store.locked.insert(kKey);

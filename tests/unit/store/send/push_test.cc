@@ -16,6 +16,7 @@
 #include "store/ledger/mark.h"
 #include "store/memory_bytes.h"
 #include "store/sealed/age_file.h"
+#include "store/send/padded.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 #include "support/memory_store.h"
@@ -344,6 +345,42 @@ TEST_F(PushTest, TakesTheSameWalInAnotherFormForTheSame) {
   EXPECT_EQ(result.were_there, 3u);
   EXPECT_EQ(result.segments, 2u);
   EXPECT_FALSE(store_.objects.contains(key(1))) << "a second form helps nobody";
+}
+
+/// A process was killed, or may not remove objects, when it had stored the complete segment in
+/// another form than the padded one: readers would use that one.
+TEST_F(PushTest, RemovesAPaddedSegmentNextToTheCompleteOne) {
+  const auto start = wal::SegmentName(1, 3, kSize).start(kSize);
+  const auto end = wal_.complete_end(start + 100'000);
+  auto padded = content_of_segment(wal_, 3);
+  std::fill(padded.begin() + static_cast<std::ptrdiff_t>(end - start), padded.end(), std::byte{});
+  store_.place(key(3), padded);
+  store_.objects[key(3)].metadata = {{kPaddedMetadata, end.to_string()}};
+  const auto complete = builder_.disk.content(wal::SegmentName(1, 3, kSize).to_string() + ".zst");
+  store_.place(key(3, ".zst"), complete);
+  const auto result = push();
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.were_there, 1u);
+  EXPECT_FALSE(store_.objects.contains(key(3)));
+  EXPECT_EQ(store_.objects.at(key(3, ".zst")).bytes, complete);
+  // In the other order, too: the complete one is found first.
+  forget_mark();
+  auto packed = test::Bytes();
+  const auto compressor = codec::make_compressor({Method::gzip, 1}, padded.size());
+  const auto take = [&](std::span<const std::byte> piece) {
+    packed.insert(packed.end(), piece.begin(), piece.end());
+  };
+  auto front = content_of_segment(wal_, 2);
+  const auto end_of_front = wal_.complete_end(wal::SegmentName(1, 2, kSize).start(kSize) + 100'000);
+  std::fill(front.begin() + static_cast<std::ptrdiff_t>(kSize.offset(end_of_front)), front.end(),
+            std::byte{});
+  compressor->feed(front, take);
+  compressor->finish(take);
+  store_.place(key(2, ".gz"), packed);
+  store_.objects[key(2, ".gz")].metadata = {{kPaddedMetadata, end_of_front.to_string()}};
+  EXPECT_TRUE(push().failures.empty());
+  EXPECT_FALSE(store_.objects.contains(key(2, ".gz")));
+  EXPECT_TRUE(store_.objects.contains(key(2)));
 }
 
 TEST_F(PushTest, SeesOtherWalInAnotherForm) {
