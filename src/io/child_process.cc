@@ -176,13 +176,16 @@ void ChildProcess::signal(int number) {
 
 bool ChildProcess::is_zombie() const {
   siginfo_t info{};
-  return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-         info.si_pid != 0;
+  if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+    throw system_error(errno, "could not wait for a process");
+  return info.si_pid != 0;
 }
 
 void ChildProcess::terminate(std::chrono::milliseconds grace) {
-  signal(SIGTERM);
   if (ended_) return;
+  // Also if only its descendants are left: they may be what was waited for. Until it is reaped, no
+  // other process can have its ID.
+  if (!is_zombie() || own_group_) ::kill(own_group_ ? -pid_ : pid_, SIGTERM);
   const auto until = ProcessClock::now() + grace;
   while (!is_zombie() && ProcessClock::now() < until) std::this_thread::sleep_for(kProcessLook);
   ::kill(own_group_ ? -pid_ : pid_, SIGKILL);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -236,6 +237,28 @@ TEST_F(ChildProcessTest, ThatTakesTooLongIsKilledWithItsGroup) {
   EXPECT_EQ(done.cut, Cut::too_late);
   EXPECT_EQ(done.end.to_string(), "child process was terminated by signal 9: Killed");
   wait_for_end_of(number_in("pid"));
+}
+
+/// The program has ended, and a descendant keeps its output open.
+TEST_F(ChildProcessTest, ThatHasEndedIsKilledWithItsGroup) {
+  const auto done = capture("echo $$ > " + path("leader") + "; sh -c 'echo $$ > " + path("pid") +
+                                "; exec sleep 1000' & exit 0",
+                            {.own_group = true}, {.most = kMost, .stop = [&] {
+                                                    wait_for_end_of(number_in("leader"));
+                                                    return number_in("pid") > 0;
+                                                  }});
+  EXPECT_EQ(done.cut, Cut::stopped);
+  EXPECT_TRUE(done.end.success());
+  const pid_t left = number_in("pid");
+  const auto until = std::chrono::steady_clock::now() + 60s;
+  const auto is_gone = [&] {
+    std::string stat;
+    std::getline(std::ifstream("/proc/" + std::to_string(left) + "/stat"), stat);
+    return stat.empty() || stat.find(") Z ") != std::string::npos;
+  };
+  while (!is_gone() && std::chrono::steady_clock::now() < until) ::usleep(1000);
+  EXPECT_TRUE(is_gone());
+  ::kill(left, SIGKILL);
 }
 
 TEST_F(ChildProcessTest, IsAskedToTerminateFirst) {
