@@ -27,6 +27,8 @@ constexpr auto kLockAgain = 1s;
 /// Listings take at most a hundredth of the time.
 constexpr int kListingShare = 100;
 constexpr auto kMarkAgain = 5s;
+/// While the segment before the partial one is not sent yet.
+constexpr auto kOpenAgain = 1s;
 constexpr auto kDoubtEvery = 30s;
 
 /// Stands for the manifest in reports about files: no file has this timeline.
@@ -436,8 +438,10 @@ Follow::Time Follow::send_open() {
   const auto tools = sender_.tools();
   const auto mark = sender_.mark();
   const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
-  // Without its history no recovery could follow it.
-  if (durable && (durable->timeline == 1 || mark.has_history(durable->timeline))) {
+  // Without its history no recovery could follow it, nor without the segment before it.
+  const bool follows = durable && is_previous_sent(*durable, mark);
+  if (durable && !follows) open_.due = std::min(open_.due, threads_.now() + kOpenAgain);
+  if (follows && (durable->timeline == 1 || mark.has_history(durable->timeline))) {
     try {
       if (const auto sent = open_segment_->send(*durable, tools->cluster, tools->timelines)) {
         {
@@ -466,6 +470,15 @@ Follow::Time Follow::send_open() {
         "credentials to remove objects below open/, or let a lifecycle rule remove them",
         kept);
   return open_.due;
+}
+
+/// Or is not here. (If it waits for a long time, a recovery can use what the store has of it.)
+bool Follow::is_previous_sent(const archive::DurableEnd& durable, const Mark& mark) {
+  const auto& size = cluster_->segment_size;
+  const auto segno = size.segno(durable.flush);
+  if (segno == 0) return true;
+  const wal::SegmentName previous(durable.timeline, segno - 1, size);
+  return mark.has(previous) || !archive::find_finished(archive_, previous);
 }
 
 /// With a listing younger than the stream: files completed since then are after its start.

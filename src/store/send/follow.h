@@ -153,6 +153,7 @@ class Follow final : private Sender::Client {
   [[nodiscard]] bool known(const UploadItem& item) const;
   void add(const UploadItem& item, const archive::SegmentFileName* file);
   void make_tools(const archive::Listing& listing);
+  [[nodiscard]] bool is_previous_sent(const archive::DurableEnd& durable, const Mark& mark);
   [[nodiscard]] bool put_lines();
   void doubt_begins();
   void begin_stored_end(const archive::Listing& listing);

@@ -355,6 +355,33 @@ TEST_F(FollowTest, SendsTheDurableFrontOfTheOpenSegment) {
   stop();
 }
 
+/// A recovery could not use it, and would meet a gap before it.
+TEST_F(FollowTest, SendsNoFrontOfASegmentBeforeThePreviousOneIsSent) {
+  const auto opens = [&] {
+    const std::lock_guard lock(quiet_mutex_);
+    return store_.list(OpenObject::prefix(kLayout), "", 1000).objects.size();
+  };
+  std::atomic<bool> held = true;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return held && call.what == "put" && call.key == key(4) ? Fault::throttled : Fault::none;
+  };
+  options_.open_every = 2ms;
+  options_.durable_end = [] { return archive::DurableEnd{1, kSize.start(5) + 100'000}; };
+  builder_.segments(wal_, 4, 5);
+  builder_.partial(wal_, kSize.start(5) + 300'000);
+  start();
+  ASSERT_TRUE(wait_for([&] {
+    const auto failures = follow_->view().failures;
+    const auto found = failures.find("throttled");
+    return found != failures.end() && found->second >= 3;
+  }));
+  EXPECT_EQ(opens(), 0u);
+  held = false;
+  EXPECT_TRUE(wait_for([&] { return opens() == 1; }));
+  EXPECT_TRUE(stored(key(4)));
+  stop();
+}
+
 TEST_F(FollowTest, BeginsWithAnArchiveThatIsEmpty) {
   ArchiveBuilder empty;
   const auto directory = empty.disk.open();
