@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
@@ -55,8 +56,13 @@ BaseBackup::BaseBackup(BackupSource& source, std::string command, std::string fo
                    "Wait until one has ended, or raise --serve-max-base-backups."});
     return;
   }
+  try {
+    thread_ = machine_threads().start("base-backup", [this] { work(); });
+  } catch (const std::system_error&) {
+    --source_.running_;
+    throw;
+  }
   counted_ = true;
-  thread_ = machine_threads().start("base-backup", [this] { work(); });
 }
 
 BaseBackup::~BaseBackup() {
