@@ -241,11 +241,11 @@ NewestCommit ArchiveWal::newest_commit(const Line& line, const Stretch& stretch)
     });
     const auto read =
         scan(line, stretch, size.start(from), observer, [](wal::Lsn) { return false; });
-    newest.unsure = read.damage.has_value();
+    newest.unsure = newest.unsure || read.damage.has_value();
     if (newest.time)
       newest.time = std::max(*newest.time,
                              latest_before(line, stretch, size.start(last)).value_or(*newest.time));
-    if (newest.time || newest.unsure || from == first) return newest;
+    if (newest.time || from == first) return newest;
   }
 }
 

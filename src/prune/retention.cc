@@ -213,7 +213,8 @@ void Chooser::keep_window() {
   std::string since = "now";
   const auto& main = lines.back();
   const auto last = wal_.newest_commit(main, main.stretches.back());
-  if (const auto newest = last.unsure ? std::nullopt : last.time) {
+  // (WAL that cannot be read may have a later one: then more is kept than is needed.)
+  if (const auto newest = last.time) {
     if (*newest < before(rules_.now, kSilence)) {
       reference = *newest;
       since = "the archive's newest commit";

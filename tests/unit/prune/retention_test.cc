@@ -367,6 +367,10 @@ TEST(Retention, CountsBackFromTheNewestCommitOfAnArchiveThatIsCutOff) {
   EXPECT_THAT(kept(retention), ElementsAre("mon"));
   EXPECT_THAT(retention.remarks, ElementsAre(HasSubstr("are counted back from it")));
   EXPECT_FALSE(retention.complaint);
+  // Also if the last WAL cannot be read.
+  wal.newest[{1, 1000}].unsure = true;
+  EXPECT_THAT(kept(choose(kThree, window(hours(48)), wal)), ElementsAre("mon"));
+  wal.newest[{1, 1000}].unsure = false;
   // A night without a commit is no reason.
   wal.newest[{1, 1000}].time = hours_ago(24);
   EXPECT_THAT(kept(choose(kThree, window(hours(48)), wal)), ElementsAre("wed"));
