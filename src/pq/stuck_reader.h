@@ -24,12 +24,17 @@ class StuckReader {
   StuckReader(const StuckReader&) = delete;
   StuckReader& operator=(const StuckReader&) = delete;
 
-  /// The reader starts, or ends, something that may hang.
-  void enter() { pieces_.fetch_add(1, std::memory_order_relaxed); }
-  void leave() { pieces_.fetch_add(1, std::memory_order_relaxed); }
+  /// The reader starts, or ends, something that may hang; without effect if it has already. One
+  /// thread.
+  void enter() { become(true); }
+  void leave() { become(false); }
 
  private:
   void work();
+  void become(bool within) {
+    const auto pieces = pieces_.load(std::memory_order_relaxed);
+    if ((pieces % 2 != 0) != within) pieces_.store(pieces + 1, std::memory_order_relaxed);
+  }
 
   const std::chrono::milliseconds patience_;
   const std::function<void()> let_go_;

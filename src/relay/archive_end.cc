@@ -61,7 +61,10 @@ constexpr std::chrono::seconds kStillCopied(60);
 void require_not_being_copied(io::Directory& archive, wal::SegmentName segment) {
   for (const auto& form : archive::finished_names(segment)) {
     const auto entry = archive.find(form.to_string());
-    if (!entry || std::chrono::system_clock::now() - entry->modified >= kStillCopied) continue;
+    if (!entry) continue;
+    // (A time in the future is that of another clock.)
+    const auto age = std::chrono::system_clock::now() - entry->modified;
+    if (age >= kStillCopied || age <= -kStillCopied) continue;
     throw Error(ErrorKind::retry, "the newest complete segment is not valid, and was just written")
         .with("path", archive.path_of(form.to_string()))
         .hint(

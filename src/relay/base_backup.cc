@@ -14,7 +14,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <system_error>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
@@ -58,7 +58,7 @@ BaseBackup::BaseBackup(BackupSource& source, std::string command, std::string fo
   }
   try {
     thread_ = machine_threads().start("base-backup", [this] { work(); });
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     --source_.running_;
     throw;
   }

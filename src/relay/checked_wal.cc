@@ -29,6 +29,9 @@ namespace {
 /// Maximum size of an incomplete record kept in memory; a larger one is read twice.
 constexpr std::uint64_t kMostKept = std::uint64_t{2} << 20;
 
+/// Memory beyond this is released once the long record in it was given.
+constexpr std::size_t kMostRoom = std::size_t{1} << 20;
+
 using Trouble = CheckedWal::Trouble;
 
 Trouble damaged(const std::string& file, std::uint64_t offset, wal::Lsn at,
@@ -239,6 +242,11 @@ void CheckedWal::make_room() {
   auto keep_from = std::clamp(from_, buffer_begin_, end);
   if (end - keep_from >= kMostKept) keep_from = end;
   buffer_.drop_front(keep_from - buffer_begin_);
+  if (buffer_.capacity() > kMostRoom && buffer_.size() < kMostRoom / 4) {
+    GrowingBuffer smaller;
+    smaller.append(buffer_);
+    buffer_ = std::move(smaller);
+  }
   buffer_begin_ = keep_from;
 }
 
@@ -266,7 +274,9 @@ std::optional<GrowingBuffer> CheckedWal::hand_over(std::span<const std::byte> wa
                                                    GrowingBuffer& other) {
   const bool contains =
       std::less_equal<>()(buffer_.begin(), wal.data()) && std::less<>()(wal.data(), buffer_.end());
-  if (!contains || wal.size() < buffer_.size() / 2) return std::nullopt;
+  // (The buffer of a long record has room for more than is accounted for.)
+  if (!contains || wal.size() < buffer_.size() / 2 || wal.size() < buffer_.capacity() / 4)
+    return std::nullopt;
   other.truncate(0);
   other.append(std::span<const std::byte>(buffer_).subspan(from_ - buffer_begin_));
   buffer_begin_ = from_;

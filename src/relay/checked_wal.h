@@ -51,7 +51,7 @@ class CheckedWal {
   /// a page if more follow. Nothing after `limit` is read: it is not durable, or not on this
   /// timeline. Throws Error{io}.
   [[nodiscard]] Read read(wal::Lsn limit, std::size_t most = kMostRead);
-  /// The memory that contains `wal`, which the last read() has returned, if most of it is that; the
+  /// The memory that contains `wal`, which the last read() has returned, if much of it is that; the
   /// bytes are not moved. `other` takes its place, and its content is lost. nullopt: they have to
   /// be copied.
   [[nodiscard]] std::optional<GrowingBuffer> hand_over(std::span<const std::byte> wal,

@@ -9,6 +9,7 @@ namespace {
 
 /// A smaller one can be allocated quickly, and would occupy the memory of a large one.
 constexpr std::size_t kLarge = std::size_t{64} << 10;
+constexpr std::size_t kMostReused = std::size_t{1} << 20;
 constexpr std::size_t kMostSpare = 3;
 
 }  // namespace
@@ -40,7 +41,7 @@ WalPiece PieceMemory::keep(Bytes filled, std::span<const std::byte> wal) {
 }
 
 void PieceMemory::give_back(Bytes bytes) {
-  if (bytes.capacity() < kLarge) return;
+  if (bytes.capacity() < kLarge || bytes.capacity() > kMostReused) return;
   bytes.truncate(0);
   const std::lock_guard lock(mutex_);
   if (spare_.size() < kMostSpare) spare_.push_back(std::move(bytes));

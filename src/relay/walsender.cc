@@ -9,6 +9,7 @@
 
 #include <array>
 #include <exception>
+#include <system_error>
 #include <utility>
 
 #include "archive/history_store.h"
@@ -121,7 +122,7 @@ std::string Walsender::serve() {
       has_slot_ = std::holds_alternative<slot_answer::Done>(answer) &&
                   std::holds_alternative<slot_question::Use>(slots->question);
       told_flush_ = {};
-      told_feedbacks_ = 0;
+      told_feedbacks_ = state_.status().feedbacks;
       state_.on_slots(answer, *served, connection_.now());
     } else if (const auto* backup = std::get_if<WalsenderState::BeginBackup>(&step)) {
       begin_backup(*backup);
@@ -177,8 +178,12 @@ void Walsender::send_history(wal::TimelineId timeline) {
 }
 
 void Walsender::begin_backup(const WalsenderState::BeginBackup& step) {
-  backup_ =
-      std::make_unique<BaseBackup>(*backups_, step.command, name(), [this] { connection_.wake(); });
+  try {
+    backup_ = std::make_unique<BaseBackup>(*backups_, step.command, name(),
+                                           [this] { connection_.wake(); });
+  } catch (const std::system_error& error) {
+    return state_.on_no_backup({"53000", "could not start a thread", error.what()});
+  }
   state_.on_backup_begun();
   connection_.wake();
 }

@@ -214,6 +214,8 @@ void WalsenderState::take_in_stream(const wire::ClientMessage& message, Now now)
 void WalsenderState::run(const command::StartReplication& command, const Served& served, Now now) {
   makes_slot_ = false;
   if (!command.slot) return start(command, served, now);
+  // Those of an earlier stream do not concern this slot.
+  status_.write = status_.flush = status_.apply = {};
   // As a walsender, which acquires the slot before it checks the rest.
   to_start_ = command;
   ask_slots(slot_question::Use{*command.slot, command.start});
@@ -300,6 +302,7 @@ WalsenderState::Step WalsenderState::next_of_stream(const Served& served, Now no
   const bool dry = limit <= status_.sent || dry_at_ == limit;
   if (!done_sending_ && !dry && output_.empty()) {
     limit_ = limit;
+    read_since_ = now.time;
     return ReadWal{status_.sent, limit};
   }
   if (!done_sending_ && dry && output_.empty() && !valid_until_ && limit == served.end &&
@@ -334,6 +337,8 @@ std::optional<WalsenderState::Time> WalsenderState::next_ping(Now now) {
 }
 
 void WalsenderState::on_wal(WalPiece piece, Now now) {
+  // Nothing was received meanwhile: a slow disk is not the client's silence.
+  heard_ += now.time - read_since_;
   if (piece.empty()) {
     dry_at_ = limit_;
     return;

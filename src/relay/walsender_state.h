@@ -211,6 +211,7 @@ class WalsenderState {
   wal::Lsn limit_;                  ///< of the pending ReadWal
   Time ahead_until_{};
   Time heard_{};
+  Time read_since_{};       ///< when ReadWal was returned
   bool asked_ = false;      ///< since heard_
   bool reply_due_ = false;  ///< the client requests a reply
 };

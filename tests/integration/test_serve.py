@@ -251,6 +251,12 @@ def test_damage_is_an_error_downstream_and_trouble_here(place, filled, relay, re
     serving.process.wait_log(f"the newest complete segment is not valid WAL to its end.*{raw.name}")
     serving.process.wait_log("ERROR hint: ")
     assert serving.process.said().count("it may be the only copy") == 1, serving.process.said()
+    serving.process.stop()
+    tomorrow = time.time() + 86400  # by another clock
+    os.utime(raw, (tomorrow, tomorrow))
+    serving = Relay(place, receivers, archive, user)
+    serving.process = receivers.start(serving.command, None)
+    serving.process.wait_log(rf"listening on .*:{serving.port}")
     _, result = receive_stock(place, serving, archive, "restarted")
     assert "WAL of the archive is damaged" in result.stderr and raw.name in result.stderr
 

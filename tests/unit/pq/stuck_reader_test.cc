@@ -26,5 +26,22 @@ TEST(StuckReader, LeavesOneAloneThatListens) {
   EXPECT_EQ(gone.get_future().wait_for(60s), std::future_status::ready);
 }
 
+TEST(StuckReader, IsToldTwiceOfOnePiece) {
+  std::promise<void> gone;
+  StuckReader reader(20ms, [&] { gone.set_value(); });
+  reader.enter();
+  reader.enter();
+  EXPECT_EQ(gone.get_future().wait_for(60s), std::future_status::ready);
+
+  StuckReader listening(5ms, [] { ADD_FAILURE() << "let go"; });
+  listening.enter();
+  listening.enter();
+  listening.leave();
+  std::promise<void> other_gone;
+  StuckReader other(50ms, [&] { other_gone.set_value(); });
+  other.enter();
+  EXPECT_EQ(other_gone.get_future().wait_for(60s), std::future_status::ready);
+}
+
 }  // namespace
 }  // namespace weir::pq::stuck_reader_test

@@ -166,5 +166,26 @@ TEST_F(SessionTest, FreesItsSlotWhateverEndsIt) {
   slots_->release(kOther);
 }
 
+TEST_F(SessionTest, TellsASlotNothingOfTheStreamBefore) {
+  const auto end = kSize.start(1) + 8192;
+  begin(end);
+  for (const auto* name : {"a", "b"})
+    ASSERT_EQ(ask(slot_question::Create{name, false, kSize.start(1)}), "done");
+  const auto place_of_b = [&] {
+    say(query("READ_REPLICATION_SLOT b"));
+    const auto heard = hear_until('Z');
+    return values(heard.at(1)).at(1);
+  };
+  const auto before = place_of_b();
+  say(query("START_REPLICATION SLOT a " + kSize.start(1).to_string() + " TIMELINE 1"));
+  static_cast<void>(hear_until('W'));
+  say(relay::say('d', wire::encode(wire::StandbyStatus{end, end, end}, 0)) + relay::say('c', ""));
+  static_cast<void>(hear_until('Z'));
+  // It is acquired before the rest is rejected.
+  say(query("START_REPLICATION SLOT b " + kSize.start(1).to_string() + " TIMELINE 99"));
+  EXPECT_EQ(hear_until('Z').front().type, 'E');
+  EXPECT_EQ(place_of_b(), before);
+}
+
 }  // namespace
 }  // namespace weir::relay::session_test

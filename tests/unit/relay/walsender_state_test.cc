@@ -551,6 +551,20 @@ TEST_F(WalsenderTest, AsksWhoIsSilentAndGivesItUp) {
   EXPECT_TRUE(state_.output().empty());
 }
 
+TEST_F(WalsenderTest, TakesASlowDiskNotForAClientsSilence) {
+  start("0/200000");
+  const auto wanted = std::get<WalsenderState::ReadWal>(next());
+  now_.time += 70s;
+  state_.on_wal(piece_of(test::Bytes(wanted.limit - wanted.from)), now_);
+  EXPECT_EQ(left(), "");
+  drop_all(state_.output());
+  now_.time += 59s;
+  EXPECT_EQ(left(), "");
+  drop_all(state_.output());
+  now_.time += 1s;
+  EXPECT_EQ(left(), "no message for 60 s");
+}
+
 TEST_F(WalsenderTest, EndsAStreamThatTheClientEnds) {
   start("0/300000 TIMELINE 1");
   auto heard = say_and_hear(say('c', "") + query("IDENTIFY_SYSTEM"));
