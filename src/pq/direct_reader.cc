@@ -28,6 +28,7 @@ void DirectReader::on_copy_began() {
 }
 
 void DirectReader::on_libpq_message(std::size_t bytes) {
+  last_body_ = {};
   if (consumed_) *consumed_ += DirectCopy::kEnvelope + bytes;
 }
 
@@ -48,6 +49,7 @@ bool DirectReader::take_over(int socket, std::size_t largest) {
   ++looks_;
   if ((tls_ ? tls_->counted() : bytes_read_at_most(socket)) != consumed_) return false;
   looks_ = 0;
+  last_body_ = {};
   if (tls_)
     copy_ = std::make_unique<TlsCopy>(socket, session_, tls_, largest);
   else
@@ -74,12 +76,14 @@ bool DirectReader::holds() const {
 }
 
 std::vector<std::byte> DirectReader::release_body() {
-  if (!copy_ || copy_->within_message()) return {};
+  if (!copy_) return std::exchange(last_body_, {});
+  if (copy_->within_message()) return {};
   return copy_->release_body();
 }
 
 void DirectReader::stop() {
   copy_->gather(1);
+  last_body_ = copy_->release_body();
   copy_.reset();
 }
 

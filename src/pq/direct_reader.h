@@ -55,13 +55,16 @@ class DirectReader {
   /// a `place` or in libpq's memory, or if a part of the next message was read (the last one is no
   /// longer needed then).
   [[nodiscard]] std::vector<std::byte> release_body();
-  /// Returns the connection to libpq, which must read while holds(). Not within a message.
+  /// Returns the connection to libpq, which must read while holds(). Not within a message. The last
+  /// message stays valid until the next one is read: another thread may have caused this, while the
+  /// reader still uses it.
   void stop();
 
  private:
   TlsCopy::Session session_;
   std::shared_ptr<crypto::TlsReader> tls_;  ///< nullptr: TCP without TLS
   std::unique_ptr<DirectCopy> copy_;
+  std::vector<std::byte> last_body_;  ///< of a copy_ that has ended
   bool retired_ = false;
   std::size_t gathered_ = 1;
   std::optional<std::uint64_t> consumed_;  ///< bytes of the connection up to the last processed

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
@@ -37,7 +38,7 @@ StatusSocket::StatusSocket(const std::string& directory, std::function<std::stri
   try {
     socket_.emplace(directory, kName, DirectorySocket::Name::is_ours,
                     DirectorySocket::Client::reads, told);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {  // or there is no thread for it
     log_.warning("\"pgweir status\" cannot query this receiver: {}", error.what());
   }
 }

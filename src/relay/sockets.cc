@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <utility>
 
 #include "archive/lock_file.h"
@@ -88,7 +89,7 @@ ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> an
       } catch (const Error& error) {
         if (error.system_code() != EADDRINUSE || number == kMost) throw;
       }
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {  // or there is no thread for it
     log.warning("\"pgweir status\" cannot query this process: {}", error.what());
   }
 }
@@ -128,7 +129,7 @@ SlotsSocket::SlotsSocket(const std::string& directory,
                     [answer = std::move(answer)](const std::string& line) {
                       return answer(with(line, '\0', '\n'));
                     });
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     log.warning("\"pgweir slot list -D\" cannot query this process: {}", error.what());
   }
 }
