@@ -316,9 +316,10 @@ class Watch {
       said_.erase(said_.begin(), said_.end() - static_cast<std::ptrdiff_t>(kWords));
     if (options_.action == Action::shutdown && !options_.standby) {
       const auto control = recovery::read_control(programs_, options_.into, options_.stop);
-      // A server that someone has stopped on the way is in that state, too.
-      const bool stopped = asked_to_stop_ && !shut_down_at_target_;
-      if (control.state == "shut down in recovery" && !fatal_ && !stopped) {
+      // A server that someone has stopped on the way is in that state, too. A FATAL may be a
+      // client's that was rejected or disconnected.
+      const bool at_target = shut_down_at_target_ || (!fatal_ && !asked_to_stop_);
+      if (control.state == "shut down in recovery" && at_target) {
         report_.state = State::reached;
         return;
       }
