@@ -46,7 +46,8 @@ std::string sh_quoted(const std::string& text) { return "'" + text + "'"; }
 
 class Look {
  public:
-  Look(const Choice& choice, const std::vector<Place>& places, const Options& options, bool own)
+  Look(const Choice& choice, const std::vector<Place>& places, const Options& options,
+       const std::set<std::string>& own)
       : choice_(choice), places_(places), options_(options), own_(own) {}
 
   void run() {
@@ -64,12 +65,14 @@ class Look {
   }
 
  private:
+  [[nodiscard]] bool is_own(const std::string& path) const { return own_.count(path) != 0; }
+
   void require_free(const std::string& path, const std::string& what, const std::string& hint) {
     const auto type = io::type_of(path);
     const bool there = type != PathType::nothing;
     if (there && type != PathType::directory)
       throw Error(ErrorKind::conflict, what + " is not a directory").with("path", path).hint(hint);
-    if (there && !own_ && !io::is_empty_directory(path))
+    if (there && !is_own(path) && !io::is_empty_directory(path))
       throw Error(ErrorKind::conflict, what + " is not empty").with("path", path).hint(hint);
     const auto above = nearest(path);
     if (!io::may_write_into(above))
@@ -107,7 +110,8 @@ class Look {
   /// existing files there: no mapping helps (tblspc_redo() in commands/tablespace.c).
   void require_made(const recovery::Promise::Tablespace& made) {
     if (io::type_of(made.location) == PathType::directory &&
-        (own_ || io::is_empty_directory(made.location)) && io::may_write_into(made.location))
+        (is_own(made.location) || io::is_empty_directory(made.location)) &&
+        io::may_write_into(made.location))
       return;
     throw Error(ErrorKind::conflict, fmt::format("the WAL creates a tablespace at {}, but its "
                                                  "location is not an empty, writable directory",
@@ -137,7 +141,7 @@ class Look {
     // The files of an earlier call are removed first.
     std::map<std::uint64_t, std::uint64_t> returned;
     const auto returns = [&](const std::string& path) {
-      if (own_ && io::type_of(path) == PathType::directory)
+      if (is_own(path) && io::type_of(path) == PathType::directory)
         returned[io::file_system_of(path)] += io::size_of_tree(path);
     };
     returns(options_.into);
@@ -164,7 +168,7 @@ class Look {
   const Choice& choice_;
   const std::vector<Place>& places_;
   const Options& options_;
-  const bool own_;
+  const std::set<std::string>& own_;
 };
 
 }  // namespace
@@ -202,7 +206,7 @@ std::vector<Place> places_of(const Choice& choice, const Options& options) {
 }
 
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
-                    bool own) {
+                    const std::set<std::string>& own) {
   Look(choice, places, options, own).run();
 }
 

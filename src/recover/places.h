@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,11 +23,11 @@ struct Place {
 [[nodiscard]] std::vector<Place> places_of(const Choice& choice, const Options& options);
 
 /// Checks every place, and creates nothing: each is absent or empty, outside of the archives, of
-/// the backups and of the others, writable, and has the space. `own`: the existing files were
+/// the backups and of the others, writable, and has the space. `own`: directories whose files were
 /// created by an earlier call with the same words. Throws Error{conflict} (another place must be
 /// chosen), Error{disk_full}.
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
-                    bool own);
+                    const std::set<std::string>& own);
 
 /// "OLD=NEW" of --tablespace-mapping, as pg_basebackup reads it: "\=" is a sign of the name. Throws
 /// Error{usage}.

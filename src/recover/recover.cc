@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "base/error.h"
@@ -54,8 +55,11 @@ class Recover {
     if (const auto left = look_at_what_is_there()) {
       if (left->state != State::incomplete) return go_on(*left);
       options_.tell("an earlier call was interrupted: starting over");
+      own_.insert(options_.into);
+      // A backup that is chosen now may have more tablespaces than the one chosen then.
+      for (const auto& each : left->report.tablespaces) own_.insert(each.to);
     }
-    prepare(own_);
+    prepare();
   }
 
   /// Reports an error thrown on the way.
@@ -105,10 +109,7 @@ class Recover {
     if (io::type_of(options_.into) == io::PathType::directory) remove_unfinished_state();
     if (io::type_of(file) != io::PathType::file) return std::nullopt;
     auto left = parse_left(io::read_small_file(file, kLargestState));
-    if (left && left->words == options_.words) {
-      own_ = true;
-      return left;
-    }
+    if (left && left->words == options_.words) return left;
     throw Error(ErrorKind::conflict, "the directory belongs to another recovery")
         .with("directory", options_.into)
         .with("backup", left ? left->report.backup : "?")
@@ -136,7 +137,7 @@ class Recover {
           .with("directory", options_.into);
   }
 
-  void prepare(bool own) {
+  void prepare() {
     auto choice = choose(options_, report);
     if (!choice) return;
     const auto& promise = choice->promise;
@@ -173,7 +174,7 @@ class Recover {
     const auto places = places_of(*choice, options_);
     for (const auto& place : places)
       report.tablespaces.push_back({place.of.oid, place.of.location, place.path});
-    require_places(*choice, places, options_, own);
+    require_places(*choice, places, options_, own_);
     const auto programs = recovery::find_programs(
         choice->backup.major.value_or(promise.server_major), options_.bindir, options_.stop);
     report.server = programs.version;
@@ -317,7 +318,7 @@ class Recover {
 
   const Options& options_;
   std::optional<io::LockFile> lock_;
-  bool own_ = false;
+  std::set<std::string> own_;  ///< directories that an earlier call with the same words filled
 };
 
 }  // namespace

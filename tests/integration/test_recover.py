@@ -422,6 +422,27 @@ def test_killed_anywhere_the_same_words_go_on(world, seeded):
     assert world.fingerprint() == before
 
 
+def test_a_place_that_the_interrupted_call_did_not_fill_is_not_emptied(world):
+    """A newer backup that has appeared since has a tablespace elsewhere: where the server's own files are."""
+    world = world()
+    second = world.backups / "second"
+    second.rename(world.place / "second")
+    words = [f"--tablespace-mapping={world.copied}={world.tablespace}"]
+    assert world.recover(*words, mapping=False)["state"] == "prepared"
+    state = world.into / "pgweir-recover.json"
+    put(state, json.dumps({**json.loads(state.read_text()), "state": "incomplete"}))
+    (world.place / "second").rename(second)
+    before = world.fingerprint()
+    told = world.recover(*words, mapping=False, status=4)
+    assert "is not empty" in told["problems"][0] and str(world.elsewhere) in told["problems"][0], told
+    assert world.fingerprint() == before
+    # Without it, the call copies again into its own directories.
+    second.rename(world.place / "second")
+    put(world.tablespace / "begun", "")
+    told = world.recover(*words, mapping=False)
+    assert told["state"] == "prepared" and not (world.tablespace / "begun").exists(), told
+
+
 def test_wal_of_the_backup_links_and_group_access(world):
     world = world(second=(), initdb=["-g"])
     backup = world.backups / "plain"
