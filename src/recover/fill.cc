@@ -186,13 +186,16 @@ class Fill {
           .hint("Install it, or specify its directory with --bindir.");
     io::Command command{tool};
     for (const auto& each : choice_.upon) command.push_back(each.path);
-    command.push_back(choice_.backup.path);
+    const auto last = has_relative_links(places_) ? work("last") : choice_.backup.path;
+    command.push_back(last);
     for (const auto& each : choice_.upon) verify(each.manifest, each.path, true);
     verify(choice_.backup.manifest, choice_.backup.path, true);
     const auto combined = work("combined");
     command.insert(command.end(), {"--no-sync", "-o", combined});
     for (const auto& place : places_)
-      command.insert(command.end(), {"-T", escaped(place.of.location) + "=" + escaped(place.path)});
+      command.insert(command.end(),
+                     {"-T", escaped(absolute_location(place)) + "=" + escaped(place.path)});
+    if (last != choice_.backup.path) copy_with_absolute_links(last);
     options_.tell(fmt::format("combining {}", counted(choice_.upon.size() + 1, "backup")));
     const auto told = recovery::run_tool(command, recovery::environment(), options_.stop);
     if (!told.done()) {
@@ -206,8 +209,43 @@ class Fill {
     io::rename_file(combined + "/global/pg_control", options_.into + "/" + kControlInWork);
     io::move_entries(combined, options_.into);
     io::remove_tree(combined);
+    if (last != choice_.backup.path) io::remove_tree(last);
     verify(options_.into + "/backup_manifest", options_.into);
     report_.backup_bytes = choice_.backup.bytes;
+  }
+
+  /// The directory with the files of the tablespace in the last backup.
+  [[nodiscard]] std::string absolute_location(const Place& place) const {
+    return place.of.location.starts_with('/')
+               ? place.of.location
+               : io::real_path(choice_.backup.path + "/pg_tblspc/" + place.of.oid);
+  }
+
+  /// Copies the data directory of the last backup. pg_combinebackup rejects relative links in its
+  /// pg_tblspc (scan_for_existing_tablespaces() in pg_combinebackup.c), and only follows those of
+  /// the earlier backups. The files of the tablespaces are not copied.
+  void copy_with_absolute_links(const std::string& to) {
+    options_.tell(
+        fmt::format("copying {}: its links to tablespaces are relative, which "
+                    "pg_combinebackup rejects",
+                    choice_.backup.path));
+    io::FileCopier copier(options_.stop);
+    copy_data(choice_.backup.path, to, "", copier);
+    for (const auto& place : places_)
+      io::make_symlink(absolute_location(place), to + "/pg_tblspc/" + place.of.oid);
+  }
+  void copy_data(const std::string& from, const std::string& to, const std::string& name,
+                 io::FileCopier& copier) {
+    io::make_directories(to);
+    if (name == "pg_wal") return;  // it is replayed from the archive
+    for (const auto& entry : io::list_user_directory(from)) {
+      const auto source = from + "/" + entry.name;
+      if (name == "pg_tblspc" && io::read_link(source)) continue;
+      if (entry.type == io::PathType::directory)
+        copy_data(source, to + "/" + entry.name,
+                  name.empty() ? entry.name : name + "/" + entry.name, copier);
+      if (entry.type == io::PathType::file) copier.copy(source, to + "/" + entry.name);
+    }
   }
 
   static std::string escaped(const std::string& path) {

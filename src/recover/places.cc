@@ -132,11 +132,12 @@ class Look {
       where = there;
     };
     auto data = choice_.backup.bytes;
-    for (const auto& each : choice_.upon) data += each.bytes;
     for (const auto& place : places_) {
       data -= std::min(data, place.of.bytes);  // counted with the whole
       need(place.path, place.of.bytes);
     }
+    if (!choice_.upon.empty() && has_relative_links(places_)) data *= 2;  // it is copied first
+    for (const auto& each : choice_.upon) data += each.bytes;
     need(options_.into, data + std::min(2 * choice_.promise.bytes, kMostWal) + kReserve);
     // The files of an earlier call are removed first.
     std::map<std::uint64_t, std::uint64_t> returned;
@@ -203,6 +204,12 @@ std::vector<Place> places_of(const Choice& choice, const Options& options) {
             "OLD is the location according to the backup: \"pgweir recover --dry-run\" lists "
             "them.");
   return places;
+}
+
+bool has_relative_links(const std::vector<Place>& places) {
+  return std::any_of(places.begin(), places.end(), [](const Place& place) {
+    return !place.of.location.empty() && !place.of.location.starts_with('/');
+  });
 }
 
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,

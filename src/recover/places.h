@@ -22,6 +22,9 @@ struct Place {
 /// original location. Throws Error{usage} for a mapping without a tablespace.
 [[nodiscard]] std::vector<Place> places_of(const Choice& choice, const Options& options);
 
+/// Some links in the backup's pg_tblspc are relative, as `pgweir backup` makes them.
+[[nodiscard]] bool has_relative_links(const std::vector<Place>& places);
+
 /// Checks every place, and creates nothing: each is absent or empty, outside of the archives, of
 /// the backups and of the others, writable, and has the space. `own`: directories whose files were
 /// created by an earlier call with the same words. Throws Error{conflict} (another place must be

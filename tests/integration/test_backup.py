@@ -368,7 +368,7 @@ def test_incremental(world, major):
     """From the newest one that counts, a full one every N; recovered as a chain."""
     if bin_directory(major) is None or not (bin_directory(major) / "pg_combinebackup").exists():
         pytest.skip(f"PostgreSQL {major} with pg_combinebackup is not installed (scripts/setup)")
-    world = world(major=major, tablespace=False, summarize_wal="on")
+    world = world(major=major, summarize_wal="on")
     assert world.backup("--incremental", "auto")["kind"] == "full"
     [full] = world.names()
     if DEBIAN_MAJOR < major:
@@ -387,10 +387,15 @@ def test_incremental(world, major):
     fourth = world.backup("--incremental", "auto", "--full-every", "3", "--keep-backups", "1")
     assert fourth["kind"] == "full" and any("one of 3" in note for note in fourth["notes"]), fourth
     assert fourth["removed"] == [third["name"], second["name"], full] and world.names() == [fourth["name"]], fourth
+    world.server.sql("INSERT INTO far VALUES (2)")
     fifth = world.backup("--incremental", "auto")
     assert fifth["kind"] == "incremental" and fifth["base"] == fourth["name"], fifth
     world.server.sql("INSERT INTO t VALUES (3)")
-    assert recovered(world, fifth["name"], "SELECT sum(i) FROM t") == "6"
+    link, = (world.to / fifth["name"] / "data" / "pg_tblspc").iterdir()
+    assert not os.readlink(link).startswith("/"), "else this tests nothing"
+    world.oid = link.name
+    assert recovered(world, fifth["name"], "SELECT (SELECT sum(i) FROM t), (SELECT sum(i) FROM far)") == "6|3"
+    assert list((world.place / "mapped").iterdir()) and not (world.place / "new" / ".pgweir-recover").exists()
     world.server.conf(summarize_wal="off")
     world.server.start()
     world.receive()
