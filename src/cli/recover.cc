@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -116,7 +117,8 @@ Error usage(std::string what, std::string_view hint = "See \"pgweir recover --he
 }
 
 /// The backups found under --backup, and for an incremental one those next to it.
-std::vector<recover::Candidate> find_candidates(const std::vector<std::string>& named) {
+std::vector<recover::Candidate> find_candidates(
+    const std::vector<std::string>& named, const std::function<void(const std::string&)>& tell) {
   prune::Places places{.searched = named};
   auto found = prune::find_backups(places);
   const bool parent_missing = std::any_of(found.begin(), found.end(), [&](const auto& each) {
@@ -135,9 +137,17 @@ std::vector<recover::Candidate> find_candidates(const std::vector<std::string>& 
   for (const auto& each : candidates) known.insert(io::real_path(each.path));
   for (const auto& path : named) {
     const auto real = io::real_path(path);
-    for (auto& each : prune::find_backups({.searched = {real.substr(0, real.find_last_of('/'))}}))
-      if (known.insert(io::real_path(each.path)).second)
-        candidates.push_back({each.path, each.point, each.problem, true});
+    const auto beside = real.substr(0, real.find_last_of('/'));
+    if (beside.empty()) continue;  // the root directory is not searched
+    try {
+      for (auto& each : prune::find_backups({.searched = {beside}}))
+        if (known.insert(io::real_path(each.path)).second)
+          candidates.push_back({each.path, each.point, each.problem, true});
+    } catch (const Error& error) {
+      // The incremental backup is passed over; the other ones do not need that directory.
+      tell(fmt::format("no base for an incremental backup is searched in {}: {}", beside,
+                       error.what()));
+    }
   }
   return candidates;
 }
@@ -278,7 +288,7 @@ int recover_command(const Arguments& arguments) {
     bar.reset();
     line(what);
   };
-  options.backups = find_candidates(arguments.texts(kBackup));
+  options.backups = find_candidates(arguments.texts(kBackup), options.tell);
   const auto report = recover::run(options);
   tell(report, arguments.has(kJson.name));
   return report.status;

@@ -686,6 +686,25 @@ def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place, 
     assert "builds upon" in told["passed_over"][0], told
 
 
+def test_an_orphaned_incremental_backup_does_not_prevent_the_use_of_another_one(world):
+    """Its base is searched next to the directory of backups, which cannot be listed here."""
+    world = world(second=())
+    closed = directory(world.place / "closed")
+    orphan = directory(world.backups / "orphan")
+    put(orphan / "PG_VERSION", "17\n")
+    label = (world.backups / "plain" / "backup_label").read_text()
+    put(orphan / "backup_label", label + "INCREMENTAL FROM LSN: 0/1000028\nINCREMENTAL FROM TLI: 1\n")
+    world.backups = world.backups.rename(closed / "backups")
+    closed.chmod(0o311)
+    try:
+        told = world.recover("--dry-run")
+        assert told["backup"] == str(world.backups / "plain") and told["problems"] == [], told
+        done = run(world.command("--dry-run"), **as_server_user(), cwd="/")
+        assert f"no base for an incremental backup is searched in {closed}" in done.stderr, done
+    finally:
+        closed.chmod(0o755)
+
+
 @pytest.mark.parametrize("major", [13, 14, 16, 17, 18, 19])
 def test_each_version(servers, receivers, new_archive, place, major):
     if bin_directory(major) is None:
