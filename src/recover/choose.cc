@@ -77,6 +77,14 @@ class Choose {
       Choice choice{.backup = recovery::open_backup(candidate.path, true)};
       for (const auto* each : *upon) choice.upon.push_back(recovery::open_backup(each->path, true));
       choice.backup.point = *candidate.point;
+      const auto is_tar = [](const Backup& each) { return !each.tars.empty(); };
+      if (!upon->empty() &&
+          (is_tar(choice.backup) || std::any_of(choice.upon.begin(), choice.upon.end(), is_tar))) {
+        pass_over(candidate.path,
+                  "it is incremental, and it or a backup that it builds upon has tar files: "
+                  "pg_combinebackup requires plain backups");
+        return std::nullopt;
+      }
       look(choice, *archives_);
       const auto& promise = choice.promise;
       if (const auto wal = own_wal(choice.backup);

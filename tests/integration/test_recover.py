@@ -667,6 +667,7 @@ def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place, 
         world.backup("one" if number == 10 else "two", f"--incremental={world.backups / upon / 'backup_manifest'}",
                      f"--tablespace-mapping={world.elsewhere}={world.copies / str(number)}")
         world.rows(number)
+    world.backup("tar", "-F", "t", f"--incremental={world.backups / 'two' / 'backup_manifest'}")
     reported(primary, primary.flushed())
     primary.stop()
     receiver.stop()
@@ -677,6 +678,7 @@ def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place, 
         told = world.recover("--start", mapping, backup=backup, mapping=False)
         assert_reached(told)
         assert told["backup"] == str(world.backups / "two"), told
+        assert backup or "requires plain backups" in told["passed_over"][0], told
         assert world.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM far") == "0,10,11"
         world.stop()
         world.away()
