@@ -162,6 +162,11 @@ void tell_held_back(const prune::Plan& plan) {
 /// Prints what one copy of the archive loses. Returns false if there is nothing to remove from it.
 bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) {
   tell_held_back(plan);
+  if (!plan.awaited.empty()) {
+    print(fmt::format("nothing to remove until {} is uploaded ({}){}\n", plan.awaited, plan.reason,
+                      where));
+    return false;
+  }
   if (plan.files == 0) {
     print((plan.keep_from.empty()
                ? "nothing to remove: there are no segments"
@@ -321,8 +326,9 @@ int prune_command(const Arguments& arguments) {
   std::optional<prune::Plan> there;
   if (directory) here = prune::make_plan({*directory, whole, slots}, options);
   if (stored)
-    there = prune::make_plan({stored->shelf(), stored->shelf(), slots, stored->told_identity()},
-                             options);
+    there = prune::make_plan(
+        {stored->shelf(), stored->shelf(), slots, stored->told_identity(), directory.get()},
+        options);
   if (there && !dry_run) tell_manifest(*stored, *there, manifest_key_of(arguments));
   if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {
     const bool through = prune::carry_out(

@@ -29,7 +29,8 @@ class Planner {
         options_(options),
         slots_(archive::read_slots(homes.slots).value_or(archive::KeptSlots{})),
         listing_(archive::list_archive(directory_)),
-        all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)) {}
+        all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)),
+        source_(homes.source) {}
 
   Plan run() {
     check_options();
@@ -44,10 +45,14 @@ class Planner {
     find_limit();
     lower_limit_by_doubt();
     lower_limit_by_age();
-    check_newest();
+    const auto* const awaited = find_backup_to_await();
+    if (awaited == nullptr) check_newest();
     lower_limit_by_slots();
     collect();
-    if (plan_.files > 0) check_backups_are_here();
+    if (plan_.files > 0) {
+      check_backups_are_here();
+      if (awaited != nullptr) return nothing_until_uploaded(*awaited);
+    }
     // Whatever lowered the limit, or set it: the first segment of each backup stays.
     for (const auto& backup : options_.backups) PGWEIR_CHECK(limit_ <= size_.segno(backup.start));
     for (const auto& backup : options_.doubtful) PGWEIR_CHECK(limit_ <= size_.segno(backup.start));
@@ -248,11 +253,16 @@ class Planner {
 
   [[nodiscard]] bool has_first_segment_of(const archive::BackupPoint& backup,
                                           const archive::Timelines& timelines) const {
+    return has_first_segment_of(backup, timelines, all_);
+  }
+  [[nodiscard]] bool has_first_segment_of(const archive::BackupPoint& backup,
+                                          const archive::Timelines& timelines,
+                                          const archive::Listing& listing) const {
     const auto segno = size_.segno(backup.start);
     const auto history =
         timelines.history(backup.timeline).value_or(wal::TimelineHistory(backup.timeline));
     const auto timeline = archive::timeline_of_segment(history, segno, size_);
-    return std::any_of(all_.segments.begin(), all_.segments.end(), [&](const auto& entry) {
+    return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
       const auto& name = entry.name.segment;
       return name.fits(size_) && name.segno(size_) == segno &&
              (name.timeline() == timeline || name.timeline() == backup.timeline);
@@ -293,12 +303,37 @@ class Planner {
                         "belongs to another server.");
   }
 
+  /// Backups whose first segment only the source has. nullptr: there is none.
+  [[nodiscard]] const archive::BackupPoint* find_backup_to_await() {
+    if (source_ == nullptr) return nullptr;
+    const auto there = archive::list_archive(*source_);
+    const auto timelines = archive::Timelines::read(whole_, all_);
+    const auto timelines_there = archive::Timelines::read(*source_, there);
+    for (const auto& backup : options_.backups)
+      if (!has_first_segment_of(backup, timelines) &&
+          has_first_segment_of(backup, timelines_there, there))
+        awaited_.push_back(&backup);
+    return awaited_.empty() ? nullptr : awaited_.front();
+  }
+  [[nodiscard]] bool is_awaited(const archive::BackupPoint& backup) const {
+    return std::find(awaited_.begin(), awaited_.end(), &backup) != awaited_.end();
+  }
+
+  /// Until then, what is here may be the only WAL with which an older backup can be recovered if
+  /// the source is lost.
+  [[nodiscard]] Plan nothing_until_uploaded(const archive::BackupPoint& backup) const {
+    Plan plan;
+    plan.awaited = wal::SegmentName(backup.timeline, size_.segno(backup.start), size_).to_string();
+    plan.reason = fmt::format("the backup {} starts in it", backup.file);
+    return plan;
+  }
+
   /// A backup whose first segment is missing here is of another archive, or already unusable: then
   /// the arguments are probably wrong.
   void check_backups_are_here() const {
     const auto timelines = archive::Timelines::read(whole_, all_);
     for (const auto& backup : options_.backups) {
-      if (has_first_segment_of(backup, timelines)) continue;
+      if (has_first_segment_of(backup, timelines) || is_awaited(backup)) continue;
       throw Error(ErrorKind::conflict, "the archive does not have the segment the backup starts in")
           .with("backup", backup.file)
           .with("segment", wal::SegmentName(backup.timeline, size_.segno(backup.start), size_))
@@ -316,6 +351,8 @@ class Planner {
   archive::KeptSlots slots_;
   archive::Listing listing_;
   archive::Listing all_;  ///< of whole_
+  io::Shelf* const source_;
+  std::vector<const archive::BackupPoint*> awaited_{};  ///< in options_.backups
   wal::SegmentSize size_;
   std::uint64_t limit_ = 0;  ///< number of the first segment to keep
   Plan plan_;

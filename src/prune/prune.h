@@ -52,6 +52,9 @@ struct Plan {
   std::vector<HeldBack> held_back{};  ///< ordered by the amount retained, largest first
   std::string keep_from{};            ///< the first segment that is kept, "" if nothing is known
   std::string reason{};               ///< what decided that
+  /// The segment that a backup starts in, if only Homes::source has it. Nothing is removed then,
+  /// and `reason` names the backup. "": each first segment is here.
+  std::string awaited{};
 };
 
 /// The archive that is pruned, and its copies. Not owned; they may be the same.
@@ -62,6 +65,9 @@ struct Homes {
   io::Shelf& slots;   ///< has the file of the relay's slots
   /// The cluster of the WAL, according to a store's own record: for an encrypted store.
   std::optional<archive::Identity> identity{};
+  /// The copy that `pruned` is uploaded from; nullptr: none. A backup whose first segment is only
+  /// there is no error.
+  io::Shelf* source = nullptr;
 };
 
 /// Makes the plan; changes nothing. WAL that a slot of the relay retains is kept, regardless of

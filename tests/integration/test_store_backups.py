@@ -192,6 +192,44 @@ def test_wal_goes_as_barmans_backups_do(world, servers, azurite, place):
         server.stop()
 
 
+def test_a_backup_whose_first_segment_is_not_uploaded_yet(servers, receivers, new_archive, ceph, place):
+    """The store is left as it is until then; the archive directory is pruned."""
+    server = servers.primary()
+    archive = new_archive(server)
+    bucket = ceph.bucket()
+
+    def receive():
+        receiver = receivers.pgweir(archive, server)
+        begun(archive, server)
+        server.write_wal(2)
+        label = server.sql("SELECT pg_switch_wal(); SELECT 1 FROM pg_backup_start('b', true); "
+                           "SELECT 'LABEL' || labelfile FROM pg_backup_stop(false)").partition("LABEL")[2]
+        archive.wait_covers(server, 1, server.switch_wal())
+        receiver.stop()
+        return label
+
+    def stored():
+        return sorted(key.rpartition("/")[2][:24] for key in bucket.keys("p/main/wals/"))
+
+    receive()
+    push(archive, bucket)
+    uploaded = stored()
+    label = place / "backup_label"
+    label.write_text(receive())
+    begin = label.read_text().partition("(file ")[2][:24]
+    assert uploaded[-1] < begin <= max(names_of(archive))
+    both = ("-D", archive.path, "--keep-from-backup", label)
+    told = prune(bucket, *both, "--dry-run")
+    waiting = f"nothing to remove until {begin} is uploaded (the backup {label} starts in it) in {bucket.url}"
+    assert waiting in told.stdout and uploaded[0] in told.stdout, told.stdout
+    assert uploaded[0] in names_of(archive)
+    assert waiting in prune(bucket, *both).stdout
+    assert stored() == uploaded and min(names_of(archive)) == begin
+    push(archive, bucket)
+    prune(bucket, *both)
+    assert stored()[0] == begin
+
+
 def test_what_barman_keeps_for_good_keeps_its_wal(world, place):
     world.write()
     first = world.barman.backup(world.server)

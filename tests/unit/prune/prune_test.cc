@@ -76,6 +76,41 @@ struct Example {
   ArchiveBuilder archive;
 };
 
+TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheStartOfABackupYet) {
+  Example local;
+  Example uploaded;
+  for (const std::uint64_t segno : {6, 7, 8})
+    uploaded.archive.disk.erase(SegmentName(2, segno, kSize).to_string());
+  for (const auto& name : uploaded.archive.disk.open()->names())
+    if (name.name.ends_with(".partial")) uploaded.archive.disk.erase(name.name);
+  const auto here = local.archive.disk.open();
+  const auto there = uploaded.archive.disk.open();
+  const auto plan = [&](std::uint64_t segno, io::Shelf* source) {
+    return make_plan({*there, *there, *here, {}, source},
+                     {.backups = {backup(kSize.start(segno) + 0x28, 2)}});
+  };
+  // With an older backup that is kept, too, and without.
+  for (const bool older : {false, true}) {
+    SCOPED_TRACE(older);
+    Options options;
+    if (older) options.backups.push_back(backup(kSize.start(3) + 0x28));
+    options.backups.push_back(backup(kSize.start(7) + 0x28, 2));
+    const auto waiting = make_plan({*there, *there, *here, {}, here.get()}, options);
+    EXPECT_EQ(waiting.files, 0u);
+    EXPECT_THAT(waiting.numbers, IsEmpty());
+    EXPECT_EQ(waiting.keep_from, "");
+    EXPECT_EQ(waiting.awaited, SegmentName(2, 7, kSize).to_string());
+    EXPECT_EQ(error_of([&] {
+                static_cast<void>(make_plan({*there, *there, *here}, options));
+              }).kind(),
+              ErrorKind::conflict);
+  }
+  // The first segment is there; or no copy has it.
+  EXPECT_GT(plan(5, here.get()).files, 0u);
+  EXPECT_EQ(plan(5, here.get()).awaited, "");
+  EXPECT_EQ(error_of([&] { static_cast<void>(plan(30, here.get())); }).kind(), ErrorKind::conflict);
+}
+
 TEST(Prune, TakesWhatIsBelowTheKeptPointOldestFirst) {
   Example example;
   const std::vector<std::string> up_to_three = {
