@@ -1,6 +1,7 @@
 #include "status/upstream.h"
 
 #include <chrono>
+#include <string_view>
 
 #include "base/error.h"
 #include "net/wake.h"
@@ -60,9 +61,15 @@ Upstream ask_walsender(const std::string& conninfo, const std::optional<std::str
     if (error.sqlstate().empty()) throw;  // the role may lack the permission to see it
   }
   if (!slot) return upstream;
-  if (const auto state = pq::read_replication_slot(connection, *slot))
-    upstream.slot =
-        Upstream::Slot{.name = *slot, .exists = state->exists, .restart_lsn = state->restart_lsn};
+  constexpr std::string_view kNotSupported = "0A000";  // a logical one
+  try {
+    if (const auto state = pq::read_replication_slot(connection, *slot))
+      upstream.slot =
+          Upstream::Slot{.name = *slot, .exists = state->exists, .restart_lsn = state->restart_lsn};
+  } catch (const Error& error) {
+    if (error.sqlstate() != kNotSupported) throw;
+    upstream.slot = Upstream::Slot{.name = *slot, .exists = true};
+  }
   return upstream;
 }
 

@@ -163,6 +163,20 @@ def test_asks_the_server_and_its_slot(servers, receivers, new_archive):
     assert "upstream" not in report and report["upstream_error"]
 
 
+def test_a_logical_slot_does_not_hide_the_server(servers, receivers, new_archive):
+    primary = servers.primary(wal_level="logical")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    primary.sql("SELECT pg_create_logical_replication_slot('decoding', 'pgoutput')")
+    report, _ = status(archive, "-d", primary.conninfo(), "-S", "decoding")
+    assert "upstream_error" not in report, report
+    assert report["upstream"]["same_cluster"] is True and report["lag_bytes"] >= 0
+    slot = report["upstream"]["slot"]
+    assert slot["name"] == "decoding" and slot["exists"] and slot["active"] is False, slot
+
+
 def test_as_a_plugin_on_an_idle_server(servers, receivers, new_archive):
     primary = servers.primary()
     archive = new_archive(primary)
