@@ -35,6 +35,8 @@ class Run {
   void judge_losses();
   void find_minimal_wal();
   void judge_backup();
+  [[nodiscard]] std::optional<wal::Lsn> end_of_backup(wal::TimelineId timeline,
+                                                      wal::Lsn limit) const;
   void judge_end();
   void judge_target();
   void accept();

@@ -258,6 +258,19 @@ void Run::judge_losses() {
   }
 }
 
+/// The backup's end by its record in the WAL, if that is within the history's WAL up to `limit`:
+/// the record may be of a branch that the history does not follow.
+std::optional<Lsn> Run::end_of_backup(wal::TimelineId timeline, Lsn limit) const {
+  const auto history = timelines_.history(timeline).value_or(wal::TimelineHistory(timeline));
+  for (const auto& [read_on, end] : results_->backup_ends()) {
+    // (A new timeline's first segment starts with records of the timeline before.)
+    const auto written = timelines_.history(read_on).value_or(wal::TimelineHistory(read_on));
+    const Lsn last(end.byte() - 1);
+    if (end <= limit && history.timeline_of(last) == written.timeline_of(last)) return end;
+  }
+  return std::nullopt;
+}
+
 void Run::judge_backup() {
   if (!options_.backup) return;
   const auto& point = *options_.backup;
@@ -270,11 +283,11 @@ void Run::judge_backup() {
         [&](const auto& range) { return range.begin <= point.start && point.start < range.end; });
     if (covering == history.sound.end()) continue;
     backup.reaches.push_back({history.timeline, covering->end});
-    if (!backup.consistent_at)
-      for (const auto& [timeline, end] : results_->backup_ends())
-        if (end <= covering->end) backup.consistent_at = end;
-    if (backup.consistent_at && *backup.consistent_at <= covering->end)
-      backup.reaches_consistency = true;
+    const auto consistent_at =
+        point.end ? point.end : end_of_backup(history.timeline, covering->end);
+    if (!consistent_at || *consistent_at > covering->end) continue;
+    backup.consistent_at = consistent_at;
+    backup.reaches_consistency = true;
   }
   std::string reach;
   for (const auto& [timeline, end] : backup.reaches)

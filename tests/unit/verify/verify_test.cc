@@ -1408,6 +1408,45 @@ TEST(Verify, SaysHowFarABackupCanBeRecovered) {
   }
 }
 
+TEST(Verify, TakesTheEndOfABackupFromItsOwnBranchOnly) {
+  auto one = make_wal(50);
+  one.grow_to(kSize.start(5) + 5000);
+  const auto start = one.append_random(100).start;
+  one.grow_to(kSize.start(8) + 9000);
+  test::Bytes body(2 + 8);
+  body[0] = std::byte{255};
+  body[1] = std::byte{8};
+  const auto start_bytes = start.byte();
+  std::memcpy(body.data() + 2, &start_bytes, 8);
+  const auto end = one.append(0, 0x50, body).end;  // XLOG_BACKUP_END
+  one.grow_to(kSize.start(9));
+  Options options;
+  options.backup.emplace();
+  options.backup->timeline = 1;
+  options.backup->start = start;
+  options.backup->file = "backup_label";
+  // One timeline leaves before that record, which is read for the other one, after a gap.
+  const auto before = one.fork_point(kSize.start(6) + 500'000);
+  auto two = promote(one, before, 2, 9);
+  two.grow_to(kSize.start(20));
+  const auto after = one.fork_point(kSize.start(8) + 500'000);
+  ASSERT_LT(end, after);
+  auto three = promote(one, after, 3, 10);
+  three.grow_to(kSize.start(10));
+  for (const bool has_gap : {false, true}) {
+    SCOPED_TRACE(has_gap);
+    ArchiveBuilder archive;
+    archive.segments(one, 5, 9).segments(two, 6, 20).segments(three, 8, 10);
+    archive.history(2, history_line(1, before)).history(3, history_line(1, after));
+    if (has_gap) archive.disk.erase(ArchiveBuilder::name(one, 7));
+    const auto report = archive.verify(options);
+    ASSERT_TRUE(report.backup);
+    EXPECT_EQ(report.backup->reaches_consistency, !has_gap) << to_text(report);
+    EXPECT_EQ(report.backup->consistent_at, has_gap ? std::nullopt : std::optional(end));
+    EXPECT_THAT(report.backup->reaches, SizeIs(2));
+  }
+}
+
 TEST(Verify, SaysWhatABackupLacks) {
   auto wal = make_wal(50);
   wal.grow_to(kSize.start(6));
