@@ -516,9 +516,11 @@ def test_a_server_that_was_stopped_on_the_way_has_not_reached_its_target(world):
     told = json.loads(out)
     assert process.returncode == 1 and told["state"] == "failed", (told, err, log.read_text())
     assert "the server stopped before recovery reached the target" in told["problems"][0], told
-    # A client that connects too early has a line in the log, too.
+    # A client that connects too early has a line in the log, too: once there is a server.
     fatal = "FATAL:  the database system is starting up"
-    told = world.recover(*words, "--start-command", f"echo '{fatal}'; {world.bin}/pg_ctl -D {world.into} -W start", backup="plain")
+    start = (f"{world.bin}/pg_ctl -D {world.into} -W start; for i in $(seq 100); do"
+             f" [ -s {world.into}/postmaster.pid ] && break; sleep 0.1; done; echo '{fatal}'")
+    told = world.recover(*words, "--start-command", start, backup="plain")
     assert told["state"] == "reached" and told["problems"] == [], told
     assert "shutdown at recovery target" in log.read_text() and fatal in log.read_text()
 
