@@ -219,8 +219,9 @@ void Chooser::keep_window() {
       reference = *newest;
       since = "the archive's newest commit";
       result_.remarks.push_back(
-          fmt::format("the newest commit in the archive is from {}: {} are counted back from it",
-                      time_text(*newest), format_duration(*rules_.window)));
+          fmt::format("the newest commit {} is from {}: {} are counted back from it",
+                      last.unsure ? "that can be read" : "in the archive", time_text(*newest),
+                      format_duration(*rules_.window)));
     } else if (before(*newest, std::chrono::hours(1)) > rules_.now) {
       result_.remarks.push_back(
           fmt::format("the newest commit in the archive is from {}, which is in the future: check "

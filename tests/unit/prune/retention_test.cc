@@ -369,7 +369,9 @@ TEST(Retention, CountsBackFromTheNewestCommitOfAnArchiveThatIsCutOff) {
   EXPECT_FALSE(retention.complaint);
   // Also if the last WAL cannot be read.
   wal.newest[{1, 1000}].unsure = true;
-  EXPECT_THAT(kept(choose(kThree, window(hours(48)), wal)), ElementsAre("mon"));
+  const auto unsure = choose(kThree, window(hours(48)), wal);
+  EXPECT_THAT(kept(unsure), ElementsAre("mon"));
+  EXPECT_THAT(unsure.remarks, ElementsAre(HasSubstr("the newest commit that can be read is from")));
   wal.newest[{1, 1000}].unsure = false;
   // A night without a commit is no reason.
   wal.newest[{1, 1000}].time = hours_ago(24);
