@@ -161,39 +161,75 @@ class Job final : public SyncJob {
 
   void publish(JobWork& work) {
     WrittenSegment& segment = *work.segment;
+    const std::string published =
+        work.compress ? compressed_name(segment) : segment.name.to_string();
     if (!work.renamed) {
-      refuse_existing(segment);
+      check_existing(work);
       segment.close();  // late write errors appear here, before the name marks it as complete
-      if (work.compress) {
-        const std::string name = compressed_name(segment);
-        directory_.rename_no_replace(temporary_name(name), name);
-      } else {
-        const std::string name = segment.name.to_string();
-        segment.rename(directory_, name, replaceable_.contains(name));
-      }
+      const bool replace = replaceable_.contains(published);
+      if (!work.compress)
+        segment.rename(directory_, published, replace);
+      else if (replace)
+        directory_.rename_replace(temporary_name(published), published);
+      else
+        directory_.rename_no_replace(temporary_name(published), published);
       work.renamed = true;
     }
     // The name itself. Without this a crash could bring `.partial` back, and before the next
     // rename: see the top of segment_writer.cc.
     directory_.sync();
     if (work.compress) directory_.remove(segment.path);  // of zeros
+    bool removed = false;
     for (const codec::Method method : kForms) {
-      if (method == codec::Method::none) continue;  // the published file, or its old name
-      directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
+      if (method != codec::Method::none)  // that one has been renamed or removed
+        directory_.remove(SegmentFileName{segment.name, method, true}.to_string());
       const std::string finished = SegmentFileName{segment.name, method, false}.to_string();
-      if (replaceable_.contains(finished)) directory_.remove(finished);
+      if (finished == published || !replaceable_.contains(finished)) continue;
+      directory_.remove(finished);
+      removed = true;
+    }
+    // After a crash, a reader would find half a copy before the segment.
+    if (removed) directory_.sync();
+  }
+
+  /// Another process may have put the segment there meanwhile, for example `cp` that copies the
+  /// directory of an archive_command. Its file may be half copied, and nothing says that it is
+  /// durable: if it contains nothing else, it is replaced.
+  void check_existing(const JobWork& work) {
+    for (const auto& form : finished_names(work.segment->name)) {
+      const std::string name = form.to_string();
+      if (replaceable_.contains(name)) continue;
+      const auto existing = directory_.open_for_reading(name);
+      if (!existing) continue;
+      if (!is_part_of(*existing, form.method, work))
+        throw Error(ErrorKind::conflict,
+                    "the segment already exists in the archive, with different contents")
+            .with("path", directory_.path() + "/" + name)
+            .hint(
+                "The received WAL is kept as .partial. Compare the two with pg_waldump, and remove "
+                "the wrong one.");
+      replaceable_.insert(name);
     }
   }
 
-  void refuse_existing(const WrittenSegment& segment) {
-    for (const auto& form : finished_names(segment.name)) {
-      const std::string name = form.to_string();
-      if (!replaceable_.contains(name) && directory_.find(name))
-        throw Error(ErrorKind::conflict, "the segment already exists in the archive")
-            .with("path", directory_.path() + "/" + name)
-            .hint(
-                "It was received again, and is kept as .partial. Compare the two, and remove the "
-                "wrong one.");
+  /// Whether the file contains the segment to be published, or the first part of it.
+  bool is_part_of(io::File& existing, codec::Method method, const JobWork& work) {
+    const std::string name =
+        work.compress ? temporary_name(compressed_name(*work.segment)) : work.segment->path;
+    const auto file = directory_.open_for_reading(name);
+    if (!file) return false;
+    ContentReader segment(*file, work.compress ? compression_.method : codec::Method::none);
+    ContentReader theirs(existing, method, {.may_break_off = true});
+    std::vector<std::byte> same;
+    try {
+      return theirs.read([&](std::span<const std::byte> bytes) {
+        same.resize(bytes.size());
+        return segment.read(same) == bytes.size() &&
+               std::equal(bytes.begin(), bytes.end(), same.begin());
+      });
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage) throw;
+      return false;
     }
   }
 
@@ -241,7 +277,7 @@ class Job final : public SyncJob {
   const std::uint64_t number_;
   const wal::Lsn end_;
   const std::optional<std::uint64_t> creations_;
-  const std::set<std::string> replaceable_;
+  std::set<std::string> replaceable_;  ///< complete files of its segments
   const codec::Compression compression_;
   bool done_ = false;  ///< no longer in order_->unfinished
   bool only_follows_ = false;

@@ -273,6 +273,29 @@ def test_an_archive_of_the_stock_receiver_is_taken_over(servers, receivers, new_
     assert pgweir("verify", "-D", archive.path).returncode == 0
 
 
+@pytest.mark.parametrize("form", ["none", "zstd"])
+def test_a_copy_of_the_segment_that_is_being_received(servers, receivers, new_archive, form):
+    """`cp` from an archive_command's directory, which has not finished when the receiver has."""
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--compress", form)
+    position = primary.write_wal(1)
+    archive.wait_covers(primary, 1, position)
+    segno = position // primary.segment_size
+    name = wal.segment_name(1, segno, primary.segment_size)
+    assert (1, segno) in archive.partials()
+    half = (primary.data / "pg_wal" / name).read_bytes()[:3 * 8192 + 100]
+    (archive.path / name).write_bytes(half)
+    end = primary.write_wal(2)
+    archive.wait_covers(primary, 1, end)
+    archive.wait_finished(1, segno, form={"none": None, "zstd": ".zst"}[form])
+    assert receiver.running(), receiver.said()
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)
+    archive.assert_same_wal(primary, minimum=2)
+
+
 def test_status_tells_what_is_there(servers, receivers, new_archive):
     primary = servers.primary()
     archive = new_archive(primary)

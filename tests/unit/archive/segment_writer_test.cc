@@ -594,7 +594,7 @@ TEST(SegmentWriter, RefusesToFinishASegmentThatIsFinishedAlready) {
   for (const char* suffix : {"", ".gz", ".lz4", ".zst"}) {
     SCOPED_TRACE(suffix);
     SimDisk disk;
-    disk.put(final_name(3) + suffix, test::bytes_of("held"));
+    disk.put(final_name(3) + suffix, test::bytes_of("of another server"));
     const auto directory = disk.open();
     SegmentWriter writer(*directory, {kSize});
     writer.begin(1, kStart, {});
@@ -604,9 +604,72 @@ TEST(SegmentWriter, RefusesToFinishASegmentThatIsFinishedAlready) {
     const Error error = error_of([&] { job->publish(); });
     EXPECT_EQ(error.kind(), ErrorKind::conflict);
     EXPECT_THAT(error.what(), HasSubstr(final_name(3) + suffix));
-    EXPECT_EQ(test::text_of(disk.content(final_name(3) + suffix)), "held");
+    EXPECT_EQ(test::text_of(disk.content(final_name(3) + suffix)), "of another server");
     EXPECT_TRUE(disk.exists(partial_name(3)));
   }
+}
+
+Bytes packed(std::span<const std::byte> raw, codec::Method method) {
+  if (method == codec::Method::none) return {raw.begin(), raw.end()};
+  Bytes out;
+  const auto compressor = codec::make_compressor({method, 1}, raw.size());
+  const auto sink = [&](auto bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); };
+  compressor->feed(raw, sink);
+  compressor->finish(sink);
+  return out;
+}
+
+TEST(SegmentWriter, ReplacesACopyThatAppearedMeanwhileIfItHasNothingElse) {
+  // `cp` from an archive_command's directory, done or not.
+  enum class Copy { whole, cut_off, empty, differs_at_its_end, longer };
+  struct Case {
+    const char* name;
+    Copy copy;
+    bool conflict;
+  };
+  for (const bool compresses : {false, true})
+    for (const auto method :
+         {codec::Method::none, codec::Method::gzip, codec::Method::lz4, codec::Method::zstd})
+      for (const Case& c :
+           {Case{"whole", Copy::whole, false}, Case{"cut off", Copy::cut_off, false},
+            Case{"empty", Copy::empty, false},
+            Case{"differs at its end", Copy::differs_at_its_end, true},
+            Case{"longer", Copy::longer, true}}) {
+        const std::string name =
+            SegmentFileName{SegmentName(1, 3, kSize), method, false}.to_string();
+        SCOPED_TRACE(::testing::Message()
+                     << name << " is " << c.name << (compresses ? ", writes .zst" : ""));
+        Bytes wal(stream().begin(), stream().begin() + (1 << 20));
+        if (c.copy == Copy::differs_at_its_end) wal.back() ^= std::byte{1};
+        if (c.copy == Copy::longer) wal.push_back(std::byte{0});
+        Bytes copy = packed(wal, method);
+        if (c.copy == Copy::cut_off) copy.resize(copy.size() / 2);
+        if (c.copy == Copy::empty) copy.clear();
+        SimDisk disk;
+        const auto directory = disk.open();
+        SegmentWriter writer(
+            *directory,
+            {.segment_size = kSize,
+             .compression = {compresses ? codec::Method::zstd : codec::Method::none, 1}});
+        writer.begin(1, kStart, {});
+        writer.buffer_new_segments(compresses);
+        writer.write(stream_between(kStart, kStart + (1 << 20)));
+        const auto job = writer.take_sync_job();
+        job->sync_data();
+        disk.put(name, copy);
+        if (c.conflict) {
+          const Error error = error_of([&] { job->publish(); });
+          EXPECT_EQ(error.kind(), ErrorKind::conflict);
+          EXPECT_THAT(error.what(), HasSubstr(name));
+          EXPECT_EQ(disk.content(name), copy);
+          EXPECT_TRUE(disk.exists(partial_name(3)));
+          continue;
+        }
+        job->publish();
+        EXPECT_THAT(disk.names(), ElementsAre(final_name(3) + (compresses ? ".zst" : "")));
+        disk.crash_losing_everything();
+        expect_archive(disk, kStart + (1 << 20));
+      }
 }
 
 TEST(SegmentWriter, RemovesCompressedLeftoversOfASegmentWhenItsNameIsSafe) {
