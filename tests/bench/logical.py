@@ -36,7 +36,6 @@ CONTENDERS = {
     # Each gives what the plugin wrote and a newline; pgweir with its state, exactly once.
     "pg_recvlogical": [DEBIAN_BIN / "pg_recvlogical", "--start"],
     "pgweir logical": [PGWEIR, "logical", "-q", "--format", "plugin"],
-    "pgweir as pg_recvlogical": ["pg_recvlogical", "--start"],
 }
 
 
@@ -79,10 +78,13 @@ def main(words=None):
 
 
 def prepare(bench):
-    """The link under which pgweir stands in."""
-    link = bench.place / "pg_recvlogical"
-    link.symlink_to(PGWEIR.resolve())
-    CONTENDERS["pgweir as pg_recvlogical"][0] = link
+    """The links under which pgweir and another build stand in."""
+    for name, binary in (("pgweir", PGWEIR), ("other pgweir", bench.beside)):
+        if binary:
+            link = bench.place / name / "pg_recvlogical"
+            link.parent.mkdir()
+            link.symlink_to(binary.resolve())
+            CONTENDERS[f"{name} as pg_recvlogical"] = [link, "--start"]
 
 
 def streamed(bench, form, transport):

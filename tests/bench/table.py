@@ -1,6 +1,6 @@
 """The one table of docs/performance.md, and what became worse since it was made.
 
-    scripts/bench table [--rounds N] [--only EXPRESSION] [--write] [--check]
+    scripts/bench table [--rounds N] [--only EXPRESSION] [--beside BINARY] [--write] [--check]
 
 Each figure is the median of the rounds' ratios of pgweir to the program that it is compared with, in one and the same round;
 the range of the rounds is in parentheses. The floor is the same ratio of a program that does only the unavoidable work.
@@ -8,7 +8,8 @@ the range of the rounds is in parentheses. The floor is the same ratio of a prog
 percent, the row is to be measured again.
 
 --write puts the table into docs/performance.md, and the ratios into tests/bench/recorded.json. --check compares with the
-latter: a figure that is worse by more than the range of its own rounds ends the run with status 1."""
+latter: a figure that is worse by more than the range of its own rounds ends the run with status 1. With --beside, another
+build of pgweir takes part (not in the rows of the store), and each figure is printed as a ratio to that build's."""
 
 import argparse
 import functools
@@ -46,6 +47,11 @@ class Figure:
 
     def ratios(self, rounds, name):
         return [each[name][self.metric] / each[self.base][self.metric] for each in rounds]
+
+    def ratios_to_other(self, rounds):
+        """To the other build, if it took part."""
+        other = f"other {self.name}"
+        return [each[self.name][self.metric] / each[other][self.metric] for each in rounds if other in each]
 
     def is_met(self, rounds):
         """The goal, or the floor to 3 percent."""
@@ -103,7 +109,8 @@ def of_serve(form, clients, tls=""):
     def measured(tools):
         tools.tree._old_wal(form, clients, tls)  # pylint: disable=protected-access
         found = tools.tree.figures[form, clients, tls]
-        return [{name: {"gib_s": values[number][0], "cpu_s_gib": values[number][1]} for name, values in found.items()}
+        names = {name: "other relay" if name.startswith("relay of ") else name for name in found}
+        return [{names[name]: {"gib_s": values[number][0], "cpu_s_gib": values[number][1]} for name, values in found.items()}
                 for number in range(tools.options.rounds)]
     return measured
 
@@ -184,8 +191,11 @@ class Tools:
         """Its options as if they had been given to it."""
         return module.parse([*words, "--rounds", str(self.options.rounds)])
 
+    def _beside(self):
+        return ["--beside", str(self.options.beside)] if self.options.beside else []
+
     def _bench(self, megabytes):
-        bench = rows.Bench(self.options.rounds, 5, megabytes, say)
+        bench = rows.Bench(self.options.rounds, 5, megabytes, say, self.options.beside)
         self._closers.append(lambda: end(bench))
         return bench
 
@@ -201,11 +211,11 @@ class Tools:
 
     @functools.cached_property
     def restore(self):
-        return restore.Bench(self._place(), self._of_module(restore, "all"))
+        return restore.Bench(self._place(), self._of_module(restore, "all"), self.options.beside)
 
     @functools.cached_property
     def tree(self):
-        tree = serve.Tree(self._place(), self._of_module(serve, "all", "--megabytes", "1024")).__enter__()
+        tree = serve.Tree(self._place(), self._of_module(serve, "all", "--megabytes", "1024", *self._beside())).__enter__()
         self._closers.append(tree.__exit__)
         return tree
 
@@ -272,6 +282,7 @@ def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", help="rows whose name or title matches this expression")
+    parser.add_argument("--beside", type=pathlib.Path, help="another build of pgweir")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(words)
@@ -298,6 +309,10 @@ def main(words=None):
             last_name = row.name
             made = entry(row, rounds, share)
             print(line(row.title, made), flush=True)
+            for figure in row.figures:
+                if ratios := figure.ratios_to_other(rounds):
+                    print(f"  {figure.head} of the other build: {measure.median(ratios):.3f} × "
+                          f"({min(ratios):.3f}–{max(ratios):.3f})", flush=True)
             if row.title in recorded:
                 worse += [f"{row.title}, {text}" for text in regressions(row, made, recorded[row.title])]
             if options.write:
@@ -340,12 +355,12 @@ def line(title, made):
         if figure is None:
             cells.append("")
             continue
-        text = f"{figure['ratio']:.2f} × ({figure['lowest']:.2f}–{figure['highest']:.2f})"
+        text = f"{figure['ratio']:.2f} ×{' the time' if head == 'time' else ''} ({figure['lowest']:.2f}–{figure['highest']:.2f})"
         for key, word in (("floor", "floor"), ("goal", "goal")):
             if figure[key] is not None:
                 text += f", {word} {figure[key]:.2f}"
         cells.append(text + ("" if figure["met"] is not False else " **missed**"))
-    return f"| {title} | {cells[0] or cells[1] or '–'}{' the time' if cells[1] else ''} | {cells[2]} | {made['rounds']} | {made['others']:.0%} |"
+    return f"| {title} | {cells[0] or cells[1] or '–'} | {cells[2]} | {made['rounds']} | {made['others']:.0%} |"
 
 
 def write(recorded):
