@@ -439,7 +439,7 @@ Follow::Time Follow::send_open() {
   const auto mark = sender_.mark();
   const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
   // Without its history no recovery could follow it, nor without the segment before it.
-  const bool follows = durable && is_previous_sent(*durable, mark);
+  const bool follows = durable && is_previous_sent(*durable, mark, tools->timelines);
   if (durable && !follows) open_.due = std::min(open_.due, threads_.now() + kOpenAgain);
   if (follows && (durable->timeline == 1 || mark.has_history(durable->timeline))) {
     try {
@@ -472,12 +472,18 @@ Follow::Time Follow::send_open() {
   return open_.due;
 }
 
-/// Or is not here. (If it waits for a long time, a recovery can use what the store has of it.)
-bool Follow::is_previous_sent(const archive::DurableEnd& durable, const Mark& mark) {
+/// The segment that a recovery reads before the one being written: after a timeline switch that is
+/// the parent's. Or it is not here: it never was, or is in a hole. (If it waits for a long time, a
+/// recovery can use what the store has of it.)
+bool Follow::is_previous_sent(const archive::DurableEnd& durable, const Mark& mark,
+                              const archive::Timelines& timelines) {
   const auto& size = cluster_->segment_size;
   const auto segno = size.segno(durable.flush);
   if (segno == 0) return true;
-  const wal::SegmentName previous(durable.timeline, segno - 1, size);
+  const auto history = timelines.history(durable.timeline);
+  const auto timeline =
+      history ? archive::timeline_of_segment(*history, segno - 1, size) : durable.timeline;
+  const wal::SegmentName previous(timeline, segno - 1, size);
   return mark.has(previous) || !archive::find_finished(archive_, previous);
 }
 

@@ -17,6 +17,7 @@
 #include "archive/durable_end.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/timelines.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/threads.h"
@@ -153,7 +154,8 @@ class Follow final : private Sender::Client {
   [[nodiscard]] bool known(const UploadItem& item) const;
   void add(const UploadItem& item, const archive::SegmentFileName* file);
   void make_tools(const archive::Listing& listing);
-  [[nodiscard]] bool is_previous_sent(const archive::DurableEnd& durable, const Mark& mark);
+  [[nodiscard]] bool is_previous_sent(const archive::DurableEnd& durable, const Mark& mark,
+                                      const archive::Timelines& timelines);
   [[nodiscard]] bool put_lines();
   void doubt_begins();
   void begin_stored_end(const archive::Listing& listing);

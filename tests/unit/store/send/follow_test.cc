@@ -382,6 +382,59 @@ TEST_F(FollowTest, SendsNoFrontOfASegmentBeforeThePreviousOneIsSent) {
   stop();
 }
 
+/// The receiver streams timeline 2, which begins in segment 5.
+class FollowNewTimelineTest : public FollowTest {
+ protected:
+  void SetUp() override {
+    FollowTest::SetUp();
+    store_.fault = [this](const MemoryStore::Call& call) {
+      if (call.what == "put" && call.key.starts_with(OpenObject::prefix(kLayout))) ++fronts_;
+      return held_ && call.what == "put" && call.key == key(4) ? Fault::throttled : Fault::none;
+    };
+    options_.open_every = 2ms;
+    options_.durable_end = [this] {
+      ++looks_;
+      return archive::DurableEnd{2, kSize.start(5) + 100'000};
+    };
+  }
+  void begin_timeline() {
+    const auto switchpoint = wal_.fork_point(kSize.start(5) + 50'000);
+    auto child = verify::promote(wal_, switchpoint, 2, 5);
+    builder_.history(2, verify::history_line(1, switchpoint));
+    builder_.partial(child, kSize.start(5) + 300'000);
+    start();
+  }
+  [[nodiscard]] bool looks_again() {
+    const int before = looks_;
+    return wait_for([&] { return looks_ >= before + 20; });
+  }
+
+  std::atomic<bool> held_ = true;
+  std::atomic<int> looks_ = 0;
+  std::atomic<int> fronts_ = 0;
+};
+
+/// The previous segment has the parent's name.
+TEST_F(FollowNewTimelineTest, SendsNoFrontBeforeTheParentsLastSegmentIsSent) {
+  builder_.segments(wal_, 4, 5);
+  begin_timeline();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().sent_files == 4; })) << "with the history";
+  ASSERT_TRUE(looks_again());
+  EXPECT_EQ(fronts_, 0);
+  held_ = false;
+  EXPECT_TRUE(wait_for([&] { return fronts_ == 1; }));
+  EXPECT_TRUE(stored(key(4)));
+  stop();
+}
+
+/// As in an archive that was begun at the switch, or behind a hole: it will not come.
+TEST_F(FollowNewTimelineTest, SendsAFrontIfTheParentsLastSegmentIsNotHere) {
+  begin_timeline();
+  EXPECT_TRUE(wait_for([&] { return fronts_ == 1; }));
+  EXPECT_TRUE(stored(kLayout.history_key(2)));
+  stop();
+}
+
 TEST_F(FollowTest, BeginsWithAnArchiveThatIsEmpty) {
   ArchiveBuilder empty;
   const auto directory = empty.disk.open();
