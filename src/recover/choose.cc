@@ -153,11 +153,13 @@ class Choose {
         recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
   }
 
-  /// An xid or a name may precede the backup, regardless of the WAL after it.
+  /// An xid or a name may precede the backup, regardless of the WAL after it. To the latest
+  /// position, or only to be consistent, an older backup may serve whose end is archived.
   [[nodiscard]] bool goes_to_older(const Promise& promise) const {
     const auto kind = options_.target.kind;
+    const bool needs_end = kind == Target::Kind::latest || kind == Target::Kind::immediate;
     return promise.obstacle == Obstacle::too_early || kind == Target::Kind::xid ||
-           kind == Target::Kind::name;
+           kind == Target::Kind::name || (needs_end && promise.obstacle == Obstacle::ends);
   }
 
   void pass_over(const std::string& path, const std::string& why) {

@@ -443,6 +443,36 @@ def test_a_place_that_the_interrupted_call_did_not_fill_is_not_emptied(world):
     assert told["state"] == "prepared" and not (world.tablespace / "begun").exists(), told
 
 
+def test_a_backup_whose_end_is_not_archived_is_passed_over(world, place):
+    """An older one leads to the end of the archive. WAL that the newest one has itself is enough for its end."""
+    second = place / "copies" / "second"
+    world = world(second=("-X", "fetch", f"--tablespace-mapping={place}/elsewhere={second}"))
+    newest, older = world.backups / "second", world.backups / "plain"
+    mapping = f"--tablespace-mapping={second}={world.tablespace}"
+    first = re.search(r"\(file ([0-9A-F]{24})\)", (newest / "backup_label").read_text())[1]
+    for file in list(world.archive.path.glob("0*")):
+        if file.name >= first:
+            file.unlink()
+    for target in ("latest", "immediate"):
+        told = world.recover("--dry-run", "--to", target, mapping)
+        assert told["backup"] == str(newest) and told["passed_over"] == [], told
+        assert any(str(newest / "pg_wal") in note for note in told["notes"]), told
+    for file in list((newest / "pg_wal").glob("0*")):
+        file.unlink()
+    for target in ("latest", "immediate"):
+        told = world.recover("--dry-run", "--to", target, mapping)
+        assert told["backup"] == str(older), told
+        assert len(told["passed_over"]) == 1 and told["passed_over"][0].startswith(f"{newest}: the archive ends at "), told
+    done = run(world.command("--to", "latest", "--start", mapping), **as_server_user(), cwd="/")
+    assert "RECOVERED as promised" in done.stdout, done
+    assert f"{newest}: the archive ends at " in done.stdout and "before the backup does" in done.stdout, done
+    assert world.sql("SELECT string_agg(i::text, ',') FROM t") == "0"
+    # Without an older one, the reason is that of the newest.
+    world.away()
+    told = world.recover("--dry-run", mapping, backup="second", mapping=False, status=1)
+    assert "before the backup does" in told["problems"][0] and told["backup"] == str(newest), told
+
+
 def test_wal_of_the_backup_links_and_group_access(world):
     world = world(second=(), initdb=["-g"])
     backup = world.backups / "plain"
