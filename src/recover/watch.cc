@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -60,18 +61,55 @@ std::optional<PidFile> read_pid_file(const std::string& data) {
 
 bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
 
+/// True for a FATAL or PANIC of the postmaster or of the startup process, as far as the text tells:
+/// the server has ended, or will. The other ones are of sessions and of the WAL receiver, and the
+/// server continues; their texts are in tcop/backend_startup.c (postmaster/postmaster.c until 16),
+/// libpq/auth.c, utils/init/postinit.c, tcop/postgres.c, replication/walreceiver.c.
+bool ends_server(std::string_view line) {
+  constexpr std::array<std::string_view, 18> kOfOthers = {"the database system is ",
+                                                          "too many clients already",
+                                                          "connection slots are reserved",
+                                                          "too many connections for ",
+                                                          "authentication failed for user",
+                                                          "canceling authentication",
+                                                          "no pg_hba.conf entry for",
+                                                          "pg_hba.conf rejects ",
+                                                          "frontend protocol",
+                                                          "startup packet",
+                                                          " is not permitted to log in",
+                                                          " is not currently accepting connections",
+                                                          "permission denied for database",
+                                                          "connection to client lost",
+                                                          "terminating ",
+                                                          "could not connect to the primary server",
+                                                          "WAL stream",
+                                                          "FATAL:  role \""};
+  const auto fatal = line.find("FATAL:  ");
+  if (fatal == std::string_view::npos) return line.find("PANIC:  ") != std::string_view::npos;
+  if (line.substr(fatal).starts_with("FATAL:  database \"")) return false;
+  return std::none_of(kOfOthers.begin(), kOfOthers.end(), [&](std::string_view words) {
+    return line.find(words, fatal) != std::string_view::npos;
+  });
+}
+
 /// Reads what a server has appended since the last call.
 class LogFile {
  public:
-  enum class From { beginning, end, last_start };
+  enum class From {
+    end,
+    last_start,         ///< of a server that runs, if that is logged; else the end
+    last_start_or_all,  ///< of any, if that is logged; else the beginning
+  };
   LogFile(std::string path, From from) : path_(std::move(path)) {
-    if (from == From::beginning) return;
-    at_ = io::file_size(path_).value_or(0);
-    if (from == From::last_start) go_back_to_last_start();
+    const auto size = io::file_size(path_).value_or(0);
+    at_ = from == From::last_start_or_all ? 0 : size;
+    if (from != From::end)
+      if (const auto start = find_last_start(size, from == From::last_start)) at_ = *start;
   }
   template <typename Visit>
   void read(Visit visit) {
     const auto size = io::file_size(path_);
+    if (size && *size < at_) at_ = 0;  // it was truncated
     if (!size || *size <= at_) return;
     const auto file = io::open_user_file(path_);
     std::vector<std::byte> bytes(std::min<std::uint64_t>(*size - at_, kSmall * 16));
@@ -84,17 +122,30 @@ class LogFile {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
-  /// A file that several servers have appended to. The words are the first ones of each server from
-  /// 12 on (PostmasterMain() in postmaster/postmaster.c).
-  void go_back_to_last_start() {
-    const auto from = at_ - std::min(at_, kSmall * 16);
-    std::vector<std::byte> bytes(at_ - from);
-    bytes.resize(io::open_user_file(path_)->read_at(from, bytes));
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const auto found = text.rfind("starting PostgreSQL ");
-    // (Of a server that has ended: the one that runs now does not log its start.)
-    const bool ended = text.find("database system is shut down", found) != std::string_view::npos;
-    if (found != std::string_view::npos && !ended) at_ = from + found;
+  /// Returns where the lines of the last server begin that has appended to the file. The words are
+  /// the first ones of each server from 12 on (PostmasterMain() in postmaster/postmaster.c), and
+  /// the last ones. nullopt: they are not there.
+  [[nodiscard]] std::optional<std::uint64_t> find_last_start(std::uint64_t size, bool runs) const {
+    constexpr std::string_view kFirst = "starting PostgreSQL ",
+                               kLast = "database system is shut down";
+    constexpr auto kPiece = kSmall * 16;
+    if (size == 0) return std::nullopt;
+    const auto file = io::open_user_file(path_);
+    std::vector<std::byte> bytes;
+    for (auto end = size;;) {
+      const auto from = end - std::min(end, kPiece);
+      bytes.resize(std::min(end + kLast.size(), size) - from);  // words may be in two pieces
+      const auto count = file->read_at(from, bytes);
+      const std::string_view text(reinterpret_cast<const char*>(bytes.data()), count);
+      const auto first = text.rfind(kFirst);
+      // (If the last one has ended, the one that runs now does not log its start.)
+      const auto last = runs ? text.rfind(kLast) : std::string_view::npos;
+      if (last != std::string_view::npos && (first == std::string_view::npos || first < last))
+        return from + last + kLast.size();
+      if (first != std::string_view::npos) return from + first;
+      if (from == 0) return std::nullopt;
+      end = from;
+    }
   }
 
   std::string path_;
@@ -108,7 +159,9 @@ class Watch {
 
   void run() {
     const bool lived = server_lives(options_.into);
-    logs_.emplace_back(options_.into + kLog, lived ? LogFile::From::beginning : LogFile::From::end);
+    const auto from = lived ? LogFile::From::last_start : LogFile::From::end;
+    logs_.emplace_back(options_.into + kLog, from);
+    add_collected_logs(from);  // an earlier server's stay until the next one starts
     if (!lived) start();
     follow();
   }
@@ -175,7 +228,7 @@ class Watch {
   }
 
   /// It was started by pg_ctl, and has exited before its file was seen.
-  bool started_and_ended() { return fatal_ && !io::file_size(options_.into + kPidFile); }
+  bool started_and_ended() { return server_ended_ && !io::file_size(options_.into + kPidFile); }
 
   /// --start-command may direct the server's output to any file, as pg_ctlcluster does.
   void find_log_of(const PidFile& server) {
@@ -195,19 +248,29 @@ class Watch {
     }
   }
 
-  void read_logs() {
-    // With logging_collector on, the log continues in the file that is named here.
+  /// With logging_collector on, the log continues in the file that is named here.
+  void add_collected_logs(LogFile::From from) {
     const auto current = options_.into + "/current_logfiles";
-    if (io::type_of(current) == io::PathType::file)
-      recovery::each_line(io::read_front(current, kSmall), [&](std::string_view line) {
-        constexpr std::string_view kStderr = "stderr ";
-        if (!line.starts_with(kStderr)) return;
-        auto path = std::string(line.substr(kStderr.size()));
-        if (!path.starts_with('/')) path = options_.into + "/" + path;
-        const bool known = std::any_of(logs_.begin(), logs_.end(),
-                                       [&](const LogFile& each) { return each.path() == path; });
-        if (!known) logs_.emplace_back(path, LogFile::From::beginning);
-      });
+    if (io::type_of(current) != io::PathType::file) return;
+    std::string names;
+    try {
+      names = io::read_front(current, kSmall);
+    } catch (const Error&) {
+      return;  // the server has removed it, or replaces it: it is read again soon
+    }
+    recovery::each_line(names, [&](std::string_view line) {
+      constexpr std::string_view kStderr = "stderr ";
+      if (!line.starts_with(kStderr)) return;
+      auto path = std::string(line.substr(kStderr.size()));
+      if (!path.starts_with('/')) path = options_.into + "/" + path;
+      const bool known = std::any_of(logs_.begin(), logs_.end(),
+                                     [&](const LogFile& each) { return each.path() == path; });
+      if (!known) logs_.emplace_back(path, from);
+    });
+  }
+
+  void read_logs() {
+    add_collected_logs(LogFile::From::last_start_or_all);
     for (auto& log : logs_)
       log.read([&](std::string_view line) {
         const auto has = [&](std::string_view words) {
@@ -216,7 +279,11 @@ class Watch {
         paused_ = paused_ || has("pausing at the end of recovery");
         shut_down_at_target_ = shut_down_at_target_ || has("shutdown at recovery target");
         asked_to_stop_ = asked_to_stop_ || (has("received ") && has(" shutdown request"));
-        fatal_ = fatal_ || has("FATAL:  ") || has("PANIC:  ");
+        const bool fatal = has("FATAL:  ") || has("PANIC:  ");
+        // A client that connects early shows nothing about the end.
+        fatal_ = fatal_ || (fatal && !has("FATAL:  the database system is starting up") &&
+                            !has("FATAL:  the database system is not yet accepting connections"));
+        server_ended_ = server_ended_ || ends_server(line);
         if (has("FATAL:  ") || has("PANIC:  ") || has("DETAIL:  ") || has("HINT:  ") ||
             has("pgweir: error") || has("pgweir: warning") || has("hint: "))
           said_.emplace_back(line);
@@ -429,6 +496,7 @@ class Watch {
   bool shut_down_at_target_ = false;
   bool asked_to_stop_ = false;
   bool fatal_ = false;
+  bool server_ended_ = false;
 };
 
 }  // namespace

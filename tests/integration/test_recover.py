@@ -555,6 +555,58 @@ def test_a_server_that_was_stopped_on_the_way_has_not_reached_its_target(world):
     assert "shutdown at recovery target" in log.read_text() and fatal in log.read_text()
 
 
+def test_only_the_log_of_this_start_shows_that_it_has_failed(world):
+    """Neither a client's line, nor what an earlier server has logged. The server takes its time to create postmaster.pid."""
+    world = world(second=())
+    words = ["--to", world.times[0], "--action", "shutdown"]
+    assert world.recover(*words, backup="plain")["state"] == "prepared"
+    old = "LOG:  starting PostgreSQL 9\nLOG:  pausing at the end of recovery\nFATAL:  of the old server\n"
+    log = world.into / "pgweir-recover.log"
+    put(log, old)
+    directory(world.into / "log")
+    put(world.into / "log" / "old.log", old)
+    put(world.into / "current_logfiles", "stderr log/old.log\n")
+    late = f"echo 'FATAL:  the database system is starting up'; (sleep 2; {world.bin}/pg_ctl -D {world.into} -W start) &"
+    told = world.recover(*words, "--start", "--start-command", late, backup="plain")
+    assert told["state"] == "reached" and told["problems"] == [], told
+    assert "FATAL:  the database system is starting up" in log.read_text()
+    world.away()
+    # One that fails before there is a postmaster.pid is not waited for.
+    broken = "echo 'FATAL:  could not load pg_hba.conf'"
+    told = world.recover(*words, "--start", "--start-command", broken, backup="plain", status=1)
+    assert told["state"] == "failed" and told["server_log"] == ["FATAL:  could not load pg_hba.conf"], told
+
+
+def test_a_later_call_reads_the_log_of_the_running_server_only(world):
+    world = world(second=())
+    words = ["--to", world.times[0]]
+    assert world.recover(*words, backup="plain")["state"] == "prepared"
+    old = "LOG:  starting PostgreSQL 9\nFATAL:  of the old server\nLOG:  database system is shut down\n"
+    put(world.into / "pgweir-recover.log", old + "LOG:  starting PostgreSQL 9\nFATAL:  of this server\n")
+    server = subprocess.Popen(["sleep", "600"], **as_server_user(), cwd="/")
+    process = None
+    try:
+        put(world.into / "postmaster.pid", f"{server.pid}\n")
+        process = subprocess.Popen([str(word) for word in world.command(*words, "--start", backup="plain")],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", **as_server_user())
+        err = ""
+        while "of this server" not in err:
+            line = process.stderr.readline()
+            assert line, "it has ended: " + process.communicate()[0]
+            err += line
+        server.kill()
+        server.wait()
+        out, rest = process.communicate(timeout=60)
+    finally:
+        for each in (server, process):
+            if each and each.poll() is None:
+                each.kill()
+                each.wait()
+        (world.into / "postmaster.pid").unlink(missing_ok=True)
+    assert process.returncode == 1 and "FATAL:  of this server" in out, (out, err + rest)
+    assert "of the old server" not in out + err + rest, (out, err + rest)
+
+
 def test_a_standbys_backup_over_a_failover(servers, receivers, new_archive, place):
     """It began on timeline 1 and ended on timeline 2: only that leads it to consistency."""
     primary = servers.primary()
