@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "archive/backup_files.h"
+#include "archive/tar_in_chain.h"
 #include "backup/reach.h"
 #include "base/error.h"
 #include "io/user_tree.h"
@@ -17,14 +18,17 @@ namespace weir::backup {
 
 namespace {
 
+/// In plain format if it exists in both.
 const Standing* parent_of(const std::vector<Standing>& standing, const Standing& child) {
   const auto& parent = *child.found.point->parent;
-  const auto at = std::find_if(standing.begin(), standing.end(), [&](const auto& other) {
-    return other.found.point && other.found.point->start == parent.start &&
-           other.found.point->timeline == parent.timeline &&
-           other.found.point->start < child.found.point->start;
-  });
-  return at == standing.end() ? nullptr : &*at;
+  const Standing* found = nullptr;
+  for (const auto& other : standing)
+    if (other.found.point && other.found.point->start == parent.start &&
+        other.found.point->timeline == parent.timeline &&
+        other.found.point->start < child.found.point->start &&
+        (found == nullptr || (found->found.in_tar && !other.found.in_tar)))
+      found = &other;
+  return found;
 }
 
 Standing describe(const std::string& directory, prune::FoundBackup found) {
@@ -88,6 +92,8 @@ std::vector<Standing> find_standing(const std::string& directory,
             child->found.point->parent->start, child->found.point->parent->timeline);
       else if (!parent->good() && !without_wal.contains(parent->name))
         each.why = fmt::format("it is incremental to {}, which does not count", parent->name);
+      else if (child->found.in_tar || parent->found.in_tar)
+        each.why = archive::kTarInChain;
       else
         child = parent;
     }

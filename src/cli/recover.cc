@@ -129,7 +129,8 @@ std::vector<recover::Candidate> find_candidates(
   });
   std::vector<recover::Candidate> candidates;
   const auto take = [&](const std::vector<prune::FoundBackup>& all) {
-    for (const auto& each : all) candidates.push_back({each.path, each.point, each.problem});
+    for (const auto& each : all)
+      candidates.push_back({each.path, each.point, each.problem, false, each.in_tar});
   };
   take(found);
   if (!parent_missing) return candidates;
@@ -142,7 +143,7 @@ std::vector<recover::Candidate> find_candidates(
     try {
       for (auto& each : prune::find_backups({.searched = {beside}}))
         if (known.insert(io::real_path(each.path)).second)
-          candidates.push_back({each.path, each.point, each.problem, true});
+          candidates.push_back({each.path, each.point, each.problem, true, each.in_tar});
     } catch (const Error& error) {
       // The incremental backup is passed over; the other ones do not need that directory.
       tell(fmt::format("no base for an incremental backup is searched in {}: {}", beside,

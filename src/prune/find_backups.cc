@@ -34,6 +34,7 @@ class Finder {
     if (!is_new(path)) return;
     FoundBackup backup{.path = path, .vouched = true};
     backup.point = archive::read_backup_point(path);
+    backup.in_tar = is_in_tar(archive::look_at_backup(path));
     if (backup.point->missing) {
       backup.state = State::unfinished;
       backup.problem = *backup.point->missing;
@@ -139,8 +140,15 @@ class Finder {
     found.push_back(std::move(backup));
   }
 
+  /// As recovery::open_backup() takes it: a directory into which they were extracted is plain.
+  static bool is_in_tar(const std::optional<archive::BackupFiles>& files) {
+    return files && !files->tar.empty() &&
+           io::type_of(files->path + "/PG_VERSION") != io::PathType::file;
+  }
+
   void judge(FoundBackup& backup, const std::optional<archive::BackupFiles>& files) const {
     if (files) backup.point = archive::judge_backup(*files, depth_);
+    backup.in_tar = is_in_tar(files);
     backup.vouched = files && backup.point && backup.point->end.has_value();
     // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
     // manifest (perform_base_backup in backup/basebackup.c).

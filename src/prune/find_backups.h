@@ -24,6 +24,8 @@ struct FoundBackup {
   /// It has a manifest, which is written last, or was named as a backup. Otherwise the WAL must
   /// show that it was completed.
   bool vouched = false;
+  /// Its data is in tar files only: it cannot be combined with the backups of a chain.
+  bool in_tar = false;
   std::string problem{};  ///< of an unfinished one: why
   // Of a backup in a store:
   bool in_store = false;     ///< `path` is a name in it, "s3://bucket/…"

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "archive/tar_in_chain.h"
 #include "base/units.h"
 
 namespace weir::prune {
@@ -48,6 +49,7 @@ class Chooser {
   void find_obsolete();
   [[nodiscard]] const FoundBackup* parent_of(const archive::BackupPoint& child) const;
   [[nodiscard]] bool has_its_parents(const FoundBackup& backup) const;
+  [[nodiscard]] bool has_tar_in_chain(const FoundBackup& backup) const;
   void doubt(const FoundBackup& backup, const std::string& why);
   void complain(std::string text);
   void remark_once(const FoundBackup& backup, const std::string& text, bool complaint);
@@ -74,6 +76,7 @@ class Chooser {
   std::map<std::pair<const FoundBackup*, wal::TimelineId>, WalOfBackup> looked_;
   std::map<const FoundBackup*, std::string> why_kept_;
   std::map<const FoundBackup*, std::string> problems_;
+  std::set<const FoundBackup*> with_tar_;  ///< incremental ones; see has_tar_in_chain()
 };
 
 void Chooser::sort_out() {
@@ -92,6 +95,12 @@ void Chooser::sort_out() {
                       "not exist here",
                       (*orphan)->point->parent->start, (*orphan)->point->parent->timeline));
   candidates_.erase(parentless, candidates_.end());
+  std::erase_if(candidates_, [&](const auto* backup) {
+    if (!has_tar_in_chain(*backup)) return false;
+    with_tar_.insert(backup);
+    remark_once(*backup, std::string(archive::kTarInChain) + "; it does not count", true);
+    return true;
+  });
   // Ordered by their WAL: that requires no clock.
   std::stable_sort(candidates_.begin(), candidates_.end(), [](const auto* left, const auto* right) {
     return std::pair(left->point->timeline, left->point->start) >
@@ -99,15 +108,18 @@ void Chooser::sort_out() {
   });
 }
 
-/// What an incremental backup builds upon; nullptr: it is not there.
+/// What an incremental backup builds upon, in plain format if it exists in both; nullptr: it is not
+/// there.
 const FoundBackup* Chooser::parent_of(const archive::BackupPoint& child) const {
-  const auto parent = std::find_if(backups_.begin(), backups_.end(), [&](const auto& other) {
-    return other.state == State::finished && other.point &&
-           other.point->start == child.parent->start &&
-           other.point->timeline == child.parent->timeline &&
-           other.point->start < child.start;  // so this comes to an end
-  });
-  return parent == backups_.end() ? nullptr : &*parent;
+  const FoundBackup* parent = nullptr;
+  for (const auto& other : backups_)
+    if (other.state == State::finished && other.point &&
+        other.point->start == child.parent->start &&
+        other.point->timeline == child.parent->timeline &&
+        other.point->start < child.start &&  // so this comes to an end
+        (parent == nullptr || (parent->in_tar && !other.in_tar)))
+      parent = &other;
+  return parent;
 }
 
 /// An incremental backup can be used with all backups that it builds upon, down to a full one.
@@ -120,14 +132,29 @@ bool Chooser::has_its_parents(const FoundBackup& backup) const {
   return true;
 }
 
+/// `backup` has its parents.
+bool Chooser::has_tar_in_chain(const FoundBackup& backup) const {
+  const auto* child = &backup;
+  while (child->point->parent) {
+    const auto* const parent = parent_of(*child->point);
+    if (child->in_tar || parent->in_tar) return true;
+    child = parent;
+  }
+  return false;
+}
+
 void Chooser::find_obsolete() {
   std::set<const FoundBackup*> needed;
+  std::set<const FoundBackup*> bases;
   for (const auto& backup : backups_) {
     if (!backup.point || (!why_kept_.contains(&backup) && !problems_.contains(&backup))) continue;
     const auto* child = &backup;
     while (child != nullptr && child->point->parent) {
       child = parent_of(*child->point);
-      if (child == nullptr || why_kept_.contains(child) || !needed.insert(child).second) continue;
+      if (child == nullptr || why_kept_.contains(child)) continue;
+      needed.insert(child);
+      // A backup that does not count keeps no WAL.
+      if (with_tar_.contains(&backup) || !bases.insert(child).second) continue;
       result_.bases.push_back(*child->point);
       result_.bases.back().file = child->path;
     }

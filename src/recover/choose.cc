@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "archive/tar_in_chain.h"
 #include "base/error.h"
 #include "base/exit_status.h"
 #include "io/user_tree.h"
@@ -80,9 +81,7 @@ class Choose {
       const auto is_tar = [](const Backup& each) { return !each.tars.empty(); };
       if (!upon->empty() &&
           (is_tar(choice.backup) || std::any_of(choice.upon.begin(), choice.upon.end(), is_tar))) {
-        pass_over(candidate.path,
-                  "it is incremental, and it or a backup that it builds upon has tar files: "
-                  "pg_combinebackup requires plain backups");
+        pass_over(candidate.path, std::string(archive::kTarInChain));
         return std::nullopt;
       }
       look(choice, *archives_);
@@ -195,15 +194,16 @@ std::optional<std::vector<const Candidate*>> builds_upon(const Candidate& candid
   std::vector<const Candidate*> chain;
   const auto* at = &candidate;
   while (at->point->parent) {
-    const auto parent =
-        std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& each) {
-          return each.point && each.problem.empty() && &each != at &&
-                 each.point->start == at->point->parent->start &&
-                 each.point->timeline == at->point->parent->timeline &&
-                 each.point->start < at->point->start;
-        });
-    if (parent == candidates.end()) return std::nullopt;
-    at = &*parent;
+    const Candidate* parent = nullptr;
+    for (const auto& each : candidates)
+      if (each.point && each.problem.empty() && &each != at &&
+          each.point->start == at->point->parent->start &&
+          each.point->timeline == at->point->parent->timeline &&
+          each.point->start < at->point->start &&
+          (parent == nullptr || (parent->in_tar && !each.in_tar)))
+        parent = &each;
+    if (parent == nullptr) return std::nullopt;
+    at = parent;
     chain.insert(chain.begin(), at);
   }
   return chain;

@@ -35,8 +35,8 @@ struct Choice {
 /// Newest first: by end, or by start. Pure.
 [[nodiscard]] std::vector<const Candidate*> newest_first(const std::vector<Candidate>& candidates);
 
-/// Returns the backups on which the candidate is based, the full backup first; nullopt if one of
-/// them is missing. Pure.
+/// Returns the backups on which the candidate is based, the full backup first, each in plain format
+/// if it exists in both; nullopt if one of them is missing. Pure.
 [[nodiscard]] std::optional<std::vector<const Candidate*>> builds_upon(
     const Candidate& candidate, const std::vector<Candidate>& candidates);
 

@@ -25,6 +25,7 @@ struct Candidate {
   std::optional<archive::BackupPoint> point{};
   std::string problem{};  ///< why it cannot be used; empty: no known problem
   bool beside = false;    ///< it was not named: it is available as a base for others
+  bool in_tar = false;    ///< prune::FoundBackup::in_tar
 };
 
 struct Options {

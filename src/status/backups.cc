@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "archive/backup_files.h"
 #include "archive/listing.h"
+#include "archive/tar_in_chain.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "io/small_file.h"
@@ -105,27 +108,33 @@ void add_one(const prune::FoundBackup& found, prune::BackupSizes& sizes, StatusR
     *known = std::move(backup);
 }
 
-void add_found(const std::vector<std::string>& places, prune::BackupSizes& sizes,
-               StatusReport& report) {
+/// Returns the names of those in tar format.
+std::set<std::string> add_found(const std::vector<std::string>& places, prune::BackupSizes& sizes,
+                                StatusReport& report) {
+  std::set<std::string> in_tar;
   try {
     for (const auto& found :
-         prune::find_backups({.searched = places, .depth = archive::Depth::names}))
+         prune::find_backups({.searched = places, .depth = archive::Depth::names})) {
       add_one(found, sizes, report);
+      if (found.in_tar) in_tar.insert(found.path);
+    }
   } catch (const Error& error) {
     report.backups_error = error.what();
   }
+  return in_tar;
 }
 
 /// An incremental backup counts only if its base does. `backups` are ordered: the base
 /// comes before.
-void judge_incremental(std::vector<Backup>& backups) {
+void judge_incremental(std::vector<Backup>& backups, const std::set<std::string>& in_tar) {
   for (auto& backup : backups) {
     if (!backup.parent) continue;
     const Backup* base = nullptr;
     for (const auto& other : backups)
       if (other.format && other.timeline == backup.parent->timeline &&
           other.start == backup.parent->start && other.start < backup.start &&
-          (base == nullptr || !base->problem.empty()))
+          (base == nullptr || !base->problem.empty() ||
+           (in_tar.contains(base->name) && !in_tar.contains(other.name) && other.problem.empty())))
         base = &other;
     if (base != nullptr) backup.base = base->name;
     // If its own files are elsewhere, its base may be, too.
@@ -137,6 +146,8 @@ void judge_incremental(std::vector<Backup>& backups) {
           backup.parent->start, backup.parent->timeline);
     else if (!base->problem.empty())
       backup.problem = fmt::format("it is incremental to {}, which does not count", base->name);
+    else if (in_tar.contains(backup.name) || in_tar.contains(base->name))
+      backup.problem = archive::kTarInChain;
   }
 }
 
@@ -195,13 +206,14 @@ void look_for_backups(StatusReport& report, io::Directory* archive,
                       const std::vector<prune::FoundBackup>& stored) {
   if (archive != nullptr) add_labels(*archive, report);
   report.backup_places = places;
-  if (!places.empty()) add_found(places, sizes, report);
+  std::set<std::string> in_tar;
+  if (!places.empty()) in_tar = add_found(places, sizes, report);
   for (const auto& each : stored) add_one(each, sizes, report);
   std::stable_sort(report.backups.begin(), report.backups.end(), [](const auto& a, const auto& b) {
     if (a.start.valid() != b.start.valid()) return a.start.valid();
     return a.start < b.start;
   });
-  judge_incremental(report.backups);
+  judge_incremental(report.backups, in_tar);
 }
 
 const StatusReport::Window* window_of(const StatusReport& report, const Backup& backup) {

@@ -29,5 +29,28 @@ TEST(Standing, CountsNoManifestWithoutItsDataFiles) {
   }
 }
 
+TEST(Standing, CountsNoIncrementalBackupThatBuildsUponTarFiles) {
+  const test::TemporaryDirectory place;
+  const wal::Lsn base(0x3000028);
+  const wal::Lsn next(0x5000028);
+  const auto put = [&](const std::string& name, wal::Lsn start, const std::string& more) {
+    place.write(name + "/backup_label", test::backup_label(start, 1, {}, more));
+    place.write(name + "/PG_VERSION", "17\n");
+    place.write(name + "/backup_manifest", test::backup_manifest(start, start + 0x100));
+  };
+  place.write("20261120T010203Z/base.tar", test::tar({{"backup_label", test::backup_label(base)}}));
+  put("20261121T010203Z", next,
+      fmt::format("INCREMENTAL FROM LSN: {}\nINCREMENTAL FROM TLI: 1\n", base));
+  auto all = find_standing(place.path(), nullptr);
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_TRUE(all[0].good()) << all[0].why;
+  EXPECT_THAT(all[1].why, ::testing::HasSubstr("pg_combinebackup requires plain backups"));
+  put("extracted", base, {});
+  all = find_standing(place.path(), nullptr);
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_EQ(all[2].base, "extracted");
+  EXPECT_TRUE(all[2].good()) << all[2].why;
+}
+
 }  // namespace
 }  // namespace weir::backup::standing_test

@@ -265,6 +265,40 @@ TEST(Retention, TakesAnIncrementalBackupOnlyWithAllThatItBuildsUpon) {
   EXPECT_THAT(kept(choose(chain, window(hours(48)), wal)), IsEmpty());
 }
 
+/// pg_combinebackup reads directories: no recovery can use such a chain.
+TEST(Retention, CountsNoIncrementalBackupOfAChainWithTarFiles) {
+  auto wal = one_line();
+  wal.ended("full", 100).ended("one", 80).ended("two", 60).ended("copy", 100).ended("new", 10);
+  const std::vector<FoundBackup> chain = {backup("full", 2000), incremental("one", 3000, 2000),
+                                          incremental("two", 4000, 3000), backup("new", 5000)};
+  const char* const names[] = {"the full one", "the one between", "the last one"};
+  for (const std::size_t tar : {0U, 1U, 2U}) {
+    SCOPED_TRACE(names[tar]);
+    auto backups = chain;
+    backups[tar].in_tar = true;
+    const auto result = choose(backups, window(hours(48)), wal);
+    EXPECT_THAT(kept(result), ElementsAre(tar == 2 ? "one" : "full"));
+    EXPECT_TRUE(result.complaint);
+    EXPECT_THAT(result.remarks,
+                Contains(HasSubstr("two: it is incremental, and it or a backup that "
+                                   "it builds upon has tar files")));
+    // That is no reason to keep WAL for it. Nothing that it builds upon goes.
+    EXPECT_THAT(result.doubtful, IsEmpty());
+    const auto counted = choose(backups, count(1), wal);
+    EXPECT_THAT(counted.obsolete, IsEmpty());
+    EXPECT_THAT(counted.bases, IsEmpty());
+  }
+  // The full one was extracted, too.
+  auto backups = chain;
+  backups[0].in_tar = true;
+  backups.push_back(backup("copy", 2000));
+  const auto result = choose(backups, window(hours(48)), wal);
+  EXPECT_THAT(kept(result), ElementsAre("two"));
+  EXPECT_FALSE(result.complaint);
+  ASSERT_EQ(result.bases.size(), 2U);
+  EXPECT_EQ(result.bases[1].file, "copy");
+}
+
 TEST(Retention, GoesByTheWayToEachTimeline) {
   // Timeline 2 went on at 5000; the old primary wrote on upon timeline 1.
   const auto two = *TimelineHistory::parse(2, "1\t0/1388\tno recovery target specified\n");

@@ -44,6 +44,12 @@ TEST(Candidates, BuildUponOthersThatAreThere) {
   auto broken = all;
   broken[0].problem = "its file base/1 is missing";
   EXPECT_FALSE(builds_upon(broken[2], broken));
+  // Tar files cannot be combined, their extracted copy can.
+  auto copies = all;
+  copies[0].in_tar = true;
+  EXPECT_THAT(paths(*builds_upon(copies[2], copies)), ElementsAre("full", "one"));
+  copies.push_back(candidate("extracted", 0x100));
+  EXPECT_THAT(paths(*builds_upon(copies[2], copies)), ElementsAre("extracted", "one"));
 }
 
 TEST(Mapping, IsReadAsPgBasebackupReadsIt) {

@@ -127,6 +127,24 @@ TEST(Look, DoesNotCountAnIncrementalBackupWithoutThoseThatItBuildsUpon) {
             "it is incremental to " + place.path("monday") + ", which does not count");
 }
 
+TEST(Look, DoesNotCountAnIncrementalBackupThatBuildsUponTarFiles) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  place.write("a-tar/base.tar", test::tar({{"backup_label", test::backup_label(kStart)}}));
+  write_backup(place, "monday", kMonday, from(kStart));
+  prune::BackupSizes sizes;
+  const auto told = [&] { return look_at(archive.path(), {place.path()}, sizes).report.backups; };
+  auto backups = told();
+  ASSERT_THAT(backups, SizeIs(2));
+  EXPECT_EQ(backups[0].problem, "");
+  EXPECT_THAT(backups[1].problem, HasSubstr("pg_combinebackup requires plain backups"));
+  write_backup(place, "extracted", kStart);
+  backups = told();
+  ASSERT_THAT(backups, SizeIs(3));
+  EXPECT_EQ(backups[2].base, place.path("extracted"));
+  EXPECT_EQ(backups[2].problem, "");
+}
+
 TEST(Look, TellsOfBackupsThatCannotBeRead) {
   const test::TemporaryDirectory archive;
   const test::TemporaryDirectory place;
