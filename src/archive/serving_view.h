@@ -31,6 +31,13 @@ struct ServedCertificate {
   std::chrono::sys_seconds expires{};
 };
 
+/// Why the archive is not served now, although it should be. It is tried again.
+struct ServingProblem {
+  std::string text;
+  bool needs_person = false;  ///< trying again does not help
+  std::chrono::system_clock::time_point since{};
+};
+
 /// The state of a process that serves an archive, at one moment. Value type.
 struct ServingView {
   std::vector<std::string> listens;  ///< addresses
@@ -39,6 +46,7 @@ struct ServingView {
   /// By name; nullopt: this process does not have the archive's slots.
   std::optional<std::vector<ServedSlot>> slots;
   std::optional<ServedCertificate> certificate{};  ///< nullopt: there is no TLS
+  std::optional<ServingProblem> problem{};         ///< nullopt: none, or unknown
 };
 
 /// Number of bytes by which the client lags behind the served WAL's end: by its replay

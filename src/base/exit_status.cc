@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 
@@ -39,6 +40,11 @@ Error unexpected(const std::exception& failure) {
         .hint(
             "The limit of processes and threads of the service or of the user that runs pgweir "
             "is reached. Check \"ulimit -u\" and TasksMax=.");
+  if (dynamic_cast<const std::bad_alloc*>(&failure) != nullptr)
+    return Error(ErrorKind::retry, "out of memory")
+        .hint(
+            "Check the memory of the host and the limit of the service (MemoryMax=, \"ulimit "
+            "-v\").");
   return Error(ErrorKind::protocol, fmt::format("unexpected failure: {}", failure.what()));
 }
 

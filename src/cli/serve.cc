@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -133,6 +134,10 @@ int serve_command(const Arguments& arguments) {
   } catch (const Error& error) {
     log.error(error);
     status = exit_status(error.kind());
+  } catch (const std::exception& error) {
+    const Error told = unexpected(error);
+    log.error(told);
+    status = exit_status(told.kind());
   }
   return long_run.end(status);
 }

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
@@ -126,10 +127,10 @@ void DirectorySocket::serve(int client) const {
     const auto line = client_ == Client::sends_line ? read_line(client, stop_) : "";
     if (!line) return;
     send_all(client, answer_(*line), Clock::now() + kServeTime, &stop_);
-  } catch (const Error&) {
-    // A client that sends nothing, or does not read.
   } catch (const Interrupted&) {
     // work() ends, too
+  } catch (const std::exception&) {
+    // A client that sends nothing, or does not read; an answer that fails, which the owner reports.
   }
 }
 

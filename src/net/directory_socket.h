@@ -27,8 +27,8 @@ class DirectorySocket {
     may_be_in_use,  ///< taken over if it was left by a process that was killed
     is_ours,        ///< the caller holds a lock that excludes other processes: it is replaced
   };
-  /// Is called by the socket's thread. The client gets nothing if it is empty, or if an Error is
-  /// thrown.
+  /// Is called by the socket's thread. The client gets nothing if it is empty, or if a
+  /// std::exception is thrown, which it should report first: the socket has no log.
   using Answer = std::function<std::string(const std::string& line)>;
 
   /// Throws Error{io} if the name is not available; its system_code() is EADDRINUSE if another

@@ -19,6 +19,7 @@
 #include <random>
 #include <system_error>
 
+#include "base/exit_status.h"
 #include "base/left_behind.h"
 #include "base/text.h"
 #include "crypto/certificates.h"
@@ -90,7 +91,7 @@ class Resolver {
     try {
       static_cast<void>(begin_left_behind([task] { task->run(); }));
     } catch (const std::system_error& error) {
-      throw Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
+      throw weir::unexpected(error);
     }
     if (!net::wait_for_socket(task->done.fd(), true, false, &interrupt, deadline))
       throw Error(ErrorKind::retry, "the lookup of the host name timed out")

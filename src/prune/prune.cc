@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string_view>
 
 #include "archive/backup_checkpoint.h"
 #include "archive/forms.h"
@@ -45,13 +46,13 @@ class Planner {
     find_limit();
     lower_limit_by_doubt();
     lower_limit_by_age();
-    const auto* const awaited = find_backup_to_await();
-    if (awaited == nullptr) check_newest();
+    find_backups_to_await();
+    if (awaited_.empty()) check_newest();
     lower_limit_by_slots();
     collect();
     if (plan_.files > 0) {
       check_backups_are_here();
-      if (awaited != nullptr) return nothing_until_uploaded(*awaited);
+      if (!awaited_.empty()) return nothing_until_uploaded(awaited_.front());
     }
     // Whatever lowered the limit, or set it: the first segment of each backup stays.
     for (const auto& backup : options_.backups) PGWEIR_CHECK(limit_ <= size_.segno(backup.start));
@@ -60,6 +61,13 @@ class Planner {
   }
 
  private:
+  /// A backup with a segment that only the source has.
+  struct Awaited {
+    const archive::BackupPoint* backup;  ///< in options_.backups
+    std::uint64_t segno;
+    std::string_view why;
+  };
+
   void check_options() const {
     if (!options_.keep_from && options_.backups.empty())
       throw Error(ErrorKind::usage, options_.older_than
@@ -271,7 +279,7 @@ class Planner {
 
   /// Without its checkpoint, nothing shows that the backup belongs to this archive: it may be of a
   /// clone that is ahead of the archive.
-  void require_known_checkpoint(const archive::BackupPoint& backup) const {
+  void require_known_checkpoint(const archive::BackupPoint& backup) {
     using archive::CheckpointThere;
     if (is_sealed_) return;
     auto there = archive::require_checkpoint(whole_, backup, size_);
@@ -289,6 +297,11 @@ class Planner {
     }
     if (there == CheckpointThere::yes) return;
     const bool damaged = there == CheckpointThere::damaged;
+    if (!damaged && source_ != nullptr &&
+        archive::require_checkpoint(*source_, backup, size_) == CheckpointThere::yes) {
+      awaited_.push_back({&backup, size_.segno(*backup.checkpoint), "has its checkpoint in it"});
+      return;
+    }
     throw Error(damaged ? ErrorKind::conflict : ErrorKind::retry,
                 damaged ? "the backup's checkpoint cannot be read: the archive is damaged there"
                         : "the archive does not have the backup's checkpoint yet")
@@ -303,28 +316,28 @@ class Planner {
                         "belongs to another server.");
   }
 
-  /// Backups whose first segment only the source has. nullptr: there is none.
-  [[nodiscard]] const archive::BackupPoint* find_backup_to_await() {
-    if (source_ == nullptr) return nullptr;
+  /// Those whose first segment only the source has, too.
+  void find_backups_to_await() {
+    if (source_ == nullptr) return;
     const auto there = archive::list_archive(*source_);
     const auto timelines = archive::Timelines::read(whole_, all_);
     const auto timelines_there = archive::Timelines::read(*source_, there);
     for (const auto& backup : options_.backups)
       if (!has_first_segment_of(backup, timelines) &&
           has_first_segment_of(backup, timelines_there, there))
-        awaited_.push_back(&backup);
-    return awaited_.empty() ? nullptr : awaited_.front();
+        awaited_.push_back({&backup, size_.segno(backup.start), "starts in it"});
   }
   [[nodiscard]] bool is_awaited(const archive::BackupPoint& backup) const {
-    return std::find(awaited_.begin(), awaited_.end(), &backup) != awaited_.end();
+    return std::any_of(awaited_.begin(), awaited_.end(),
+                       [&](const Awaited& each) { return each.backup == &backup; });
   }
 
   /// Until then, what is here may be the only WAL with which an older backup can be recovered if
   /// the source is lost.
-  [[nodiscard]] Plan nothing_until_uploaded(const archive::BackupPoint& backup) const {
+  [[nodiscard]] Plan nothing_until_uploaded(const Awaited& awaited) const {
     Plan plan;
-    plan.awaited = wal::SegmentName(backup.timeline, size_.segno(backup.start), size_).to_string();
-    plan.reason = fmt::format("the backup {} starts in it", backup.file);
+    plan.awaited = wal::SegmentName(awaited.backup->timeline, awaited.segno, size_).to_string();
+    plan.reason = fmt::format("the backup {} {}", awaited.backup->file, awaited.why);
     return plan;
   }
 
@@ -352,7 +365,7 @@ class Planner {
   archive::Listing listing_;
   archive::Listing all_;  ///< of whole_
   io::Shelf* const source_;
-  std::vector<const archive::BackupPoint*> awaited_{};  ///< in options_.backups
+  std::vector<Awaited> awaited_{};
   wal::SegmentSize size_;
   std::uint64_t limit_ = 0;  ///< number of the first segment to keep
   Plan plan_;

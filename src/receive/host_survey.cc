@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/exit_status.h"
 #include "wal/server_version.h"
 
 namespace weir::receive {
@@ -59,8 +60,7 @@ std::vector<HostWord> HostSurvey::ask(const std::vector<std::pair<int, std::stri
     } catch (const std::system_error& error) {
       const Threads::Lock lock(*mutex_);
       asked.done = true;
-      asked.word.failure =
-          Error(ErrorKind::retry, std::string("could not start a thread: ") + error.what());
+      asked.word.failure = unexpected(error);
     }
   }
 

@@ -18,6 +18,7 @@
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "receive/alarms.h"
 #include "receive/background_compression.h"
@@ -97,6 +98,7 @@ class Session {
   void connect_to_the_same();
   std::function<void(const std::string&)> server_notice();
   void find_hosts();
+  void step_failed(const Error& error);
   void pause(std::chrono::milliseconds time);
   void expect_slot(bool expected);
   void tidy_up();
@@ -130,10 +132,12 @@ class Session {
   std::optional<SlotKeeper> slot_keeper_;
   std::mutex loss_watch_mutex_;
   std::optional<LossWatch> loss_watch_;
+  bool told_no_loss_watch_ = false;      ///< guarded likewise
   unsigned file_mode_ = 0600;            ///< of the archive's files
   std::uint64_t system_identifier_ = 0;  ///< of the server
   MemoryPlan memory_;
   bool told_memory_ = false;
+  bool told_no_size_watch_ = false;
   Streaming streaming_;
   std::optional<SizeWatch> size_watch_;  ///< destroyed first: it reports to the others
 };
@@ -165,12 +169,18 @@ void Session::run() {
     } catch (const net::Interrupted&) {
       state_.request_stop();
     } catch (const Error& error) {
-      if (error.kind() == ErrorKind::durability) alarms_.durability_lost(error);
-      alarms_.trouble(error);
-      inspection_.forget_names();
-      state_.failed(error, now());
+      step_failed(error);
+    } catch (const std::system_error& error) {
+      step_failed(unexpected(error));  // usually a temporary lack of threads
     }
   }
+}
+
+void Session::step_failed(const Error& error) {
+  if (error.kind() == ErrorKind::durability) alarms_.durability_lost(error);
+  alarms_.trouble(error);
+  inspection_.forget_names();
+  state_.failed(error, now());
 }
 
 /// After `archive_taken`, which may create a file: the names that are read here are still valid
@@ -194,7 +204,14 @@ void Session::show_losses() {
 /// Any thread.
 void Session::watch_losses() {
   const std::lock_guard lock(loss_watch_mutex_);
-  if (!loss_watch_) loss_watch_.emplace(directory_, machine_.threads(), board_, log_);
+  if (loss_watch_) return;
+  try {
+    loss_watch_.emplace(directory_, machine_.threads(), board_, log_);
+  } catch (const std::system_error& error) {
+    // The next step tries again.
+    if (!std::exchange(told_no_loss_watch_, true))
+      log_.warning("could not start the thread that monitors recorded losses: {}", error.what());
+  }
 }
 
 /// Only the newest segment must be checked before streaming starts. (pg_receivewal checks all of
@@ -207,20 +224,27 @@ void Session::watch_sizes(const step::InspectArchive& step,
   std::set<std::string> recorded;
   for (const auto& loss : state_.losses())
     if (loss.recorded) recorded.insert(loss.id());
-  size_watch_.emplace(
-      SizeWatch::Archive{.path = directory_.path(),
-                         .identity = *identity,
-                         .file_mode = file_mode_,
-                         .segment_size = step.segment_size,
-                         .system_identifier = step.system_identifier,
-                         .listing = listing,
-                         .recorded = std::move(recorded)},
-      SizeWatch::Hooks{
-          .log = log_,
-          .board = board_,
-          .durability_lost = alarms_.durability_lost_hook(),
-          .found = [this](const archive::Loss& loss) { feed_.publish(event::LossRecorded{loss}); },
-          .shown = [this] { watch_losses(); }});
+  SizeWatch::Archive archive{.path = directory_.path(),
+                             .identity = *identity,
+                             .file_mode = file_mode_,
+                             .segment_size = step.segment_size,
+                             .system_identifier = step.system_identifier,
+                             .listing = listing,
+                             .recorded = std::move(recorded)};
+  SizeWatch::Hooks hooks{
+      .log = log_,
+      .board = board_,
+      .durability_lost = alarms_.durability_lost_hook(),
+      .found = [this](const archive::Loss& loss) { feed_.publish(event::LossRecorded{loss}); },
+      .shown = [this] { watch_losses(); }};
+  try {
+    size_watch_.emplace(std::move(archive), std::move(hooks));
+  } catch (const std::system_error& error) {
+    // The next connection tries again.
+    if (!std::exchange(told_no_size_watch_, true))
+      log_.warning("could not start the thread that checks the sizes of the segments: {}",
+                   error.what());
+  }
 }
 
 void Session::finish(bool well) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <set>
@@ -27,6 +28,8 @@ using namespace std::chrono_literals;
 /// Number of files between two rests.
 constexpr int kAtOnce = 64;
 constexpr auto kLongestRest = 1s;
+/// After a failure, in units of Shared::check_again_after: usually a minute.
+constexpr int kRestAfterFailure = 30;
 /// For the current system call, at the end.
 constexpr auto kPatience = 100ms;
 
@@ -65,7 +68,20 @@ class SizeWatch::Work {
  public:
   explicit Work(Shared& shared) : shared_(shared), size_(shared.archive.segment_size) {}
 
+  /// After a failure it checks again, until the thread is over or all is well.
   void run() {
+    for (;;) {
+      try {
+        return check_until_all_is_well();
+      } catch (const std::exception& error) {
+        tell_failure(error);
+      }
+      if (!shared_.rest(shared_.check_again_after * kRestAfterFailure)) return;
+    }
+  }
+
+ private:
+  void check_until_all_is_well() {
     directory_ = io::open_existing_directory(shared_.archive.path);
     io::set_file_mode(*directory_, shared_.archive.file_mode);
     // Another directory may have this name meanwhile; writers of the old one detect that.
@@ -73,15 +89,16 @@ class SizeWatch::Work {
     const auto& expected = shared_.archive.identity;
     if (!identity || identity->device != expected.device || identity->inode != expected.inode)
       return;
-    if (!check_all()) return;
-    if (!wrong_.empty() || !shared_.archive.recorded.empty()) show();
+    if (!checked_all_ && !check_all()) return;
+    checked_all_ = true;
+    if (!wrong_.empty() || !shared_.archive.recorded.empty() || !shown_.empty()) show();
     while (!wrong_.empty() || !unsettled_.empty() || !shown_.empty()) {
       if (!shared_.rest(shared_.check_again_after)) return;
       if (check_again() || !unrecorded_.empty()) show();
     }
   }
 
- private:
+  void tell_failure(const std::exception& error);
   [[nodiscard]] bool check_all();
   bool check_again();
   bool check(const archive::SegmentFileName& name);
@@ -92,6 +109,7 @@ class SizeWatch::Work {
   Shared& shared_;
   const wal::SegmentSize size_;
   std::unique_ptr<io::Directory> directory_;
+  bool checked_all_ = false;
   std::map<wal::SegmentName, WrongSize> wrong_;
   std::map<wal::SegmentName, archive::SegmentFileName> unsettled_;  ///< possibly still being
                                                                     ///< written
@@ -101,6 +119,17 @@ class SizeWatch::Work {
   std::set<std::string> closed_;      ///< …and closed ones: the session may not know that yet
   std::set<std::string> unrecorded_;  ///< of these, not recorded yet
 };
+
+/// Once for each message.
+void SizeWatch::Work::tell_failure(const std::exception& error) {
+  const Error* const own = dynamic_cast<const Error*>(&error);
+  if (!told_failures_.insert(own != nullptr ? own->message() : error.what()).second) return;
+  const auto pause = shared_.check_again_after * kRestAfterFailure;
+  shared_.with_hooks([&](Hooks& hooks) {
+    hooks.log.warning("the sizes of the segments could not be checked: {}; trying again every {}",
+                      error.what(), format_duration(pause));
+  });
+}
 
 /// Newest first, since they are needed first. Returns false if it is over.
 bool SizeWatch::Work::check_all() {
@@ -270,13 +299,7 @@ SizeWatch::SizeWatch(Archive archive, Hooks hooks, std::chrono::milliseconds che
     : shared_(new Shared{std::move(archive), check_again_after, std::move(hooks)}) {
   running_ = begin_left_behind([shared = shared_] {
     lowest_priority();
-    try {
-      Work(*shared).run();
-    } catch (const Error& error) {
-      shared->with_hooks([&](Hooks& to) {
-        to.log.warning("the sizes of the segments could not be checked: {}", error.what());
-      });
-    }
+    Work(*shared).run();
   });
 }
 

@@ -19,7 +19,8 @@ namespace weir::receive {
 
 /// Checks the sizes of all complete segments, once in a run of a receiver and in the background:
 /// for 100,000 files that takes too long for startup. Files of a wrong size are logged, recorded as
-/// holes (archive/losses.h), shown on the board, and checked again until they are repaired.
+/// holes (archive/losses.h), shown on the board, and checked again until they are repaired. If the
+/// archive cannot be read, that is logged once, and tried again every minute.
 ///
 /// Never delays archiving: a thread of the lowest CPU and I/O priority, which rests as long as it
 /// works. It has its own handle of the directory and its own copies of everything else, so that
@@ -48,6 +49,7 @@ class SizeWatch {
     std::function<void()> shown;                        ///< the board shows losses of the watch
   };
 
+  /// Throws std::system_error.
   SizeWatch(Archive archive, Hooks hooks,
             std::chrono::milliseconds check_again_after = std::chrono::seconds(2));
   ~SizeWatch();

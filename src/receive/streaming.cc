@@ -15,12 +15,14 @@
 #include "receive/streaming.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "archive/border.h"
 #include "archive/compress.h"
 #include "archive/find_losses.h"
 #include "archive/history_store.h"
+#include "base/exit_status.h"
 #include "base/units.h"
 #include "wal/page.h"
 
@@ -105,15 +107,17 @@ Streaming::Streaming(const World& world)
       machine_(world.environment.machine) {}
 
 StreamOutcome Streaming::run(const step::Stream& step, const Partners& partners) {
+  StreamOutcome outcome;
+  outcome.how = StreamOutcome::How::failed;
+  outcome.reached = step.start;
   try {
     return stream(step, partners);
   } catch (const Error& error) {
-    StreamOutcome outcome;
-    outcome.how = StreamOutcome::How::failed;
     outcome.error = error;
-    outcome.reached = step.start;
-    return outcome;
+  } catch (const std::system_error& error) {
+    outcome.error = unexpected(error);  // usually a temporary lack of threads
   }
+  return outcome;
 }
 
 StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partners) {

@@ -15,6 +15,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <system_error>
 #include <utility>
 
@@ -83,6 +84,12 @@ Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slot
 }
 
 void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
+  // Also if serving fails: clients would otherwise be served by their threads, which are waited
+  // for, for as long as they stay, while no new client is accepted.
+  struct AtTheEnd {
+    Server& server;
+    ~AtTheEnd() { server.disconnect_all(); }
+  } const at_the_end{*this};
   for (auto& listener : listeners) listener.listen(kBacklog);
   while (!stop.raised()) {
     std::vector<pollfd> polls = {{stop.fd(), POLLIN, 0}, {reap_.fd(), POLLIN, 0}};
@@ -103,17 +110,36 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
 
     auto poll = polls.begin() + static_cast<std::ptrdiff_t>(first_visitor);
     for (auto visitor = visitors_.begin(); poll != polls.end(); ++poll) {
-      const bool stays = (poll->revents == 0 && Clock::now() < visitor->until) ||
-                         attend(*visitor, (poll->revents & ~POLLOUT) != 0);
+      const bool stays =
+          (poll->revents == 0 && Clock::now() < visitor->until) ||
+          unless_it_fails([&] { return attend(*visitor, (poll->revents & ~POLLOUT) != 0); });
       visitor = stays ? std::next(visitor) : visitors_.erase(visitor);
     }
     for (std::size_t i = 0; i < listeners.size(); ++i)
-      if (polls[2 + i].revents != 0) welcome(listeners[i], stop);
+      if (polls[2 + i].revents != 0)
+        unless_it_fails([&] {
+          welcome(listeners[i], stop);
+          return true;
+        });
     reap();
   }
+}
+
+void Server::disconnect_all() {
   visitors_.clear();
   hub_.stop();
   guests_.clear();  // each thread is waited for
+}
+
+/// What fails for one client, for lack of memory for example, must not end serving.
+template <typename Work>
+bool Server::unless_it_fails(Work work) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    seldom_.warning(fmt::format("could not serve a client: {}", error.what()));
+    return false;
+  }
 }
 
 void Server::welcome(net::Listener& listener, const net::Wake& stop) {
@@ -252,9 +278,9 @@ void Server::admit(Visitor& visitor) {
   log_.info("client \"{}\" ({}, user \"{}\") connected{}", client.application_name, client.address,
             client.user, state.peer().encrypted ? ", over TLS" : "");
   auto& guest = guests_.emplace_back();
-  // std::function requires a copyable callable.
-  auto stream = std::make_shared<std::unique_ptr<net::Stream>>(std::move(visitor.stream));
   try {
+    // std::function requires a copyable callable.
+    auto stream = std::make_shared<std::unique_ptr<net::Stream>>(std::move(visitor.stream));
     guest.thread = machine_threads().start("client", [this, &guest, stream, client] {
       try {
         serve_client(std::move(*stream), client,
@@ -266,9 +292,9 @@ void Server::admit(Visitor& visitor) {
       guest.gone = true;
       reap_.raise();
     });
-  } catch (const std::system_error& error) {
+  } catch (const std::exception&) {
     guests_.pop_back();
-    seldom_.warning(fmt::format("could not serve a client: {}", error.what()));
+    throw;
   }
 }
 

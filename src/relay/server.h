@@ -70,7 +70,8 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   /// Serves clients of these listeners until `stop` is raised; then notifies all clients, and
-  /// returns when all of them have disconnected.
+  /// returns when all of them have disconnected. The same happens before it throws, for lack of
+  /// memory for example; what fails for one client only disconnects that client. Call it once.
   void run(std::vector<net::Listener>& listeners, const net::Wake& stop);
 
  private:
@@ -88,6 +89,9 @@ class Server {
     std::atomic<bool> gone = false;
   };
 
+  void disconnect_all();
+  template <typename Work>
+  bool unless_it_fails(Work work);
   void welcome(net::Listener& listener, const net::Wake& stop);
   void wait_out(int error, const net::Wake& stop);
   /// False: it is not at the door any more.

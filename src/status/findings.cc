@@ -47,6 +47,17 @@ void judge_served_certificate(const archive::ServingView& serving, SystemTime no
                       found);
 }
 
+/// Standbys get no WAL then. Archiving is not affected.
+void judge_serving(const archive::ServingView& serving, std::vector<Finding>& found) {
+  if (!serving.problem) return;
+  found.push_back({serving.problem->needs_person ? Level::critical : Level::warning,
+                   "the archive is not served to clients: " + serving.problem->text,
+                   Topic::serving});
+  found.back().since = serving.problem->since;
+  found.back().commands = {serving.problem->needs_person ? "pgweir verify -D DIRECTORY"
+                                                         : "pgweir status -D DIRECTORY"};
+}
+
 using receive::ReceiverView;
 
 /// Since when no WAL streams. A receiver of an earlier version reports only its silence.
@@ -186,7 +197,10 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
   judge_certificate("the certificate of the server " + receiver.server, {},
                     certificates.server_expires, receiver.taken, found);
   if (found.size() > known) ask_doctor(receiver, found.back());
-  if (receiver.serving) judge_served_certificate(*receiver.serving, receiver.taken, found);
+  if (receiver.serving) {
+    judge_served_certificate(*receiver.serving, receiver.taken, found);
+    judge_serving(*receiver.serving, found);
+  }
   if (!certificates.problem.empty()) {
     add(Level::warning, "no new connection could be made: " + certificates.problem,
         Topic::certificate);
@@ -209,6 +223,7 @@ std::vector<std::string> space_commands() {
 std::vector<Finding> findings(const archive::Relay& relay) {
   std::vector<Finding> found;
   judge_served_certificate(relay.serving, relay.taken, found);
+  judge_serving(relay.serving, found);
   return found;
 }
 
@@ -318,6 +333,12 @@ TopicWords words_of(Topic topic) {
       return {"relay",
               "Check which client lags behind, and drop unused slots: they prevent \"pgweir "
               "prune\" from removing WAL.",
+              "A client of `pgweir serve` gets no WAL"};
+    case Topic::serving:
+      return {"serving",
+              "Archiving continues, and serving is retried every 10 s. The log has the error; "
+              "check the memory, the threads (TasksMax=) and the file descriptors (LimitNOFILE=) "
+              "of the service.",
               "A client of `pgweir serve` gets no WAL"};
     case Topic::server_unreachable:
       return {"server_unreachable",

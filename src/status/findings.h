@@ -66,6 +66,7 @@ enum class Topic {
   store,
   certificate,
   relay,
+  serving,
   server_unreachable,
   other_cluster,
   branch,

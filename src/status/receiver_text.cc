@@ -193,7 +193,12 @@ std::string receiver_text(const StatusReport& report) {
   text += view.slot ? fmt::format("  slot: {}\n", *view.slot)
                     : "  slot: none, the server may remove WAL before it is archived\n";
   for (const auto& candidate : view.candidates) text += candidate_text(candidate);
-  if (view.serving) text += clients_text(view.serving->clients);
+  if (view.serving) {
+    if (const auto& problem = view.serving->problem)
+      text += fmt::format("  not serving clients since {}: {}\n", format_time(problem->since),
+                          problem->text);
+    text += clients_text(view.serving->clients);
+  }
   if (view.comparison) text += comparison_text(*view.comparison);
   if (view.store) text += store_text(*view.store);
   text += certificates_text(view.certificates);

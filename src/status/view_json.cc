@@ -376,12 +376,20 @@ void members(Io& io, archive::ServedCertificate& certificate) {
   io.derived("expires_in_seconds", until(io.now, expires));
 }
 
+void members(Io& io, archive::ServingProblem& problem) {
+  auto& [text, needs_person, since] = problem;
+  io.always("text", text);
+  io.always("needs_person", needs_person);
+  io.always("since", since);
+}
+
 /// Not written here: `end`, which only a relay has, and slots, which have a query of their own.
 void members(Io& io, archive::ServingView& serving) {
-  auto& [listens, end, clients, slots, certificate] = serving;
+  auto& [listens, end, clients, slots, certificate, problem] = serving;
   io.always("listen", listens);
   io.list("clients", clients);
   io.section("serve_certificate", certificate);
+  io.section("serve_problem", problem);
 }
 
 void members(Io& io, archive::DurableEnd& served) {

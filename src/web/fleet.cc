@@ -48,6 +48,7 @@ Rank rank_of_finding(const status::Finding& finding) {
       return Rank::endangered;
     case Topic::store:        // the disk has all WAL
     case Topic::certificate:  // existing connections continue
+    case Topic::serving:      // only clients are affected
       return finding.level == Level::critical ? Rank::endangered : Rank::warned;
     case Topic::lag:
       return Rank::behind;

@@ -11,6 +11,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/exit_status.h"
+#include "base/units.h"
 #include "net/wait.h"
 
 namespace weir::cli {
@@ -19,8 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The archive may be unservable temporarily: for example while a file is copied again.
-constexpr std::chrono::milliseconds kTryAgain = 10s;
 constexpr std::chrono::milliseconds kSoon = 200ms;
 
 /// Not the error for removed WAL: a downstream receiver would take that for a gap of its own,
@@ -37,12 +37,14 @@ wire::ErrorReport report_of_end(const Error& error) {
 
 Downstream::Downstream(const ServeRequest& request, io::Directory& archive, receive::Feed& feed,
                        receive::StatusBoard& board, receive::Downstream& word, Log& log,
-                       std::function<void(const Error&)> durability_lost)
+                       std::function<void(const Error&)> durability_lost,
+                       std::chrono::milliseconds try_again)
     : feed_(feed),
       board_(board),
       word_(word),
       log_(log),
       durability_lost_(std::move(durability_lost)),
+      try_again_(try_again),
       serving_(request, archive, [this] { return durable(); }, log,
                {.feedback = [this](const relay::Feedback& feedback) { on_feedback(feedback); },
                 .comes_or_goes =
@@ -58,7 +60,12 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
                                if (!server.version.empty()) serving_.hear_version(server.version);
                              })),
       thread_(machine_threads().start("serve", [this] { work(); })) {
-  board_.set_serving([this] { return serving_.view(); });
+  board_.set_serving([this] {
+    auto view = serving_.view();
+    const std::lock_guard lock(mutex_);
+    view.problem = problem_;
+    return view;
+  });
 }
 
 Downstream::~Downstream() {
@@ -69,25 +76,41 @@ Downstream::~Downstream() {
 
 void Downstream::work() {
   // The receiver in the same process may have renamed a file just when it was read: the first
-  // failure is therefore not logged, but retried.
-  bool first = true;
-  const auto told = [&](auto&& tell) {
-    if (std::exchange(first, false)) return kSoon;
-    tell();
-    log_.warning("the archive cannot be served now; trying again in 10 s");
-    return kTryAgain;
+  // failure before WAL is served is therefore not logged, but retried.
+  bool may_pass = true;
+  const auto failed = [&](const Error& error) {
+    if (std::exchange(may_pass, false)) return kSoon;
+    set_problem(error);
+    log_.error(error);
+    log_.warning("the archive cannot be served now; trying again in {}",
+                 format_duration(try_again_));
+    return try_again_;
   };
-  auto pause = kTryAgain;
+  const auto tell = [&](const std::string& what) {
+    if (serving_.view().end) may_pass = false;
+    set_problem(std::nullopt);
+    log_.info("{}", what);
+  };
+  auto pause = try_again_;
   do {
     try {
-      return serving_.run(stop_, [this](const std::string& what) { log_.info("{}", what); });
+      return serving_.run(stop_, tell);
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::durability) durability_lost_(error);
-      pause = told([&] { log_.error(error); });
+      pause = failed(error);
     } catch (const std::exception& error) {
-      pause = told([&] { log_.error("{}", error.what()); });
+      pause = failed(unexpected(error));
     }
   } while (net::pause(stop_, pause));
+}
+
+void Downstream::set_problem(const std::optional<Error>& error) {
+  const std::lock_guard lock(mutex_);
+  const auto since = problem_ ? problem_->since : std::chrono::system_clock::now();
+  problem_.reset();
+  if (error)
+    problem_ =
+        archive::ServingProblem{error->what(), exit_status(error->kind()) == kNeedsPerson, since};
 }
 
 /// A client that has caught up would otherwise only learn that all is well.

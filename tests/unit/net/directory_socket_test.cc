@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <new>
 #include <string>
 
 #include "base/error.h"
@@ -59,6 +60,18 @@ TEST_F(DirectorySocketTest, AnswersNothingWhereTheAnswerFails) {
   const auto reply = ask("one");
   EXPECT_FALSE(reply.answer);
   EXPECT_EQ(reply.code, 0);
+  fails = false;
+  EXPECT_EQ(ask("one").answer, "yes");
+}
+
+TEST_F(DirectorySocketTest, AnswersAgainAfterAnAnswerForWhichThereWasNoMemory) {
+  bool fails = true;
+  const DirectorySocket socket(directory_, kName, Name::may_be_in_use, Client::sends_line,
+                               [&](const std::string&) -> std::string {
+                                 if (fails) throw std::bad_alloc();
+                                 return "yes";
+                               });
+  EXPECT_FALSE(ask("one").answer);
   fails = false;
   EXPECT_EQ(ask("one").answer, "yes");
 }

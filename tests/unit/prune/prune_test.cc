@@ -223,6 +223,32 @@ TEST(Prune, WaitsForTheCheckpointOfABackupThatIsAheadOfTheArchive) {
   EXPECT_EQ(example.plan(*directory).files, 2u);
 }
 
+TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheCheckpointOfABackupYet) {
+  WithCheckpoint local;
+  local.archive.segments(local.wal, 1, 7);
+  ArchiveBuilder uploaded;
+  uploaded.segments(local.wal, 1, 4);
+  const auto here = local.archive.disk.open();
+  const auto there = uploaded.disk.open();
+  const Options options{.backups = {local.point}};
+  const auto waiting = make_plan({*there, *there, *here, {}, here.get()}, options);
+  EXPECT_EQ(waiting.files, 0u);
+  EXPECT_THAT(waiting.numbers, IsEmpty());
+  EXPECT_EQ(waiting.awaited, ArchiveBuilder::name(local.wal, 4));
+  EXPECT_THAT(waiting.reason, HasSubstr("has its checkpoint in it"));
+  // If the source does not have it either, it may be of another server.
+  WithCheckpoint young;
+  young.archive.segments(local.wal, 1, 4);
+  const auto young_directory = young.archive.disk.open();
+  EXPECT_EQ(
+      error_of([&] {
+        static_cast<void>(make_plan({*there, *there, *here, {}, young_directory.get()}, options));
+      }).kind(),
+      ErrorKind::retry);
+  uploaded.segments(local.wal, 4, 5);
+  EXPECT_EQ(make_plan({*there, *there, *here, {}, here.get()}, options).files, 2u);
+}
+
 TEST(Prune, RefusesABackupWhoseCheckpointLiesBehindDamage) {
   WithCheckpoint example;
   example.archive.segments(example.wal, 1, 7);

@@ -145,6 +145,22 @@ TEST_F(SizeWatchTest, ClosesWhatWasMendedBeforeTheWatchCameToIt) {
   EXPECT_THAT(log.text(), HasSubstr("the loss hole-1-0-400000 is closed"));
 }
 
+TEST_F(SizeWatchTest, ChecksAgainAfterTheArchiveCouldNotBeRead) {
+  put(4, 0);
+  const auto expected = archive();
+  const auto away = path.string() + "-away";
+  std::filesystem::rename(path, away);
+  {
+    const SizeWatch watch(expected, hooks(), 1ms);
+    const std::string_view failure = "the sizes of the segments could not be checked: ";
+    ASSERT_TRUE(soon([&] { return log.text().find(failure) != std::string::npos; }));
+    std::filesystem::rename(away, path);
+    ASSERT_TRUE(soon([&] { return board.read().losses.size() == 1; })) << log.text();
+    // Told once, however often it failed.
+    EXPECT_EQ(log.text().find(failure), log.text().rfind(failure)) << log.text();
+  }
+}
+
 TEST_F(SizeWatchTest, LeavesALossAloneThatHasNothingToDoWithSizes) {
   std::filesystem::remove(path / name(4));
   put(7, 0);

@@ -352,6 +352,8 @@ StatusReport report_of_all_troubles() {
   report.receiver->serving.emplace();
   report.receiver->serving->certificate =
       archive::ServedCertificate{"/etc/relay.crt", std::chrono::sys_seconds(1'795'219'200s)};
+  report.receiver->serving->problem =
+      archive::ServingProblem{"out of memory", false, report.receiver->taken};
   report.directory = "/srv/wal";
   report.segment_size = wal::SegmentSize();
   report.taken = report.receiver->taken;
@@ -420,6 +422,24 @@ TEST(Check, HasACommandForEachFinding) {
   look(report);
   for (const auto topic : all_topics())
     EXPECT_TRUE(topics.contains(topic) || topic == Topic::other) << to_string(topic);
+}
+
+TEST(Check, ReportsThatTheArchiveIsNotServed) {
+  auto report = report_of_all_troubles();
+  const auto level = [&] {
+    for (const auto& finding : check(report, {}).findings)
+      if (finding.topic == Topic::serving) {
+        EXPECT_EQ(finding.text, "the archive is not served to clients: out of memory");
+        EXPECT_EQ(finding.since, report.taken);
+        return finding.level;
+      }
+    return Level::ok;
+  };
+  EXPECT_EQ(level(), Level::warning);
+  report.receiver->serving->problem->needs_person = true;
+  EXPECT_EQ(level(), Level::critical);
+  report.receiver->serving->problem.reset();
+  EXPECT_EQ(level(), Level::ok);
 }
 
 TEST(Check, NamesTheReceiversOwnFileInWhatToRun) {

@@ -41,6 +41,7 @@ archive::ServingView serving() {
                           .xmin = std::uint64_t{1} << 33});
   view.certificate =
       archive::ServedCertificate{"/r/tls.crt", std::chrono::floor<std::chrono::seconds>(kNow) + 1h};
+  view.problem = archive::ServingProblem{"out of memory", true, kNow - 70s};
   return view;
 }
 
@@ -202,6 +203,7 @@ TEST(ViewJson, CountsAgesFromTheMomentOfTheView) {
   EXPECT_EQ(json["last_message"], "2026-11-21 23:59:59.588 UTC");
   EXPECT_EQ(json["certificates"]["client_expires_in_seconds"], 864000);
   EXPECT_EQ(json["serve_certificate"]["expires_in_seconds"], 3600);
+  EXPECT_EQ(json["serve_problem"]["since"], "2026-11-21 23:58:50.000 UTC");
   EXPECT_EQ(json["store"]["oldest_pending_seconds"], 90);
   EXPECT_EQ(json["store"]["failures"], 3);
   EXPECT_EQ(json["lag_bytes"], 0x200);
