@@ -274,10 +274,11 @@ void reload(const ReceiveRequest& request, const Arguments& arguments, daemon::L
   serving.reload();
   try {
     if (request.config_file && !request.log_level_fixed) {
-      auto fresh = arguments.without_file();
-      add_config(fresh);
-      check_combinations(fresh);
-      log.set_level(read_receive(fresh).log_level);
+      log.set_level(reread([fresh = arguments.without_file()]() mutable {
+        add_config(fresh);
+        check_combinations(fresh);
+        return read_receive(fresh).log_level;
+      }));
     }
     log.info("SIGHUP: {}{}", request.log_file ? "log file reopened" : "no log file to open",
              !request.config_file      ? ""

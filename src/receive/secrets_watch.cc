@@ -3,10 +3,12 @@
 #include <poll.h>
 
 #include <array>
+#include <future>
 #include <system_error>
 #include <utility>
 
 #include "base/error.h"
+#include "base/left_behind.h"
 #include "net/wait.h"
 
 namespace weir::receive {
@@ -17,6 +19,8 @@ using namespace std::chrono_literals;
 
 /// The server may have to be configured for new files first.
 constexpr auto kTryEvery = 10s;
+/// For a look in progress, at the end.
+constexpr auto kForALook = 1s;
 
 }  // namespace
 
@@ -36,9 +40,10 @@ SecretsWatch::~SecretsWatch() {
 
 void SecretsWatch::work() {
   while (!stopped_within(task_.pause, nullptr)) {
-    // Before the check, so that later changes are noticed.
-    const auto news = io::FilesWatch::begin(task_.used.paths);
-    look();
+    const auto seen = look_unless_stopped();
+    if (!seen) return;
+    const auto& news = seen->news;
+    judge(seen->found);
     if (move_wanted_ && move()) return;
     if (news && !move_wanted_ && stopped_within(task_.look_anyway, news.get())) return;
   }
@@ -56,9 +61,36 @@ bool SecretsWatch::stopped_within(std::chrono::nanoseconds time, const io::Files
   return false;
 }
 
-void SecretsWatch::look() {
+/// The file system of the files may hang. Then this thread, which is joined, must still end: only
+/// the look is left behind. nullopt: stopped.
+std::optional<SecretsWatch::Seen> SecretsWatch::look_unless_stopped() {
+  const auto over = std::make_shared<net::Wake>();
+  std::future<Seen> answer;
+  try {
+    answer = begin_left_behind([over, paths = task_.used.paths, look = task_.look] {
+      struct Raised {
+        net::Wake& wake;
+        ~Raised() { wake.raise(); }
+      } const raised{*over};
+      // Before the check, so that later changes are noticed.
+      auto news = io::FilesWatch::begin(paths);
+      return Seen{std::move(news), look()};
+    });
+  } catch (const std::system_error& error) {
+    log_.warning("could not start the thread that monitors certificate files: {}", error.what());
+    return std::nullopt;
+  }
+  std::array<pollfd, 2> fds{{{stop_.fd(), POLLIN, 0}, {over->fd(), POLLIN, 0}}};
+  do {
+    task_.machine.poll(fds, task_.machine.now() + 1h);
+  } while (fds[0].revents == 0 && fds[1].revents == 0);
+  if (fds[1].revents == 0 && answer.wait_for(kForALook) != std::future_status::ready)
+    return std::nullopt;
+  return answer.get();
+}
+
+void SecretsWatch::judge(const pq::SecretsLook& found) {
   using Change = SecretChanges::Change;
-  const auto found = task_.look();
   const auto change = changes_.on_look(found);
   const auto& problem = changes_.problem();
   // Before the log: status has what the log has reported.

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -21,6 +22,8 @@ class SecretsWatch {
  public:
   struct Task {
     Machine& machine;
+    /// Runs in a thread that is abandoned if the watch ends while it hangs: it must own everything
+    /// that it uses.
     std::function<pq::SecretsLook()> look;
     pq::SecretsLook used;  ///< by the streaming connection; only its files are watched
     /// After each check, in the watch's thread; `problem` is why no connection could be made now.
@@ -40,8 +43,13 @@ class SecretsWatch {
   SecretsWatch& operator=(const SecretsWatch&) = delete;
 
  private:
+  struct Seen {
+    std::unique_ptr<io::FilesWatch> news;  ///< nullptr: the kernel does not tell
+    pq::SecretsLook found;
+  };
   void work();
-  void look();
+  std::optional<Seen> look_unless_stopped();
+  void judge(const pq::SecretsLook& found);
   bool move();
   bool stopped_within(std::chrono::nanoseconds time, const io::FilesWatch* news);
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cli/runtime/receiver_page.h"
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/bounded_look.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "status/report.h"
@@ -186,7 +187,10 @@ void FleetArchive::reload(Log& log) {
   if (remote_)
     read_anew(
         token_request(member_),
-        [this](const WebRequest& request) { remote_->use(read_token(request)); }, log);
+        [this](const WebRequest& request) {
+          remote_->use(reread([request] { return read_token(request); }));
+        },
+        log);
 }
 
 web::FleetRow FleetArchive::row() const {
@@ -253,7 +257,9 @@ Fleet::Fleet(std::vector<web::FleetMember> members, web::Gate gate, const status
 
 void Fleet::reload(const WebRequest& request, Log& log) {
   read_anew(
-      request, [this](const WebRequest& own) { entrance_.set(gate_of(own)); }, log);
+      request,
+      [this](const WebRequest& own) { entrance_.set(reread([own] { return gate_of(own); })); },
+      log);
   for (const auto& archive : archives_) archive->reload(log);
 }
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cli/runtime/serve_listeners.h"
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/bounded_look.h"
 #include "cli/shared/stored_archive.h"
 #include "metrics/exporter.h"
 #include "net/ip.h"
@@ -153,7 +154,11 @@ std::unique_ptr<http::Server> serve_site(const ListenAddress& address,
 
 void ReceiverPage::reload() {
   read_anew(
-      request_, [this](const WebRequest& request) { site_.set_gate(gate_of(request)); }, log_);
+      request_,
+      [this](const WebRequest& request) {
+        site_.set_gate(reread([request] { return gate_of(request); }));
+      },
+      log_);
 }
 
 void read_anew(const WebRequest& request, const std::function<void(const WebRequest&)>& use,

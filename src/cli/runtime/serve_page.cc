@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/bounded_look.h"
 #include "status/check.h"
 #include "web/entrance.h"
 #include "web/recorder.h"
@@ -73,7 +74,11 @@ std::optional<web::Facts> ServePage::facts() {
 
 void ServePage::reload() {
   read_anew(
-      request_, [this](const WebRequest& request) { site_.set_gate(gate_of(request)); }, log_);
+      request_,
+      [this](const WebRequest& request) {
+        site_.set_gate(reread([request] { return gate_of(request); }));
+      },
+      log_);
 }
 
 }  // namespace weir::cli

@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "cli/runtime/access_files.h"
 #include "cli/runtime/serve_listeners.h"
+#include "cli/shared/bounded_look.h"
 #include "crypto/primitives.h"
 #include "io/names_watch.h"
 #include "io/small_file.h"
@@ -85,15 +86,27 @@ void Serving::watch_secrets() {
 
 /// The rules as they are: those change by SIGHUP.
 void Serving::renew_secrets() {
-  const std::lock_guard lock(reload_mutex_);
-  const auto state = state_of_secrets(request_);
-  if (state == secrets_read_) return;
-  secrets_read_ = state;
   try {
-    auto fresh = std::make_shared<relay::Access>(*access_.get());
-    fresh->users = read_users(request_);
-    if (request_.tls) fresh->tls = read_tls(*request_.tls);
-    access_.set(std::move(fresh));
+    // Not under the lock: the files' file system may hang.
+    const auto state =
+        reread_unless(over_, [request = request_] { return state_of_secrets(request); });
+    if (!state) return;
+    {
+      const std::lock_guard lock(reload_mutex_);
+      if (*state == secrets_read_) return;
+      secrets_read_ = *state;
+    }
+    const auto read = reread_unless(over_, [request = request_] {
+      return std::pair(read_users(request), request.tls ? read_tls(*request.tls) : nullptr);
+    });
+    if (!read) return;
+    {
+      const std::lock_guard lock(reload_mutex_);
+      auto fresh = std::make_shared<relay::Access>(*access_.get());
+      fresh->users = read->first;
+      if (request_.tls) fresh->tls = read->second;
+      access_.set(std::move(fresh));
+    }
     log_.info("{} replaced: new clients use the new contents",
               request_.tls ? "the certificate or the users file was" : "the users file was");
     tell_expiry();
@@ -221,10 +234,17 @@ void Serving::set_last_word(const std::optional<wire::ErrorReport>& word) {
 }
 
 void Serving::reload() {
-  const std::lock_guard lock(reload_mutex_);
   try {
-    secrets_read_ = state_of_secrets(request_);
-    access_.set(read_access(request_));
+    auto state = reread([request = request_] { return state_of_secrets(request); });
+    {
+      const std::lock_guard lock(reload_mutex_);
+      secrets_read_ = std::move(state);
+    }
+    auto access = reread([request = request_] { return read_access(request); });
+    {
+      const std::lock_guard lock(reload_mutex_);
+      access_.set(std::move(access));
+    }
     log_.info("reloaded the HBA and users files{}", request_.tls ? ", and the certificate" : "");
     tell_expiry();
   } catch (const Error& error) {

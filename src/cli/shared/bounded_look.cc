@@ -12,6 +12,11 @@ FileSystemHangs file_system_hangs(const std::string& directory) {
       .hint("Check the mount, the network and the kernel log.");
 }
 
+Error files_hang() {
+  return Error(ErrorKind::retry, "the files could not be read: their file system does not answer")
+      .hint("Check the mount, the network and the kernel log, then send SIGHUP again.");
+}
+
 void wait_for_file_system(const std::string& directory, Log& log, const net::Wake& stop) {
   constexpr auto kPatience = 5s;
   constexpr auto kTurn = 50ms;

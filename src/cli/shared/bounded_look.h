@@ -2,10 +2,13 @@
 
 #include <chrono>
 #include <future>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/error.h"
+#include "base/exit_status.h"
 #include "base/left_behind.h"
 #include "base/log.h"
 #include "io/place.h"
@@ -20,6 +23,18 @@ class FileSystemHangs : public ErrorAs<FileSystemHangs> {
 };
 
 [[nodiscard]] FileSystemHangs file_system_hangs(const std::string& directory);
+
+[[nodiscard]] Error files_hang();
+
+/// As begin_left_behind(), but throws Error{retry} if no thread can be started.
+template <typename Read>
+[[nodiscard]] auto begin_reading(Read read) {
+  try {
+    return begin_left_behind(std::move(read));
+  } catch (const std::system_error& error) {
+    throw unexpected(error);
+  }
+}
 
 /// Returns or throws the result of `look`. It may run as long as the directory's file system
 /// responds, and ten minutes at most. Throws FileSystemHangs after 5 s without a response; `look`
@@ -39,6 +54,30 @@ template <typename Look>
         answer.wait_for(0s) != std::future_status::ready)
       throw file_system_hangs(directory);
   }
+  return answer.get();
+}
+
+/// Returns or throws the result of `read`, for SIGHUP: the thread that handles signals must not
+/// hang with the file system of a configuration file, because SIGTERM would have no effect then.
+/// After `patience` it throws Error{retry}; `read` is abandoned then, so it must own everything
+/// that it uses.
+template <typename Read>
+[[nodiscard]] auto reread(Read read,
+                          std::chrono::milliseconds patience = std::chrono::seconds(10)) {
+  auto answer = begin_reading(std::move(read));
+  if (answer.wait_for(patience) != std::future_status::ready) throw files_hang();
+  return answer.get();
+}
+
+/// The same for a thread that can wait, until `stop` is raised: nullopt then.
+template <typename Read>
+[[nodiscard]] auto reread_unless(const net::Wake& stop, Read read)
+    -> std::optional<decltype(read())> {
+  using namespace std::chrono_literals;
+  constexpr auto kTurn = 50ms;
+  auto answer = begin_reading(std::move(read));
+  while (answer.wait_for(kTurn) != std::future_status::ready)
+    if (stop.raised()) return std::nullopt;
   return answer.get();
 }
 

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -120,6 +122,27 @@ TEST_F(SecretsWatchTest, LooksAfterAWhileThoughTheKernelSaysNothing) {
   task.look_anyway = 5ms;
   const SecretsWatch watch(std::move(task), log_);
   EXPECT_TRUE(comes([&] { return looks_ > 3; }));
+}
+
+TEST_F(SecretsWatchTest, EndsWhileTheFilesFileSystemHangs) {
+  struct World {
+    std::atomic<bool> looks = false;
+    std::promise<void> answers;
+    std::shared_future<void> answered = answers.get_future().share();
+  };
+  const auto world = std::make_shared<World>();
+  auto task = this->task();
+  task.look = [world] {
+    world->looks = true;
+    world->answered.wait();
+    return pq::SecretsLook();
+  };
+  const auto done = std::async(std::launch::async, [&] {
+    const SecretsWatch watch(task, log_);
+    EXPECT_TRUE(comes([&] { return world->looks.load(); }));
+  });
+  EXPECT_EQ(done.wait_for(30s), std::future_status::ready);
+  world->answers.set_value();
 }
 
 TEST_F(SecretsWatchTest, TriesWhatIsNewUntilItConnectsThenLeaves) {

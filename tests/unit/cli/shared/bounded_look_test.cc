@@ -1,0 +1,59 @@
+#include "cli/shared/bounded_look.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <memory>
+
+#include "support/error_of.h"
+
+namespace weir::cli::bounded_look_test {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A file system that does not answer until the end of the test.
+struct Hanging {
+  Hanging() : answered(answers.get_future().share()) {}
+  ~Hanging() { answers.set_value(); }
+  std::promise<void> answers;
+  std::shared_future<void> answered;
+};
+
+TEST(Reread, ReturnsWhatWasRead) {
+  EXPECT_EQ(reread([] { return 3; }), 3);
+  EXPECT_EQ(test::error_of([] {
+              static_cast<void>(reread([]() -> int { throw Error(ErrorKind::usage, "wrong"); }));
+            }).kind(),
+            ErrorKind::usage);
+}
+
+TEST(Reread, GivesUpWhileTheFileSystemHangs) {
+  const Hanging hanging;
+  const auto error = test::error_of([&] {
+    static_cast<void>(reread(
+        [answered = hanging.answered] {
+          answered.wait();
+          return 3;
+        },
+        10ms));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::retry);
+  EXPECT_FALSE(error.hint().empty());
+}
+
+TEST(RereadUnless, EndsWhenItIsStopped) {
+  net::Wake stop;
+  EXPECT_EQ(reread_unless(stop, [] { return 3; }), 3);
+  stop.raise();
+  const Hanging hanging;
+  EXPECT_EQ(reread_unless(stop,
+                          [answered = hanging.answered] {
+                            answered.wait();
+                            return 3;
+                          }),
+            std::nullopt);
+}
+
+}  // namespace
+}  // namespace weir::cli::bounded_look_test
