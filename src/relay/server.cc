@@ -83,6 +83,10 @@ Server::Server(io::Shelf& archive, const Cluster& cluster, Hub& hub, Slots& slot
   if (options_.backups) backups_.emplace(*options_.backups, cluster.system_identifier, log);
 }
 
+void Server::listen(std::vector<net::Listener>& listeners) {
+  for (auto& listener : listeners) listener.listen(kBacklog);
+}
+
 void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
   // Also if serving fails: clients would otherwise be served by their threads, which are waited
   // for, for as long as they stay, while no new client is accepted.
@@ -90,7 +94,6 @@ void Server::run(std::vector<net::Listener>& listeners, const net::Wake& stop) {
     Server& server;
     ~AtTheEnd() { server.disconnect_all(); }
   } const at_the_end{*this};
-  for (auto& listener : listeners) listener.listen(kBacklog);
   while (!stop.raised()) {
     std::vector<pollfd> polls = {{stop.fd(), POLLIN, 0}, {reap_.fd(), POLLIN, 0}};
     for (const auto& listener : listeners) polls.push_back({listener.fd(), POLLIN, 0});

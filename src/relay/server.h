@@ -69,9 +69,13 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Serves clients of these listeners until `stop` is raised; then notifies all clients, and
-  /// returns when all of them have disconnected. The same happens before it throws, for lack of
-  /// memory for example; what fails for one client only disconnects that client. Call it once.
+  /// Starts to accept connections: a client that connects from now on is served by run(). Throws
+  /// Error{io}.
+  static void listen(std::vector<net::Listener>& listeners);
+  /// Serves clients of these listeners, which listen(), until `stop` is raised; then notifies all
+  /// clients, and returns when all of them have disconnected. The same happens before it throws,
+  /// for lack of memory for example; what fails for one client only disconnects that client. Call
+  /// it once.
   void run(std::vector<net::Listener>& listeners, const net::Wake& stop);
 
  private:

@@ -321,6 +321,12 @@ def test_answers_are_those_of_a_walsender(servers, filled, relay):
         assert told(client.query("IDENTIFY_SYSTEM"))[-2] == ("done", "IDENTIFY_SYSTEM")
 
 
+def test_who_connects_at_the_word_that_it_listens_is_let_in(place, filled, relay):
+    _, archive, _ = filled
+    serving = relay(archive, None, TRUST, env={"LD_PRELOAD": str(preload(place, "slow_listen.c"))})
+    assert Client(serving.port).greeting[-1][0] == b"Z"
+
+
 def test_parameters_say_what_clients_ask_for(servers, filled, relay):
     _, archive, _ = filled
     client = Client(relay(archive, None, TRUST).port, application_name="me")

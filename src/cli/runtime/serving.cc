@@ -167,6 +167,8 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_,
                                   std::move(names_changed), news_, hub, log_,
                                   listening_.durability_lost);
+  // Before anything says that it serves: a client may connect at that word.
+  relay::Server::listen(listeners_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
       cluster_->major, found->timeline(), found->end,
