@@ -191,23 +191,23 @@ def test_a_full_disk_stops_it_if_told_so(servers, receivers, new_archive, small_
 def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_archive,
                                                       sync_fault):
     """Each sync takes longer than wal_sender_timeout."""
-    primary = servers.primary(wal_sender_timeout="3s")
+    primary = servers.primary(wal_sender_timeout="9s")  # no less: the machine may stand still for some seconds
     create_slot(primary)
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, primary, "-S", "archive", env=sync_fault.env)
     walsender = streaming(primary)["pid"]
     reported(primary, primary.write_wal(1))
-    sync_fault.set("sleep 4500")
+    sync_fault.set("sleep 10000")
     before = restart_lsn(primary)
     begun = time.monotonic()
     end = primary.write_wal(1)
     wait_for(lambda: sync_fault.count() >= 1, "a sync to hang")
     told = restart_lsn(primary)
-    if time.monotonic() < begun + 4.5:
+    if time.monotonic() < begun + 10:
         assert told < end, "reported before the sync has returned"
     since = primary.sql("SELECT now()")
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE"
-                                 f" reply_time > '{since}'::timestamptz + interval '4s'") == "1",
+                                 f" reply_time > '{since}'::timestamptz + interval '10s'") == "1",
              "replies to go on while the disk hangs")
     wait_for(lambda: restart_lsn(primary) > before, "a hanging sync to return and be reported")
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
@@ -217,10 +217,10 @@ def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_ar
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
     # Slow syncs are told once in the log, and counted.
     syncs = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
-    assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 4500, syncs
+    assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 10000, syncs
     assert syncs["syncs"]["p50_ms"] <= syncs["syncs"]["p99_ms"] <= syncs["syncs"]["worst_ms"], syncs
     text = pgweir("status", "-D", archive.path).stdout
-    assert float(re.search(r"syncs of the last 5 minutes: .* the longest (\S+) s\n", text)[1]) >= 4.5, text
+    assert float(re.search(r"syncs of the last 5 minutes: .* the longest (\S+) s\n", text)[1]) >= 10, text
     told = receiver.said().count("a sync of the archive took")
     assert 1 <= told <= 1 + (time.monotonic() - begun) // 60, receiver.said()
     receiver.stop()

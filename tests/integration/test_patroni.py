@@ -54,7 +54,7 @@ def kept_up(archive, cluster):
         return len(known) == 2 and all(one["covered"] for one in known.values())
 
     wait_for(there, f"the others to be covered: {candidates(archive)}", interval=0.2)
-    wait_for(lambda: archive.covers(cluster.leader(), cluster.leader().timeline(), end), "the archive to have it all", 60,
+    wait_for(lambda: archive.covers(cluster.leader(), cluster.leader().timeline(), end), "the archive to have it all",
              interval=0.2)
 
 

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import as_server_user, run, server_user, wait_for
+from support.process import PATIENCE, as_server_user, run, server_user, wait_for
 from support.recovery import hand_over, installed
 from support.scenario import promote_again, reported, streaming
 from support.server import bin_directory, free_port
@@ -120,7 +120,7 @@ class World:
 
     def sql(self, text):
         return run([bin_directory(15) / "psql", "-XAtq", "-h", self.primary.socket_dir, "-p", self.primary.port, "-U", "postgres",
-                    "-c", text, "postgres"], cwd="/", timeout=60).stdout.strip()
+                    "-c", text, "postgres"], cwd="/").stdout.strip()
 
     def stop(self, mode="fast"):
         run([self.bin / "pg_ctl", "-D", self.into, "-m", mode, "-w", "stop"], check=mode != "immediate",
@@ -538,7 +538,7 @@ def test_a_server_that_was_stopped_on_the_way_has_not_reached_its_target(world):
         wait_for(lambda: log.exists() and "consistent recovery state reached" in log.read_text(),
                  "the server to be consistent")
         world.stop()
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         if process.poll() is None:
             process.kill()
@@ -636,7 +636,7 @@ def test_a_standbys_backup_over_a_failover(servers, receivers, new_archive, plac
         second.replayed(first.flushed())
         second.sql("CHECKPOINT")
         taking.send_signal(signal.SIGCONT)
-        assert taking.wait(120) == 0
+        assert taking.wait(PATIENCE) == 0
     finally:
         if taking.poll() is None:
             taking.kill()

@@ -137,7 +137,7 @@ def test_the_guard_does_not_miss_a_slot_that_is_still_to_be_made(servers, receiv
     streaming(standby)
     seen = lambda: json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]  # noqa: E731
     # It looks when the slot is made, and not half a minute later.
-    wait_for(lambda: "slot_retained_bytes" in seen(), "the guard to have seen the new slot", deadline=15)
+    wait_for(lambda: "slot_retained_bytes" in seen(), "the guard to have seen the new slot", deadline=25)
     assert "slot_warning" not in seen()
     receiver.stop()
     assert "does not exist" not in receiver.said(), receiver.said()
@@ -159,7 +159,7 @@ def test_what_the_guard_said_goes_when_the_slot_is_there(servers, receivers, new
     create_slot(standby, "mine")
     standby.follow(primary)
     standby.reload()
-    receiver.wait_log('slot "mine" is resolved', deadline=20)
+    receiver.wait_log('slot "mine" is resolved', deadline=25)
     report = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
     assert "slot_warning" not in report
     receiver.stop()

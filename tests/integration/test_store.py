@@ -25,7 +25,7 @@ from support.archive import Archive
 from support.azure import Azurite
 from support.fault_proxy import FaultProxy
 from support.gateway import Gateway, Swift
-from support.process import PATIENCE, run, wait_for
+from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, Receiver, pgweir, receive_command
 from support.scenario import begun
 from support.server import DEBIAN_MAJOR, Server, clients_installed
@@ -534,7 +534,7 @@ def test_the_rate_is_that_of_all_connections(archive, bucket):
     begun = time.monotonic()
     push(archive, bucket, "--store-rate", f"{size // 4}B", "--store-jobs", "16")
     took = time.monotonic() - begun
-    assert 3 < took < 30, took
+    assert 3 < took < 60, took  # a sixteenth of it for the only busy one would be 64 s
     result = push(archive, bucket, "--store-rate", "3B", prefix="q", status=2)
     assert "--store-rate" in result.stderr and "1kB" in result.stderr
 
@@ -648,12 +648,12 @@ def test_a_command_for_credentials_that_hangs_holds_up_no_end(archive, bucket, p
     try:
         wait_for(lambda: (place / "pid").exists() and (place / "pid").read_text().strip(), "the command to hang")
         process.terminate()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 3, errors
-    hung = pathlib.Path("/proc", (place / "pid").read_text().strip())
-    wait_for(lambda: not hung.exists() or "Z" in (hung / "stat").read_text().split()[2], "its child to be ended")
+    hung = int((place / "pid").read_text())
+    wait_for(lambda: not alive(hung), "its child to be ended")
 
 
 def test_credentials_that_have_expired_are_renewed(bucket, proxy, place):

@@ -100,6 +100,7 @@ def test_what_is_finished_is_in_the_store(servers, receivers, new_archive, bucke
     streaming(server)
     end = load(server, 4)
     archive.wait_covers(server, 1, end)
+    archive.wait_finished(1, end // server.segment_size - 1)
     wait_for(lambda: all(path.suffix == ".zst" for path in archive.finished().values()), "all to be compressed")
     all_stored(archive, bucket)
     wait_for(lambda: status(archive)["pending_segments"] == 0, "the status to say so")
@@ -148,14 +149,15 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     end = load(server)
     reported(server, end)
 
-    requests = len(proxy.requests)
-    proxy.decide = lambda request: None
+    taken = []
+    proxy.decide = taken.append  # and passed on
     archive.wait_covers(server, 1, end)
+    archive.wait_finished(1, end // server.segment_size - 1)
     wait_for(lambda: status(archive)["pending_segments"] == 0, "the store to have all of it")
     all_stored(archive, bucket)
     receiver.wait_log("the store accepts WAL again")
     # The oldest first, and a little beside each other.
-    order = [request.path.rsplit("/", 1)[1] for request in proxy.requests[requests:]
+    order = [request.path.rsplit("/", 1)[1] for request in taken
              if request.method == "PUT" and "/wals/" in request.path]
     assert sorted(order) == sorted(set(order)) == [path.name for path in archive.finished().values()]
     for place_in_order, name in enumerate(order):
