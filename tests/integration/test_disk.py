@@ -1,7 +1,6 @@
 """A disk that is full, slow, or broken."""
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -13,7 +12,7 @@ import pytest
 from support import wal
 from support.process import as_server_user, preload, run, server_user, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir, receive_command
-from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
+from support.scenario import create_slot, promote_again, reported, restart_lsn, status_of_receiver, streaming
 
 
 @pytest.fixture(params=["tmpfs"])
@@ -216,7 +215,7 @@ def test_a_hanging_disk_does_not_break_the_connection(servers, receivers, new_ar
     reported(primary, end)
     assert streaming(primary)["pid"] == walsender, "the connection was lost"
     # Slow syncs are told once in the log, and counted.
-    syncs = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
+    syncs = status_of_receiver(archive)
     assert syncs["slow_syncs"] >= 1 and syncs["syncs"]["worst_ms"] >= 10000, syncs
     assert syncs["syncs"]["p50_ms"] <= syncs["syncs"]["p99_ms"] <= syncs["syncs"]["worst_ms"], syncs
     text = pgweir("status", "-D", archive.path).stdout

@@ -9,7 +9,7 @@ from support import wal
 from support.line import Line
 from support.process import as_server_user, run, wait_for
 from support.receiver import pgweir
-from support.scenario import create_slot, reported, restart_lsn, streaming
+from support.scenario import create_slot, reported, restart_lsn, status_of_receiver, streaming
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_hole_that_was_accepted_is_told_from_the_first_moment_on(after_removal
     assert (hole["id"], wal.lsn(hole["from"]), wal.lsn(hole["to"]), hole["segments"]) == (
         identifier, begin, behind, missing)
     assert hole["acknowledged"] is None and wal.lsn(hole["sound_end"]) >= position
-    assert status["receiver"]["holes"][0]["id"] == identifier
+    assert status_of_receiver(archive)["holes"][0]["id"] == identifier
     assert [wal.lsn(window["from"]) for window in status["windows"]] == [behind, min(
         segno for _, segno in archive.finished()) * primary.segment_size]
     assert wal.lsn(status["windows"][1]["to"]) == wal.lsn(hole["sound_end"])
@@ -147,12 +147,12 @@ def test_a_hole_that_was_accepted_is_told_from_the_first_moment_on(after_removal
     done = pgweir("ack", "-D", archive.path, identifier, "--reason", "a new backup was taken")
     assert done.returncode == 0, done.stderr
     receiver.wait_log(f"the loss {identifier} was acknowledged by .*: a new backup was taken")
-    wait_for(lambda: look()[1]["receiver"]["holes"][0]["acknowledged"], "the status to tell it")
+    wait_for(lambda: status_of_receiver(archive)["holes"][0]["acknowledged"], "the status to tell it")
     checked, status = look()
     assert checked.returncode == 0, checked.stdout
     assert f"{missing} segment" in checked.stdout and "acknowledged by" in checked.stdout
     assert status["holes"][0]["acknowledged"]["reason"] == "a new backup was taken"
-    assert status["receiver"]["holes"][0]["acknowledged"] is True
+    assert status_of_receiver(archive)["holes"][0]["acknowledged"] is True
     assert pgweir("verify", "-D", archive.path).returncode == 1, "it is lost all the same"
     accepted = archive.path.parent / "accepted"
     accepted.write_text(re.search(r"to accept this loss: (.*)REASON", verified.stdout)[1] + "known")

@@ -13,7 +13,7 @@ from support.chapter import Chapter
 from support.process import run, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
-from support.scenario import reported, streaming
+from support.scenario import reported, status_of_receiver, streaming
 from support.server import DEBIAN_BIN
 
 
@@ -61,7 +61,7 @@ def hole_of(archive):
 
 
 def holes_of_receiver(archive):
-    return json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]["holes"]
+    return status_of_receiver(archive)["holes"]
 
 
 def removed_upstream(servers, receivers, archive_of, meanwhile=lambda primary: None):

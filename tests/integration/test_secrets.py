@@ -11,7 +11,7 @@ import pytest
 from support.certificates import Authority
 from support.process import server_user, wait_for
 from support.receiver import pgweir
-from support.scenario import reported, streaming
+from support.scenario import reported, status_of_receiver, streaming
 
 USER = "streaming_replica"
 
@@ -89,7 +89,7 @@ def serial_used(primary):
 
 
 def certificates(archive):
-    return json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]["certificates"]
+    return status_of_receiver(archive)["certificates"]
 
 
 def test_what_is_replaced_is_used_at_once_where_that_is_wanted(cluster, receivers, new_archive, place, authority):

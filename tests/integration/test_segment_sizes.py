@@ -14,7 +14,7 @@ from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
-from support.scenario import reported, streaming
+from support.scenario import reported, status_of_receiver, streaming
 
 BEFORE = 6  # segments of the archive that tests damage
 
@@ -97,7 +97,7 @@ def test_a_wrong_size_in_the_middle_is_told_until_it_is_mended(archived, receive
                       rf"pass: {re.escape(name)} has .* bytes.*; a segment has "
                       rf"{archive.segment_size}; recorded as {identifier}")
     reported(primary, primary.write_wal(1))
-    hole = wait_for(lambda: status_of(archive)["receiver"]["holes"], "the receiver to tell it")[0]
+    hole = wait_for(lambda: status_of_receiver(archive)["holes"], "the receiver to tell it")[0]
     assert hole["id"] == identifier and not hole["acknowledged"]
     for running in (True, False):
         if not running:
@@ -123,7 +123,7 @@ def test_a_wrong_size_in_the_middle_is_told_until_it_is_mended(archived, receive
     if name != mended.name:
         (archive.path / name).unlink()
     receiver.wait_log(f"the loss {identifier} is closed")
-    wait_for(lambda: status_of(archive)["receiver"]["holes"] == [], "the receiver to tell it no more")
+    wait_for(lambda: status_of_receiver(archive)["holes"] == [], "the receiver to tell it no more")
     assert status_of(archive)["holes"] == []
     wait_for(lambda: checked(archive).returncode == 0, "the alarm to end")
     receiver.stop()
@@ -156,7 +156,7 @@ def test_what_is_acknowledged_is_not_told_again(archived, receivers):
     identifier = hole_id(archive, segments[2])
     assert pgweir("ack", "-D", archive.path, identifier, "--reason", "known").returncode == 0
     receiver.wait_log(f"the loss {identifier} was acknowledged by .*: known")
-    wait_for(lambda: status_of(archive)["receiver"]["holes"][0]["acknowledged"], "the receiver to tell it")
+    wait_for(lambda: status_of_receiver(archive)["holes"][0]["acknowledged"], "the receiver to tell it")
     assert checked(archive).returncode == 0
     receiver.stop()
     receiver = receivers.pgweir(archive, primary, "--log-level", "debug")

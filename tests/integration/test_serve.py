@@ -1,6 +1,5 @@
 """pgweir serve: real standbys and receivers below an archive."""
 
-import json
 import os
 import pwd
 import re
@@ -16,7 +15,7 @@ from support import wal
 from support.process import preload, run, wait_for
 from support.receiver import BINARY, pgweir, stock_command
 from support.relay import PASSWORD, Client, Relay, fields, make_user, told
-from support.scenario import begun, create_slot
+from support.scenario import begun, create_slot, status_of_receiver
 from support.server import DEBIAN_MAJOR, free_port
 
 TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
@@ -630,7 +629,7 @@ def test_the_time_of_day_may_jump(servers, receivers, new_archive, place):
         return (primary.walsenders()[0]["pid"], standby.sql("SELECT pid FROM pg_stat_wal_receiver"))
 
     def clients():
-        found = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]["clients"]
+        found = status_of_receiver(archive)["clients"]
         return {client["application_name"]: client for client in found}
 
     before = connections()

@@ -1,6 +1,5 @@
 """What those below a relay have to say to the primary, and who of them is seen where."""
 
-import json
 import re
 
 import pytest
@@ -10,7 +9,7 @@ from support.commits import assert_waits, commit, finished
 from support.process import wait_for
 from support.receiver import pgweir
 from support.relay import PASSWORD, Client, Relay, make_user
-from support.scenario import begun, reported, streaming
+from support.scenario import begun, reported, status_of_receiver, streaming
 from support.server import free_port
 from test_metrics import documented, one, parse, scrape
 
@@ -57,8 +56,7 @@ def below(standby, conninfo, **settings):
 
 def clients(relay):
     """[{column: value}], as status has it."""
-    status = json.loads(pgweir("status", "-D", relay.archive.path, "--json").stdout)
-    return status["receiver"]["clients"]
+    return status_of_receiver(relay.archive)["clients"]
 
 
 @pytest.mark.parametrize("relays", [1, 2])

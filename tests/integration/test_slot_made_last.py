@@ -1,14 +1,13 @@
 """`--create-slot`: the slot is made when everything else is known to be right. A slot on a server that is refused would
 keep WAL there for nobody, until that server's disk is full."""
 
-import json
 import re
 
 import pytest
 
 from support.process import run, wait_for
 from support.receiver import BINARY, pgweir
-from support.scenario import create_slot, reported, restart_lsn, streaming
+from support.scenario import create_slot, reported, restart_lsn, status_of_receiver, streaming
 
 
 def slots(server):
@@ -130,15 +129,14 @@ def test_the_guard_does_not_miss_a_slot_that_is_still_to_be_made(servers, receiv
              "disconnection" in standby.log.read_text().split("application_name=pgweir monitor")[-1],
              "the guard to have looked")
     receiver.wait_log("waiting for it")
-    report = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
+    report = status_of_receiver(archive)
     assert "slot_warning" not in report and "slot_retained_bytes" not in report
     standby.follow(primary)
     standby.reload()
     streaming(standby)
-    seen = lambda: json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]  # noqa: E731
     # It looks when the slot is made, and not half a minute later.
-    wait_for(lambda: "slot_retained_bytes" in seen(), "the guard to have seen the new slot", deadline=25)
-    assert "slot_warning" not in seen()
+    wait_for(lambda: "slot_retained_bytes" in status_of_receiver(archive), "the guard to have seen the new slot", deadline=25)
+    assert "slot_warning" not in status_of_receiver(archive)
     receiver.stop()
     assert "does not exist" not in receiver.said(), receiver.said()
 
@@ -160,7 +158,7 @@ def test_what_the_guard_said_goes_when_the_slot_is_there(servers, receivers, new
     standby.follow(primary)
     standby.reload()
     receiver.wait_log('slot "mine" is resolved', deadline=25)
-    report = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
+    report = status_of_receiver(archive)
     assert "slot_warning" not in report
     receiver.stop()
 

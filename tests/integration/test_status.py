@@ -12,7 +12,7 @@ import pytest
 from support import wal
 from support.process import as_server_user, run, wait_for
 from support.receiver import BINARY, pgweir
-from support.scenario import reported, streaming
+from support.scenario import reported, status_of_receiver, streaming
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -188,7 +188,7 @@ def test_as_a_plugin_on_an_idle_server(servers, receivers, new_archive):
     ages = []
 
     def heard():
-        ages.append(status(archive)[0]["receiver"]["silence_ms"])
+        ages.append(status_of_receiver(archive)["silence_ms"])
         return sum(later < earlier for earlier, later in zip(ages, ages[1:])) >= 3
 
     wait_for(heard, "the server to be heard of, although nothing is written", interval=0.2)
@@ -202,10 +202,11 @@ def test_as_a_plugin_on_an_idle_server(servers, receivers, new_archive):
     wait_for(lambda: check(archive.path, "--max-age", "2s")[0] == CRITICAL,
              "the server to be silent for too long")
     # However often it tries to connect, the outage began once.
-    since = status(archive)[0]["receiver"]["outage_since"]
+    since = status_of_receiver(archive)["outage_since"]
     wait_for(lambda: check(archive.path, "--max-outage", "3s")[0] == CRITICAL, "the outage to last too long")
     report, _ = status(archive)
-    assert report["receiver"]["outage_since"] == since and report["receiver"]["state_since"] > since
+    receiving = status_of_receiver(archive)
+    assert receiving["outage_since"] == since and receiving["state_since"] > since
     assert [each["since"] for each in report["findings"] if each["topic"] == "not_streaming"] == [since]
     assert check(archive.path)[0] == WARNING
     receiver.stop()

@@ -11,7 +11,7 @@ import pytest
 from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
-from support.scenario import create_slot, reported, restart_lsn, streaming
+from support.scenario import create_slot, reported, restart_lsn, status_of_receiver, streaming
 from test_store_encryption import Key, decrypted
 from test_store_receive import ENVIRONMENT, bucket, ceph, gateway, load, options, proxy, status, stored  # noqa: F401
 
@@ -24,10 +24,6 @@ def told(server):
     """The flush position that the receiver has reported; 0: none."""
     rows = [row for row in server.walsenders() if row["state"] == "streaming"]
     return wal.lsn(rows[0]["flush_lsn"]) if rows and rows[0]["flush_lsn"] else 0
-
-
-def of_receiver(archive):
-    return json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
 
 
 def refuse_segments(proxy):
@@ -50,7 +46,7 @@ def test_a_disk_that_vanishes_loses_nothing(servers, receivers, new_archive, buc
     end = load(server)
     reported(server, start_of(end, server))
     wait_for(lambda: restart_lsn(server) >= start_of(end, server), "the slot to follow the store")
-    assert of_receiver(archive)["confirm"] == "stored"
+    assert status_of_receiver(archive)["confirm"] == "stored"
 
     # The store takes nothing any more: what comes is durable here, and the server keeps it.
     refuse_segments(proxy)
@@ -58,8 +54,8 @@ def test_a_disk_that_vanishes_loses_nothing(servers, receivers, new_archive, buc
     first = wal.segment_name(1, held // server.segment_size, server.segment_size)
     end = load(server, 4)
     receiver.wait_log(r"finished WAL is not sent to the store: .*the slot retains this WAL on the server")
-    wait_for(lambda: wal.lsn(of_receiver(archive)["flush_lsn"]) >= end, "the status to be told")
-    here = of_receiver(archive)
+    wait_for(lambda: wal.lsn(status_of_receiver(archive)["flush_lsn"]) >= end, "the status to be told")
+    here = status_of_receiver(archive)
     assert wal.lsn(here["confirmed_lsn"]) < end - 3 * server.segment_size, here
     assert re.search(r"confirmed to the server: up to \S+ \(--confirm stored\); its slot keeps the other",
                      pgweir("status", "-D", archive.path).stdout)
@@ -93,7 +89,7 @@ def test_a_disk_that_vanishes_loses_nothing(servers, receivers, new_archive, buc
     receiver = receivers.pgweir(archive, server, *words, env=ENVIRONMENT)
     streaming(server)
     end = load(server, 1)
-    wait_for(lambda: wal.lsn(of_receiver(archive)["flush_lsn"]) >= end, "it to be durable")
+    wait_for(lambda: wal.lsn(status_of_receiver(archive)["flush_lsn"]) >= end, "it to be durable")
     assert restart_lsn(server) >= before
     receiver.stop()
 
@@ -239,7 +235,7 @@ def test_what_is_open_stays_until_the_whole_segment_is_there(servers, receivers,
     following = wal.segment_name(1, beyond // server.segment_size, server.segment_size)
     server.sql("INSERT INTO t VALUES (2)")
     after = server.flushed()
-    wait_for(lambda: wal.lsn(of_receiver(archive)["flush_lsn"]) >= after, "it to be durable here")
+    wait_for(lambda: wal.lsn(status_of_receiver(archive)["flush_lsn"]) >= after, "it to be durable here")
 
     def tried():
         return sum(request.method == "PUT" and f"/wals/{name[:16]}/{name}" in request.path for request in list(proxy.requests))
@@ -336,7 +332,7 @@ def test_a_switch_of_timelines_is_confirmed_when_the_store_has_it(servers, recei
     standby.sql("SELECT pg_logical_emit_message(true, 'a', repeat('x', 1000))")
     after = standby.flushed()
     wait_for(lambda: archive.path.joinpath("00000002.history").exists(), "the history")
-    wait_for(lambda: wal.lsn(of_receiver(archive)["flush_lsn"]) >= after, "it to be durable here")
+    wait_for(lambda: wal.lsn(status_of_receiver(archive)["flush_lsn"]) >= after, "it to be durable here")
     assert told(standby) <= switch and "p/main/wals/00000002.history" not in bucket.keys()
     proxy.decide = lambda request: None
     reported(standby, after)

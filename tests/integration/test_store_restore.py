@@ -387,7 +387,7 @@ def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy)
             result = pgweir("status", *arguments, *words, env=ENVIRONMENT)
             took = time.monotonic() - begun
             assert result.returncode == status, (result.stdout, result.stderr)
-            assert took < 15, (fault, arguments, took)
+            assert took < 40, (fault, arguments, took)  # without the limit it is tried again for a minute
             assert "cannot be read" in result.stdout and "no WAL is here" not in result.stdout, result.stdout
         assert result.stdout.startswith("PGWEIR WARNING - the store could not be read: "), result.stdout
     # Slow is not away: each answer counts.

@@ -1,8 +1,10 @@
 """Steps that many tests share."""
 
+import json
+
 from . import wal
 from .process import PATIENCE, wait_for
-from .receiver import assert_somebody_works
+from .receiver import assert_somebody_works, pgweir
 
 
 def streaming(server, application_name="pgweir", deadline=PATIENCE):
@@ -82,3 +84,16 @@ def promote_again(server):
     server.conf(primary_conninfo="")
     server.start()
     server.promote()
+
+
+def status_of_receiver(archive):
+    """What the receiver says of itself. One that the machine does not let run for some seconds does not answer in time: it
+    is asked again."""
+
+    def answered():
+        receiver = json.loads(pgweir("status", "-D", archive.path, "--json").stdout)["receiver"]
+        if not receiver:
+            assert_somebody_works()
+        return receiver
+
+    return wait_for(answered, "the receiver to answer")
