@@ -167,7 +167,7 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_,
                                   std::move(names_changed), news_, hub, log_,
                                   listening_.durability_lost);
-  // Before anything says that it serves: a client may connect at that word.
+  // Before it is reported: a client may connect as soon as it reads that.
   relay::Server::listen(listeners_);
   tell(fmt::format(
       "serving system {} (PostgreSQL {}), timeline {} up to {}{}", cluster_->system_identifier,
