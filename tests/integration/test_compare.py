@@ -186,6 +186,7 @@ def test_what_was_pruned_meanwhile_is_skipped(servers, receivers, new_archive):
         end = primary.switch_wal()
     reported(primary, end)
     receiver.wait_log("the second upstream cannot be compared")
+    archive.wait_finished(1, end // primary.segment_size - 1)
     keep = sorted(segno for _, segno in archive.finished())[2]
     pruned = pgweir("prune", "-D", archive.path, "--keep-from", wal.lsn_text(keep * primary.segment_size))
     assert pruned.returncode == 0, pruned.stderr
@@ -296,6 +297,7 @@ def test_a_timeline_that_was_pruned_meanwhile_is_skipped(servers, receivers, new
         standby.write_wal(0.1)
         end = standby.switch_wal()
     reported(standby, end)
+    archive.wait_finished(2, end // standby.segment_size - 1)
     keep = max(segno for timeline, segno in archive.finished() if timeline == 2)
     pruned = pgweir("prune", "-D", archive.path, "--keep-from", wal.lsn_text(keep * standby.segment_size))
     assert pruned.returncode == 0, pruned.stderr

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import time
 
@@ -333,9 +334,13 @@ def test_a_directory_that_is_removed_gets_no_more_acknowledged(servers, receiver
     receiver = receivers.pgweir(archive, primary, "-S", "archive")
     streaming(primary)
     reported(primary, primary.switch_wal())
-    for path in archive.path.iterdir():
-        path.unlink()
-    archive.path.rmdir()
+
+    def removed():
+        """The receiver may be making or renaming a file."""
+        shutil.rmtree(archive.path, ignore_errors=True)
+        return not archive.path.exists()
+
+    wait_for(removed, "the directory to be removed")
     end = primary.flushed()
     primary.sql("CREATE TABLE afterwards ()")
     assert receiver.wait_exit() == 4, receiver.said()

@@ -44,6 +44,7 @@ def with_segments(server, receivers, archive, count, *options):
     server.sql("CREATE TABLE IF NOT EXISTS rows (number int)")
     behind = fill(server, count)
     reported(server, behind * server.segment_size)
+    archive.wait_finished(1, behind - 1)
     return receiver, archive.finished(), behind
 
 

@@ -629,7 +629,7 @@ def test_restores_from_an_archive_that_is_being_written(servers, receivers, new_
     begun(archive, primary)
     primary.sql("CREATE TABLE t (i int)")
     insert(primary, 1)
-    primary.write_wal(2)
+    archive.wait_covers(primary, 1, primary.write_wal(2))
     stop = threading.Event()
 
     def load():

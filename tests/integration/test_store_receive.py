@@ -278,6 +278,7 @@ def test_what_the_store_has_need_not_stay(servers, receivers, new_archive, bucke
         end = load(server, 3)
         archive.wait_covers(server, 1, end)
         remember()
+    archive.wait_finished(1, end // server.segment_size - 1)
     wait_for(lambda: len(archive.finished()) <= 2, "what is in the store to be removed")
     left = sorted(path.name for path in archive.finished().values())
     last = end // server.segment_size - 1
