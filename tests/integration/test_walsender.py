@@ -212,24 +212,6 @@ def test_it_goes_on_with_the_threads_it_has(servers, receivers, new_archive, pla
     archive.assert_same_wal(primary, minimum=3)
 
 
-def test_without_a_thread_it_reconnects_until_there_is_one(servers, receivers, new_archive, place):
-    none, control = preload(place, "no_threads.c"), place / "no-threads"
-    primary = servers.primary()
-    create_slot(primary)
-    archive = new_archive(primary)
-    receiver = receivers.pgweir(archive, primary, "-S", "archive", env={
-        "LD_PRELOAD": str(none), "PGWEIR_TEST_NO_THREADS": str(control)})
-    streaming(primary)
-    control.touch()
-    primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
-    receiver.wait_log("could not start a thread: .*trying again")
-    receiver.wait_log("hint: .*ulimit -u.*TasksMax=")
-    control.unlink()
-    end = primary.write_wal(1)
-    archive.wait_covers(primary, 1, end)
-    receiver.stop()
-
-
 def test_a_finished_segment_is_made_durable_before_it_is_built_upon(servers, receivers,
                                                                     new_archive, place):
     """Whoever wrote the archive's end may never have synced it. When that fails, nothing of the
