@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pathlib
 import re
@@ -210,6 +211,33 @@ def test_it_goes_on_with_the_threads_it_has(servers, receivers, new_archive, pla
     receiver.stop()
     archive.assert_covers(primary, 1, end)
     archive.assert_same_wal(primary, minimum=3)
+
+
+def test_a_thread_that_cannot_be_started_at_a_reconnect(servers, receivers, new_archive, place):
+    """Each thread of a new connection in turn: it is tried again, or the receiver goes on without it."""
+    control, log = place / "no-threads", place / "no-threads.log"
+    primary = servers.primary()
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive", "--compress", "zstd:1", env={
+        "LD_PRELOAD": str(preload(place, "no_threads.c")), "PGWEIR_TEST_NO_THREADS": str(control)})
+    log.touch()
+    for number in itertools.count(1):
+        streaming(primary)
+        failures = len(log.read_text().splitlines())
+        fresh = place / "number"
+        fresh.write_text(str(number))
+        fresh.rename(control)
+        primary.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+        end = primary.write_wal(1)
+        reported(primary, end)
+        assert receiver.running(), receiver.said()
+        if len(log.read_text().splitlines()) == failures:
+            break
+    assert number > 2, "too few threads were asked for"
+    receiver.stop()
+    archive.assert_covers(primary, 1, end)
+    archive.assert_same_wal(primary, minimum=2)
 
 
 def test_a_finished_segment_is_made_durable_before_it_is_built_upon(servers, receivers,
