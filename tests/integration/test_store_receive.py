@@ -161,7 +161,8 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
              if request.method == "PUT" and "/wals/" in request.path]
     assert sorted(order) == sorted(set(order)) == [path.name for path in archive.finished().values()]
     for place_in_order, name in enumerate(order):
-        assert abs(sorted(order).index(name) - place_in_order) <= 4, order
+        # (The others of the four that are sent at once may be older, however long each takes.)
+        assert sum(later < name for later in order[place_in_order:]) <= 3, order
     receiver.stop()
 
 
