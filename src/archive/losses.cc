@@ -272,8 +272,12 @@ std::vector<std::string> close_losses(io::Directory& directory, const Listing& l
       if (!loss || recorded) to_remove.push_back(name);
     }
   }
+  if (to_remove.empty()) return closed;
+  // The names of the segments that fill a hole may not be durable yet: after a power failure, the
+  // hole would be there again, without a record.
+  directory.sync();
   for (const auto& name : to_remove) directory.remove(name);
-  if (!to_remove.empty()) directory.sync();
+  directory.sync();
   return closed;
 }
 

@@ -51,6 +51,8 @@ class Ledger {
   /// anybody.) The file is closed before the failure is told, which takes as long as the disk
   /// hangs; what is durable may be reported until then (seed 642001 of eb9f749).
   void on_failed_sync(const std::string& name, receive::Time disk_hangs_until);
+  /// In this process.
+  [[nodiscard]] bool has_failed_sync() const { return sync_failed_.has_value(); }
   /// P10: the relay has sent these bytes of that timeline, or has said that what lies before `end`
   /// is durable.
   void on_sent(wal::TimelineId timeline, wal::Lsn begin, wal::Lsn end);

@@ -140,6 +140,19 @@ wal::Lsn Lineage::record_end(wal::TimelineId id, wal::Lsn lsn) const {
   return record == records.end() ? end(id) : record->end;
 }
 
+void Lineage::take_over_aborted(wal::TimelineId id, wal::Lsn start,
+                                std::span<std::byte> wal) const {
+  for (const auto& record : timeline(id).wal.records()) {
+    if (record.kind != testing::WalBuilder::Kind::aborted) continue;
+    const auto header_end = record.start + wal::kRecordHeaderSize;
+    if (record.start < start || header_end > start + wal.size()) continue;
+    const auto truth = bytes(id, record.start, std::min(record.end, start + wal.size()));
+    const auto got = wal.subspan(record.start - start, truth.size());
+    if (std::equal(got.begin(), got.begin() + wal::kRecordHeaderSize, truth.begin()))
+      std::copy(truth.begin(), truth.end(), got.begin());
+  }
+}
+
 wal::Lsn Lineage::first_read_from(wal::TimelineId id, wal::Lsn lsn) const {
   const auto& records = timeline(id).wal.records();
   const auto record = std::partition_point(

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -93,6 +94,9 @@ class Lineage {
                                                     std::span<const std::byte> wal) const;
   /// Where the record that the byte at `lsn` belongs to ends.
   [[nodiscard]] wal::Lsn record_end(wal::TimelineId id, wal::Lsn lsn) const;
+  /// Puts the WAL of the records whose continuation was overwritten into `wal`, which begins at
+  /// `start`, where it has their headers.
+  void take_over_aborted(wal::TimelineId id, wal::Lsn start, std::span<std::byte> wal) const;
   /// What a reader that begins at `lsn` can read first: it drops the rest of a record that begins
   /// before.
   [[nodiscard]] wal::Lsn first_read_from(wal::TimelineId id, wal::Lsn lsn) const;

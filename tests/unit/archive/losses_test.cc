@@ -427,6 +427,38 @@ TEST(Losses, AreClosedWhenTheirRangeHasComeAfterAll) {
   for (const auto& left : disk.names()) EXPECT_FALSE(left.starts_with(".")) << left;
 }
 
+TEST(Losses, AreClosedOrOpenAfterAPowerLossAtAnyCall) {
+  // Who brought the segment was killed between its rename and the sync of its name.
+  std::mt19937_64 random(4712);
+  for (int round = 0; round < 20; ++round) {
+    bool over = false;
+    for (std::uint64_t call = 1; !over; ++call) {
+      SCOPED_TRACE(::testing::Message() << "round " << round << ", call " << call);
+      SimDisk disk;
+      finish(disk, 1, 2);
+      finish(disk, 4, 4);
+      record(disk, hole(3, 4));
+      {
+        const auto directory = disk.open();
+        const auto file = directory->create("arrived");
+        file->write_at(0, Bytes(kSize.bytes()));
+        file->sync();
+        directory->rename_no_replace("arrived", name(3));
+      }
+      disk.reset_calls();
+      disk.lose_power_at(call);
+      try {
+        close(disk);
+        over = true;
+      } catch (const MachineDown&) {
+      }
+      disk.set_hook({});
+      disk.crash(random);
+      EXPECT_TRUE(disk.exists(name(3)) || read(disk).size() == 1) << "the hole is not recorded";
+    }
+  }
+}
+
 TEST(Losses, OverASwitchAreClosedBySegmentsOfTheRightTimeline) {
   SimDisk disk;
   finish(disk, 1, 2);
