@@ -21,6 +21,7 @@
 #include "archive/border.h"
 #include "archive/find_losses.h"
 #include "archive/forms.h"
+#include "archive/look_again.h"
 #include "archive/losses.h"
 #include "archive/minimal_wal.h"
 #include "archive/segment_reader.h"
@@ -294,20 +295,23 @@ bool Import::settled(archive::Unvouched& unvouched) {
   return false;
 }
 
+/// Files may be compressed meanwhile.
 std::optional<Piece> Import::judge_ours(const Run& run) {
-  std::map<wal::SegmentName, std::vector<Offer>> ours;
-  for (auto segno = run.first; segno < run.behind; ++segno) {
-    const wal::SegmentName name{archive::timeline_of_segment(run.history, segno, size_), segno,
-                                size_};
-    const auto file = archive::find_finished(archive_, name);
-    if (!file) return std::nullopt;
-    ours[name] = {Offer{own_shelf(), *file}};
-  }
-  std::vector<LeftOut> found;
-  auto pieces = new_judge().judge(run, ours, found);
-  if (pieces.size() != 1 || pieces.front().slots.size() != run.behind - run.first)
-    return std::nullopt;
-  return std::move(pieces.front());
+  return archive::look_again(archive::kMostLooksAtArchive, [&]() -> std::optional<Piece> {
+    std::map<wal::SegmentName, std::vector<Offer>> ours;
+    for (auto segno = run.first; segno < run.behind; ++segno) {
+      const wal::SegmentName name{archive::timeline_of_segment(run.history, segno, size_), segno,
+                                  size_};
+      const auto file = archive::find_finished(archive_, name);
+      if (!file) return std::nullopt;
+      ours[name] = {Offer{own_shelf(), *file}};
+    }
+    std::vector<LeftOut> found;
+    auto pieces = new_judge().judge(run, ours, found);
+    if (pieces.size() != 1 || pieces.front().slots.size() != run.behind - run.first)
+      return std::nullopt;
+    return std::move(pieces.front());
+  });
 }
 
 bool Import::finished_now(const wal::TimelineHistory& history, std::uint64_t segno) {

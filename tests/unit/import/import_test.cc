@@ -168,6 +168,33 @@ TEST(Import, ComparesWhatIsThereAndTouchesNothing) {
   EXPECT_EQ(example.archive.disk.content(name(9)), before);
 }
 
+TEST(Import, DoesNotTakeItsOwnSegmentForDamagedIfThatIsCompressedMeanwhile) {
+  bool over = false;
+  for (int at = 1; !over; ++at) {
+    SCOPED_TRACE(::testing::Message() << "compressed before it is opened for time " << at);
+    Example example;
+    example.offer(9, 10);
+    example.other.flip(name(9), 500'000, 2);
+    auto& disk = example.archive.disk;
+    int opened = 0;
+    disk.set_hook([&](const sim::SimDisk::Call& call) {
+      if (call.name != name(9) || call.operation != sim::SimDisk::Operation::open || ++opened != at)
+        return sim::SimDisk::Effect::proceed();
+      disk.put(name(9, ".zst"), verify::packed(Method::zstd, disk.content(name(9))));
+      disk.erase(name(9));
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto result = example.run();
+    over = opened < at;
+    EXPECT_NE(result.reason(), Reason::conflict) << told(result);
+    if (over) {
+      ASSERT_THAT(result.left_out, SizeIs(1));
+      EXPECT_EQ(result.reason(), Reason::not_sound);
+      EXPECT_GT(at, 3);
+    }
+  }
+}
+
 TEST(Import, LeavesOutWhatIsNewerOrOlder) {
   Example example;
   example.archive.disk.erase(name(1));
