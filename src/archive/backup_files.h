@@ -21,6 +21,12 @@ struct BackupFiles {
   bool manifest_unfinished = false;  ///< pg_basebackup is writing it ("backup_manifest.tmp")
 };
 
+/// Why an incremental backup that has, or builds upon, tar files does not count: no recovery can
+/// use it.
+inline constexpr std::string_view kTarInChain =
+    "it is incremental, and it or a backup that it builds upon has tar files: pg_combinebackup "
+    "requires plain backups";
+
 /// Returns the compression method of a tar file of that name; nullopt for a different name.
 [[nodiscard]] std::optional<codec::Method> tar_method(std::string_view name);
 /// "base.tar", "monday.tar.gz", …

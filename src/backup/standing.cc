@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "archive/backup_files.h"
-#include "archive/tar_in_chain.h"
 #include "backup/reach.h"
 #include "base/error.h"
 #include "io/user_tree.h"

@@ -8,7 +8,7 @@
 #include <set>
 #include <utility>
 
-#include "archive/tar_in_chain.h"
+#include "archive/backup_files.h"
 #include "base/units.h"
 
 namespace weir::prune {

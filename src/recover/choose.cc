@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "archive/tar_in_chain.h"
+#include "archive/backup_files.h"
 #include "base/error.h"
 #include "base/exit_status.h"
 #include "io/user_tree.h"

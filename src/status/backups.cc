@@ -10,7 +10,6 @@
 
 #include "archive/backup_files.h"
 #include "archive/listing.h"
-#include "archive/tar_in_chain.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "io/small_file.h"
