@@ -102,6 +102,7 @@ void Serving::renew_secrets() {
     if (!read) return;
     {
       const std::lock_guard lock(reload_mutex_);
+      if (*state != secrets_read_) return;  // SIGHUP has read newer ones meanwhile
       auto fresh = std::make_shared<relay::Access>(*access_.get());
       fresh->users = read->first;
       if (request_.tls) fresh->tls = read->second;
@@ -240,11 +241,12 @@ void Serving::reload() {
     auto state = reread([request = request_] { return state_of_secrets(request); });
     {
       const std::lock_guard lock(reload_mutex_);
-      secrets_read_ = std::move(state);
+      secrets_read_ = state;
     }
     auto access = reread([request = request_] { return read_access(request); });
     {
       const std::lock_guard lock(reload_mutex_);
+      secrets_read_ = std::move(state);  // of these: later changes are read again
       access_.set(std::move(access));
     }
     log_.info("reloaded the HBA and users files{}", request_.tls ? ", and the certificate" : "");
