@@ -15,6 +15,7 @@
 #include "archive/own_names.h"
 #include "archive/record_file.h"
 #include "archive/sizes.h"
+#include "archive/stored_begin.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -102,8 +103,9 @@ class Names {
  public:
   Names(io::Shelf& directory, const Listing& listing) : directory_(directory), listing_(listing) {}
 
-  /// Ranges of a hole that have no complete segment and that something of the archive precedes. For
-  /// other kinds: the whole range, unless the archive starts after it.
+  /// Ranges of a hole that have no complete segment and that something of the archive precedes,
+  /// here or in an object store. For other kinds: the whole range, unless the archive starts after
+  /// it.
   [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
   [[nodiscard]] bool is_open(const Loss& loss) { return !missing(loss).empty(); }
 
@@ -113,13 +115,14 @@ class Names {
   void guess(Loss& loss);
 
  private:
-  [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size) const;
+  [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size);
   [[nodiscard]] const std::optional<Identity>& identity();
   [[nodiscard]] bool counts(const SegmentEntry& entry, wal::SegmentSize size);
 
   io::Shelf& directory_;
   const Listing& listing_;
   std::optional<std::optional<Identity>> identity_;
+  std::optional<std::optional<wal::Lsn>> stored_begin_;
 };
 
 }  // namespace
@@ -456,8 +459,11 @@ const std::optional<Identity>& Names::identity() {
   return *identity_;
 }
 
-std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) const {
-  std::optional<wal::Lsn> oldest;
+/// Where the archive starts. WAL that only an object store has is a part of it: a recovery begins
+/// with that WAL.
+std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) {
+  if (!stored_begin_) stored_begin_ = read_stored_begin(directory_, listing_);
+  std::optional<wal::Lsn> oldest = *stored_begin_;
   for (const auto& entry : listing_.segments) {
     if (!entry.name.segment.fits(size)) continue;
     const auto start = entry.name.segment.start(size);

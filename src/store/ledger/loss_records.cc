@@ -29,23 +29,25 @@ std::optional<std::vector<std::byte>> read(io::Shelf& archive, const std::string
 
 }  // namespace
 
-std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, ObjectStore& store,
-                          const Layout& layout, const Patience& patience) {
-  std::vector<std::string> names;
+LossRecords read_loss_records(io::Shelf& archive, const archive::Listing& listing) {
+  LossRecords records;
   for (const auto& name : listing.hidden)
     if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
-      names.push_back(name);
-  if (names.empty()) return 0;
+      if (auto content = read(archive, name)) records.emplace(name, std::move(*content));
+  return records;
+}
 
+std::size_t mirror_losses(const LossRecords& records, ObjectStore& store, const Layout& layout,
+                          const Patience& patience) {
+  if (records.empty()) return 0;
   std::map<std::string, std::string> there;  // MD5s by key
   for_each_object(store, layout.records_prefix(), patience,
                   [&](const ObjectEntry& object) { there.emplace(object.key, object.md5); });
   std::size_t put = 0;
-  for (const auto& name : names) {
+  for (const auto& [name, record] : records) {
     const auto key = layout.key_of(name);
-    const auto record = read(archive, name);
-    if (!key || !record) continue;
-    MemoryBytes bytes(*record);
+    if (!key) continue;
+    MemoryBytes bytes(record);
     const auto content = content_of(bytes);
     // The MD5 is unknown if the store encrypts: then it is put again, which does no harm.
     if (const auto found = there.find(*key); found != there.end() && found->second == content.md5)

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "archive/listing.h"
 #include "io/shelf.h"
@@ -10,11 +13,16 @@
 
 namespace weir::store {
 
-/// Uploads an archive's loss records and their acknowledgments, so that a recovery from the store
-/// alone knows about holes. Objects with a different content are replaced; nothing is removed:
-/// another archiver may share the place, and the segments show whether a hole still exists. Sends
-/// no request if there are no records. Returns the number of uploads. Throws StoreError, Error{io}.
-std::size_t mirror_losses(io::Shelf& archive, const archive::Listing& listing, ObjectStore& store,
-                          const Layout& layout, const Patience& patience);
+/// An archive's loss records and their acknowledgments, by file name.
+using LossRecords = std::map<std::string, std::vector<std::byte>>;
+/// Throws Error{io}.
+[[nodiscard]] LossRecords read_loss_records(io::Shelf& archive, const archive::Listing& listing);
+
+/// Uploads them, so that a recovery from the store alone knows about holes. Objects with a
+/// different content are replaced; nothing is removed: another archiver may share the place, and
+/// the segments show whether a hole still exists. Sends no request if there are no records. Returns
+/// the number of uploads. Throws StoreError.
+std::size_t mirror_losses(const LossRecords& records, ObjectStore& store, const Layout& layout,
+                          const Patience& patience);
 
 }  // namespace weir::store

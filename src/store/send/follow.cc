@@ -12,8 +12,6 @@
 #include <utility>
 
 #include "archive/forms.h"
-#include "archive/own_names.h"
-#include "store/ledger/loss_records.h"
 
 namespace weir::store {
 
@@ -247,10 +245,7 @@ Follow::Time Follow::look() {
       sender_.begin(ledger_.start(*identity));
       cluster_ = identity;
     }
-  losses_.clear();
-  for (const auto& name : listing.hidden)
-    if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
-      losses_.insert(name);
+  losses_ = read_loss_records(archive_, listing);
   if (cluster_) look_at(listing);
   const auto took = threads_.now() - before;
   const bool soon = !raw_.empty() || (!cluster_ && needs_tools());
@@ -339,8 +334,7 @@ void Follow::ask() {
   }
   // Before the WAL after a hole, so that the hole is known when that WAL is found.
   if (losses_ != mirrored_) {
-    mirror_losses(archive_, archive::list_archive_names(archive_), store_, layout_,
-                  {.retry_for = 0ms, .seed = options_.seed});
+    mirror_losses(losses_, store_, layout_, {.retry_for = 0ms, .seed = options_.seed});
     mirrored_ = losses_;
   }
   if (!sender_.tools()) make_tools(archive::list_archive_names(archive_));

@@ -24,6 +24,7 @@
 #include "codec/codec.h"
 #include "io/directory.h"
 #include "store/layout.h"
+#include "store/ledger/loss_records.h"
 #include "store/object_store.h"
 #include "store/send/follow_report.h"
 #include "store/send/keep_local.h"
@@ -185,8 +186,8 @@ class Follow final : private Sender::Client {
   bool told_of_lock_ = false;
   std::optional<archive::Identity> cluster_;
   std::set<wal::TimelineId> histories_;           ///< known to the tools
-  std::set<std::string> losses_;                  ///< names of records, as of the last listing
-  std::set<std::string> mirrored_;                ///< already in the store
+  LossRecords losses_;                            ///< as of the last listing
+  LossRecords mirrored_;                          ///< already in the store
   std::optional<StoredEnd::Stream> seen_stream_;  ///< before the last listing
   std::set<wal::SegmentName> raw_;                ///< in the last listing, and not taken
   Time doubt_ends_{};

@@ -13,6 +13,7 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/stored_begin.h"
 #include "archive/timelines.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
@@ -139,7 +140,7 @@ std::size_t Push::prepare() {
       return true;
     });
   // Before the WAL after a hole, so that the hole is known when that WAL is found.
-  mirror_losses(archive_, listing, store_, layout_, patience_);
+  mirror_losses(read_loss_records(archive_, listing), store_, layout_, patience_);
   if (items.empty()) return 0;
   sender_.offer(items, forms_there(items, cluster_.segment_size, layout_, [&](const auto& after) {
                   if (stopping()) return ObjectPage();
@@ -202,6 +203,7 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     page.objects.assign(from, all.objects.end());
     audit.take(page);
   }
+  if (const auto front = audit.front()) archive::correct_stored_begin(archive_, *front);
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);

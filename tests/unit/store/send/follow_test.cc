@@ -695,6 +695,47 @@ TEST_F(FollowTest, RecordsOfLossesAreThereBeforeTheWalBehindThem) {
   EXPECT_LT(first(*record), first(key(1)));
 }
 
+/// The store may lose more: the same hole then ends later, and its record has the same name.
+TEST_F(FollowTest, ARecordThatChangesIsUploadedAgain) {
+  const std::string name = ".pgweir-loss-hole-1-0-800000";
+  builder_.disk.put(name, test::bytes_of("{}"));
+  start();
+  const auto key_of_record = *kLayout.key_of(name);
+  ASSERT_TRUE(wait_for([&] { return stored(key_of_record).has_value(); }));
+  ASSERT_TRUE(wait_sent(3));
+  builder_.disk.put(name, test::bytes_of("{1}"));
+  EXPECT_TRUE(wait_for([&] { return stored(key_of_record) == test::bytes_of("{1}"); }));
+}
+
+/// The directory alone begins after the hole then; a recovery from the store meets it.
+TEST_F(FollowTest, AHoleStaysRecordedWhileTheStoreHasTheWalBeforeIt) {
+  builder_.segments(wal_, 5, 7);
+  archive::Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(4);
+  hole.end = kSize.start(5);
+  hole.segment_size = kSize;
+  hole.system_identifier = 1;
+  hole.found = hole.cause = "a test";
+  archive::record_loss(*builder_.disk.open(), hole);
+  const auto losses = [&] {
+    const auto directory = builder_.disk.open();
+    return archive::read_losses(*directory, archive::list_archive_names(*directory)).size();
+  };
+  options_.keep_local = KeepLocal{.bytes = 1};
+  options_.audit_every = 5ms;
+  start();
+  ASSERT_TRUE(wait_for([&] { return !here(1) && !here(5) && here(6); }));
+  EXPECT_EQ(losses(), 1u);
+  {
+    const auto directory = builder_.disk.open();
+    EXPECT_TRUE(archive::close_losses(*directory, archive::list_archive_names(*directory)).empty());
+  }
+  // A prune of the store, on another machine.
+  static_cast<void>(store_.remove(std::array{key(1), key(2), key(3)}));
+  EXPECT_TRUE(wait_for([&] { return losses() == 0; }));
+}
+
 TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
   options_.keep_local = KeepLocal{.bytes = 1};
   watch_removals();
