@@ -14,6 +14,7 @@
 #include "archive/identity.h"
 #include "archive/own_names.h"
 #include "archive/record_file.h"
+#include "archive/resume.h"
 #include "archive/sizes.h"
 #include "archive/stored_begin.h"
 #include "archive/timelines.h"
@@ -107,6 +108,8 @@ class Names {
   /// here or in an object store. For other kinds: the whole range, unless the archive starts after
   /// it.
   [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
+  /// The complete segments in the range of a hole, by number.
+  [[nodiscard]] std::map<std::uint64_t, wal::SegmentName> filling(const Loss& hole);
   [[nodiscard]] bool is_open(const Loss& loss) { return !missing(loss).empty(); }
 
   /// The hole that a mark of an earlier version records for a partial segment.
@@ -276,8 +279,11 @@ std::vector<std::string> close_losses(io::Directory& directory, const Listing& l
     }
   }
   if (to_remove.empty()) return closed;
-  // The names of the segments that fill a hole may not be durable yet: after a power failure, the
-  // hole would be there again, without a record.
+  // The segments that fill a hole, and their names, may not be durable yet ("cp", an import that
+  // was killed): after a power failure, the hole would be there again, without a record.
+  for (const auto& loss : all.losses)
+    if (loss.words().is_filled_by_segments && !open.contains(loss.id()))
+      for (const auto& [segno, segment] : names.filling(loss)) sync_finished(directory, segment);
   directory.sync();
   for (const auto& name : to_remove) directory.remove(name);
   directory.sync();
@@ -490,15 +496,6 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
     if (first_file && loss.end <= *first_file && !loss.goes_on) return {};
     return {{loss.begin, loss.end}};
   }
-  std::optional<wal::TimelineHistory> history;
-  if (loss.timeline != loss.next_timeline) {
-    try {
-      if (const auto content = read_history(directory_, loss.next_timeline))
-        history = wal::TimelineHistory::parse(loss.next_timeline, *content);
-    } catch (const Error&) {
-      // Without it, a segment of the range counts regardless of its timeline.
-    }
-  }
   std::vector<Loss::Range> missing;
   const auto add = [&](std::uint64_t segno, std::uint64_t behind) {
     const wal::Lsn begin = std::max(loss.begin, size.start(segno));
@@ -511,10 +508,30 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
     else
       missing.push_back({begin, end});
   };
-  const auto first = size.segno(loss.begin);
-  const auto behind = size.segno(wal::Lsn(loss.end.byte() - 1)) + 1;
+  auto at = size.segno(loss.begin);
+  for (const auto& [segno, segment] : filling(loss)) {
+    add(at, segno);
+    at = segno + 1;
+  }
+  add(at, size.segno(wal::Lsn(loss.end.byte() - 1)) + 1);
+  return missing;
+}
+
+std::map<std::uint64_t, wal::SegmentName> Names::filling(const Loss& hole) {
+  const auto& size = hole.segment_size;
+  std::optional<wal::TimelineHistory> history;
+  if (hole.timeline != hole.next_timeline) {
+    try {
+      if (const auto content = read_history(directory_, hole.next_timeline))
+        history = wal::TimelineHistory::parse(hole.next_timeline, *content);
+    } catch (const Error&) {
+      // Without it, a segment of the range counts regardless of its timeline.
+    }
+  }
+  const auto first = size.segno(hole.begin);
+  const auto behind = size.segno(wal::Lsn(hole.end.byte() - 1)) + 1;
   // A hole may have a million segments, and the archive two: so by files, not by numbers.
-  std::set<std::uint64_t> there;
+  std::map<std::uint64_t, wal::SegmentName> there;
   for (const auto& entry : listing_.segments) {
     const auto& name = entry.name.segment;
     if (entry.name.partial || !name.fits(size)) continue;
@@ -522,16 +539,10 @@ std::vector<Loss::Range> Names::missing(const Loss& loss) {
     if (segno < first || segno >= behind) continue;
     const bool ours =
         history ? name.timeline() == timeline_of_segment(*history, segno, size)
-                : name.timeline() >= loss.timeline && name.timeline() <= loss.next_timeline;
-    if (ours && counts(entry, size)) there.insert(segno);
+                : name.timeline() >= hole.timeline && name.timeline() <= hole.next_timeline;
+    if (ours && counts(entry, size)) there.emplace(segno, name);
   }
-  auto at = first;
-  for (const auto segno : there) {
-    add(at, segno);
-    at = segno + 1;
-  }
-  add(at, behind);
-  return missing;
+  return there;
 }
 
 std::optional<Loss> Names::behind_mark(wal::SegmentName marked) {

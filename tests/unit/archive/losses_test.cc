@@ -453,8 +453,10 @@ TEST(Losses, AreClosedWhenTheirRangeHasComeAfterAll) {
 }
 
 TEST(Losses, AreClosedOrOpenAfterAPowerLossAtAnyCall) {
-  // Who brought the segment was killed between its rename and the sync of its name.
+  // Who brought the segment was killed between its rename and the sync of its name; or it is "cp",
+  // which syncs nothing.
   std::mt19937_64 random(4712);
+  const Bytes arrived(kSize.bytes(), std::byte{7});
   for (int round = 0; round < 20; ++round) {
     bool over = false;
     for (std::uint64_t call = 1; !over; ++call) {
@@ -466,8 +468,8 @@ TEST(Losses, AreClosedOrOpenAfterAPowerLossAtAnyCall) {
       {
         const auto directory = disk.open();
         const auto file = directory->create("arrived");
-        file->write_at(0, Bytes(kSize.bytes()));
-        file->sync();
+        file->write_at(0, arrived);
+        if (round % 2 == 0) file->sync();
         directory->rename_no_replace("arrived", name(3));
       }
       disk.reset_calls();
@@ -479,7 +481,9 @@ TEST(Losses, AreClosedOrOpenAfterAPowerLossAtAnyCall) {
       }
       disk.set_hook({});
       disk.crash(random);
-      EXPECT_TRUE(disk.exists(name(3)) || read(disk).size() == 1) << "the hole is not recorded";
+      EXPECT_TRUE((disk.exists(name(3)) && disk.content(name(3)) == arrived) ||
+                  disk.exists(loss_record_name("hole-1-0-300000")))
+          << "the hole is not recorded";
     }
   }
 }
