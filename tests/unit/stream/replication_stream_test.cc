@@ -212,9 +212,15 @@ TEST_F(LiveStream, SaysWhatIsWrongWithASlot) {
   EXPECT_THAT(option.what(), HasSubstr("no-such-option"));
   EXPECT_EQ(option.kind(), ErrorKind::refused) << option.sqlstate();
 
+  // A walsender that has reported an error releases its slot a moment later.
+  const auto released = [&] {
+    eventually("SELECT count(*) FROM pg_replication_slots WHERE active", "0");
+  };
+  released();
   Stream other({.conninfo = server_->conninfo() + " dbname=other", .kind = Stream::Kind::logical});
   EXPECT_EQ(error_of([&] { other.start({.slot = "s"}); }).kind(), ErrorKind::refused);
 
+  released();
   auto physical = connect(Stream::Kind::physical);
   EXPECT_EQ(error_of([&] { physical.start({.slot = "s"}); }).kind(), ErrorKind::refused);
   EXPECT_EQ(error_of([&] {
@@ -228,6 +234,7 @@ TEST_F(LiveStream, SaysWhatIsWrongWithASlot) {
   EXPECT_EQ(nowhere.sqlstate(), "3D000");
 
   // The slot of one stream is in use for another, which may try again.
+  released();
   auto holder = connect();
   holder.start({.slot = "s"});
   auto second = connect();
