@@ -342,12 +342,8 @@ int prune_command(const Arguments& arguments) {
     print(fmt::format("removed {} files, {}; kept from {} on, because {}\n", here->files,
                       format_size(here->bytes), here->keep_from, here->reason));
   }
-  int status_there = kDone;
   if (there && tell_plan(*there, dry_run, " in " + stored->shelf().path()))
-    status_there = prune_store(arguments, *stored, *there, stop);
-  status = std::max(status, status_there);
-  if (directory && there && !dry_run && there->awaited.empty() && status_there == kDone)
-    prune::close_losses_before(*directory, *there);
+    status = std::max(status, prune_store(arguments, *stored, *there, stop));
   if (there)
     status = std::max(status, prune_beside(arguments, *stored, *there, manifest_key_of(arguments)));
   return status;

@@ -116,6 +116,15 @@ Error usage(std::string what, std::string_view hint = "See \"pgweir recover --he
   return Error(ErrorKind::usage, std::move(what)).hint(hint);
 }
 
+recover::Candidate candidate_of(const prune::FoundBackup& found, bool beside) {
+  return {.path = found.path,
+          .point = found.point,
+          .problem = found.problem,
+          .beside = beside,
+          .in_tar = found.in_tar,
+          .unreadable = found.state == prune::FoundBackup::State::unreadable};
+}
+
 /// The backups found under --backup, and for an incremental one those next to it.
 std::vector<recover::Candidate> find_candidates(
     const std::vector<std::string>& named, const std::function<void(const std::string&)>& tell) {
@@ -129,8 +138,7 @@ std::vector<recover::Candidate> find_candidates(
   });
   std::vector<recover::Candidate> candidates;
   const auto take = [&](const std::vector<prune::FoundBackup>& all) {
-    for (const auto& each : all)
-      candidates.push_back({each.path, each.point, each.problem, false, each.in_tar});
+    for (const auto& each : all) candidates.push_back(candidate_of(each, false));
   };
   take(found);
   if (!parent_missing) return candidates;
@@ -143,7 +151,7 @@ std::vector<recover::Candidate> find_candidates(
     try {
       for (auto& each : prune::find_backups({.searched = {beside}}))
         if (known.insert(io::real_path(each.path)).second)
-          candidates.push_back({each.path, each.point, each.problem, true, each.in_tar});
+          candidates.push_back(candidate_of(each, true));
     } catch (const Error& error) {
       // The incremental backup is passed over; the other ones do not need that directory.
       tell(fmt::format("no base for an incremental backup is searched in {}: {}", beside,

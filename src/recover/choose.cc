@@ -36,6 +36,9 @@ class Choose {
       : options_(options), report_(report), archives_(options.open({})) {}
 
   std::optional<Choice> run() {
+    // Any of them may be the newest one.
+    for (const auto& candidate : options_.backups)
+      if (candidate.unreadable && !candidate.beside) pass_over(candidate.path, candidate.problem);
     for (const auto* candidate : newest_first(options_.backups)) {
       if (candidate->beside) continue;
       auto choice = try_one(*candidate);
@@ -65,7 +68,7 @@ class Choose {
   std::optional<Choice> try_one(const Candidate& candidate) {
     if (!candidate.problem.empty() || !candidate.point) {
       // The directory of a tablespace next to a backup looks like an incomplete backup.
-      if (candidate.point || options_.backups.size() == 1)
+      if (!candidate.unreadable && (candidate.point || options_.backups.size() == 1))
         pass_over(candidate.path, candidate.problem);
       return std::nullopt;
     }
@@ -105,7 +108,7 @@ class Choose {
                                 looked.problem);
         looked.problem.clear();
       }
-      choice.silent = archives_->silent();
+      for (const auto& each : archives_->silent()) choice.silent.push_back(each.archive);
       const auto newest = archives_->newest_timeline();
       const bool left = !options_.timeline && newest && choice.timeline < *newest;
       // Also with a problem: WAL that its branch lacks does not concern the newest timeline.
@@ -142,6 +145,33 @@ class Choose {
   }
 
   void look(Choice& choice, recovery::Archives& archives) {
+    try {
+      look_through(choice, archives);
+    } catch (const Error&) {
+      require_answers(archives);
+      throw;
+    }
+    require_answers(archives);
+  }
+
+  /// An archive that does not respond may have the WAL that is missing, or a newer timeline, whose
+  /// ID the recovered server would assign again. (A standby follows the timelines of its primary.)
+  void require_answers(recovery::Archives& archives) const {
+    const auto silent = archives.silent();
+    if (silent.empty() || options_.standby) return;
+    const auto& [archive, error] = silent.front();
+    throw Error(ErrorKind::refused, "an archive does not respond, and may have other WAL")
+        .with("archive", archive < options_.archives.size() ? options_.archives[archive] : "?")
+        .with("error", error.what())
+        .hint(error.hint().empty()
+                  ? "Make it accessible. If it is permanently lost, remove its -D or --store from "
+                    "the command."
+                  : error.hint() +
+                        " If the archive is permanently lost, remove its -D or --store from the "
+                        "command.");
+  }
+
+  void look_through(Choice& choice, recovery::Archives& archives) {
     auto way = archives.way(choice.backup.point, options_.timeline);
     choice.timeline = way.history.timeline();
     choice.timeline_begin = *way.history.begin_of(choice.timeline);

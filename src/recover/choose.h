@@ -24,7 +24,7 @@ struct Choice {
   wal::SegmentSize segment_size{};
   /// Directories with WAL in addition to the archives: the backup's own pg_wal, if they lack some.
   std::vector<std::string> more_wal{};
-  std::vector<std::size_t> silent{};  ///< archives that do not answer
+  std::vector<std::size_t> silent{};  ///< archives that do not answer; only of a standby
 };
 
 /// Chooses the newest backup that leads to the target. Reads WAL, and creates nothing. Returns

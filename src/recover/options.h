@@ -23,9 +23,10 @@ enum class Action { promote, pause, shutdown };
 struct Candidate {
   std::string path;
   std::optional<archive::BackupPoint> point{};
-  std::string problem{};  ///< why it cannot be used; empty: no known problem
-  bool beside = false;    ///< it was not named: it is available as a base for others
-  bool in_tar = false;    ///< prune::FoundBackup::in_tar
+  std::string problem{};    ///< why it cannot be used; empty: no known problem
+  bool beside = false;      ///< it was not named: it is available as a base for others
+  bool in_tar = false;      ///< prune::FoundBackup::in_tar
+  bool unreadable = false;  ///< its files cannot be read, so its position is unknown
 };
 
 struct Options {

@@ -150,7 +150,6 @@ class Recover {
     report.wal_bytes = promise.bytes;
     report.segment_bytes = choice->segment_size.bytes();
     tell_of_silence(*choice);
-    if (report.failed()) return;
     if (!choice->more_wal.empty())
       report.notes.push_back(
           fmt::format("the archive lacks WAL that is in the backup: {} is used as one more "
@@ -216,13 +215,8 @@ class Recover {
     std::string names;
     for (const auto each : choice.silent)
       names += (names.empty() ? "" : ", ") + options_.archives.at(each);
-    if (options_.target.kind == Target::Kind::latest && !options_.standby)
-      report.fail(kNeedsPerson,
-                  fmt::format("an archive does not respond, and may have later WAL: {}", names),
-                  "Mount it, or omit it permanently; or specify a target with --to.");
-    else
-      report.notes.push_back(fmt::format(
-          "an archive does not respond, and is omitted from restore_command: {}", names));
+    report.notes.push_back(
+        fmt::format("an archive does not respond, and is omitted from restore_command: {}", names));
   }
 
   /// Reports before anything is copied that the server cannot be started.

@@ -64,8 +64,12 @@ class Archives {
   /// Along the history that a recovery of this backup follows to the newest timeline, or to that
   /// one. Throws Error{gap, conflict, damage, io}. Valid until the next call.
   virtual Way way(const archive::BackupPoint& backup, std::optional<wal::TimelineId> timeline) = 0;
-  /// Indexes of the archives that do not respond, as far as they were queried.
-  virtual std::vector<std::size_t> silent() = 0;
+  /// An archive that did not respond to a query, and its error.
+  struct Silence {
+    std::size_t archive = 0;  ///< its index
+    Error error;
+  };
+  virtual std::vector<Silence> silent() = 0;
   /// Newest timeline with WAL; nullopt: there is none.
   virtual std::optional<wal::TimelineId> newest_timeline() = 0;
 };

@@ -366,13 +366,37 @@ def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
         refused = run(world.command(), check=False)
         assert refused.returncode == 2 and "--owner" in refused.stderr, refused
 
-    # An archive that does not answer may have later WAL; for a target that is reached without it is left out.
+    # An archive that does not answer may have later WAL, or another timeline; and what is missing in the others.
     lost = ["-D", world.place / "unmounted"]
-    told = world.recover(*lost, status=4)
-    assert "unmounted" in told["problems"][0], told
-    told = world.recover(*lost, "--to", f"xid:{world.xid}", "--action", "promote", "--start")
-    assert_reached(told)
-    assert "unmounted" not in (world.into / "postgresql.auto.conf").read_text()
+    for target in ("latest", f"xid:{world.xid}", "xid:999999"):
+        told = world.recover(*lost, "--to", target, status=4)
+        assert "does not respond" in told["problems"][0] and "unmounted" in told["problems"][0], told
+        assert "remove its -D" in told["hints"][0] and not world.into.exists(), told
+
+
+def test_the_history_of_a_newer_timeline_is_needed(world, receivers):
+    """Without it nobody knows where that timeline begins: the branch that it left looks like the cluster."""
+    world = world(second=())
+    primary = world.primary
+    primary.conf(recovery_target_time="")
+    promote_again(primary)
+    receiver = receivers.pgweir(world.archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.stop()
+    hand_over(world.archive.path)
+    history = world.archive.path / "00000002.history"
+    content = history.read_bytes()
+    for spoil in (history.unlink, lambda: put(history, ""), lambda: put(history, "no history\n")):
+        spoil()
+        for target in ("latest", world.times[0]):
+            told = world.recover("--dry-run", "--to", target, backup="plain", status=4)
+            assert "00000002.history" in told["problems"][0] and "--timeline" in told["hints"][0], told
+        assert world.recover("--dry-run", "--timeline", "1", backup="plain")["timeline"] == 1
+    history.write_bytes(content)
+    give(history)
+    assert world.recover("--dry-run", backup="plain")["timeline"] == 2
 
 
 def test_root_gives_it_to_the_server_s_user(world):

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
 #include "archive/union_shelf.h"
 #include "base/error.h"
@@ -23,10 +24,10 @@ ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places)
       open_(places, std::chrono::seconds(10), log_),
       archives_(open_.shelves(), options_, log_) {}
 
-std::vector<std::size_t> ArchivesOfRecovery::silent() {
-  std::vector<std::size_t> found;
+std::vector<recovery::Archives::Silence> ArchivesOfRecovery::silent() {
+  std::vector<Silence> found;
   for (std::size_t each = 0; each < archives_.count(); ++each)
-    if (archives_.silent(each)) found.push_back(each);
+    if (const auto& error = archives_.silence(each)) found.push_back({each, *error});
   return found;
 }
 
@@ -95,16 +96,46 @@ std::optional<wal::Lsn> ArchivesOfRecovery::promised_by_status(const archive::Ba
   return promised;
 }
 
+namespace {
+
+/// Without it, it is unknown whether a backup leads to that timeline. (Only the oldest one may have
+/// none: the archive began on it.)
+void require_history(const archive::Timelines& timelines, wal::TimelineId timeline,
+                     wal::TimelineId oldest) {
+  const auto known = timelines.known();
+  if (std::binary_search(known.begin(), known.end(), timeline)) return;
+  const auto& complaints = timelines.complaints();
+  const auto complaint = std::find_if(complaints.begin(), complaints.end(),
+                                      [&](const auto& each) { return each.timeline == timeline; });
+  if (complaint == complaints.end() && timeline == oldest) return;
+  throw Error(ErrorKind::refused,
+              complaint == complaints.end()
+                  ? "the archive has WAL of a timeline, and not its history file"
+                  : "the history file of a timeline cannot be read: " + complaint->what)
+      .with("file", wal::history_name(timeline))
+      .hint(
+          "It tells where the timeline begins. Make the file readable, or copy it into the archive "
+          "from another copy, or from pg_wal of a server of this timeline. Only if the timeline is "
+          "not wanted, recover along another one with --timeline.");
+}
+
+}  // namespace
+
 wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoint& backup,
                                                         std::optional<wal::TimelineId> wanted) {
   const auto timelines = archives_.timelines();
+  std::set<wal::TimelineId> with_wal;
+  for (const auto& entry : archives_.listing().segments)
+    with_wal.insert(entry.name.segment.timeline());
   std::optional<wal::TimelineHistory> newest;
-  for (const auto& entry : archives_.listing().segments) {
-    const auto timeline = entry.name.segment.timeline();
-    if ((newest && timeline <= newest->timeline()) || (wanted && timeline != *wanted)) continue;
+  for (const auto timeline : with_wal) {
+    if (wanted && timeline != *wanted) continue;
     const auto history = timelines.history(timeline);
     if (history && prune::lies_on(backup, *history)) newest = history;
   }
+  for (const auto timeline : with_wal)
+    if (wanted ? timeline == *wanted : !newest || timeline > newest->timeline())
+      require_history(timelines, timeline, *with_wal.begin());
   if (!newest)
     throw Error(ErrorKind::gap, wanted ? "the archive has no WAL of that timeline after the backup"
                                        : "the archive has no WAL of the backup's timeline")

@@ -26,7 +26,7 @@ class ArchivesOfRecovery final : public drill::Archives {
                     std::optional<wal::TimelineId> timeline) override;
   std::optional<wal::Lsn> promised_by_status(const archive::BackupPoint& backup,
                                              wal::TimelineId timeline) override;
-  std::vector<std::size_t> silent() override;
+  std::vector<Silence> silent() override;
   std::optional<wal::TimelineId> newest_timeline() override;
 
  private:
@@ -37,6 +37,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   };
 
   /// History of the newest timeline with WAL to which the backup leads, or of the wanted timeline.
+  /// Throws Error{refused} if the history of a newer one, or of the wanted one, is unknown.
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::Lsn> goes_on(wal::Lsn at);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "recover/places.h"
+#include "support/backup_builder.h"
 #include "support/error_of.h"
 
 namespace weir::recover::choose_test {
@@ -12,6 +13,7 @@ namespace {
 
 using test::error_of;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 Candidate candidate(const std::string& path, std::uint64_t start, std::uint64_t parent = 0) {
   archive::BackupPoint point{.timeline = 1, .start = wal::Lsn(start)};
@@ -19,6 +21,18 @@ Candidate candidate(const std::string& path, std::uint64_t start, std::uint64_t 
   if (parent != 0) point.parent = archive::BackupPoint::Parent{1, wal::Lsn(parent)};
   return {.path = path, .point = point};
 }
+
+/// Of two archives the second does not answer.
+class NoArchives final : public recovery::Archives {
+ public:
+  recovery::Way way(const archive::BackupPoint&, std::optional<wal::TimelineId>) override {
+    throw Error(ErrorKind::gap, "the archive has no WAL of the backup's timeline");
+  }
+  std::vector<Silence> silent() override {
+    return {{1, Error(ErrorKind::retry, "connection refused")}};
+  }
+  std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+};
 
 std::vector<std::string> paths(const std::vector<const Candidate*>& candidates) {
   std::vector<std::string> names;
@@ -50,6 +64,43 @@ TEST(Candidates, BuildUponOthersThatAreThere) {
   EXPECT_THAT(paths(*builds_upon(copies[2], copies)), ElementsAre("full", "one"));
   copies.push_back(candidate("extracted", 0x100));
   EXPECT_THAT(paths(*builds_upon(copies[2], copies)), ElementsAre("extracted", "one"));
+}
+
+TEST(Choose, TellsOfEachBackupThatCannotBeRead) {
+  Options options;
+  options.open = [](const auto&) { return std::make_unique<NoArchives>(); };
+  options.tell = [](const std::string&) {};
+  options.backups = {{.path = "monday", .problem = "Permission denied", .unreadable = true},
+                     {.path = "tuesday", .problem = "damaged", .unreadable = true},
+                     {.path = "tablespace", .problem = "it has no backup_label"}};
+  Report report;
+  EXPECT_FALSE(choose(options, report));
+  EXPECT_THAT(report.passed_over, ElementsAre("monday: Permission denied", "tuesday: damaged"));
+  EXPECT_THAT(report.problems, ElementsAre("no base backup that was found can be recovered"));
+}
+
+/// It may have what is missing, or a newer timeline.
+TEST(Choose, NeedsTheAnswerOfEachArchiveUnlessItIsForAStandby) {
+  const test::TemporaryDirectory backup;
+  backup.write("PG_VERSION", "15\n");
+  backup.write("backup_label",
+               "START WAL LOCATION: 0/300028 (file 000000010000000000000003)\n"
+               "CHECKPOINT LOCATION: 0/300060\nSTART TIMELINE: 1\n");
+  Options options;
+  options.open = [](const auto&) { return std::make_unique<NoArchives>(); };
+  options.tell = [](const std::string&) {};
+  options.archives = {"/srv/a", "/srv/b"};
+  options.backups = {candidate(backup.path(), 0x300028)};
+  Report report;
+  const auto error = error_of([&] { static_cast<void>(choose(options, report)); });
+  EXPECT_EQ(error.kind(), ErrorKind::refused) << error.what();
+  EXPECT_THAT(error.what(), HasSubstr("does not respond"));
+  EXPECT_THAT(error.what(), HasSubstr("/srv/b"));
+  EXPECT_THAT(error.what(), HasSubstr("connection refused"));
+  EXPECT_THAT(error.hint(), HasSubstr("remove its -D or --store"));
+  options.standby = "host=db1";
+  EXPECT_FALSE(choose(options, report));
+  EXPECT_THAT(report.passed_over, ElementsAre(HasSubstr("has no WAL of the backup's timeline")));
 }
 
 TEST(Mapping, IsReadAsPgBasebackupReadsIt) {

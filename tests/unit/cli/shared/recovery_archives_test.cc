@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -62,6 +64,46 @@ TEST(ArchivesOfRecovery, FollowTheNewestTimelineThatHasAllOfTheBackup) {
                 static_cast<void>(timeline(point, wanted));
               }).kind(),
               ErrorKind::gap);
+}
+
+/// It is unknown where a timeline begins without its history: the branch that it left, or the
+/// opposite, would be taken for the cluster.
+TEST(ArchivesOfRecovery, NeedTheHistoryOfANewerTimeline) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 7);
+  put(archive, two, 3, 7);
+  const auto point = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  const auto way = [&](std::optional<wal::TimelineId> wanted = std::nullopt) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    return archives.way(point, wanted).history.timeline();
+  };
+  const auto refused = [&](std::optional<wal::TimelineId> wanted = std::nullopt) {
+    const auto error = test::error_of([&] { static_cast<void>(way(wanted)); });
+    EXPECT_EQ(error.kind(), ErrorKind::refused) << error.what();
+    EXPECT_NE(std::string(error.what()).find("00000002.history"), std::string::npos)
+        << error.what();
+  };
+  for (const char* content : {"", "nonsense\n", static_cast<const char*>(nullptr)}) {
+    if (content != nullptr)
+      archive.write("00000002.history", content);
+    else
+      std::filesystem::remove(archive.path("00000002.history"));
+    refused();
+    refused(2);
+    EXPECT_EQ(way(1), 1U) << "wanted along its own history";
+  }
+  // The archive began on that timeline: there is none that it could have left.
+  for (std::uint64_t segno = 1; segno < 7; ++segno)
+    std::filesystem::remove(archive.path(ArchiveBuilder::name(one, segno)));
+  ArchivesOfRecovery archives({.directories = {archive.path()}});
+  EXPECT_EQ(
+      archives.way(backup(kSize.start(5) + 4096, std::nullopt, 0), std::nullopt).history.timeline(),
+      2U);
 }
 
 }  // namespace
