@@ -16,7 +16,6 @@
 #include "archive/record_file.h"
 #include "archive/resume.h"
 #include "archive/sizes.h"
-#include "archive/stored_begin.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -104,9 +103,8 @@ class Names {
  public:
   Names(io::Shelf& directory, const Listing& listing) : directory_(directory), listing_(listing) {}
 
-  /// Ranges of a hole that have no complete segment and that something of the archive precedes,
-  /// here or in an object store. For other kinds: the whole range, unless the archive starts after
-  /// it.
+  /// Ranges of a hole that have no complete segment and that something of the archive precedes. For
+  /// other kinds: the whole range, unless the archive starts after it.
   [[nodiscard]] std::vector<Loss::Range> missing(const Loss& loss);
   /// The complete segments in the range of a hole, by number.
   [[nodiscard]] std::map<std::uint64_t, wal::SegmentName> filling(const Loss& hole);
@@ -118,14 +116,13 @@ class Names {
   void guess(Loss& loss);
 
  private:
-  [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size);
+  [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size) const;
   [[nodiscard]] const std::optional<Identity>& identity();
   [[nodiscard]] bool counts(const SegmentEntry& entry, wal::SegmentSize size);
 
   io::Shelf& directory_;
   const Listing& listing_;
   std::optional<std::optional<Identity>> identity_;
-  std::optional<std::optional<wal::Lsn>> stored_begin_;
 };
 
 }  // namespace
@@ -184,6 +181,10 @@ std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
     return !open;
   });
   return std::move(recorded.losses);
+}
+
+std::vector<Loss> read_recorded_losses(io::Shelf& directory, const Listing& listing) {
+  return read_all(directory, listing).losses;
 }
 
 bool record_loss(io::Directory& directory, const Loss& loss, Longer longer) {
@@ -253,6 +254,23 @@ std::optional<Loss::Acknowledgement> read_acknowledgement(io::Shelf& directory, 
   return Loss::Acknowledgement{*field("time"), *field("who"), *field("reason")};
 }
 
+namespace {
+
+/// The content of the segments that fill a hole may not be durable yet: "cp" syncs nothing. Returns
+/// false if that cannot be determined, because a file was removed, or cannot be opened.
+bool make_filling_durable(io::Directory& directory, Names& names, const Loss& loss) {
+  if (!loss.words().is_filled_by_segments) return true;
+  try {
+    for (const auto& [segno, segment] : names.filling(loss)) sync_finished(directory, segment);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 std::vector<std::string> close_losses(io::Directory& directory, const Listing& listing) {
   std::vector<std::string> closed;
   std::set<std::string> open;
@@ -260,7 +278,8 @@ std::vector<std::string> close_losses(io::Directory& directory, const Listing& l
   const auto all = read_all(directory, listing);
   for (const auto& loss : all.losses) {
     // (Of a record that cannot be read only a guess is known: too little to remove it.)
-    if (all.unreadable.contains(loss.id()) || names.is_open(loss))
+    if (all.unreadable.contains(loss.id()) || names.is_open(loss) ||
+        !make_filling_durable(directory, names, loss))
       open.insert(loss.id());
     else
       closed.push_back(loss.id());
@@ -279,11 +298,8 @@ std::vector<std::string> close_losses(io::Directory& directory, const Listing& l
     }
   }
   if (to_remove.empty()) return closed;
-  // The segments that fill a hole, and their names, may not be durable yet ("cp", an import that
-  // was killed): after a power failure, the hole would be there again, without a record.
-  for (const auto& loss : all.losses)
-    if (loss.words().is_filled_by_segments && !open.contains(loss.id()))
-      for (const auto& [segno, segment] : names.filling(loss)) sync_finished(directory, segment);
+  // The names of the segments that fill a hole may not be durable yet (an import that was killed):
+  // after a power failure, the hole would be there again, without a record.
   directory.sync();
   for (const auto& name : to_remove) directory.remove(name);
   directory.sync();
@@ -465,11 +481,8 @@ const std::optional<Identity>& Names::identity() {
   return *identity_;
 }
 
-/// Where the archive starts. WAL that only an object store has is a part of it: a recovery begins
-/// with that WAL.
-std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) {
-  if (!stored_begin_) stored_begin_ = read_stored_begin(directory_, listing_);
-  std::optional<wal::Lsn> oldest = *stored_begin_;
+std::optional<wal::Lsn> Names::oldest(wal::SegmentSize size) const {
+  std::optional<wal::Lsn> oldest;
   for (const auto& entry : listing_.segments) {
     if (!entry.name.segment.fits(size)) continue;
     const auto start = entry.name.segment.start(size);

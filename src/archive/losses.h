@@ -120,6 +120,10 @@ struct Loss {
 /// included, with a complaint. Throws what `directory` throws if it cannot be opened.
 [[nodiscard]] std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing);
 
+/// Returns all recorded losses, including closed ones: their WAL is in the archive, or the archive
+/// starts after them. Ordered, and throws, likewise.
+[[nodiscard]] std::vector<Loss> read_recorded_losses(io::Shelf& directory, const Listing& listing);
+
 /// Records the loss durably: when this returns, its record survives a power loss. A record of the
 /// same range is not changed (returns false). A different or unreadable record is replaced, and its
 /// acknowledgement does not apply to the new one. Needs no lock: two processes that find the same

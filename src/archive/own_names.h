@@ -19,9 +19,6 @@ inline constexpr std::string_view kSyncMark = ".pgweir-syncing";
 /// Why the last receiver ended (last_word.h).
 inline constexpr std::string_view kLastWordName = ".pgweir-last-word";
 
-/// Where the WAL begins that only an object store has (stored_begin.h).
-inline constexpr std::string_view kStoredBeginName = ".pgweir-stored-from";
-
 /// What the last verification and the last drill found (last_check.h).
 inline constexpr std::string_view kLastVerifyName = ".pgweir-last-verify";
 inline constexpr std::string_view kLastDrillName = ".pgweir-last-drill";

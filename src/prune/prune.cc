@@ -12,7 +12,6 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
-#include "archive/stored_begin.h"
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
 #include "base/error.h"
@@ -491,18 +490,6 @@ bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& pla
         }
   remove();
   return true;
-}
-
-void close_losses_before(io::Directory& directory, const Plan& in_store) {
-  const auto listing = archive::list_archive_names(directory);
-  const auto known = archive::read_stored_begin(directory, listing);
-  const auto identity = archive::read_identity(directory, listing);
-  const auto first = wal::SegmentName::parse(in_store.keep_from);
-  if (!known || !identity || !first) return;
-  const auto begin = first->start(identity->segment_size);
-  if (begin <= *known) return;
-  archive::correct_stored_begin(directory, begin);
-  archive::close_losses(directory, archive::list_archive_names(directory));
 }
 
 }  // namespace weir::prune

@@ -100,9 +100,4 @@ bool carry_out(store::ObjectStore& store, const KeysOf& keys_of, const Plan& pla
                const std::function<void(const store::Kept& kept)>& kept,
                const store::Patience& patience = store::kOnce);
 
-/// After `in_store` was carried out in the store to which `directory` is uploaded: the losses of
-/// WAL that was only there, and that it no longer has, are closed in `directory`, too. Throws
-/// Error{disk_full, io, durability}.
-void close_losses_before(io::Directory& directory, const Plan& in_store);
-
 }  // namespace weir::prune

@@ -164,12 +164,14 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
   for (const auto& history : listing.histories)
     if (auto content = archive::read_history(directory_, history.timeline))
       facts.histories.emplace(history.timeline, std::move(*content));
-  close_losses(listing);
-  find_losses(listing, segment_size, facts);
+  // Before losses are closed, which syncs segments, too: if the sync of the newest one fails, the
+  // next start must know.
   if (facts.resume)
     archive::make_end_durable(directory_, listing, *facts.resume, segment_size);
   else
     archive::make_end_durable(directory_, listing);
+  close_losses(listing);
+  find_losses(listing, segment_size, facts);
   return facts;
 }
 

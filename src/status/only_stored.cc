@@ -17,6 +17,29 @@ const SegnoRange* range_with(const std::vector<SegnoRange>& ranges, std::uint64_
   return at != ranges.end() && at->begin <= segno ? &*at : nullptr;
 }
 
+/// Without the WAL that the store has lost, or never had: the mark keeps the segments that were
+/// sent.
+Rows without_holes(Rows rows, const StatusReport& report) {
+  const auto& size = *report.segment_size;
+  for (const auto& loss : report.recorded) {
+    if (loss.kind != archive::Loss::Kind::hole || loss.segment_size != size) continue;
+    const SegnoRange hole{size.segno(loss.begin), size.segno(wal::Lsn(loss.end.byte() - 1)) + 1};
+    for (auto& [timeline, ranges] : rows)
+      if (loss.timeline <= timeline && timeline <= loss.next_timeline)
+        ranges = without(ranges, {hole});
+  }
+  return rows;
+}
+
+/// A recovery that starts before WAL with wal_level=minimal ends there.
+wal::Lsn after_minimal_wal(const StatusReport& report, const wal::TimelineHistory& history,
+                           wal::Lsn from, wal::Lsn to) {
+  for (const auto& loss : report.recorded)
+    if (archive::lies_on(loss, history) && from < loss.end && loss.begin < to)
+      from = loss.goes_on ? to : std::min(loss.end, to);
+  return from;
+}
+
 /// Where a row begins that leads to `segno` along `history`; `segno` itself: nothing leads there.
 std::uint64_t begin_of_row(const StatusReport& report, const wal::TimelineHistory& history,
                            std::uint64_t segno) {
@@ -77,7 +100,7 @@ std::vector<SegnoRange> without(const std::vector<SegnoRange>& ranges,
 
 void describe_only_stored(StatusReport& report, const Rows& there, const Rows& here) {
   if (!report.segment_size) return;
-  for (const auto& [timeline, ranges] : there) {
+  for (const auto& [timeline, ranges] : without_holes(there, report)) {
     const auto known = here.find(timeline);
     auto only = known == here.end() ? ranges : without(ranges, known->second);
     if (!only.empty()) timeline_of(report, timeline).only_stored = std::move(only);
@@ -86,8 +109,9 @@ void describe_only_stored(StatusReport& report, const Rows& there, const Rows& h
     const auto history =
         report.histories.history(window.timeline).value_or(wal::TimelineHistory(window.timeline));
     const auto first = report.segment_size->segno(window.from);
-    if (const auto begin = begin_of_row(report, history, first); begin < first)
-      window.stored_from = report.segment_size->start(begin);
+    const auto begin = report.segment_size->start(begin_of_row(report, history, first));
+    const auto from = after_minimal_wal(report, history, begin, window.from);
+    if (begin < report.segment_size->start(first) && from < window.from) window.stored_from = from;
   }
 }
 

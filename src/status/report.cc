@@ -421,6 +421,7 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
                                             std::chrono::system_clock::now());
   describe_listing(report, listing, report.histories, archive::read_losses(directory, listing),
                    wrong_sizes);
+  report.recorded = archive::read_recorded_losses(directory, listing);
   report.unvouched = archive::read_unvouched(directory, listing);
   report.published_open = archive::read_published_open(directory, listing);
   read_all_ends(report, directory, listing, report.histories);

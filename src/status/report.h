@@ -113,6 +113,7 @@ struct StatusReport {
   std::vector<Hole> holes;                   ///< recorded ones, and what names tell; by position
   std::vector<archive::Loss> lost_branches;  ///< recorded ones, and what histories tell
   std::vector<archive::Loss> minimal_wal;    ///< recorded ones; their WAL is not read here
+  std::vector<archive::Loss> recorded;       ///< all, also those before the archive's start
   /// Imported WAL that could be verified on one side only so far.
   std::vector<archive::Unvouched> unvouched;
   /// Partial segments that were uploaded to a store under their final names.

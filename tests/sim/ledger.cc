@@ -66,13 +66,6 @@ void Ledger::on_stream(wal::TimelineId timeline, Lsn start) {
   accepted_.reset();
 }
 
-bool Ledger::store_begins_before(Lsn begin) const {
-  return std::any_of(left_.begin(), left_.end(), [&](wal::SegmentName segment) {
-    const auto start = segment.start(kSegment);
-    return floor_ <= start && start < begin && store_has_(segment);
-  });
-}
-
 void Ledger::on_losses_told(const std::vector<archive::Loss>& losses, const SimDisk& disk) const {
   std::vector<archive::SegmentFileName> files;
   for (const auto& name : disk.names())
@@ -88,8 +81,7 @@ void Ledger::check_losses(const archive::Listing& listing,
 }
 
 /// P14: an accepted hole behind which WAL was streamed, and what was reported of a timeline behind
-/// its fork, are told. What the archive begins behind is nobody's loss any more; and the archive
-/// begins where the store does that has what was removed here (seed 997905 of d89f81a3).
+/// its fork, are told. What the archive begins behind is nobody's loss any more.
 void Ledger::check_losses(const std::vector<archive::Loss>& losses,
                           const std::vector<archive::SegmentFileName>& files,
                           const char* where) const {
@@ -98,13 +90,10 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
   for (const auto& file : files)
     archive_begin = std::min(archive_begin, file.segment.start(kSegment));
   for (const auto& hole : passed_holes_) {
-    if (!first_timeline()) continue;
-    const bool in_store = hole.end <= std::max(archive_begin, local_floor_);
-    if (in_store && (hole.end <= floor_ || !store_begins_before(hole.begin))) continue;
+    if (hole.end <= std::max(archive_begin, local_floor_) || !first_timeline()) continue;
     // Up to here; by more than one, where the server removed more and more, and where somebody has
     // brought a part of it. (What has come since may have left again, its front by a prune.)
-    auto told = in_store ? std::max(hole.begin, floor_)
-                         : std::max({hole.begin, stored_floor_, archive_begin});
+    auto told = std::max({hole.begin, stored_floor_, archive_begin});
     for (bool more = true; more;) {
       more = false;
       const auto covers = [&](Lsn begin, Lsn end) {
@@ -117,9 +106,6 @@ void Ledger::check_losses(const std::vector<archive::Loss>& losses,
       for (const auto& file : files)
         if (!file.partial)
           covers(file.segment.start(kSegment), file.segment.start(kSegment) + kSegmentBytes);
-      if (in_store)
-        for (const auto& segment : left_)
-          covers(segment.start(kSegment), segment.start(kSegment) + kSegmentBytes);
     }
     if (told < hole.end)
       throw Violation{"P14", fmt::format("the hole from {} to {} that was accepted is not {}",

@@ -126,14 +126,10 @@ class Ledger {
     local_floor_ = std::max(local_floor_, floor);
   }
   /// What is finished before is in the store, and may be gone here.
-  void on_left_to_store(wal::SegmentName segment) {
-    left_.insert(segment);
-    const auto floor = segment.start(kSegment) + kSegmentBytes;
+  void on_left_to_store(wal::Lsn floor) {
     stored_floor_ = std::max(stored_floor_, floor);
     local_floor_ = std::max(local_floor_, floor);
   }
-  /// Whether the store has a segment.
-  void ask_store(std::function<bool(wal::SegmentName)> has) { store_has_ = std::move(has); }
 
   /// P1, P2, P3 and the order of histories and segments, after a power loss. `everything`: also the
   /// files that were right once.
@@ -193,8 +189,6 @@ class Ledger {
   };
   [[nodiscard]] std::optional<Way> way_from(wal::Lsn floor) const;
   [[nodiscard]] std::optional<wal::Lsn> first_file() const;
-  /// With WAL that was removed here.
-  [[nodiscard]] bool store_begins_before(wal::Lsn begin) const;
   void check_losses(const std::vector<archive::Loss>& losses,
                     const std::vector<archive::SegmentFileName>& files, const char* where) const;
   void promise(wal::Lsn flush);
@@ -240,9 +234,7 @@ class Ledger {
   wal::Lsn floor_;                        ///< before it things may be gone
   wal::Lsn stored_floor_;                 ///< before it what is finished may be in the store alone
   wal::Lsn local_floor_;                  ///< of the directory: the later of both
-  std::set<wal::SegmentName> left_;       ///< finished ones that were removed here, since ...
-  std::function<bool(wal::SegmentName)> store_has_;  ///< ... the store has them
-  std::set<std::string> checked_;                    ///< finished files that were right once
+  std::set<std::string> checked_;         ///< finished files that were right once
   std::vector<Lineage::Spot> damages_;
   bool holds_damage_ = false;
 

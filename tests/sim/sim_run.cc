@@ -205,7 +205,6 @@ class Run {
   void make_store() {
     if (options_.damages) return;
     store_ = std::make_unique<SimStore>(lineage_, scheduler_, stores_, story_);
-    ledger_.ask_store([this](wal::SegmentName segment) { return store_->has(segment); });
     world_.lost_by_store = [this](wal::SegmentName segment) { return store_->has_lost(segment); };
     feed_habits_.compresses = receiver_options_.compression.method != codec::Method::none;
     if (stores_.below(3) != 0)
@@ -590,7 +589,7 @@ class Run {
     story_.tell("{} leaves the archive", name);
     ++result_.left;
     store_->on_left_to_us(file->segment);
-    ledger_.on_left_to_store(file->segment);
+    ledger_.on_left_to_store(file->segment.start(kSegment) + kSegmentBytes);
   }
 
   /// A whole segment of zeros has to reach the disk: that may take far longer than what is little.

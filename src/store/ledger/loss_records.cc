@@ -29,11 +29,19 @@ std::optional<std::vector<std::byte>> read(io::Shelf& archive, const std::string
 
 }  // namespace
 
-LossRecords read_loss_records(io::Shelf& archive, const archive::Listing& listing) {
+LossRecords read_loss_records(io::Shelf& archive, const archive::Listing& listing,
+                              const LossRecords& known) {
   LossRecords records;
-  for (const auto& name : listing.hidden)
-    if (archive::parse_loss_record(name) || archive::parse_loss_record(name, true))
+  for (const auto& name : listing.hidden) {
+    if (!archive::parse_loss_record(name) && !archive::parse_loss_record(name, true)) continue;
+    try {
       if (auto content = read(archive, name)) records.emplace(name, std::move(*content));
+    } catch (const Error&) {
+      const auto found = known.find(name);
+      if (found == known.end()) throw;
+      records.insert(*found);
+    }
+  }
   return records;
 }
 

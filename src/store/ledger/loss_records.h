@@ -15,8 +15,10 @@ namespace weir::store {
 
 /// An archive's loss records and their acknowledgments, by file name.
 using LossRecords = std::map<std::string, std::vector<std::byte>>;
-/// Throws Error{io}.
-[[nodiscard]] LossRecords read_loss_records(io::Shelf& archive, const archive::Listing& listing);
+/// If a record cannot be read, its content in `known` is returned. Throws Error{io} if `known` does
+/// not have it.
+[[nodiscard]] LossRecords read_loss_records(io::Shelf& archive, const archive::Listing& listing,
+                                            const LossRecords& known = {});
 
 /// Uploads them, so that a recovery from the store alone knows about holes. Objects with a
 /// different content are replaced; nothing is removed: another archiver may share the place, and

@@ -16,11 +16,6 @@ std::optional<std::string> Audit::after() const {
   return look_ == Look::runs ? after_ : std::string();
 }
 
-std::optional<wal::Lsn> Audit::front() const {
-  if (!first_) return std::nullopt;
-  return first_->start(mark_.segment_size);
-}
-
 bool Audit::before_front(wal::SegmentName name) const {
   return first_ &&
          (name < *first_ || name.segno(mark_.segment_size) < first_->segno(mark_.segment_size));

@@ -29,8 +29,6 @@ class Audit {
   /// Segments that count as sent and were not listed, in order. Each must be checked once more: it
   /// may have been uploaded meanwhile.
   [[nodiscard]] const std::vector<wal::SegmentName>& missing() const { return missing_; }
-  /// The store's first segment; nullopt: none was listed. Once finished.
-  [[nodiscard]] std::optional<wal::Lsn> front() const;
 
  private:
   void take_front(const ObjectPage& page);

@@ -245,7 +245,7 @@ Follow::Time Follow::look() {
       sender_.begin(ledger_.start(*identity));
       cluster_ = identity;
     }
-  losses_ = read_loss_records(archive_, listing);
+  losses_ = read_loss_records(archive_, listing, mirrored_);
   if (cluster_) look_at(listing);
   const auto took = threads_.now() - before;
   const bool soon = !raw_.empty() || (!cluster_ && needs_tools());

@@ -9,7 +9,6 @@
 #include "archive/forms.h"
 #include "archive/kept_slots.h"
 #include "archive/listing.h"
-#include "archive/stored_begin.h"
 
 namespace weir::store {
 
@@ -158,10 +157,7 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
     return store_.list(layout_.wal_prefix(), after, kListingPage);
   });
   // As before a prune: a crash must not restore an earlier slots file, which needs more WAL.
-  if (!plan.numbers.empty()) {
-    archive_.sync();
-    archive::extend_stored_begin(archive_, size.start(plan.numbers.front().segno));
-  }
+  if (!plan.numbers.empty()) archive_.sync();
   const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
     PGWEIR_CHECK(written.has(segment));
     if (!surely_stored(tools, segment, there, stays)) return false;

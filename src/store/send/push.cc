@@ -13,7 +13,6 @@
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
-#include "archive/stored_begin.h"
 #include "archive/timelines.h"
 #include "base/units.h"
 #include "io/posix_directory.h"
@@ -203,7 +202,6 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     page.objects.assign(from, all.objects.end());
     audit.take(page);
   }
-  if (const auto front = audit.front()) archive::correct_stored_begin(archive_, *front);
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);

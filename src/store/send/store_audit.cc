@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "archive/forms.h"
-#include "archive/stored_begin.h"
 #include "store/ledger/lost_segments.h"
 #include "store/listing.h"
 
@@ -33,7 +32,6 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
   }
   auto next = threads_.now() + options_.every;
   const auto missing = audit_->missing();
-  const auto front = audit_->front();
   audit_.reset();
   std::set<wal::SegmentName> still_lost;
   for (const auto& segment : missing)
@@ -42,7 +40,6 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
   // Losses no longer count, by the names, if their segments reappear or precede what a prune has
   // left.
   try {
-    if (front) archive::correct_stored_begin(archive_, *front);
     if (record_lost(archive_, still_lost, cluster, options_.place, log_)) options_.recorded();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;

@@ -8,7 +8,6 @@
 
 #include "archive/compress.h"
 #include "archive/own_names.h"
-#include "archive/stored_begin.h"
 #include "base/error.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
@@ -125,30 +124,6 @@ TEST(Losses, OfMinimalWalStayOpenAlthoughEverySegmentIsThere) {
   EXPECT_THAT(read(disk), SizeIs(1));
   for (std::uint64_t segno = 1; segno <= 4; ++segno) disk.open()->remove(name(segno));
   EXPECT_THAT(close(disk), ElementsAre("minimal-1-0-300158")) << "the archive begins behind it";
-}
-
-/// --local-retention removes the WAL before a loss from the directory, and a recovery from the
-/// store still passes the loss.
-TEST(Losses, StayOpenWhileAStoreHasTheWalBeforeThem) {
-  SimDisk disk;
-  finish(disk, 6, 7);
-  auto abandoned = branch();
-  abandoned.next_timeline = 1;
-  for (const auto& loss : {hole(3, 6), minimal(3, 4), abandoned}) record(disk, loss);
-  extend_stored_begin(*disk.open(), kSize.start(2));
-  EXPECT_THAT(read(disk), SizeIs(3));
-  EXPECT_THAT(close(disk), IsEmpty());
-  finish(disk, 3, 4);
-  EXPECT_THAT(read(disk).front().missing, ElementsAre(Loss::Range{kSize.start(5), kSize.start(6)}))
-      << "what is here is not missing";
-  for (std::uint64_t segno = 3; segno <= 4; ++segno) disk.open()->remove(name(segno));
-  correct_stored_begin(*disk.open(), kSize.start(5));
-  EXPECT_THAT(close(disk), SizeIs(2)) << "the store was pruned up to there";
-  EXPECT_THAT(read(disk), SizeIs(1));
-  disk.put(std::string(kStoredBeginName), bytes_of("{"));
-  EXPECT_THAT(read(disk), SizeIs(1)) << "a damaged record closes nothing";
-  disk.open()->remove(std::string(kStoredBeginName));
-  EXPECT_THAT(close(disk), ElementsAre("hole-1-0-300000"));
 }
 
 TEST(Losses, OfMinimalWalKeepTheirAcknowledgementWhenTheirEndIsKnown) {
@@ -486,6 +461,23 @@ TEST(Losses, AreClosedOrOpenAfterAPowerLossAtAnyCall) {
           << "the hole is not recorded";
     }
   }
+}
+
+TEST(Losses, StayRecordedWhileASegmentThatFillsThemCannotBeOpened) {
+  SimDisk disk;
+  finish(disk, 1, 4);
+  finish(disk, 6, 8);
+  record(disk, hole(3, 5));
+  record(disk, hole(7, 8));
+  disk.set_hook([](const SimDisk::Call& call) {
+    return call.operation == SimDisk::Operation::open && call.name == name(4)
+               ? SimDisk::Effect::fail(EACCES)
+               : SimDisk::Effect::proceed();
+  });
+  EXPECT_THAT(close(disk), ElementsAre("hole-1-0-700000"));
+  EXPECT_TRUE(disk.exists(loss_record_name("hole-1-0-300000")));
+  disk.set_hook({});
+  EXPECT_THAT(close(disk), ElementsAre("hole-1-0-300000"));
 }
 
 TEST(Losses, OverASwitchAreClosedBySegmentsOfTheRightTimeline) {

@@ -7,9 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "archive/losses.h"
-#include "archive/own_names.h"
-#include "archive/stored_begin.h"
 #include "base/error.h"
 #include "prune/prune.h"
 #include "store/shelf/near_shelf.h"
@@ -88,38 +85,6 @@ TEST_F(PruneStore, RemovesWhatIsEncrypted) {
   }
   EXPECT_TRUE(carry_out(store_, keys_of_, plan(4), nullptr, nullptr, nullptr));
   EXPECT_TRUE(store_.objects.lower_bound(key(1))->first == key(4));
-}
-
-/// Of the archive that is uploaded there, too, which begins after the hole by its own files.
-TEST_F(PruneStore, ClosesTheLossesOfWhatItHasRemoved) {
-  WalBuilder newest({.start = wal::Lsn(kSegments * kSize.bytes()), .switch_every = 0});
-  newest.grow_to(wal::Lsn((kSegments + 1) * kSize.bytes()));
-  ArchiveBuilder here;
-  here.segments(newest, kSegments, kSegments + 1);
-  const auto directory = here.disk.open();
-  for (const std::uint64_t segno : {1000, 2000}) {
-    archive::Loss hole;
-    hole.timeline = hole.next_timeline = 1;
-    hole.begin = hole.sound_end = hole.counted_to = kSize.start(segno);
-    hole.end = kSize.start(segno + 1);
-    hole.segment_size = kSize;
-    hole.system_identifier = 1;
-    hole.found = hole.cause = "a test";
-    archive::record_loss(*directory, hole);
-  }
-  const auto losses = [&] {
-    return archive::read_losses(*directory, archive::list_archive_names(*directory)).size();
-  };
-  close_losses_before(*directory, plan(500));
-  EXPECT_EQ(losses(), 0u) << "here nothing was left to the store";
-  archive::extend_stored_begin(*directory, kSize.start(1));
-  close_losses_before(*directory, plan(500));
-  EXPECT_EQ(losses(), 2u);
-  close_losses_before(*directory, plan(1500));
-  EXPECT_EQ(losses(), 1u);
-  close_losses_before(*directory, plan(500));
-  EXPECT_EQ(losses(), 1u) << "a smaller plan brings nothing back";
-  EXPECT_EQ(directory->find(archive::loss_record_name("hole-1-0-3E800000")), std::nullopt);
 }
 
 TEST_F(PruneStore, NamesWhatTheStoreKeepsAndRemovesTheRest) {

@@ -77,6 +77,43 @@ TEST(OnlyStored, LeadsFurtherBackWhereItReachesTheWindow) {
   EXPECT_EQ(some.windows[0].stored_from, std::nullopt) << "of a timeline that does not lead here";
 }
 
+/// The mark still has what the store lost; and no recovery passes WAL with wal_level=minimal.
+TEST(OnlyStored, LeadsBackToTheEndOfALossOnly) {
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 2;
+  loss.segment_size = kSize;
+  loss.begin = at(4);
+  loss.end = at(5);
+  auto some = report();
+  some.recorded = {loss};
+  describe_only_stored(some, {{2, {{3, 10}}}}, kHere);
+  EXPECT_EQ(some.windows[0].stored_from, at(5));
+  EXPECT_EQ(some.timelines[0].only_stored, (Ranges{{3, 4}, {5, 8}}));
+  some = report();
+  loss.end = at(8);
+  some.recorded = {loss};
+  describe_only_stored(some, {{2, {{3, 10}}}}, kHere);
+  EXPECT_EQ(some.windows[0].stored_from, std::nullopt);
+
+  loss.kind = archive::Loss::Kind::minimal_wal;
+  loss.begin = at(4) + 100;
+  loss.end = at(5) + 200;
+  some = report();
+  some.recorded = {loss};
+  describe_only_stored(some, {{2, {{3, 10}}}}, kHere);
+  EXPECT_EQ(some.windows[0].stored_from, at(5) + 200);
+  loss.goes_on = true;
+  some = report();
+  some.recorded = {loss};
+  describe_only_stored(some, {{2, {{3, 10}}}}, kHere);
+  EXPECT_EQ(some.windows[0].stored_from, std::nullopt);
+  loss.timeline = 1;
+  some = report();
+  some.recorded = {loss};
+  describe_only_stored(some, {{2, {{3, 10}}}}, kHere);
+  EXPECT_EQ(some.windows[0].stored_from, at(3)) << "of another branch";
+}
+
 TEST(OnlyStored, DoesNotChangeWhatIsHereOrAHole) {
   auto some = report();
   some.timelines[0].missing = {{7, 8}};

@@ -707,33 +707,19 @@ TEST_F(FollowTest, ARecordThatChangesIsUploadedAgain) {
   EXPECT_TRUE(wait_for([&] { return stored(key_of_record) == test::bytes_of("{1}"); }));
 }
 
-/// The directory alone begins after the hole then; a recovery from the store meets it.
-TEST_F(FollowTest, AHoleStaysRecordedWhileTheStoreHasTheWalBeforeIt) {
-  builder_.segments(wal_, 5, 7);
-  archive::Loss hole;
-  hole.timeline = hole.next_timeline = 1;
-  hole.begin = hole.sound_end = hole.counted_to = kSize.start(4);
-  hole.end = kSize.start(5);
-  hole.segment_size = kSize;
-  hole.system_identifier = 1;
-  hole.found = hole.cause = "a test";
-  archive::record_loss(*builder_.disk.open(), hole);
-  const auto losses = [&] {
-    const auto directory = builder_.disk.open();
-    return archive::read_losses(*directory, archive::list_archive_names(*directory)).size();
-  };
-  options_.keep_local = KeepLocal{.bytes = 1};
-  options_.audit_every = 5ms;
+TEST_F(FollowTest, ARecordThatCannotBeReadAnyMoreStopsNoUploads) {
+  const std::string name = ".pgweir-loss-hole-1-0-800000";
+  builder_.disk.put(name, test::bytes_of("{}"));
   start();
-  ASSERT_TRUE(wait_for([&] { return !here(1) && !here(5) && here(6); }));
-  EXPECT_EQ(losses(), 1u);
-  {
-    const auto directory = builder_.disk.open();
-    EXPECT_TRUE(archive::close_losses(*directory, archive::list_archive_names(*directory)).empty());
-  }
-  // A prune of the store, on another machine.
-  static_cast<void>(store_.remove(std::array{key(1), key(2), key(3)}));
-  EXPECT_TRUE(wait_for([&] { return losses() == 0; }));
+  ASSERT_TRUE(wait_for([&] { return stored(*kLayout.key_of(name)).has_value(); }));
+  ASSERT_TRUE(wait_sent(3));
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    return call.operation == SimDisk::Operation::open && call.name == name
+               ? SimDisk::Effect::fail(EIO)
+               : SimDisk::Effect::proceed();
+  });
+  builder_.segments(wal_, 4, 5);
+  EXPECT_TRUE(wait_sent(4));
 }
 
 TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
