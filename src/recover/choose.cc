@@ -160,7 +160,7 @@ class Choose {
     const auto silent = archives.silent();
     if (silent.empty() || options_.standby) return;
     const auto& [archive, error] = silent.front();
-    throw Error(ErrorKind::refused, "an archive does not respond, and may have other WAL")
+    throw Error(ErrorKind::io, "an archive does not respond, and may have other WAL")
         .with("archive", archive < options_.archives.size() ? options_.archives[archive] : "?")
         .with("error", error.what())
         .hint(error.hint().empty()

@@ -102,15 +102,16 @@ namespace {
 /// none: the archive began on it.)
 void require_history(const archive::Timelines& timelines, wal::TimelineId timeline,
                      wal::TimelineId oldest) {
-  const auto known = timelines.known();
-  if (std::binary_search(known.begin(), known.end(), timeline)) return;
+  const auto history = timelines.history(timeline);
+  // (An empty file names no ancestors.)
+  if (history && !history->ancestors().empty()) return;
   const auto& complaints = timelines.complaints();
   const auto complaint = std::find_if(complaints.begin(), complaints.end(),
                                       [&](const auto& each) { return each.timeline == timeline; });
   if (complaint == complaints.end() && timeline == oldest) return;
-  throw Error(ErrorKind::refused,
+  throw Error(ErrorKind::io,
               complaint == complaints.end()
-                  ? "the archive has WAL of a timeline, and not its history file"
+                  ? "the archive has WAL of a timeline, but not its history"
                   : "the history file of a timeline cannot be read: " + complaint->what)
       .with("file", wal::history_name(timeline))
       .hint(

@@ -37,7 +37,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   };
 
   /// History of the newest timeline with WAL to which the backup leads, or of the wanted timeline.
-  /// Throws Error{refused} if the history of a newer one, or of the wanted one, is unknown.
+  /// Throws Error{io} if the history of a newer one, or of the wanted one, is unknown.
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::Lsn> goes_on(wal::Lsn at);

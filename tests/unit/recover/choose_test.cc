@@ -93,7 +93,7 @@ TEST(Choose, NeedsTheAnswerOfEachArchiveUnlessItIsForAStandby) {
   options.backups = {candidate(backup.path(), 0x300028)};
   Report report;
   const auto error = error_of([&] { static_cast<void>(choose(options, report)); });
-  EXPECT_EQ(error.kind(), ErrorKind::refused) << error.what();
+  EXPECT_EQ(error.kind(), ErrorKind::io) << error.what();
   EXPECT_THAT(error.what(), HasSubstr("does not respond"));
   EXPECT_THAT(error.what(), HasSubstr("/srv/b"));
   EXPECT_THAT(error.what(), HasSubstr("connection refused"));
