@@ -31,7 +31,7 @@ class WalSource {
     bytes,    ///< `count` of them, one at least
     end,      ///< a partial segment ends here, as far as it is durable; more may follow
     gone,     ///< there is no file of this segment, or no more
-    damaged,  ///< `error` says what and where
+    damaged,  ///< `error` says what and where; of several archives, also a read error
   };
   struct Read {
     State state = State::gone;

@@ -297,6 +297,11 @@ bool is_end(archive::WalSource::State state) {
   return state == archive::WalSource::State::gone || state == archive::WalSource::State::end;
 }
 
+/// The error is about the device, the network or the server, not about the WAL.
+bool is_read_error(const Error& error) {
+  return error.kind() == ErrorKind::io || error.kind() == ErrorKind::retry;
+}
+
 /// The newest commit before the backup's start, as far as the archive shows: backwards, segment by
 /// segment, until one has a commit.
 std::optional<wal::Commit> commit_before(const Way& way, const archive::BackupPoint& backup,
@@ -412,6 +417,8 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
       break;
     }
     if (read.state == State::damaged) {
+      // No copy could be read. Nothing is known about its content.
+      if (is_read_error(*read.error)) throw Error(*read.error);
       if (way.has_another_copy()) return std::nullopt;
       if (follower.done())
         promise.damage_behind = {at, segment_at(way, at), read.error->what()};

@@ -126,7 +126,7 @@ struct Promise {
 
 /// Reads the WAL from the backup's start to the target, checking every record. Nothing is replayed
 /// here: problems are found before a server is started. Throws Error{io, refused}; Error{retry} if
-/// `stop` returns true.
+/// `stop` returns true, or if an archive does not respond.
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
 

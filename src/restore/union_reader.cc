@@ -63,7 +63,9 @@ std::optional<archive::WalSource::Read> UnionReader::read_from(WalReader& reader
     return read;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::io && error.kind() != ErrorKind::retry) throw;
-    if (!failure_) failure_ = Read{State::damaged, 0, error};
+    // That one may be valid: damage of another one is not the result.
+    if (!failure_ || failure_->error->kind() == ErrorKind::damage)
+      failure_ = Read{State::damaged, 0, error};
     return std::nullopt;
   }
 }

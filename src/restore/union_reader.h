@@ -19,7 +19,8 @@ namespace weir::restore {
 /// Reads the WAL of one history, by position, out of all archives: each segment from the first
 /// archive that has it complete, and if none has, from the partial file that is valid the farthest,
 /// which may be an ancestor's up to the switchpoint. With one archive, this is archive::WalReader.
-/// An archive that does not respond is skipped. Does not own the archives. One thread.
+/// An archive that does not respond is skipped. If no archive delivers a segment, and a read of one
+/// failed, State::damaged has that Error{io, retry}. Does not own the archives. One thread.
 class UnionReader final : public archive::WalSource {
  public:
   /// Copies of segments that are known not to be valid, and are not read.

@@ -40,7 +40,7 @@ class Source final : public archive::WalSource {
     if (late.erase(segno) > 0) return {State::gone, 0, std::nullopt};
     if (at >= end) return {State::end, 0, std::nullopt};
     if (segno == unreadable)
-      return {State::damaged, 0, Error(ErrorKind::damage, "it cannot be unpacked")};
+      return {State::damaged, 0, read_error};
     if (kSize.start(segno) >= end) return {State::gone, 0, std::nullopt};
     const auto stop = std::min(end, kSize.start(segno + 1));
     const auto count = std::min<std::uint64_t>({into.size(), stop - at, 50'000});
@@ -59,6 +59,7 @@ class Source final : public archive::WalSource {
   std::set<std::uint64_t> late;  ///< at the first look
   std::optional<wal::Lsn> damaged;
   std::optional<std::uint64_t> unreadable;
+  Error read_error{ErrorKind::damage, "it cannot be unpacked"};  ///< of that one
   std::optional<std::uint16_t> magic;  ///< of all pages
 
  private:
@@ -403,6 +404,21 @@ TEST_F(PromiseTest, NamesWhatCannotBeReadUnlessAnotherCopyCan) {
   source_.unreadable = kSize.segno(backup_.start) + 1;
   const auto promise = look();
   EXPECT_NE(promise.problem.find("cannot be unpacked"), std::string::npos) << promise.problem;
+}
+
+TEST_F(PromiseTest, TakesNoReadErrorForDamage) {
+  const auto first = commit(100);
+  fill(500);
+  for (const auto kind : {ErrorKind::io, ErrorKind::retry}) {
+    source_.read_error = Error(kind, "it cannot be read").hint("Check the disk.");
+    source_.unreadable = kSize.segno(backup_.start) + 1;
+    const auto error = test::error_of([&] { static_cast<void>(look()); });
+    EXPECT_EQ(error.kind(), kind);
+    EXPECT_STREQ(error.what(), "it cannot be read");
+    EXPECT_EQ(error.hint(), "Check the disk.");
+    // The segments up to the target can be read.
+    EXPECT_EQ(look({.kind = Target::Kind::lsn, .lsn = first}).problem, "");
+  }
 }
 
 TEST_F(PromiseTest, PromisesNothingInWalOfANewerServer) {
