@@ -41,6 +41,15 @@ class WalSource {
   /// The bytes at `at`: as many as one read returns, up to `into.size()`, which is not 0.
   /// They are not checked but by checksums of files. Throws Error{io}.
   [[nodiscard]] virtual Read read(wal::Lsn at, std::span<std::byte> into) = 0;
+
+  /// A partial segment that was published under its final name, with zeros after its last record
+  /// (published_open.h).
+  struct Padded {
+    wal::Lsn end;            ///< of its last complete record
+    bool continues = false;  ///< a partial file has more WAL, and is read from now on
+  };
+  /// The complete segment with this byte, if it is a padded one. Throws Error{io, retry}.
+  [[nodiscard]] virtual std::optional<Padded> padded(wal::Lsn /*at*/) { return std::nullopt; }
 };
 
 /// Reads the WAL of one history out of an archive, by position, regardless of its segments' formats

@@ -380,6 +380,15 @@ std::optional<wal::Lsn> find_complete_after(const Way& way, wal::Lsn at) {
   return complete;
 }
 
+/// The segment with the byte `found_at`, if it is padded after this record, and the last one.
+std::optional<archive::WalSource::Padded> padded_after(const Way& way, wal::Lsn record_end,
+                                                       wal::Lsn found_at) {
+  const auto& size = way.segment_size;
+  if (way.unfinished() || way.goes_on(size.start_of(found_at) + size.bytes())) return std::nullopt;
+  const auto padded = way.source.padded(found_at);
+  return padded && padded->end == record_end ? padded : std::nullopt;
+}
+
 /// Reads the WAL once. nullopt: something was not valid, and another copy must be read.
 std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& backup,
                                  const Target& target, const std::function<bool()>& stop) {
@@ -450,6 +459,11 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
       what += ", and more WAL follows";
     }
     if (way.has_another_copy()) return std::nullopt;
+    // The archive ends with a segment that was published before it was complete.
+    if (const auto padded = padded_after(way, verifier.last_record_end(), damage->found_at)) {
+      if (padded->continues) return std::nullopt;
+      break;
+    }
     if (follower.done())
       promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what};
     else

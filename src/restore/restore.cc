@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "archive/forms.h"
-#include "archive/published_open.h"
 #include "archive/segment_bytes.h"
 #include "archive/segment_reader.h"
 #include "archive/sizes.h"
@@ -25,6 +24,7 @@
 #include "restore/history_request.h"
 #include "restore/left.h"
 #include "restore/partial.h"
+#include "restore/published.h"
 #include "restore/segment_check.h"
 #include "restore/target.h"
 #include "store/shelf/near_shelf.h"
@@ -42,34 +42,6 @@ constexpr int kLooks = 20;
 constexpr int kLooksAtRest = 4;
 
 std::string follows(wal::SegmentName segment, const Left& left);
-
-/// Returns a partial segment that was uploaded to a store under its final name ("pgweir store
-/// publish-partial"): the copy that matches its record, valid up to its end and followed by zeros.
-/// Any other segment that ends in zeros is damaged. nullopt: there is none. Throws as
-/// find_partial() does.
-std::optional<Partial> find_published(Archives& archives, wal::SegmentName segment) {
-  std::vector<wal::Lsn> ends;
-  archives.ask_each([&](std::size_t i) {
-    if (const auto record = archive::published_open_of(archives.shelf(i), segment))
-      ends.push_back(record->end);
-  });
-  if (ends.empty()) return std::nullopt;
-  const auto identity = archives.identity();
-  if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
-  const auto& size = identity->segment_size;
-  std::optional<Partial> found;
-  archives.ask_each([&](std::size_t i) {
-    for (const auto& name : archive::finished_names(segment)) {
-      if (found || !archives.shelf(i).find(name.to_string())) continue;
-      auto copy = look_into(archives, {i, name}, size);
-      if (!copy.damage && copy.checked && copy.cut > segment.start(size) &&
-          std::find(ends.begin(), ends.end(), copy.cut) != ends.end() &&
-          archive::has_zeros_behind(archives.shelf(i), name, size, copy.cut))
-        found = std::move(copy);
-    }
-  });
-  return found;
-}
 
 /// Handles one request.
 class Restorer {

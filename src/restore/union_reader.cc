@@ -1,6 +1,9 @@
 #include "restore/union_reader.h"
 
+#include "archive/segment_reader.h"
+#include "base/error.h"
 #include "restore/partial.h"
+#include "restore/published.h"
 
 namespace weir::restore {
 
@@ -8,19 +11,27 @@ using archive::WalReader;
 
 UnionReader::UnionReader(Archives& archives, const Options& options)
     : archives_(archives), options_(options) {
-  for (std::size_t i = 0; i < archives.count(); ++i) {
-    WalReader::Options one{.segment_size = options.segment_size,
-                           .timeline = options.timeline,
-                           .history = options.history};
-    if (options.durable_end)
-      one.durable_end = [ask = options.durable_end, path = archives.shelf(i).path()] {
+  open_readers();
+}
+
+void UnionReader::open_readers() {
+  last_ = nullptr;
+  finished_.clear();
+  unfinished_.clear();
+  for (std::size_t i = 0; i < archives_.count(); ++i) {
+    WalReader::Options one{.segment_size = options_.segment_size,
+                           .timeline = options_.timeline,
+                           .history = options_.history,
+                           .left_out = &left_out_};
+    if (options_.durable_end)
+      one.durable_end = [ask = options_.durable_end, path = archives_.shelf(i).path()] {
         return ask(path);
       };
-    finished_.push_back(std::make_unique<WalReader>(archives.shelf(i), one));
-    if (!options.unfinished) continue;
+    finished_.push_back(std::make_unique<WalReader>(archives_.shelf(i), one));
+    if (!options_.unfinished) continue;
     one.unfinished = true;
-    one.ancestors_alone = archives.several();
-    unfinished_.push_back(std::make_unique<WalReader>(archives.shelf(i), one));
+    one.ancestors_alone = archives_.several();
+    unfinished_.push_back(std::make_unique<WalReader>(archives_.shelf(i), one));
   }
 }
 
@@ -41,6 +52,30 @@ archive::WalSource::Read UnionReader::read(wal::Lsn at, std::span<std::byte> int
     if (const auto i = longest(segment))
       if (auto read = read_from(*unfinished_[*i], *i, at, into)) return *read;
   return failure_.value_or(Read{});
+}
+
+std::optional<archive::WalSource::Padded> UnionReader::padded(wal::Lsn at) {
+  const auto segment = segment_at(at);
+  std::optional<Partial> published;
+  try {
+    published = find_published(archives_, segment);
+  } catch (const Error& error) {
+    // The caller then counts it as damaged.
+    if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+  }
+  if (!published) return std::nullopt;
+  // "restore --partial" delivers the longer one.
+  const auto partial = options_.unfinished ? find_partial(archives_, segment, options_.segment_size,
+                                                          options_.durable_end)
+                                           : std::nullopt;
+  const bool continues = partial && partial->cut > published->cut &&
+                         (options_.unsound == nullptr ||
+                          !options_.unsound->contains({partial->copy.archive, segment}));
+  if (continues) {
+    left_out_.insert(published->copy.name.to_string());
+    open_readers();
+  }
+  return Padded{published->cut, continues};
 }
 
 /// nullopt if it has not these bytes: another one may.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -36,6 +37,7 @@ class UnionReader final : public archive::WalSource {
   UnionReader(Archives& archives, const Options& options);
 
   [[nodiscard]] Read read(wal::Lsn at, std::span<std::byte> into) override;
+  [[nodiscard]] std::optional<Padded> padded(wal::Lsn at) override;
 
   [[nodiscard]] wal::SegmentName segment_at(wal::Lsn at) const {
     return finished_.front()->segment_at(at);
@@ -45,6 +47,7 @@ class UnionReader final : public archive::WalSource {
 
  private:
   using Readers = std::vector<std::unique_ptr<archive::WalReader>>;
+  void open_readers();
   std::optional<Read> read_from(archive::WalReader& reader, std::size_t archive, wal::Lsn at,
                                 std::span<std::byte> into);
   [[nodiscard]] std::optional<std::size_t> longest(wal::SegmentName segment);
@@ -52,8 +55,9 @@ class UnionReader final : public archive::WalSource {
 
   Archives& archives_;
   const Options options_;
-  Readers finished_;    ///< for each archive one
-  Readers unfinished_;  ///< likewise, for both; empty unless needed
+  std::set<std::string> left_out_;  ///< padded segments that a partial file continues
+  Readers finished_;                ///< for each archive one
+  Readers unfinished_;              ///< likewise, for both; empty unless needed
   std::map<wal::SegmentName, std::optional<std::size_t>> longest_;
   archive::WalReader* last_ = nullptr;
   std::size_t last_archive_ = 0;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "archive/find_losses.h"
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "io/place.h"
@@ -326,6 +327,10 @@ void describe_windows(StatusReport& report) {
           window.to = tip.ends.end;
           window.with_partial = true;
         }
+        for (const auto& each : report.padded)
+          if (!window.with_partial && each.segment.timeline() == way.timeline &&
+              each.segment.start(*report.segment_size) + report.segment_size->bytes() == window.to)
+            window.to = each.end;
         if (tip.ends.last && tip.ends.last->start >= range->begin &&
             tip.ends.last->start < window.to)
           window.to_time = tip.ends.last->time;
@@ -397,6 +402,24 @@ std::optional<std::uint16_t> newer_magic(io::Shelf& directory,
   return page->magic;
 }
 
+/// The published segments that are padded here: each is read, and there is rarely one. The record
+/// of a real segment exists until the segment is in the store.
+std::vector<archive::PublishedOpen> padded_of(const StatusReport& report, io::Shelf& directory) {
+  std::vector<archive::PublishedOpen> padded;
+  for (const auto& each : report.published_open) {
+    if (!report.segment_size || !each.segment.fits(*report.segment_size) || !each.end.valid())
+      continue;
+    try {
+      const auto file = archive::find_finished(directory, each.segment);
+      if (file && archive::has_zeros_behind(directory, *file, *report.segment_size, each.end))
+        padded.push_back(each);
+    } catch (const Error&) {
+      // It cannot be read: `verify` and the ends of the timelines report that.
+    }
+  }
+  return padded;
+}
+
 StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
                          const std::optional<archive::Identity>& told) {
   StatusReport report;
@@ -424,6 +447,7 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
   report.recorded = archive::read_recorded_losses(directory, listing);
   report.unvouched = archive::read_unvouched(directory, listing);
   report.published_open = archive::read_published_open(directory, listing);
+  report.padded = padded_of(report, directory);
   read_all_ends(report, directory, listing, report.histories);
   add_unrecorded_branches(report, report.histories);
   describe_windows(report);

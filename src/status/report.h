@@ -118,6 +118,8 @@ struct StatusReport {
   std::vector<archive::Unvouched> unvouched;
   /// Partial segments that were uploaded to a store under their final names.
   std::vector<archive::PublishedOpen> published_open;
+  /// Those of them whose segment here still has the zeros.
+  std::vector<archive::PublishedOpen> padded{};
   std::vector<Window> windows;    ///< for each way in the order of coverage, the newest range first
   std::vector<Backup> backups{};  ///< by start; those of unknown start are last
   std::vector<std::string> backup_places{};    ///< where they were searched; empty: nowhere

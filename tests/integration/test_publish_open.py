@@ -12,9 +12,9 @@ import pytest
 from support import gateway as gateways
 from support import wal
 from support.archive import Archive
-from support.process import run, wait_for
+from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import BINARY, pgweir, receive_command
-from support.recovery import base_backup, recover
+from support.recovery import base_backup, installed, recover
 from support.scenario import create_slot, reported, streaming
 from test_store import BARMAN, KEYS, bucket, ceph, gateway, key_of, push, store  # noqa: F401
 from test_store_encryption import Key, decrypted
@@ -146,6 +146,19 @@ def test_no_acknowledged_commit_is_missing(dead, servers, bucket, place):
     again = recover(servers, backup, "again", primary,
                     f"env {own} AWS_EC2_METADATA_DISABLED=true {BINARY} restore {' '.join(words(bucket))} %f %p")
     assert set(acknowledged) <= numbers(again)
+    # What is foretold of it is reached.
+    stored = json.loads(pgweir("status", *words(bucket), "--json", env=ENVIRONMENT).stdout)
+    assert stored["windows"][0]["to"] == told["end"]
+    for places in (words(bucket), ["-D", archive.path, *words(bucket)]):
+        foretold = pgweir("recover", *places, "--backup", backup, "--into", place / "into", "--dry-run", "--json", env=ENVIRONMENT)
+        assert foretold.returncode == 0, (foretold.stdout, foretold.stderr)
+        assert json.loads(foretold.stdout)["promised_lsn"] == told["end"]
+    (place / "sandbox").mkdir()
+    os.chown(place / "sandbox", server_user().pw_uid, server_user().pw_gid)
+    drilled = run([installed(place), "drill", *words(bucket), "--backup", backup, "--sandbox", place / "sandbox", "--json"],
+                  check=False, env={**os.environ, **ENVIRONMENT}, **as_server_user(), cwd="/")
+    assert drilled.returncode == 0, (drilled.stdout, drilled.stderr)
+    assert json.loads(drilled.stdout)["promised_lsn"] == told["end"]
     # By names, and read.
     for more in ([], ["--deep"]):
         verified = pgweir("verify", *words(bucket), "--no-progress", *more, env=ENVIRONMENT)

@@ -39,8 +39,7 @@ class Source final : public archive::WalSource {
     if (missing.contains(segno)) return {State::gone, 0, std::nullopt};
     if (late.erase(segno) > 0) return {State::gone, 0, std::nullopt};
     if (at >= end) return {State::end, 0, std::nullopt};
-    if (segno == unreadable)
-      return {State::damaged, 0, read_error};
+    if (segno == unreadable) return {State::damaged, 0, read_error};
     if (kSize.start(segno) >= end) return {State::gone, 0, std::nullopt};
     const auto stop = std::min(end, kSize.start(segno + 1));
     const auto count = std::min<std::uint64_t>({into.size(), stop - at, 50'000});
@@ -51,7 +50,17 @@ class Source final : public archive::WalSource {
     for (auto page = at.byte() / wal::kPageSize * wal::kPageSize; magic && page < at.byte() + count;
          page += wal::kPageSize)
       if (page >= at.byte()) std::memcpy(&into[page - at.byte()], &*magic, sizeof *magic);
+    if (zeros_from && kSize.segno(*zeros_from) == segno && *zeros_from < at + count)
+      std::fill(into.begin() + (std::max(at, *zeros_from) - at), into.begin() + count,
+                std::byte{0});
     return {State::bytes, count, std::nullopt};
+  }
+
+  std::optional<Padded> padded(wal::Lsn at) override {
+    if (!published || !zeros_from || kSize.segno(at) != kSize.segno(*zeros_from))
+      return std::nullopt;
+    if (published->continues) zeros_from.reset();
+    return published;
   }
 
   wal::Lsn end;
@@ -60,7 +69,9 @@ class Source final : public archive::WalSource {
   std::optional<wal::Lsn> damaged;
   std::optional<std::uint64_t> unreadable;
   Error read_error{ErrorKind::damage, "it cannot be unpacked"};  ///< of that one
-  std::optional<std::uint16_t> magic;  ///< of all pages
+  std::optional<std::uint16_t> magic;                            ///< of all pages
+  std::optional<wal::Lsn> zeros_from;                            ///< up to the end of its segment
+  std::optional<Padded> published;                               ///< what is known of that one
 
  private:
   WalBuilder& builder_;
@@ -444,6 +455,37 @@ TEST_F(PromiseTest, TakesDamageAtTheEndOfTheOpenSegmentForItsEnd) {
   // Unless it was still being written when it was read.
   finished_since_ = true;
   EXPECT_EQ(look().problem, "");
+}
+
+TEST_F(PromiseTest, TakesTheZerosOfAPublishedSegmentForTheEnd) {
+  const auto first = commit(100);
+  commit(200);
+  const auto end = builder_.records().back().end;
+  fill(900);
+  const auto segment_end = kSize.start_of(end) + kSize.bytes();
+  source_.zeros_from = end;
+  source_.end = segment_end;
+  EXPECT_EQ(look().obstacle, Obstacle::damage) << "it has no record";
+  source_.published = {.end = end};
+  auto promise = look();
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, end);
+  const Target before{.kind = Target::Kind::lsn, .lsn = first};
+  EXPECT_FALSE(look(before).damage_behind) << "restore delivers it";
+  EXPECT_EQ(look({.kind = Target::Kind::lsn, .lsn = end}).obstacle, Obstacle::ends);
+  // Not up to another position, and not before more WAL.
+  source_.published = {.end = wal::Lsn(end.byte() - 8)};
+  EXPECT_EQ(look().obstacle, Obstacle::damage);
+  EXPECT_TRUE(look(before).damage_behind);
+  source_.published = {.end = end};
+  source_.end = {};
+  EXPECT_EQ(look().obstacle, Obstacle::damage);
+  // A partial file may have more.
+  source_.end = segment_end;
+  source_.published = {.end = end, .continues = true};
+  promise = look();
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_GT(promise.position, end + 10'000);
 }
 
 TEST_F(PromiseTest, NamesDamageInTheOpenSegmentWithMoreWalBehindIt) {

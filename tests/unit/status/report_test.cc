@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -276,6 +277,34 @@ TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
         if (done == 0) break;
       }
   }
+}
+
+TEST(StatusReport, EndsTheWindowWhereAPublishedSegmentIsPadded) {
+  using verify::ArchiveBuilder;
+  using verify::kSize;
+  testing::WalBuilder wal{{.switch_every = 0}};
+  wal.grow_to(kSize.start(5));
+  const auto end = wal.complete_end(kSize.start(3) + 300'000);
+  const wal::SegmentName segment(1, 3, kSize);
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 4);
+  archive.disk.put(archive::published_open_name(segment),
+                   test::as_bytes(archive::published_open_record(
+                       {.segment = segment, .end = end, .object = {}, .time = {}})));
+  const auto window_end = [&] {
+    const auto report = make_report(*archive.disk.open());
+    EXPECT_EQ(report.published_open.size(), 1);
+    EXPECT_EQ(report.windows.size(), 1);
+    return report.windows.at(0).to;
+  };
+  EXPECT_EQ(window_end(), kSize.start(4)) << "it is the real one";
+  auto padded = archive.disk.content(segment.to_string());
+  std::fill(padded.begin() + static_cast<std::ptrdiff_t>(kSize.offset(end)), padded.end(),
+            std::byte{0});
+  archive.disk.put(segment.to_string(), padded);
+  EXPECT_EQ(window_end(), end);
+  archive.segments(wal, 4, 5);
+  EXPECT_EQ(window_end(), kSize.start(5)) << "it is not the last one";
 }
 
 TEST(StatusReport, TellsWhereUnfinishedWalBreaksOff) {
