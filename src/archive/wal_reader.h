@@ -50,6 +50,9 @@ class WalSource {
   };
   /// The complete segment with this byte, if it is a padded one. Throws Error{io, retry}.
   [[nodiscard]] virtual std::optional<Padded> padded(wal::Lsn /*at*/) { return std::nullopt; }
+  /// True if the segment with this byte was uploaded to an object store, which is not read here.
+  /// Throws Error{io, retry}.
+  [[nodiscard]] virtual bool was_uploaded(wal::Lsn /*at*/) { return false; }
 };
 
 /// Reads the WAL of one history out of an archive, by position, regardless of its segments' formats

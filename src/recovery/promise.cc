@@ -208,8 +208,10 @@ void tell_hole(Promise& promise, const Way& way, wal::Lsn from, wal::Lsn to) {
   promise.problem = fmt::format("WAL is missing in the archive, from {} to {}: {}", from, to,
                                 first == last ? first : first + " to " + last);
   promise.hint =
-      "No recovery can pass a hole: \"pgweir import\" fills it from another copy, and a base "
-      "backup that started after it can be recovered.";
+      way.source.was_uploaded(from)
+          ? "This WAL was uploaded to the object store: add --store and its options to the command."
+          : "No recovery can pass a hole: \"pgweir import\" fills it from another copy, and a base "
+            "backup that started after it can be recovered.";
   promise.hint += way_out(promise);
 }
 

@@ -23,13 +23,18 @@ Result Answer::absent(const Absence& absence, const std::string& file) const {
                  what);
     return {false, what};
   }
-  throw Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))
-      .with("directory", archives_.paths())
-      .hint(
-          "Continuing recovery without this file would open the database with data missing. Look "
-          "for the file on the server that wrote it (pg_wal) or in another archive, and import it "
-          "with \"pgweir import\". To recover everything before the hole and nothing after it, use "
-          "--until-gap. For a standby that can stream the missing WAL, use --on-gap absent.");
+  auto error = Error(ErrorKind::gap, fmt::format("{} is missing in the archive: {}", file, what))
+                   .with("directory", archives_.paths());
+  if (const auto segment = wal::SegmentName::parse(file);
+      segment && archives_.was_uploaded(*segment))
+    throw error.hint(
+        "Continuing recovery without this file would open the database with data missing. The file "
+        "was uploaded to the object store: add --store and its options to the command.");
+  throw error.hint(
+      "Continuing recovery without this file would open the database with data missing. Look "
+      "for the file on the server that wrote it (pg_wal) or in another archive, and import it "
+      "with \"pgweir import\". To recover everything before the hole and nothing after it, use "
+      "--until-gap. For a standby that can stream the missing WAL, use --on-gap absent.");
 }
 
 /// Nothing is written into an archive by a restore. Whatever its path is: the hidden file shows.

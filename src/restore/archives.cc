@@ -15,6 +15,7 @@
 
 #include "restore/history.h"
 #include "restore/target.h"
+#include "store/ledger/mark.h"
 #include "store/object_store.h"
 #include "store/shelf/near_shelf.h"
 
@@ -173,6 +174,19 @@ std::vector<KnownHole> Archives::known_holes(wal::SegmentSize size) {
     return true;
   });
   return holes;
+}
+
+bool Archives::was_uploaded(wal::SegmentName segment) {
+  if (options_.store) return false;
+  bool uploaded = false;
+  ask_each([&](std::size_t i) {
+    const auto mark = store::read_mark(shelf(i));
+    const auto& identity = at(i).identity();
+    uploaded = uploaded || (mark && identity && mark->has(segment) &&
+                            mark->system_identifier == identity->system_identifier &&
+                            mark->segment_size == identity->segment_size);
+  });
+  return uploaded;
 }
 
 std::optional<wal::TimelineHistory> Archives::history_of(wal::TimelineId timeline) {

@@ -81,6 +81,9 @@ class Archives {
   [[nodiscard]] archive::Timelines timelines(std::size_t first = 0);
   /// Holes that one of them has a record of and that the others do not fill.
   [[nodiscard]] std::vector<KnownHole> known_holes(wal::SegmentSize size);
+  /// True if one of them was uploaded to an object store, with this segment, and no store is among
+  /// them: --local-retention may have removed it from the directory.
+  [[nodiscard]] bool was_uploaded(wal::SegmentName segment);
   /// Returns nullopt for a timeline whose history is missing or invalid; the latter is logged.
   [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);

@@ -38,6 +38,9 @@ class UnionReader final : public archive::WalSource {
 
   [[nodiscard]] Read read(wal::Lsn at, std::span<std::byte> into) override;
   [[nodiscard]] std::optional<Padded> padded(wal::Lsn at) override;
+  [[nodiscard]] bool was_uploaded(wal::Lsn at) override {
+    return archives_.was_uploaded(segment_at(at));
+  }
 
   [[nodiscard]] wal::SegmentName segment_at(wal::Lsn at) const {
     return finished_.front()->segment_at(at);

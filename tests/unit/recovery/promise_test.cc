@@ -63,7 +63,10 @@ class Source final : public archive::WalSource {
     return published;
   }
 
+  bool was_uploaded(wal::Lsn at) override { return uploaded == kSize.segno(at); }
+
   wal::Lsn end;
+  std::optional<std::uint64_t> uploaded;
   std::set<std::uint64_t> missing;
   std::set<std::uint64_t> late;  ///< at the first look
   std::optional<wal::Lsn> damaged;
@@ -390,6 +393,19 @@ TEST_F(PromiseTest, NamesAHole) {
                                          wal::SegmentName(1, second, kSize),
                                          wal::SegmentName(1, second + 1, kSize)));
   EXPECT_LE(promise.position, kSize.start(second));
+}
+
+TEST_F(PromiseTest, SaysThatTheObjectStoreHasMissingWal) {
+  fill(900);
+  const auto first = kSize.segno(backup_.start);
+  source_.missing = {first, first + 1};
+  auto promise = look();
+  EXPECT_EQ(promise.obstacle, Obstacle::hole);
+  EXPECT_EQ(promise.hint.find("--store"), std::string::npos) << promise.hint;
+  source_.uploaded = first;
+  promise = look();
+  EXPECT_EQ(promise.obstacle, Obstacle::hole);
+  EXPECT_NE(promise.hint.find("add --store"), std::string::npos) << promise.hint;
 }
 
 TEST_F(PromiseTest, NamesDamageUnlessAnotherCopyIsSound) {

@@ -8,11 +8,13 @@
 #include <functional>
 #include <random>
 
+#include "archive/home.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
 #include "base/error.h"
 #include "codec/codec.h"
 #include "restore/left.h"
+#include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
@@ -178,6 +180,36 @@ TEST(RestoreFile, TellsTheEndFromAGapAndFromAnEmptyDirectory) {
   scene.options.gap_is_absence = true;
   EXPECT_EQ(scene.ask(1, 2).restored, false);
   EXPECT_NE(scene.log.text.find("missing in the archive"), std::string::npos);
+}
+
+TEST(RestoreFile, SaysThatTheObjectStoreHasAMissingSegment) {
+  Scene scene;
+  WalBuilder wal(plain());
+  for (const std::uint64_t segno : {5, 6, 8}) scene.put(wal, segno);
+  const auto names_store = [&](std::uint64_t segno) {
+    const auto outcome = scene.ask(1, segno);
+    EXPECT_EQ(outcome.error, ErrorKind::gap);
+    return outcome.what.find("add --store") != std::string::npos;
+  };
+  EXPECT_FALSE(names_store(4));
+  store::Mark mark{.system_identifier = wal.options().system_identifier, .segment_size = kSize};
+  for (const std::uint64_t segno : {3, 4, 5, 6}) mark.add(wal::SegmentName(1, segno, kSize));
+  const auto keep = [&] {
+    const auto directory = scene.archive.open();
+    archive::DirectoryHome home(*directory);
+    store::keep_mark(home, mark);
+  };
+  keep();
+  EXPECT_TRUE(names_store(3));
+  EXPECT_TRUE(names_store(4));
+  EXPECT_FALSE(names_store(2));
+  EXPECT_FALSE(names_store(7)) << "it was not uploaded";
+  scene.options.store = 0;
+  EXPECT_FALSE(names_store(4)) << "the store lacks it";
+  scene.options.store.reset();
+  ++mark.system_identifier;
+  keep();
+  EXPECT_FALSE(names_store(4)) << "of another cluster";
 }
 
 TEST(RestoreFile, LeavesAGapToTheServerIfItHasTheWholeSegmentItself) {
