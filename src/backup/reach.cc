@@ -28,26 +28,27 @@ Reach reach_on(const archive::BackupPoint& backup, const prune::Line& line) {
         State::lost, nullptr,
         fmt::format("WAL is missing in the archive at the start of the backup, {}", backup.start)};
   }
-  if (*backup.end <= at->end) return {State::covered, &line, {}};
+  const auto end = backup.end.value_or(backup.start);
+  if (end <= at->end) return {State::covered, &line, {}};
   if (const auto next = std::next(at); next != stretches.end())
     return {State::lost, nullptr,
             fmt::format("WAL from {} to {} is missing in the archive, and the backup needs it up "
                         "to {}",
-                        at->end, next->begin, *backup.end)};
+                        at->end, next->begin, end)};
   return {State::waits, nullptr,
-          fmt::format("the archive ends at {}, and the backup at {} on timeline {}", at->end,
-                      *backup.end, backup.end_timeline)};
+          fmt::format("the archive ends at {}, and the backup at {} on timeline {}", at->end, end,
+                      backup.end_timeline)};
 }
 
 }  // namespace
 
 Reach find_reach(const archive::BackupPoint& backup, const std::vector<prune::Line>& lines) {
+  const auto timeline = backup.end ? backup.end_timeline : backup.timeline;
   Reach best{State::foreign, nullptr,
-             fmt::format("the archive has no WAL of the backup's history (timeline {})",
-                         backup.end_timeline)};
+             fmt::format("the archive has no WAL of the backup's history (timeline {})", timeline)};
   bool newer = true;
   for (const auto& line : lines) {
-    newer = newer && line.history.timeline() < backup.end_timeline;
+    newer = newer && line.history.timeline() < timeline;
     if (line.stretches.empty() || !prune::lies_on(backup, line.history)) continue;
     // If two ways serve alike, the newest one is used.
     auto found = reach_on(backup, line);
@@ -55,7 +56,7 @@ Reach find_reach(const archive::BackupPoint& backup, const std::vector<prune::Li
   }
   if (best.state == State::foreign && newer)
     return {State::waits, nullptr,
-            fmt::format("the archive has no WAL of timeline {} yet", backup.end_timeline)};
+            fmt::format("the archive has no WAL of timeline {} yet", timeline)};
   return best;
 }
 

@@ -21,7 +21,7 @@ struct Reach {
   std::string what{};                 ///< of all others: why
 };
 
-/// `backup` has an end.
+/// A backup whose end is not known (it has no manifest) is judged by its start alone.
 [[nodiscard]] Reach find_reach(const archive::BackupPoint& backup,
                                const std::vector<prune::Line>& lines);
 

@@ -96,7 +96,7 @@ std::vector<Standing> find_standing(const std::string& directory,
       else
         child = parent;
     }
-    if (!each.good() || lines == nullptr || !each.found.point->end) continue;
+    if (!each.good() || lines == nullptr) continue;
     const auto reach = find_reach(*each.found.point, *lines);
     if (reach.state == Reach::State::covered) {
       const auto& newest = lines->back().history;

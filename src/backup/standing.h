@@ -33,9 +33,9 @@ struct Standing {
 };
 
 /// Every backup there, by its position. One counts if each of its files is there with its size, all
-/// that it builds upon is there, and the archive has WAL from its begin to its end, by the names of
-/// its files. nullptr: the archive is not known, and not asked. Throws Error{io}, Error{usage} if
-/// there is no such directory.
+/// that it builds upon is there, and the archive has WAL from its start to its end, by the names of
+/// its files; without a manifest, whose end is not known, at its start. nullptr: the archive is not
+/// known, and not asked. Throws Error{io}, Error{usage} if there is no such directory.
 [[nodiscard]] std::vector<Standing> find_standing(const std::string& directory,
                                                   const std::vector<prune::Line>* lines,
                                                   archive::Depth depth = archive::Depth::whole);

@@ -22,6 +22,14 @@ archive::BackupPoint backup(std::uint64_t start, std::uint64_t end, wal::Timelin
   return point;
 }
 
+/// Without a manifest.
+archive::BackupPoint backup_without_end(std::uint64_t start, wal::TimelineId timeline = 1) {
+  archive::BackupPoint point;
+  point.timeline = timeline;
+  point.start = Lsn(start);
+  return point;
+}
+
 std::vector<Line> one(std::vector<prune::Stretch> stretches) {
   return {Line{TimelineHistory(1), std::move(stretches)}};
 }
@@ -67,6 +75,20 @@ TEST(BackupReach, TellsWhatMayStillComeFromWhatCannot) {
        {Line{TimelineHistory(1), {{Lsn(0x100), Lsn(0x1000)}}},
         Line{second, {{Lsn(0x800), Lsn(0x2000)}}}},
        State::covered},
+      {"of one without an end, the start is there", backup_without_end(0x100),
+       one({{Lsn(0x100), Lsn(0x200)}}), State::covered},
+      {"and a hole behind it does not matter", backup_without_end(0x180),
+       one({{Lsn(0x100), Lsn(0x200)}, {Lsn(0x240), Lsn(0x300)}}), State::covered},
+      {"the archive begins behind it", backup_without_end(0xff), one({{Lsn(0x100), Lsn(0x300)}}),
+       State::lost},
+      {"the archive ends where it starts", backup_without_end(0x200),
+       one({{Lsn(0x100), Lsn(0x200)}}), State::waits},
+      {"its timeline has not been reached", backup_without_end(0x1100, 2),
+       one({{Lsn(0x100), Lsn(0x1000)}}), State::waits},
+      {"it is of another branch",
+       backup_without_end(0x1100, 1),
+       {Line{second, {{Lsn(0x100), Lsn(0x2000)}}}},
+       State::foreign},
   };
   for (const auto& each : cases) {
     const auto reach = find_reach(each.point, each.lines);

@@ -29,6 +29,29 @@ TEST(Standing, CountsNoManifestWithoutItsDataFiles) {
   }
 }
 
+/// Its end is not known: the archive must have its start.
+TEST(Standing, CountsNoBackupWithoutAManifestWhoseWalIsNotThere) {
+  const test::TemporaryDirectory place;
+  place.write("20261120T010203Z/backup_label", test::backup_label(wal::Lsn(0x3000028)));
+  place.write("20261120T010203Z/PG_VERSION", "15\n");
+  place.write("20261120T010203Z/global/pg_control", "12345678");
+  const auto why = [&](std::uint64_t begin, std::uint64_t end) {
+    const std::vector<prune::Line> lines = {
+        {wal::TimelineHistory(1), {{wal::Lsn(begin), wal::Lsn(end)}}}};
+    const auto all = find_standing(place.path(), &lines);
+    EXPECT_EQ(all.size(), 1U);
+    return all.empty() ? std::string("it was not found") : all[0].why;
+  };
+  EXPECT_EQ(why(0x3000000, 0x4000000), "");
+  EXPECT_EQ(why(0xB000000, 0xC000000),
+            "the archive begins at 0/B000000, after the start of the backup at 0/3000028");
+  EXPECT_EQ(why(0x1000000, 0x3000000),
+            "the archive ends at 0/3000000, before the start of the backup at 0/3000028");
+  const auto all = find_standing(place.path(), nullptr);
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_TRUE(all[0].good()) << "the archive was not asked: " << all[0].why;
+}
+
 TEST(Standing, CountsNoIncrementalBackupThatBuildsUponTarFiles) {
   const test::TemporaryDirectory place;
   const wal::Lsn base(0x3000028);
