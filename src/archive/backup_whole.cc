@@ -95,9 +95,14 @@ bool read_packed(const std::string& path, codec::Method method, bool front_only,
 }
 
 /// nullopt: it is complete, as far as it was checked.
-std::optional<std::string> look_at_tar(const std::string& path, bool has_manifest,
+std::optional<std::string> look_at_tar(const std::string& path, bool has_manifest, Depth depth,
                                        TarWatch& watch) {
   const auto method = tar_method(path).value_or(codec::Method::none);
+  if (method != codec::Method::none && !has_manifest && depth == Depth::names)
+    return fmt::format(
+        "its file {} is compressed and has no backup_manifest next to it: whether it is complete "
+        "was not checked",
+        path);
   try {
     const bool whole = method == codec::Method::none
                            ? walk_raw(path, watch)
@@ -115,10 +120,12 @@ class Look {
   Look(const BackupFiles& files, Depth depth) : files_(files), depth_(depth) {}
 
   BackupContent run() {
-    if (!files_.tar.empty() && depth_ == Depth::whole)
-      look_at_tars();
-    else if (files_.tar.empty() && is_plain())
+    if (!files_.tar.empty()) {
+      // pg_basebackup writes the manifest last: without it, they may still be being written.
+      if (depth_ == Depth::whole || files_.manifest.empty()) look_at_tars();
+    } else if (is_plain()) {
       look_at_plain();
+    }
     return std::move(content_);
   }
 
@@ -178,7 +185,7 @@ class Look {
   void look_at_tars() {
     const bool has_manifest = !files_.manifest.empty();
     TarWatch base;
-    content_.missing = look_at_tar(files_.tar, has_manifest, base);
+    content_.missing = look_at_tar(files_.tar, has_manifest, depth_, base);
     content_.min_recovery = wal::min_recovery_point_in(std::as_bytes(std::span(base.control)));
     // "OID PATH", a line each (do_pg_backup_start() in access/transam/xlog.c).
     for (std::string_view map = base.map; !map.empty() && !content_.missing;) {
@@ -195,7 +202,7 @@ class Look {
       const auto path = in_directory(std::string(oid) + ending);
       if (!io::file_size(path)) continue;
       TarWatch watch;
-      content_.missing = look_at_tar(path, has_manifest, watch);
+      content_.missing = look_at_tar(path, has_manifest, depth_, watch);
       return;
     }
     content_.missing = fmt::format(

@@ -18,7 +18,9 @@ struct BackupContent {
 
 /// How much is checked.
 enum class Depth {
-  names,  ///< a few stat() calls: for callers that check repeatedly
+  /// A few stat() calls: for callers that check repeatedly. Tar files without a manifest are
+  /// treated as below if they are raw; compressed ones would have to be read: they are `missing`.
+  names,
   whole,
 };
 

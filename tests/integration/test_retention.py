@@ -199,6 +199,48 @@ def test_a_backup_being_made_is_left_in_peace(servers, receivers, new_archive, p
         process.wait()
 
 
+def test_status_counts_no_tar_backup_being_made_or_killed(servers, receivers, new_archive, place):
+    """base.tar has its label from its first moment on; the manifest comes last."""
+    none = "no base backup can be recovered with this archive"
+    week = Week(servers, receivers, new_archive, place)
+    running = week.root / "running"
+
+    def check():
+        told = pgweir("status", "-D", week.archive.path, "--backups", running, "--json")
+        line = pgweir("status", "-D", week.archive.path, "--backups", running, "--check", "--max-backup-age", "26h").stdout
+        return next(each for each in json.loads(told.stdout)["backups"] if each["name"] == str(running)), line
+
+    process = subprocess.Popen(
+        [DEBIAN_BIN / "pg_basebackup", "-D", running, "-d", week.primary.conninfo(), "-c", "fast",
+         "-N", "-X", "none", "-F", "t", "--max-rate", "32k"], cwd="/", **as_server_user(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (running / "base.tar").exists() and (running / "base.tar").stat().st_size > 8192, "the label")
+        told, line = check()
+        assert process.poll() is None
+        assert told["good"] is False and "base.tar is incomplete or truncated" in told["why"], told
+        assert none in line, line
+    finally:
+        process.kill()
+        process.wait()
+    told, line = check()
+    assert told["good"] is False and "base.tar is incomplete or truncated" in told["why"], told
+    assert none in line, line
+    # One that has its end counts, without a manifest too; compressed, only with one.
+    shutil.rmtree(running)
+    shutil.copytree(week.root / "tar", running)
+    (running / "backup_manifest").unlink()
+    told, line = check()
+    assert told["good"] and none not in line, (told, line)
+    shutil.rmtree(running)
+    shutil.copytree(week.root / "tar.gz", running)
+    assert check()[0]["good"]
+    (running / "backup_manifest").unlink()
+    told, line = check()
+    assert told["good"] is False and "is compressed and has no backup_manifest" in told["why"], told
+    assert none in line, line
+
+
 def test_a_kill_at_any_moment_leaves_what_the_backups_need(servers, receivers, new_archive, place):
     week = Week(servers, receivers, new_archive, place)
     week.receiver.stop()

@@ -230,6 +230,61 @@ TEST(FindBackups, ReadsATarFileWithoutAManifestToItsEnd) {
   }
 }
 
+/// What pg_basebackup -F t is writing, or wrote until it was killed, has no manifest.
+TEST(FindBackups, TakesNoTarFileWithoutAManifestOnTrustByItsName) {
+  const test::TemporaryDirectory place;
+  const auto put = [&](const std::string& name, const std::string& content) {
+    place.write(name, content);
+    if (name.starts_with("manifest"))
+      place.write(name.substr(0, name.find('/')) + "/backup_manifest",
+                  backup_manifest(kStart, kEnd));
+  };
+  const auto whole = tar({{"backup_label", backup_label(kStart)},
+                          {"tablespace_map", "16399 /srv/fast\n"},
+                          {"PG_VERSION", "15\n"},
+                          {"global/pg_control", std::string(8192, '\0')}});
+  const auto cut = whole.substr(0, whole.size() - 1024 - 4096);
+  const auto table = tar({{"PG_15_202209061/5/16401", "rows"}});
+  put("raw/base.tar", whole);
+  put("raw/16399.tar", table);
+  put("raw_cut/base.tar", cut);
+  put("raw_cut/16399.tar", table);
+  put("no_tablespace/base.tar", whole);
+  put("cut_tablespace/base.tar", whole);
+  put("cut_tablespace/16399.tar", table.substr(0, table.size() - 512));
+  put("gz_tablespace/base.tar", whole);
+  put("gz_tablespace/16399.tar.gz", packed(Method::gzip, table));
+  put("gz/base.tar.gz", packed(Method::gzip, whole));
+  put("manifest_gz/base.tar.gz", packed(Method::gzip, whole));
+  put("manifest_raw/base.tar", whole);
+  const std::map<std::string, std::string> problems = {
+      {"raw", ""},
+      {"raw_cut", "raw_cut/base.tar is incomplete or truncated"},
+      {"no_tablespace", "the tar file of its tablespace 16399 is missing"},
+      {"cut_tablespace", "16399.tar is incomplete or truncated"},
+      {"gz_tablespace", "16399.tar.gz is compressed and has no backup_manifest next to it"},
+      {"gz", "base.tar.gz is compressed and has no backup_manifest next to it"},
+      {"manifest_gz", ""},
+      {"manifest_raw", ""},
+  };
+  const auto found = find_backups({.searched = {place.path()}, .depth = archive::Depth::names});
+  EXPECT_EQ(found.size(), problems.size());
+  for (const auto& backup : found) {
+    SCOPED_TRACE(backup.path);
+    const auto& problem = problems.at(backup.path.substr(place.path().size() + 1));
+    EXPECT_EQ(backup.state, problem.empty() ? State::finished : State::unfinished)
+        << backup.problem;
+    EXPECT_EQ(backup.problem.empty(), problem.empty());
+    EXPECT_THAT(backup.problem, HasSubstr(problem));
+    EXPECT_TRUE(backup.point);
+  }
+  // Who names one has it read.
+  const auto named =
+      find_backups({.searched = {place.path("gz/base.tar.gz")}, .depth = archive::Depth::names});
+  ASSERT_EQ(named.size(), 1u);
+  EXPECT_THAT(named[0].problem, HasSubstr("tablespace 16399 is missing"));
+}
+
 /// It is consistent where its pg_control says, and its WAL has to be sound up to there.
 TEST(FindBackups, TakesTheEndOfAStandbysBackupFromItsControlFile) {
   for (const std::uint32_t version : {1300u, 1700u, 1800u, 1905u}) {
