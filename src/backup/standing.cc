@@ -19,15 +19,12 @@ namespace {
 
 /// In plain format if it exists in both.
 const Standing* parent_of(const std::vector<Standing>& standing, const Standing& child) {
-  const auto& parent = *child.found.point->parent;
-  const Standing* found = nullptr;
+  const Standing* parent = nullptr;
   for (const auto& other : standing)
-    if (other.found.point && other.found.point->start == parent.start &&
-        other.found.point->timeline == parent.timeline &&
-        other.found.point->start < child.found.point->start &&
-        (found == nullptr || (found->found.in_tar && !other.found.in_tar)))
-      found = &other;
-  return found;
+    if (prune::is_better_parent(*child.found.point, other.found,
+                                parent == nullptr ? nullptr : &parent->found))
+      parent = &other;
+  return parent;
 }
 
 Standing describe(const std::string& directory, prune::FoundBackup found) {

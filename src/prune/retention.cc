@@ -113,12 +113,7 @@ void Chooser::sort_out() {
 const FoundBackup* Chooser::parent_of(const archive::BackupPoint& child) const {
   const FoundBackup* parent = nullptr;
   for (const auto& other : backups_)
-    if (other.state == State::finished && other.point &&
-        other.point->start == child.parent->start &&
-        other.point->timeline == child.parent->timeline &&
-        other.point->start < child.start &&  // so this comes to an end
-        (parent == nullptr || (parent->in_tar && !other.in_tar)))
-      parent = &other;
+    if (other.state == State::finished && is_better_parent(child, other, parent)) parent = &other;
   return parent;
 }
 
@@ -423,6 +418,13 @@ bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& his
   if (!backup.end || !backup.end->valid()) return true;
   return history.timeline_of(wal::Lsn(backup.end->byte() - 1)) ==
          (backup.end_timeline != 0 ? backup.end_timeline : backup.timeline);
+}
+
+bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& other,
+                      const FoundBackup* found) {
+  return child.parent && other.point && other.point->start == child.parent->start &&
+         other.point->timeline == child.parent->timeline && other.point->start < child.start &&
+         (found == nullptr || (found->in_tar && !other.in_tar));
 }
 
 }  // namespace weir::prune

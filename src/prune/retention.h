@@ -109,4 +109,10 @@ struct Retention {
 /// True if the backup is on the history of that timeline, as far as it is known.
 [[nodiscard]] bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history);
 
+/// True if the incremental `child` builds upon `other`, and rather than upon `found` (nullptr: none
+/// was found before): of two copies the one in plain format is taken. A chain of these ends: each
+/// starts before its child.
+[[nodiscard]] bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& other,
+                                    const FoundBackup* found);
+
 }  // namespace weir::prune
