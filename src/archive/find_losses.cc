@@ -20,13 +20,23 @@ namespace {
 /// Maximum amount of WAL read to count commits; a larger one would delay streaming.
 constexpr std::uint64_t kMostCounted = std::uint64_t{1} << 30;
 
-/// Ranges of [begin, end) that no recorded hole has.
-std::vector<Loss::Range> unrecorded(wal::Lsn begin, wal::Lsn end, std::span<const Loss> recorded) {
-  std::vector<Loss::Range> left;
-  for (const auto& loss : recorded) {  // ordered by start
+/// Ranges of [begin, end) on `history` that none of the known holes has.
+std::vector<Loss::Range> unknown(wal::Lsn begin, wal::Lsn end, const wal::TimelineHistory& history,
+                                 std::span<const Loss> known, const Timelines& timelines,
+                                 wal::SegmentSize size) {
+  std::vector<Loss::Range> parts;
+  for (const auto& loss : known) {
     if (loss.kind != Loss::Kind::hole || loss.end <= begin || loss.begin >= end) continue;
-    if (loss.begin > begin) left.push_back({begin, loss.begin});
-    begin = std::min(end, loss.end);
+    const auto needed = needed_along(loss, history, timelines, size);
+    parts.insert(parts.end(), needed.begin(), needed.end());
+  }
+  std::sort(parts.begin(), parts.end(),
+            [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  std::vector<Loss::Range> left;
+  for (const auto& part : parts) {
+    if (part.end <= begin || part.begin >= end) continue;
+    if (part.begin > begin) left.push_back({begin, part.begin});
+    begin = std::min(end, part.end);
   }
   if (begin < end) left.push_back({begin, end});
   return left;
@@ -110,14 +120,48 @@ std::uint64_t end_of_unfinished_row(const Listing& listing, wal::SegmentName fir
   return end;
 }
 
+std::vector<Loss::Range> needed_along(const Loss& hole, const wal::TimelineHistory& history,
+                                      const Timelines& timelines, wal::SegmentSize segment_size) {
+  const auto of_hole =
+      timelines.history(hole.next_timeline).value_or(wal::TimelineHistory(hole.next_timeline));
+  if (!of_hole.contains(hole.timeline)) {
+    if (!history.contains(hole.timeline) && !history.contains(hole.next_timeline)) return {};
+    return {{hole.begin, hole.end}};
+  }
+  // Between these positions, each of the two histories has segments of one timeline only.
+  std::vector<wal::Lsn> borders = {hole.begin, hole.end};
+  for (const auto* each : {&of_hole, &history})
+    for (const auto& ancestor : each->ancestors()) {
+      const auto border = segment_size.start_of(ancestor.switchpoint);
+      if (border > hole.begin && border < hole.end) borders.push_back(border);
+    }
+  std::sort(borders.begin(), borders.end());
+  std::vector<Loss::Range> needed;
+  for (std::size_t i = 1; i < borders.size(); ++i) {
+    const Loss::Range part{borders[i - 1], borders[i]};
+    const auto segno = segment_size.segno(part.begin);
+    if (part.begin == part.end || timeline_of_segment(of_hole, segno, segment_size) !=
+                                      timeline_of_segment(history, segno, segment_size))
+      continue;
+    if (!needed.empty() && needed.back().end == part.begin)
+      needed.back().end = part.end;
+    else
+      needed.push_back(part);
+  }
+  return needed;
+}
+
 std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
                              wal::SegmentSize segment_size, std::span<const Loss> recorded) {
   std::vector<Loss> found;
+  std::vector<Loss> known(recorded.begin(), recorded.end());
   for (const auto& way : coverage(listing, timelines, segment_size)) {
     const auto history =
         timelines.history(way.timeline).value_or(wal::TimelineHistory(way.timeline));
     const auto add = [&](const Loss::Range& hole, const char* cause) {
-      for (const auto& range : unrecorded(hole.begin, hole.end, recorded)) {
+      // Two histories share their ancestors' holes, which are known after the first of them.
+      for (const auto& range :
+           unknown(hole.begin, hole.end, history, known, timelines, segment_size)) {
         Loss loss;
         loss.timeline = timeline_of_segment(history, segment_size.segno(range.begin), segment_size);
         loss.next_timeline = timeline_of_segment(
@@ -128,10 +172,8 @@ std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
         loss.recorded = false;
         loss.missing = {range};
         loss.cause = cause;
-        // Two histories share their ancestors' holes.
-        if (std::none_of(found.begin(), found.end(),
-                         [&](const Loss& known) { return known.id() == loss.id(); }))
-          found.push_back(std::move(loss));
+        known.push_back(loss);
+        found.push_back(std::move(loss));
       }
     };
     for (std::size_t i = 1; i < way.ranges.size(); ++i)

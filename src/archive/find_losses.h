@@ -22,11 +22,21 @@ namespace weir::archive {
                                                        std::span<const Loss> recorded);
 
 /// Returns holes without a record (`recorded`, from read_losses()): those between complete
-/// segments, and those before rows of partial ones, on each history in the archive. By names alone,
-/// ordered by start. The cause is filled in; the server and the time of detection are not.
+/// segments, and those before rows of partial ones, on each history in the archive. A recorded hole
+/// of another branch does not count, even at the same positions. By names alone, ordered by start.
+/// The cause is filled in; the server and the time of detection are not.
 [[nodiscard]] std::vector<Loss> find_holes(const Listing& listing, const Timelines& timelines,
                                            wal::SegmentSize segment_size,
                                            std::span<const Loss> recorded);
+
+/// Returns the ranges of a hole in which a recovery along `history` needs the same segments, in
+/// order: another branch needs other segments at the same positions. If no valid history shows
+/// which segments the hole has of each of its timelines, its whole range is returned, provided that
+/// `history` contains one of them.
+[[nodiscard]] std::vector<Loss::Range> needed_along(const Loss& hole,
+                                                    const wal::TimelineHistory& history,
+                                                    const Timelines& timelines,
+                                                    wal::SegmentSize segment_size);
 
 /// Number of the first segment after the row of partial segments that starts with `first`, of which
 /// there is no complete file. A receiver temporarily has several of them, and a crash leaves them,

@@ -1,9 +1,11 @@
 #include "archive/find_losses.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "archive/resume.h"
 #include "support/archive_builder.h"
@@ -222,6 +224,105 @@ TEST(FindLosses, FindsWhatIsMissingBeforeUnfinishedSegments) {
     for (const auto& loss : found)
       EXPECT_EQ(is_asked_for_at_a_start(loss, listing, kSize, recorded),
                 loss.timeline == resume->timeline && loss.begin >= resume->start);
+  }
+}
+
+TEST(FindLosses, HidesNoHoleBehindOneOfAnotherBranch) {
+  struct Recorded {
+    wal::TimelineId timeline, next;
+    std::uint64_t first, behind;
+  };
+  struct Case {
+    const char* name;
+    std::vector<std::string> files;  ///< "1:5"
+    std::map<wal::TimelineId, std::string> histories;
+    std::optional<Recorded> recorded;
+    std::vector<std::string> holes;
+  };
+  const std::string in4 = "1\t0/440000\tx\n";
+  const Case cases[] = {
+      {"its own",
+       {"1:3", "2:4", "2:8", "3:4", "3:8"},
+       {{2, in4}, {3, in4}},
+       Recorded{2, 2, 5, 8},
+       {"hole-3-0-500000 to 8"}},
+      {"a shorter one",
+       {"1:3", "2:4", "2:8", "3:4", "3:5", "3:7", "3:8"},
+       {{2, in4}, {3, in4}},
+       Recorded{2, 2, 5, 8},
+       {"hole-3-0-600000 to 7"}},
+      {"of the ancestor that was left",
+       {"1:3", "1:8", "2:4", "2:8"},
+       {{2, in4}},
+       Recorded{1, 1, 4, 8},
+       {"hole-2-0-500000 to 8"}},
+      {"of a descendant",
+       {"1:3", "2:4", "2:8", "3:9"},
+       {{2, in4}, {3, in4 + "2\t0/940000\tx\n"}},
+       Recorded{2, 2, 5, 8},
+       {}},
+      {"over a switch",
+       {"1:2", "2:6", "3:8"},
+       {{2, in4}, {3, in4 + "2\t0/740000\tx\n"}},
+       Recorded{1, 2, 3, 6},
+       {"hole-3-0-700000 to 8"}},
+      {"over a switch to another branch",
+       {"1:2", "2:6", "3:6"},
+       {{2, in4}, {3, in4}},
+       Recorded{1, 2, 3, 6},
+       {"hole-3-0-400000 to 6"}},
+      {"from a switch on, by the timeline before it",
+       {"1:3", "2:6"},
+       {{2, in4}},
+       Recorded{1, 2, 4, 6},
+       {}},
+      {"over a switch that the archive has only the next history of",
+       {"1:2", "2:6", "3:7"},
+       {{3, in4 + "2\t0/740000\tx\n"}},
+       Recorded{1, 2, 3, 6},
+       {}},
+      {"over a switch, without any history",
+       {"1:2", "2:6", "2:8", "3:4", "3:6"},
+       {},
+       Recorded{1, 2, 3, 8},
+       {"hole-3-0-500000 to 6"}},
+      {"not recorded, from the same place on",
+       {"1:2", "2:6", "3:7"},
+       {{2, in4}, {3, in4}},
+       {},
+       {"hole-1-0-300000 to 6", "hole-3-0-400000 to 7"}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    sim::SimDisk disk;
+    for (const auto& file : c.files)
+      disk.put(wal::SegmentName(static_cast<wal::TimelineId>(file[0] - '0'),
+                                static_cast<std::uint64_t>(file[2] - '0'), kSize)
+                   .to_string(),
+               test::Bytes(kSize.bytes()));
+    for (const auto& [timeline, text] : c.histories)
+      disk.put(wal::history_name(timeline), test::as_bytes(text));
+    const auto directory = disk.open();
+    if (c.recorded) {
+      Loss loss;
+      loss.timeline = c.recorded->timeline;
+      loss.next_timeline = c.recorded->next;
+      loss.begin = loss.sound_end = loss.counted_to = kSize.start(c.recorded->first);
+      loss.end = kSize.start(c.recorded->behind);
+      loss.segment_size = kSize;
+      record_loss(*directory, loss);
+    }
+    const auto holes = [&] {
+      const auto listing = list_archive(*directory);
+      return find_holes(listing, Timelines::read(*directory, listing), kSize,
+                        read_losses(*directory, listing));
+    };
+    std::vector<std::string> found;
+    for (const auto& loss : holes())
+      found.push_back(fmt::format("{} to {}", loss.id(), kSize.segno(loss.end)));
+    EXPECT_EQ(found, c.holes);
+    for (const auto& loss : holes()) record_loss(*directory, loss);
+    EXPECT_THAT(holes(), IsEmpty());
   }
 }
 

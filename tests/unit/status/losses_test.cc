@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "archive/find_losses.h"
@@ -115,6 +116,42 @@ TEST(StatusOfLosses, CallsAWrongSizeAtAnEndDamage) {
                   "000000010000000000000008 has 8192 bytes")));
   EXPECT_EQ(report.timelines[0].from, kSize.start(2));
   EXPECT_EQ(report.timelines[0].to, kSize.start(8));
+}
+
+/// A hole of timeline 2 is known; a recovery to an earlier position then starts timeline 3.
+TEST(StatusOfLosses, HasAHoleBesideAKnownOneOfAnotherBranch) {
+  WalBuilder one{ordinary()};
+  one.grow_to(kSize.start(9));
+  const auto fork = one.fork_point(kSize.start(4) + 400'000);
+  auto two = verify::promote(one, fork, 2, 9);
+  two.grow_to(kSize.start(9));
+  auto three = verify::promote(one, fork, 3, 10);
+  three.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 4).segments(two, 4, 5).segments(two, 8, 9);
+  archive.segments(three, 4, 6).segments(three, 8, 9);
+  archive.history(2, verify::history_line(1, fork)).history(3, verify::history_line(1, fork));
+  Loss hole;
+  hole.timeline = hole.next_timeline = 2;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(5);
+  hole.end = kSize.start(8);
+  hole.segment_size = kSize;
+  const auto directory = archive.disk.open();
+  record_loss(*directory, hole);
+  acknowledge_loss(*directory, hole, {"2026-11-20 10:00:00+00", "ann", "known"});
+
+  auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(2));
+  EXPECT_TRUE(report.holes[0].acknowledged);
+  EXPECT_EQ(report.holes[1].id, "hole-3-0-600000");
+  EXPECT_EQ(report.holes[1].to, kSize.start(8));
+  EXPECT_FALSE(report.holes[1].acknowledged);
+  report.free_bytes = std::uint64_t{1} << 40;
+  const auto checked = check(report, {});
+  EXPECT_TRUE(std::any_of(checked.findings.begin(), checked.findings.end(), [](const auto& each) {
+    return each.level == Level::critical &&
+           each.text.find("2 segments missing from 0/600000 to 0/800000") != std::string::npos;
+  })) << checked.line;
 }
 
 TEST(StatusOfLosses, HasABranchThatNobodyHasRecorded) {
