@@ -228,14 +228,36 @@ void Run::judge_losses() {
     }
     for (const auto& range : loss.missing) {
       if (!in_scope(range.begin, range.end)) continue;
+      // True if the finding is about segments that this hole, too, lacks in [from, to).
+      const auto same_segments = [&](const Finding& other, Lsn from, Lsn to) {
+        const auto last = archive::SegmentFileName::parse(other.to_file);
+        if (!last) return false;
+        const auto timeline = last->segment.timeline();
+        const auto history = timelines_.history(timeline).value_or(wal::TimelineHistory(timeline));
+        const auto needed = archive::needed_along(loss, history, timelines_, size);
+        return std::any_of(needed.begin(), needed.end(),
+                           [&](const auto& part) { return part.begin <= from && to <= part.end; });
+      };
+      // A partial segment in the hole ends anywhere, which may look like damage. The one in which
+      // the hole starts has valid WAL up to the recorded position.
+      const auto is_end_of_partial = [&](const Finding& other) {
+        const auto file = archive::SegmentFileName::parse(other.file);
+        return file && file->partial && file->segment.timeline() >= loss.timeline &&
+               file->segment.timeline() <= loss.next_timeline && other.loss->from >= loss.sound_end;
+      };
       // One finding for each piece, the recorded one: it contains nothing but the segment in which
-      // it starts, which has an end.
+      // it starts.
       const auto within = [&](const Finding& other) {
-        return other.loss && other.loss->from >= range.begin && other.loss->to <= range.end;
+        if (!other.loss || other.loss->from < range.begin || other.loss->to > range.end)
+          return false;
+        return other.kind == FindingKind::gap
+                   ? same_segments(other, other.loss->from, other.loss->to)
+                   : is_end_of_partial(other);
       };
       const auto contained = [&](const Finding& other) {
         return other.kind == FindingKind::gap && other.loss && other.loss->from <= range.begin &&
-               other.loss->to >= range.end && !within(other);
+               other.loss->to >= range.end && same_segments(other, range.begin, range.end) &&
+               !within(other);
       };
       if (std::any_of(report_.findings.begin(), report_.findings.end(), contained)) continue;
       std::erase_if(report_.findings, within);

@@ -10,8 +10,10 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <utility>
 
+#include "archive/losses.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "support/archive_builder.h"
@@ -1239,6 +1241,79 @@ TEST(Verify, ChecksBothBranchesOfAFork) {
   only_two.timeline = 2;
   only_two.from = kSize.start(3);
   EXPECT_TRUE(archive.verify(only_two).sound());
+}
+
+/// Timeline 2 has a recorded hole in segments 5 to 7.
+TEST(Verify, HidesNothingOfOtherTimelinesBehindARecordedHole) {
+  auto one = make_wal(40);
+  one.grow_to(kSize.start(9));
+  const auto at = one.fork_point(kSize.start(4) + 300'000);
+  auto two = promote(one, at, 2, 41);
+  two.grow_to(kSize.start(10));
+  auto three = promote(one, at, 3, 42);
+  three.grow_to(kSize.start(11));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 8).segments(two, 4, 5).segments(two, 8, 10);
+  archive.history(2, history_line(1, at)).history(3, history_line(1, at));
+  archive.segments(three, 4, 10);
+  archive.flip(ArchiveBuilder::name(one, 6), 8192 + 4, 1);
+  archive::Loss hole;
+  hole.timeline = hole.next_timeline = 2;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(5);
+  hole.end = kSize.start(8);
+  hole.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), hole);
+  using Found = std::tuple<FindingKind, wal::TimelineId, Lsn, Lsn>;
+  const auto found = [&] {
+    std::vector<Found> all;
+    for (const auto& each : archive.verify().findings)
+      if (each.kind != FindingKind::lost_branch)
+        all.emplace_back(each.kind, each.timeline, kSize.start_of(each.loss.value().from),
+                         each.loss->to);
+    return all;
+  };
+  const Found damage{FindingKind::damage, 1, kSize.start(6), kSize.start(7)};
+  const Found recorded{FindingKind::gap, 2, kSize.start(5), kSize.start(8)};
+  EXPECT_THAT(found(), ElementsAre(damage, recorded));
+  archive.disk.erase(ArchiveBuilder::name(three, 6));
+  EXPECT_THAT(found(), ElementsAre(damage, recorded,
+                                   Found{FindingKind::gap, 3, kSize.start(6), kSize.start(7)}));
+  // A longer one than the recorded hole, too.
+  for (const std::uint64_t segno : {5, 7, 8})
+    archive.disk.erase(ArchiveBuilder::name(three, segno));
+  EXPECT_THAT(found(), ElementsAre(damage, recorded,
+                                   Found{FindingKind::gap, 3, kSize.start(5), kSize.start(9)}));
+}
+
+TEST(Verify, TellsARecordedHoleOnceWithTheUnfinishedSegmentInWhichItBegins) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(9));
+  const auto end = wal.complete_end(kSize.start(4) + 400'000);
+  const auto file = ArchiveBuilder::name(wal, 4, Method::none, true);
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 4).partial(wal, end).segments(wal, 7, 9);
+  archive::Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = hole.counted_to = kSize.start(4);
+  hole.sound_end = end;
+  hole.end = kSize.start(7);
+  hole.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), hole);
+  auto report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_THAT(report.findings[0].what, HasSubstr("a recorded hole"));
+  // Before its recorded end, damage is damage.
+  archive.flip(file, 8192 + 4, 1);
+  report = archive.verify();
+  EXPECT_THAT(kinds(report), HasSubstr("damage")) << to_text(report);
+
+  // A receiver that was killed may leave several partial segments.
+  archive.disk.erase(file);
+  archive.partial(wal, kSize.start(5) + 400'000);
+  archive.flip(ArchiveBuilder::name(wal, 5, Method::none, true), 8192 + 4, 1);
+  report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_THAT(report.findings[0].what, HasSubstr("a recorded hole"));
 }
 
 TEST(Verify, NeedsNoHistoryWhereTheArchiveBeginsOnALaterTimeline) {
