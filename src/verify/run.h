@@ -44,7 +44,14 @@ class Run {
 
   io::Shelf& directory_;
   const Options& options_;
+  /// The segment with which a history ends, if its WAL ends within it.
+  struct Unfinished {
+    std::string file{};  ///< empty: there is none
+    wal::Lsn least{};    ///< its WAL ends there or later; 0/0 if it continues the one before
+  };
+
   Report report_;
+  std::vector<Unfinished> unfinished_;      ///< for each of report_.histories
   std::vector<archive::Loss> minimal_wal_;  ///< recorded, or read; ordered by start
   archive::Listing listing_;
   archive::Timelines timelines_;

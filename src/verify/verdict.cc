@@ -62,6 +62,7 @@ void Run::report_histories() {
     history.ancestors = path.history.ancestors();
     bool open = false;
     std::optional<std::uint64_t> before;
+    Unfinished unfinished;
     for (const auto& step : path.steps) {
       PGWEIR_CHECK(!before || *before < step.segno);
       before = step.segno;
@@ -73,6 +74,7 @@ void Run::report_histories() {
       const auto outcome = results_->outcome(*step.node);
       ++history.segments;
       const bool whole = outcome.state == State::sound && !step.unfinished_inside;
+      unfinished = {outcome.state == State::partial ? outcome.file : "", open ? Lsn() : start};
       auto end = whole ? size.start(step.segno + 1) : outcome.end;
       if (outcome.state == State::vanished || step.unfinished_inside) end = Lsn();
       if (open && !whole && end.valid() && end < start) {
@@ -95,6 +97,7 @@ void Run::report_histories() {
     }
     history.sound = std::move(ranges);
     report_.histories.push_back(std::move(history));
+    unfinished_.push_back(std::move(unfinished));
   }
 }
 
@@ -374,24 +377,30 @@ void Run::judge_end() {
   }
 }
 
-/// --to names a position that must be reached; file names do not show whether a .partial reaches
-/// it.
+/// --to names a position that must be reached; file names do not show whether an unfinished segment
+/// reaches it.
 void Run::judge_target() {
   if (!options_.to) return;
   const auto* const lsn = std::get_if<Lsn>(&*options_.to);
-  for (const auto& history : report_.histories) {
-    if (history.partial.empty() || history.sound.empty()) continue;
-    const auto end = history.sound.back().end;
-    const auto wanted =
-        lsn != nullptr ? *lsn : cluster_.segment_size.start(segno_of(*options_.to, true) + 1);
+  const auto wanted =
+      lsn != nullptr ? *lsn : cluster_.segment_size.start(segno_of(*options_.to, true) + 1);
+  for (std::size_t i = 0; i < report_.histories.size(); ++i) {
+    const auto& history = report_.histories[i];
+    const auto& unfinished = unfinished_[i];
+    if (unfinished.file.empty()) continue;
+    const auto end =
+        std::max(history.sound.empty() ? Lsn() : history.sound.back().end, unfinished.least);
     if (end >= wanted) continue;
     Finding finding;
     finding.kind = FindingKind::gap;
     finding.timeline = history.timeline;
-    finding.file = finding.to_file = history.partial;
+    finding.file = finding.to_file = unfinished.file;
     finding.lsn = end;
     finding.what = fmt::format("the WAL ends at {}, before {}", end, wanted);
-    finding.hint = "The receiver has not reached that position yet: see \"pgweir status\".";
+    finding.hint = unfinished.file.ends_with(".partial")
+                       ? "The receiver has not reached that position yet: see \"pgweir status\"."
+                       : "This segment has no WAL of its timeline after that position: specify an "
+                         "earlier one, or another timeline.";
     finding.loss = LostRange{history.timeline, end, wanted};
     report_.findings.push_back(std::move(finding));
   }

@@ -1379,6 +1379,47 @@ TEST(Verify, KnowsHowFarAPartialReaches) {
   EXPECT_EQ(kinds(archive.verify(options)), "gap");
 }
 
+TEST(Verify, KnowsThatNoWalIsInAnUnfinishedSegment) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(4));
+  ArchiveBuilder archive;
+  archive.partial(wal, kSize.start(3));
+  Options options;
+  options.from = kSize.start(3);
+  options.to = kSize.start(3) + 8;
+  const LostRange lost{1, kSize.start(3), kSize.start(3) + 8};
+  auto report = archive.verify(options);
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].loss, lost);
+  // What is missing before it is another gap.
+  archive.segments(wal, 1, 2);
+  options.from = kSize.start(1);
+  report = archive.verify(options);
+  ASSERT_THAT(report.findings, SizeIs(2)) << to_text(report);
+  EXPECT_EQ(report.findings[0].loss, (LostRange{1, kSize.start(2), kSize.start(3)}));
+  EXPECT_EQ(report.findings[1].loss, lost);
+}
+
+/// It has its full name, as in a server's pg_wal.
+TEST(Verify, KnowsThatATimelineEndsBeforeTheEndOfItsLastSegment) {
+  Family family;
+  ArchiveBuilder archive;
+  family.build(archive);
+  const auto name = ArchiveBuilder::name(family.one, 5);
+  archive.disk.open()->rename_no_replace(name + ".partial", name);
+  Options options;
+  options.timeline = 1;
+  options.to = family.first_switch;
+  EXPECT_TRUE(archive.verify(options).sound()) << to_text(archive.verify(options));
+  options.to = family.first_switch + 8;
+  const auto report = archive.verify(options);
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::gap);
+  EXPECT_EQ(report.findings[0].file, name);
+  EXPECT_EQ(report.findings[0].loss, (LostRange{1, family.first_switch, family.first_switch + 8}));
+  EXPECT_THAT(report.findings[0].hint, HasSubstr("another timeline"));
+}
+
 TEST(Verify, DoesNotNameAPartialThatHoldsNothingAsTheLast) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(4));
