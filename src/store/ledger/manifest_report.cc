@@ -248,19 +248,23 @@ class Check {
     return at != told_.end() && at->first.starts_with(name);
   }
 
+  /// By names alone: which timeline follows which at what position is in the history files. But
+  /// every timeline starts on an older one, in its last segment or in the one after it.
   void find_gaps() {
     if (!question_.segment_size) return;
     const auto& size = *question_.segment_size;
     std::size_t gaps = 0;
     std::optional<wal::SegmentName> last;
+    std::optional<wal::SegmentName> furthest;  // of its timeline and of all older ones
     for (const auto& [name, object] : objects_) {
       const auto segment = segment_of_object(name);
       if (!segment || !segment->fits(size) || before_begin(*segment)) continue;
-      if (last && last->timeline() == segment->timeline() &&
-          last->segno(size) + 1 < segment->segno(size))
+      const auto& before = last && last->timeline() == segment->timeline() ? last : furthest;
+      if (before && before->segno(size) + 1 < segment->segno(size))
         find(gaps, fmt::format("{} segments are missing between {} and {}",
-                               segment->segno(size) - last->segno(size) - 1, *last, *segment));
+                               segment->segno(size) - before->segno(size) - 1, *before, *segment));
       last = segment;
+      if (!furthest || furthest->segno(size) < segment->segno(size)) furthest = segment;
     }
     and_more(gaps, "gaps");
   }

@@ -471,6 +471,33 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("is not listed in the manifest")));
 }
 
+TEST_F(Manifest, SeesSegmentsThatAreMissingAtASwitchOfTimelines) {
+  const auto place = [&](wal::TimelineId timeline, std::uint64_t segno) {
+    store_.place(kLayout.key(wal::SegmentName(timeline, segno, kSize)) + ".zst", content_of(segno));
+  };
+  write(3, 6);
+  place(2, 8);
+  place(2, 9);
+  EXPECT_THAT(report().findings,
+              ElementsAre("2 segments are missing between 000000010000000000000005 and "
+                          "000000020000000000000008"));
+  // Timeline 1 is longer than what timeline 2 continues.
+  place(2, 5);
+  EXPECT_THAT(report().findings,
+              ElementsAre("2 segments are missing between 000000020000000000000005 and "
+                          "000000020000000000000008"));
+  place(2, 6);
+  place(2, 7);
+  EXPECT_THAT(report().findings, IsEmpty());
+  // Timeline 3 may start on any older one.
+  place(3, 10);
+  EXPECT_THAT(report().findings, IsEmpty());
+  place(4, 12);
+  EXPECT_THAT(report().findings,
+              ElementsAre("1 segments are missing between 00000003000000000000000A and "
+                          "00000004000000000000000C"));
+}
+
 TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
   store_.replaces = false;
   // The first lines are an object that stays as it is; all are in a new chain as well.
@@ -642,6 +669,15 @@ class PrunedManifest : public Manifest {
     return keys;
   }
 };
+
+TEST_F(PrunedManifest, HasNoGapBeforeTheTimelineWithWhichItBegins) {
+  write(1, 6);
+  for (const std::uint64_t segno : {8, 9})
+    store_.place(kLayout.key(wal::SegmentName(2, segno, kSize)) + ".zst", content_of(segno));
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("2 segments are missing")));
+  prune(8);
+  EXPECT_THAT(report().findings, IsEmpty());
+}
 
 TEST_F(PrunedManifest, TakesNoteOfWhatAnotherProgramRemovedFromTheBeginning) {
   write(1, 30);
