@@ -30,6 +30,7 @@
 #include "cli/shared/stored_archive.h"
 #include "cli/shared/stored_manifest.h"
 #include "daemon/screen.h"
+#include "io/place.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "metrics/exporter.h"
@@ -151,6 +152,7 @@ status::StatusReport report_of_both(io::Directory& directory, StoredArchive& sto
   try {
     auto report = status::make_report(both, directory.free_bytes());
     report.directory = directory.path();
+    status::add_own_records(report, directory);
     if (report.segment_size)
       status::describe_only_stored(
           report, status::rows_of(archive::list_archive(stored.shelf()), *report.segment_size),
@@ -177,8 +179,11 @@ status::StatusReport report_with_store(const std::string& path, StoredArchive& s
   };
   if (side.error.empty()) {
     try {
-      if (auto look = look_at_manifests(stored, {.beside = directory.get()}))
-        side.manifest = std::move(look->report);
+      auto look = look_at_manifests(stored, {.beside = directory.get()});
+      // Another program may be removing objects: what a second look does not show is not reported.
+      if (look && !look->report.sound())
+        look = look_at_manifests(stored, {.beside = directory.get()});
+      if (look) side.manifest = std::move(look->report);
     } catch (const store::StoreError& error) {
       failed(error);
     }
@@ -196,6 +201,10 @@ status::StatusReport report_with_store(const std::string& path, StoredArchive& s
     ask();
     report = directory ? status::make_report(*directory) : status::StatusReport();
   }
+  if (directory)
+    report.disk_bytes = io::inspect_place(path).bytes;
+  else
+    report.taken = std::chrono::system_clock::now();
   if (report.directory.empty()) report.directory = side.place;
   report.store = std::move(side);
   return report;

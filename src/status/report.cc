@@ -72,12 +72,16 @@ StatusReport make_report(const std::string& path) {
 StatusReport make_report(io::Directory& directory) {
   auto report = make_report(directory, directory.free_bytes());
   add_mark(report, directory);
+  add_own_records(report, directory);
+  return report;
+}
+
+void add_own_records(StatusReport& report, io::Shelf& directory) {
   report.ended = archive::read_last_word(directory);
   using Kind = archive::LastCheck::Kind;
   report.last_verify = archive::read_last_check(directory, Kind::verify);
   report.last_drill = archive::read_last_check(directory, Kind::drill);
   report.taken = std::chrono::system_clock::now();
-  return report;
 }
 
 StatusReport make_report(io::Shelf& directory, std::uint64_t free_bytes) {

@@ -164,6 +164,9 @@ struct StatusReport {
 /// listed; files that cannot be read are reported in `damaged`.
 [[nodiscard]] StatusReport make_report(const std::string& path);
 [[nodiscard]] StatusReport make_report(io::Directory& directory);
+/// Fills in ended, last_verify and last_drill from the records in the directory, and taken with the
+/// current time. Throws Error{io}.
+void add_own_records(StatusReport& report, io::Shelf& directory);
 /// For an archive that is not a single directory. Throws StoreError if a store fails.
 [[nodiscard]] StatusReport make_report(io::Shelf& archive, std::uint64_t free_bytes);
 /// For an archive whose segments cannot be read, because they are encrypted: uses their names, and

@@ -376,6 +376,40 @@ def test_status_shows_both_ends(archive, bucket, proxy):
     assert checked.returncode == 2 and "the store could not be read: " in checked.stdout.splitlines()[0], checked.stdout
 
 
+def test_status_of_both_has_the_records_of_the_directory(archive, bucket, place):
+    push(archive, bucket)
+    name = names_of(archive)[1]
+    path = next(path for path in archive.finished().values() if path.name.startswith(name))
+    path.write_bytes(bytes(path.stat().st_size))
+    assert pgweir("verify", "-D", archive.path, env=ENVIRONMENT).returncode == 1
+    metrics = place / "status.prom"
+    words = ["--check", "--max-drill-age", "1d", "--metrics-file", metrics]
+    alone = pgweir("status", "-D", archive.path, *words, env=ENVIRONMENT)
+    both = pgweir("status", "-D", archive.path, *words_for(bucket), *words, env=ENVIRONMENT)
+    for result in (alone, both):
+        line = result.stdout.splitlines()[0]
+        assert result.returncode == 2 and "the last verification failed" in line and "no drill is recorded" in line, line
+    assert "pgweir_status_last_check_passed" in metrics.read_text(), metrics.read_text()
+    told = json.loads(pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT).stdout)
+    assert told["last_verify"]["passed"] is False and told["last_drill"] is None and told["disk_bytes"] > 0
+    # A store alone has no records.
+    line = pgweir("status", *words_for(bucket), "--check", "--max-verify-age", "1d", env=ENVIRONMENT).stdout.splitlines()[0]
+    assert line.startswith("PGWEIR WARNING - no verification is recorded |"), line
+
+
+def test_status_judges_what_the_manifests_find(archive, bucket):
+    push(archive, bucket)
+    words = ["status", *words_for(bucket), "--check"]
+    assert pgweir(*words, env=ENVIRONMENT).returncode == 0
+    key = next(key for key in bucket.keys() if names_of(archive)[1] in key)
+    content = bucket.get(key)
+    bucket.put(key, content[:-1] + bytes([content[-1] ^ 1]))
+    result = pgweir(*words, env=ENVIRONMENT)
+    line = result.stdout.splitlines()[0]
+    assert result.returncode == 2 and "the store and its manifests do not match: " in line, line
+    assert pgweir("verify", *words_for(bucket), env=ENVIRONMENT).returncode == 1
+
+
 def test_a_store_that_is_away_is_reported_within_seconds(archive, bucket, proxy):
     """Not as an empty archive, and not after the time-out of whoever monitors."""
     push(archive, bucket)

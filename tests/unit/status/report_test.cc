@@ -9,12 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "io/posix_directory.h"
 #include "status/beside.h"
 #include "status/check.h"
 #include "status/store_side.h"
 #include "status/text.h"
 #include "status/view_json.h"
 #include "support/archive_builder.h"
+#include "support/backup_builder.h"
 #include "support/bytes.h"
 #include "support/sim_disk.h"
 #include "wal/pg_time.h"
@@ -464,6 +466,26 @@ TEST(StatusReport, SaysWhatTheStoreLacks) {
   EXPECT_THAT(text, HasSubstr("  1 history behind\n"));
   side.pending_histories = 2;
   EXPECT_THAT(store_text(side), HasSubstr("  2 histories behind\n"));
+}
+
+TEST(StatusReport, HasTheRecordsOfTheDirectory) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  using Kind = archive::LastCheck::Kind;
+  const auto now = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  const archive::LastCheck verified{.time = now, .problems = 2, .problem = "damaged"};
+  const archive::LastCheck drilled{.time = now, .passed = true, .backup = "/b"};
+  archive::keep_last_check(directory->path(), Kind::verify, verified);
+  archive::keep_last_check(directory->path(), Kind::drill, drilled);
+  archive::leave_last_word(
+      *directory, {.time = "2026-11-20 10:00:00.000 UTC", .status = 4, .message = "stopped"});
+  StatusReport report;
+  add_own_records(report, *directory);
+  EXPECT_EQ(report.last_verify, verified);
+  EXPECT_EQ(report.last_drill, drilled);
+  ASSERT_TRUE(report.ended);
+  EXPECT_EQ(report.ended->status, 4);
+  EXPECT_GE(report.taken, now);
 }
 
 TEST(StatusReport, TellsOfWhatNobodyVouchesForAndOfASlotThatCannotBeLookedAt) {
