@@ -21,6 +21,10 @@ constexpr std::uint64_t kFewSegments = 8;
 /// Another archive or a server's pg_wal is the source.
 constexpr const char* kReplaceDamaged = "pgweir import -D DIRECTORY --replace-damaged SOURCE";
 
+bool of_store_alone(const StatusReport& report) {
+  return report.store && report.directory == report.store->place;
+}
+
 void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
 }
@@ -124,7 +128,7 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   // A store does not show which receiver fills it.
-  if (report.store && report.directory == report.store->place) return;
+  if (of_store_alone(report)) return;
   verdict.findings.push_back({Level::critical,
                               fmt::format("no receiver runs on the archive{}",
                                           report.ended ? "; " + report.ended->text() : ""),
@@ -142,6 +146,14 @@ void judge_store(const StatusReport& report, const Limits& limits, Verdict& verd
   };
   if (report.store && !report.store->error.empty())
     add(Level::warning, "the store could not be read: " + report.store->error);
+  if (report.store && report.store->manifest && !report.store->manifest->sound()) {
+    const auto& found = report.store->manifest->findings;
+    add(Level::critical,
+        fmt::format("the store and its manifests do not match{}: {}",
+                    found.size() > 1 ? fmt::format(" ({} problems)", found.size()) : std::string(),
+                    found.front()));
+    verdict.findings.back().commands = {"pgweir verify --store URL"};
+  }
   if (!limits.max_store_age) return;
   auto oldest = report.store ? report.store->oldest_pending_age : std::nullopt;
   if (report.receiver && report.receiver->store)
@@ -194,7 +206,14 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
     if (const auto remark = archive::remark_on(*report.branch, place_of(upstream));
         !remark.what.empty())
       add(remark.loss ? Level::critical : Level::warning, remark.what, Topic::branch);
-  if (!upstream.slot) return;
+  // A walsender that knows the slot has answered (since 15): with a restart_lsn, it is not lost.
+  if (!upstream.slot) {
+    if (!upstream.slot_error) return;
+    add(Level::unknown, "the replication slot could not be checked: " + *upstream.slot_error,
+        Topic::slot);
+    verdict.findings.back().commands = {"pgweir doctor -D DIRECTORY -d CONNINFO"};
+    return;
+  }
   const auto& slot = *upstream.slot;
   if (!slot.exists)
     add(Level::critical, fmt::format("the server has no slot \"{}\"", slot.name), Topic::slot);
@@ -204,6 +223,8 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
   else if (slot.wal_status == "unreserved")
     add(Level::warning, fmt::format("the slot \"{}\" is about to lose WAL", slot.name),
         Topic::slot);
+  else if (!slot.restart_lsn)
+    add(Level::critical, fmt::format("the slot \"{}\" reserves no WAL", slot.name), Topic::slot);
 }
 
 /// The first and the last one; nullopt: the segment size is unknown.
@@ -364,7 +385,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   judge_backups(report, limits, verdict);
   const auto lag = lag_of(report);
   judge_lag(lag, limits, verdict.findings);
-  fill_in(report.directory, verdict.findings);
+  if (!of_store_alone(report)) fill_in(report.directory, verdict.findings);
 
   std::stable_sort(
       verdict.findings.begin(), verdict.findings.end(),

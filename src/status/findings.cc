@@ -322,7 +322,8 @@ TopicWords words_of(Topic topic) {
       return {"store",
               "Archiving to disk continues, and uploads are retried indefinitely. \"pgweir store "
               "check\" tests the store step by step and names the problem. With --local-retention, "
-              "the disk fills up meanwhile.",
+              "the disk fills up meanwhile. If objects and manifests do not match, \"pgweir verify "
+              "--store\" reports each difference.",
               "An object store"};
     case Topic::certificate:
       return {"certificate",

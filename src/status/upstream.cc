@@ -67,8 +67,8 @@ Upstream ask_walsender(const std::string& conninfo, const std::optional<std::str
       upstream.slot =
           Upstream::Slot{.name = *slot, .exists = state->exists, .restart_lsn = state->restart_lsn};
   } catch (const Error& error) {
+    // It exists; the ordinary connection reads what it reserves.
     if (error.sqlstate() != kNotSupported) throw;
-    upstream.slot = Upstream::Slot{.name = *slot, .exists = true};
   }
   return upstream;
 }

@@ -41,6 +41,7 @@ Upstream with_slot(Upstream upstream, bool exists, const char* status) {
   slot.name = "weir";
   slot.exists = exists;
   slot.wal_status = status;
+  slot.restart_lsn = wal::Lsn(0x1000000);
   upstream.slot = slot;
   return upstream;
 }
@@ -155,6 +156,59 @@ TEST(Check, JudgesAsMonitoringExpects) {
     EXPECT_THAT(verdict.line, HasSubstr(each.text));
     EXPECT_EQ(verdict.line.find('\n'), std::string::npos);
   }
+}
+
+TEST(Check, JudgesASlotByWhatTheWalsenderKnows) {
+  auto report = report_with(kWell);
+  report.upstream = upstream_at(wal::Lsn(1));
+  // Only replication connections are permitted.
+  report.upstream->slot_error = "no pg_hba.conf entry";
+  const auto before_15 = check(report, {});
+  EXPECT_EQ(before_15.level, Level::unknown);
+  EXPECT_THAT(before_15.line,
+              HasSubstr("the replication slot could not be checked: no pg_hba.conf entry"));
+  EXPECT_EQ(before_15.findings[0].topic, Topic::slot);
+  report.upstream->slot =
+      Upstream::Slot{.name = "weir", .exists = true, .restart_lsn = wal::Lsn(0x1000000)};
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.upstream->slot->restart_lsn.reset();
+  EXPECT_EQ(check(report, {}).level, Level::critical);
+  EXPECT_THAT(check(report, {}).line, HasSubstr("the slot \"weir\" reserves no WAL"));
+  report.upstream->slot->wal_status = "lost";
+  EXPECT_THAT(check(report, {}).line, HasSubstr("the slot \"weir\" has lost WAL"));
+  EXPECT_THAT(check(report, {}).line, Not(HasSubstr("reserves no WAL"))) << "one thing, told once";
+}
+
+TEST(Check, ReportsWhatTheManifestsOfTheStoreFind) {
+  auto report = report_with(nullptr);
+  report.directory = "s3://bucket/wal";
+  report.store = StoreSide{.place = report.directory};
+  report.store->manifest.emplace();
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  auto& findings = report.store->manifest->findings;
+  findings = {"1 object does not match the manifest"};
+  const auto one = check(report, {});
+  EXPECT_EQ(one.level, Level::critical);
+  EXPECT_THAT(one.line, HasSubstr("the store and its manifests do not match: 1 object does not "));
+  findings.emplace_back("another");
+  const auto both = check(report, {});
+  ASSERT_EQ(both.findings.size(), 1u);
+  EXPECT_EQ(both.findings[0].topic, Topic::store);
+  EXPECT_EQ(both.findings[0].text,
+            "the store and its manifests do not match (2 problems): 1 object does not match the "
+            "manifest");
+  EXPECT_THAT(both.findings[0].commands, ::testing::ElementsAre("pgweir verify --store URL"));
+}
+
+TEST(Check, NamesNoStoreAsADirectory) {
+  auto report = report_with(nullptr);
+  report.directory = "s3://bucket/wal";
+  report.store = StoreSide{.place = report.directory};
+  report.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+  const auto verdict = check(report, {.max_verify_age = 1h});
+  ASSERT_EQ(verdict.findings.size(), 1u);
+  EXPECT_EQ(verdict.findings[0].text, "no verification is recorded");
+  EXPECT_THAT(verdict.findings[0].commands, ::testing::ElementsAre("pgweir verify -D DIRECTORY"));
 }
 
 TEST(Check, WarnsOfADiskThatIsNearlyFull) {
