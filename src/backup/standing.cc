@@ -9,7 +9,6 @@
 #include "archive/backup_files.h"
 #include "backup/reach.h"
 #include "base/error.h"
-#include "io/user_tree.h"
 #include "prune/backup_name.h"
 #include "prune/backup_size.h"
 
@@ -38,14 +37,7 @@ Standing describe(const std::string& directory, prune::FoundBackup found) {
   }
   try {
     if (const auto files = archive::look_at_backup(found.path)) {
-      if (!files->tar.empty()) {
-        standing.format = Format::tar;
-      } else if (standing.good() && io::type_of(found.path + "/PG_VERSION") != io::PathType::file) {
-        // The remains of an interrupted copy, or removal: no rule may keep them instead of a
-        // backup.
-        standing.why = found.problem = "its data files do not exist here";
-        found.state = prune::FoundBackup::State::unfinished;
-      }
+      if (!files->tar.empty()) standing.format = Format::tar;
       standing.bytes = prune::BackupSizes().of(*files);
     }
   } catch (const Error& error) {

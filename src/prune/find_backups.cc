@@ -150,6 +150,8 @@ class Finder {
     if (files) backup.point = archive::judge_backup(*files, depth_);
     backup.in_tar = is_in_tar(files);
     backup.vouched = files && backup.point && backup.point->end.has_value();
+    const bool has_data = files && (!files->tar.empty() ||
+                                    io::type_of(files->path + "/PG_VERSION") == io::PathType::file);
     // Files in the order in which pg_basebackup writes them: label, data, global/pg_control,
     // manifest (perform_base_backup in backup/basebackup.c).
     if (!backup.point)
@@ -158,6 +160,9 @@ class Finder {
       backup.problem = "its backup_manifest is incomplete";
     else if (backup.point->missing)
       backup.problem = *backup.point->missing;
+    // An aborted copy, or one in progress: the manifest may arrive before base.tar.
+    else if (!has_data)
+      backup.problem = "its data files do not exist here";
     else
       return;
     backup.state = State::unfinished;

@@ -136,7 +136,6 @@ TEST(FindBackups, LeavesItToTheWalWhetherOneWithoutAManifestIsFinished) {
   write_plain(place, "plain");
   place.write("plain/global/pg_control", "12345678");
   place.write("tar/base.tar", tar({{"backup_label", backup_label(kStart)}}));
-  place.write("label/backup_label", backup_label(kStart));
   for (const auto& [name, backup] : find_in(place)) {
     SCOPED_TRACE(name);
     EXPECT_EQ(backup.state, State::finished);
@@ -164,18 +163,48 @@ TEST(FindBackups, DoubtsACopyThatBrokeOff) {
   copy("no_control", {{"PG_VERSION", "15\n"}, {"base/5/1259", "12345678"}});
   copy("no_data_file", {{"PG_VERSION", "15\n"}, {"global/pg_control", control}});
   copy("short_file", {{"PG_VERSION", "15\n"}, {"base/5/1259", ""}, {"global/pg_control", control}});
-  copy("label_and_manifest", {});  // the data lies elsewhere: the manifest vouches
   const auto found = find_in(place);
-  ASSERT_EQ(found.size(), 5u);
+  ASSERT_EQ(found.size(), 4u);
   for (const auto& [name, backup] : found) {
     SCOPED_TRACE(name);
-    const bool whole = name == "whole" || name == "label_and_manifest";
+    const bool whole = name == "whole";
     EXPECT_EQ(backup.state, whole ? State::finished : State::unfinished) << backup.problem;
     ASSERT_TRUE(backup.point);
     EXPECT_EQ(backup.point->missing.has_value(), !whole);
   }
   EXPECT_THAT(found.at("no_control").problem, HasSubstr("global/pg_control is missing"));
   EXPECT_THAT(found.at("short_file").problem, HasSubstr("base/5/1259 has 0 bytes"));
+}
+
+/// rsync brings the manifest of a tar backup before base.tar, which has a hidden name meanwhile.
+TEST(FindBackups, DoubtsWhatHasNoDataFilesUnlessItIsNamed) {
+  const test::TemporaryDirectory place;
+  place.write("tar/backup_manifest", backup_manifest(kStart, kEnd));
+  place.write("tar/.base.tar.gz.Xy12ab", "the front of it");
+  place.write("wal_only/backup_manifest", backup_manifest(kStart, kEnd));
+  place.write("wal_only/pg_wal.tar", tar({{"000000010000000000000003", "x"}}));
+  place.write("label/backup_label", backup_label(kStart));
+  place.write("both/backup_label", backup_label(kStart));
+  place.write("both/backup_manifest", backup_manifest(kStart, kEnd));
+  for (const auto depth : {archive::Depth::names, archive::Depth::whole}) {
+    const auto found = find_backups({.searched = {place.path()}, .depth = depth});
+    EXPECT_EQ(found.size(), 4u);
+    for (const auto& backup : found) {
+      SCOPED_TRACE(backup.path);
+      EXPECT_EQ(backup.state, State::unfinished);
+      EXPECT_EQ(backup.problem, "its data files do not exist here");
+      ASSERT_TRUE(backup.point);
+      EXPECT_EQ(backup.point->start, kStart);
+    }
+  }
+  // Who names one knows that its data is elsewhere.
+  for (const auto& places : {Places{.named = {place.path("both")}},
+                             Places{.searched = {place.path("both/backup_manifest")}},
+                             Places{.searched = {place.path("label/backup_label")}}}) {
+    const auto named = find_backups(places);
+    ASSERT_EQ(named.size(), 1u);
+    EXPECT_EQ(named[0].state, State::finished) << named[0].problem;
+  }
 }
 
 TEST(FindBackups, DoubtsWhatLacksATablespace) {
