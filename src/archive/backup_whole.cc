@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "archive/backup_error.h"
 #include "archive/backup_manifest.h"
 #include "archive/content.h"
 #include "archive/tar_reader.h"
@@ -49,6 +50,7 @@ class TarWatch final : public TarReader::Visitor {
     if (into_ != nullptr) into_->append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
   [[nodiscard]] bool wants_content() const { return into_ != nullptr; }
+  [[nodiscard]] bool has_control() const { return control.size() >= wal::kControlFront; }
 
   std::string map;
   std::string control;
@@ -80,33 +82,36 @@ bool walk_raw(const std::string& path, TarWatch& watch) {
   return false;
 }
 
-/// Returns true if the file has its end, or (`front_only`) no more is needed.
-bool read_packed(const std::string& path, codec::Method method, bool front_only, TarWatch& watch) {
+/// How much of a compressed file is needed.
+enum class Part { front, up_to_control, whole };
+
+/// Returns true if the file has its end, or no more is needed.
+bool read_packed(const std::string& path, codec::Method method, Part part, TarWatch& watch) {
   const auto file = io::open_user_file(path);
   TarReader reader(watch);
+  const bool front_only = part == Part::front;
   ContentReader content(*file, method, {.whole = !front_only, .may_break_off = front_only});
   bool enough = false;
   content.read([&](std::span<const std::byte> piece) {
     if (!reader.ended()) static_cast<void>(reader.feed(piece));
-    enough = front_only && watch.past_map;
+    enough = part != Part::whole && watch.past_map && (front_only || watch.has_control());
     return !enough;
   });
   return enough || reader.ended();
 }
 
 /// nullopt: it is complete, as far as it was checked.
-std::optional<std::string> look_at_tar(const std::string& path, bool has_manifest, Depth depth,
+std::optional<std::string> look_at_tar(const std::string& path, Part part, Depth depth,
                                        TarWatch& watch) {
   const auto method = tar_method(path).value_or(codec::Method::none);
-  if (method != codec::Method::none && !has_manifest && depth == Depth::names)
+  if (method != codec::Method::none && part == Part::whole && depth == Depth::names)
     return fmt::format(
         "its file {} is compressed and has no backup_manifest next to it: whether it is complete "
         "was not checked",
         path);
   try {
-    const bool whole = method == codec::Method::none
-                           ? walk_raw(path, watch)
-                           : read_packed(path, method, has_manifest, watch);
+    const bool whole = method == codec::Method::none ? walk_raw(path, watch)
+                                                     : read_packed(path, method, part, watch);
     if (whole) return std::nullopt;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
@@ -117,7 +122,8 @@ std::optional<std::string> look_at_tar(const std::string& path, bool has_manifes
 
 class Look {
  public:
-  Look(const BackupFiles& files, Depth depth) : files_(files), depth_(depth) {}
+  Look(const BackupFiles& files, Depth depth, bool identify)
+      : files_(files), depth_(depth), identify_(identify) {}
 
   BackupContent run() {
     if (!files_.tar.empty()) {
@@ -183,26 +189,29 @@ class Look {
   }
 
   void look_at_tars() {
-    const bool has_manifest = !files_.manifest.empty();
+    const auto part = files_.manifest.empty() ? Part::whole : Part::front;
     TarWatch base;
-    content_.missing = look_at_tar(files_.tar, has_manifest, depth_, base);
-    content_.min_recovery = wal::min_recovery_point_in(std::as_bytes(std::span(base.control)));
+    content_.missing = look_at_tar(
+        files_.tar, part == Part::front && identify_ ? Part::up_to_control : part, depth_, base);
+    const auto control = std::as_bytes(std::span(base.control));
+    content_.min_recovery = wal::min_recovery_point_in(control);
+    content_.system_identifier = wal::system_identifier_in(control).value_or(0);
     // "OID PATH", a line each (do_pg_backup_start() in access/transam/xlog.c).
     for (std::string_view map = base.map; !map.empty() && !content_.missing;) {
       const auto line = map.substr(0, map.find('\n'));
       map.remove_prefix(std::min(map.size(), line.size() + 1));
       const auto oid = line.substr(0, line.find(' '));
       if (oid.empty() || oid.find_first_not_of("0123456789") != std::string_view::npos) continue;
-      look_at_tablespace(oid, has_manifest);
+      look_at_tablespace(oid, part);
     }
   }
 
-  void look_at_tablespace(std::string_view oid, bool has_manifest) {
+  void look_at_tablespace(std::string_view oid, Part part) {
     for (const auto* const ending : {".tar", ".tar.gz", ".tgz", ".tar.lz4", ".tar.zst"}) {
       const auto path = in_directory(std::string(oid) + ending);
       if (!io::file_size(path)) continue;
       TarWatch watch;
-      content_.missing = look_at_tar(path, has_manifest, depth_, watch);
+      content_.missing = look_at_tar(path, part, depth_, watch);
       return;
     }
     content_.missing = fmt::format(
@@ -211,21 +220,29 @@ class Look {
 
   const BackupFiles& files_;
   const Depth depth_;
+  const bool identify_;
   BackupContent content_;
 };
 
 }  // namespace
 
-BackupContent look_through(const BackupFiles& files, Depth depth) {
-  return Look(files, depth).run();
+BackupContent look_through(const BackupFiles& files, Depth depth, bool identify) {
+  return Look(files, depth, identify).run();
 }
 
 std::optional<BackupPoint> judge_backup(const BackupFiles& files, Depth depth) {
   auto point = read_backup(files);
   if (!point) return point;
-  auto content = look_through(files, depth);
+  auto content = look_through(files, depth, point->system_identifier == 0);
   point->missing = std::move(content.missing);
-  if (point->from_standby && !point->end && !point->missing) point->end = content.min_recovery;
+  if (point->missing) return point;
+  if (point->from_standby && !point->end) point->end = content.min_recovery;
+  if (point->system_identifier == 0)
+    point->system_identifier = content.system_identifier;
+  else if (content.system_identifier != 0 && content.system_identifier != point->system_identifier)
+    throw backup_contradiction(
+        files.tar, "backup_manifest and global/pg_control belong to different clusters",
+        std::to_string(point->system_identifier), std::to_string(content.system_identifier));
   return point;
 }
 

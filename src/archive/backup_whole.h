@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,8 @@ struct BackupContent {
   std::optional<std::string> missing{};
   /// The minimum recovery ending location of its pg_control, if it could be read.
   std::optional<wal::Lsn> min_recovery{};
+  /// The system identifier in the pg_control of a backup in tar format; 0 if it was not read.
+  std::uint64_t system_identifier = 0;
 };
 
 /// How much is checked.
@@ -31,16 +34,20 @@ enum class Depth {
 ///   for those that pg_verifybackup skips); the target of each link in pg_tblspc exists;
 /// - tar format: base.tar and the tar file of each tablespace that its tablespace_map names. A raw
 ///   one is walked from header to header to its end. A compressed one without a manifest is read
-///   and decompressed to its end.
+///   and decompressed to its end. With a manifest it is read at its front only, or, with
+///   `identify`, up to its global/pg_control.
 ///
 /// A label or a manifest whose data is elsewhere, and cannot be found, proves nothing. Takes one
 /// stat() for each file. Throws Error{io}, and Error{damage} for a manifest that cannot be read.
-[[nodiscard]] BackupContent look_through(const BackupFiles& files, Depth depth = Depth::whole);
+[[nodiscard]] BackupContent look_through(const BackupFiles& files, Depth depth = Depth::whole,
+                                         bool identify = false);
 
 /// The contents of the label and the manifest (read_backup()), and the result of checking the
 /// files: used by both prune and verify. A standby's backup without a manifest ends at the minimum
 /// recovery ending location: the server treats it as consistent there (StartupXLOG() in
-/// access/transam/xlog.c, for "BACKUP FROM: standby"). Throws likewise.
+/// access/transam/xlog.c, for "BACKUP FROM: standby"). A manifest from before PostgreSQL 17 has no
+/// system identifier: that of a tar file's pg_control is used. Throws likewise, and Error{conflict}
+/// if the manifest has another one.
 [[nodiscard]] std::optional<BackupPoint> judge_backup(const BackupFiles& files,
                                                       Depth depth = Depth::whole);
 

@@ -107,6 +107,44 @@ TEST(BackupFiles, OfAPlainBackupAreRead) {
   EXPECT_EQ(read_backup_point(place.path("backup_manifest")).end, kEnd);
 }
 
+/// A manifest from before PostgreSQL 17 does not tell the cluster. pg_control comes last.
+TEST(BackupFiles, OfATarBackupTellItsCluster) {
+  auto all = entries();
+  all.erase(all.begin() + 1);  // there is no tablespace
+  all.push_back({"global/pg_control", test::control_file(4711)});
+  const auto text = tar(all);
+  for (const auto& [name, method] :
+       std::initializer_list<std::pair<const char*, Method>>{{"base.tar", Method::none},
+                                                             {"base.tar.gz", Method::gzip},
+                                                             {"base.tar.zst", Method::zstd}}) {
+    SCOPED_TRACE(name);
+    const test::TemporaryDirectory place;
+    place.write(name, packed(method, text));
+    EXPECT_EQ(read_backup_point(place.path()).system_identifier, 4711u) << "without a manifest";
+    auto manifest = backup_manifest(kStart, kEnd);
+    place.write("backup_manifest", manifest);
+    const auto point = read_backup_point(place.path());
+    expect_right(point, true);
+    EXPECT_EQ(point.system_identifier, 4711u);
+    EXPECT_FALSE(point.missing) << *point.missing;
+    // What is truncated before it is in doubt, and of no known cluster.
+    place.write(name, packed(method, text.substr(0, text.size() - 1024 - 8192)));
+    EXPECT_TRUE(read_backup_point(place.path()).missing);
+    EXPECT_EQ(read_backup_point(place.path()).system_identifier, 0u);
+    place.write(name, packed(method, text));
+    // Since 17 it is in the manifest.
+    const std::string version = "Manifest-Version\": 1,";
+    manifest.replace(manifest.find(version), version.size(),
+                     "Manifest-Version\": 2, \"System-Identifier\": 4712,");
+    place.write("backup_manifest", manifest);
+    if (method == Method::none)
+      EXPECT_EQ(test::error_of([&] { static_cast<void>(read_backup_point(place.path())); }).kind(),
+                ErrorKind::conflict);
+    else  // not read that far
+      EXPECT_EQ(read_backup_point(place.path()).system_identifier, 4712u);
+  }
+}
+
 TEST(TarFront, IsTheSameHoweverTheBytesCome) {
   const auto text = tar(entries());
   for (const std::size_t piece : {1, 7, 511, 512, 513, 5000, 1 << 20}) {

@@ -335,6 +335,31 @@ TEST(FindBackups, TakesTheEndOfAStandbysBackupFromItsControlFile) {
   }
 }
 
+/// Two clusters that were created alike have labels and manifests that are alike.
+TEST(FindBackups, TellsTheClusterOfATarBackupByItsControlFile) {
+  const test::TemporaryDirectory place;
+  const auto put = [&](const std::string& name, std::uint64_t identifier, Method method) {
+    const auto text = tar({{"backup_label", backup_label(kStart)},
+                           {"base/5/1259", std::string(3 << 20, 'x')},
+                           {"global/pg_control", test::control_file(identifier)}});
+    place.write(name + (method == Method::none ? "/base.tar" : "/base.tar.gz"),
+                packed(method, text));
+    place.write(name + "/backup_manifest", backup_manifest(kStart, kEnd));
+  };
+  put("own", 4711, Method::none);
+  put("own_gz", 4711, Method::gzip);
+  put("other", 4712, Method::none);
+  put("other_gz", 4712, Method::gzip);
+  const auto found = find_in(place);
+  ASSERT_EQ(found.size(), 4u);
+  for (const auto& [name, backup] : found) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(backup.state, State::finished) << backup.problem;
+    ASSERT_TRUE(backup.point);
+    EXPECT_EQ(backup.point->system_identifier, name.starts_with("own") ? 4711u : 4712u);
+  }
+}
+
 TEST(FindBackups, NamesWhatItCannotRead) {
   const test::TemporaryDirectory place;
   write_finished(place, "sound");
