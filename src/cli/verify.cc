@@ -178,15 +178,18 @@ int verify_as_asked(const Arguments& arguments) {
       compared = verify::compare_archives(directory ? *directory : archive, *other, options);
   }
   if (deep) look_deeply(*stored, request, *manifest, digests, at_once, options.stop);
+  const VerifyResults results{.report = report,
+                              .compared = compared ? &*compared : nullptr,
+                              .manifest = manifest ? &manifest->report : nullptr};
   // Before the text, whose reader may have gone.
   if (directory) {
     const bool whole = !options.from && !options.to && !options.timeline && !options.backup;
     keep_check(path, archive::LastCheck::Kind::verify,
-               last_check_of(report, whole, std::chrono::system_clock::now()));
+               last_check_of(results, whole, std::chrono::system_clock::now()));
   }
   if (const auto file = arguments.get(kMetricsFile))
-    metrics::write_file(*file,
-                        verify_metrics(report, archive.path(), std::chrono::system_clock::now()));
+    metrics::write_file(*file, verify_metrics(report, results.sound(), archive.path(),
+                                              std::chrono::system_clock::now()));
   if (arguments.has(kJson)) {
     auto json = verify::to_json(report, compared ? &*compared : nullptr);
     print_data(manifest ? both_json(std::move(json), manifest->report) : json);
@@ -194,10 +197,7 @@ int verify_as_asked(const Arguments& arguments) {
     print_coloured(verify::to_text(report) + (compared ? "\n" + verify::to_text(*compared) : "") +
                    (manifest ? "\n" + store::to_text(manifest->report) : ""));
   }
-  return report.sound() && (!compared || compared->agrees()) &&
-                 (!manifest || manifest->report.sound())
-             ? kDone
-             : kNo;
+  return results.sound() ? kDone : kNo;
 }
 
 /// For programs there is an answer, whatever the outcome.

@@ -479,6 +479,7 @@ def test_verify_reads_both_as_one(archive, bucket):
     bucket.remove(next(key for key in bucket.keys() if names[2] in key))
     both = pgweir("verify", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT)
     assert both.returncode == 1, both.stdout
+    assert "the last verification failed" in pgweir("status", "-D", archive.path, "--check").stdout.splitlines()[0]
     assert f'"pgweir store push -D {archive.path}" with the same --store uploads the missing segments' in both.stdout, both.stdout
     assert f'then "pgweir import -D {archive.path} DIR"' in both.stdout and "import -D s3:" not in both.stdout, both.stdout
 

@@ -157,7 +157,9 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_store_removed_segments_total", kCounter, "Segments removed by --local-retention."},
     // pgweir verify --metrics-file
     {"pgweir_verify_timestamp_seconds", false, "Last verification."},
-    {"pgweir_verify_sound", false, "1 if recovery can use all WAL in the verified range."},
+    {"pgweir_verify_sound", false,
+     "1 if recovery can use all WAL in the verified range, and neither a comparison nor the "
+     "manifests of a store show a problem."},
     {"pgweir_verify_findings", false,
      "Findings (label kind: as in docs/verify.md), without accepted losses."},
     {"pgweir_verify_segments", false, "Segment files read."},

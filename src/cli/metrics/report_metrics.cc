@@ -12,12 +12,12 @@ namespace weir::cli {
 
 using SystemTime = std::chrono::system_clock::time_point;
 
-std::vector<metrics::Family> verify_metrics(const verify::Report& report,
+std::vector<metrics::Family> verify_metrics(const verify::Report& report, bool sound,
                                             const std::string& archive, SystemTime now) {
   using Kind = verify::FindingKind;
   Collection to(archive);
   to.add_time("pgweir_verify_timestamp_seconds", now);
-  to.add("pgweir_verify_sound", report.sound() ? 1 : 0);
+  to.add("pgweir_verify_sound", sound ? 1 : 0);
   std::map<std::string, std::size_t> counts;
   for (const auto kind : {Kind::gap, Kind::damage, Kind::broken_file, Kind::wrong_name,
                           Kind::other_cluster, Kind::forms_differ, Kind::history, Kind::unreadable,

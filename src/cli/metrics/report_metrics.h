@@ -15,8 +15,9 @@ namespace weir::cli {
 
 // What one run of a command found.
 
+/// `sound`: also a comparison, and the manifests of a store, found nothing.
 [[nodiscard]] std::vector<metrics::Family> verify_metrics(
-    const verify::Report& report, const std::string& archive,
+    const verify::Report& report, bool sound, const std::string& archive,
     std::chrono::system_clock::time_point now);
 
 [[nodiscard]] std::vector<metrics::Family> drill_metrics(const drill::Report& report,

@@ -1,6 +1,9 @@
 #include "cli/shared/keep_check.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <vector>
 
 #include "base/error.h"
 #include "cli/print_stderr.h"
@@ -9,16 +12,41 @@ namespace weir::cli {
 
 namespace {
 
-/// A loss that status reports by itself, and no longer once it is acknowledged.
-bool is_loss(verify::FindingKind kind) {
+/// A loss that status reports by itself, and no longer once it is acknowledged. A gap without a
+/// range is an archive without any WAL.
+bool is_loss(const verify::Finding& finding) {
   using Kind = verify::FindingKind;
-  return kind == Kind::gap || kind == Kind::lost_branch || kind == Kind::minimal_wal;
+  return (finding.kind == Kind::gap && finding.loss) || finding.kind == Kind::lost_branch ||
+         finding.kind == Kind::minimal_wal;
+}
+
+void add(archive::LastCheck& check, const std::string& problem) {
+  if (++check.problems == 1) check.problem = problem;
+}
+
+void add_differences(archive::LastCheck& check, const verify::BesideReport& compared) {
+  for (const auto& unlike : compared.unlike)
+    add(check, fmt::format("{} and {} in {}: {}", unlike.file, unlike.other_file, compared.other,
+                           unlike.what));
+  const auto add_holes = [&](const std::vector<archive::SegmentRange>& ranges,
+                             const std::string& has) {
+    for (const auto& range : ranges)
+      if (range.hole) add(check, fmt::format("{}: only in {}", archive::to_text(range), has));
+  };
+  add_holes(compared.names.only_one, compared.path);
+  add_holes(compared.names.only_other, compared.other);
 }
 
 }  // namespace
 
-archive::LastCheck last_check_of(const verify::Report& report, bool whole,
+bool VerifyResults::sound() const {
+  return report.sound() && (compared == nullptr || compared->agrees()) &&
+         (manifest == nullptr || manifest->sound());
+}
+
+archive::LastCheck last_check_of(const VerifyResults& results, bool whole,
                                  std::chrono::system_clock::time_point now) {
+  const auto& report = results.report;
   archive::LastCheck check{.time = now, .whole = whole};
   const auto newest =
       std::max_element(report.histories.begin(), report.histories.end(),
@@ -29,10 +57,12 @@ archive::LastCheck last_check_of(const verify::Report& report, bool whole,
     check.to = newest->sound.back().end;
   }
   for (const auto& finding : report.findings) {
-    if (finding.accepted || is_loss(finding.kind)) continue;
-    if (++check.problems == 1)
-      check.problem = finding.file + (finding.file.empty() ? "" : ": ") + finding.what;
+    if (finding.accepted || is_loss(finding)) continue;
+    add(check, finding.file + (finding.file.empty() ? "" : ": ") + finding.what);
   }
+  if (results.compared != nullptr) add_differences(check, *results.compared);
+  if (results.manifest != nullptr)
+    for (const auto& finding : results.manifest->findings) add(check, finding);
   if (!report.records_checked && check.problem.empty())
     check.problem = "the WAL is of a newer PostgreSQL than this pgweir supports";
   check.passed = check.problems == 0 && report.records_checked;

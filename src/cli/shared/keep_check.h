@@ -5,14 +5,25 @@
 
 #include "archive/last_check.h"
 #include "drill/report.h"
+#include "store/ledger/manifest_report.h"
+#include "verify/beside.h"
 #include "verify/report.h"
 
 namespace weir::cli {
 
 // The results of `verify` and `drill`, recorded in the archive directory for `status`.
 
+/// The results of one `verify`.
+struct VerifyResults {
+  const verify::Report& report;
+  const verify::BesideReport* compared = nullptr;   ///< nullptr: with no other archive
+  const store::ManifestReport* manifest = nullptr;  ///< nullptr: there is no store, or no manifest
+
+  /// The exit status depends on this.
+  [[nodiscard]] bool sound() const;
+};
 /// `whole`: the archive was verified from its beginning to its end.
-[[nodiscard]] archive::LastCheck last_check_of(const verify::Report& report, bool whole,
+[[nodiscard]] archive::LastCheck last_check_of(const VerifyResults& results, bool whole,
                                                std::chrono::system_clock::time_point now);
 [[nodiscard]] archive::LastCheck last_check_of(const drill::Report& report,
                                                std::chrono::system_clock::time_point now);

@@ -1,0 +1,84 @@
+#include "cli/shared/keep_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/metrics/report_metrics.h"
+
+namespace weir::cli::keep_check_test {
+namespace {
+
+using ::testing::HasSubstr;
+using Kind = verify::FindingKind;
+
+constexpr std::chrono::system_clock::time_point kNow{};
+
+archive::SegmentRange range_of(bool hole) {
+  const wal::SegmentName segment(1, 5, wal::SegmentSize());
+  return {.first = segment, .last = segment, .hole = hole};
+}
+
+/// The value of a metric without labels but the archive's.
+double value_of(const std::vector<metrics::Family>& families, std::string_view name) {
+  for (const auto& family : families)
+    if (family.metric.name == name) return family.samples.at(0).value;
+  ADD_FAILURE() << name;
+  return -1;
+}
+
+TEST(KeepCheck, RecordsLossesAsPassedButNotAnArchiveWithoutWal) {
+  verify::Report report;
+  report.findings = {{.kind = Kind::gap,
+                      .file = "000000010000000000000003",
+                      .what = "missing",
+                      .loss = verify::LostRange{1, wal::Lsn(0x3000000), wal::Lsn(0x4000000)}},
+                     {.kind = Kind::damage, .what = "known", .accepted = "it is"}};
+  EXPECT_TRUE(last_check_of({.report = report}, true, kNow).passed);
+  report.findings.push_back({.kind = Kind::gap, .what = "there is no WAL segment"});
+  const auto check = last_check_of({.report = report}, true, kNow);
+  EXPECT_FALSE(check.passed);
+  EXPECT_EQ(check.problems, 1u);
+  EXPECT_EQ(check.problem, "there is no WAL segment");
+}
+
+TEST(KeepCheck, RecordsWhatTheManifestsAndTheComparisonFound) {
+  const verify::Report report;
+  store::ManifestReport manifest;
+  verify::BesideReport compared{.path = "/a", .other = "s3://b/wals"};
+  compared.names.only_one = {range_of(false)};
+  const VerifyResults results{.report = report, .compared = &compared, .manifest = &manifest};
+  EXPECT_TRUE(results.sound());
+  EXPECT_TRUE(last_check_of(results, true, kNow).passed) << "an end that the store lacks";
+  EXPECT_EQ(value_of(verify_metrics(report, results.sound(), "/a", kNow), "pgweir_verify_sound"),
+            1);
+
+  manifest.findings = {"1 object does not match the manifest", "another"};
+  auto check = last_check_of(results, true, kNow);
+  EXPECT_FALSE(results.sound());
+  EXPECT_FALSE(check.passed);
+  EXPECT_EQ(check.problems, 2u);
+  EXPECT_EQ(check.problem, "1 object does not match the manifest");
+  EXPECT_EQ(value_of(verify_metrics(report, results.sound(), "/a", kNow), "pgweir_verify_sound"),
+            0);
+
+  manifest.findings.clear();
+  compared.names.only_other = {range_of(true)};
+  check = last_check_of(results, true, kNow);
+  EXPECT_FALSE(results.sound());
+  EXPECT_FALSE(check.passed);
+  EXPECT_EQ(check.problem, "000000010000000000000005: only in s3://b/wals");
+
+  compared.names.only_other.clear();
+  compared.unlike = {{.kind = verify::Unlike::Kind::damaged_other,
+                      .file = "000000010000000000000004",
+                      .other_file = "000000010000000000000004.zst",
+                      .what = "damaged"}};
+  check = last_check_of(results, true, kNow);
+  EXPECT_FALSE(results.sound());
+  EXPECT_FALSE(check.passed);
+  EXPECT_EQ(check.problems, 1u);
+  EXPECT_THAT(check.problem, HasSubstr("000000010000000000000004.zst in s3://b/wals: damaged"));
+}
+
+}  // namespace
+}  // namespace weir::cli::keep_check_test
