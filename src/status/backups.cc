@@ -243,6 +243,7 @@ std::string why_not(const StatusReport& report, const Backup& backup) {
 std::optional<std::chrono::milliseconds> age_of(const StatusReport& report, const Backup& backup) {
   if (!backup.began || report.taken == decltype(report.taken)()) return std::nullopt;
   const auto age = report.taken - backup.began->system_time();
+  if (age < -kClockTolerance) return std::nullopt;
   return std::max(std::chrono::milliseconds(0),
                   std::chrono::duration_cast<std::chrono::milliseconds>(age));
 }

@@ -22,6 +22,9 @@ void look_for_backups(StatusReport& report, io::Directory* archive,
                       const std::vector<std::string>& places, prune::BackupSizes& sizes,
                       const std::vector<prune::FoundBackup>& stored = {});
 
+/// A time that is further ahead than this is of another clock: no age can be computed.
+inline constexpr std::chrono::minutes kClockTolerance{5};
+
 // Pure, of a report with its windows:
 
 /// What a backup that counts can be recovered to; nullptr: it does not count.
@@ -29,7 +32,8 @@ void look_for_backups(StatusReport& report, io::Directory* archive,
                                                     const StatusReport::Backup& backup);
 /// Why one does not count.
 [[nodiscard]] std::string why_not(const StatusReport& report, const StatusReport::Backup& backup);
-/// nullopt: when it began is not known, or the report judges nothing by its age.
+/// nullopt: when it began is not known, or is in the future (kClockTolerance), or the report judges
+/// nothing by its age.
 [[nodiscard]] std::optional<std::chrono::milliseconds> age_of(const StatusReport& report,
                                                               const StatusReport::Backup& backup);
 /// "full, plain", "incremental to /backups/monday, tar"; empty: not known

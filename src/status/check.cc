@@ -57,6 +57,11 @@ void judge_last_check(const StatusReport& report, const std::optional<archive::L
   else if (report.taken - last->time > *most)
     add(Level::warning,
         fmt::format("the last {} was more than {} ago", noun, format_duration(*most)));
+  else if (last->time - report.taken > kClockTolerance) {
+    add(Level::warning,
+        fmt::format("it is unknown how long ago the last {} was: its time is in the future", noun));
+    verdict.findings.back().since.reset();
+  }
 }
 
 /// Without --max-backup-age, only if backups were searched, one must be there.

@@ -7,6 +7,7 @@
 
 #include "archive/listing.h"
 #include "io/posix_directory.h"
+#include "status/backups.h"
 #include "status/view_json.h"
 #include "support/backup_builder.h"
 
@@ -303,6 +304,15 @@ TEST(Check, RemembersTheLastVerificationAndDrill) {
   report.last_verify = archive::LastCheck{.time = report.taken - 2h, .passed = true};
   EXPECT_EQ(check(report, {.max_verify_age = 2h}).level, Level::ok);
   EXPECT_EQ(check(report, {.max_verify_age = 2h - 1s}).level, Level::warning);
+  report.last_verify->time = report.taken + kClockTolerance;
+  EXPECT_EQ(check(report, {.max_verify_age = 2h}).level, Level::ok);
+  report.last_verify->time += 1s;
+  EXPECT_EQ(check(report, {.max_verify_age = 2h}).level, Level::warning);
+  EXPECT_THAT(check(report, {.max_verify_age = 2h}).line,
+              HasSubstr("it is unknown how long ago the last verification was: its time is in the "
+                        "future; "));
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.last_verify->time = report.taken - 2h;
   report.last_verify->passed = false;
   report.last_verify->problems = 2;
   report.last_verify->problem = "000000010000000000000003: damaged";
@@ -359,6 +369,11 @@ TEST(Check, JudgesBaseBackups) {
   const auto late = first({.max_backup_age = 30h - 1s});
   EXPECT_THAT(late.text, HasSubstr("began more than 1 d 5 h ago"));
   EXPECT_EQ(late.since, report.taken - 30h);
+  report.backups.back().began = wal::PgTime::of(report.taken + kClockTolerance);
+  EXPECT_EQ(first({.max_backup_age = 26h}).text, "none");
+  report.backups.back().began = wal::PgTime::of(report.taken + kClockTolerance + 1s);
+  EXPECT_EQ(first({.max_backup_age = 26h}).text,
+            "the start time of the newest base backup is unknown");
   report.backups_error = "/srv/base backups is not there";
   EXPECT_THAT(first().text, HasSubstr("could not be listed: /srv/base backups is not there"));
   report.taken = {};
