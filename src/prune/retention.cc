@@ -24,11 +24,6 @@ wal::PgTime before(wal::PgTime time, std::chrono::milliseconds by) {
   return {time.microseconds - std::chrono::microseconds(by).count()};
 }
 
-bool lies_in(const archive::BackupPoint& backup, const Stretch& stretch) {
-  return stretch.begin <= backup.start && backup.start < stretch.end &&
-         (!backup.end || *backup.end <= stretch.end);
-}
-
 class Chooser {
  public:
   Chooser(const std::vector<FoundBackup>& backups, const Rules& rules, WalFacts& wal)
@@ -420,10 +415,19 @@ bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& his
          (backup.end_timeline != 0 ? backup.end_timeline : backup.timeline);
 }
 
+bool lies_in(const archive::BackupPoint& backup, const Stretch& stretch) {
+  return stretch.begin <= backup.start && backup.start < stretch.end &&
+         (!backup.end || *backup.end <= stretch.end);
+}
+
 bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& other,
                       const FoundBackup* found) {
-  return child.parent && other.point && other.point->start == child.parent->start &&
-         other.point->timeline == child.parent->timeline && other.point->start < child.start &&
+  if (!child.parent || !other.point) return false;
+  const auto& point = *other.point;
+  const bool same_cluster = child.system_identifier == 0 || point.system_identifier == 0 ||
+                            child.system_identifier == point.system_identifier;
+  return same_cluster && point.start == child.parent->start &&
+         point.timeline == child.parent->timeline && point.start < child.start &&
          (found == nullptr || (found->in_tar && !other.in_tar));
 }
 

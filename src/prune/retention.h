@@ -109,9 +109,12 @@ struct Retention {
 /// True if the backup is on the history of that timeline, as far as it is known.
 [[nodiscard]] bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& history);
 
+/// True if the stretch has the backup's start, and its end as far as it is known.
+[[nodiscard]] bool lies_in(const archive::BackupPoint& backup, const Stretch& stretch);
+
 /// True if the incremental `child` builds upon `other`, and rather than upon `found` (nullptr: none
-/// was found before): of two copies the one in plain format is taken. A chain of these ends: each
-/// starts before its child.
+/// was found before): of two copies the one in plain format is taken. A backup that is known to be
+/// of another cluster is none of them. A chain of these ends: each starts before its child.
 [[nodiscard]] bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& other,
                                     const FoundBackup* found);
 

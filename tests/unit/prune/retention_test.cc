@@ -521,5 +521,41 @@ TEST(Retention, WhatOneInDoubtBuildsUponStays) {
   EXPECT_TRUE(result.complaint);
 }
 
+/// Clusters that were created alike have backups at the same positions.
+TEST(Retention, TakesNoBackupOfAnotherClusterForTheParentOfAnIncrementalOne) {
+  struct Case {
+    std::uint64_t parent, child;
+    bool same;
+  };
+  for (const auto& test : std::initializer_list<Case>{
+           {1, 1, true}, {2, 1, false}, {0, 1, true}, {1, 0, true}, {0, 0, true}}) {
+    SCOPED_TRACE(std::to_string(test.parent) + " and " + std::to_string(test.child));
+    auto parent = backup("mon", 2000);
+    auto child = incremental("tue+", 3000, 2000);
+    parent.point->system_identifier = test.parent;
+    child.point->system_identifier = test.child;
+    EXPECT_EQ(is_better_parent(*child.point, parent, nullptr), test.same);
+    auto wal = one_line();
+    wal.ended("mon", 100).ended("tue+", 60);
+    const auto retention = choose({parent, child}, window(hours(48)), wal);
+    EXPECT_EQ(retention.complaint, !test.same);
+    if (test.same) {
+      EXPECT_THAT(kept(retention), ElementsAre("tue+"));
+      continue;
+    }
+    EXPECT_THAT(kept(retention), ElementsAre("mon"));
+    EXPECT_THAT(retention.remarks,
+                ElementsAre(HasSubstr("tue+: it is incremental to a backup that started at")));
+    // The right one may be there, too.
+    auto own = backup("own", 2000);
+    own.point->system_identifier = test.child;
+    wal.ended("own", 100);
+    const auto both = choose({parent, own, child}, window(hours(48)), wal);
+    EXPECT_THAT(kept(both), ElementsAre("tue+"));
+    ASSERT_EQ(both.bases.size(), 1u);
+    EXPECT_EQ(both.bases[0].file, "own");
+  }
+}
+
 }  // namespace
 }  // namespace weir::prune::retention_test
