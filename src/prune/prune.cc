@@ -64,7 +64,7 @@ class Planner {
   /// A backup with a segment that only the source has.
   struct Awaited {
     const archive::BackupPoint* backup;  ///< in options_.backups
-    std::uint64_t segno;
+    wal::SegmentName segment;
     std::string_view why;
   };
 
@@ -299,7 +299,9 @@ class Planner {
     const bool damaged = there == CheckpointThere::damaged;
     if (!damaged && source_ != nullptr &&
         archive::require_checkpoint(*source_, backup, size_) == CheckpointThere::yes) {
-      awaited_.push_back({&backup, size_.segno(*backup.checkpoint), "has its checkpoint in it"});
+      awaited_.push_back({&backup,
+                          wal::SegmentName(backup.timeline, size_.segno(*backup.checkpoint), size_),
+                          "has its checkpoint in it"});
       return;
     }
     throw Error(damaged ? ErrorKind::conflict : ErrorKind::retry,
@@ -316,16 +318,70 @@ class Planner {
                         "belongs to another server.");
   }
 
-  /// Those whose first segment only the source has, too.
+  /// Those of whose WAL, from start to end, the source has segments that are not here.
   void find_backups_to_await() {
     if (source_ == nullptr) return;
     const auto there = archive::list_archive(*source_);
     const auto timelines = archive::Timelines::read(whole_, all_);
     const auto timelines_there = archive::Timelines::read(*source_, there);
-    for (const auto& backup : options_.backups)
-      if (!has_first_segment_of(backup, timelines) &&
-          has_first_segment_of(backup, timelines_there, there))
-        awaited_.push_back({&backup, size_.segno(backup.start), "starts in it"});
+    const auto forms_here = forms_of(all_);
+    const auto forms_there = forms_of(there);
+    for (const auto& backup : options_.backups) {
+      if (!has_first_segment_of(backup, timelines)) {
+        if (has_first_segment_of(backup, timelines_there, there))
+          awaited_.push_back({&backup,
+                              wal::SegmentName(backup.timeline, size_.segno(backup.start), size_),
+                              "starts in it"});
+      } else if (const auto segment =
+                     first_to_upload(backup, timelines_there, forms_here, forms_there)) {
+        const bool is_last = *backup.end <= size_.start(segment->segno(size_) + 1);
+        awaited_.push_back({&backup, *segment, is_last ? "ends in it" : "needs it"});
+      }
+    }
+  }
+  /// The segments of a listing; true for those with a complete file.
+  using Forms = std::map<wal::SegmentName, bool>;
+  static Forms forms_of(const archive::Listing& listing) {
+    Forms forms;
+    for (const auto& entry : listing.segments) {
+      auto& complete = forms[entry.name.segment];
+      complete = complete || !entry.name.partial;
+    }
+    return forms;
+  }
+  /// The first segment, up to the backup's end, of which the source has more than there is here; a
+  /// partial one that was uploaded as such is not waited for.
+  [[nodiscard]] std::optional<wal::SegmentName> first_to_upload(const archive::BackupPoint& backup,
+                                                                const archive::Timelines& timelines,
+                                                                const Forms& here,
+                                                                const Forms& there) const {
+    if (!backup.end || *backup.end <= backup.start) return std::nullopt;
+    const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
+    // The segment with its end may have been completed on a later timeline only.
+    std::vector<wal::TimelineHistory> histories{
+        timelines.history(timeline).value_or(wal::TimelineHistory(timeline))};
+    for (const auto later : timelines.descendants(timeline)) {
+      const auto history = timelines.history(later);
+      if (history && history->end_of(timeline) >= backup.end) histories.push_back(*history);
+    }
+    const auto last = size_.segno(wal::Lsn(backup.end->byte() - 1));
+    for (auto segno = size_.segno(backup.start); segno <= last; ++segno) {
+      std::optional<wal::SegmentName> best;
+      int form_here = 0;  // 1: partial, 2: complete
+      int form_there = 0;
+      for (const auto& history : histories) {
+        const wal::SegmentName name(archive::timeline_of_segment(history, segno, size_), segno,
+                                    size_);
+        if (const auto found = here.find(name); found != here.end())
+          form_here = std::max(form_here, found->second ? 2 : 1);
+        const auto found = there.find(name);
+        if (found == there.end() || form_there >= (found->second ? 2 : 1)) continue;
+        form_there = found->second ? 2 : 1;
+        best = name;
+      }
+      if (form_here < form_there) return best;
+    }
+    return std::nullopt;
   }
   [[nodiscard]] bool is_awaited(const archive::BackupPoint& backup) const {
     return std::any_of(awaited_.begin(), awaited_.end(),
@@ -336,7 +392,7 @@ class Planner {
   /// the source is lost.
   [[nodiscard]] Plan nothing_until_uploaded(const Awaited& awaited) const {
     Plan plan;
-    plan.awaited = wal::SegmentName(awaited.backup->timeline, awaited.segno, size_).to_string();
+    plan.awaited = awaited.segment.to_string();
     plan.reason = fmt::format("the backup {} {}", awaited.backup->file, awaited.why);
     return plan;
   }

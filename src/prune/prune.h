@@ -52,8 +52,9 @@ struct Plan {
   std::vector<HeldBack> held_back{};  ///< ordered by the amount retained, largest first
   std::string keep_from{};            ///< the first segment that is kept, "" if nothing is known
   std::string reason{};               ///< what decided that
-  /// The segment that a backup starts in, or that has its checkpoint, if only Homes::source has it.
-  /// Nothing is removed then, and `reason` names the backup. "": each backup's are here.
+  /// The first segment from a backup's start to its end, or the one that has its checkpoint, if
+  /// only Homes::source has it. Nothing is removed then, and `reason` names the backup. "": each
+  /// backup's are here.
   std::string awaited{};
 };
 
@@ -65,8 +66,8 @@ struct Homes {
   io::Shelf& slots;   ///< has the file of the relay's slots
   /// The cluster of the WAL, according to a store's own record: for an encrypted store.
   std::optional<archive::Identity> identity{};
-  /// The copy that `pruned` is uploaded from; nullptr: none. A backup whose first segment or
-  /// checkpoint is only there is no error.
+  /// The copy that `pruned` is uploaded from; nullptr: none. A backup whose first segment,
+  /// checkpoint or end is only there is no error.
   io::Shelf* source = nullptr;
 };
 

@@ -111,6 +111,49 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheStartOfABackupYet) {
   EXPECT_EQ(error_of([&] { static_cast<void>(plan(30, here.get())); }).kind(), ErrorKind::conflict);
 }
 
+/// Until then, the older WAL there is the only one with which anything can be recovered from it.
+TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheEndOfABackupYet) {
+  Example local;
+  Example uploaded;
+  const auto partial_of_two = SegmentName(2, 9, kSize).to_string() + ".partial";
+  for (const std::uint64_t segno : {6, 7, 8})
+    uploaded.archive.disk.erase(SegmentName(2, segno, kSize).to_string());
+  uploaded.archive.disk.erase(partial_of_two);
+  const auto here = local.archive.disk.open();
+  const auto there = uploaded.archive.disk.open();
+  const auto plan = [&](Lsn end, wal::TimelineId timeline, io::Shelf* source) {
+    auto point = backup(kSize.start(3) + 0x28);
+    point.end = end;
+    point.end_timeline = timeline;
+    return make_plan({*there, *there, *here, {}, source}, {.backups = {point}});
+  };
+  const auto waiting = plan(kSize.start(7) + 0x100, 2, here.get());
+  EXPECT_EQ(waiting.files, 0u);
+  EXPECT_THAT(waiting.numbers, IsEmpty());
+  EXPECT_EQ(waiting.awaited, SegmentName(2, 6, kSize).to_string());
+  EXPECT_THAT(waiting.reason, HasSubstr("needs it"));
+  EXPECT_THAT(plan(kSize.start(6) + 0x100, 2, here.get()).reason, HasSubstr("ends in it"));
+  // Its last byte is in the segment before; nobody has more; or its end is not known.
+  EXPECT_EQ(plan(kSize.start(6), 2, here.get()).files, 3u);
+  EXPECT_EQ(plan(kSize.start(7) + 0x100, 2, nullptr).files, 3u);
+  EXPECT_EQ(plan(kSize.start(7) + 0x100, 2, there.get()).files, 3u);
+  // Segment 5 of timeline 1 remains partial, and so does the newest one while nothing is written.
+  EXPECT_EQ(plan(kSize.start(5) + 0x100, 1, here.get()).files, 3u);
+  for (const std::uint64_t segno : {6, 7, 8})
+    uploaded.archive.disk.put(SegmentName(2, segno, kSize).to_string(),
+                              local.archive.disk.content(SegmentName(2, segno, kSize).to_string()));
+  EXPECT_EQ(plan(kSize.start(9) + 0x100, 2, here.get()).awaited,
+            SegmentName(2, 9, kSize).to_string());
+  uploaded.archive.disk.put(partial_of_two, local.archive.disk.content(partial_of_two));
+  EXPECT_EQ(plan(kSize.start(9) + 0x100, 2, here.get()).files, 3u);
+  // The partial segment of the old timeline is not uploaded: that of the new one has its WAL.
+  uploaded.archive.disk.erase(SegmentName(1, 5, kSize).to_string() + ".partial");
+  EXPECT_EQ(plan(kSize.start(5) + 0x100, 1, here.get()).files, 3u);
+  uploaded.archive.disk.erase(SegmentName(2, 5, kSize).to_string());
+  EXPECT_EQ(plan(kSize.start(5) + 0x100, 1, here.get()).awaited,
+            SegmentName(2, 5, kSize).to_string());
+}
+
 TEST(Prune, TakesWhatIsBelowTheKeptPointOldestFirst) {
   Example example;
   const std::vector<std::string> up_to_three = {
