@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
 
 #include "archive/upkeep.h"
 #include "backup/place.h"
@@ -16,25 +20,75 @@ namespace weir::backup {
 
 namespace {
 
-/// Names of those that go, in the order of their removal.
-std::vector<std::string> names_to_remove(const prune::Retention& retention, io::Directory& to,
-                                         const std::vector<Standing>& standing, Report& report) {
-  std::vector<std::string> names;
+/// What becomes of the backups that no rule needs.
+struct Choice {
+  std::vector<std::string> names;      ///< that are removed, in this order
+  std::vector<const Standing*> stays;  ///< good ones that are not removed all the same
+};
+
+/// A backup that another program has put into the directory of this one, or next to its files.
+const Standing* other_inside(const Standing& outer, const std::vector<Standing>& standing) {
+  for (const auto& each : standing)
+    if (&each != &outer &&
+        (each.path == outer.path || each.found.path.starts_with(outer.path + "/")))
+      return &each;
+  return nullptr;
+}
+
+/// Why it stays; empty: it is removed.
+std::string why_it_stays(const Standing& backup, const std::vector<Standing>& standing,
+                         io::Directory& to) {
+  const auto is_own = [&] {
+    if (!prune::time_of_backup_name(backup.name)) return false;
+    const auto entry = to.find(backup.name);
+    // A link leads to what another made.
+    return entry && entry->type == io::DirectoryEntry::Type::directory &&
+           !io::read_link(backup.path);
+  };
+  if (!is_own()) return "not created by pgweir backup, and so not removed";
+  if (const auto* const other = other_inside(backup, standing))
+    return "not removed, because its directory contains the backup " + other->found.path;
+  return {};
+}
+
+Choice choose_names(const prune::Retention& retention, io::Directory& to,
+                    const std::vector<Standing>& standing, Report& report) {
+  Choice choice;
+  std::set<const Standing*> bases;  // of those that stay
   for (const auto& path : retention.obsolete) {
     const auto at = std::find_if(standing.begin(), standing.end(),
                                  [&](const auto& each) { return each.found.path == path; });
     if (at == standing.end()) continue;
-    const auto entry = to.find(at->name);
-    // A link leads to what another made.
-    const bool own = prune::time_of_backup_name(at->name) && entry &&
-                     entry->type == io::DirectoryEntry::Type::directory && !io::read_link(at->path);
-    if (own)
-      names.push_back(at->name);
-    else
-      report.notes.push_back(
-          at->path + ": no longer needed, but not created by pgweir backup, and so not removed");
+    auto why = why_it_stays(*at, standing, to);
+    if (why.empty() && bases.contains(&*at))
+      why = "not removed, because a backup that is not removed builds upon it";
+    if (why.empty()) {
+      choice.names.push_back(at->name);
+      continue;
+    }
+    report.notes.push_back(at->path + ": no longer needed, but " + why);
+    if (at->good()) choice.stays.push_back(&*at);
+    // It comes before its base.
+    if (const auto* const base = base_of(standing, *at)) bases.insert(base);
   }
-  return names;
+  return choice;
+}
+
+/// The WAL of a backup that stays is kept, as far as the archive has it.
+void keep_wal_of(const prune::FoundBackup& backup, prune::ArchiveWal& wal, prune::Options& wanted) {
+  using State = prune::WalOfBackup::State;
+  auto point = *backup.point;
+  point.file = backup.path;
+  for (const auto& line : wal.lines()) {
+    if (!prune::lies_on(point, line.history)) continue;
+    for (const auto& stretch : line.stretches) {
+      if (!prune::lies_in(point, stretch)) continue;
+      const auto state = wal.look(backup, line, stretch, std::nullopt).state;
+      if (state == State::stranger) continue;
+      (state == State::sound ? wanted.backups : wanted.doubtful).push_back(point);
+      return;
+    }
+  }
 }
 
 }  // namespace
@@ -50,13 +104,15 @@ void apply_rules(io::Directory& archive, io::Directory& to, const Options& optio
       wal);
   for (const auto& remark : retention.remarks) report.notes.push_back(remark);
   if (retention.nothing) return;
-  report.removed = names_to_remove(retention, to, standing, report);
+  auto choice = choose_names(retention, to, standing, report);
+  report.removed = std::move(choice.names);
   // What is removed no longer keeps WAL; all that stays and counts does, what others build upon
   // too.
   prune::Options wanted{.now = now};
   wanted.backups = retention.kept;
   wanted.backups.insert(wanted.backups.end(), retention.bases.begin(), retention.bases.end());
   wanted.doubtful = retention.doubtful;
+  for (const auto* stays : choice.stays) keep_wal_of(stays->found, wal, wanted);
   if (options.dry_run) {
     const auto plan = prune::make_plan(archive, wanted);
     report.wal_files = plan.files;

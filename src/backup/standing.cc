@@ -16,16 +16,6 @@ namespace weir::backup {
 
 namespace {
 
-/// In plain format if it exists in both.
-const Standing* parent_of(const std::vector<Standing>& standing, const Standing& child) {
-  const Standing* parent = nullptr;
-  for (const auto& other : standing)
-    if (prune::is_better_parent(*child.found.point, other.found,
-                                parent == nullptr ? nullptr : &parent->found))
-      parent = &other;
-  return parent;
-}
-
 Standing describe(const std::string& directory, prune::FoundBackup found) {
   Standing standing{.why = found.problem};
   const auto inner = found.path.substr(std::min(found.path.size(), directory.size() + 1));
@@ -53,6 +43,15 @@ Standing describe(const std::string& directory, prune::FoundBackup found) {
 
 }  // namespace
 
+const Standing* base_of(const std::vector<Standing>& standing, const Standing& child) {
+  const Standing* parent = nullptr;
+  for (const auto& other : standing)
+    if (prune::is_better_parent(*child.found.point, other.found,
+                                parent == nullptr ? nullptr : &parent->found))
+      parent = &other;
+  return parent;
+}
+
 std::vector<Standing> find_standing(const std::string& directory,
                                     const std::vector<prune::Line>* lines, archive::Depth depth) {
   std::vector<Standing> all;
@@ -67,12 +66,12 @@ std::vector<Standing> find_standing(const std::string& directory,
   });
   for (auto& each : all)
     if (each.found.point && each.found.point->parent)
-      if (const auto* const parent = parent_of(all, each)) each.base = parent->name;
+      if (const auto* const parent = base_of(all, each)) each.base = parent->name;
   std::set<std::string> without_wal;
   for (auto& each : all) {
     if (!each.good()) continue;
     for (const auto* child = &each; child->found.point->parent && each.good();) {
-      const auto* const parent = parent_of(all, *child);
+      const auto* const parent = base_of(all, *child);
       if (parent == nullptr)
         each.why = fmt::format(
             "it is incremental to a backup that started at {} on timeline {}, which does not exist "
@@ -99,7 +98,7 @@ std::vector<Standing> find_standing(const std::string& directory,
   for (const auto& each : all) {
     if (!each.good()) continue;
     for (const auto* child = &each; child != nullptr && child->found.point->parent;) {
-      child = parent_of(all, *child);
+      child = base_of(all, *child);
       for (auto& other : all)
         if (&other == child && !other.good()) other.for_others = true;
     }
@@ -119,7 +118,7 @@ const Standing* newest_base(const std::vector<Standing>& standing,
 std::size_t length_of_chain(const std::vector<Standing>& standing, const Standing& last) {
   std::size_t length = 1;
   for (const auto* child = &last; child->found.point->parent; ++length) {
-    child = parent_of(standing, *child);
+    child = base_of(standing, *child);
     if (child == nullptr) break;
   }
   return length;

@@ -44,6 +44,9 @@ struct Standing {
 /// counts, in plain format. nullptr: there is none.
 [[nodiscard]] const Standing* newest_base(const std::vector<Standing>& standing,
                                           const wal::TimelineHistory& history);
+/// The backup that an incremental one builds upon, in plain format if it exists in both; nullptr:
+/// it is a full one, or there is none here.
+[[nodiscard]] const Standing* base_of(const std::vector<Standing>& standing, const Standing& child);
 /// Backups in a row from this one down to a full one, both counted.
 [[nodiscard]] std::size_t length_of_chain(const std::vector<Standing>& standing,
                                           const Standing& last);
