@@ -50,7 +50,6 @@ class TarWatch final : public TarReader::Visitor {
     if (into_ != nullptr) into_->append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
   [[nodiscard]] bool wants_content() const { return into_ != nullptr; }
-  [[nodiscard]] bool has_control() const { return control.size() >= wal::kControlFront; }
 
   std::string map;
   std::string control;
@@ -83,7 +82,7 @@ bool walk_raw(const std::string& path, TarWatch& watch) {
 }
 
 /// How much of a compressed file is needed.
-enum class Part { front, up_to_control, whole };
+enum class Part { front, whole };
 
 /// Returns true if the file has its end, or no more is needed.
 bool read_packed(const std::string& path, codec::Method method, Part part, TarWatch& watch) {
@@ -94,7 +93,7 @@ bool read_packed(const std::string& path, codec::Method method, Part part, TarWa
   bool enough = false;
   content.read([&](std::span<const std::byte> piece) {
     if (!reader.ended()) static_cast<void>(reader.feed(piece));
-    enough = part != Part::whole && watch.past_map && (front_only || watch.has_control());
+    enough = front_only && watch.past_map;
     return !enough;
   });
   return enough || reader.ended();
@@ -122,8 +121,7 @@ std::optional<std::string> look_at_tar(const std::string& path, Part part, Depth
 
 class Look {
  public:
-  Look(const BackupFiles& files, Depth depth, bool identify)
-      : files_(files), depth_(depth), identify_(identify) {}
+  Look(const BackupFiles& files, Depth depth) : files_(files), depth_(depth) {}
 
   BackupContent run() {
     if (!files_.tar.empty()) {
@@ -191,8 +189,7 @@ class Look {
   void look_at_tars() {
     const auto part = files_.manifest.empty() ? Part::whole : Part::front;
     TarWatch base;
-    content_.missing = look_at_tar(
-        files_.tar, part == Part::front && identify_ ? Part::up_to_control : part, depth_, base);
+    content_.missing = look_at_tar(files_.tar, part, depth_, base);
     const auto control = std::as_bytes(std::span(base.control));
     content_.min_recovery = wal::min_recovery_point_in(control);
     content_.system_identifier = wal::system_identifier_in(control).value_or(0);
@@ -220,20 +217,19 @@ class Look {
 
   const BackupFiles& files_;
   const Depth depth_;
-  const bool identify_;
   BackupContent content_;
 };
 
 }  // namespace
 
-BackupContent look_through(const BackupFiles& files, Depth depth, bool identify) {
-  return Look(files, depth, identify).run();
+BackupContent look_through(const BackupFiles& files, Depth depth) {
+  return Look(files, depth).run();
 }
 
 std::optional<BackupPoint> judge_backup(const BackupFiles& files, Depth depth) {
   auto point = read_backup(files);
   if (!point) return point;
-  auto content = look_through(files, depth, point->system_identifier == 0);
+  auto content = look_through(files, depth);
   point->missing = std::move(content.missing);
   if (point->missing) return point;
   if (point->from_standby && !point->end) point->end = content.min_recovery;

@@ -34,20 +34,19 @@ enum class Depth {
 ///   for those that pg_verifybackup skips); the target of each link in pg_tblspc exists;
 /// - tar format: base.tar and the tar file of each tablespace that its tablespace_map names. A raw
 ///   one is walked from header to header to its end. A compressed one without a manifest is read
-///   and decompressed to its end. With a manifest it is read at its front only, or, with
-///   `identify`, up to its global/pg_control.
+///   and decompressed to its end; with one, only its front is read, which pg_control, the last
+///   file, is not in.
 ///
 /// A label or a manifest whose data is elsewhere, and cannot be found, proves nothing. Takes one
 /// stat() for each file. Throws Error{io}, and Error{damage} for a manifest that cannot be read.
-[[nodiscard]] BackupContent look_through(const BackupFiles& files, Depth depth = Depth::whole,
-                                         bool identify = false);
+[[nodiscard]] BackupContent look_through(const BackupFiles& files, Depth depth = Depth::whole);
 
 /// The contents of the label and the manifest (read_backup()), and the result of checking the
 /// files: used by both prune and verify. A standby's backup without a manifest ends at the minimum
 /// recovery ending location: the server treats it as consistent there (StartupXLOG() in
 /// access/transam/xlog.c, for "BACKUP FROM: standby"). A manifest from before PostgreSQL 17 has no
-/// system identifier: that of a tar file's pg_control is used. Throws likewise, and Error{conflict}
-/// if the manifest has another one.
+/// system identifier: that of pg_control in a raw tar file is used. Throws likewise, and
+/// Error{conflict} if the manifest has another one.
 [[nodiscard]] std::optional<BackupPoint> judge_backup(const BackupFiles& files,
                                                       Depth depth = Depth::whole);
 

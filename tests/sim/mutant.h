@@ -77,7 +77,7 @@ enum class Mutant {
 /// Lives of which kind: all of them, or those with what breaks a relay's promises: each process
 /// serves, and at each end a file is spoiled; or those with a store; or those in which others read
 /// the archive while a receiver is at work; or those in which the disk hangs often.
-enum class World { any, relay, store, readers, stuck };
+enum class World { any, relay, store, readers, stuck, imports };
 
 struct MutantInfo {
   Mutant mutant;

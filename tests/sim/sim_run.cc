@@ -80,7 +80,8 @@ class Run {
         mutant_(mutant),
         always_serves_(world == World::relay),
         always_stores_(world == World::store),
-        often_hangs_(world == World::stuck) {
+        often_hangs_(world == World::stuck),
+        often_imports_(world == World::imports) {
     receiver_options_.slot = options_.slot ? std::optional<std::string>("weir") : std::nullopt;
     receiver_options_.on_gap = random_.one_in(4) ? receive::OnGap::go_on : receive::OnGap::stop;
     if (random_.one_in(3)) receiver_options_.flush = {receive::FlushPolicy::Mode::interval, 20ms};
@@ -363,7 +364,8 @@ class Run {
     if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (readers_ && receiver_->has_archive() && !copied_) readers_->tick();
-    if (!ledger_.told_holes().empty() && imports_.one_in(30) && receiver_->has_archive())
+    if (!ledger_.told_holes().empty() && imports_.one_in(often_imports_ ? 3 : 30) &&
+        receiver_->has_archive())
       begin_import();
     if (options_.sibling && random_.one_in(100)) {
       upstream_.show_foreign(!upstream_.foreign_is_up());
@@ -1266,6 +1268,7 @@ class Run {
   const bool always_serves_;
   const bool always_stores_;
   const bool often_hangs_;  ///< the disk
+  const bool often_imports_;
   receive::Options receiver_options_;
   RunResult result_;
 
