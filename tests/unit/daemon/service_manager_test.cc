@@ -129,8 +129,13 @@ TEST(ServiceManager, FeedsTheWatchdogWhileItHearsAHeartbeatOrIsExcused) {
   bool silent = false;
   for (int i = 0; i < 50 && !silent; ++i) silent = silent_for();
   EXPECT_TRUE(silent);
-  manager.heartbeat();
-  EXPECT_EQ(mailbox.next(), "WATCHDOG=1");
+  // One that is seen too late, on a busy machine, does not count.
+  std::string said;
+  for (int i = 0; i < 300 && said != "WATCHDOG=1"; ++i) {
+    manager.heartbeat();
+    said = mailbox.next(100);
+  }
+  EXPECT_EQ(said, "WATCHDOG=1");
   manager.stop();
 }
 
