@@ -233,7 +233,8 @@ void Run::judge_losses() {
       if (!in_scope(range.begin, range.end)) continue;
       // True if the finding is about segments that this hole, too, lacks in [from, to).
       const auto same_segments = [&](const Finding& other, Lsn from, Lsn to) {
-        const auto last = archive::SegmentFileName::parse(other.to_file);
+        const auto last =
+            archive::SegmentFileName::parse(other.to_file.empty() ? other.file : other.to_file);
         if (!last) return false;
         const auto timeline = last->segment.timeline();
         const auto history = timelines_.history(timeline).value_or(wal::TimelineHistory(timeline));
@@ -253,7 +254,8 @@ void Run::judge_losses() {
       const auto within = [&](const Finding& other) {
         if (!other.loss || other.loss->from < range.begin || other.loss->to > range.end)
           return false;
-        return other.kind == FindingKind::gap
+        // (A complete file there has the wrong size: otherwise its WAL would not be missing.)
+        return other.kind == FindingKind::gap || other.kind == FindingKind::broken_file
                    ? same_segments(other, other.loss->from, other.loss->to)
                    : is_end_of_partial(other);
       };
