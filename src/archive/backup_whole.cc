@@ -81,14 +81,10 @@ bool walk_raw(const std::string& path, TarWatch& watch) {
   return false;
 }
 
-/// How much of a compressed file is needed.
-enum class Part { front, whole };
-
-/// Returns true if the file has its end, or no more is needed.
-bool read_packed(const std::string& path, codec::Method method, Part part, TarWatch& watch) {
+/// Returns true if the file has its end, or (`front_only`) no more is needed.
+bool read_packed(const std::string& path, codec::Method method, bool front_only, TarWatch& watch) {
   const auto file = io::open_user_file(path);
   TarReader reader(watch);
-  const bool front_only = part == Part::front;
   ContentReader content(*file, method, {.whole = !front_only, .may_break_off = front_only});
   bool enough = false;
   content.read([&](std::span<const std::byte> piece) {
@@ -100,17 +96,18 @@ bool read_packed(const std::string& path, codec::Method method, Part part, TarWa
 }
 
 /// nullopt: it is complete, as far as it was checked.
-std::optional<std::string> look_at_tar(const std::string& path, Part part, Depth depth,
+std::optional<std::string> look_at_tar(const std::string& path, bool has_manifest, Depth depth,
                                        TarWatch& watch) {
   const auto method = tar_method(path).value_or(codec::Method::none);
-  if (method != codec::Method::none && part == Part::whole && depth == Depth::names)
+  if (method != codec::Method::none && !has_manifest && depth == Depth::names)
     return fmt::format(
         "its file {} is compressed and has no backup_manifest next to it: whether it is complete "
         "was not checked",
         path);
   try {
-    const bool whole = method == codec::Method::none ? walk_raw(path, watch)
-                                                     : read_packed(path, method, part, watch);
+    const bool whole = method == codec::Method::none
+                           ? walk_raw(path, watch)
+                           : read_packed(path, method, has_manifest, watch);
     if (whole) return std::nullopt;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::damage) throw;
@@ -187,9 +184,9 @@ class Look {
   }
 
   void look_at_tars() {
-    const auto part = files_.manifest.empty() ? Part::whole : Part::front;
+    const bool has_manifest = !files_.manifest.empty();
     TarWatch base;
-    content_.missing = look_at_tar(files_.tar, part, depth_, base);
+    content_.missing = look_at_tar(files_.tar, has_manifest, depth_, base);
     const auto control = std::as_bytes(std::span(base.control));
     content_.min_recovery = wal::min_recovery_point_in(control);
     content_.system_identifier = wal::system_identifier_in(control).value_or(0);
@@ -199,16 +196,16 @@ class Look {
       map.remove_prefix(std::min(map.size(), line.size() + 1));
       const auto oid = line.substr(0, line.find(' '));
       if (oid.empty() || oid.find_first_not_of("0123456789") != std::string_view::npos) continue;
-      look_at_tablespace(oid, part);
+      look_at_tablespace(oid, has_manifest);
     }
   }
 
-  void look_at_tablespace(std::string_view oid, Part part) {
+  void look_at_tablespace(std::string_view oid, bool has_manifest) {
     for (const auto* const ending : {".tar", ".tar.gz", ".tgz", ".tar.lz4", ".tar.zst"}) {
       const auto path = in_directory(std::string(oid) + ending);
       if (!io::file_size(path)) continue;
       TarWatch watch;
-      content_.missing = look_at_tar(path, part, depth_, watch);
+      content_.missing = look_at_tar(path, has_manifest, depth_, watch);
       return;
     }
     content_.missing = fmt::format(

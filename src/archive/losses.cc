@@ -171,8 +171,10 @@ std::uint64_t Loss::bytes() const {
   return sum;
 }
 
-std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
+std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing,
+                              std::vector<Loss>* all) {
   auto recorded = read_all(directory, listing);
+  if (all != nullptr) *all = recorded.losses;
   Names names(directory, listing);
   std::erase_if(recorded.losses, [&](Loss& loss) {
     auto missing = names.missing(loss);
@@ -181,10 +183,6 @@ std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing) {
     return !open;
   });
   return std::move(recorded.losses);
-}
-
-std::vector<Loss> read_recorded_losses(io::Shelf& directory, const Listing& listing) {
-  return read_all(directory, listing).losses;
 }
 
 bool record_loss(io::Directory& directory, const Loss& loss, Longer longer) {

@@ -117,12 +117,11 @@ struct Loss {
 /// archive precedes it. For files in its range whose size `listing` lacks, the size is read. A mark
 /// of earlier versions (hole_mark_name()) counts as the record of a hole, with `recorded` false.
 /// Takes no lock: a receiver and "pgweir ack" may be running. A record that cannot be read is
-/// included, with a complaint. Throws what `directory` throws if it cannot be opened.
-[[nodiscard]] std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing);
-
-/// Returns all recorded losses, including closed ones: their WAL is in the archive, or the archive
-/// starts after them. Ordered, and throws, likewise.
-[[nodiscard]] std::vector<Loss> read_recorded_losses(io::Shelf& directory, const Listing& listing);
+/// included, with a complaint. Throws what `directory` throws if it cannot be opened. `recorded`
+/// returns all of them, including closed ones: their WAL is in the archive, or it starts after
+/// them.
+[[nodiscard]] std::vector<Loss> read_losses(io::Shelf& directory, const Listing& listing,
+                                            std::vector<Loss>* recorded = nullptr);
 
 /// Records the loss durably: when this returns, its record survives a power loss. A record of the
 /// same range is not changed (returns false). A different or unreadable record is replaced, and its

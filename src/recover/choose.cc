@@ -161,7 +161,8 @@ class Choose {
     if (silent.empty() || options_.standby) return;
     const auto& [archive, error] = silent.front();
     throw Error(ErrorKind::io, "an archive does not respond, and may have other WAL")
-        .with("archive", archive < options_.archives.size() ? options_.archives[archive] : "?")
+        .with("archive", archive < options_.archives.size() ? options_.archives[archive]
+                                                            : "pg_wal of the backup")
         .with("error", error.what())
         .hint(error.hint().empty()
                   ? "Make it accessible. If it is permanently lost, remove its -D or --store from "

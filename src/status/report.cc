@@ -446,9 +446,8 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
   if (report.segment_size)
     wrong_sizes = archive::find_wrong_sizes(directory, listing, *report.segment_size,
                                             std::chrono::system_clock::now());
-  describe_listing(report, listing, report.histories, archive::read_losses(directory, listing),
-                   wrong_sizes);
-  report.recorded = archive::read_recorded_losses(directory, listing);
+  describe_listing(report, listing, report.histories,
+                   archive::read_losses(directory, listing, &report.recorded), wrong_sizes);
   report.unvouched = archive::read_unvouched(directory, listing);
   report.published_open = archive::read_published_open(directory, listing);
   report.padded = padded_of(report, directory);

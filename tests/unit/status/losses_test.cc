@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "archive/find_losses.h"
+#include "archive/home.h"
 #include "status/check.h"
 #include "status/report.h"
 #include "status/text.h"
+#include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 
 namespace weir::status::losses_test {
@@ -99,6 +101,35 @@ TEST(StatusOfLosses, PromisesNothingOverWhatAReceiverHasFoundInsideAFile) {
   ASSERT_THAT(report.windows, SizeIs(2));
   EXPECT_EQ(report.windows[1].to, kSize.start(4));
   EXPECT_EQ(report.windows[0].from, kSize.start(5));
+}
+
+/// A loss that precedes the local segments: a recovery with the store still ends before it.
+TEST(StatusOfLosses, PromisesNothingOverAHoleBeforeTheArchivesStart) {
+  WalBuilder wal{ordinary()};
+  wal.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(wal, 5, 9);
+  const auto directory = archive.disk.open();
+  archive::DirectoryHome home(*directory);
+  const auto identity = report_of(archive).identity;
+  ASSERT_TRUE(identity);
+  store::Mark mark{
+      .store = "x", .system_identifier = identity->system_identifier, .segment_size = kSize};
+  for (std::uint64_t segno = 1; segno < 9; ++segno) mark.add({1, segno, kSize});
+  store::keep_mark(home, mark);
+  const auto stored_from = [&] {
+    const auto report = report_of(archive);
+    EXPECT_THAT(report.holes, IsEmpty());
+    return report.windows.at(0).stored_from;
+  };
+  EXPECT_EQ(stored_from(), kSize.start(1));
+  Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = loss.counted_to = kSize.start(2);
+  loss.end = kSize.start(3);
+  loss.segment_size = kSize;
+  archive::record_loss(*directory, loss);
+  EXPECT_EQ(stored_from(), kSize.start(3));
 }
 
 TEST(StatusOfLosses, CallsAWrongSizeAtAnEndDamage) {
