@@ -1,7 +1,6 @@
 """scripts/release: what it requires of a commit. That it builds the same bytes twice is seen when a release is made."""
 
 import datetime
-import pathlib
 import re
 
 import pytest
@@ -88,32 +87,58 @@ def test_everything_that_is_missing_is_reported(clone):
     run([clone / "scripts" / "release", "version", "7.8.9"], cwd=clone)
     commit(clone)
 
-    head = run(["git", "rev-parse", "HEAD"], cwd=clone).stdout.strip()
-    record = clone / "build" / "passed" / head
-    record.parent.mkdir(parents=True)
-    record.write_text("\n".join(steps[:-1]) + "\n")
+    # As scripts/test records it: see the next test.
+    record, digest = clone / "tests" / "passed", digest_of_files(clone)
+    record.write_text("\n".join([digest, *steps[:-1]]) + "\n")
+    assert "tree has changes" in missing(clone)
+    commit(clone)
     assert f"): {steps[-1]}\n" in missing(clone)
-    record.write_text("\n".join(steps) + "\n")
+    record.write_text("\n".join([digest, *steps]) + "\n")
+    commit(clone)
+    assert missing(clone) == "", "a commit of the record alone changes no tested file"
+    (clone / "man" / "pgweir.1").chmod(0o755)
+    commit(clone)
+    assert "no record" in missing(clone)
+    run(["git", "checkout", "--quiet", "HEAD~"], cwd=clone)
     assert missing(clone) == ""
     run(["git", "tag", "v7.8.9"], cwd=clone)
     assert "the tag v7.8.9 exists" in missing(clone)
 
 
+def digest_of_files(clone):
+    return run(["bash", "-c", "git ls-files --stage -- ':!tests/passed' | sha256sum"], cwd=clone).stdout.split()[0]
+
+
 def test_what_passes_is_recorded_for_a_commit_without_changes(clone):
-    head = run(["git", "rev-parse", "HEAD"], cwd=clone).stdout.strip()
     # Only the functions are run: a test run in a test would take as long as this one.
     script = (clone / "scripts" / "test").read_text()
     (clone / "build" / "dev").mkdir(parents=True)
-    record = pathlib.Path(clone) / "build" / "passed" / head
+    run([clone / "scripts" / "release", "version", "7.8.9"], cwd=clone)
+    commit(clone)
+    record = clone / "tests" / "passed"
 
     def recorded(steps):
         (clone / "build" / "try").write_text(script.replace('\nmain "$@"\n', f"\n{steps}\n"))
         run(["bash", "build/try"], check=False, cwd=clone)
-        return record.read_text()
+        digest, _, passed = record.read_text().partition("\n")
+        assert digest == digest_of_files(clone)
+        return passed
 
     assert recorded("step 'good, (1)' true; step bad false; step other true") == "good, (1)\nother\n"
     assert recorded("step 'good, (1)' false") == "other\n", "the last run counts"
+    commit(clone)
+    assert recorded("step fourth true") == "other\nfourth\n", "a commit of the record alone changes no tested file"
     skips = """ctest() { echo " 1/2 Test #7: integration.SUITE ....***Skipped   0.40 sec"; echo "2/2 Test #8: crash.power ....   Passed   0.40 sec"; }
                step integration run_integration"""
-    assert recorded(skips.replace("SUITE", "tap_pg_receivewal_19")) == "other\nintegration\n"
-    assert recorded(skips.replace("SUITE", "version_13")) == "other\n", "what was not run is not recorded"
+    assert recorded(skips.replace("SUITE", "tap_pg_receivewal_19")) == "other\nfourth\nintegration\n"
+    assert recorded(skips.replace("SUITE", "version_13")) == "other\nfourth\n", "what was not run is not recorded"
+    (clone / "README.md").write_text("")
+    assert recorded("step fifth true") == "other\nfourth\n", "nor with a change that is not committed"
+    commit(clone)
+    assert recorded("step sixth true") == "sixth\n", "another file is another content"
+    changelog = clone / "CHANGELOG.md"
+    changelog.write_text("## Unreleased\n\n" + changelog.read_text())
+    commit(clone)
+    (clone / "build" / "try").write_text(script.replace('\nmain "$@"\n', "\nstep seventh true\n"))
+    run(["bash", "build/try"], check=False, cwd=clone)
+    assert "sixth" in record.read_text() and "seventh" not in record.read_text(), "only what is to be released"
