@@ -6,13 +6,15 @@
 // read twice, not kept. If a form's records are damaged (its file's checksum may be correct), the
 // segment is restarted with another form of it, if one exists, and the damage is reported. If WAL
 // continues after a segment that was never completed, that is a hole, and reported as missing WAL
-// (58P01).
+// (58P01). One record is sent incomplete, as by a walsender: the last one of a timeline, if the
+// next timeline overwrites its rest.
 
 #include "relay/checked_wal.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <utility>
 
@@ -107,7 +109,12 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit, std::size_t most) {
   limit_ = limit;
   while (checked() <= from_) {
     if (trouble_) return {{}, std::exchange(trouble_, std::nullopt)};
-    if (verifier_.position() >= limit) return {{}};
+    if (verifier_.position() >= limit) {
+      if (from_ >= limit || !ends_a_timeline(limit)) return {{}};
+      if (is_overwritten_from(limit)) break;
+      if (auto trouble = never_continued(limit)) return {{}, std::move(trouble)};
+      continue;
+    }
     const bool proved = verifier_.first_record_start().valid();
     auto trouble = read_ahead(limit, most);
     if (!trouble) continue;
@@ -115,7 +122,8 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit, std::size_t most) {
     if (!proved || checked() <= from_) return {{}, std::move(trouble)};
     trouble_ = std::move(trouble);
   }
-  const auto end = std::min(checked(), limit);
+  // Where a timeline ends, its last record may remain incomplete.
+  const auto end = checked() <= from_ ? limit : std::min(checked(), limit);
   auto read = end > from_ ? give(end, most) : Read{{}};
   if (!read.trouble) read.passed_over = std::exchange(passed_over_, std::nullopt);
   return read;
@@ -123,6 +131,36 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit, std::size_t most) {
 
 /// Everything before it may be returned.
 wal::Lsn CheckedWal::checked() const { return verifier_.last_record_end(); }
+
+/// A client gets all of a timeline, also a record that its next one overwrites: pg_receivewal
+/// rejects an end before the switchpoint.
+bool CheckedWal::ends_a_timeline(wal::Lsn limit) const {
+  const auto& ancestors = history_->ancestors();
+  return std::any_of(ancestors.begin(), ancestors.end(),
+                     [&](const auto& each) { return each.switchpoint == limit; });
+}
+
+/// True if the WAL from there on says that the record before it was never completed
+/// (XLP_FIRST_IS_OVERWRITE_CONTRECORD). It is not sent, and need not be durable.
+bool CheckedWal::is_overwritten_from(wal::Lsn limit) const {
+  auto options = reader_options();
+  options.durable_end = nullptr;
+  archive::WalReader reader(archive_, std::move(options));
+  std::array<std::byte, wal::kLongHeaderSize> bytes{};
+  const auto read = reader.read(limit, bytes);
+  const auto page = wal::decode_page_header(std::span(bytes).first(read.count));
+  return page && page->address == limit && page->overwrites_continuation();
+}
+
+/// Otherwise its length is wrong, or what follows it. nullopt: another file of it is read.
+std::optional<Trouble> CheckedWal::never_continued(wal::Lsn limit) {
+  const wal::Damage damage{
+      verifier_.newest_record_start(), wal::Lsn(limit.byte() - 1),
+      fmt::format("the record is incomplete at {}, where its timeline ends", limit)};
+  if (take_other_form(damage)) return std::nullopt;
+  return damaged(reader_->segment_at(damage.found_at).to_string(),
+                 cluster_.segment_size.offset(damage.found_at), damage.at, damage.what);
+}
 
 /// There is something before `limit`.
 std::optional<Trouble> CheckedWal::read_ahead(wal::Lsn limit, std::size_t most) {

@@ -20,8 +20,9 @@ namespace weir::relay {
 
 /// The WAL of the archive as it may be sent (P11): each page's header was verified, and each byte
 /// belongs to a record that was read to its end and has the right checksum, or follows an xlog
-/// switch. Incomplete records are not sent, because no client could use them. If the records of one
-/// file of a segment are damaged, and there is another file, that is read.
+/// switch. Incomplete records are not sent, because no client could use them; except for one that
+/// the next timeline overwrites, since a client gets all of a timeline. If the records of one file
+/// of a segment are damaged, and there is another file, that is read.
 ///
 /// A record that is larger than its buffer is verified first and then read again. One reader, one
 /// position, one thread; does not own the shelf. Memory: some MB at most.
@@ -75,6 +76,9 @@ class CheckedWal {
   void make_room();
   [[nodiscard]] Read give(wal::Lsn end, std::size_t most);
   [[nodiscard]] wal::Lsn checked() const;
+  [[nodiscard]] bool ends_a_timeline(wal::Lsn limit) const;
+  [[nodiscard]] bool is_overwritten_from(wal::Lsn limit) const;
+  [[nodiscard]] std::optional<Trouble> never_continued(wal::Lsn limit);
   [[nodiscard]] bool is_left(const archive::SegmentFileName& file) const;
   [[nodiscard]] bool has_begun_behind(wal::SegmentName segment) const;
   [[nodiscard]] archive::WalReader::Options reader_options() const;

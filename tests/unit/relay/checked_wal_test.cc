@@ -11,6 +11,7 @@
 #include "base/growing_buffer.h"
 #include "relay/archive_end.h"
 #include "support/archive_builder.h"
+#include "wal/page.h"
 
 namespace weir::relay::checked_wal_test {
 namespace {
@@ -304,6 +305,59 @@ TEST_F(CheckedWalTest, FollowsAHistoryAcrossASwitch) {
   EXPECT_TRUE(all.wal == expected);
   // Of the old timeline it ends with the switchpoint.
   EXPECT_TRUE(read(segment(1), fork, history).wal == bytes(wal_, segment(1), fork));
+}
+
+/// A server that had flushed only the front of a record was promoted. (14.4 and older minor
+/// versions begin the new timeline behind that front.)
+TEST_F(CheckedWalTest, GivesTheFrontOfARecordThatTheNextTimelineOverwrites) {
+  WalBuilder wal{{.switch_every = 0, .abort_every = 0}};
+  wal.grow_to(segment(2) + 200'000);
+  wal.append_aborted(50'000, 2);
+  const auto record = wal.records().at(wal.records().size() - 2);
+  const auto switchpoint = record.end;
+  wal.grow_to(segment(3));
+  archive_.segments(wal, 1, 2).history(2, history_line(1, switchpoint));
+  const auto name = wal::SegmentName(2, 2, kSize).to_string();
+  archive_.disk.put(name, bytes(wal, segment(2), segment(3)));
+  const auto history = *wal::TimelineHistory::parse(2, history_line(1, switchpoint));
+  for (const auto from : {segment(1), segment(2)}) {
+    const auto all = read(from, switchpoint, history);
+    EXPECT_FALSE(all.trouble) << all.trouble->error.what();
+    EXPECT_TRUE(all.wal == bytes(wal, from, switchpoint));
+  }
+  // Within the timeline it is a record like any other.
+  const auto part = read(segment(1), wal::Lsn(switchpoint.byte() - 8192), history);
+  EXPECT_FALSE(part.trouble);
+  EXPECT_TRUE(part.wal == bytes(wal, segment(1), record.start));
+}
+
+TEST_F(CheckedWalTest, ARecordThatSeemsToGoOnWhereItsTimelineEndsIsDamaged) {
+  wal_.grow_to(segment(3));
+  const auto& records = wal_.records();
+  const auto last = std::find_if(records.begin(), records.end(), [](const auto& each) {
+    return each.kind == WalBuilder::Kind::ordinary && each.start >= segment(2) + 200'000 &&
+           each.start.byte() % 8192 > wal::kLongHeaderSize &&
+           each.start.byte() / 8192 == each.end.byte() / 8192;
+  });
+  ASSERT_NE(last, records.end());
+  const auto record = *last;
+  const auto history = *wal::TimelineHistory::parse(2, history_line(1, record.end));
+  const wal::SegmentName name(2, 2, kSize);
+  archive_.segments(wal_, 1, 2).history(2, history_line(1, record.end));
+  const auto sound = bytes(wal_, segment(2), segment(3));
+  auto content = sound;
+  content.at(kSize.offset(record.start) + 2) ^= std::byte{1};  // its length: 64 kB more
+  archive_.disk.put(name.to_string(), content);
+  const auto damaged = read(segment(1), record.end, history);
+  ASSERT_TRUE(damaged.trouble);
+  EXPECT_EQ(damaged.trouble->report.sqlstate, "XX001");
+  EXPECT_TRUE(damaged.wal == bytes(wal_, segment(1), record.start));
+  // Another form of the segment is read in its place.
+  archive_.disk.put(name.to_string() + ".zst", verify::packed(codec::Method::zstd, sound));
+  const auto all = read(segment(1), record.end, history);
+  EXPECT_FALSE(all.trouble) << all.trouble->error.what();
+  EXPECT_EQ(all.passed_over, 1u);
+  EXPECT_TRUE(all.wal == bytes(wal_, segment(1), record.end));
 }
 
 /// pg_receivewal's form of an unfinished segment ends somewhere; a receiver begins it again.
