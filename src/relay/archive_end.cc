@@ -108,6 +108,9 @@ std::optional<FoundEnd> look(io::Directory& archive, wal::SegmentSize size, Coun
         .with("file", wal::history_name(begin->timeline));
   std::vector<LookedAt> looked = {{begin->timeline, begin->start}};
   Served served{*history, end_of(begin->timeline, begin->start)};
+  // All of a complete segment counts, also the front of a record that continues after it: a client
+  // that has the segment waits there for more.
+  if (!begin->damaged) served.end = std::max(served.end, begin->start);
   look_for_break(begin->timeline, begin->start, std::nullopt);
   // A receiver starts a new timeline at a segment's first byte, before the timeline's switchpoint.
   while (!served.history.ancestors().empty() &&

@@ -5,8 +5,8 @@
 // holder of the directory's lock is in `/proc/locks`, a process with a segment open for writing in
 // `/proc/PID/fd`; pg_receivewal has its `.partial` open as long as it runs. When the last writer
 // has ended, or none is visible (another user's process may be hidden), the end is that of the last
-// complete record, which is read, verified and synced here before it is announced. An overlooked
-// writer therefore violates neither P10 nor P11.
+// complete record or segment, which is read, verified and synced here before it is announced. An
+// overlooked writer therefore violates neither P10 nor P11.
 
 #include "relay/served.h"
 
