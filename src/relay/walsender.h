@@ -63,7 +63,7 @@ class Walsender {
   Moved exchange();
   void wait(std::optional<WalsenderState::Time> until);
   void read_wal(const WalsenderState::ReadWal& step, const Served& served);
-  void send_history(wal::TimelineId timeline);
+  void send_history(wal::TimelineId timeline, const Served& served);
   void tell_stream(const Served& served);
   void tell_slots();
   void begin_backup(const WalsenderState::BeginBackup& step);

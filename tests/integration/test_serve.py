@@ -15,7 +15,7 @@ from support import wal
 from support.process import preload, run, wait_for
 from support.receiver import BINARY, pgweir, stock_command
 from support.relay import PASSWORD, Client, Relay, fields, make_user, told
-from support.scenario import begun, create_slot, status_of_receiver
+from support.scenario import begun, create_slot, promote_again, status_of_receiver
 from support.server import DEBIAN_MAJOR, free_port
 
 TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
@@ -174,6 +174,28 @@ def test_a_standby_of_before_comes_over_the_switch_at_once(servers, receivers, n
     below.start()
     wait_for(lambda: below.flushed() >= end // 8 * 8, "the standby to be at the end")
     assert below.sql("SELECT received_tli FROM pg_stat_wal_receiver") == "2"
+
+
+def test_a_standby_comes_over_timelines_from_before_the_archive(servers, receivers, new_archive, relay):
+    """It fetches each history; the archive was begun on timeline 3, with a segment of all three."""
+    primary = servers.primary()
+    user = make_user(primary)
+    below = servers.standby(primary, start=False)
+    promote_again(primary)
+    promote_again(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    receiver.wait_log("streaming timeline 3")
+    end = primary.write_wal(0.2)
+    archive.wait_covers(primary, 3, end)
+    receiver.stop()
+    assert sorted(archive.histories()) == [3]
+
+    serving = relay(archive, user)
+    below.conf(primary_conninfo=serving.conninfo(application_name=below.name))
+    below.start()
+    wait_for(lambda: below.flushed() >= end // 8 * 8, "the standby to be at the end")
+    assert below.sql("SELECT received_tli FROM pg_stat_wal_receiver") == "3"
 
 
 def test_a_servers_own_directory_is_rejected(place, filled, relay):

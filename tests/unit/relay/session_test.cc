@@ -35,8 +35,8 @@ class SessionTest : public ::testing::Test {
     ours_.close();
     if (thread_.joinable()) thread_.join();
   }
-  void begin(Lsn end) {
-    hub_.emplace(Served{wal::TimelineHistory(1), end});
+  void begin(Lsn end, wal::TimelineHistory history = wal::TimelineHistory(1)) {
+    hub_.emplace(Served{std::move(history), end});
     wal_of_all_.emplace(*directory_, cluster_, machine_threads());
     slots_.emplace(*directory_, cluster_, Slots::Options{}, *hub_, log_);
     int ends[2] = {-1, -1};
@@ -135,6 +135,25 @@ TEST_F(SessionTest, SendsWhatBecomesDurableAtOnce) {
   EXPECT_TRUE(wal_of_stream(further - middle) == expected(middle, further));
   hub_->stop();
   EXPECT_EQ(hear_until('C').back().body, std::string("COPY 0\0", 7));
+}
+
+/// A standby fetches each history up to the newest, and the archive began with the newest.
+TEST_F(SessionTest, GivesTheHistoryOfAnAncestorOfWhichNothingWasArchived) {
+  const std::string first = "1\t0/280000\tno recovery target specified\n";
+  const std::string second = "\n2\t0/290000\tno recovery target specified\n";
+  const auto newest = first + second + "\n3\t0/2A0000\tno recovery target specified\n";
+  archive_.history(4, newest);
+  begin(kSize.start(3), *wal::TimelineHistory::parse(4, newest));
+  const auto ask_for = [&](int timeline) {
+    say(query("TIMELINE_HISTORY " + std::to_string(timeline)));
+    const auto heard = hear_until('Z');
+    return heard.at(1).type == 'D' ? values(heard.at(1)).at(1) : std::string(1, heard.at(1).type);
+  };
+  EXPECT_EQ(ask_for(4), newest);
+  EXPECT_EQ(wal::TimelineHistory::parse(3, ask_for(3)),
+            wal::TimelineHistory::parse(3, first + second));
+  EXPECT_EQ(wal::TimelineHistory::parse(2, ask_for(2)), wal::TimelineHistory::parse(2, first));
+  for (const int none : {1, 5}) EXPECT_EQ(ask_for(none), "E");
 }
 
 /// Of one who has said more than is read now, the end would not be read, either.
