@@ -1,6 +1,8 @@
 // A failed sync of the archive ends `receive --serve`, regardless of which part started it
 // (`ArchiveLook`): the receiver would sync the same file again, and trust the second result (P6).
-// `pgweir serve` alone has no receiver in its process, and continues.
+// `pgweir serve` alone has no receiver in its process, and continues to serve what it had
+// announced. It announces nothing newer, since another sync would prove nothing, and reports that:
+// clients that have caught up get an error instead of keepalives.
 
 #include "relay/archive_look.h"
 
@@ -36,6 +38,12 @@ wire::ErrorReport report_of(const archive::Break& broken) {
           "All WAL before that position has been sent. The server's log has details."};
 }
 
+/// Another sync could succeed without the WAL being on disk.
+wire::ErrorReport report_of(const Error& sync_failed) {
+  return {"57P03", "no newer WAL of this archive can be served", sync_failed.message(),
+          "All WAL before that has been sent. The server's log has details."};
+}
+
 /// The last few complete segments and histories: new files are among them.
 std::vector<std::string> newest_names(io::Directory& archive) {
   const auto listing = archive::list_archive_names(archive);
@@ -52,11 +60,11 @@ std::vector<std::string> newest_names(io::Directory& archive) {
 
 }  // namespace
 
-ArchiveLook::ArchiveLook(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
+ArchiveLook::ArchiveLook(io::Directory& archive, const Cluster& cluster, archive::AskDurableEnd ask,
                          FindWriter find_writer, NamesChanged names_changed, Hub& hub, Log& log,
                          Threads& threads, std::function<void(const Error&)> durability_lost)
     : archive_(archive),
-      size_(size),
+      cluster_(cluster),
       ask_(std::move(ask)),
       find_writer_(std::move(find_writer)),
       names_changed_(std::move(names_changed)),
@@ -66,46 +74,74 @@ ArchiveLook::ArchiveLook(io::Directory& archive, wal::SegmentSize size, archive:
       durability_lost_(std::move(durability_lost)) {}
 
 void ArchiveLook::look() {
-  std::string error;
+  std::optional<Error> error;
   try {
-    look_now();
+    if (!look_now()) return;
   } catch (const Error& failure) {
     // After a failed fsync the state of the disk is unknown, and another fsync proves nothing.
     if (durability_lost_ && failure.kind() == ErrorKind::durability) durability_lost_(failure);
-    sync_failed_ = sync_failed_ || failure.kind() == ErrorKind::durability;
-    error = failure.what();
+    error = failure;
   } catch (const std::exception& failure) {
-    error = failure.what();
+    error = Error(ErrorKind::retry, failure.what());
   }
-  // A repeated error is not logged again.
-  if (!error.empty() && error != last_error_)
-    log_.warning("could not check the archive for new WAL: {}; retrying", error);
-  last_error_ = std::move(error);
+  if (error) failed(*error);
+  if (sync_failed_ && error) {
+    hub_.set_break(hub_.served()->end, report_of(*sync_failed_));
+    error = sync_failed_;
+  }
+  // (WAL that is still being copied is not one.)
+  hub_.set_problem(error && error->kind() != ErrorKind::retry ? error : foreign_);
+  if (!error) last_error_.clear();
 }
 
-void ArchiveLook::look_now() {
+/// A repeated error is not logged again.
+void ArchiveLook::failed(const Error& error) {
+  const std::string what = error.what();
+  if (std::exchange(last_error_, what) == what) return;
+  if (error.kind() != ErrorKind::durability)
+    return log_.warning("could not check the archive for new WAL: {}; retrying", what);
+  if (sync_failed_) return;
+  sync_failed_ =
+      Error(ErrorKind::durability, fmt::format("a flush of the archive failed: {}", what))
+          .hint(
+              "No newer WAL is served until this process is restarted, except for WAL that a "
+              "running receiver has flushed. Check the disk and the kernel log. The page cache may "
+              "contain WAL that is not on disk: start the receiver, or restart the machine, before "
+              "you restart this process.");
+  log_.error(*sync_failed_);
+}
+
+/// False: nothing was determined, because it is not time yet.
+bool ArchiveLook::look_now() {
   const auto durable = ask_();
   if (!durable) return look_at_names();
   next_look_ = {};
   judge(std::nullopt);  // it rewrites the broken WAL
   const auto served = hub_.served();
-  if (durable->timeline == served->timeline()) return tell(served->history, durable->flush);
-  if (durable->timeline < served->timeline()) return;
-  const auto history = history_of(archive_, durable->timeline);
-  if (!history)
-    throw Error(ErrorKind::damage, "a timeline's history file is broken")
-        .with("file", wal::history_name(durable->timeline));
-  tell(*history, durable->flush);
+  if (durable->timeline == served->timeline()) {
+    tell(served->history, durable->flush);
+  } else if (durable->timeline > served->timeline()) {
+    const auto history = history_of(archive_, durable->timeline);
+    if (!history)
+      throw Error(ErrorKind::damage, "a timeline's history file is broken")
+          .with("file", wal::history_name(durable->timeline));
+    tell(*history, durable->flush);
+  }
+  return true;
 }
 
-void ArchiveLook::look_at_names() {
+bool ArchiveLook::look_at_names() {
+  if (sync_failed_) throw Error(*sync_failed_);
   const auto begin = threads_.now();
-  if (begin < next_look_ || sync_failed_) return;
+  if (begin < next_look_) return false;
   if (!names_changed_ || names_changed_()) names_changed_since_ = true;
   const auto next = writer_ ? std::min(next_names_, next_writer_) : next_names_;
   const bool end_is_due = !looked_at_end_ || (broken_ && begin >= next_end_);
-  if (!end_is_due && !names_changed_since_ && begin < next) return;
-  if (!end_is_due && begin < next_writer_ && read_names() == finished_) return have_seen_names();
+  if (!end_is_due && !names_changed_since_ && begin < next) return false;
+  if (!end_is_due && begin < next_writer_ && read_names() == finished_) {
+    have_seen_names();
+    return true;
+  }
   // Before the names: what it finishes meanwhile is found next time.
   auto writer = find_writer_ ? find_writer_() : std::nullopt;
   if (find_writer_) {
@@ -129,11 +165,12 @@ void ArchiveLook::look_at_names() {
         *writer);
   writer_ = std::move(writer);
   have_seen_names();
+  return true;
 }
 
 void ArchiveLook::look_at_end(Counts counts) {
   const auto begin = threads_.now();
-  const auto found = find_served(archive_, size_, counts);
+  const auto found = find_served(archive_, cluster_.segment_size, counts);
   looked_at_end_ = true;
   if (found) tell(found->history, found->end);
   judge(found);
@@ -198,18 +235,20 @@ void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {
       log_.info("now serving timeline {} up to {}", history.timeline(), end);
       break;
     case ServedEnd::Told::foreign:
-      if (!std::exchange(told_foreign_, true))
-        log_.error(Error(ErrorKind::conflict,
-                         "the archive has a timeline that does not continue the served WAL")
-                       .with("timeline", history.timeline())
-                       .with("served", hub_.served()->timeline())
-                       .hint("The WAL served so far is still served, but nothing newer. If the "
-                             "newer timeline is the right one, restart."));
-      break;
+      if (foreign_) return;
+      foreign_ = Error(ErrorKind::conflict,
+                       "the archive has a timeline that does not continue the served WAL")
+                     .with("timeline", history.timeline())
+                     .with("served", hub_.served()->timeline())
+                     .hint(
+                         "The WAL served so far is still served, but nothing newer. If the "
+                         "newer timeline is the right one, restart.");
+      return log_.error(*foreign_);
     case ServedEnd::Told::nothing:
     case ServedEnd::Told::further:
       break;
   }
+  foreign_.reset();
 }
 
 }  // namespace weir::relay

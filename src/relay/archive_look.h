@@ -33,6 +33,9 @@ using NamesChanged = std::function<bool()>;
 /// reported only if it still exists after some seconds, and no receiver streams: in the log, and to
 /// clients that have all WAL before it. It is rechecked now and then, until it is repaired.
 ///
+/// After a failed fsync, nothing newer is announced until the process is restarted: Hub::problem().
+/// Clients still get the WAL that was announced.
+///
 /// One thread. The archive, the hub, the log and the threads must outlive it.
 class ArchiveLook {
  public:
@@ -41,17 +44,18 @@ class ArchiveLook {
   /// counts. `find_writer` may be empty: then there is no other writer. `names_changed` may be
   /// empty, too: then the names are read to detect changes; otherwise they are read only now and
   /// then, in case it missed a change.
-  ArchiveLook(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
+  ArchiveLook(io::Directory& archive, const Cluster& cluster, archive::AskDurableEnd ask,
               FindWriter find_writer, NamesChanged names_changed, Hub& hub, Log& log,
               Threads& threads = machine_threads(),
               std::function<void(const Error&)> durability_lost = {});
 
-  /// Errors are logged once, and retried with the next call.
+  /// Errors are logged once, and retried with the next call, except for those above.
   void look();
 
  private:
-  void look_now();
-  void look_at_names();
+  bool look_now();
+  bool look_at_names();
+  void failed(const Error& error);
   void look_at_end(Counts counts);
   void judge(const std::optional<FoundEnd>& found);
   std::vector<std::string> read_names();
@@ -59,7 +63,7 @@ class ArchiveLook {
   void tell(const wal::TimelineHistory& history, wal::Lsn end);
 
   io::Directory& archive_;
-  const wal::SegmentSize size_;
+  const Cluster cluster_;
   const archive::AskDurableEnd ask_;
   const FindWriter find_writer_;
   const NamesChanged names_changed_;
@@ -81,8 +85,8 @@ class ArchiveLook {
   Threads::Time next_end_{};  ///< next check, if it is broken
   bool told_break_ = false;
   std::string last_error_;
-  bool told_foreign_ = false;
-  bool sync_failed_ = false;  ///< then only a receiver's position counts
+  std::optional<Error> foreign_;      ///< the newest timeline does not continue the served WAL
+  std::optional<Error> sync_failed_;  ///< then only a receiver's position counts
 };
 
 }  // namespace weir::relay

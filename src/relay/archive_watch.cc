@@ -15,11 +15,11 @@ constexpr auto kInterval = 500ms;
 
 }  // namespace
 
-ArchiveWatch::ArchiveWatch(io::Directory& archive, wal::SegmentSize size,
+ArchiveWatch::ArchiveWatch(io::Directory& archive, const Cluster& cluster,
                            archive::AskDurableEnd ask, FindWriter find_writer,
                            NamesChanged names_changed, net::Wake& news, Hub& hub, Log& log,
                            std::function<void(const Error&)> durability_lost)
-    : look_(archive, size, std::move(ask), std::move(find_writer), std::move(names_changed), hub,
+    : look_(archive, cluster, std::move(ask), std::move(find_writer), std::move(names_changed), hub,
             log, machine_threads(), std::move(durability_lost)),
       news_(news),
       thread_(machine_threads().start("watch", [this] { work(); })) {}

@@ -14,7 +14,7 @@ namespace weir::relay {
 class ArchiveWatch {
  public:
   /// As ArchiveLook.
-  ArchiveWatch(io::Directory& archive, wal::SegmentSize size, archive::AskDurableEnd ask,
+  ArchiveWatch(io::Directory& archive, const Cluster& cluster, archive::AskDurableEnd ask,
                FindWriter find_writer, NamesChanged names_changed, net::Wake& news, Hub& hub,
                Log& log, std::function<void(const Error&)> durability_lost = {});
   ~ArchiveWatch();

@@ -8,7 +8,10 @@
 #include "relay/hub.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
+
+#include "base/exit_status.h"
 
 namespace weir::relay {
 
@@ -109,6 +112,20 @@ void Hub::set_last_word(std::optional<wire::ErrorReport> word) {
 std::optional<wire::ErrorReport> Hub::last_word() const {
   const std::lock_guard lock(mutex_);
   return last_word_;
+}
+
+void Hub::set_problem(const std::optional<Error>& error) {
+  const std::lock_guard lock(mutex_);
+  const auto since = problem_ ? problem_->since : std::chrono::system_clock::now();
+  problem_.reset();
+  if (error)
+    problem_ =
+        archive::ServingProblem{error->what(), exit_status(error->kind()) == kNeedsPerson, since};
+}
+
+std::optional<archive::ServingProblem> Hub::problem() const {
+  const std::lock_guard lock(mutex_);
+  return problem_;
 }
 
 void Hub::wake_all() {

@@ -9,6 +9,8 @@
 #include <set>
 #include <string>
 
+#include "archive/serving_view.h"
+#include "base/error.h"
 #include "relay/served.h"
 #include "wire/backend_messages.h"
 
@@ -48,6 +50,11 @@ class Hub {
   void set_last_word(std::optional<wire::ErrorReport> word);
   [[nodiscard]] std::optional<wire::ErrorReport> last_word() const;
 
+  /// Sets why no newer WAL is served, or none at all, for reports; nullopt: there is no such
+  /// reason.
+  void set_problem(const std::optional<Error>& error);
+  [[nodiscard]] std::optional<archive::ServingProblem> problem() const;
+
   /// Wakes all sessions because of another change.
   void wake_all();
 
@@ -78,6 +85,7 @@ class Hub {
   std::string version_;
   bool stopping_ = false;
   std::optional<wire::ErrorReport> last_word_;
+  std::optional<archive::ServingProblem> problem_;
   std::set<const Guest*> guests_;
 };
 

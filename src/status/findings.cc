@@ -47,12 +47,13 @@ void judge_served_certificate(const archive::ServingView& serving, SystemTime no
                       found);
 }
 
-/// Standbys get no WAL then. Archiving is not affected.
+/// Standbys get no WAL then, or none after that position. Archiving is not affected.
 void judge_serving(const archive::ServingView& serving, std::vector<Finding>& found) {
   if (!serving.problem) return;
+  const auto what = serving.end ? fmt::format("clients get no WAL after {}", serving.end->flush)
+                                : std::string("the archive is not served to clients");
   found.push_back({serving.problem->needs_person ? Level::critical : Level::warning,
-                   "the archive is not served to clients: " + serving.problem->text,
-                   Topic::serving});
+                   what + ": " + serving.problem->text, Topic::serving});
   found.back().since = serving.problem->since;
   found.back().commands = {serving.problem->needs_person ? "pgweir verify -D DIRECTORY"
                                                          : "pgweir status -D DIRECTORY"};
@@ -337,9 +338,9 @@ TopicWords words_of(Topic topic) {
               "A client of `pgweir serve` gets no WAL"};
     case Topic::serving:
       return {"serving",
-              "Archiving continues, and serving is retried every 10 s. The log has the error; "
-              "check the memory, the threads (TasksMax=) and the file descriptors (LimitNOFILE=) "
-              "of the service.",
+              "Archiving continues. The log has the error, and says if a restart is necessary; "
+              "otherwise, serving is retried. Check the memory, the threads (TasksMax=) and the "
+              "file descriptors (LimitNOFILE=) of the service.",
               "A client of `pgweir serve` gets no WAL"};
     case Topic::server_unreachable:
       return {"server_unreachable",

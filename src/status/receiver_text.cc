@@ -165,6 +165,13 @@ std::string clients_text(const std::vector<archive::DownstreamClient>& clients) 
   return text;
 }
 
+std::string problem_text(const archive::ServingView& serving) {
+  if (!serving.problem) return {};
+  return fmt::format("  {} since {}: {}\n",
+                     serving.end ? "serving no newer WAL" : "not serving clients",
+                     format_time(serving.problem->since), serving.problem->text);
+}
+
 }  // namespace
 
 std::string receiver_text(const StatusReport& report) {
@@ -194,9 +201,7 @@ std::string receiver_text(const StatusReport& report) {
                     : "  slot: none, the server may remove WAL before it is archived\n";
   for (const auto& candidate : view.candidates) text += candidate_text(candidate);
   if (view.serving) {
-    if (const auto& problem = view.serving->problem)
-      text += fmt::format("  not serving clients since {}: {}\n", format_time(problem->since),
-                          problem->text);
+    text += problem_text(*view.serving);
     text += clients_text(view.serving->clients);
   }
   if (view.comparison) text += comparison_text(*view.comparison);
@@ -215,9 +220,12 @@ std::string relays_text(const StatusReport& report) {
     const auto& serving = relay.serving;
     text += fmt::format("Relay: on {}, since {} (pid {})\n", fmt::join(serving.listens, ", "),
                         format_time(relay.started), relay.pid);
-    text += serving.end ? fmt::format("  serves timeline {} up to {}\n", serving.end->timeline,
-                                      serving.end->flush)
-                        : std::string("  the archive has no WAL yet\n");
+    if (serving.end)
+      text +=
+          fmt::format("  serves timeline {} up to {}\n", serving.end->timeline, serving.end->flush);
+    else if (!serving.problem)
+      text += "  the archive has no WAL yet\n";
+    text += problem_text(serving);
     text += clients_text(serving.clients);
   }
   for (const auto& error : report.relay_errors) text += fmt::format("Relay: {}\n", error);

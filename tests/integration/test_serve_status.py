@@ -259,3 +259,28 @@ def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
     assert "no receiver runs on the archive" in ask("/")[1]
     assert json.loads(ask("/status.json")[1])["relays"][0]["clients"][0]["application_name"] == "reader"
     client.close()
+
+
+def test_a_failed_flush_is_told(place, filled, receivers, sync_fault):  # noqa: F811
+    """Another one could succeed without the WAL being on disk: nothing newer is served."""
+    primary, archive, _ = filled
+    serving = Relay(place, receivers, archive, None, TRUST, env=sync_fault.env).start()
+    client, _ = follow(serving.port, archive, "reader")
+    end = wal.lsn(status(archive)["relays"][0]["end_lsn"])
+    primary.switch_wal()
+    name = wal.segment_name(1, end // archive.segment_size, archive.segment_size)
+    (place / name).write_bytes(primary.pg_wal(name).read_bytes())
+    sync_fault.set("fail 0")
+    (place / name).rename(archive.path / name)
+    serving.process.wait_log("a flush of the archive failed: ")
+    # It has all WAL before that, and would believe that there is no more.
+    assert fields(client.until(b"E")[-1][1])["C"] == "57P03"
+    sync_fault.set(None)
+    (seen,) = status(archive)["relays"]
+    assert seen["serve_problem"]["needs_person"] and wal.lsn(seen["end_lsn"]) == end
+    checked = pgweir("status", "-D", archive.path, "--check")
+    assert checked.returncode == 2 and f"clients get no WAL after {wal.lsn_text(end)}: " in checked.stdout, checked.stdout
+    assert "  serving no newer WAL since " in text(archive)
+    serving.process.stop()
+    serving.start()
+    assert wal.lsn(status(archive)["relays"][0]["end_lsn"]) > end

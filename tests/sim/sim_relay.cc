@@ -134,8 +134,8 @@ void SimRelay::serve() {
 
 void SimRelay::look_until_the_end() {
   relay::ArchiveLook look(
-      *archive_, cluster_->segment_size, [this] { return durable_; }, nullptr, nullptr, *hub_,
-      story_, scheduler_, [](const Error& error) { throw ProcessDied{error}; });
+      *archive_, *cluster_, [this] { return durable_; }, nullptr, nullptr, *hub_, story_,
+      scheduler_, [](const Error& error) { throw ProcessDied{error}; });
   for (;;) {
     news_ = false;
     look.look();

@@ -94,6 +94,8 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_serve_timeline", false, "Timeline being served; absent without WAL."},
     {"pgweir_serve_end_lsn_bytes", false,
      "Position up to which WAL is served; absent without WAL."},
+    {"pgweir_serve_error", false,
+     "1 while the archive, or its newer WAL, is not served because of an error."},
     {"pgweir_serve_clients", false, "Clients that currently receive the archive's WAL."},
     {"pgweir_serve_client_streaming", false,
      "1 for a client that has caught up. If two clients have the same name and address, the one "

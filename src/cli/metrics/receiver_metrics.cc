@@ -74,6 +74,7 @@ void add_serving(Collection& to, const archive::ServingView& view) {
     to.add("pgweir_serve_timeline", view.end->timeline);
     to.add_count("pgweir_serve_end_lsn_bytes", view.end->flush.byte());
   }
+  to.add("pgweir_serve_error", view.problem ? 1 : 0);
   add_clients(to, view);
   if (view.certificate)
     to.add_time("pgweir_serve_certificate_expiry_timestamp_seconds", view.certificate->expires);

@@ -33,6 +33,8 @@ web::Watch<web::Look>::Hooks serve_hooks(const std::string& directory,
 
 http::Answer relay_readiness(const archive::Relay& relay) {
   const auto& end = relay.serving.end;
+  if (relay.serving.problem)
+    return {.status = 503, .body = "no newer WAL is served: the log has the reason\n"};
   if (!end) return {.status = 503, .body = "there is no WAL to serve yet\n"};
   return {.body = fmt::format("ok, serving timeline {} up to {}\n", end->timeline, end->flush)};
 }

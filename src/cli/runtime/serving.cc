@@ -165,9 +165,8 @@ void Serving::run(const net::Wake& stop, const Tell& tell) {
   relay::NamesChanged names_changed;
   if (std::shared_ptr names = io::NamesWatch::begin(archive_.path()); names != nullptr)
     names_changed = [names] { return names->changed(); };
-  const relay::ArchiveWatch watch(archive_, cluster_->segment_size, ask_, find_writer_,
-                                  std::move(names_changed), news_, hub, log_,
-                                  listening_.durability_lost);
+  const relay::ArchiveWatch watch(archive_, *cluster_, ask_, find_writer_, std::move(names_changed),
+                                  news_, hub, log_, listening_.durability_lost);
   // Before it is reported: a client may connect as soon as it reads that.
   relay::Server::listen(listeners_);
   tell(fmt::format(
@@ -189,6 +188,7 @@ archive::ServingView Serving::view() const {
     view.certificate = archive::ServedCertificate{request_.tls->certificate, tls->expires()};
   if (const std::lock_guard lock(hub_mutex_); hub_ != nullptr) {
     const auto served = hub_->served();
+    view.problem = hub_->problem();
     view.end = archive::DurableEnd{served->timeline(), served->end};
     for (auto& client : view.clients) client.behind = archive::bytes_behind(client, served->end);
   }

@@ -34,6 +34,13 @@ class StandingClock final : public Threads {
   Time time = machine_threads().now();
 };
 
+class ErrorsLog final : public Log {
+ public:
+  void write(LogLevel level, std::string_view) override { errors += level == LogLevel::error; }
+  bool enabled(LogLevel) const override { return true; }
+  int errors = 0;
+};
+
 class ArchiveLookTest : public ::testing::Test {
  protected:
   ArchiveLookTest() {
@@ -43,7 +50,7 @@ class ArchiveLookTest : public ::testing::Test {
   }
   void begin(NamesChanged names_changed) {
     look_.emplace(
-        *directory_, kSize, [] { return std::nullopt; }, nullptr, std::move(names_changed), hub_,
+        *directory_, cluster_, [this] { return durable_; }, nullptr, std::move(names_changed), hub_,
         log_, clock_);
     look_->look();
     EXPECT_EQ(hub_.served()->end, segment(3));
@@ -55,11 +62,13 @@ class ArchiveLookTest : public ::testing::Test {
   }
 
   WalBuilder wal_{{}};
+  const Cluster cluster_{WalBuilder::Options().system_identifier, kSize, 18};
   ArchiveBuilder archive_;
   std::unique_ptr<io::Directory> directory_;
   StandingClock clock_;
   Hub hub_{Served{wal::TimelineHistory(1), segment(2)}};
-  NullLog log_;
+  ErrorsLog log_;
+  std::optional<archive::DurableEnd> durable_;
   std::optional<ArchiveLook> look_;
 };
 
@@ -89,7 +98,7 @@ TEST_F(ArchiveLookTest, SeesSoonThatAWriterHasEnded) {
   std::optional<std::string> writer = "process 4711";
   int looks = 0;
   look_.emplace(
-      *directory_, kSize, [] { return std::nullopt; },
+      *directory_, cluster_, [] { return std::nullopt; },
       [&] {
         clock_.time += 50ms;  // a machine with many processes
         ++looks;
@@ -110,7 +119,7 @@ TEST_F(ArchiveLookTest, SeesWhatIsNewSoonAfterALookThatWasHeldUp) {
   bool changed = false;
   auto held_up = 10s;
   look_.emplace(
-      *directory_, kSize, [] { return std::nullopt; },
+      *directory_, cluster_, [] { return std::nullopt; },
       [&] {
         clock_.time += std::exchange(held_up, 0s);  // as by a sync, or by a busy machine
         return std::nullopt;
@@ -133,6 +142,50 @@ TEST_F(ArchiveLookTest, ReadsThemAgainWhereItFailed) {
   EXPECT_EQ(seen(), segment(4));
 }
 
+/// Another sync could succeed without the WAL being on disk.
+TEST_F(ArchiveLookTest, TakesAFailedSyncForFinalExceptForWhatAReceiverSays) {
+  begin(nullptr);
+  EXPECT_FALSE(hub_.problem());
+  archive_.segments(wal_, 3, 4);
+  archive_.disk.fail_every(sim::SimDisk::Operation::sync, EIO);
+  EXPECT_EQ(seen(), segment(3));
+  const auto expect_told = [&] {
+    const auto problem = hub_.problem();
+    ASSERT_TRUE(problem);
+    EXPECT_TRUE(problem->needs_person);
+    EXPECT_TRUE(problem->text.starts_with("a flush of the archive failed: ")) << problem->text;
+    EXPECT_TRUE(hub_.served()->breaks_off)
+        << "a client that has caught up believes that all is well";
+    EXPECT_FALSE(hub_.stopping()) << "the others get what there is";
+    EXPECT_EQ(log_.errors, 2) << "the error and its hint, once";
+  };
+  expect_told();
+  archive_.disk.set_hook({});
+  archive_.segments(wal_, 4, 5);
+  EXPECT_EQ(seen(20s), segment(3));
+  expect_told();
+  durable_ = archive::DurableEnd{1, segment(4)};
+  EXPECT_EQ(seen(), segment(4));
+  EXPECT_FALSE(hub_.problem());
+  EXPECT_FALSE(hub_.served()->breaks_off);
+  durable_.reset();
+  EXPECT_EQ(seen(), segment(4));
+  expect_told();
+}
+
+TEST_F(ArchiveLookTest, ShowsWhatItCannotReadUntilItCan) {
+  bool changed = false;
+  begin([&] { return std::exchange(changed, false); });
+  archive_.segments(wal_, 3, 4);
+  archive_.disk.fail_every(sim::SimDisk::Operation::list, EIO);
+  changed = true;
+  EXPECT_EQ(seen(), segment(3));
+  EXPECT_TRUE(hub_.problem());
+  archive_.disk.set_hook({});
+  EXPECT_EQ(seen(), segment(4));
+  EXPECT_FALSE(hub_.problem());
+}
+
 class ArchiveLookBreakTest : public ArchiveLookTest {
  protected:
   ArchiveLookBreakTest() {
@@ -146,8 +199,8 @@ class ArchiveLookBreakTest : public ArchiveLookTest {
     EXPECT_TRUE(found && found->broken);
     at_ = found->end;
     look_.emplace(
-        *directory_, kSize, [this] { return durable_; }, nullptr, [] { return false; }, hub_, log_,
-        clock_);
+        *directory_, cluster_, [this] { return durable_; }, nullptr, [] { return false; }, hub_,
+        log_, clock_);
     look_->look();
     EXPECT_EQ(hub_.served()->end, at_) << "what is before it is served at once";
   }
@@ -157,7 +210,6 @@ class ArchiveLookBreakTest : public ArchiveLookTest {
   Lsn end_;
   Lsn at_;
   test::Bytes sound_;
-  std::optional<archive::DurableEnd> durable_;
 };
 
 TEST_F(ArchiveLookBreakTest, IsToldOnceNobodyHasWrittenItAnewForAWhile) {

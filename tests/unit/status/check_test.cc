@@ -511,6 +511,21 @@ TEST(Check, ReportsThatTheArchiveIsNotServed) {
   EXPECT_EQ(level(), Level::ok);
 }
 
+TEST(Check, ReportsThatARelayServesNothingNewer) {
+  archive::Relay relay;
+  relay.serving.problem = archive::ServingProblem{"a flush of the archive failed", true, {}};
+  relay.serving.end = archive::DurableEnd{1, wal::Lsn(0x4000000)};
+  const auto told = [&] {
+    const auto found = findings(relay);
+    return found.size() == 1 ? found[0].text : std::to_string(found.size());
+  };
+  EXPECT_EQ(told(), "clients get no WAL after 0/4000000: a flush of the archive failed");
+  relay.serving.end.reset();
+  EXPECT_EQ(told(), "the archive is not served to clients: a flush of the archive failed");
+  relay.serving.problem.reset();
+  EXPECT_EQ(told(), "0");
+}
+
 TEST(Check, NamesTheReceiversOwnFileInWhatToRun) {
   auto report = report_of_all_troubles();
   const auto commands = [&](Topic topic) {
