@@ -22,6 +22,7 @@
 
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "io/directory_place.h"
 #include "io/entry_reader.h"
 #include "io/owner.h"
 
@@ -406,6 +407,8 @@ class PosixDirectory final : public Directory,
     throw error;
   }
 
+  void require_found() const { place_->require_found(); }
+
   std::vector<DirectoryEntry> list() override {
     std::vector<DirectoryEntry> entries;
     each_entry([&](const DirectoryEntry& entry) { entries.push_back(entry); });
@@ -718,6 +721,11 @@ std::unique_ptr<File> adopt_file(int descriptor, std::string path) {
 
 void keep_owner(Directory& directory) {
   if (auto* const posix = dynamic_cast<PosixDirectory*>(&directory)) posix->keep_owner();
+}
+
+void require_found(Directory& directory) {
+  if (const auto* const posix = dynamic_cast<const PosixDirectory*>(&directory))
+    posix->require_found();
 }
 
 std::unique_ptr<Directory> open_directory(const std::string& path, mode_t file_mode) {

@@ -2,7 +2,8 @@
 // (`ArchiveLook`): the receiver would sync the same file again, and trust the second result (P6).
 // `pgweir serve` alone has no receiver in its process, and continues to serve what it had
 // announced. It announces nothing newer, since another sync would prove nothing, and reports that:
-// clients that have caught up get an error instead of keepalives.
+// clients that have caught up get an error instead of keepalives. A directory that was replaced
+// ends all sessions. The process stays, so that `pgweir status` and the page can show why.
 
 #include "relay/archive_look.h"
 
@@ -11,7 +12,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "archive/identity.h"
 #include "archive/listing.h"
+#include "io/directory_place.h"
 
 namespace weir::relay {
 
@@ -74,6 +77,7 @@ ArchiveLook::ArchiveLook(io::Directory& archive, const Cluster& cluster, archive
       durability_lost_(std::move(durability_lost)) {}
 
 void ArchiveLook::look() {
+  if (replaced_) return;
   std::optional<Error> error;
   try {
     if (!look_now()) return;
@@ -113,6 +117,7 @@ void ArchiveLook::failed(const Error& error) {
 
 /// False: nothing was determined, because it is not time yet.
 bool ArchiveLook::look_now() {
+  if (threads_.now() >= next_identity_ && end_if_replaced()) return false;
   const auto durable = ask_();
   if (!durable) return look_at_names();
   next_look_ = {};
@@ -128,6 +133,55 @@ bool ArchiveLook::look_now() {
     tell(*history, durable->flush);
   }
   return true;
+}
+
+/// True: nothing is served any more. Clients that have caught up would otherwise believe that all
+/// is well, and others would get WAL that does not belong together.
+bool ArchiveLook::end_if_replaced() {
+  if (durability_lost_) return false;
+  const auto error = why_replaced();
+  if (!error) return false;
+  replaced_ = true;
+  log_.error(*error);
+  hub_.set_problem(error);
+  hub_.abandon({"57P03", "the archive that was served here is gone", error->message(),
+                "The server's log has details."});
+  return true;
+}
+
+std::optional<Error> ArchiveLook::why_replaced() {
+  constexpr auto kRestart =
+      "Nothing is served until pgweir serve is restarted; it then serves the directory's present "
+      "WAL. Clients of the previous archive need its WAL from elsewhere, or a new base backup.";
+  const auto begin = threads_.now();
+  try {
+    io::require_found(archive_);
+  } catch (const Error& error) {
+    return error;
+  }
+  const auto listing = archive::list_archive_names(archive_);
+  const bool was_empty = std::exchange(empty_, listing.segments.empty());
+  // (A single segment that is renamed at this moment may be missing in one listing.)
+  if (empty_ && !was_empty) {
+    next_identity_ = {};
+    return std::nullopt;
+  }
+  if (empty_)
+    return Error(ErrorKind::conflict, "the archive that is served no longer has any WAL")
+        .with("directory", archive_.path())
+        .hint(kRestart);
+  const auto found = archive::read_identity(archive_, listing);
+  if (found && (found->system_identifier != cluster_.system_identifier ||
+                found->segment_size != cluster_.segment_size))
+    return Error(ErrorKind::conflict, "the directory now has WAL of another cluster")
+        .with("directory", archive_.path())
+        .with("system identifier", found->system_identifier)
+        .with("served", cluster_.system_identifier)
+        .with("file", found->file)
+        .hint(kRestart);
+  const auto now = threads_.now();
+  next_identity_ = std::max(now + kUnchanged, now + kShare * (now - begin));
+  return std::nullopt;
 }
 
 bool ArchiveLook::look_at_names() {
@@ -152,6 +206,7 @@ bool ArchiveLook::look_at_names() {
   auto names = read_names();
   const bool gone = writer_ && !writer;
   if (names != finished_ || gone || end_is_due) {
+    if (end_if_replaced()) return false;
     look_at_end(writer ? Counts::finished : Counts::everything);
     finished_ = std::move(names);
   }

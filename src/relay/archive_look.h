@@ -33,17 +33,18 @@ using NamesChanged = std::function<bool()>;
 /// reported only if it still exists after some seconds, and no receiver streams: in the log, and to
 /// clients that have all WAL before it. It is rechecked now and then, until it is repaired.
 ///
-/// After a failed fsync, nothing newer is announced until the process is restarted: Hub::problem().
-/// Clients still get the WAL that was announced.
+/// After a failed fsync, and after the directory was emptied, moved, or filled with WAL of another
+/// cluster, nothing newer is announced until the process is restarted: Hub::problem(). In the first
+/// case, clients still get the WAL that was announced; in the others they get an error.
 ///
 /// One thread. The archive, the hub, the log and the threads must outlive it.
 class ArchiveLook {
  public:
   /// `durability_lost`: as in receive::Environment, if a receiver in this process would repeat the
-  /// failed fsync (P6); otherwise such a failure is logged, and only a receiver's flush position
-  /// counts. `find_writer` may be empty: then there is no other writer. `names_changed` may be
-  /// empty, too: then the names are read to detect changes; otherwise they are read only now and
-  /// then, in case it missed a change.
+  /// failed fsync (P6), and ensures that the directory is the same; otherwise such a failure is
+  /// logged, and only a receiver's flush position counts. `find_writer` may be empty: then there is
+  /// no other writer. `names_changed` may be empty, too: then the names are read to detect changes;
+  /// otherwise they are read only now and then, in case it missed a change.
   ArchiveLook(io::Directory& archive, const Cluster& cluster, archive::AskDurableEnd ask,
               FindWriter find_writer, NamesChanged names_changed, Hub& hub, Log& log,
               Threads& threads = machine_threads(),
@@ -55,6 +56,8 @@ class ArchiveLook {
  private:
   bool look_now();
   bool look_at_names();
+  bool end_if_replaced();
+  [[nodiscard]] std::optional<Error> why_replaced();
   void failed(const Error& error);
   void look_at_end(Counts counts);
   void judge(const std::optional<FoundEnd>& found);
@@ -87,6 +90,9 @@ class ArchiveLook {
   std::string last_error_;
   std::optional<Error> foreign_;      ///< the newest timeline does not continue the served WAL
   std::optional<Error> sync_failed_;  ///< then only a receiver's position counts
+  bool replaced_ = false;             ///< then nothing counts
+  bool empty_ = false;                ///< when it was listed last
+  Threads::Time next_identity_{};
 };
 
 }  // namespace weir::relay

@@ -114,6 +114,18 @@ std::optional<wire::ErrorReport> Hub::last_word() const {
   return last_word_;
 }
 
+void Hub::abandon(wire::ErrorReport word) {
+  const std::lock_guard lock(mutex_);
+  last_word_ = std::move(word);
+  abandoned_ = stopping_ = true;
+  wake_guests();
+}
+
+bool Hub::abandoned() const {
+  const std::lock_guard lock(mutex_);
+  return abandoned_;
+}
+
 void Hub::set_problem(const std::optional<Error>& error) {
   const std::lock_guard lock(mutex_);
   const auto since = problem_ ? problem_->since : std::chrono::system_clock::now();

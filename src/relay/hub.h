@@ -50,6 +50,10 @@ class Hub {
   void set_last_word(std::optional<wire::ErrorReport> word);
   [[nodiscard]] std::optional<wire::ErrorReport> last_word() const;
 
+  /// The directory no longer has the archive that is served: all sessions, also later ones, end
+  /// with `word`, and nothing is written into the directory any more.
+  void abandon(wire::ErrorReport word);
+  [[nodiscard]] bool abandoned() const;
   /// Sets why no newer WAL is served, or none at all, for reports; nullopt: there is no such
   /// reason.
   void set_problem(const std::optional<Error>& error);
@@ -85,6 +89,7 @@ class Hub {
   std::string version_;
   bool stopping_ = false;
   std::optional<wire::ErrorReport> last_word_;
+  bool abandoned_ = false;
   std::optional<archive::ServingProblem> problem_;
   std::set<const Guest*> guests_;
 };

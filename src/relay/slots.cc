@@ -85,7 +85,7 @@ void Slots::end_thread() {
 
 void Slots::close() {
   end_thread();
-  if (why_none() || state_.due() == SlotsState::Due::nothing) return;
+  if (hub_.abandoned() || why_none() || state_.due() == SlotsState::Due::nothing) return;
   try {
     save();
   } catch (const Error& error) {
@@ -286,6 +286,7 @@ void Slots::wake() {
 }
 
 void Slots::look() {
+  if (hub_.abandoned()) return;
   {
     const Threads::Lock writing(*writing_);
     take_over();
@@ -374,6 +375,9 @@ void Slots::enforce() {
 
 /// Writes the new content of the file. With writing_ held, or by the last thread.
 void Slots::save(const std::optional<std::string>& without) {
+  // It may be another cluster's by now.
+  if (hub_.abandoned())
+    throw Error(ErrorKind::io, "could not write the slots: the archive was replaced");
   archive::KeptSlots kept;
   kept.system_identifier = cluster_.system_identifier;
   {

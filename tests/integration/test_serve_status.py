@@ -261,6 +261,39 @@ def test_has_a_page_and_probes(place, filled, relay):  # noqa: F811
     client.close()
 
 
+def ask_probe(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("how", ["emptied", "moved"])
+def test_an_archive_that_was_replaced_is_not_served(place, filled, relay, how):  # noqa: F811
+    """Its clients are told, instead of waiting for WAL that goes elsewhere."""
+    _, archive, _ = filled
+    port = free_port()
+    serving = relay(archive, None, TRUST, options=["--web-listen", port])
+    client, _ = follow(serving.port, archive, "reader")
+    assert ask_probe(port, "/readyz") == 200
+    if how == "emptied":
+        for path in archive.path.iterdir():
+            if path.is_file():
+                path.unlink()
+    else:
+        archive.path.rename(place / "moved")
+        archive.path.mkdir(mode=0o700)
+    serving.process.wait_log("the archive that is served no longer has any WAL" if how == "emptied" else
+                             "the archive directory was moved or replaced")
+    assert fields(client.until(b"E")[-1][1])["C"] == "57P03"
+    assert fields(Client(serving.port).until(b"E")[-1][1])["C"] == "57P03"
+    assert ask_probe(port, "/readyz") == 503 and ask_probe(port, "/healthz") == 200
+    if how == "moved":
+        (seen,) = json.loads(pgweir("status", "-D", place / "moved", "--json").stdout)["relays"]
+        assert seen["serve_problem"]["needs_person"] and seen["end_lsn"] is None, seen
+
+
 def test_a_failed_flush_is_told(place, filled, receivers, sync_fault):  # noqa: F811
     """Another one could succeed without the WAL being on disk: nothing newer is served."""
     primary, archive, _ = filled

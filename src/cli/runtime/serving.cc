@@ -189,7 +189,7 @@ archive::ServingView Serving::view() const {
   if (const std::lock_guard lock(hub_mutex_); hub_ != nullptr) {
     const auto served = hub_->served();
     view.problem = hub_->problem();
-    view.end = archive::DurableEnd{served->timeline(), served->end};
+    if (!hub_->abandoned()) view.end = archive::DurableEnd{served->timeline(), served->end};
     for (auto& client : view.clients) client.behind = archive::bytes_behind(client, served->end);
   }
   // Not under the hub's lock: slots report what they retain under a lock of their own, which leads

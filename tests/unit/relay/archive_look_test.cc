@@ -186,6 +186,71 @@ TEST_F(ArchiveLookTest, ShowsWhatItCannotReadUntilItCan) {
   EXPECT_FALSE(hub_.problem());
 }
 
+class ArchiveLookReplacedTest : public ArchiveLookTest {
+ protected:
+  void erase_all() {
+    for (const auto& name : archive_.disk.names()) archive_.disk.erase(name);
+  }
+  WalBuilder other_cluster() {
+    WalBuilder::Options options;
+    options.system_identifier += 1;
+    WalBuilder other(options);
+    other.grow_to(segment(9));
+    return other;
+  }
+  void expect_ended() {
+    EXPECT_TRUE(hub_.abandoned());
+    EXPECT_TRUE(hub_.stopping());
+    ASSERT_TRUE(hub_.last_word());
+    EXPECT_EQ(hub_.last_word()->sqlstate, "57P03");
+    ASSERT_TRUE(hub_.problem());
+    EXPECT_TRUE(hub_.problem()->needs_person);
+    EXPECT_EQ(log_.errors, 2) << "the error and its hint, once";
+  }
+};
+
+TEST_F(ArchiveLookReplacedTest, IsNotServedAnyMoreOnceItIsEmptied) {
+  begin(nullptr);
+  erase_all();
+  seen();
+  EXPECT_FALSE(hub_.stopping()) << "a listing may miss a file that is being renamed";
+  seen();
+  expect_ended();
+  archive_.segments(wal_, 5, 7);
+  EXPECT_EQ(seen(20s), segment(3)) << "the slots of before are not in this one";
+  expect_ended();
+}
+
+TEST_F(ArchiveLookReplacedTest, IsNotServedWithWalOfAnotherCluster) {
+  begin(nullptr);
+  erase_all();
+  auto other = other_cluster();
+  archive_.segments(other, 3, 6);
+  EXPECT_EQ(seen(), segment(3));
+  expect_ended();
+}
+
+TEST_F(ArchiveLookReplacedTest, IsNotServedWithAReceiverOfAnotherCluster) {
+  begin([] { return false; });
+  erase_all();
+  auto other = other_cluster();
+  archive_.segments(other, 3, 6);
+  durable_ = archive::DurableEnd{1, segment(6)};
+  EXPECT_EQ(seen(10s), segment(3));
+  expect_ended();
+}
+
+/// As after a prune.
+TEST_F(ArchiveLookReplacedTest, IsServedWithLaterWalOfTheSameCluster) {
+  begin(nullptr);
+  archive_.segments(wal_, 5, 7);
+  for (std::uint64_t segno = 1; segno < 3; ++segno)
+    archive_.disk.erase(ArchiveBuilder::name(wal_, segno));
+  EXPECT_EQ(seen(), segment(7));
+  EXPECT_EQ(seen(20s), segment(7));
+  EXPECT_FALSE(hub_.stopping());
+}
+
 class ArchiveLookBreakTest : public ArchiveLookTest {
  protected:
   ArchiveLookBreakTest() {

@@ -211,6 +211,22 @@ TEST(Slots, AreGivenUpWhenASyncFails) {
   EXPECT_EQ(process.slots().held(), std::nullopt);
 }
 
+TEST(Slots, AreNotWrittenIntoADirectoryThatWasReplaced) {
+  SimDisk disk;
+  {
+    Process process(disk);
+    ASSERT_EQ(process.create("s"), "done");
+    process.slots().close();  // its thread has written what was let go
+    process.hub().abandon({"57P03", "the archive that was served here is gone"});
+    EXPECT_EQ(process.create("t"), "58030");
+    ASSERT_EQ(process.answer(kTwo, slot_question::Use{"s", Lsn(kMb)}), "done");
+    process.slots().on_flush(kTwo, Lsn(2 * kMb));
+    process.slots().clean_up(kTwo);
+    disk.erase(std::string(archive::kSlotsName));
+  }
+  EXPECT_FALSE(disk.exists(std::string(archive::kSlotsName)));
+}
+
 TEST(Slots, AreOneProcesss) {
   SimDisk disk;
   auto first = std::make_unique<Process>(disk);
