@@ -71,6 +71,15 @@ class Path {
  private:
   [[nodiscard]] const Stretch& stretch_of(std::size_t i) const;
   void find_stretches(const std::vector<KnownHole>& holes);
+  void find_padded(const archive::Listing& listing);
+  [[nodiscard]] UnionReader::Options reader_options() const {
+    return {.segment_size = size_,
+            .timeline = history_->timeline(),
+            .history = *history_,
+            .unfinished = true,
+            .durable_end = durable_end_,
+            .unsound = &unsound_};
+  }
 
   Archives& archives_;
   const UnionReader::Unsound& unsound_;
@@ -82,6 +91,8 @@ class Path {
   std::vector<SegmentFileName> files_;
   std::vector<Stretch> stretches_;
   std::optional<KnownHole> hole_at_end_;  ///< with a record only
+  /// The last segment, if it was published before it was complete.
+  std::optional<archive::WalSource::Padded> padded_;
 };
 
 std::unique_ptr<const Path> look(Archives& archives, const UnionReader::Unsound& unsound,
@@ -325,6 +336,26 @@ Path::Path(Archives& archives, const UnionReader::Unsound& unsound,
   }
   for (const auto& [segno, name] : files) files_.push_back(name);
   find_stretches(archives.known_holes(size_));
+  if (!files_.empty() && !files_.back().partial && !hole_at_end_) find_padded(listing);
+}
+
+/// The zeros of a segment that "pgweir store publish-partial" has uploaded are the end of the WAL
+/// only after the last segment: restore delivers no other. The archive's own partial file may
+/// continue after it, and is delivered with --partial.
+void Path::find_padded(const archive::Listing& listing) {
+  const auto segment = files_.back().segment;
+  // Another archive may have the complete one.
+  std::size_t copies = 0;
+  archives_.ask_each([&](std::size_t i) {
+    if (!unsound_.contains({i, segment}) && archives_.at(i).finished_form_exists(segment)) ++copies;
+  });
+  if (copies > 1) return;
+  padded_ = UnionReader(archives_, reader_options()).padded(segment.start(size_));
+  if (!padded_ || !padded_->continues) return;
+  files_.back().partial = true;  // (a store does not list it if there is a complete one)
+  for (const auto& forms : archive::segment_forms(listing))
+    if (forms.segment() == segment && !forms.partial.empty())
+      files_.back() = forms.partial.front().name;
 }
 
 void Path::find_stretches(const std::vector<KnownHole>& holes) {
@@ -399,12 +430,10 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
                                 .observer = &observer,
                                 .history = &*history_},
                                start(from));
-  UnionReader reader(archives_, {.segment_size = size_,
-                                 .timeline = history_->timeline(),
-                                 .history = *history_,
-                                 .unfinished = true,
-                                 .durable_end = durable_end_,
-                                 .unsound = &unsound_});
+  UnionReader reader(archives_, reader_options());
+  // From now on it reads the partial file in its place.
+  if (padded_ && padded_->continues)
+    static_cast<void>(reader.padded(files_.back().segment.start(size_)));
   const auto end = behind(stretch_of(from).end - 1);
   Buffer buffer(kRead);
   while (verifier.position() < end) {
@@ -425,6 +454,7 @@ wal::Lsn Path::scan(std::size_t from, const Visit& visit) const {
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
           .with("file", file.to_string());
+    if (damage && padded_ && damage->at >= padded_->end) break;
     if (damage && !file.partial)
       throw UnsoundCopy(Error(ErrorKind::damage, "damaged WAL: " + damage->what)
                             .with("file", archives_.path_of(copy))

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <set>
 
 #include "archive/own_names.h"
+#include "archive/published_open.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "support/archive_builder.h"
@@ -241,6 +243,52 @@ TEST(Find, NeedsTheOptionForWhatIsUnfinished) {
   };
   expect_between(find_time_in(*disk.open(), commits.back().time, std::nullopt, ask),
                  &commits[commits.size() - 2], nullptr);
+}
+
+/// Its zeros are not damage: a recovery ends there.
+TEST(Find, TakesThePublishedPartialSegmentForTheEnd) {
+  sim::SimDisk disk;
+  const History history(disk);
+  const auto& commits = history.commits;
+  const auto& last = commits[commits.size() - 3];
+  const wal::SegmentName segment(1, 9, kSize);
+  ASSERT_LT(kSize.start(9), last.start);
+  const auto whole = disk.content(segment.to_string());
+  auto padded = whole;
+  std::fill(padded.begin() + (last.end - kSize.start(9)), padded.end(), std::byte{0});
+  disk.put(segment.to_string(), padded);
+  EXPECT_THROW(static_cast<void>(find_time_in(*disk.open(), last.time, std::nullopt)), Error)
+      << "without its record it is damaged";
+  disk.put(archive::published_open_name(segment),
+           test::as_bytes(archive::published_open_record(
+               {.segment = segment, .end = last.end, .object = {}, .time = {}})));
+  expect_between(find_time_in(*disk.open(), commits.back().time, std::nullopt), &last, nullptr);
+  const auto moment = find_lsn_in(*disk.open(), last.end + 8, std::nullopt);
+  expect_between(moment, &last, nullptr);
+  EXPECT_EQ(moment->segment, segment.to_string());
+  EXPECT_FALSE(moment->needs_partial) << "restore delivers it without";
+  expect_between(find_time_in(*disk.open(), commits[1].time, std::nullopt), &commits[1],
+                 &commits[2]);
+  // The partial file of the archive continues after it.
+  disk.put(segment.to_string() + ".partial", whole);
+  const auto farther = find_time_in(*disk.open(), commits.back().time, std::nullopt);
+  expect_between(farther, &commits.back(), nullptr);
+  EXPECT_TRUE(farther->needs_partial);
+  disk.erase(segment.to_string() + ".partial");
+  // Another archive has the complete one.
+  sim::SimDisk other;
+  other.put(segment.to_string(), whole);
+  const auto first = disk.open();
+  const auto second = other.open();
+  for (const auto& shelves : {std::array<io::Shelf*, 2>{first.get(), second.get()},
+                              std::array<io::Shelf*, 2>{second.get(), first.get()}}) {
+    NullLog log;
+    expect_between(find_time(Shelves(shelves), commits.back().time, std::nullopt, nullptr, log),
+                   &commits.back(), nullptr);
+  }
+  // A recovery does not pass its zeros.
+  disk.put(wal::SegmentName(1, 10, kSize).to_string(), whole);
+  EXPECT_THROW(static_cast<void>(find_lsn_in(*disk.open(), last.end + 8, std::nullopt)), Error);
 }
 
 /// "recover --to latest" is pinned to what is found.
