@@ -65,6 +65,7 @@ class Finder {
     for (const auto& entry : entries) {
       if (entry.name.starts_with('.') || entry.name == "lost+found") continue;
       if (entry.name == "tablespaces" && has_data_beside(path)) continue;
+      if (entry.type == io::PathType::directory && is_of_a_tablespace(entry.name)) continue;
       const auto below = path + (path.ends_with('/') ? "" : "/") + entry.name;
       if (entry.type == io::PathType::file && archive::is_tar_name(entry.name) &&
           !is_tar_backup(entries) && is_new(below))
@@ -99,6 +100,18 @@ class Finder {
   /// The tablespaces of a backup that lies as NAME/data (`pgweir backup`) are not searched.
   static bool has_data_beside(const std::string& path) {
     return io::type_of(path + "/data/PG_VERSION") == io::PathType::file;
+  }
+  /// "PG_15_202209061" (TABLESPACE_VERSION_DIRECTORY in common/relpath.h): what a server has in the
+  /// location of a tablespace, here that of --tablespace-mapping. The directory of each database in
+  /// it has a PG_VERSION, and is not a backup.
+  static bool is_of_a_tablespace(std::string_view name) {
+    constexpr std::string_view kPrefix = "PG_", kDigits = "0123456789";
+    if (!name.starts_with(kPrefix)) return false;
+    name.remove_prefix(kPrefix.size());
+    const auto major = name.find_first_not_of(kDigits);
+    return major != 0 && major != std::string_view::npos && name[major] == '_' &&
+           major + 1 < name.size() &&
+           name.find_first_not_of(kDigits, major + 1) == std::string_view::npos;
   }
   /// Other backups may lie in folders next to its files.
   static bool is_tar_backup(const std::vector<io::UserEntry>& entries) {

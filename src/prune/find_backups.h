@@ -43,11 +43,11 @@ struct Places {
 
 /// Returns every backup found, each once. A directory that contains any file of a backup is one,
 /// and its subdirectories are not searched; so is a tar file of any name with a backup_label at its
-/// front. Names that start with a dot and lost+found are skipped. Unreadable backups are included.
-/// A searched one that has neither PG_VERSION nor a base.tar is unfinished; a named one may have
-/// its data elsewhere. Throws Error{usage} if a named path is not a backup, or a searched directory
-/// does not exist; Error{io} if it cannot be read itself; and for a named one what
-/// archive::read_backup_point() throws.
+/// front. Names that start with a dot, lost+found and what a server has in a tablespace are
+/// skipped. Unreadable backups are included. A searched one that has neither PG_VERSION nor a
+/// base.tar is unfinished; a named one may have its data elsewhere. Throws Error{usage} if a named
+/// path is not a backup, or a searched directory does not exist; Error{io} if it cannot be read
+/// itself; and for a named one what archive::read_backup_point() throws.
 [[nodiscard]] std::vector<FoundBackup> find_backups(const Places& places);
 
 }  // namespace weir::prune

@@ -81,6 +81,19 @@ TEST(FindBackups, FindsEachOfThemOnceAtAnyDepth) {
   EXPECT_TRUE(found.contains("loose/tuesday.tar.zst"));
 }
 
+/// pg_basebackup --tablespace-mapping may have put them anywhere below the place.
+TEST(FindBackups, TakesNoTablespaceForABackup) {
+  const test::TemporaryDirectory place;
+  write_finished(place, "monday");
+  place.write("tablespaces_of_monday/fast/PG_15_202209061/16394/PG_VERSION", "15\n");
+  place.write("tablespaces_of_monday/fast/PG_15_202209061/16394/16395", "x");
+  EXPECT_EQ(find_in(place).size(), 1u);
+  // Other names are searched.
+  for (const auto* name : {"PG_15", "PG__202209061", "PG_15_", "PG_15_202209061x", "PG_x_1"})
+    write_finished(place, std::string("below/") + name + "/data");
+  EXPECT_EQ(find_in(place).size(), 6u);
+}
+
 TEST(FindBackups, TellsWhichAreNotFinished) {
   const test::TemporaryDirectory place;
   // As pg_basebackup goes: its WAL, the label, data, pg_control, manifest.
