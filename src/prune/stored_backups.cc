@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/for_each_index.h"
+#include "base/text.h"
 #include "prune/barman_backup.h"
 #include "prune/walg_backup.h"
 #include "store/listing.h"
@@ -34,16 +35,38 @@ struct Objects {
   std::uint64_t bytes = 0;
   bool described = false;  ///< the object that is stored last is there
   bool beside = false;     ///< likewise Barman's annotation, or WAL-G's metadata
-  std::set<std::string>
-      archives{};  ///< of tar files: "data", or a tablespace's OID; of WAL-G "tar"
+  /// The numbers of the parts of tar files: of "data", or a tablespace's OID; of WAL-G of "tar".
+  std::map<std::string, std::set<unsigned>> archives{};
 };
 
-/// "data.tar.gz" and "data_0001.tar" are "data" (get_backup_files() in Barman's cloud.py).
-std::optional<std::string> tar_name_of(std::string_view file) {
+/// A part of a tar file: "data.tar.gz" is number 0 of "data", and "data_0001.tar" number 1
+/// (_build_dest_name() and get_backup_files() in Barman's cloud.py).
+struct TarPart {
+  std::string name;
+  unsigned number = 0;
+};
+std::optional<TarPart> tar_part_of(std::string_view file) {
   const auto end = file.find_first_of("._");
-  if (end == std::string_view::npos || file.find(".tar", end) == std::string_view::npos)
-    return std::nullopt;
-  return std::string(file.substr(0, end));
+  const auto tar = end == std::string_view::npos ? end : file.find(".tar", end);
+  if (tar == std::string_view::npos) return std::nullopt;
+  TarPart part{.name = std::string(file.substr(0, end))};
+  if (tar == end) return part;
+  const auto number = parse_number<unsigned>(file.substr(end + 1, tar - end - 1));
+  if (!number) return std::nullopt;
+  part.number = *number;
+  return part;
+}
+
+/// How Barman calls the first part that is missing; nullopt: none is, as far as the others show.
+std::optional<std::string> missing_part(const std::string& name, const std::set<unsigned>* parts) {
+  unsigned next = 0;
+  if (parts != nullptr)
+    for (const auto number : *parts) {
+      if (number != next) break;
+      ++next;
+    }
+  if (next > 0 && next == parts->size()) return std::nullopt;
+  return next == 0 ? name + ".tar" : fmt::format("{}_{:04}.tar", name, next);
 }
 
 class StoreFinder {
@@ -81,13 +104,13 @@ class StoreFinder {
     const auto slash = name.find('/');
     if (slash == std::string_view::npos) return;
     const auto file = name.substr(slash + 1);
-    auto archive = tar_name_of(file);
-    if (file != kInfo && file != kKeep && !archive) return;
+    const auto part = tar_part_of(file);
+    if (file != kInfo && file != kKeep && !part) return;
     auto& objects = objects_[std::string(name.substr(0, slash))];
     objects.bytes += bytes;
     if (file == kInfo) objects.described = true;
     if (file == kKeep) objects.beside = true;
-    if (archive) objects.archives.insert(std::move(*archive));
+    if (part) objects.archives[part->name].insert(part->number);
   }
 
   /// NAME_backup_stop_sentinel.json, NAME/metadata.json, NAME/tar_partitions/part_001.tar.lz4
@@ -104,7 +127,7 @@ class StoreFinder {
     }
     const auto file = name.substr(slash + 1);
     if (file == kMetadata) objects.beside = true;
-    if (file.starts_with(kPartitions)) objects.archives.insert("tar");
+    if (file.starts_with(kPartitions)) objects.archives["tar"].insert(0);
   }
 
   std::optional<FoundBackup> look_at(const std::string& name, const Objects& objects,
@@ -169,11 +192,14 @@ class StoreFinder {
     backup.vouched = backup.point->end.has_value();
     if (info.snapshot) return true;
     info.tablespaces.insert(info.tablespaces.begin(), "data");
-    for (const auto& each : info.tablespaces)
-      if (!objects.archives.contains(each)) {
-        doubt(backup, fmt::format("its {}.tar is missing", each));
-        break;
-      }
+    for (const auto& each : info.tablespaces) {
+      const auto found = objects.archives.find(each);
+      const auto missing =
+          missing_part(each, found == objects.archives.end() ? nullptr : &found->second);
+      if (!missing) continue;
+      doubt(backup, fmt::format("its {} is missing", *missing));
+      break;
+    }
     return true;
   }
 

@@ -101,6 +101,19 @@ TEST_F(StoredBackupsOfBarman, WithoutAllTarFilesAreNotWhole) {
   EXPECT_EQ(only(kForm).state, State::finished);
 }
 
+/// A large tar file has several, whose numbers have no gap.
+TEST_F(StoredBackupsOfBarman, WithoutAllPartsOfATarFileAreNotWhole) {
+  put(at_ + "backup.info", info());
+  put(at_ + "data_0001.tar.gz", "");
+  put(at_ + "data_0003.tar.gz", "");
+  EXPECT_EQ(only(kForm).problem, "its data.tar is missing");
+  EXPECT_EQ(only(kForm).state, State::unfinished);
+  put(at_ + "data.tar.gz", "");
+  EXPECT_EQ(only(kForm).problem, "its data_0002.tar is missing");
+  put(at_ + "data_0002.tar.gz", "");
+  EXPECT_EQ(only(kForm).state, State::finished);
+}
+
 TEST_F(StoredBackupsOfBarman, ThatAreNotFinishedSaySo) {
   put(at_ + "data.tar", "");
   EXPECT_EQ(only(kForm).state, State::unfinished);
