@@ -255,15 +255,16 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
 }
 
 void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
-                   const std::shared_ptr<const store::SignifyKey>& key) {
+                   const std::shared_ptr<const store::SignifyKey>& key, bool dry_run) {
   StoreLog log;
   const auto record = prune::record_prune(stored.opened().store(), stored.opened().layout(), plan,
-                                          key, {.seed = random_bits()}, log);
+                                          key, {.seed = random_bits()}, log, dry_run);
   if (record && record->by_others > 0)
     print(fmt::format(
-        "recorded in the manifest that the archive begins at {}: {} before it had already been "
-        "removed by another program\n",
-        record->begin, counted(record->by_others, "segment")));
+        "{} in the manifest that the archive begins at {}: {} before it had already been removed "
+        "by another program\n",
+        dry_run ? "would record" : "recorded", record->begin,
+        counted(record->by_others, "segment")));
 }
 
 /// A backup with missing files retains nothing: earlier WAL may be needed.
@@ -329,7 +330,7 @@ int prune_command(const Arguments& arguments) {
     there = prune::make_plan(
         {stored->shelf(), stored->shelf(), slots, stored->told_identity(), directory.get()},
         options);
-  if (there && !dry_run) tell_manifest(*stored, *there, manifest_key_of(arguments));
+  if (there) tell_manifest(*stored, *there, manifest_key_of(arguments), dry_run);
   if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {
     const bool through = prune::carry_out(
         *directory, *here, [&] { return stop.made(); },

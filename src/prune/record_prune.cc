@@ -16,7 +16,7 @@ namespace weir::prune {
 std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::Layout& layout,
                                         const Plan& plan,
                                         const std::shared_ptr<const store::SignifyKey>& key,
-                                        const store::Patience& patience, Log& log) {
+                                        const store::Patience& patience, Log& log, bool dry_run) {
   auto begin = wal::SegmentName::parse(plan.keep_from);
   if (plan.files == 0 && !begin) return std::nullopt;
   std::vector<store::SignifyPublic> keys;
@@ -42,6 +42,7 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
             "Nothing was removed. Specify --manifest-key FILE: the line with the archive's new "
             "start must be signed; otherwise, a verification would report the removed segments as "
             "lost.");
+  if (dry_run) return PruneRecord{*begin, by_others};
   auto lines = store::prune_lines(chains, *begin, cluster->system_identifier, is_signed);
   store::ManifestWriter writer(store, layout, key, log);
   insist(patience, [&] {

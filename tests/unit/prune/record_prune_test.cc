@@ -55,8 +55,9 @@ class RecordPrune : public ::testing::Test {
     return plan;
   }
   std::optional<PruneRecord> record(const Plan& plan,
-                                    const std::shared_ptr<const store::SignifyKey>& key = nullptr) {
-    return record_prune(store_, layout_, plan, key, {}, log_);
+                                    const std::shared_ptr<const store::SignifyKey>& key = nullptr,
+                                    bool dry_run = false) {
+    return record_prune(store_, layout_, plan, key, {}, log_, dry_run);
   }
   std::size_t told_before(std::uint64_t segno) {
     return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno));
@@ -98,12 +99,15 @@ TEST_F(RecordPrune, NeedsTheKeyOfASignedManifest) {
   const auto key = std::make_shared<const store::SignifyKey>(store::SignifyKey::make());
   write(key);
   const auto before = store_.objects.size();
-  try {
-    static_cast<void>(record(plan_of(4)));
-    ADD_FAILURE() << "recorded without a key";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::usage);
+  for (const bool dry_run : {true, false}) {
+    try {
+      static_cast<void>(record(plan_of(4), nullptr, dry_run));
+      ADD_FAILURE() << "recorded without a key";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::usage);
+    }
   }
+  EXPECT_EQ(record(plan_of(4), key, true)->begin, name(4));
   EXPECT_EQ(store_.objects.size(), before);
   EXPECT_TRUE(record(plan_of(4), key));
 }
