@@ -162,6 +162,15 @@ void tell_held_back(const prune::Plan& plan) {
 /// Prints what one copy of the archive loses. Returns false if there is nothing to remove from it.
 bool tell_plan(const prune::Plan& plan, bool dry_run, const std::string& where) {
   tell_held_back(plan);
+  if (plan.never_comes) {
+    print_stderr(
+        "pgweir: nothing is removed{}, because {} is not there ({}), and will not be uploaded: it "
+        "is a partial segment, and its timeline was left before the backup's end\n"
+        "hint: Only the archive directory can bring this backup to consistency. Specify a backup "
+        "of the current timeline instead.\n",
+        where, plan.awaited, plan.reason);
+    return false;
+  }
   if (!plan.awaited.empty()) {
     print(fmt::format("nothing to remove until {} is uploaded ({}){}\n", plan.awaited, plan.reason,
                       where));
@@ -345,6 +354,7 @@ int prune_command(const Arguments& arguments) {
   }
   if (there && tell_plan(*there, dry_run, " in " + stored->shelf().path()))
     status = std::max(status, prune_store(arguments, *stored, *there, stop));
+  if (there && there->never_comes) status = std::max(status, kNo);
   if (there)
     status = std::max(status, prune_beside(arguments, *stored, *there, manifest_key_of(arguments)));
   return status;

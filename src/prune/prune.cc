@@ -66,6 +66,7 @@ class Planner {
     const archive::BackupPoint* backup;  ///< in options_.backups
     wal::SegmentName segment;
     std::string_view why;
+    bool never_comes = false;
   };
 
   void check_options() const {
@@ -335,7 +336,9 @@ class Planner {
       } else if (const auto segment =
                      first_to_upload(backup, timelines_there, forms_here, forms_there)) {
         const bool is_last = *backup.end <= size_.start(segment->segno(size_) + 1);
-        awaited_.push_back({&backup, *segment, is_last ? "ends in it" : "needs it"});
+        awaited_.push_back(
+            {&backup, *segment, is_last ? "ends in it" : "needs it",
+             !forms_there.at(*segment) && ends_after_its_timeline(backup, timelines_there)});
       }
     }
   }
@@ -383,6 +386,17 @@ class Planner {
     }
     return std::nullopt;
   }
+  /// The backup's timeline was left before the backup's end, and by no later timeline after it: the
+  /// segment with the end stays partial, and is not uploaded.
+  static bool ends_after_its_timeline(const archive::BackupPoint& backup,
+                                      const archive::Timelines& timelines) {
+    const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
+    const auto descendants = timelines.descendants(timeline);
+    return !descendants.empty() &&
+           std::none_of(descendants.begin(), descendants.end(), [&](wal::TimelineId later) {
+             return timelines.history(later)->end_of(timeline) >= backup.end;
+           });
+  }
   [[nodiscard]] bool is_awaited(const archive::BackupPoint& backup) const {
     return std::any_of(awaited_.begin(), awaited_.end(),
                        [&](const Awaited& each) { return each.backup == &backup; });
@@ -394,6 +408,7 @@ class Planner {
     Plan plan;
     plan.awaited = awaited.segment.to_string();
     plan.reason = fmt::format("the backup {} {}", awaited.backup->file, awaited.why);
+    plan.never_comes = awaited.never_comes;
     return plan;
   }
 

@@ -56,6 +56,9 @@ struct Plan {
   /// only Homes::source has it. Nothing is removed then, and `reason` names the backup. "": each
   /// backup's are here.
   std::string awaited{};
+  /// It will not come: it is the partial segment of a timeline that was left before the backup's
+  /// end, so that only Homes::source can bring the backup to consistency.
+  bool never_comes = false;
 };
 
 /// The archive that is pruned, and its copies. Not owned; they may be the same.

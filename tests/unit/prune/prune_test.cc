@@ -149,6 +149,11 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheEndOfABackupYet) {
   // The partial segment of the old timeline is not uploaded: that of the new one has its WAL.
   uploaded.archive.disk.erase(SegmentName(1, 5, kSize).to_string() + ".partial");
   EXPECT_EQ(plan(kSize.start(5) + 0x100, 1, here.get()).files, 3u);
+  // It has not where the backup ends after the switchpoint: then that does not come.
+  const auto left = plan(kSize.start(5) + 500'000, 1, here.get());
+  EXPECT_EQ(left.awaited, SegmentName(1, 5, kSize).to_string());
+  EXPECT_TRUE(left.never_comes);
+  EXPECT_FALSE(waiting.never_comes);
   uploaded.archive.disk.erase(SegmentName(2, 5, kSize).to_string());
   EXPECT_EQ(plan(kSize.start(5) + 0x100, 1, here.get()).awaited,
             SegmentName(2, 5, kSize).to_string());
