@@ -54,6 +54,7 @@ class Follower final : public wal::RecordObserver {
            Promise& promise)
       : begin_(backup.start),
         backup_end_(backup.end),
+        checkpoint_at_(backup.checkpoint),
         target_(target),
         size_(size),
         promise_(promise),
@@ -72,6 +73,9 @@ class Follower final : public wal::RecordObserver {
   void on_record(wal::Lsn start, wal::Lsn end, const wal::RecordHeader& header,
                  std::span<const std::byte> body) override {
     if (start < begin_) return;
+    if (checkpoint_at_ && start >= *checkpoint_at_ && !std::exchange(is_past_checkpoint_, true))
+      is_stranger_ = start != *checkpoint_at_ || !wal::is_checkpoint(header) ||
+                     wal::redo_position(body) != begin_;
     ended_.reset();
     if (transactions_.wants(header)) transactions_.on_record(start, end, header, body);
     if (!done_ && stops_before(start)) {
@@ -124,6 +128,8 @@ class Follower final : public wal::RecordObserver {
   [[nodiscard]] bool backup_ended() const { return backup_ended_; }
   /// The end of a transaction was replayed: everything in the backup precedes it.
   [[nodiscard]] bool any_transaction() const { return any_transaction_; }
+  /// There is another record where the backup's checkpoint should be.
+  [[nodiscard]] bool is_stranger() const { return is_stranger_; }
   /// Start time of the backup's checkpoint; nullopt: it was not found, or has no time.
   [[nodiscard]] std::optional<wal::PgTime> checkpoint() const { return checkpoint_; }
 
@@ -159,6 +165,7 @@ class Follower final : public wal::RecordObserver {
 
   const wal::Lsn begin_;
   const std::optional<wal::Lsn> backup_end_;
+  const std::optional<wal::Lsn> checkpoint_at_;  ///< its record, as the backup says
   const Target& target_;
   const wal::SegmentSize size_;
   Promise& promise_;
@@ -168,6 +175,8 @@ class Follower final : public wal::RecordObserver {
   wal::Lsn last_byte_;
   bool backup_ended_ = false;
   bool any_transaction_ = false;
+  bool is_past_checkpoint_ = false;
+  bool is_stranger_ = false;
   std::optional<wal::PgTime> checkpoint_;
 };
 
@@ -213,6 +222,18 @@ void tell_hole(Promise& promise, const Way& way, wal::Lsn from, wal::Lsn to) {
           : "No recovery can pass a hole: \"pgweir import\" fills it from another copy, and a base "
             "backup that started after it can be recovered.";
   promise.hint += way_out(promise);
+}
+
+/// A backup_label names no cluster, nor does a manifest before PostgreSQL 17, and pg_control in a
+/// compressed tar file is read only when it is unpacked.
+Error stranger_error(const archive::BackupPoint& backup) {
+  return Error(ErrorKind::conflict, "the archive has different WAL at the backup's checkpoint")
+      .with("backup", backup.file)
+      .with("its checkpoint", *backup.checkpoint)
+      .with("with the start", backup.start)
+      .hint(
+          "The backup belongs to another cluster, or to a server that diverged from this archive. "
+          "Specify the archive of the backup's own server.");
 }
 
 void require_target(Promise& promise, const Target& target, const archive::BackupPoint& backup) {
@@ -450,6 +471,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     if (verifier.unchecked())
       throw Error(ErrorKind::refused, "the WAL is of a newer PostgreSQL than this pgweir knows")
           .with("LSN", at);
+    if (follower.is_stranger()) throw stranger_error(backup);
     if (!damage) continue;
     if (follower.done() && size.segno(damage->found_at) != size.segno(follower.last_byte())) break;
     // After its end, a partial segment has zeros, or old content. If WAL continues after it, it is

@@ -125,8 +125,9 @@ struct Promise {
 };
 
 /// Reads the WAL from the backup's start to the target, checking every record. Nothing is replayed
-/// here: problems are found before a server is started. Throws Error{io, refused}; Error{retry} if
-/// `stop` returns true, or if an archive does not respond.
+/// here: problems are found before a server is started. Throws Error{conflict} if another record is
+/// where the backup's checkpoint should be; Error{io, refused}; Error{retry} if `stop` returns
+/// true, or if an archive does not respond.
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
 

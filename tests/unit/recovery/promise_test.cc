@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "support/append_checkpoint.h"
 #include "support/error_of.h"
 #include "support/wal_builder.h"
 #include "wal/page.h"
@@ -303,6 +304,28 @@ TEST_F(PromiseTest, TakesTheTimeOfTheBackupsCheckpointWhereThereIsNoCommitBefore
     const auto promise = look({.kind = Target::Kind::time, .time = {101'000'000}});
     EXPECT_EQ(promise.problem + promise.hint, "");
   }
+}
+
+/// Nothing else in a backup in compressed tar files names its cluster before it is unpacked.
+TEST_F(PromiseTest, RefusesABackupWithAnotherRecordAtItsCheckpoint) {
+  const auto before = builder_.append_random(2000).start;
+  backup_.start = builder_.append_random(2000).start;
+  const auto checkpoint = testing::append_checkpoint(builder_, backup_.start);
+  const auto other = commit(100);
+  end_backup();
+  backup_.checkpoint = checkpoint;
+  EXPECT_EQ(look().problem, "");
+  backup_.checkpoint = builder_.end() + 10'000;
+  EXPECT_EQ(look().problem, "") << "the archive ends before it";
+  const auto refused = [&](wal::Lsn at) {
+    backup_.checkpoint = at;
+    return test::error_of([&] { static_cast<void>(look()); }).kind() == ErrorKind::conflict;
+  };
+  EXPECT_TRUE(refused(checkpoint + 8));
+  EXPECT_TRUE(refused(other));
+  EXPECT_TRUE(refused(backup_.start));
+  backup_.start = before;
+  EXPECT_TRUE(refused(checkpoint)) << "it has another start";
 }
 
 TEST_F(PromiseTest, TellsOfDamageBehindTheTargetInItsSegment) {
