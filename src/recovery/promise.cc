@@ -488,7 +488,9 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
       if (padded->continues) return std::nullopt;
       break;
     }
-    if (follower.done())
+    // The archive's copy of a segment in which a standby was promoted may be torn, or closed early.
+    const bool is_end = !way.unfinished() && !way.goes_on(behind) && way.is_left_before(damage->at);
+    if (follower.done() || is_end)
       promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what};
     else
       tell_damage(promise, way, damage->at, what);

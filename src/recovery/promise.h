@@ -52,6 +52,9 @@ struct Way {
   /// Called if the WAL read last, of the partial segment with this byte, is not valid. True: more
   /// WAL follows in it, so that it is not restored, not even so far; false: that is its end.
   std::function<bool(wal::Lsn)> has_wal_after_damage;
+  /// True if a later timeline begins in the segment with this byte, at or before it: the followed
+  /// timeline was left there, and how its segment ends does not matter.
+  std::function<bool(wal::Lsn)> is_left_before;
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;

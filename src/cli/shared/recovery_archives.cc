@@ -72,6 +72,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .is_finished = [this](wal::Lsn at) { return is_finished(at); },
           .complete_after = [this](wal::Lsn at) { return complete_after(at); },
           .has_wal_after_damage = [this](wal::Lsn at) { return has_wal_after_damage(at); },
+          .is_left_before = [this](wal::Lsn at) { return is_left_before(at); },
           .has_another_copy = [this] { return has_another_copy(); }};
 }
 
@@ -189,6 +190,15 @@ bool ArchivesOfRecovery::has_wal_after_damage(wal::Lsn at) {
   const auto partial =
       restore::find_partial(archives_, reader_->segment_at(at), size_, durable_end_of);
   return partial && partial->damage;
+}
+
+bool ArchivesOfRecovery::is_left_before(wal::Lsn at) {
+  const auto timelines = archives_.timelines();
+  const auto descendants = timelines.descendants(history_->timeline());
+  return std::any_of(descendants.begin(), descendants.end(), [&](wal::TimelineId descendant) {
+    const auto end = timelines.history(descendant)->end_of(history_->timeline());
+    return end && *end <= at && size_.segno(*end) == size_.segno(at);
+  });
 }
 
 bool ArchivesOfRecovery::has_another_copy() {

@@ -44,6 +44,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   std::optional<wal::Lsn> next_segment(wal::Lsn at, bool complete);
   std::optional<wal::Lsn> complete_after(wal::Lsn at);
   bool has_wal_after_damage(wal::Lsn at);
+  bool is_left_before(wal::Lsn at);
   bool is_finished(wal::Lsn at);
   bool has_another_copy();
 

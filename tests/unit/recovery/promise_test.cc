@@ -133,6 +133,7 @@ class PromiseTest : public ::testing::Test {
                     return complete_;
                   },
                   .has_wal_after_damage = [this](wal::Lsn) { return wal_after_damage_; },
+                  .is_left_before = [this](wal::Lsn at) { return left_at_ && *left_at_ <= at; },
                   .has_another_copy =
                       [this] {
                         if (copies_ == 0) return false;
@@ -151,6 +152,7 @@ class PromiseTest : public ::testing::Test {
   bool finished_since_ = false;
   std::optional<wal::Lsn> complete_;  ///< start of a complete segment after partial ones
   bool wal_after_damage_ = false;     ///< in the partial segment
+  std::optional<wal::Lsn> left_at_;   ///< where a later timeline begins
   int copies_ = 0;
 };
 
@@ -525,6 +527,28 @@ TEST_F(PromiseTest, TakesTheZerosOfAPublishedSegmentForTheEnd) {
   promise = look();
   EXPECT_EQ(promise.problem, "");
   EXPECT_GT(promise.position, end + 10'000);
+}
+
+/// A promoted standby with archive_mode = always archives it so, before the segment of the new
+/// timeline.
+TEST_F(PromiseTest, TakesTheEndOfASegmentInWhichItsTimelineWasLeftForTheEnd) {
+  commit(100);
+  const auto last = commit(200);
+  const auto end = builder_.records().back().end;
+  fill(900);
+  source_.zeros_from = end;
+  source_.end = kSize.start_of(end) + kSize.bytes();
+  left_at_ = end + 8;
+  EXPECT_EQ(look().obstacle, Obstacle::damage) << "WAL before the switchpoint is missing";
+  left_at_ = end;
+  const auto promise = look();
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, end);
+  EXPECT_EQ(promise.last_record, last);
+  EXPECT_TRUE(promise.damage_behind) << "restore must be told to deliver the front";
+  EXPECT_EQ(look({.kind = Target::Kind::lsn, .lsn = end}).obstacle, Obstacle::ends);
+  source_.end = {};
+  EXPECT_EQ(look().obstacle, Obstacle::damage) << "more WAL of the timeline follows";
 }
 
 TEST_F(PromiseTest, NamesDamageInTheOpenSegmentWithMoreWalBehindIt) {
