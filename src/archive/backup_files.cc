@@ -70,7 +70,8 @@ void add_label(BackupPoint& point, const BackupPoint& label, const std::string& 
   point.from_standby = label.from_standby;
   point.checkpoint = label.checkpoint;
   point.places = label.places;
-  point.began = label.began;
+  // The label was sent after the backup had begun: a later time in it is in an unknown time zone.
+  if (label.began && (!point.began || *label.began < *point.began)) point.began = label.began;
   point.parent = label.parent;
 }
 

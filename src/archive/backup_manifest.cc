@@ -63,11 +63,26 @@ std::string read_text(io::Bytes& bytes, std::uint64_t from, std::uint64_t behind
   return text;
 }
 
+/// When the server generated the backup_label, the first file that it sends of the data directory:
+/// just after the backup's start (perform_base_backup in backup/basebackup.c). In a manifest it is
+/// in GMT, and in the label in a time zone by its abbreviation. nullopt: many files precede it,
+/// those of tablespaces.
+std::optional<wal::PgTime> time_of_label(std::string_view front) {
+  constexpr std::string_view kEntry = "{ \"Path\": \"backup_label\",",
+                             kTime = "\"Last-Modified\": \"";
+  const auto at = front.find(kEntry);
+  if (at == std::string_view::npos) return std::nullopt;
+  const auto entry = front.substr(at, front.find('}', at) - at);
+  const auto time = entry.find(kTime);
+  if (time == std::string_view::npos) return std::nullopt;
+  const auto value = entry.substr(time + kTime.size());
+  return wal::PgTime::parse(value.substr(0, value.find('"')));
+}
+
 /// The object without the entries between its first and its last ones; nullopt if it is not written
 /// as a server does it.
-std::optional<json> without_middle(io::Bytes& manifest) {
+std::optional<json> without_middle(io::Bytes& manifest, std::string front) {
   const auto size = manifest.size();
-  auto front = read_text(manifest, 0, std::min(size, kFront));
   const auto files = front.find(kFiles);
   if (files == std::string::npos) return std::nullopt;
   front.resize(files);
@@ -174,14 +189,22 @@ BackupPoint point_of(const json& manifest, const std::string& file) {
 }  // namespace
 
 BackupPoint parse_backup_manifest(std::string_view content, const std::string& file) {
-  return point_of(json::parse(content, WithoutFiles(), false), file);
+  auto point = point_of(json::parse(content, WithoutFiles(), false), file);
+  point.began = time_of_label(content.substr(0, kFront));
+  return point;
 }
 
 BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file) {
-  if (const auto object = without_middle(manifest)) return point_of(*object, file);
-  ByteStream bytes(manifest);
-  std::istream stream(&bytes);
-  return point_of(json::parse(stream, WithoutFiles(), false), file);
+  const auto front = read_text(manifest, 0, std::min(manifest.size(), kFront));
+  auto object = without_middle(manifest, front);
+  if (!object) {
+    ByteStream bytes(manifest);
+    std::istream stream(&bytes);
+    object = json::parse(stream, WithoutFiles(), false);
+  }
+  auto point = point_of(*object, file);
+  point.began = time_of_label(front);
+  return point;
 }
 
 void for_each_file(io::Bytes& manifest, const std::string& file,

@@ -67,6 +67,26 @@ TEST(BackupFiles, OfATarBackupInEachCompressionAreRead) {
   }
 }
 
+/// "CET" in the label is not known: the manifest has the moment in GMT.
+TEST(BackupFiles, TellTheTimeOfABackupByTheManifestWhereTheLabelsTimeZoneIsUnknown) {
+  const test::TemporaryDirectory place;
+  auto label = backup_label(kStart);
+  label.replace(label.find("03:14:15 UTC"), 12, "04:14:10 CET");
+  place.write("PG_VERSION", "15\n");
+  place.write("backup_label", label);
+  const auto began = [&] { return read_backup_point(place.path()).began; };
+  EXPECT_EQ(began(), wal::PgTime::parse("2026-11-20 16:14:10 UTC")) << "the latest possible time";
+  place.write("backup_manifest", backup_manifest(kStart, kEnd));
+  EXPECT_EQ(began(), wal::PgTime::parse("2026-11-20 16:14:10 UTC")) << "it does not list the label";
+  place.write(
+      "backup_manifest",
+      backup_manifest(kStart, kEnd, 1, {{"backup_label", label.size()}, {"PG_VERSION", 3}}));
+  EXPECT_EQ(began(), wal::PgTime::parse("2026-11-20 03:14:15 UTC"));
+  label.replace(label.find("04:14:10 CET"), 12, "04:14:10 +01");
+  place.write("backup_label", label);
+  EXPECT_EQ(began(), wal::PgTime::parse("2026-11-20 03:14:10 UTC")) << "the label's is exact";
+}
+
 TEST(BackupFiles, OfATarOfAnyNameAreRead) {
   const test::TemporaryDirectory place;
   const auto monday =
