@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "archive/content.h"
+#include "archive/find_losses.h"
 #include "archive/forms.h"
 #include "base/error.h"
 #include "codec/size_claim.h"
@@ -103,7 +104,8 @@ std::vector<Loss> find_wrong_size_holes(std::span<const WrongSize> wrong, const 
 
   std::vector<WrongSize> found;
   for (const auto& each : wrong)
-    if (each.name.segment.fits(segment_size) && !lies_in_a_hole(each, segment_size, recorded) &&
+    if (each.name.segment.fits(segment_size) &&
+        !lies_in_a_hole(each, timelines, segment_size, recorded) &&
         has_both_sides(each.name.segment))
       found.push_back(each);
   std::sort(found.begin(), found.end(),
@@ -136,13 +138,25 @@ std::vector<Loss> find_wrong_size_holes(std::span<const WrongSize> wrong, const 
   return holes;
 }
 
-bool lies_in_a_hole(const WrongSize& wrong, wal::SegmentSize segment_size,
-                    std::span<const Loss> holes) {
+bool lies_in_a_hole(const WrongSize& wrong, const Timelines& timelines,
+                    wal::SegmentSize segment_size, std::span<const Loss> holes) {
   const auto& segment = wrong.name.segment;
   const auto begin = segment.start(segment_size);
+  std::optional<wal::TimelineHistory> history;
   return std::any_of(holes.begin(), holes.end(), [&](const Loss& loss) {
-    return loss.kind == Loss::Kind::hole && loss.timeline <= segment.timeline() &&
-           segment.timeline() <= loss.next_timeline && loss.begin <= begin && begin < loss.end;
+    if (loss.kind != Loss::Kind::hole || begin < loss.begin || loss.end <= begin ||
+        segment.timeline() < loss.timeline || loss.next_timeline < segment.timeline())
+      return false;
+    if (!history)
+      history =
+          timelines.history(segment.timeline()).value_or(wal::TimelineHistory(segment.timeline()));
+    if (timeline_of_segment(*history, segment.segno(segment_size), segment_size) !=
+        segment.timeline())
+      return false;
+    const auto needed = needed_along(loss, *history, timelines, segment_size);
+    return std::any_of(needed.begin(), needed.end(), [&](const Loss::Range& part) {
+      return part.begin <= begin && begin < part.end;
+    });
   });
 }
 

@@ -64,9 +64,10 @@ void take_out(Listing& listing, std::span<const WrongSize> wrong);
                                                       wal::SegmentSize segment_size,
                                                       std::span<const Loss> recorded);
 
-/// True if the segment is part of a hole in `holes`.
-[[nodiscard]] bool lies_in_a_hole(const WrongSize& wrong, wal::SegmentSize segment_size,
-                                  std::span<const Loss> holes);
+/// True if the segment is part of a hole in `holes`: one of another branch, at the same positions,
+/// has other segments.
+[[nodiscard]] bool lies_in_a_hole(const WrongSize& wrong, const Timelines& timelines,
+                                  wal::SegmentSize segment_size, std::span<const Loss> holes);
 
 /// "000000010000000000000005 has 0 bytes, 000000010000000000000007.zst has …, and 3 more"
 [[nodiscard]] std::string text_of(std::span<const WrongSize> wrong, wal::SegmentSize segment_size);

@@ -104,7 +104,7 @@ class SizeWatch::Work {
   bool check(const archive::SegmentFileName& name);
   void show();
   bool record(Loss& loss);
-  void report_new(const std::vector<Loss>& holes);
+  void report_new(const std::vector<Loss>& holes, const archive::Timelines& timelines);
 
   Shared& shared_;
   const wal::SegmentSize size_;
@@ -204,8 +204,8 @@ void SizeWatch::Work::show() {
   auto recorded = archive::read_losses(*directory_, listing);
   std::vector<WrongSize> wrong;
   for (const auto& [segment, each] : wrong_) wrong.push_back(each);
-  auto found = archive::find_wrong_size_holes(
-      wrong, listing, archive::Timelines::read(*directory_, listing), size_, recorded);
+  const auto timelines = archive::Timelines::read(*directory_, listing);
+  auto found = archive::find_wrong_size_holes(wrong, listing, timelines, size_, recorded);
   unrecorded_.clear();
   for (auto& loss : found) {
     if (shared_.is_over()) return;
@@ -214,7 +214,7 @@ void SizeWatch::Work::show() {
     if (!record(loss)) unrecorded_.insert(loss.id());
     recorded.push_back(loss);
   }
-  report_new(recorded);
+  report_new(recorded, timelines);
 
   std::vector<Loss> open;
   std::set<std::string> closed = std::exchange(shared_.archive.recorded, {});
@@ -223,7 +223,7 @@ void SizeWatch::Work::show() {
     closed.erase(loss.id());
     const bool ours = shown_.contains(loss.id()) ||
                       std::any_of(wrong.begin(), wrong.end(), [&](const auto& each) {
-                        return archive::lies_in_a_hole(each, size_, std::span(&loss, 1));
+                        return archive::lies_in_a_hole(each, timelines, size_, std::span(&loss, 1));
                       });
     if (!ours) continue;
     shown_.insert(loss.id());
@@ -262,13 +262,14 @@ bool SizeWatch::Work::record(Loss& loss) {
 }
 
 /// Each segment once, unless it is acknowledged.
-void SizeWatch::Work::report_new(const std::vector<Loss>& holes) {
+void SizeWatch::Work::report_new(const std::vector<Loss>& holes,
+                                 const archive::Timelines& timelines) {
   std::vector<WrongSize> fresh;
   std::set<std::string> ids;
   for (const auto& [segment, each] : wrong_) {
     bool known = !told_.insert(segment).second;
     for (const auto& loss : holes) {
-      if (!archive::lies_in_a_hole(each, size_, std::span(&loss, 1))) continue;
+      if (!archive::lies_in_a_hole(each, timelines, size_, std::span(&loss, 1))) continue;
       if (loss.acknowledged) known = true;
       if (!known) ids.insert(loss.id());
     }

@@ -36,6 +36,7 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
 StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
                                  const std::optional<archive::Identity>& told);
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
+                        const archive::Timelines& timelines,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
 void add_missing_histories(StatusReport& report);
 void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
@@ -211,7 +212,7 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   const auto size = report.segment_size;
   // Files that only their names identify as segments.
   auto no_segments = wrong_sizes;
-  if (size) add_files_in_holes(no_segments, listing, losses, *size);
+  if (size) add_files_in_holes(no_segments, listing, timelines, losses, *size);
   std::set<wal::SegmentName> wrong;
   for (const auto& each : no_segments) wrong.insert(each.name.segment);
   const wal::SegmentName* previous = nullptr;
@@ -280,8 +281,8 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   // At an end of the archive, such a file is neither a hole nor a segment.
   std::vector<archive::WrongSize> others;
   for (const auto& each : wrong_sizes)
-    if (!archive::lies_in_a_hole(each, *size, losses) &&
-        !archive::lies_in_a_hole(each, *size, found))
+    if (!archive::lies_in_a_hole(each, timelines, *size, losses) &&
+        !archive::lies_in_a_hole(each, timelines, *size, found))
       others.push_back(each);
   if (!others.empty())
     report.damaged.push_back(fmt::format("complete segment{} of the wrong size: {}",
@@ -459,21 +460,23 @@ StatusReport report_once(io::Shelf& directory, std::uint64_t free_bytes,
 
 /// Adds the complete files in the missing ranges of recorded holes, which a receiver has checked.
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
+                        const archive::Timelines& timelines,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size) {
-  const auto lies_in = [&](const archive::Loss& loss, wal::SegmentName segment) {
-    const auto start = segment.start(size);
-    return loss.timeline <= segment.timeline() && segment.timeline() <= loss.next_timeline &&
-           std::any_of(loss.missing.begin(), loss.missing.end(), [&](const auto& range) {
-             return range.begin <= start && start < range.end;
-           });
+  const auto lies_in = [&](const archive::Loss& loss, const archive::WrongSize& file) {
+    const auto start = file.name.segment.start(size);
+    return std::any_of(
+               loss.missing.begin(), loss.missing.end(),
+               [&](const auto& range) { return range.begin <= start && start < range.end; }) &&
+           archive::lies_in_a_hole(file, timelines, size, std::span(&loss, 1));
   };
   if (losses.empty()) return;
-  for (const auto& entry : listing.segments)
-    if (!entry.name.partial && entry.name.segment.fits(size) &&
-        std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
-          return loss.kind == archive::Loss::Kind::hole && lies_in(loss, entry.name.segment);
-        }))
-      files.push_back({entry.name, 0});
+  for (const auto& entry : listing.segments) {
+    if (entry.name.partial || !entry.name.segment.fits(size)) continue;
+    const archive::WrongSize file{entry.name, 0};
+    if (std::any_of(losses.begin(), losses.end(),
+                    [&](const archive::Loss& loss) { return lies_in(loss, file); }))
+      files.push_back(file);
+  }
 }
 
 /// Without it, no recovery can follow an older timeline to this one.

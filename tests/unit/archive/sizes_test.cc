@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "archive/find_losses.h"
 #include "support/archive_builder.h"
@@ -204,6 +207,28 @@ TEST(WrongSizes, OnATimelineThatNobodyFollowsToThereAreNoHoles) {
   const auto holes = damaged.holes(damaged.all_wrong());
   ASSERT_THAT(holes, SizeIs(1));
   EXPECT_EQ(holes[0].begin, kSize.start(3));
+}
+
+TEST(WrongSizes, OfAnotherBranchArePartOfNoHole) {
+  SimDisk disk;
+  disk.put("00000002.history", test::as_bytes(verify::history_line(1, kSize.start(4) + 8)));
+  disk.put("00000003.history", test::as_bytes(verify::history_line(1, kSize.start(5) + 8)));
+  const auto directory = disk.open();
+  const auto timelines = Timelines::read(*directory, list_archive(*directory));
+  Loss hole;
+  hole.timeline = 1;
+  hole.next_timeline = 3;
+  hole.begin = kSize.start(4);
+  hole.end = kSize.start(7);
+  hole.segment_size = kSize;
+  std::vector<std::string> within;
+  for (const wal::TimelineId timeline : {1, 2, 3, 4})
+    for (std::uint64_t segno = 3; segno < 8; ++segno) {
+      const WrongSize wrong{*SegmentFileName::parse(name(segno, "", timeline)), 0};
+      if (lies_in_a_hole(wrong, timelines, kSize, std::span(&hole, 1)))
+        within.push_back(wrong.name.to_string());
+    }
+  EXPECT_THAT(within, ElementsAre(name(4), name(5, "", 3), name(6, "", 3)));
 }
 
 TEST(WrongSizes, AreOpenLossesUntilTheyAreMended) {
