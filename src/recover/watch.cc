@@ -59,7 +59,17 @@ std::optional<PidFile> read_pid_file(const std::string& data) {
   return file;
 }
 
-bool is_alive(pid_t pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
+/// After a reboot, any process may have an ID that a file names. One of another user is not the
+/// server (CreateLockFile() in utils/init/miscinit.c), which works in its data directory.
+bool is_server_of(const std::string& data, pid_t pid) {
+  if (::kill(pid, 0) != 0) return false;
+  try {
+    const auto works_in = io::read_link(fmt::format("/proc/{}/cwd", pid));
+    return !works_in || *works_in == io::real_path(data);
+  } catch (const Error& error) {
+    return error.system_code() != ENOENT;  // it has ended; else that is not known
+  }
+}
 
 /// True for a FATAL or PANIC of the postmaster or of the startup process, as far as the text tells:
 /// the server has ended, or will. The other ones are of sessions and of the WAL receiver, and the
@@ -193,7 +203,7 @@ class Watch {
     bool seen = false;
     for (;;) {
       const auto file = read_pid_file(options_.into);
-      const bool lives = file && is_alive(file->pid);
+      const bool lives = file && is_server_of(options_.into, file->pid);
       if (lives) find_log_of(*file);
       read_logs();
       if (lives) {
@@ -503,7 +513,7 @@ class Watch {
 
 bool server_lives(const std::string& data) {
   const auto file = read_pid_file(data);
-  return file && is_alive(file->pid);
+  return file && is_server_of(data, file->pid);
 }
 
 void start_and_watch(const recovery::Programs& programs, const Options& options, Report& report) {

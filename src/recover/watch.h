@@ -6,8 +6,8 @@
 
 namespace weir::recover {
 
-/// True if a server is running in the directory: its postmaster.pid names an existing process of
-/// this host.
+/// True if a server is running in the directory: its postmaster.pid names a process of this host
+/// that works in that directory.
 [[nodiscard]] bool server_lives(const std::string& data);
 
 /// Starts the server, unless one is running there, and follows its recovery to the end: compares

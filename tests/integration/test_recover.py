@@ -607,7 +607,7 @@ def test_a_later_call_reads_the_log_of_the_running_server_only(world):
     assert world.recover(*words, backup="plain")["state"] == "prepared"
     old = "LOG:  starting PostgreSQL 9\nFATAL:  of the old server\nLOG:  database system is shut down\n"
     put(world.into / "pgweir-recover.log", old + "LOG:  starting PostgreSQL 9\nFATAL:  of this server\n")
-    server = subprocess.Popen(["sleep", "600"], **as_server_user(), cwd="/")
+    server = subprocess.Popen(["sleep", "600"], **as_server_user(), cwd=world.into)
     process = None
     try:
         put(world.into / "postmaster.pid", f"{server.pid}\n")
