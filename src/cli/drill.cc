@@ -128,9 +128,10 @@ int drill_command(const Arguments& arguments) {
   auto report = drill::run(options, archives);
   report.archives = places.names();
   const auto now = std::chrono::system_clock::now();
+  const bool whole = options.target.kind == drill::Target::Kind::latest;
   if (report.outcome != drill::Outcome::not_tried)
     for (const auto& directory : directories)
-      keep_check(directory, archive::LastCheck::Kind::drill, last_check_of(report, now));
+      keep_check(directory, archive::LastCheck::Kind::drill, last_check_of(report, whole, now));
   if (arguments.has(kJson))
     print_data(drill::report_json(report));
   else

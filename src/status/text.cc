@@ -128,8 +128,9 @@ std::string checks_text(const StatusReport& report) {
     text += "no \"pgweir verify\" is recorded.\n";
   }
   if (const auto& last = report.last_drill)
-    text += fmt::format("  Last drill at {}, {}{}: {}.\n", format_time(last->time), last->backup,
-                        last->to.valid() ? ", " + last->range() : "", result_of(*last));
+    text += fmt::format("  Last drill at {}, {}{}{}: {}.\n", format_time(last->time), last->backup,
+                        last->to.valid() ? ", " + last->range() : "",
+                        last->whole ? "" : " (to an earlier target)", result_of(*last));
   return text;
 }
 

@@ -182,11 +182,11 @@ std::string place(wal::Lsn lsn, const std::optional<wal::PgTime>& time) {
   return fmt::format("{} ({})", time_html(time->system_time()), lsn);
 }
 
-std::string last_check_html(const archive::LastCheck& last) {
+std::string last_check_html(const archive::LastCheck& last, std::string_view of_a_part) {
   const auto range = last.range();
   return fmt::format(
       "{}{}{}: {}", time_html(last.time), range.empty() ? "" : ", " + range,
-      last.whole ? "" : " (a part of the archive)",
+      last.whole ? "" : of_a_part,
       last.passed ? std::string("passed") : "<b>✕ " + escaped(status::result_of(last)) + "</b>");
 }
 
@@ -195,11 +195,13 @@ std::string basis_html(const Facts& facts) {
   const auto& report = facts.report;
   auto html = std::string("<p class=\"basis\">This is based on names and sizes of the files. ");
   html += report.last_verify
-              ? "Their records were last verified at " + last_check_html(*report.last_verify) + ". "
+              ? "Their records were last verified at " +
+                    last_check_html(*report.last_verify, " (a part of the archive)") + ". "
               : "<b>Their records were not verified</b>: no \"pgweir verify\" is recorded. ";
-  html += report.last_drill ? "Last drill, of " + escaped(report.last_drill->backup) + ": " +
-                                  last_check_html(*report.last_drill) + "."
-                            : "No \"pgweir drill\" is recorded.";
+  html += report.last_drill
+              ? "Last drill, of " + escaped(report.last_drill->backup) + ": " +
+                    last_check_html(*report.last_drill, " (to an earlier target)") + "."
+              : "No \"pgweir drill\" is recorded.";
   return html + "</p>\n";
 }
 

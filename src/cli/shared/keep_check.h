@@ -25,7 +25,8 @@ struct VerifyResults {
 /// `whole`: the archive was verified from its beginning to its end.
 [[nodiscard]] archive::LastCheck last_check_of(const VerifyResults& results, bool whole,
                                                std::chrono::system_clock::time_point now);
-[[nodiscard]] archive::LastCheck last_check_of(const drill::Report& report,
+/// `whole`: the drill's target was the end of the WAL.
+[[nodiscard]] archive::LastCheck last_check_of(const drill::Report& report, bool whole,
                                                std::chrono::system_clock::time_point now);
 /// The result of a check does not depend on this: a failure is a note on standard error.
 void keep_check(const std::string& directory, archive::LastCheck::Kind kind,

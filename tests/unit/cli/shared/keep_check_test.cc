@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "cli/metrics/report_metrics.h"
+#include "io/posix_directory.h"
+#include "support/backup_builder.h"
 
 namespace weir::cli::keep_check_test {
 namespace {
@@ -78,6 +80,24 @@ TEST(KeepCheck, RecordsWhatTheManifestsAndTheComparisonFound) {
   EXPECT_FALSE(check.passed);
   EXPECT_EQ(check.problems, 1u);
   EXPECT_THAT(check.problem, HasSubstr("000000010000000000000004.zst in s3://b/wals: damaged"));
+}
+
+TEST(KeepCheck, DrillToAnEarlierTargetDoesNotHideThatOneToTheEndFailed) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  constexpr auto kDrill = archive::LastCheck::Kind::drill;
+  constexpr std::chrono::system_clock::time_point kThen(std::chrono::seconds(1'795'305'600));
+  const auto passed_after = [&](drill::Outcome outcome, bool whole) {
+    drill::Report report;
+    report.outcome = outcome;
+    keep_check(directory->path(), kDrill, last_check_of(report, whole, kThen));
+    return archive::read_last_check(*directory, kDrill)->passed;
+  };
+  EXPECT_FALSE(passed_after(drill::Outcome::failed, true));
+  EXPECT_FALSE(passed_after(drill::Outcome::recovered, false));
+  EXPECT_TRUE(passed_after(drill::Outcome::recovered, true));
+  EXPECT_TRUE(passed_after(drill::Outcome::recovered, false));
+  EXPECT_FALSE(passed_after(drill::Outcome::failed, false));
 }
 
 }  // namespace
