@@ -161,8 +161,10 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
         weir::archive::compare_with_server(archive.timelines, archive.timeline_ends, place);
     if (branch) {
       const auto remark = weir::archive::remark_on(*branch, place);
-      // A running receiver writes during the check: only WAL that has diverged counts.
-      const bool parts = branch->relation == weir::archive::Branch::Relation::diverged;
+      // A running receiver writes during the check: a difference in position does not count.
+      using Relation = weir::archive::Branch::Relation;
+      const bool parts =
+          branch->relation == Relation::diverged || branch->relation == Relation::unknown;
       if (remark.loss)
         checks.fail("timeline", remark.what, {remark.todo});
       else if (!remark.what.empty() && (parts || !archive.in_use))

@@ -194,8 +194,9 @@ Json backups_json(const StatusReport& report) {
 Json branch_json(const archive::Branch& branch, const Upstream& upstream) {
   Json json{{"relation", archive::to_string(branch.relation)},
             {"archive_timeline", branch.archive_timeline},
-            {"archive_lsn", branch.archive_end.to_string()},
-            {"missing_bytes", branch.missing()}};
+            {"archive_lsn", branch.archive_end.to_string()}};
+  const bool known = branch.relation != archive::Branch::Relation::unknown;
+  json["missing_bytes"] = known ? Json(branch.missing()) : Json(nullptr);
   if (branch.fork.valid()) {
     json["fork"] = branch.fork.to_string();
     json["fork_timeline"] = branch.fork_timeline;

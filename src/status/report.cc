@@ -366,6 +366,8 @@ std::optional<std::uint64_t> lag_of(const StatusReport& report) {
     if (report.identity && report.identity->system_identifier != report.upstream->system_identifier)
       return std::nullopt;
     // Positions on different branches cannot be compared.
+    if (report.branch && report.branch->relation == archive::Branch::Relation::unknown)
+      return std::nullopt;
     if (report.branch) return report.branch->missing();
     return report.upstream->position > *position ? report.upstream->position - *position : 0;
   }

@@ -228,6 +228,12 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        "cluster", Level::failure, "cluster 43", "a separate directory"},
       {"other segments", set("wal_segment_size", "64MB"), same_archive, "cluster", Level::failure,
        "64 MB", "another directory"},
+      {"a timeline whose history is unknown", [](auto& s) { s.timeline = 7; },
+       [](auto& a) {
+         a.timeline_ends = {{1, wal::Lsn(0x2000000)}};
+         a.in_use = true;
+       },
+       "timeline", Level::warning, "whose history is neither", "Copy 00000007.history"},
       {"a gap ahead", [](auto& s) { s.slot->restart_lsn = wal::Lsn(0x5000000); }, same_archive,
        "continuity", Level::warning, "0/5000000", "start the receiver now"},
       {"disk filling", [](auto& s) { s.wal_rate = 1e9; },

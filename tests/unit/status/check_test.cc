@@ -8,6 +8,7 @@
 #include "archive/listing.h"
 #include "io/posix_directory.h"
 #include "status/backups.h"
+#include "status/text.h"
 #include "status/view_json.h"
 #include "support/backup_builder.h"
 
@@ -652,6 +653,20 @@ TEST(Check, KnowsAnotherCluster) {
   EXPECT_EQ(lag_of(report), std::nullopt);
   report.upstream->system_identifier = 42;
   EXPECT_EQ(lag_of(report), 0U);
+}
+
+TEST(Check, KnowsNoLagBehindAServerWhoseHistoryIsUnknown) {
+  auto report = report_with(kWell);
+  report.upstream = upstream_at(wal::Lsn(0x7100100));
+  report.upstream->timeline = 7;
+  report.branch = archive::Branch{.missing_from = report.upstream->position,
+                                  .missing_to = report.upstream->position};
+  EXPECT_EQ(lag_of(report), std::nullopt);
+  EXPECT_THAT(status_json(report, std::nullopt), HasSubstr("\"missing_bytes\": null"));
+  EXPECT_THAT(check(report, {}).line, HasSubstr(" | lag=U;"));
+  report.branch->relation = archive::Branch::Relation::diverged;
+  EXPECT_EQ(lag_of(report), 0U);
+  EXPECT_THAT(status_json(report, std::nullopt), HasSubstr("\"missing_bytes\": 0"));
 }
 
 TEST(Check, WarnsOfWhatClientsSlotsHoldBackOrHaveLost) {
