@@ -157,14 +157,7 @@ class LogFile {
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
 
-  /// The descriptor keeps its number, so that concurrent writes go to one of the two files.
-  void reopen() {
-    const int fresh = open();
-    const int replaced = ::dup3(fresh, fd_, O_CLOEXEC);
-    const int code = errno;
-    ::close(fresh);
-    if (replaced < 0) throw system_error(code, "could not reopen the log file").with("path", path_);
-  }
+  void reopen() { ::close(std::exchange(fd_, open())); }
 
   void write(std::string_view text) {
     while (!text.empty()) {
@@ -184,10 +177,10 @@ class LogFile {
   }
 
   const std::string path_;
-  const int fd_;
+  int fd_;
 };
 
-/// Called by the logger's thread alone; reopen and the like run concurrently.
+/// Called by the logger's thread alone.
 class Sink final : public spdlog::sinks::sink {
  public:
   Sink(Screen& screen, LogFile* file, std::unique_ptr<spdlog::formatter> formatter)
@@ -210,6 +203,16 @@ class Sink final : public spdlog::sinks::sink {
         show(LogLevel::warning,
              visible(fmt::format("pgweir: warning: {}; the log continues here\n", error.what())));
       show(level_of(message.level), text);
+    }
+  }
+
+  void reopen() {
+    try {
+      file_->reopen();
+    } catch (const Error& error) {
+      show(LogLevel::error,
+           visible(fmt::format("pgweir: error: {}; the log continues in the old file\n",
+                               error.what())));
     }
   }
 
@@ -274,7 +277,15 @@ class Queue {
     }
     changed_.notify_one();
   }
-  /// Sink::flush() is called once all messages that wait now are through.
+  /// After the messages that wait now.
+  void reopen() {
+    {
+      const std::lock_guard lock(mutex_);
+      reopen_ = true;
+    }
+    changed_.notify_one();
+  }
+  /// Sink::flush() is called once all messages that wait now are through, and the file is reopened.
   void flush() {
     {
       const std::lock_guard lock(mutex_);
@@ -293,12 +304,16 @@ class Queue {
   void work() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [&] { return end_ || !messages_.empty() || flushes_ > 0; });
+      changed_.wait(lock, [&] { return end_ || !messages_.empty() || reopen_ || flushes_ > 0; });
       if (!messages_.empty()) {
         const auto message = std::move(messages_.front());
         messages_.pop_front();
         lock.unlock();
         write(message);
+        lock.lock();
+      } else if (std::exchange(reopen_, false)) {
+        lock.unlock();
+        sink_.reopen();
         lock.lock();
       } else if (flushes_ > 0) {
         --flushes_;
@@ -325,6 +340,7 @@ class Queue {
   std::condition_variable changed_;
   std::deque<Message> messages_;
   std::size_t flushes_ = 0;
+  bool reopen_ = false;
   bool end_ = false;
   std::thread thread_;
 };
@@ -389,14 +405,11 @@ bool Logger::enabled(LogLevel level) const { return level >= impl_->level; }
 void Logger::set_level(LogLevel level) { impl_->level = level; }
 
 void Logger::reopen() {
-  if (!impl_->file) return;
-  try {
-    impl_->file->reopen();
-  } catch (const Error& error) {
-    impl_->write_now(LogLevel::error,
-                     visible(fmt::format("pgweir: error: {}; the log continues in the old file\n",
-                                         error.what())));
-  }
+  if (!impl_->file || !impl_->queue) return;
+  // The caller handles SIGTERM next: a file that cannot be opened for now must not delay it.
+  constexpr std::chrono::seconds kForTheFile(1);
+  impl_->queue->reopen();
+  static_cast<void>(drain(kForTheFile));
 }
 
 bool Logger::drain(std::chrono::milliseconds time) {

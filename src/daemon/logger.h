@@ -40,7 +40,8 @@ class Logger final : public Log {
 
   void set_level(LogLevel level);
   /// Reopens the log file, as after logrotate moved it; a failure is reported on stderr and the old
-  /// file stays in use. No effect without a log file.
+  /// file stays in use. No effect without a log file. Returns after at most about a second: if the
+  /// file's disk hangs, the file is reopened later.
   void reopen();
   /// Waits until everything logged so far is written; returns false if that takes longer than
   /// `time`.

@@ -192,6 +192,25 @@ TEST_F(LoggerTest, GoesOnInTheOldFileIfTheNewOneCannotBeOpened) {
   EXPECT_THAT(shown(), HasSubstr("could not open the log file"));
 }
 
+// A named pipe without a reader: opening it hangs, as on a network file system that is away.
+TEST_F(LoggerTest, ReopensAFileLaterThatHangs) {
+  const auto path = directory_ + "/log";
+  Screen screen(pipe_[1]);
+  Logger logger(screen, LogLevel::info, path);
+  fs::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  logger.reopen();
+  EXPECT_FALSE(logger.drain(1ms));
+  logger.info("after");
+  const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  EXPECT_TRUE(logger.close(10s));
+  std::string text(1000, '\0');
+  const auto count = ::read(reader, text.data(), text.size());
+  ::close(reader);
+  EXPECT_THAT(text.substr(0, count > 0 ? static_cast<std::size_t>(count) : 0), HasSubstr("after"));
+}
+
 TEST_F(LoggerTest, RefusesAFileThatCannotBeOpened) {
   Screen screen(pipe_[1]);
   EXPECT_THROW(Logger(screen, LogLevel::info, directory_ + "/missing/log"), Error);
