@@ -30,6 +30,18 @@ std::string own_wal(const Backup& backup) {
   return {};
 }
 
+/// The tar file with the own WAL of a backup in tar format; empty: it has none.
+std::string own_wal_tar(const Backup& backup) {
+  if (backup.tars.empty()) return {};
+  const auto& base = backup.tars.front().path;
+  const auto slash = base.find_last_of('/');
+  const auto directory = slash == std::string::npos ? "./" : base.substr(0, slash + 1);
+  for (const auto& entry : io::list_user_directory(directory))
+    if (entry.name.starts_with("pg_wal.") && archive::is_tar_name(entry.name))
+      return directory + entry.name;
+  return {};
+}
+
 class Choose {
  public:
   Choose(const Options& options, Report& report)
@@ -88,11 +100,10 @@ class Choose {
         return std::nullopt;
       }
       look(choice, *archives_);
-      const auto& promise = choice.promise;
-      if (const auto wal = own_wal(choice.backup);
-          !wal.empty() &&
-          (promise.obstacle == Obstacle::hole || promise.obstacle == Obstacle::ends ||
-           promise.obstacle == Obstacle::damage)) {
+      const auto obstacle = choice.promise.obstacle;
+      const bool lacks_wal =
+          obstacle == Obstacle::hole || obstacle == Obstacle::ends || obstacle == Obstacle::damage;
+      if (const auto wal = own_wal(choice.backup); !wal.empty() && lacks_wal) {
         const auto with_own = options_.open({wal});
         auto again = choice;
         look(again, *with_own);
@@ -101,6 +112,13 @@ class Choose {
           choice = std::move(again);
         }
       }
+      const auto& end = choice.backup.point.end;
+      if (const auto tar = own_wal_tar(choice.backup);
+          !tar.empty() && lacks_wal && (!end || choice.promise.position < *end))
+        choice.promise.hint += fmt::format(
+            " The backup's own WAL is in {}: extract it into a new directory, and specify that "
+            "directory with another -D.",
+            tar);
       // A standby can stream missing WAL.
       if (auto& looked = choice.promise;
           options_.standby && !looked.problem.empty() && looked.obstacle != Obstacle::minimal) {

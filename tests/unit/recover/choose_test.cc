@@ -14,6 +14,7 @@ namespace {
 using test::error_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Candidate candidate(const std::string& path, std::uint64_t start, std::uint64_t parent = 0) {
   archive::BackupPoint point{.timeline = 1, .start = wal::Lsn(start)};
@@ -32,6 +33,25 @@ class NoArchives final : public recovery::Archives {
     return {{1, Error(ErrorKind::retry, "connection refused")}};
   }
   std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+};
+
+/// The archive's WAL begins after the backup.
+class LaterWal final : public recovery::Archives, public archive::WalSource {
+ public:
+  recovery::Way way(const archive::BackupPoint&, std::optional<wal::TimelineId>) override {
+    return {.source = *this,
+            .history = wal::TimelineHistory(1),
+            .segment_size = {},
+            .goes_on = [](wal::Lsn) { return wal::Lsn(0x9000000); },
+            .unfinished = [] { return false; },
+            .is_finished = [](wal::Lsn) { return false; },
+            .complete_after = [](wal::Lsn) { return std::nullopt; },
+            .has_wal_after_damage = [](wal::Lsn) { return false; },
+            .has_another_copy = [] { return false; }};
+  }
+  std::vector<Silence> silent() override { return {}; }
+  std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+  Read read(wal::Lsn, std::span<std::byte>) override { return {}; }
 };
 
 std::vector<std::string> paths(const std::vector<const Candidate*>& candidates) {
@@ -101,6 +121,25 @@ TEST(Choose, NeedsTheAnswerOfEachArchiveUnlessItIsForAStandby) {
   options.standby = "host=db1";
   EXPECT_FALSE(choose(options, report));
   EXPECT_THAT(report.passed_over, ElementsAre(HasSubstr("has no WAL of the backup's timeline")));
+}
+
+TEST(Choose, NamesTheWalOfABackupInTarFormatThatTheArchiveLacks) {
+  const test::TemporaryDirectory backup;
+  backup.write("base.tar", test::tar({{"backup_label", test::backup_label(wal::Lsn(0x3000028))}}));
+  Options options;
+  options.open = [](const auto&) { return std::make_unique<LaterWal>(); };
+  options.tell = [](const std::string&) {};
+  options.stop = [] { return false; };
+  options.backups = {candidate(backup.path(), 0x3000028)};
+  const auto hint = [&] {
+    Report report;
+    EXPECT_FALSE(choose(options, report));
+    EXPECT_THAT(report.problems, ElementsAre(HasSubstr("WAL is missing in the archive")));
+    return report.hints.at(0);
+  };
+  EXPECT_THAT(hint(), Not(HasSubstr("own WAL")));
+  const auto file = backup.write("pg_wal.tar.gz", "x");
+  EXPECT_THAT(hint(), HasSubstr("own WAL is in " + file + ": extract it"));
 }
 
 TEST(Mapping, IsReadAsPgBasebackupReadsIt) {
