@@ -132,6 +132,7 @@ void ExactOutput::look_again() {
     state_ = std::move(*found);
     continued_ = true;
     border_ = state_.position;
+    timeline_ = state_.timeline;
   }
 }
 
@@ -256,6 +257,7 @@ void ExactOutput::create_file() {
   directory_.sync();
   State state = state_;
   state.position = border_;
+  state.timeline = timeline_;
   state.inode = file->identity();
   state.offset = 0;
   state.tail = checksum({});
@@ -341,6 +343,7 @@ void ExactOutput::make_durable() {
   if (border_ == state_.position && border_offset_ == state_.offset) return;
   State state = state_;
   state.position = border_;
+  state.timeline = timeline_;
   state.inode = file_->identity();
   state.offset = border_offset_;
   if (border_offset_ != state_.offset) {

@@ -92,6 +92,10 @@ class ExactOutput final : public Output {
 
   /// There is a state: this is not the first time.
   [[nodiscard]] bool continued() const { return continued_; }
+  /// The server's timeline at start(); 0: unknown.
+  [[nodiscard]] wal::TimelineId timeline() const { return timeline_; }
+  /// start() is part of this timeline's history, and so is what follows; 0: unknown.
+  void on_timeline(wal::TimelineId timeline) { timeline_ = timeline; }
   /// A process that had the slot until now may have written to the file since the state was read:
   /// must be called before start(). No effect between begin() and close().
   void look_again();
@@ -140,6 +144,7 @@ class ExactOutput final : public Output {
   bool cut_ = false;           ///< it was shortened since
   std::string buffer_;         ///< to be written after them
   wal::Lsn border_;
+  wal::TimelineId timeline_ = 0;  ///< of border_
   std::uint64_t border_offset_ = 0;
   bool reopen_ = false;
   Clock::time_point began_;

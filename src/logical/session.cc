@@ -17,6 +17,7 @@
 #include "pq/slot_view.h"
 #include "pq/stuck_reader.h"
 #include "wal/server_version.h"
+#include "wal/timeline_history.h"
 
 namespace weir::logical {
 
@@ -140,6 +141,7 @@ class Session {
   void prepare_output(pq::Connection& connection);
   SlotFacts slot_facts(pq::Connection& connection);
   void check_positions(pq::Connection& connection, const SlotFacts& facts);
+  void check_timeline(pq::Connection& connection, wal::TimelineId timeline, bool standby);
   void copy(pq::ReplicationStream& stream);
   bool look_around(pq::ReplicationStream& stream, Clock::time_point now);
   void wait(pq::ReplicationStream& stream, Clock::time_point now);
@@ -432,6 +434,14 @@ SlotFacts Session::slot_facts(pq::Connection& connection) {
   return facts;
 }
 
+Error not_on_the_server(bool standby) {
+  return Error(standby ? ErrorKind::retry : ErrorKind::conflict,
+               "the output file contains transactions that the server does not have")
+      .hint(standby ? "The standby has not replayed them yet."
+                    : "The server was restored from a backup, or promoted without its last "
+                      "transactions. The file is ahead of it and must be corrected by hand.");
+}
+
 /// Prevents what the server would do silently: start after the end of our output, or skip
 /// transactions that it lacks.
 void Session::check_positions(pq::Connection& connection, const SlotFacts& facts) {
@@ -448,19 +458,47 @@ void Session::check_positions(pq::Connection& connection, const SlotFacts& facts
             "cannot be received again. To accept their loss, move the file and its .state file "
             "away, and restart.");
   const auto identity = pq::identify_system(connection);
-  if (identity.flush_position < start) {
-    const auto rows = connection.execute("SELECT pg_catalog.pg_is_in_recovery()");
-    const bool standby = rows.at(0).at(0) == "t";
-    Error error(standby ? ErrorKind::retry : ErrorKind::conflict,
-                "the output file contains transactions that the server does not have");
-    error.with("server", connection.server_name())
+  const auto rows = connection.execute("SELECT pg_catalog.pg_is_in_recovery()");
+  const bool standby = rows.at(0).at(0) == "t";
+  if (identity.flush_position < start)
+    throw not_on_the_server(standby)
+        .with("server", connection.server_name())
         .with("file", start)
         .with("server's end", identity.flush_position);
-    throw std::move(error).hint(
-        standby ? "The standby has not replayed them yet."
-                : "The server was restored from a backup, or promoted without its last "
-                  "transactions. The file is ahead of it and must be corrected by hand.");
+  check_timeline(connection, identity.timeline, standby);
+  // That of a standby may change while it streams.
+  exact_->on_timeline(standby ? 0 : identity.timeline);
+}
+
+/// A server that was promoted before the file's position has other WAL from there on. It would skip
+/// the transactions that have committed in it up to that position.
+void Session::check_timeline(pq::Connection& connection, wal::TimelineId timeline, bool standby) {
+  const auto ours = exact_->timeline();
+  if (ours == 0 || ours == timeline) return;
+  std::optional<wal::TimelineHistory> history(timeline);
+  if (timeline > 1) {
+    try {
+      history = wal::TimelineHistory::parse(timeline, pq::timeline_history(connection, timeline));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::conflict) throw;
+      history.reset();
+    }
+    if (!history) {
+      environment_.log.warning(
+          "{} has no history of its timeline {}: it is unknown whether it has all transactions of "
+          "the file",
+          connection.server_name(), timeline);
+      return;
+    }
   }
+  const wal::Lsn start = output_->start();
+  const auto left = history->end_of(ours);
+  if (left && start <= *left) return;
+  throw not_on_the_server(standby)
+      .with("server", connection.server_name())
+      .with("file", fmt::format("{} on timeline {}", start, ours))
+      .with("server's timeline",
+            left ? fmt::format("{}, since {}", timeline, *left) : fmt::format("{}", timeline));
 }
 
 void Session::copy(pq::ReplicationStream& stream) {

@@ -19,6 +19,7 @@ nlohmann::ordered_json without_checksum(const State& state) {
   json["slot"] = state.slot;
   json["plugin"] = state.plugin;
   json["position"] = state.position.to_string();
+  json["timeline"] = state.timeline;
   json["offset"] = state.offset;
   json["tail_crc32c"] = fmt::format("{:08x}", state.tail);
   json["inode"] = state.inode;
@@ -58,6 +59,7 @@ std::optional<State> parse_state(std::string_view text) {
     const auto position = wal::Lsn::parse(json.at("position").get<std::string>());
     if (!position) return std::nullopt;
     state.position = *position;
+    state.timeline = json.value("timeline", wal::TimelineId{0});  // 0.1.0 has none
     state.offset = json.at("offset");
     state.tail = static_cast<std::uint32_t>(
         std::stoul(json.at("tail_crc32c").get<std::string>(), nullptr, 16));

@@ -18,10 +18,11 @@ struct State {
   std::string database;
   std::string slot;
   std::string plugin;
-  wal::Lsn position;         ///< a border, see Borders
-  std::uint64_t offset = 0;  ///< bytes
-  std::uint32_t tail = 0;    ///< checksum of the bytes in front of `offset`, at most kTail of them
-  std::uint64_t inode = 0;   ///< of the file: it is cut under another name only if this is right
+  wal::Lsn position;             ///< a border, see Borders
+  wal::TimelineId timeline = 0;  ///< of the server at `position`; 0: unknown
+  std::uint64_t offset = 0;      ///< bytes
+  std::uint32_t tail = 0;   ///< checksum of the bytes in front of `offset`, at most kTail of them
+  std::uint64_t inode = 0;  ///< of the file: it is cut under another name only if this is right
   bool operator==(const State&) const = default;
 };
 

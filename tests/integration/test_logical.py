@@ -524,6 +524,46 @@ def test_a_slot_of_a_standby_that_lost_the_logical_wal_says_so(servers, place):
     assert "keep a logical slot there" in result.stderr and "max_slot_wal_keep_size" not in result.stderr
 
 
+def promoted(server):
+    """A stopped server goes on as the primary of a new timeline."""
+    server._write("standby.signal", "")
+    server.start()
+    server.promote()
+
+
+def test_a_promotion_is_followed_unless_it_lost_transactions_of_the_file(servers, place):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    out = place / "out"
+    server.sql("INSERT INTO t (v) VALUES ('first')")
+    up_to_now(server, out)
+    server.stop()
+    promoted(server)
+    server.sql("INSERT INTO t (v) VALUES ('second')")
+    up_to_now(server, out)
+    server.stop()
+    server.copy_of_files()
+    server.start()
+    server.sql("INSERT INTO t (v) VALUES ('lost')")
+    up_to_now(server, out)
+    written = out.read_bytes()
+    assert [written.count(row) for row in (b"'first'", b"'second'", b"'lost'")] == [1, 1, 1], written
+    server.stop()
+    server.set_back()
+    promoted(server)
+    # What commits before the file's position, the server would skip.
+    server.sql("INSERT INTO t (v) VALUES ('skipped')")
+    server.sql("INSERT INTO t (v) SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+    state = json.loads((place / "out.state").read_text())
+    assert state["timeline"] == 2 and server.flushed() > wal.lsn(state["position"]), state
+    result = logical(server, out, "-E", wal.lsn_text(server.flushed()), "-n")
+    assert result.returncode == 4, result
+    assert "contains transactions that the server does not have" in result.stderr, result.stderr
+    assert f"file {state['position']} on timeline 2" in result.stderr, result.stderr
+    assert "server's timeline 3, since 0/" in result.stderr, result.stderr
+    assert out.read_bytes() == written
+
+
 def test_an_end_position_in_the_past_ends_at_once(servers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")

@@ -1,10 +1,12 @@
 #include "logical/output.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <span>
 
 #include "io/posix_directory.h"
 #include "logical/json_text.h"
@@ -76,6 +78,24 @@ TEST_F(ExactOutputTest, CutsOffAtAStartWhatIsBehindTheState) {
   output->close();
   EXPECT_EQ(text(), "one\ntwo\n");
   EXPECT_EQ(open()->start(), wal::Lsn(30));
+}
+
+TEST_F(ExactOutputTest, KeepsTheTimelineOfItsPosition) {
+  {
+    auto output = prepare();
+    EXPECT_EQ(output->timeline(), 0u);
+    output->on_timeline(2);
+    output->begin();
+    output->append("one\n");
+    output->border(wal::Lsn(20));
+    output->make_durable();
+    EXPECT_EQ(prepare()->timeline(), 2u);
+    output->on_timeline(3);
+    output->append("two\n");
+    output->border(wal::Lsn(30));
+  }  // killed
+  EXPECT_EQ(prepare()->start(), wal::Lsn(20));
+  EXPECT_EQ(prepare()->timeline(), 2u);
 }
 
 TEST_F(ExactOutputTest, TakesBackWhatAlreadyWentToTheFile) {
@@ -251,6 +271,7 @@ TEST(StateText, ComesBackAndIsNothingElse) {
   state.slot = "s";
   state.position = wal::Lsn(0x1'00000002);
   state.offset = ~0ull >> 1;
+  state.timeline = 3;
   state.tail = 7;
   const auto text = to_text(state);
   EXPECT_EQ(parse_state(text), state);
@@ -260,6 +281,18 @@ TEST(StateText, ComesBackAndIsNothingElse) {
     changed[i] = changed[i] == '7' ? '8' : '7';
     EXPECT_EQ(parse_state(changed), std::nullopt) << changed;
   }
+}
+
+TEST(StateText, WithoutATimelineIsThatOfAnEarlierVersion) {
+  const std::string members =
+      R"({"pgweir_logical_state":1,"system_identifier":"42","database":"d","slot":"s",)"
+      R"("plugin":"p","position":"0/14","offset":4,"tail_crc32c":"00000007","inode":5)";
+  const auto all = members + "}";
+  const auto crc = checksum(std::as_bytes(std::span(all.data(), all.size())));
+  const auto state = parse_state(fmt::format(R"({},"crc32c":"{:08x}"}})", members, crc));
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->position, wal::Lsn(0x14));
+  EXPECT_EQ(state->timeline, 0u);
 }
 
 TEST(JsonText, KnowsUtf8) {
