@@ -118,8 +118,10 @@ void inspect_by_replication(ServerFacts& facts, pq::Connection& connection) {
       facts.history = wal::TimelineHistory::parse(facts.timeline,
                                                   pq::timeline_history(connection, facts.timeline));
     });
+  // A role's or a database's settings (ALTER ROLE ... SET), which the other connection has, do not
+  // affect a physical walsender. (A setting that it does not have would be a server error.)
   for (const auto* name : kSettings) {
-    if (facts.settings.contains(name)) continue;
+    if (!facts.plain_trouble && !facts.settings.contains(name)) continue;
     try {
       facts.settings[name] = pq::show(connection, name);
     } catch (const Error&) {

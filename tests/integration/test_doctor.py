@@ -86,6 +86,19 @@ def test_risky_settings_are_warned_of(servers, new_archive):
             "max_slot_wal_keep_size", "role", "permissions"} <= levels(checks, "warning"), checks
 
 
+def test_settings_of_a_role_do_not_hide_those_of_its_walsender(servers):
+    primary = servers.primary(wal_sender_timeout=0)
+    conninfo = archiver(primary)
+    primary.sql("ALTER ROLE archiver SET wal_sender_timeout = '60s'; ALTER ROLE archiver SET synchronous_commit = 'off'")
+    names = "ANY 1 (pgweir, b)"
+    primary.conf(synchronous_standby_names=names)
+    primary.reload()
+    wait_for(lambda: primary.sql("SHOW synchronous_standby_names") == names, "the server to reread its configuration")
+    checks, _ = doctor("-d", conninfo)
+    assert checks["wal_sender_timeout"]["level"] == "warning", checks["wal_sender_timeout"]
+    assert checks["synchronous_standby_names"]["level"] == "ok", checks["synchronous_standby_names"]
+
+
 def test_what_the_settings_mean_for_base_backups(servers):
     """PostgreSQL 17, seen over both connections and over the replication connection alone."""
     primary = servers.primary(major=17, initdb=["--data-checksums"], archive_mode="on", archive_command="/bin/false",
