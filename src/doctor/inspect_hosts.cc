@@ -57,7 +57,7 @@ std::optional<bool> has_wal_at(pq::Connection& connection, const HostFacts& host
   }
 }
 
-/// A server before version 15 shows it over an ordinary connection only, if it accepts one.
+/// Over an ordinary connection, if the server accepts one. An invalidated slot reserves no WAL.
 std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::size_t host,
                                               const std::string& slot) {
   try {
@@ -68,7 +68,8 @@ std::optional<pq::SlotState> read_slot_by_sql(const std::string& conninfo, std::
     if (!found) return state;
     state.exists = true;
     state.type = found->type;
-    if (found->restart_lsn) state.restart_lsn = wal::Lsn::parse(*found->restart_lsn);
+    if (found->restart_lsn && found->view.wal_status != "lost")
+      state.restart_lsn = wal::Lsn::parse(*found->restart_lsn);
     return state;
   } catch (const Error&) {
     return std::nullopt;  // reported as a check that could not be made
@@ -94,13 +95,19 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
     }
   }
   if (archive.slot) {
-    try {
-      host.slot = pq::read_replication_slot(connection, *archive.slot);
-    } catch (const Error& error) {
-      if (error.sqlstate() != kNotSupported) throw;
-      host.slot = pq::SlotState{.exists = true, .type = "logical"};
+    // Since 18, an invalidated slot may keep its restart_lsn (idle_timeout), and only an ordinary
+    // connection shows that it is invalid. Before 15, only that one shows a slot at all.
+    const wal::ServerVersion version(host.major);
+    if (version.has_idle_slot_timeout() || !version.has_read_replication_slot())
+      host.slot = read_slot_by_sql(conninfo, index, *archive.slot);
+    if (!host.slot) {
+      try {
+        host.slot = pq::read_replication_slot(connection, *archive.slot);
+      } catch (const Error& error) {
+        if (error.sqlstate() != kNotSupported) throw;
+        host.slot = pq::SlotState{.exists = true, .type = "logical"};
+      }
     }
-    if (!host.slot) host.slot = read_slot_by_sql(conninfo, index, *archive.slot);
   }
   if (const auto next = would_go_on_at(archive, host))
     host.has_wal = has_wal_at(connection, host, *next);

@@ -183,6 +183,12 @@ void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& pla
         "slot",
         fmt::format("slot \"{}\" is temporary: it is dropped when its connection ends", name),
         {"choose another name"});
+  else if (server.plain_trouble && server.time("idle_replication_slot_timeout").value_or(0ms) > 0ms)
+    checks.unknown("slot",
+                   fmt::format("slot \"{}\" exists, but only an ordinary connection shows whether "
+                               "idle_replication_slot_timeout has invalidated it",
+                               name),
+                   {"allow ordinary connections for the role as well (see ordinary_connection)"});
   else
     checks.ok("slot",
               fmt::format("slot \"{}\" keeps WAL from {} on{}{}", name, *server.slot->restart_lsn,

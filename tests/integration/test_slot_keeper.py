@@ -562,6 +562,22 @@ def test_doctor_says_which_slot_a_failover_would_find(servers, receivers, new_ar
     assert level == "warning" and 'it has no slot "archive"' in found and "it is the primary now" in found, found
 
 
+def test_doctor_knows_a_slot_that_was_idle_for_too_long(servers, receivers, new_archive):
+    """It keeps its restart_lsn, but not the WAL."""
+    primary = servers.primary(major=18, wal_keep_size="64MB")
+    create_slot(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.conf(idle_replication_slot_timeout="1s")
+    primary.reload()
+    wait_for(lambda: primary.sql("CHECKPOINT; SELECT invalidation_reason FROM pg_replication_slots") == "idle_timeout",
+             "the slot to be invalidated")
+    (level, found), = failover_says(archive, primary, host=primary.socket_dir, user="postgres", dbname="postgres")
+    assert level == "warning" and 'its slot "archive" reserves no WAL' in found, found
+
+
 def test_it_needs_a_slot(place):
     wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "--slot-hosts", "all")
     assert wanting.returncode == 2 and "requires --slot" in wanting.stderr, wanting.stderr

@@ -145,6 +145,13 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
       {"an idle slot that was invalidated",
        [](auto& s) { s.slot->view.invalidation_reason = "idle_timeout"; }, same_archive, "slot",
        Level::failure, "idle_timeout", "pgweir slot create"},
+      {"an idle slot that may have been invalidated",
+       [](auto& s) {
+         s.plain_trouble = Trouble{"no entry"};
+         s.settings["idle_replication_slot_timeout"] = "1h";
+       },
+       same_archive, "slot", Level::unknown, "only an ordinary connection shows",
+       "allow ordinary connections"},
       {"a slot in danger", [](auto& s) { s.slot->view.wal_status = "unreserved"; }, same_archive,
        "slot", Level::failure, "next checkpoint", "max_slot_wal_keep_size"},
       {"a slot without WAL", [](auto& s) { s.slot->restart_lsn.reset(); }, same_archive, "slot",
