@@ -233,6 +233,16 @@ def test_recvlogical_opens_its_file_anew_on_sighup(servers, receivers, place):
     slot_free(server)
 
 
+def test_recvlogical_drops_a_slot_without_a_database(servers, place):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("CREATE ROLE capture LOGIN REPLICATION")  # there is no database of this name
+    link = place / "pg_recvlogical"
+    link.symlink_to(BINARY)
+    run([link, "-h", "127.0.0.1", "-p", str(server.port), "-U", "capture", "-S", "s", "--drop-slot"])
+    assert server.sql("SELECT count(*) FROM pg_replication_slots") == "0"
+
+
 def test_rotation_keeps_every_transaction_whole_and_once(servers, receivers, place, seeded):
     server = source(servers)
     out = place / "changes"

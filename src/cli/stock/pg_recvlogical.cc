@@ -21,12 +21,10 @@ constexpr int kWell = 0;
 constexpr int kFailed = 1;
 
 int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop) {
-  auto connection = pq::Connection::open(
-      {.conninfo = request.conninfo,
-       .replication = request.drop && request.conninfo.empty() ? pq::Replication::physical
-                                                               : pq::Replication::logical,
-       .fallback_application_name = std::string(kPgRecvlogical)},
-      stop);
+  auto connection = pq::Connection::open({.conninfo = request.conninfo,
+                                          .replication = request.replication,
+                                          .fallback_application_name = std::string(kPgRecvlogical)},
+                                         stop);
   if (request.drop) {
     if (request.verbose > 0) log.info("dropping replication slot \"{}\"", request.slot);
     pq::drop_slot(connection, request.slot);
@@ -70,7 +68,7 @@ int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& req
 }
 
 int perform(PgRecvlogicalRequest& request) {
-  ask_stock_password(request.conninfo, request.password, pq::Replication::logical);
+  ask_stock_password(request.conninfo, request.password, request.replication);
   daemon::LongRun long_run({.level = LogLevel::debug, .program = std::string(kPgRecvlogical)});
   Log& log = long_run.log();
   logical::Requests requests;

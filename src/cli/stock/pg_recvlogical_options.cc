@@ -142,6 +142,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
   if (request.endpos && !request.endpos->valid()) request.endpos.reset();  // 0/0: none
   if (request.startpos && !request.startpos->valid()) request.startpos.reset();
   request.conninfo = connection.conninfo(StockConnection::Name::database);
+  if (!connection.has_dbname()) request.replication = pq::Replication::physical;
   request.password = connection.password();
   return request;
 }

@@ -31,6 +31,8 @@ struct PgRecvlogicalRequest {
   int status_interval = 10;  ///< seconds; 0: none
   int verbose = 0;
   std::string conninfo;
+  /// pq::Replication::physical: without a database, which is enough to drop a slot.
+  pq::Replication replication = pq::Replication::logical;
   StockPassword password = StockPassword::if_asked;
 };
 
