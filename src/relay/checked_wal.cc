@@ -111,7 +111,8 @@ CheckedWal::Read CheckedWal::read(wal::Lsn limit, std::size_t most) {
     if (trouble_) return {{}, std::exchange(trouble_, std::nullopt)};
     if (verifier_.position() >= limit) {
       if (from_ >= limit || !ends_a_timeline(limit)) return {{}};
-      if (is_overwritten_from(limit)) break;
+      // (The rest of a record at the archive's start may end there, without another record.)
+      if (!verifier_.inside_record() || is_overwritten_from(limit)) break;
       if (auto trouble = never_continued(limit)) return {{}, std::move(trouble)};
       continue;
     }

@@ -331,6 +331,26 @@ TEST_F(CheckedWalTest, GivesTheFrontOfARecordThatTheNextTimelineOverwrites) {
   EXPECT_TRUE(part.wal == bytes(wal, segment(1), record.start));
 }
 
+TEST_F(CheckedWalTest, GivesTheRestOfARecordAtTheBeginThatEndsItsTimeline) {
+  WalBuilder wal{{.switch_every = 0}};
+  wal.grow_to(segment(8));
+  const auto& records = wal.records();
+  const auto record = std::find_if(records.begin(), records.end(), [&](const auto& each) {
+    return each.kind == WalBuilder::Kind::ordinary &&
+           kSize.segno(each.start) + 1 == kSize.segno(each.end) && kSize.offset(each.end) != 0;
+  });
+  ASSERT_NE(record, records.end());
+  const auto switchpoint = record->end;
+  const auto segno = kSize.segno(switchpoint);
+  archive_.history(2, history_line(1, switchpoint));
+  const auto history = *wal::TimelineHistory::parse(2, history_line(1, switchpoint));
+  archive_.disk.put(wal::SegmentName(2, segno, kSize).to_string(),
+                    bytes(wal, segment(segno), segment(segno + 1)));
+  const auto all = read(segment(segno), switchpoint, history);
+  EXPECT_FALSE(all.trouble) << all.trouble->error.what();
+  EXPECT_TRUE(all.wal == bytes(wal, segment(segno), switchpoint));
+}
+
 TEST_F(CheckedWalTest, ARecordThatSeemsToGoOnWhereItsTimelineEndsIsDamaged) {
   wal_.grow_to(segment(3));
   const auto& records = wal_.records();
