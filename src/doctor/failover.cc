@@ -140,12 +140,13 @@ Check judge_failover(const FailoverFacts& archive, const HostFacts& host,
                                          *slot->restart_lsn);
   std::vector<std::string> todo{make};
   if (loses) todo.insert(todo.begin(), kPromoteAnother);
-  return say(loses ? Level::failure : Level::warning,
-             fmt::format("{}no gap if the receiver continues at once{}: {}, so the WAL from {} on "
-                         "is not retained there{}{}",
-                         loses ? "COMMITS LOST: " : "",
-                         host.has_wal ? "" : " and it still has the WAL", why, at, wal, role),
-             std::move(todo));
+  return say(
+      loses ? Level::failure : Level::warning,
+      fmt::format("{}no gap if the receiver continues at once{}: {}, so the WAL from {} on "
+                  "{} retained there{}{}",
+                  loses ? "COMMITS LOST: " : "", host.has_wal ? "" : " and it still has the WAL",
+                  why, at, archive.slot && !slot ? "may not be" : "is not", wal, role),
+      std::move(todo));
 }
 
 std::optional<Check> judge_primaries(const std::vector<Candidate>& candidates) {

@@ -100,7 +100,9 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
     const wal::ServerVersion version(host.major);
     if (version.has_idle_slot_timeout() || !version.has_read_replication_slot())
       host.slot = read_slot_by_sql(conninfo, index, *archive.slot);
-    if (!host.slot) {
+    const bool may_be_invalid = !host.slot && version.has_idle_slot_timeout() &&
+                                pq::show(connection, "idle_replication_slot_timeout") != "0";
+    if (!host.slot && !may_be_invalid) {
       try {
         host.slot = pq::read_replication_slot(connection, *archive.slot);
       } catch (const Error& error) {

@@ -547,7 +547,7 @@ def test_doctor_says_which_slot_a_failover_would_find(servers, receivers, new_ar
     assert level == "ok" and "no gap, its slot keeps WAL from" in found, found
     level, found = says(dbname="nowhere")
     if major < 15:
-        assert level == "warning" and 'the restart_lsn of slot "archive" could not be read' in found, found
+        assert level == "warning" and 'the restart_lsn of slot "archive" could not be read' in found and "may not be retained" in found, found
     else:
         assert level == "ok", found
     primary.sql("SELECT pg_drop_replication_slot('archive')")
@@ -576,6 +576,11 @@ def test_doctor_knows_a_slot_that_was_idle_for_too_long(servers, receivers, new_
              "the slot to be invalidated")
     (level, found), = failover_says(archive, primary, host=primary.socket_dir, user="postgres", dbname="postgres")
     assert level == "warning" and 'its slot "archive" reserves no WAL' in found, found
+
+    primary.hba("host all all 127.0.0.1/32 reject")  # a replication connection alone does not show it
+    primary.reload()
+    (level, found), = failover_says(archive, primary, user="postgres", dbname="postgres")
+    assert level == "warning" and 'the restart_lsn of slot "archive" could not be read' in found and "may not be retained" in found, found
 
 
 def test_it_needs_a_slot(place):
