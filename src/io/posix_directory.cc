@@ -22,7 +22,6 @@
 
 #include "base/descriptor.h"
 #include "base/error.h"
-#include "io/directory_place.h"
 #include "io/entry_reader.h"
 #include "io/owner.h"
 

@@ -22,6 +22,10 @@ namespace weir::io {
 [[nodiscard]] std::unique_ptr<Directory> open_directory(const std::string& path,
                                                         mode_t file_mode = 0600);
 
+/// Throws Error{durability} if another directory, or none, is by now at the path that a directory
+/// of the file system had when it was opened: it was moved or replaced.
+void require_found(Directory& directory);
+
 /// Announces that this number of bytes will be written: if the file system supports it, their
 /// blocks are reserved at once, which saves a third of the time for writing; the file then has that
 /// length at once. Does nothing if this is not supported, or for a file that is not the host's.

@@ -103,7 +103,7 @@ class Choose {
       const auto obstacle = choice.promise.obstacle;
       const bool lacks_wal =
           obstacle == Obstacle::hole || obstacle == Obstacle::ends || obstacle == Obstacle::damage;
-      if (const auto wal = own_wal(choice.backup); !wal.empty() && lacks_wal) {
+      if (const auto wal = lacks_wal ? own_wal(choice.backup) : std::string(); !wal.empty()) {
         const auto with_own = options_.open({wal});
         auto again = choice;
         look(again, *with_own);
@@ -113,12 +113,12 @@ class Choose {
         }
       }
       const auto& end = choice.backup.point.end;
-      if (const auto tar = own_wal_tar(choice.backup);
-          !tar.empty() && lacks_wal && (!end || choice.promise.position < *end))
-        choice.promise.hint += fmt::format(
-            " The backup's own WAL is in {}: extract it into a new directory, and specify that "
-            "directory with another -D.",
-            tar);
+      if (lacks_wal && (!end || choice.promise.position < *end))
+        if (const auto tar = own_wal_tar(choice.backup); !tar.empty())
+          choice.promise.hint += fmt::format(
+              " The backup's own WAL is in {}: extract it into a new directory, and specify that "
+              "directory with another -D.",
+              tar);
       // A standby can stream missing WAL.
       if (auto& looked = choice.promise;
           options_.standby && !looked.problem.empty() && looked.obstacle != Obstacle::minimal) {

@@ -14,7 +14,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
-#include "io/directory_place.h"
+#include "io/posix_directory.h"
 
 namespace weir::relay {
 
