@@ -1,10 +1,10 @@
-"""User-mode instructions per commit, and per MiB of WAL to catch up with: what another build costs more or less.
+"""User-mode instructions and system calls per commit, and per MiB of WAL to catch up with: what another build costs more or less.
 
     scripts/bench instructions [--beside BINARY] [--megabytes N] [--commits N]
 
-Counted by valgrind (callgrind), so the figures hardly depend on what else the machine does. Not counted: the kernel's work,
-which is most of a commit's CPU time. Commits have one client, and each waits for its own sync. What a MiB costs depends on the
-size of the pieces that arrive: differences of some percent are no difference."""
+Counted by valgrind (callgrind) and strace, so the figures hardly depend on what else the machine does. Commits have one client,
+and each waits for its own sync. What a MiB costs depends on the size of the pieces that arrive: differences of some percent
+are no difference."""
 
 import argparse
 import pathlib
@@ -17,6 +17,7 @@ import workload
 from contenders import PGWEIR_RAW, PGWEIR_ZSTD, STOCK, Run, with_other
 from rows import Bench
 from support import wal
+from support.process import wait_for
 from support.server import DEBIAN_BIN
 
 
@@ -26,17 +27,20 @@ def main(words=None):
     parser.add_argument("--megabytes", type=int, default=64)
     parser.add_argument("--commits", type=int, default=2000)
     options = parser.parse_args(words)
-    if not shutil.which("valgrind"):
-        parser.error("it needs valgrind (apt-get install valgrind)")
+    for tool in ("valgrind", "strace"):
+        if not shutil.which(tool):
+            parser.error(f"it needs {tool} (apt-get install {tool})")
     bench = Bench(1, 0, options.megabytes, lambda text: print(text, file=sys.stderr, flush=True))
-    print("| program | a commit | a MiB of WAL |\n|---|---|---|")
+    print("| program | instructions of a commit | of a MiB of WAL | system calls of a commit | of a MiB |\n|---|---|---|---|---|")
     try:
         commits = workload.commit_server(bench, 0)
         loaded = workload.loaded_server(bench, options.megabytes, ["compressible"])
         for contender in with_other([STOCK, PGWEIR_RAW, PGWEIR_ZSTD], options.beside):
-            each = of_commits(bench, contender, commits, options.commits)
-            mebibyte = of_catching_up(bench, contender, loaded)
-            print(f"| {contender.name} | {each:,.0f} | {mebibyte:,.0f} |", flush=True)
+            cells = []
+            for counted, form in ((Instructions, ",.0f"), (SystemCalls, ".2f")):
+                cells.append(format(of_commits(counted, bench, contender, commits, options.commits), form))
+                cells.append(format(of_catching_up(counted, bench, contender, loaded), form))
+            print(f"| {' | '.join([contender.name, *cells])} |", flush=True)
     finally:
         for server in bench.servers:
             if server.running():
@@ -46,29 +50,48 @@ def main(words=None):
 
 
 class Counted:
-    """A contender whose instructions are counted, by threads that take turns."""
+    """A contender that runs under another program, which counts."""
 
     def __init__(self, contender, out):
         self._contender, self._out = contender, out
         self.name, self.stock, self.env = contender.name, contender.stock, contender.env
+        out.unlink(missing_ok=True)
 
     def command(self, *words, **more):
-        return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self._out}",
-                *self._contender.command(*words, **more)]
+        return [*self.counter(), *self._contender.command(*words, **more)]
 
-    def instructions(self):
+
+class Instructions(Counted):
+    """Its threads take turns."""
+
+    def counter(self):
+        return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self._out}"]
+
+    def count(self):
         return int(re.search(r"^(?:summary|totals): (\d+)", self._out.read_text(), re.MULTILINE)[1])
 
 
-def of_commits(bench, contender, server, count):
+class SystemCalls(Counted):
+    def counter(self):
+        # -D: the counted program keeps the process ID to which signals are sent.
+        return ["strace", "-D", "-f", "-c", "-U", "name,calls", "-o", str(self._out)]
+
+    def count(self):
+        # strace ends after the program.
+        found = wait_for(lambda: self._out.exists() and re.search(r"^total +(\d+)", self._out.read_text(), re.MULTILINE),
+                         "strace has written its summary")
+        return int(found[1])
+
+
+def of_commits(counted, bench, contender, server, count):
     """The difference between a run with few commits and one with `count` more: no start, no end."""
     few = 200
-    counted = [commits(bench, contender, server, number) for number in (few, few + count)]
-    return (counted[1] - counted[0]) / count
+    counts = [commits(counted, bench, contender, server, number) for number in (few, few + count)]
+    return (counts[1] - counts[0]) / count
 
 
-def commits(bench, contender, server, count):
-    counted = Counted(contender, bench.place / "callgrind.out")
+def commits(counted, bench, contender, server, count):
+    counted = counted(contender, bench.place / "counted")
     server.sql("SELECT pg_switch_wal(); CHECKPOINT; SELECT pg_create_physical_replication_slot('bench', true)")
     with Run(counted, bench, server, "bench", synchronous=True) as run:
         server.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
@@ -81,18 +104,18 @@ def commits(bench, contender, server, count):
         finally:
             server.sql("ALTER SYSTEM RESET synchronous_standby_names")
             server.reload()
-    return counted.instructions()
+    return counted.count()
 
 
-def of_catching_up(bench, contender, server):
+def of_catching_up(counted, bench, contender, server):
     """Between a run of a half and one of the whole."""
     slot, end, size = server.ranges["compressible"]
-    counted = []
+    counts = []
     half = size // 2 // server.segment_size * server.segment_size
     for last in (end - half, end):
-        counted.append(Counted(contender, bench.place / "callgrind.out"))
+        program = counted(contender, bench.place / "counted")
         workload.copy_slot(server, slot, "bench")
-        with Run(counted[-1], bench, server, "bench", endpos=wal.lsn_text(last)) as run:
+        with Run(program, bench, server, "bench", endpos=wal.lsn_text(last)) as run:
             run.to_the_end()
-        counted[-1] = counted[-1].instructions()
-    return (counted[1] - counted[0]) / (half >> 20)
+        counts.append(program.count())
+    return (counts[1] - counts[0]) / (half >> 20)
