@@ -1,10 +1,16 @@
 #include "io/processor_limit.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <string_view>
 
+#include "base/descriptor.h"
 #include "base/processors.h"
 #include "io/control_groups.h"
 
@@ -51,6 +57,20 @@ unsigned worthwhile_threads(const std::string& root) {
   const auto limit = processor_limit(root);
   if (!limit || *limit >= all) return all;
   return std::max(1u, static_cast<unsigned>(std::ceil(*limit)));
+}
+
+std::chrono::nanoseconds run_delay() {
+  // The second number (the kernel's scheduler/sched-stats.rst). The name leads to the thread that
+  // opens it.
+  thread_local const Descriptor file(::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
+  std::array<char, 80> text{};
+  const auto size = ::pread(file.get(), text.data(), text.size(), 0);
+  if (size <= 0) return {};
+  const std::string_view words(text.data(), static_cast<std::size_t>(size));
+  std::int64_t delay = 0;
+  if (const auto space = words.find(' '); space != std::string_view::npos)
+    std::from_chars(words.data() + space + 1, words.data() + words.size(), delay);
+  return std::chrono::nanoseconds(delay);
 }
 
 }  // namespace weir::io

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -14,5 +15,9 @@ namespace weir::io {
 /// Number of threads that can run concurrently: the CPUs of this process's affinity mask, limited
 /// by the CPU time of its control group. At least 1.
 [[nodiscard]] unsigned worthwhile_threads(const std::string& root = {});
+
+/// Time that the calling thread has spent waiting for a CPU while it could have run, since it
+/// began; 0 if the kernel does not provide it. Any thread.
+[[nodiscard]] std::chrono::nanoseconds run_delay();
 
 }  // namespace weir::io

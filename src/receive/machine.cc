@@ -44,6 +44,8 @@ class ThisMachine final : public Machine {
 
   unsigned processors() override { return io::worthwhile_threads(); }
 
+  std::chrono::nanoseconds run_delay() override { return io::run_delay(); }
+
   void release_memory() override {
     io::release_unused_memory();
     io::release_program();

@@ -38,6 +38,8 @@ class Machine {
   [[nodiscard]] virtual std::optional<io::MemoryLimit> memory_limit() = 0;
   /// Number of threads that can run at once, at least 1.
   [[nodiscard]] virtual unsigned processors() = 0;
+  /// See io::run_delay().
+  [[nodiscard]] virtual std::chrono::nanoseconds run_delay() = 0;
   /// Little work is expected for a while.
   virtual void release_memory() = 0;
 };

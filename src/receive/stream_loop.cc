@@ -435,12 +435,15 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   std::optional<Error> error;
   auto decision = Decision::go_on;
   std::chrono::nanoseconds duration{};
+  std::optional<std::chrono::nanoseconds> delay;
   {
     const Unlocked unlocked(*this);
     // Not before: a thread woken while the mutex is locked would only sleep again.
     if (passed) workers_.wake_one();
     const auto begin = now();
+    if (sync.asks_delay) delay = machine_.run_delay();
     decision = with_patience(sync, *job, error, [&] { job->sync_data(); });
+    if (delay) *delay = machine_.run_delay() - *delay;
     duration = now() - begin;
     if (decision == Decision::go_on)
       decision = with_patience(sync, *job, error, [&] { finished = job->publish(); });
@@ -448,7 +451,7 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   }
   if (decision == Decision::abandon) give_up(std::move(job), sync, *error);
   const auto durable = state_.flush();
-  if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now()))
+  if (decision != Decision::go_on || !policy_.on_sync_done(sync, duration, now(), delay))
     return finish_if_done();  // perhaps the last one after another was given up
   sync_ended_->notify_all();
   // The server first: its commits wait for that, and notifying and waking others takes time.

@@ -274,6 +274,7 @@ StreamPolicy::Sync StreamPolicy::on_sync_begun(wal::Lsn end, bool is_heavy, Time
   Sync sync{.ticket = state_.on_sync_started(end),
             .is_heavy = is_heavy,
             .overlaps = is_heavy || pacer_.worth_overlapping(),
+            .asks_delay = !is_heavy && pacer_.asks_delay(),
             .next_wait = kDiskRetryFirst};
   if (std::exchange(sync_waits_for_space_, false)) {
     disk_full_ = false;
@@ -325,11 +326,12 @@ StreamPolicy::Verdict StreamPolicy::on_sync_part(Sync& sync, const std::optional
           .wait = std::exchange(sync.next_wait, longer(sync.next_wait))};
 }
 
-bool StreamPolicy::on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now) {
+bool StreamPolicy::on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now,
+                                std::optional<std::chrono::nanoseconds> delay) {
   on_disk_moved(now);
   --active_syncs_;
   if (state_.given_up()) return false;
-  if (!sync.is_heavy) pacer_.add(duration);
+  if (!sync.is_heavy) pacer_.add(duration, delay);
   state_.on_sync_done(sync.ticket);
   return true;
 }

@@ -160,9 +160,10 @@ class StreamPolicy {
   /// A sync in progress.
   struct Sync {
     StreamState::Ticket ticket = 0;
-    bool is_heavy = false;  ///< more than a sync: it writes, or renames a segment
-    bool overlaps = false;  ///< another thread reads meanwhile
-    bool waits = false;     ///< for space
+    bool is_heavy = false;    ///< more than a sync: it writes, or renames a segment
+    bool overlaps = false;    ///< another thread reads meanwhile
+    bool waits = false;       ///< for space
+    bool asks_delay = false;  ///< the time that it waits for a CPU is to be determined
     DiskChange disk = DiskChange::none;
     std::chrono::milliseconds next_wait{};
   };
@@ -175,8 +176,9 @@ class StreamPolicy {
   [[nodiscard]] Verdict on_sync_part(Sync& sync, const std::optional<Error>& error,
                                      bool follows = false);
   /// All of it is done. Returns false if it was given up meanwhile. `duration`: of syncing the
-  /// data.
-  bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now);
+  /// data. `delay`: the part of it spent waiting for a CPU, if that was determined.
+  bool on_sync_done(const Sync& sync, std::chrono::nanoseconds duration, Time now,
+                    std::optional<std::chrono::nanoseconds> delay = {});
   /// Before a sync is given up, all earlier syncs must have ended: what they made durable stays
   /// acknowledged.
   [[nodiscard]] bool may_give_up(const Sync& sync) const {

@@ -29,6 +29,7 @@ class SimMachine final : public receive::Machine {
   void poll(std::span<pollfd> fds, std::optional<receive::Time> deadline) override;
   std::optional<io::MemoryLimit> memory_limit() override { return limit_; }
   unsigned processors() override { return 2; }
+  std::chrono::nanoseconds run_delay() override { return {}; }
   void release_memory() override {}
 
   /// Its descriptor, as long as it is not removed.

@@ -1,8 +1,12 @@
 #include "io/processor_limit.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -69,6 +73,24 @@ TEST_F(ProcessorLimitOf, WhatCannotBeReadIsNoLimit) {
     EXPECT_EQ(limit(), 0) << rubbish;
   }
   static_cast<void>(worthwhile_threads());  // of this machine, whatever it is
+}
+
+/// Two processes on one CPU: each waits while the other one runs.
+TEST(RunDelay, GrowsWhileAnotherProcessHasTheCpu) {
+  if (::access("/proc/thread-self/schedstat", R_OK) != 0) GTEST_SKIP() << "no schedstat";
+  cpu_set_t before, one;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof(before), &before), 0);
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
+  ASSERT_EQ(::sched_setaffinity(0, sizeof(one), &one), 0);
+  const auto other = ::fork();
+  if (other == 0)
+    for (;;) ::getppid();
+  const auto begin = run_delay();
+  while (run_delay() <= begin) ::getppid();
+  ::kill(other, SIGKILL);
+  EXPECT_EQ(::waitpid(other, nullptr, 0), other);
+  EXPECT_EQ(::sched_setaffinity(0, sizeof(before), &before), 0);
 }
 
 }  // namespace

@@ -74,6 +74,7 @@ class QuickMachine final : public Machine {
   void poll(std::span<pollfd>, std::optional<Time>) override {}
   std::optional<io::MemoryLimit> memory_limit() override { return std::nullopt; }
   unsigned processors() override { return 1; }
+  std::chrono::nanoseconds run_delay() override { return {}; }
   void release_memory() override {}
 
  private:

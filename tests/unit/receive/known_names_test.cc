@@ -46,6 +46,7 @@ class SlowMachine final : public Machine {
   void poll(std::span<pollfd>, std::optional<Time>) override {}
   std::optional<io::MemoryLimit> memory_limit() override { return std::nullopt; }
   unsigned processors() override { return 1; }
+  std::chrono::nanoseconds run_delay() override { return {}; }
   void release_memory() override {}
 
   SlowThreads own;

@@ -203,6 +203,24 @@ TEST(StreamPolicy, BeginsNoMoreSyncsThanMayBeUnderWay) {
   EXPECT_TRUE(stream.policy.sync_at());
 }
 
+TEST(StreamPolicy, DoesNotTakeTheWaitForACpuForASlowDisk) {
+  Stream stream;
+  int asked = 0;
+  for (int i = 0; i < 80; ++i) {
+    stream.take(100);
+    const auto sync = stream.begin();
+    stream.now += 900us;
+    asked += sync.asks_delay ? 1 : 0;
+    stream.policy.on_sync_done(
+        sync, 900us, stream.now,
+        sync.asks_delay ? std::optional<std::chrono::nanoseconds>(800us) : std::nullopt);
+    stream.policy.on_arrivals(true);
+  }
+  EXPECT_GT(asked, 0);
+  stream.take(100);
+  EXPECT_FALSE(stream.begin().overlaps);
+}
+
 TEST(StreamPolicy, SpreadsSlowSyncsAndReadsWhatComesBetweenThemInOneGo) {
   Stream stream;
   for (int i = 0; i < 20; ++i) stream.slow_sync(100);
