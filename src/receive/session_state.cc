@@ -9,6 +9,7 @@
 #include "archive/find_losses.h"
 #include "base/units.h"
 #include "pq/slot_view.h"
+#include "wal/ancestor_history.h"
 #include "wal/server_version.h"
 
 namespace weir::receive {
@@ -346,16 +347,43 @@ void SessionState::refuse_uncompared(const TailComparison& comparison) {
   refuse(error);
 }
 
-/// The history file of a timeline, and those of earlier timelines that the archive lacks, are
-/// durable before the timeline's first segment is started.
+/// The history files of the ancestors that the archive lacks, oldest first, and then that of the
+/// timeline are durable before the timeline's first segment is started. In this order, as a standby
+/// stores them (WalRcvFetchTimeLineHistoryFiles() in replication/walreceiver.c): with the newer
+/// file alone, "restore" would reject the request for an older one, and a recovery would stop.
 std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
-  if (timeline == 1 || stored_histories_.contains(timeline)) return std::nullopt;
+  if (timeline == 1) return std::nullopt;
+  const bool stored = stored_histories_.contains(timeline);
   const auto known = server_histories_.find(timeline);
-  if (known == server_histories_.end()) {
-    return step::FetchHistory{timeline};
+  const bool is_known = known != server_histories_.end();
+  if (!stored && !is_known) return step::FetchHistory{timeline};
+  // (If the two differ, storing the server's fails.)
+  const auto held = archive_->histories.find(timeline);
+  if (held != archive_->histories.end()) {
+    if (auto step = ancestor_step(timeline, held->second)) return step;
+  } else if (is_known && known->second) {
+    if (auto step = ancestor_step(timeline, *known->second)) return step;
   }
-  if (known->second) return step::StoreHistory{timeline, *known->second};
-  return std::nullopt;  // not on the server, which was already reported
+  if (stored || !known->second) return std::nullopt;  // not on the server: already reported
+  return step::StoreHistory{timeline, *known->second};
+}
+
+/// A recovery that starts on an older timeline requests the history file of each timeline after it
+/// (findNewestTimeLine() in access/transam/timeline.c). Those of the ancestors are taken from
+/// `content`, since the server may not have them: a standby begins with the file of the timeline
+/// that its base backup was taken on.
+std::optional<Step> SessionState::ancestor_step(wal::TimelineId timeline,
+                                                const std::string& content) const {
+  const auto history = wal::TimelineHistory::parse(timeline, content);
+  if (!history) return std::nullopt;
+  for (const auto& ancestor : history->ancestors()) {
+    if (stored_histories_.contains(ancestor.timeline) ||
+        archive_->histories.contains(ancestor.timeline))
+      continue;
+    if (auto older = wal::ancestor_history(content, ancestor.timeline))
+      return step::StoreHistory{ancestor.timeline, std::move(*older)};
+  }
+  return std::nullopt;
 }
 
 void SessionState::on_hosts(int count, bool prefers_standby) {

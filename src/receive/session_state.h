@@ -247,6 +247,8 @@ class SessionState {
   [[nodiscard]] std::optional<wal::Lsn> retained_from() const;
   [[nodiscard]] std::string gap_hint(wal::Lsn missing) const;
   std::optional<Step> history_step(wal::TimelineId timeline);
+  [[nodiscard]] std::optional<Step> ancestor_step(wal::TimelineId timeline,
+                                                  const std::string& content) const;
   std::optional<Step> search_gap();
   void gap_found(const GapSearch::Found& found);
   [[nodiscard]] Error was_reset(wal::Lsn missing, wal::Lsn held) const;

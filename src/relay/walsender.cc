@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "archive/history_store.h"
-#include "base/text.h"
+#include "wal/ancestor_history.h"
 
 namespace weir::relay {
 
@@ -26,21 +26,6 @@ constexpr std::size_t kMostUnsentBackup = std::size_t{128} << 10;
 /// The disk's error is for our log; a client only learns that there was one.
 wire::ErrorReport unreadable(const Error& error) {
   return {error.kind() == ErrorKind::damage ? "XX001" : "58030", error.message()};
-}
-
-/// A standby fetches the history of each timeline up to the newest, and cannot stream if one is
-/// missing. An archive that begins on a later timeline may not have those of its ancestors, whose
-/// WAL its first segment begins with. An ancestor's lines are those before its own
-/// (writeTimeLineHistory() in timeline.c).
-std::optional<std::string> history_within(const std::string& descendant, wal::TimelineId timeline) {
-  for (std::size_t begin = 0; begin < descendant.size();) {
-    const auto end = std::min(descendant.find('\n', begin), descendant.size() - 1) + 1;
-    const auto line = std::string_view(descendant).substr(begin, end - begin);
-    const auto number = line.substr(0, line.find_first_of(" \t"));
-    if (parse_number<wal::TimelineId>(number) == timeline) return descendant.substr(0, begin);
-    begin = end;
-  }
-  return std::nullopt;
 }
 
 Cluster with_version(Cluster cluster, const std::string& said) {
@@ -189,10 +174,12 @@ void Walsender::read_wal(const WalsenderState::ReadWal& step, const Served& serv
 void Walsender::send_history(wal::TimelineId timeline, const Served& served) {
   try {
     auto content = archive::read_history(archive_, timeline);
-    // (The oldest one has none.)
-    if (!content && served.history.begin_of(timeline).value_or(wal::Lsn()).valid())
+    // A standby fetches the history of each timeline up to the newest, and cannot stream if one is
+    // missing. An archive that began on a later timeline may lack those of its ancestors, whose WAL
+    // its first segment begins with.
+    if (!content)
       if (const auto newest = archive::read_history(archive_, served.timeline()))
-        content = history_within(*newest, timeline);
+        content = wal::ancestor_history(*newest, timeline);
     state_.on_history(content);
   } catch (const Error& error) {
     trouble_.error(error);

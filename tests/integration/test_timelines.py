@@ -114,17 +114,36 @@ def test_several_promotions_while_we_were_away(servers, receivers, new_archive):
     archive.assert_same_wal(server, minimum=6)
 
 
-def test_an_archive_begins_on_a_later_timeline(servers, receivers, new_archive):
+def test_an_archive_begins_on_a_later_timeline(servers, receivers, new_archive, place):
+    """It has the histories of the earlier ones, too, which a server of timeline 1 requests first. The upstream may have
+    them no longer, as one that was made from a base backup of timeline 3."""
     server = servers.primary()
     promote_again(server)
+    promote_again(server)
+    second = server.pg_wal("00000002.history").read_bytes()
+    server.pg_wal("00000002.history").unlink()
     archive = new_archive(server)
     receiver = receivers.pgweir(archive, server)
     streaming(server)
     end = server.write_wal(2)
-    archive.wait_covers(server, 2, end)
+    archive.wait_covers(server, 3, end)
     receiver.stop()
-    assert 2 in archive.histories(), "the history of the timeline it began on"
+    assert sorted(archive.histories()) == [2, 3]
+    server.pg_wal("00000002.history").write_bytes(second)
     archive.assert_same_wal(server)
+    for timeline in (2, 3):
+        name = f"{timeline:08X}.history"
+        result = pgweir("restore", "-D", archive.path, name, place / name)
+        assert result.returncode == 0, result.stderr
+        assert (place / name).read_bytes() == server.pg_wal(name).read_bytes()
+
+    # An archive of an earlier version lacks them: the next start adds them.
+    archive.histories()[2].unlink()
+    assert pgweir("restore", "-D", archive.path, "00000002.history", place / "refused").returncode == 200
+    receiver = receivers.pgweir(archive, server)
+    streaming(server)
+    receiver.stop()
+    assert archive.histories()[2].read_bytes() == second
 
 
 def test_an_upstream_behind_us_is_waited_for(servers, receivers, new_archive):

@@ -382,7 +382,8 @@ void Ledger::check_served(const SimDisk& disk) {
       }
 }
 
-/// P2: a final name means complete and correct. And before any segment of a timeline its history.
+/// P2: a final name means complete and correct. And before any segment of a timeline its history,
+/// and those of its ancestors.
 void Ledger::check_names(const SimDisk& disk, bool everything) {
   std::erase_if(checked_, [&](const std::string& name) { return !disk.exists(name); });
   for (const auto& name : disk.names()) {
@@ -399,8 +400,10 @@ void Ledger::check_names(const SimDisk& disk, bool everything) {
     const auto file = archive::SegmentFileName::parse(name);
     if (!file) throw Violation{"P2", "a file with a strange name: " + name};
     const auto timeline = file->segment.timeline();
-    if (timeline > 1 && !disk.exists(wal::history_name(timeline)))
-      throw Violation{"P2", fmt::format("{} is there before the history of its timeline", name)};
+    for (auto each = timeline; each > 1; --each)
+      if (!disk.exists(wal::history_name(each)))
+        throw Violation{"P2",
+                        fmt::format("{} is there before the history of timeline {}", name, each)};
     if (file->partial || (!everything && checked_.contains(name))) continue;
     const auto start = file->segment.start(kSegment);
     const auto end = start + kSegmentBytes;

@@ -1194,6 +1194,74 @@ TEST(SessionState, FollowsSeveralTimelinesOneAfterTheOther) {
   EXPECT_TRUE(dialogue.archive.histories.contains(3));
 }
 
+TEST(SessionState, StoresTheHistoriesOfAncestorsThatTheArchiveLacks) {
+  Dialogue dialogue;
+  dialogue.identity.timeline = 4;
+  dialogue.identity.flush_position = seg(12.5);
+  // The server was made from a base backup of timeline 4: it has no other file.
+  dialogue.server_histories[4] = std::string(kHistory3) + "3\t0/980000\tx\n";
+  std::vector<wal::TimelineId> stored;
+  for (int i = 0; i < 3; ++i) {
+    const auto store = dialogue.until<step::StoreHistory>();
+    stored.push_back(store.timeline);
+    dialogue.answer(store);
+  }
+  EXPECT_THAT(stored, ::testing::ElementsAre(2U, 3U, 4U));
+  EXPECT_EQ(dialogue.steps(), "stream");
+  EXPECT_EQ(dialogue.archive.histories[2], kHistory2);
+  EXPECT_EQ(dialogue.archive.histories[3], kHistory3);
+  EXPECT_FALSE(dialogue.archive.histories.contains(1));
+  EXPECT_THAT(dialogue.fetched, ::testing::ElementsAre(4U));
+  // What is there is not stored again on the next connection.
+  dialogue.archive_ends_at(4, seg(12));
+  dialogue.stream_fails(kLost, {}, seg(12.5), true);
+  EXPECT_EQ(dialogue.steps(),
+            "disconnect wait connect identify parameters fetch-history archive compare-tail "
+            "stream");
+
+  // After a restart, the server's own file is compared. If it was killed before, the others follow.
+  for (const wal::TimelineId lost : {0U, 2U, 3U, 4U}) {
+    SCOPED_TRACE(lost);
+    Dialogue restarted;
+    restarted.identity = dialogue.identity;
+    restarted.server_histories = dialogue.server_histories;
+    restarted.archive = dialogue.archive;
+    restarted.archive.histories.erase(lost);
+    const std::string both = lost == 2 || lost == 3 ? "store-history " : "";
+    EXPECT_EQ(restarted.steps(), "connect identify parameters fetch-history archive compare-tail " +
+                                     both + "store-history stream");
+    EXPECT_EQ(restarted.archive.histories, dialogue.archive.histories);
+  }
+}
+
+TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
+  Dialogue dialogue;
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.archive.histories[3] = kHistory3;
+  // Another server was promoted to the same timeline: storing its file will fail.
+  dialogue.server_histories[3] = "1\t0/500000\tx\n2\t0/880000\tx\n";
+  const auto store = dialogue.until<step::StoreHistory>();
+  EXPECT_EQ(store.timeline, 2U);
+  EXPECT_EQ(store.content, kHistory2);
+  dialogue.answer(store);
+  EXPECT_EQ(dialogue.until<step::StoreHistory>().timeline, 3U);
+
+  Dialogue without;  // the server has lost its own
+  without.identity = dialogue.identity;
+  without.archive_ends_at(3, seg(12));
+  without.archive.histories[3] = kHistory3;
+  EXPECT_EQ(without.steps(),
+            "connect identify parameters fetch-history archive compare-tail store-history stream");
+  EXPECT_EQ(without.archive.histories[2], kHistory2);
+  Dialogue damaged;  // reported by "status" and "verify"
+  damaged.identity = dialogue.identity;
+  damaged.archive_ends_at(3, seg(12));
+  damaged.archive.histories[3] = "nonsense\n";
+  EXPECT_EQ(damaged.steps(),
+            "connect identify parameters fetch-history archive compare-tail stream");
+}
+
 TEST(SessionState, RefusesATimelineThatGoesBack) {
   for (const wal::TimelineId next : {1U, 2U}) {
     SCOPED_TRACE(next);
