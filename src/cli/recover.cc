@@ -60,8 +60,9 @@ constexpr auto kMapping = repeated(option_of<recover::parse_mapping>(
 constexpr auto kAction = option_of<choice_value<kActions>>(
     "action", "WHAT",
     "at the target: promote (default for latest), pause (default for others), or shutdown");
-constexpr Relation kNoTarget{.others = {{kTo}, {kAction}, {kExclusive}},
-                             .hint = "A standby has no recovery target."};
+constexpr Relation kNoTarget{
+    .others = {{kTo}, {kAction}, {kExclusive}, {kTimeline}},
+    .hint = "A standby has no recovery target, and follows the newest timeline."};
 constexpr auto kStandby = option_of<any_text>(
     "standby", "CONNINFO", "create a standby of that server, which follows the archive as well",
     {.excludes = &kNoTarget});
@@ -241,10 +242,11 @@ recover::Options options_of(const Arguments& arguments, const restore::Places& p
   for (const auto& directory : places.directories)
     options.archive_directories.push_back(absolute(directory));
   options.words = words_of(arguments);
-  options.open = [places](const std::vector<std::string>& more) {
+  options.open = [places,
+                  standby = options.standby.has_value()](const std::vector<std::string>& more) {
     auto all = places;
     all.directories.insert(all.directories.end(), more.begin(), more.end());
-    return std::make_unique<ArchivesOfRecovery>(all);
+    return std::make_unique<ArchivesOfRecovery>(all, standby);
   };
   options.restore_command = [directories = options.archive_directories,
                              store = store_words(arguments),

@@ -131,9 +131,11 @@ class Choose {
       const bool left = !options_.timeline && newest && choice.timeline < *newest;
       // Also with a problem: WAL that its branch lacks does not concern the newest timeline.
       if (left && options_.backups.size() > 1) {
-        pass_over(candidate.path, fmt::format("it is not in the history of timeline {}, the newest "
-                                              "one (--timeline {} recovers along its own)",
-                                              *newest, choice.timeline));
+        pass_over(candidate.path,
+                  fmt::format("it is not in the history of timeline {}, the newest one", *newest) +
+                      (options_.standby ? ""
+                                        : fmt::format(" (--timeline {} recovers along its own)",
+                                                      choice.timeline)));
         return std::nullopt;
       }
       if (left && options_.standby) {

@@ -159,7 +159,7 @@ class Recover {
       report.notes.emplace_back(
           "latest means the last record that the archive has now; WAL received later is not "
           "included");
-    if (promise.position < choice->timeline_begin)
+    if (promise.position < choice->timeline_begin && !options_.standby)
       report.notes.push_back(
           fmt::format("the target is before timeline {}, which begins at {}: the recovered server "
                       "leaves that branch, so archive its WAL into a directory of its own, and "

@@ -73,7 +73,7 @@ class Archives {
     Error error;
   };
   virtual std::vector<Silence> silent() = 0;
-  /// Newest timeline with WAL; nullopt: there is none.
+  /// Newest timeline that the server may follow; nullopt: there is no WAL.
   virtual std::optional<wal::TimelineId> newest_timeline() = 0;
 };
 

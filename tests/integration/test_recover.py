@@ -358,7 +358,7 @@ def test_what_cannot_be_reached_is_told_before_a_byte_is_copied(world):
     told = world.recover(bin=world.place, status=3)
     assert "could not find the server programs" in told["problems"][0] and not world.into.exists(), told
     for wrong in (["--to", "latest", "--exclusive"], ["--to", "nonsense"], ["--standby", "host=x", "--to", "latest"],
-                  ["--tablespace-mapping=/nowhere=/x"], ["--start-command", "x"]):
+                  ["--standby", "host=x", "--timeline", "1"], ["--tablespace-mapping=/nowhere=/x"], ["--start-command", "x"]):
         told = world.recover(*wrong, backup="plain", status=2)
         assert not world.into.exists(), told
     told = world.recover(backup="nowhere", status=2)
@@ -695,6 +695,32 @@ def test_a_standby(world):
     assert "--on-gap absent --allow-empty" in settings and "recovery_target_lsn = '0" not in settings, settings
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1",
              "the standby to stream")
+
+
+def test_a_newer_timeline_of_which_only_the_history_is_archived(world):
+    """A recovery stays on the timeline that it was promised for. A standby follows the newest history file."""
+    world = world(second=())
+    primary = world.primary.start()
+    standby = ["--standby", primary.conninfo()]
+    start = ["--start", "--start-command", f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {free_port()}' start"]
+    assert world.recover(*standby, backup="plain")["state"] == "prepared"
+    history = world.archive.path / "00000002.history"
+    put(history, "1\t0/100028\tno recovery target specified\n")
+    give(history)
+    told = world.recover(*standby, *start, backup="plain", status=1)
+    assert any("requested timeline 2 is not a child of this server's history" in line for line in told["server_log"]), told
+    world.away()
+    told = world.recover(*standby, backup="plain", status=1)
+    assert "the backup is not in the history of timeline 2" in told["problems"][0] and not world.into.exists(), told
+    primary.stop()
+
+    put(history, f"1\t{wal.lsn_text(world.end // 8 * 8 - (1 << 20))}\tno recovery target specified\n")
+    assert world.recover(*standby, "--dry-run", backup="plain")["timeline"] == 2
+    told = world.recover("--start", backup="plain")
+    assert_reached(told)
+    assert told["timeline"] == 1 and world.sql("SELECT max(i) FROM t") == "1000", told
+    assert (world.into / "pg_wal" / "00000003.history").exists(), "the number of the other one is not used again"
+    world.stop()
 
 
 def test_a_full_disk(world):

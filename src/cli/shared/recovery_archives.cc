@@ -18,8 +18,9 @@ void ArchivesOfRecovery::StderrLog::write(LogLevel, std::string_view message) {
   print_stderr("pgweir: {}\n", message);
 }
 
-ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places)
+ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places, bool standby)
     : directories_(places.directories),
+      standby_(standby),
       options_{.if_empty_is_right = {}, .store = places.place_of_store()},
       open_(places, std::chrono::seconds(10), log_),
       archives_(open_.shelves(), options_, log_) {}
@@ -32,10 +33,20 @@ std::vector<recovery::Archives::Silence> ArchivesOfRecovery::silent() {
 }
 
 std::optional<wal::TimelineId> ArchivesOfRecovery::newest_timeline() {
-  std::optional<wal::TimelineId> newest;
+  const auto timelines = followed();
+  if (timelines.empty()) return std::nullopt;
+  return *timelines.rbegin();
+}
+
+std::set<wal::TimelineId> ArchivesOfRecovery::followed() {
+  std::set<wal::TimelineId> timelines;
   for (const auto& entry : archives_.listing().segments)
-    newest = std::max(newest.value_or(0), entry.name.segment.timeline());
-  return newest;
+    timelines.insert(entry.name.segment.timeline());
+  // (Older ones without WAL lead nowhere.)
+  if (standby_ && !timelines.empty())
+    for (const auto timeline : archives_.timelines().known())
+      if (timeline > *timelines.rbegin()) timelines.insert(timeline);
+  return timelines;
 }
 
 recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
@@ -102,7 +113,7 @@ namespace {
 /// Without it, it is unknown whether a backup leads to that timeline. (Only the oldest one may have
 /// none: the archive began on it.)
 void require_history(const archive::Timelines& timelines, wal::TimelineId timeline,
-                     wal::TimelineId oldest) {
+                     wal::TimelineId oldest, bool standby) {
   const auto history = timelines.history(timeline);
   // (An empty file names no ancestors.)
   if (history && !history->ancestors().empty()) return;
@@ -115,10 +126,12 @@ void require_history(const archive::Timelines& timelines, wal::TimelineId timeli
                   ? "the archive has WAL of a timeline, but not its history"
                   : "the history file of a timeline cannot be read: " + complaint->what)
       .with("file", wal::history_name(timeline))
-      .hint(
-          "It tells where the timeline begins. Make the file readable, or copy it into the archive "
-          "from another copy, or from pg_wal of a server of this timeline. Only if the timeline is "
-          "not wanted, recover along another one with --timeline.");
+      .hint(std::string(
+                "It tells where the timeline begins. Make the file readable, or copy it into the "
+                "archive from another copy, or from pg_wal of a server of this timeline.") +
+            (standby ? ""
+                     : " Only if the timeline is not wanted, recover along another one with "
+                       "--timeline."));
 }
 
 }  // namespace
@@ -126,18 +139,16 @@ void require_history(const archive::Timelines& timelines, wal::TimelineId timeli
 wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoint& backup,
                                                         std::optional<wal::TimelineId> wanted) {
   const auto timelines = archives_.timelines();
-  std::set<wal::TimelineId> with_wal;
-  for (const auto& entry : archives_.listing().segments)
-    with_wal.insert(entry.name.segment.timeline());
+  const auto all = followed();
   std::optional<wal::TimelineHistory> newest;
-  for (const auto timeline : with_wal) {
+  for (const auto timeline : all) {
     if (wanted && timeline != *wanted) continue;
     const auto history = timelines.history(timeline);
     if (history && prune::lies_on(backup, *history)) newest = history;
   }
-  for (const auto timeline : with_wal)
+  for (const auto timeline : all)
     if (wanted ? timeline == *wanted : !newest || timeline > newest->timeline())
-      require_history(timelines, timeline, *with_wal.begin());
+      require_history(timelines, timeline, *all.begin(), standby_);
   if (!newest)
     throw Error(ErrorKind::gap, wanted ? "the archive has no WAL of that timeline after the backup"
                                        : "the archive has no WAL of the backup's timeline")

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,9 @@ namespace weir::cli {
 /// is reported on stderr. One thread.
 class ArchivesOfRecovery final : public drill::Archives {
  public:
-  explicit ArchivesOfRecovery(const restore::Places& places);
+  /// `standby`: the server follows the newest timeline that has a history file, also if none of
+  /// that timeline's WAL is archived yet (findNewestTimeLine() in access/transam/timeline.c).
+  explicit ArchivesOfRecovery(const restore::Places& places, bool standby = false);
 
   recovery::Way way(const archive::BackupPoint& backup,
                     std::optional<wal::TimelineId> timeline) override;
@@ -36,7 +39,10 @@ class ArchivesOfRecovery final : public drill::Archives {
     bool enabled(LogLevel level) const override { return level >= LogLevel::warning; }
   };
 
-  /// History of the newest timeline with WAL to which the backup leads, or of the wanted timeline.
+  /// The timelines that the server may follow: those with WAL; for a standby, also newer ones with
+  /// a history file.
+  std::set<wal::TimelineId> followed();
+  /// History of the newest of them to which the backup leads, or of the wanted timeline.
   /// Throws Error{io} if the history of a newer one, or of the wanted one, is unknown.
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
@@ -49,6 +55,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   bool has_another_copy();
 
   const std::vector<std::string> directories_;
+  const bool standby_;
   const restore::Options options_;
   StderrLog log_;
   restore::OpenArchives open_;

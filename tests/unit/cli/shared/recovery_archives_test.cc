@@ -66,6 +66,29 @@ TEST(ArchivesOfRecovery, FollowTheNewestTimelineThatHasAllOfTheBackup) {
               ErrorKind::gap);
 }
 
+/// A standby finds the history of a new primary before that one's first segment is archived.
+TEST(ArchivesOfRecovery, FollowATimelineWithoutWalOnlyForAStandby) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 7);
+  archive.write("00000002.history", verify::history_line(1, left));
+  const auto before = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  const auto after = backup(Lsn(kSize.start(4) + 4096), Lsn(kSize.start(5) + 4096), 1);
+  for (const bool standby : {false, true}) {
+    SCOPED_TRACE(standby);
+    ArchivesOfRecovery archives({.directories = {archive.path()}}, standby);
+    EXPECT_EQ(archives.newest_timeline(), standby ? 2U : 1U);
+    EXPECT_EQ(archives.way(before, std::nullopt).history.timeline(), standby ? 2U : 1U);
+    EXPECT_EQ(archives.way(after, std::nullopt).history.timeline(), 1U);
+  }
+  for (std::uint64_t segno = 1; segno < 7; ++segno)
+    std::filesystem::remove(archive.path(ArchiveBuilder::name(one, segno)));
+  ArchivesOfRecovery none({.directories = {archive.path()}}, true);
+  EXPECT_EQ(none.newest_timeline(), std::nullopt) << "it may not be mounted";
+}
+
 /// It is unknown where a timeline begins without its history: the branch that it left, or the
 /// opposite, would be taken for the cluster.
 TEST(ArchivesOfRecovery, NeedTheHistoryOfANewerTimeline) {
