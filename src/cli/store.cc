@@ -203,12 +203,19 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
   StoreLog log;
   store::OpenStore opened(options, nullptr, log);
   archive::DirectoryHome home(*directory);
-  if (store::fetch_file(opened.store(), opened.layout(), name, home,
-                        slash == std::string::npos ? target : target.substr(slash + 1),
-                        options.identities))
-    return kDone;
-  print_stderr("pgweir: the store has no {}\n", name);
-  return kNo;
+  const auto fetched = store::fetch_file(
+      opened.store(), opened.layout(), name, home,
+      slash == std::string::npos ? target : target.substr(slash + 1), options.identities);
+  if (!fetched) {
+    print_stderr("pgweir: the store has no {}\n", name);
+    return kNo;
+  }
+  if (fetched->padded_from)
+    log.warning(
+        "{} was published unfinished (pgweir store publish-partial): WAL up to {}, followed by "
+        "zeros",
+        name, *fetched->padded_from);
+  return kDone;
 }
 
 int check(const Arguments& arguments, const store::StoreOptions& options) {

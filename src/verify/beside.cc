@@ -12,6 +12,7 @@
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/look_again.h"
+#include "archive/published_open.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/error.h"
@@ -27,7 +28,8 @@ using archive::SegmentFileName;
 /// The result of checking one copy of a segment.
 struct Check {
   std::optional<std::string> wrong;
-  std::uint64_t records_end = 0;  ///< offset: later bytes have no meaning
+  std::uint64_t records_end = 0;                       ///< offset: later bytes have no meaning
+  std::optional<wal::Lsn> padded_from = std::nullopt;  ///< a published partial segment
 };
 
 /// The archive's file system hangs, or the comparison was stopped.
@@ -48,6 +50,10 @@ class Comparison {
   void compare_segments();
   void compare(wal::SegmentName segment);
   Check check(io::Shelf& shelf, const SegmentFileName& name) const;
+  std::optional<wal::Lsn> padded_from(io::Shelf& shelf, const SegmentFileName& name,
+                                      const wal::Damage& damage) const;
+  bool is_last(const io::Shelf& shelf, wal::SegmentName segment) const;
+  void note_padded(const std::string& path, const Check& check);
   void add(Unlike unlike);
 
   io::Shelf& one_;
@@ -131,6 +137,7 @@ std::string to_text(const BesideReport& report, std::size_t most) {
   }
   if (report.unlike.size() > most)
     text += fmt::format("… and {} more; --json lists all of them\n", report.unlike.size() - most);
+  for (const auto& note : report.notes) text += note + "\n";
   text += fmt::format("compared {} {} that are in both\n", report.compared,
                       report.compared == 1 ? "segment" : "segments");
   text += report.agrees() ? "both are identical in the range that both cover\n"
@@ -148,6 +155,7 @@ BesideReport Comparison::run() {
   compare_segments();
   std::sort(report_.unlike.begin(), report_.unlike.end(),
             [](const Unlike& left, const Unlike& right) { return left.file < right.file; });
+  std::sort(report_.notes.begin(), report_.notes.end());
   return std::move(report_);
 }
 
@@ -252,7 +260,9 @@ void Comparison::compare(wal::SegmentName segment) {
                                   : Unlike::Kind::damaged_both;
       unlike.what = mine.wrong ? *mine.wrong : *theirs.wrong;
       if (mine.wrong && theirs.wrong) unlike.what += "; " + *theirs.wrong;
-    } else if (offset >= mine.records_end) {
+    } else if (offset >= std::min(mine.records_end, theirs.records_end)) {
+      note_padded(unlike.file, mine);
+      note_padded(unlike.other_file, theirs);
       return;
     } else {
       unlike.what = fmt::format("both are valid, but differ at offset {}", offset);
@@ -281,15 +291,58 @@ Check Comparison::check(io::Shelf& shelf, const SegmentFileName& name) const {
       damage = verifier.feed(wal);
       return !damage;
     });
-    if (damage)
-      found.wrong = fmt::format("{} is damaged at {}: {}", shelf.path_of(name.to_string()),
-                                damage->at, damage->what);
+    if (damage) {
+      const auto path = shelf.path_of(name.to_string());
+      found.padded_from = padded_from(shelf, name, *damage);
+      if (!found.padded_from)
+        found.wrong = fmt::format("{} is damaged at {}: {}", path, damage->at, damage->what);
+      else if (!is_last(shelf, name.segment))
+        found.wrong = fmt::format(
+            "{} was published unfinished (\"pgweir store publish-partial\") up to {}, but is not "
+            "the last segment of its timeline",
+            path, *found.padded_from);
+    }
   } catch (const Error& error) {
     if (says_nothing_of_the_file(error)) throw;
     found.wrong = error.what();
   }
-  found.records_end = archive::meaningful_bytes(verifier, start, size);
+  found.records_end = found.padded_from ? *found.padded_from - start
+                                        : archive::meaningful_bytes(verifier, start, size);
   return found;
+}
+
+/// The end of a partial segment that was published under its final name, if `damage` consists only
+/// of its zeros. The archives have different records of it: of the archiver, or of the store.
+std::optional<wal::Lsn> Comparison::padded_from(io::Shelf& shelf, const SegmentFileName& name,
+                                                const wal::Damage& damage) const {
+  for (auto* const keeper : {&one_, &other_}) {
+    const auto record = archive::published_open_of(*keeper, name.segment);
+    if (record && damage.at >= record->end &&
+        archive::has_zeros_behind(shelf, name, cluster_.segment_size, record->end))
+      return record->end;
+  }
+  return std::nullopt;
+}
+
+/// True for the last complete segment of its timeline: a recovery does not read past the zeros of
+/// any other.
+bool Comparison::is_last(const io::Shelf& shelf, wal::SegmentName segment) const {
+  const auto follows = [&](wal::SegmentName each) {
+    return each.timeline() == segment.timeline() && each > segment;
+  };
+  const auto& only = &shelf == &one_ ? report_.names.only_one : report_.names.only_other;
+  return std::none_of(report_.names.both.begin(), report_.names.both.end(), follows) &&
+         std::none_of(only.begin(), only.end(),
+                      [&](const archive::SegmentRange& range) { return follows(range.last); });
+}
+
+void Comparison::note_padded(const std::string& path, const Check& check) {
+  if (!check.padded_from) return;
+  const std::lock_guard lock(mutex_);
+  report_.notes.push_back(
+      fmt::format("{}: padded after {}: it was published unfinished (\"pgweir store "
+                  "publish-partial\"), and compared up to there",
+                  path, *check.padded_from));
 }
 
 void Comparison::add(Unlike unlike) {

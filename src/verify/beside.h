@@ -34,6 +34,7 @@ struct BesideReport {
   std::string other{};
   archive::Difference names{};
   std::vector<Unlike> unlike{};
+  std::vector<std::string> notes{};
   std::size_t compared = 0;  ///< segments
 
   /// True if each has all WAL between the first and the last segment of the other one, with the
@@ -43,7 +44,8 @@ struct BesideReport {
 
 /// Compares the WAL that both have, byte for byte as far as the bytes have a meaning: those after
 /// an xlog switch do not. If two copies differ, each is verified, and the report says which one is
-/// valid. Partial segments are not reported. Uses options.jobs, progress and stop. Throws
+/// valid. Partial segments are not reported; a padded segment ("pgweir store publish-partial") is
+/// compared up to its zeros, and noted. Uses options.jobs, progress and stop. Throws
 /// Error{conflict} if the other archive is of another cluster, Error{gap} if one has no WAL,
 /// Error{io} if a directory cannot be read, Error{retry} if it is stopped.
 [[nodiscard]] BesideReport compare_archives(io::Shelf& one, io::Shelf& other,

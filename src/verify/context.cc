@@ -45,10 +45,6 @@ std::optional<Lsn> Context::padded_behind(const Node& node, const archive::Segme
                                           const wal::Damage& damage) const {
   const auto found = published_.find(node.name);
   if (found == published_.end() || damage.at < found->second) return std::nullopt;
-  const bool last = std::none_of(plan.nodes.begin(), plan.nodes.end(), [&](const Node& other) {
-    return other.timeline == node.timeline && other.segno > node.segno;
-  });
-  if (!last) return std::nullopt;
   try {
     if (archive::has_zeros_behind(shelf, file, cluster.segment_size, found->second))
       return found->second;
@@ -56,6 +52,12 @@ std::optional<Lsn> Context::padded_behind(const Node& node, const archive::Segme
     // The caller then counts it as damage, and reports it.
   }
   return std::nullopt;
+}
+
+bool Context::is_last(const Node& node) const {
+  return std::none_of(plan.nodes.begin(), plan.nodes.end(), [&](const Node& other) {
+    return other.timeline == node.timeline && other.segno > node.segno;
+  });
 }
 
 wal::SegmentName Context::segment_of(wal::TimelineId timeline, Lsn lsn) const {

@@ -35,10 +35,13 @@ class Context {
   [[nodiscard]] const wal::TimelineHistory* history(wal::TimelineId timeline) const;
   [[nodiscard]] bool leaves_within(const Node& node, wal::Lsn at) const;
   /// Start of the zeros in a partial segment that was published ("pgweir store publish-partial"),
-  /// if `damage` consists only of these, and the segment is its timeline's last one.
+  /// if `damage` consists only of these. A recovery passes them only with another file of the
+  /// segment: without one, it is damaged unless it is_last().
   [[nodiscard]] std::optional<wal::Lsn> padded_behind(const Node& node,
                                                       const archive::SegmentFileName& file,
                                                       const wal::Damage& damage) const;
+  /// True for the last segment of its timeline.
+  [[nodiscard]] bool is_last(const Node& node) const;
   /// The segment that a recovery reads that byte from.
   [[nodiscard]] wal::SegmentName segment_of(wal::TimelineId timeline, wal::Lsn lsn) const;
   /// At the segment's first byte.

@@ -23,6 +23,7 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
   auto forms = node.finished;
   Outcome worst{State::damaged, {}, {}};
   bool vanished = false;
+  std::optional<std::pair<Outcome, Finding>> padded;
   std::vector<Finding> broken;  // reported once it is known whether another file is valid
   std::set<std::string> tried;
   for (std::size_t i = 0; i < forms.size(); ++i) {
@@ -55,12 +56,10 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
         return false;
       }
       if (const auto end = context_.padded_behind(node, forms[i], *reading.damage)) {
-        context_.results.note(
-            fmt::format("{}: padded after {}: it was published unfinished (\"pgweir store "
-                        "publish-partial\"), and a recovery ends there",
-                        name, *end));
-        context_.results.settle(index, {State::partial, *end, name});
-        return false;
+        // Another form may be the complete segment: of the directory, with the store's.
+        padded = {{State::partial, *end, name},
+                  damage_finding(context_, node, name, *reading.damage, reading.first_page)};
+        continue;
       }
       broken.push_back(damage_finding(context_, node, name, *reading.damage, reading.first_page));
       worst = {State::damaged, attempt.last_record_end(), name};
@@ -86,7 +85,22 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
       worst = {State::damaged, attempt.last_record_end(), name};
     }
   }
+  if (padded && !context_.is_last(node)) {
+    const auto& [outcome, finding] = *padded;
+    broken.push_back(finding);
+    worst = {State::damaged, outcome.end, outcome.file};
+    padded.reset();
+  }
   for (auto& finding : broken) context_.results.add(std::move(finding));
+  if (padded) {
+    const auto& outcome = padded->first;
+    context_.results.note(
+        fmt::format("{}: padded after {}: it was published unfinished (\"pgweir store "
+                    "publish-partial\"), and a recovery ends there",
+                    outcome.file, outcome.end));
+    context_.results.settle(index, outcome);
+    return false;
+  }
   context_.results.settle(index,
                           vanished && broken.empty() ? Outcome{State::vanished, {}, {}} : worst);
   return false;
@@ -134,12 +148,24 @@ void FormsCheck::check_other_forms(const Node& node, const archive::SegmentFileN
                         sound.to_string(), name));
         continue;
       }
+      const auto found_at = context_.cluster.segment_size.start(node.segno) + *offset;
+      auto verifier = context_.new_verifier(node, nullptr);
+      const auto reading = context_.read(file, verifier, false);
+      const auto padded =
+          reading.damage ? context_.padded_behind(node, file, *reading.damage) : std::nullopt;
+      if (padded && found_at >= *padded) {
+        context_.results.note(
+            fmt::format("{}: padded after {}: it was published unfinished (\"pgweir store "
+                        "publish-partial\"); {} is complete",
+                        name, *padded, sound.to_string()));
+        continue;
+      }
       Finding finding;
       finding.kind = FindingKind::forms_differ;
       finding.file = name;
       finding.timeline = node.timeline;
       finding.offset = *offset;
-      finding.found_at = context_.cluster.segment_size.start(node.segno) + *offset;
+      finding.found_at = found_at;
       finding.what =
           fmt::format("the file's WAL differs from that of {}, which is valid", sound.to_string());
       finding.hint = fmt::format("Move {} away: a recovery could use either of them.", name);

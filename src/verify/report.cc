@@ -213,6 +213,7 @@ Json json_of(const BesideReport& beside) {
                               {"beside", unlike.other_file},
                               {"message", unlike.what}});
   json["compared"] = beside.compared;
+  json["notes"] = beside.notes;
   return json;
 }
 

@@ -164,6 +164,9 @@ def test_no_acknowledged_commit_is_missing(dead, servers, bucket, place):
         verified = pgweir("verify", *words(bucket), "--no-progress", *more, env=ENVIRONMENT)
         assert verified.returncode == 0, verified.stdout + verified.stderr
         assert f"{name}.gz: padded after {told['end']}" in verified.stdout, verified.stdout
+    fetched = store("get", bucket, name, place / "fetched")
+    assert f"{name} was published unfinished" in fetched.stderr and told["end"] in fetched.stderr, fetched.stderr
+    assert (place / "fetched").read_bytes() == content
     # Nothing else counts as padded: not without its record, not up to another place, not before other WAL.
     key, record = key_of(name + ".gz"), f"p/main/weir/published-{name}"
     held, note = bucket.get(key), bucket.get(record)
@@ -257,6 +260,11 @@ def test_the_true_segment_takes_its_place(servers, receivers, new_archive, gatew
     if form == "other form":
         run(["gzip", archive.path / name])
         stored += ".gz"
+    # Until then, the padded one is not damaged: it ends earlier.
+    compared = pgweir("verify", "-D", archive.path, *words(bucket), "--no-progress", env=ENVIRONMENT)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    of_both, comparison = compared.stdout.split("compared with ")
+    assert "and compared up to there" in comparison and "a recovery ends there" not in of_both, compared.stdout
     push(archive, bucket, *compression)
     held = [key for key in bucket.keys("p/main/wals/") if name in key]
     assert held == [key_of(stored)]

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "store/layout.h"
 #include "store/object_store.h"
 #include "store/sealed/age_keys.h"
+#include "wal/lsn.h"
 
 namespace weir::store {
 
@@ -24,14 +26,20 @@ struct StoredFile {
 void for_each_file(ObjectStore& store, const Layout& layout,
                    const std::function<bool(const StoredFile&)>& take);
 
+struct Fetched {
+  /// Start of the zeros of a partial segment that was published (padded.h), if it is one.
+  std::optional<wal::Lsn> padded_from = std::nullopt;
+};
 /// Fetches a file to `target` in `home`, which must not exist. For a segment's plain name
 /// ("000000010000000000000003"), any form in the store is used, decompressed, and every record of
-/// it verified; other names are fetched as stored. Encrypted files are decrypted for a plain name,
-/// by one of the identities: Error{refused} without the right one. The target appears only when it
-/// is complete. Returns false if the store has no such file. Throws StoreError, Error{damage,
-/// conflict, io, durability}.
-[[nodiscard]] bool fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
-                              archive::Home& home, const std::string& target,
-                              std::span<const AgeIdentity> identities = {});
+/// it verified (of a partial segment that was published, as far as its record in the store says);
+/// other names are fetched as stored. Encrypted files are decrypted for a plain name, by one of the
+/// identities: Error{refused} without the right one. The target appears only when it is complete.
+/// Returns nullopt if the store has no such file. Throws StoreError, Error{damage, conflict, io,
+/// durability}.
+[[nodiscard]] std::optional<Fetched> fetch_file(ObjectStore& store, const Layout& layout,
+                                                std::string_view name, archive::Home& home,
+                                                const std::string& target,
+                                                std::span<const AgeIdentity> identities = {});
 
 }  // namespace weir::store

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "archive/published_open.h"
 #include "base/error.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
@@ -108,6 +109,73 @@ TEST(CompareArchives, TellsWhichOfTwoCopiesIsDamaged) {
   const auto json = nlohmann::json::parse(to_json(verify(*directory, {}), &report));
   EXPECT_FALSE(json["beside"]["agrees"].get<bool>());
   EXPECT_EQ(json["beside"]["unlike"][0]["kind"], "damaged_here");
+}
+
+/// As "pgweir store publish-partial" uploads the last segment of a lost primary.
+TEST(CompareArchives, ComparesAPublishedPartialSegmentUpToItsZeros) {
+  const struct {
+    const char* what;
+    std::uint64_t segno;
+    int recorded_after;  ///< bytes after the last record
+    bool in_other;       ///< the record is there, else in the one
+    bool flipped;        ///< a byte of a record before its zeros
+    bool rubbish;        ///< a byte of its zeros is none
+    const char* wrong;
+  } cases[] = {
+      {"with its record", 7, 0, true, false, false, nullptr},
+      {"with the archiver's record", 7, 0, false, false, false, nullptr},
+      {"recorded to a place within a record", 7, -8, true, false, false, "is damaged at"},
+      {"recorded further than it has WAL", 7, 8, true, false, false, "is damaged at"},
+      {"damaged before", 7, 0, true, true, false, "is damaged at"},
+      {"not only zeros", 7, 0, true, false, true, "is damaged at"},
+      {"not the last one", 6, 0, true, false, false, "but is not the last segment"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.what);
+    Two two;
+    const auto start = kSize.start(each.segno);
+    const auto end = two.wal.complete_end(start + 500'000);
+    const auto content = ArchiveBuilder::content(two.wal, each.segno);
+    test::Bytes padded(content.begin(), content.end());
+    std::fill(padded.begin() + (end - start), padded.end(), std::byte{0});
+    if (each.flipped) padded[200'000] ^= std::byte{1};
+    if (each.rubbish) padded.back() = std::byte{1};
+    const auto name = two.name(each.segno, Method::zstd);
+    two.other.disk.put(name, packed(Method::zstd, padded));
+    const auto without = two.compare();
+    ASSERT_EQ(without.unlike.size(), 1u) << "without a record it is damaged";
+    EXPECT_EQ(without.unlike[0].kind, Unlike::Kind::damaged_other);
+
+    const wal::SegmentName segment(1, each.segno, kSize);
+    const auto recorded = Lsn(end.byte() + static_cast<std::uint64_t>(each.recorded_after));
+    (each.in_other ? two.other : two.one)
+        .disk.put(archive::published_open_name(segment),
+                  test::as_bytes(archive::published_open_record(
+                      {.segment = segment, .end = recorded, .object = {}, .time = {}})));
+    const auto report = two.compare();
+    EXPECT_EQ(report.agrees(), each.wrong == nullptr) << to_text(report);
+    if (each.wrong != nullptr) {
+      ASSERT_EQ(report.unlike.size(), 1u);
+      EXPECT_EQ(report.unlike[0].kind, Unlike::Kind::damaged_other);
+      EXPECT_NE(report.unlike[0].what.find(each.wrong), std::string::npos) << report.unlike[0].what;
+      EXPECT_TRUE(report.notes.empty());
+      continue;
+    }
+    ASSERT_EQ(report.notes.size(), 1u);
+    EXPECT_NE(report.notes[0].find(name + ": padded after " + end.to_string()), std::string::npos)
+        << report.notes[0];
+    EXPECT_NE(to_text(report).find(report.notes[0] + "\n"), std::string::npos);
+    const auto directory = two.one.disk.open();
+    const auto json = nlohmann::json::parse(to_json(verify(*directory, {}), &report));
+    EXPECT_TRUE(json["beside"]["agrees"].get<bool>());
+    EXPECT_EQ(json["beside"]["notes"][0], report.notes[0]);
+    // Other WAL before its zeros.
+    auto branch = two.wal.other_branch(two.wal.fork_point(start + 300'000), 5, false);
+    two.one.segments(branch, 7, 8);
+    const auto other = two.compare();
+    ASSERT_EQ(other.unlike.size(), 1u);
+    EXPECT_EQ(other.unlike[0].kind, Unlike::Kind::differ) << to_text(other);
+  }
 }
 
 TEST(CompareArchives, TellsTwoHistoriesOfTheClusterAndNotWhatMeansNothing) {

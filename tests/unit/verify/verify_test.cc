@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "archive/losses.h"
+#include "archive/published_open.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "support/archive_builder.h"
@@ -496,6 +497,63 @@ TEST(Verify, SaysWhichOfTwoFormsIsSound) {
   EXPECT_THAT(report.findings[0].hint,
               HasSubstr(ArchiveBuilder::name(wal, 2) + " is sound. Move "));
   EXPECT_FALSE(report.findings[0].loss);
+}
+
+/// A directory with the complete segment, and a store in which the published one has not been
+/// replaced yet: the forms differ.
+TEST(Verify, KnowsAPublishedPartialSegmentNextToTheCompleteOne) {
+  auto wal = make_wal(3);
+  wal.grow_to(kSize.start(5));
+  const auto end = wal.complete_end(kSize.start(3) + 500'000);
+  const auto content = ArchiveBuilder::content(wal, 3);
+  const test::Bytes whole(content.begin(), content.end());
+  auto padded = whole;
+  std::fill(padded.begin() + (end - kSize.start(3)), padded.end(), std::byte{0});
+  const wal::SegmentName segment(1, 3, kSize);
+  const auto name = segment.to_string();
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3);
+  archive.disk.put(archive::published_open_name(segment),
+                   test::as_bytes(archive::published_open_record(
+                       {.segment = segment, .end = end, .object = {}, .time = {}})));
+  const auto put = [&](const test::Bytes& raw, const test::Bytes& compressed) {
+    archive.disk.put(name, raw);
+    archive.disk.put(name + ".zst", packed(Method::zstd, compressed));
+  };
+  put(whole, padded);
+  auto report = archive.verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_THAT(report.notes, Contains(HasSubstr(name + ".zst: padded after " + end.to_string())));
+  EXPECT_THAT(report.notes, Not(Contains(HasSubstr("a recovery ends there"))));
+  put(padded, whole);
+  report = archive.verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_THAT(report.notes, Not(Contains(HasSubstr("a recovery ends there"))));
+  EXPECT_EQ(report.histories.at(0).sound.back().end, kSize.start(4));
+  put(padded, padded);
+  report = archive.verify();
+  EXPECT_TRUE(report.sound()) << to_text(report);
+  EXPECT_THAT(report.notes, Contains(HasSubstr("a recovery ends there")));
+  EXPECT_EQ(report.histories.at(0).sound.back().end, end);
+  // A recovery goes past it with the complete one, and not without.
+  archive.partial(wal, kSize.start(4) + 300'000);
+  EXPECT_EQ(kinds(archive.verify()), "damage");
+  for (const bool raw : {false, true}) {
+    put(raw ? padded : whole, raw ? whole : padded);
+    report = archive.verify();
+    EXPECT_TRUE(report.sound()) << to_text(report);
+    EXPECT_GT(report.histories.at(0).sound.back().end, kSize.start(4));
+  }
+  archive.disk.erase(ArchiveBuilder::name(wal, 4, Method::none, true));
+  // Other WAL before the zeros.
+  auto branch = wal.other_branch(wal.fork_point(kSize.start(3) + 300'000), 5, false);
+  const auto other = ArchiveBuilder::content(branch, 3);
+  put({other.begin(), other.end()}, padded);
+  report = archive.verify();
+  EXPECT_EQ(kinds(report), "forms_differ") << to_text(report);
+  put(whole, padded);
+  archive.disk.erase(archive::published_open_name(segment));
+  EXPECT_EQ(kinds(archive.verify()), "forms_differ");
 }
 
 TEST(Verify, EndsWithTheErrorWhereTheDirectoryItselfCannotBeRead) {
