@@ -20,6 +20,8 @@ constexpr std::string_view kOverridden =
     "# pgweir recover: overrides settings of the backup's server";
 constexpr std::string_view kRecovery =
     "# pgweir recover: settings of this recovery, to be removed afterwards";
+constexpr std::string_view kWatching =
+    "# pgweir recover: settings until the recovery has ended, to be removed then";
 constexpr std::string_view kEnd = "# pgweir recover: end";
 
 struct Neutral {
@@ -63,9 +65,6 @@ class Make {
     else
       recover();
     set("restore_command", wanted_.restore_command);
-    // The server's messages are parsed.
-    set("lc_messages", "C");
-    set("log_destination", "stderr");
     std::vector<std::string> files = {"hba_file", "ident_file"};
     if (const auto ssl = effective_.value("ssl"); ssl && !is_off(*ssl))
       files.insert(files.end(), {"ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file"});
@@ -208,7 +207,17 @@ std::string with_settings(std::string_view content, const OwnSettings& settings)
   return text + fmt::format("{}\n{}{}\n", kRecovery, lines_of(settings.recovery), kEnd);
 }
 
-std::string without_recovery(std::string_view content) { return without(content, kRecovery, kEnd); }
+std::string without_recovery(std::string_view content) {
+  return without(without_watching(content), kRecovery, kEnd);
+}
+
+std::string with_watching(std::string_view content) {
+  return without_watching(content) +
+         fmt::format("{}\n{}{}\n", kWatching,
+                     lines_of({{"lc_messages", "C"}, {"log_destination", "stderr"}}), kEnd);
+}
+
+std::string without_watching(std::string_view content) { return without(content, kWatching, kEnd); }
 
 std::string without_own(std::string_view content) {
   return without(without_recovery(content), kOverridden, kEnd);

@@ -55,6 +55,10 @@ inline constexpr std::array<const char*, 5> kTargets = {
 [[nodiscard]] std::string with_settings(std::string_view content, const OwnSettings& settings);
 /// Without those of the recovery alone.
 [[nodiscard]] std::string without_recovery(std::string_view content);
+/// With those of the time in which the server's log is read: its messages are parsed. They would
+/// change a server that stays a standby for years.
+[[nodiscard]] std::string with_watching(std::string_view content);
+[[nodiscard]] std::string without_watching(std::string_view content);
 /// Without any: what the backup's server had.
 [[nodiscard]] std::string without_own(std::string_view content);
 

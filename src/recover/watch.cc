@@ -172,7 +172,11 @@ class Watch {
     const auto from = lived ? LogFile::From::last_start : LogFile::From::end;
     logs_.emplace_back(options_.into + kLog, from);
     add_collected_logs(from);  // an earlier server's stay until the next one starts
-    if (!lived) start();
+    const bool changed = change_settings(with_watching);
+    if (!lived)
+      start();
+    else if (changed)
+      static_cast<void>(reload());
     follow();
   }
 
@@ -344,19 +348,39 @@ class Watch {
     take_out_settings();
   }
 
-  /// The settings of this recovery would also control that of the next base backup.
-  void take_out_settings() {
+  /// Replaces the content of postgresql.auto.conf by change(content). False: there is no change.
+  template <typename Change>
+  bool change_settings(Change change) {
     constexpr unsigned kUnknown = 0600;
     const auto file = options_.into + "/postgresql.auto.conf";
+    const auto before = io::read_small_file(file, kSmall * 256);
+    const auto after = change(before);
+    if (after == before) return false;
     const auto mode = io::look_at_access(file);
-    io::replace_small_file(file, without_recovery(io::read_small_file(file, kSmall * 256)),
-                           mode ? mode->mode : kUnknown, io::Replace::durably);
-    const auto told =
-        recovery::run_tool(pg_ctl({"-s", "reload"}), recovery::environment(), options_.stop);
-    report_.notes.push_back(
-        told.done()
+    io::replace_small_file(file, after, mode ? mode->mode : kUnknown, io::Replace::durably);
+    return true;
+  }
+
+  [[nodiscard]] bool reload() const {
+    return recovery::run_tool(pg_ctl({"-s", "reload"}), recovery::environment(), options_.stop)
+        .done();
+  }
+
+  /// The settings of this recovery would also control that of the next base backup.
+  void take_out_settings() {
+    change_settings(without_recovery);
+    report_.notes.emplace_back(
+        reload()
             ? "the recovery settings were removed from postgresql.auto.conf"
             : "the recovery settings were removed from postgresql.auto.conf; reload the server");
+  }
+
+  /// A standby, or a server that has paused, keeps the others.
+  void take_out_watching() {
+    if (change_settings(without_watching) && server_lives(options_.into) && !reload())
+      report_.notes.emplace_back(
+          "lc_messages and log_destination were removed from postgresql.auto.conf; reload the "
+          "server");
   }
 
   /// Also if its log is out of reach, or has no such lines (log_min_messages, syslog).
@@ -382,10 +406,15 @@ class Watch {
       report_.fail(kNo, fmt::format("the recovery has paused at {} instead of {}", *report_.reached,
                                     *report_.promised));
     compare_commit();
-    if (!report_.failed()) report_.state = State::reached;
+    if (report_.failed()) return;
+    report_.state = State::reached;
+    take_out_watching();
   }
 
-  void follows() { report_.state = State::reached; }
+  void follows() {
+    report_.state = State::reached;
+    take_out_watching();
+  }
 
   void ended() {
     constexpr std::size_t kWords = 12;
@@ -398,6 +427,7 @@ class Watch {
       const bool at_target = shut_down_at_target_ || (!fatal_ && !asked_to_stop_);
       if (control.state == "shut down in recovery" && at_target) {
         report_.state = State::reached;
+        take_out_watching();
         return;
       }
     }

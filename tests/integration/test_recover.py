@@ -118,9 +118,9 @@ class World:
         assert told["status"] == status, told
         return told
 
-    def sql(self, text):
-        return run([bin_directory(15) / "psql", "-XAtq", "-h", self.primary.socket_dir, "-p", self.primary.port, "-U", "postgres",
-                    "-c", text, "postgres"], cwd="/").stdout.strip()
+    def sql(self, text, port=None, check=True):
+        return run([bin_directory(15) / "psql", "-XAtq", "-h", self.primary.socket_dir, "-p", port or self.primary.port, "-U",
+                    "postgres", "-c", text, "postgres"], check=check, cwd="/").stdout.strip()
 
     def stop(self, mode="fast"):
         run([self.bin / "pg_ctl", "-D", self.into, "-m", mode, "-w", "stop"], check=mode != "immediate",
@@ -254,6 +254,8 @@ def test_targets(world):
     assert_reached(told)
     assert world.sql("SELECT pg_is_in_recovery(), max(i) FROM t") == "t|0", told
     assert "pg_wal_replay_resume" in told["next"][0], told
+    left = (world.into / "postgresql.auto.conf").read_text()
+    assert "recovery_target_name = 'first'" in left and "lc_messages" not in left, left
     world.away()
     told = world.recover("--to", world.times[0], "--action", "shutdown", "--start", backup="plain")
     assert told["state"] == "reached" and not (world.into / "postmaster.pid").exists(), told
@@ -687,12 +689,17 @@ def test_a_standbys_backup_over_a_failover(servers, receivers, new_archive, plac
 def test_a_standby(world):
     world = world(second=())
     primary = world.primary.start()
-    start = f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {free_port()}' start"
+    port = free_port()
+    start = f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {port}' start"
     told = world.recover("--standby", primary.conninfo(), "--start", "--start-command", start, backup="plain")
     assert told["state"] == "reached" and (world.into / "standby.signal").exists(), told
     assert not (world.into / "recovery.signal").exists()
     settings = (world.into / "postgresql.auto.conf").read_text()
     assert "--on-gap absent --allow-empty" in settings and "recovery_target_lsn = '0" not in settings, settings
+    # Those that recover needs to follow the server's log do not stay, also not in the running server.
+    assert "lc_messages" not in settings and "log_destination" not in settings, settings
+    wait_for(lambda: world.sql("SELECT count(*) FROM pg_settings WHERE name IN ('lc_messages', 'log_destination')"
+                               " AND sourcefile LIKE '%auto.conf'", port, check=False) == "0", "the server to be reloaded")
     wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1",
              "the standby to stream")
 

@@ -177,6 +177,24 @@ TEST(OwnSettings, StandOnceAtTheEndAndCanBeRemoved) {
   EXPECT_GT(left.rfind("restore_command = ''"), left.rfind("restore_command = 'cp'"));
 }
 
+/// A standby keeps the settings of its recovery.
+TEST(OwnSettings, DirectTheLogOnlyAsLongAsItIsRead) {
+  Scene scene;
+  scene.options.standby = "host=db1";
+  for (const auto* name : {"lc_messages", "log_destination"})
+    EXPECT_EQ(place(scene.make(), name), std::string::npos) << name;
+  const auto prepared = with_settings("log_destination = 'csvlog'\n", scene.make());
+  const auto watched = with_watching(prepared);
+  EXPECT_EQ(watched.find(prepared), 0);
+  EXPECT_THAT(watched.substr(prepared.size()),
+              HasSubstr("lc_messages = 'C'\nlog_destination = 'stderr'\n"));
+  EXPECT_EQ(with_watching(watched), watched);
+  EXPECT_EQ(without_watching(watched), prepared);
+  EXPECT_EQ(without_watching(prepared), prepared);
+  EXPECT_EQ(without_recovery(watched), without_recovery(prepared));
+  EXPECT_EQ(without_own(watched), "log_destination = 'csvlog'\n");
+}
+
 TEST(CommentedOut, TakesEachWayToWriteIt) {
   const struct {
     const char* line;
