@@ -39,6 +39,7 @@ struct ServerFacts {
   std::optional<wal::TimelineHistory> history;  ///< of its timeline
   /// As SHOW prints them: "1GB", "5min", "on", "-1".
   std::map<std::string, std::string, std::less<>> settings;
+  std::vector<std::string> pending_restart;  ///< those with another value in the files
   std::optional<bool> superuser;
   std::optional<bool> standby;
   std::optional<int> senders;        ///< active walsenders, without our own

@@ -142,6 +142,13 @@ void read_settings(ServerFacts& facts, pq::Connection& connection) {
           kTime);
       if (!rows.empty() && rows[0][0]) facts.settings[name] = *rows[0][0];
     });
+  attempt(facts, "settings that wait for a restart", [&] {
+    const auto rows = connection.execute(
+        "SELECT name FROM pg_catalog.pg_settings WHERE pending_restart ORDER BY name", kTime);
+    for (const auto& row : rows)
+      if (std::find(std::begin(kSettings), std::end(kSettings), row.at(0)) != std::end(kSettings))
+        facts.pending_restart.push_back(*row[0]);
+  });
 }
 
 void read_slot(ServerFacts& facts, pq::Connection& connection, const std::string& name) {

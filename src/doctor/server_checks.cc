@@ -105,6 +105,20 @@ void check_wal_level(Checks& checks, const ServerFacts& server) {
           {alter(name, "on")});
 }
 
+void check_pending_restart(Checks& checks, const ServerFacts& server) {
+  if (server.pending_restart.empty()) return;
+  const auto& names = server.pending_restart;
+  checks.warn(
+      "pending_restart",
+      fmt::format("the configuration files have new values of {}, which take effect when the "
+                  "server is restarted: the current values were checked",
+                  fmt::join(names, ", ")),
+      {fmt::format("SELECT name, setting, sourcefile FROM pg_file_settings WHERE name IN ('{}');  "
+                   "-- as a superuser: the new values (no row: the default)",
+                   fmt::join(names, "', '")),
+       "restart the server"});
+}
+
 void check_senders(Checks& checks, const ServerFacts& server) {
   const auto most = server.number("max_wal_senders");
   if (!most) return;
@@ -523,6 +537,7 @@ std::vector<Check> judge_server(const ServerFacts& server, const Plan& plan) {
   check_certificates(checks, server);
   if (server.replication_trouble && server.plain_trouble) return checks.take();
   check_version(checks, server);
+  check_pending_restart(checks, server);
   check_wal_level(checks, server);
   check_senders(checks, server);
   if (plan.slot && server.slot) check_slot_state(checks, server, plan);

@@ -48,6 +48,18 @@ def test_a_good_server_of_each_version(servers, new_archive, major):
     text = pgweir("doctor", "-d", archiver_conninfo(primary), "-S", "archive", "-D", archive.path,
                   "--measure", "0").stdout
     assert "[  ok  ] wal_level: wal_level is replica" in text
+    # A reload has read what a restart will put in force. (Doctor does not judge max_connections.)
+    assert "pending_restart" not in checks
+    primary.conf(wal_level="minimal", max_wal_senders=0, max_connections=77)
+    primary.reload()
+    wait_for(lambda: primary.sql("SELECT count(*) FROM pg_settings WHERE pending_restart") == "3",
+             "the server to reread its configuration")
+    checks, status = doctor("-d", archiver_conninfo(primary), "-S", "archive", "-D", archive.path)
+    assert status == 0 and checks["wal_level"]["level"] == "ok", checks
+    waiting = checks["pending_restart"]
+    assert waiting["level"] == "warning" and "new values of max_wal_senders, wal_level," in waiting["found"], waiting
+    # what it says is SQL that works
+    assert "wal_level|minimal" in primary.sql(waiting["todo"][0].split(";")[0])
 
 
 def archiver_conninfo(server):

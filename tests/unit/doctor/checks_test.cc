@@ -115,6 +115,13 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        "superuser", "NOSUPERUSER REPLICATION"},
       {"a server of tomorrow", [](auto& s) { s.version = 200001; }, same_archive, "server_version",
        Level::warning, "newer", "newer pgweir"},
+      {"a change that waits for a restart",
+       [](auto& s) {
+         s.pending_restart = {"archive_mode", "wal_level"};
+       },
+       same_archive, "pending_restart", Level::warning,
+       "new values of archive_mode, wal_level, which take effect when the server is restarted",
+       "name IN ('archive_mode', 'wal_level')"},
       {"wal_level", set("wal_level", "minimal"), same_archive, "wal_level", Level::failure,
        "minimal", "ALTER SYSTEM SET wal_level = 'replica'"},
       {"fsync", set("fsync", "off"), same_archive, "fsync", Level::warning, "off",
