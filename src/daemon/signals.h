@@ -42,6 +42,10 @@ class Signals {
   std::thread thread_;
 };
 
+/// True if a signal to stop waits for the thread that handles signals: for a handler of SIGHUP that
+/// takes long.
+[[nodiscard]] bool stop_is_pending();
+
 /// For programs that write to sockets and pipes for a long time: the write reports that the reader
 /// has closed it.
 void ignore_broken_pipes();

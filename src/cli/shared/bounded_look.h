@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "base/exit_status.h"
 #include "base/left_behind.h"
 #include "base/log.h"
+#include "daemon/signals.h"
 #include "io/place.h"
 #include "net/wake.h"
 
@@ -59,13 +61,17 @@ template <typename Look>
 
 /// Returns or throws the result of `read`, for SIGHUP: the thread that handles signals must not
 /// hang with the file system of a configuration file, because SIGTERM would have no effect then.
-/// After `patience` it throws Error{retry}; `read` is abandoned then, so it must own everything
-/// that it uses.
+/// After `patience`, or if SIGTERM or SIGINT arrives meanwhile, it throws Error{retry}; `read` is
+/// abandoned then, so it must own everything that it uses.
 template <typename Read>
 [[nodiscard]] auto reread(Read read,
                           std::chrono::milliseconds patience = std::chrono::seconds(10)) {
+  constexpr std::chrono::milliseconds kTurn(50);
   auto answer = begin_reading(std::move(read));
-  if (answer.wait_for(patience) != std::future_status::ready) throw files_hang();
+  for (auto left = patience; answer.wait_for(std::min(left, kTurn)) != std::future_status::ready;) {
+    left -= std::min(left, kTurn);
+    if (left.count() == 0 || daemon::stop_is_pending()) throw files_hang();
+  }
   return answer.get();
 }
 
