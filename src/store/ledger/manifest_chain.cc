@@ -57,9 +57,10 @@ std::string manifest_text(const ManifestPlace& place, std::span<const std::strin
   return text;
 }
 
-std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id) {
+std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id,
+                                  bool keys_given) {
   std::optional<ManifestCut> cut;
-  for (const auto& line : prunes.lines)
+  for (const auto& line : prunes.believed(keys_given))
     if (line.entry.kind == ManifestEntry::Kind::cut && line.entry.chain == id)
       if (!cut || cut->number < line.entry.size) cut = {line.entry.size, line.entry.after};
   return cut;
@@ -69,11 +70,10 @@ void ManifestChainReader::take(std::uint64_t number, std::string_view content,
                                const std::string& name) {
   if (chain_.cut && number < chain_.cut->number) return;
   if (number != next_)
-    chain_.broken.push_back(fmt::format("{} manifest object{} before {} {} missing", number - next_,
-                                        number - next_ == 1 ? "" : "s", name,
-                                        number - next_ == 1 ? "is" : "are"));
+    breaks(fmt::format("{} manifest object{} before {} {} missing", number - next_,
+                       number - next_ == 1 ? "" : "s", name, number - next_ == 1 ? "is" : "are"));
   else if (!full_)
-    chain_.broken.push_back(fmt::format("lines are missing before {}", name));
+    breaks(fmt::format("lines are missing before {}", name));
   next_ = number + 1;
   chain_.signed_by.reset();
   chain_.proved = false;
@@ -89,7 +89,7 @@ void ManifestChainReader::take(std::uint64_t number, std::string_view content,
       chain_.broken.push_back(fmt::format("the signature of {} does not match its lines", name));
   }
   if (take_line_of(text) != fmt::format(kFirstLine, chain_.id, number)) {
-    chain_.broken.push_back(fmt::format("the first line of {} does not match its name", name));
+    breaks(fmt::format("the first line of {} does not match its name", name));
     full_ = true;
     return;
   }
@@ -105,15 +105,18 @@ void ManifestChainReader::take(std::uint64_t number, std::string_view content,
     chain_.broken.push_back(fmt::format("{} has more lines than any manifest object", name));
 }
 
+/// No later signature covers the lines up to here: they may have been changed by any client that
+/// can write to the store.
+void ManifestChainReader::breaks(std::string what) {
+  chain_.broken.push_back(std::move(what));
+  chain_.linked_from = chain_.lines.size();
+}
+
 void ManifestChainReader::take_line(std::string_view text, const std::string& where) {
   auto line = ManifestLine::parse(text);
-  if (!line) {
-    chain_.broken.push_back(where + " cannot be read");
-    return;
-  }
+  if (!line) return breaks(where + " cannot be read");
   if (line->before != chain_.head())
-    chain_.broken.push_back(
-        where + " does not continue the previous line: a line was changed, removed or moved");
+    breaks(where + " does not continue the previous line: a line was changed, removed or moved");
   chain_.hashes.push_back(hash_of_line(text));
   chain_.lines.push_back(std::move(*line));
 }

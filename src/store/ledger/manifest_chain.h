@@ -60,13 +60,21 @@ struct ManifestChain {
   std::vector<ManifestLine> lines{};
   std::vector<std::string> hashes{};  ///< of each line
   std::vector<std::string> broken{};
-  /// The key that signed the newest object, which covers all before it. nullopt: not signed.
+  /// The key that signed the newest object, which covers all before it that it is linked to.
+  /// nullopt: not signed.
   std::optional<SignifyNumber> signed_by{};
   bool proved = false;  ///< the signature is by one of the given keys
+  /// The first line of those that the newest object is linked to: all, unless the chain is broken.
+  std::size_t linked_from = 0;
 
   [[nodiscard]] std::string head() const { return hashes.empty() ? beginning() : hashes.back(); }
   /// The hash that its first line gives for the line before.
   [[nodiscard]] std::string beginning() const { return cut ? cut->after : genesis_of(id); }
+  /// The lines that count. If keys are given, those that the signature of the newest object covers.
+  [[nodiscard]] std::span<const ManifestLine> believed(bool keys_given) const {
+    if (!keys_given) return lines;
+    return proved ? std::span(lines).subspan(linked_from) : std::span<const ManifestLine>();
+  }
   /// Includes lines that a prune has removed.
   [[nodiscard]] std::uint64_t length() const {
     return (cut ? cut->number * kManifestLines : 0) + lines.size();
@@ -75,7 +83,8 @@ struct ManifestChain {
 
 /// Where the chain with this name starts, according to the prunes' chain; nullopt: at its first
 /// object.
-[[nodiscard]] std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id);
+[[nodiscard]] std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id,
+                                                bool keys_given);
 
 /// Assembles a chain, object by object.
 class ManifestChainReader {
@@ -94,6 +103,7 @@ class ManifestChainReader {
 
  private:
   void take_line(std::string_view text, const std::string& where);
+  void breaks(std::string what);
 
   std::span<const SignifyPublic> keys_;
   ManifestChain chain_;

@@ -100,7 +100,7 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
   if (!prunes) return needless;
   list(manifest_prefix(layout), [&](const std::string& key) {
     const auto place = parse_manifest_key(layout, key);
-    const auto cut = place ? cut_of(*prunes, place->chain) : std::nullopt;
+    const auto cut = place ? cut_of(*prunes, place->chain, !keys.empty()) : std::nullopt;
     return cut && place->number < cut->number;
   });
   return needless;

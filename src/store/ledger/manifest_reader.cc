@@ -53,12 +53,13 @@ std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layo
   if (const auto found = numbers.find(std::string(kPruneChain)); found != numbers.end()) {
     chains.push_back(
         read_chain(store, layout, found->first, found->second, std::nullopt, keys, patience));
-    if (keys.empty() || chains.front().proved) prunes = chains.front();
+    prunes = chains.front();
     numbers.erase(found);
   }
   for (const auto& [id, each] : numbers)
     chains.push_back(read_chain(store, layout, id, each,
-                                prunes ? cut_of(*prunes, id) : std::nullopt, keys, patience));
+                                prunes ? cut_of(*prunes, id, !keys.empty()) : std::nullopt, keys,
+                                patience));
   std::sort(chains.begin(), chains.end(),
             [](const ManifestChain& one, const ManifestChain& other) { return one.id < other.id; });
   return chains;
@@ -88,13 +89,12 @@ std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& lay
       // Each object is signed separately.
       const auto chain = read_chain(store, layout, id, std::span(&*number, 1),
                                     ManifestCut{.number = *number}, keys, patience);
-      if (keys.empty() || chain.proved)
-        for (const auto& line : chain.lines) {
-          const auto& entry = line.entry;
-          if (entry.kind == Kind::begin || entry.kind == Kind::cut) continue;
-          last.push_back(entry);
-          told = told || (entry.kind != Kind::rewrapped && segment_of_object(entry.name));
-        }
+      for (const auto& line : chain.believed(!keys.empty())) {
+        const auto& entry = line.entry;
+        if (entry.kind == Kind::begin || entry.kind == Kind::cut) continue;
+        last.push_back(entry);
+        told = told || (entry.kind != Kind::rewrapped && segment_of_object(entry.name));
+      }
       if (told) break;
     }
   }

@@ -39,9 +39,6 @@ class Check {
   }
 
  private:
-  [[nodiscard]] bool believed(const ManifestChain& chain) const {
-    return !question_.keys_given || chain.proved;
-  }
   [[nodiscard]] bool before_begin(wal::SegmentName segment) const {
     return !begin_.empty() && place_of(segment) < begin_;
   }
@@ -92,10 +89,10 @@ class Check {
       report_.begin = begin->to_string();
     }
     for (const auto& chain : chains_) {
-      if (!believed(chain)) continue;
       // A prune that has cut a chain has verified that it includes what earlier prunes had seen.
       std::set<std::string> cut;
-      for (auto line = chain.lines.rbegin(); line != chain.lines.rend(); ++line) {
+      const auto lines = chain.believed(question_.keys_given);
+      for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
         const auto& entry = line->entry;
         if (entry.kind == Kind::cut) cut.insert(entry.chain);
         if (entry.kind == Kind::begin && !cut.contains(entry.chain) &&
@@ -132,8 +129,9 @@ class Check {
   /// A line removed since, which a prune had found at its place.
   [[nodiscard]] bool seen_by_prune(const std::string& hash) const {
     return std::any_of(chains_.begin(), chains_.end(), [&](const ManifestChain& chain) {
-      return believed(chain) && chain.id == kPruneChain &&
-             std::any_of(chain.lines.begin(), chain.lines.end(),
+      const auto lines = chain.believed(question_.keys_given);
+      return chain.id == kPruneChain &&
+             std::any_of(lines.begin(), lines.end(),
                          [&](const ManifestLine& line) { return line.entry.after == hash; });
     });
   }
@@ -330,8 +328,7 @@ std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> ch
                                                bool keys_given) {
   std::optional<wal::SegmentName> begin;
   for (const auto& chain : chains) {
-    if (keys_given && !chain.proved) continue;
-    for (const auto& line : chain.lines) {
+    for (const auto& line : chain.believed(keys_given)) {
       if (line.entry.kind != Kind::begin) continue;
       const auto segment = wal::SegmentName::parse(line.entry.name);
       if (segment && (!begin || place_of(*segment) >= place_of(*begin))) begin = segment;
@@ -356,9 +353,8 @@ ObjectFit fit_of(const ObjectEntry& object, std::span<const ManifestEntry* const
 ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given) {
   ToldObjects told;
   for (const auto& chain : chains) {
-    if (keys_given && !chain.proved) continue;
     std::map<std::string, const ManifestEntry*> newest;
-    for (const auto& line : chain.lines) {
+    for (const auto& line : chain.believed(keys_given)) {
       if (line.entry.kind == Kind::rewrapped)
         told[line.entry.name].push_back(&line.entry);
       else if (line.entry.kind != Kind::begin && line.entry.kind != Kind::cut)

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <tuple>
@@ -14,6 +15,7 @@
 #include "store/ledger/manifest_report.h"
 #include "store/ledger/manifest_writer.h"
 #include "store/send/publish_open.h"
+#include "store/shelf/near_shelf.h"
 #include "store/shelf/open_object.h"
 #include "support/error_of.h"
 #include "support/memory_store.h"
@@ -610,6 +612,68 @@ TEST_F(Manifest, BelievesWhatTheKeyProvesAndNothingElse) {
   // Our own next process finds that, too, and signs it again.
   write(300, 301, memory);
   EXPECT_THAT(report().findings, IsEmpty());
+}
+
+/// The newest object is signed, and as it was. An older one is not needed to write it again.
+TEST_F(Manifest, BelievesNoLineThatTheNewestObjectIsNotLinkedTo) {
+  sign();
+  write(1, 2 * kManifestLines + 50);
+  const auto whole = store_.objects;
+  const auto is_believed = [&](std::uint64_t segno) {
+    return told_objects(read_manifests(store_, kLayout, keys_, {}), true)
+        .contains(segment(segno) + ".zst");
+  };
+  const auto restored = [&](std::uint64_t segno) -> std::string {
+    NearShelf shelf([this]() -> ObjectStore& { return store_; }, "s3://memory/p", kLayout, kOnce, 1,
+                    {}, keys_);
+    try {
+      return shelf.open_bytes(segment(segno) + ".zst") ? "yes" : "no";
+    } catch (const Error& error) {
+      return error.message();
+    }
+  };
+  EXPECT_TRUE(is_believed(4) && is_believed(300) && is_believed(550));
+  EXPECT_EQ(restored(4), "yes");
+
+  // Whoever may write to the bucket replaces a segment, and the object with its line.
+  store_.place(key_of(4), test::bytes_of("segment X"));
+  auto forged = entry_of(4);
+  forged.sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, test::bytes_of("segment X"));
+  forged.md5 = crypto::digest_of(crypto::Digest::Kind::md5, test::bytes_of("segment X"));
+  std::vector<std::string> linked;
+  auto before = genesis_of(kId);
+  for (std::uint64_t segno = 1; segno <= kManifestLines; ++segno) {
+    linked.push_back(ManifestLine{segno == 4 ? forged : entry_of(segno), before}.to_text());
+    before = hash_of_line(linked.back());
+  }
+  put_text(0, manifest_text({kId, 0}, linked));
+  const auto found = report();
+  EXPECT_TRUE(found.chains[0].proved);
+  EXPECT_THAT(found.findings, Contains(HasSubstr("does not continue the previous line")));
+  EXPECT_FALSE(is_believed(4));
+  EXPECT_THAT(restored(4), HasSubstr("not listed in a manifest that the public key proves"));
+  EXPECT_TRUE(is_believed(300) && is_believed(550)) << "later lines are proved as before";
+  EXPECT_EQ(restored(300), "yes");
+
+  // A line alone, which the one after it does not continue.
+  store_.objects = whole;
+  auto some = lines(1);
+  const auto at = std::find_if(some.begin(), some.end(), [](const std::string& line) {
+    return line.find(segment(300)) != line.npos;
+  });
+  at->replace(at->find("put "), 4, "same ");
+  put_lines(1, some);
+  EXPECT_FALSE(is_believed(4) || is_believed(300));
+  EXPECT_TRUE(is_believed(301) && is_believed(550));
+
+  // Nor what precedes an object that is gone, or is not the one of its name.
+  store_.objects = whole;
+  store_.objects.erase(object(1));
+  EXPECT_FALSE(is_believed(4));
+  EXPECT_TRUE(is_believed(550));
+  store_.objects = whole;
+  store_.objects[object(2)] = whole.at(object(1));
+  EXPECT_FALSE(is_believed(4) || is_believed(300));
 }
 
 TEST_F(Manifest, IsSignedAsSoonAsThereIsAKey) {
