@@ -434,7 +434,9 @@ void NearShelf::require_proved(const std::string& key, std::span<const std::byte
     std::multimap<std::string, std::string> proofs;
     const auto chains = read_manifests(store(), layout_, keys_, patience_);
     for (const auto& [name, lines] : told_objects(chains, true))
-      for (const auto* const line : lines) proofs.emplace(name, line->sha256);
+      for (const auto* const line : lines)
+        // The digest of an object that was only seen comes from its own metadata.
+        if (line->kind != ManifestEntry::Kind::seen) proofs.emplace(name, line->sha256);
     {
       const std::lock_guard lock(mutex_);
       proofs_ = std::move(proofs);

@@ -676,6 +676,33 @@ TEST_F(Manifest, BelievesNoLineThatTheNewestObjectIsNotLinkedTo) {
   EXPECT_FALSE(is_believed(4) || is_believed(300));
 }
 
+/// An object that the archiver could not compare: anybody who can write to the bucket may have put
+/// it there first.
+TEST_F(Manifest, DoesNotProveWhatWasOnlySeen) {
+  sign();
+  write(1, 3);
+  const auto restored = [&] {
+    NearShelf shelf([this]() -> ObjectStore& { return store_; }, "s3://memory/p", kLayout, kOnce, 1,
+                    {}, keys_);
+    return shelf.open_bytes(segment(3) + ".zst") != nullptr;
+  };
+  store_.place(key_of(3), content_of(3));
+  auto entry = entry_of(3);
+  entry.kind = Kind::seen;
+  const auto tell = [&](const std::string& id) {
+    ManifestWriter writer(store_, kLayout, key_, log_);
+    writer.start({}, id);
+    writer.append(entry);
+    writer.put();
+  };
+  tell("one");
+  EXPECT_THAT(test::error_of(restored).message(), HasSubstr("not listed in a manifest"));
+  EXPECT_EQ(report().not_compared, 1u);
+  entry.kind = Kind::put;
+  tell("other");
+  EXPECT_TRUE(restored());
+}
+
 TEST_F(Manifest, IsSignedAsSoonAsThereIsAKey) {
   const auto memory = write(1, 10);
   sign();
