@@ -355,6 +355,8 @@ ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given)
   for (const auto& chain : chains) {
     std::map<std::string, const ManifestEntry*> newest;
     for (const auto& line : chain.believed(keys_given)) {
+      // A prune lists histories again, and no segments. It signs what its chain has.
+      if (chain.id == kPruneChain && segment_of_object(line.entry.name)) continue;
       if (line.entry.kind == Kind::rewrapped)
         told[line.entry.name].push_back(&line.entry);
       else if (line.entry.kind != Kind::begin && line.entry.kind != Kind::cut)

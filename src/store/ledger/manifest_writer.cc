@@ -117,7 +117,17 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
   bool signed_as_ours = true;
   const auto there = read_from(first / kManifestLines, signed_as_ours);
   if (there && begins_with(*there, memory->tail)) {
-    adopt(*there);
+    // More lines may be those of a process that was killed before it could remember them. Without
+    // our signature, they may be anybody's, and must not get it: their files get a line again.
+    const bool strange = key_ && !signed_as_ours && there->size() > memory->tail.size();
+    if (strange)
+      log_.warning(
+          "the manifest in the store has {} unknown lines that are not signed with this key ({}): "
+          "they are dropped; find out which program changes objects there (\"pgweir verify "
+          "--store\")",
+          there->size() - memory->tail.size(),
+          store_.name_of(manifest_key(layout_, id_, first / kManifestLines)));
+    adopt(strange ? memory->tail : *there);
     dirty_ = !signed_as_ours && !tail_.empty();  // the key is a new one
     // A previous process may have given up a request just now.
     if (conditions_ != Conditions::heeded && there_ && there_->number == tail_number())

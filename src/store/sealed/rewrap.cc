@@ -21,6 +21,8 @@ namespace weir::store {
 
 namespace {
 
+using Kind = ManifestEntry::Kind;
+
 /// The shared chain of all rewrap runs, on any host.
 constexpr const char* kChain = "rewrap";
 /// Objects in memory at once; they share one put of the manifest.
@@ -48,9 +50,12 @@ class Rewrap {
         writer_(store, layout, options.key, log) {}
 
   RewrapResult run() {
-    chains_ = read_manifests(store_, layout_, {}, options_.patience);
+    std::vector<SignifyPublic> keys;
+    if (options_.key) keys.push_back(options_.key->public_key());
+    chains_ = read_manifests(store_, layout_, keys, options_.patience);
     require_key();
-    told_ = told_objects(chains_, false);
+    // Their new lines are signed: lines that the key does not prove may be anybody's.
+    told_ = told_objects(chains_, options_.key != nullptr);
     insist(options_.patience, [&] {
       writer_.start_with_store(kChain);
       return true;
@@ -90,15 +95,15 @@ class Rewrap {
     result_.left.push_back({name, std::move(why)});
   }
 
-  /// The line with this digest; nullptr: none.
+  /// The line with this digest, if possible of an object that was compared; nullptr: none.
   [[nodiscard]] const ManifestEntry* line_of(const std::string& name,
                                              const std::string& sha256) const {
     const auto lines = told_.find(name);
     if (lines == told_.end()) return nullptr;
-    const auto found =
-        std::find_if(lines->second.begin(), lines->second.end(),
-                     [&](const ManifestEntry* line) { return line->sha256 == sha256; });
-    return found == lines->second.end() ? nullptr : *found;
+    const ManifestEntry* found = nullptr;
+    for (const auto* const line : lines->second)
+      if (line->sha256 == sha256 && (found == nullptr || found->kind == Kind::seen)) found = line;
+    return found;
   }
 
   void look_at(const std::string& name, const ObjectEntry& object) {
@@ -132,6 +137,7 @@ class Rewrap {
     const auto* const line = line_of(name, crypto::digest_of(crypto::Digest::Kind::sha256, *bytes));
     if (line == nullptr && !chains_.empty())
       return leave(name, told_.contains(name) ? "it does not match the manifest"
+                         : options_.key       ? "it is not listed in a manifest that the key proves"
                                               : "it is not listed in the manifest");
     try {
       auto ready = rewrapped(name, *bytes);
@@ -167,7 +173,8 @@ class Rewrap {
   void put() {
     if (ready_.empty()) return;
     for (auto& each : ready_) {
-      each.entry.kind = ManifestEntry::Kind::rewrapped;
+      // An object that was only seen was never compared with the WAL of an archive.
+      if (each.entry.kind != Kind::seen) each.entry.kind = Kind::rewrapped;
       each.entry.size = each.bytes.size();
       each.entry.sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, each.bytes);
       each.entry.md5 = crypto::digest_of(crypto::Digest::Kind::md5, each.bytes);

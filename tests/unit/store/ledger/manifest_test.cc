@@ -703,6 +703,59 @@ TEST_F(Manifest, DoesNotProveWhatWasOnlySeen) {
   EXPECT_TRUE(restored());
 }
 
+/// It starts again, and somebody has added a line meanwhile.
+TEST_F(Manifest, SignsNoLineThatItHasNotPut) {
+  sign();
+  auto memory = write(1, 10);
+  const auto is_true = [&] {
+    const auto told = told_objects(read_manifests(store_, kLayout, keys_, {}), true);
+    return told.contains(segment(4) + ".zst") && !told.contains(segment(99) + ".zst");
+  };
+  auto forged = entry_of(99);
+  for (const bool with_signature : {false, true}) {
+    SCOPED_TRACE(with_signature);
+    auto all = lines(0);
+    if (!with_signature) all.erase(all.begin(), all.begin() + 2);
+    all.push_back(ManifestLine{forged, memory.head}.to_text() + "\n");
+    put_lines(0, all);
+    log_.lines.clear();
+    memory = write(10, 12, memory);
+    EXPECT_TRUE(is_true());
+    EXPECT_THAT(log_.lines, ElementsAre(HasSubstr("1 unknown lines that are not signed")));
+    EXPECT_THAT(report().findings, IsEmpty());
+  }
+  // One that it has put, and was killed before it could remember, is its own.
+  log_.lines.clear();
+  write(12, 14, memory);
+  memory = write(14, 16, memory);
+  EXPECT_EQ(memory.lines, 15u + 2);
+  EXPECT_THAT(log_.lines, IsEmpty());
+}
+
+/// The chain of the prunes has no single writer, who would know its lines: a prune signs all of it.
+TEST_F(Manifest, TakesNoSegmentFromAPrune) {
+  sign();
+  const auto memory = write(1, 10);
+  const auto prune = [&](std::shared_ptr<const SignifyKey> key, const ManifestEntry& entry) {
+    ManifestWriter writer(store_, kLayout, std::move(key), log_);
+    writer.start_with_store("prune");
+    writer.append(entry);
+    writer.put();
+  };
+  prune(nullptr, entry_of(99));
+  prune(key_, {.kind = Kind::begin,
+               .name = segment(2),
+               .system_identifier = 4711,
+               .chain = kId,
+               .after = memory.head});
+  const auto chains = read_manifests(store_, kLayout, keys_, {});
+  EXPECT_TRUE(
+      std::all_of(chains.begin(), chains.end(), [](const auto& each) { return each.proved; }));
+  EXPECT_EQ(recorded_begin(chains, true)->to_string(), segment(2));
+  EXPECT_TRUE(told_objects(chains, true).contains(segment(3) + ".zst"));
+  EXPECT_FALSE(told_objects(chains, true).contains(segment(99) + ".zst"));
+}
+
 TEST_F(Manifest, IsSignedAsSoonAsThereIsAKey) {
   const auto memory = write(1, 10);
   sign();

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <string>
 
@@ -191,6 +192,39 @@ TEST_F(RewrapTest, ReplacesNothingThatChangesMeanwhile) {
   ASSERT_EQ(result.left.size(), 1u);
   EXPECT_THAT(result.left[0].why, HasSubstr("another process"));
   EXPECT_EQ(store_.objects.at(key_of(3)).bytes, changed);
+}
+
+/// Its lines are signed, and so prove what they list.
+TEST_F(RewrapTest, SignsOnlyWhatTheKeyProves) {
+  const auto key = std::make_shared<const SignifyKey>(SignifyKey::make());
+  const auto tell = [&](const std::string& id, std::shared_ptr<const SignifyKey> by,
+                        std::uint64_t segno, ManifestEntry::Kind kind) {
+    const auto& bytes = store_.objects.at(key_of(segno)).bytes;
+    ManifestWriter writer(store_, kLayout, std::move(by), log_);
+    writer.start({}, id);
+    writer.append({.kind = kind,
+                   .name = name_of(segno),
+                   .size = bytes.size(),
+                   .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+                   .system_identifier = 4711});
+    writer.put();
+  };
+  tell("compared", key, 1, ManifestEntry::Kind::put);
+  tell("seen", key, 2, ManifestEntry::Kind::seen);
+  const auto result = store::rewrap(
+      store_, kLayout,
+      {.identities = {old_}, .recipients = {new_.recipient()}, .key = key, .patience = kOnce},
+      log_);
+  EXPECT_EQ(result.rewrapped, 2u);
+  ASSERT_EQ(result.left.size(), kSegments - 2) << "these have lines without a signature";
+  EXPECT_THAT(result.left[0].why, HasSubstr("not listed in a manifest that the key proves"));
+  EXPECT_TRUE(reads(new_, 1) && reads(new_, 2) && reads(old_, 3));
+  const auto chains = read_manifests(store_, kLayout, std::array{key->public_key()}, {});
+  const auto told = told_objects(chains, true);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told.at(name_of(1)).back()->kind, ManifestEntry::Kind::rewrapped);
+  for (const auto* const line : told.at(name_of(2)))
+    EXPECT_EQ(line->kind, ManifestEntry::Kind::seen);
 }
 
 TEST_F(RewrapTest, NeedsAKeyThatReadsAndOneThatSigns) {
