@@ -208,9 +208,7 @@ class Asked {
     const auto offered = read_history(*shelf_, entry);
     if (!offered) return left_out(Reason::not_sound, "it is not a valid timeline history");
     for (;;) {
-      const auto timelines =
-          archive::Timelines::read(archive_, archive::list_archive_names(archive_));
-      if (const auto ours = timelines.history(entry.timeline)) {
+      if (const auto ours = known_history(entry.timeline)) {
         if (*ours == *offered) return durable();
         return left_out(Reason::conflict, "it contradicts the archive's history of this timeline",
                         "Two servers were promoted to the same timeline. Find out which one the "
@@ -227,7 +225,7 @@ class Asked {
     for (const auto& each : result.left_out)
       if (each.path == shelf_->path_of(name_)) why = &each;
     // The server archives it before the segments, which require it.
-    if (why == nullptr || why->reason != Reason::not_asked_for || !goes_on(*offered))
+    if ((why != nullptr && why->reason != Reason::not_asked_for) || !goes_on(*offered))
       return why != nullptr ? left_out(why->reason, why->what, why->hint)
                             : left_out(Reason::not_sound, "it was not imported");
     archive::DirectoryHome home(archive_);
@@ -237,10 +235,22 @@ class Asked {
     return durable();
   }
 
+  /// The archive's history of a timeline. nullopt if it has none, or none that can be read.
+  std::optional<wal::TimelineHistory> known_history(wal::TimelineId timeline) {
+    const auto timelines =
+        archive::Timelines::read(archive_, archive::list_archive_names(archive_));
+    const auto known = timelines.known();
+    // (Of a timeline without a history file, no ancestors are known: that is not its history.)
+    if (std::find(known.begin(), known.end(), timeline) == known.end()) return std::nullopt;
+    return timelines.history(timeline);
+  }
+
   /// True if it descends from the archive's newest timeline, and the segments next to it are of the
-  /// archive's cluster: a history itself does not name its cluster.
+  /// archive's cluster: a history itself does not name its cluster. An empty archive starts with
+  /// it.
   bool goes_on(const wal::TimelineHistory& history) {
     const auto listing = archive::list_archive_names(archive_);
+    if (listing.segments.empty()) return true;
     wal::TimelineId newest = 0;
     for (const auto& entry : listing.segments)
       newest = std::max(newest, entry.name.segment.timeline());
