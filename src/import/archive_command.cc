@@ -79,10 +79,11 @@ class Asked {
       if (!rest()) return left_out(Reason::not_asked_for, kNotDurable, kAsksAgain);
     }
     std::vector<Source> sources;
-    for (const auto segno : row_to(name.segment)) {
-      const wal::SegmentName each(name.segment.timeline(), segno, size_);
-      sources.push_back({shelf_, each.to_string()});
-    }
+    // The server may have archived its history elsewhere, and does not offer it again.
+    const archive::HistoryEntry history{name.segment.timeline()};
+    if (!known_history(history.timeline) && read_history(*shelf_, history))
+      sources.push_back({shelf_, wal::history_name(history.timeline)});
+    for (const auto& each : row_to(name.segment)) sources.push_back({shelf_, each.to_string()});
     const auto result = bring_in(sources);
     const auto path = offer.path();
     for (const auto& each : result.left_out)
@@ -124,9 +125,11 @@ class Asked {
     return true;
   }
 
-  /// Numbers of the segments, including those in its directory, from the archive's WAL up to it or,
-  /// if it precedes that, from it on: those nearest to the archive's WAL.
-  std::vector<std::uint64_t> row_to(wal::SegmentName name) {
+  /// The segments, including those in its directory, from the archive's WAL up to it or, if it
+  /// precedes that, from it on: those nearest to the archive's WAL. The ones before a switch are of
+  /// the earlier timeline: a promoted standby has them, even if the old primary did not archive
+  /// them.
+  std::vector<wal::SegmentName> row_to(wal::SegmentName name) {
     const auto listing = archive::list_archive_names(archive_);
     const auto segno = name.segno(size_);
     bool before = false;
@@ -137,23 +140,34 @@ class Asked {
       before = before || ours < segno;
       behind = behind || ours > segno;
     }
+    const auto history = history_of(name.timeline());
+    const auto name_of = [&](std::uint64_t each) {
+      return wal::SegmentName(archive::timeline_of_segment(history, each, size_), each, size_);
+    };
     const auto lacks = [&](std::uint64_t each) {
-      const wal::SegmentName wanted(name.timeline(), each, size_);
+      const auto wanted = name_of(each);
       return !archive::find_finished(archive_, wanted) &&
              shelf_->find(wanted.to_string()).has_value();
     };
-    std::vector<std::uint64_t> row{segno};
+    std::vector<wal::SegmentName> row{name};
     if (before) {
-      for (auto each = segno; each > 0 && lacks(each - 1); --each) row.push_back(each - 1);
+      for (auto each = segno; each > 0 && lacks(each - 1); --each) row.push_back(name_of(each - 1));
       std::reverse(row.begin(), row.end());
-      if (row.size() > kAtOnce) row.resize(kAtOnce);
+      if (row.size() > kAtOnce)
+        row.erase(row.begin() + static_cast<std::ptrdiff_t>(kAtOnce), row.end());
     } else if (behind) {
       for (auto each = segno + 1; lacks(each) && is_before_ours(listing, each); ++each)
-        row.push_back(each);
+        row.push_back(name_of(each));
       if (row.size() > kAtOnce)
         row.erase(row.begin(), row.end() - static_cast<std::ptrdiff_t>(kAtOnce));
     }
     return row;
+  }
+
+  /// By the archive, or by its directory.
+  wal::TimelineHistory history_of(wal::TimelineId timeline) {
+    if (const auto known = known_history(timeline)) return *known;
+    return read_history(*shelf_, {timeline}).value_or(wal::TimelineHistory(timeline));
   }
 
   [[nodiscard]] bool is_before_ours(const archive::Listing& listing, std::uint64_t segno) const {

@@ -12,7 +12,7 @@ from support.archive import Archive
 from support.chapter import Chapter
 from support.process import run, wait_for
 from support.receiver import BINARY, pgweir
-from support.recovery import base_backup, hand_over, recover, restore_command
+from support.recovery import base_backup, hand_over, installed, recover, restore_command
 from support.scenario import reported, status_of_receiver, streaming
 from support.server import DEBIAN_BIN
 
@@ -368,6 +368,35 @@ def test_as_an_archive_command_it_waits_for_the_receiver_or_takes_the_file(
     for file in (path.name, "0000000100000000000000FE", "0000000100000000000000FF", "nonsense"):
         offer(archive, other / file, status=1)
     assert pgweir("import", "-D", place / "nowhere", "--archive-command", path).returncode == 1
+
+
+def test_a_promotion_does_not_stop_an_archive_command(servers, place):
+    """Without a receiver. The server archives the history first, and nothing before it succeeds. Of the old primary's last
+    segments the new one has its own copies; its archive_command is not asked for them."""
+    archive = Archive(place / "fed", 1 << 20)
+    archive.path.mkdir()
+    hand_over(archive.path)
+    command = f"{installed(place)} import -D {archive.path} --archive-command %p"
+    primary = servers.primary(archive_mode="on", archive_command=command, wal_keep_size="100GB")
+    archive.segment_size = primary.segment_size
+    standby = servers.standby(primary, archive_mode="on", archive_command=command)
+    primary.sql("CREATE TABLE rows (number int)")
+    behind = fill(primary, 3)
+    archive.wait_finished(1, behind - 1)
+    primary.conf(archive_command="/bin/false")
+    primary.reload()
+    wait_for(lambda: primary.sql("SHOW archive_command") == "/bin/false", "archive_command to be replaced")
+    behind = fill(primary, 2)
+    wait_for(lambda: wal.lsn(standby.sql("SELECT pg_last_wal_replay_lsn()")) >= behind * primary.segment_size,
+             "the standby to have it")
+    primary.stop("immediate")
+    assert wal.segment_name(1, behind - 1, primary.segment_size) not in archive.names()
+    standby.promote()
+    behind = fill(standby, 2)
+    archive.wait_finished(2, behind - 1)
+    assert "00000002.history" in archive.names()
+    result = pgweir("verify", "-D", archive.path)
+    assert result.returncode == 0 and "missing" not in result.stdout, result.stdout
 
 
 def test_a_script_may_believe_the_status(servers, receivers, new_archive, place):

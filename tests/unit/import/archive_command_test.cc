@@ -121,6 +121,34 @@ TEST_F(ArchiveCommandTest, RefusesAnotherHistoryOfATimeline) {
   EXPECT_THAT(ask("00000002.history"), HasSubstr("the archive's 00000002.history cannot be read"));
 }
 
+/// An earlier archive_command has archived it, and the server does not offer it again.
+TEST_F(ArchiveCommandTest, TakesTheHistoryWithTheFirstSegmentOfItsTimeline) {
+  for (const std::uint64_t begin : {1, 4}) {  // 4: an empty archive
+    SCOPED_TRACE(begin);
+    archive_.segments(one_, begin, 4);
+    put_history();
+    put_segment(*two_, 4);
+    EXPECT_EQ(ask(name(4, 2)), "");
+    EXPECT_TRUE(archive_.disk.exists("00000002.history"));
+    expect_sound(5);
+    for (const auto& each : archive_.disk.names()) archive_.disk.erase(each);
+  }
+}
+
+/// The old primary was gone before it had archived them.
+TEST_F(ArchiveCommandTest, TakesTheSegmentsBeforeAPromotionFromThePromotedServer) {
+  archive_.segments(one_, 1, 2).history(2, history_line(1, fork_));
+  put_history();
+  put_segment(one_, 2);
+  put_segment(one_, 3);
+  put_segment(*two_, 4);
+  put_segment(*two_, 5);
+  EXPECT_EQ(ask(name(4, 2)), "");
+  EXPECT_TRUE(archive_.disk.exists(name(2)) && archive_.disk.exists(name(3)));
+  EXPECT_FALSE(archive_.disk.exists(name(5, 2))) << "the server may not have flushed it yet";
+  expect_sound(5);
+}
+
 /// A server of another cluster, whose timelines have the same numbers.
 TEST_F(ArchiveCommandTest, RefusesTheHistoryOfAnotherCluster) {
   WalBuilder::Options other;
