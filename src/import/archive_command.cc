@@ -13,6 +13,7 @@
 #include "archive/forms.h"
 #include "archive/home.h"
 #include "archive/identity.h"
+#include "archive/resume.h"
 #include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "base/error.h"
@@ -96,7 +97,10 @@ class Asked {
 
   std::optional<LeftOut> compare(const SegmentFileName& ours, const Offer& offer) {
     const auto offset = meaningful_difference(archive_, ours, offer, size_, std::nullopt);
-    if (!offset) return durable();
+    if (!offset) {
+      archive::sync_finished(archive_, ours.segment);  // "cp" syncs nothing
+      return durable();
+    }
     return left_out(Reason::conflict,
                     fmt::format("it differs from the archive's {} from {} on", ours.to_string(),
                                 offer.name.segment.start(size_) + *offset),

@@ -149,6 +149,16 @@ TEST_F(ArchiveCommandTest, TakesTheSegmentsBeforeAPromotionFromThePromotedServer
   expect_sound(5);
 }
 
+/// Another program has copied it, and the server removes its own file.
+TEST_F(ArchiveCommandTest, MakesWhatTheArchiveHasDurable) {
+  archive_.segments(one_, 1, 2);
+  put_segment(one_, 2);
+  archive_.disk.open()->create(name(2))->write_at(0, ArchiveBuilder::content(one_, 2));
+  EXPECT_EQ(ask(name(2)), "");
+  archive_.disk.crash_losing_everything();
+  EXPECT_TRUE(archive_.disk.holds(name(2), 0, ArchiveBuilder::content(one_, 2)));
+}
+
 /// A server of another cluster, whose timelines have the same numbers.
 TEST_F(ArchiveCommandTest, RefusesTheHistoryOfAnotherCluster) {
   WalBuilder::Options other;
