@@ -52,10 +52,12 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
              {.place = options_.shown_name,
               .every = options_.audit_every,
               .send_again =
-                  [this](const archive::SegmentFileName& file) {
-                    sender_.forget(file.segment);
+                  [this](const UploadItem& item) {
+                    sender_.forget(item);
                     report_.change([](StoreView& view) { ++view.sent_again; });
-                    add({file.segment.timeline(), file.segment}, &file);
+                    const auto file = item.segment ? archive::find_finished(archive_, *item.segment)
+                                                   : std::nullopt;
+                    add(item, file ? &*file : nullptr);
                   },
               .recorded = [this] { look_.due = Time{}; }},
              threads, report_, log),

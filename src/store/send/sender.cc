@@ -65,9 +65,9 @@ void Sender::resume() {
   changed_->notify_all();
 }
 
-void Sender::forget(wal::SegmentName segment) {
+void Sender::forget(const UploadItem& item) {
   const Threads::Lock lock(*mutex_);
-  plan_->forget(segment);
+  plan_->forget(item);
 }
 
 void Sender::start() {

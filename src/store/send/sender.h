@@ -88,7 +88,7 @@ class Sender {
   /// Files that are stuck can be retried.
   void resume();
   /// The store no longer has it: it does not count as sent, and can be offered again.
-  void forget(wal::SegmentName segment);
+  void forget(const UploadItem& item);
 
   /// Up to `jobs` threads, and not more than files wait if they end when nothing is left.
   void start();

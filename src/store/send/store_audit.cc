@@ -30,6 +30,7 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
     audit_->take(store_.list(layout_.wal_prefix(), *after, kListingPage));
     return threads_.now();
   }
+  look_for_histories(mark);
   auto next = threads_.now() + options_.every;
   const auto missing = audit_->missing();
   audit_.reset();
@@ -52,10 +53,25 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
   return next;
 }
 
+/// There are few. (By a listing: the rights that the audit needs are sufficient.) No recovery can
+/// follow a timeline without its history.
+void StoreAudit::look_for_histories(const Mark& mark) {
+  for (const auto timeline : mark.histories) {
+    const auto key = layout_.history_key(timeline);
+    const auto there = store_.list(key, "", 1).objects;
+    if (!there.empty() && there.front().key == key) continue;
+    if (archive_.find(wal::history_name(timeline))) send_again({timeline, {}});
+  }
+}
+
+void StoreAudit::send_again(const UploadItem& item) {
+  log_.warning("{} was sent, and is gone from the store: it is sent again", item.to_string());
+  options_.send_again(item);
+}
+
 bool StoreAudit::is_lost(wal::SegmentName segment) {
-  if (const auto file = archive::find_finished(archive_, segment)) {
-    log_.warning("{} was sent, and is gone from the store: it is sent again", segment);
-    options_.send_again(*file);
+  if (archive::find_finished(archive_, segment)) {
+    send_again({segment.timeline(), segment});
     return false;
   }
   report_.stuck({segment.timeline(), segment}, "is lost",

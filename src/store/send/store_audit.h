@@ -7,7 +7,6 @@
 #include <string>
 
 #include "archive/identity.h"
-#include "archive/listing.h"
 #include "base/log.h"
 #include "base/threads.h"
 #include "io/directory.h"
@@ -16,20 +15,21 @@
 #include "store/object_store.h"
 #include "store/send/audit.h"
 #include "store/send/follow_report.h"
+#include "store/send/upload_plan.h"
 
 namespace weir::store {
 
-/// Checks again and again that a store still has everything that counts as sent. A segment that it
-/// has lost is sent again if the archive has it; otherwise only another archive may have it, and it
-/// is recorded as lost. Does not own its arguments. One thread.
+/// Checks again and again that a store still has everything that counts as sent. A file that it has
+/// lost is sent again if the archive has it; otherwise only another archive may have it, and a
+/// segment is recorded as lost. Does not own its arguments. One thread.
 class StoreAudit {
  public:
   using Time = Threads::Time;
   struct Options {
     std::string place{};  ///< the store, for messages
     std::chrono::milliseconds every{3'600'000};
-    /// The archive has this file of a segment that the store has lost.
-    std::function<void(const archive::SegmentFileName&)> send_again = nullptr;
+    /// The archive has this file, which the store has lost.
+    std::function<void(const UploadItem&)> send_again = nullptr;
     /// Losses were recorded.
     std::function<void()> recorded = nullptr;
   };
@@ -42,7 +42,9 @@ class StoreAudit {
   [[nodiscard]] Time look(const Mark& mark, const archive::Identity& cluster);
 
  private:
+  void look_for_histories(const Mark& mark);
   [[nodiscard]] bool is_lost(wal::SegmentName segment);
+  void send_again(const UploadItem& item);
 
   io::Directory& archive_;
   ObjectStore& store_;

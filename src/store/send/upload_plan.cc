@@ -100,6 +100,13 @@ void UploadPlan::stuck(const UploadItem& item) {
   lines_[item.timeline].stuck = true;
 }
 
+void UploadPlan::forget(const UploadItem& item) {
+  if (item.segment)
+    mark_.remove(*item.segment);
+  else
+    std::erase(mark_.histories, item.timeline);
+}
+
 void UploadPlan::resume() {
   for (auto& [timeline, line] : lines_) line.stuck = false;
 }

@@ -54,7 +54,7 @@ class UploadPlan {
   /// It cannot be sent: nothing more is started on its timeline, and the mark stays before it.
   void stuck(const UploadItem& item);
   /// The store no longer has it: it does not count as sent, and can be offered again.
-  void forget(wal::SegmentName segment) { mark_.remove(segment); }
+  void forget(const UploadItem& item);
   /// Files that could not be sent can be retried.
   void resume();
 

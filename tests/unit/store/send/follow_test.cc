@@ -610,6 +610,21 @@ TEST_F(FollowTest, SendsAgainWhatIsGoneFromTheStore) {
   EXPECT_TRUE(read_mark(*builder_.disk.open())->has(wal::SegmentName(1, 2, kSize)));
 }
 
+TEST_F(FollowTest, SendsAHistoryAgainThatIsGoneFromTheStore) {
+  builder_.history(2, verify::history_line(1, kSize.start(4)));
+  start();
+  ASSERT_TRUE(wait_sent(4));
+  stop();
+  static_cast<void>(store_.remove(std::array{kLayout.history_key(2)}));
+  options_.audit_every = 5ms;
+  start();
+  ASSERT_TRUE(wait_for([&] { return stored(kLayout.history_key(2)).has_value(); }));
+  ASSERT_TRUE(wait_for([&] { return follow_->view().pending_histories == 0; }));
+  EXPECT_EQ(follow_->view().sent_again, 1u);
+  stop();
+  EXPECT_TRUE(read_mark(*builder_.disk.open())->has_history(2));
+}
+
 TEST_F(FollowTest, APruneOfTheStoreIsNoLoss) {
   start();
   ASSERT_TRUE(wait_sent(3));

@@ -66,8 +66,8 @@ class StoreAuditTest : public ::testing::Test {
                    StoreAudit::Options{.place = "s3://memory",
                                        .every = 1h,
                                        .send_again =
-                                           [this](const archive::SegmentFileName& file) {
-                                             sent_again_.push_back(file.to_string());
+                                           [this](const UploadItem& item) {
+                                             sent_again_.push_back(item.to_string());
                                            },
                                        .recorded = [this] { ++recorded_; }},
                    machine_threads(), report_, log_);
@@ -86,6 +86,19 @@ TEST_F(StoreAuditTest, SendsAgainWhatTheArchiveHas) {
   EXPECT_THAT(sent_again_, ElementsAre(segment(4).to_string()));
   EXPECT_EQ(recorded_, 0);
   EXPECT_FALSE(report_.view().problem);
+}
+
+TEST_F(StoreAuditTest, SendsAHistoryAgain) {
+  builder_.history(2, verify::history_line(1, kSize.start(6)));
+  for (const wal::TimelineId timeline : {2, 3}) {  // the archive has only that of 2
+    store_.place(kLayout.history_key(timeline), test::as_bytes("1\t0/600000\tno reason\n"));
+    mark_.add_history(timeline);
+  }
+  run();
+  EXPECT_THAT(sent_again_, IsEmpty());
+  static_cast<void>(store_.remove(std::array{kLayout.history_key(2), kLayout.history_key(3)}));
+  run();
+  EXPECT_THAT(sent_again_, ElementsAre("00000002.history"));
 }
 
 TEST_F(StoreAuditTest, RecordsWhatTheArchiveHasNotUntilItIsBack) {
