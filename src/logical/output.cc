@@ -143,8 +143,9 @@ void ExactOutput::begin() {
   // it.
   directory_.sync();
   require_unchanged();
+  // Its name may belong to a new file by now (logrotate creates one).
+  if (continued_ && state_.offset == 0) discard_moved();
   if (!continued_ || (state_.offset == 0 && !directory_.find(name_))) {
-    if (continued_) discard_moved();
     create_file();
     return;
   }

@@ -243,6 +243,16 @@ TEST_F(ExactOutputTest, PutsAsideAMovedFileOfWhichNothingWasConfirmed) {
   EXPECT_EQ(text(".out.1.discarded"), "one\n");
   EXPECT_EQ(text("out.copy"), "one\n");
   EXPECT_EQ(text(), "");
+  output->append("one\n");
+  output->flush();
+  // Once more, by a program that also creates the next one.
+  output.reset();
+  fs::rename(place_ / "out", place_ / "out.2");
+  write("out", "");
+  output = open();
+  EXPECT_FALSE(fs::exists(place_ / "out.2"));
+  EXPECT_EQ(text(".out.2.discarded"), "one\n");
+  EXPECT_EQ(text(), "");
 }
 
 TEST_F(ExactOutputTest, OpensItsFileAnewAtABorder) {
