@@ -131,4 +131,18 @@ void close_published_open(io::Directory& directory, wal::SegmentName segment) {
   directory.sync();
 }
 
+void close_published_open(io::Directory& directory, const Listing& listing) {
+  const auto position = [](wal::SegmentName segment) {
+    return segment.to_string().substr(wal::kTimelineDigits);
+  };
+  for (const auto& name : listing.hidden) {
+    const auto segment = parse_published_open_name(name);
+    if (segment && !listing.segments.empty() &&
+        std::all_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
+          return position(*segment) < position(entry.name.segment);
+        }))
+      close_published_open(directory, *segment);
+  }
+}
+
 }  // namespace weir::archive

@@ -58,5 +58,8 @@ void record_published_open(Home& home, const PublishedOpen& published);
 /// The real segment is in the store, so there is nothing left to report. Throws Error{io,
 /// durability}.
 void close_published_open(io::Directory& directory, wal::SegmentName segment);
+/// The same for those that precede the archive's WAL, by position: on a timeline that was left, the
+/// real segment never arrives.
+void close_published_open(io::Directory& directory, const Listing& listing);
 
 }  // namespace weir::archive

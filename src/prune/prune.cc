@@ -12,6 +12,7 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "archive/published_open.h"
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
 #include "base/error.h"
@@ -517,13 +518,14 @@ bool carry_out(io::Directory& directory, const Plan& plan, const std::function<b
     // Names removed in one go may come back or stay away each on its own.
     directory.sync();
   }
-  // Losses recorded before the archive's new start no longer matter.
+  // Records of losses, boundaries and published segments before the new start no longer matter.
   if (!plan.numbers.empty()) {
     auto listing = archive::list_archive_names(directory);
     if (remove_late_forms(directory, plan, listing, removed))
       listing = archive::list_archive_names(directory);
     archive::close_losses(directory, listing);
     archive::close_unvouched(directory, listing);
+    archive::close_published_open(directory, listing);
   }
   return true;
 }

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "archive/published_open.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/ledger/manifest_report.h"
 #include "store/listing.h"
@@ -95,6 +96,11 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
   list(OpenObject::prefix(layout), [&](const std::string& key) {
     const auto object = OpenObject::parse(layout, key);
     return object && place_of(object->segment) < place_of(begin);
+  });
+  list(layout.records_prefix(), [&](const std::string& key) {
+    const auto name = layout.file_of(key);
+    const auto segment = name ? archive::parse_published_open_name(*name) : std::nullopt;
+    return segment && place_of(*segment) < place_of(begin);
   });
   const auto prunes = read_prunes(store, layout, keys, patience);
   if (!prunes) return needless;

@@ -31,8 +31,9 @@ namespace weir::store {
                                       wal::SegmentName begin);
 
 /// Keys that no segment needs and a prune has left: objects of partial segments before `begin`, on
-/// any timeline, and manifest objects before their chains' start according to the prunes' chain
-/// (which one of the keys must prove, if any are given). Throws StoreError.
+/// any timeline, records of published ones, and manifest objects before their chains' start
+/// according to the prunes' chain (which one of the keys must prove, if any are given). Throws
+/// StoreError.
 [[nodiscard]] std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layout,
                                                         wal::SegmentName begin,
                                                         std::span<const SignifyPublic> keys,

@@ -9,6 +9,7 @@
 
 #include "archive/compress.h"
 #include "archive/kept_slots.h"
+#include "archive/published_open.h"
 #include "base/error.h"
 #include "support/append_checkpoint.h"
 #include "support/archive_builder.h"
@@ -378,6 +379,21 @@ TEST(Prune, RemovesAndKeepsTheRest) {
       ElementsAre("000000010000000000000003.00000028.backup", "00000002.history",
                   "000000020000000000000006", "000000020000000000000007",
                   "000000020000000000000008", "000000020000000000000009.partial", "notes.txt"));
+}
+
+/// The segment was left by timeline 2, and never becomes whole.
+TEST(Prune, TakesAlongTheRecordOfAPublishedSegment) {
+  Example example;
+  const auto record = archive::published_open_name(SegmentName(1, 5, kSize));
+  const auto later = archive::published_open_name(SegmentName(1, 6, kSize));
+  for (const auto& name : {record, later}) example.archive.disk.put(name, {});
+  for (const std::uint64_t segno : {5, 6}) {
+    const auto directory = example.archive.disk.open();
+    const auto plan = make_plan(*directory, {.keep_from = SegmentName(2, segno, kSize)});
+    EXPECT_TRUE(carry_out(*directory, plan, {}, {}));
+    EXPECT_EQ(example.archive.disk.exists(record), segno == 5);
+    EXPECT_TRUE(example.archive.disk.exists(later));
+  }
 }
 
 TEST(Prune, LeavesNoGapWheneverThePowerFails) {

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "archive/published_open.h"
 #include "store/ledger/manifest_chain.h"
 #include "store/ledger/manifest_line.h"
 #include "store/ledger/manifest_prune.h"
@@ -948,8 +949,15 @@ TEST_F(PrunedManifest, TakesWhatIsLeftOfOpenSegments) {
   const auto first = open(1, 9);
   const auto other = open(2, 8);
   static_cast<void>(open(1, 10));
+  const auto published = [&](std::uint64_t segno) {
+    const auto name = archive::published_open_name(wal::SegmentName(1, segno, kSize));
+    store_.place(*kLayout.key_of(name), test::bytes_of("{}"));
+    return *kLayout.key_of(name);
+  };
+  const auto record = published(9);
+  static_cast<void>(published(10));
   prune(10);
-  EXPECT_THAT(remove_needless(10), ElementsAre(first, other));
+  EXPECT_THAT(remove_needless(10), ElementsAre(first, other, record));
 }
 
 TEST_F(Manifest, CountsAPaddedSegmentUntilTheTrueOneComes) {
