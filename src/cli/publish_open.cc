@@ -228,9 +228,8 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   store::SameCluster place(
       store, layout, {open->cluster.system_identifier, open->cluster.segment_size, layout.form()});
   store::insist({.seed = random_bits()}, [&] { place.require(conditions); });
-  const bool first = open->listing.segments.front().name.segment == open->segment;
   store::require_what_is_before(store, layout, open->segment, open->cluster.segment_size,
-                                open->timelines, first);
+                                open->timelines, open->listing);
   const auto form = options.compression.value_or(form_of(open->listing));
   const auto done =
       store::publish_open({store, layout, conditions, open->cluster, form, sealing}, *padded,

@@ -376,7 +376,7 @@ def _put_padded(bucket, key, content, end):
     bucket.request("PUT", key, body=content, headers={"x-amz-meta-pgweir-padded-from": end})
 
 
-def test_damage_and_what_is_before_it(servers, receivers, new_archive, bucket):
+def test_damage_and_what_is_before_it(servers, receivers, new_archive, bucket, place):
     primary = servers.primary()
     create_slot(primary)
     archive = new_archive(primary)
@@ -386,9 +386,19 @@ def test_damage_and_what_is_before_it(servers, receivers, new_archive, bucket):
     primary.stop("immediate")
     receiver.stop()
     said = publish(archive, bucket, *conninfo(primary), status=3).stderr
-    assert "the store lacks a file that precedes the partial segment" in said
-    push(archive, bucket)
+    assert "the store lacks a file that precedes the partial segment" in said and "store push" in said
+
+    # A receiver that was killed has left two partial files. What the hint says helps.
     partial, = archive.partials().values()
+    before = max(archive.finished().values(), key=lambda path: path.name)
+    os.rename(before, f"{before}.partial")
+    push(archive, bucket)
+    said = publish(archive, bucket, *conninfo(primary), status=3).stderr
+    assert f"The archive has it as {before.name}.partial" in said and "import --extend" in said
+    shutil.copy(f"{before}.partial", place / before.name)
+    assert pgweir("import", "-D", archive.path, "--extend", place / before.name).returncode == 0
+    push(archive, bucket)
+
     content = partial.read_bytes()
     broken = bytearray(content)
     broken[100] ^= 1

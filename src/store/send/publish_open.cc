@@ -162,7 +162,7 @@ std::optional<wal::SegmentName> open_segment(const archive::Listing& listing,
 
 void require_what_is_before(ObjectStore& store, const Layout& layout, wal::SegmentName segment,
                             wal::SegmentSize size, const archive::Timelines& timelines,
-                            bool first) {
+                            const archive::Listing& listing) {
   const auto lacks = [&](const std::string& what) {
     return Error(ErrorKind::retry,
                  "the store lacks a file that precedes the partial segment: " + what)
@@ -173,6 +173,7 @@ void require_what_is_before(ObjectStore& store, const Layout& layout, wal::Segme
   if (timeline > 1 && !store.head(layout.history_key(timeline)))
     throw lacks(wal::history_name(timeline));
   const auto segno = segment.segno(size);
+  const bool first = !listing.segments.empty() && listing.segments.front().name.segment == segment;
   if (first || segno == 0) return;
   std::vector<wal::TimelineId> ways{timeline};
   if (const auto history = timelines.history(timeline))
@@ -180,7 +181,19 @@ void require_what_is_before(ObjectStore& store, const Layout& layout, wal::Segme
   const bool there = std::any_of(ways.begin(), ways.end(), [&](wal::TimelineId way) {
     return !forms_of(store, layout, wal::SegmentName(way, segno - 1, size)).empty();
   });
-  if (!there) throw lacks(wal::SegmentName(timeline, segno - 1, size).to_string());
+  if (there) return;
+  // A receiver that was killed, or a power loss, has left two partial files.
+  for (const auto& entry : listing.segments)
+    if (entry.name.partial && entry.name.segment.fits(size) &&
+        entry.name.segment.segno(size) == segno - 1)
+      throw lacks(entry.name.segment.to_string())
+          .hint(fmt::format(
+              "The archive has it as {}, which a receiver renames when it streams again. Without a "
+              "server, add it yourself: copy the file to another directory as {}, run \"pgweir "
+              "import --extend\" with that copy, which verifies it, and then \"pgweir store "
+              "push\".",
+              entry.name.to_string(), entry.name.segment));
+  throw lacks(wal::SegmentName(timeline, segno - 1, size).to_string());
 }
 
 Publication publish_open(const PublishTo& to, const PaddedSegment& padded,

@@ -36,9 +36,11 @@ namespace weir::store {
                                                            wal::SegmentSize size);
 
 /// Throws Error{retry} if the store lacks the preceding segment, or the history of its timeline:
-/// the published segment would follow a gap. `first`: the archive has nothing before it.
+/// the published segment would follow a gap. `listing`: of the archive, whose first segment has no
+/// preceding one.
 void require_what_is_before(ObjectStore& store, const Layout& layout, wal::SegmentName segment,
-                            wal::SegmentSize size, const archive::Timelines& timelines, bool first);
+                            wal::SegmentSize size, const archive::Timelines& timelines,
+                            const archive::Listing& listing);
 
 struct PaddedSegment {
   wal::SegmentName segment;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -256,8 +257,15 @@ TEST_F(EncryptedPublishOpen, ComparesByItsKeyOrNotAtAll) {
 }
 
 TEST_F(PublishOpen, NeedsWhatIsBefore) {
+  const auto entry = [](std::string_view name) {
+    return archive::SegmentEntry{.name = *archive::SegmentFileName::parse(name), .bytes = {}};
+  };
+  archive::Listing listing;
   const auto require = [&](wal::SegmentName segment, bool first) {
-    require_what_is_before(store, kLayout, segment, kSize, {}, first);
+    listing.segments = {entry("000000010000000000000001")};
+    if (first) listing.segments.clear();
+    listing.segments.push_back(entry(segment.to_string() + ".partial"));
+    require_what_is_before(store, kLayout, segment, kSize, {}, listing);
   };
   EXPECT_THROW(require(kName, false), Error);
   EXPECT_NO_THROW(require(kName, true));
@@ -267,6 +275,18 @@ TEST_F(PublishOpen, NeedsWhatIsBefore) {
   EXPECT_THROW(require(newer, true), Error) << "its history";
   store.objects["p/main/wals/00000002.history"] = {};
   EXPECT_NO_THROW(require(newer, true));
+}
+
+TEST_F(PublishOpen, TellsWhatToDoIfTheSegmentBeforeIsAPartialFileAsWell) {
+  archive::Listing listing;
+  for (const auto* name : {"000000010000000000000001", "000000010000000000000002.partial",
+                           "000000010000000000000003.partial"})
+    listing.segments.push_back({.name = *archive::SegmentFileName::parse(name), .bytes = {}});
+  const auto error =
+      test::error_of([&] { require_what_is_before(store, kLayout, kName, kSize, {}, listing); });
+  EXPECT_EQ(error.kind(), ErrorKind::retry);
+  EXPECT_NE(error.hint().find("000000010000000000000002.partial"), std::string::npos);
+  EXPECT_NE(error.hint().find("import --extend"), std::string::npos);
 }
 
 }  // namespace
