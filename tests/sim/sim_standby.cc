@@ -98,6 +98,7 @@ void SimStandby::ask(const std::string& command, Doing doing) {
 void SimStandby::begin_anew() {
   position_ = flushed_ = sent_ = Lsn();
   timeline_ = 0;
+  slot_made_ = false;  // it is another standby, which has to find out what the slot reserves
 }
 
 /// Without a slot anything may have been pruned; and what was never archived cannot be had.
@@ -147,7 +148,6 @@ void SimStandby::next_command() {
         // A base backup of this moment, or an older one.
         timeline_ = announced_timeline_;
         position_ = flushed_ = kSegment.start_of(announced_end_);
-        slot_made_ = false;
         const auto way = ledger_.way();
         if (!has_slot_ && way && way->last == timeline_ && random_.coin()) {
           position_ = flushed_ = std::min(position_, kSegment.start_of(way->begin));
