@@ -14,11 +14,11 @@ namespace weir::receive {
 class SyncPacer {
  public:
   /// Whether to determine the delay of the next sync, which is the part of its duration that the
-  /// thread waits for a CPU. That takes two system calls: not for each sync, and not for quick
-  /// ones.
-  [[nodiscard]] bool asks_delay() { return may_be_slow() && ++asked_ % kAskEvery == 0; }
+  /// thread waits for a CPU. That takes two system calls: not for each sync, and only if it may
+  /// decide whether syncs overlap.
+  [[nodiscard]] bool asks_delay() { return depends_on_delay() && ++asked_ % kAskEvery == 0; }
   void add(std::chrono::nanoseconds duration, std::optional<std::chrono::nanoseconds> delay) {
-    if (may_be_slow() && !delay) return;
+    if (depends_on_delay() && !delay) return;
     using Microseconds = std::chrono::duration<double, std::micro>;
     const auto wait = Microseconds(delay.value_or(std::chrono::nanoseconds(0))).count();
     const auto us = Microseconds(duration).count() - wait;
@@ -43,7 +43,9 @@ class SyncPacer {
   }
 
  private:
-  [[nodiscard]] bool may_be_slow() const { return average_us_ >= kQuickUs / 2; }
+  [[nodiscard]] bool depends_on_delay() const {
+    return average_us_ >= kQuickUs / 2 && arrivals_ >= kOften;
+  }
 
   static constexpr double kQuickUs = 400;
   static constexpr double kSlowUs = 1'000;  ///< overlapping is worth it in any case

@@ -38,6 +38,8 @@ TEST(SyncPacer, AsksForTheDelayOfEachFourthSyncIfTheyMayBeSlow) {
   pacer.add(80us, std::nullopt);
   for (int i = 0; i < 8; ++i) EXPECT_FALSE(pacer.asks_delay());
   for (int i = 0; i < 20; ++i) pacer.add(250us, 0us);
+  for (int i = 0; i < 8; ++i) EXPECT_FALSE(pacer.asks_delay()) << "no WAL arrives meanwhile";
+  for (int i = 0; i < 3; ++i) pacer.add_arrival(true);
   int asked = 0;
   for (int i = 0; i < 8; ++i) asked += pacer.asks_delay() ? 1 : 0;
   EXPECT_EQ(asked, 2);
@@ -53,6 +55,7 @@ TEST(SyncPacer, DoesNotTakeADelayForASlowDisk) {
 
 TEST(SyncPacer, IgnoresADurationWhoseDelayIsNotKnown) {
   SyncPacer pacer;
+  for (int i = 0; i < 3; ++i) pacer.add_arrival(true);
   for (int i = 0; i < 40; ++i) pacer.add(1200us, 900us);
   for (int i = 0; i < 40; ++i) pacer.add(1200us, std::nullopt);
   EXPECT_TRUE(pacer.quick());
