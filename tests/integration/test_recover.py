@@ -609,9 +609,12 @@ def test_a_later_call_reads_the_log_of_the_running_server_only(world):
     assert world.recover(*words, backup="plain")["state"] == "prepared"
     old = "LOG:  starting PostgreSQL 9\nFATAL:  of the old server\nLOG:  database system is shut down\n"
     put(world.into / "pgweir-recover.log", old + "LOG:  starting PostgreSQL 9\nFATAL:  of this server\n")
-    server = subprocess.Popen(["sleep", "600"], **as_server_user(), cwd=world.into)
+    # A server is told to reload its configuration.
+    server = subprocess.Popen(["sh", "-c", "trap '' HUP; echo; exec sleep 600"], **as_server_user(), cwd=world.into,
+                              stdout=subprocess.PIPE)
     process = None
     try:
+        server.stdout.readline()
         put(world.into / "postmaster.pid", f"{server.pid}\n")
         process = subprocess.Popen([str(word) for word in world.command(*words, "--start", backup="plain")],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", **as_server_user())
