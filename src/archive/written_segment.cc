@@ -19,16 +19,21 @@ WrittenSegment::WrittenSegment(Threads& threads, wal::SegmentName segment_name,
       path(SegmentFileName{segment_name, codec::Method::none, true}.to_string()) {}
 
 std::unique_ptr<io::File> WrittenSegment::take_file(io::Directory& directory) {
-  const std::lock_guard lock(*mutex);
-  if (!syncing.empty()) {
-    auto file = std::move(syncing.back());
-    syncing.pop_back();
-    return file;
+  std::string file_name;
+  {
+    const std::lock_guard lock(*mutex);
+    if (!syncing.empty()) {
+      auto file = std::move(syncing.back());
+      syncing.pop_back();
+      return file;
+    }
+    file_name = path;
   }
-  auto file = directory.open(path);
+  // Not under the lock: it may hang, and a job whose sync has failed must not wait for it.
+  auto file = directory.open(file_name);
   if (!file)
     throw Error(ErrorKind::io, "the segment being written has disappeared")
-        .with("path", directory.path() + "/" + path)
+        .with("path", directory.path() + "/" + file_name)
         .hint("Only pgweir may rename or remove files with the suffix .partial.");
   return file;
 }
