@@ -81,10 +81,14 @@ class Asked {
     }
     std::vector<Source> sources;
     // The server may have archived its history elsewhere, and does not offer it again.
-    const archive::HistoryEntry history{name.segment.timeline()};
-    if (!known_history(history.timeline) && read_history(*shelf_, history))
-      sources.push_back({shelf_, wal::history_name(history.timeline)});
-    for (const auto& each : row_to(name.segment)) sources.push_back({shelf_, each.to_string()});
+    const auto timeline = name.segment.timeline();
+    auto history = known_history(timeline);
+    if (!history) {
+      history = read_history(*shelf_, {timeline});
+      if (history) sources.push_back({shelf_, wal::history_name(timeline)});
+    }
+    for (const auto& each : row_to(name.segment, history.value_or(wal::TimelineHistory(timeline))))
+      sources.push_back({shelf_, each.to_string()});
     const auto result = bring_in(sources);
     const auto path = offer.path();
     for (const auto& each : result.left_out)
@@ -133,7 +137,7 @@ class Asked {
   /// precedes that, from it on: those nearest to the archive's WAL. The ones before a switch are of
   /// the earlier timeline: a promoted standby has them, even if the old primary did not archive
   /// them.
-  std::vector<wal::SegmentName> row_to(wal::SegmentName name) {
+  std::vector<wal::SegmentName> row_to(wal::SegmentName name, const wal::TimelineHistory& history) {
     const auto listing = archive::list_archive_names(archive_);
     const auto segno = name.segno(size_);
     bool before = false;
@@ -144,7 +148,6 @@ class Asked {
       before = before || ours < segno;
       behind = behind || ours > segno;
     }
-    const auto history = history_of(name.timeline());
     const auto name_of = [&](std::uint64_t each) {
       return wal::SegmentName(archive::timeline_of_segment(history, each, size_), each, size_);
     };
@@ -166,12 +169,6 @@ class Asked {
         row.erase(row.begin(), row.end() - static_cast<std::ptrdiff_t>(kAtOnce));
     }
     return row;
-  }
-
-  /// By the archive, or by its directory.
-  wal::TimelineHistory history_of(wal::TimelineId timeline) {
-    if (const auto known = known_history(timeline)) return *known;
-    return read_history(*shelf_, {timeline}).value_or(wal::TimelineHistory(timeline));
   }
 
   [[nodiscard]] bool is_before_ours(const archive::Listing& listing, std::uint64_t segno) const {

@@ -175,8 +175,8 @@ class Watch {
     const bool changed = change_settings(with_watching);
     if (!lived)
       start();
-    else if (changed)
-      static_cast<void>(reload());
+    else if (changed && !reload())
+      options_.tell("the server did not reload its configuration: its log may not be readable");
     follow();
   }
 
