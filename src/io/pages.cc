@@ -6,11 +6,28 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace weir::io {
 
+namespace {
+
+/// Mapping and unmapping costs more than clearing what is smaller.
+constexpr std::size_t kWorthMapping = std::size_t{1} << 20;
+
+}  // namespace
+
 Pages::Pages(std::size_t bytes) : size_(bytes) {
+  if (bytes < kWorthMapping) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* const memory = std::aligned_alloc(page, (bytes + page - 1) / page * page);
+    if (memory == nullptr) throw std::bad_alloc();
+    std::memset(memory, 0, bytes);
+    data_ = static_cast<std::byte*>(memory);
+    return;
+  }
   void* const memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
@@ -19,7 +36,13 @@ Pages::Pages(std::size_t bytes) : size_(bytes) {
   data_ = static_cast<std::byte*>(memory);
 }
 
-Pages::~Pages() { ::munmap(data_, size_); }
+Pages::~Pages() {
+  if (size_ < kWorthMapping) {
+    std::free(data_);
+  } else {
+    ::munmap(data_, size_);
+  }
+}
 
 namespace {
 

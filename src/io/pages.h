@@ -5,9 +5,9 @@
 
 namespace weir::io {
 
-/// Anonymous memory in whole pages, mapped by the kernel and unmapped on destruction: for large
-/// buffers, whose memory an allocator must not keep. Aligned for direct writes. Initially zeros.
-/// One owner.
+/// Anonymous memory that begins with a page, which direct writes need. From 1 MiB on it is mapped
+/// by the kernel and unmapped on destruction, so that no allocator keeps it. Initially zeros. One
+/// owner.
 class Pages {
  public:
   /// Throws std::bad_alloc.
