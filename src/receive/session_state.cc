@@ -30,6 +30,8 @@ constexpr auto kSwitchPause = 10'000ms;
 /// often reject within milliseconds.
 constexpr auto kFailoverPause = 1'000ms;
 constexpr auto kFailoverTakes = 300'000ms;
+/// Timelines before the server's whose history files are requested at most.
+constexpr wal::TimelineId kMostSkipped = 64;
 
 }  // namespace
 
@@ -364,6 +366,7 @@ std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
   } else if (is_known && known->second) {
     if (auto step = ancestor_step(timeline, *known->second)) return step;
   }
+  if (auto step = skipped_step(timeline)) return step;
   if (stored || !known->second) return std::nullopt;  // not on the server: already reported
   return step::StoreHistory{timeline, *known->second};
 }
@@ -382,6 +385,27 @@ std::optional<Step> SessionState::ancestor_step(wal::TimelineId timeline,
       continue;
     if (auto older = wal::ancestor_history(content, ancestor.timeline))
       return step::StoreHistory{ancestor.timeline, std::move(*older)};
+  }
+  return std::nullopt;
+}
+
+/// Numbers that no ancestor has: a standby that knows timeline 2, and does not follow it, is
+/// promoted to timeline 3. A recovery to the newest timeline ends before the first number whose
+/// file is missing (findNewestTimeLine()), here on timeline 1. The server has the file, as a
+/// standby does.
+std::optional<Step> SessionState::skipped_step(wal::TimelineId timeline) {
+  if (!archive_->resume) return std::nullopt;  // no recovery can start on a timeline before it
+  const auto first = std::max<wal::TimelineId>(2, timeline - std::min(timeline, kMostSkipped));
+  for (auto skipped = first; skipped < timeline; ++skipped) {
+    if (stored_histories_.contains(skipped) || archive_->histories.contains(skipped) ||
+        skipped_absent_.contains(skipped))
+      continue;
+    const auto known = server_histories_.find(skipped);
+    if (known == server_histories_.end()) {
+      skipped_ = skipped;
+      return step::FetchHistory{skipped};
+    }
+    if (known->second) return step::StoreHistory{skipped, *known->second};
   }
   return std::nullopt;
 }
@@ -583,6 +607,10 @@ void SessionState::on_slot(const pq::SlotState& slot) {
 
 void SessionState::on_history(wal::TimelineId timeline, std::string content) {
   if (!wal::TimelineHistory::parse(timeline, content)) {
+    if (timeline == skipped_) {
+      on_history_absent(timeline, "its content cannot be read");
+      return;
+    }
     stop(Error(ErrorKind::protocol, "the server sent a timeline history that cannot be read")
              .with("timeline", timeline));
     return;
@@ -759,6 +787,11 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
 }
 
 void SessionState::on_history_absent(wal::TimelineId timeline, const std::string& server_text) {
+  if (timeline == skipped_) {
+    log_.debug("the server has no history file of timeline {} ({})", timeline, server_text);
+    skipped_absent_.insert(timeline);
+    return;
+  }
   log_.warning("the server has no history file of timeline {} ({})", timeline, server_text);
   server_histories_[timeline] = std::nullopt;
 }

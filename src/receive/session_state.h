@@ -249,6 +249,7 @@ class SessionState {
   std::optional<Step> history_step(wal::TimelineId timeline);
   [[nodiscard]] std::optional<Step> ancestor_step(wal::TimelineId timeline,
                                                   const std::string& content) const;
+  std::optional<Step> skipped_step(wal::TimelineId timeline);
   std::optional<Step> search_gap();
   void gap_found(const GapSearch::Found& found);
   [[nodiscard]] Error was_reset(wal::Lsn missing, wal::Lsn held) const;
@@ -292,6 +293,9 @@ class SessionState {
   std::set<int> asked_anew_;  ///< hosts queried twice because of that
   // Facts of the archive, discarded when something was written.
   std::optional<ArchiveFacts> archive_;
+  wal::TimelineId skipped_ = 0;  ///< requested last by skipped_step()
+  /// Each server's log has an error for such a request: none is repeated.
+  std::set<wal::TimelineId> skipped_absent_;
   std::set<wal::TimelineId> stored_histories_;
   // A position that is already decided: after a timeline's end or a gap.
   std::optional<StartAt> place_;

@@ -1,5 +1,6 @@
 #include "restore/history_request.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -17,6 +18,18 @@
 namespace weir::restore {
 
 namespace {
+
+/// A recovery to the latest timeline looks for each in turn, and ends its search at the first that
+/// is missing (findNewestTimeLine() in access/transam/timeline.c).
+void tell_skipped(wal::TimelineId timeline, const archive::Timelines& timelines, Log& log) {
+  const auto known = timelines.known();
+  const auto newer = std::upper_bound(known.begin(), known.end(), timeline);
+  if (timeline <= 1 || newer == known.end()) return;
+  log.warning(
+      "{} is not in the archive, but {} is: with recovery_target_timeline = 'latest', PostgreSQL "
+      "does not look for timeline {} after this. To follow it, set recovery_target_timeline = '{}'",
+      wal::history_name(timeline), wal::history_name(known.back()), known.back(), known.back());
+}
 
 /// nullopt: must be retried.
 std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::TimelineId timeline,
@@ -44,6 +57,7 @@ std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::Time
       if (!again) return std::nullopt;
       absence = std::move(*gap);
     }
+  if (std::holds_alternative<Absent>(absence)) tell_skipped(timeline, timelines, answer.log());
   return answer.absent(absence, name);
 }
 

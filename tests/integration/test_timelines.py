@@ -5,9 +5,9 @@ import json
 import pytest
 
 from support import wal
-from support.process import run
+from support.process import run, wait_for
 from support.receiver import pgweir
-from support.recovery import hand_over, recover, restore_command
+from support.recovery import base_backup, hand_over, recover, restore_command
 from support.scenario import (
     create_slot,
     promote_again,
@@ -144,6 +144,63 @@ def test_an_archive_begins_on_a_later_timeline(servers, receivers, new_archive, 
     streaming(server)
     receiver.stop()
     assert archive.histories()[2].read_bytes() == second
+
+
+def test_a_timeline_that_the_upstream_knew_and_did_not_follow(servers, receivers, new_archive, place):
+    """It is ahead of a standby that was promoted, rejects timeline 2 and keeps the history file, and is promoted to timeline 3.
+    A recovery to the newest timeline requests 00000002.history first, and ends on timeline 1 if it does not get it."""
+    primary = servers.primary()
+    behind, ahead = servers.standby(primary), servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    primary.sql("CREATE TABLE said (n int)")
+    end = primary.write_wal(1)
+    reported(primary, end)
+    for standby in (behind, ahead):
+        standby.caught_up_with(end)
+    backup = base_backup(primary, place / "backup")
+    end = primary.flushed()
+    behind.caught_up_with(end)
+    behind.stop("fast")
+    primary.sql("INSERT INTO said VALUES (1)")
+    end = primary.write_wal(1)
+    ahead.caught_up_with(end)
+    reported(primary, end)
+    receiver.stop()
+    primary.stop("immediate")
+    behind.start()
+    behind.promote()
+    ahead.follow(behind)
+    ahead.reload()
+    wait_for(lambda: ahead.pg_wal("00000002.history").exists(), "the history of the timeline that it rejects")
+    behind.stop("immediate")
+    ahead.promote()
+    assert ahead.pg_wal("00000003.history").exists()
+    ahead.sql("INSERT INTO said VALUES (2)")
+    end = ahead.write_wal(1)
+    receiver = receivers.pgweir(archive, ahead)
+    archive.wait_covers(ahead, 3, end)
+    receiver.stop()
+    assert sorted(archive.histories()) == [2, 3]
+    second = archive.histories()[2]
+    assert second.read_bytes() == ahead.pg_wal("00000002.history").read_bytes()
+    assert pgweir("verify", "-D", archive.path).returncode == 0
+    hand_over(archive.path)
+    restore = restore_command(place, archive, "--partial")
+    recovered = recover(servers, backup, "recovered", primary, restore, recovery_target_timeline="latest")
+    assert recovered.sql("SELECT array_agg(n ORDER BY n) FROM said") == "{1,2}"
+
+    # An archive of an earlier version lacks it: a restore tells of it, and the receiver adds it.
+    content = second.read_bytes()
+    second.unlink()
+    result = pgweir("restore", "-D", archive.path, "00000002.history", place / "history")
+    assert result.returncode == 1
+    assert "set recovery_target_timeline = '3'" in result.stderr
+    receiver = receivers.pgweir(archive, ahead)
+    streaming(ahead)
+    receiver.stop()
+    assert archive.histories()[2].read_bytes() == content
 
 
 def test_an_upstream_behind_us_is_waited_for(servers, receivers, new_archive):

@@ -1234,6 +1234,54 @@ TEST(SessionState, StoresTheHistoriesOfAncestorsThatTheArchiveLacks) {
   }
 }
 
+TEST(SessionState, StoresTheHistoriesOfTimelinesThatTheServerKnowsAndDidNotFollow) {
+  // A standby rejected timelines 2 and 3, and was promoted to timeline 4: a recovery to the newest
+  // timeline does not find 4 without the files of 2 and 3.
+  const std::string history4 = "1\t0/980000\tx\n";
+  const std::string rejected = "1\t0/780000\ty\n";
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.timeline = 4;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.server_histories[4] = history4;
+  dialogue.server_histories[2] = rejected;
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 1U);
+  dialogue.timeline_ends(4, seg(9.5));
+  std::vector<wal::TimelineId> stored;
+  for (int i = 0; i < 2; ++i) {
+    const auto store = dialogue.until<step::StoreHistory>();
+    stored.push_back(store.timeline);
+    dialogue.answer(store);
+  }
+  EXPECT_THAT(stored, ::testing::ElementsAre(2U, 4U));
+  EXPECT_EQ(dialogue.archive.histories[2], rejected);
+  EXPECT_EQ(dialogue.steps(), "stream");
+  EXPECT_THAT(dialogue.fetched, ::testing::Contains(3U).Times(1));
+  // What the server does not have is not requested on each connection.
+  dialogue.archive_ends_at(4, seg(12));
+  dialogue.stream_fails(kLost, {}, seg(12.5), true);
+  EXPECT_EQ(dialogue.steps(),
+            "disconnect wait connect identify parameters fetch-history archive compare-tail "
+            "stream");
+
+  // A file that cannot be read is as good as none.
+  Dialogue spoiled;
+  spoiled.archive_ends_at(1, seg(9));
+  spoiled.identity = dialogue.identity;
+  spoiled.server_histories[4] = history4;
+  spoiled.server_histories[2] = "2";
+  EXPECT_EQ(spoiled.until<step::Stream>().timeline, 1U);
+  spoiled.timeline_ends(4, seg(9.5));
+  EXPECT_EQ(spoiled.until<step::StoreHistory>().timeline, 4U);
+
+  // An archive that begins on this timeline needs none of them.
+  Dialogue fresh;
+  fresh.identity = dialogue.identity;
+  fresh.server_histories = dialogue.server_histories;
+  EXPECT_EQ(fresh.until<step::StoreHistory>().timeline, 4U);
+  EXPECT_THAT(fresh.fetched, ::testing::ElementsAre(4U));
+}
+
 TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   Dialogue dialogue;
   dialogue.identity.timeline = 3;
@@ -1259,7 +1307,8 @@ TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   damaged.archive_ends_at(3, seg(12));
   damaged.archive.histories[3] = "nonsense\n";
   EXPECT_EQ(damaged.steps(),
-            "connect identify parameters fetch-history archive compare-tail stream");
+            "connect identify parameters fetch-history archive compare-tail fetch-history stream");
+  EXPECT_THAT(damaged.fetched, ::testing::ElementsAre(3U, 2U));
 }
 
 TEST(SessionState, RefusesATimelineThatGoesBack) {
