@@ -173,12 +173,13 @@ std::optional<wal::Commit> EndsReader::first(std::span<const SegmentFileName> fi
   return found;
 }
 
-/// (An empty one may have been written to since it was listed.)
+/// (An empty one may have been written to since it was listed, and completed while the files were
+/// counted, which does not count it then: seed 488779 of f80d10a3.)
 bool EndsReader::counts(const archive::SegmentEntry& entry) {
-  if (entry.bytes.value() > 0) return true;
+  if (entry.bytes.value() > 0 || files_of(entry.name) > 1) return true;
   const auto now = directory_.find(entry.name.to_string());
   if (!now) throw system_error(ENOENT, "the segment file is gone");
-  return now->size > 0 || files_of(entry.name) > 1;
+  return now->size > 0;
 }
 
 std::size_t EndsReader::files_of(const SegmentFileName& name) {

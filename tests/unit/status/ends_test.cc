@@ -297,5 +297,41 @@ TEST(Ends, AreAtTheSwitchpointAsLongAsTheNewTimelinesFileHasNotComeThere) {
     }
 }
 
+/// Its file is empty, and the WAL before the switchpoint is in the parent's. At any call it may be
+/// completed: then its name is gone, or its end is found. (Seed 488779 of f80d10a3.)
+TEST(Ends, AreNotOverlookedInAFileThatIsCompletedMeanwhile) {
+  Story story(5, 40);
+  const auto start = kSize.start(4);
+  const auto fork = story.wal.fork_point(start + 500'000);
+  auto child = verify::promote(story.wal, fork, 2, 9);
+  child.grow_to(kSize.start(5));
+  bool completed = true;
+  for (int call = 1; completed; ++call) {
+    SCOPED_TRACE(call);
+    ArchiveBuilder builder;
+    builder.partial(child, start, ArchiveBuilder::Tail::none)
+        .history(2, verify::history_line(1, fork))
+        .partial(story.wal, story.wal.complete_end(start + 900'000));
+    const auto directory = builder.disk.open();
+    auto listing = archive::list_archive(*directory);
+    const auto timelines = archive::Timelines::read(*directory, listing);
+    std::erase_if(listing.segments,
+                  [](const auto& entry) { return entry.name.segment.timeline() != 2; });
+    ASSERT_EQ(listing.segments.size(), 1u);
+    int calls = 0;
+    completed = false;
+    builder.disk.set_hook([&](const sim::SimDisk::Call&) {
+      if (!completed && ++calls == call) {
+        completed = true;
+        builder.segments(child, 4, 5);
+        builder.disk.open()->remove(listing.segments.front().name.to_string());
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto ends = read_ends(*directory, listing.segments, kSize, timelines, plenty);
+    EXPECT_TRUE(ends.moved || ends.end >= fork);
+  }
+}
+
 }  // namespace
 }  // namespace weir::status::ends_test
