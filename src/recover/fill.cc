@@ -135,6 +135,9 @@ class Fill {
   [[nodiscard]] std::string work(const std::string& name = {}) const {
     return options_.into + "/" + kWork + (name.empty() ? "" : "/" + name);
   }
+  [[nodiscard]] std::string mark_of(const Place& place) const {
+    return mark_in(place.path, report_.id);
+  }
   [[nodiscard]] std::string place_of(const std::string& oid) const {
     for (const auto& place : places_)
       if (place.of.oid == oid) return place.path;
@@ -147,7 +150,15 @@ class Fill {
       if (!name.starts_with("pgweir-recover.")) io::remove_tree(options_.into + "/" + name);
     for (const auto& place : places_) {
       if (io::type_of(place.path) == io::PathType::nothing) io::make_directories(place.path);
-      for (const auto& name : io::all_names(place.path)) io::remove_tree(place.path + "/" + name);
+      const auto mark = mark_of(place);
+      if (io::is_empty_directory(place.path)) io::make_directories(mark);
+      // require_places() has seen it; a file system may have been mounted since then.
+      if (io::type_of(mark) != io::PathType::directory)
+        throw Error(ErrorKind::conflict, "the location of a tablespace is not empty")
+            .with("path", place.path);
+      for (const auto& name : io::all_names(place.path))
+        if (const auto path = place.path + "/" + name; path != mark) io::remove_tree(path);
+      for (const auto& name : io::all_names(mark)) io::remove_tree(mark + "/" + name);
     }
   }
 
@@ -177,7 +188,8 @@ class Fill {
     verify(choice_.backup.manifest, options_.into);
   }
 
-  /// Into a directory of its own: pg_combinebackup requires an empty one.
+  /// Into directories of its own, as the mark is for a tablespace: pg_combinebackup requires empty
+  /// ones.
   void combine() {
     const auto tool = programs_.path("pg_combinebackup");
     if (!io::is_program(tool))
@@ -194,7 +206,7 @@ class Fill {
     command.insert(command.end(), {"--no-sync", "-o", combined});
     for (const auto& place : places_)
       command.insert(command.end(),
-                     {"-T", escaped(absolute_location(place)) + "=" + escaped(place.path)});
+                     {"-T", escaped(absolute_location(place)) + "=" + escaped(mark_of(place))});
     if (last != choice_.backup.path) copy_with_absolute_links(last);
     options_.tell(fmt::format("combining {}", counted(choice_.upon.size() + 1, "backup")));
     const auto told = recovery::run_tool(command, recovery::environment(), options_.stop);
@@ -206,6 +218,12 @@ class Fill {
     }
     const auto access = io::look_at_access(choice_.backup.path + "/PG_VERSION");
     group_access_ = access && (access->mode & 077U) == 040U;
+    for (const auto& place : places_) {
+      io::move_entries(mark_of(place), place.path);
+      const auto link = combined + "/pg_tblspc/" + place.of.oid;
+      io::remove_tree(link);
+      io::make_symlink(place.path, link);
+    }
     io::rename_file(combined + "/global/pg_control", options_.into + "/" + kControlInWork);
     io::move_entries(combined, options_.into);
     io::remove_tree(combined);
@@ -332,12 +350,13 @@ void make_durable(const std::vector<Place>& places, const Options& options) {
   for (const auto& place : places) io::sync_file_system(place.path);
 }
 
-void finish(const Options& options) {
+void finish(const std::vector<Place>& places, const Options& options, const Report& report) {
   const auto control = options.into + "/" + kControlInWork;
   // It has been renamed already if an earlier call ended between these lines.
   if (io::type_of(control) == io::PathType::file)
     io::rename_file(control, options.into + "/global/pg_control");
   io::sync_file_system(options.into);
+  for (const auto& place : places) io::remove_tree(mark_in(place.path, report.id));
   io::remove_tree(options.into + "/" + kWork);
 }
 

@@ -17,9 +17,9 @@ inline constexpr const char* kWork = ".pgweir-recover";
 
 /// Copies the backup into the directory and its tablespaces into their places: copied, unpacked or
 /// combined, compared with the manifest, cleaned, with its settings and modes. Existing files are
-/// an earlier call's, and are removed first. Only global/pg_control is missing then. Throws
-/// Error{damage, conflict} for an invalid backup (report.state stays incomplete), Error{io,
-/// disk_full, retry}.
+/// an earlier call's, and are removed first; in a tablespace's place, only if it has the mark. Only
+/// global/pg_control is missing then. Throws Error{damage, conflict} for an invalid backup
+/// (report.state stays incomplete), Error{io, disk_full, retry}.
 void fill(const Choice& choice, const std::vector<Place>& places,
           const recovery::Programs& programs, const std::string& restore_command,
           const Options& options, Report& report);
@@ -33,7 +33,7 @@ void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
 void make_durable(const std::vector<Place>& places, const Options& options);
 
 /// Renames pg_control into place, durably: from here on a server can be started. Everything else
-/// must be durable.
-void finish(const Options& options);
+/// must be durable. Then removes what only showed that the directories are being filled.
+void finish(const std::vector<Place>& places, const Options& options, const Report& report);
 
 }  // namespace weir::recover

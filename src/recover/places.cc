@@ -73,7 +73,15 @@ class Look {
     if (there && type != PathType::directory)
       throw Error(ErrorKind::conflict, what + " is not a directory").with("path", path).hint(hint);
     if (there && !is_own(path) && !io::is_empty_directory(path))
-      throw Error(ErrorKind::conflict, what + " is not empty").with("path", path).hint(hint);
+      throw Error(ErrorKind::conflict, what + " is not empty")
+          .with("path", path)
+          .hint(own_.empty()
+                    ? hint
+                    : "Nothing shows that the interrupted call created these files: a file system "
+                      "may have been mounted since then. They are not removed. If they are not "
+                      "needed, empty the directory, and run the same command again. If they are, "
+                      "use another --into, too. " +
+                          hint);
     const auto above = nearest(path);
     if (!io::may_write_into(above))
       throw Error(ErrorKind::conflict, what + " is not writable")
@@ -210,6 +218,10 @@ bool has_relative_links(const std::vector<Place>& places) {
   return std::any_of(places.begin(), places.end(), [](const Place& place) {
     return !place.of.location.empty() && !place.of.location.starts_with('/');
   });
+}
+
+std::string mark_in(const std::string& location, const std::string& id) {
+  return location + "/.pgweir-recover." + id;
 }
 
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,

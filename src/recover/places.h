@@ -25,10 +25,15 @@ struct Place {
 /// Some links in the backup's pg_tblspc are relative, as `pgweir backup` makes them.
 [[nodiscard]] bool has_relative_links(const std::vector<Place>& places);
 
+/// A directory in a tablespace's location from before its first file to the end of the recovery's
+/// preparation. Without it, nothing shows that the files are of this recovery: their path may lead
+/// to another file system now.
+[[nodiscard]] std::string mark_in(const std::string& location, const std::string& id);
+
 /// Checks every place, and creates nothing: each is absent or empty, outside of the archives, of
 /// the backups and of the others, writable, and has the space. `own`: directories whose files were
-/// created by an earlier call with the same words. Throws Error{conflict} (another place must be
-/// chosen), Error{disk_full}.
+/// created by an earlier call with the same words; empty: there was none. Throws Error{conflict}
+/// (another place must be chosen), Error{disk_full}.
 void require_places(const Choice& choice, const std::vector<Place>& places, const Options& options,
                     const std::set<std::string>& own);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <random>
 #include <set>
 #include <string_view>
 
@@ -25,6 +26,7 @@
 //
 //   before pgweir-recover.json exists   nothing was created, or an empty directory
 //   incomplete                          no pg_control: no server starts; the same call copies again
+//                                       (a tablespace only into its mark_in(), or what is empty)
 //   prepared                            everything is durable; pg_control may not be renamed yet:
 //                                       the same call renames it
 //   recovering                          the server continues; the same call follows it
@@ -56,8 +58,10 @@ class Recover {
       if (left->state != State::incomplete) return go_on(*left);
       options_.tell("an earlier call was interrupted: starting over");
       own_.insert(options_.into);
-      // A backup that is chosen now may have more tablespaces than the one chosen then.
-      for (const auto& each : left->report.tablespaces) own_.insert(each.to);
+      report.id = left->report.id;
+      for (const auto& each : left->report.tablespaces)
+        if (io::type_of(mark_in(each.to, report.id)) == io::PathType::directory)
+          own_.insert(each.to);
     }
     prepare();
   }
@@ -101,6 +105,11 @@ class Recover {
   static std::string target_text(const Target& target) {
     return target.kind == Target::Kind::latest ? "latest: all WAL that is available now"
                                                : target.to_string();
+  }
+
+  static std::string new_id() {
+    std::random_device device;
+    return fmt::format("{:08x}{:08x}", device(), device());
   }
 
   /// nullopt: nothing of ours. Another call's is an error.
@@ -183,13 +192,14 @@ class Recover {
     make_directories(places);
     lock();
     report.state = State::incomplete;
+    if (report.id.empty()) report.id = new_id();
     write_state();
     fill(*choice, places, programs, command(*choice), options_, report);
     // In this order: a state that survives a power loss must not list files that do not.
     make_durable(places, options_);
     report.state = State::prepared;
     write_state();
-    finish(options_);
+    finish(places, options_, report);
     end(programs);
   }
 
@@ -255,7 +265,7 @@ class Recover {
     const auto programs =
         recovery::find_programs(std::atoi(version.c_str()), options_.bindir, options_.stop);
     report.server = programs.version;
-    if (report.state == State::prepared) finish(options_);
+    if (report.state == State::prepared) finish(places, options_, report);
     if (report.state == State::reached) {
       options_.tell("an earlier call has recovered it");
       return;

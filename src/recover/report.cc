@@ -143,7 +143,10 @@ std::string report_json(const Report& report, const std::string& words) {
       {"problems", report.problems},
       {"hints", report.hints},
       {"server_log", report.server_log}};
-  if (!words.empty()) json["words"] = words;
+  if (!words.empty()) {
+    json["words"] = words;
+    json["id"] = report.id;
+  }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -166,6 +169,8 @@ std::optional<Left> parse_left(const std::string& text) {
     report.backup_bytes = json.at("backup_bytes").get<std::uint64_t>();
     for (const auto& each : json.at("tablespaces"))
       report.tablespaces.push_back({each.at("oid"), each.at("from"), each.at("to")});
+    // An earlier version has not written it.
+    if (json.contains("id")) report.id = json.at("id").get<std::string>();
     report.notes = json.at("notes").get<std::vector<std::string>>();
     if (const auto& timeline = json.at("timeline"); !timeline.is_null())
       report.timeline = timeline.get<wal::TimelineId>();

@@ -38,6 +38,7 @@ struct Report {
     std::string to;
   };
   std::vector<Tablespace> tablespaces;
+  std::string id;      ///< of mark_in(), in the file in the directory alone
   std::string server;  ///< "postgres (PostgreSQL) 15.18"
   std::uint64_t backup_bytes = 0;
   std::uint64_t shared_bytes = 0;

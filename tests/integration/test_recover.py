@@ -448,25 +448,51 @@ def test_killed_anywhere_the_same_words_go_on(world, seeded):
     assert world.fingerprint() == before
 
 
+def interrupted(world, *words, **more):
+    """By a damaged file of the backup, which is restored: everything is there but for the last steps."""
+    file = world.backups / "plain" / "base" / "1" / "1259"
+    held = file.read_bytes()
+    file.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+    told = world.recover(*words, status=1, **more)
+    file.write_bytes(held)
+    assert told["state"] == "incomplete" and list(world.tablespace.glob("PG_*")), told
+
+
 def test_a_place_that_the_interrupted_call_did_not_fill_is_not_emptied(world):
-    """A newer backup that has appeared since has a tablespace elsewhere: where the server's own files are."""
+    """A newer backup that has appeared since has a tablespace elsewhere: where the server's own files are. Or a file system
+    was mounted since, with the old server's tablespace in the same place."""
     world = world()
     second = world.backups / "second"
     second.rename(world.place / "second")
     words = [f"--tablespace-mapping={world.copied}={world.tablespace}"]
-    assert world.recover(*words, mapping=False)["state"] == "prepared"
-    state = world.into / "pgweir-recover.json"
-    put(state, json.dumps({**json.loads(state.read_text()), "state": "incomplete"}))
+    interrupted(world, *words, mapping=False)
     (world.place / "second").rename(second)
     before = world.fingerprint()
     told = world.recover(*words, mapping=False, status=4)
     assert "is not empty" in told["problems"][0] and str(world.elsewhere) in told["problems"][0], told
     assert world.fingerprint() == before
-    # Without it, the call copies again into its own directories.
     second.rename(world.place / "second")
+    begun = world.tablespace.rename(world.place / "begun")
+    directory(world.tablespace)
+    put(world.tablespace / "file", "of the old server")
+    for _ in range(2):
+        told = world.recover(*words, mapping=False, status=4)
+        assert "is not empty" in told["problems"][0] and str(world.tablespace) in told["problems"][0], told
+        assert "may have been mounted" in told["hints"][0], told
+        assert (world.tablespace / "file").read_text() == "of the old server"
+    shutil.rmtree(world.tablespace)
+    begun.rename(world.tablespace)
+    # As an earlier version wrote it.
+    state = world.into / "pgweir-recover.json"
+    held = state.read_text()
+    put(state, json.dumps({name: value for name, value in json.loads(held).items() if name != "id"}))
+    told = world.recover(*words, mapping=False, status=4)
+    assert "is not empty" in told["problems"][0] and list(world.tablespace.glob("PG_*")), told
+    put(state, held)
+    # Otherwise, the call copies again into its own directories.
     put(world.tablespace / "begun", "")
     told = world.recover(*words, mapping=False)
-    assert told["state"] == "prepared" and not (world.tablespace / "begun").exists(), told
+    assert told["state"] == "prepared" and [path.name[:3] for path in world.tablespace.iterdir()] == ["PG_"], told
 
 
 def test_a_backup_whose_end_is_not_archived_is_passed_over(world, place):
@@ -818,6 +844,19 @@ def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place, 
     hand_over(world.archive.path)
     before = world.fingerprint()
     mapping = f"--tablespace-mapping={world.copies / '11'}={world.tablespace}"
+    # Interrupted after pg_combinebackup, the same call combines again.
+    wrapped = directory(world.place / "wrapped")
+    for each in world.bin.iterdir():
+        (wrapped / each.name).symlink_to(each)
+    (wrapped / "pg_combinebackup").unlink()
+    put(wrapped / "pg_combinebackup", f'#!/bin/sh\n"{world.bin}/pg_combinebackup" "$@" && test -e "$0".go\n')
+    (wrapped / "pg_combinebackup").chmod(0o755)
+    told = world.recover(mapping, backup="two", mapping=False, bin=wrapped, status=1)
+    assert told["state"] == "incomplete" and list(world.tablespace.glob("**/PG_*")), told
+    put(wrapped / "pg_combinebackup.go", "")
+    assert world.recover(mapping, backup="two", mapping=False, bin=wrapped)["state"] == "prepared"
+    assert [path.name[:3] for path in world.tablespace.iterdir()] == ["PG_"]
+    world.away()
     for backup in (None, "two"):
         told = world.recover("--start", mapping, backup=backup, mapping=False)
         assert_reached(told)

@@ -165,6 +165,7 @@ TEST(RecoverReport, TellsAnotherCallWhereItStands) {
   report.promised_commit = wal::Commit{
       .start = wal::Lsn(0x3000100), .end = {}, .transaction = 4711, .time = {1'000'000}};
   report.tablespaces = {{"16385", "/old", "/new"}};
+  report.id = "5f3a";
   const auto left = parse_left(report_json(report, "the words"));
   ASSERT_TRUE(left);
   EXPECT_EQ(left->state, State::prepared);
@@ -173,6 +174,7 @@ TEST(RecoverReport, TellsAnotherCallWhereItStands) {
   EXPECT_EQ(left->report.promised_commit->start, report.promised_commit->start);
   EXPECT_EQ(left->report.promised_commit->transaction, 4711);
   EXPECT_EQ(left->report.tablespaces.at(0).to, "/new");
+  EXPECT_EQ(left->report.id, "5f3a");
   EXPECT_EQ(left->report.timeline, 3);
   for (const auto* wrong : {"", "{", "{}", "[]", R"({"words": 1})", R"({"words": "x"})"})
     EXPECT_FALSE(parse_left(wrong)) << wrong;
