@@ -203,13 +203,23 @@ class Choose {
         recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
   }
 
-  /// An xid or a name may precede the backup, regardless of the WAL after it. To the latest
-  /// position, or only to be consistent, an older backup may serve whose end is archived.
+  /// An xid or a name may precede the backup, regardless of the WAL after it; so may a time or an
+  /// LSN, unless a commit after the backup's start precedes it: an older backup would meet the same
+  /// obstacle. To the latest position, or only to be consistent, an older backup may serve whose
+  /// end is archived.
   [[nodiscard]] bool goes_to_older(const Promise& promise) const {
-    const auto kind = options_.target.kind;
-    const bool needs_end = kind == Target::Kind::latest || kind == Target::Kind::immediate;
-    return promise.obstacle == Obstacle::too_early || kind == Target::Kind::xid ||
-           kind == Target::Kind::name || (needs_end && promise.obstacle == Obstacle::ends);
+    switch (options_.target.kind) {
+      case Target::Kind::xid:
+      case Target::Kind::name:
+        return true;
+      case Target::Kind::time:
+      case Target::Kind::lsn:
+        return promise.obstacle == Obstacle::too_early || !promise.commit;
+      case Target::Kind::latest:
+      case Target::Kind::immediate:
+        return promise.obstacle == Obstacle::too_early || promise.obstacle == Obstacle::ends;
+    }
+    return false;
   }
 
   void pass_over(const std::string& path, const std::string& why) {

@@ -498,6 +498,11 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
   }
   promise.read_to = verifier.position();
   promise.bytes = promise.position - backup.start;
+  // If nothing was committed after the backup, its WAL ends before each time that it had passed.
+  // Without the backup's checkpoint it is known only that the archive ends.
+  if (promise.problem.empty() && target.kind == Target::Kind::time && !follower.any_transaction() &&
+      (follower.done() || follower.checkpoint()))
+    require_not_passed(promise, way, backup, target, follower.checkpoint(), stop);
   if (!follower.done()) require_target(promise, target, backup);
   // A backup without a manifest does not contain its end; a primary's WAL does.
   const bool inside = backup.end ? promise.position < *backup.end
@@ -510,8 +515,6 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
                                  promise.position);
     promise.hint = "Choose a later target, or an older backup.";
   }
-  if (promise.problem.empty() && target.kind == Target::Kind::time && !follower.any_transaction())
-    require_not_passed(promise, way, backup, target, follower.checkpoint(), stop);
   return promise;
 }
 

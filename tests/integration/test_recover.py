@@ -511,10 +511,12 @@ def test_a_backup_whose_end_is_not_archived_is_passed_over(world, place):
         assert any(str(newest / "pg_wal") in note for note in told["notes"]), told
     for file in list((newest / "pg_wal").glob("0*")):
         file.unlink()
-    for target in ("latest", "immediate"):
+    for target in ("immediate", "latest"):
         told = world.recover("--dry-run", "--to", target, mapping)
         assert told["backup"] == str(older), told
         assert len(told["passed_over"]) == 1 and told["passed_over"][0].startswith(f"{newest}: the archive ends at "), told
+    told = world.recover("--dry-run", "--to", told["promised_commit"]["lsn"], mapping)
+    assert told["backup"] == str(older) and "the archive ends before the target" in told["passed_over"][0], told
     done = run(world.command("--to", "latest", "--start", mapping), **as_server_user(), cwd="/")
     assert "RECOVERED as promised" in done.stdout, done
     assert f"{newest}: the archive ends at " in done.stdout and "before the backup does" in done.stdout, done

@@ -3,10 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <cstring>
+
 #include "base/error.h"
 #include "recover/places.h"
+#include "support/append_checkpoint.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
+#include "support/wal_builder.h"
+#include "wal/records.h"
 
 namespace weir::recover::choose_test {
 namespace {
@@ -52,6 +59,121 @@ class LaterWal final : public recovery::Archives, public archive::WalSource {
   std::vector<Silence> silent() override { return {}; }
   std::optional<wal::TimelineId> newest_timeline() override { return 1; }
   Read read(wal::Lsn, std::span<std::byte>) override { return {}; }
+};
+
+/// What a server has written, as far as it is archived.
+struct Archived {
+  testing::WalBuilder& server;
+  wal::Lsn end;
+  std::optional<wal::Lsn> missing{};  ///< the segment with this byte
+  std::optional<wal::Lsn> damaged{};  ///< this byte
+};
+
+class OneArchive final : public recovery::Archives, public archive::WalSource {
+ public:
+  explicit OneArchive(const Archived& content) : content_(content) {}
+
+  recovery::Way way(const archive::BackupPoint&, std::optional<wal::TimelineId>) override {
+    return {.source = *this,
+            .history = wal::TimelineHistory(1),
+            .segment_size = size(),
+            .system_identifier = content_.server.options().system_identifier,
+            .goes_on = [this](wal::Lsn at) -> std::optional<wal::Lsn> {
+              if (is_missing(at)) at = size().start(size().segno(at) + 1);
+              return at < content_.end ? std::optional(at) : std::nullopt;
+            },
+            .unfinished = [] { return false; },
+            .is_finished = [](wal::Lsn) { return false; },
+            .complete_after = [](wal::Lsn) { return std::nullopt; },
+            .has_wal_after_damage = [](wal::Lsn) { return false; },
+            .is_left_before = [](wal::Lsn) { return false; },
+            .has_another_copy = [] { return false; }};
+  }
+  std::vector<Silence> silent() override { return {}; }
+  std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+  Read read(wal::Lsn at, std::span<std::byte> into) override {
+    if (is_missing(at)) return {State::gone, 0, std::nullopt};
+    if (at >= content_.end) return {State::end, 0, std::nullopt};
+    const auto stop = std::min(content_.end, size().start(size().segno(at) + 1));
+    const auto count = std::min<std::uint64_t>(into.size(), stop - at);
+    const auto wal = content_.server.bytes(at, at + count);
+    std::copy(wal.begin(), wal.end(), into.begin());
+    if (const auto& byte = content_.damaged; byte && at <= *byte && *byte < at + count)
+      into[*byte - at] = into[*byte - at] ^ std::byte{1};
+    return {State::bytes, count, std::nullopt};
+  }
+
+ private:
+  [[nodiscard]] wal::SegmentSize size() const { return content_.server.options().segment_size; }
+  [[nodiscard]] bool is_missing(wal::Lsn at) const {
+    return content_.missing && size().segno(*content_.missing) == size().segno(at);
+  }
+
+  const Archived content_;
+};
+
+/// Two backups of a server, and WAL of some segments before, between and after them.
+class ChooseOfTwo : public ::testing::Test {
+ protected:
+  ChooseOfTwo() {
+    commit(50);
+    backup(older_);
+    before_ = commit(100);
+    commit(300);
+    end_ = wal_.end();
+    fill();
+    backup(newer_);
+  }
+
+  wal::Lsn commit(std::int64_t time) { return append(wal::kTransactionManager, 0x00, time); }
+  void fill() {
+    for (unsigned i = 0; i < 500; ++i) wal_.append_random(5000);
+  }
+  void backup(const test::TemporaryDirectory& directory) {
+    const auto start = wal_.append_random(2000).start;
+    const auto checkpoint = testing::append_checkpoint(wal_, start);
+    append(wal::kXlogManager, static_cast<std::uint8_t>(wal::XlogRecord::backup_end),
+           static_cast<std::int64_t>(start.byte()));
+    directory.write("PG_VERSION", "18\n");
+    directory.write("backup_label", test::backup_label(start, 1, wal_.options().segment_size));
+    backups_.push_back(candidate(directory.path(), start.byte()));
+    backups_.back().point->end = wal_.end();
+    backups_.back().point->checkpoint = checkpoint;
+  }
+  /// The path of the backup; "": there is none.
+  std::string choice(const recovery::Target& target, const Archived& archived) {
+    Options options;
+    options.open = [&](const auto&) { return std::make_unique<OneArchive>(archived); };
+    options.tell = [](const std::string&) {};
+    options.stop = [] { return false; };
+    options.backups = backups_;
+    options.target = target;
+    report_ = {};
+    const auto chosen = choose(options, report_);
+    commit_ = chosen && chosen->promise.commit ? chosen->promise.commit->start : wal::Lsn();
+    return chosen ? chosen->backup.path : "";
+  }
+  static recovery::Target at(std::int64_t time) {
+    return {.kind = recovery::Target::Kind::time, .time = {time}};
+  }
+  static recovery::Target at(wal::Lsn lsn) {
+    return {.kind = recovery::Target::Kind::lsn, .lsn = lsn};
+  }
+
+  testing::WalBuilder wal_{testing::WalBuilder::Options{}};
+  const test::TemporaryDirectory older_, newer_;
+  std::vector<Candidate> backups_;
+  wal::Lsn before_;  ///< a commit between the backups
+  wal::Lsn end_;     ///< of the last one between them
+  Report report_;
+  wal::Lsn commit_;  ///< the last one that is recovered
+
+ private:
+  wal::Lsn append(std::uint8_t manager, std::uint8_t info, std::int64_t value) {
+    std::array<std::byte, 2 + sizeof value> body = {std::byte{255}, std::byte{sizeof value}};
+    std::memcpy(&body[2], &value, sizeof value);
+    return wal_.append(manager, info, body).start;
+  }
 };
 
 std::vector<std::string> paths(const std::vector<const Candidate*>& candidates) {
@@ -140,6 +262,64 @@ TEST(Choose, NamesTheWalOfABackupInTarFormatThatTheArchiveLacks) {
   EXPECT_THAT(hint(), Not(HasSubstr("own WAL")));
   const auto file = backup.write("pg_wal.tar.gz", "x");
   EXPECT_THAT(hint(), HasSubstr("own WAL is in " + file + ": extract it"));
+}
+
+/// The receiver had ended, and backups were taken nevertheless.
+TEST_F(ChooseOfTwo, TakesTheOlderOneForATargetBeforeTheEndOfTheArchive) {
+  commit(400);
+  const Archived archived{.server = wal_, .end = end_};
+  for (const auto& target : {at(200), at(before_)}) {
+    EXPECT_EQ(choice(target, archived), older_.path());
+    EXPECT_EQ(commit_, before_);
+    EXPECT_THAT(report_.passed_over, ElementsAre(HasSubstr("the archive ends before the target")));
+  }
+  EXPECT_EQ(choice(at(300), archived), "");
+  EXPECT_THAT(report_.problems, ElementsAre(HasSubstr("the archive ends before the target")));
+}
+
+TEST_F(ChooseOfTwo, TakesTheOlderOneForATargetBeforeAHoleOrDamage) {
+  const auto start = backups_.back().point->start;
+  commit(400);
+  fill();
+  const auto damaged = wal_.byte_of_record(start, 100);
+  for (const auto& archived : {Archived{.server = wal_, .end = wal_.end(), .missing = start},
+                               Archived{.server = wal_, .end = wal_.end(), .damaged = damaged}}) {
+    const auto* const obstacle = archived.missing ? "WAL is missing" : "is damaged";
+    for (const auto& target : {at(200), at(before_)}) {
+      EXPECT_EQ(choice(target, archived), older_.path());
+      EXPECT_EQ(commit_, before_);
+      EXPECT_THAT(report_.passed_over, ElementsAre(HasSubstr(obstacle)));
+    }
+    // Nor does an older one pass it.
+    for (const auto& target : {at(350), at(wal_.end()), recovery::Target{}}) {
+      EXPECT_EQ(choice(target, archived), "");
+      EXPECT_THAT(report_.problems, ElementsAre(HasSubstr(obstacle)));
+    }
+  }
+}
+
+TEST_F(ChooseOfTwo, LooksAtNoOlderOneIfItWouldMeetTheSameObstacle) {
+  commit(340);
+  wal_.append_switch();
+  const auto hole = wal_.end();
+  fill();
+  EXPECT_EQ(choice(at(350), {.server = wal_, .end = wal_.end(), .missing = hole}), "");
+  EXPECT_THAT(report_.passed_over, ElementsAre());
+  EXPECT_EQ(report_.backup, newer_.path());
+  EXPECT_THAT(report_.problems, ElementsAre(HasSubstr("WAL is missing")));
+}
+
+/// The application was stopped, and a backup was taken for safety.
+TEST_F(ChooseOfTwo, TakesTheOlderOneForATargetBeforeTheAccidentThatTheNewerOneContains) {
+  const Archived archived{.server = wal_, .end = wal_.end()};
+  EXPECT_EQ(choice(at(200), archived), older_.path());
+  EXPECT_EQ(commit_, before_);
+  EXPECT_THAT(report_.passed_over, ElementsAre(HasSubstr("the backup started after the target")));
+  // Without an older one.
+  backups_.erase(backups_.begin());
+  EXPECT_EQ(choice(at(200), archived), "");
+  EXPECT_THAT(report_.problems, ElementsAre(HasSubstr("the backup started after the target")));
+  EXPECT_THAT(report_.hints, ElementsAre(Not(HasSubstr("latest"))));
 }
 
 TEST(Mapping, IsReadAsPgBasebackupReadsIt) {

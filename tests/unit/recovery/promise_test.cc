@@ -263,6 +263,31 @@ TEST_F(PromiseTest, IsNoneForATimeThatTheBackupHadPassed) {
   }
 }
 
+/// A backup that was taken after an accident, of a server that nobody used any more.
+TEST_F(PromiseTest, IsNoneForATimeThatABackupWithoutLaterCommitsHadPassed) {
+  commit(100);
+  const auto held = commit(200);
+  backup_.start = builder_.append_random(2000).start;
+  testing::append_checkpoint(builder_, backup_.start);
+  end_backup();
+  auto promise = look({.kind = Target::Kind::time, .time = {150}});
+  EXPECT_EQ(promise.obstacle, Obstacle::too_early);
+  EXPECT_NE(promise.problem.find("the backup started after the target"), std::string::npos)
+      << promise.problem;
+  EXPECT_EQ(promise.hint.find("latest"), std::string::npos) << promise.hint;
+  ASSERT_TRUE(promise.held);
+  EXPECT_EQ(promise.held->start, held);
+  for (const std::int64_t time : {200, 250}) {
+    promise = look({.kind = Target::Kind::time, .time = {time}});
+    EXPECT_EQ(promise.obstacle, Obstacle::ends) << promise.problem;
+    EXPECT_FALSE(promise.held);
+  }
+  // The archive ends before the backup's checkpoint: nothing else is known.
+  source_.end = backup_.start;
+  promise = look({.kind = Target::Kind::time, .time = {150}});
+  EXPECT_EQ(promise.obstacle, Obstacle::ends) << promise.problem;
+}
+
 TEST_F(PromiseTest, IsNoneWhereNothingTellsWhetherTheBackupHadPassedTheTime) {
   commit(100);
   fill(900);
