@@ -85,6 +85,7 @@ class ReplicationStream::Impl {
   Message message_of(const wire::XLogData& data);
   void take(const wire::Keepalive& keepalive);
   void advance(const Feedback& feedback);
+  void on_confirmed(const Feedback& feedback);
   void send_if_due(Clock::time_point now);
   void send(bool request_reply, Clock::time_point now);
   void flush();
@@ -112,7 +113,7 @@ class ReplicationStream::Impl {
   milliseconds interval_{};
   bool started_ = false;
   bool reply_wanted_ = false;
-  Lsn handed_out_;             // position to confirm for everything returned
+  Lsn handed_out_;             // the highest position returned: confirming it confirms everything
   bool all_confirmed_ = true;  // everything returned is confirmed
   Lsn wal_end_;
   Clock::time_point last_contact_ = Clock::now();
@@ -366,7 +367,9 @@ ReplicationStream::Message ReplicationStream::Impl::message_of(const wire::XLogD
   // A plugin that writes a message in parts sets no position for the first ones.
   message.end = options_.kind == Kind::logical ? (data.start.valid() ? data.start : handed_out_)
                                                : data.start + data.wal.size();
-  handed_out_ = message.end;
+  // Logical positions go back: those of a transaction's changes, if another one has committed
+  // since.
+  handed_out_ = std::max(handed_out_, message.end);
   all_confirmed_ = false;
   wal_end_ = std::max({wal_end_, data.server_end, message.end});
   return message;
@@ -387,6 +390,14 @@ void ReplicationStream::Impl::advance(const Feedback& feedback) {
   confirmed_.apply = std::max(confirmed_.apply, feedback.apply);
 }
 
+/// By the user. What counted as confirmed before (advance_when_idle) confirms no later message: one
+/// outside of transactions has the position where its record begins, which a keepalive may have
+/// had.
+void ReplicationStream::Impl::on_confirmed(const Feedback& feedback) {
+  advance(feedback);
+  if (feedback.flush >= handed_out_) all_confirmed_ = true;
+}
+
 void ReplicationStream::Impl::send_feedback(const Feedback& feedback) {
   const std::lock_guard lock(mutex_);
   for (const auto position : {feedback.write, feedback.flush, feedback.apply})
@@ -394,8 +405,7 @@ void ReplicationStream::Impl::send_feedback(const Feedback& feedback) {
       throw Error(ErrorKind::usage, "a position was confirmed that the server has not reached yet")
           .with("position", position)
           .with("end of WAL", wal_end_);
-  advance(feedback);
-  if (confirmed_.flush >= handed_out_) all_confirmed_ = true;
+  on_confirmed(feedback);
   if (!stream_) return;
   send(feedback.request_reply, Clock::now());
   flush();
@@ -407,8 +417,7 @@ void ReplicationStream::Impl::confirm(Lsn position) {
     throw Error(ErrorKind::usage, "a position was confirmed that the server has not reached yet")
         .with("position", position)
         .with("end of WAL", wal_end_);
-  advance({position, position, position});
-  if (confirmed_.flush >= handed_out_) all_confirmed_ = true;
+  on_confirmed({position, position, position});
 }
 
 ReplicationStream::Feedback ReplicationStream::Impl::confirmed() {

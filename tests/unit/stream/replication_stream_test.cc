@@ -12,6 +12,8 @@
 #include "net/wake.h"
 #include "pq/connection.h"
 #include "unit/pq/test_server.h"
+#include "wire/backend_messages.h"
+#include "wire/copy_messages.h"
 
 namespace weir::replication_stream_test {
 namespace {
@@ -326,6 +328,68 @@ TEST_F(LiveStream, GivesWalAsItIsAndEndsWithTheServer) {
   });
   EXPECT_EQ(error.kind(), ErrorKind::retry) << error.what();
   EXPECT_FALSE(moved.streaming());
+}
+
+/// The answers of a server whose logical stream consists of these messages, and then breaks off.
+std::vector<std::string> answers(const std::vector<std::string>& stream) {
+  const auto row = [](std::vector<std::optional<std::string>> values) {
+    std::string out;
+    wire::append_row_description(out,
+                                 std::vector<wire::Column>(values.size(), wire::text_column("c")));
+    wire::append_data_row(out, values);
+    wire::append_command_complete(out, "SELECT 1");
+    wire::append_ready(out);
+    return out;
+  };
+  std::string greeting;
+  wire::append_authentication_ok(greeting);
+  wire::append_parameter_status(greeting, "server_version", "15.3");
+  wire::append_ready(greeting);
+  std::string copy;
+  wire::append_copy_both(copy);
+  for (const auto& each : stream) wire::append_copy_data(copy, each);
+  return {greeting, row({"7", "1", "0/10", "d"}), row({"0"}), copy};
+}
+std::string change(std::uint64_t position) {
+  return wire::encode_head({.start = Lsn(position), .server_end = Lsn(position), .wal = {}}) + "x";
+}
+std::string keepalive(std::uint64_t position) {
+  return wire::encode(wire::Keepalive{.server_end = Lsn(position)});
+}
+
+TEST(Stream, ConfirmsByItselfOnlyWhatFollowsAConfirmedEnd) {
+  const struct {
+    const char* name;
+    std::vector<std::string> stream;       ///< from 0/10 on
+    std::vector<std::uint64_t> confirmed;  ///< after each message
+    std::uint64_t in_the_end;
+  } cases[] = {
+      {"all is confirmed", {change(0x200), keepalive(0x250)}, {0x200}, 0x250},
+      {"nothing is", {change(0x200), keepalive(0x250)}, {0}, 0},
+      {"a change of a transaction that began before the commit, and not the commit",
+       {change(0x200), change(0x100), keepalive(0x250)},
+       {0, 0x100},
+       0x100},
+      {"the commit, after it", {change(0x200), change(0x100), keepalive(0x250)}, {0, 0x200}, 0x250},
+      {"a message where the keepalive was, and only what is before it",
+       {keepalive(0x200), change(0x200), keepalive(0x250)},
+       {0x100},
+       0x200},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.name);
+    const pq::FakeServer server(answers(each.stream));
+    Stream stream({.conninfo = "host=127.0.0.1 port=" + std::to_string(server.port()) +
+                               " user=u sslmode=disable gssencmode=disable",
+                   .kind = Stream::Kind::logical});
+    stream.start({.slot = "s"});
+    for (const auto position : each.confirmed) {
+      ASSERT_TRUE(stream.read(30s));
+      stream.confirm(Lsn(position));
+    }
+    EXPECT_THROW(static_cast<void>(stream.read(30s)), Error) << "it has ended";
+    EXPECT_EQ(stream.confirmed().flush, Lsn(each.in_the_end));
+  }
 }
 
 TEST(Stream, SaysWhyItCannotConnect) {
