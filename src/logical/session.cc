@@ -136,6 +136,8 @@ class Session {
       require_publications(connection, options_.plugin_options);
   }
   bool make_slot(pq::Connection& connection);
+  bool drop_made_slot(pq::Connection& connection) const;
+  [[nodiscard]] std::string slot_left(const pq::Connection& connection) const;
   pq::ReplicationStream prepare(pq::Connection& connection);
   void take_back_slot(pq::Connection& connection);
   void prepare_output(pq::Connection& connection);
@@ -266,26 +268,35 @@ pq::ReplicationStream Session::prepare(pq::Connection& connection) {
 /// If the start is rejected after all, an unused slot would retain WAL and dead rows. A slot whose
 /// snapshot was copied is needed to continue the copy: it is kept.
 void Session::take_back_slot(pq::Connection& connection) {
-  const auto left = fmt::format(
-      "replication slot \"{}\", made by this start on {}, still exists and retains WAL. To "
-      "remove it: SELECT pg_drop_replication_slot('{}')",
-      options_.slot, connection.server_name(), options_.slot);
   if (options_.with_snapshot) {
     environment_.log.warning(
         "{}; it is needed to continue the copy that was made with its "
         "snapshot",
-        left);
+        slot_left(connection));
     return;
   }
+  if (drop_made_slot(connection)) slot_made_ = false;
+}
+
+std::string Session::slot_left(const pq::Connection& connection) const {
+  return fmt::format(
+      "replication slot \"{}\", made by this start on {}, still exists and retains WAL. To "
+      "remove it: SELECT pg_drop_replication_slot('{}')",
+      options_.slot, connection.server_name(), options_.slot);
+}
+
+/// False, after a warning: it is still there.
+bool Session::drop_made_slot(pq::Connection& connection) const {
   try {
     pq::drop_slot(connection, options_.slot);
-    slot_made_ = false;
-    environment_.log.info("dropped replication slot \"{}\" on {}, which this start had created",
-                          options_.slot, connection.server_name());
   } catch (const Error& error) {
-    environment_.log.warning("{}", left);
+    environment_.log.warning("{}", slot_left(connection));
     environment_.log.warning("{}", error.what());
+    return false;
   }
+  environment_.log.info("dropped replication slot \"{}\" on {}, which this start had created",
+                        options_.slot, connection.server_name());
+  return true;
 }
 
 /// Errors of decoding are permanent.
@@ -337,8 +348,10 @@ bool Session::make_slot(pq::Connection& connection) {
         .hint(options_.with_snapshot
                   ? "Only a new slot has a snapshot: drop the slot, or omit --snapshot-command."
                   : "Omit --create-slot to stream from it.");
-  slot_made_ = true;
-  if (!slot || !options_.with_snapshot) return slot.has_value();
+  if (!slot || !options_.with_snapshot) {
+    slot_made_ = true;
+    return slot.has_value();
+  }
   bool done = false;
   std::exception_ptr failure;
   try {
@@ -346,12 +359,19 @@ bool Session::make_slot(pq::Connection& connection) {
   } catch (...) {
     failure = std::current_exception();
   }
+  // Without the copy, the data before its start would be missing: a slot that remains, because the
+  // connection is lost as well, must not be streamed from.
+  slot_made_ = done;
   if (done) return true;
-  // Without the copy, the data before its start would be missing.
-  pq::drop_slot(connection, options_.slot);
+  const bool dropped = drop_made_slot(connection);
   if (failure) std::rethrow_exception(failure);
   throw Error(ErrorKind::refused, "the snapshot command failed")
-      .hint("The slot was dropped again. Correct the command, and start with the same options.");
+      .hint(dropped ? "The slot was dropped again. Correct the command, and start with the same "
+                      "options."
+                    : fmt::format("The slot could not be dropped. Remove it: SELECT "
+                                  "pg_drop_replication_slot('{}'). Correct the command, and start "
+                                  "with the same options.",
+                                  options_.slot));
 }
 
 void Session::prepare_output(pq::Connection& connection) {

@@ -320,6 +320,24 @@ def test_a_snapshot_and_the_stream_are_the_source(servers, receivers, place):
     assert server.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'other'") == "0"
 
 
+def test_a_snapshot_command_that_fails_with_the_connection_ends_the_start(servers, place):
+    """Its slot cannot be dropped then. To stream from it would leave out all that the copy was to have."""
+    server = source(servers)
+    server.sql("INSERT INTO t (v) VALUES ('early')")
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    command = (f"psql -XAtq -d '{server.conninfo(dbname='postgres')}' -c \"SELECT pg_terminate_backend(pid, 60000)"
+               " FROM pg_stat_activity WHERE backend_type = 'walsender'\"; exit 7")
+    options = ["--create-slot", "--snapshot-command", command, "-o", "publication_names=p", "-E", end]
+    failed = logical(server, place / "changes", *options)
+    assert failed.returncode == 4, failed.stderr
+    assert "the snapshot command failed" in failed.stderr
+    assert "SELECT pg_drop_replication_slot('s')" in failed.stderr
+    assert not (place / "changes").exists()
+    assert server.sql("SELECT slot_name FROM pg_replication_slots") == "s"
+    again = logical(server, place / "changes", *options)
+    assert again.returncode == 4 and "already exists" in again.stderr, again.stderr
+
+
 def test_every_kind_of_change_is_told_readably(servers, place):
     server = source(servers, max_prepared_transactions=5)
     server.sql("CREATE TABLE odd (k int PRIMARY KEY, \"a \"\"b\" text, b bytea, big text)")
