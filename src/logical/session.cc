@@ -18,6 +18,7 @@
 #include "pq/stuck_reader.h"
 #include "wal/server_version.h"
 #include "wal/timeline_history.h"
+#include "wire/shutdown_sign.h"
 
 namespace weir::logical {
 
@@ -150,6 +151,7 @@ class Session {
   bool take(pq::ReplicationStream& stream, const pq::StreamEvent& event);
   bool take_data(const wire::XLogData& data);
   void confirm(pq::ReplicationStream& stream);
+  void leave_if_it_shuts_down(const wire::Keepalive& keepalive);
   bool wait_out(const Error& error);
   void leave_whole();
   [[nodiscard]] Summary summary() const;
@@ -188,6 +190,9 @@ class Session {
   Clock::time_point last_sync_{};
   Clock::time_point last_status_{};
   std::uint64_t messages_ = 0;
+  std::chrono::milliseconds wal_sender_timeout_{};
+  std::optional<wire::ShutdownSign> shutdown_sign_;  ///< of this stream
+  wal::Lsn asked_at_;
   mutable std::optional<pq::StuckReader> stuck_reader_;
 };
 
@@ -228,6 +233,7 @@ void Session::stream_once() {
   output_->begin();
   if (borders_) borders_->reset();
   formatter_->reset();
+  shutdown_sign_.emplace(wire::ShutdownSign::soon_again(wal_sender_timeout_));
   if (habits_->explains() && !streamed_)
     environment_.log.info("streaming from slot \"{}\" ({}) of {} at {}", options_.slot, plugin_,
                           connection.server_name(), output_->start());
@@ -260,6 +266,7 @@ pq::ReplicationStream Session::prepare(pq::Connection& connection) {
     check_positions(connection, facts);
     check_publications(connection, plugin_);  // while we were away one may have been dropped
   }
+  wal_sender_timeout_ = pq::show_wal_sender_timeout(connection);
   pq::enlarge_buffer(connection, kReadBuffer);
   tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
   return start(connection);
@@ -600,7 +607,10 @@ bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) 
 
 /// False: that was the end.
 bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) {
-  if (const auto* data = std::get_if<wire::XLogData>(&event)) return take_data(*data);
+  if (const auto* data = std::get_if<wire::XLogData>(&event)) {
+    shutdown_sign_->clear();
+    return take_data(*data);
+  }
   if (const auto* keepalive = std::get_if<wire::Keepalive>(&event)) {
     const auto border =
         borders_ ? borders_->at_keepalive(*keepalive) : std::optional(keepalive->server_end);
@@ -616,7 +626,10 @@ bool Session::take(pq::ReplicationStream& stream, const pq::StreamEvent& event) 
     }
     // The server requests a reply before it ends the connection, and at its shutdown until all is
     // confirmed.
-    if (keepalive->reply_requested) confirm(stream);
+    if (keepalive->reply_requested) {
+      confirm(stream);
+      leave_if_it_shuts_down(*keepalive);
+    }
     return true;
   }
   throw Error(ErrorKind::retry, "the server ended the stream")
@@ -674,6 +687,21 @@ void Session::confirm(pq::ReplicationStream& stream) {
   // The write position is the last border: a server that sees less than it sent reports when it is
   // between two transactions.
   stream.send({output_->last_border(), output_->durable(), {}, false});
+}
+
+/// A server that shuts down waits until its end is confirmed, and that may not be a border: a
+/// streamed transaction is open, or the server shows no border any more, since it no longer waits
+/// for WAL. It would wait forever (P13). After its restart it sends what is not confirmed again.
+void Session::leave_if_it_shuts_down(const wire::Keepalive& keepalive) {
+  if (keepalive.server_end != std::exchange(asked_at_, keepalive.server_end))
+    shutdown_sign_->clear();
+  const auto now = Clock::now();
+  shutdown_sign_->on_request(now);
+  if (!shutdown_sign_->shown(now)) return;
+  throw Error(ErrorKind::retry, "the server is shutting down")
+      .with("server", server_)
+      .with("everything is confirmed up to", output_->durable())
+      .with("server's end", keepalive.server_end);
 }
 
 bool Session::wait_out(const Error& error) {

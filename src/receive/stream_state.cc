@@ -21,10 +21,6 @@ namespace {
 /// A server that has WAL beyond the end position sends it within this time.
 constexpr std::chrono::milliseconds kQuietAtEndpos{1'000};
 constexpr std::chrono::seconds kDropsFor{1};
-/// A walsender asks for a reply when it has had none for half of wal_sender_timeout; during
-/// shutdown it asks after each reply until all is confirmed (WalSndDone() in walsender.c, 13 to
-/// 18).
-constexpr int kAskedInARow = 8;
 
 }  // namespace
 
@@ -39,7 +35,8 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
       server_end_(start),
       last_message_(now),
       silent_since_(now),
-      last_status_(now) {
+      last_status_(now),
+      shutdown_sign_(options.soon_again) {
   // The first status is sent at once: the server shows us in pg_stat_replication, and a slot
   // without restart_lsn starts to reserve WAL.
   reply_wanted_ = true;
@@ -83,8 +80,7 @@ void StreamState::on_keepalive(const wire::Keepalive& keepalive, Time now) {
   asked_for_life_ = false;
   heard_anything_ = true;
   if (keepalive.reply_requested) {
-    asked_in_a_row_ = now <= last_asked_ + options_.soon_again ? asked_in_a_row_ + 1 : 1;
-    last_asked_ = now;
+    shutdown_sign_.on_request(now);
     // A primary that shuts down asks until we have confirmed its last byte, so all received WAL is
     // flushed now, regardless of the flush policy. The reply itself does not wait for the disk.
     reply_wanted_ = true;
@@ -126,9 +122,7 @@ Time StreamState::drops_at() const {
   return dropped_lately_ < kMostDropped ? Time::min() : drops_since_ + kDropsFor;
 }
 
-bool StreamState::server_leaves(Time now) const {
-  return asked_in_a_row_ >= kAskedInARow && now <= last_asked_ + options_.soon_again;
-}
+bool StreamState::server_leaves(Time now) const { return shutdown_sign_.shown(now); }
 
 void StreamState::on_end_of_stream() {
   stopping_ = true;

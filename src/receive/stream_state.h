@@ -13,6 +13,7 @@
 #include "wal/lsn.h"
 #include "wal/segment.h"
 #include "wire/copy_messages.h"
+#include "wire/shutdown_sign.h"
 
 namespace weir::receive {
 
@@ -70,8 +71,7 @@ class StreamState {
     std::uint64_t largest_buffered = archive::kLargestBuffered;  ///< as in SegmentWriter::Options
     /// From IDENTIFY_SYSTEM: only for reports, until WAL has arrived.
     wal::Lsn server_end{};
-    /// A server that repeatedly asks for a reply, this soon after the previous time, is shutting
-    /// down.
+    /// Of wire::ShutdownSign.
     std::chrono::milliseconds soon_again{1'000};
     std::uint64_t catch_up_bytes = kCatchUpBytes;
   };
@@ -254,8 +254,7 @@ class StreamState {
   wal::Lsn taken_end_;  ///< end of what was read from the connection: kept, held or dropped
   std::uint64_t dropped_lately_ = 0;
   Time drops_since_{};
-  int asked_in_a_row_ = 0;
-  Time last_asked_{};
+  wire::ShutdownSign shutdown_sign_;
 };
 
 /// Maximum number of bytes dropped per second: data in transit on a connection is consumed within

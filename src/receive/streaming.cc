@@ -25,6 +25,7 @@
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "wal/page.h"
+#include "wire/shutdown_sign.h"
 
 namespace weir::receive {
 
@@ -279,9 +280,6 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
     interval = kNever;
   else if (timeout > 0ms)
     interval = std::min<std::chrono::milliseconds>(interval, std::max(timeout / 3, 100ms));
-  // By itself the server asks after half of that time without a reply.
-  std::chrono::milliseconds soon_again = 1s;
-  if (timeout > 0ms) soon_again = std::min(soon_again, timeout / 4);
   return {.flush = options_.flush,
           .apply = options_.apply,
           .report_flush = options_.report_flush,
@@ -299,7 +297,7 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
           .unsynced_limit = partners.memory.unsynced_limit,
           .largest_buffered = environment_.scale.largest_buffered,
           .server_end = step.server_end,
-          .soon_again = soon_again,
+          .soon_again = wire::ShutdownSign::soon_again(timeout),
           .catch_up_bytes = environment_.scale.catch_up_bytes};
 }
 

@@ -301,6 +301,58 @@ def test_logical_lets_the_server_go_while_its_output_is_stuck(servers, receivers
     assert ids == [str(number) for number in range(1, 103)]
 
 
+@pytest.mark.parametrize("kind", ["aborted", "prepared"])
+def test_logical_does_not_hold_up_a_shutdown_whose_end_it_cannot_confirm(servers, receivers, place, kind):
+    """The shutdown aborts a transaction, whose record ends between no two keepalives; or a transaction that was prepared
+    before the start has been streamed once more. The server asks for its end until it is confirmed."""
+    primary = servers.primary(wal_level="logical", max_prepared_transactions=5, logical_decoding_work_mem="64kB")
+    primary.sql("CREATE TABLE t (id bigserial PRIMARY KEY, v text)")
+    primary.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding', false, true)")
+    command = [receivers_.BINARY, "logical", "-S", "s", "-d", primary.conninfo(dbname="postgres"), "-f", place / "out",
+               "-F", "20ms", "-o", "stream-changes=on"]
+
+    def insert(rows, then):
+        primary.sql(f"BEGIN; INSERT INTO t (v) SELECT repeat('x', 100) FROM generate_series(1, {rows}); {then}")
+
+    def active(wanted):
+        wait_for(lambda: primary.sql("SELECT active FROM pg_replication_slots") == wanted, "the slot")
+
+    def all_confirmed():
+        end = primary.sql("SELECT pg_current_wal_flush_lsn()")
+        wait_for(lambda: primary.sql(f"SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots") == "t",
+                 "all to be confirmed")
+
+    receiver = receivers.start(command)
+    active("t")
+    if kind == "prepared":
+        insert(2000, "PREPARE TRANSACTION 'a'")
+        insert(170, "PREPARE TRANSACTION 'b'")
+        all_confirmed()
+        receiver.stop()
+        active("f")
+        receiver = receivers.start(command)
+        active("t")
+        insert(5000, "COMMIT")
+        wait_for(lambda: re.search("(?m)^.*committing streamed", (place / "out").read_text()), "the large transaction")
+    else:
+        all_confirmed()
+        session = primary.spawn_sql("BEGIN; INSERT INTO t (v) VALUES ('never'); SELECT pg_sleep(600)")
+        wait_for(lambda: primary.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1",
+                 "a transaction that is open")
+    primary.stop("fast", deadline=AT_ONCE)
+    if kind == "aborted":
+        session.communicate()
+    assert receiver.running()
+    primary.start()
+    for each in ("a", "b") if kind == "prepared" else ():
+        primary.sql(f"COMMIT PREPARED '{each}'")
+    primary.sql("INSERT INTO t (v) VALUES ('the last')")
+    all_confirmed()
+    receiver.stop()
+    text = (place / "out").read_text()
+    assert text.count("the last") == 1 and "never" not in text
+
+
 LISTENING = ("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgweir'"
              " AND backend_type = 'client backend'")
 
