@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -47,11 +48,14 @@ StreamFile::StreamFile(const std::string& path, unsigned mode)
   is_file_ = ::fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-void StreamFile::write(std::string_view bytes) {
+void StreamFile::write(std::string_view bytes, const std::function<void()>& advances) {
+  // As much as a pipe holds. A call with more would block until the reader has taken almost all.
+  constexpr std::size_t kPart = 64 * 1024;
   while (!bytes.empty()) {
-    const ssize_t count = ::write(fd_, bytes.data(), bytes.size());
+    const ssize_t count = ::write(fd_, bytes.data(), std::min(bytes.size(), kPart));
     if (count > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(count));
+      if (advances) advances();
       continue;
     }
     if (count < 0 && errno == EINTR) continue;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -16,8 +17,9 @@ class StreamFile {
   StreamFile& operator=(const StreamFile&) = delete;
   ~StreamFile();
 
-  /// Writes all. Throws Error{disk_full, io}; then a front part may have been written.
-  void write(std::string_view bytes);
+  /// Writes all. Throws Error{disk_full, io}; then a front part may have been written. Calls
+  /// `advances`, unless it is empty, after each small part: a pipe may take its time.
+  void write(std::string_view bytes, const std::function<void()>& advances = {});
   /// fsync; no effect unless it is a file. Throws Error{durability}.
   void sync();
   [[nodiscard]] bool is_file() const { return is_file_; }

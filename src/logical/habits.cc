@@ -16,6 +16,9 @@ class OwnHabits final : public Habits {
 
   [[nodiscard]] bool asks_first() const override { return true; }
   [[nodiscard]] bool explains() const override { return true; }
+  [[nodiscard]] milliseconds patience(milliseconds) const override {
+    return std::chrono::seconds(5);
+  }
   [[nodiscard]] bool waits_out(const Error& error, bool) const override {
     return error.kind() == ErrorKind::retry;
   }
@@ -40,6 +43,10 @@ class StockHabits final : public Habits {
  public:
   [[nodiscard]] bool asks_first() const override { return false; }
   [[nodiscard]] bool explains() const override { return false; }
+  /// It waits, and the server ends the connection after that time.
+  [[nodiscard]] milliseconds patience(milliseconds wal_sender_timeout) const override {
+    return wal_sender_timeout;
+  }
   [[nodiscard]] bool waits_out(const Error& error, bool begun) const override {
     const auto kind = error.kind();
     return begun && kind != ErrorKind::durability && kind != ErrorKind::disk_full &&

@@ -20,6 +20,10 @@ class Habits {
   [[nodiscard]] virtual bool asks_first() const = 0;
   /// Says when it streams, and adds to what a server refuses what can be done about it.
   [[nodiscard]] virtual bool explains() const = 0;
+  /// How long the output may accept nothing before the server is disconnected, whose process may
+  /// block in a send meanwhile; zero: without a limit.
+  [[nodiscard]] virtual std::chrono::milliseconds patience(
+      std::chrono::milliseconds wal_sender_timeout) const = 0;
 
   /// Returns whether to retry after this error. `begun`: it has had its output before.
   [[nodiscard]] virtual bool waits_out(const Error& error, bool begun) const = 0;

@@ -45,7 +45,7 @@ void PlainOutput::append(std::string_view bytes) {
   unsynced_ = true;
   if (buffer_.size() + bytes.size() > kPiece) flush();
   if (bytes.size() > kPiece)
-    file_->write(bytes);
+    file_->write(bytes, advances_);
   else
     buffer_ += bytes;
 }
@@ -56,7 +56,7 @@ void PlainOutput::flush() {
   if (buffer_.empty()) return;
   // Emptied first: after an error it is unknown how much of it was written.
   const std::string bytes = std::exchange(buffer_, {});
-  file_->write(bytes);
+  file_->write(bytes, advances_);
   buffer_.reserve(kPiece);
 }
 
@@ -287,11 +287,19 @@ void ExactOutput::require_unchanged() {
 
 void ExactOutput::append(std::string_view bytes) {
   if (buffer_.size() + bytes.size() > kPiece) flush();
-  if (bytes.size() > kPiece) {
-    file_->write_at(written_, bytes_of(bytes));
-    written_ += bytes.size();
-  } else {
+  if (bytes.size() > kPiece)
+    write(bytes);
+  else
     buffer_ += bytes;
+}
+
+void ExactOutput::write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto part = bytes.substr(0, kPiece);
+    file_->write_at(written_, bytes_of(part));
+    written_ += part.size();
+    bytes.remove_prefix(part.size());
+    if (advances_) advances_();
   }
 }
 
@@ -324,9 +332,7 @@ void ExactOutput::undo() {
 }
 
 void ExactOutput::flush() {
-  if (buffer_.empty()) return;
-  file_->write_at(written_, bytes_of(buffer_));
-  written_ += buffer_.size();
+  write(buffer_);
   buffer_.clear();
 }
 

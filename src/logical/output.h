@@ -1,9 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/log.h"
 #include "io/directory.h"
@@ -22,6 +24,8 @@ class Output {
   /// The stream has started: this connection has the slot, so no other process writes.
   virtual void begin() = 0;
   virtual void append(std::string_view bytes) = 0;
+  /// Called after each part of a large write.
+  void set_advances(std::function<void()> advances) { advances_ = std::move(advances); }
   /// All transactions up to `position` were appended, each complete. Must not be before the last
   /// one.
   virtual void border(wal::Lsn position) = 0;
@@ -31,15 +35,19 @@ class Output {
   virtual void flush() = 0;
   /// True if collected bytes are not passed to the system yet.
   [[nodiscard]] virtual bool buffered() const = 0;
-  /// Makes all that was appended durable. Throws Error{durability, disk_full, io}.
+  /// Makes durable what was appended up to the last border, or more. Throws Error{durability,
+  /// disk_full, io}.
   virtual void make_durable() = 0;
   /// The last border that is durable: may be confirmed to the server.
   [[nodiscard]] virtual wal::Lsn durable() const = 0;
   [[nodiscard]] virtual wal::Lsn last_border() const = 0;
-  /// Something was appended, or a border moved, since make_durable().
+  /// There is something for make_durable() to do.
   [[nodiscard]] virtual bool dirty() const = 0;
   /// Reopens the file, as soon as that does not split a transaction.
   virtual void reopen() = 0;
+
+ protected:
+  std::function<void()> advances_;
 };
 
 /// Standard output, or any file, which is appended to. After a restart the same transactions may be
@@ -110,8 +118,9 @@ class ExactOutput final : public Output {
   void make_durable() override;
   wal::Lsn durable() const override { return state_.position; }
   wal::Lsn last_border() const override { return border_; }
+  /// Not what follows the last border: nothing of it can be confirmed, and its fsync may take long.
   bool dirty() const override {
-    return written_ + buffer_.size() != synced_ || cut_ || border_ != state_.position;
+    return cut_ || border_ != state_.position || border_offset_ != state_.offset;
   }
   void reopen() override { reopen_ = true; }
   /// Ends the file at its last border and records that in the state.
@@ -119,6 +128,7 @@ class ExactOutput final : public Output {
 
  private:
   using Clock = std::chrono::steady_clock;
+  void write(std::string_view bytes);
   [[nodiscard]] std::optional<State> read_state();
   [[nodiscard]] std::unique_ptr<io::File> find_file();
   void discard_moved();

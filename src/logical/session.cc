@@ -31,9 +31,6 @@ using std::chrono::milliseconds;
 constexpr auto kFinishTimeout = 10s;
 /// Maximum time that a message stays in memory before it is written to the file.
 constexpr auto kFlushDelay = 20ms;
-/// Maximum time for a piece of output before the server is disconnected: its process may block in a
-/// send meanwhile. The server itself would end the connection after wal_sender_timeout.
-constexpr auto kStuckPatience = 5s;
 /// libpq's for what it receives.
 constexpr std::size_t kReadBuffer = 128 * 1024;
 /// A read that brought so much has probably left something.
@@ -221,14 +218,16 @@ void Session::stream_once() {
     std::optional<pq::StuckReader>& reader;
     ~Watch() { reader.reset(); }
   } const watch{stuck_reader_};
-  stuck_reader_.emplace(kStuckPatience, [this, &stream] {
-    environment_.log.warning(
-        "the output has accepted no data for {}: disconnecting from the server, which would have "
-        "to wait",
-        format_duration(kStuckPatience));
-    stream.let_go();
-  });
-  stuck_reader_->enter();
+  if (const auto patience = habits_->patience(wal_sender_timeout_); patience > 0ms) {
+    stuck_reader_.emplace(patience, [this, &stream, patience] {
+      environment_.log.warning(
+          "the output has accepted no data for {}: disconnecting from the server, which would have "
+          "to wait",
+          format_duration(patience));
+      stream.let_go();
+    });
+    stuck_reader_->enter();
+  }
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
   if (borders_) borders_->reset();
@@ -248,7 +247,7 @@ void Session::stream_once() {
   }
   try {
     confirm(stream);
-    stuck_reader_->leave();
+    if (stuck_reader_) stuck_reader_->leave();
     stream.finish(kFinishTimeout);
   } catch (const Error& error) {
     // All is on disk; unconfirmed transactions are sent again and skipped.
@@ -413,6 +412,9 @@ void Session::prepare_output(pq::Connection& connection) {
     output_ = std::move(exact);
     check_positions(connection, facts);
   }
+  output_->set_advances([this] {
+    if (stuck_reader_) stuck_reader_->advance();
+  });
   formatter_.emplace(options_.form, plugin_);
 }
 

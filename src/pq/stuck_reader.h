@@ -17,8 +17,8 @@ namespace weir::pq {
 /// Uses a thread of its own while it watches.
 class StuckReader {
  public:
-  /// `let_go` is called once, by that thread, when one piece of work has taken this long (or up to
-  /// half as long again); it must be safe to call while the reader is stuck.
+  /// `let_go` is called once, by that thread, when a piece of work has not advanced for this long
+  /// (or up to half as long again); it must be safe to call while the reader is stuck.
   StuckReader(std::chrono::milliseconds patience, std::function<void()> let_go);
   ~StuckReader();
   StuckReader(const StuckReader&) = delete;
@@ -28,6 +28,11 @@ class StuckReader {
   /// thread.
   void enter() { become(true); }
   void leave() { become(false); }
+  /// A part of what may hang is done. Without effect outside of it. The same thread.
+  void advance() {
+    const auto pieces = pieces_.load(std::memory_order_relaxed);
+    if (pieces % 2 != 0) pieces_.store(pieces + 2, std::memory_order_relaxed);
+  }
 
  private:
   void work();

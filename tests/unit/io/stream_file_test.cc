@@ -29,6 +29,16 @@ TEST(StreamFile, GoesOnBehindWhatIsThere) {
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "one two");
 }
 
+TEST(StreamFile, TellsOfEachPartOfALargeWrite) {
+  const test::TemporaryDirectory place;
+  const std::string large(1'000'000, 'x');
+  int parts = 0;
+  StreamFile file(place.path("out"));
+  file.write(large, [&] { ++parts; });
+  EXPECT_EQ(parts, 16) << "of 64 KiB at most";
+  EXPECT_EQ(std::filesystem::file_size(place.path("out")), large.size());
+}
+
 TEST(StreamFile, GivesItsModeToAFileThatItMakesAlone) {
   const test::TemporaryDirectory place;
   const auto mode_of = [](const std::string& path) {

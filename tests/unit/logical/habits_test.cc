@@ -72,5 +72,12 @@ TEST(Habits, TellWhatIsWaitedOutInTheWordsOfEach) {
             "e the connection broke\ni disconnected; waiting 5 seconds to try again\n");
 }
 
+TEST(Habits, HaveTheirPatienceWithAnOutput) {
+  for (const auto timeout : {0ms, 100ms, 60'000ms}) {
+    EXPECT_EQ(own_habits(1)->patience(timeout), 5s);
+    EXPECT_EQ(stock_habits()->patience(timeout), timeout) << "the server's";
+  }
+}
+
 }  // namespace
 }  // namespace weir::logical::habits_test

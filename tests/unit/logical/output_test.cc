@@ -10,6 +10,7 @@
 
 #include "io/posix_directory.h"
 #include "logical/json_text.h"
+#include "support/sim_disk.h"
 
 namespace weir::logical::output_test {
 namespace {
@@ -110,6 +111,46 @@ TEST_F(ExactOutputTest, TakesBackWhatAlreadyWentToTheFile) {
   output->border(wal::Lsn(30));
   output->make_durable();
   EXPECT_EQ(text(), "one\ntwo\n");
+}
+
+TEST_F(ExactOutputTest, TellsOfEachPartOfALargeWrite) {
+  auto output = open();
+  std::vector<std::uint64_t> sizes;
+  output->set_advances([&] { sizes.push_back(fs::file_size(place_ / "out") >> 20); });
+  output->append(std::string(3 << 20, 'x'));
+  EXPECT_EQ(sizes, (std::vector<std::uint64_t>{1, 2, 3}));
+  output->border(wal::Lsn(20));
+  output->make_durable();
+  EXPECT_EQ(text(), std::string(3 << 20, 'x'));
+}
+
+TEST(ExactOutputSync, WaitsForABorder) {
+  sim::SimDisk disk;
+  const auto directory = disk.open();
+  NullLog log;
+  State state;
+  state.position = wal::Lsn(10);
+  ExactOutput output(*directory, "out", state, {}, log);
+  output.begin();
+  int syncs = 0;
+  disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::sync && call.name == "out") ++syncs;
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto syncs_of = [&](auto&& work) {
+    syncs = 0;
+    work();
+    output.make_durable();
+    EXPECT_FALSE(output.dirty());
+    return syncs;
+  };
+  const std::string large(3 << 20, 'x');
+  EXPECT_EQ(syncs_of([&] { output.append(large); }), 0) << "half a transaction";
+  EXPECT_EQ(syncs_of([&] { output.border(wal::Lsn(20)); }), 1);
+  EXPECT_EQ(syncs_of([&] { output.append(large); }), 0);
+  EXPECT_EQ(syncs_of([&] { output.undo(); }), 1) << "it was cut";
+  EXPECT_EQ(syncs_of([&] { output.border(wal::Lsn(30)); }), 0) << "a position alone";
+  EXPECT_EQ(output.durable(), wal::Lsn(30));
 }
 
 TEST_F(ExactOutputTest, RefusesFilesItDoesNotKnow) {

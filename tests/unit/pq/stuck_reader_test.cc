@@ -43,5 +43,26 @@ TEST(StuckReader, IsToldTwiceOfOnePiece) {
   EXPECT_EQ(other_gone.get_future().wait_for(60s), std::future_status::ready);
 }
 
+TEST(StuckReader, LeavesOneAloneThatGoesOn) {
+  StuckReader reader(400ms, [] { ADD_FAILURE() << "let go"; });
+  reader.enter();
+  std::promise<void> gone;
+  StuckReader other(800ms, [&] { gone.set_value(); });
+  other.enter();
+  const auto end = gone.get_future();
+  while (end.wait_for(1ms) != std::future_status::ready) reader.advance();
+  reader.leave();
+  reader.advance();  // without effect: it listens
+}
+
+TEST(StuckReader, LetsGoOfOneThatGoesOnNoMore) {
+  std::promise<void> gone;
+  StuckReader reader(20ms, [&] { gone.set_value(); });
+  reader.advance();
+  reader.enter();
+  reader.advance();
+  EXPECT_EQ(gone.get_future().wait_for(60s), std::future_status::ready);
+}
+
 }  // namespace
 }  // namespace weir::pq::stuck_reader_test
