@@ -97,7 +97,8 @@ void ask_server(status::StatusReport& report, const Arguments& arguments,
 void write_page(const std::string& file, const status::StatusReport& report,
                 const status::Verdict& verdict, const web::Look& look,
                 std::optional<web::History> history) {
-  auto facts = web::facts_of(&look, report.directory, std::chrono::system_clock::now());
+  auto facts =
+      web::facts_of(&look, report.directory, std::chrono::system_clock::now(), std::nullopt);
   facts.report = report;
   facts.verdict = verdict;
   facts.history = std::move(history);

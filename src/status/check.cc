@@ -132,8 +132,8 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     append(findings(*report.receiver, of_receiver), verdict);
     return;
   }
-  // A store does not show which receiver fills it.
-  if (of_store_alone(report)) return;
+  // A store does not show which receiver fills it; nor does a directory that hangs.
+  if (of_store_alone(report) || report.silent_since) return;
   verdict.findings.push_back({Level::critical,
                               fmt::format("no receiver runs on the archive{}",
                                           report.ended ? "; " + report.ended->text() : ""),
@@ -378,6 +378,12 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   if (const auto broken = shown_break(report)) {
     add(Level::warning, text_of(*broken), Topic::damage);
     verdict.findings.back().commands = {"pgweir verify -D DIRECTORY"};
+  }
+  if (report.silent_since) {
+    add(Level::critical, "the check of the archive's directory has not returned",
+        Topic::directory_silent);
+    verdict.findings.back().since = report.silent_since;
+    verdict.findings.back().commands = {"dmesg --level err,warn"};
   }
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);

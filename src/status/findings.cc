@@ -280,6 +280,11 @@ TopicWords words_of(Topic topic) {
       return {"receiver_silent",
               "Check the disk (dmesg) and the receiver's log for the operation that hangs.",
               kArchive};
+    case Topic::directory_silent:
+      return {"directory_silent",
+              "Check the disk (dmesg), the mount and the network. What else is reported of the "
+              "directory is older.",
+              kWaits};
     case Topic::no_receiver:
       return {"no_receiver",
               "Start the receiver. Its log shows why it ended; exit status 4 requires manual "

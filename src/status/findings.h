@@ -55,6 +55,7 @@ enum class Topic {
   published_open,
   damage,
   receiver_silent,
+  directory_silent,
   no_receiver,
   disk_full,
   not_streaming,

@@ -134,6 +134,8 @@ struct StatusReport {
   std::optional<std::chrono::seconds> full_in{};
   /// The moment that ages count from; the epoch: nothing is judged by its age.
   std::chrono::system_clock::time_point taken{};
+  /// Since when the next check of the directory has not returned; unset: it is not waited for.
+  std::optional<std::chrono::system_clock::time_point> silent_since{};
   std::optional<archive::LastCheck> last_verify;  ///< unset: none is recorded
   std::optional<archive::LastCheck> last_drill;   ///< likewise
 

@@ -18,8 +18,7 @@ struct Facts {
   status::Verdict verdict;
   std::optional<History> history{};  ///< nullopt: none was recorded
   SystemTime now;
-  SystemTime looked;           ///< time of the last check of the directory
-  bool look_is_stuck = false;  ///< the next check has not returned: the disk hangs
+  SystemTime looked;  ///< time of the last check of the directory
   std::string version;
 
   /// The cluster's name, by the receiver that runs or the last one; empty: it has none, or it is

@@ -35,6 +35,7 @@ Rank rank_of_finding(const status::Finding& finding) {
       return finding.level == Level::critical ? Rank::damaged : Rank::warned;
     case Topic::no_receiver:
     case Topic::receiver_silent:
+    case Topic::directory_silent:
     case Topic::not_streaming:
     case Topic::other_cluster:
     case Topic::server_silent:

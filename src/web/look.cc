@@ -6,15 +6,19 @@
 
 namespace weir::web {
 
-Facts facts_of(const Look* look, const std::string& directory, SystemTime now) {
+Facts facts_of(const Look* look, const std::string& directory, SystemTime now,
+               std::optional<SystemTime> silent_since) {
   Facts facts;
   facts.now = now;
   facts.looked = look != nullptr ? look->at : now;
   facts.version = PGWEIR_VERSION;
-  facts.report.directory = directory;
-  if (look == nullptr) return facts;
-  facts.report = look->report;
-  facts.history = look->history;
+  if (look != nullptr) {
+    facts.report = look->report;
+    facts.history = look->history;
+  } else {
+    facts.report.directory = directory;
+  }
+  facts.report.silent_since = silent_since;
   return facts;
 }
 

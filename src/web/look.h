@@ -29,6 +29,8 @@ struct Look {
                            const std::vector<prune::FoundBackup>& stored = {});
 
 /// What a page can be made of; without a verdict. `look` may be nullptr: there was none yet.
-[[nodiscard]] Facts facts_of(const Look* look, const std::string& directory, SystemTime now);
+/// `silent_since`: when the next look began, if it does not return.
+[[nodiscard]] Facts facts_of(const Look* look, const std::string& directory, SystemTime now,
+                             std::optional<SystemTime> silent_since);
 
 }  // namespace weir::web

@@ -162,12 +162,6 @@ std::string verdict_html(const Facts& facts, Mode mode) {
                             : *lag == 0 ? ", caught up"
                                         : ", " + format_size(*lag) + " behind");
   }
-  if (facts.look_is_stuck)
-    list = fmt::format(
-               "<li><p class=\"what\">{} The directory does not answer: its data is as of "
-               "{}.</p><p class=\"todo\"><b>What to do:</b> Check the disk (dmesg).</p></li>\n",
-               badge_html(status::Level::warning), time_html(facts.looked)) +
-           list;
   return fmt::format(
       "<section id=\"verdict\" class=\"{0}\" data-state=\"{6}\" aria-labelledby=\"verdict-h\">"
       "<h2 id=\"verdict-h\"><span class=\"sign\" aria-hidden=\"true\">{1}</span> <span "

@@ -7,6 +7,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,6 +20,8 @@ namespace weir::web {
 struct Pace {
   std::chrono::milliseconds watched{3'000};     ///< while a page is viewed
   std::chrono::milliseconds unwatched{60'000};  ///< otherwise
+  /// A check that takes longer is stuck: more than the directory of a large archive needs.
+  std::chrono::milliseconds patience{60'000};
 };
 
 /// Checks something repeatedly, and rests twenty times as long as a check takes, so that it delays
@@ -55,15 +58,16 @@ class Watch {
   struct Seen {
     std::shared_ptr<const Look> look;  ///< nullptr: not yet
     std::string error;                 ///< why the last one failed; empty otherwise
-    bool stuck = false;                ///< the current check has not returned for long
-    Clock::duration stuck_for{};       ///< since it began; with `stuck`
+    /// When the current check began, if it has not returned for long.
+    std::optional<std::chrono::system_clock::time_point> stuck_since{};
   };
   /// The latest. Any thread, never waits.
   [[nodiscard]] Seen peek() const {
-    constexpr std::chrono::seconds kStuck(20);
     const std::lock_guard lock(shared_->mutex);
-    const auto passed = shared_->looking ? Clock::now() - shared_->began : Clock::duration();
-    return {shared_->look, shared_->error, passed > kStuck, passed};
+    Seen seen{.look = shared_->look, .error = shared_->error};
+    if (shared_->looking && Clock::now() - shared_->began > shared_->hooks.pace.patience)
+      seen.stuck_since = shared_->began_at;
+    return seen;
   }
   /// The same, for a viewer.
   [[nodiscard]] Seen latest() {
@@ -86,6 +90,7 @@ class Watch {
     std::shared_ptr<const Look> look{};
     std::string error{};
     Clock::time_point began{};  ///< of the look that is being made
+    std::chrono::system_clock::time_point began_at{};
     Clock::time_point watched = Clock::now() - std::chrono::hours(1);
     bool looking = false;
     bool over = false;
@@ -100,6 +105,7 @@ class Watch {
         const std::lock_guard lock(mutex);
         looking = true;
         began = Clock::now();
+        began_at = std::chrono::system_clock::now();
       }
       std::shared_ptr<const Look> made;
       std::string failure;

@@ -205,11 +205,10 @@ web::FleetRow FleetArchive::row() const {
     row.since = seen.look->since.at;
     row.since_is_known = seen.look->since.known;
   }
-  if (seen.stuck) {
+  if (seen.stuck_since) {
     row.state = web::state_of_error("the check of the directory has not returned: it hangs",
                                     web::Silence::hanging);
-    row.since =
-        std::chrono::system_clock::now() - std::chrono::floor<std::chrono::seconds>(seen.stuck_for);
+    row.since = *seen.stuck_since;
     row.since_is_known = true;
   }
   return row;
@@ -218,12 +217,11 @@ web::FleetRow FleetArchive::row() const {
 std::optional<web::Facts> FleetArchive::facts() {
   local_->watch();
   const auto seen = watch_.latest();
-  if (!seen.look && !seen.stuck) return std::nullopt;
+  if (!seen.look && !seen.stuck_since) return std::nullopt;
   auto facts = web::facts_of(seen.look ? &seen.look->look : nullptr, *member_.directory,
-                             std::chrono::system_clock::now());
-  facts.look_is_stuck = seen.stuck;
+                             std::chrono::system_clock::now(), seen.stuck_since);
   if (seen.look) facts.report.taken = facts.now;
-  facts.verdict = status::check(facts.report, limits_);
+  facts.verdict = status::check(facts.report, seen.look ? limits_ : status::Limits());
   return facts;
 }
 

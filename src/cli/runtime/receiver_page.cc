@@ -134,15 +134,17 @@ bool take_page_port(MetricsOptions& metrics, const WebRequest& request) {
 
 std::optional<web::Facts> ReceiverPage::facts() {
   const auto seen = watch_.latest();
-  if (!seen.look && seen.error.empty() && !seen.stuck) return std::nullopt;
-  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now());
+  if (!seen.look && seen.error.empty() && !seen.stuck_since) return std::nullopt;
+  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now(),
+                             seen.stuck_since);
   if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
-  facts.look_is_stuck = seen.stuck;
   facts.report.receiver = board_.view();
   facts.history = recorder_.history();
   facts.report.taken = facts.now;
-  facts.report.full_in = web::full_in(*facts.history, facts.report.free_bytes, facts.now);
-  facts.verdict = status::check(facts.report, request_.limits);
+  if (seen.look)
+    facts.report.full_in = web::full_in(*facts.history, facts.report.free_bytes, facts.now);
+  // A directory that was never read exceeds no limit.
+  facts.verdict = status::check(facts.report, seen.look ? request_.limits : status::Limits());
   return facts;
 }
 

@@ -65,12 +65,13 @@ web::Site::Sources ServePage::sources(PageMetrics metrics) {
 
 std::optional<web::Facts> ServePage::facts() {
   const auto seen = watch_.latest();
-  if (!seen.look && seen.error.empty() && !seen.stuck) return std::nullopt;
-  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now());
+  if (!seen.look && seen.error.empty() && !seen.stuck_since) return std::nullopt;
+  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now(),
+                             seen.stuck_since);
   if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
-  facts.look_is_stuck = seen.stuck;
   facts.report.taken = facts.now;
-  facts.verdict = status::check(facts.report, request_.limits);
+  // A directory that was never read exceeds no limit.
+  facts.verdict = status::check(facts.report, seen.look ? request_.limits : status::Limits());
   return facts;
 }
 

@@ -490,8 +490,25 @@ TEST(Check, HasACommandForEachFinding) {
   report.branch = archive::Branch{
       .relation = archive::Branch::Relation::diverged, .archive_timeline = 1, .fork_timeline = 1};
   look(report);
+  report.silent_since = report.taken;
+  look(report);
   for (const auto topic : all_topics())
     EXPECT_TRUE(topics.contains(topic) || topic == Topic::other) << to_string(topic);
+}
+
+TEST(Check, ReportsADirectoryWhoseCheckDoesNotReturn) {
+  auto report = report_with(kWell);
+  report.directory = "/srv/wal";
+  report.taken = std::chrono::system_clock::time_point(1'795'305'600s);  // 2026-11-22
+  report.silent_since = report.taken - 10min;
+  auto verdict = check(report, {});
+  EXPECT_EQ(verdict.level, Level::critical) << "although the receiver streamed when it was read";
+  EXPECT_THAT(verdict.line, HasSubstr("the check of the archive's directory has not returned "
+                                      "(since 2026-11-21 23:50:00.000 UTC)"));
+  report.receiver.reset();
+  verdict = check(report, {});
+  ASSERT_EQ(verdict.findings.size(), 1u) << "whether a receiver runs is not known either";
+  EXPECT_EQ(verdict.findings[0].topic, Topic::directory_silent);
 }
 
 TEST(Check, ReportsThatTheArchiveIsNotServed) {

@@ -258,6 +258,11 @@ TEST(Fleet, ReadsWhatAPageSaysOfItself) {
     EXPECT_EQ(state->lag, 5U);
     EXPECT_EQ(state->free, 7U);
   }
+  report.silent_since = SystemTime(1'795'305'600s);
+  const auto hangs = state_of_json(status::status_json(report, status::check(report, {})), false);
+  EXPECT_EQ(hangs.level, Level::critical);
+  EXPECT_EQ(rank_of(hangs), Rank::not_archiving);
+  EXPECT_EQ(hangs.since, report.silent_since);
   for (const char* const other : {"", "{}", "[]", "<html>", "{\"findings\": 7}"})
     EXPECT_TRUE(state_of_json(other, false).error) << other;
   EXPECT_FALSE(state_of_json("{\"findings\": [7, {}]}", false).error);

@@ -202,8 +202,21 @@ TEST(Look, SaysThatAPlaceCouldNotBeSearched) {
   const auto look = look_at(archive.path(), {archive.path("nowhere")}, sizes);
   ASSERT_TRUE(look.report.backups_error);
   EXPECT_THAT(*look.report.backups_error, HasSubstr("nowhere"));
-  const auto facts = facts_of(&look, archive.path(), SystemTime());
+  const auto facts = facts_of(&look, archive.path(), SystemTime(), std::nullopt);
   EXPECT_EQ(facts.report.backups_error, look.report.backups_error);
+  EXPECT_FALSE(facts.report.silent_since);
+}
+
+TEST(Look, IsNoNewsWhileTheNextOneDoesNotReturn) {
+  const test::TemporaryDirectory archive;
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {}, sizes);
+  const SystemTime since = look.at + std::chrono::minutes(1);
+  for (const auto* before : {&look, static_cast<const Look*>(nullptr)}) {
+    const auto facts = facts_of(before, archive.path(), since, since);
+    EXPECT_EQ(facts.report.directory, archive.path());
+    EXPECT_EQ(facts.report.silent_since, since);
+  }
 }
 
 }  // namespace

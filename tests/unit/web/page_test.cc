@@ -348,8 +348,11 @@ TEST(Page, TellsSinceWhenSomethingHappensAgainAndAgain) {
 
 TEST(Page, SaysThatTheDiskHangs) {
   auto facts = facts_with(kWell);
-  facts.look_is_stuck = true;
-  EXPECT_THAT(main_html(facts, Mode::live), HasSubstr("The directory does not answer"));
+  facts.report.silent_since = kNow - 10min;
+  facts.verdict = status::check(facts.report, {});
+  const auto html = main_html(facts, Mode::live);
+  EXPECT_THAT(html, HasSubstr("the check of the archive&#39;s directory has not returned"));
+  EXPECT_THAT(html, HasSubstr("2026-11-21 23:50:00 UTC"));
 }
 
 TEST(Page, IsOneFileWithoutScripts) {

@@ -75,9 +75,36 @@ TEST(Watch, LeavesALookBehindThatHangs) {
                       .pace = kQuick});
     shared->begun.get_future().wait();
     EXPECT_FALSE(watch.peek().look);
+    EXPECT_FALSE(watch.peek().stuck_since) << "that long is usual";
   }
   shared->go_on.set_value();
   shared->ended.get_future().wait();
+}
+
+TEST(Watch, SaysSinceWhenALookHasNotReturned) {
+  struct Shared {
+    std::atomic<int> count = 0;
+    std::promise<void> go_on;
+  };
+  const auto shared = std::make_shared<Shared>();
+  const auto go_on = shared->go_on.get_future().share();
+  const auto before = std::chrono::system_clock::now();
+  Watch<int> watch({.look =
+                        [shared, go_on] {
+                          if (++shared->count == 2) go_on.wait();
+                          return shared->count.load();
+                        },
+                    .each_time = {},
+                    .pace = {.watched = 1ms, .unwatched = 1ms, .patience = 50ms}});
+  const auto seen = wait_until(watch, [](const auto& at) { return at.stuck_since && at.look; });
+  ASSERT_TRUE(seen.stuck_since);
+  EXPECT_GE(*seen.stuck_since, before);
+  EXPECT_LE(*seen.stuck_since, std::chrono::system_clock::now());
+  ASSERT_TRUE(seen.look);
+  EXPECT_EQ(*seen.look, 1) << "what was seen before";
+  EXPECT_EQ(*watch.peek().stuck_since, *seen.stuck_since);
+  shared->go_on.set_value();
+  EXPECT_FALSE(wait_until(watch, [](const auto& at) { return !at.stuck_since; }).stuck_since);
 }
 
 }  // namespace
