@@ -211,6 +211,23 @@ def test_the_alerts_are_ours():
     assert rule["spec"] == yaml.safe_load((REPOSITORY / "contrib/prometheus/pgweir.rules.yml").read_text())
 
 
+def test_a_new_pod_is_the_same_instance():
+    """Or PgweirReceiverDown fires for the old one. Evaluated as Prometheus does it, with the action "replace"."""
+    monitor, = documents((KUBERNETES / "monitoring/pod-monitor.yaml").read_text())
+    endpoint, = monitor["spec"]["podMetricsEndpoints"]
+
+    def instance(namespace, pod, address):
+        labels = {"__address__": address, "__meta_kubernetes_namespace": namespace, "__meta_kubernetes_pod_name": pod}
+        for rule in endpoint.get("relabelings", []):
+            assert set(rule) == {"sourceLabels", "separator", "targetLabel"}, rule
+            labels[rule["targetLabel"]] = rule["separator"].join(labels[name] for name in rule["sourceLabels"])
+        return labels.get("instance", labels["__address__"])
+
+    first = instance("databases", "pgweir-0", "10.0.0.1:9187")
+    assert instance("databases", "pgweir-0", "10.0.0.2:9187") == first
+    assert len({first, instance("other", "pgweir-0", "10.0.0.1:9187"), instance("databases", "pgweir-b-0", "10.0.0.1:9187")}) == 3
+
+
 class Mapped:
     """Names, files and ports of a cluster, as they are in this test."""
 
