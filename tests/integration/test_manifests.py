@@ -150,6 +150,17 @@ def test_every_pod_is_shut_in(built):
     assert seen >= 7
 
 
+def test_every_job_reads_the_archive(built):
+    """The archiver's files are open to its own user alone."""
+    archiver, = (document for document in built["archiver"] if document["kind"] == "StatefulSet")
+    user = {name: pods(archiver)["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")}
+    seen = 0
+    for document in [*built["jobs"], *built["drill"]]:
+        seen += 1
+        assert {key: pods(document)["securityContext"][key] for key in user} == user, document["metadata"]["name"]
+    assert seen == 3
+
+
 def environment_of(all_of):
     """Of each StatefulSet, what its map gives it."""
     maps = {document["metadata"]["name"]: document["data"] for document in all_of if document["kind"] == "ConfigMap"}
