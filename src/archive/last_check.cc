@@ -11,6 +11,7 @@
 #include "archive/own_names.h"
 #include "archive/record_file.h"
 #include "base/units.h"
+#include "io/place.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "wal/pg_time.h"
@@ -52,6 +53,7 @@ void keep_last_check(const std::string& directory, LastCheck::Kind kind, const L
     const auto earlier = read_last_check(*opened, kind);
     if (earlier && !earlier->passed) return;
   }
+  io::require_writable(directory);
   Json json;
   json["what"] = kind == LastCheck::Kind::verify
                      ? "What the last \"pgweir verify\" of this archive found."

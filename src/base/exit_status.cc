@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <new>
 #include <stdexcept>
+#include <string_view>
 #include <system_error>
 
 #include "base/colour.h"
@@ -48,14 +49,22 @@ Error unexpected(const std::exception& failure) {
   return Error(ErrorKind::protocol, fmt::format("unexpected failure: {}", failure.what()));
 }
 
-void print_error(const Error& error) {
-  std::string text = fmt::format("pgweir: error: {}\n", error.what());
+namespace {
+
+void print_as(LogLevel level, std::string_view word, const Error& error) {
+  std::string text = fmt::format("pgweir: {}: {}\n", word, error.what());
   if (!error.hint().empty()) text += fmt::format("pgweir: hint: {}\n", error.hint());
   text = visible(text);
-  if (is_journal(STDERR_FILENO)) text = with_priority(LogLevel::error, text);
+  if (is_journal(STDERR_FILENO)) text = with_priority(level, text);
   if (shows_colour(STDERR_FILENO)) text = coloured(text);
   std::fputs(text.c_str(), stderr);
 }
+
+}  // namespace
+
+void print_error(const Error& error) { print_as(LogLevel::error, "error", error); }
+
+void print_warning(const Error& error) { print_as(LogLevel::warning, "warning", error); }
 
 Error error_of(const std::exception_ptr& failure) {
   try {

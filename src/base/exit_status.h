@@ -25,6 +25,8 @@ inline constexpr int kStopsRecovery = 200;
 
 /// "pgweir: error: …" and the hint, on stderr.
 void print_error(const Error& error);
+/// The same as "pgweir: warning: …", of what does not change the exit status.
+void print_warning(const Error& error);
 
 /// Converts an exception to an error that can be reported.
 [[nodiscard]] Error error_of(const std::exception_ptr& failure);

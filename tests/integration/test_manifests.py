@@ -150,14 +150,19 @@ def test_every_pod_is_shut_in(built):
     assert seen >= 7
 
 
-def test_every_job_reads_the_archive(built):
+def test_every_job_reads_the_archive_and_records_its_result(built):
     """The archiver's files are open to its own user alone."""
     archiver, = (document for document in built["archiver"] if document["kind"] == "StatefulSet")
     user = {name: pods(archiver)["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")}
     seen = 0
     for document in [*built["jobs"], *built["drill"]]:
         seen += 1
-        assert {key: pods(document)["securityContext"][key] for key in user} == user, document["metadata"]["name"]
+        pod = pods(document)
+        name = document["metadata"]["name"]
+        assert {key: pod["securityContext"][key] for key in user} == user, name
+        claim, = (volume["persistentVolumeClaim"] for volume in pod["volumes"] if volume["name"] == "archive")
+        mount, = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "archive")
+        assert not claim.get("readOnly") and not mount.get("readOnly"), name
     assert seen == 3
 
 

@@ -128,8 +128,15 @@ class Machine:
                  f"the archive to have {end}")
 
     def verified(self):
+        before = self.last_verify()
         self("systemctl", "start", "pgweir-verify@main.service", timeout=10 * PATIENCE)
         assert self.show("Result", "pgweir-verify@main.service") == "success"
+        now = self.last_verify()
+        assert now["passed"] and now != before, self.said("pgweir-verify@main.service")
+
+    def last_verify(self):
+        told = self("runuser", "-u", "pgweir", "--", "pgweir", "status", "-D", "/var/lib/pgweir/main", "--json", check=False)
+        return json.loads(told.stdout)["last_verify"]
 
     def end(self):
         if self._nspawn is not None and self._nspawn.poll() is None:

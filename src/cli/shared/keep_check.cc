@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "cli/print_stderr.h"
+#include "base/exit_status.h"
 
 namespace weir::cli {
 
@@ -86,8 +86,11 @@ void keep_check(const std::string& directory, archive::LastCheck::Kind kind,
   try {
     archive::keep_last_check(directory, kind, check);
   } catch (const Error& error) {
-    print_stderr("pgweir: note: the result is not recorded for \"pgweir status\": {}\n",
-                 error.what());
+    print_warning(Error(error.kind(),
+                        fmt::format("the result is not recorded, and \"pgweir status\" shows an "
+                                    "earlier one: {}",
+                                    error.what()))
+                      .hint(error.hint()));
   }
 }
 

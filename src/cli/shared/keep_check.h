@@ -28,7 +28,7 @@ struct VerifyResults {
 /// `whole`: the drill's target was the end of the WAL.
 [[nodiscard]] archive::LastCheck last_check_of(const drill::Report& report, bool whole,
                                                std::chrono::system_clock::time_point now);
-/// The result of a check does not depend on this: a failure is a note on standard error.
+/// The result of a check does not depend on this: a failure is a warning on standard error.
 void keep_check(const std::string& directory, archive::LastCheck::Kind kind,
                 const archive::LastCheck& check);
 

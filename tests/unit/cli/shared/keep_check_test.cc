@@ -100,5 +100,14 @@ TEST(KeepCheck, DrillToAnEarlierTargetDoesNotHideThatOneToTheEndFailed) {
   EXPECT_FALSE(passed_after(drill::Outcome::failed, false));
 }
 
+TEST(KeepCheck, WarnsThatAnEarlierResultIsShown) {
+  const test::TemporaryDirectory place;
+  ::testing::internal::CaptureStderr();
+  keep_check(place.path("missing"), archive::LastCheck::Kind::verify, {});
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("pgweir: warning: the result is not recorded, and \"pgweir status\" shows "
+                        "an earlier one: "));
+}
+
 }  // namespace
 }  // namespace weir::cli::keep_check_test
