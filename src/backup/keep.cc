@@ -113,8 +113,12 @@ void apply_rules(io::Directory& archive, io::Directory& to, const Options& optio
   wanted.backups.insert(wanted.backups.end(), retention.bases.begin(), retention.bases.end());
   wanted.doubtful = retention.doubtful;
   for (const auto* stays : choice.stays) keep_wal_of(stays->found, wal, wanted);
+  const auto tell_held_back = [&](const prune::Plan& plan) {
+    for (const auto& held : plan.held_back) report.notes.push_back(prune::text_of(held));
+  };
   if (options.dry_run) {
     const auto plan = prune::make_plan(archive, wanted);
+    tell_held_back(plan);
     report.wal_files = plan.files;
     report.wal_bytes = plan.bytes;
     return;
@@ -125,9 +129,7 @@ void apply_rules(io::Directory& archive, io::Directory& to, const Options& optio
            [&](const std::string& hidden) { io::remove_tree(options.to + "/" + hidden); });
   const archive::Upkeep upkeep(archive, archive::Upkeep::Kind::prune);
   const auto plan = prune::make_plan(archive, wanted);
-  for (const auto& held : plan.held_back)
-    report.notes.push_back("the replication slot \"" + held.slot + "\" holds back WAL from " +
-                           held.segment + " on");
+  tell_held_back(plan);
   if (!prune::carry_out(archive, plan, options.stop, [&](const std::string&) {}))
     throw Error(ErrorKind::retry, "stopped before all WAL was removed that no backup needs")
         .hint("The remaining WAL has no gap; the next run continues.");

@@ -152,11 +152,7 @@ void tell_dry_run(const prune::Plan& plan) {
 }
 
 void tell_held_back(const prune::Plan& plan) {
-  for (const auto& held : plan.held_back)
-    print_stderr(
-        "pgweir: the replication slot \"{}\" (restart_lsn {}) holds back {} files, {}, from {} "
-        "on\n",
-        held.slot, held.restart_lsn, held.files, format_size(held.bytes), held.segment);
+  for (const auto& held : plan.held_back) print_stderr("pgweir: {}\n", prune::text_of(held));
 }
 
 /// Prints what one copy of the archive loses. Returns false if there is nothing to remove from it.

@@ -17,6 +17,7 @@
 #include "archive/unvouched.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "store/ledger/mark.h"
 
 namespace weir::prune {
 
@@ -30,6 +31,7 @@ class Planner {
         told_identity_(homes.identity),
         options_(options),
         slots_(archive::read_slots(homes.slots).value_or(archive::KeptSlots{})),
+        mark_(store::read_mark(directory_)),
         listing_(archive::list_archive(directory_)),
         all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)),
         source_(homes.source) {}
@@ -39,6 +41,7 @@ class Planner {
     const auto identity = identity_of_archive();
     if (!identity) return {};  // no segments, nothing to do
     size_ = identity->segment_size;
+    not_uploaded_ = store::first_not_sent(mark_, *identity, listing_);
     check_cluster(*identity);
     for (const auto& backup : options_.backups) {
       archive::require_agreement(backup, size_);
@@ -49,7 +52,7 @@ class Planner {
     lower_limit_by_age();
     find_backups_to_await();
     if (awaited_.empty()) check_newest();
-    lower_limit_by_slots();
+    lower_limit_by_holders();
     collect();
     if (plan_.files > 0) {
       check_backups_are_here();
@@ -171,30 +174,41 @@ class Planner {
   }
 
   /// By position alone: a slot's client may be on any timeline.
-  void lower_limit_by_slots() {
+  void lower_limit_by_holders() {
     const auto asked = limit_;
-    for (const auto& slot : slots_.slots) {
-      if (slot.lost || slot.restart_lsn == wal::Lsn()) continue;
-      const auto segno = size_.segno(slot.restart_lsn);
-      if (segno >= asked) continue;
-      Plan::HeldBack held{slot.name, slot.restart_lsn, {}};
-      for (const auto& entry : listing_.segments) {
-        const auto& name = entry.name.segment;
-        if (!name.fits(size_) || name.segno(size_) < segno || name.segno(size_) >= asked) continue;
-        if (held.segment.empty()) held.segment = name.to_string();
-        ++held.files;
-        held.bytes += entry.bytes.value();
-      }
-      if (held.files == 0) continue;
-      if (segno < limit_) {
-        limit_ = segno;
-        plan_.keep_from = held.segment;
-        plan_.reason = fmt::format("the replication slot \"{}\" needs it", slot.name);
-      }
-      plan_.held_back.push_back(std::move(held));
-    }
+    for (const auto& slot : slots_.slots)
+      if (!slot.lost && slot.restart_lsn != wal::Lsn())
+        hold_back({slot.name, slot.restart_lsn, {}}, asked,
+                  fmt::format("the replication slot \"{}\" needs it", slot.name));
+    // Without it, the store would have a hole.
+    if (not_uploaded_)
+      hold_back({.slot = {},
+                 .restart_lsn = not_uploaded_->start(size_),
+                 .segment = {},
+                 .store = mark_->store},
+                asked, "it is not uploaded yet");
     std::stable_sort(plan_.held_back.begin(), plan_.held_back.end(),
                      [](const auto& a, const auto& b) { return a.restart_lsn < b.restart_lsn; });
+  }
+
+  /// From its position on, up to what would be kept anyway.
+  void hold_back(Plan::HeldBack held, std::uint64_t asked, std::string reason) {
+    const auto segno = size_.segno(held.restart_lsn);
+    if (segno >= asked) return;
+    for (const auto& entry : listing_.segments) {
+      const auto& name = entry.name.segment;
+      if (!name.fits(size_) || name.segno(size_) < segno || name.segno(size_) >= asked) continue;
+      if (held.segment.empty()) held.segment = name.to_string();
+      ++held.files;
+      held.bytes += entry.bytes.value();
+    }
+    if (held.files == 0) return;
+    if (segno < limit_) {
+      limit_ = segno;
+      plan_.keep_from = held.segment;
+      plan_.reason = std::move(reason);
+    }
+    plan_.held_back.push_back(std::move(held));
   }
 
   void collect() {
@@ -212,10 +226,12 @@ class Planner {
     }
     add_holes(numbers);
     PGWEIR_CHECK(numbers.empty() || numbers.rbegin()->first < limit_);
-    // As lower_limit_by_slots() should have it.
+    // As lower_limit_by_holders() should have it.
     for (const auto& slot : slots_.slots)
       PGWEIR_CHECK(numbers.empty() || slot.lost || slot.restart_lsn == wal::Lsn() ||
                    numbers.rbegin()->first < size_.segno(slot.restart_lsn));
+    PGWEIR_CHECK(numbers.empty() || !not_uploaded_ ||
+                 numbers.rbegin()->first < not_uploaded_->segno(size_));
     // Files that an import has replaced, and kept for inspection.
     for (const auto& hidden : listing_.hidden) {
       const auto name = archive::parse_damaged_name(hidden);
@@ -434,16 +450,31 @@ class Planner {
   bool is_sealed_ = false;  ///< encrypted, and there is no key here
   const Options& options_;
   archive::KeptSlots slots_;
+  const std::optional<store::Mark> mark_;  ///< read before the listing: it may lag
   archive::Listing listing_;
   archive::Listing all_;  ///< of whole_
   io::Shelf* const source_;
   std::vector<Awaited> awaited_{};
+  std::optional<wal::SegmentName> not_uploaded_;  ///< the first such segment here
   wal::SegmentSize size_;
   std::uint64_t limit_ = 0;  ///< number of the first segment to keep
   Plan plan_;
 };
 
 }  // namespace
+
+std::string text_of(const Plan::HeldBack& held) {
+  if (!held.slot.empty())
+    return fmt::format(
+        "the replication slot \"{}\" (restart_lsn {}) holds back {} files, {}, from {} on",
+        held.slot, held.restart_lsn, held.files, format_size(held.bytes), held.segment);
+  return fmt::format(
+      "{} files, {}, from {} on are kept, because {} has not been uploaded to {} yet; \"pgweir "
+      "status\" or \"pgweir store push\" shows why; if the archive is no longer uploaded there, "
+      "remove its file {}",
+      held.files, format_size(held.bytes), held.segment, held.segment, held.store,
+      store::kMarkName);
+}
 
 Plan make_plan(const Homes& homes, const Options& options) { return Planner(homes, options).run(); }
 

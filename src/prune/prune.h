@@ -41,13 +41,15 @@ struct Plan {
   std::vector<std::vector<Segment>> numbers{};  ///< the segments of one number, by number
   std::size_t files = 0;
   std::uint64_t bytes = 0;
-  /// WAL that would be removed, except that a client of the relay may still request it.
+  /// WAL that would be removed, except that a client of the relay may still request it, or that it
+  /// has not been uploaded.
   struct HeldBack {
-    std::string slot;
-    wal::Lsn restart_lsn;
+    std::string slot;       ///< empty: it has not been uploaded
+    wal::Lsn restart_lsn;   ///< where the WAL begins that is kept
     std::string segment;    ///< the first one that is kept for it, on any timeline
-    std::size_t files = 0;  ///< that are kept for this slot, and perhaps for others, too
+    std::size_t files = 0;  ///< that are kept for this reason, and perhaps for others, too
     std::uint64_t bytes = 0;
+    std::string store{};  ///< which does not have it
   };
   std::vector<HeldBack> held_back{};  ///< ordered by the amount retained, largest first
   std::string keep_from{};            ///< the first segment that is kept, "" if nothing is known
@@ -74,12 +76,16 @@ struct Homes {
   io::Shelf* source = nullptr;
 };
 
+/// In words.
+[[nodiscard]] std::string text_of(const Plan::HeldBack& held);
+
 /// Makes the plan; changes nothing. WAL that a slot of the relay retains is kept, regardless of
 /// other rules (archive/kept_slots.h): if the slot file is older than the relay's state, more is
-/// kept than needed. Throws Error{damage} if it cannot be read. Throws Error{usage} for
-/// insufficient options, Error{conflict} if they would make a backup or the newest segments
-/// unusable, or if a backup's checkpoint is damaged in the archive; Error{retry} if the archive
-/// does not have it yet; Error{io}.
+/// kept than needed. The same applies to WAL that is still to be uploaded: complete segments that
+/// the archive's mark, if there is one, lacks (store/ledger/mark.h). Throws Error{damage} if the
+/// slot file cannot be read. Throws Error{usage} for insufficient options, Error{conflict} if they
+/// would make a backup or the newest segments unusable, or if a backup's checkpoint is damaged in
+/// the archive; Error{retry} if the archive does not have it yet; Error{io}.
 [[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
 [[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 

@@ -13,7 +13,7 @@ from support import wal
 from support.barman import Barman, environment
 from support.chapter import Chapter
 from support.process import PATIENCE, run, server_user, wait_for
-from support.receiver import pgweir
+from support.receiver import BINARY, pgweir
 from support.recovery import installed, recover
 from support.scenario import begun, reported
 from support.server import free_port
@@ -193,7 +193,8 @@ def test_wal_goes_as_barmans_backups_do(world, servers, azurite, place):
 
 
 def test_a_backup_whose_first_segment_is_not_uploaded_yet(servers, receivers, new_archive, ceph, place):
-    """The store is left as it is until then; the archive directory is pruned."""
+    """The store is left as it is until then; the archive directory is pruned of what the store has, and of nothing else:
+    otherwise the store would have a hole before the backup."""
     server = servers.primary()
     archive = new_archive(server)
     bucket = ceph.bucket()
@@ -223,11 +224,30 @@ def test_a_backup_whose_first_segment_is_not_uploaded_yet(servers, receivers, ne
     waiting = f"nothing to remove until {begin} is uploaded (the backup {label} starts in it) in {bucket.url}"
     assert waiting in told.stdout and uploaded[0] in told.stdout, told.stdout
     assert uploaded[0] in names_of(archive)
-    assert waiting in prune(bucket, *both).stdout
-    assert stored() == uploaded and min(names_of(archive)) == begin
+    waits = next(name for name in names_of(archive) if name not in uploaded)
+    assert waits < begin
+    kept = prune(bucket, *both)
+    assert waiting in kept.stdout and f"because {waits} has not been uploaded to " in kept.stderr, kept
+    assert stored() == uploaded and min(names_of(archive)) == waits
+    # Without --store likewise, and in place of the stock program.
+    alone = pgweir("prune", *both)
+    assert alone.returncode == 0 and f"because {waits} has not been uploaded to " in alone.stderr, alone
+    link = place / "pg_archivecleanup"
+    link.symlink_to(BINARY)
+    cleaned = run([link, archive.path, begin], check=False)
+    assert cleaned.returncode == 0 and f"WAL from {waits} on is kept" in cleaned.stderr, cleaned
+    assert min(names_of(archive)) == waits
     push(archive, bucket)
     prune(bucket, *both)
-    assert stored()[0] == begin
+    assert stored()[0] == begin and min(names_of(archive)) == begin
+    # What a store that was given up has not is removed when its mark is.
+    assert receive() and min(names_of(archive)) == begin
+    newest = names_of(archive)[-1]
+    assert "has not been uploaded to " in pgweir("prune", "-D", archive.path, "--keep-from", newest).stderr
+    assert min(names_of(archive)) < newest
+    (archive.path / ".pgweir-store").unlink()
+    pgweir("prune", "-D", archive.path, "--keep-from", newest)
+    assert min(names_of(archive)) == newest
 
 
 def test_what_barman_keeps_for_good_keeps_its_wal(world, place):

@@ -469,9 +469,9 @@ PLANTS = [
     slots_[name] = Slot{.kept = std::move(each)};
 """),
     ("slot_ignored_by_prune", "prune/prune.cc",
-     """    lower_limit_by_slots();
+     """    lower_limit_by_holders();
     collect();""",
-     """    if (!PLANTED(slot_ignored_by_prune)) lower_limit_by_slots();
+     """    if (!PLANTED(slot_ignored_by_prune)) lower_limit_by_holders();
     collect();"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",

@@ -442,6 +442,7 @@ class Run {
       std::vector<const SimStandby*> holders;
       for (const auto& standby : standbys_)
         if (standby->holds_from()) holders.push_back(standby.get());
+      const auto mark = store::read_mark(*directory);
       const auto plan = prune::make_plan(*directory, {.keep_from = keep_from});
       auto floor = keep_from;
       const SimStandby* holder = nullptr;
@@ -460,6 +461,10 @@ class Run {
           complaint_ =
               Violation{"P12", fmt::format("{} is pruned, and the slot of {} holds WAL from {} on",
                                            file, holder->name(), floor)};
+        if (mark && store_ && name && !name->partial && !store_->has(name->segment) &&
+            !store_->has_lost(name->segment) && !store_->seems_pruned(name->segment))
+          complaint_ =
+              Violation{"P17", fmt::format("{} is pruned, and the store never had it", file)};
       });
     } catch (const Error& error) {
       story_.tell("prune: {}", error.what());

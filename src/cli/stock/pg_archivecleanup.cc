@@ -15,11 +15,12 @@
 #include "cli/stock/stand_ins.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
+#include "store/ledger/mark.h"
 
 // Unlike `pgweir prune` this checks neither backups nor sizes: names are compared as text, as in
 // the stock program, which servers call as archive_cleanup_command. The improvements: the oldest
 // are removed first, the directory is flushed, so that no gap remains, and WAL that a slot of the
-// relay retains is kept.
+// relay retains, or that is still to be uploaded, is kept.
 
 namespace weir::cli {
 
@@ -81,23 +82,34 @@ struct Settings {
   std::string oldest{};  ///< 24 digits
 };
 
-/// The position of the first file to keep. The original does not support slots; without slots, the
-/// result is the same.
+/// The position of the first file to keep. The original supports neither slots nor a store; without
+/// these, the result is the same.
 std::string first_to_stay(io::Directory& directory, const Settings& settings) {
   auto first = settings.oldest.substr(wal::kTimelineDigits);
   const auto kept = archive::read_slots(directory);
-  if (!kept) return first;
-  const auto identity = archive::read_identity(directory, archive::list_archive(directory));
+  const auto mark = store::read_mark(directory);
+  if (!kept && !mark) return first;
+  const auto listing = archive::list_archive(directory);
+  const auto identity = archive::read_identity(directory, listing);
   if (!identity) return first;
   const auto& size = identity->segment_size;
-  for (const auto& slot : kept->slots) {
-    if (slot.lost || slot.restart_lsn == wal::Lsn()) continue;
-    const auto name = wal::SegmentName(1, size.segno(slot.restart_lsn), size).to_string();
-    if (name.substr(wal::kTimelineDigits) >= first) continue;
-    first = name.substr(wal::kTimelineDigits);
-    print_stderr("{}: the replication slot \"{}\" holds back WAL from {} on\n", kName, slot.name,
-                 slot.restart_lsn);
-  }
+  const auto lower = [&](std::uint64_t segno) {
+    const auto position = wal::SegmentName(1, segno, size).to_string().substr(wal::kTimelineDigits);
+    if (position >= first) return false;
+    first = position;
+    return true;
+  };
+  const auto slots = kept.value_or(archive::KeptSlots{}).slots;
+  for (const auto& slot : slots)
+    if (!slot.lost && slot.restart_lsn != wal::Lsn() && lower(size.segno(slot.restart_lsn)))
+      print_stderr("{}: the replication slot \"{}\" holds back WAL from {} on\n", kName, slot.name,
+                   slot.restart_lsn);
+  const auto unsent = store::first_not_sent(mark, *identity, listing);
+  if (unsent && lower(unsent->segno(size)))
+    print_stderr(
+        "{}: WAL from {} on is kept, because it has not been uploaded to {} yet; if the archive is "
+        "no longer uploaded there, remove its file {}\n",
+        kName, *unsent, mark->store, store::kMarkName);
   return first;
 }
 

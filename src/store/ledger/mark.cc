@@ -164,6 +164,21 @@ std::optional<Mark> read_mark(io::Shelf& archive) {
   return content ? parse(*content) : std::nullopt;
 }
 
+std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,
+                                               const archive::Identity& cluster,
+                                               const archive::Listing& listing) {
+  const auto& size = cluster.segment_size;
+  if (!mark || mark->segment_size != size || mark->system_identifier != cluster.system_identifier)
+    return std::nullopt;
+  std::optional<wal::SegmentName> first;
+  for (const auto& entry : listing.segments) {
+    const auto& segment = entry.name.segment;
+    if (entry.name.partial || !segment.fits(size) || mark->has(segment)) continue;
+    if (!first || segment.segno(size) < first->segno(size)) first = segment;
+  }
+  return first;
+}
+
 std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive) {
   const auto content = read_content(archive);
   return content ? parse_manifest(*content) : std::nullopt;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
 #include "io/directory.h"
 #include "store/ledger/manifest_memory.h"
 #include "wal/segment.h"
@@ -44,6 +46,11 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 /// Returns nullopt if there is none, or it is invalid: then nothing is known to be stored. Throws
 /// Error{io}.
 [[nodiscard]] std::optional<Mark> read_mark(io::Shelf& archive);
+/// The complete segment of an archive that its mark lacks: the one with the lowest number, on any
+/// timeline. nullopt: there is none, or no mark of this cluster.
+[[nodiscard]] std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,
+                                                             const archive::Identity& cluster,
+                                                             const archive::Listing& listing);
 /// The manifest memory in the same file: the mark contains nothing without a manifest line. nullopt
 /// likewise.
 [[nodiscard]] std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive);

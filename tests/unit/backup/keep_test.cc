@@ -6,7 +6,11 @@
 #include <optional>
 #include <string>
 
+#include "archive/home.h"
+#include "archive/identity.h"
+#include "archive/listing.h"
 #include "io/posix_directory.h"
+#include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/backup_builder.h"
 
@@ -73,6 +77,24 @@ TEST(Keep, RemovesWhatNoRuleNeedsAndItsWal) {
   EXPECT_THAT(report.removed, ElementsAre("20261121T010203Z", "20261120T010203Z"));
   EXPECT_EQ(report.wal_files, 6u);
   EXPECT_THAT(report.notes, IsEmpty());
+}
+
+TEST(Keep, LeavesWalThatIsNotUploadedYet) {
+  World world;
+  world.put("20261120T010203Z", 3);
+  world.put("20261122T010203Z", 7);
+  {
+    const auto directory = world.archive.disk.open();
+    const auto cluster = archive::read_identity(*directory, archive::list_archive(*directory));
+    store::Mark mark{"s3://backup/pg/main", cluster->system_identifier, kSize, {}, {}};
+    mark.add(wal::SegmentName(1, 1, kSize));
+    archive::DirectoryHome home(*directory);
+    store::keep_mark(home, mark);
+  }
+  const auto report = world.apply(1);
+  EXPECT_THAT(report.removed, ElementsAre("20261120T010203Z"));
+  EXPECT_EQ(report.wal_files, 1u);
+  EXPECT_THAT(report.notes, ElementsAre(HasSubstr("has not been uploaded to s3://backup/pg/main")));
 }
 
 TEST(Keep, LeavesADirectoryThatContainsAnotherBackup) {

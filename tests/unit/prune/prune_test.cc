@@ -11,6 +11,7 @@
 #include "archive/kept_slots.h"
 #include "archive/published_open.h"
 #include "base/error.h"
+#include "store/ledger/mark.h"
 #include "support/append_checkpoint.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
@@ -578,6 +579,50 @@ TEST(Prune, LeavesWhatSlotsNeedAndSaysWhichHoldsBackWhat) {
   EXPECT_EQ(plan.held_back[1].segment, "000000010000000000000004");
   // What the slots let stay without keeping it is no fault of theirs.
   EXPECT_THAT(example.plan({.keep_from = kSize.start(2)}).held_back, IsEmpty());
+}
+
+/// The store would have a hole there, and later WAL behind it.
+TEST(Prune, LeavesWhatIsNotUploadedYetAndSaysSo) {
+  Example example;
+  const auto keep_mark = [&](const std::vector<SegmentName>& sent, std::uint64_t changed = 0) {
+    const auto directory = example.archive.disk.open();
+    const auto cluster = archive::read_identity(*directory, archive::list_archive(*directory));
+    store::Mark mark{"s3://backup/pg/main", cluster->system_identifier ^ changed, kSize, {}, {}};
+    for (const auto& each : sent) mark.add(each);
+    archive::DirectoryHome home(*directory);
+    store::keep_mark(home, mark);
+  };
+  const Options options{.backups = {backup(kSize.start(5) + 0x28)}};
+  ASSERT_EQ(example.plan(options).files, 5u);
+  keep_mark({SegmentName(1, 1, kSize), SegmentName(1, 2, kSize)});
+  const auto plan = example.plan(options);
+  EXPECT_EQ(plan.numbers.size(), 2u);  // 1 and 2
+  EXPECT_EQ(plan.keep_from, "000000010000000000000003");
+  EXPECT_THAT(plan.reason, HasSubstr("not uploaded"));
+  ASSERT_EQ(plan.held_back.size(), 1u);
+  EXPECT_EQ(plan.held_back[0].slot, "");
+  EXPECT_EQ(plan.held_back[0].files, 2u);
+  EXPECT_THAT(text_of(plan.held_back[0]),
+              ::testing::AllOf(HasSubstr("2 files, "), HasSubstr("000000010000000000000003"),
+                               HasSubstr("s3://backup/pg/main"), HasSubstr(".pgweir-store")));
+  // A slot may need more.
+  keep_slots(example, {{"late", kSize.start(2) + 1000}});
+  const auto both = example.plan(options);
+  EXPECT_EQ(both.keep_from, "000000010000000000000002");
+  ASSERT_EQ(both.held_back.size(), 2u);
+  EXPECT_THAT(text_of(both.held_back[0]), HasSubstr("the replication slot \"late\""));
+  EXPECT_EQ(both.held_back[1].segment, "000000010000000000000003");
+  keep_slots(example, {});
+  // All that may go is there; what stays anyway does not matter.
+  keep_mark({SegmentName(1, 1, kSize), SegmentName(1, 2, kSize), SegmentName(1, 3, kSize),
+             SegmentName(1, 4, kSize)});
+  EXPECT_EQ(example.plan(options).files, 5u);
+  EXPECT_THAT(example.plan(options).held_back, IsEmpty());
+  // Nothing is known to be there; the mark is of another cluster.
+  keep_mark({});
+  EXPECT_EQ(example.plan(options).files, 0u);
+  keep_mark({}, 1);
+  EXPECT_EQ(example.plan(options).files, 5u);
 }
 
 TEST(Prune, RemovesNothingWhereTheSlotsCannotBeRead) {

@@ -44,6 +44,32 @@ TEST(Mark, ForgetsOneOfARow) {
   EXPECT_TRUE(mark.has(segment(8)));
 }
 
+TEST(Mark, NamesTheFirstCompleteSegmentThatIsNotSent) {
+  auto mark = empty();
+  archive::Listing listing;
+  const auto add = [&](wal::SegmentName name, bool partial = false) {
+    listing.segments.push_back({{name, codec::Method::none, partial}, std::nullopt});
+  };
+  for (const std::uint64_t segno : {5, 6, 8, 9}) add(segment(segno));
+  add(segment(7, 2));
+  add(segment(4, 2), true);
+  for (const std::uint64_t segno : {5, 6}) mark.add(segment(segno));
+  const archive::Identity cluster{mark.system_identifier, kSize, {}};
+  EXPECT_EQ(first_not_sent(mark, cluster, listing), segment(7, 2));
+  mark.add(segment(7, 2));
+  EXPECT_EQ(first_not_sent(mark, cluster, listing), segment(8));
+  mark.add(segment(8));
+  mark.add(segment(9));
+  EXPECT_EQ(first_not_sent(mark, cluster, listing), std::nullopt);
+  // That of another cluster says nothing, nor does none.
+  mark.remove(segment(5));
+  EXPECT_EQ(first_not_sent(mark, {1, kSize, {}}, listing), std::nullopt);
+  EXPECT_EQ(
+      first_not_sent(mark, {mark.system_identifier, *wal::SegmentSize::of(1 << 20), {}}, listing),
+      std::nullopt);
+  EXPECT_EQ(first_not_sent(std::nullopt, cluster, listing), std::nullopt);
+}
+
 TEST(Mark, JoinsWhatTouches) {
   auto mark = empty();
   for (const std::uint64_t segno : {5, 7, 9, 6, 5}) mark.add(segment(segno));
