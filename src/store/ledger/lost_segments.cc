@@ -12,7 +12,7 @@
 namespace weir::store {
 
 bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
-                 const archive::Identity& cluster, const std::string& place, Log& log) {
+                 const archive::Identity& cluster, const std::string& place, Log& log, Lost how) {
   std::vector<archive::Loss> holes;
   for (const auto& segment : lost) {
     const auto begin = segment.start(cluster.segment_size);
@@ -29,7 +29,9 @@ bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
     hole.system_identifier = cluster.system_identifier;
     hole.segment_size = cluster.segment_size;
     hole.found = format_time(std::chrono::system_clock::now());
-    hole.cause = fmt::format("gone from the store ({}), and not in the archive", place);
+    hole.cause = how == Lost::after_upload
+                     ? fmt::format("gone from the store ({}), and not in the archive", place)
+                     : fmt::format("gone from the archive, and not sent to the store ({})", place);
     holes.push_back(std::move(hole));
   }
   bool fresh = false;

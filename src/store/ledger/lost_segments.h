@@ -11,12 +11,17 @@
 
 namespace weir::store {
 
-/// Records segments that were sent, and that are now missing in both the store and the archive, as
-/// holes of the archive. mirror_losses() then uploads the records, so that a recovery from the
-/// store alone reports them. `place`: the store, for messages. Returns true if a record is new.
-/// Throws as archive::record_loss().
+/// How a segment came to be missing in both the store and the archive.
+enum class Lost {
+  after_upload,   ///< it was sent
+  before_upload,  ///< it left the archive before that
+};
+/// Records such segments as holes of the archive. mirror_losses() then uploads the records, so that
+/// a recovery from the store alone reports them. `place`: the store, for messages. Returns true if
+/// a record is new. Throws as archive::record_loss().
 bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
-                 const archive::Identity& cluster, const std::string& place, Log& log);
+                 const archive::Identity& cluster, const std::string& place, Log& log,
+                 Lost how = Lost::after_upload);
 
 /// ErrorKind::gap. `object`: its name in the store.
 [[nodiscard]] Error lost_error(const std::string& object);

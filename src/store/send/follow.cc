@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "archive/forms.h"
+#include "store/ledger/lost_segments.h"
 
 namespace weir::store {
 
@@ -361,7 +362,8 @@ void Follow::make_tools(const archive::Listing& listing) {
 }
 
 bool Follow::has_news() const {
-  return ledger_.is_open() && (ledger_.due() || sender_.has_news(ledger_.written()));
+  return ledger_.is_open() &&
+         (ledger_.due() || !new_gone_.empty() || sender_.has_news(ledger_.written()));
 }
 
 /// Called by this thread only, and never delays a request. A full disk does not end it: the mark
@@ -369,6 +371,7 @@ bool Follow::has_news() const {
 Follow::Time Follow::write_mark() {
   auto news = sender_.take_news();
   ledger_.add(std::move(news.lines));
+  if (!record_gone(news.gone)) return threads_.now() + kMarkAgain;
   if (!put_lines()) return threads_.now() + kMarkAgain;
   try {
     ledger_.keep(news.mark);
@@ -510,25 +513,51 @@ void Follow::let_gone_go() {
         sender_.mark(), durable && durable->timeline == timeline ? durable->flush : wal::Lsn());
     std::erase_if(items, [&](const UploadItem& item) { return pending_.contains(item); });
   }
+  std::vector<wal::SegmentName> gone;
   for (const auto& item : items) {
-    // Checked twice: a file may be renamed to another form once.
-    if (is_here(item) || is_here(item)) continue;
+    if (is_here(item)) continue;
     tell_gone(item);
+    if (item.segment) gone.push_back(*item.segment);
     const Threads::Lock lock(*mutex_);
     stored_end_.gone(item);
   }
+  static_cast<void>(record_gone(gone));
 }
 
 void Follow::tell_gone(const UploadItem& item) {
-  log_.warning(
-      "{} is gone from the archive, and was not sent to the store: later WAL is confirmed to the "
-      "server without it",
-      item.to_string());
+  log_.warning("{} is gone from the archive, and was not sent to the store{}", item.to_string(),
+               options_.on_stored_end ? ": later WAL is confirmed to the server without it" : "");
+}
+
+/// The store lacks them, behind WAL that it has: recorded before the mark that passes them is
+/// written. All since the start, so that adjacent ones are one hole; those that have come back are
+/// sent. Returns false if they could not be recorded now.
+bool Follow::record_gone(const std::vector<wal::SegmentName>& fresh) {
+  new_gone_.insert(fresh.begin(), fresh.end());
+  if (new_gone_.empty()) return true;
+  auto gone = recorded_gone_;
+  for (const auto& segment : new_gone_)
+    if (!is_here({segment.timeline(), segment})) gone.insert(segment);
+  const auto mark = sender_.mark();
+  std::erase_if(gone, [&](wal::SegmentName segment) { return mark.has(segment); });
+  try {
+    if (record_lost(archive_, gone, *cluster_, options_.shown_name, log_, Lost::before_upload))
+      look_.due = Time{};
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    report_.failed(error);
+    return false;
+  }
+  recorded_gone_ = std::move(gone);
+  new_gone_.clear();
+  return true;
 }
 
 bool Follow::is_here(const UploadItem& item) {
-  if (item.segment) return archive::find_finished(archive_, *item.segment).has_value();
-  return archive_.find(item.to_string()).has_value();
+  if (!item.segment) return archive_.find(item.to_string()).has_value();
+  // Checked twice: a file may be renamed to another form once.
+  return archive::find_finished(archive_, *item.segment) ||
+         archive::find_finished(archive_, *item.segment);
 }
 
 void Follow::tell_stored_end() {
@@ -568,7 +597,7 @@ void Follow::on_done(const UploadItem& item, const Uploader::Result& result,
   }
   report_.worked(waiting);
   report_.unstuck(item);
-  if (gone && options_.on_stored_end) tell_gone(item);
+  if (gone) tell_gone(item);
   report_.change([&](StoreView& view) {
     if (!result.compared) ++view.not_compared;
     view.sent_bytes += result.bytes;

@@ -162,6 +162,7 @@ class Follow final : private Sender::Client {
   void begin_stored_end(const archive::Listing& listing);
   void let_gone_go();
   void tell_gone(const UploadItem& item);
+  bool record_gone(const std::vector<wal::SegmentName>& fresh);
   [[nodiscard]] bool is_here(const UploadItem& item);
   /// The store's state is needed even if no file is complete yet.
   [[nodiscard]] bool needs_tools() const { return options_.on_stored_end || options_.open_every; }
@@ -190,6 +191,8 @@ class Follow final : private Sender::Client {
   LossRecords mirrored_;                          ///< already in the store
   std::optional<StoredEnd::Stream> seen_stream_;  ///< before the last listing
   std::set<wal::SegmentName> raw_;                ///< in the last listing, and not taken
+  std::set<wal::SegmentName> recorded_gone_;      ///< see record_gone()
+  std::set<wal::SegmentName> new_gone_;           ///< not recorded yet
   Time doubt_ends_{};
   Ledger ledger_;
   StoreAudit audit_;

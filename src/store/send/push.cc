@@ -68,6 +68,7 @@ class Push final : private Sender::Client {
   [[nodiscard]] std::size_t prepare();
   void look_for_vanished(Mark& mark, const archive::Listing& listing);
   void keep(Sender::News news);
+  void record_gone(const std::vector<wal::SegmentName>& fresh);
   [[nodiscard]] bool stopping() const { return options_.stop && options_.stop(); }
   void note(const Error& error);
 
@@ -80,8 +81,9 @@ class Push final : private Sender::Client {
   Log& log_;
 
   archive::Identity cluster_;
-  Ledger ledger_;  ///< of the thread that called run()
+  Ledger ledger_;  ///< of the thread that called run(), like the next two
   std::size_t all_ = 0;
+  std::set<wal::SegmentName> gone_;              ///< from the archive, before they were sent
   const std::unique_ptr<Threads::Mutex> mutex_;  // guards the next two
   PushResult result_;
   std::size_t done_ = 0;
@@ -102,6 +104,14 @@ PushResult Push::run() {
   }
   sender_.join();
   sender_.throw_failure();
+  if (!gone_.empty())
+    result_.failures.push_back(
+        Error(ErrorKind::gap, "segments left the archive before they were sent")
+            .with("the first", *gone_.begin())
+            .with("their number", gone_.size())
+            .hint("Find out which program removes them; \"pgweir prune\" keeps them. Import them "
+                  "from another archive (\"pgweir import\"), or take a base backup now: no "
+                  "recovery from the store can pass them."));
   const auto pending = sender_.pending();
   result_.pending = pending.size();
   if (!pending.empty()) result_.next = pending.front().to_string();
@@ -109,7 +119,18 @@ PushResult Push::run() {
   return std::move(result_);
 }
 
+/// Before the mark that passes them is written. The next run uploads the record (prepare()).
+void Push::record_gone(const std::vector<wal::SegmentName>& fresh) {
+  if (fresh.empty()) return;
+  for (const auto& segment : fresh)
+    // Checked twice: a file may be renamed to another form once. The next run then sends it.
+    if (!archive::find_finished(archive_, segment) && !archive::find_finished(archive_, segment))
+      gone_.insert(segment);
+  record_lost(archive_, gone_, cluster_, options_.shown_name, log_, Lost::before_upload);
+}
+
 void Push::keep(Sender::News news) {
+  record_gone(news.gone);
   ledger_.add(std::move(news.lines));
   insist(patience_, [&] {
     ledger_.put();

@@ -93,7 +93,8 @@ void Sender::throw_failure() const {
 
 bool Sender::wait_until(Threads::Time time, const Mark& written) {
   Threads::Lock lock(*mutex_);
-  while (working_ > 0 && lines_.empty() && plan_->mark() == written && threads_.now() < time)
+  while (working_ > 0 && lines_.empty() && gone_.empty() && plan_->mark() == written &&
+         threads_.now() < time)
     changed_->wait_until(lock, time);
   return working_ > 0;
 }
@@ -120,12 +121,12 @@ std::vector<UploadItem> Sender::pending() const {
 
 Sender::News Sender::take_news() {
   const Threads::Lock lock(*mutex_);
-  return {plan_->mark(), std::exchange(lines_, {})};
+  return {plan_->mark(), std::exchange(lines_, {}), std::exchange(gone_, {})};
 }
 
 bool Sender::has_news(const Mark& written) const {
   const Threads::Lock lock(*mutex_);
-  return plan_ && (!lines_.empty() || !(plan_->mark() == written));
+  return plan_ && (!lines_.empty() || !gone_.empty() || !(plan_->mark() == written));
 }
 
 void Sender::add_line(ManifestEntry entry) {
@@ -249,6 +250,7 @@ void Sender::settle(const UploadItem& item, Uploader::Result result) {
     else
       plan_->stored(item);
     if (result.entry) lines_.push_back(std::move(*result.entry));
+    if (gone && item.segment) gone_.push_back(*item.segment);
     settled = plan_->take_settled();
   }
   client_.on_done(item, result, settled);

@@ -107,11 +107,12 @@ class Sender {
   /// Files that do not count as sent, for any reason.
   [[nodiscard]] std::vector<UploadItem> pending() const;
 
-  /// What counts as sent, and the manifest lines since the last call: each file that the mark has
-  /// got a line by then.
+  /// What counts as sent, and what has happened since the last call: each file that the mark has
+  /// got a line by then, and a segment that it has passed without having it is in `gone`.
   struct News {
     Mark mark{};
     std::vector<ManifestEntry> lines{};
+    std::vector<wal::SegmentName> gone{};  ///< from the archive, before they were sent
   };
   [[nodiscard]] News take_news();
   [[nodiscard]] bool has_news(const Mark& written) const;
@@ -142,6 +143,7 @@ class Sender {
   RequestWindow window_;
   std::map<UploadItem, Threads::Time> retry_until_;  ///< of files that have failed
   std::vector<ManifestEntry> lines_;                 ///< of stored files
+  std::vector<wal::SegmentName> gone_;               ///< see News
   std::size_t working_ = 0;
   bool stopping_ = false;
   std::exception_ptr failure_;

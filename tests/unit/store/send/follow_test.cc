@@ -293,6 +293,69 @@ TEST_F(FollowTest, TellsOfWhatLeavesTheArchiveWhenItsTurnHasCome) {
   stop();
 }
 
+/// Whoever removes it. The store has WAL before and behind it, and it never comes.
+TEST_F(FollowTest, RecordsAsLostWhatLeavesTheArchiveBeforeItIsSent) {
+  const auto name_of = [](std::uint64_t segno) {
+    return wal::SegmentName(1, segno, kSize).to_string();
+  };
+  options_.jobs = 1;
+  std::atomic<bool> removes = true;
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    for (const std::uint64_t segno : {2, 3})
+      if (removes && call.operation == SimDisk::Operation::open && call.name == name_of(segno) &&
+          builder_.disk.exists(call.name))
+        builder_.disk.erase(call.name);
+    return SimDisk::Effect::proceed();
+  });
+  start();
+  const std::string record = ".pgweir-loss-hole-1-0-200000";
+  ASSERT_TRUE(wait_for([&] { return stored(*kLayout.key_of(record)).has_value(); }));
+  EXPECT_TRUE(log_.has(name_of(2) + " is gone from the archive, and was not sent"));
+  const auto losses = [&] {
+    const auto directory = builder_.disk.open();
+    return archive::read_losses(*directory, archive::list_archive_names(*directory));
+  };
+  // Adjacent ones are one hole, also if they are not found at once.
+  ASSERT_TRUE(wait_for([&] {
+    const auto found = losses();
+    return found.size() == 1 && found.front().end == kSize.start(4);
+  }));
+  EXPECT_THAT(losses().front().cause, HasSubstr("not sent to the store"));
+  builder_.segments(wal_, 4, 5);
+  ASSERT_TRUE(wait_for([&] { return stored(key(4)).has_value(); }));
+  EXPECT_TRUE(wait_for([&] { return follow_->view().pending_segments == 0; }));
+  // Whoever brings it back closes the hole.
+  removes = false;
+  builder_.segments(wal_, 2, 4);
+  EXPECT_TRUE(wait_for([&] { return stored(key(2)) && stored(key(3)); }));
+  EXPECT_THAT(losses(), ::testing::IsEmpty());
+  stop();
+}
+
+TEST_F(FollowTest, AFullDiskKeepsTheMarkFromPassingALossThatIsNotRecorded) {
+  const auto name = wal::SegmentName(1, 2, kSize).to_string();
+  std::atomic<bool> full = true;
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::open && call.name == name &&
+        builder_.disk.exists(name))
+      builder_.disk.erase(name);
+    if (full && call.operation == SimDisk::Operation::write &&
+        call.name.find("loss-hole-") != std::string::npos)
+      return SimDisk::Effect::fail(ENOSPC);
+    return SimDisk::Effect::proceed();
+  });
+  start();
+  ASSERT_TRUE(wait_for([&] { return !follow_->view().failures.empty(); }));
+  ASSERT_TRUE(wait_for([&] { return stored(key(3)).has_value(); }));
+  const auto mark = read_mark(*builder_.disk.open());
+  EXPECT_TRUE(!mark || !mark->has(wal::SegmentName(1, 3, kSize)));
+  full = false;
+  stop();
+  EXPECT_TRUE(read_mark(*builder_.disk.open())->has(wal::SegmentName(1, 3, kSize)));
+  const auto directory = builder_.disk.open();
+  EXPECT_EQ(archive::read_losses(*directory, archive::list_archive_names(*directory)).size(), 1u);
+}
+
 TEST_F(FollowTest, SendsTheDurableFrontOfTheOpenSegment) {
   const auto open_of = [&](std::uint64_t segno) { return wal::SegmentName(1, segno, kSize); };
   const auto keys = [&] {

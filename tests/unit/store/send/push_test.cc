@@ -200,6 +200,26 @@ TEST_F(PushTest, ReportsWhatIsGoneFromBothPlaces) {
   EXPECT_TRUE(push().failures.empty());
 }
 
+TEST_F(PushTest, RecordsAsLostWhatLeavesTheArchiveBeforeItIsSent) {
+  const auto name = wal::SegmentName(1, 2, kSize).to_string();
+  builder_.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::open && call.name == name &&
+        builder_.disk.exists(name))
+      builder_.disk.erase(name);
+    return sim::SimDisk::Effect::proceed();
+  });
+  const auto result = push();
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_EQ(result.failures[0].kind(), ErrorKind::gap);
+  EXPECT_THAT(result.failures[0].what(), ::testing::HasSubstr(name));
+  const auto directory = builder_.disk.open();
+  const auto losses = archive::read_losses(*directory, archive::list_archive(*directory));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses[0].begin, wal::Lsn(2 * kSize.bytes()));
+  EXPECT_TRUE(push().failures.empty());
+  EXPECT_TRUE(store_.objects.contains(kLayout.records_prefix() + "loss-" + losses[0].id()));
+}
+
 TEST_F(PushTest, ReportsAnObjectThatIsNoSegmentByItsSize) {
   push();
   store_.place(key(2), test::bytes_of("short"));
