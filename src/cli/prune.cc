@@ -272,6 +272,21 @@ void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
         counted(record->by_others, "segment")));
 }
 
+/// The store needs all WAL up to there before it loses any. What cannot be read stays unknown: then
+/// it needs more (make_plan()).
+void add_ends(std::vector<archive::BackupPoint>& backups, io::Shelf& archive,
+              const daemon::StopRequest& stop) {
+  if (std::all_of(backups.begin(), backups.end(),
+                  [](const auto& each) { return each.end.has_value(); }))
+    return;
+  try {
+    prune::ArchiveWal wal(archive, [&] { return stop.made(); });
+    for (auto& each : backups) prune::add_end(each, wal);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::refused && error.kind() != ErrorKind::damage) throw;
+  }
+}
+
 /// A backup with missing files retains nothing: earlier WAL may be needed.
 archive::BackupPoint whole_backup(const std::string& path) {
   auto point = archive::read_backup_point(path);
@@ -323,6 +338,7 @@ int prune_command(const Arguments& arguments) {
     options.backups = std::move(retention.kept);
     options.doubtful = std::move(retention.doubtful);
   }
+  if (!has_rule(arguments) && directory && stored) add_ends(options.backups, whole, stop);
   io::Shelf& slots = directory ? static_cast<io::Shelf&>(*directory) : whole;
   const bool dry_run = arguments.has(kDryRun);
   std::optional<archive::Upkeep> upkeep;

@@ -303,7 +303,12 @@ WalOfBackup ArchiveWal::find_end(const FoundBackup& backup, const Line& line,
   EndWatch watch(point.start);
   const auto read =
       scan(line, stretch, point.start, watch, [&](wal::Lsn) { return watch.found.has_value(); });
-  if (watch.found) return first_commit(line, stretch, *watch.found);
+  if (watch.found) {
+    auto found = first_commit(line, stretch, *watch.found);
+    found.end = watch.found;
+    found.end_timeline = line.history.timeline_of(wal::Lsn(watch.found->byte() - 1));
+    return found;
+  }
   if (read.damage) return {.state = State::damaged, .what = *read.damage};
   return {.state = State::not_ended, .what = kNotEnded};
 }

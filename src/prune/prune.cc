@@ -1,6 +1,8 @@
 #include "prune/prune.h"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <map>
 #include <set>
 #include <string_view>
@@ -15,6 +17,7 @@
 #include "archive/published_open.h"
 #include "archive/timelines.h"
 #include "archive/unvouched.h"
+#include "archive/wal_reader.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "store/ledger/mark.h"
@@ -32,9 +35,10 @@ class Planner {
         options_(options),
         slots_(archive::read_slots(homes.slots).value_or(archive::KeptSlots{})),
         mark_(store::read_mark(directory_)),
+        source_(homes.source),
+        source_listing_(source_ != nullptr ? archive::list_archive(*source_) : archive::Listing{}),
         listing_(archive::list_archive(directory_)),
-        all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)),
-        source_(homes.source) {}
+        all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)) {}
 
   Plan run() {
     check_options();
@@ -339,7 +343,7 @@ class Planner {
   /// Those of whose WAL, from start to end, the source has segments that are not here.
   void find_backups_to_await() {
     if (source_ == nullptr) return;
-    const auto there = archive::list_archive(*source_);
+    const auto& there = source_listing_;
     const auto timelines = archive::Timelines::read(whole_, all_);
     const auto timelines_there = archive::Timelines::read(*source_, there);
     const auto forms_here = forms_of(all_);
@@ -352,10 +356,13 @@ class Planner {
                               "starts in it"});
       } else if (const auto segment =
                      first_to_upload(backup, timelines_there, forms_here, forms_there)) {
-        const bool is_last = *backup.end <= size_.start(segment->segno(size_) + 1);
-        awaited_.push_back(
-            {&backup, *segment, is_last ? "ends in it" : "needs it",
-             !forms_there.at(*segment) && ends_after_its_timeline(backup, timelines_there)});
+        const bool is_last = backup.end && *backup.end <= size_.start(segment->segno(size_) + 1);
+        awaited_.push_back({&backup, *segment,
+                            !backup.end ? "may need it: its end is not known"
+                            : is_last   ? "ends in it"
+                                        : "needs it",
+                            !forms_there.at(*segment) && backup.end &&
+                                ends_after_its_timeline(backup, timelines_there)});
       }
     }
   }
@@ -370,12 +377,13 @@ class Planner {
     return forms;
   }
   /// The first segment, up to the backup's end, of which the source has more than there is here; a
-  /// partial one that was uploaded as such is not waited for.
+  /// partial one that was uploaded as such, up to the end at least, is not waited for.
   [[nodiscard]] std::optional<wal::SegmentName> first_to_upload(const archive::BackupPoint& backup,
                                                                 const archive::Timelines& timelines,
                                                                 const Forms& here,
                                                                 const Forms& there) const {
-    if (!backup.end || *backup.end <= backup.start) return std::nullopt;
+    if (!backup.end) return first_complete_to_upload(backup, timelines, here, there);
+    if (*backup.end <= backup.start) return std::nullopt;
     const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
     // The segment with its end may have been completed on a later timeline only.
     std::vector<wal::TimelineHistory> histories{
@@ -400,6 +408,40 @@ class Planner {
         best = name;
       }
       if (form_here < form_there) return best;
+      if (form_here == 1 && segno == last && best && !reaches(*backup.end, histories)) return best;
+    }
+    return std::nullopt;
+  }
+  /// The object of a partial segment may end before. (One that cannot be read here does not count.)
+  [[nodiscard]] bool reaches(wal::Lsn end,
+                             const std::vector<wal::TimelineHistory>& histories) const {
+    using State = archive::WalSource::State;
+    std::array<std::byte, 1> last{};
+    try {
+      for (const auto& history : histories) {
+        archive::WalReader reader(whole_, {.segment_size = size_,
+                                           .timeline = history.timeline(),
+                                           .history = history,
+                                           .unfinished = true});
+        if (reader.read(wal::Lsn(end.byte() - 1), last).state == State::bytes) return true;
+      }
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::refused) throw;
+    }
+    return false;
+  }
+  /// For a backup whose end nothing shows, such as a standby's without a manifest: the first one
+  /// from its start on that only the source has.
+  [[nodiscard]] std::optional<wal::SegmentName> first_complete_to_upload(
+      const archive::BackupPoint& backup, const archive::Timelines& timelines, const Forms& here,
+      const Forms& there) const {
+    const auto later = timelines.descendants(backup.timeline);
+    for (const auto& [name, complete] : there) {
+      if (!complete || !name.fits(size_) || name.segno(size_) < size_.segno(backup.start)) continue;
+      if (name.timeline() != backup.timeline &&
+          std::find(later.begin(), later.end(), name.timeline()) == later.end())
+        continue;
+      if (const auto found = here.find(name); found == here.end() || !found->second) return name;
     }
     return std::nullopt;
   }
@@ -451,9 +493,11 @@ class Planner {
   const Options& options_;
   archive::KeptSlots slots_;
   const std::optional<store::Mark> mark_;  ///< read before the listing: it may lag
+  io::Shelf* const source_;
+  /// Older than what is here: what was completed meanwhile is not waited for.
+  archive::Listing source_listing_;
   archive::Listing listing_;
   archive::Listing all_;  ///< of whole_
-  io::Shelf* const source_;
   std::vector<Awaited> awaited_{};
   std::optional<wal::SegmentName> not_uploaded_;  ///< the first such segment here
   wal::SegmentSize size_;

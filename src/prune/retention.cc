@@ -24,6 +24,12 @@ wal::PgTime before(wal::PgTime time, std::chrono::milliseconds by) {
   return {time.microseconds - std::chrono::microseconds(by).count()};
 }
 
+void add_end_of(const WalOfBackup& found, archive::BackupPoint& backup) {
+  if (backup.end || !found.end) return;
+  backup.end = found.end;
+  backup.end_timeline = found.end_timeline;
+}
+
 class Chooser {
  public:
   Chooser(const std::vector<FoundBackup>& backups, const Rules& rules, WalFacts& wal)
@@ -347,6 +353,9 @@ void Chooser::keep(const FoundBackup& backup, std::string why) {
   result_.kept.push_back(*backup.point);
   // A manifest's path is less specific than the backup's.
   result_.kept.back().file = backup.path;
+  // Up to there, a store that is pruned must have its WAL.
+  for (const auto& [key, found] : looked_)
+    if (key.first == &backup) add_end_of(found, result_.kept.back());
   for (const auto& [key, found] : looked_)
     if (key.first == &backup && found.guessed) {
       result_.remarks.push_back(
@@ -402,6 +411,15 @@ void Chooser::tell(const FoundBackup& backup) {
 
 Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules, WalFacts& wal) {
   return Chooser(backups, rules, wal).run();
+}
+
+void add_end(archive::BackupPoint& backup, WalFacts& wal) {
+  const FoundBackup found{.path = backup.file, .point = backup, .vouched = true};
+  const auto& lines = wal.lines();
+  for (auto line = lines.rbegin(); line != lines.rend() && !backup.end; ++line)
+    for (const auto& stretch : line->stretches)
+      if (!backup.end && lies_on(backup, line->history) && lies_in(backup, stretch))
+        add_end_of(wal.look(found, *line, stretch, std::nullopt), backup);
 }
 
 std::string not_in_history_of(wal::TimelineId newest) {

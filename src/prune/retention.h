@@ -45,6 +45,9 @@ struct WalOfBackup {
   /// The WAL does not show where it ends (for a standby's backup without a manifest): `time` is its
   /// start.
   bool guessed = false;
+  /// Its end, if its files do not name it and the WAL does.
+  std::optional<wal::Lsn> end = std::nullopt;
+  wal::TimelineId end_timeline = 0;
 };
 
 struct NewestCommit {
@@ -103,6 +106,9 @@ struct Retention {
 
 [[nodiscard]] Retention choose(const std::vector<FoundBackup>& backups, const Rules& rules,
                                WalFacts& wal);
+
+/// Adds the end that the WAL shows, if the backup's files do not name it.
+void add_end(archive::BackupPoint& backup, WalFacts& wal);
 
 /// Why a backup does not count that is not on the history of the newest timeline.
 [[nodiscard]] std::string not_in_history_of(wal::TimelineId newest);

@@ -133,6 +133,17 @@ TEST(ArchiveWal, FindsTheEndOfABackupWithoutAManifest) {
   EXPECT_EQ(found.state, State::sound);
   EXPECT_EQ(found.time, second(50));
   EXPECT_FALSE(found.guessed);
+  EXPECT_EQ(found.end, example.end);
+  EXPECT_EQ(found.end_timeline, 1u);
+  // For a store that is pruned.
+  const auto facts = example.open();
+  auto point = *backup(example.start).point;
+  add_end(point, *facts);
+  EXPECT_EQ(point.end, example.end);
+  EXPECT_EQ(point.end_timeline, 1u);
+  auto other = *backup(example.start + 8).point;
+  add_end(other, *facts);
+  EXPECT_EQ(other.end, std::nullopt);
   EXPECT_EQ(example.look(backup(example.start + 8)).state, State::not_ended)
       << "the end of another backup";
   EXPECT_EQ(example.look(backup(kSize.start(6) + 0x28)).state, State::not_ended);

@@ -88,14 +88,18 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheStartOfABackupYet) {
   const auto here = local.archive.disk.open();
   const auto there = uploaded.archive.disk.open();
   const auto plan = [&](std::uint64_t segno, io::Shelf* source) {
-    return make_plan({*there, *there, *here, {}, source},
-                     {.backups = {backup(kSize.start(segno) + 0x28, 2)}});
+    auto point = backup(kSize.start(segno) + 0x28, 2);
+    point.end = point.start + 0x100;
+    return make_plan({*there, *there, *here, {}, source}, {.backups = {point}});
   };
   // With an older backup that is kept, too, and without.
   for (const bool older : {false, true}) {
     SCOPED_TRACE(older);
     Options options;
-    if (older) options.backups.push_back(backup(kSize.start(3) + 0x28));
+    if (older) {
+      options.backups.push_back(backup(kSize.start(3) + 0x28));
+      options.backups.back().end = kSize.start(3) + 0x128;
+    }
     options.backups.push_back(backup(kSize.start(7) + 0x28, 2));
     const auto waiting = make_plan({*there, *there, *here, {}, here.get()}, options);
     EXPECT_EQ(waiting.files, 0u);
@@ -135,7 +139,7 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheEndOfABackupYet) {
   EXPECT_EQ(waiting.awaited, SegmentName(2, 6, kSize).to_string());
   EXPECT_THAT(waiting.reason, HasSubstr("needs it"));
   EXPECT_THAT(plan(kSize.start(6) + 0x100, 2, here.get()).reason, HasSubstr("ends in it"));
-  // Its last byte is in the segment before; nobody has more; or its end is not known.
+  // Its last byte is in the segment before; or nobody has more.
   EXPECT_EQ(plan(kSize.start(6), 2, here.get()).files, 3u);
   EXPECT_EQ(plan(kSize.start(7) + 0x100, 2, nullptr).files, 3u);
   EXPECT_EQ(plan(kSize.start(7) + 0x100, 2, there.get()).files, 3u);
@@ -144,6 +148,12 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheEndOfABackupYet) {
   for (const std::uint64_t segno : {6, 7, 8})
     uploaded.archive.disk.put(SegmentName(2, segno, kSize).to_string(),
                               local.archive.disk.content(SegmentName(2, segno, kSize).to_string()));
+  EXPECT_EQ(plan(kSize.start(9) + 0x100, 2, here.get()).awaited,
+            SegmentName(2, 9, kSize).to_string());
+  // What was uploaded of a partial segment may end before.
+  auto open = local.archive.disk.content(partial_of_two);
+  open.resize(0x80);
+  uploaded.archive.disk.put(partial_of_two, open);
   EXPECT_EQ(plan(kSize.start(9) + 0x100, 2, here.get()).awaited,
             SegmentName(2, 9, kSize).to_string());
   uploaded.archive.disk.put(partial_of_two, local.archive.disk.content(partial_of_two));
@@ -159,6 +169,29 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheEndOfABackupYet) {
   uploaded.archive.disk.erase(SegmentName(2, 5, kSize).to_string());
   EXPECT_EQ(plan(kSize.start(5) + 0x100, 1, here.get()).awaited,
             SegmentName(2, 5, kSize).to_string());
+}
+
+/// No rule was asked, or the backup is of a standby, and has no manifest.
+TEST(Prune, KeepsEverythingInAStoreThatLacksWalAndTheEndOfABackupIsNotKnown) {
+  Example local;
+  Example uploaded;
+  for (const std::uint64_t segno : {7, 8})
+    uploaded.archive.disk.erase(SegmentName(2, segno, kSize).to_string());
+  const auto here = local.archive.disk.open();
+  const auto there = uploaded.archive.disk.open();
+  const auto plan = [&](const archive::BackupPoint& point) {
+    return make_plan({*there, *there, *here, {}, here.get()}, {.backups = {point}});
+  };
+  const auto point = backup(kSize.start(3) + 0x28);
+  const auto waiting = plan(point);
+  EXPECT_EQ(waiting.files, 0u);
+  EXPECT_EQ(waiting.awaited, SegmentName(2, 7, kSize).to_string());
+  EXPECT_THAT(waiting.reason, HasSubstr("its end is not known"));
+  EXPECT_FALSE(waiting.never_comes);
+  for (const std::uint64_t segno : {7, 8})
+    uploaded.archive.disk.put(SegmentName(2, segno, kSize).to_string(),
+                              local.archive.disk.content(SegmentName(2, segno, kSize).to_string()));
+  EXPECT_EQ(plan(point).files, 3u) << "9 is not complete";
 }
 
 TEST(Prune, TakesWhatIsBelowTheKeptPointOldestFirst) {
@@ -275,6 +308,7 @@ TEST(Prune, WaitsForTheCheckpointOfABackupThatIsAheadOfTheArchive) {
 
 TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheCheckpointOfABackupYet) {
   WithCheckpoint local;
+  local.point.end = kSize.start(4) + 700'000;
   local.archive.segments(local.wal, 1, 7);
   ArchiveBuilder uploaded;
   uploaded.segments(local.wal, 1, 4);

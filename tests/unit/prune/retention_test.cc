@@ -425,6 +425,20 @@ TEST(Retention, SaysSoWhereABackupsEndIsAGuess) {
   EXPECT_FALSE(retention.complaint);
 }
 
+TEST(Retention, GivesTheEndThatTheWalShowsWhereAManifestIsMissing) {
+  auto wal = one_line();
+  auto backups = kThree;
+  backups[2].point->end.reset();
+  backups[2].point->end_timeline = 0;
+  wal.found["wed"] = {.time = hours_ago(10), .end = Lsn(4700), .end_timeline = 1};
+  wal.found["tue"] = {.time = hours_ago(20), .end = Lsn(9000), .end_timeline = 1};
+  const auto retention = choose(backups, count(2), wal);
+  ASSERT_THAT(kept(retention), ElementsAre("wed", "tue"));
+  EXPECT_EQ(retention.kept[0].end, Lsn(4700));
+  EXPECT_EQ(retention.kept[0].end_timeline, 1u);
+  EXPECT_EQ(retention.kept[1].end, backups[1].point->end) << "its files name it";
+}
+
 TEST(Retention, LooksAtNoMoreBackupsThanItNeeds) {
   auto wal = one_line();
   wal.ended("mon", 100).ended("tue", 60).ended("wed", 55);
