@@ -59,7 +59,10 @@ class Choose {
           tell(*choice);
           return std::nullopt;
         }
-        if (choice->promise.problem.empty()) return choice;
+        if (choice->promise.problem.empty()) {
+          tell_of_a_newer_timeline(*choice);
+          return choice;
+        }
         pass_over(candidate->path, choice->promise.problem);
         if (!first_) first_ = std::move(choice);
       }
@@ -226,7 +229,17 @@ class Choose {
     report_.passed_over.push_back(path + ": " + why);
   }
 
+  void tell_of_a_newer_timeline(const Choice& choice) {
+    if (options_.timeline) return;
+    const auto newer = archives_->newest_without_wal();
+    if (!newer) return;
+    auto note = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
+                                                    choice.promise);
+    if (!note.empty()) report_.notes.push_back(std::move(note));
+  }
+
   void tell(const Choice& choice) {
+    tell_of_a_newer_timeline(choice);
     report_.backup = choice.backup.path;
     report_.timeline = choice.timeline;
     report_.fail(kNo, choice.promise.problem, choice.promise.hint);

@@ -533,4 +533,29 @@ std::string of_a_left_branch(wal::TimelineId followed, wal::TimelineId newest) {
       newest, followed);
 }
 
+std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::TimelineId followed,
+                                      const Target& target, const Promise& promise) {
+  const auto left = newer.history ? newer.history->end_of(followed) : std::nullopt;
+  // Up to there, both timelines have the same WAL.
+  if (left && promise.position <= *left && promise.problem.empty() &&
+      target.kind != Target::Kind::latest)
+    return "";
+  auto text = fmt::format(
+      "the recovery follows timeline {}, although timeline {} is newer: the archive has the "
+      "history file of that timeline, but none of its WAL. ",
+      followed, newer.timeline);
+  if (left)
+    text += fmt::format("A server was promoted at {} of timeline {}", *left, followed);
+  else if (newer.history)
+    text += fmt::format("Timeline {} begins at {}, and timeline {} is not in its history",
+                        newer.timeline, *newer.history->begin_of(newer.timeline), followed);
+  else
+    text += "The file cannot be read, so that it is unknown where the timeline begins";
+  text += "; changes that were made on the newer timeline are not recovered";
+  if (left && promise.position > *left)
+    text += fmt::format(", but WAL of timeline {} after that position is", followed);
+  return text +
+         fmt::format(". If timeline {} is wanted, archive or import its WAL first", newer.timeline);
+}
+
 }  // namespace weir::recovery

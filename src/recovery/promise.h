@@ -75,6 +75,13 @@ class Archives {
   virtual std::vector<Silence> silent() = 0;
   /// Newest timeline that the server may follow; nullopt: there is no WAL.
   virtual std::optional<wal::TimelineId> newest_timeline() = 0;
+  /// A timeline whose history file is archived, but none of its WAL.
+  struct WithoutWal {
+    wal::TimelineId timeline = 0;
+    std::optional<wal::TimelineHistory> history;  ///< nullopt: it cannot be read
+  };
+  /// The newest of all timelines, if it is such a one, and the server does not follow it.
+  virtual std::optional<WithoutWal> newest_without_wal() = 0;
 };
 
 /// Why a recovery of a backup along `followed` does not lead to the newest timeline of the archive.
@@ -133,5 +140,11 @@ struct Promise {
 /// true, or if an archive does not respond.
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
+
+/// What a recovery along `followed` lacks of a newer timeline; empty if that does not concern its
+/// target. Pure.
+[[nodiscard]] std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer,
+                                                    wal::TimelineId followed, const Target& target,
+                                                    const Promise& promise);
 
 }  // namespace weir::recovery

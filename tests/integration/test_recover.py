@@ -757,6 +757,8 @@ def test_a_newer_timeline_of_which_only_the_history_is_archived(world):
     told = world.recover("--start", backup="plain")
     assert_reached(told)
     assert told["timeline"] == 1 and world.sql("SELECT max(i) FROM t") == "1000", told
+    note, = (note for note in told["notes"] if "although timeline 2 is newer" in note)
+    assert "but WAL of timeline 1 after that position is" in note, note
     assert (world.into / "pg_wal" / "00000003.history").exists(), "the number of the other one is not used again"
     world.stop()
 

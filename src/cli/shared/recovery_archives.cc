@@ -38,6 +38,14 @@ std::optional<wal::TimelineId> ArchivesOfRecovery::newest_timeline() {
   return *timelines.rbegin();
 }
 
+std::optional<recovery::Archives::WithoutWal> ArchivesOfRecovery::newest_without_wal() {
+  const auto timelines = archives_.timelines();
+  const auto known = timelines.known();
+  const auto newest = newest_timeline();
+  if (!newest || known.empty() || known.back() <= *newest) return std::nullopt;
+  return WithoutWal{known.back(), timelines.history(known.back())};
+}
+
 std::set<wal::TimelineId> ArchivesOfRecovery::followed() {
   std::set<wal::TimelineId> timelines;
   for (const auto& entry : archives_.listing().segments)

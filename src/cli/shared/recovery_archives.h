@@ -31,6 +31,7 @@ class ArchivesOfRecovery final : public drill::Archives {
                                              wal::TimelineId timeline) override;
   std::vector<Silence> silent() override;
   std::optional<wal::TimelineId> newest_timeline() override;
+  std::optional<WithoutWal> newest_without_wal() override;
 
  private:
   class StderrLog final : public Log {

@@ -40,6 +40,7 @@ class NoArchives final : public recovery::Archives {
     return {{1, Error(ErrorKind::retry, "connection refused")}};
   }
   std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+  std::optional<WithoutWal> newest_without_wal() override { return std::nullopt; }
 };
 
 /// The archive's WAL begins after the backup.
@@ -58,6 +59,7 @@ class LaterWal final : public recovery::Archives, public archive::WalSource {
   }
   std::vector<Silence> silent() override { return {}; }
   std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+  std::optional<WithoutWal> newest_without_wal() override { return std::nullopt; }
   Read read(wal::Lsn, std::span<std::byte>) override { return {}; }
 };
 

@@ -635,6 +635,32 @@ TEST_F(PromiseTest, SeesWhereATablespaceIsMade) {
   EXPECT_TRUE(look({.kind = Target::Kind::lsn, .lsn = behind}).tablespaces.empty());
 }
 
+TEST(TimelineWithoutWal, IsToldUnlessTheTargetIsBeforeIt) {
+  const Archives::WithoutWal newer{3, wal::TimelineHistory::parse(3, "2\t0/5000000\tx\n")};
+  Promise promise{.position = wal::Lsn(0x4000000)};
+  const auto told = [&](const std::string& target, wal::TimelineId followed = 2) {
+    return of_a_timeline_without_wal(newer, followed, Target::parse_any(target), promise);
+  };
+  EXPECT_EQ(
+      told("latest"),
+      "the recovery follows timeline 2, although timeline 3 is newer: the archive has the "
+      "history file of that timeline, but none of its WAL. A server was promoted at "
+      "0/5000000 of timeline 2; changes that were made on the newer timeline are not recovered. "
+      "If timeline 3 is wanted, archive or import its WAL first");
+  EXPECT_EQ(told("0/3000000"), "");
+  promise.problem = "the WAL ends before the target";
+  EXPECT_NE(told("0/5000028"), "");
+  promise.problem.clear();
+  promise.position = wal::Lsn(0x6000000);
+  const std::string beyond = "not recovered, but WAL of timeline 2 after that position is";
+  for (const auto* target : {"latest", "0/6000000"})
+    EXPECT_NE(told(target).find(beyond), std::string::npos) << told(target);
+  const std::string elsewhere = "Timeline 3 begins at 0/5000000, and timeline 1 is not in its";
+  EXPECT_NE(told("latest", 1).find(elsewhere), std::string::npos) << told("latest", 1);
+  const auto unread = of_a_timeline_without_wal({3, std::nullopt}, 2, Target(), promise);
+  EXPECT_NE(unread.find("The file cannot be read"), std::string::npos) << unread;
+}
+
 TEST(DrillTarget, IsReadAsItIsWritten) {
   EXPECT_EQ(Target::parse("latest").kind, Target::Kind::latest);
   EXPECT_EQ(Target::parse("16/B374D848").lsn, wal::Lsn(0x16B374D848));

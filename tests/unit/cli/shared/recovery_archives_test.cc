@@ -80,6 +80,9 @@ TEST(ArchivesOfRecovery, FollowATimelineWithoutWalOnlyForAStandby) {
     SCOPED_TRACE(standby);
     ArchivesOfRecovery archives({.directories = {archive.path()}}, standby);
     EXPECT_EQ(archives.newest_timeline(), standby ? 2U : 1U);
+    const auto without_wal = archives.newest_without_wal();
+    ASSERT_EQ(without_wal.has_value(), !standby);
+    if (without_wal) EXPECT_EQ(without_wal->history->end_of(1), left);
     EXPECT_EQ(archives.way(before, std::nullopt).history.timeline(), standby ? 2U : 1U);
     EXPECT_EQ(archives.way(after, std::nullopt).history.timeline(), 1U);
   }
@@ -87,6 +90,7 @@ TEST(ArchivesOfRecovery, FollowATimelineWithoutWalOnlyForAStandby) {
     std::filesystem::remove(archive.path(ArchiveBuilder::name(one, segno)));
   ArchivesOfRecovery none({.directories = {archive.path()}}, true);
   EXPECT_EQ(none.newest_timeline(), std::nullopt) << "it may not be mounted";
+  EXPECT_FALSE(none.newest_without_wal());
 }
 
 /// It is unknown where a timeline begins without its history: the branch that it left, or the
