@@ -255,6 +255,9 @@ std::optional<Step> SessionState::compare_tail(const StartAt& at) {
 void SessionState::on_tail_compared(const TailComparison& comparison) {
   switch (comparison.how) {
     case TailComparison::How::nothing:
+      tell_of_a_missing_tail();
+      tail_compared_ = true;
+      return;
     case TailComparison::How::same:
       tail_compared_ = true;
       return;
@@ -295,6 +298,21 @@ bool SessionState::compared_as_it_comes() const {
   return tail_before_->timeline == archive_->resume->timeline && !open.empty() &&
          open.front().start == tail_before_->lsn &&
          open.front().trusted_end > open.front().first_record;
+}
+
+/// An archive that extends past the switchpoint has had the WAL before it: --local-retention
+/// removes it once the store has it, and the position at which a server is promoted later is not
+/// known then.
+void SessionState::tell_of_a_missing_tail() {
+  const auto& resume = *archive_->resume;
+  if (tail_before_->timeline == resume.timeline) return;
+  const auto left = server_history()->end_of(resume.timeline);
+  if (*left >= resume.start || !told_tail_.insert(upstream_->host_index).second) return;
+  log_.warning(
+      "the server left timeline {} at {}, and the archive directory has no valid WAL before that "
+      "position, so it cannot be compared: only the server's history file shows that its WAL "
+      "continues the archive",
+      resume.timeline, *left);
 }
 
 void SessionState::on_nothing_to_compare(const TailComparison& comparison) {

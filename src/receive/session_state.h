@@ -237,6 +237,7 @@ class SessionState {
   std::optional<Step> compare_tail(const StartAt& at);
   [[nodiscard]] bool compared_as_it_comes() const;
   void on_nothing_to_compare(const TailComparison& comparison);
+  void tell_of_a_missing_tail();
   void refuse_uncompared(const TailComparison& comparison);
   [[nodiscard]] bool slot_is_to_be_made() const;
   /// The server has a command to read a slot's position.
@@ -314,7 +315,7 @@ class SessionState {
   /// Hosts whose slot reserved no WAL although the archive has some, and was not created again
   /// since. The server may have invalidated it, and then a later position means nothing.
   std::set<int> slot_lost_on_;
-  std::set<int> told_tail_;  ///< hosts that did not have it
+  std::set<int> told_tail_;  ///< hosts with which it could not be compared
   int first_host_ = 0;
   Time hosts_asked_at_{};
   /// A failover may be in progress: one of several hosts may be promoted at any moment.

@@ -29,11 +29,19 @@ constexpr auto kRemovesFor = 1s;
 
 std::vector<LocalSegments> local_segments(io::Shelf& archive, wal::SegmentSize size) {
   std::map<std::uint64_t, LocalSegments> numbers;
+  std::optional<wal::SegmentName> partial;  // the first one of the newest timeline that has any
+  wal::TimelineId newest = 0;               // of those with complete segments
   for (const auto& entry : archive.list()) {
     const auto name = archive::SegmentFileName::parse(entry.name);
-    if (!name || name->partial || !name->segment.fits(size) ||
-        entry.type != io::DirectoryEntry::Type::file)
+    if (!name || !name->segment.fits(size) || entry.type != io::DirectoryEntry::Type::file)
       continue;
+    if (name->partial) {
+      if (!partial || name->segment.timeline() > partial->timeline() ||
+          (name->segment.timeline() == partial->timeline() && name->segment < *partial))
+        partial = name->segment;
+      continue;
+    }
+    newest = std::max(newest, name->segment.timeline());
     const auto segno = name->segment.segno(size);
     auto& number = numbers[segno];
     number.segno = segno;
@@ -43,6 +51,9 @@ std::vector<LocalSegments> local_segments(io::Shelf& archive, wal::SegmentSize s
     number.bytes += entry.size;
     number.written = std::max(number.written, entry.modified);
   }
+  if (partial && partial->timeline() > newest)
+    if (const auto before = numbers.find(partial->segno(size) - 1); before != numbers.end())
+      before->second.before_newest_timeline = true;
   std::vector<LocalSegments> all;
   all.reserve(numbers.size());
   for (auto& [segno, number] : numbers) {
@@ -65,7 +76,7 @@ MayGo may_go(std::vector<LocalSegments> all, const KeepLocal& keep, const Mark& 
   for (auto& number : all) {
     const bool too_much = keep.bytes && bytes > *keep.bytes;
     const bool too_old = keep.age && number.written < now - *keep.age;
-    if (!too_much && !too_old) break;
+    if ((!too_much && !too_old) || number.before_newest_timeline) break;
     for (const auto& segment : number.segments) {
       if (segment == newest) return result;  // there is always one to continue from
       if (!mark.has(segment)) {

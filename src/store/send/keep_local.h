@@ -34,12 +34,15 @@ struct LocalSegments {
   std::vector<wal::SegmentName> segments{};
   std::uint64_t bytes = 0;                          ///< in all their forms
   std::chrono::system_clock::time_point written{};  ///< the last of them
+  /// The newest timeline has no complete segment yet, and begins after these: they are compared
+  /// with the server's WAL on the next connection.
+  bool before_newest_timeline = false;
 };
 /// All of an archive, in order. Throws Error{io}.
 [[nodiscard]] std::vector<LocalSegments> local_segments(io::Shelf& archive, wal::SegmentSize size);
 
 /// Segments to remove, oldest first: up to the first one that was not sent, that a slot of the
-/// relay retains, or that is the archive's newest. Pure.
+/// relay retains, or after which streaming resumes. Pure.
 struct MayGo {
   std::vector<LocalSegments> numbers{};
   std::string kept_for{};  ///< why no more is removed; empty: that is all

@@ -358,6 +358,29 @@ TEST(SessionState, ComparesTheEndOfTheArchiveBeforeItGoesOnBehindIt) {
   }
 }
 
+/// --local-retention may have removed the WAL before a switchpoint.
+TEST(SessionState, ReportsThatTheWalBeforeASwitchpointCannotBeCompared) {
+  struct Case {
+    const char* name;
+    double end;
+    int warnings;
+  };
+  for (const auto& each : {Case{"past the switchpoint", 7, 1}, Case{"before it", 5, 0}}) {
+    SCOPED_TRACE(each.name);
+    Dialogue dialogue;
+    dialogue.archive_ends_at(1, seg(each.end));
+    dialogue.identity.timeline = 2;
+    dialogue.server_histories[2] = kHistory2;
+    dialogue.tail = {};
+    for (int i = 0; i < 2; ++i) {
+      static_cast<void>(dialogue.until<step::Stream>());
+      dialogue.stream_fails(kLost, {}, seg(5), true);
+    }
+    EXPECT_EQ(dialogue.compared.size(), 2U);
+    EXPECT_EQ(dialogue.log.count("no valid WAL before that position"), each.warnings);
+  }
+}
+
 TEST(SessionState, ComparesTheEndOfTheArchiveOncePerConnection) {
   Dialogue dialogue;
   dialogue.archive_ends_at(1, seg(5));

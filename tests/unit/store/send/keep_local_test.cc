@@ -94,6 +94,28 @@ TEST(KeepLocal, TheNewestIsThatOfTheNewestTimeline) {
   EXPECT_EQ(numbers(may_go(all, {.bytes = 1}, mark, std::nullopt, kNow)), Numbers({1, 2, 3}));
 }
 
+/// The server was promoted before the archive's end, and the first segment of its timeline is not
+/// complete.
+TEST(KeepLocal, TheSegmentBeforeTheNewestTimelineStays) {
+  verify::ArchiveBuilder builder;
+  for (std::uint64_t segno = 1; segno <= 6; ++segno)
+    builder.disk.put(segment(segno).to_string(), std::vector<std::byte>(10));
+  const auto directory = builder.disk.open();
+  const auto removed = [&] {
+    auto mark = sent(1, 6);
+    mark.add(segment(4, 2));
+    return numbers(
+        may_go(local_segments(*directory, kSize), {.bytes = 1}, mark, std::nullopt, kNow));
+  };
+  builder.disk.put(segment(7).to_string() + ".partial", std::vector<std::byte>(10));
+  EXPECT_EQ(removed(), Numbers({1, 2, 3, 4, 5})) << "the segment before is the newest";
+  for (const auto segno : {5, 4, 6})
+    builder.disk.put(segment(segno, 2).to_string() + ".partial", std::vector<std::byte>(10));
+  EXPECT_EQ(removed(), Numbers({1, 2}));
+  builder.disk.put(segment(4, 2).to_string(), std::vector<std::byte>(10));
+  EXPECT_EQ(removed(), Numbers({1, 2, 3}));
+}
+
 TEST(KeepLocal, ASlotHolds) {
   const auto result = may_go(six(), {.bytes = 1}, sent(1, 6), kSize.start(3) + 4711, kNow);
   EXPECT_EQ(numbers(result), Numbers({1, 2}));
