@@ -95,14 +95,12 @@ void inspect(HostFacts& host, const std::string& conninfo, std::size_t index,
     }
   }
   if (archive.slot) {
-    // Since 18, an invalidated slot may keep its restart_lsn (idle_timeout), and only an ordinary
-    // connection shows that it is invalid. Before 15, only that one shows a slot at all.
-    const wal::ServerVersion version(host.major);
-    if (version.has_idle_slot_timeout() || !version.has_read_replication_slot())
+    // Since 16, an invalidated slot may have a restart_lsn, and only an ordinary connection shows
+    // that it is invalid. Before 15, only that one shows a slot at all.
+    if (pq::unseen_invalidation(host.major) ||
+        !wal::ServerVersion(host.major).has_read_replication_slot())
       host.slot = read_slot_by_sql(conninfo, index, *archive.slot);
-    const bool may_be_invalid = !host.slot && version.has_idle_slot_timeout() &&
-                                pq::show(connection, "idle_replication_slot_timeout") != "0";
-    if (!host.slot && !may_be_invalid) {
+    if (!host.slot && pq::setting_of_unseen_invalidation(connection).empty()) {
       try {
         host.slot = pq::read_replication_slot(connection, *archive.slot);
       } catch (const Error& error) {

@@ -150,6 +150,14 @@ void check_senders(Checks& checks, const ServerFacts& server) {
     checks.ok("max_wal_senders", found);
 }
 
+/// As pq::setting_of_unseen_invalidation().
+std::string_view setting_of_unseen_invalidation(const ServerFacts& server) {
+  const auto unseen =
+      pq::unseen_invalidation(wal::ServerVersion::of_number(server.version).major());
+  const auto value = unseen ? server.setting(unseen->setting) : std::nullopt;
+  return value && *value != unseen->off ? unseen->setting : std::string_view();
+}
+
 void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& plan) {
   const auto& name = *plan.slot;
   const auto& view = server.slot->view;
@@ -197,11 +205,12 @@ void check_slot_state(Checks& checks, const ServerFacts& server, const Plan& pla
         "slot",
         fmt::format("slot \"{}\" is temporary: it is dropped when its connection ends", name),
         {"choose another name"});
-  else if (server.plain_trouble && server.time("idle_replication_slot_timeout").value_or(0ms) > 0ms)
+  else if (const auto unseen = setting_of_unseen_invalidation(server);
+           server.plain_trouble && !unseen.empty())
     checks.unknown("slot",
                    fmt::format("slot \"{}\" exists, but only an ordinary connection shows whether "
-                               "idle_replication_slot_timeout has invalidated it",
-                               name),
+                               "{} has invalidated it",
+                               name, unseen),
                    {"allow ordinary connections for the role as well (see ordinary_connection)"});
   else
     checks.ok("slot",

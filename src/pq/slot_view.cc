@@ -4,8 +4,10 @@
 
 #include <utility>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "pq/connection.h"
+#include "pq/parameters.h"
 #include "wal/server_version.h"
 
 namespace weir::pq {
@@ -34,6 +36,30 @@ std::string why_invalidated(const std::optional<std::string>& reason, int server
            "make sure that the receiver is connected and fast enough.";
   return "A server does that if the slot retains more WAL than max_slot_wal_keep_size. Raise "
          "that setting, or make sure that the receiver is connected and fast enough.";
+}
+
+// An invalidation removes the restart_lsn only if the slot retained too much WAL
+// (InvalidatePossiblyObsoleteSlot() in replication/slot.c). 16 and 17 then let a receiver use the
+// slot again, and its first status gives the slot a restart_lsn. A slot that was idle for too long
+// keeps it.
+std::optional<UnseenInvalidation> unseen_invalidation(int server_major) {
+  const wal::ServerVersion version(server_major);
+  if (!version.keeps_slots_invalidated()) return std::nullopt;
+  if (!version.refuses_invalidated_physical_slots())
+    return UnseenInvalidation{"max_slot_wal_keep_size", "-1"};
+  return UnseenInvalidation{"idle_replication_slot_timeout", "0"};
+}
+
+std::string setting_of_unseen_invalidation(Connection& connection) {
+  const auto unseen = unseen_invalidation(connection.server_major());
+  if (!unseen) return "";
+  std::string setting(unseen->setting);
+  try {
+    return show(connection, setting) == unseen->off ? "" : setting;
+  } catch (const Error& error) {
+    if (error.sqlstate().empty()) throw;
+    return "";  // a relay does not have it, and invalidates no slot unseen
+  }
 }
 
 std::vector<ServerSlot> read_slots(Connection& connection, const std::optional<std::string>& name,

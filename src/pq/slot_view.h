@@ -49,6 +49,18 @@ inline constexpr std::string_view kPositionSql =
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
     "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
 
+/// A setting because of which a server may have invalidated a physical slot for which
+/// READ_REPLICATION_SLOT gives a restart_lsn nevertheless: only pg_replication_slots shows that
+/// such a slot retains no WAL.
+struct UnseenInvalidation {
+  std::string_view setting;
+  std::string_view off;  ///< the value with which no slot is invalidated, as SHOW prints it
+};
+/// nullopt: READ_REPLICATION_SLOT gives no restart_lsn for any invalidated slot.
+[[nodiscard]] std::optional<UnseenInvalidation> unseen_invalidation(int server_major);
+/// Over a replication connection: the setting's name, if it is not off; otherwise empty.
+[[nodiscard]] std::string setting_of_unseen_invalidation(Connection& connection);
+
 /// Why a server has invalidated a slot, which setting caused it, and what to do, in full sentences.
 /// `reason` as in pg_replication_slots; if it is unset, the possible reasons depend on the version.
 [[nodiscard]] std::string why_invalidated(const std::optional<std::string>& reason,

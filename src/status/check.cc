@@ -211,12 +211,13 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
     if (const auto remark = archive::remark_on(*report.branch, place_of(upstream));
         !remark.what.empty())
       add(remark.loss ? Level::critical : Level::warning, remark.what, Topic::branch);
-  // A walsender that knows the slot has answered (since 15): with a restart_lsn, it is not lost.
-  if (!upstream.slot) {
-    if (!upstream.slot_error) return;
-    add(Level::unknown, "the replication slot could not be checked: " + *upstream.slot_error,
-        Topic::slot);
+  const auto not_checked = [&](std::string what) {
+    add(Level::unknown, std::move(what), Topic::slot);
     verdict.findings.back().commands = {"pgweir doctor -D DIRECTORY -d CONNINFO"};
+  };
+  if (!upstream.slot) {
+    if (upstream.slot_error)
+      not_checked("the replication slot could not be checked: " + *upstream.slot_error);
     return;
   }
   const auto& slot = *upstream.slot;
@@ -230,6 +231,11 @@ void judge_upstream(const StatusReport& report, Verdict& verdict) {
         Topic::slot);
   else if (!slot.restart_lsn)
     add(Level::critical, fmt::format("the slot \"{}\" reserves no WAL", slot.name), Topic::slot);
+  else if (!slot.wal_status && !slot.unseen_invalidation.empty())
+    not_checked(fmt::format(
+        "the slot \"{}\" could not be checked: only an ordinary connection shows whether {} has "
+        "invalidated it ({})",
+        slot.name, slot.unseen_invalidation, upstream.slot_error.value_or("none")));
 }
 
 /// The first and the last one; nullopt: the segment size is unknown.

@@ -217,6 +217,8 @@ Json slot_json(const Upstream::Slot& slot) {
   json["restart_lsn"] = slot.restart_lsn ? Json(slot.restart_lsn->to_string()) : Json(nullptr);
   json["wal_status"] = slot.wal_status ? Json(*slot.wal_status) : Json(nullptr);
   json["active"] = slot.active ? Json(*slot.active) : Json(nullptr);
+  if (!slot.wal_status && !slot.unseen_invalidation.empty())
+    json["unseen_invalidation"] = slot.unseen_invalidation;
   return json;
 }
 

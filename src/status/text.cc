@@ -267,6 +267,11 @@ std::string upstream_text(const StatusReport& report) {
   if (upstream.slot_error)
     text += fmt::format("  the slot's wal_status could not be read: {}\n{}", *upstream.slot_error,
                         hint_text(upstream.slot_hint));
+  if (upstream.slot && !upstream.slot->wal_status && !upstream.slot->unseen_invalidation.empty())
+    text += fmt::format(
+        "  WARNING: without it, it is not known whether {} has invalidated the slot, which then "
+        "keeps no WAL\n",
+        upstream.slot->unseen_invalidation);
   return text;
 }
 

@@ -8,6 +8,7 @@
 #include "pq/commands.h"
 #include "pq/connection.h"
 #include "pq/parameters.h"
+#include "pq/slot_view.h"
 
 namespace weir::status {
 
@@ -63,9 +64,12 @@ Upstream ask_walsender(const std::string& conninfo, const std::optional<std::str
   if (!slot) return upstream;
   constexpr std::string_view kNotSupported = "0A000";  // a logical one
   try {
-    if (const auto state = pq::read_replication_slot(connection, *slot))
+    if (const auto state = pq::read_replication_slot(connection, *slot)) {
       upstream.slot =
           Upstream::Slot{.name = *slot, .exists = state->exists, .restart_lsn = state->restart_lsn};
+      if (state->restart_lsn)
+        upstream.slot->unseen_invalidation = pq::setting_of_unseen_invalidation(connection);
+    }
   } catch (const Error& error) {
     // It exists; the ordinary connection reads what it reserves.
     if (error.sqlstate() != kNotSupported) throw;

@@ -17,6 +17,9 @@ struct Upstream {
     std::optional<wal::Lsn> restart_lsn;
     std::optional<std::string> wal_status;  ///< unset: not told (it needs an ordinary connection)
     std::optional<bool> active;             ///< the same
+    /// The setting because of which the server may have invalidated the slot nevertheless, which
+    /// only wal_status shows (pq::setting_of_unseen_invalidation()); empty: there is none.
+    std::string unseen_invalidation{};
   };
   std::string server;
   std::uint64_t system_identifier = 0;

@@ -50,6 +50,10 @@ class ServerVersion {
   /// (ReplicationSlotAcquire() in replication/slot.c, PhysicalConfirmReceivedLocation() in
   /// replication/walsender.c).
   [[nodiscard]] constexpr bool refuses_invalidated_physical_slots() const { return major_ >= 18; }
+  /// An invalidated slot stays invalidated until it is dropped (enum
+  /// ReplicationSlotInvalidationCause in replication/slot.h). Before, it is valid again as soon as
+  /// it has a restart_lsn.
+  [[nodiscard]] constexpr bool keeps_slots_invalidated() const { return major_ >= 16; }
   /// The setting max_active_replication_origins. Before, max_replication_slots counted.
   [[nodiscard]] constexpr bool has_own_limit_of_origins() const { return major_ >= 18; }
   /// The first logical slot raises effective_wal_level, and dropping the last one lowers it.

@@ -583,6 +583,42 @@ def test_doctor_knows_a_slot_that_was_idle_for_too_long(servers, receivers, new_
     assert level == "warning" and 'the restart_lsn of slot "archive" could not be read' in found and "may not be retained" in found, found
 
 
+@pytest.mark.parametrize("major", [15, 16, 17])
+def test_an_invalidated_slot_that_streams_again(servers, receivers, new_archive, major):
+    """Since 16 it stays invalid, also with a restart_lsn. (18 does not let it be used.)"""
+    primary = servers.primary(major=major, max_slot_wal_keep_size="1MB", **FORGETS)
+    create_slot(primary)
+
+    def status():
+        return primary.sql("SELECT wal_status FROM pg_replication_slots")
+
+    def lost():
+        primary.write_wal(2)
+        primary.sql("CHECKPOINT")
+        return status() == "lost"
+
+    wait_for(lost, "the slot to be invalidated")
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary, "-S", "archive")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    assert primary.sql("SELECT restart_lsn IS NOT NULL FROM pg_replication_slots") == "t"
+    assert (status() == "lost") == (major > 15)
+    local = {"host": primary.socket_dir, "user": "postgres", "dbname": "postgres"}
+    (level, found), = failover_says(archive, primary, **local)
+    assert ('its slot "archive" reserves no WAL' in found) == (major > 15), (level, found)
+    said = pgweir("status", "-D", archive.path, "-S", "archive", "-d", conninfo(primary, **local)).stdout
+    assert (", lost, not in use" in said) == (major > 15) and "WARNING: without it" not in said, said
+
+    primary.hba("host all all 127.0.0.1/32 reject")  # a replication connection alone does not show it
+    primary.reload()
+    remote = {"user": "postgres", "dbname": "postgres"}
+    (level, found), = failover_says(archive, primary, **remote)
+    assert ('the restart_lsn of slot "archive" could not be read' in found) == (major > 15), (level, found)
+    said = pgweir("status", "-D", archive.path, "-S", "archive", "-d", conninfo(primary, **remote)).stdout
+    assert ("not known whether max_slot_wal_keep_size has invalidated the slot" in said) == (major > 15), said
+
+
 def test_it_needs_a_slot(place):
     wanting = pgweir("receive", "-D", place, "-d", "host=a,b", "--slot-hosts", "all")
     assert wanting.returncode == 2 and "requires --slot" in wanting.stderr, wanting.stderr

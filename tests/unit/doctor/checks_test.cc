@@ -159,6 +159,13 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
        },
        same_archive, "slot", Level::unknown, "only an ordinary connection shows",
        "allow ordinary connections"},
+      {"a slot that 17 may have invalidated, and that was used again",
+       [](auto& s) {
+         s.version = 170004;
+         s.plain_trouble = Trouble{"no entry"};
+       },
+       same_archive, "slot", Level::unknown, "whether max_slot_wal_keep_size has invalidated it",
+       "allow ordinary connections"},
       {"a slot in danger", [](auto& s) { s.slot->view.wal_status = "unreserved"; }, same_archive,
        "slot", Level::failure, "next checkpoint", "max_slot_wal_keep_size"},
       {"a slot without WAL", [](auto& s) { s.slot->restart_lsn.reset(); }, same_archive, "slot",

@@ -173,6 +173,15 @@ TEST(Check, JudgesASlotByWhatTheWalsenderKnows) {
   report.upstream->slot =
       Upstream::Slot{.name = "weir", .exists = true, .restart_lsn = wal::Lsn(0x1000000)};
   EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.upstream->slot->unseen_invalidation = "max_slot_wal_keep_size";
+  const auto unseen = check(report, {});
+  EXPECT_EQ(unseen.level, Level::unknown);
+  EXPECT_THAT(unseen.line, HasSubstr("the slot \"weir\" could not be checked: only an ordinary "
+                                     "connection shows whether max_slot_wal_keep_size has "
+                                     "invalidated it (no pg_hba.conf entry)"));
+  report.upstream->slot->wal_status = "reserved";
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  report.upstream->slot->wal_status.reset();
   report.upstream->slot->restart_lsn.reset();
   EXPECT_EQ(check(report, {}).level, Level::critical);
   EXPECT_THAT(check(report, {}).line, HasSubstr("the slot \"weir\" reserves no WAL"));

@@ -495,6 +495,10 @@ TEST(StatusReport, TellsOfWhatNobodyVouchesForAndOfASlotThatCannotBeLookedAt) {
   report.upstream = Upstream{.server = "db1", .system_identifier = 42};
   report.upstream->slot_error = "permission denied";
   report.upstream->slot_hint = "Grant it.";
+  report.upstream->slot = Upstream::Slot{.name = "weir",
+                                         .exists = true,
+                                         .restart_lsn = wal::Lsn(0x1000000),
+                                         .unseen_invalidation = "max_slot_wal_keep_size"};
   for (std::uint64_t i = 0; i < 10; ++i)
     report.windows.push_back(
         {.timeline = 1, .from = wal::Lsn(i << 28), .to = wal::Lsn(i << 28 | 1)});
@@ -502,6 +506,8 @@ TEST(StatusReport, TellsOfWhatNobodyVouchesForAndOfASlotThatCannotBeLookedAt) {
   EXPECT_THAT(text, HasSubstr("  NOT FULLY VERIFIED: " + report.unvouched[0].text() + "\n"));
   EXPECT_THAT(text, HasSubstr("  the slot's wal_status could not be read: permission denied\n"));
   EXPECT_THAT(text, HasSubstr("Grant it."));
+  EXPECT_THAT(text, HasSubstr("  WARNING: without it, it is not known whether "
+                              "max_slot_wal_keep_size has invalidated the slot"));
   EXPECT_THAT(text, HasSubstr("  and 2 more, in --json\n"));
 }
 
