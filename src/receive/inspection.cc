@@ -170,7 +170,7 @@ ArchiveFacts Inspection::inspect(std::uint64_t system_identifier, wal::SegmentSi
     archive::make_end_durable(directory_, listing, *facts.resume, segment_size);
   else
     archive::make_end_durable(directory_, listing);
-  close_losses(listing);
+  close_losses(&listing);
   find_losses(listing, segment_size, facts);
   return facts;
 }
@@ -186,9 +186,11 @@ void Inspection::skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize se
 }
 
 /// Failure to remove one does not stop archiving; the next start finds it again.
-void Inspection::close_losses(const archive::Listing& listing) {
+void Inspection::close_losses(const archive::Listing* listing) {
   try {
-    for (const auto& id : archive::close_losses(directory_, listing))
+    std::optional<archive::Listing> read;
+    if (listing == nullptr) listing = &read.emplace(archive::list_archive_names(directory_));
+    for (const auto& id : archive::close_losses(directory_, *listing))
       log_.info("the loss {} is closed: its WAL was archived, or the archive starts after it", id);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;

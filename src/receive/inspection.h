@@ -40,6 +40,10 @@ class Inspection {
   /// another cluster; Error{durability}, which is final; Error{io}.
   [[nodiscard]] Result run(std::uint64_t system_identifier, wal::SegmentSize segment_size);
 
+  /// Removes the records of losses that are closed (archive::close_losses()); `listing` is of now,
+  /// and read if it is nullptr. Throws Error{durability}.
+  void close_losses(const archive::Listing* listing = nullptr);
+
   /// The archive's own state, before any server is known; nullopt if it is empty. Changes nothing.
   /// Throws as archive::find_resume_point() and read_identity().
   [[nodiscard]] std::optional<ArchivedSoFar> so_far();
@@ -68,7 +72,6 @@ class Inspection {
   [[nodiscard]] ArchiveFacts inspect(std::uint64_t system_identifier, wal::SegmentSize segment_size,
                                      const archive::Listing& listing);
   void skip_wrong_sizes(archive::Listing& listing, wal::SegmentSize segment_size);
-  void close_losses(const archive::Listing& listing);
   void find_losses(const archive::Listing& listing, wal::SegmentSize segment_size,
                    ArchiveFacts& facts);
   void read_losses(const archive::Listing& listing, wal::SegmentSize segment_size,

@@ -501,14 +501,8 @@ void Session::perform(const step::RecordLoss& step) {
   alarms_.disk_full(false);
   feed_.publish(event::LossRecorded{loss});
   state_.on_loss_recorded(std::move(loss));
-  // The marker of an earlier version, which the record replaces. (The next start closes what is not
-  // closed now.)
-  try {
-    archive::close_losses(directory_, archive::list_archive_names(directory_));
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::durability) throw;
-    log_.warning("the record of a loss that is closed could not be removed: {}", error.what());
-  }
+  // The marker of an earlier version, which the record replaces.
+  inspection_.close_losses();
 }
 
 void Session::perform(const step::Probe& step) {
