@@ -235,10 +235,8 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   if (!begin) return kDone;
   auto& store = stored.opened().store();
   const store::Patience patience{.seed = random_bits()};
-  std::vector<store::SignifyPublic> proofs;
-  if (key) proofs.push_back(key->public_key());
-  const auto keys =
-      store::needless_objects(store, stored.opened().layout(), *begin, proofs, patience);
+  const auto keys = store::needless_objects(store, stored.opened().layout(), *begin,
+                                            store::proofs_of(key), patience);
   if (keys.empty()) return kDone;
   if (arguments.has(kDryRun)) {
     for (const auto& each : keys) print(each + "\n");

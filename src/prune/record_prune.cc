@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "base/error.h"
 #include "store/cluster_record.h"
@@ -19,9 +18,7 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
                                         const store::Patience& patience, Log& log, bool dry_run) {
   auto begin = wal::SegmentName::parse(plan.keep_from);
   if (plan.files == 0 && !begin) return std::nullopt;
-  std::vector<store::SignifyPublic> keys;
-  if (key) keys.push_back(key->public_key());
-  const auto chains = store::read_manifests(store, layout, keys, patience);
+  const auto chains = store::read_manifests(store, layout, store::proofs_of(key), patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (chains.empty() || !cluster) return std::nullopt;
   std::size_t by_others = 0;
@@ -29,9 +26,11 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
     by_others = store::told_before(chains, *begin);
     if (by_others == 0) return std::nullopt;
   } else {
-    const auto& last = plan.numbers.back().front().name;
-    begin = wal::SegmentName(last.timeline(), last.segno(cluster->segment_size) + 1,
-                             cluster->segment_size);
+    wal::TimelineId newest = 1;
+    for (const auto& number : plan.numbers)
+      for (const auto& segment : number) newest = std::max(newest, segment.name.timeline());
+    const auto last = plan.numbers.back().front().name.segno(cluster->segment_size);
+    begin = wal::SegmentName(newest, last + 1, cluster->segment_size);
   }
   const bool is_signed =
       std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });

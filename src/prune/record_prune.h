@@ -16,7 +16,8 @@ namespace weir::prune {
 
 /// What a store's manifest says of a prune.
 struct PruneRecord {
-  wal::SegmentName begin;     ///< of the archive from now on
+  /// The start of the archive from now on, with the newest timeline of the removed segments.
+  wal::SegmentName begin;
   std::size_t by_others = 0;  ///< segments before it that another program had removed already
 };
 /// Writes it, before anything of the plan is removed (P19), so that a verification of the manifest

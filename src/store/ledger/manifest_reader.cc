@@ -77,6 +77,21 @@ std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layou
   return chain;
 }
 
+std::optional<wal::SegmentName> read_begin(ObjectStore& store, const Layout& layout,
+                                           std::span<const SignifyPublic> keys,
+                                           const Patience& patience) {
+  const auto prunes = read_prunes(store, layout, keys, patience);
+  if (!prunes) return std::nullopt;
+  const auto begin = recorded_begin(std::span(&*prunes, 1), !keys.empty());
+  if (!begin) return std::nullopt;
+  wal::TimelineId newest = begin->timeline();
+  for (const auto& line : prunes->believed(!keys.empty()))
+    if (line.entry.kind == ManifestEntry::Kind::begin)
+      if (const auto each = wal::SegmentName::parse(line.entry.name))
+        newest = std::max(newest, each->timeline());
+  return wal::SegmentName::parse(fmt::format("{:08X}", newest) + place_of(*begin));
+}
+
 std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,
                                            std::span<const SignifyPublic> keys,
                                            const Patience& patience) {

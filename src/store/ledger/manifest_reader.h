@@ -25,6 +25,13 @@ namespace weir::store {
 [[nodiscard]] std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
                                                        std::span<const SignifyPublic> keys,
                                                        const Patience& patience);
+/// Where the archive starts according to that chain, for is_pruned(): the last position, with the
+/// newest timeline of all prunes. nullopt: it says nothing that counts. A prune records this before
+/// it removes anything, so what is read after a listing explains what that listing lacks. Throws
+/// StoreError.
+[[nodiscard]] std::optional<wal::SegmentName> read_begin(ObjectStore& store, const Layout& layout,
+                                                         std::span<const SignifyPublic> keys,
+                                                         const Patience& patience);
 /// The newest entries of each chain, with at least one segment of each chain that has any: so the
 /// last stored segment is among them, however long the chains are. If keys are given, only proved
 /// entries. One request for each thousand objects of lines, and one for each chain. Throws

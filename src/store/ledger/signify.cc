@@ -143,6 +143,10 @@ std::string SignifyKey::sign(std::string_view text) const {
          std::string(text);
 }
 
+std::vector<SignifyPublic> proofs_of(const std::shared_ptr<const SignifyKey>& key) {
+  return key ? std::vector{key->public_key()} : std::vector<SignifyPublic>();
+}
+
 std::optional<SignedText> SignedText::parse(std::string_view content) {
   const auto bytes =
       take_file(content, kAlgorithm.size() + sizeof(number) + sizeof(SignedText::signature));

@@ -2,9 +2,11 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "crypto/ed25519.h"
 #include "crypto/sealing.h"
@@ -56,6 +58,9 @@ class SignifyKey {
   SignifyNumber number_;
   crypto::Ed25519Seed seed_;
 };
+
+/// What proves the lines that this key signs; empty without a key: then nothing is proved.
+[[nodiscard]] std::vector<SignifyPublic> proofs_of(const std::shared_ptr<const SignifyKey>& key);
 
 /// A signature and the signed text.
 struct SignedText {

@@ -14,13 +14,15 @@ namespace weir::store {
 /// Compares what counts as sent with a store's listing, page by page, and finds missing segments.
 /// Segments before the first one that the store has are not reported, whether by position (pruned
 /// as `prune` does, on all timelines) or by name (as Barman's programs do): pruning removes the
-/// oldest. Pure.
+/// oldest. Nor are those before the start that a prune has recorded: the store may keep some of
+/// them (a lock, an interrupted prune), or another archiver may add older ones. Pure.
 class Audit {
  public:
   /// Maximum number reported; the rest is found by the next audit.
   static constexpr std::size_t kMost = 1000;
 
-  Audit(Mark mark, const Layout& layout);
+  /// `begin`: the recorded start.
+  Audit(Mark mark, const Layout& layout, std::optional<wal::SegmentName> begin = std::nullopt);
 
   /// The key after which the next page starts; nullopt: finished.
   [[nodiscard]] std::optional<std::string> after() const;
@@ -38,6 +40,7 @@ class Audit {
 
   const Mark mark_;
   const Layout& layout_;
+  const std::optional<wal::SegmentName> begin_;
   enum class Look { front, runs, front_again, over } look_ = Look::front;
   std::size_t run_ = 0;     ///< in the mark
   std::uint64_t next_ = 0;  ///< number of the segment expected next in it

@@ -52,6 +52,7 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
       audit_(archive, store, layout,
              {.place = options_.shown_name,
               .every = options_.audit_every,
+              .keys = proofs_of(options_.manifest_key),
               .send_again =
                   [this](const UploadItem& item) {
                     sender_.forget(item);
@@ -73,6 +74,7 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
         LocalRemoval::Options{
             .keep = *options_.keep_local,
             .every = options_.keep_every,
+            .keys = proofs_of(options_.manifest_key),
             .sent_again = [this](ManifestEntry line) { sender_.add_line(std::move(line)); },
             .stopping = [this] { return stopping_.load(); }},
         threads_, report_, log_);

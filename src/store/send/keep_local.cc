@@ -9,6 +9,7 @@
 #include "archive/forms.h"
 #include "archive/kept_slots.h"
 #include "archive/listing.h"
+#include "store/ledger/manifest_reader.h"
 
 namespace weir::store {
 
@@ -110,9 +111,9 @@ std::optional<wal::Lsn> held_by_slots(io::Shelf& archive) {
 }
 
 bool remove_local(io::Directory& archive, const LocalSegments& number,
-                  const std::function<bool(wal::SegmentName)>& surely_stored) {
+                  const std::function<bool(wal::SegmentName)>& may_leave) {
   for (const auto& segment : number.segments)
-    if (!surely_stored(segment)) return false;
+    if (!may_leave(segment)) return false;
   // As prune does: the raw form first, since a running compressor checks for it right before it
   // publishes another form.
   for (const auto& segment : number.segments)
@@ -169,9 +170,17 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
   });
   // As before a prune: a crash must not restore an earlier slots file, which needs more WAL.
   if (!plan.numbers.empty()) archive_.sync();
+  // If the store were sent such a segment again, it would begin with it, followed by a hole.
+  std::optional<wal::SegmentName> begin;
+  bool asked = false;
+  const auto was_pruned = [&](wal::SegmentName segment) {
+    if (!there.at(segment).empty()) return false;
+    if (!std::exchange(asked, true)) begin = read_begin(store_, layout_, options_.keys, kOnce);
+    return is_pruned(segment, begin);
+  };
   const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
     PGWEIR_CHECK(written.has(segment));
-    if (!surely_stored(tools, segment, there, stays)) return false;
+    if (!was_pruned(segment) && !surely_stored(tools, segment, there, stays)) return false;
     // That took time: a slot may have been created, or moved back.
     stays = kept_for_slot(segment.segno(size), held_by_slots(archive_), size);
     return stays.empty();
@@ -190,7 +199,10 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
       plan.kept_for = stays;
       break;
     }
-    log_.debug("removed from the archive, since the store has it: {}", number.segments.front());
+    log_.debug("removed from the archive, since {}: {}",
+               was_pruned(number.segments.front()) ? "a prune has removed it from the store"
+                                                   : "the store has it",
+               number.segments.front());
     report_.change([&](StoreView& view) { view.removed_files += number.segments.size(); });
   }
   report_.change([&](StoreView& view) { view.kept_for = plan.kept_for; });

@@ -13,6 +13,7 @@
 #include "store/layout.h"
 #include "store/ledger/manifest_line.h"
 #include "store/ledger/mark.h"
+#include "store/ledger/signify.h"
 #include "store/object_store.h"
 #include "store/send/follow_report.h"
 #include "store/send/sender.h"
@@ -59,22 +60,25 @@ struct MayGo {
 /// if it cannot be determined, Error{io}.
 [[nodiscard]] std::optional<wal::Lsn> held_by_slots(io::Shelf& archive);
 
-/// Removes the segments of one position in all their forms, durably. Only after `surely_stored` has
-/// confirmed for each of them that the store has it now (P17). Returns false otherwise. Throws
-/// Error{io, durability}, and what `surely_stored` throws.
+/// Removes the segments of one position in all their forms, durably. Only after `may_leave` has
+/// confirmed for each of them that the store has it now, or that a prune has removed it there
+/// (P17). Returns false otherwise. Throws Error{io, durability}, and what `may_leave` throws.
 [[nodiscard]] bool remove_local(io::Directory& archive, const LocalSegments& number,
-                                const std::function<bool(wal::SegmentName)>& surely_stored);
+                                const std::function<bool(wal::SegmentName)>& may_leave);
 
 /// Removes from an archive what the store is known to have (--local-retention). Before a segment is
 /// removed, its file is read again, and its digest compared with the object's: that costs as much
-/// reading as writing it did, but does not depend on a mark. Problems here never stop uploads. Does
-/// not own its arguments. One thread.
+/// reading as writing it did, but does not depend on a mark. A segment that a recorded prune has
+/// removed from the store is removed here, too, and not sent again. Problems here never stop
+/// uploads. Does not own its arguments. One thread.
 class LocalRemoval {
  public:
   using Time = Threads::Time;
   struct Options {
     KeepLocal keep{};
     std::chrono::milliseconds every{2'000};
+    /// The record of a prune counts if one of them proves it; empty: every record counts.
+    std::vector<SignifyPublic> keys{};
     /// The line of an object that was sent again.
     std::function<void(ManifestEntry)> sent_again = nullptr;
     std::function<bool()> stopping = nullptr;

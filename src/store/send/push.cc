@@ -19,6 +19,7 @@
 #include "store/insist.h"
 #include "store/ledger/loss_records.h"
 #include "store/ledger/lost_segments.h"
+#include "store/ledger/manifest_reader.h"
 #include "store/ledger/mark.h"
 #include "store/listing.h"
 #include "store/send/audit.h"
@@ -206,28 +207,35 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
         return true;
       });
   // By the rules of the audit, which requests pages: the part of the listing after `after`.
-  Audit audit(mark, layout_);
-  bool begun = false;
-  while (const auto after = audit.after()) {
-    if (after->empty() && std::exchange(begun, true)) {
-      if (audit.missing().empty()) break;
-      // A prune may have run meanwhile.
-      audit.take(
-          insist(patience_, [&] { return store_.list(layout_.wal_prefix(), "", kListingPage); }));
-      continue;
+  const auto missing_from = [&](const std::optional<wal::SegmentName>& start) {
+    Audit audit(mark, layout_, start);
+    bool begun = false;
+    while (const auto after = audit.after()) {
+      if (after->empty() && std::exchange(begun, true)) {
+        if (audit.missing().empty()) break;
+        // A prune may have run meanwhile.
+        audit.take(
+            insist(patience_, [&] { return store_.list(layout_.wal_prefix(), "", kListingPage); }));
+        continue;
+      }
+      ObjectPage page;
+      const auto from = std::upper_bound(
+          all.objects.begin(), all.objects.end(), *after,
+          [](const std::string& key, const ObjectEntry& object) { return key < object.key; });
+      page.objects.assign(from, all.objects.end());
+      audit.take(page);
     }
-    ObjectPage page;
-    const auto from = std::upper_bound(
-        all.objects.begin(), all.objects.end(), *after,
-        [](const std::string& key, const ObjectEntry& object) { return key < object.key; });
-    page.objects.assign(from, all.objects.end());
-    audit.take(page);
-  }
+    return audit.missing();
+  };
+  auto missing = missing_from(std::nullopt);
+  if (!missing.empty())
+    if (const auto start = read_begin(store_, layout_, proofs_of(options_.manifest_key), patience_))
+      missing = missing_from(start);
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);
   std::set<wal::SegmentName> lost;
-  for (const auto& segment : audit.missing()) {
+  for (const auto& segment : missing) {
     // Check again: it may have been stored since.
     if (!insist(patience_, [&] { return forms_of(store_, layout_, segment); }).empty()) continue;
     if (!here.contains(segment)) {

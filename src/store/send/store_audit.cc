@@ -4,6 +4,7 @@
 
 #include "archive/forms.h"
 #include "store/ledger/lost_segments.h"
+#include "store/ledger/manifest_reader.h"
 #include "store/listing.h"
 
 namespace weir::store {
@@ -25,14 +26,18 @@ StoreAudit::StoreAudit(io::Directory& archive, ObjectStore& store, const Layout&
       log_(log) {}
 
 StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& cluster) {
-  if (!audit_) audit_.emplace(mark, layout_);
+  if (!audit_) audit_.emplace(mark, layout_, begin_);
   if (const auto after = audit_->after()) {
     audit_->take(store_.list(layout_.wal_prefix(), *after, kListingPage));
     return threads_.now();
   }
+  auto missing = audit_->missing();
+  if (!missing.empty()) {
+    begin_ = read_begin(store_, layout_, options_.keys, kOnce);
+    std::erase_if(missing, [this](wal::SegmentName each) { return is_pruned(each, begin_); });
+  }
   look_for_histories(mark);
   auto next = threads_.now() + options_.every;
-  const auto missing = audit_->missing();
   audit_.reset();
   std::set<wal::SegmentName> still_lost;
   for (const auto& segment : missing)

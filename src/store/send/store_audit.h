@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "archive/identity.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #include "io/directory.h"
 #include "store/layout.h"
 #include "store/ledger/mark.h"
+#include "store/ledger/signify.h"
 #include "store/object_store.h"
 #include "store/send/audit.h"
 #include "store/send/follow_report.h"
@@ -28,6 +30,8 @@ class StoreAudit {
   struct Options {
     std::string place{};  ///< the store, for messages
     std::chrono::milliseconds every{3'600'000};
+    /// The record of a prune counts if one of them proves it; empty: every record counts.
+    std::vector<SignifyPublic> keys{};
     /// The archive has this file, which the store has lost.
     std::function<void(const UploadItem&)> send_again = nullptr;
     /// Losses were recorded.
@@ -53,7 +57,8 @@ class StoreAudit {
   Threads& threads_;
   FollowReport& report_;
   Log& log_;
-  std::optional<Audit> audit_;       ///< in progress
+  std::optional<Audit> audit_;               ///< in progress
+  std::optional<wal::SegmentName> begin_{};  ///< of the store, as far as it was asked for
   std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive
 };
 

@@ -80,6 +80,21 @@ TEST_F(RecordPrune, SaysWhereTheArchiveBeginsBeforeAnythingIsRemoved) {
     EXPECT_TRUE(store_.objects.contains(layout_.key(name(segno))));
 }
 
+/// Segments before it on a newer timeline may be stored afterwards.
+TEST_F(RecordPrune, SaysWhichTimelineWasTheNewest) {
+  write();
+  auto plan = plan_of(4);
+  plan.numbers[1].push_back({.name = {3, 2, kSize}, .files = {"000000030000000000000002"}});
+  EXPECT_EQ(record(plan)->begin, wal::SegmentName(3, 4, kSize));
+  EXPECT_TRUE(record(plan_of(6, 4)));
+  const auto begin = store::read_begin(store_, layout_, {}, {});
+  EXPECT_EQ(begin, wal::SegmentName(3, 6, kSize));
+  EXPECT_TRUE(store::is_pruned({2, 5, kSize}, begin));
+  EXPECT_FALSE(store::is_pruned({1, 6, kSize}, begin));
+  EXPECT_FALSE(store::is_pruned({4, 5, kSize}, begin));
+  EXPECT_FALSE(store::is_pruned({1, 1, kSize}, std::nullopt));
+}
+
 TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemoved) {
   write();
   for (const std::uint64_t segno : {1, 2, 3}) store_.objects.erase(layout_.key(name(segno)));

@@ -32,10 +32,10 @@ class AuditTest : public ::testing::TestWithParam<Layout::Form> {
     keys_.erase(layout_.key(segment(segno, timeline)) + ".zst");
   }
   /// With pages of each size the same.
-  Names missing() {
+  Names missing(const std::optional<wal::SegmentName>& begin = std::nullopt) {
     std::optional<Names> found;
     for (const std::size_t page_size : {1, 2, 3, 100}) {
-      Audit audit(mark_, layout_);
+      Audit audit(mark_, layout_, begin);
       int pages = 0;
       while (const auto after = audit.after()) {
         ObjectPage page;
@@ -136,6 +136,20 @@ TEST_P(AuditTest, DoesNotMissWhatAPruneRemovesMeanwhile) {
   lose(255);
   while (audit.after()) audit.take(list());
   EXPECT_EQ(audit.missing(), Names());
+}
+
+/// Some of it is locked, or the prune was killed.
+TEST_P(AuditTest, DoesNotMissWhatAPruneHasRecordedAsRemoved) {
+  for (std::uint64_t segno = 258; segno < 263; ++segno) add(segno, 2);
+  for (const std::uint64_t segno : {255, 256, 258}) lose(segno);
+  lose(258, 2);
+  lose(261, 2);
+  EXPECT_EQ(missing(),
+            Names({segment(255), segment(256), segment(258), segment(258, 2), segment(261, 2)}));
+  EXPECT_EQ(missing(segment(258)), Names({segment(258), segment(258, 2), segment(261, 2)}));
+  EXPECT_EQ(missing(segment(259, 2)), Names({segment(261, 2)})) << "on all timelines";
+  EXPECT_EQ(missing(segment(259)), Names({segment(258, 2), segment(261, 2)}))
+      << "but not on one that may have begun since";
 }
 
 TEST_P(AuditTest, AMarkWithGapsMissesNothingInThem) {

@@ -10,6 +10,7 @@
 #include "archive/listing.h"
 #include "support/archive_builder.h"
 #include "support/memory_store.h"
+#include "support/recorded_begin.h"
 
 namespace weir::store::keep_local_test {
 namespace {
@@ -151,6 +152,7 @@ class LocalRemovalTest : public ::testing::Test {
         LocalRemoval::Options{
             .keep = keep,
             .every = 1h,
+            .keys = keys_,
             .sent_again = [this](const ManifestEntry& line) { lines_.push_back(line); },
             .stopping = [] { return false; }},
         machine_threads(), report_, log_);
@@ -173,6 +175,7 @@ class LocalRemovalTest : public ::testing::Test {
   std::optional<SendTools> tools_;
   FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
   std::vector<ManifestEntry> lines_;
+  std::vector<SignifyPublic> keys_;
   std::optional<LocalRemoval> removal_;
 };
 
@@ -194,6 +197,41 @@ TEST_F(LocalRemovalTest, StoresAgainWhatIsGoneAndKeepsItForNow) {
   EXPECT_EQ(report_.view().sent_again, 1u);
   look();
   EXPECT_EQ(here(), Numbers{4});
+}
+
+/// Sent again, it would be followed by a hole.
+TEST_F(LocalRemovalTest, RemovesWhatAPruneHasRemovedFromTheStoreAndSendsItNotAgain) {
+  for (const std::uint64_t segno : {1, 2}) store_.objects.erase(layout_.key(name(segno)));
+  test::record_begin(store_, layout_, name(3));
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+  EXPECT_TRUE(lines_.empty());
+  for (const std::uint64_t segno : {1, 2})
+    EXPECT_FALSE(store_.objects.contains(layout_.key(name(segno)))) << segno;
+}
+
+TEST_F(LocalRemovalTest, BelievesOnlyAPruneThatTheKeyProves) {
+  const auto key = std::make_shared<const SignifyKey>(SignifyKey::make());
+  keys_ = proofs_of(key);
+  store_.objects.erase(layout_.key(name(1)));
+  test::record_begin(store_, layout_, name(3));
+  look();
+  EXPECT_EQ(here(), (Numbers{1, 2, 3, 4}));
+  EXPECT_EQ(lines_.size(), 1u);
+  store_.objects.erase(layout_.key(name(1)));
+  test::record_begin(store_, layout_, name(3), key);
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+  EXPECT_EQ(lines_.size(), 1u);
+}
+
+TEST_F(LocalRemovalTest, WhatAPruneHasNotRecordedIsSentAgain) {
+  test::record_begin(store_, layout_, name(2));
+  for (const std::uint64_t segno : {1, 2}) store_.objects.erase(layout_.key(name(segno)));
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4}));
+  ASSERT_EQ(lines_.size(), 1u);
+  EXPECT_EQ(lines_.front().name, name(2).to_string());
 }
 
 TEST_F(LocalRemovalTest, KeepsWhatDiffersFromTheObjectAndSaysSo) {

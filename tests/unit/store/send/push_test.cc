@@ -20,6 +20,7 @@
 #include "support/archive_builder.h"
 #include "support/error_of.h"
 #include "support/memory_store.h"
+#include "support/recorded_begin.h"
 
 namespace weir::store::push_test {
 namespace {
@@ -175,6 +176,23 @@ TEST_F(PushTest, TakesWhatIsGoneFromTheBeginningForPruned) {
   const auto result = push();
   EXPECT_EQ(result.vanished, 0u);
   EXPECT_FALSE(store_.objects.contains(key(1)));
+}
+
+/// The store kept the first one.
+TEST_F(PushTest, TakesWhatAPruneHasRecordedForPruned) {
+  push();
+  test::record_begin(store_, kLayout, wal::SegmentName(1, 4, kSize));
+  for (const auto& lost : {key(2), key(3, ".zst"), key(5, ".zst")}) store_.objects.erase(lost);
+  {
+    const auto directory = builder_.disk.open();
+    directory->remove(wal::SegmentName(1, 3, kSize).to_string() + ".zst");
+    directory->sync();
+  }
+  const auto result = push();
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.vanished, 1u);
+  EXPECT_FALSE(store_.objects.contains(key(2)));
+  EXPECT_TRUE(store_.objects.contains(key(5, ".zst")));
 }
 
 TEST_F(PushTest, ReportsWhatIsGoneFromBothPlaces) {

@@ -6,10 +6,12 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <memory>
 
 #include "archive/losses.h"
 #include "support/archive_builder.h"
 #include "support/memory_store.h"
+#include "support/recorded_begin.h"
 
 namespace weir::store::store_audit_test {
 namespace {
@@ -59,12 +61,15 @@ class StoreAuditTest : public ::testing::Test {
   std::unique_ptr<io::Directory> directory_;
   std::vector<std::string> sent_again_;
   int recorded_ = 0;
+  std::vector<SignifyPublic> keys_;
   FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
   std::optional<StoreAudit> audit_;
-  void SetUp() override {
+  void SetUp() override { make_audit(); }
+  void make_audit() {
     audit_.emplace(*directory_, store_, kLayout,
                    StoreAudit::Options{.place = "s3://memory",
                                        .every = 1h,
+                                       .keys = keys_,
                                        .send_again =
                                            [this](const UploadItem& item) {
                                              sent_again_.push_back(item.to_string());
@@ -86,6 +91,33 @@ TEST_F(StoreAuditTest, SendsAgainWhatTheArchiveHas) {
   EXPECT_THAT(sent_again_, ElementsAre(segment(4).to_string()));
   EXPECT_EQ(recorded_, 0);
   EXPECT_FALSE(report_.view().problem);
+}
+
+/// On another machine, without the archive directory: it was killed, or the store keeps 1.
+TEST_F(StoreAuditTest, LeavesAloneWhatAPruneHasRecorded) {
+  lose(2);
+  lose(3);
+  test::record_begin(store_, kLayout, segment(4));
+  run();
+  EXPECT_THAT(sent_again_, IsEmpty());
+  EXPECT_EQ(recorded_, 0);
+  EXPECT_FALSE(report_.view().problem);
+  lose(4);
+  run();
+  EXPECT_THAT(sent_again_, ElementsAre(segment(4).to_string())) << "the prune did not remove it";
+}
+
+TEST_F(StoreAuditTest, BelievesOnlyAPruneThatTheKeyProves) {
+  const auto key = std::make_shared<const SignifyKey>(SignifyKey::make());
+  keys_ = proofs_of(key);
+  make_audit();
+  lose(3);
+  test::record_begin(store_, kLayout, segment(4));
+  run();
+  EXPECT_THAT(sent_again_, ElementsAre(segment(3).to_string()));
+  test::record_begin(store_, kLayout, segment(4), key);
+  run();
+  EXPECT_THAT(sent_again_, SizeIs(1));
 }
 
 TEST_F(StoreAuditTest, SendsAHistoryAgain) {
