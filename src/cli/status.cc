@@ -173,8 +173,14 @@ status::StatusReport report_of_both(io::Directory& directory, StoredArchive& sto
 status::StatusReport report_with_store(const std::string& path, StoredArchive& stored,
                                        const std::function<void()>& ask) {
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
-  auto side = status::look_at_store(directory.get(), stored.shelf(), stored.opened().identity(),
-                                    std::chrono::system_clock::now());
+  status::StoreSide side;
+  try {
+    stored.hide_pruned({});
+    side = status::look_at_store(directory.get(), stored.shelf(), stored.opened().identity(),
+                                 std::chrono::system_clock::now());
+  } catch (const store::StoreError& error) {
+    side = status::no_store_side(stored.shelf().path(), error);
+  }
   const auto failed = [&](const store::StoreError& error) {
     side = status::no_store_side(side.place, error);
   };

@@ -150,6 +150,7 @@ int verify_as_asked(const Arguments& arguments) {
       print_coloured(store::to_text(manifest->report) + kNotRead);
     return manifest->report.sound() ? kDone : kNo;
   }
+  if (stored) stored->hide_pruned(request.keys);
   // Each object is fetched once: to be checked, and for its digest.
   const bool deep = manifest && arguments.has(kDeep);
   const auto at_once = stored ? stored->jobs() : 0;

@@ -262,6 +262,40 @@ def test_prune_takes_the_same_from_both(archive, bucket, place):
     assert not any(names[2] in key for key in bucket.keys())
 
 
+def test_what_a_prune_has_recorded_is_no_hole(archive, bucket, proxy):
+    """Whatever a prune that was killed has left of it: nobody needs it."""
+    push(archive, bucket)
+    names = names_of(archive)
+    gone = next(key for key in bucket.keys() if names[1] in key)
+    held = bucket.get(gone)
+
+    def holes():
+        told = json.loads(pgweir("status", *words_for(bucket), "--json", env=ENVIRONMENT).stdout)
+        verified = pgweir("verify", *words_for(bucket), "--deep", "--no-progress", env=ENVIRONMENT)
+        return len(told["holes"]), verified.returncode
+
+    bucket.remove(gone)
+    assert holes() == (1, 1)
+    bucket.put(gone, held)
+    proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>") \
+        if request.method in ("POST", "DELETE") else None
+    killed = pgweir("prune", *words_for(bucket, proxy.url), "--keep-from", names[2], env=ENVIRONMENT)
+    assert killed.returncode == 1 and "did not remove 2 of 2 objects" in killed.stderr, killed.stderr
+    bucket.remove(gone)
+    assert holes() == (0, 0)
+    # The archive still has it, and does not send it again.
+    store("push", bucket, "-D", archive.path)
+    assert gone not in bucket.keys()
+    store("check", bucket, "-D", archive.path)
+    for path in archive.finished().values():
+        if path.name[:24] in names[:2]:
+            path.unlink()
+    told = pgweir("status", "-D", archive.path, *words_for(bucket), "--json", env=ENVIRONMENT)
+    assert json.loads(told.stdout)["holes"] == [], told.stdout
+    both = pgweir("verify", "-D", archive.path, *words_for(bucket), "--no-progress", env=ENVIRONMENT)
+    assert both.returncode == 0, both.stdout + both.stderr
+
+
 def test_prune_names_what_the_store_keeps(archive, bucket, proxy):
     push(archive, bucket)
     names = names_of(archive)

@@ -11,6 +11,7 @@
 #include "cli/print_stderr.h"
 #include "store/cluster_record.h"
 #include "store/insist.h"
+#include "store/ledger/manifest_reader.h"
 
 namespace weir::cli {
 
@@ -33,6 +34,13 @@ StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<b
       shelf_([this]() -> store::ObjectStore& { return opened_.store(); },
              opened_.store().name_of(opened_.layout().wal_prefix()), opened_.layout(), patience_, 1,
              options.identities) {}
+
+void StoredArchive::hide_pruned(std::span<const store::SignifyPublic> keys) {
+  // Cached: what is removed later is in it, and what was removed before was recorded before.
+  static_cast<void>(shelf_.list());
+  if (const auto begin = store::read_begin(opened_.store(), opened_.layout(), keys, patience_))
+    shelf_.hide_before(*begin);
+}
 
 std::optional<archive::Identity> StoredArchive::told_identity() {
   const auto cluster = store::insist(

@@ -4,10 +4,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "archive/identity.h"
 #include "cli/arguments.h"
 #include "io/shelf.h"
+#include "store/ledger/signify.h"
 #include "store/open_store.h"
 #include "store/shelf/near_shelf.h"
 
@@ -25,6 +27,11 @@ class StoredArchive {
  public:
   StoredArchive(const store::StoreOptions& options, std::function<bool()> stop);
   [[nodiscard]] store::NearShelf& shelf() { return shelf_; }
+  /// From now on listings of the shelf have only what the last recorded prune has left, or will
+  /// leave: the rest may have holes while it is removed, and afterwards if the prune was killed, or
+  /// the store kept some of it. If keys are given, one of them must prove the record. Throws
+  /// StoreError.
+  void hide_pruned(std::span<const store::SignifyPublic> keys);
   [[nodiscard]] store::OpenStore& opened() { return opened_; }
   /// Requests at once, --store-jobs.
   [[nodiscard]] std::size_t jobs() const { return jobs_; }

@@ -175,6 +175,11 @@ void NearShelf::read_whole_segments(std::size_t kept, Watch watch) {
   watch_ = std::move(watch);
 }
 
+void NearShelf::hide_before(wal::SegmentName begin) {
+  const std::lock_guard lock(mutex_);
+  begin_ = begin;
+}
+
 void NearShelf::keep_recent(const std::string& key, const Content& content) {
   recent_.emplace_back(key, content);
   if (recent_.size() > kept_whole_) recent_.pop_front();
@@ -359,6 +364,10 @@ std::vector<io::DirectoryEntry> NearShelf::list() {
     entries.push_back(std::move(entry));
   }
   add_open_segments(entries);
+  std::erase_if(entries, [this](const io::DirectoryEntry& entry) {
+    const auto file = archive::SegmentFileName::parse(entry.name);
+    return file && is_pruned(file->segment, begin_);
+  });
   return entries;
 }
 

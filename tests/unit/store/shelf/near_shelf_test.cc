@@ -62,6 +62,22 @@ TEST_F(NearShelfTest, ShowsTheArchiveAsADirectoryWould) {
   EXPECT_EQ(shelf_.open_bytes(file(2).to_string()), nullptr);
 }
 
+TEST_F(NearShelfTest, HidesWhatWasPruned) {
+  store_.place(OpenObject{wal::SegmentName(1, 2, kSize), kSize.start(2) + 8192, "a-1"}.key(kLayout),
+               test::bytes_of("of a segment that is complete"));
+  store_.place(kLayout.key({wal::SegmentName(2, 2, kSize), Method::none}),
+               ArchiveBuilder::content(wal_, 2));
+  EXPECT_EQ(archive::list_archive(shelf_).segments.size(), 4u);
+  shelf_.hide_before(wal::SegmentName(1, 3, kSize));
+  EXPECT_EQ(archive::list_archive(shelf_).segments.size(), 2u) << "timeline 2 may have begun since";
+  shelf_.hide_before(wal::SegmentName(2, 3, kSize));
+  const auto listing = archive::list_archive(shelf_);
+  ASSERT_EQ(listing.segments.size(), 1u);
+  EXPECT_EQ(listing.segments.front().name.segment, wal::SegmentName(1, 3, kSize));
+  EXPECT_EQ(listing.histories.size(), 1u);
+  EXPECT_TRUE(shelf_.find(file(1).to_string())) << "it is still there";
+}
+
 TEST_F(NearShelfTest, GivesTheBytesWhereverOneReads) {
   const auto bytes = shelf_.open_bytes(file(1).to_string());
   const auto content = ArchiveBuilder::content(wal_, 1);
