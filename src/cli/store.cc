@@ -27,11 +27,13 @@
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
 #include "io/posix_directory.h"
+#include "restore/published.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/open_store.h"
 #include "store/sealed/rewrap.h"
 #include "store/send/follow.h"
 #include "store/send/push.h"
+#include "store/shelf/near_shelf.h"
 #include "store/shelf/store_files.h"
 #include "store/store_check.h"
 
@@ -191,6 +193,16 @@ int list(const store::StoreOptions& options) {
   return kDone;
 }
 
+/// As restore does: a padded segment is for the end of its timeline only.
+void require_last(store::OpenStore& opened, const store::StoreOptions& options,
+                  wal::SegmentName segment, wal::SegmentSize size, wal::Lsn padded_from) {
+  store::NearShelf stored([&]() -> store::ObjectStore& { return opened.store(); },
+                          opened.store().name_of(opened.layout().wal_prefix()), opened.layout(),
+                          store::kOnce, 1, options.identities);
+  if (const auto gap = restore::wal_after_published(stored, segment, size))
+    throw restore::not_the_last(segment.to_string(), *gap, padded_from);
+}
+
 int get(const Arguments& arguments, const store::StoreOptions& options) {
   const auto& words = arguments.words();
   const auto& name = words[1];
@@ -205,10 +217,17 @@ int get(const Arguments& arguments, const store::StoreOptions& options) {
   archive::DirectoryHome home(*directory);
   const auto fetched = store::fetch_file(
       opened.store(), opened.layout(), name, home,
-      slash == std::string::npos ? target : target.substr(slash + 1), options.identities);
+      slash == std::string::npos ? target : target.substr(slash + 1), options.identities,
+      [&](wal::SegmentName segment, wal::SegmentSize size, wal::Lsn padded_from) {
+        require_last(opened, options, segment, size, padded_from);
+      });
   if (!fetched) {
     print_stderr("pgweir: the store has no {}\n", name);
     return kNo;
+  }
+  if (fetched->damage) {
+    log.error(*fetched->damage);
+    log.warning("{} was downloaded from its other, valid object", name);
   }
   if (fetched->padded_from)
     log.warning(

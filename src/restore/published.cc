@@ -1,11 +1,17 @@
 #include "restore/published.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <variant>
 #include <vector>
 
 #include "archive/forms.h"
+#include "archive/listing.h"
 #include "archive/published_open.h"
-#include "wal/lsn.h"
+#include "archive/timelines.h"
+#include "restore/archive_facts.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::restore {
 
@@ -31,6 +37,29 @@ std::optional<Partial> find_published(Archives& archives, wal::SegmentName segme
     }
   });
   return found;
+}
+
+std::optional<Gap> wal_after_published(store::NearShelf& stored, wal::SegmentName segment,
+                                       wal::SegmentSize size) {
+  stored.look_around(segment);
+  const auto listing = archive::list_archive(stored);
+  const auto timelines = archive::Timelines::read(stored, listing);
+  const auto holes = read_known_holes(stored, listing, size);
+  const auto absence = judge_absent_segment(segment, listing, timelines, size, holes);
+  if (const auto* const gap = std::get_if<Gap>(&absence)) return *gap;
+  auto told = stored.told();
+  std::erase_if(told.segments, [&](const auto& entry) { return entry.name.segment == segment; });
+  return told_of(segment, told, timelines, size, holes);
+}
+
+Error not_the_last(const std::string& name, const Gap& gap, wal::Lsn sound_to) {
+  return Error(ErrorKind::damage,
+               fmt::format("{} was published unfinished, but is not the last one: {}", name,
+                           gap.what))
+      .with("sound up to", sound_to)
+      .hint(
+          "A recovery would end there. Upload the complete segment: \"pgweir store push\" replaces "
+          "the padded one with it.");
 }
 
 }  // namespace weir::restore

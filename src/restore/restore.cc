@@ -681,13 +681,7 @@ std::optional<Result> Restorer::restore_published(wal::SegmentName segment, cons
       archives_.several() ? archives_.path_of(published->copy) : published->copy.name.to_string();
   const auto finding = look_for_absent(segment, true);
   if (const auto* const gap = std::get_if<Gap>(&finding.absence))
-    throw Error(
-        ErrorKind::damage,
-        fmt::format("{} was published unfinished, but is not the last one: {}", name, gap->what))
-        .with("sound up to", published->cut)
-        .hint(
-            "A recovery would end there. Upload the complete segment: \"pgweir store push\" "
-            "replaces the padded one with it.");
+    throw not_the_last(name, *gap, published->cut);
   // The archive's own partial file may continue after it.
   if (options_.partial || options_.up_to_hole)
     if (const auto partial = find_partial(archives_, segment, *finding.size, options_.durable_end);

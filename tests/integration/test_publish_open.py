@@ -186,6 +186,9 @@ def test_no_acknowledged_commit_is_missing(dead, servers, bucket, place):
                              primary.segment_size)
     bucket.put(key_of(later), content)
     assert "is not the last one" in ask(*words(bucket), status=200)
+    refused = store("get", bucket, name, place / "refused", status=4)
+    assert f"{name} was published unfinished, but is not the last one" in refused.stderr, refused.stderr
+    assert not (place / "refused").exists()
     bucket.remove(key_of(later))
     asked = pgweir("restore", "-D", archive.path, "--partial", name, place / "RECOVERYXLOG", env=ENVIRONMENT)
     assert asked.returncode == 0, asked.stderr

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "archive/forms.h"
 #include "archive/published_open.h"
@@ -25,14 +26,14 @@ namespace weir::store {
 
 namespace {
 
-/// Chooses which of the stored forms to read.
-std::optional<StoredForm> find_form(ObjectStore& store, const Layout& layout,
-                                    wal::SegmentName segment) {
-  const auto forms = forms_of(store, layout, segment);
-  const auto best = std::min_element(forms.begin(), forms.end(), [](const auto& a, const auto& b) {
+/// In the order of their precedence, as in a directory.
+std::vector<StoredForm> ordered_forms_of(ObjectStore& store, const Layout& layout,
+                                         wal::SegmentName segment) {
+  auto forms = forms_of(store, layout, segment);
+  std::stable_sort(forms.begin(), forms.end(), [](const auto& a, const auto& b) {
     return archive::counts_before(a.file, b.file);
   });
-  return best == forms.end() ? std::nullopt : std::optional(*best);
+  return forms;
 }
 
 /// Where the valid part of the segment ends, if it was uploaded before it was complete ("pgweir
@@ -45,12 +46,11 @@ std::optional<wal::Lsn> published_end(ObjectStore& store, const Layout& layout,
   return record ? std::optional(record->end) : std::nullopt;
 }
 
-/// Writes the segment's content to `draft` while verifying it. Returns the start of the zeros of a
-/// published partial segment, whose end `ask_published` returns.
-std::optional<wal::Lsn> write_checked(OneFileShelf& shelf, const archive::SegmentFileName& file,
-                                      const std::optional<ClusterRecord>& cluster,
-                                      const std::function<std::optional<wal::Lsn>()>& ask_published,
-                                      archive::Draft& draft) {
+/// Writes the segment's content to `draft` while verifying it. Nothing but zeros from `published`
+/// on, if it is set, is valid if `judge` permits.
+void write_checked(OneFileShelf& shelf, const archive::SegmentFileName& file,
+                   const std::optional<ClusterRecord>& cluster, std::optional<wal::Lsn> published,
+                   const std::function<void(wal::SegmentSize)>& judge, archive::Draft& draft) {
   const auto header = archive::read_first_page_header(shelf, file);
   const auto size = header ? wal::SegmentSize::of(header->segment_size) : std::nullopt;
   if (!size || !file.segment.fits(*size))
@@ -60,22 +60,94 @@ std::optional<wal::Lsn> write_checked(OneFileShelf& shelf, const archive::Segmen
   wal::RecordVerifier verifier(
       {.segment_size = *size, .timeline = file.segment.timeline(), .system_identifier = wanted},
       file.segment.start(*size));
-  std::optional<wal::Lsn> padded_from;
+  bool padding = false;
   archive::read_segment(shelf, file, *size, [&](std::span<const std::byte> wal) {
-    if (const auto damage = padded_from ? std::nullopt : verifier.feed(wal)) {
-      padded_from = ask_published();
+    if (const auto damage = padding ? std::nullopt : verifier.feed(wal)) {
       // Any other segment that ends in zeros is damaged.
-      if (!padded_from || damage->at < *padded_from ||
-          !archive::has_zeros_behind(shelf, file, *size, *padded_from))
+      if (!published || damage->at < *published ||
+          !archive::has_zeros_behind(shelf, file, *size, *published))
         throw Error(ErrorKind::damage, "a segment in the store is damaged: " + damage->what)
             .with("object", shelf.path_of(file.to_string()))
             .with("at", damage->at);
+      judge(*size);
+      padding = true;
     }
     draft.write(wal);
     return true;
   });
-  return padded_from;
 }
+
+/// Fetches a segment in one of its forms.
+class SegmentFetch {
+ public:
+  SegmentFetch(ObjectStore& store, const Layout& layout, wal::SegmentName segment,
+               archive::Home& home, const std::string& target,
+               std::span<const AgeIdentity> identities, const JudgePadded& judge)
+      : store_(store),
+        layout_(layout),
+        segment_(segment),
+        home_(home),
+        target_(target),
+        identities_(identities),
+        judge_(judge) {}
+
+  std::optional<Fetched> run() {
+    const auto forms = ordered_forms_of(store_, layout_, segment_);
+    if (forms.empty()) return std::nullopt;
+    cluster_ = read_cluster(store_, layout_);
+    for (const auto& form : forms)
+      if (take(form, std::nullopt)) return Fetched{.damage = damage_};
+    if (!damage_) return std::nullopt;  // they were removed meanwhile
+    if (const auto end = published_end(store_, layout_, segment_))
+      for (const auto& form : forms)
+        if (take(form, end)) return Fetched{.padded_from = judged_ ? end : std::nullopt};
+    throw *damage_;
+  }
+
+ private:
+  /// Returns false if it is damaged, or gone.
+  bool take(const StoredForm& form, std::optional<wal::Lsn> published) {
+    auto content = read_whole(store_, form.key, kLargestFile, kOnce);
+    if (!content) return false;
+    const auto path = store_.name_of(form.key);
+    judged_ = false;
+    try {
+      if (form.key.ends_with(kAgeSuffix)) {
+        AgeOpened opened(std::make_unique<MemoryBytes>(std::span<const std::byte>(*content)),
+                         identities_, path);
+        std::vector<std::byte> read(static_cast<std::size_t>(opened.size()));
+        read.resize(opened.read_at(0, read));
+        content = std::move(read);
+      }
+      OneFileShelf shelf(path.substr(0, path.rfind('/')), form.file.to_string(),
+                         std::move(*content));
+      const auto judge = [&](wal::SegmentSize size) {
+        judged_ = true;
+        if (judge_) judge_(segment_, size, *published);
+      };
+      home_.publish({.name = target_}, [&](archive::Draft& draft) {
+        write_checked(shelf, form.file, cluster_, published, judge, draft);
+        return true;
+      });
+      return true;
+    } catch (const Error& error) {
+      if (judged_ || error.kind() != ErrorKind::damage) throw;
+      if (!damage_) damage_ = error;
+      return false;
+    }
+  }
+
+  ObjectStore& store_;
+  const Layout& layout_;
+  const wal::SegmentName segment_;
+  archive::Home& home_;
+  const std::string& target_;
+  const std::span<const AgeIdentity> identities_;
+  const JudgePadded& judge_;
+  std::optional<ClusterRecord> cluster_;
+  std::optional<Error> damage_;  ///< of the first damaged form
+  bool judged_ = false;          ///< the form is padded
+};
 
 }  // namespace
 
@@ -97,47 +169,26 @@ void for_each_file(ObjectStore& store, const Layout& layout,
 
 std::optional<Fetched> fetch_file(ObjectStore& store, const Layout& layout, std::string_view name,
                                   archive::Home& home, const std::string& target,
-                                  std::span<const AgeIdentity> identities) {
+                                  std::span<const AgeIdentity> identities,
+                                  const JudgePadded& judge) {
   const auto sealed = name.ends_with(kAgeSuffix);
-  auto file = archive::SegmentFileName::parse(
+  const auto file = archive::SegmentFileName::parse(
       sealed ? name.substr(0, name.size() - kAgeSuffix.size()) : name);
   const auto timeline = wal::parse_history_name(name);
   if (!file && !timeline)
     throw Error(ErrorKind::usage, "not the name of a segment or timeline history")
         .with("name", name);
-  const bool plain = file && !sealed && !file->partial && file->method == codec::Method::none;
+  if (file && !sealed && !file->partial && file->method == codec::Method::none)
+    return SegmentFetch(store, layout, file->segment, home, target, identities, judge).run();
   auto key = timeline ? layout.history_key(*timeline) : layout.key(*file);
   if (sealed) key += kAgeSuffix;
-  if (plain) {
-    auto form = find_form(store, layout, file->segment);
-    if (!form) return std::nullopt;
-    file = form->file;
-    key = std::move(form->key);
-  }
-  auto content = read_whole(store, key, kLargestFile, kOnce);
+  const auto content = read_whole(store, key, kLargestFile, kOnce);
   if (!content) return std::nullopt;
-  const auto path = store.name_of(key);
-  if (plain && key.ends_with(kAgeSuffix)) {
-    AgeOpened opened(std::make_unique<MemoryBytes>(std::span<const std::byte>(*content)),
-                     identities, path);
-    std::vector<std::byte> read(static_cast<std::size_t>(opened.size()));
-    read.resize(opened.read_at(0, read));
-    content = std::move(read);
-  }
-  const auto cluster = plain ? read_cluster(store, layout) : std::nullopt;
-  const auto stored = file ? file->to_string() : std::string(name);
-  OneFileShelf shelf(path.substr(0, path.rfind('/')), stored,
-                     plain ? std::move(*content) : std::vector<std::byte>());
-  Fetched fetched;
-  const auto ask_published = [&] { return published_end(store, layout, file->segment); };
   home.publish({.name = target}, [&](archive::Draft& draft) {
-    if (plain)
-      fetched.padded_from = write_checked(shelf, *file, cluster, ask_published, draft);
-    else
-      draft.write(*content);
+    draft.write(*content);
     return true;
   });
-  return fetched;
+  return Fetched{};
 }
 
 }  // namespace weir::store

@@ -39,10 +39,10 @@ struct FetchFile : ::testing::Test {
         {.segment = kSegment, .end = recorded, .object = {}, .time = {}});
     store.place(*kLayout.key_of(archive::published_open_name(kSegment)), test::as_bytes(text));
   }
-  std::optional<Fetched> fetch(const std::string& name = kSegment.to_string()) {
+  std::optional<Fetched> fetch(const JudgePadded& judge = nullptr) {
     const auto directory = disk.open();
     archive::DirectoryHome home(*directory);
-    return fetch_file(store, kLayout, name, home, "target");
+    return fetch_file(store, kLayout, kSegment.to_string(), home, "target", {}, judge);
   }
   void expect_damage(const std::string& what) {
     SCOPED_TRACE(what);
@@ -92,6 +92,38 @@ TEST_F(FetchFile, TakesAPublishedPartialSegmentForWhatItIs) {
   ASSERT_TRUE(fetched);
   EXPECT_EQ(fetched->padded_from, end);
   EXPECT_EQ(disk.content("target"), padded);
+}
+
+TEST_F(FetchFile, APaddedOneCanBeRefusedBeforeItAppears) {
+  record(end);
+  const JudgePadded refuses = [this](wal::SegmentName segment, wal::SegmentSize size,
+                                     wal::Lsn padded_from) {
+    EXPECT_EQ(segment, kSegment);
+    EXPECT_EQ(size, kSize);
+    EXPECT_EQ(padded_from, end);
+    throw Error(ErrorKind::damage, "not the last one");
+  };
+  place(padded);
+  const auto error = test::error_of([&] { static_cast<void>(fetch(refuses)); });
+  EXPECT_EQ(error.message(), "not the last one");
+  EXPECT_FALSE(disk.open()->find("target"));
+  place(whole);
+  EXPECT_TRUE(fetch(refuses)) << "it is not padded";
+}
+
+/// Another archiver has stored the complete one in another form.
+TEST_F(FetchFile, TakesTheFormThatIsWhole) {
+  record(end);
+  for (const auto& unusable : {padded, test::Bytes(whole.size())}) {
+    store.place(kLayout.key(kSegment), unusable);
+    place(whole);
+    const auto fetched = fetch([](wal::SegmentName, wal::SegmentSize, wal::Lsn) { FAIL(); });
+    ASSERT_TRUE(fetched);
+    EXPECT_FALSE(fetched->padded_from);
+    ASSERT_TRUE(fetched->damage);
+    EXPECT_EQ(disk.content("target"), whole);
+    disk.erase("target");
+  }
 }
 
 }  // namespace
