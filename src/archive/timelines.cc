@@ -1,5 +1,7 @@
 #include "archive/timelines.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 
@@ -79,6 +81,28 @@ std::vector<wal::TimelineId> Timelines::descendants(wal::TimelineId timeline) co
   for (const auto& [descendant, history] : histories_)
     if (descendant != timeline && history.contains(timeline)) found.push_back(descendant);
   return found;
+}
+
+std::map<wal::TimelineId, std::string> missing_histories(const Listing& listing,
+                                                         const Timelines& timelines) {
+  std::map<wal::TimelineId, std::string> shown;
+  for (const auto& entry : listing.segments) {
+    const auto timeline = entry.name.segment.timeline();
+    shown.try_emplace(timeline, fmt::format("segments of timeline {} exist", timeline));
+  }
+  if (shown.empty()) return shown;
+  const auto oldest = shown.begin()->first;
+  const auto known = timelines.known();
+  for (const auto timeline : known)
+    if (const auto history = timelines.history(timeline))
+      for (const auto& ancestor : history->ancestors())
+        shown.try_emplace(
+            ancestor.timeline,
+            fmt::format("{} names timeline {}", wal::history_name(timeline), ancestor.timeline));
+  for (const auto timeline : known) shown.erase(timeline);
+  for (const auto& entry : listing.histories) shown.erase(entry.timeline);
+  std::erase_if(shown, [&](const auto& each) { return each.first <= oldest; });
+  return shown;
 }
 
 wal::TimelineId timeline_of_segment(const wal::TimelineHistory& history, std::uint64_t segno,

@@ -43,6 +43,12 @@ class Timelines {
   std::vector<Complaint> complaints_;
 };
 
+/// The history files that the archive lacks, although a recovery that begins with its oldest
+/// timeline requests them: of timelines with segments, or that another history names. By timeline:
+/// what shows that it existed, in words.
+[[nodiscard]] std::map<wal::TimelineId, std::string> missing_histories(const Listing& listing,
+                                                                       const Timelines& timelines);
+
 /// The timeline whose file of segment `segno` a recovery along `history` reads: the newest that
 /// starts before the segment ends (XLogFileReadAnyTLI in access/transam/xlogrecovery.c). The
 /// segment with a switchpoint is therefore that of the new timeline, which starts with a copy of

@@ -38,7 +38,6 @@ StatusReport make_settled_report(io::Shelf& directory, std::uint64_t free_bytes,
 void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::Listing& listing,
                         const archive::Timelines& timelines,
                         const std::vector<archive::Loss>& losses, wal::SegmentSize size);
-void add_missing_histories(StatusReport& report);
 void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Listing& listing,
                    const archive::Timelines& timelines);
 void add_unrecorded_branches(StatusReport& report, const archive::Timelines& timelines);
@@ -239,7 +238,9 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
     timeline_of(report, history.timeline).history = true;
   for (const auto& complaint : timelines.complaints())
     report.damaged.push_back(fmt::format("{}: {}", complaint.file, complaint.what));
-  add_missing_histories(report);
+  for (const auto& [timeline, shown] : archive::missing_histories(listing, timelines))
+    report.damaged.push_back(
+        fmt::format("{}: the history file is missing, but {}", wal::history_name(timeline), shown));
   report.foreign = listing.foreign;
   for (const auto& loss : losses) {
     if (loss.kind == archive::Loss::Kind::lost_branch) report.lost_branches.push_back(loss);
@@ -478,18 +479,6 @@ void add_files_in_holes(std::vector<archive::WrongSize>& files, const archive::L
     if (std::any_of(losses.begin(), losses.end(),
                     [&](const archive::Loss& loss) { return lies_in(loss, file); }))
       files.push_back(file);
-  }
-}
-
-/// Without it, no recovery can follow an older timeline to this one.
-void add_missing_histories(StatusReport& report) {
-  bool is_oldest = true;
-  for (const auto& one : report.timelines) {
-    if (one.segments == 0 && one.partials.empty()) continue;
-    if (!std::exchange(is_oldest, false) && !one.history)
-      report.damaged.push_back(
-          fmt::format("{}: the history file is missing, but segments of timeline {} exist",
-                      wal::history_name(one.timeline), one.timeline));
   }
 }
 

@@ -248,19 +248,20 @@ void Run::check_histories() {
     return std::find(known.begin(), known.end(), timeline) != known.end();
   };
 
-  for (const auto timeline : with_segments) {
-    if (timeline == 1 || has_file(timeline)) continue;
-    if (*with_segments.begin() == timeline) {
+  constexpr const char* kReceived =
+      "A receiver stores it when it connects to a server of this timeline or of a descendant.";
+  if (!with_segments.empty())
+    if (const auto oldest = *with_segments.begin(); oldest > 1 && !has_file(oldest))
       report_.notes.push_back(
           fmt::format("{} is not in the archive; since no WAL of an older timeline is in the "
-                      "archive either, a recovery that begins on timeline {} does not need it",
-                      wal::history_name(timeline), timeline));
-      continue;
-    }
+                      "archive either, a recovery that begins on timeline {} does not need it, but "
+                      "a standby on an older timeline does. {}",
+                      wal::history_name(oldest), oldest, kReceived));
+  for (const auto& [timeline, shown] : archive::missing_histories(listing_, timelines_))
     add(timeline, wal::history_name(timeline),
-        fmt::format("the history file is missing, but segments of timeline {} exist", timeline),
-        fetch(timeline) + " Without it, no recovery can follow an older timeline to this one.");
-  }
+        fmt::format("the history file is missing, but {}", shown),
+        fmt::format("{} {} Without it, no recovery can follow an older timeline to this one.",
+                    fetch(timeline), kReceived));
 
   for (const auto timeline : known) {
     const auto history = timelines_.history(timeline);

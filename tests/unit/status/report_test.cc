@@ -226,6 +226,29 @@ TEST(StatusReport, TellsThatAHistoryIsMissing) {
   EXPECT_THAT(report_of(listing).damaged, IsEmpty());
 }
 
+/// That of a timeline without segments: restore rejects its request, too.
+TEST(StatusReport, TellsThatAnAncestorsHistoryIsMissing) {
+  archive::Listing listing;
+  listing.segments = {entry("000000010000000000000002", k16MB),
+                      entry("000000030000000000000003", k16MB)};
+  listing.histories = {{3, codec::Method::none}};
+  sim::SimDisk disk;
+  disk.put("00000003.history", test::as_bytes("1\t0/3000100\tx\n2\t0/3000200\tx\n"));
+  const auto directory = disk.open();
+  StatusReport report;
+  report.segment_size = wal::SegmentSize();
+  describe_listing(report, listing, archive::Timelines::read(*directory, listing));
+  EXPECT_THAT(report.damaged,
+              ElementsAre("00000002.history: the history file is missing, but 00000003.history "
+                          "names timeline 2"));
+  // A recovery that begins on timeline 3.
+  listing.segments.erase(listing.segments.begin());
+  StatusReport later;
+  later.segment_size = wal::SegmentSize();
+  describe_listing(later, listing, archive::Timelines::read(*directory, listing));
+  EXPECT_THAT(later.damaged, IsEmpty());
+}
+
 TEST(StatusLook, HasNoFalseAlarmBesideOthersAtWork) {
   using verify::ArchiveBuilder;
   using verify::kSize;

@@ -1116,6 +1116,29 @@ TEST(Verify, FollowsAHistoryOverTwoSwitches) {
   }
 }
 
+/// Both switches are in one segment.
+TEST(Verify, FindsThatTheHistoryOfATimelineWithoutSegmentsIsMissing) {
+  auto one = make_wal(20);
+  one.grow_to(kSize.start(8));
+  const auto first = one.fork_point(kSize.start(5) + 232'100);
+  auto two = promote(one, first, 2, 21);
+  two.grow_to(kSize.start(8));
+  const auto second = two.fork_point(kSize.start(5) + 700'000);
+  auto three = promote(two, second, 3, 31);
+  three.grow_to(kSize.start(8));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 5).segments(three, 5, 7);
+  archive.history(3, history_line(1, first) + history_line(2, second));
+  const auto report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::history);
+  EXPECT_EQ(report.findings[0].file, "00000002.history");
+  EXPECT_THAT(report.findings[0].what, HasSubstr("00000003.history names timeline 2"));
+  EXPECT_THAT(report.findings[0].hint, HasSubstr("A receiver stores it"));
+  archive.history(2, history_line(1, first));
+  EXPECT_THAT(archive.verify().findings, IsEmpty());
+}
+
 TEST(Verify, FindsWhatIsWrongAboutTimelines) {
   struct Case {
     const char* name;
