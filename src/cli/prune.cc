@@ -65,7 +65,11 @@ constexpr Option kOptions[] = {kDirectory,    kKeep,           kKeepBackups, kBa
                                kIgnoreBackup, kKeepFromBackup, kKeepFrom,    kOlderThan,
                                kDryRun,       kVerbose,        kConfig,      kHelp};
 
-constexpr Option kManifests[] = {kManifestKey.of_section("store")};
+constexpr Option kManifests[] = {
+    kManifestKey.of_section("store"),
+    kManifestPublicKey
+        .says("public key of a former --manifest-key: trust its lines, too; can be repeated")
+        .of_section("store")};
 
 bool has_rule(const Arguments& arguments) {
   return arguments.has(kKeep) || arguments.has(kKeepBackups);
@@ -229,14 +233,14 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
 
 /// In addition to the segments: obsolete partial segments that precede all kept WAL, and manifests
 /// that are no longer needed.
-int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan,
-                 const std::shared_ptr<const store::SignifyKey>& key) {
+int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan) {
   const auto begin = wal::SegmentName::parse(plan.keep_from);
   if (!begin) return kDone;
   auto& store = stored.opened().store();
   const store::Patience patience{.seed = random_bits()};
-  const auto keys = store::needless_objects(store, stored.opened().layout(), *begin,
-                                            store::proofs_of(key), patience);
+  const auto keys = store::needless_objects(
+      store, stored.opened().layout(), *begin,
+      store::proofs_of(manifest_key_of(arguments), manifest_public_keys_of(arguments)), patience);
   if (keys.empty()) return kDone;
   if (arguments.has(kDryRun)) {
     for (const auto& each : keys) print(each + "\n");
@@ -257,11 +261,12 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
   return kept > 0 ? kNo : kDone;
 }
 
-void tell_manifest(StoredArchive& stored, const prune::Plan& plan,
-                   const std::shared_ptr<const store::SignifyKey>& key, bool dry_run) {
+void tell_manifest(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan) {
   StoreLog log;
-  const auto record = prune::record_prune(stored.opened().store(), stored.opened().layout(), plan,
-                                          key, {.seed = random_bits()}, log, dry_run);
+  const bool dry_run = arguments.has(kDryRun);
+  const auto record = prune::record_prune(
+      stored.opened().store(), stored.opened().layout(), plan, manifest_key_of(arguments),
+      manifest_public_keys_of(arguments), {.seed = random_bits()}, log, dry_run);
   if (record && record->by_others > 0)
     print(fmt::format(
         "{} in the manifest that the archive begins at {}: {} before it had already been removed "
@@ -349,7 +354,7 @@ int prune_command(const Arguments& arguments) {
     there = prune::make_plan(
         {stored->shelf(), stored->shelf(), slots, stored->told_identity(), directory.get()},
         options);
-  if (there) tell_manifest(*stored, *there, manifest_key_of(arguments), dry_run);
+  if (there) tell_manifest(arguments, *stored, *there);
   if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {
     const bool through = prune::carry_out(
         *directory, *here, [&] { return stop.made(); },
@@ -365,8 +370,7 @@ int prune_command(const Arguments& arguments) {
   if (there && tell_plan(*there, dry_run, " in " + stored->shelf().path()))
     status = std::max(status, prune_store(arguments, *stored, *there, stop));
   if (there && there->never_comes) status = std::max(status, kNo);
-  if (there)
-    status = std::max(status, prune_beside(arguments, *stored, *there, manifest_key_of(arguments)));
+  if (there) status = std::max(status, prune_beside(arguments, *stored, *there));
   return status;
 }
 

@@ -62,7 +62,9 @@ constexpr Option kOptions[] = {
     kStoreCompression.with({.verbs = &kOfUploads}).of_section("store"),
     kEncryptTo.of_section("store"),
     kManifestKey.with({.verbs = &kOfKey}).of_section("store"),
-    kManifestPublicKey.says("ls, check: report which manifests this key proves; can be repeated")
+    kManifestPublicKey
+        .says("ls, check: report which manifests this key proves; rewrap: trust lines of this "
+              "former key, too; can be repeated")
         .of_section("store"),
     kFollow.with({.verbs = &kOfPush}),
     kStorePartialInterval.with({.needs = &kFollowing, .verbs = &kOfPush}).of_section("store"),
@@ -294,6 +296,7 @@ int rewrap(const store::StoreOptions& options) {
                                     {.identities = options.identities,
                                      .recipients = options.recipients,
                                      .key = options.manifest_key,
+                                     .former = options.public_keys,
                                      .patience = {.seed = random_bits()},
                                      .stop = [&] { return stop.made(); }},
                                     log);

@@ -15,10 +15,11 @@ namespace weir::prune {
 std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::Layout& layout,
                                         const Plan& plan,
                                         const std::shared_ptr<const store::SignifyKey>& key,
+                                        std::span<const store::SignifyPublic> former,
                                         const store::Patience& patience, Log& log, bool dry_run) {
   auto begin = wal::SegmentName::parse(plan.keep_from);
   if (plan.files == 0 && !begin) return std::nullopt;
-  const auto chains = store::read_manifests(store, layout, store::proofs_of(key), patience);
+  const auto chains = store::read_manifests(store, layout, store::proofs_of(key, former), patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (chains.empty() || !cluster) return std::nullopt;
   std::size_t by_others = 0;

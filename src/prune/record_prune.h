@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "base/log.h"
 #include "prune/prune.h"
@@ -23,11 +24,13 @@ struct PruneRecord {
 /// Writes it, before anything of the plan is removed (P19), so that a verification of the manifest
 /// does not report the removed segments as missing. It has each chain's current end, and the new
 /// start of the archive; the same line covers segments before it that another program has removed.
-/// nullopt: there is no manifest, or nothing to record. A signed chain stays signed: throws
-/// Error{usage} if it is and `key` is nullptr; StoreError. With `dry_run` nothing is written.
+/// nullopt: there is no manifest, or nothing to record. What `former` keys have signed counts as
+/// well. A signed chain stays signed: throws Error{usage} if it is and `key` is nullptr;
+/// StoreError. With `dry_run` nothing is written.
 [[nodiscard]] std::optional<PruneRecord> record_prune(
     store::ObjectStore& store, const store::Layout& layout, const Plan& plan,
-    const std::shared_ptr<const store::SignifyKey>& key, const store::Patience& patience, Log& log,
+    const std::shared_ptr<const store::SignifyKey>& key,
+    std::span<const store::SignifyPublic> former, const store::Patience& patience, Log& log,
     bool dry_run = false);
 
 }  // namespace weir::prune

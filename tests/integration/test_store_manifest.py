@@ -216,6 +216,40 @@ def test_a_signed_bucket_is_pruned_with_its_key(archive, bucket, key):
     verify(bucket, "--manifest-public-key", f"{key}.pub", status=1)
 
 
+def test_a_key_comes_and_is_changed(archive, bucket, key, place):
+    """Nobody signs what was written without that key, but whoever trusts it, with signify."""
+    if shutil.which("signify-openbsd") is None:
+        pytest.skip("signify-openbsd is not installed (scripts/setup)")
+    (archive.path / "00000002.history").unlink()
+    names = names_of(archive)
+    last = next(path for path in archive.finished().values() if path.name.startswith(names[-1]))
+    os.rename(last, place / last.name)
+    push(archive, bucket)
+    prune = ["prune", *words_for(bucket), "--keep-from"]
+    assert pgweir(*prune, names[1], env=ENVIRONMENT).returncode == 0
+    os.rename(place / last.name, last)
+    push(archive, bucket, "--manifest-key", key)
+    done = pgweir(*prune, names[2], "--manifest-key", key, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    public = ["--manifest-public-key", f"{key}.pub"]
+    assert verify(bucket, *public, status=1)["findings"] == ["manifest prune is not signed: its lines are ignored"]
+    (chain,) = [name for name in manifests(bucket) if "/prune/" in name]
+    (place / "lines").write_bytes(bucket.get(chain))
+    run(["signify-openbsd", "-S", "-e", "-s", key, "-m", place / "lines", "-x", place / "object"])
+    bucket.put(chain, (place / "object").read_bytes())
+    verify(bucket, *public)
+    # Another key: the former one counts where it is given.
+    following = place / "next.key"
+    assert pgweir("store", "keygen", following).returncode == 0
+    push(archive, bucket, "--manifest-key", following)
+    done = pgweir(*prune, names[3], "--manifest-key", following, *public, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    told = verify(bucket, *public, "--manifest-public-key", f"{following}.pub")
+    assert told["begin"] == names[3] and sum(each["chain"].startswith("prune") for each in told["chains"]) == 3
+    findings = verify(bucket, "--manifest-public-key", f"{following}.pub", status=1)["findings"]
+    assert all("which matches none of the given public keys" in each for each in findings), findings
+
+
 def test_an_encrypted_bucket_is_told_without_its_private_key(archive, filled, bucket, key, place):
     if shutil.which("age") is None:
         pytest.skip("age is not installed (scripts/setup)")

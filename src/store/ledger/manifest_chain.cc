@@ -33,6 +33,8 @@ std::optional<std::string_view> take_line_of(std::string_view& text) {
 
 }  // namespace
 
+bool is_prune_chain(std::string_view id) { return id.starts_with(kPruneChain); }
+
 std::string manifest_prefix(const Layout& layout) { return layout.own_key(kFolder); }
 
 std::string manifest_key(const Layout& layout, std::string_view chain, std::uint64_t number) {
@@ -57,12 +59,13 @@ std::string manifest_text(const ManifestPlace& place, std::span<const std::strin
   return text;
 }
 
-std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id,
+std::optional<ManifestCut> cut_of(std::span<const ManifestChain> prunes, std::string_view id,
                                   bool keys_given) {
   std::optional<ManifestCut> cut;
-  for (const auto& line : prunes.believed(keys_given))
-    if (line.entry.kind == ManifestEntry::Kind::cut && line.entry.chain == id)
-      if (!cut || cut->number < line.entry.size) cut = {line.entry.size, line.entry.after};
+  for (const auto& chain : prunes)
+    for (const auto& line : chain.believed(keys_given))
+      if (line.entry.kind == ManifestEntry::Kind::cut && line.entry.chain == id)
+        if (!cut || cut->number < line.entry.size) cut = {line.entry.size, line.entry.after};
   return cut;
 }
 

@@ -25,8 +25,10 @@ inline constexpr std::size_t kManifestLines = 256;
 /// Lines have a few hundred bytes at most.
 inline constexpr std::uint64_t kLargestManifest = std::uint64_t{1} << 20;
 
-/// The chain that prunes write: where the archive starts, and where the other chains start.
+/// The chain that prunes write: where the archive starts, and where the other chains start. Those
+/// with a key have one for each key, with its number in the name.
 inline constexpr std::string_view kPruneChain = "prune";
+[[nodiscard]] bool is_prune_chain(std::string_view id);
 
 /// Prefix of the objects: "…/manifest/CHAIN/00000007". In key order they precede all WAL, so
 /// listings of WAL do not include them.
@@ -81,10 +83,10 @@ struct ManifestChain {
   }
 };
 
-/// Where the chain with this name starts, according to the prunes' chain; nullopt: at its first
+/// Where the chain with this name starts, according to the prunes' chains; nullopt: at its first
 /// object.
-[[nodiscard]] std::optional<ManifestCut> cut_of(const ManifestChain& prunes, std::string_view id,
-                                                bool keys_given);
+[[nodiscard]] std::optional<ManifestCut> cut_of(std::span<const ManifestChain> prunes,
+                                                std::string_view id, bool keys_given);
 
 /// Assembles a chain, object by object.
 class ManifestChainReader {

@@ -35,7 +35,8 @@ std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
                                        bool keys_given) {
   std::vector<ManifestEntry> lines;
   for (const auto& chain : chains) {
-    if (chain.id == kPruneChain || !chain.broken.empty() || (keys_given && !chain.proved)) continue;
+    if (is_prune_chain(chain.id) || !chain.broken.empty() || (keys_given && !chain.proved))
+      continue;
     const auto objects = needless_at_front(chain, begin);
     if (objects == 0) continue;
     const auto end = objects * kManifestLines;
@@ -55,7 +56,7 @@ std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
                      .after = chain.hashes[end - 1]});
   }
   for (const auto& chain : chains)
-    if (chain.id != kPruneChain)
+    if (!is_prune_chain(chain.id))
       lines.push_back({.kind = Kind::begin,
                        .name = begin.to_string(),
                        .system_identifier = system_identifier,
@@ -103,10 +104,10 @@ std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layo
     return segment && place_of(*segment) < place_of(begin);
   });
   const auto prunes = read_prunes(store, layout, keys, patience);
-  if (!prunes) return needless;
+  if (prunes.empty()) return needless;
   list(manifest_prefix(layout), [&](const std::string& key) {
     const auto place = parse_manifest_key(layout, key);
-    const auto cut = place ? cut_of(*prunes, place->chain, !keys.empty()) : std::nullopt;
+    const auto cut = place ? cut_of(prunes, place->chain, !keys.empty()) : std::nullopt;
     return cut && place->number < cut->number;
   });
   return needless;

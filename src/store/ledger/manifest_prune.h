@@ -32,7 +32,7 @@ namespace weir::store {
 
 /// Keys that no segment needs and a prune has left: objects of partial segments before `begin`, on
 /// any timeline, records of published ones, and manifest objects before their chains' start
-/// according to the prunes' chain (which one of the keys must prove, if any are given). Throws
+/// according to the prunes' chains (those that the keys prove, if any are given). Throws
 /// StoreError.
 [[nodiscard]] std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layout,
                                                         wal::SegmentName begin,

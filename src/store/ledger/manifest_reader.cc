@@ -41,54 +41,55 @@ ManifestChain read_chain(ObjectStore& store, const Layout& layout, const std::st
   return reader.finish();
 }
 
+std::vector<ManifestChain> chains_of_prunes(ObjectStore& store, const Layout& layout,
+                                            const Numbers& numbers,
+                                            std::span<const SignifyPublic> keys,
+                                            const Patience& patience) {
+  std::vector<ManifestChain> chains;
+  for (const auto& [id, each] : numbers)
+    if (is_prune_chain(id))
+      chains.push_back(read_chain(store, layout, id, each, std::nullopt, keys, patience));
+  return chains;
+}
+
 }  // namespace
 
 std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
                                           std::span<const SignifyPublic> keys,
                                           const Patience& patience) {
-  auto numbers = list_manifests(store, layout, manifest_prefix(layout), patience);
-  std::vector<ManifestChain> chains;
-  // That chain first: it says where the others start. If keys are given, only what they prove.
-  std::optional<ManifestChain> prunes;
-  if (const auto found = numbers.find(std::string(kPruneChain)); found != numbers.end()) {
-    chains.push_back(
-        read_chain(store, layout, found->first, found->second, std::nullopt, keys, patience));
-    prunes = chains.front();
-    numbers.erase(found);
-  }
+  const auto numbers = list_manifests(store, layout, manifest_prefix(layout), patience);
+  // Those chains first: they say where the others start. If keys are given, only what they prove.
+  const auto prunes = chains_of_prunes(store, layout, numbers, keys, patience);
+  auto chains = prunes;
   for (const auto& [id, each] : numbers)
-    chains.push_back(read_chain(store, layout, id, each,
-                                prunes ? cut_of(*prunes, id, !keys.empty()) : std::nullopt, keys,
-                                patience));
+    if (!is_prune_chain(id))
+      chains.push_back(
+          read_chain(store, layout, id, each, cut_of(prunes, id, !keys.empty()), keys, patience));
   std::sort(chains.begin(), chains.end(),
             [](const ManifestChain& one, const ManifestChain& other) { return one.id < other.id; });
   return chains;
 }
 
-std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
-                                         std::span<const SignifyPublic> keys,
-                                         const Patience& patience) {
-  const std::string id(kPruneChain);
-  const auto numbers = list_manifests(store, layout, manifest_prefix(layout) + id + "/", patience);
-  const auto found = numbers.find(id);
-  if (found == numbers.end()) return std::nullopt;
-  auto chain = read_chain(store, layout, id, found->second, std::nullopt, keys, patience);
-  if (!keys.empty() && !chain.proved) return std::nullopt;
-  return chain;
+std::vector<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
+                                       std::span<const SignifyPublic> keys,
+                                       const Patience& patience) {
+  const auto numbers =
+      list_manifests(store, layout, manifest_prefix(layout) + std::string(kPruneChain), patience);
+  return chains_of_prunes(store, layout, numbers, keys, patience);
 }
 
 std::optional<wal::SegmentName> read_begin(ObjectStore& store, const Layout& layout,
                                            std::span<const SignifyPublic> keys,
                                            const Patience& patience) {
   const auto prunes = read_prunes(store, layout, keys, patience);
-  if (!prunes) return std::nullopt;
-  const auto begin = recorded_begin(std::span(&*prunes, 1), !keys.empty());
+  const auto begin = recorded_begin(prunes, !keys.empty());
   if (!begin) return std::nullopt;
   wal::TimelineId newest = begin->timeline();
-  for (const auto& line : prunes->believed(!keys.empty()))
-    if (line.entry.kind == ManifestEntry::Kind::begin)
-      if (const auto each = wal::SegmentName::parse(line.entry.name))
-        newest = std::max(newest, each->timeline());
+  for (const auto& chain : prunes)
+    for (const auto& line : chain.believed(!keys.empty()))
+      if (line.entry.kind == ManifestEntry::Kind::begin)
+        if (const auto each = wal::SegmentName::parse(line.entry.name))
+          newest = std::max(newest, each->timeline());
   return wal::SegmentName::parse(fmt::format("{:08X}", newest) + place_of(*begin));
 }
 
@@ -99,7 +100,7 @@ std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& lay
   std::vector<ManifestEntry> last;
   for (const auto& [id, numbers] :
        list_manifests(store, layout, manifest_prefix(layout), patience)) {
-    bool told = id == kPruneChain;  // it has no entries of stored segments
+    bool told = is_prune_chain(id);  // it has no entries of stored segments
     for (auto number = numbers.rbegin(); number != numbers.rend(); ++number) {
       // Each object is signed separately.
       const auto chain = read_chain(store, layout, id, std::span(&*number, 1),

@@ -20,15 +20,14 @@ namespace weir::store {
 [[nodiscard]] std::vector<ManifestChain> read_manifests(ObjectStore& store, const Layout& layout,
                                                         std::span<const SignifyPublic> keys,
                                                         const Patience& patience);
-/// The prunes' chain alone, which says where the others start. Returns nullopt if there is none or,
-/// if keys are given, none that they prove. Throws StoreError.
-[[nodiscard]] std::optional<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
-                                                       std::span<const SignifyPublic> keys,
-                                                       const Patience& patience);
-/// Where the archive starts according to that chain, for is_pruned(): the last position, with the
-/// newest timeline of all prunes. nullopt: it says nothing that counts. A prune records this before
-/// it removes anything, so what is read after a listing explains what that listing lacks. Throws
-/// StoreError.
+/// The prunes' chains alone, which say where the others start. Throws StoreError.
+[[nodiscard]] std::vector<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
+                                                     std::span<const SignifyPublic> keys,
+                                                     const Patience& patience);
+/// Where the archive starts according to those chains, for is_pruned(): the last position, with the
+/// newest timeline of all prunes. nullopt: they say nothing that counts. A prune records this
+/// before it removes anything, so what is read after a listing explains what that listing lacks.
+/// Throws StoreError.
 [[nodiscard]] std::optional<wal::SegmentName> read_begin(ObjectStore& store, const Layout& layout,
                                                          std::span<const SignifyPublic> keys,
                                                          const Patience& patience);

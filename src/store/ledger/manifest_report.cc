@@ -88,14 +88,17 @@ class Check {
       begin_ = place_of(*begin);
       report_.begin = begin->to_string();
     }
+    // A prune that has cut a chain has verified that it includes what earlier prunes had seen. It
+    // may have another key, and so another chain.
+    std::map<std::string, std::uint64_t> newest;
+    for (const auto& chain : chains_)
+      for (const auto& line : chain.believed(question_.keys_given)) note_cut(line.entry, newest);
     for (const auto& chain : chains_) {
-      // A prune that has cut a chain has verified that it includes what earlier prunes had seen.
-      std::set<std::string> cut;
-      const auto lines = chain.believed(question_.keys_given);
-      for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
-        const auto& entry = line->entry;
-        if (entry.kind == Kind::cut) cut.insert(entry.chain);
-        if (entry.kind == Kind::begin && !cut.contains(entry.chain) &&
+      std::map<std::string, std::uint64_t> until_then;
+      for (const auto& line : chain.believed(question_.keys_given)) {
+        const auto& entry = line.entry;
+        note_cut(entry, until_then);
+        if (entry.kind == Kind::begin && until_then[entry.chain] == newest[entry.chain] &&
             !has_line(entry.chain, entry.after))
           report_.findings.push_back(
               fmt::format("manifest {} does not have the line that was its last one at a prune "
@@ -103,6 +106,13 @@ class Check {
                           entry.chain, entry.after));
       }
     }
+  }
+
+  /// Objects in front of each chain that prunes have cut off.
+  static void note_cut(const ManifestEntry& entry, std::map<std::string, std::uint64_t>& cuts) {
+    if (entry.kind != Kind::cut) return;
+    auto& cut = cuts[entry.chain];
+    cut = std::max(cut, entry.size);
   }
 
   [[nodiscard]] bool has_line(const std::string& id, const std::string& hash) const {
@@ -130,7 +140,7 @@ class Check {
   [[nodiscard]] bool seen_by_prune(const std::string& hash) const {
     return std::any_of(chains_.begin(), chains_.end(), [&](const ManifestChain& chain) {
       const auto lines = chain.believed(question_.keys_given);
-      return chain.id == kPruneChain &&
+      return is_prune_chain(chain.id) &&
              std::any_of(lines.begin(), lines.end(),
                          [&](const ManifestLine& line) { return line.entry.after == hash; });
     });
@@ -360,7 +370,7 @@ ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given)
     std::map<std::string, const ManifestEntry*> newest;
     for (const auto& line : chain.believed(keys_given)) {
       // A prune lists histories again, and no segments. It signs what its chain has.
-      if (chain.id == kPruneChain && segment_of_object(line.entry.name)) continue;
+      if (is_prune_chain(chain.id) && segment_of_object(line.entry.name)) continue;
       if (line.entry.kind == Kind::rewrapped)
         told[line.entry.name].push_back(&line.entry);
       else if (line.entry.kind != Kind::begin && line.entry.kind != Kind::cut)

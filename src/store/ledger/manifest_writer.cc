@@ -2,7 +2,7 @@
 // (`store/ledger/manifest_*`, `signify`). One chain for all writers of a bucket would make an
 // archiver wait for the others at each line, and needs a conditional write that not every store
 // supports. Readers combine the chains: for each object the newest line of each chain, for a prune
-// (a separate chain, `prune`) the latest start. The newest object is rewritten as a whole as it
+// (separate chains, `prune…`) the latest start. The newest object is rewritten as a whole as it
 // grows, with the signature in it (signify's embedded form): one request, no moment in which text
 // and signature do not match, and after a lost answer it is put once more. The order is object,
 // line, mark: a crash leaves a line that is recorded twice, and never an object that counts as
@@ -152,7 +152,8 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
   begin(new_id);
 }
 
-void ManifestWriter::start_with_store(const std::string& id) {
+void ManifestWriter::start_with_store(const std::string& name) {
+  const auto id = key_ ? name + to_string(key_->public_key().number) : name;
   begin(id);
   many_write_ = true;
   const auto prefix = manifest_prefix(layout_) + id + "/";
@@ -167,6 +168,13 @@ void ManifestWriter::start_with_store(const std::string& id) {
     throw Error(ErrorKind::damage, "a manifest in the store cannot be read")
         .with("object", store_.name_of(manifest_key(layout_, id, *newest)))
         .hint("Nothing was changed. Run \"pgweir verify --store\" to find the damage.");
+  if (key_ && !signed_as_ours)
+    throw Error(ErrorKind::damage, "a manifest in the store is no longer signed with its key")
+        .with("object", store_.name_of(manifest_key(layout_, id, there_->number)))
+        .hint(
+            "Nothing was changed. Find out which program writes there (\"pgweir verify --store\"), "
+            "and put the previous version of the object back. If there is none, remove the "
+            "object.");
   lines_ = *newest * kManifestLines;
   for (const auto& line : *there) add_line(line);
 }

@@ -52,8 +52,10 @@ class ManifestWriter {
   /// lines are put again as far as they are remembered. If the lines differ, another process has
   /// written them: that is reported, and a new chain starts. Throws StoreError.
   void start(const std::optional<ManifestMemory>& memory, const std::string& new_id);
-  /// Continues a chain from the store's copy. Throws Error{damage} if that is invalid.
-  void start_with_store(const std::string& id);
+  /// Continues a chain that many processes write from the store's copy. With a key, it is one for
+  /// that key, with its number in the name, and no line without its signature is continued: it may
+  /// be anybody's. Throws Error{damage} if the copy is invalid, or not signed with the key.
+  void start_with_store(const std::string& name);
 
   void append(ManifestEntry entry);
   /// Some lines have not been put yet.

@@ -1,9 +1,7 @@
 #include "store/ledger/signify.h"
 
 #include <algorithm>
-#include <span>
 #include <utility>
-#include <vector>
 
 #include "base/base64.h"
 #include "base/error.h"
@@ -143,8 +141,12 @@ std::string SignifyKey::sign(std::string_view text) const {
          std::string(text);
 }
 
-std::vector<SignifyPublic> proofs_of(const std::shared_ptr<const SignifyKey>& key) {
-  return key ? std::vector{key->public_key()} : std::vector<SignifyPublic>();
+std::vector<SignifyPublic> proofs_of(const std::shared_ptr<const SignifyKey>& key,
+                                     std::span<const SignifyPublic> former) {
+  if (!key) return {};
+  std::vector<SignifyPublic> keys(former.begin(), former.end());
+  keys.push_back(key->public_key());
+  return keys;
 }
 
 std::optional<SignedText> SignedText::parse(std::string_view content) {

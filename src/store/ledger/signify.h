@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,8 +60,10 @@ class SignifyKey {
   crypto::Ed25519Seed seed_;
 };
 
-/// What proves the lines that this key signs; empty without a key: then nothing is proved.
-[[nodiscard]] std::vector<SignifyPublic> proofs_of(const std::shared_ptr<const SignifyKey>& key);
+/// What proves the lines that this key signs, and those that former keys of it have signed; empty
+/// without a key: then nothing is proved.
+[[nodiscard]] std::vector<SignifyPublic> proofs_of(const std::shared_ptr<const SignifyKey>& key,
+                                                   std::span<const SignifyPublic> former = {});
 
 /// A signature and the signed text.
 struct SignedText {

@@ -23,7 +23,7 @@ namespace {
 
 using Kind = ManifestEntry::Kind;
 
-/// The shared chain of all rewrap runs, on any host.
+/// The shared chain of all rewrap runs, on any host; with a key, of those with that key.
 constexpr const char* kChain = "rewrap";
 /// Objects in memory at once; they share one put of the manifest.
 constexpr std::size_t kAtOnce = 4;
@@ -50,11 +50,10 @@ class Rewrap {
         writer_(store, layout, options.key, log) {}
 
   RewrapResult run() {
-    std::vector<SignifyPublic> keys;
-    if (options_.key) keys.push_back(options_.key->public_key());
-    chains_ = read_manifests(store_, layout_, keys, options_.patience);
+    chains_ = read_manifests(store_, layout_, proofs_of(options_.key, options_.former),
+                             options_.patience);
     require_key();
-    // Their new lines are signed: lines that the key does not prove may be anybody's.
+    // Their new lines are signed: lines that no key proves may be anybody's.
     told_ = told_objects(chains_, options_.key != nullptr);
     insist(options_.patience, [&] {
       writer_.start_with_store(kChain);

@@ -21,6 +21,7 @@ struct RewrapOptions {
   std::vector<AgeIdentity> identities{};    ///< that decrypt the objects
   std::vector<AgeRecipient> recipients{};   ///< all who can decrypt them afterwards
   std::shared_ptr<const SignifyKey> key{};  ///< signs the manifest
+  std::vector<SignifyPublic> former{};      ///< keys whose lines count as well
   Patience patience{};
   std::function<bool()> stop = nullptr;  ///< checked between objects
 };

@@ -22,8 +22,8 @@ namespace weir::store {
 
 namespace {
 
-/// The chain of published segments: the publishing process is not the archiver, and cannot wait for
-/// its lock.
+/// The chain of published segments, or of those with a key: the publishing process is not the
+/// archiver, and cannot wait for its lock.
 constexpr const char* kPublishedChain = "published";
 
 std::vector<std::byte> packed(codec::Compression form, std::span<const std::byte> wal) {
@@ -277,12 +277,13 @@ Publication publish_open(const PublishTo& to, const PaddedSegment& padded,
 
 bool tell_published(ObjectStore& store, const Layout& layout, const ManifestEntry& entry,
                     std::shared_ptr<const SignifyKey> key, const Patience& patience, Log& log) {
-  const auto chains = read_manifests(store, layout, {}, patience);
+  const auto chains = read_manifests(store, layout, proofs_of(key), patience);
   for (const auto& chain : chains) {
-    const auto told =
-        std::find_if(chain.lines.rbegin(), chain.lines.rend(),
-                     [&](const ManifestLine& line) { return line.entry.name == entry.name; });
-    if (told != chain.lines.rend() && told->entry.sha256 == entry.sha256 &&
+    const auto lines = chain.believed(key != nullptr);
+    const auto told = std::find_if(lines.rbegin(), lines.rend(), [&](const ManifestLine& line) {
+      return line.entry.name == entry.name;
+    });
+    if (told != lines.rend() && told->entry.sha256 == entry.sha256 &&
         told->entry.size == entry.size)
       return true;
   }

@@ -80,9 +80,9 @@ struct PublishTo {
     const PublishTo& to, const PaddedSegment& padded, archive::PublishedOpen record,
     const std::function<void(const archive::PublishedOpen&)>& keep);
 
-/// Adds the line of a published segment to the chain for these, unless it exists. `key` signs it.
-/// Returns false, and writes nothing, if the chains there are signed and there is no key. Throws
-/// StoreError; Error{damage} if the chain cannot be continued.
+/// Adds the line of a published segment to the chain for these, unless it exists and, with a key,
+/// is proved by it. `key` signs it. Returns false, and writes nothing, if the chains there are
+/// signed and there is no key. Throws StoreError; Error{damage} if the chain cannot be continued.
 [[nodiscard]] bool tell_published(ObjectStore& store, const Layout& layout,
                                   const ManifestEntry& entry, std::shared_ptr<const SignifyKey> key,
                                   const Patience& patience, Log& log);

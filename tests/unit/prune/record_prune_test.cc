@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "store/ledger/manifest_line.h"
 #include "store/ledger/manifest_prune.h"
 #include "store/ledger/manifest_reader.h"
+#include "store/ledger/manifest_report.h"
 #include "store/ledger/manifest_writer.h"
 #include "support/memory_store.h"
 
@@ -57,7 +59,7 @@ class RecordPrune : public ::testing::Test {
   std::optional<PruneRecord> record(const Plan& plan,
                                     const std::shared_ptr<const store::SignifyKey>& key = nullptr,
                                     bool dry_run = false) {
-    return record_prune(store_, layout_, plan, key, {}, log_, dry_run);
+    return record_prune(store_, layout_, plan, key, {}, {}, log_, dry_run);
   }
   std::size_t told_before(std::uint64_t segno) {
     return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno));
@@ -125,6 +127,22 @@ TEST_F(RecordPrune, NeedsTheKeyOfASignedManifest) {
   EXPECT_EQ(record(plan_of(4), key, true)->begin, name(4));
   EXPECT_EQ(store_.objects.size(), before);
   EXPECT_TRUE(record(plan_of(4), key));
+}
+
+TEST_F(RecordPrune, SignsNothingThatSomebodyElseHasRecorded) {
+  const auto key = std::make_shared<const store::SignifyKey>(store::SignifyKey::make());
+  write(key);
+  store::ManifestWriter forger(store_, layout_, nullptr, log_);
+  forger.start_with_store(std::string(store::kPruneChain));
+  forger.append({.kind = store::ManifestEntry::Kind::begin,
+                 .name = name(9).to_string(),
+                 .system_identifier = 4711,
+                 .chain = "0123456789abcdef",
+                 .after = store::genesis_of("0123456789abcdef")});
+  forger.put();
+  ASSERT_TRUE(record(plan_of(4), key));
+  const auto chains = store::read_manifests(store_, layout_, std::array{key->public_key()}, {});
+  EXPECT_EQ(store::recorded_begin(chains, true), name(4));
 }
 
 }  // namespace

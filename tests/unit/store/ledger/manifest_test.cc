@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -733,28 +737,88 @@ TEST_F(Manifest, SignsNoLineThatItHasNotPut) {
   EXPECT_THAT(log_.lines, IsEmpty());
 }
 
-/// The chain of the prunes has no single writer, who would know its lines: a prune signs all of it.
-TEST_F(Manifest, TakesNoSegmentFromAPrune) {
-  sign();
-  const auto memory = write(1, 10);
-  const auto prune = [&](std::shared_ptr<const SignifyKey> key, const ManifestEntry& entry) {
-    ManifestWriter writer(store_, kLayout, std::move(key), log_);
-    writer.start_with_store("prune");
+/// The chains of the prunes, rewraps and published segments have no single writer, who would
+/// remember its lines.
+class SharedManifest : public Manifest {
+ protected:
+  void SetUp() override {
+    sign();
+    memory_ = write(1, 10);
+  }
+  void add(const std::shared_ptr<const SignifyKey>& key, const ManifestEntry& entry,
+           std::string_view chain = kPruneChain) {
+    ManifestWriter writer(store_, kLayout, key, log_);
+    writer.start_with_store(std::string(chain));
     writer.append(entry);
     writer.put();
-  };
-  prune(nullptr, entry_of(99));
-  prune(key_, {.kind = Kind::begin,
-               .name = segment(2),
-               .system_identifier = 4711,
-               .chain = kId,
-               .after = memory.head});
-  const auto chains = read_manifests(store_, kLayout, keys_, {});
-  EXPECT_TRUE(
-      std::all_of(chains.begin(), chains.end(), [](const auto& each) { return each.proved; }));
-  EXPECT_EQ(recorded_begin(chains, true)->to_string(), segment(2));
-  EXPECT_TRUE(told_objects(chains, true).contains(segment(3) + ".zst"));
-  EXPECT_FALSE(told_objects(chains, true).contains(segment(99) + ".zst"));
+  }
+  [[nodiscard]] ManifestEntry begin_at(std::uint64_t segno) const {
+    return {.kind = Kind::begin,
+            .name = segment(segno),
+            .system_identifier = 4711,
+            .chain = kId,
+            .after = memory_.head};
+  }
+  [[nodiscard]] std::string begin(std::span<const SignifyPublic> keys) {
+    const auto begin = recorded_begin(read_manifests(store_, kLayout, keys, {}), true);
+    return begin ? begin->to_string() : "";
+  }
+  [[nodiscard]] bool is_told(std::uint64_t segno) {
+    return told_objects(read_manifests(store_, kLayout, keys_, {}), true)
+        .contains(segment(segno) + ".zst");
+  }
+
+  ManifestMemory memory_;
+};
+
+TEST_F(SharedManifest, TakesNoSegmentFromAPrune) {
+  add(key_, entry_of(99));
+  add(key_, begin_at(2));
+  EXPECT_EQ(begin(keys_), segment(2));
+  EXPECT_TRUE(is_told(3));
+  EXPECT_FALSE(is_told(99));
+}
+
+TEST_F(SharedManifest, SignsNoLineThatItsKeyHasNotSigned) {
+  const auto former = std::make_shared<const SignifyKey>(SignifyKey::make());
+  add(nullptr, begin_at(9));
+  add(former, begin_at(8));
+  add(key_, begin_at(2));
+  EXPECT_EQ(begin(keys_), segment(2));
+  EXPECT_EQ(begin(proofs_of(key_, std::array{former->public_key()})), segment(8))
+      << "for those who trust that key, too";
+
+  // Somebody adds a line to the chain of the key itself.
+  const auto name = manifest_key(kLayout, std::string(kPruneChain) + to_string(keys_[0].number), 0);
+  const auto whole = store_.objects.at(name);
+  const std::string signed_text(reinterpret_cast<const char*>(whole.bytes.data()),
+                                whole.bytes.size());
+  const auto last = signed_text.rfind('\n', signed_text.size() - 2) + 1;
+  const auto head = hash_of_line(signed_text.substr(last, signed_text.size() - last - 1));
+  for (const bool with_signature : {false, true}) {
+    SCOPED_TRACE(with_signature);
+    auto forged = signed_text + ManifestLine{begin_at(9), head}.to_text() + "\n";
+    if (!with_signature) forged = SignedText::parse(forged)->text;
+    store_.place(name, test::bytes_of(forged));
+    const auto error = test::error_of([&] { add(key_, begin_at(3)); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    EXPECT_THAT(error.what(), HasSubstr("no longer signed with its key"));
+    EXPECT_EQ(store_.objects.at(name).bytes, test::bytes_of(forged));
+  }
+  store_.objects[name] = whole;
+  add(key_, begin_at(3));
+  EXPECT_EQ(begin(keys_), segment(3));
+}
+
+TEST_F(SharedManifest, TellsOfAPublishedSegmentAlthoughSomebodyElseHas) {
+  add(nullptr, entry_of(99), "published");
+  add(nullptr, entry_of(11), "published");
+  EXPECT_TRUE(tell_published(store_, kLayout, entry_of(11), key_, {}, log_));
+  EXPECT_TRUE(is_told(11));
+  EXPECT_FALSE(is_told(99));
+  const auto puts = store_.count("put");
+  EXPECT_TRUE(tell_published(store_, kLayout, entry_of(11), key_, {}, log_));
+  EXPECT_EQ(store_.count("put"), puts);
 }
 
 TEST_F(Manifest, IsSignedAsSoonAsThereIsAKey) {
@@ -878,13 +942,30 @@ TEST_F(PrunedManifest, LosesTheObjectsThatNoSegmentNeeds) {
   }
 }
 
+TEST_F(PrunedManifest, IsCutWithAnotherKeyAsWithTheFormerOne) {
+  sign();
+  auto memory = write(1, 900);
+  prune(600);
+  static_cast<void>(remove_needless(600));
+  const auto former = keys_[0];
+  sign();
+  keys_.push_back(former);
+  memory = write(900, 1300, memory);
+  EXPECT_THAT(report().findings, IsEmpty());
+  prune(1100);
+  EXPECT_THAT(remove_needless(1100), ElementsAre(object(2), object(3)));
+  EXPECT_THAT(report({.expected_heads = {memory.head}}).findings, IsEmpty());
+  EXPECT_EQ(chains_.size(), 3u) << "a chain of prunes for each key";
+}
+
 TEST_F(PrunedManifest, IsMissedWhereNoPruneHasSaidSo) {
   sign();
   static_cast<void>(write(1, 900));
   prune(600);
   static_cast<void>(remove_needless(600));
   const auto before = store_.objects;
-  const auto prunes = manifest_key(kLayout, kPruneChain, 0);
+  const auto prunes =
+      manifest_key(kLayout, std::string(kPruneChain) + to_string(keys_[0].number), 0);
   EXPECT_THAT(report().findings, IsEmpty());
   const auto after = chains_[0].lines[kManifestLines].before;
   store_.objects.erase(prunes);

@@ -19,6 +19,7 @@ namespace {
 
 using test::error_of;
 using test::MemoryStore;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Fault = MemoryStore::Fault;
@@ -225,6 +226,50 @@ TEST_F(RewrapTest, SignsOnlyWhatTheKeyProves) {
   EXPECT_EQ(told.at(name_of(1)).back()->kind, ManifestEntry::Kind::rewrapped);
   for (const auto* const line : told.at(name_of(2)))
     EXPECT_EQ(line->kind, ManifestEntry::Kind::seen);
+}
+
+/// The rewraps of any host share a chain: nobody remembers its lines.
+TEST_F(RewrapTest, SignsNoLineThatSomebodyElseHasAddedToItsChain) {
+  const auto key = std::make_shared<const SignifyKey>(SignifyKey::make());
+  const auto next = std::make_shared<const SignifyKey>(SignifyKey::make());
+  ManifestWriter archiver(store_, kLayout, key, log_);
+  archiver.start({}, "compared");
+  const auto& bytes = store_.objects.at(key_of(1)).bytes;
+  archiver.append({.name = name_of(1),
+                   .size = bytes.size(),
+                   .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+                   .system_identifier = 4711});
+  archiver.put();
+  ManifestWriter forger(store_, kLayout, nullptr, log_);
+  forger.start_with_store("rewrap");
+  forger.append(
+      {.kind = ManifestEntry::Kind::rewrapped, .name = name_of(9), .system_identifier = 4711});
+  forger.put();
+  const auto rewrapped = [&](const AgeIdentity& from, const AgeIdentity& to,
+                             std::shared_ptr<const SignifyKey> by,
+                             std::vector<SignifyPublic> former) {
+    return store::rewrap(store_, kLayout,
+                         {.identities = {old_, from},
+                          .recipients = {to.recipient()},
+                          .key = std::move(by),
+                          .former = std::move(former),
+                          .patience = kOnce},
+                         log_)
+        .rewrapped;
+  };
+  EXPECT_EQ(rewrapped(old_, new_, key, {}), 1u);
+  const auto told = [&](const SignifyPublic& by) {
+    const auto chains = read_manifests(store_, kLayout, std::array{by}, {});
+    std::vector<std::string> names;
+    for (const auto& [name, lines] : told_objects(chains, true)) names.push_back(name);
+    return names;
+  };
+  EXPECT_THAT(told(key->public_key()), ElementsAre(name_of(1)));
+  // With the next key, the lines of the former one count if it is given.
+  const auto third = new_identity();
+  EXPECT_EQ(rewrapped(new_, third, next, {}), 0u);
+  EXPECT_EQ(rewrapped(new_, third, next, {key->public_key()}), 1u);
+  EXPECT_THAT(told(next->public_key()), ElementsAre(name_of(1)));
 }
 
 TEST_F(RewrapTest, NeedsAKeyThatReadsAndOneThatSigns) {
