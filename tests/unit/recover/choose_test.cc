@@ -93,6 +93,7 @@ class OneArchive final : public recovery::Archives, public archive::WalSource {
   }
   std::vector<Silence> silent() override { return {}; }
   std::optional<wal::TimelineId> newest_timeline() override { return 1; }
+  std::optional<WithoutWal> newest_without_wal() override { return std::nullopt; }
   Read read(wal::Lsn at, std::span<std::byte> into) override {
     if (is_missing(at)) return {State::gone, 0, std::nullopt};
     if (at >= content_.end) return {State::end, 0, std::nullopt};
