@@ -304,6 +304,10 @@ void Slots::look() {
     if (!soon && time < saved_at_ + kSaveEvery) return;
   }
   const Threads::Lock writing(*writing_);
+  {
+    const Threads::Lock lock(*mutex_);
+    if (why_none_ || state_.due() == SlotsState::Due::nothing) return;  // a command has written it
+  }
   try {
     save();
     told_failure_.clear();
