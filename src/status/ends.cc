@@ -174,7 +174,7 @@ std::optional<wal::Commit> EndsReader::first(std::span<const SegmentFileName> fi
 }
 
 /// (An empty one may have been written to since it was listed, and completed while the files were
-/// counted, which does not count it then: seed 488779 of f80d10a3.)
+/// counted, which does not count it then: seed 488779 of 0dbd19d6.)
 bool EndsReader::counts(const archive::SegmentEntry& entry) {
   if (entry.bytes.value() > 0 || files_of(entry.name) > 1) return true;
   const auto now = directory_.find(entry.name.to_string());

@@ -157,7 +157,7 @@ std::size_t SimStore::count(wal::SegmentName segment) const {
   return count;
 }
 
-/// By name or by position, as Audit has it (by position: seed 585721 of f80d10a3).
+/// By name or by position, as Audit has it (by position: seed 585721 of 0dbd19d6).
 bool SimStore::seems_pruned(wal::SegmentName segment) const {
   if (!has_lost(segment)) return false;
   std::optional<wal::SegmentName> first;

@@ -298,7 +298,7 @@ TEST(Ends, AreAtTheSwitchpointAsLongAsTheNewTimelinesFileHasNotComeThere) {
 }
 
 /// Its file is empty, and the WAL before the switchpoint is in the parent's. At any call it may be
-/// completed: then its name is gone, or its end is found. (Seed 488779 of f80d10a3.)
+/// completed: then its name is gone, or its end is found. (Seed 488779 of 0dbd19d6.)
 TEST(Ends, AreNotOverlookedInAFileThatIsCompletedMeanwhile) {
   Story story(5, 40);
   const auto start = kSize.start(4);
