@@ -173,8 +173,8 @@ std::optional<wal::Commit> EndsReader::first(std::span<const SegmentFileName> fi
   return found;
 }
 
-/// (An empty one may have been written to since it was listed, and completed while the files were
-/// counted, which does not count it then: seed 488779 of 0dbd19d6.)
+/// (An empty one may have been written to since it was listed. In this order: once it is past the
+/// switchpoint, the parent's file no longer counts: seed 488779 of 0dbd19d6.)
 bool EndsReader::counts(const archive::SegmentEntry& entry) {
   if (entry.bytes.value() > 0 || files_of(entry.name) > 1) return true;
   const auto now = directory_.find(entry.name.to_string());

@@ -298,16 +298,17 @@ TEST(Ends, AreAtTheSwitchpointAsLongAsTheNewTimelinesFileHasNotComeThere) {
 }
 
 /// Its file is empty, and the WAL before the switchpoint is in the parent's. At any call it may be
-/// completed: then its name is gone, or its end is found. (Seed 488779 of 0dbd19d6.)
-TEST(Ends, AreNotOverlookedInAFileThatIsCompletedMeanwhile) {
+/// written to, or completed: then its name is gone, or its end is found. (Seed 488779 of 0dbd19d6.)
+TEST(Ends, AreNotOverlookedInAFileThatIsWrittenToMeanwhile) {
   Story story(5, 40);
   const auto start = kSize.start(4);
   const auto fork = story.wal.fork_point(start + 500'000);
   auto child = verify::promote(story.wal, fork, 2, 9);
   child.grow_to(kSize.start(5));
-  bool completed = true;
-  for (int call = 1; completed; ++call) {
+  bool changed = true;
+  for (int call = 1; changed; ++call) {
     SCOPED_TRACE(call);
+    const bool completed = call % 2 == 0;
     ArchiveBuilder builder;
     builder.partial(child, start, ArchiveBuilder::Tail::none)
         .history(2, verify::history_line(1, fork))
@@ -319,12 +320,13 @@ TEST(Ends, AreNotOverlookedInAFileThatIsCompletedMeanwhile) {
                   [](const auto& entry) { return entry.name.segment.timeline() != 2; });
     ASSERT_EQ(listing.segments.size(), 1u);
     int calls = 0;
-    completed = false;
+    changed = false;
     builder.disk.set_hook([&](const sim::SimDisk::Call&) {
-      if (!completed && ++calls == call) {
-        completed = true;
-        builder.segments(child, 4, 5);
+      if (!changed && ++calls == (call + 1) / 2) {
+        changed = true;
+        if (completed) builder.segments(child, 4, 5);
         builder.disk.open()->remove(listing.segments.front().name.to_string());
+        if (!completed) builder.partial(child, child.complete_end(fork + 200'000));
       }
       return sim::SimDisk::Effect::proceed();
     });
