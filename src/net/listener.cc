@@ -38,7 +38,7 @@ Listener Listener::bind(const Address& address, Kind kind, std::optional<mode_t>
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   }
   if (::bind(socket.get(), address.data(), address.size()) != 0)
-    throw system_error(errno, "could not determine the address of a socket");
+    throw system_error(errno, "could not bind a socket to its address");
   return Listener(std::move(socket));
 }
 

@@ -98,6 +98,7 @@ TEST(Listener, HasItsAddressAlone) {
     ADD_FAILURE() << "taken twice";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::io);
+    EXPECT_EQ(error.message(), "could not bind a socket to its address: Address already in use");
   }
 }
 
