@@ -34,7 +34,8 @@ class Planner {
         told_identity_(homes.identity),
         options_(options),
         slots_(archive::read_slots(homes.slots).value_or(archive::KeptSlots{})),
-        mark_(&homes.pruned == &homes.slots ? store::read_mark(directory_) : std::nullopt),
+        mark_(&homes.pruned == &homes.slots ? store::read_mark_for_removal(directory_)
+                                            : std::nullopt),
         source_(homes.source),
         source_listing_(source_ != nullptr ? archive::list_archive(*source_) : archive::Listing{}),
         listing_(archive::list_archive(directory_)),

@@ -83,9 +83,10 @@ struct Homes {
 /// other rules (archive/kept_slots.h): if the slot file is older than the relay's state, more is
 /// kept than needed. The same applies to WAL that is still to be uploaded: complete segments that
 /// the archive's mark, if there is one, lacks (store/ledger/mark.h). Throws Error{damage} if the
-/// slot file cannot be read. Throws Error{usage} for insufficient options, Error{conflict} if they
-/// would make a backup or the newest segments unusable, or if a backup's checkpoint is damaged in
-/// the archive; Error{retry} if the archive does not have it yet; Error{io}.
+/// slot file or the mark cannot be read. Throws Error{usage} for insufficient options,
+/// Error{conflict} if they would make a backup or the newest segments unusable, or if a backup's
+/// checkpoint is damaged in the archive; Error{retry} if the archive does not have it yet;
+/// Error{io}.
 [[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
 [[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 

@@ -208,7 +208,7 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
   const auto listing = archive::list_archive(archive);
   const auto identity = archive::read_identity(archive, listing);
   const auto mark = read_mark(archive);
-  const bool sent_here = mark && mark->store == store_name && identity &&
+  const bool sent_here = mark && !mark->empty() && mark->store == store_name && identity &&
                          mark->system_identifier == identity->system_identifier;
   if (!sent_here)
     findings.push_back({Level::warning, "this archive has not been sent to this prefix yet"});

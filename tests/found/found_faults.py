@@ -411,8 +411,8 @@ FAULTS = [
     ("vanished_not_sent_again", "store B3",
      "a single `store push` did not upload again what the store had lost",
      "PushTest.SendsAgainWhatTheStoreHasLost",
-     [("store/send/push.cc", "  if (mark.sent.empty() && mark.histories.empty()) return;\n",
-       "  if (FOUND(vanished_not_sent_again) || (mark.sent.empty() && mark.histories.empty())) return;\n")]),
+     [("store/send/push.cc", "  if (mark.empty()) return;\n",
+       "  if (FOUND(vanished_not_sent_again) || mark.empty()) return;\n")]),
     ("delete_is_needed", "store B4",
      "the documented rights were not sufficient: the probe removes its object",
      "ProbeConditions.LeavesOneObjectWhereNothingMayBeRemoved",
@@ -560,6 +560,16 @@ FAULTS = [
        "  if (!slot_ || slot_lost_on_.contains(upstream_->host_index)) return std::nullopt;",
        "  if (!slot_ || (!FOUND(lost_slot_is_ready) && slot_lost_on_.contains(upstream_->host_index)))\n"
        "    return std::nullopt;")]),
+    ("not_marked_before_the_first_upload", "`git log --grep='first upload'`",
+     "`prune` removed WAL that was to be uploaded while the store had not answered yet",
+     "LedgerTest.MarksTheArchiveBeforeTheStoreHasAnything",
+     [("store/send/ledger.cc", "  if (start.unmarked) keep_first_mark();",
+       "  if (start.unmarked && !FOUND(not_marked_before_the_first_upload)) keep_first_mark();")]),
+    ("damaged_mark_is_none", "`git log --grep='first upload'`",
+     "`prune` removed WAL that was to be uploaded if the file that lists what was uploaded was damaged",
+     "Prune.RemovesNothingIfItIsUnknownWhatIsUploaded",
+     [("store/ledger/mark.cc", "  if (there && !mark)\n",
+       "  if (there && !mark && !FOUND(damaged_mark_is_none))\n")]),
 ]
 
 

@@ -480,7 +480,7 @@ def test_refusals_say_why(archive, bucket):
     assert "NoSuchBucket" in result.stderr
     result = push(archive, bucket, "--retry-for", "1s", endpoint="http://127.0.0.1:1", status=3)
     assert "--store-endpoint" in result.stderr
-    assert not (archive.path / ".pgweir-store").exists()
+    assert mark_of(archive)["sent"] == []
 
 
 def test_keys_that_may_remove_nothing_archive_all_the_same(archive, bucket, proxy):

@@ -245,7 +245,14 @@ def test_a_backup_whose_first_segment_is_not_uploaded_yet(servers, receivers, ne
     newest = names_of(archive)[-1]
     assert "has not been uploaded to " in pgweir("prune", "-D", archive.path, "--keep-from", newest).stderr
     assert min(names_of(archive)) < newest
-    (archive.path / ".pgweir-store").unlink()
+    mark = archive.path / ".pgweir-store"
+    mark.write_text("{")
+    damaged = pgweir("prune", "-D", archive.path, "--keep-from", newest)
+    assert damaged.returncode == 4 and "the file of what was uploaded cannot be read" in damaged.stderr, damaged
+    cleaned = run([link, archive.path, newest], check=False)
+    assert cleaned.returncode == 1 and "the file of what was uploaded cannot be read" in cleaned.stderr, cleaned
+    assert min(names_of(archive)) < newest
+    mark.unlink()
     pgweir("prune", "-D", archive.path, "--keep-from", newest)
     assert min(names_of(archive)) == newest
 

@@ -141,6 +141,11 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     text = pgweir("status", "-D", archive.path).stdout
     assert "behind, the oldest since" in text and "WARNING: since" in text, text
     assert pgweir("status", "-D", archive.path, "--check").returncode == 1
+    # A prune keeps what is to be uploaded, even if nothing has been so far.
+    here = [path.name for path in archive.finished().values()]
+    kept = pgweir("prune", "-D", archive.path, "--keep-from", max(here)[:24])
+    assert kept.returncode == 0 and f"because {min(here)[:24]} has not been uploaded to " in kept.stderr, kept
+    assert set(here) <= {path.name for path in archive.finished().values()}
 
     proxy.decide = lambda request: (403, [], "<Error><Code>AccessDenied</Code></Error>")
     receiver.wait_log("AccessDenied")

@@ -87,7 +87,7 @@ struct Settings {
 std::string first_to_stay(io::Directory& directory, const Settings& settings) {
   auto first = settings.oldest.substr(wal::kTimelineDigits);
   const auto kept = archive::read_slots(directory);
-  const auto mark = store::read_mark(directory);
+  const auto mark = store::read_mark_for_removal(directory);
   if (!kept && !mark) return first;
   const auto listing = archive::list_archive(directory);
   const auto identity = archive::read_identity(directory, listing);

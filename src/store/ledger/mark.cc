@@ -164,6 +164,19 @@ std::optional<Mark> read_mark(io::Shelf& archive) {
   return content ? parse(*content) : std::nullopt;
 }
 
+std::optional<Mark> read_mark_for_removal(io::Shelf& archive) {
+  const bool there = archive.find(std::string(kMarkName)).has_value();
+  auto mark = read_mark(archive);
+  if (there && !mark)
+    throw Error(ErrorKind::damage, "the file of what was uploaded cannot be read")
+        .with("path", archive.path_of(std::string(kMarkName)))
+        .hint(
+            "It is unknown which WAL is still to be uploaded, so nothing is pruned. Restart the "
+            "receiver that uploads the archive, or run \"pgweir store push\": they write the file "
+            "again. If the archive is no longer uploaded, remove the file.");
+  return mark;
+}
+
 std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,
                                                const archive::Identity& cluster,
                                                const archive::Listing& listing) {

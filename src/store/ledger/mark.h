@@ -33,6 +33,8 @@ struct Mark {
   std::vector<wal::TimelineId> histories{};  ///< in order
   bool operator==(const Mark&) const = default;
 
+  /// Nothing has been uploaded yet.
+  [[nodiscard]] bool empty() const { return sent.empty() && histories.empty(); }
   [[nodiscard]] bool has(wal::SegmentName segment) const;
   [[nodiscard]] bool has_history(wal::TimelineId timeline) const;
   void add(wal::SegmentName segment);
@@ -46,6 +48,9 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 /// Returns nullopt if there is none, or it is invalid: then nothing is known to be stored. Throws
 /// Error{io}.
 [[nodiscard]] std::optional<Mark> read_mark(io::Shelf& archive);
+/// Likewise, before WAL is removed: throws Error{damage} if there is one and it is invalid, because
+/// it is unknown then what is still to be uploaded.
+[[nodiscard]] std::optional<Mark> read_mark_for_removal(io::Shelf& archive);
 /// The complete segment of an archive that its mark lacks: the one with the lowest number, on any
 /// timeline. nullopt: there is none, or no mark of this cluster.
 [[nodiscard]] std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,

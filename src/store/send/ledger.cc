@@ -18,7 +18,21 @@ const Mark& Ledger::start(const archive::Identity& cluster) {
   written_ = std::move(start.mark);
   remembered_ = std::move(start.manifest);
   cluster_ = cluster;
+  if (start.unmarked) keep_first_mark();
   return written_;
+}
+
+/// A full disk does not prevent uploads, which may make room.
+void Ledger::keep_first_mark() {
+  try {
+    keep_mark(home_, written_);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.warning(
+        "could not write {}: until the first upload, \"pgweir prune\" does not keep WAL that is "
+        "not uploaded: {}",
+        kMarkName, error.what());
+  }
 }
 
 void Ledger::open_further() {

@@ -32,7 +32,9 @@ class Ledger {
   Ledger(io::Directory& archive, ObjectStore& store, const Layout& layout, Options options,
          Log& log);
 
-  /// Returns what counts as sent. Throws Error{io}.
+  /// Returns what counts as sent. If the archive has no mark of this cluster yet, it gets an empty
+  /// one: even if the store does not answer, a prune keeps what is to be uploaded. Throws Error{io,
+  /// durability}.
   const Mark& start(const archive::Identity& cluster);
   /// Before anything is sent, until is_open(): determines what the store supports, checks that the
   /// place is this cluster's, and finds the manifest: one of these steps each time. Can be repeated
@@ -56,6 +58,8 @@ class Ledger {
   [[nodiscard]] bool in_doubt() const { return manifest_ && manifest_->in_doubt(); }
 
  private:
+  void keep_first_mark();
+
   io::Directory& archive_;
   ObjectStore& store_;
   const Layout& layout_;

@@ -178,7 +178,7 @@ std::size_t Push::prepare() {
 /// One listing shows whether the store still has what counts as sent. Missing segments are removed
 /// from `mark`, and sent again if the archive has them; otherwise they are recorded as lost.
 void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
-  if (mark.sent.empty() && mark.histories.empty()) return;
+  if (mark.empty()) return;
   ObjectPage all;
   std::set<wal::TimelineId> histories;
   for_each_listed(

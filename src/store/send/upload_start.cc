@@ -12,19 +12,18 @@ UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
                           const archive::Identity& cluster, Log& log) {
   Mark mark{store_name, cluster.system_identifier, cluster.segment_size, {}, {}};
   auto found = read_mark(archive);
-  const bool ours = found && found->store == mark.store &&
-                    found->system_identifier == mark.system_identifier &&
-                    found->segment_size == mark.segment_size;
-  if (ours) {
+  const bool marked = found && found->system_identifier == mark.system_identifier &&
+                      found->segment_size == mark.segment_size;
+  if (marked && found->store == mark.store) {
     // Every marked file has a line. If no manifest is known, everything is checked, and gets a
     // line, again.
     if (auto manifest = read_manifest_memory(archive))
-      return {std::move(*found), std::move(manifest)};
-  } else if (found) {
+      return {std::move(*found), std::move(manifest), false};
+  } else if (found && !found->empty()) {
     log.info("the archive was sent to {} until now; checking which files this store has",
              found->store);
   }
-  return {std::move(mark), std::nullopt};
+  return {std::move(mark), std::nullopt, !marked};
 }
 
 Conditions tell_conditions(ObjectStore& store, const Layout& layout, std::uint64_t random,

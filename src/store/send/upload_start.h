@@ -26,6 +26,7 @@ namespace weir::store {
 struct UploadStart {
   Mark mark{};
   std::optional<ManifestMemory> manifest{};
+  bool unmarked = false;  ///< the archive has no mark of this cluster, of no store
 };
 [[nodiscard]] UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
                                         const archive::Identity& cluster, Log& log);

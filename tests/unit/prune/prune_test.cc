@@ -14,6 +14,7 @@
 #include "store/ledger/mark.h"
 #include "support/append_checkpoint.h"
 #include "support/archive_builder.h"
+#include "support/bytes.h"
 #include "support/error_of.h"
 
 namespace weir::prune::prune_test {
@@ -657,6 +658,20 @@ TEST(Prune, LeavesWhatIsNotUploadedYetAndSaysSo) {
   EXPECT_EQ(example.plan(options).files, 0u);
   keep_mark({}, 1);
   EXPECT_EQ(example.plan(options).files, 5u);
+}
+
+TEST(Prune, RemovesNothingIfItIsUnknownWhatIsUploaded) {
+  Example example;
+  const Options options{.keep_from = kSize.start(5)};
+  for (const auto& content : {std::string(), std::string("{\"version\": 1, \"store\"")}) {
+    SCOPED_TRACE(content);
+    example.archive.disk.put(std::string(store::kMarkName), test::bytes_of(content));
+    const auto error = error_of([&] { static_cast<void>(example.plan(options)); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage);
+    EXPECT_THAT(error.hint(), HasSubstr("pgweir store push"));
+  }
+  example.archive.disk.erase(std::string(store::kMarkName));
+  EXPECT_GT(example.plan(options).files, 0u);
 }
 
 TEST(Prune, RemovesNothingWhereTheSlotsCannotBeRead) {

@@ -244,6 +244,14 @@ TEST_F(CompareArchiveTest, CountsWhatWaits) {
                "listed in a manifest"));
   EXPECT_THAT(told(result), Contains("warning: 4 files are waiting to be sent"))
       << "with the history";
+  {
+    const auto directory = archive_.disk.open();
+    archive::DirectoryHome home(*directory);
+    keep_mark(home, {"s3://memory/p", wal_.options().system_identifier, kSize, {}, {}});
+  }
+  EXPECT_THAT(told(compare()),
+              Contains("warning: this archive has not been sent to this prefix yet"))
+      << "nothing of it";
   mark(5, "s3://elsewhere");
   EXPECT_THAT(told(compare()), Contains("warning: 4 files are waiting to be sent"))
       << "another store has nothing of this";

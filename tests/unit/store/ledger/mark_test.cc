@@ -5,6 +5,7 @@
 #include <random>
 
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/sim_disk.h"
 
 namespace weir::store::mark_test {
@@ -88,13 +89,19 @@ TEST(Mark, JoinsWhatTouches) {
 TEST(Mark, IsReadAsItWasWritten) {
   SimDisk disk;
   EXPECT_EQ(read(disk), std::nullopt);
+  EXPECT_EQ(read_mark_for_removal(*disk.open()), std::nullopt);
   auto mark = empty();
+  EXPECT_TRUE(mark.empty());
+  keep(disk, mark);
+  EXPECT_EQ(read(disk), mark);
   mark.add(segment(5));
   mark.add(segment(6));
   mark.add_history(3);
   mark.add_history(2);
+  EXPECT_FALSE(mark.empty());
   keep(disk, mark);
   EXPECT_EQ(read(disk), mark);
+  EXPECT_EQ(read_mark_for_removal(*disk.open()), mark);
 }
 
 TEST(Mark, IsTheOldOrTheNewOneWheneverThePowerFails) {
@@ -149,6 +156,9 @@ TEST(Mark, ThatCannotBeReadSaysThatNothingIsKnown) {
     SimDisk disk;
     disk.put(std::string(kMarkName), test::as_bytes(content));
     EXPECT_EQ(read(disk), std::nullopt);
+    const auto error =
+        test::error_of([&] { static_cast<void>(read_mark_for_removal(*disk.open())); });
+    EXPECT_EQ(error.kind(), ErrorKind::damage) << "nothing may be removed then";
   }
 }
 

@@ -14,6 +14,7 @@
 #include <random>
 #include <thread>
 
+#include "archive/identity.h"
 #include "archive/kept_slots.h"
 #include "archive/losses.h"
 #include "archive/published_open.h"
@@ -580,6 +581,23 @@ TEST_F(FollowTest, GoesOnWhenSomebodyHasMendedAConflict) {
   EXPECT_TRUE(wait_for([&] { return !follow_->view().problem; }));
   const std::lock_guard lock(mutex_);
   EXPECT_EQ(troubles_.size(), 1u) << "told once";
+}
+
+/// A prune then keeps what is to be uploaded (prune::make_plan()).
+TEST_F(FollowTest, MarksTheArchiveEvenIfTheStoreIsAwayFromTheStart) {
+  store_.fault = [&](const MemoryStore::Call&) {
+    return is_quiet() ? Fault::none : Fault::lost_request;
+  };
+  start();
+  ASSERT_TRUE(wait_for([&] { return has_trouble(); }));
+  const auto directory = builder_.disk.open();
+  const auto mark = read_mark(*directory);
+  ASSERT_TRUE(mark);
+  EXPECT_TRUE(mark->empty());
+  const auto listing = archive::list_archive(*directory);
+  const auto cluster = archive::read_identity(*directory, listing);
+  ASSERT_TRUE(cluster);
+  EXPECT_EQ(first_not_sent(mark, *cluster, listing), wal::SegmentName(1, 1, kSize));
 }
 
 TEST_F(FollowTest, AFullDiskIsNoReasonToStopSending) {

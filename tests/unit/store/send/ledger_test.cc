@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <memory>
 
+#include "support/bytes.h"
 #include "support/memory_store.h"
 #include "support/sim_disk.h"
 
@@ -47,7 +49,7 @@ TEST_F(LedgerTest, KeepsTheMarkAfterTheLines) {
   };
   EXPECT_THROW(ledger.put(), StoreError);
   EXPECT_TRUE(ledger.due()) << "it can be repeated";
-  EXPECT_EQ(read_mark(*directory_), std::nullopt);
+  EXPECT_EQ(read_mark(*directory_), mark) << "empty";
   store_.fault = nullptr;
   ledger.put();
   EXPECT_FALSE(ledger.due());
@@ -63,6 +65,61 @@ TEST_F(LedgerTest, KeepsTheMarkAfterTheLines) {
   open(next);
   EXPECT_EQ(next.manifest().id(), ledger.manifest().id());
   EXPECT_EQ(next.manifest().lines(), 1u);
+}
+
+/// For a prune that runs while the store does not answer.
+TEST_F(LedgerTest, MarksTheArchiveBeforeTheStoreHasAnything) {
+  {
+    auto ledger = this->ledger();
+    const auto mark = ledger.start(kCluster);
+    EXPECT_TRUE(mark.empty());
+    EXPECT_EQ(read_mark(*directory_), mark);
+  }
+  for (const auto& content : {std::string("damaged"), std::string()}) {
+    SCOPED_TRACE(content);
+    disk_.put(std::string(kMarkName), test::bytes_of(content));
+    auto ledger = this->ledger();
+    const auto mark = ledger.start(kCluster);
+    EXPECT_EQ(read_mark(*directory_), mark);
+  }
+  archive::DirectoryHome home(*directory_);
+  keep_mark(home, {"here", 8, kSize, {}, {}});
+  auto ledger = this->ledger();
+  const auto mark = ledger.start(kCluster);
+  EXPECT_EQ(read_mark(*directory_), mark) << "another cluster's says nothing";
+  EXPECT_TRUE(store_.calls.empty());
+}
+
+/// It tells which WAL another store has, until this one has something.
+TEST_F(LedgerTest, LeavesTheMarkOfAnotherStoreUntilSomethingIsUploaded) {
+  Mark other{"elsewhere", 7, kSize, {}, {}};
+  other.add(wal::SegmentName(1, 1, kSize));
+  archive::DirectoryHome home(*directory_);
+  keep_mark(home, other);
+  auto ledger = this->ledger();
+  auto mark = ledger.start(kCluster);
+  EXPECT_TRUE(mark.empty());
+  EXPECT_EQ(read_mark(*directory_), other);
+  open(ledger);
+  ledger.add(line_of(2));
+  ledger.put();
+  mark.add(wal::SegmentName(1, 2, kSize));
+  ledger.keep(mark);
+  EXPECT_EQ(read_mark(*directory_), mark);
+}
+
+TEST_F(LedgerTest, StartsOnAFullDisk) {
+  disk_.set_hook([](const sim::SimDisk::Call& call) {
+    return call.operation == sim::SimDisk::Operation::create ? sim::SimDisk::Effect::fail(ENOSPC)
+                                                             : sim::SimDisk::Effect::proceed();
+  });
+  auto ledger = this->ledger();
+  EXPECT_TRUE(ledger.start(kCluster).empty());
+  EXPECT_EQ(read_mark(*directory_), std::nullopt);
+  disk_.set_hook({});
+  auto next = this->ledger();
+  const auto mark = next.start(kCluster);
+  EXPECT_EQ(read_mark(*directory_), mark);
 }
 
 TEST_F(LedgerTest, OpensFromWhereItHasFailed) {
