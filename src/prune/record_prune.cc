@@ -22,9 +22,11 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
   const auto chains = store::read_manifests(store, layout, store::proofs_of(key, former), patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
   if (chains.empty() || !cluster) return std::nullopt;
+  const bool is_signed =
+      std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
   std::size_t by_others = 0;
   if (plan.files == 0) {
-    by_others = store::told_before(chains, *begin);
+    by_others = store::told_before(chains, *begin, is_signed && key);
     if (by_others == 0) return std::nullopt;
   } else {
     wal::TimelineId newest = 1;
@@ -33,8 +35,6 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
     const auto last = plan.numbers.back().front().name.segno(cluster->segment_size);
     begin = wal::SegmentName(newest, last + 1, cluster->segment_size);
   }
-  const bool is_signed =
-      std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
   if (is_signed && !key)
     throw Error(ErrorKind::usage, "the manifest of the store is signed: pruning needs its key")
         .with("store", store.name_of(layout.wal_prefix()))

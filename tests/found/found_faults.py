@@ -570,6 +570,11 @@ FAULTS = [
      "Prune.RemovesNothingIfItIsUnknownWhatIsUploaded",
      [("store/ledger/mark.cc", "  if (there && !mark)\n",
        "  if (there && !mark && !FOUND(damaged_mark_is_none))\n")]),
+    ("unproved_prune_is_recorded", "`git log --grep=proves`",
+     "`prune` took a prune that no key proves for the record of what another program had removed",
+     "RecordPrune.TellsOfWhatAnotherProgramRemovedWhateverSomebodyElseHasRecorded",
+     [("store/ledger/manifest_prune.cc", "  const auto pruned = recorded_begin(chains, keys_given);",
+       "  const auto pruned = recorded_begin(chains, keys_given && !FOUND(unproved_prune_is_recorded));")]),
 ]
 
 

@@ -65,23 +65,19 @@ std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
   return lines;
 }
 
-std::size_t told_before(std::span<const ManifestChain> chains, wal::SegmentName begin) {
-  std::string pruned;
+std::size_t told_before(std::span<const ManifestChain> chains, wal::SegmentName begin,
+                        bool keys_given) {
+  const auto pruned = recorded_begin(chains, keys_given);
   std::set<wal::SegmentName> told;
   for (const auto& chain : chains)
     for (const auto& line : chain.lines) {
-      const auto& entry = line.entry;
-      const auto segment = entry.kind == Kind::begin ? wal::SegmentName::parse(entry.name)
-                                                     : segment_of_object(entry.name);
-      if (!segment) continue;
-      if (entry.kind == Kind::begin)
-        pruned = std::max(pruned, place_of(*segment));
-      else if (place_of(*segment) < place_of(begin))
+      if (line.entry.kind == Kind::begin) continue;
+      const auto segment = segment_of_object(line.entry.name);
+      if (segment && place_of(*segment) < place_of(begin) &&
+          (!pruned || place_of(*segment) >= place_of(*pruned)))
         told.insert(*segment);
     }
-  return static_cast<std::size_t>(
-      std::count_if(told.begin(), told.end(),
-                    [&](wal::SegmentName segment) { return place_of(segment) >= pruned; }));
+  return told.size();
 }
 
 std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layout,

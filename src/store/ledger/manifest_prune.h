@@ -26,9 +26,10 @@ namespace weir::store {
                                                      bool keys_given);
 
 /// Number of segments before `begin` that have lines, but that no prune has recorded as removed:
-/// those that a prune up to `begin` removes, and those that another program has removed. Pure.
-[[nodiscard]] std::size_t told_before(std::span<const ManifestChain> chains,
-                                      wal::SegmentName begin);
+/// those that a prune up to `begin` removes, and those that another program has removed. If keys
+/// are given, only the record of a prune that they prove counts. Pure.
+[[nodiscard]] std::size_t told_before(std::span<const ManifestChain> chains, wal::SegmentName begin,
+                                      bool keys_given);
 
 /// Keys that no segment needs and a prune has left: objects of partial segments before `begin`, on
 /// any timeline, records of published ones, and manifest objects before their chains' start

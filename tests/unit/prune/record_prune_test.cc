@@ -62,7 +62,19 @@ class RecordPrune : public ::testing::Test {
     return record_prune(store_, layout_, plan, key, {}, {}, log_, dry_run);
   }
   std::size_t told_before(std::uint64_t segno) {
-    return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno));
+    return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno), false);
+  }
+
+  /// Somebody without the key records a prune.
+  void forge_begin(std::uint64_t segno) {
+    store::ManifestWriter forger(store_, layout_, nullptr, log_);
+    forger.start_with_store(std::string(store::kPruneChain));
+    forger.append({.kind = store::ManifestEntry::Kind::begin,
+                   .name = name(segno).to_string(),
+                   .system_identifier = 4711,
+                   .chain = "0123456789abcdef",
+                   .after = store::genesis_of("0123456789abcdef")});
+    forger.put();
   }
 
   store::Layout layout_{store::Layout::Form::barman, {"memory", "p"}, "main"};
@@ -107,6 +119,19 @@ TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemoved) {
   EXPECT_FALSE(this->record(plan_of(4, 4))) << "it is recorded now";
 }
 
+/// A verification with the key would report them as missing.
+TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemovedWhateverSomebodyElseHasRecorded) {
+  const auto key = std::make_shared<const store::SignifyKey>(store::SignifyKey::make());
+  write(key);
+  for (const std::uint64_t segno : {1, 2, 3}) store_.objects.erase(layout_.key(name(segno)));
+  forge_begin(9);
+  const auto record = this->record(plan_of(4, 4), key);
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->begin, name(4));
+  EXPECT_EQ(record->by_others, 3u);
+  EXPECT_FALSE(this->record(plan_of(4, 4), key)) << "it is recorded now";
+}
+
 TEST_F(RecordPrune, IsSilentWithoutAManifest) {
   EXPECT_FALSE(record(plan_of(4)));
   EXPECT_TRUE(store_.objects.empty());
@@ -132,14 +157,7 @@ TEST_F(RecordPrune, NeedsTheKeyOfASignedManifest) {
 TEST_F(RecordPrune, SignsNothingThatSomebodyElseHasRecorded) {
   const auto key = std::make_shared<const store::SignifyKey>(store::SignifyKey::make());
   write(key);
-  store::ManifestWriter forger(store_, layout_, nullptr, log_);
-  forger.start_with_store(std::string(store::kPruneChain));
-  forger.append({.kind = store::ManifestEntry::Kind::begin,
-                 .name = name(9).to_string(),
-                 .system_identifier = 4711,
-                 .chain = "0123456789abcdef",
-                 .after = store::genesis_of("0123456789abcdef")});
-  forger.put();
+  forge_begin(9);
   ASSERT_TRUE(record(plan_of(4), key));
   const auto chains = store::read_manifests(store_, layout_, std::array{key->public_key()}, {});
   EXPECT_EQ(store::recorded_begin(chains, true), name(4));
