@@ -164,9 +164,20 @@ std::vector<KnownHole> Archives::known_holes(wal::SegmentSize size) {
   for (const auto& entry : listing().segments)
     if (!entry.name.partial && entry.name.segment.fits(size))
       finished.emplace(entry.name.segment.segno(size), entry.name.segment.timeline());
+  const auto histories = timelines();
   std::erase_if(holes, [&](const KnownHole& hole) {
+    // Across a timeline switch, only the segments that a recovery to the hole's end reads fill it.
+    // Without a history that shows them, a segment of the range counts regardless of its timeline.
+    std::optional<wal::TimelineHistory> history;
+    if (hole.timeline != hole.next_timeline) history = histories.history(hole.next_timeline);
+    if (history && !history->contains(hole.timeline)) history.reset();
     const auto behind = size.segno(wal::Lsn(hole.end.byte() - 1)) + 1;
     for (auto segno = size.segno(hole.begin); segno < behind; ++segno) {
+      if (history) {
+        if (!finished.contains({segno, archive::timeline_of_segment(*history, segno, size)}))
+          return false;
+        continue;
+      }
       const auto found = finished.lower_bound({segno, hole.timeline});
       if (found == finished.end() || found->first != segno || found->second > hole.next_timeline)
         return false;

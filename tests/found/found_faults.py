@@ -575,6 +575,12 @@ FAULTS = [
      "RecordPrune.TellsOfWhatAnotherProgramRemovedWhateverSomebodyElseHasRecorded",
      [("store/ledger/manifest_prune.cc", "  const auto pruned = recorded_begin(chains, keys_given);",
        "  const auto pruned = recorded_begin(chains, keys_given && !FOUND(unproved_prune_is_recorded));")]),
+    ("hole_filled_by_a_sibling", "`git log --grep=sibling`",
+     "`restore` with several archives took a segment of a sibling timeline for one that a recorded hole lacks",
+     "SeveralArchives.FillNoHoleOnTheWayToOneTimelineWithASegmentOfAnother",
+     [("restore/archives.cc", "    if (hole.timeline != hole.next_timeline) history = histories.history(hole.next_timeline);",
+       "    if (!FOUND(hole_filled_by_a_sibling) && hole.timeline != hole.next_timeline)\n"
+       "      history = histories.history(hole.next_timeline);")]),
 ]
 
 

@@ -431,6 +431,32 @@ archive::Loss hole(std::uint64_t first, std::uint64_t behind) {
   return loss;
 }
 
+/// Timelines 2 and 3 both left timeline 1 in segment 5.
+TEST(SeveralArchives, FillNoHoleOnTheWayToOneTimelineWithASegmentOfAnother) {
+  for (const bool reversed : kBoth) {
+    SCOPED_TRACE(reversed);
+    Scene scene;
+    scene.reversed = reversed;
+    WalBuilder one(plain());
+    one.grow_to(kSize.start(6));
+    const auto at = one.fork_point(kSize.start(5) + 300'000);
+    auto two = verify::promote(one, at, 2, 41);
+    two.grow_to(kSize.start(7));
+    auto three = verify::promote(one, at, 3, 42);
+    three.grow_to(kSize.start(8));
+    scene.a.segments(one, 1, 5).history(3, verify::history_line(1, at));
+    scene.a.partial(three, kSize.start(5) + 600'000).partial(three, kSize.start(6) + 300'000);
+    auto loss = hole(5, 6);
+    loss.next_timeline = 3;
+    archive::record_loss(*scene.a.disk.open(), loss);
+    scene.b.segments(one, 1, 5).history(2, verify::history_line(1, at)).segments(two, 5, 6);
+    const auto outcome = scene.ask(3, 5);
+    EXPECT_EQ(outcome.error, ErrorKind::gap) << outcome.what;
+    scene.b.segments(three, 5, 6);
+    EXPECT_EQ(scene.ask(3, 5).restored, true);
+  }
+}
+
 TEST(SeveralArchives, TakeNoRecordedHoleForOneThatTheOtherFills) {
   for (const bool reversed : kBoth) {
     Scene scene;
