@@ -242,12 +242,18 @@ void Run::judge_losses() {
         return std::any_of(needed.begin(), needed.end(),
                            [&](const auto& part) { return part.begin <= from && to <= part.end; });
       };
+      // A timeline of the hole. Without a history that shows it, each in its range may be one.
+      const auto is_in_hole = [&](wal::TimelineId timeline) {
+        if (timeline < loss.timeline || loss.next_timeline < timeline) return false;
+        const auto history = timelines_.history(loss.next_timeline);
+        return !history || !history->contains(loss.timeline) || history->contains(timeline);
+      };
       // A partial segment in the hole ends anywhere, which may look like damage. The one in which
       // the hole starts has valid WAL up to the recorded position.
       const auto is_end_of_partial = [&](const Finding& other) {
         const auto file = archive::SegmentFileName::parse(other.file);
-        return file && file->partial && file->segment.timeline() >= loss.timeline &&
-               file->segment.timeline() <= loss.next_timeline && other.loss->from >= loss.sound_end;
+        return file && file->partial && is_in_hole(file->segment.timeline()) &&
+               other.loss->from >= loss.sound_end;
       };
       // One finding for each piece, the recorded one: it contains nothing but the segment in which
       // it starts.

@@ -581,6 +581,12 @@ FAULTS = [
      [("restore/archives.cc", "    if (hole.timeline != hole.next_timeline) history = histories.history(hole.next_timeline);",
        "    if (!FOUND(hole_filled_by_a_sibling) && hole.timeline != hole.next_timeline)\n"
        "      history = histories.history(hole.next_timeline);")]),
+    ("sibling_hidden_by_a_hole", "`git log --grep=sibling`",
+     "`verify` hid damage in a partial segment of a sibling timeline behind a recorded hole",
+     "Verify.HidesNoDamageOfASiblingTimelineBehindARecordedHole",
+     [("verify/verdict.cc", "        return !history || !history->contains(loss.timeline) || history->contains(timeline);",
+       "        return FOUND(sibling_hidden_by_a_hole) || !history || !history->contains(loss.timeline) ||\n"
+       "               history->contains(timeline);")]),
 ]
 
 

@@ -1366,6 +1366,31 @@ TEST(Verify, HidesNothingOfOtherTimelinesBehindARecordedHole) {
                                    Found{FindingKind::gap, 3, kSize.start(5), kSize.start(9)}));
 }
 
+/// Timelines 2 and 3 both left timeline 1 in segment 5.
+TEST(Verify, HidesNoDamageOfASiblingTimelineBehindARecordedHole) {
+  auto one = make_wal(43);
+  one.grow_to(kSize.start(6));
+  const auto at = one.fork_point(kSize.start(5) + 300'000);
+  auto two = promote(one, at, 2, 44);
+  two.grow_to(kSize.start(7));
+  auto three = promote(one, at, 3, 45);
+  three.grow_to(kSize.start(8));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 5).partial(two, kSize.start(5) + 700'000).segments(three, 6, 8);
+  archive.history(2, history_line(1, at)).history(3, history_line(1, at));
+  archive::Loss hole;
+  hole.timeline = 1;
+  hole.next_timeline = 3;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(5);
+  hole.end = kSize.start(6);
+  hole.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), hole);
+  EXPECT_THAT(kinds(archive.verify()), Not(HasSubstr("damage"))) << to_text(archive.verify());
+  // Behind the switchpoint.
+  archive.flip(ArchiveBuilder::name(two, 5, Method::none, true), 65 * 8192 + 4, 1);
+  EXPECT_THAT(kinds(archive.verify()), HasSubstr("damage")) << to_text(archive.verify());
+}
+
 TEST(Verify, TellsARecordedHoleOnceWithTheUnfinishedSegmentInWhichItBegins) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(9));
