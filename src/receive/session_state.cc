@@ -1063,6 +1063,7 @@ void SessionState::forget_connection() {
   parameters_.reset();
   slot_.reset();
   server_histories_.clear();
+  skipped_ = 0;  // the next server may be on that timeline
   tail_compared_ = false;
   tail_differed_.reset();
   uncompared_.reset();

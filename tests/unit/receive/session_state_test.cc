@@ -1305,6 +1305,24 @@ TEST(SessionState, StoresTheHistoriesOfTimelinesThatTheServerKnowsAndDidNotFollo
   EXPECT_THAT(fresh.fetched, ::testing::ElementsAre(4U));
 }
 
+TEST(SessionState, ASkippedTimelineMayBeThatOfTheNextServer) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.server_histories[3] = "1\t0/980000\tx\n";
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 1U);
+  dialogue.timeline_ends(3, seg(9.5));
+  EXPECT_EQ(dialogue.until<step::FetchHistory>().timeline, 2U);
+  dialogue.state.failed(kLost, dialogue.now);
+  // Somebody has removed the file in pg_wal.
+  dialogue.identity.timeline = 2;
+  dialogue.server_histories.clear();
+  dialogue.fetched.clear();
+  static_cast<void>(dialogue.until<step::InspectArchive>());
+  EXPECT_THAT(dialogue.fetched, ::testing::ElementsAre(2U)) << "not again and again";
+}
+
 TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   Dialogue dialogue;
   dialogue.identity.timeline = 3;
