@@ -447,11 +447,10 @@ void Session::perform(const step::ReadSlot&) {
 }
 
 void Session::perform(const step::FetchHistory& step) {
-  constexpr std::string_view kUndefinedFile = "58P01";
   try {
     state_.on_history(step.timeline, server_->timeline_history(step.timeline));
   } catch (const Error& error) {
-    if (error.sqlstate() != kUndefinedFile) throw;
+    if (!state_.lacks_history(step.timeline, error.sqlstate())) throw;
     state_.on_history_absent(step.timeline, error.message());
   }
 }

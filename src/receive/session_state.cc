@@ -804,6 +804,12 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
   failed(error, now);
 }
 
+/// SQLSTATEs of errcode_for_file_access() in utils/error/elog.c.
+bool SessionState::lacks_history(wal::TimelineId timeline, std::string_view sqlstate) const {
+  if (sqlstate == "58P01") return true;
+  return timeline == skipped_ && (sqlstate == "42501" || sqlstate == "58030");
+}
+
 void SessionState::on_history_absent(wal::TimelineId timeline, const std::string& server_text) {
   if (timeline == skipped_) {
     log_.debug("the server has no history file of timeline {} ({})", timeline, server_text);

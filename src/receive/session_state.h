@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -198,7 +199,9 @@ class SessionState {
   void on_slot_dropped();
   void on_slot(const pq::SlotState& slot);
   void on_history(wal::TimelineId timeline, std::string content);
-  /// The server does not have that file (SQLSTATE 58P01).
+  /// True if the error means that the server does not have that file, or cannot read it and
+  /// archiving does not need it: it is of a timeline that the server did not follow.
+  [[nodiscard]] bool lacks_history(wal::TimelineId timeline, std::string_view sqlstate) const;
   void on_history_absent(wal::TimelineId timeline, const std::string& server_text);
   void on_archive(ArchiveFacts facts);
   void on_history_stored(wal::TimelineId timeline);

@@ -1323,6 +1323,25 @@ TEST(SessionState, ASkippedTimelineMayBeThatOfTheNextServer) {
   EXPECT_THAT(dialogue.fetched, ::testing::ElementsAre(2U)) << "not again and again";
 }
 
+TEST(SessionState, TheHistoryOfASkippedTimelineNeedNotBeReadable) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.server_histories[3] = "1\t0/980000\tx\n";
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 1U);
+  EXPECT_TRUE(dialogue.state.lacks_history(3, "58P01"));
+  EXPECT_FALSE(dialogue.state.lacks_history(3, "42501")) << "that one is needed";
+  dialogue.timeline_ends(3, seg(9.5));
+  EXPECT_EQ(dialogue.until<step::FetchHistory>().timeline, 2U);
+  // Such as a file that was copied into pg_wal by root.
+  for (const char* const unreadable : {"58P01", "42501", "58030"})
+    EXPECT_TRUE(dialogue.state.lacks_history(2, unreadable)) << unreadable;
+  EXPECT_FALSE(dialogue.state.lacks_history(2, "57P01")) << "the server shuts down";
+  dialogue.state.on_history_absent(2, "could not open file: Permission denied");
+  EXPECT_EQ(dialogue.until<step::StoreHistory>().timeline, 3U);
+}
+
 TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   Dialogue dialogue;
   dialogue.identity.timeline = 3;
