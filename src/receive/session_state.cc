@@ -423,7 +423,9 @@ std::optional<Step> SessionState::skipped_step(wal::TimelineId timeline) {
       skipped_ = skipped;
       return step::FetchHistory{skipped};
     }
-    if (known->second) return step::StoreHistory{skipped, *known->second};
+    if (!known->second) continue;
+    if (auto step = ancestor_step(skipped, *known->second)) return step;
+    return step::StoreHistory{skipped, *known->second};
   }
   return std::nullopt;
 }

@@ -1342,6 +1342,26 @@ TEST(SessionState, TheHistoryOfASkippedTimelineNeedNotBeReadable) {
   EXPECT_EQ(dialogue.until<step::StoreHistory>().timeline, 3U);
 }
 
+TEST(SessionState, StoresTheHistoriesOfASkippedTimelinesAncestors) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.timeline = 4;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.server_histories[4] = "1\t0/980000\tx\n";
+  // The server lacks 00000002.history, which was removed from its pg_wal.
+  dialogue.server_histories[3] = "1\t0/780000\ty\n2\t0/880000\tz\n";
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 1U);
+  dialogue.timeline_ends(4, seg(9.5));
+  std::vector<wal::TimelineId> stored;
+  for (int i = 0; i < 3; ++i) {
+    const auto store = dialogue.until<step::StoreHistory>();
+    stored.push_back(store.timeline);
+    dialogue.answer(store);
+  }
+  EXPECT_THAT(stored, ::testing::ElementsAre(2U, 3U, 4U));
+  EXPECT_EQ(dialogue.archive.histories[2], "1\t0/780000\ty\n");
+}
+
 TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   Dialogue dialogue;
   dialogue.identity.timeline = 3;
