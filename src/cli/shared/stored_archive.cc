@@ -38,8 +38,7 @@ StoredArchive::StoredArchive(const store::StoreOptions& options, std::function<b
 void StoredArchive::hide_pruned(std::span<const store::SignifyPublic> keys) {
   // Cached: what is removed later is in it, and what was removed before was recorded before.
   static_cast<void>(shelf_.list());
-  if (const auto begin = store::read_begin(opened_.store(), opened_.layout(), keys, patience_))
-    shelf_.hide_before(*begin);
+  shelf_.hide_before(store::read_begins(opened_.store(), opened_.layout(), keys, patience_));
 }
 
 std::optional<archive::Identity> StoredArchive::told_identity() {

@@ -78,19 +78,26 @@ std::vector<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
   return chains_of_prunes(store, layout, numbers, keys, patience);
 }
 
-std::optional<wal::SegmentName> read_begin(ObjectStore& store, const Layout& layout,
-                                           std::span<const SignifyPublic> keys,
-                                           const Patience& patience) {
-  const auto prunes = read_prunes(store, layout, keys, patience);
-  const auto begin = recorded_begin(prunes, !keys.empty());
-  if (!begin) return std::nullopt;
-  wal::TimelineId newest = begin->timeline();
-  for (const auto& chain : prunes)
-    for (const auto& line : chain.believed(!keys.empty()))
-      if (line.entry.kind == ManifestEntry::Kind::begin)
-        if (const auto each = wal::SegmentName::parse(line.entry.name))
-          newest = std::max(newest, each->timeline());
-  return wal::SegmentName::parse(fmt::format("{:08X}", newest) + place_of(*begin));
+std::vector<wal::SegmentName> read_begins(ObjectStore& store, const Layout& layout,
+                                          std::span<const SignifyPublic> keys,
+                                          const Patience& patience) {
+  std::map<wal::TimelineId, std::string> places;
+  for (const auto& chain : read_prunes(store, layout, keys, patience)) {
+    wal::TimelineId newest = 0;  // an earlier prune has removed WAL of it
+    for (const auto& line : chain.believed(!keys.empty())) {
+      if (line.entry.kind != ManifestEntry::Kind::begin) continue;
+      const auto begin = wal::SegmentName::parse(line.entry.name);
+      if (!begin) continue;
+      newest = std::max(newest, begin->timeline());
+      auto& place = places[newest];
+      place = std::max(place, place_of(*begin));
+    }
+  }
+  std::vector<wal::SegmentName> begins;
+  for (const auto& [timeline, place] : places)
+    if (const auto begin = wal::SegmentName::parse(fmt::format("{:08X}", timeline) + place))
+      begins.push_back(*begin);
+  return begins;
 }
 
 std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,

@@ -24,13 +24,13 @@ namespace weir::store {
 [[nodiscard]] std::vector<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
                                                      std::span<const SignifyPublic> keys,
                                                      const Patience& patience);
-/// Where the archive starts according to those chains, for is_pruned(): the last position, with the
-/// newest timeline of all prunes. nullopt: they say nothing that counts. A prune records this
-/// before it removes anything, so what is read after a listing explains what that listing lacks.
-/// Throws StoreError.
-[[nodiscard]] std::optional<wal::SegmentName> read_begin(ObjectStore& store, const Layout& layout,
-                                                         std::span<const SignifyPublic> keys,
-                                                         const Patience& patience);
+/// Where the archive starts according to those chains, for is_pruned(): the last position for each
+/// timeline that was the newest one of the prunes until then. Empty: they say nothing that counts.
+/// A prune records this before it removes anything, so what is read after a listing explains what
+/// that listing lacks. Throws StoreError.
+[[nodiscard]] std::vector<wal::SegmentName> read_begins(ObjectStore& store, const Layout& layout,
+                                                        std::span<const SignifyPublic> keys,
+                                                        const Patience& patience);
 /// The newest entries of each chain, with at least one segment of each chain that has any: so the
 /// last stored segment is among them, however long the chains are. If keys are given, only proved
 /// entries. One request for each thousand objects of lines, and one for each chain. Throws

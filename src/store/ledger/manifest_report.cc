@@ -347,8 +347,10 @@ std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> ch
   return begin;
 }
 
-bool is_pruned(wal::SegmentName segment, const std::optional<wal::SegmentName>& begin) {
-  return begin && segment.timeline() <= begin->timeline() && place_of(segment) < place_of(*begin);
+bool is_pruned(wal::SegmentName segment, std::span<const wal::SegmentName> begins) {
+  return std::any_of(begins.begin(), begins.end(), [&](wal::SegmentName begin) {
+    return segment.timeline() <= begin.timeline() && place_of(segment) < place_of(begin);
+  });
 }
 
 ObjectFit fit_of(const ObjectEntry& object, std::span<const ManifestEntry* const> lines) {

@@ -74,11 +74,10 @@ using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
 /// The first segment after the last recorded prune, in the trusted chains.
 [[nodiscard]] std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> chains,
                                                              bool keys_given);
-/// A prune has recorded that the archive starts at `begin`: it has removed the segment, or will.
-/// Not if its timeline is newer: it may have begun since, before that position (a recovery to an
-/// earlier point in time).
-[[nodiscard]] bool is_pruned(wal::SegmentName segment,
-                             const std::optional<wal::SegmentName>& begin);
+/// A prune has recorded that the archive starts at one of `begins`: it has removed the segment, or
+/// will. Not if its timeline is newer: it may have begun since, before that position (a recovery to
+/// an earlier point in time).
+[[nodiscard]] bool is_pruned(wal::SegmentName segment, std::span<const wal::SegmentName> begins);
 
 /// Whether an object is one of those that its lines list.
 struct ObjectFit {

@@ -7,8 +7,8 @@
 
 namespace weir::store {
 
-Audit::Audit(Mark mark, const Layout& layout, std::optional<wal::SegmentName> begin)
-    : mark_(std::move(mark)), layout_(layout), begin_(begin) {
+Audit::Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins)
+    : mark_(std::move(mark)), layout_(layout), begins_(std::move(begins)) {
   if (mark_.sent.empty()) return;
   next_ = mark_.sent.front().first.segno(mark_.segment_size);
   after_ = layout_.before(mark_.sent.front().first, mark_.segment_size);
@@ -20,7 +20,7 @@ std::optional<std::string> Audit::after() const {
 }
 
 bool Audit::before_front(wal::SegmentName name) const {
-  if (is_pruned(name, begin_)) return true;
+  if (is_pruned(name, begins_)) return true;
   return first_ &&
          (name < *first_ || name.segno(mark_.segment_size) < first_->segno(mark_.segment_size));
 }

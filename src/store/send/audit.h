@@ -21,8 +21,8 @@ class Audit {
   /// Maximum number reported; the rest is found by the next audit.
   static constexpr std::size_t kMost = 1000;
 
-  /// `begin`: the recorded start.
-  Audit(Mark mark, const Layout& layout, std::optional<wal::SegmentName> begin = std::nullopt);
+  /// `begins`: the recorded start, for is_pruned().
+  Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins = {});
 
   /// The key after which the next page starts; nullopt: finished.
   [[nodiscard]] std::optional<std::string> after() const;
@@ -40,7 +40,7 @@ class Audit {
 
   const Mark mark_;
   const Layout& layout_;
-  const std::optional<wal::SegmentName> begin_;
+  const std::vector<wal::SegmentName> begins_;
   enum class Look { front, runs, front_again, over } look_ = Look::front;
   std::size_t run_ = 0;     ///< in the mark
   std::uint64_t next_ = 0;  ///< number of the segment expected next in it

@@ -171,12 +171,12 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
   // As before a prune: a crash must not restore an earlier slots file, which needs more WAL.
   if (!plan.numbers.empty()) archive_.sync();
   // If the store were sent such a segment again, it would begin with it, followed by a hole.
-  std::optional<wal::SegmentName> begin;
+  std::vector<wal::SegmentName> begins;
   bool asked = false;
   const auto was_pruned = [&](wal::SegmentName segment) {
     if (!there.at(segment).empty()) return false;
-    if (!std::exchange(asked, true)) begin = read_begin(store_, layout_, options_.keys, kOnce);
-    return is_pruned(segment, begin);
+    if (!std::exchange(asked, true)) begins = read_begins(store_, layout_, options_.keys, kOnce);
+    return is_pruned(segment, begins);
   };
   const auto may_go_now = [&](wal::SegmentName segment, std::string& stays) {
     PGWEIR_CHECK(written.has(segment));

@@ -207,8 +207,8 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
         return true;
       });
   // By the rules of the audit, which requests pages: the part of the listing after `after`.
-  const auto missing_from = [&](const std::optional<wal::SegmentName>& start) {
-    Audit audit(mark, layout_, start);
+  const auto missing_from = [&](std::vector<wal::SegmentName> begins) {
+    Audit audit(mark, layout_, std::move(begins));
     bool begun = false;
     while (const auto after = audit.after()) {
       if (after->empty() && std::exchange(begun, true)) {
@@ -227,10 +227,10 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     }
     return audit.missing();
   };
-  auto missing = missing_from(std::nullopt);
+  auto missing = missing_from({});
   if (!missing.empty())
-    if (const auto start = read_begin(store_, layout_, proofs_of(options_.manifest_key), patience_))
-      missing = missing_from(start);
+    missing =
+        missing_from(read_begins(store_, layout_, proofs_of(options_.manifest_key), patience_));
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);

@@ -26,15 +26,15 @@ StoreAudit::StoreAudit(io::Directory& archive, ObjectStore& store, const Layout&
       log_(log) {}
 
 StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& cluster) {
-  if (!audit_) audit_.emplace(mark, layout_, begin_);
+  if (!audit_) audit_.emplace(mark, layout_, begins_);
   if (const auto after = audit_->after()) {
     audit_->take(store_.list(layout_.wal_prefix(), *after, kListingPage));
     return threads_.now();
   }
   auto missing = audit_->missing();
   if (!missing.empty()) {
-    begin_ = read_begin(store_, layout_, options_.keys, kOnce);
-    std::erase_if(missing, [this](wal::SegmentName each) { return is_pruned(each, begin_); });
+    begins_ = read_begins(store_, layout_, options_.keys, kOnce);
+    std::erase_if(missing, [this](wal::SegmentName each) { return is_pruned(each, begins_); });
   }
   look_for_histories(mark);
   auto next = threads_.now() + options_.every;

@@ -57,8 +57,8 @@ class StoreAudit {
   Threads& threads_;
   FollowReport& report_;
   Log& log_;
-  std::optional<Audit> audit_;               ///< in progress
-  std::optional<wal::SegmentName> begin_{};  ///< of the store, as far as it was asked for
+  std::optional<Audit> audit_;              ///< in progress
+  std::vector<wal::SegmentName> begins_{};  ///< of the store, as far as it was asked for
   std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive
 };
 

@@ -175,9 +175,9 @@ void NearShelf::read_whole_segments(std::size_t kept, Watch watch) {
   watch_ = std::move(watch);
 }
 
-void NearShelf::hide_before(wal::SegmentName begin) {
+void NearShelf::hide_before(std::vector<wal::SegmentName> begins) {
   const std::lock_guard lock(mutex_);
-  begin_ = begin;
+  begins_ = std::move(begins);
 }
 
 void NearShelf::keep_recent(const std::string& key, const Content& content) {
@@ -366,7 +366,7 @@ std::vector<io::DirectoryEntry> NearShelf::list() {
   add_open_segments(entries);
   std::erase_if(entries, [this](const io::DirectoryEntry& entry) {
     const auto file = archive::SegmentFileName::parse(entry.name);
-    return file && is_pruned(file->segment, begin_);
+    return file && is_pruned(file->segment, begins_);
   });
   return entries;
 }

@@ -73,7 +73,7 @@ class NearShelf final : public io::Shelf, private io::Identities {
   using Watch = std::function<void(const std::string& key, const std::string& sha256)>;
   void read_whole_segments(std::size_t kept, Watch watch);
   /// From now on listings do not have segments that are pruned (is_pruned()), complete or not.
-  void hide_before(wal::SegmentName begin);
+  void hide_before(std::vector<wal::SegmentName> begins);
   /// Absent files will be checked again.
   void forget_absences();
   /// The same, and what look_around() has seen is read again.
@@ -149,7 +149,7 @@ class NearShelf final : public io::Shelf, private io::Identities {
   std::optional<wal::SegmentName> around_;
   bool histories_only_ = false;
   bool surveyed_ = false;
-  std::optional<wal::SegmentName> begin_;     ///< earlier segments are hidden
+  std::vector<wal::SegmentName> begins_;      ///< earlier segments are hidden
   std::map<std::string, ObjectEntry> there_;  ///< by key
   std::vector<Listed> listed_;
   std::set<wal::SegmentName> expected_;

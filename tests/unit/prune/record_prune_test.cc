@@ -101,12 +101,27 @@ TEST_F(RecordPrune, SaysWhichTimelineWasTheNewest) {
   plan.numbers[1].push_back({.name = {3, 2, kSize}, .files = {"000000030000000000000002"}});
   EXPECT_EQ(record(plan)->begin, wal::SegmentName(3, 4, kSize));
   EXPECT_TRUE(record(plan_of(6, 4)));
-  const auto begin = store::read_begin(store_, layout_, {}, {});
-  EXPECT_EQ(begin, wal::SegmentName(3, 6, kSize));
-  EXPECT_TRUE(store::is_pruned({2, 5, kSize}, begin));
-  EXPECT_FALSE(store::is_pruned({1, 6, kSize}, begin));
-  EXPECT_FALSE(store::is_pruned({4, 5, kSize}, begin));
-  EXPECT_FALSE(store::is_pruned({1, 1, kSize}, std::nullopt));
+  const auto begins = store::read_begins(store_, layout_, {}, {});
+  EXPECT_EQ(begins, std::vector{wal::SegmentName(3, 6, kSize)});
+  EXPECT_TRUE(store::is_pruned({2, 5, kSize}, begins));
+  EXPECT_FALSE(store::is_pruned({1, 6, kSize}, begins));
+  EXPECT_FALSE(store::is_pruned({4, 5, kSize}, begins));
+  EXPECT_FALSE(store::is_pruned({1, 1, kSize}, {}));
+}
+
+/// The store has kept what the first prune recorded (a lock): a recovery from it has begun timeline
+/// 2 before that, and a base backup on timeline 2 was taken since.
+TEST_F(RecordPrune, DoesNotMoveAnEarlierStartToATimelineThatBeganLater) {
+  write();
+  EXPECT_EQ(record(plan_of(6))->begin, name(6));
+  auto plan = plan_of(4);
+  plan.numbers.back().push_back({.name = {2, 3, kSize}, .files = {"000000020000000000000003"}});
+  EXPECT_EQ(record(plan)->begin, wal::SegmentName(2, 4, kSize));
+  const auto begins = store::read_begins(store_, layout_, {}, {});
+  EXPECT_TRUE(store::is_pruned(name(5), begins));
+  EXPECT_TRUE(store::is_pruned({2, 3, kSize}, begins));
+  EXPECT_FALSE(store::is_pruned({2, 4, kSize}, begins)) << "the backup needs it";
+  EXPECT_FALSE(store::is_pruned({2, 5, kSize}, begins));
 }
 
 TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemoved) {

@@ -32,10 +32,10 @@ class AuditTest : public ::testing::TestWithParam<Layout::Form> {
     keys_.erase(layout_.key(segment(segno, timeline)) + ".zst");
   }
   /// With pages of each size the same.
-  Names missing(const std::optional<wal::SegmentName>& begin = std::nullopt) {
+  Names missing(const std::vector<wal::SegmentName>& begins = {}) {
     std::optional<Names> found;
     for (const std::size_t page_size : {1, 2, 3, 100}) {
-      Audit audit(mark_, layout_, begin);
+      Audit audit(mark_, layout_, begins);
       int pages = 0;
       while (const auto after = audit.after()) {
         ObjectPage page;
@@ -146,9 +146,9 @@ TEST_P(AuditTest, DoesNotMissWhatAPruneHasRecordedAsRemoved) {
   lose(261, 2);
   EXPECT_EQ(missing(),
             Names({segment(255), segment(256), segment(258), segment(258, 2), segment(261, 2)}));
-  EXPECT_EQ(missing(segment(258)), Names({segment(258), segment(258, 2), segment(261, 2)}));
-  EXPECT_EQ(missing(segment(259, 2)), Names({segment(261, 2)})) << "on all timelines";
-  EXPECT_EQ(missing(segment(259)), Names({segment(258, 2), segment(261, 2)}))
+  EXPECT_EQ(missing({segment(258)}), Names({segment(258), segment(258, 2), segment(261, 2)}));
+  EXPECT_EQ(missing({segment(259, 2)}), Names({segment(261, 2)})) << "on all timelines";
+  EXPECT_EQ(missing({segment(259)}), Names({segment(258, 2), segment(261, 2)}))
       << "but not on one that may have begun since";
 }
 

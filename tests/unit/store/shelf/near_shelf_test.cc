@@ -68,9 +68,9 @@ TEST_F(NearShelfTest, HidesWhatWasPruned) {
   store_.place(kLayout.key({wal::SegmentName(2, 2, kSize), Method::none}),
                ArchiveBuilder::content(wal_, 2));
   EXPECT_EQ(archive::list_archive(shelf_).segments.size(), 4u);
-  shelf_.hide_before(wal::SegmentName(1, 3, kSize));
+  shelf_.hide_before({wal::SegmentName(1, 3, kSize)});
   EXPECT_EQ(archive::list_archive(shelf_).segments.size(), 2u) << "timeline 2 may have begun since";
-  shelf_.hide_before(wal::SegmentName(2, 3, kSize));
+  shelf_.hide_before({wal::SegmentName(2, 3, kSize)});
   const auto listing = archive::list_archive(shelf_);
   ASSERT_EQ(listing.segments.size(), 1u);
   EXPECT_EQ(listing.segments.front().name.segment, wal::SegmentName(1, 3, kSize));
