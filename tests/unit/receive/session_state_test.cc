@@ -1362,6 +1362,28 @@ TEST(SessionState, StoresTheHistoriesOfASkippedTimelinesAncestors) {
   EXPECT_EQ(dialogue.archive.histories[2], "1\t0/780000\ty\n");
 }
 
+TEST(SessionState, AsksEachHostForTheHistoryOfASkippedTimeline) {
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.server_histories[3] = "1\t0/980000\tx\n";
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 1U);
+  dialogue.timeline_ends(3, seg(9.5));
+  // A standby that was made from a base backup of timeline 3: it has no file of timeline 2.
+  const auto own = dialogue.until<step::StoreHistory>();
+  EXPECT_EQ(own.timeline, 3U);
+  dialogue.answer(own);
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 3U);
+  // The primary has it.
+  dialogue.archive_ends_at(3, seg(12));
+  dialogue.dead.insert(0);
+  dialogue.server_histories[2] = "1\t0/780000\ty\n";
+  dialogue.stream_fails(kLost, {}, seg(12.5), true);
+  EXPECT_EQ(dialogue.until<step::StoreHistory>().timeline, 2U);
+}
+
 TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   Dialogue dialogue;
   dialogue.identity.timeline = 3;
