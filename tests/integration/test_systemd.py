@@ -243,6 +243,19 @@ def test_a_directory_that_is_not_opened_is_told_before_the_start_counts(machine)
     machine.sql("SELECT pg_drop_replication_slot('other')")
 
 
+@pytest.mark.parametrize("command", ["backup", "drill", "prune", "verify"])
+def test_a_timers_service_leaves_the_archive_to_its_owner(machine, command):
+    """The receiver runs as another user. A receiver that is running could not create its next segment."""
+    directory = "/var/lib/pgweir/owned"
+    machine("install", "-d", "-o", "postgres", "-g", "postgres", "-m", "750", directory)
+    (machine.root / "etc/pgweir/owned.ini").write_text(CONFIGURATION.replace("/var/lib/pgweir/main", directory))
+    machine("systemctl", "start", f"pgweir-{command}@owned.service", check=False)  # it may not read the archive
+    status = int(machine.show("ExecMainStatus", f"pgweir-{command}@owned.service"))
+    assert 0 < status < 200, f"{status}: it was not run"  # 200 and above are systemd's
+    assert machine("stat", "-c", "%U %G", directory).stdout == "postgres postgres\n"
+    assert machine("stat", "-c", "%U %G", "/var/lib/pgweir").stdout == "pgweir pgweir\n"
+
+
 def test_an_upgrade_under_load_loses_nothing(machine, load, deb, place):
     before = machine.show("MainPID")
     shutil.copy(upgrade_of(deb, place, 2), machine.root / "root" / "next.deb")
