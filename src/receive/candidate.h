@@ -13,20 +13,21 @@ namespace weir::receive {
 
 /// Whether a failover to that server would leave a gap, and why.
 enum class Cover {
-  covered,        ///< its slot retains everything from the archive's end on
-  not_looked_at,  ///< not yet checked
-  no_answer,      ///< it does not answer, or the dialogue did not complete
-  other_cluster,  ///< another system identifier
-  other_branch,   ///< neither history includes the other's end
-  no_history,     ///< it lacks its timeline's history file
-  no_slot,        ///< and it is not to be created
-  slot_gone,      ///< it existed at the previous visit, and was recreated at this one
-  not_physical,   ///< the slot is a logical one
-  reserves_none,  ///< the slot was invalidated, or created without reserving WAL
-  begins_later,   ///< the slot only retains WAL after the archive's end
-  begin_unknown,  ///< the server cannot report the slot's restart_lsn (before 15)
-  in_use,         ///< another client uses the slot
-  refused,        ///< the server does not allow its use
+  covered,           ///< its slot retains everything from the archive's end on
+  not_looked_at,     ///< not yet checked
+  no_answer,         ///< it does not answer, or the dialogue did not complete
+  other_cluster,     ///< another system identifier
+  other_branch,      ///< neither history includes the other's end
+  no_history,        ///< it lacks its timeline's history file
+  no_slot,           ///< and it is not to be created
+  slot_gone,         ///< it existed at the previous visit, and was recreated at this one
+  not_physical,      ///< the slot is a logical one
+  reserves_none,     ///< the slot was invalidated, or created without reserving WAL
+  begins_later,      ///< the slot only retains WAL after the archive's end
+  begin_unknown,     ///< the server cannot report the slot's restart_lsn (before 15)
+  in_use,            ///< another client uses the slot
+  refused,           ///< the server does not allow its use
+  validity_unknown,  ///< whether the slot was invalidated cannot be read (16 and 17)
 };
 
 /// "covered", "no_answer", …

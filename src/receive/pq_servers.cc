@@ -96,6 +96,9 @@ class PqServer final : public Server {
   std::optional<pq::SlotState> read_replication_slot(const std::string& slot) override {
     return pq::read_replication_slot(connection_, slot);
   }
+  std::string setting_of_unseen_invalidation() override {
+    return pq::setting_of_unseen_invalidation(connection_);
+  }
   std::string timeline_history(wal::TimelineId timeline) override {
     return pq::timeline_history(connection_, timeline);
   }
@@ -180,6 +183,20 @@ class PqServers final : public Servers {
     reading.synchronous_names = names.at(0)[0];
     if (auto found = pq::find_slot(connection, slot)) reading.view = std::move(found->view);
     return reading;
+  }
+
+  pq::SlotView check_slot(const Options& options, const Visit& visit, const std::string& slot,
+                          const net::Wake& stop) override {
+    auto connection = pq::Connection::open({.conninfo = options.conninfo,
+                                            .replication = pq::Replication::none,
+                                            .timeout = visit.timeout,
+                                            .first_host = visit.host,
+                                            .only_first_host = true,
+                                            .any_role = true,
+                                            .application_name = visit.application_name},
+                                           stop);
+    auto found = pq::find_slot(connection, slot, visit.timeout);
+    return found ? std::move(found->view) : pq::SlotView{};
   }
 };
 

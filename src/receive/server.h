@@ -85,6 +85,9 @@ class Server {
                                       wal::TimelineId timeline, std::optional<wal::Lsn> flush) = 0;
   [[nodiscard]] virtual std::optional<pq::SlotState> read_replication_slot(
       const std::string& slot) = 0;
+  /// Why a slot may be invalidated although it has a restart_lsn: as
+  /// pq::setting_of_unseen_invalidation().
+  [[nodiscard]] virtual std::string setting_of_unseen_invalidation() { return {}; }
   [[nodiscard]] virtual std::string timeline_history(wal::TimelineId timeline) = 0;
   [[nodiscard]] virtual std::unique_ptr<WalStream> start(const std::optional<std::string>& slot,
                                                          wal::Lsn start,
@@ -145,6 +148,11 @@ class Servers {
   [[nodiscard]] virtual SlotReading read_slot_view(const std::string& conninfo,
                                                    const std::string& slot,
                                                    const net::Wake& stop) = 0;
+  /// The same during a visit: of that host only, regardless of its role.
+  [[nodiscard]] virtual pq::SlotView check_slot(const Options&, const Visit&, const std::string&,
+                                                const net::Wake&) {
+    return {};
+  }
 };
 
 /// PostgreSQL servers, using libpq. Stateless.

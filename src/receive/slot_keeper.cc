@@ -27,6 +27,12 @@ using namespace std::chrono_literals;
 /// A host that does not answer is queried somewhat less often.
 constexpr std::chrono::milliseconds kLongestPause = 60s;
 constexpr std::chrono::milliseconds kHostPatience = 5s;
+/// A server logs each connection that it rejects.
+constexpr std::chrono::milliseconds kRejectedPause = 5min;
+
+Visit visit_to(std::size_t host) {
+  return {.host = host, .timeout = kHostPatience, .application_name = std::string(kKeeperName)};
+}
 
 /// In the order of the connection string.
 void put(std::vector<Candidate>& all, Candidate candidate, bool replace) {
@@ -54,6 +60,8 @@ struct SlotKeeper::Host {
   Backoff backoff;
   Cover told = Cover::not_looked_at;
   std::uint64_t line = 0;  ///< at the last visit
+  /// Why the last ordinary connection was rejected, and the earliest time of the next one.
+  std::optional<std::pair<Error, Time>> rejected;
   std::unique_ptr<Threads::Thread> thread;
 };
 
@@ -204,10 +212,23 @@ void SlotKeeper::visit(Host& host, OurEnd ours) {
 }
 
 std::unique_ptr<Server> SlotKeeper::connect(const Host& host) {
-  return servers_.visit(
-      options_,
-      {.host = host.index, .timeout = kHostPatience, .application_name = std::string(kKeeperName)},
-      stop_);
+  return servers_.visit(options_, visit_to(host.index), stop_);
+}
+
+void SlotKeeper::check_slot(Host& host) {
+  if (host.rejected && machine_.now() < host.rejected->second) {
+    host.state.on_slot_not_checked(host.rejected->first);
+    return;
+  }
+  host.rejected.reset();
+  try {
+    host.state.on_slot_checked(
+        servers_.check_slot(options_, visit_to(host.index), *options_.slot, stop_));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::retry)
+      host.rejected.emplace(error, machine_.now() + kRejectedPause);
+    host.state.on_slot_not_checked(error);
+  }
 }
 
 void SlotKeeper::perform(Host& host, std::unique_ptr<Server>& connected, const KeepStep& step) {
@@ -233,7 +254,9 @@ void SlotKeeper::perform(Host& host, std::unique_ptr<Server>& connected, const K
     state.on_first_wal(wal);
   } else if (std::holds_alternative<keep::ReadSlot>(step)) {
     try {
-      state.on_slot(server.read_replication_slot(slot).value());
+      const auto found = server.read_replication_slot(slot).value();
+      state.on_slot(found,
+                    found.restart_lsn ? server.setting_of_unseen_invalidation() : std::string());
     } catch (const Error& error) {
       if (error.sqlstate() != kNotSupported) throw;
       state.on_logical_slot();
@@ -249,6 +272,8 @@ void SlotKeeper::perform(Host& host, std::unique_ptr<Server>& connected, const K
   } else if (const auto* use = std::get_if<keep::UseSlot>(&step)) {
     const bool done = server.use_slot(slot, use->position, use->timeline, use->flush);
     state.on_slot_used(use->flush, done);
+  } else if (std::holds_alternative<keep::CheckSlot>(step)) {
+    check_slot(host);
   }
 }
 

@@ -64,6 +64,7 @@ class SlotKeeper {
   void work(Host& host);
   void visit(Host& host, OurEnd ours);
   std::unique_ptr<Server> connect(const Host& host);
+  void check_slot(Host& host);
   void perform(Host& host, std::unique_ptr<Server>& connected, const KeepStep& step);
   void show(Host& host);
   [[nodiscard]] std::optional<OurEnd> our_end();

@@ -41,6 +41,8 @@ std::string_view to_string(Cover cover) {
       return "in_use";
     case Cover::refused:
       return "refused";
+    case Cover::validity_unknown:
+      return "validity_unknown";
   }
   return "";
 }
@@ -96,10 +98,12 @@ void SlotKeeperState::begin(OurEnd ours, int major) {
   history_.reset();
   ours_is_theirs_ = first_wal_read_ = missing_ = created_ = found_gone_ = done_ = false;
   slot_.reset();
+  to_check_ = false;
 }
 
 KeepStep SlotKeeperState::next() const {
   if (done_) return keep::Done{};
+  if (to_check_) return keep::CheckSlot{};
   if (!identity_) return keep::Identify{};
   if (!ours_is_theirs_) return keep::FetchHistory{identity_->timeline};
   if (const auto first = first_wal_to_compare()) return *first;
@@ -169,8 +173,9 @@ void SlotKeeperState::on_first_wal(const std::string& wal) {
   if (count == kFirstWalBytes || wal.empty()) begins_as_ours_ = first.timeline;
 }
 
-void SlotKeeperState::on_slot(const pq::SlotState& slot) {
+void SlotKeeperState::on_slot(const pq::SlotState& slot, std::string unseen_invalidation) {
   slot_ = slot;
+  unseen_invalidation_ = std::move(unseen_invalidation);
   candidate_.slot_lsn = slot.restart_lsn;
   if (!slot.exists) {
     on_missing();
@@ -275,12 +280,37 @@ void SlotKeeperState::judge() {
                       *candidate_.slot_lsn, ours_.durable));
     return;
   }
+  // From 18 on, an invalidated slot could not have been used.
+  if (can_be_asked() && !unseen_invalidation_.empty() &&
+      !wal::ServerVersion(major_).refuses_invalidated_physical_slots())
+    to_check_ = true;
+  else
+    found(Cover::covered);
+}
+
+void SlotKeeperState::on_slot_checked(const pq::SlotView& slot) {
+  if (!slot.exists) {
+    candidate_.slot_lsn.reset();
+    found(Cover::no_slot, "its slot was dropped during the check");
+    return;
+  }
+  if (slot.wal_status == "lost" || slot.invalidation_reason) {
+    found_invalidated(slot.invalidation_reason);
+    return;
+  }
   found(Cover::covered);
+}
+
+void SlotKeeperState::on_slot_not_checked(const Error& error) {
+  found(Cover::validity_unknown,
+        fmt::format("only an ordinary connection shows whether {} has invalidated its slot: {}",
+                    unseen_invalidation_, error.message()));
 }
 
 void SlotKeeperState::on_refused(const Error& error) {
   constexpr std::string_view kInUse = "55006";
   constexpr std::string_view kUndefinedObject = "42704";
+  constexpr std::string_view kInvalidated = "55000";
   if (error.sqlstate() == kUndefinedObject && !can_be_asked() && !created_) {
     forget_slot();
     missing_ = true;
@@ -293,7 +323,12 @@ void SlotKeeperState::on_refused(const Error& error) {
     found(Cover::in_use, "its slot is in use by another process: " + error.message());
     return;
   }
-  found(Cover::refused, error.message());
+  const auto reason =
+      error.sqlstate() == kInvalidated ? pq::invalidation_reason_in(error.message()) : std::nullopt;
+  if (reason)
+    found_invalidated(reason);
+  else
+    found(Cover::refused, error.message());
 }
 
 void SlotKeeperState::on_no_answer(const Error& error, WallTime now) {
@@ -314,6 +349,15 @@ void SlotKeeperState::found(Cover cover, std::string reason) {
   done_ = true;
   candidate_.cover = cover;
   candidate_.reason = std::move(reason);
+}
+
+/// Although it has a restart_lsn.
+void SlotKeeperState::found_invalidated(const std::optional<std::string>& reason) {
+  candidate_.slot_lsn.reset();
+  found(Cover::reserves_none,
+        fmt::format("the server has invalidated its slot ({}), which reserves no WAL. Drop it, and "
+                    "it is recreated. {}",
+                    reason.value_or("wal_status is lost"), pq::why_invalidated(reason, major_)));
 }
 
 }  // namespace weir::receive

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "pq/commands.h"
+#include "pq/slot_view.h"
 #include "receive/candidate.h"
 #include "receive/record_ends.h"
 #include "wal/lsn.h"
@@ -58,12 +59,14 @@ struct UseSlot {       ///< Server::use_slot() → on_slot_used()
   wal::TimelineId timeline = 0;
   std::optional<wal::Lsn> flush;
 };
-struct Done {};  ///< the result is in candidate()
+struct CheckSlot {};  ///< its validity, over an ordinary connection → on_slot_checked()
+struct Done {};       ///< the result is in candidate()
 
 }  // namespace keep
 
-using KeepStep = std::variant<keep::Identify, keep::FetchHistory, keep::ReadFirstWal,
-                              keep::ReadSlot, keep::CreateSlot, keep::UseSlot, keep::Done>;
+using KeepStep =
+    std::variant<keep::Identify, keep::FetchHistory, keep::ReadFirstWal, keep::ReadSlot,
+                 keep::CreateSlot, keep::UseSlot, keep::CheckSlot, keep::Done>;
 
 /// Advances the slot of one server with the archive: one visit after the other, each a short
 /// dialogue. Pure: no I/O, no clock, no threads.
@@ -74,7 +77,8 @@ using KeepStep = std::variant<keep::Identify, keep::FetchHistory, keep::ReadFirs
 /// histories: then the first WAL of the timeline is compared as well. The slot's position is
 /// queried (PostgreSQL 15 and later). On an older server it is unknown, but never after the end of
 /// the server's WAL: so the slot is not moved until both the archive's end and the server's are
-/// past the server's end at the time the slot was first seen.
+/// past the server's end at the time the slot was first seen. That a slot has a position does not
+/// always mean that it is valid (pq::unseen_invalidation()).
 class SlotKeeperState {
  public:
   using WallTime = std::chrono::system_clock::time_point;
@@ -92,11 +96,15 @@ class SlotKeeperState {
   /// nullopt: the server does not have the file, or it is invalid.
   void on_history(std::optional<wal::TimelineHistory> history);
   void on_first_wal(const std::string& wal);
-  void on_slot(const pq::SlotState& slot);
+  /// `unseen_invalidation`: as pq::setting_of_unseen_invalidation() returns it.
+  void on_slot(const pq::SlotState& slot, std::string unseen_invalidation = {});
   void on_logical_slot();
   void on_slot_created();
   /// `flush` as requested; `done`: as returned by Server::use_slot().
   void on_slot_used(std::optional<wal::Lsn> flush, bool done);
+  void on_slot_checked(const pq::SlotView& slot);
+  /// The server allows no ordinary connection.
+  void on_slot_not_checked(const Error& error);
   /// The server rejected a query.
   void on_refused(const Error& error);
   /// It does not answer.
@@ -117,6 +125,7 @@ class SlotKeeperState {
     return wal::ServerVersion(major_).has_read_replication_slot();
   }
   void found(Cover cover, std::string reason = {});
+  void found_invalidated(const std::optional<std::string>& reason);
   void judge();
 
   const bool create_;
@@ -130,6 +139,8 @@ class SlotKeeperState {
   bool ours_is_theirs_ = false;
   bool first_wal_read_ = false;
   std::optional<pq::SlotState> slot_;
+  std::string unseen_invalidation_;
+  bool to_check_ = false;
   bool missing_ = false;  ///< before 15: found missing when it was used
   bool created_ = false;
   bool found_gone_ = false;

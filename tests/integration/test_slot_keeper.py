@@ -417,12 +417,8 @@ def test_a_twin_is_left_alone(servers, receivers, new_archive):
     archive.assert_same_wal(ours)
 
 
-def test_an_invalidated_slot_is_left_alone(servers, receivers, new_archive):
-    primary, standby = cluster(servers, **FORGETS)
-    archive = new_archive(primary)
-    receiver = receivers.pgweir(archive, conninfo(primary, standby), *KEEPS)
-    covered(archive, standby, by=primary)
-    receiver.stop()
+def lose_slot(primary, standby):
+    """The standby invalidates its slot, which nobody uses."""
     standby.conf(max_slot_wal_keep_size="1MB")
     standby.reload()
     for _ in range(8):
@@ -437,6 +433,15 @@ def test_an_invalidated_slot_is_left_alone(servers, receivers, new_archive):
         return standby.sql("SELECT wal_status FROM pg_replication_slots") == "lost"
 
     wait_for(lost, "the standby to give the slot up")
+
+
+def test_an_invalidated_slot_is_left_alone(servers, receivers, new_archive):
+    primary, standby = cluster(servers, **FORGETS)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, conninfo(primary, standby), *KEEPS)
+    covered(archive, standby, by=primary)
+    receiver.stop()
+    lose_slot(primary, standby)
     receiver = receivers.pgweir(archive, conninfo(primary, standby), *KEEPS)
     streaming(primary)
     said = not_covered(archive, standby, "reserves_none")
@@ -444,6 +449,43 @@ def test_an_invalidated_slot_is_left_alone(servers, receivers, new_archive):
     assert standby.sql("SELECT wal_status FROM pg_replication_slots") == "lost"
     done = pgweir("slot", "drop", "-S", "archive", "-d", conninfo(standby))
     assert done.returncode == 0, done.stderr
+    covered(archive, standby, by=primary)
+    receiver.stop()
+
+
+@pytest.mark.parametrize("major", [16, 17])
+def test_an_invalidated_slot_that_was_used_again_covers_nothing(servers, receivers, new_archive, major):
+    """It has a restart_lsn, and only an ordinary connection shows that it keeps no WAL."""
+    primary, standby = cluster(servers, major, **FORGETS)
+    archive, other = new_archive(primary), new_archive(primary, "other")
+    at = conninfo(primary, standby, dbname="postgres")
+    receiver = receivers.pgweir(archive, at, *KEEPS)
+    covered(archive, standby, by=primary)
+    receiver.stop()
+    lose_slot(primary, standby)
+    receiver = receivers.pgweir(other, conninfo(standby), "-S", "archive")
+    reported(standby, primary.write_wal(1))
+    receiver.stop()
+    gone(standby)
+    assert restart_lsn(standby)
+    assert standby.sql("SELECT wal_status FROM pg_replication_slots") == "lost"
+
+    receiver = receivers.pgweir(archive, at, *KEEPS)
+    streaming(primary)
+    said = not_covered(archive, standby, "validity_unknown")
+    assert "whether max_slot_wal_keep_size has invalidated its slot" in said["reason"], said
+    receiver.stop()
+    standby.hba("host postgres archiver 127.0.0.1/32 trust")
+    standby.reload()
+    receiver = receivers.pgweir(archive, at, *KEEPS)
+    streaming(primary)
+    said = not_covered(archive, standby, "reserves_none")
+    assert "Drop it" in said["reason"], said
+
+    def dropped():  # the keeper uses it for moments
+        return pgweir("slot", "drop", "-S", "archive", "-d", conninfo(standby)).returncode == 0
+
+    wait_for(dropped, "the slot to be dropped")
     covered(archive, standby, by=primary)
     receiver.stop()
 

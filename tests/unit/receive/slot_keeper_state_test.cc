@@ -49,6 +49,9 @@ struct FakeServer {
   std::optional<Lsn> slot = mb(1);
   Lsn redo = mb(9);  ///< where a slot that is made begins
   bool in_use = false;
+  std::string unseen_invalidation = {};
+  std::optional<pq::SlotView> view = {};  ///< over an ordinary connection; unset: rejected
+  int checked = 0;
   int created = 0;
   std::vector<std::optional<Lsn>> used = {};
   std::string first_wal = {};  ///< of its timeline; empty: it is removed
@@ -73,7 +76,7 @@ struct FakeServer {
         ASSERT_GE(major, 15);
         pq::SlotState read;
         if (slot) read = {.exists = true, .type = "physical", .restart_lsn = *slot};
-        state.on_slot(read);
+        state.on_slot(read, unseen_invalidation);
       } else if (std::holds_alternative<keep::CreateSlot>(step)) {
         ++created;
         slot = redo;
@@ -97,6 +100,12 @@ struct FakeServer {
           slot = use->flush;
         }
         state.on_slot_used(use->flush, true);
+      } else if (std::holds_alternative<keep::CheckSlot>(step)) {
+        ++checked;
+        if (view)
+          state.on_slot_checked(*view);
+        else
+          state.on_slot_not_checked(refusal("28000", "no pg_hba.conf entry"));
       }
     }
     FAIL() << "no end";
@@ -354,6 +363,59 @@ TEST(SlotKeeperState, LeavesAloneWhatReservesNothingOrIsNotPhysical) {
   state.on_refused(refusal("55000", "can no longer access replication slot \"archive\""));
   EXPECT_EQ(state.candidate().cover, Cover::refused);
   EXPECT_THAT(state.candidate().reason, HasSubstr("can no longer access"));
+}
+
+/// 16 and 17 let an invalidated slot be used: its restart_lsn does not show that it is invalid.
+TEST(SlotKeeperState, CoversOnlyWithASlotThatIsKnownToBeValid) {
+  auto state = keeper();
+  const auto ours = our_end(mb(8), {mb(7)});
+  FakeServer server{.major = 16, .unseen_invalidation = "max_slot_wal_keep_size"};
+  server.visit(state, ours);
+  EXPECT_EQ(state.candidate().cover, Cover::validity_unknown);
+  EXPECT_EQ(state.candidate().reason,
+            "only an ordinary connection shows whether max_slot_wal_keep_size has invalidated its "
+            "slot: no pg_hba.conf entry");
+  EXPECT_EQ(server.slot, mb(7)) << "it is moved nevertheless: it may be valid";
+
+  server.view = pq::SlotView{.exists = true, .wal_status = "reserved"};
+  server.visit(state, ours);
+  EXPECT_TRUE(state.candidate().covered());
+  EXPECT_EQ(state.candidate().slot_lsn, mb(7));
+
+  server.view->wal_status = "lost";
+  server.visit(state, ours);
+  EXPECT_EQ(state.candidate().cover, Cover::reserves_none);
+  EXPECT_THAT(state.candidate().reason, HasSubstr("has invalidated its slot (wal_status is lost)"));
+  EXPECT_THAT(state.candidate().reason, HasSubstr("Drop it, and it is recreated. A server does"));
+  EXPECT_EQ(state.candidate().slot_lsn, std::nullopt);
+  server.major = 17;
+  server.view = pq::SlotView{.exists = true, .invalidation_reason = "wal_removed"};
+  server.visit(state, ours);
+  EXPECT_EQ(state.candidate().cover, Cover::reserves_none);
+  EXPECT_THAT(state.candidate().reason, HasSubstr("(wal_removed)"));
+
+  server.view = pq::SlotView{};
+  server.visit(state, ours);
+  EXPECT_EQ(state.candidate().cover, Cover::no_slot);
+
+  // Where no slot is invalidated unseen, and where using it fails.
+  server.checked = 0;
+  server.unseen_invalidation.clear();
+  server.visit(state, ours);
+  EXPECT_TRUE(state.candidate().covered());
+  server.major = 18;
+  server.unseen_invalidation = "idle_replication_slot_timeout";
+  server.visit(state, ours);
+  EXPECT_TRUE(state.candidate().covered());
+  EXPECT_EQ(server.checked, 0);
+  state.begin(ours, 18);
+  state.on_identified({kSystem, 1, mb(10)}, kNoon);
+  state.on_slot({.exists = true, .type = "physical", .restart_lsn = mb(2)});
+  state.on_refused(refusal("55000",
+                           "can no longer access replication slot \"archive\": This replication "
+                           "slot has been invalidated due to \"idle_timeout\"."));
+  EXPECT_EQ(state.candidate().cover, Cover::reserves_none);
+  EXPECT_THAT(state.candidate().reason, HasSubstr("Drop it, and it is recreated. No receiver"));
 }
 
 TEST(SlotKeeperState, WaitsForTheFirstEndOfAServerThatCannotBeAsked) {
