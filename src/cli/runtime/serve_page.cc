@@ -56,22 +56,22 @@ ServePage::ServePage(const WebRequest& request, const std::string& directory,
 
 web::Site::Sources ServePage::sources(PageMetrics metrics) {
   web::Site::Sources sources;
-  sources.facts = [this] { return facts(); };
+  sources.facts = [this] { return serve_facts(watch_.latest(), directory_, request_.limits); };
   sources.health = [] { return http::Answer{.body = "ok\n"}; };
   sources.readiness = [this] { return relay_readiness(view_()); };
   add_metrics(sources, std::move(metrics));
   return sources;
 }
 
-std::optional<web::Facts> ServePage::facts() {
-  const auto seen = watch_.latest();
+std::optional<web::Facts> serve_facts(const web::Watch<web::Look>::Seen& seen,
+                                      const std::string& directory, const status::Limits& limits) {
   if (!seen.look && seen.error.empty() && !seen.stuck_since) return std::nullopt;
-  auto facts = web::facts_of(seen.look.get(), directory_, std::chrono::system_clock::now(),
-                             seen.stuck_since);
+  auto facts =
+      web::facts_of(seen.look.get(), directory, std::chrono::system_clock::now(), seen.stuck_since);
   if (!seen.error.empty()) facts.report.damaged.push_back(seen.error);
   facts.report.taken = facts.now;
   // A directory that was never read exceeds no limit.
-  facts.verdict = status::check(facts.report, seen.look ? request_.limits : status::Limits());
+  facts.verdict = status::check(facts.report, seen.look ? limits : status::Limits());
   return facts;
 }
 

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "archive/serving_view.h"
@@ -31,7 +32,6 @@ class ServePage {
   void reload();
 
  private:
-  [[nodiscard]] std::optional<web::Facts> facts();
   [[nodiscard]] web::Site::Sources sources(PageMetrics metrics);
 
   const WebRequest request_;
@@ -42,5 +42,10 @@ class ServePage {
   web::Site site_;
   std::unique_ptr<http::Server> server_;
 };
+
+/// What the page shows of the directory, as last seen; nullopt: nothing is known yet.
+[[nodiscard]] std::optional<web::Facts> serve_facts(const web::Watch<web::Look>::Seen& seen,
+                                                    const std::string& directory,
+                                                    const status::Limits& limits);
 
 }  // namespace weir::cli
