@@ -189,8 +189,12 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
   const auto take = [&](wal::Lsn begin) {
     if (begin >= at) next = std::min(next.value_or(begin), begin);
   };
-  for (const auto& hole : archives_.known_holes(size_))
-    if (history_->contains(hole.next_timeline)) take(hole.end);
+  for (const auto& hole : archives_.known_holes(size_)) {
+    if (!history_->contains(hole.next_timeline)) continue;
+    // A hole after the position at which the history leaves that timeline is of another branch.
+    const auto left = history_->end_of(hole.next_timeline);
+    if (!left || hole.end <= *left) take(hole.end);
+  }
   return next;
 }
 

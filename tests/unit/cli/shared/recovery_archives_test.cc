@@ -6,7 +6,9 @@
 #include <optional>
 #include <string>
 
+#include "archive/losses.h"
 #include "base/error.h"
+#include "io/posix_directory.h"
 #include "support/archive_builder.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
@@ -131,6 +133,42 @@ TEST(ArchivesOfRecovery, NeedTheHistoryOfANewerTimeline) {
   EXPECT_EQ(archives.way({.timeline = 2, .start = kSize.start(5) + 4096}, std::nullopt)
                 .history.timeline(),
             2U);
+}
+
+/// A recovery to a position before a hole starts a timeline that does not have the hole.
+TEST(ArchivesOfRecovery, HaveNoHoleOfABranchThatTheHistoryHasLeft) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(5));
+  const auto left = one.fork_point(kSize.start(4) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 5);
+  put(archive, two, 4, 7);
+  archive.write("00000002.history", verify::history_line(1, left));
+  const auto record = [&](std::uint64_t first, std::uint64_t behind) {
+    archive::Loss hole;
+    hole.timeline = hole.next_timeline = 1;
+    hole.begin = hole.sound_end = hole.counted_to = kSize.start(first);
+    hole.end = kSize.start(behind);
+    hole.segment_size = kSize;
+    archive::record_loss(*io::open_directory(archive.path()), hole);
+  };
+  record(5, 9);
+  const auto point = backup(one.fork_point(kSize.start(1) + 100'000), left, 1);
+  const auto goes_on = [&](wal::TimelineId timeline, std::uint64_t segno) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    return archives.way(point, timeline).goes_on(kSize.start(segno));
+  };
+  EXPECT_EQ(goes_on(2, 7), std::nullopt) << "that is the end of timeline 2";
+  EXPECT_EQ(goes_on(1, 5), kSize.start(9));
+  // One before the switchpoint is of both, also if nothing but the record shows where it ends.
+  for (const std::uint64_t segno : {3, 4})
+    std::filesystem::remove(archive.path(ArchiveBuilder::name(one, segno)));
+  for (const std::uint64_t segno : {4, 5})
+    std::filesystem::remove(archive.path(ArchiveBuilder::name(two, segno)));
+  record(3, 4);
+  EXPECT_EQ(goes_on(2, 3), kSize.start(4));
 }
 
 }  // namespace
