@@ -4,6 +4,7 @@
 #include <chrono>
 #include <set>
 
+#include "archive/segment_reader.h"
 #include "archive/union_shelf.h"
 #include "base/error.h"
 #include "cli/print_stderr.h"
@@ -165,19 +166,48 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
   return *newest;
 }
 
-/// Start of the first segment of the history at or after a position; of complete ones alone.
+/// Start of the first segment of the history with WAL at or after a position; of complete ones
+/// alone.
 std::optional<wal::Lsn> ArchivesOfRecovery::next_segment(wal::Lsn at, bool complete) {
   archives_.forget();
   std::optional<wal::Lsn> next;
+  std::vector<archive::SegmentFileName> partial;
   for (const auto& entry : archives_.listing().segments) {
     const auto& segment = entry.name.segment;
-    if (!segment.fits(size_) || (complete && entry.name.partial) ||
+    if (!segment.fits(size_) || segment.start(size_) < at ||
         archive::timeline_of_segment(*history_, segment.segno(size_), size_) != segment.timeline())
       continue;
-    if (const auto begin = segment.start(size_); begin >= at)
-      next = std::min(next.value_or(begin), begin);
+    if (entry.name.partial)
+      partial.push_back(entry.name);
+    else
+      next = std::min(next.value_or(segment.start(size_)), segment.start(size_));
   }
+  if (complete) return next;
+  for (const auto& name : partial)
+    if (const auto begin = name.segment.start(size_); (!next || begin < *next) && has_wal(name))
+      next = begin;
   return next;
+}
+
+/// False for a partial segment of which nothing was written yet: a crash or a power loss leaves one
+/// (or several). By the rules of "restore --partial".
+bool ArchivesOfRecovery::has_wal(const archive::SegmentFileName& partial) {
+  bool there = false;
+  bool written = false;
+  archives_.ask_each([&](std::size_t each) {
+    auto& shelf = archives_.shelf(each);
+    if (written || !shelf.find(partial.to_string())) return;
+    try {
+      const auto page = archive::read_first_page_header(shelf, partial);
+      written = page && page->address == partial.segment.start(size_);
+      there = true;
+    } catch (const Error& error) {
+      if (archive::is_gone(error)) return;
+      if (error.kind() != ErrorKind::damage) throw;
+      written = true;
+    }
+  });
+  return written || !there;  // by now it is complete
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::complete_after(wal::Lsn at) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "archive/listing.h"
 #include "base/log.h"
 #include "drill/drill.h"
 #include "recovery/promise.h"
@@ -49,6 +50,7 @@ class ArchivesOfRecovery final : public drill::Archives {
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> next_segment(wal::Lsn at, bool complete);
+  bool has_wal(const archive::SegmentFileName& partial);
   std::optional<wal::Lsn> complete_after(wal::Lsn at);
   bool has_wal_after_damage(wal::Lsn at);
   bool is_left_before(wal::Lsn at);

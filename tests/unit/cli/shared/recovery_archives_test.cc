@@ -8,6 +8,7 @@
 
 #include "archive/losses.h"
 #include "base/error.h"
+#include "codec/codec.h"
 #include "io/posix_directory.h"
 #include "support/archive_builder.h"
 #include "support/backup_builder.h"
@@ -169,6 +170,42 @@ TEST(ArchivesOfRecovery, HaveNoHoleOfABranchThatTheHistoryHasLeft) {
     std::filesystem::remove(archive.path(ArchiveBuilder::name(two, segno)));
   record(3, 4);
   EXPECT_EQ(goes_on(2, 3), kSize.start(4));
+}
+
+/// A receiver creates a segment's file before it writes to it. One that a power loss leaves so is
+/// no WAL after a hole.
+TEST(ArchivesOfRecovery, TakeAPartialSegmentWithoutWalForNoWal) {
+  WalBuilder wal({.switch_every = 0});
+  wal.grow_to(kSize.start(6));
+  const test::TemporaryDirectory archive;
+  put(archive, wal, 1, 3);
+  const auto text = [&](std::uint64_t segno, std::uint64_t bytes) {
+    const auto content = ArchiveBuilder::content(wal, segno).first(bytes);
+    std::string front(reinterpret_cast<const char*>(content.data()), content.size());
+    front.resize(kSize.bytes());
+    return front;
+  };
+  const auto name = [&](std::uint64_t segno) {
+    return ArchiveBuilder::name(wal, segno, codec::Method::none, true);
+  };
+  const auto point = backup(wal.fork_point(kSize.start(1) + 100'000), std::nullopt, 0);
+  const auto goes_on = [&](std::uint64_t segno) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    return archives.way(point, std::nullopt).goes_on(kSize.start(segno));
+  };
+  // Only created; with its size; with the content of the file that was recycled.
+  for (const auto& content : {std::string(), text(4, 0), text(1, kSize.bytes())}) {
+    archive.write(name(3), content);
+    EXPECT_EQ(goes_on(3), std::nullopt) << "nothing was written after the complete ones";
+    archive.write(name(3), text(3, 500'000));
+    archive.write(name(4), content);
+    EXPECT_EQ(goes_on(4), std::nullopt) << "the WAL ends in the one before";
+  }
+  archive.write(name(4), text(4, 300'000));
+  EXPECT_EQ(goes_on(4), kSize.start(4));
+  archive.write(name(4), "");
+  put(archive, wal, 5, 6);
+  EXPECT_EQ(goes_on(4), kSize.start(5));
 }
 
 }  // namespace
