@@ -260,9 +260,11 @@ void describe_listing(StatusReport& report, const archive::Listing& listing,
   }
   const auto add_hole = [&](const archive::Loss& loss) {
     auto to = loss.next_timeline;
+    // (A way that has left that timeline before the hole's end is another branch.)
     for (const auto& way : report.coverage)
       if (const auto history = timelines.history(way.timeline);
-          history && history->contains(loss.next_timeline)) {
+          history && history->contains(loss.next_timeline) &&
+          history->end_of(loss.next_timeline).value_or(loss.end) >= loss.end) {
         to = way.timeline;
         break;
       }

@@ -185,6 +185,37 @@ TEST(StatusOfLosses, HasAHoleBesideAKnownOneOfAnotherBranch) {
   })) << checked.line;
 }
 
+/// A recovery to a position before a hole starts a timeline, which does not have the hole.
+TEST(StatusOfLosses, PromisesAllOfATimelineThatHasLeftTheOneWithAHole) {
+  WalBuilder one{ordinary()};
+  one.grow_to(kSize.start(9));
+  const auto fork = one.fork_point(kSize.start(4) + 400'000);
+  auto two = verify::promote(one, fork, 2, 9);
+  two.grow_to(kSize.start(7));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 5).segments(one, 8, 9);
+  archive.history(2, verify::history_line(1, fork)).segments(two, 4, 6);
+  archive.partial(two, kSize.start(6) + 300'000);
+  Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(5);
+  hole.end = kSize.start(8);
+  hole.segment_size = kSize;
+  record_loss(*archive.disk.open(), hole);
+  const auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  EXPECT_EQ(report.holes[0].timeline, 1u);
+  ASSERT_THAT(report.timelines, SizeIs(2));
+  EXPECT_THAT(report.timelines[0].missing, ElementsAre(SegnoRange{5, 8}));
+  EXPECT_THAT(report.timelines[1].missing, IsEmpty());
+  ASSERT_THAT(report.windows, SizeIs(1));
+  EXPECT_EQ(report.windows[0].timeline, 2u);
+  EXPECT_EQ(report.windows[0].from, kSize.start(1));
+  EXPECT_TRUE(report.windows[0].newest);
+  EXPECT_TRUE(report.windows[0].with_partial);
+  EXPECT_EQ(report.windows[0].to, two.complete_end(kSize.start(6) + 300'000));
+}
+
 TEST(StatusOfLosses, HasABranchThatNobodyHasRecorded) {
   struct Case {
     const char* name;
