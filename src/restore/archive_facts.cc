@@ -47,11 +47,13 @@ const std::optional<archive::Identity>& ArchiveFacts::identity() {
 std::vector<KnownHole> read_known_holes(io::Shelf& archive, const archive::Listing& listing,
                                         wal::SegmentSize size) {
   auto holes = known_holes(listing, size);
-  for (const auto& loss : archive::read_losses(archive, listing))
-    if (loss.kind == archive::Loss::Kind::hole)
-      holes.push_back({loss.timeline,
-                       loss.missing.empty() ? loss.begin : loss.missing.front().begin,
-                       loss.next_timeline, loss.end});
+  for (const auto& loss : archive::read_losses(archive, listing)) {
+    if (loss.kind != archive::Loss::Kind::hole) continue;
+    // An import may have filled its front or its end.
+    const auto& missing = loss.missing;
+    holes.push_back({loss.timeline, missing.empty() ? loss.begin : missing.front().begin,
+                     loss.next_timeline, missing.empty() ? loss.end : missing.back().end});
+  }
   return holes;
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "archive/losses.h"
 #include "archive/own_names.h"
 #include "archive/published_open.h"
 #include "base/error.h"
@@ -223,6 +224,30 @@ TEST(FindLsn, TellsTheHoleAndWhatIsBeforeIt) {
     EXPECT_EQ(behind->before->start, holed.first_behind->start);
     EXPECT_EQ(behind->backup_from, kSize.start(7));
     EXPECT_FALSE(find_lsn_in(*directory, kSize.start(10), std::nullopt));
+  }
+}
+
+/// An import has filled its end, which the server still had.
+TEST(Find, TakesForAHoleOnlyWhatIsStillMissing) {
+  sim::SimDisk disk;
+  const History history(disk);
+  for (const std::uint64_t segno : {4, 5}) disk.erase(Holed::name(segno));
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = loss.counted_to = kSize.start(4);
+  loss.end = kSize.start(8);
+  loss.segment_size = kSize;
+  archive::record_loss(*disk.open(), loss);
+  const auto& commits = history.commits;
+  for (std::size_t i = 0; i + 1 < commits.size(); ++i) {
+    if (commits[i].start < kSize.start(6)) continue;
+    SCOPED_TRACE(i);
+    const auto moment = find_time_in(*disk.open(), commits[i].time, std::nullopt);
+    expect_between(moment, &commits[i], &commits[i + 1]);
+    ASSERT_TRUE(moment);
+    EXPECT_EQ(moment->backup_from, kSize.start(6));
+    EXPECT_FALSE(moment->hole);
+    EXPECT_FALSE(moment->needs_up_to_hole);
   }
 }
 
