@@ -7,6 +7,7 @@
 #include <span>
 
 #include "archive/backup_checkpoint.h"
+#include "archive/find_losses.h"
 #include "archive/losses.h"
 #include "archive/unvouched.h"
 #include "archive/wal_reader.h"
@@ -115,10 +116,15 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
     Line line{*history, {}};
     for (const auto& range : archive::ranges_along(listing, *history, size))
       line.stretches.push_back({range.begin, range.end});
-    // The WAL being received continues from there, unless there is a hole between.
+    // The WAL being received continues from there, unless there is a hole between. (A hole of
+    // another branch at the same positions does not count.)
     const auto behind_hole = [&](wal::Lsn at) {
       return std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
-        return loss.kind == archive::Loss::Kind::hole && loss.begin <= at && at <= loss.end;
+        if (loss.kind != archive::Loss::Kind::hole || at < loss.begin || at > loss.end)
+          return false;
+        const auto needed = archive::needed_along(loss, *history, timelines, size);
+        return std::any_of(needed.begin(), needed.end(),
+                           [&](const auto& part) { return part.begin <= at && at <= part.end; });
       });
     };
     const auto unfinished_at = [&](wal::Lsn at) {

@@ -279,6 +279,29 @@ TEST(ArchiveWal, DividesEachWayAtItsHoles) {
   EXPECT_EQ(wal_facts->lines()[0].stretches.back(), (Stretch{kSize.start(5), kSize.start(6)}));
 }
 
+/// A recovery to a position before a hole starts a timeline, which does not have the hole.
+TEST(ArchiveWal, EndsNoWayAtAHoleOfABranchThatItHasLeft) {
+  Example example;
+  auto& archive = example.archive;
+  const auto fork = example.wal.fork_point(kSize.start(5) + 600'000);
+  auto two = verify::promote(example.wal, fork, 2, 9);
+  two.grow_to(kSize.start(8));
+  archive.segments(example.wal, 1, 6).segments(two, 5, 7).history(2, verify::history_line(1, fork));
+  archive.partial(two, kSize.start(7) + 1000);
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = kSize.start(6);
+  loss.end = kSize.start(9);
+  loss.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), loss);
+  const auto wal_facts = example.open();
+  ASSERT_EQ(wal_facts->lines().size(), 2u);
+  EXPECT_THAT(wal_facts->lines()[0].stretches,
+              ElementsAre(Stretch{kSize.start(1), kSize.start(6)}));
+  EXPECT_THAT(wal_facts->lines()[1].stretches,
+              ElementsAre(Stretch{kSize.start(1), kSize.start(8)}));
+}
+
 TEST(ArchiveWal, DividesEachWayWhereNobodyHasVouchedForABorder) {
   for (const bool left : {true, false})
     for (const bool right : {true, false}) {
