@@ -24,20 +24,20 @@ wal::TimelineHistory history_of(io::Directory& directory, wal::TimelineId timeli
   return wal::TimelineHistory(timeline);
 }
 
-/// The newest one without a known end. (Older ones have ended where WAL is missing.)
-Loss* going_on_before(std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId timeline) {
+/// The newest one of the history without a known end. (Older ones have ended where WAL is missing.)
+Loss* going_on_before(std::vector<Loss>& losses, wal::Lsn at, const wal::TimelineHistory& history) {
   Loss* newest = nullptr;
   for (auto& loss : losses)
-    if (loss.goes_on && loss.begin < at && loss.timeline <= timeline &&
+    if (loss.goes_on && loss.begin < at && lies_on(loss, history) &&
         (newest == nullptr || newest->begin < loss.begin))
       newest = &loss;
   return newest;
 }
 
 /// It is within one recorded before: this WAL is read again.
-bool is_known(const std::vector<Loss>& losses, wal::Lsn at, wal::TimelineId timeline) {
+bool is_known(const std::vector<Loss>& losses, wal::Lsn at, const wal::TimelineHistory& history) {
   return std::any_of(losses.begin(), losses.end(), [&](const Loss& loss) {
-    return loss.begin <= at && at < loss.end && loss.timeline <= timeline;
+    return loss.begin <= at && at < loss.end && lies_on(loss, history);
   });
 }
 
@@ -107,9 +107,9 @@ void MinimalWal::record(io::Directory& directory, const std::string& found,
   };
   for (const auto& change : changes_) {
     const auto timeline = history.timeline_of(change.start);
-    auto* open = going_on_before(losses, change.start, timeline);
+    auto* open = going_on_before(losses, change.start, history);
     if (change.minimal && open != nullptr && end_at_hole(*open, change.start)) open = nullptr;
-    if (change.minimal && open == nullptr && !is_known(losses, change.start, timeline)) {
+    if (change.minimal && open == nullptr && !is_known(losses, change.start, history)) {
       Loss loss;
       loss.kind = Loss::Kind::minimal_wal;
       loss.timeline = loss.next_timeline = timeline;

@@ -7,9 +7,11 @@
 
 #include "archive/own_names.h"
 #include "base/error.h"
+#include "support/bytes.h"
 #include "support/error_of.h"
 #include "support/sim_disk.h"
 #include "support/wal_builder.h"
+#include "wal/timeline_history.h"
 
 namespace weir::archive::minimal_wal_test {
 namespace {
@@ -29,11 +31,50 @@ class MinimalWalTest : public ::testing::Test {
   MinimalWalTest() { builder.append_random(3000); }
 
   /// XLOG_PARAMETER_CHANGE.
-  testing::WalBuilder::Record set_level(unsigned char level) {
+  static testing::WalBuilder::Record set_level_in(testing::WalBuilder& wal, unsigned char level) {
     std::vector<std::byte> body = {std::byte{255}, std::byte{26}};
     body.resize(28);
     body[22] = std::byte{level};
-    return builder.append(0, 0x60, body);
+    return wal.append(0, 0x60, body);
+  }
+  testing::WalBuilder::Record set_level(unsigned char level) {
+    return set_level_in(builder, level);
+  }
+  /// Timeline 1 lowers the level, and raises it again or not. Timeline 2, which has left it before,
+  /// does the same at a position between.
+  void expect_both_branches(bool raises) {
+    const auto left = builder.fork_point(builder.end());
+    auto two = builder.fork(left, 2, 9);
+    const auto lowered = set_level(0);
+    builder.append_random(5000);
+    if (raises) set_level(1);
+    again(builder.start());
+    ASSERT_THAT(read(), SizeIs(1));
+    const auto content = "1\t" + left.to_string() + "\tno recovery target specified\n";
+    disk.put(wal::history_name(2), test::as_bytes(content));
+    two.append_random(1000);
+    const auto lowered_again = set_level_in(two, 0);
+    const auto raised_again = set_level_in(two, 1);
+    minimal = MinimalWal();
+    minimal.begin(
+        {.timeline = 2, .start = two.start(), .system_identifier = 7, .segment_size = kSize},
+        read());
+    const auto history = wal::TimelineHistory::parse(2, content);
+    ASSERT_TRUE(history);
+    wal::RecordVerifier reading(
+        {.segment_size = kSize, .timeline = 2, .observer = &minimal, .history = &*history},
+        two.start());
+    ASSERT_FALSE(reading.feed(two.bytes(two.start(), two.end())));
+    record();
+    const auto found = read();
+    ASSERT_THAT(found, SizeIs(2));
+    EXPECT_EQ(found[0].timeline, 1u);
+    EXPECT_EQ(found[0].begin, lowered.start);
+    EXPECT_EQ(found[0].goes_on, !raises);
+    EXPECT_EQ(found[1].timeline, 2u);
+    EXPECT_EQ(found[1].begin, lowered_again.start);
+    EXPECT_EQ(found[1].end, raised_again.end);
+    EXPECT_FALSE(found[1].goes_on);
   }
 
   [[nodiscard]] wal::RecordVerifier verifier(Lsn start) {
@@ -193,6 +234,14 @@ TEST_F(MinimalWalTest, RecordsATimeBehindAHoleThatEndedAnotherOne) {
   record();
   EXPECT_EQ(read()[1].end, raised_again.end);
   EXPECT_FALSE(read()[1].goes_on);
+}
+
+TEST_F(MinimalWalTest, RecordsATimeAtThePositionOfOneOfAnotherBranch) {
+  expect_both_branches(true);
+}
+
+TEST_F(MinimalWalTest, RecordsATimeAfterOneOfAnotherBranchThatGoesOn) {
+  expect_both_branches(false);
 }
 
 TEST_F(MinimalWalTest, FindsARecordOverTheBorderOfTwoSegments) {
