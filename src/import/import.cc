@@ -206,7 +206,8 @@ bool Import::is_expected_within(const Run& run, std::uint64_t first, std::uint64
     for (const auto& loss : facts_.losses)
       for (const auto& range : loss.missing)
         if (loss.kind == archive::Loss::Kind::hole && run.history.contains(loss.timeline) &&
-            range.begin <= name.start(size_) && name.start(size_) < range.end)
+            name.timeline() <= loss.next_timeline && range.begin <= name.start(size_) &&
+            name.start(size_) < range.end)
           return true;
   }
   return false;

@@ -84,8 +84,10 @@ class Planner {
       way.end = std::max(way.end, segno + 1);
     }
     for (const auto& loss : facts_.losses) {
+      // One after the position at which the history leaves that timeline is of another branch.
       if (loss.kind != archive::Loss::Kind::hole || !history.contains(loss.timeline) ||
-          !history.contains(loss.next_timeline))
+          !history.contains(loss.next_timeline) ||
+          history.end_of(loss.next_timeline).value_or(loss.end) < loss.end)
         continue;
       for (const auto& range : loss.missing)
         way.holes.emplace_back(size_.segno(range.begin),

@@ -438,6 +438,25 @@ TEST(Import, FollowsASwitchOfTimelinesInAHole) {
   EXPECT_TRUE(report.sound()) << to_text(report);
 }
 
+/// A recovery to a position before a hole starts a timeline, which does not have the hole.
+TEST(Import, TakesNoHoleOfABranchThatWasLeftForOneOfTheNewestTimeline) {
+  const auto fork = the_wal().fork_point(kSize.start(3) + 400'000);
+  auto two = verify::promote(the_wal(), fork, 2, 9);
+  two.grow_to(kSize.start(7));
+  ArchiveBuilder archive;
+  archive.segments(the_wal(), 1, 4).segments(two, 3, 5).history(2, verify::history_line(1, fork));
+  record_loss(*archive.disk.open(), hole(4, 8));
+  ArchiveBuilder other;
+  other.segments(two, 5, 6);
+  std::shared_ptr<io::Directory> source = other.disk.open();
+  const auto directory = archive.disk.open();
+  auto result = import_wal(*directory, {{source}}, {});
+  EXPECT_THAT(result.came, IsEmpty()) << "it is newer than the archive's WAL";
+  result = import_wal(*directory, {{source}}, {.extend = true});
+  EXPECT_THAT(names_of(result), ElementsAre(name(5, "", 2))) << told(result);
+  EXPECT_THAT(result.unvouched, IsEmpty());
+}
+
 TEST(Import, NamesTheTimelineOfWhatNobodyVouchesFor) {
   // Timeline 2 begins in segment 9, behind the hole.
   auto one = the_wal();
