@@ -84,6 +84,8 @@ class PqServer final : public Server {
                 std::optional<wal::Lsn> flush) override {
     auto stream = pq::ReplicationStream::start(connection_, slot, position, timeline,
                                                connection_.interrupt());
+    // An earlier stream may have left an xmin in the slot, and the server would retain rows for it.
+    stream.send(wire::HotStandbyFeedback{});
     if (flush)
       stream.send(wire::StandbyStatus{
           .write = *flush, .flush = *flush, .apply = {}, .reply_requested = false});

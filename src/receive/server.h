@@ -79,6 +79,7 @@ class Server {
   /// Uses the slot for a moment, by a stream that starts at `position`, the end of the server's WAL
   /// on this timeline, and is ended at once. With `flush` the slot is moved there; the server
   /// allows both directions. The reported write position is the same, the apply position is 0/0.
+  /// The slot's xmin is released.
   /// Returns false if the timeline has ended there: nothing was moved. Throws the server's Error:
   /// no such slot (42704), in use (55006), invalidated (55000).
   [[nodiscard]] virtual bool use_slot(const std::string& slot, wal::Lsn position,

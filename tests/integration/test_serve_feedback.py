@@ -117,8 +117,8 @@ def test_what_is_applied_below_is_told_at_once(servers, tree):
     assert standby.sql("SELECT count(*) FROM numbers") == "300"
 
 
-def slot_xmin(primary):
-    xmin = primary.sql("SELECT xmin FROM pg_replication_slots WHERE slot_name = 'archive'")
+def slot_xmin(server):
+    xmin = server.sql("SELECT xmin FROM pg_replication_slots WHERE slot_name = 'archive'")
     return int(xmin) if xmin else None
 
 
@@ -180,6 +180,23 @@ def test_an_absent_standby_with_a_slot_is_waited_for(servers, tree):
     dropped = pgweir("slot", "drop", "-D", receiver.archive.path, "-S", "standby_1")
     assert dropped.returncode == 0, dropped.stderr
     wait_for(lambda: slot_xmin(primary) is None, "the xmin to be let go with the slot")
+
+
+def test_a_server_that_is_not_streamed_from_any_more_keeps_no_rows(servers, tree):
+    """Its slot is kept for a failover. The xmin in it would stay as it is, and vacuum removed no row again."""
+    primary, relay = tree
+    candidate = servers.standby(primary)
+    standby = servers.standby(primary, start=False)
+    candidate.stop()
+    hosts = f"host=127.0.0.1,127.0.0.1 port={primary.port},{candidate.port} user=postgres"
+    _, upstream = relay("relay", hosts, "-S", "archive", "--create-slot", "--if-not-exists", "--slot-hosts", "all",
+                        "--slot-interval", "200ms", "--prefer", "standby", "--prefer-after", "1s")
+    below(standby, upstream, hot_standby_feedback="on", wal_receiver_status_interval="1s")
+    wait_for(lambda: slot_xmin(primary) is not None, "the slot to have an xmin")
+    candidate.start()
+    streaming(candidate, "relay")
+    wait_for(lambda: slot_xmin(candidate) is not None, "the slot of the other server to have it")
+    wait_for(lambda: slot_xmin(primary) is None, "the xmin to be let go")
 
 
 def test_clients_are_seen(servers, tree):
