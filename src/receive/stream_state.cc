@@ -40,6 +40,7 @@ StreamState::StreamState(const Options& options, wal::TimelineId timeline, wal::
   // The first status is sent at once: the server shows us in pg_stat_replication, and a slot
   // without restart_lsn starts to reserve WAL.
   reply_wanted_ = true;
+  if (options_.releases_xmin) downstream_.needs.emplace();
   taken_end_ = start;
   check_endpos(now);
 }

@@ -55,6 +55,9 @@ class StreamState {
     /// back (PhysicalConfirmReceivedLocation() in walsender.c accepts any position). Until the
     /// flush position has reached it, statuses have 0/0 for it and for the apply position.
     wal::Lsn slot_position{};
+    /// There is a slot, and no downstream: an xmin that an earlier process has left in the slot is
+    /// released.
+    bool releases_xmin = false;
     /// Up to there an earlier stream has made WAL of this timeline durable, without a gap from the
     /// stream's start on. WAL received again must be the same, so all of it stays durable, and is
     /// reported as such to everyone except the server.

@@ -22,6 +22,7 @@
 #include "archive/compress.h"
 #include "archive/find_losses.h"
 #include "archive/history_store.h"
+#include "archive/kept_slots.h"
 #include "base/exit_status.h"
 #include "base/units.h"
 #include "wal/page.h"
@@ -143,6 +144,7 @@ StreamOutcome Streaming::stream(const step::Stream& step, const Partners& partne
   // Read the archive before the server streams: from then on it expects replies.
   std::optional<FirstWal> first_wal;
   auto line = kept_line(step, partners, intake, first_wal);
+  releases_xmin_ = may_release_xmin();
   const auto standby = world_.moves.role_of(server);
   const auto stream = server.start(options_.slot, step.start, step.timeline);
   holds_connection_ = true;
@@ -285,6 +287,7 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
           .report_flush = options_.report_flush,
           .confirm_stored = options_.confirm == Confirm::stored,
           .slot_position = step.slot_position,
+          .releases_xmin = releases_xmin_,
           .held_end = step.held_end,
           .endpos = options_.endpos,
           .endpos_inclusive = options_.endpos_inclusive,
@@ -299,6 +302,21 @@ StreamState::Options Streaming::state_options(const step::Stream& step,
           .server_end = step.server_end,
           .soon_again = wire::ShutdownSign::soon_again(timeout),
           .catch_up_bytes = environment_.scale.catch_up_bytes};
+}
+
+/// Not while a slot of the archive holds one: its client may return, and --serve with it.
+bool Streaming::may_release_xmin() const {
+  if (!options_.slot || options_.stock_habits || environment_.downstream != nullptr) return false;
+  try {
+    const auto kept = archive::read_slots(directory_).value_or(archive::KeptSlots{});
+    return std::all_of(kept.slots.begin(), kept.slots.end(), [](const archive::KeptSlot& slot) {
+      return slot.xmin == 0 && slot.catalog_xmin == 0;
+    });
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.debug("the slots of the archive could not be read: {}", error.what());
+    return false;
+  }
 }
 
 StreamPolicy::Options Streaming::policy_options(const step::Stream& step) const {

@@ -105,6 +105,7 @@ class Streaming {
   [[nodiscard]] wal::RecordVerifier verifier_for(const step::Stream& step, const Server& server);
   [[nodiscard]] StreamState::Options state_options(const step::Stream& step,
                                                    const Partners& partners) const;
+  [[nodiscard]] bool may_release_xmin() const;
   [[nodiscard]] StreamPolicy::Options policy_options(const step::Stream& step) const;
   [[nodiscard]] std::optional<SlotKeeper::Line> kept_line(const step::Stream& step,
                                                           const Partners& partners, Intake& intake,
@@ -133,6 +134,7 @@ class Streaming {
   bool holds_connection_ = false;
   bool told_unchecked_ = false;
   bool first_segment_prepared_ = false;
+  bool releases_xmin_ = false;                ///< the stream, of the server's slot
   std::chrono::nanoseconds longest_pause_{};  ///< of the disk
   struct LeftUnfinished {
     wal::SegmentSize size;

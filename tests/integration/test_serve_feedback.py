@@ -154,7 +154,7 @@ def test_what_a_standby_still_looks_at_is_kept_on_the_primary(servers, tree):
     wait_for(lambda: slot_xmin(primary) is not None, "the slot to have an xmin again")
 
 
-def test_an_absent_standby_with_a_slot_is_waited_for(servers, tree):
+def test_an_absent_standby_with_a_slot_is_waited_for(servers, receivers, tree):
     primary, relay = tree
     standby = servers.standby(primary, start=False)
     receiver, upstream = relay("relay", primary.conninfo(), "-S", "archive", "--create-slot", "--if-not-exists",
@@ -175,6 +175,14 @@ def test_an_absent_standby_with_a_slot_is_waited_for(servers, tree):
         primary.sql(f"INSERT INTO numbers VALUES ({number})")
         reported(primary, primary.flushed(), "relay")
         assert slot_xmin(primary) == xmin
+    # A receiver that serves nobody for a while lets nothing go.
+    receiver.kill9()
+    alone = receivers.pgweir(receiver.archive, primary.conninfo(application_name="alone"), "-S", "archive")
+    primary.sql("INSERT INTO numbers VALUES (3)")
+    reported(primary, primary.flushed(), "alone")
+    assert slot_xmin(primary) == xmin
+    alone.stop()
+    receiver = receiver.again()
     wait_for(lambda: clients(receiver) == [], "nobody to be served")
 
     dropped = pgweir("slot", "drop", "-D", receiver.archive.path, "-S", "standby_1")
@@ -196,6 +204,18 @@ def test_a_server_that_is_not_streamed_from_any_more_keeps_no_rows(servers, tree
     candidate.start()
     streaming(candidate, "relay")
     wait_for(lambda: slot_xmin(candidate) is not None, "the slot of the other server to have it")
+    wait_for(lambda: slot_xmin(primary) is None, "the xmin to be let go")
+
+
+def test_a_receiver_that_serves_nobody_any_more_keeps_no_rows(servers, receivers, tree):
+    primary, relay = tree
+    standby = servers.standby(primary, start=False)
+    receiver, upstream = relay("relay", primary.conninfo(), "-S", "archive", "--create-slot")
+    below(standby, upstream, hot_standby_feedback="on", wal_receiver_status_interval="1s")
+    wait_for(lambda: slot_xmin(primary) is not None, "the slot to have an xmin")
+    receiver.kill9()
+    assert slot_xmin(primary) is not None, "kept while it is away"
+    receivers.pgweir(receiver.archive, primary, "-S", "archive")
     wait_for(lambda: slot_xmin(primary) is None, "the xmin to be let go")
 
 

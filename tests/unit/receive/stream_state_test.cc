@@ -539,6 +539,14 @@ TEST(StreamState, PassesOnWhatIsNeededDownstreamOnceForEachChange) {
   EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
 }
 
+TEST(StreamState, ReleasesWhatAnEarlierProcessMayHaveAskedFor) {
+  auto options = Stream::defaults();
+  options.releases_xmin = true;
+  Stream stream(options);
+  EXPECT_EQ(stream.state.take_feedback(), wire::HotStandbyFeedback());
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
+}
+
 TEST(StreamState, TellsTheWritePositionAloneWhereNoSyncFollows) {
   auto options = Stream::defaults();
   options.flush = {FlushPolicy::Mode::segment, 0ms};
