@@ -106,6 +106,8 @@ constexpr auto kMeanings = std::to_array<Meaning>({
     {"LeaseIdMissing", Trouble::refused,
      "Another program holds a lease on the object: end that program, or break the lease."},
     {"SnapshotsPresent", Trouble::refused, {}},
+    // Google, also for a token that has expired
+    {"AuthenticationRequired", Trouble::expired, kExpiredHint},
 });
 
 const Meaning* meaning_of(std::string_view code) {
@@ -121,6 +123,8 @@ Trouble by_status(long status) {
     case 307:
     case 308:
       return Trouble::region;
+    case 401:
+      return Trouble::expired;
     case 429:
     case 503:
       return Trouble::throttled;

@@ -109,7 +109,8 @@ Answer HttpStore::perform(const Call& call) {
   // HEAD has no body with details; a later request finds them.
   if (answer.status != 400 && answer.status != 401 && answer.status != 403) return answer;
   const auto told = error(answer, call);
-  if (told.trouble() == Trouble::expired) {
+  // Keys without an expiry time may have been replaced at their source.
+  if (told.trouble() == Trouble::expired || told.code() == "InvalidAccessKeyId") {
     credentials_.refused(credentials);
     auto fresh = credentials_.get();
     if (fresh.session_token == credentials.session_token &&

@@ -39,6 +39,8 @@ TEST(Answers, MeanWhatTheStoresWordMeans) {
            Case{200, "", Trouble::unreachable, ErrorKind::retry},
            Case{403, "RequestTimeTooSkewed", Trouble::clock, ErrorKind::refused},
            Case{400, "ExpiredToken", Trouble::expired, ErrorKind::refused},
+           Case{401, "AuthenticationRequired", Trouble::expired, ErrorKind::refused},
+           Case{401, "", Trouble::expired, ErrorKind::refused},
            Case{301, "PermanentRedirect", Trouble::region, ErrorKind::refused},
            Case{307, "", Trouble::region, ErrorKind::refused},
            Case{400, "AuthorizationHeaderMalformed", Trouble::region, ErrorKind::refused},

@@ -505,6 +505,51 @@ TEST_F(GoogleStoreTest, SendsTokens) {
   EXPECT_EQ(transport_.header("Authorization"), "Bearer ya29");
 }
 
+/// A command prints a token without its expiry time.
+TEST_F(GoogleStoreTest, AsksForAnotherTokenWhenOneIsRejected) {
+  const auto token = [](const char* text) {
+    Credentials found;
+    found.kind = Credentials::Kind::token;
+    found.session_token = Secret(text);
+    return found;
+  };
+  keys_.now = token("first");
+  keys_.next = token("second");
+  const Answer stored{.status = 200,
+                      .headers = {{"etag", "\"5d41402abc4b2a76b9719d911017c592\""},
+                                  {"x-goog-generation", "17"},
+                                  {"content-length", "5"}}};
+  transport_.answers = {
+      {.status = 401, .body = "<Error><Code>AuthenticationRequired</Code></Error>"}, stored};
+  EXPECT_EQ(put(google()), ObjectStore::Put::stored);
+  EXPECT_EQ(keys_.refusals, 1);
+  EXPECT_EQ(transport_.header("Authorization"), "Bearer second");
+  // An answer to HEAD has no body.
+  keys_.next = token("third");
+  transport_.answers = {{.status = 401}, stored};
+  EXPECT_TRUE(google().head("p/k"));
+  EXPECT_EQ(transport_.header("Authorization"), "Bearer third");
+  // The source has no other one.
+  transport_.answers = {{.status = 401}};
+  const auto error = test::error_of([&] { static_cast<void>(put(google())); });
+  EXPECT_THAT(error.what(), HasSubstr("the store answered 401"));
+  EXPECT_THAT(transport_.answers, IsEmpty());
+}
+
+TEST_F(HttpStoreTest, AsksForOtherKeysWhenTheStoreDoesNotKnowThem) {
+  keys_.now = {.access_key = "old", .secret_key = Secret("s")};
+  keys_.next = Credentials{.access_key = "new", .secret_key = Secret("t")};
+  auto& s3 = store(std::make_unique<S3Dialect>(
+      BucketSettings{.bucket = "wal", .endpoint = *Endpoint::parse("https://host")}, StoreKind::s3,
+      S3Dialect::Provider::any));
+  transport_.answers = {
+      {.status = 403, .body = "<Error><Code>InvalidAccessKeyId</Code></Error>"},
+      {.status = 200, .headers = {{"etag", "\"5d41402abc4b2a76b9719d911017c592\""}}}};
+  EXPECT_EQ(put(s3), ObjectStore::Put::stored);
+  EXPECT_EQ(keys_.refusals, 1);
+  EXPECT_THAT(transport_.header("Authorization"), HasSubstr("Credential=new/"));
+}
+
 TEST_F(GoogleStoreTest, RemovesOneByOneWhereManyAreNotSupported) {
   const Answer no_xml{.status = 400, .body = "<Error><Code>MalformedXML</Code></Error>"};
   const Answer not_done{.status = 501, .body = "<Error><Code>NotImplemented</Code></Error>"};
