@@ -158,6 +158,10 @@ def test_an_append_only_signature_is_enough(archive, bucket, place):
     assert "manifest" not in said, said
     stored = {key: bucket.get(key) for key in bucket.keys() if "/wals/" in key}
     assert stored == {key_of(name): (archive.path / name).read_bytes() for name in files_of(archive)}
+    # Lines that wait for their object are not missing from the manifest.
+    verified = pgweir("verify", "-D", archive.path, "--store", f"{bucket.url}/p", "--store-endpoint", bucket.gateway.url,
+                      "--store-name", "main", env={"HOME": "/nonexistent", **env}).stdout
+    assert "listed objects are in the store" in verified and "FOUND" not in verified, verified
     # What was sent is not sent again without the mark, either.
     (archive.path / ".pgweir-store").unlink()
     assert push(archive, bucket, env=env).stdout.startswith("sent 0 segments, ")

@@ -19,8 +19,9 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   if (request.beside != nullptr) {
     const auto mark = store::read_mark(*request.beside);
     const auto memory = store::read_manifest_memory(*request.beside);
-    if (mark && memory && mark->store == stored.opened().identity())
-      question.expected_heads.push_back(memory->head);
+    const auto head = memory ? store::stored_head(*memory) : std::nullopt;
+    if (mark && head && mark->store == stored.opened().identity())
+      question.expected_heads.push_back(*head);
   }
   ManifestLook look;
   look.chains = store::read_manifests(store, layout, request.keys, patience);

@@ -197,6 +197,13 @@ std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive) {
   return content ? parse_manifest(*content) : std::nullopt;
 }
 
+std::optional<std::string> stored_head(const ManifestMemory& memory) {
+  if (!memory.only_full || memory.tail.size() == kManifestLines) return memory.head;
+  if (memory.lines == memory.tail.size()) return std::nullopt;
+  const auto first = ManifestLine::parse(memory.tail.front());
+  return first ? std::optional(first->before) : std::nullopt;
+}
+
 void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest) {
   PGWEIR_CHECK(is_readable(mark) && (manifest.lines == 0 || is_readable(manifest)));
   Json json;

@@ -59,6 +59,9 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 /// The manifest memory in the same file: the mark contains nothing without a manifest line. nullopt
 /// likewise.
 [[nodiscard]] std::optional<ManifestMemory> read_manifest_memory(io::Shelf& archive);
+/// The last line of the chain that the store must have: lines that are kept here until they fill an
+/// object are not there yet. nullopt: it has no line of the chain.
+[[nodiscard]] std::optional<std::string> stored_head(const ManifestMemory& memory);
 
 /// Durable when it returns. Throws Error{disk_full, io, durability}.
 void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& manifest = {});

@@ -19,6 +19,7 @@
 #include "store/ledger/manifest_reader.h"
 #include "store/ledger/manifest_report.h"
 #include "store/ledger/manifest_writer.h"
+#include "store/ledger/mark.h"
 #include "store/send/publish_open.h"
 #include "store/shelf/near_shelf.h"
 #include "store/shelf/open_object.h"
@@ -517,6 +518,7 @@ TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
     return store_.objects.contains(manifest_key(kLayout, memory.id, number));
   };
   EXPECT_FALSE(is_there(0));
+  EXPECT_FALSE(stored_head(memory)) << "all lines wait";
   // Another process goes on with what is remembered, and complains of nothing.
   memory = write(20, kManifestLines + 10, memory);
   EXPECT_EQ(memory.lines, kManifestLines + 9);
@@ -527,8 +529,11 @@ TEST_F(Manifest, IsPutWhenItIsFullWhereNothingIsReplaced) {
   auto found = report();
   EXPECT_THAT(found.findings, IsEmpty());
   EXPECT_EQ(found.untold, 9u) << "known to the archiver only";
+  EXPECT_THAT(report({.expected_heads = {memory.head}}).findings, Not(IsEmpty()));
+  EXPECT_THAT(report({.expected_heads = {stored_head(memory).value()}}).findings, IsEmpty());
   memory = write(kManifestLines + 10, 2 * kManifestLines + 1, memory);
   EXPECT_TRUE(is_there(1));
+  EXPECT_EQ(stored_head(memory), memory.head);
   found = report();
   EXPECT_THAT(found.findings, IsEmpty());
   EXPECT_EQ(found.untold, 0u);
