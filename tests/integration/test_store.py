@@ -385,6 +385,8 @@ def test_what_was_removed_and_is_sent_again_has_one_writer(archive, bucket, plac
     bucket.remove(key_of(names[0], prefix="o"))
     result = push(archive, bucket, prefix="o", status=4)
     assert "an object was removed, and its previous version differs" in result.stderr
+    result = push(archive, bucket, prefix="o", status=4)
+    assert "its oldest version, which readers use, " in result.stderr, result.stderr
 
 
 def test_a_store_that_knows_no_conditions(archive, swift, place):

@@ -18,6 +18,7 @@
 #include "store/digests.h"
 #include "store/memory_bytes.h"
 #include "store/send/padded.h"
+#include "store/shelf/object_bytes.h"
 #include "store/shelf/one_file_shelf.h"
 #include "wal/record_verifier.h"
 #include "wal/transaction_end.h"
@@ -37,6 +38,17 @@ Metadata metadata_of(const archive::Identity& cluster, const std::string& sha256
 
 /// An object's name in a manifest.
 std::string last_part(const std::string& key) { return key.substr(key.rfind('/') + 1); }
+
+/// The version that readers use if there are several. (Without the right to list them, that is
+/// unknown.)
+std::string older_version(ObjectStore& store, const std::string& key) {
+  try {
+    return oldest_version(store, key);
+  } catch (const StoreError& error) {
+    if (error.trouble() != Trouble::refused) throw;
+    return "";
+  }
+}
 
 }  // namespace
 
@@ -213,6 +225,15 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
   if (by.empty() || checked.digest.empty()) return found;
   const auto hmac = hmac_of_wal(by, ours.segment, checked.digest);
   if (told(kHmacMetadata) != hmac) throw conflict(ours, key, *head, "its content differs");
+  if (const auto version = older_version(where_.store, key); !version.empty()) {
+    const auto older = where_.store.versions()->head(key, version);
+    const auto by_older =
+        older ? comparing_key(where_.sealing, older->metadata) : std::span<const std::byte>();
+    if (by_older.empty()) return found;
+    if (told_of(older->metadata, kHmacMetadata) !=
+        hmac_of_wal(by_older, ours.segment, checked.digest))
+      throw conflict(ours, key, *older, "its oldest version, which readers use, differs");
+  }
   found.same = Same::yes;
   entry.kind = ManifestEntry::Kind::same;
   entry.hmac = hmac;
@@ -250,13 +271,6 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   found.entry.kind = ManifestEntry::Kind::same;
   found.entry.name = last_part(key);
   found.entry.size = head->size;
-  if (checked.sent_as == theirs && head->size == checked.content.bytes->size() &&
-      head->md5 == checked.content.md5) {
-    found.entry.sha256 = checked.content.sha256;
-    found.entry.md5 = checked.content.md5;
-    return found;
-  }
-
   const auto differs = [&](const std::string& how) { return conflict(ours, key, *head, how); };
   const auto& size = cluster_.segment_size;
   const auto padded = padded_from(*head);
@@ -264,6 +278,33 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   const auto upto =
       padded ? std::min<std::uint64_t>(checked.records_end, *padded - start) : checked.records_end;
   const auto most = size.bytes() + size.bytes() / 8 + 64 * 1024;
+  const auto compare = [&](std::vector<std::byte> content, const std::string& which) {
+    const auto name = where_.store.name_of(key);
+    OneFileShelf shelf(name.substr(0, name.size() - theirs.to_string().size() - 1),
+                       theirs.to_string(), std::move(content));
+    std::optional<std::uint64_t> offset;
+    try {
+      offset = archive::first_difference(where_.archive, ours, shelf, theirs, size, upto);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::damage) throw;
+      throw differs(fmt::format("{} is damaged ({})", which, error.message()));
+    }
+    if (offset) throw differs(fmt::format("{} differs from {} on", which, start + *offset));
+  };
+  // It may have been removed, and its former version stays below a marker.
+  const auto compare_older = [&] {
+    if (older_version(where_.store, key).empty()) return;
+    if (auto older = read_whole(where_.store, key, most, kOnce))
+      compare(std::move(*older), "its oldest version, which readers use,");
+  };
+  if (checked.sent_as == theirs && head->size == checked.content.bytes->size() &&
+      head->md5 == checked.content.md5) {
+    compare_older();
+    found.entry.sha256 = checked.content.sha256;
+    found.entry.md5 = checked.content.md5;
+    return found;
+  }
+
   if (head->size > most) throw differs(fmt::format("it has {} bytes", head->size));
   std::vector<std::byte> fetched;
   fetched.reserve(head->size);
@@ -277,18 +318,11 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   found.entry.size = fetched.size();
   found.entry.sha256 = digests.sha256;
   found.entry.md5 = digests.md5;
-  OneFileShelf shelf(where_.store.name_of(key).substr(
-                         0, where_.store.name_of(key).size() - theirs.to_string().size() - 1),
-                     theirs.to_string(), std::move(fetched));
-  std::optional<std::uint64_t> offset;
-  try {
-    offset = archive::first_difference(where_.archive, ours, shelf, theirs, size, upto);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::damage) throw;
-    throw differs(fmt::format("it is damaged ({})", error.message()));
-  }
-  if (offset) throw differs(fmt::format("it differs from {} on", start + *offset));
-  if (padded) found.same = Same::padded;
+  compare(std::move(fetched), "it");
+  if (padded)
+    found.same = Same::padded;
+  else
+    compare_older();
   return found;
 }
 
@@ -357,11 +391,16 @@ Uploader::Result Uploader::segment(wal::SegmentName segment,
         if (replace(ours->second)) return takes_its_place();
         continue;  // another one is there by now
       }
-      if (put_once(where_.store, conditions_, key, checked.content) == ObjectStore::Put::stored)
+      const auto compare = [&] {
+        return checked.sealed ? compare_sealed(*file, checked, key)
+                              : is_same(*file, checked, checked.sent_as);
+      };
+      if (put_once(where_.store, conditions_, key, checked.content) == ObjectStore::Put::stored) {
+        if (!older_version(where_.store, key).empty()) static_cast<void>(compare());
         return takes_its_place();
+      }
       // Ours, if the answer was lost, or another archiver's.
-      auto found = checked.sealed ? compare_sealed(*file, checked, key)
-                                  : is_same(*file, checked, checked.sent_as);
+      auto found = compare();
       if (found.same == Same::padded) {
         padded.insert_or_assign(key, found.etag);
         if (replace(found.etag)) return takes_its_place();
@@ -401,26 +440,34 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
                          .md5 = told.md5,
                          .system_identifier = cluster_.system_identifier};
   };
-  if (put_once(where_.store, conditions_, key,
-               {&content, digests.sha256, digests.md5, metadata_of(cluster_, digests.sha256),
-                true}) == ObjectStore::Put::stored)
-    return {.what = Result::What::stored,
-            .bytes = bytes.size(),
-            .entry = entry_of(ManifestEntry::Kind::put, bytes)};
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 20;
-  const auto held = get_text(where_.store, key, kLargest);
+  const auto require_same = [&](const std::string& held, const std::string& which) {
+    if (held == *text || wal::TimelineHistory::parse(timeline, held) == ours) return;
+    throw Error(ErrorKind::conflict, "the store has another history of a timeline" + which)
+        .with("object", where_.store.name_of(key))
+        .with("file", path)
+        .hint(
+            "Two servers were promoted to the same timeline. Find out which one the store follows, "
+            "and give the other one its own prefix (--store-name, or another prefix in --store).");
+  };
+  const Content sent{&content, digests.sha256, digests.md5, metadata_of(cluster_, digests.sha256),
+                     true};
+  const bool is_new = put_once(where_.store, conditions_, key, sent) == ObjectStore::Put::stored;
+  const auto held = is_new ? text : get_text(where_.store, key, kLargest);
   if (!held)
     throw Error(ErrorKind::retry, "a timeline history in the store was removed during the check")
         .with("object", where_.store.name_of(key));
-  if (*held == *text || wal::TimelineHistory::parse(timeline, *held) == ours)
-    return {.what = Result::What::was_there,
-            .entry = entry_of(ManifestEntry::Kind::same, std::as_bytes(std::span(*held)))};
-  throw Error(ErrorKind::conflict, "the store has another history of a timeline")
-      .with("object", where_.store.name_of(key))
-      .with("file", path)
-      .hint(
-          "Two servers were promoted to the same timeline. Find out which one the store follows, "
-          "and give the other one its own prefix (--store-name, or another prefix in --store).");
+  require_same(*held, "");
+  if (!older_version(where_.store, key).empty())
+    if (const auto older = read_whole(where_.store, key, kLargest, kOnce))
+      require_same({reinterpret_cast<const char*>(older->data()), older->size()},
+                   ": an older version, which readers use");
+  if (is_new)
+    return {.what = Result::What::stored,
+            .bytes = bytes.size(),
+            .entry = entry_of(ManifestEntry::Kind::put, bytes)};
+  return {.what = Result::What::was_there,
+          .entry = entry_of(ManifestEntry::Kind::same, std::as_bytes(std::span(*held)))};
 }
 
 }  // namespace weir::store

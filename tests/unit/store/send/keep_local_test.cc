@@ -241,6 +241,32 @@ TEST_F(LocalRemovalTest, KeepsWhatDiffersFromTheObjectAndSaysSo) {
   EXPECT_EQ(report_.view().problem->reason, "conflict");
 }
 
+/// It was removed, and ours was stored above it.
+TEST_F(LocalRemovalTest, KeepsWhatDiffersFromTheVersionThatReadersUse) {
+  const auto key = layout_.key(name(2));
+  store_.versions_kept = true;
+  store_.older[key] = test::bytes_of("somebody else's");
+  ++store_.puts[key];
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4}));
+  ASSERT_TRUE(report_.view().problem);
+  EXPECT_EQ(report_.view().problem->reason, "conflict");
+  EXPECT_THAT(report_.view().problem->text, HasSubstr("its oldest version, which readers use"));
+  // The same WAL below it does no harm.
+  store_.older[key] = store_.objects.at(key).bytes;
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+}
+
+TEST_F(LocalRemovalTest, NeedsNoRightToListVersions) {
+  store_.versions_kept = true;
+  store_.fault = [](const Store::Call& call) {
+    return call.what == "versions" ? Store::Fault::refused : Store::Fault::none;
+  };
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+}
+
 TEST_F(LocalRemovalTest, KeepsWhatTheMarkOnDiskHasNot) {
   mark_.remove(name(2));
   look();

@@ -502,6 +502,12 @@ TEST_F(PushTest, EncryptsTheFormatThatIsWanted) {
   const auto again = push();
   EXPECT_EQ(again.were_there, 5u);
   EXPECT_EQ(again.not_compared, 0u);
+  // Readers use the oldest version, whose metadata do not tell its content.
+  store_.versions_kept = true;
+  store_.older[key(1, ".gz.age")] = test::bytes_of("somebody else's");
+  ++store_.puts[key(1, ".gz.age")];
+  forget_mark();
+  EXPECT_EQ(push().not_compared, 1u);
 }
 
 TEST_F(PushTest, SeesOtherWalInTheFormatThatIsWanted) {
@@ -617,6 +623,32 @@ TEST_F(PushTest, TellsOfTwoWritersThatAVersionedBucketHasLetThrough) {
   EXPECT_EQ(result.failures.front().kind(), ErrorKind::conflict);
   EXPECT_THAT(result.failures.front().what(), ::testing::HasSubstr("v1, v0"));
   EXPECT_FALSE(mark()->has(wal::SegmentName(1, 2, kSize)));
+}
+
+/// An object was removed, but not permanently: its version stays below a delete marker.
+TEST_F(PushTest, SeesTheVersionThatReadersUse) {
+  store_.versions_kept = true;
+  const auto history = kLayout.history_key(2);
+  builder_.history(2, "1\t0/100000\tno reason\n");
+  store_.older[key(2)] = test::bytes_of("somebody else's");
+  store_.older[history] = test::bytes_of("1\t0/200000\tno reason\n");
+  for (const auto& each : {key(2), history}) store_.puts[each] = 1;
+  for (int i = 0; i < 2; ++i) {
+    SCOPED_TRACE(i);  // at once, and whenever they are compared
+    const auto result = push();
+    ASSERT_EQ(result.failures.size(), 2u);
+    for (const auto& failure : result.failures) {
+      EXPECT_EQ(failure.kind(), ErrorKind::conflict);
+      EXPECT_THAT(failure.what(), ::testing::HasSubstr("which readers use"));
+    }
+    EXPECT_FALSE(mark()->has(wal::SegmentName(1, 2, kSize)));
+    EXPECT_FALSE(mark()->has_history(2));
+  }
+  // Removed for good.
+  for (const auto& each : {key(2), history}) store_.puts[each] = 1;
+  EXPECT_TRUE(push().failures.empty());
+  EXPECT_TRUE(mark()->has(wal::SegmentName(1, 2, kSize)));
+  EXPECT_TRUE(mark()->has_history(2));
 }
 
 TEST_F(PushTest, SendsAHistoryBeforeTheSegmentsOfItsTimeline) {
