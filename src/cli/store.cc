@@ -109,6 +109,7 @@ int follow(const Arguments& arguments, const store::StoreOptions& options) {
       options, [&] { return stop.made(); }, log);
   store::Follow following(*directory, opened.store(), opened.layout(),
                           {.store_name = opened.identity(),
+                           .shown_name = opened.store().name_of(opened.layout().root()),
                            .jobs = options.jobs,
                            .sealing = sealing_for(options, path),
                            .compression = options.compression,

@@ -226,6 +226,20 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     assert_stored(archive, bucket)
 
 
+def test_the_record_of_a_loss_names_the_store(archive, bucket, receivers):
+    push(archive, bucket)
+    lost = sorted(archive.finished().values())[1]
+    bucket.remove(key_of(lost.name))
+    lost.unlink()
+    words = ["store", "push", "--follow", "-D", archive.path, "--store", f"{bucket.url}/p", "--store-endpoint",
+             bucket.gateway.url, "--store-name", "main"]
+    following = receivers.start([BINARY, *words], env={"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS})
+    following.wait_log("is lost: it is recorded as")
+    following.stop()
+    record, = archive.path.glob(".pgweir-loss-*")
+    assert f"gone from the store ({bucket.url}/p/main/)" in record.read_text()
+
+
 def test_barman_reads_what_was_sent(archive, bucket, place):
     if not BARMAN.exists():
         pytest.skip("barman-cloud is not there (scripts/setup)")
