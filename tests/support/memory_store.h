@@ -74,6 +74,8 @@ class MemoryStore final : public store::ObjectStore,
   void put(const std::string& key, const store::Content& content) override {
     with("put", key, [this, key, object = object_of(content)] {
       if (before_put) before_put(key);
+      if (!replaces && objects.contains(key))
+        throw store::StoreError(store::Trouble::refused, "AccessDenied");
       store(key, object);
       return true;
     });

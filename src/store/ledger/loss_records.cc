@@ -60,11 +60,17 @@ std::size_t mirror_losses(const LossRecords& records, ObjectStore& store, const 
     // The MD5 is unknown if the store encrypts: then it is put again, which does no harm.
     if (const auto found = there.find(*key); found != there.end() && found->second == content.md5)
       continue;
-    insist(patience, [&] {
-      store.put(*key, content);
-      return true;
+    const bool may_stay = there.contains(*key) && store.traits().rights_may_forbid_replacing;
+    const bool is_put = insist(patience, [&] {
+      try {
+        store.put(*key, content);
+        return true;
+      } catch (const StoreError& error) {
+        if (!may_stay || error.trouble() != Trouble::refused) throw;
+        return false;
+      }
     });
-    ++put;
+    if (is_put) ++put;
   }
   return put;
 }

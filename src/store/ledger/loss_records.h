@@ -21,9 +21,10 @@ using LossRecords = std::map<std::string, std::vector<std::byte>>;
                                             const LossRecords& known = {});
 
 /// Uploads them, so that a recovery from the store alone knows about holes. Objects with a
-/// different content are replaced; nothing is removed: another archiver may share the place, and
-/// the segments show whether a hole still exists. Sends no request if there are no records. Returns
-/// the number of uploads. Throws StoreError.
+/// different content are replaced, unless the credentials may create objects only; nothing is
+/// removed: another archiver may share the place, and the segments show whether a hole still
+/// exists. Sends no request if there are no records. Returns the number of uploads. Throws
+/// StoreError.
 std::size_t mirror_losses(const LossRecords& records, ObjectStore& store, const Layout& layout,
                           const Patience& patience);
 
