@@ -383,7 +383,8 @@ void members(Io& io, archive::ServingProblem& problem) {
   io.always("since", since);
 }
 
-/// Not written here: `end`, which only a relay has, and slots, which have a query of their own.
+/// Not written here: `end`, which a receiver has only with a problem, and slots, which have a query
+/// of their own.
 void members(Io& io, archive::ServingView& serving) {
   auto& [listens, end, clients, slots, certificate, problem] = serving;
   io.always("listen", listens);
@@ -530,6 +531,7 @@ void members(Io& io, ReceiverView& view) {
   io.section("comparison", comparison);
   io.always("segments_to_compress", to_compress);
   io.merged(serving);
+  if (serving && serving->problem) io.section("serve_end", serving->end);
   io.section("store", store);
 }
 

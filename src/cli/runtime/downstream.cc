@@ -63,7 +63,7 @@ Downstream::Downstream(const ServeRequest& request, io::Directory& archive, rece
   board_.set_serving([this] {
     auto view = serving_.view();
     const std::lock_guard lock(mutex_);
-    view.problem = problem_;
+    if (problem_) view.problem = problem_;
     return view;
   });
 }

@@ -173,6 +173,7 @@ TEST(ViewJson, BringsEveryMemberThereAndBack) {
   EXPECT_EQ(json_of(*again), json) << Json::diff(json, json_of(*again));
   EXPECT_EQ(again->lag(), 0x200U);
   EXPECT_EQ(again->losses.size(), 3U);
+  EXPECT_EQ(again->serving->end->flush, wal::Lsn(0x3000148)) << "it has a problem";
 
   archive::Relay relay{kNow, 42, "0.1.0", kNow - 1h, serving()};
   relay.serving.slots.emplace();

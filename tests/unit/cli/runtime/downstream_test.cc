@@ -59,6 +59,11 @@ TEST(Downstream, TellsWhyItDoesNotServeAndTriesAgain) {
     EXPECT_GT(problem.since, std::chrono::system_clock::now() - 1h);
     has_memory = true;
     EXPECT_TRUE(soon([&] { return serving().end && !serving().problem; }));
+    // A timeline of which no history says that it continues the served one.
+    feed.publish(receive::event::DurableEnd{2, kSize.start(4)});
+    ASSERT_TRUE(soon([&] { return serving().problem.has_value(); }));
+    EXPECT_TRUE(serving().problem->needs_person);
+    EXPECT_EQ(serving().end.value().timeline, 1u) << "what is served already stays";
   }
   std::filesystem::remove_all(place);
 }
