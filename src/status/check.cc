@@ -21,10 +21,6 @@ constexpr std::uint64_t kFewSegments = 8;
 /// Another archive or a server's pg_wal is the source.
 constexpr const char* kReplaceDamaged = "pgweir import -D DIRECTORY --replace-damaged SOURCE";
 
-bool of_store_alone(const StatusReport& report) {
-  return report.store && report.directory == report.store->place;
-}
-
 void append(std::vector<Finding> more, Verdict& verdict) {
   std::move(more.begin(), more.end(), std::back_inserter(verdict.findings));
 }
@@ -133,7 +129,7 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   // A store does not show which receiver fills it; nor does a directory that hangs.
-  if (of_store_alone(report) || report.silent_since) return;
+  if (is_store_alone(report) || report.silent_since) return;
   verdict.findings.push_back({Level::critical,
                               fmt::format("no receiver runs on the archive{}",
                                           report.ended ? "; " + report.ended->text() : ""),
@@ -286,8 +282,9 @@ std::string performance_data(const StatusReport& report, const Limits& limits) {
     segments += one.segments;
     for (const auto& [method, form] : one.forms) bytes += form.bytes;
   }
-  text += fmt::format(" missing={};;0;0 segments={};;;0 size={}B;;;0 free={}B;;;0", missing,
-                      segments, bytes, report.free_bytes);
+  const auto free = is_store_alone(report) ? "U" : fmt::format("{}B", report.free_bytes);
+  text += fmt::format(" missing={};;0;0 segments={};;;0 size={}B;;;0 free={};;;0", missing,
+                      segments, bytes, free);
   return text;
 }
 
@@ -402,7 +399,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   judge_backups(report, limits, verdict);
   const auto lag = lag_of(report);
   judge_lag(lag, limits, verdict.findings);
-  if (!of_store_alone(report)) fill_in(report.directory, verdict.findings);
+  if (!is_store_alone(report)) fill_in(report.directory, verdict.findings);
 
   std::stable_sort(
       verdict.findings.begin(), verdict.findings.end(),

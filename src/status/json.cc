@@ -326,7 +326,7 @@ void add_verdict(Json& json, const StatusReport& report, const std::optional<Ver
 std::string status_json(const StatusReport& report, const std::optional<Verdict>& verdict) {
   Json json;
   json["directory"] = report.directory;
-  json["free_bytes"] = report.free_bytes;
+  if (!is_store_alone(report)) json["free_bytes"] = report.free_bytes;
   if (report.disk_bytes > 0) json["disk_bytes"] = report.disk_bytes;
   if (report.full_in) json["full_in_seconds"] = report.full_in->count();
   if (report.identity)  // as text: more than a JSON reader's number may hold

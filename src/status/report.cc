@@ -351,6 +351,10 @@ void describe_windows(StatusReport& report) {
   }
 }
 
+bool is_store_alone(const StatusReport& report) {
+  return report.store && report.directory == report.store->place;
+}
+
 std::optional<wal::Lsn> position_of(const StatusReport& report) {
   if (report.receiver && report.receiver->stream) return report.receiver->stream->flush;
   if (report.timelines.empty()) return std::nullopt;

@@ -203,6 +203,8 @@ void describe_windows(StatusReport& report);
 /// Returns the entry of that timeline; creates it if it does not exist.
 [[nodiscard]] StatusReport::Timeline& timeline_of(StatusReport& report, wal::TimelineId timeline);
 
+/// True if only an object store was read: it has no end, and does not show which receiver fills it.
+[[nodiscard]] bool is_store_alone(const StatusReport& report);
 /// Up to where the archive is durable, as well as it is known.
 [[nodiscard]] std::optional<wal::Lsn> position_of(const StatusReport& report);
 /// Bytes that it lags behind the server; the server's own answer is preferred to the receiver's

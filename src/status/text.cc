@@ -27,7 +27,7 @@ std::string space_text(const StatusReport& report);
 
 std::string status_text(const StatusReport& report, int width, bool utf8) {
   auto text = fmt::format("Archive {}: ", report.directory);
-  const bool store_alone = report.store && report.directory == report.store->place;
+  const bool store_alone = is_store_alone(report);
   if (store_alone && !report.store->error.empty())
     text += "cannot be read\n";
   else if (store_alone && report.timelines.empty())

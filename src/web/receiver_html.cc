@@ -246,7 +246,7 @@ std::string archive_html(const Facts& facts) {
   if (report.full_in)
     free +=
         fmt::format("; full in {} at the rate of the last day", format_duration(*report.full_in));
-  html += fact("Free", free);
+  if (!status::is_store_alone(report)) html += fact("Free", free);
   return html + "</dl>\n";
 }
 

@@ -193,7 +193,7 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_backup_newest_end_lsn_bytes", false, "Position at which it becomes consistent."},
     // pgweir status --metrics-file
     {"pgweir_status_timestamp_seconds", false, "Time when the archive was last listed."},
-    {"pgweir_status_receiver_running", false, "1 if a receiver answered."},
+    {"pgweir_status_receiver_running", false, "1 if a receiver answered; not for a store alone."},
     {"pgweir_status_level", false,
      "Exit status of pgweir status --check: 0 OK, 1 warning, 2 critical, 3 unknown."},
     {"pgweir_status_segments", false, "Distinct complete segments (label timeline)."},
@@ -206,7 +206,8 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_status_losses_unacknowledged", false, "As pgweir_receiver_losses_unacknowledged."},
     {"pgweir_status_missing_segments", false, "Missing segments in the holes."},
     {"pgweir_status_damaged_files", false, "Files that could not be read during the check."},
-    {"pgweir_status_free_bytes", false, "Disk space available to the archive."},
+    {"pgweir_status_free_bytes", false,
+     "Disk space available to the archive; not for a store alone."},
     {"pgweir_status_last_check_timestamp_seconds", false,
      "Last recorded check (label check: verify, drill); absent if none."},
     {"pgweir_status_last_check_passed", false, "1 if it passed (label check: verify, drill)."},

@@ -82,7 +82,8 @@ std::vector<metrics::Family> backup_metrics(const backup::Report& report,
 std::vector<metrics::Family> status_metrics(const status::StatusReport& report, SystemTime now) {
   Collection to(report.directory);
   to.add_time("pgweir_status_timestamp_seconds", now);
-  to.add("pgweir_status_receiver_running", report.receiver ? 1 : 0);
+  const bool has_directory = !status::is_store_alone(report);
+  if (has_directory) to.add("pgweir_status_receiver_running", report.receiver ? 1 : 0);
   to.add("pgweir_status_level", static_cast<int>(status::check(report, {}).level));
   std::map<std::string, std::uint64_t> bytes = {{"raw", 0}, {"zstd", 0}, {"gzip", 0}, {"lz4", 0}};
   for (const auto& timeline : report.timelines) {
@@ -109,7 +110,7 @@ std::vector<metrics::Family> status_metrics(const status::StatusReport& report, 
                std::count_if(report.minimal_wal.begin(), report.minimal_wal.end(), open),
                {{"kind", "minimal_wal"}});
   to.add_count("pgweir_status_damaged_files", report.damaged.size());
-  to.add_count("pgweir_status_free_bytes", report.free_bytes);
+  if (has_directory) to.add_count("pgweir_status_free_bytes", report.free_bytes);
   const auto add_last = [&](const char* check, const std::optional<archive::LastCheck>& last) {
     if (!last) return;
     to.add_time("pgweir_status_last_check_timestamp_seconds", last->time, {{"check", check}});

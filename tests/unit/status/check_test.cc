@@ -723,6 +723,11 @@ TEST(Check, TellsPerformanceData) {
               HasSubstr(" | lag=0B;;67108864;0 age=0.412s;;300.000;0 missing=0;;0;0 segments=0;;;0 "
                         "size=0B;;;0 free=5B;;;0"));
   EXPECT_THAT(check(report_with(nullptr), {}).line, HasSubstr(" | lag=U;;;0 age=U;;;0 missing=0"));
+  auto stored = report_with(nullptr);
+  stored.directory = "s3://bucket/wal";
+  stored.store = StoreSide{.place = stored.directory};
+  EXPECT_THAT(check(stored, {}).line, HasSubstr(" free=U;;;0")) << "a store has no end";
+  EXPECT_THAT(status_json(stored, std::nullopt), Not(HasSubstr("free_bytes")));
 }
 
 TEST(Check, PutsTheGravestFirstAndKeepsToOneLine) {
