@@ -404,6 +404,11 @@ int status_command(const Arguments& arguments) {
   if (!directory.empty()) look_for_break(report, directory);
   if (!arguments.has(kHtml) || stored || directory.empty())
     add_backups(report, directory, arguments.texts(kWebBackups), stored.get());
+  if (with_server && !directory.empty())
+    report = look_within_bounds(directory, [directory, report]() mutable {
+      ask_receiver_again(report, directory);
+      return report;
+    });
   if (with_server) ask_server(report, arguments, conninfo);
   if (const auto beside = arguments.get(kBeside))
     report.beside = look_within_bounds(

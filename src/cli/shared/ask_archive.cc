@@ -42,6 +42,16 @@ void ask_receiver(status::StatusReport& report, const std::string& directory) {
   }
 }
 
+void ask_receiver_again(status::StatusReport& report, const std::string& directory) {
+  if (!report.receiver || !report.receiver->stream) return;
+  status::StatusReport again;
+  ask_receiver(again, directory);
+  if (!again.receiver || !again.receiver->stream ||
+      again.receiver->stream->timeline != report.receiver->stream->timeline)
+    return;
+  report.receiver = std::move(again.receiver);
+}
+
 void ask_relays(status::StatusReport& report, const std::string& directory) {
   constexpr std::chrono::seconds kPatience(5);
   auto relays = relay::ServeSocket::ask(directory);

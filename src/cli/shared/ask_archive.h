@@ -12,6 +12,10 @@ namespace weir::cli {
 // does not respond is included in the report.
 
 void ask_receiver(status::StatusReport& report, const std::string& directory);
+/// The same right before the server is queried, if a receiver streamed when it was queried first:
+/// reading a large archive takes a while, and the server writes meanwhile. The first answer stays
+/// if that receiver has changed the timeline, no longer streams, or does not answer.
+void ask_receiver_again(status::StatusReport& report, const std::string& directory);
 /// Queries the process that serves the archive, and the one that has its slots.
 void ask_relays(status::StatusReport& report, const std::string& directory);
 /// Takes over the answers for another report.
