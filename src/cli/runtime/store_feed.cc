@@ -74,8 +74,7 @@ StoreFeed::StoreFeed(const StoreRequest& request, bool compresses, io::Directory
           [this, &log] {
             try {
               follow_.run();
-            } catch (const std::exception& error) {  // no thread could be started: archiving
-                                                     // continues
+            } catch (const std::exception& error) {  // no memory: archiving continues
               log.error("nothing is sent to the store until the next start: {}", error.what());
             }
           },

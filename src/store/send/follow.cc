@@ -9,9 +9,11 @@
 #include "store/send/follow.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "archive/forms.h"
+#include "base/exit_status.h"
 #include "store/ledger/lost_segments.h"
 
 namespace weir::store {
@@ -90,7 +92,6 @@ void Follow::run() {
   };
   {
     const Joined joined{*this};
-    sender_.start();
     coordinate();
   }
   sender_.throw_failure();
@@ -109,6 +110,7 @@ void Follow::tell_lost(const Error& error) const {
 
 void Follow::coordinate() {
   RetryPolicy retry(options_.seed);
+  bool started = false;
   while (!stopping_) {
     std::uint64_t seen = 0;
     {
@@ -118,6 +120,8 @@ void Follow::coordinate() {
     std::optional<std::chrono::milliseconds> rest;
     try {
       if (asked_to_stop()) break;
+      if (!started) sender_.start();
+      started = true;
       step();
       retry.reset();
     } catch (const Error& error) {
@@ -127,6 +131,9 @@ void Follow::coordinate() {
       }
       if (stopping_ || asked_to_stop()) break;
       report_.failed(error);
+      rest = retry.next();
+    } catch (const std::system_error& error) {  // no thread can be started
+      report_.failed(unexpected(error));
       rest = retry.next();
     } catch (const std::exception& error) {
       report_.failed(Error(ErrorKind::retry, error.what()));

@@ -76,7 +76,7 @@ void Sender::start() {
     const Threads::Lock lock(*mutex_);
     working_ = count;
   }
-  for (std::size_t i = 0; i < count; ++i)
+  for (auto i = workers_.size(); i < count; ++i)
     workers_.push_back(threads_.start(
         "store", [this, i] { work(i); }, options_.priority));
 }

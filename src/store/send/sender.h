@@ -90,7 +90,8 @@ class Sender {
   /// The store no longer has it: it does not count as sent, and can be offered again.
   void forget(const UploadItem& item);
 
-  /// Up to `jobs` threads, and not more than files wait if they end when nothing is left.
+  /// Up to `jobs` threads, and not more than files wait if they end when nothing is left. Can be
+  /// called again if it throws std::system_error: only the others are started then.
   void start();
   /// Starts nothing more. At once.
   void stop();

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <system_error>
 #include <thread>
 
 #include "archive/identity.h"
@@ -62,6 +63,27 @@ class Told final : public Log {
   std::string all_;
 };
 
+/// Those of the machine, of which no second one can be started while their number is limited.
+class FewThreads final : public Threads {
+ public:
+  std::unique_ptr<Mutex> make_mutex() override { return machine_threads().make_mutex(); }
+  std::unique_ptr<Condition> make_condition() override {
+    return machine_threads().make_condition();
+  }
+  std::unique_ptr<Thread> start(std::string_view name, std::function<void()> body,
+                                Priority priority) override {
+    if (limited && started > 0)
+      throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+    ++started;
+    return machine_threads().start(name, std::move(body), priority);
+  }
+  void yield() override { machine_threads().yield(); }
+  Time now() override { return machine_threads().now(); }
+
+  std::atomic<bool> limited = true;
+  std::atomic<std::size_t> started = 0;
+};
+
 /// Follows an archive in a thread of its own, until told to stop.
 class FollowTest : public ::testing::Test {
  protected:
@@ -87,7 +109,7 @@ class FollowTest : public ::testing::Test {
   void start(const std::optional<StoredEnd::Stream>& stream = {}) {
     follow_.reset();
     directory_ = builder_.disk.open();
-    follow_.emplace(*directory_, store_, kLayout, options_, machine_threads(), log_);
+    follow_.emplace(*directory_, store_, kLayout, options_, *threads_, log_);
     if (stream) follow_->stream_begins(*stream);
     thread_ = std::thread([this] {
       try {
@@ -159,6 +181,7 @@ class FollowTest : public ::testing::Test {
   MemoryStore store_;
   FollowOptions options_;
   Told log_;
+  Threads* threads_ = &machine_threads();
   std::unique_ptr<io::Directory> directory_;
   std::optional<Follow> follow_;
   std::thread thread_;
@@ -540,6 +563,23 @@ TEST_F(FollowTest, GivesNothingUp) {
   ASSERT_TRUE(wait_sent(3));
   EXPECT_TRUE(wait_for([&] { return works_ == 1; }));
   EXPECT_FALSE(follow_->view().problem);
+}
+
+TEST_F(FollowTest, ALackOfThreadsIsToldAndGoesBy) {
+  FewThreads threads;
+  threads_ = &threads;
+  start();
+  ASSERT_TRUE(wait_for([&] { return follow_->view().problem.has_value(); }));
+  const auto problem = *follow_->view().problem;
+  EXPECT_THAT(problem.text, HasSubstr("could not start a thread"));
+  EXPECT_FALSE(problem.needs_person) << "it is tried again";
+  EXPECT_EQ(follow_->view().sent_files, 0u);
+  threads.limited = false;
+  ASSERT_TRUE(wait_sent(3));
+  EXPECT_TRUE(wait_for([&] { return !follow_->view().problem; }));
+  EXPECT_EQ(threads.started.load(), options_.jobs) << "those that ran are not started again";
+  stop();
+  follow_.reset();
 }
 
 TEST_F(FollowTest, OneFailureAmongManyIsNotTold) {
