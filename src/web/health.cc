@@ -31,9 +31,10 @@ http::Answer health(const receive::ReceiverView& view, std::chrono::milliseconds
 }
 
 http::Answer readiness(const receive::ReceiverView& view, const status::Limits& limits,
-                       const status::StatusReport* archive) {
+                       const status::StatusReport* archive, bool directory_hangs) {
   for (const auto& finding : status::findings(view, limits))
     if (!finding.public_text.empty()) return no(finding.public_text);
+  if (directory_hangs) return no(kDirectoryHangs);
   if (!view.stream) return no("the receiver does not stream yet");
   if (archive != nullptr)
     for (const auto& finding : status::space_findings(*archive, limits))

@@ -16,9 +16,12 @@ namespace weir::web {
 [[nodiscard]] http::Answer health(const receive::ReceiverView& view,
                                   std::chrono::milliseconds since_progress);
 /// Does it archive, within `limits` and with space on the disk of `archive` (unset: not known yet)?
-/// 200 or 503, with the reason.
+/// Not if the check of its directory hangs. 200 or 503, with the reason.
 [[nodiscard]] http::Answer readiness(const receive::ReceiverView& view,
                                      const status::Limits& limits,
-                                     const status::StatusReport* archive = nullptr);
+                                     const status::StatusReport* archive = nullptr,
+                                     bool directory_hangs = false);
+inline constexpr const char* kDirectoryHangs =
+    "the check of the archive's directory has not returned";
 
 }  // namespace weir::web

@@ -112,7 +112,8 @@ web::Site::Sources ReceiverPage::sources(const WebRequest& request, PageMetrics 
   if (request.ready_max_lag) limits.max_lag = request.ready_max_lag;
   sources.readiness = [this, limits] {
     const auto seen = watch_.peek();
-    return web::readiness(board_.view(), limits, seen.look ? &seen.look->report : nullptr);
+    return web::readiness(board_.view(), limits, seen.look ? &seen.look->report : nullptr,
+                          seen.stuck_since.has_value());
   };
   add_metrics(sources, std::move(metrics));
   return sources;

@@ -8,6 +8,7 @@
 #include "cli/shared/bounded_look.h"
 #include "status/check.h"
 #include "web/entrance.h"
+#include "web/health.h"
 #include "web/recorder.h"
 
 namespace weir::cli {
@@ -31,14 +32,6 @@ web::Watch<web::Look>::Hooks serve_hooks(const std::string& directory,
   }};
 }
 
-http::Answer relay_readiness(const archive::Relay& relay) {
-  const auto& end = relay.serving.end;
-  if (relay.serving.problem)
-    return {.status = 503, .body = "no newer WAL is served: the log has the reason\n"};
-  if (!end) return {.status = 503, .body = "there is no WAL to serve yet\n"};
-  return {.body = fmt::format("ok, serving timeline {} up to {}\n", end->timeline, end->flush)};
-}
-
 }  // namespace
 
 ServePage::ServePage(const WebRequest& request, const std::string& directory,
@@ -58,7 +51,9 @@ web::Site::Sources ServePage::sources(PageMetrics metrics) {
   web::Site::Sources sources;
   sources.facts = [this] { return serve_facts(watch_.latest(), directory_, request_.limits); };
   sources.health = [] { return http::Answer{.body = "ok\n"}; };
-  sources.readiness = [this] { return relay_readiness(view_()); };
+  sources.readiness = [this] {
+    return relay_readiness(view_(), watch_.peek().stuck_since.has_value());
+  };
   add_metrics(sources, std::move(metrics));
   return sources;
 }
@@ -73,6 +68,15 @@ std::optional<web::Facts> serve_facts(const web::Watch<web::Look>::Seen& seen,
   // A directory that was never read exceeds no limit.
   facts.verdict = status::check(facts.report, seen.look ? limits : status::Limits());
   return facts;
+}
+
+http::Answer relay_readiness(const archive::Relay& relay, bool directory_hangs) {
+  const auto& end = relay.serving.end;
+  if (relay.serving.problem)
+    return {.status = 503, .body = "no newer WAL is served: the log has the reason\n"};
+  if (directory_hangs) return {.status = 503, .body = std::string(web::kDirectoryHangs) + "\n"};
+  if (!end) return {.status = 503, .body = "there is no WAL to serve yet\n"};
+  return {.body = fmt::format("ok, serving timeline {} up to {}\n", end->timeline, end->flush)};
 }
 
 void ServePage::reload() {

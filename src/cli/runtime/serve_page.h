@@ -47,5 +47,7 @@ class ServePage {
 [[nodiscard]] std::optional<web::Facts> serve_facts(const web::Watch<web::Look>::Seen& seen,
                                                     const std::string& directory,
                                                     const status::Limits& limits);
+/// Does it serve all WAL of the archive? 200 or 503, with the reason.
+[[nodiscard]] http::Answer relay_readiness(const archive::Relay& relay, bool directory_hangs);
 
 }  // namespace weir::cli

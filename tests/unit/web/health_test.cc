@@ -60,6 +60,12 @@ TEST(Readiness, NeedsSpaceForASegment) {
   EXPECT_EQ(readiness(streaming(0), {}, nullptr).status, 200);
 }
 
+TEST(Readiness, IsNotToHangWithTheDirectory) {
+  const auto answer = readiness(streaming(0), {}, nullptr, true);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.body, "the check of the archive's directory has not returned\n");
+}
+
 TEST(Health, IsThatTheReceiverTurns) {
   EXPECT_EQ(health(streaming(0), 1s).status, 200);
   EXPECT_EQ(health(streaming(0), 61s).status, 503);

@@ -56,5 +56,14 @@ TEST(ServePage, ReportsADirectoryThatHangs) {
   }
 }
 
+TEST(ServePage, IsNotReadyWhileTheDirectoryHangs) {
+  archive::Relay relay;
+  relay.serving.end = archive::DurableEnd{1, wal::Lsn(0x3000000)};
+  EXPECT_EQ(relay_readiness(relay, false).status, 200);
+  const auto answer = relay_readiness(relay, true);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.body, "the check of the archive's directory has not returned\n");
+}
+
 }  // namespace
 }  // namespace weir::cli::serve_page_test
