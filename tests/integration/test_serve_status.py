@@ -317,3 +317,29 @@ def test_a_failed_flush_is_told(place, filled, receivers, sync_fault):  # noqa: 
     serving.process.stop()
     serving.start()
     assert wal.lsn(status(archive)["relays"][0]["end_lsn"]) > end
+
+
+def test_pages_show_where_unfinished_wal_breaks_off(filled, relay, receivers):  # noqa: F811
+    """As pgweir status does: while no WAL streams, nobody writes it again, and a recovery ends there."""
+    primary, archive, _ = filled
+    primary.stop()
+    (path,) = archive.partials().values()
+    content = bytearray(path.read_bytes())
+    content[340_000] ^= 0x10
+    path.write_bytes(content)
+    ports = free_port(), free_port()
+    relay(archive, None, TRUST, options=["--web-listen", ports[0]])
+    receivers.pgweir(archive, primary, "--web-listen", str(ports[1]))
+
+    def shown(port):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/status.json", timeout=PATIENCE) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:  # it is not there yet, or has not looked yet
+            return {}
+
+    for port in ports:
+        wait_for(lambda port=port: "breaks_off" in shown(port), "the page to show it")
+        told, page = status(archive), shown(port)
+        assert page["breaks_off"] == told["breaks_off"] and page["breaks_off"]["file"] == path.name
+        assert [each["to"] for each in page["windows"]] == [each["to"] for each in told["windows"]]

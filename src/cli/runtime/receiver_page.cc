@@ -13,6 +13,7 @@
 #include "cli/shared/ask_archive.h"
 #include "cli/shared/bounded_look.h"
 #include "cli/shared/stored_archive.h"
+#include "io/posix_directory.h"
 #include "metrics/exporter.h"
 #include "net/ip.h"
 #include "prune/find_backups.h"
@@ -77,11 +78,18 @@ web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::stri
   return {.look =
               [directory, places = request.backups, sizes = std::make_shared<prune::BackupSizes>(),
                stored = store ? std::make_shared<StoredBackups>(*store) : nullptr] {
+                // Before the directory, as another process does: a break counts only while no WAL
+                // streams.
+                status::StatusReport asked;
+                ask_receiver(asked, directory);
                 auto look =
                     web::look_at(directory, places, *sizes,
                                  stored ? stored->found() : std::vector<prune::FoundBackup>());
                 if (stored && stored->error()) look.report.backups_error = stored->error();
                 ask_relays(look.report, directory);
+                take_receiver(look.report, asked);
+                status::look_for_break(look.report, *io::open_existing_directory(directory));
+                take_receiver(look.report, {});  // facts() has a newer answer
                 return look;
               },
           .each_time = std::move(keep)};

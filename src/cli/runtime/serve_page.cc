@@ -6,6 +6,7 @@
 
 #include "cli/shared/ask_archive.h"
 #include "cli/shared/bounded_look.h"
+#include "io/posix_directory.h"
 #include "status/check.h"
 #include "web/entrance.h"
 #include "web/health.h"
@@ -25,6 +26,7 @@ web::Watch<web::Look>::Hooks serve_hooks(const std::string& directory,
     auto look = web::look_at(directory, places, *sizes);
     ask_relays(look.report, directory);
     take_receiver(look.report, asked);
+    status::look_for_break(look.report, *io::open_existing_directory(directory));
     look.history = web::read_history(directory);
     if (look.history)
       look.report.full_in = web::full_in(*look.history, look.report.free_bytes, look.report.taken);
