@@ -417,7 +417,7 @@ int status_command(const Arguments& arguments) {
   std::optional<web::History> history;
   if (!directory.empty()) history = look_at_history(report, directory);
   if (const auto file = arguments.get(kMetricsFile))
-    metrics::write_file(*file, status_metrics(report, std::chrono::system_clock::now()));
+    metrics::write_file(*file, status_metrics(report, limits, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
   if (arguments.has(kCheck)) verdict = status::check(report, limits);
   if (const auto file = arguments.get(kHtml))

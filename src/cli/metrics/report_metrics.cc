@@ -79,12 +79,13 @@ std::vector<metrics::Family> backup_metrics(const backup::Report& report,
   return to.take();
 }
 
-std::vector<metrics::Family> status_metrics(const status::StatusReport& report, SystemTime now) {
+std::vector<metrics::Family> status_metrics(const status::StatusReport& report,
+                                            const status::Limits& limits, SystemTime now) {
   Collection to(report.directory);
   to.add_time("pgweir_status_timestamp_seconds", now);
   const bool has_directory = !status::is_store_alone(report);
   if (has_directory) to.add("pgweir_status_receiver_running", report.receiver ? 1 : 0);
-  to.add("pgweir_status_level", static_cast<int>(status::check(report, {}).level));
+  to.add("pgweir_status_level", static_cast<int>(status::check(report, limits).level));
   std::map<std::string, std::uint64_t> bytes = {{"raw", 0}, {"zstd", 0}, {"gzip", 0}, {"lz4", 0}};
   for (const auto& timeline : report.timelines) {
     to.add_count("pgweir_status_segments", timeline.segments,

@@ -8,6 +8,7 @@
 #include "backup/standing.h"
 #include "drill/report.h"
 #include "metrics/family.h"
+#include "status/findings.h"
 #include "status/report.h"
 #include "verify/report.h"
 
@@ -29,7 +30,9 @@ namespace weir::cli {
     const backup::Report& report, const std::vector<backup::Standing>& standing,
     const std::string& archive, std::chrono::system_clock::time_point now);
 
+/// `limits`: those of the check.
 [[nodiscard]] std::vector<metrics::Family> status_metrics(
-    const status::StatusReport& report, std::chrono::system_clock::time_point now);
+    const status::StatusReport& report, const status::Limits& limits,
+    std::chrono::system_clock::time_point now);
 
 }  // namespace weir::cli
