@@ -84,14 +84,17 @@ class Planner {
       way.end = std::max(way.end, segno + 1);
     }
     for (const auto& loss : facts_.losses) {
-      // One after the position at which the history leaves that timeline is of another branch.
       if (loss.kind != archive::Loss::Kind::hole || !history.contains(loss.timeline) ||
-          !history.contains(loss.next_timeline) ||
-          history.end_of(loss.next_timeline).value_or(loss.end) < loss.end)
+          !history.contains(loss.next_timeline))
         continue;
-      for (const auto& range : loss.missing)
-        way.holes.emplace_back(size_.segno(range.begin),
-                               size_.segno(wal::Lsn(range.end.byte() - 1)) + 1);
+      // From the segment on in which the history leaves that timeline, it is of another branch.
+      const auto left = history.end_of(loss.next_timeline);
+      for (const auto& range : loss.missing) {
+        const auto first = size_.segno(range.begin);
+        auto behind = size_.segno(wal::Lsn(range.end.byte() - 1)) + 1;
+        if (left) behind = std::min(behind, size_.segno(*left));
+        if (first < behind) way.holes.emplace_back(first, behind);
+      }
     }
     return way;
   }

@@ -457,6 +457,24 @@ TEST(Import, TakesNoHoleOfABranchThatWasLeftForOneOfTheNewestTimeline) {
   EXPECT_THAT(result.unvouched, IsEmpty());
 }
 
+/// A standby that lags behind is promoted in a hole, and its timeline has the front of it.
+TEST(Import, MendsTheFrontOfAHoleInWhichTheNewestTimelineBegins) {
+  auto one = the_wal();
+  const auto fork = one.fork_point(kSize.start(5) + 400'000);
+  auto two = verify::promote(one, fork, 2, 9);
+  two.grow_to(kSize.start(7));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 4).segments(one, 8, 9).history(2, verify::history_line(1, fork));
+  archive.partial(two, kSize.start(5) + 900'000);
+  record_loss(*archive.disk.open(), hole(4, 8));
+  ArchiveBuilder other;
+  other.segments(one, 4, 5);
+  std::shared_ptr<io::Directory> source = other.disk.open();
+  const auto directory = archive.disk.open();
+  const auto result = import_wal(*directory, {{source}}, {});
+  EXPECT_THAT(names_of(result), ElementsAre(name(4))) << told(result);
+}
+
 TEST(Import, NamesTheTimelineOfWhatNobodyVouchesFor) {
   // Timeline 2 begins in segment 9, behind the hole.
   auto one = the_wal();
