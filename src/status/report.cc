@@ -132,6 +132,15 @@ bool may_be_written_to(const StatusReport& report) {
   return report.receiver_error || (report.receiver && report.receiver->is_streaming());
 }
 
+/// A recovery to that timeline, or on from it, meets the hole. (The end of another branch's hole is
+/// not where this timeline continues.)
+bool has_hole(const StatusReport& report, wal::TimelineId timeline,
+              const StatusReport::Hole& hole) {
+  if (timeline == hole.timeline) return true;
+  const auto history = report.histories.history(hole.timeline);
+  return history && history->contains(timeline);
+}
+
 /// Start of the newest timeline's partial WAL, by names: where a receiver would resume.
 std::optional<wal::Lsn> begin_of_unfinished(const StatusReport& report,
                                             const StatusReport::Timeline& tip) {
@@ -139,6 +148,7 @@ std::optional<wal::Lsn> begin_of_unfinished(const StatusReport& report,
   const auto& size = *report.segment_size;
   auto next = tip.finished.empty() ? tip.unfinished.front().begin : tip.finished.back().end;
   for (const auto& hole : report.holes) {
+    if (!has_hole(report, tip.timeline, hole)) continue;
     const auto behind = size.segno(hole.to);
     for (const auto& row : tip.unfinished)
       if (behind > next && row.begin <= behind && behind < row.end) next = behind;
@@ -500,8 +510,6 @@ void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Li
                    const archive::Timelines& timelines) {
   if (!report.identity) return;
   auto budget = kBudget;
-  std::vector<wal::Lsn> behind_holes;
-  for (const auto& hole : report.holes) behind_holes.push_back(hole.to);
   // The newest first: it counts most.
   auto end = listing.segments.end();
   while (end != listing.segments.begin()) {
@@ -510,6 +518,9 @@ void read_all_ends(StatusReport& report, io::Shelf& directory, const archive::Li
                                             [&](const archive::SegmentEntry& entry) {
                                               return entry.name.segment.timeline() < timeline;
                                             });
+    std::vector<wal::Lsn> behind_holes;
+    for (const auto& hole : report.holes)
+      if (has_hole(report, timeline, hole)) behind_holes.push_back(hole.to);
     timeline_of(report, timeline).ends = read_ends(
         directory, std::span(begin, end), *report.segment_size, timelines, budget, behind_holes);
     end = begin;

@@ -216,6 +216,39 @@ TEST(StatusOfLosses, PromisesAllOfATimelineThatHasLeftTheOneWithAHole) {
   EXPECT_EQ(report.windows[0].to, two.complete_end(kSize.start(6) + 300'000));
 }
 
+/// A kill leaves two unfinished segments, the first one incomplete, and the hole ends between them.
+TEST(StatusOfLosses, PromisesNoWalBehindTheEndOfAHoleOfAnotherBranch) {
+  WalBuilder one{ordinary()};
+  one.grow_to(kSize.start(9));
+  const auto fork = one.fork_point(kSize.start(4) + 400'000);
+  auto two = verify::promote(one, fork, 2, 9);
+  two.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 5).segments(one, 8, 9);
+  archive.history(2, verify::history_line(1, fork)).segments(two, 4, 7);
+  archive.partial(two, kSize.start(7) + 300'000).partial(two, kSize.start(8) + 300'000);
+  Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(5);
+  hole.end = kSize.start(8);
+  hole.segment_size = kSize;
+  const auto directory = archive.disk.open();
+  record_loss(*directory, hole);
+  auto report = make_report(*directory);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  ASSERT_THAT(report.windows, SizeIs(1));
+  EXPECT_EQ(report.windows[0].timeline, 2u);
+  EXPECT_EQ(report.windows[0].to, two.complete_end(kSize.start(7) + 300'000));
+
+  // Likewise where it breaks off.
+  archive.flip(ArchiveBuilder::name(two, 7, Method::none, true), 100'000, 3);
+  report = make_report(*directory);
+  look_for_break(report, *directory);
+  ASSERT_TRUE(report.breaks_off);
+  EXPECT_GT(report.breaks_off->at, kSize.start(7));
+  EXPECT_LE(report.breaks_off->at, kSize.start(7) + 100'000);
+}
+
 TEST(StatusOfLosses, HasABranchThatNobodyHasRecorded) {
   struct Case {
     const char* name;
