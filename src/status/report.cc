@@ -320,10 +320,17 @@ void describe_windows(StatusReport& report) {
       const auto first = before_a_hole ? tip.unfinished.front().begin : tip.unfinished.back().begin;
       ranges.push_back({report.segment_size->start(first), report.segment_size->start(first)});
     }
-    // Behind a hole there may be nothing but what is unfinished.
-    for (const auto& hole : report.holes)
-      if (hole.timeline == way.timeline && !ranges.empty() && hole.to > ranges.back().end)
-        ranges.push_back({hole.to, hole.to});
+    // Behind a hole there may be nothing but what is unfinished. A timeline that begins in the hole
+    // continues there.
+    const auto history = report.histories.history(way.timeline);
+    for (const auto& hole : report.holes) {
+      auto to = hole.to;
+      if (const auto left = history ? history->end_of(hole.timeline) : std::nullopt)
+        to = std::min(to, report.segment_size->start_of(*left));
+      else if (hole.timeline != way.timeline)
+        continue;
+      if (to > hole.from && !ranges.empty() && to > ranges.back().end) ranges.push_back({to, to});
+    }
     for (auto range = ranges.rbegin(); range != ranges.rend(); ++range) {
       StatusReport::Window window;
       window.timeline = way.timeline;

@@ -249,6 +249,33 @@ TEST(StatusOfLosses, PromisesNoWalBehindTheEndOfAHoleOfAnotherBranch) {
   EXPECT_LE(report.breaks_off->at, kSize.start(7) + 100'000);
 }
 
+/// A standby that lags behind is promoted in a hole.
+TEST(StatusOfLosses, PromisesTheUnfinishedWalOfATimelineThatBeginsInAHole) {
+  WalBuilder one{ordinary()};
+  one.grow_to(kSize.start(9));
+  const auto fork = one.fork_point(kSize.start(7) + 400'000);
+  auto two = verify::promote(one, fork, 2, 9);
+  two.grow_to(kSize.start(8));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 5).segments(one, 8, 9).history(2, verify::history_line(1, fork));
+  archive.partial(two, kSize.start(7) + 900'000);
+  Loss hole;
+  hole.timeline = hole.next_timeline = 1;
+  hole.begin = hole.sound_end = hole.counted_to = kSize.start(5);
+  hole.end = kSize.start(8);
+  hole.segment_size = kSize;
+  record_loss(*archive.disk.open(), hole);
+  const auto report = report_of(archive);
+  ASSERT_THAT(report.holes, SizeIs(1));
+  ASSERT_THAT(report.windows, SizeIs(2));
+  EXPECT_EQ(report.windows[0].timeline, 2u);
+  EXPECT_EQ(report.windows[0].from, kSize.start(7));
+  EXPECT_TRUE(report.windows[0].newest);
+  EXPECT_EQ(report.windows[0].to, two.complete_end(kSize.start(7) + 900'000));
+  EXPECT_EQ(report.windows[1].to, kSize.start(5));
+  EXPECT_FALSE(report.windows[1].newest);
+}
+
 TEST(StatusOfLosses, HasABranchThatNobodyHasRecorded) {
   struct Case {
     const char* name;
