@@ -165,26 +165,29 @@ std::vector<KnownHole> Archives::known_holes(wal::SegmentSize size) {
     if (!entry.name.partial && entry.name.segment.fits(size))
       finished.emplace(entry.name.segment.segno(size), entry.name.segment.timeline());
   const auto histories = timelines();
-  std::erase_if(holes, [&](const KnownHole& hole) {
+  std::vector<KnownHole> left;
+  for (auto& hole : holes) {
     // Across a timeline switch, only the segments that a recovery to the hole's end reads fill it.
     // Without a history that shows them, a segment of the range counts regardless of its timeline.
     std::optional<wal::TimelineHistory> history;
     if (hole.timeline != hole.next_timeline) history = histories.history(hole.next_timeline);
     if (history && !history->contains(hole.timeline)) history.reset();
-    const auto behind = size.segno(wal::Lsn(hole.end.byte() - 1)) + 1;
-    for (auto segno = size.segno(hole.begin); segno < behind; ++segno) {
-      if (history) {
-        if (!finished.contains({segno, archive::timeline_of_segment(*history, segno, size)}))
-          return false;
-        continue;
-      }
+    const auto is_there = [&](std::uint64_t segno) {
+      if (history)
+        return finished.contains({segno, archive::timeline_of_segment(*history, segno, size)});
       const auto found = finished.lower_bound({segno, hole.timeline});
-      if (found == finished.end() || found->first != segno || found->second > hole.next_timeline)
-        return false;
-    }
-    return true;
-  });
-  return holes;
+      return found != finished.end() && found->first == segno &&
+             found->second <= hole.next_timeline;
+    };
+    // The others may have its end, as an import may have filled it (read_known_holes()).
+    const auto first = size.segno(hole.begin);
+    auto behind = size.segno(wal::Lsn(hole.end.byte() - 1)) + 1;
+    while (behind > first && is_there(behind - 1)) --behind;
+    if (behind <= first) continue;
+    hole.end = std::min(hole.end, size.start(behind));
+    left.push_back(hole);
+  }
+  return left;
 }
 
 bool Archives::was_uploaded(wal::SegmentName segment) {

@@ -793,6 +793,17 @@ TEST(SeveralArchives, AreSearchedForAMomentTogether) {
   ASSERT_TRUE(before_hole && before_hole->before && before_hole->hole);
   EXPECT_EQ(before_hole->hole->end, kSize.start(6));
   EXPECT_TRUE(before_hole->needs_up_to_hole);
+  // The end of the recorded hole, which the other one has, is none.
+  scene.b.segments(wal, 5, 6).disk.erase(name_of(1, 4));
+  const auto later = std::find_if(commits.begin(), commits.end(), [](const Commit& commit) {
+    return commit.start >= kSize.start(6);
+  });
+  const auto behind_hole = scene.with_shelves([&](Shelves shelves) {
+    return find_lsn(shelves, later->end, std::nullopt, nullptr, scene.log);
+  });
+  ASSERT_TRUE(behind_hole && behind_hole->before);
+  EXPECT_EQ(behind_hole->before->start, later->start);
+  EXPECT_EQ(behind_hole->backup_from, kSize.start(5));
 }
 
 TEST(SeveralArchives, TellALostBranchThatOneOfThemKnows) {
