@@ -122,6 +122,11 @@ void ArchiveWal::find_lines(const archive::Listing& listing) {
       return std::any_of(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
         if (loss.kind != archive::Loss::Kind::hole || at < loss.begin || at > loss.end)
           return false;
+        const auto& missing = loss.missing;  // an import may have filled the rest
+        if (!missing.empty() && std::none_of(missing.begin(), missing.end(), [&](const auto& part) {
+              return part.begin <= at && at <= part.end;
+            }))
+          return false;
         const auto needed = archive::needed_along(loss, *history, timelines, size);
         return std::any_of(needed.begin(), needed.end(),
                            [&](const auto& part) { return part.begin <= at && at <= part.end; });

@@ -279,6 +279,25 @@ TEST(ArchiveWal, DividesEachWayAtItsHoles) {
   EXPECT_EQ(wal_facts->lines()[0].stretches.back(), (Stretch{kSize.start(5), kSize.start(6)}));
 }
 
+/// The server still had it: what is being received continues it.
+TEST(ArchiveWal, EndsNoWayAtTheEndOfAHoleThatAnImportHasFilled) {
+  Example example;
+  auto& archive = example.archive;
+  archive.segments(example.wal, 1, 4).segments(example.wal, 6, 7);
+  archive.partial(example.wal, kSize.start(7) + 1000);
+  archive::Loss loss;
+  loss.timeline = loss.next_timeline = 1;
+  loss.begin = loss.sound_end = kSize.start(4);
+  loss.end = kSize.start(7);
+  loss.segment_size = kSize;
+  archive::record_loss(*archive.disk.open(), loss);
+  const auto wal_facts = example.open();
+  ASSERT_EQ(wal_facts->lines().size(), 1u);
+  EXPECT_THAT(wal_facts->lines()[0].stretches,
+              ElementsAre(Stretch{kSize.start(1), kSize.start(4)},
+                          Stretch{kSize.start(6), kSize.start(8)}));
+}
+
 /// A recovery to a position before a hole starts a timeline, which does not have the hole.
 TEST(ArchiveWal, EndsNoWayAtAHoleOfABranchThatItHasLeft) {
   Example example;
