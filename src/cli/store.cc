@@ -161,7 +161,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
                                  format_size(result.bytes));
   if (result.were_there > 0) text += fmt::format("; {} were already there", result.were_there);
   if (result.not_compared > 0)
-    text += fmt::format("; {} of them are encrypted and were not compared", result.not_compared);
+    text += fmt::format("; {} of them could not be compared", result.not_compared);
   if (result.vanished > 0)
     text += fmt::format("; {} of them had been sent before, but had disappeared from the store",
                         result.vanished);

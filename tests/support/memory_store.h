@@ -50,6 +50,7 @@ class MemoryStore final : public store::ObjectStore,
   } conditions = Conditions::heeded;
   bool replaces = true;  ///< else refused, as with a right to create objects only
   bool versions_kept = false;
+  bool versions_readable = true;         ///< else refused, without s3:GetObjectVersion
   std::set<std::string> removed_before;  ///< keys that were removed before their newest version
   std::map<std::string, Bytes> older;  ///< the oldest version of a key, where it is not the newest
   std::map<std::string, Object> objects;
@@ -199,6 +200,7 @@ class MemoryStore final : public store::ObjectStore,
   }
   [[nodiscard]] std::optional<store::ObjectHead> head(const std::string& key,
                                                       const std::string& version) override {
+    require_readable();
     const auto found = older.find(key);
     if (version != "v0" || found == older.end()) return head(key);
     crypto::Digest md5(crypto::Digest::Kind::md5);
@@ -208,6 +210,7 @@ class MemoryStore final : public store::ObjectStore,
   }
   bool get(const std::string& key, const std::string& version,
            const std::optional<store::Range>& range, const codec::Sink& sink) override {
+    require_readable();
     const auto found = older.find(key);
     if (version != "v0" || found == older.end()) return get(key, range, sink);
     std::span<const std::byte> wanted = found->second;
@@ -227,6 +230,10 @@ class MemoryStore final : public store::ObjectStore,
   [[nodiscard]] std::optional<std::string> rule(const std::string& which) override {
     const auto found = settings.find(which);
     return found == settings.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  void require_readable() const {
+    if (!versions_readable) throw store::StoreError(store::Trouble::refused, "AccessDenied");
   }
 
   template <typename Action>

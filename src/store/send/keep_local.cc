@@ -228,7 +228,8 @@ bool LocalRemoval::surely_stored(const SendTools& tools, wal::SegmentName segmen
   if (result.what == What::was_there && !result.compared) {
     stays = fmt::format(
         "{} is in the store, and cannot be compared with the local file: it is encrypted, and "
-        "its archiver used another key to compare it (--manifest-key, .pgweir-store-key)",
+        "its archiver used another key to compare it (--manifest-key, .pgweir-store-key), or the "
+        "store does not permit reading its oldest version (s3:GetObjectVersion), which readers use",
         segment);
     report_.kept(stays);
   }

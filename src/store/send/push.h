@@ -42,7 +42,7 @@ struct PushResult {
   std::size_t histories = 0;
   std::uint64_t bytes = 0;
   std::size_t were_there = 0;
-  std::size_t not_compared = 0;  ///< of these: encrypted by another archiver or with a lost key
+  std::size_t not_compared = 0;  ///< of these (Uploader::Result::compared)
   std::size_t vanished = 0;      ///< had been sent, and were missing in the store
   std::size_t pending = 0;       ///< files that do not count as sent
   std::string next{};            ///< the first of them

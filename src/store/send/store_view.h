@@ -39,8 +39,8 @@ struct StoreView {
   std::uint64_t sent_bytes = 0;
   std::map<std::string, std::uint64_t> failures{};  ///< by reason, as in Problem
   std::uint64_t removed_files = 0;                  ///< from the archive, by --local-retention
-  std::uint64_t not_compared = 0;  ///< existed, encrypted, and could not be compared
-  std::uint64_t sent_again = 0;    ///< objects that had been sent and were missing
+  std::uint64_t not_compared = 0;                   ///< existed, and could not be compared
+  std::uint64_t sent_again = 0;                     ///< objects that had been sent and were missing
   std::optional<SystemTime> last_success{};
 
   /// The manifest chain as last written.

@@ -39,15 +39,30 @@ Metadata metadata_of(const archive::Identity& cluster, const std::string& sha256
 /// An object's name in a manifest.
 std::string last_part(const std::string& key) { return key.substr(key.rfind('/') + 1); }
 
+/// nullopt: the store does not permit this request.
+template <typename Request>
+auto if_permitted(Request request) -> std::optional<decltype(request())> {
+  try {
+    return request();
+  } catch (const StoreError& error) {
+    if (error.trouble() != Trouble::refused) throw;
+    return std::nullopt;
+  }
+}
+
 /// The version that readers use if there are several. (Without the right to list them, that is
 /// unknown.)
 std::string older_version(ObjectStore& store, const std::string& key) {
-  try {
-    return oldest_version(store, key);
-  } catch (const StoreError& error) {
-    if (error.trouble() != Trouble::refused) throw;
-    return "";
-  }
+  return if_permitted([&] { return oldest_version(store, key); }).value_or("");
+}
+
+/// That version of the object is the one that differs.
+Error of_version(Error error, const std::string& version) {
+  return std::move(error)
+      .with("version", version)
+      .hint(
+          "The bucket keeps versions. This one is not in an ordinary listing: if it is the wrong "
+          "one, permanently remove it by its version ID.");
 }
 
 }  // namespace
@@ -226,13 +241,16 @@ Uploader::Found Uploader::compare_sealed(const archive::SegmentFileName& ours,
   const auto hmac = hmac_of_wal(by, ours.segment, checked.digest);
   if (told(kHmacMetadata) != hmac) throw conflict(ours, key, *head, "its content differs");
   if (const auto version = older_version(where_.store, key); !version.empty()) {
-    const auto older = where_.store.versions()->head(key, version);
+    const auto older = if_permitted([&] {
+                         return where_.store.versions()->head(key, version);
+                       }).value_or(std::nullopt);
     const auto by_older =
         older ? comparing_key(where_.sealing, older->metadata) : std::span<const std::byte>();
     if (by_older.empty()) return found;
     if (told_of(older->metadata, kHmacMetadata) !=
         hmac_of_wal(by_older, ours.segment, checked.digest))
-      throw conflict(ours, key, *older, "its oldest version, which readers use, differs");
+      throw of_version(
+          conflict(ours, key, *older, "its oldest version, which readers use, differs"), version);
   }
   found.same = Same::yes;
   entry.kind = ManifestEntry::Kind::same;
@@ -278,7 +296,12 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   const auto upto =
       padded ? std::min<std::uint64_t>(checked.records_end, *padded - start) : checked.records_end;
   const auto most = size.bytes() + size.bytes() / 8 + 64 * 1024;
-  const auto compare = [&](std::vector<std::byte> content, const std::string& which) {
+  const auto compare = [&](std::vector<std::byte> content, const std::string& which,
+                           const std::string& version) {
+    const auto fails = [&](const std::string& how) {
+      auto error = differs(fmt::format("{} {}", which, how));
+      return version.empty() ? error : of_version(std::move(error), version);
+    };
     const auto name = where_.store.name_of(key);
     OneFileShelf shelf(name.substr(0, name.size() - theirs.to_string().size() - 1),
                        theirs.to_string(), std::move(content));
@@ -287,15 +310,19 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
       offset = archive::first_difference(where_.archive, ours, shelf, theirs, size, upto);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::damage) throw;
-      throw differs(fmt::format("{} is damaged ({})", which, error.message()));
+      throw fails(fmt::format("is damaged ({})", error.message()));
     }
-    if (offset) throw differs(fmt::format("{} differs from {} on", which, start + *offset));
+    if (offset) throw fails(fmt::format("differs from {} on", start + *offset));
   };
   // It may have been removed, and its former version stays below a marker.
   const auto compare_older = [&] {
-    if (older_version(where_.store, key).empty()) return;
-    if (auto older = read_whole(where_.store, key, most, kOnce))
-      compare(std::move(*older), "its oldest version, which readers use,");
+    const auto version = older_version(where_.store, key);
+    if (version.empty()) return;
+    auto older = if_permitted([&] { return read_whole(where_.store, key, most, kOnce); });
+    if (!older)
+      found.same = Same::unknown;
+    else if (*older)
+      compare(std::move(**older), "its oldest version, which readers use,", version);
   };
   if (checked.sent_as == theirs && head->size == checked.content.bytes->size() &&
       head->md5 == checked.content.md5) {
@@ -318,7 +345,7 @@ Uploader::Found Uploader::is_same(const archive::SegmentFileName& ours, const Ch
   found.entry.size = fetched.size();
   found.entry.sha256 = digests.sha256;
   found.entry.md5 = digests.md5;
-  compare(std::move(fetched), "it");
+  compare(std::move(fetched), "it", "");
   if (padded)
     found.same = Same::padded;
   else
@@ -441,14 +468,18 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
                          .system_identifier = cluster_.system_identifier};
   };
   constexpr std::uint64_t kLargest = std::uint64_t{1} << 20;
-  const auto require_same = [&](const std::string& held, const std::string& which) {
+  const auto require_same = [&](const std::string& held, const std::string& version) {
     if (held == *text || wal::TimelineHistory::parse(timeline, held) == ours) return;
-    throw Error(ErrorKind::conflict, "the store has another history of a timeline" + which)
-        .with("object", where_.store.name_of(key))
+    Error error(ErrorKind::conflict,
+                version.empty() ? "the store has another history of a timeline"
+                                : "the store has another history of a timeline: an older version, "
+                                  "which readers use");
+    error.with("object", where_.store.name_of(key))
         .with("file", path)
         .hint(
             "Two servers were promoted to the same timeline. Find out which one the store follows, "
             "and give the other one its own prefix (--store-name, or another prefix in --store).");
+    throw version.empty() ? error : of_version(std::move(error), version);
   };
   const Content sent{&content, digests.sha256, digests.md5, metadata_of(cluster_, digests.sha256),
                      true};
@@ -458,15 +489,19 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
     throw Error(ErrorKind::retry, "a timeline history in the store was removed during the check")
         .with("object", where_.store.name_of(key));
   require_same(*held, "");
-  if (!older_version(where_.store, key).empty())
-    if (const auto older = read_whole(where_.store, key, kLargest, kOnce))
-      require_same({reinterpret_cast<const char*>(older->data()), older->size()},
-                   ": an older version, which readers use");
+  bool compared = true;
+  if (const auto version = older_version(where_.store, key); !version.empty()) {
+    const auto older = if_permitted([&] { return read_whole(where_.store, key, kLargest, kOnce); });
+    compared = older.has_value();
+    if (older && *older)
+      require_same({reinterpret_cast<const char*>((*older)->data()), (*older)->size()}, version);
+  }
   if (is_new)
     return {.what = Result::What::stored,
             .bytes = bytes.size(),
             .entry = entry_of(ManifestEntry::Kind::put, bytes)};
   return {.what = Result::What::was_there,
+          .compared = compared,
           .entry = entry_of(ManifestEntry::Kind::same, std::as_bytes(std::span(*held)))};
 }
 

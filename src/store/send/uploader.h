@@ -48,7 +48,8 @@ class Uploader {
     };
     What what = What::stored;
     std::uint64_t bytes = 0;  ///< uploaded
-    bool compared = true;     ///< false: the object is encrypted, and its content is unknown
+    /// False: the object is encrypted, or the version that readers use must not be read.
+    bool compared = true;
     std::optional<ManifestEntry> entry{};  ///< of the object; nullopt: it is gone
   };
   /// `there`: known forms of the segment in the store. Throws StoreError; Error{conflict} that

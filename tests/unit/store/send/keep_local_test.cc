@@ -267,6 +267,18 @@ TEST_F(LocalRemovalTest, NeedsNoRightToListVersions) {
   EXPECT_EQ(here(), Numbers{4});
 }
 
+/// Nobody knows whether a recovery would get the same WAL.
+TEST_F(LocalRemovalTest, KeepsWhatReadersGetInAVersionThatMustNotBeRead) {
+  const auto key = layout_.key(name(2));
+  store_.versions_kept = true;
+  store_.versions_readable = false;
+  ++store_.puts[key];
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4}));
+  EXPECT_THAT(report_.view().kept_for, HasSubstr("s3:GetObjectVersion"));
+  EXPECT_FALSE(report_.view().problem);
+}
+
 TEST_F(LocalRemovalTest, KeepsWhatTheMarkOnDiskHasNot) {
   mark_.remove(name(2));
   look();

@@ -640,6 +640,8 @@ TEST_F(PushTest, SeesTheVersionThatReadersUse) {
     for (const auto& failure : result.failures) {
       EXPECT_EQ(failure.kind(), ErrorKind::conflict);
       EXPECT_THAT(failure.what(), ::testing::HasSubstr("which readers use"));
+      EXPECT_THAT(failure.what(), ::testing::HasSubstr("v0")) << "no ordinary listing shows it";
+      EXPECT_THAT(failure.hint(), ::testing::HasSubstr("by its version ID"));
     }
     EXPECT_FALSE(mark()->has(wal::SegmentName(1, 2, kSize)));
     EXPECT_FALSE(mark()->has_history(2));
@@ -649,6 +651,37 @@ TEST_F(PushTest, SeesTheVersionThatReadersUse) {
   EXPECT_TRUE(push().failures.empty());
   EXPECT_TRUE(mark()->has(wal::SegmentName(1, 2, kSize)));
   EXPECT_TRUE(mark()->has_history(2));
+}
+
+/// That they may be listed does not mean that they may be read.
+TEST_F(PushTest, NeedsNoRightToReadVersions) {
+  store_.versions_kept = true;
+  store_.versions_readable = false;
+  const auto history = kLayout.history_key(2);
+  builder_.history(2, "1\t0/100000\tno reason\n");
+  for (const auto& each : {key(2), history}) store_.puts[each] = 1;
+  const auto sent = push();
+  EXPECT_TRUE(sent.failures.empty());
+  EXPECT_EQ(sent.segments, 5u);
+  EXPECT_EQ(sent.histories, 1u);
+  forget_mark();
+  const auto again = push();
+  EXPECT_TRUE(again.failures.empty());
+  EXPECT_EQ(again.were_there, 6u);
+  EXPECT_EQ(again.not_compared, 2u);
+  EXPECT_TRUE(mark()->has(wal::SegmentName(1, 5, kSize)));
+  // Encrypted, it is compared by its metadata, which must not be read, either.
+  store_.objects.clear();
+  store_.puts.clear();
+  forget_mark();
+  crypto::X25519 key_of_age{};
+  crypto::random_bytes(key_of_age);
+  sealing_ = {.recipients = {AgeIdentity(key_of_age).recipient()},
+              .compare_key = std::vector<std::byte>(32, std::byte{3})};
+  store_.puts[key(2, ".age")] = 1;
+  EXPECT_TRUE(push().failures.empty());
+  forget_mark();
+  EXPECT_EQ(push().not_compared, 1u);
 }
 
 TEST_F(PushTest, SendsAHistoryBeforeTheSegmentsOfItsTimeline) {
