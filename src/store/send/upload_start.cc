@@ -23,7 +23,9 @@ UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
     log.info("the archive was sent to {} until now; checking which files this store has",
              found->store);
   }
-  return {std::move(mark), std::nullopt, !marked};
+  // A prune names the store of the mark: an empty one of another store would mislead.
+  const bool stays = marked && (found->store == mark.store || !found->empty());
+  return {std::move(mark), std::nullopt, !stays};
 }
 
 Conditions tell_conditions(ObjectStore& store, const Layout& layout, std::uint64_t random,

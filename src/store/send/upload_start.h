@@ -26,7 +26,7 @@ namespace weir::store {
 struct UploadStart {
   Mark mark{};
   std::optional<ManifestMemory> manifest{};
-  bool unmarked = false;  ///< the archive has no mark of this cluster, of no store
+  bool unmarked = false;  ///< no mark of this cluster, or an empty one of another store
 };
 [[nodiscard]] UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
                                         const archive::Identity& cluster, Log& log);

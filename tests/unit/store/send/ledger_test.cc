@@ -108,6 +108,16 @@ TEST_F(LedgerTest, LeavesTheMarkOfAnotherStoreUntilSomethingIsUploaded) {
   EXPECT_EQ(read_mark(*directory_), mark);
 }
 
+/// A push to a mistyped place has left it.
+TEST_F(LedgerTest, ReplacesTheEmptyMarkOfAnotherStore) {
+  archive::DirectoryHome home(*directory_);
+  keep_mark(home, {"mistyped", 7, kSize, {}, {}});
+  auto ledger = this->ledger();
+  const auto mark = ledger.start(kCluster);
+  EXPECT_EQ(mark.store, "here");
+  EXPECT_EQ(read_mark(*directory_), mark);
+}
+
 TEST_F(LedgerTest, StartsOnAFullDisk) {
   disk_.set_hook([](const sim::SimDisk::Call& call) {
     return call.operation == sim::SimDisk::Operation::create ? sim::SimDisk::Effect::fail(ENOSPC)
