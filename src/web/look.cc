@@ -23,13 +23,25 @@ Facts facts_of(const Look* look, const std::string& directory, SystemTime now,
 }
 
 Look look_at(const std::string& directory, const std::vector<std::string>& places,
-             prune::BackupSizes& sizes, const std::vector<prune::FoundBackup>& stored) {
+             prune::BackupSizes& sizes, const std::vector<prune::FoundBackup>& stored,
+             const std::function<void(bool)>& among_backups) {
+  const auto tell = [&](bool among) {
+    if (among_backups) among_backups(among);
+  };
   Look look;
   look.at = std::chrono::system_clock::now();
   const auto opened = io::open_existing_directory(directory);
   look.report = status::make_report(*opened);
   look.report.disk_bytes = io::inspect_place(directory).bytes;
-  status::look_for_backups(look.report, opened.get(), places, sizes, stored);
+  status::look_for_backups(look.report, opened.get(), {}, sizes, {});
+  tell(true);
+  try {
+    status::look_for_backups(look.report, nullptr, places, sizes, stored);
+  } catch (...) {
+    tell(false);
+    throw;
+  }
+  tell(false);
   return look;
 }
 

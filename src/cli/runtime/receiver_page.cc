@@ -74,9 +74,11 @@ const std::vector<prune::FoundBackup>& StoredBackups::found() {
 /// On the watch's own thread, which may outlive the page: it has nothing but copies.
 web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::string& directory,
                                       const std::optional<store::StoreOptions>& store,
+                                      const std::shared_ptr<std::atomic<bool>>& among_backups,
                                       std::function<void(bool)> keep) {
   return {.look =
-              [directory, places = request.backups, sizes = std::make_shared<prune::BackupSizes>(),
+              [directory, among_backups, places = request.backups,
+               sizes = std::make_shared<prune::BackupSizes>(),
                stored = store ? std::make_shared<StoredBackups>(*store) : nullptr] {
                 // Before the directory, as another process does: a break counts only while no WAL
                 // streams.
@@ -84,7 +86,8 @@ web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::stri
                 ask_receiver(asked, directory);
                 auto look =
                     web::look_at(directory, places, *sizes,
-                                 stored ? stored->found() : std::vector<prune::FoundBackup>());
+                                 stored ? stored->found() : std::vector<prune::FoundBackup>(),
+                                 [&](bool among) { *among_backups = among; });
                 if (stored && stored->error()) look.report.backups_error = stored->error();
                 ask_relays(look.report, directory);
                 take_receiver(look.report, asked);
@@ -105,7 +108,7 @@ ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directo
       board_(board),
       directory_(directory),
       recorder_(feed, board, directory),
-      watch_(hooks_of(request, directory, store, recorder_.keeper())),
+      watch_(hooks_of(request, directory, store, among_backups_, recorder_.keeper())),
       site_(gate_of(request), sources(request, std::move(metrics)), log),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {
@@ -121,7 +124,7 @@ web::Site::Sources ReceiverPage::sources(const WebRequest& request, PageMetrics 
   sources.readiness = [this, limits] {
     const auto seen = watch_.peek();
     return web::readiness(board_.view(), limits, seen.look ? &seen.look->report : nullptr,
-                          seen.stuck_since.has_value());
+                          seen.stuck_since && !*among_backups_);
   };
   add_metrics(sources, std::move(metrics));
   return sources;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -53,6 +54,9 @@ class ReceiverPage {
   const receive::StatusBoard& board_;
   const std::string directory_;
   web::Recorder recorder_;
+  /// The check is reading files of backups; shared with its thread.
+  const std::shared_ptr<std::atomic<bool>> among_backups_ =
+      std::make_shared<std::atomic<bool>>(false);
   web::Watch<web::Look> watch_;
   web::Site site_;
   std::unique_ptr<http::Server> server_;

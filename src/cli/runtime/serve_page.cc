@@ -18,12 +18,15 @@ namespace {
 
 /// On the watch's own thread, which may outlive the page: it has nothing but copies.
 web::Watch<web::Look>::Hooks serve_hooks(const std::string& directory,
-                                         const std::vector<std::string>& places) {
-  return {.look = [directory, places, sizes = std::make_shared<prune::BackupSizes>()] {
+                                         const std::vector<std::string>& places,
+                                         const std::shared_ptr<std::atomic<bool>>& among_backups) {
+  return {.look = [directory, places, among_backups,
+                   sizes = std::make_shared<prune::BackupSizes>()] {
     // The receiver before the directory: what it says is then older than what is listed.
     status::StatusReport asked;
     ask_receiver(asked, directory);
-    auto look = web::look_at(directory, places, *sizes);
+    auto look =
+        web::look_at(directory, places, *sizes, {}, [&](bool among) { *among_backups = among; });
     ask_relays(look.report, directory);
     take_receiver(look.report, asked);
     status::look_for_break(look.report, *io::open_existing_directory(directory));
@@ -42,7 +45,7 @@ ServePage::ServePage(const WebRequest& request, const std::string& directory,
       log_(log),
       directory_(directory),
       view_(std::move(view)),
-      watch_(serve_hooks(directory, request.backups)),
+      watch_(serve_hooks(directory, request.backups, among_backups_)),
       site_(gate_of(request), sources(std::move(metrics)), log),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {
@@ -54,7 +57,7 @@ web::Site::Sources ServePage::sources(PageMetrics metrics) {
   sources.facts = [this] { return serve_facts(watch_.latest(), directory_, request_.limits); };
   sources.health = [] { return http::Answer{.body = "ok\n"}; };
   sources.readiness = [this] {
-    return relay_readiness(view_(), watch_.peek().stuck_since.has_value());
+    return relay_readiness(view_(), watch_.peek().stuck_since && !*among_backups_);
   };
   add_metrics(sources, std::move(metrics));
   return sources;

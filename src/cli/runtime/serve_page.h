@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,6 +39,9 @@ class ServePage {
   Log& log_;
   const std::string directory_;
   const std::function<archive::Relay()> view_;
+  /// The check is reading files of backups; shared with its thread.
+  const std::shared_ptr<std::atomic<bool>> among_backups_ =
+      std::make_shared<std::atomic<bool>>(false);
   web::Watch<web::Look> watch_;
   web::Site site_;
   std::unique_ptr<http::Server> server_;

@@ -85,6 +85,22 @@ TEST(Look, TakesABackupThatIsFoundAndItsHistoryFileForOne) {
   EXPECT_FALSE(look.report.backups_error);
 }
 
+/// Their disk may hang while that of the archive works.
+TEST(Look, TellsWhileItReadsFilesOfBackups) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory place;
+  archive.write("000000010000000000000003.00000028.backup", history_of_backup());
+  write_backup(place, "sunday", kStart);
+  std::string told;
+  prune::BackupSizes sizes;
+  const auto look = look_at(archive.path(), {place.path()}, sizes, {},
+                            [&](bool among) { told += among ? "begins " : "ends"; });
+  EXPECT_EQ(told, "begins ends");
+  ASSERT_THAT(look.report.backups, SizeIs(1));
+  EXPECT_EQ(look.report.backups[0].name, place.path("sunday"));
+  EXPECT_EQ(look.report.backup_places, std::vector{place.path()});
+}
+
 TEST(Look, TellsTheKindAndTheSizeOfABackup) {
   const test::TemporaryDirectory archive;
   const test::TemporaryDirectory place;
