@@ -124,9 +124,12 @@ void apply_rules(io::Directory& archive, io::Directory& to, const Options& optio
     return;
   }
   if (options.stop()) throw Error(ErrorKind::retry, "stopped before anything was removed");
-  if (!report.removed.empty())
+  if (!report.removed.empty()) {
+    // What prevents the removal of WAL is noticed before a backup is removed.
+    static_cast<void>(prune::make_plan(archive, wanted));
     remove(to, report.removed,
            [&](const std::string& hidden) { io::remove_tree(options.to + "/" + hidden); });
+  }
   const archive::Upkeep upkeep(archive, archive::Upkeep::Kind::prune);
   const auto plan = prune::make_plan(archive, wanted);
   tell_held_back(plan);

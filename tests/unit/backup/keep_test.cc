@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -13,6 +14,8 @@
 #include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/backup_builder.h"
+#include "support/bytes.h"
+#include "support/error_of.h"
 
 namespace weir::backup::keep_test {
 namespace {
@@ -49,13 +52,13 @@ struct World {
         test::tar({{"backup_label", test::backup_label(start, 1, kSize)}, {"PG_VERSION", "15\n"}}));
     place.write(name + "/backup_manifest", test::backup_manifest(start, start + 0x1000));
   }
-  Report apply(std::size_t count) {
+  Report apply(std::size_t count, bool dry_run = true) {
     const auto shelf = archive.disk.open();
     const auto to = io::open_directory(place.path());
     Options options;
     options.to = place.path();
     options.rules.count = count;
-    options.dry_run = true;
+    options.dry_run = dry_run;
     options.stop = [] { return false; };
     prune::ArchiveWal facts(*shelf, options.stop);
     const auto standing = find_standing(options.to, &facts.lines());
@@ -95,6 +98,18 @@ TEST(Keep, LeavesWalThatIsNotUploadedYet) {
   EXPECT_THAT(report.removed, ElementsAre("20261120T010203Z"));
   EXPECT_EQ(report.wal_files, 1u);
   EXPECT_THAT(report.notes, ElementsAre(HasSubstr("has not been uploaded to s3://backup/pg/main")));
+}
+
+/// What prevents the removal of WAL is noticed before a base backup is removed.
+TEST(Keep, RemovesNothingIfItIsUnknownWhatIsUploaded) {
+  World world;
+  world.put("20261120T010203Z", 3);
+  world.put("20261122T010203Z", 7);
+  world.archive.disk.put(std::string(store::kMarkName),
+                         test::bytes_of("{\"version\": 1, \"store\""));
+  const auto error = test::error_of([&] { static_cast<void>(world.apply(1, false)); });
+  EXPECT_EQ(error.kind(), ErrorKind::damage);
+  EXPECT_TRUE(std::filesystem::exists(world.place.path("20261120T010203Z/PG_VERSION")));
 }
 
 TEST(Keep, LeavesADirectoryThatContainsAnotherBackup) {
