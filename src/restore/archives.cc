@@ -164,13 +164,16 @@ std::vector<KnownHole> Archives::known_holes(wal::SegmentSize size) {
   for (const auto& entry : listing().segments)
     if (!entry.name.partial && entry.name.segment.fits(size))
       finished.emplace(entry.name.segment.segno(size), entry.name.segment.timeline());
-  const auto histories = timelines();
+  std::optional<archive::Timelines> histories;
   std::vector<KnownHole> left;
   for (auto& hole : holes) {
     // Across a timeline switch, only the segments that a recovery to the hole's end reads fill it.
     // Without a history that shows them, a segment of the range counts regardless of its timeline.
     std::optional<wal::TimelineHistory> history;
-    if (hole.timeline != hole.next_timeline) history = histories.history(hole.next_timeline);
+    if (hole.timeline != hole.next_timeline) {
+      if (!histories) histories = timelines();
+      history = histories->history(hole.next_timeline);
+    }
     if (history && !history->contains(hole.timeline)) history.reset();
     const auto is_there = [&](std::uint64_t segno) {
       if (history)

@@ -578,9 +578,8 @@ FAULTS = [
     ("hole_filled_by_a_sibling", "`git log --grep=sibling`",
      "`restore` with several archives took a segment of a sibling timeline for one that a recorded hole lacks",
      "SeveralArchives.FillNoHoleOnTheWayToOneTimelineWithASegmentOfAnother",
-     [("restore/archives.cc", "    if (hole.timeline != hole.next_timeline) history = histories.history(hole.next_timeline);",
-       "    if (!FOUND(hole_filled_by_a_sibling) && hole.timeline != hole.next_timeline)\n"
-       "      history = histories.history(hole.next_timeline);")]),
+     [("restore/archives.cc", "    if (hole.timeline != hole.next_timeline) {",
+       "    if (!FOUND(hole_filled_by_a_sibling) && hole.timeline != hole.next_timeline) {")]),
     ("sibling_hidden_by_a_hole", "`git log --grep=sibling`",
      "`verify` hid damage in a partial segment of a sibling timeline behind a recorded hole",
      "Verify.HidesNoDamageOfASiblingTimelineBehindARecordedHole",

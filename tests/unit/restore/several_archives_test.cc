@@ -13,6 +13,7 @@
 
 #include "archive/losses.h"
 #include "base/error.h"
+#include "restore/archives.h"
 #include "restore/fetched.h"
 #include "restore/find.h"
 #include "restore/restore.h"
@@ -455,6 +456,33 @@ TEST(SeveralArchives, FillNoHoleOnTheWayToOneTimelineWithASegmentOfAnother) {
     scene.b.segments(three, 5, 6);
     EXPECT_EQ(scene.ask(3, 5).restored, true);
   }
+}
+
+/// There may be a thousand of them.
+TEST(SeveralArchives, ReadHistoryFilesForHolesOnlyIfOneCrossesASwitch) {
+  Scene scene;
+  WalBuilder wal(plain());
+  scene.a.segments(wal, 1, 3).segments(wal, 6, 7);
+  scene.b.segments(wal, 1, 4).history(2, "1\t0/600000\tno reason\n");
+  std::size_t reads = 0;
+  const auto holes = [&] {
+    reads = 0;
+    return scene.with_shelves([&](Shelves shelves) {
+      return Archives(shelves, scene.options, scene.log).known_holes(kSize);
+    });
+  };
+  archive::record_loss(*scene.a.disk.open(), hole(3, 6));
+  scene.b.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    if (call.operation == sim::SimDisk::Operation::open && call.name.ends_with(".history")) ++reads;
+    return sim::SimDisk::Effect::proceed();
+  });
+  EXPECT_EQ(holes().size(), 1u);
+  EXPECT_EQ(reads, 0u);
+  auto loss = hole(4, 6);
+  loss.next_timeline = 2;
+  archive::record_loss(*scene.a.disk.open(), loss);
+  EXPECT_EQ(holes().size(), 2u);
+  EXPECT_GT(reads, 0u);
 }
 
 TEST(SeveralArchives, TakeNoRecordedHoleForOneThatTheOtherFills) {
