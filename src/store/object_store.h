@@ -46,6 +46,17 @@ class StoreError : public ErrorAs<StoreError> {
 /// A retry may help, as for ErrorKind `retry`.
 [[nodiscard]] bool may_pass(Trouble trouble);
 
+/// nullopt: the store does not permit this request.
+template <typename Request>
+auto if_permitted(Request request) -> std::optional<decltype(request())> {
+  try {
+    return request();
+  } catch (const StoreError& error) {
+    if (error.trouble() != Trouble::refused) throw;
+    return std::nullopt;
+  }
+}
+
 /// User metadata: names in lower case, without "x-amz-meta-".
 using Metadata = std::map<std::string, std::string>;
 

@@ -72,14 +72,16 @@ ObjectStore::Put put_once(ObjectStore& store, Conditions conditions, const std::
   if (store.head(key)) return ObjectStore::Put::taken;
   store.put(key, content);
   auto* const kept = store.versions();
-  const auto all = kept != nullptr ? kept->of(key) : std::vector<Versions::Version>();
+  std::vector<Versions::Version> all;
+  if (kept != nullptr) all = if_permitted([&] { return kept->of(key); }).value_or(all);
   std::vector<std::string> versions;
   for (const auto& each : all)
     if (!each.removal) versions.push_back(each.id);
   if (versions.size() < 2) return ObjectStore::Put::stored;
   // The version below is a delete marker: there was one writer. But readers use the oldest version.
   if (all[1].removal) {
-    const auto oldest = kept->head(key, versions.back());
+    const auto oldest =
+        if_permitted([&] { return kept->head(key, versions.back()); }).value_or(std::nullopt);
     if (!oldest || is_same_content(*oldest, content)) return ObjectStore::Put::stored;
     throw Error(ErrorKind::conflict, "an object was removed, and its previous version differs")
         .with("object", store.name_of(key))

@@ -25,8 +25,8 @@ enum class Conditions {
                                           const std::string& kept_key);
 
 /// Puts an object unless the key exists, as far as the store allows. If it does not support the
-/// condition, two concurrent writers may both succeed; a versioned bucket shows that afterwards:
-/// Error{conflict} with the versions. Throws StoreError otherwise.
+/// condition, two concurrent writers may both succeed; a versioned bucket shows that afterwards, if
+/// its versions may be listed: Error{conflict} with the versions. Throws StoreError otherwise.
 [[nodiscard]] ObjectStore::Put put_once(ObjectStore& store, Conditions conditions,
                                         const std::string& key, const Content& content);
 

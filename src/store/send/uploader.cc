@@ -39,17 +39,6 @@ Metadata metadata_of(const archive::Identity& cluster, const std::string& sha256
 /// An object's name in a manifest.
 std::string last_part(const std::string& key) { return key.substr(key.rfind('/') + 1); }
 
-/// nullopt: the store does not permit this request.
-template <typename Request>
-auto if_permitted(Request request) -> std::optional<decltype(request())> {
-  try {
-    return request();
-  } catch (const StoreError& error) {
-    if (error.trouble() != Trouble::refused) throw;
-    return std::nullopt;
-  }
-}
-
 /// The version that readers use if there are several. (Without the right to list them, that is
 /// unknown.)
 std::string older_version(ObjectStore& store, const std::string& key) {

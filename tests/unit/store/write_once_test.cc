@@ -48,6 +48,23 @@ TEST_F(WriteOnceTest, AFormerVersionThatIsAnotherOneIsTold) {
   EXPECT_EQ(error("now").message(), "an object was removed, and its previous version differs");
 }
 
+/// The object is stored by then.
+TEST_F(WriteOnceTest, NeedsNoRightToListOrReadVersions) {
+  store_.removed_before.insert("k");
+  store_.versions_readable = false;
+  EXPECT_EQ(put("now"), Put::stored);
+  using Fault = test::MemoryStore::Fault;
+  auto answer = Fault::refused;
+  store_.fault = [&](const test::MemoryStore::Call& call) {
+    return call.what == "versions" ? answer : Fault::none;
+  };
+  store_.objects.clear();
+  EXPECT_EQ(put("now"), Put::stored);
+  store_.objects.clear();
+  answer = Fault::throttled;
+  EXPECT_THROW(static_cast<void>(put("now")), StoreError);
+}
+
 TEST(PutOver, ReplacesOnlyWhatWasSeenWithAndWithoutConditions) {
   const auto bytes = test::bytes_of("new");
   MemoryBytes content(bytes);
