@@ -23,7 +23,8 @@ Facts facts_of(const Look* look, const std::string& directory, SystemTime now,
 }
 
 Look look_at(const std::string& directory, const std::vector<std::string>& places,
-             prune::BackupSizes& sizes, const std::vector<prune::FoundBackup>& stored,
+             prune::BackupSizes& sizes,
+             const std::function<std::vector<prune::FoundBackup>()>& stored,
              const std::function<void(bool)>& among_backups) {
   const auto tell = [&](bool among) {
     if (among_backups) among_backups(among);
@@ -36,7 +37,8 @@ Look look_at(const std::string& directory, const std::vector<std::string>& place
   status::look_for_backups(look.report, opened.get(), {}, sizes, {});
   tell(true);
   try {
-    status::look_for_backups(look.report, nullptr, places, sizes, stored);
+    status::look_for_backups(look.report, nullptr, places, sizes,
+                             stored ? stored() : std::vector<prune::FoundBackup>());
   } catch (...) {
     tell(false);
     throw;

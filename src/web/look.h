@@ -22,13 +22,14 @@ struct Look {
 };
 
 /// Lists the directory, looks into the ends of its timelines, and for base backups
-/// (status/backups.h); `stored` are those of a store. `sizes` is kept from one look to the next, so
-/// that each manifest is read once. `among_backups` is called with true before files of backups are
-/// read, and with false after it: that takes long the first time, and if their disk hangs, that of
-/// the archive may not. Throws Error{io} if the directory cannot be listed.
+/// (status/backups.h); `stored`, unless empty, returns those of a store. `sizes` is kept from one
+/// look to the next, so that each manifest is read once. `among_backups` is called with true before
+/// `stored` and before files of backups are read, and with false after it: that takes long the
+/// first time, and if their disk hangs, that of the archive may not. Throws Error{io} if the
+/// directory cannot be listed.
 [[nodiscard]] Look look_at(const std::string& directory, const std::vector<std::string>& places,
                            prune::BackupSizes& sizes,
-                           const std::vector<prune::FoundBackup>& stored = {},
+                           const std::function<std::vector<prune::FoundBackup>()>& stored = {},
                            const std::function<void(bool)>& among_backups = {});
 
 /// What a page can be made of; without a verdict. `look` may be nullptr: there was none yet.

@@ -84,10 +84,10 @@ web::Watch<web::Look>::Hooks hooks_of(const WebRequest& request, const std::stri
                 // streams.
                 status::StatusReport asked;
                 ask_receiver(asked, directory);
-                auto look =
-                    web::look_at(directory, places, *sizes,
-                                 stored ? stored->found() : std::vector<prune::FoundBackup>(),
-                                 [&](bool among) { *among_backups = among; });
+                auto look = web::look_at(
+                    directory, places, *sizes,
+                    [&] { return stored ? stored->found() : std::vector<prune::FoundBackup>(); },
+                    [&](bool among) { *among_backups = among; });
                 if (stored && stored->error()) look.report.backups_error = stored->error();
                 ask_relays(look.report, directory);
                 take_receiver(look.report, asked);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "support/backup_builder.h"
 
@@ -85,7 +86,7 @@ TEST(Look, TakesABackupThatIsFoundAndItsHistoryFileForOne) {
   EXPECT_FALSE(look.report.backups_error);
 }
 
-/// Their disk may hang while that of the archive works.
+/// Their disk may hang, or their store be slow, while the disk of the archive works.
 TEST(Look, TellsWhileItReadsFilesOfBackups) {
   const test::TemporaryDirectory archive;
   const test::TemporaryDirectory place;
@@ -93,9 +94,13 @@ TEST(Look, TellsWhileItReadsFilesOfBackups) {
   write_backup(place, "sunday", kStart);
   std::string told;
   prune::BackupSizes sizes;
-  const auto look = look_at(archive.path(), {place.path()}, sizes, {},
+  const auto ask_store = [&] {
+    told += "asks ";
+    return std::vector<prune::FoundBackup>();
+  };
+  const auto look = look_at(archive.path(), {place.path()}, sizes, ask_store,
                             [&](bool among) { told += among ? "begins " : "ends"; });
-  EXPECT_EQ(told, "begins ends");
+  EXPECT_EQ(told, "begins asks ends");
   ASSERT_THAT(look.report.backups, SizeIs(1));
   EXPECT_EQ(look.report.backups[0].name, place.path("sunday"));
   EXPECT_EQ(look.report.backup_places, std::vector{place.path()});
