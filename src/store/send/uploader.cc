@@ -461,8 +461,7 @@ Uploader::Result Uploader::history(wal::TimelineId timeline) const {
     if (held == *text || wal::TimelineHistory::parse(timeline, held) == ours) return;
     Error error(ErrorKind::conflict,
                 version.empty() ? "the store has another history of a timeline"
-                                : "the store has another history of a timeline: an older version, "
-                                  "which readers use");
+                                : "the version of a history which readers use is another one");
     error.with("object", where_.store.name_of(key))
         .with("file", path)
         .hint(
