@@ -76,6 +76,8 @@ std::span<const MutantInfo> mutants() {
       {Mutant::object_overwritten, "P15", "an object is put over another one", World::store},
       {Mutant::store_not_asked_again, "P17", "removed from the archive by what the mark says",
        World::store},
+      {Mutant::unsent_ignored_by_prune, "P15 P17", "prune removes what is still to be sent",
+       World::store},
       {Mutant::confirmed_unsent, "P18", "confirmed to the server before it is sent", World::store},
       {Mutant::confirmed_behind_unsent, "P18", "confirmed behind what the archive had not sent",
        World::store},

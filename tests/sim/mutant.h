@@ -62,6 +62,7 @@ enum class Mutant {
   slot_xmin_forgotten,
   slot_ignored_by_prune,
   store_not_asked_again,
+  unsent_ignored_by_prune,
   mark_over_what_failed,
   unreachable_is_absent,
   lost_answer_is_success,

@@ -469,10 +469,14 @@ PLANTS = [
     slots_[name] = Slot{.kept = std::move(each)};
 """),
     ("slot_ignored_by_prune", "prune/prune.cc",
-     """    lower_limit_by_holders();
-    collect();""",
-     """    if (!PLANTED(slot_ignored_by_prune)) lower_limit_by_holders();
-    collect();"""),
+     """    for (const auto& slot : slots_.slots)
+      if (!slot.lost && slot.restart_lsn != wal::Lsn())""",
+     """    for (const auto& slot : slots_.slots)
+      if (!PLANTED(slot_ignored_by_prune) && !slot.lost && slot.restart_lsn != wal::Lsn())"""),
+    ("unsent_ignored_by_prune", "prune/prune.cc",
+     """    not_uploaded_ = store::first_not_sent(mark_, *identity, listing_);""",
+     """    if (!PLANTED(unsent_ignored_by_prune))
+      not_uploaded_ = store::first_not_sent(mark_, *identity, listing_);"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",
      """  archive::record_loss(directory_, loss);
