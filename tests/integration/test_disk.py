@@ -11,6 +11,7 @@ import time
 import pytest
 
 from support import wal
+from support.loop_disk import loop_ext4
 from support.process import as_server_user, preload, run, server_user, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir, receive_command
 from support.scenario import create_slot, promote_again, reported, restart_lsn, status_of_receiver, streaming
@@ -51,24 +52,6 @@ def small_disk(request, place):
 
     yield SmallDisk
     run(["umount", "-l", path])
-
-
-@contextlib.contextmanager
-def loop_ext4(place, name, megabytes):
-    if os.getuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    image, path = place / f"{name}.image", place / name
-    path.mkdir()
-    with open(image, "wb") as file:
-        file.truncate(megabytes << 20)
-    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", image])
-    mounted = run(["mount", "-o", "loop,errors=remount-ro", image, path], check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"can't mount a file here: {mounted.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        run(["umount", "-l", path])
 
 
 @pytest.mark.parametrize("small_disk", ["tmpfs", "ext4"], indirect=True)

@@ -4,7 +4,7 @@ At the end every finished segment of every timeline has to be the servers' own, 
 nothing missing; and at every kill of a receiver what it had acknowledged has to be in the archive.
 With `steady` there is a third receiver that nobody ends: it lives through the whole round, whatever
 becomes of the servers, and its memory, file descriptors and threads have to stay what they were.
-scripts/soak runs it for as long as one likes, test_torture.py for a moment."""
+With a gateway there is a fourth, with a store and a disk of its own (torture_store.py). scripts/soak runs it for as long as one likes, test_torture.py for a moment."""
 
 import pathlib
 import random
@@ -21,7 +21,8 @@ from .server import DEBIAN_MAJOR, Server
 
 class Torture:
     def __init__(self, place, seed, segment_mb=1, options=(), slots=True, synchronous=False,
-                 major=DEBIAN_MAJOR, say=print, steady=False):
+                 major=DEBIAN_MAJOR, say=print, steady=False, more=()):
+        """`more`: functions that return another Station of this Torture."""
         self.place = pathlib.Path(place)
         self.random = random.Random(seed)
         self.segment_mb = segment_mb
@@ -34,6 +35,7 @@ class Torture:
         self.servers = []
         self.stations = []
         self.steady = Steady(self) if steady else None
+        self.more = [make(self) for make in more]
         self.load = None
         self.client = None
         self.begun = time.monotonic()
@@ -63,6 +65,8 @@ class Torture:
                    (self.restart_server, 4), (self.write, 4), (self.switch, 3), (self.rest, 3),
                    (self.fail_over, 2), (self.swap, 1), (self.pause_receiver, 1),
                    (self.end_walsender, 2)]
+        for station in self.more:
+            actions += station.actions()
         count = 0
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -77,7 +81,10 @@ class Torture:
         return count
 
     def _all_stations(self):
-        return [*self.stations, *([self.steady] if self.steady else [])]
+        return [*self._mortal(), *([self.steady] if self.steady else [])]
+
+    def _mortal(self):
+        return [*self.stations, *self.more]
 
     def finish(self):
         """The end of all trouble: everything has to arrive. Then the comparison."""
@@ -87,7 +94,7 @@ class Torture:
         for server in (self.primary, self.standby):
             if not server.running():
                 server.start()
-        for station in self.stations:
+        for station in self._mortal():
             if not station.receiver.running():
                 station.start()
         end = self.primary.write_wal(self.segment_mb)
@@ -98,6 +105,7 @@ class Torture:
         for station in self._all_stations():
             wait_for(lambda: station.assert_well() or station.reported(end),
                      f"{station.name} to report {wal.lsn_text(end)}")
+            station.finish()
             station.receiver.stop()
             station.archive.wait_covers(self.primary, timeline, end)
         for station in self._all_stations():
@@ -116,6 +124,8 @@ class Torture:
         for server in reversed(self.servers):
             if server.running():
                 server.kill9()
+        for station in self.more:
+            station.tear_down()
 
     def note(self, what):
         self.say(f"{time.monotonic() - self.begun:7.1f} {what}")
@@ -123,28 +133,28 @@ class Torture:
     # What may happen
 
     def kill_receiver(self):
-        station = self.random.choice(self.stations)
+        station = self.random.choice(self._mortal())
         self.rest(0.5)
         station.kill()
         self.rest(0.3)
         station.start()
 
     def stop_receiver(self):
-        station = self.random.choice(self.stations)
+        station = self.random.choice(self._mortal())
         self.rest(0.5)
         station.stop()
         station.start()
 
     def rush_receiver(self):
         """Killed again and again before it has found its feet."""
-        station = self.random.choice(self.stations)
+        station = self.random.choice(self._mortal())
         for _ in range(self.random.randint(2, 6)):
             station.kill()
             station.start()
             time.sleep(self.random.uniform(0, 0.15))
 
     def pause_receiver(self):
-        station = self.random.choice(self.stations)
+        station = self.random.choice(self._mortal())
         station.receiver.pause()
         self.rest(2)
         station.receiver.resume()
@@ -287,10 +297,18 @@ class Station:
         others = [server for server in (self.torture.primary, self.torture.standby)
                   if server is not self.upstream]
         self.ports = [server.port for server in dict.fromkeys([self.upstream, *others])]
+        more, environment = self.more_options()
         self.receiver = Receiver(
             receive_command(self.archive.path, self.conninfo(), "--status-interval", "1s",
-                            "--log-level", "debug", *options),
-            self.torture.place / f"{self.name}.log")
+                            "--log-level", "debug", *options, *more),
+            self.torture.place / f"{self.name}.log", environment)
+
+    def more_options(self):
+        """(options, environment variables)"""
+        return [], {}
+
+    def finish(self):
+        """Waits for what this one has to do apart from reporting the end of the WAL."""
 
     def conninfo(self):
         # What commits wait for is of no use on the standby.
