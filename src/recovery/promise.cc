@@ -78,7 +78,10 @@ class Follower final : public wal::RecordObserver {
                      wal::redo_position(body) != begin_;
     ended_.reset();
     if (transactions_.wants(header)) transactions_.on_record(start, end, header, body);
-    if (!done_ && stops_before(start)) {
+    // The replay starts after a checkpoint that is its own start, such as one of a shutdown, and
+    // does not end there (PerformWalRecovery() in access/transam/xlogrecovery.c).
+    const bool is_replayed = start != begin_ || !wal::is_checkpoint(header);
+    if (!done_ && is_replayed && stops_before(start)) {
       last_byte_ = wal::Lsn(end.byte() - 1);
       done_ = true;
     }
@@ -118,7 +121,7 @@ class Follower final : public wal::RecordObserver {
     promise_.position = end;
     promise_.last_record = start;
     if (ended_ && !ended_->aborted) promise_.commit = ended_->commit;
-    done_ = stops_after(start, end, header, body);
+    done_ = is_replayed && stops_after(start, end, header, body);
   }
 
   [[nodiscard]] bool done() const { return done_; }
@@ -154,7 +157,8 @@ class Follower final : public wal::RecordObserver {
         return wal::is_xlog(header, wal::XlogRecord::restore_point) &&
                wal::restore_point_name(body) == target_.name;
       case Target::Kind::immediate:
-        // CheckRecoveryConsistency() in access/transam/xlogrecovery.c.
+        // CheckRecoveryConsistency() in access/transam/xlogrecovery.c. A standby's backup may be
+        // consistent earlier: see target_setting().
         return backup_end_ ? end >= *backup_end_ : backup_ended_;
       case Target::Kind::latest:
       case Target::Kind::time:

@@ -18,9 +18,8 @@ TargetSetting target_setting(const Target& target, wal::Lsn last_record) {
       return {"recovery_target_xid", std::to_string(target.xid)};
     case Target::Kind::name:
       return {"recovery_target_name", target.name};
-    case Target::Kind::immediate:
-      return {"recovery_target", "immediate"};
     case Target::Kind::latest:
+    case Target::Kind::immediate:
       break;
   }
   return {"recovery_target_lsn", last_record.to_string()};

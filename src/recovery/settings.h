@@ -19,7 +19,12 @@ struct TargetSetting {
 };
 /// Returns the recovery_target… setting for the target. `latest` is pinned to the last record read:
 /// a recovery that ends before it fails ("recovery ended before configured recovery target was
-/// reached", 13 and later), and WAL that arrives meanwhile is not replayed.
+/// reached", 13 and later), and WAL that arrives meanwhile is not replayed. `immediate` is pinned
+/// to the record at the backup's end, too. With recovery_target = 'immediate', a server ends its
+/// recovery of a standby's backup at the minRecoveryPoint of the copied pg_control, which may
+/// precede the end in the manifest (do_pg_backup_stop() in access/transam/xlog.c reads it after the
+/// copy); and it fails if no record follows (recoveryStopsAfter() in access/transam/xlogrecovery.c
+/// compares only records of transactions with that target).
 [[nodiscard]] TargetSetting target_setting(const Target& target, wal::Lsn last_record);
 
 /// Lines that are not empty.

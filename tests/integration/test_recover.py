@@ -717,6 +717,76 @@ def test_a_standbys_backup_over_a_failover(servers, receivers, new_archive, plac
             run([primary.bin / "pg_ctl", "-D", into, "-m", "immediate", "stop"], **as_server_user(), cwd="/")
 
 
+class OfAStandby:
+    """An archive, and a plain backup of a standby: its checkpoint precedes the row that the archive does not have yet."""
+
+    def __init__(self, servers, receivers, new_archive, place, *options):
+        self.place = place
+        self.receivers = receivers
+        self.primary = primary = servers.primary()
+        self.archive = new_archive(primary)
+        self.standby = standby = servers.standby(primary)
+        receiver = receivers.pgweir(self.archive, primary)
+        streaming(primary)
+        primary.sql("CREATE TABLE t (i int); INSERT INTO t VALUES (1); CHECKPOINT")
+        reported(primary, primary.flushed())
+        standby.replayed(primary.flushed())
+        standby.sql("CHECKPOINT")
+        receiver.stop()
+        primary.sql("INSERT INTO t VALUES (2)")
+        standby.replayed(primary.flushed())
+        self.backup = directory(place / "backups") / "standby"
+        self.into = directory(place / "new") / "main"
+        run([primary.bin / "pg_basebackup", "-D", self.backup, "-d", standby.conninfo(), "-c", "fast", "-N", *options],
+            **as_server_user(), cwd="/")
+
+    def ends(self):
+        """Nobody writes to the archive any more."""
+        self.standby.stop()
+        self.primary.stop()
+        hand_over(self.archive.path)
+
+    def recover(self, *options, status=0):
+        done = run([installed(self.place), "recover", "-D", self.archive.path, "--backup", self.backup, "--into", self.into,
+                    "--bindir", self.primary.bin, "--json", *options], check=False, **as_server_user(), cwd="/")
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def rows(self):
+        """Of the server that was recovered: it has the standby's settings."""
+        return self.standby.sql("SELECT string_agg(i::text, ',' ORDER BY i) FROM t")
+
+    def stop(self):
+        if (self.into / "postmaster.pid").exists():
+            run([self.primary.bin / "pg_ctl", "-D", self.into, "-m", "immediate", "-w", "stop"], check=False,
+                **as_server_user(), cwd="/")
+
+
+def test_immediate_is_the_end_in_the_manifest_of_a_standbys_backup(servers, receivers, new_archive, place):
+    """pg_control is copied before the standby reports the end, and the server would be consistent at an earlier position."""
+    scene = OfAStandby(servers, receivers, new_archive, place, "-X", "none")
+    primary = scene.primary
+    receiver = receivers.pgweir(scene.archive, primary)
+    streaming(primary)
+    primary.sql("INSERT INTO t VALUES (3)")
+    end = primary.flushed()
+    primary.sql("INSERT INTO t VALUES (4)")
+    reported(primary, primary.flushed())
+    receiver.stop()
+    scene.ends()
+    # As if the standby had replayed this row between the two.
+    manifest = scene.backup / "backup_manifest"
+    text = re.sub(r'"End-LSN": "[^"]*"', f'"End-LSN": "{wal.lsn_text(end)}"', manifest.read_text())
+    text = text[:text.index('"Manifest-Checksum"')]
+    put(manifest, f'{text}"Manifest-Checksum": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n')
+    try:
+        told = scene.recover("--to", "immediate", "--action", "promote", "--start")
+        assert_reached(told)
+        assert end <= wal.lsn(told["reached_lsn"]) and scene.rows() == "1,2,3", told
+    finally:
+        scene.stop()
+
+
 def test_a_standby(world):
     world = world(second=())
     primary = world.primary.start()

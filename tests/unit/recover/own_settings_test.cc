@@ -69,7 +69,7 @@ TEST(OwnSettings, SetTheOtherTargetsToNothingFirst) {
        "2000-01-01 00:00:00.000001 UTC"},
       {{.kind = Target::Kind::xid, .xid = 4711}, "recovery_target_xid", "4711"},
       {{.kind = Target::Kind::name, .name = "it's"}, "recovery_target_name", "it's"},
-      {{.kind = Target::Kind::immediate}, "recovery_target", "immediate"},
+      {{.kind = Target::Kind::immediate}, "recovery_target_lsn", "0/3000148"},
   };
   for (const auto& [target, name, value] : cases) {
     SCOPED_TRACE(name);

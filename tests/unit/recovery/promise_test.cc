@@ -211,6 +211,46 @@ TEST_F(PromiseTest, StopsWhereARecoveryToATransactionOrANameStops) {
   EXPECT_FALSE(promise.commit);
 }
 
+TEST_F(PromiseTest, OfImmediateIsTheFirstRecordThatReachesTheEndOfAStandbysBackup) {
+  commit(100);
+  const auto last = commit(200);
+  backup_.from_standby = true;
+  backup_.end = builder_.end();
+  const Target immediate{.kind = Target::Kind::immediate};
+  auto promise = look(immediate);
+  EXPECT_EQ(promise.problem, "") << "no record need follow";
+  commit(300);
+  source_.end = {};
+  promise = look(immediate);
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, *backup_.end);
+  EXPECT_EQ(promise.last_record, last);
+}
+
+/// The standby of a primary that was shut down. Its checkpoint is read, but not replayed.
+TEST_F(PromiseTest, DoesNotEndAtTheCheckpointOfAShutdownAtWhichTheBackupStarts) {
+  const auto begin = builder_.end();
+  std::vector<std::byte> checkpoint(88);
+  const auto redo = begin.byte();
+  std::memcpy(checkpoint.data(), &redo, sizeof redo);
+  const auto shutdown = builder_.append(wal::kXlogManager, 0x00, body_of(checkpoint));
+  ASSERT_EQ(shutdown.start, begin) << "a page begins there: append another record first";
+  backup_.start = begin;
+  backup_.checkpoint = begin;
+  backup_.from_standby = true;
+  backup_.end = shutdown.end;
+  const auto next = commit(100);
+  const auto end = builder_.end();
+  commit(200);
+  for (const auto& target :
+       {Target{.kind = Target::Kind::immediate}, Target{.kind = Target::Kind::lsn, .lsn = begin}}) {
+    const auto promise = look(target);
+    EXPECT_EQ(promise.problem, "");
+    EXPECT_EQ(promise.position, end);
+    EXPECT_EQ(promise.last_record, next);
+  }
+}
+
 TEST(TargetTest, IsReadInEachForm) {
   EXPECT_EQ(Target::parse_any("xid:4711").xid, 4711);
   EXPECT_EQ(Target::parse_any("xid:4294972007").xid, 4711) << "with its epoch";
