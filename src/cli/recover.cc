@@ -246,7 +246,8 @@ recover::Options options_of(const Arguments& arguments, const restore::Places& p
                   standby = options.standby.has_value()](const std::vector<std::string>& more) {
     auto all = places;
     all.directories.insert(all.directories.end(), more.begin(), more.end());
-    return std::make_unique<ArchivesOfRecovery>(all, standby);
+    const auto of_backup = more.empty() ? std::nullopt : std::optional(places.directories.size());
+    return std::make_unique<ArchivesOfRecovery>(all, standby, of_backup);
   };
   options.restore_command = [directories = options.archive_directories,
                              store = store_words(arguments),

@@ -110,7 +110,9 @@ class Choose {
         const auto with_own = options_.open({wal});
         auto again = choice;
         look(again, *with_own);
-        if (again.promise.problem.empty()) {
+        // A standby keeps its restore_command, which therefore must not have --up-to-damage.
+        const bool is_whole = !options_.standby || !again.promise.damage_behind;
+        if (again.promise.problem.empty() && is_whole) {
           again.more_wal = {wal};
           choice = std::move(again);
         }

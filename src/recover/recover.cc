@@ -175,10 +175,11 @@ class Recover {
                       "specify both directories in later recoveries",
                       choice->timeline, choice->timeline_begin));
     if (const auto& damage = promise.damage_behind)
-      report.notes.push_back(
-          fmt::format("{} is corrupted at {}, after the target: restore_command has --up-to-damage "
-                      "for this recovery",
-                      damage->segment, damage->at));
+      report.notes.push_back(fmt::format(
+          "{} {} {}, after the target: restore_command has --up-to-damage for this recovery",
+          damage->segment,
+          damage->is_padding ? "in the WAL of the backup has only zeros from" : "is corrupted at",
+          damage->is_padding ? fmt::format("{} on", damage->at) : damage->at.to_string()));
     const auto places = places_of(*choice, options_);
     for (const auto& place : places)
       report.tablespaces.push_back({place.of.oid, place.of.location, place.path});

@@ -493,9 +493,11 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
       break;
     }
     // The archive's copy of a segment in which a standby was promoted may be torn, or closed early.
-    const bool is_end = !way.unfinished() && !way.goes_on(behind) && way.is_left_before(damage->at);
-    if (follower.done() || is_end)
-      promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what};
+    // The last segment in a standby's backup is incomplete, since a standby cannot switch segments.
+    const bool is_last = !way.unfinished() && !way.goes_on(behind);
+    const bool is_padding = is_last && way.is_padding(damage->found_at);
+    if (follower.done() || is_padding || (is_last && way.is_left_before(damage->at)))
+      promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what, is_padding};
     else
       tell_damage(promise, way, damage->at, what);
     break;

@@ -55,6 +55,9 @@ struct Way {
   /// True if a later timeline begins in the segment with this byte, at or before it: the followed
   /// timeline was left there, and how its segment ends does not matter.
   std::function<bool(wal::Lsn)> is_left_before;
+  /// True if the WAL read last is of the backup itself, with nothing but zeros from this byte to
+  /// the end of its segment: pg_basebackup received no more.
+  std::function<bool(wal::Lsn)> is_padding;
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;
@@ -130,6 +133,7 @@ struct Promise {
     wal::Lsn at;
     std::string segment;
     std::string what;
+    bool is_padding = false;  ///< Way::is_padding(): the file is as it should be
   };
   std::optional<Behind> damage_behind;
 };

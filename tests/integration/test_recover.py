@@ -787,6 +787,37 @@ def test_immediate_is_the_end_in_the_manifest_of_a_standbys_backup(servers, rece
         scene.stop()
 
 
+def test_the_wal_in_a_standbys_backup_ends_with_its_zeros(servers, receivers, new_archive, place):
+    """pg_basebackup leaves its last segment under its final name: the archive does not have the end of the backup."""
+    scene = OfAStandby(servers, receivers, new_archive, place, "-X", "stream")
+    scene.ends()
+    told = scene.recover("--dry-run")
+    end = wal.lsn(told["promised_lsn"])
+    notes = "\n".join(told["notes"])
+    assert "used as one more archive" in notes and "has only zeros from" in notes, told
+    assert "corrupted" not in notes, told
+    # A standby keeps its restore_command.
+    notes = "\n".join(scene.recover("--dry-run", "--standby", scene.primary.conninfo())["notes"])
+    assert "must stream WAL that the archive does not have" in notes and "one more archive" not in notes, notes
+    # Damage before the zeros.
+    size = scene.primary.segment_size
+    segment = scene.backup / "pg_wal" / wal.segment_name(1, (end - 1) // size, size)
+    content = segment.read_bytes()
+    assert not any(content[end % size or size:]), "else this tests nothing"
+    damaged = bytearray(content)
+    damaged[(end - 1) % size - 16] ^= 0xFF
+    segment.write_bytes(damaged)
+    told = scene.recover("--dry-run", status=1)
+    assert "before the backup does" in told["problems"][0], told
+    segment.write_bytes(content)
+    try:
+        told = scene.recover("--start")
+        assert_reached(told)
+        assert wal.lsn(told["reached_lsn"]) == end and scene.rows() == "1,2", told
+    finally:
+        scene.stop()
+
+
 def test_a_standby(world):
     world = world(second=())
     primary = world.primary.start()

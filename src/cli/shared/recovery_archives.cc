@@ -4,6 +4,7 @@
 #include <chrono>
 #include <set>
 
+#include "archive/published_open.h"
 #include "archive/segment_reader.h"
 #include "archive/union_shelf.h"
 #include "base/error.h"
@@ -19,9 +20,11 @@ void ArchivesOfRecovery::StderrLog::write(LogLevel, std::string_view message) {
   print_stderr("pgweir: {}\n", message);
 }
 
-ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places, bool standby)
+ArchivesOfRecovery::ArchivesOfRecovery(const restore::Places& places, bool standby,
+                                       std::optional<std::size_t> of_backup)
     : directories_(places.directories),
       standby_(standby),
+      of_backup_(of_backup),
       options_{.if_empty_is_right = {}, .store = places.place_of_store()},
       open_(places, std::chrono::seconds(10), log_),
       archives_(open_.shelves(), options_, log_) {}
@@ -93,6 +96,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .complete_after = [this](wal::Lsn at) { return complete_after(at); },
           .has_wal_after_damage = [this](wal::Lsn at) { return has_wal_after_damage(at); },
           .is_left_before = [this](wal::Lsn at) { return is_left_before(at); },
+          .is_padding = [this](wal::Lsn at) { return is_padding(at); },
           .has_another_copy = [this] { return has_another_copy(); }};
 }
 
@@ -252,6 +256,24 @@ bool ArchivesOfRecovery::is_left_before(wal::Lsn at) {
     const auto end = timelines.history(descendant)->end_of(history_->timeline());
     return end && *end <= at && size_.segno(*end) == size_.segno(at);
   });
+}
+
+/// pg_basebackup (-X stream, plain format) creates each segment with its full size, filled with
+/// zeros, under its final name (dir_open_for_write() in bin/pg_basebackup/walmethods.c).
+bool ArchivesOfRecovery::is_padding(wal::Lsn at) {
+  const auto copy = reader_->copy();
+  if (!of_backup_ || !copy || copy->archive != *of_backup_) return false;
+  try {
+    if (!archive::has_zeros_behind(archives_.shelf(*of_backup_), copy->name, size_, at))
+      return false;
+    // "restore --up-to-damage" would not deliver a partial segment that has more.
+    const auto partial =
+        restore::find_partial(archives_, copy->name.segment, size_, durable_end_of);
+    return !partial || partial->cut <= at;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+    return false;
+  }
 }
 
 bool ArchivesOfRecovery::has_another_copy() {

@@ -24,7 +24,9 @@ class ArchivesOfRecovery final : public drill::Archives {
  public:
   /// `standby`: the server follows the newest timeline that has a history file, also if none of
   /// that timeline's WAL is archived yet (findNewestTimeLine() in access/transam/timeline.c).
-  explicit ArchivesOfRecovery(const restore::Places& places, bool standby = false);
+  /// `of_backup`: index of the directory that is pg_wal of the base backup.
+  explicit ArchivesOfRecovery(const restore::Places& places, bool standby = false,
+                              std::optional<std::size_t> of_backup = std::nullopt);
 
   recovery::Way way(const archive::BackupPoint& backup,
                     std::optional<wal::TimelineId> timeline) override;
@@ -54,11 +56,13 @@ class ArchivesOfRecovery final : public drill::Archives {
   std::optional<wal::Lsn> complete_after(wal::Lsn at);
   bool has_wal_after_damage(wal::Lsn at);
   bool is_left_before(wal::Lsn at);
+  bool is_padding(wal::Lsn at);
   bool is_finished(wal::Lsn at);
   bool has_another_copy();
 
   const std::vector<std::string> directories_;
   const bool standby_;
+  const std::optional<std::size_t> of_backup_;
   const restore::Options options_;
   StderrLog log_;
   restore::OpenArchives open_;

@@ -89,6 +89,7 @@ class OneArchive final : public recovery::Archives, public archive::WalSource {
             .complete_after = [](wal::Lsn) { return std::nullopt; },
             .has_wal_after_damage = [](wal::Lsn) { return false; },
             .is_left_before = [](wal::Lsn) { return false; },
+            .is_padding = [](wal::Lsn) { return false; },
             .has_another_copy = [] { return false; }};
   }
   std::vector<Silence> silent() override { return {}; }

@@ -134,6 +134,7 @@ class PromiseTest : public ::testing::Test {
                   },
                   .has_wal_after_damage = [this](wal::Lsn) { return wal_after_damage_; },
                   .is_left_before = [this](wal::Lsn at) { return left_at_ && *left_at_ <= at; },
+                  .is_padding = [this](wal::Lsn at) { return padding_from_ == at; },
                   .has_another_copy =
                       [this] {
                         if (copies_ == 0) return false;
@@ -150,9 +151,10 @@ class PromiseTest : public ::testing::Test {
   archive::BackupPoint backup_;
   bool unfinished_ = false;
   bool finished_since_ = false;
-  std::optional<wal::Lsn> complete_;  ///< start of a complete segment after partial ones
-  bool wal_after_damage_ = false;     ///< in the partial segment
-  std::optional<wal::Lsn> left_at_;   ///< where a later timeline begins
+  std::optional<wal::Lsn> complete_;      ///< start of a complete segment after partial ones
+  bool wal_after_damage_ = false;         ///< in the partial segment
+  std::optional<wal::Lsn> left_at_;       ///< where a later timeline begins
+  std::optional<wal::Lsn> padding_from_;  ///< zeros of the backup's own WAL
   int copies_ = 0;
 };
 
@@ -614,6 +616,36 @@ TEST_F(PromiseTest, TakesTheEndOfASegmentInWhichItsTimelineWasLeftForTheEnd) {
   EXPECT_EQ(look({.kind = Target::Kind::lsn, .lsn = end}).obstacle, Obstacle::ends);
   source_.end = {};
   EXPECT_EQ(look().obstacle, Obstacle::damage) << "more WAL of the timeline follows";
+}
+
+/// In pg_wal of a standby's backup.
+TEST_F(PromiseTest, TakesTheZerosInTheBackupsOwnWalForTheEnd) {
+  const auto first = commit(100);
+  const auto last = commit(200);
+  const auto end = builder_.records().back().end;
+  fill(900);
+  source_.zeros_from = end;
+  source_.end = kSize.start_of(end) + kSize.bytes();
+  EXPECT_EQ(look().obstacle, Obstacle::damage);
+  padding_from_ = end;
+  auto promise = look();
+  EXPECT_EQ(promise.problem, "");
+  EXPECT_EQ(promise.position, end);
+  EXPECT_EQ(promise.last_record, last);
+  for (const auto& target : {Target{}, Target{.kind = Target::Kind::lsn, .lsn = first}}) {
+    promise = look(target);
+    ASSERT_TRUE(promise.damage_behind) << "restore must be told to deliver the front";
+    EXPECT_TRUE(promise.damage_behind->is_padding);
+    EXPECT_EQ(promise.damage_behind->at, end);
+  }
+  source_.damaged = builder_.byte_of_record(last, 26);
+  EXPECT_EQ(look().obstacle, Obstacle::damage) << "damage before the zeros";
+  source_.damaged.reset();
+  backup_.end = end + 8;
+  EXPECT_EQ(look().obstacle, Obstacle::ends) << "the zeros are before the backup's end";
+  backup_.end.reset();
+  source_.end = {};
+  EXPECT_EQ(look().obstacle, Obstacle::damage) << "more WAL follows";
 }
 
 TEST_F(PromiseTest, NamesDamageInTheOpenSegmentWithMoreWalBehindIt) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -10,9 +11,11 @@
 #include "base/error.h"
 #include "codec/codec.h"
 #include "io/posix_directory.h"
+#include "recovery/promise.h"
 #include "support/archive_builder.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
+#include "wal/page.h"
 
 namespace weir::cli::recovery_archives_test {
 namespace {
@@ -206,6 +209,73 @@ TEST(ArchivesOfRecovery, TakeAPartialSegmentWithoutWalForNoWal) {
   archive.write(name(4), "");
   put(archive, wal, 5, 6);
   EXPECT_EQ(goes_on(4), kSize.start(5));
+}
+
+TEST(ArchivesOfRecovery, TakeTheZerosInTheBackupsOwnWalForItsEnd) {
+  WalBuilder wal({.switch_every = 0});
+  wal.grow_to(kSize.start(6));
+  const auto content = [&](std::uint64_t segno, Lsn end) {
+    const auto bytes = ArchiveBuilder::content(wal, segno).first(end - kSize.start(segno));
+    std::string front(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    front.resize(kSize.bytes());
+    return front;
+  };
+  const auto name = [&](std::uint64_t segno, bool partial = false) {
+    return ArchiveBuilder::name(wal, segno, codec::Method::none, partial);
+  };
+  const auto start = wal.fork_point(kSize.start(1) + 100'000);
+  const auto point = backup(start, wal.fork_point(kSize.start(2) + 100'000), 1);
+  // It ends with a record, or at the end of a page within a record.
+  const auto end = wal.fork_point(kSize.start(3) + 500'000);
+  const auto page_of = [](Lsn at) { return at.byte() / wal::kPageSize; };
+  const auto& records = wal.records();
+  const auto torn = std::find_if(records.begin(), records.end(), [&](const auto& each) {
+    return each.start > end && each.kind == WalBuilder::Kind::ordinary &&
+           page_of(each.start) < page_of(Lsn(each.end.byte() - 1));
+  });
+  ASSERT_NE(torn, records.end());
+  const Lsn page(page_of(Lsn(torn->end.byte() - 1)) * wal::kPageSize);
+  ASSERT_EQ(kSize.segno(page), 3U);
+  ASSERT_NE(kSize.offset(page), 0U);
+
+  const test::TemporaryDirectory archive, own;
+  put(archive, wal, 1, 3);
+  const auto look = [&](bool is_own = true) {
+    ArchivesOfRecovery archives({.directories = {archive.path(), own.path()}}, false,
+                                is_own ? std::optional<std::size_t>(1) : std::nullopt);
+    return recovery::look_through(archives.way(point, std::nullopt), point, {},
+                                  [] { return false; });
+  };
+  for (const auto zeros : {end, page}) {
+    own.write(name(3), content(3, zeros));
+    const auto promise = look();
+    EXPECT_EQ(promise.problem, "");
+    EXPECT_EQ(promise.position, wal.complete_end(zeros));
+    ASSERT_TRUE(promise.damage_behind);
+    EXPECT_TRUE(promise.damage_behind->is_padding);
+    EXPECT_EQ(promise.damage_behind->segment, name(3));
+    EXPECT_EQ(look(false).obstacle, recovery::Obstacle::damage) << "an archive has no such segment";
+  }
+  // A wrong checksum of the last record, and a byte after its zeros.
+  constexpr std::uint64_t kCrcAt = 20;
+  const auto last = std::find_if(records.begin(), records.end(),
+                                 [&](const auto& each) { return each.end == end; });
+  ASSERT_NE(last, records.end());
+  for (const auto offset :
+       {kSize.offset(wal.byte_of_record(last->start, kCrcAt)), kSize.bytes() - 1}) {
+    auto damaged = content(3, end);
+    damaged.at(offset) = static_cast<char>(damaged.at(offset) ^ 1);
+    own.write(name(3), damaged);
+    EXPECT_EQ(look().obstacle, recovery::Obstacle::damage) << offset;
+  }
+  own.write(name(3), content(3, end));
+  archive.write(name(3, true), content(3, end + 100'000));
+  EXPECT_EQ(look().obstacle, recovery::Obstacle::damage) << "it is not the end";
+  archive.write(name(3, true), content(3, Lsn(end.byte() - 100'000)));
+  EXPECT_EQ(look().problem, "");
+  // And WAL after it.
+  put(archive, wal, 4, 5);
+  EXPECT_EQ(look().obstacle, recovery::Obstacle::damage);
 }
 
 }  // namespace
