@@ -586,6 +586,11 @@ FAULTS = [
      [("verify/verdict.cc", "        return !history || !history->contains(loss.timeline) || history->contains(timeline);",
        "        return FOUND(sibling_hidden_by_a_hole) || !history || !history->contains(loss.timeline) ||\n"
        "               history->contains(timeline);")]),
+    ("old_version_of_a_record", "`git log --grep='newest version'`",
+     "of a record of a loss that was replaced in a bucket with versioning, readers of the store used the first version",
+     "NearShelfTest.ReadsTheNewestVersionOfARecord",
+     [("store/shelf/near_shelf.cc", "  auto bytes = key.starts_with(layout_.records_prefix())",
+       "  auto bytes = !FOUND(old_version_of_a_record) && key.starts_with(layout_.records_prefix())")]),
 ]
 
 

@@ -96,6 +96,16 @@ std::optional<wal::SegmentName> open_segment_of(const std::string& name) {
                                                                       : std::nullopt;
 }
 
+/// The newest version. Archived files are written once, so that of several versions the oldest is
+/// the archived one; a record is replaced when it changes.
+std::optional<std::vector<std::byte>> read_newest(ObjectStore& store, const std::string& key,
+                                                  const Patience& patience) {
+  const auto text = insist(patience, [&] { return get_text(store, key, kLargestSmallFile); });
+  if (!text) return std::nullopt;
+  const auto bytes = std::as_bytes(std::span(*text));
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
+}
+
 /// The preceding segment by its digits alone, as far as possible without the segment size.
 std::optional<wal::SegmentName> digits_before(wal::SegmentName segment) {
   auto text = segment.to_string();
@@ -477,7 +487,9 @@ NearShelf::Content NearShelf::content_of(const std::string& name, const Known& k
     for (const auto& [each, content] : recent_)
       if (each == key) return content;
   }
-  auto bytes = read_whole(store(), key, keys_.empty() ? kWhole : kLargestFile, patience_);
+  auto bytes = key.starts_with(layout_.records_prefix())
+                   ? read_newest(store(), key, patience_)
+                   : read_whole(store(), key, keys_.empty() ? kWhole : kLargestFile, patience_);
   if (!bytes) {
     forget(key);
     throw system_error(ENOENT, "an object is gone from the store").with("object", path_of(name));

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string>
+#include <vector>
 
+#include "archive/record_file.h"
 #include "codec/codec.h"
 #include "store/shelf/open_object.h"
 #include "store/shelf/store_files.h"
@@ -259,6 +262,26 @@ TEST_F(NearShelfTest, ReadsTheOldestVersionOfAKey) {
     ASSERT_EQ(bytes->size(), read.size());
     ASSERT_EQ(bytes->read_at(0, read), read.size());
     EXPECT_TRUE(std::equal(read.begin(), read.end(), content.begin()));
+  }
+}
+
+/// A hole has grown, or a period of wal_level=minimal has ended: the record was replaced.
+TEST_F(NearShelfTest, ReadsTheNewestVersionOfARecord) {
+  store_.versions_kept = true;
+  const std::vector<std::string> names = {".pgweir-loss-minimal-1-0-34B2D40",
+                                          ".pgweir-loss-minimal-1-0-34B2D40.ack",
+                                          ".pgweir-published-000000010000000000000004"};
+  for (const auto& name : names) {
+    SCOPED_TRACE(name);
+    const auto key = kLayout.key_of(name).value();
+    store_.place(key, test::as_bytes("it goes on"));
+    store_.older[key] = store_.objects[key].bytes;
+    store_.place(key, test::as_bytes("it has ended"));
+    auto shelf = make();
+    EXPECT_EQ(archive::read_record_file(shelf, name), "it has ended");
+    store_.objects.erase(key);
+    auto later = make();
+    EXPECT_EQ(archive::read_record_file(later, name), std::nullopt);
   }
 }
 
