@@ -1,6 +1,7 @@
 #include "prune/record_prune.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <string>
 #include <utility>
 
@@ -24,17 +25,19 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
   if (chains.empty() || !cluster) return std::nullopt;
   const bool is_signed =
       std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
-  std::size_t by_others = 0;
-  if (plan.files == 0) {
-    by_others = store::told_before(chains, *begin, is_signed && key);
-    if (by_others == 0) return std::nullopt;
-  } else {
-    wal::TimelineId newest = 1;
-    for (const auto& number : plan.numbers)
-      for (const auto& segment : number) newest = std::max(newest, segment.name.timeline());
-    const auto last = plan.numbers.back().front().name.segno(cluster->segment_size);
-    begin = wal::SegmentName(newest, last + 1, cluster->segment_size);
-  }
+  const auto& size = cluster->segment_size;
+  wal::TimelineId newest = 1;
+  for (const auto& number : plan.numbers)
+    for (const auto& segment : number) newest = std::max(newest, segment.name.timeline());
+  const auto first =
+      plan.files == 0 ? begin->segno(size) : plan.numbers.back().front().name.segno(size) + 1;
+  // Another program may have removed segments of a newer one.
+  const auto told =
+      store::told_before(chains, wal::SegmentName(newest, first, size), is_signed && key);
+  if (plan.files == 0 && told.empty()) return std::nullopt;
+  const auto by_others = plan.files == 0 ? told.size() : std::size_t{0};
+  if (!told.empty()) newest = std::max(newest, told.rbegin()->timeline());
+  begin = wal::SegmentName(newest, first, size);
   if (is_signed && !key)
     throw Error(ErrorKind::usage, "the manifest of the store is signed: pruning needs its key")
         .with("store", store.name_of(layout.wal_prefix()))

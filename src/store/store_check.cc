@@ -221,7 +221,7 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
     finished.insert(entry.name.segment);
   }
   const auto told = told_objects(chains, keys_given);
-  const auto begin = recorded_begin(chains, keys_given);
+  const auto begins = recorded_begins(chains, keys_given);
   std::set<wal::SegmentName> there;
   std::set<wal::TimelineId> histories;
   std::vector<std::string> sizes;
@@ -253,7 +253,7 @@ void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layou
   std::vector<std::string> lost;
   std::size_t pending = 0;
   for (const auto& segment : finished) {
-    if (there.contains(segment) || (begin && place_of(segment) < place_of(*begin))) continue;
+    if (there.contains(segment) || is_pruned(segment, begins)) continue;
     if (sent_here && mark->has(segment))
       lost.push_back(segment.to_string());
     else

@@ -573,8 +573,8 @@ FAULTS = [
     ("unproved_prune_is_recorded", "`git log --grep=proves`",
      "`prune` took a prune that no key proves for the record of what another program had removed",
      "RecordPrune.TellsOfWhatAnotherProgramRemovedWhateverSomebodyElseHasRecorded",
-     [("store/ledger/manifest_prune.cc", "  const auto pruned = recorded_begin(chains, keys_given);",
-       "  const auto pruned = recorded_begin(chains, keys_given && !FOUND(unproved_prune_is_recorded));")]),
+     [("store/ledger/manifest_prune.cc", "  const auto pruned = recorded_begins(chains, keys_given);",
+       "  const auto pruned = recorded_begins(chains, keys_given && !FOUND(unproved_prune_is_recorded));")]),
     ("hole_filled_by_a_sibling", "`git log --grep=sibling`",
      "`restore` with several archives took a segment of a sibling timeline for one that a recorded hole lacks",
      "SeveralArchives.FillNoHoleOnTheWayToOneTimelineWithASegmentOfAnother",
@@ -586,6 +586,13 @@ FAULTS = [
      [("verify/verdict.cc", "        return !history || !history->contains(loss.timeline) || history->contains(timeline);",
        "        return FOUND(sibling_hidden_by_a_hole) || !history || !history->contains(loss.timeline) ||\n"
        "               history->contains(timeline);")]),
+    ("lost_before_a_recorded_start", "`git log --grep='recorded start'`",
+     "`verify --store` did not miss segments of a timeline that began before the start that a prune had recorded",
+     "PrunedManifest.MissesWhatATimelineThatBeganBeforeTheRecordedStartHasLost",
+     [("store/ledger/manifest_report.cc", "    return is_pruned(segment, begins_);",
+       "    if (FOUND(lost_before_a_recorded_start))\n"
+       "      return !begins_.empty() && place_of(segment) < place_of(begins_.back());\n"
+       "    return is_pruned(segment, begins_);")]),
     ("old_version_of_a_record", "`git log --grep='newest version'`",
      "of a record of a loss that was replaced in a bucket with versioning, readers of the store used the first version",
      "NearShelfTest.ReadsTheNewestVersionOfARecord",

@@ -65,19 +65,18 @@ std::vector<ManifestEntry> prune_lines(std::span<const ManifestChain> chains,
   return lines;
 }
 
-std::size_t told_before(std::span<const ManifestChain> chains, wal::SegmentName begin,
-                        bool keys_given) {
-  const auto pruned = recorded_begin(chains, keys_given);
+std::set<wal::SegmentName> told_before(std::span<const ManifestChain> chains,
+                                       wal::SegmentName begin, bool keys_given) {
+  const auto pruned = recorded_begins(chains, keys_given);
   std::set<wal::SegmentName> told;
   for (const auto& chain : chains)
     for (const auto& line : chain.lines) {
       if (line.entry.kind == Kind::begin) continue;
       const auto segment = segment_of_object(line.entry.name);
-      if (segment && place_of(*segment) < place_of(begin) &&
-          (!pruned || place_of(*segment) >= place_of(*pruned)))
+      if (segment && place_of(*segment) < place_of(begin) && !is_pruned(*segment, pruned))
         told.insert(*segment);
     }
-  return told.size();
+  return told;
 }
 
 std::vector<std::string> needless_objects(ObjectStore& store, const Layout& layout,

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,11 +25,11 @@ namespace weir::store {
                                                      std::uint64_t system_identifier,
                                                      bool keys_given);
 
-/// Number of segments before `begin` that have lines, but that no prune has recorded as removed:
-/// those that a prune up to `begin` removes, and those that another program has removed. If keys
-/// are given, only the record of a prune that they prove counts. Pure.
-[[nodiscard]] std::size_t told_before(std::span<const ManifestChain> chains, wal::SegmentName begin,
-                                      bool keys_given);
+/// The segments before `begin` that have lines, but that no prune has recorded as removed: those
+/// that a prune up to `begin` removes, and those that another program has removed. If keys are
+/// given, only the record of a prune that they prove counts. Pure.
+[[nodiscard]] std::set<wal::SegmentName> told_before(std::span<const ManifestChain> chains,
+                                                     wal::SegmentName begin, bool keys_given);
 
 /// Keys that no segment needs and a prune has left: objects of partial segments before `begin`, on
 /// any timeline, records of published ones, and manifest objects before their chains' start

@@ -81,23 +81,7 @@ std::vector<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
 std::vector<wal::SegmentName> read_begins(ObjectStore& store, const Layout& layout,
                                           std::span<const SignifyPublic> keys,
                                           const Patience& patience) {
-  std::map<wal::TimelineId, std::string> places;
-  for (const auto& chain : read_prunes(store, layout, keys, patience)) {
-    wal::TimelineId newest = 0;  // an earlier prune has removed WAL of it
-    for (const auto& line : chain.believed(!keys.empty())) {
-      if (line.entry.kind != ManifestEntry::Kind::begin) continue;
-      const auto begin = wal::SegmentName::parse(line.entry.name);
-      if (!begin) continue;
-      newest = std::max(newest, begin->timeline());
-      auto& place = places[newest];
-      place = std::max(place, place_of(*begin));
-    }
-  }
-  std::vector<wal::SegmentName> begins;
-  for (const auto& [timeline, place] : places)
-    if (const auto begin = wal::SegmentName::parse(fmt::format("{:08X}", timeline) + place))
-      begins.push_back(*begin);
-  return begins;
+  return recorded_begins(read_prunes(store, layout, keys, patience), !keys.empty());
 }
 
 std::vector<ManifestEntry> read_last_lines(ObjectStore& store, const Layout& layout,

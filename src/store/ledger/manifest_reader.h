@@ -24,10 +24,9 @@ namespace weir::store {
 [[nodiscard]] std::vector<ManifestChain> read_prunes(ObjectStore& store, const Layout& layout,
                                                      std::span<const SignifyPublic> keys,
                                                      const Patience& patience);
-/// Where the archive starts according to those chains, for is_pruned(): the last position for each
-/// timeline that was the newest one of the prunes until then. Empty: they say nothing that counts.
-/// A prune records this before it removes anything, so what is read after a listing explains what
-/// that listing lacks. Throws StoreError.
+/// Where the archive starts according to those chains (recorded_begins()). A prune records this
+/// before it removes anything, so what is read after a listing explains what that listing lacks.
+/// Throws StoreError.
 [[nodiscard]] std::vector<wal::SegmentName> read_begins(ObjectStore& store, const Layout& layout,
                                                         std::span<const SignifyPublic> keys,
                                                         const Patience& patience);

@@ -40,7 +40,7 @@ class Check {
 
  private:
   [[nodiscard]] bool before_begin(wal::SegmentName segment) const {
-    return !begin_.empty() && place_of(segment) < begin_;
+    return is_pruned(segment, begins_);
   }
   /// One of many of its kind.
   void find(std::size_t& count, const std::string& text) {
@@ -84,10 +84,9 @@ class Check {
   }
 
   void find_begin() {
-    if (const auto begin = recorded_begin(chains_, question_.keys_given)) {
-      begin_ = place_of(*begin);
+    if (const auto begin = recorded_begin(chains_, question_.keys_given))
       report_.begin = begin->to_string();
-    }
+    begins_ = recorded_begins(chains_, question_.keys_given);
     // A prune that has cut a chain has verified that it includes what earlier prunes had seen. It
     // may have another key, and so another chain.
     std::map<std::string, std::uint64_t> newest;
@@ -302,7 +301,7 @@ class Check {
   const StoredObjects& objects_;
   const ManifestQuestion& question_;
   const ToldObjects told_;
-  std::string begin_{};  ///< its position
+  std::vector<wal::SegmentName> begins_{};  ///< where it starts
   ManifestReport report_{};
 };
 
@@ -345,6 +344,27 @@ std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> ch
     }
   }
   return begin;
+}
+
+std::vector<wal::SegmentName> recorded_begins(std::span<const ManifestChain> chains,
+                                              bool keys_given) {
+  std::map<wal::TimelineId, std::string> places;
+  for (const auto& chain : chains) {
+    wal::TimelineId newest = 0;  // an earlier prune has removed WAL of it
+    for (const auto& line : chain.believed(keys_given)) {
+      if (line.entry.kind != Kind::begin) continue;
+      const auto begin = wal::SegmentName::parse(line.entry.name);
+      if (!begin) continue;
+      newest = std::max(newest, begin->timeline());
+      auto& place = places[newest];
+      place = std::max(place, place_of(*begin));
+    }
+  }
+  std::vector<wal::SegmentName> begins;
+  for (const auto& [timeline, place] : places)
+    if (const auto begin = wal::SegmentName::parse(fmt::format("{:08X}", timeline) + place))
+      begins.push_back(*begin);
+  return begins;
 }
 
 bool is_pruned(wal::SegmentName segment, std::span<const wal::SegmentName> begins) {

@@ -74,6 +74,10 @@ using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
 /// The first segment after the last recorded prune, in the trusted chains.
 [[nodiscard]] std::optional<wal::SegmentName> recorded_begin(std::span<const ManifestChain> chains,
                                                              bool keys_given);
+/// The same for is_pruned(): the last position for each timeline that was the newest one of the
+/// prunes until then. Empty: they say nothing that counts.
+[[nodiscard]] std::vector<wal::SegmentName> recorded_begins(std::span<const ManifestChain> chains,
+                                                            bool keys_given);
 /// A prune has recorded that the archive starts at one of `begins`: it has removed the segment, or
 /// will. Not if its timeline is newer: it may have begun since, before that position (a recovery to
 /// an earlier point in time).

@@ -62,7 +62,8 @@ class RecordPrune : public ::testing::Test {
     return record_prune(store_, layout_, plan, key, {}, {}, log_, dry_run);
   }
   std::size_t told_before(std::uint64_t segno) {
-    return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno), false);
+    return store::told_before(store::read_manifests(store_, layout_, {}, {}), name(segno), false)
+        .size();
   }
 
   /// Somebody without the key records a prune.
@@ -122,6 +123,28 @@ TEST_F(RecordPrune, DoesNotMoveAnEarlierStartToATimelineThatBeganLater) {
   EXPECT_TRUE(store::is_pruned({2, 3, kSize}, begins));
   EXPECT_FALSE(store::is_pruned({2, 4, kSize}, begins)) << "the backup needs it";
   EXPECT_FALSE(store::is_pruned({2, 5, kSize}, begins));
+}
+
+/// What another program has removed of it is missing otherwise.
+TEST_F(RecordPrune, SaysWhichTimelineWasTheNewestThatAnotherProgramRemoved) {
+  write();
+  for (const bool some_left : {false, true}) {
+    SCOPED_TRACE(some_left);
+    const std::uint64_t segno = some_left ? std::uint64_t{5} : std::uint64_t{3};
+    store::ManifestWriter writer(store_, layout_, nullptr, log_);
+    writer.start({}, some_left ? "aaaaaaaaaaaaaaaa" : "bbbbbbbbbbbbbbbb");
+    const auto bytes = test::bytes_of("gone");
+    writer.append({.name = wal::SegmentName(2, segno, kSize).to_string(),
+                   .size = bytes.size(),
+                   .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
+                   .first = wal::Lsn(segno * kSize.bytes() + 40),
+                   .last = wal::Lsn((segno + 1) * kSize.bytes() - 8),
+                   .system_identifier = 4711});
+    writer.put();
+    const auto record = this->record(some_left ? plan_of(6, 4) : plan_of(4, 4));
+    ASSERT_TRUE(record);
+    EXPECT_EQ(record->begin, wal::SegmentName(2, segno + 1, kSize));
+  }
 }
 
 TEST_F(RecordPrune, TellsOfWhatAnotherProgramRemoved) {

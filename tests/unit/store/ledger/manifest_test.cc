@@ -898,11 +898,11 @@ TEST_F(PrunedManifest, TakesNoteOfWhatAnotherProgramRemovedFromTheBeginning) {
   for (std::uint64_t segno = 1; segno < 10; ++segno) store_.objects.erase(key_of(segno));
   const wal::SegmentName first(1, 10, kSize);
   const auto chains = [&] { return read_manifests(store_, kLayout, keys_, {}); };
-  EXPECT_EQ(told_before(chains(), first, !keys_.empty()), 9u);
+  EXPECT_EQ(told_before(chains(), first, !keys_.empty()).size(), 9u);
   EXPECT_EQ(report().findings.size(), 9u);
   EXPECT_THAT(report().remarks, Contains(HasSubstr("--keep-from 00000001000000000000000A")));
   prune(10);
-  EXPECT_EQ(told_before(chains(), first, !keys_.empty()), 0u);
+  EXPECT_THAT(told_before(chains(), first, !keys_.empty()), IsEmpty());
   EXPECT_THAT(report().findings, IsEmpty());
   EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("--keep-from"))));
   // In the midst it is missed as before.
@@ -910,6 +910,32 @@ TEST_F(PrunedManifest, TakesNoteOfWhatAnotherProgramRemovedFromTheBeginning) {
   store_.objects.erase(key_of(20));
   EXPECT_FALSE(report().sound());
   EXPECT_THAT(report().remarks, Not(Contains(HasSubstr("--keep-from"))));
+}
+
+/// A recovery from the archive's directory, which has older WAL than the store, has begun timeline
+/// 2 before the recorded start.
+TEST_F(PrunedManifest, MissesWhatATimelineThatBeganBeforeTheRecordedStartHasLost) {
+  const auto memory = write(1, 10);
+  prune(8);
+  const auto name_of = [](std::uint64_t segno) { return wal::SegmentName(2, segno, kSize); };
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(memory, kId);
+  for (const std::uint64_t segno : {5, 6, 7}) {
+    store_.place(kLayout.key(name_of(segno)) + ".zst", content_of(segno));
+    auto entry = entry_of(segno);
+    entry.name = name_of(segno).to_string() + ".zst";
+    writer.append(entry);
+  }
+  writer.put();
+  EXPECT_THAT(report().findings, IsEmpty());
+  ASSERT_EQ(report().coverage.size(), 2u);
+  EXPECT_EQ(report().coverage[1].segments, 3u);
+  store_.objects.erase(kLayout.key(name_of(6)) + ".zst");
+  EXPECT_THAT(report().findings,
+              Contains(HasSubstr("000000020000000000000006.zst is in the manifest, but missing")));
+  EXPECT_EQ(report().begin, segment(8));
+  const auto chains = read_manifests(store_, kLayout, keys_, {});
+  EXPECT_THAT(told_before(chains, name_of(7), !keys_.empty()), ElementsAre(name_of(5), name_of(6)));
 }
 
 TEST_F(PrunedManifest, LosesTheObjectsThatNoSegmentNeeds) {
