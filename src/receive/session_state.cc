@@ -371,6 +371,9 @@ void SessionState::refuse_uncompared(const TailComparison& comparison) {
 /// timeline are durable before the timeline's first segment is started. In this order, as a standby
 /// stores them (WalRcvFetchTimeLineHistoryFiles() in replication/walreceiver.c): with the newer
 /// file alone, "restore" would reject the request for an older one, and a recovery would stop.
+/// Those of skipped timelines come last: if no other follows, because the server or this machine
+/// fails, a recovery to the newest timeline would follow a skipped one, and leave out the WAL of
+/// its ancestor after it.
 std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
   if (timeline == 1) return std::nullopt;
   const bool stored = stored_histories_.contains(timeline);
@@ -384,9 +387,9 @@ std::optional<Step> SessionState::history_step(wal::TimelineId timeline) {
   } else if (is_known && known->second) {
     if (auto step = ancestor_step(timeline, *known->second)) return step;
   }
-  if (auto step = skipped_step(timeline)) return step;
-  if (stored || !known->second) return std::nullopt;  // not on the server: already reported
-  return step::StoreHistory{timeline, *known->second};
+  // (Not on the server: already reported.)
+  if (!stored && known->second) return step::StoreHistory{timeline, *known->second};
+  return skipped_step(timeline);
 }
 
 /// A recovery that starts on an older timeline requests the history file of each timeline after it

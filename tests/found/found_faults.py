@@ -586,6 +586,14 @@ FAULTS = [
      [("verify/verdict.cc", "        return !history || !history->contains(loss.timeline) || history->contains(timeline);",
        "        return FOUND(sibling_hidden_by_a_hole) || !history || !history->contains(loss.timeline) ||\n"
        "               history->contains(timeline);")]),
+    ("skipped_history_first", "`git log --grep='skipped timelines come last'`",
+     "`receive` stored the history of a timeline that the server did not follow before that of the server's own",
+     "SessionState.StoresTheHistoriesOfTimelinesThatTheServerKnowsAndDidNotFollow",
+     [("receive/session_state.cc",
+       "  if (!stored && known->second) return step::StoreHistory{timeline, *known->second};",
+       "  if (FOUND(skipped_history_first))\n"
+       "    if (auto step = skipped_step(timeline)) return step;\n"
+       "  if (!stored && known->second) return step::StoreHistory{timeline, *known->second};")]),
     ("lost_before_a_recorded_start", "`git log --grep='recorded start'`",
      "`verify --store` did not miss segments of a timeline that began before the start that a prune had recorded",
      "PrunedManifest.MissesWhatATimelineThatBeganBeforeTheRecordedStartHasLost",
