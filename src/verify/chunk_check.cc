@@ -161,6 +161,20 @@ bool ChunkCheck::is_received_again(std::size_t index) const {
   });
 }
 
+/// False for a partial segment of which nothing was written yet, as a power loss leaves one. By the
+/// rules of "restore --partial". (An unreadable file may have WAL.)
+bool ChunkCheck::has_begun(const Node& node) const {
+  const auto start = context_.cluster.segment_size.start(node.segno);
+  return std::any_of(node.partial.begin(), node.partial.end(), [&](const auto& file) {
+    try {
+      const auto page = archive::read_first_page_header(context_.shelf, file);
+      return page && page->address == start;
+    } catch (const Error&) {
+      return true;
+    }
+  });
+}
+
 /// `verifier` is at the end of the segment before; nullopt: that segment was not verified.
 void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerifier> verifier,
                                RecordWatch* observer) {
@@ -251,7 +265,8 @@ void ChunkCheck::check_partial(std::size_t index, std::optional<wal::RecordVerif
     const auto next = std::find_if(
         node.children.begin(), node.children.end(),
         [&](std::size_t child) { return context_.plan.nodes[child].timeline == node.timeline; });
-    if (next != node.children.end() && !whole && !context_.plan.nodes[*next].is_finished()) {
+    if (next != node.children.end() && !whole && !context_.plan.nodes[*next].is_finished() &&
+        has_begun(context_.plan.nodes[*next])) {
       Finding finding;
       finding.kind = FindingKind::damage;
       finding.file = name;

@@ -33,6 +33,7 @@ class ChunkCheck {
   void check_partial(std::size_t node, std::optional<wal::RecordVerifier> verifier,
                      RecordWatch* observer);
   [[nodiscard]] bool is_received_again(std::size_t node) const;
+  [[nodiscard]] bool has_begun(const Node& node) const;
   void check_finished_meanwhile(std::size_t node, const wal::RecordVerifier& before,
                                 RecordWatch* observer);
 

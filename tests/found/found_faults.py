@@ -586,6 +586,11 @@ FAULTS = [
      [("verify/verdict.cc", "        return !history || !history->contains(loss.timeline) || history->contains(timeline);",
        "        return FOUND(sibling_hidden_by_a_hole) || !history || !history->contains(loss.timeline) ||\n"
        "               history->contains(timeline);")]),
+    ("unwritten_partial_is_wal", "`git log --grep='partial segment that was not written'`",
+     "`verify` reported the end of the WAL as damage if a power loss had left a next partial segment without any WAL",
+     "Verify.TakesAPartialSegmentWithoutWalForNoWal",
+     [("verify/chunk_check.cc", "        has_begun(context_.plan.nodes[*next])) {",
+       "        (FOUND(unwritten_partial_is_wal) || has_begun(context_.plan.nodes[*next]))) {")]),
     ("skipped_history_first", "`git log --grep='skipped timelines come last'`",
      "`receive` stored the history of a timeline that the server did not follow before that of the server's own",
      "SessionState.StoresTheHistoriesOfTimelinesThatTheServerKnowsAndDidNotFollow",

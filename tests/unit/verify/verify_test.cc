@@ -1546,6 +1546,26 @@ TEST(Verify, DoesNotNameAPartialThatHoldsNothingAsTheLast) {
   EXPECT_EQ(archive.verify().histories.at(0).partial, name);
 }
 
+/// A receiver creates a segment's file before it writes to it, and a power loss leaves it so, next
+/// to one that it tears.
+TEST(Verify, TakesAPartialSegmentWithoutWalForNoWal) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(6));
+  const auto next = ArchiveBuilder::name(wal, 4, Method::none, true);
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3).partial(wal, wal.complete_end(kSize.start(3) + 400'000));
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{kSize.bytes()}}) {
+    SCOPED_TRACE(bytes);
+    archive.disk.put(next, test::Bytes(bytes));
+    const auto report = archive.verify();
+    EXPECT_TRUE(report.sound()) << to_text(report);
+  }
+  archive.partial(wal, wal.complete_end(kSize.start(4) + 300'000));
+  const auto report = archive.verify();
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_THAT(report.findings[0].what, HasSubstr(next + " exists as well"));
+}
+
 TEST(Verify, AcceptsOneKnownLossAndNoOther) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(9));
