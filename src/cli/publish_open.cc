@@ -23,6 +23,7 @@
 #include "cli/shared/ask_archive.h"
 #include "cli/shared/stored_archive.h"
 #include "codec/names.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 #include "net/wake.h"
 #include "pq/commands.h"
@@ -66,6 +67,7 @@ std::optional<Open> look_at(io::Shelf& shelf) {
 
 std::unique_ptr<io::Directory> open_archive(const std::string& path) {
   auto directory = io::open_existing_directory(path);
+  io::keep_owner(*directory);
   archive::require_not_a_server_directory(*directory);
   archive::require_some_wal(archive::list_archive_names(*directory), path,
                             io::what_is_nearby(path));

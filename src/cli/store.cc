@@ -26,6 +26,7 @@
 #include "cli/shared/stored_archive.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 #include "restore/published.h"
 #include "store/ledger/manifest_reader.h"
@@ -104,6 +105,7 @@ int follow(const Arguments& arguments, const store::StoreOptions& options) {
   StoreLog log;
   for (const auto& each : warnings_of_private_keys(arguments)) log.warning("{}", each);
   const auto directory = io::open_existing_directory(path);
+  io::keep_owner(*directory);
   archive::require_not_a_server_directory(*directory);
   store::OpenStore opened(
       options, [&] { return stop.made(); }, log);
@@ -137,6 +139,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
   const daemon::StopRequest stop;
   StoreLog log;
   const auto directory = io::open_existing_directory(path);
+  io::keep_owner(*directory);
   store::OpenStore opened(
       options, [&] { return stop.made(); }, log);
   store::PushResult result;

@@ -1,12 +1,13 @@
 """Replication slots of pgweir serve: as a walsender's, durable, and heeded by prune."""
 
 import json
+import os
 import re
 
 import pytest
 
 from support import wal
-from support.process import run, wait_for
+from support.process import run, server_user, wait_for
 from support.receiver import BINARY, pgweir, stock_command
 from support.relay import Client, Relay, fields, make_user, told
 from test_serve import TRUST, filled, receive_stock, relay, same_files  # noqa: F401 (fixtures)
@@ -202,8 +203,11 @@ def test_a_standby_keeps_what_it_needs_from_being_pruned(servers, receivers, new
     assert "holds back" not in prune(archive, start_of(archive, newest)).stderr
     assert segnos(archive)[0] == newest
 
+    if os.getuid() == 0:  # root's command leaves the file to the user that serves
+        os.chown(archive.path, server_user().pw_uid, server_user().pw_gid)
     dropped = pgweir("slot", "drop", "-D", archive.path, "-S", "standby")
     assert dropped.returncode == 0, dropped.stderr
+    assert (archive.path / ".pgweir-slots").stat().st_uid == archive.path.stat().st_uid
     assert slots_of(archive) == {}
     assert pgweir("slot", "drop", "-D", archive.path, "-S", "standby").returncode == 4
     assert pgweir("slot", "drop", "-D", archive.path, "-S", "standby", "--if-exists").returncode == 0

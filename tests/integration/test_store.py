@@ -27,6 +27,7 @@ from support.fault_proxy import FaultProxy
 from support.gateway import Gateway, Swift
 from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, Receiver, pgweir, receive_command
+from support.recovery import hand_over
 from support.scenario import begun
 from support.server import DEBIAN_MAJOR, Server, clients_installed
 from support.template import memory_place
@@ -224,6 +225,21 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     again = push(archive, bucket)
     assert f"sent 1 segment, " in again.stdout and f"{count} were already there" in again.stdout
     assert_stored(archive, bucket)
+
+
+def test_root_gives_the_records_of_uploads_to_the_owner_of_the_archive(archive, bucket, place):
+    """A receiver that runs as this user reads and replaces them."""
+    if os.getuid() != 0:
+        pytest.skip("only root may give files away")
+    if shutil.which("age-keygen") is None:
+        pytest.skip("age is not installed (scripts/setup)")
+    hand_over(archive.path)
+    run(["age-keygen", "-o", place / "key"])
+    push(archive, bucket, "--encrypt-to", run(["age-keygen", "-y", place / "key"]).stdout.strip())
+    owner = (archive.path.stat().st_uid, archive.path.stat().st_gid)
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in archive.path.iterdir()}
+    assert {".pgweir-store", ".pgweir-store-key"} <= set(owners)
+    assert owner != (0, 0) and set(owners.values()) == {owner}, owners
 
 
 def test_the_record_of_a_loss_names_the_store(archive, bucket, receivers):

@@ -13,6 +13,7 @@
 #include "cli/options/common_options.h"
 #include "cli/options/manifest_options.h"
 #include "cli/shared/restore_setting.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
 #include "store/http/secret_command.h"
@@ -253,6 +254,7 @@ store::Sealing sealing_for(const store::StoreOptions& options, const std::string
   store::Sealing sealing{.recipients = options.recipients};
   if (sealing.recipients.empty()) return sealing;
   const auto directory = io::open_existing_directory(archive);
+  io::keep_owner(*directory);
   if (!options.manifest_key) {
     sealing.compare_key = store::compare_key(*directory);
     return sealing;
