@@ -77,9 +77,9 @@ set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pgweir)
 install(EXPORT pgweirTargets NAMESPACE pgweir:: DESTINATION ${config_dir} COMPONENT dev)
 configure_package_config_file(packaging/cmake/pgweirConfig.cmake.in
   ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfig.cmake INSTALL_DESTINATION ${config_dir})
-# Before 1.0 a minor version may change the interface.
+# All 1.x releases keep the public headers (docs/compatibility.md).
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfigVersion.cmake
-  COMPATIBILITY SameMinorVersion)
+  COMPATIBILITY SameMajorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/cmake/pgweirConfigVersion.cmake
         DESTINATION ${config_dir} COMPONENT dev)
