@@ -37,11 +37,11 @@ std::shared_ptr<const store::SignifyKey> manifest_key_of(const Arguments& argume
   const auto path = arguments.get(kManifestKey);
   if (!path) return nullptr;
   const auto access = io::look_at_access(*path);
-  if (access && (access->mode & 0077) != 0)
+  if (access && !access->is_secret())
     throw Error(ErrorKind::usage, "others have access to the key that signs the manifest")
         .with("file", *path)
         .with("mode", fmt::format("{:04o}", access->mode))
-        .hint(fmt::format("Run chmod 600 {}.", *path));
+        .hint(fmt::format("Run chmod 600 {}; a file owned by root can have mode 0640.", *path));
   const store::Secret text(io::read_small_file(*path, kLargestKey));
   return std::make_shared<const store::SignifyKey>(store::SignifyKey::parse(text.reveal(), *path));
 }
