@@ -17,6 +17,7 @@
 #include "cli/options/common_options.h"
 #include "cli/options/connection_options.h"
 #include "cli/print_stderr.h"
+#include "cli/shared/file_mode.h"
 #include "compress/memory_plan.h"
 #include "daemon/progress_bar.h"
 #include "daemon/stop_request.h"
@@ -78,6 +79,7 @@ int compress_command(const Arguments& arguments) {
   archive::require_not_a_server_directory(*directory);
   const auto listing = archive::list_archive(*directory);
   archive::require_some_wal(listing, path, io::what_is_nearby(path));
+  take_file_mode(*directory, listing);
   const auto identity = archive::read_identity(*directory, listing);
   const auto work = compress::find_work(listing);
   if (!arguments.has(kDryRun))

@@ -21,12 +21,12 @@
 #include "cli/options/connection_options.h"
 #include "cli/print_stderr.h"
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/file_mode.h"
 #include "daemon/stop_request.h"
 #include "import/archive_command.h"
 #include "import/sources.h"
 #include "io/owner.h"
 #include "io/posix_directory.h"
-#include "io/small_file.h"
 
 namespace weir::cli {
 
@@ -50,13 +50,6 @@ constexpr auto kArchiveCommand =
          "for use as archive_command, with %p as FILE: 0 only if the archive has the file");
 constexpr Option kOptions[] = {kDirectory, kExtend,         kReplaceDamaged, kDryRun,
                                kVerbose,   kArchiveCommand, kConfig,         kHelp};
-
-/// As for files created by the receiver: readable by the group if the server's own files are.
-void take_file_mode(io::Directory& archive, const archive::Listing& listing) {
-  if (listing.segments.empty()) return;
-  const auto access = io::look_at_access(archive.path_of(listing.segments.back().name.to_string()));
-  if (access && (access->mode & 0040) != 0) io::set_file_mode(archive, 0640);
-}
 
 void tell(const importing::LeftOut& each, std::set<std::string>& hints) {
   print_stderr("pgweir: left out: {}: {}\n", each.path, each.what);

@@ -54,6 +54,18 @@ def test_converts_every_form(servers, place):
     assert "nothing to do" in compress(archive).stdout
 
 
+def test_the_group_of_the_archive_reads_what_it_has_read_before(servers, place):
+    """As with a server of initdb -g, whose restore_command runs as another user of the group."""
+    archive, contents = archive_of_all_forms(servers, place)
+    for path in archive.iterdir():
+        path.chmod(0o640)
+    done = compress(archive, "--method", "zstd:1")
+    assert done.returncode == 0, done.stderr
+    assert_converted(archive, contents)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in archive.iterdir()} == {
+        name + ".zst": "0o640" for name in contents}
+
+
 def test_goes_on_after_it_was_killed(servers, place):
     archive, contents = archive_of_all_forms(servers, place)
     for ending in (signal.SIGKILL, signal.SIGTERM):
