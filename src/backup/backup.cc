@@ -29,6 +29,7 @@
 #include "base/exit_status.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "io/owner.h"
 #include "io/place.h"
 #include "io/posix_directory.h"
 #include "io/small_file.h"
@@ -176,6 +177,7 @@ class Run {
 
 void Run::look_at_archive() {
   archive_ = io::open_existing_directory(options_.archive);
+  io::keep_owner(*archive_);
   archive::require_not_a_server_directory(*archive_);
   listing_ = archive::list_archive(*archive_);
   archive::require_some_wal(listing_, options_.archive, io::what_is_nearby(options_.archive));

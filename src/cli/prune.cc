@@ -24,6 +24,7 @@
 #include "cli/print_stderr.h"
 #include "cli/shared/stored_archive.h"
 #include "daemon/stop_request.h"
+#include "io/owner.h"
 #include "io/posix_directory.h"
 #include "prune/archive_wal.h"
 #include "prune/find_backups.h"
@@ -322,7 +323,10 @@ int prune_command(const Arguments& arguments) {
   std::unique_ptr<StoredArchive> stored;
   if (in_store) stored = open_stored_archive(arguments, [&] { return stop.made(); });
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
-  if (directory) archive::require_not_a_server_directory(*directory);
+  if (directory) {
+    archive::require_not_a_server_directory(*directory);
+    io::keep_owner(*directory);
+  }
   std::optional<archive::UnionShelf> both;
   if (directory && stored) both.emplace(*directory, stored->shelf());
   io::Shelf& whole = both        ? static_cast<io::Shelf&>(*both)

@@ -2,13 +2,16 @@
 
 import contextlib
 import fcntl
+import os
 import re
 import subprocess
 
 import pytest
 
 from support import wal
+from support.process import wait_for
 from support.receiver import BINARY
+from support.recovery import hand_over
 from support.server import DEBIAN_BIN
 from test_verify import finished_of, verify, workload
 
@@ -74,6 +77,28 @@ def test_keeps_what_the_backup_needs(servers, place):
     assert sorted(path.name for path in archive.iterdir()) == names[len(removed):]
     report = verify(archive, "--backup", backup)
     assert report["sound"] and report["backup"]["reaches_consistency"], report
+
+
+def test_what_a_killed_prune_of_root_leaves_is_the_archives_owners(servers, place, sync_fault):
+    """Otherwise an import, or an archive_command, of that user fails at this file forever."""
+    if os.getuid() != 0:
+        pytest.skip("only root may give files away")
+    server = servers.primary()
+    workload(server, 3)
+    archive = place / "archive"
+    names = finished_of(server, archive)
+    hand_over(archive)
+    sync_fault.set("hang 0")
+    prune = subprocess.Popen([BINARY, "prune", "-D", archive, "--keep-from", names[-1]], env={**os.environ, **sync_fault.env},
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: sync_fault.count() >= 1, "a flush to hang")
+    finally:
+        prune.kill()
+        prune.wait()
+    left, = archive.glob(".pgweir-convert-*-prune.tmp")
+    owner = (archive.stat().st_uid, archive.stat().st_gid)
+    assert (left.stat().st_uid, left.stat().st_gid) == owner != (0, 0)
 
 
 NAMES = ["000000010000000000000001", "000000010000000000000002", "000000010000000000000003",

@@ -108,7 +108,7 @@ SlotRow row_of(const archive::ServedSlot& slot) {
 bool drop_archive_slot(const std::string& directory, const std::string& name) {
   if (const auto done = drop_by_socket(directory, name)) return *done;
   const auto archive = io::open_existing_directory(directory);
-  io::keep_owner(*archive);  // or the process that serves could not read the slots any more
+  io::keep_owner(*archive);
   archive::require_not_a_server_directory(*archive);
   const auto lock = archive::SlotsLock::take(*archive);
   if (!lock)
