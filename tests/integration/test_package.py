@@ -191,6 +191,8 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
         # Each connects to the store of a [store] section, or to a server.
         assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK" in lines, service.name
         assert "PrivateNetwork=yes" not in lines, service.name
+        # It can run as a server's user, whose shared memory systemd would remove.
+        assert not any(line.startswith("RemoveIPC=") for line in lines), service.name
         # Each writes in the archive: segments, or the result for status. Its owner is the receiver's user.
         owns = any(line.startswith("StateDirectory=") for line in lines)
         assert owns == (service.name == "pgweir@.service"), service.name

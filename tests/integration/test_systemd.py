@@ -256,6 +256,19 @@ def test_a_timers_service_leaves_the_archive_to_its_owner(machine, command):
     assert machine("stat", "-c", "%U %G", "/var/lib/pgweir").stdout == "pgweir pgweir\n"
 
 
+def test_a_service_that_runs_as_a_servers_user_leaves_its_shared_memory(machine):
+    """docs/service.md suggests that user. No other unit of systemd has it: Debian's postgresql@.service runs as root."""
+    machine("sh", "-c", "mkdir -p /run/systemd/system/pgweir-verify@server.service.d; printf"
+            " '[Service]\\nUser=postgres\\nGroup=postgres\\n' >/run/systemd/system/pgweir-verify@server.service.d/user.conf")
+    machine("systemctl", "daemon-reload")
+    machine("runuser", "-u", "postgres", "--", "touch", "/dev/shm/of-a-server")
+    machine("systemctl", "start", "pgweir-verify@server.service", check=False)  # it has no configuration
+    assert machine.show("ExecMainStatus", "pgweir-verify@server.service") == "2"
+    assert "of-a-server" in machine("ls", "/dev/shm").stdout.split()
+    machine("rm", "-r", "/dev/shm/of-a-server", "/run/systemd/system/pgweir-verify@server.service.d")
+    machine("systemctl", "daemon-reload")
+
+
 def test_an_upgrade_under_load_loses_nothing(machine, load, deb, place):
     before = machine.show("MainPID")
     shutil.copy(upgrade_of(deb, place, 2), machine.root / "root" / "next.deb")
