@@ -256,6 +256,29 @@ def test_a_timers_service_leaves_the_archive_to_its_owner(machine, command):
     assert machine("stat", "-c", "%U %G", "/var/lib/pgweir").stdout == "pgweir pgweir\n"
 
 
+def test_services_of_two_users_leave_each_other_their_archives(machine):
+    """As docs/service.md suggests for a server on the same machine."""
+    def owners(archive):
+        found = machine("find", f"/var/lib/pgweir/{archive}", "-printf", "%u %g\\n", check=False)  # one may be renamed meanwhile
+        return set(found.stdout.splitlines())
+
+    unit = "pgweir@server"
+    (machine.root / "etc/pgweir/server.ini").write_text(
+        CONFIGURATION.replace("main", "server").replace("archive", "server").replace("user=pgweir", "user=postgres"))
+    machine("sh", "-c", f"mkdir -p /run/systemd/system/{unit}.service.d; printf"
+            f" '[Service]\\nUser=postgres\\nGroup=postgres\\n' >/run/systemd/system/{unit}.service.d/user.conf")
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "start", unit)
+    assert machine.show("ActiveState", unit) == "active"
+    assert owners("server") == {"postgres postgres"} and owners("main") == {"pgweir pgweir"}
+    machine("systemctl", "restart", "pgweir@main")
+    assert owners("server") == {"postgres postgres"} and owners("main") == {"pgweir pgweir"}
+    machine("systemctl", "stop", unit)
+    machine("rm", "-r", f"/run/systemd/system/{unit}.service.d", "/etc/pgweir/server.ini")
+    machine("systemctl", "daemon-reload")
+    machine.sql("SELECT pg_drop_replication_slot('server')")
+
+
 def test_a_service_that_runs_as_a_servers_user_leaves_its_shared_memory(machine):
     """docs/service.md suggests that user. No other unit of systemd has it: Debian's postgresql@.service runs as root."""
     machine("sh", "-c", "mkdir -p /run/systemd/system/pgweir-verify@server.service.d; printf"
