@@ -41,8 +41,9 @@ class Listener {
  public:
   struct Listening {
     std::string server;  ///< "host:port", or the path of the socket
-    /// Unset the first time. Else the server's last sign of life on the connection before:
-    /// notifications sent after it and before now may have been missed.
+    /// Unset the first time. Else the server's last sign of life on the connection before, or, if
+    /// hang_up() or reconnect() discarded notifications that were received and not read, the last
+    /// one before these: notifications sent after it and before now may have been missed.
     std::optional<std::chrono::system_clock::time_point> missed_since;
   };
 

@@ -76,7 +76,9 @@ class Listener::Impl {
   std::optional<pq::Connection> connection_;
   std::optional<pq::Notifications> notifications_;
   Clock::time_point contact_{};  // last message from the server
-  std::optional<std::chrono::system_clock::time_point> contact_time_;
+  std::chrono::system_clock::time_point contact_time_{};
+  // Notifications received by then have been returned; hang_up() discards later ones.
+  std::chrono::system_clock::time_point all_returned_{};
   Clock::time_point asked_{};
   Backoff backoff_{kFirstReconnect, kLongestReconnect, std::random_device()()};
   Clock::time_point next_attempt_{};
@@ -163,8 +165,17 @@ std::optional<Notification> Listener::Impl::read_until(std::optional<Clock::time
 }
 
 std::optional<Notification> Listener::Impl::next() {
-  auto received = notifications_->next();
-  if (!received) return std::nullopt;
+  std::optional<pq::ReceivedNotification> received;
+  try {
+    received = notifications_->next();
+  } catch (const Error&) {
+    all_returned_ = contact_time_;  // the connection is lost, and nothing is left
+    throw;
+  }
+  if (!received) {
+    all_returned_ = contact_time_;
+    return std::nullopt;
+  }
   return Notification{std::move(received->channel), std::move(received->payload),
                       received->server_pid};
 }
@@ -236,12 +247,14 @@ void Listener::Impl::listen_on(pq::Connection connection) {
   if (!pq::expand_conninfo(options_.conninfo).contains("client_encoding") &&
       connection_->parameter("server_encoding") != "SQL_ASCII")
     connection_->execute("SET client_encoding = 'UTF8'");
+  const auto begun = std::chrono::system_clock::now();
   pq::Notifications notifications(*connection_);
   for (const auto& channel : options_.channels) notifications.listen(channel);
-  const auto missed_since = listened_once_ ? contact_time_ : std::nullopt;
+  const auto missed_since = listened_once_ ? std::optional(all_returned_) : std::nullopt;
   notifications_.emplace(notifications);
   contact_ = Clock::now();
   contact_time_ = std::chrono::system_clock::now();
+  all_returned_ = begun;
   listened_once_ = true;
   backoff_.reset();
   watch();

@@ -106,6 +106,41 @@ TEST(Listener, ListensAgainAndSaysSinceWhenItWasDeaf) {
   EXPECT_EQ(notification->payload, "again");
 }
 
+TEST(Listener, HasMissedWhatWasReceivedAndNotReadWhenItHungUp) {
+  REQUIRE_SERVER();
+  const pq::TestServer server;
+  std::vector<Listener::Listening> begun;
+  Listener listener({.conninfo = server.conninfo(),
+                     .channels = {"a"},
+                     .on_listening = [&](const auto& each) { begun.push_back(each); }});
+  const auto listen_again = [&] {
+    const auto before = begun.size();
+    listener.hang_up();
+    for (int i = 0; i < 2400 && begun.size() == before; ++i) EXPECT_FALSE(listener.read(50ms));
+  };
+  EXPECT_FALSE(listener.read(10ms));
+  auto sent = std::chrono::system_clock::now();
+  server.sql("SELECT pg_notify('a', number::text) FROM generate_series(1, 3) number");
+  auto notification = listener.read(30s);
+  ASSERT_TRUE(notification);
+  EXPECT_EQ(notification->payload, "1");
+  listen_again();
+  ASSERT_EQ(begun.size(), 2u);
+  ASSERT_TRUE(begun[1].missed_since);
+  EXPECT_LT(*begun[1].missed_since, sent);
+  // But nothing that was returned.
+  sent = std::chrono::system_clock::now();
+  server.sql("NOTIFY a, '4'");
+  notification = listener.read(30s);
+  ASSERT_TRUE(notification);
+  EXPECT_EQ(notification->payload, "4");
+  EXPECT_FALSE(listener.read(10ms));
+  listen_again();
+  ASSERT_EQ(begun.size(), 3u);
+  ASSERT_TRUE(begun[2].missed_since);
+  EXPECT_GT(*begun[2].missed_since, sent);
+}
+
 TEST(Listener, GivesUpAServerThatGivesNoSignOfLife) {
   REQUIRE_SERVER();
   const pq::TestServer server;
