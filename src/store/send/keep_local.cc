@@ -114,6 +114,16 @@ bool remove_local(io::Directory& archive, const LocalSegments& number,
                   const std::function<bool(wal::SegmentName)>& may_leave) {
   for (const auto& segment : number.segments)
     if (!may_leave(segment)) return false;
+  // What is left of a partial segment would be the only WAL of that position. It goes first: a
+  // crash must not bring it back alone.
+  bool left = false;
+  for (const auto& segment : number.segments)
+    for (const auto& form : archive::partial_names(segment))
+      if (const auto name = form.to_string(); archive.find(name)) {
+        archive.remove(name);
+        left = true;
+      }
+  if (left) archive.sync();
   // As prune does: the raw form first, since a running compressor checks for it right before it
   // publishes another form.
   for (const auto& segment : number.segments)

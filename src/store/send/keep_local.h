@@ -60,9 +60,10 @@ struct MayGo {
 /// if it cannot be determined, Error{io}.
 [[nodiscard]] std::optional<wal::Lsn> held_by_slots(io::Shelf& archive);
 
-/// Removes the segments of one position in all their forms, durably. Only after `may_leave` has
-/// confirmed for each of them that the store has it now, or that a prune has removed it there
-/// (P17). Returns false otherwise. Throws Error{io, durability}, and what `may_leave` throws.
+/// Removes the segments of one position in all their forms, partial ones first, durably. Only after
+/// `may_leave` has confirmed for each of them that the store has it now, or that a prune has
+/// removed it there (P17). Returns false otherwise. Throws Error{io, durability}, and what
+/// `may_leave` throws.
 [[nodiscard]] bool remove_local(io::Directory& archive, const LocalSegments& number,
                                 const std::function<bool(wal::SegmentName)>& may_leave);
 

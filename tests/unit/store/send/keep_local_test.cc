@@ -188,6 +188,25 @@ TEST_F(LocalRemovalTest, RemovesWhatTheStoreHasButTheNewest) {
   EXPECT_GT(next, machine_threads().now() + 30min);
 }
 
+/// A stand-in that ended in the segment may have left one, compressed. It would be the only WAL of
+/// that position, and look like a gap.
+TEST_F(LocalRemovalTest, RemovesWhatIsLeftOfAPartialSegmentWithTheCompleteOne) {
+  const auto left = name(2).to_string() + ".lz4.partial";
+  const auto current = name(5).to_string() + ".partial";
+  for (const auto& each : {left, name(3).to_string() + ".partial", current})
+    builder_.disk.put(each, std::vector<std::byte>(10));
+  mark_.remove(name(2));
+  look();
+  EXPECT_EQ(here(), (Numbers{2, 3, 4}));
+  EXPECT_TRUE(builder_.disk.exists(left));
+  mark_.add(name(2));
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+  EXPECT_FALSE(builder_.disk.exists(left));
+  EXPECT_FALSE(builder_.disk.exists(name(3).to_string() + ".partial"));
+  EXPECT_TRUE(builder_.disk.exists(current));
+}
+
 TEST_F(LocalRemovalTest, StoresAgainWhatIsGoneAndKeepsItForNow) {
   store_.objects.erase(layout_.key(name(2)));
   look();
