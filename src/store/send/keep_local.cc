@@ -114,7 +114,7 @@ bool remove_local(io::Directory& archive, const LocalSegments& number,
                   const std::function<bool(wal::SegmentName)>& may_leave) {
   for (const auto& segment : number.segments)
     if (!may_leave(segment)) return false;
-  // What is left of a partial segment would be the only WAL of that position. It goes first: a
+  // A remaining partial file would be the only WAL of that position. It is removed first: a
   // crash must not bring it back alone.
   bool left = false;
   for (const auto& segment : number.segments)
