@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "archive/content.h"
 #include "archive/forms.h"
@@ -16,6 +18,9 @@ namespace {
 
 /// A history has a few lines; a larger file is not a history.
 constexpr std::size_t kLargestHistory = 1024 * 1024;
+constexpr const char* kOwnCluster =
+    "Offer the files of the archive's own cluster. A new initdb or a major upgrade creates a "
+    "different cluster, even if it has the same name.";
 
 class Collector {
  public:
@@ -60,9 +65,11 @@ class Collector {
     }
     for (auto& offer : candidates_)
       if (belongs_here(offer)) {
+        ours_.insert(offer.shelf.get());
         const auto segment = offer.name.segment;
         offers_.segments[segment].push_back(std::move(offer));
       }
+    drop_strangers_histories();
     return std::move(offers_);
   }
 
@@ -130,10 +137,27 @@ class Collector {
     if (!history) return leave_out(path, Reason::not_sound, "it is not a valid timeline history");
     const auto [known, added] = offers_.histories.try_emplace(
         entry.timeline, OfferedHistory{path, std::move(content), *history});
-    if (!added && known->second.history != *history)
+    if (added || known->second.history == *history)
+      tellers_[entry.timeline].insert(&shelf);
+    else
       leave_out(path, Reason::conflict, fmt::format("it contradicts {}", known->second.path),
                 "Two servers were promoted to the same timeline. Find out which one the archive "
                 "follows, and offer only its files.");
+  }
+
+  /// A history does not name its cluster: the segments next to it do.
+  void drop_strangers_histories() {
+    std::erase_if(offers_.histories, [&](const auto& each) {
+      const auto& [timeline, history] = each;
+      const auto& tellers = tellers_[timeline];
+      if (!std::all_of(tellers.begin(), tellers.end(), [&](const io::Shelf* teller) {
+            return strangers_.contains(teller) && !ours_.contains(teller);
+          }))
+        return false;
+      leave_out(history.path, Reason::conflict, "the WAL next to it is of another cluster",
+                kOwnCluster);
+      return true;
+    });
   }
 
   void learn(const Offer& offer) {
@@ -170,9 +194,8 @@ class Collector {
       return false;
     }
     const auto stranger = [&](const std::string& what) {
-      leave_out(offer.path(), Reason::conflict, what,
-                "Offer the files of the archive's own cluster. A new initdb or a major upgrade "
-                "creates a different cluster, even if it has the same name.");
+      strangers_.insert(offer.shelf.get());
+      leave_out(offer.path(), Reason::conflict, what, kOwnCluster);
       return false;
     };
     if (page->system_identifier != cluster_.system_identifier)
@@ -203,6 +226,9 @@ class Collector {
   Cluster& cluster_;
   std::vector<LeftOut>& left_out_;
   std::vector<Offer> candidates_;
+  std::map<wal::TimelineId, std::set<const io::Shelf*>> tellers_;  ///< that have its history
+  std::set<const io::Shelf*> ours_;       ///< with segments of the archive's cluster
+  std::set<const io::Shelf*> strangers_;  ///< with segments of another one
   Offers offers_;
 };
 

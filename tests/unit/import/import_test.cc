@@ -1292,6 +1292,28 @@ TEST(Import, TakesNoHistoryThatIsNotTheArchives) {
   EXPECT_EQ(said_of(result, "00000005.history"), "no segment of its timeline is imported");
 }
 
+/// The archive began on timeline 2, without its history. The other cluster has a timeline 2, too.
+TEST(Import, TakesNoHistoryFromADirectoryOfAnotherCluster) {
+  auto two = verify::promote(the_wal(), the_wal().fork_point(kSize.start(5) + 400'000), 2, 9);
+  two.grow_to(kSize.start(8));
+  WalBuilder::Options options;
+  options.system_identifier = 4711;
+  options.timeline = 2;
+  WalBuilder strange(options);
+  strange.grow_to(kSize.start(9));
+  ArchiveBuilder archive;
+  archive.segments(two, 6, 8);
+  ArchiveBuilder other;
+  other.segments(strange, 6, 9).history(2, verify::history_line(1, kSize.start(3)));
+  std::shared_ptr<io::Directory> source = other.disk.open();
+  const auto directory = archive.disk.open();
+  const auto result = import_wal(*directory, {{source}}, {});
+  EXPECT_THAT(result.came, IsEmpty()) << told(result);
+  EXPECT_FALSE(archive.disk.exists("00000002.history"));
+  EXPECT_EQ(said_of(result, "00000002.history"), "the WAL next to it is of another cluster");
+  EXPECT_EQ(result.reason(), Reason::conflict);
+}
+
 TEST(Import, TakesNeitherSideOfTwoHistoriesOfOneTimeline) {
   Switched world;
   ArchiveBuilder third;
