@@ -20,6 +20,7 @@
 #include "import/import.h"
 #include "import/judge.h"
 #include "io/posix_directory.h"
+#include "wal/ancestor_history.h"
 
 namespace weir::importing {
 
@@ -243,11 +244,27 @@ class Asked {
     if ((why != nullptr && why->reason != Reason::not_asked_for) || !goes_on(*offered))
       return why != nullptr ? left_out(why->reason, why->what, why->hint)
                             : left_out(Reason::not_sound, "it was not imported");
-    archive::DirectoryHome home(archive_);
-    archive::publish_text(
-        home, {.name = wal::history_name(entry.timeline), .writers = archive::Home::Writers::many},
-        content_);
+    publish_with_ancestors(*offered);
     return durable();
+  }
+
+  /// The history that was read last. Those of its ancestors come first: "restore" rejects the
+  /// request for a file that another history names and the archive lacks.
+  void publish_with_ancestors(const wal::TimelineHistory& history) {
+    archive::DirectoryHome home(archive_);
+    const auto publish = [&](wal::TimelineId timeline, const std::string& content) {
+      archive::publish_text(
+          home, {.name = wal::history_name(timeline), .writers = archive::Home::Writers::many},
+          content);
+    };
+    const auto known =
+        archive::Timelines::read(archive_, archive::list_archive_names(archive_)).known();
+    for (const auto& ancestor : history.ancestors()) {
+      if (std::find(known.begin(), known.end(), ancestor.timeline) != known.end()) continue;
+      if (const auto older = wal::ancestor_history(content_, ancestor.timeline))
+        publish(ancestor.timeline, *older);
+    }
+    publish(history.timeline(), content_);
   }
 
   /// The archive's history of a timeline. nullopt if it has none, or none that can be read.

@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <span>
 #include <utility>
@@ -30,6 +31,7 @@
 #include "base/units.h"
 #include "import/importer.h"
 #include "import/publisher.h"
+#include "wal/ancestor_history.h"
 
 namespace weir::importing {
 
@@ -47,24 +49,44 @@ void Import::publish() {
   end_minimal_wal_at_holes();
 }
 
-/// Each before the first segment of its timeline.
+/// Each before the first segment of its timeline, and after those of its ancestors: "restore"
+/// rejects the request for a file that another history names and the archive lacks.
 void Import::publish_histories() {
-  std::set<wal::TimelineId> coming;
+  std::set<wal::TimelineId> needed;
   for (const auto& accepted : accepted_)
-    for (const auto& slot : accepted.piece.slots) coming.insert(slot.name.timeline());
+    for (const auto& slot : accepted.piece.slots) {
+      if (!needed.insert(slot.name.timeline()).second) continue;
+      const auto history = lineage_.history(slot.name.timeline());
+      for (const auto& ancestor : history.ancestors()) needed.insert(ancestor.timeline);
+    }
+  const auto known = timelines_.known();
+  std::set<wal::TimelineId> there(known.begin(), known.end());
   Publisher publisher(archive_, size_);
+  const auto add = [&](const OfferedHistory& history) {
+    const auto timeline = history.history.timeline();
+    if (!there.insert(timeline).second) return;
+    if (!options_.dry_run && publisher.publish_history(history) == Publisher::Outcome::taken)
+      return;
+    const auto name = wal::history_name(timeline);
+    result_.came.push_back({name, history.path});
+    if (!options_.dry_run && options_.came_in) options_.came_in(name, history.path);
+  };
+  const auto add_with_ancestors = [&](const OfferedHistory& history) {
+    for (const auto& ancestor : history.history.ancestors()) {
+      if (there.contains(ancestor.timeline)) continue;
+      auto content = wal::ancestor_history(history.content, ancestor.timeline);
+      auto older =
+          content ? wal::TimelineHistory::parse(ancestor.timeline, *content) : std::nullopt;
+      if (older) add({history.path, std::move(*content), std::move(*older)});
+    }
+    add(history);
+  };
   for (const auto& wanted : histories_.wanted) {
-    const auto timeline = wanted.history.timeline();
-    if (wanted.with_segments_only && !coming.contains(timeline)) {
+    if (!wanted.with_segments_only || needed.contains(wanted.history.timeline()))
+      add_with_ancestors(wanted);
+    else
       result_.left_out.push_back(
           {wanted.path, Reason::not_asked_for, "no segment of its timeline is imported"});
-      continue;
-    }
-    const auto name = wal::history_name(timeline);
-    if (!options_.dry_run && publisher.publish_history(wanted) == Publisher::Outcome::taken)
-      continue;
-    result_.came.push_back({name, wanted.path});
-    if (!options_.dry_run && options_.came_in) options_.came_in(name, wanted.path);
   }
 }
 

@@ -104,6 +104,24 @@ TEST_F(ArchiveCommandTest, TakesTheHistoryOfAPromotionAndThenItsSegments) {
   EXPECT_EQ(ask("00000002.history"), "") << "again";
 }
 
+/// The primary of timeline 2 was gone before it had archived them, and the next one was a standby
+/// from a base backup of timeline 2, which does not contain that file.
+TEST_F(ArchiveCommandTest, TakesTheHistoriesOfAncestorsThatTheArchiveLacks) {
+  archive_.segments(one_, 1, 4);
+  const auto later = two_->fork_point(kSize.start(5) + 400'000);
+  auto three = verify::promote(*two_, later, 3, 11);
+  three.grow_to(kSize.start(6));
+  const auto text = history_line(1, fork_) + history_line(2, later);
+  put("00000003.history", std::as_bytes(std::span(text)));
+  put_segment(*two_, 4);
+  put_segment(three, 5);
+  EXPECT_EQ(ask("00000003.history"), "");
+  EXPECT_TRUE(archive_.disk.exists("00000003.history"));
+  EXPECT_TRUE(archive_.disk.exists("00000002.history"));
+  EXPECT_EQ(ask(name(5, 3)), "");
+  expect_sound(6);
+}
+
 TEST_F(ArchiveCommandTest, StartsAnEmptyArchiveAfterAPromotion) {
   put_history();
   put_segment(*two_, 4);

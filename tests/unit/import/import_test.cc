@@ -1292,6 +1292,32 @@ TEST(Import, TakesNoHistoryThatIsNotTheArchives) {
   EXPECT_EQ(said_of(result, "00000005.history"), "no segment of its timeline is imported");
 }
 
+/// Two promotions within a segment: timeline 2 has none of its own.
+TEST(Import, TakesTheHistoriesOfAncestorsWithoutSegments) {
+  auto one = the_wal();
+  const auto first = one.fork_point(kSize.start(4) + 300'000);
+  auto two = verify::promote(one, first, 2, 9);
+  two.grow_to(kSize.start(6));
+  const auto second = two.fork_point(kSize.start(4) + 700'000);
+  auto three = verify::promote(two, second, 3, 11);
+  three.grow_to(kSize.start(7));
+  for (const bool offered : {true, false}) {
+    SCOPED_TRACE(offered);
+    ArchiveBuilder archive;
+    archive.segments(one, 1, 4);
+    ArchiveBuilder other;
+    other.segments(three, 4, 6);
+    other.history(3, verify::history_line(1, first) + verify::history_line(2, second));
+    if (offered) other.history(2, verify::history_line(1, first));
+    std::shared_ptr<io::Directory> source = other.disk.open();
+    const auto directory = archive.disk.open();
+    const auto result = import_wal(*directory, {{source}}, {.extend = true});
+    EXPECT_THAT(names_of(result),
+                ElementsAre("00000002.history", "00000003.history", name(4, "", 3), name(5, "", 3)))
+        << told(result);
+  }
+}
+
 /// The archive began on timeline 2, without its history. The other cluster has a timeline 2, too.
 TEST(Import, TakesNoHistoryFromADirectoryOfAnotherCluster) {
   auto two = verify::promote(the_wal(), the_wal().fork_point(kSize.start(5) + 400'000), 2, 9);
