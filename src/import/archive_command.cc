@@ -90,6 +90,8 @@ class Asked {
     }
     for (const auto& each : row_to(name.segment, history.value_or(wal::TimelineHistory(timeline))))
       sources.push_back({shelf_, each.to_string()});
+    const auto skipped = skipped_histories(timeline);
+    for (const auto& each : skipped) sources.push_back({shelf_, each});
     const auto result = bring_in(sources);
     const auto path = offer.path();
     for (const auto& each : result.left_out)

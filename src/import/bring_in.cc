@@ -50,13 +50,20 @@ void Import::publish() {
 }
 
 /// Each before the first segment of its timeline, and after those of its ancestors: "restore"
-/// rejects the request for a file that another history names and the archive lacks.
+/// rejects the request for a file that another history names and the archive lacks. Those of
+/// skipped timelines come last: a recovery to the newest timeline ends its search at the first
+/// number whose file is missing (findNewestTimeLine() in access/transam/timeline.c), and would
+/// follow a skipped one if no newer file came after it.
 void Import::publish_histories() {
+  std::set<wal::TimelineId> with_segments;
+  for (const auto& entry : listing_.segments) with_segments.insert(entry.name.segment.timeline());
   std::set<wal::TimelineId> needed;
   for (const auto& accepted : accepted_)
     for (const auto& slot : accepted.piece.slots) {
-      if (!needed.insert(slot.name.timeline()).second) continue;
-      const auto history = lineage_.history(slot.name.timeline());
+      const auto timeline = slot.name.timeline();
+      with_segments.insert(timeline);
+      if (!needed.insert(timeline).second) continue;
+      const auto history = lineage_.history(timeline);
       for (const auto& ancestor : history.ancestors()) needed.insert(ancestor.timeline);
     }
   const auto known = timelines_.known();
@@ -77,17 +84,33 @@ void Import::publish_histories() {
       auto content = wal::ancestor_history(history.content, ancestor.timeline);
       auto older =
           content ? wal::TimelineHistory::parse(ancestor.timeline, *content) : std::nullopt;
-      if (older) add({history.path, std::move(*content), std::move(*older)});
+      if (!older) continue;
+      const auto offered = offers_.histories.find(ancestor.timeline);
+      if (offered != offers_.histories.end() && offered->second.history == *older)
+        add(offered->second);
+      else
+        add({history.path, std::move(*content), std::move(*older)});
     }
     add(history);
   };
-  for (const auto& wanted : histories_.wanted) {
-    if (!wanted.with_segments_only || needed.contains(wanted.history.timeline()))
-      add_with_ancestors(wanted);
+  const auto add_skipped = [&](const OfferedHistory& history, const char* why_not) {
+    const auto timeline = history.history.timeline();
+    if (there.contains(timeline)) return;  // by now: an ancestor's
+    if (!with_segments.empty() && *with_segments.begin() < timeline &&
+        timeline < *with_segments.rbegin() && there.contains(*with_segments.rbegin()))
+      add_with_ancestors(history);
     else
-      result_.left_out.push_back(
-          {wanted.path, Reason::not_asked_for, "no segment of its timeline is imported"});
-  }
+      result_.left_out.push_back({history.path, Reason::not_asked_for, why_not});
+  };
+  const auto is_needed = [&](const HistoryPlan::Wanted& wanted) {
+    return !wanted.with_segments_only || needed.contains(wanted.history.timeline());
+  };
+  for (const auto& wanted : histories_.wanted)
+    if (is_needed(wanted)) add_with_ancestors(wanted);
+  for (const auto& wanted : histories_.wanted)
+    if (!is_needed(wanted)) add_skipped(wanted, "no segment of its timeline is imported");
+  for (const auto& other : histories_.others)
+    add_skipped(other, "its timeline does not belong to the archive's history");
 }
 
 archive::Unvouched Import::unvouched_of(const Accepted& accepted) const {

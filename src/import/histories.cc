@@ -76,7 +76,7 @@ HistoryPlan plan_histories(const std::map<wal::TimelineId, OfferedHistory>& offe
       leave_out(Reason::not_asked_for, "its timeline is newer than what the archive holds",
                 "With --extend, it is imported together with its segments.");
     else
-      leave_out(Reason::not_asked_for, "its timeline does not belong to the archive's history");
+      plan.others.push_back(history);
   }
   return plan;
 }

@@ -122,6 +122,23 @@ TEST_F(ArchiveCommandTest, TakesTheHistoriesOfAncestorsThatTheArchiveLacks) {
   expect_sound(6);
 }
 
+/// A standby that knows timeline 2, and does not follow it, is promoted to timeline 3.
+TEST_F(ArchiveCommandTest, TakesTheHistoriesOfSkippedTimelines) {
+  archive_.segments(one_, 1, 4);
+  auto three = verify::promote(one_, fork_, 3, 11);
+  three.grow_to(kSize.start(6));
+  const auto of_two = history_line(1, kSize.start(3));
+  const auto of_three = history_line(1, fork_);
+  put("00000002.history", std::as_bytes(std::span(of_two)));
+  put("00000003.history", std::as_bytes(std::span(of_three)));
+  put_segment(three, 4);
+  EXPECT_EQ(ask("00000003.history"), "");
+  EXPECT_FALSE(archive_.disk.exists("00000002.history")) << "before its own WAL is here";
+  EXPECT_EQ(ask(name(4, 3)), "");
+  EXPECT_TRUE(archive_.disk.exists("00000002.history"));
+  expect_sound(5);
+}
+
 TEST_F(ArchiveCommandTest, StartsAnEmptyArchiveAfterAPromotion) {
   put_history();
   put_segment(*two_, 4);

@@ -1318,6 +1318,38 @@ TEST(Import, TakesTheHistoriesOfAncestorsWithoutSegments) {
   }
 }
 
+/// A recovery to the newest timeline ends its search before the first number without a file.
+TEST(Import, TakesTheHistoriesOfSkippedTimelines) {
+  auto one = the_wal();
+  const auto fork = one.fork_point(kSize.start(4) + 400'000);
+  auto three = verify::promote(one, fork, 3, 11);
+  three.grow_to(kSize.start(7));
+  ArchiveBuilder archive;
+  archive.segments(one, 1, 4);
+  ArchiveBuilder other;
+  other.history(2, verify::history_line(1, kSize.start(3)));
+  std::shared_ptr<io::Directory> source = other.disk.open();
+  const auto directory = archive.disk.open();
+  auto result = import_wal(*directory, {{source}}, {.extend = true});
+  EXPECT_THAT(result.came, IsEmpty()) << "a recovery would follow timeline 2";
+  archive.segments(three, 4, 5);
+  result = import_wal(*directory, {{source}}, {});
+  EXPECT_THAT(result.came, IsEmpty()) << "the file of timeline 3 is missing, too";
+  EXPECT_EQ(said_of(result, "00000002.history"),
+            "its timeline does not belong to the archive's history");
+  archive.history(3, verify::history_line(1, fork));
+  result = import_wal(*directory, {{source}}, {});
+  EXPECT_THAT(names_of(result), ElementsAre("00000002.history")) << told(result);
+
+  for (const auto& each : archive.disk.names()) archive.disk.erase(each);
+  archive.segments(one, 1, 4);
+  other.segments(three, 4, 6).history(3, verify::history_line(1, fork));
+  result = import_wal(*directory, {{source}}, {.extend = true});
+  EXPECT_THAT(names_of(result),
+              ElementsAre("00000003.history", "00000002.history", name(4, "", 3), name(5, "", 3)))
+      << told(result);
+}
+
 /// The archive began on timeline 2, without its history. The other cluster has a timeline 2, too.
 TEST(Import, TakesNoHistoryFromADirectoryOfAnotherCluster) {
   auto two = verify::promote(the_wal(), the_wal().fork_point(kSize.start(5) + 400'000), 2, 9);
