@@ -72,7 +72,10 @@ void judge_backups(const StatusReport& report, const Limits& limits, Verdict& ve
   if (report.backups_error)
     return warn("base backups could not be listed: " + *report.backups_error);
   if (report.backup_places.empty() && !limits.max_backup_age) return;
-  const auto& all = report.backups;
+  auto all = report.backups;
+  // The archive may have the history file of a backup that was removed, or never was in there.
+  if (!report.backup_places.empty())
+    std::erase_if(all, [](const auto& each) { return !each.format; });
   const auto counts = [&](const auto& each) { return window_of(report, each) != nullptr; };
   if (std::none_of(all.begin(), all.end(), counts))
     return warn(all.empty() ? "there is no base backup"

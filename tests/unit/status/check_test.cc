@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "archive/listing.h"
@@ -340,6 +341,7 @@ TEST(Check, RemembersTheLastVerificationAndDrill) {
 }
 
 TEST(Check, JudgesBaseBackups) {
+  constexpr auto kPlain = StatusReport::Backup::Format::plain;
   auto report = report_with(kWell);
   report.taken = std::chrono::system_clock::time_point(2'000'000'000s);
   report.windows = {{.timeline = 1, .from = wal::Lsn(0x3000000), .to = wal::Lsn(0x7000000)}};
@@ -355,22 +357,25 @@ TEST(Check, JudgesBaseBackups) {
   EXPECT_THAT(first().commands,
               ::testing::ElementsAre("pgweir backup -D '' --list --to '/srv/base backups'",
                                      "pgweir backup -D '' -d CONNINFO --to '/srv/base backups'"));
-  report.backups = {{.name = "old", .timeline = 1, .start = wal::Lsn(0x2000028)}};
+  report.backups = {{.name = "old", .timeline = 1, .start = wal::Lsn(0x2000028), .format = kPlain}};
   EXPECT_THAT(first().text, HasSubstr("can be recovered with this archive; old: the WAL that it "
                                       "needs is not in this archive"));
   report.backups.push_back({.name = "torn",
                             .timeline = 1,
                             .start = wal::Lsn(0x4000028),
                             .began = wal::PgTime::of(report.taken - 1h),
+                            .format = kPlain,
                             .problem = "a file is missing"});
   EXPECT_THAT(first().text, HasSubstr("torn: a file is missing"));
   report.backups.push_back({.name = "unfinished",
                             .timeline = 1,
                             .start = wal::Lsn(0x6000028),
                             .end = wal::Lsn(0x7000001),
-                            .began = wal::PgTime::of(report.taken - 1h)});
+                            .began = wal::PgTime::of(report.taken - 1h),
+                            .format = kPlain});
   EXPECT_THAT(first().text, HasSubstr("unfinished: the WAL that it needs")) << "its end is missing";
-  report.backups.push_back({.name = "good", .timeline = 1, .start = wal::Lsn(0x3000028)});
+  report.backups.push_back(
+      {.name = "good", .timeline = 1, .start = wal::Lsn(0x3000028), .format = kPlain});
   EXPECT_EQ(first().text, "none");
   EXPECT_EQ(first({.max_backup_age = 26h}).text,
             "the start time of the newest base backup is unknown");
@@ -602,6 +607,29 @@ TEST(Check, SaysWhichTimelineMissingSegmentsAreOf) {
       HasSubstr("(timelines 2 to 3): 000000020000000000000004 to 000000030000000000000008"));
 }
 
+/// The directory is not mounted, and the archive has the .backup file of a backup that was in it.
+TEST(Check, CountsNoBackupWithoutFilesIfBackupsWereSearched) {
+  auto report = report_with(kWell);
+  report.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+  report.windows = {{.timeline = 1, .from = wal::Lsn(0x3000000), .to = wal::Lsn(0x7000000)}};
+  report.backups = {{.name = "000000010000000000000003.00000028.backup",
+                     .timeline = 1,
+                     .start = wal::Lsn(0x3000028),
+                     .began = wal::PgTime::of(report.taken - 1h)}};
+  const auto tells = [&](const Limits& limits) {
+    const auto found = check(report, limits).findings;
+    return std::any_of(found.begin(), found.end(), [](const Finding& finding) {
+      return finding.topic == Topic::backup && finding.text == "there is no base backup";
+    });
+  };
+  EXPECT_FALSE(tells({.max_backup_age = 26h})) << "its files are elsewhere";
+  report.backup_places = {"/srv"};
+  EXPECT_TRUE(tells({.max_backup_age = 26h}));
+  EXPECT_TRUE(tells({}));
+  report.backups[0].format = StatusReport::Backup::Format::plain;
+  EXPECT_FALSE(tells({}));
+}
+
 TEST(Check, CountsNoBackupThatTheNewestTimelineDoesNotContain) {
   auto report = report_with(kWell);
   report.segment_size = wal::SegmentSize();
@@ -620,7 +648,8 @@ TEST(Check, CountsNoBackupThatTheNewestTimelineDoesNotContain) {
                                      .timeline = 1,
                                      .start = wal::Lsn(0x3000028),
                                      .end = wal::Lsn(0x5000050),
-                                     .end_timeline = 1};
+                                     .end_timeline = 1,
+                                     .format = StatusReport::Backup::Format::plain};
   constexpr auto kOther =
       "it is not in the history of timeline 2, the newest one (recover --timeline 1 follows its "
       "own)";
@@ -657,7 +686,8 @@ TEST(Check, CountsNoBackupOfASiblingOfTheNewestTimeline) {
                                         .timeline = 2,
                                         .start = wal::Lsn(0x5000028),
                                         .end = wal::Lsn(0x5000100),
-                                        .end_timeline = 2};
+                                        .end_timeline = 2,
+                                        .format = StatusReport::Backup::Format::plain};
   EXPECT_THAT(text(sibling),
               HasSubstr("it is not in the history of timeline 3, the newest one (recover "
                         "--timeline 2 follows its own)"));
