@@ -18,7 +18,7 @@ struct LastCheck {
 
   std::chrono::system_clock::time_point time{};  ///< of the end of the check; milliseconds count
   bool passed = false;
-  bool whole = true;             ///< false: of a part; of a drill, to an earlier target
+  bool whole = true;             ///< false: of a part; of a drill, not to the archive's end
   wal::TimelineId timeline = 0;  ///< 0: unknown
   wal::Lsn from{};               ///< 0/0: unknown
   wal::Lsn to{};                 ///< verify: end of the valid WAL; drill: the position reached

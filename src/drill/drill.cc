@@ -109,8 +109,10 @@ void Drill::look_through_archive() {
   segment_size_ = way.segment_size;
   system_identifier_ = way.system_identifier;
   report.timeline = way.history.timeline();
-  if (const auto newest = archives_.newest_timeline(); newest && report.timeline < *newest)
+  if (const auto newest = archives_.newest_timeline(); newest && report.timeline < *newest) {
+    report.of_left_branch = true;
     report.warnings.push_back(recovery::of_a_left_branch(*report.timeline, *newest));
+  }
   // Before the WAL is read: a running receiver may add more meanwhile.
   const auto by_status = archives_.promised_by_status(backup_.point, way.history.timeline());
   phase("look through", "reading the archive's WAL from the backup on", [&] {

@@ -41,6 +41,7 @@ struct Report {
   std::uint64_t shared_bytes = 0;  ///< of them, that were not copied but share blocks
   std::uint64_t wal_bytes = 0;
   std::optional<wal::TimelineId> timeline;
+  bool of_left_branch = false;  ///< the archive has a newer timeline, without the backup's history
   // The end that the archive promises, and the end reached.
   std::optional<wal::Lsn> promised;
   std::optional<wal::Commit> promised_commit;

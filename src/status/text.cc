@@ -130,7 +130,7 @@ std::string checks_text(const StatusReport& report) {
   if (const auto& last = report.last_drill)
     text += fmt::format("  Last drill at {}, {}{}{}: {}.\n", format_time(last->time), last->backup,
                         last->to.valid() ? ", " + last->range() : "",
-                        last->whole ? "" : " (to an earlier target)", result_of(*last));
+                        last->whole ? "" : " (not to the end of the archive)", result_of(*last));
   return text;
 }
 

@@ -194,7 +194,7 @@ std::string basis_html(const Facts& facts) {
               : "<b>Their records were not verified</b>: no \"pgweir verify\" is recorded. ";
   html += report.last_drill
               ? "Last drill, of " + escaped(report.last_drill->backup) + ": " +
-                    last_check_html(*report.last_drill, " (to an earlier target)") + "."
+                    last_check_html(*report.last_drill, " (not to the end of the archive)") + "."
               : "No \"pgweir drill\" is recorded.";
   return html + "</p>\n";
 }

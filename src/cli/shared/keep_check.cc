@@ -73,7 +73,7 @@ archive::LastCheck last_check_of(const drill::Report& report, bool whole,
                                  std::chrono::system_clock::time_point now) {
   return {.time = now,
           .passed = report.outcome == drill::Outcome::recovered,
-          .whole = whole,
+          .whole = whole && !report.of_left_branch,
           .timeline = report.timeline.value_or(0),
           .to = report.reached.value_or(wal::Lsn()),
           .problems = report.problems.size(),

@@ -147,9 +147,10 @@ TEST(Page, SaysWhatRecoveryIsBasedOn) {
   EXPECT_THAT(html, HasSubstr("2026-11-21 00:00:00 UTC</time>, 0/1000000 to 0/7000000 on timeline "
                               "1: passed. Last drill, of /b/&lt;one&gt;: "));
   EXPECT_THAT(html, HasSubstr("<b>✕ FAILED, &lt;it&gt;</b>"));
-  EXPECT_THAT(html, Not(HasSubstr("earlier target")));
+  EXPECT_THAT(html, Not(HasSubstr("not to the end")));
   facts.report.last_drill->whole = false;
-  EXPECT_THAT(page_html(facts, Mode::live), HasSubstr(" (to an earlier target): <b>✕ FAILED"));
+  EXPECT_THAT(page_html(facts, Mode::live),
+              HasSubstr(" (not to the end of the archive): <b>✕ FAILED"));
   constexpr auto kEarlier = "recovery may end earlier than shown here";
   EXPECT_THAT(html, Not(HasSubstr(kEarlier)));
   facts.report.last_verify->passed = false;

@@ -100,6 +100,24 @@ TEST(KeepCheck, DrillToAnEarlierTargetDoesNotHideThatOneToTheEndFailed) {
   EXPECT_FALSE(passed_after(drill::Outcome::failed, false));
 }
 
+/// Of an old primary, which wrote on after the failover: its own timeline is intact.
+TEST(KeepCheck, DrillOfALeftBranchDoesNotHideThatOneToTheEndFailed) {
+  const test::TemporaryDirectory place;
+  const auto directory = io::open_existing_directory(place.path(""));
+  constexpr auto kDrill = archive::LastCheck::Kind::drill;
+  constexpr std::chrono::system_clock::time_point kThen(std::chrono::seconds(1'795'305'600));
+  drill::Report report;
+  report.outcome = drill::Outcome::failed;
+  keep_check(directory->path(), kDrill, last_check_of(report, true, kThen));
+  report.outcome = drill::Outcome::recovered;
+  report.of_left_branch = true;
+  keep_check(directory->path(), kDrill, last_check_of(report, true, kThen));
+  EXPECT_FALSE(archive::read_last_check(*directory, kDrill)->passed);
+  report.of_left_branch = false;
+  keep_check(directory->path(), kDrill, last_check_of(report, true, kThen));
+  EXPECT_TRUE(archive::read_last_check(*directory, kDrill)->passed);
+}
+
 TEST(KeepCheck, WarnsThatAnEarlierResultIsShown) {
   const test::TemporaryDirectory place;
   ::testing::internal::CaptureStderr();
