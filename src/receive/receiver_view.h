@@ -32,8 +32,8 @@ struct ReceiverView {
   std::string state = "starting";  ///< starting, connecting, waiting, streaming, stopping, …
   SystemTime state_since{};
   std::optional<SystemTime> disk_full_since{};  ///< unset: it is not full
-  /// Since when no WAL streams, regardless of attempts to connect; unset while it streams, or
-  /// unknown.
+  /// Since when no WAL streams, regardless of attempts to connect, and of streams in which no
+  /// message has arrived; unset while it streams, or unknown.
   std::optional<SystemTime> outage_since{};
   std::string server{};  ///< the upstream; while there is none, the last one
   /// The server's setting of that name, which names the whole cluster; empty: not set, or unknown.

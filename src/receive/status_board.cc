@@ -125,17 +125,16 @@ void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   const std::lock_guard live_lock(live_mutex_);
   std::optional<StreamSnapshot> ended;
   if (live_ && !live) ended = live_();
-  if (ended) heard_ = ended->last_message;
+  const bool heard = ended && ended->heard;
+  if (heard) heard_ = ended->last_message;
   live_ = std::move(live);
   const std::lock_guard lock(mutex_);
   ticks_.clear();
   lag_age_.clear();
-  if (live_) {
+  if (live_)
     ++content_.streams;
-    content_.outage_since.reset();
-  } else if (!content_.outage_since) {
+  else if (heard || !content_.outage_since)
     content_.outage_since = std::chrono::system_clock::now();
-  }
   if (ended) {
     content_.archived_bytes += ended->archived_bytes;
     content_.last_stream = ended;
@@ -178,12 +177,16 @@ ReceiverView StatusBoard::view(Time now) const {
   view.version = PGWEIR_VERSION;
   view.stream = stream;
   if (view.stream) view.stream->write = stream->written();
+  // Streams may start again and again although nothing gets through (packets of full size, for
+  // example, if the MTU is wrong): the outage lasts until a message arrives.
+  const bool heard = stream && stream->heard;
+  if (heard) view.outage_since.reset();
   view.lag_time = stream ? lag_age_.add(*stream) : std::nullopt;
   view.serving = std::move(serving);
   view.store = std::move(store);
   view.silence =
       std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(
-                                                 now - (stream ? stream->last_message : heard_)));
+                                                 now - (heard ? stream->last_message : heard_)));
   if (stream) view.archived_bytes += stream->archived_bytes;
   view.bytes_per_second = stream ? rate(*stream, now) : std::nullopt;
   view.syncs = syncs_.summary(now);

@@ -78,8 +78,8 @@ class StatusBoard {
   std::function<StreamSnapshot()> live_;
   AskServing ask_serving_;  ///< guarded likewise
   AskStore ask_store_;      ///< guarded likewise
-  Time heard_;       ///< last message of the server, if it is not streaming now; guarded likewise
-  SyncTimes syncs_;  ///< guarded by mutex_
+  Time heard_;              ///< last message of an earlier stream; guarded likewise
+  SyncTimes syncs_;         ///< guarded by mutex_
   mutable LagAge lag_age_;  ///< of the current stream; guarded by mutex_
   Feed::Subscription subscription_;
 

@@ -336,8 +336,11 @@ std::chrono::milliseconds StreamState::silent_for(Time now) const {
 }
 
 std::chrono::milliseconds StreamState::asks_for_life_after() const {
+  // With a long limit, too, status must soon know that messages arrive: see StatusBoard::view().
+  constexpr std::chrono::milliseconds kFirst{30'000};
   const auto half = options_.silence_limit / 2;
-  return std::min(options_.asks_for_life_after.value_or(half), half);
+  const auto most = heard_anything_ ? half : std::min(half, kFirst);
+  return std::min(options_.asks_for_life_after.value_or(most), most);
 }
 
 StreamSnapshot StreamState::snapshot() const {
@@ -349,7 +352,8 @@ StreamSnapshot StreamState::snapshot() const {
           .confirmed = options_.confirm_stored ? std::optional(positions().flush) : std::nullopt,
           .server_end = heard_wal_ ? server_end_ : std::max(server_end_, options_.server_end),
           .server_clock = server_clock_,
-          .last_message = last_message_};
+          .last_message = last_message_,
+          .heard = heard_anything_};
 }
 
 bool StreamState::finished() const {

@@ -29,7 +29,8 @@ struct StreamSnapshot {
   std::optional<wal::Lsn> confirmed{};
   wal::Lsn server_end;
   std::int64_t server_clock = 0;  ///< of the last message: microseconds since 2000-01-01 UTC
-  Time last_message;
+  Time last_message;              ///< or the start
+  bool heard = false;             ///< a message has arrived
 
   /// The archive's write position, durable or not.
   [[nodiscard]] wal::Lsn written() const { return std::max(write, flush); }

@@ -123,15 +123,19 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
   const auto add = [&](Level level, std::string text, Topic topic) {
     found.push_back({level, std::move(text), topic});
   };
+  const auto since = outage_of(receiver);
+  const bool long_ago = since && receiver.taken - *since > limits.max_outage.value_or(kOutage);
+  // Another stream may have just started, and the first message of an idle server takes a while.
+  const bool nothing_arrives = receiver.is_streaming() && receiver.outage_since && long_ago;
   if (receiver.disk_full_since) {
     add(Level::critical, "the disk is full", Topic::disk_full);
     found.back().public_text = found.back().text;
     found.back().since = receiver.disk_full_since;
     found.back().commands = space_commands();
-  } else if (!receiver.is_streaming()) {
-    const auto text = "the receiver does not stream: " + receiver.state;
-    const auto since = outage_of(receiver);
-    const bool long_ago = since && receiver.taken - *since > limits.max_outage.value_or(kOutage);
+  } else if (!receiver.is_streaming() || nothing_arrives) {
+    const auto text = nothing_arrives
+                          ? std::string("the receiver streams, but nothing arrives from the server")
+                          : "the receiver does not stream: " + receiver.state;
     add(long_ago ? Level::critical : Level::warning,
         text + (receiver.last_error ? ", " + *receiver.last_error : ""), Topic::not_streaming);
     found.back().public_text = text;

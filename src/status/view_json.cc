@@ -251,9 +251,9 @@ void members(Io& io, receive::HostVerdict& host) {
 }
 
 void members(Io& io, receive::StreamSnapshot& stream) {
-  // Not written: start, archived_bytes, server_clock, last_message.
+  // Not written: start, archived_bytes, server_clock, last_message, heard.
   auto& [timeline, start, write, flush, archived_bytes, confirmed, server_end, server_clock,
-         last_message] = stream;
+         last_message, heard] = stream;
   io.required("timeline", timeline);
   io.required("flush_lsn", flush);
   io.always("write_lsn", write);

@@ -112,6 +112,35 @@ TEST(StatusBoard, KnowsTheLagWhileWalStreams) {
   EXPECT_EQ(board.view().lag(), std::nullopt);
 }
 
+/// Packets of full size are lost on the way: each stream starts, and ends since nothing arrives.
+TEST(StatusBoard, CountsAnOutageAndSilenceUntilAMessageArrives) {
+  const Time start = std::chrono::steady_clock::now();
+  auto stream = at(1000, 1500);
+  stream.last_message = start;
+  StatusBoard board;
+  const auto begin = board.view().outage_since;
+  ASSERT_TRUE(begin);
+  board.set_live([&] { return stream; });
+  EXPECT_EQ(board.view().outage_since, begin);
+  board.set_live({});
+  EXPECT_EQ(board.view().outage_since, begin);
+  board.set_live([&] { return stream; });
+  stream.heard = true;
+  EXPECT_FALSE(board.view().outage_since);
+  board.set_live({});
+  const auto again = board.view().outage_since;
+  ASSERT_TRUE(again);
+  EXPECT_GE(*again, *begin);
+  stream.heard = false;
+  stream.last_message = start + 60s;
+  board.set_live([&] { return stream; });
+  EXPECT_EQ(board.view().outage_since, again);
+  EXPECT_EQ(board.view(start + 70s).silence, 70s);
+  stream.heard = true;
+  EXPECT_EQ(board.view(start + 70s).silence, 10s);
+  board.set_live({});
+}
+
 archive::Loss hole(std::uint64_t begin, std::uint64_t end) {
   archive::Loss loss;
   loss.timeline = loss.next_timeline = 1;

@@ -471,6 +471,23 @@ TEST(StreamState, WaitsForAnAnswerNoLongerThanTheLimitWhateverTheStatusInterval)
   EXPECT_EQ(stream.state.next_status_at(), kBegin + 2s);
 }
 
+TEST(StreamState, AsksForTheFirstMessageWithinHalfAMinuteWhateverTheLimit) {
+  auto options = Stream::defaults();
+  options.status_interval = 1h;
+  options.silence_limit = 1h;
+  Stream stream(options);
+  EXPECT_FALSE(stream.state.snapshot().heard);
+  static_cast<void>(stream.status());
+  stream.now = stream.state.next_status_at();
+  EXPECT_EQ(stream.now, kBegin + 30s);
+  const auto status = stream.status();
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->reply_requested);
+  stream.keepalive(false);
+  EXPECT_TRUE(stream.state.snapshot().heard);
+  EXPECT_EQ(stream.state.next_status_at(), stream.now + 30min);
+}
+
 TEST(StreamState, IsNotSilentAsLongAsAnIdleServerAnswers) {
   Stream stream;
   for (int i = 0; i < 20; ++i) {

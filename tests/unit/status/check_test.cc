@@ -288,6 +288,20 @@ TEST(Check, ToleratesAnOutageForAWhileOnly) {
   EXPECT_THAT(after(1h, {}).line, HasSubstr("waiting (since 2033-05-18 02:33:20.000 UTC)"));
 }
 
+TEST(Check, TellsAnOutageInWhichStreamsStartAndNothingArrives) {
+  auto report = report_with(kWell);
+  auto& receiver = *report.receiver;
+  receiver.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+  receiver.outage_since = receiver.taken - 15min;
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  receiver.outage_since = receiver.taken - 15min - 1s;
+  const auto verdict = check(report, {});
+  EXPECT_EQ(verdict.level, Level::critical);
+  ASSERT_EQ(verdict.findings[0].topic, Topic::not_streaming);
+  EXPECT_EQ(verdict.findings[0].since, receiver.outage_since);
+  EXPECT_THAT(verdict.line, HasSubstr("the receiver streams, but nothing arrives from the server"));
+}
+
 TEST(Check, JudgesTheAgeOfWhatIsNotDurable) {
   const auto with = [](const char* lag, const Limits& limits) {
     return check(report_with(lag), limits).level;
