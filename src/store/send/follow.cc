@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "archive/forms.h"
+#include "archive/timelines.h"
 #include "base/exit_status.h"
 #include "store/ledger/lost_segments.h"
 
@@ -497,15 +498,19 @@ bool Follow::is_previous_sent(const archive::DurableEnd& durable, const Mark& ma
 
 /// With a listing younger than the stream: files completed since then are after its start.
 void Follow::begin_stored_end(const archive::Listing& listing) {
-  if (!options_.on_stored_end) return;
+  if (!options_.on_stored_end || !seen_stream_) return;
   std::set<UploadItem> finished;
   for (const auto& history : listing.histories) finished.insert({history.timeline});
   for (const auto& entry : listing.segments)
     if (!entry.name.partial && entry.name.segment.fits(cluster_->segment_size))
       finished.insert({entry.name.segment.timeline(), entry.name.segment});
+  const auto timeline = seen_stream_->timeline;
+  auto history = archive::Timelines::read(archive_, listing).history(timeline);
+  // Its file is not here: its ancestors are unknown.
+  if (timeline > 1 && history && history->ancestors().empty()) history.reset();
   const Threads::Lock lock(*mutex_);
-  if (!seen_stream_ || stream_ != seen_stream_) return;  // another one has begun meanwhile
-  stored_end_.begin(*stream_, finished, sender_.mark());
+  if (stream_ != seen_stream_) return;  // another one has begun meanwhile
+  stored_end_.begin(*stream_, finished, sender_.mark(), history);
   stream_.reset();
 }
 

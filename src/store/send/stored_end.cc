@@ -2,19 +2,32 @@
 
 #include <algorithm>
 
+#include "archive/timelines.h"
+
 namespace weir::store {
 
-/// Files after the start on other timelines are not needed from the server: they are of an
-/// abandoned branch.
-void StoredEnd::begin(const Stream& stream, const std::set<UploadItem>& finished,
-                      const Mark& mark) {
+namespace {
+
+/// A recovery along the history reads it. All else is of an abandoned branch: the server does not
+/// have it, so what the server retains does not replace it.
+bool is_read_along(const wal::TimelineHistory& history, const UploadItem& item,
+                   wal::SegmentSize size) {
+  if (!item.segment) return history.contains(item.timeline);
+  return archive::timeline_of_segment(history, item.segment->segno(size), size) == item.timeline;
+}
+
+}  // namespace
+
+void StoredEnd::begin(const Stream& stream, const std::set<UploadItem>& finished, const Mark& mark,
+                      const std::optional<wal::TimelineHistory>& history) {
   stream_ = stream;
   before_.clear();
   gone_.clear();
   next_ = mark.segment_size.segno(stream.start);
   last_ = {};
   for (const auto& item : finished)
-    if ((!item.segment || item.segment->segno(mark.segment_size) < next_) && !has(mark, item))
+    if ((!item.segment || item.segment->segno(mark.segment_size) < next_) && !has(mark, item) &&
+        (!history || is_read_along(*history, item, mark.segment_size)))
       before_.insert(item);
 }
 

@@ -9,6 +9,7 @@
 #include "store/send/upload_plan.h"
 #include "wal/lsn.h"
 #include "wal/segment.h"
+#include "wal/timeline_history.h"
 
 namespace weir::store {
 
@@ -23,7 +24,10 @@ class StoredEnd {
     bool operator==(const Stream&) const = default;
   };
   /// A stream starts. `finished`: all complete segments and histories of the archive, listed since.
-  void begin(const Stream& stream, const std::set<UploadItem>& finished, const Mark& mark);
+  /// `history`: that of the stream's timeline, whose files alone are waited for; nullopt: unknown,
+  /// so all are.
+  void begin(const Stream& stream, const std::set<UploadItem>& finished, const Mark& mark,
+             const std::optional<wal::TimelineHistory>& history = {});
   /// The next stream is not known yet.
   void end();
   /// It is no longer in the archive, and was never sent: it is not waited for.

@@ -250,6 +250,26 @@ TEST_F(FollowTest, TellsWhatTheStoreSurelyHasOfWhatStreams) {
   stop();
 }
 
+/// Two servers were promoted to timeline 2, and the store has the history of the other one.
+TEST_F(FollowTest, AConflictOnABranchThatTheServerDidNotFollowHoldsNoWalOnTheServer) {
+  std::mutex mutex;
+  wal::Lsn told;
+  options_.on_stored_end = [&](const StoredEnd::Position& position) {
+    const std::lock_guard lock(mutex);
+    told = std::max(told, position.end);
+  };
+  builder_.history(2, verify::history_line(1, kSize.start(2)));
+  builder_.history(3, verify::history_line(1, kSize.start(4)));
+  store_.place(kLayout.history_key(2), test::as_bytes("1\t0/100000\tno reason\n"));
+  start(StoredEnd::Stream{3, kSize.start(4)});
+  EXPECT_TRUE(wait_for([&] {
+    const std::lock_guard lock(mutex);
+    return told == kSize.start(4);
+  }));
+  EXPECT_TRUE(wait_for([&] { return has_trouble(); })) << "and yet it is reported";
+  stop();
+}
+
 /// Whoever removes it: a person, a prune. Nobody would bring it, and the server's WAL would be held
 /// for ever. What is behind it is confirmed when the store has that, and not before.
 TEST_F(FollowTest, DoesNotWaitForEverForWhatLeftTheArchiveUnsent) {

@@ -77,6 +77,25 @@ TEST_F(StoredEndTest, LeavesOutABranchThatWasLeft) {
   EXPECT_EQ(end_of(stored_, mark_), start(4)) << "timeline 1 behind the switch is not waited for";
 }
 
+/// The server does not have it, so what the server retains does not replace it. A conflict may keep
+/// it from being sent for good.
+TEST_F(StoredEndTest, WaitsForNothingOfABranchThatTheServerDidNotFollow) {
+  const auto history = wal::TimelineHistory::parse(3, "1\t0/280000\tno reason\n");
+  ASSERT_TRUE(history);
+  const std::set<UploadItem> finished = {{2},     {3},        item(1),    item(2),
+                                         item(3), item(2, 2), item(2, 3), item(3, 3)};
+  stored_.begin({3, start(4)}, finished, mark_, history);
+  EXPECT_FALSE(stored_.position(mark_)) << "its own history is not there";
+  mark_.add_history(3);
+  EXPECT_EQ(stored_.waits_for(mark_, start(4)), (std::vector{item(1), item(2, 3), item(3, 3)}));
+  EXPECT_EQ(end_of(stored_, mark_), start(1));
+  for (const auto& each : {segment(1), segment(2, 3), segment(3, 3)}) mark_.add(each);
+  EXPECT_EQ(end_of(stored_, mark_), start(4));
+  // It is unknown what the server followed.
+  stored_.begin({3, start(4)}, finished, mark_);
+  EXPECT_FALSE(stored_.position(mark_));
+}
+
 TEST_F(StoredEndTest, GoesIntoTheOpenSegment) {
   stored_.begin({1, start(4)}, {}, mark_);
   stored_.on_open(segment(4), start(4) + 1000);
