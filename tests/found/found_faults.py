@@ -611,6 +611,11 @@ FAULTS = [
      "NearShelfTest.ReadsTheNewestVersionOfARecord",
      [("store/shelf/near_shelf.cc", "  auto bytes = key.starts_with(layout_.records_prefix())",
        "  auto bytes = !FOUND(old_version_of_a_record) && key.starts_with(layout_.records_prefix())")]),
+    ("confirmed_unlisted", "`git log --grep='its line is in the store'`",
+     "with `--confirm stored` and `--manifest-key`, WAL was confirmed to the server before a signed line listed it",
+     "FollowTest.WithAKeyConfirmsNothingBeforeItsLineIsInTheStore",
+     [("store/send/follow.cc", "{ return options_.manifest_key ? listed_ : sender_.mark(); }",
+       "{\n  return options_.manifest_key && !FOUND(confirmed_unlisted) ? listed_ : sender_.mark();\n}")]),
     ("branch_holds_the_server", "`git log --grep='holds no WAL on the server'`",
      "with `--confirm stored`, a conflict in the store about a timeline that the server did not follow kept all WAL on the server",
      "StoredEndTest.WaitsForNothingOfABranchThatTheServerDidNotFollow:"

@@ -255,7 +255,12 @@ Follow::Time Follow::look() {
   const auto listing = archive::list_archive_names(archive_);
   if (!cluster_)
     if (const auto identity = archive::read_identity(archive_, listing)) {
-      sender_.begin(ledger_.start(*identity));
+      const auto& start = ledger_.start(*identity);
+      {
+        const Threads::Lock lock(*mutex_);
+        listed_ = start;
+      }
+      sender_.begin(start);
       cluster_ = identity;
     }
   losses_ = read_loss_records(archive_, listing, mirrored_);
@@ -383,6 +388,10 @@ Follow::Time Follow::write_mark() {
   ledger_.add(std::move(news.lines));
   if (!record_gone(news.gone)) return threads_.now() + kMarkAgain;
   if (!put_lines()) return threads_.now() + kMarkAgain;
+  {
+    const Threads::Lock lock(*mutex_);
+    listed_ = news.mark;
+  }
   try {
     ledger_.keep(news.mark);
   } catch (const Error& error) {
@@ -510,7 +519,7 @@ void Follow::begin_stored_end(const archive::Listing& listing) {
   if (timeline > 1 && history && history->ancestors().empty()) history.reset();
   const Threads::Lock lock(*mutex_);
   if (stream_ != seen_stream_) return;  // another one has begun meanwhile
-  stored_end_.begin(*stream_, finished, sender_.mark(), history);
+  stored_end_.begin(*stream_, finished, confirmable(), history);
   stream_.reset();
 }
 
@@ -574,6 +583,10 @@ bool Follow::is_here(const UploadItem& item) {
          archive::find_finished(archive_, *item.segment);
 }
 
+/// Under the lock. What no signed line lists is rejected by readers with the public key, and no
+/// later archiver that does not have it can list it: the server must retain it until then.
+Mark Follow::confirmable() const { return options_.manifest_key ? listed_ : sender_.mark(); }
+
 void Follow::tell_stored_end() {
   if (!options_.on_stored_end) return;
   // (Before that, it was not checked that the place belongs to the archive.)
@@ -582,7 +595,7 @@ void Follow::tell_stored_end() {
   bool is_new = false;
   {
     const Threads::Lock lock(*mutex_);
-    position = stored_end_.position(sender_.mark());
+    position = stored_end_.position(confirmable());
     if (!position) return;
     report_.change([&](StoreView& view) {
       is_new = view.stored_end != position;

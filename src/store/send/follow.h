@@ -160,6 +160,7 @@ class Follow final : private Sender::Client {
   [[nodiscard]] bool put_lines();
   void doubt_begins();
   void begin_stored_end(const archive::Listing& listing);
+  [[nodiscard]] Mark confirmable() const;
   void let_gone_go();
   void tell_gone(const UploadItem& item);
   bool record_gone(const std::vector<wal::SegmentName>& fresh);
@@ -215,6 +216,7 @@ class Follow final : private Sender::Client {
   bool look_now_ = false;
   std::optional<StoredEnd::Stream> stream_;  ///< started, and not yet processed
   StoredEnd stored_end_;
+  Mark listed_;                      ///< what counts as sent and has a line in the store
   std::set<wal::SegmentName> told_;  ///< by finished()
   std::map<UploadItem, Pending> pending_;
 

@@ -250,6 +250,36 @@ TEST_F(FollowTest, TellsWhatTheStoreSurelyHasOfWhatStreams) {
   stop();
 }
 
+/// Readers with the public key reject what no signed line lists. If this machine is lost between
+/// the two, no later archiver has the segment, and the server must still have it.
+TEST_F(FollowTest, WithAKeyConfirmsNothingBeforeItsLineIsInTheStore) {
+  std::mutex mutex;
+  wal::Lsn told;
+  options_.manifest_key = std::make_shared<const SignifyKey>(SignifyKey::make());
+  options_.on_stored_end = [&](const StoredEnd::Position& position) {
+    const std::lock_guard lock(mutex);
+    told = std::max(told, position.end);
+  };
+  std::atomic<bool> away = true;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return away && call.what == "put" && call.key.starts_with(manifest_prefix(kLayout))
+               ? Fault::throttled
+               : Fault::none;
+  };
+  const StoredEnd::Stream stream{1, kSize.start(4)};
+  start(stream);
+  ASSERT_TRUE(wait_sent(3));
+  stop();
+  EXPECT_EQ(told, kSize.start(1));
+  away = false;
+  start(stream);
+  EXPECT_TRUE(wait_for([&] {
+    const std::lock_guard lock(mutex);
+    return told == kSize.start(4);
+  }));
+  stop();
+}
+
 /// Two servers were promoted to timeline 2, and the store has the history of the other one.
 TEST_F(FollowTest, AConflictOnABranchThatTheServerDidNotFollowHoldsNoWalOnTheServer) {
   std::mutex mutex;
