@@ -616,6 +616,12 @@ FAULTS = [
      "FollowTest.WithAKeyConfirmsNothingBeforeItsLineIsInTheStore",
      [("store/send/follow.cc", "{ return options_.manifest_key ? listed_ : sender_.mark(); }",
        "{\n  return options_.manifest_key && !FOUND(confirmed_unlisted) ? listed_ : sender_.mark();\n}")]),
+    ("unread_record_stops_uploads", "`git log --grep='record that cannot be read'`",
+     "nothing was uploaded while the disk did not give a record of a loss that the store did not have yet",
+     "FollowTest.ARecordThatCannotBeReadAtAllStopsNoUploads",
+     [("store/ledger/loss_records.cc", "      const auto found = known.find(name);\n",
+       "      const auto found = known.find(name);\n"
+       "      if (FOUND(unread_record_stops_uploads) && found == known.end()) throw;\n")]),
     ("branch_holds_the_server", "`git log --grep='holds no WAL on the server'`",
      "with `--confirm stored`, a conflict in the store about a timeline that the server did not follow kept all WAL on the server",
      "StoredEndTest.WaitsForNothingOfABranchThatTheServerDidNotFollow:"

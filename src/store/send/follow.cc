@@ -263,7 +263,7 @@ Follow::Time Follow::look() {
       sender_.begin(start);
       cluster_ = identity;
     }
-  losses_ = read_loss_records(archive_, listing, mirrored_);
+  losses_ = read_loss_records(archive_, listing, log_, losses_);
   if (cluster_) look_at(listing);
   const auto took = threads_.now() - before;
   const bool soon = !raw_.empty() || (!cluster_ && needs_tools());

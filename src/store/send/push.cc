@@ -161,7 +161,7 @@ std::size_t Push::prepare() {
       return true;
     });
   // Before the WAL after a hole, so that the hole is known when that WAL is found.
-  mirror_losses(read_loss_records(archive_, listing), store_, layout_, patience_);
+  mirror_losses(read_loss_records(archive_, listing, log_), store_, layout_, patience_);
   if (items.empty()) return 0;
   sender_.offer(items, forms_there(items, cluster_.segment_size, layout_, [&](const auto& after) {
                   if (stopping()) return ObjectPage();

@@ -909,6 +909,43 @@ TEST_F(FollowTest, ARecordThatCannotBeReadAnyMoreStopsNoUploads) {
   EXPECT_TRUE(wait_sent(4));
 }
 
+/// Its name tells what it is about, until the disk gives it.
+TEST_F(FollowTest, ARecordThatCannotBeReadAtAllStopsNoUploads) {
+  const std::string name = ".pgweir-loss-hole-1-0-800000";
+  for (const auto& each : {name, name + ".ack"}) builder_.disk.put(each, test::bytes_of("{}"));
+  std::atomic<bool> broken = true;
+  builder_.disk.set_hook([&](const SimDisk::Call& call) {
+    return broken && call.operation == SimDisk::Operation::open && call.name.starts_with(name)
+               ? SimDisk::Effect::fail(EIO)
+               : SimDisk::Effect::proceed();
+  });
+  start();
+  EXPECT_TRUE(wait_sent(3));
+  EXPECT_TRUE(log_.has("the record of a loss cannot be read"));
+  EXPECT_FALSE(stored(*kLayout.key_of(name + ".ack")));
+  stop();
+  NearShelf bucket([this]() -> ObjectStore& { return store_; }, "s3://memory/p", kLayout,
+                   {.retry_for = 0ms, .seed = 0}, 1);
+  const auto losses = archive::read_losses(bucket, archive::list_archive_names(bucket));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses.front().id(), "hole-1-0-800000");
+  EXPECT_FALSE(losses.front().acknowledged);
+  broken = false;
+  start();
+  EXPECT_TRUE(wait_for([&] {
+    return stored(*kLayout.key_of(name)) == test::bytes_of("{}") &&
+           stored(*kLayout.key_of(name + ".ack")) == test::bytes_of("{}");
+  }));
+  // It is broken again, for a process that has never read it.
+  stop();
+  broken = true;
+  start();
+  builder_.segments(wal_, 4, 5);
+  EXPECT_TRUE(wait_for([&] { return stored(key(4)).has_value(); }));
+  stop();
+  EXPECT_EQ(stored(*kLayout.key_of(name)), test::bytes_of("{}"));
+}
+
 TEST_F(FollowTest, RemovesWhatTheStoreHasAndKeepsTheNewest) {
   options_.keep_local = KeepLocal{.bytes = 1};
   watch_removals();
