@@ -622,6 +622,14 @@ FAULTS = [
      [("store/ledger/loss_records.cc", "      const auto found = known.find(name);\n",
        "      const auto found = known.find(name);\n"
        "      if (FOUND(unread_record_stops_uploads) && found == known.end()) throw;\n")]),
+    ("skipped_history_uploaded_first", "`git log --grep='after those of the timelines'`",
+     "the history of a timeline that the server did not follow was uploaded before that of the server's own",
+     "UploadPlan.SendsTheHistoryOfASkippedTimelineAfterThoseThatDidNotFollowIt:"
+     "PushTest.SendsTheHistoryOfASkippedTimelineLast",
+     [("store/send/upload_plan.cc", "    if (line.stuck || (awaits_history(line) && is_held_back(timeline))) continue;",
+       "    if (line.stuck || (!FOUND(skipped_history_uploaded_first) && awaits_history(line) &&\n"
+       "                       is_held_back(timeline)))\n"
+       "      continue;")]),
     ("branch_holds_the_server", "`git log --grep='holds no WAL on the server'`",
      "with `--confirm stored`, a conflict in the store about a timeline that the server did not follow kept all WAL on the server",
      "StoredEndTest.WaitsForNothingOfABranchThatTheServerDidNotFollow:"

@@ -9,6 +9,7 @@
 #include "store/send/follow.h"
 
 #include <algorithm>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -337,11 +338,18 @@ void Follow::ask() {
   std::vector<UploadItem> items;
   {
     const Threads::Lock lock(*mutex_);
-    for (const auto& [item, pending] : pending_)
-      if (!pending.offered) {
-        items.push_back(item);
-        if (items.size() == kListingPage) break;
-      }
+    // All histories, which the plan orders, then segments.
+    constexpr auto kLast = std::numeric_limits<wal::TimelineId>::max();
+    for (auto each = pending_.begin(); each != pending_.end();) {
+      const auto& [item, pending] = *each;
+      if (!item.segment && !pending.offered) items.push_back(item);
+      each =
+          item.timeline == kLast ? pending_.end() : pending_.lower_bound({item.timeline + 1, {}});
+    }
+    for (const auto& [item, pending] : pending_) {
+      if (items.size() >= kListingPage) break;
+      if (item.segment && !pending.offered) items.push_back(item);
+    }
   }
   const bool to_look = !sender_.tools() && (needs_tools() || !sender_.mark().sent.empty());
   if (items.empty() && !to_look && losses_ == mirrored_) return;

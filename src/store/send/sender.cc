@@ -43,6 +43,7 @@ void Sender::begin(Mark mark) {
 void Sender::use(std::shared_ptr<const SendTools> tools) {
   const Threads::Lock lock(*mutex_);
   tools_ = std::move(tools);
+  plan_->order_histories(tools_->timelines);
   changed_->notify_all();
 }
 

@@ -37,10 +37,29 @@ void UploadPlan::offer(const archive::Listing& listing) {
   }
 }
 
+void UploadPlan::order_histories(const archive::Timelines& timelines) {
+  skipped_by_.clear();
+  const auto known = timelines.known();
+  for (const auto later : known)
+    if (const auto history = timelines.history(later))
+      for (const auto timeline : known)
+        if (timeline < later && !history->contains(timeline)) skipped_by_[timeline].insert(later);
+}
+
+/// Only later timelines hold it back, so one of several can always be started.
+bool UploadPlan::is_held_back(wal::TimelineId timeline) const {
+  const auto later = skipped_by_.find(timeline);
+  return later != skipped_by_.end() &&
+         std::any_of(later->second.begin(), later->second.end(), [&](wal::TimelineId each) {
+           const auto line = lines_.find(each);
+           return line != lines_.end() && !line->second.stuck && awaits_history(line->second);
+         });
+}
+
 std::optional<UploadItem> UploadPlan::next(std::size_t window) {
   if (under_way_ >= window) return std::nullopt;
   for (auto& [timeline, line] : lines_) {
-    if (line.stuck) continue;
+    if (line.stuck || (awaits_history(line) && is_held_back(timeline))) continue;
     for (auto& entry : line.entries) {
       if (entry.state == State::waiting) {
         entry.state = State::under_way;

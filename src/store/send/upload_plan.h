@@ -5,11 +5,13 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "archive/listing.h"
+#include "archive/timelines.h"
 #include "store/ledger/mark.h"
 #include "wal/segment.h"
 
@@ -40,6 +42,11 @@ class UploadPlan {
   void offer(const archive::Listing& listing);
   /// Adds one of them.
   void offer(const UploadItem& item);
+
+  /// From now on the history of a timeline is started only after those of later timelines that did
+  /// not follow it, unless they cannot be sent: alone, it would make a recovery to the newest
+  /// timeline follow it, and leave out the WAL of its ancestor after it.
+  void order_histories(const archive::Timelines& timelines);
 
   /// The next file to start, if fewer than `window` are in progress. nullopt: not now.
   [[nodiscard]] std::optional<UploadItem> next(std::size_t window);
@@ -77,9 +84,15 @@ class UploadPlan {
   };
   Entry& find(const UploadItem& item);
   bool advance(Line& line);
+  [[nodiscard]] static bool awaits_history(const Line& line) {
+    return !line.entries.empty() && !line.entries.front().item.segment;
+  }
+  [[nodiscard]] bool is_held_back(wal::TimelineId timeline) const;
 
   Mark mark_;
   std::map<wal::TimelineId, Line> lines_;
+  /// The later timelines that did not follow a timeline.
+  std::map<wal::TimelineId, std::set<wal::TimelineId>> skipped_by_;
   std::size_t under_way_ = 0;
   std::vector<UploadItem> settled_;
 };

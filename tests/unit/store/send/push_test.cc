@@ -702,6 +702,18 @@ TEST_F(PushTest, SendsAHistoryBeforeTheSegmentsOfItsTimeline) {
   EXPECT_TRUE(mark()->has_history(2));
 }
 
+TEST_F(PushTest, SendsTheHistoryOfASkippedTimelineLast) {
+  builder_.history(2, "1\t0/500000\tno reason\n");
+  builder_.history(3, "1\t0/600000\tno reason\n");
+  EXPECT_EQ(push(1).histories, 2u);
+  std::vector<std::string> puts;
+  for (const auto& call : store_.calls)
+    if (call.what == "put") puts.push_back(call.key);
+  const auto skipped = std::find(puts.begin(), puts.end(), kLayout.history_key(2));
+  ASSERT_NE(skipped, puts.end());
+  EXPECT_LT(std::find(puts.begin(), puts.end(), kLayout.history_key(3)), skipped);
+}
+
 TEST_F(PushTest, SeesAnotherHistoryOfATimeline) {
   builder_.history(2, "1\t0/100000\tno reason\n");
   store_.place(kLayout.history_key(2), test::as_bytes("1\t0/200000\tno reason\n"));

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "support/bytes.h"
+#include "support/sim_disk.h"
+
 namespace weir::store::upload_plan_test {
 namespace {
 
@@ -60,6 +63,35 @@ TEST(UploadPlan, SendsAHistoryBeforeItsTimeline) {
   EXPECT_TRUE(plan.stored(history(2)));
   EXPECT_EQ(plan.mark().histories, (std::vector<wal::TimelineId>{2}));
   EXPECT_EQ(begin_all(plan, 9), (Items{item(6, 2)}));
+}
+
+/// Alone, it would make a recovery to the newest timeline follow it, and leave out WAL of
+/// timeline 1.
+TEST(UploadPlan, SendsTheHistoryOfASkippedTimelineAfterThoseThatDidNotFollowIt) {
+  sim::SimDisk disk;
+  disk.put(wal::history_name(2), test::bytes_of("1\t0/5000000\tno reason\n"));
+  disk.put(wal::history_name(3), test::bytes_of("1\t0/6000000\tno reason\n"));
+  disk.put(wal::history_name(4),
+           test::bytes_of("1\t0/6000000\tno reason\n3\t0/8000000\tno reason\n"));
+  const auto directory = disk.open();
+  const auto timelines =
+      archive::Timelines::read(*directory, archive::list_archive_names(*directory));
+  for (const bool conflict : {false, true}) {
+    SCOPED_TRACE(conflict);
+    UploadPlan plan(empty());
+    plan.order_histories(timelines);
+    plan.offer(listing_of({item(5), item(6, 2), item(7, 3), history(2), history(3), history(4)}));
+    EXPECT_EQ(begin_all(plan, 9), (Items{item(5), history(3), history(4)}));
+    plan.stored(history(3));
+    EXPECT_EQ(begin_all(plan, 9), (Items{item(7, 3)})) << "4 did not follow 2, either";
+    if (conflict)
+      plan.stuck(history(4));
+    else
+      plan.stored(history(4));
+    EXPECT_EQ(begin_all(plan, 9), (Items{history(2)}));
+    plan.stored(history(2));
+    EXPECT_EQ(begin_all(plan, 9), (Items{item(6, 2)}));
+  }
 }
 
 TEST(UploadPlan, OffersNothingTwice) {
