@@ -630,6 +630,12 @@ FAULTS = [
        "    if (line.stuck || (!FOUND(skipped_history_uploaded_first) && awaits_history(line) &&\n"
        "                       is_held_back(timeline)))\n"
        "      continue;")]),
+    ("start_of_another_version", "`git log --grep='start and the rest'`",
+     "`verify --store --deep` read the start of a segment from the newest version of its object, and the rest from the oldest",
+     "NearShelfTest.ReadsTheStartOfASegmentFromTheVersionOfTheRest",
+     [("store/shelf/near_shelf.cc", "      return !insist(patience_, [&] { return oldest_version(store(), key); }).empty();\n",
+       "      return !FOUND(start_of_another_version) &&\n"
+       "             !insist(patience_, [&] { return oldest_version(store(), key); }).empty();\n")]),
     ("branch_holds_the_server", "`git log --grep='holds no WAL on the server'`",
      "with `--confirm stored`, a conflict in the store about a timeline that the server did not follow kept all WAL on the server",
      "StoredEndTest.WaitsForNothingOfABranchThatTheServerDidNotFollow:"

@@ -535,13 +535,20 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
     const auto whole = [this, name, known = *found] {
       return std::make_unique<SharedBytes>(content_of(name, known, false));
     };
-    // The size of encrypted content is unknown before it is opened.
-    if (found->encrypted) return whole();
-    const auto read_front = [this, key, size, front]() -> std::unique_ptr<io::Bytes> {
+    const auto has_older = [this, key] {
+      return !insist(patience_, [&] { return oldest_version(store(), key); }).empty();
+    };
+    // The size of encrypted content is unknown before it is opened, and so is that of an older
+    // version.
+    if (found->encrypted || has_older()) return whole();
+    const auto read_front = [this, key, size, front, whole,
+                             has_older]() -> std::unique_ptr<io::Bytes> {
       auto bytes = front.empty()
                        ? read_part(store(), {key, size, ""},
                                    {0, std::min(size, ObjectBytes::kFirstPiece)}, patience_)
                        : front;
+      // The answer has shown whether there may be other versions.
+      if (has_older()) return whole();
       return std::make_unique<SharedBytes>(
           std::make_shared<const std::vector<std::byte>>(std::move(bytes)));
     };

@@ -265,6 +265,33 @@ TEST_F(NearShelfTest, ReadsTheOldestVersionOfAKey) {
   }
 }
 
+/// By verify --deep: it would check the start of one version and the rest of another one.
+TEST_F(NearShelfTest, ReadsTheStartOfASegmentFromTheVersionOfTheRest) {
+  const auto key = kLayout.key(file(1));
+  store_.older[key] = store_.objects[key].bytes;
+  store_.place(key, test::Bytes(kSize.bytes(), std::byte{7}));
+  const auto content = ArchiveBuilder::content(wal_, 1);
+  for (const bool known : {true, false}) {
+    SCOPED_TRACE(known);
+    store_.versions_kept = known;
+    // Otherwise the first answer shows it.
+    store_.fault = [&](const MemoryStore::Call& call) {
+      if (call.what == "get") store_.versions_kept = true;
+      return Fault::none;
+    };
+    auto shelf = make();
+    shelf.read_whole_segments(2, {});
+    const auto bytes = shelf.open_bytes(file(1).to_string());
+    ASSERT_EQ(bytes->size(), content.size());
+    for (const auto& [offset, size] :
+         {std::pair<std::uint64_t, std::size_t>{0, 8192}, {8192, 100'000}}) {
+      test::Bytes read(size);
+      ASSERT_EQ(bytes->read_at(offset, read), size);
+      EXPECT_TRUE(std::equal(read.begin(), read.end(), content.subspan(offset).begin())) << offset;
+    }
+  }
+}
+
 /// A hole has grown, or a period of wal_level=minimal has ended: the record was replaced.
 TEST_F(NearShelfTest, ReadsTheNewestVersionOfARecord) {
   store_.versions_kept = true;
