@@ -636,6 +636,11 @@ FAULTS = [
      [("store/shelf/near_shelf.cc", "      return !insist(patience_, [&] { return oldest_version(store(), key); }).empty();\n",
        "      return !FOUND(start_of_another_version) &&\n"
        "             !insist(patience_, [&] { return oldest_version(store(), key); }).empty();\n")]),
+    ("digest_as_generation", "`git log --grep='no digest'`",
+     "on Google Cloud Storage, the manifest was not continued after a restart: its condition was not a generation",
+     "Manifest.GoesOnWhereAnETagIsNoDigest",
+     [("store/ledger/manifest_writer.cc", "        There{number, head ? head->etag : crypto::digest_of(",
+       "        There{number, head && !FOUND(digest_as_generation) ? head->etag : crypto::digest_of(")]),
     ("branch_holds_the_server", "`git log --grep='holds no WAL on the server'`",
      "with `--confirm stored`, a conflict in the store about a timeline that the server did not follow kept all WAL on the server",
      "StoredEndTest.WaitsForNothingOfABranchThatTheServerDidNotFollow:"

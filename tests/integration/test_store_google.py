@@ -57,6 +57,16 @@ def test_segments_are_sent_once_and_read_back(archive, google, place):
     assert verified.returncode == 0, verified.stderr
 
 
+def test_the_next_run_continues_the_manifest(archive, google):
+    later = archive.path / segments_of(archive)[-1]
+    kept = later.read_bytes()
+    later.unlink()
+    push(archive, google)
+    later.write_bytes(kept)
+    assert "cannot be replaced" not in push(archive, google).stderr
+    assert len([key for key in google.objects if "/manifest/" in key]) == 1, google.objects.keys()
+
+
 def test_other_wal_is_never_overwritten(archive, google):
     name = segments_of(archive)[1]
     google.objects[f"wal/{key_of(name)}"] = (7, b"another program's", {})

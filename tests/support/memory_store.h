@@ -48,7 +48,8 @@ class MemoryStore final : public store::ObjectStore,
     refused,
     unmatched,  ///< Ceph with versions: If-None-Match is ignored, nothing fits an If-Match
   } conditions = Conditions::heeded;
-  bool replaces = true;  ///< else refused, as with a right to create objects only
+  bool generations = false;  ///< an ETag is a number, as at Google, and no other text is accepted
+  bool replaces = true;      ///< else refused, as with a right to create objects only
   bool versions_kept = false;
   bool versions_readable = true;         ///< else refused, without s3:GetObjectVersion
   std::set<std::string> removed_before;  ///< keys that were removed before their newest version
@@ -85,6 +86,8 @@ class MemoryStore final : public store::ObjectStore,
                                  const std::string& etag) override {
     if (conditions == Conditions::refused)
       throw store::StoreError(store::Trouble::unable, "NotImplemented");
+    if (generations && etag.find_first_not_of("0123456789") != std::string::npos)
+      throw store::StoreError(store::Trouble::refused, "InvalidArgument");
     return with("put", key, [this, key, etag, object = object_of(content)] {
       if (before_put) before_put(key);
       const auto found = objects.find(key);
@@ -164,8 +167,8 @@ class MemoryStore final : public store::ObjectStore,
   }
 
   [[nodiscard]] Traits traits() const override {
-    return {.etag_is_md5 = true,
-            .rights_may_forbid_replacing = !replaces,
+    return {.etag_is_md5 = !generations,
+            .rights_may_forbid_replacing = !replaces || generations,
             .right_to_remove = "s3:DeleteObject"};
   }
   [[nodiscard]] store::Versions* versions() override { return this; }
@@ -262,9 +265,11 @@ class MemoryStore final : public store::ObjectStore,
   void store(const std::string& key, const Object& object) {
     objects[key] = object;
     ++puts[key];
+    if (generations) objects[key].etag = std::to_string(++generation_);
   }
 
   std::mutex mutex_;
+  std::uint64_t generation_ = 0;
   std::vector<std::function<void()>> late_;
 };
 

@@ -72,15 +72,26 @@ void ManifestWriter::begin(const std::string& id) {
   doubts_.clear();
 }
 
+/// Reads an object, and remembers which version it is. nullopt: there is none.
+std::optional<std::string> ManifestWriter::read_object(std::uint64_t number) {
+  const auto key = manifest_key(layout_, id_, number);
+  // Before the content: if another one is put in between, only the next condition fails.
+  const auto head = etags_are_md5_ ? std::nullopt : store_.head(key);
+  auto content = get_text(store_, key, kLargestManifest);
+  if (content && (etags_are_md5_ || head))
+    there_ =
+        There{number, head ? head->etag : crypto::digest_of(crypto::Digest::Kind::md5, *content)};
+  return content;
+}
+
 /// The lines from this object on, if each follows the one before it; empty: there is no such
 /// object.
 std::optional<std::vector<std::string>> ManifestWriter::read_from(std::uint64_t number,
                                                                   bool& signed_as_ours) {
   std::vector<std::string> lines;
   for (;; ++number) {
-    const auto content = get_text(store_, manifest_key(layout_, id_, number), kLargestManifest);
+    const auto content = read_object(number);
     if (!content) break;
-    there_ = There{number, crypto::digest_of(crypto::Digest::Kind::md5, *content)};
     const auto found = SignedText::parse(*content);
     signed_as_ours = key_ ? found && found->is_by(key_->public_key()) : !found;
     const auto more = lines_of({id_, number}, found ? found->text : *content);
@@ -336,7 +347,7 @@ void ManifestWriter::look_again() {
         store_.name_of(key));
     const auto newest = there_;
     there_.reset();
-    if (there) there_ = There{number, crypto::digest_of(crypto::Digest::Kind::md5, *there)};
+    static_cast<void>(read_object(number));
     put_text(number, doubt.text, doubt.locked);
     if (newest && newest->number != number) there_ = newest;
   }

@@ -89,6 +89,7 @@ class ManifestWriter {
     std::vector<std::string> lines;
   };
   [[nodiscard]] std::uint64_t tail_number() const;
+  [[nodiscard]] std::optional<std::string> read_object(std::uint64_t number);
   [[nodiscard]] std::optional<std::vector<std::string>> read_from(std::uint64_t number,
                                                                   bool& signed_as_ours);
   void begin(const std::string& id);

@@ -114,6 +114,8 @@ class Google:
     def _put(self, request, name, there, body):
         # Google does not take If-None-Match into account.
         wanted = request.headers.get("x-goog-if-generation-match")
+        if wanted is not None and not wanted.isdigit():
+            return self._error(400, "InvalidArgument")
         if wanted is not None and int(wanted) != (there[0] if there else 0):
             return self._error(412, "PreconditionFailed")
         if there and not self.may_delete:

@@ -202,6 +202,27 @@ TEST_F(Manifest, GoesOnWhereAnotherProcessEnded) {
   EXPECT_THAT(report({.expected_heads = {memory.head}}).findings, IsEmpty());
 }
 
+/// Google compares generations, and rejects all that is not a number.
+TEST_F(Manifest, GoesOnWhereAnETagIsNoDigest) {
+  store_.generations = true;
+  const auto memory = write(20, 300, write(1, 20));
+  EXPECT_EQ(memory.id, kId);
+  EXPECT_FALSE(memory.only_full);
+  EXPECT_THAT(report({.expected_heads = {memory.head}}).findings, IsEmpty());
+  for (const std::uint64_t segno : {3, 5}) {
+    ManifestWriter writer(store_, kLayout, key_, log_);
+    writer.start_with_store(std::string(kPruneChain));
+    writer.append({.kind = Kind::begin,
+                   .name = segment(segno),
+                   .system_identifier = 4711,
+                   .chain = kId,
+                   .after = memory.head});
+    writer.put();
+    EXPECT_EQ(report().begin, segment(segno));
+  }
+  EXPECT_THAT(log_.lines, IsEmpty());
+}
+
 TEST_F(Manifest, GoesOnWhereAProcessWasKilledBeforeItCouldRemember) {
   for (const std::uint64_t remembered : {1, 200, 255, 256, 257}) {
     SCOPED_TRACE(remembered);
