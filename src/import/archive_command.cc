@@ -269,6 +269,15 @@ class Asked {
     publish(history.timeline(), content_);
   }
 
+  /// The names of history files before this timeline that its directory has and the archive lacks.
+  std::vector<std::string> skipped_histories(wal::TimelineId timeline) {
+    std::vector<std::string> names;
+    for (wal::TimelineId each = 2; each < timeline; ++each)
+      if (auto name = wal::history_name(each); !archive_.find(name) && shelf_->find(name))
+        names.push_back(std::move(name));
+    return names;
+  }
+
   /// The archive's history of a timeline. nullopt if it has none, or none that can be read.
   std::optional<wal::TimelineHistory> known_history(wal::TimelineId timeline) {
     const auto timelines =
