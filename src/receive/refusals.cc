@@ -4,16 +4,21 @@ namespace weir::receive {
 
 bool Refusals::add(int host, int count, const Error& error) {
   hosts_.insert(host);
+  const bool wal = error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict;
+  if (wal) for_wal_.insert(host);
   if (error.kind() == ErrorKind::gap) for_gap_.insert(host);
   if (static_cast<int>(hosts_.size()) >= count) return false;
-  if (error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict) why_ = error;
+  if (wal) why_ = error;
   return true;
 }
 
 void Refusals::forget_hosts() {
   hosts_.clear();
+  for_wal_.clear();
   for_gap_.clear();
 }
+
+void Refusals::forget_settings() { hosts_ = for_wal_; }
 
 void Refusals::clear() {
   forget_hosts();

@@ -24,6 +24,8 @@ class Refusals {
   }
   /// All hosts may be tried again. The reason and the time are kept.
   void forget_hosts();
+  /// Hosts that were not rejected because of their WAL may be tried again.
+  void forget_settings();
   /// A stream was successful.
   void clear();
 
@@ -48,6 +50,7 @@ class Refusals {
 
  private:
   std::set<int> hosts_;
+  std::set<int> for_wal_;     ///< of these, because of a gap or of other WAL
   std::set<int> for_gap_;     ///< of these
   std::optional<Error> why_;  ///< the gap that a host reported, or why its WAL does not continue
                               ///< the archive

@@ -172,6 +172,8 @@ void SessionState::wait_for_wal(const std::string& why) {
     return;
   }
   if (!std::exchange(told_behind_, true)) log_.warning("{}; waiting for it", error.what());
+  // This may take forever, and the slot that another host lacks may be created meanwhile.
+  refusals_.forget_settings();
   wait_ = soon_enough(behind_backoff_.next());
 }
 

@@ -39,6 +39,21 @@ TEST(Refusals, KeepTheReasonThatIsAboutTheWal) {
   EXPECT_FALSE(refusals.why());
 }
 
+TEST(Refusals, AreForgottenIfTheyAreNotAboutTheWal) {
+  Refusals refusals;
+  ASSERT_TRUE(refusals.add(0, 5, kSettings));
+  ASSERT_TRUE(refusals.add(1, 5, kGap));
+  ASSERT_TRUE(refusals.add(2, 5, Error(ErrorKind::conflict, "other WAL")));
+  ASSERT_TRUE(refusals.add(2, 5, kSettings));
+  refusals.forget_settings();
+  EXPECT_EQ(refusals.hosts(), (std::set<int>{1, 2}));
+  EXPECT_EQ(refusals.for_gap(), std::set<int>{1});
+  refusals.forget_hosts();
+  ASSERT_TRUE(refusals.add(1, 5, kSettings));
+  refusals.forget_settings();
+  EXPECT_TRUE(refusals.hosts().empty());
+}
+
 TEST(Refusals, WaitOnlyWhereThereIsAReason) {
   Refusals refusals;
   refusals.on_wait(10s);

@@ -1869,6 +1869,49 @@ TEST(SessionState, AsksSeveralHostsEverySecondWhileAFailoverMayBeUnderWay) {
   EXPECT_LE(told, 120) << "not each second";
 }
 
+TEST(SessionState, AsksAHostWithoutASlotAgainWhileAnotherOneIsBehind) {
+  // The new primary gets its slot some seconds after its promotion; the standby never catches up.
+  Dialogue dialogue(with_slot());
+  dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
+                    {.name = "two", .major = 18, .standby = true}};
+  dialogue.state.on_hosts(2, false);
+  dialogue.archive_ends_at(1, seg(7));
+  dialogue.slot.exists = false;
+  ArchivedSoFar archived;
+  archived.system_identifier = 7;
+  archived.segment_size = kSize;
+  archived.end.timeline = 1;
+  archived.end.start = archived.position = seg(7);
+  std::vector<HostWord> hosts(2);
+  for (const int index : {0, 1}) {
+    auto& word = hosts[static_cast<std::size_t>(index)];
+    word.index = index;
+    word.name = index == 0 ? "one" : "two";
+    word.standby = index == 1;
+    word.segment_size = kSize;
+    word.identity = {
+        .system_identifier = 7, .timeline = 1, .flush_position = index == 0 ? seg(7.5) : seg(3)};
+    word.history = wal::TimelineHistory(1);
+  }
+  hosts[0].has_wal = true;
+  int refused = 0;
+  bool streams = false;
+  for (int i = 0; i < 1000 && !streams; ++i) {
+    const auto step = dialogue.state.next();
+    ASSERT_FALSE(std::holds_alternative<step::Stop>(step));
+    streams = std::holds_alternative<step::Stream>(step);
+    if (std::holds_alternative<step::AskHosts>(step)) {
+      dialogue.state.on_hosts_asked(hosts, archived, dialogue.now);
+      continue;
+    }
+    if (std::holds_alternative<step::ReadSlot>(step)) dialogue.slot.exists = ++refused > 5;
+    dialogue.answer(step);
+  }
+  EXPECT_TRUE(streams);
+  EXPECT_EQ(dialogue.connected_to, 0);
+  EXPECT_GE(dialogue.waits.size(), 5U) << "not without a pause";
+}
+
 /// It said where the timeline ends, although it had nothing of it to send: seed 998700 of eb9f749.
 TEST(SessionState, StaysBetweenTwoBranchesWithTheHostThatEndedTheTimeline) {
   for (const bool ended : {true, false}) {
