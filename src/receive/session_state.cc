@@ -317,6 +317,14 @@ void SessionState::tell_of_a_missing_tail() {
       resume.timeline, *left);
 }
 
+/// The last record may have begun before the first segment, and end in it: then the slot is there.
+bool SessionState::slot_is_at_the_end() const {
+  if (!slot_ || !slot_->restart_lsn) return false;
+  const auto begin = tail_before_->lsn;
+  return begin <= *slot_->restart_lsn &&
+         *slot_->restart_lsn <= std::max(begin, archive_->resume->sound_end);
+}
+
 void SessionState::on_nothing_to_compare(const TailComparison& comparison) {
   const auto text = fmt::format(
       "the server does not have the end of the archive any more, from {} on ({}), so it cannot be "
@@ -330,8 +338,7 @@ void SessionState::on_nothing_to_compare(const TailComparison& comparison) {
   }
   // A slot has this position only if a stream into this archive has reported it. A copy of the
   // server has that slot as well, and with it all WAL that was reported.
-  if (slot_ && slot_->restart_lsn == tail_before_->lsn &&
-      tail_before_->timeline == archive_->resume->timeline) {
+  if (tail_before_->timeline == archive_->resume->timeline && slot_is_at_the_end()) {
     log_.info("{}; its replication slot \"{}\" is at the end of the archive", text, *options_.slot);
     return;
   }

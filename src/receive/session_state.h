@@ -241,6 +241,7 @@ class SessionState {
   std::optional<Step> compare_tail(const StartAt& at);
   [[nodiscard]] bool compared_as_it_comes() const;
   void on_nothing_to_compare(const TailComparison& comparison);
+  [[nodiscard]] bool slot_is_at_the_end() const;
   void tell_of_a_missing_tail();
   void refuse_uncompared(const TailComparison& comparison);
   [[nodiscard]] bool slot_is_to_be_made() const;

@@ -551,6 +551,26 @@ TEST(SessionState, TrustsASlotThatStandsWhereTheArchiveEnds) {
   }
 }
 
+TEST(SessionState, TrustsASlotInTheRecordWithWhichTheArchiveEnds) {
+  // The last record began in the segment before, which the server has removed, and ends in the
+  // partial one: no record starts there that could be compared.
+  for (const auto restart : {seg(7), seg(7.1), seg(7.2), seg(7.3), seg(6.9)}) {
+    SCOPED_TRACE(restart.to_string());
+    Dialogue dialogue(with_slot());
+    dialogue.archive_ends_at(1, seg(7));
+    dialogue.archive.resume->open = {{seg(7), seg(7), seg(7)}};
+    dialogue.archive.resume->sound_end = seg(7.2);
+    dialogue.tail = kEndRemoved;
+    dialogue.slot.restart_lsn = restart;
+    if (seg(7) <= restart && restart <= seg(7.2)) {
+      EXPECT_EQ(dialogue.until<step::Stream>().start, seg(7));
+      EXPECT_EQ(dialogue.log.count("is at the end of the archive"), 1);
+    } else {
+      EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::conflict) << "somebody else moved it";
+    }
+  }
+}
+
 TEST(SessionState, FollowsAServerThatNoLongerHasTheEndOfTheArchiveIfToldToWithOneWarning) {
   Options options;
   options.on_uncompared = OnUncompared::go_on;
