@@ -291,8 +291,17 @@ std::function<void(const std::string&)> Session::server_notice() {
   return [this](const std::string& text) { log_.info("server: {}", text); };
 }
 
+/// A host that was chosen among several: no other one, which the choice may have excluded, takes
+/// its place (load_balance_hosts=random and target_session_attrs=prefer-standby would prefer
+/// others).
 void Session::connect(std::size_t first_host) {
-  server_ = environment_.servers.connect(options_, first_host, server_notice(), environment_.stop);
+  auto& servers = environment_.servers;
+  if (hosts_.names.size() > 1) {
+    server_ = servers.connect_to(options_, first_host, server_notice(), environment_.stop);
+    server_->interrupted_by(environment_.stop);
+  } else {
+    server_ = servers.connect(options_, first_host, server_notice(), environment_.stop);
+  }
   streaming_.on_connected();
 }
 

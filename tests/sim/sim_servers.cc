@@ -518,11 +518,14 @@ std::unique_ptr<receive::Server> SimServers::connect_to(const receive::Options&,
   return std::make_unique<SimServer>(*this, host, stop);
 }
 
-std::unique_ptr<receive::Server> SimServers::connect(const receive::Options&,
+/// Any other host may answer, of which nobody has asked whether its WAL continues the archive.
+std::unique_ptr<receive::Server> SimServers::connect(const receive::Options& options,
                                                      std::size_t first_host,
                                                      std::function<void(const std::string&)>,
                                                      const net::Wake&) {
   world_.scheduler.pause();
+  if (world_.upstream.nodes().size() > 1 && !options.stock_habits)
+    throw Violation{"P3", "a connection that may lead to a host that was not chosen"};
   if (stopped_) throw net::Interrupted{};
   const auto host = world_.upstream.connect(static_cast<int>(first_host));
   return std::make_unique<SimServer>(*this, host);
