@@ -428,7 +428,7 @@ std::optional<Step> SessionState::skipped_step(wal::TimelineId timeline) {
   const auto first = std::max<wal::TimelineId>(2, timeline - std::min(timeline, kMostSkipped));
   for (auto skipped = first; skipped < timeline; ++skipped) {
     if (stored_histories_.contains(skipped) || archive_->histories.contains(skipped) ||
-        skipped_absent_.contains({upstream_->host_index, skipped}))
+        skipped_absent_.contains({upstream_->host_index, identity_->timeline, skipped}))
       continue;
     const auto known = server_histories_.find(skipped);
     if (known == server_histories_.end()) {
@@ -827,7 +827,7 @@ bool SessionState::lacks_history(wal::TimelineId timeline, std::string_view sqls
 void SessionState::on_history_absent(wal::TimelineId timeline, const std::string& server_text) {
   if (timeline == skipped_) {
     log_.debug("the server has no history file of timeline {} ({})", timeline, server_text);
-    skipped_absent_.emplace(upstream_->host_index, timeline);
+    skipped_absent_.emplace(upstream_->host_index, identity_->timeline, timeline);
     return;
   }
   log_.warning("the server has no history file of timeline {} ({})", timeline, server_text);

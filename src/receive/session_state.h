@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -300,8 +301,9 @@ class SessionState {
   // Facts of the archive, discarded when something was written.
   std::optional<ArchiveFacts> archive_;
   wal::TimelineId skipped_ = 0;  ///< requested last by skipped_step()
-  /// By host. Each server's log has an error for such a request: none is repeated.
-  std::set<std::pair<int, wal::TimelineId>> skipped_absent_;
+  /// By host, its timeline, and the skipped one. Each server's log has an error for such a request:
+  /// none is repeated. Behind a virtual address, another server has usually been promoted.
+  std::set<std::tuple<int, wal::TimelineId, wal::TimelineId>> skipped_absent_;
   std::set<wal::TimelineId> stored_histories_;
   // A position that is already decided: after a timeline's end or a gap.
   std::optional<StartAt> place_;

@@ -1405,6 +1405,29 @@ TEST(SessionState, AsksEachHostForTheHistoryOfASkippedTimeline) {
   EXPECT_EQ(dialogue.until<step::StoreHistory>().timeline, 2U);
 }
 
+TEST(SessionState, AsksTheServerOfTheNextTimelineForTheHistoryOfASkippedOne) {
+  Dialogue dialogue;
+  dialogue.archive_ends_at(1, seg(9));
+  dialogue.identity.timeline = 3;
+  dialogue.identity.flush_position = seg(12.5);
+  dialogue.server_histories[3] = "1\t0/980000\tx\n";
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 1U);
+  dialogue.timeline_ends(3, seg(9.5));
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 3U);
+  dialogue.archive_ends_at(3, seg(12));
+  dialogue.fetched.clear();
+  dialogue.stream_fails(kLost, {}, seg(12.5), true);
+  EXPECT_EQ(dialogue.until<step::Stream>().timeline, 3U);
+  EXPECT_THAT(dialogue.fetched, ::testing::ElementsAre(3U)) << "its log has an error for each";
+  // Behind the same address, another server was promoted, which has the file.
+  dialogue.identity.timeline = 4;
+  dialogue.identity.flush_position = seg(14.5);
+  dialogue.server_histories[2] = "1\t0/780000\ty\n";
+  dialogue.server_histories[4] = "1\t0/980000\tx\n3\t0/D80000\tx\n";
+  dialogue.stream_fails(kLost, {}, seg(12.5), true);
+  EXPECT_EQ(dialogue.until<step::StoreHistory>().timeline, 2U);
+}
+
 TEST(SessionState, TakesTheHistoriesOfAncestorsFromTheArchivesOwnFile) {
   Dialogue dialogue;
   dialogue.identity.timeline = 3;
