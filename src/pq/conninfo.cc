@@ -105,6 +105,14 @@ std::vector<Host> hosts_of(const std::string& conninfo) {
   return hosts_of(expand_conninfo(conninfo));
 }
 
+std::optional<std::size_t> find_host(const std::string& conninfo, std::string_view name) {
+  const auto hosts = hosts_of(conninfo);
+  const auto found = std::find_if(hosts.begin(), hosts.end(),
+                                  [&](const Host& host) { return host.to_string() == name; });
+  if (found == hosts.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - hosts.begin());
+}
+
 bool Host::local() const {
   return hostaddr.empty() && (host.empty() || host.front() == '/' || host.front() == '@');
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,10 @@ using ConninfoValues = std::map<std::string, std::string, std::less<>>;
 
 /// The hosts of a connection string, with everything that libpq adds. Throws Error{usage}.
 [[nodiscard]] std::vector<Host> hosts_of(const std::string& conninfo);
+
+/// The index of the first of these that Host::to_string() names like this; nullopt: none.
+[[nodiscard]] std::optional<std::size_t> find_host(const std::string& conninfo,
+                                                   std::string_view name);
 
 /// This libpq's default socket directory (DEFAULT_PGSOCKET_DIR).
 [[nodiscard]] std::string default_socket_directory();

@@ -172,11 +172,15 @@ class PqServers final : public Servers {
     return [files = std::move(files)] { return pq::look_at_secrets(files); };
   }
 
-  SlotReading read_slot_view(const std::string& conninfo, const std::string& slot,
-                             const net::Wake& stop) override {
+  SlotReading read_slot_view(const std::string& conninfo, const std::string& server,
+                             const std::string& slot, const net::Wake& stop) override {
+    const auto host = pq::find_host(conninfo, server);
     auto connection = pq::Connection::open({.conninfo = conninfo,
                                             .replication = pq::Replication::none,
-                                            .fallback_application_name = "pgweir monitor"},
+                                            .fallback_application_name = "pgweir monitor",
+                                            .first_host = host.value_or(0),
+                                            .only_first_host = host.has_value(),
+                                            .any_role = host.has_value()},
                                            stop);
     SlotReading reading{.view = {}, .server_major = connection.server_major()};
     const auto names = connection.execute(

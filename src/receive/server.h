@@ -144,9 +144,11 @@ class Servers {
                                                       const net::Wake& stop) = 0;
   /// Reads the state of the files used for connections. Empty: there are none.
   [[nodiscard]] virtual std::function<pq::SecretsLook()> secrets(const Options&) { return {}; }
-  /// Uses a connection of its own for the duration of the call. Throws as pq::Connection::open()
-  /// and execute().
+  /// Uses a connection of its own for the duration of the call: to the host of `conninfo` with the
+  /// name `server` (Server::name()), regardless of its role; if it names none like this, to any.
+  /// Throws as pq::Connection::open() and execute().
   [[nodiscard]] virtual SlotReading read_slot_view(const std::string& conninfo,
+                                                   const std::string& server,
                                                    const std::string& slot,
                                                    const net::Wake& stop) = 0;
   /// The same during a visit: of that host only, regardless of its role.

@@ -438,7 +438,7 @@ void Session::perform(const step::DropSlot&) {
 }
 
 void Session::expect_slot(bool expected) {
-  if (slot_guard_) slot_guard_->expect(expected);
+  if (slot_guard_) slot_guard_->expect(expected, server_->name());
 }
 
 void Session::perform(const step::ReadSlot&) {

@@ -32,7 +32,11 @@ SlotGuard::SlotGuard(Servers& servers, Machine& machine, std::string conninfo, s
       expected_(expected),
       look_(machine.threads(), "slot guard", machine.now(), [this] { return look(); }) {}
 
-void SlotGuard::expect(bool expected) {
+void SlotGuard::expect(bool expected, std::string server) {
+  {
+    const std::lock_guard lock(mutex_);
+    server_ = std::move(server);
+  }
   expected_ = expected;
   look_.look_now();
 }
@@ -53,9 +57,13 @@ std::optional<Time> SlotGuard::look() {
 
 void SlotGuard::check() {
   const bool expected = expected_;  // before the query: the slot may be created meanwhile
+  const auto server = [this] {
+    const std::lock_guard lock(mutex_);
+    return server_;
+  }();
   // A new connection for each check: a server that shuts down in smart mode waits until all
   // sessions have ended by themselves (P13).
-  const auto [view, server_major, names] = servers_.read_slot_view(conninfo_, slot_, stop_);
+  const auto [view, server_major, names] = servers_.read_slot_view(conninfo_, server, slot_, stop_);
   if (names && heard_names_) heard_names_(*names);
   if (!view.exists && !expected) {
     board_.update([](auto& content) { content.slot_view.reset(); });

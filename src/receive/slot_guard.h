@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -34,7 +35,9 @@ struct SlotTrouble {
 /// that retains more than max_slot_wal_keep_size, and its WAL is removed. A thread of its own; a
 /// failed connection is retried and never disturbs archiving.
 ///
-/// A slot that is still to be created is not an error: `expected` says whether it should exist.
+/// A slot that is still to be created is not an error: `expected` says whether it should exist. If
+/// the connection string names several hosts, the slot of the server that streams is monitored:
+/// those of the others are not in use.
 class SlotGuard {
  public:
   /// `heard_names`: called with synchronous_standby_names at each check of a primary; may be empty.
@@ -45,9 +48,10 @@ class SlotGuard {
             std::string why_held = {});
   ~SlotGuard() { stop_.raise(); }
 
-  /// From now on the slot should exist (or no longer). Checks at once: an outdated warning is
-  /// withdrawn. Any thread, returns at once.
-  void expect(bool expected);
+  /// From now on the slot should exist (or no longer) on the server with this name
+  /// (Server::name()). Checks at once: an outdated warning is withdrawn. Any thread, returns at
+  /// once.
+  void expect(bool expected, std::string server);
 
  private:
   [[nodiscard]] std::optional<Time> look();
@@ -64,6 +68,8 @@ class SlotGuard {
   const std::string why_held_;
   net::Wake stop_;
   std::atomic<bool> expected_;
+  std::mutex mutex_;
+  std::string server_;  ///< guarded by it; empty: none has streamed yet
   std::optional<SlotTrouble::Kind> reported_;
   bool told_failure_ = false;
   std::optional<Time> inactive_since_;  ///< not in use at any check since

@@ -401,7 +401,7 @@ void Streaming::announce(const step::Stream& step, const Partners& partners) {
   feed_.publish(event::StateChanged{"streaming"});
   // A stream that found a full disk may have ended before there was space again.
   world_.alarms.disk_full(false);
-  if (partners.slot_guard != nullptr) partners.slot_guard->expect(true);
+  if (partners.slot_guard != nullptr) partners.slot_guard->expect(true, partners.server.name());
   feed_.publish(event::Streaming{step.timeline, step.start});
 }
 

@@ -532,7 +532,7 @@ std::unique_ptr<receive::Server> SimServers::connect(const receive::Options& opt
 }
 
 receive::SlotReading SimServers::read_slot_view(const std::string&, const std::string&,
-                                                const net::Wake& stop) {
+                                                const std::string&, const net::Wake& stop) {
   world_.scheduler.pause();
   if (stop.raised()) throw net::Interrupted{};
   return {.view = world_.upstream.read_slot_view(),

@@ -50,8 +50,8 @@ class SimServers final : public receive::Servers {
   std::unique_ptr<receive::Server> connect(const receive::Options& options, std::size_t first_host,
                                            std::function<void(const std::string&)> notice,
                                            const net::Wake& stop) override;
-  receive::SlotReading read_slot_view(const std::string& conninfo, const std::string& slot,
-                                      const net::Wake& stop) override;
+  receive::SlotReading read_slot_view(const std::string& conninfo, const std::string& server,
+                                      const std::string& slot, const net::Wake& stop) override;
   /// The host of which something was heard in a stream last.
   [[nodiscard]] std::optional<std::size_t> streamed_host() const { return streamed_host_; }
   /// As a signal has asked for: what waits for a server is broken off.

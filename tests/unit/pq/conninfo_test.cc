@@ -65,6 +65,14 @@ TEST(HostsOf, AreThoseOfTheConnectionString) {
   EXPECT_EQ(hosts_of(ConninfoValues{{"host", "a,b"}, {"port", "1,2"}}).at(1).port, "2");
 }
 
+TEST(FindHost, FindsTheHostOfThatName) {
+  const std::string conninfo = "host=db1,db2,::1 port=5432,5433,5434";
+  EXPECT_EQ(find_host(conninfo, "db2:5433"), 1u);
+  EXPECT_EQ(find_host(conninfo, "[::1]:5434"), 2u);
+  EXPECT_FALSE(find_host(conninfo, "db2:5432"));
+  EXPECT_FALSE(find_host(conninfo, ""));
+}
+
 TEST(Host, IsNamedAsAnOperatorWouldNameIt) {
   EXPECT_EQ((Host{"db1", "", "5433"}).to_string(), "db1:5433");
   EXPECT_EQ((Host{"db1", "10.0.0.1", ""}).to_string(), "db1:5432");

@@ -120,7 +120,7 @@ class OtherServers final : public receive::Servers {
                                          const net::Wake&) override {
     return std::make_unique<OtherServer>(other_);
   }
-  receive::SlotReading read_slot_view(const std::string&, const std::string&,
+  receive::SlotReading read_slot_view(const std::string&, const std::string&, const std::string&,
                                       const net::Wake&) override {
     throw std::logic_error("a slot");
   }
