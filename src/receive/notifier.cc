@@ -212,12 +212,15 @@ void Notifier::work() {
     try {
       send_all(lock);
       backoff.reset();
+      standbys_ = 0;
     } catch (const net::Interrupted&) {
       if (!lock.owns_lock()) lock.lock();
       break;
     } catch (const Error& error) {
       if (!lock.owns_lock()) lock.lock();
+      const bool another = leads_to_another_host(error);
       connection_.reset();
+      if (another) continue;
       trouble(error);
       if (ending_ || !pause(lock, backoff.next())) break;
     }
@@ -262,7 +265,8 @@ void Notifier::connect() {
   connection_.emplace(pq::Connection::open({.conninfo = options_.conninfo,
                                             .replication = pq::Replication::none,
                                             .fallback_application_name = "pgweir notify",
-                                            .timeout = kConnectTimeout},
+                                            .timeout = kConnectTimeout,
+                                            .first_host = first_host_},
                                            give_up_));
   // A notification is a small transaction. It must not wait for synchronous standbys, which may
   // include this archive.
@@ -270,6 +274,17 @@ void Notifier::connect() {
   if (!pq::expand_conninfo(options_.conninfo).contains("client_encoding") &&
       connection_->parameter("server_encoding") != "SQL_ASCII")
     connection_->execute("SET client_encoding = 'UTF8'", kSendTimeout);
+}
+
+/// If there are several hosts, the primary is used; which one that is changes in a failover.
+/// Returns true if the next one should be used at once.
+bool Notifier::leads_to_another_host(const Error& error) {
+  constexpr std::string_view kStandby = "25006";
+  if (!connection_ || error.sqlstate() != kStandby) return false;
+  first_host_ = connection_->host_index() + 1;
+  if (++standbys_ < connection_->host_count()) return true;
+  standbys_ = 0;
+  return false;
 }
 
 /// Returns false if it ends meanwhile.

@@ -71,13 +71,17 @@ class Notifier {
   void send_all(std::unique_lock<std::mutex>& lock);
   void connect();
   bool pause(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds time);
+  [[nodiscard]] bool leads_to_another_host(const Error& error);
   void trouble(const Error& error);
   void notify_of_trouble(const Error& error);
 
   const Options options_;
   Log& log_;
   net::Wake give_up_;
-  std::optional<pq::Connection> connection_;  // for the thread only
+  // For the thread only:
+  std::optional<pq::Connection> connection_;
+  std::size_t first_host_ = 0;  ///< to connect to
+  std::size_t standbys_ = 0;    ///< connected to since the last success or pause
 
   std::mutex mutex_;
   std::condition_variable changed_;

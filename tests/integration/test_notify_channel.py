@@ -78,6 +78,21 @@ def test_a_switch_is_told_by_the_archive_of_a_standby(servers, receivers, new_ar
     hearing.process.stop()
 
 
+def test_of_several_hosts_the_primary_is_told(servers, receivers, new_archive, ears):
+    primary = servers.primary()
+    standby = servers.standby(primary)
+    hearing = ears(primary)
+    both = (f"host=127.0.0.1,127.0.0.1 port={standby.port},{primary.port} user=postgres "
+            "dbname=postgres")
+    receiver = receivers.pgweir(new_archive(primary), primary, "--notify-channel", CHANNEL,
+                                "--notify-conninfo", both)
+    hearing.wait("streaming")
+    receiver.stop()
+    hearing.wait("stopped")
+    assert "notifications cannot be sent" not in receiver.said()
+    hearing.process.stop()
+
+
 def test_trouble_is_told_to_the_server_that_is_there(servers, receivers, new_archive, ears):
     other = servers.primary("other")
     primary = servers.primary()
