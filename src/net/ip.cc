@@ -10,7 +10,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>  // check-includes: /proc
+#include <iterator>
+#include <limits>
 #include <memory>
+#include <sstream>
 
 #include "base/error.h"
 
@@ -118,12 +122,26 @@ std::optional<std::string> peer_user(int socket) {
   ucred peer{};
   socklen_t size = sizeof peer;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  std::ifstream map("/proc/self/uid_map");  // check-includes: /proc
+  const std::string text((std::istreambuf_iterator<char>(map)), std::istreambuf_iterator<char>());
+  if (!is_one_user(peer.uid, text)) return std::nullopt;
   passwd entry{};
   passwd* found = nullptr;
   std::string buffer(16 * 1024, '\0');
   if (::getpwuid_r(peer.uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
     return std::nullopt;
   return std::string(found->pw_name);
+}
+
+bool is_one_user(std::uint32_t id, const std::string& uid_map) {
+  constexpr std::uint32_t kNobody = 65534;
+  std::istringstream words(uid_map);
+  bool has = uid_map.empty();  // a kernel without user namespaces
+  for (std::uint64_t first = 0, outside = 0, count = 0; words >> first >> outside >> count;) {
+    if (count >= std::numeric_limits<std::uint32_t>::max()) return true;  // all users
+    has = has || (id >= first && id - first < count);
+  }
+  return has && id != kNobody;
 }
 
 }  // namespace weir::net

@@ -49,7 +49,11 @@ struct Network {
 /// no longer known: the other side has reset the connection, although data that it sent before can
 /// still be read.
 [[nodiscard]] std::optional<Ip> peer_address(int socket);
-/// The name of the user on the other side of a Unix socket; nullopt if there is none.
+/// The name of the user on the other side of a Unix socket; nullopt if there is none, or if the
+/// user namespace of this process lacks that user.
 [[nodiscard]] std::optional<std::string> peer_user(int socket);
+/// `id` is that of one user, by the content of /proc/self/uid_map: the kernel reports all users
+/// that a user namespace lacks under one id (user_namespaces(7), "Unmapped user and group IDs").
+[[nodiscard]] bool is_one_user(std::uint32_t id, const std::string& uid_map);
 
 }  // namespace weir::net

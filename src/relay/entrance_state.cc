@@ -176,9 +176,11 @@ void EntranceState::authenticate() {
           "a line of the HBA file rejects it");
     case Method::peer:
       if (peer_.local_user == user_) return admit();
-      return refuse(
-          {"28000", fmt::format("Peer authentication failed for user \"{}\"", user_)},
-          fmt::format("the operating system user is {}", peer_.local_user.value_or("unknown")));
+      return refuse({"28000", fmt::format("Peer authentication failed for user \"{}\"", user_)},
+                    peer_.local_user
+                        ? fmt::format("the operating system user is {}", *peer_.local_user)
+                        : "the operating system user is unknown, or not part of the user "
+                          "namespace (PrivateUsers= of systemd)");
     case Method::cert:
       return check_certificate();
     case Method::scram:

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from support import wal
-from support.process import preload, run, wait_for
+from support.process import preload, run, server_user, wait_for
 from support.receiver import BINARY, pgweir, stock_command
+from support.recovery import hand_over, installed
 from support.relay import PASSWORD, Client, Relay, fields, make_user, told
 from support.scenario import begun, create_slot, promote_again, status_of_receiver
 from support.server import DEBIAN_MAJOR, free_port
@@ -118,6 +119,30 @@ def test_by_unix_socket_a_user_of_this_machine_needs_no_password(place, filled, 
     assert same_files(directory, archive) >= 2
     _, result = receive_stock(place, serving, archive, "none", user="somebody", host=serving.socket_dir)
     assert 'Peer authentication failed for user "somebody"' in result.stderr
+
+
+def test_a_user_that_the_user_namespace_lacks_is_not_nobody(place, filled, receivers):
+    """As with PrivateUsers= of systemd: the kernel reports every such user as "nobody"."""
+    if os.getuid() != 0:
+        pytest.skip("only root may run it as another user")
+    own = server_user()
+    inside = ["setpriv", f"--reuid={own.pw_uid}", f"--regid={own.pw_gid}", "--clear-groups", "unshare", "--user",
+              "--map-current-user"]
+    if run([*inside, "true"], check=False).returncode != 0:
+        pytest.skip("no user namespaces here")
+    _, archive, _ = filled
+    hand_over(archive.path)
+    sockets = place / "sockets"
+    sockets.mkdir()
+    os.chown(sockets, own.pw_uid, own.pw_gid)
+    serving = Relay(place, receivers, archive, None, "local replication all peer\n")
+    serving.command = [*inside, str(installed(place)), *serving.command[1:]]
+    serving.command[serving.command.index("--serve-socket") + 1] = str(sockets)
+    serving.start()
+    nobody = pwd.getpwuid(65534).pw_name
+    _, result = receive_stock(place, serving, archive, user=nobody, host=sockets)  # by root
+    assert f'Peer authentication failed for user "{nobody}"' in result.stderr, result.stderr
+    serving.process.wait_log("the operating system user is unknown, or not part of the user namespace")
 
 
 def test_a_standby_follows_a_receiver_across_a_promotion(servers, receivers, new_archive, relay):

@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <cstdint>
 
 #include "base/error.h"
 #include "net/address.h"
@@ -63,6 +67,32 @@ TEST(PeerAddress, IsKnownWhereItComesFromOneAndOfAUnixSocketThereIsNone) {
   const auto server = listener.accept_now();
   ASSERT_TRUE(server);
   EXPECT_EQ(peer_address(server.get()), Ip::parse("127.0.0.1"));
+}
+
+TEST(PeerUser, IsOneThatTheUserNamespaceHas) {
+  constexpr auto* kAll = "         0          0 4294967295\n";
+  for (const std::uint32_t id : {0U, 998U, 65534U}) EXPECT_TRUE(is_one_user(id, kAll)) << id;
+  constexpr auto* kOwnAndRoot =
+      "         0          0          1\n       998        998          1\n";  // PrivateUsers=
+  EXPECT_TRUE(is_one_user(0, kOwnAndRoot));
+  EXPECT_TRUE(is_one_user(998, kOwnAndRoot));
+  EXPECT_FALSE(is_one_user(65534, kOwnAndRoot)) << "any other user of the machine";
+  EXPECT_FALSE(is_one_user(997, kOwnAndRoot)) << "if the kernel was told another id";
+  constexpr auto* kContainer = "         0     100000      65536\n";
+  EXPECT_TRUE(is_one_user(65533, kContainer));
+  EXPECT_FALSE(is_one_user(65534, kContainer)) << "that user, or any that the container lacks";
+  EXPECT_FALSE(is_one_user(65536, kContainer));
+  EXPECT_TRUE(is_one_user(998, "")) << "a kernel without user namespaces";
+}
+
+TEST(PeerUser, IsKnownOnTheOtherSideOfAUnixSocket) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const Descriptor one(ends[0]);
+  const Descriptor other(ends[1]);
+  const auto* const own = ::getpwuid(::geteuid());
+  if (own == nullptr) GTEST_SKIP() << "this user has no name";
+  EXPECT_EQ(peer_user(one.get()), own->pw_name);
 }
 
 /// What it has sent can be read, and it must not count as one of this machine.
