@@ -198,13 +198,13 @@ def test_the_unit_is_sound_and_shut_in(debs, place):
         assert owns == (service.name == "pgweir@.service"), service.name
         # systemd gives all of these to the unit's user, who may not be that of another archive's unit.
         for line in lines:
-            assert not line.startswith(("StateDirectory=", "CacheDirectory=")) or re.fullmatch(r"\w+=pgweir/\S*%i", line), line
+            assert not re.match("(State|Cache|Logs)Directory=", line) or re.fullmatch(r"\w+=pgweir/\S*%i", line), line
         assert "ReadWritePaths=-/var/lib/pgweir" in lines, service.name
         if service.name == "pgweir@.service":
             assert f"{level:.1f}" in (REPOSITORY / "docs" / "service.md").read_text()
     # What the unit relies on: the statuses that shall not be tried again, and the watchdog.
     for line in ("Type=notify", "RestartPreventExitStatus=2 4", "WatchdogSec=60s",
-                 "ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet="):
+                 "ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ReadWritePaths=-/var/log/pgweir"):
         assert line in text.split("\n"), line
 
 
@@ -227,6 +227,7 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
 
     home = "stat -c '%U %G %a %F' /var/lib/pgweir"
     assert root.sh(home).stdout == "pgweir pgweir 751 directory\n"
+    assert root.sh("stat -c '%U %G %a' /var/log/pgweir").stdout == "pgweir pgweir 750\n"
 
     # The example, adapted, is a configuration the service's user can run with.
     root.sh("install -d -o pgweir -g pgweir -m 750 /var/lib/pgweir/main;"
@@ -236,7 +237,7 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
                  "--config=/etc/pgweir/main.ini", "--port=1", "--no-loop", check=False)
     assert tried.returncode == 3 and "127.0.0.1" in tried.stderr, tried.stderr
     root.sh("echo wal > /var/lib/pgweir/main/000000010000000000000001;"
-            "install -d -o pgweir -g pgweir /var/log/pgweir; echo > /var/log/pgweir/main.log")
+            "echo > /var/log/pgweir/main.log")
     if root("sh", "-c", "command -v logrotate", check=False).returncode == 0:
         root("logrotate", "--debug", "/etc/logrotate.d/pgweir")
 

@@ -279,6 +279,37 @@ def test_services_of_two_users_leave_each_other_their_archives(machine):
     machine.sql("SELECT pg_drop_replication_slot('server')")
 
 
+def test_the_logs_of_services_of_two_users_are_rotated(machine):
+    """A start leaves the other one's directory to its owner, and each receiver opens its new file."""
+    unit = "pgweir@server"
+    logs = {"pgweir@main": "/var/log/pgweir/main.log", unit: "/var/log/pgweir-server/receive.log"}
+    (machine.root / "etc/pgweir/main.ini").write_text(f"{CONFIGURATION}log-file = {logs['pgweir@main']}\n")
+    (machine.root / "etc/pgweir/server.ini").write_text(
+        CONFIGURATION.replace("main", "server").replace("archive", "server").replace("user=pgweir", "user=postgres")
+        + f"log-file = {logs[unit]}\n")
+    machine("sh", "-c", f"mkdir -p /run/systemd/system/{unit}.service.d; printf"
+            " '[Service]\\nUser=postgres\\nGroup=postgres\\nLogsDirectory=pgweir-server\\n'"
+            f" >/run/systemd/system/{unit}.service.d/user.conf")
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "restart", *logs)
+    pids = {each: machine.show("MainPID", each) for each in logs}
+    assert machine("stat", "-c", "%U", *map(os.path.dirname, logs.values())).stdout == "pgweir\npostgres\n"
+    for log in logs.values():
+        wait_for(lambda: machine("test", "-s", log, check=False).returncode == 0, f"messages in {log}")
+    machine("logrotate", "--force", "/etc/logrotate.d/pgweir")
+    for each, log in logs.items():
+        machine("test", "-s", f"{log}.1")
+        wait_for(lambda: log in machine("sh", "-c", f"readlink /proc/{pids[each]}/fd/*", check=False).stdout.splitlines(),
+                 f"{each} to open {log}")
+        assert machine.show("MainPID", each) == pids[each]
+    machine("systemctl", "stop", unit)
+    machine("rm", "-r", f"/run/systemd/system/{unit}.service.d", "/etc/pgweir/server.ini")
+    (machine.root / "etc/pgweir/main.ini").write_text(CONFIGURATION)
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "restart", "pgweir@main")
+    machine.sql("SELECT pg_drop_replication_slot('server')")
+
+
 def test_a_service_that_runs_as_a_servers_user_leaves_its_shared_memory(machine):
     """docs/service.md suggests that user. No other unit of systemd has it: Debian's postgresql@.service runs as root."""
     machine("sh", "-c", "mkdir -p /run/systemd/system/pgweir-verify@server.service.d; printf"
