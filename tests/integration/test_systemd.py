@@ -324,10 +324,19 @@ def test_a_service_that_runs_as_a_servers_user_leaves_its_shared_memory(machine)
 
 
 def test_an_upgrade_under_load_loses_nothing(machine, load, deb, place):
+    # Another receiver, whose configuration has become invalid meanwhile.
+    other = machine.root / "etc/pgweir/changed.ini"
+    other.write_text(CONFIGURATION.replace("main", "changed").replace("archive", "changed"))
+    machine("systemctl", "start", "pgweir@changed")
+    other.write_text(CONFIGURATION.replace("directory", "directori"))
     before = machine.show("MainPID")
     shutil.copy(upgrade_of(deb, place, 2), machine.root / "root" / "next.deb")
     machine("dpkg", "--install", "/root/next.deb", timeout=10 * PATIENCE)
     assert machine.show("ActiveState") == "active" and machine.show("MainPID") != before
+    assert machine("dpkg-query", "-W", "-f", "${db:Status-Status}", "pgweir").stdout == "installed"
+    assert machine.show("ActiveState", "pgweir@changed") == "failed"
+    other.unlink()
+    machine.sql("SELECT pg_drop_replication_slot('changed')")
     load.stop()
     machine.archived()
     machine.verified()
