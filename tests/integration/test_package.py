@@ -241,13 +241,17 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     if root("sh", "-c", "command -v logrotate", check=False).returncode == 0:
         root("logrotate", "--debug", "/etc/logrotate.d/pgweir")
 
+    # Services of other users can enter what 0.1.0 has created. A mode that was set later stays.
+    modes = "stat -c %a /var/lib/pgweir /var/cache/pgweir"
+    for version, expected in (("0.1.0-1", "751\n711\n"), ("1.0.0-1", "750\n700\n")):
+        root.sh("chmod 750 /var/lib/pgweir; install -d -o pgweir -g pgweir -m 700 /var/cache/pgweir")
+        root("/var/lib/dpkg/info/pgweir.postinst", "configure", version)
+        assert root.sh(modes).stdout == expected
+
     # Upgrade: what nobody touched is new, what somebody changed stays.
     second = root.put(upgrade_of(debs["pgweir"], place, 2), "second.deb")
     third = root.put(upgrade_of(debs["pgweir"], place, 3), "third.deb")
-    root.sh("chmod 750 /var/lib/pgweir; install -d -o pgweir -g pgweir -m 700 /var/cache/pgweir")  # as of 0.1.0
     root("dpkg", "-i", second)
-    assert root.sh(home).stdout == "pgweir pgweir 751 directory\n"
-    assert root.sh("stat -c '%U %a' /var/cache/pgweir").stdout == "pgweir 711\n"
     assert "# of revision 2" in root("cat", "/etc/pgweir/example.ini").stdout
     root.sh("echo '# mine' >> /etc/pgweir/example.ini; chmod 755 /var/lib/pgweir")
     root("dpkg", "--force-confold", "-i", third)
