@@ -86,7 +86,9 @@ void replace_small_file(const std::string& path, std::string_view content, unsig
     ::unlink(temporary.c_str());
     return system_error(code, what).with("path", path);
   };
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  // Left by a process of the same number, or a link that another user of the directory has created.
+  ::unlink(temporary.c_str());
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) throw system_error(errno, "could not write file").with("path", path);
   ::fchmod(fd, mode);  // regardless of the umask
   while (!content.empty()) {

@@ -83,6 +83,22 @@ TEST_F(SmallFile, IsReplacedAsAWholeAndLeavesNothingElse) {
             2);
 }
 
+/// Root writes a metrics file into a directory that another user can write to, as well.
+TEST_F(SmallFile, IsNotWrittenThroughALinkUnderItsHiddenName) {
+  const auto victim = put("victim", "secret");
+  ASSERT_EQ(::chmod(victim.c_str(), 0600), 0);
+  const auto hidden = place_ + "/.a." + std::to_string(::getpid()) + ".tmp";
+  ASSERT_EQ(::symlink("victim", hidden.c_str()), 0);
+  replace_small_file(place_ + "/a", "new", 0644);
+  EXPECT_EQ(read_small_file(place_ + "/a", 10), "new");
+  EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(place_ + "/a")));
+  EXPECT_EQ(read_small_file(victim, 10), "secret");
+  EXPECT_EQ(look_at_access(victim)->mode, 0600u);
+  put(".a." + std::to_string(::getpid()) + ".tmp", "left behind by a process of this number");
+  replace_small_file(place_ + "/a", "newer", 0644);
+  EXPECT_EQ(read_small_file(place_ + "/a", 10), "newer");
+}
+
 TEST_F(SmallFile, ReplacedDurablyLeavesNothingElse) {
   const auto path = place_ + "/state.json";
   replace_small_file(path, "old", 0600, Replace::durably);
