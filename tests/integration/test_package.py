@@ -279,10 +279,12 @@ def test_installs_upgrades_and_goes_without_a_trace(debs, place, root):
     assert not root.exists("/etc/logrotate.d/pgweir")
     assert not root.exists("/var/log/pgweir")
 
-    # With nothing of the users in them, the directories go as well. The user stays, as Debian's do.
+    # With nothing of the users in them, the directories go as well, except an empty file system. The user stays, as Debian's do.
     root.sh("rm /etc/pgweir/main.ini /var/lib/pgweir/main/* /var/lib/pgweir/main/.pgweir-last-word /var/lib/pgweir/.pgpass")
     root("dpkg", "-i", third)
+    root.sh("mkdir /var/lib/pgweir/mounted; mount -t tmpfs mounted /var/lib/pgweir/mounted")
     root("dpkg", "-P", "pgweir")
+    root.sh("umount /var/lib/pgweir/mounted; rmdir /var/lib/pgweir/mounted /var/lib/pgweir")
     accounts = {f"/etc/{name}{dash}" for name in ("passwd", "group", "shadow", "gshadow")
                 for dash in ("", "-")} | {"/etc/.pwd.lock"}
     assert root.changes() - before - accounts == set()
