@@ -22,6 +22,7 @@
 #include "archive/served_start.h"
 #include "base/buffer.h"
 #include "base/error.h"
+#include "wal/page.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
 
@@ -85,7 +86,7 @@ class Finder {
     point.unfinished_end = size_.start(last_ + 1);
     for (const auto& [segno, open] : unfinished_)
       if (segno >= next) point.open.push_back(examine(segno, open));
-    point.sound_end = sound_end(point);
+    find_sound_end(point);
     return point;
   }
 
@@ -272,13 +273,15 @@ class Finder {
 
   /// A record that crosses a boundary has its checksum in its first part, so the complete segments
   /// before the partial ones are included.
-  wal::Lsn sound_end(const ResumePoint& point) {
+  void find_sound_end(ResumePoint& point) {
+    point.sound_end = point.unbroken_end = point.start;
     const auto& open = point.open;
-    if (open.empty() || open.front().start != point.start) return point.start;
+    if (open.empty() || open.front().start != point.start) return;
     const bool known = before_ && before_->position() == point.start;
     auto verifier = known ? std::move(*before_)
                           : verifier_at(directory_, {.segment_size = size_, .timeline = timeline_},
                                         point.start);
+    std::optional<wal::Damage> damage;
     for (std::size_t i = 0; i < open.size() && open[i].start == verifier.position(); ++i) {
       const bool last = i + 1 == open.size() || open[i + 1].start != open[i].start + size_.bytes();
       const wal::SegmentName segment(timeline_, size_.segno(open[i].start), size_);
@@ -287,13 +290,35 @@ class Finder {
       if (!file) throw system_error(ENOENT, "a partial segment has disappeared");
       // After a record that starts in the segment, examine() has read everything.
       const auto joins = [&] { return last && verifier.last_record_start() >= open[i].start; };
-      read_content(*file, codec::Method::none, directory_.path() + "/" + name,
-                   [&](auto raw) { return !verifier.feed(raw) && !joins(); });
-      if (joins()) return open[i].trusted_end;
+      read_content(*file, codec::Method::none, directory_.path() + "/" + name, [&](auto raw) {
+        damage = verifier.feed(raw);
+        return !damage && !joins();
+      });
+      if (joins()) {
+        point.sound_end = point.unbroken_end = open[i].trusted_end;
+        return;
+      }
     }
     // (For a server version newer than the supported ones, the end of the WAL cannot be
     // determined.)
-    return verifier.unchecked() ? point.start : std::max(point.start, verifier.records_end());
+    if (verifier.unchecked()) return;
+    point.sound_end = std::max(point.start, verifier.records_end());
+    point.unbroken_end =
+        std::max(point.sound_end, damage ? end_of_break(*damage) : verifier.position());
+  }
+
+  /// The zeros behind the received part of a record count as its rest: it fails at its end, or at
+  /// the next page.
+  [[nodiscard]] wal::Lsn end_of_break(const wal::Damage& damage) const {
+    if (!damage.record) return damage.found_at;
+    auto end = damage.at;
+    for (std::uint64_t left = damage.record->total_length;;) {
+      const auto room = wal::kPageSize - end.byte() % wal::kPageSize;
+      if (left <= room) return std::max(damage.found_at, end + left);
+      left -= room;
+      end = end + room;
+      end = end + (size_.offset(end) == 0 ? wal::kLongHeaderSize : wal::kShortHeaderSize);
+    }
   }
 
   static constexpr std::string_view kRemedy =

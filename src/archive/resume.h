@@ -33,6 +33,9 @@ struct ResumePoint {
   /// partial segments are linked with each other, and with the last complete segment. `start` if
   /// there is none.
   wal::Lsn sound_end;
+  /// The same, with what follows if it may be the received part of an incomplete record: that ends
+  /// here or before.
+  wal::Lsn unbroken_end;
   /// Missing segments of this timeline between complete ones, or before a partial one that follows
   /// a recorded hole (losses.h).
   struct Hole {

@@ -317,12 +317,13 @@ void SessionState::tell_of_a_missing_tail() {
       resume.timeline, *left);
 }
 
-/// The last record may have begun before the first segment, and end in it: then the slot is there.
+/// The last record may have begun before the first segment and end in it, or none may be complete
+/// in it: then the slot is there.
 bool SessionState::slot_is_at_the_end() const {
   if (!slot_ || !slot_->restart_lsn) return false;
   const auto begin = tail_before_->lsn;
   return begin <= *slot_->restart_lsn &&
-         *slot_->restart_lsn <= std::max(begin, archive_->resume->sound_end);
+         *slot_->restart_lsn <= std::max(begin, archive_->resume->unbroken_end);
 }
 
 void SessionState::on_nothing_to_compare(const TailComparison& comparison) {

@@ -527,6 +527,46 @@ TEST(ResumePoint, TellsUpToWhereTheUnfinishedSegmentsHaveRecordsWithoutABreak) {
   }
 }
 
+/// Of which the receiver has reported what it had flushed: the server's slot is there.
+TEST(ResumePoint, TellsUpToWhereAnIncompleteRecordMayReach) {
+  const auto start = kSize.start(3);
+  WalBuilder wal({.switch_every = 0, .abort_every = 0, .large_every = 0});
+  wal.grow_to(Lsn(start.byte() - 16'384));
+  ASSERT_LT(wal.end(), start);
+  wal.append_random(30'000);
+  wal.append_random(9'000);
+  wal.grow_to(kSize.start(4));
+  const auto content = [&](std::uint64_t segno, std::uint64_t written) {
+    const auto bytes = wal.bytes(kSize.start(segno), kSize.start(segno) + written);
+    Bytes file(bytes.begin(), bytes.end());
+    file.resize(kSize.bytes());
+    return file;
+  };
+  int incomplete = 0;
+  for (std::uint64_t written = 0; written <= 30'720; written += 256) {
+    SCOPED_TRACE(written);
+    SimDisk disk;
+    disk.put(name(2), content(2, kSize.bytes()));
+    disk.put(name(3, ".partial"), content(3, written));
+    const auto point = resume(disk);
+    ASSERT_TRUE(point);
+    const auto& open = point->open.at(0);
+    if (open.trusted_end > open.first_record) {
+      EXPECT_EQ(point->unbroken_end, point->sound_end);
+      continue;
+    }
+    ++incomplete;
+    EXPECT_GE(point->unbroken_end, point->sound_end);
+    EXPECT_GE(point->unbroken_end, start + written);
+    auto most = start + (written + 8191) / 8192 * 8192;  // the page
+    for (const auto& record : wal.records())
+      if (record.start < start + written && start + written <= record.end)
+        most = std::max(most, record.end);
+    EXPECT_LE(point->unbroken_end, most);
+  }
+  EXPECT_GT(incomplete, 50);
+}
+
 TEST(ResumePoint, TellsNoEndBehindAHole) {
   SimDisk disk;
   disk.put(name(1), segment(1));

@@ -553,13 +553,14 @@ TEST(SessionState, TrustsASlotThatStandsWhereTheArchiveEnds) {
 
 TEST(SessionState, TrustsASlotInTheRecordWithWhichTheArchiveEnds) {
   // The last record began in the segment before, which the server has removed, and ends in the
-  // partial one: no record starts there that could be compared.
+  // partial one, or none is complete there: there is no record that could be compared.
   for (const auto restart : {seg(7), seg(7.1), seg(7.2), seg(7.3), seg(6.9)}) {
     SCOPED_TRACE(restart.to_string());
     Dialogue dialogue(with_slot());
     dialogue.archive_ends_at(1, seg(7));
     dialogue.archive.resume->open = {{seg(7), seg(7), seg(7)}};
-    dialogue.archive.resume->sound_end = seg(7.2);
+    dialogue.archive.resume->sound_end = seg(7.1);
+    dialogue.archive.resume->unbroken_end = seg(7.2);
     dialogue.tail = kEndRemoved;
     dialogue.slot.restart_lsn = restart;
     if (seg(7) <= restart && restart <= seg(7.2)) {
