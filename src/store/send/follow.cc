@@ -80,7 +80,8 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
             .every = options_.keep_every,
             .keys = proofs_of(options_.manifest_key),
             .sent_again = [this](ManifestEntry line) { sender_.add_line(std::move(line)); },
-            .stopping = [this] { return stopping_.load(); }},
+            .stopping = [this] { return stopping_.load(); },
+            .durable_end = options_.durable_end},
         threads_, report_, log_);
 }
 

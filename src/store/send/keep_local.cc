@@ -111,18 +111,21 @@ std::optional<wal::Lsn> held_by_slots(io::Shelf& archive) {
 }
 
 bool remove_local(io::Directory& archive, const LocalSegments& number,
-                  const std::function<bool(wal::SegmentName)>& may_leave) {
+                  const std::function<bool(wal::SegmentName)>& may_leave,
+                  const std::function<bool(wal::SegmentName)>& is_received) {
   for (const auto& segment : number.segments)
     if (!may_leave(segment)) return false;
   // A remaining partial file would be the only WAL of that position. It is removed first: a
   // crash must not bring it back alone.
   bool left = false;
   for (const auto& segment : number.segments)
-    for (const auto& form : archive::partial_names(segment))
-      if (const auto name = form.to_string(); archive.find(name)) {
-        archive.remove(name);
-        left = true;
-      }
+    for (const auto& form : archive::partial_names(segment)) {
+      const auto name = form.to_string();
+      if (!archive.find(name)) continue;
+      if (form.method == codec::Method::none && is_received(segment)) continue;
+      archive.remove(name);
+      left = true;
+    }
   if (left) archive.sync();
   // As prune does: the raw form first, since a running compressor checks for it right before it
   // publishes another form.
@@ -203,9 +206,10 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
       break;
     }
     std::string stays;
-    if (options_.stopping() || !remove_local(archive_, number, [&](wal::SegmentName segment) {
-          return may_go_now(segment, stays);
-        })) {
+    if (options_.stopping() ||
+        !remove_local(
+            archive_, number, [&](wal::SegmentName segment) { return may_go_now(segment, stays); },
+            [&](wal::SegmentName segment) { return is_received(segment, size); })) {
       plan.kept_for = stays;
       break;
     }
@@ -217,6 +221,14 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
   }
   report_.change([&](StoreView& view) { view.kept_for = plan.kept_for; });
   return through;
+}
+
+/// Another program, such as an archive_command, has stored the segment in the archive before the
+/// receiver got to its end.
+bool LocalRemoval::is_received(wal::SegmentName segment, wal::SegmentSize size) const {
+  const auto durable = options_.durable_end ? options_.durable_end() : std::nullopt;
+  return durable && durable->timeline == segment.timeline() &&
+         durable->flush < segment.start(size) + size.bytes();
 }
 
 /// Checked now, for the file that is about to be removed: read, verified, and compared with the

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "archive/durable_end.h"
 #include "base/log.h"
 #include "base/threads.h"
 #include "io/directory.h"
@@ -62,10 +63,12 @@ struct MayGo {
 
 /// Removes the segments of one position in all their forms, partial ones first, durably. Only after
 /// `may_leave` has confirmed for each of them that the store has it now, or that a prune has
-/// removed it there (P17). Returns false otherwise. Throws Error{io, durability}, and what
+/// removed it there (P17). Returns false otherwise. A raw partial file stays if `is_received`: the
+/// receiver may be writing into it, and must find it. Throws Error{io, durability}, and what
 /// `may_leave` throws.
 [[nodiscard]] bool remove_local(io::Directory& archive, const LocalSegments& number,
-                                const std::function<bool(wal::SegmentName)>& may_leave);
+                                const std::function<bool(wal::SegmentName)>& may_leave,
+                                const std::function<bool(wal::SegmentName)>& is_received);
 
 /// Removes from an archive what the store is known to have (--local-retention). Before a segment is
 /// removed, its file is read again, and its digest compared with the object's: that costs as much
@@ -83,6 +86,7 @@ class LocalRemoval {
     /// The line of an object that was sent again.
     std::function<void(ManifestEntry)> sent_again = nullptr;
     std::function<bool()> stopping = nullptr;
+    archive::AskDurableEnd durable_end = nullptr;
   };
   LocalRemoval(io::Directory& archive, ObjectStore& store, const Layout& layout, Options options,
                Threads& threads, FollowReport& report, Log& log);
@@ -98,6 +102,7 @@ class LocalRemoval {
   [[nodiscard]] bool remove_stored(const SendTools& tools, const Mark& written);
   [[nodiscard]] bool surely_stored(const SendTools& tools, wal::SegmentName segment,
                                    const FormsThere& there, std::string& stays);
+  [[nodiscard]] bool is_received(wal::SegmentName segment, wal::SegmentSize size) const;
 
   io::Directory& archive_;
   ObjectStore& store_;

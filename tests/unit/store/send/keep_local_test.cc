@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "archive/durable_end.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "support/archive_builder.h"
@@ -154,7 +155,8 @@ class LocalRemovalTest : public ::testing::Test {
             .every = 1h,
             .keys = keys_,
             .sent_again = [this](const ManifestEntry& line) { lines_.push_back(line); },
-            .stopping = [] { return false; }},
+            .stopping = [] { return false; },
+            .durable_end = [this] { return durable_; }},
         machine_threads(), report_, log_);
     return removal_->look(*tools_, mark_);
   }
@@ -176,6 +178,7 @@ class LocalRemovalTest : public ::testing::Test {
   FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
   std::vector<ManifestEntry> lines_;
   std::vector<SignifyPublic> keys_;
+  std::optional<archive::DurableEnd> durable_;
   std::optional<LocalRemoval> removal_;
 };
 
@@ -205,6 +208,20 @@ TEST_F(LocalRemovalTest, RemovesWhatIsLeftOfAPartialSegmentWithTheCompleteOne) {
   EXPECT_FALSE(builder_.disk.exists(left));
   EXPECT_FALSE(builder_.disk.exists(name(3).to_string() + ".partial"));
   EXPECT_TRUE(builder_.disk.exists(current));
+}
+
+/// An archive_command has copied segments into the archive that the receiver has not received yet.
+/// Without its file, the receiver would end with status 4.
+TEST_F(LocalRemovalTest, LeavesTheFileIntoWhichTheReceiverWrites) {
+  const auto partial = [](std::uint64_t segno) { return name(segno).to_string() + ".partial"; };
+  for (const std::uint64_t segno : {1, 2, 3})
+    builder_.disk.put(partial(segno), std::vector<std::byte>(10));
+  durable_ = archive::DurableEnd{1, verify::kSize.start(2) + 4711};
+  look();
+  EXPECT_EQ(here(), Numbers{4});
+  EXPECT_FALSE(builder_.disk.exists(partial(1)));
+  EXPECT_TRUE(builder_.disk.exists(partial(2)));
+  EXPECT_TRUE(builder_.disk.exists(partial(3)));
 }
 
 TEST_F(LocalRemovalTest, StoresAgainWhatIsGoneAndKeepsItForNow) {
