@@ -538,17 +538,19 @@ std::unique_ptr<io::Bytes> NearShelf::open_bytes(const std::string& name) {
     const auto has_older = [this, key] {
       return !insist(patience_, [&] { return oldest_version(store(), key); }).empty();
     };
+    const auto* const versions = store().versions();
+    const bool asked = versions != nullptr && versions->are_kept();
     // The size of encrypted content is unknown before it is opened, and so is that of an older
     // version.
     if (found->encrypted || has_older()) return whole();
-    const auto read_front = [this, key, size, front, whole,
-                             has_older]() -> std::unique_ptr<io::Bytes> {
+    const auto read_front = [this, key, size, front, whole, has_older,
+                             asked]() -> std::unique_ptr<io::Bytes> {
       auto bytes = front.empty()
                        ? read_part(store(), {key, size, ""},
                                    {0, std::min(size, ObjectBytes::kFirstPiece)}, patience_)
                        : front;
       // The answer has shown whether there may be other versions.
-      if (has_older()) return whole();
+      if (!asked && has_older()) return whole();
       return std::make_unique<SharedBytes>(
           std::make_shared<const std::vector<std::byte>>(std::move(bytes)));
     };

@@ -292,6 +292,16 @@ TEST_F(NearShelfTest, ReadsTheStartOfASegmentFromTheVersionOfTheRest) {
   }
 }
 
+TEST_F(NearShelfTest, AsksOnceForOtherVersionsOfASegmentOfWhichTheStartIsRead) {
+  store_.versions_kept = true;
+  auto shelf = make();
+  shelf.read_whole_segments(2, {});
+  const auto bytes = shelf.open_bytes(file(1).to_string());
+  test::Bytes read(8192);
+  ASSERT_EQ(bytes->read_at(0, read), read.size());
+  EXPECT_EQ(store_.count("versions"), 1u);
+}
+
 /// A hole has grown, or a period of wal_level=minimal has ended: the record was replaced.
 TEST_F(NearShelfTest, ReadsTheNewestVersionOfARecord) {
   store_.versions_kept = true;
