@@ -593,7 +593,9 @@ bool Follow::is_here(const UploadItem& item) {
 }
 
 /// Under the lock. What no signed line lists is rejected by readers with the public key, and no
-/// later archiver that does not have it can list it: the server must retain it until then.
+/// later archiver that does not have it can list it: the server must retain it until then. (Not for
+/// the lines that wait until they fill an object, since no object can be replaced: 255 segments
+/// would be retained.)
 Mark Follow::confirmable() const { return options_.manifest_key ? listed_ : sender_.mark(); }
 
 void Follow::tell_stored_end() {
