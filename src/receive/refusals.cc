@@ -1,5 +1,7 @@
 #include "receive/refusals.h"
 
+#include <utility>
+
 namespace weir::receive {
 
 bool Refusals::add(int host, int count, const Error& error) {
@@ -18,7 +20,7 @@ void Refusals::forget_hosts() {
   for_gap_.clear();
 }
 
-void Refusals::forget_settings() { hosts_ = for_wal_; }
+bool Refusals::forget_settings() { return std::exchange(hosts_, for_wal_) != for_wal_; }
 
 void Refusals::clear() {
   forget_hosts();

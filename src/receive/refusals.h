@@ -24,8 +24,9 @@ class Refusals {
   }
   /// All hosts may be tried again. The reason and the time are kept.
   void forget_hosts();
-  /// Hosts that were not rejected because of their WAL may be tried again.
-  void forget_settings();
+  /// Hosts that were not rejected because of their WAL may be tried again. Returns true if there
+  /// were any.
+  [[nodiscard]] bool forget_settings();
   /// A stream was successful.
   void clear();
 

@@ -172,9 +172,9 @@ void SessionState::wait_for_wal(const std::string& why) {
     return;
   }
   if (!std::exchange(told_behind_, true)) log_.warning("{}; waiting for it", error.what());
-  // This may take forever, and the slot that another host lacks may be created meanwhile.
-  refusals_.forget_settings();
-  wait_ = soon_enough(behind_backoff_.next());
+  // This may take forever, and the slot that another host lacks may be created meanwhile. (That
+  // host has the WAL, so each attempt resets the other pause.)
+  wait_ = soon_enough(refusals_.forget_settings() ? backoff_.next() : behind_backoff_.next());
 }
 
 Step SessionState::stream_from(const StartAt& at) {

@@ -45,13 +45,14 @@ TEST(Refusals, AreForgottenIfTheyAreNotAboutTheWal) {
   ASSERT_TRUE(refusals.add(1, 5, kGap));
   ASSERT_TRUE(refusals.add(2, 5, Error(ErrorKind::conflict, "other WAL")));
   ASSERT_TRUE(refusals.add(2, 5, kSettings));
-  refusals.forget_settings();
+  EXPECT_TRUE(refusals.forget_settings());
   EXPECT_EQ(refusals.hosts(), (std::set<int>{1, 2}));
   EXPECT_EQ(refusals.for_gap(), std::set<int>{1});
   refusals.forget_hosts();
   ASSERT_TRUE(refusals.add(1, 5, kSettings));
-  refusals.forget_settings();
+  EXPECT_TRUE(refusals.forget_settings());
   EXPECT_TRUE(refusals.hosts().empty());
+  EXPECT_FALSE(refusals.forget_settings());
 }
 
 TEST(Refusals, WaitOnlyWhereThereIsAReason) {

@@ -1913,47 +1913,77 @@ TEST(SessionState, AsksSeveralHostsEverySecondWhileAFailoverMayBeUnderWay) {
   EXPECT_LE(told, 120) << "not each second";
 }
 
-TEST(SessionState, AsksAHostWithoutASlotAgainWhileAnotherOneIsBehind) {
-  // The new primary gets its slot some seconds after its promotion; the standby never catches up.
-  Dialogue dialogue(with_slot());
-  dialogue.hosts = {{.name = "one", .major = 18, .standby = false},
-                    {.name = "two", .major = 18, .standby = true}};
-  dialogue.state.on_hosts(2, false);
-  dialogue.archive_ends_at(1, seg(7));
-  dialogue.slot.exists = false;
-  ArchivedSoFar archived;
-  archived.system_identifier = 7;
-  archived.segment_size = kSize;
-  archived.end.timeline = 1;
-  archived.end.start = archived.position = seg(7);
-  std::vector<HostWord> hosts(2);
-  for (const int index : {0, 1}) {
-    auto& word = hosts[static_cast<std::size_t>(index)];
-    word.index = index;
-    word.name = index == 0 ? "one" : "two";
-    word.standby = index == 1;
-    word.segment_size = kSize;
-    word.identity = {
-        .system_identifier = 7, .timeline = 1, .flush_position = index == 0 ? seg(7.5) : seg(3)};
-    word.history = wal::TimelineHistory(1);
+/// The new primary lacks the slot, and the standby never catches up.
+class NoSlotBesideAHostBehind : public Dialogue {
+ public:
+  explicit NoSlotBesideAHostBehind(int major) : Dialogue(with_slot()) {
+    hosts = {{.name = "one", .major = major, .standby = false},
+             {.name = "two", .major = major, .standby = true}};
+    state.on_hosts(2, false);
+    archive_ends_at(1, seg(7));
+    slot.exists = false;
+    archived_.system_identifier = 7;
+    archived_.segment_size = kSize;
+    archived_.end.timeline = 1;
+    archived_.end.start = archived_.position = seg(7);
+    for (const int index : {0, 1}) {
+      auto& word = words_[static_cast<std::size_t>(index)];
+      word.index = index;
+      word.name = index == 0 ? "one" : "two";
+      word.standby = index == 1;
+      word.segment_size = kSize;
+      word.identity = {
+          .system_identifier = 7, .timeline = 1, .flush_position = index == 0 ? seg(7.5) : seg(3)};
+      word.history = wal::TimelineHistory(1);
+    }
+    words_[0].has_wal = true;
   }
-  hosts[0].has_wal = true;
+  void answer_all(const Step& step) {
+    if (std::holds_alternative<step::AskHosts>(step))
+      state.on_hosts_asked(words_, archived_, now);
+    else
+      answer(step);
+  }
+
+ private:
+  ArchivedSoFar archived_;
+  std::vector<HostWord> words_ = std::vector<HostWord>(2);
+};
+
+TEST(SessionState, AsksAHostWithoutASlotAgainWhileAnotherOneIsBehind) {
+  // It gets its slot some seconds after its promotion.
+  NoSlotBesideAHostBehind dialogue(18);
   int refused = 0;
   bool streams = false;
   for (int i = 0; i < 1000 && !streams; ++i) {
     const auto step = dialogue.state.next();
     ASSERT_FALSE(std::holds_alternative<step::Stop>(step));
     streams = std::holds_alternative<step::Stream>(step);
-    if (std::holds_alternative<step::AskHosts>(step)) {
-      dialogue.state.on_hosts_asked(hosts, archived, dialogue.now);
-      continue;
-    }
     if (std::holds_alternative<step::ReadSlot>(step)) dialogue.slot.exists = ++refused > 5;
-    dialogue.answer(step);
+    dialogue.answer_all(step);
   }
   EXPECT_TRUE(streams);
   EXPECT_EQ(dialogue.connected_to, 0);
   EXPECT_GE(dialogue.waits.size(), 5U) << "not without a pause";
+}
+
+TEST(SessionState, AsksAHostThatRejectsTheStreamNotMoreOftenThanOthers) {
+  // A server before 15 says that it lacks the slot only when the stream starts.
+  NoSlotBesideAHostBehind dialogue(14);
+  const auto begin = dialogue.now;
+  int late = 0;
+  for (int i = 0; i < 20'000 && dialogue.now - begin < 10min; ++i) {
+    const auto step = dialogue.state.next();
+    ASSERT_FALSE(std::holds_alternative<step::Stop>(step));
+    if (std::holds_alternative<step::Stream>(step)) {
+      if (dialogue.now - begin > 6min) ++late;
+      dialogue.stream_fails(Error(ErrorKind::refused, "the slot does not exist"), "42704");
+    } else {
+      dialogue.answer_all(step);
+    }
+  }
+  EXPECT_GT(late, 40);
+  EXPECT_LT(late, 100) << "every 2.5 to 5 s";
 }
 
 /// It said where the timeline ends, although it had nothing of it to send: seed 998700 of eb9f749.
