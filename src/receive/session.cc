@@ -422,6 +422,8 @@ void Session::perform(const step::CreateSlot&) {
 void Session::perform(const step::DropSlot&) {
   constexpr auto kPatience = 5s;
   constexpr std::string_view kInUse = "55006";
+  // connect_to_the_same() may have failed before.
+  if (!server_) throw Error(ErrorKind::retry, "the connection has ended");
   expect_slot(false);
   if (streaming_.holds_connection()) connect_to_the_same();
   const auto deadline = now() + kPatience;
