@@ -34,9 +34,10 @@ bool mask_passwords(char* word) {
   const bool uri = scheme != nullptr &&
                    (ends_with(word, scheme, "postgresql") || ends_with(word, scheme, "postgres"));
   if (uri) {
-    // libpq uses the part up to the first '@' before the path as user:password.
+    // libpq uses the part up to the first '@' before the path as user:password, also if there is a
+    // '?' in it (conninfo_uri_parse_options() in fe-connect.c).
     char* user = scheme + 3;
-    char* end = user + std::strcspn(user, "@/?");
+    char* end = user + std::strcspn(user, "@/");
     if (*end == '@') {
       if (char* colon =
               static_cast<char*>(std::memchr(user, ':', static_cast<std::size_t>(end - user))))
