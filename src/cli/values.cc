@@ -23,7 +23,7 @@ std::chrono::milliseconds parse_time(const std::string& text, Milliseconds least
     throw wrong("not a time with a unit").hint("Give it as in 500ms, 10s, 5min, 2h or 14d.");
   if (time->count() < least || time->count() > most) {
     const auto from = format_duration(std::chrono::milliseconds(least));
-    throw wrong("").hint(most == kAnyTime
+    throw wrong("").hint(most == kAnyTime && time->count() < least
                              ? fmt::format("It must be {} or longer.", from)
                              : fmt::format("It must be from {} to {}.", from,
                                            format_duration(std::chrono::milliseconds(most))));

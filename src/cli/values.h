@@ -23,7 +23,9 @@ namespace weir::cli {
 using Milliseconds = std::chrono::milliseconds::rep;
 inline constexpr Milliseconds kSecond = 1000;
 inline constexpr Milliseconds kDay = 24 * 3600 * kSecond;
-inline constexpr Milliseconds kAnyTime = std::numeric_limits<Milliseconds>::max();
+/// A hundred years: with much more, a point in time that is computed with it, in nanoseconds, is
+/// outside of what std::chrono can represent.
+inline constexpr Milliseconds kAnyTime = 36'500 * kDay;
 
 /// "500ms", "10s", "5min", from `least` to `most`.
 [[nodiscard]] std::chrono::milliseconds parse_time(const std::string& text, Milliseconds least,

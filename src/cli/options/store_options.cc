@@ -183,11 +183,8 @@ codec::Compression store_compression_value(const std::string& text) {
 
 store::KeepLocal keep_local_value(const std::string& text) {
   if (const auto size = parse_size(text); size && *size > 0) return {.bytes = size};
-  try {
-    if (const auto time = time_value<>(text); time.count() > 0) return {.age = time};
-  } catch (const Error&) {
-    // neither one nor the other
-  }
+  if (const auto time = parse_duration(text); time && time->count() > 0)
+    return {.age = time_value<1>(text)};
   throw Error(ErrorKind::usage, "neither a size nor a time").hint("Give it as in 64GB, or 7d.");
 }
 

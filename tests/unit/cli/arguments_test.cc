@@ -8,6 +8,7 @@
 #include "base/exit_status.h"
 #include "cli/commands.h"
 #include "cli/options/common_options.h"
+#include "cli/options/store_options.h"
 #include "cli/password.h"
 #include "cli/suggest.h"
 
@@ -389,6 +390,10 @@ TEST(Values, AreReadOrRefusedWithAReason) {
   } cases[] = {
       {"a time", time_value<100, kDay>, {"100ms", "10s", "24h"}, {"10", "s", "-1s"}, "a unit"},
       {"its bounds", time_value<100, kDay>, {}, {"99ms", "25h", "0"}, "from 100 ms to 1 d"},
+      {"any time", time_value<>, {"0", "36500d"}, {"36501d", "999999d"}, "to 36500 d"},
+      {"any time above 0", time_value<1>, {"1ms"}, {"0"}, "1 ms or longer"},
+      {"a retention", keep_local_value, {"64GB", "36500d"}, {"0", "7"}, "a size nor a time"},
+      {"its longest", keep_local_value, {}, {"999999d"}, "from 1 ms to 36500 d"},
       {"a number", count_value<1, 64>, {"1", "64"}, {"0", "65", "x", "", "1x"}, "from 1 to 64"},
       {"an open one", count_value<1>, {"18446744073709551615"}, {"0"}, "from 1 on"},
       {"threads", jobs_value, {"1", "1024"}, {"0", "1025", "many"}, "all processors"},
