@@ -201,7 +201,6 @@ class Choose {
     auto way = archives.way(choice.backup.point, options_.timeline);
     choice.timeline = way.history.timeline();
     choice.timeline_begin = *way.history.begin_of(choice.timeline);
-    choice.missing_history = way.missing_history;
     choice.system_identifier = way.system_identifier;
     choice.segment_size = way.segment_size;
     options_.tell(fmt::format("reading the WAL from the start of {}", choice.backup.path));

@@ -20,7 +20,6 @@ struct Choice {
   recovery::Promise promise{};
   wal::TimelineId timeline = 1;
   wal::Lsn timeline_begin{};
-  std::optional<wal::TimelineId> missing_history{};  ///< recovery::Way::missing_history
   std::uint64_t system_identifier = 0;
   wal::SegmentSize segment_size{};
   /// Directories with WAL in addition to the archives: the backup's own pg_wal, if they lack some.

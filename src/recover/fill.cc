@@ -126,7 +126,8 @@ class Fill {
           "/etc/postgresql), and is not changed. The settings of this recovery are in "
           "postgresql.auto.conf, which is read last");
     take_out_places(programs_, options_, report_);
-    write_settings(choice_, programs_, control, restore_command, options_, report_);
+    write_settings(choice_.promise, choice_.timeline, programs_, control, restore_command, options_,
+                   report_);
     set_modes();
   }
 
@@ -324,18 +325,17 @@ void fill(const Choice& choice, const std::vector<Place>& places,
   Fill(choice, places, programs, options, report).run(restore_command);
 }
 
-void write_settings(const Choice& choice, const recovery::Programs& programs,
-                    const recovery::Control& control, const std::string& restore_command,
-                    const Options& options, Report& report) {
+void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
+                    const recovery::Programs& programs, const recovery::Control& control,
+                    const std::string& restore_command, const Options& options, Report& report) {
   const auto file = options.into + kAuto;
   FromFiles effective(programs, options);
   const auto settings = own_settings({.options = options,
-                                      .promise = choice.promise,
-                                      .timeline = choice.timeline,
+                                      .promise = promise,
+                                      .timeline = timeline,
                                       .major = programs.major,
                                       .restore_command = restore_command,
-                                      .limits = control.limits,
-                                      .missing_history = choice.missing_history},
+                                      .limits = control.limits},
                                      effective);
   io::replace_small_file(file, with_settings(effective.content(), settings), kOwnFile);
   for (const auto& note : settings.notes)

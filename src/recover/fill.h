@@ -25,9 +25,9 @@ void fill(const Choice& choice, const std::vector<Place>& places,
           const Options& options, Report& report);
 
 /// The settings of this recovery, in place of those of an earlier call.
-void write_settings(const Choice& choice, const recovery::Programs& programs,
-                    const recovery::Control& control, const std::string& restore_command,
-                    const Options& options, Report& report);
+void write_settings(const recovery::Promise& promise, wal::TimelineId timeline,
+                    const recovery::Programs& programs, const recovery::Control& control,
+                    const std::string& restore_command, const Options& options, Report& report);
 
 /// Flushes all of it to disk. Throws Error{durability}.
 void make_durable(const std::vector<Place>& places, const Options& options);

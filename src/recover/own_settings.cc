@@ -137,8 +137,7 @@ class Make {
   void follow() {
     set("primary_conninfo", *wanted_.options.standby);
     if (wanted_.options.standby_slot) set("primary_slot_name", *wanted_.options.standby_slot);
-    set("recovery_target_timeline",
-        wanted_.missing_history ? std::to_string(wanted_.timeline) : "latest");
+    set("recovery_target_timeline", "latest");
   }
 
   void recover() {

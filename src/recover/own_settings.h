@@ -42,8 +42,7 @@ struct Wanted {
   wal::TimelineId timeline = 1;
   int major = 0;
   std::string restore_command;
-  wal::ServerLimits limits{};                                     ///< of the backup's pg_control
-  std::optional<wal::TimelineId> missing_history = std::nullopt;  ///< Choice::missing_history
+  wal::ServerLimits limits{};  ///< of the backup's pg_control
 };
 [[nodiscard]] OwnSettings own_settings(const Wanted& wanted, Effective& effective);
 

@@ -21,7 +21,6 @@
 #include "recover/places.h"
 #include "recover/watch.h"
 #include "recovery/programs.h"
-#include "wal/segment.h"
 
 // The states after an interruption:
 //
@@ -169,12 +168,6 @@ class Recover {
       report.notes.emplace_back(
           "latest means the last record that the archive has now; WAL received later is not "
           "included");
-    if (options_.standby && choice->missing_history)
-      report.notes.push_back(fmt::format(
-          "{0} is not in the archive: with recovery_target_timeline = 'latest', PostgreSQL does "
-          "not look for timeline {1} after this. It is set to '{1}', and the standby follows no "
-          "later timeline: when the standby is on timeline {1}, set it to 'latest', and restart it",
-          wal::history_name(*choice->missing_history), choice->timeline));
     if (promise.position < choice->timeline_begin && !options_.standby)
       report.notes.push_back(
           fmt::format("the target is before timeline {}, which begins at {}: the recovered server "

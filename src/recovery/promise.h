@@ -61,10 +61,6 @@ struct Way {
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;
-  /// The first timeline after that of the backup, up to the history's, without a history file: a
-  /// server that looks for the newest timeline ends its search there (findNewestTimeLine() in
-  /// access/transam/timeline.c).
-  std::optional<wal::TimelineId> missing_history = std::nullopt;
 };
 
 /// The archives, as used by a recovery.

@@ -862,33 +862,6 @@ def test_a_standby(world):
              "the standby to stream")
 
 
-def test_a_standby_follows_a_timeline_after_a_missing_history(world, receivers):
-    """The primary skipped the number of a timeline that nobody has any more: 'latest' would end its search there."""
-    world = world(second=())
-    primary = world.primary
-    skipped = primary.pg_wal("00000002.history")
-    put(skipped, "1\t0/100028\tno recovery target specified\n")
-    primary.conf(recovery_target_time="", recovery_target_timeline="current")
-    promote_again(primary)
-    skipped.unlink()
-    receiver = receivers.pgweir(world.archive, primary)
-    streaming(primary)
-    reported(primary, primary.write_wal(2))
-    receiver.stop()
-    hand_over(world.archive.path)
-    histories = [path.name for path in world.archive.path.glob("*.history")]
-    assert histories == ["00000003.history"], "else this tests nothing"
-    port = free_port()
-    start = f"{world.bin}/pg_ctl -D {world.into} -W -o '-p {port}' start"
-    told = world.recover("--standby", primary.conninfo(), "--start", "--start-command", start, backup="plain")
-    assert told["state"] == "reached" and told["timeline"] == 3, told
-    note, = (note for note in told["notes"] if "00000002.history" in note)
-    assert "It is set to '3'" in note, note
-    assert "\nrecovery_target_timeline = '3'\n" in (world.into / "postgresql.auto.conf").read_text()
-    primary.sql("INSERT INTO t VALUES (4000)")
-    wait_for(lambda: world.sql("SELECT max(i) FROM t", port, check=False) == "4000", "the standby to follow the primary")
-
-
 def test_a_newer_timeline_of_which_only_the_history_is_archived(world):
     """A recovery stays on the timeline that it was promised for. A standby follows the newest history file."""
     world = world(second=())

@@ -97,8 +97,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .has_wal_after_damage = [this](wal::Lsn at) { return has_wal_after_damage(at); },
           .is_left_before = [this](wal::Lsn at) { return is_left_before(at); },
           .is_padding = [this](wal::Lsn at) { return is_padding(at); },
-          .has_another_copy = [this] { return has_another_copy(); },
-          .missing_history = missing_history(backup)};
+          .has_another_copy = [this] { return has_another_copy(); }};
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::promised_by_status(const archive::BackupPoint& backup,
@@ -169,15 +168,6 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
         .with("timeline", wanted.value_or(backup.timeline))
         .with("directory", archives_.paths());
   return *newest;
-}
-
-std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
-    const archive::BackupPoint& backup) {
-  const auto known = archives_.timelines().known();
-  for (auto timeline = std::max(backup.timeline, backup.end_timeline) + 1;
-       timeline <= history_->timeline(); ++timeline)
-    if (!std::binary_search(known.begin(), known.end(), timeline)) return timeline;
-  return std::nullopt;
 }
 
 /// Start of the first segment of the history with WAL at or after a position; of complete ones

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <optional>
 #include <string>
 
 namespace weir::recover::own_settings_test {
@@ -40,14 +39,12 @@ struct Scene {
                          .timeline = 2,
                          .major = major,
                          .restore_command = "pgweir restore -D '/srv/it''s' %f %p",
-                         .limits = limits,
-                         .missing_history = missing_history},
+                         .limits = limits},
                         values);
   }
   Options options;
   recovery::Promise promise;
   wal::ServerLimits limits{};
-  std::optional<wal::TimelineId> missing_history;
   Values values;
 };
 
@@ -164,10 +161,6 @@ TEST(OwnSettings, OfAStandbyHaveNoTarget) {
   EXPECT_THAT(made.recovery, Contains(Pair("primary_conninfo", "host=db1")));
   EXPECT_EQ(place(made, "recovery_target_lsn"), std::string::npos);
   EXPECT_EQ(place(made, "recovery_target_action"), std::string::npos);
-  EXPECT_THAT(made.recovery, Contains(Pair("recovery_target_timeline", "latest")));
-  // A search for the newest timeline would end before it.
-  scene.missing_history = 2;
-  EXPECT_THAT(scene.make().recovery, Contains(Pair("recovery_target_timeline", "2")));
 }
 
 TEST(OwnSettings, StandOnceAtTheEndAndCanBeRemoved) {

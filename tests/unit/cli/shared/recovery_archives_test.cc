@@ -99,29 +99,6 @@ TEST(ArchivesOfRecovery, FollowATimelineWithoutWalOnlyForAStandby) {
   EXPECT_FALSE(none.newest_without_wal());
 }
 
-TEST(ArchivesOfRecovery, NameTheHistoryAtWhichASearchForTheNewestTimelineEnds) {
-  WalBuilder one({.switch_every = 0});
-  one.grow_to(kSize.start(7));
-  const auto left = one.fork_point(kSize.start(3) + 500'000);
-  const auto start = one.fork_point(kSize.start(2) + 100'000);
-  const test::TemporaryDirectory archive;
-  put(archive, one, 1, 7);
-  archive.write("00000004.history", verify::history_line(1, left));
-  const auto missing = [&](const archive::BackupPoint& point) {
-    ArchivesOfRecovery archives({.directories = {archive.path()}}, true);
-    const auto way = archives.way(point, std::nullopt);
-    EXPECT_EQ(way.history.timeline(), 4U);
-    return way.missing_history;
-  };
-  EXPECT_EQ(missing(backup(start, left, 1)), 2U);
-  EXPECT_EQ(missing(backup(start, Lsn(kSize.start(5) + 4096), 4)), std::nullopt)
-      << "its pg_control names that timeline";
-  archive.write("00000002.history", verify::history_line(1, left));
-  EXPECT_EQ(missing(backup(start, left, 1)), 3U);
-  archive.write("00000003.history", verify::history_line(1, left));
-  EXPECT_EQ(missing(backup(start, left, 1)), std::nullopt);
-}
-
 /// It is unknown where a timeline begins without its history: the branch that it left, or the
 /// opposite, would be taken for the cluster.
 TEST(ArchivesOfRecovery, NeedTheHistoryOfANewerTimeline) {
