@@ -224,12 +224,9 @@ class Watch {
         read_logs();
         return ended();
       }
-      // They stay: a later call must be able to read what the server logs from now on.
       if (options_.stop())
         throw Error(ErrorKind::retry, "interrupted; the server continues")
-            .hint(
-                "The same command follows it again. Until then, lc_messages and log_destination "
-                "stay set in postgresql.auto.conf.");
+            .hint("The same command follows it again.");
       std::this_thread::sleep_for(kLook);
     }
   }

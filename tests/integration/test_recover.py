@@ -609,32 +609,6 @@ def test_a_server_that_was_stopped_on_the_way_has_not_reached_its_target(world):
     assert "shutdown at recovery target" in log.read_text() and fatal in log.read_text()
 
 
-def test_an_interrupted_call_leaves_its_settings_until_it_is_repeated(world):
-    """What the server logs meanwhile must be readable: only that shows whether a shutdown was the one at the target."""
-    world = world(second=())
-    log, settings = world.into / "pgweir-recover.log", world.into / "postgresql.auto.conf"
-    words = ["--start", "--to", world.times[0]]
-    slow = f"{world.bin}/pg_ctl -D {world.into} -W -o '-c recovery_min_apply_delay=1d' start"
-    process = subprocess.Popen([str(word) for word in world.command(*words, "--start-command", slow, "--json", backup="plain")],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", **as_server_user())
-    try:
-        wait_for(lambda: log.exists() and "consistent recovery state reached" in log.read_text(),
-                 "the server to be consistent")
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-    told = json.loads(out)
-    assert process.returncode == 3 and told["state"] == "recovering", (told, err)
-    assert "the server continues" in told["problems"][0] and "lc_messages" in told["hints"][0], told
-    assert "lc_messages = 'C'" in settings.read_text() and (world.into / "postmaster.pid").exists()
-    world.stop()
-    assert_reached(world.recover(*words, backup="plain"))
-    assert "lc_messages" not in settings.read_text() and "log_destination" not in settings.read_text()
-
-
 def test_only_the_log_of_this_start_shows_that_it_has_failed(world):
     """Neither a client's line, nor what an earlier server has logged. The server takes its time to create postmaster.pid."""
     world = world(second=())
