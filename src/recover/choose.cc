@@ -104,8 +104,8 @@ class Choose {
       }
       look(choice, *archives_);
       const auto obstacle = choice.promise.obstacle;
-      const bool lacks_wal =
-          obstacle == Obstacle::hole || obstacle == Obstacle::ends || obstacle == Obstacle::damage;
+      const bool lacks_wal = obstacle == Obstacle::hole || obstacle == Obstacle::ends ||
+                             obstacle == Obstacle::damage || obstacle == Obstacle::no_history;
       if (const auto wal = lacks_wal ? own_wal(choice.backup) : std::string(); !wal.empty()) {
         const auto with_own = options_.open({wal});
         auto again = choice;

@@ -161,8 +161,8 @@ class Recover {
     tell_of_silence(*choice);
     if (!choice->more_wal.empty())
       report.notes.push_back(
-          fmt::format("the archive lacks WAL that is in the backup: {} is used as one more "
-                      "archive, and must not be removed before the recovery has ended",
+          fmt::format("the archive lacks files that are in the backup's own WAL: {} is used as one "
+                      "more archive, and must not be removed before the recovery has ended",
                       choice->more_wal.front()));
     if (options_.target.kind == Target::Kind::latest && !options_.standby)
       report.notes.emplace_back(

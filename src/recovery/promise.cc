@@ -528,6 +528,18 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
 
 Promise look_through(const Way& way, const archive::BackupPoint& backup, const Target& target,
                      const std::function<bool()>& stop) {
+  if (way.missing_history) {
+    Promise none;
+    none.position = none.read_to = backup.start;
+    none.obstacle = Obstacle::no_history;
+    none.problem =
+        fmt::format("{} is not in the archive, or cannot be read: a server requests it, and stops",
+                    wal::history_name(*way.missing_history));
+    none.hint =
+        "Copy it into the archive from another copy of the archive, or from pg_wal of a server of "
+        "this timeline; a starting \"pgweir receive\" fetches it from its server.";
+    return none;
+  }
   for (;;)
     if (auto promise = look_once(way, backup, target, stop)) return *promise;
 }

@@ -61,6 +61,9 @@ struct Way {
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;
+  /// A timeline whose history file the server requests, and which no archive has: it stops without
+  /// it.
+  std::optional<wal::TimelineId> missing_history = std::nullopt;
 };
 
 /// The archives, as used by a recovery.
@@ -98,7 +101,8 @@ enum class Obstacle {
   ends,       ///< the archive ends before
   hole,
   damage,
-  minimal,  ///< WAL that was written with wal_level=minimal
+  minimal,     ///< WAL that was written with wal_level=minimal
+  no_history,  ///< Way::missing_history
 };
 
 /// The result that a recovery must reach, according to the WAL itself, every record of which was

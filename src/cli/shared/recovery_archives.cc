@@ -97,7 +97,8 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .has_wal_after_damage = [this](wal::Lsn at) { return has_wal_after_damage(at); },
           .is_left_before = [this](wal::Lsn at) { return is_left_before(at); },
           .is_padding = [this](wal::Lsn at) { return is_padding(at); },
-          .has_another_copy = [this] { return has_another_copy(); }};
+          .has_another_copy = [this] { return has_another_copy(); },
+          .missing_history = missing_history(backup)};
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::promised_by_status(const archive::BackupPoint& backup,
@@ -168,6 +169,27 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
         .with("timeline", wanted.value_or(backup.timeline))
         .with("directory", archives_.paths());
   return *newest;
+}
+
+/// A server rejects a recovery_target_timeline other than 1 without a history file
+/// (validateRecoveryParameters() in access/transam/xlogrecovery.c), and requests those of all
+/// timelines from that of its checkpoint on (restoreTimeLineHistoryFiles() in timeline.c):
+/// `restore` stops it if one of them existed. A standby's settings and restore_command allow both.
+std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
+    const archive::BackupPoint& backup) {
+  if (standby_) return std::nullopt;
+  const auto timelines = archives_.timelines();
+  const auto known = timelines.known();
+  auto existed = followed();
+  existed.insert(known.begin(), known.end());
+  for (const auto& [timeline, why] : archive::missing_histories(archives_.listing(), timelines))
+    existed.insert(timeline);
+  for (const auto timeline : existed) {
+    if (timeline <= 1 || timeline < backup.timeline || timeline > history_->timeline()) continue;
+    if (!std::binary_search(known.begin(), known.end(), timeline) || !timelines.history(timeline))
+      return timeline;
+  }
+  return std::nullopt;
 }
 
 /// Start of the first segment of the history with WAL at or after a position; of complete ones

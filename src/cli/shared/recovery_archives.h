@@ -50,6 +50,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   /// Throws Error{io} if the history of a newer one, or of the wanted one, is unknown.
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
+  std::optional<wal::TimelineId> missing_history(const archive::BackupPoint& backup);
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> next_segment(wal::Lsn at, bool complete);
   bool has_wal(const archive::SegmentFileName& partial);

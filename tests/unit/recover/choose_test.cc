@@ -69,6 +69,7 @@ struct Archived {
   wal::Lsn end;
   std::optional<wal::Lsn> missing{};  ///< the segment with this byte
   std::optional<wal::Lsn> damaged{};  ///< this byte
+  std::optional<wal::TimelineId> missing_history{};
 };
 
 class OneArchive final : public recovery::Archives, public archive::WalSource {
@@ -90,7 +91,8 @@ class OneArchive final : public recovery::Archives, public archive::WalSource {
             .has_wal_after_damage = [](wal::Lsn) { return false; },
             .is_left_before = [](wal::Lsn) { return false; },
             .is_padding = [](wal::Lsn) { return false; },
-            .has_another_copy = [] { return false; }};
+            .has_another_copy = [] { return false; },
+            .missing_history = content_.missing_history};
   }
   std::vector<Silence> silent() override { return {}; }
   std::optional<wal::TimelineId> newest_timeline() override { return 1; }
@@ -147,7 +149,11 @@ class ChooseOfTwo : public ::testing::Test {
   /// The path of the backup; "": there is none.
   std::string choice(const recovery::Target& target, const Archived& archived) {
     Options options;
-    options.open = [&](const auto&) { return std::make_unique<OneArchive>(archived); };
+    options.open = [&](const std::vector<std::string>& more) {
+      auto content = archived;
+      if (!more.empty()) content.missing_history.reset();
+      return std::make_unique<OneArchive>(content);
+    };
     options.tell = [](const std::string&) {};
     options.stop = [] { return false; };
     options.backups = backups_;
@@ -324,6 +330,15 @@ TEST_F(ChooseOfTwo, TakesTheOlderOneForATargetBeforeTheAccidentThatTheNewerOneCo
   EXPECT_EQ(choice(at(200), archived), "");
   EXPECT_THAT(report_.problems, ElementsAre(HasSubstr("the backup started after the target")));
   EXPECT_THAT(report_.hints, ElementsAre(Not(HasSubstr("latest"))));
+}
+
+TEST_F(ChooseOfTwo, TakesAHistoryFromTheBackupsOwnWal) {
+  const Archived archived{.server = wal_, .end = wal_.end(), .missing_history = 2};
+  EXPECT_EQ(choice({}, archived), "");
+  ASSERT_FALSE(report_.problems.empty());
+  EXPECT_THAT(report_.problems[0], HasSubstr("00000002.history"));
+  newer_.write("pg_wal/" + wal::SegmentName(1, 1, wal_.options().segment_size).to_string(), "");
+  EXPECT_EQ(choice({}, archived), newer_.path());
 }
 
 TEST(Mapping, IsReadAsPgBasebackupReadsIt) {

@@ -142,7 +142,8 @@ class PromiseTest : public ::testing::Test {
                         source_.damaged.reset();
                         source_.unreadable.reset();
                         return true;
-                      }};
+                      },
+                  .missing_history = missing_history_};
     return look_through(way, backup_, target, [] { return false; });
   }
 
@@ -156,6 +157,7 @@ class PromiseTest : public ::testing::Test {
   std::optional<wal::Lsn> left_at_;       ///< where a later timeline begins
   std::optional<wal::Lsn> padding_from_;  ///< zeros of the backup's own WAL
   int copies_ = 0;
+  std::optional<wal::TimelineId> missing_history_;
 };
 
 TEST_F(PromiseTest, IsTheEndOfTheLastRecordAndTheLastCommit) {
@@ -485,6 +487,15 @@ TEST_F(PromiseTest, NamesAHole) {
                                          wal::SegmentName(1, second, kSize),
                                          wal::SegmentName(1, second + 1, kSize)));
   EXPECT_LE(promise.position, kSize.start(second));
+}
+
+TEST_F(PromiseTest, IsNoneWithoutAHistoryThatTheServerNeeds) {
+  commit(100);
+  missing_history_ = 3;
+  const auto promise = look();
+  EXPECT_EQ(promise.obstacle, Obstacle::no_history);
+  EXPECT_NE(promise.problem.find("00000003.history"), std::string::npos) << promise.problem;
+  EXPECT_NE(promise.hint.find("pg_wal"), std::string::npos) << promise.hint;
 }
 
 TEST_F(PromiseTest, SaysThatTheObjectStoreHasMissingWal) {

@@ -139,6 +139,40 @@ TEST(ArchivesOfRecovery, NeedTheHistoryOfANewerTimeline) {
             2U);
 }
 
+/// A server stops without them, and only then.
+TEST(ArchivesOfRecovery, NameAHistoryThatTheServerNeeds) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const auto left_again = two.fork_point(kSize.start(5) + 500'000);
+  auto three = verify::promote(two, left_again, 3, 10);
+  three.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, two, 3, 6);
+  const archive::BackupPoint of_two{.timeline = 2, .start = kSize.start(4) + 4096};
+  const auto missing = [&](const archive::BackupPoint& point, bool standby = false) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}}, standby);
+    return archives.way(point, std::nullopt).missing_history;
+  };
+  EXPECT_EQ(missing(of_two), 2U) << "the archive begins on timeline 2";
+  EXPECT_EQ(missing(of_two, true), std::nullopt);
+  put(archive, three, 5, 7);
+  archive.write("00000003.history",
+                verify::history_line(1, left) + verify::history_line(2, left_again));
+  EXPECT_EQ(missing(of_two), 2U) << "it is that of the backup's checkpoint";
+  EXPECT_EQ(missing({.timeline = 3, .start = kSize.start(6) + 4096}), std::nullopt);
+  archive.write("00000002.history", verify::history_line(1, left));
+  EXPECT_EQ(missing(of_two), std::nullopt);
+  const test::TemporaryDirectory first;
+  put(first, one, 1, 7);
+  ArchivesOfRecovery archives({.directories = {first.path()}});
+  EXPECT_EQ(archives.way(backup(kSize.start(2), std::nullopt, 0), std::nullopt).missing_history,
+            std::nullopt)
+      << "timeline 1 has none";
+}
+
 /// A recovery to a position before a hole starts a timeline that does not have the hole.
 TEST(ArchivesOfRecovery, HaveNoHoleOfABranchThatTheHistoryHasLeft) {
   WalBuilder one({.switch_every = 0});
