@@ -143,8 +143,8 @@ Error no_tablespace(const std::string& backup, const std::string& oid) {
 }
 
 /// Parses tablespace_map: lines of an OID and the location, with a backslash before a backslash and
-/// before a newline in its name. Throws if one of the tablespaces is missing in the backup.
-std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
+/// before a newline in its name.
+std::vector<Tablespace> parse_map(std::string_view map) {
   std::vector<Tablespace> found;
   while (!map.empty()) {
     std::string line;
@@ -155,14 +155,49 @@ std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
     if (!map.empty()) map.remove_prefix(1);
     const auto space = line.find(' ');
     const auto oid = line.substr(0, space);
-    if (!is_oid(oid)) continue;
-    const auto tar = std::find_if(backup.tars.begin(), backup.tars.end(),
-                                  [&](const Backup::Tar& each) { return each.oid == oid; });
-    if (tar == backup.tars.end()) throw no_tablespace(backup.path, oid);
-    found.push_back(
-        {oid, space == std::string::npos ? "" : line.substr(space + 1), unpacked_size(tar->path)});
+    if (is_oid(oid))
+      found.push_back({oid, space == std::string::npos ? "" : line.substr(space + 1)});
   }
   return found;
+}
+
+/// Those of tablespace_map. Throws if one of them is missing in the backup.
+std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
+  auto found = parse_map(map);
+  for (auto& each : found) {
+    const auto tar = std::find_if(backup.tars.begin(), backup.tars.end(),
+                                  [&](const Backup::Tar& one) { return one.oid == each.oid; });
+    if (tar == backup.tars.end()) throw no_tablespace(backup.path, each.oid);
+    each.bytes = unpacked_size(tar->path);
+  }
+  return found;
+}
+
+/// A directory with a tablespace_map is not pg_basebackup's: it was copied manually, or unpacked
+/// from a tar file. A server that starts in it creates the links from this file, to the original
+/// locations; a recovery needs links to the files of the backup.
+void require_links(const std::string& backup) {
+  constexpr std::uint64_t kLargest = std::uint64_t{16} << 20;
+  const auto file = backup + "/tablespace_map";
+  if (io::type_of(file) != PathType::file) return;
+  const auto directory = backup + "/pg_tblspc";
+  std::vector<std::string> links;
+  if (io::type_of(directory) == PathType::directory) {
+    links = io::dead_links(directory);  // reported as a missing tablespace
+    for (const auto& entry : io::list_user_directory(directory))
+      if (io::read_link(directory + "/" + entry.name)) links.push_back(entry.name);
+  }
+  for (const auto& each : parse_map(io::read_small_file(file, kLargest)))
+    if (!has(links, each.oid))
+      throw Error(ErrorKind::conflict,
+                  "tablespace_map names a tablespace, but pg_tblspc has no link to its files")
+          .with("path", backup)
+          .with("oid", each.oid)
+          .with("original location", each.location)
+          .hint(
+              "If its files were saved elsewhere (as OID.tar, or in another directory), create a "
+              "symbolic link of that name to the directory with them in the backup's pg_tblspc. "
+              "Otherwise, use another backup.");
 }
 
 /// A plain backup, file by file.
@@ -366,6 +401,7 @@ Backup open_backup(const std::string& named, bool incremental) {
             "pg_combinebackup.");
   backup.point = *point;
   if (plain) {
+    require_links(path);
     backup.major = read_major(path + "/PG_VERSION");
     backup.bytes = size_of_tree(path, 0);
   } else {

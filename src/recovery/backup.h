@@ -29,7 +29,8 @@ struct Backup {
 };
 
 /// Throws Error{usage} if it is not such a backup, which includes an incremental one unless that is
-/// requested; Error{damage, io, conflict} for an unreadable one.
+/// requested; Error{damage, io, conflict} for an unreadable one, or a plain one without the links
+/// that its tablespace_map names.
 [[nodiscard]] Backup open_backup(const std::string& path, bool incremental = false);
 
 /// Returns the newest other backup in the same directory, of the same timeline or an older one,

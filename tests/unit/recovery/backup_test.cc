@@ -130,6 +130,33 @@ TEST(BroughtBackup, RefusesWhatIsCutOffOrLacksATablespace) {
   EXPECT_THAT(error.what(), HasSubstr("the backup lacks a tablespace"));
 }
 
+/// As of a base.tar that was unpacked, or copied manually with the files that pg_backup_stop()
+/// returned. Without the links the recovered server would lack the tablespaces.
+TEST(BroughtBackup, HasALinkForEachTablespaceOfItsMap) {
+  Scene scene;
+  scene.put_plain();
+  scene.place.write("tablespace_map", "16385 /srv/fast\n16386 /srv/a\\\nb\n");
+  const auto refused = [&](const char* oid) {
+    const auto error = error_of([&] { static_cast<void>(open_backup(scene.place.path())); });
+    EXPECT_EQ(error.kind(), ErrorKind::conflict);
+    EXPECT_THAT(error.what(), HasSubstr("pg_tblspc has no link to its files"));
+    EXPECT_THAT(error.what(), HasSubstr(oid));
+    EXPECT_THAT(error.hint(), HasSubstr("symbolic link"));
+  };
+  refused("16385");
+  const TemporaryDirectory fast;
+  fast.write("PG_15_202209061/1/2", "content");
+  fs::create_directory(scene.place.path("pg_tblspc"));
+  fs::create_directory_symlink(fast.path(), scene.place.path("pg_tblspc/16385"));
+  refused("16386");
+  fs::create_directory(scene.place.path("pg_tblspc/16386"));
+  refused("16386");
+  fs::remove(scene.place.path("pg_tblspc/16386"));
+  fs::create_directory_symlink(fast.path(), scene.place.path("pg_tblspc/16386"));
+  scene.bring_it(scene.place.path());
+  EXPECT_TRUE(fs::exists(scene.sandbox.tablespace("16385") + "/PG_15_202209061/1/2"));
+}
+
 TEST(BroughtBackup, IsOneThatAServerCanBeStartedOn) {
   const auto refused = [](const TemporaryDirectory& place, const std::string& name = {}) {
     const auto error = error_of([&] { static_cast<void>(open_backup(place.path(name))); });
