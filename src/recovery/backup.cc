@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
 #include <string_view>
 
 #include "archive/backup_files.h"
+#include "archive/backup_manifest.h"
 #include "archive/content.h"
 #include "archive/tar_reader.h"
 #include "base/error.h"
@@ -123,7 +125,7 @@ std::uint64_t unpacked_size(const std::string& tar) {
 }
 
 void find_tars(Backup& backup, const std::string& base) {
-  backup.tars.push_back({base, ""});
+  backup.tars.push_back({base, "", unpacked_size(base)});
   const auto slash = base.find_last_of('/');
   const auto directory = slash == std::string::npos ? "." : base.substr(0, slash);
   // A tar file with another name is a separate one.
@@ -131,8 +133,32 @@ void find_tars(Backup& backup, const std::string& base) {
   for (const auto& entry : io::list_user_directory(directory)) {
     if (entry.type != PathType::file || !archive::is_tar_name(entry.name)) continue;
     const auto oid = entry.name.substr(0, entry.name.find('.'));
-    if (is_oid(oid)) backup.tars.push_back({directory + "/" + entry.name, oid});
+    if (!is_oid(oid)) continue;
+    const auto tar = directory + "/" + entry.name;
+    backup.tars.push_back({tar, oid, unpacked_size(tar)});
   }
+}
+
+/// By the manifest: a compressed file does not show how large its content is.
+void read_sizes(Backup& backup) {
+  const auto compressed = [](const Backup::Tar& tar) {
+    return archive::tar_method(tar.path) != codec::Method::none;
+  };
+  if (backup.manifest.empty() || std::none_of(backup.tars.begin(), backup.tars.end(), compressed))
+    return;
+  std::map<std::string, std::uint64_t> sizes;  // by OID
+  const auto manifest = io::open_user_file(backup.manifest);
+  archive::for_each_file(*manifest, backup.manifest,
+                         [&](std::string_view path, std::uint64_t size) {
+                           constexpr std::string_view kTablespaces = "pg_tblspc/";
+                           std::string oid;
+                           if (path.starts_with(kTablespaces))
+                             oid = top_of(path.substr(kTablespaces.size()));
+                           sizes[oid] += size;
+                           return true;
+                         });
+  for (auto& tar : backup.tars)
+    if (compressed(tar)) tar.bytes = sizes[tar.oid];
 }
 
 Error no_tablespace(const std::string& backup, const std::string& oid) {
@@ -168,7 +194,7 @@ std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
     const auto tar = std::find_if(backup.tars.begin(), backup.tars.end(),
                                   [&](const Backup::Tar& one) { return one.oid == each.oid; });
     if (tar == backup.tars.end()) throw no_tablespace(backup.path, each.oid);
-    each.bytes = unpacked_size(tar->path);
+    each.bytes = tar->bytes;
   }
   return found;
 }
@@ -406,7 +432,8 @@ Backup open_backup(const std::string& named, bool incremental) {
     backup.bytes = size_of_tree(path, 0);
   } else {
     find_tars(backup, files->tar);
-    for (const auto& tar : backup.tars) backup.bytes += unpacked_size(tar.path);
+    read_sizes(backup);
+    for (const auto& tar : backup.tars) backup.bytes += tar.bytes;
   }
   return backup;
 }
@@ -469,7 +496,7 @@ std::vector<Tablespace> tablespaces_of(const Backup& backup) {
       if (!tar.oid.empty() && std::none_of(found.begin(), found.end(), [&](const Tablespace& each) {
             return each.oid == tar.oid;
           }))
-        found.push_back({tar.oid, "", unpacked_size(tar.path)});
+        found.push_back({tar.oid, "", tar.bytes});
     return found;
   }
   const auto directory = backup.path + "/pg_tblspc";

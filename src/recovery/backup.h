@@ -20,7 +20,8 @@ struct Backup {
   /// A file of a tar backup. The first is base.tar; the others are tablespaces.
   struct Tar {
     std::string path;
-    std::string oid;  ///< "" of base.tar
+    std::string oid;          ///< "" of base.tar
+    std::uint64_t bytes = 0;  ///< after extraction
   };
   std::vector<Tar> tars{};
   std::optional<int> major;  ///< by PG_VERSION; unset: it is in the tar file

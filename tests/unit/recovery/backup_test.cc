@@ -204,6 +204,27 @@ TEST(BroughtBackup, MayLieInADirectoryWithItsTablespacesBesideIt) {
   EXPECT_EQ(older_backup(backup, wal::Lsn(0x2FFF027)), std::nullopt);
 }
 
+/// Files that compress well are much larger than what any ratio lets expect.
+TEST(BroughtBackup, NeedsTheSpaceThatItsManifestNames) {
+  const TemporaryDirectory place;
+  using Method = codec::Method;
+  place.write("base.tar.gz", test::packed(Method::gzip, tar({{"backup_label", backup_label(kStart)},
+                                                             {"tablespace_map", "16385 /fast\n"},
+                                                             {"PG_VERSION", "15\n"}})));
+  place.write("16385.tar.gz", test::packed(Method::gzip, tar({{"PG_15/1/2", "x"}})));
+  const auto guess = open_backup(place.path()).bytes;
+  EXPECT_LT(guess, 100'000U);
+  place.write("backup_manifest", test::backup_manifest(kStart, kStart + 0x100, 1,
+                                                       {{"PG_VERSION", 3},
+                                                        {"base/5/1259", 5'000'000},
+                                                        {"pg_tblspc/16385/PG_15/1/2", 7'000'000}}));
+  const auto backup = open_backup(place.path());
+  EXPECT_EQ(backup.bytes, 12'000'003U);
+  const auto tablespaces = tablespaces_of(backup);
+  ASSERT_EQ(tablespaces.size(), 1U);
+  EXPECT_EQ(tablespaces[0].bytes, 7'000'000U);
+}
+
 TEST(BroughtBackup, TellsWhatItsOwnSettingsWouldDo) {
   for (const bool packed : {false, true}) {
     SCOPED_TRACE(packed);
