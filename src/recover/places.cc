@@ -96,8 +96,22 @@ class Look {
     std::vector<std::pair<std::string, std::string>> taken;  // path, what it is
     for (const auto& directory : options_.archive_directories)
       taken.emplace_back(real(directory), "the archive");
-    taken.emplace_back(real(choice_.backup.path), "the backup");
-    for (const auto& each : choice_.upon) taken.emplace_back(real(each.path), "the backup");
+    const auto take = [&](const recovery::Backup& backup) {
+      taken.emplace_back(real(backup.path), "the backup");
+      if (!backup.tars.empty()) return;
+      for (const auto& of : recovery::tablespaces_of(backup)) {
+        taken.emplace_back(io::real_path(backup.path + "/pg_tblspc/" + of.oid), "the backup");
+        // `pgweir backup --keep` removes NAME with all that is in it, not only NAME/data.
+        constexpr std::string_view kData = "/data";
+        if (const auto& path = taken.back().first;
+            !of.location.starts_with('/') && backup.path.ends_with(kData)) {
+          const auto whole = real(backup.path.substr(0, backup.path.size() - kData.size()));
+          if (is_within(path, whole)) taken.emplace_back(whole, "the backup");
+        }
+      }
+    };
+    take(choice_.backup);
+    for (const auto& each : choice_.upon) take(each);
     std::vector<std::string> wanted = {options_.into};
     for (const auto& place : places_) wanted.push_back(place.path);
     for (const auto& each : wanted) {
