@@ -153,13 +153,27 @@ class Look {
       sum += bytes;
       where = there;
     };
-    auto data = choice_.backup.bytes;
-    for (const auto& place : places_) {
-      data -= std::min(data, place.of.bytes);  // counted with the whole
-      need(place.path, place.of.bytes);
-    }
+    const auto place_of = [&](const std::string& oid) {
+      return std::find_if(places_.begin(), places_.end(),
+                          [&](const Place& place) { return place.of.oid == oid; });
+    };
+    // Adds what the tablespaces need; returns what remains for the data directory.
+    const auto need_places = [&](const recovery::Backup& backup,
+                                 const std::vector<recovery::Tablespace>& tablespaces) {
+      auto data = backup.bytes;
+      for (const auto& of : tablespaces) {
+        data -= std::min(data, of.bytes);  // counted with the whole
+        if (const auto place = place_of(of.oid); place != places_.end())
+          need(place->path, of.bytes);
+      }
+      return data;
+    };
+    std::vector<recovery::Tablespace> own;
+    for (const auto& place : places_) own.push_back(place.of);
+    auto data = need_places(choice_.backup, own);
     if (!choice_.upon.empty() && has_relative_links(places_)) data *= 2;  // it is copied first
-    for (const auto& each : choice_.upon) data += each.bytes;
+    // What is combined has at most the blocks of all of them.
+    for (const auto& each : choice_.upon) data += need_places(each, recovery::tablespaces_of(each));
     need(options_.into, data + std::min(2 * choice_.promise.bytes, kMostWal) + kReserve);
     // The files of an earlier call are removed first.
     std::map<std::uint64_t, std::uint64_t> returned;

@@ -1,11 +1,14 @@
 #include "recover/places.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
 #include "base/error.h"
+#include "io/tree.h"
 #include "support/backup_builder.h"
 #include "support/error_of.h"
 
@@ -61,6 +64,29 @@ TEST(Places, AreNotInsideOfTheBackup) {
   const Choice chain{.backup = recovery::open_backup(place.path("two/data")),
                      .upon = {recovery::open_backup(place.path("one"))}};
   refused(chain, "one/tablespaces/16385/new", "fast");
+}
+
+/// A tablespace of an incremental backup is small: what it is combined with is not.
+TEST(Places, HaveTheSpaceForATablespaceThatIsCombined) {
+  constexpr std::uint64_t kLarge = std::uint64_t{1} << 40;
+  const TemporaryDirectory place;
+  const std::string other = "/dev/shm";
+  if (!fs::is_directory(other) || !io::may_write_into(other) ||
+      io::file_system_of(other) == io::file_system_of(place.path()) ||
+      io::free_bytes(other) >= kLarge)
+    GTEST_SKIP() << "this needs a second, smaller file system";
+  put_backup(place, "full", place.path("of_full"), "of_full");
+  put_backup(place, "last", place.path("of_last"), "of_last");
+  std::error_code failed;
+  fs::resize_file(place.path("of_full/PG_17/1"), kLarge, failed);
+  if (failed) GTEST_SKIP() << "no file can be that large here";
+  const Choice choice{.backup = recovery::open_backup(place.path("last"), true),
+                      .upon = {recovery::open_backup(place.path("full"), true)}};
+  const auto error = error_of([&] {
+    require(choice, place.path("new"), fmt::format("{}/pgweir-test-{}", other, ::getpid()));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::disk_full);
+  EXPECT_THAT(error.what(), HasSubstr("place " + other));
 }
 
 }  // namespace
