@@ -30,7 +30,7 @@ struct Neutral {
   const char* what;  ///< it would do
 };
 constexpr const char* kOther = "it belongs to an earlier recovery";
-constexpr std::array<Neutral, 16> kNeutral = {{
+constexpr std::array<Neutral, 17> kNeutral = {{
     {"recovery_target", "", kOther},
     {"recovery_target_lsn", "", kOther},
     {"recovery_target_name", "", kOther},
@@ -47,6 +47,8 @@ constexpr std::array<Neutral, 16> kNeutral = {{
     {"primary_slot_name", "", "it is a slot of the old server"},
     {"promote_trigger_file", "", "a file there would end the recovery early"},
     {"synchronous_standby_names", "", "the first commit would wait for standbys"},
+    // StandbySlotsHaveCaughtup() in replication/slot.c.
+    {"synchronized_standby_slots", "", "failover slots would wait for slots of standbys"},
 }};
 
 bool is_off(const std::string& value) { return value == "off" || value.empty(); }
@@ -88,6 +90,12 @@ class Make {
     return !path.starts_with('/') || path.starts_with(wanted_.options.into + "/");
   }
 
+  [[nodiscard]] bool exists(std::string_view name) const {
+    if (name == "promote_trigger_file") return version_.has_promote_trigger_file();
+    if (name == "synchronized_standby_slots") return version_.has_synchronized_standby_slots();
+    return true;
+  }
+
   void override_one(const Neutral& each) {
     if (is_kept(each.name)) return;
     const auto value = effective_.value(each.name);
@@ -96,8 +104,7 @@ class Make {
       note(fmt::format(
           "{} of the backup is overridden with '{}': {}. ALTER SYSTEM RESET {} restores it",
           each.name, each.value, each.what, each.name));
-    } else if (each.name == std::string_view("promote_trigger_file") &&
-               !version_.has_promote_trigger_file()) {
+    } else if (!exists(each.name)) {
       return;
     }
     made_.overridden.emplace_back(each.name, each.value);

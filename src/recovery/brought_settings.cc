@@ -127,6 +127,9 @@ std::vector<std::string> settings_that_act(const SettingsFiles& files) {
        "a manual restore runs it, and it removes WAL from an archive. Remove the line.");
   tell("synchronous_standby_names", true,
        "the first commit after a manual restore waits for these standbys. Set it to ''.");
+  tell("synchronized_standby_slots", true,
+       "after a manual restore, logical replication from failover slots waits for these slots. Set "
+       "it to ''.");
   const auto mode = value("archive_mode");
   if (const bool archives =
           !mode.empty() && mode != "off" && mode != "false" && mode != "no" && mode != "0";

@@ -41,6 +41,8 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_wide_timeline() const { return major_ >= 16; }
   /// The column invalidation_reason of pg_replication_slots.
   [[nodiscard]] constexpr bool has_invalidation_reason() const { return major_ >= 17; }
+  /// The setting synchronized_standby_slots.
+  [[nodiscard]] constexpr bool has_synchronized_standby_slots() const { return major_ >= 17; }
   /// The setting event_triggers.
   [[nodiscard]] constexpr bool has_event_triggers_setting() const { return major_ >= 17; }
   /// The setting idle_replication_slot_timeout.

@@ -113,12 +113,16 @@ TEST(OwnSettings, OverrideTheBackupsAndReportIt) {
   EXPECT_EQ(made.overridden, (std::vector<Setting>{{"synchronous_standby_names", ""}}));
   ASSERT_EQ(made.notes.size(), 1);
   EXPECT_THAT(made.notes[0], HasSubstr("ALTER SYSTEM RESET synchronous_standby_names"));
+  scene.values.values["synchronized_standby_slots"] = "of_standby";
+  EXPECT_THAT(scene.make(17).overridden, Contains(Pair("synchronized_standby_slots", "")));
   // If the values are unknown, all of them; but no setting that the version does not have.
   scene.values.is_known = false;
   made = scene.make();
   EXPECT_THAT(made.overridden, Contains(Pair("restore_command", "")));
   EXPECT_THAT(made.overridden, Contains(Pair("promote_trigger_file", "")));
   EXPECT_THAT(scene.make(16).overridden, Not(Contains(Pair("promote_trigger_file", ""))));
+  EXPECT_THAT(scene.make(16).overridden, Not(Contains(Pair("synchronized_standby_slots", ""))));
+  EXPECT_THAT(scene.make(17).overridden, Contains(Pair("synchronized_standby_slots", "")));
 }
 
 TEST(OwnSettings, ReportFilesElsewhere) {

@@ -23,8 +23,8 @@ TEST(BroughtSettings, ThatActAreTold) {
         "recovery_target_timeline = 3", "recovery_target_action = promote",
         "recovery_min_apply_delay = 5min", "restore_command = 'cp x y'",
         "recovery_end_command = 'rm'", "archive_cleanup_command = 'rm'",
-        "synchronous_standby_names = 'ANY 1 (a, b)' # two", "data_directory = '/srv/pg'",
-        "external_pid_file = '/run/x.pid'", "include_dir = 'conf.d'",
+        "synchronous_standby_names = 'ANY 1 (a, b)' # two", "synchronized_standby_slots = 'a'",
+        "data_directory = '/srv/pg'", "external_pid_file = '/run/x.pid'", "include_dir = 'conf.d'",
         "archive_mode = on\narchive_command = 'cp %p /x'"})
     EXPECT_THAT(told(line), ElementsAre(HasSubstr("the backup's postgresql.conf"))) << line;
 }
