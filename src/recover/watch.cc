@@ -463,6 +463,7 @@ class Watch {
       if (report_.promised_commit)
         report_.commit_reached = recovery::has_commit(connection, *report_.promised_commit);
       tell_prepared_transactions(connection);
+      tell_subscriptions(connection);
     });
     if (!asked)
       report_.notes.emplace_back(
@@ -516,6 +517,22 @@ class Watch {
         rows.size() == 1 ? "1 prepared transaction is"
                          : fmt::format("{} prepared transactions are", rows.size()),
         names));
+  }
+
+  /// Those of the backup's server: after the promotion they stream from the same slots.
+  void tell_subscriptions(pq::Connection& connection) {
+    const auto rows = connection.execute(
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_subscription WHERE subenabled");
+    const auto count = rows.empty() || rows[0].empty() || !rows[0][0]
+                           ? std::nullopt
+                           : parse_number<std::uint64_t>(*rows[0][0]);
+    if (count.value_or(0) == 0) return;
+    report_.notes.push_back(fmt::format(
+        "{} enabled (see pg_subscription): unless max_logical_replication_workers is 0, a server "
+        "that is promoted receives from their publishers, and advances the slots there. If the old "
+        "server, or another copy of it, still runs, disable them (ALTER SUBSCRIPTION ... DISABLE)",
+        *count == 1 ? std::string("1 subscription is")
+                    : fmt::format("{} subscriptions are", *count)));
   }
 
   static std::string quoted(const std::string& value) {

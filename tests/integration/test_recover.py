@@ -222,6 +222,31 @@ def test_what_was_foretold_is_reached(world):
     assert world.fingerprint() == before
 
 
+def test_enabled_subscriptions_are_reported(world, receivers):
+    """Once promoted, the server would receive in place of the old one."""
+    world = world(second=())
+    primary = world.primary
+    primary.conf(max_logical_replication_workers=0)
+    primary.start()
+    receiver = receivers.pgweir(world.archive, primary)
+    streaming(primary)
+    for name in ("old", "off"):
+        primary.sql(f"CREATE SUBSCRIPTION {name} CONNECTION 'host=/nowhere' PUBLICATION p WITH (connect = false)")
+    primary.sql("ALTER SUBSCRIPTION old ENABLE")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.stop()
+    hand_over(world.archive.path)
+    assert world.recover(backup="plain")["state"] == "prepared"
+    with open(world.into / "postgresql.auto.conf", "a") as file:
+        file.write("max_logical_replication_workers = 0\n")
+    told = world.recover("--start", backup="plain")
+    assert told["state"] == "reached", told
+    note, = (note for note in told["notes"] if "subscription" in note)
+    assert note.startswith("1 subscription is enabled") and "DISABLE" in note, note
+    assert world.sql("SHOW max_logical_replication_workers") == "0"
+
+
 def test_targets(world):
     """Each is foretold, and the older backup is taken where the newer one has passed it."""
     world = world()
