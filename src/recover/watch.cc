@@ -17,6 +17,7 @@
 #include "io/small_file.h"
 #include "io/tree.h"
 #include "io/user_tree.h"
+#include "net/wake.h"
 #include "pq/connection.h"
 #include "recover/own_settings.h"
 #include "recovery/has_commit.h"
@@ -177,7 +178,11 @@ class Watch {
       start();
     else if (changed && !reload())
       options_.tell("the server did not reload its configuration: its log may not be readable");
-    follow();
+    try {
+      follow();
+    } catch (const net::Interrupted&) {  // in a query to the server
+      throw interrupted();
+    }
   }
 
  private:
@@ -224,11 +229,14 @@ class Watch {
         read_logs();
         return ended();
       }
-      if (options_.stop())
-        throw Error(ErrorKind::retry, "interrupted; the server continues")
-            .hint("The same command follows it again.");
+      if (options_.stop()) throw interrupted();
       std::this_thread::sleep_for(kLook);
     }
+  }
+
+  static Error interrupted() {
+    return Error(ErrorKind::retry, "interrupted; the server continues")
+        .hint("The same command follows it again.");
   }
 
   /// "in production" alone proves nothing: pg_control of a primary's backup has it, too.

@@ -473,6 +473,24 @@ def test_killed_anywhere_the_same_words_go_on(world, seeded):
     assert world.fingerprint() == before
 
 
+def test_interrupted_in_a_query_it_says_that_the_server_continues(world):
+    world = world(second=())
+    log = world.into / "pgweir-recover.log"
+    slow = f"{world.bin}/pg_ctl -D {world.into} -W -o '-c post_auth_delay=600 -c log_connections=on' start"
+    command = world.command("--start", "--start-command", slow, "--json", backup="plain")
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",
+                               **as_server_user())
+    try:
+        wait_for(lambda: log.exists() and "connection received" in log.read_text(), "the query of the recovered server")
+        process.send_signal(signal.SIGINT)
+        told = json.loads(process.communicate(timeout=PATIENCE)[0])
+    finally:
+        process.kill()
+    assert process.returncode == 3 and told["state"] == "recovering", told
+    assert told["problems"] == ["interrupted; the server continues"], told
+    assert told["hints"] == ["The same command follows it again."], told
+
+
 def interrupted(world, *words, **more):
     """By a damaged file of the backup, which is restored: everything is there but for the last steps."""
     file = world.backups / "plain" / "base" / "1" / "1259"
