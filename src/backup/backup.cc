@@ -368,6 +368,7 @@ void Run::copy() {
     talk = Talk();
     static_cast<void>(copy_once(plan, talk));
   }
+  require_no_other_tablespace(data(), oids);
   make_links_relative(oids);
 }
 

@@ -9,6 +9,7 @@
 #include "archive/lock_file.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "io/small_file.h"
 #include "io/tree.h"
 #include "prune/backup_name.h"
 
@@ -61,6 +62,20 @@ std::vector<std::string> leftovers(io::Directory& directory) {
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+void require_no_other_tablespace(const std::string& data, const std::vector<std::string>& oids) {
+  const auto directory = data + "/pg_tblspc";
+  if (io::type_of(directory) != io::PathType::directory) return;  // of tar files
+  for (const auto& oid : io::all_names(directory)) {
+    if (std::find(oids.begin(), oids.end(), oid) != oids.end()) continue;
+    const auto location = io::read_link(directory + "/" + oid);
+    if (!location) continue;  // in place
+    throw Error(ErrorKind::retry, "a tablespace was created while the backup began")
+        .with("oid", oid)
+        .with("its files were written to", *location)
+        .hint("This backup does not count. Remove these files, and run the command again.");
+  }
 }
 
 PlaceLock::PlaceLock(io::Directory& directory)

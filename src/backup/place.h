@@ -36,6 +36,11 @@ void remove(io::Directory& directory, const std::vector<std::string>& names,
 /// Hidden directories that a run which was interrupted has left.
 [[nodiscard]] std::vector<std::string> leftovers(io::Directory& directory);
 
+/// Throws Error{retry} if a plain backup's pg_tblspc has a link besides these: the tablespace was
+/// created after its server was asked for them, so that pg_basebackup wrote it to the location that
+/// it has on the server (verify_dir_is_empty_or_create() in pg_basebackup.c creates that).
+void require_no_other_tablespace(const std::string& data, const std::vector<std::string>& oids);
+
 /// Keeps other runs from this directory, as long as this object or a process that inherited the
 /// descriptor is there. The lock's file says which cluster's backups these are.
 class PlaceLock {

@@ -35,6 +35,7 @@ Talk::Kind Talk::take(std::string_view line) {
   if (lines_.size() > kLines) lines_.pop_front();
   full_ = full_ || has(text, "No space left on device") || has(text, "Disk quota exceeded");
   damaged_ = damaged_ || has(text, "checksum error occurred");
+  occupied_ = occupied_ || has(text, "exists but is not empty");
   if (page_.empty() && has(text, "checksum verification failed")) page_ = text;
   return Kind::other;
 }
@@ -58,6 +59,11 @@ Error Talk::failure() const {
         .hint(
             "The older backups are kept: they may have these pages intact. First check the "
             "server's disk and its log.");
+  // The directories that it was given are new.
+  if (occupied_)
+    return Error(ErrorKind::retry, "a tablespace was created while the backup began")
+        .with("pg_basebackup", last_words())
+        .hint("This backup does not count. Run the command again.");
   return Error(ErrorKind::retry, "pg_basebackup failed")
       .with("it said", lines_.empty() ? std::string("nothing") : last_words())
       .hint("This backup does not count. Run the command again.");

@@ -38,6 +38,7 @@ class Talk {
   std::string page_;  ///< the first one whose checksum was wrong
   bool full_ = false;
   bool damaged_ = false;
+  bool occupied_ = false;  ///< the location of a tablespace that is not mapped
 };
 
 }  // namespace weir::backup

@@ -56,6 +56,20 @@ TEST(BackupPlace, ATakenNameIsNotReplaced) {
   EXPECT_TRUE(std::filesystem::exists(place.path(".pgweir-backup-20261120T031459Z/new")));
 }
 
+/// pg_basebackup writes a tablespace that is not mapped to the location that it has on the server.
+TEST(BackupPlace, ATablespaceThatWasCreatedMeanwhileIsReported) {
+  const TemporaryDirectory data;
+  require_no_other_tablespace(data.path(), {});  // of tar files
+  data.write("pg_tblspc/16400/PG_15/1", "");     // in place
+  std::filesystem::create_directory_symlink("/to/16385", data.path("pg_tblspc/16385"));
+  require_no_other_tablespace(data.path(), {"16385"});
+  std::filesystem::create_directory_symlink("/srv/late", data.path("pg_tblspc/16386"));
+  const auto error = test::error_of([&] { require_no_other_tablespace(data.path(), {"16385"}); });
+  EXPECT_EQ(error.kind(), ErrorKind::retry);
+  EXPECT_THAT(error.what(), HasSubstr("16386"));
+  EXPECT_THAT(error.what(), HasSubstr("/srv/late"));
+}
+
 TEST(BackupPlace, OnlyOurHiddenDirectoriesAreLeftovers) {
   const TemporaryDirectory place;
   place.write(".pgweir-backup-20261120T031459Z/data/PG_VERSION", "15\n");

@@ -45,6 +45,11 @@ TEST(BackupTalk, TellsWhyItFailed) {
   EXPECT_EQ(page.failure().kind(), ErrorKind::damage);
   EXPECT_THAT(page.failure().what(), HasSubstr("base/5/1259\", block 2"));
 
+  Talk late;
+  late.take("pg_basebackup: error: directory \"/srv/fast\" exists but is not empty");
+  EXPECT_EQ(late.failure().kind(), ErrorKind::retry);
+  EXPECT_THAT(late.failure().what(), HasSubstr("a tablespace was created while the backup began"));
+
   Talk other;
   other.take("pg_basebackup: error: connection to server was lost");
   EXPECT_EQ(other.failure().kind(), ErrorKind::retry);
