@@ -292,11 +292,16 @@ class Planner {
     const auto segno = size_.segno(backup.start);
     const auto history =
         timelines.history(backup.timeline).value_or(wal::TimelineHistory(backup.timeline));
-    const auto timeline = archive::timeline_of_segment(history, segno, size_);
+    std::set<wal::TimelineId> expected{backup.timeline,
+                                       archive::timeline_of_segment(history, segno, size_)};
+    // The segment of a switchpoint after the start may be here under its new timeline only.
+    for (const auto later : timelines.descendants(backup.timeline))
+      if (const auto followed = timelines.history(later);
+          followed && followed->end_of(backup.timeline) > backup.start)
+        expected.insert(archive::timeline_of_segment(*followed, segno, size_));
     return std::any_of(listing.segments.begin(), listing.segments.end(), [&](const auto& entry) {
       const auto& name = entry.name.segment;
-      return name.fits(size_) && name.segno(size_) == segno &&
-             (name.timeline() == timeline || name.timeline() == backup.timeline);
+      return name.fits(size_) && name.segno(size_) == segno && expected.contains(name.timeline());
     });
   }
 

@@ -360,6 +360,37 @@ TEST(Prune, FindsTheCheckpointUnderANewTimelineWhereTheOldOneIsMissing) {
             ErrorKind::retry);
 }
 
+/// A standby that follows a failover goes on with its backup. The partial segment of the old
+/// timeline is not uploaded, and the new timeline's begins with a copy of it.
+TEST(Prune, FindsTheStartOfABackupUnderANewTimelineThatBeginsInThatSegment) {
+  Example local;
+  Example uploaded;
+  for (const auto* const name :
+       {"000000010000000000000005.partial", "000000020000000000000009.partial"})
+    uploaded.archive.disk.erase(name);
+  const auto here = local.archive.disk.open();
+  const auto there = uploaded.archive.disk.open();
+  auto point = backup(kSize.start(5) + 0x28);
+  point.from_standby = true;
+  point.end = kSize.start(5) + 500'000;
+  point.end_timeline = 2;
+  for (auto* const source :
+       {static_cast<io::Shelf*>(nullptr), static_cast<io::Shelf*>(here.get())}) {
+    const auto plan = make_plan({*there, *there, *here, {}, source}, {.backups = {point}});
+    EXPECT_EQ(plan.awaited, "");
+    EXPECT_EQ(plan.files, 5u);
+    for (const auto& segments : plan.numbers)
+      for (const auto& segment : segments) EXPECT_LT(segment.name.segno(kSize), 5u);
+  }
+  // A start after the switchpoint is of the other branch.
+  point.start = kSize.start(5) + 600'000;
+  point.end = kSize.start(5) + 700'000;
+  EXPECT_EQ(error_of([&] {
+              static_cast<void>(make_plan({*there, *there, *here}, {.backups = {point}}));
+            }).kind(),
+            ErrorKind::conflict);
+}
+
 TEST(Prune, DoesNotReadACheckpointWithoutTheKey) {
   // Of an encrypted archive, nothing but names can be read.
   class Sealed final : public io::Shelf {
