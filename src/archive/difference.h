@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "archive/listing.h"
+#include "archive/timelines.h"
 #include "wal/segment.h"
 
 namespace weir::archive {
@@ -14,8 +15,8 @@ struct SegmentRange {
   wal::SegmentName first;
   wal::SegmentName last;
   std::size_t segments = 1;
-  /// The archive that lacks them has complete segments before and after them, so they are not at
-  /// its end.
+  /// Along a history that the archive which lacks them has, there are complete segments before and
+  /// after them: they are neither at its end nor of a branch that it does not have.
   bool hole = false;
   bool operator==(const SegmentRange&) const = default;
 };
@@ -31,7 +32,8 @@ struct Difference {
   std::vector<wal::TimelineId> histories_only_other;
   std::vector<wal::SegmentName> both;  ///< segments, in order
 };
+/// `timelines`: those of both.
 [[nodiscard]] Difference difference(const Listing& one, const Listing& other,
-                                    wal::SegmentSize size);
+                                    const Timelines& timelines, wal::SegmentSize size);
 
 }  // namespace weir::archive

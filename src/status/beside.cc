@@ -4,6 +4,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/timelines.h"
 #include "base/error.h"
 #include "io/posix_directory.h"
 #include "status/report.h"
@@ -22,10 +23,12 @@ Beside look_beside(const StatusReport& report, const std::string& directory) {
   constexpr int kLooks = 5;
   for (int i = 0; i < kLooks; ++i) {
     const auto ours = archive::list_archive_names(*here);
+    auto timelines = archive::Timelines::read(*here, ours);
     archive::Listing theirs;
     try {
       const auto there = io::open_existing_directory(directory);
       theirs = archive::list_archive_names(*there);
+      timelines.add(archive::Timelines::read(*there, theirs));
       const auto identity = archive::read_identity(*there, theirs);
       if (!identity)
         throw Error(ErrorKind::gap, "there is no WAL at all in the archive directory")
@@ -36,7 +39,7 @@ Beside look_beside(const StatusReport& report, const std::string& directory) {
       beside.difference.reset();
       return beside;
     }
-    auto difference = archive::difference(ours, theirs, size);
+    auto difference = archive::difference(ours, theirs, timelines, size);
     const bool same = beside.difference && beside.difference->only_one == difference.only_one &&
                       beside.difference->only_other == difference.only_other;
     beside.difference = std::move(difference);

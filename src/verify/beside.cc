@@ -180,7 +180,7 @@ void Comparison::look() {
     }
     timelines_ = archive::Timelines::read(one_, here);
     timelines_.add(archive::Timelines::read(other_, there));
-    return archive::difference(here, there, cluster_.segment_size);
+    return archive::difference(here, there, timelines_, cluster_.segment_size);
   };
   report_.names = archive::list_until_same(list, [](const auto& one, const auto& other) {
     return one.only_one == other.only_one && one.only_other == other.only_other;

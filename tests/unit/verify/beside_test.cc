@@ -88,6 +88,50 @@ TEST(CompareArchives, TakesItForNoFaultThatOneBeginsEarlierOrEndsLater) {
   EXPECT_EQ(report.names.only_other.size(), 1u);
 }
 
+/// One received what a failover abandoned, the other one only the new timeline: neither has a hole.
+TEST(CompareArchives, CallsAnAbandonedBranchNoHole) {
+  // Where the switchpoint is a border, too.
+  for (const std::uint64_t offset : {400'000, 0}) {
+    SCOPED_TRACE(offset);
+    auto wal = WalBuilder(plain());
+    wal.grow_to(kSize.start(4) + 700'000);
+    wal.append_switch();
+    if (offset != 0) wal.grow_to(kSize.start(8));
+    const auto at = offset == 0 ? kSize.start(5) : wal.fork_point(kSize.start(5) + offset);
+    auto next = promote(wal, at, 2, 9);
+    wal.grow_to(kSize.start(8));
+    next.grow_to(kSize.start(9));
+    for (const bool known : {true, false}) {
+      SCOPED_TRACE(known);
+      ArchiveBuilder one, other;
+      one.segments(wal, 1, 8).segments(next, 5, 9);
+      other.segments(wal, 1, 5).segments(next, 5, 9);
+      if (known) one.history(2, history_line(1, at));
+      const auto compare = [&] {
+        const auto here = one.disk.open();
+        const auto there = other.disk.open();
+        return compare_archives(*here, *there, Options());
+      };
+      auto report = compare();
+      ASSERT_EQ(report.names.only_one.size(), 1u);
+      EXPECT_EQ(report.names.only_one[0].segments, 3u);
+      // Without a history, the new timeline may have begun later.
+      EXPECT_EQ(report.names.only_one[0].hole, !known) << to_text(report);
+      EXPECT_EQ(report.agrees(), known);
+      if (!known) continue;
+      // Of what both histories need, it lacks one: no branch explains that.
+      other.disk.erase(ArchiveBuilder::name(wal, 4));
+      other.disk.erase(ArchiveBuilder::name(next, 6));
+      report = compare();
+      ASSERT_EQ(report.names.only_one.size(), 3u);
+      EXPECT_TRUE(report.names.only_one[0].hole) << to_text(report);
+      EXPECT_FALSE(report.names.only_one[1].hole);
+      EXPECT_TRUE(report.names.only_one[2].hole);
+      EXPECT_FALSE(report.agrees());
+    }
+  }
+}
+
 TEST(CompareArchives, TellsWhichOfTwoCopiesIsDamaged) {
   Two two;
   two.one.flip(two.name(2), 500'000, 3);
