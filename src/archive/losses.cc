@@ -119,6 +119,7 @@ class Names {
   [[nodiscard]] std::optional<wal::Lsn> oldest(wal::SegmentSize size) const;
   [[nodiscard]] const std::optional<Identity>& identity();
   [[nodiscard]] bool counts(const SegmentEntry& entry, wal::SegmentSize size);
+  [[nodiscard]] bool leads_here(const Loss& minimal);
 
   io::Shelf& directory_;
   const Listing& listing_;
@@ -498,13 +499,30 @@ bool Names::counts(const SegmentEntry& entry, wal::SegmentSize size) {
   }
 }
 
+/// True if a timeline of the archive continues this one from after the loss's start, or may do so:
+/// its history cannot be read.
+bool Names::leads_here(const Loss& minimal) {
+  std::set<wal::TimelineId> timelines;
+  for (const auto& entry : listing_.segments) timelines.insert(entry.name.segment.timeline());
+  return std::any_of(timelines.begin(), timelines.end(), [&](wal::TimelineId timeline) {
+    if (timeline <= minimal.timeline) return timeline == minimal.timeline;
+    try {
+      const auto content = read_history(directory_, timeline);
+      const auto history = content ? wal::TimelineHistory::parse(timeline, *content) : std::nullopt;
+      return !history || lies_on(minimal, *history);
+    } catch (const Error&) {
+      return true;
+    }
+  });
+}
+
 std::vector<Loss::Range> Names::missing(const Loss& loss) {
   // A loss with an unreadable record is reported even if that may be redundant.
   if (loss.complaint && !identity()) return {{loss.begin, loss.end}};
   const auto& size = loss.segment_size;
   const auto first_file = oldest(size);
   if (!loss.words().is_filled_by_segments) {
-    if (first_file && loss.end <= *first_file && !loss.goes_on) return {};
+    if (first_file && loss.end <= *first_file && !(loss.goes_on && leads_here(loss))) return {};
     return {{loss.begin, loss.end}};
   }
   std::vector<Loss::Range> missing;

@@ -512,6 +512,35 @@ TEST(Losses, AreClosedWhereTheArchiveBeginsBehindThem) {
   EXPECT_THAT(disk.names(), ElementsAre(loss_record_name("hole-1-0-700000"), name(6)));
 }
 
+/// Where the end of minimal WAL is not known, it goes on in all WAL that continues it.
+TEST(Losses, OfMinimalWalThatGoesOnAreClosedWhereNoTimelineContinuesIt) {
+  const auto history = [](SimDisk& disk, const std::string& content) {
+    disk.put(wal::history_name(2), test::as_bytes(content));
+  };
+  for (const bool acknowledged : {false, true}) {
+    SimDisk disk;
+    record(disk, minimal(3, 3, true));
+    if (acknowledged) acknowledge_loss(*disk.open(), minimal(3, 3, true), kAck);
+    finish(disk, 5, 6);
+    EXPECT_THAT(close(disk), IsEmpty()) << "its own timeline";
+    finish(disk, 5, 8, 2);
+    history(disk, "1\t0/300100\tno recovery target specified\n");
+    EXPECT_THAT(close(disk), IsEmpty()) << "the abandoned branch is still there";
+    for (const std::uint64_t segno : {5, 6}) disk.erase(name(segno));
+    disk.erase(wal::history_name(2));
+    EXPECT_THAT(close(disk), IsEmpty()) << "without a history it may continue it";
+    history(disk, "rubbish");
+    EXPECT_THAT(close(disk), IsEmpty());
+    history(disk, "1\t0/500100\tno recovery target specified\n");
+    EXPECT_THAT(close(disk), IsEmpty()) << "it was left later";
+    EXPECT_THAT(read(disk), SizeIs(1));
+    history(disk, "1\t0/300100\tno recovery target specified\n");
+    EXPECT_THAT(read(disk), IsEmpty());
+    EXPECT_THAT(close(disk), ElementsAre("minimal-1-0-300158"));
+    EXPECT_THAT(disk.open()->names(), SizeIs(5)) << "four segments and a history";
+  }
+}
+
 TEST(Losses, OfAMillionSegmentsAreNotCountedOneByOne) {
   SimDisk disk;
   finish(disk, 1, 1);
