@@ -157,8 +157,9 @@ void require_agreement(const wal::TimelineHistory& history, const archive::Timel
     const auto& older = other_timeline < history.timeline() ? *other : history;
     const auto& newer = other_timeline < history.timeline() ? history : *other;
     if (!newer.contains(older.timeline()) || older == newer) continue;
-    // A server that reached its timeline without its parent's file knows only the parent's ID and
-    // switchpoint.
+    // A server that was promoted without its parent's file has written the parent's line only
+    // (writeTimeLineHistory() in access/transam/timeline.c). This is rejected, too: by it, the
+    // parent's own WAL goes back to the cluster's start.
     if (ancestors_of(newer, older.timeline()) != older.ancestors())
       throw Error(ErrorKind::conflict, "two timeline histories contradict each other")
           .with("file", wal::history_name(older.timeline()))

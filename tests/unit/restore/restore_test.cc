@@ -1106,6 +1106,9 @@ TEST(RestoreFile, RefusesAHistoryThatIsWrong) {
   scene.archive.put("00000003.history",
                     test::as_bytes(line(switchpoint + 8) + "2\t0/9000000\treason\n"));
   EXPECT_EQ(scene.ask("00000003.history").error, ErrorKind::conflict);
+  // Without the lines of its parent's history.
+  scene.archive.put("00000003.history", test::as_bytes("2\t0/9000000\treason\n"));
+  EXPECT_EQ(scene.ask("00000003.history").error, ErrorKind::conflict);
   scene.archive.erase("00000003.history");
   scene.archive.erase("00000002.history");
   EXPECT_EQ(scene.ask("00000002.history").error, ErrorKind::gap);
