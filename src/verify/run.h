@@ -20,6 +20,10 @@ class Run {
 
   Report run();
 
+  /// True if a gap was filled during the run: the segments there have not been read, nor the
+  /// records over their boundaries.
+  [[nodiscard]] bool is_outdated() const { return is_outdated_; }
+
  private:
   void look();
   void find_cluster();
@@ -31,6 +35,7 @@ class Run {
   void work(ChunkCheck& check);
   void report_histories();
   void judge_gaps();
+  [[nodiscard]] bool has_more_in(const Finding& gap, const archive::Listing& now) const;
   void judge_vanished();
   void judge_losses();
   void find_minimal_wal();
@@ -51,6 +56,7 @@ class Run {
   };
 
   Report report_;
+  bool is_outdated_ = false;
   std::vector<Unfinished> unfinished_;      ///< for each of report_.histories
   std::vector<archive::Loss> minimal_wal_;  ///< recorded, or read; ordered by start
   archive::Listing listing_;

@@ -27,6 +27,11 @@ using wal::Lsn;
 constexpr std::size_t kSamples = 32;
 constexpr std::size_t kMostChunkSegments = 32;
 
+wal::TimelineId last_timeline_of(const Finding& gap) {
+  const auto last = wal::SegmentName::parse(gap.to_file);
+  return last ? last->timeline() : gap.timeline;
+}
+
 }  // namespace
 
 Report Run::run() {
@@ -93,15 +98,34 @@ void Run::look() {
   }
 }
 
+/// True if there is a file in the range that the plan does not know.
+bool Run::has_more_in(const Finding& gap, const archive::Listing& now) const {
+  const auto last = last_timeline_of(gap);
+  return std::any_of(now.segments.begin(), now.segments.end(), [&](const auto& entry) {
+    const auto& segment = entry.name.segment;
+    if (!segment.fits(cluster_.segment_size) || segment.timeline() < gap.timeline ||
+        segment.timeline() > last)
+      return false;
+    const auto start = segment.start(cluster_.segment_size);
+    return gap.loss->from <= start && start < gap.loss->to &&
+           std::none_of(listing_.segments.begin(), listing_.segments.end(), [&](const auto& known) {
+             return known.name.segment == segment && known.name.partial == entry.name.partial;
+           });
+  });
+}
+
 /// A gap that was there at the start and no longer exists: old segments were being removed, or a
-/// segment was being renamed. Waits briefly until that is finished.
+/// segment was being renamed. Waits briefly until that is finished. If files were
+/// added in it, they have not been read.
 void Run::judge_gaps() {
   constexpr int kQuiet = 5;
   auto gaps = std::move(plan_.gaps);
+  std::vector<Finding> filled;
+  // (It may have grown. If earlier WAL was removed, or a history added, it may be none any more.)
   const auto still_there = [&](const Finding& gap, const Plan& plan) {
     return std::any_of(plan.gaps.begin(), plan.gaps.end(), [&](const Finding& other) {
-      return other.file == gap.file && other.to_file == gap.to_file &&
-             other.timeline == gap.timeline;
+      return other.timeline <= last_timeline_of(gap) && gap.timeline <= last_timeline_of(other) &&
+             other.loss->from < gap.loss->to && gap.loss->from < other.loss->to;
     });
   };
   for (int i = 0; i < kQuiet && !gaps.empty(); ++i) {
@@ -110,12 +134,26 @@ void Run::judge_gaps() {
     const auto plan = make_plan(listing, archive::Timelines::read(directory_, listing),
                                 cluster_.segment_size, scope(), SIZE_MAX);
     std::erase_if(gaps, [&](const Finding& gap) {
+      if (has_more_in(gap, listing)) {
+        filled.push_back(gap);
+        return true;
+      }
       if (still_there(gap, plan)) return false;
-      report_.notes.push_back(fmt::format(
-          "{} was missing when verify started, and exists now: other processes are running",
-          gap.file));
+      report_.notes.push_back(
+          fmt::format("{} was missing when verify started, and is no longer needed: other "
+                      "processes have changed "
+                      "the archive",
+                      gap.file));
       return true;
     });
+  }
+  for (auto& gap : filled) {
+    gap.what =
+        "it was missing when verify started, and other processes have added files since, which "
+        "have not been verified";
+    gap.hint = "Run verify again.";
+    gaps.push_back(std::move(gap));
+    is_outdated_ = true;
   }
   for (auto& gap : gaps) report_.findings.push_back(std::move(gap));
 }
@@ -428,7 +466,12 @@ void Run::work(ChunkCheck& check) {
 }
 
 Report verify(io::Shelf& directory, const Options& options) {
-  return Run(directory, options).run();
+  constexpr int kMostRuns = 3;
+  for (int i = 1;; ++i) {
+    Run run(directory, options);
+    auto report = run.run();
+    if (!run.is_outdated() || i == kMostRuns) return report;
+  }
 }
 
 }  // namespace weir::verify

@@ -39,8 +39,9 @@ struct Options {
 
 /// Reads every segment, history by history, and reports WAL that a recovery would not find or could
 /// not read. Never writes and takes no lock: a receiver, a compressor or a prune may run
-/// concurrently. Throws Error{usage} for options that this archive cannot meet, Error{io} if the
-/// directory itself cannot be read; an error in a file is a finding.
+/// concurrently; if a gap is filled meanwhile, all is read again. Throws Error{usage} for options
+/// that this archive cannot meet, Error{io} if the directory itself cannot be read; an error in a
+/// file is a finding.
 [[nodiscard]] Report verify(io::Shelf& directory, const Options& options);
 
 }  // namespace weir::verify
