@@ -7,8 +7,8 @@
 
 namespace weir::store {
 
-Audit::Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins)
-    : mark_(std::move(mark)), layout_(layout), begins_(std::move(begins)) {
+Audit::Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins, bool emptied)
+    : mark_(std::move(mark)), layout_(layout), begins_(std::move(begins)), emptied_(emptied) {
   if (mark_.sent.empty()) return;
   next_ = mark_.sent.front().first.segno(mark_.segment_size);
   after_ = layout_.before(mark_.sent.front().first, mark_.segment_size);
@@ -21,7 +21,7 @@ std::optional<std::string> Audit::after() const {
 
 bool Audit::before_front(wal::SegmentName name) const {
   if (is_pruned(name, begins_)) return true;
-  return first_ &&
+  return !emptied_ && first_ &&
          (name < *first_ || name.segno(mark_.segment_size) < first_->segno(mark_.segment_size));
 }
 
@@ -73,7 +73,7 @@ void Audit::take(const ObjectPage& page) {
       continue;
     if (!first_) {
       first_ = file->segment;
-      missing_.clear();
+      if (!emptied_) missing_.clear();
     }
     if (run.last < file->segment) return end_run();
     const auto segno = file->segment.segno(mark_.segment_size);

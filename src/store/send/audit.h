@@ -21,8 +21,10 @@ class Audit {
   /// Maximum number reported; the rest is found by the next audit.
   static constexpr std::size_t kMost = 1000;
 
-  /// `begins`: the recorded start, for is_pruned().
-  Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins = {});
+  /// `begins`: the recorded start, for is_pruned(). `emptied`: the store was emptied or replaced:
+  /// its first segment tells nothing of the earlier ones.
+  Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins = {},
+        bool emptied = false);
 
   /// The key after which the next page starts; nullopt: finished.
   [[nodiscard]] std::optional<std::string> after() const;
@@ -41,6 +43,7 @@ class Audit {
   const Mark mark_;
   const Layout& layout_;
   const std::vector<wal::SegmentName> begins_;
+  const bool emptied_;
   enum class Look { front, runs, front_again, over } look_ = Look::front;
   std::size_t run_ = 0;     ///< in the mark
   std::uint64_t next_ = 0;  ///< number of the segment expected next in it

@@ -356,6 +356,7 @@ void Follow::ask() {
   if (items.empty() && !to_look && losses_ == mirrored_) return;
   if (!ledger_.is_open()) {
     while (!ledger_.is_open()) ledger_.open_further();
+    if (ledger_.was_emptied()) audit_.place_was_emptied();
     doubt_begins();
     worked();
   }

@@ -47,6 +47,7 @@ void Ledger::open_further() {
           ClusterRecord{cluster_->system_identifier, cluster_->segment_size, layout_.form()});
     place_->require(*conditions_);
     place_is_ours_ = true;
+    was_emptied_ = place_->was_absent() && !written_.empty();
     place_.reset();
     return;
   }

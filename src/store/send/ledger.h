@@ -42,6 +42,8 @@ class Ledger {
   void open_further();
   [[nodiscard]] bool is_open() const { return manifest_.has_value(); }
   [[nodiscard]] Conditions conditions() const { return *conditions_; }
+  /// Files count as sent, and the place had no record of its cluster: it was emptied or replaced.
+  [[nodiscard]] bool was_emptied() const { return was_emptied_; }
 
   /// Lines of objects that the store has. They are not put yet.
   void add(std::vector<ManifestEntry> lines);
@@ -72,6 +74,7 @@ class Ledger {
   std::optional<Conditions> conditions_;
   std::optional<SameCluster> place_;  ///< until it is known to be this cluster's
   bool place_is_ours_ = false;
+  bool was_emptied_ = false;
   std::optional<ManifestWriter> manifest_;
 };
 

@@ -24,6 +24,7 @@
 #include "store/listing.h"
 #include "store/send/audit.h"
 #include "store/send/ledger.h"
+#include "store/send/same_cluster.h"
 #include "store/send/sender.h"
 #include "store/send/upload_plan.h"
 #include "store/send/upload_start.h"
@@ -67,6 +68,7 @@ class Push final : private Sender::Client {
   void on_broken(const std::exception_ptr&) override {}
 
   [[nodiscard]] std::size_t prepare();
+  [[nodiscard]] bool look_at_place();
   void look_for_vanished(Mark& mark, const archive::Listing& listing);
   void keep(Sender::News news);
   void record_gone(const std::vector<wal::SegmentName>& fresh);
@@ -160,8 +162,10 @@ std::size_t Push::prepare() {
       ledger_.open_further();
       return true;
     });
+  const auto losses = read_loss_records(archive_, listing, log_);
+  if (!losses.empty() && !ledger_.is_open()) static_cast<void>(look_at_place());
   // Before the WAL after a hole, so that the hole is known when that WAL is found.
-  mirror_losses(read_loss_records(archive_, listing, log_), store_, layout_, patience_);
+  mirror_losses(losses, store_, layout_, patience_);
   if (items.empty()) return 0;
   sender_.offer(items, forms_there(items, cluster_.segment_size, layout_, [&](const auto& after) {
                   if (stopping()) return ObjectPage();
@@ -173,6 +177,16 @@ std::size_t Push::prepare() {
       Uploader::Where{archive_, store_, layout_, options_.sealing, options_.compression},
       ledger_.conditions(), cluster_, archive::Timelines::read(archive_, listing)));
   return items.size();
+}
+
+/// Checks that the place is this cluster's. Returns false if it had no record of its cluster; then
+/// it gets one.
+bool Push::look_at_place() {
+  const ClusterRecord ours{cluster_.system_identifier, cluster_.segment_size, layout_.form()};
+  if (insist(patience_, [&] { return has_record(store_, layout_, ours); })) return true;
+  SameCluster place(store_, layout_, ours);
+  insist(patience_, [&] { place.require(Conditions::ignored); });
+  return false;
 }
 
 /// One listing shows whether the store still has what counts as sent. Missing segments are removed
@@ -207,8 +221,8 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
         return true;
       });
   // By the rules of the audit, which requests pages: the part of the listing after `after`.
-  const auto missing_from = [&](std::vector<wal::SegmentName> begins) {
-    Audit audit(mark, layout_, std::move(begins));
+  const auto missing_from = [&](std::vector<wal::SegmentName> begins, bool emptied) {
+    Audit audit(mark, layout_, std::move(begins), emptied);
     bool begun = false;
     while (const auto after = audit.after()) {
       if (after->empty() && std::exchange(begun, true)) {
@@ -227,10 +241,12 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     }
     return audit.missing();
   };
-  auto missing = missing_from({});
+  auto missing = missing_from({}, true);
+  const bool emptied = !missing.empty() && !look_at_place();
+  if (!emptied && !missing.empty()) missing = missing_from({}, false);
   if (!missing.empty())
-    missing =
-        missing_from(read_begins(store_, layout_, proofs_of(options_.manifest_key), patience_));
+    missing = missing_from(
+        read_begins(store_, layout_, proofs_of(options_.manifest_key), patience_), emptied);
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);

@@ -22,6 +22,18 @@ Error another_cluster(ObjectStore& store, const std::string& key, const ClusterR
           "or another --store-name.");
 }
 
+void require_same(ObjectStore& store, const Layout& layout,
+                  const std::optional<ClusterRecord>& found, const ClusterRecord& ours) {
+  if (found && found->system_identifier == ours.system_identifier &&
+      found->segment_size == ours.segment_size)
+    return;
+  const auto key = key_of_cluster(layout);
+  throw another_cluster(
+      store, key, ours,
+      found ? std::optional(archive::Identity{found->system_identifier, found->segment_size, key})
+            : std::nullopt);
+}
+
 }  // namespace
 
 SameCluster::SameCluster(ObjectStore& store, const Layout& layout, const ClusterRecord& ours)
@@ -61,18 +73,18 @@ void SameCluster::require_that_wal_is_ours() {
 void SameCluster::require(Conditions conditions) {
   auto found = read_cluster(store_, layout_);
   if (!found) {
+    was_absent_ = true;
     require_that_wal_is_ours();
     if (write_cluster(store_, layout_, conditions, ours_) == ObjectStore::Put::stored) return;
     found = read_cluster(store_, layout_);  // another writer was faster
   }
-  if (found && found->system_identifier == ours_.system_identifier &&
-      found->segment_size == ours_.segment_size)
-    return;
-  const auto key = key_of_cluster(layout_);
-  throw another_cluster(
-      store_, key, ours_,
-      found ? std::optional(archive::Identity{found->system_identifier, found->segment_size, key})
-            : std::nullopt);
+  require_same(store_, layout_, found, ours_);
+}
+
+bool has_record(ObjectStore& store, const Layout& layout, const ClusterRecord& ours) {
+  const auto found = read_cluster(store, layout);
+  if (found) require_same(store, layout, found, ours);
+  return found.has_value();
 }
 
 }  // namespace weir::store

@@ -18,6 +18,8 @@ class SameCluster {
   /// Error{conflict} if it belongs to another cluster, or this cannot be determined; StoreError,
   /// after which it can be called again: pages already listed are not listed again.
   void require(Conditions conditions);
+  /// require() found no record.
+  [[nodiscard]] bool was_absent() const { return was_absent_; }
 
  private:
   void require_that_wal_is_ours();
@@ -26,6 +28,12 @@ class SameCluster {
   const Layout layout_;
   const ClusterRecord ours_;
   NearShelf shelf_;
+  bool was_absent_ = false;
 };
+
+/// Whether a place to which this cluster's WAL was sent still has its record. If not, the store was
+/// emptied or replaced: nothing that removes old WAL removes the record. Throws Error{conflict} if
+/// it is another cluster's; StoreError.
+[[nodiscard]] bool has_record(ObjectStore& store, const Layout& layout, const ClusterRecord& ours);
 
 }  // namespace weir::store

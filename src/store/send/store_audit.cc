@@ -6,6 +6,7 @@
 #include "store/ledger/lost_segments.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/listing.h"
+#include "store/send/same_cluster.h"
 
 namespace weir::store {
 
@@ -26,7 +27,10 @@ StoreAudit::StoreAudit(io::Directory& archive, ObjectStore& store, const Layout&
       log_(log) {}
 
 StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& cluster) {
-  if (!audit_) audit_.emplace(mark, layout_, begins_);
+  if (!audit_) {
+    if (!mark.empty()) look_at_place(cluster);
+    audit_.emplace(mark, layout_, begins_, emptied_);
+  }
   if (const auto after = audit_->after()) {
     audit_->take(store_.list(layout_.wal_prefix(), *after, kListingPage));
     return threads_.now();
@@ -56,6 +60,21 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
     if (!still_lost.contains(segment)) report_.unstuck({segment.timeline(), segment});
   lost_ = std::move(still_lost);
   return next;
+}
+
+void StoreAudit::place_was_emptied() {
+  if (std::exchange(emptied_, true)) return;
+  log_.warning(
+      "the store no longer has {}, the record of this archive's cluster: it was emptied or "
+      "replaced; segments that it lacks are sent again, if they are still here",
+      store_.name_of(key_of_cluster(layout_)));
+}
+
+void StoreAudit::look_at_place(const archive::Identity& cluster) {
+  const ClusterRecord ours{cluster.system_identifier, cluster.segment_size, layout_.form()};
+  if (has_record(store_, layout_, ours)) return;
+  place_was_emptied();
+  SameCluster(store_, layout_, ours).require(Conditions::ignored);
 }
 
 /// There are few. (By a listing: the rights that the audit needs are sufficient.) No recovery can

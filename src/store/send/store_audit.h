@@ -44,8 +44,12 @@ class StoreAudit {
   /// Returns when to call it again. `mark`: what counts as sent. Throws StoreError, after which it
   /// continues; Error{durability}.
   [[nodiscard]] Time look(const Mark& mark, const archive::Identity& cluster);
+  /// The store was emptied or replaced after files were sent: no segment is taken for pruned
+  /// because only later ones are there.
+  void place_was_emptied();
 
  private:
+  void look_at_place(const archive::Identity& cluster);
   void look_for_histories(const Mark& mark);
   [[nodiscard]] bool is_lost(wal::SegmentName segment);
   void send_again(const UploadItem& item);
@@ -57,6 +61,7 @@ class StoreAudit {
   Threads& threads_;
   FollowReport& report_;
   Log& log_;
+  bool emptied_ = false;                    ///< as long as this process runs
   std::optional<Audit> audit_;              ///< in progress
   std::vector<wal::SegmentName> begins_{};  ///< of the store, as far as it was asked for
   std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive

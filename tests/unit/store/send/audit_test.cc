@@ -32,10 +32,10 @@ class AuditTest : public ::testing::TestWithParam<Layout::Form> {
     keys_.erase(layout_.key(segment(segno, timeline)) + ".zst");
   }
   /// With pages of each size the same.
-  Names missing(const std::vector<wal::SegmentName>& begins = {}) {
+  Names missing(const std::vector<wal::SegmentName>& begins = {}, bool emptied = false) {
     std::optional<Names> found;
     for (const std::size_t page_size : {1, 2, 3, 100}) {
-      Audit audit(mark_, layout_, begins);
+      Audit audit(mark_, layout_, begins, emptied);
       int pages = 0;
       while (const auto after = audit.after()) {
         ObjectPage page;
@@ -71,6 +71,17 @@ TEST_P(AuditTest, MissesNothingWhereAllIsThere) {
   place(256, 1, ".gz");
   keys_.insert(layout_.history_key(2));
   EXPECT_EQ(missing(), Names());
+}
+
+TEST_P(AuditTest, TakesNothingForPrunedInAStoreThatWasEmptied) {
+  for (std::uint64_t segno = 254; segno < 258; ++segno) lose(segno);
+  EXPECT_EQ(missing(), Names());
+  EXPECT_EQ(missing({}, true), Names({segment(254), segment(255), segment(256), segment(257)}));
+  EXPECT_EQ(missing({segment(256)}, true), Names({segment(256), segment(257)}))
+      << "a prune has recorded that";
+  keys_.clear();
+  place(300);
+  EXPECT_EQ(missing({}, true).size(), 6u);
 }
 
 TEST_P(AuditTest, MissesWhatIsGone) {

@@ -13,6 +13,7 @@
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "crypto/primitives.h"
+#include "store/ledger/lost_segments.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/ledger/mark.h"
 #include "store/memory_bytes.h"
@@ -177,6 +178,20 @@ TEST_F(PushTest, TakesWhatIsGoneFromTheBeginningForPruned) {
   const auto result = push();
   EXPECT_EQ(result.vanished, 0u);
   EXPECT_FALSE(store_.objects.contains(key(1)));
+}
+
+TEST_F(PushTest, TakesNothingForPrunedInAStoreThatWasEmptied) {
+  push();
+  // Another archiver was quicker.
+  const auto later = store_.objects.at(key(5, ".zst"));
+  store_.objects.clear();
+  store_.objects[key(5, ".zst")] = later;
+  const auto result = push();
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.vanished, 4u);
+  EXPECT_EQ(result.segments, 4u);
+  EXPECT_TRUE(store_.objects.contains(key(1)));
+  EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
 }
 
 /// The store kept the first one.
@@ -564,6 +579,28 @@ TEST_F(PushTest, RefusesThePlaceOfAnotherCluster) {
   });
   EXPECT_EQ(error.kind(), ErrorKind::conflict);
   EXPECT_THAT(error.what(), ::testing::HasSubstr("4711"));
+  EXPECT_EQ(store_.objects.size(), before);
+}
+
+/// Not even if nothing else is to be sent.
+TEST_F(PushTest, PutsNoRecordOfALossAtThePlaceOfAnotherCluster) {
+  push();
+  WalBuilder other(WalBuilder::Options{.system_identifier = 4711});
+  other.grow_to(wal::Lsn(2 * kSize.bytes()));
+  ArchiveBuilder archive;
+  archive.partial(other, wal::Lsn(kSize.bytes() + 100'000));
+  const auto directory = archive.disk.open();
+  NullLog log;
+  archive::Identity cluster;
+  cluster.system_identifier = 4711;
+  cluster.segment_size = kSize;
+  record_lost(*directory, {wal::SegmentName(1, 0, kSize)}, cluster, "s3://memory", log);
+  const auto before = store_.objects.size();
+  const auto error = error_of([&] {
+    static_cast<void>(
+        store::push(*directory, store_, kLayout, {.store_name = "here"}, machine_threads(), log));
+  });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
   EXPECT_EQ(store_.objects.size(), before);
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "archive/losses.h"
+#include "store/cluster_record.h"
 #include "support/archive_builder.h"
 #include "support/memory_store.h"
 #include "support/recorded_begin.h"
@@ -41,6 +42,9 @@ class StoreAuditTest : public ::testing::Test {
       store_.place(key(segno), ArchiveBuilder::content(wal, segno));
       mark_.add(segment(segno));
     }
+    static_cast<void>(
+        write_cluster(store_, kLayout, Conditions::heeded,
+                      {cluster_.system_identifier, cluster_.segment_size, kLayout.form()}));
     directory_ = builder_.disk.open();
   }
   static wal::SegmentName segment(std::uint64_t segno) { return {1, segno, kSize}; }
@@ -118,6 +122,35 @@ TEST_F(StoreAuditTest, BelievesOnlyAPruneThatTheKeyProves) {
   test::record_begin(store_, kLayout, segment(4), key);
   run();
   EXPECT_THAT(sent_again_, SizeIs(1));
+}
+
+/// Uploads after that are no reason to take what precedes them for pruned.
+TEST_F(StoreAuditTest, TakesNothingForPrunedInAStoreThatWasEmptied) {
+  for (const std::uint64_t segno : {1, 2, 3, 4}) lose(segno);
+  run();
+  EXPECT_THAT(sent_again_, IsEmpty());
+  static_cast<void>(store_.remove(std::array{key_of_cluster(kLayout)}));
+  for (int i = 1; i < 3; ++i) {
+    sent_again_.clear();
+    run();
+    EXPECT_THAT(sent_again_, ElementsAre(segment(1).to_string(), segment(3).to_string(),
+                                         segment(4).to_string()));
+    EXPECT_TRUE(read_cluster(store_, kLayout));
+  }
+  EXPECT_EQ(recorded_, 1) << "2 is not here either";
+}
+
+TEST_F(StoreAuditTest, StopsAtThePlaceOfAnotherCluster) {
+  static_cast<void>(store_.remove(std::array{key_of_cluster(kLayout)}));
+  static_cast<void>(write_cluster(store_, kLayout, Conditions::heeded,
+                                  {4711, cluster_.segment_size, kLayout.form()}));
+  try {
+    run();
+    FAIL() << "it went on";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::conflict);
+    EXPECT_THAT(error.what(), HasSubstr("4711"));
+  }
 }
 
 TEST_F(StoreAuditTest, SendsAHistoryAgain) {
