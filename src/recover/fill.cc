@@ -57,6 +57,9 @@ class FromFiles final : public Effective {
     if (std::find(kTargets.begin(), kTargets.end(), name) == kTargets.end()) return ask(name);
     return commented_out(main_, name) || commented_out(auto_, name) ? "set" : "";
   }
+  [[nodiscard]] bool is_in_auto(const std::string& name) override {
+    return commented_out(auto_, name).has_value();
+  }
   /// The original content of postgresql.auto.conf.
   [[nodiscard]] const std::string& content() const { return auto_; }
 

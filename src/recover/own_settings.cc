@@ -102,8 +102,12 @@ class Make {
     if (effective_.known()) {
       if (!value || *value == each.value) return;
       note(fmt::format(
-          "{} of the backup is overridden with '{}': {}. ALTER SYSTEM RESET {} restores it",
-          each.name, each.value, each.what, each.name));
+          "{} of the backup is overridden with '{}': {}. {}", each.name, each.value, each.what,
+          effective_.is_in_auto(each.name)
+              ? fmt::format("Its value is in postgresql.auto.conf of the backup: ALTER "
+                            "SYSTEM SET {} restores it",
+                            each.name)
+              : fmt::format("ALTER SYSTEM RESET {} restores it", each.name)));
     } else if (!exists(each.name)) {
       return;
     }
@@ -119,10 +123,13 @@ class Make {
     made_.overridden.emplace_back("archive_command", "false");
     if (version_.has_archive_library()) made_.overridden.emplace_back("archive_library", "");
     if (effective_.known())
-      note(
+      note(fmt::format(
           "archive_mode is on, and archive_command is overridden with 'false': WAL is retained "
-          "until you configure archiving. ALTER SYSTEM RESET archive_command (and "
-          "archive_library), and a reload, restore it");
+          "until you configure archiving. {} archive_command (and archive_library), and a reload, "
+          "restore it",
+          effective_.is_in_auto("archive_command") || effective_.is_in_auto("archive_library")
+              ? "The value is in postgresql.auto.conf of the backup: ALTER SYSTEM SET"
+              : "ALTER SYSTEM RESET"));
   }
 
   /// A hot standby with a lower limit pauses forever at the record of a higher one; 13 stops

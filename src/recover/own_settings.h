@@ -26,6 +26,9 @@ class Effective {
   [[nodiscard]] virtual bool known() const = 0;
   /// nullopt: not known, or this version has no such setting.
   [[nodiscard]] virtual std::optional<std::string> value(const std::string& name) = 0;
+  /// True if the backup's postgresql.auto.conf sets it. ALTER SYSTEM RESET removes all lines of a
+  /// name (replace_auto_config_value() in utils/misc/guc.c), and so this value as well.
+  [[nodiscard]] virtual bool is_in_auto(const std::string& name) = 0;
 };
 
 struct OwnSettings {

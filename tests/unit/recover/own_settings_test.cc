@@ -24,7 +24,9 @@ class Values final : public Effective {
     if (!is_known || found == values.end()) return std::nullopt;
     return found->second;
   }
+  [[nodiscard]] bool is_in_auto(const std::string& name) override { return name == in_auto; }
   bool is_known = true;
+  std::string in_auto;
   std::map<std::string, std::string> values = {{"archive_mode", "off"}, {"hot_standby", "on"}};
 };
 
@@ -98,6 +100,9 @@ TEST(OwnSettings, StopArchivingUnlessItIsOff) {
   EXPECT_THAT(made.overridden, Contains(Pair("archive_command", "false")));
   EXPECT_THAT(made.overridden, Contains(Pair("archive_library", "")));
   EXPECT_THAT(scene.make(14).overridden, Not(Contains(Pair("archive_library", ""))));
+  EXPECT_THAT(made.notes, Contains(HasSubstr("ALTER SYSTEM RESET archive_command")));
+  scene.values.in_auto = "archive_command";
+  EXPECT_THAT(scene.make().notes, Contains(HasSubstr("ALTER SYSTEM SET archive_command")));
   // If the value is unknown, archiving may be on.
   scene.values.is_known = false;
   EXPECT_THAT(scene.make().overridden, Contains(Pair("archive_command", "false")));
@@ -113,6 +118,12 @@ TEST(OwnSettings, OverrideTheBackupsAndReportIt) {
   EXPECT_EQ(made.overridden, (std::vector<Setting>{{"synchronous_standby_names", ""}}));
   ASSERT_EQ(made.notes.size(), 1);
   EXPECT_THAT(made.notes[0], HasSubstr("ALTER SYSTEM RESET synchronous_standby_names"));
+  // A reset removes each line of that name.
+  scene.values.in_auto = "synchronous_standby_names";
+  made = scene.make();
+  ASSERT_EQ(made.notes.size(), 1);
+  EXPECT_THAT(made.notes[0], HasSubstr("ALTER SYSTEM SET synchronous_standby_names"));
+  EXPECT_THAT(made.notes[0], Not(HasSubstr("RESET")));
   scene.values.values["synchronized_standby_slots"] = "of_standby";
   EXPECT_THAT(scene.make(17).overridden, Contains(Pair("synchronized_standby_slots", "")));
   // If the values are unknown, all of them; but no setting that the version does not have.
