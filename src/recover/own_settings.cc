@@ -61,6 +61,7 @@ class Make {
   OwnSettings run() {
     for (const auto& each : kNeutral) override_one(each);
     stop_archiving();
+    if (!effective_.known()) tell_unknown();
     raise_limits();
     if (wanted_.options.standby)
       follow();
@@ -130,6 +131,19 @@ class Make {
           effective_.is_in_auto("archive_command") || effective_.is_in_auto("archive_library")
               ? "The value is in postgresql.auto.conf of the backup: ALTER SYSTEM SET"
               : "ALTER SYSTEM RESET"));
+  }
+
+  void tell_unknown() {
+    std::string names;
+    for (const auto& [name, value] : made_.overridden) names += (names.empty() ? "" : ", ") + name;
+    if (names.empty()) return;
+    note(
+        "the settings of the backup's server are unknown, so that all that could do harm are "
+        "overridden in postgresql.auto.conf: " +
+        names +
+        ". If archive_mode is on, WAL is retained until you configure archiving. ALTER "
+        "SYSTEM RESET removes such a line, and a line of the backup's postgresql.auto.conf with "
+        "it");
   }
 
   /// A hot standby with a lower limit pauses forever at the record of a higher one; 13 stops

@@ -130,6 +130,9 @@ TEST(OwnSettings, OverrideTheBackupsAndReportIt) {
   scene.values.is_known = false;
   made = scene.make();
   EXPECT_THAT(made.overridden, Contains(Pair("restore_command", "")));
+  ASSERT_EQ(made.notes.size(), 1);
+  EXPECT_THAT(made.notes[0], HasSubstr("synchronous_standby_names, "));
+  EXPECT_THAT(made.notes[0], HasSubstr("archive_command"));
   EXPECT_THAT(made.overridden, Contains(Pair("promote_trigger_file", "")));
   EXPECT_THAT(scene.make(16).overridden, Not(Contains(Pair("promote_trigger_file", ""))));
   EXPECT_THAT(scene.make(16).overridden, Not(Contains(Pair("synchronized_standby_slots", ""))));
