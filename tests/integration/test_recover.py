@@ -426,6 +426,34 @@ def test_the_history_of_a_newer_timeline_is_needed(world, receivers):
     assert world.recover("--dry-run", backup="plain")["timeline"] == 2
 
 
+def test_a_history_that_the_server_requests(world, receivers):
+    """The archive begins on a later timeline, without its history: the server would stop when it requests that file."""
+    world = world(second=())
+    primary = world.primary
+    primary.conf(recovery_target_time="")
+    promote_again(primary)
+    receiver = receivers.pgweir(world.archive, primary)
+    streaming(primary)
+    world.backup("second", "-F", "t")
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    primary.stop()
+    hand_over(world.archive.path)
+    for path in world.archive.path.glob("00000001*"):
+        path.unlink()
+    history = world.archive.path / "00000002.history"
+    content = history.read_bytes()
+    history.unlink()
+    told = world.recover("--start", backup="second", status=1)
+    assert "00000002.history" in told["problems"][0] and "pg_wal" in told["hints"][0], told
+    assert not world.into.exists(), told
+    history.write_bytes(content)
+    give(history)
+    told = world.recover("--start", backup="second")
+    assert_reached(told)
+    assert told["timeline"] == 2, told
+
+
 def test_root_gives_it_to_the_server_s_user(world):
     if os.getuid() != 0:
         pytest.skip("this is not root")
