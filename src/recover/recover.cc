@@ -183,6 +183,12 @@ class Recover {
     const auto places = places_of(*choice, options_);
     for (const auto& place : places)
       report.tablespaces.push_back({place.of.oid, place.of.location, place.path});
+    for (const auto& place : places)
+      if (place.of.is_original)
+        report.notes.push_back(fmt::format(
+            "tablespace {} is read from {}, its location on the server of the backup: if a server "
+            "has used it since the backup, its files are not those of the backup",
+            place.of.oid, place.of.location));
     require_places(*choice, places, options_, own_);
     const auto programs = recovery::find_programs(
         choice->backup.major.value_or(promise.server_major), options_.bindir, options_.stop);

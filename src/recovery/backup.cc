@@ -199,13 +199,20 @@ std::vector<Tablespace> read_map(const Backup& backup, std::string_view map) {
   return found;
 }
 
+/// The tablespace_map in a plain backup; empty: there is none.
+std::vector<Tablespace> map_of_directory(const std::string& backup) {
+  constexpr std::uint64_t kLargest = std::uint64_t{16} << 20;
+  const auto file = backup + "/tablespace_map";
+  if (io::type_of(file) != PathType::file) return {};
+  return parse_map(io::read_small_file(file, kLargest));
+}
+
 /// A directory with a tablespace_map is not pg_basebackup's: it was copied manually, or unpacked
 /// from a tar file. A server that starts in it creates the links from this file, to the original
 /// locations; a recovery needs links to the files of the backup.
 void require_links(const std::string& backup) {
-  constexpr std::uint64_t kLargest = std::uint64_t{16} << 20;
-  const auto file = backup + "/tablespace_map";
-  if (io::type_of(file) != PathType::file) return;
+  const auto map = map_of_directory(backup);
+  if (map.empty()) return;
   const auto directory = backup + "/pg_tblspc";
   std::vector<std::string> links;
   if (io::type_of(directory) == PathType::directory) {
@@ -213,7 +220,7 @@ void require_links(const std::string& backup) {
     for (const auto& entry : io::list_user_directory(directory))
       if (io::read_link(directory + "/" + entry.name)) links.push_back(entry.name);
   }
-  for (const auto& each : parse_map(io::read_small_file(file, kLargest)))
+  for (const auto& each : map)
     if (!has(links, each.oid))
       throw Error(ErrorKind::conflict,
                   "tablespace_map names a tablespace, but pg_tblspc has no link to its files")
@@ -509,6 +516,9 @@ std::vector<Tablespace> tablespaces_of(const Backup& backup) {
     if (location && is_oid(entry.name))
       found.push_back({entry.name, *location, size_of_tree(path, 0)});
   }
+  for (const auto& original : map_of_directory(backup.path))
+    for (auto& each : found)
+      if (each.oid == original.oid && each.location == original.location) each.is_original = true;
   return found;
 }
 

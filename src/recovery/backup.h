@@ -44,6 +44,9 @@ struct Tablespace {
   std::string oid;
   std::string location;
   std::uint64_t bytes = 0;
+  /// The link of a plain backup still leads to the location in its tablespace_map, the original
+  /// one: the files there may be those of a running server.
+  bool is_original = false;
 };
 /// Ordered by name. Throws Error{io, damage}; Error{damage} if one is missing.
 [[nodiscard]] std::vector<Tablespace> tablespaces_of(const Backup& backup);

@@ -155,6 +155,12 @@ TEST(BroughtBackup, HasALinkForEachTablespaceOfItsMap) {
   fs::create_directory_symlink(fast.path(), scene.place.path("pg_tblspc/16386"));
   scene.bring_it(scene.place.path());
   EXPECT_TRUE(fs::exists(scene.sandbox.tablespace("16385") + "/PG_15_202209061/1/2"));
+  // A link that was copied as it is leads to the files of the server.
+  scene.place.write("tablespace_map", "16385 " + fast.path() + "\n16386 /srv/other\n");
+  const auto tablespaces = tablespaces_of(open_backup(scene.place.path()));
+  ASSERT_EQ(tablespaces.size(), 2U);
+  EXPECT_TRUE(tablespaces[0].is_original);
+  EXPECT_FALSE(tablespaces[1].is_original);
 }
 
 TEST(BroughtBackup, IsOneThatAServerCanBeStartedOn) {
