@@ -126,9 +126,17 @@ void Run::judge_vanished() {
     oldest = std::move(found);
     return same;
   };
+  // The timelines before it count as well: a prune removes a segment number of all timelines.
   const auto still_older = [&](std::size_t i) {
-    const auto found = oldest.find(plan_.nodes[i].timeline);
-    return found != oldest.end() && found->second < plan_.nodes[i].segno;
+    const auto& node = plan_.nodes[i];
+    const auto history =
+        timelines_.history(node.timeline).value_or(wal::TimelineHistory(node.timeline));
+    return std::any_of(oldest.begin(), oldest.end(), [&](const auto& each) {
+      const auto [timeline, segno] = each;
+      return segno < node.segno &&
+             (timeline == node.timeline ||
+              archive::timeline_of_segment(history, segno, cluster_.segment_size) == timeline);
+    });
   };
   look_for_oldest();
   constexpr int kQuiet = 5;  // number of checks without a change

@@ -1179,6 +1179,35 @@ TEST(Verify, FollowsAHistoryOverTwoSwitches) {
   }
 }
 
+/// The first segment of a timeline has no older one of its own timeline.
+TEST(Verify, TellsTheFirstSegmentOfATimelineThatSomebodyTookOut) {
+  for (const bool pruned : {false, true}) {
+    SCOPED_TRACE(pruned);
+    Family family;
+    ArchiveBuilder archive;
+    archive.jobs = 1;
+    family.build(archive);
+    const auto taken = ArchiveBuilder::name(*family.two, 5);
+    int opened = 0;
+    archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      if (call.operation == sim::SimDisk::Operation::open && call.name == taken && ++opened == 2) {
+        archive.disk.erase(taken);
+        for (std::uint64_t segno = 1; pruned && segno < 5; ++segno)
+          archive.disk.erase(ArchiveBuilder::name(family.one, segno));
+        if (pruned) archive.disk.erase(ArchiveBuilder::name(family.one, 5, Method::none, true));
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    const auto report = archive.verify();
+    EXPECT_GE(opened, 2);
+    const auto is_told = [&](const Finding& finding) {
+      return finding.kind == FindingKind::gap && finding.file == taken;
+    };
+    EXPECT_EQ(std::any_of(report.findings.begin(), report.findings.end(), is_told), !pruned)
+        << to_text(report);
+  }
+}
+
 /// Both switches are in one segment.
 TEST(Verify, FindsThatTheHistoryOfATimelineWithoutSegmentsIsMissing) {
   auto one = make_wal(20);
