@@ -245,8 +245,9 @@ Scope Run::scope() const {
   scope.timeline = options_.timeline;
   if (options_.backup) {
     const auto& backup = *options_.backup;
-    // Its recovery needs its end, too: not a history that left that timeline before.
-    scope.through = {backup.timeline, backup.start};
+    // Its recovery needs its end, too: not a history that left that timeline before. Without an
+    // end, it needs the first byte.
+    scope.through = {backup.timeline, backup.start + 1};
     if (backup.end && backup.end_timeline != 0) scope.through = {backup.end_timeline, *backup.end};
     scope.first_segno = cluster_.segment_size.segno(backup.start);
   }

@@ -1379,6 +1379,18 @@ TEST(Verify, RecoversABackupOnlyAlongTheTimelineOnWhichItEnded) {
   EXPECT_THAT(reaches(), ElementsAre(1));
   backup.end_timeline = 2;
   EXPECT_THAT(reaches(), ElementsAre(2));
+  // Its first byte is the first one after the switchpoint: no other timeline has it.
+  backup.end.reset();
+  backup.end_timeline = 0;
+  const auto on_one = [&](Lsn start) {
+    backup.start = start;
+    const auto report = archive.verify(options);
+    std::vector<wal::TimelineId> timelines;
+    for (const auto& reach : report.backup->reaches) timelines.push_back(reach.timeline);
+    return timelines;
+  };
+  EXPECT_THAT(on_one(at), ElementsAre(1));
+  EXPECT_THAT(on_one(Lsn(at.byte() - 8)), ElementsAre(2));
 }
 
 TEST(Verify, ChecksBothBranchesOfAFork) {
