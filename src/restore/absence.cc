@@ -6,6 +6,7 @@
 #include <map>
 
 #include "archive/find_losses.h"
+#include "archive/forms.h"
 #include "archive/own_names.h"
 
 namespace weir::restore {
@@ -14,6 +15,10 @@ namespace {
 
 using archive::SegmentEntry;
 using archive::SegmentFileName;
+
+/// Perhaps the file system with the files that they link to is not mounted.
+constexpr const char* kNoFile =
+    "{} exists, but is a directory, a device, or a symbolic link without a target";
 
 const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listing& listing) {
   const auto found = std::find_if(
@@ -102,6 +107,13 @@ std::optional<std::string> find_proof(wal::SegmentName segment, const archive::L
     if (name.segno(size) > segno && (!entry.name.partial || name.segno(size) >= row_end))
       return fmt::format("later segments of this timeline exist ({})", entry.name.to_string());
   }
+  for (const auto& name : listing.foreign) {
+    const auto other = SegmentFileName::parse(name);
+    if (other && other->segment.timeline() == timeline && other->segment.fits(size) &&
+        other->segment.segno(size) > segno &&
+        (!other->partial || other->segment.segno(size) >= row_end))
+      return fmt::format(kNoFile, name);
+  }
   for (const KnownHole& hole : holes) {
     if (hole.timeline != timeline || hole.end < size.start(segno + 1)) continue;
     // Across a timeline switch: the history below shows where this timeline ends.
@@ -170,6 +182,13 @@ Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& l
     if (entry.name.segment.timeline() == timeline)
       return Gap{
           fmt::format("segments of timeline {} exist ({})", timeline, entry.name.to_string())};
+  for (const auto& name : listing.foreign) {
+    const auto history = archive::parse_history_name(name);
+    const auto segment = SegmentFileName::parse(name);
+    if ((history && history->timeline == timeline) ||
+        (segment && segment->segment.timeline() == timeline))
+      return Gap{fmt::format(kNoFile, name)};
+  }
   const auto descendants = timelines.descendants(timeline);
   if (!descendants.empty())
     return Gap{fmt::format("according to {}, timeline {} existed",

@@ -48,6 +48,12 @@ std::optional<Result> restore_once(Archives& archives, Answer& answer, wal::Time
   const auto holes =
       identity ? archives.known_holes(identity->segment_size) : std::vector<KnownHole>();
   auto absence = judge_absent_history(timeline, archives.listing(), timelines, holes);
+  // Names that are not of files are in the listing of one archive only.
+  if (archives.several())
+    archives.ask_each([&](std::size_t i) {
+      auto own = judge_absent_history(timeline, archives.at(i).listing(), timelines, holes);
+      if (std::holds_alternative<Gap>(own)) absence = std::move(own);
+    });
   archives.require_answers(name);
   auto* const stored = answer.options().stored;
   if (const auto* const absent = std::get_if<Absent>(&absence);

@@ -485,6 +485,12 @@ def test_has_three_exit_statuses_and_no_more(shelf, place):
     path.unlink()
     path.symlink_to(place / "gone")
     assert shelf.ask(bad).returncode == 200
+    history = path.parent / "00000009.history"
+    assert shelf.ask(history.name).returncode == 1
+    history.symlink_to(place / "gone")
+    result = shelf.ask(history.name)
+    assert result.returncode == 200 and "symbolic link without a target" in result.stderr
+    history.unlink()
     path.unlink()
     path.write_bytes(b"")
     assert shelf.ask(bad).returncode == 200

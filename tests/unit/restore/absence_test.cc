@@ -176,6 +176,40 @@ TEST(JudgeAbsentSegment, TellsTheEndOfTheArchiveFromAGap) {
   }
 }
 
+/// Such as a symbolic link into a file system that is not mounted.
+TEST(JudgeAbsent, TakesANameOfWalThatIsNoFileForAGap) {
+  sim::SimDisk disk;
+  fill(disk, {"1:3"}, {});
+  const auto directory = disk.open();
+  const auto listing = archive::list_archive(*directory);
+  const auto timelines = archive::Timelines::read(*directory, listing);
+  const auto with = [&](const std::string& name) {
+    auto changed = listing;
+    changed.foreign.push_back(name);
+    return changed;
+  };
+  const auto is_gap = [](const Absence& absence) { return std::holds_alternative<Gap>(absence); };
+  const auto segment = [&](std::uint64_t segno, const std::string& name) {
+    return is_gap(
+        judge_absent_segment(wal::SegmentName(1, segno, kSize), with(name), timelines, kSize, {}));
+  };
+  EXPECT_TRUE(segment(4, file_name("1:6")));
+  EXPECT_TRUE(segment(4, file_name("1:5.zst")));
+  EXPECT_TRUE(segment(4, file_name("1:6.partial")));
+  EXPECT_FALSE(segment(7, file_name("1:6")));
+  EXPECT_FALSE(segment(4, file_name("2:6")));
+  EXPECT_FALSE(segment(4, "lost+found"));
+  const auto history = [&](wal::TimelineId timeline, const std::string& name) {
+    return is_gap(judge_absent_history(timeline, with(name), timelines, {}));
+  };
+  EXPECT_TRUE(history(2, "00000002.history"));
+  EXPECT_TRUE(history(2, "00000002.history.gz"));
+  EXPECT_TRUE(history(2, file_name("2:6")));
+  EXPECT_FALSE(history(3, "00000002.history"));
+  EXPECT_FALSE(history(2, "00000002.history.bak"));
+  EXPECT_FALSE(segment(4, file_name("1:6.bak")));
+}
+
 TEST(JudgeAbsentHistory, IsAGapIfTheTimelineExisted) {
   struct Case {
     const char* name;
