@@ -220,6 +220,15 @@ std::optional<std::vector<Versions::Version>> parse_versions(std::string_view bo
   return versions;
 }
 
+std::string next_version_marker(std::string_view body, std::string_view key) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "ListVersionsResult");
+  if (!root || std::string_view(root->child_value("IsTruncated")) != "true" ||
+      root->child_value("NextKeyMarker") != key)
+    return "";
+  return root->child_value("NextVersionIdMarker");
+}
+
 std::optional<std::vector<Kept>> parse_removal(std::string_view body) {
   pugi::xml_document document;
   const auto root = root_of(document, body, "DeleteResult");

@@ -30,6 +30,9 @@ struct Refusal {
 /// ListVersionsResult: the versions of exactly this key, in the store's order.
 [[nodiscard]] std::optional<std::vector<Versions::Version>> parse_versions(std::string_view body,
                                                                            std::string_view key);
+/// ListVersionsResult: the version after which the next page continues with this key; empty: the
+/// page has the rest of the key's versions.
+[[nodiscard]] std::string next_version_marker(std::string_view body, std::string_view key);
 /// DeleteResult: the keys that were not removed.
 [[nodiscard]] std::optional<std::vector<Kept>> parse_removal(std::string_view body);
 

@@ -227,19 +227,32 @@ Query AzureDialect::versions_listing(const std::string& key) const {
   return {{"comp", "list"}, {"include", "versions"}, {"prefix", key}};
 }
 
-/// Azure lists the oldest first, and no removals: a removed blob has no current version.
-std::optional<std::vector<Versions::Version>> AzureDialect::parse_versions_of(
-    std::string_view body, std::string_view key) const {
+Query AzureDialect::next_versions(std::string_view body, std::string_view key) const {
   pugi::xml_document document;
   const auto root = blobs_of(document, body);
-  if (!root) return std::nullopt;
+  if (!root) return {};
+  const std::string marker = root->child_value("NextMarker");
+  const auto last = root->child("Blobs").last_child();
+  // A page may be empty, and others follow.
+  if (marker.empty() || (last && last.child_value("Name") != key)) return {};
+  return {{"marker", marker}};
+}
+
+/// Azure lists the oldest first, and no removals: a removed blob has no current version.
+std::optional<std::vector<Versions::Version>> AzureDialect::parse_versions_of(
+    std::span<const std::string> pages, std::string_view key) const {
   std::vector<Versions::Version> versions;
   bool current = false;
-  for (const auto& each : root->child("Blobs").children("Blob")) {
-    const std::string id = each.child_value("VersionId");
-    if (each.child_value("Name") != key || id.empty()) continue;
-    if (std::string_view(each.child_value("IsCurrentVersion")) == "true") current = true;
-    versions.push_back({id});
+  for (const auto& page : pages) {
+    pugi::xml_document document;
+    const auto root = blobs_of(document, page);
+    if (!root) return std::nullopt;
+    for (const auto& each : root->child("Blobs").children("Blob")) {
+      const std::string id = each.child_value("VersionId");
+      if (each.child_value("Name") != key || id.empty()) continue;
+      if (std::string_view(each.child_value("IsCurrentVersion")) == "true") current = true;
+      versions.push_back({id});
+    }
   }
   if (!versions.empty() && !current) versions.push_back({"", true});
   std::reverse(versions.begin(), versions.end());

@@ -34,8 +34,9 @@ class AzureDialect final : public Dialect {
   [[nodiscard]] bool shows_versions(const Answer& answer) const override;
   [[nodiscard]] std::string version_parameter() const override { return "versionid"; }
   [[nodiscard]] Query versions_listing(const std::string& key) const override;
+  [[nodiscard]] Query next_versions(std::string_view body, std::string_view key) const override;
   [[nodiscard]] std::optional<std::vector<Versions::Version>> parse_versions_of(
-      std::string_view body, std::string_view key) const override;
+      std::span<const std::string> pages, std::string_view key) const override;
   [[nodiscard]] std::size_t batch_size() const override;
   [[nodiscard]] Batch removal_batch(std::span<const std::string> keys,
                                     const Credentials& credentials, Time now) const override;

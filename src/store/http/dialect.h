@@ -112,9 +112,12 @@ class Dialect {
   /// The query parameter that selects a version of an object.
   [[nodiscard]] virtual std::string version_parameter() const = 0;
   [[nodiscard]] virtual Query versions_listing(const std::string& key) const = 0;
-  /// Returns nullopt if the body is not such a listing. The newest first.
+  /// The parameters to add for the page after this one; empty: it has the rest of the key's
+  /// versions.
+  [[nodiscard]] virtual Query next_versions(std::string_view body, std::string_view key) const = 0;
+  /// `pages`: bodies, in order. Returns nullopt if one is not such a listing. The newest first.
   [[nodiscard]] virtual std::optional<std::vector<Versions::Version>> parse_versions_of(
-      std::string_view body, std::string_view key) const = 0;
+      std::span<const std::string> pages, std::string_view key) const = 0;
 
   /// BucketRules and the removal of many objects by one request are supported, as S3 does both.
   [[nodiscard]] virtual bool has_rules() const { return false; }

@@ -328,11 +328,24 @@ std::vector<Versions::Version> HttpStore::of(const std::string& key) {
   Call call{.operation = Operation::list,
             .what = "could not list an object's versions",
             .asked = {.method = "GET", .query = dialect_->versions_listing(key)}};
-  const auto answer = perform(call);
-  if (answer.status == 200) {
-    if (auto versions = dialect_->parse_versions_of(answer.body, key)) return std::move(*versions);
-    // A store without versions may return an ordinary listing.
-    if (dialect_->parse_page(answer.body)) return {};
+  std::vector<std::string> pages;
+  Query last;
+  auto answer = perform(call);
+  while (answer.status == 200) {
+    pages.push_back(answer.body);
+    auto next = dialect_->next_versions(answer.body, key);
+    if (next.empty()) {
+      if (auto versions = dialect_->parse_versions_of(pages, key)) return std::move(*versions);
+      // A store without versions may return an ordinary listing.
+      if (dialect_->parse_page(answer.body)) return {};
+      break;
+    }
+    if (next == last)
+      throw StoreError(Trouble::unreachable, "the store announces more versions, but lists none")
+          .with("object", name_of(key));
+    for (const auto& [name, value] : next) call.asked.query[name] = value;
+    last = std::move(next);
+    answer = perform(call);
   }
   auto failure = error(answer, call);
   if (failure.trouble() == Trouble::unable) return {};

@@ -186,9 +186,21 @@ Query S3Dialect::versions_listing(const std::string& key) const {
   return {{"prefix", key}, {"versions", ""}, {"max-keys", "1000"}};
 }
 
+Query S3Dialect::next_versions(std::string_view body, std::string_view key) const {
+  auto marker = next_version_marker(body, key);
+  if (marker.empty()) return {};
+  return {{"key-marker", std::string(key)}, {"version-id-marker", std::move(marker)}};
+}
+
 std::optional<std::vector<Versions::Version>> S3Dialect::parse_versions_of(
-    std::string_view body, std::string_view key) const {
-  return parse_versions(body, key);
+    std::span<const std::string> pages, std::string_view key) const {
+  std::vector<Versions::Version> all;
+  for (const auto& page : pages) {
+    const auto versions = parse_versions(page, key);
+    if (!versions) return std::nullopt;
+    all.insert(all.end(), versions->begin(), versions->end());
+  }
+  return all;
 }
 
 }  // namespace weir::store

@@ -33,8 +33,9 @@ class S3Dialect final : public Dialect {
   [[nodiscard]] bool shows_versions(const Answer& answer) const override;
   [[nodiscard]] std::string version_parameter() const override { return "versionId"; }
   [[nodiscard]] Query versions_listing(const std::string& key) const override;
+  [[nodiscard]] Query next_versions(std::string_view body, std::string_view key) const override;
   [[nodiscard]] std::optional<std::vector<Versions::Version>> parse_versions_of(
-      std::string_view body, std::string_view key) const override;
+      std::span<const std::string> pages, std::string_view key) const override;
   [[nodiscard]] bool has_rules() const override { return !google_; }
   [[nodiscard]] bool removes_many() const override { return true; }
 

@@ -288,6 +288,22 @@ TEST_F(AzureStoreTest, ListsVersionsTheNewestFirst) {
   EXPECT_TRUE(all[0].removal);
 }
 
+TEST_F(AzureStoreTest, ListsVersionsOfAllPages) {
+  const auto page = [](const std::string& blobs, const std::string& next) {
+    return Answer{.status = 200,
+                  .body = "<EnumerationResults><Blobs>" + blobs + "</Blobs><NextMarker>" + next +
+                          "</NextMarker></EnumerationResults>"};
+  };
+  const std::string first = "<Blob><Name>k</Name><VersionId>1</VersionId></Blob>";
+  const std::string second =
+      "<Blob><Name>k</Name><VersionId>2</VersionId><IsCurrentVersion>true</IsCurrentVersion>"
+      "</Blob><Blob><Name>k2</Name><VersionId>3</VersionId></Blob>";
+  transport_.answers = {page(first, "m1"), page("", "m2"), page(second, "m3")};
+  EXPECT_THAT(versions_of(azure(), "k"), ElementsAre("2", "1"));
+  EXPECT_THAT(transport_.asked.back().url, HasSubstr("marker=m2"));
+  EXPECT_THAT(transport_.answers, IsEmpty());
+}
+
 /// An answer to a batch, with a part for each of these statuses.
 Answer batch_answer(const std::vector<std::string>& parts) {
   std::string body;
@@ -450,6 +466,39 @@ TEST_F(AzureStoreTest, SaysThatAKeyIsNone) {
   const auto error = test::error_of([&] { static_cast<void>(put(azure())); });
   EXPECT_EQ(error.kind(), ErrorKind::usage);
   EXPECT_THAT(std::string(error.what()), ::testing::Not(HasSubstr("not base64!")));
+}
+
+class S3StoreTest : public HttpStoreTest {
+ protected:
+  S3StoreTest() { keys_.now = {.access_key = "AKIA", .secret_key = Secret("s")}; }
+  HttpStore& s3() {
+    return store(std::make_unique<S3Dialect>(BucketSettings{.bucket = "wal", .region = "us-east-1"},
+                                             StoreKind::s3, S3Dialect::Provider::any));
+  }
+};
+
+/// At most 1,000 are listed at once, the newest first: readers need the oldest.
+TEST_F(S3StoreTest, ListsVersionsOfAllPages) {
+  const auto page = [](const std::string& versions, const std::string& next_key,
+                       const std::string& next_version) {
+    return Answer{.status = 200,
+                  .body = "<ListVersionsResult>" + versions + "<IsTruncated>true</IsTruncated>" +
+                          "<NextKeyMarker>" + next_key + "</NextKeyMarker><NextVersionIdMarker>" +
+                          next_version + "</NextVersionIdMarker></ListVersionsResult>"};
+  };
+  const auto version = [](const std::string& key, const std::string& id) {
+    return "<Version><Key>" + key + "</Key><VersionId>" + id + "</VersionId></Version>";
+  };
+  transport_.answers = {page(version("k", "3") + version("k", "2"), "k", "2"),
+                        page(version("k", "1") + version("k.age", "9"), "k.age", "9")};
+  EXPECT_THAT(versions_of(s3(), "k"), ElementsAre("3", "2", "1"));
+  ASSERT_EQ(transport_.asked.size(), 2u);
+  EXPECT_THAT(transport_.asked[1].url, HasSubstr("key-marker=k"));
+  EXPECT_THAT(transport_.asked[1].url, HasSubstr("version-id-marker=2"));
+  // A store that ignores the markers.
+  const auto same = page(version("k", "3"), "k", "3");
+  transport_.answers = {same, same, same};
+  EXPECT_THROW(static_cast<void>(s3().versions()->of("k")), StoreError);
 }
 
 class GoogleStoreTest : public HttpStoreTest {
