@@ -108,9 +108,10 @@ constexpr auto kCa = option_of<any_text>("store-ca", "FILE",
                                          "CA certificates of the endpoint (default: the system's)");
 constexpr auto kLayout = option_of<choice_value<kLayouts>>(
     "store-layout", "FORM", "object keys: barman (default) or wal-g");
-constexpr auto kName = option_of<name_value>(
-    "store-name", "NAME",
-    "Barman server name (default: the slot's name, or that of the archive directory)");
+constexpr auto kName = option_of<name_value>("store-name", "NAME",
+                                             "Barman server name (default: the slot's name, or "
+                                             "that of the archive directory; restore, recover "
+                                             "and drill: not of a -D on the command line)");
 constexpr auto kCredentials = option_of<any_text>(
     "store-credentials", "FILE",
     "credentials, in ~/.aws/credentials format (Azure: in ~/.azure/config format)");
