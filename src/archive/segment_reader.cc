@@ -11,7 +11,7 @@
 #include "archive/content.h"
 #include "archive/unpack_team.h"
 #include "base/error.h"
-#include "base/processors.h"
+#include "io/processor_limit.h"
 
 namespace weir::archive {
 
@@ -157,7 +157,7 @@ std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFil
                                           wal::SegmentSize segment_size, const codec::Sink& sink,
                                           Processor other) {
   const bool worth_it = name.method != codec::Method::none &&
-                        segment_size.bytes() >= kWorthAThread && usable_processors() > 1;
+                        segment_size.bytes() >= kWorthAThread && io::usable_processors() > 1;
   const auto threads = !worth_it                  ? Unpack::one
                        : other == Processor::free ? Unpack::two
                                                   : Unpack::two_for_frames;

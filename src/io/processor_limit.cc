@@ -1,6 +1,7 @@
 #include "io/processor_limit.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,9 +10,9 @@
 #include <cmath>
 #include <cstdint>
 #include <string_view>
+#include <thread>
 
 #include "base/descriptor.h"
-#include "base/processors.h"
 #include "io/control_groups.h"
 
 namespace weir::io {
@@ -50,6 +51,14 @@ std::optional<double> processor_limit(const std::string& root) {
     if (quota && (!least || *quota < *least)) least = quota;
   }
   return least;
+}
+
+unsigned usable_processors() {
+  // With some C libraries, the standard library returns the number of CPUs online.
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    return std::max(1u, static_cast<unsigned>(CPU_COUNT(&set)));
+  return std::max(1u, std::thread::hardware_concurrency());
 }
 
 unsigned worthwhile_threads(const std::string& root) {

@@ -6,6 +6,10 @@
 
 namespace weir::io {
 
+/// Number of CPUs that this process may use at once: its affinity mask, not the whole host. At
+/// least 1.
+[[nodiscard]] unsigned usable_processors();
+
 /// CPU time that a control group allows this process, as a number of CPUs: the lowest quota of its
 /// own group and its ancestors (cpu.max of version 2, cpu.cfs_quota_us of version 1), such as 0.5;
 /// nullopt if there is none, or it cannot be determined. `root` is put before every path: for
