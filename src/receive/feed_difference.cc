@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "wal/resource_manager.h"
+#include "wal/records.h"
 
 namespace weir::receive {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "wal/resource_manager.h"
+#include "wal/records.h"
 
 namespace weir::verify {
 

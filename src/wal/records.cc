@@ -1,10 +1,32 @@
 #include "wal/records.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <string_view>
 
 #include "wal/record_bytes.h"
 
 namespace weir::wal {
+
+namespace {
+
+// The ids have the same meaning in 13 to 19.
+constexpr std::array<std::string_view, 22> kNames{
+    "XLOG",       "Transaction",   "Storage", "CLOG",     "Database",
+    "Tablespace", "MultiXact",     "RelMap",  "Standby",  "Heap2",
+    "Heap",       "Btree",         "Hash",    "Gin",      "Gist",
+    "Sequence",   "SPGist",        "BRIN",    "CommitTs", "ReplicationOrigin",
+    "Generic",    "LogicalMessage"};
+constexpr std::uint8_t kFirstCustom = 128;
+
+}  // namespace
+
+std::string resource_manager_name(std::uint8_t id) {
+  if (id < kNames.size()) return std::string(kNames[id]);
+  if (id >= kFirstCustom) return fmt::format("custom{}", id);
+  return fmt::format("UNKNOWN ({})", id);
+}
 
 std::optional<std::span<const std::byte>> main_data(std::span<const std::byte> body) {
   // XLR_BLOCK_ID_DATA_SHORT, _DATA_LONG, _ORIGIN, _TOPLEVEL_XID

@@ -20,6 +20,10 @@ inline constexpr std::uint8_t kXlogManager = 0;         ///< RM_XLOG_ID
 inline constexpr std::uint8_t kTransactionManager = 1;  ///< RM_XACT_ID
 inline constexpr std::uint8_t kTablespaceManager = 5;   ///< RM_TBLSPC_ID
 
+/// The name of a resource manager as pg_waldump prints it ("Heap2", "Btree"; access/rmgrlist.h),
+/// "custom130" for extensions, "UNKNOWN (90)" for invalid ids.
+[[nodiscard]] std::string resource_manager_name(std::uint8_t id);
+
 /// Records of RM_XLOG_ID (catalog/pg_control.h), by the upper half of xl_info: the lower one is
 /// used by the insertion code (XLR_INFO_MASK).
 enum class XlogRecord : std::uint8_t {
