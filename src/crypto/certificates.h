@@ -19,6 +19,9 @@ struct PemFile {
 
 /// Until when the first certificate of the file is valid.
 [[nodiscard]] std::chrono::sys_seconds expiry_of_certificate(const PemFile& file);
+/// A certificate that expires sooner than this is reported: automatic renewal would have renewed it
+/// by then.
+inline constexpr std::chrono::seconds kExpiresSoon = std::chrono::days(14);
 /// All of the authorities' certificates can be read.
 void check_authorities(const PemFile& file);
 /// Checks that the key belongs to the certificate. A key with a passphrase is assumed to match.

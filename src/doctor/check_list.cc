@@ -6,8 +6,8 @@
 #include <chrono>
 #include <cstdint>
 
-#include "base/expires_soon.h"
 #include "base/units.h"
+#include "crypto/certificates.h"
 
 namespace weir::doctor {
 
@@ -33,7 +33,7 @@ void check_expiry(Checks& checks, const char* name, const std::string& certifica
                                 format_time(expires));
   if (over)
     checks.fail(name, text, todo);
-  else if (left < kExpiresSoon)
+  else if (left < crypto::kExpiresSoon)
     checks.warn(name, text, todo);
   else
     checks.ok(name, text);

@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "base/expires_soon.h"
 #include "base/units.h"
+#include "crypto/certificates.h"
 #include "receive/secret_changes.h"
 
 namespace weir::receive {
@@ -66,7 +66,7 @@ void ConnectionSecrets::show(const pq::SecretsLook& look, const std::string& pro
 
 void ConnectionSecrets::tell_expiry(const std::string& what, std::chrono::sys_seconds expires) {
   const auto left = expires - world_.machine.wall_clock();
-  if (left > kExpiresSoon) return;
+  if (left > crypto::kExpiresSoon) return;
   const auto text = fmt::format("{} {} {}", what, left <= 0s ? "has expired on" : "expires on",
                                 format_time(expires));
   if (told_expiries_.insert(text).second) world_.log.warning("{}", text);

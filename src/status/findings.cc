@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "base/expires_soon.h"
 #include "base/units.h"
+#include "crypto/certificates.h"
 
 namespace weir::status {
 
@@ -29,7 +29,7 @@ void judge_certificate(const std::string& what, std::string_view file,
                        std::vector<Finding>& found) {
   if (!expires) return;
   const auto left = std::chrono::floor<std::chrono::seconds>(*expires - now);
-  if (left > kExpiresSoon) return;
+  if (left > crypto::kExpiresSoon) return;
   const bool over = left <= std::chrono::seconds(0);
   found.push_back({over ? Level::critical : Level::warning,
                    fmt::format("{} {} {}{}", what, over ? "expired" : "expires in",

@@ -7,11 +7,11 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/expires_soon.h"
 #include "base/units.h"
 #include "cli/runtime/access_files.h"
 #include "cli/runtime/serve_listeners.h"
 #include "cli/shared/bounded_look.h"
+#include "crypto/certificates.h"
 #include "crypto/primitives.h"
 #include "io/names_watch.h"
 #include "io/small_file.h"
@@ -295,7 +295,7 @@ void Serving::tell_expiry() const {
   const auto when = format_time(tls->expires());
   if (left <= 0s)
     log_.warning("the certificate {} has expired on {}", request_.tls->certificate, when);
-  else if (left < kExpiresSoon)
+  else if (left < crypto::kExpiresSoon)
     log_.warning("the certificate {} expires on {}; put a new one there and send SIGHUP",
                  request_.tls->certificate, when);
 }
