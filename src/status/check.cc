@@ -8,7 +8,6 @@
 
 #include "base/units.h"
 #include "status/backups.h"
-#include "status/plugin_line.h"
 #include "wal/page.h"
 #include "wal/pg_time.h"
 
@@ -446,6 +445,13 @@ std::string newer_version_text(std::uint16_t magic) {
       "archived, and checked as far as the format is still that of PostgreSQL {}; use a newer "
       "pgweir",
       magic, wal::kNewestKnownMajor);
+}
+
+std::string plugin_text(std::string_view text) {
+  std::string out(text);
+  std::replace(out.begin(), out.end(), '|', '/');
+  std::replace(out.begin(), out.end(), '\n', ' ');
+  return out;
 }
 
 std::string line_without_report(Level level, std::string_view why) {

@@ -31,6 +31,10 @@ struct Verdict {
 /// "passed", or "FAILED" with what was found first.
 [[nodiscard]] std::string result_of(const archive::LastCheck& last);
 
+/// Free text for the line of a monitoring plugin, in which '|' begins the performance data and a
+/// line end the next line: both are replaced.
+[[nodiscard]] std::string plugin_text(std::string_view text);
+
 /// The line of a check that could not be made.
 [[nodiscard]] std::string line_without_report(Level level, std::string_view why);
 

@@ -207,6 +207,9 @@ void describe_windows(StatusReport& report);
 [[nodiscard]] bool is_store_alone(const StatusReport& report);
 /// Up to where the archive is durable, as well as it is known.
 [[nodiscard]] std::optional<wal::Lsn> position_of(const StatusReport& report);
+/// Up to where the archive is durable on each timeline that it has WAL of: by its files, and on the
+/// timeline that a receiver streams by its flush position. Pure.
+[[nodiscard]] archive::TimelineEnds known_ends(const StatusReport& report);
 /// Bytes that it lags behind the server; the server's own answer is preferred to the receiver's
 /// last message. nullopt: unknown.
 [[nodiscard]] std::optional<std::uint64_t> lag_of(const StatusReport& report);

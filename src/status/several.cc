@@ -7,8 +7,8 @@
 #include <tuple>
 
 #include "archive/branch.h"
-#include "status/known_ends.h"
-#include "status/plugin_line.h"
+#include "status/check.h"
+#include "status/report.h"
 #include "status/text.h"
 
 namespace weir::status {
