@@ -21,8 +21,10 @@
 
 #include "base/exit_status.h"
 #include "base/left_behind.h"
+#include "base/library.h"
 #include "base/text.h"
 #include "crypto/certificates.h"
+#include "crypto/openssl.h"
 #include "crypto/tls_reader.h"
 #include "io/small_file.h"
 #include "net/wait.h"
@@ -30,7 +32,6 @@
 #include "pq/client_secrets.h"
 #include "pq/connect_advice.h"
 #include "pq/conninfo.h"
-#include "pq/encryption.h"
 #include "pq/message_bound.h"
 #include "pq/slot_view.h"
 #include "pq/sqlstate.h"
@@ -257,7 +258,24 @@ Error lost_connection(const char* reason, const std::string& server) {
       .with("server", server);
 }
 
+/// Compares one function's address in libpq and in weir::crypto's library: sessions of a different
+/// library have a different memory layout.
+bool same_openssl() {
+  try {
+    const Library libpq("libpq.so.5", "");  // already loaded
+    return libpq.find("SSL_read") == crypto::find_in_libssl("SSL_read");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
+
+ssl_st* tls_session(pg_conn* connection) {
+  if (PQsslInUse(connection) == 0) return nullptr;
+  static const bool same = same_openssl();
+  return same ? static_cast<ssl_st*>(PQsslStruct(connection, "OpenSSL")) : nullptr;
+}
 
 struct Connection::Notices {
   /// A server may send notices occasionally; an endless series would fill the log.

@@ -14,6 +14,7 @@
 
 struct pg_conn;    // libpq's PGconn
 struct pg_result;  // libpq's PGresult
+struct ssl_st;     // OpenSSL's SSL
 
 namespace weir::crypto {
 class TlsReader;
@@ -24,6 +25,10 @@ namespace weir::pq {
 /// The error in a PGresult with PGRES_FATAL_ERROR (an ErrorResponse of the server): classified,
 /// with its SQLSTATE and the server's detail and hint.
 [[nodiscard]] Error server_error(const pg_result* result, const std::string& server_name);
+
+/// The TLS session of a connection, for weir::crypto. nullptr: none (any more), or libpq uses a
+/// different OpenSSL library than weir::crypto.
+[[nodiscard]] ssl_st* tls_session(pg_conn* connection);
 
 /// Rows of text; nullopt is NULL.
 using Row = std::vector<std::optional<std::string>>;

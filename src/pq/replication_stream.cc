@@ -10,7 +10,7 @@
 #include "net/wait.h"
 #include "net/wake.h"
 #include "pq/answers.h"
-#include "pq/encryption.h"
+#include "pq/connection.h"
 #include "pq/tcp_count.h"
 #include "wal/pg_time.h"
 
