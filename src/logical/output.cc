@@ -286,6 +286,7 @@ void ExactOutput::require_unchanged() {
 }
 
 void ExactOutput::append(std::string_view bytes) {
+  if (reopen_ && is_whole()) open_anew();  // the part that was there has been undone
   if (buffer_.size() + bytes.size() > kPiece) flush();
   if (bytes.size() > kPiece)
     write(bytes);
@@ -389,6 +390,12 @@ void ExactOutput::rotate() {
   file_.reset();
   log_.info("finished {}", old);
   create_file();
+}
+
+/// A file that was moved away may be removed soon: what follows belongs to a new one.
+void ExactOutput::reopen() {
+  reopen_ = true;
+  if (file_ && is_whole()) open_anew();
 }
 
 void ExactOutput::open_anew() {

@@ -122,13 +122,15 @@ class ExactOutput final : public Output {
   bool dirty() const override {
     return cut_ || border_ != state_.position || border_offset_ != state_.offset;
   }
-  void reopen() override { reopen_ = true; }
+  void reopen() override;
   /// Ends the file at its last border and records that in the state.
   void close();
 
  private:
   using Clock = std::chrono::steady_clock;
   void write(std::string_view bytes);
+  /// Nothing was appended after the last border.
+  [[nodiscard]] bool is_whole() const { return border_offset_ == written_ + buffer_.size(); }
   [[nodiscard]] std::optional<State> read_state();
   [[nodiscard]] std::unique_ptr<io::File> find_file();
   void discard_moved();

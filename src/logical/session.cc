@@ -230,6 +230,7 @@ void Session::stream_once() {
   }
   // Only now: while another process had the slot it may have been writing to the file.
   output_->begin();
+  if (environment_.requests.take_reopen()) output_->reopen();  // requested while disconnected
   if (borders_) borders_->reset();
   formatter_->reset();
   shutdown_sign_.emplace(wire::ShutdownSign::soon_again(wal_sender_timeout_));

@@ -279,6 +279,25 @@ def test_rotation_keeps_every_transaction_whole_and_once(servers, receivers, pla
         [int(line) for line in server.sql("SELECT id FROM t ORDER BY id").splitlines()]
 
 
+def test_sighup_opens_the_file_anew_before_the_next_transaction(servers, receivers, place):
+    """What moved the file may compress and remove it before more is committed."""
+    server = source(servers)
+    out = place / "changes"
+    receiver = receivers.start(logical_command(server, out, "--create-slot", "-F", "50ms", "-o", "publication_names=p"))
+    receiver.wait_log("streaming from")
+    last_row_written(server, receiver, out)
+    moved = place / "changes.1"
+    out.rename(moved)
+    receiver.send(signal.SIGHUP)
+    wait_for(out.exists, "the new file")
+    before = moved.read_bytes()
+    last_row_written(server, receiver, out)
+    receiver.stop()
+    assert moved.read_bytes() == before
+    assert changes.inserted_ids(changes.lines_of(moved)) == [1]
+    assert changes.inserted_ids(changes.lines_of(out)) == [2]
+
+
 def written(server, number):
     """Waits until the workload has inserted so many rows."""
     wait_for(lambda: int(server.sql("SELECT coalesce(max(id), 0) FROM t")) >= number, f"row {number}")

@@ -315,6 +315,33 @@ TEST_F(ExactOutputTest, OpensItsFileAnewAtABorder) {
   EXPECT_EQ(text(), "three\nfour\n");
 }
 
+TEST_F(ExactOutputTest, OpensItsFileAnewAtOnceBetweenTwoTransactions) {
+  auto output = open();
+  output->append("one\n");
+  output->border(wal::Lsn(0x20));
+  fs::rename(place_ / "out", place_ / "out.1");
+  output->reopen();
+  EXPECT_EQ(output->durable(), wal::Lsn(0x20));
+  EXPECT_EQ(text("out.1"), "one\n");
+  ASSERT_TRUE(fs::exists(place_ / "out"));
+  EXPECT_EQ(text(), "");
+  output->append("two\n");
+  output->border(wal::Lsn(0x30));
+  output->make_durable();
+  EXPECT_EQ(text("out.1"), "one\n");
+  EXPECT_EQ(text(), "two\n");
+  // Within a transaction, whose part is undone since the connection is lost.
+  output->append("thr");
+  fs::rename(place_ / "out", place_ / "out.2");
+  output->reopen();
+  output->undo();
+  output->append("three\n");
+  output->border(wal::Lsn(0x40));
+  output->make_durable();
+  EXPECT_EQ(text("out.2"), "two\n");
+  EXPECT_EQ(text(), "three\n");
+}
+
 TEST(StateText, ComesBackAndIsNothingElse) {
   State state;
   state.system_identifier = ~0ull;
