@@ -111,8 +111,9 @@ Rules::Rule Rules::read_rule(const AuthLine& line) {
   bool all = false;
   for (const auto& user : next("user")) {
     if (user.is_keyword("all")) all = true;
-    if (!user.quoted &&
-        (user.text.starts_with('+') || user.text.starts_with('/') || user.text.starts_with('@')))
+    // A pattern may be quoted (hba.c: regcomp_auth_token()).
+    if (user.text.starts_with('/') ||
+        (!user.quoted && (user.text.starts_with('+') || user.text.starts_with('@'))))
       wrong("the user is \"{}\"; groups, patterns and files of names are not supported", user.text);
     rule.users.push_back(user.text);
   }

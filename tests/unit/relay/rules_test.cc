@@ -157,7 +157,8 @@ TEST(Rules, WhatIsWrongIsToldWithItsLine) {
       "host replication all all scram-sha-256 clientcert=verify-full",
       "host replication +admins all trust",
       "host replication @users all trust",
-      "host replication /^r trust",
+      "host replication /^r all trust",
+      "host replication \"/^r,s\" all reject",  // it would match nobody
       "host replication all db.example.org trust",
       "host replication all .example.org trust",
       "host replication all 192.0.2.0/33 trust",
