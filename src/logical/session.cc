@@ -139,6 +139,8 @@ class Session {
   pq::ReplicationStream prepare(pq::Connection& connection);
   void take_back_slot(pq::Connection& connection);
   void prepare_output(pq::Connection& connection);
+  void require_usable_here(const pq::Connection& connection,
+                           const std::optional<pq::ServerSlot>& slot, bool standby) const;
   SlotFacts slot_facts(pq::Connection& connection);
   void check_positions(pq::Connection& connection, const SlotFacts& facts);
   void check_timeline(pq::Connection& connection, wal::TimelineId timeline, bool standby);
@@ -419,9 +421,40 @@ void Session::prepare_output(pq::Connection& connection) {
   formatter_.emplace(options_.form, plugin_);
 }
 
+/// In a list of hosts, the first one that accepts connections may be a standby that is promoted
+/// later. Until then it cannot decode (CheckLogicalDecodingRequirements() in
+/// replication/logical/logical.c before 16), or not from a slot that it copies from its primary
+/// (CreateDecodingContext(), 17 and later). Such a slot is removed and created again if the standby
+/// has invalidated it (drop_local_obsolete_slots() in slotsync.c), and there may be none yet.
+void Session::require_usable_here(const pq::Connection& connection,
+                                  const std::optional<pq::ServerSlot>& slot, bool standby) const {
+  if (!standby) return;
+  const auto refused = [&](const std::string& why) {
+    return Error(ErrorKind::retry, why)
+        .with("server", connection.server_name())
+        .hint(
+            "It can be used after a promotion. To connect to the primary of several hosts only, "
+            "add target_session_attrs=read-write to --dbname.");
+  };
+  if (!wal::ServerVersion(connection.server_major()).decodes_on_standbys())
+    throw refused("the server is a standby, and cannot decode before PostgreSQL 16");
+  if (slot && slot->synchronized)
+    throw refused(fmt::format(
+        "the server is a standby, and synchronizes replication slot \"{}\" from its primary",
+        options_.slot));
+  if (!slot && output_ && connection.host_count() > 1)
+    throw refused(
+        fmt::format("the server is a standby, and has no replication slot \"{}\"", options_.slot));
+}
+
 SlotFacts Session::slot_facts(pq::Connection& connection) {
-  const auto database = connection.execute("SELECT pg_catalog.current_database()").at(0).at(0);
+  const auto place =
+      connection.execute("SELECT pg_catalog.current_database(), pg_catalog.pg_is_in_recovery()")
+          .at(0);
+  const auto& database = place.at(0);
+  const bool standby = place.at(1) == "t";
   const auto slot = pq::find_slot(connection, options_.slot);
+  require_usable_here(connection, slot, standby);
   SlotFacts facts;
   if (!slot)
     throw Error(ErrorKind::refused,

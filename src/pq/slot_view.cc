@@ -69,13 +69,16 @@ std::vector<ServerSlot> read_slots(Connection& connection, const std::optional<s
   };
   const wal::ServerVersion version(connection.server_major());
   const auto rows = connection.execute(
-      fmt::format("SELECT slot_name, slot_type, temporary, active, restart_lsn, wal_status, "
-                  "safe_wal_size, pg_catalog.pg_wal_lsn_diff({}, restart_lsn)::bigint, {}, plugin, "
-                  "database, confirmed_flush_lsn, pg_catalog.age(coalesce(catalog_xmin, xmin)) "
-                  "FROM pg_catalog.pg_replication_slots {}ORDER BY slot_name",
-                  kPositionSql,
-                  version.has_invalidation_reason() ? "invalidation_reason::text" : "NULL::text",
-                  name ? "WHERE slot_name = " + connection.quote_literal(*name) + " " : ""),
+      fmt::format(
+          "SELECT slot_name, slot_type, temporary, active, restart_lsn, wal_status, "
+          "safe_wal_size, pg_catalog.pg_wal_lsn_diff({}, restart_lsn)::bigint, {}, plugin, "
+          "database, confirmed_flush_lsn, pg_catalog.age(coalesce(catalog_xmin, xmin)), {} "
+          "FROM pg_catalog.pg_replication_slots {}ORDER BY slot_name",
+          kPositionSql,
+          version.has_invalidation_reason() ? "invalidation_reason::text" : "NULL::text",
+          // A promotion does not change the column.
+          version.synchronizes_slots() ? "synced AND pg_catalog.pg_is_in_recovery()" : "false",
+          name ? "WHERE slot_name = " + connection.quote_literal(*name) + " " : ""),
       timeout);
   std::vector<ServerSlot> slots;
   for (const auto& row : rows) {
@@ -94,6 +97,7 @@ std::vector<ServerSlot> read_slots(Connection& connection, const std::optional<s
     slot.database = row[10];
     slot.confirmed_lsn = row[11];
     slot.xmin_age = number(row[12]);
+    slot.synchronized = row[13] == "t";
   }
   return slots;
 }

@@ -33,6 +33,8 @@ struct ServerSlot {
   std::optional<std::string> database;
   std::optional<std::string> confirmed_lsn;  ///< as the server prints it
   std::optional<std::int64_t> xmin_age;      ///< transactions since its (catalog_)xmin
+  /// A standby copies it from its primary; it cannot be used before the promotion.
+  bool synchronized = false;
 };
 /// The slots of a server, by name, or the one with this name; over an ordinary connection. Throws
 /// as Connection::execute().

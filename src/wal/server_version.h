@@ -39,6 +39,10 @@ class ServerVersion {
   [[nodiscard]] constexpr bool has_two_phase_in_sql_only() const { return major_ == 14; }
   /// The column "timeline" of IDENTIFY_SYSTEM is an int8. Before, it was an int4.
   [[nodiscard]] constexpr bool has_wide_timeline() const { return major_ >= 16; }
+  /// A standby can decode WAL: its logical slots can be streamed from.
+  [[nodiscard]] constexpr bool decodes_on_standbys() const { return major_ >= 16; }
+  /// A standby copies failover slots from its primary: the column synced of pg_replication_slots.
+  [[nodiscard]] constexpr bool synchronizes_slots() const { return major_ >= 17; }
   /// The column invalidation_reason of pg_replication_slots.
   [[nodiscard]] constexpr bool has_invalidation_reason() const { return major_ >= 17; }
   /// The setting synchronized_standby_slots.

@@ -704,6 +704,54 @@ def test_decoding_on_a_standby(servers, receivers, place, major):
     assert changes.inserted_ids(changes.lines_of(out)) == list(range(1, 101))
 
 
+@pytest.mark.parametrize("major", (17, 18, 19))
+def test_a_synchronized_slot_is_waited_for_until_the_promotion(servers, receivers, place, major):
+    primary = source_of(servers, major)
+    standby = servers.standby(primary, start=False, hot_standby_feedback="on", wal_level="logical",
+                              primary_slot_name="standby", sync_replication_slots="on")
+    standby.conf(primary_conninfo=primary.conninfo(application_name=standby.name, dbname="postgres"))
+    # Not before: the standby may be a copy of all files.
+    primary.sql("SELECT pg_create_physical_replication_slot('standby', true)")
+    primary.sql("SELECT pg_create_logical_replication_slot('s', 'pgoutput', failover => true)")
+    standby.start()
+
+    def synchronized():
+        primary.sql("SELECT pg_log_standby_snapshot()")
+        primary.sql("SELECT pg_replication_slot_advance('s', pg_current_wal_flush_lsn())")
+        return standby.sql("SELECT synced AND NOT temporary FROM pg_replication_slots WHERE slot_name = 's'") == "t"
+    wait_for(synchronized, "the slot on the standby", interval=0.3)
+    primary.sql("INSERT INTO t (v) VALUES ('x')")
+    end = primary.sql("SELECT pg_current_wal_flush_lsn()")
+    wait_for(lambda: standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{end}'") == "t", "the row on the standby")
+    out = place / "out"
+    receiver = receivers.start(logical_command(standby, out, "-o", "publication_names=p", "-F", "50ms"))
+    receiver.wait_log('the server is a standby, and synchronizes replication slot "s" from its primary')
+    assert "trying again" in receiver.said() and receiver.running()
+    primary.stop()
+    standby.promote()
+    wait_for(lambda: b'"1"' in content_if_there(out), "the row")
+    receiver.stop()
+    assert changes.inserted_ids(changes.lines_of(out)) == [1]
+
+
+def test_a_standby_that_cannot_decode_is_waited_for(servers, receivers, place):
+    """Before 16, a tool for failovers may have copied the slot's files."""
+    server = source_of(servers, 15)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'pgoutput')")
+    server.sql("INSERT INTO t (v) VALUES ('x')")
+    server.stop()
+    server._write("standby.signal", "")
+    server.start()
+    out = place / "out"
+    receiver = receivers.start(logical_command(server, out, "-o", "publication_names=p", "-F", "50ms"))
+    receiver.wait_log("the server is a standby, and cannot decode before PostgreSQL 16")
+    assert receiver.running()
+    server.promote()
+    wait_for(lambda: b'"1"' in content_if_there(out), "the row")
+    receiver.stop()
+    assert changes.inserted_ids(changes.lines_of(out)) == [1]
+
+
 @pytest.mark.parametrize("major", (13, 14, 16, 17, 18, 19))
 def test_every_version_has_its_own_options_of_a_slot(servers, place, major):
     server = source_of(servers, major, max_prepared_transactions=5)

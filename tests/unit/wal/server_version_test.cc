@@ -26,6 +26,8 @@ TEST(ServerVersion, CanWhatTheReleaseNotesOfItsMajorVersionSay) {
   EXPECT_EQ(with(&ServerVersion::has_slot_options_in_parentheses), (Majors{15, 16, 17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_recovery_prefetch), (Majors{15, 16, 17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_wide_timeline), (Majors{16, 17, 18, 19}));
+  EXPECT_EQ(with(&ServerVersion::decodes_on_standbys), (Majors{16, 17, 18, 19}));
+  EXPECT_EQ(with(&ServerVersion::synchronizes_slots), (Majors{17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_invalidation_reason), (Majors{17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_event_triggers_setting), (Majors{17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_idle_slot_timeout), (Majors{18, 19}));
