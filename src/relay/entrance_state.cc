@@ -156,7 +156,7 @@ bool EntranceState::take_startup(const wire::Startup& startup) {
 }
 
 void EntranceState::authenticate() {
-  const auto match = access_.rules.find(peer_, user_, access_.own_networks);
+  const auto match = access_.rules.find(peer_, user_, peer_.own_networks);
   rule_line_ = match ? match->line : 0;
   const auto from = to_string(peer_);
   if (!match)

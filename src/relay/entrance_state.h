@@ -25,7 +25,6 @@ struct Access {
   Rules rules;
   Users users;
   std::shared_ptr<const crypto::TlsServer> tls;  ///< nullptr: there is no TLS
-  std::vector<net::Network> own_networks;        ///< if the rules need them
 };
 
 /// The TLS properties of a connection.

@@ -16,6 +16,7 @@ struct Peer {
   std::optional<net::Ip> address;         ///< unset: over a Unix socket
   std::optional<std::string> local_user;  ///< its user, according to the kernel
   bool encrypted = false;
+  std::vector<net::Network> own_networks;  ///< of this host now, if the rules need them
 };
 /// "192.0.2.7", or "[local]" as PostgreSQL calls a Unix socket.
 [[nodiscard]] std::string to_string(const Peer& peer);

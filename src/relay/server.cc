@@ -62,6 +62,8 @@ std::optional<Peer> peer_of(int socket, const Rules& rules) {
     return std::nullopt;
   }
   if (!peer.address && rules.needs_local_users()) peer.local_user = net::peer_user(socket);
+  // For each connection, as check_same_host_or_net() in libpq/hba.c: interfaces come and go.
+  if (peer.address && rules.needs_own_networks()) peer.own_networks = net::own_networks();
   return peer;
 }
 

@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "io/small_file.h"
-#include "net/ip.h"
 #include "relay/tls_stream.h"
 
 namespace weir::cli {
@@ -56,7 +55,6 @@ std::shared_ptr<const relay::Access> read_access(const ServeRequest& request) {
   access->rules = read_rules(request);
   access->users = read_users(request);
   if (request.tls) access->tls = read_tls(*request.tls);
-  if (access->rules.needs_own_networks()) access->own_networks = net::own_networks();
   return access;
 }
 

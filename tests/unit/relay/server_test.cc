@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <new>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -39,10 +40,10 @@ class PoorLog final : public Log {
 
 class Client {
  public:
-  Client(const net::Address& address, const std::string& name)
+  Client(const net::Address& address, const std::string& name, const std::string& user = "repl")
       : connection_(net::connect(address, net::Kind::bytes, soon())) {
     const auto words =
-        startup({{"user", "repl"}, {"replication", "true"}, {"application_name", name}});
+        startup({{"user", user}, {"replication", "true"}, {"application_name", name}});
     EXPECT_TRUE(net::send_all(connection_.socket.get(), words, soon(), nullptr));
   }
   /// The type of the last message: 'Z' once it may ask, 0 if it is disconnected before.
@@ -82,14 +83,19 @@ class ServerTest : public ::testing::Test {
     archive_.segments(wal_, 1, 3);
     directory_ = archive_.disk.open();
     auto access = std::make_shared<Access>();
-    access->rules = Rules::parse("local replication all trust\n", "rules");
+    access->rules = Rules::parse(
+        "local replication all trust\n"
+        "host replication near samehost trust\n",
+        "rules");
     access_.set(std::move(access));
     hub_.emplace(Served{wal::TimelineHistory(1), kSize.start(2)});
     slots_.emplace(*directory_, cluster_, Slots::Options{}, *hub_, log_);
     server_.emplace(*directory_, cluster_, *hub_, *slots_, clients_, access_, Server::Options{},
                     log_);
     listeners_.push_back(net::Listener::bind(address(), net::Kind::bytes));
-    listeners_.front().listen(8);
+    listeners_.push_back(net::Listener::bind(net::Address::tcp("127.0.0.1:0"), net::Kind::bytes));
+    for (auto& each : listeners_) each.listen(8);
+    tcp_ = listeners_.back().address();
     thread_ = std::thread([this] {
       try {
         server_->run(listeners_, stop_);
@@ -108,6 +114,7 @@ class ServerTest : public ::testing::Test {
   }
   net::Address address() const { return net::Address::unix_socket(place_ + "/socket"); }
 
+  std::optional<net::Address> tcp_;
   PoorLog log_;
   std::atomic<bool> failed_ = false;
   net::Wake stop_;
@@ -135,6 +142,14 @@ TEST_F(ServerTest, DisconnectsOnlyTheClientThatItHasNoMemoryFor) {
   Client next(address(), "next");
   EXPECT_EQ(next.hear_until_ready(), 'Z');
   EXPECT_FALSE(failed_);
+}
+
+/// The rules were read before, and an interface may have been configured since.
+TEST_F(ServerTest, LooksForTheAddressesOfThisHostWhenAClientConnects) {
+  Client near(*tcp_, "one", "near");
+  EXPECT_EQ(near.hear_until_ready(), 'Z');
+  Client other(*tcp_, "two", "other");
+  EXPECT_EQ(other.hear_until_ready(), 0);
 }
 
 /// Otherwise its thread would be waited for, while no new client is accepted.
