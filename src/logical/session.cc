@@ -336,6 +336,14 @@ pq::ReplicationStream Session::start(pq::Connection& connection) {
     return pq::ReplicationStream::start_logical(connection, options_.slot, output_->start(),
                                                 plugin_options_, environment_.requests.stop_wake());
   } catch (const Error& error) {
+    // load_file() in dfmgr.c: the file has the plugin's name.
+    if (error.sqlstate() == "58P01" && habits_->explains() &&
+        error.message().find('"' + plugin_ + '"') != std::string::npos)
+      throw Error(ErrorKind::refused, error.message())
+          .with_sqlstate(error.sqlstate())
+          .with("server", connection.server_name())
+          .with("plugin", plugin_)
+          .hint("The output plugin is not installed on this server. Install it, then start again.");
     if (error.sqlstate().empty() || !habits_->explains() || !error.hint().empty()) throw;
     throw Error(error).hint(
         fmt::format("The plugin {} rejected the stream. See its documentation for its options "

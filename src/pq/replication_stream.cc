@@ -13,6 +13,7 @@
 #include "pq/connection.h"
 #include "pq/tcp_count.h"
 #include "wal/pg_time.h"
+#include "wal/segment.h"
 
 namespace weir::pq {
 
@@ -25,6 +26,13 @@ constexpr auto kStartTimeout = std::chrono::seconds(60);
 
 std::int64_t now_since_2000() {
   return wal::PgTime::of(std::chrono::system_clock::now()).microseconds;
+}
+
+bool names_segment(std::string_view message) {
+  constexpr std::size_t kDigits = 24;
+  for (std::size_t at = 0; at + kDigits <= message.size(); ++at)
+    if (wal::SegmentName::parse(message.substr(at, kDigits))) return true;
+  return false;
 }
 
 }  // namespace
@@ -236,11 +244,13 @@ void ReplicationStream::take_result(const PGresult* result) {
 }
 
 /// Only for WAL is a missing file a gap: "requested WAL segment ... has already been removed".
-/// Otherwise it is a temporary failure.
+/// Otherwise it is a temporary failure. A logical stream needs other files too, for example the
+/// plugin's library.
 Error ReplicationStream::stream_error(const PGresult* result) const {
   constexpr std::string_view kUndefinedFile = "58P01";
   auto error = server_error(result, server_name_);
   if (error.sqlstate() != kUndefinedFile) return error;
+  if (kind_ == wire::StreamKind::logical && !names_segment(error.message())) return error;
   return Error(ErrorKind::gap, error.message())
       .with_sqlstate(error.sqlstate())
       .with("server", server_name_)

@@ -138,6 +138,24 @@ def test_a_plugin_that_the_server_does_not_trust_is_told_in_the_servers_words(se
     assert done.returncode == 0, done.stderr
 
 
+def test_a_plugin_that_was_removed_is_named(servers, place):
+    """It is missing on another server after a failover, for example; the slot is as good as before."""
+    server = source(servers)
+    library = server.data / "own_plugin.so"
+    library.write_bytes((DEBIAN_BIN.parent / "lib" / "test_decoding.so").read_bytes())
+    library.chmod(0o755)
+    server.conf(dynamic_library_path=f"$libdir:{server.data}")
+    if server.knows("output_plugin_libraries"):
+        server.conf(output_plugin_libraries="own_plugin")
+    server.restart()
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'own_plugin')")
+    library.unlink()
+    result = logical(server, place / "out", "-E", "0/1", "-n")
+    assert result.returncode == 4, result.stderr
+    assert 'could not access file "own_plugin"' in result.stderr, result.stderr
+    assert "not installed on this server" in result.stderr and "no longer has this WAL" not in result.stderr
+
+
 @pytest.mark.parametrize("form", PLUGINS)
 def test_kills_of_both_sides_lose_repeat_and_tear_nothing(servers, receivers, place, seeded, form):
     plugin = form.split("-")[0].rstrip("12") if form.startswith("wal") else form

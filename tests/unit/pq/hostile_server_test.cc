@@ -38,9 +38,10 @@ std::string ready() { return message('Z', "I"); }
 std::string greeting(const std::string& version) {
   return message('R', int32(0)) + message('S', text("server_version") + text(version)) + ready();
 }
-std::string error(const std::string& severity, const std::string& sqlstate) {
+std::string error(const std::string& severity, const std::string& sqlstate,
+                  const std::string& what = "it failed") {
   return message('E', "S" + text(severity) + "V" + text(severity) + "C" + text(sqlstate) + "M" +
-                          text("it failed") + '\0');
+                          text(what) + '\0');
 }
 std::string complete(const std::string& tag) { return message('C', text(tag)); }
 std::string row_description(unsigned columns) {
@@ -235,6 +236,27 @@ TEST_F(HostileServer, CannotConfuseTheStream) {
     });
     if (!thrown.empty()) note(thrown);
     EXPECT_EQ(came, each.outcome);
+  }
+}
+
+TEST_F(HostileServer, OfALogicalStreamOnlyAMissingWalFileIsAGap) {
+  const struct {
+    const char* what;
+    const char* outcome;
+  } cases[] = {
+      {"requested WAL segment 00000001000000000000000A has already been removed", "gap 58P01"},
+      {"could not access file \"wal2json\": No such file or directory", "retry 58P01"},
+      {"could not open file \"pg_replslot/s/xid-7-lsn-0-1000000.spill\"", "retry 58P01"},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.what);
+    const FakeServer server({greeting("15.3"), error("ERROR", "58P01", each.what) + ready()});
+    Connection connection = connect(server);
+    EXPECT_EQ(outcome([&] {
+                static_cast<void>(ReplicationStream::start_logical(
+                    connection, "slot", wal::Lsn(0x100), {}, interrupt_));
+              }),
+              each.outcome);
   }
 }
 
