@@ -712,6 +712,9 @@ bool Session::take_data(const wire::XLogData& data) {
   if (!border) return true;
   if (*border <= output_->last_border()) {
     output_->undo();  // sent again, although the start is after it
+  } else if (options_.endpos && *border > *options_.endpos) {
+    output_->undo();  // a document of wal2json has the position of its first record
+    return false;
   } else {
     output_->border(*border);
     if (options_.endpos && *border >= *options_.endpos) return false;

@@ -640,6 +640,27 @@ def test_an_end_position_in_the_past_ends_at_once(servers, place):
     assert b"INSERT" in (place / "out").read_bytes()
 
 
+@pytest.mark.parametrize("form", ("pgoutput", "test_decoding", "wal2json1", "wal2json2"))
+def test_a_transaction_that_ends_after_the_end_position_is_omitted(servers, place, form):
+    plugin = form.rstrip("12")
+    if plugin == "wal2json" and not WAL2JSON.exists():
+        pytest.skip("wal2json is not installed (scripts/setup)")
+    options, ids_of = PLUGINS[form]
+    server = source(servers)
+    server.sql(f"SELECT pg_create_logical_replication_slot('s', '{plugin}')")
+    server.sql("INSERT INTO t (v) VALUES ('before')")
+    within = server.sql("BEGIN; INSERT INTO t (v) VALUES ('first'); SELECT pg_current_wal_insert_lsn(); "
+                        "INSERT INTO t (v) VALUES ('second'); COMMIT")
+    result = logical(server, place / "out", "-E", within, "-n", *options)
+    assert result.returncode == 0, result.stderr
+    assert ids_of(changes.lines_of(place / "out")) == [1]
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    server.sql("INSERT INTO t (v) VALUES ('after')")
+    result = logical(server, place / "out", "-E", end, "-n", *options)
+    assert result.returncode == 0, result.stderr
+    assert ids_of(changes.lines_of(place / "out")) == [1, 2, 3]
+
+
 def test_a_full_disk_confirms_nothing_that_is_not_there(servers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
