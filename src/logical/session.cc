@@ -133,6 +133,7 @@ class Session {
     if (habits_->asks_first() && plugin == "pgoutput")
       require_publications(connection, options_.plugin_options);
   }
+  void require_creatable_here(pq::Connection& connection) const;
   bool make_slot(pq::Connection& connection);
   bool drop_made_slot(pq::Connection& connection) const;
   [[nodiscard]] std::string slot_left(const pq::Connection& connection) const;
@@ -352,8 +353,31 @@ pq::ReplicationStream Session::start(pq::Connection& connection) {
   }
 }
 
+constexpr const char* kCannotDecode =
+    "the server is a standby, and cannot decode before PostgreSQL 16";
+
+Error not_before_promotion(const pq::Connection& connection, const std::string& why) {
+  return Error(ErrorKind::retry, why)
+      .with("server", connection.server_name())
+      .hint(
+          "It can be used after a promotion. To connect to the primary of several hosts only, "
+          "add target_session_attrs=read-write to --dbname.");
+}
+
+/// The server would reject the command, even if the slot exists (ReplicationSlotCreate() in slot.c,
+/// or see require_usable_here()).
+void Session::require_creatable_here(pq::Connection& connection) const {
+  const bool decodes = wal::ServerVersion(connection.server_major()).decodes_on_standbys();
+  if (decodes && !options_.create->failover) return;
+  if (connection.execute("SELECT pg_catalog.pg_is_in_recovery()").at(0).at(0) != "t") return;
+  throw not_before_promotion(
+      connection,
+      decodes ? "the server is a standby, where no failover slot can be created" : kCannotDecode);
+}
+
 /// True if it is new.
 bool Session::make_slot(pq::Connection& connection) {
+  if (habits_->asks_first()) require_creatable_here(connection);
   auto create = *options_.create;
   if (options_.with_snapshot) create.snapshot = pq::Snapshot::export_;
   tell(fmt::format("creating replication slot \"{}\"", options_.slot));
@@ -437,21 +461,17 @@ void Session::prepare_output(pq::Connection& connection) {
 void Session::require_usable_here(const pq::Connection& connection,
                                   const std::optional<pq::ServerSlot>& slot, bool standby) const {
   if (!standby) return;
-  const auto refused = [&](const std::string& why) {
-    return Error(ErrorKind::retry, why)
-        .with("server", connection.server_name())
-        .hint(
-            "It can be used after a promotion. To connect to the primary of several hosts only, "
-            "add target_session_attrs=read-write to --dbname.");
-  };
   if (!wal::ServerVersion(connection.server_major()).decodes_on_standbys())
-    throw refused("the server is a standby, and cannot decode before PostgreSQL 16");
+    throw not_before_promotion(connection, kCannotDecode);
   if (slot && slot->synchronized)
-    throw refused(fmt::format(
-        "the server is a standby, and synchronizes replication slot \"{}\" from its primary",
-        options_.slot));
+    throw not_before_promotion(
+        connection,
+        fmt::format(
+            "the server is a standby, and synchronizes replication slot \"{}\" from its primary",
+            options_.slot));
   if (!slot && output_ && connection.host_count() > 1)
-    throw refused(
+    throw not_before_promotion(
+        connection,
         fmt::format("the server is a standby, and has no replication slot \"{}\"", options_.slot));
 }
 

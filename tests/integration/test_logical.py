@@ -763,7 +763,12 @@ def test_a_synchronized_slot_is_waited_for_until_the_promotion(servers, receiver
     end = primary.sql("SELECT pg_current_wal_flush_lsn()")
     wait_for(lambda: standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{end}'") == "t", "the row on the standby")
     out = place / "out"
-    receiver = receivers.start(logical_command(standby, out, "-o", "publication_names=p", "-F", "50ms"))
+    command = logical_command(standby, out, "-o", "publication_names=p", "-F", "50ms")
+    creating = receivers.start([*command, "--create-slot", "--if-not-exists", "--failover"])
+    creating.wait_log("the server is a standby, where no failover slot can be created")
+    assert creating.running()
+    creating.stop()
+    receiver = receivers.start(command)
     receiver.wait_log('the server is a standby, and synchronizes replication slot "s" from its primary')
     assert "trying again" in receiver.said() and receiver.running()
     primary.stop()
