@@ -1,5 +1,9 @@
 #include "backup/server.h"
 
+#include <fmt/format.h>
+
+#include <string_view>
+
 #include "backup/command.h"
 #include "base/error.h"
 #include "pq/commands.h"
@@ -17,12 +21,15 @@ constexpr const char* kApplication = "pgweir backup";
 void keep_host(Server& server, const std::string& conninfo, std::size_t index) {
   auto& values = server.values;
   values = pq::parse_conninfo(conninfo);
-  if (!pq::value_of(values, "sslpassword").empty())
-    throw Error(ErrorKind::usage,
-                "a connection string with sslpassword cannot be passed to pg_basebackup")
-        .hint(
-            "Other users of this machine could see the password. Use a key without a password that "
-            "only this user can read.");
+  // (The password is passed in the environment.)
+  for (const std::string_view name : pq::kSecretKeywords)
+    if (name != "password" && !pq::value_of(values, name).empty())
+      throw Error(
+          ErrorKind::usage,
+          fmt::format("a connection string with {} cannot be passed to pg_basebackup", name))
+          .hint(
+              "Other users of this machine could see it. Use a password file, or a key without a "
+              "password that only this user can read.");
   server.password = pq::value_of(values, "password");
   const auto host = pq::hosts_of(conninfo).at(index);
   for (const auto* name : {"host", "hostaddr", "port", "password", "replication"})

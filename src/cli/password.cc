@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "pq/conninfo.h"
+
 namespace weir::cli {
 
 namespace {
@@ -25,6 +27,30 @@ char* end_of_quoted(char* at) {
   return at;
 }
 
+/// The values of a parameter, in a connection string of that form.
+bool mask_values(char* word, const char* name, bool uri) {
+  bool found = false;
+  for (char* at = std::strstr(word, name); at != nullptr; at = std::strstr(at, name)) {
+    at += std::strlen(name);
+    char* value = uri ? at : skip_spaces(at);
+    if (*value != '=') continue;
+    value = uri ? value + 1 : skip_spaces(value + 1);
+    if (uri) {
+      at = value + std::strcspn(value, "&");
+      found |= mask(value, at);
+    } else if (*value == '\'') {
+      at = end_of_quoted(value + 1);
+      found |= mask(value + 1, at);
+    } else {
+      at = value;
+      while (*at != '\0' && std::strchr(" \t\r\n\f\v", *at) == nullptr)
+        at += (at[0] == '\\' && at[1] != '\0') ? 2 : 1;
+      found |= mask(value, at);
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 bool mask_passwords(char* word) {
@@ -44,25 +70,7 @@ bool mask_passwords(char* word) {
         found |= mask(colon + 1, end);
     }
   }
-  // "sslpassword" has the same ending.
-  for (char* at = std::strstr(word, "password"); at != nullptr; at = std::strstr(at, "password")) {
-    at += std::strlen("password");
-    char* value = uri ? at : skip_spaces(at);
-    if (*value != '=') continue;
-    value = uri ? value + 1 : skip_spaces(value + 1);
-    if (uri) {
-      at = value + std::strcspn(value, "&");
-      found |= mask(value, at);
-    } else if (*value == '\'') {
-      at = end_of_quoted(value + 1);
-      found |= mask(value + 1, at);
-    } else {
-      at = value;
-      while (*at != '\0' && std::strchr(" \t\r\n\f\v", *at) == nullptr)
-        at += (at[0] == '\\' && at[1] != '\0') ? 2 : 1;
-      found |= mask(value, at);
-    }
-  }
+  for (const auto* name : pq::kSecretKeywords) found |= mask_values(word, name, uri);
   return found;
 }
 

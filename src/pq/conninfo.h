@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -32,6 +33,10 @@ struct Host {
 
 /// Keywords and values, except unset ones.
 using ConninfoValues = std::map<std::string, std::string, std::less<>>;
+/// Keywords whose values are secret (PQconninfoOptions in fe-connect.c); the last three are of
+/// libpq 18.
+inline constexpr std::array<const char*, 5> kSecretKeywords = {
+    "password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"};
 /// Empty if it is not set.
 [[nodiscard]] std::string value_of(const ConninfoValues& values, std::string_view keyword);
 /// The hosts of these values, as split_hosts().

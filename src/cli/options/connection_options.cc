@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -80,7 +81,8 @@ std::string ordinary_conninfo(const std::string& conninfo) {
 
 bool has_password(const std::string& conninfo) {
   const auto values = pq::parse_conninfo(conninfo);
-  return values.contains("password") || values.contains("sslpassword");
+  return std::any_of(pq::kSecretKeywords.begin(), pq::kSecretKeywords.end(),
+                     [&](const char* keyword) { return values.contains(keyword); });
 }
 
 bool is_connection_string(std::string_view text) {
