@@ -294,7 +294,7 @@ void ManifestWriter::put_text(std::uint64_t number, const std::string& text, boo
     // versioned bucket.
     if (look > 0 && head->etag == expected) compares_ = false;
     there_ = There{number, head->etag};
-    if (*there == text) return;
+    if (*there == text || takes_more(number, *there, text)) return;
     require_ours(number, key, *there, text);
   }
   throw StoreError(Trouble::unreachable, "an object of the manifest keeps changing")
@@ -313,6 +313,26 @@ ObjectStore::Put ManifestWriter::put_over_known(std::uint64_t number, const std:
   }
   store_.put(key, content);
   return ObjectStore::Put::stored;
+}
+
+/// True if the stored object has all lines of the newest one, and others after them: a request that
+/// a previous process gave up has taken effect only now. Those lines are continued, as in start().
+bool ManifestWriter::takes_more(std::uint64_t number, const std::string& there,
+                                const std::string& text) {
+  if (many_write_ || number != tail_number() || text != text_of(number, tail_)) return false;
+  const auto found = SignedText::parse(there);
+  if (key_ ? !found || !found->is_by(key_->public_key()) : found.has_value()) return false;
+  const auto theirs = lines_of({id_, number}, found ? found->text : there);
+  if (!theirs || theirs->size() > kManifestLines || !begins_with(*theirs, tail_)) return false;
+  const std::span more(theirs->begin() + static_cast<std::ptrdiff_t>(tail_.size()), theirs->end());
+  auto head = head_;
+  for (const auto& each : more) {
+    const auto line = ManifestLine::parse(each);
+    if (!line || line->before != head) return false;
+    head = hash_of_line(each);
+  }
+  for (const auto& each : more) add_line(each);
+  return true;
 }
 
 /// The stored object differs from what was put last: older lines of ours, or another writer's.

@@ -105,6 +105,8 @@ class ManifestWriter {
   void put_text(std::uint64_t number, const std::string& text, bool locked);
   [[nodiscard]] ObjectStore::Put put_over_known(std::uint64_t number, const std::string& key,
                                                 const Content& content);
+  [[nodiscard]] bool takes_more(std::uint64_t number, const std::string& there,
+                                const std::string& text);
   void require_ours(std::uint64_t number, const std::string& key, const std::string& there,
                     const std::string& text);
 

@@ -336,6 +336,42 @@ TEST_F(Manifest, IsInDoubtAfterARestartToo) {
   EXPECT_THAT(report({.expected_heads = {head}}).findings, Each(Not(HasSubstr("rolled back"))));
 }
 
+TEST_F(Manifest, GoesOnAfterTheLinesOfAKilledProcessThatComeLate) {
+  store_.conditions = MemoryStore::Conditions::heeded;
+  for (const bool is_signed : {false, true}) {
+    SCOPED_TRACE(is_signed);
+    store_.objects.clear();
+    if (is_signed) sign();
+    const auto memory = write(1, 30);
+    for (std::uint64_t segno = 30; segno < 34; ++segno)
+      store_.place(key_of(segno), content_of(segno));
+    {
+      ManifestWriter writer(store_, kLayout, key_, log_, store::Conditions::heeded);
+      writer.start(memory, kId);
+      for (const std::uint64_t segno : {30, 31, 32}) writer.append(entry_of(segno));
+      store_.fault = [](const MemoryStore::Call& call) {
+        return call.what == "put" ? Fault::late : Fault::none;
+      };
+      EXPECT_THROW(writer.put(), StoreError);
+    }
+    store_.fault = nullptr;
+    ManifestWriter writer(store_, kLayout, key_, log_, store::Conditions::heeded);
+    writer.start(memory, kId);
+    writer.append(entry_of(30));
+    store_.do_late();
+    const auto late = text(0);
+    writer.put();
+    EXPECT_EQ(text(0), late);
+    EXPECT_EQ(writer.lines(), 32u);
+    writer.append(entry_of(33));
+    writer.put();
+    EXPECT_EQ(writer.lines(), 33u);
+    EXPECT_THAT(report({.expected_heads = {memory.head, writer.head()}}).findings, IsEmpty());
+    EXPECT_EQ(report().untold, 0u);
+  }
+  EXPECT_THAT(log_.lines, IsEmpty());
+}
+
 TEST_F(Manifest, OfSeveralWritersLosesNoLine) {
   const auto memory = write(1, 20);
   const auto begin_at = [&](std::uint64_t segno) {
