@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "recovery.h"
+#include "relay/archive_end.h"
+#include "relay/checked_wal.h"
 #include "verify/verify.h"
 
 namespace weir::sim {
@@ -20,11 +22,14 @@ wal::Lsn promised_end(const status::StatusReport& report, const Ledger::Way& way
 
 void SimReaders::tick() {
   if (!random_.one_in(60)) return;
+  const bool serves = random_.one_in(5);
   const bool recovers = random_.below(3) != 0;
   const bool partial = random_.coin();
   const auto way = world_.ledger.way();
   if (!way || world_.ledger.holds_damage() || world_.ledger.damage_was_sent()) return;
-  if (recovers && !world_.scheduler.running("restore"))
+  if (serves && !world_.scheduler.running("serve alone"))
+    world_.scheduler.start_beside("serve alone", [this, way] { serve(*way); });
+  else if (recovers && !world_.scheduler.running("restore"))
     world_.scheduler.start_beside(
         "restore", [this, way, partial, before = floors()] { recover(*way, partial, before); });
   else if (!recovers && partial && !world_.scheduler.running("verify"))
@@ -78,6 +83,48 @@ void SimReaders::report(const Ledger::Way& way, const Floors& before) {
                                       promised, way.end)};
   } catch (const Error& error) {
     world_.story.tell("status: {}", error.what());
+  }
+}
+
+/// P11: what another process would send, as for a client that follows all timelines, was written.
+/// It serves complete segments only, as beside a receiver that does not answer.
+void SimReaders::serve(const Ledger::Way& way) {
+  const auto directory = world_.disk.open();
+  try {
+    const auto cluster = relay::find_cluster(*directory);
+    if (!cluster) return;
+    const auto served =
+        relay::find_served(*directory, cluster->segment_size, relay::Counts::finished);
+    if (!served || !served->history.contains(way.last)) return;
+    world_.story.tell("served by another process up to {}", served->end);
+    auto from = way.begin;
+    for (auto timeline = way.first; timeline <= served->timeline(); ++timeline) {
+      const auto end = served->history.end_of(timeline).value_or(served->end);
+      read_served(*directory, {*cluster, *served, timeline}, std::min(from, kSegment.start_of(end)),
+                  way.begin);
+      from = end;
+    }
+  } catch (const Error& error) {
+    world_.story.tell("another process does not serve: {}", error.what());
+  }
+}
+
+/// Throws Error if WAL is not sent: a prune may have removed it, and a call may fail.
+void SimReaders::read_served(io::Directory& directory, const Stream& stream, wal::Lsn from,
+                             wal::Lsn archive_begin) {
+  const auto& history = stream.served.history;
+  const auto end = history.end_of(stream.timeline).value_or(stream.served.end);
+  relay::CheckedWal reader(directory, stream.cluster, history, from);
+  for (auto at = from; at < end;) {
+    const auto read = reader.read(end);
+    if (read.trouble) throw read.trouble->error;
+    if (read.wal.empty()) return;
+    if (const auto wrong = world_.ledger.first_wrong(stream.timeline, at, read.wal, archive_begin))
+      throw Violation{"P11", fmt::format("beside the receiver, {} to {} of timeline {} would be "
+                                         "sent, and the byte at {} is not what was written",
+                                         at, at + read.wal.size(), stream.timeline, *wrong)};
+    at = at + read.wal.size();
+    served_ += read.wal.size();
   }
 }
 

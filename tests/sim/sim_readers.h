@@ -6,10 +6,12 @@
 #include <utility>
 
 #include "archive/durable_end.h"
+#include "io/directory.h"
 #include "ledger.h"
 #include "lineage.h"
 #include "mutant.h"
 #include "random.h"
+#include "relay/served.h"
 #include "scheduler.h"
 #include "status/report.h"
 #include "story.h"
@@ -22,7 +24,8 @@ namespace weir::sim {
 [[nodiscard]] wal::Lsn promised_end(const status::StatusReport& report, const Ledger::Way& way);
 
 /// Other processes that read the archive at any moment, while a receiver writes to it: servers that
-/// recover from it, with --partial or without, verify, and status. In some lives only.
+/// recover from it, with --partial or without, verify, status, and serve in a process of its own.
+/// In some lives only.
 class SimReaders {
  public:
   struct World {
@@ -47,6 +50,7 @@ class SimReaders {
   [[nodiscard]] std::uint64_t recoveries() const { return recoveries_; }
   [[nodiscard]] std::uint64_t verified() const { return verified_; }
   [[nodiscard]] std::uint64_t reported() const { return reported_; }
+  [[nodiscard]] std::uint64_t served() const { return served_; }
 
  private:
   /// They change when WAL is removed from the archive, or may be.
@@ -54,6 +58,14 @@ class SimReaders {
   void recover(const Ledger::Way& way, bool partial, const Floors& before);
   void verify();
   void report(const Ledger::Way& way, const Floors& before);
+  void serve(const Ledger::Way& way);
+  struct Stream {
+    const relay::Cluster& cluster;
+    const relay::Served& served;
+    wal::TimelineId timeline;
+  };
+  void read_served(io::Directory& directory, const Stream& stream, wal::Lsn from,
+                   wal::Lsn archive_begin);
   [[nodiscard]] bool is_torn(wal::Lsn end) const;
   [[nodiscard]] Floors floors() const {
     return {world_.ledger.given_up_before(), world_.ledger.left_to_store_before()};
@@ -64,6 +76,7 @@ class SimReaders {
   std::uint64_t recoveries_ = 0;
   std::uint64_t verified_ = 0;
   std::uint64_t reported_ = 0;
+  std::uint64_t served_ = 0;  ///< bytes
   bool call_failed_ = false;  ///< of the status that runs
 };
 

@@ -156,6 +156,7 @@ class Run {
       result_.recoveries_beside = readers_->recoveries();
       result_.verified_beside = readers_->verified();
       result_.reported_beside = readers_->reported();
+      result_.served_beside = readers_->served();
     }
     if (store_) {
       result_.stored = store_->stored();
@@ -586,7 +587,8 @@ class Run {
   /// (The slots are given up where their file cannot be synced, and WAL goes on.)
   [[nodiscard]] bool in_other_process() const {
     const auto who = scheduler_.current();
-    return who == "prune" || who == "import" || who == "slots" || who.starts_with("walsender");
+    return who == "prune" || who == "import" || who == "slots" || who == "serve alone" ||
+           who.starts_with("walsender");
   }
 
   /// P17.

@@ -127,6 +127,7 @@ TEST(Simulation, KeepsThePromises) {
     sum.recoveries_beside += result.recoveries_beside;
     sum.verified_beside += result.verified_beside;
     sum.reported_beside += result.reported_beside;
+    sum.served_beside += result.served_beside;
     sum.spoiled += result.spoiled;
     sum.served += result.served;
     sum.followed += result.followed;
@@ -164,6 +165,7 @@ TEST(Simulation, KeepsThePromises) {
   print("recoveries beside a receiver", sum.recoveries_beside);
   print("verified beside a receiver", sum.verified_beside);
   print("status beside a receiver", sum.reported_beside);
+  print("kB served beside a receiver", sum.served_beside / 1024);
   print("spoiled archives", sum.spoiled);
   print("kB served", sum.served / 1024);
   print("switches followed", sum.followed);
@@ -198,6 +200,7 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.recoveries_beside, 0U);
   EXPECT_GT(sum.verified_beside, 0U);
   EXPECT_GT(sum.reported_beside, 0U);
+  EXPECT_GT(sum.served_beside, 0U);
   EXPECT_GT(sum.spoiled, 0U);
   EXPECT_GT(sum.served, 0U);
   EXPECT_GT(sum.followed, 0U);
