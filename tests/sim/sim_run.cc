@@ -423,7 +423,8 @@ class Run {
       throw Violation{"P5", "a second process gets the archive while the first is at work"};
   }
 
-  /// Another process removes what nobody needs, some way behind the end of what is reported.
+  /// Another process removes what nobody needs, some way behind the end of what is reported: what
+  /// precedes a position, or what no base backup needs.
   void begin_prune() {
     const auto way = ledger_.way();
     if (!way || scheduler_.running("prune")) return;
@@ -432,10 +433,56 @@ class Run {
     if (newest < oldest + 2) return;
     const auto keep_from = kSegment.start(random_.between(oldest + 1, newest - 1));
     ++result_.prunes;
-    scheduler_.start_beside("prune", [this, keep_from] { prune(keep_from); });
+    scheduler_.start_beside("prune",
+                            [this, options = prune_options(*way, keep_from)] { prune(options); });
   }
 
-  void prune(wal::Lsn keep_from) {
+  /// Which WAL is kept: from `keep_from` on, in each case.
+  prune::Options prune_options(const Ledger::Way& way, wal::Lsn keep_from) {
+    prune::Options options;
+    const auto later = kSegment.start(kSegment.segno(way.end) - 1);
+    switch (random_.below(6)) {
+      case 0:
+        options.backups = {backup_from(way, keep_from)};
+        break;
+      case 1:
+        options.backups = {backup_from(way, later), backup_from(way, keep_from)};
+        break;
+      case 2:
+        options.keep_from = later;
+        options.doubtful = {backup_from(way, keep_from)};
+        options.doubtful.front().end.reset();
+        options.doubtful.front().end_timeline = 0;
+        break;
+      case 3:
+        options.backups = {backup_from(way, keep_from)};
+        options.backups.front().system_identifier = kSystem + 1;
+        break;
+      default:
+        options.keep_from = keep_from;
+    }
+    return options;
+  }
+
+  /// A base backup that starts in that segment.
+  archive::BackupPoint backup_from(const Ledger::Way& way, wal::Lsn segment) {
+    const auto timeline_at = [&](wal::Lsn at) {
+      auto timeline = way.first;
+      while (timeline < way.last && lineage_.timeline(timeline).switchpoint <= at) ++timeline;
+      return timeline;
+    };
+    archive::BackupPoint backup;
+    backup.start = segment + random_.below(kSegmentBytes) / 8 * 8;
+    backup.timeline = timeline_at(backup.start);
+    backup.end = std::max(backup.start,
+                          std::min(backup.start + random_.any_size(2 * kSegmentBytes), way.end));
+    backup.end_timeline = timeline_at(*backup.end);
+    backup.system_identifier = kSystem;
+    backup.file = "backup_manifest";
+    return backup;
+  }
+
+  void prune(const prune::Options& options) {
     const auto directory = disk_.open();
     try {
       const archive::Upkeep upkeep(*directory, archive::Upkeep::Kind::prune);
@@ -444,24 +491,32 @@ class Run {
       for (const auto& standby : standbys_)
         if (standby->holds_from()) holders.push_back(standby.get());
       const auto mark = store::read_mark(*directory);
-      const auto plan = prune::make_plan(*directory, {.keep_from = keep_from});
-      auto floor = keep_from;
-      const SimStandby* holder = nullptr;
-      for (const auto* const each : holders)
-        if (const auto from = each->holds_from(); from && kSegment.start_of(*from) < floor) {
-          floor = kSegment.start_of(*from);
-          holder = each;
+      const auto plan = prune::make_plan(*directory, options);
+      auto floor =
+          options.keep_from ? std::get<wal::Lsn>(*options.keep_from) : wal::Lsn(UINT64_MAX);
+      std::string holder = "who began it";
+      const auto keep = [&](wal::Lsn from, const std::string& who) {
+        if (kSegment.start_of(from) >= floor) return;
+        floor = kSegment.start_of(from);
+        holder = who;
+      };
+      for (const auto* backups : {&options.backups, &options.doubtful})
+        for (const auto& backup : *backups) {
+          if (plan.files > 0 && backup.system_identifier != kSystem)
+            throw Violation{"P12", "a prune believes a base backup of another cluster"};
+          keep(backup.start, "a base backup");
         }
-      story_.tell("prune: {} file(s) before {}{}", plan.files, floor,
-                  holder == nullptr ? "" : ", where the slot of " + holder->name() + " begins");
+      for (const auto* const each : holders)
+        if (const auto from = each->holds_from()) keep(*from, "the slot of " + each->name());
+      story_.tell("prune: {} file(s) before {}, from where on WAL is kept for {}", plan.files,
+                  floor, holder);
       ledger_.on_prune(floor);
       prune::carry_out(*directory, plan, {}, [&](const std::string& file) {
         story_.tell("pruned {}", file);
         const auto name = archive::SegmentFileName::parse(file);
-        if (holder != nullptr && name && name->segment.start(kSegment) >= floor)
-          complaint_ =
-              Violation{"P12", fmt::format("{} is pruned, and the slot of {} holds WAL from {} on",
-                                           file, holder->name(), floor)};
+        if (name && name->segment.start(kSegment) >= floor)
+          complaint_ = Violation{
+              "P12", fmt::format("{} is pruned, and {} needs WAL from {} on", file, holder, floor)};
         if (mark && store_ && name && !name->partial && !store_->has(name->segment) &&
             !store_->has_lost(name->segment) && !store_->seems_pruned(name->segment))
           complaint_ =
