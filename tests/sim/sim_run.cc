@@ -34,6 +34,7 @@
 #include "sim_upstream.h"
 #include "status/report.h"
 #include "store/ledger/mark.h"
+#include "store/send/push.h"
 #include "store/shelf/near_shelf.h"
 #include "support/sim_disk.h"
 #include "verify/verify.h"
@@ -63,6 +64,7 @@ class Run {
         prefers_(seed + 107),
         stores_(seed + 127),
         confirms_(seed + 131),
+        pushes_(seed + 149),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -365,6 +367,8 @@ class Run {
     if (random_.one_in(300) && receiver_->has_archive()) second_process();
     if (prunes_ && random_.one_in(80)) begin_prune();
     if (readers_ && receiver_->has_archive() && !copied_) readers_->tick();
+    if (store_ && feed_ == nullptr && !scheduler_.running("push") && pushes_.one_in(30))
+      begin_push();
     if (!ledger_.told_holes().empty() && imports_.one_in(often_imports_ ? 3 : 30) &&
         receiver_->has_archive())
       begin_import();
@@ -527,6 +531,27 @@ class Run {
     }
   }
 
+  /// Another process, as cron begins it, uploads what the store lacks.
+  void begin_push() {
+    scheduler_.start_beside("push", [this, jobs = pushes_.between(1, 3), seed = pushes_()] {
+      const auto directory = disk_.open();
+      try {
+        const auto pushed = store::push(*directory, *store_, store_->layout(),
+                                        {.store_name = "simulated",
+                                         .shown_name = store_->name(),
+                                         .jobs = jobs,
+                                         .retry_for = 2s,
+                                         .seed = seed},
+                                        scheduler_, story_);
+        result_.pushed += pushed.segments;
+        story_.tell("push: {} segment(s) sent, {} were there, {} file(s) pending", pushed.segments,
+                    pushed.were_there, pushed.pending);
+      } catch (const Error& error) {
+        story_.tell("push: {}", error.what());
+      }
+    });
+  }
+
   /// An operator brings what is missing: all of a hole or not, sound or not.
   void begin_import() {
     if (scheduler_.running("import")) return;
@@ -642,8 +667,9 @@ class Run {
   /// (The slots are given up where their file cannot be synced, and WAL goes on.)
   [[nodiscard]] bool in_other_process() const {
     const auto who = scheduler_.current();
-    return who == "prune" || who == "import" || who == "slots" || who == "serve alone" ||
-           who.starts_with("walsender");
+    // (The threads that upload have the names of the receiver's.)
+    return scheduler_.running("push") || who == "prune" || who == "import" || who == "slots" ||
+           who == "serve alone" || who.starts_with("walsender");
   }
 
   /// P17.
@@ -761,6 +787,9 @@ class Run {
                    receiver.store_word(), scheduler_, story_);
       feed_ = &*feed;
     }
+    // It is quicker than the receiver's own uploads, which wait for its end; or nobody else
+    // uploads.
+    if (store_ && !quiet_ && pushes_.one_in(feed ? 4 : 2)) begin_push();
     struct Ending {  // also where a violation is on its way
       Run& run;
       ~Ending() {
@@ -1318,6 +1347,7 @@ class Run {
   Random prefers_;         ///< likewise
   Random stores_;          ///< likewise
   Random confirms_;        ///< likewise
+  Random pushes_;          ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;

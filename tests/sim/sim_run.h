@@ -37,6 +37,7 @@ struct RunResult {
   std::uint64_t recoveries_beside = 0;  ///< while a receiver was at work
   std::uint64_t verified_beside = 0;    ///< likewise
   std::uint64_t reported_beside = 0;    ///< likewise, by status
+  std::uint64_t pushed = 0;             ///< segments, by "store push" beside a receiver
   std::uint64_t served_beside = 0;      ///< bytes, by a process that only serves
   std::uint64_t served = 0;             ///< bytes that standbys of the relay have got
   std::uint64_t followed = 0;           ///< switches of timelines that they have followed

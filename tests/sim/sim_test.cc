@@ -128,6 +128,7 @@ TEST(Simulation, KeepsThePromises) {
     sum.verified_beside += result.verified_beside;
     sum.reported_beside += result.reported_beside;
     sum.served_beside += result.served_beside;
+    sum.pushed += result.pushed;
     sum.spoiled += result.spoiled;
     sum.served += result.served;
     sum.followed += result.followed;
@@ -166,6 +167,7 @@ TEST(Simulation, KeepsThePromises) {
   print("verified beside a receiver", sum.verified_beside);
   print("status beside a receiver", sum.reported_beside);
   print("kB served beside a receiver", sum.served_beside / 1024);
+  print("pushed beside a receiver", sum.pushed);
   print("spoiled archives", sum.spoiled);
   print("kB served", sum.served / 1024);
   print("switches followed", sum.followed);
@@ -201,6 +203,7 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.verified_beside, 0U);
   EXPECT_GT(sum.reported_beside, 0U);
   EXPECT_GT(sum.served_beside, 0U);
+  EXPECT_GT(sum.pushed, 0U);
   EXPECT_GT(sum.spoiled, 0U);
   EXPECT_GT(sum.served, 0U);
   EXPECT_GT(sum.followed, 0U);
