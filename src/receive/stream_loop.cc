@@ -70,7 +70,14 @@ StreamOutcome StreamLoop::run() {
   {
     const Lock lock(*mutex_);
     workers_.start();
-    guard();
+    try {
+      guard();
+    } catch (...) {  // not an Error, such as std::bad_alloc: the threads would never end
+      workers_.end();
+      wake_leader();
+      stream_.let_go();  // the disk may hang, and the server is not to wait for it
+      throw;
+    }
   }
   workers_.join();
 

@@ -1,25 +1,46 @@
 #include "confirmed_wal.h"
 
+#include <algorithm>
+
 namespace weir::sim {
 
 using wal::Lsn;
 
-/// A position inside a segment speaks for an object of all of it: fronts of open segments are not
-/// sent here.
 void ConfirmedWal::on_told(wal::TimelineId timeline, Lsn flush, const char* whom) {
   const auto begin = ledger_.promised_from(timeline);
   if (!begin || flush <= *begin) return;
+  last_ = Told{timeline, flush, whom};
   auto [known, first_time] = checked_.try_emplace(timeline, kSegment.segno(*begin));
   for (auto& segno = known->second; kSegment.start(segno) < flush; ++segno) {
-    if (!in_store(timeline, segno)) {
-      if (let_go(segno)) continue;
+    if (in_store(timeline, segno)) {
+      ++segments_;
+    } else if (!let_go(segno)) {
+      check_last();
+      ++beginnings_;
+      return;  // all of it is needed later
+    }
+  }
+}
+
+void ConfirmedWal::check_last() {
+  if (!last_) return;
+  const auto& [timeline, flush, whom] = *last_;
+  const auto known = checked_.find(timeline);
+  auto each = kSegment.segno(flush);
+  if (known != checked_.end()) each = std::min(each, known->second);
+  for (; kSegment.start(each) < flush; ++each)
+    if (!stored(timeline, each, flush))
       throw Violation{
           "P18", fmt::format("{} was told that WAL up to {} on timeline {} is flushed, and "
                              "the store has not got segment {}",
-                             whom, flush, timeline, wal::SegmentName(timeline, segno, kSegment))};
-    }
-    ++segments_;
-  }
+                             whom, flush, timeline, wal::SegmentName(timeline, each, kSegment))};
+}
+
+/// All of the segment, or, of the one with the position inside, what is before that.
+bool ConfirmedWal::stored(wal::TimelineId timeline, std::uint64_t segno, Lsn flush) {
+  return in_store(timeline, segno) || let_go(segno) ||
+         (flush < kSegment.start(segno + 1) &&
+          store_.has_beginning(wal::SegmentName(timeline, segno, kSegment), flush));
 }
 
 /// On the timeline itself, or on one that it has come from, up to where that was left.

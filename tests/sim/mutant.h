@@ -73,6 +73,8 @@ enum class Mutant {
   manifest_put_blindly,
   again_is_not_durable,
   not_looked_for_again,
+  partial_object_removed,
+  guardian_leaves_alone,
 };
 
 /// Lives of which kind: all of them, or those with what breaks a relay's promises: each process

@@ -266,6 +266,11 @@ PLANTS = [
   before_.clear();
   gone_.clear();
 """),
+    ("partial_object_removed", "store/send/open_segment.cc",
+     """      if (mark.has(object->segment))
+        outdated_""",
+     """      if (mark.has(object->segment) || PLANTED(partial_object_removed))
+        outdated_"""),
     # --- P19 ---
     ("manifest_put_blindly", "store/ledger/manifest_writer.cc",
      """  if (compares_) {
@@ -379,6 +384,13 @@ PLANTS = [
     ("leaving_server_held", "receive/stream_policy.cc",
      """  asks_ = !let_go_ && disk_stuck""",
      """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
+    ("guardian_leaves_alone", "receive/stream_loop.cc",
+     """      workers_.end();
+      wake_leader();
+      stream_.let_go();""",
+     """      if (!PLANTED(guardian_leaves_alone)) workers_.end();
+      wake_leader();
+      stream_.let_go();"""),
     ("failed_stream_kept", "receive/stream_loop.cc",
      """  if (policy_.parting() == StreamPolicy::Parting::let_go) stream_.let_go();""",
      """  if (policy_.parting() == StreamPolicy::Parting::let_go && !PLANTED(failed_stream_kept))

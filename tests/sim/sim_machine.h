@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 
@@ -30,13 +31,17 @@ class SimMachine final : public receive::Machine {
   std::optional<io::MemoryLimit> memory_limit() override { return limit_; }
   unsigned processors() override { return 2; }
   std::chrono::nanoseconds run_delay() override { return {}; }
-  void release_memory() override {}
+  void release_memory() override {
+    if (exhausted_) throw std::bad_alloc();
+  }
 
   /// Its descriptor, as long as it is not removed.
   int add(Pollable& pollable);
   void add(int fd, Pollable& pollable) { pollables_[fd] = &pollable; }
   void remove(int fd) { pollables_.erase(fd); }
   void set_memory_limit(io::MemoryLimit limit) { limit_ = std::move(limit); }
+  /// The thread that releases memory gets none.
+  void exhaust_memory() { exhausted_ = true; }
 
  private:
   class SimWake;
@@ -47,6 +52,7 @@ class SimMachine final : public receive::Machine {
   std::map<int, Pollable*> pollables_;
   int next_ = 1'000'000;  // no real descriptor
   std::optional<io::MemoryLimit> limit_;
+  bool exhausted_ = false;
 };
 
 }  // namespace weir::sim

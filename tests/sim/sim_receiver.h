@@ -52,7 +52,7 @@ class SimReceiver {
   ~SimReceiver();
 
   /// Until it ends by itself; the error it ends with, nullopt after a signal or at endpos. Throws
-  /// MachineDown, ProcessDied, Violation.
+  /// MachineDown, ProcessDied, Violation, std::bad_alloc.
   std::optional<Error> run();
   /// What the user sees of holes goes into the ledger: before they are recorded. (Of a hole that is
   /// found later nobody can say that it was accepted.)
@@ -63,6 +63,8 @@ class SimReceiver {
   /// waited for, for --gap-timeout at most.
   [[nodiscard]] bool waits_for_silent_host();
   [[nodiscard]] bool has_archive() const { return has_archive_; }
+  /// Its stream ends with std::bad_alloc when it has been idle for a while, and so does run().
+  void exhaust_memory() { machine_.exhaust_memory(); }
   /// For who serves downstream in this process.
   [[nodiscard]] receive::Feed& feed() { return feed_; }
   [[nodiscard]] receive::Downstream& downstream() { return downstream_; }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <functional>
+#include <new>
 #include <set>
 
 #include "archive/identity.h"
@@ -65,6 +66,7 @@ class Run {
         stores_(seed + 127),
         confirms_(seed + 131),
         pushes_(seed + 149),
+        memory_(seed + 163),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -163,7 +165,10 @@ class Run {
     if (store_) {
       result_.stored = store_->stored();
       result_.not_stored = store_->failures();
-      if (confirmed_) result_.confirmed = confirmed_->segments();
+      if (confirmed_) {
+        result_.confirmed = confirmed_->segments();
+        result_.confirmed_inside = confirmed_->beginnings();
+      }
     }
     result_.story = story_.lines();
     return result_;
@@ -216,6 +221,8 @@ class Run {
     feed_habits_.jobs = stores_.between(1, 3);
     feed_habits_.look_every = std::chrono::milliseconds(stores_.between(200, 3'000));
     feed_habits_.audit_every = std::chrono::milliseconds(stores_.between(500, 10'000));
+    if (pushes_.coin())
+      feed_habits_.open_every = std::chrono::milliseconds(pushes_.between(10, 500));
     // (When a host of another branch is let in is decided by what the server was told.)
     if (options_.other_branch || confirms_.coin()) return;
     confirmed_.emplace(lineage_, *store_, ledger_);
@@ -772,6 +779,7 @@ class Run {
     bool power_lost = false;
     SimReceiver receiver(options, world_, random_.below(1'000'000));
     receiver_ = &receiver;
+    if (!quiet_ && memory_.one_in(8)) receiver.exhaust_memory();
     std::optional<SimRelay> relay;
     // What is in the page cache after a sync has failed may not be on the disk, and a reader cannot
     // know; a receiver writes it again.
@@ -812,6 +820,9 @@ class Run {
       if (died.error.kind() == ErrorKind::disk_full)
         throw Violation{"P6", "a full disk ends the process as a failed sync would"};
       forget_copy();
+    } catch (const std::bad_alloc&) {
+      ++result_.exhausted;
+      story_.tell("the process ends: out of memory");
     }
     upstream_.disconnect();
     disk_.set_hook({});
@@ -853,6 +864,7 @@ class Run {
     if (!store_) return;
     check_mark();
     check_manifests(*store_, *disk_.open());
+    if (confirmed_) confirmed_->check_last();
     if (stores_.one_in(4)) recover_from_both(stores_.coin());
     if (stores_.one_in(4)) recover_from_store();
   }
@@ -1348,6 +1360,7 @@ class Run {
   Random stores_;          ///< likewise
   Random confirms_;        ///< likewise
   Random pushes_;          ///< likewise
+  Random memory_;          ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;

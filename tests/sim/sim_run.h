@@ -33,6 +33,7 @@ struct RunResult {
   std::uint64_t slots_moved = 0;   ///< by the slot keeper
   std::uint64_t hangs = 0;         ///< of the disk
   std::uint64_t second_tries = 0;  ///< of another process to take the archive
+  std::uint64_t exhausted = 0;     ///< processes that ended without memory
   std::uint64_t recoveries = 0;
   std::uint64_t recoveries_beside = 0;  ///< while a receiver was at work
   std::uint64_t verified_beside = 0;    ///< likewise
@@ -47,7 +48,8 @@ struct RunResult {
   std::uint64_t not_stored = 0;  ///< requests to it that failed
   std::uint64_t left = 0;        ///< segments that left the archive, since the store has them
   std::uint64_t confirmed = 0;   ///< segments that were confirmed as stored
-  std::uint64_t from_both = 0;   ///< recoveries from the archive and the store
+  std::uint64_t confirmed_inside = 0;  ///< positions of which the store had a partial segment
+  std::uint64_t from_both = 0;         ///< recoveries from the archive and the store
 };
 
 /// One life of an archive: a cluster, a disk, processes of the receiver one after the other with

@@ -11,6 +11,7 @@
 #include "fiber.h"
 #include "store/ledger/manifest_chain.h"
 #include "store/memory_bytes.h"
+#include "store/shelf/open_object.h"
 
 namespace weir::sim {
 
@@ -146,6 +147,26 @@ bool SimStore::has(wal::SegmentName segment) {
   for (auto each = first; each != objects_.end() && each->first.starts_with(layout_.key(segment));
        ++each)
     if (segment_of(each->first) && right(each->first, each->second)) return true;
+  return false;
+}
+
+bool SimStore::has_beginning(wal::SegmentName segment, wal::Lsn end) const {
+  const auto prefix = store::OpenObject::prefix(layout_, segment);
+  const auto start = segment.start(kSegment);
+  for (auto each = objects_.lower_bound(prefix);
+       each != objects_.end() && each->first.starts_with(prefix); ++each) {
+    const auto open = store::OpenObject::parse(layout_, each->first);
+    if (!open || open->segment != segment || open->end < end) continue;
+    Bytes raw;
+    store::MemoryBytes bytes(*each->second.bytes);
+    archive::read_content(bytes, codec::Method::zstd, each->first, [&](const auto& piece) {
+      raw.insert(raw.end(), piece.begin(), piece.end());
+      return raw.size() <= kSegmentBytes;
+    });
+    const auto truth = lineage_.bytes(segment.timeline(), start, end);
+    if (raw.size() == open->end - start && std::equal(truth.begin(), truth.end(), raw.begin()))
+      return true;
+  }
   return false;
 }
 

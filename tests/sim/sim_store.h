@@ -47,6 +47,8 @@ class SimStore final : public store::ObjectStore {
 
   /// It has this segment, and it is the cluster's WAL.
   [[nodiscard]] bool has(wal::SegmentName segment);
+  /// It has an object of the segment that was being written, with all of its WAL up to `end`.
+  [[nodiscard]] bool has_beginning(wal::SegmentName segment, wal::Lsn end) const;
   /// It had it since somebody could last have asked, and has lost it.
   [[nodiscard]] bool has_lost(wal::SegmentName segment) const { return lost_.contains(segment); }
   [[nodiscard]] bool has_history(wal::TimelineId timeline) const {

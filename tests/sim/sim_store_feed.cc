@@ -38,6 +38,7 @@ SimStoreFeed::SimStoreFeed(const Habits& habits, std::unique_ptr<io::Directory> 
                .audit_every = habits.audit_every,
                .keep_local = habits.keep_local,
                .keep_every = 100ms,
+               .open_every = habits.open_every,
                .durable_end = [this] { return durable_; },
                .seed = habits.seed,
                .on_sent =

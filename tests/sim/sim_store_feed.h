@@ -30,6 +30,7 @@ class SimStoreFeed {
     std::size_t jobs = 2;
     std::chrono::milliseconds look_every{1'000};
     std::chrono::milliseconds audit_every{5'000};
+    std::optional<std::chrono::milliseconds> open_every{};  ///< as with --store-open
     std::uint64_t seed = 0;
   };
   SimStoreFeed(const Habits& habits, std::unique_ptr<io::Directory> archive, SimStore& store,

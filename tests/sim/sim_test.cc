@@ -123,6 +123,7 @@ TEST(Simulation, KeepsThePromises) {
     sum.told_to_go += result.told_to_go;
     sum.slots_moved += result.slots_moved;
     sum.second_tries += result.second_tries;
+    sum.exhausted += result.exhausted;
     sum.recoveries += result.recoveries;
     sum.recoveries_beside += result.recoveries_beside;
     sum.verified_beside += result.verified_beside;
@@ -137,6 +138,7 @@ TEST(Simulation, KeepsThePromises) {
     sum.not_stored += result.not_stored;
     sum.left += result.left;
     sum.confirmed += result.confirmed;
+    sum.confirmed_inside += result.confirmed_inside;
     sum.from_both += result.from_both;
   }
   if (failures != 0)
@@ -162,6 +164,7 @@ TEST(Simulation, KeepsThePromises) {
   print("walsenders told to go", sum.told_to_go);
   print("slots moved", sum.slots_moved);
   print("second processes", sum.second_tries);
+  print("ended without memory", sum.exhausted);
   print("recoveries", sum.recoveries);
   print("recoveries beside a receiver", sum.recoveries_beside);
   print("verified beside a receiver", sum.verified_beside);
@@ -176,6 +179,7 @@ TEST(Simulation, KeepsThePromises) {
   print("requests that failed", sum.not_stored);
   print("segments left to it", sum.left);
   print("confirmed as stored", sum.confirmed);
+  print("confirmed inside a segment", sum.confirmed_inside);
   print("recoveries from both", sum.from_both);
   print("steps", sum.steps);
   if (telling == Telling::kept)
@@ -198,6 +202,7 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.told_to_go, 0U);
   EXPECT_GT(sum.slots_moved, 0U);
   EXPECT_GT(sum.second_tries, 0U);
+  EXPECT_GT(sum.exhausted, 0U);
   EXPECT_GT(sum.recoveries, 0U);
   EXPECT_GT(sum.recoveries_beside, 0U);
   EXPECT_GT(sum.verified_beside, 0U);
@@ -212,6 +217,7 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.not_stored, 0U);
   EXPECT_GT(sum.left, 0U);
   EXPECT_GT(sum.confirmed, 0U);
+  EXPECT_GT(sum.confirmed_inside, 0U);
   EXPECT_GT(sum.from_both, 0U);
 }
 
