@@ -6,7 +6,8 @@ namespace weir::receive {
 
 bool Refusals::add(int host, int count, const Error& error) {
   hosts_.insert(host);
-  const bool wal = error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict;
+  const bool wal = error.kind() == ErrorKind::gap || error.kind() == ErrorKind::conflict ||
+                   error.kind() == ErrorKind::damage;
   if (wal) for_wal_.insert(host);
   if (error.kind() == ErrorKind::gap) for_gap_.insert(host);
   if (static_cast<int>(hosts_.size()) >= count) return false;

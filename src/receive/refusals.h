@@ -14,9 +14,9 @@ namespace weir::receive {
 /// long others that may qualify were waited for. Pure.
 class Refusals {
  public:
-  /// This host is rejected. An error because of its WAL (a gap, other WAL) is kept as the reason;
-  /// rejections because of a server's settings are resolved on that server. Returns false if all
-  /// of `count` hosts are rejected: then it is not kept.
+  /// This host is rejected. An error because of its WAL (a gap, other or damaged WAL) is kept as
+  /// the reason; rejections because of a server's settings are resolved on that server. Returns
+  /// false if all of `count` hosts are rejected: then it is not kept.
   [[nodiscard]] bool add(int host, int count, const Error& error);
   /// This host was rejected, and others were not.
   [[nodiscard]] bool passes_over(int host, int count) const {
@@ -51,7 +51,7 @@ class Refusals {
 
  private:
   std::set<int> hosts_;
-  std::set<int> for_wal_;     ///< of these, because of a gap or of other WAL
+  std::set<int> for_wal_;     ///< of these, because of a gap, or of other or damaged WAL
   std::set<int> for_gap_;     ///< of these
   std::optional<Error> why_;  ///< the gap that a host reported, or why its WAL does not continue
                               ///< the archive

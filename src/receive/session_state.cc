@@ -731,6 +731,9 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     // A message received before a gap, or before different WAL, does not make it less serious.
     const bool gap = outcome.error && outcome.error->kind() == ErrorKind::gap;
     const bool other_wal = outcome.error && outcome.error->kind() == ErrorKind::conflict;
+    // No host has got past it.
+    const bool damage = outcome.error && outcome.error->kind() == ErrorKind::damage &&
+                        outcome.reached <= damage_at_;
     if (!gap || outcome.reached > streaming_from_.lsn) slots_.on_used(upstream_->host_index);
     if (!other_wal) streamed_host_ = upstream_->host_index;
     if (!gap && !other_wal) failover_since_ = hosts_asked_at_ = now;
@@ -738,7 +741,7 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
       asked_anew_.clear();
       habits_.on_progress();
       backoff_.reset();
-      refusals_.clear();
+      if (!damage) refusals_.clear();
     }
   }
   switch (outcome.how) {
@@ -797,6 +800,12 @@ void SessionState::on_stream_ended(const StreamOutcome& outcome, Time now) {
     if (damage_count_ < kDamageTries && options_.loop) {
       log_.error(error);
       try_again(Error(ErrorKind::retry, "requesting the damaged WAL again"), backoff_.next());
+      return;
+    }
+    // Other servers have copies of their own.
+    if (upstream_->host_count > 1 && habits_.asks_all_hosts()) {
+      damage_count_ = 0;
+      refuse(error);
       return;
     }
   }

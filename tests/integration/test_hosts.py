@@ -399,6 +399,32 @@ def test_a_gap_is_believed_when_the_silent_ones_were_waited_for(servers, receive
     assert "the upstream no longer has the WAL that comes next" in receiver.said()
 
 
+def test_wal_that_is_damaged_on_one_host_comes_from_another(servers, receivers, new_archive):
+    primary = servers.primary(wal_keep_size="256MB")
+    standby = servers.standby(primary)
+    archive = new_archive(standby)
+    receiver = receivers.pgweir(archive, hosts(primary, standby))
+    streaming(primary)
+    reported(primary, primary.write_wal(1))
+    receiver.stop()
+    end = primary.write_wal(1)
+    damaged = primary.wal_path(1, end)
+    end = primary.write_wal(2)
+    standby.replayed(end)
+    with damaged.open("r+b") as file:
+        file.seek(3 * primary.segment_size // 4 + 1000)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    receiver = receivers.pgweir(archive, hosts(primary, standby))
+    archive.wait_covers(standby, 1, end)
+    receiver.stop()
+    said = receiver.said()
+    assert said.count("requesting the damaged WAL again") == 2, said
+    assert "trying the next host" in said, said
+    archive.assert_same_wal(standby, minimum=3)
+
+
 def test_one_host_is_asked_nothing_more_than_before(servers, receivers, new_archive):
     primary = servers.primary(log_connections="on")
     archive = new_archive(primary)

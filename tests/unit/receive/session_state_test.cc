@@ -2153,6 +2153,25 @@ TEST(SessionState, AsksForDamagedWalThreeTimes) {
   EXPECT_EQ(stop.error->kind(), ErrorKind::damage);
 }
 
+TEST(SessionState, TriesTheNextHostIfTheWalOfOneIsDamaged) {
+  const Error damage(ErrorKind::damage, "the WAL that the server sent is damaged");
+  Dialogue dialogue;
+  dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+  const auto fail = [&](int host, wal::Lsn at) {
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      static_cast<void>(dialogue.until<step::Stream>());
+      EXPECT_EQ(dialogue.connected_to, host);
+      dialogue.stream_fails(damage, {}, at, true);
+    }
+  };
+  fail(0, seg(7.25));
+  fail(1, seg(7.5));  // it got past the damage of the first, which may have the rest
+  fail(0, seg(7.5));
+  const auto stop = dialogue.end();
+  ASSERT_TRUE(stop.error);
+  EXPECT_EQ(stop.error->kind(), ErrorKind::damage) << "both have it";
+}
+
 TEST(SessionState, CountsDamageAnewWhereItGotFurther) {
   const Error damage(ErrorKind::damage, "the WAL that the server sent is damaged");
   Dialogue dialogue;
