@@ -342,10 +342,13 @@ Connection Connection::open(const ConnectOptions& options, const net::Wake& inte
           connection.server_name_ = host.to_string();
           connection.host_index_ = index;
           connection.host_count_ = hosts.size();
-          const auto limit = per_address ? Clock::now() + *per_address : deadline;
+          // A silent address, such as one of IPv6 where that does not work, leaves time for the
+          // others.
+          const auto now = Clock::now();
+          auto limit = now + (deadline - now) / static_cast<int>(addresses.size() - i);
+          if (per_address) limit = std::min(limit, now + *per_address);
           try {
-            connection.connect(parameters, std::min(deadline, limit), host, options.replication,
-                               advice);
+            connection.connect(parameters, limit, host, options.replication, advice);
             return connection;
           } catch (const Error& error) {
             // Another address of the same server would reject us as well.

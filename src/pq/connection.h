@@ -72,9 +72,10 @@ struct ConnectOptions {
 class Connection {
  public:
   /// Tries the hosts in order, and each address of each host. Gives up an address that does not
-  /// answer after connect_timeout (10 s if not set: libpq applies it only in blocking calls).
-  /// Unlike libpq it also tries the next host after one that rejected the connection.
-  /// target_session_attrs and load_balance_hosts (libpq 16) have libpq's meaning.
+  /// answer after connect_timeout (10 s if not set: libpq applies it only in blocking calls), or
+  /// after its share of the time that is left for all of them. Unlike libpq it also tries the next
+  /// host after one that rejected the connection. target_session_attrs and load_balance_hosts
+  /// (libpq 16) have libpq's meaning.
   ///
   /// Half-open connections are detected within about a minute. Defaults, unless set by the user:
   /// keepalives_idle=30, keepalives_interval=10, keepalives_count=3 and, for unacknowledged data,

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from support.receiver import pgweir
+from support.process import run
+from support.receiver import BINARY, pgweir
 from support.scenario import reported, streaming
 from support.server import free_port
 
@@ -217,3 +218,20 @@ def test_help_goes_to_stdout(arguments):
     result = pgweir(*arguments)
     assert result.returncode == 0, result.stderr
     assert "pgweir" in result.stdout and result.stderr == ""
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next_one(servers, place):
+    """As where a name has an IPv6 address, and IPv6 leads nowhere. The time for all of them is limited here to 10 seconds, as
+    long as for each of them."""
+    if run(["unshare", "-m", "true"], check=False).returncode != 0:
+        pytest.skip("no mount namespaces here")
+    server = servers.primary(listen_addresses="127.0.0.2")
+    with socket.create_server(("127.0.0.1", server.port)):
+        names = place / "hosts"
+        names.write_text("127.0.0.1 twofold.test\n127.0.0.2 twofold.test\n")
+        inside = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', names]
+        found = run([*inside, "getent", "ahosts", "twofold.test"]).stdout.split()
+        assert found[0] == "127.0.0.1", "the silent one comes first"
+        shown = run([*inside, BINARY, "doctor", "-d", f"host=twofold.test port={server.port} user=postgres"], check=False)
+    print(shown.stdout, shown.stderr)
+    assert "PostgreSQL 15" in shown.stdout and "no answer" not in shown.stdout + shown.stderr
