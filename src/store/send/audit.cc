@@ -30,7 +30,7 @@ void Audit::miss(std::uint64_t behind) {
   const auto timeline = mark_.sent[run_].first.timeline();
   for (; next_ < behind; ++next_) {
     const wal::SegmentName name(timeline, next_, mark_.segment_size);
-    if (missing_.size() < kMost && !before_front(name)) missing_.push_back(name);
+    if (!before_front(name)) missing_.push_back(name);
   }
 }
 

@@ -18,9 +18,6 @@ namespace weir::store {
 /// them (a lock, an interrupted prune), or another archiver may add older ones. Pure.
 class Audit {
  public:
-  /// Maximum number reported; the rest is found by the next audit.
-  static constexpr std::size_t kMost = 1000;
-
   /// `begins`: the recorded start, for is_pruned(). `emptied`: the store was emptied or replaced:
   /// its first segment tells nothing of the earlier ones.
   Audit(Mark mark, const Layout& layout, std::vector<wal::SegmentName> begins = {},
@@ -30,8 +27,8 @@ class Audit {
   [[nodiscard]] std::optional<std::string> after() const;
   /// Takes that page, listed with the layout's wal_prefix().
   void take(const ObjectPage& page);
-  /// Segments that count as sent and were not listed, in order. Each must be checked once more: it
-  /// may have been uploaded meanwhile.
+  /// Segments that count as sent and were not listed, in order. Each may have been uploaded
+  /// meanwhile.
   [[nodiscard]] const std::vector<wal::SegmentName>& missing() const { return missing_; }
 
  private:

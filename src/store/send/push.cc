@@ -37,6 +37,8 @@ using namespace std::chrono_literals;
 
 /// Interval between checks of stop().
 constexpr auto kSlice = 100ms;
+/// For segments that the store has lost, in one run.
+constexpr std::size_t kMostRequests = 1'000;
 
 class Push final : private Sender::Client {
  public:
@@ -250,11 +252,29 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);
+  const auto known = archive::read_losses(archive_, listing);
+  const auto hole_of = [&](wal::SegmentName segment) {
+    const auto start = segment.start(cluster_.segment_size);
+    return std::find_if(known.begin(), known.end(), [&](const archive::Loss& loss) {
+      return loss.kind == archive::Loss::Kind::hole && loss.timeline == segment.timeline() &&
+             loss.begin <= start && start < loss.end;
+    });
+  };
   std::set<wal::SegmentName> lost;
+  std::size_t requests = 0;
   for (const auto& segment : missing) {
-    // Check again: it may have been stored since.
-    if (!insist(patience_, [&] { return forms_of(store_, layout_, segment); }).empty()) continue;
-    if (!here.contains(segment)) {
+    const bool is_here = here.contains(segment);
+    if (is_here || hole_of(segment) == known.end()) {
+      // Check again: it may have been stored since.
+      if (requests < kMostRequests) {
+        ++requests;
+        if (!insist(patience_, [&] { return forms_of(store_, layout_, segment); }).empty())
+          continue;
+      } else if (!is_here) {
+        continue;  // in the next run
+      }            // (Before it is sent, the store is asked for it.)
+    }
+    if (!is_here) {
       lost.insert(segment);
       continue;
     }
@@ -271,14 +291,11 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
   }
   if (lost.empty()) return;
   record_lost(archive_, lost, cluster_, options_.shown_name, log_);
-  const auto known = archive::read_losses(archive_, listing);
   for (const auto& segment : lost) {
-    const auto start = segment.start(cluster_.segment_size);
-    if (std::none_of(known.begin(), known.end(), [&](const archive::Loss& loss) {
-          return loss.kind == archive::Loss::Kind::hole && loss.acknowledged &&
-                 loss.timeline == segment.timeline() && loss.begin <= start && start < loss.end;
-        }))
+    const auto hole = hole_of(segment);
+    if (hole == known.end() || !hole->acknowledged)
       result_.failures.push_back(lost_error(store_.name_of(layout_.key(segment))));
+    if (result_.failures.size() >= kMostRequests) break;
   }
 }
 

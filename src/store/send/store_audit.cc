@@ -12,7 +12,9 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::chrono::seconds kRecordAgain{10};
+/// After losses that could not be recorded, or that were too many for one request each.
+constexpr std::chrono::seconds kSoon{10};
+constexpr std::size_t kMostRequests = 1'000;
 
 }  // namespace
 
@@ -44,16 +46,42 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
   auto next = threads_.now() + options_.every;
   audit_.reset();
   std::set<wal::SegmentName> still_lost;
-  for (const auto& segment : missing)
-    // Check again: it may have been stored since, or listed during a change.
-    if (forms_of(store_, layout_, segment).empty() && is_lost(segment)) still_lost.insert(segment);
+  std::size_t requests = 0;
+  std::size_t more = 0;
+  for (const auto& segment : missing) {
+    const UploadItem item{segment.timeline(), segment};
+    const bool is_here = archive::find_finished(archive_, segment).has_value();
+    if (!lost_.contains(segment)) {
+      // Check again: it may have been stored since, or listed during a change.
+      if (requests < kMostRequests) {
+        ++requests;
+        if (!forms_of(store_, layout_, segment).empty()) continue;
+      } else if (is_here) {
+        ++more;  // before it is sent, the store is asked for it
+        options_.send_again(item);
+        continue;
+      } else {
+        next = threads_.now() + kSoon;
+        continue;
+      }
+    }
+    if (is_here) {
+      send_again(item);
+      continue;
+    }
+    report_.stuck(item, "is lost", lost_error(store_.name_of(layout_.key(segment))));
+    still_lost.insert(segment);
+  }
+  if (more > 0)
+    log_.warning("{} more segments were sent, and are gone from the store: they are sent again",
+                 more);
   // Losses no longer count, by the names, if their segments reappear or precede what a prune has
   // left.
   try {
     if (record_lost(archive_, still_lost, cluster, options_.place, log_)) options_.recorded();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
-    next = threads_.now() + kRecordAgain;
+    next = threads_.now() + kSoon;
     report_.failed(error);
   }
   for (const auto& segment : lost_)
@@ -91,16 +119,6 @@ void StoreAudit::look_for_histories(const Mark& mark) {
 void StoreAudit::send_again(const UploadItem& item) {
   log_.warning("{} was sent, and is gone from the store: it is sent again", item.to_string());
   options_.send_again(item);
-}
-
-bool StoreAudit::is_lost(wal::SegmentName segment) {
-  if (archive::find_finished(archive_, segment)) {
-    send_again({segment.timeline(), segment});
-    return false;
-  }
-  report_.stuck({segment.timeline(), segment}, "is lost",
-                lost_error(store_.name_of(layout_.key(segment))));
-  return true;
 }
 
 }  // namespace weir::store

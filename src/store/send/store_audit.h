@@ -51,7 +51,6 @@ class StoreAudit {
  private:
   void look_at_place(const archive::Identity& cluster);
   void look_for_histories(const Mark& mark);
-  [[nodiscard]] bool is_lost(wal::SegmentName segment);
   void send_again(const UploadItem& item);
 
   io::Directory& archive_;

@@ -10,6 +10,7 @@
 #include <random>
 #include <set>
 
+#include "archive/home.h"
 #include "archive/listing.h"
 #include "archive/losses.h"
 #include "crypto/primitives.h"
@@ -232,6 +233,30 @@ TEST_F(PushTest, ReportsWhatIsGoneFromBothPlaces) {
   archive::acknowledge_loss(*directory, losses[0],
                             {.time = "2026-11-24 00:00:00Z", .who = "me", .reason = "known"});
   EXPECT_TRUE(push().failures.empty());
+}
+
+/// A run has requests for a thousand of them; those that are recorded need none.
+TEST_F(PushTest, RecordsThousandsThatAreGoneFromBothPlaces) {
+  push();
+  {
+    auto known = *mark();
+    for (std::uint64_t segno = 11; segno <= 1'510; ++segno)
+      known.add(wal::SegmentName(1, segno, kSize));
+    known.add(wal::SegmentName(2, 1'600, kSize));
+    const auto directory = builder_.disk.open();
+    const auto memory = read_manifest_memory(*directory);
+    archive::DirectoryHome home(*directory);
+    keep_mark(home, known, memory.value_or(ManifestMemory()));
+  }
+  builder_.disk.put(wal::SegmentName(2, 1'600, kSize).to_string(), {});
+  store_.objects.erase(kLayout.own_key("pgweir.json"));  // not pruned: the store was emptied
+  EXPECT_EQ(push().vanished, 1u);
+  EXPECT_EQ(push().failures.size(), 1'001u) << "the last one is the empty file";
+  const auto directory = builder_.disk.open();
+  const auto losses = archive::read_losses(*directory, archive::list_archive(*directory));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses[0].begin, wal::Lsn(11 * kSize.bytes()));
+  EXPECT_EQ(losses[0].end, wal::Lsn(1'511 * kSize.bytes()));
 }
 
 TEST_F(PushTest, RecordsAsLostWhatLeavesTheArchiveBeforeItIsSent) {

@@ -185,6 +185,28 @@ TEST_F(StoreAuditTest, RecordsWhatTheArchiveHasNotUntilItIsBack) {
   EXPECT_FALSE(report_.view().problem);
 }
 
+/// Each look has requests for a thousand of them.
+TEST_F(StoreAuditTest, ThatMuchIsLostHidesNothingBehindIt) {
+  Mark mark;
+  mark.segment_size = kSize;
+  for (std::uint64_t segno = 1; segno <= 2'500; ++segno) mark.add(segment(segno + 10));
+  for (std::uint64_t segno = 1; segno < 6; ++segno) mark.add(segment(segno + 3'000));
+  mark_ = mark;
+  for (std::uint64_t segno = 1; segno < 6; ++segno) lose(segno);
+  builder_.disk.put(segment(3'003).to_string(), {});
+  store_.place(key(3'005), {});
+  audit_->place_was_emptied();
+  int looks = 0;
+  while (audit_->look(mark_, cluster_) < machine_threads().now() + 30min) ++looks;
+  EXPECT_GT(looks, 2);
+  EXPECT_THAT(sent_again_, ::testing::Contains(segment(3'003).to_string()));
+  const auto losses = archive::read_losses(*directory_, archive::list_archive_names(*directory_));
+  ASSERT_THAT(losses, SizeIs(3));
+  EXPECT_EQ(losses[0].end, kSize.start(2'511));
+  EXPECT_EQ(losses[1].begin, kSize.start(3'001));
+  EXPECT_EQ(losses[2].end, kSize.start(3'005)) << "3,003 is sent again, and 3,005 is there";
+}
+
 TEST_F(StoreAuditTest, ContinuesWhereARequestFailed) {
   lose(4);
   bool away = true;
