@@ -2,17 +2,14 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <future>
 #include <memory>
 #include <set>
 #include <string>
 
 #include "archive/listing.h"
-#include "archive/losses.h"
-#include "base/log.h"
 #include "io/directory.h"
-#include "receive/status_board.h"
+#include "receive/size_search.h"
 #include "wal/segment.h"
 
 namespace weir::receive {
@@ -34,20 +31,11 @@ class SizeWatch {
     unsigned file_mode = 0600;  ///< of the records
     wal::SegmentSize segment_size;
     std::uint64_t system_identifier = 0;
-    /// The names as just read; nullptr: they are read here.
-    std::shared_ptr<const archive::Listing> listing = nullptr;
-    /// Ids of losses that the session read from the archive: if the files of one are repaired
-    /// before the watch checks them, it is closed as well.
+    std::shared_ptr<const archive::Listing> listing = nullptr;  ///< these are SizeSearch's
     std::set<std::string> recorded{};
   };
-  /// Called on the thread, and never after the destructor has returned. None may block for long.
-  struct Hooks {
-    Log& log;
-    StatusBoard& board;
-    std::function<void(const Error&)> durability_lost;  ///< does not return
-    std::function<void(const archive::Loss&)> found;    ///< a hole, when first recorded
-    std::function<void()> shown;                        ///< the board shows losses of the watch
-  };
+  /// Called on the thread, and never after the destructor has returned.
+  using Hooks = SizeSearch::Hooks;
 
   /// Throws std::system_error.
   SizeWatch(Archive archive, Hooks hooks,
@@ -58,7 +46,6 @@ class SizeWatch {
 
  private:
   struct Shared;
-  class Work;
 
   std::shared_ptr<Shared> shared_;
   std::future<void> running_;
