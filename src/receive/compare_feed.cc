@@ -6,7 +6,6 @@
 #include <array>
 #include <chrono>
 #include <exception>
-#include <random>
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -33,13 +32,10 @@ using Duration = Threads::Time::duration;
 /// Requested at once: this much is streamed by the reference server without a pause, and read into
 /// memory from the archive meanwhile.
 constexpr std::uint64_t kAtOnce = std::uint64_t{4} << 20;
-/// Query interval when caught up.
-constexpr auto kLookEvery = 1s;
 /// Timeout for WAL that the server has reported to have.
 constexpr auto kAnswerWithin = 30s;
 /// Maximum delay of the receiver's shutdown.
 constexpr auto kEndWithin = 5s;
-constexpr auto kShortestPause = 1s;
 constexpr auto kLongestPause = 60s;
 /// Minimum interval of reports of differences; all are counted.
 constexpr auto kTellEvery = 60s;
@@ -50,7 +46,9 @@ constexpr auto kTellEvery = 60s;
 class CompareFeed::Work {
  public:
   explicit Work(CompareFeed& owner)
-      : owner_(owner), directory_(io::open_existing_directory(owner.options_.archive)) {
+      : owner_(owner),
+        directory_(owner.world_.open ? owner.world_.open()
+                                     : io::open_existing_directory(owner.options_.archive)) {
     connect_.conninfo = owner.options_.conninfo;
     connect_.fallback_application_name = "pgweir compare";
   }
@@ -107,21 +105,21 @@ class CompareFeed::Work {
 
 Duration CompareFeed::Work::round() {
   const auto part = current();
-  if (!part) return kLookEvery;
+  if (!part) return owner_.options_.look_every;
   if (!part_ || part_->timeline != part->timeline || part_->start != part->start) begin(*part);
   part_ = part;
   const auto position = comparer_ ? comparer_->position() : next_;
   if (position >= part->durable) {
-    if (!part->ended) return kLookEvery;
+    if (!part->ended) return owner_.options_.look_every;
     end_part();
     return 0s;
   }
-  if (!ask_server(*part)) return kLookEvery;
+  if (!ask_server(*part)) return owner_.options_.look_every;
   if (!comparer_) comparer_ = std::make_unique<FeedComparer>(size_, part->timeline, next_);
   const auto target = std::min({part->durable, server_end_, position + kAtOnce});
   if (target <= position) {
     show("");
-    return kLookEvery;  // it lags behind the archive
+    return owner_.options_.look_every;  // it lags behind the archive
   }
   const auto begun = owner_.world_.machine.now();
   const auto before = bytes_;
@@ -444,7 +442,7 @@ void CompareFeed::on_event(const Event& happened) {
 }
 
 void CompareFeed::run() {
-  Backoff backoff(kShortestPause, kLongestPause, std::random_device()());
+  Backoff backoff(options_.look_every, kLongestPause, world_.seed);
   std::string told;
   Threads::Lock lock(*mutex_);
   std::optional<Work> work;

@@ -1,13 +1,17 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 
 #include "base/log.h"
 #include "base/threads.h"
+#include "io/directory.h"
 #include "net/wake.h"
 #include "receive/feed.h"
 #include "receive/machine.h"
@@ -33,6 +37,8 @@ class CompareFeed {
     std::string conninfo;
     std::string archive;                 ///< the directory
     std::uint64_t bytes_per_second = 0;  ///< limit
+    /// Query interval when caught up, and the shortest pause after an error.
+    std::chrono::milliseconds look_every{1'000};
   };
 
   /// Dependencies; all must outlive this object.
@@ -42,6 +48,9 @@ class CompareFeed {
     Feed& feed;
     StatusBoard& board;
     Log& log;
+    /// Opens the archive, on the thread; empty: its directory.
+    std::function<std::unique_ptr<io::Directory>()> open = {};
+    std::uint64_t seed = std::random_device()();  ///< of the pauses
   };
   CompareFeed(Options options, const World& world);
   ~CompareFeed();
