@@ -31,6 +31,7 @@ std::span<const MutantInfo> mutants() {
       {Mutant::wal_not_checked, "P7", "WAL not checked while it comes in"},
       {Mutant::border_not_checked, "P7", "record over a segment's border not checked as one"},
       {Mutant::damage_tolerated, "P7", "damage told, and written all the same"},
+      {Mutant::difference_passed_over, "P7", "a record that differs counts as compared"},
       {Mutant::status_waits_for_disk, "P8", "no status while the disk is busy"},
       {Mutant::reads_without_bound, "P8", "reads on while the disk hangs"},
       {Mutant::dropped_acknowledged, "P1", "WAL that was dropped is acknowledged"},

@@ -75,6 +75,7 @@ enum class Mutant {
   not_looked_for_again,
   partial_object_removed,
   guardian_leaves_alone,
+  difference_passed_over,
 };
 
 /// Lives of which kind: all of them, or those with what breaks a relay's promises: each process

@@ -489,6 +489,9 @@ PLANTS = [
      """    not_uploaded_ = store::first_not_sent(mark_, *identity, listing_);""",
      """    if (!PLANTED(unsent_ignored_by_prune))
       not_uploaded_ = store::first_not_sent(mark_, *identity, listing_);"""),
+    ("difference_passed_over", "receive/feed_comparer.cc",
+     """  if (!differs) return false;""",
+     """  if (!differs || PLANTED(difference_passed_over)) return false;"""),
     # --- P14 ---
     ("loss_recorded_too_late", "receive/session.cc",
      """  archive::record_loss(directory_, loss);

@@ -130,6 +130,7 @@ void SimReceiver::receive() {
       throw Violation{"P5", "the lock of a process that is gone is still held"};
     result_ = error;
   }
+  if (world_.ended) world_.ended();
 }
 
 void SimReceiver::hear_durable(const receive::StreamSnapshot& told) {

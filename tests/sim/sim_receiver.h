@@ -41,6 +41,8 @@ struct Surroundings {
   std::function<bool(wal::SegmentName segment)> lost_by_store = {};
   /// The store had the only copy of this segment, and has lost it.
   std::function<bool(wal::SegmentName)> store_lost = {};
+  /// In the process, when the receiver has ended.
+  std::function<void()> ended = {};
 };
 
 /// One process of the receiver: receive::receive(), all of it, on a simulated machine with
@@ -71,6 +73,7 @@ class SimReceiver {
   /// For who sends to a store in it.
   [[nodiscard]] receive::StoreWords& store_word() { return store_word_; }
   [[nodiscard]] const receive::StatusBoard& board() const { return board_; }
+  [[nodiscard]] receive::StatusBoard& board() { return board_; }
   /// What its status told last, of a stream that had just begun or ran; timeline 0: nothing yet.
   [[nodiscard]] archive::DurableEnd told_durable() const { return told_durable_; }
   /// What it would answer to who asks what is durable; nullopt while none streams. (The board waits

@@ -25,9 +25,11 @@
 #include "relay/archive_end.h"
 #include "relay/checked_wal.h"
 #include "scheduler.h"
+#include "sim_compare.h"
 #include "sim_random.h"
 #include "sim_readers.h"
 #include "sim_receiver.h"
+#include "sim_reference.h"
 #include "sim_relay.h"
 #include "sim_standby.h"
 #include "sim_store.h"
@@ -67,6 +69,7 @@ class Run {
         confirms_(seed + 131),
         pushes_(seed + 149),
         memory_(seed + 163),
+        compares_(seed + 167),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -124,6 +127,9 @@ class Run {
                                                          ledger_, relays_, story_));
     if (stores_.one_in(6) || always_stores_) make_store();
     if (seed % 8 == 3 || world == World::readers) make_readers(seed);
+    if (seed % 8 == 5 && has_one_history())
+      reference_.emplace(lineage_, seed + 173, scheduler_, story_);
+    world_.ended = [this] { end_comparing(); };
   }
 
   RunResult run() {
@@ -193,10 +199,13 @@ class Run {
     return options;
   }
 
-  /// (Of a cluster that has one history.)
+  [[nodiscard]] bool has_one_history() const {
+    return !options_.damages && !options_.foreign_host && !options_.other_branch &&
+           !options_.sibling;
+  }
+
   void make_readers(std::uint64_t seed) {
-    if (options_.damages || options_.foreign_host || options_.other_branch || options_.sibling)
-      return;
+    if (!has_one_history()) return;
     readers_.emplace(
         seed + 139,
         SimReaders::World{.lineage = lineage_,
@@ -271,6 +280,8 @@ class Run {
       story_.now += std::chrono::milliseconds(shutdowns_.between(0, 400));
     upstream_.tick(quiet_);
     if (relay_ != nullptr) relay_->tick(quiet_);
+    if (reference_) reference_->tick(quiet_);
+    if (compare_ != nullptr) compare_->check();
     if (store_) {
       store_->tick(quiet_);
       if (store_->complaint()) throw Violation{*store_->complaint()};
@@ -279,7 +290,7 @@ class Run {
       throw Violation{"P8", complaint};
     if (const auto waits = upstream_.held_up(); !waits.empty()) throw Violation{"P13", waits};
     if (complaint_) throw Violation{*complaint_};
-    if (quiet_) return upstream_.at_the_end() && archived_all() && stored_all();
+    if (quiet_) return upstream_.at_the_end() && archived_all() && stored_all() && compared_all();
     if (steps_ >= wild_steps_) return true;
     trouble();
     return random_.one_in(400);
@@ -333,6 +344,19 @@ class Run {
     for (const auto& segment : finished_here())
       if (!store_->has(segment) && !store_->seems_pruned(segment)) return false;
     return true;
+  }
+
+  [[nodiscard]] bool compared_all() { return compare_ == nullptr || compare_->done(); }
+
+  /// The program waits for that. Only what waits for the disk may take long.
+  void end_comparing() {
+    if (compare_ == nullptr) return;
+    const auto begun = story_.now;
+    compare_->end();
+    compare_->check();
+    if (story_.now > std::max({begun, disk_hangs_until_, call_hangs_until_}) + 6s)
+      throw Violation{
+          "P13", fmt::format("the comparison delays the end by {} ms", (story_.now - begun) / 1ms)};
   }
 
   [[nodiscard]] std::set<wal::SegmentName> finished_here() const {
@@ -640,6 +664,11 @@ class Run {
       receiver_->tell_of_holes();
     if (call.operation == Operation::remove && scheduler_.current() == SimStore::kKeeper)
       leave_to_store(call.name);
+    if (scheduler_.current() == "compare" && reference_->streams())
+      complaint_ =
+          Violation{"P13", fmt::format("the reference server streams, and its client waits "
+                                       "for the disk: {} {}",
+                                       name(call.operation), call.name)};
     // It has begun, and its effect comes in the end.
     take_time(sync || sync_directory);
     if (sync && call.name == archive::kSpareName) let_spare_hang();
@@ -795,6 +824,18 @@ class Run {
                    receiver.store_word(), scheduler_, story_);
       feed_ = &*feed;
     }
+    std::optional<SimCompare> compare;
+    if (reference_ && !options.stock_habits) {
+      compare.emplace(SimCompare::World{.lineage = lineage_,
+                                        .disk = disk_,
+                                        .reference = *reference_,
+                                        .feed = receiver.feed(),
+                                        .board = receiver.board(),
+                                        .scheduler = scheduler_,
+                                        .story = story_},
+                      compares_());
+      compare_ = &*compare;
+    }
     // It is quicker than the receiver's own uploads, which wait for its end; or nobody else
     // uploads.
     if (store_ && !quiet_ && pushes_.one_in(feed ? 4 : 2)) begin_push();
@@ -802,6 +843,11 @@ class Run {
       Run& run;
       ~Ending() {
         run.end_threads();
+        if (run.compare_ != nullptr) {
+          run.result_.compared += run.compare_->bytes();
+          run.result_.differences += run.compare_->differences();
+        }
+        run.compare_ = nullptr;
         run.relay_ = nullptr;
         run.feed_ = nullptr;
       }
@@ -1361,6 +1407,7 @@ class Run {
   Random confirms_;        ///< likewise
   Random pushes_;          ///< likewise
   Random memory_;          ///< likewise
+  Random compares_;        ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;
@@ -1407,8 +1454,10 @@ class Run {
   std::optional<ConfirmedWal> confirmed_;  ///< of a life in which what is stored is confirmed
   SimStoreFeed::Habits feed_habits_;
   SimStoreFeed* feed_ = nullptr;  ///< in the process that runs
-  bool in_doubt_ = false;         ///< a sync has failed, and the power not since
-  bool over_ = false;             ///< the process has come to its end
+  std::optional<SimReference> reference_;
+  SimCompare* compare_ = nullptr;  ///< in the process that runs
+  bool in_doubt_ = false;          ///< a sync has failed, and the power not since
+  bool over_ = false;              ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;
   bool down_at_names_ = false;  ///< not before a sync of the directory: names are in the balance
 };

@@ -40,6 +40,8 @@ struct RunResult {
   std::uint64_t reported_beside = 0;    ///< likewise, by status
   std::uint64_t pushed = 0;             ///< segments, by "store push" beside a receiver
   std::uint64_t served_beside = 0;      ///< bytes, by a process that only serves
+  std::uint64_t compared = 0;           ///< bytes, with a reference server
+  std::uint64_t differences = 0;        ///< that were found in that
   std::uint64_t served = 0;             ///< bytes that standbys of the relay have got
   std::uint64_t followed = 0;           ///< switches of timelines that they have followed
   std::uint64_t feedbacks = 0;          ///< that said something upstream

@@ -130,6 +130,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.reported_beside += result.reported_beside;
     sum.served_beside += result.served_beside;
     sum.pushed += result.pushed;
+    sum.compared += result.compared;
+    sum.differences += result.differences;
     sum.spoiled += result.spoiled;
     sum.served += result.served;
     sum.followed += result.followed;
@@ -171,6 +173,8 @@ TEST(Simulation, KeepsThePromises) {
   print("status beside a receiver", sum.reported_beside);
   print("kB served beside a receiver", sum.served_beside / 1024);
   print("pushed beside a receiver", sum.pushed);
+  print("kB compared", sum.compared / 1024);
+  print("differences found", sum.differences);
   print("spoiled archives", sum.spoiled);
   print("kB served", sum.served / 1024);
   print("switches followed", sum.followed);
@@ -209,6 +213,8 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.reported_beside, 0U);
   EXPECT_GT(sum.served_beside, 0U);
   EXPECT_TRUE(sum.pushed > 0 || seeds.last - seeds.first < 4'999);  // it is rare
+  EXPECT_GT(sum.compared, 0U);
+  EXPECT_GT(sum.differences, 0U);
   EXPECT_GT(sum.spoiled, 0U);
   EXPECT_GT(sum.served, 0U);
   EXPECT_GT(sum.followed, 0U);
