@@ -166,7 +166,9 @@ bool FeedComparer::resolved() {
     found.checksums = archive_damage_ ? Checksums::both_fail : Checksums::other_fails;
     return true;
   }
-  // Longer records are not searched for.
+  // Behind a magic that looks like a newer version's, no record is found; nor are longer records
+  // searched for.
+  if (other_.unchecked()) return true;
   constexpr std::uint64_t kMost = std::uint64_t{16} << 20;
   return position_ - found.at > kMost;
 }

@@ -117,6 +117,20 @@ TEST_F(FeedComparerTest, TellsWhoseChecksumFails) {
   expect(Checksums::both_fail);
 }
 
+/// No later record of the other one is known.
+TEST_F(FeedComparerTest, TellsAtOnceOfAMagicThatLooksLikeANewerVersions) {
+  builder_.grow_to(wal::Lsn(3 << 20));
+  take(wal::Lsn(2 << 20));
+  theirs(from_ + 1) ^= std::byte{0x02};
+  FeedComparer comparer(kSize, 1, from_);
+  std::optional<FeedDifference> found;
+  for (std::size_t at = 0; at < ours_.size() && !found; at += 8192)
+    found = comparer.feed(std::span(ours_).subspan(at, 8192), std::span(theirs_).subspan(at, 8192));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->at, from_ + 1);
+  EXPECT_EQ(found->checksums, Checksums::not_checked);
+}
+
 TEST_F(FeedComparerTest, TakesRecordsOfAnotherLengthForADifference) {
   builder_.grow_to(wal::Lsn(3 << 20));
   const auto fork = builder_.fork_point(wal::Lsn(2'500'000));
