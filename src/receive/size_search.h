@@ -46,7 +46,7 @@ class SizeSearch {
   class Host {
    public:
     virtual ~Host() = default;
-    /// nullptr: the archive is gone, and another directory has its name.
+    /// nullptr: another directory has the name of the archive now.
     virtual std::unique_ptr<io::Directory> open() = 0;
     /// Returns false if it is over.
     [[nodiscard]] virtual bool rest(std::chrono::nanoseconds time) = 0;

@@ -64,6 +64,8 @@ std::span<const MutantInfo> mutants() {
        "the first host that would do, and not the newest line"},
       {Mutant::siblings_not_seen, "P3", "one of two branches followed without a word"},
       {Mutant::does_not_stay, "P3", "gives up between two branches instead of staying"},
+      {Mutant::wrong_size_not_recorded, "P14",
+       "a segment of a wrong size is not recorded as a hole"},
       {Mutant::loss_not_synced, "P14", "record of a loss not synced"},
       {Mutant::lost_branch_not_told, "P14",
        "follows a fork behind the archive's end without a word"},

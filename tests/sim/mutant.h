@@ -75,6 +75,7 @@ enum class Mutant {
   not_looked_for_again,
   partial_object_removed,
   guardian_leaves_alone,
+  wrong_size_not_recorded,
   difference_passed_over,
 };
 

@@ -384,6 +384,9 @@ PLANTS = [
     ("leaving_server_held", "receive/stream_policy.cc",
      """  asks_ = !let_go_ && disk_stuck""",
      """  asks_ = !PLANTED(leaving_server_held) && !let_go_ && disk_stuck"""),
+    ("wrong_size_not_recorded", "receive/size_search.cc",
+     """    if (!record(loss)) unrecorded_""",
+     """    if (PLANTED(wrong_size_not_recorded) || !record(loss)) unrecorded_"""),
     ("guardian_leaves_alone", "receive/stream_loop.cc",
      """      workers_.end();
       wake_leader();

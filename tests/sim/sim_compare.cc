@@ -159,8 +159,15 @@ bool SimCompare::done() {
     problem_ = seen_.problem;
     problem_since_ = world_.story.now;
   }
-  if (seen_.problem.empty())
-    return seen_.timeline == last.timeline && seen_.position >= wal.complete_end(last.durable);
+  // A difference in a record that is not complete yet is not reported yet.
+  const auto wrong = world_.reference.wrong(last.timeline);
+  if (wrong && wrong->byte < last.durable && wrong->end > last.durable) return true;
+  if (seen_.problem.empty()) {
+    // (Of a record that begins before the stream, nothing counts as compared.)
+    const auto complete = wal.complete_end(last.durable);
+    const bool any = complete > world_.lineage.first_read_from(last.timeline, last.start);
+    return seen_.timeline == last.timeline && seen_.position >= (any ? complete : last.start);
+  }
   return world_.story.now > problem_since_ + 70s;
 }
 

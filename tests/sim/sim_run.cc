@@ -31,6 +31,7 @@
 #include "sim_receiver.h"
 #include "sim_reference.h"
 #include "sim_relay.h"
+#include "sim_sizes.h"
 #include "sim_standby.h"
 #include "sim_store.h"
 #include "sim_store_feed.h"
@@ -70,6 +71,7 @@ class Run {
         pushes_(seed + 149),
         memory_(seed + 163),
         compares_(seed + 167),
+        sizes_(seed + 173),
         story_(telling),
         lineage_(Lineage::variant(random_.below(Lineage::kVariants))),
         options_(upstream_options(lineage_, random_)),
@@ -86,6 +88,7 @@ class Run {
                .feedback = [this](const auto& feedback) { on_feedback(feedback); }},
         mutant_(mutant),
         always_serves_(world == World::relay),
+        watches_sizes_(sizes_.one_in(4)),
         always_stores_(world == World::store),
         often_hangs_(world == World::stuck),
         often_imports_(world == World::imports) {
@@ -824,6 +827,12 @@ class Run {
                    receiver.store_word(), scheduler_, story_);
       feed_ = &*feed;
     }
+    std::optional<SimSizes> sizes;
+    // (As pg_receivewal it checks them at its start. What was copied there may become shorter.)
+    if (watches_sizes_ && !options.stock_habits && !copied_)
+      sizes.emplace(disk_, receiver, std::chrono::milliseconds(sizes_.between(1, 500)), scheduler_,
+                    story_);
+    sized_ = sizes ? &*sizes : nullptr;
     std::optional<SimCompare> compare;
     if (reference_ && !options.stock_habits) {
       compare.emplace(SimCompare::World{.lineage = lineage_,
@@ -848,6 +857,8 @@ class Run {
           run.result_.differences += run.compare_->differences();
         }
         run.compare_ = nullptr;
+        if (run.sized_ != nullptr) run.result_.sized += run.sized_->checked();
+        run.sized_ = nullptr;
         run.relay_ = nullptr;
         run.feed_ = nullptr;
       }
@@ -1391,6 +1402,7 @@ class Run {
     if (random_.coin()) check_recovery(true);
     if (random_.one_in(4)) check_verify();
     if (relays_.one_in(4) || always_serves_) check_serving(std::nullopt);
+    if (sizes_.one_in(4) && check_cut_segment(disk_, sizes_, story_)) ++result_.cut;
     if (random_.one_in(4) || always_serves_) spoil();
     result_.timelines = lineage_.newest();
   }
@@ -1408,6 +1420,7 @@ class Run {
   Random pushes_;          ///< likewise
   Random memory_;          ///< likewise
   Random compares_;        ///< likewise
+  Random sizes_;           ///< likewise
   Story story_;
   const Lineage& lineage_;
   const SimUpstream::Options options_;
@@ -1418,6 +1431,7 @@ class Run {
   Surroundings world_;
   const Mutant mutant_;
   const bool always_serves_;
+  const bool watches_sizes_;  ///< of all segments, beside each receiver
   const bool always_stores_;
   const bool often_hangs_;  ///< the disk
   const bool often_imports_;
@@ -1456,6 +1470,7 @@ class Run {
   SimStoreFeed* feed_ = nullptr;  ///< in the process that runs
   std::optional<SimReference> reference_;
   SimCompare* compare_ = nullptr;  ///< in the process that runs
+  SimSizes* sized_ = nullptr;      ///< likewise
   bool in_doubt_ = false;          ///< a sync has failed, and the power not since
   bool over_ = false;              ///< the process has come to its end
   std::optional<std::uint64_t> down_at_;

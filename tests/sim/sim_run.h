@@ -34,6 +34,8 @@ struct RunResult {
   std::uint64_t hangs = 0;         ///< of the disk
   std::uint64_t second_tries = 0;  ///< of another process to take the archive
   std::uint64_t exhausted = 0;     ///< processes that ended without memory
+  std::uint64_t sized = 0;         ///< times that all sizes were checked beside a receiver
+  std::uint64_t cut = 0;           ///< segments that were cut at the end, and found so
   std::uint64_t recoveries = 0;
   std::uint64_t recoveries_beside = 0;  ///< while a receiver was at work
   std::uint64_t verified_beside = 0;    ///< likewise

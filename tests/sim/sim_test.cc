@@ -124,6 +124,8 @@ TEST(Simulation, KeepsThePromises) {
     sum.slots_moved += result.slots_moved;
     sum.second_tries += result.second_tries;
     sum.exhausted += result.exhausted;
+    sum.sized += result.sized;
+    sum.cut += result.cut;
     sum.recoveries += result.recoveries;
     sum.recoveries_beside += result.recoveries_beside;
     sum.verified_beside += result.verified_beside;
@@ -167,6 +169,8 @@ TEST(Simulation, KeepsThePromises) {
   print("slots moved", sum.slots_moved);
   print("second processes", sum.second_tries);
   print("ended without memory", sum.exhausted);
+  print("checks of all sizes", sum.sized);
+  print("wrong sizes found", sum.cut);
   print("recoveries", sum.recoveries);
   print("recoveries beside a receiver", sum.recoveries_beside);
   print("verified beside a receiver", sum.verified_beside);
@@ -207,6 +211,8 @@ TEST(Simulation, KeepsThePromises) {
   EXPECT_GT(sum.slots_moved, 0U);
   EXPECT_GT(sum.second_tries, 0U);
   EXPECT_GT(sum.exhausted, 0U);
+  EXPECT_GT(sum.sized, 0U);
+  EXPECT_GT(sum.cut, 0U);
   EXPECT_GT(sum.recoveries, 0U);
   EXPECT_GT(sum.recoveries_beside, 0U);
   EXPECT_GT(sum.verified_beside, 0U);
