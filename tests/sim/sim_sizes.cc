@@ -9,6 +9,7 @@
 
 #include "archive/listing.h"
 #include "archive/losses.h"
+#include "archive/timelines.h"
 
 namespace weir::sim {
 
@@ -106,12 +107,15 @@ bool check_cut_segment(const SimDisk& disk, Random& random, Story& story) {
     if (const auto file = archive::SegmentFileName::parse(name);
         file && !file->partial && (complete.empty() || complete.back().segment != file->segment))
       complete.push_back(*file);
+  const auto directory = copy->open();
+  const auto timelines = archive::Timelines::read(*directory, archive::list_archive(*directory));
   wal::TimelineId newest = 1;
   for (const auto& name : copy->names())
     newest = std::max(newest, wal::parse_history_name(name).value_or(1));
-  const bool goes_on = !complete.empty() && complete.back().segment.timeline() == newest;
+  if (complete.empty() || complete.back().segment.timeline() != newest) return false;
+  const auto history = timelines.history(newest).value_or(wal::TimelineHistory(newest));
   // (Not where WAL is missing, or was left by all later timelines: that is recorded already. And
-  // only before a complete segment of the newest timeline: it has to be a hole.)
+  // only where a recovery along the newest timeline reads it, on its way to a complete segment.)
   std::vector<wal::SegmentName> between;
   for (std::size_t i = 1; i + 1 < complete.size(); ++i) {
     const auto segment = complete[i].segment;
@@ -120,7 +124,7 @@ bool check_cut_segment(const SimDisk& disk, Random& random, Story& story) {
     const auto next_to = [&](const archive::SegmentFileName& other, std::uint64_t number) {
       return other.segment == wal::SegmentName(segment.timeline(), number, kSegment);
     };
-    if (goes_on && segno < complete.back().segment.segno(kSegment) &&
+    if (archive::timeline_of_segment(history, segno, kSegment) == segment.timeline() &&
         next_to(complete[i - 1], segno - 1) && next_to(complete[i + 1], segno + 1) &&
         std::none_of(known.begin(), known.end(), [&](const archive::Loss& loss) {
           return loss.begin < start + kSegmentBytes && start < loss.end;
