@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <thread>
 
+#include "base/threads.h"
 #include "store/object_store.h"
 #include "store/pace.h"
 
@@ -16,31 +16,35 @@ namespace weir::store {
 struct Patience {
   std::chrono::milliseconds retry_for{60'000};
   std::uint64_t seed = 0;
-  std::function<bool()> stop = nullptr;  ///< polled: true ends the retries
+  std::function<bool()> stop = nullptr;   ///< polled: true ends the retries
+  Threads* threads = &machine_threads();  ///< whose clock counts
 };
 /// No retries.
 inline const Patience kOnce{.retry_for = std::chrono::milliseconds(0)};
 
-/// Returns the result of `request`. Throws what its last attempt throws. Sleeps in the calling
+/// Returns the result of `request`. Throws what its last attempt throws. Waits in the calling
 /// thread.
 template <typename Request>
 auto insist(const Patience& patience, Request request) -> decltype(request()) {
-  using Clock = std::chrono::steady_clock;
+  auto& threads = *patience.threads;
   constexpr std::chrono::milliseconds kStopPolled{100};
   RetryPolicy retry(patience.seed);
-  std::optional<Clock::time_point> until;  // counted from the first failure: a transfer may take
-                                           // longer
+  std::optional<Threads::Time> until;  // counted from the first failure: a transfer may take
+                                       // longer
   for (;;) {
     try {
       return request();
     } catch (const StoreError& error) {
-      const auto now = Clock::now();
+      const auto now = threads.now();
       if (!until) until = now + patience.retry_for;
       if (!may_pass(error.trouble()) || now >= *until) throw;
       const auto end = std::min(now + retry.next(), *until);
-      for (auto at = now; at < end; at = Clock::now()) {
+      const auto mutex = threads.make_mutex();
+      const auto never = threads.make_condition();
+      for (auto at = now; at < end; at = threads.now()) {
         if (patience.stop && patience.stop()) throw;
-        std::this_thread::sleep_for(std::min<Clock::duration>(kStopPolled, end - at));
+        Threads::Lock lock(*mutex);
+        never->wait_until(lock, std::min<Threads::Time>(at + kStopPolled, end));
       }
     }
   }

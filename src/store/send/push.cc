@@ -48,7 +48,7 @@ class Push final : private Sender::Client {
         store_(store),
         layout_(layout),
         options_(options),
-        patience_{options.retry_for, options.seed, options.stop},
+        patience_{options.retry_for, options.seed, options.stop, &threads},
         threads_(threads),
         log_(log),
         ledger_(archive, store, layout, {options.store_name, options.manifest_key, options.seed},
