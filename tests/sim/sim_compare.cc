@@ -119,7 +119,7 @@ void SimCompare::judge(const receive::FeedDifference& found) const {
 }
 
 void SimCompare::look() {
-  if (!compare_) return;
+  if (!compare_ && !closed_) return;
   world_.board.update([this](const receive::ReceiverView& view) {
     if (view.comparison) seen_ = *view.comparison;
   });
@@ -154,21 +154,23 @@ bool SimCompare::done() {
   look();
   const auto& last = parts_.back();
   if (last.durable <= last.start || seen_.differences > 0) return true;
-  const auto& wal = world_.lineage.timeline(last.timeline).wal;
-  if (seen_.problem != problem_) {
-    problem_ = seen_.problem;
-    problem_since_ = world_.story.now;
+  // (Of a record that begins before the stream, nothing counts as compared.)
+  const auto complete = world_.lineage.timeline(last.timeline).wal.complete_end(last.durable);
+  const bool any = complete > world_.lineage.first_read_from(last.timeline, last.start);
+  if (seen_.problem.empty() && seen_.timeline == last.timeline &&
+      seen_.position >= (any ? complete : last.start))
+    return true;
+  // It says why not, the server has removed the WAL, or a difference is not reported before the
+  // record is complete on both sides; and nothing else happens for a while.
+  const State state{seen_.problem, seen_.position, seen_.skipped_bytes};
+  if (state != state_) {
+    state_ = state;
+    state_since_ = world_.story.now;
   }
-  // A difference in a record that is not complete yet is not reported yet.
   const auto wrong = world_.reference.wrong(last.timeline);
-  if (wrong && wrong->byte < last.durable && wrong->end > last.durable) return true;
-  if (seen_.problem.empty()) {
-    // (Of a record that begins before the stream, nothing counts as compared.)
-    const auto complete = wal.complete_end(last.durable);
-    const bool any = complete > world_.lineage.first_read_from(last.timeline, last.start);
-    return seen_.timeline == last.timeline && seen_.position >= (any ? complete : last.start);
-  }
-  return world_.story.now > problem_since_ + 70s;
+  return (!seen_.problem.empty() || seen_.skipped_bytes > 0 ||
+          (wrong && wrong->byte < last.durable)) &&
+         world_.story.now > state_since_ + 70s;
 }
 
 void SimCompare::end() {

@@ -68,8 +68,13 @@ class SimCompare {
   bool closed_ = false;
   receive::ReceiverView::Comparison seen_;
   std::optional<Violation> complaint_;
-  std::string problem_;
-  receive::Time problem_since_{};
+  struct State {
+    std::string problem;
+    wal::Lsn position;
+    std::uint64_t skipped = 0;
+    bool operator==(const State&) const = default;
+  } state_;
+  receive::Time state_since_{};
   std::unique_ptr<receive::CompareFeed> compare_;
   receive::Feed::Subscription judging_;
   receive::Feed::Subscription listening_;
