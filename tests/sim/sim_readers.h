@@ -66,7 +66,7 @@ class SimReaders {
   };
   void read_served(io::Directory& directory, const Stream& stream, wal::Lsn from,
                    wal::Lsn archive_begin);
-  [[nodiscard]] bool is_torn(wal::Lsn end) const;
+  [[nodiscard]] bool is_torn(wal::TimelineId timeline, wal::Lsn end) const;
   [[nodiscard]] Floors floors() const {
     return {world_.ledger.given_up_before(), world_.ledger.left_to_store_before()};
   }
