@@ -64,6 +64,8 @@ void SimStore::do_late(Late& late) {
       *there->second.bytes != *late.object.bytes)
     manifest_came_late_ = true;
   static_cast<void>(place(late.key, std::move(late.object), late.condition));
+  if (const auto file = segment_of(late.key); file && count(file->segment) > 1)
+    twice_.insert(file->segment);
 }
 
 /// P19, where conditions are heeded: no object of a manifest is followed by one that has less of

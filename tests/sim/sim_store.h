@@ -64,6 +64,8 @@ class SimStore final : public store::ObjectStore {
   [[nodiscard]] bool manifest_came_late() const { return manifest_came_late_; }
   /// Somebody puts that there, whatever it has.
   void spoil(const std::string& key, std::span<const std::byte> bytes);
+  /// A request that took effect late has put a second form of it there (seed 454522 of f9a018c0).
+  [[nodiscard]] bool came_twice(wal::SegmentName segment) const { return twice_.contains(segment); }
   /// Objects that are forms of it.
   [[nodiscard]] std::size_t count(wal::SegmentName segment) const;
   /// P17: it is about to leave the archive.
@@ -132,6 +134,7 @@ class SimStore final : public store::ObjectStore {
   std::map<std::string, Object> objects_;
   std::vector<Late> late_;
   std::set<wal::SegmentName> lost_;
+  std::set<wal::SegmentName> twice_;
   bool has_been_losing_ = false;
   bool manifest_came_late_ = false;
   /// Of which the keeper has heard since it last looked at everything.
