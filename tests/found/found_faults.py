@@ -108,9 +108,9 @@ FAULTS = [
     ("patience_from_the_start", "fd7ce13d",
      "a request that broke late was not tried again",
      "Insist.PatienceBeginsWithTheFirstFailure",
-     [("store/insist.h", "  std::optional<Clock::time_point> until;  //",
-       "  std::optional<Clock::time_point> until =\n"
-       "      FOUND(patience_from_the_start) ? std::optional(Clock::now() + patience.retry_for)\n"
+     [("store/insist.h", "  std::optional<Threads::Time> until;  //",
+       "  std::optional<Threads::Time> until =\n"
+       "      FOUND(patience_from_the_start) ? std::optional(threads.now() + patience.retry_for)\n"
        "                                     : std::nullopt;  //")]),
     ("removed_and_sent_again", "f7556b3d",
      "an object removed from a bucket with versions and sent again counted as two writers",
