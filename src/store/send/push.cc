@@ -261,18 +261,18 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     });
   };
   std::set<wal::SegmentName> lost;
-  std::size_t requests = 0;
+  // What is here is compared before it is sent: it needs no request, and leaves those to the rest.
+  std::size_t requests_for_here = 0;
+  std::size_t requests_for_lost = 0;
   for (const auto& segment : missing) {
     const bool is_here = here.contains(segment);
-    if (is_here || hole_of(segment) == known.end()) {
+    auto& requests = is_here ? requests_for_here : requests_for_lost;
+    const bool may_ask = requests < kMostRequests;
+    if (!is_here && hole_of(segment) == known.end() && !may_ask) continue;  // in the next run
+    if (may_ask && (is_here || hole_of(segment) == known.end())) {
+      ++requests;
       // Check again: it may have been stored since.
-      if (requests < kMostRequests) {
-        ++requests;
-        if (!insist(patience_, [&] { return forms_of(store_, layout_, segment); }).empty())
-          continue;
-      } else if (!is_here) {
-        continue;  // in the next run
-      }            // (Before it is sent, the store is asked for it.)
+      if (!insist(patience_, [&] { return forms_of(store_, layout_, segment); }).empty()) continue;
     }
     if (!is_here) {
       lost.insert(segment);
