@@ -1,7 +1,11 @@
-# compile_in_batches(TARGET SIZE): the sources of TARGET are compiled SIZE at a time. A batch has files of one folder only, so
-# a new file moves the files of its folder from batch to batch, and no others.
+# compile_in_batches(TARGET SIZE [EXPRESSION]): the sources of TARGET (with EXPRESSION, those whose paths match it) are compiled
+# SIZE at a time. A batch has files of one folder only, so a new file moves the files of its folder from batch to batch, and no
+# others.
 function(compile_in_batches target size)
   get_target_property(sources ${target} SOURCES)
+  if(ARGC GREATER 2)
+    list(FILTER sources INCLUDE REGEX "${ARGV2}")
+  endif()
   foreach(source ${sources})
     get_filename_component(folder ${source} DIRECTORY)
     file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR} ${folder})

@@ -26,7 +26,7 @@ std::function<void(const store::StoredEnd::Position&)> tells(receive::StoreWords
 }
 
 /// Interval for finding imported or older files: all others are announced.
-constexpr auto kLookEvery = 60s;
+constexpr auto kListEvery = 60s;
 
 }  // namespace
 
@@ -45,7 +45,7 @@ StoreFeed::StoreFeed(const StoreRequest& request, bool compresses, io::Directory
            .sealing = sealing_for(request.store, archive.path()),
            .compression = request.store.compression,
            .manifest_key = request.store.manifest_key,
-           .look_every = kLookEvery,
+           .look_every = kListEvery,
            .raw_settles = compresses,
            .raw_will_change = [&board] { return board.read().to_compress > 0; },
            .keep_local = request.keep_local,
