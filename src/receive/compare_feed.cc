@@ -33,10 +33,10 @@ using Duration = Threads::Time::duration;
 /// memory from the archive meanwhile.
 constexpr std::uint64_t kAtOnce = std::uint64_t{4} << 20;
 /// Timeout for WAL that the server has reported to have.
-constexpr auto kAnswerWithin = 30s;
+constexpr auto kReferenceAnswersWithin = 30s;
 /// Maximum delay of the receiver's shutdown.
-constexpr auto kEndWithin = 5s;
-constexpr auto kLongestPause = 60s;
+constexpr auto kReferenceEndsWithin = 5s;
+constexpr auto kLongestReferencePause = 60s;
 /// Minimum interval of reports of differences; all are counted.
 constexpr auto kTellEvery = 60s;
 
@@ -279,14 +279,14 @@ void CompareFeed::Work::compare(const Part& part, wal::Lsn target) {
     if (error.kind() == ErrorKind::gap) skip_what_it_lacks(part);
     throw;
   }
-  if (goes_on) return stream->finish(kEndWithin);
+  if (goes_on) return stream->finish(kReferenceEndsWithin);
   stream.reset();
   server_.reset();  // the rest of what it has sent is not needed
 }
 
 /// Returns false if a difference was found.
 bool CompareFeed::Work::compare(const Part& part, wal::Lsn target, WalStream& stream) {
-  const auto deadline = owner_.world_.machine.now() + kAnswerWithin;
+  const auto deadline = owner_.world_.machine.now() + kReferenceAnswersWithin;
   bool goes_on = true;
   while (goes_on && comparer_->position() < target) {
     const auto event = stream.next();
@@ -442,7 +442,7 @@ void CompareFeed::on_event(const Event& happened) {
 }
 
 void CompareFeed::run() {
-  Backoff backoff(options_.look_every, kLongestPause, world_.seed);
+  Backoff backoff(options_.look_every, kLongestReferencePause, world_.seed);
   std::string told;
   Threads::Lock lock(*mutex_);
   std::optional<Work> work;

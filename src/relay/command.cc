@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "relay/identifier.h"
 
 namespace weir::relay {
 
@@ -57,15 +58,9 @@ constexpr std::string_view kKeywords[] = {
 constexpr bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
-constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_hex(char c) {
   return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
-constexpr bool begins_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-         static_cast<unsigned char>(c) >= 0x80;
-}
-constexpr bool continues_name(char c) { return begins_name(c) || is_digit(c) || c == '$'; }
 
 std::string lower(std::string_view text) {
   std::string result(text);

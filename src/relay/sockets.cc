@@ -31,7 +31,7 @@ using namespace std::chrono_literals;
 using net::DirectorySocket;
 
 constexpr const char* kSlotsName = ".pgweir-slots.sock";
-constexpr int kMost = 16;
+constexpr int kMostSockets = 16;
 constexpr std::chrono::milliseconds kAskTime = 5s;  // all of them together
 constexpr std::chrono::milliseconds kSoon = 250ms;
 constexpr auto kPatience = 2s;
@@ -87,7 +87,7 @@ ServeSocket::ServeSocket(io::Directory& archive, std::function<std::string()> an
                                                     DirectorySocket::Client::sends_line, told);
         return;
       } catch (const Error& error) {
-        if (error.system_code() != EADDRINUSE || number == kMost) throw;
+        if (error.system_code() != EADDRINUSE || number == kMostSockets) throw;
       }
   } catch (const std::exception& error) {  // or there is no thread for it
     log.warning("\"pgweir status\" cannot query this process: {}", error.what());
@@ -112,7 +112,7 @@ ServeSocket::Answers ServeSocket::ask(const std::string& directory) {
   };
   // A process that hangs does not use up the time of the others: those that respond quickly have
   // answered before the slow ones share the remaining time.
-  for (int number = 1; number <= kMost; ++number) ask(name_of(number), kSoon, false);
+  for (int number = 1; number <= kMostSockets; ++number) ask(name_of(number), kSoon, false);
   for (std::size_t i = 0; i < silent.size(); ++i) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "relay/identifier.h"
 
 namespace weir::relay {
 
@@ -22,14 +23,7 @@ bool same_name(std::string_view a, std::string_view b) {
                     [](char x, char y) { return lower(x) == lower(y); });
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool begins_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-         static_cast<unsigned char>(c) >= 0x80;
-}
-bool goes_on_name(char c) { return begins_name(c) || is_digit(c) || c == '$'; }
-
-struct Token {
+struct Word {
   enum class Kind { name, number, any, first, sign, end };
   Kind kind = Kind::end;
   std::string text;
@@ -39,12 +33,12 @@ class Reader {
  public:
   explicit Reader(const std::string& text) : text_(text) { advance(); }
 
-  [[nodiscard]] const Token& now() const { return token_; }
+  [[nodiscard]] const Word& now() const { return word_; }
   [[nodiscard]] bool at(char sign) const {
-    return token_.kind == Token::Kind::sign && token_.text[0] == sign;
+    return word_.kind == Word::Kind::sign && word_.text[0] == sign;
   }
-  Token take() {
-    auto taken = std::move(token_);
+  Word take() {
+    auto taken = std::move(word_);
     advance();
     return taken;
   }
@@ -62,47 +56,46 @@ class Reader {
 
   const std::string& text_;
   std::size_t at_ = 0;
-  Token token_;
+  Word word_;
 };
 
 void Reader::advance() {
   at_ = std::min(text_.find_first_not_of(" \t\n\r\f\v", at_), text_.size());
-  token_ = {};
+  word_ = {};
   if (at_ == text_.size()) return;
   const auto begin = at_;
   const char c = text_[at_++];
   if (c == '"') {
-    token_.kind = Token::Kind::name;
+    word_.kind = Word::Kind::name;
     for (;;) {
       if (at_ == text_.size()) fail("unterminated quoted name");
       if (text_[at_] == '"') {
         if (text_.compare(at_, 2, "\"\"") != 0) break;
         ++at_;
       }
-      token_.text += text_[at_++];
+      word_.text += text_[at_++];
     }
     ++at_;
     return;
   }
   if (c == '*') {
-    token_ = {Token::Kind::name, "*"};
+    word_ = {Word::Kind::name, "*"};
     return;
   }
   if (begins_name(c) || is_digit(c)) {
-    const auto goes_on = begins_name(c) ? goes_on_name : is_digit;
+    const auto goes_on = begins_name(c) ? continues_name : is_digit;
     while (at_ < text_.size() && goes_on(text_[at_])) ++at_;
-    token_ = {is_digit(c) ? Token::Kind::number : Token::Kind::name,
-              text_.substr(begin, at_ - begin)};
-    if (same_name(token_.text, "any")) token_.kind = Token::Kind::any;
-    if (same_name(token_.text, "first")) token_.kind = Token::Kind::first;
+    word_ = {is_digit(c) ? Word::Kind::number : Word::Kind::name, text_.substr(begin, at_ - begin)};
+    if (same_name(word_.text, "any")) word_.kind = Word::Kind::any;
+    if (same_name(word_.text, "first")) word_.kind = Word::Kind::first;
     return;
   }
   if (c != ',' && c != '(' && c != ')') fail(fmt::format("unexpected \"{}\"", c));
-  token_ = {Token::Kind::sign, std::string(1, c)};
+  word_ = {Word::Kind::sign, std::string(1, c)};
 }
 
 std::size_t read_count(Reader& reader) {
-  if (reader.now().kind != Token::Kind::number) reader.fail("the number is missing");
+  if (reader.now().kind != Word::Kind::number) reader.fail("the number is missing");
   const auto count = parse_number<std::size_t>(reader.take().text);
   if (!count || *count < 1 || *count > kMostCount)
     reader.fail("the number must be greater than zero");
@@ -115,7 +108,7 @@ StandbyNames StandbyNames::parse(const std::string& text) {
   Reader reader(text);
   StandbyNames read;
   const auto take_name = [&] {
-    if (reader.now().kind != Token::Kind::name && reader.now().kind != Token::Kind::number)
+    if (reader.now().kind != Word::Kind::name && reader.now().kind != Word::Kind::number)
       reader.fail("a name is missing");
     read.names_.push_back(reader.take().text);
   };
@@ -126,13 +119,13 @@ StandbyNames StandbyNames::parse(const std::string& text) {
       take_name();
     }
   };
-  if (reader.now().kind == Token::Kind::any || reader.now().kind == Token::Kind::first) {
-    read.any_ = reader.take().kind == Token::Kind::any;
+  if (reader.now().kind == Word::Kind::any || reader.now().kind == Word::Kind::first) {
+    read.any_ = reader.take().kind == Word::Kind::any;
     read.count_ = read_count(reader);
     reader.expect('(');
     take_names();
     reader.expect(')');
-  } else if (reader.now().kind == Token::Kind::number) {
+  } else if (reader.now().kind == Word::Kind::number) {
     // A number may also be a name: the following text decides.
     auto number = reader.take();
     if (reader.at('(')) {
@@ -153,7 +146,7 @@ StandbyNames StandbyNames::parse(const std::string& text) {
   } else {
     take_names();
   }
-  if (reader.now().kind != Token::Kind::end) reader.fail("unexpected text after the names");
+  if (reader.now().kind != Word::Kind::end) reader.fail("unexpected text after the names");
   return read;
 }
 

@@ -7,7 +7,7 @@ namespace weir::relay {
 
 namespace {
 
-using Progress = crypto::TlsSession::Progress;
+using Handshake = crypto::TlsSession::Progress;
 
 /// Number of bytes encrypted before the socket has taken the previous ones: four records.
 constexpr std::size_t kPiece = 64 * 1024;
@@ -31,12 +31,12 @@ TlsStream::~TlsStream() {
 
 /// One piece of input at a time, so that a client that sends without end does not block others: the
 /// socket remains readable then.
-Progress TlsStream::shake_hands() {
+Handshake TlsStream::shake_hands() {
   auto progress = session_.shake_hands();
-  if (progress == Progress::more) {
+  if (progress == Handshake::more) {
     switch (take_more()) {
       case Taken::gone:
-        return Progress::failed;
+        return Handshake::failed;
       case Taken::nothing:
         break;
       case Taken::something:
@@ -45,7 +45,7 @@ Progress TlsStream::shake_hands() {
     }
   }
   // If it failed, the other side gets the reason.
-  return flush() ? progress : Progress::failed;
+  return flush() ? progress : Handshake::failed;
 }
 
 std::optional<std::size_t> TlsStream::send_now(std::string_view bytes) {

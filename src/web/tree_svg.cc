@@ -10,7 +10,7 @@ namespace weir::web {
 namespace {
 
 // Pixels; across, everything is a part of the width, so that text stays as large as it is.
-constexpr int kTop = 6;
+constexpr int kMargin = 6;
 constexpr int kLabel = 18;  ///< height of the line with the timeline's name
 constexpr int kBar = 18;
 constexpr int kLane = 14;  ///< of a backup
@@ -85,7 +85,7 @@ std::string pin_svg(const Tree::Pin& pin, int y) {
 std::string tree_svg(const Tree& tree) {
   if (tree.rows.empty()) return {};
   std::vector<int> tops;
-  int height = kTop;
+  int height = kMargin;
   for (const auto& row : tree.rows) {
     tops.push_back(height);
     height += height_of(row);

@@ -14,7 +14,7 @@ namespace {
 
 /// After losses that could not be recorded, or that were too many for one request each.
 constexpr std::chrono::seconds kSoon{10};
-constexpr std::size_t kMostRequests = 1'000;
+constexpr std::size_t kMostAuditRequests = 1'000;
 
 }  // namespace
 
@@ -53,7 +53,7 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
     const bool is_here = archive::find_finished(archive_, segment).has_value();
     if (!lost_.contains(segment)) {
       // Check again: it may have been stored since, or listed during a change.
-      if (requests < kMostRequests) {
+      if (requests < kMostAuditRequests) {
         ++requests;
         if (!forms_of(store_, layout_, segment).empty()) continue;
       } else if (is_here) {
