@@ -259,6 +259,36 @@ TEST_F(PushTest, RecordsThousandsThatAreGoneFromBothPlaces) {
   EXPECT_EQ(losses[0].end, wal::Lsn(1'511 * kSize.bytes()));
 }
 
+/// Those that the archive has take none of the requests for the rest.
+TEST_F(PushTest, RecordsWhatIsGoneFromBothPlacesBehindThousandsThatAreSentAgain) {
+  const auto switchpoint = wal_.fork_point(wal::Lsn(5 * kSize.bytes() + 500'000));
+  auto second = wal_.fork(switchpoint, 2, 5);
+  second.grow_to(wal::Lsn(6 * kSize.bytes() + 200'000));
+  builder_.segments(second, 5, 6);  // the newest file shows the cluster
+  builder_.history(2, fmt::format("1\t{}\tno reason\n", switchpoint));
+  push();
+  {
+    auto known = *mark();
+    for (std::uint64_t segno = 11; segno <= 1'012; ++segno)
+      known.add(wal::SegmentName(1, segno, kSize));
+    const auto directory = builder_.disk.open();
+    const auto memory = read_manifest_memory(*directory);
+    archive::DirectoryHome home(*directory);
+    keep_mark(home, known, memory.value_or(ManifestMemory()));
+  }
+  for (std::uint64_t segno = 11; segno <= 1'011; ++segno)
+    builder_.disk.put(wal::SegmentName(1, segno, kSize).to_string(), {});
+  const auto result = push();
+  EXPECT_EQ(result.vanished, 1'001u);
+  EXPECT_EQ(std::count_if(result.failures.begin(), result.failures.end(),
+                          [](const Error& each) { return each.kind() == ErrorKind::gap; }),
+            1);
+  const auto directory = builder_.disk.open();
+  const auto losses = archive::read_losses(*directory, archive::list_archive(*directory));
+  ASSERT_EQ(losses.size(), 1u);
+  EXPECT_EQ(losses[0].begin, wal::Lsn(1'012 * kSize.bytes()));
+}
+
 TEST_F(PushTest, RecordsAsLostWhatLeavesTheArchiveBeforeItIsSent) {
   const auto name = wal::SegmentName(1, 2, kSize).to_string();
   builder_.disk.set_hook([&](const sim::SimDisk::Call& call) {
