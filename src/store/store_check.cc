@@ -131,26 +131,31 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
          "objects makes the archive useless."});
     return;
   }
-  const auto ask = [&](const std::string& which) -> std::optional<std::string> {
+  const auto cannot_be_read = [&](const std::string& which, const std::string& why) {
+    findings.push_back(
+        {Level::warning, fmt::format("the bucket's settings ({}) cannot be read: {}", which, why),
+         "These credentials do not permit it, or the store has no such settings. Check them "
+         "yourself: a rule that removes or archives objects makes the archive useless."});
+  };
+  const auto ask = [&](const std::string& which,
+                       auto parse) -> decltype(parse(std::string_view())) {
     try {
-      auto text = rules->rule(which);
-      if (text) return text;
+      const auto text = rules->rule(which);
+      if (!text) return std::nullopt;
+      if (auto parsed = parse(*text)) return parsed;
+      // Some stores ignore the question, and list the bucket.
+      cannot_be_read(which, "the store returned another document");
     } catch (const StoreError& error) {
-      if (may_pass(error.trouble())) {
+      if (may_pass(error.trouble()))
         findings.push_back(of_error(error));
-      } else {
-        findings.push_back(
-            {Level::warning,
-             fmt::format("the bucket's settings ({}) cannot be read: {}", which, error.message()),
-             "These credentials do not permit it, or the store has no such settings. Check them "
-             "yourself: a rule that removes or archives objects makes the archive useless."});
-      }
+      else
+        cannot_be_read(which, error.message());
     }
     return std::nullopt;
   };
   const auto unread = findings.size();
-  if (const auto text = ask("lifecycle"))
-    for (const auto& rule : parse_lifecycle(*text).value_or(std::vector<LifecycleRule>())) {
+  if (const auto all = ask("lifecycle", parse_lifecycle))
+    for (const auto& rule : *all) {
       const auto& prefix = layout.wal_prefix();
       if (!prefix.starts_with(rule.prefix) && !rule.prefix.starts_with(prefix)) continue;
       const auto name = rule.id.empty() ? std::string() : " \"" + rule.id + "\"";
@@ -177,26 +182,19 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
                        "rule."});
       }
     }
-  if (const auto text = ask("versioning")) {
-    const auto versioning = parse_versioning(*text).value_or("");
-    if (versioning == "Enabled")
-      findings.push_back({Level::good,
-                          "the bucket keeps versions: removed and overwritten objects take space "
-                          "until a lifecycle rule removes old versions"});
-  }
-  if (const auto text = ask("object-lock")) {
-    const auto lock = parse_lock(*text).value_or(LockSettings{});
-    if (lock.enabled)
-      findings.push_back(
-          {Level::good,
-           lock.mode.empty()
-               ? std::string(
-                     "objects can be locked in this bucket; the bucket has no default retention")
-               : fmt::format(
-                     "objects are locked for {} ({}): \"pgweir prune --store\" cannot remove "
-                     "them earlier",
-                     lock.period, lock.mode)});
-  }
+  if (ask("versioning", parse_versioning) == "Enabled")
+    findings.push_back({Level::good,
+                        "the bucket keeps versions: removed and overwritten objects take space "
+                        "until a lifecycle rule removes old versions"});
+  if (const auto lock = ask("object-lock", parse_lock); lock && lock->enabled)
+    findings.push_back(
+        {Level::good,
+         lock->mode.empty()
+             ? std::string(
+                   "objects can be locked in this bucket; the bucket has no default retention")
+             : fmt::format("objects are locked for {} ({}): \"pgweir prune --store\" cannot remove "
+                           "them earlier",
+                           lock->period, lock->mode)});
   if (findings.size() == unread)
     findings.push_back({Level::good, "no rule of the bucket removes, moves or locks the archive"});
 }

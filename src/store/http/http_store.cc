@@ -359,9 +359,12 @@ std::optional<std::string> HttpStore::rule(const std::string& which) {
   const auto answer = perform(call);
   if (answer.status == 200 && !parse_error(answer.body)) return answer.body;
   auto failure = error(answer, call);
-  // "NoSuchLifecycleConfiguration", "ObjectLockConfigurationNotFoundError"
-  if (failure.trouble() == Trouble::unable ||
-      (answer.status == 404 && failure.code() != "NoSuchBucket"))
+  // Any other 404 may be a proxy's, which says nothing of the bucket.
+  const auto& code = failure.code();
+  const bool not_set = code == "NoSuchLifecycleConfiguration" ||
+                       code == "ObjectLockConfigurationNotFoundError" ||
+                       code == "NoSuchObjectLockConfiguration";
+  if (failure.trouble() == Trouble::unable || (answer.status == 404 && not_set))
     return std::nullopt;
   throw failure;
 }

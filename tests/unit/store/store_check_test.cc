@@ -172,6 +172,16 @@ TEST(StoreSettings, TellOfRulesThatEndAnArchive) {
                          std::string(at_once)));
 }
 
+/// As some stores answer each question about a bucket.
+TEST(StoreSettings, TakeAListingForNoSettings) {
+  for (const auto* const which : {"lifecycle", "versioning", "object-lock"}) {
+    const auto lines = settings({{which, "<ListBucketResult></ListBucketResult>"}});
+    EXPECT_THAT(lines, Contains(HasSubstr("warning: the bucket's settings (" + std::string(which) +
+                                          ") cannot be read")));
+    EXPECT_THAT(lines, ::testing::Not(Contains(HasSubstr("no rule of the bucket"))));
+  }
+}
+
 TEST(StoreSettings, TellOfVersionsAndLocks) {
   EXPECT_THAT(settings({{"versioning",
                          "<VersioningConfiguration><Status>Enabled</Status>"

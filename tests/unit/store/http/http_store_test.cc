@@ -501,6 +501,28 @@ TEST_F(S3StoreTest, ListsVersionsOfAllPages) {
   EXPECT_THROW(static_cast<void>(s3().versions()->of("k")), StoreError);
 }
 
+/// "No rule" is an answer of its own: a proxy's 404, or a page, says nothing of the bucket.
+TEST_F(S3StoreTest, TellsARuleThatIsNotSetFromOneThatCannotBeRead) {
+  const auto rule = [&](Answer answer) {
+    transport_.answers = {std::move(answer)};
+    return s3().rules()->rule("lifecycle");
+  };
+  const auto error = [](const std::string& code) {
+    return "<Error><Code>" + code + "</Code></Error>";
+  };
+  for (const auto* const code :
+       {"NoSuchLifecycleConfiguration", "ObjectLockConfigurationNotFoundError"})
+    EXPECT_EQ(rule({.status = 404, .body = error(code)}), std::nullopt) << code;
+  EXPECT_EQ(rule({.status = 501, .body = error("NotImplemented")}), std::nullopt);
+  EXPECT_EQ(rule({.status = 200, .body = "<LifecycleConfiguration/>"}),
+            "<LifecycleConfiguration/>");
+  for (const auto& body :
+       {error("NoSuchBucket"), error("NoSuchKey"), std::string("<html/>"), std::string()}) {
+    SCOPED_TRACE(body);
+    EXPECT_THROW(static_cast<void>(rule({.status = 404, .body = body})), StoreError);
+  }
+}
+
 class GoogleStoreTest : public HttpStoreTest {
  protected:
   GoogleStoreTest() { keys_.now = {.access_key = "GOOG1E", .secret_key = Secret("s")}; }
