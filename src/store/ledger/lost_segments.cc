@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
 
-#include "archive/losses.h"
 #include "base/units.h"
 
 namespace weir::store {
@@ -42,6 +42,16 @@ bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
     fresh = true;
   }
   return fresh;
+}
+
+const archive::Loss* hole_with(std::span<const archive::Loss> losses, wal::SegmentName segment,
+                               wal::SegmentSize size) {
+  const auto start = segment.start(size);
+  const auto found = std::find_if(losses.begin(), losses.end(), [&](const archive::Loss& loss) {
+    return loss.kind == archive::Loss::Kind::hole && loss.timeline == segment.timeline() &&
+           loss.begin <= start && start < loss.end;
+  });
+  return found == losses.end() ? nullptr : &*found;
 }
 
 Error lost_error(const std::string& object) {

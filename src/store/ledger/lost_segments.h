@@ -1,9 +1,11 @@
 #pragma once
 
 #include <set>
+#include <span>
 #include <string>
 
 #include "archive/identity.h"
+#include "archive/losses.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "io/directory.h"
@@ -22,6 +24,10 @@ enum class Lost {
 bool record_lost(io::Directory& archive, const std::set<wal::SegmentName>& lost,
                  const archive::Identity& cluster, const std::string& place, Log& log,
                  Lost how = Lost::after_upload);
+
+/// The recorded hole with this segment; nullptr: there is none.
+[[nodiscard]] const archive::Loss* hole_with(std::span<const archive::Loss> losses,
+                                             wal::SegmentName segment, wal::SegmentSize size);
 
 /// ErrorKind::gap. `object`: its name in the store.
 [[nodiscard]] Error lost_error(const std::string& object);

@@ -44,6 +44,7 @@ std::optional<Mark> parse(const std::string& content) {
     }
     for (const auto& history : json.at("histories"))
       mark.add_history(history.get<wal::TimelineId>());
+    mark.emptied = json.value("emptied", false);
     return mark;
   } catch (const Json::exception&) {
     return std::nullopt;
@@ -221,6 +222,7 @@ void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& mani
   for (const auto& run : mark.sent)
     json["sent"].push_back({run.first.to_string(), run.last.to_string()});
   json["histories"] = mark.histories;
+  if (mark.emptied) json["emptied"] = true;
   if (manifest.lines > 0)
     json["manifest"] = {{"chain", manifest.id},
                         {"lines", manifest.lines},

@@ -31,6 +31,9 @@ struct Mark {
   wal::SegmentSize segment_size{};
   std::vector<Run> sent{};                   ///< in order, not adjacent
   std::vector<wal::TimelineId> histories{};  ///< in order
+  /// The store was emptied or replaced, and may still lack some of these: its first segment tells
+  /// nothing of the earlier ones.
+  bool emptied = false;
   bool operator==(const Mark&) const = default;
 
   /// Nothing has been uploaded yet.

@@ -65,7 +65,9 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
                                                    : std::nullopt;
                     add(item, file ? &*file : nullptr);
                   },
-              .recorded = [this] { look_.due = Time{}; }},
+              .recorded = [this] { look_.due = Time{}; },
+              .emptied = [this] { ledger_.place_was_emptied(); },
+              .whole = [this] { ledger_.place_is_whole(sender_.mark()); }},
              threads, report_, log),
       sender_(archive, *this,
               {.jobs = options_.jobs, .priority = options_.priority, .seed = options_.seed},

@@ -16,6 +16,7 @@ Ledger::Ledger(io::Directory& archive, ObjectStore& store, const Layout& layout,
 const Mark& Ledger::start(const archive::Identity& cluster) {
   auto start = starting_mark(archive_, options_.store_name, cluster, log_);
   written_ = std::move(start.mark);
+  emptied_ = std::exchange(written_.emptied, false);
   remembered_ = std::move(start.manifest);
   cluster_ = cluster;
   if (start.unmarked) keep_first_mark();
@@ -25,13 +26,39 @@ const Mark& Ledger::start(const archive::Identity& cluster) {
 /// A full disk does not prevent uploads, which may make room.
 void Ledger::keep_first_mark() {
   try {
-    keep_mark(home_, written_);
+    write(written_);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
     log_.warning(
         "could not write {}: until the first upload, \"pgweir prune\" does not keep WAL that is "
         "not uploaded: {}",
         kMarkName, error.what());
+  }
+}
+
+void Ledger::write(const Mark& mark) {
+  auto all = mark;
+  all.emptied = emptied_;
+  keep_mark(home_, all, remembered_.value_or(ManifestMemory()));
+}
+
+void Ledger::place_was_emptied() {
+  if (!written_.empty() && !std::exchange(emptied_, true)) write_emptied();
+}
+
+/// If the mark on disk has more, keep() writes it.
+void Ledger::place_is_whole(const Mark& mark) {
+  if (std::exchange(emptied_, false) && mark == written_) write_emptied();
+}
+
+void Ledger::write_emptied() {
+  try {
+    write(written_);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::durability) throw;
+    log_.warning("could not record in {} {}: {}", kMarkName,
+                 emptied_ ? "that the store was emptied" : "that the store is complete again",
+                 error.what());
   }
 }
 
@@ -45,9 +72,8 @@ void Ledger::open_further() {
       place_.emplace(
           store_, layout_,
           ClusterRecord{cluster_->system_identifier, cluster_->segment_size, layout_.form()});
-    place_->require(*conditions_);
+    place_->require(*conditions_, [this] { place_was_emptied(); });
     place_is_ours_ = true;
-    was_emptied_ = place_->was_absent() && !written_.empty();
     place_.reset();
     return;
   }
@@ -62,7 +88,8 @@ void Ledger::add(std::vector<ManifestEntry> lines) {
 
 void Ledger::keep(const Mark& mark) {
   PGWEIR_CHECK(!manifest_->due());
-  keep_mark(home_, mark, manifest_->memory());
+  remembered_ = manifest_->memory();
+  write(mark);
   written_ = mark;
 }
 

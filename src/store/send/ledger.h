@@ -43,7 +43,13 @@ class Ledger {
   [[nodiscard]] bool is_open() const { return manifest_.has_value(); }
   [[nodiscard]] Conditions conditions() const { return *conditions_; }
   /// Files count as sent, and the place had no record of its cluster: it was emptied or replaced.
-  [[nodiscard]] bool was_emptied() const { return was_emptied_; }
+  /// Remembered until place_is_whole(), by later processes as well.
+  [[nodiscard]] bool was_emptied() const { return emptied_; }
+  /// Before the record is written again: that it is missing is the only trace. Throws
+  /// Error{durability}.
+  void place_was_emptied();
+  /// The store has everything in `mark` again, but acknowledged losses. Throws likewise.
+  void place_is_whole(const Mark& mark);
 
   /// Lines of objects that the store has. They are not put yet.
   void add(std::vector<ManifestEntry> lines);
@@ -61,6 +67,8 @@ class Ledger {
 
  private:
   void keep_first_mark();
+  void write(const Mark& mark);
+  void write_emptied();
 
   io::Directory& archive_;
   ObjectStore& store_;
@@ -69,12 +77,12 @@ class Ledger {
   Log& log_;
   archive::DirectoryHome home_;
   std::optional<archive::Identity> cluster_;
-  Mark written_;
-  std::optional<ManifestMemory> remembered_;  ///< by an earlier process
+  Mark written_;                              ///< without `emptied`
+  std::optional<ManifestMemory> remembered_;  ///< as it is on disk
   std::optional<Conditions> conditions_;
   std::optional<SameCluster> place_;  ///< until it is known to be this cluster's
   bool place_is_ours_ = false;
-  bool was_emptied_ = false;
+  bool emptied_ = false;
   std::optional<ManifestWriter> manifest_;
 };
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "archive/forms.h"
 #include "archive/identity.h"
@@ -186,6 +187,7 @@ std::size_t Push::prepare() {
 bool Push::look_at_place() {
   const ClusterRecord ours{cluster_.system_identifier, cluster_.segment_size, layout_.form()};
   if (insist(patience_, [&] { return has_record(store_, layout_, ours); })) return true;
+  ledger_.place_was_emptied();
   SameCluster place(store_, layout_, ours);
   insist(patience_, [&] { place.require(Conditions::ignored); });
   return false;
@@ -244,7 +246,8 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     return audit.missing();
   };
   auto missing = missing_from({}, true);
-  const bool emptied = !missing.empty() && !look_at_place();
+  if (!missing.empty()) static_cast<void>(look_at_place());
+  const bool emptied = ledger_.was_emptied();
   if (!emptied && !missing.empty()) missing = missing_from({}, false);
   if (!missing.empty())
     missing = missing_from(
@@ -252,15 +255,14 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
   std::set<wal::SegmentName> here;
   for (const auto& entry : listing.segments)
     if (!entry.name.partial) here.insert(entry.name.segment);
-  const auto known = archive::read_losses(archive_, listing);
-  const auto hole_of = [&](wal::SegmentName segment) {
-    const auto start = segment.start(cluster_.segment_size);
-    return std::find_if(known.begin(), known.end(), [&](const archive::Loss& loss) {
-      return loss.kind == archive::Loss::Kind::hole && loss.timeline == segment.timeline() &&
-             loss.begin <= start && start < loss.end;
-    });
+  std::vector<archive::Loss> recorded;
+  const auto known = archive::read_losses(archive_, listing, &recorded);
+  const auto is_accepted = [&](wal::SegmentName segment) {
+    const auto* const hole = hole_with(known, segment, cluster_.segment_size);
+    return hole != nullptr && hole->acknowledged.has_value();
   };
   std::set<wal::SegmentName> lost;
+  bool settled = true;
   // What is here is compared before it is sent: it needs no request, and leaves those to the rest.
   std::size_t requests_for_here = 0;
   std::size_t requests_for_lost = 0;
@@ -268,12 +270,18 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     const bool is_here = here.contains(segment);
     auto& requests = is_here ? requests_for_here : requests_for_lost;
     const bool may_ask = requests < kMostRequests;
-    if (!is_here && hole_of(segment) == known.end() && !may_ask) continue;  // in the next run
-    if (may_ask && (is_here || hole_of(segment) == known.end())) {
+    // (To the archive, a hole before all its WAL is not open.)
+    const bool is_recorded = hole_with(recorded, segment, cluster_.segment_size) != nullptr;
+    if (!is_here && !is_recorded && !may_ask) {  // in the next run
+      settled = false;
+      continue;
+    }
+    if (may_ask && (is_here || !is_recorded)) {
       ++requests;
       // Check again: it may have been stored since.
       if (!insist(patience_, [&] { return forms_of(store_, layout_, segment); }).empty()) continue;
     }
+    settled = settled && !is_here && is_accepted(segment);
     if (!is_here) {
       lost.insert(segment);
       continue;
@@ -282,6 +290,7 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
     ++result_.vanished;
     log_.warning("{} was sent, and is gone from the store: it is sent again", segment);
   }
+  if (settled) ledger_.place_is_whole(mark);
   for (const auto& history : listing.histories) {
     if (histories.contains(history.timeline) || !mark.has_history(history.timeline)) continue;
     std::erase(mark.histories, history.timeline);
@@ -292,8 +301,7 @@ void Push::look_for_vanished(Mark& mark, const archive::Listing& listing) {
   if (lost.empty()) return;
   record_lost(archive_, lost, cluster_, options_.shown_name, log_);
   for (const auto& segment : lost) {
-    const auto hole = hole_of(segment);
-    if (hole == known.end() || !hole->acknowledged)
+    if (!is_accepted(segment))
       result_.failures.push_back(lost_error(store_.name_of(layout_.key(segment))));
     if (result_.failures.size() >= kMostRequests) break;
   }

@@ -70,11 +70,11 @@ void SameCluster::require_that_wal_is_ours() {
                         ours_, there);
 }
 
-void SameCluster::require(Conditions conditions) {
+void SameCluster::require(Conditions conditions, const std::function<void()>& absent) {
   auto found = read_cluster(store_, layout_);
   if (!found) {
-    was_absent_ = true;
     require_that_wal_is_ours();
+    if (absent) absent();
     if (write_cluster(store_, layout_, conditions, ours_) == ObjectStore::Put::stored) return;
     found = read_cluster(store_, layout_);  // another writer was faster
   }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "store/cluster_record.h"
 #include "store/layout.h"
 #include "store/object_store.h"
@@ -14,12 +16,10 @@ class SameCluster {
  public:
   SameCluster(ObjectStore& store, const Layout& layout, const ClusterRecord& ours);
 
-  /// Writes the record if the place has neither a record nor WAL of another cluster. Throws
-  /// Error{conflict} if it belongs to another cluster, or this cannot be determined; StoreError,
-  /// after which it can be called again: pages already listed are not listed again.
-  void require(Conditions conditions);
-  /// require() found no record.
-  [[nodiscard]] bool was_absent() const { return was_absent_; }
+  /// Writes the record if the place has neither a record nor WAL of another cluster; calls `absent`
+  /// before. Throws Error{conflict} if it belongs to another cluster, or this cannot be determined;
+  /// StoreError, after which it can be called again: pages already listed are not listed again.
+  void require(Conditions conditions, const std::function<void()>& absent = nullptr);
 
  private:
   void require_that_wal_is_ours();
@@ -28,7 +28,6 @@ class SameCluster {
   const Layout layout_;
   const ClusterRecord ours_;
   NearShelf shelf_;
-  bool was_absent_ = false;
 };
 
 /// Whether a place to which this cluster's WAL was sent still has its record. If not, the store was

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "archive/forms.h"
+#include "archive/listing.h"
+#include "archive/losses.h"
 #include "store/ledger/lost_segments.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/listing.h"
@@ -46,6 +48,10 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
   auto next = threads_.now() + options_.every;
   audit_.reset();
   std::set<wal::SegmentName> still_lost;
+  std::vector<archive::Loss> losses;
+  if (!missing.empty())
+    losses = archive::read_losses(archive_, archive::list_archive_names(archive_));
+  bool settled = true;
   std::size_t requests = 0;
   std::size_t more = 0;
   for (const auto& segment : missing) {
@@ -58,19 +64,28 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
         if (!forms_of(store_, layout_, segment).empty()) continue;
       } else if (is_here) {
         ++more;  // before it is sent, the store is asked for it
+        settled = false;
         options_.send_again(item);
         continue;
       } else {
+        settled = false;
         next = threads_.now() + kSoon;
         continue;
       }
     }
     if (is_here) {
+      settled = false;
       send_again(item);
       continue;
     }
-    report_.stuck(item, "is lost", lost_error(store_.name_of(layout_.key(segment))));
     still_lost.insert(segment);
+    const auto* const hole = hole_with(losses, segment, cluster.segment_size);
+    if (hole != nullptr && hole->acknowledged) {
+      report_.unstuck(item);
+      continue;
+    }
+    settled = false;
+    report_.stuck(item, "is lost", lost_error(store_.name_of(layout_.key(segment))));
   }
   if (more > 0)
     log_.warning("{} more segments were sent, and are gone from the store: they are sent again",
@@ -87,14 +102,15 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
   for (const auto& segment : lost_)
     if (!still_lost.contains(segment)) report_.unstuck({segment.timeline(), segment});
   lost_ = std::move(still_lost);
+  if (settled && std::exchange(emptied_, false)) options_.whole();
   return next;
 }
 
 void StoreAudit::place_was_emptied() {
   if (std::exchange(emptied_, true)) return;
   log_.warning(
-      "the store no longer has {}, the record of this archive's cluster: it was emptied or "
-      "replaced; segments that it lacks are sent again, if they are still here",
+      "the store had lost {}, the record of this archive's cluster: it was emptied or replaced; "
+      "segments that it lacks are sent again, if they are still here",
       store_.name_of(key_of_cluster(layout_)));
 }
 
@@ -102,6 +118,7 @@ void StoreAudit::look_at_place(const archive::Identity& cluster) {
   const ClusterRecord ours{cluster.system_identifier, cluster.segment_size, layout_.form()};
   if (has_record(store_, layout_, ours)) return;
   place_was_emptied();
+  options_.emptied();
   SameCluster(store_, layout_, ours).require(Conditions::ignored);
 }
 

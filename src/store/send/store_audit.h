@@ -36,6 +36,10 @@ class StoreAudit {
     std::function<void(const UploadItem&)> send_again = nullptr;
     /// Losses were recorded.
     std::function<void()> recorded = nullptr;
+    /// The store was emptied or replaced: called before its record of the cluster is written again.
+    std::function<void()> emptied = nullptr;
+    /// After that, it has everything again that counts as sent, but acknowledged losses.
+    std::function<void()> whole = nullptr;
   };
   StoreAudit(io::Directory& archive, ObjectStore& store, const Layout& layout, Options options,
              Threads& threads, FollowReport& report, Log& log);
@@ -60,7 +64,7 @@ class StoreAudit {
   Threads& threads_;
   FollowReport& report_;
   Log& log_;
-  bool emptied_ = false;                    ///< as long as this process runs
+  bool emptied_ = false;                    ///< until it is whole
   std::optional<Audit> audit_;              ///< in progress
   std::vector<wal::SegmentName> begins_{};  ///< of the store, as far as it was asked for
   std::set<wal::SegmentName> lost_;  ///< sent, and now missing in the store and in the archive

@@ -118,6 +118,36 @@ TEST_F(LedgerTest, ReplacesTheEmptyMarkOfAnotherStore) {
   EXPECT_EQ(read_mark(*directory_), mark);
 }
 
+/// The record of the cluster is written again: only the mark tells it then.
+TEST_F(LedgerTest, RemembersThatThePlaceWasEmptied) {
+  {
+    auto ledger = this->ledger();
+    auto mark = ledger.start(kCluster);
+    open(ledger);
+    EXPECT_FALSE(ledger.was_emptied());
+    ledger.add(line_of(1));
+    ledger.put();
+    mark.add(wal::SegmentName(1, 1, kSize));
+    ledger.keep(mark);
+  }
+  store_.objects.clear();
+  for (int i = 0; i < 2; ++i) {
+    SCOPED_TRACE(i);
+    auto ledger = this->ledger();
+    static_cast<void>(ledger.start(kCluster));
+    open(ledger);
+    EXPECT_TRUE(ledger.was_emptied());
+    EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
+  }
+  auto ledger = this->ledger();
+  const auto mark = ledger.start(kCluster);
+  EXPECT_TRUE(read_mark(*directory_)->emptied);
+  EXPECT_TRUE(read_manifest_memory(*directory_));
+  ledger.place_is_whole(mark);
+  EXPECT_FALSE(ledger.was_emptied());
+  EXPECT_EQ(read_mark(*directory_), mark);
+}
+
 TEST_F(LedgerTest, StartsOnAFullDisk) {
   disk_.set_hook([](const sim::SimDisk::Call& call) {
     return call.operation == sim::SimDisk::Operation::create ? sim::SimDisk::Effect::fail(ENOSPC)

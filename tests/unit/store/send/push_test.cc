@@ -195,6 +195,27 @@ TEST_F(PushTest, TakesNothingForPrunedInAStoreThatWasEmptied) {
   EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
 }
 
+/// The run that notices it fails, after it has written the record of the cluster again.
+TEST_F(PushTest, RemembersThatTheStoreWasEmptied) {
+  push();
+  const auto later = store_.objects.at(key(5, ".zst"));
+  store_.objects.clear();
+  store_.objects[key(5, ".zst")] = later;
+  store_.fault = [](const MemoryStore::Call& call) {
+    return call.what == "put" && call.key != kLayout.own_key("pgweir.json") ? Fault::refused
+                                                                            : Fault::none;
+  };
+  EXPECT_EQ(error_of([&] { push(); }).kind(), ErrorKind::refused);
+  ASSERT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
+  store_.fault = nullptr;
+  const auto result = push();
+  EXPECT_TRUE(result.failures.empty());
+  EXPECT_EQ(result.vanished, 4u);
+  EXPECT_TRUE(store_.objects.contains(key(1)));
+  EXPECT_EQ(push().vanished, 0u);
+  EXPECT_FALSE(mark()->emptied);
+}
+
 /// The store kept the first one.
 TEST_F(PushTest, TakesWhatAPruneHasRecordedForPruned) {
   push();

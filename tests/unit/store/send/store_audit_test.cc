@@ -65,6 +65,8 @@ class StoreAuditTest : public ::testing::Test {
   std::unique_ptr<io::Directory> directory_;
   std::vector<std::string> sent_again_;
   int recorded_ = 0;
+  int emptied_ = 0;
+  int whole_ = 0;
   std::vector<SignifyPublic> keys_;
   FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
   std::optional<StoreAudit> audit_;
@@ -78,7 +80,13 @@ class StoreAuditTest : public ::testing::Test {
                                            [this](const UploadItem& item) {
                                              sent_again_.push_back(item.to_string());
                                            },
-                                       .recorded = [this] { ++recorded_; }},
+                                       .recorded = [this] { ++recorded_; },
+                                       .emptied =
+                                           [this] {
+                                             EXPECT_FALSE(read_cluster(store_, kLayout));
+                                             ++emptied_;
+                                           },
+                                       .whole = [this] { ++whole_; }},
                    machine_threads(), report_, log_);
   }
 };
@@ -138,6 +146,25 @@ TEST_F(StoreAuditTest, TakesNothingForPrunedInAStoreThatWasEmptied) {
     EXPECT_TRUE(read_cluster(store_, kLayout));
   }
   EXPECT_EQ(recorded_, 1) << "2 is not here either";
+  EXPECT_EQ(emptied_, 1);
+  EXPECT_EQ(whole_, 0);
+  for (const std::uint64_t segno : {1, 2, 3, 4}) store_.place(key(segno), test::as_bytes("again"));
+  run();
+  run();
+  EXPECT_EQ(whole_, 1);
+}
+
+TEST_F(StoreAuditTest, RaisesNoAlertForALossThatWasAcknowledged) {
+  lose(2);
+  run();
+  ASSERT_TRUE(report_.view().problem);
+  const auto losses = archive::read_losses(*directory_, archive::list_archive_names(*directory_));
+  ASSERT_THAT(losses, SizeIs(1));
+  archive::acknowledge_loss(*directory_, losses.front(),
+                            {.time = "2026-11-28 00:00:00Z", .who = "me", .reason = "known"});
+  run();
+  EXPECT_FALSE(report_.view().problem);
+  EXPECT_EQ(recorded_, 1);
 }
 
 TEST_F(StoreAuditTest, StopsAtThePlaceOfAnotherCluster) {
