@@ -190,7 +190,7 @@ class Planner {
       hold_back({.slot = {},
                  .restart_lsn = not_uploaded_->start(size_),
                  .segment = {},
-                 .store = mark_->store},
+                 .store = mark_->target()},
                 asked, "it is not uploaded yet");
     std::stable_sort(plan_.held_back.begin(), plan_.held_back.end(),
                      [](const auto& a, const auto& b) { return a.restart_lsn < b.restart_lsn; });

@@ -109,7 +109,7 @@ std::string first_to_stay(io::Directory& directory, const Settings& settings) {
     print_stderr(
         "{}: WAL from {} on is kept, because it has not been uploaded to {} yet; if the archive is "
         "no longer uploaded there, remove its file {}\n",
-        kName, *unsent, mark->store, store::kMarkName);
+        kName, *unsent, mark->target(), store::kMarkName);
   return first;
 }
 

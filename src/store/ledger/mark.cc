@@ -45,6 +45,7 @@ std::optional<Mark> parse(const std::string& content) {
     for (const auto& history : json.at("histories"))
       mark.add_history(history.get<wal::TimelineId>());
     mark.emptied = json.value("emptied", false);
+    mark.next_store = json.value("next_store", std::string());
     return mark;
   } catch (const Json::exception&) {
     return std::nullopt;
@@ -187,7 +188,8 @@ std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,
   std::optional<wal::SegmentName> first;
   for (const auto& entry : listing.segments) {
     const auto& segment = entry.name.segment;
-    if (entry.name.partial || !segment.fits(size) || mark->has(segment)) continue;
+    const bool sent = mark->next_store.empty() && mark->has(segment);
+    if (entry.name.partial || !segment.fits(size) || sent) continue;
     if (!first || segment.segno(size) < first->segno(size)) first = segment;
   }
   return first;
@@ -223,6 +225,7 @@ void keep_mark(archive::Home& home, const Mark& mark, const ManifestMemory& mani
     json["sent"].push_back({run.first.to_string(), run.last.to_string()});
   json["histories"] = mark.histories;
   if (mark.emptied) json["emptied"] = true;
+  if (!mark.next_store.empty()) json["next_store"] = mark.next_store;
   if (manifest.lines > 0)
     json["manifest"] = {{"chain", manifest.id},
                         {"lines", manifest.lines},

@@ -34,8 +34,14 @@ struct Mark {
   /// The store was emptied or replaced, and may still lack some of these: its first segment tells
   /// nothing of the earlier ones.
   bool emptied = false;
+  /// The store to which the archive is sent now, and which has nothing of it yet; empty: `store`.
+  std::string next_store{};
   bool operator==(const Mark&) const = default;
 
+  /// The store to which the archive is sent.
+  [[nodiscard]] const std::string& target() const {
+    return next_store.empty() ? store : next_store;
+  }
   /// Nothing has been uploaded yet.
   [[nodiscard]] bool empty() const { return sent.empty() && histories.empty(); }
   [[nodiscard]] bool has(wal::SegmentName segment) const;
@@ -55,7 +61,8 @@ inline constexpr std::string_view kMarkLockName = ".pgweir-store.lock";
 /// it is unknown then what is still to be uploaded.
 [[nodiscard]] std::optional<Mark> read_mark_for_removal(io::Shelf& archive);
 /// The complete segment of an archive that its mark lacks: the one with the lowest number, on any
-/// timeline. nullopt: there is none, or no mark of this cluster.
+/// timeline. What only a former store has counts as lacking. nullopt: there is none, or no mark of
+/// this cluster.
 [[nodiscard]] std::optional<wal::SegmentName> first_not_sent(const std::optional<Mark>& mark,
                                                              const archive::Identity& cluster,
                                                              const archive::Listing& listing);

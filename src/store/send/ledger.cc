@@ -19,14 +19,16 @@ const Mark& Ledger::start(const archive::Identity& cluster) {
   emptied_ = std::exchange(written_.emptied, false);
   remembered_ = std::move(start.manifest);
   cluster_ = cluster;
-  if (start.unmarked) keep_first_mark();
+  if (start.unmarked) keep_first_mark([this] { write(written_); });
+  if (start.former)
+    keep_first_mark([&] { keep_mark(home_, *start.former, start.former_manifest); });
   return written_;
 }
 
 /// A full disk does not prevent uploads, which may make room.
-void Ledger::keep_first_mark() {
+void Ledger::keep_first_mark(const std::function<void()>& keep) {
   try {
-    write(written_);
+    keep();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
     log_.warning(

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,7 +34,8 @@ class Ledger {
          Log& log);
 
   /// Returns what counts as sent. If the archive has no mark of this cluster yet, it gets an empty
-  /// one: even if the store does not answer, a prune keeps what is to be uploaded. Throws Error{io,
+  /// one: even if the store does not answer, a prune keeps what is to be uploaded. So it does if
+  /// the mark is of another store, which stays until something is uploaded. Throws Error{io,
   /// durability}.
   const Mark& start(const archive::Identity& cluster);
   /// Before anything is sent, until is_open(): determines what the store supports, checks that the
@@ -66,7 +68,7 @@ class Ledger {
   [[nodiscard]] bool in_doubt() const { return manifest_ && manifest_->in_doubt(); }
 
  private:
-  void keep_first_mark();
+  void keep_first_mark(const std::function<void()>& keep);
   void write(const Mark& mark);
   void write_emptied();
 

@@ -14,17 +14,24 @@ UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
   auto found = read_mark(archive);
   const bool marked = found && found->system_identifier == mark.system_identifier &&
                       found->segment_size == mark.segment_size;
+  bool returned = false;
   if (marked && found->store == mark.store) {
     // Every marked file has a line. If no manifest is known, everything is checked, and gets a
     // line, again.
+    returned = !std::exchange(found->next_store, {}).empty();
     if (auto manifest = read_manifest_memory(archive))
-      return {std::move(*found), std::move(manifest), false};
+      return {std::move(*found), std::move(manifest), returned};
   } else if (found && !found->empty()) {
     log.info("the archive was sent to {} until now; checking which files this store has",
              found->store);
   }
+  if (marked && found->store != mark.store && !found->empty()) {
+    found->next_store = mark.store;
+    return {std::move(mark), std::nullopt, false, std::move(found),
+            read_manifest_memory(archive).value_or(ManifestMemory())};
+  }
   // A prune names the store of the mark: an empty one of another store would mislead.
-  const bool stays = marked && (found->store == mark.store || !found->empty());
+  const bool stays = marked && found->store == mark.store && !returned;
   return {std::move(mark), std::nullopt, !stays};
 }
 

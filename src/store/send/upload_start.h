@@ -26,7 +26,11 @@ namespace weir::store {
 struct UploadStart {
   Mark mark{};
   std::optional<ManifestMemory> manifest{};
-  bool unmarked = false;  ///< no mark of this cluster, or an empty one of another store
+  bool unmarked = false;  ///< the mark on disk is not this one
+  /// The mark on disk, of another store: until something is uploaded, it stays with this store as
+  /// the next one. nullopt: there is none.
+  std::optional<Mark> former{};
+  ManifestMemory former_manifest{};
 };
 [[nodiscard]] UploadStart starting_mark(io::Shelf& archive, const std::string& store_name,
                                         const archive::Identity& cluster, Log& log);

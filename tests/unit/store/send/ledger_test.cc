@@ -90,7 +90,7 @@ TEST_F(LedgerTest, MarksTheArchiveBeforeTheStoreHasAnything) {
   EXPECT_TRUE(store_.calls.empty());
 }
 
-/// It tells which WAL another store has, until this one has something.
+/// It tells which WAL another store has, until this one has something. A prune goes by this one.
 TEST_F(LedgerTest, LeavesTheMarkOfAnotherStoreUntilSomethingIsUploaded) {
   Mark other{"elsewhere", 7, kSize, {}, {}};
   other.add(wal::SegmentName(1, 1, kSize));
@@ -99,13 +99,43 @@ TEST_F(LedgerTest, LeavesTheMarkOfAnotherStoreUntilSomethingIsUploaded) {
   auto ledger = this->ledger();
   auto mark = ledger.start(kCluster);
   EXPECT_TRUE(mark.empty());
-  EXPECT_EQ(read_mark(*directory_), other);
+  auto former = other;
+  former.next_store = "here";
+  EXPECT_EQ(read_mark(*directory_), former);
+  const wal::SegmentName segment(1, 1, kSize);
+  archive::Listing listing;
+  listing.segments.push_back({{segment, codec::Method::none, false}, std::nullopt});
+  EXPECT_EQ(first_not_sent(other, kCluster, listing), std::nullopt);
+  EXPECT_EQ(first_not_sent(former, kCluster, listing), segment);
   open(ledger);
   ledger.add(line_of(2));
   ledger.put();
   mark.add(wal::SegmentName(1, 2, kSize));
   ledger.keep(mark);
   EXPECT_EQ(read_mark(*directory_), mark);
+}
+
+/// As after a push to a mistyped place.
+TEST_F(LedgerTest, ReturnsToAFormerStore) {
+  Mark mark;
+  {
+    auto ledger = this->ledger();
+    mark = ledger.start(kCluster);
+    open(ledger);
+    ledger.add(line_of(1));
+    ledger.put();
+    mark.add(wal::SegmentName(1, 1, kSize));
+    ledger.keep(mark);
+  }
+  {
+    Ledger other(*directory_, store_, kLayout, {.store_name = "mistyped", .seed = 7}, log_);
+    EXPECT_TRUE(other.start(kCluster).empty());
+  }
+  EXPECT_EQ(read_mark(*directory_)->target(), "mistyped");
+  auto ledger = this->ledger();
+  EXPECT_EQ(ledger.start(kCluster), mark);
+  EXPECT_EQ(read_mark(*directory_), mark);
+  EXPECT_EQ(read_manifest_memory(*directory_)->lines, 1u);
 }
 
 /// A push to a mistyped place has left it.
