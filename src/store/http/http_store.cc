@@ -264,7 +264,12 @@ bool HttpStore::get(const std::string& key, const std::string& version,
   try {
     const auto answer = perform(call);
     if (answer.status == 200 || answer.status == 206) {
-      // libcurl compares the body with Content-Length, which every store sends.
+      // libcurl notices a body that breaks off, unless it ends with the connection.
+      const auto* const coding = answer.header("transfer-encoding");
+      const bool chunked = coding != nullptr && coding->find("chunked") != std::string::npos;
+      if (!chunked && answer.header("content-length") == nullptr)
+        throw StoreError(Trouble::unreachable, "the store did not return the size of an object")
+            .with("object", name_of(key));
       if (range && answer.status == 200 && range->first > 0)
         throw StoreError(Trouble::unable, "the store does not support range requests")
             .with("object", name_of(key));

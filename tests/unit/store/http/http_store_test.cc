@@ -501,6 +501,18 @@ TEST_F(S3StoreTest, ListsVersionsOfAllPages) {
   EXPECT_THROW(static_cast<void>(s3().versions()->of("k")), StoreError);
 }
 
+/// A connection that breaks off must not look like the end of the object.
+TEST_F(S3StoreTest, ReadsNoObjectWhoseEndIsUnknown) {
+  const auto read = [&](std::map<std::string, std::string> headers) {
+    transport_.answers = {
+        {.status = 200, .headers = std::move(headers), .body = "1\t0/3000000\tno reason\n"}};
+    return s3().get("k", std::nullopt, [](auto) { return true; });
+  };
+  EXPECT_TRUE(read({{"content-length", "22"}}));
+  EXPECT_TRUE(read({{"transfer-encoding", "chunked"}}));
+  EXPECT_THROW(static_cast<void>(read({})), StoreError);
+}
+
 /// "No rule" is an answer of its own: a proxy's 404, or a page, says nothing of the bucket.
 TEST_F(S3StoreTest, TellsARuleThatIsNotSetFromOneThatCannotBeRead) {
   const auto rule = [&](Answer answer) {
