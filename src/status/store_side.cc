@@ -36,9 +36,12 @@ void add_pending(StoreSide& side, io::Shelf& directory, const std::string& ident
   for (const auto& entry : there.segments)
     if (!entry.name.partial) segments.insert(entry.name.segment);
   const auto mark = store::read_mark(directory);
-  // Uploaded segments that precede all segments in the store were pruned, as for store::Audit.
+  // Uploaded segments that precede all segments in the store were pruned, as for store::Audit,
+  // unless it was emptied.
   const auto pruned = [&](wal::SegmentName segment) {
-    if (!mark || mark->store != identity || segments.empty() || !mark->has(segment)) return false;
+    if (!mark || mark->store != identity || mark->emptied || segments.empty() ||
+        !mark->has(segment))
+      return false;
     const auto& front = *segments.begin();
     const auto& size = mark->segment_size;
     return segment < front || segment.segno(size) < front.segno(size);
