@@ -22,7 +22,13 @@ std::optional<PruneRecord> record_prune(store::ObjectStore& store, const store::
   if (plan.files == 0 && !begin) return std::nullopt;
   const auto chains = store::read_manifests(store, layout, store::proofs_of(key, former), patience);
   const auto cluster = insist(patience, [&] { return store::read_cluster(store, layout); });
-  if (chains.empty() || !cluster) return std::nullopt;
+  if (chains.empty() || (!cluster && plan.files == 0)) return std::nullopt;
+  if (!cluster)
+    throw Error(ErrorKind::refused, "the store has a manifest, but no record of its cluster")
+        .with("object", store.name_of(store::key_of_cluster(layout)))
+        .hint(
+            "Nothing was removed: it could not be recorded, and would be reported as lost. A "
+            "receiver that uploads to this store writes the record again when it starts.");
   const bool is_signed =
       std::any_of(chains.begin(), chains.end(), [](const auto& chain) { return chain.signed_by; });
   const auto& size = cluster->segment_size;

@@ -26,7 +26,8 @@ struct PruneRecord {
 /// start of the archive; the same line covers segments before it that another program has removed.
 /// nullopt: there is no manifest, or nothing to record. What `former` keys have signed counts as
 /// well. A signed chain stays signed: throws Error{usage} if it is and `key` is nullptr;
-/// StoreError. With `dry_run` nothing is written.
+/// Error{refused} without the record of the place's cluster; StoreError. With `dry_run` nothing is
+/// written.
 [[nodiscard]] std::optional<PruneRecord> record_prune(
     store::ObjectStore& store, const store::Layout& layout, const Plan& plan,
     const std::shared_ptr<const store::SignifyKey>& key,

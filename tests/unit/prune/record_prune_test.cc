@@ -175,6 +175,20 @@ TEST_F(RecordPrune, IsSilentWithoutAManifest) {
   EXPECT_TRUE(store_.objects.empty());
 }
 
+/// Otherwise the archiver would take what is removed without a record for lost.
+TEST_F(RecordPrune, RefusesAPlaceWithoutTheRecordOfItsCluster) {
+  write();
+  store_.objects.erase(store::key_of_cluster(layout_));
+  const auto before = store_.objects.size();
+  try {
+    static_cast<void>(record(plan_of(4)));
+    ADD_FAILURE() << "nothing is recorded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::refused);
+  }
+  EXPECT_EQ(store_.objects.size(), before);
+}
+
 TEST_F(RecordPrune, NeedsTheKeyOfASignedManifest) {
   const auto key = std::make_shared<const store::SignifyKey>(store::SignifyKey::make());
   write(key);
