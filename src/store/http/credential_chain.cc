@@ -255,13 +255,23 @@ std::string CredentialChain::fetch(Transport& by, const Request& request, const 
   }
 }
 
+/// Read each time: it is replaced before it expires. While it is missing, no file of an archive is.
+Secret CredentialChain::token_of_file(const std::string& path) {
+  try {
+    return Secret(std::string(trimmed(io::read_small_file(path, kLargestAnswer))));
+  } catch (const Error& error) {
+    throw StoreError(
+        Trouble::no_keys,
+        fmt::format("could not read the token for the store's credentials: {}", error.what()));
+  }
+}
+
 std::optional<Credentials> CredentialChain::of_web_identity() {
   constexpr const char* kWho = "STS";
   const auto file = text("AWS_WEB_IDENTITY_TOKEN_FILE");
   const auto role = text("AWS_ROLE_ARN");
   if (file.empty() || role.empty()) return std::nullopt;
-  // Read each time: it is replaced before it expires.
-  const Secret token{std::string(trimmed(io::read_small_file(file, kLargestAnswer)))};
+  const auto token = token_of_file(file);
   auto session = text("AWS_ROLE_SESSION_NAME");
   if (session.empty()) session = "pgweir";
   auto endpoint = text("AWS_ENDPOINT_URL_STS");
@@ -292,7 +302,7 @@ std::optional<Credentials> CredentialChain::of_container() {
   if (url.empty()) return std::nullopt;
   auto token = text("AWS_CONTAINER_AUTHORIZATION_TOKEN");
   if (const auto file = text("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !file.empty())
-    token = trimmed(io::read_small_file(file, kLargestAnswer));
+    token = token_of_file(file).reveal();
   Request request{.method = "GET", .url = url};
   if (!token.empty()) request.headers.push_back({"Authorization", token});
   const Secret answer(fetch(local_, request, kWho));

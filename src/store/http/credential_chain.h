@@ -72,6 +72,7 @@ class CredentialChain final : public CredentialSource {
   [[nodiscard]] Credentials look_of_google();
   [[nodiscard]] std::optional<Credentials> read_output(std::string_view text) const;
   [[nodiscard]] Credentials of_command(const std::string& command) const;
+  [[nodiscard]] static Secret token_of_file(const std::string& path);
   [[nodiscard]] std::optional<Credentials> of_web_identity();
   [[nodiscard]] std::optional<Credentials> of_container();
   [[nodiscard]] std::optional<Credentials> of_machine();

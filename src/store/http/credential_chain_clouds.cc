@@ -6,8 +6,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/text.h"
-#include "io/small_file.h"
 #include "store/http/credential_chain.h"
 #include "store/http/credential_texts.h"
 #include "store/http/url.h"
@@ -19,7 +17,6 @@ namespace weir::store {
 
 namespace {
 
-constexpr std::uint64_t kLargestToken = std::uint64_t{1} << 20;
 constexpr const char* kAzureResource = "https://storage.azure.com/";
 constexpr std::string_view kAzureWays =
     "Name a file with --store-credentials or a command with --store-credential-command, set "
@@ -131,8 +128,7 @@ std::optional<Credentials> CredentialChain::of_azure_workload() {
   const auto client = text("AZURE_CLIENT_ID");
   const auto tenant = text("AZURE_TENANT_ID");
   if (file.empty() || client.empty() || tenant.empty()) return std::nullopt;
-  // Read each time: it is replaced before it expires.
-  const Secret assertion{std::string(trimmed(io::read_small_file(file, kLargestToken)))};
+  const auto assertion = token_of_file(file);
   auto authority = text("AZURE_AUTHORITY_HOST");
   if (authority.empty()) authority = "https://login.microsoftonline.com";
   const Secret form(

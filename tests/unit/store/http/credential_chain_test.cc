@@ -303,6 +303,16 @@ TEST_F(CredentialServicesTest, WhoIsToStopAsksNobodyAgain) {
   EXPECT_EQ(stopped->trouble(), Trouble::stopped);
 }
 
+/// An error of a file would tell an upload that the segment's file is gone.
+TEST_F(CredentialServicesTest, ATokenThatIsMissingIsTroubleOfTheCredentials) {
+  environment_["AWS_WEB_IDENTITY_TOKEN_FILE"] = file().string() + ".missing";
+  environment_["AWS_ROLE_ARN"] = "arn:aws:iam::1:role/r";
+  const auto missing = error_of<StoreError>();
+  ASSERT_TRUE(missing);
+  EXPECT_EQ(missing->trouble(), Trouble::no_keys);
+  EXPECT_THAT(missing->what(), ::testing::HasSubstr(".missing"));
+}
+
 TEST_F(CredentialServicesTest, AsksSts) {
   write("the token\n");
   environment_["AWS_WEB_IDENTITY_TOKEN_FILE"] = file();
