@@ -125,8 +125,9 @@ class Choose {
               "directory with another -D.",
               tar);
       // A standby can stream missing WAL.
-      if (auto& looked = choice.promise;
-          options_.standby && !looked.problem.empty() && looked.obstacle != Obstacle::minimal) {
+      if (auto& looked = choice.promise; options_.standby && !looked.problem.empty() &&
+                                         looked.obstacle != Obstacle::minimal &&
+                                         looked.obstacle != Obstacle::no_history) {
         report_.notes.push_back("the standby must stream WAL that the archive does not have: " +
                                 looked.problem);
         looked.problem.clear();

@@ -532,9 +532,10 @@ Promise look_through(const Way& way, const archive::BackupPoint& backup, const T
     Promise none;
     none.position = none.read_to = backup.start;
     none.obstacle = Obstacle::no_history;
-    none.problem =
-        fmt::format("{} is not in the archive, or cannot be read: a server requests it, and stops",
-                    wal::history_name(*way.missing_history));
+    none.problem = fmt::format(
+        "{} is not in the archive, or cannot be read: a server requests it, and stops, "
+        "or stays on an earlier timeline (a standby)",
+        wal::history_name(*way.missing_history));
     none.hint =
         "Copy it into the archive from another copy of the archive, or from pg_wal of a server of "
         "this timeline; a starting \"pgweir receive\" fetches it from its server.";

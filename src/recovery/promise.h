@@ -62,7 +62,7 @@ struct Way {
   /// on.
   std::function<bool()> has_another_copy;
   /// A timeline whose history file the server requests, and which no archive has: it stops without
-  /// it.
+  /// it, or, as a standby, follows no newer timeline.
   std::optional<wal::TimelineId> missing_history = std::nullopt;
 };
 

@@ -175,11 +175,18 @@ wal::TimelineHistory ArchivesOfRecovery::newest_history(const archive::BackupPoi
 /// (validateRecoveryParameters() in access/transam/xlogrecovery.c), and requests those of all
 /// timelines from that of its checkpoint on (restoreTimeLineHistoryFiles() in timeline.c):
 /// `restore` stops it if one of them existed. A standby's settings and restore_command allow both.
+/// A standby ends its search for the newest timeline at the first number without a history file,
+/// whether that timeline existed or not (findNewestTimeLine()), and then replays WAL that the newer
+/// timelines have left.
 std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
     const archive::BackupPoint& backup) {
-  if (standby_) return std::nullopt;
   const auto timelines = archives_.timelines();
   const auto known = timelines.known();
+  if (standby_) {
+    for (auto timeline = backup.timeline + 1; timeline <= history_->timeline(); ++timeline)
+      if (!std::binary_search(known.begin(), known.end(), timeline)) return timeline;
+    return std::nullopt;
+  }
   auto existed = followed();
   existed.insert(known.begin(), known.end());
   for (const auto& [timeline, why] : archive::missing_histories(archives_.listing(), timelines))

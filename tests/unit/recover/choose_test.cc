@@ -147,8 +147,10 @@ class ChooseOfTwo : public ::testing::Test {
     backups_.back().point->checkpoint = checkpoint;
   }
   /// The path of the backup; "": there is none.
-  std::string choice(const recovery::Target& target, const Archived& archived) {
+  std::string choice(const recovery::Target& target, const Archived& archived,
+                     const std::optional<std::string>& standby = std::nullopt) {
     Options options;
+    options.standby = standby;
     options.open = [&](const std::vector<std::string>& more) {
       auto content = archived;
       if (!more.empty()) content.missing_history.reset();
@@ -339,6 +341,14 @@ TEST_F(ChooseOfTwo, TakesAHistoryFromTheBackupsOwnWal) {
   EXPECT_THAT(report_.problems[0], HasSubstr("00000002.history"));
   newer_.write("pg_wal/" + wal::SegmentName(1, 1, wal_.options().segment_size).to_string(), "");
   EXPECT_EQ(choice({}, archived), newer_.path());
+}
+
+/// What it streams does not help: it may have replayed WAL that the newer timeline has left.
+TEST_F(ChooseOfTwo, MakesNoStandbyThatWouldStayOnAnOlderTimeline) {
+  const Archived archived{.server = wal_, .end = wal_.end(), .missing_history = 2};
+  EXPECT_EQ(choice({}, archived, "host=db1"), "");
+  EXPECT_THAT(report_.problems, ElementsAre(HasSubstr("00000002.history")));
+  EXPECT_THAT(report_.hints, ElementsAre(HasSubstr("pgweir receive")));
 }
 
 TEST(Mapping, IsReadAsPgBasebackupReadsIt) {

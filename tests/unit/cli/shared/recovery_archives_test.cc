@@ -163,14 +163,41 @@ TEST(ArchivesOfRecovery, NameAHistoryThatTheServerNeeds) {
                 verify::history_line(1, left) + verify::history_line(2, left_again));
   EXPECT_EQ(missing(of_two), 2U) << "it is that of the backup's checkpoint";
   EXPECT_EQ(missing({.timeline = 3, .start = kSize.start(6) + 4096}), std::nullopt);
+  EXPECT_EQ(missing(of_two, true), std::nullopt) << "a standby looks for newer ones only";
+  const auto of_one = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  EXPECT_EQ(missing(of_one, true), 2U) << "it would stay on timeline 1";
   archive.write("00000002.history", verify::history_line(1, left));
   EXPECT_EQ(missing(of_two), std::nullopt);
+  EXPECT_EQ(missing(of_one, true), std::nullopt);
   const test::TemporaryDirectory first;
   put(first, one, 1, 7);
   ArchivesOfRecovery archives({.directories = {first.path()}});
   EXPECT_EQ(archives.way(backup(kSize.start(2), std::nullopt, 0), std::nullopt).missing_history,
             std::nullopt)
       << "timeline 1 has none";
+}
+
+/// A number that is missing between two histories ends a standby's search, although the newest
+/// history does not name that timeline.
+TEST(ArchivesOfRecovery, NameANumberAtWhichAStandbyEndsItsSearch) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  auto three = verify::promote(one, left, 3, 9);
+  three.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 7);
+  put(archive, three, 3, 7);
+  archive.write("00000003.history", verify::history_line(1, left));
+  const auto point = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  const auto missing = [&](bool standby) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}}, standby);
+    const auto way = archives.way(point, std::nullopt);
+    EXPECT_EQ(way.history.timeline(), 3U);
+    return way.missing_history;
+  };
+  EXPECT_EQ(missing(true), 2U);
+  EXPECT_EQ(missing(false), std::nullopt) << "its recovery_target_timeline is a number";
 }
 
 /// A recovery to a position before a hole starts a timeline that does not have the hole.
