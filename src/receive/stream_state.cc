@@ -336,8 +336,9 @@ std::chrono::milliseconds StreamState::silent_for(Time now) const {
 }
 
 std::chrono::milliseconds StreamState::asks_for_life_after() const {
-  // With a long limit, too, status must soon know that messages arrive: see StatusBoard::view().
-  constexpr std::chrono::milliseconds kFirst{30'000};
+  // An idle server sends nothing by itself for half its wal_sender_timeout, but status must soon
+  // know that messages arrive: until the first one, the outage lasts (StatusBoard::view()).
+  constexpr std::chrono::milliseconds kFirst{2'000};
   const auto half = options_.silence_limit / 2;
   const auto most = heard_anything_ ? half : std::min(half, kFirst);
   return std::min(options_.asks_for_life_after.value_or(most), most);
