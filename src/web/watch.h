@@ -24,9 +24,19 @@ struct Pace {
   std::chrono::milliseconds patience{60'000};
 };
 
-/// Checks something repeatedly, and rests twenty times as long as a check takes, so that it delays
-/// nothing else: in its own thread with low priority. If that hangs in a call because the disk
-/// hangs, it is abandoned at the end, since it owns all that it uses.
+/// The time between the end of a check and the next one, twenty times as long as it took, so that
+/// it delays nothing else. But a check that hung, perhaps for hours, must not be the last one for
+/// days.
+[[nodiscard]] inline std::chrono::nanoseconds rest_after(std::chrono::nanoseconds took,
+                                                         std::chrono::nanoseconds usual) {
+  constexpr int kRest = 20;
+  constexpr std::chrono::minutes kLongest(5);
+  return std::max(usual, std::min<std::chrono::nanoseconds>(took * kRest, kLongest));
+}
+
+/// Checks something repeatedly, and rests in between: in its own thread with low priority. If that
+/// hangs in a call because the disk hangs, it is abandoned at the end, since it owns all that it
+/// uses.
 template <typename Look>
 class Watch {
  public:
@@ -122,7 +132,6 @@ class Watch {
     }
 
     void run() {
-      constexpr int kRest = 20;
       lowest_priority();
       for (;;) {
         turn();
@@ -130,7 +139,7 @@ class Watch {
         const auto took = Clock::now() - began;
         const auto due = [&] {
           const Clock::duration usual = is_watched() ? hooks.pace.watched : hooks.pace.unwatched;
-          return began + took + std::max<Clock::duration>(usual, took * kRest);
+          return began + took + rest_after(took, usual);
         };
         while (!over && Clock::now() < due()) changed.wait_until(lock, due());
         if (over) break;

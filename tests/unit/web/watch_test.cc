@@ -24,6 +24,13 @@ typename Watch<Look>::Seen wait_until(Watch<Look>& watch, Wanted wanted) {
   }
 }
 
+TEST(Watch, RestsLongerAfterAnExpensiveLookButNotAfterOneThatHung) {
+  EXPECT_EQ(rest_after(1ms, 3s), 3s);
+  EXPECT_EQ(rest_after(10s, 3s), 200s);
+  EXPECT_EQ(rest_after(2h, 3s), 5min);
+  EXPECT_EQ(rest_after(2h, 10min), 10min);
+}
+
 TEST(Watch, LooksAgainAndAgain) {
   std::atomic<int> count = 0;
   std::atomic<bool> last = false;
