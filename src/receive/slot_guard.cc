@@ -1,5 +1,7 @@
 #include "receive/slot_guard.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/units.h"
@@ -12,6 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kReadEvery = 30s;
+/// A restart of the server is over by then. The alert PgweirSlotNotWatched waits as long.
+constexpr auto kUnknownFor = 10min;
 /// Four segments of the default size: little time remains on a busy server.
 constexpr std::int64_t kWarnBelow = 64 * 1024 * 1024;
 
@@ -44,13 +48,24 @@ void SlotGuard::expect(bool expected, std::string server) {
 std::optional<Time> SlotGuard::look() {
   try {
     check();
-    told_failure_ = false;
+    fails_since_.reset();
   } catch (const net::Interrupted&) {
     return std::nullopt;
   } catch (const Error& error) {
-    if (!std::exchange(told_failure_, true))
+    const auto now = machine_.now();
+    if (!fails_since_) {
+      fails_since_ = now;
       log_.warning("the slot cannot be monitored: {}; archiving is not affected, trying again",
                    error.what());
+    }
+    // Another problem, which was found before, is still the more important one.
+    using Kind = SlotTrouble::Kind;
+    if (now - *fails_since_ >= kUnknownFor && reported_.value_or(Kind::unknown) == Kind::unknown)
+      report(
+          SlotTrouble{Kind::unknown,
+                      fmt::format("replication slot \"{}\" could not be checked for more than {}: "
+                                  "{}",
+                                  slot_, format_duration(kUnknownFor), error.what())});
   }
   return machine_.now() + kReadEvery;
 }

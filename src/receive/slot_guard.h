@@ -21,7 +21,7 @@ namespace weir::receive {
 using pq::SlotView;
 
 struct SlotTrouble {
-  enum class Kind { missing, invalidated, unreserved, running_out, inactive };
+  enum class Kind { missing, invalidated, unreserved, running_out, inactive, unknown };
   Kind kind;
   std::string text;
 };
@@ -33,7 +33,8 @@ struct SlotTrouble {
 
 /// Monitors our slot over an ordinary connection and warns in time: the server invalidates a slot
 /// that retains more than max_slot_wal_keep_size, and its WAL is removed. A thread of its own; a
-/// failed connection is retried and never disturbs archiving.
+/// failed connection is retried and never disturbs archiving; if it fails for long, that is a
+/// problem, too.
 ///
 /// A slot that is still to be created is not an error: `expected` says whether it should exist. If
 /// the connection string names several hosts, the slot of the server that streams is monitored:
@@ -71,7 +72,7 @@ class SlotGuard {
   std::mutex mutex_;
   std::string server_;  ///< guarded by it; empty: none has streamed yet
   std::optional<SlotTrouble::Kind> reported_;
-  bool told_failure_ = false;
+  std::optional<Time> fails_since_;     ///< each check since has failed
   std::optional<Time> inactive_since_;  ///< not in use at any check since
   PeriodicLook look_;
 };

@@ -134,10 +134,11 @@ void add_certificates(Collection& to, const receive::ReceiverView& view) {
 }
 
 void add_slot(Collection& to, const receive::ReceiverView& view) {
-  if (!view.slot || !view.slot_view) return;
+  if (!view.slot || (!view.slot_view && !view.slot_warning)) return;
   const std::vector<std::pair<std::string, std::string>> labels = {{"slot", *view.slot}};
-  const auto& slot = *view.slot_view;
   to.add("pgweir_slot_error", view.slot_warning ? 1 : 0, labels);
+  if (!view.slot_view) return;  // no check has succeeded
+  const auto& slot = *view.slot_view;
   to.add("pgweir_slot_exists", slot.exists ? 1 : 0, labels);
   to.add("pgweir_slot_active", slot.active ? 1 : 0, labels);
   to.add_choice("pgweir_slot_wal_status", "wal_status",
