@@ -70,8 +70,7 @@ struct ServerFacts {
     std::chrono::system_clock::time_point now{};
   };
   Certificates certificates{};
-  std::optional<bool> standby_receives;  ///< a standby has received WAL by streaming since its
-                                         ///< start
+  std::optional<bool> standby_receives;  ///< a standby's walreceiver is connected
   std::vector<std::string> unseen;
 
   [[nodiscard]] std::optional<std::string> setting(std::string_view name) const;

@@ -512,10 +512,12 @@ void check_base_backups(Checks& checks, const ServerFacts& server) {
 void check_standby(Checks& checks, const ServerFacts& server) {
   if (server.standby != true) return;
   if (server.standby_receives == false)
-    checks.warn("standby",
-                "this standby has received nothing by streaming: it replays an archive, and has no "
-                "WAL newer than that to send",
-                {"set primary_conninfo on the standby, or archive from its upstream"});
+    checks.warn(
+        "standby",
+        "this standby receives nothing by streaming now: it has no newer WAL to send than it "
+        "has received before, or replays from an archive",
+        {"check primary_conninfo on the standby, and its log; or archive from its "
+         "upstream"});
   else
     checks.ok("standby",
               "the archive contains what the standby has received; a promotion is followed, but a "

@@ -222,6 +222,11 @@ def test_a_standby(servers, new_archive):
     checks, status = doctor("-d", standby.conninfo(), "-D", new_archive(primary).path)
     assert status == 0 and checks["standby"]["level"] == "ok"
     assert "a standby" in checks["server_version"]["found"]
+    # What it has received stays known, but nothing more comes.
+    primary.stop("immediate")
+    wait_for(lambda: standby.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0", "the standby to lose its primary")
+    checks, status = doctor("-d", standby.conninfo())
+    assert status == 0 and checks["standby"]["level"] == "warning", checks["standby"]
 
 
 def test_no_server_and_wrong_options():

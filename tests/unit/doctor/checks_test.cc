@@ -223,7 +223,7 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
          s.standby = true;
          s.standby_receives = false;
        },
-       same_archive, "standby", Level::warning, "nothing by streaming", "primary_conninfo"},
+       same_archive, "standby", Level::warning, "nothing by streaming now", "primary_conninfo"},
       {"clocks", [](auto& s) { s.clock_ahead = -90s; }, same_archive, "clock", Level::warning,
        "behind", "chrony"},
       {"memory", same_server, [](auto& a) { a.place.in_memory = true; }, "file_system",
