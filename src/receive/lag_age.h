@@ -16,6 +16,9 @@ class LagAge {
   /// The age at this snapshot, to about 1/64 of it; 0 if everything is durable; nullopt for WAL
   /// that the server had before the first snapshot: its age is unknown.
   std::optional<std::chrono::milliseconds> add(const StreamSnapshot& snapshot);
+  /// The age of that WAL, at the snapshot that was added last, is at least this.
+  [[nodiscard]] std::optional<std::chrono::milliseconds> at_least(
+      const StreamSnapshot& snapshot) const;
   /// Another stream begins.
   void clear() { ends_.clear(); }
 

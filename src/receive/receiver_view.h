@@ -46,6 +46,8 @@ struct ReceiverView {
   std::optional<StreamSnapshot> last_stream{};  ///< where the last one ended
   /// Age of the oldest WAL of lag(), by the server's clock; unset: unknown.
   std::optional<std::chrono::milliseconds> lag_time{};
+  /// If the server had that WAL before the stream started: its age is at least this.
+  std::optional<std::chrono::milliseconds> lag_at_least{};
   /// Over the last half minute to two minutes; unset: unknown.
   std::optional<std::uint64_t> bytes_per_second{};
   // Counted since the start.

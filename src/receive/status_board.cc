@@ -182,6 +182,7 @@ ReceiverView StatusBoard::view(Time now) const {
   const bool heard = stream && stream->heard;
   if (heard) view.outage_since.reset();
   view.lag_time = stream ? lag_age_.add(*stream) : std::nullopt;
+  view.lag_at_least = stream ? lag_age_.at_least(*stream) : std::nullopt;
   view.serving = std::move(serving);
   view.store = std::move(store);
   view.silence =

@@ -88,16 +88,16 @@ void ask_doctor(const ReceiverView& receiver, Finding& finding) {
 void judge_lag_time(const ReceiverView& receiver, const Limits& limits,
                     std::vector<Finding>& found) {
   const auto lag = receiver.lag();
-  if (!lag || *lag == 0 || !receiver.lag_time) return;
-  if (*receiver.lag_time <= limits.max_lag_time.value_or(kLagTime)) return;
+  const auto age = receiver.lag_time ? receiver.lag_time : receiver.lag_at_least;
+  if (!lag || *lag == 0 || !age) return;
+  if (*age <= limits.max_lag_time.value_or(kLagTime)) return;
   const auto level = limits.max_lag_time ? Level::critical : Level::warning;
   const auto text = fmt::format(
       "{} of the server's WAL is not durable in the archive, the oldest of it written before {}",
-      format_size(*lag), format_time(receiver.taken - *receiver.lag_time));
+      format_size(*lag), format_time(receiver.taken - *age));
   found.push_back({level, text, Topic::lag});
   if (level == Level::critical) found.back().public_text = text;
-  found.back().since =
-      std::chrono::floor<std::chrono::seconds>(receiver.taken - *receiver.lag_time);
+  found.back().since = std::chrono::floor<std::chrono::seconds>(receiver.taken - *age);
   ask_doctor(receiver, found.back());
 }
 

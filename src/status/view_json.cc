@@ -485,9 +485,9 @@ void losses(Io& io, std::vector<archive::Loss>& all) {
 void members(Io& io, ReceiverView& view) {
   // Not written: last_stream.
   auto& [taken, pid, version, config, started, state, state_since, disk_full_since, outage_since,
-         server, cluster_name, hosts, silence, stream, last_stream, lag_time, bytes_per_second,
-         archived_bytes, streams, errors, segments_finished, slow_syncs, syncs, last_error,
-         last_error_time, lost, slot, slot_warning, slot_view, slot_read_at, candidates,
+         server, cluster_name, hosts, silence, stream, last_stream, lag_time, lag_at_least,
+         bytes_per_second, archived_bytes, streams, errors, segments_finished, slow_syncs, syncs,
+         last_error, last_error_time, lost, slot, slot_warning, slot_view, slot_read_at, candidates,
          certificates, comparison, to_compress, serving, store] = view;
   io.always("pid", pid);
   io.always("version", version);
@@ -511,6 +511,7 @@ void members(Io& io, ReceiverView& view) {
   io.merged(stream);
   if (stream) io.derived("lag_bytes", view.lag());
   io.if_any("lag_ms", lag_time);
+  io.if_any("lag_at_least_ms", lag_at_least);
   if (stream && silence) io.derived("last_message", taken - *silence);
   io.if_any("bytes_per_second", bytes_per_second);
   io.always("archived_bytes", archived_bytes);

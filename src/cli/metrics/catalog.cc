@@ -35,7 +35,8 @@ constexpr metrics::Metric kMetrics[] = {
     {"pgweir_receiver_lag_bytes", false,
      "Server WAL not flushed in the archive; only while streaming."},
     {"pgweir_receiver_lag_seconds", false,
-     "Age of the oldest such WAL, by the server's clock; only while streaming and if known."},
+     "Age of the oldest such WAL, by the server's clock; only while streaming and if known. At "
+     "least so old, if the server had it before the stream started."},
     {"pgweir_receiver_silence_seconds", false,
      "Time since the server's last message. An idle server sends messages, too."},
     {"pgweir_receiver_archived_bytes_total", kCounter,

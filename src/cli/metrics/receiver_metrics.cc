@@ -180,9 +180,9 @@ std::vector<metrics::Family> ReceiverMetrics::collect(bool up) {
   if (view.stream) {
     const std::lock_guard lock(mutex_);
     const auto progress = meter_.add(*view.stream, std::chrono::steady_clock::now());
-    if (progress.behind == 0 || progress.behind_time)
-      to.add("pgweir_receiver_lag_seconds",
-             progress.behind == 0 ? 0 : seconds(*progress.behind_time));
+    const auto age = progress.behind_time ? progress.behind_time : progress.behind_at_least;
+    if (progress.behind == 0 || age)
+      to.add("pgweir_receiver_lag_seconds", progress.behind == 0 ? 0 : seconds(*age));
   }
   to.add_count("pgweir_receiver_archived_bytes_total", view.archived_bytes);
   to.add_count("pgweir_receiver_segments_finished_total", view.segments_finished);

@@ -58,6 +58,7 @@ Progress ProgressMeter::add(const receive::StreamSnapshot& snapshot, receive::Ti
     progress.bytes_per_second =
         static_cast<double>(snapshot.write - samples_.front().write) / elapsed;
   progress.behind_time = lag_age_.add(snapshot);
+  progress.behind_at_least = lag_age_.at_least(snapshot);
 
   const std::uint64_t missing =
       snapshot.server_end > snapshot.write ? snapshot.server_end - snapshot.write : 0;

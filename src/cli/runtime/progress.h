@@ -23,6 +23,8 @@ struct Progress {
   std::uint64_t behind = 0;                ///< bytes the server has and that are not durable here
   /// Age of the oldest of them, by the server's clock; unset if they existed before the start.
   std::optional<std::chrono::milliseconds> behind_time;
+  /// Then its age is at least this.
+  std::optional<std::chrono::milliseconds> behind_at_least;
   std::optional<double> fraction;  ///< of the distance to the server's end; only while catching up
   std::optional<std::chrono::milliseconds> left;  ///< until caught up; unset: unknown
   /// While catching up, over half the window or more: the server writes faster than we receive.

@@ -312,11 +312,16 @@ TEST(Check, JudgesTheAgeOfWhatIsNotDurable) {
       "server_lsn": "0/1000001", "silence_ms": 1, "lag_ms": 300000})";
   constexpr auto kCaughtUp = R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000001",
       "server_lsn": "0/1000001", "silence_ms": 1, "lag_ms": 300001})";
+  // After a long outage.
+  constexpr auto kAtLeast = R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000",
+      "server_lsn": "0/1000001", "silence_ms": 1, "lag_at_least_ms": 300001})";
   EXPECT_EQ(with(kBehind, {}), Level::warning);
+  EXPECT_EQ(with(kAtLeast, {}), Level::warning);
   EXPECT_EQ(with(kAtLimit, {}), Level::ok);
   EXPECT_EQ(with(kCaughtUp, {}), Level::ok);
   EXPECT_EQ(with(kBehind, {.max_lag_time = 10min}), Level::ok);
   EXPECT_EQ(with(kAtLimit, {.max_lag_time = 1min}), Level::critical);
+  EXPECT_EQ(with(kAtLeast, {.max_lag_time = 1min}), Level::critical);
 }
 
 TEST(Check, RemembersTheLastVerificationAndDrill) {

@@ -86,6 +86,7 @@ ReceiverView full() {
   view.state_since = kNow - 1h;
   view.outage_since = kNow - 50min;
   view.lag_time = 1500ms;
+  view.lag_at_least = 1400ms;
   view.server = "db1:5432";
   view.cluster_name = "orders";
   view.hosts = {{.index = 1,

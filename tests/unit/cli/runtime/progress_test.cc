@@ -62,6 +62,22 @@ TEST(ProgressMeter, DoesNotGuessTheAgeOfWhatWasThereBeforeIt) {
   EXPECT_EQ(meter.add(snapshot(150, 200, 13s), Time(3s)).behind_time, 1000ms);
 }
 
+/// After a long outage it may take hours: meanwhile it must not look as if nothing were old.
+TEST(ProgressMeter, KnowsAtLeastHowOldIsWhatWasThereBeforeIt) {
+  ProgressMeter meter(5s);
+  const auto at_least = [&](std::uint64_t written, std::uint64_t server,
+                            std::chrono::seconds clock) {
+    const auto progress = meter.add(snapshot(written, server, clock), Time(clock));
+    EXPECT_TRUE(!progress.behind_time || !progress.behind_at_least);
+    return progress.behind_at_least;
+  };
+  // Before the first message, the end is known from IDENTIFY_SYSTEM, and no clock.
+  EXPECT_EQ(at_least(0, 100, 0s), 0ms);
+  EXPECT_EQ(at_least(0, 100, 1000s), 0ms);
+  EXPECT_EQ(at_least(20, 300, 1360s), 360'000ms);
+  EXPECT_EQ(at_least(100, 300, 1361s), std::nullopt);
+}
+
 TEST(ProgressMeter, KeepsTheAgeThroughALongLag) {
   ProgressMeter meter(5s);
   static_cast<void>(meter.add(snapshot(100, 100, 0s), Time(0s)));
