@@ -92,7 +92,8 @@ std::string exposure_html(const Facts& facts, Mode mode) {
   const auto& report = facts.report;
   const auto& receiver = report.receiver;
   std::string html;
-  if (receiver && receiver->stream) {
+  // (Until a message arrives, the end of the server's WAL is not known.)
+  if (receiver && receiver->stream && !receiver->outage_since) {
     const auto lag = receiver->lag().value_or(0);
     if (lag == 0)
       html = has_bad_wal(facts.verdict)

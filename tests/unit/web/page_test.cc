@@ -129,6 +129,11 @@ TEST(Page, SaysWhatWouldBeMissingIfTheServerWereLost) {
                         "datetime=\"2026-11-21T20:30:12.000Z\">2026-11-21 20:30:12 UTC</time><span "
                         "class=\"passed\" aria-hidden=\"true\"></span></span></b>"));
   EXPECT_THAT(page_html(facts_with(away), Mode::single), HasSubstr(" (3 h 29 min)</span>"));
+  const auto* const nothing_arrives =
+      R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/1000000", "server_lsn": "0/1000000",
+          "outage_since": "2026-11-21 20:30:12.000 UTC", "silence_ms": 1})";
+  EXPECT_THAT(page_html(facts_with(nothing_arrives), Mode::live),
+              HasSubstr("<b>all WAL written since <span class=\"since\">"));
   EXPECT_THAT(page_html(facts_with(nullptr), Mode::live), HasSubstr("all WAL that is not here"));
 }
 
