@@ -61,8 +61,10 @@ constexpr OptionGroup kGroups[] = {
     {"Web page (docs/web-page.md):", kPage, {}, nullptr, {.needs = &kWithPage}},
     {"Thresholds of the page's findings:", kLimits, {}, nullptr, {.needs = &kWithPage}}};
 
-/// For example pg_receivewal.
+/// For example pg_receivewal. A receiver that waits for its server has the directory's lock, but
+/// does not write: all of its WAL counts, as after it has ended.
 std::optional<std::string> writer_into(const std::string& directory) {
+  if (has_idle_receiver(directory)) return std::nullopt;
   const auto writer = io::find_foreign_writer(directory, [](std::string_view name) {
     return archive::SegmentFileName::parse(name).has_value();
   });

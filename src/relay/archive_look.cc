@@ -121,7 +121,8 @@ bool ArchiveLook::look_now() {
   const auto durable = ask_();
   if (!durable) return look_at_names();
   next_look_ = {};
-  judge(std::nullopt);  // it rewrites the broken WAL
+  looked_at_end_ = false;  // once it streams no longer: its last answer may precede what it left
+  judge(std::nullopt);     // it rewrites the broken WAL
   const auto served = hub_.served();
   if (durable->timeline == served->timeline()) {
     tell(served->history, durable->flush);

@@ -27,7 +27,8 @@ using NamesChanged = std::function<bool()>;
 /// receiver that streams into it is queried for its flush position. If none responds, new complete
 /// segments are looked up by name, and then read and flushed as at the start (find_served()),
 /// because it is unknown whether they are durable. While another process writes, only complete
-/// segments count; after it has exited, the WAL it left counts, too.
+/// segments count; after it has exited, the WAL it left counts, too, as does that of a receiver
+/// that no longer streams.
 ///
 /// A receiver that starts rewrites partial WAL that breaks off (Break). A break is therefore
 /// reported only if it still exists after some seconds, and no receiver streams: in the log, and to

@@ -13,7 +13,7 @@ from support.process import run, server_user, wait_for
 from support.receiver import BINARY
 from support.relay import Client, make_user, told
 from support.relay import Relay as Serving
-from support.scenario import create_slot, promote_again, reported, streaming
+from support.scenario import begun, create_slot, promote_again, reported, status_of_receiver, streaming
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR
 from support.tree import Tree, assert_same_data, content, put_below, wait_streaming
 
@@ -304,6 +304,29 @@ def test_beside_a_writer_that_says_nothing_finished_segments_count(servers, rece
     assert end() % primary.segment_size == 0
     receiver.resume()
     wait_for(lambda: end() >= position, "the receiver's word")
+
+
+def test_beside_a_receiver_that_waits_all_of_its_wal_is_served(servers, receivers, new_archive, place):
+    """It has the directory's lock, and does not write. With the primary dead, its last WAL is needed most."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    begun(archive, primary)
+    position = primary.write_wal(1.3)
+    archive.wait_covers(primary, 1, position)
+    primary.kill9()
+    wait_for(lambda: status_of_receiver(archive)["state"] == "waiting", "the receiver to wait")
+    serving = Serving(place, receivers, archive, None, TRUST).start()
+
+    def end():
+        client = Client(serving.port)
+        position = wal.lsn(told(client.query("IDENTIFY_SYSTEM"))[1][1][2])
+        client.close()
+        return position
+
+    wait_for(lambda: end() >= position, "what the receiver has archived to be served")
+    assert receiver.running()
+    assert "writes to the archive" not in serving.process.said()
 
 
 @pytest.mark.parametrize("how", ["another user", "a read-only mount"])

@@ -28,6 +28,16 @@ void look_at_lock(status::StatusReport& report, const std::string& directory) {
   report.receiver_mute = true;
 }
 
+/// nullopt also if it cannot be queried.
+std::optional<receive::ReceiverView> answer_of_receiver(const std::string& directory) {
+  try {
+    const auto answer = receive::StatusSocket::ask(directory);
+    return answer ? status::receiver_of(*answer, std::chrono::system_clock::now()) : std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 void ask_receiver(status::StatusReport& report, const std::string& directory) {
@@ -89,15 +99,14 @@ void take_receiver(status::StatusReport& report, const status::StatusReport& ask
 }
 
 std::optional<archive::DurableEnd> durable_end_of(const std::string& directory) {
-  try {
-    const auto answer = receive::StatusSocket::ask(directory);
-    const auto view =
-        answer ? status::receiver_of(*answer, std::chrono::system_clock::now()) : std::nullopt;
-    if (!view || !view->stream) return std::nullopt;
-    return archive::DurableEnd{view->stream->timeline, view->stream->flush, view->stream->write};
-  } catch (const Error&) {
-    return std::nullopt;
-  }
+  const auto view = answer_of_receiver(directory);
+  if (!view || !view->stream) return std::nullopt;
+  return archive::DurableEnd{view->stream->timeline, view->stream->flush, view->stream->write};
+}
+
+bool has_idle_receiver(const std::string& directory) {
+  const auto view = answer_of_receiver(directory);
+  return view && !view->stream;
 }
 
 }  // namespace weir::cli

@@ -26,5 +26,8 @@ void take_receiver(status::StatusReport& report, const status::StatusReport& ask
 /// Returns the flush position of the receiver that streams into the archive, if there is one. Also
 /// returns nullopt if it cannot be queried, without waiting for it.
 [[nodiscard]] std::optional<archive::DurableEnd> durable_end_of(const std::string& directory);
+/// True if a receiver runs on the archive, answers, and does not stream: it waits for its server,
+/// for example, and writes nothing.
+[[nodiscard]] bool has_idle_receiver(const std::string& directory);
 
 }  // namespace weir::cli

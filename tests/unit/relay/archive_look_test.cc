@@ -115,6 +115,23 @@ TEST_F(ArchiveLookTest, SeesSoonThatAWriterHasEnded) {
   EXPECT_EQ(looks, 2);
 }
 
+/// It is queried now and then, and its last answer precedes the WAL that it has flushed since.
+TEST_F(ArchiveLookTest, SeesWhatAReceiverHasLeftSinceItsLastAnswer) {
+  WalBuilder wal{{.switch_every = 0}};  // behind a switch zeros are right
+  wal.grow_to(segment(4));
+  archive_.segments(wal, 1, 3);
+  begin([] { return false; });
+  for (const auto bytes : {300'000u, 600'000u}) {
+    const auto answered = hub_.served()->end;
+    durable_ = archive::DurableEnd{1, answered};
+    EXPECT_EQ(seen(), answered);
+    const auto end = wal.complete_end(segment(3) + bytes);
+    archive_.partial(wal, end);
+    durable_.reset();
+    EXPECT_EQ(seen(), end) << "no segment was completed";
+  }
+}
+
 TEST_F(ArchiveLookTest, SeesWhatIsNewSoonAfterALookThatWasHeldUp) {
   bool changed = false;
   auto held_up = 10s;

@@ -47,5 +47,24 @@ TEST(AskReceiverAgain, TakesANewerPositionOnTheSameTimelineOnly) {
   std::filesystem::remove_all(directory);
 }
 
+/// A receiver that waits for its server has the directory's lock, and writes nothing.
+TEST(HasIdleReceiver, WhileOneAnswersThatDoesNotStream) {
+  static constexpr std::array<const char*, 4> kAnswers = {
+      R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/2000000"})",
+      R"({"state": "waiting"})", R"({"state": "starting"})", "no JSON"};
+  std::string directory = std::filesystem::temp_directory_path() / "pgweir-ask-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  {
+    NullLog log;
+    std::atomic<std::size_t> asked = 0;
+    const receive::StatusSocket socket(
+        directory, [&] { return kAnswers.at(asked++); }, log);
+    for (const bool idle : {false, true, true, false})
+      EXPECT_EQ(has_idle_receiver(directory), idle) << "answer " << asked;
+  }
+  EXPECT_FALSE(has_idle_receiver(directory)) << "it has ended";
+  std::filesystem::remove_all(directory);
+}
+
 }  // namespace
 }  // namespace weir::cli::ask_archive_test
