@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "archive/forms.h"
+#include "archive/other_forms.h"
 #include "base/error.h"
 #include "codec/codec.h"
 #include "io/posix_directory.h"
@@ -22,6 +23,8 @@ namespace weir::importing {
 
 namespace {
 
+using archive::kOtherForms;
+using archive::OtherForm;
 using codec::Method;
 using Type = io::DirectoryEntry::Type;
 
@@ -31,17 +34,6 @@ constexpr std::size_t kSha1Digits = 40;
 constexpr std::uint64_t kSmallestSegment = 1024 * 1024;
 constexpr std::uint64_t kLargestSegment = 1024 * 1024 * 1024;
 
-/// A format that pgweir does not decompress, and the program that does.
-struct OtherForm {
-  std::string_view suffix;
-  std::string_view name;
-  std::string_view unpack;
-};
-constexpr std::array kOtherForms = {
-    OtherForm{".br", "brotli", "brotli -d"},  OtherForm{".lzo", "lzop", "lzop -d"},
-    OtherForm{".bz2", "bzip2", "bunzip2"},    OtherForm{".xz", "xz", "xz -d"},
-    OtherForm{".lzma", "lzma", "xz -d"},      OtherForm{".snappy", "snappy", "snzip -d"},
-    OtherForm{".gpg", "gpg", "gpg --decrypt"}};
 constexpr OtherForm kEncrypted{"", "encryption", ""};
 
 bool is_digits(std::string_view text, std::string_view digits) {

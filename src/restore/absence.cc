@@ -7,6 +7,7 @@
 
 #include "archive/find_losses.h"
 #include "archive/forms.h"
+#include "archive/other_forms.h"
 #include "archive/own_names.h"
 
 namespace weir::restore {
@@ -19,6 +20,12 @@ using archive::SegmentFileName;
 /// Perhaps the file system with the files that they link to is not mounted.
 constexpr const char* kNoFile =
     "{} exists, but is a directory, a device, or a symbolic link without a target";
+
+/// By another archiving program: it was complete.
+std::string exists_packed(const std::string& name, const archive::OtherFile& file) {
+  return fmt::format("{} exists, in a format that is not supported ({}; unpack it by \"{}\")", name,
+                     file.form->name, file.form->unpack);
+}
 
 const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listing& listing) {
   const auto found = std::find_if(
@@ -108,6 +115,10 @@ std::optional<std::string> find_proof(wal::SegmentName segment, const archive::L
       return fmt::format("later segments of this timeline exist ({})", entry.name.to_string());
   }
   for (const auto& name : listing.foreign) {
+    const auto packed = archive::parse_other_form(name);
+    if (packed && packed->segment && packed->timeline == timeline && packed->segment->fits(size) &&
+        packed->segment->segno(size) >= segno)
+      return exists_packed(name, *packed);
     const auto other = SegmentFileName::parse(name);
     if (other && other->segment.timeline() == timeline && other->segment.fits(size) &&
         other->segment.segno(size) > segno &&
@@ -167,6 +178,10 @@ Absence judge_absent_segment(wal::SegmentName segment, const archive::Listing& l
   for (const SegmentEntry& entry : listing.segments)
     if (proves(entry.name.segment))
       return Gap{fmt::format("later segments of this timeline exist ({})", entry.name.to_string())};
+  for (const auto& name : listing.foreign)
+    if (const auto packed = archive::parse_other_form(name);
+        packed && packed->segment && (proves(*packed->segment) || packed->segment == segment))
+      return Gap{exists_packed(name, *packed)};
   for (const auto& name : listing.hidden)
     if (const auto marked = archive::parse_hole_mark(name); marked && proves(*marked))
       return Gap{fmt::format("a hole before {} is recorded", *marked)};
@@ -183,6 +198,8 @@ Absence judge_absent_history(wal::TimelineId timeline, const archive::Listing& l
       return Gap{
           fmt::format("segments of timeline {} exist ({})", timeline, entry.name.to_string())};
   for (const auto& name : listing.foreign) {
+    if (const auto packed = archive::parse_other_form(name); packed && packed->timeline == timeline)
+      return Gap{exists_packed(name, *packed)};
     const auto history = archive::parse_history_name(name);
     const auto segment = SegmentFileName::parse(name);
     if ((history && history->timeline == timeline) ||

@@ -47,6 +47,7 @@ struct KnownHole {
 /// Returns the evidence, in words, that `segment` was once complete on its timeline; nullopt if
 /// there is none:
 /// - a later segment of the same timeline, complete or not, or a recorded hole after it;
+/// - the segment or a later one in a format of another program that pgweir does not read;
 /// - a descendant that left this timeline after this segment, even if only its history is present,
 ///   or its history cannot be read. If the segment itself is present as `.partial`, the consecutive
 ///   partial segments that follow it are not evidence: a receiver temporarily has several of them,

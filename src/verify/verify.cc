@@ -13,6 +13,7 @@
 #include "archive/history_store.h"
 #include "archive/identity.h"
 #include "archive/look_again.h"
+#include "archive/other_forms.h"
 #include "archive/segment_reader.h"
 #include "base/for_each_index.h"
 #include "base/units.h"
@@ -368,7 +369,13 @@ void Run::check_second_forms() {
 void Run::check_names() {
   std::size_t foreign = 0;
   std::string example;
+  std::size_t packed = 0;
+  std::string example_packed;
   for (const auto& name : listing_.foreign) {
+    if (archive::parse_other_form(name)) {
+      if (packed++ == 0) example_packed = name;
+      continue;
+    }
     const bool segment = archive::SegmentFileName::parse(name).has_value();
     if (segment || wal::parse_history_name(name)) {
       Finding finding;
@@ -389,6 +396,10 @@ void Run::check_names() {
     report_.notes.push_back(fmt::format("{} {} not WAL and left alone, {}\"{}\"", foreign,
                                         foreign == 1 ? "entry is" : "entries are",
                                         foreign == 1 ? "" : "such as ", example));
+  if (packed > 0)
+    report_.notes.push_back(fmt::format("{} {} not checked: the format is not supported, {}\"{}\"",
+                                        counted(packed, "file"), packed == 1 ? "is" : "are",
+                                        packed == 1 ? "" : "such as ", example_packed));
   const auto& size = cluster_.segment_size;
   for (const auto& entry : listing_.segments) {
     const auto& segment = entry.name.segment;

@@ -195,6 +195,12 @@ def test_what_others_have_filled_is_read(archive, bucket, ask):
         assert listed.returncode == 0, listed.stderr
         [end, *_] = json.loads(listed.stdout)["store"]["timelines"]
         assert (end["first"], end["last"]) == (names_of(archive)[0], names_of(archive)[-1])
+        # What they have packed in another format is not read, and not absent.
+        following = behind(names_of(archive)[-1], archive)
+        folder = f"barman/main/wals/{following[:16]}" if prefix == "barman" else "wal-g/wal_005"
+        bucket.put(f"{folder}/{following}.bz2", b"packed")
+        ask(following, *layout, prefix=prefix, status=200)
+        assert "bzip2" in ask.said
 
 
 def test_a_moment_is_found_in_the_bucket(archive, bucket):

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "archive/forms.h"
+#include "archive/other_forms.h"
 #include "base/error.h"
 #include "crypto/digest.h"
 #include "crypto/primitives.h"
@@ -288,8 +289,9 @@ bool NearShelf::sees_segment(const std::function<bool(wal::SegmentName)>& is_it)
 /// Where to continue after `last`, skipping irrelevant keys; nullopt: nowhere.
 std::optional<std::string> NearShelf::behind(const std::string& last) const {
   if (!last.starts_with(layout_.wal_prefix())) return std::nullopt;
-  const auto name = name_of(last);
-  const auto segment = name ? segment_of(*name) : std::nullopt;
+  const auto name = layout_.file_of(last);
+  const auto packed = name ? archive::parse_other_form(*name) : std::nullopt;
+  const auto segment = packed ? packed->segment : name ? segment_of(*name) : std::nullopt;
   if (!segment) return last;
   const auto text = segment->to_string();
   if (around_) {
@@ -364,8 +366,11 @@ std::vector<io::DirectoryEntry> NearShelf::list() {
   std::vector<io::DirectoryEntry> entries;
   for (const auto& [key, object] : there_) {
     auto name = name_of(key);
-    if (!name) continue;
-    const bool encrypted = key.ends_with(kAgeSuffix);
+    const bool readable = name.has_value();
+    // Their segments are not absent.
+    if (!readable) name = layout_.file_of(key);
+    if (!readable && (!name || !archive::parse_other_form(*name))) continue;
+    const bool encrypted = readable && key.ends_with(kAgeSuffix);
     if (encrypted && there_.contains(*layout_.key_of(*name))) continue;  // once is enough
     io::DirectoryEntry entry;
     entry.name = std::move(*name);

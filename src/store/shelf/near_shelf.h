@@ -27,7 +27,8 @@
 namespace weir::store {
 
 /// An archive in a store, for all readers of archives: its segments, histories and loss records
-/// under their names in a directory; other names do not exist. It caches what it has seen and sends
+/// under their names in a directory; other names do not exist. Only names() has files in formats
+/// that are not supported (other_forms.h). It caches what it has seen and sends
 /// few requests, since a recovery asks for one file after the other: one listing by a segment's
 /// name finds all its forms, expected files are fetched whole, by one request, and names() may be
 /// incomplete (look_around()). Cached answers are not refreshed, since objects are written once: so

@@ -210,6 +210,43 @@ TEST(JudgeAbsent, TakesANameOfWalThatIsNoFileForAGap) {
   EXPECT_FALSE(segment(4, file_name("1:6.bak")));
 }
 
+/// Another archiving program has packed it: a recovery must not end before it.
+TEST(JudgeAbsent, TakesAFormatThatIsNotSupportedForAGap) {
+  sim::SimDisk disk;
+  fill(disk, {"1:3"}, {});
+  const auto directory = disk.open();
+  const auto listing = archive::list_archive(*directory);
+  const auto timelines = archive::Timelines::read(*directory, listing);
+  const auto with = [&](const std::string& name) {
+    auto changed = listing;
+    changed.foreign.push_back(name);
+    return changed;
+  };
+  const auto is_gap = [](const Absence& absence) { return std::holds_alternative<Gap>(absence); };
+  const auto segment = [&](std::uint64_t segno, const std::string& file) {
+    const wal::SegmentName name(1, segno, kSize);
+    const auto changed = with(file_name(file));
+    const bool gap = is_gap(judge_absent_segment(name, changed, timelines, kSize, {}));
+    archive::Listing packed;
+    packed.foreign = changed.foreign;
+    EXPECT_EQ(is_gap(judge_absent_segment(name, packed)), gap);
+    return gap;
+  };
+  EXPECT_TRUE(segment(4, "1:4.bz2"));
+  EXPECT_TRUE(segment(4, "1:6.snappy"));
+  EXPECT_TRUE(segment(4, "1:4.zst.gpg"));
+  EXPECT_FALSE(segment(4, "1:3.bz2"));
+  EXPECT_FALSE(segment(4, "2:6.xz"));
+  EXPECT_FALSE(segment(4, "1:4.bz2.tmp"));
+  EXPECT_FALSE(segment(4, "1:4.partial.bz2"));
+  const auto history = [&](wal::TimelineId timeline, const std::string& name) {
+    return is_gap(judge_absent_history(timeline, with(name), timelines, {}));
+  };
+  EXPECT_TRUE(history(2, "00000002.history.bz2"));
+  EXPECT_TRUE(history(2, file_name("2:6.br")));
+  EXPECT_FALSE(history(3, "00000002.history.bz2"));
+}
+
 TEST(JudgeAbsentHistory, IsAGapIfTheTimelineExisted) {
   struct Case {
     const char* name;

@@ -65,6 +65,19 @@ TEST_F(NearShelfTest, ShowsTheArchiveAsADirectoryWould) {
   EXPECT_EQ(shelf_.open_bytes(file(2).to_string()), nullptr);
 }
 
+/// Otherwise a recovery would end before it.
+TEST_F(NearShelfTest, ShowsWhatExistsInAFormatThatIsNotSupported) {
+  store_.place(kLayout.key(wal::SegmentName(1, 4, kSize)) + ".bz2", test::as_bytes("packed"));
+  store_.place(kLayout.history_key(3) + ".xz", test::as_bytes("packed"));
+  store_.place(kLayout.key(wal::SegmentName(1, 5, kSize)) + ".tmp", test::as_bytes("unknown"));
+  const std::vector<std::string> names{file(4).to_string() + ".bz2", "00000003.history.xz"};
+  EXPECT_EQ(archive::list_archive(shelf_).foreign, names);
+  auto around = make();
+  around.look_around(wal::SegmentName(1, 4, kSize));
+  const auto listing = archive::list_archive_names(around);
+  EXPECT_EQ(std::count(listing.foreign.begin(), listing.foreign.end(), names.front()), 1);
+}
+
 TEST_F(NearShelfTest, HidesWhatWasPruned) {
   store_.place(OpenObject{wal::SegmentName(1, 2, kSize), kSize.start(2) + 8192, "a-1"}.key(kLayout),
                test::bytes_of("of a segment that is complete"));
