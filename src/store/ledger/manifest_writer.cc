@@ -146,6 +146,18 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
     return;
   }
   if (there && begins_with(memory->tail, *there)) {
+    const auto number = first / kManifestLines;
+    // (A prune keeps the newest object.) Without its front it could never be verified again.
+    if (there->empty() && number > 0 && !read_object(number - 1)) {
+      log_.warning(
+          "the store has lost the manifest {}: the new manifest {} is started, with the newest "
+          "lines; find out which program removes objects there (\"pgweir verify --store\")",
+          id_, new_id);
+      begin(new_id);
+      for (const auto& text : memory->tail)
+        if (auto line = ManifestLine::parse(text)) append(std::move(line->entry));
+      return;
+    }
     const bool waiting = only_full_ && memory->tail.size() < kManifestLines && there->empty();
     if (!waiting)
       log_.warning(

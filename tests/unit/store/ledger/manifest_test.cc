@@ -416,6 +416,23 @@ TEST_F(Manifest, PutsAgainWhatTheStoreHasLost) {
               IsEmpty());
 }
 
+/// As where a bucket was emptied: the front of the chain will never be there again.
+TEST_F(Manifest, StartsAnewWhereTheStoreHasLostTheChain) {
+  const auto memory = write(1, 600);
+  store_.objects.clear();
+  const std::string id = "fedcba9876543210";
+  ManifestWriter writer(store_, kLayout, key_, log_);
+  writer.start(memory, id);
+  EXPECT_EQ(writer.id(), id);
+  writer.put();
+  static_cast<void>(report());
+  ASSERT_EQ(chains_.size(), 1u);
+  EXPECT_EQ(chains_[0].id, id);
+  EXPECT_THAT(chains_[0].broken, IsEmpty());
+  EXPECT_EQ(chains_[0].lines.size(), memory.tail.size());
+  EXPECT_EQ(log_.lines.size(), 1u);
+}
+
 TEST_F(Manifest, LeavesAChainThatSomebodyElseHasWritten) {
   const auto memory = write(1, 30);
   write(30, 40, memory);  // a copy of the archive has gone on
