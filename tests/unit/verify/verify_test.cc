@@ -632,6 +632,18 @@ TEST(Verify, TellsWhatIsNoFileUnderANameOfWal) {
   EXPECT_THAT(report.notes, Contains("1 entry is not WAL and left alone, \"notes\""));
 }
 
+TEST(Verify, TellsOfFilesInAFormatThatIsNotSupported) {
+  auto wal = make_wal();
+  wal.grow_to(kSize.start(3));
+  ArchiveBuilder archive;
+  archive.segments(wal, 1, 3);
+  const auto packed = ArchiveBuilder::name(wal, 3) + ".bz2";
+  archive.disk.put(packed, test::bytes_of("packed"));
+  const auto report = archive.verify();
+  EXPECT_THAT(report.notes,
+              Contains("1 file is not checked: the format is not supported, \"" + packed + "\""));
+}
+
 /// Such as gzip writes it: the final name first. It does not grow, so it is damaged.
 TEST(Verify, TellsASecondFormThatIsNotBeingWrittenAnyMore) {
   auto wal = make_wal();
