@@ -355,9 +355,9 @@ int prune_command(const Arguments& arguments) {
   std::optional<prune::Plan> there;
   if (directory) here = prune::make_plan({*directory, whole, slots}, options);
   if (stored)
-    there = prune::make_plan(
-        {stored->shelf(), stored->shelf(), slots, stored->told_identity(), directory.get()},
-        options);
+    there = prune::make_plan({stored->shelf(), stored->shelf(), slots, stored->told_identity(),
+                              directory.get(), directory == nullptr},
+                             options);
   if (there) tell_manifest(arguments, *stored, *there);
   if (here && tell_plan(*here, dry_run, stored ? " in " + path : "")) {
     const bool through = prune::carry_out(

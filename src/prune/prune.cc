@@ -37,6 +37,7 @@ class Planner {
         mark_(&homes.pruned == &homes.slots ? store::read_mark_for_removal(directory_)
                                             : std::nullopt),
         source_(homes.source),
+        alone_(homes.alone),
         source_listing_(source_ != nullptr ? archive::list_archive(*source_) : archive::Listing{}),
         listing_(archive::list_archive(directory_)),
         all_(&homes.whole == &homes.pruned ? listing_ : archive::list_archive(whole_)) {}
@@ -61,6 +62,7 @@ class Planner {
     collect();
     if (plan_.files > 0) {
       check_backups_are_here();
+      if (alone_) require_ends();
       if (!awaited_.empty()) return nothing_until_uploaded(awaited_.front());
     }
     // Whatever lowered the limit, or set it: the first segment of each backup stays.
@@ -477,6 +479,35 @@ class Planner {
     return plan;
   }
 
+  /// By names, on any timeline that it may have continued on.
+  void require_ends() const {
+    const auto timelines = archive::Timelines::read(whole_, all_);
+    const auto here = forms_of(all_);
+    for (const auto& backup : options_.backups) {
+      if (!backup.end || *backup.end <= backup.start) continue;
+      const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
+      auto ways = timelines.descendants(timeline);
+      ways.push_back(timeline);
+      if (const auto history = timelines.history(timeline))
+        for (const auto& ancestor : history->ancestors()) ways.push_back(ancestor.timeline);
+      const auto last = size_.segno(wal::Lsn(backup.end->byte() - 1));
+      for (auto segno = size_.segno(backup.start); segno <= last; ++segno) {
+        const auto is_here = [&](wal::TimelineId way) {
+          return here.contains(wal::SegmentName(way, segno, size_));
+        };
+        if (std::any_of(ways.begin(), ways.end(), is_here)) continue;
+        throw Error(ErrorKind::retry, "the store does not have the WAL of a backup up to its end")
+            .with("backup", backup.file)
+            .with("segment", wal::SegmentName(timeline, segno, size_))
+            .hint(
+                "Nothing was removed: the older WAL may be all with which a backup can be "
+                "recovered. "
+                "Run the command again when this segment was uploaded; if it never is, specify "
+                "another backup.");
+      }
+    }
+  }
+
   /// A backup whose first segment is missing here is of another archive, or already unusable: then
   /// the arguments are probably wrong.
   void check_backups_are_here() const {
@@ -500,6 +531,7 @@ class Planner {
   archive::KeptSlots slots_;
   const std::optional<store::Mark> mark_;  ///< read before the listing: it may lag
   io::Shelf* const source_;
+  const bool alone_;
   /// Older than what is here: what was completed meanwhile is not waited for.
   archive::Listing source_listing_;
   archive::Listing listing_;

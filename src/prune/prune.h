@@ -74,6 +74,9 @@ struct Homes {
   /// The copy that `pruned` is uploaded from; nullptr: none. A backup whose first segment,
   /// checkpoint or end is only there is no error.
   io::Shelf* source = nullptr;
+  /// `pruned` is such a copy, without the source: a backup's WAL up to its end must be there, as
+  /// far as the end is known.
+  bool alone = false;
 };
 
 /// In words.
@@ -85,8 +88,8 @@ struct Homes {
 /// the archive's mark, if there is one, lacks (store/ledger/mark.h). Throws Error{damage} if the
 /// slot file or the mark cannot be read. Throws Error{usage} for insufficient options,
 /// Error{conflict} if they would make a backup or the newest segments unusable, or if a backup's
-/// checkpoint is damaged in the archive; Error{retry} if the archive does not have it yet;
-/// Error{io}.
+/// checkpoint is damaged in the archive; Error{retry} if the archive does not have it yet, or lacks
+/// WAL before its end (Homes::alone); Error{io}.
 [[nodiscard]] Plan make_plan(const Homes& homes, const Options& options);
 [[nodiscard]] Plan make_plan(io::Shelf& archive, const Options& options);
 

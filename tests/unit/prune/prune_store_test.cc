@@ -128,6 +128,26 @@ TEST_F(PruneStore, LeavesNoGapWhereverItEnds) {
   EXPECT_TRUE(store_.objects.contains(key(1001)));
 }
 
+/// Until then, an older backup may be the only one that can be recovered.
+TEST_F(PruneStore, NeedsTheWalOfABackupUpToItsEnd) {
+  static_cast<void>(plan(1));  // opens the shelf
+  const auto plan_of = [&](wal::Lsn end, bool alone) {
+    archive::BackupPoint backup;
+    backup.timeline = backup.end_timeline = 1;
+    backup.start = kSize.start(2500);
+    backup.end = end;
+    backup.file = "backup_manifest";
+    Options options;
+    options.backups.push_back(backup);
+    return make_plan({*shelf_, *shelf_, *shelf_, {}, nullptr, alone}, options);
+  };
+  const auto there = kSize.start(kSegments + 1);
+  EXPECT_EQ(plan_of(there, true).files, 2499u);
+  EXPECT_EQ(plan_of(there + 100, false).files, 2499u);
+  EXPECT_EQ(test::error_of([&] { static_cast<void>(plan_of(there + 100, true)); }).kind(),
+            ErrorKind::retry);
+}
+
 TEST_F(PruneStore, KeepsTheNewest) {
   EXPECT_EQ(test::error_of([&] { static_cast<void>(plan(kSegments + 1)); }).kind(),
             ErrorKind::conflict);
