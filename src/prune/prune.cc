@@ -501,9 +501,8 @@ class Planner {
             .with("segment", wal::SegmentName(timeline, segno, size_))
             .hint(
                 "Nothing was removed: the older WAL may be all with which a backup can be "
-                "recovered. "
-                "Run the command again when this segment was uploaded; if it never is, specify "
-                "another backup.");
+                "recovered. Run the command again when this segment was uploaded; if it never is, "
+                "specify another backup.");
       }
     }
   }

@@ -23,8 +23,8 @@ constexpr const char* kNoFile =
 
 /// By another archiving program: it was complete.
 std::string exists_packed(const std::string& name, const archive::OtherFile& file) {
-  return fmt::format("{} exists, in a format that is not supported ({}; unpack it by \"{}\")", name,
-                     file.form->name, file.form->unpack);
+  return fmt::format("{} exists, in a format that is not supported ({}; unpack it with \"{}\")",
+                     name, file.form->name, file.form->unpack);
 }
 
 const SegmentEntry* find_partial(wal::SegmentName segment, const archive::Listing& listing) {

@@ -255,7 +255,8 @@ std::string CredentialChain::fetch(Transport& by, const Request& request, const 
   }
 }
 
-/// Read each time: it is replaced before it expires. While it is missing, no file of an archive is.
+/// Read each time: it is replaced before it expires. If it is missing, the error must not be taken
+/// for that of a missing file of the archive.
 Secret CredentialChain::token_of_file(const std::string& path) {
   try {
     return Secret(std::string(trimmed(io::read_small_file(path, kLargestAnswer))));
