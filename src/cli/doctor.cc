@@ -21,6 +21,7 @@
 #include "cli/options/store_options.h"
 #include "cli/serving_checks.h"
 #include "cli/shared/ask_archive.h"
+#include "cli/shared/bounded_look.h"
 #include "cli/shared/stored_archive.h"
 #include "doctor/check_list.h"
 #include "doctor/checks.h"
@@ -221,6 +222,21 @@ std::vector<doctor::Check> check_store(const Arguments& arguments) {
   return checks.take();
 }
 
+/// A directory that hangs, as with a network file system, is one of the findings.
+doctor::ArchiveFacts inspect_archive(const std::string& directory,
+                                     std::optional<wal::SegmentSize> segment_size) {
+  try {
+    return look_within_bounds(directory, [directory, segment_size] {
+      return doctor::inspect_archive(directory, segment_size);
+    });
+  } catch (const FileSystemHangs& error) {
+    doctor::ArchiveFacts facts;
+    facts.path = directory;
+    facts.trouble = doctor::Trouble{error.what(), {error.hint()}};
+    return facts;
+  }
+}
+
 int doctor_command(const Arguments& arguments) {
   if (arguments.has(kFailover)) return failover(arguments);
   const auto directory = arguments.get(kDirectory);
@@ -254,7 +270,7 @@ int doctor_command(const Arguments& arguments) {
     std::optional<wal::SegmentSize> size;
     if (const auto bytes = server ? server->size("wal_segment_size") : std::nullopt)
       size = wal::SegmentSize::of(*bytes);
-    const auto archive = doctor::inspect_archive(*directory, size);
+    const auto archive = inspect_archive(*directory, size);
     add(doctor::judge_archive(archive));
     if (server) add(doctor::judge_both(*server, archive, plan));
   }

@@ -3,6 +3,7 @@ of them with PGWEIR_LONG=1, else those of which nothing else is tried; ext4 and 
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -147,7 +148,7 @@ def bindfs(place):
         program.wait(PATIENCE)
 
 
-def test_a_file_system_that_hangs_is_named_by_status_and_by_a_start(servers, receivers, new_archive, place, bindfs):
+def test_a_file_system_that_hangs_is_named_by_status_doctor_and_a_start(servers, receivers, new_archive, place, bindfs):
     path, program = bindfs
     primary = servers.primary()
     archive = new_archive(primary, path.relative_to(place) / "archive")
@@ -161,6 +162,11 @@ def test_a_file_system_that_hangs_is_named_by_status_and_by_a_start(servers, rec
     assert done.returncode == 2
     done = pgweir("status", "-D", archive.path, "--json")
     assert (done.returncode, done.stdout) == (4, "") and "does not answer" in done.stderr
+    done = pgweir("doctor", "-d", primary.conninfo(), "-D", archive.path, "--measure", "100ms", "--json")
+    assert done.returncode == 1, done
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["directory"]["level"] == "failure" and "does not answer" in checks["directory"]["found"], checks["directory"]
+    assert checks["replication_connection"]["level"] == "ok", "the rest is checked"
     receiver = receivers.pgweir(archive, primary)
     receiver.wait_log("WARN.*the archive's file system does not answer.*waiting for it")
     receiver.stop()
