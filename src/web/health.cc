@@ -36,6 +36,8 @@ http::Answer readiness(const receive::ReceiverView& view, const status::Limits& 
     if (!finding.public_text.empty()) return no(finding.public_text);
   if (directory_hangs) return no(kDirectoryHangs);
   if (!view.stream) return no("the receiver does not stream yet");
+  // Until the first one, the end of the server's WAL is that of the connection's start.
+  if (view.outage_since) return no("no message of the server has arrived yet");
   if (archive != nullptr)
     for (const auto& finding : status::space_findings(*archive, limits))
       if (!finding.public_text.empty()) return no(finding.public_text);

@@ -32,9 +32,11 @@ TEST(Readiness, IsToArchiveWithinTheLimit) {
       {"over it", streaming((1 << 20) + 1), 1 << 20, 503, "1.0 MB behind the server\n"},
       {"connecting", {}, {}, 503, "the receiver does not stream: connecting\n"},
       {"disk full", streaming(0), {}, 503, "the disk is full\n"},
+      {"silent", streaming(0), {}, 503, "no message of the server has arrived yet\n"},
   };
   cases[4].view.state = "connecting";
   cases[5].view.disk_full_since.emplace();
+  cases[6].view.outage_since.emplace();
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
     const auto answer = readiness(each.view, {.max_lag = each.most});
