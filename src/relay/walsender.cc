@@ -16,6 +16,8 @@
 
 #include "archive/history_store.h"
 #include "wal/ancestor_history.h"
+#include "wal/segment.h"
+#include "wal/timeline_history.h"
 
 namespace weir::relay {
 
@@ -173,14 +175,21 @@ void Walsender::read_wal(const WalsenderState::ReadWal& step, const Served& serv
 
 void Walsender::send_history(wal::TimelineId timeline, const Served& served) {
   try {
-    auto content = archive::read_history(archive_, timeline);
-    // A standby fetches the history of each timeline up to the newest, and cannot stream if one is
+    const auto content = archive::read_history(archive_, timeline);
+    // A standby keeps what it gets, and is ended by a file that it cannot read, at each start
+    // (readTimeLineHistory() in access/transam/timeline.c).
+    if (content && wal::TimelineHistory::parse(timeline, *content))
+      return state_.on_history(content);
+    // It fetches the history of each timeline up to the newest, and cannot stream if one is
     // missing. An archive that began on a later timeline may lack those of its ancestors, whose WAL
     // its first segment begins with.
-    if (!content)
-      if (const auto newest = archive::read_history(archive_, served.timeline()))
-        content = wal::ancestor_history(*newest, timeline);
-    state_.on_history(content);
+    if (const auto newest = archive::read_history(archive_, served.timeline()))
+      if (const auto older = wal::ancestor_history(*newest, timeline))
+        return state_.on_history(older);
+    if (content)
+      throw Error(ErrorKind::damage, "a timeline's history file is broken")
+          .with("file", wal::history_name(timeline));
+    state_.on_history(std::nullopt);
   } catch (const Error& error) {
     trouble_.error(error);
     state_.on_no_wal(unreadable(error));

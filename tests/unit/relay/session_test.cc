@@ -156,6 +156,20 @@ TEST_F(SessionTest, GivesTheHistoryOfAnAncestorOfWhichNothingWasArchived) {
   for (const int none : {1, 5}) EXPECT_EQ(ask_for(none), "E");
 }
 
+/// A standby would keep it, and could not start any more.
+TEST_F(SessionTest, GivesNoHistoryThatCannotBeRead) {
+  const std::string first = "1\t0/280000\tno recovery target specified\n";
+  const auto newest = first + "\n3\t0/2A0000\tno recovery target specified\n";
+  archive_.history(2, "1\t").history(3, std::string(40, '\0')).history(4, newest);
+  begin(kSize.start(3), *wal::TimelineHistory::parse(4, newest));
+  say(query("TIMELINE_HISTORY 3"));
+  EXPECT_EQ(values(hear_until('Z').at(1)).at(1), first) << "the newest one has the same lines";
+  say(query("TIMELINE_HISTORY 2"));  // no ancestor of the newest one
+  const auto heard = hear_until('Z');
+  EXPECT_EQ(types(heard), "EZ");
+  EXPECT_EQ(field(heard.front(), 'C'), "XX001");
+}
+
 /// Of one who has said more than is read now, the end would not be read, either.
 TEST_F(SessionTest, NoticesThatAClientHasGoneWhoIsNotListenedTo) {
   begin(wal_.complete_end(kSize.start(4)));
