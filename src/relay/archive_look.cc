@@ -124,14 +124,15 @@ bool ArchiveLook::look_now() {
   looked_at_end_ = false;  // once it streams no longer: its last answer may precede what it left
   judge(std::nullopt);     // it rewrites the broken WAL
   const auto served = hub_.served();
-  if (durable->timeline == served->timeline()) {
+  const bool is_served = durable->timeline == served->timeline();
+  if (is_served && !served->lacks_ancestors()) {
     tell(served->history, durable->flush);
-  } else if (durable->timeline > served->timeline()) {
+  } else if (durable->timeline >= served->timeline()) {
     const auto history = history_of(archive_, durable->timeline);
-    if (!history)
+    if (!history && !is_served)
       throw Error(ErrorKind::damage, "a timeline's history file is broken")
           .with("file", wal::history_name(durable->timeline));
-    tell(*history, durable->flush);
+    tell(history.value_or(served->history), durable->flush);
   }
   return true;
 }

@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -51,7 +52,11 @@ std::string Cluster::server_version() const {
 
 ServedEnd::Told ServedEnd::on_durable(const wal::TimelineHistory& history, wal::Lsn end) {
   if (history.timeline() == served_.timeline()) {
-    if (end <= served_.end) return Told::nothing;
+    // Clients of the ancestors get everything before their switchpoints, so it must be durable.
+    const bool learns = served_.lacks_ancestors() && !history.ancestors().empty() &&
+                        history.ancestors().back().switchpoint < std::max(end, served_.end);
+    if (learns) served_.history = history;
+    if (end <= served_.end) return learns ? Told::further : Told::nothing;
     served_.end = end;
     return Told::further;
   }

@@ -39,6 +39,11 @@ struct Served {
   std::optional<wire::ErrorReport> breaks_off = std::nullopt;
 
   [[nodiscard]] wal::TimelineId timeline() const { return history.timeline(); }
+  /// The archive had no history file of the timeline. It may get one later: a starting receiver
+  /// fetches it.
+  [[nodiscard]] bool lacks_ancestors() const {
+    return timeline() != 1 && history.ancestors().empty();
+  }
 };
 
 /// The announced end, which never goes back. It receives a receiver's flush position, and includes
@@ -55,7 +60,7 @@ class ServedEnd {
 
   enum class Told {
     nothing,   ///< not further than what was announced
-    further,   ///< on the same timeline
+    further,   ///< on the same timeline, or its ancestors, which were not known
     switched,  ///< to a newer one, of which the old one is an ancestor
     foreign,   ///< of a history that does not contain what was announced
   };

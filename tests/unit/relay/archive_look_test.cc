@@ -115,6 +115,23 @@ TEST_F(ArchiveLookTest, SeesSoonThatAWriterHasEnded) {
   EXPECT_EQ(looks, 2);
 }
 
+/// Without it, no client on an older timeline can come over to the newest.
+TEST_F(ArchiveLookTest, TakesAHistoryThatAReceiverFetchesLater) {
+  Hub hub(Served{wal::TimelineHistory(2), segment(3)});
+  ArchiveLook look(
+      *directory_, cluster_,
+      [] {
+        return archive::DurableEnd{2, segment(3)};
+      },
+      nullptr, nullptr, hub, log_, clock_);
+  look.look();
+  EXPECT_FALSE(hub.served()->history.contains(1));
+  archive_.history(2, "1\t0/2C0000\tno recovery target specified\n");
+  look.look();
+  EXPECT_TRUE(hub.served()->history.contains(1));
+  EXPECT_EQ(hub.served()->end, segment(3));
+}
+
 /// It is queried now and then, and its last answer precedes the WAL that it has flushed since.
 TEST_F(ArchiveLookTest, SeesWhatAReceiverHasLeftSinceItsLastAnswer) {
   WalBuilder wal{{.switch_every = 0}};  // behind a switch zeros are right

@@ -53,6 +53,21 @@ TEST(ServedEnd, DoesNotFollowAHistoryThatIsNotItsOwn) {
   EXPECT_EQ(end.now().end, Lsn(0x300));
 }
 
+/// A starting receiver fetches a history file that was removed because it could not be read.
+TEST(ServedEnd, LearnsTheAncestorsOfItsTimelineLater) {
+  ServedEnd end({wal::TimelineHistory(2), Lsn(0x300)});
+  EXPECT_EQ(end.on_durable(history(2, "1\t0/300\tx\n"), Lsn(0x300)), Told::nothing);
+  EXPECT_TRUE(end.now().lacks_ancestors()) << "not all of their WAL is durable";
+  const auto second = history(2, "1\t0/200\tx\n");
+  EXPECT_EQ(end.on_durable(second, Lsn(0x2ff)), Told::further);
+  EXPECT_EQ(end.now().history, second);
+  EXPECT_EQ(end.now().end, Lsn(0x300));
+  EXPECT_EQ(end.on_durable(wal::TimelineHistory(2), Lsn(0x300)), Told::nothing);
+  EXPECT_EQ(end.on_durable(history(2, "1\t0/100\tx\n"), Lsn(0x300)), Told::nothing);
+  EXPECT_EQ(end.now().history, second) << "those that were announced stay";
+  EXPECT_FALSE(Served({wal::TimelineHistory(1), Lsn(1)}).lacks_ancestors()) << "it has none";
+}
+
 TEST(Cluster, IsOfTheVersionThatItsServerSays) {
   const struct {
     const char* said;
