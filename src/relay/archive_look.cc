@@ -41,9 +41,10 @@ wire::ErrorReport report_of(const archive::Break& broken) {
           "All WAL before that position has been sent. The server's log has details."};
 }
 
-/// Another sync could succeed without the WAL being on disk.
-wire::ErrorReport report_of(const Error& sync_failed) {
-  return {"57P03", "no newer WAL of this archive can be served", sync_failed.message(),
+/// After a failed sync: another one could succeed without the WAL being on disk. Or of a timeline
+/// that does not continue the served WAL.
+wire::ErrorReport report_of(const Error& why) {
+  return {"57P03", "no newer WAL of this archive can be served", why.message(),
           "All WAL before that has been sent. The server's log has details."};
 }
 
@@ -92,6 +93,8 @@ void ArchiveLook::look() {
   if (sync_failed_ && error) {
     hub_.set_break(hub_.served()->end, report_of(*sync_failed_));
     error = sync_failed_;
+  } else if (foreign_) {
+    hub_.set_break(hub_.served()->end, report_of(*foreign_));
   }
   // (WAL that is still being copied is not one.)
   hub_.set_problem(error && error->kind() != ErrorKind::retry ? error : foreign_);

@@ -36,7 +36,8 @@ using NamesChanged = std::function<bool()>;
 ///
 /// After a failed fsync, and after the directory was emptied, moved, or filled with WAL of another
 /// cluster, nothing newer is announced until the process is restarted: Hub::problem(). In the first
-/// case, clients still get the WAL that was announced; in the others they get an error.
+/// case, clients still get the WAL that was announced; in the others they get an error. A newer
+/// timeline that does not continue the served WAL is handled as the first case.
 ///
 /// One thread. The archive, the hub, the log and the threads must outlive it.
 class ArchiveLook {

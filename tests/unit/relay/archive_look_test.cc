@@ -207,6 +207,25 @@ TEST_F(ArchiveLookTest, TakesAFailedSyncForFinalExceptForWhatAReceiverSays) {
   expect_told();
 }
 
+/// A client that has caught up would believe that all is well.
+TEST_F(ArchiveLookTest, TellsClientsOfATimelineThatDoesNotContinueTheirs) {
+  begin([] { return false; });
+  archive_.history(3, "2\t0/280000\tno recovery target specified\n");
+  durable_ = archive::DurableEnd{3, segment(5)};
+  EXPECT_EQ(seen(), segment(3));
+  EXPECT_EQ(hub_.served()->timeline(), 1u);
+  EXPECT_TRUE(hub_.problem());
+  ASSERT_TRUE(hub_.served()->breaks_off);
+  EXPECT_EQ(hub_.served()->breaks_off->sqlstate, "57P03");
+  seen();
+  EXPECT_TRUE(hub_.served()->breaks_off);
+  EXPECT_EQ(log_.errors, 2) << "the error and its hint, once";
+  durable_ = archive::DurableEnd{1, segment(4)};
+  EXPECT_EQ(seen(), segment(4));
+  EXPECT_FALSE(hub_.served()->breaks_off);
+  EXPECT_FALSE(hub_.problem());
+}
+
 TEST_F(ArchiveLookTest, ShowsWhatItCannotReadUntilItCan) {
   bool changed = false;
   begin([&] { return std::exchange(changed, false); });
