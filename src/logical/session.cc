@@ -70,6 +70,12 @@ class Gathering {
   Clock::time_point last_{};
 };
 
+/// The output has not taken everything, or not synced it. This is not retried: the next start
+/// truncates the file.
+bool is_of_output(ErrorKind kind) {
+  return kind == ErrorKind::durability || kind == ErrorKind::disk_full || kind == ErrorKind::io;
+}
+
 /// The server's information about the slot.
 struct SlotFacts {
   std::string plugin;
@@ -114,10 +120,7 @@ class Session {
         break;  // while connecting again
       } catch (const Error& error) {
         if (wait_out(error)) continue;
-        // A failed write or fsync is not retried: the next start truncates the file.
-        const auto kind = error.kind();
-        if (kind != ErrorKind::durability && kind != ErrorKind::disk_full && kind != ErrorKind::io)
-          leave_whole();
+        if (!is_of_output(error.kind())) leave_whole();
         throw;
       }
     }
@@ -254,6 +257,7 @@ void Session::stream_once() {
     if (stuck_reader_) stuck_reader_->leave();
     stream.finish(kFinishTimeout);
   } catch (const Error& error) {
+    if (is_of_output(error.kind())) throw;
     // All is on disk; unconfirmed transactions are sent again and skipped.
     environment_.log.warning("the stream did not end cleanly: {}", error.what());
   }

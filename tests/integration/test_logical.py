@@ -676,6 +676,47 @@ def test_a_full_disk_confirms_nothing_that_is_not_there(servers, place):
     assert len(changes.inserted_ids_of_test_decoding(changes.lines_of(place / "out"))) == 3001
 
 
+@pytest.mark.parametrize("program", ("stock", "stand-in", "pgweir"))
+def test_an_output_that_takes_nothing_at_the_end_position_is_no_success(servers, place, program):
+    """What is written last is still in memory when the end is reached."""
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) VALUES ('1')")
+    end = server.sql("SELECT max(lsn) FROM pg_logical_slot_peek_changes('s', NULL, NULL)")
+    before = server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots")
+    if program == "pgweir":
+        command = logical_command(server, "/dev/full", "--no-state", "-E", end, "-n")
+    else:
+        link = place / "pg_recvlogical"
+        link.symlink_to(BINARY)
+        command = [DEBIAN_BIN / "pg_recvlogical" if program == "stock" else link,
+                   "-d", server.conninfo(dbname="postgres"), "-S", "s", "--start", "-f", "/dev/full", "-E", end, "-n"]
+    result = run(command, check=False)
+    assert result.returncode in ((3, 4) if program == "pgweir" else (1,)), result.stderr
+    assert "No space left on device" in result.stderr
+    slot_free(server)
+    assert server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots") == before
+
+
+def test_a_sync_that_fails_at_the_end_is_not_tried_again(servers, receivers, place, sync_fault):
+    """The next one may succeed without what the kernel has dropped. Nothing is claimed to be durable."""
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    out, state = place / "out", place / "out.state"
+    receiver = receivers.start(logical_command(server, out, "-F", "1h", "-s", "1h"), env=sync_fault.env)
+    receiver.wait_log("streaming from slot")
+    wait_for(state.exists, "the state file")
+    before = state.read_text()
+    sync_fault.set("fail 1")
+    server.sql("INSERT INTO t (v) VALUES ('1')")
+    wait_for(lambda: b"COMMIT" in content_if_there(out), "the transaction to be written")
+    receiver.send(signal.SIGINT)
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert state.read_text() == before
+    up_to_now(server, out)
+    assert changes.inserted_ids_of_test_decoding(changes.lines_of(out)) == [1]
+
+
 MEGABYTES = int(os.environ.get("PGWEIR_MESSAGE_MB", 64))  # of one value; up to 1023
 
 

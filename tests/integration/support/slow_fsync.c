@@ -4,6 +4,7 @@
  *
  *   "sleep 2500"  milliseconds before the sync is passed on
  *   "fail 0"      the sync returns EIO
+ *   "fail 1"      only the first sync does, as with a kernel that has dropped the pages; or more
  *   "hang 0"      nothing comes back before the file says something else
  *   "hold 0"      as "hang", and writes do so, too, instead of syncs
  *   "open 0"      nothing comes back of an open of a file whose name ends in ".gz"
@@ -60,7 +61,9 @@ static int treated(const char *call, int fd, int (*real)(int)) {
     }
   }
   if (strcmp(what, "hang") == 0) hang_while(control, "hang");
-  if (strcmp(what, "fail") == 0) {
+  static long failed;
+  if (strcmp(what, "fail") == 0 &&
+      (milliseconds == 0 || __sync_fetch_and_add(&failed, 1) < milliseconds)) {
     errno = EIO;
     return -1;
   }
