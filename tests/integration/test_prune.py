@@ -143,3 +143,14 @@ def test_does_what_the_stock_program_does(place, arguments):
         assert ours[:3] == stock[:3]
     else:
         assert ours == stock
+
+
+def test_says_its_version_as_the_stock_program_does(place):
+    """PostgreSQL's version is the first word after the name and the parentheses."""
+    link = place / "pg_archivecleanup"
+    link.symlink_to(BINARY)
+    for option in ("--version", "-V"):
+        answer = run(link, option)
+        assert answer.returncode == 0 and answer.stderr == ""
+        assert re.fullmatch(r"pg_archivecleanup \(PostgreSQL\) 19\.0 \(pgweir [0-9.]+\)\n", answer.stdout)
+    assert run(link, "-n", "--version").returncode == 2

@@ -154,7 +154,8 @@ int pg_archivecleanup(int count, char** words) {
     const std::string_view first = words[1];
     if (first == "--help" || first == "-?") return std::fputs(kHelp, stdout) < 0 ? 1 : 0;
     if (first == "--version" || first == "-V") {
-      fmt::print("{} (pgweir) {}\n", kName, PGWEIR_VERSION);
+      // As pg_receivewal_version(): the version of PostgreSQL whose options it has.
+      fmt::print("{} (PostgreSQL) 19.0 (pgweir {})\n", kName, PGWEIR_VERSION);
       return 0;
     }
   }

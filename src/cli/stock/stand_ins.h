@@ -21,8 +21,8 @@ struct StandIn {
 /// Exit status 0 or 1.
 int pg_receivewal(int count, char** words);
 int pg_recvlogical(int count, char** words);
-/// Exit status 0, 2 for wrong usage; files that cannot be removed are reported, with status 0, as
-/// in the original.
+/// Exit status 0, 2 for wrong usage, and 1 at the first file that cannot be removed, as in the
+/// original since version 15.
 int pg_archivecleanup(int count, char** words);
 [[nodiscard]] std::string_view pg_archivecleanup_help();
 inline constexpr std::string_view kPgReceivewal = "pg_receivewal";
