@@ -355,6 +355,7 @@ void Arguments::add_variable(const std::string& name, const std::string& value, 
       if (end > 0) given.values.emplace_back(rest.substr(0, end));
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
+    if (given.values.empty()) return;  // empty lines only
     for (const auto& each : given.values) {
       auto word = each;
       if (mask_passwords(word.data()))

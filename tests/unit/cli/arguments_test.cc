@@ -163,6 +163,9 @@ TEST(Arguments, ReadsSwitchesAndListsOfTheEnvironment) {
       surrounded("receive", {"PGWEIR_RECEIVE_NO_LOOP=off"}, "", {"--no-loop"}).has("no-loop"));
   EXPECT_EQ(surrounded("receive", {"PGWEIR_RECEIVE_OPTION=a\nb\n"}, "option = c").texts("option"),
             (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(surrounded("receive", {"PGWEIR_RECEIVE_OPTION=\n\n"}, "option = c").text("option"),
+            "c");
+  EXPECT_FALSE(surrounded("receive", {"PGWEIR_RECEIVE_OPTION=\n"}).has("option"));
 }
 
 TEST(Arguments, GiveOtherCommandsWhatTheyShareWithReceive) {
