@@ -154,3 +154,19 @@ def test_says_its_version_as_the_stock_program_does(place):
         assert answer.returncode == 0 and answer.stderr == ""
         assert re.fullmatch(r"pg_archivecleanup \(PostgreSQL\) 19\.0 \(pgweir [0-9.]+\)\n", answer.stdout)
     assert run(link, "-n", "--version").returncode == 2
+
+
+@pytest.mark.parametrize("files", (1, 200))
+def test_a_list_that_could_not_be_written_is_an_error(place, files):
+    """Of more than a buffer, too: not a crash."""
+    link = place / "pg_archivecleanup"
+    link.symlink_to(BINARY)
+    archive = place / "archive"
+    archive.mkdir()
+    for number in range(files):
+        (archive / f"0000000100000000{number:08X}").touch()
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([link, "-n", archive, "000000010000000100000000"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "pg_archivecleanup: error: could not write to the standard output\n"
+    assert len(list(archive.iterdir())) == files

@@ -11,6 +11,7 @@
 #include "archive/kept_slots.h"
 #include "archive/listing.h"
 #include "base/error.h"
+#include "cli/help.h"
 #include "cli/print_stderr.h"
 #include "cli/stock/stand_ins.h"
 #include "io/posix_directory.h"
@@ -126,10 +127,11 @@ int clean(const Settings& settings) {
     if (position < first) files.emplace_back(position, entry.name);
   }
   std::sort(files.begin(), files.end());
+  std::string listed;
   for (const auto& [position, name] : files) {
     const auto path = settings.location + "/" + name;
     if (settings.dry_run) {
-      fmt::print("{}\n", path);
+      listed += path + "\n";
       if (settings.debug) print_stderr("{}: file \"{}\" would be removed\n", kName, path);
       continue;
     }
@@ -137,6 +139,7 @@ int clean(const Settings& settings) {
     directory->remove(name);
   }
   if (!settings.dry_run && !files.empty()) directory->sync();
+  if (!listed.empty()) print_data(listed);
   return 0;
 }
 
