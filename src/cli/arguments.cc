@@ -371,6 +371,14 @@ void Arguments::add_variable(const std::string& name, const std::string& value, 
     const auto* own = command_->find(option->name);
     if (own == nullptr || !own->shared) return;
   }
+  // The order of the environment must not decide between a former name and the present one.
+  if (const auto found = given_.find(option->name);
+      found != given_.end() && found->second.origin == Origin::environment &&
+      present_variable(found->second.variable, of) == present &&
+      (option->takes_value() ? found->second.values != given.values : !on))
+    throw Error(ErrorKind::usage, fmt::format("{} and {} set the same option to different values",
+                                              found->second.variable, name))
+        .hint("One of them is the former name: remove it.");
   if (given_.contains(option->name) || off_.contains(option->name)) return;
   if (on)
     given_.emplace(option->name, std::move(given));

@@ -68,6 +68,17 @@ TEST(FormerNames, AreTakenFromTheEnvironment) {
                           "former name is accepted until version 2.0"));
 }
 
+TEST(FormerNames, DoNotGiveAVariableTwice) {
+  const auto read = [](const std::vector<std::string>& variables) {
+    auto arguments = Arguments::parse(kReceiveCommand, {});
+    arguments.add_environment(variables, commands());
+    return arguments.text("slot-hosts");
+  };
+  EXPECT_THROW(read({"PGWEIR_RECEIVE_SLOT_ON=none", "PGWEIR_RECEIVE_SLOT_HOSTS=all"}), Error);
+  EXPECT_THROW(read({"PGWEIR_RECEIVE_SLOT_HOSTS=all", "PGWEIR_RECEIVE_SLOT_ON=none"}), Error);
+  EXPECT_EQ(read({"PGWEIR_RECEIVE_SLOT_ON=all", "PGWEIR_RECEIVE_SLOT_HOSTS=all"}), "all");
+}
+
 TEST(FormerNames, AreNotMissedWhereThePresentOnesAreGiven) {
   EXPECT_THAT(Arguments::parse(kReceiveCommand, {"--slot-hosts", "all"}).former_names(), IsEmpty());
 }
