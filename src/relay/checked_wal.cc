@@ -55,7 +55,9 @@ Trouble gone(const std::string& file) {
   return {{"58P01", fmt::format("requested WAL segment {} has already been removed", file)},
           Error(ErrorKind::gap, "WAL requested by a client is not in the archive")
               .with("segment", file)
-              .hint("If it was removed on purpose, that client needs a new base backup.")};
+              .hint("If it was uploaded to an object store and removed here, fetch it from there: "
+                    "with the client's restore_command, or with \"pgweir store get\". If it was "
+                    "removed on purpose, that client needs a new base backup.")};
 }
 
 /// It was never completed, and the served WAL continues after it: a hole that an operator accepted.
