@@ -85,12 +85,14 @@ milliseconds OwnHabits::pause_after(const Error& error, milliseconds pause, Log&
 /// Waits the same time after every end of a stream, but exits if the first connection fails.
 class StockHabits final : public Habits {
  public:
-  explicit StockHabits(const Options& options) : loop_(options.loop) {}
+  explicit StockHabits(const Options& options)
+      : loop_(options.loop), on_disk_full_(options.on_disk_full) {}
 
   [[nodiscard]] Reaction after(const Failure& failure) override {
     const auto kind = failure.error.kind();
-    const bool may_pass =
-        kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
+    const bool may_pass = kind == ErrorKind::retry || kind == ErrorKind::refused ||
+                          kind == ErrorKind::gap ||
+                          (kind == ErrorKind::disk_full && on_disk_full_ == OnDiskFull::wait);
     return {may_pass && failure.answered_once && loop_ ? Kind::try_again : Kind::stop};
   }
   [[nodiscard]] bool asks_all_hosts() const override { return false; }
@@ -118,6 +120,7 @@ class StockHabits final : public Habits {
 
  private:
   const bool loop_;
+  const OnDiskFull on_disk_full_;
 };
 
 }  // namespace

@@ -89,8 +89,8 @@ struct Options {
   std::string fallback_application_name = "pgweir";
   /// Decide as pg_receivewal does where it differs:
   /// - The first connection must succeed. After that every failure of the connection or the server,
-  ///   including rejections and removed WAL, is retried after 5 seconds; without `loop` each ends
-  ///   the run at once, also a slot that is still in use.
+  ///   including rejections and removed WAL, and a full disk between two streams, is retried after
+  ///   5 seconds; without `loop` each ends the run at once, also a slot that is still in use.
   /// - A complete file of a wrong size is ignored, with a warning, and replaced.
   /// - A segment is renamed into place before the next one is started: other programs that find two
   ///   partial segments may take the newer one for the end.

@@ -2374,6 +2374,26 @@ TEST(StockHabits, WhateverMayPassIsTriedAgainAfterFiveSeconds) {
   }
 }
 
+TEST(StockHabits, AFullDiskBetweenTwoStreamsIsTriedAgain) {
+  for (const bool loop : {true, false}) {
+    SCOPED_TRACE(loop);
+    auto options = stock();
+    options.loop = loop;
+    Dialogue dialogue(options);
+    dialogue.identity.timeline = 2;
+    dialogue.server_histories[2] = kHistory2;
+    dialogue.until<step::StoreHistory>();
+    dialogue.state.failed(Error(ErrorKind::disk_full, "No space left on device"), dialogue.now);
+    if (!loop) {
+      EXPECT_EQ(dialogue.end().error->kind(), ErrorKind::disk_full);
+      continue;
+    }
+    dialogue.until<step::Wait>();
+    dialogue.until<step::StoreHistory>();
+    dialogue.until<step::Stream>();
+  }
+}
+
 TEST(StockHabits, WithoutALoopEachFailureIsTheEnd) {
   for (const std::string sqlstate : {"", "55006"}) {
     auto options = stock();
