@@ -18,8 +18,6 @@ namespace weir::archive {
 
 namespace {
 
-using nlohmann::json;
-
 constexpr std::string_view kRanges = "\"WAL-Ranges\"";
 constexpr std::string_view kFiles = "\"Files\"";
 constexpr std::uint64_t kFront = 4096;
@@ -28,8 +26,8 @@ constexpr std::uint64_t kEnd = std::uint64_t{64} << 10;
 /// Drops each entry of "Files" where it starts: they take no memory, regardless of their number.
 class WithoutFiles {
  public:
-  bool operator()(int depth, json::parse_event_t event, const json& value) {
-    if (depth == 1 && event == json::parse_event_t::key) in_files_ = value == "Files";
+  bool operator()(int depth, nlohmann::json::parse_event_t event, const nlohmann::json& value) {
+    if (depth == 1 && event == nlohmann::json::parse_event_t::key) in_files_ = value == "Files";
     return !(in_files_ && depth > 1);
   }
 
@@ -81,7 +79,7 @@ std::optional<wal::PgTime> time_of_label(std::string_view front) {
 
 /// The object without the entries between its first and its last ones; nullopt if it is not written
 /// as a server does it.
-std::optional<json> without_middle(io::Bytes& manifest, std::string front) {
+std::optional<nlohmann::json> without_middle(io::Bytes& manifest, std::string front) {
   const auto size = manifest.size();
   const auto files = front.find(kFiles);
   if (files == std::string::npos) return std::nullopt;
@@ -91,18 +89,18 @@ std::optional<json> without_middle(io::Bytes& manifest, std::string front) {
   // Within a file's name its quotes would have a backslash before them.
   if (ranges == std::string::npos || (ranges > 0 && end[ranges - 1] == '\\')) return std::nullopt;
   // If this is not the end of an object, it is not an object.
-  auto object = json::parse(front + end.substr(ranges), nullptr, false);
+  auto object = nlohmann::json::parse(front + end.substr(ranges), nullptr, false);
   if (object.is_discarded()) return std::nullopt;
   return object;
 }
 
-std::string text_of(const json& entry, const char* name) {
+std::string text_of(const nlohmann::json& entry, const char* name) {
   const auto value = entry.find(name);
   return value != entry.end() && value->is_string() ? value->get<std::string>() : std::string();
 }
 
 /// An entry of "Files". A path that is no UTF-8 is written in hexadecimal digits.
-std::optional<ManifestFile> file_of(const json& entry) {
+std::optional<ManifestFile> file_of(const nlohmann::json& entry) {
   const auto size = entry.find("Size");
   if (size == entry.end() || !size->is_number_unsigned()) return std::nullopt;
   ManifestFile file{.size = size->get<std::uint64_t>(),
@@ -128,7 +126,7 @@ struct Range {
   wal::Lsn start, end;
 };
 
-Range read_range(const json& range, const std::string& file) {
+Range read_range(const nlohmann::json& range, const std::string& file) {
   const auto lsn = [&](const char* name) -> wal::Lsn {
     if (range.is_object() && range.contains(name) && range[name].is_string())
       if (const auto value = wal::Lsn::parse(range[name].get<std::string>());
@@ -149,7 +147,7 @@ Range read_range(const json& range, const std::string& file) {
   return read;
 }
 
-BackupPoint point_of(const json& manifest, const std::string& file) {
+BackupPoint point_of(const nlohmann::json& manifest, const std::string& file) {
   if (manifest.is_discarded() || !manifest.is_object())
     throw no_backup_file(file, "no backup_manifest: it is not a JSON object");
   const auto ranges = manifest.find("WAL-Ranges");
@@ -189,7 +187,7 @@ BackupPoint point_of(const json& manifest, const std::string& file) {
 }  // namespace
 
 BackupPoint parse_backup_manifest(std::string_view content, const std::string& file) {
-  auto point = point_of(json::parse(content, WithoutFiles(), false), file);
+  auto point = point_of(nlohmann::json::parse(content, WithoutFiles(), false), file);
   point.began = time_of_label(content.substr(0, kFront));
   return point;
 }
@@ -200,7 +198,7 @@ BackupPoint read_backup_manifest(io::Bytes& manifest, const std::string& file) {
   if (!object) {
     ByteStream bytes(manifest);
     std::istream stream(&bytes);
-    object = json::parse(stream, WithoutFiles(), false);
+    object = nlohmann::json::parse(stream, WithoutFiles(), false);
   }
   auto point = point_of(*object, file);
   point.began = time_of_label(front);
@@ -218,20 +216,21 @@ void for_each_entry(io::Bytes& manifest, const std::string& file,
   bool wanted = true;
   bool in_files = false;
   bool odd = false;
-  const auto take = [&](int depth, json::parse_event_t event, const json& value) {
-    if (depth == 1 && event == json::parse_event_t::key) in_files = value == "Files";
+  const auto take = [&](int depth, nlohmann::json::parse_event_t event,
+                        const nlohmann::json& value) {
+    if (depth == 1 && event == nlohmann::json::parse_event_t::key) in_files = value == "Files";
     if (!in_files || depth < 2) return true;
-    if (depth == 2 && event == json::parse_event_t::object_end && wanted) {
+    if (depth == 2 && event == nlohmann::json::parse_event_t::object_end && wanted) {
       auto entry = file_of(value);
       odd = odd || !entry;
       if (entry) wanted = visit(std::move(*entry));
     }
     // The fields of an entry are kept until it ends; the entry itself is not.
-    return depth > 2 || event == json::parse_event_t::object_start;
+    return depth > 2 || event == nlohmann::json::parse_event_t::object_start;
   };
   ByteStream bytes(manifest);
   std::istream stream(&bytes);
-  const auto object = json::parse(stream, take, false);
+  const auto object = nlohmann::json::parse(stream, take, false);
   if (wanted && (object.is_discarded() || odd))
     throw Error(ErrorKind::damage,
                 "the backup_manifest cannot be read: its list of files is damaged")
@@ -248,8 +247,8 @@ void require_manifest_checksum(io::Bytes& manifest, const std::string& file) {
   // It is the last line, and covers all before it (SendBackupManifest() in
   // backup/backup_manifest.c).
   const auto told = at == std::string::npos || at == 0 || end[at - 1] != '\n'
-                        ? json(json::value_t::discarded)
-                        : json::parse("{" + end.substr(at), nullptr, false);
+                        ? nlohmann::json(nlohmann::json::value_t::discarded)
+                        : nlohmann::json::parse("{" + end.substr(at), nullptr, false);
   crypto::Digest digest(crypto::Digest::Kind::sha256);
   if (!told.is_discarded()) {
     const auto behind = from + at;
