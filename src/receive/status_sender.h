@@ -65,8 +65,8 @@ class StatusSender {
   [[nodiscard]] bool send_due() {
     if (parts_.policy.failed() || parts_.mute) return false;
     hear_others();
-    const auto needs = parts_.state.take_feedback();
     const auto status = parts_.state.take_status(parts_.machine.now());
+    const auto needs = parts_.state.take_feedback();
     if (!needs && !status) return false;
     if (needs) parts_.stream.send(*needs);
     if (status) parts_.stream.send(*status);

@@ -21,6 +21,8 @@ namespace {
 /// A server that has WAL beyond the end position sends it within this time.
 constexpr std::chrono::milliseconds kQuietAtEndpos{1'000};
 constexpr std::chrono::seconds kDropsFor{1};
+/// wal_receiver_status_interval, at which a walreceiver repeats it (XLogWalRcvSendHSFeedback()).
+constexpr std::chrono::seconds kRepeatsNeeds{10};
 
 }  // namespace
 
@@ -305,9 +307,16 @@ std::optional<wire::StandbyStatus> StreamState::take_status(Time now) {
   reply_wanted_ = false;
   last_status_ = now;
   reported_ = positions();
+  if (now >= repeat_needs_at_) {
+    repeat_needs_at_ = now + kRepeatsNeeds;
+    if (reported_needs_ != wire::HotStandbyFeedback()) reported_needs_.reset();
+  }
   return status;
 }
 
+/// What has not changed is repeated with a later status. A standby upstream may have replayed less
+/// than those downstream, and ignores transactions that it does not know yet
+/// (TransactionIdInRecentPast() in replication/walsender.c).
 std::optional<wire::HotStandbyFeedback> StreamState::take_feedback() {
   if (ended_ || !downstream_.needs || reported_needs_ == downstream_.needs) return std::nullopt;
   reported_needs_ = downstream_.needs;

@@ -168,7 +168,8 @@ class StreamState {
   /// interval has passed. Marks it as sent.
   [[nodiscard]] std::optional<wire::StandbyStatus> take_status(Time now);
   /// Hot standby feedback of downstream clients, if known and new to this server, which keeps the
-  /// last one (with a slot, from one connection to the next). Marks it as sent.
+  /// last one (with a slot, from one connection to the next). It is repeated now and then. Marks it
+  /// as sent.
   [[nodiscard]] std::optional<wire::HotStandbyFeedback> take_feedback();
   /// When take_status() will return one even if nothing happens.
   [[nodiscard]] Time next_status_at() const;
@@ -242,6 +243,7 @@ class StreamState {
   bool commits_would_wait_ = false;
   bool leaves_without_store_ = false;
   std::optional<wire::HotStandbyFeedback> reported_needs_;
+  Time repeat_needs_at_{};       ///< if they have not changed
   bool reply_wanted_ = false;    ///< the server asked: answer at once
   bool flush_wanted_ = false;    ///< …and report our end soon: it may be shutting down
   bool asked_for_life_ = false;  ///< we have asked the server to reply since its last message

@@ -559,6 +559,28 @@ TEST(StreamState, PassesOnWhatIsNeededDownstreamOnceForEachChange) {
   EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
 }
 
+/// A standby upstream ignores a transaction that it does not know yet.
+TEST(StreamState, RepeatsWhatIsNeededDownstreamNowAndThen) {
+  Stream stream;
+  const wire::HotStandbyFeedback some{.xmin = 700, .xmin_epoch = 2};
+  EXPECT_TRUE(stream.status());
+  stream.state.on_downstream({.needs = some});
+  EXPECT_EQ(stream.state.take_feedback(), some);
+  for (int i = 0; i < 2; ++i) {
+    stream.now += 10s;
+    EXPECT_EQ(stream.state.take_feedback(), std::nullopt);
+    EXPECT_TRUE(stream.status());
+    EXPECT_EQ(stream.state.take_feedback(), some);
+    EXPECT_EQ(stream.state.take_feedback(), std::nullopt) << "once for each time";
+  }
+  const wire::HotStandbyFeedback nothing;
+  stream.state.on_downstream({.needs = nothing});
+  EXPECT_EQ(stream.state.take_feedback(), nothing);
+  stream.now += 10s;
+  EXPECT_TRUE(stream.status());
+  EXPECT_EQ(stream.state.take_feedback(), std::nullopt) << "nothing that can be ignored";
+}
+
 TEST(StreamState, ReleasesWhatAnEarlierProcessMayHaveAskedFor) {
   auto options = Stream::defaults();
   options.releases_xmin = true;
