@@ -777,8 +777,11 @@ void Session::leave_if_it_shuts_down(const wire::Keepalive& keepalive) {
 
 bool Session::wait_out(const Error& error) {
   if (!options_.loop || !habits_->waits_out(error, output_ != nullptr)) return false;
-  // The part of a transaction in the file is sent again with its beginning.
-  if (output_ && streamed_) output_->undo();
+  if (output_ && streamed_) {
+    // The part of a transaction in the file is sent again with its beginning.
+    output_->undo();
+    output_->flush();  // a reader must not wait for the next stream
+  }
   if (borders_) borders_->reset();
   if (const auto taken = output_ ? output_->last_border() : wal::Lsn(); failed_at_ < taken) {
     failed_at_ = taken;

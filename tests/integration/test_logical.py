@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import struct
 import subprocess
 import time
 
@@ -14,6 +15,7 @@ from support import changes, wal
 from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY
+from support.walsender import FakeServer
 
 ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
 WAL2JSON = DEBIAN_BIN.parent / "lib" / "wal2json.so"
@@ -249,6 +251,29 @@ def test_recvlogical_opens_its_file_anew_on_sighup(servers, receivers, place):
     assert b"after" not in (place / "moved").read_bytes()
     receiver.stop(signal.SIGINT)
     slot_free(server)
+
+
+class Vanishing(FakeServer):
+    """Sends one transaction, and is gone."""
+
+    def _answer(self, connection, command):
+        if not command.startswith("START_REPLICATION"):
+            return super()._answer(connection, command)
+        connection.send(b"W", struct.pack(">bh", 0, 0))
+        for position, text in ((0x1000000, b"BEGIN 7"), (0x1000050, b"COMMIT 7")):
+            connection.wal(position, text)
+        return False
+
+
+def test_what_has_arrived_is_in_the_file_while_the_server_is_gone(receivers, place):
+    link = place / "pg_recvlogical"
+    link.symlink_to(BINARY)
+    out = place / "out"
+    with Vanishing() as server:
+        receiver = receivers.start([link, "-d", f"{server.conninfo()} dbname=postgres", "-S", "s", "--start", "-f", out])
+        receiver.wait_log("disconnected; waiting 5 seconds to try again")
+        assert out.read_text().startswith("BEGIN 7\nCOMMIT 7\n")
+        receiver.stop(signal.SIGINT)
 
 
 def test_recvlogical_drops_a_slot_without_a_database(servers, place):
