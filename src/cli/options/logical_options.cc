@@ -52,7 +52,7 @@ constexpr auto kSnapshotCommand =
                         "run CMD with the new slot's snapshot, named by $PGWEIR_SNAPSHOT, then "
                         "stream from exactly that point");
 constexpr auto kEndpos = option_of<valid_lsn_value>(
-    'E', "endpos", "LSN", "stop at this position, after whole transactions");
+    'E', "endpos", "LSN", "stop at this position, after whole transactions (stream: with a state)");
 constexpr auto kStartpos = option_of<valid_lsn_value>(
     'I', "startpos", "LSN", "position at which to begin, for an output without state");
 constexpr auto kLimit = option_of<count_value<1, 2'147'483'647>>(
