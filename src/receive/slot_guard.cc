@@ -63,9 +63,9 @@ std::optional<Time> SlotGuard::look() {
     if (now - *fails_since_ >= kUnknownFor && reported_.value_or(Kind::unknown) == Kind::unknown)
       report(
           SlotTrouble{Kind::unknown,
-                      fmt::format("replication slot \"{}\" could not be checked for more than {}: "
-                                  "{}",
-                                  slot_, format_duration(kUnknownFor), error.what())});
+                      fmt::format("replication slot \"{}\" could not be checked for more than {} "
+                                  "minutes: {}",
+                                  slot_, kUnknownFor.count(), error.what())});
   }
   return machine_.now() + kReadEvery;
 }

@@ -2377,7 +2377,8 @@ TEST(StockHabits, WhateverMayPassIsTriedAgainAfterFiveSeconds) {
 TEST(StockHabits, AFullDiskBetweenTwoStreamsIsTriedAgain) {
   for (const bool loop : {true, false}) {
     SCOPED_TRACE(loop);
-    auto options = stock();
+    Options options;  // without a slot, which would begin on timeline 1
+    options.stock_habits = true;
     options.loop = loop;
     Dialogue dialogue(options);
     dialogue.identity.timeline = 2;

@@ -152,7 +152,7 @@ TEST(SlotGuard, WarnsIfTheSlotCannotBeCheckedForLong) {
   SilentLog log;
   StatusBoard board;
   SlotGuard guard(servers, machine, "host=db1 dbname=postgres", "weir", true, log, board);
-  EXPECT_TRUE(warns(board, "could not be checked for more than 10 min: no pg_hba.conf entry"));
+  EXPECT_TRUE(warns(board, "could not be checked for more than 10 minutes: no pg_hba.conf entry"));
   EXPECT_FALSE(board.view().slot_view);
   servers.fail(false);
   EXPECT_TRUE(warns(board, std::nullopt));
