@@ -353,6 +353,10 @@ CheckedWal::Got CheckedWal::read_at(archive::WalReader& reader, wal::Lsn at,
     if (has_another(archive::finished_names(reader.file()->segment))) return {0};
   }
   if (reader.file() && is_left(*reader.file())) return {0, never_finished(*reader.file())};
+  // An ancestor's file was read up to its switchpoint, since this timeline's own has less.
+  if (const auto own = reader.segment_at(at); reader.file() && reader.file()->segment != own)
+    for (const auto& form : archive::partial_names(own))
+      if (is_left(form)) return {0, never_finished(form)};
   return {0, damaged(file, offset, at, "the file is shorter than its served WAL")};
 }
 

@@ -598,6 +598,30 @@ TEST_F(CheckedWalTest, AHoleBehindTheEndOfAnOlderTimelineIsNoDamage) {
   }
 }
 
+TEST_F(CheckedWalTest, AHoleBehindAnAncestorsFileIsNoDamage) {
+  // Of timeline 2's first segment there is less than the ancestor's file has, and then a hole.
+  wal_.grow_to(segment(3));
+  const auto switchpoint = wal_.fork_point(segment(2) + 300'000);
+  auto child = wal_.fork(switchpoint, 2, 5);
+  child.grow_to(segment(6));
+  archive_.segments(wal_, 1, 3)
+      .history(2, history_line(1, switchpoint))
+      .partial(child, segment(2) + 100'000);
+  const auto history = *wal::TimelineHistory::parse(2, history_line(1, switchpoint));
+  // All that is served lies in that segment.
+  const auto damaged = read(segment(1), child.complete_end(segment(2) + 600'000), history);
+  ASSERT_TRUE(damaged.trouble);
+  EXPECT_EQ(damaged.trouble->report.sqlstate, "XX001");
+  archive_.partial(child, segment(3) + 100'000);
+  const auto missing = read(segment(1), child.complete_end(segment(3) + 100'000), history);
+  ASSERT_TRUE(missing.trouble);
+  EXPECT_EQ(missing.trouble->report.sqlstate, "58P01") << missing.trouble->error.what();
+  EXPECT_EQ(
+      missing.trouble->report.message,
+      "requested WAL segment " + ArchiveBuilder::name(child, 2) + " has already been removed");
+  EXPECT_TRUE(missing.wal == bytes(wal_, segment(1), segment(1) + missing.wal.size()));
+}
+
 TEST_F(CheckedWalTest, TheArchivesEndIsThatOfItsLastCompleteRecordOrSegment) {
   // Behind an xlog switch the zeros of a .partial would be right.
   WalBuilder wal({.switch_every = 0});
