@@ -392,24 +392,14 @@ class Planner {
                                                                 const Forms& there) const {
     if (!backup.end) return first_complete_to_upload(backup, timelines, here, there);
     if (*backup.end <= backup.start) return std::nullopt;
-    const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
-    // The segment with its end may have been completed on a later timeline only.
-    std::vector<wal::TimelineHistory> histories{
-        timelines.history(timeline).value_or(wal::TimelineHistory(timeline))};
-    for (const auto later : timelines.descendants(timeline)) {
-      const auto history = timelines.history(later);
-      if (history && history->end_of(timeline) >= backup.end) histories.push_back(*history);
-    }
+    const auto histories = histories_with_end(backup, timelines);
     const auto last = size_.segno(wal::Lsn(backup.end->byte() - 1));
     for (auto segno = size_.segno(backup.start); segno <= last; ++segno) {
       std::optional<wal::SegmentName> best;
-      int form_here = 0;  // 1: partial, 2: complete
+      const int form_here = best_form(here, histories, segno);
       int form_there = 0;
       for (const auto& history : histories) {
-        const wal::SegmentName name(archive::timeline_of_segment(history, segno, size_), segno,
-                                    size_);
-        if (const auto found = here.find(name); found != here.end())
-          form_here = std::max(form_here, found->second ? 2 : 1);
+        const auto name = segment_of(history, segno);
         const auto found = there.find(name);
         if (found == there.end() || form_there >= (found->second ? 2 : 1)) continue;
         form_there = found->second ? 2 : 1;
@@ -419,6 +409,33 @@ class Planner {
       if (form_here == 1 && segno == last && best && !reaches(*backup.end, histories)) return best;
     }
     return std::nullopt;
+  }
+  /// Those of the backup's timeline, and of later ones: the segment with its end may have been
+  /// completed on one of these only.
+  static std::vector<wal::TimelineHistory> histories_with_end(const archive::BackupPoint& backup,
+                                                              const archive::Timelines& timelines) {
+    const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
+    std::vector<wal::TimelineHistory> histories{
+        timelines.history(timeline).value_or(wal::TimelineHistory(timeline))};
+    for (const auto later : timelines.descendants(timeline)) {
+      const auto history = timelines.history(later);
+      if (history && history->end_of(timeline) >= backup.end) histories.push_back(*history);
+    }
+    return histories;
+  }
+  [[nodiscard]] wal::SegmentName segment_of(const wal::TimelineHistory& history,
+                                            std::uint64_t segno) const {
+    return {archive::timeline_of_segment(history, segno, size_), segno, size_};
+  }
+  /// 0: none, 1: partial, 2: complete.
+  [[nodiscard]] int best_form(const Forms& forms,
+                              const std::vector<wal::TimelineHistory>& histories,
+                              std::uint64_t segno) const {
+    int best = 0;
+    for (const auto& history : histories)
+      if (const auto found = forms.find(segment_of(history, segno)); found != forms.end())
+        best = std::max(best, found->second ? 2 : 1);
+    return best;
   }
   /// The object of a partial segment may end before. (One that cannot be read here does not count.)
   [[nodiscard]] bool reaches(wal::Lsn end,
@@ -479,26 +496,20 @@ class Planner {
     return plan;
   }
 
-  /// By names, on any timeline that it may have continued on.
+  /// A partial segment that was uploaded as such counts as the last one, if it has the end.
   void require_ends() const {
     const auto timelines = archive::Timelines::read(whole_, all_);
     const auto here = forms_of(all_);
     for (const auto& backup : options_.backups) {
       if (!backup.end || *backup.end <= backup.start) continue;
-      const auto timeline = backup.end_timeline != 0 ? backup.end_timeline : backup.timeline;
-      auto ways = timelines.descendants(timeline);
-      ways.push_back(timeline);
-      if (const auto history = timelines.history(timeline))
-        for (const auto& ancestor : history->ancestors()) ways.push_back(ancestor.timeline);
+      const auto histories = histories_with_end(backup, timelines);
       const auto last = size_.segno(wal::Lsn(backup.end->byte() - 1));
       for (auto segno = size_.segno(backup.start); segno <= last; ++segno) {
-        const auto is_here = [&](wal::TimelineId way) {
-          return here.contains(wal::SegmentName(way, segno, size_));
-        };
-        if (std::any_of(ways.begin(), ways.end(), is_here)) continue;
+        const int form = best_form(here, histories, segno);
+        if (form == 2 || (form == 1 && segno == last && reaches(*backup.end, histories))) continue;
         throw Error(ErrorKind::retry, "the store does not have the WAL of a backup up to its end")
             .with("backup", backup.file)
-            .with("segment", wal::SegmentName(timeline, segno, size_))
+            .with("segment", segment_of(histories.front(), segno))
             .hint(
                 "Nothing was removed: the older WAL may be all with which a backup can be "
                 "recovered. Run the command again when this segment was uploaded; if it never is, "

@@ -172,6 +172,32 @@ TEST(Prune, KeepsEverythingInAStoreThatDoesNotHaveTheEndOfABackupYet) {
             SegmentName(2, 5, kSize).to_string());
 }
 
+/// The same without the directory that it is uploaded from.
+TEST(Prune, CountsAPartialSegmentOfAStoreOnlyIfItHasTheEndOfTheBackup) {
+  Example uploaded;
+  const auto partial_of_two = SegmentName(2, 9, kSize).to_string() + ".partial";
+  const auto there = uploaded.archive.disk.open();
+  const auto plan = [&] {
+    auto point = backup(kSize.start(3) + 0x28);
+    point.end = kSize.start(9) + 0x100;
+    point.end_timeline = 2;
+    return make_plan({*there, *there, *there, {}, nullptr, true}, {.backups = {point}});
+  };
+  EXPECT_EQ(plan().files, 3u);
+  const auto refused = [&] { static_cast<void>(plan()); };
+  const auto open = uploaded.archive.disk.content(partial_of_two);
+  auto front = open;
+  front.resize(0x80);
+  uploaded.archive.disk.put(partial_of_two, front);
+  EXPECT_EQ(error_of(refused).kind(), ErrorKind::retry);
+  uploaded.archive.disk.put(partial_of_two, open);
+  // Before the end, a partial segment does not count.
+  const auto seventh = SegmentName(2, 7, kSize).to_string();
+  uploaded.archive.disk.put(seventh + ".partial", uploaded.archive.disk.content(seventh));
+  uploaded.archive.disk.erase(seventh);
+  EXPECT_EQ(error_of(refused).kind(), ErrorKind::retry);
+}
+
 /// No rule was asked, or the backup is of a standby, and has no manifest.
 TEST(Prune, KeepsEverythingInAStoreThatLacksWalAndTheEndOfABackupIsNotKnown) {
   Example local;
