@@ -35,9 +35,11 @@ namespace {
 constexpr std::chrono::minutes kAbandoned(30);
 
 /// Below the limit of our control group, if there is one: who passes it is killed.
-void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size) {
+void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size,
+                      io::Directory& directory) {
   const auto limit = io::memory_limit();
   if (!limit) return;
+  io::limit_dirty_pages(directory, limit->bytes);
   const auto plan =
       compress::plan_memory(limit->bytes, options.compression, options.jobs, segment_size);
   if (!plan)
@@ -99,7 +101,7 @@ int compress_command(const Arguments& arguments) {
     return kDone;
   }
 
-  keep_below_limit(options, identity->segment_size);
+  keep_below_limit(options, identity->segment_size, *directory);
   const daemon::StopRequest stop;
   options.stop = [&] { return stop.made(); };
   compress::Result result;

@@ -28,7 +28,7 @@ class DirectWrites {
 class File : public Bytes {
  public:
   /// Writes all of `bytes` at `offset`. Throws Error{disk_full, io}; then a front part of the
-  /// bytes may have been written.
+  /// bytes may have been written. With DirtyPages also Error{durability}, as sync().
   virtual void write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
   /// Extends the file to `size` bytes with reserved blocks, reading as zeros after the old end;
   /// writes zeros if the file system cannot reserve. Never shortens. Throws Error{disk_full, io}.
@@ -65,6 +65,16 @@ class FileModes {
   /// Sets the mode bits of files created from now on, regardless of the umask: 0600, or 0640 if the
   /// server allows its group to read (data_directory_mode).
   virtual void set_file_mode(unsigned mode) = 0;
+};
+
+/// A feature of a directory: a bound for the page cache that its files keep dirty.
+class DirtyPages {
+ public:
+  virtual ~DirtyPages() = default;
+  /// For each file created or opened from now on, at most about twice `bytes` written to it wait in
+  /// the page cache: a write beyond that starts writing them to the disk, and waits for those
+  /// started before. A control group (version 1) that is full of dirty pages is out of memory.
+  virtual void limit_dirty_pages(std::uint64_t bytes) = 0;
 };
 
 /// A feature: files that have no name yet.
@@ -111,6 +121,7 @@ class Directory : public Shelf {
   /// Features that not every one has: nullptr then.
   [[nodiscard]] virtual UnnamedFiles* unnamed_files() { return nullptr; }
   [[nodiscard]] virtual FileModes* file_modes() { return nullptr; }
+  [[nodiscard]] virtual DirtyPages* dirty_pages() { return nullptr; }
 
   /// Takes an exclusive flock on the directory itself, held until this object is destroyed (or the
   /// process exits). Returns false if another process holds it.
@@ -122,6 +133,14 @@ class Directory : public Shelf {
 /// As FileModes::set_file_mode(), if the directory's files have modes.
 inline void set_file_mode(Directory& directory, unsigned mode) {
   if (auto* const modes = directory.file_modes()) modes->set_file_mode(mode);
+}
+
+/// For a process whose memory is limited to `memory` bytes: as DirtyPages::limit_dirty_pages(), if
+/// the directory supports it.
+inline void limit_dirty_pages(Directory& directory, std::uint64_t memory) {
+  // A receiver writes to a few files at once: its segment, the next, those being compressed.
+  constexpr std::uint64_t kShare = 32;
+  if (auto* const pages = directory.dirty_pages()) pages->limit_dirty_pages(memory / kShare);
 }
 
 }  // namespace weir::io

@@ -153,8 +153,14 @@ class Place {
 
 class PosixFile final : public File, private DirectWrites {
  public:
-  PosixFile(Descriptor fd, std::string path, std::shared_ptr<const Place> place, bool named = true)
-      : fd_(fd.release()), path_(std::move(path)), place_(std::move(place)), named_(named) {}
+  /// `dirty_limit`: as DirtyPages::limit_dirty_pages(); 0: none.
+  PosixFile(Descriptor fd, std::string path, std::shared_ptr<const Place> place,
+            std::uint64_t dirty_limit, bool named = true)
+      : fd_(fd.release()),
+        path_(std::move(path)),
+        place_(std::move(place)),
+        named_(named),
+        dirty_limit_(dirty_limit) {}
   ~PosixFile() override {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -174,6 +180,7 @@ class PosixFile final : public File, private DirectWrites {
         throw io_error(EIO, "could not write", path_).with("offset", offset);
       offset += static_cast<std::uint64_t>(written);
       bytes = bytes.subspan(static_cast<std::size_t>(written));
+      if (dirty_limit_ > 0 && !bypassing_) bound_dirty(static_cast<std::uint64_t>(written));
     }
   }
 
@@ -291,10 +298,24 @@ class PosixFile final : public File, private DirectWrites {
   }
 
  private:
+  void bound_dirty(std::uint64_t written) {
+    dirty_ += written;
+    if (dirty_ < dirty_limit_) return;
+    dirty_ = 0;
+    constexpr unsigned kHow = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE;
+    // An error reported here is not reported by the next sync() again.
+    if (retry_interrupted([&] { return ::sync_file_range(fd_, 0, 0, kHow); }) == 0) return;
+    if (errno != ENOSYS && errno != EPERM)  // not there, or refused by a filter of system calls
+      throw durability_error(errno, "could not write file to disk", path_);
+    dirty_limit_ = 0;
+  }
+
   int fd_;
   std::string path_;
   std::shared_ptr<const Place> place_;  ///< of its directory
   bool named_;
+  std::uint64_t dirty_limit_;  ///< in bytes; 0: none
+  std::uint64_t dirty_ = 0;    ///< bytes written since the last write to the disk was started
   bool bypassing_ = false;
   std::optional<Inode> inode_;  ///< as a sync() saw it
   bool found_ = false;          ///< by the last sync(), there:
@@ -317,7 +338,8 @@ class PosixDirectory final : public Directory,
                              public EntryReader,
                              private Identities,
                              private UnnamedFiles,
-                             private FileModes {
+                             private FileModes,
+                             private DirtyPages {
  public:
   PosixDirectory(Descriptor fd, std::string path, mode_t file_mode)
       : fd_(std::move(fd)),
@@ -326,6 +348,7 @@ class PosixDirectory final : public Directory,
         file_mode_(file_mode) {}
 
   void set_file_mode(unsigned mode) override { file_mode_ = static_cast<mode_t>(mode); }
+  void limit_dirty_pages(std::uint64_t bytes) override { dirty_limit_ = bytes; }
   void keep_owner() { keeps_owner_ = true; }
 
   const std::string& path() const override { return path_; }
@@ -351,7 +374,7 @@ class PosixDirectory final : public Directory,
       ::unlinkat(fd_.get(), name.c_str(), 0);
       throw owner_error(code, path_of(name));
     }
-    return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
+    return std::make_unique<PosixFile>(std::move(file), path_of(name), place_, dirty_limit_);
   }
 
   std::unique_ptr<File> open(const std::string& name) override { return open_as(name, O_RDWR); }
@@ -521,6 +544,7 @@ class PosixDirectory final : public Directory,
   Identities* identities() override { return this; }
   UnnamedFiles* unnamed_files() override { return this; }
   FileModes* file_modes() override { return this; }
+  DirtyPages* dirty_pages() override { return this; }
 
   std::optional<FileIdentity> of(const std::string& name) override {
     check_plain(name);
@@ -548,7 +572,8 @@ class PosixDirectory final : public Directory,
     if (::fchmod(file.get(), file_mode_) != 0)
       throw io_error(errno, "could not set the mode of a file without a name", path_);
     if (!gave_to_owner(file.get())) throw owner_error(errno, path_);
-    return std::make_unique<PosixFile>(std::move(file), path_of("(no name)"), place_, false);
+    return std::make_unique<PosixFile>(std::move(file), path_of("(no name)"), place_, dirty_limit_,
+                                       false);
   }
 
   bool give_name(File& unnamed, const std::string& name) override {
@@ -627,7 +652,7 @@ class PosixDirectory final : public Directory,
           .hint(
               "A directory, a FIFO, or a device has the name of a file of pgweir. Find out what "
               "created it, and remove it.");
-    return std::make_unique<PosixFile>(std::move(file), path_of(name), place_);
+    return std::make_unique<PosixFile>(std::move(file), path_of(name), place_, dirty_limit_);
   }
 
   /// For file systems without RENAME_NOREPLACE (NFS, some FUSE). link() rejects an existing name
@@ -691,6 +716,7 @@ class PosixDirectory final : public Directory,
   std::string path_;
   const std::shared_ptr<const Place> place_;
   std::atomic<mode_t> file_mode_;
+  std::atomic<std::uint64_t> dirty_limit_ = 0;
   std::atomic<bool> keeps_owner_ = false;
   std::mutex sync_mutex_;
   int sync_error_ = 0;  ///< errno of the first failed sync; guarded by sync_mutex_

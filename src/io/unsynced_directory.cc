@@ -57,6 +57,7 @@ class UnsyncedDirectory final : public Directory {
   }
   bool try_lock() override { return directory_.try_lock(); }
   FileModes* file_modes() override { return directory_.file_modes(); }
+  DirtyPages* dirty_pages() override { return directory_.dirty_pages(); }
   std::uint64_t free_bytes() override { return directory_.free_bytes(); }
 
  private:

@@ -11,7 +11,8 @@ namespace weir::receive {
 /// More would increase the load of the archive's disk more than they would help.
 inline constexpr unsigned kMostCompressions = 4;
 
-/// How a receiver stays below its memory limit. Page cache is not counted: the kernel reclaims it.
+/// How a receiver stays below its memory limit. Page cache is not counted: the kernel reclaims it,
+/// if little of it is dirty (io::limit_dirty_pages()).
 struct MemoryPlan {
   codec::Compression compression;  ///< at the highest level up to the requested one that fits
   /// While catching up, segments may be buffered in memory…

@@ -399,6 +399,7 @@ void Session::plan_memory(wal::SegmentSize segment_size) {
             "compress with less memory (--compress). With --store-compression, fewer --store-jobs "
             "need less, too.");
   memory_ = *plan;
+  if (limit) io::limit_dirty_pages(directory_, limit->bytes);
   if (!memory_.unsynced_limit) memory_.unsynced_limit = environment_.scale.unsynced_limit;
   if (std::exchange(told_memory_, true)) return;
   if (memory_.compression.level != options_.compression.level)
