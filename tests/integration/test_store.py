@@ -471,6 +471,35 @@ def test_answers_are_lost_and_requests_throttled(archive, bucket, proxy):
             assert "Transfer-Encoding" not in request.headers and "x-amz-checksum" not in str(request.headers).lower()
 
 
+def test_bodies_are_sent_without_a_wait_once_one_was_accepted(filled, bucket, proxy, place):
+    """A wait for "100 Continue" costs a round trip for each file. Without it, the answer of who rejects a body unread is
+    lost: so the next request waits. libcurl waits above 1 MiB, and encrypted segments of that size are larger."""
+    archive = Archive(place / "archive", filled.segment_size)
+    shutil.copytree(filled.path, archive.path)
+    segments = len(archive.finished())
+    run(["age-keygen", "-o", place / "key"])
+    recipient = run(["age-keygen", "-y", place / "key"]).stdout.strip()
+    seen, waiting = [], {}
+
+    def rejects_unread(handler):
+        """The third one, and those behind it up to the first that waits."""
+        if handler.command != "PUT" or int(handler.headers["Content-Length"]) <= 1 << 20:
+            return False
+        waits = "Expect" in handler.headers
+        # (Asked twice by one that waits: before "100 Continue", and behind it.)
+        if not waits or handler.raw_requestline is not waiting.get("line"):
+            waiting["line"] = handler.raw_requestline
+            seen.append("w" if waits else "-")
+        return len(seen) >= 3 and seen.count("w") <= 2
+
+    proxy.rejects_unread = rejects_unread
+    push(archive, bucket, "--store-jobs", "1", "--encrypt-to", recipient, endpoint=proxy.url)
+    assert len([key for key in bucket.keys() if key.endswith(".age")]) == segments
+    # The third is rejected without an answer, as may be libcurl's own retry on another connection. The next waits, and
+    # receives the answer; that after it is accepted.
+    assert re.fullmatch(f"w---?ww-{{{segments - 3}}}", "".join(seen)), seen
+
+
 def test_a_store_that_cannot_be_had_is_not_empty(archive, bucket, proxy, place):
     push(archive, bucket)
     name = sorted(path.name[:24] for path in archive.finished().values())[0]

@@ -17,6 +17,9 @@ namespace {
 /// Maximum size of a body in memory: a page of a listing has at most 1000 keys of 1 kB.
 constexpr std::size_t kLargestBody = std::size_t{16} << 20;
 
+/// libcurl sends "Expect: 100-continue" with a larger body (EXPECT_100_THRESHOLD).
+constexpr std::uint64_t kWaitsAbove = std::uint64_t{1} << 20;
+
 const pgweir_store_module& module() {
   static const auto library = Library::module(
       "libpgweir-store.so",
@@ -176,6 +179,9 @@ Answer CurlTransport::perform(const Request& request) {
   if (request.body == nullptr && request.method != "GET" && request.method != "HEAD" &&
       request.method != "DELETE")
     throw NoAnswer(NoAnswer::Why::wrong, "a request of this kind has a body");
+  const auto body_size = request.body != nullptr ? request.body->size() : 0;
+  const bool is_large = body_size > kWaitsAbove;
+  if (is_large && sends_at_once_) lines.emplace_back("Expect:");
   std::vector<const char*> headers;
   for (const auto& line : lines) headers.push_back(line.c_str());
 
@@ -185,7 +191,7 @@ Answer CurlTransport::perform(const Request& request) {
                                      request.url.c_str(),
                                      headers.data(),
                                      headers.size(),
-                                     request.body != nullptr ? request.body->size() : 0,
+                                     body_size,
                                      &exchange,
                                      &read_body,
                                      &take_header,
@@ -195,6 +201,11 @@ Answer CurlTransport::perform(const Request& request) {
   auto* const connection = take();
   module().perform(connection, &plain, &result);
   give_back(connection);
+  constexpr long kOk = 200;
+  constexpr long kRedirect = 300;
+  if (is_large)
+    sends_at_once_ =
+        result.outcome == PGWEIR_HTTP_ANSWERED && result.status >= kOk && result.status < kRedirect;
   if (exchange.failure) std::rethrow_exception(exchange.failure);
   if (result.outcome != PGWEIR_HTTP_ANSWERED)
     throw NoAnswer(why_of(result.outcome), static_cast<const char*>(result.reason));

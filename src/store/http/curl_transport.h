@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,11 @@ class CurlTransport final : public Transport {
   [[nodiscard]] std::size_t wait_for_rate(std::size_t bytes);
 
   const Settings settings_;
+  /// libcurl waits for "100 Continue" before a large body: that takes a round trip, or a second if
+  /// none comes, but a rejected body is not sent. Once the store has accepted one, the next ones
+  /// are sent at once, until one is not accepted: a store that rejects a body unread may close the
+  /// connection so that its answer is lost, and the retry, which waits, receives it.
+  std::atomic<bool> sends_at_once_ = false;
   std::mutex mutex_;
   std::vector<void*> idle_;  ///< idle connections
   std::mutex rate_mutex_;

@@ -13,10 +13,13 @@ class FaultProxy:
     "reset": it is not passed on, and the connection ends; "late":
     likewise, and it is passed on by do_late(); "half": half of the answer's body arrives; "hang": it is not
     passed on, and nobody answers; "stall": half of the answer's body arrives, and then nothing more; "dribble":
-    likewise, and then a hundred bytes a second; or (status, headers, body), which is the answer. A request has method, path, headers, number (from 1)."""
+    likewise, and then a hundred bytes a second; or (status, headers, body), which is the answer. A request has method, path, headers, number (from 1).
+    Where `rejects_unread(handler)` is true, asked before a body is there, it is not read, and the answer is lost unless
+    the client has waited for it."""
 
     def __init__(self, port):
         self.decide = lambda request: None
+        self.rejects_unread = lambda handler: False
         self.requests = []
         self._late = []
         self._stopped = threading.Event()
@@ -27,7 +30,16 @@ class FaultProxy:
             protocol_version = "HTTP/1.1"
 
             def handle_any(self):
+                if proxy.rejects_unread(self):
+                    return proxy._reset(self)
                 proxy._handle(self, port)
+
+            def handle_expect_100(self):
+                if not proxy.rejects_unread(self):
+                    return super().handle_expect_100()
+                self.close_connection = True
+                proxy._answer(self, 503, [], "<Error><Code>SlowDown</Code></Error>")
+                return False
 
             do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
 
