@@ -21,6 +21,9 @@ struct LockedFile {
 /// A new one, for what will be called `target`.
 [[nodiscard]] LockedFile create_locked(io::Directory& directory, std::string_view target);
 
+/// A running process writes to such a file continuously. An older one belongs to no process, where
+/// the file system does not support locks.
+constexpr std::chrono::minutes kAbandoned(30);
 /// Removes files of this kind that interrupted runs left and no process has locked. If the file
 /// system does not support locks, removes those that were not written since `written_before` (a
 /// running process writes continuously). Throws Error{io}.

@@ -101,7 +101,7 @@ std::string list(const std::vector<Loss>& losses) {
 constexpr auto kAll = flag("all", "all losses that are not acknowledged");
 constexpr auto kReason =
     option_of<any_text>("reason", "TEXT", "text that is stored with the acknowledgment");
-constexpr Option kOptions[] = {kDirectory, kAll, kReason, kConfig, kHelp};
+constexpr Option kAckOptions[] = {kDirectory, kAll, kReason, kConfig, kHelp};
 
 int ack_command(const Arguments& arguments) {
   const auto path = required_directory(arguments);
@@ -165,7 +165,7 @@ int ack_command(const Arguments& arguments) {
   return kDone;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kAckGroups[] = {{"Options:", kAckOptions}};
 
 }  // namespace
 
@@ -183,7 +183,7 @@ Usage:
 
 Without an ID and --all, it lists the losses. A receiver can be running.
 )",
-    .groups = kGroups,
+    .groups = kAckGroups,
     .most_words = SIZE_MAX,
     .run = ack_command,
 };

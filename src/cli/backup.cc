@@ -52,7 +52,7 @@ std::string rate_value(const std::string& text) {
   return text;
 }
 
-constexpr auto kTo =
+constexpr auto kBackupTo =
     option_of<any_text>("to", "DIR", "directory of the backups of this cluster; it must exist");
 constexpr auto kFormat =
     option_of<choice_value<kFormats>>("format", "FORMAT", "plain (default), or tar");
@@ -78,45 +78,45 @@ constexpr auto kFullEvery = option_of<count_value<1>>(
     {.needs = &kWithIncremental});
 constexpr auto kWait = option_of<time_value<1>>(
     "wait", "TIME", "maximum time to wait for the archive to have the WAL (default: 10min)");
-constexpr auto kBindir = option_of<any_text>(
+constexpr auto kBackupBindir = option_of<any_text>(
     "bindir", "DIR",
     "directory of pg_basebackup and pg_verifybackup, of the server's version or newer (default: "
     "/usr/lib/postgresql/N/bin)");
-constexpr auto kKeep = option_of<time_value<1>>(
+constexpr auto kBackupKeep = option_of<time_value<1>>(
     "keep", "TIME",
     "then remove backups and WAL that recovery to a point in the last TIME does not need, such as "
     "7d");
-constexpr auto kKeepBackups = option_of<count_value<1>>(
+constexpr auto kBackupKeepBackups = option_of<count_value<1>>(
     "keep-backups", "N", "then remove backups and WAL older than the newest N full backups");
 constexpr auto kList = flag("list", "list the backups in --to, then exit");
-constexpr auto kDryRun =
+constexpr auto kBackupDryRun =
     flag('n', "dry-run",
          "check the server, the archive and the programs, and report what would be removed");
-constexpr auto kJson = flag("json", "JSON: one object, also if the command fails");
+constexpr auto kBackupJson = flag("json", "JSON: one object, also if the command fails");
 
-constexpr Option kOptions[] = {
+constexpr Option kBackupOptions[] = {
     kDirectory.says("archive directory, which has to get the WAL of the server"),
-    kTo,
+    kBackupTo,
     kFormat,
     kCompress,
     kIncremental,
     kFullEvery,
     kRate,
     kWait,
-    kBindir,
-    kDryRun,
+    kBackupBindir,
+    kBackupDryRun,
 };
-constexpr Option kRules[] = {kKeep, kKeepBackups};
-constexpr Option kServer[] = {kDbname, kHost, kPort, kUsername, kNoPassword};
-constexpr Option kTelling[] = {kList, kJson, kMetricsFile, kConfig, kHelp};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"Connection:", kServer},
+constexpr Option kRules[] = {kBackupKeep, kBackupKeepBackups};
+constexpr Option kBackupServer[] = {kDbname, kHost, kPort, kUsername, kNoPassword};
+constexpr Option kBackupTelling[] = {kList, kBackupJson, kMetricsFile, kConfig, kHelp};
+constexpr OptionGroup kBackupGroups[] = {
+    {"Options:", kBackupOptions},
+    {"Connection:", kBackupServer},
     {"Retention:", kRules},
-    {"Output:", kTelling},
+    {"Output:", kBackupTelling},
 };
 
-Error wrong(std::string what, std::string_view hint = "See \"pgweir backup --help\".") {
+Error wrong_backup(std::string what, std::string_view hint = "See \"pgweir backup --help\".") {
   return Error(ErrorKind::usage, std::move(what)).hint(hint);
 }
 
@@ -127,8 +127,9 @@ std::string without_slash(std::string path) {
 
 backup::Options options_of(const Arguments& arguments) {
   backup::Options options;
-  if (!arguments.has(kTo.name)) throw wrong("no directory of the backups given: --to DIR");
-  options.to = without_slash(absolute_path(*arguments.get(kTo)));
+  if (!arguments.has(kBackupTo.name))
+    throw wrong_backup("no directory of the backups given: --to DIR");
+  options.to = without_slash(absolute_path(*arguments.get(kBackupTo)));
   options.archive = arguments.get(kDirectory, "");
   if (arguments.has(kList.name)) return options;
   options.archive = required_directory(arguments);
@@ -136,13 +137,13 @@ backup::Options options_of(const Arguments& arguments) {
   options.format = arguments.get(kFormat, Format::plain);
   options.compress = arguments.get(kCompress, "");
   options.rate = arguments.get(kRate, "");
-  options.bindir = arguments.get(kBindir);
+  options.bindir = arguments.get(kBackupBindir);
   options.incremental = arguments.get(kIncremental, false);
   options.full_every = arguments.get(kFullEvery, options.full_every);
   options.wait = arguments.get(kWait, options.wait);
-  options.rules.window = arguments.get(kKeep);
-  if (const auto count = arguments.get(kKeepBackups)) options.rules.count = *count;
-  options.dry_run = arguments.has(kDryRun.name);
+  options.rules.window = arguments.get(kBackupKeep);
+  if (const auto count = arguments.get(kBackupKeepBackups)) options.rules.count = *count;
+  options.dry_run = arguments.has(kBackupDryRun.name);
   return options;
 }
 
@@ -160,7 +161,7 @@ int tell_list(const backup::Options& options, bool json) {
 
 int backup_command(const Arguments& arguments) {
   auto options = options_of(arguments);
-  const bool json = arguments.has(kJson.name);
+  const bool json = arguments.has(kBackupJson.name);
   if (arguments.on_command_line(kDbname.name) && has_password(options.conninfo))
     print_stderr("pgweir: {}\n", kPasswordOnCommandLine);
 
@@ -195,7 +196,7 @@ int backup_command(const Arguments& arguments) {
 }
 
 /// With --json, invalid options are reported as an object, too.
-int failed(const Words& words, const std::exception_ptr& failure) {
+int backup_failed(const Words& words, const std::exception_ptr& failure) {
   const auto status = tell_failure(failure);
   if (std::find(words.begin(), words.end(), "--json") != words.end()) {
     backup::Report report;
@@ -219,7 +220,7 @@ Usage:
   pgweir backup -D DIR -d CONNINFO --to DIR [OPTION]...
   pgweir backup [-D DIR] --to DIR --list [--json]
 )",
-    .groups = kGroups,
+    .groups = kBackupGroups,
     .notes = R"(A backup that is being made has a hidden name. The next run removes what an
 interrupted run has left.
 
@@ -230,7 +231,7 @@ stopped, --wait over; 4 manual intervention required: another cluster, a server
 that has diverged, no permission.
 )",
     .run = backup_command,
-    .failed = failed,
+    .failed = backup_failed,
 };
 
 }  // namespace weir::cli

@@ -30,10 +30,6 @@ namespace weir::cli {
 
 namespace {
 
-// A running conversion writes to its file continuously: this detects it on file systems without
-// locks.
-constexpr std::chrono::minutes kAbandoned(30);
-
 /// Below the limit of our control group, if there is one: who passes it is killed.
 void keep_below_limit(compress::Options& options, wal::SegmentSize segment_size,
                       io::Directory& directory) {
@@ -67,8 +63,9 @@ codec::Compression zstd_value(const std::string& text) {
 
 constexpr auto kMethod =
     option_of<zstd_value>("method", "zstd[:N]", "compression level (default: zstd's own)");
-constexpr auto kDryRun = flag('n', "dry-run", "only list what would be converted");
-constexpr Option kOptions[] = {kDirectory, kMethod, kJobs, kDryRun, kNoProgress, kConfig, kHelp};
+constexpr auto kCompressDryRun = flag('n', "dry-run", "only list what would be converted");
+constexpr Option kCompressOptions[] = {kDirectory,  kMethod, kJobs, kCompressDryRun,
+                                       kNoProgress, kConfig, kHelp};
 
 int compress_command(const Arguments& arguments) {
   const auto path = required_directory(arguments);
@@ -84,8 +81,8 @@ int compress_command(const Arguments& arguments) {
   take_file_mode(*directory, listing);
   const auto identity = archive::read_identity(*directory, listing);
   const auto work = compress::find_work(listing);
-  if (!arguments.has(kDryRun))
-    archive::remove_leftovers(*directory, std::chrono::system_clock::now() - kAbandoned);
+  if (!arguments.has(kCompressDryRun))
+    archive::remove_leftovers(*directory, std::chrono::system_clock::now() - archive::kAbandoned);
   if (!identity || work.segments.empty()) {
     const bool finished = std::any_of(listing.segments.begin(), listing.segments.end(),
                                       [](const auto& each) { return !each.name.partial; });
@@ -93,7 +90,7 @@ int compress_command(const Arguments& arguments) {
                    : "nothing to do: there is no complete segment yet\n");
     return kDone;
   }
-  if (arguments.has(kDryRun)) {
+  if (arguments.has(kCompressDryRun)) {
     for (const auto& forms : work.segments)
       for (const auto& form : forms)
         if (form.name.method != codec::Method::zstd) print(form.name.to_string() + "\n");
@@ -131,7 +128,7 @@ int compress_command(const Arguments& arguments) {
   return result.failures.empty() ? kDone : kNeedsPerson;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kCompressGroups[] = {{"Options:", kCompressOptions}};
 
 }  // namespace
 
@@ -146,7 +143,7 @@ time, and a receiver can be running.
 Usage:
   pgweir compress -D DIRECTORY [OPTION]...
 )",
-    .groups = kGroups,
+    .groups = kCompressGroups,
     .notes = R"(Exit status: 0 done; 1 some segments are corrupted and were left unchanged.
 )",
     .run = compress_command,

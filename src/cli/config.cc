@@ -17,12 +17,12 @@ namespace weir::cli {
 
 namespace {
 
-constexpr Option kOptions[] = {kConfig.says("configuration file, if it is not given as an "
-                                            "argument"),
-                               kHelp};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
-constexpr CommandVerb kVerbs[] = {{"check", CommandVerb::kAnyWords},
-                                  {"show", CommandVerb::kAnyWords}};
+constexpr Option kConfigOptions[] = {kConfig.says("configuration file, if it is not given as an "
+                                                  "argument"),
+                                     kHelp};
+constexpr OptionGroup kConfigGroups[] = {{"Options:", kConfigOptions}};
+constexpr CommandVerb kConfigVerbs[] = {{"check", CommandVerb::kAnyWords},
+                                        {"show", CommandVerb::kAnyWords}};
 
 /// The command of that name, if it has settings.
 const Command* command_with_settings(std::string_view name) {
@@ -154,7 +154,7 @@ Usage:
   show    show the options that COMMAND (default: receive) takes from the
           environment and from the file, and their origin
 )",
-    .groups = kGroups,
+    .groups = kConfigGroups,
     .notes = R"(One configuration file serves all commands: pgweir -c FILE receive. It consists
 of lines "name = value", where the names are those of the long options, and a
 switch is on or off. Lines that begin with # or ; are comments. The command line
@@ -186,7 +186,7 @@ only its owner can read it (0600; a file owned by root: also its group, 0640).
 Exit status: 0 no problem was found; 2 a problem was found.
 )",
     .most_words = 3,
-    .verbs = kVerbs,
+    .verbs = kConfigVerbs,
     .takes_file = false,
     .run = config_command,
 };

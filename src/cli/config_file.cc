@@ -24,7 +24,7 @@ namespace {
 
 /// As libpq and the server check files with secrets: only the owner has access, or root and a
 /// group.
-bool open_to_others(const struct stat& file) {
+bool others_can_open(const struct stat& file) {
   const auto wrong = file.st_uid == 0 ? S_IWGRP | S_IXGRP | S_IRWXO : S_IRWXG | S_IRWXO;
   return (file.st_mode & wrong) != 0;
 }
@@ -54,7 +54,7 @@ std::string read_config_file_for_check(const std::string& path, std::vector<Erro
   text.resize(std::fread(text.data(), 1, text.size(), file.get()));
   if (std::ferror(file.get()) != 0) throw failed(errno);
   if (text.size() > kLargest) throw failed(EFBIG);
-  if (const int line = line_with_password(text); line > 0 && open_to_others(state)) {
+  if (const int line = line_with_password(text); line > 0 && others_can_open(state)) {
     auto error =
         Error(ErrorKind::usage,
               "the configuration file contains a password, and others can read "

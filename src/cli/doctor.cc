@@ -59,8 +59,8 @@ constexpr auto kPrefer =
     option_of<choice_value<kPreferChoices>>("prefer", "ROLE",
                                             "any (default), primary, or standby, as for receive: "
                                             "report what it means with the hosts that answer");
-constexpr auto kJson = flag("json", "JSON output; see docs/doctor.md");
-constexpr Option kOptions[] = {
+constexpr auto kDoctorJson = flag("json", "JSON output; see docs/doctor.md");
+constexpr Option kDoctorOptions[] = {
     kDbname.says("connection string, URI, or database name, as for receive"),
     kHost,
     kPort,
@@ -73,7 +73,7 @@ constexpr Option kOptions[] = {
     kPrefer,
     kConfirm.of_section("store").says("local (default) or stored: as receive is going to be given"),
     kFailover,
-    kJson,
+    kDoctorJson,
     kConfig,
     kHelp,
 };
@@ -138,7 +138,7 @@ int failover(const Arguments& arguments) {
   }
   if (auto primaries = doctor::judge_primaries(candidates)) checks.push_back(std::move(*primaries));
   const auto conclusion = doctor::conclude_failover(facts, candidates);
-  if (arguments.has(kJson))
+  if (arguments.has(kDoctorJson))
     print_data(doctor::to_json(checks, conclusion.known, conclusion.text) + "\n");
   else
     print_coloured(doctor::to_text(checks, conclusion.text));
@@ -276,7 +276,7 @@ int doctor_command(const Arguments& arguments) {
   }
   if (serving) add(check_serving(request, directory));
   if (in_store) add(check_store(arguments));
-  if (arguments.has(kJson))
+  if (arguments.has(kDoctorJson))
     print_data(doctor::to_json(checks) + "\n");
   else
     print_coloured(doctor::to_text(checks));
@@ -284,8 +284,8 @@ int doctor_command(const Arguments& arguments) {
 }
 
 constexpr Topic kOnServing{"serve", "listen address, authentication, TLS, slots, base backups"};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
+constexpr OptionGroup kDoctorGroups[] = {
+    {"Options:", kDoctorOptions},
     {"Object store, tested with a temporary object (without -d no server is queried):",
      kStoreItself},
     {"Prerequisites of serving (without -d, -h, -p, -U, -S no server is queried):",
@@ -308,7 +308,7 @@ Usage:
   pgweir doctor --store s3://BUCKET/PREFIX [OPTION]...
   pgweir doctor --failover [-d CONNINFO] [-S SLOT] -D DIRECTORY [--json]
 )",
-    .groups = kGroups,
+    .groups = kDoctorGroups,
     .notes = R"(Examples:
   pgweir doctor -d "host=db1 user=archiver" -S archive -D /srv/wal
   pgweir -c /etc/pgweir/main.conf doctor --measure 1min

@@ -29,15 +29,15 @@ namespace {
 
 drill::Target target_value(const std::string& text) { return drill::Target::parse(text); }
 
-constexpr auto kDirectories = repeated(kDirectory);
-constexpr auto kBackup = option_of<any_text>(
+constexpr auto kDrillDirectories = repeated(kDirectory);
+constexpr auto kDrillBackup = option_of<any_text>(
     "backup", "BASEBACKUP",
     "base backup: its directory, or pg_basebackup's tar files (their directory, or base.tar)");
-constexpr auto kTo =
+constexpr auto kDrillTo =
     option_of<target_value>("to", "TARGET",
                             "recovery target: latest (default; including the current segment), a "
                             "time such as '2026-11-20 03:14:15+00', or an LSN");
-constexpr auto kCheck = repeated(option_of<any_text>(
+constexpr auto kDrillCheck = repeated(option_of<any_text>(
     "check", "SQL",
     "query on the recovered server; its first value must be true; can be repeated"));
 constexpr auto kCheckDatabase =
@@ -47,34 +47,35 @@ constexpr auto kCheckUser =
 constexpr auto kSandbox = option_of<any_text>(
     "sandbox", "DIR",
     "directory in which the sandbox is created and removed (default: TMPDIR, or /tmp)");
-constexpr auto kBindir = option_of<any_text>("bindir", "DIR",
-                                             "directory of the server's programs (default: "
-                                             "/usr/lib/postgresql/N/bin, of the backup's version)");
+constexpr auto kDrillBindir =
+    option_of<any_text>("bindir", "DIR",
+                        "directory of the server's programs (default: "
+                        "/usr/lib/postgresql/N/bin, of the backup's version)");
 constexpr auto kPreload = option_of<any_text>(
     "preload", "LIBS", "shared_preload_libraries; the backup's own setting is not used");
-constexpr auto kJson = flag("json", "JSON output; see docs/drill.md");
-constexpr Option kOptions[] = {
-    kDirectories.says("archive directory; several form one archive, as for restore"),
-    kBackup,
-    kTo,
+constexpr auto kDrillJson = flag("json", "JSON output; see docs/drill.md");
+constexpr Option kDrillOptions[] = {
+    kDrillDirectories.says("archive directory; several form one archive, as for restore"),
+    kDrillBackup,
+    kDrillTo,
     kSandbox,
-    kBindir,
+    kDrillBindir,
     kPreload,
 };
-constexpr Option kChecks[] = {kCheck, kCheckDatabase, kCheckUser};
-constexpr Option kTelling[] = {kJson, kMetricsFile, kConfig, kHelp};
-constexpr Option kProofs[] = {
+constexpr Option kChecks[] = {kDrillCheck, kCheckDatabase, kCheckUser};
+constexpr Option kDrillTelling[] = {kDrillJson, kMetricsFile, kConfig, kHelp};
+constexpr Option kDrillProofs[] = {
     kManifestPublicKey
         .says("restore only objects that the manifest proves with this key; can be repeated")
         .of_section("store")};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
+constexpr OptionGroup kDrillGroups[] = {
+    {"Options:", kDrillOptions},
     {kStoreHeading, kStoreItself},
     {"Queries on the recovered server, in addition to pg_amcheck and pg_checksums:", kChecks},
-    {"Output:", kTelling},
+    {"Output:", kDrillTelling},
     {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
     {"Encrypted objects:", kIdentityOptions, {}, &kOnStore},
-    {"Proof by the manifest:", kProofs, {}, &kOnStore},
+    {"Proof by the manifest:", kDrillProofs, {}, &kOnStore},
 };
 
 std::string default_sandbox() {
@@ -84,15 +85,15 @@ std::string default_sandbox() {
 
 drill::Options options_of(const Arguments& arguments, const std::vector<std::string>& directories) {
   drill::Options options;
-  const auto backup = arguments.get(kBackup);
+  const auto backup = arguments.get(kDrillBackup);
   if (!backup)
     throw Error(ErrorKind::usage, "no base backup given: --backup BASEBACKUP")
         .hint("See \"pgweir drill --help\".");
   options.backup = *backup;
-  options.target = arguments.get(kTo, drill::Target());
-  options.checks = arguments.texts(kCheck);
+  options.target = arguments.get(kDrillTo, drill::Target());
+  options.checks = arguments.texts(kDrillCheck);
   options.sandbox = arguments.get(kSandbox, default_sandbox());
-  options.bindir = arguments.get(kBindir);
+  options.bindir = arguments.get(kDrillBindir);
   options.preload = arguments.get(kPreload, "");
   options.username = arguments.get(kCheckUser, "postgres");
   options.database = arguments.get(kCheckDatabase, "postgres");
@@ -102,14 +103,14 @@ drill::Options options_of(const Arguments& arguments, const std::vector<std::str
   options.restore_command_up_to_damage =
       restore_command_for(program.value_or("pgweir"), {directories, store_words(arguments)},
                           "--partial --up-to-damage");
-  options.tell = [quiet = arguments.has(kJson)](const std::string& what) {
+  options.tell = [quiet = arguments.has(kDrillJson)](const std::string& what) {
     if (!quiet) print_stderr("pgweir: {}\n", what);
   };
   return options;
 }
 
 int drill_command(const Arguments& arguments) {
-  const auto directories = arguments.texts(kDirectories);
+  const auto directories = arguments.texts(kDrillDirectories);
   restore::Places places{.directories = directories};
   if (arguments.has("store")) {
     forbid_core_files();
@@ -132,7 +133,7 @@ int drill_command(const Arguments& arguments) {
   if (report.outcome != drill::Outcome::not_tried)
     for (const auto& directory : directories)
       keep_check(directory, archive::LastCheck::Kind::drill, last_check_of(report, whole, now));
-  if (arguments.has(kJson))
+  if (arguments.has(kDrillJson))
     print_data(drill::report_json(report));
   else
     print(drill::report_text(report));
@@ -147,7 +148,7 @@ int drill_command(const Arguments& arguments) {
 }
 
 /// An error that prevented the drill says nothing about the archive.
-int failed(const Words&, const std::exception_ptr& failure) {
+int drill_failed(const Words&, const std::exception_ptr& failure) {
   const auto status = tell_failure(failure);
   return status == kUsage ? kUsage : static_cast<int>(drill::Outcome::not_tried);
 }
@@ -166,7 +167,7 @@ Usage:
   pgweir drill -D DIR... --backup BASEBACKUP [--to TARGET] [--check SQL]...
   pgweir drill [-D DIR]... --store s3://BUCKET/PREFIX --backup BASEBACKUP ...
 )",
-    .groups = kGroups,
+    .groups = kDrillGroups,
     .notes = R"(Do not run it as root. The sandbox is always removed.
 
 Exit status: 0 recovered, and every check passed; 1 missing or corrupted WAL,
@@ -174,7 +175,7 @@ the target was not reached, or a check failed; 2 invalid options; 3 the drill
 could not run: no server programs of that version, no space, stopped.
 )",
     .run = drill_command,
-    .failed = failed,
+    .failed = drill_failed,
 };
 
 }  // namespace weir::cli

@@ -131,8 +131,8 @@ int help_command(const Arguments& arguments) {
   throw unknown("", words.front(), names);
 }
 
-constexpr Option kOptions[] = {kHelp};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr Option kHelpOptions[] = {kHelp};
+constexpr OptionGroup kHelpGroups[] = {{"Options:", kHelpOptions}};
 
 }  // namespace
 
@@ -140,7 +140,7 @@ constinit const Command kHelpCommand = {
     .name = "help",
     .summary = "help on a command or one of its topics: pgweir help receive store",
     .about = {},
-    .groups = kGroups,
+    .groups = kHelpGroups,
     .most_words = SIZE_MAX,
     .takes_file = false,
     .run = help_command,

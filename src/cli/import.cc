@@ -32,8 +32,6 @@ namespace weir::cli {
 
 namespace {
 
-// A running import writes to its file continuously: this detects it on file systems without locks.
-constexpr std::chrono::minutes kAbandoned(30);
 /// Number of files named for each reason to skip them, if there was no error.
 constexpr std::size_t kNamed = 3;
 
@@ -42,14 +40,15 @@ constexpr auto kExtend = flag(
 constexpr auto kReplaceDamaged = flag(
     "replace-damaged",
     "replace the archive's corrupted segments; the replaced files are kept under hidden names");
-constexpr auto kDryRun =
+constexpr auto kImportDryRun =
     flag('n', "dry-run", "only report what would be imported, and what would not");
-constexpr auto kVerbose = flag('v', "verbose", "report each file that is left out");
+constexpr auto kImportVerbose = flag('v', "verbose", "report each file that is left out");
 constexpr auto kArchiveCommand =
     flag("archive-command",
          "for use as archive_command, with %p as FILE: 0 only if the archive has the file");
-constexpr Option kOptions[] = {kDirectory, kExtend,         kReplaceDamaged, kDryRun,
-                               kVerbose,   kArchiveCommand, kConfig,         kHelp};
+constexpr Option kImportOptions[] = {kDirectory,    kExtend,        kReplaceDamaged,
+                                     kImportDryRun, kImportVerbose, kArchiveCommand,
+                                     kConfig,       kHelp};
 
 void tell(const importing::LeftOut& each, std::set<std::string>& hints) {
   print_stderr("pgweir: left out: {}: {}\n", each.path, each.what);
@@ -97,7 +96,7 @@ std::string verdict(const importing::Result& result, bool dry_run) {
                      joined(parts, "; "));
 }
 
-std::unique_ptr<io::Directory> open_archive(const std::string& path) {
+std::unique_ptr<io::Directory> open_importing_archive(const std::string& path) {
   auto archive = io::open_existing_directory(path);
   archive::require_not_a_server_directory(*archive);
   io::keep_owner(*archive);
@@ -110,13 +109,13 @@ int answer_archive_command(const Arguments& arguments) {
   if (arguments.words().size() != 1)
     throw Error(ErrorKind::usage, "--archive-command takes one file")
         .hint("archive_command = 'pgweir import -D DIRECTORY --archive-command %p'");
-  if (arguments.has(kDryRun) || arguments.has(kReplaceDamaged))
+  if (arguments.has(kImportDryRun) || arguments.has(kReplaceDamaged))
     throw Error(ErrorKind::usage,
                 "--archive-command goes with neither --dry-run nor --replace-damaged");
   const auto path = required_directory(arguments);
   std::optional<importing::LeftOut> left_out;
   try {
-    const auto archive = open_archive(path);
+    const auto archive = open_importing_archive(path);
     std::unique_ptr<io::Directory> lock;
     const daemon::StopRequest stop;
     importing::ArchiveCommand command{
@@ -147,7 +146,7 @@ int answer_archive_command(const Arguments& arguments) {
 int import_command(const Arguments& arguments) {
   if (arguments.has(kArchiveCommand)) return answer_archive_command(arguments);
   const auto path = required_directory(arguments);
-  const auto archive = open_archive(path);
+  const auto archive = open_importing_archive(path);
   std::vector<importing::LeftOut> no_sources;
   importing::Sources found(*archive, no_sources);
   for (const auto& word : arguments.words()) found.add(word);
@@ -157,7 +156,7 @@ int import_command(const Arguments& arguments) {
   importing::Options options;
   options.extend = arguments.has(kExtend);
   options.replace_damaged = arguments.has(kReplaceDamaged);
-  options.dry_run = arguments.has(kDryRun);
+  options.dry_run = arguments.has(kImportDryRun);
   options.now = format_time(std::chrono::system_clock::now());
   // A handle of its own, so that the lock may go before we do.
   auto lock = io::open_existing_directory(path);
@@ -165,7 +164,7 @@ int import_command(const Arguments& arguments) {
   options.release_lock = [&] { lock.reset(); };
   if (options.receiver) options.durable_end = [&] { return durable_end_of(path); };
   if (!options.dry_run)
-    archive::remove_leftovers(*archive, std::chrono::system_clock::now() - kAbandoned);
+    archive::remove_leftovers(*archive, std::chrono::system_clock::now() - archive::kAbandoned);
 
   const daemon::StopRequest stop;
   options.stop = [&](std::uint64_t) { return stop.made(); };
@@ -179,7 +178,7 @@ int import_command(const Arguments& arguments) {
     for (const auto& each : result.came)
       print(fmt::format("would import {} from {}{}\n", each.name, each.from,
                         each.replaced ? ", in place of a damaged one" : ""));
-  tell_left_out(result.left_out, arguments.has(kVerbose));
+  tell_left_out(result.left_out, arguments.has(kImportVerbose));
   print(fmt::format("{}, {}\n",
                     files(result.came.size(), options.dry_run ? "would come in" : "came in"),
                     files(result.present, "of which the archive has the same")));
@@ -198,7 +197,7 @@ int import_command(const Arguments& arguments) {
   return result.reason() == importing::Reason::conflict ? kNeedsPerson : kNo;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kImportGroups[] = {{"Options:", kImportOptions}};
 
 }  // namespace
 
@@ -220,7 +219,7 @@ within the archive is imported, unless --extend is given. Without a FILE or
 DIRECTORY, WAL that an earlier import could verify on one side only is checked
 again.
 )",
-    .groups = kGroups,
+    .groups = kImportGroups,
     .notes = R"(Exit status: 0 each named file is durable in the archive, and no hole remains
 that the sources overlap; 1 otherwise: the last line says what is missing;
 3 stopped, the disk is full, or prune is running; 4 a file differs from the

@@ -52,7 +52,7 @@ struct Request {
   bool quiet = false;
 };
 
-constexpr auto kJson =
+constexpr auto kListenJson =
     flag("json", "one JSON object per line, including when listening begins; see docs/notify.md");
 constexpr auto kExec = option_of<any_text>(
     "exec", "CMD",
@@ -69,10 +69,10 @@ constexpr auto kTimeout = for_the_command_line(
     option_of<time_value<1, 365 * kDay>>("timeout", "TIME", "exit after this time, such as 30s"));
 constexpr auto kNoLoop =
     flag('n', "no-loop", "exit if there is no server, or if the connection is lost");
-constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors on standard error");
-constexpr Option kOptions[] = {kJson,   kExec,  kExecConnect, kCount, kTimeout,
-                               kNoLoop, kQuiet, kConfig,      kHelp};
-constexpr Option kServer[] = {
+constexpr auto kListenQuiet = flag('q', "quiet", "only warnings and errors on standard error");
+constexpr Option kListenOptions[] = {kListenJson, kExec,        kExecConnect, kCount, kTimeout,
+                                     kNoLoop,     kListenQuiet, kConfig,      kHelp};
+constexpr Option kListenServer[] = {
     kDbname.says("connection string, URI, or database name (default: database postgres); must be "
                  "the database in which notifications are sent"),
     kHost,
@@ -80,9 +80,9 @@ constexpr Option kServer[] = {
     kUsername.says("any role that can log in"),
     kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"Server (a primary: standbys have no notifications) and database:", kServer},
+constexpr OptionGroup kListenGroups[] = {
+    {"Options:", kListenOptions},
+    {"Server (a primary: standbys have no notifications) and database:", kListenServer},
 };
 
 Request read_request(const Arguments& arguments) {
@@ -93,8 +93,8 @@ Request read_request(const Arguments& arguments) {
         .hint("As in \"pgweir listen CHANNEL\"; see \"pgweir listen --help\".");
   request.options.conninfo = ordinary_conninfo(conninfo_of(arguments));
   request.loop = !arguments.has(kNoLoop);
-  request.json = arguments.has(kJson);
-  request.quiet = arguments.has(kQuiet);
+  request.json = arguments.has(kListenJson);
+  request.quiet = arguments.has(kListenQuiet);
   request.exec = arguments.get(kExec);
   request.exec_connect = arguments.get(kExecConnect);
   request.count = arguments.get(kCount);
@@ -307,7 +307,7 @@ since when notifications may have been missed.
 Usage:
   pgweir listen [OPTION]... CHANNEL...
 )",
-    .groups = kGroups,
+    .groups = kListenGroups,
     .notes = R"(Channel names are case-sensitive: Orders is not orders. In SQL it is
 NOTIFY "Orders", or pg_notify('Orders', …).
 

@@ -10,8 +10,6 @@ namespace weir::cli {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 std::string escaped(const std::string& text) {
   std::string result;
   for (const char c : text) {
@@ -31,15 +29,15 @@ std::string escaped(const std::string& text) {
 
 bool is_utf8(const std::string& text) {
   try {
-    static_cast<void>(Json(text).dump());
+    static_cast<void>(nlohmann::ordered_json(text).dump());
     return true;
-  } catch (const Json::type_error&) {  // thrown by the library for invalid text
+  } catch (const nlohmann::ordered_json::type_error&) {  // thrown by the library for invalid text
     return false;
   }
 }
 
-std::string line(const Json& object) {
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+std::string line(const nlohmann::ordered_json& object) {
+  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
@@ -50,7 +48,7 @@ std::string notification_text(const Notification& notification) {
 }
 
 std::string notification_json(const Notification& notification, WallTime received) {
-  Json object;
+  nlohmann::ordered_json object;
   object["event"] = "notification";
   object["time"] = format_iso_time(received);
   object["channel"] = notification.channel;
@@ -66,12 +64,13 @@ std::string notification_json(const Notification& notification, WallTime receive
 }
 
 std::string listening_json(const Listener::Listening& listening, WallTime since) {
-  Json object;
+  nlohmann::ordered_json object;
   object["event"] = "listening";
   object["time"] = format_iso_time(since);
   object["server"] = listening.server;
-  object["missed_since"] =
-      listening.missed_since ? Json(format_iso_time(*listening.missed_since)) : Json(nullptr);
+  object["missed_since"] = listening.missed_since
+                               ? nlohmann::ordered_json(format_iso_time(*listening.missed_since))
+                               : nlohmann::ordered_json(nullptr);
   return line(object);
 }
 

@@ -28,7 +28,7 @@ std::string read_payload() {
   return payload;
 }
 
-constexpr Option kOptions[] = {
+constexpr Option kNotifyOptions[] = {
     kDbname.says("connection string, URI, or database name (default: database postgres); must be "
                  "the database in which the listeners are"),
     kHost.says("host name or socket directory of a primary"),
@@ -61,7 +61,7 @@ int notify_command(const Arguments& arguments) {
   return kDone;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions}};
+constexpr OptionGroup kNotifyGroups[] = {{"Options:", kNotifyOptions}};
 
 }  // namespace
 
@@ -77,7 +77,7 @@ The PAYLOAD is text of less than 8000 bytes. If it is -, it is read from the
 standard input, without a trailing newline. Channel names are case-sensitive:
 Orders is not orders.
 )",
-    .groups = kGroups,
+    .groups = kNotifyGroups,
     .notes = R"(Example:
   pgweir notify -d "host=db1 dbname=shop" orders 4711
 

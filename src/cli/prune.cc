@@ -37,12 +37,12 @@ namespace weir::cli {
 
 namespace {
 
-constexpr auto kKeep = option_of<time_value<1>>(
+constexpr auto kPruneKeep = option_of<time_value<1>>(
     "keep", "TIME", "keep the WAL for recovery to any point in time in the last TIME, such as 7d");
-constexpr auto kKeepBackups = option_of<count_value<1>>(
+constexpr auto kPruneKeepBackups = option_of<count_value<1>>(
     "keep-backups", "N", "keep the WAL that the newest N full backups need");
-constexpr Relation kWithRule{.others = {{kKeep}, {kKeepBackups}}, .command_line = true};
-constexpr auto kBackups = option_of<any_text>(
+constexpr Relation kWithRule{.others = {{kPruneKeep}, {kPruneKeepBackups}}, .command_line = true};
+constexpr auto kPruneBackups = option_of<any_text>(
     "backups", "DIR",
     "directory in which backups are found, at any depth; can also be given as arguments",
     {.needs = &kWithRule});
@@ -60,20 +60,21 @@ constexpr auto kKeepFrom =
 constexpr auto kOlderThan = option_of<time_value<>>(
     "older-than", "TIME", "and remove only files that were last written before TIME, such as 14d");
 
-constexpr auto kDryRun = flag('n', "dry-run", "only list what would be removed, and why");
-constexpr auto kVerbose = flag('v', "verbose", "report each file, and what each backup counts for");
-constexpr Option kOptions[] = {kDirectory,    kKeep,           kKeepBackups, kBackups,
-                               kIgnoreBackup, kKeepFromBackup, kKeepFrom,    kOlderThan,
-                               kDryRun,       kVerbose,        kConfig,      kHelp};
+constexpr auto kPruneDryRun = flag('n', "dry-run", "only list what would be removed, and why");
+constexpr auto kPruneVerbose =
+    flag('v', "verbose", "report each file, and what each backup counts for");
+constexpr Option kPruneOptions[] = {
+    kDirectory, kPruneKeep, kPruneKeepBackups, kPruneBackups, kIgnoreBackup, kKeepFromBackup,
+    kKeepFrom,  kOlderThan, kPruneDryRun,      kPruneVerbose, kConfig,       kHelp};
 
-constexpr Option kManifests[] = {
+constexpr Option kPruneManifests[] = {
     kManifestKey.of_section("store"),
     kManifestPublicKey
         .says("public key of a former --manifest-key: trust its lines, too; can be repeated")
         .of_section("store")};
 
 bool has_rule(const Arguments& arguments) {
-  return arguments.has(kKeep) || arguments.has(kKeepBackups);
+  return arguments.has(kPruneKeep) || arguments.has(kPruneKeepBackups);
 }
 
 void require_no_stray_words(const Arguments& arguments) {
@@ -89,7 +90,7 @@ bool names_object(const std::string& text) { return text.find("://") != std::str
 prune::Places places(const Arguments& arguments) {
   prune::Places places;
   if (const auto named = arguments.get(kKeepFromBackup)) places.named.push_back(*named);
-  if (const auto place = arguments.get(kBackups)) places.searched.push_back(*place);
+  if (const auto place = arguments.get(kPruneBackups)) places.searched.push_back(*place);
   for (const auto& word : arguments.words()) places.searched.push_back(word);
   for (auto& path : arguments.texts(kIgnoreBackup))
     if (!names_object(path)) places.ignored.push_back(std::move(path));
@@ -137,12 +138,12 @@ prune::Retention retain(const Arguments& arguments, StoredArchive* stored, io::S
                         const daemon::StopRequest& stop) {
   const auto backups = find_backups(arguments, stored, archive);
   prune::Rules rules;
-  rules.window = arguments.get(kKeep);
-  if (const auto count = arguments.get(kKeepBackups)) rules.count = *count;
+  rules.window = arguments.get(kPruneKeep);
+  if (const auto count = arguments.get(kPruneKeepBackups)) rules.count = *count;
   rules.now = wal::PgTime::of(std::chrono::system_clock::now());
   prune::ArchiveWal wal(archive, [&] { return stop.made(); });
   auto retention = prune::choose(backups, rules, wal);
-  if (arguments.has(kDryRun) || arguments.has(kVerbose))
+  if (arguments.has(kPruneDryRun) || arguments.has(kPruneVerbose))
     for (const auto& line : retention.choice) print_stderr("{}\n", line);
   for (const auto& remark : retention.remarks) print_stderr("pgweir: {}\n", remark);
   return retention;
@@ -198,10 +199,10 @@ int prune_store(const Arguments& arguments, StoredArchive& stored, const prune::
       store, [&](const std::string& file) { return stored.shelf().keys_of(file); }, plan,
       [&] { return stop.made(); },
       [&](const std::string& file) {
-        if (arguments.has(kVerbose)) print("removed " + file + "\n");
+        if (arguments.has(kPruneVerbose)) print("removed " + file + "\n");
       },
       [&](const store::Kept& kept) {
-        if (++refused <= kTold || arguments.has(kVerbose))
+        if (++refused <= kTold || arguments.has(kPruneVerbose))
           print_stderr("pgweir: the store keeps {}: {}\n", kept.key, kept.why);
       },
       {.seed = random_bits()});
@@ -243,7 +244,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
       store, stored.opened().layout(), *begin,
       store::proofs_of(manifest_key_of(arguments), manifest_public_keys_of(arguments)), patience);
   if (keys.empty()) return kDone;
-  if (arguments.has(kDryRun)) {
+  if (arguments.has(kPruneDryRun)) {
     for (const auto& each : keys) print(each + "\n");
     print_stderr("would remove {} objects of partial segments and of manifests\n", keys.size());
     return kDone;
@@ -264,7 +265,7 @@ int prune_beside(const Arguments& arguments, StoredArchive& stored, const prune:
 
 void tell_manifest(const Arguments& arguments, StoredArchive& stored, const prune::Plan& plan) {
   StoreLog log;
-  const bool dry_run = arguments.has(kDryRun);
+  const bool dry_run = arguments.has(kPruneDryRun);
   const auto record = prune::record_prune(
       stored.opened().store(), stored.opened().layout(), plan, manifest_key_of(arguments),
       manifest_public_keys_of(arguments), {.seed = random_bits()}, log, dry_run);
@@ -347,7 +348,7 @@ int prune_command(const Arguments& arguments) {
   }
   if (!has_rule(arguments) && directory && stored) add_ends(options.backups, whole, stop);
   io::Shelf& slots = directory ? static_cast<io::Shelf&>(*directory) : whole;
-  const bool dry_run = arguments.has(kDryRun);
+  const bool dry_run = arguments.has(kPruneDryRun);
   std::optional<archive::Upkeep> upkeep;
   if (directory && !dry_run) upkeep.emplace(*directory, archive::Upkeep::Kind::prune);
   // Both are made before any removal: an error in one of them prevents both.
@@ -363,7 +364,7 @@ int prune_command(const Arguments& arguments) {
     const bool through = prune::carry_out(
         *directory, *here, [&] { return stop.made(); },
         [&](const std::string& file) {
-          if (arguments.has(kVerbose)) print("removed " + file + "\n");
+          if (arguments.has(kPruneVerbose)) print("removed " + file + "\n");
         });
     if (!through)
       throw Error(ErrorKind::retry, "stopped before the removal was complete")
@@ -378,10 +379,10 @@ int prune_command(const Arguments& arguments) {
   return status;
 }
 
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {kStoreHeading, kStoreItself},
-                                   {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
-                                   {"Signed manifest:", kManifests, {}, &kOnStore}};
+constexpr OptionGroup kPruneGroups[] = {{"Options:", kPruneOptions},
+                                        {kStoreHeading, kStoreItself},
+                                        {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
+                                        {"Signed manifest:", kPruneManifests, {}, &kOnStore}};
 
 }  // namespace
 
@@ -403,7 +404,7 @@ both, and the slots of the archive directory are respected. Base backups of
 barman-cloud-backup or WAL-G next to the WAL in the store count without being
 named.
 )",
-    .groups = kGroups,
+    .groups = kPruneGroups,
     .notes = R"(Exit status: 0 done; 1 no backup satisfies --keep, a backup is in doubt and the
 WAL that it may need was kept, or the store kept an object; 2 invalid options;
 3 stopped, or import is running; 4 refused.

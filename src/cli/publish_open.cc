@@ -65,7 +65,7 @@ std::optional<Open> look_at(io::Shelf& shelf) {
   return Open{shelf, std::move(listing), std::move(*cluster), std::move(timelines), *segment};
 }
 
-std::unique_ptr<io::Directory> open_archive(const std::string& path) {
+std::unique_ptr<io::Directory> open_published_archive(const std::string& path) {
   auto directory = io::open_existing_directory(path);
   io::keep_owner(*directory);
   archive::require_not_a_server_directory(*directory);
@@ -206,7 +206,7 @@ int publish_open(const Arguments& arguments, const store::StoreOptions& options)
   // Without a directory: what the store has of the open segment itself.
   const auto path = arguments.get(kDirectory);
   const auto sealing = sealing_of(options, path);
-  const auto directory = path ? open_archive(*path) : nullptr;
+  const auto directory = path ? open_published_archive(*path) : nullptr;
   const auto stored = path ? nullptr : open_stored_archive(arguments, nullptr);
   StoreLog log;
   const auto open = look_at(path ? static_cast<io::Shelf&>(*directory) : stored->shelf());

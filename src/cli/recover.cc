@@ -42,12 +42,12 @@ constexpr Choice<recover::Action> kActions[] = {{"promote", recover::Action::pro
                                                 {"pause", recover::Action::pause},
                                                 {"shutdown", recover::Action::shutdown}};
 
-constexpr auto kDirectories = repeated(kDirectory);
-constexpr auto kBackup = repeated(option_of<any_text>(
+constexpr auto kRecoverDirectories = repeated(kDirectory);
+constexpr auto kRecoverBackup = repeated(option_of<any_text>(
     "backup", "PATH",
     "a base backup (plain, pg_basebackup's tar files, incremental), or a directory of backups: the "
     "newest one that precedes the target is used; can be repeated"));
-constexpr auto kTo = option_of<any_target>(
+constexpr auto kRecoverTo = option_of<any_target>(
     "to", "TARGET",
     "the target: latest (default; includes the current segment), '2026-11-20 03:14:15+00' (without "
     "a time zone: local time), an LSN, xid:N, name:RESTOREPOINT, or immediate");
@@ -61,7 +61,7 @@ constexpr auto kAction = option_of<choice_value<kActions>>(
     "action", "WHAT",
     "at the target: promote (default for latest), pause (default for others), or shutdown");
 constexpr Relation kNoTarget{
-    .others = {{kTo}, {kAction}, {kExclusive}, {kTimeline}},
+    .others = {{kRecoverTo}, {kAction}, {kExclusive}, {kTimeline}},
     .hint = "A standby has no recovery target, and follows the newest timeline."};
 constexpr auto kStandby = option_of<any_text>(
     "standby", "CONNINFO", "create a standby of that server, which follows the archive as well",
@@ -72,7 +72,7 @@ constexpr auto kStandbySlot = option_of<slot_value>(
 constexpr auto kKeepSetting = repeated(option_of<any_text>(
     "keep-setting", "NAME",
     "do not override this setting of the backup, such as archive_command; can be repeated"));
-constexpr auto kDryRun =
+constexpr auto kRecoverDryRun =
     flag("dry-run", "report what would be reached and done, and change nothing");
 constexpr auto kStart =
     flag("start", "start the server, and compare the position reached with the promise");
@@ -82,38 +82,38 @@ constexpr auto kStartCommand = option_of<any_text>(
     {.needs = &kWithStart});
 constexpr auto kOwner =
     option_of<any_text>("owner", "USER", "if run as root: the user that the server runs as");
-constexpr auto kBindir = option_of<any_text>(
+constexpr auto kRecoverBindir = option_of<any_text>(
     "bindir", "DIR",
     "the server's programs (default: /usr/lib/postgresql/N/bin of the backup's version)");
-constexpr auto kJson = flag("json", "JSON: one object, also if the command fails");
-constexpr Option kOptions[] = {
-    kDirectories.says("the archive; several are combined, as for restore"),
-    kBackup,
-    kTo,
+constexpr auto kRecoverJson = flag("json", "JSON: one object, also if the command fails");
+constexpr Option kRecoverOptions[] = {
+    kRecoverDirectories.says("the archive; several are combined, as for restore"),
+    kRecoverBackup,
+    kRecoverTo,
     kExclusive,
     kTimeline.says("along this timeline's history (default: the newest)"),
     kInto,
     kMapping,
-    kDryRun,
+    kRecoverDryRun,
 };
-constexpr Option kServer[] = {kStart,       kStartCommand, kAction, kStandby,
-                              kStandbySlot, kKeepSetting,  kOwner,  kBindir};
-constexpr Option kTelling[] = {kJson, kConfig, kHelp};
-constexpr Option kProofs[] = {
+constexpr Option kRecoverServer[] = {kStart,       kStartCommand, kAction, kStandby,
+                                     kStandbySlot, kKeepSetting,  kOwner,  kRecoverBindir};
+constexpr Option kRecoverTelling[] = {kRecoverJson, kConfig, kHelp};
+constexpr Option kRecoverProofs[] = {
     kManifestPublicKey
         .says("restore only files that the store's manifest proves with this key; can be repeated")
         .of_section("store")};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"The server:", kServer},
+constexpr OptionGroup kRecoverGroups[] = {
+    {"Options:", kRecoverOptions},
+    {"The server:", kRecoverServer},
     {kStoreHeading, kStoreItself},
-    {"Output:", kTelling},
+    {"Output:", kRecoverTelling},
     {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
     {"Encrypted objects:", kIdentityOptions, {}, &kOnStore},
-    {"Proof by the manifest:", kProofs, {}, &kOnStore},
+    {"Proof by the manifest:", kRecoverProofs, {}, &kOnStore},
 };
 
-Error usage(std::string what, std::string_view hint = "See \"pgweir recover --help\".") {
+Error recover_usage(std::string what, std::string_view hint = "See \"pgweir recover --help\".") {
   return Error(ErrorKind::usage, std::move(what)).hint(hint);
 }
 
@@ -172,11 +172,12 @@ std::string absolute(std::string path) {
 std::string words_of(const Arguments& arguments) {
   std::string words;
   for (const auto& name : arguments.names()) {
-    const bool tells = name == kStart.name || name == kStartCommand.name || name == kJson.name ||
-                       name == kConfig.name || name == kBindir.name || name == kOwner.name;
+    const bool tells = name == kStart.name || name == kStartCommand.name ||
+                       name == kRecoverJson.name || name == kConfig.name ||
+                       name == kRecoverBindir.name || name == kOwner.name;
     if (tells) continue;
     for (auto text : arguments.texts(name)) {
-      if (name == kDirectory.name || name == kBackup.name || name == kInto.name)
+      if (name == kDirectory.name || name == kRecoverBackup.name || name == kInto.name)
         text = absolute(text);
       words += fmt::format("{}{}={}", words.empty() ? "" : "\n", name, text);
     }
@@ -187,20 +188,21 @@ std::string words_of(const Arguments& arguments) {
 
 void require_words(const Arguments& arguments, const Target& target) {
   const auto require = [&](const auto& option, const char* what) {
-    if (!arguments.has(option.name)) throw usage(what);
+    if (!arguments.has(option.name)) throw recover_usage(what);
   };
-  require(kBackup, "no base backup given: --backup PATH");
+  require(kRecoverBackup, "no base backup given: --backup PATH");
   require(kInto, "no data directory given: --into DIR");
   const bool exact = target.kind == Target::Kind::time || target.kind == Target::Kind::lsn ||
                      target.kind == Target::Kind::xid;
   if (arguments.has(kExclusive.name) && !exact)
-    throw usage("--exclusive cannot be used with this target",
-                "It applies to a time, an LSN and xid:N; PostgreSQL ignores it for others.");
+    throw recover_usage(
+        "--exclusive cannot be used with this target",
+        "It applies to a time, an LSN and xid:N; PostgreSQL ignores it for others.");
 }
 
 recover::Options options_of(const Arguments& arguments, const restore::Places& places) {
   recover::Options options;
-  options.target = arguments.get(kTo, Target());
+  options.target = arguments.get(kRecoverTo, Target());
   require_words(arguments, options.target);
   options.target.exclusive = arguments.has(kExclusive.name);
   options.into = absolute(*arguments.get(kInto));
@@ -211,32 +213,33 @@ recover::Options options_of(const Arguments& arguments, const restore::Places& p
   for (const auto& text : arguments.texts(kMapping)) {
     const auto [from, to] = recover::parse_mapping(text);
     if (!options.mapping.emplace(from, to).second)
-      throw usage(fmt::format("two places for the tablespace in {}", from));
+      throw recover_usage(fmt::format("two places for the tablespace in {}", from));
   }
   options.keep_settings = arguments.texts(kKeepSetting);
   options.standby = arguments.get(kStandby);
   options.standby_slot = arguments.get(kStandbySlot);
-  options.dry_run = arguments.has(kDryRun.name);
+  options.dry_run = arguments.has(kRecoverDryRun.name);
   options.start = arguments.has(kStart.name);
   options.start_command = arguments.get(kStartCommand);
-  options.bindir = arguments.get(kBindir);
+  options.bindir = arguments.get(kRecoverBindir);
   constexpr std::string_view kOfTheShell = "\"$`\\";
   if (options.start && !options.start_command &&
       options.into.find_first_of(kOfTheShell) != std::string::npos)
-    throw usage("pg_ctl cannot start a data directory with this name",
-                "Choose a name without \", $, ` and \\, or use --start-command.");
+    throw recover_usage("pg_ctl cannot start a data directory with this name",
+                        "Choose a name without \", $, ` and \\, or use --start-command.");
   if (const auto owner = arguments.get(kOwner)) {
     options.owner = io::find_user(*owner);
-    if (!options.owner) throw usage(fmt::format("user {} does not exist", *owner));
+    if (!options.owner) throw recover_usage(fmt::format("user {} does not exist", *owner));
     if (::geteuid() != 0) {
-      if (options.owner->id != ::geteuid()) throw usage("--owner can only be used by root");
+      if (options.owner->id != ::geteuid()) throw recover_usage("--owner can only be used by root");
       options.owner.reset();
     }
   }
   if (::geteuid() == 0 && !options.owner && !options.dry_run)
-    throw usage("a server cannot run as root",
-                "Specify the server's user, as in --owner postgres, or run this command as that "
-                "user.");
+    throw recover_usage(
+        "a server cannot run as root",
+        "Specify the server's user, as in --owner postgres, or run this command as that "
+        "user.");
 
   options.archives = places.names();
   for (const auto& directory : places.directories)
@@ -264,7 +267,7 @@ recover::Options options_of(const Arguments& arguments, const restore::Places& p
     if (!is_left_out(directories.size())) from.store = store;
     return restore_command_for(program, from, option);
   };
-  options.tell = [quiet = arguments.has(kJson.name)](const std::string& what) {
+  options.tell = [quiet = arguments.has(kRecoverJson.name)](const std::string& what) {
     if (!quiet) print_stderr("pgweir: {}\n", what);
   };
   return options;
@@ -278,12 +281,12 @@ void tell(const recover::Report& report, bool json) {
 }
 
 int recover_command(const Arguments& arguments) {
-  restore::Places places{.directories = arguments.texts(kDirectories)};
+  restore::Places places{.directories = arguments.texts(kRecoverDirectories)};
   if (arguments.has("store")) {
     forbid_core_files();
     places.store = store_options_of(arguments, StoreName::said);
   }
-  if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
+  if (places.count() == 0) throw recover_usage("no archive given: -D DIRECTORY, or --store");
   auto options = options_of(arguments, places);
 
   const daemon::StopRequest stop;  // before any thread
@@ -300,14 +303,14 @@ int recover_command(const Arguments& arguments) {
     bar.reset();
     line(what);
   };
-  options.backups = find_candidates(arguments.texts(kBackup), options.tell);
+  options.backups = find_candidates(arguments.texts(kRecoverBackup), options.tell);
   const auto report = recover::run(options);
-  tell(report, arguments.has(kJson.name));
+  tell(report, arguments.has(kRecoverJson.name));
   return report.status;
 }
 
 /// Invalid command lines are also reported as an object, if JSON was requested.
-int failed(const Words& words, const std::exception_ptr& failure) {
+int recover_failed(const Words& words, const std::exception_ptr& failure) {
   const auto status = tell_failure(failure);
   if (std::find(words.begin(), words.end(), "--json") != words.end()) {
     recover::Report report;
@@ -332,7 +335,7 @@ Usage:
   pgweir recover [-D DIR]... --store s3://BUCKET/PREFIX --backup PATH --into DIR
   pgweir recover ... --dry-run
 )",
-    .groups = kGroups,
+    .groups = kRecoverGroups,
     .notes = R"(Run it as the server's user, or as root with --owner. After an interruption, the
 same command continues.
 
@@ -343,7 +346,7 @@ interrupted; 4 manual intervention required: a directory is not empty, an
 archive does not respond, the backup is of another cluster.
 )",
     .run = recover_command,
-    .failed = failed,
+    .failed = recover_failed,
 };
 
 }  // namespace weir::cli

@@ -37,7 +37,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::chrono::milliseconds kPatience = 10s;
+constexpr std::chrono::milliseconds kRestorePatience = 10s;
 
 restore::PgTime moment_value(const std::string& text) {
   const auto time = restore::PgTime::parse(text);
@@ -68,7 +68,7 @@ constexpr auto kOnGap = option_of<choice_value<kGapIsAbsence>>(
     "if a segment is missing and later ones exist: stop the recovery (default); absent, for a "
     "standby that can stream it");
 constexpr auto kAllowEmpty = flag("allow-empty", "an archive without WAL is not an error");
-constexpr auto kRetryFor =
+constexpr auto kRestoreRetryFor =
     option_of<time_value<>>("retry-for", "TIME",
                             "how long to retry temporary errors, such as those of a network file "
                             "system, and to wait for one of several archives (default: 10s)");
@@ -76,7 +76,7 @@ constexpr auto kPrefetch = option_of<count_value<0, 64>>(
     "prefetch", "N",
     "let a helper process fetch and verify the next N segments during the replay of this one "
     "(default: 4, from a store 8; 0: no helper)");
-constexpr auto kDirectories = repeated(kDirectory);
+constexpr auto kRestoreDirectories = repeated(kDirectory);
 constexpr auto kFirstValid = flag(
     "first-valid",
     "with several archives, restore the first valid copy without comparing it with the others");
@@ -85,7 +85,7 @@ constexpr auto kWithoutSilent =
          "with several archives, ignore those that do not answer, even to determine that a file is "
          "absent: WAL that only they have is lost");
 constexpr auto kNoVerify = flag("no-verify", "check only sizes and compression frames");
-constexpr auto kVerbose =
+constexpr auto kRestoreVerbose =
     flag('v', "verbose", "report why a file is absent, or that it was prefetched");
 constexpr Relation kNotFindLsn{.others = {{"find-lsn"}}};
 constexpr auto kFindTime =
@@ -95,13 +95,14 @@ constexpr auto kFindTime =
                             {.excludes = &kNotFindLsn});
 constexpr auto kFindLsn =
     option_of<lsn_value>("find-lsn", "LSN", "list the commits around a position");
-constexpr auto kJson = flag("json", "JSON output");
+constexpr auto kRestoreJson = flag("json", "JSON output");
 
 constexpr Relation kNotUntilGap{.others = {{kUntilGap}}};
 /// Options for finding a recovery target; a file may have those of restore_command next to them.
 constexpr Relation kFinding{.others = {{kFindLsn}, {kFindTime}}, .command_line = true};
-constexpr Option kOptions[] = {
-    kDirectories.says("archive directory; several form one archive and are searched in this order"),
+constexpr Option kRestoreOptions[] = {
+    kRestoreDirectories.says(
+        "archive directory; several form one archive and are searched in this order"),
 };
 constexpr Option kOfSegments[] = {
     kPartial,
@@ -115,27 +116,27 @@ constexpr Option kOfSegments[] = {
     kPrefetch,
     kNoVerify,
 };
-constexpr Option kGeneral[] = {kRetryFor, kVerbose, kConfig, kHelp};
+constexpr Option kRestoreGeneral[] = {kRestoreRetryFor, kRestoreVerbose, kConfig, kHelp};
 constexpr Option kMoment[] = {
     kFindTime,
     kFindLsn,
     kTimeline.with({.needs = &kFinding})
         .says("follow the history of this timeline (default: the newest)"),
-    kJson.with({.needs = &kFinding}),
+    kRestoreJson.with({.needs = &kFinding}),
 };
-constexpr Option kProofs[] = {
+constexpr Option kRestoreProofs[] = {
     kManifestPublicKey
         .says("restore only objects that the manifest proves with this key; can be repeated")
         .of_section("store")};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
+constexpr OptionGroup kRestoreGroups[] = {
+    {"Options:", kRestoreOptions},
     {.options = kOfSegments, .rules = {.excludes = &kFinding}},
-    {.options = kGeneral},
+    {.options = kRestoreGeneral},
     {kStoreHeading, kStoreItself},
     {"Choose a recovery target (reports the settings for it, and holes):", kMoment},
     {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
     {"Encrypted objects:", kIdentityOptions, {}, &kOnStore},
-    {"Proof by the manifest:", kProofs, {}, &kOnStore},
+    {"Proof by the manifest:", kRestoreProofs, {}, &kOnStore},
 };
 
 /// To stderr, which is the server's log. It may be closed; that is not an error.
@@ -153,7 +154,7 @@ class StderrLog final : public Log {
   }
 };
 
-Error usage(std::string message) {
+Error restore_usage(std::string message) {
   return Error(ErrorKind::usage, std::move(message)).hint("See \"pgweir restore --help\".");
 }
 
@@ -211,7 +212,7 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   options.partial = arguments.has(kPartial) || options.partial_damaged || options.up_to_hole;
   options.empty_is_absence = arguments.has(kAllowEmpty);
   options.gap_is_absence = arguments.get(kOnGap, false);
-  const auto patience = arguments.get(kRetryFor, kPatience);
+  const auto patience = arguments.get(kRestoreRetryFor, kRestorePatience);
 
   restore::Prefetch prefetch;
   if (places.store) {
@@ -230,7 +231,7 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   StderrLog log;
   const auto result =
       restore::run_restore_command(places, words[0], words[1], options, prefetch, patience, log);
-  if (result.prefetched && arguments.has(kVerbose))
+  if (result.prefetched && arguments.has(kRestoreVerbose))
     print_stderr("pgweir: {} was prefetched and verified\n", words[0]);
   if (result.silent != 0) tell_silence(arguments, places, words[0], result, log);
   if (result.restored) return kDone;
@@ -242,7 +243,7 @@ int restore(const Arguments& arguments, const restore::Places& places) {
         "which a recovery that ends here does not replay\n"
         "hint: With --partial in restore_command it is restored, too.\n",
         words[0], result.unfinished);
-  if (arguments.has(kVerbose))
+  if (arguments.has(kRestoreVerbose))
     print_stderr("pgweir: {} is not in the archive: {}\n", words[0], result.why);
   return kNo;
 }
@@ -272,37 +273,38 @@ std::string options_for(const restore::Moment& moment) {
 std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
                         const std::vector<archive::Loss>& minimal,
                         const std::optional<restore::PgTime>& asked) {
-  using Json = nlohmann::ordered_json;
-  Json hole = nullptr;
+  nlohmann::ordered_json hole = nullptr;
   if (moment.hole)
     hole = {{"from", moment.hole->begin.to_string()},
             {"to", moment.hole->end.to_string()},
             {"timeline", moment.hole->next_timeline},
             {"asked_for", moment.in_hole}};
-  auto options = Json::array();
+  auto options = nlohmann::ordered_json::array();
   if (const auto option = options_for(moment); !option.empty()) options.push_back(option);
-  auto branches = Json::array();
+  auto branches = nlohmann::ordered_json::array();
   for (const auto& loss : lost)
     branches.push_back({{"timeline", loss.timeline},
                         {"from", loss.begin.to_string()},
                         {"to", loss.end.to_string()}});
-  auto passed_by_none = Json::array();
+  auto passed_by_none = nlohmann::ordered_json::array();
   for (const auto& loss : minimal)
     passed_by_none.push_back({{"timeline", loss.timeline},
                               {"from", loss.begin.to_string()},
                               {"to", loss.end.to_string()},
                               {"goes_on", loss.goes_on}});
-  const Json json = {
+  const nlohmann::ordered_json json = {
       {"timeline", moment.timeline},
       {"segment", moment.segment},
       {"before", json_of(moment.before)},
       {"after", json_of(moment.after)},
       {"hole", hole},
-      {"backup_from", moment.backup_from ? Json(moment.backup_from->to_string()) : Json(nullptr)},
+      {"backup_from", moment.backup_from ? nlohmann::ordered_json(moment.backup_from->to_string())
+                                         : nlohmann::ordered_json(nullptr)},
       {"restore_options", options},
       {"lost_branches", branches},
       {"minimal_wal", passed_by_none},
-      {"asked_for", asked ? Json(asked->to_string()) : Json(nullptr)}};
+      {"asked_for",
+       asked ? nlohmann::ordered_json(asked->to_string()) : nlohmann::ordered_json(nullptr)}};
   return json.dump(2) + "\n";
 }
 
@@ -362,11 +364,11 @@ std::string moment_text(const restore::Moment& moment, const std::vector<archive
 
 int find(const Arguments& arguments, const restore::Places& places) {
   if (!arguments.words().empty())
-    throw usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
+    throw restore_usage(fmt::format("unexpected argument \"{}\"", arguments.words().front()));
   const auto timeline = arguments.get(kTimeline);
 
   StderrLog log;
-  const restore::OpenArchives open(places, arguments.get(kRetryFor, kPatience), log);
+  const restore::OpenArchives open(places, arguments.get(kRestoreRetryFor, kRestorePatience), log);
   const auto archives = open.shelves();
   std::optional<restore::Moment> moment;
   if (const auto lsn = arguments.get(kFindLsn))
@@ -381,7 +383,7 @@ int find(const Arguments& arguments, const restore::Places& places) {
   }
   const auto lost = restore::lost_branches(archives, *moment, log);
   const auto minimal = restore::minimal_wal(archives, *moment, log);
-  if (arguments.has(kJson))
+  if (arguments.has(kRestoreJson))
     print_data(moment_json(*moment, lost, minimal, arguments.get(kFindTime)));
   else
     print(moment_text(*moment, lost, minimal, {places.directories, store_words(arguments)},
@@ -390,15 +392,15 @@ int find(const Arguments& arguments, const restore::Places& places) {
 }
 
 int restore_command(const Arguments& arguments) {
-  restore::Places places{.directories = arguments.texts(kDirectories)};
+  restore::Places places{.directories = arguments.texts(kRestoreDirectories)};
   if (arguments.has("store")) {
     forbid_core_files();
     places.store = store_options_of(arguments, StoreName::said);
   }
-  if (places.count() == 0) throw usage("no archive given: -D DIRECTORY, or --store");
+  if (places.count() == 0) throw restore_usage("no archive given: -D DIRECTORY, or --store");
   constexpr std::size_t kMost = 16;
   if (places.count() > kMost)
-    throw usage(
+    throw restore_usage(
         fmt::format("{} archives were given, but at most {} are supported", places.count(), kMost));
   if (arguments.has(kFindLsn) || arguments.has(kFindTime)) return find(arguments, places);
   use_one_arena();  // creating an arena for the second thread takes longer than waiting for the
@@ -407,7 +409,7 @@ int restore_command(const Arguments& arguments) {
 }
 
 /// Any error, including an invalid option: PostgreSQL must not take it for the archive's end.
-int failed(const Words&, const std::exception_ptr& failure) {
+int restore_failed(const Words&, const std::exception_ptr& failure) {
   static_cast<void>(tell_failure(failure));
   return kStopsRecovery;
 }
@@ -434,13 +436,13 @@ lacks, or has corrupted, is taken from another. With --store, WAL that the
 directories lack is taken from the object store; an empty directory, or none, is
 sufficient.
 )",
-    .groups = kGroups,
+    .groups = kRestoreGroups,
     .notes = R"(Exit status: 0 restored; 1 definitely not in the archive, which ends a recovery
 or lets a standby stream; 200 any other result, which stops the server.
 )",
     .most_words = 2,
     .run = restore_command,
-    .failed = failed,
+    .failed = restore_failed,
 };
 
 }  // namespace weir::cli

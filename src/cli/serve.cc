@@ -37,11 +37,11 @@ namespace {
 constexpr auto kListen = option_of<listen_value>(
     "listen", "[ADDRESS:]PORT",
     "listen address; without an address this host only (127.0.0.1), *:PORT for all addresses");
-constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors on standard error");
-constexpr Option kOptions[] = {
-    kDirectory, kListen, kServeSocket, kServeMaxClients, kServeSynchronizedStandbys,
-    kQuiet,     kConfig, kHelp};
-constexpr Option kBackups[] = {kServeBaseBackup, kServeMaxBaseBackups};
+constexpr auto kServeQuiet = flag('q', "quiet", "only warnings and errors on standard error");
+constexpr Option kServeOptions[] = {
+    kDirectory,  kListen, kServeSocket, kServeMaxClients, kServeSynchronizedStandbys,
+    kServeQuiet, kConfig, kHelp};
+constexpr Option kServeBackups[] = {kServeBaseBackup, kServeMaxBaseBackups};
 constexpr Option kWho[] = {kServeHba, kServeUsers, kServeAuthTimeout};
 constexpr Option kTls[] = {kServeTlsCert, kServeTlsKey, kServeTlsCa};
 constexpr Option kSlots[] = {kServeMaxSlotWalKeepSize, kServeAutoSlot};
@@ -51,12 +51,12 @@ constexpr Option kPage[] = {
                     "and /metrics; without an address, on this host only; can be the port of "
                     "--metrics-listen"),
     kWebTokenFile, kWebHost, kWebBackups};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
+constexpr OptionGroup kServeGroups[] = {
+    {"Options:", kServeOptions},
     {"Client authentication:", kWho},
     {"TLS:", kTls},
     {"Replication slots:", kSlots},
-    {"Base backups:", kBackups},
+    {"Base backups:", kServeBackups},
     {"Metrics (docs/metrics.md):", kMetrics},
     {"Web page (docs/web-page.md):", kPage, {}, nullptr, {.needs = &kWithPage}},
     {"Thresholds of the page's findings:", kLimits, {}, nullptr, {.needs = &kWithPage}}};
@@ -125,7 +125,8 @@ int serve_command(const Arguments& arguments) {
         .hint(
             "Give a port, \"--listen 5433\", or a directory for a Unix socket, \"--serve-socket "
             "/run/pgweir\".");
-  daemon::LongRun long_run({.level = arguments.has(kQuiet) ? LogLevel::warning : LogLevel::info});
+  daemon::LongRun long_run(
+      {.level = arguments.has(kServeQuiet) ? LogLevel::warning : LogLevel::info});
   auto& log = long_run.log();
   for (const auto& each : arguments.former_names()) log.info("{}", each);
   int status = kDone;
@@ -158,7 +159,7 @@ Usage:
   pgweir serve -D DIRECTORY --listen [ADDRESS:]PORT [OPTION]...
   pgweir serve -D DIRECTORY --serve-socket DIR [OPTION]...
 )",
-    .groups = kGroups,
+    .groups = kServeGroups,
     .notes = R"(Only WAL that is durable and whose records were verified is sent, up to the last
 complete record or, while "pgweir receive" writes the archive, up to its flush
 position, within a second ("pgweir receive --serve" does both in one process,

@@ -42,22 +42,22 @@ constexpr OfVerbs kOfList{"list"};
 constexpr OfVerbs kOfOneSlot{"create drop"};
 constexpr auto kIfNotExists = flag("if-not-exists", "create: no error if it exists");
 constexpr auto kIfExists = flag("if-exists", "drop: no error if it does not exist");
-constexpr auto kJson = flag("json", "list: JSON output");
+constexpr auto kSlotJson = flag("json", "list: JSON output");
 constexpr auto kAllHosts = flag(
     "all-hosts",
     "on each host of the connection string, regardless of its role; not only on the first one");
 // A file's "directory" is for all commands: it does not say that no server is used.
 constexpr Relation kNoDirectory{.others = {{.option = kDirectory, .command_line = true}},
                                 .command_line = true};
-constexpr Option kOptions[] = {
+constexpr Option kSlotOptions[] = {
     kDirectory.says(
         "list, drop: slots of pgweir serve for this archive, whether it is running or not"),
     kAnySlot.with({.verbs = &kOfOneSlot}),
     kIfNotExists.with({.verbs = &kOfCreate}),
     kIfExists.with({.verbs = &kOfDrop}),
-    kJson.with({.verbs = &kOfList}),
+    kSlotJson.with({.verbs = &kOfList}),
 };
-constexpr Option kServer[] = {
+constexpr Option kSlotServer[] = {
     kAllHosts,
     kDbname.says("connection string, URI, or database name; list uses a regular connection, by "
                  "default to the database postgres"),
@@ -66,7 +66,7 @@ constexpr Option kServer[] = {
     kUsername,
     kNoPassword,
 };
-constexpr Option kGeneral[] = {kConfig, kHelp};
+constexpr Option kSlotGeneral[] = {kConfig, kHelp};
 
 std::string required_slot(const Arguments& arguments, const std::string& verb) {
   const auto slot = arguments.get(kAnySlot);
@@ -82,7 +82,7 @@ std::string required_slot(const Arguments& arguments, const std::string& verb) {
 }
 
 /// The target: one host of the connection string, or the first suitable one.
-struct Target {
+struct SlotHost {
   std::string conninfo;
   std::optional<std::size_t> host = std::nullopt;
 
@@ -110,7 +110,7 @@ int on_all_hosts(const std::string& conninfo, Function&& function) {
   int status = kDone;
   for (std::size_t i = 0; i < names.size(); ++i) {
     try {
-      function(names[i], Target{conninfo, i});
+      function(names[i], SlotHost{conninfo, i});
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::usage) throw;
       print_error(error);
@@ -120,7 +120,7 @@ int on_all_hosts(const std::string& conninfo, Function&& function) {
   return status;
 }
 
-std::string create(const Arguments& arguments, const Target& target) {
+std::string create(const Arguments& arguments, const SlotHost& target) {
   const auto slot = required_slot(arguments, "create");
   const net::Wake never;
   auto connection = target.connect(pq::Replication::physical, never);
@@ -161,7 +161,7 @@ std::string create(const Arguments& arguments, const Target& target) {
   return text + "\n";
 }
 
-std::string drop(const Arguments& arguments, const Target& target) {
+std::string drop(const Arguments& arguments, const SlotHost& target) {
   const auto slot = required_slot(arguments, "drop");
   const net::Wake never;
   auto connection = target.connect(pq::Replication::physical, never);
@@ -182,7 +182,7 @@ std::string drop(const Arguments& arguments, const Target& target) {
 }
 
 /// nullopt: that is a relay, which has no SQL.
-std::optional<pq::Connection> open_for_sql(const Target& target, const net::Wake& never) {
+std::optional<pq::Connection> open_for_sql(const SlotHost& target, const net::Wake& never) {
   try {
     return target.connect(pq::Replication::none, never);
   } catch (const Error& error) {
@@ -191,7 +191,7 @@ std::optional<pq::Connection> open_for_sql(const Target& target, const net::Wake
   }
 }
 
-std::vector<SlotRow> list_of_relay(const Target& target, const net::Wake& never) {
+std::vector<SlotRow> list_of_relay(const SlotHost& target, const net::Wake& never) {
   auto connection = target.connect(pq::Replication::physical, never);
   const auto rows = connection.execute(fmt::format("SHOW {}", relay::kSlotsSetting));
   const bool told = rows.size() == 1 && rows[0].size() == 1 && rows[0][0];
@@ -201,7 +201,7 @@ std::vector<SlotRow> list_of_relay(const Target& target, const net::Wake& never)
   return slots;
 }
 
-std::vector<SlotRow> list(const Target& target) {
+std::vector<SlotRow> list(const SlotHost& target) {
   const net::Wake never;
   auto opened = open_for_sql(target, never);
   if (!opened) return list_of_relay(target, never);
@@ -227,7 +227,7 @@ int create_command(const Arguments& arguments, const std::string& conninfo) {
     print(create(arguments, {conninfo}));
     return kDone;
   }
-  return on_all_hosts(conninfo, [&](const std::string& host, const Target& target) {
+  return on_all_hosts(conninfo, [&](const std::string& host, const SlotHost& target) {
     print(fmt::format("{}: {}", host, create(arguments, target)));
   });
 }
@@ -237,13 +237,13 @@ int drop_command(const Arguments& arguments, const std::string& conninfo) {
     print(drop(arguments, {conninfo}));
     return kDone;
   }
-  return on_all_hosts(conninfo, [&](const std::string& host, const Target& target) {
+  return on_all_hosts(conninfo, [&](const std::string& host, const SlotHost& target) {
     print(fmt::format("{}: {}", host, drop(arguments, target)));
   });
 }
 
 int list_command(const Arguments& arguments, const std::string& conninfo) {
-  const bool json = arguments.has(kJson);
+  const bool json = arguments.has(kSlotJson);
   if (!arguments.has(kAllHosts)) {
     const auto slots = list({conninfo});
     if (json)
@@ -253,7 +253,7 @@ int list_command(const Arguments& arguments, const std::string& conninfo) {
     return kDone;
   }
   auto all = nlohmann::json::array();
-  const auto status = on_all_hosts(conninfo, [&](const std::string& host, const Target& target) {
+  const auto status = on_all_hosts(conninfo, [&](const std::string& host, const SlotHost& target) {
     try {
       const auto slots = list(target);
       if (!json) print(fmt::format("{}:\n{}", host, slots_text(slots)));
@@ -281,7 +281,7 @@ int slot_of_archive(const Arguments& arguments, std::string_view verb) {
     std::vector<SlotRow> slots;
     for (const auto& slot : list_archive_slots(directory, relay::SlotsSocket::kAskTime))
       slots.push_back(row_of(slot));
-    if (arguments.has(kJson))
+    if (arguments.has(kSlotJson))
       print_data(slots_json(slots) + "\n");
     else
       print(slots_text(slots));
@@ -308,10 +308,11 @@ int slot_command(const Arguments& arguments) {
   return list_command(arguments, conninfo);
 }
 
-constexpr CommandVerb kVerbs[] = {{"create"}, {"drop"}, {"list"}};
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {.options = kServer, .rules = {.excludes = &kNoDirectory}},
-                                   {.options = kGeneral}};
+constexpr CommandVerb kSlotVerbs[] = {{"create"}, {"drop"}, {"list"}};
+constexpr OptionGroup kSlotGroups[] = {
+    {"Options:", kSlotOptions},
+    {.options = kSlotServer, .rules = {.excludes = &kNoDirectory}},
+    {.options = kSlotGeneral}};
 
 }  // namespace
 
@@ -336,7 +337,7 @@ Usage:
 With -D, the slots are those of "pgweir serve" for an archive, whether it is
 running or not. WAL that they retain is not removed by "pgweir prune".
 )",
-    .groups = kGroups,
+    .groups = kSlotGroups,
     .notes = R"(Examples:
   pgweir slot create -S weir -d "host=db1 user=repl"
   pgweir slot list -h db1 -U postgres
@@ -350,7 +351,7 @@ in use); 4 manual intervention required (the slot exists already or does not
 exist, insufficient privilege).
 )",
     .most_words = 1,
-    .verbs = kVerbs,
+    .verbs = kSlotVerbs,
     .run = slot_command,
 };
 

@@ -53,26 +53,27 @@ namespace weir::cli {
 
 namespace {
 
-constexpr auto kJson = flag("json", "JSON output; see docs/status.md");
-constexpr auto kCheck = flag(
+constexpr auto kStatusJson = flag("json", "JSON output; see docs/status.md");
+constexpr auto kStatusCheck = flag(
     "check",
     "print a first line in the format of monitoring plugins, and return their exit status (below)");
-constexpr auto kBeside = option_of<any_text>(
+constexpr auto kStatusBeside = option_of<any_text>(
     "compare-archive", "DIR", "another archive of the same server: compare the file names");
 constexpr auto kHtml = option_of<any_text>(
     "html", "FILE", "write the web page to FILE, for a ticket or a mail: one file without scripts");
-constexpr auto kDirectories = repeated(kDirectory);
-constexpr Option kOptions[] = {
-    kDirectories.says("archive directory; several are reported one after another, and compared"),
-    kBeside, kJson, kHtml, kWebBackups};
-constexpr Option kServer[] = {
+constexpr auto kStatusDirectories = repeated(kDirectory);
+constexpr Option kStatusOptions[] = {
+    kStatusDirectories.says(
+        "archive directory; several are reported one after another, and compared"),
+    kStatusBeside, kStatusJson, kHtml, kWebBackups};
+constexpr Option kStatusServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
-constexpr Option kMonitoring[] = {kCheck, kMetricsFile, kConfig, kHelp};
-constexpr Relation kWithCheck{.others = {{kCheck}}};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
-    {"Query the server (its position, the replication lag, the slot):", kServer},
+constexpr Option kMonitoring[] = {kStatusCheck, kMetricsFile, kConfig, kHelp};
+constexpr Relation kWithCheck{.others = {{kStatusCheck}}};
+constexpr OptionGroup kStatusGroups[] = {
+    {"Options:", kStatusOptions},
+    {"Query the server (its position, the replication lag, the slot):", kStatusServer},
     {"Monitoring:", kMonitoring},
     {"Thresholds of --check:", kLimits, {}, nullptr, {.needs = &kWithCheck}},
     {kStoreHeading, kStoreItself},
@@ -306,7 +307,7 @@ status::StatusReport report_of_directory(const std::string& directory) {
 
 void refuse_with_several(const Arguments& arguments) {
   for (const Option& option :
-       {Option(kBeside), Option(kHtml), Option(kWebBackups), Option(kDbname), Option(kHost),
+       {Option(kStatusBeside), Option(kHtml), Option(kWebBackups), Option(kDbname), Option(kHost),
         Option(kPort), Option(kUsername), Option(kSlot), Option(kMetricsFile)})
     if (arguments.has(option))
       throw Error(ErrorKind::usage,
@@ -322,7 +323,7 @@ void refuse_with_several(const Arguments& arguments) {
 int status_of_several(const Arguments& arguments, const std::vector<std::string>& directories) {
   refuse_with_several(arguments);
   const auto limits = read_limits(arguments);
-  const bool check = arguments.has(kCheck);
+  const bool check = arguments.has(kStatusCheck);
   std::vector<status::ArchiveStatus> archives;
   int result = kDone;
   for (const auto& directory : directories) {
@@ -344,7 +345,7 @@ int status_of_several(const Arguments& arguments, const std::vector<std::string>
   }
   const auto comparison = status::compare(archives);
   if (comparison.different_clusters) result = std::max(result, exit_status(ErrorKind::conflict));
-  if (arguments.has(kJson)) {
+  if (arguments.has(kStatusJson)) {
     print_data(status::several_json(archives, comparison) + "\n");
   } else {
     std::string text;
@@ -361,7 +362,7 @@ int status_of_several(const Arguments& arguments, const std::vector<std::string>
 }
 
 int status_command(const Arguments& arguments) {
-  if (const auto directories = arguments.texts(kDirectories); directories.size() > 1)
+  if (const auto directories = arguments.texts(kStatusDirectories); directories.size() > 1)
     return status_of_several(arguments, directories);
   const bool in_store = arguments.has("store");
   const auto directory = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
@@ -410,7 +411,7 @@ int status_command(const Arguments& arguments) {
       return report;
     });
   if (with_server) ask_server(report, arguments, conninfo);
-  if (const auto beside = arguments.get(kBeside))
+  if (const auto beside = arguments.get(kStatusBeside))
     report.beside = look_within_bounds(
         *beside, [report, other = *beside] { return status::look_beside(report, other); });
 
@@ -419,11 +420,11 @@ int status_command(const Arguments& arguments) {
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, status_metrics(report, limits, std::chrono::system_clock::now()));
   std::optional<status::Verdict> verdict;
-  if (arguments.has(kCheck)) verdict = status::check(report, limits);
+  if (arguments.has(kStatusCheck)) verdict = status::check(report, limits);
   if (const auto file = arguments.get(kHtml))
     write_page(*file, report, verdict ? *verdict : status::check(report, limits), look,
                std::move(history));
-  if (arguments.has(kJson)) {
+  if (arguments.has(kStatusJson)) {
     print_data(status::status_json(report, verdict) + "\n");
   } else {
     if (verdict) print_coloured(verdict->line + "\n");
@@ -435,7 +436,7 @@ int status_command(const Arguments& arguments) {
 }
 
 /// Monitoring reads the first line of the standard output, and 3 as "could not find out".
-int failed(const Words& words, const std::exception_ptr& failure) {
+int status_failed(const Words& words, const std::exception_ptr& failure) {
   const bool check = std::find(words.begin(), words.end(), "--check") != words.end();
   if (!check) return tell_failure(failure);
   const auto error = error_of(failure);
@@ -464,7 +465,7 @@ the end of each, and the WAL that the store does not have yet.
 With several archives of one server, it reports each of them, and which one
 reaches furthest.
 )",
-    .groups = kGroups,
+    .groups = kStatusGroups,
     .notes = R"(Examples:
   pgweir status -D /srv/wal
   pgweir status -D /srv/wal -d "host=db1 user=repl"
@@ -480,7 +481,7 @@ within 5 s: 3, or 4 if it rejected the request.
 With --check: 0 OK; 1 WARNING; 2 CRITICAL; 3 UNKNOWN, also for invalid options.
 )",
     .run = status_command,
-    .failed = failed,
+    .failed = status_failed,
 };
 
 }  // namespace weir::cli

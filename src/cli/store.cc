@@ -42,9 +42,9 @@ namespace weir::cli {
 
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{60'000};
+constexpr std::chrono::milliseconds kStorePatience{60'000};
 
-constexpr auto kRetryFor = option_of<time_value<>>(
+constexpr auto kStoreRetryFor = option_of<time_value<>>(
     "retry-for", "TIME", "push: how long to retry temporary errors (default: 1min)");
 constexpr auto kFollow =
     flag("follow", "push: continue with segments completed from now on, and retry indefinitely");
@@ -57,9 +57,9 @@ constexpr OfVerbs kOfDecryption{
     "Do not keep a private key on the machine that archives: public keys are sufficient to "
     "encrypt (--encrypt-to)."};
 constexpr Relation kFollowing{.others = {{kFollow}}, .command_line = true};
-constexpr Option kOptions[] = {
+constexpr Option kStoreVerbOptions[] = {
     kDirectory.says("push, publish-partial: the archive; check: compare it, too"),
-    kRetryFor.with({.excludes = &kFollowing, .verbs = &kOfPush}),
+    kStoreRetryFor.with({.excludes = &kFollowing, .verbs = &kOfPush}),
     kStoreCompression.with({.verbs = &kOfUploads}).of_section("store"),
     kEncryptTo.of_section("store"),
     kManifestKey.with({.verbs = &kOfKey}).of_section("store"),
@@ -148,7 +148,7 @@ int push(const Arguments& arguments, const store::StoreOptions& options) {
     store::PushOptions push_options{.store_name = opened.identity(),
                                     .shown_name = opened.store().name_of(opened.layout().root()),
                                     .jobs = options.jobs,
-                                    .retry_for = arguments.get(kRetryFor, kPatience),
+                                    .retry_for = arguments.get(kStoreRetryFor, kStorePatience),
                                     .stop = [&] { return stop.made(); },
                                     .sealing = sealing_for(options, path),
                                     .compression = options.compression,
@@ -342,15 +342,17 @@ constexpr Option kServers[] = {
     kUsername.with({.verbs = &kOfPublication}),
     kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {{"Options:", kOptions},
-                                   {"publish-partial: servers that must be down:", kServers},
-                                   {kAccessHeading, kStoreOptions},
-                                   {.heading = "get, rewrap, publish-partial: encrypted objects:",
-                                    .options = kIdentityOptions,
-                                    .rules = {.verbs = &kOfDecryption}}};
-constexpr CommandVerb kVerbs[] = {{"push"},           {"ls"},     {"get", 2, "a name and a target"},
-                                  {"check"},          {"rewrap"}, {"keygen", 1, "a file"},
-                                  {"publish-partial"}};
+constexpr OptionGroup kStoreGroups[] = {
+    {"Options:", kStoreVerbOptions},
+    {"publish-partial: servers that must be down:", kServers},
+    {kAccessHeading, kStoreOptions},
+    {.heading = "get, rewrap, publish-partial: encrypted objects:",
+     .options = kIdentityOptions,
+     .rules = {.verbs = &kOfDecryption}}};
+constexpr CommandVerb kStoreVerbs[] = {
+    {"push"},           {"ls"},     {"get", 2, "a name and a target"},
+    {"check"},          {"rewrap"}, {"keygen", 1, "a file"},
+    {"publish-partial"}};
 
 }  // namespace
 
@@ -391,7 +393,7 @@ Usage:
           its slot answers. Without -D: from the store's own objects (receive
           --store-partial-interval)
 )",
-    .groups = kGroups,
+    .groups = kStoreGroups,
     .notes = R"(Credentials are taken from --store-credential-command, --store-credentials,
 environment variables and files of the provider, a web identity, or a
 container's or machine's metadata service, in this order (see
@@ -408,7 +410,7 @@ options, no credentials; 3 temporary failure (no answer, too many requests);
 insufficient permission, corrupted WAL).
 )",
     .most_words = 3,
-    .verbs = kVerbs,
+    .verbs = kStoreVerbs,
     .run = store_command,
 };
 

@@ -58,14 +58,14 @@ constexpr const char* kNotRead =
 
 constexpr auto kFrom = option_of<position_value>(
     "from", "LSN|SEGMENT", "position to start at (default: the archive's beginning)");
-constexpr auto kTo = option_of<position_value>("to", "LSN|SEGMENT",
-                                               "position to stop at; the archive must reach it");
-constexpr auto kBackup = option_of<any_text>(
+constexpr auto kVerifyTo = option_of<position_value>(
+    "to", "LSN|SEGMENT", "position to stop at; the archive must reach it");
+constexpr auto kVerifyBackup = option_of<any_text>(
     "backup", "PATH",
     "backup_label, .backup file, backup_manifest, base.tar, or directory of a base backup: report "
     "whether it can be brought to consistency, and how far forward");
 constexpr Relation kStore{.others = {{"store"}}};
-constexpr auto kBeside = option_of<any_text>(
+constexpr auto kVerifyBeside = option_of<any_text>(
     "compare-archive", "DIR",
     "also compare with another archive of the same server: missing and different segments",
     {.excludes = &kStore});
@@ -73,19 +73,19 @@ constexpr auto kAcceptFile = option_of<any_text>(
     "accept-file", "FILE", "known losses, in lines \"TIMELINE FROM TO REASON\"");
 constexpr auto kDeep = flag(
     "deep", "with --store alone: read all objects instead of comparing them with the manifests");
-constexpr auto kJson = flag("json", "JSON output; see docs/verify.md");
-constexpr Option kOptions[] = {
-    kDirectory, kFrom,       kTo,          kTimeline.says("only the history of this timeline"),
-    kBackup,    kBeside,     kAcceptFile,  kJobs,
-    kJson,      kNoProgress, kMetricsFile, kConfig,
+constexpr auto kVerifyJson = flag("json", "JSON output; see docs/verify.md");
+constexpr Option kVerifyOptions[] = {
+    kDirectory,    kFrom,         kVerifyTo,    kTimeline.says("only the history of this timeline"),
+    kVerifyBackup, kVerifyBeside, kAcceptFile,  kJobs,
+    kVerifyJson,   kNoProgress,   kMetricsFile, kConfig,
     kHelp};
-constexpr Option kManifests[] = {kDeep, kManifestPublicKey.of_section("store"), kExpectHead};
+constexpr Option kVerifyManifests[] = {kDeep, kManifestPublicKey.of_section("store"), kExpectHead};
 
 /// True for options that require reading.
 bool asks_to_read(const Arguments& arguments) {
   for (const Option& option :
-       {Option(kDirectory), Option(kDeep), Option(kFrom), Option(kTo), Option(kTimeline),
-        Option(kBackup), Option(kAcceptFile), Option(kMetricsFile)})
+       {Option(kDirectory), Option(kDeep), Option(kFrom), Option(kVerifyTo), Option(kTimeline),
+        Option(kVerifyBackup), Option(kAcceptFile), Option(kMetricsFile)})
     if (arguments.has(option)) return true;
   return std::any_of(std::begin(kIdentityOptions), std::end(kIdentityOptions),
                      [&](const Option& option) { return arguments.has(option); });
@@ -93,10 +93,9 @@ bool asks_to_read(const Arguments& arguments) {
 
 /// The results of the manifests and of reading, as one object.
 std::string both_json(std::string text, const store::ManifestReport& report) {
-  using Json = nlohmann::ordered_json;
-  auto json = text.empty() ? Json::object() : Json::parse(text);
+  auto json = text.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(text);
   json["sound"] = json.value("sound", true) && report.sound();
-  json["manifest"] = Json::parse(store::to_json(report));
+  json["manifest"] = nlohmann::ordered_json::parse(store::to_json(report));
   return json.dump(2) + "\n";
 }
 
@@ -106,9 +105,9 @@ int verify_as_asked(const Arguments& arguments) {
 
   verify::Options options;
   options.from = arguments.get(kFrom);
-  options.to = arguments.get(kTo);
+  options.to = arguments.get(kVerifyTo);
   options.timeline = arguments.get(kTimeline);
-  if (const auto backup = arguments.get(kBackup))
+  if (const auto backup = arguments.get(kVerifyBackup))
     options.backup = archive::read_backup_point(*backup);
   if (const auto file = arguments.get(kAcceptFile))
     options.accepted =
@@ -124,7 +123,7 @@ int verify_as_asked(const Arguments& arguments) {
     options.told_identity = [&] { return stored->told_identity(); };
   }
   const auto directory = path.empty() ? nullptr : io::open_existing_directory(path);
-  const auto beside = arguments.get(kBeside);
+  const auto beside = arguments.get(kVerifyBeside);
   std::unique_ptr<io::Shelf> beside_directory;
   if (beside) {
     beside_directory = std::make_unique<io::BoundedShelf>(
@@ -144,7 +143,7 @@ int verify_as_asked(const Arguments& arguments) {
   if (stored) manifest = look_at_manifests(*stored, request);
   // The files that a line lists were verified, record by record, before they were uploaded.
   if (manifest && !asks_to_read(arguments)) {
-    if (arguments.has(kJson))
+    if (arguments.has(kVerifyJson))
       print_data(both_json("", manifest->report));
     else
       print_coloured(store::to_text(manifest->report) + kNotRead);
@@ -191,7 +190,7 @@ int verify_as_asked(const Arguments& arguments) {
   if (const auto file = arguments.get(kMetricsFile))
     metrics::write_file(*file, verify_metrics(report, results.sound(), archive.path(),
                                               std::chrono::system_clock::now()));
-  if (arguments.has(kJson)) {
+  if (arguments.has(kVerifyJson)) {
     auto json = verify::to_json(report, compared ? &*compared : nullptr);
     print_data(manifest ? both_json(std::move(json), manifest->report) : json);
   } else {
@@ -206,7 +205,7 @@ int verify_command(const Arguments& arguments) {
   try {
     return verify_as_asked(arguments);
   } catch (const Error& error) {
-    if (arguments.has(kJson)) {
+    if (arguments.has(kVerifyJson)) {
       nlohmann::ordered_json json;
       json["sound"] = false;
       json["error"] = {{"message", error.what()}, {"hint", error.hint()}};
@@ -216,11 +215,11 @@ int verify_command(const Arguments& arguments) {
   }
 }
 
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
+constexpr OptionGroup kVerifyGroups[] = {
+    {"Options:", kVerifyOptions},
     {kStoreHeading, kStoreItself},
     {kAccessHeading, kStoreAccessWithSlot, {}, &kOnStore},
-    {"Manifests of the store:", kManifests, {}, &kOnStore, {.needs = &kStore}},
+    {"Manifests of the store:", kVerifyManifests, {}, &kOnStore, {.needs = &kStore}},
     {"Encrypted objects:", kIdentityOptions, {}, &kOnStore}};
 
 }  // namespace
@@ -241,7 +240,7 @@ size and MD5, without a private key. If there is no manifest, or with --deep or
 --identity, it reads every byte. With -D and --store, it reads both together,
 and compares segments that both have.
 )",
-    .groups = kGroups,
+    .groups = kVerifyGroups,
     .notes = R"(Exit status: 0 the WAL of this range is complete and valid (and the other
 archive is the same, between the ends of both); 1 a problem was found;
 2 invalid options; 3 stopped, or a temporary failure; 4 the directory cannot be

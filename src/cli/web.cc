@@ -34,7 +34,7 @@ constexpr auto kFleetCa =
     option_of<any_text>("fleet-ca", "FILE",
                         "CA certificates of pages at https:// whose sections do not name any "
                         "(default: the system's)");
-constexpr Option kOptions[] = {
+constexpr Option kWebOptions[] = {
     kFleet,
     kFleetCa,
     kWebListen.says(
@@ -43,8 +43,8 @@ constexpr Option kOptions[] = {
     kWebHost,
     kConfig,
     kHelp};
-constexpr OptionGroup kGroups[] = {
-    {"Options:", kOptions},
+constexpr OptionGroup kWebGroups[] = {
+    {"Options:", kWebOptions},
     {"Thresholds for archives on this machine:", kLimits, {}, nullptr, {.needs = &kWithPage}}};
 
 void serve(Fleet& fleet, const WebRequest& request, std::size_t count, daemon::LongRun& long_run) {
@@ -111,7 +111,7 @@ machine, and the pages of receivers on other machines ("pgweir receive
 Usage:
   pgweir web --fleet FILE --web-listen [ADDRESS:]PORT [OPTION]...
 )",
-    .groups = kGroups,
+    .groups = kWebGroups,
     .notes = R"(FILE has a section for each archive:
 
   [orders]

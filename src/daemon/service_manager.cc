@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kNotifyEvery = 30s;
 constexpr std::chrono::milliseconds kNotifyWhileBehind = 5s;
-constexpr std::chrono::milliseconds kTryAgain = 200ms;
+constexpr std::chrono::milliseconds kRetryInterval = 200ms;
 /// Messages that found no room; a newer STATUS= replaces an older one, so there are never many.
 constexpr std::size_t kMostWaiting = 16;
 
@@ -111,7 +111,7 @@ void ServiceManager::work(const std::function<void()>& update) {
       const std::lock_guard lock(mutex_);
       return !waiting_.empty();
     }();
-    static_cast<void>(net::pause(wake_, waiting ? std::min(interval, kTryAgain) : interval));
+    static_cast<void>(net::pause(wake_, waiting ? std::min(interval, kRetryInterval) : interval));
     wake_.clear();
   }
   notify_waiting();

@@ -29,7 +29,7 @@ Sandbox::Sandbox(const std::string& place)
     : path_(io::make_private_directory(require_place(place) + "/" + std::string(kPrefix))) {
   try {
     lock_.emplace(path_ + kMark, kMarkText);
-    directory_ = io::open_directory(path_);
+    directory_ = io::directory_descriptor(path_);
   } catch (...) {
     ::rmdir(path_.c_str());  // check-includes: a directory that was just made and is empty
     throw;

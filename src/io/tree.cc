@@ -280,7 +280,7 @@ bool is_program(const std::string& path) {
          ::access(path.c_str(), X_OK) == 0;
 }
 
-Descriptor open_directory(const std::string& path) {
+Descriptor directory_descriptor(const std::string& path) {
   Descriptor directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory) fail("could not open directory", path);
   return directory;

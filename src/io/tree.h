@@ -78,7 +78,7 @@ void become(const User& user);
 /// A regular file that this process may run.
 [[nodiscard]] bool is_program(const std::string& path);
 /// A descriptor of the directory, to be named by /proc.
-[[nodiscard]] Descriptor open_directory(const std::string& path);
+[[nodiscard]] Descriptor directory_descriptor(const std::string& path);
 /// A new file that is appended to, for the output of a child.
 [[nodiscard]] Descriptor open_log(const std::string& path);
 

@@ -440,7 +440,6 @@ class Planner {
   /// The object of a partial segment may end before. (One that cannot be read here does not count.)
   [[nodiscard]] bool reaches(wal::Lsn end,
                              const std::vector<wal::TimelineHistory>& histories) const {
-    using State = archive::WalSource::State;
     std::array<std::byte, 1> last{};
     try {
       for (const auto& history : histories) {
@@ -448,7 +447,8 @@ class Planner {
                                            .timeline = history.timeline(),
                                            .history = history,
                                            .unfinished = true});
-        if (reader.read(wal::Lsn(end.byte() - 1), last).state == State::bytes) return true;
+        if (reader.read(wal::Lsn(end.byte() - 1), last).state == archive::WalSource::State::bytes)
+          return true;
       }
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::refused) throw;

@@ -10,9 +10,8 @@ namespace {
 /// Each query connects to each of the other hosts.
 constexpr std::chrono::milliseconds kSeldom{10'000};
 constexpr std::chrono::milliseconds kOften{100};
-/// During a failover, which takes no longer than that.
+/// During a failover.
 constexpr std::chrono::milliseconds kForAPromotion{1'000};
-constexpr std::chrono::milliseconds kFailoverTakes{300'000};
 
 }  // namespace
 

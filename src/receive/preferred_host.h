@@ -11,6 +11,9 @@
 
 namespace weir::receive {
 
+/// Longest duration of a failover.
+constexpr std::chrono::milliseconds kFailoverTakes{300'000};
+
 /// Whether a stream should be moved to a host of the preferred role. It must have been available
 /// for a while, and eligible at each query; but a primary on a newer timeline was promoted, and
 /// commits wait for the archive there: then the stream is moved at once. Pure.

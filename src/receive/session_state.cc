@@ -9,6 +9,7 @@
 #include "archive/find_losses.h"
 #include "base/units.h"
 #include "pq/slot_view.h"
+#include "receive/preferred_host.h"
 #include "wal/ancestor_history.h"
 #include "wal/server_version.h"
 
@@ -29,7 +30,6 @@ constexpr auto kSwitchPause = 10'000ms;
 /// Commits may wait for the archive until it follows the promoted server. Servers queried this
 /// often reject within milliseconds.
 constexpr auto kFailoverPause = 1'000ms;
-constexpr auto kFailoverTakes = 300'000ms;
 /// Timelines before the server's whose history files are requested at most.
 constexpr wal::TimelineId kMostSkipped = 64;
 

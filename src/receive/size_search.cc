@@ -15,7 +15,7 @@ using archive::WrongSize;
 using namespace std::chrono_literals;
 
 /// Number of files between two rests.
-constexpr int kAtOnce = 64;
+constexpr int kChecksAtOnce = 64;
 constexpr auto kLongestRest = 1s;
 /// After a failure, in units of check_again_after: usually a minute.
 constexpr int kRestAfterFailure = 30;
@@ -71,7 +71,7 @@ bool SizeSearch::check_all() {
     if (previous != nullptr && *previous == segment) continue;  // checked in all its forms
     previous = &segment;
     check(entry->name);
-    if (++count % kAtOnce != 0) continue;
+    if (++count % kChecksAtOnce != 0) continue;
     if (!host_.rest(std::min<std::chrono::nanoseconds>(host_.now() - since, kLongestRest)))
       return false;
     since = host_.now();
@@ -89,7 +89,7 @@ bool SizeSearch::check_again() {
   for (const auto& [segment, name] : unsettled_) names.push_back(name);
   for (std::size_t i = 0; i < names.size(); ++i) {
     changed = check(names[i]) || changed;
-    if ((i + 1) % kAtOnce == 0 && !host_.rest(10ms)) break;
+    if ((i + 1) % kChecksAtOnce == 0 && !host_.rest(10ms)) break;
   }
   return changed;
 }

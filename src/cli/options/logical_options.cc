@@ -40,18 +40,18 @@ constexpr auto kFormat =
                                     "plugin: as the output plugin returns it");
 constexpr auto kPluginOption = for_the_command_line(repeated(option_of<plugin_option_value>(
     'o', "option", "NAME[=VALUE]", "option of the output plugin; can be repeated")));
-constexpr auto kCreateSlot = flag("create-slot", "create the slot before streaming");
+constexpr auto kLogicalCreateSlot = flag("create-slot", "create the slot before streaming");
 constexpr auto kPlugin = option_of<any_text>('P', "plugin", "PLUGIN",
                                              "output plugin of the new slot (default: pgoutput)");
 constexpr auto kTwoPhase = flag('t', "two-phase", "decode at PREPARE TRANSACTION (15+)");
 constexpr auto kFailover = flag("failover", "synchronize the slot to standbys (17+)");
-constexpr auto kIfNotExists = flag("if-not-exists", "use the slot if it exists");
+constexpr auto kLogicalIfNotExists = flag("if-not-exists", "use the slot if it exists");
 constexpr auto kIfExists = flag("if-exists", "drop: no error if the slot does not exist");
 constexpr auto kSnapshotCommand =
     option_of<any_text>("snapshot-command", "CMD",
                         "run CMD with the new slot's snapshot, named by $PGWEIR_SNAPSHOT, then "
                         "stream from exactly that point");
-constexpr auto kEndpos = option_of<valid_lsn_value>(
+constexpr auto kLogicalEndpos = option_of<valid_lsn_value>(
     'E', "endpos", "LSN", "stop at this position, after whole transactions (stream: with a state)");
 constexpr auto kStartpos = option_of<valid_lsn_value>(
     'I', "startpos", "LSN", "position at which to begin, for an output without state");
@@ -66,54 +66,60 @@ constexpr auto kRotateTime = option_of<time_value<0, kLongest>>(
 constexpr auto kFsyncInterval = option_of<time_value<0, kLongest>>(
     'F', "fsync-interval", "TIME",
     "interval between flushes and confirmations (default: 1s; 0: at the end)");
-constexpr auto kStatusInterval = option_of<time_value<0, kLongest>>(
+constexpr auto kLogicalStatusInterval = option_of<time_value<0, kLongest>>(
     's', "status-interval", "TIME",
     "maximum interval between status reports (default: 10s; 0: on request)");
-constexpr auto kNoLoop = flag('n', "no-loop", "exit when the connection is lost");
-constexpr auto kLogFile =
+constexpr auto kLogicalNoLoop = flag('n', "no-loop", "exit when the connection is lost");
+constexpr auto kLogicalLogFile =
     option_of<any_text>("log-file", "FILE", "write messages to FILE instead of standard error");
 constexpr Relation kNotQuiet{.others = {{"quiet"}}};
-constexpr auto kVerbose = flag('v', "verbose", "more messages", {.excludes = &kNotQuiet});
-constexpr auto kQuiet = flag('q', "quiet", "only warnings and errors");
+constexpr auto kLogicalVerbose = flag('v', "verbose", "more messages", {.excludes = &kNotQuiet});
+constexpr auto kLogicalQuiet = flag('q', "quiet", "only warnings and errors");
 
 constexpr OfVerbs kOfStream{"stream"};
 constexpr OfVerbs kOfChanges{"stream peek get"};
 constexpr OfVerbs kOfPeek{"peek get"};
 constexpr OfVerbs kOfCreate{"stream create"};
 constexpr OfVerbs kOfDrop{"drop"};
-constexpr Relation kWithCreateSlot{
-    .others = {{kCreateSlot}},
+constexpr Relation kLogicalWithCreateSlot{
+    .others = {{kLogicalCreateSlot}},
     .verb = "stream",
     .hint = "It is a property of the slot, set when the slot is created."};
-constexpr Relation kNotIfExists{.others = {{kIfNotExists}},
+constexpr Relation kNotIfExists{.others = {{kLogicalIfNotExists}},
                                 .hint = "Only a new slot has a snapshot."};
 
 constexpr Option kOptions[] = {
     kLogicalSlot,
     kPluginOption,
     kFormat.with({.verbs = &kOfChanges}),
-    kEndpos.with({.verbs = &kOfChanges}),
+    kLogicalEndpos.with({.verbs = &kOfChanges}),
     kLimit.with({.verbs = &kOfPeek}),
     kIfExists.with({.verbs = &kOfDrop}),
 };
 constexpr Option kStreaming[] = {
-    kFile,           kNoState,
-    kStartpos,       kRotateSize,
-    kRotateTime,     kFsyncInterval,
-    kStatusInterval, kNoLoop,
-    kCreateSlot,     kSnapshotCommand.with({.needs = &kWithCreateSlot, .excludes = &kNotIfExists}),
+    kFile,
+    kNoState,
+    kStartpos,
+    kRotateSize,
+    kRotateTime,
+    kFsyncInterval,
+    kLogicalStatusInterval,
+    kLogicalNoLoop,
+    kLogicalCreateSlot,
+    kSnapshotCommand.with({.needs = &kLogicalWithCreateSlot, .excludes = &kNotIfExists}),
 };
-constexpr Option kNewSlot[] = {kPlugin, kTwoPhase, kFailover, kIfNotExists};
-constexpr Option kGeneral[] = {kConfig, kLogFile, kVerbose, kQuiet, kHelp};
-constexpr Option kConnection[] = {
+constexpr Option kNewSlot[] = {kPlugin, kTwoPhase, kFailover, kLogicalIfNotExists};
+constexpr Option kLogicalGeneral[] = {kConfig, kLogicalLogFile, kLogicalVerbose, kLogicalQuiet,
+                                      kHelp};
+constexpr Option kLogicalConnection[] = {
     kDbname, kHost, kPort, kUsername.says("role with the REPLICATION attribute"), kNoPassword,
 };
-constexpr OptionGroup kGroups[] = {
+constexpr OptionGroup kLogicalGroups[] = {
     {"Options:", kOptions},
     {.options = kStreaming, .rules = {.verbs = &kOfStream}},
-    {.options = kNewSlot, .rules = {.needs = &kWithCreateSlot, .verbs = &kOfCreate}},
-    {.options = kGeneral},
-    {"Connection:", kConnection},
+    {.options = kNewSlot, .rules = {.needs = &kLogicalWithCreateSlot, .verbs = &kOfCreate}},
+    {.options = kLogicalGeneral},
+    {"Connection:", kLogicalConnection},
 };
 
 /// As LogicalRequest::Verb has them.
@@ -145,7 +151,7 @@ Usage:
   peek     print the changes that the slot retains, without consuming them
   get      print them and advance the slot
 )",
-    .groups = kGroups,
+    .groups = kLogicalGroups,
     .notes = R"(pgoutput needs --option publication_names=NAME. SIGHUP reopens the file.
 )",
     .most_words = 1,
@@ -167,13 +173,13 @@ LogicalRequest read_logical(const Arguments& arguments) {
   request.slot.plugin = arguments.get(kPlugin, "pgoutput");
   request.slot.two_phase = arguments.has(kTwoPhase);
   request.slot.failover = arguments.has(kFailover);
-  options.if_not_exists = arguments.has(kIfNotExists);
+  options.if_not_exists = arguments.has(kLogicalIfNotExists);
   request.if_exists = arguments.has(kIfExists);
-  if (arguments.has(kCreateSlot)) options.create = request.slot;
+  if (arguments.has(kLogicalCreateSlot)) options.create = request.slot;
   request.snapshot_command = arguments.get(kSnapshotCommand, "");
 
   options.startpos = arguments.get(kStartpos);
-  options.endpos = arguments.get(kEndpos);
+  options.endpos = arguments.get(kLogicalEndpos);
   options.form = arguments.get(kFormat, logical::Form::jsonl);
   options.path = arguments.get(kFile, "-");
   request.exact = options.path != "-" && !arguments.has(kNoState);
@@ -189,13 +195,13 @@ LogicalRequest read_logical(const Arguments& arguments) {
   if (const auto size = arguments.get(kRotateSize)) options.rotation.bytes = *size;
   options.rotation.time = arguments.get(kRotateTime, milliseconds(0));
   options.fsync_interval = arguments.get(kFsyncInterval, options.fsync_interval);
-  options.status_interval = arguments.get(kStatusInterval, options.status_interval);
-  options.loop = !arguments.has(kNoLoop);
+  options.status_interval = arguments.get(kLogicalStatusInterval, options.status_interval);
+  options.loop = !arguments.has(kLogicalNoLoop);
 
   request.limit = arguments.get(kLimit);
-  request.log_file = arguments.get(kLogFile);
-  if (arguments.has(kVerbose)) request.level = LogLevel::debug;
-  if (arguments.has(kQuiet)) request.level = LogLevel::warning;
+  request.log_file = arguments.get(kLogicalLogFile);
+  if (arguments.has(kLogicalVerbose)) request.level = LogLevel::debug;
+  if (arguments.has(kLogicalQuiet)) request.level = LogLevel::warning;
   return request;
 }
 

@@ -38,9 +38,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kWell = 0;
-constexpr int kFailed = 1;
-
 /// The library's messages are shown if more output is requested than pg_receivewal would print.
 class LibraryLog final : public Log {
  public:
@@ -152,7 +149,7 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
         .durability_lost =
             [&](const Error& error) {
               logger.last_words(error, 500ms);
-              ::_exit(kFailed);
+              ::_exit(kStockFailed);
             },
         .archive_taken =
             [&] {
@@ -160,17 +157,17 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
                   on_disk->path(), [&board] { return status::to_json(board.view()); }, library_log);
             }};
     receive::receive(options, environment);
-    return kWell;
+    return kStockDone;
   } catch (const net::Interrupted&) {
-    return kWell;  // stopped before anything was started
+    return kStockDone;  // stopped before anything was started
   } catch (const Error& error) {
     log.error(error);
     // Set since the connection was established.
     if (of_the_connection(error.kind()) && !board.read().server.empty()) log.error("disconnected");
-    return kFailed;
+    return kStockFailed;
   } catch (const std::exception& error) {
     log.error(unexpected(error));
-    return kFailed;
+    return kStockFailed;
   }
 }
 
@@ -190,12 +187,12 @@ int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
       throw Error(ErrorKind::refused,
                   fmt::format("replication slot \"{}\" already exists", request.slot));
     }
-    return kWell;
+    return kStockDone;
   } catch (const net::Interrupted&) {
-    return kFailed;
+    return kStockFailed;
   } catch (const Error& error) {
     log.error(error);
-    return kFailed;
+    return kStockFailed;
   }
 }
 
@@ -225,10 +222,10 @@ int pg_receivewal(int count, char** words) {
     switch (request.action) {
       case PgReceivewalRequest::Action::help:
         print(pg_receivewal_help());
-        return kWell;
+        return kStockDone;
       case PgReceivewalRequest::Action::version:
         print(pg_receivewal_version());
-        return kWell;
+        return kStockDone;
       default:
         return perform(request);
     }

@@ -17,9 +17,6 @@ namespace weir::cli {
 
 namespace {
 
-constexpr int kWell = 0;
-constexpr int kFailed = 1;
-
 int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop) {
   auto connection = pq::Connection::open({.conninfo = request.conninfo,
                                           .replication = request.replication,
@@ -28,14 +25,14 @@ int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& 
   if (request.drop) {
     if (request.verbose > 0) log.info("dropping replication slot \"{}\"", request.slot);
     pq::drop_slot(connection, request.slot);
-    return kWell;
+    return kStockDone;
   }
   if (request.verbose > 0) log.info("creating replication slot \"{}\"", request.slot);
   if (!pq::create_logical_slot(connection, request.slot, request.slot_options) &&
       !request.if_not_exists)
     throw Error(ErrorKind::refused,
                 fmt::format("replication slot \"{}\" already exists", request.slot));
-  return kWell;
+  return kStockDone;
 }
 
 int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& requests) {
@@ -58,12 +55,12 @@ int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& req
     environment.verbose = [&](const std::string& text) { log.info("{}", text); };
   try {
     logical::stream(options, environment);
-    return kWell;
+    return kStockDone;
   } catch (const Error& error) {
     log.error(error);
     if (!request.loop && (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused))
       log.error("disconnected");
-    return kFailed;
+    return kStockFailed;
   }
 }
 
@@ -76,19 +73,19 @@ int perform(PgRecvlogicalRequest& request) {
   handlers.stop = [&] { requests.stop(); };
   handlers.reload = [&] { requests.reopen(); };
   handlers.patient = true;
-  int status = kWell;
+  int status = kStockDone;
   try {
     const auto handling = long_run.handle(std::move(handlers));
     if (request.create || request.drop) status = change_slot(request, log, requests.stop_wake());
     if (request.start) status = stream(request, log, requests);
   } catch (const net::Interrupted&) {
-    status = request.start ? kWell : kFailed;
+    status = request.start ? kStockDone : kStockFailed;
   } catch (const Error& error) {
     log.error(error);
-    status = kFailed;
+    status = kStockFailed;
   } catch (const std::exception& error) {
     log.error("unexpected failure: {}", error.what());
-    status = kFailed;
+    status = kStockFailed;
   }
   return long_run.end(status);
 }
@@ -100,11 +97,11 @@ int pg_recvlogical(int count, char** words) {
     auto request = parse_pg_recvlogical(count, words);
     if (request.help) {
       print(pg_recvlogical_help());
-      return kWell;
+      return kStockDone;
     }
     if (request.version) {
       print(pg_recvlogical_version());
-      return kWell;
+      return kStockDone;
     }
     return perform(request);
   });

@@ -9,15 +9,21 @@ namespace weir::cli {
 
 namespace {
 
-enum LongOnly { kCreateSlot = 1, kStart, kDropSlot, kIfNotExists, kFailover };
+enum LogicalLongOnly {
+  kLogicalCreateSlot = 1,
+  kLogicalStart,
+  kLogicalDropSlot,
+  kLogicalIfNotExists,
+  kLogicalFailover
+};
 
-constexpr option kLongOptions[] = {
+constexpr option kLogicalLongOptions[] = {
     {"file", required_argument, nullptr, 'f'},
     {"fsync-interval", required_argument, nullptr, 'F'},
     {"help", no_argument, nullptr, '?'},
     {"no-loop", no_argument, nullptr, 'n'},
-    {"enable-failover", no_argument, nullptr, kFailover},  // 18
-    {"enable-two-phase", no_argument, nullptr, 't'},       // 18's name of --two-phase
+    {"enable-failover", no_argument, nullptr, kLogicalFailover},  // 18
+    {"enable-two-phase", no_argument, nullptr, 't'},              // 18's name of --two-phase
     {"two-phase", no_argument, nullptr, 't'},
     {"verbose", no_argument, nullptr, 'v'},
     {"version", no_argument, nullptr, 'V'},
@@ -33,10 +39,10 @@ constexpr option kLongOptions[] = {
     {"plugin", required_argument, nullptr, 'P'},
     {"status-interval", required_argument, nullptr, 's'},
     {"slot", required_argument, nullptr, 'S'},
-    {"create-slot", no_argument, nullptr, kCreateSlot},
-    {"start", no_argument, nullptr, kStart},
-    {"drop-slot", no_argument, nullptr, kDropSlot},
-    {"if-not-exists", no_argument, nullptr, kIfNotExists},
+    {"create-slot", no_argument, nullptr, kLogicalCreateSlot},
+    {"start", no_argument, nullptr, kLogicalStart},
+    {"drop-slot", no_argument, nullptr, kLogicalDropSlot},
+    {"if-not-exists", no_argument, nullptr, kLogicalIfNotExists},
     {nullptr, 0, nullptr, 0},
 };
 
@@ -55,8 +61,8 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
   std::optional<std::string> file;
   StockConnection connection;
   ::optind = 0;  // glibc: reset
-  for (int c = 0; (c = ::getopt_long(count, words, "E:f:F:ntvd:h:p:U:wWI:o:P:s:S:", kLongOptions,
-                                     nullptr)) != -1;) {
+  for (int c = 0; (c = ::getopt_long(count, words, "E:f:F:ntvd:h:p:U:wWI:o:P:s:S:",
+                                     kLogicalLongOptions, nullptr)) != -1;) {
     if (connection.take(c, optarg)) continue;
     switch (c) {
       case 'f':
@@ -71,7 +77,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
       case 't':
         request.slot_options.two_phase = true;
         break;
-      case kFailover:
+      case kLogicalFailover:
         request.slot_options.failover = true;
         break;
       case 'v':
@@ -101,16 +107,16 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
       case 'S':
         slot = optarg;
         break;
-      case kCreateSlot:
+      case kLogicalCreateSlot:
         request.create = true;
         break;
-      case kStart:
+      case kLogicalStart:
         request.start = true;
         break;
-      case kDropSlot:
+      case kLogicalDropSlot:
         request.drop = true;
         break;
-      case kIfNotExists:
+      case kLogicalIfNotExists:
         request.if_not_exists = true;
         break;
       default:

@@ -10,6 +10,10 @@
 
 namespace weir::cli {
 
+/// Exit statuses of both programs.
+constexpr int kStockDone = 0;
+constexpr int kStockFailed = 1;
+
 /// Thrown for errors that a stock program (pg_receivewal, pg_recvlogical) reports before it
 /// connects: exit 1. An empty message: getopt has already printed it.
 struct StockRefusal {
