@@ -17,8 +17,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def wait_for(condition, what, deadline=PATIENCE, interval=0.02):
     """Returns condition()'s first true value. Fails after `deadline` seconds, saying for what. The last look is behind the
-    deadline: who was kept from running meanwhile has missed nothing."""
-    end = time.monotonic() + deadline
+    deadline: who was kept from running meanwhile has missed nothing. Looks become rarer, since most are questions to a
+    server: what takes longer may be seen a tenth later."""
+    begin = time.monotonic()
+    end = begin + deadline
     while True:
         late = time.monotonic() > end
         value = condition()
@@ -26,7 +28,7 @@ def wait_for(condition, what, deadline=PATIENCE, interval=0.02):
             return value
         if late:
             raise AssertionError(f"waited {deadline:g} s in vain for: {what}")
-        time.sleep(interval)
+        time.sleep(max(interval, min(0.1, (time.monotonic() - begin) / 10)))
 
 
 def server_user():

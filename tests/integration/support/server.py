@@ -12,7 +12,7 @@ import socket
 import struct
 import subprocess
 
-from . import wal
+from . import libpq, wal
 from .process import (
     PATIENCE,
     SIGNALS,
@@ -290,15 +290,15 @@ class Server:
         return " ".join(f"{key}={value}" for key, value in words.items())
 
     def sql(self, text, database="postgres", check=True, timeout=PATIENCE, options=""):
-        """Rows as lines, columns separated by |. With check=False: the finished process."""
-        result = run(
-            [DEBIAN_BIN / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", text,
-             f"host={self.socket_dir} port={self.port} user=postgres dbname={database}"],
-            check=check,
-            timeout=timeout,
-            env={**os.environ, "PGOPTIONS": options},
-        )
-        return result.stdout.strip() if check else result
+        """Rows as lines, columns separated by |. With check=False: as psql, a finished process."""
+        quoted = options.replace("\\", "\\\\").replace("'", "\\'")
+        result = libpq.execute(f"host={self.socket_dir} port={self.port} user=postgres dbname={database} options='{quoted}'",
+                               text, timeout)
+        if not check:
+            return result
+        if result.returncode != 0:
+            raise AssertionError(f"{text}\n{result.stdout}{result.stderr}")
+        return result.stdout.strip()
 
     def spawn_sql(self, text):
         """psql in the background, for a statement that is expected to wait. The caller ends it."""
