@@ -17,11 +17,13 @@
 #include "archive/content.h"
 #include "archive/forms.h"
 #include "archive/home.h"
+#include "archive/look_again.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
 #include "archive/served_start.h"
 #include "base/buffer.h"
 #include "base/error.h"
+#include "io/file_removed.h"
 #include "wal/page.h"
 #include "wal/record_verifier.h"
 #include "wal/records.h"
@@ -358,6 +360,22 @@ std::optional<wal::SegmentName> newest_finished(const Listing& listing) {
   return newest->name.segment;
 }
 
+/// Returns false if there is no such file.
+bool sync_if_present(io::Directory& directory, const std::string& name) {
+  for (int looks = 1;; ++looks) {
+    const auto file = directory.open_for_reading(name);
+    if (!file) return false;
+    try {
+      file->sync();
+      file->close();
+      return true;
+    } catch (const io::FileRemoved&) {
+      // A receiver that starts may have replaced it (rewrite_unsynced_end()).
+      if (looks == kMostLooksAtSegment) throw;
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<ResumePoint> find_resume_point(io::Shelf& directory, const Listing& listing,
@@ -391,10 +409,15 @@ bool rewrite_unsynced_end(io::Directory& directory, const Listing& listing) {
 }
 
 void sync_unfinished(io::Directory& directory, const SegmentFileName& name) {
+  // Another process has completed it, after flushing it, or removed it.
+  constexpr const char* kGone = "the segment file is gone";
   const auto file = directory.open_for_reading(name.to_string());
-  // Another process has completed it, after flushing it.
-  if (!file) throw system_error(ENOENT, "the segment file is gone");
-  file->sync();
+  if (!file) throw system_error(ENOENT, kGone);
+  try {
+    file->sync();
+  } catch (const io::FileRemoved&) {
+    throw system_error(ENOENT, kGone);
+  }
   file->close();
 }
 
@@ -402,12 +425,8 @@ void sync_finished(io::Directory& directory, wal::SegmentName segment) {
   bool synced = false;
   for (const auto& form : finished_names(segment)) {
     const auto name = form.to_string();
-    const auto file = directory.open_for_reading(name);
-    if (!file) continue;
     try {
-      file->sync();
-      file->close();
-      synced = true;
+      synced = sync_if_present(directory, name) || synced;
     } catch (const Error&) {
       // Removed while it was open, because there is another file now? If this cannot be determined
       // it counts as a failed fsync, which is not repeated (P6), and not as another error.

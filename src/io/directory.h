@@ -35,7 +35,7 @@ class File : public Bytes {
   virtual void allocate(std::uint64_t size) = 0;
   /// fdatasync: after it has returned, every write that had returned before it started survives a
   /// power loss (as does the size). Throws Error{durability}: the bytes may be lost, and a second
-  /// call proves nothing. This includes a file that no longer has a name because it was removed, or
+  /// call proves nothing. This includes a file that no longer has a name (file_removed.h), or
   /// whose directory is no longer found under its path.
   virtual void sync() = 0;
   /// Calls close(2) and reports its error: Error{durability}. The object is closed either way.

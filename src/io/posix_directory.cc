@@ -23,6 +23,7 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "io/entry_reader.h"
+#include "io/file_removed.h"
 #include "io/owner.h"
 
 namespace weir::io {
@@ -229,7 +230,7 @@ class PosixFile final : public File, private DirectWrites {
     if (found_) return;
     if (named_) inode_ = inode_of(fd_, "", AT_EMPTY_PATH);
     if (inode_ && inode_->names == 0)
-      throw Error(ErrorKind::durability, "a file was removed while it was in use")
+      throw FileRemoved(ErrorKind::durability, "a file was removed while it was in use")
           .with("path", path_)
           .hint(
               "Another process removed it, or the whole archive directory. Its WAL is lost here, "

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "io/file_removed.h"
 
 namespace weir::sim {
 
@@ -211,6 +212,11 @@ class SimDisk::SimFile final : public io::File {
     seen_failures_ = inode_->failed_syncs;
     if (!success) fail(effect.code, Operation::sync, name_);
     if (!told) fail(EIO, Operation::sync, name_);
+    const bool has_name = std::any_of(disk_.names_.begin(), disk_.names_.end(),
+                                      [&](const auto& named) { return named.second == inode_; });
+    if (!has_name)
+      throw io::FileRemoved(ErrorKind::durability, "a file was removed while it was in use")
+          .with("path", path_of(name_));
   }
 
   void close() override {

@@ -10,6 +10,7 @@
 #include "archive/identity.h"
 #include "archive/losses.h"
 #include "archive/own_names.h"
+#include "archive/segment_reader.h"
 #include "archive/segment_writer.h"
 #include "base/error.h"
 #include "support/bytes.h"
@@ -864,6 +865,42 @@ TEST(EndOfTheArchive, IsWrittenAnewWhereAnEarlierProcessDidNotSeeItSynced) {
     ASSERT_TRUE(disk.exists(name(2, suffix)));
     EXPECT_TRUE(disk.holds(name(2, suffix), 0, content));
   }
+}
+
+TEST(EndOfTheArchive, IsSyncedAlsoIfItIsWrittenAnewMeanwhile) {
+  // A relay looks at the archive while its receiver starts: the file that it has open has no name
+  // any more, which is no failed sync.
+  SimDisk disk;
+  disk.open()->create(name(2))->write_at(0, segment(2));
+  disk.open()->create(std::string(kSyncMark));
+  const auto directory = disk.open();
+  const auto listing = list_archive(*directory);
+  int rewritten = 0;
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::sync && call.name == name(2) && rewritten == 0) {
+      ++rewritten;
+      rewrite_unsynced_end(*directory, listing);
+    }
+    return SimDisk::Effect::proceed();
+  });
+  make_end_durable(*directory, listing);
+  EXPECT_EQ(rewritten, 1);
+  disk.crash_losing_everything();
+  EXPECT_TRUE(disk.holds(name(2), 0, segment(2)));
+}
+
+TEST(EndOfTheArchive, IsLookedForAgainIfAPartialSegmentIsRemovedMeanwhile) {
+  SimDisk disk;
+  disk.open()->create(name(2, ".partial"))->write_at(0, segment(2));
+  const auto directory = disk.open();
+  disk.set_hook([&](const SimDisk::Call& call) {
+    if (call.operation == SimDisk::Operation::sync) directory->remove(name(2, ".partial"));
+    return SimDisk::Effect::proceed();
+  });
+  const auto error =
+      error_of([&] { sync_unfinished(*directory, *SegmentFileName::parse(name(2, ".partial"))); });
+  EXPECT_EQ(error.kind(), ErrorKind::io);
+  EXPECT_TRUE(is_gone(error));
 }
 
 TEST(EndOfTheArchive, OfAnEmptyOneIsItsNames) {
