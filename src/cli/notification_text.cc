@@ -10,6 +10,8 @@ namespace weir::cli {
 
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 std::string escaped(const std::string& text) {
   std::string result;
   for (const char c : text) {
@@ -29,15 +31,15 @@ std::string escaped(const std::string& text) {
 
 bool is_utf8(const std::string& text) {
   try {
-    static_cast<void>(nlohmann::ordered_json(text).dump());
+    static_cast<void>(Json(text).dump());
     return true;
-  } catch (const nlohmann::ordered_json::type_error&) {  // thrown by the library for invalid text
+  } catch (const Json::type_error&) {  // thrown by the library for invalid text
     return false;
   }
 }
 
-std::string line(const nlohmann::ordered_json& object) {
-  return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+std::string line(const Json& object) {
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
@@ -48,7 +50,7 @@ std::string notification_text(const Notification& notification) {
 }
 
 std::string notification_json(const Notification& notification, WallTime received) {
-  nlohmann::ordered_json object;
+  Json object;
   object["event"] = "notification";
   object["time"] = format_iso_time(received);
   object["channel"] = notification.channel;
@@ -64,13 +66,12 @@ std::string notification_json(const Notification& notification, WallTime receive
 }
 
 std::string listening_json(const Listener::Listening& listening, WallTime since) {
-  nlohmann::ordered_json object;
+  Json object;
   object["event"] = "listening";
   object["time"] = format_iso_time(since);
   object["server"] = listening.server;
-  object["missed_since"] = listening.missed_since
-                               ? nlohmann::ordered_json(format_iso_time(*listening.missed_since))
-                               : nlohmann::ordered_json(nullptr);
+  object["missed_since"] =
+      listening.missed_since ? Json(format_iso_time(*listening.missed_since)) : Json(nullptr);
   return line(object);
 }
 

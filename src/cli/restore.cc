@@ -35,6 +35,8 @@ namespace weir::cli {
 
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kRestorePatience = 10s;
@@ -248,11 +250,10 @@ int restore(const Arguments& arguments, const restore::Places& places) {
   return kNo;
 }
 
-nlohmann::ordered_json json_of(const std::optional<restore::Commit>& commit) {
+Json json_of(const std::optional<restore::Commit>& commit) {
   if (!commit) return nullptr;
   return {{"time", commit->time.to_string()},
-          {"xid", commit->transaction == 0 ? nlohmann::ordered_json(nullptr)
-                                           : nlohmann::ordered_json(commit->transaction)},
+          {"xid", commit->transaction == 0 ? Json(nullptr) : Json(commit->transaction)},
           {"lsn", commit->start.to_string()},
           {"end_lsn", commit->end.to_string()}};
 }
@@ -273,38 +274,36 @@ std::string options_for(const restore::Moment& moment) {
 std::string moment_json(const restore::Moment& moment, const std::vector<archive::Loss>& lost,
                         const std::vector<archive::Loss>& minimal,
                         const std::optional<restore::PgTime>& asked) {
-  nlohmann::ordered_json hole = nullptr;
+  Json hole = nullptr;
   if (moment.hole)
     hole = {{"from", moment.hole->begin.to_string()},
             {"to", moment.hole->end.to_string()},
             {"timeline", moment.hole->next_timeline},
             {"asked_for", moment.in_hole}};
-  auto options = nlohmann::ordered_json::array();
+  auto options = Json::array();
   if (const auto option = options_for(moment); !option.empty()) options.push_back(option);
-  auto branches = nlohmann::ordered_json::array();
+  auto branches = Json::array();
   for (const auto& loss : lost)
     branches.push_back({{"timeline", loss.timeline},
                         {"from", loss.begin.to_string()},
                         {"to", loss.end.to_string()}});
-  auto passed_by_none = nlohmann::ordered_json::array();
+  auto passed_by_none = Json::array();
   for (const auto& loss : minimal)
     passed_by_none.push_back({{"timeline", loss.timeline},
                               {"from", loss.begin.to_string()},
                               {"to", loss.end.to_string()},
                               {"goes_on", loss.goes_on}});
-  const nlohmann::ordered_json json = {
+  const Json json = {
       {"timeline", moment.timeline},
       {"segment", moment.segment},
       {"before", json_of(moment.before)},
       {"after", json_of(moment.after)},
       {"hole", hole},
-      {"backup_from", moment.backup_from ? nlohmann::ordered_json(moment.backup_from->to_string())
-                                         : nlohmann::ordered_json(nullptr)},
+      {"backup_from", moment.backup_from ? Json(moment.backup_from->to_string()) : Json(nullptr)},
       {"restore_options", options},
       {"lost_branches", branches},
       {"minimal_wal", passed_by_none},
-      {"asked_for",
-       asked ? nlohmann::ordered_json(asked->to_string()) : nlohmann::ordered_json(nullptr)}};
+      {"asked_for", asked ? Json(asked->to_string()) : Json(nullptr)}};
   return json.dump(2) + "\n";
 }
 

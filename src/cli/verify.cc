@@ -37,6 +37,8 @@ namespace weir::cli {
 
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 /// The losses that are known.
 std::string read_accepted(const std::string& path, const std::string& source) {
   constexpr std::uint64_t kMost = std::uint64_t{64} << 20;
@@ -93,9 +95,9 @@ bool asks_to_read(const Arguments& arguments) {
 
 /// The results of the manifests and of reading, as one object.
 std::string both_json(std::string text, const store::ManifestReport& report) {
-  auto json = text.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(text);
+  auto json = text.empty() ? Json::object() : Json::parse(text);
   json["sound"] = json.value("sound", true) && report.sound();
-  json["manifest"] = nlohmann::ordered_json::parse(store::to_json(report));
+  json["manifest"] = Json::parse(store::to_json(report));
   return json.dump(2) + "\n";
 }
 
@@ -206,7 +208,7 @@ int verify_command(const Arguments& arguments) {
     return verify_as_asked(arguments);
   } catch (const Error& error) {
     if (arguments.has(kVerifyJson)) {
-      nlohmann::ordered_json json;
+      Json json;
       json["sound"] = false;
       json["error"] = {{"message", error.what()}, {"hint", error.hint()}};
       print_data(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
