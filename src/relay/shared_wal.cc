@@ -1,27 +1,28 @@
 // Clients at the same position share WAL that one of them has read (`relay::SharedWal`): they use
 // one `CheckedWal`, read by the first of their threads to reach its end, in pieces of half a
 // megabyte that are verified where they were read and never copied, except to the socket. One call
-// sends the four messages of a piece (`Outgoing`), so the client is woken once, not four times. The
-// first thread at the last piece, with all others approaching it, reads the next one before it
-// sends: one CPU decompresses while the other sends, no thread waits for a piece, and no extra
-// thread is needed. Nothing beyond the requesting client's limit is read. The last 4 MB stay in
-// memory, 16 MB if clients are at many positions. A client that falls further behind, or is
-// stopped, reads for itself until it reaches a position that another one has in memory. 50 clients
-// therefore need no more memory than a few. A thread that is half a megabyte ahead yields to those
-// that only wait for a CPU (not to one that waits for its client, and for 20 ms at most). Without
-// that, eight threads on two CPUs get 10 to 30 MB apart in one time slice each, and all of them
-// read for themselves. Also, data sent soon after it was read comes from the CPU's cache, which
-// halves the time. Shared WAL was durable and verified when it was read, and WAL bytes do not
-// change, so it needs no second check, regardless of what happens to the file (P10, P11). Each
-// client's own limit (`--serve-synchronized-standbys`, the end of a timeline) cuts what it gets. An
-// error ends the shared reader, and each client then encounters it on its own, so that a repaired
-// file is reread.
+// sends the four messages of a piece (`Outgoing`), so the client is woken once, not four times.
+// While the sessions send, one thread for all of them reads the next piece: one CPU decompresses
+// and verifies while the other sends, also for a single client. It is started once there is more to
+// read than one piece. A session that finds the next piece not begun reads it itself. Nothing
+// beyond the requesting client's limit is read. The last 4 MB stay in memory, 16 MB if clients are
+// at many positions. A client that falls further behind, or is stopped, reads for itself until it
+// reaches a position that another one has in memory. 50 clients therefore need no more memory than
+// a few. A thread that is half a megabyte ahead yields to those that only wait for a CPU (not to
+// one that waits for its client, and for 20 ms at most). Without that, eight threads on two CPUs
+// get 10 to 30 MB apart in one time slice each, and all of them read for themselves. Also, data
+// sent soon after it was read comes from the CPU's cache, which halves the time. Shared WAL was
+// durable and verified when it was read, and WAL bytes do not change, so it needs no second check,
+// regardless of what happens to the file (P10, P11). Each client's own limit
+// (`--serve-synchronized-standbys`, the end of a timeline) cuts what it gets. An error ends the
+// shared reader, and each client then encounters it on its own, so that a repaired file is reread.
 
 #include "relay/shared_wal.h"
 
 #include <algorithm>
 #include <deque>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include "archive/look_again.h"
@@ -64,10 +65,6 @@ struct SharedWal::Flow {
       return reader->active_ && reader->at_ < end && end - reader->at_ > distance;
     });
   }
-  [[nodiscard]] std::ptrdiff_t on_their_way() const {
-    return std::count_if(readers.begin(), readers.end(),
-                         [](const Reader* reader) { return reader->active_; });
-  }
   [[nodiscard]] WalPiece take_first() {
     auto first = std::move(pieces.front().piece);
     kept -= first.wal.size();
@@ -84,6 +81,9 @@ struct SharedWal::Flow {
   std::size_t kept = 0;      ///< bytes of these
   wal::Lsn end;
   bool ended = false;  ///< it reads nothing any more
+  bool asked = false;  ///< the thread is to read ahead
+  /// Found by the thread that reads ahead: for the session that comes next.
+  std::optional<Error> passed_over;
   std::vector<const Reader*> readers;
   std::size_t waiting = 0;  ///< of these, for the reading one, or for others to come nearer
   const std::unique_ptr<Threads::Condition> has_changed;
@@ -95,9 +95,18 @@ SharedWal::SharedWal(io::Shelf& archive, const Cluster& cluster, Threads& thread
       cluster_(cluster),
       threads_(threads),
       options_(options),
-      mutex_(threads.make_mutex()) {}
+      mutex_(threads.make_mutex()),
+      has_asked_(threads.make_condition()) {}
 
-SharedWal::~SharedWal() { PGWEIR_CHECK(flows_.empty()); }
+SharedWal::~SharedWal() {
+  {
+    const Threads::Lock lock(*mutex_);
+    stopping_ = true;
+    has_asked_->notify_all();
+  }
+  thread_.reset();
+  PGWEIR_CHECK(flows_.empty());
+}
 
 /// A file that vanishes while it is read was pruned, or its format changed: another look-up
 /// decides.
@@ -119,11 +128,8 @@ SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory&
     auto piece = find(reader, history, from, limit, unused);
     auto& flow = *reader.flow_;
     if (piece) {
-      Read result{std::move(*piece)};
-      // An error in the next bytes is met by the session that requests them.
-      if (is_to_be_read_ahead(flow, from, limit))
-        result.passed_over = read_next(flow, limit, lock).passed_over;
-      return result;
+      ask_ahead(reader.flow_, limit);
+      return {std::move(*piece), std::nullopt, std::exchange(flow.passed_over, std::nullopt)};
     }
     if (flow.reading) {
       wait(flow, lock, std::nullopt);
@@ -138,8 +144,10 @@ SharedWal::Read SharedWal::read_once(Reader& reader, const wal::TimelineHistory&
     wait(flow, lock, patient_until);
   }
   auto next = read_next(*reader.flow_, limit, lock);
-  if (!next.piece.empty())  // sessions that reach the position after it look it up again
+  if (!next.piece.empty()) {  // sessions that reach the position after it look it up again
+    ask_ahead(reader.flow_, limit);
     return {std::move(next.piece), std::nullopt, std::move(next.passed_over)};
+  }
   if (next.failure) std::rethrow_exception(next.failure);
   return next;
 }
@@ -193,10 +201,50 @@ void SharedWal::has_moved(Flow& flow) const {
     flow.has_changed->notify_one();
 }
 
-/// By the session that has reached the last piece, while all are near it, and not for a single one.
-bool SharedWal::is_to_be_read_ahead(const Flow& flow, wal::Lsn from, wal::Lsn limit) const {
-  return !flow.reading && !flow.ended && flow.end < limit && flow.end - from <= ahead() &&
-         flow.on_their_way() > 1 && !flow.leaves_behind(ahead());
+/// Some session sends the last WAL that was read, none is far behind it, and there is much more.
+bool SharedWal::is_to_be_read_ahead(const Flow& flow, wal::Lsn limit) const {
+  const auto piece = ahead();
+  return !flow.reading && !flow.ended && flow.end < limit && limit - flow.end >= piece &&
+         !flow.leaves_behind(piece) &&
+         std::any_of(flow.readers.begin(), flow.readers.end(), [&](const Reader* reader) {
+           return reader->at_ >= flow.end || flow.end - reader->at_ <= piece;
+         });
+}
+
+/// Called by a session that has WAL to send. (An error in the next bytes is met by the session that
+/// requests them.)
+void SharedWal::ask_ahead(const std::shared_ptr<Flow>& flow, wal::Lsn limit) {
+  if (flow->asked || !is_to_be_read_ahead(*flow, limit)) return;
+  if (!thread_) {
+    try {
+      thread_ = threads_.start("wal ahead", [this] { read_ahead(); });
+    } catch (const std::system_error&) {
+      return;  // no thread can be started: each session reads before it sends
+    }
+  }
+  flow->asked = true;
+  asked_.push_back({flow, limit});
+  has_asked_->notify_one();
+}
+
+/// The thread that reads ahead. What a session has read meanwhile by itself is left out.
+void SharedWal::read_ahead() {
+  Threads::Lock lock(*mutex_);
+  for (;;) {
+    has_asked_->wait(lock, [this] { return stopping_ || !asked_.empty(); });
+    if (stopping_) return;
+    auto [flow, limit] = std::move(asked_.front());
+    asked_.pop_front();
+    flow->asked = false;
+    while (!stopping_ && is_to_be_read_ahead(*flow, limit)) {
+      auto next = read_next(*flow, limit, lock);
+      if (next.passed_over) flow->passed_over = std::move(next.passed_over);
+      if (next.piece.empty()) break;
+    }
+    lock.unlock();
+    flow.reset();  // not under the lock: it may be the last one, and closes files
+    lock.lock();
+  }
 }
 
 /// Reads the WAL after the end of the flow, which no other session reads. The lock is released

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <exception>
 #include <list>
 #include <memory>
@@ -18,13 +19,12 @@ namespace weir::relay {
 
 /// The WAL of the archive for all clients: those at the same position share what was read,
 /// decompressed and verified once. One session reads, on its own thread, for all that request the
-/// bytes after the same position; only these wait for it. If there is much to read, the first
-/// session that reaches the last piece reads the next one before it sends: the others send
-/// meanwhile. The most recent bytes stay in memory for sessions that come a little later. A session
-/// that falls behind them reads for itself, until it reaches a position that another one has in
-/// memory. The session in front waits for sessions that are some way behind and only wait for a
-/// CPU: otherwise each would read for itself again after its first turn. Sessions that wait for
-/// their client are not waited for.
+/// bytes after the same position; only these wait for it. If there is much to read, a thread of
+/// this object reads the next piece while the sessions send the last one. The most recent bytes
+/// stay in memory for sessions that come a little later. A session that falls behind them reads for
+/// itself, until it reaches a position that another one has in memory. The session in front waits
+/// for sessions that are some way behind and only wait for a CPU: otherwise each would read for
+/// itself again after its first turn. Sessions that wait for their client are not waited for.
 ///
 /// The bytes in memory were durable and verified when they were read (P10, P11), and do not change:
 /// they are right even if their file is gone or corrupted meanwhile. An error affects one client:
@@ -68,19 +68,25 @@ class SharedWal {
   struct Next : Read {
     std::exception_ptr failure = nullptr;
   };
+  struct Ahead {
+    std::shared_ptr<Flow> flow;
+    wal::Lsn limit;
+  };
 
   // All of these must be called under the lock.
   std::optional<WalPiece> find(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
                                wal::Lsn limit, Flows& unused);
   static void wait(Flow& flow, Threads::Lock& lock, std::optional<Threads::Time> until);
   void has_moved(Flow& flow) const;
-  [[nodiscard]] bool is_to_be_read_ahead(const Flow& flow, wal::Lsn from, wal::Lsn limit) const;
+  [[nodiscard]] bool is_to_be_read_ahead(const Flow& flow, wal::Lsn limit) const;
+  void ask_ahead(const std::shared_ptr<Flow>& flow, wal::Lsn limit);
   Next read_next(Flow& flow, wal::Lsn limit, Threads::Lock& lock);
   [[nodiscard]] std::size_t ahead() const;
   std::vector<WalPiece> keep(Flow& flow, const WalPiece& piece);
   void forget(Reader& reader);
   void end(Flow& flow);
   // And these without.
+  void read_ahead();
   Read read(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from, wal::Lsn limit);
   Read read_once(Reader& reader, const wal::TimelineHistory& history, wal::Lsn from,
                  wal::Lsn limit);
@@ -95,6 +101,10 @@ class SharedWal {
   PieceMemory memory_;
   const std::unique_ptr<Threads::Mutex> mutex_;  ///< nothing that blocks is done under it
   Flows flows_;
+  std::deque<Ahead> asked_;
+  const std::unique_ptr<Threads::Condition> has_asked_;
+  bool stopping_ = false;
+  std::unique_ptr<Threads::Thread> thread_;  ///< once there is much to read
 };
 
 class SharedWal::Reader {

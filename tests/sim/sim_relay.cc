@@ -122,7 +122,12 @@ void SimRelay::serve() {
     scheduler_.wait(&news, story_.now + again);
   }
   story_.tell("serving timeline {} up to {}", hub_->served()->timeline(), hub_->served()->end);
-  wal_.emplace(*archive_, *cluster_, scheduler_);
+  // Small pieces, so that there are often several to be read.
+  relay::SharedWal::Options pieces;
+  pieces.ahead = std::size_t{32} << 10;
+  pieces.apart = pieces.ahead;
+  pieces.window = 8 * pieces.ahead;
+  wal_.emplace(*archive_, *cluster_, scheduler_, pieces);
   relay::Slots::Options options;
   options.answers = false;
   slots_.emplace(
