@@ -10,6 +10,8 @@
 #include "archive/branch.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/resume.h"
+#include "archive/segment_reader.h"
 #include "archive/timelines.h"
 #include "backup/reach.h"
 #include "base/error.h"
@@ -75,9 +77,13 @@ std::optional<std::string> Wait::why_not_durable(const prune::Line& line) {
     return fmt::format("no receiver is running, and the archive ends at {}; the backup ends at {}",
                        end == ends.end() ? wal::Lsn() : end->second, *backup_.end);
   // The writer may have ended before it was durable.
-  for (const auto& entry : listing.segments)
-    if (is_it(entry))
-      if (const auto file = archive_.open(entry.name.to_string())) file->sync();
+  try {
+    for (const auto& entry : listing.segments)
+      if (is_it(entry)) archive::sync_unfinished(archive_, entry.name);
+  } catch (const Error& error) {
+    if (!archive::is_gone(error)) throw;
+    return "the last segment of the backup's WAL was completed or removed while it was synced";
+  }
   archive_.sync();
   return std::nullopt;
 }
