@@ -211,7 +211,7 @@ PLANTS = [
     return again(""",
      """  } catch (const StoreError& error) {
     if (PLANTED(lost_answer_is_success) && error.trouble() == Trouble::unreachable) {
-      settle(item, {Uploader::Result::What::stored});
+      settle(item, {Uploader::Result::What::stored}, retry);
       return {};
     }
     return again("""),

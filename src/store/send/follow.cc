@@ -88,6 +88,15 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
 }
 
 void Follow::run() {
+  try {
+    send_until_stopped();
+  } catch (const std::exception&) {
+    report_.ended(weir::error_of(std::current_exception()));
+    throw;
+  }
+}
+
+void Follow::send_until_stopped() {
   struct Joined {  // after an exception, too
     Follow& follow;
     ~Joined() {
@@ -639,14 +648,14 @@ void Follow::on_done(const UploadItem& item, const Uploader::Result& result,
   report_.worked(waiting);
   report_.unstuck(item);
   if (gone) tell_gone(item);
-  report_.change([&](StoreView& view) {
+  if (options_.on_sent)
+    for (const auto& each : sent) options_.on_sent(each);
+  tell_stored_end();
+  report_.change([&](StoreView& view) {  // the last: after an exception all is repeated
     if (!result.compared) ++view.not_compared;
     view.sent_bytes += result.bytes;
     view.sent_files += sent.size();
   });
-  if (options_.on_sent)
-    for (const auto& each : sent) options_.on_sent(each);
-  tell_stored_end();
 }
 
 void Follow::on_failed(const Error& error, std::chrono::milliseconds rest) {

@@ -88,7 +88,8 @@ class Follow final : private Sender::Client {
   Follow(io::Directory& archive, ObjectStore& store, const Layout& layout, FollowOptions options,
          Threads& threads, Log& log);
 
-  /// Runs until stop(). Throws Error{durability} only.
+  /// Runs until stop(). Throws Error{durability}, and what no retry is made of; view() has it then,
+  /// too.
   void run();
   // Any thread, at once.
   void stop();
@@ -123,6 +124,7 @@ class Follow final : private Sender::Client {
   void on_given_up(const Error& error) override;
   void on_broken(const std::exception_ptr& failure) override;
 
+  void send_until_stopped();
   void coordinate();
   void tell_lost(const Error& error) const;
   void step();

@@ -112,6 +112,18 @@ void FollowReport::unstuck(const UploadItem& item) {
   stuck_.erase(item);
 }
 
+void FollowReport::ended(const Error& error) {
+  {
+    const Threads::Lock lock(*mutex_);
+    ++view_.failures[reason_of(error)];
+    view_.next_try.reset();
+    end_ = problem_of(error, std::chrono::system_clock::now());
+    end_->text = "uploads have ended until the next start: " + end_->text;
+    end_->needs_person = true;
+  }
+  if (listeners_.on_trouble) listeners_.on_trouble(error);
+}
+
 void FollowReport::worked(std::size_t waiting) {
   Threads::Lock lock(*mutex_);
   view_.last_success = std::chrono::system_clock::now();
@@ -144,6 +156,7 @@ StoreView FollowReport::view() const {
     view.problem = problem;
     break;
   }
+  if (end_) view.problem = end_;
   return view;
 }
 

@@ -37,6 +37,8 @@ class FollowReport {
   void stuck(const UploadItem& item, const char* what, const Error& error);
   /// It is no longer.
   void unstuck(const UploadItem& item);
+  /// Uploads have ended by this error: nothing is retried any more.
+  void ended(const Error& error);
   /// A request succeeded; `waiting` files are pending.
   void worked(std::size_t waiting);
   /// Nothing is removed from the archive; logged once for each reason.
@@ -60,6 +62,7 @@ class FollowReport {
   StoreView view_;
   std::size_t in_a_row_ = 0;
   std::optional<StoreView::Problem> problem_{};
+  std::optional<StoreView::Problem> end_{};
   std::set<std::string> told_{};  ///< reasons reported for this problem
   std::optional<StoreView::SystemTime> last_told_{};
   std::map<UploadItem, StoreView::Problem> stuck_{};

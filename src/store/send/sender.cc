@@ -182,11 +182,12 @@ void Sender::take_turns(std::size_t worker) {
 /// Returns how long to wait before the next file.
 std::chrono::milliseconds Sender::send(const SendTools& tools, const UploadItem& item,
                                        const Forms& there, RetryPolicy& retry) {
+  std::optional<Uploader::Result> result;
   try {
-    settle(item, item.segment ? tools.uploader.segment(*item.segment, there)
-                              : tools.uploader.history(item.timeline));
-    retry.reset();
-    return {};
+    result = item.segment ? tools.uploader.segment(*item.segment, there)
+                          : tools.uploader.history(item.timeline);
+    if (item.segment && result->what != Uploader::Result::What::gone)
+      forget_published(*item.segment);
   } catch (const StoreError& error) {
     return again(item, error, retry);
   } catch (const Error& error) {
@@ -199,6 +200,9 @@ std::chrono::milliseconds Sender::send(const SendTools& tools, const UploadItem&
   } catch (const std::exception& error) {  // out of memory
     return again(item, Error(ErrorKind::retry, error.what()), retry);
   }
+  settle(item, *result, retry);
+  retry.reset();
+  return {};
 }
 
 /// Returns as send().
@@ -233,28 +237,62 @@ std::chrono::milliseconds Sender::again(const UploadItem& item, const Error& err
   return ends ? std::chrono::milliseconds(0) : rest;
 }
 
-void Sender::settle(const UploadItem& item, Uploader::Result result) {
+/// What follows from a file that is stored, or gone, in steps that can be repeated: as soon as the
+/// plan knows, the file is not under way any more and cannot be sent again. Ends early if the
+/// threads are to stop.
+void Sender::settle(const UploadItem& item, const Uploader::Result& result, RetryPolicy& retry) {
   using What = Uploader::Result::What;
   const bool gone = result.what == What::gone;
   // Each marked file has a line in a manifest (Ledger).
   PGWEIR_CHECK(result.entry.has_value() == !gone);
-  if (item.segment && !gone) forget_published(*item.segment);
   const Threads::Lock telling(*telling_);
+  bool is_noted = false;
+  bool is_known = false;
   std::vector<UploadItem> settled;
-  {
+  const bool is_settled = repeat(retry, [&] {
     const Threads::Lock lock(*mutex_);
-    window_.on_done();
-    retry_until_.erase(item);
-    if (item.segment) there_.erase(*item.segment);
-    if (gone)
-      plan_->gone(item);
-    else
-      plan_->stored(item);
-    if (result.entry) lines_.push_back(std::move(*result.entry));
-    if (gone && item.segment) gone_.push_back(*item.segment);
+    if (!is_noted && result.entry) lines_.push_back(*result.entry);
+    if (!is_noted && gone && item.segment) gone_.push_back(*item.segment);
+    is_noted = true;
+    if (std::exchange(is_known, true)) {
+      plan_->advance(item.timeline);
+    } else {
+      window_.on_done();
+      retry_until_.erase(item);
+      if (item.segment) there_.erase(*item.segment);
+      if (gone)
+        plan_->gone(item);
+      else
+        plan_->stored(item);
+    }
     settled = plan_->take_settled();
+  });
+  if (is_settled) repeat(retry, [&] { client_.on_done(item, result, settled); });
+}
+
+/// Until `step` succeeds. Returns false if the threads are to stop before.
+template <typename Step>
+bool Sender::repeat(RetryPolicy& retry, const Step& step) {
+  std::optional<Threads::Time> until;  // as of a failed upload
+  for (;;) {
+    std::chrono::milliseconds rest{};
+    try {
+      step();
+      return true;
+    } catch (const std::exception& error) {
+      const auto* const known = dynamic_cast<const Error*>(&error);
+      if (known != nullptr && known->kind() == ErrorKind::durability) throw;
+      const auto now = threads_.now();
+      if (options_.retry_for && !until) until = now + *options_.retry_for;
+      if (until && now >= *until) throw;
+      rest = retry.next();
+      client_.on_failed(known != nullptr ? *known : Error(ErrorKind::retry, error.what()), rest);
+    }
+    Threads::Lock lock(*mutex_);
+    const auto end = threads_.now() + rest;
+    while (!stopping_ && threads_.now() < end) changed_->wait_until(lock, end);
+    if (stopping_) return false;
   }
-  client_.on_done(item, result, settled);
 }
 
 /// The complete segment is stored: the padded one published in its place is no longer reported.

@@ -50,7 +50,7 @@ class Sender {
 
     /// The store has this file, or it is gone from the archive. `settled` are no longer waited for:
     /// they count as sent by now, which no file does after one that is not stored yet, or are gone.
-    /// One call at a time, in their order.
+    /// One call at a time, in their order; repeated if it throws.
     virtual void on_done(const UploadItem& item, const Uploader::Result& result,
                          const std::vector<UploadItem>& settled) = 0;
     /// It is tried again after that time.
@@ -126,7 +126,9 @@ class Sender {
   void take_turns(std::size_t worker);
   std::chrono::milliseconds send(const SendTools& tools, const UploadItem& item, const Forms& there,
                                  RetryPolicy& retry);
-  void settle(const UploadItem& item, Uploader::Result result);
+  void settle(const UploadItem& item, const Uploader::Result& result, RetryPolicy& retry);
+  template <typename Step>
+  bool repeat(RetryPolicy& retry, const Step& step);
   void forget_published(wal::SegmentName segment);
   std::chrono::milliseconds again(const UploadItem& item, const Error& error, RetryPolicy& retry);
 

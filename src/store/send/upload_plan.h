@@ -50,10 +50,12 @@ class UploadPlan {
 
   /// The next file to start, if fewer than `window` are in progress. nullopt: not now.
   [[nodiscard]] std::optional<UploadItem> next(std::size_t window);
-  /// The store is known to have it. Returns true if the mark has advanced.
+  /// The store is known to have it. Returns true if the mark has advanced. That may throw
+  /// std::bad_alloc: then it is known nevertheless, and advance() does the rest.
   bool stored(const UploadItem& item);
   /// It is no longer in the archive: it is not sent, and not waited for. Returns true likewise.
   bool gone(const UploadItem& item);
+  bool advance(wal::TimelineId timeline) { return advance(lines_[timeline]); }
   /// Files that have come to count since the last call, or are gone: they are no longer waited for.
   [[nodiscard]] std::vector<UploadItem> take_settled() { return std::exchange(settled_, {}); }
   /// It was started, and must be started again.

@@ -59,6 +59,16 @@ TEST_F(FollowReportTest, TellsAtOnceWhatNeedsAPersonButNotAgainLately) {
   EXPECT_THAT(told_, SizeIs(1)) << "within a minute";
 }
 
+TEST_F(FollowReportTest, TheEndOfTheUploadsIsAProblemThatStays) {
+  report_.ended(throttled_);
+  report_.worked(0);
+  EXPECT_THAT(told_, SizeIs(1));
+  ASSERT_TRUE(report_.view().problem);
+  EXPECT_EQ(report_.view().problem->text,
+            "uploads have ended until the next start: " + throttled_.message());
+  EXPECT_TRUE(report_.view().problem->needs_person);
+}
+
 TEST_F(FollowReportTest, WhatIsStuckIsToldUntilItIsNot) {
   const UploadItem one{1, wal::SegmentName::parse("000000010000000000000001")};
   report_.stuck(one, "is not sent", Error(ErrorKind::conflict, "other WAL"));

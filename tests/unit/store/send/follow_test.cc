@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <random>
 #include <system_error>
@@ -116,6 +117,8 @@ class FollowTest : public ::testing::Test {
         follow_->run();
       } catch (const Error& error) {
         failure_ = error;
+      } catch (const std::exception&) {
+        ended_ = true;
       } catch (const sim::MachineDown&) {
         down_ = true;
       }
@@ -187,6 +190,7 @@ class FollowTest : public ::testing::Test {
   std::thread thread_;
   std::optional<Error> failure_;
   std::atomic<bool> down_ = false;
+  std::atomic<bool> ended_ = false;  ///< by another exception
   std::mutex mutex_;
   std::vector<Error> troubles_;
   std::atomic<int> works_ = 0;
@@ -630,6 +634,17 @@ TEST_F(FollowTest, ALackOfThreadsIsToldAndGoesBy) {
   EXPECT_EQ(threads.started.load(), options_.jobs) << "those that ran are not started again";
   stop();
   follow_.reset();
+}
+
+TEST_F(FollowTest, AnEndByAnExceptionStaysAProblem) {
+  store_.fault = [](const MemoryStore::Call&) { return Fault::lost_request; };
+  options_.on_trouble = [](const Error&) { throw std::bad_alloc(); };
+  start();
+  ASSERT_TRUE(wait_for([&] { return ended_.load(); }));
+  const auto problem = follow_->view().problem;
+  ASSERT_TRUE(problem);
+  EXPECT_THAT(problem->text, HasSubstr("uploads have ended until the next start: out of memory"));
+  EXPECT_TRUE(problem->needs_person);
 }
 
 TEST_F(FollowTest, OneFailureAmongManyIsNotTold) {

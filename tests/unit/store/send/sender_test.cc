@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <new>
 
 #include "archive/identity.h"
 #include "archive/listing.h"
@@ -68,6 +69,10 @@ class SenderTest : public ::testing::Test, protected Sender::Client {
   void on_done(const UploadItem& done, const Uploader::Result&,
                const std::vector<UploadItem>& settled) override {
     const std::lock_guard lock(mutex_);
+    if (lacks_memory_ > 0) {
+      --lacks_memory_;
+      throw std::bad_alloc();
+    }
     done_.push_back(done);
     settled_.insert(settled_.end(), settled.begin(), settled.end());
   }
@@ -96,6 +101,7 @@ class SenderTest : public ::testing::Test, protected Sender::Client {
   std::vector<std::pair<UploadItem, Error>> stuck_;
   std::vector<Error> given_up_;
   std::size_t failed_ = 0;
+  std::size_t lacks_memory_ = 0;  ///< so often on_done() throws
   std::size_t lines_ = 0;
   std::optional<Sender> sender_;
 };
@@ -159,6 +165,23 @@ TEST_F(SenderTest, AFileThatIsGoneIsNotWaitedFor) {
   EXPECT_FALSE(sender_->has(item(2)));
   EXPECT_TRUE(sender_->has(item(3)));
   EXPECT_EQ(lines_, 2u);
+}
+
+TEST_F(SenderTest, RepeatsWhatFollowsAnUploadIfMemoryIsLacking) {
+  lacks_memory_ = 2;
+  send(1min);
+  EXPECT_EQ(failed_, 2u);
+  EXPECT_THAT(done_, SizeIs(3));
+  EXPECT_EQ(settled_, (std::vector{item(1), item(2), item(3)}));
+  EXPECT_EQ(lines_, 3u) << "each file is sent once";
+  EXPECT_TRUE(sender_->pending().empty());
+}
+
+TEST_F(SenderTest, RepeatsWhatFollowsAnUploadForItsTimeOnly) {
+  lacks_memory_ = 1000;
+  send(0ms);
+  EXPECT_TRUE(done_.empty());
+  EXPECT_THROW(sender_->throw_failure(), std::bad_alloc);
 }
 
 }  // namespace
