@@ -38,7 +38,7 @@ auto insist(const Patience& patience, Request request) -> decltype(request()) {
       const auto now = threads.now();
       if (!until) until = now + patience.retry_for;
       if (!may_pass(error.trouble()) || now >= *until) throw;
-      const auto end = std::min(now + retry.next(), *until);
+      const auto end = std::min(now + error.retry_after() + retry.next(), *until);
       const auto mutex = threads.make_mutex();
       const auto never = threads.make_condition();
       for (auto at = now; at < end; at = threads.now()) {

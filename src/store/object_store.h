@@ -38,11 +38,17 @@ class StoreError : public ErrorAs<StoreError> {
   /// The store's error code, "SlowDown"; empty if it gave none.
   [[nodiscard]] const std::string& code() const { return code_; }
   StoreError&& with_code(std::string code) &&;
+  /// The time before which the store does not want the request again (Retry-After); usually 0.
+  [[nodiscard]] std::chrono::milliseconds retry_after() const { return retry_after_; }
+  StoreError&& with_retry_after(std::chrono::milliseconds time) &&;
 
  private:
   Trouble trouble_;
   std::string code_;
+  std::chrono::milliseconds retry_after_{};
 };
+/// The same of any error: 0 if it is not the store's.
+[[nodiscard]] std::chrono::milliseconds retry_after_of(const Error& error);
 /// A retry may help, as for ErrorKind `retry`.
 [[nodiscard]] bool may_pass(Trouble trouble);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -42,6 +43,7 @@ class MemoryStore final : public store::ObjectStore,
   };
   /// What becomes of a call.
   std::function<Fault(const Call&)> fault;
+  std::chrono::milliseconds retry_after{};  ///< what it says if it throttles
   enum class Conditions {
     heeded,
     ignored,
@@ -251,7 +253,8 @@ class MemoryStore final : public store::ObjectStore,
       throw StoreError(Trouble::unreachable, "no answer");
     }
     if (what_happens == Fault::lost_request) throw StoreError(Trouble::unreachable, "no answer");
-    if (what_happens == Fault::throttled) throw StoreError(Trouble::throttled, "SlowDown");
+    if (what_happens == Fault::throttled)
+      throw StoreError(Trouble::throttled, "SlowDown").with_retry_after(retry_after);
     if (what_happens == Fault::refused) throw StoreError(Trouble::refused, "AccessDenied");
     auto result = action();
     if (what_happens == Fault::lost_answer) throw StoreError(Trouble::unreachable, "no answer");

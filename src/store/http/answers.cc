@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <pugixml.hpp>
 
 #include "base/text.h"
@@ -161,6 +163,16 @@ StoreError::StoreError(Trouble trouble, std::string message)
 StoreError&& StoreError::with_code(std::string code) && {
   code_ = std::move(code);
   return std::move(*this);
+}
+
+StoreError&& StoreError::with_retry_after(std::chrono::milliseconds time) && {
+  retry_after_ = time;
+  return std::move(*this);
+}
+
+std::chrono::milliseconds retry_after_of(const Error& error) {
+  const auto* const of_store = dynamic_cast<const StoreError*>(&error);
+  return of_store != nullptr ? of_store->retry_after() : std::chrono::milliseconds(0);
 }
 
 bool may_pass(Trouble trouble) {
@@ -343,6 +355,18 @@ std::optional<Refusal> told_by(const Answer& answer) {
   return told;
 }
 
+/// Longer times are not waited for: the store may answer earlier than it thinks.
+constexpr std::chrono::minutes kLongestRetryAfter{5};
+
+/// Retry-After in seconds (RFC 9110, 10.2.3). As a date it is not used, since clocks differ.
+std::chrono::milliseconds retry_after(const Answer& answer) {
+  const auto* const header = answer.header("retry-after");
+  if (header == nullptr || (answer.status != 429 && answer.status != 503)) return {};
+  const auto seconds = parse_number<std::uint32_t>(*header);
+  if (!seconds) return {};
+  return std::min<std::chrono::milliseconds>(std::chrono::seconds(*seconds), kLongestRetryAfter);
+}
+
 }  // namespace
 
 StoreError error_of(const Answer& answer, const std::string& what, const std::string& name) {
@@ -369,7 +393,7 @@ StoreError error_of(const Answer& answer, const std::string& what, const std::st
         "The store gives no reason. Check the access key, secret key, region and permissions: "
         "s3:ListBucket to list, s3:GetObject to read an object and its size, s3:PutObject to "
         "write.");
-  return std::move(error).with_code(told ? told->code : "");
+  return std::move(error).with_code(told ? told->code : "").with_retry_after(retry_after(answer));
 }
 
 StoreError error_of(const NoAnswer& failure, const std::string& what, const std::string& name) {

@@ -145,7 +145,7 @@ void Follow::coordinate() {
       }
       if (stopping_ || asked_to_stop()) break;
       report_.failed(error);
-      rest = retry.next();
+      rest = retry_after_of(error) + retry.next();
     } catch (const std::system_error& error) {  // no thread can be started
       report_.failed(unexpected(error));
       rest = retry.next();
@@ -408,7 +408,7 @@ Follow::Time Follow::write_mark() {
   auto news = sender_.take_news();
   ledger_.add(std::move(news.lines));
   if (!record_gone(news.gone)) return threads_.now() + kMarkAgain;
-  if (!put_lines()) return threads_.now() + kMarkAgain;
+  if (!put_lines()) return threads_.now() + kMarkAgain + lines_wait_;
   {
     const Threads::Lock lock(*mutex_);
     listed_ = news.mark;
@@ -429,6 +429,7 @@ bool Follow::put_lines() {
   try {
     ledger_.put();
   } catch (const StoreError& error) {
+    lines_wait_ = error.retry_after();
     if (may_pass(error.trouble()))
       report_.failed(error);
     else if (error.trouble() != Trouble::stopped)

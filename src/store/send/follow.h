@@ -197,6 +197,7 @@ class Follow final : private Sender::Client {
   std::set<wal::SegmentName> recorded_gone_;      ///< see record_gone()
   std::set<wal::SegmentName> new_gone_;           ///< not recorded yet
   Time doubt_ends_{};
+  std::chrono::milliseconds lines_wait_{};  ///< Retry-After, if they could not be put
   Ledger ledger_;
   StoreAudit audit_;
   std::optional<OpenSegment> open_segment_;

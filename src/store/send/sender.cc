@@ -212,7 +212,7 @@ std::chrono::milliseconds Sender::again(const UploadItem& item, const Error& err
   const auto is = [of_store](Trouble trouble) {
     return of_store != nullptr && of_store->trouble() == trouble;
   };
-  auto rest = retry.next();
+  auto rest = retry_after_of(error) + retry.next();
   bool ends = false;
   if (options_.retry_for) {
     const Threads::Lock lock(*mutex_);

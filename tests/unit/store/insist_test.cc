@@ -24,6 +24,22 @@ TEST(Insist, PatienceBeginsWithTheFirstFailure) {
             2);
 }
 
+TEST(Insist, WaitsAsLongAsTheStoreSaysButNotLongerThanItsPatience) {
+  for (const auto patience : {std::chrono::milliseconds(1h), std::chrono::milliseconds(1ms)}) {
+    int asked = 0;
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(insist({.retry_for = patience, .seed = 1},
+                     [&] {
+                       if (++asked > 1) return asked;
+                       throw StoreError(Trouble::throttled, "busy")
+                           .with_retry_after(patience == 1ms ? 1h : 300ms);
+                     }),
+              2);
+    // (Without its word at most 100 ms.)
+    if (patience != 1ms) EXPECT_GE(std::chrono::steady_clock::now() - begin, 300ms);
+  }
+}
+
 TEST(Insist, WhatDoesNotPassIsNotTriedAgain) {
   for (const auto trouble : {Trouble::refused, Trouble::stopped, Trouble::expired}) {
     int asked = 0;

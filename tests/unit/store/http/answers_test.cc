@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
 
 namespace weir::store::answers_test {
 namespace {
@@ -108,6 +109,26 @@ TEST(Answers, OfAzureMeanWhatTheyMean) {
     EXPECT_EQ(told.trouble(), more.empty() ? each.trouble : Trouble::refused);
     EXPECT_EQ(told.code(), each.code);
   }
+}
+
+TEST(Answers, SayWhenTheRequestIsWantedAgain) {
+  const auto after = [](long status, const char* text) {
+    const Answer told{.status = status, .headers = {{"retry-after", text}}};
+    const auto error = error_of(told, "could not", "k");
+    EXPECT_EQ(retry_after_of(error), error.retry_after());
+    return error.retry_after();
+  };
+  using std::chrono::minutes;
+  using std::chrono::seconds;
+  EXPECT_EQ(after(503, "7"), seconds(7));
+  EXPECT_EQ(after(429, "0"), seconds(0));
+  EXPECT_EQ(after(429, "120"), seconds(120));
+  EXPECT_EQ(after(503, "4294967295"), minutes(5)) << "no longer than that";
+  EXPECT_EQ(after(503, "Fri, 31 Dec 2027 23:59:59 GMT"), seconds(0));
+  EXPECT_EQ(after(503, "-3"), seconds(0));
+  EXPECT_EQ(after(500, "7"), seconds(0));
+  EXPECT_EQ(error_of(answer(503, "SlowDown"), "could not", "k").retry_after(), seconds(0));
+  EXPECT_EQ(retry_after_of(Error(ErrorKind::io, "no store's")), seconds(0));
 }
 
 TEST(Answers, OfAzureAreToldWithoutTheirNumbers) {

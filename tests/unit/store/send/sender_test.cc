@@ -7,6 +7,7 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "archive/identity.h"
 #include "archive/listing.h"
@@ -76,9 +77,10 @@ class SenderTest : public ::testing::Test, protected Sender::Client {
     done_.push_back(done);
     settled_.insert(settled_.end(), settled.begin(), settled.end());
   }
-  void on_failed(const Error&, std::chrono::milliseconds) override {
+  void on_failed(const Error&, std::chrono::milliseconds rest) override {
     const std::lock_guard lock(mutex_);
     ++failed_;
+    longest_rest_ = std::max(longest_rest_, rest);
   }
   void on_stuck(const UploadItem& at, const Error& error) override {
     const std::lock_guard lock(mutex_);
@@ -101,6 +103,7 @@ class SenderTest : public ::testing::Test, protected Sender::Client {
   std::vector<std::pair<UploadItem, Error>> stuck_;
   std::vector<Error> given_up_;
   std::size_t failed_ = 0;
+  std::chrono::milliseconds longest_rest_{};
   std::size_t lacks_memory_ = 0;  ///< so often on_done() throws
   std::size_t lines_ = 0;
   std::optional<Sender> sender_;
@@ -125,6 +128,18 @@ TEST_F(SenderTest, RepeatsWhatMayPassAndCountsItOnce) {
   EXPECT_EQ(failed_, 3u);
   EXPECT_TRUE(given_up_.empty());
   EXPECT_EQ(settled_, (std::vector{item(1), item(2), item(3)}));
+}
+
+TEST_F(SenderTest, WaitsAsLongAsTheStoreSays) {
+  bool asked = false;
+  store_.retry_after = 200ms;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    return call.what == "put" && !std::exchange(asked, true) ? Fault::throttled : Fault::none;
+  };
+  send(1min);
+  EXPECT_EQ(failed_, 1u);
+  EXPECT_GE(longest_rest_, 200ms) << "without its word at most 100 ms";
+  EXPECT_THAT(settled_, SizeIs(3));
 }
 
 TEST_F(SenderTest, GivesUpAfterItsTimeAndAtOnceWhatDoesNotPass) {
