@@ -27,6 +27,7 @@ class MemoryStore final : public store::ObjectStore,
     Bytes bytes{};
     store::Metadata metadata{};
     std::string etag{};
+    bool to_lock = false;  ///< its writer asked for it
   };
   struct Call {
     std::uint64_t number = 0;  ///< 1 for the first one
@@ -263,7 +264,7 @@ class MemoryStore final : public store::ObjectStore,
   static Object object_of(const store::Content& content) {
     Bytes bytes(content.bytes->size());
     bytes.resize(content.bytes->read_at(0, bytes));
-    return {std::move(bytes), content.metadata, content.md5};
+    return {std::move(bytes), content.metadata, content.md5, content.locked};
   }
   void store(const std::string& key, const Object& object) {
     objects[key] = object;

@@ -34,6 +34,7 @@ std::optional<std::string_view> take_line_of(std::string_view& text) {
 }  // namespace
 
 bool is_prune_chain(std::string_view id) { return id.starts_with(kPruneChain); }
+bool is_rewrap_chain(std::string_view id) { return id.starts_with(kRewrapChain); }
 
 std::string manifest_prefix(const Layout& layout) { return layout.own_key(kFolder); }
 

@@ -29,6 +29,9 @@ inline constexpr std::uint64_t kLargestManifest = std::uint64_t{1} << 20;
 /// with a key have one for each key, with its number in the name.
 inline constexpr std::string_view kPruneChain = "prune";
 [[nodiscard]] bool is_prune_chain(std::string_view id);
+/// The chain of all rewrap runs, on any host; with a key, of those with that key.
+inline constexpr std::string_view kRewrapChain = "rewrap";
+[[nodiscard]] bool is_rewrap_chain(std::string_view id);
 
 /// Prefix of the objects: "…/manifest/CHAIN/00000007". In key order they precede all WAL, so
 /// listings of WAL do not include them.

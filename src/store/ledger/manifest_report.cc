@@ -164,12 +164,14 @@ class Check {
       if (fit.by_size) ++report_.by_size;
       if (!fit.same)
         find(changed, fmt::format("{} does not match the manifest: {}", name, fit.difference));
+      std::optional<wal::Lsn> padded;
       for (const auto* const line : lines)
-        if (line->kind == Kind::padded)
-          report_.remarks.push_back(
-              fmt::format("{}: padded after {}: it was published as a partial segment (\"pgweir "
-                          "store publish-partial\"), and a recovery ends there",
-                          name, line->last));
+        if (line->kind == Kind::padded) padded = std::max(padded.value_or(line->last), line->last);
+      if (padded)
+        report_.remarks.push_back(
+            fmt::format("{}: padded after {}: it was published as a partial segment (\"pgweir "
+                        "store publish-partial\"), and a recovery ends there",
+                        name, *padded));
       if (std::all_of(lines.begin(), lines.end(),
                       [](const ManifestEntry* line) { return line->kind == Kind::seen; }))
         ++report_.not_compared;
@@ -393,7 +395,9 @@ ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given)
     for (const auto& line : chain.believed(keys_given)) {
       // A prune lists histories again, and no segments. It signs what its chain has.
       if (is_prune_chain(chain.id) && segment_of_object(line.entry.name)) continue;
-      if (line.entry.kind == Kind::rewrapped)
+      // All of rewrap: an object is replaced after its line was written.
+      if (line.entry.kind == Kind::rewrapped ||
+          (line.entry.kind == Kind::padded && is_rewrap_chain(chain.id)))
         told[line.entry.name].push_back(&line.entry);
       else if (line.entry.kind != Kind::begin && line.entry.kind != Kind::cut)
         newest[line.entry.name] = &line.entry;

@@ -9,11 +9,13 @@
 
 #include "crypto/digest.h"
 #include "crypto/primitives.h"
+#include "store/ledger/manifest_chain.h"
 #include "store/ledger/manifest_reader.h"
 #include "store/ledger/manifest_writer.h"
 #include "store/memory_bytes.h"
 #include "store/sealed/age_file.h"
 #include "store/sealed/age_header.h"
+#include "store/send/padded.h"
 #include "store/shelf/object_bytes.h"
 #include "store/write_once.h"
 
@@ -23,8 +25,6 @@ namespace {
 
 using Kind = ManifestEntry::Kind;
 
-/// The shared chain of all rewrap runs, on any host; with a key, of those with that key.
-constexpr const char* kChain = "rewrap";
 /// Objects in memory at once; they share one put of the manifest.
 constexpr std::size_t kAtOnce = 4;
 /// Metadata that identify the recipients without revealing them.
@@ -56,7 +56,7 @@ class Rewrap {
     // Their new lines are signed: lines that no key proves may be anybody's.
     told_ = told_objects(chains_, options_.key != nullptr);
     insist(options_.patience, [&] {
-      writer_.start_with_store(kChain);
+      writer_.start_with_store(std::string(kRewrapChain));
       return true;
     });
     for (const auto& [name, object] : list_stored(store_, layout_, options_.patience)) {
@@ -172,8 +172,10 @@ class Rewrap {
   void put() {
     if (ready_.empty()) return;
     for (auto& each : ready_) {
-      // An object that was only seen was never compared with the WAL of an archive.
-      if (each.entry.kind != Kind::seen) each.entry.kind = Kind::rewrapped;
+      // An object that was only seen was never compared with the WAL of an archive, and a padded
+      // one counts only until the complete segment is there.
+      if (each.entry.kind != Kind::seen && each.entry.kind != Kind::padded)
+        each.entry.kind = Kind::rewrapped;
       each.entry.size = each.bytes.size();
       each.entry.sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, each.bytes);
       each.entry.md5 = crypto::digest_of(crypto::Digest::Kind::md5, each.bytes);
@@ -187,7 +189,9 @@ class Rewrap {
     });
     for (auto& each : std::exchange(ready_, {})) {
       MemoryBytes bytes(each.bytes);
-      const Content content{&bytes, each.entry.sha256, each.entry.md5, each.metadata, true};
+      // The complete segment will replace a padded one.
+      const bool is_padded = each.metadata.contains(kPaddedMetadata);
+      const Content content{&bytes, each.entry.sha256, each.entry.md5, each.metadata, !is_padded};
       const auto done =
           insist(options_.patience, [&] { return put_over(store_, each.key, content, each.etag); });
       if (done == ObjectStore::Put::taken) {

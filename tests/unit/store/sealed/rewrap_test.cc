@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <random>
 #include <string>
@@ -49,22 +50,24 @@ class RewrapTest : public ::testing::Test {
     store_.puts.clear();
     ManifestWriter writer(store_, kLayout, nullptr, log_);
     writer.start({}, "0123");
-    for (std::uint64_t segno = 1; segno <= kSegments; ++segno) {
-      const auto plain = plain_of(segno);
-      MemoryBytes content(plain);
-      const std::array recipients{old_.recipient()};
-      AgeSealed sealed(content, recipients);
-      test::Bytes bytes(sealed.size());
-      static_cast<void>(sealed.read_at(0, bytes));
-      store_.place(key_of(segno), bytes);
-      store_.objects[key_of(segno)].metadata = {{"pgweir-system-id", "4711"}};
-      writer.append({.name = name_of(segno),
-                     .size = bytes.size(),
-                     .sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes),
-                     .md5 = crypto::digest_of(crypto::Digest::Kind::md5, bytes),
-                     .system_identifier = 4711});
-    }
+    for (std::uint64_t segno = 1; segno <= kSegments; ++segno)
+      add(writer, segno, {.system_identifier = 4711});
     writer.put();
+  }
+  void add(ManifestWriter& writer, std::uint64_t segno, ManifestEntry entry) {
+    const auto plain = plain_of(segno);
+    MemoryBytes content(plain);
+    const std::array recipients{old_.recipient()};
+    AgeSealed sealed(content, recipients);
+    test::Bytes bytes(sealed.size());
+    static_cast<void>(sealed.read_at(0, bytes));
+    store_.place(key_of(segno), bytes);
+    store_.objects[key_of(segno)].metadata = {{"pgweir-system-id", "4711"}};
+    entry.name = name_of(segno);
+    entry.size = bytes.size();
+    entry.sha256 = crypto::digest_of(crypto::Digest::Kind::sha256, bytes);
+    entry.md5 = crypto::digest_of(crypto::Digest::Kind::md5, bytes);
+    writer.append(entry);
   }
   static test::Bytes plain_of(std::uint64_t segno) {
     // Also none, and a full chunk.
@@ -132,6 +135,41 @@ TEST_F(RewrapTest, GivesEachObjectToOthersAndToNobodyElse) {
   const auto third = new_identity();
   EXPECT_EQ(rewrap(new_, third).rewrapped, kSegments);
   EXPECT_THAT(report().findings, IsEmpty());
+}
+
+TEST_F(RewrapTest, LeavesAPaddedSegmentToBeReplaced) {
+  constexpr auto kPadded = kSegments + 1;
+  const auto end = kSize.start(kPadded) + 100;
+  const ManifestEntry line{
+      .kind = ManifestEntry::Kind::padded, .last = end, .system_identifier = 4711};
+  ManifestWriter published(store_, kLayout, nullptr, log_);
+  published.start({}, "published");
+  add(published, kPadded, line);
+  published.put();
+  store_.objects[key_of(kPadded)].metadata["pgweir-padded-from"] = end.to_string();
+  const auto third = new_identity();
+  EXPECT_EQ(rewrap(old_, new_).rewrapped, kPadded);
+  EXPECT_EQ(rewrap(new_, third).rewrapped, kPadded);
+  EXPECT_TRUE(reads(third, kPadded));
+  const auto padded = store_.objects.at(key_of(kPadded));
+  EXPECT_EQ(padded.metadata.at("pgweir-padded-from"), end.to_string());
+  EXPECT_FALSE(padded.to_lock);
+  EXPECT_TRUE(store_.objects.at(key_of(1)).to_lock);
+  const auto found = report();
+  EXPECT_THAT(found.findings, IsEmpty());
+  EXPECT_EQ(std::count_if(found.remarks.begin(), found.remarks.end(),
+                          [](const auto& each) {
+                            return each.find("padded after 0/700064") != std::string::npos;
+                          }),
+            1);
+  // When the complete segment has replaced it, it must not come back.
+  ManifestWriter writer(store_, kLayout, nullptr, log_);
+  writer.start({}, "4567");
+  add(writer, kPadded, {.system_identifier = 4711});
+  writer.put();
+  EXPECT_THAT(report().findings, IsEmpty());
+  store_.objects[key_of(kPadded)] = padded;
+  EXPECT_THAT(report().findings, ElementsAre(HasSubstr("does not match the manifest")));
 }
 
 TEST_F(RewrapTest, IsTrueWhereverItEnds) {
