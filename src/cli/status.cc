@@ -69,8 +69,13 @@ constexpr Option kStatusOptions[] = {
 constexpr Option kStatusServer[] = {
     kDbname,   kHost,       kPort,
     kUsername, kNoPassword, kSlot.says("this slot (default: that of the running receiver)")};
-constexpr Option kMonitoring[] = {kStatusCheck, kMetricsFile, kConfig, kHelp};
 constexpr Relation kWithCheck{.others = {{kStatusCheck}}};
+constexpr Choice<bool> kReceivers[] = {{"expected", false}, {"none", true}};
+constexpr auto kReceiver = option_of<choice_value<kReceivers>>(
+    "receiver", "WHICH",
+    "none: that no receiver runs is normal, as for a copy of an archive; expected (default)",
+    {.needs = &kWithCheck});
+constexpr Option kMonitoring[] = {kStatusCheck, kReceiver, kMetricsFile, kConfig, kHelp};
 constexpr OptionGroup kStatusGroups[] = {
     {"Options:", kStatusOptions},
     {"Query the server (its position, the replication lag, the slot):", kStatusServer},
@@ -79,6 +84,12 @@ constexpr OptionGroup kStatusGroups[] = {
     {kStoreHeading, kStoreItself},
     {kAccessHeading, kStoreAccess, {}, &kOnStore},
 };
+
+status::Limits limits_of(const Arguments& arguments) {
+  auto limits = read_limits(arguments);
+  limits.at_rest = arguments.get(kReceiver, false);
+  return limits;
+}
 
 void ask_server(status::StatusReport& report, const Arguments& arguments,
                 const std::string& conninfo) {
@@ -322,7 +333,7 @@ void refuse_with_several(const Arguments& arguments) {
 /// An archive that cannot be read does not hide the others.
 int status_of_several(const Arguments& arguments, const std::vector<std::string>& directories) {
   refuse_with_several(arguments);
-  const auto limits = read_limits(arguments);
+  const auto limits = limits_of(arguments);
   const bool check = arguments.has(kStatusCheck);
   std::vector<status::ArchiveStatus> archives;
   int result = kDone;
@@ -366,7 +377,7 @@ int status_command(const Arguments& arguments) {
     return status_of_several(arguments, directories);
   const bool in_store = arguments.has("store");
   const auto directory = in_store ? arguments.get(kDirectory, "") : required_directory(arguments);
-  const auto limits = read_limits(arguments);
+  const auto limits = limits_of(arguments);
   const bool with_server = arguments.has(kDbname) || arguments.has(kHost) || arguments.has(kPort) ||
                            arguments.has(kUsername);
   const auto conninfo = with_server ? conninfo_of(arguments) : std::string();

@@ -131,7 +131,7 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   // A store does not show which receiver fills it; nor does a directory that hangs.
-  if (is_store_alone(report) || report.silent_since) return;
+  if (is_store_alone(report) || report.silent_since || limits.at_rest) return;
   verdict.findings.push_back({Level::critical,
                               fmt::format("no receiver runs on the archive{}",
                                           report.ended ? "; " + report.ended->text() : ""),

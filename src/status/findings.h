@@ -40,6 +40,7 @@ struct Limits {
   std::optional<std::chrono::milliseconds> max_drill_age{};
   /// Age of the newest base backup that counts; a warning, also if none counts.
   std::optional<std::chrono::milliseconds> max_backup_age{};
+  bool at_rest = false;  ///< it is normal that no receiver runs
 };
 inline constexpr std::chrono::minutes kLagTime{5};
 inline constexpr std::chrono::minutes kOutage{15};

@@ -212,6 +212,8 @@ def test_as_a_plugin_on_an_idle_server(servers, receivers, new_archive):
     receiver.stop()
     number, line = check(archive.path)
     assert number == CRITICAL and "no receiver runs" in line
+    number, line = check(archive.path, "--receiver", "none")
+    assert number in (OK, WARNING) and "no receiver runs" not in line, line
 
 
 def test_finds_and_draws_a_hole(servers, receivers, new_archive):

@@ -212,6 +212,21 @@ TEST(Check, ReportsWhatTheManifestsOfTheStoreFind) {
   EXPECT_THAT(both.findings[0].commands, ::testing::ElementsAre("pgweir verify --store URL"));
 }
 
+TEST(Check, NeedsNoReceiverWhereNoneIsExpected) {
+  const Limits limits{.at_rest = true};
+  auto report = report_with(nullptr);
+  EXPECT_EQ(check(report, {}).level, Level::critical);
+  EXPECT_EQ(check(report, limits).level, Level::ok);
+  EXPECT_THAT(check(report, limits).line, HasSubstr("PGWEIR OK - 0 timelines, 0 holes"));
+  // All else counts, also a receiver that runs after all.
+  report.damaged = {"a history file cannot be read"};
+  EXPECT_EQ(check(report, limits).level, Level::critical);
+  EXPECT_EQ(check(report_with(R"({"state": "disk full"})"), limits).level, Level::critical);
+  report = report_with(nullptr);
+  report.receiver_error = "the receiver does not answer";
+  EXPECT_EQ(check(report, limits).level, Level::unknown);
+}
+
 TEST(Check, NamesNoStoreAsADirectory) {
   auto report = report_with(nullptr);
   report.directory = "s3://bucket/wal";
