@@ -247,7 +247,7 @@ void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
                          "an error. Nothing has to be restarted once the file is repaired."));
   auto broken = found ? found->broken : std::nullopt;
   if (!broken) {
-    hub_.set_break({}, std::nullopt);
+    clear_break();
     if (told_break_)
       log_.info("{} no longer breaks off; now serving up to {}", broken_->file, hub_.served()->end);
     broken_.reset();
@@ -256,7 +256,7 @@ void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
   }
   const auto now = threads_.now();
   if (broken_ != broken) {
-    hub_.set_break({}, std::nullopt);
+    clear_break();
     broken_ = std::move(broken);
     broken_since_ = now;
     told_break_ = false;
@@ -272,6 +272,11 @@ void ArchiveLook::judge(const std::optional<FoundEnd>& found) {
       "damaged, and a recovery ends here. \"pgweir verify\" shows the details. Clients get the "
       "WAL before that position, and then an error",
       broken_->at, broken_->file, broken_->offset, broken_->what);
+}
+
+/// The one of a foreign timeline stays until that is over: clients are not woken at each look.
+void ArchiveLook::clear_break() {
+  if (!foreign_) hub_.set_break({}, std::nullopt);
 }
 
 std::vector<std::string> ArchiveLook::read_names() {
@@ -308,7 +313,9 @@ void ArchiveLook::tell(const wal::TimelineHistory& history, wal::Lsn end) {
     case ServedEnd::Told::further:
       break;
   }
+  if (!foreign_) return;
   foreign_.reset();
+  clear_break();
 }
 
 }  // namespace weir::relay

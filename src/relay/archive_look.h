@@ -63,6 +63,7 @@ class ArchiveLook {
   void failed(const Error& error);
   void look_at_end(Counts counts);
   void judge(const std::optional<FoundEnd>& found);
+  void clear_break();
   std::vector<std::string> read_names();
   void have_seen_names();
   void tell(const wal::TimelineHistory& history, wal::Lsn end);

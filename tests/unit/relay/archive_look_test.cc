@@ -210,6 +210,8 @@ TEST_F(ArchiveLookTest, TakesAFailedSyncForFinalExceptForWhatAReceiverSays) {
 /// A client that has caught up would believe that all is well.
 TEST_F(ArchiveLookTest, TellsClientsOfATimelineThatDoesNotContinueTheirs) {
   begin([] { return false; });
+  int woken = 0;
+  const Hub::Guest guest(hub_, [&] { ++woken; });
   archive_.history(3, "2\t0/280000\tno recovery target specified\n");
   durable_ = archive::DurableEnd{3, segment(5)};
   EXPECT_EQ(seen(), segment(3));
@@ -217,9 +219,15 @@ TEST_F(ArchiveLookTest, TellsClientsOfATimelineThatDoesNotContinueTheirs) {
   EXPECT_TRUE(hub_.problem());
   ASSERT_TRUE(hub_.served()->breaks_off);
   EXPECT_EQ(hub_.served()->breaks_off->sqlstate, "57P03");
+  EXPECT_EQ(woken, 1);
   seen();
   EXPECT_TRUE(hub_.served()->breaks_off);
   EXPECT_EQ(log_.errors, 2) << "the error and its hint, once";
+  EXPECT_EQ(woken, 1) << "nothing is new";
+  durable_ = archive::DurableEnd{1, segment(3)};
+  seen();
+  EXPECT_FALSE(hub_.served()->breaks_off) << "it is over, though nothing is new";
+  EXPECT_EQ(woken, 2);
   durable_ = archive::DurableEnd{1, segment(4)};
   EXPECT_EQ(seen(), segment(4));
   EXPECT_FALSE(hub_.served()->breaks_off);
