@@ -61,10 +61,8 @@ constexpr OptionGroup kServeGroups[] = {
     {"Web page (docs/web-page.md):", kPage, {}, nullptr, {.needs = &kWithPage}},
     {"Thresholds of the page's findings:", kLimits, {}, nullptr, {.needs = &kWithPage}}};
 
-/// For example pg_receivewal. A receiver that waits for its server has the directory's lock, but
-/// does not write: all of its WAL counts, as after it has ended.
+/// For example pg_receivewal.
 std::optional<std::string> writer_into(const std::string& directory) {
-  if (has_idle_receiver(directory)) return std::nullopt;
   const auto writer = io::find_foreign_writer(directory, [](std::string_view name) {
     return archive::SegmentFileName::parse(name).has_value();
   });
@@ -78,9 +76,12 @@ void serve(const std::string& directory, const ServeRequest& request, MetricsOpt
   Log& log = long_run.log();
   const auto archive = io::open_existing_directory(directory);
   archive::require_not_a_server_directory(*archive);
+  // Its end is queried before each search for a writer. A receiver that waits for its server has
+  // the directory's lock, but does not write: all of its WAL counts, as after it has ended.
+  ReceiverQuery receiver(directory);
   Serving serving(
-      request, *archive, [&] { return durable_end_of(directory); }, log, {},
-      [&] { return writer_into(directory); });
+      request, *archive, [&] { return receiver.durable_end(); }, log, {},
+      [&] { return receiver.was_idle() ? std::nullopt : writer_into(directory); });
   const auto view = [&, started = std::chrono::system_clock::now()] {
     return archive::Relay{.taken = std::chrono::system_clock::now(),
                           .pid = ::getpid(),

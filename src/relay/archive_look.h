@@ -45,8 +45,9 @@ class ArchiveLook {
   /// `durability_lost`: as in receive::Environment, if a receiver in this process would repeat the
   /// failed fsync (P6), and ensures that the directory is the same; otherwise such a failure is
   /// logged, and only a receiver's flush position counts. `find_writer` may be empty: then there is
-  /// no other writer. `names_changed` may be empty, too: then the names are read to detect changes;
-  /// otherwise they are read only now and then, in case it missed a change.
+  /// no other writer; it is called only after `ask`, in the same look. `names_changed` may be
+  /// empty, too: then the names are read to detect changes; otherwise they are read only now and
+  /// then, in case it missed a change.
   ArchiveLook(io::Directory& archive, const Cluster& cluster, archive::AskDurableEnd ask,
               FindWriter find_writer, NamesChanged names_changed, Hub& hub, Log& log,
               Threads& threads = machine_threads(),

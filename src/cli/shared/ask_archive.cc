@@ -99,14 +99,14 @@ void take_receiver(status::StatusReport& report, const status::StatusReport& ask
 }
 
 std::optional<archive::DurableEnd> durable_end_of(const std::string& directory) {
-  const auto view = answer_of_receiver(directory);
-  if (!view || !view->stream) return std::nullopt;
-  return archive::DurableEnd{view->stream->timeline, view->stream->flush, view->stream->write};
+  return ReceiverQuery(directory).durable_end();
 }
 
-bool has_idle_receiver(const std::string& directory) {
-  const auto view = answer_of_receiver(directory);
-  return view && !view->stream;
+std::optional<archive::DurableEnd> ReceiverQuery::durable_end() {
+  const auto view = answer_of_receiver(directory_);
+  idle_ = view && !view->stream;
+  if (!view || !view->stream) return std::nullopt;
+  return archive::DurableEnd{view->stream->timeline, view->stream->flush, view->stream->write};
 }
 
 }  // namespace weir::cli

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "archive/durable_end.h"
 #include "status/report.h"
@@ -26,8 +28,20 @@ void take_receiver(status::StatusReport& report, const status::StatusReport& ask
 /// Returns the flush position of the receiver that streams into the archive, if there is one. Also
 /// returns nullopt if it cannot be queried, without waiting for it.
 [[nodiscard]] std::optional<archive::DurableEnd> durable_end_of(const std::string& directory);
-/// True if a receiver runs on the archive, answers, and does not stream: it waits for its server,
-/// for example, and writes nothing.
-[[nodiscard]] bool has_idle_receiver(const std::string& directory);
+/// The same, and whether the receiver was idle then, by one query. Any thread.
+class ReceiverQuery {
+ public:
+  explicit ReceiverQuery(std::string directory) : directory_(std::move(directory)) {}
+
+  /// As durable_end_of().
+  [[nodiscard]] std::optional<archive::DurableEnd> durable_end();
+  /// By the last call of durable_end(): true if a receiver runs on the archive, answers, and does
+  /// not stream: it waits for its server, for example, and writes nothing.
+  [[nodiscard]] bool was_idle() const { return idle_; }
+
+ private:
+  const std::string directory_;
+  std::atomic<bool> idle_ = false;
+};
 
 }  // namespace weir::cli

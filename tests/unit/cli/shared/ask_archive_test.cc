@@ -48,21 +48,30 @@ TEST(AskReceiverAgain, TakesANewerPositionOnTheSameTimelineOnly) {
 }
 
 /// A receiver that waits for its server has the directory's lock, and writes nothing.
-TEST(HasIdleReceiver, WhileOneAnswersThatDoesNotStream) {
+TEST(ReceiverQuery, KnowsByOneAnswerWhetherTheReceiverIsIdle) {
   static constexpr std::array<const char*, 4> kAnswers = {
       R"({"state": "streaming", "timeline": 1, "flush_lsn": "0/2000000"})",
       R"({"state": "waiting"})", R"({"state": "starting"})", "no JSON"};
   std::string directory = std::filesystem::temp_directory_path() / "pgweir-ask-XXXXXX";
   ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  ReceiverQuery receiver(directory);
   {
     NullLog log;
     std::atomic<std::size_t> asked = 0;
     const receive::StatusSocket socket(
         directory, [&] { return kAnswers.at(asked++); }, log);
-    for (const bool idle : {false, true, true, false})
-      EXPECT_EQ(has_idle_receiver(directory), idle) << "answer " << asked;
+    for (const bool idle : {false, true, true, false}) {
+      const bool streams = asked == 0;
+      EXPECT_EQ(receiver.durable_end().has_value(), streams);
+      EXPECT_EQ(receiver.was_idle(), idle) << "answer " << asked;
+    }
+    EXPECT_EQ(asked.load(), kAnswers.size()) << "once for both";
+    asked = 1;
+    EXPECT_FALSE(receiver.durable_end());
+    EXPECT_TRUE(receiver.was_idle());
   }
-  EXPECT_FALSE(has_idle_receiver(directory)) << "it has ended";
+  EXPECT_FALSE(receiver.durable_end());
+  EXPECT_FALSE(receiver.was_idle()) << "it has ended";
   std::filesystem::remove_all(directory);
 }
 
