@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from support import wal
+from support import s3, wal
 from support.scenario import streaming
 
 
@@ -87,3 +87,22 @@ def test_servers_of_each_version_start(servers, major):
     assert primary.sql("SHOW server_version_num").startswith(str(major))
     standby = servers.standby(primary)
     standby.caught_up_with(primary.write_wal(1))
+
+
+def test_a_bucket_is_emptied_once_its_store_answers():
+    kept = ["a", "b"]
+    troubles = [ConnectionRefusedError("away"), AssertionError("503"), TimeoutError("late")]
+
+    class Busy(s3.Bucket):
+        def keys(self, prefix=""):
+            if len(troubles) == 3:
+                raise troubles.pop()
+            return list(kept)
+
+        def remove(self, key):
+            if troubles:
+                raise troubles.pop()
+            kept.remove(key)
+
+    Busy(None, "wal1").empty()
+    assert not kept and not troubles

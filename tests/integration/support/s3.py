@@ -85,6 +85,25 @@ class Bucket:
     def remove(self, key):
         self.request("DELETE", key)
 
+    def empty(self):
+        """Removes all objects. Waits for a store that does not answer, or refuses, now."""
+        failure = None
+
+        def emptied():
+            nonlocal failure
+            try:
+                for key in self.keys():
+                    self.remove(key)
+                return True
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                failure = error
+                return False
+
+        try:
+            wait_for(emptied, f"the bucket {self.name} to be emptied", interval=0.2)
+        except AssertionError as late:
+            raise late from failure
+
     def metadata(self, key):
         """Names and values, as the store has them."""
         self.request("HEAD", key)

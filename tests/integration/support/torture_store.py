@@ -112,8 +112,7 @@ class StationWithStore(Station):
 
     def tear_down(self):
         self.stack.close()
-        for key in self.bucket.keys():
-            self.bucket.remove(key)
+        self.bucket.empty()
 
     def _keys(self):
         return self.bucket.keys("p/main/wals/")
