@@ -255,6 +255,7 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
            credentials.expires ? ", until " + format_time(*credentials.expires) : std::string())});
   store::check_store(opened.store(), opened.layout(), random_bits(), result);
   if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
+  if (result.all_good()) store::check_end(opened.store(), opened.layout(), result);
   using Level = store::StoreFinding::Level;
   if (result.all_good()) {
     const auto chains =

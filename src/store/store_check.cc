@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string_view>
 
+#include "archive/forms.h"
 #include "archive/identity.h"
 #include "archive/listing.h"
 #include "base/units.h"
@@ -197,6 +199,57 @@ void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result
                            lock->period, lock->mode)});
   if (findings.size() == unread)
     findings.push_back({Level::good, "no rule of the bucket removes, moves or locks the archive"});
+}
+
+void check_end(ObjectStore& store, const Layout& layout, StoreCheck& result) {
+  const auto* const versions = store.versions();
+  if (versions == nullptr || !versions->are_kept()) return;
+  auto& findings = result.findings;
+  try {
+    const auto cluster = read_cluster(store, layout);
+    const auto size = cluster ? cluster->segment_size : wal::SegmentSize();
+    std::optional<wal::SegmentName> newest;
+    wal::TimelineId timeline = 1;
+    for_each_file(store, layout, [&](const StoredFile& file) {
+      if (const auto history = wal::parse_history_name(file.name))
+        timeline = std::max(timeline, *history);
+      const auto name = archive::SegmentFileName::parse(file.name);
+      if (name && !name->partial && name->segment.fits(size) &&
+          (!newest || *newest < name->segment))
+        newest = name->segment;
+      return true;
+    });
+    if (!newest) return;
+    timeline = std::max(timeline, newest->timeline());
+    std::vector<std::string> keys{layout.history_key(timeline + 1)};
+    for (const auto& form : archive::finished_names(
+             wal::SegmentName(newest->timeline(), newest->segno(size) + 1, size))) {
+      keys.push_back(layout.key(form));
+      keys.push_back(layout.key(form) + std::string(kAgeSuffix));
+    }
+    for (const auto& key : keys) {
+      if (versions_of(store, key).empty()) continue;
+      findings.push_back(
+          {Level::warning,
+           fmt::format("{} follows the newest WAL in the store, {}, and was removed: the bucket "
+                       "has only earlier versions of it",
+                       store.name_of(key), *newest),
+           "Recoveries end before it. If it should not have been removed, make the last version of "
+           "it, and of the objects after it, the current one again (S3: remove its delete "
+           "marker), and find the program that removes them."});
+      return;
+    }
+  } catch (const StoreError& error) {
+    if (may_pass(error.trouble()))
+      findings.push_back(of_error(error));
+    else
+      findings.push_back(
+          {Level::warning,
+           "whether the newest WAL was removed cannot be determined: " + error.message(),
+           error.hint()});
+  } catch (const Error& error) {
+    findings.push_back(of_error(error));
+  }
 }
 
 void compare_archive(io::Shelf& archive, ObjectStore& store, const Layout& layout,

@@ -32,6 +32,10 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
 /// Checks the bucket's configuration: rules that remove or lock its objects, versions, Object Lock.
 /// Settings that may not be read are reported, but are not failures.
 void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result);
+/// In a bucket that keeps versions, according to the requests before: whether the object after the
+/// newest segment, or the history of the next timeline, was removed and still has a version. It is
+/// in no listing, so that without a manifest the WAL seems to end there. Lists the whole place.
+void check_end(ObjectStore& store, const Layout& layout, StoreCheck& result);
 /// Compares an archive with the store: uploaded files must be there, with the size and MD5 of their
 /// lines in the manifests, which were read before. Only names and sizes are compared if there is no
 /// line. `keys_given`: chains that no key proves are not trusted. Throws Error if the archive

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "archive/home.h"
+#include "store/cluster_record.h"
 #include "store/ledger/mark.h"
 #include "support/archive_builder.h"
 #include "support/memory_store.h"
@@ -202,6 +203,45 @@ TEST(StoreSettings, TellOfVersionsAndLocks) {
 }
 
 // ---- an archive against the store
+
+/// Removed objects have no place in a listing, and without a manifest nothing else tells of them.
+TEST(StoreEnd, FindsTheNextObjectThatWasRemoved) {
+  MemoryStore store;
+  store.versions_kept = true;
+  static_cast<void>(write_cluster(store, kLayout, Conditions::heeded,
+                                  {.system_identifier = 1, .segment_size = kSize}));
+  const auto key = [](std::uint64_t segno) {
+    return kLayout.key(wal::SegmentName(1, segno, kSize)) + ".zst.age";
+  };
+  const auto bytes = test::bytes_of("WAL");
+  const auto end = [&] {
+    StoreCheck result;
+    check_end(store, kLayout, result);
+    EXPECT_TRUE(result.all_good());
+    return told(result);
+  };
+  EXPECT_THAT(end(), ::testing::IsEmpty()) << "no WAL at all";
+  for (std::uint64_t segno = 0xFFD; segno < 0x1002; ++segno) store.place(key(segno), bytes);
+  store.objects.erase(key(0xFFD));
+  EXPECT_THAT(end(), ::testing::IsEmpty()) << "pruned";
+  for (std::uint64_t segno = 0x1000; segno < 0x1002; ++segno) store.objects.erase(key(segno));
+  EXPECT_THAT(end(), ::testing::ElementsAre(AllOf(
+                         HasSubstr("warning: s3://memory/" + key(0x1000) + " follows the newest"),
+                         HasSubstr("has only earlier versions of it"))));
+  store.versions_kept = false;
+  EXPECT_THAT(end(), ::testing::IsEmpty());
+  store.versions_kept = true;
+  store.place(key(0x1000), bytes);
+  store.place(key(0x1001), bytes);
+  EXPECT_THAT(end(), ::testing::IsEmpty());
+  store.place(kLayout.history_key(2), bytes);
+  store.objects.erase(kLayout.history_key(2));
+  EXPECT_THAT(end(), Contains(HasSubstr(kLayout.history_key(2) + " follows the newest WAL")));
+  store.fault = [](const MemoryStore::Call& call) {
+    return call.what == "versions" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
+  };
+  EXPECT_THAT(end(), Contains(HasSubstr("cannot be determined: AccessDenied")));
+}
 
 class CompareArchiveTest : public ::testing::Test {
  protected:
