@@ -89,24 +89,34 @@ std::uint64_t require_size_of_raw(io::Bytes& file, const std::string& path, std:
 
 enum class Unpack { one, two_for_frames, two };
 
+/// A complete raw file of a wrong size.
+enum class WrongRaw { refused, read_first };
+
 /// For less, a thread costs more than it saves.
 constexpr std::uint64_t kWorthAThread = 1024 * 1024;
 
 std::uint64_t read(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize segment_size,
                    const codec::Sink& sink, Unpack threads,
-                   codec::Checksums checksums = codec::Checksums::compared) {
+                   codec::Checksums checksums = codec::Checksums::compared,
+                   WrongRaw wrong = WrongRaw::refused) {
   const auto file_name = name.to_string();
   const auto path = directory.path_of(file_name);
   const auto file = open_existing(directory, file_name);
   PieceSink output(sink, segment_size.bytes());
   const codec::Sink take = [&](std::span<const std::byte> raw) { return output.take(raw); };
   if (name.method == codec::Method::none) {
-    const auto size = require_size_of_raw(*file, path, segment_size.bytes(), name.partial);
-    if (ContentReader(*file, name.method, {.whole = true}).read(take) && output.given() < size)
+    const auto require_size = [&] {
+      return require_size_of_raw(*file, path, segment_size.bytes(), name.partial);
+    };
+    const bool size_first = name.partial || wrong == WrongRaw::refused;
+    const auto size = size_first ? require_size() : std::uint64_t{0};
+    const bool whole = ContentReader(*file, name.method, {.whole = true}).read(take);
+    if (whole && output.given() < size)
       throw Error(ErrorKind::damage, "the segment file became shorter while it was read")
           .with("file", path)
           .with("expected", size)
           .with("found", output.given());
+    if (whole && !size_first) static_cast<void>(require_size());
     return output.given();
   }
 
@@ -151,6 +161,12 @@ bool is_gone(const Error& error) { return error.system_code() == ENOENT; }
 std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink) {
   return read(directory, name, segment_size, sink, Unpack::one);
+}
+
+std::uint64_t read_segment_front(io::Shelf& directory, const SegmentFileName& name,
+                                 wal::SegmentSize segment_size, const codec::Sink& sink) {
+  return read(directory, name, segment_size, sink, Unpack::one, codec::Checksums::compared,
+              WrongRaw::read_first);
 }
 
 std::uint64_t read_segment_in_two_threads(io::Shelf& directory, const SegmentFileName& name,

@@ -25,6 +25,11 @@ inline constexpr std::size_t kPiece = 1024 * 1024;
 std::uint64_t read_segment(io::Shelf& directory, const SegmentFileName& name,
                            wal::SegmentSize segment_size, const codec::Sink& sink);
 
+/// The same, but a complete raw file of a wrong size, too, is passed on as far as it can be before
+/// the error is thrown, as a compressed one is.
+std::uint64_t read_segment_front(io::Shelf& directory, const SegmentFileName& name,
+                                 wal::SegmentSize segment_size, const codec::Sink& sink);
+
 /// True for the errors that read_segment() and the other functions throw if the file does not exist
 /// (any more): it was completed, compressed or removed after it was listed. The caller must list
 /// the directory again.

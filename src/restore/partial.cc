@@ -108,7 +108,7 @@ Partial scan(Archives& archives, const Copy& copy, wal::SegmentSize size, std::u
   std::optional<bool> settled_is_sound;
   try {
     auto left = settled;
-    archive::read_segment(facts.directory(), name, size, [&](std::span<const std::byte> wal) {
+    archive::read_segment_front(facts.directory(), name, size, [&](std::span<const std::byte> wal) {
       const auto first = wal.first(std::min<std::uint64_t>(left, wal.size()));
       scanner.take(first);
       left -= first.size();

@@ -723,10 +723,11 @@ void Restorer::deliver(const Partial& partial, std::uint64_t keep, wal::SegmentS
   answer_.require_outside(target);
   auto& archive = archives_.shelf(partial.copy.archive);
   try {
-    archive::read_segment(archive, partial.copy.name, size, [&](std::span<const std::byte> wal) {
-      target.append(wal.first(std::min<std::uint64_t>(wal.size(), keep - target.size())));
-      return true;
-    });
+    archive::read_segment_front(
+        archive, partial.copy.name, size, [&](std::span<const std::byte> wal) {
+          target.append(wal.first(std::min<std::uint64_t>(wal.size(), keep - target.size())));
+          return true;
+        });
   } catch (const TargetError&) {
     throw;
   } catch (const Error& error) {

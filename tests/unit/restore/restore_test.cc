@@ -1595,6 +1595,31 @@ TEST(RestoreFile, HandsOutWhatIsSoundBeforeTheDamageIfAsked) {
   }
 }
 
+/// A full disk or a crash has cut off a file that another program copied to its final name.
+TEST(RestoreFile, HandsOutWhatAFileThatIsTooShortHasIfAsked) {
+  for (const auto method : {Method::none, Method::zstd}) {
+    SCOPED_TRACE(static_cast<int>(method));
+    WalBuilder wal(plain());
+    wal.grow_to(kSize.start(5));
+    const auto front = copy(Scene::segment(wal, 2).first(600'000));
+    const auto keep = wal.complete_end(kSize.start(2) + front.size()) - kSize.start(2);
+    Scene scene;
+    for (const std::uint64_t segno : {1, 3, 4}) scene.put(wal, segno);
+    scene.archive.put(name_of(1, 2) + std::string(codec::suffix(method)), pack(front, method));
+    EXPECT_EQ(scene.ask(1, 2).error, ErrorKind::damage);
+    scene.options.up_to_damage = true;
+    const auto outcome = scene.ask(1, 2);
+    ASSERT_EQ(outcome.restored, true) << outcome.what;
+    ASSERT_EQ(outcome.content.size(), kSize.bytes());
+    EXPECT_TRUE(std::equal(front.begin(), front.begin() + static_cast<std::ptrdiff_t>(keep),
+                           outcome.content.begin()));
+    EXPECT_TRUE(std::all_of(outcome.content.begin() + static_cast<std::ptrdiff_t>(keep),
+                            outcome.content.end(), [](std::byte b) { return b == std::byte{}; }));
+    scene.archive.put(name_of(1, 2) + std::string(codec::suffix(method)), {});
+    EXPECT_EQ(scene.ask(1, 2).restored, false);
+  }
+}
+
 TEST(RestoreFile, HandsOutNothingOfAnEmptyPartial) {
   WalBuilder wal(plain());
   Scene scene;
