@@ -24,6 +24,11 @@ std::optional<std::uint64_t> wrong_size_of(io::Shelf& directory, const SegmentFi
                                            wal::SegmentSize segment_size);
 std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::string& path,
                             wal::SegmentSize segment_size);
+bool ends_early(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize segment_size);
+
+bool was_just_changed(const io::DirectoryEntry& entry, std::chrono::system_clock::time_point now) {
+  return now - entry.modified < kSettled && entry.modified - now < kSettled;
+}
 
 }  // namespace
 
@@ -36,8 +41,7 @@ SizeCheck check_size(io::Shelf& directory, const SegmentFileName& name,
     const auto bytes = wrong_size_of(directory, form, segment_size);
     if (!bytes) return directory.find(form.to_string()).has_value();
     check.wrong = WrongSize{form, *bytes};
-    check.being_written = check.being_written ||
-                          (now - entry->modified < kSettled && entry->modified - now < kSettled);
+    check.being_written = check.being_written || was_just_changed(*entry, now);
     return false;
   };
   if (try_form(name)) return {};
@@ -45,6 +49,20 @@ SizeCheck check_size(io::Shelf& directory, const SegmentFileName& name,
   for (const auto& form : finished_names(name.segment))
     if (form != name && try_form(form)) return {};
   return check;
+}
+
+RecentChange find_recent_change(io::Shelf& directory, wal::SegmentName segment,
+                                wal::SegmentSize segment_size,
+                                std::chrono::system_clock::time_point now) {
+  RecentChange change;
+  for (const auto& name : finished_names(segment)) {
+    const auto entry = directory.find(name.to_string());
+    if (!entry || entry->type != io::DirectoryEntry::Type::file || !was_just_changed(*entry, now))
+      continue;
+    change.changed = true;
+    change.ends_early = change.ends_early || ends_early(directory, name, segment_size);
+  }
+  return change;
 }
 
 std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,
@@ -239,6 +257,24 @@ std::uint64_t unpacked_size(io::Bytes& file, codec::Method method, const std::st
     if (bytes == segment_size.bytes()) return 0;  // complete, but followed by garbage
   }
   return bytes;
+}
+
+/// What there is of it can be read, and is less than a segment.
+bool ends_early(io::Shelf& directory, const SegmentFileName& name, wal::SegmentSize segment_size) {
+  const auto file = directory.open_bytes(name.to_string());
+  if (!file) return false;
+  if (name.method == codec::Method::none) return file->size() < segment_size.bytes();
+  std::uint64_t bytes = 0;
+  try {
+    ContentReader(*file, name.method, {.may_break_off = true}).read([&](auto raw) {
+      bytes += raw.size();
+      return bytes < segment_size.bytes();
+    });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage) throw;
+    return false;
+  }
+  return bytes < segment_size.bytes();
 }
 
 }  // namespace

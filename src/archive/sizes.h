@@ -40,7 +40,18 @@ struct SizeCheck {
                                    wal::SegmentSize segment_size,
                                    std::chrono::system_clock::time_point now);
 
-/// The same by the sizes in a listing (list_archive()): raw files, and compressed ones that are
+/// Whether a complete file of the segment, of any format, was changed very recently.
+struct RecentChange {
+  bool changed = false;
+  bool ends_early = false;  ///< and what there is of it ends before a segment does: it is being
+                            ///< written
+};
+/// Throws Error{io}.
+[[nodiscard]] RecentChange find_recent_change(io::Shelf& directory, wal::SegmentName segment,
+                                              wal::SegmentSize segment_size,
+                                              std::chrono::system_clock::time_point now);
+
+/// Wrong sizes by those in a listing (list_archive()): raw files, and compressed ones that are
 /// empty. Only suspicious files are opened, so it is fast. In the order of the listing, without the
 /// segment being written. Throws Error{io}.
 [[nodiscard]] std::vector<WrongSize> find_wrong_sizes(io::Shelf& directory, const Listing& listing,

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <thread>
+#include <utility>
 #include <variant>
 
 #include "base/backoff.h"
@@ -154,6 +155,7 @@ Result run_restore_command(const Places& places, std::string_view file, const st
   // Neither is right, and there is no third option: the command waits for the store to respond.
   constexpr std::chrono::seconds kReminder(60);
   auto told = deadline;
+  bool told_of_writer = false;
   const auto server = ::getppid();
   Backoff backoff(kFirstPause, kLongestPause, static_cast<std::uint64_t>(::getpid()));
   for (;;) {
@@ -186,9 +188,15 @@ Result run_restore_command(const Places& places, std::string_view file, const st
                         "-R -m u:{}:rX DIRECTORY. For a permanent standby, run the receiver as the "
                         "server's user (docs/service.md).",
                         ::geteuid(), ::geteuid()));
-      if (!may_pass(error)) throw;
       const auto now = std::chrono::steady_clock::now();
-      if (now + pause <= deadline) {
+      if (dynamic_cast<const BeingWritten*>(&error) != nullptr && patience > patience.zero()) {
+        // However long the copy takes: it is damage once nothing was written for a while.
+        if (!std::exchange(told_of_writer, true))
+          log.warning("{}; the file was written to a moment ago: waiting for the rest of it",
+                      error.what());
+      } else if (!may_pass(error)) {
+        throw;
+      } else if (now + pause <= deadline) {
         log.warning("{}; trying again", error.what());
       } else {
         if (!places.store || error.kind() != ErrorKind::retry || !is_standby(parent) ||

@@ -67,6 +67,7 @@ class Restorer {
 
  private:
   std::optional<wal::SegmentSize> restore_finished(wal::SegmentName segment);
+  archive::RecentChange find_recent_change(wal::SegmentName segment, const Error& error);
   std::optional<Result> end_before_wrong_size(wal::SegmentName segment, const Error& error);
   std::optional<Result> restore_published(wal::SegmentName segment, const Error& error);
   std::optional<Result> restore_up_to_damage(wal::SegmentName segment, const Error& error);
@@ -116,6 +117,7 @@ class Restorer {
   Answer answer_;
   SegmentCheck check_;
   int unsettled_looks_ = 0;
+  bool read_again_ = false;             ///< what was damaged and had just been changed
   std::optional<Partial> published_{};  ///< what is damaged is that
 };
 
@@ -155,6 +157,10 @@ Result Restorer::restore(const wal::SegmentName& segment) {
     } catch (const Contradiction&) {
       throw;
     } catch (const Error& error) {
+      const auto change = find_recent_change(segment, error);
+      if (change.ends_early) throw BeingWritten(error);
+      // It may have been completed since it was read.
+      if (change.changed && !std::exchange(read_again_, true)) continue;
       if (auto published = restore_published(segment, error)) return std::move(*published);
       if (auto end = end_before_wrong_size(segment, error)) return std::move(*end);
       if (auto front = restore_up_to_damage(segment, error)) return std::move(*front);
@@ -184,6 +190,26 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   error.with("segment", segment).with("directory", archives_.paths());
   if (gone) error.with("last", gone->what());
   throw error;
+}
+
+/// (A store has no unfinished objects.)
+archive::RecentChange Restorer::find_recent_change(wal::SegmentName segment, const Error& error) {
+  archive::RecentChange change;
+  if (error.kind() != ErrorKind::damage) return change;
+  try {
+    const auto identity = archives_.identity();
+    if (!identity || !segment.fits(identity->segment_size)) return change;
+    archives_.ask_each([&](std::size_t i) {
+      if (change.ends_early || i == options_.store) return;
+      const auto found = archive::find_recent_change(
+          archives_.shelf(i), segment, identity->segment_size, std::chrono::system_clock::now());
+      change.changed = change.changed || found.changed;
+      change.ends_early = found.ends_early;
+    });
+  } catch (const Error&) {
+    return {};  // the first error is reported
+  }
+  return change;
 }
 
 /// A file of the wrong size is a hole, as receivers record it. (Other damage is not: more of the

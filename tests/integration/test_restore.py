@@ -1,5 +1,6 @@
 """From base backup and archive to a server with the right rows: every form, every target."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -493,7 +494,7 @@ def test_has_three_exit_statuses_and_no_more(shelf, place):
     history.unlink()
     path.unlink()
     path.write_bytes(b"")
-    assert shelf.ask(bad).returncode == 200
+    assert shelf.ask(bad, "--retry-for", "0").returncode == 200
     os.mkfifo(str(path) + ".x")
     path.unlink()
     os.rename(str(path) + ".x", path)
@@ -548,6 +549,30 @@ def test_tries_again_what_may_pass_and_lets_sigterm_end_it(shelf):
         assert (shelf.out / "RECOVERYXLOG").read_bytes() == content
     else:
         assert running.returncode == 200
+
+
+@pytest.mark.parametrize("options", [[], ["--until-gap"], ["--up-to-damage"]])
+@pytest.mark.parametrize("form", ["raw", "gzip"])
+def test_waits_for_a_file_that_another_program_is_writing(shelf, form, options):
+    """archive_command = 'cp %p DIR/%f' and the like: status 200 would end a standby, and 1 a recovery."""
+    path = next(iter(shelf.archive.finished().values()))
+    content = path.read_bytes()
+    path.unlink()
+    written, whole = (path, content) if form == "raw" else (path.with_name(path.name + ".gz"), gzip.compress(content, 1))
+    written.write_bytes(whole[:len(whole) // 2])
+    command = [BINARY, "restore", "-D", shelf.archive.path, *options, path.name, shelf.out / "RECOVERYXLOG"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert "waiting for the rest of it" in running.stderr.readline()
+    with open(written, "ab") as file:
+        file.write(whole[len(whole) // 2:])
+    said = running.communicate(timeout=PATIENCE)[1]
+    assert running.returncode == 0, said
+    assert (shelf.out / "RECOVERYXLOG").read_bytes() == content
+    # Nobody writes to it any more: it is damaged.
+    written.write_bytes(whole[:len(whole) // 2])
+    os.utime(written, (0, 0))
+    result = shelf.ask(path.name)
+    assert result.returncode == 200 and "waiting" not in result.stderr, result
 
 
 def test_a_full_target_disk_is_told_and_leaves_nothing(shelf, place):

@@ -135,6 +135,42 @@ TEST(SizeOfASegment, IsNotJudgedWhileItIsBeingWritten) {
               IsEmpty());
 }
 
+TEST(SizeOfASegment, TellsAFileThatIsBeingWrittenFromADamagedOne) {
+  struct Form {
+    const char* suffix;
+    Method method;
+  };
+  for (const auto& form : {Form{"", Method::none}, Form{".gz", Method::gzip},
+                           Form{".lz4", Method::lz4}, Form{".zst", Method::zstd}}) {
+    SCOPED_TRACE(form.suffix);
+    const auto content = form.method == Method::none ? kWhole : packed(form.method, kWhole);
+    SimDisk disk;
+    const auto find = [&](std::chrono::seconds age) {
+      const auto directory = disk.open();
+      return find_recent_change(*directory, file_name(5).segment, kSize,
+                                std::chrono::system_clock::time_point(age));
+    };
+    using std::chrono::seconds;
+    EXPECT_FALSE(find(seconds(0)).changed);
+    for (const auto part : {std::size_t{0}, std::size_t{3}, content.size() / 2}) {
+      SCOPED_TRACE(part);
+      disk.put(name(5, form.suffix),
+               Bytes(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(part)));
+      EXPECT_TRUE(find(seconds(9)).ends_early);
+      for (const auto age : {seconds(10), seconds(-10)}) {
+        EXPECT_FALSE(find(age).changed);
+        EXPECT_FALSE(find(age).ends_early);
+      }
+    }
+    disk.put(name(5, form.suffix), content);
+    EXPECT_TRUE(find(seconds(9)).changed);
+    EXPECT_FALSE(find(seconds(9)).ends_early);
+    if (form.method == Method::none) continue;
+    disk.put(name(5, form.suffix), kCut);  // of this format by its name only
+    EXPECT_FALSE(find(seconds(9)).ends_early);
+  }
+}
+
 /// Segments 1 to 9 in an order of forms; some are put again, as they should not be.
 struct Damaged {
   SimDisk disk;
