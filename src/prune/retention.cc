@@ -446,7 +446,8 @@ bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& othe
                             child.system_identifier == point.system_identifier;
   return same_cluster && point.start == child.parent->start &&
          point.timeline == child.parent->timeline && point.start < child.start &&
-         (found == nullptr || (found->in_tar && !other.in_tar));
+         (found == nullptr || std::pair(other.in_tar, point.parent.has_value()) <
+                                  std::pair(found->in_tar, found->point->parent.has_value()));
 }
 
 }  // namespace weir::prune

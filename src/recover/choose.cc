@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "archive/backup_files.h"
 #include "base/error.h"
@@ -277,7 +278,8 @@ std::optional<std::vector<const Candidate*>> builds_upon(const Candidate& candid
           each.point->start == at->point->parent->start &&
           each.point->timeline == at->point->parent->timeline &&
           each.point->start < at->point->start &&
-          (parent == nullptr || (parent->in_tar && !each.in_tar)))
+          (parent == nullptr || std::pair(each.in_tar, each.point->parent.has_value()) <
+                                    std::pair(parent->in_tar, parent->point->parent.has_value())))
         parent = &each;
     if (parent == nullptr) return std::nullopt;
     at = parent;

@@ -260,6 +260,15 @@ TEST(Retention, TakesAnIncrementalBackupOnlyWithAllThatItBuildsUpon) {
   EXPECT_TRUE(broken.complaint);
   ASSERT_EQ(broken.doubtful.size(), 1u);
   EXPECT_EQ(broken.doubtful[0].start, Lsn(4000));
+  // pg_combinebackup has made a full backup of the first two, of which one is gone.
+  wal.ended("combined", 80);
+  chain.push_back(incremental("one", 3000, 2000));
+  chain.push_back(backup("combined", 3000));
+  chain.erase(chain.begin());
+  const auto combined = choose(chain, window(hours(48)), wal);
+  EXPECT_THAT(kept(combined), ElementsAre("two"));
+  ASSERT_EQ(combined.bases.size(), 1u);
+  EXPECT_EQ(combined.bases[0].file, "combined");
   // One that says it is its own parent.
   chain = {incremental("loop", 2000, 2000)};
   EXPECT_THAT(kept(choose(chain, window(hours(48)), wal)), IsEmpty());

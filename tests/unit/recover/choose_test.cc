@@ -218,6 +218,14 @@ TEST(Candidates, BuildUponOthersThatAreThere) {
   EXPECT_THAT(paths(*builds_upon(copies[2], copies)), ElementsAre("full", "one"));
   copies.push_back(candidate("extracted", 0x100));
   EXPECT_THAT(paths(*builds_upon(copies[2], copies)), ElementsAre("extracted", "one"));
+  // pg_combinebackup has made a full backup of the first two, of which one may be gone.
+  auto combined = all;
+  combined.push_back(candidate("combined", 0x200));
+  EXPECT_THAT(paths(*builds_upon(combined[2], combined)), ElementsAre("combined"));
+  combined.erase(combined.begin());
+  EXPECT_THAT(paths(*builds_upon(combined[1], combined)), ElementsAre("combined"));
+  combined.back().in_tar = true;
+  EXPECT_FALSE(builds_upon(combined[1], combined));
 }
 
 TEST(Choose, TellsOfEachBackupThatCannotBeRead) {
