@@ -101,7 +101,7 @@ std::map<wal::TimelineId, std::string> missing_histories(const Listing& listing,
             fmt::format("{} names timeline {}", wal::history_name(timeline), ancestor.timeline));
   for (const auto timeline : known) shown.erase(timeline);
   for (const auto& entry : listing.histories) shown.erase(entry.timeline);
-  std::erase_if(shown, [&](const auto& each) { return each.first <= oldest; });
+  std::erase_if(shown, [&](const auto& each) { return each.first <= 1 || each.first < oldest; });
   return shown;
 }
 

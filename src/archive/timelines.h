@@ -44,8 +44,9 @@ class Timelines {
 };
 
 /// The history files that the archive lacks, although a recovery that begins with its oldest
-/// timeline requests them: of timelines with segments, or that another history names. By timeline:
-/// what shows that it existed, in words.
+/// timeline requests them: of timelines with segments, or that another history names. That of the
+/// oldest one, too (readTimeLineHistory() in access/transam/timeline.c); timeline 1 has none. By
+/// timeline: what shows that it existed, in words.
 [[nodiscard]] std::map<wal::TimelineId, std::string> missing_histories(const Listing& listing,
                                                                        const Timelines& timelines);
 

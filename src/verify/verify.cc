@@ -6,7 +6,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <set>
 
 #include "archive/backup_checkpoint.h"
 #include "archive/content.h"
@@ -281,8 +280,6 @@ void Run::check_histories() {
   for (const auto& complaint : timelines_.complaints())
     add(complaint.timeline, complaint.file, complaint.what, fetch(complaint.timeline));
 
-  std::set<wal::TimelineId> with_segments;
-  for (const auto& entry : listing_.segments) with_segments.insert(entry.name.segment.timeline());
   const auto known = timelines_.known();
   const auto has_file = [&](wal::TimelineId timeline) {
     return std::find(known.begin(), known.end(), timeline) != known.end();
@@ -290,17 +287,11 @@ void Run::check_histories() {
 
   constexpr const char* kReceived =
       "A receiver stores it when it connects to a server of this timeline or of a descendant.";
-  if (!with_segments.empty())
-    if (const auto oldest = *with_segments.begin(); oldest > 1 && !has_file(oldest))
-      report_.notes.push_back(
-          fmt::format("{} is not in the archive; since no WAL of an older timeline is in the "
-                      "archive either, a recovery that begins on timeline {} does not need it, but "
-                      "a standby on an older timeline does. {}",
-                      wal::history_name(oldest), oldest, kReceived));
   for (const auto& [timeline, shown] : archive::missing_histories(listing_, timelines_))
     add(timeline, wal::history_name(timeline),
         fmt::format("the history file is missing, but {}", shown),
-        fmt::format("{} {} Without it, no recovery can follow an older timeline to this one.",
+        fmt::format("{} {} Without it, no recovery can begin on this timeline, or follow an older "
+                    "one to it.",
                     fetch(timeline), kReceived));
 
   for (const auto timeline : known) {

@@ -220,9 +220,11 @@ TEST(StatusReport, TellsThatAHistoryIsMissing) {
   EXPECT_THAT(report_of(listing).damaged, ElementsAre(kMissing, HasSubstr("00000003.history")));
   listing.histories = {{2, codec::Method::none}, {3, codec::Method::zstd}};
   EXPECT_THAT(report_of(listing).damaged, IsEmpty());
-  // An archive that begins on a later timeline.
+  // An archive that begins on a later timeline: a server requests that one's file, too.
   listing.segments.erase(listing.segments.begin());
   listing.histories = {{3, codec::Method::none}};
+  EXPECT_THAT(report_of(listing).damaged, ElementsAre(kMissing));
+  listing.segments.erase(listing.segments.begin());
   EXPECT_THAT(report_of(listing).damaged, IsEmpty());
 }
 

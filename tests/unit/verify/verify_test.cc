@@ -1538,15 +1538,22 @@ TEST(Verify, TellsARecordedHoleOnceWithTheUnfinishedSegmentInWhichItBegins) {
   EXPECT_THAT(report.findings[0].what, HasSubstr("a recorded hole"));
 }
 
-TEST(Verify, NeedsNoHistoryWhereTheArchiveBeginsOnALaterTimeline) {
+/// A server requests it although it replays no WAL of an older timeline, and restore cannot say
+/// that it never existed.
+TEST(Verify, NeedsTheHistoryOfALaterTimelineOnWhichTheArchiveBegins) {
   WalBuilder::Options options;
   options.timeline = 4;
   WalBuilder wal(options);
   wal.grow_to(kSize.start(4));
   ArchiveBuilder archive;
   const auto report = archive.segments(wal, 1, 4).verify();
-  EXPECT_TRUE(report.sound()) << to_text(report);
-  EXPECT_THAT(report.notes, ElementsAre(HasSubstr("00000004.history")));
+  ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+  EXPECT_EQ(report.findings[0].kind, FindingKind::history);
+  EXPECT_EQ(report.findings[0].file, "00000004.history");
+  // Those of the timelines before it are not requested.
+  archive.history(4, history_line(2, wal::Lsn(0x40000)) + history_line(3, wal::Lsn(0x80000)));
+  const auto mended = archive.verify();
+  EXPECT_TRUE(mended.sound()) << to_text(mended);
 }
 
 // ---- ranges, accepted losses, backups
