@@ -240,6 +240,7 @@ void Comparison::compare(wal::SegmentName segment) {
     if (!here || !there) return;  // removed since it was listed
     const auto& size = cluster_.segment_size;
     std::uint64_t offset = size.bytes();
+    std::optional<Error> failed;
     try {
       const auto difference =
           archive::first_difference(one_, *here, other_, *there, size, size.bytes());
@@ -249,6 +250,7 @@ void Comparison::compare(wal::SegmentName segment) {
       // Gone, renamed, or broken: each is checked by itself.
       if (archive::is_gone(error) && look < archive::kMostLooksAtSegment) continue;
       if (says_nothing_of_the_file(error)) throw;
+      failed = error;
     }
     const auto mine = check(one_, *here);
     const auto theirs = check(other_, *there);
@@ -260,6 +262,10 @@ void Comparison::compare(wal::SegmentName segment) {
                                   : Unlike::Kind::damaged_both;
       unlike.what = mine.wrong ? *mine.wrong : *theirs.wrong;
       if (mine.wrong && theirs.wrong) unlike.what += "; " + *theirs.wrong;
+    } else if (failed) {
+      // The error has passed: they have not been compared yet.
+      if (look < archive::kMostLooksAtSegment) continue;
+      unlike.what = fmt::format("they could not be compared: {}", failed->what());
     } else if (offset >= std::min(mine.records_end, theirs.records_end)) {
       note_padded(unlike.file, mine);
       note_padded(unlike.other_file, theirs);

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "archive/published_open.h"
 #include "base/error.h"
@@ -286,6 +287,24 @@ TEST(CompareArchives, DoNotTakeAnArchiveThatHangsForADamagedOne) {
                : sim::SimDisk::Effect::proceed();
   });
   EXPECT_EQ(test::error_of([&] { static_cast<void>(two.compare()); }).system_code(), ETIMEDOUT);
+}
+
+TEST(CompareArchives, TakesNoFilesForEqualThatItCouldNotCompareAtFirst) {
+  Two two;
+  auto branch = two.wal.other_branch(two.wal.fork_point(kSize.start(6) + 300'000), 5, false);
+  two.other.segments(branch, 6, 7, Method::zstd);
+  const auto file = two.name(6, Method::zstd);
+  bool failed = false;
+  two.other.disk.set_hook([&](const sim::SimDisk::Call& call) {
+    const bool fails = call.operation == sim::SimDisk::Operation::read && call.name == file &&
+                       !std::exchange(failed, true);
+    return fails ? sim::SimDisk::Effect::fail(EIO) : sim::SimDisk::Effect::proceed();
+  });
+  const auto report = two.compare(1);
+  EXPECT_TRUE(failed);
+  ASSERT_EQ(report.unlike.size(), 1u) << to_text(report);
+  EXPECT_EQ(report.unlike[0].kind, Unlike::Kind::differ);
+  EXPECT_NE(report.unlike[0].file.find(two.name(6)), std::string::npos);
 }
 
 TEST(CompareArchives, IsStopped) {
