@@ -168,6 +168,11 @@ class Recover {
       report.notes.emplace_back(
           "latest means the last record that the archive has now; WAL received later is not "
           "included");
+    if (options_.target.kind == Target::Kind::latest && !options_.standby &&
+        options_.action != Action::promote && !promise.last_record.valid())
+      report.notes.emplace_back(
+          "no record follows the checkpoint of the backup, so that the server has no target to "
+          "pause or shut down at: it is promoted");
     if (promise.position < choice->timeline_begin && !options_.standby)
       report.notes.push_back(
           fmt::format("the target is before timeline {}, which begins at {}: the recovered server "

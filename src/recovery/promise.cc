@@ -119,7 +119,7 @@ class Follower final : public wal::RecordObserver {
     if (wal::is_xlog(header, wal::XlogRecord::segment_switch) && size_.offset(end) != 0)
       end = size_.start_of(end) + size_.bytes();
     promise_.position = end;
-    promise_.last_record = start;
+    if (is_replayed) promise_.last_record = start;
     if (ended_ && !ended_->aborted) promise_.commit = ended_->commit;
     done_ = is_replayed && stops_after(start, end, header, body);
   }
@@ -252,6 +252,12 @@ void require_target(Promise& promise, const Target& target, const archive::Backu
     promise.hint =
         "\"pgweir restore --find-time TIME\" shows the commits around a time. For a target before "
         "the backup, use an older backup.";
+  } else if (kind == Target::Kind::immediate && backup.end && promise.position >= *backup.end) {
+    promise.problem = fmt::format(
+        "the backup ends with its checkpoint, at {}, and no record follows in the archive: a "
+        "recovery has nothing to stop at",
+        *backup.end);
+    promise.hint = "\"--to latest\" recovers this backup.";
   } else if (kind == Target::Kind::immediate) {
     promise.problem =
         fmt::format("the archive ends at {}, before the backup does{}", promise.position,

@@ -108,8 +108,8 @@ enum class Obstacle {
 /// The result that a recovery must reach, according to the WAL itself, every record of which was
 /// read and is valid.
 struct Promise {
-  wal::Lsn position;                  ///< end of the last record that is replayed
-  wal::Lsn last_record;               ///< its start
+  wal::Lsn position;     ///< end of the last record that is replayed, or of the backup's checkpoint
+  wal::Lsn last_record;  ///< start of the last one that is replayed; 0/0: none is
   std::optional<wal::Commit> commit;  ///< the last one that is replayed
   std::uint64_t bytes = 0;            ///< of WAL, from the backup's start
   wal::Lsn read_to;                   ///< all WAL before it was available

@@ -22,7 +22,7 @@ TargetSetting target_setting(const Target& target, wal::Lsn last_record) {
     case Target::Kind::immediate:
       break;
   }
-  return {"recovery_target_lsn", last_record.to_string()};
+  return {"recovery_target_lsn", last_record.valid() ? last_record.to_string() : ""};
 }
 
 }  // namespace weir::recovery

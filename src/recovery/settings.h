@@ -24,7 +24,9 @@ struct TargetSetting {
 /// recovery of a standby's backup at the minRecoveryPoint of the copied pg_control, which may
 /// precede the end in the manifest (do_pg_backup_stop() in access/transam/xlog.c reads it after the
 /// copy); and it fails if no record follows (recoveryStopsAfter() in access/transam/xlogrecovery.c
-/// compares only records of transactions with that target).
+/// compares only records of transactions with that target). If no record is replayed at all, there
+/// is no target: a server would fail at the end of the WAL, since it has not stopped at one
+/// (PerformWalRecovery() in access/transam/xlogrecovery.c).
 [[nodiscard]] TargetSetting target_setting(const Target& target, wal::Lsn last_record);
 
 /// Lines that are not empty.

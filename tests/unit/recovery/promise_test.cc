@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "recovery/settings.h"
 #include "support/append_checkpoint.h"
 #include "support/error_of.h"
 #include "support/wal_builder.h"
@@ -243,6 +244,15 @@ TEST_F(PromiseTest, DoesNotEndAtTheCheckpointOfAShutdownAtWhichTheBackupStarts) 
   backup_.checkpoint = begin;
   backup_.from_standby = true;
   backup_.end = shutdown.end;
+  // Without a record that follows, a server never stops at a target.
+  auto alone = look();
+  EXPECT_EQ(alone.problem, "");
+  EXPECT_EQ(alone.position, shutdown.end);
+  EXPECT_EQ(target_setting({}, alone.last_record).value, "");
+  alone = look({.kind = Target::Kind::immediate});
+  EXPECT_EQ(alone.obstacle, Obstacle::ends);
+  EXPECT_NE(alone.problem.find("no record follows"), std::string::npos) << alone.problem;
+  source_.end = {};
   const auto next = commit(100);
   const auto end = builder_.end();
   commit(200);
