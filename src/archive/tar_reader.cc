@@ -113,7 +113,8 @@ bool TarReader::begin_entry() {
   entry.mode = static_cast<unsigned>(number_at(header, kModeAt, kModeLength).value_or(0) & 0777);
   entry.name = std::exchange(long_name_, std::nullopt).value_or(name_in(header));
   const auto link = std::exchange(long_link_, std::nullopt);
-  if (type == '0' || type == '\0') {
+  const bool is_sparse = std::exchange(is_sparse_, false);
+  if ((type == '0' || type == '\0') && !is_sparse) {
     entry.size = size;
     into_ = Into::visitor;
     return visitor_.on_entry(entry);
@@ -164,6 +165,7 @@ void TarReader::take_pax(std::string_view text) {
     const auto name = line.substr(0, equals);
     if (name == "path") long_name_ = value;
     if (name == "linkpath") long_link_ = value;
+    is_sparse_ = is_sparse_ || name.starts_with("GNU.sparse.");
     if (name == "size") long_size_ = parse_number<std::uint64_t>(value);
     text.remove_prefix(*length);
   }

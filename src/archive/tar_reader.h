@@ -10,8 +10,9 @@
 namespace weir::archive {
 
 /// Reads a tar file (POSIX ustar, as pg_basebackup and tar write it) from its start, in pieces of
-/// any size, and passes its entries on. Supports long names of GNU tar and of pax. Pure. One
-/// thread.
+/// any size, and passes its entries on. Supports long names of GNU tar and of pax. Sparse files
+/// (tar -S; bsdtar, for each file with holes) are Type::other: the stored bytes are not their
+/// content. Pure. One thread.
 class TarReader {
  public:
   enum class Type { file, directory, symbolic_link, other };
@@ -65,6 +66,7 @@ class TarReader {
   std::optional<std::string> long_name_;
   std::optional<std::string> long_link_;
   std::optional<std::uint64_t> long_size_;
+  bool is_sparse_ = false;
   bool ended_ = false;
 };
 

@@ -339,7 +339,10 @@ class Unpack final : public archive::TarReader::Visitor {
     }
     throw Error(ErrorKind::damage, "unexpected entry in the tar file of the backup")
         .with("file", tar_)
-        .with("entry", entry.name);
+        .with("entry", entry.name)
+        .hint(
+            "If it is a sparse file, as tar -S and bsdtar store it, extract the tar file with that "
+            "program, and specify the directory.");
   }
 
   void on_content(std::span<const std::byte> bytes) override {

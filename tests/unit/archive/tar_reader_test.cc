@@ -100,6 +100,22 @@ TEST(TarReader, UnderstandsLongNames) {
   EXPECT_EQ(collector.entries[0].link, link);
 }
 
+/// A map of what is stored, then that ("Storing Sparse Files" in GNU tar's manual).
+TEST(TarReader, TakesNoSparseFileForItsContent) {
+  const std::string stored = "1\n0\n512\n" + std::string(504, '\0') + std::string(512, 'x');
+  Collector collector;
+  EXPECT_TRUE(read(collector,
+                   tar({{"PaxHeaders/1259", pax("GNU.sparse.major", "1"), 'x'},
+                        {"base/1/GNUSparseFile.7/1259", stored},
+                        {"next", "other"}}),
+                   100));
+  ASSERT_EQ(collector.entries.size(), 2U);
+  EXPECT_EQ(collector.entries[0].type, TarReader::Type::other);
+  EXPECT_EQ(collector.contents[0], "");
+  EXPECT_EQ(collector.entries[1].type, TarReader::Type::file);
+  EXPECT_EQ(collector.contents[1], "other");
+}
+
 /// GNU tar writes what octal digits have no room for so: the highest bit, then the number itself.
 TEST(TarReader, UnderstandsSizesInBinary) {
   const std::string content(700, 'x');
