@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
@@ -112,6 +113,7 @@ class Swift(Store):
         (etc / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = t\nswift_hash_path_prefix = t\n"
                                         "[storage-policy:0]\nname = Policy-0\ndefault = yes\n")
         memcache = free_port()
+        behind = []
         self._begin(ROOT / "usr" / "bin" / "memcached", "-l", "127.0.0.1", "-p", memcache, "-u", _user(), "-m", "16")
         for kind in ("account", "container", "object"):
             port = free_port()
@@ -121,6 +123,7 @@ class Swift(Store):
                 f"[pipeline:main]\npipeline = {kind}-server\n[app:{kind}-server]\nuse = egg:swift#{kind}\n")
             self._ring(kind, port)
             self._serve(kind)
+            behind.append((self._processes[-1], port))
         filters = "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in
                           ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "slo"))
         (etc / "proxy-server.conf").write_text(
@@ -132,10 +135,19 @@ class Swift(Store):
             f"allow_account_management = true\n[filter:cache]\nuse = egg:swift#memcache\n"
             f"memcache_servers = 127.0.0.1:{memcache}\n[filter:s3api]\nuse = egg:swift#s3api\nlocation = us-east-1\n"
             f"[filter:tempauth]\nuse = egg:swift#tempauth\nuser_test_tester = testing .admin\n{filters}")
+        # Three interpreters start at once: on a busy machine that alone takes minutes. What the proxy asks too early, it
+        # answers with 503, and after ten of these it does not ask that server for a minute.
+        for process, port in behind:
+            wait_for(lambda: self._listens(process, port), f"Swift to listen on port {port}", deadline=5 * PATIENCE,
+                     interval=0.2)
         self._serve("proxy")
-        # Five interpreters start at once: on a busy machine that alone takes minutes.
         wait_for(self._answers, "Swift to answer", deadline=5 * PATIENCE, interval=0.2)
         return self
+
+    def _listens(self, process, port):
+        assert process.poll() is None, self.said()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def _serve(self, kind):
         self._begin(PYTHON, pathlib.Path(__file__).parent / "swift_launch.py", self.home / "etc",
