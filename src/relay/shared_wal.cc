@@ -48,16 +48,19 @@ struct SharedWal::Flow {
   Flow(wal::TimelineHistory of, wal::Lsn from, Threads& threads)
       : history(std::move(of)), end(from), has_changed(threads.make_condition()) {}
 
-  /// Returns the bytes in memory at that position; nullopt: none.
-  [[nodiscard]] std::optional<WalPiece> at(wal::Lsn from, wal::Lsn limit) const {
-    if (pieces.empty() || from < pieces.front().begin || from >= end) return std::nullopt;
+  /// True if there are bytes in memory at that position.
+  [[nodiscard]] bool has(wal::Lsn from) const {
+    return !pieces.empty() && pieces.front().begin <= from && from < end;
+  }
+  /// Returns these.
+  [[nodiscard]] WalPiece at(wal::Lsn from, wal::Lsn limit) const {
     const auto behind =
         std::upper_bound(pieces.begin(), pieces.end(), from,
                          [](wal::Lsn at, const Piece& piece) { return at < piece.begin; });
     const auto& found = *std::prev(behind);
     auto rest = found.piece.wal.subspan(from - found.begin);
     if (limit - from < rest.size()) rest = rest.first(limit - from);
-    return WalPiece{rest, found.piece.memory};
+    return {rest, found.piece.memory};
   }
   /// True if a reader is this far behind.
   [[nodiscard]] bool leaves_behind(std::size_t distance) const {
@@ -166,17 +169,22 @@ std::optional<WalPiece> SharedWal::find(Reader& reader, const wal::TimelineHisto
     flow->readers.push_back(&reader);
     mine = flow;
   };
-  if (mine && mine->history == history)
-    if (auto piece = mine->at(from, limit)) return piece;
+  // The one that is furthest ahead, the first of several, so that sessions at the same position
+  // soon share one.
+  std::shared_ptr<Flow> ahead;
   std::shared_ptr<Flow> goes_on;
   for (const auto& flow : flows_) {
     if (flow->history != history) continue;
-    if (auto piece = flow->at(from, limit)) {
-      change_to(flow);
-      return piece;
-    }
+    if (flow->has(from) && (!ahead || ahead->end < flow->end)) ahead = flow;
     // The first of several, so that all clients that have caught up share one.
     if (!goes_on && flow->end == from) goes_on = flow;
+  }
+  // (Its own may have ended.)
+  if (mine && mine->history == history && mine->has(from) && (!ahead || ahead->end < mine->end))
+    ahead = mine;
+  if (ahead) {
+    change_to(ahead);
+    return ahead->at(from, limit);
   }
   if (!goes_on) {
     goes_on = std::make_shared<Flow>(history, from, threads_);

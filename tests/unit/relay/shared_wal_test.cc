@@ -140,17 +140,17 @@ TEST_F(SharedWalTest, WhoFallsBehindReadsForItselfUntilItHasCaughtUp) {
   auto& quick = client(segment(1));
   auto& slow = client(segment(1));
   EXPECT_TRUE(step(slow, end_));
-  while (quick.at < segment(6)) ASSERT_TRUE(step(quick, end_));
+  while (quick.at < segment(3)) ASSERT_TRUE(step(quick, end_));
   const auto once = shelf_->opened.load();
   while (slow.at < quick.at) ASSERT_TRUE(step(slow, end_));
   EXPECT_GT(shelf_->opened, once);
-  // From here on they go together again.
+  // From here on they go together again, through six files; each may have begun one more.
   const auto before = shelf_->opened.load();
   for (bool more = true; more;) {
     more = step(quick, end_);
     more = step(slow, end_) || more;
   }
-  EXPECT_LE(shelf_->opened, before + 3);
+  EXPECT_LE(shelf_->opened, before + 8);
   EXPECT_TRUE(has_the_right_bytes(quick));
   EXPECT_TRUE(has_the_right_bytes(slow));
 }
