@@ -275,6 +275,13 @@ void require_agreement(const BackupPoint& point, wal::SegmentSize size) {
                              fmt::format("{:08X}", *point.name_offset), point.start.to_string());
 }
 
+bool is_parent(const BackupPoint& child, const BackupPoint& other) {
+  const bool same_cluster = child.system_identifier == 0 || other.system_identifier == 0 ||
+                            child.system_identifier == other.system_identifier;
+  return same_cluster && child.parent == BackupPoint::Parent{other.timeline, other.start} &&
+         other.start < child.start;
+}
+
 BackupPoint parse_backup_label(std::string_view content, const std::string& file) {
   return LabelReader(content, file).read();
 }

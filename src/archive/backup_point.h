@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "wal/lsn.h"
@@ -55,6 +56,22 @@ struct BackupPoint {
 
 /// Throws Error{conflict} if the point contradicts itself with this segment size.
 void require_agreement(const BackupPoint& point, wal::SegmentSize size);
+
+/// True if the incremental `child` builds upon `other`. A backup that is known to be of another
+/// cluster is none of these. A chain of them ends: each starts before its child.
+[[nodiscard]] bool is_parent(const BackupPoint& child, const BackupPoint& other);
+
+/// True if the incremental `child` builds upon `other`, and rather than upon `found` (nullptr: none
+/// was found before): of two copies the one in plain format is taken, and rather the full backup
+/// into which pg_combinebackup has combined an incremental one (it keeps the start) than that one,
+/// which needs others. Both have a `point` that may be missing, and `in_tar`.
+template <typename Backup>
+[[nodiscard]] bool is_better_parent(const BackupPoint& child, const Backup& other,
+                                    const Backup* found) {
+  if (!other.point || !is_parent(child, *other.point)) return false;
+  return found == nullptr || std::pair(other.in_tar, other.point->parent.has_value()) <
+                                 std::pair(found->in_tar, found->point->parent.has_value());
+}
 
 /// Parses a backup_label, or a backup history file ("<segment>.<offset>.backup", as
 /// pg_backup_stop() writes it). `file`, its path, determines which, and must match. Throws

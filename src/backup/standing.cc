@@ -46,8 +46,8 @@ Standing describe(const std::string& directory, prune::FoundBackup found) {
 const Standing* base_of(const std::vector<Standing>& standing, const Standing& child) {
   const Standing* parent = nullptr;
   for (const auto& other : standing)
-    if (prune::is_better_parent(*child.found.point, other.found,
-                                parent == nullptr ? nullptr : &parent->found))
+    if (archive::is_better_parent(*child.found.point, other.found,
+                                  parent == nullptr ? nullptr : &parent->found))
       parent = &other;
   return parent;
 }

@@ -114,7 +114,8 @@ void Chooser::sort_out() {
 const FoundBackup* Chooser::parent_of(const archive::BackupPoint& child) const {
   const FoundBackup* parent = nullptr;
   for (const auto& other : backups_)
-    if (other.state == State::finished && is_better_parent(child, other, parent)) parent = &other;
+    if (other.state == State::finished && archive::is_better_parent(child, other, parent))
+      parent = &other;
   return parent;
 }
 
@@ -436,18 +437,6 @@ bool lies_on(const archive::BackupPoint& backup, const wal::TimelineHistory& his
 bool lies_in(const archive::BackupPoint& backup, const Stretch& stretch) {
   return stretch.begin <= backup.start && backup.start < stretch.end &&
          (!backup.end || *backup.end <= stretch.end);
-}
-
-bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& other,
-                      const FoundBackup* found) {
-  if (!child.parent || !other.point) return false;
-  const auto& point = *other.point;
-  const bool same_cluster = child.system_identifier == 0 || point.system_identifier == 0 ||
-                            child.system_identifier == point.system_identifier;
-  return same_cluster && point.start == child.parent->start &&
-         point.timeline == child.parent->timeline && point.start < child.start &&
-         (found == nullptr || std::pair(other.in_tar, point.parent.has_value()) <
-                                  std::pair(found->in_tar, found->point->parent.has_value()));
 }
 
 }  // namespace weir::prune

@@ -118,12 +118,4 @@ void add_end(archive::BackupPoint& backup, WalFacts& wal);
 /// True if the stretch has the backup's start, and its end as far as it is known.
 [[nodiscard]] bool lies_in(const archive::BackupPoint& backup, const Stretch& stretch);
 
-/// True if the incremental `child` builds upon `other`, and rather than upon `found` (nullptr: none
-/// was found before): of two copies the one in plain format is taken, and rather the full backup
-/// into which pg_combinebackup has combined an incremental one (it keeps the start) than that one,
-/// which needs others. A backup that is known to be of another cluster is none of them. A chain of
-/// these ends: each starts before its child.
-[[nodiscard]] bool is_better_parent(const archive::BackupPoint& child, const FoundBackup& other,
-                                    const FoundBackup* found);
-
 }  // namespace weir::prune

@@ -274,12 +274,7 @@ std::optional<std::vector<const Candidate*>> builds_upon(const Candidate& candid
   while (at->point->parent) {
     const Candidate* parent = nullptr;
     for (const auto& each : candidates)
-      if (each.point && each.problem.empty() && &each != at &&
-          each.point->start == at->point->parent->start &&
-          each.point->timeline == at->point->parent->timeline &&
-          each.point->start < at->point->start &&
-          (parent == nullptr || std::pair(each.in_tar, each.point->parent.has_value()) <
-                                    std::pair(parent->in_tar, parent->point->parent.has_value())))
+      if (each.problem.empty() && archive::is_better_parent(*at->point, each, parent))
         parent = &each;
     if (parent == nullptr) return std::nullopt;
     at = parent;

@@ -557,7 +557,7 @@ TEST(Retention, TakesNoBackupOfAnotherClusterForTheParentOfAnIncrementalOne) {
     auto child = incremental("tue+", 3000, 2000);
     parent.point->system_identifier = test.parent;
     child.point->system_identifier = test.child;
-    EXPECT_EQ(is_better_parent(*child.point, parent, nullptr), test.same);
+    EXPECT_EQ(archive::is_better_parent<FoundBackup>(*child.point, parent, nullptr), test.same);
     auto wal = one_line();
     wal.ended("mon", 100).ended("tue+", 60);
     const auto retention = choose({parent, child}, window(hours(48)), wal);

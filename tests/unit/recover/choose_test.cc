@@ -226,6 +226,12 @@ TEST(Candidates, BuildUponOthersThatAreThere) {
   EXPECT_THAT(paths(*builds_upon(combined[1], combined)), ElementsAre("combined"));
   combined.back().in_tar = true;
   EXPECT_FALSE(builds_upon(combined[1], combined));
+  // Another cluster's full backup may have the same start, and be found first.
+  auto foreign = all;
+  for (auto& each : foreign) each.point->system_identifier = 1;
+  foreign.insert(foreign.begin(), candidate("foreign", 0x100));
+  foreign.front().point->system_identifier = 2;
+  EXPECT_THAT(paths(*builds_upon(foreign[3], foreign)), ElementsAre("full", "one"));
 }
 
 TEST(Choose, TellsOfEachBackupThatCannotBeRead) {
