@@ -189,7 +189,8 @@ Result run_restore_command(const Places& places, std::string_view file, const st
                         "server's user (docs/service.md).",
                         ::geteuid(), ::geteuid()));
       const auto now = std::chrono::steady_clock::now();
-      if (dynamic_cast<const BeingWritten*>(&error) != nullptr && patience > patience.zero()) {
+      if (dynamic_cast<const BeingWritten*>(&error) != nullptr && patience > patience.zero() &&
+          ::getppid() == server) {
         // However long the copy takes: it is damage once nothing was written for a while.
         if (!std::exchange(told_of_writer, true))
           log.warning("{}; the file was written to a moment ago: waiting for the rest of it",
