@@ -146,7 +146,9 @@ TEST_F(SharedWalTest, WhoFallsBehindReadsForItselfUntilItHasCaughtUp) {
   EXPECT_GT(shelf_->opened, once);
   // From here on they go together again, through six files; each may have begun one more.
   const auto before = shelf_->opened.load();
+  // (While they send, each one's next piece is read.)
   for (bool more = true; more;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
     more = step(quick, end_);
     more = step(slow, end_) || more;
   }
