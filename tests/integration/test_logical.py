@@ -276,6 +276,32 @@ def test_what_has_arrived_is_in_the_file_while_the_server_is_gone(receivers, pla
         receiver.stop(signal.SIGINT)
 
 
+@pytest.fixture
+def recvlogical(place):
+    """The stand-in."""
+    link = place / "pg_recvlogical"
+    link.symlink_to(BINARY)
+    return link
+
+
+def test_recvlogical_creates_the_slot_on_the_connection_of_its_stream(servers, recvlogical):
+    """The next one might be one too many: max_wal_senders, or the role's CONNECTION LIMIT."""
+    server = source(servers)
+    end = server.sql("SELECT pg_current_wal_flush_lsn()")
+    command = [recvlogical, "-d", server.conninfo(dbname="postgres"), "-S", "s", "--create-slot", "--start", "-f", "-",
+               "-E", end, "-n"]
+    run(command)
+    commands = re.findall(r"\[(\d+)\] pg_recvlogical LOG:  received replication command: (\S+)", server.log.read_text())
+    assert [name for _, name in commands if "REPLICATION" in name] \
+        == ["CREATE_REPLICATION_SLOT", "START_REPLICATION"]
+    assert len({pid for pid, _ in commands}) == 1
+    slot_free(server)
+    again = run(command, check=False)
+    assert again.returncode == 1
+    assert 'pg_recvlogical: error: replication slot "s" already exists' in again.stderr
+    run([*command, "--if-not-exists"])
+
+
 def test_recvlogical_drops_a_slot_without_a_database(servers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")

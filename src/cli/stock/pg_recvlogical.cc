@@ -49,6 +49,9 @@ int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& req
   options.status_interval = std::chrono::seconds(request.status_interval);
   options.fsync_interval = std::chrono::seconds(request.fsync_interval);
   options.loop = request.loop;
+  // On the stream's connection: there may be no walsender for a second one.
+  if (request.create) options.create = request.slot_options;
+  options.if_not_exists = request.if_not_exists;
   logical::Environment environment{
       .requests = requests, .log = log, .seed = std::random_device()()};
   if (request.verbose > 0)
@@ -76,8 +79,8 @@ int perform(PgRecvlogicalRequest& request) {
   int status = kStockDone;
   try {
     const auto handling = long_run.handle(std::move(handlers));
-    if (request.create || request.drop) status = change_slot(request, log, requests.stop_wake());
-    if (request.start) status = stream(request, log, requests);
+    status = request.start ? stream(request, log, requests)
+                           : change_slot(request, log, requests.stop_wake());
   } catch (const net::Interrupted&) {
     status = request.start ? kStockDone : kStockFailed;
   } catch (const Error& error) {
