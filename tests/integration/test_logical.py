@@ -302,6 +302,25 @@ def test_recvlogical_creates_the_slot_on_the_connection_of_its_stream(servers, r
     run([*command, "--if-not-exists"])
 
 
+@pytest.mark.parametrize("actions", (["--create-slot"], ["--create-slot", "--start", "-f", "-"]),
+                         ids=("create", "create-and-start"))
+def test_recvlogical_stopped_before_it_has_the_slot_is_no_success(servers, receivers, recvlogical, actions):
+    server = source(servers)
+    writer = subprocess.Popen([DEBIAN_BIN / "psql", "-qX", "-d", server.conninfo(dbname="postgres")], stdin=subprocess.PIPE)
+    writer.stdin.write(b"BEGIN; INSERT INTO t (v) VALUES ('1');\n")
+    writer.stdin.flush()
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == "1",
+             "the transaction")
+    receiver = receivers.start([recvlogical, "-d", server.conninfo(dbname="postgres"), "-S", "s", "-v", *actions])
+    receiver.wait_log('creating replication slot "s"')
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' "
+                                "AND wait_event_type = 'Lock'") == "1", "it to wait for the transaction")
+    receiver.send(signal.SIGTERM)
+    assert receiver.wait_exit() == 1
+    writer.communicate(b"COMMIT;\n")
+    wait_for(lambda: server.sql("SELECT count(*) FROM pg_replication_slots") == "0", "no slot to be left")
+
+
 def test_recvlogical_drops_a_slot_without_a_database(servers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")

@@ -82,7 +82,8 @@ int perform(PgRecvlogicalRequest& request) {
     status = request.start ? stream(request, log, requests)
                            : change_slot(request, log, requests.stop_wake());
   } catch (const net::Interrupted&) {
-    status = request.start ? kStockDone : kStockFailed;
+    // Before the first stream: the slot has not been created, or not dropped.
+    status = request.create || request.drop ? kStockFailed : kStockDone;
   } catch (const Error& error) {
     log.error(error);
     status = kStockFailed;
