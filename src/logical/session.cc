@@ -275,6 +275,7 @@ pq::ReplicationStream Session::prepare(pq::Connection& connection) {
   }
   wal_sender_timeout_ = pq::show_wal_sender_timeout(connection);
   pq::enlarge_buffer(connection, kReadBuffer);
+  if (environment_.begins) environment_.begins();
   tell(fmt::format("starting log streaming at {} (slot {})", output_->start(), options_.slot));
   return start(connection);
 }

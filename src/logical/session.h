@@ -96,6 +96,8 @@ struct Environment {
   std::uint64_t seed = 0;
   /// Told in pg_recvlogical's words, at its times; may be empty.
   std::function<void(const std::string&)> verbose = {};
+  /// Before each attempt to start the stream, on a connection; may be empty.
+  std::function<void()> begins = {};
   std::function<void(const Progress&)> progress = {};  ///< may be empty
   /// For a watchdog; may be empty. `alive` is called at least every `alive_interval` between
   /// busy(false) and busy(true): while it streams, and does not wait for a reader of the output.

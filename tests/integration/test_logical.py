@@ -299,7 +299,25 @@ def test_recvlogical_creates_the_slot_on_the_connection_of_its_stream(servers, r
     again = run(command, check=False)
     assert again.returncode == 1
     assert 'pg_recvlogical: error: replication slot "s" already exists' in again.stderr
+    assert "disconnected" not in again.stderr
     run([*command, "--if-not-exists"])
+
+
+def test_recvlogical_says_disconnected_when_the_original_does(servers, place, recvlogical):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    server.sql("INSERT INTO t (v) VALUES ('1')")
+
+    def ends(program, output="-", slot="s", database="postgres"):
+        slot_free(server)
+        result = run([program, "-d", server.conninfo(dbname=database), "-S", slot, "--start", "-n", "-f", output],
+                     check=False)
+        assert result.returncode == 1, result
+        return result.stderr.endswith("pg_recvlogical: error: disconnected\n")
+
+    for case, said in (({"slot": "missing"}, True), ({"output": place / "missing" / "file"}, True),
+                       ({"output": "/dev/full"}, True), ({"database": "missing"}, False)):
+        assert [ends(program, **case) for program in (DEBIAN_BIN / "pg_recvlogical", recvlogical)] == [said] * 2, case
 
 
 @pytest.mark.parametrize("actions", (["--create-slot"], ["--create-slot", "--start", "-f", "-"]),

@@ -52,8 +52,11 @@ int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& req
   // On the stream's connection: there may be no walsender for a second one.
   if (request.create) options.create = request.slot_options;
   options.if_not_exists = request.if_not_exists;
+  bool begun = false;
   logical::Environment environment{
-      .requests = requests, .log = log, .seed = std::random_device()()};
+      .requests = requests, .log = log, .seed = std::random_device()(), .begins = [&] {
+        begun = true;
+      }};
   if (request.verbose > 0)
     environment.verbose = [&](const std::string& text) { log.info("{}", text); };
   try {
@@ -61,8 +64,7 @@ int stream(const PgRecvlogicalRequest& request, Log& log, logical::Requests& req
     return kStockDone;
   } catch (const Error& error) {
     log.error(error);
-    if (!request.loop && (error.kind() == ErrorKind::retry || error.kind() == ErrorKind::refused))
-      log.error("disconnected");
+    if (!request.loop && begun && error.kind() != ErrorKind::durability) log.error("disconnected");
     return kStockFailed;
   }
 }
