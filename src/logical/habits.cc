@@ -37,8 +37,9 @@ class OwnHabits final : public Habits {
   FailureLog failures_;
 };
 
-/// It waits the same time after any error that ends a stream, but exits if the first connection
-/// fails; our own rule still applies that a failed disk write is not retried.
+/// It waits the same time after any error that ends a stream, a full disk included, but exits if
+/// the first connection fails; our own rule still applies that other failed writes, and failed
+/// syncs, are not retried.
 class StockHabits final : public Habits {
  public:
   [[nodiscard]] bool asks_first() const override { return false; }
@@ -49,8 +50,7 @@ class StockHabits final : public Habits {
   }
   [[nodiscard]] bool waits_out(const Error& error, bool begun) const override {
     const auto kind = error.kind();
-    return begun && kind != ErrorKind::durability && kind != ErrorKind::disk_full &&
-           kind != ErrorKind::io;
+    return begun && kind != ErrorKind::durability && kind != ErrorKind::io;
   }
   [[nodiscard]] milliseconds pause_after(const Error& error, Log& log) override {
     constexpr std::chrono::seconds kPause(5);  // RECONNECT_SLEEP_TIME in pg_recvlogical.c

@@ -45,9 +45,19 @@ void PlainOutput::append(std::string_view bytes) {
   unsynced_ = true;
   if (buffer_.size() + bytes.size() > kPiece) flush();
   if (bytes.size() > kPiece)
-    file_->write(bytes, advances_);
+    write(bytes);
   else
     buffer_ += bytes;
+}
+
+void PlainOutput::write(std::string_view bytes) {
+  try {
+    file_->write(bytes, advances_);
+  } catch (...) {
+    // How much of it is in the file is unknown, and the borders within it count no more.
+    last_border_ = durable_;
+    throw;
+  }
 }
 
 void PlainOutput::border(wal::Lsn position) { last_border_ = std::max(last_border_, position); }
@@ -56,7 +66,7 @@ void PlainOutput::flush() {
   if (buffer_.empty()) return;
   // Emptied first: after an error it is unknown how much of it was written.
   const std::string bytes = std::exchange(buffer_, {});
-  file_->write(bytes, advances_);
+  write(bytes);
   buffer_.reserve(kPiece);
 }
 

@@ -31,7 +31,7 @@ class Output {
   virtual void border(wal::Lsn position) = 0;
   /// Removes what was appended after the last border.
   virtual void undo() = 0;
-  /// Hands what was collected to the system.
+  /// Hands what was collected to the system. Throws Error{disk_full, io}, as append().
   virtual void flush() = 0;
   /// True if collected bytes are not passed to the system yet.
   [[nodiscard]] virtual bool buffered() const = 0;
@@ -51,7 +51,7 @@ class Output {
 };
 
 /// Standard output, or any file, which is appended to. After a restart the same transactions may be
-/// written again.
+/// written again; after a failed write, too, if a stream is started from start().
 class PlainOutput final : public Output {
  public:
   /// `path` "-": standard output. Opens it in begin(); a new file gets that mode.
@@ -70,6 +70,8 @@ class PlainOutput final : public Output {
   void reopen() override;
 
  private:
+  void write(std::string_view bytes);
+
   std::string path_;
   unsigned file_mode_;
   wal::Lsn start_;

@@ -778,10 +778,17 @@ void Session::leave_if_it_shuts_down(const wire::Keepalive& keepalive) {
 
 bool Session::wait_out(const Error& error) {
   if (!options_.loop || !habits_->waits_out(error, output_ != nullptr)) return false;
+  // After a stop nothing writes the missing part any more: the exit status must not be 0.
+  if (is_of_output(error.kind()) && environment_.requests.stopped()) return false;
   if (output_ && streamed_) {
     // The part of a transaction in the file is sent again with its beginning.
     output_->undo();
-    output_->flush();  // a reader must not wait for the next stream
+    try {
+      output_->flush();  // a reader must not wait for the next stream
+    } catch (const Error& failed) {
+      if (!habits_->waits_out(failed, true)) throw;
+      return wait_out(failed);
+    }
   }
   if (borders_) borders_->reset();
   if (const auto taken = output_ ? output_->last_border() : wal::Lsn(); failed_at_ < taken) {

@@ -339,6 +339,29 @@ def test_recvlogical_stopped_before_it_has_the_slot_is_no_success(servers, recei
     wait_for(lambda: server.sql("SELECT count(*) FROM pg_replication_slots") == "0", "no slot to be left")
 
 
+def test_recvlogical_waits_while_its_disk_is_full(servers, receivers, place, recvlogical):
+    """As the original, which nobody may start again. It must not start after what is missing in the file."""
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
+    before = server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots")
+    out = place / "out"
+    out.symlink_to("/dev/full")
+    receiver = receivers.start([recvlogical, "-d", server.conninfo(dbname="postgres"), "-S", "s", "--start", "-f", out,
+                                "-F", "1", "-s", "1", "-v"])
+    receiver.wait_log("streaming initiated")
+    server.sql("INSERT INTO t (v) VALUES ('first')")
+    receiver.wait_log("No space left on device")
+    receiver.wait_log("disconnected; waiting 5 seconds to try again")
+    slot_free(server)
+    assert server.sql("SELECT confirmed_flush_lsn FROM pg_replication_slots") == before
+    out.unlink()
+    receiver.send(signal.SIGHUP)
+    server.sql("INSERT INTO t (v) VALUES ('second')")
+    wait_for(lambda: b"second" in content_if_there(out), "the second row")
+    assert re.findall(r"INSERT: id\[bigint\]:(\d+)", out.read_text()) == ["1", "2"]
+    receiver.stop(signal.SIGINT)
+
+
 def test_recvlogical_drops_a_slot_without_a_database(servers, place):
     server = source(servers)
     server.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")

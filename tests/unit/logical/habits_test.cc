@@ -26,10 +26,10 @@ TEST(Habits, WaitOutWhatMayPassAndTheStockProgramNearlyEverything) {
     bool own;
     bool stock;
   } cases[] = {
-      {ErrorKind::retry, true, true},       {ErrorKind::refused, false, true},
-      {ErrorKind::gap, false, true},        {ErrorKind::protocol, false, true},
-      {ErrorKind::usage, false, true},      {ErrorKind::io, false, false},
-      {ErrorKind::disk_full, false, false}, {ErrorKind::durability, false, false},
+      {ErrorKind::retry, true, true},      {ErrorKind::refused, false, true},
+      {ErrorKind::gap, false, true},       {ErrorKind::protocol, false, true},
+      {ErrorKind::usage, false, true},     {ErrorKind::io, false, false},
+      {ErrorKind::disk_full, false, true}, {ErrorKind::durability, false, false},
   };
   const auto own = own_habits(1);
   const auto stock = stock_habits();

@@ -54,6 +54,29 @@ class ExactOutputTest : public ::testing::Test {
   NullLog log_;
 };
 
+/// What a write did not take would be missing if the next stream started after it.
+TEST(PlainOutput, GoesBackToWhatIsDurableAfterAFailedWrite) {
+  PlainOutput output("/dev/full", 0600, wal::Lsn(10));
+  output.begin();
+  output.border(wal::Lsn(20));
+  output.make_durable();
+  for (const std::size_t size : {std::size_t{1}, std::size_t{2} << 20}) {
+    SCOPED_TRACE(size);
+    EXPECT_THROW(
+        {
+          output.append(std::string(size, 'x'));
+          output.border(wal::Lsn(30));
+          output.flush();
+        },
+        Error);
+    EXPECT_EQ(output.last_border(), wal::Lsn(20));
+    EXPECT_EQ(output.start(), wal::Lsn(20));
+    EXPECT_FALSE(output.buffered());
+  }
+  output.make_durable();
+  EXPECT_EQ(output.durable(), wal::Lsn(20));
+}
+
 TEST_F(ExactOutputTest, CutsOffAtAStartWhatIsBehindTheState) {
   {
     auto output = open();
