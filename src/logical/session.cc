@@ -656,7 +656,7 @@ void Session::wait(pq::ReplicationStream& stream, Clock::time_point now) {
 /// Does the work that is due besides reading. Returns false if a stop was requested.
 bool Session::look_around(pq::ReplicationStream& stream, Clock::time_point now) {
   if (environment_.requests.stopped()) {
-    tell(fmt::format("end of streaming at {}", output_->last_border()));
+    tell("received interrupt signal, exiting");
     return false;
   }
   if (environment_.requests.take_reopen()) output_->reopen();

@@ -360,6 +360,7 @@ def test_recvlogical_waits_while_its_disk_is_full(servers, receivers, place, rec
     wait_for(lambda: b"second" in content_if_there(out), "the second row")
     assert re.findall(r"INSERT: id\[bigint\]:(\d+)", out.read_text()) == ["1", "2"]
     receiver.stop(signal.SIGINT)
+    assert "received interrupt signal, exiting" in receiver.said()
 
 
 def test_recvlogical_drops_a_slot_without_a_database(servers, place):
