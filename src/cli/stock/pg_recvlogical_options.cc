@@ -139,7 +139,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
     stock_refuse("--endpos may only be specified with --start");
   if (!request.create) {
     if (request.slot_options.two_phase)
-      stock_refuse("--two-phase may only be specified with --create-slot");
+      stock_refuse("--enable-two-phase may only be specified with --create-slot");
     if (request.slot_options.failover)
       stock_refuse("--enable-failover may only be specified with --create-slot");
   }

@@ -36,9 +36,8 @@ int parse_stock_seconds(const char* text, std::string_view option) {
   errno = 0;
   const long value = std::strtol(text, &end, 10);
   const bool overflow = errno == ERANGE;
-  if (end != text)
-    while (*end == ' ' || (*end >= '\t' && *end <= '\r')) ++end;
-  if (end == text || *end != '\0')
+  while (*end == ' ' || (*end >= '\t' && *end <= '\r')) ++end;
+  if (*end != '\0')  // an empty text is 0
     stock_fatal(fmt::format("invalid value \"{}\" for option {}", text, option));
   if (overflow || value < 0 || value > kMost)
     stock_fatal(fmt::format("{} must be in range {}..{}", option, 0, kMost));

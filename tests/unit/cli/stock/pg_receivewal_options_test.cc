@@ -1,5 +1,6 @@
 #include "cli/stock/pg_receivewal_options.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -63,6 +64,15 @@ TEST(PgReceivewalOptions, TheOtherConnectionOptionsWinOverTheConnectionString) {
 
 TEST(PgReceivewalOptions, AnEndPositionOfZeroIsNone) {
   EXPECT_FALSE(parse({"-D", "d", "-E", "0/0"}).endpos);
+}
+
+TEST(PgReceivewalOptions, ReadsNumbersAsTheOriginal) {
+  for (const char* none : {"0", "", " ", "-0"})
+    EXPECT_EQ(parse({"-D", "d", "-s", none}).status_interval, 0) << none;
+  EXPECT_EQ(parse({"-D", "d", "-s", " 5 "}).status_interval, 5);
+  for (const char* wrong : {"x", " x", "5x", "0x5", "-"})
+    EXPECT_EQ(refusal({"-D", "d", "-s", wrong}),
+              fmt::format("invalid value \"{}\" for option -s/--status-interval", wrong));
 }
 
 TEST(PgReceivewalOptions, RefusesWhatDoesNotGoTogether) {
