@@ -102,7 +102,9 @@ class StockHabits final : public Habits {
   [[nodiscard]] milliseconds pause_after(const Error& error, milliseconds, Log& log) override {
     constexpr std::chrono::seconds kPause = 5s;  // RECONNECT_SLEEP_TIME in pg_receivewal.c
     log.error(error);
-    log.warning("disconnected; waiting {} seconds to try again", kPause.count());
+    // Whatever the log's level is: the original prints this line even if it is not verbose.
+    log.write(LogLevel::info,
+              fmt::format("disconnected; waiting {} seconds to try again", kPause.count()));
     return kPause;
   }
   void on_message() override {}

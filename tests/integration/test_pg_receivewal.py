@@ -370,7 +370,7 @@ def test_ends_or_comes_back_when_the_connection_is_lost(servers, receivers, run,
     server.restart()
     assert once.wait_exit() == 1
     assert once.said().endswith("pg_receivewal: error: disconnected\n")
-    again.wait_log("disconnected; waiting 5 seconds to try again")
+    again.wait_log(r"(?m)^pg_receivewal: disconnected; waiting 5 seconds to try again$")
     streaming(server, APPLICATION)
     server.stop()
     again.wait_log("disconnected; waiting 5 seconds to try again")

@@ -39,6 +39,7 @@ namespace {
 using namespace std::chrono_literals;
 
 /// The library's messages are shown if more output is requested than pg_receivewal would print.
+/// Messages that are written without asking enabled() are always shown.
 class LibraryLog final : public Log {
  public:
   LibraryLog(Log& log, int verbose)
@@ -46,9 +47,7 @@ class LibraryLog final : public Log {
         least_(verbose > 2   ? LogLevel::debug
                : verbose > 1 ? LogLevel::info
                              : LogLevel::warning) {}
-  void write(LogLevel level, std::string_view message) override {
-    if (enabled(level)) log_.write(level, message);
-  }
+  void write(LogLevel level, std::string_view message) override { log_.write(level, message); }
   [[nodiscard]] bool enabled(LogLevel level) const override { return level >= least_; }
 
  private:

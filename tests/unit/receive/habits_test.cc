@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "unit/receive/recording_log.h"
 
@@ -26,6 +27,24 @@ TEST(Habits, TellWhatFailsEachTwoSecondsNotEachTimeForever) {
   const Error other(ErrorKind::retry, "connection refused");
   EXPECT_EQ(habits->pause_after(other, 2s, log), 2s);
   EXPECT_TRUE(log.lines.back().starts_with("warning")) << "what is new is told at once";
+}
+
+/// pg_receivewal is not verbose, and prints this line nevertheless, without "warning: ".
+TEST(Habits, TellOfTheNextAttemptAsTheStockProgram) {
+  class OnlyErrors final : public Log {
+   public:
+    void write(LogLevel level, std::string_view message) override {
+      lines.push_back(fmt::format("{} {}", "diwe"[static_cast<int>(level)], message));
+    }
+    [[nodiscard]] bool enabled(LogLevel level) const override { return level == LogLevel::error; }
+    std::vector<std::string> lines;
+  } log;
+  Options options;
+  options.stock_habits = true;
+  const auto habits = make_habits(options);
+  EXPECT_EQ(habits->pause_after(Error(ErrorKind::retry, "what happened"), 2s, log), 5s);
+  EXPECT_EQ(log.lines, (std::vector<std::string>{
+                           "e what happened", "i disconnected; waiting 5 seconds to try again"}));
 }
 
 }  // namespace
