@@ -28,6 +28,7 @@ class OwnHabits final : public Habits {
 
   [[nodiscard]] bool wants_all_up_to_the_end() const override { return true; }
   [[nodiscard]] bool believes_that_it_streams() const override { return false; }
+  [[nodiscard]] bool tells_of_new_slots() const override { return true; }
   [[nodiscard]] bool watches_secrets() const override { return true; }
 
   [[nodiscard]] bool replaces_wrong_sizes() const override { return false; }
@@ -112,6 +113,7 @@ class StockHabits final : public Habits {
 
   [[nodiscard]] bool wants_all_up_to_the_end() const override { return false; }
   [[nodiscard]] bool believes_that_it_streams() const override { return true; }
+  [[nodiscard]] bool tells_of_new_slots() const override { return false; }
   [[nodiscard]] bool watches_secrets() const override { return false; }
 
   [[nodiscard]] bool replaces_wrong_sizes() const override { return true; }

@@ -61,6 +61,11 @@ class Habits {
   /// it is certain that the server still has it.
   [[nodiscard]] virtual bool believes_that_it_streams() const = 0;
 
+  /// A slot that reserves no WAL yet is reported even if the archive is empty. Otherwise that is
+  /// how
+  /// --create-slot makes one.
+  [[nodiscard]] virtual bool tells_of_new_slots() const = 0;
+
   /// The files used for connections are checked, before a connection and during it; problems are
   /// logged.
   [[nodiscard]] virtual bool watches_secrets() const = 0;

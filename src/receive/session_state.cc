@@ -629,7 +629,7 @@ void SessionState::on_slot(const pq::SlotState& slot) {
     if (!told_ready_)
       log_.info("ready: replication slot \"{}\" reserves WAL from {} on", *options_.slot, *from);
     told_ready_ = true;
-  } else if (!told_slot_) {
+  } else if (!told_slot_ && ((archive_ && archive_->resume) || habits_.tells_of_new_slots())) {
     told_slot_ = true;
     log_.warning(
         "replication slot \"{}\" reserves no WAL: it was created without reserving any, or the "

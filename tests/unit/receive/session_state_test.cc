@@ -687,6 +687,22 @@ TEST(SessionState, WarnsOnceOfASlotThatReservesNothing) {
   EXPECT_EQ(dialogue.log.count("ready"), 0);
 }
 
+/// pg_receivewal --create-slot makes such a slot, which is no trouble of the next run.
+TEST(SessionState, DoesNotWarnOfASlotAsTheStockProgramMakesIt) {
+  auto options = with_slot();
+  options.stock_habits = true;
+  Dialogue first(options);
+  first.slot.restart_lsn.reset();
+  static_cast<void>(first.until<step::Stream>());
+  EXPECT_EQ(first.log.count("reserves no WAL"), 0);
+
+  Dialogue later(options);
+  later.archive_ends_at(1, seg(7));
+  later.slot.restart_lsn.reset();
+  static_cast<void>(later.until<step::Stream>());
+  EXPECT_EQ(later.log.count("reserves no WAL"), 1) << "it was invalidated, or made anew";
+}
+
 TEST(SessionState, SaysReadyOnceTheSlotReservesWal) {
   Dialogue dialogue(with_slot());
   dialogue.slot.restart_lsn.reset();
