@@ -276,6 +276,19 @@ def test_what_has_arrived_is_in_the_file_while_the_server_is_gone(receivers, pla
         receiver.stop(signal.SIGINT)
 
 
+def test_what_the_disk_has_not_taken_is_asked_for_again(receivers, place):
+    """The connection is lost first, and what has arrived is then found to have no space."""
+    link = place / "pg_recvlogical"
+    link.symlink_to(BINARY)
+    with Vanishing() as server:
+        receiver = receivers.start([link, "-d", f"{server.conninfo()} dbname=postgres", "-S", "s", "--start",
+                                    "-f", "/dev/full", "-v"])
+        receiver.wait_log("No space left on device")
+        receiver.wait_log("(?s)waiting 5 seconds.*streaming initiated.*waiting 5 seconds")
+        assert re.findall("starting log streaming at (.*) ", receiver.said()) == ["0/0 (slot"] * 2
+        receiver.stop(signal.SIGINT)
+
+
 @pytest.fixture
 def recvlogical(place):
     """The stand-in."""
