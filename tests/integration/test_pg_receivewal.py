@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from support import wal
 from support.process import PATIENCE, wait_for
 from support.scenario import create_slot, gone, promote_again, restart_lsn, streaming
 from support.server import DEBIAN_BIN
+from support.walsender import FakeServer
 
 STOCK = DEBIAN_BIN / "pg_receivewal"
 APPLICATION = "pg_receivewal"
@@ -239,6 +241,31 @@ def test_passwords(servers, run, archives, place):
     (place / "pgpass").write_text(f"127.0.0.1:{server.port}:replication:archiver:secret\n")
     (place / "pgpass").chmod(0o600)
     assert run("ours", *options, env={"PGPASSFILE": str(place / "pgpass")}).returncode == 0
+
+
+def test_at_a_terminal_one_free_walsender_is_enough(ours):
+    """The attempt that finds out whether a password is needed is over for the server before the next one."""
+
+    class Slow(FakeServer):
+        alive = most = 0
+
+        def _serve(self, accepted):
+            kept = accepted.dup()
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+            super()._serve(accepted)
+            time.sleep(0.5)
+            self.alive -= 1
+            kept.close()
+
+    terminal, stdin = os.openpty()
+    with Slow() as server:
+        result = subprocess.run([ours, "-d", server.conninfo(), "-S", "s", "--drop-slot"], stdin=stdin, text=True,
+                                stderr=subprocess.PIPE, timeout=PATIENCE)
+        assert "not understood" in result.stderr
+        assert (server.connections, server.most) == (2, 1)
+    os.close(terminal)
+    os.close(stdin)
 
 
 def test_slots(servers, run):

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstdio>
@@ -16,6 +17,7 @@
 #include "cli/print_stderr.h"
 #include "net/wake.h"
 #include "pq/conninfo.h"
+#include "pq/hang_up.h"
 
 namespace weir::cli {
 
@@ -97,8 +99,8 @@ void ask_stock_password(std::string& conninfo, StockPassword password,
   if (password != StockPassword::if_asked || ::isatty(STDIN_FILENO) != 1) return;
   try {
     const net::Wake never;
-    static_cast<void>(
-        pq::Connection::open({.conninfo = conninfo, .replication = replication}, never));
+    pq::hang_up(pq::Connection::open({.conninfo = conninfo, .replication = replication}, never),
+                std::chrono::seconds(2));
   } catch (const Error& error) {
     // libpq's message, which is never translated here; any other failure is reported by the real
     // attempt.
