@@ -19,6 +19,7 @@
 #include "cli/stock/stand_ins.h"
 #include "cli/suggest.h"
 #include "daemon/process_one.h"
+#include "io/standard_descriptors.h"
 
 namespace weir::cli {
 
@@ -100,6 +101,11 @@ int dispatch(Words words) {
 }  // namespace
 
 int run(int count, char** words) {
+  try {
+    io::occupy_standard_descriptors();
+  } catch (...) {
+    return tell_failure(std::current_exception());
+  }
   // Exceeding the file size limit is reported like other errors, and must not kill the process.
   std::signal(SIGXFSZ, SIG_IGN);
   const Words given(words, words + count);

@@ -39,6 +39,29 @@ def test_a_primary_under_load(servers, receivers, new_archive):
     assert archive.hidden() == [], "a clean stop leaves nothing temporary"
 
 
+@pytest.mark.parametrize("closed", [(0, 1, 2), (2,)])
+def test_without_standard_descriptors_nothing_else_gets_their_numbers(servers, new_archive, closed):
+    primary = servers.primary()
+    archive = new_archive(primary)
+    dies = die_with_parent(signal.SIGKILL)
+
+    def prepare():
+        dies()
+        for descriptor in closed:
+            os.close(descriptor)
+
+    process = subprocess.Popen(receive_command(archive.path, primary.conninfo(), "-v"), preexec_fn=prepare, stdout=subprocess.DEVNULL)
+    try:
+        end = primary.write_wal(2)
+        archive.wait_covers(primary, 1, end)
+        for descriptor in closed:
+            assert os.readlink(f"/proc/{process.pid}/fd/{descriptor}") == "/dev/null"
+    finally:
+        process.terminate()
+    assert process.wait(PATIENCE) == 0
+    archive.assert_same_wal(primary, minimum=1)
+
+
 def test_a_cascading_standby_under_load(servers, receivers, new_archive):
     primary = servers.primary()
     standby = servers.standby(primary)
