@@ -37,6 +37,7 @@
 #include "receive/slot_guard.h"
 #include "receive/slot_keeper.h"
 #include "receive/streaming.h"
+#include "wal/server_version.h"
 
 namespace weir::receive {
 
@@ -359,7 +360,9 @@ void Session::perform(const step::Connect& step) {
   upstream.host_index = static_cast<int>(server_->host_index());
   upstream.host_count = static_cast<int>(server_->host_count());
   upstream.major = server_->major();
-  upstream.standby = server_->in_hot_standby();
+  upstream.standby = wal::ServerVersion(upstream.major).reports_in_hot_standby()
+                         ? server_->in_hot_standby()
+                         : server_->ask_for_role();
   feed_.publish(event::ServerChanged{upstream.name, server_->version()});
   state_.on_connected(std::move(upstream));
 }

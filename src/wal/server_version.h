@@ -14,6 +14,8 @@ class ServerVersion {
   }
   [[nodiscard]] constexpr int major() const { return major_; }
 
+  /// in_hot_standby is reported at the start of a connection.
+  [[nodiscard]] constexpr bool reports_in_hot_standby() const { return major_ >= 14; }
   /// The view pg_stat_wal.
   [[nodiscard]] constexpr bool has_wal_statistics() const { return major_ >= 14; }
   /// READ_REPLICATION_SLOT.

@@ -15,6 +15,7 @@ from support.scenario import (
     streaming,
     switchpoint,
 )
+from support.server import DEBIAN_MAJOR
 
 
 def assert_whole(archive, server, timelines):
@@ -229,10 +230,11 @@ def test_an_upstream_behind_us_is_waited_for(servers, receivers, new_archive):
     archive.assert_same_wal(primary, standby, minimum=4)
 
 
-def test_the_old_primary_is_refused_after_we_followed_the_new_one(servers, receivers,
-                                                                  new_archive):
+# 13 does not say at the start of a connection whether it is a standby.
+@pytest.mark.parametrize("major", [13, DEBIAN_MAJOR])
+def test_the_old_primary_is_refused_after_we_followed_the_new_one(servers, receivers, new_archive, major):
     """Its history forked before where the archive is: nothing of it may get into the archive."""
-    primary = servers.primary()
+    primary = servers.primary(major=major)
     standby = servers.standby(primary)
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, standby)

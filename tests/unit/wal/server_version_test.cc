@@ -20,6 +20,7 @@ std::vector<int> with(Ability ability) {
 
 TEST(ServerVersion, CanWhatTheReleaseNotesOfItsMajorVersionSay) {
   using Majors = std::vector<int>;
+  EXPECT_EQ(with(&ServerVersion::reports_in_hot_standby), (Majors{14, 15, 16, 17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_wal_statistics), (Majors{14, 15, 16, 17, 18, 19}));
   EXPECT_EQ(with(&ServerVersion::has_two_phase_in_sql_only), Majors{14});
   EXPECT_EQ(with(&ServerVersion::has_read_replication_slot), (Majors{15, 16, 17, 18, 19}));
