@@ -1241,7 +1241,7 @@ class Run {
   /// the same; and verify says so.
   void spoil() {
     const auto way = ledger_.way();
-    if (!way) return;
+    if (!way || ledger_.holds_damage()) return;
     // Some finished segment that is followed by another one.
     std::vector<std::string> files;
     std::string last;
