@@ -228,6 +228,13 @@ Advice refused_by_server(const ConnectAttempt& attempt) {
             "The database does not accept connections",
             {fmt::format("ALTER DATABASE {} ALLOW_CONNECTIONS true;",
                          sql_identifier(attempt.database))}};
+  // libpq asks a server before 14 by SQL (CONNECTION_CHECK_TARGET in PQconnectPoll()).
+  if (state == "0A000" && replicates(attempt) && has(attempt.text, "pg_is_in_recovery"))
+    return {ErrorKind::refused,
+            fmt::format("Before PostgreSQL 14, libpq cannot ask a server for its role over a "
+                        "replication connection (target_session_attrs={}). Use read-write or "
+                        "read-only, which it can ask for, or --prefer instead.",
+                        attempt.target)};
   return {classify(state), std::string(hint_for(state))};
 }
 

@@ -118,6 +118,12 @@ TEST(ConnectAdvice, IsForTheCauseInAnyLanguage) {
        ErrorKind::refused, "PGPASSWORD"},
       {"no password", [](auto& attempt) { attempt.needs_password = true; }, ErrorKind::refused,
        "line db1:5432:replication:archiver:PASSWORD into the password file /home/weir/.pgpass;"},
+      {"a role that a server before 14 cannot be asked for",
+       both(server("0A000", "exec_replication_command",
+                   "cannot execute SQL commands in WAL sender for physical replication; \"SELECT "
+                   "pg_is_in_recovery()\" failed"),
+            [](auto& attempt) { attempt.target = "primary"; }),
+       ErrorKind::refused, "(target_session_attrs=primary). Use read-write"},
       {"no right to replicate",
        server("42501", "InitPostgres", "must be superuser or replication role to start walsender"),
        ErrorKind::refused, "ALTER ROLE archiver REPLICATION."},
