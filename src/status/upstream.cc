@@ -43,8 +43,7 @@ Upstream ask_walsender(const std::string& conninfo, const std::optional<std::str
   upstream.system_identifier = identity.system_identifier;
   upstream.timeline = identity.timeline;
   upstream.position = identity.flush_position;
-  if (const auto standby = connection.parameter("in_hot_standby"))
-    upstream.standby = *standby == "on";
+  upstream.standby = pq::show_if_standby(connection);
   if (upstream.timeline == 1) {
     upstream.history = wal::TimelineHistory(1);
   } else {

@@ -11,7 +11,7 @@ from support import wal
 from support.process import wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, promote_again, reported, restart_lsn, streaming
-from support.server import bin_directory
+from support.server import DEBIAN_MAJOR, bin_directory
 from support.walsender import GO_ON, WalServer
 
 WHAT_IT_IS = ("reset to an earlier state", "split brain", "a separate directory")
@@ -94,6 +94,26 @@ def twice(servers):
     primary.copy_of_files()
     primary.start()
     return primary
+
+
+# 13 does not say at the start of a connection that it is a primary, and not a standby that is behind.
+@pytest.mark.parametrize("major", [13, DEBIAN_MAJOR])
+def test_a_primary_that_was_set_back_is_told(servers, receivers, new_archive, major):
+    primary = servers.primary(major=major)
+    primary.stop()
+    primary.copy_of_files()
+    primary.start()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    set_back(primary)
+    status = pgweir("status", "-D", archive.path, "-d", primary.conninfo())
+    assert "the primary has less WAL" in " ".join(status.stdout.split()), status.stdout
+    receiver = receivers.pgweir(archive, primary)
+    assert receiver.wait_exit() == 4, receiver.said()
+    assert "the primary has less WAL than it had sent to the archive" in receiver.said()
 
 
 @pytest.mark.parametrize("form, tail", [("raw", "there"), ("raw", "removed"), ("compressed", "removed")])
