@@ -10,6 +10,7 @@ bool Refusals::add(int host, int count, const Error& error) {
                    error.kind() == ErrorKind::damage;
   if (wal) for_wal_.insert(host);
   if (error.kind() == ErrorKind::gap) for_gap_.insert(host);
+  if (error.kind() == ErrorKind::damage) damage_ = error;
   if (static_cast<int>(hosts_.size()) >= count) return false;
   if (wal) why_ = error;
   return true;
@@ -19,6 +20,7 @@ void Refusals::forget_hosts() {
   hosts_.clear();
   for_wal_.clear();
   for_gap_.clear();
+  damage_.reset();
 }
 
 bool Refusals::forget_settings() { return std::exchange(hosts_, for_wal_) != for_wal_; }

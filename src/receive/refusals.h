@@ -40,6 +40,8 @@ class Refusals {
   [[nodiscard]] const std::set<int>& hosts() const { return hosts_; }
   [[nodiscard]] const std::set<int>& for_gap() const { return for_gap_; }
   [[nodiscard]] const std::optional<Error>& why() const { return why_; }
+  /// The damage in the WAL of one of these hosts, which therefore has that WAL.
+  [[nodiscard]] const std::optional<Error>& damage() const { return damage_; }
   /// Hosts without a usable answer for `patience`.
   [[nodiscard]] std::set<int> given_up(std::chrono::milliseconds patience, Time now) const;
   /// Others were waited for as long as that.
@@ -51,10 +53,11 @@ class Refusals {
 
  private:
   std::set<int> hosts_;
-  std::set<int> for_wal_;     ///< of these, because of a gap, or of other or damaged WAL
-  std::set<int> for_gap_;     ///< of these
-  std::optional<Error> why_;  ///< the gap that a host reported, or why its WAL does not continue
-                              ///< the archive
+  std::set<int> for_wal_;        ///< of these, because of a gap, or of other or damaged WAL
+  std::set<int> for_gap_;        ///< of these
+  std::optional<Error> damage_;  ///< of one of these
+  std::optional<Error> why_;     ///< the gap that a host reported, or why its WAL does not continue
+                                 ///< the archive
   std::chrono::milliseconds waited_{};
   std::map<int, Time> unsettled_since_;  ///< hosts without a usable answer
 };

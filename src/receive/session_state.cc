@@ -905,6 +905,11 @@ void SessionState::gap_found(const GapSearch::Found& found) {
     refuse(was_reset(gap.missing(), held));
     return;
   }
+  // A hole would remain, although the damage may be repaired, or come from the network.
+  if (refusals_.damage()) {
+    refuse(Error(*refusals_.damage()));
+    return;
+  }
   // A segment with a switchpoint exists on both timelines. The newer one's file has all of it, and
   // of the older one the archive may have what there is.
   const auto name_of = [&](std::uint64_t segno) {

@@ -2188,6 +2188,30 @@ TEST(SessionState, TriesTheNextHostIfTheWalOfOneIsDamaged) {
   EXPECT_EQ(stop.error->kind(), ErrorKind::damage) << "both have it";
 }
 
+TEST(SessionState, DoesNotTakeItForAGapIfAnotherHostHasTheWalAndItIsDamaged) {
+  const Error damage(ErrorKind::damage, "the WAL that the server sent is damaged");
+  for (const auto on_gap : {OnGap::stop, OnGap::go_on}) {
+    Options options;
+    options.on_gap = on_gap;
+    Dialogue dialogue(options);
+    dialogue.hosts.push_back({.name = "two", .major = 18, .standby = false});
+    dialogue.archive_ends_at(1, seg(3));
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      static_cast<void>(dialogue.until<step::Stream>());
+      EXPECT_EQ(dialogue.connected_to, 0);
+      dialogue.stream_fails(damage, {}, seg(3.5), true);
+    }
+    static_cast<void>(dialogue.until<step::Stream>());
+    EXPECT_EQ(dialogue.connected_to, 1);
+    dialogue.oldest_held = seg(5);
+    dialogue.stream_fails(kRemoved, "58P01", seg(3));
+    const auto stop = dialogue.end();
+    ASSERT_TRUE(stop.error);
+    EXPECT_EQ(stop.error->kind(), ErrorKind::damage);
+    EXPECT_TRUE(dialogue.archive.losses.empty());
+  }
+}
+
 TEST(SessionState, CountsDamageAnewWhereItGotFurther) {
   const Error damage(ErrorKind::damage, "the WAL that the server sent is damaged");
   Dialogue dialogue;
