@@ -85,7 +85,8 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
   const RecordWatch::Passed passed(observer, watch);
   constexpr auto kNone = static_cast<std::size_t>(-1);
   for (auto next = child; next != kNone;) {
-    const auto& node = context_.plan.nodes[next];
+    const auto index = next;
+    const auto& node = context_.plan.nodes[index];
     next = kNone;
     if (!node.is_finished() || !node.chosen) return false;
     verifier.follow(node.timeline, context_.history(node.timeline));
@@ -96,6 +97,8 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
     // Another file, if the first one is broken, which is reported when the segment itself is
     // checked.
     auto forms = node.finished;
+    std::optional<Finding> unread;
+    bool waited = false;
     for (std::size_t i = 0; i < forms.size(); ++i) {
       const auto file = forms[i];
       auto attempt = verifier;
@@ -118,7 +121,15 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
               return !enough && !damage;
             });
       } catch (const Error& error) {
-        if (!archive::is_gone(error) || forms.size() >= kMostAttempts) continue;
+        if (!archive::is_gone(error)) {
+          if (!unread) unread = border_finding(context_, node, file.to_string(), error);
+          if (!waited && (context_.wait_for_writer(node, error) || error.kind() == ErrorKind::io)) {
+            waited = true;
+            forms.push_back(file);
+          }
+          continue;
+        }
+        if (forms.size() >= kMostAttempts) continue;
         const auto other = archive::find_finished(context_.shelf, node.name);
         if (other && std::find(forms.begin() + static_cast<std::ptrdiff_t>(i) + 1, forms.end(),
                                *other) == forms.end())
@@ -128,6 +139,7 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
       if (damage &&
           (attempt.last_record_start() >= border || context_.padded_behind(node, file, *damage)))
         return watch.crossed;
+      unread.reset();
       if (!damage) {
         verifier = std::move(attempt);
         break;
@@ -139,6 +151,7 @@ bool ChunkCheck::check_border(const Node& parent, wal::RecordVerifier verifier, 
       context_.results.border_broken(child, attempt.last_record_end());
       return false;
     }
+    if (unread) context_.results.border_unread(index, *std::move(unread));
     if (enough || given < context_.cluster.segment_size.bytes()) return watch.crossed;
     for (const auto grandchild : node.children)
       if (context_.plan.nodes[grandchild].timeline == node.timeline) next = grandchild;

@@ -1,8 +1,11 @@
 #include "verify/context.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "archive/segment_reader.h"
+#include "archive/sizes.h"
 #include "base/error.h"
 
 namespace weir::verify {
@@ -88,6 +91,22 @@ Context::Reading Context::read(const archive::SegmentFileName& file, wal::Record
     return (!count || results.moved(wal.size())) && !reading.damage;
   });
   return reading;
+}
+
+bool Context::wait_for_writer(const Node& node, const Error& error) {
+  using namespace std::chrono_literals;
+  if (error.kind() != ErrorKind::damage) return false;
+  try {
+    for (bool waited = false;; waited = true) {
+      const auto change = archive::find_recent_change(shelf, node.name, cluster.segment_size,
+                                                      std::chrono::system_clock::now());
+      if (!change.ends_early) return waited || change.changed;
+      if (!results.moved(0)) return false;
+      std::this_thread::sleep_for(50ms);
+    }
+  } catch (const Error&) {
+    return false;  // the first error is reported
+  }
 }
 
 }  // namespace weir::verify

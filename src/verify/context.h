@@ -8,6 +8,7 @@
 #include "archive/listing.h"
 #include "archive/published_open.h"
 #include "archive/timelines.h"
+#include "base/error.h"
 #include "io/shelf.h"
 #include "verify/plan.h"
 #include "verify/results.h"
@@ -56,6 +57,10 @@ class Context {
   /// Feeds `verifier` with one file, up to damage. `count`: counts towards the progress, which may
   /// stop it. Throws what archive::read_segment() throws.
   Reading read(const archive::SegmentFileName& file, wal::RecordVerifier& verifier, bool count);
+  /// Called if a file of the segment could not be read. Another program may be copying it directly
+  /// to its final name: waits as long as it does. True: the file has been changed since, or just
+  /// before, and must be read again.
+  [[nodiscard]] bool wait_for_writer(const Node& node, const Error& error);
 
   io::Shelf& shelf;
   const Plan& plan;

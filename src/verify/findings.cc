@@ -1,5 +1,7 @@
 #include "verify/findings.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "wal/records.h"
@@ -92,6 +94,20 @@ Finding error_finding(const Context& context, const Node& node, const std::strin
                        "other archives: \"pgweir import --replace-damaged\" replaces this one. "
                        "Without one, take a new base backup.";
   if (!refused) finding.loss = loss_of(node, start, context.cluster.segment_size);
+  return finding;
+}
+
+Finding border_finding(const Context& context, const Node& node, const std::string& file,
+                       const Error& error) {
+  auto finding = error_finding(context, node, file, error, 0);
+  finding.kind = FindingKind::unreadable;
+  finding.offset = std::nullopt;
+  finding.what = fmt::format(
+      "the boundary to the segment before was not checked, since the file could not be read at "
+      "first: {}",
+      error.what());
+  finding.hint = "Run verify again.";
+  finding.loss = std::nullopt;
   return finding;
 }
 

@@ -27,4 +27,8 @@ namespace weir::verify {
                                     const std::string& file, const Error& error,
                                     std::uint64_t given);
 
+/// The start of the segment could not be read to check the record over the boundary before it.
+[[nodiscard]] Finding border_finding(const Context& context, const Node& node,
+                                     const std::string& file, const Error& error);
+
 }  // namespace weir::verify

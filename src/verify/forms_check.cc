@@ -26,6 +26,7 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
   std::optional<std::pair<Outcome, Finding>> padded;
   std::vector<Finding> broken;  // reported once it is known whether another file is valid
   std::set<std::string> tried;
+  bool waited = false;
   for (std::size_t i = 0; i < forms.size(); ++i) {
     const auto name = forms[i].to_string();
     auto attempt = before;
@@ -77,6 +78,11 @@ bool FormsCheck::check(std::size_t index, std::optional<wal::RecordVerifier>& ve
         continue;
       }
       if (still_being_written(forms[i], node) && forms.size() < kMostAttempts) {
+        forms.push_back(forms[i]);
+        continue;
+      }
+      if (!waited && context_.wait_for_writer(node, error)) {
+        waited = true;
         forms.push_back(forms[i]);
         continue;
       }

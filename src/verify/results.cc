@@ -32,6 +32,11 @@ void Results::border_broken(std::size_t node, wal::Lsn end) {
   broken_borders_.emplace(node, end);
 }
 
+void Results::border_unread(std::size_t node, Finding finding) {
+  const std::lock_guard lock(mutex_);
+  unread_borders_.emplace(node, std::move(finding));
+}
+
 void Results::backup_ended(wal::TimelineId timeline, wal::Lsn end) {
   const std::lock_guard lock(mutex_);
   backup_ends_.emplace_back(timeline, end);
@@ -60,6 +65,15 @@ bool Results::moved(std::uint64_t bytes) {
   if (advance_) advance_(bytes);
   if (stop_ && stop_()) stopped_ = true;
   return !stopped_;
+}
+
+std::vector<Finding> Results::unread_borders() const {
+  std::vector<Finding> unread;
+  for (const auto& [node, finding] : unread_borders_)
+    if (const auto state = outcome(node).state;
+        state == Outcome::State::sound || state == Outcome::State::partial)
+      unread.push_back(finding);
+  return unread;
 }
 
 Outcome Results::outcome(std::size_t node) const {

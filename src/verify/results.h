@@ -52,6 +52,9 @@ class Results {
   void settle(std::size_t node, Outcome outcome);
   /// The record over the boundary before that segment is damaged: its valid WAL ends at `end`.
   void border_broken(std::size_t node, wal::Lsn end);
+  /// The start of that segment could not be read for the check of the boundary before it. Reported
+  /// if the segment itself could be read.
+  void border_unread(std::size_t node, Finding finding);
   /// An XLOG_BACKUP_END record of the named backup.
   void backup_ended(wal::TimelineId timeline, wal::Lsn end);
   /// A record that lowers wal_level to minimal, or raises it.
@@ -66,6 +69,7 @@ class Results {
 
   // After all threads are done.
   [[nodiscard]] std::vector<Finding>& findings() { return findings_; }
+  [[nodiscard]] std::vector<Finding> unread_borders() const;
   [[nodiscard]] std::vector<std::string>& notes() { return notes_; }
   [[nodiscard]] Outcome outcome(std::size_t node) const;
   [[nodiscard]] std::uint64_t records() const { return records_; }
@@ -90,6 +94,7 @@ class Results {
   std::vector<std::string> notes_;
   std::vector<Outcome> outcomes_;
   std::map<std::size_t, wal::Lsn> broken_borders_;  ///< by the segment after it; where it ends
+  std::map<std::size_t, Finding> unread_borders_;   ///< likewise
   std::uint64_t records_ = 0;
   std::uint64_t bytes_ = 0;
   std::size_t files_ = 0;

@@ -444,6 +444,7 @@ void Run::check_segments() {
     PGWEIR_CHECK(!plan_.nodes[i].chosen || !plan_.nodes[i].is_finished() ||
                  results_->outcome(i).state != Outcome::State::pending);
   for (auto& finding : results_->findings()) report_.findings.push_back(std::move(finding));
+  for (auto& finding : results_->unread_borders()) report_.findings.push_back(std::move(finding));
   for (auto& note : results_->notes()) report_.notes.push_back(std::move(note));
   report_.segments = results_->files();
   report_.wal_bytes = results_->bytes();

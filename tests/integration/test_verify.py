@@ -1,5 +1,6 @@
 """pgweir verify on the WAL of real servers, its findings compared with pg_waldump's."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import subprocess
 import pytest
 
 from support import wal
+from support.process import PATIENCE
 from support.receiver import BINARY
 from support.server import DEBIAN_BIN
 
@@ -105,6 +107,35 @@ def test_finds_what_pg_waldump_finds(servers, place, seeded, form):
                     abs(wal.lsn(where) - wal.lsn(first["lsn"])) <= 8192 * 2
         shutil.rmtree(raw)
     assert compared > 0
+
+
+@pytest.mark.parametrize("form", ["", ".gz"])
+@pytest.mark.parametrize("jobs", ["1", "4"])
+def test_waits_for_a_file_that_another_program_is_writing(servers, place, form, jobs):
+    """archive_command = 'cp %p DIR/%f' and the like, beside it."""
+    server = servers.primary()
+    workload(server)
+    archive = place / "archive"
+    names = finished_of(server, archive)
+    path = archive / names[1]
+    content = path.read_bytes()
+    if form:
+        content = gzip.compress(content, 1)
+        path.unlink()
+        path = archive / (names[1] + form)
+    path.write_bytes(content[:len(content) // 2])
+    running = subprocess.Popen([BINARY, "verify", "-D", archive, "--json", "--jobs", jobs], stdout=subprocess.PIPE,
+                               text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(2)
+    with open(path, "ab") as file:
+        file.write(content[len(content) // 2:])
+    report = json.loads(running.communicate(timeout=PATIENCE)[0])
+    assert running.returncode == 0 and report["sound"], report
+    # Nobody writes to it any more: it is damaged.
+    path.write_bytes(content[:len(content) // 2])
+    os.utime(path, (0, 0))
+    assert [finding["file"] for finding in verify(archive)["findings"]] == [path.name]
 
 
 def test_follows_a_promotion(servers, place, receivers, new_archive):

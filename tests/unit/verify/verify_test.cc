@@ -451,6 +451,42 @@ TEST(Verify, ReportsAFileItCannotReadAndGoesOn) {
               ElementsAre(Range{kSize.start(1), wal.complete_end(kSize.start(2))}, range(3, 4)));
 }
 
+/// The segment behind a border is read twice, by two threads at times: an error may be met by the
+/// one that checks the record over the border alone.
+TEST(Verify, ReportsABorderThatCouldNotBeChecked) {
+  for (const int failures : {1, 2}) {
+    SCOPED_TRACE(failures);
+    auto wal = make_wal();
+    wal.grow_to(kSize.start(4));
+    ArchiveBuilder archive;
+    archive.jobs = 4;  // each segment by itself
+    archive.segments(wal, 1, 4);
+    const auto before = ArchiveBuilder::name(wal, 1);
+    const auto behind = ArchiveBuilder::name(wal, 2);
+    archive.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      using Operation = sim::SimDisk::Operation;
+      thread_local int left = 0;
+      thread_local bool fails = false;
+      if (call.operation == Operation::open && call.name == before) left = failures;
+      if (call.operation == Operation::open && call.name == behind) fails = left-- > 0;
+      return call.operation == Operation::read && call.name == behind && fails
+                 ? sim::SimDisk::Effect::fail(EIO)
+                 : sim::SimDisk::Effect::proceed();
+    });
+    const auto report = archive.verify();
+    if (failures == 1) {
+      EXPECT_TRUE(report.sound()) << to_text(report);
+      continue;
+    }
+    EXPECT_FALSE(report.sound());
+    ASSERT_THAT(report.findings, SizeIs(1)) << to_text(report);
+    EXPECT_EQ(report.findings[0].kind, FindingKind::unreadable);
+    EXPECT_EQ(report.findings[0].file, behind);
+    EXPECT_THAT(report.findings[0].what, HasSubstr("the boundary to the segment before"));
+    EXPECT_FALSE(report.findings[0].loss) << "nothing is known to be lost";
+  }
+}
+
 TEST(Verify, WritesNothing) {
   auto wal = make_wal();
   wal.grow_to(kSize.start(4));
