@@ -461,6 +461,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     if (read.state == State::damaged) {
       // No copy could be read. Nothing is known about its content.
       if (is_read_error(*read.error)) throw Error(*read.error);
+      if (way.is_being_written && way.is_being_written(at)) continue;
       if (way.has_another_copy()) return std::nullopt;
       if (follower.done())
         promise.damage_behind = {at, segment_at(way, at), read.error->what()};

@@ -61,6 +61,9 @@ struct Way {
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;
+  /// Called if the file with this byte cannot be read. True: another program is copying it directly
+  /// to its final name, or has just done so: it is read again. Waits for a moment.
+  std::function<bool(wal::Lsn)> is_being_written = nullptr;
   /// A timeline whose history file the server requests, and which no archive has: it stops without
   /// it, or, as a standby, follows no newer timeline.
   std::optional<wal::TimelineId> missing_history = std::nullopt;

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 
@@ -218,6 +219,20 @@ bool Archives::finished_form_exists(wal::SegmentName segment) {
   bool exists = false;
   ask_each([&](std::size_t i) { exists = exists || at(i).finished_form_exists(segment); });
   return exists;
+}
+
+archive::RecentChange Archives::find_recent_change(wal::SegmentName segment) {
+  archive::RecentChange change;
+  const auto known = identity();
+  if (!known || !segment.fits(known->segment_size)) return change;
+  ask_each([&](std::size_t i) {
+    if (change.ends_early || i == options_.store) return;
+    const auto found = archive::find_recent_change(shelf(i), segment, known->segment_size,
+                                                   std::chrono::system_clock::now());
+    change.changed = change.changed || found.changed;
+    change.ends_early = found.ends_early;
+  });
+  return change;
 }
 
 void Archives::require_same_cluster(std::size_t archive, std::uint64_t system_identifier) {

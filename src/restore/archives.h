@@ -9,6 +9,7 @@
 
 #include "archive/identity.h"
 #include "archive/listing.h"
+#include "archive/sizes.h"
 #include "archive/timelines.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -87,6 +88,9 @@ class Archives {
   /// Returns nullopt for a timeline whose history is missing or invalid; the latter is logged.
   [[nodiscard]] std::optional<wal::TimelineHistory> history_of(wal::TimelineId timeline);
   [[nodiscard]] bool finished_form_exists(wal::SegmentName segment);
+  /// Whether another program is writing a file of the segment in one of the directories. (A store
+  /// has no unfinished objects.)
+  [[nodiscard]] archive::RecentChange find_recent_change(wal::SegmentName segment);
   /// Checks by names, identity and listing that the archive holds WAL of the cluster
   /// `system_identifier`, or is empty and may be. The archive becomes silent if that cannot be
   /// determined.

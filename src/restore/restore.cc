@@ -192,24 +192,13 @@ Result Restorer::restore(const wal::SegmentName& segment) {
   throw error;
 }
 
-/// (A store has no unfinished objects.)
 archive::RecentChange Restorer::find_recent_change(wal::SegmentName segment, const Error& error) {
-  archive::RecentChange change;
-  if (error.kind() != ErrorKind::damage) return change;
+  if (error.kind() != ErrorKind::damage) return {};
   try {
-    const auto identity = archives_.identity();
-    if (!identity || !segment.fits(identity->segment_size)) return change;
-    archives_.ask_each([&](std::size_t i) {
-      if (change.ends_early || i == options_.store) return;
-      const auto found = archive::find_recent_change(
-          archives_.shelf(i), segment, identity->segment_size, std::chrono::system_clock::now());
-      change.changed = change.changed || found.changed;
-      change.ends_early = found.ends_early;
-    });
+    return archives_.find_recent_change(segment);
   } catch (const Error&) {
     return {};  // the first error is reported
   }
-  return change;
 }
 
 /// A file of the wrong size is a hole, as receivers record it. (Other damage is not: more of the

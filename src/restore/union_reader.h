@@ -42,6 +42,9 @@ class UnionReader final : public archive::WalSource {
     return archives_.was_uploaded(segment_at(at));
   }
 
+  /// The files have changed: none of them is known to be damaged any more.
+  void forget() { open_readers(); }
+
   [[nodiscard]] wal::SegmentName segment_at(wal::Lsn at) const {
     return finished_.front()->segment_at(at);
   }

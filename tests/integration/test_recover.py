@@ -1001,6 +1001,31 @@ def test_what_the_wal_needs_and_damage_after_the_target(world):
     assert "damaged" in told["problems"][0] and not world.into.exists(), told
 
 
+def test_waits_for_a_segment_that_is_being_copied(world):
+    """archive_command = 'cp %p DIR/%f' and the like, beside it."""
+    world = world(second=())
+    promised = world.recover("--dry-run", backup="plain")["promised_lsn"]
+    last = sorted(name for name in os.listdir(world.archive.path) if name.endswith(".zst"))[-1]
+    raw = world.archive.path / last.removesuffix(".zst")
+    run(["zstd", "-d", "-q", "--rm", "-o", raw, f"{raw}.zst"])
+    content = raw.read_bytes()
+    raw.write_bytes(content[:500_000])
+    give(raw)
+    running = subprocess.Popen(world.command("--dry-run", "--json", backup="plain"), stdout=subprocess.PIPE, text=True,
+                               **as_server_user(), cwd="/")
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(2)
+    with open(raw, "ab") as file:
+        file.write(content[500_000:])
+    told = json.loads(running.communicate(timeout=PATIENCE)[0])
+    assert told["status"] == 0 and told["promised_lsn"] == promised, told
+    # Nobody writes to it any more: it is damaged.
+    raw.write_bytes(content[:500_000])
+    os.utime(raw, (0, 0))
+    told = world.recover("--dry-run", backup="plain", status=1)
+    assert "is damaged" in told["problems"][0] and raw.name in told["problems"][0], told
+
+
 @pytest.mark.parametrize("major", [17, 18, 19])
 def test_a_chain_of_incremental_backups(servers, receivers, new_archive, place, major):
     if bin_directory(major) is None or not (bin_directory(major) / "pg_combinebackup").exists():

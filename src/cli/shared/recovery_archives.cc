@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <thread>
 
 #include "archive/published_open.h"
 #include "archive/segment_reader.h"
@@ -98,6 +99,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .is_left_before = [this](wal::Lsn at) { return is_left_before(at); },
           .is_padding = [this](wal::Lsn at) { return is_padding(at); },
           .has_another_copy = [this] { return has_another_copy(); },
+          .is_being_written = [this](wal::Lsn at) { return is_being_written(at); },
           .missing_history = missing_history(backup)};
 }
 
@@ -303,6 +305,15 @@ bool ArchivesOfRecovery::is_padding(wal::Lsn at) {
     if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
     return false;
   }
+}
+
+bool ArchivesOfRecovery::is_being_written(wal::Lsn at) {
+  const auto segment = reader_->segment_at(at);
+  const auto change = archives_.find_recent_change(segment);
+  if (!change.ends_early && (!change.changed || !changed_.insert(segment).second)) return false;
+  if (change.ends_early) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  reader_->forget();
+  return true;
 }
 
 bool ArchivesOfRecovery::has_another_copy() {

@@ -60,6 +60,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   bool is_padding(wal::Lsn at);
   bool is_finished(wal::Lsn at);
   bool has_another_copy();
+  bool is_being_written(wal::Lsn at);
 
   const std::vector<std::string> directories_;
   const bool standby_;
@@ -71,6 +72,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   wal::SegmentSize size_;
   std::optional<wal::TimelineHistory> history_;
   restore::UnionReader::Unsound unsound_;
+  std::set<wal::SegmentName> changed_;  ///< were read again, since they had just been changed
   std::unique_ptr<restore::UnionReader> reader_;
 };
 
