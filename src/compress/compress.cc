@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "archive/forms.h"
 #include "archive/home.h"
 #include "archive/segment_reader.h"
+#include "archive/sizes.h"
 #include "base/error.h"
 #include "base/for_each_index.h"
 #include "wal/record_verifier.h"
@@ -254,6 +256,12 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
       if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability ||
           error.system_code() == EROFS)
         throw;
+      // Left to the next run: another program is copying it directly to its final name.
+      if (error.kind() == ErrorKind::damage &&
+          archive::find_recent_change(directory, forms.front().name.segment, segment_size,
+                                      std::chrono::system_clock::now())
+              .ends_early)
+        return true;
       const std::lock_guard lock(mutex);
       result.failures.push_back(
           {forms.front().name.to_string(), error.what(), error.hint(), error.kind()});

@@ -93,6 +93,25 @@ def test_leaves_a_damaged_segment_alone(servers, place):
     assert victim.read_bytes() == content
 
 
+def test_leaves_a_segment_that_is_being_copied_to_the_next_run(servers, place):
+    """archive_command = 'cp %p DIR/%f' and the like: nothing is wrong with it."""
+    archive, contents = archive_of_all_forms(servers, place)
+    victim = next(path for path in archive.iterdir() if not path.suffix)
+    content = victim.read_bytes()
+    victim.write_bytes(content[:len(content) // 2])
+    done = compress(archive, "--method", "zstd:1")
+    assert done.returncode == 0 and done.stderr == "", done
+    victim.write_bytes(content)
+    assert compress(archive, "--method", "zstd:1").returncode == 0
+    assert_converted(archive, contents)
+    # Nobody writes to it any more: it is damaged.
+    (archive / f"{victim.name}.zst").unlink()
+    victim.write_bytes(content[:len(content) // 2])
+    os.utime(victim, (0, 0))
+    done = compress(archive)
+    assert done.returncode == 1 and victim.name in done.stderr, done
+
+
 def test_large_segments_are_frames_that_everybody_reads(servers, place):
     server = servers.primary(segment_mb=16)
     workload(server, 6)

@@ -227,6 +227,24 @@ def test_what_is_finished_is_sent_once_and_read_back(archive, bucket, place):
     assert_stored(archive, bucket)
 
 
+def test_a_segment_that_is_being_copied_is_sent_when_it_is_whole(archive, bucket):
+    """archive_command = 'cp %p DIR/%f' and the like; status 4 would need a person."""
+    raw = [path for path in archive.finished().values() if not path.suffix][-1]
+    content = raw.read_bytes()
+    raw.write_bytes(content[:len(content) // 2])
+    running = subprocess.Popen([BINARY, "store", "push", "-D", archive.path, "--store", f"{bucket.url}/p", "--store-endpoint",
+                                bucket.gateway.url, "--store-name", "main", "--no-progress"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS})
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(2)
+    with open(raw, "ab") as file:
+        file.write(content[len(content) // 2:])
+    said = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, said
+    assert_stored(archive, bucket)
+
+
 def test_root_gives_the_records_of_uploads_to_the_owner_of_the_archive(archive, bucket, place):
     """A receiver that runs as this user reads and replaces them."""
     if os.getuid() != 0:

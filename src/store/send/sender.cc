@@ -6,11 +6,24 @@
 #include "store/send/sender.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "archive/published_open.h"
+#include "archive/sizes.h"
 
 namespace weir::store {
+
+namespace {
+
+Error being_written(const std::string& path) {
+  return Error(ErrorKind::retry,
+               "a segment to be uploaded is being written by another program; it is sent when it "
+               "is complete")
+      .with("path", path);
+}
+
+}  // namespace
 
 SendTools::SendTools(const Uploader::Where& where, Conditions conditions,
                      archive::Identity identity, archive::Timelines histories)
@@ -179,6 +192,17 @@ void Sender::take_turns(std::size_t worker) {
   }
 }
 
+/// Another program, such as an archive_command, is copying it directly to its final name.
+bool Sender::is_being_written(wal::SegmentName segment, wal::SegmentSize size, const Error& error) {
+  if (error.kind() != ErrorKind::damage) return false;
+  try {
+    return archive::find_recent_change(archive_, segment, size, std::chrono::system_clock::now())
+        .ends_early;
+  } catch (const Error&) {
+    return false;  // the first error is reported
+  }
+}
+
 /// Returns how long to wait before the next file.
 std::chrono::milliseconds Sender::send(const SendTools& tools, const UploadItem& item,
                                        const Forms& there, RetryPolicy& retry) {
@@ -193,6 +217,8 @@ std::chrono::milliseconds Sender::send(const SendTools& tools, const UploadItem&
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::durability) throw;
     if (error.kind() == ErrorKind::retry) return again(item, error, retry);
+    if (item.segment && is_being_written(*item.segment, tools.cluster.segment_size, error))
+      return again(item, being_written(archive_.path_of(item.to_string())), retry);
     client_.on_stuck(item, error);
     const Threads::Lock lock(*mutex_);
     plan_->stuck(item);

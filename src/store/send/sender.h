@@ -130,6 +130,8 @@ class Sender {
   template <typename Step>
   bool repeat(RetryPolicy& retry, const Step& step);
   void forget_published(wal::SegmentName segment);
+  [[nodiscard]] bool is_being_written(wal::SegmentName segment, wal::SegmentSize size,
+                                      const Error& error);
   std::chrono::milliseconds again(const UploadItem& item, const Error& error, RetryPolicy& retry);
 
   io::Directory& archive_;
