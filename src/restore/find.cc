@@ -131,13 +131,8 @@ std::optional<Moment> while_it_changes(Shelves shelves, std::optional<wal::Timel
       return moment;
     } catch (const UnsoundCopy& error) {
       const auto segment = error.which.name.segment;
-      unsound.emplace(error.which.archive, segment);
-      bool another = false;
-      archives.ask_each([&](std::size_t each) {
-        another = another || (!unsound.contains({each, segment}) &&
-                              archives.at(each).finished_form_exists(segment));
-      });
-      if (!another) throw;
+      unsound.emplace(error.which.archive, error.which.name.to_string());
+      if (!other_copy_exists(archives, segment, unsound)) throw;
       log.error(error);
       i = 0;
     } catch (const Error& error) {
@@ -347,7 +342,10 @@ void Path::find_padded(const archive::Listing& listing) {
   // Another archive may have the complete one.
   std::size_t copies = 0;
   archives_.ask_each([&](std::size_t i) {
-    if (!unsound_.contains({i, segment}) && archives_.at(i).finished_form_exists(segment)) ++copies;
+    for (const auto& name : archive::finished_names(segment))
+      if (const auto file = name.to_string();
+          !unsound_.contains({i, file}) && archives_.shelf(i).find(file))
+        ++copies;
   });
   if (copies > 1) return;
   padded_ = UnionReader(archives_, reader_options()).padded(segment.start(size_));

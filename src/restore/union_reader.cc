@@ -1,5 +1,6 @@
 #include "restore/union_reader.h"
 
+#include "archive/forms.h"
 #include "archive/segment_reader.h"
 #include "base/error.h"
 #include "restore/partial.h"
@@ -10,8 +11,22 @@ namespace weir::restore {
 using archive::WalReader;
 
 UnionReader::UnionReader(Archives& archives, const Options& options)
-    : archives_(archives), options_(options) {
+    : archives_(archives), options_(options), left_out_(archives.count()) {
   open_readers();
+}
+
+void UnionReader::leave_out_unsound() {
+  if (options_.unsound == nullptr || options_.unsound->size() == unsound_) return;
+  unsound_ = options_.unsound->size();
+  for (const auto& [archive, file] : *options_.unsound) left_out_.at(archive).insert(file);
+  open_readers();
+}
+
+bool UnionReader::has_unsound(std::size_t archive, wal::SegmentName segment) const {
+  if (options_.unsound == nullptr) return false;
+  const auto first = options_.unsound->lower_bound({archive, segment.to_string()});
+  return first != options_.unsound->end() && first->first == archive &&
+         first->second.starts_with(segment.to_string());
 }
 
 void UnionReader::open_readers() {
@@ -22,7 +37,7 @@ void UnionReader::open_readers() {
     WalReader::Options one{.segment_size = options_.segment_size,
                            .timeline = options_.timeline,
                            .history = options_.history,
-                           .left_out = &left_out_};
+                           .left_out = &left_out_[i]};
     if (options_.durable_end)
       one.durable_end = [ask = options_.durable_end, path = archives_.shelf(i).path()] {
         return ask(path);
@@ -36,6 +51,7 @@ void UnionReader::open_readers() {
 }
 
 archive::WalSource::Read UnionReader::read(wal::Lsn at, std::span<std::byte> into) {
+  leave_out_unsound();
   if (!archives_.several()) {
     last_ = (options_.unfinished ? unfinished_ : finished_).front().get();
     return last_->read(at, into);
@@ -68,11 +84,10 @@ std::optional<archive::WalSource::Padded> UnionReader::padded(wal::Lsn at) {
   const auto partial = options_.unfinished ? find_partial(archives_, segment, options_.segment_size,
                                                           options_.durable_end)
                                            : std::nullopt;
-  const bool continues = partial && partial->cut > published->cut &&
-                         (options_.unsound == nullptr ||
-                          !options_.unsound->contains({partial->copy.archive, segment}));
+  const bool continues =
+      partial && partial->cut > published->cut && !has_unsound(partial->copy.archive, segment);
   if (continues) {
-    left_out_.insert(published->copy.name.to_string());
+    left_out_[published->copy.archive].insert(published->copy.name.to_string());
     open_readers();
   }
   return Padded{published->cut, continues};
@@ -84,8 +99,9 @@ std::optional<archive::WalSource::Read> UnionReader::read_from(WalReader& reader
                                                                std::span<std::byte> into) {
   const auto segment = segment_at(at);
   if (archives_.silent(archive)) return std::nullopt;
-  if (options_.unsound != nullptr && options_.unsound->contains({archive, segment}))
-    return std::nullopt;
+  // Its partial file does not replace it.
+  const bool unfinished = !unfinished_.empty() && &reader == unfinished_[archive].get();
+  if (unfinished && has_unsound(archive, segment)) return std::nullopt;
   try {
     auto read = reader.read(at, into);
     if (read.state == State::gone) return std::nullopt;
@@ -116,7 +132,7 @@ std::optional<std::size_t> UnionReader::longest(wal::SegmentName segment) {
     auto reached = best->cut;
     for (std::size_t i = 0; i < unfinished_.size(); ++i) {
       if (archives_.silent(i)) continue;
-      if (options_.unsound != nullptr && options_.unsound->contains({i, segment})) continue;
+      if (has_unsound(i, segment)) continue;
       const auto end = unfinished_[i]->unfinished_end(segment.start(options_.segment_size));
       if (!end || end->records <= reached) continue;
       reached = end->records;
@@ -139,6 +155,18 @@ std::optional<Copy> UnionReader::copy() const {
   const auto file = last_->file();
   if (!file) return std::nullopt;
   return Copy{last_archive_, *file};
+}
+
+bool other_copy_exists(Archives& archives, wal::SegmentName segment,
+                       const UnionReader::Unsound& unsound) {
+  bool exists = false;
+  archives.ask_each([&](std::size_t each) {
+    for (const auto& name : archive::finished_names(segment))
+      if (const auto file = name.to_string();
+          !exists && !unsound.contains({each, file}) && archives.shelf(each).find(file))
+        exists = true;
+  });
+  return exists;
 }
 
 }  // namespace weir::restore

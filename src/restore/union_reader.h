@@ -24,8 +24,8 @@ namespace weir::restore {
 /// failed, State::damaged has that Error{io, retry}. Does not own the archives. One thread.
 class UnionReader final : public archive::WalSource {
  public:
-  /// Copies of segments that are known not to be valid, and are not read.
-  using Unsound = std::set<std::pair<std::size_t, wal::SegmentName>>;
+  /// Files of archives that are known not to be valid, and are not read; may grow meanwhile.
+  using Unsound = std::set<std::pair<std::size_t, std::string>>;
   struct Options {
     wal::SegmentSize segment_size{};
     wal::TimelineId timeline = 1;
@@ -54,6 +54,8 @@ class UnionReader final : public archive::WalSource {
  private:
   using Readers = std::vector<std::unique_ptr<archive::WalReader>>;
   void open_readers();
+  void leave_out_unsound();
+  [[nodiscard]] bool has_unsound(std::size_t archive, wal::SegmentName segment) const;
   std::optional<Read> read_from(archive::WalReader& reader, std::size_t archive, wal::Lsn at,
                                 std::span<std::byte> into);
   [[nodiscard]] std::optional<std::size_t> longest(wal::SegmentName segment);
@@ -61,13 +63,19 @@ class UnionReader final : public archive::WalSource {
 
   Archives& archives_;
   const Options options_;
-  std::set<std::string> left_out_;  ///< padded segments that a partial file continues
-  Readers finished_;                ///< for each archive one
-  Readers unfinished_;              ///< likewise, for both; empty unless needed
+  std::size_t unsound_ = 0;  ///< number of unsound files that are left out
+  /// For each archive: these, and padded segments that a partial file continues.
+  std::vector<std::set<std::string>> left_out_;
+  Readers finished_;    ///< for each archive one
+  Readers unfinished_;  ///< likewise, for both; empty unless needed
   std::map<wal::SegmentName, std::optional<std::size_t>> longest_;
   archive::WalReader* last_ = nullptr;
   std::size_t last_archive_ = 0;
   std::optional<Read> failure_;  ///< the first of this call
 };
+
+/// True if an archive has a complete file of the segment that is not one of these.
+[[nodiscard]] bool other_copy_exists(Archives& archives, wal::SegmentName segment,
+                                     const UnionReader::Unsound& unsound);
 
 }  // namespace weir::restore

@@ -1001,6 +1001,33 @@ def test_what_the_wal_needs_and_damage_after_the_target(world):
     assert "damaged" in told["problems"][0] and not world.into.exists(), told
 
 
+def test_a_damaged_file_beside_a_sound_one_is_no_obstacle(world):
+    """As restore has it, which hands out the other one."""
+    world = world(second=())
+    promised = world.recover("--dry-run", backup="plain")["promised_lsn"]
+    packed = sorted(path for path in world.archive.path.glob("*.zst"))[-1]
+    raw = packed.with_suffix("")
+    run(["zstd", "-d", "-q", "-o", raw, packed])
+    content = bytearray(raw.read_bytes())
+    content[len(content) // 4] ^= 0xFF
+    raw.write_bytes(content)
+    give(raw)
+    assert world.recover("--dry-run", backup="plain")["promised_lsn"] == promised
+    segno = int(raw.name[-8:], 16)
+    find = [world.program, "restore", "-D", world.archive.path, "--find-lsn", wal.lsn_text((segno + 1) * len(content) - 8)]
+    found = run(find, check=False, **as_server_user(), cwd="/")
+    assert found.returncode == 0, found
+    told = world.recover("--start", backup="plain")
+    assert_reached(told)
+    assert told["reached_lsn"] == promised, told
+    packed.unlink()
+    world.away()
+    told = world.recover("--dry-run", backup="plain", status=1)
+    assert "is damaged" in told["problems"][0] and raw.name in told["problems"][0], told
+    found = run(find, check=False, **as_server_user(), cwd="/")
+    assert found.returncode != 0 and "damaged WAL" in found.stderr, found
+
+
 def test_waits_for_a_segment_that_is_being_copied(world):
     """archive_command = 'cp %p DIR/%f' and the like, beside it."""
     world = world(second=())

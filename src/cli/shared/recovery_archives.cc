@@ -316,17 +316,15 @@ bool ArchivesOfRecovery::is_being_written(wal::Lsn at) {
   return true;
 }
 
+/// Also another file in the same archive: restore delivers the valid one.
 bool ArchivesOfRecovery::has_another_copy() {
   const auto copy = reader_->copy();
-  if (!copy || !archives_.several()) return false;
-  const auto segment = copy->name.segment;
-  if (!unsound_.emplace(copy->archive, segment).second) return false;
-  bool another = false;
-  archives_.ask_each([&](std::size_t each) {
-    another = another || (!unsound_.contains({each, segment}) &&
-                          archives_.at(each).finished_form_exists(segment));
-  });
-  return another;
+  if (!copy || (copy->name.partial && !archives_.several())) return false;
+  const auto added = unsound_.emplace(copy->archive, copy->name.to_string());
+  if (!added.second) return false;
+  if (restore::other_copy_exists(archives_, copy->name.segment, unsound_)) return true;
+  unsound_.erase(added.first);
+  return false;
 }
 
 }  // namespace weir::cli
