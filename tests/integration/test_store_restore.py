@@ -586,3 +586,35 @@ def test_the_machine_is_gone_and_the_bucket_is_there(servers, receivers, new_arc
     server = recover(servers, backup, "recovered", primary, restore)
     assert server.sql("SELECT count(*), max(i) FROM t") == "10|10"
     assert "was prefetched and verified" in server.log.read_text()
+
+
+def test_a_recovery_is_not_promised_without_the_newest_wal_that_a_store_has_lost(servers, receivers, new_archive, place, bucket):
+    """As restore has it: the manifest tells of WAL that is gone, and a server would open with rows missing."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    begun(archive, primary)
+    backup = base_backup(primary, place / "backup")
+    for number in range(3):
+        primary.sql(f"CREATE TABLE t{number} AS SELECT 1 AS i")
+        primary.switch_wal()
+    archive.wait_covers(primary, 1, primary.flushed())
+    receiver.stop()
+    push(archive, bucket)
+    newest = names_of(archive)[-1]
+    shutil.rmtree(archive.path)
+
+    def recover(*words, status=0):
+        done = pgweir("recover", *words_for(bucket), "--backup", backup, "--into", place / "into", "--bindir", primary.bin,
+                      "--owner", server_user().pw_name, "--dry-run", "--json", *words, env=ENVIRONMENT)
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    recover()
+    key, = (key for key in keys_of(bucket) if newest in key)
+    bucket.remove(key)
+    problem, = recover(status=1)["problems"]
+    assert "WAL is missing in the archive" in problem and newest in problem, problem
+    # Everything before it is recovered by its own words.
+    start = int(newest[8:16], 16) * (2**32 // archive.segment_size) + int(newest[16:], 16)
+    recover("--to", wal.lsn_text((start - 1) * archive.segment_size))

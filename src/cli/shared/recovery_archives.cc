@@ -14,6 +14,7 @@
 #include "prune/retention.h"
 #include "restore/partial.h"
 #include "status/report.h"
+#include "store/shelf/near_shelf.h"
 
 namespace weir::cli {
 
@@ -259,6 +260,28 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
     // A hole after the position at which the history leaves that timeline is of another branch.
     const auto left = history_->end_of(hole.next_timeline);
     if (!left || hole.end <= *left) take(hole.end);
+  }
+  return next ? next : told_after(at);
+}
+
+/// By the store's manifest, WAL at or after a position that the store has lost: `restore` does not
+/// report it as absent either. Where it starts, or where the segment with the position ends.
+std::optional<wal::Lsn> ArchivesOfRecovery::told_after(wal::Lsn at) {
+  auto* const stored = open_.stored();
+  if (stored == nullptr || archives_.silent(*options_.store)) return std::nullopt;
+  std::optional<wal::Lsn> next;
+  for (const auto& entry : stored->told().segments) {
+    const auto& segment = entry.name.segment;
+    if (!segment.fits(size_) || segment.start(size_) + size_.bytes() < at ||
+        archive::timeline_of_segment(*history_, segment.segno(size_), size_) != segment.timeline())
+      continue;
+    if (archives_.finished_form_exists(segment)) continue;
+    stored->look_again();  // it may have been stored since the last look-up
+    archives_.forget();
+    if (archives_.finished_form_exists(segment)) continue;
+    const auto start = segment.start(size_);
+    const auto from = start < at ? start + size_.bytes() : start;
+    next = std::min(next.value_or(from), from);
   }
   return next;
 }
