@@ -504,10 +504,12 @@ def test_a_clean_stop_reports_all_of_it(servers, receivers, ours, archives):
     server = servers.primary()
     create_slot(server)
     receiver = receivers.start(
-        [ours, "-D", archives("archive"), *connection(server), "-S", "archive"])
+        [ours, "-D", archives("archive"), *connection(server), "-S", "archive", "-s", "1"])
     streaming(server, APPLICATION)
     end = server.write_wal(0.3)
-    wait_for(lambda: wal.lsn(streaming(server, APPLICATION)["sent_lsn"]) >= end, "WAL to be sent")
+    # (What was only sent may still be on its way when the program stops.)
+    wait_for(lambda: wal.lsn(streaming(server, APPLICATION)["write_lsn"] or "0/0") >= end, "WAL to be written")
+    assert restart_lsn(server) < end
     receiver.stop(signal.SIGINT)
     gone(server, APPLICATION)
     assert restart_lsn(server) >= end
