@@ -240,14 +240,26 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
     if (options.progress) options.progress(done, total);
   };
 
-  for_each_index(work.segments.size(), options.jobs, [&](std::size_t i) {
+  const auto recent_change_of = [&](wal::SegmentName segment, const Error& error) {
+    if (error.kind() != ErrorKind::damage) return archive::RecentChange();
+    try {
+      return archive::find_recent_change(directory, segment, segment_size,
+                                         std::chrono::system_clock::now());
+    } catch (const Error&) {
+      return archive::RecentChange();  // the first error is reported
+    }
+  };
+
+  enum class Next { segment, once_more, nothing };
+  const auto convert = [&](std::size_t i, bool again) {
     const auto& forms = work.segments[i];
     Conversion conversion(directory, forms, segment_size, options, advance);
     try {
       const auto outcome = conversion.run();
       const std::lock_guard lock(mutex);
       if (outcome == Conversion::Outcome::stopped) result.stopped = true;
-      if (outcome != Conversion::Outcome::converted) return !result.stopped;
+      if (outcome != Conversion::Outcome::converted)
+        return result.stopped ? Next::nothing : Next::segment;
       ++result.segments;
       for (const auto& form : forms) result.bytes_before += form.bytes.value();
       result.bytes_after += conversion.bytes_after();
@@ -256,17 +268,21 @@ Result compress_archive(io::Directory& directory, const Work& work, wal::Segment
       if (error.kind() == ErrorKind::disk_full || error.kind() == ErrorKind::durability ||
           error.system_code() == EROFS)
         throw;
-      // Left to the next run: another program is copying it directly to its final name.
-      if (error.kind() == ErrorKind::damage &&
-          archive::find_recent_change(directory, forms.front().name.segment, segment_size,
-                                      std::chrono::system_clock::now())
-              .ends_early)
-        return true;
+      // Another program is copying it directly to its final name: left to the next run. Or it has
+      // just done so.
+      const auto change = recent_change_of(forms.front().name.segment, error);
+      if (change.ends_early) return Next::segment;
+      if (change.changed && !again) return Next::once_more;
       const std::lock_guard lock(mutex);
       result.failures.push_back(
           {forms.front().name.to_string(), error.what(), error.hint(), error.kind()});
     }
-    return true;
+    return Next::segment;
+  };
+  for_each_index(work.segments.size(), options.jobs, [&](std::size_t i) {
+    auto next = convert(i, false);
+    if (next == Next::once_more) next = convert(i, true);
+    return next != Next::nothing;
   });
   return result;
 }

@@ -192,12 +192,15 @@ void Sender::take_turns(std::size_t worker) {
   }
 }
 
-/// Another program, such as an archive_command, is copying it directly to its final name.
+/// Another program, such as an archive_command, is copying it directly to its final name, or has
+/// just done so: then it is read once more.
 bool Sender::is_being_written(wal::SegmentName segment, wal::SegmentSize size, const Error& error) {
   if (error.kind() != ErrorKind::damage) return false;
   try {
-    return archive::find_recent_change(archive_, segment, size, std::chrono::system_clock::now())
-        .ends_early;
+    const auto change =
+        archive::find_recent_change(archive_, segment, size, std::chrono::system_clock::now());
+    const Threads::Lock lock(*mutex_);
+    return change.ends_early || (change.changed && just_changed_.insert(segment).second);
   } catch (const Error&) {
     return false;  // the first error is reported
   }

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "archive/identity.h"
@@ -147,8 +148,9 @@ class Sender {
   std::shared_ptr<const SendTools> tools_;
   RequestWindow window_;
   std::map<UploadItem, Threads::Time> retry_until_;  ///< of files that have failed
-  std::vector<ManifestEntry> lines_;                 ///< of stored files
-  std::vector<wal::SegmentName> gone_;               ///< see News
+  std::set<wal::SegmentName> just_changed_;  ///< had been completed when they were found damaged
+  std::vector<ManifestEntry> lines_;         ///< of stored files
+  std::vector<wal::SegmentName> gone_;       ///< see News
   std::size_t working_ = 0;
   bool stopping_ = false;
   std::exception_ptr failure_;

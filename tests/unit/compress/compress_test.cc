@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "archive/compress.h"
 #include "archive/leftovers.h"
 #include "base/error.h"
 #include "support/archive_builder.h"
+#include "support/just_changed.h"
 
 namespace weir::compress::compress_test {
 namespace {
@@ -174,6 +176,48 @@ TEST(Convert, LeavesWhatIsDamagedAsItIs) {
     EXPECT_EQ(example.archive.disk.content(file), before);
     for (const auto& left : example.archive.disk.names()) EXPECT_FALSE(is_leftover(left)) << left;
   }
+}
+
+/// Another program copies it directly to its final name: it still does, or writes the rest after
+/// the content was read and before the time is checked, or the file is damaged.
+TEST(Convert, LeavesWhatIsBeingCopiedToTheNextRun) {
+  enum class Case { goes_on, ends, damaged };
+  for (const auto test : {Case::goes_on, Case::ends, Case::damaged})
+    for (const std::string name : {"000000010000000000000001", "000000010000000000000002.gz"}) {
+      SCOPED_TRACE(::testing::Message() << name << ", case " << static_cast<int>(test));
+      Example example;
+      auto& disk = example.archive.disk;
+      const auto whole = disk.content(name);
+      auto part = whole;
+      if (test == Case::damaged)
+        part[name.ends_with(".gz") ? part.size() / 2 : 100'004] ^= std::byte{1};
+      else
+        part.resize(part.size() / 2);
+      disk.put(name, part);
+      bool was_opened = false;
+      bool done = test != Case::ends;
+      disk.set_hook([&](const sim::SimDisk::Call& call) {
+        using Operation = sim::SimDisk::Operation;
+        if (call.name == name && call.operation == Operation::open) was_opened = true;
+        if (call.name == name && call.operation == Operation::find && was_opened &&
+            !std::exchange(done, true))
+          disk.put(name, whole);
+        return sim::SimDisk::Effect::proceed();
+      });
+      test::JustChanged directory(disk.open());
+      Options options;
+      options.compression = codec::Compression::parse("zstd:1");
+      options.jobs = 1;
+      const auto result = compress::compress_archive(
+          directory, find_work(archive::list_archive(directory)), kSize, options);
+      disk.set_hook({});
+      EXPECT_THAT(result.failures, SizeIs(test == Case::damaged ? 1 : 0));
+      EXPECT_EQ(result.segments, test == Case::ends ? 4u : 3u);
+      if (test == Case::ends)
+        example.expect_converted();
+      else
+        EXPECT_EQ(disk.content(name), part);
+    }
 }
 
 TEST(Convert, DoesNotDisturbTheReceiversOwnCompression) {

@@ -22,6 +22,7 @@
 #include "store/send/padded.h"
 #include "support/archive_builder.h"
 #include "support/error_of.h"
+#include "support/just_changed.h"
 #include "support/memory_store.h"
 #include "support/recorded_begin.h"
 
@@ -328,6 +329,51 @@ TEST_F(PushTest, RecordsAsLostWhatLeavesTheArchiveBeforeItIsSent) {
   EXPECT_EQ(losses[0].begin, wal::Lsn(2 * kSize.bytes()));
   EXPECT_TRUE(push().failures.empty());
   EXPECT_TRUE(store_.objects.contains(kLayout.records_prefix() + "loss-" + losses[0].id()));
+}
+
+/// The rest of a copy comes between the look at the content and the look at the time.
+TEST_F(PushTest, SendsASegmentWhoseCopyEndsWhileItIsFoundTooShort) {
+  for (const bool damaged : {false, true}) {
+    SCOPED_TRACE(damaged);
+    const auto name = wal::SegmentName(1, 2, kSize).to_string();
+    const auto whole = builder_.disk.content(name);
+    auto part = whole;
+    part.resize(part.size() / 2);
+    builder_.disk.put(name, part);
+    std::atomic<bool> was_opened = false;
+    builder_.disk.set_hook([&](const sim::SimDisk::Call& call) {
+      using Operation = sim::SimDisk::Operation;
+      if (call.name == name && call.operation == Operation::open) was_opened = true;
+      if (call.name == name && call.operation == Operation::find && was_opened) {
+        auto bytes = whole;
+        if (damaged) bytes[100'004] ^= std::byte{1};
+        builder_.disk.put(name, bytes);
+      }
+      return sim::SimDisk::Effect::proceed();
+    });
+    test::JustChanged directory(builder_.disk.open());
+    NullLog log;
+    const auto result = store::push(directory, store_, kLayout,
+                                    {.store_name = "here",
+                                     .jobs = 1,
+                                     .retry_for = std::chrono::seconds(20),
+                                     .sealing = sealing_,
+                                     .compression = compression_,
+                                     .seed = 7},
+                                    machine_threads(), log);
+    builder_.disk.set_hook({});
+    if (damaged) {
+      ASSERT_EQ(result.failures.size(), 1u);
+      EXPECT_EQ(result.failures[0].kind(), ErrorKind::damage);
+      continue;
+    }
+    EXPECT_TRUE(result.failures.empty());
+    expect_all_there();
+    forget_mark();
+    builder_.disk.put(name, whole);
+    store_.objects.clear();
+    store_.puts.clear();
+  }
 }
 
 TEST_F(PushTest, ReportsAnObjectThatIsNoSegmentByItsSize) {
