@@ -614,7 +614,8 @@ def test_a_recovery_is_not_promised_without_the_newest_wal_that_a_store_has_lost
     key, = (key for key in keys_of(bucket) if newest in key)
     bucket.remove(key)
     problem, = recover(status=1)["problems"]
-    assert "WAL is missing in the archive" in problem and newest in problem, problem
     # Everything before it is recovered by its own words.
     start = int(newest[8:16], 16) * (2**32 // archive.segment_size) + int(newest[16:], 16)
+    begin, end = (wal.lsn_text(number * archive.segment_size) for number in (start, start + 1))
+    assert f"WAL is missing in the archive, from {begin} to {end}: {newest}" in problem, problem
     recover("--to", wal.lsn_text((start - 1) * archive.segment_size))

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "archive/published_open.h"
 #include "archive/segment_reader.h"
@@ -265,25 +266,27 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
 }
 
 /// By the store's manifest, WAL at or after a position that the store has lost: `restore` does not
-/// report it as absent either. Where it starts, or where the segment with the position ends.
+/// report it as absent either. Where it ends: there is none after it.
 std::optional<wal::Lsn> ArchivesOfRecovery::told_after(wal::Lsn at) {
   auto* const stored = open_.stored();
   if (stored == nullptr || archives_.silent(*options_.store)) return std::nullopt;
-  std::optional<wal::Lsn> next;
+  std::optional<wal::Lsn> end;
+  bool looked_again = false;
   for (const auto& entry : stored->told().segments) {
     const auto& segment = entry.name.segment;
     if (!segment.fits(size_) || segment.start(size_) + size_.bytes() < at ||
         archive::timeline_of_segment(*history_, segment.segno(size_), size_) != segment.timeline())
       continue;
     if (archives_.finished_form_exists(segment)) continue;
-    stored->look_again();  // it may have been stored since the last look-up
-    archives_.forget();
-    if (archives_.finished_form_exists(segment)) continue;
-    const auto start = segment.start(size_);
-    const auto from = start < at ? start + size_.bytes() : start;
-    next = std::min(next.value_or(from), from);
+    if (!std::exchange(looked_again, true)) {
+      stored->look_again();  // it may have been stored since the last look-up
+      archives_.forget();
+      if (archives_.finished_form_exists(segment)) continue;
+    }
+    const auto behind = segment.start(size_) + size_.bytes();
+    end = std::max(end.value_or(behind), behind);
   }
-  return next;
+  return end;
 }
 
 bool ArchivesOfRecovery::is_finished(wal::Lsn at) {
