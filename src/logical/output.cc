@@ -79,7 +79,12 @@ void PlainOutput::make_durable() {
 
 void PlainOutput::reopen() {
   if (!file_ || path_ == "-") return;
-  make_durable();
+  try {
+    make_durable();
+  } catch (...) {
+    file_.reset();  // what it has not taken is sent again, for the new file that begin() opens
+    throw;
+  }
   file_.reset();
   file_.emplace(path_, file_mode_);
 }

@@ -77,6 +77,25 @@ TEST(PlainOutput, GoesBackToWhatIsDurableAfterAFailedWrite) {
   EXPECT_EQ(output.durable(), wal::Lsn(20));
 }
 
+/// The file is moved away from a full disk, and the request must not be lost with the error.
+TEST_F(ExactOutputTest, APlainOneIsReopenedAlsoIfItsDiskIsFull) {
+  const auto path = place_ / "plain";
+  fs::create_symlink("/dev/full", path);
+  PlainOutput output(path.string(), 0600, wal::Lsn(10));
+  output.begin();
+  output.append("lost");
+  output.border(wal::Lsn(20));
+  fs::remove(path);
+  EXPECT_THROW(output.reopen(), Error);
+  EXPECT_EQ(output.start(), wal::Lsn(10));
+  output.begin();
+  output.append("sent again");
+  output.border(wal::Lsn(20));
+  output.make_durable();
+  EXPECT_EQ(output.durable(), wal::Lsn(20));
+  EXPECT_EQ(text("plain"), "sent again");
+}
+
 TEST_F(ExactOutputTest, CutsOffAtAStartWhatIsBehindTheState) {
   {
     auto output = open();
