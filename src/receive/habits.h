@@ -61,9 +61,8 @@ class Habits {
   /// it is certain that the server still has it.
   [[nodiscard]] virtual bool believes_that_it_streams() const = 0;
 
-  /// A slot that reserves no WAL yet is reported even if the archive is empty. Otherwise that is
-  /// how
-  /// --create-slot makes one.
+  /// A slot that reserves no WAL yet is reported even if the archive is empty. (The stock program's
+  /// --create-slot makes one that does not.)
   [[nodiscard]] virtual bool tells_of_new_slots() const = 0;
 
   /// The files used for connections are checked, before a connection and during it; problems are

@@ -285,7 +285,7 @@ def test_what_the_disk_has_not_taken_is_asked_for_again(receivers, place):
                                     "-f", "/dev/full", "-v"])
         receiver.wait_log("No space left on device")
         receiver.wait_log("(?s)waiting 5 seconds.*streaming initiated.*waiting 5 seconds")
-        assert re.findall("starting log streaming at (.*) ", receiver.said()) == ["0/0 (slot"] * 2
+        assert set(re.findall("starting log streaming at (.*) ", receiver.said())) == {"0/0 (slot"}
         receiver.stop(signal.SIGINT)
 
 

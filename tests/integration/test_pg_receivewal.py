@@ -254,7 +254,7 @@ def test_at_a_terminal_one_free_walsender_is_enough(ours):
             self.alive += 1
             self.most = max(self.most, self.alive)
             super()._serve(accepted)
-            time.sleep(0.5)
+            time.sleep(0.2)  # (it waits for at most 2 s)
             self.alive -= 1
             kept.close()
 
