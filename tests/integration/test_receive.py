@@ -50,8 +50,10 @@ def test_without_standard_descriptors_nothing_else_gets_their_numbers(servers, n
         for descriptor in closed:
             os.close(descriptor)
 
-    process = subprocess.Popen(receive_command(archive.path, primary.conninfo(), "-v"), preexec_fn=prepare, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(receive_command(archive.path, primary.conninfo(), "-v"), preexec_fn=prepare,
+                               stdout=subprocess.DEVNULL)
     try:
+        streaming(primary)
         end = primary.write_wal(2)
         archive.wait_covers(primary, 1, end)
         for descriptor in closed:
