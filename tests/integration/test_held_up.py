@@ -280,7 +280,8 @@ def test_logical_lets_the_server_go_while_its_output_is_stuck(servers, receivers
     primary.sql("SELECT pg_create_logical_replication_slot('s', 'test_decoding')")
     receiver = receivers.start([receivers_.BINARY, "logical", "-S", "s", "-d", primary.conninfo(dbname="postgres"),
                                 "-f", place / "out"], sync_fault.env)
-    wait_for(lambda: primary.sql("SELECT active FROM pg_replication_slots") == "t", "the stream")
+    wait_for(lambda: (place / "out").exists() and primary.sql("SELECT active FROM pg_replication_slots") == "t",
+             "the stream")
     sync_fault.set("hang 0")
     insert = "INSERT INTO t (v) SELECT repeat('x', 1000000) FROM generate_series(1, {})"
     primary.sql(insert.format(1))
