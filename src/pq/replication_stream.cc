@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <string_view>
 #include <utility>
 
 #include "base/text.h"
@@ -214,6 +215,14 @@ void ReplicationStream::take_result(const PGresult* result) {
           kind_ == wire::StreamKind::physical && PQntuples(result) == 1 && PQnfields(result) >= 2;
       const auto timeline = row ? parse_timeline(PQgetvalue(result, 0, 0)) : std::nullopt;
       const auto switchpoint = row ? wal::Lsn::parse(PQgetvalue(result, 0, 1)) : std::nullopt;
+      // Up to version 14, a standby that was promoted between IDENTIFY_SYSTEM and START_REPLICATION
+      // searches the history of its former timeline for the next one (StartReplication() and
+      // XLogSendPhysical() in replication/walsender.c), and names timeline 0. The next connection
+      // meets no such server.
+      if (row && std::string_view(PQgetvalue(result, 0, 0)) == "0")
+        throw Error(ErrorKind::retry, "the server named no next timeline: it was promoted just now")
+            .with("server", server_name_)
+            .with("timeline", timeline_);
       if (!timeline || !switchpoint || *timeline <= timeline_)
         throw Error(ErrorKind::protocol, "the server named an invalid next timeline")
             .with("server", server_name_)

@@ -1,10 +1,12 @@
 """Promotions: the old timeline to its end, then the new one from its segment's start."""
 
 import json
+import socket
 
 import pytest
 
 from support import wal
+from support.line import Line
 from support.process import run, wait_for
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, recover, restore_command
@@ -231,6 +233,48 @@ def test_an_upstream_behind_us_is_waited_for(servers, receivers, new_archive):
 
 
 # 13 does not say at the start of a connection whether it is a standby.
+class _Promotes(Line):
+    """Promotes the standby behind it when a client sends this command for the first time, before the server gets it."""
+
+    def __init__(self, standby, command):
+        self.promoted = False
+        self._standby, self._command = standby, command
+        super().__init__(standby.port)
+
+    def _forward(self, end):
+        _, from_server = self._pairs[end]
+        if not self.promoted and not from_server and self._command in end.recv(1 << 16, socket.MSG_PEEK):
+            self._standby.promote()
+            self.promoted = True
+        super()._forward(end)
+
+
+@pytest.mark.parametrize("major", [13, 14, 15, 18])
+@pytest.mark.parametrize("command", [b"SHOW cluster_name", b"START_REPLICATION"])
+def test_a_promotion_between_two_commands_of_the_receiver(servers, receivers, new_archive, major, command):
+    """Up to 14, such a server names timeline 0 as the next one."""
+    primary = servers.primary(major=major)
+    standby = servers.standby(primary)
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    end = primary.write_wal(1)
+    reported(primary, end)
+    receiver.stop()
+    standby.caught_up_with(end)
+    primary.stop("immediate")
+    line = _Promotes(standby, command)
+    try:
+        receiver = receivers.pgweir(archive, standby.conninfo(port=line.port))
+        wait_for(lambda: line.promoted or not receiver.running(), "the promotion")
+        end = standby.write_wal(1)
+        archive.wait_covers(standby, 2, end)
+        receiver.stop()
+    finally:
+        line.close()
+    assert_whole(archive, standby, 2)
+
+
 @pytest.mark.parametrize("major", [13, DEBIAN_MAJOR])
 def test_the_old_primary_is_refused_after_we_followed_the_new_one(servers, receivers, new_archive, major):
     """Its history forked before where the archive is: nothing of it may get into the archive."""

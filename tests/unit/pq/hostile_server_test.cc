@@ -196,6 +196,8 @@ TEST_F(HostileServer, CannotConfuseTheStream) {
        row({"3", "0/200"}) + complete("SELECT 1") + ready(), "protocol"},
       {"no such timeline", copy_both() + copy_done(),
        row({"many", "0/200"}) + complete("SELECT 1") + ready(), "protocol"},
+      {"promoted between two commands", copy_both() + copy_done(),
+       row({"0", "0/0"}) + complete("SELECT 1") + ready(), "retry"},
       {"NULL instead of a timeline", copy_both() + copy_done(),
        row({std::nullopt, std::nullopt}) + complete("SELECT 1") + ready(), "protocol"},
       {"too few columns", row({"4"}) + complete("SELECT 1") + ready(), "", "protocol"},
