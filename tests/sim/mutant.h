@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 namespace weir::sim {
@@ -89,6 +90,7 @@ struct MutantInfo {
   const char* promise;  ///< by which it has to be caught, "P1", or one of several, "P1 P3"
   const char* name;
   World world = World::any;  ///< in which it is looked for
+  std::uint64_t first = 1;   ///< the seed to begin with: of a rare one, a seed that caught it
 };
 
 /// All but `none`, in the order of the promises.

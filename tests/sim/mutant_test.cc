@@ -15,7 +15,8 @@ class SimulationMutants : public ::testing::TestWithParam<MutantInfo> {};
 
 TEST_P(SimulationMutants, AreCaught) {
   const auto& mutant = GetParam();
-  // Some need a rare sequence of events: one life in 10,000 to 20,000 has it.
+  // Some need a rare sequence of events: one life in 10,000 to 20,000 has it. A change of the
+  // simulation moves it to another seed.
   const std::uint64_t most = 60'000;
   if (const char* seed = std::getenv("PGWEIR_SEED")) {  // its story
     static_cast<void>(
@@ -23,7 +24,7 @@ TEST_P(SimulationMutants, AreCaught) {
     return;
   }
   // By the promise that it breaks: that something gets stuck would not be the right reason.
-  for (std::uint64_t seed = 1; seed <= most; ++seed) {
+  for (std::uint64_t seed = mutant.first; seed < mutant.first + most; ++seed) {
     const auto result = simulate(seed, mutant.mutant, Telling::none, mutant.world);
     if (!result.violation ||
         std::string_view(mutant.promise).find(result.violation->promise) == std::string_view::npos)
