@@ -20,7 +20,7 @@ from support.archive import Archive  # noqa: E402
 from support.process import preload, tail, wait_for  # noqa: E402
 from support.receiver import Receiver, receive_command, stock_command  # noqa: E402
 from support.server import DEBIAN_MAJOR, Server, bin_directory, clients_installed  # noqa: E402
-from support.template import memory_place  # noqa: E402
+from support.template import memory_is_free, memory_place  # noqa: E402
 
 _SKIPPED = 77  # what ctest knows as "skipped" (SKIP_RETURN_CODE)
 
@@ -31,6 +31,10 @@ def pytest_sessionstart(session):
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)  # ignored here, at its default in what is started
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "in_memory: makes many files, and no property of a disk counts for it")
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -53,8 +57,12 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def place(request):
-    """A fresh directory that the servers' user can enter, too. PGWEIR_KEEP=1 keeps it."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="pgweir-"))
+    """A fresh directory that the servers' user can enter, too, in memory for a test that is marked so and while there
+    is much. PGWEIR_KEEP=1 keeps it."""
+    path = None
+    if request.node.get_closest_marker("in_memory") and not os.environ.get("PGWEIR_KEEP") and memory_is_free(8 << 30):
+        path = memory_place()
+    path = path or pathlib.Path(tempfile.mkdtemp(prefix="pgweir-"))
     path.chmod(0o755)
     Receiver.started.clear()  # whoever waits for a receiver waits for one of this test
     yield path

@@ -21,6 +21,8 @@ from support.scenario import reported, streaming
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR, bin_directory
 from support.template import memory_place
 
+pytestmark = pytest.mark.in_memory
+
 
 class World:
     """A primary with a tablespace, its archive and receiver, and a place for backups."""

@@ -19,6 +19,8 @@ from support.recovery import hand_over, installed
 from support.scenario import reported, streaming
 from support.server import DEBIAN_BIN, bin_directory
 
+pytestmark = pytest.mark.in_memory
+
 
 def give(path):
     if os.getuid() == 0:

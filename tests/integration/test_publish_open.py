@@ -19,6 +19,8 @@ from support.scenario import create_slot, reported, streaming
 from test_store import BARMAN, KEYS, bucket, ceph, gateway, key_of, push, store  # noqa: F401
 from test_store_encryption import Key, decrypted
 
+pytestmark = pytest.mark.in_memory
+
 
 ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}
 

@@ -19,6 +19,8 @@ from support.recovery import hand_over, installed
 from support.scenario import promote_again, reported, streaming
 from support.server import bin_directory, free_port
 
+pytestmark = pytest.mark.in_memory
+
 
 def give(path):
     if os.getuid() == 0:

@@ -19,6 +19,8 @@ from support.server import DEBIAN_BIN, REPOSITORY
 from support.recovery import base_backup, hand_over, installed, recover, restore_command
 from support.scenario import begun, streaming, switchpoint
 
+pytestmark = pytest.mark.in_memory
+
 FORMS = ["raw", "zstd", "gzip", "lz4"]
 
 

@@ -18,6 +18,8 @@ from support.scenario import begun
 from support.server import DEBIAN_BIN, free_port
 from test_serve_tls import authority  # noqa: F401 (a fixture)
 
+pytestmark = pytest.mark.in_memory
+
 TRUST = "host replication all 127.0.0.1/32 trust\n"
 
 

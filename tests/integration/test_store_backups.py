@@ -20,6 +20,8 @@ from support.server import free_port
 from test_store import KEYS, azurite, bucket, ceph, gateway, of_both, proxy, push, store  # noqa: F401
 from test_store_restore import ENVIRONMENT, names_of, words_for
 
+pytestmark = pytest.mark.in_memory
+
 RESTORE_ENVIRONMENT = " ".join(f"{name}={value}" for name, value in KEYS.items() if name.startswith("AWS"))
 
 

@@ -19,6 +19,8 @@ from support.recovery import base_backup, hand_over, installed, recover
 from support.scenario import begun
 from test_store import KEYS, archive, azurite, bucket, ceph, filled, gateway, key_of, keys_of, of_both, proxy, push, store  # noqa: F401
 
+pytestmark = pytest.mark.in_memory
+
 ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}
 # A page that leads no further.
 LISTING = "<ListBucketResult><IsTruncated>true</IsTruncated>{}</ListBucketResult>"

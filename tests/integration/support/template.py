@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import random
+import re
 import shutil
 import struct
 import tempfile
@@ -26,19 +27,25 @@ def memory_place():
     process, or with the next one that asks."""
     global _place
     if _place is None or not _place.exists():
-        if not _MEMORY.is_dir():
-            return None
         for left in _MEMORY.glob(_OURS + "*"):
             if not pathlib.Path("/proc", left.name.removeprefix(_OURS)).exists():
                 shutil.rmtree(left, ignore_errors=True)  # another run may be at it, too
-        space = os.statvfs(_MEMORY)
-        if space.f_bavail * space.f_frsize < _NEEDED:
+        if not memory_is_free(_NEEDED):
             return None
         _place = _MEMORY / f"{_OURS}{os.getpid()}"
         shutil.rmtree(_place, ignore_errors=True)  # of a process that was killed and had our number
         _place.mkdir(mode=0o755)
         atexit.register(shutil.rmtree, _place, ignore_errors=True)
     return pathlib.Path(tempfile.mkdtemp(dir=_place))
+
+
+def memory_is_free(needed):
+    """Whether so many bytes of files would fit into memory now."""
+    if not _MEMORY.is_dir():
+        return False
+    space = os.statvfs(_MEMORY)
+    available = re.search(r"^MemAvailable: +(\d+) kB", pathlib.Path("/proc/meminfo").read_text(), re.M)
+    return min(space.f_bavail * space.f_frsize, int(available[1]) << 10) >= needed
 
 
 def new_cluster(bin_directory, data, options):
