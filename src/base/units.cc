@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
@@ -95,6 +96,12 @@ std::string format_moment(std::chrono::system_clock::time_point time, char betwe
 }
 
 }  // namespace
+
+std::chrono::sys_seconds within_system_clock(std::chrono::sys_seconds time) {
+  using std::chrono::system_clock;
+  constexpr auto kLast = std::chrono::floor<std::chrono::seconds>(system_clock::time_point::max());
+  return std::clamp(time, std::chrono::sys_seconds(), kLast);
+}
 
 std::string format_time(std::chrono::system_clock::time_point time) {
   return format_moment(time, ' ', " UTC");

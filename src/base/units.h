@@ -21,6 +21,9 @@ namespace weir {
 [[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
 /// "250 ms", "12.3 s", "4 min 10 s", "3 h 5 min", "2 d 4 h".
 [[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
+/// The nearest moment from 1970 on that system_clock can hold: it counts nanoseconds, and ends in
+/// 2262. A certificate "without an end" expires in 9999 (RFC 5280, 4.1.2.5).
+[[nodiscard]] std::chrono::sys_seconds within_system_clock(std::chrono::sys_seconds time);
 /// "2026-11-20 10:00:00.123 UTC"
 [[nodiscard]] std::string format_time(std::chrono::system_clock::time_point time);
 /// "2026-11-20T10:00:00.123Z", in ISO 8601 format.

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <string>
 
+#include "base/units.h"
 #include "crypto/openssl.h"
 
 namespace weir::crypto {
@@ -91,7 +92,7 @@ std::chrono::sys_seconds expiry_of(X509* certificate) {
   std::tm time{};
   if (call_ASN1_TIME_to_tm(call_X509_get0_notAfter(certificate), &time) != 1)
     throw openssl_error("could not read the expiration date of a certificate");
-  return std::chrono::sys_seconds(std::chrono::seconds(::timegm(&time)));
+  return within_system_clock(std::chrono::sys_seconds(std::chrono::seconds(::timegm(&time))));
 }
 
 bool belong_together(x509_st* certificate, evp_pkey_st* key) {

@@ -8,6 +8,7 @@
 #include <pugixml.hpp>
 
 #include "base/text.h"
+#include "base/units.h"
 
 namespace weir::store {
 
@@ -63,7 +64,7 @@ std::optional<std::chrono::sys_seconds> parse_expiration(const std::string& text
     while (*rest >= '0' && *rest <= '9');
   const std::string_view zone = rest;
   if (zone != "Z" && zone != "+00:00") return std::nullopt;
-  return std::chrono::sys_seconds(std::chrono::seconds(::timegm(&broken)));
+  return within_system_clock(std::chrono::sys_seconds(std::chrono::seconds(::timegm(&broken))));
 }
 
 std::optional<Credentials> parse_credentials(std::string_view text) {

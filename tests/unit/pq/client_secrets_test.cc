@@ -52,6 +52,16 @@ TEST_F(ClientSecretsTest, AreWholeAndKnowTheirEnd) {
   EXPECT_EQ(look_at_secrets(files()), look) << "nothing was replaced";
 }
 
+/// RFC 5280, 4.1.2.5: one that never expires ends in 9999, and system_clock in 2262.
+TEST_F(ClientSecretsTest, AreValidBeyondTheEndOfTheClock) {
+  constexpr int kToTheYear9966 = 2'900'000;
+  made_.sign("one", "/CN=one", "ca", kToTheYear9966);
+  ::chmod(path("one.key").c_str(), 0600);
+  const auto look = look_at_secrets(files());
+  ASSERT_TRUE(look.expires);
+  EXPECT_GT(*look.expires - std::chrono::system_clock::now(), std::chrono::hours(24 * 365 * 200));
+}
+
 TEST_F(ClientSecretsTest, AreOfOnePair) {
   const auto before = look_at_secrets(files());
   write("one.crt", made_.file("two.crt").content);

@@ -6,6 +6,7 @@ namespace weir::store::credential_texts_test {
 namespace {
 
 using namespace std::chrono;
+using namespace std::chrono_literals;
 
 TEST(CredentialTexts, ReadsProfiles) {
   constexpr const char* kText = R"(# keys
@@ -54,6 +55,18 @@ TEST(CredentialTexts, ReadsWhatProcessesAndServicesGive) {
     SCOPED_TRACE(text);
     EXPECT_FALSE(parse_credentials(text));
   }
+}
+
+/// "Never", as Azure's tools write it: later than system_clock can hold.
+TEST(CredentialTexts, TakesNoEndBeyondTheClocksForThePast) {
+  const auto sas = parse_sas("sv=2021-12-02&se=9999-12-31T23%3A59%3A59Z&sig=a%3D");
+  ASSERT_TRUE(sas && sas->expires);
+  EXPECT_LT(std::chrono::system_clock::now() + 24h, *sas->expires);
+  // Go's zero time.
+  const auto past = parse_credentials(
+      R"({"AccessKeyId":"A","SecretAccessKey":"S","Expiration":"0001-01-01T00:00:00Z"})");
+  ASSERT_TRUE(past && past->expires);
+  EXPECT_LT(*past->expires, std::chrono::system_clock::now());
 }
 
 TEST(CredentialTexts, ReadsWhatStsGives) {
