@@ -140,6 +140,18 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
   verdict.findings.back().commands = {"systemctl status 'pgweir@*'"};
 }
 
+/// A receiver fills a new archive. Without one, it is a wrong path, or a file system that is not
+/// mounted.
+void judge_content(const StatusReport& report, Verdict& verdict) {
+  if (!report.timelines.empty() || report.receiver || report.receiver_error ||
+      report.silent_since || !report.damaged.empty() ||
+      (report.store && !report.store->error.empty()))
+    return;
+  verdict.findings.push_back({Level::critical, "no WAL is here", Topic::no_wal});
+  verdict.findings.back().commands = {
+      is_store_alone(report) ? check_store({}) : std::string("findmnt --target DIRECTORY")};
+}
+
 /// What a receiver says of sending is judged with it: this is what the check itself has seen.
 void judge_store(const StatusReport& report, const Limits& limits, Verdict& verdict) {
   const auto add = [&](Level level, std::string text) {
@@ -393,6 +405,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
   judge_receiver(report, limits, verdict);
+  judge_content(report, verdict);
   judge_store(report, limits, verdict);
   judge_relays(report, verdict);
   judge_upstream(report, verdict);

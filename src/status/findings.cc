@@ -295,6 +295,11 @@ TopicWords words_of(Topic topic) {
               "intervention. Meanwhile, a slot retains the WAL; without a slot, the server may "
               "remove it at any time.",
               kNotArchiving};
+    case Topic::no_wal:
+      return {"no_wal",
+              "Check that this is the archive's location, and that its file system is mounted; "
+              "for an object store, check --store, --store-name and --store-layout.",
+              kArchive};
     case Topic::disk_full:
       return {"disk_full",
               "Free space with \"pgweir prune\" or \"pgweir compress\", or add a disk. No WAL is "

@@ -58,6 +58,7 @@ enum class Topic {
   receiver_silent,
   directory_silent,
   no_receiver,
+  no_wal,
   disk_full,
   not_streaming,
   server_silent,

@@ -42,6 +42,8 @@ Rank rank_of_finding(const status::Finding& finding) {
       return Rank::not_archiving;
     case Topic::disk_full:
       return finding.level == Level::critical ? Rank::not_archiving : Rank::endangered;
+    case Topic::no_wal:
+      return Rank::damaged;
     case Topic::verify:
     case Topic::drill:
       return finding.level == Level::critical ? Rank::damaged : Rank::warned;

@@ -32,6 +32,11 @@ StatusReport report_with(const char* receiver) {
   return report;
 }
 
+StatusReport with_wal(StatusReport report) {
+  timeline_of(report, 1).segments = 1;
+  return report;
+}
+
 Upstream upstream_at(wal::Lsn position) {
   Upstream upstream;
   upstream.system_identifier = 42;
@@ -192,7 +197,7 @@ TEST(Check, JudgesASlotByWhatTheWalsenderKnows) {
 }
 
 TEST(Check, ReportsWhatTheManifestsOfTheStoreFind) {
-  auto report = report_with(nullptr);
+  auto report = with_wal(report_with(nullptr));
   report.directory = "s3://bucket/wal";
   report.store = StoreSide{.place = report.directory};
   report.store->manifest.emplace();
@@ -214,10 +219,10 @@ TEST(Check, ReportsWhatTheManifestsOfTheStoreFind) {
 
 TEST(Check, NeedsNoReceiverWhereNoneIsExpected) {
   const Limits limits{.at_rest = true};
-  auto report = report_with(nullptr);
+  auto report = with_wal(report_with(nullptr));
   EXPECT_EQ(check(report, {}).level, Level::critical);
   EXPECT_EQ(check(report, limits).level, Level::ok);
-  EXPECT_THAT(check(report, limits).line, HasSubstr("PGWEIR OK - 0 timelines, 0 holes"));
+  EXPECT_THAT(check(report, limits).line, HasSubstr("PGWEIR OK - 1 timelines, 0 holes"));
   // All else counts, also a receiver that runs after all.
   report.damaged = {"a history file cannot be read"};
   EXPECT_EQ(check(report, limits).level, Level::critical);
@@ -227,8 +232,30 @@ TEST(Check, NeedsNoReceiverWhereNoneIsExpected) {
   EXPECT_EQ(check(report, limits).level, Level::unknown);
 }
 
+/// The file system of a copy is not mounted, or the store's prefix has a typing error.
+TEST(Check, DoesNotTakeAnEmptyDirectoryForAnArchiveAtRest) {
+  const Limits limits{.at_rest = true};
+  StatusReport report;
+  report.directory = "/mnt/wal";
+  const auto verdict = check(report, limits);
+  EXPECT_THAT(verdict.line, StartsWith("PGWEIR CRITICAL - no WAL is here |"));
+  ASSERT_EQ(verdict.findings.size(), 1u);
+  EXPECT_EQ(verdict.findings[0].topic, Topic::no_wal);
+  EXPECT_THAT(verdict.findings[0].commands, ::testing::ElementsAre("findmnt --target /mnt/wal"));
+  EXPECT_EQ(check(with_wal(report), limits).level, Level::ok);
+
+  auto store = report;
+  store.directory = "s3://bucket/wall";
+  store.store = StoreSide{.place = store.directory};
+  EXPECT_THAT(check(store, {}).line, StartsWith("PGWEIR CRITICAL - no WAL is here |"));
+  store.store->error = "no answer";
+  EXPECT_EQ(check(store, {}).level, Level::warning) << "it is not known whether it has some";
+  report.receiver = receiver_of(kWell, {});
+  EXPECT_EQ(check(report, {}).level, Level::ok) << "a new archive";
+}
+
 TEST(Check, NamesNoStoreAsADirectory) {
-  auto report = report_with(nullptr);
+  auto report = with_wal(report_with(nullptr));
   report.directory = "s3://bucket/wal";
   report.store = StoreSide{.place = report.directory};
   report.taken = std::chrono::system_clock::time_point(2'000'000'000s);
@@ -540,6 +567,9 @@ TEST(Check, HasACommandForEachFinding) {
   look(report);
   report.silent_since = report.taken;
   look(report);
+  StatusReport empty;
+  empty.directory = "/srv/wal";
+  look(empty);
   for (const auto topic : all_topics())
     EXPECT_TRUE(topics.contains(topic) || topic == Topic::other) << to_string(topic);
 }

@@ -220,6 +220,7 @@ TEST(Fleet, SaysBeforeWhenATroubleBegan) {
 TEST(Fleet, KnowsSinceWhenByWhatTheArchiveSays) {
   status::StatusReport report;
   report.directory = "/srv/wal";
+  status::timeline_of(report, 1).segments = 1;
   report.holes.push_back({.timeline = 1,
                           .from = wal::Lsn(0x1000000),
                           .to = wal::Lsn(0x2000000),
@@ -271,6 +272,8 @@ TEST(Fleet, ReadsWhatAPageSaysOfItself) {
 TEST(Fleet, TakesAnArchiveAtRestForWell) {
   status::StatusReport report;
   report.directory = "/srv/wal";
+  EXPECT_EQ(rank_of(state_of_report(report, true)), Rank::damaged) << "it has no WAL";
+  status::timeline_of(report, 1).segments = 1;
   EXPECT_EQ(rank_of(state_of_report(report, false)), Rank::not_archiving);
   EXPECT_EQ(rank_of(state_of_report(report, true)), Rank::well);
 }
