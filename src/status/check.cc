@@ -131,7 +131,10 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
     return;
   }
   // A store does not show which receiver fills it; nor does a directory that hangs.
-  if (is_store_alone(report) || report.silent_since || limits.at_rest) return;
+  if (is_store_alone(report) || report.silent_since) return;
+  // Something else may write there, such as an archive_command.
+  if (limits.min_free || limits.min_free_time) append(space_findings(report, limits), verdict);
+  if (limits.at_rest) return;
   verdict.findings.push_back({Level::critical,
                               fmt::format("no receiver runs on the archive{}",
                                           report.ended ? "; " + report.ended->text() : ""),

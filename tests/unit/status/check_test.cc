@@ -285,6 +285,15 @@ TEST(Check, WarnsOfADiskThatIsNearlyFull) {
   EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "one thing, told once";
   report.receiver.reset();
   EXPECT_THAT(check(report, {}).line, Not(HasSubstr("nearly"))) << "nothing writes there";
+  // But a limit that was given counts: copies, and archives of an archive_command, fill up, too.
+  report.free_bytes = 100 << 20;
+  report.full_in = 1h;
+  report = with_wal(std::move(report));
+  EXPECT_EQ(check(report, {.min_free = (100 << 20) + 1, .at_rest = true}).level, Level::critical);
+  EXPECT_EQ(check(report, {.min_free_time = 2h, .at_rest = true}).level, Level::critical);
+  EXPECT_EQ(check(report, {.min_free = 1, .min_free_time = 1min, .at_rest = true}).level,
+            Level::ok);
+  EXPECT_EQ(check(report, {.at_rest = true}).level, Level::ok);
 }
 
 TEST(Check, TellsWhenTheDiskWillBeFull) {
