@@ -866,6 +866,31 @@ def test_two_hundred_archives_in_one_process(servers, receivers, place, new_arch
     process.stop()
 
 
+def test_a_copy_needs_no_receiver_but_wal(servers, receivers, place, new_archive):
+    """Its own page must say what the table says, and neither may take a directory that is not mounted for an archive."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    streaming(primary)
+    reported(primary, primary.write_wal(2))
+    receiver.stop()
+    (place / "unmounted").mkdir()
+    (place / "fleet.ini").write_text(f"[copy]\ndirectory = {archive.path}\nreceiver = none\n"
+                                     f"[unmounted]\ndirectory = {place}/unmounted\nreceiver = none\n")
+    port = free_port()
+    receivers.start([BINARY, "web", "--fleet", place / "fleet.ini", "--web-listen", str(port)]).wait_log("2 archives")
+    wait_for(lambda: "not asked" not in ask(port)[2], "both to be asked")
+    rows = {name: re.search(f'<tr id="row-{name}".*?</tr>', ask(port)[2], re.DOTALL)[0] for name in ("copy", "unmounted")}
+    assert "at rest" in rows["copy"] and 'data-kind="well"' in rows["copy"], rows["copy"]
+    assert "no WAL is here" in rows["unmounted"] and "CRITICAL" in rows["unmounted"], rows["unmounted"]
+
+    def verdict(name):
+        return re.search('<section id="verdict".*?</section>', ask(port, f"/archive/{name}/")[2], re.DOTALL)[0]
+
+    assert 'class="ok"' in verdict("copy") and "no receiver runs" not in verdict("copy"), verdict("copy")
+    assert "no WAL is here" in verdict("unmounted") and "no receiver runs" not in verdict("unmounted"), verdict("unmounted")
+
+
 def test_a_fleet_file_is_read_with_care(place):
     for text, why in (("[a]\n", "either a directory or a url"), ("[a]\nurl = gopher://x\n", "http://"), ("", "does not list any archives")):
         (place / "fleet.ini").write_text(text)

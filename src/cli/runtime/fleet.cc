@@ -44,6 +44,12 @@ void require_ca(const std::string& path) {
     throw Error(ErrorKind::usage, "the file of CA certificates cannot be read").with("path", path);
 }
 
+/// No receiver has to run on an archive at rest.
+status::Limits limits_for(const web::FleetMember& member, status::Limits limits) {
+  limits.at_rest = member.at_rest;
+  return limits;
+}
+
 WebRequest token_request(const web::FleetMember& member) {
   WebRequest request;
   request.token_file = member.token_file;
@@ -169,8 +175,8 @@ class FleetArchive::Remote {
 FleetArchive::FleetArchive(web::FleetMember member, std::shared_ptr<store::Transport> transport,
                            const status::Limits& limits)
     : member_(std::move(member)),
-      limits_(limits),
-      local_(member_.directory ? std::make_shared<Local>(member_, limits) : nullptr),
+      limits_(limits_for(member_, limits)),
+      local_(member_.directory ? std::make_shared<Local>(member_, limits_) : nullptr),
       remote_(local_ ? nullptr
                      : std::make_shared<Remote>(member_, std::move(transport),
                                                 read_token(token_request(member_)))),
