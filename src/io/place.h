@@ -14,6 +14,7 @@ struct Place {
   bool read_only = false;
   std::uint64_t bytes = 0;       ///< of the file system
   std::uint64_t free_bytes = 0;  ///< for an unprivileged writer
+  std::uint64_t inode = 0;       ///< of the directory
   unsigned mode = 0;             ///< permission bits
   unsigned owner = 0;
   std::string owner_name;

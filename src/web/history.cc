@@ -94,6 +94,13 @@ void History::hole_found(SystemTime now) {
   ++span_at(hours_, now, kHour, kHours).holes;
 }
 
+void History::lies_in(std::uint64_t inode) {
+  const auto before = std::exchange(inode_, inode);
+  if (before == 0 || before == inode) return;
+  for (auto* const spans : {&shorts_, &hours_})
+    for (auto& span : *spans) span.free = 0;
+}
+
 void History::space(std::uint64_t free, SystemTime now) {
   span_at(shorts_, now, kShort, kShorts).free = free;
   span_at(hours_, now, kHour, kHours).free = free;
@@ -128,6 +135,7 @@ std::string History::to_text() const {
   for (const auto& event : events_)
     json["events"].push_back({event.first, event.last, event.times, event.trouble, event.text});
   if (!cluster_name_.empty()) json["cluster_name"] = cluster_name_;
+  if (inode_ != 0) json["directory_inode"] = inode_;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -153,6 +161,7 @@ std::optional<History> History::parse(std::string_view text) {
                                  .text = each.at(4)});
     if (history.events_.size() > kEvents) return std::nullopt;
     history.cluster(json.value("cluster_name", ""));
+    history.inode_ = json.value("directory_inode", std::uint64_t{0});
     return history;
   } catch (const Json::exception&) {
     return std::nullopt;

@@ -31,7 +31,9 @@ std::optional<History> read_history(const std::string& directory) {
   const auto path = fmt::format("{}/{}", directory, kHistoryName);
   try {
     if (io::type_of(path) != io::PathType::file) return std::nullopt;
-    return History::parse(io::read_small_file(path, kLargestFile));
+    auto history = History::parse(io::read_small_file(path, kLargestFile));
+    if (history) history->lies_in(io::inspect_place(directory).inode);
+    return history;
   } catch (const Error&) {
     return std::nullopt;  // then the history begins now
   }
@@ -63,15 +65,16 @@ class Record {
     if (!at_once && Clock::now() - saved_ < kSaveEvery) return;
     saved_ = Clock::now();
     try {
-      const auto free = io::inspect_place(directory_).free_bytes;
+      const auto place = io::inspect_place(directory_);
       std::string text;
       {
         const std::lock_guard lock(mutex_);
-        history_.space(free, std::chrono::system_clock::now());
+        history_.lies_in(place.inode);
+        history_.space(place.free_bytes, std::chrono::system_clock::now());
         if (!std::exchange(changed_, false)) return;
         text = history_.to_text();
       }
-      if (free < kLeastSpace) return;
+      if (place.free_bytes < kLeastSpace) return;
       io::replace_small_file(path_, text, 0600);
     } catch (const Error&) {
       // It is tried again in a minute, and nothing depends on it.

@@ -84,6 +84,25 @@ TEST(Recorder, GoesOnWithWhatTheFileSays) {
   EXPECT_THAT(read_history(archive.path())->events(), SizeIs(2));
 }
 
+TEST(Recorder, ForgetsTheFreeSpaceOfTheDirectoryThatTheFileWasCopiedFrom) {
+  const test::TemporaryDirectory archive;
+  const test::TemporaryDirectory copy;
+  receive::Feed feed;
+  const receive::StatusBoard board(&feed);
+  const Recorder recorder(feed, board, archive.path());
+  feed.publish(tell::StoreWorks{});
+  recorder.keeper()(true);
+  std::filesystem::copy_file(archive.path(kHistoryName), copy.path(kHistoryName));
+  const auto known = read_history(archive.path());
+  const auto copied = read_history(copy.path());
+  ASSERT_TRUE(known && copied);
+  ASSERT_THAT(known->hours(), SizeIs(1));
+  EXPECT_GT(known->hours()[0].free, 0U);
+  ASSERT_THAT(copied->hours(), SizeIs(1));
+  EXPECT_EQ(copied->hours()[0].free, 0U);
+  EXPECT_THAT(copied->events(), SizeIs(1)) << "what happened to its WAL";
+}
+
 TEST(Recorder, BeginsANewHistoryWhereTheFileCannotBeRead) {
   const test::TemporaryDirectory archive;
   EXPECT_FALSE(read_history(archive.path())) << "none";
