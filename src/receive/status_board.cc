@@ -40,7 +40,7 @@ StatusBoard::StatusBoard(Feed* feed) {
   content_.started = std::chrono::system_clock::now();
   content_.state_since = content_.started;
   content_.outage_since = content_.started;
-  heard_ = std::chrono::steady_clock::now();
+  outage_began_ = heard_ = std::chrono::steady_clock::now();
   if (feed != nullptr)
     subscription_ = feed->subscribe([this](const Event& happened) { on_event(happened); },
                                     EventTypes::taken_by<decltype(handlers())>());
@@ -131,10 +131,12 @@ void StatusBoard::set_live(std::function<StreamSnapshot()> live) {
   const std::lock_guard lock(mutex_);
   ticks_.clear();
   lag_age_.clear();
-  if (live_)
+  if (live_) {
     ++content_.streams;
-  else if (heard || !content_.outage_since)
+  } else if (heard || !content_.outage_since) {
     content_.outage_since = std::chrono::system_clock::now();
+    outage_began_ = std::chrono::steady_clock::now();
+  }
   if (ended) {
     content_.archived_bytes += ended->archived_bytes;
     content_.last_stream = ended;
@@ -181,6 +183,11 @@ ReceiverView StatusBoard::view(Time now) const {
   // example, if the MTU is wrong): the outage lasts until a message arrives.
   const bool heard = stream && stream->heard;
   if (heard) view.outage_since.reset();
+  // If the clock was set back since then, as soon after a boot, the outage is still as long.
+  constexpr std::chrono::minutes kSlewed(1);
+  const auto began = view.taken - (now - outage_began_);
+  if (view.outage_since && *view.outage_since > began + kSlewed)
+    view.outage_since = std::chrono::floor<std::chrono::seconds>(began);
   view.lag_time = stream ? lag_age_.add(*stream) : std::nullopt;
   view.lag_at_least = stream ? lag_age_.at_least(*stream) : std::nullopt;
   view.serving = std::move(serving);

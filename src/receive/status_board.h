@@ -78,6 +78,7 @@ class StatusBoard {
   std::function<StreamSnapshot()> live_;
   AskServing ask_serving_;  ///< guarded likewise
   AskStore ask_store_;      ///< guarded likewise
+  Time outage_began_;       ///< that of content_.outage_since; guarded by mutex_
   Time heard_;              ///< last message of an earlier stream; guarded likewise
   SyncTimes syncs_;         ///< guarded by mutex_
   mutable LagAge lag_age_;  ///< of the current stream; guarded by mutex_

@@ -141,6 +141,16 @@ TEST(StatusBoard, CountsAnOutageAndSilenceUntilAMessageArrives) {
   board.set_live({});
 }
 
+/// A machine whose clock was ahead until it got the time from the network: seen from then on, the
+/// outage began in the future.
+TEST(StatusBoard, KnowsHowLongAnOutageLastsAlsoIfTheClockIsSetBackMeanwhile) {
+  const StatusBoard board;
+  const auto view = board.view(std::chrono::steady_clock::now() + 1h);
+  ASSERT_TRUE(view.outage_since);
+  EXPECT_GE(view.taken - *view.outage_since, 1h - 1s);
+  EXPECT_LE(view.taken - *view.outage_since, 1h + 5min);
+}
+
 archive::Loss hole(std::uint64_t begin, std::uint64_t end) {
   archive::Loss loss;
   loss.timeline = loss.next_timeline = 1;
