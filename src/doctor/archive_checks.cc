@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <string_view>
@@ -198,17 +199,20 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
   const std::vector<std::string> todo = {
       "add space, use --compress zstd, or run pgweir prune in a timer (man pgweir-prune)"};
   constexpr std::uint64_t kLeast = std::uint64_t{64} << 20;
+  const auto segment = archive.identity ? archive.identity->segment_size.bytes()
+                                        : server.size("wal_segment_size").value_or(0);
+  const auto least = std::max(kLeast, segment);  // a segment is allocated as a whole
   if (rate && *rate > 0) {
     const double seconds = static_cast<double>(free) / *rate;
     found +=
         fmt::format(": enough for {} at {} (uncompressed)", time_text(seconds), rate_text(*rate));
-    if (seconds < kVerySoon || free < kLeast)
+    if (seconds < kVerySoon || free < least)
       checks.fail("space", found, todo);
     else if (seconds < kSoon)
       checks.warn("space", found, todo);
     else
       checks.ok("space", found);
-  } else if (free < kLeast) {
+  } else if (free < least) {
     checks.fail("space", found, todo);
   } else {
     checks.ok("space", found);

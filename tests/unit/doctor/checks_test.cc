@@ -291,6 +291,19 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
       {"hardly any space, whatever the rate is", [](auto& s) { s.wal_rate.reset(); },
        [](auto& a) { a.place.free_bytes = 1 << 20; }, "space", Level::failure, "1 MB of 1 TB",
        "add space"},
+      {"no room for a segment", [](auto& s) { s.settings["wal_segment_size"] = "1GB"; },
+       [](auto& a) {
+         a.identity.reset();
+         a.place.free_bytes = (1 << 30) - 1;
+       },
+       "space", Level::failure, "1024.0 MB of 1 TB", "add space"},
+      {"no room for another segment of the archive",
+       [](auto& s) { s.settings["wal_segment_size"] = "1GB"; },
+       [](auto& a) {
+         a.identity->segment_size = *wal::SegmentSize::of(1 << 30);
+         a.place.free_bytes = 500 << 20;
+       },
+       "space", Level::failure, "500 MB of 1 TB", "add space"},
   };
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
