@@ -263,7 +263,8 @@ int list_command(const Arguments& arguments, const std::string& conninfo) {
       throw;
     }
   });
-  if (json) print_data(all.dump(2) + "\n");
+  // A server's messages need not be UTF-8.
+  if (json) print_data(all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   return status;
 }
 

@@ -112,7 +112,8 @@ std::string slots_json(std::span<const SlotRow> slots) {
     one["warning"] = or_null(slot_warning(slot));
     json.push_back(std::move(one));
   }
-  return json.dump(2);
+  // The name of a database need not be UTF-8.
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace weir::cli

@@ -37,6 +37,13 @@ TEST(SlotList, WarnsOfSlotsInDangerOrCostly) {
   EXPECT_THAT(slot_warning(invalidated).value(), HasSubstr("idle_timeout"));
 }
 
+TEST(SlotList, IsJsonAlsoIfTheNameOfADatabaseIsNoUtf8) {
+  auto row = slot("reserved", true, 0);
+  row.database = "m\xfcnchen";
+  const auto json = nlohmann::json::parse(slots_json(std::vector{row}));
+  EXPECT_EQ(json[0]["database"], "m\xef\xbf\xbdnchen");
+}
+
 TEST(SlotList, IsATable) {
   const SlotRow rows[] = {slot("reserved", true, 16), slot("lost", false, std::nullopt)};
   EXPECT_EQ(slots_text(rows),
