@@ -23,8 +23,9 @@ std::optional<std::chrono::milliseconds> LagAge::add(const StreamSnapshot& snaps
   using std::chrono::milliseconds;
   if (ends_.empty() || snapshot.server_end > ends_.back().end)
     ends_.push_back({snapshot.server_end, snapshot.server_clock});
-  // An end that was known before the first message has no time: it is earlier than this one.
-  if (ends_.front().clock == 0) ends_.front().clock = snapshot.server_clock;
+  // An end that was known before a stream's first message has no time: it is earlier than this one.
+  for (auto& each : ends_)
+    if (each.clock == 0) each.clock = snapshot.server_clock;
   // The newest end that is durable stays: it is where the missing part begins.
   while (ends_.size() > 1 && ends_[1].end <= snapshot.flush) ends_.pop_front();
   if (ends_.size() > kMostEnds) {

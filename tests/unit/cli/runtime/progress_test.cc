@@ -78,6 +78,15 @@ TEST(ProgressMeter, KnowsAtLeastHowOldIsWhatWasThereBeforeIt) {
   EXPECT_EQ(at_least(100, 300, 1361s), std::nullopt);
 }
 
+/// At a segment's first byte, a reconnect looks like the same stream.
+TEST(ProgressMeter, DoesNotCountAnAgeFromTheYear2000AfterAReconnect) {
+  ProgressMeter meter(5s);
+  EXPECT_EQ(meter.add(snapshot(0, 0, 1000s), Time(1000s)).behind_time, 0ms);
+  static_cast<void>(meter.add(snapshot(0, 100, 0s), Time(1010s)));
+  EXPECT_EQ(meter.add(snapshot(0, 100, 1020s), Time(1020s)).behind_time, 0ms);
+  EXPECT_EQ(meter.add(snapshot(0, 100, 1025s), Time(1025s)).behind_time, 5000ms);
+}
+
 TEST(ProgressMeter, KeepsTheAgeThroughALongLag) {
   ProgressMeter meter(5s);
   static_cast<void>(meter.add(snapshot(100, 100, 0s), Time(0s)));
