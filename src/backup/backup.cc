@@ -35,6 +35,7 @@
 #include "io/small_file.h"
 #include "io/tree.h"
 #include "io/user_tree.h"
+#include "net/wait.h"
 #include "prune/archive_wal.h"
 #include "prune/backup_size.h"
 #include "recovery/programs.h"
@@ -145,6 +146,7 @@ class Run {
   void choose_kind(const std::vector<Standing>& standing);
   void require_space(const pq::BackupPlan& plan) const;
   void copy();
+  bool run_basebackup(const CopyPlan& plan, Talk& talk);
   bool copy_once(const CopyPlan& plan, Talk& talk);
   void make_links_relative(const std::vector<std::string>& oids) const;
   void read_point();
@@ -253,8 +255,8 @@ void Run::require_space(const pq::BackupPlan& plan) const {
           "longer needed.");
 }
 
-/// False: an incremental backup could not even begin.
-bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
+/// False: pg_basebackup has failed.
+bool Run::run_basebackup(const CopyPlan& plan, Talk& talk) {
   constexpr auto kTell = std::chrono::seconds(30);
   const auto command = basebackup_command(tools_.path("pg_basebackup"), server_.values, plan);
   std::optional<Clock::time_point> waits;
@@ -302,10 +304,26 @@ bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
             "or turn it off (archive_command = '/bin/true' if pgweir is the archive). The server's "
             "process continues to wait until its next message to the client, a minute or more.");
   }
-  if (finished->done()) return true;
-  const auto failure = talk.failure();
-  if (plan.base_manifest && talk.done() == 0 && failure.kind() == ErrorKind::retry) return false;
-  throw failure;
+  return finished->done();
+}
+
+/// False: an incremental backup could not even begin.
+bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
+  constexpr auto kUntilFree = std::chrono::seconds(10);
+  constexpr auto kBetween = std::chrono::milliseconds(200);
+  const auto begin = Clock::now();
+  for (; !run_basebackup(plan, talk); talk = Talk()) {
+    const auto failure = talk.failure();
+    if (!talk.found_none_free()) {
+      if (plan.base_manifest && talk.done() == 0 && failure.kind() == ErrorKind::retry)
+        return false;
+      throw failure;
+    }
+    // The server may still count the connection that asked for its tablespaces.
+    if (Clock::now() - begin > kUntilFree) throw failure;
+    static_cast<void>(net::pause(*options_.interrupt, kBetween));
+  }
+  return true;
 }
 
 /// pg_basebackup's links name the hidden directory: a backup must not change with its name, and a

@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <string_view>
+#include <utility>
 
 #include "backup/command.h"
 #include "base/error.h"
 #include "pq/commands.h"
 #include "pq/connection.h"
+#include "pq/hang_up.h"
 #include "pq/parameters.h"
 #include "wal/server_version.h"
 
@@ -74,6 +77,8 @@ Server ask_server(const std::string& conninfo, const net::Wake& interrupt) {
       if (error.kind() != ErrorKind::conflict) throw;
     }
   }
+  // One free walsender is enough for a backup: this one must not count any more.
+  pq::hang_up(std::move(connection), std::chrono::seconds(2));
   return server;
 }
 

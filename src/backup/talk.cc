@@ -34,6 +34,11 @@ Talk::Kind Talk::take(std::string_view line) {
   lines_.emplace_back(text);
   if (lines_.size() > kLines) lines_.pop_front();
   full_ = full_ || has(text, "No space left on device") || has(text, "Disk quota exceeded");
+  // InitProcess() in storage/lmgr/proc.c, CheckMyDatabase() and InitializeSessionUserId() in
+  // utils/init.
+  none_free_ = none_free_ || has(text, "requested standby connections exceeds") ||
+               has(text, "too many connections for role") ||
+               has(text, "connection slots are reserved") || has(text, "too many clients already");
   damaged_ = damaged_ || has(text, "checksum error occurred");
   occupied_ = occupied_ || has(text, "exists but is not empty");
   if (page_.empty() && has(text, "checksum verification failed")) page_ = text;

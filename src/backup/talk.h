@@ -28,6 +28,8 @@ class Talk {
   /// Why it failed, by its words: Error{disk_full}, Error{damage} for pages whose checksum is
   /// wrong, else Error{retry}.
   [[nodiscard]] Error failure() const;
+  /// The server had no free walsender, or no connection for the role.
+  [[nodiscard]] bool found_none_free() const { return none_free_; }
   /// Its last lines, on one.
   [[nodiscard]] std::string last_words() const;
 
@@ -37,6 +39,7 @@ class Talk {
   std::deque<std::string> lines_;
   std::string page_;  ///< the first one whose checksum was wrong
   bool full_ = false;
+  bool none_free_ = false;
   bool damaged_ = false;
   bool occupied_ = false;  ///< the location of a tablespace that is not mapped
 };

@@ -365,6 +365,27 @@ def test_the_servers_own_archive_command(world):
     world.assert_verified(told["name"])
 
 
+def test_one_free_walsender_is_enough(world):
+    """The server counts a connection for a moment after it was closed; a backup opens three, one after the other."""
+    world = world(tablespace=False, max_wal_senders="2")
+    for _ in range(10):
+        world.backup()
+    # And if pg_basebackup finds none, it is started again.
+    busy = world.place / "busy"
+    busy.mkdir()
+    (busy / "pg_verifybackup").symlink_to(world.clients / "pg_verifybackup")
+    script = busy / "pg_basebackup"
+    script.write_text(f"""#!/bin/sh
+[ "$1" = --version ] || [ -e {busy}/once ] && exec {world.clients}/pg_basebackup "$@"
+touch {busy}/once
+echo "pg_basebackup: error: connection to server failed: FATAL:  number of requested standby connections exceeds max_wal_senders"
+exit 1
+""")
+    script.chmod(0o755)
+    told = world.backup(clients=busy)
+    assert told["outcome"] == "made" and (busy / "once").exists(), told
+
+
 @pytest.mark.parametrize("major", [17, 18, 19])
 def test_incremental(world, major):
     """From the newest one that counts, a full one every N; recovered as a chain."""
