@@ -329,7 +329,11 @@ bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
 /// pg_basebackup's links name the hidden directory: a backup must not change with its name, and a
 /// careless copy of its data directory must not lead into it.
 void Run::make_links_relative(const std::vector<std::string>& oids) const {
+  if (oids.empty()) return;  // a backup in tar format, too
+  const auto there = io::all_names(data() + "/pg_tblspc");
   for (const auto& oid : oids) {
+    // It was dropped after the server was asked for its tablespaces, and before the backup began.
+    if (std::find(there.begin(), there.end(), oid) == there.end()) continue;
     const auto link = data() + "/pg_tblspc/" + oid;
     if (!io::read_link(link))
       throw Error(ErrorKind::damage, "pg_basebackup created no link for a tablespace")

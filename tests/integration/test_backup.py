@@ -386,6 +386,24 @@ exit 1
     assert told["outcome"] == "made" and (busy / "once").exists(), told
 
 
+def test_a_tablespace_that_is_dropped_before_the_backup_begins(world):
+    """The server was asked for its tablespaces just before."""
+    world = world()
+    late = world.place / "late"
+    late.mkdir()
+    (late / "pg_verifybackup").symlink_to(world.clients / "pg_verifybackup")
+    script = late / "pg_basebackup"
+    script.write_text(f"""#!/bin/sh
+[ "$1" = --version ] || {DEBIAN_BIN}/psql -Xq -h {world.server.socket_dir} -p {world.server.port} -U postgres \\
+    -c 'DROP TABLE far' -c 'DROP TABLESPACE other' postgres
+exec {world.clients}/pg_basebackup "$@"
+""")
+    script.chmod(0o755)
+    told = world.backup(clients=late)
+    assert told["outcome"] == "made" and [each["good"] for each in world.list()] == [True], told
+    world.assert_verified(told["name"])
+
+
 @pytest.mark.parametrize("major", [17, 18, 19])
 def test_incremental(world, major):
     """From the newest one that counts, a full one every N; recovered as a chain."""
