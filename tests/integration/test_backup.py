@@ -435,6 +435,10 @@ def test_incremental(world, major):
     link, = (world.to / fifth["name"] / "data" / "pg_tblspc").iterdir()
     assert not os.readlink(link).startswith("/"), "else this tests nothing"
     world.oid = link.name
+    # As recover names it: what it builds upon is not next to this directory.
+    foretold = pgweir("recover", "-D", world.archive.path, "--backup", world.to / fifth["name"] / "data", "--into", world.place / "new",
+                      "--bindir", world.server.bin, f"--tablespace-mapping=../../tablespaces/{world.oid}={world.place}/mapped", "--dry-run")
+    assert foretold.returncode == 0, foretold.stdout + foretold.stderr
     assert recovered(world, fifth["name"], "SELECT (SELECT sum(i) FROM t), (SELECT sum(i) FROM far)") == "6|3"
     assert list((world.place / "mapped").iterdir()) and not (world.place / "new" / ".pgweir-recover").exists()
     world.server.conf(summarize_wal="off")
