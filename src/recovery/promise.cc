@@ -580,6 +580,8 @@ std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::Ti
   text += "; changes that were made on the newer timeline are not recovered";
   if (left && promise.position > *left)
     text += fmt::format(", but WAL of timeline {} after that position is", followed);
+  if (left && promise.position < *left)
+    text += fmt::format(", nor is WAL of timeline {} after {}", followed, promise.position);
   return text +
          fmt::format(". If timeline {} is wanted, archive or import its WAL first", newer.timeline);
 }

@@ -937,6 +937,28 @@ def test_a_newer_timeline_of_which_only_the_history_is_archived(world):
     world.stop()
 
 
+def test_wal_before_the_switchpoint_of_a_newer_timeline_is_missing(world):
+    """A receiver has the history of a new primary before all WAL up to its switchpoint. As `restore` has it, that is no end."""
+    world = world(second=())
+    size = world.primary.segment_size
+    promised = wal.lsn(world.recover("--dry-run", backup="plain")["promised_lsn"])
+    last = promised // size
+    within = wal.lsn_text((promised + 15) // 8 * 8)
+    history = world.archive.path / "00000002.history"
+    put(history, f"1\t{within}\tno recovery target specified\n")
+    told = world.recover("--dry-run", backup="plain")
+    note, = (note for note in told["notes"] if "although timeline 2 is newer" in note)
+    assert f"nor is WAL of timeline 1 after {told['promised_lsn']}" in note, note
+    put(history, f"1\t{wal.lsn_text((last + 3) * size + 40)}\tno recovery target specified\n")
+    told = world.recover("--start", backup="plain", status=1)
+    assert "WAL is missing in the archive, from " in told["problems"][0] and not world.into.exists(), told
+    assert f" to {wal.lsn_text((last + 3) * size)}: " in told["problems"][0], told
+    # What precedes the hole is recovered by its own words.
+    told = world.recover("--start", "--to", re.search(r'"--to (\S+)"', told["hints"][0])[1], "--action", "promote", backup="plain")
+    assert told["state"] == "reached", told
+    world.stop()
+
+
 def test_a_full_disk(world):
     world = world(second=())
     if os.getuid() != 0:

@@ -248,7 +248,8 @@ bool ArchivesOfRecovery::has_wal(const archive::SegmentFileName& partial) {
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::complete_after(wal::Lsn at) {
-  return next_segment(at, true);
+  const auto next = next_segment(at, true);
+  return next ? next : left_after(wal::Lsn(at.byte() - 1));
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
@@ -262,7 +263,20 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
     const auto left = history_->end_of(hole.next_timeline);
     if (!left || hole.end <= *left) take(hole.end);
   }
-  return next ? next : told_after(at);
+  return next ? next : std::max(told_after(at), left_after(at));
+}
+
+/// By the histories of later timelines, the followed one had all segments before the one in which
+/// they leave it: `restore` does not report one of them as absent. Where that one starts, if it is
+/// after the segment with this position.
+std::optional<wal::Lsn> ArchivesOfRecovery::left_after(wal::Lsn at) {
+  const auto timelines = archives_.timelines();
+  std::optional<wal::Lsn> start;
+  for (const auto descendant : timelines.descendants(history_->timeline()))
+    if (const auto left = timelines.history(descendant)->end_of(history_->timeline());
+        left && size_.segno(*left) > size_.segno(at))
+      start = std::max(start, std::optional(size_.start_of(*left)));
+  return start;
 }
 
 /// By the store's manifest, WAL at or after a position that the store has lost: `restore` does not

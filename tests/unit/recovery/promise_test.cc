@@ -738,8 +738,10 @@ TEST(TimelineWithoutWal, IsToldUnlessTheTargetIsBeforeIt) {
       told("latest"),
       "the recovery follows timeline 2, although timeline 3 is newer: the archive has the "
       "history file of that timeline, but none of its WAL. A server was promoted at "
-      "0/5000000 of timeline 2; changes that were made on the newer timeline are not recovered. "
-      "If timeline 3 is wanted, archive or import its WAL first");
+      "0/5000000 of timeline 2; changes that were made on the newer timeline are not recovered, "
+      "nor is WAL of timeline 2 after 0/4000000. If timeline 3 is wanted, archive or import its "
+      "WAL "
+      "first");
   EXPECT_EQ(told("0/3000000"), "");
   promise.problem = "the WAL ends before the target";
   EXPECT_NE(told("0/5000028"), "");

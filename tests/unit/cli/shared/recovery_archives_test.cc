@@ -236,6 +236,29 @@ TEST(ArchivesOfRecovery, HaveNoHoleOfABranchThatTheHistoryHasLeft) {
   EXPECT_EQ(goes_on(2, 3), kSize.start(4));
 }
 
+/// As `restore` has it: the followed timeline had the segments before the one in which it was left,
+/// as a receiver knows that connects to a new primary before it has caught up.
+TEST(ArchivesOfRecovery, HaveAHoleBeforeTheSwitchpointOfATimelineWithoutWal) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(5) + 500'000);
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 3);
+  archive.write("00000002.history", verify::history_line(1, left));
+  const auto point = backup(one.fork_point(kSize.start(1) + 100'000), left, 1);
+  ArchivesOfRecovery archives({.directories = {archive.path()}});
+  const auto way = archives.way(point, std::nullopt);
+  EXPECT_EQ(way.goes_on(kSize.start(3)), kSize.start(5));
+  EXPECT_EQ(way.goes_on(kSize.start(4)), kSize.start(5));
+  EXPECT_EQ(way.goes_on(kSize.start(5)), std::nullopt) << "it may end in this segment";
+  // A partial segment before it was completed.
+  EXPECT_EQ(way.complete_after(kSize.start(4)), kSize.start(5));
+  EXPECT_EQ(way.complete_after(kSize.start(5)), kSize.start(5));
+  EXPECT_EQ(way.complete_after(kSize.start(6)), std::nullopt);
+  put(archive, one, 3, 5);
+  EXPECT_EQ(way.goes_on(kSize.start(3)), kSize.start(3));
+}
+
 /// A receiver creates a segment's file before it writes to it. One that a power loss leaves so is
 /// no WAL after a hole.
 TEST(ArchivesOfRecovery, TakeAPartialSegmentWithoutWalForNoWal) {
