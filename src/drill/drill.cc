@@ -135,6 +135,9 @@ void Drill::look_through_archive() {
     }
     return report.fail(Outcome::failed, promise_.problem, hint);
   }
+  if (!way.no_promotion.empty())
+    return report.fail(Outcome::failed, recovery::of_no_promotion(way.no_promotion),
+                       recovery::kNoPromotionHint);
   if (const auto& damage = promise_.damage_behind)
     report.warnings.push_back(
         fmt::format("{} is damaged at {}, after the target: {}. A recovery to this target needs "

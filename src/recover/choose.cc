@@ -61,8 +61,13 @@ class Choose {
           return std::nullopt;
         }
         if (choice->promise.problem.empty()) {
-          tell_of_a_newer_timeline(*choice);
-          return choice;
+          look_at_newer_timelines(*choice);
+          if (choice->promise.problem.empty()) {
+            tell_of_a_newer_timeline(*choice);
+            return choice;
+          }
+          tell(*choice);
+          return std::nullopt;
         }
         pass_over(candidate->path, choice->promise.problem);
         if (!first_) first_ = std::move(choice);
@@ -205,6 +210,7 @@ class Choose {
     choice.timeline_begin = *way.history.begin_of(choice.timeline);
     choice.system_identifier = way.system_identifier;
     choice.segment_size = way.segment_size;
+    choice.no_promotion = way.no_promotion;
     options_.tell(fmt::format("reading the WAL from the start of {}", choice.backup.path));
     choice.promise =
         recovery::look_through(way, choice.backup.point, options_.target, options_.stop);
@@ -231,6 +237,17 @@ class Choose {
 
   void pass_over(const std::string& path, const std::string& why) {
     report_.passed_over.push_back(path + ": " + why);
+  }
+
+  /// Their missing files prevent the recovery, with any backup.
+  void look_at_newer_timelines(Choice& choice) {
+    auto& promise = choice.promise;
+    if (!choice.no_promotion.empty() && !options_.standby && options_.action == Action::promote) {
+      promise.obstacle = Obstacle::no_history;
+      promise.problem = recovery::of_no_promotion(choice.no_promotion);
+      promise.hint = recovery::kNoPromotionHint;
+      promise.hint += " Without it, \"--action pause\" recovers the server for read-only queries.";
+    }
   }
 
   void tell_of_a_newer_timeline(const Choice& choice) {

@@ -18,6 +18,7 @@ struct Choice {
   /// The backups on which an incremental one is based, the full one first.
   std::vector<recovery::Backup> upon{};
   recovery::Promise promise{};
+  std::string no_promotion{};  ///< recovery::Way::no_promotion
   wal::TimelineId timeline = 1;
   wal::Lsn timeline_begin{};
   std::uint64_t system_identifier = 0;

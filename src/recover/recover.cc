@@ -173,6 +173,8 @@ class Recover {
       report.notes.emplace_back(
           "no record follows the checkpoint of the backup, so that the server has no target to "
           "pause or shut down at: it is promoted");
+    if (!choice->no_promotion.empty() && !options_.standby)
+      report.notes.push_back(recovery::of_no_promotion(choice->no_promotion));
     if (promise.position < choice->timeline_begin && !options_.standby)
       report.notes.push_back(
           fmt::format("the target is before timeline {}, which begins at {}: the recovered server "

@@ -559,6 +559,13 @@ std::string of_a_left_branch(wal::TimelineId followed, wal::TimelineId newest) {
       newest, followed);
 }
 
+std::string of_no_promotion(const std::string& why) {
+  return fmt::format(
+      "the recovered server could not be promoted: it requests the histories of later timelines, "
+      "and would stop, since {}",
+      why);
+}
+
 std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::TimelineId followed,
                                       const Target& target, const Promise& promise) {
   const auto left = newer.history ? newer.history->end_of(followed) : std::nullopt;

@@ -67,6 +67,8 @@ struct Way {
   /// A timeline whose history file the server requests, and which no archive has: it stops without
   /// it, or, as a standby, follows no newer timeline.
   std::optional<wal::TimelineId> missing_history = std::nullopt;
+  /// Why a server that has followed this history cannot be promoted; empty: it can.
+  std::string no_promotion{};
 };
 
 /// The archives, as used by a recovery.
@@ -151,6 +153,13 @@ struct Promise {
 /// true, or if an archive does not respond.
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
+
+/// For Way::no_promotion.
+[[nodiscard]] std::string of_no_promotion(const std::string& why);
+inline constexpr const char* kNoPromotionHint =
+    "Copy the file into the archive from another copy of the archive, or from pg_wal of a server "
+    "of "
+    "that timeline.";
 
 /// What a recovery along `followed` lacks of a newer timeline; empty if that does not concern its
 /// target. Pure.

@@ -422,7 +422,19 @@ def test_the_history_of_a_newer_timeline_is_needed(world, receivers):
         for target in ("latest", world.times[0]):
             told = world.recover("--dry-run", "--to", target, backup="plain", status=4)
             assert "00000002.history" in told["problems"][0] and "--timeline" in told["hints"][0], told
-        assert world.recover("--dry-run", "--timeline", "1", backup="plain")["timeline"] == 1
+        told = world.recover("--dry-run", "--timeline", "1", "--action", "pause", backup="plain")
+        assert told["timeline"] == 1, told
+        assert any("could not be promoted" in note and "00000002.history" in note for note in told["notes"]), told
+        told = world.recover("--dry-run", "--timeline", "1", backup="plain", status=1)
+        assert "00000002.history" in told["problems"][0] and "--action pause" in told["hints"][0], told
+    # And that is so.
+    history.unlink()
+    assert world.recover("--timeline", "1", "--action", "pause", "--start", backup="plain")["state"] == "reached"
+    world.sql("SELECT pg_wal_replay_resume()")
+    wait_for(lambda: not (world.into / "postmaster.pid").exists(), "the server to end")
+    log = (world.into / "pgweir-recover.log").read_text()
+    assert "00000002.history is missing in the archive: segments of timeline 2 exist" in log, log
+    world.away()
     history.write_bytes(content)
     give(history)
     assert world.recover("--dry-run", backup="plain")["timeline"] == 2

@@ -1,10 +1,13 @@
 #include "cli/shared/recovery_archives.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <set>
 #include <thread>
 #include <utility>
+#include <variant>
 
 #include "archive/published_open.h"
 #include "archive/segment_reader.h"
@@ -13,6 +16,7 @@
 #include "cli/print_stderr.h"
 #include "cli/shared/ask_archive.h"
 #include "prune/retention.h"
+#include "restore/absence.h"
 #include "restore/partial.h"
 #include "status/report.h"
 #include "store/shelf/near_shelf.h"
@@ -102,7 +106,8 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .is_padding = [this](wal::Lsn at) { return is_padding(at); },
           .has_another_copy = [this] { return has_another_copy(); },
           .is_being_written = [this](wal::Lsn at) { return is_being_written(at); },
-          .missing_history = missing_history(backup)};
+          .missing_history = missing_history(backup),
+          .no_promotion = no_promotion()};
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::promised_by_status(const archive::BackupPoint& backup,
@@ -201,6 +206,34 @@ std::optional<wal::TimelineId> ArchivesOfRecovery::missing_history(
       return timeline;
   }
   return std::nullopt;
+}
+
+/// At the end of a recovery, a server looks for the first timeline ID after its own that has no
+/// history file, for its next timeline (findNewestTimeLine() in access/transam/timeline.c):
+/// `restore` stops it at one that existed. Returns what it says, or an empty string.
+std::string ArchivesOfRecovery::no_promotion() {
+  if (standby_) return {};
+  for (bool again = false;; again = true) {
+    const auto timelines = archives_.timelines();
+    const auto known = timelines.known();
+    auto next = history_->timeline() + 1;
+    for (; std::binary_search(known.begin(), known.end(), next); ++next)
+      if (!timelines.history(next))
+        return fmt::format("{} cannot be read", wal::history_name(next));
+    const auto missing = [&](const restore::Gap& gap) {
+      return fmt::format("{} is missing in the archive: {}", wal::history_name(next), gap.what);
+    };
+    const auto absence = restore::judge_absent_history(next, archives_.listing(), timelines,
+                                                       archives_.known_holes(size_));
+    if (const auto* const gap = std::get_if<restore::Gap>(&absence)) return missing(*gap);
+    auto* const stored = open_.stored();
+    if (stored == nullptr || archives_.silent(*options_.store)) return {};
+    const auto gap = restore::told_of(next, stored->told(), timelines);
+    if (!gap) return {};
+    if (again) return missing(*gap);
+    stored->look_again();  // it may have been stored since the last look-up
+    archives_.forget();
+  }
 }
 
 /// Start of the first segment of the history with WAL at or after a position; of complete ones

@@ -51,6 +51,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   wal::TimelineHistory newest_history(const archive::BackupPoint& backup,
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::TimelineId> missing_history(const archive::BackupPoint& backup);
+  std::string no_promotion();
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> left_after(wal::Lsn at);
   std::optional<wal::Lsn> told_after(wal::Lsn at);

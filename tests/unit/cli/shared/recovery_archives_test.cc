@@ -259,6 +259,36 @@ TEST(ArchivesOfRecovery, HaveAHoleBeforeTheSwitchpointOfATimelineWithoutWal) {
   EXPECT_EQ(way.goes_on(kSize.start(3)), kSize.start(3));
 }
 
+/// A server that is promoted requests the histories after its own, until one does not exist.
+TEST(ArchivesOfRecovery, NameAHistoryThatPreventsThePromotion) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(7));
+  const auto left = one.fork_point(kSize.start(3) + 500'000);
+  auto two = verify::promote(one, left, 2, 9);
+  two.grow_to(kSize.start(7));
+  const test::TemporaryDirectory archive;
+  put(archive, one, 1, 7);
+  const auto point = backup(one.fork_point(kSize.start(2) + 100'000), left, 1);
+  const auto told = [&](bool standby = false) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}}, standby);
+    return archives.way(point, 1).no_promotion;
+  };
+  EXPECT_EQ(told(), "");
+  archive.write("00000003.history", verify::history_line(1, left));
+  EXPECT_EQ(told(), "") << "timeline 2 was never there, as far as is known";
+  put(archive, two, 3, 7);
+  EXPECT_EQ(told().substr(0, 76),
+            "00000002.history is missing in the archive: segments of timeline 2 exist (00");
+  EXPECT_EQ(told(true), "") << "it is given nothing then";
+  archive.write("00000002.history", "nonsense\n");
+  EXPECT_EQ(told(), "00000002.history cannot be read");
+  archive.write("00000002.history", verify::history_line(1, left));
+  EXPECT_EQ(told(), "");
+  archive.write("00000004.history", "");
+  std::filesystem::remove(archive.path("00000003.history"));
+  EXPECT_EQ(told(), "") << "the search ends at 3";
+}
+
 /// A receiver creates a segment's file before it writes to it. One that a power loss leaves so is
 /// no WAL after a hole.
 TEST(ArchivesOfRecovery, TakeAPartialSegmentWithoutWalForNoWal) {
