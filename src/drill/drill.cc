@@ -122,10 +122,14 @@ void Drill::look_through_archive() {
   report.wal_bytes = promise_.bytes;
   report.promised = promise_.position;
   report.promised_commit = promise_.commit;
-  if (const auto newer = archives_.newest_without_wal()) {
+  const auto newer = archives_.newest_without_wal();
+  if (newer) {
     auto warning =
         recovery::of_a_timeline_without_wal(*newer, *report.timeline, options_.target, promise_);
-    if (!warning.empty()) report.warnings.push_back(std::move(warning));
+    if (newer->lost && options_.target.kind == Target::Kind::latest && promise_.problem.empty())
+      promise_.problem = std::move(warning);
+    else if (!warning.empty())
+      report.warnings.push_back(std::move(warning));
   }
   if (!promise_.problem.empty()) {
     auto hint = promise_.hint;

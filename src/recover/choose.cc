@@ -248,6 +248,16 @@ class Choose {
       promise.hint = recovery::kNoPromotionHint;
       promise.hint += " Without it, \"--action pause\" recovers the server for read-only queries.";
     }
+    if (options_.timeline || options_.target.kind != Target::Kind::latest) return;
+    const auto newer = archives_->newest_without_wal();
+    if (!newer || !newer->lost) return;
+    promise.obstacle = Obstacle::no_history;
+    promise.problem = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
+                                                          choice.promise);
+    promise.hint = fmt::format(
+        "Find out which program removes objects there. Upload the files again from another copy of "
+        "the archive, or specify that copy with -D. \"--timeline {}\" recovers without them.",
+        choice.timeline);
   }
 
   void tell_of_a_newer_timeline(const Choice& choice) {
@@ -256,7 +266,7 @@ class Choose {
     if (!newer) return;
     auto note = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
                                                     choice.promise);
-    if (!note.empty()) report_.notes.push_back(std::move(note));
+    if (!note.empty() && note != choice.promise.problem) report_.notes.push_back(std::move(note));
   }
 
   void tell(const Choice& choice) {

@@ -574,16 +574,18 @@ std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::Ti
       target.kind != Target::Kind::latest)
     return "";
   auto text = fmt::format(
-      "the recovery follows timeline {}, although timeline {} is newer: the archive has the "
-      "history file of that timeline, but none of its WAL. ",
-      followed, newer.timeline);
+      "the recovery follows timeline {}, although timeline {} is newer: {}. ", followed,
+      newer.timeline,
+      newer.lost ? "the store has lost files of that timeline, which were uploaded according to "
+                   "its manifest"
+                 : "the archive has the history file of that timeline, but none of its WAL");
   if (left)
     text += fmt::format("A server was promoted at {} of timeline {}", *left, followed);
   else if (newer.history)
     text += fmt::format("Timeline {} begins at {}, and timeline {} is not in its history",
                         newer.timeline, *newer.history->begin_of(newer.timeline), followed);
   else
-    text += "The file cannot be read, so that it is unknown where the timeline begins";
+    text += "The history file cannot be read, so that it is unknown where the timeline begins";
   text += "; changes that were made on the newer timeline are not recovered";
   if (left && promise.position > *left)
     text += fmt::format(", but WAL of timeline {} after that position is", followed);

@@ -89,7 +89,9 @@ class Archives {
   /// A timeline whose history file is archived, but none of its WAL.
   struct WithoutWal {
     wal::TimelineId timeline = 0;
-    std::optional<wal::TimelineHistory> history;  ///< nullopt: it cannot be read
+    std::optional<wal::TimelineHistory> history;  ///< nullopt: it cannot be read, or is lost
+    /// By the store's manifest, it had WAL or a history file, which the store has lost.
+    bool lost = false;
   };
   /// The newest of all timelines, if it is such a one, and the server does not follow it.
   virtual std::optional<WithoutWal> newest_without_wal() = 0;

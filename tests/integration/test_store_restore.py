@@ -16,7 +16,7 @@ from support.gateway import Gateway
 from support.process import run, server_user
 from support.receiver import pgweir
 from support.recovery import base_backup, hand_over, installed, recover
-from support.scenario import begun
+from support.scenario import begun, promote_again
 from test_store import KEYS, archive, azurite, bucket, ceph, filled, gateway, key_of, keys_of, of_both, proxy, push, store  # noqa: F401
 
 pytestmark = pytest.mark.in_memory
@@ -621,3 +621,47 @@ def test_a_recovery_is_not_promised_without_the_newest_wal_that_a_store_has_lost
     begin, end = (wal.lsn_text(number * archive.segment_size) for number in (start, start + 1))
     assert f"WAL is missing in the archive, from {begin} to {end}: {newest}" in problem, problem
     recover("--to", wal.lsn_text((start - 1) * archive.segment_size))
+
+
+def test_a_timeline_that_a_store_has_lost_is_not_left_out_in_silence(servers, receivers, new_archive, place, bucket):
+    """By the manifest a newer timeline existed, of which the store has nothing any more, or only the history."""
+    primary = servers.primary()
+    archive = new_archive(primary)
+    receiver = receivers.pgweir(archive, primary)
+    begun(archive, primary)
+    backup = base_backup(primary, place / "backup")
+    primary.sql("CREATE TABLE one AS SELECT 1 AS i")
+    primary.switch_wal()
+    promote_again(primary)
+    primary.sql("CREATE TABLE two AS SELECT 1 AS i")
+    primary.switch_wal()
+    archive.wait_covers(primary, 2, primary.flushed())
+    receiver.stop()
+    push(archive, bucket)
+    shutil.rmtree(archive.path)
+
+    def recover(*words, status=0):
+        done = pgweir("recover", *words_for(bucket), "--backup", backup, "--into", place / "into", "--bindir", primary.bin,
+                      "--owner", server_user().pw_name, "--dry-run", "--json", *words, env=ENVIRONMENT)
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    assert recover()["timeline"] == 2
+    gone = [key for key in keys_of(bucket) if "/00000002" in key]
+    for key in gone:
+        if not key.endswith(".history"):
+            bucket.remove(key)
+    told = recover(status=1)
+    problem, = told["problems"]
+    assert "although timeline 2 is newer: the store has lost files of that timeline" in problem, told
+    assert "A server was promoted at " in problem and "--timeline 1" in told["hints"][0], told
+    assert recover("--timeline", "1")["timeline"] == 1
+    history, = (key for key in gone if key.endswith(".history"))
+    bucket.remove(history)
+    told = recover(status=1)
+    assert "the store has lost files of that timeline" in told["problems"][0], told
+    # A server that is promoted would not assign its number again: restore stops it.
+    told = recover("--timeline", "1", status=1)
+    assert "could not be promoted" in told["problems"][0] and "00000002.history" in told["problems"][0], told
+    told = recover("--timeline", "1", "--action", "pause")
+    assert any("could not be promoted" in note for note in told["notes"]), told

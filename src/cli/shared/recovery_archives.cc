@@ -50,11 +50,39 @@ std::optional<wal::TimelineId> ArchivesOfRecovery::newest_timeline() {
 }
 
 std::optional<recovery::Archives::WithoutWal> ArchivesOfRecovery::newest_without_wal() {
+  const auto lost = newest_lost();
   const auto timelines = archives_.timelines();
   const auto known = timelines.known();
   const auto newest = newest_timeline();
-  if (!newest || known.empty() || known.back() <= *newest) return std::nullopt;
-  return WithoutWal{known.back(), timelines.history(known.back())};
+  if (!newest) return std::nullopt;
+  const auto without_wal =
+      std::max(lost.value_or(0), known.empty() ? wal::TimelineId{0} : known.back());
+  if (without_wal <= *newest) return std::nullopt;
+  const bool is_known = std::binary_search(known.begin(), known.end(), without_wal);
+  return WithoutWal{without_wal, is_known ? timelines.history(without_wal) : std::nullopt,
+                    lost == without_wal};
+}
+
+/// The newest timeline of which the store has lost WAL or the history, by its manifest, if it is
+/// newer than all that have WAL. (A standby can stream it.)
+std::optional<wal::TimelineId> ArchivesOfRecovery::newest_lost() {
+  auto* const stored = open_.stored();
+  if (standby_ || stored == nullptr || archives_.silent(*options_.store)) return std::nullopt;
+  const auto find = [&] {
+    const auto newest = newest_timeline();
+    const auto known = archives_.timelines().known();
+    std::optional<wal::TimelineId> lost;
+    for (const auto& entry : stored->told().segments)
+      lost = std::max(lost, std::optional(entry.name.segment.timeline()));
+    for (const auto& entry : stored->told().histories)
+      if (!std::binary_search(known.begin(), known.end(), entry.timeline))
+        lost = std::max(lost, std::optional(entry.timeline));
+    return newest < lost ? lost : std::nullopt;
+  };
+  if (!find()) return std::nullopt;
+  stored->look_again();  // it may have been stored since the last look-up
+  archives_.forget();
+  return find();
 }
 
 std::set<wal::TimelineId> ArchivesOfRecovery::followed() {

@@ -52,6 +52,7 @@ class ArchivesOfRecovery final : public drill::Archives {
                                       std::optional<wal::TimelineId> wanted);
   std::optional<wal::TimelineId> missing_history(const archive::BackupPoint& backup);
   std::string no_promotion();
+  std::optional<wal::TimelineId> newest_lost();
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> left_after(wal::Lsn at);
   std::optional<wal::Lsn> told_after(wal::Lsn at);

@@ -753,7 +753,9 @@ TEST(TimelineWithoutWal, IsToldUnlessTheTargetIsBeforeIt) {
   const std::string elsewhere = "Timeline 3 begins at 0/5000000, and timeline 1 is not in its";
   EXPECT_NE(told("latest", 1).find(elsewhere), std::string::npos) << told("latest", 1);
   const auto unread = of_a_timeline_without_wal({3, std::nullopt}, 2, Target(), promise);
-  EXPECT_NE(unread.find("The file cannot be read"), std::string::npos) << unread;
+  EXPECT_NE(unread.find("The history file cannot be read"), std::string::npos) << unread;
+  const auto lost = of_a_timeline_without_wal({3, std::nullopt, true}, 2, Target(), promise);
+  EXPECT_NE(lost.find("is newer: the store has lost files of that timeline"), std::string::npos);
 }
 
 TEST(DrillTarget, IsReadAsItIsWritten) {
