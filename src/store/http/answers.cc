@@ -214,6 +214,12 @@ std::optional<ObjectPage> parse_listing(std::string_view body) {
   return page;
 }
 
+std::string continuation_of(std::string_view body) {
+  pugi::xml_document document;
+  const auto root = root_of(document, body, "ListBucketResult");
+  return root ? root->child_value("NextContinuationToken") : "";
+}
+
 bool leads_on(const ObjectPage& page, std::string_view after) {
   return !page.more || (!page.objects.empty() && page.objects.back().key > after);
 }

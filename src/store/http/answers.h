@@ -25,6 +25,8 @@ struct Refusal {
 
 /// Returns nullopt if the body is not a listing (such as an "<Error>" with status 200).
 [[nodiscard]] std::optional<ObjectPage> parse_listing(std::string_view body);
+/// The token with which the listing continues after this page; empty: none.
+[[nodiscard]] std::string continuation_of(std::string_view body);
 /// Returns false if the page after the key `after` is truncated but contains no later key.
 [[nodiscard]] bool leads_on(const ObjectPage& page, std::string_view after);
 /// ListVersionsResult: the versions of exactly this key, in the store's order.

@@ -165,16 +165,22 @@ std::string S3Dialect::md5_of(const Answer& answer) const {
 }
 
 Query S3Dialect::listing(const std::string& prefix, const std::string& after, std::size_t most,
-                         const std::string&) const {
+                         const std::string& marker) const {
   Query query = {{"list-type", "2"}, {"max-keys", std::to_string(most)}, {"prefix", prefix}};
-  if (!after.empty()) query["start-after"] = after;
+  if (!marker.empty())
+    query["continuation-token"] = marker;
+  else if (!after.empty())
+    query["start-after"] = after;
   return query;
 }
 
 std::optional<Dialect::Page> S3Dialect::parse_page(std::string_view body) const {
-  auto page = parse_listing(body);
-  if (!page) return std::nullopt;
-  return Page{std::move(*page)};
+  auto listed = parse_listing(body);
+  if (!listed) return std::nullopt;
+  Page page{std::move(*listed)};
+  // There is no key to continue after: the store has passed removed objects of a versioned bucket.
+  if (page.page.more && page.page.objects.empty()) page.marker = continuation_of(body);
+  return page;
 }
 
 bool S3Dialect::shows_versions(const Answer& answer) const {

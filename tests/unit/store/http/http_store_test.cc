@@ -501,6 +501,42 @@ TEST_F(S3StoreTest, ListsVersionsOfAllPages) {
   EXPECT_THROW(static_cast<void>(s3().versions()->of("k")), StoreError);
 }
 
+/// A store may end a page early, behind many removed objects of a versioned bucket (s3ql#170,
+/// TileDB#1218). It is neither the end of the listing nor an error.
+TEST_F(S3StoreTest, ListsBehindPagesWithoutObjects) {
+  const auto page = [](const std::string& more) {
+    return Answer{.status = 200, .body = "<ListBucketResult>" + more + "</ListBucketResult>"};
+  };
+  const auto empty = [&](const std::string& token) {
+    return page("<IsTruncated>true</IsTruncated>" + token);
+  };
+  const auto token = [](const std::string& text) {
+    return "<NextContinuationToken>" + text + "</NextContinuationToken>";
+  };
+  const auto last =
+      page("<IsTruncated>true</IsTruncated><Contents><Key>wals/7</Key><Size>5</Size></Contents>" +
+           token("never"));
+  transport_.answers = {empty(token("one/=")), empty(token("two")), last};
+  const auto listed = s3().list("wals/", "wals/3", 1000);
+  ASSERT_EQ(listed.objects.size(), 1u);
+  EXPECT_EQ(listed.objects[0].key, "wals/7");
+  EXPECT_TRUE(listed.more);
+  ASSERT_EQ(transport_.asked.size(), 3u);
+  EXPECT_THAT(transport_.asked[0].url, HasSubstr("start-after=wals%2F3"));
+  EXPECT_THAT(transport_.asked[1].url, HasSubstr("?continuation-token=one%2F%3D&"));
+  EXPECT_THAT(transport_.asked[1].url, ::testing::Not(HasSubstr("start-after")));
+  EXPECT_THAT(transport_.asked[2].url, HasSubstr("continuation-token=two"));
+  // Where a key was listed, the next page starts after it.
+  transport_.answers = {page("<IsTruncated>false</IsTruncated>")};
+  EXPECT_FALSE(s3().list("wals/", "wals/7", 1000).more);
+  EXPECT_THAT(transport_.asked.back().url, HasSubstr("start-after=wals%2F7"));
+  // One that does not move on, or names no place to continue.
+  transport_.answers = {empty(token("one")), empty(token("one"))};
+  EXPECT_THROW(static_cast<void>(s3().list("wals/", "", 1000)), StoreError);
+  transport_.answers = {empty("")};
+  EXPECT_THROW(static_cast<void>(s3().list("wals/", "", 1000)), StoreError);
+}
+
 /// A connection that breaks off must not look like the end of the object.
 TEST_F(S3StoreTest, ReadsNoObjectWhoseEndIsUnknown) {
   const auto read = [&](std::map<std::string, std::string> headers) {
