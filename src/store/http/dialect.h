@@ -94,6 +94,8 @@ class Dialect {
   /// The MD5 of an object in the answer to its PUT, hexadecimal; empty: not told.
   [[nodiscard]] virtual std::string md5_of(const Answer& answer) const = 0;
   [[nodiscard]] virtual bool etag_is_md5() const { return false; }
+  /// The answer shows that the store encrypts by a key such that ETags of listings are no MD5s.
+  [[nodiscard]] virtual bool hides_md5(const Answer& /*answer*/) const { return false; }
 
   // Listings
   struct Page {

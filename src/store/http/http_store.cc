@@ -86,6 +86,7 @@ Answer HttpStore::send(const Call& call, const Credentials& credentials) {
   try {
     auto answer = transport_.perform(request);
     if (dialect_->shows_versions(answer)) keeps_versions_ = true;
+    if (dialect_->hides_md5(answer)) hides_md5_ = true;
     return answer;
   } catch (const NoAnswer& failure) {
     throw error_of(failure, call.what, name_of_call(call));
@@ -292,9 +293,11 @@ Dialect::Page HttpStore::list_page(const std::string& prefix, const std::string&
       .what = "could not list objects",
       .asked = {.method = "GET", .query = dialect_->listing(prefix, after, most, marker)}};
   const auto answer = perform(call);
-  if (answer.status == 200)
-    if (auto page = dialect_->parse_page(answer.body)) return std::move(*page);
-  throw error(answer, call);
+  auto page = answer.status == 200 ? dialect_->parse_page(answer.body) : std::nullopt;
+  if (!page) throw error(answer, call);
+  if (hides_md5_)
+    for (auto& each : page->page.objects) each.md5.clear();
+  return std::move(*page);
 }
 
 ObjectPage HttpStore::list(const std::string& prefix, const std::string& after, std::size_t most) {

@@ -92,6 +92,7 @@ class HttpStore final : public ObjectStore, private Versions, private BucketRule
   /// Offset from our clock to the store's.
   std::atomic<std::chrono::seconds::rep> ahead_ = 0;
   std::atomic<bool> keeps_versions_ = false;
+  std::atomic<bool> hides_md5_ = false;     ///< in listings, which do not show it
   std::atomic<bool> matches_bare_ = false;  ///< its If-Match compares ETags without quotes
   std::atomic<bool> knows_no_match_ = false;
   std::atomic<bool> removes_singly_ = false;

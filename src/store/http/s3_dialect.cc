@@ -153,7 +153,15 @@ ObjectHead S3Dialect::head_of(const Answer& answer, Time now) const {
   return head;
 }
 
+/// With SSE-KMS an ETag has the form of an MD5, and is another number ("Object", Amazon S3 API
+/// Reference).
+bool S3Dialect::hides_md5(const Answer& answer) const {
+  const auto* const encryption = answer.header("x-amz-server-side-encryption");
+  return encryption != nullptr && encryption->starts_with("aws:kms");
+}
+
 std::string S3Dialect::md5_of(const Answer& answer) const {
+  if (hides_md5(answer)) return "";
   auto md5 = md5_of_etag(etag_of(answer));
   // "crc32c=…,md5=…" (Google, "x-goog-hash")
   const auto* const hashes = answer.header("x-goog-hash");

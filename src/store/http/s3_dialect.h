@@ -26,6 +26,7 @@ class S3Dialect final : public Dialect {
   [[nodiscard]] ObjectHead head_of(const Answer& answer, Time now) const override;
   [[nodiscard]] std::string md5_of(const Answer& answer) const override;
   [[nodiscard]] bool etag_is_md5() const override { return !google_; }
+  [[nodiscard]] bool hides_md5(const Answer& answer) const override;
   [[nodiscard]] Query listing(const std::string& prefix, const std::string& after, std::size_t most,
                               const std::string& marker) const override;
   [[nodiscard]] std::optional<Page> parse_page(std::string_view body) const override;

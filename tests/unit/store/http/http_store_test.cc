@@ -537,6 +537,33 @@ TEST_F(S3StoreTest, ListsBehindPagesWithoutObjects) {
   EXPECT_THROW(static_cast<void>(s3().list("wals/", "", 1000)), StoreError);
 }
 
+/// An ETag of such an object looks like an MD5, and is none: each object would be called a changed
+/// one. Listings have nothing else, and do not tell how an object is encrypted.
+TEST_F(S3StoreTest, KnowsNoMd5OfWhatTheStoreEncryptsByAKeyOfItsOwn) {
+  constexpr const char* kETag = "\"d12b33cb96e431763224615d904dc600\"";
+  const Answer listing{.status = 200,
+                       .body =
+                           "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>k"
+                           "</Key><Size>5</Size><ETag>" +
+                           std::string(kETag) + "</ETag></Contents></ListBucketResult>"};
+  const auto object = [&](const std::string& encryption) {
+    return Answer{.status = 200,
+                  .headers = {{"etag", kETag},
+                              {"content-length", "5"},
+                              {"x-amz-server-side-encryption", encryption}},
+                  .body = "lines"};
+  };
+  for (const std::string encryption : {"aws:kms", "aws:kms:dsse", "AES256"}) {
+    SCOPED_TRACE(encryption);
+    const std::string md5 = encryption == "AES256" ? "d12b33cb96e431763224615d904dc600" : "";
+    transport_.answers = {object(encryption), listing, object(encryption)};
+    auto& store = s3();
+    EXPECT_EQ(get_text(store, "manifest", 100), "lines");
+    EXPECT_EQ(store.list("", "", 1000).objects.at(0).md5, md5);
+    EXPECT_EQ(store.head("k")->md5, md5);
+  }
+}
+
 /// A connection that breaks off must not look like the end of the object.
 TEST_F(S3StoreTest, ReadsNoObjectWhoseEndIsUnknown) {
   const auto read = [&](std::map<std::string, std::string> headers) {
