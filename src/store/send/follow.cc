@@ -82,6 +82,7 @@ Follow::Follow(io::Directory& archive, ObjectStore& store, const Layout& layout,
             .every = options_.keep_every,
             .keys = proofs_of(options_.manifest_key),
             .sent_again = [this](ManifestEntry line) { sender_.add_line(std::move(line)); },
+            .require_place = [this] { require_place(); },
             .stopping = [this] { return stopping_.load(); },
             .durable_end = options_.durable_end},
         threads_, report_, log_);
@@ -368,9 +369,11 @@ void Follow::ask() {
   if (!ledger_.is_open()) {
     while (!ledger_.is_open()) ledger_.open_further();
     if (ledger_.was_emptied()) audit_.place_was_emptied();
+    place_due_ = threads_.now() + options_.place_every;
     doubt_begins();
     worked();
   }
+  require_place();
   // Before the WAL after a hole, so that the hole is known when that WAL is found.
   if (losses_ != mirrored_) {
     mirror_losses(losses_, store_, layout_, {.retry_for = 0ms, .seed = options_.seed});
@@ -387,6 +390,14 @@ void Follow::ask() {
   }
   worked();
   sender_.offer(items, std::move(there));
+}
+
+/// Before anything is stored, and before the store is asked whether something can be removed: since
+/// the last audit the place may have been emptied, and claimed by another cluster.
+void Follow::require_place() {
+  if (threads_.now() < place_due_) return;
+  audit_.look_at_place(*cluster_);
+  place_due_ = threads_.now() + options_.place_every;
 }
 
 void Follow::make_tools(const archive::Listing& listing) {
@@ -482,6 +493,7 @@ Follow::Time Follow::send_open() {
   const bool follows = durable && is_previous_sent(*durable, mark, tools->timelines);
   if (durable && !follows) open_.due = std::min(open_.due, threads_.now() + kOpenAgain);
   if (follows && (durable->timeline == 1 || mark.has_history(durable->timeline))) {
+    if (open_segment_->has_more(*durable, cluster_->segment_size)) require_place();
     try {
       if (const auto sent = open_segment_->send(*durable, tools->cluster, tools->timelines)) {
         {

@@ -56,6 +56,9 @@ struct FollowOptions {
   std::chrono::milliseconds resume_every{10'000};
   /// Interval between checks that the store still has everything that counts as sent.
   std::chrono::milliseconds audit_every{3'600'000};
+  /// Interval between checks that the place still has this cluster's record, while something is to
+  /// be stored or removed.
+  std::chrono::milliseconds place_every{60'000};
   std::optional<KeepLocal> keep_local{};
   std::chrono::milliseconds keep_every{2'000};
   /// Interval between uploads of the flushed part of the current segment; unset: never.
@@ -157,6 +160,7 @@ class Follow final : private Sender::Client {
   [[nodiscard]] bool known(const UploadItem& item) const;
   void add(const UploadItem& item, const archive::SegmentFileName* file);
   void make_tools(const archive::Listing& listing);
+  void require_place();
   [[nodiscard]] bool is_previous_sent(const archive::DurableEnd& durable, const Mark& mark,
                                       const archive::Timelines& timelines);
   [[nodiscard]] bool put_lines();
@@ -196,6 +200,7 @@ class Follow final : private Sender::Client {
   std::set<wal::SegmentName> raw_;                ///< in the last listing, and not taken
   std::set<wal::SegmentName> recorded_gone_;      ///< see record_gone()
   std::set<wal::SegmentName> new_gone_;           ///< not recorded yet
+  Time place_due_{};                              ///< see require_place()
   Time doubt_ends_{};
   std::chrono::milliseconds lines_wait_{};  ///< Retry-After, if they could not be put
   Ledger ledger_;

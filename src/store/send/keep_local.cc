@@ -174,6 +174,7 @@ bool LocalRemoval::remove_stored(const SendTools& tools, const Mark& written) {
     plan.numbers.resize(kRemovedAtOnce);
     next_ = Time{};  // and soon again
   }
+  if (!plan.numbers.empty() && options_.require_place) options_.require_place();
   std::vector<UploadItem> items;
   for (const auto& number : plan.numbers)
     for (const auto& segment : number.segments) items.push_back({segment.timeline(), segment});

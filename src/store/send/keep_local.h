@@ -85,6 +85,8 @@ class LocalRemoval {
     std::vector<SignifyPublic> keys{};
     /// The line of an object that was sent again.
     std::function<void(ManifestEntry)> sent_again = nullptr;
+    /// Called before the store is asked for segments; throws if it is not this cluster's any more.
+    std::function<void()> require_place = nullptr;
     std::function<bool()> stopping = nullptr;
     archive::AskDurableEnd durable_end = nullptr;
   };

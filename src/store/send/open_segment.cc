@@ -30,15 +30,20 @@ constexpr codec::Compression kCompression{codec::Method::zstd, 1};
 
 }  // namespace
 
+bool OpenSegment::has_more(const archive::DurableEnd& durable, wal::SegmentSize size) const {
+  // (No record starts in the first page's header, and without it the WAL's cluster is unknown.)
+  if (size.offset(durable.flush) <= wal::kLongHeaderSize) return false;
+  const wal::SegmentName segment(durable.timeline, size.segno(durable.flush), size);
+  return !newest_ || newest_->segment != segment || newest_->end < durable.flush;
+}
+
 std::optional<OpenSegment::Sent> OpenSegment::send(const archive::DurableEnd& durable,
                                                    const archive::Identity& cluster,
                                                    const archive::Timelines& timelines) {
   const auto& size = cluster.segment_size;
+  if (!has_more(durable, size)) return std::nullopt;
   const auto length = size.offset(durable.flush);
-  // (No record starts in the first page's header, and without it the WAL's cluster is unknown.)
-  if (length <= wal::kLongHeaderSize) return std::nullopt;
   const wal::SegmentName segment(durable.timeline, size.segno(durable.flush), size);
-  if (newest_ && newest_->segment == segment && newest_->end >= durable.flush) return std::nullopt;
   const auto file =
       archive_.open_bytes(archive::SegmentFileName{segment, codec::Method::none, true}.to_string());
   if (!file) return std::nullopt;  // completed meanwhile

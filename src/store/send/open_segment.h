@@ -35,6 +35,8 @@ class OpenSegment {
     wal::Lsn end;
     std::uint64_t bytes = 0;
   };
+  /// There is WAL that was not uploaded yet.
+  [[nodiscard]] bool has_more(const archive::DurableEnd& durable, wal::SegmentSize size) const;
   /// Uploads the WAL flushed since the last call, after verifying it; nullopt: no new WAL in a
   /// partial segment. On return the store has it. Throws StoreError; Error{damage, io}.
   [[nodiscard]] std::optional<Sent> send(const archive::DurableEnd& durable,

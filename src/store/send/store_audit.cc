@@ -108,6 +108,7 @@ StoreAudit::Time StoreAudit::look(const Mark& mark, const archive::Identity& clu
 
 void StoreAudit::place_was_emptied() {
   if (std::exchange(emptied_, true)) return;
+  audit_.reset();  // one in progress goes by what the store had
   log_.warning(
       "the store had lost {}, the record of this archive's cluster: it was emptied or replaced; "
       "segments that it lacks are sent again, if they are still here",

@@ -51,9 +51,11 @@ class StoreAudit {
   /// The store was emptied or replaced after files were sent: no segment is taken for pruned
   /// because only later ones are there.
   void place_was_emptied();
+  /// Whether it was, by one request: then it gets its record of the cluster again. Throws
+  /// Error{conflict} if it is another cluster's by now; StoreError, Error{durability}.
+  void look_at_place(const archive::Identity& cluster);
 
  private:
-  void look_at_place(const archive::Identity& cluster);
   void look_for_histories(const Mark& mark);
   void send_again(const UploadItem& item);
 

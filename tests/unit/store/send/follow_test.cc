@@ -21,7 +21,10 @@
 #include "archive/losses.h"
 #include "archive/published_open.h"
 #include "crypto/primitives.h"
+#include "store/cluster_record.h"
+#include "store/digests.h"
 #include "store/ledger/manifest_reader.h"
+#include "store/memory_bytes.h"
 #include "store/shelf/near_shelf.h"
 #include "store/shelf/open_object.h"
 #include "support/archive_builder.h"
@@ -810,6 +813,36 @@ TEST_F(FollowTest, SendsAHistoryAgainThatIsGoneFromTheStore) {
   EXPECT_EQ(follow_->view().sent_again, 1u);
   stop();
   EXPECT_TRUE(read_mark(*builder_.disk.open())->has_history(2));
+}
+
+/// Between two audits: the bucket was emptied, and the other cluster's archiver came first.
+TEST_F(FollowTest, SendsNothingToAPlaceThatAnotherClusterHasClaimed) {
+  const auto record = key_of_cluster(kLayout);
+  MemoryStore other;
+  static_cast<void>(
+      write_cluster(other, kLayout, Conditions::heeded, {4711, kSize, kLayout.form()}));
+  const auto put = [&](const test::Bytes& text) {
+    MemoryBytes bytes(text);
+    store_.put(record, content_of(bytes));
+  };
+  options_.place_every = 1ms;
+  start();
+  ASSERT_TRUE(wait_sent(3));
+  const auto ours = stored(record);
+  ASSERT_TRUE(ours);
+  put(other.objects.at(record).bytes);
+  static_cast<void>(store_.remove(std::array{key(1), key(2), key(3)}));
+  builder_.segments(wal_, 4, 5);
+  ASSERT_TRUE(wait_for([&] { return has_trouble() || stored(key(4)); }));
+  EXPECT_FALSE(stored(key(4)));
+  ASSERT_TRUE(has_trouble());
+  {
+    const std::lock_guard lock(mutex_);
+    EXPECT_EQ(troubles_.front().kind(), ErrorKind::conflict);
+    EXPECT_THAT(troubles_.front().what(), HasSubstr("4711"));
+  }
+  put(*ours);
+  EXPECT_TRUE(wait_for([&] { return stored(key(4)).has_value(); }));
 }
 
 TEST_F(FollowTest, APruneOfTheStoreIsNoLoss) {

@@ -155,6 +155,7 @@ class LocalRemovalTest : public ::testing::Test {
             .every = 1h,
             .keys = keys_,
             .sent_again = [this](const ManifestEntry& line) { lines_.push_back(line); },
+            .require_place = require_place_,
             .stopping = [] { return false; },
             .durable_end = [this] { return durable_; }},
         machine_threads(), report_, log_);
@@ -178,6 +179,7 @@ class LocalRemovalTest : public ::testing::Test {
   FollowReport report_{"s3://memory", {}, false, machine_threads(), log_};
   std::vector<ManifestEntry> lines_;
   std::vector<SignifyPublic> keys_;
+  std::function<void()> require_place_;
   std::optional<archive::DurableEnd> durable_;
   std::optional<LocalRemoval> removal_;
 };
@@ -244,6 +246,17 @@ TEST_F(LocalRemovalTest, RemovesWhatAPruneHasRemovedFromTheStoreAndSendsItNotAga
   EXPECT_TRUE(lines_.empty());
   for (const std::uint64_t segno : {1, 2})
     EXPECT_FALSE(store_.objects.contains(layout_.key(name(segno)))) << segno;
+}
+
+/// That cluster's prune says nothing of this one's WAL.
+TEST_F(LocalRemovalTest, KeepsEverythingWhileThePlaceIsAnotherClusters) {
+  store_.objects.erase(layout_.key(name(1)));
+  test::record_begin(store_, layout_, name(3));
+  require_place_ = [] { throw Error(ErrorKind::conflict, "it is another cluster's"); };
+  look();
+  EXPECT_EQ(here(), (Numbers{1, 2, 3, 4}));
+  EXPECT_THAT(report_.view().kept_for, HasSubstr("another cluster's"));
+  EXPECT_FALSE(store_.objects.contains(layout_.key(name(1))));
 }
 
 TEST_F(LocalRemovalTest, BelievesOnlyAPruneThatTheKeyProves) {

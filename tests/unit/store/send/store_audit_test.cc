@@ -154,6 +154,21 @@ TEST_F(StoreAuditTest, TakesNothingForPrunedInAStoreThatWasEmptied) {
   EXPECT_EQ(whole_, 1);
 }
 
+/// What is sent after that is no reason either to take the rest for pruned.
+TEST_F(StoreAuditTest, BeginsAnewIfTheStoreIsEmptiedMeanwhile) {
+  static_cast<void>(audit_->look(mark_, cluster_));
+  for (const std::uint64_t segno : {1, 2, 3, 4, 5}) lose(segno);
+  static_cast<void>(store_.remove(std::array{key_of_cluster(kLayout)}));
+  audit_->look_at_place(cluster_);
+  EXPECT_TRUE(read_cluster(store_, kLayout));
+  EXPECT_EQ(emptied_, 1);
+  store_.place(key(6), test::as_bytes("the next one"));
+  run();
+  EXPECT_THAT(sent_again_, ElementsAre(segment(1).to_string(), segment(3).to_string(),
+                                       segment(4).to_string(), segment(5).to_string()));
+  EXPECT_EQ(whole_, 0);
+}
+
 TEST_F(StoreAuditTest, RaisesNoAlertForALossThatWasAcknowledged) {
   lose(2);
   run();
