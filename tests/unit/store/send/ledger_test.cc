@@ -5,7 +5,9 @@
 #include <cerrno>
 #include <memory>
 
+#include "support/archive_builder.h"
 #include "support/bytes.h"
+#include "support/error_of.h"
 #include "support/memory_store.h"
 #include "support/sim_disk.h"
 
@@ -234,6 +236,23 @@ TEST_F(LedgerTest, DoesNotOpenThePlaceOfAnotherCluster) {
   static_cast<void>(ledger.start(kCluster));
   EXPECT_THROW(open(ledger), Error);
   EXPECT_FALSE(ledger.is_open());
+}
+
+/// A receiver tries again while it runs.
+TEST_F(LedgerTest, OpensAPlaceFromWhichTheWalOfAnotherClusterWasRemoved) {
+  testing::WalBuilder wal{testing::WalBuilder::Options{}};
+  wal.grow_to(wal::Lsn(2 * verify::kSize.bytes()));
+  const auto key = kLayout.key(wal::SegmentName(1, 1, verify::kSize));
+  store_.place(key, verify::ArchiveBuilder::content(wal, 1));
+  auto ledger = this->ledger();
+  static_cast<void>(ledger.start(kCluster));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(test::error_of([&] { open(ledger); }).kind(), ErrorKind::conflict);
+    EXPECT_FALSE(ledger.is_open());
+  }
+  store_.objects.erase(key);
+  open(ledger);
+  EXPECT_TRUE(store_.objects.contains(kLayout.own_key("pgweir.json")));
 }
 
 }  // namespace
