@@ -314,9 +314,9 @@ std::optional<Credentials> CredentialChain::of_container() {
   return found;
 }
 
-/// Returns nullopt if nothing listens at the address of EC2's metadata service, or another service
-/// does (other clouds have services of their own there).
-std::optional<std::string> CredentialChain::token_of_machine(const Request& request) {
+/// Returns nullopt if nothing listens at the address of EC2's metadata service, another service
+/// does (other clouds have services of their own there), or it has no such item.
+std::optional<std::string> CredentialChain::ask_machine(const Request& request) {
   constexpr long kTooManyRequests = 429;
   const auto failed = [](const std::string& what) {
     return StoreError(Trouble::no_keys,
@@ -351,19 +351,18 @@ std::optional<Credentials> CredentialChain::of_machine() {
                       .url = endpoint + "/latest/api/token",
                       .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
                       .body = &nothing};
-  const auto token = named ? std::optional(fetch(local_, asked, kWho)) : token_of_machine(asked);
+  const auto token = named ? std::optional(fetch(local_, asked, kWho)) : ask_machine(asked);
   if (!token) return std::nullopt;
-  const auto get = [&](const std::string& path) {
-    return fetch(local_,
-                 {.method = "GET",
-                  .url = endpoint + "/latest/meta-data/iam/security-credentials/" + path,
-                  .headers = {{"X-aws-ec2-metadata-token", *token}}},
-                 kWho);
+  const auto request_of = [&](const std::string& path) -> Request {
+    return {.method = "GET",
+            .url = endpoint + "/latest/meta-data/iam/security-credentials/" + path,
+            .headers = {{"X-aws-ec2-metadata-token", *token}}};
   };
-  const auto names = get("");
+  // 404: the machine has no role.
+  const auto names = ask_machine(request_of("")).value_or("");
   const auto role = std::string(trimmed(names.substr(0, names.find('\n'))));
   if (role.empty()) return std::nullopt;
-  const Secret answer(get(percent_encoded(role, Slashes::are_encoded)));
+  const Secret answer(fetch(local_, request_of(percent_encoded(role, Slashes::are_encoded)), kWho));
   auto found = parse_credentials(answer.reveal());
   if (!found)
     throw StoreError(Trouble::no_keys, "the machine's metadata service gave no credentials");

@@ -197,6 +197,11 @@ TEST_F(CredentialServicesTest, AsksTheMachinesService) {
   local_.answers[token] = {.status = 200, .body = "t"};
   local_.answers[roles] = {.status = 200, .body = ""};
   EXPECT_EQ(error().kind(), ErrorKind::usage) << "the machine has no role: nobody has any";
+  local_.answers[roles] = {.status = 404};
+  EXPECT_EQ(error().kind(), ErrorKind::usage) << "likewise";
+  EXPECT_THAT(error().hint(), ::testing::HasSubstr("--store-credentials"));
+  local_.answers[roles] = {.status = 503};
+  EXPECT_EQ(error().kind(), ErrorKind::retry);
   local_.answers[roles] = {.status = 200, .body = "a role\nanother"};
   local_.answers[roles + "a%20role"] = {.status = 200, .body = "rubbish"};
   EXPECT_THAT(error().what(), ::testing::HasSubstr("metadata service gave no credentials"));
