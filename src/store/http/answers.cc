@@ -390,8 +390,17 @@ StoreError error_of(const Answer& answer, const std::string& what, const std::st
   const auto* const header = answer.header("x-amz-bucket-region");
   const auto region = told && !told->region.empty() ? told->region : header ? *header : "";
   if (!region.empty()) error.with("region", region);
+  const auto* const location = answer.header("location");
+  const bool elsewhere =
+      trouble == Trouble::region && !told && region.empty() && location != nullptr;
+  // The query may contain a shared access signature.
+  if (elsewhere) error.with("location", short_text(location->substr(0, location->find('?'))));
   if (meaning != nullptr && !meaning->hint.empty())
     error.hint(meaning->hint);
+  else if (elsewhere)
+    error.hint(
+        "Redirects are not followed. A proxy or gateway before the store sends them: check "
+        "--store-endpoint, such as https:// in place of http://.");
   else if (trouble == Trouble::region)
     error.hint(kRegionHint);
   else if (answer.status == 403)

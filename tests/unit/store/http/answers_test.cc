@@ -158,6 +158,19 @@ TEST(Answers, NameTheRegionThatWouldBeRight) {
   EXPECT_THAT(error_of(redirect, "x", "y").what(), ::testing::HasSubstr("region eu-west-1"));
 }
 
+/// As of a gateway that wants https. What it repeats of the request may be a secret.
+TEST(Answers, ThatNameAnotherAddressAreNoMatterOfTheRegion) {
+  auto redirect = answer(301, "");
+  redirect.body = "<html><head><title>301 Moved Permanently</title></head></html>";
+  redirect.headers["location"] = "https://host/wal?restype=container&sv=2023-11-03&sig=secret";
+  const auto error = error_of(redirect, "could not list objects", "azure://wal");
+  EXPECT_EQ(error.trouble(), Trouble::region);
+  EXPECT_THAT(error.what(), ::testing::HasSubstr("https://host/wal"));
+  EXPECT_THAT(error.what(), ::testing::Not(::testing::HasSubstr("secret")));
+  EXPECT_THAT(error.hint(), ::testing::HasSubstr("--store-endpoint"));
+  EXPECT_THAT(error.hint(), ::testing::Not(::testing::HasSubstr("--store-region")));
+}
+
 TEST(Answers, OfWhatIsNoStoreAreShortAndOnOneLine) {
   const auto error = error_of(Answer{.status = 502, .body = "<html>\n" + std::string(5000, 'x')},
                               "could not do it", "s3://b");
