@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -74,6 +75,18 @@ int wrong(std::string_view what) {
   return kUsageStatus;
 }
 
+/// The original's message, if the system had a reason for the failure.
+template <typename Action>
+auto in_its_words(std::string_view what, std::string_view path, const Action& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    if (error.system_code() == 0) throw;
+    throw Error(error.kind(),
+                fmt::format("{} \"{}\": {}", what, path, std::strerror(error.system_code())));
+  }
+}
+
 struct Settings {
   bool backup_history = false;
   bool debug = false;
@@ -115,7 +128,9 @@ std::string first_to_stay(io::Directory& directory, const Settings& settings) {
 }
 
 int clean(const Settings& settings) {
-  const auto directory = io::open_existing_directory(settings.location);
+  const auto directory = in_its_words("could not open archive location", settings.location, [&] {
+    return io::open_existing_directory(settings.location);
+  });
   const auto first = first_to_stay(*directory, settings);
   std::vector<std::pair<std::string, std::string>> files;  // without the timeline, name
   for (const auto& entry : directory->list()) {
@@ -136,7 +151,7 @@ int clean(const Settings& settings) {
       continue;
     }
     if (settings.debug) print_stderr("{}: removing file \"{}\"\n", kName, path);
-    directory->remove(name);
+    in_its_words("could not remove file", path, [&] { directory->remove(name); });
   }
   if (!settings.dry_run && !files.empty()) directory->sync();
   if (!listed.empty()) print_data(listed);
@@ -150,8 +165,6 @@ int pg_archivecleanup(int count, char** words) {
                                  {"debug", no_argument, nullptr, 'd'},
                                  {"dry-run", no_argument, nullptr, 'n'},
                                  {"strip-extension", required_argument, nullptr, 'x'},
-                                 {"help", no_argument, nullptr, '?'},
-                                 {"version", no_argument, nullptr, 'V'},
                                  {nullptr, 0, nullptr, 0}};
   if (count > 1) {
     const std::string_view first = words[1];
@@ -187,6 +200,8 @@ int pg_archivecleanup(int count, char** words) {
   if (rest.empty()) return wrong("must specify archive location");
   if (rest.size() < 2) return wrong("must specify oldest kept WAL file");
   if (rest.size() > 2) return wrong("too many command-line arguments");
+  if (settings.dry_run)  // since 19
+    print_stderr("{0}: executing in dry-run mode\n{0}: detail: No files will be removed.\n", kName);
   settings.location = rest[0];
   try {
     if (io::type_of(settings.location) != io::PathType::directory) {
@@ -195,7 +210,7 @@ int pg_archivecleanup(int count, char** words) {
     }
   } catch (const Error& failure) {
     print_stderr("{}: error: {}\n", kName, failure.what());
-    return 1;
+    return kUsageStatus;
   }
   const auto oldest = without(rest[1], settings.extension);
   if (!is_segment(oldest) && !is_partial(oldest) && !is_backup_history(oldest))
