@@ -116,7 +116,9 @@ class Session {
         stream_once();
         break;
       } catch (const net::Interrupted&) {
-        if (!output_) throw;
+        // (The slot that was to be created is there: the original starts to stream, and ends.)
+        if (!output_ && !(slot_made_ && !habits_->explains())) throw;
+        tell("received interrupt signal, exiting");
         break;  // while connecting again
       } catch (const Error& error) {
         if (wait_out(error)) continue;

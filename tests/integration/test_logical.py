@@ -352,6 +352,34 @@ def test_recvlogical_stopped_before_it_has_the_slot_is_no_success(servers, recei
     wait_for(lambda: server.sql("SELECT count(*) FROM pg_replication_slots") == "0", "no slot to be left")
 
 
+class WithoutAStream(FakeServer):
+    """Creates a slot, and then answers nothing."""
+
+    made = asked_more = False
+
+    def _answer(self, connection, command):
+        if self.made:
+            self.asked_more = True
+            return connection.wait()
+        if not command.startswith("CREATE_REPLICATION_SLOT"):
+            return super()._answer(connection, command)
+        connection.row(["s", "0/1000000", None, "test_decoding"])
+        self.made = True
+        return True
+
+
+def test_recvlogical_stopped_before_its_stream_has_done_what_it_was_asked_to(receivers, recvlogical):
+    """The slot is there, and the original ends as at any other moment of its stream."""
+    with WithoutAStream() as server:
+        receiver = receivers.start([recvlogical, "-d", f"{server.conninfo()} dbname=postgres", "-S", "s", "-v",
+                                    "--create-slot", "--start", "-f", "-"])
+        wait_for(lambda: server.asked_more, "it to have the slot")
+        receiver.send(signal.SIGTERM)
+        assert receiver.wait_exit() == 0
+        assert receiver.said() == ('pg_recvlogical: creating replication slot "s"\n'
+                                   "pg_recvlogical: received interrupt signal, exiting\n")
+
+
 def test_recvlogical_waits_while_its_disk_is_full(servers, receivers, place, recvlogical):
     """As the original, which nobody may start again. It must not start after what is missing in the file."""
     server = source(servers)
