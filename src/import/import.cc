@@ -51,7 +51,7 @@ void Import::look() {
     cluster_.system_identifier = identity->system_identifier;
     cluster_.segment_size = identity->segment_size;
   }
-  offers_ = collect(sources_, cluster_, result_.left_out);
+  offers_ = collect(sources_, cluster_, result_.left_out, options_.stop);
   if (cluster_.segment_size) size_ = *cluster_.segment_size;
 }
 
@@ -75,19 +75,25 @@ void Import::compare_present() {
         left_at = left_at ? std::min(*left_at, *end) : *end;
     for (const auto& offer : offers) {
       std::string what;
-      try {
+      const auto compare = [&] {
         const auto offset = meaningful_difference(archive_, files.front(), offer, size_, left_at);
-        if (!offset) {
+        if (!offset)
           ++result_.present;
-          continue;
+        else
+          what = fmt::format("it differs from the archive's {} from {} on",
+                             files.front().to_string(), name.start(size_) + *offset);
+      };
+      for (bool again = false;; again = true) {
+        try {
+          compare();
+        } catch (const Error& error) {
+          if (!archive::is_gone(error) && !is_of_the_file(error)) throw;
+          if (!again && wait_for_writer(offer, size_, options_.stop)) continue;
+          if (!archive::is_gone(error)) what = error.what();
         }
-        what = fmt::format("it differs from the archive's {} from {} on", files.front().to_string(),
-                           name.start(size_) + *offset);
-      } catch (const Error& error) {
-        if (archive::is_gone(error)) continue;
-        if (!is_of_the_file(error)) throw;
-        what = error.what();
+        break;
       }
+      if (what.empty()) continue;
       if (is_sound(name)) {
         // Ours is whole: is the other one damaged, or of another branch?
         const auto& own = files.front().to_string();

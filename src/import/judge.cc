@@ -152,7 +152,7 @@ class Judge::Reading {
   }
 
   /// Returns false, with a report, if it does not hold all of the segment, or is not valid.
-  bool read(Slot& slot, wal::RecordVerifier& verifier) {
+  bool read(Slot& slot, wal::RecordVerifier& verifier, bool again = false) {
     const auto& offer = slot.offer;
     std::optional<wal::Damage> damage;
     std::optional<crypto::Digest> sha1;
@@ -176,6 +176,11 @@ class Judge::Reading {
       if (!is_of_the_file(error) ||
           (error.kind() == ErrorKind::io && offer.shelf.get() == &judge_.archive_))
         throw;
+      if (!again && wait_for_writer(offer, size_, judge_.options_.stop)) {
+        slot.digest = {};
+        verifier = verifier_;
+        return read(slot, verifier, true);
+      }
       leave_out(offer, Reason::not_sound, error.what(), error.hint());
       return false;
     }

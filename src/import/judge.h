@@ -41,7 +41,7 @@ class Judge {
     archive::AskDurableEnd durable_end = nullptr;
     wal::RecordObserver* observer = nullptr;  ///< receives the records that are read
     /// Asked between pieces of `moved` bytes: true, and judge() ends with Error{retry}.
-    std::function<bool(std::uint64_t moved)> stop = nullptr;
+    Stop stop = nullptr;
   };
   Judge(io::Shelf& archive, const Lineage& lineage, Options options)
       : archive_(archive), lineage_(lineage), options_(std::move(options)) {}

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "archive/content.h"
 #include "archive/forms.h"
 #include "archive/segment_reader.h"
+#include "archive/sizes.h"
 #include "base/error.h"
 #include "wal/page.h"
 
@@ -24,8 +27,8 @@ constexpr const char* kOwnCluster =
 
 class Collector {
  public:
-  Collector(Cluster& cluster, std::vector<LeftOut>& left_out)
-      : cluster_(cluster), left_out_(left_out) {}
+  Collector(Cluster& cluster, std::vector<LeftOut>& left_out, const Stop& stop)
+      : cluster_(cluster), left_out_(left_out), stop_(stop) {}
 
   void add(const Source& source) {
     const auto listing =
@@ -175,7 +178,11 @@ class Collector {
     }
   }
 
-  [[nodiscard]] bool belongs_here(const Offer& offer) {
+  [[nodiscard]] bool was_being_written(const Offer& offer) const {
+    return cluster_.segment_size && wait_for_writer(offer, *cluster_.segment_size, stop_);
+  }
+
+  [[nodiscard]] bool belongs_here(const Offer& offer, bool again = false) {
     std::optional<wal::PageHeader> page;
     try {
       page = archive::read_first_page_header(*offer.shelf, offer.name);
@@ -183,9 +190,11 @@ class Collector {
       // (Removed since it was listed: no longer offered.)
       if (archive::is_gone(error)) return false;
       if (!is_of_the_file(error)) throw;
+      if (!again && was_being_written(offer)) return belongs_here(offer, true);
       leave_out(offer.path(), Reason::not_sound, error.what(), error.hint());
       return false;
     }
+    if (!page && !again && was_being_written(offer)) return belongs_here(offer, true);
     if (!page) {
       if (offer.name.partial)
         leave_out(offer.path(), Reason::not_asked_for, "it is incomplete and empty");
@@ -225,6 +234,7 @@ class Collector {
 
   Cluster& cluster_;
   std::vector<LeftOut>& left_out_;
+  const Stop& stop_;
   std::vector<Offer> candidates_;
   std::map<wal::TimelineId, std::set<const io::Shelf*>> tellers_;  ///< that have its history
   std::set<const io::Shelf*> ours_;       ///< with segments of the archive's cluster
@@ -238,9 +248,24 @@ bool is_of_the_file(const Error& error) {
   return error.kind() == ErrorKind::damage || error.kind() == ErrorKind::io;
 }
 
-Offers collect(const std::vector<Source>& sources, Cluster& cluster,
-               std::vector<LeftOut>& left_out) {
-  Collector collector(cluster, left_out);
+bool wait_for_writer(const Offer& offer, wal::SegmentSize segment_size, const Stop& stop) {
+  if (offer.name.partial) return false;
+  try {
+    for (bool waited = false;; waited = true) {
+      const auto change = archive::find_recent_change(
+          *offer.shelf, offer.name.segment, segment_size, std::chrono::system_clock::now());
+      if (!change.ends_early) return waited || change.changed;
+      if (stop && stop(0)) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  } catch (const Error&) {
+    return false;  // the first error is reported
+  }
+}
+
+Offers collect(const std::vector<Source>& sources, Cluster& cluster, std::vector<LeftOut>& left_out,
+               const Stop& stop) {
+  Collector collector(cluster, left_out, stop);
   for (const auto& source : sources) collector.add(source);
   return collector.run();
 }

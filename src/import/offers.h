@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -88,11 +89,20 @@ struct Cluster {
 /// permission): the others may be usable.
 [[nodiscard]] bool is_of_the_file(const Error& error);
 
+/// Asked now and then: so much more WAL was read. True: it is to end.
+using Stop = std::function<bool(std::uint64_t moved)>;
+
+/// Called if the file could not be read. Another program may be copying it directly to its final
+/// name: waits as long as it does, unless it is to end. True: the file has been changed since, or
+/// just before, and must be read again.
+[[nodiscard]] bool wait_for_writer(const Offer& offer, wal::SegmentSize segment_size,
+                                   const Stop& stop);
+
 /// Lists the sources and reads the first page header of each segment: those of another cluster,
 /// those whose content does not match their name, unreadable files, and histories that differ are
 /// in `left_out`, as are sources without any WAL. Fills in what is not known of the cluster. Throws
 /// Error{io} for a source that cannot be listed.
 [[nodiscard]] Offers collect(const std::vector<Source>& sources, Cluster& cluster,
-                             std::vector<LeftOut>& left_out);
+                             std::vector<LeftOut>& left_out, const Stop& stop = nullptr);
 
 }  // namespace weir::importing

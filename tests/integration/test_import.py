@@ -2,15 +2,17 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
+import subprocess
 
 import pytest
 
 from support import wal
 from support.archive import Archive
 from support.chapter import Chapter
-from support.process import run, wait_for
+from support.process import PATIENCE, copied_beside, run, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import base_backup, hand_over, installed, recover, restore_command
 from support.scenario import reported, status_of_receiver, streaming
@@ -320,6 +322,42 @@ def test_it_replaces_what_is_damaged_and_extends_only_if_asked_to(
     empty.assert_covers(primary, 1, end)
     receiver.stop()
     assert bring_in(empty, "--extend", archive.path).names == []
+
+
+@pytest.mark.parametrize("form", ["", ".gz"])
+@pytest.mark.parametrize("part", [0, 0.5], ids=["begun", "half"])
+def test_waits_for_a_file_that_another_program_is_copying(servers, receivers, new_archive, place, form, part):
+    """The source is a directory in which cp is at work, for example an archive_command."""
+    server = servers.primary()
+    archive = new_archive(server)
+    receiver, _, behind = with_segments(server, receivers, archive, 4)
+    receiver.stop()
+    lost, = names_of(server, [behind - 2])
+    take_away(archive, [lost])
+    source = place / "source"
+    source.mkdir()
+    for name in names_of(server, [behind - 3, behind - 2, behind - 1]):
+        content = server.pg_wal(name).read_bytes()
+        path = source / (name + form)
+        content = gzip.compress(content, 1) if form else content
+        if name == names_of(server, [behind - 1])[0]:
+            path.write_bytes(content)
+            continue
+        # One that the archive lacks, and one that it has.
+        path.write_bytes(content[:int(len(content) * part)])
+        running = subprocess.Popen([BINARY, "import", "-D", archive.path, "--dry-run", source], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        copied_beside(running, path, content[int(len(content) * part):])
+        said = running.communicate(timeout=PATIENCE)
+        assert name not in said[1], said
+        assert running.returncode == (0 if name == lost else 1), said
+    # Nobody writes to it any more: it is damaged.
+    path = source / (lost + form)
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    os.utime(path, (0, 0))
+    assert lost in bring_in(archive, source, status=1).stderr
+    path.write_bytes(gzip.compress(server.pg_wal(lost).read_bytes()) if form else server.pg_wal(lost).read_bytes())
+    assert bring_in(archive, source).names == [lost + form]
 
 
 def offer(archive, path, status=0):

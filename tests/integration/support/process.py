@@ -85,6 +85,21 @@ def run(command, check=True, timeout=5 * PATIENCE, **options):
     return result
 
 
+def copied_beside(process, path, rest, seconds=2):
+    """Another program is copying the file directly to its final name, which `process` waits for. It counts as being
+    written for 10 s after a change: here it is changed all the time, however late `process` comes to it. Then it is whole."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        os.utime(path)
+        try:
+            process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"it did not wait for {path}: status {process.returncode}")
+    with open(path, "ab") as file:
+        file.write(rest)
+
+
 def preload(place, source):
     """Builds support/<source>, a library for LD_PRELOAD."""
     library = pathlib.Path(place) / source.replace(".c", ".so")
