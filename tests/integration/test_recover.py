@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import PATIENCE, as_server_user, run, server_user, wait_for
+from support.process import PATIENCE, as_server_user, copied_beside, run, server_user, wait_for
 from support.recovery import hand_over, installed
 from support.scenario import promote_again, reported, streaming
 from support.server import bin_directory, free_port
@@ -1076,10 +1076,7 @@ def test_waits_for_a_segment_that_is_being_copied(world):
     give(raw)
     running = subprocess.Popen(world.command("--dry-run", "--json", backup="plain"), stdout=subprocess.PIPE, text=True,
                                **as_server_user(), cwd="/")
-    with pytest.raises(subprocess.TimeoutExpired):
-        running.wait(2)
-    with open(raw, "ab") as file:
-        file.write(content[500_000:])
+    copied_beside(running, raw, content[500_000:])
     told = json.loads(running.communicate(timeout=PATIENCE)[0])
     assert told["status"] == 0 and told["promised_lsn"] == promised, told
     # Nobody writes to it any more: it is damaged.

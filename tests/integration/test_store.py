@@ -25,7 +25,7 @@ from support.archive import Archive
 from support.azure import Azurite
 from support.fault_proxy import FaultProxy
 from support.gateway import Gateway, Swift
-from support.process import PATIENCE, alive, run, wait_for
+from support.process import PATIENCE, alive, copied_beside, run, wait_for
 from support.receiver import BINARY, Receiver, pgweir, receive_command
 from support.recovery import hand_over
 from support.scenario import begun
@@ -236,10 +236,7 @@ def test_a_segment_that_is_being_copied_is_sent_when_it_is_whole(archive, bucket
                                 bucket.gateway.url, "--store-name", "main", "--no-progress"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS})
-    with pytest.raises(subprocess.TimeoutExpired):
-        running.wait(2)
-    with open(raw, "ab") as file:
-        file.write(content[len(content) // 2:])
+    copied_beside(running, raw, content[len(content) // 2:])
     said = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0, said
     assert_stored(archive, bucket)

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from support import wal
-from support.process import PATIENCE
+from support.process import PATIENCE, copied_beside
 from support.receiver import BINARY
 from support.server import DEBIAN_BIN
 
@@ -126,10 +126,7 @@ def test_waits_for_a_file_that_another_program_is_writing(servers, place, form, 
     path.write_bytes(content[:len(content) // 2])
     running = subprocess.Popen([BINARY, "verify", "-D", archive, "--json", "--jobs", jobs], stdout=subprocess.PIPE,
                                text=True)
-    with pytest.raises(subprocess.TimeoutExpired):
-        running.wait(2)
-    with open(path, "ab") as file:
-        file.write(content[len(content) // 2:])
+    copied_beside(running, path, content[len(content) // 2:])
     report = json.loads(running.communicate(timeout=PATIENCE)[0])
     assert running.returncode == 0 and report["sound"], report
     # Nobody writes to it any more: it is damaged.
