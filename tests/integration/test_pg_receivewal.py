@@ -21,6 +21,7 @@ from support.walsender import FakeServer
 
 STOCK = DEBIAN_BIN / "pg_receivewal"
 APPLICATION = "pg_receivewal"
+READS_SLOTS = 15  # the first server whose slot says where an empty directory's WAL begins
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_each_option_to_the_same_effect(servers, run, archives):
             result = run(program, "-D", directory, *options)
             found[program] = (result.returncode, result.stdout, state(directory),
                               result.stderr.splitlines())
-            if "PROGRAM" in "".join(str(word) for word in case):
+            if "PROGRAM" in "".join(str(word) for word in case) and server.major >= READS_SLOTS:
                 assert_whole(server, directory, start, end)
         # The server may have written on meanwhile: where exactly it stopped is each one's own.
         lines = {program: told(found[program][3], r"(stopped log streaming at) \S+")
@@ -231,7 +232,7 @@ def test_environment_and_service_file(servers, run, archives, place):
 
 def test_passwords(servers, run, archives, place):
     server = servers.primary()
-    server.sql("CREATE ROLE archiver LOGIN REPLICATION PASSWORD 'secret'")
+    server.sql("SET password_encryption = 'scram-sha-256'; CREATE ROLE archiver LOGIN REPLICATION PASSWORD 'secret'")
     server.hba("host replication archiver 127.0.0.1/32 scram-sha-256")
     server.reload()
     end = server.write_wal(0.1)
@@ -293,6 +294,7 @@ def test_handing_the_directory_back_and_forth(servers, receivers, run, ours, arc
     """In whatever state one of the two leaves it: stopped, ended, killed."""
     server = servers.primary()
     directory = archives("archive")
+    server.switch_wal()  # the first WAL is in one segment
     start = server.flushed() // server.segment_size * server.segment_size
     here = ["-D", directory, *connection(server)]
     compression = ["-Z", kind] if kind else []
@@ -485,7 +487,7 @@ def test_what_is_reported(servers, receivers, ours, archives):
         receiver = receivers.start([ours, "-D", archives("a" + "".join(options)),
                                     *connection(server), *options])
         wait_for(lambda: streaming(server, APPLICATION)["write_lsn"], "it to report")
-        if options == ["-S", "archive"]:
+        if options == ["-S", "archive"] and server.major >= READS_SLOTS:
             assert not streaming(server, APPLICATION)["flush_lsn"]
             assert restart_lsn(server) == slot
             server.switch_wal()
@@ -534,7 +536,8 @@ def test_follows_timelines(servers, run, archives):
         lines[program].append(sorted(state(directory)))
         assert (directory / "00000002.history").read_bytes() == \
             server.pg_wal("00000002.history").read_bytes()
-        assert_whole(server, directory, start, min(old, server.timeline_end(1)))
+        if server.major >= READS_SLOTS:
+            assert_whole(server, directory, start, min(old, server.timeline_end(1)))
     assert lines["ours"] == lines["stock"]
 
 
@@ -588,6 +591,6 @@ def test_streams_from(servers, run, archives, major):
     end = server.switch_wal()
     directory = archives("archive")
     result = run("ours", "-D", directory, *connection(server), "-n", "-v", "-E",
-                 wal.lsn_text(end - 1), *(["-S", "archive"] if major >= 15 else []))
+                 wal.lsn_text(end - 1), *(["-S", "archive"] if major >= READS_SLOTS else []))
     assert result.returncode == 0, result.stderr
-    assert_whole(server, directory, start if major >= 15 else end - 1, end - 1)
+    assert_whole(server, directory, start if major >= READS_SLOTS else end - 1, end - 1)
