@@ -467,20 +467,37 @@ void StreamLoop::sync(std::unique_ptr<archive::SyncJob> job, StreamPolicy::Sync 
   if (state_.flush() > durable) feed_.publish(event::DurableEnd{state_.timeline(), state_.flush()});
   finish_if_done();
   if (leader_needs_syncs_) wake_leader();
-  if (!finished.empty()) {
-    const Unlocked unlocked(*this);
-    report_finished(finished);
-  }
+  finished_.insert(finished_.end(), finished.begin(), finished.end());
+  report_finished();
 }
 
-/// The compressor is notified last: that a segment is compressed is published after it is finished.
-void StreamLoop::report_finished(const std::vector<wal::SegmentName>& segments) {
+/// In the order of the WAL, although the threads that have renamed two segments may come here in
+/// any order: by one thread at a time, and nothing after the flush position, since an earlier job's
+/// thread has not come yet. The compressor is notified last: that a segment is compressed is
+/// published after it is finished.
+void StreamLoop::report_finished() {
   const auto size = policy_.segment_size();
-  for (const auto& segment : segments) {
-    log_.debug("finished segment {}", segment);
-    feed_.publish(event::SegmentFinished{segment, size.start(segment.segno(size) + 1)});
+  const auto end_of = [&](wal::SegmentName segment) { return size.start(segment.segno(size) + 1); };
+  while (!reports_finished_) {
+    const auto flushed = state_.flush();
+    const auto later = std::stable_partition(
+        finished_.begin(), finished_.end(),
+        [&](const wal::SegmentName& segment) { return end_of(segment) <= flushed; });
+    std::vector<wal::SegmentName> segments(finished_.begin(), later);
+    if (segments.empty()) return;
+    finished_.erase(finished_.begin(), later);
+    std::sort(segments.begin(), segments.end());
+    reports_finished_ = true;
+    {
+      const Unlocked unlocked(*this);
+      for (const auto& segment : segments) {
+        log_.debug("finished segment {}", segment);
+        feed_.publish(event::SegmentFinished{segment, end_of(segment)});
+      }
+      if (compression_ != nullptr) compression_->add(segments);
+    }
+    reports_finished_ = false;
   }
-  if (compression_ != nullptr) compression_->add(segments);
 }
 
 /// Runs a part of a job, and repeats it while there is no space and it is to wait. Even a rename

@@ -43,8 +43,7 @@ namespace weir::receive {
 /// One mutex guards the engine's state and the connection; verifying, writing and syncing happen
 /// outside of it. The writer and the intake belong to the leader. Every private function is called
 /// with the mutex held, and returns with it held (except work(), which locks it, part(),
-/// with_patience(), report_sync_disk() and report_finished()); a function that unlocks it meanwhile
-/// uses an Unlocked.
+/// with_patience() and report_sync_disk()); a function that unlocks it meanwhile uses an Unlocked.
 class StreamLoop {
  public:
   /// Callbacks at certain moments of the stream.
@@ -136,7 +135,7 @@ class StreamLoop {
                const Error& full);
   void report_write_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
   void report_sync_disk(StreamPolicy::DiskChange news, const std::optional<Error>& full);
-  void report_finished(const std::vector<wal::SegmentName>& segments);
+  void report_finished();
   void wait_for_events();
   void send_due_status();
   void fail(const Error& error);
@@ -170,6 +169,8 @@ class StreamLoop {
 
   std::atomic<bool> guardian_waits_ = false;  ///< for the mutex: the leader yields it
   bool leader_needs_syncs_ = false;           ///< the leader waits for another thread's sync to end
+  std::vector<wal::SegmentName> finished_;    ///< renamed into place, and not yet reported
+  bool reports_finished_ = false;             ///< a thread does that
   Workers workers_;                           ///< the last member: its threads use all others
 };
 

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -37,6 +38,21 @@ def test_a_primary_under_load(servers, receivers, new_archive):
     archive.assert_same_wal(primary, minimum=3)
     archive.assert_covers(primary, 1, end, start=start)
     assert archive.hidden() == [], "a clean stop leaves nothing temporary"
+
+
+@pytest.mark.parametrize("compress", [[], ["--compress", "zstd:1"]], ids=["raw", "zstd"])
+def test_segments_are_reported_in_their_order(servers, place, new_archive, compress):
+    """Several threads finish them while the receiver catches up."""
+    primary = servers.primary()
+    first = primary.flushed() // primary.segment_size
+    primary.sql("CREATE TABLE rows (text text)")
+    primary.sql("INSERT INTO rows SELECT repeat('x', 900) FROM generate_series(1, 120000)")
+    end = primary.flushed()
+    archive = new_archive(primary)
+    shutil.copy(primary.pg_wal(wal.segment_name(1, first, primary.segment_size)), archive.path)
+    said = pgweir("receive", "-D", archive.path, "-d", primary.conninfo(), "--endpos", wal.lsn_text(end), "-v", *compress).stderr
+    segments = re.findall("finished segment ([0-9A-F]{24})", said)
+    assert len(segments) > 50 and segments == sorted(segments)
 
 
 @pytest.mark.parametrize("closed", [(0, 1, 2), (2,)])
