@@ -347,7 +347,9 @@ void Follow::take_told() {
 
 /// Checks what the store has of the next files, and passes them to the sender.
 void Follow::ask() {
-  if (sender_.waiting() > 2 * options_.jobs) return;
+  const auto waiting = sender_.waiting();
+  if (waiting > 0 && ledger_.is_open()) require_place();  // what was offered is sent meanwhile
+  if (waiting > 2 * options_.jobs) return;
   std::vector<UploadItem> items;
   {
     const Threads::Lock lock(*mutex_);
@@ -396,7 +398,13 @@ void Follow::ask() {
 /// the last audit the place may have been emptied, and claimed by another cluster.
 void Follow::require_place() {
   if (threads_.now() < place_due_) return;
-  audit_.look_at_place(*cluster_);
+  try {
+    audit_.look_at_place(*cluster_);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::conflict) sender_.hold(true);
+    throw;
+  }
+  sender_.hold(false);
   place_due_ = threads_.now() + options_.place_every;
 }
 

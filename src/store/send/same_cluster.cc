@@ -9,21 +9,30 @@ namespace weir::store {
 
 namespace {
 
+constexpr const char* kHint =
+    "Nothing was sent. Each cluster needs its own prefix: use another prefix in --store, or "
+    "another "
+    "--store-name.";
+constexpr const char* kReplacedHint =
+    "This was the archive's prefix until another program replaced that object. Nothing more is "
+    "sent "
+    "or removed. Find out which receiver or \"store push\" uses the same --store and --store-name, "
+    "and specify another prefix there.";
+
 Error another_cluster(ObjectStore& store, const std::string& key, const ClusterRecord& ours,
-                      const std::optional<archive::Identity>& there) {
+                      const std::optional<archive::Identity>& there, const char* hint) {
   return Error(ErrorKind::conflict, "the store holds the WAL of another cluster at this prefix")
       .with("object", store.name_of(key))
       .with("system identifier there", there ? there->system_identifier : 0)
       .with("here", ours.system_identifier)
       .with("segment size there", there ? format_size(there->segment_size.bytes()) : "unknown")
       .with("here", format_size(ours.segment_size.bytes()))
-      .hint(
-          "Nothing was sent. Each cluster needs its own prefix: use another prefix in --store, "
-          "or another --store-name.");
+      .hint(hint);
 }
 
 void require_same(ObjectStore& store, const Layout& layout,
-                  const std::optional<ClusterRecord>& found, const ClusterRecord& ours) {
+                  const std::optional<ClusterRecord>& found, const ClusterRecord& ours,
+                  const char* hint) {
   if (found && found->system_identifier == ours.system_identifier &&
       found->segment_size == ours.segment_size)
     return;
@@ -31,7 +40,8 @@ void require_same(ObjectStore& store, const Layout& layout,
   throw another_cluster(
       store, key, ours,
       found ? std::optional(archive::Identity{found->system_identifier, found->segment_size, key})
-            : std::nullopt);
+            : std::nullopt,
+      hint);
 }
 
 }  // namespace
@@ -67,7 +77,7 @@ void SameCluster::require_that_wal_is_ours() {
       there->segment_size == ours_.segment_size)
     return;
   throw another_cluster(store_, there ? layout_.wal_prefix() + there->file : layout_.wal_prefix(),
-                        ours_, there);
+                        ours_, there, kHint);
 }
 
 void SameCluster::require(Conditions conditions, const std::function<void()>& absent) {
@@ -78,12 +88,12 @@ void SameCluster::require(Conditions conditions, const std::function<void()>& ab
     if (write_cluster(store_, layout_, conditions, ours_) == ObjectStore::Put::stored) return;
     found = read_cluster(store_, layout_);  // another writer was faster
   }
-  require_same(store_, layout_, found, ours_);
+  require_same(store_, layout_, found, ours_, kHint);
 }
 
 bool has_record(ObjectStore& store, const Layout& layout, const ClusterRecord& ours) {
   const auto found = read_cluster(store, layout);
-  if (found) require_same(store, layout, found, ours);
+  if (found) require_same(store, layout, found, ours, kReplacedHint);
   return found.has_value();
 }
 

@@ -79,6 +79,11 @@ void Sender::resume() {
   changed_->notify_all();
 }
 
+void Sender::hold(bool held) {
+  const Threads::Lock lock(*mutex_);
+  if (std::exchange(held_, held) && !held) changed_->notify_all();
+}
+
 void Sender::forget(const UploadItem& item) {
   const Threads::Lock lock(*mutex_);
   plan_->forget(item);
@@ -171,10 +176,10 @@ void Sender::take_turns(std::size_t worker) {
   RetryPolicy retry(options_.seed + 1 + worker);
   Threads::Lock lock(*mutex_);
   while (!stopping_) {
-    const auto item = tools_ ? plan_->next(window_.size()) : std::nullopt;
+    const auto item = tools_ && !held_ ? plan_->next(window_.size()) : std::nullopt;
     if (!item) {
       // (Otherwise a history is in progress, or the window is smaller.)
-      if (options_.retry_for && plan_->under_way() == 0) return;
+      if (options_.retry_for && !held_ && plan_->under_way() == 0) return;
       changed_->wait(lock);
       continue;
     }

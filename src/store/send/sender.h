@@ -88,6 +88,8 @@ class Sender {
   void offer(const std::vector<UploadItem>& items, FormsThere there);
   /// Files that are stuck can be retried.
   void resume();
+  /// Whether files that were offered wait until further notice.
+  void hold(bool held);
   /// The store no longer has it: it does not count as sent, and can be offered again.
   void forget(const UploadItem& item);
 
@@ -152,6 +154,7 @@ class Sender {
   std::vector<ManifestEntry> lines_;         ///< of stored files
   std::vector<wal::SegmentName> gone_;       ///< see News
   std::size_t working_ = 0;
+  bool held_ = false;
   bool stopping_ = false;
   std::exception_ptr failure_;
   std::vector<std::unique_ptr<Threads::Thread>> workers_;

@@ -15,6 +15,7 @@
 #include <random>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "archive/identity.h"
 #include "archive/kept_slots.h"
@@ -843,6 +844,38 @@ TEST_F(FollowTest, SendsNothingToAPlaceThatAnotherClusterHasClaimed) {
   }
   put(*ours);
   EXPECT_TRUE(wait_for([&] { return stored(key(4)).has_value(); }));
+}
+
+TEST_F(FollowTest, SendsNoMoreOfABacklogToAPlaceThatAnotherClusterHasClaimed) {
+  builder_.segments(wal_, 4, 9);
+  options_.jobs = 1;
+  options_.place_every = 1ms;
+  const auto record = key_of_cluster(kLayout);
+  MemoryStore other;
+  static_cast<void>(
+      write_cluster(other, kLayout, Conditions::heeded, {4711, kSize, kLayout.form()}));
+  std::atomic<bool> noticed = false;
+  options_.on_trouble = [&](const Error& error) {
+    if (error.kind() == ErrorKind::conflict) noticed = true;
+  };
+  // From the second segment on, nothing is stored until it is noticed.
+  test::Bytes ours;
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (is_quiet() || call.what != "put" || !call.key.starts_with(kLayout.wal_prefix()) ||
+        call.key < key(2))
+      return MemoryStore::Fault::none;
+    if (ours.empty())
+      ours = std::exchange(store_.objects.at(record).bytes, other.objects.at(record).bytes);
+    return noticed ? MemoryStore::Fault::none : MemoryStore::Fault::lost_request;
+  };
+  start();
+  ASSERT_TRUE(wait_for([&] { return noticed.load(); }));
+  const auto before = store_.count("get");
+  ASSERT_TRUE(wait_for([&] { return store_.count("get") >= before + 2; }));
+  EXPECT_FALSE(stored(key(3)));
+  MemoryBytes bytes(ours);
+  store_.put(record, content_of(bytes));
+  EXPECT_TRUE(wait_for([&] { return stored(key(8)).has_value(); }));
 }
 
 TEST_F(FollowTest, APruneOfTheStoreIsNoLoss) {
