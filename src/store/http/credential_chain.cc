@@ -314,9 +314,11 @@ std::optional<Credentials> CredentialChain::of_container() {
   return found;
 }
 
-/// Returns nullopt if nothing listens at the address of EC2's metadata service, another service
-/// does (other clouds have services of their own there), or it has no such item.
-std::optional<std::string> CredentialChain::ask_machine(const Request& request) {
+/// Returns nullopt if nothing listens at the address of EC2's metadata service, or another service
+/// does (other clouds have services of their own there); of one that is known to be EC2's, only if
+/// it has no such item.
+std::optional<std::string> CredentialChain::ask_machine(const Request& request, bool known) {
+  constexpr long kNotFound = 404;
   constexpr long kTooManyRequests = 429;
   const auto failed = [](const std::string& what) {
     return StoreError(Trouble::no_keys,
@@ -328,10 +330,12 @@ std::optional<std::string> CredentialChain::ask_machine(const Request& request) 
   try {
     auto answer = local_.perform(request);
     if (answer.status == 200) return std::move(answer.body);
-    if (answer.status < 500 && answer.status != kTooManyRequests) return std::nullopt;
+    if (known ? answer.status == kNotFound
+              : answer.status < 500 && answer.status != kTooManyRequests)
+      return std::nullopt;
     throw failed(fmt::format("it answered {}", answer.status));
   } catch (const NoAnswer& failure) {
-    if (failure.why() == NoAnswer::Why::not_reached) return std::nullopt;
+    if (!known && failure.why() == NoAnswer::Why::not_reached) return std::nullopt;
     if (failure.why() == NoAnswer::Why::given_up)
       throw StoreError(Trouble::stopped, "asked to stop");
     throw failed(failure.message());
@@ -351,7 +355,7 @@ std::optional<Credentials> CredentialChain::of_machine() {
                       .url = endpoint + "/latest/api/token",
                       .headers = {{"X-aws-ec2-metadata-token-ttl-seconds", "21600"}},
                       .body = &nothing};
-  const auto token = named ? std::optional(fetch(local_, asked, kWho)) : ask_machine(asked);
+  const auto token = named ? std::optional(fetch(local_, asked, kWho)) : ask_machine(asked, false);
   if (!token) return std::nullopt;
   const auto request_of = [&](const std::string& path) -> Request {
     return {.method = "GET",
@@ -359,7 +363,7 @@ std::optional<Credentials> CredentialChain::of_machine() {
             .headers = {{"X-aws-ec2-metadata-token", *token}}};
   };
   // 404: the machine has no role.
-  const auto names = ask_machine(request_of("")).value_or("");
+  const auto names = ask_machine(request_of(""), true).value_or("");
   const auto role = std::string(trimmed(names.substr(0, names.find('\n'))));
   if (role.empty()) return std::nullopt;
   const Secret answer(fetch(local_, request_of(percent_encoded(role, Slashes::are_encoded)), kWho));

@@ -76,7 +76,7 @@ class CredentialChain final : public CredentialSource {
   [[nodiscard]] std::optional<Credentials> of_web_identity();
   [[nodiscard]] std::optional<Credentials> of_container();
   [[nodiscard]] std::optional<Credentials> of_machine();
-  [[nodiscard]] std::optional<std::string> ask_machine(const Request& request);
+  [[nodiscard]] std::optional<std::string> ask_machine(const Request& request, bool known);
   [[nodiscard]] std::string text(const char* name) const;
   [[nodiscard]] std::vector<std::string> shared_files() const;
   [[nodiscard]] std::string state_of_files() const;
