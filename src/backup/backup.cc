@@ -310,7 +310,7 @@ bool Run::run_basebackup(const CopyPlan& plan, Talk& talk) {
 /// False: an incremental backup could not even begin.
 bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
   constexpr auto kUntilFree = std::chrono::seconds(10);
-  constexpr auto kBetween = std::chrono::milliseconds(200);
+  constexpr auto kBetween = std::chrono::seconds(1);
   const auto begin = Clock::now();
   for (; !run_basebackup(plan, talk); talk = Talk()) {
     const auto failure = talk.failure();
@@ -321,7 +321,7 @@ bool Run::copy_once(const CopyPlan& plan, Talk& talk) {
     }
     // The server may still count the connection that asked for its tablespaces.
     if (Clock::now() - begin > kUntilFree) throw failure;
-    static_cast<void>(net::pause(*options_.interrupt, kBetween));
+    if (!net::pause(*options_.interrupt, kBetween)) throw failure;
   }
   return true;
 }
