@@ -131,17 +131,21 @@ bool terminal_is_utf8() {
   return false;
 }
 
-/// By names and by the manifests: the segments cannot be decrypted here.
-status::StatusReport report_of_encrypted(StoredArchive& stored, const status::StoreSide& side,
-                                         const Error& refusal) {
+/// By the store's own record.
+std::optional<archive::Identity> cluster_of(StoredArchive& stored) {
   const auto cluster = insist(stored.patience(), [&] {
     return store::read_cluster(stored.opened().store(), stored.opened().layout());
   });
+  if (!cluster) return std::nullopt;
+  return archive::Identity{cluster->system_identifier, cluster->segment_size, "pgweir.json"};
+}
+
+/// By names and by the manifests: the segments cannot be decrypted here.
+status::StatusReport report_of_encrypted(StoredArchive& stored, const status::StoreSide& side,
+                                         const Error& refusal) {
+  const auto cluster = cluster_of(stored);
   if (cluster && side.manifest)
-    return status::make_report(
-        stored.shelf(),
-        archive::Identity{cluster->system_identifier, cluster->segment_size, "pgweir.json"},
-        side.manifest->coverage);
+    return status::make_report(stored.shelf(), *cluster, side.manifest->coverage);
   status::StatusReport report;
   report.damaged.push_back(refusal.what());
   return report;
@@ -150,7 +154,9 @@ status::StatusReport report_of_encrypted(StoredArchive& stored, const status::St
 /// The report of the store alone.
 status::StatusReport report_of_store(StoredArchive& stored, const status::StoreSide& side) {
   try {
-    return status::make_report(stored.shelf(), 0);
+    auto report = status::make_report(stored.shelf(), 0);
+    if (report.timelines.empty() && !report.identity) report.identity = cluster_of(stored);
+    return report;
   } catch (const store::StoreError&) {
     throw;
   } catch (const Error& error) {

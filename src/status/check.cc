@@ -144,8 +144,10 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
 }
 
 /// A receiver fills a new archive. Without one, it is a wrong path, or a file system that is not
-/// mounted.
+/// mounted. (A store that has its record of the cluster is a receiver's, and it is not known here
+/// whether that one has finished a segment yet.)
 void judge_content(const StatusReport& report, Verdict& verdict) {
+  if (is_store_alone(report) && report.identity) return;
   if (!report.timelines.empty() || report.receiver || report.receiver_error ||
       report.silent_since || !report.damaged.empty() ||
       (report.store && !report.store->error.empty()))

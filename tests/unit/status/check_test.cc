@@ -248,6 +248,9 @@ TEST(Check, DoesNotTakeAnEmptyDirectoryForAnArchiveAtRest) {
   store.directory = "s3://bucket/wall";
   store.store = StoreSide{.place = store.directory};
   EXPECT_THAT(check(store, {}).line, StartsWith("PGWEIR CRITICAL - no WAL is here |"));
+  store.identity = archive::Identity{4711, *wal::SegmentSize::of(1 << 20), "pgweir.json"};
+  EXPECT_EQ(check(store, {}).level, Level::ok) << "the first segment is not finished";
+  store.identity.reset();
   store.store->error = "no answer";
   EXPECT_EQ(check(store, {}).level, Level::warning) << "it is not known whether it has some";
   report.receiver = receiver_of(kWell, {});
@@ -550,7 +553,8 @@ TEST(Check, HasACommandForEachFinding) {
   limits.max_lag = 1;
   limits.max_age = 1min;
   std::set<Topic> topics;
-  const auto look = [&](const StatusReport& report) {
+  const auto look = [&](const StatusReport& report, bool at_rest = false) {
+    limits.at_rest = at_rest;
     for (const auto& finding : check(report, limits).findings) {
       topics.insert(finding.topic);
       EXPECT_THAT(finding.commands, Not(::testing::IsEmpty())) << finding.text;
@@ -579,6 +583,7 @@ TEST(Check, HasACommandForEachFinding) {
   StatusReport empty;
   empty.directory = "/srv/wal";
   look(empty);
+  look(empty, true);
   for (const auto topic : all_topics())
     EXPECT_TRUE(topics.contains(topic) || topic == Topic::other) << to_string(topic);
 }

@@ -272,7 +272,7 @@ TEST(Fleet, ReadsWhatAPageSaysOfItself) {
 TEST(Fleet, TakesAnArchiveAtRestForWell) {
   status::StatusReport report;
   report.directory = "/srv/wal";
-  EXPECT_EQ(rank_of(state_of_report(report, true)), Rank::damaged) << "it has no WAL";
+  EXPECT_EQ(rank_of(state_of_report(report, true, {.at_rest = true})), Rank::damaged) << "no WAL";
   status::timeline_of(report, 1).segments = 1;
   EXPECT_EQ(rank_of(state_of_report(report, false)), Rank::not_archiving);
   EXPECT_EQ(rank_of(state_of_report(report, true)), Rank::well);
