@@ -126,10 +126,12 @@ void Drill::look_through_archive() {
   if (newer) {
     auto warning =
         recovery::of_a_timeline_without_wal(*newer, *report.timeline, options_.target, promise_);
-    if (newer->lost && options_.target.kind == Target::Kind::latest && promise_.problem.empty())
+    if (newer->lost && options_.target.kind == Target::Kind::latest && promise_.problem.empty()) {
       promise_.problem = std::move(warning);
-    else if (!warning.empty())
+      promise_.hint = recovery::kLostFilesHint;
+    } else if (!warning.empty()) {
       report.warnings.push_back(std::move(warning));
+    }
   }
   if (!promise_.problem.empty()) {
     auto hint = promise_.hint;

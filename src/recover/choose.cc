@@ -242,7 +242,11 @@ class Choose {
   /// Their missing files prevent the recovery, with any backup.
   void look_at_newer_timelines(Choice& choice) {
     auto& promise = choice.promise;
-    if (!choice.no_promotion.empty() && !options_.standby && options_.action == Action::promote) {
+    // (Without a record for it to pause or shut down at, the server is promoted anyway.)
+    const bool promoted =
+        options_.action == Action::promote ||
+        (options_.target.kind == Target::Kind::latest && !promise.last_record.valid());
+    if (!choice.no_promotion.empty() && !options_.standby && promoted) {
       promise.obstacle = Obstacle::no_history;
       promise.problem = recovery::of_no_promotion(choice.no_promotion);
       promise.hint = recovery::kNoPromotionHint;
@@ -254,10 +258,9 @@ class Choose {
     promise.obstacle = Obstacle::no_history;
     promise.problem = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
                                                           choice.promise);
-    promise.hint = fmt::format(
-        "Find out which program removes objects there. Upload the files again from another copy of "
-        "the archive, or specify that copy with -D. \"--timeline {}\" recovers without them.",
-        choice.timeline);
+    promise.hint =
+        fmt::format("{} \"--timeline {}{}\" recovers without them.", recovery::kLostFilesHint,
+                    choice.timeline, choice.no_promotion.empty() ? "" : " --action pause");
   }
 
   void tell_of_a_newer_timeline(const Choice& choice) {

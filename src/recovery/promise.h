@@ -156,6 +156,11 @@ struct Promise {
 [[nodiscard]] Promise look_through(const Way& way, const archive::BackupPoint& backup,
                                    const Target& target, const std::function<bool()>& stop);
 
+/// For of_a_timeline_without_wal(), of a store that has lost it.
+inline constexpr const char* kLostFilesHint =
+    "Find out which program removes objects there. Upload the files again from another copy of the "
+    "archive, or specify that copy with -D.";
+
 /// For Way::no_promotion.
 [[nodiscard]] std::string of_no_promotion(const std::string& why);
 inline constexpr const char* kNoPromotionHint =

@@ -143,11 +143,11 @@ void judge_receiver(const StatusReport& report, const Limits& limits, Verdict& v
   verdict.findings.back().commands = {"systemctl status 'pgweir@*'"};
 }
 
-/// A receiver fills a new archive. Without one, it is a wrong path, or a file system that is not
-/// mounted. (A store that has its record of the cluster is a receiver's, and it is not known here
-/// whether that one has finished a segment yet.)
-void judge_content(const StatusReport& report, Verdict& verdict) {
-  if (is_store_alone(report) && report.identity) return;
+/// A receiver fills a new archive; that none runs is judged elsewhere. An archive at rest without
+/// WAL is a wrong path, or a file system that is not mounted. (A store that has its record of the
+/// cluster is a receiver's, and it is not known here whether that one has finished a segment yet.)
+void judge_content(const StatusReport& report, const Limits& limits, Verdict& verdict) {
+  if (is_store_alone(report) ? report.identity.has_value() : !limits.at_rest) return;
   if (!report.timelines.empty() || report.receiver || report.receiver_error ||
       report.silent_since || !report.damaged.empty() ||
       (report.store && !report.store->error.empty()))
@@ -410,7 +410,7 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   if (report.newer_magic)
     add(Level::warning, newer_version_text(*report.newer_magic), Topic::other);
   judge_receiver(report, limits, verdict);
-  judge_content(report, verdict);
+  judge_content(report, limits, verdict);
   judge_store(report, limits, verdict);
   judge_relays(report, verdict);
   judge_upstream(report, verdict);

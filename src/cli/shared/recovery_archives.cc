@@ -182,7 +182,7 @@ void require_history(const archive::Timelines& timelines, wal::TimelineId timeli
                 "archive from another copy, or from pg_wal of a server of this timeline.") +
             (standby ? ""
                      : " Only if the timeline is not wanted, recover along another one with "
-                       "--timeline."));
+                       "--timeline and --action pause."));
 }
 
 }  // namespace
@@ -251,8 +251,14 @@ std::string ArchivesOfRecovery::no_promotion() {
     const auto missing = [&](const restore::Gap& gap) {
       return fmt::format("{} is missing in the archive: {}", wal::history_name(next), gap.what);
     };
-    const auto absence = restore::judge_absent_history(next, archives_.listing(), timelines,
-                                                       archives_.known_holes(size_));
+    const auto holes = archives_.known_holes(size_);
+    auto absence = restore::judge_absent_history(next, archives_.listing(), timelines, holes);
+    // Names that are not of files are in the listing of one archive only.
+    if (archives_.several())
+      archives_.ask_each([&](std::size_t i) {
+        auto own = restore::judge_absent_history(next, archives_.at(i).listing(), timelines, holes);
+        if (std::holds_alternative<restore::Gap>(own)) absence = std::move(own);
+      });
     if (const auto* const gap = std::get_if<restore::Gap>(&absence)) return missing(*gap);
     auto* const stored = open_.stored();
     if (stored == nullptr || archives_.silent(*options_.store)) return {};
