@@ -11,13 +11,11 @@ namespace {
 
 constexpr const char* kHint =
     "Nothing was sent. Each cluster needs its own prefix: use another prefix in --store, or "
-    "another "
-    "--store-name.";
+    "another --store-name.";
 constexpr const char* kReplacedHint =
     "This was the archive's prefix until another program replaced that object. Nothing more is "
-    "sent "
-    "or removed. Find out which receiver or \"store push\" uses the same --store and --store-name, "
-    "and specify another prefix there.";
+    "sent or removed. Find out which receiver or \"store push\" uses the same --store and "
+    "--store-name, and specify another prefix there.";
 
 Error another_cluster(ObjectStore& store, const std::string& key, const ClusterRecord& ours,
                       const std::optional<archive::Identity>& there, const char* hint) {

@@ -179,7 +179,7 @@ void Sender::take_turns(std::size_t worker) {
     const auto item = tools_ && !held_ ? plan_->next(window_.size()) : std::nullopt;
     if (!item) {
       // (Otherwise a history is in progress, or the window is smaller.)
-      if (options_.retry_for && !held_ && plan_->under_way() == 0) return;
+      if (options_.retry_for && plan_->under_way() == 0) return;
       changed_->wait(lock);
       continue;
     }

@@ -88,7 +88,7 @@ class Sender {
   void offer(const std::vector<UploadItem>& items, FormsThere there);
   /// Files that are stuck can be retried.
   void resume();
-  /// Whether files that were offered wait until further notice.
+  /// Whether files that were offered wait until further notice. Not with `retry_for`.
   void hold(bool held);
   /// The store no longer has it: it does not count as sent, and can be offered again.
   void forget(const UploadItem& item);
