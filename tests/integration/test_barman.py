@@ -14,6 +14,8 @@ from support.process import PATIENCE, as_server_user, die_with_parent, run, serv
 from support.scenario import streaming
 from support.server import DEBIAN_BIN
 
+pytestmark = pytest.mark.in_memory
+
 APPLICATION = "barman_receive_wal"
 
 

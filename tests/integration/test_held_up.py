@@ -17,6 +17,8 @@ from support.scenario import create_slot, gone, reported, streaming
 from support.server import DEBIAN_MAJOR
 from test_disk import small_disk  # noqa: F401 (a fixture)
 
+pytestmark = pytest.mark.in_memory
+
 # What waits for us waits for ever, or until the server gives up a connection (wal_sender_timeout, a minute).
 AT_ONCE = 48
 GIVES_UP_SLOTS = {"wal_keep_size": "0", "max_slot_wal_keep_size": "8MB"}

@@ -14,6 +14,8 @@ from support.process import freeze, wait_for
 from support.receiver import pgweir
 from support.scenario import create_slot, gone, promote_again, reported, streaming
 
+pytestmark = pytest.mark.in_memory
+
 
 def hosts(*servers, **options):
     """A connection string that names them in this order; a number is a port."""

@@ -17,6 +17,8 @@ from support.receiver import BINARY, MEMORY_FACTOR, pgweir
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY
 from support.walsender import FakeServer
 
+pytestmark = pytest.mark.in_memory
+
 ROUNDS = int(os.environ.get("PGWEIR_LOGICAL_ROUNDS", 6))
 WAL2JSON = DEBIAN_BIN.parent / "lib" / "wal2json.so"
 

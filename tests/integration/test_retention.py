@@ -7,11 +7,15 @@ import re
 import shutil
 import subprocess
 
+import pytest
+
 from support.process import as_server_user, run, server_user, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import hand_over, installed, recover, restore_command
 from support.scenario import reported, streaming
 from support.server import DEBIAN_BIN
+
+pytestmark = pytest.mark.in_memory
 
 
 def basebackup(server, path, *options):

@@ -19,6 +19,8 @@ from support.relay import PASSWORD, Client, Relay, fields, make_user, told
 from support.scenario import begun, create_slot, promote_again, status_of_receiver
 from support.server import DEBIAN_MAJOR, free_port
 
+pytestmark = pytest.mark.in_memory
+
 TRUST = "host replication all 127.0.0.1/32 trust\nlocal replication all peer\n"
 
 

@@ -17,6 +17,8 @@ from support.scenario import begun, create_slot, promote_again, reported, status
 from support.server import DEBIAN_BIN, DEBIAN_MAJOR
 from support.tree import Tree, assert_same_data, content, put_below, wait_streaming
 
+pytestmark = pytest.mark.in_memory
+
 TRUST = "host replication all 127.0.0.1/32 trust\n"
 
 

@@ -17,6 +17,8 @@ from support.walsender import GO_ON, WalServer
 from test_docs import commit_until_it_is_gone, marker, wal_of
 from test_metrics import documented
 
+pytestmark = pytest.mark.in_memory
+
 MAJORS = [13, 14, 15, 16, 17, 18, 19]
 # Nothing but what the README asks for: a line for replication. (And the standbys' own.)
 HBA = ["local all postgres trust", "host replication archiver 127.0.0.1/32 trust",

@@ -32,6 +32,8 @@ from support.scenario import begun
 from support.server import DEBIAN_MAJOR, Server, clients_installed
 from support.template import memory_place
 
+pytestmark = pytest.mark.in_memory
+
 BARMAN = gateways.ROOT / "usr" / "bin" / "barman-cloud-wal-restore"
 KEYS = {"AWS_ACCESS_KEY_ID": Gateway.key, "AWS_SECRET_ACCESS_KEY": Gateway.secret,
         "AZURE_STORAGE_ACCOUNT": Azurite.account, "AZURE_STORAGE_KEY": Azurite.key}

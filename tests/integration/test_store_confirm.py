@@ -15,6 +15,8 @@ from support.scenario import create_slot, reported, restart_lsn, status_of_recei
 from test_store_encryption import Key, decrypted
 from test_store_receive import ENVIRONMENT, bucket, ceph, gateway, load, options, proxy, status, stored  # noqa: F401
 
+pytestmark = pytest.mark.in_memory
+
 AT_ONCE = 48  # who waits for the store waits for ever
 SLOT = ("-S", "archive")
 STORED = (*SLOT, "--confirm", "stored")

@@ -26,6 +26,8 @@ from support.scenario import promote_again, reported, streaming
 from support.server import free_port
 from test_store import KEYS, azurite, bucket, ceph, gateway, of_both, proxy  # noqa: F401
 
+pytestmark = pytest.mark.in_memory
+
 SEED = int(os.environ.get("PGWEIR_SEED", "17"))
 KILLS = int(os.environ.get("PGWEIR_KILLS", "5"))
 ENVIRONMENT = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent", **KEYS}

@@ -19,6 +19,8 @@ from support.scenario import (
 )
 from support.server import DEBIAN_MAJOR
 
+pytestmark = pytest.mark.in_memory
+
 
 def assert_whole(archive, server, timelines):
     """Each timeline is there up to where it ended on this server, the last one is left to the

@@ -25,6 +25,8 @@ from support.recovery import base_backup
 from support.scenario import create_slot, promote_again, reported, streaming
 from support.server import free_port
 
+pytestmark = pytest.mark.in_memory
+
 EVIL = "<img src=x onerror=document.title='owned'>"
 WIDTHS = {"phone": 360, "desk": 1280, "wall": 2560}
 
