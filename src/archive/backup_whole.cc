@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::string_view kMap = "tablespace_map";
 constexpr std::string_view kControl = "global/pg_control";
+constexpr std::string_view kGlobalMap = "global/pg_filenode.map";
 /// A line for each tablespace.
 constexpr std::uint64_t kLargestMap = std::uint64_t{1} << 20;
 
@@ -164,6 +165,8 @@ class Look {
       });
     } else if (!files_.control && files_.manifest.empty()) {
       content_.missing = "it has neither backup_manifest nor global/pg_control yet";
+    } else if (files_.manifest.empty()) {
+      look_at_parts();
     }
     if (content_.missing) return;
     const auto tablespaces = in_directory("pg_tblspc");
@@ -173,6 +176,30 @@ class Look {
       content_.missing = fmt::format(
           "its tablespace {} is missing: the target of the link pg_tblspc/{} does not exist",
           dead.front(), dead.front());
+  }
+
+  /// Without a manifest, an aborted copy may have pg_control, and lack other files without which no
+  /// server starts. (That a table's file is missing is not detected.)
+  void look_at_parts() {
+    const auto require = [&](bool is_there, std::string_view name) {
+      if (!is_there && !content_.missing)
+        content_.missing =
+            fmt::format("it has no backup_manifest, and lacks {}, which every server has", name);
+    };
+    for (const auto* const name :
+         {"base", "pg_logical", "pg_multixact", "pg_tblspc", "pg_twophase", "pg_xact"})
+      require(io::type_of(in_directory(name)) == io::PathType::directory, name);
+    if (content_.missing) return;
+    require(io::file_size(in_directory(kGlobalMap)).has_value(), kGlobalMap);
+    require(!io::list_user_directory(in_directory("pg_xact")).empty(), "the files of pg_xact");
+    // Any may be incomplete, since it was being created or dropped: not all of them.
+    const auto databases = io::list_user_directory(in_directory("base"));
+    require(std::any_of(databases.begin(), databases.end(),
+                        [&](const io::UserEntry& each) {
+                          const auto map = "base/" + each.name + "/pg_filenode.map";
+                          return io::file_size(in_directory(map)).has_value();
+                        }),
+            "the files of each database");
   }
 
   void read_control() {

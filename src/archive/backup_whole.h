@@ -31,7 +31,8 @@ enum class Depth {
 /// first in the order of names. Therefore:
 ///
 /// - plain format: each file named in the manifest exists with its size, following links (except
-///   for those that pg_verifybackup skips); the target of each link in pg_tblspc exists;
+///   for those that pg_verifybackup skips), or without a manifest the directories and the few files
+///   without which no server starts; the target of each link in pg_tblspc exists;
 /// - tar format: base.tar and the tar file of each tablespace that its tablespace_map names. A raw
 ///   one is walked from header to header to its end. A compressed one without a manifest is read
 ///   and decompressed to its end; with one, only its front is read, which pg_control, the last

@@ -46,6 +46,15 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
+/// What each data directory has, in addition to PG_VERSION and global/pg_control.
+inline void write_parts(const TemporaryDirectory& place, const std::string& name) {
+  for (const auto* const file :
+       {"base/1/pg_filenode.map", "global/pg_filenode.map", "pg_xact/0000"})
+    place.write(name + "/" + file, "x");
+  for (const auto* const directory : {"pg_logical", "pg_multixact", "pg_tblspc", "pg_twophase"})
+    std::filesystem::create_directories(place.path(name + "/" + directory));
+}
+
 struct TarEntry {
   std::string name;
   std::string content;

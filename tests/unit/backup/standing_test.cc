@@ -35,6 +35,7 @@ TEST(Standing, CountsNoBackupWithoutAManifestWhoseWalIsNotThere) {
   place.write("20261120T010203Z/backup_label", test::backup_label(wal::Lsn(0x3000028)));
   place.write("20261120T010203Z/PG_VERSION", "15\n");
   place.write("20261120T010203Z/global/pg_control", "12345678");
+  test::write_parts(place, "20261120T010203Z");
   const auto why = [&](std::uint64_t begin, std::uint64_t end) {
     const std::vector<prune::Line> lines = {
         {wal::TimelineHistory(1), {{wal::Lsn(begin), wal::Lsn(end)}}}};

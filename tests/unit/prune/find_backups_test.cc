@@ -148,11 +148,30 @@ TEST(FindBackups, LeavesItToTheWalWhetherOneWithoutAManifestIsFinished) {
   const test::TemporaryDirectory place;
   write_plain(place, "plain");
   place.write("plain/global/pg_control", "12345678");
+  test::write_parts(place, "plain");
   place.write("tar/base.tar", tar({{"backup_label", backup_label(kStart)}}));
   for (const auto& [name, backup] : find_in(place)) {
     SCOPED_TRACE(name);
     EXPECT_EQ(backup.state, State::finished);
     EXPECT_FALSE(backup.vouched);
+  }
+}
+
+/// A copy without a manifest may have broken off after pg_control.
+TEST(FindBackups, DoubtsOneThatLacksWhatEachDataDirectoryHas) {
+  for (const auto* const missing :
+       {"base", "base/1", "global/pg_filenode.map", "pg_logical", "pg_multixact", "pg_tblspc",
+        "pg_twophase", "pg_xact", "pg_xact/0000"}) {
+    SCOPED_TRACE(missing);
+    const test::TemporaryDirectory place;
+    write_plain(place, "plain");
+    place.write("plain/global/pg_control", "12345678");
+    test::write_parts(place, "plain");
+    std::filesystem::remove_all(place.path("plain") + "/" + missing);
+    const auto found = find_in(place);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found.at("plain").state, State::unfinished);
+    EXPECT_THAT(found.at("plain").problem, HasSubstr("which every server has"));
   }
 }
 
@@ -338,6 +357,7 @@ TEST(FindBackups, TakesTheEndOfAStandbysBackupFromItsControlFile) {
     place.write("plain/backup_label", label);
     place.write("plain/PG_VERSION", "15\n");
     place.write("plain/global/pg_control", control);
+    test::write_parts(place, "plain");
     place.write("tar/base.tar", tar({{"backup_label", label}, {"global/pg_control", control}}));
     for (const auto& [name, backup] : find_in(place)) {
       SCOPED_TRACE(name);
@@ -408,6 +428,7 @@ TEST(FindBackups, TakesWhatIsNamedForABackup) {
   const test::TemporaryDirectory place;
   write_plain(place, "plain");  // without a manifest: who names it vouches for it
   place.write("plain/global/pg_control", "12345678");
+  test::write_parts(place, "plain");
   const auto found = find_backups(
       {.named = {place.path("plain"), place.path("plain/../plain")}, .searched = {place.path()}});
   ASSERT_EQ(found.size(), 1u);

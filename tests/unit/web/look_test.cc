@@ -73,6 +73,7 @@ TEST(Look, TakesABackupThatIsFoundAndItsHistoryFileForOne) {
   place.write("monday/backup_label", test::backup_label(kStart));
   place.write("monday/PG_VERSION", "15\n");
   place.write("monday/global/pg_control", "12345678");
+  test::write_parts(place, "monday");
   place.write("tuesday/backup_label", test::backup_label(kStart + 0x2000000));
   place.write("tuesday/PG_VERSION", "15\n");
   prune::BackupSizes sizes;
