@@ -108,14 +108,25 @@ class Choose {
         pass_over(candidate.path, std::string(archive::kTarInChain));
         return std::nullopt;
       }
-      look(choice, *archives_);
+      std::optional<Error> no_wal;  ///< the archive has none of the backup's timeline
+      try {
+        look(choice, *archives_);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::gap) throw;
+        no_wal = error;
+      }
       const auto obstacle = choice.promise.obstacle;
-      const bool lacks_wal = obstacle == Obstacle::hole || obstacle == Obstacle::ends ||
+      const bool lacks_wal = no_wal || obstacle == Obstacle::hole || obstacle == Obstacle::ends ||
                              obstacle == Obstacle::damage || obstacle == Obstacle::no_history;
       if (const auto wal = lacks_wal ? own_wal(choice.backup) : std::string(); !wal.empty()) {
         const auto with_own = options_.open({wal});
         auto again = choice;
-        look(again, *with_own);
+        try {
+          look(again, *with_own);
+        } catch (const Error&) {
+          if (no_wal) throw *no_wal;
+          throw;
+        }
         // A standby keeps its restore_command, which therefore must not have --up-to-damage.
         const bool is_whole = !options_.standby || !again.promise.damage_behind;
         if (again.promise.problem.empty() && is_whole) {
@@ -123,6 +134,7 @@ class Choose {
           choice = std::move(again);
         }
       }
+      if (no_wal && choice.more_wal.empty()) throw *no_wal;
       const auto& end = choice.backup.point.end;
       if (lacks_wal && (!end || choice.promise.position < *end))
         if (const auto tar = own_wal_tar(choice.backup); !tar.empty())
@@ -253,19 +265,45 @@ class Choose {
       promise.hint += " Without it, \"--action pause\" recovers the server for read-only queries.";
     }
     if (options_.timeline || options_.target.kind != Target::Kind::latest) return;
-    const auto newer = archives_->newest_without_wal();
-    if (!newer || !newer->lost) return;
+    const auto newer = newer_timeline(choice);
+    if (!newer || (!newer->lost && newer->backup.empty())) return;
     promise.obstacle = Obstacle::no_history;
     promise.problem = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
                                                           choice.promise);
-    promise.hint =
-        fmt::format("{} \"--timeline {}{}\" recovers without them.", recovery::kLostFilesHint,
-                    choice.timeline, choice.no_promotion.empty() ? "" : " --action pause");
+    promise.hint = fmt::format(
+        "{} \"--timeline {}{}\" recovers without them{}.",
+        newer->lost ? recovery::kLostFilesHint
+                    : "Specify the archive that has these files with another -D.",
+        choice.timeline, choice.no_promotion.empty() ? "" : " --action pause",
+        newer->lost || newer->history
+            ? ""
+            : fmt::format("; a promotion assigns timeline ID {} again, so first move that backup "
+                          "to another directory",
+                          newer->timeline));
+  }
+
+  /// The newest timeline, if the archive lacks its WAL, and the recovery does not follow it. (A
+  /// standby streams it.) A backup of it shows that it had WAL.
+  std::optional<recovery::Archives::WithoutWal> newer_timeline(const Choice& choice) {
+    auto newer = archives_->newest_without_wal();
+    auto newest = std::max(choice.timeline, archives_->newest_timeline().value_or(0));
+    if (newer && newer->timeline <= newest) newer.reset();
+    if (newer) newest = newer->timeline - 1;
+    if (options_.standby || choice.system_identifier == 0) return newer;
+    for (const auto& each : options_.backups) {
+      if (each.beside || !each.point) continue;
+      const auto timeline = std::max(each.point->timeline, each.point->end_timeline);
+      if (timeline <= newest || each.point->system_identifier != choice.system_identifier) continue;
+      newest = timeline;
+      if (!newer || newer->timeline < timeline) newer.emplace().timeline = timeline;
+      newer->backup = each.path;
+    }
+    return newer;
   }
 
   void tell_of_a_newer_timeline(const Choice& choice) {
     if (options_.timeline) return;
-    const auto newer = archives_->newest_without_wal();
+    const auto newer = newer_timeline(choice);
     if (!newer) return;
     auto note = recovery::of_a_timeline_without_wal(*newer, choice.timeline, options_.target,
                                                     choice.promise);

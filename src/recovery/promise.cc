@@ -578,14 +578,19 @@ std::string of_a_timeline_without_wal(const Archives::WithoutWal& newer, wal::Ti
       newer.timeline,
       newer.lost ? "the store has lost files of that timeline, which were uploaded according to "
                    "its manifest"
-                 : "the archive has the history file of that timeline, but none of its WAL");
+      : newer.backup.empty() || newer.history
+          ? "the archive has the history file of that timeline, but none of its WAL"
+          : fmt::format("the backup {} is of that timeline, and the archive has none of its WAL",
+                        newer.backup));
   if (left)
     text += fmt::format("A server was promoted at {} of timeline {}", *left, followed);
   else if (newer.history)
     text += fmt::format("Timeline {} begins at {}, and timeline {} is not in its history",
                         newer.timeline, *newer.history->begin_of(newer.timeline), followed);
   else
-    text += "The history file cannot be read, so that it is unknown where the timeline begins";
+    text += newer.backup.empty() ? "The history file cannot be read, so that it is unknown where "
+                                   "the timeline begins"
+                                 : "It is unknown where the timeline begins";
   text += "; changes that were made on the newer timeline are not recovered";
   if (left && promise.position > *left)
     text += fmt::format(", but WAL of timeline {} after that position is", followed);

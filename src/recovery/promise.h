@@ -92,6 +92,7 @@ class Archives {
     std::optional<wal::TimelineHistory> history;  ///< nullopt: it cannot be read, or is lost
     /// By the store's manifest, it had WAL or a history file, which the store has lost.
     bool lost = false;
+    std::string backup{};  ///< a base backup of it, so that it had WAL; empty: none was found
   };
   /// The newest of all timelines, if it is such a one, and the server does not follow it.
   virtual std::optional<WithoutWal> newest_without_wal() = 0;

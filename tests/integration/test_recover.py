@@ -612,6 +612,32 @@ def test_a_backup_whose_end_is_not_archived_is_passed_over(world, place):
     assert "before the backup does" in told["problems"][0] and told["backup"] == str(newest), told
 
 
+def test_a_backup_of_a_timeline_that_the_archive_lacks(world, place):
+    """Nothing was received after a failover. The end of the old timeline is not the latest; WAL that the backup has itself is."""
+    second = place / "copies" / "second"
+    world = world(second=())
+    primary = world.primary
+    primary.conf(recovery_target_time="")
+    promote_again(primary)
+    primary.sql("INSERT INTO t VALUES (2000)")
+    world.backup("second", "-X", "fetch", f"--tablespace-mapping={world.elsewhere}={second}")
+    primary.stop()
+    newest, older = world.backups / "second", world.backups / "plain"
+    mapping = f"--tablespace-mapping={second}={world.tablespace}"
+    assert world.recover("--dry-run", "--timeline", "1", mapping)["backup"] == str(older)
+    told = world.recover("--start", mapping)
+    assert told["backup"] == str(newest) and told["timeline"] == 2 and told["state"] == "reached", told
+    assert world.sql("SELECT max(i) FROM t") == "2000"
+    world.away()
+    for file in list((newest / "pg_wal").glob("0*")):
+        file.unlink()
+    told = world.recover("--start", mapping, status=1)
+    assert f"although timeline 2 is newer: the backup {newest} is of that timeline" in told["problems"][0], told
+    assert '"--timeline 1"' in told["hints"][0] and not world.into.exists(), told
+    told = world.recover("--dry-run", "--to", world.times[0], mapping)
+    assert told["backup"] == str(older) and any("although timeline 2 is newer" in note for note in told["notes"]), told
+
+
 def test_wal_of_the_backup_links_and_group_access(world):
     world = world(second=(), initdb=["-g"])
     backup = world.backups / "plain"

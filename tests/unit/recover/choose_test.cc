@@ -76,7 +76,9 @@ class OneArchive final : public recovery::Archives, public archive::WalSource {
  public:
   explicit OneArchive(const Archived& content) : content_(content) {}
 
-  recovery::Way way(const archive::BackupPoint&, std::optional<wal::TimelineId>) override {
+  recovery::Way way(const archive::BackupPoint& backup, std::optional<wal::TimelineId>) override {
+    if (backup.timeline > 1)
+      throw Error(ErrorKind::gap, "the archive has no WAL of the backup's timeline");
     return {.source = *this,
             .history = wal::TimelineHistory(1),
             .segment_size = size(),
@@ -160,6 +162,7 @@ class ChooseOfTwo : public ::testing::Test {
     options.stop = [] { return false; };
     options.backups = backups_;
     options.target = target;
+    options.timeline = timeline_;
     report_ = {};
     const auto chosen = choose(options, report_);
     commit_ = chosen && chosen->promise.commit ? chosen->promise.commit->start : wal::Lsn();
@@ -175,8 +178,9 @@ class ChooseOfTwo : public ::testing::Test {
   testing::WalBuilder wal_{testing::WalBuilder::Options{}};
   const test::TemporaryDirectory older_, newer_;
   std::vector<Candidate> backups_;
-  wal::Lsn before_;  ///< a commit between the backups
-  wal::Lsn end_;     ///< of the last one between them
+  std::optional<wal::TimelineId> timeline_;  ///< --timeline
+  wal::Lsn before_;                          ///< a commit between the backups
+  wal::Lsn end_;                             ///< of the last one between them
   Report report_;
   wal::Lsn commit_;  ///< the last one that is recovered
 
@@ -346,6 +350,30 @@ TEST_F(ChooseOfTwo, TakesTheOlderOneForATargetBeforeTheAccidentThatTheNewerOneCo
   EXPECT_EQ(choice(at(200), archived), "");
   EXPECT_THAT(report_.problems, ElementsAre(HasSubstr("the backup started after the target")));
   EXPECT_THAT(report_.hints, ElementsAre(Not(HasSubstr("latest"))));
+}
+
+/// The server was promoted, and the archive received nothing of the new timeline.
+TEST_F(ChooseOfTwo, DoesNotTakeTheEndOfATimelineForTheLatestIfABackupIsOfANewerOne) {
+  const Archived archived{.server = wal_, .end = wal_.end()};
+  auto& newest = backups_.back();
+  newest.point->timeline = newest.point->end_timeline = 2;
+  newest.point->end = newest.point->checkpoint = std::nullopt;
+  newer_.write("backup_label", test::backup_label(newest.point->start, 2));
+  EXPECT_EQ(choice({}, archived), older_.path()) << "it may be of another cluster";
+  newest.point->system_identifier = wal_.options().system_identifier;
+  EXPECT_EQ(choice({}, archived), "");
+  EXPECT_THAT(report_.problems,
+              ElementsAre(HasSubstr("although timeline 2 is newer: the backup " + newer_.path())));
+  EXPECT_THAT(report_.hints, ElementsAre(HasSubstr("\"--timeline 1\" recovers without them")));
+  EXPECT_THAT(report_.passed_over, ElementsAre(HasSubstr("no WAL of the backup's timeline")));
+  EXPECT_EQ(report_.backup, older_.path());
+  EXPECT_EQ(choice({}, archived, "host=db1"), older_.path()) << "it streams that timeline";
+  // To another target, it is a note.
+  EXPECT_EQ(choice(at(200), archived), older_.path());
+  EXPECT_THAT(report_.notes, ElementsAre(HasSubstr("although timeline 2 is newer")));
+  timeline_ = 1;
+  EXPECT_EQ(choice({}, archived), older_.path());
+  EXPECT_THAT(report_.notes, ElementsAre());
 }
 
 TEST_F(ChooseOfTwo, TakesAHistoryFromTheBackupsOwnWal) {

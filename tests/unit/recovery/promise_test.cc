@@ -756,6 +756,12 @@ TEST(TimelineWithoutWal, IsToldUnlessTheTargetIsBeforeIt) {
   EXPECT_NE(unread.find("The history file cannot be read"), std::string::npos) << unread;
   const auto lost = of_a_timeline_without_wal({3, std::nullopt, true}, 2, Target(), promise);
   EXPECT_NE(lost.find("is newer: the store has lost files of that timeline"), std::string::npos);
+  const auto of_backup =
+      of_a_timeline_without_wal({.timeline = 3, .backup = "/srv/b"}, 2, Target(), promise);
+  EXPECT_NE(of_backup.find("the backup /srv/b is of that timeline, and the archive has none of its "
+                           "WAL. It is unknown where the timeline begins; changes"),
+            std::string::npos)
+      << of_backup;
 }
 
 TEST(DrillTarget, IsReadAsItIsWritten) {
