@@ -220,6 +220,8 @@ void tell_hole(Promise& promise, const Way& way, wal::Lsn from, wal::Lsn to) {
   promise.obstacle = Obstacle::hole;
   promise.problem = fmt::format("WAL is missing in the archive, from {} to {}: {}", from, to,
                                 first == last ? first : first + " to " + last);
+  if (const auto unread = way.unread ? way.unread(from, to) : std::string(); !unread.empty())
+    promise.problem += "; " + unread;
   promise.hint =
       way.source.was_uploaded(from)
           ? "This WAL was uploaded to the object store: add --store and its options to the command."

@@ -42,6 +42,8 @@ struct Way {
   /// Returns where WAL of the history starts again at or after a position; nullopt if there is
   /// none. A recovery that ends before such a position ends in a hole.
   std::function<std::optional<wal::Lsn>(wal::Lsn)> goes_on;
+  /// Describes a segment in this hole that exists, and is not read; empty: there is none.
+  std::function<std::string(wal::Lsn from, wal::Lsn to)> unread = nullptr;
   /// True if the WAL read last is from a partial segment.
   std::function<bool()> unfinished;
   /// True if the segment with this byte exists as a complete one now.

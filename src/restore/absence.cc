@@ -137,6 +137,16 @@ std::optional<std::string> find_proof(wal::SegmentName segment, const archive::L
   return std::nullopt;
 }
 
+std::optional<Unread> unread_segment(const std::string& name) {
+  if (const auto packed = archive::parse_other_form(name)) {
+    if (!packed->segment) return std::nullopt;
+    return Unread{*packed->segment, exists_packed(name, *packed)};
+  }
+  const auto other = SegmentFileName::parse(name);
+  if (!other) return std::nullopt;
+  return Unread{other->segment, fmt::format(kNoFile, name)};
+}
+
 std::vector<SegmentFileName> unfinished_behind(wal::SegmentName segment,
                                                const archive::Listing& listing,
                                                wal::SegmentSize size,

@@ -58,6 +58,15 @@ struct KnownHole {
                                                     wal::SegmentSize size,
                                                     const std::vector<KnownHole>& holes);
 
+/// A segment that exists and is not read: in a format of another program, or under a name that is
+/// not one of a file.
+struct Unread {
+  wal::SegmentName segment;
+  std::string what;
+};
+/// nullopt for any other name.
+[[nodiscard]] std::optional<Unread> unread_segment(const std::string& name);
+
 /// The partial segments that follow `segment`, itself partial, without a hole between; in order.
 [[nodiscard]] std::vector<archive::SegmentFileName> unfinished_behind(
     wal::SegmentName segment, const archive::Listing& listing, wal::SegmentSize size,

@@ -122,6 +122,11 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .segment_size = size_,
           .system_identifier = identity->system_identifier,
           .goes_on = [this](wal::Lsn at) { return goes_on(at); },
+          .unread =
+              [this](wal::Lsn from, wal::Lsn to) {
+                const auto first = unread_after(from).first;
+                return first && first->segment.start(size_) < to ? first->what : std::string();
+              },
           .unfinished =
               [this] {
                 const auto copy = reader_->copy();
@@ -316,7 +321,8 @@ bool ArchivesOfRecovery::has_wal(const archive::SegmentFileName& partial) {
 
 std::optional<wal::Lsn> ArchivesOfRecovery::complete_after(wal::Lsn at) {
   const auto next = next_segment(at, true);
-  return next ? next : left_after(wal::Lsn(at.byte() - 1));
+  const wal::Lsn before(at.byte() - 1);
+  return next ? next : std::max(left_after(before), unread_after(before).second);
 }
 
 std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
@@ -330,7 +336,7 @@ std::optional<wal::Lsn> ArchivesOfRecovery::goes_on(wal::Lsn at) {
     const auto left = history_->end_of(hole.next_timeline);
     if (!left || hole.end <= *left) take(hole.end);
   }
-  return next ? next : std::max(told_after(at), left_after(at));
+  return next ? next : std::max({told_after(at), left_after(at), unread_after(at).second});
 }
 
 /// By the histories of later timelines, the followed one had all segments before the one in which
@@ -368,6 +374,28 @@ std::optional<wal::Lsn> ArchivesOfRecovery::told_after(wal::Lsn at) {
     end = std::max(end.value_or(behind), behind);
   }
   return end;
+}
+
+/// By their names, there are segments at or after a position that cannot be read: `restore` does
+/// not report one of them as absent either, nor one before it.
+std::pair<std::optional<restore::Unread>, std::optional<wal::Lsn>> ArchivesOfRecovery::unread_after(
+    wal::Lsn at) {
+  std::optional<restore::Unread> first;
+  std::optional<wal::Lsn> end;
+  archives_.ask_each([&](std::size_t each) {
+    for (const auto& name : archives_.at(each).listing().foreign) {
+      auto unread = restore::unread_segment(name);
+      if (!unread || !unread->segment.fits(size_)) continue;
+      const auto& segment = unread->segment;
+      const auto behind = segment.start(size_) + size_.bytes();
+      if (behind <= at || archive::timeline_of_segment(*history_, segment.segno(size_), size_) !=
+                              segment.timeline())
+        continue;
+      end = std::max(end, std::optional(behind));
+      if (!first || segment.start(size_) < first->segment.start(size_)) first = std::move(unread);
+    }
+  });
+  return {std::move(first), end};
 }
 
 bool ArchivesOfRecovery::is_finished(wal::Lsn at) {

@@ -6,12 +6,14 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "archive/listing.h"
 #include "base/log.h"
 #include "drill/drill.h"
 #include "recovery/promise.h"
+#include "restore/absence.h"
 #include "restore/archives.h"
 #include "restore/open_archives.h"
 #include "restore/union_reader.h"
@@ -56,6 +58,8 @@ class ArchivesOfRecovery final : public drill::Archives {
   std::optional<wal::Lsn> goes_on(wal::Lsn at);
   std::optional<wal::Lsn> left_after(wal::Lsn at);
   std::optional<wal::Lsn> told_after(wal::Lsn at);
+  /// The first of these segments, and where the last one ends.
+  std::pair<std::optional<restore::Unread>, std::optional<wal::Lsn>> unread_after(wal::Lsn at);
   std::optional<wal::Lsn> next_segment(wal::Lsn at, bool complete);
   bool has_wal(const archive::SegmentFileName& partial);
   std::optional<wal::Lsn> complete_after(wal::Lsn at);

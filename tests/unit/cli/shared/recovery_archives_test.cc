@@ -259,6 +259,47 @@ TEST(ArchivesOfRecovery, HaveAHoleBeforeTheSwitchpointOfATimelineWithoutWal) {
   EXPECT_EQ(way.goes_on(kSize.start(3)), kSize.start(3));
 }
 
+/// As `restore` has it, which stops a server that requests one of them.
+TEST(ArchivesOfRecovery, HaveAHoleWhereASegmentExistsThatIsNotRead) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(8));
+  const auto point =
+      backup(one.fork_point(kSize.start(1) + 100'000), one.fork_point(kSize.start(1) + 200'000), 1);
+  const auto name = [&](std::uint64_t segno) { return ArchiveBuilder::name(one, segno); };
+  const auto look = [&](const test::TemporaryDirectory& archive) {
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    const auto way = archives.way(point, std::nullopt);
+    return recovery::look_through(way, point, {}, [] { return false; }).problem;
+  };
+  const test::TemporaryDirectory packed, link, partial, other;
+  for (const auto* archive : {&packed, &link, &partial, &other}) put(*archive, one, 1, 3);
+  packed.write(name(4) + ".bz2", "x");
+  packed.write(name(3) + ".xz", "x");
+  EXPECT_EQ(look(packed), "WAL is missing in the archive, from 0/300000 to 0/500000: " + name(3) +
+                              " to " + name(4) + "; " + name(3) +
+                              ".xz exists, in a format that is not supported (xz; unpack it with "
+                              "\"xz -d\")");
+  std::filesystem::create_symlink("/nowhere", link.path(name(3) + ".zst"));
+  EXPECT_EQ(look(link), "WAL is missing in the archive, from 0/300000 to 0/400000: " + name(3) +
+                            "; " + name(3) +
+                            ".zst exists, but is a directory, a device, or a symbolic link without "
+                            "a target");
+  // With its partial file.
+  const auto front = ArchiveBuilder::content(one, 3).first(500'000);
+  partial.write(ArchiveBuilder::name(one, 3, codec::Method::none, true),
+                {reinterpret_cast<const char*>(front.data()), front.size()});
+  EXPECT_EQ(look(partial), "");
+  partial.write(name(3) + ".bz2", "x");
+  EXPECT_NE(look(partial).find(name(3) + ".bz2 exists"), std::string::npos) << look(partial);
+  // Names that are not of this history, or not of a segment.
+  other.write(name(2) + ".bz2", "x");
+  other.write(wal::SegmentName(2, 7, kSize).to_string() + ".bz2", "x");
+  other.write(name(3) + ".bz2.tmp", "x");
+  EXPECT_EQ(look(other), "");
+  std::filesystem::create_symlink("/nowhere", other.path(name(4) + ".partial"));
+  EXPECT_NE(look(other).find(name(4) + ".partial exists"), std::string::npos) << look(other);
+}
+
 /// A server that is promoted requests the histories after its own, until one does not exist.
 TEST(ArchivesOfRecovery, NameAHistoryThatPreventsThePromotion) {
   WalBuilder one({.switch_every = 0});
