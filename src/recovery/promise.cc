@@ -465,11 +465,12 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
       if (is_read_error(*read.error)) throw Error(*read.error);
       if (way.is_being_written && way.is_being_written(at)) continue;
       if (way.has_another_copy()) return std::nullopt;
-      if (follower.done())
+      read.count = way.read_front ? way.read_front(at, buffer) : 0;
+      if (read.count == 0 && follower.done())
         promise.damage_behind = {at, segment_at(way, at), read.error->what()};
-      else
+      else if (read.count == 0)
         tell_damage(promise, way, at, read.error->what());
-      break;
+      if (read.count == 0) break;
     }
     if (way.unfinished() && std::exchange(partial, size.segno(at)) != size.segno(at))
       if (const auto complete = find_complete_after(way, at)) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,9 @@ struct Way {
   /// Called if the WAL read last is not valid. True: there is another copy, which is read from now
   /// on.
   std::function<bool()> has_another_copy;
+  /// Reads WAL from this byte on that precedes the damage of an unreadable file: a server can be
+  /// given so much of its segment. Returns the number of bytes.
+  std::function<std::size_t(wal::Lsn, std::span<std::byte>)> read_front = nullptr;
   /// Called if the file with this byte cannot be read. True: another program is copying it directly
   /// to its final name, or has just done so: it is read again. Waits for a moment.
   std::function<bool(wal::Lsn)> is_being_written = nullptr;

@@ -181,6 +181,23 @@ Partial look_into(Archives& archives, const Copy& copy, wal::SegmentSize size) {
   return scan(archives, copy, size, size.bytes());
 }
 
+std::optional<Partial> find_front(Archives& archives, wal::SegmentName segment,
+                                  wal::SegmentSize size) {
+  std::optional<Partial> best;
+  archives.ask_each([&](std::size_t i) {
+    for (const auto& name : archive::finished_names(segment)) {
+      if (!archives.shelf(i).find(name.to_string())) continue;
+      try {
+        auto copy = look_into(archives, {i, name}, size);
+        if (!best || copy.cut > best->cut) best = std::move(copy);
+      } catch (const Error& unusable) {
+        if (unusable.kind() != ErrorKind::damage) throw;  // in its first page
+      }
+    }
+  });
+  return best;
+}
+
 namespace {
 
 void Scanner::take(std::span<const std::byte> wal) {

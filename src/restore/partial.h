@@ -46,6 +46,11 @@ struct Partial {
 /// The valid part of one copy, complete or not; zeros do not count as damage. Throws as above.
 [[nodiscard]] Partial look_into(Archives& archives, const Copy& copy, wal::SegmentSize size);
 
+/// That of the segment's complete copy that is valid the furthest; nullopt if there is none whose
+/// first page can be read. Throws likewise, but not Error{damage}.
+[[nodiscard]] std::optional<Partial> find_front(Archives& archives, wal::SegmentName segment,
+                                                wal::SegmentSize size);
+
 /// Waits briefly for a process that may be writing the file; not if the file has been unchanged for
 /// a while.
 void wait_for_writer(io::Shelf& directory, const std::string& name);

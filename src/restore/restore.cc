@@ -230,18 +230,7 @@ std::optional<Result> Restorer::restore_up_to_damage(wal::SegmentName segment, c
   const auto identity = archives_.identity();
   if (!identity || !segment.fits(identity->segment_size)) return std::nullopt;
   const auto& size = identity->segment_size;
-  std::optional<Partial> best;
-  archives_.ask_each([&](std::size_t i) {
-    for (const auto& name : archive::finished_names(segment)) {
-      if (!archives_.shelf(i).find(name.to_string())) continue;
-      try {
-        auto copy = look_into(archives_, {i, name}, size);
-        if (!best || copy.cut > best->cut) best = std::move(copy);
-      } catch (const Error& unusable) {
-        if (unusable.kind() != ErrorKind::damage) throw;  // in its first page
-      }
-    }
-  });
+  const auto best = find_front(archives_, segment, size);
   archives_.require_answers(segment.to_string() + ", sound");
   if (!best || !best->checked || (best->complete && !best->damage)) return std::nullopt;
   log_.error(error);

@@ -1110,6 +1110,11 @@ def test_waits_for_a_segment_that_is_being_copied(world):
     os.utime(raw, (0, 0))
     told = world.recover("--dry-run", backup="plain", status=1)
     assert "is damaged" in told["problems"][0] and raw.name in told["problems"][0], told
+    # What it has is recovered.
+    to = re.search(r'"--to (\S+)"', told["hints"][0])[1]
+    assert wal.segment_name(1, wal.lsn(to) // len(content), len(content)) == raw.name, told
+    told = world.recover("--to", to, "--action", "promote", "--start", backup="plain")
+    assert told["state"] == "reached" and told["reached_lsn"] == told["promised_lsn"], told
 
 
 @pytest.mark.parametrize("major", [17, 18, 19])

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <span>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -138,6 +139,7 @@ recovery::Way ArchivesOfRecovery::way(const archive::BackupPoint& backup,
           .is_left_before = [this](wal::Lsn at) { return is_left_before(at); },
           .is_padding = [this](wal::Lsn at) { return is_padding(at); },
           .has_another_copy = [this] { return has_another_copy(); },
+          .read_front = [this](wal::Lsn at, auto into) { return read_front(at, into); },
           .is_being_written = [this](wal::Lsn at) { return is_being_written(at); },
           .missing_history = missing_history(backup),
           .no_promotion = no_promotion()};
@@ -376,8 +378,8 @@ std::optional<wal::Lsn> ArchivesOfRecovery::told_after(wal::Lsn at) {
   return end;
 }
 
-/// By their names, there are segments at or after a position that cannot be read: `restore` does
-/// not report one of them as absent either, nor one before it.
+/// By their names, there are segments at or after a position that are not read: `restore` reports
+/// none of them as absent either, and none before them.
 std::pair<std::optional<restore::Unread>, std::optional<wal::Lsn>> ArchivesOfRecovery::unread_after(
     wal::Lsn at) {
   std::optional<restore::Unread> first;
@@ -449,6 +451,32 @@ bool ArchivesOfRecovery::is_being_written(wal::Lsn at) {
   if (change.ends_early) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   reader_->forget();
   return true;
+}
+
+/// By the rules of "restore --up-to-damage".
+std::size_t ArchivesOfRecovery::read_front(wal::Lsn at, std::span<std::byte> into) {
+  const auto segment = reader_->segment_at(at);
+  std::size_t count = 0;
+  try {
+    if (front_of_ != segment) front_ = restore::find_front(archives_, segment, size_);
+    front_of_ = segment;
+    if (!front_ || !front_->checked || front_->cut <= at) return 0;
+    into = into.first(std::min<std::uint64_t>(into.size(), front_->cut - at));
+    auto skipped = size_.offset(at);
+    archive::read_segment_front(
+        archives_.shelf(front_->copy.archive), front_->copy.name, size_,
+        [&](std::span<const std::byte> wal) {
+          const auto skip = std::min<std::uint64_t>(skipped, wal.size());
+          skipped -= skip;
+          wal = wal.subspan(skip).first(std::min(wal.size() - skip, into.size() - count));
+          std::copy(wal.begin(), wal.end(), into.subspan(count).begin());
+          count += wal.size();
+          return count < into.size();
+        });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::damage && !archive::is_gone(error)) throw;
+  }
+  return count;
 }
 
 /// Also another file in the same archive: restore delivers the valid one.

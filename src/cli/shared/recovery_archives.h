@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "restore/absence.h"
 #include "restore/archives.h"
 #include "restore/open_archives.h"
+#include "restore/partial.h"
 #include "restore/union_reader.h"
 
 namespace weir::cli {
@@ -69,6 +71,7 @@ class ArchivesOfRecovery final : public drill::Archives {
   bool is_finished(wal::Lsn at);
   bool has_another_copy();
   bool is_being_written(wal::Lsn at);
+  std::size_t read_front(wal::Lsn at, std::span<std::byte> into);
 
   const std::vector<std::string> directories_;
   const bool standby_;
@@ -80,6 +83,8 @@ class ArchivesOfRecovery final : public drill::Archives {
   wal::SegmentSize size_;
   std::optional<wal::TimelineHistory> history_;
   restore::UnionReader::Unsound unsound_;
+  std::optional<wal::SegmentName> front_of_;  ///< that the next field is about
+  std::optional<restore::Partial> front_;
   std::set<wal::SegmentName> changed_;  ///< were read again, since they had just been changed
   std::unique_ptr<restore::UnionReader> reader_;
 };

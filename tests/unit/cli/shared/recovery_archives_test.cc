@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -364,6 +365,45 @@ TEST(ArchivesOfRecovery, TakeAPartialSegmentWithoutWalForNoWal) {
   archive.write(name(4), "");
   put(archive, wal, 5, 6);
   EXPECT_EQ(goes_on(4), kSize.start(5));
+}
+
+/// "restore --up-to-damage" delivers it.
+TEST(ArchivesOfRecovery, ReadWhatPrecedesTheDamageOfAFile) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(5));
+  const auto point =
+      backup(one.fork_point(kSize.start(1) + 100'000), one.fork_point(kSize.start(1) + 200'000), 1);
+  for (const auto method : {codec::Method::none, codec::Method::zstd}) {
+    SCOPED_TRACE(codec::suffix(method));
+    const test::TemporaryDirectory archive;
+    put(archive, one, 1, 3);
+    auto content = verify::packed(method, ArchiveBuilder::content(one, 3));
+    content.resize(content.size() / 2);
+    const auto file = archive.write(ArchiveBuilder::name(one, 3, method), test::text_of(content));
+    using Clock = std::filesystem::file_time_type::clock;
+    std::filesystem::last_write_time(file, Clock::now() - std::chrono::hours(1));
+    const auto look = [&](const recovery::Target& target) {
+      ArchivesOfRecovery archives({.directories = {archive.path()}});
+      return recovery::look_through(archives.way(point, std::nullopt), point, target,
+                                    [] { return false; });
+    };
+    auto promise = look({});
+    EXPECT_EQ(promise.obstacle, recovery::Obstacle::damage);
+    EXPECT_GT(promise.position, kSize.start(3) + 300'000);
+    if (method == codec::Method::none) {
+      EXPECT_EQ(promise.position, one.complete_end(kSize.start(3) + kSize.bytes() / 2));
+    }
+    const auto last = promise.last_record;
+    EXPECT_NE(promise.hint.find("\"--to " + last.to_string() + "\" recovers"), std::string::npos)
+        << promise.hint;
+    promise = look({.kind = recovery::Target::Kind::lsn, .lsn = last});
+    EXPECT_EQ(promise.problem, "");
+    EXPECT_EQ(promise.last_record, last);
+    EXPECT_TRUE(promise.damage_behind);
+    // Another copy of it is valid.
+    put(archive, one, 3, 4);
+    EXPECT_EQ(look({}).problem, "");
+  }
 }
 
 TEST(ArchivesOfRecovery, TakeTheZerosInTheBackupsOwnWalForItsEnd) {
