@@ -203,7 +203,8 @@ std::string way_out(const Promise& promise) {
                      : ": no commit");
 }
 
-void tell_damage(Promise& promise, const Way& way, wal::Lsn at, std::string_view what) {
+void tell_damage(Promise& promise, const Way& way, wal::Lsn at, std::string_view what,
+                 bool is_unwritten = false) {
   promise.obstacle = Obstacle::damage;
   const auto segment = segment_at(way, at);
   promise.problem = fmt::format("the WAL at {}, in {}, is damaged: {}", at, segment, what);
@@ -211,6 +212,14 @@ void tell_damage(Promise& promise, const Way& way, wal::Lsn at, std::string_view
       "\"pgweir verify\" reports all damage. \"pgweir import --replace-damaged\" imports a valid "
       "copy of {}.",
       segment);
+  if (is_unwritten)
+    promise.hint +=
+        fmt::format(" If the file was copied from the pg_wal of a server, {}.",
+                    way.segment_size.offset(at) == 0
+                        ? "which prepares files for later use, move it out of the archive, and "
+                          "each later one of "
+                          "this kind"
+                        : fmt::format("and no WAL follows, rename it to {}.partial", segment));
   promise.hint += way_out(promise);
 }
 
@@ -509,7 +518,7 @@ std::optional<Promise> look_once(const Way& way, const archive::BackupPoint& bac
     if (follower.done() || is_padding || (is_last && way.is_left_before(damage->at)))
       promise.damage_behind = {damage->at, segment_at(way, damage->found_at), what, is_padding};
     else
-      tell_damage(promise, way, damage->at, what);
+      tell_damage(promise, way, damage->at, what, damage->is_unwritten);
     break;
   }
   promise.read_to = verifier.position();

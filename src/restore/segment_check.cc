@@ -37,16 +37,22 @@ std::optional<wal::PageHeader> first_page_of(WalSource& content, wal::Lsn start)
 }
 
 Error damage_error(const wal::Damage& damage, const std::string& path, wal::SegmentSize size) {
-  return Error(ErrorKind::damage, "damaged WAL: " + damage.what)
-      .with("file", path)
+  Error error(ErrorKind::damage, "damaged WAL: " + damage.what);
+  error.with("file", path)
       .with("offset in the segment", size.offset(damage.found_at))
-      .with("LSN", damage.at)
-      .hint(
-          "The file was changed after it was archived: \"pgweir import --replace-damaged\" "
-          "replaces it with a valid copy. Without one, --up-to-damage in restore_command recovers "
-          "everything before the damage. If it was copied from the pg_wal of a lost server, its "
-          "end may be unwritten: rename it to <name>.partial and add --partial to restore its "
-          "valid part.");
+      .with("LSN", damage.at);
+  if (damage.is_unwritten && size.offset(damage.found_at) < wal::kLongHeaderSize)
+    return error.hint(
+        "The file has no WAL of this segment. If it was copied from the pg_wal of a server, which "
+        "prepares files for later use, move it out of the archive, and each later one of this kind "
+        "(\"pgweir import\" leaves them out). Otherwise, \"pgweir import --replace-damaged\" "
+        "replaces it with a valid copy.");
+  return error.hint(
+      "The file was changed after it was archived: \"pgweir import --replace-damaged\" "
+      "replaces it with a valid copy. Without one, --up-to-damage in restore_command recovers "
+      "everything before the damage. If it was copied from the pg_wal of a lost server, its "
+      "end may be unwritten: rename it to <name>.partial and add --partial to restore its "
+      "valid part.");
 }
 
 /// Notices where a recovery on this history will stop, although the WAL exists.

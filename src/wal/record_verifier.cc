@@ -159,13 +159,19 @@ void RecordVerifier::check_page(const PageHeader& page) {
   if (std::all_of(page_bytes_.begin(), page_bytes_.end(),
                   [](std::byte byte) { return byte == std::byte{0}; })) {
     fail(at, at, "no page here: the WAL ends (the page header is all zeros)");
+    if (damage_) damage_->is_unwritten = true;
     return;
   }
   if (!check_version(at, page) || state_ == State::unchecked) return;
   // Checked first: in a recycled file that was not written yet, everything else may be valid.
   if (page.address != at) {
+    const bool is_old =
+        page.address.valid() && page.address < at &&
+        options_.segment_size.offset(page.address) == options_.segment_size.offset(at);
     fail(at, at + kAddressAt,
-         fmt::format("unexpected page address: expected {}, found {}", at, page.address));
+         fmt::format("unexpected page address: expected {}, found {}{}", at, page.address,
+                     is_old ? " (old content of a recycled file)" : ""));
+    if (damage_) damage_->is_unwritten = is_old;
     return;
   }
   if (is_beyond_known(major_) && (page.overwrites_continuation() || !page.info_bits_known())) {
@@ -462,8 +468,11 @@ std::size_t RecordVerifier::take_plain_records(std::span<const std::byte> page) 
 bool RecordVerifier::check_length() {
   std::memcpy(&header_.total_length, header_bytes_.data(), kLengthSize);
   const auto length = header_.total_length;
-  if (length == 0)
-    return fail(record_start_, record_start_, "no record here: the WAL ends (xl_tot_len is 0)");
+  if (length == 0) {
+    fail(record_start_, record_start_, "no record here: the WAL ends (xl_tot_len is 0)");
+    if (damage_) damage_->is_unwritten = true;
+    return false;
+  }
   if (length < kRecordHeaderSize)
     return fail(record_start_, record_start_,
                 fmt::format("invalid record length: expected at least {}, found {}",

@@ -22,6 +22,9 @@ struct Damage {
   std::string what;  ///< "incorrect record checksum: expected 0x…, found 0x…"
   /// The header of the record at `at`, if it could be read; it may itself be damaged.
   std::optional<RecordHeader> record = std::nullopt;
+  /// The server had not written there so far: zeros, or a page of an earlier segment in the same
+  /// place, since it renames old files for later use (RemoveXlogFile() in access/transam/xlog.c).
+  bool is_unwritten = false;
 };
 
 /// The CRC-32C that a complete record must have in its header: over its body, then over its header

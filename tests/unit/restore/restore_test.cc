@@ -182,6 +182,30 @@ TEST(RestoreFile, TellsTheEndFromAGapAndFromAnEmptyDirectory) {
   EXPECT_NE(scene.log.text.find("missing in the archive"), std::string::npos);
 }
 
+/// A server renames old segments in its pg_wal for later use.
+TEST(RestoreFile, SaysWhatARecycledFileIs) {
+  Scene scene;
+  WalBuilder wal(plain());
+  wal.grow_to(kSize.start(8));
+  for (const std::uint64_t segno : {4, 5}) scene.put(wal, segno);
+  const auto end = wal.fork_point(kSize.start(6) + 500'000);
+  auto last = copy(wal.bytes(kSize.start(6), end));
+  const auto old = wal.bytes(kSize.start(3) + last.size(), kSize.start(4));
+  last.insert(last.end(), old.begin(), old.end());
+  scene.archive.put(name_of(1, 6), last);
+  scene.archive.put(name_of(1, 7), copy(Scene::segment(wal, 2)));
+  EXPECT_EQ(scene.ask(1, 5).restored, true);
+  auto outcome = scene.ask(1, 6);
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("rename it to <name>.partial"), std::string::npos) << outcome.what;
+  outcome = scene.ask(1, 7);
+  EXPECT_EQ(outcome.error, ErrorKind::damage);
+  EXPECT_NE(outcome.what.find("(old content of a recycled file)"), std::string::npos)
+      << outcome.what;
+  EXPECT_NE(outcome.what.find("which prepares files for later use"), std::string::npos)
+      << outcome.what;
+}
+
 TEST(RestoreFile, SaysThatTheObjectStoreHasAMissingSegment) {
   Scene scene;
   WalBuilder wal(plain());

@@ -611,6 +611,10 @@ TEST(RecordVerifier, NamesTheDamageAndItsPlace) {
       {"recycled page", page(2) + 8, page(0).byte(), 8,
        fmt::format("{} found at {}: unexpected page address: expected {}, found {}", page(2),
                    page(2) + 8, page(2), page(0))},
+      {"page of a recycled file", page(2) + 8, page(2).byte() - (1 << 20), 8,
+       fmt::format("{} found at {}: unexpected page address: expected {}, found {} (old content of "
+                   "a recycled file)",
+                   page(2), page(2) + 8, page(2), wal::Lsn(page(2).byte() - (1 << 20)))},
       {"unknown info bit", page(1) + 2, 0x0011, 2,
        fmt::format("{} found at {}: unknown bits in page info 0x0011", page(1), page(1) + 2)},
       {"long header inside a segment", page(1) + 2, 0x0003, 2,

@@ -367,6 +367,43 @@ TEST(ArchivesOfRecovery, TakeAPartialSegmentWithoutWalForNoWal) {
   EXPECT_EQ(goes_on(4), kSize.start(5));
 }
 
+/// The pg_wal of a server was copied into the archive, with the files that it had renamed for later
+/// use.
+TEST(ArchivesOfRecovery, SayWhatARecycledFileIs) {
+  WalBuilder one({.switch_every = 0});
+  one.grow_to(kSize.start(6));
+  const auto point =
+      backup(one.fork_point(kSize.start(2) + 100'000), one.fork_point(kSize.start(2) + 200'000), 1);
+  const test::TemporaryDirectory archive;
+  const auto text = [&](std::uint64_t segno) {
+    const auto content = ArchiveBuilder::content(one, segno);
+    return std::string(reinterpret_cast<const char*>(content.data()), content.size());
+  };
+  const auto look = [&] {
+    ArchivesOfRecovery archives({.directories = {archive.path()}});
+    return recovery::look_through(archives.way(point, std::nullopt), point, {},
+                                  [] { return false; });
+  };
+  const auto name = [&](std::uint64_t segno) { return ArchiveBuilder::name(one, segno); };
+  put(archive, one, 2, 4);
+  auto last = text(4).substr(0, one.complete_end(kSize.start(4) + 500'000) - kSize.start(4));
+  last.resize((last.size() + wal::kPageSize - 1) / wal::kPageSize * wal::kPageSize);
+  archive.write(name(4), last + text(1).substr(last.size()));
+  archive.write(name(5), text(1));
+  auto promise = look();
+  EXPECT_EQ(promise.obstacle, recovery::Obstacle::damage);
+  EXPECT_NE(promise.hint.find("rename it to " + name(4) + ".partial"), std::string::npos)
+      << promise.hint;
+  std::filesystem::remove(archive.path(name(4)));
+  put(archive, one, 4, 5);
+  promise = look();
+  EXPECT_EQ(promise.position, one.complete_end(kSize.start(5)));
+  EXPECT_NE(promise.problem.find("(old content of a recycled file)"), std::string::npos)
+      << promise.problem;
+  EXPECT_NE(promise.hint.find("which prepares files for later use, move it out"), std::string::npos)
+      << promise.hint;
+}
+
 /// As `restore` has it, which stops a server that requests such a segment.
 TEST(ArchivesOfRecovery, RefuseTwoValidCopiesThatDiffer) {
   WalBuilder one({.switch_every = 0});
