@@ -211,6 +211,12 @@ void Run::ask_upstream() {
     report_.notes.emplace_back(
         "archive_mode is on: the server ends a backup only after its own archive_command has "
         "archived the WAL");
+  // Its own archive_command may write the archive.
+  if (server_.archives || !options_.durable_end || options_.durable_end()) return;
+  report_.notes.emplace_back(
+      "no receiver was streaming into the archive when this began: the backup cannot count until "
+      "the receiver, or another program, has archived its WAL");
+  options_.tell(report_.notes.back());
 }
 
 void Run::tidy() {
@@ -434,11 +440,21 @@ void Run::check_files() {
 void Run::finish() {
   options_.tell("making the backup durable");
   io::sync_tree(making());
-  publish(*to_, making_, report_.name);
+  std::optional<Error> unsynced;
+  try {
+    publish(*to_, making_, report_.name);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::durability) throw;
+    unsynced = error;
+  }
   making_.clear();
   report_.path = options_.to + "/" + report_.name;
   report_.made = true;
   report_.elapsed = since(begin_);
+  if (unsynced)
+    throw unsynced->hint(
+        "The backup was renamed into place, and counts, but a power loss may undo the renaming. "
+        "Check the disk and the kernel log, then take another backup.");
 }
 
 void Run::apply() {

@@ -24,7 +24,8 @@ inline constexpr std::string_view kLock = ".pgweir-backup.lock";
                                     std::chrono::system_clock::time_point now);
 
 /// Gives what was made, and synced, its name. It counts, and stays so, when this has returned.
-/// Throws Error{conflict} if the name is taken; Error{io, durability}.
+/// Throws Error{conflict} if the name is taken; Error{io}; Error{durability} if it has the name,
+/// and may lose it at a power loss.
 void publish(io::Directory& directory, const std::string& making, const std::string& name);
 
 /// Removes these backups in this order: none is gone, also after a power loss, while one before it

@@ -317,6 +317,26 @@ def test_a_full_disk(world):
         run(["umount", world.to])
 
 
+def test_a_name_that_a_power_loss_may_undo(world, sync_fault):
+    """The backup counts all the same, and nothing older is removed. That no receiver runs is said before the copy is made."""
+    world = world(tablespace=False)
+    old = world.backup()
+    assert not any("no receiver" in note for note in old["notes"]), old
+    sync_fault.set("fail 0")
+    done = pgweir(*world.command("--json", "--keep-backups", "1")[1:], env={**sync_fault.env, "PGWEIR_TEST_SYNC_OF": str(world.to)})
+    told = json.loads(done.stdout)
+    assert done.returncode == 4 and told["outcome"] == "made, rules not applied" and told["removed"] == [], (told, done.stderr)
+    assert "could not sync directory" in told["problem"] and "a power loss may undo the renaming" in told["hints"][0], told
+    assert told["path"] == str(world.to / told["name"]), told
+    assert [(each["name"], each["good"]) for each in world.list()] == [(old["name"], True), (told["name"], True)]
+    world.receiver.stop()
+    told = world.backup("--dry-run")
+    assert any("no receiver was streaming" in note for note in told["notes"]), told
+    process = world.spawn("--wait", "1s")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 3 and 0 <= output.index("no receiver was streaming") < output.index("copying "), output
+
+
 def test_from_a_standby_and_from_another_branch(world, servers):
     """A standby's backup ends in the current segment, which nobody ends; a promoted one is of another branch."""
     world = world(tablespace=False)

@@ -9,6 +9,7 @@
  *   "hold 0"      as "hang", and writes do so, too, instead of syncs
  *   "open 0"      nothing comes back of an open of a file whose name ends in ".gz"
  *
+ * With PGWEIR_TEST_SYNC_OF, only syncs of the file or directory with this path are treated.
  * Each sync so treated adds a line to the same name with ".log" appended.
  */
 #define _GNU_SOURCE
@@ -50,8 +51,18 @@ static void note(const char *control, const char *call, const char *what) {
   }
 }
 
+static int is_meant(int fd) {
+  const char *only = getenv("PGWEIR_TEST_SYNC_OF");
+  char link[64], path[4096];
+  if (!only) return 1;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t length = readlink(link, path, sizeof path - 1);
+  path[length < 0 ? 0 : length] = '\0';
+  return strcmp(path, only) == 0;
+}
+
 static int treated(const char *call, int fd, int (*real)(int)) {
-  const char *control = getenv("PGWEIR_TEST_SYNC");
+  const char *control = is_meant(fd) ? getenv("PGWEIR_TEST_SYNC") : NULL;
   char what[16];
   const long milliseconds = read_control(control, what);
   if (what[0] && strcmp(what, "hold") != 0 && strcmp(what, "open") != 0) note(control, call, what);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <random>
 #include <set>
@@ -156,6 +157,16 @@ TEST(BackupPlace, WhatWasPublishedSurvivesEachPowerLoss) {
           EXPECT_TRUE(named);
         }
       });
+}
+
+TEST(BackupPlace, HasItsNameIfThatCannotBeMadeDurable) {
+  SimDisk disk;
+  put(disk, ".pgweir-backup-20261120T031459Z");
+  disk.fail_every(SimDisk::Operation::sync_directory, EIO);
+  const auto error = test::error_of(
+      [&] { publish(*disk.open(), ".pgweir-backup-20261120T031459Z", "20261120T031459Z"); });
+  EXPECT_EQ(error.kind(), ErrorKind::durability);
+  EXPECT_TRUE(disk.exists("20261120T031459Z"));
 }
 
 TEST(BackupPlace, NoPowerLossLeavesAnIncrementalBackupWithoutItsBase) {
