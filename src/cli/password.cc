@@ -59,9 +59,9 @@ bool mask_passwords(char* word) {
   // Also after "--dbname=" or "-d".
   const bool uri = scheme != nullptr &&
                    (ends_with(word, scheme, "postgresql") || ends_with(word, scheme, "postgres"));
-  if (uri) {
+  if (scheme != nullptr) {
     // libpq uses the part up to the first '@' before the path as user:password, also if there is a
-    // '?' in it (conninfo_uri_parse_options() in fe-connect.c).
+    // '?' in it (conninfo_uri_parse_options() in fe-connect.c). Other URLs have the same form.
     char* user = scheme + 3;
     char* end = user + std::strcspn(user, "@/");
     if (*end == '@') {

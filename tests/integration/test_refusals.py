@@ -48,6 +48,8 @@ ROWS = [
     ("store push -D /a --store s3://", 'wrong value "s3://" of --store', "In s3://BUCKET/PREFIX the bucket has 3 to 63 characters"),
     (f"store push -D /a {STORE} --store-endpoint ftp://x", 'wrong value "ftp://x" of --store-endpoint',
      "http://127.0.0.1:9000"),
+    (f"store push -D /a {STORE} --store-proxy http://u:p@proxy:3128",
+     "wrong value of --store-proxy: it must not contain a user and a password", "Set https_proxy in the environment instead"),
     (f"store push -D /a {STORE} --store-sse rot13", 'wrong value "rot13" of --store-sse',
      "It can be AES256, aws:kms or aws:kms:KEY."),
     (f"store push -D /a {STORE} --store-sse aws:kms:", 'wrong value "aws:kms:" of --store-sse', "aws:kms:KEY"),

@@ -62,6 +62,15 @@ std::string name_value(const std::string& text) {
   return text;
 }
 
+/// It would be in the process list, and in the restore_command that "recover" writes.
+std::string proxy_value(const std::string& text) {
+  if (text.find('@') == std::string::npos) return text;
+  throw Error(ErrorKind::usage, "it must not contain a user and a password")
+      .hint(
+          "Set https_proxy in the environment instead, also in that of the server that runs "
+          "restore_command.");
+}
+
 std::string encryption_value(const std::string& text) {
   if (text == "AES256" || text == "aws:kms" || (text.starts_with("aws:kms:") && text.size() > 8))
     return text;
@@ -121,8 +130,8 @@ constexpr auto kCommand =
                         "token (Azure, Google)");
 constexpr auto kPathStyle = option_of<choice_value<kStyles>>(
     "store-path-style", "STYLE", "bucket in the URL: auto (default), path, or host");
-constexpr auto kProxy =
-    option_of<any_text>("store-proxy", "URL", "HTTP proxy (default: from the environment)");
+constexpr auto kProxy = connection_string(
+    option_of<proxy_value>("store-proxy", "URL", "HTTP proxy (default: from the environment)"));
 constexpr auto kJobsOfStore = option_of<count_value<1, 64>>(
     "store-jobs", "N", "maximum number of concurrent requests (default: 4)");
 constexpr auto kSilence = option_of<time_value<kSecond, kDay>>(
