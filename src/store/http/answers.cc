@@ -247,15 +247,20 @@ std::string next_version_marker(std::string_view body, std::string_view key) {
   return root->child_value("NextVersionIdMarker");
 }
 
-std::optional<std::vector<Kept>> parse_removal(std::string_view body) {
+std::optional<Removal> parse_removal(std::string_view body) {
   pugi::xml_document document;
   const auto root = root_of(document, body, "DeleteResult");
   if (!root) return std::nullopt;
-  std::vector<Kept> kept;
-  for (const auto& each : root->children("Error"))
-    kept.push_back({each.child_value("Key"), fmt::format("{} {}", each.child_value("Code"),
-                                                         short_text(each.child_value("Message")))});
-  return kept;
+  Removal removal;
+  for (const auto& each : root->children("Error")) {
+    const std::string code = each.child_value("Code");
+    const auto* const meaning = meaning_of(code);
+    removal.kept.push_back({each.child_value("Key"),
+                            fmt::format("{} {}", code, short_text(each.child_value("Message")))});
+    if (meaning != nullptr && may_pass(meaning->trouble) && !removal.passing)
+      removal.passing = removal.kept.back();
+  }
+  return removal;
 }
 
 std::optional<std::vector<LifecycleRule>> parse_lifecycle(std::string_view body) {

@@ -36,7 +36,11 @@ struct Refusal {
 /// page has the rest of the key's versions.
 [[nodiscard]] std::string next_version_marker(std::string_view body, std::string_view key);
 /// DeleteResult: the keys that were not removed.
-[[nodiscard]] std::optional<std::vector<Kept>> parse_removal(std::string_view body);
+struct Removal {
+  std::vector<Kept> kept{};
+  std::optional<Kept> passing{};  ///< the first of these for a temporary reason
+};
+[[nodiscard]] std::optional<Removal> parse_removal(std::string_view body);
 
 /// An enabled rule of a bucket's lifecycle, as far as pgweir needs it.
 struct LifecycleRule {

@@ -481,8 +481,13 @@ std::vector<Kept> HttpStore::remove_by(const std::string& body, std::span<const 
                             .body = &content,
                             .sha256 = crypto::to_hex(sha256.finish())}};
   const auto answer = perform(call);
-  if (answer.status == 200)
-    if (auto kept = parse_removal(answer.body)) return std::move(*kept);
+  if (auto removal = answer.status == 200 ? parse_removal(answer.body) : std::nullopt) {
+    if (const auto& passing = removal->passing)
+      throw StoreError(Trouble::unreachable,
+                       fmt::format("{}: the store answered {}", call.what, passing->why))
+          .with("object", name_of(passing->key));
+    return std::move(removal->kept);
+  }
   // AWS answers for each object; Ceph rejects the request as a whole.
   const auto told = parse_error(answer.body);
   if (answer.status == 403 && told && told->code == "AccessDenied") {

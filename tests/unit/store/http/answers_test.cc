@@ -254,14 +254,15 @@ TEST(Answers, TellHowObjectsAreLocked) {
 }
 
 TEST(Answers, TellWhatWasNotRemoved) {
-  const auto kept = parse_removal(
+  const auto removal = parse_removal(
       "<DeleteResult><Error><Key>k</Key><Code>AccessDenied</Code><Message>locked</Message></Error>"
       "</DeleteResult>");
-  ASSERT_TRUE(kept);
-  ASSERT_EQ(kept->size(), 1u);
-  EXPECT_EQ(kept->front().key, "k");
-  EXPECT_EQ(kept->front().why, "AccessDenied locked");
-  EXPECT_TRUE(parse_removal("<DeleteResult/>")->empty());
+  ASSERT_TRUE(removal);
+  ASSERT_EQ(removal->kept.size(), 1u);
+  EXPECT_EQ(removal->kept.front().key, "k");
+  EXPECT_EQ(removal->kept.front().why, "AccessDenied locked");
+  EXPECT_FALSE(removal->passing);
+  EXPECT_TRUE(parse_removal("<DeleteResult/>")->kept.empty());
   EXPECT_FALSE(parse_removal("<Error><Code>InternalError</Code></Error>"));
   const std::array<std::string, 2> keys = {"a", "b&<c>"};
   EXPECT_THAT(removal_request(keys), ::testing::HasSubstr("<Key>b&amp;&lt;c&gt;</Key>"));

@@ -564,6 +564,29 @@ TEST_F(S3StoreTest, KnowsNoMd5OfWhatTheStoreEncryptsByAKeyOfItsOwn) {
   }
 }
 
+/// One answer for many objects, each with its own reason. "AccessDenied" may be a lock; of the
+/// others, nothing keeps the object.
+TEST_F(S3StoreTest, DoesNotCallAnObjectKeptThatCouldNotBeRemovedNow) {
+  const std::vector<std::string> keys{"a", "b"};
+  const auto result = [](const std::string& key, const std::string& code) {
+    return "<Error><Key>" + key + "</Key><Code>" + code + "</Code><Message>words</Message></Error>";
+  };
+  const auto answer = [](const std::string& errors) {
+    return Answer{.status = 200, .body = "<DeleteResult>" + errors + "</DeleteResult>"};
+  };
+  for (const auto* const code : {"InternalError", "SlowDown", "ServiceUnavailable"}) {
+    transport_.answers = {answer(result("a", "AccessDenied") + result("b", code))};
+    const auto error = test::error_of([&] { static_cast<void>(s3().remove(keys)); });
+    EXPECT_EQ(error.kind(), ErrorKind::retry);
+    EXPECT_THAT(error.what(), HasSubstr("the store answered " + std::string(code) + " words"));
+    EXPECT_THAT(error.what(), HasSubstr("s3://wal/b"));
+  }
+  transport_.answers = {answer(result("a", "AccessDenied"))};
+  const auto kept = s3().remove(keys);
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].key, "a");
+}
+
 /// A connection that breaks off must not look like the end of the object.
 TEST_F(S3StoreTest, ReadsNoObjectWhoseEndIsUnknown) {
   const auto read = [&](std::map<std::string, std::string> headers) {
