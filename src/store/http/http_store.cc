@@ -89,7 +89,13 @@ Answer HttpStore::send(const Call& call, const Credentials& credentials) {
     if (dialect_->hides_md5(answer)) hides_md5_ = true;
     return answer;
   } catch (const NoAnswer& failure) {
-    throw error_of(failure, call.what, name_of_call(call));
+    auto error = error_of(failure, call.what, name_of_call(call));
+    // Until the first object of a page is found, nothing is sent.
+    if (failure.why() == NoAnswer::Why::silent && call.operation == Operation::list)
+      error.hint(
+          "A listing takes long where many objects of a versioned bucket were removed: raise "
+          "--store-timeout.");
+    throw error;
   }
 }
 

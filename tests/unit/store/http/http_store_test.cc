@@ -40,6 +40,7 @@ struct Answers final : Transport {
     }
     for (const auto& [end, answer] : of_url)
       if (request.url.ends_with(end)) return answer;
+    if (silent) throw NoAnswer(NoAnswer::Why::silent, "nothing came");
     if (answers.empty()) throw NoAnswer(NoAnswer::Why::not_reached, "nobody is there");
     auto answer = std::move(answers.front());
     answers.pop_front();
@@ -54,6 +55,7 @@ struct Answers final : Transport {
   }
   std::deque<Answer> answers;
   std::map<std::string, Answer> of_url;  ///< by the URL's end; for requests that run beside others
+  bool silent = false;
   std::vector<Request> asked;
   std::vector<std::string> bodies;  ///< of these requests
   std::mutex mutex;
@@ -585,6 +587,16 @@ TEST_F(S3StoreTest, DoesNotCallAnObjectKeptThatCouldNotBeRemovedNow) {
   const auto kept = s3().remove(keys);
   ASSERT_EQ(kept.size(), 1u);
   EXPECT_EQ(kept[0].key, "a");
+}
+
+/// It is asked again for the same page, which takes as long again.
+TEST_F(S3StoreTest, TellsWhatMayHoldUpAListing) {
+  transport_.silent = true;
+  const auto hint = [&](const auto& request) { return test::error_of(request).hint(); };
+  EXPECT_THAT(hint([&] { static_cast<void>(s3().list("p/", "", 1000)); }),
+              HasSubstr("--store-timeout"));
+  EXPECT_EQ(
+      hint([&] { static_cast<void>(s3().get("k", std::nullopt, [](auto) { return true; })); }), "");
 }
 
 /// A connection that breaks off must not look like the end of the object.
