@@ -143,15 +143,14 @@ Trouble by_status(long status) {
   }
 }
 
-/// A single line: a proxy may answer with a page of HTML.
+}  // namespace
+
 std::string short_text(std::string_view text) {
   std::string line;
   for (const char c : trimmed(text).substr(0, 200))
     line += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
   return line;
 }
-
-}  // namespace
 
 StoreError::StoreError(Trouble trouble, std::string message)
     : ErrorAs(may_pass(trouble)             ? ErrorKind::retry

@@ -78,6 +78,9 @@ struct LockSettings {
 /// The store's error code; empty: none. Azure also names it in a header.
 [[nodiscard]] std::string code_of(const Answer& answer);
 
+/// A single line of at most 200 bytes: a proxy may answer with a page of HTML.
+[[nodiscard]] std::string short_text(std::string_view text);
+
 /// Without quotes.
 [[nodiscard]] std::string unquoted(std::string_view etag);
 /// Without its quotes.

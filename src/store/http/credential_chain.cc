@@ -247,7 +247,7 @@ std::string CredentialChain::fetch(Transport& by, const Request& request, const 
   try {
     auto answer = by.perform(request);
     if (answer.status == 200) return std::move(answer.body);
-    throw failed(fmt::format("it answered {}", answer.status));
+    throw failed(refusal_of(answer));
   } catch (const NoAnswer& failure) {
     if (failure.why() == NoAnswer::Why::given_up)
       throw StoreError(Trouble::stopped, "asked to stop");
@@ -333,7 +333,7 @@ std::optional<std::string> CredentialChain::ask_machine(const Request& request, 
     if (known ? answer.status == kNotFound
               : answer.status < 500 && answer.status != kTooManyRequests)
       return std::nullopt;
-    throw failed(fmt::format("it answered {}", answer.status));
+    throw failed(refusal_of(answer));
   } catch (const NoAnswer& failure) {
     if (!known && failure.why() == NoAnswer::Why::not_reached) return std::nullopt;
     if (failure.why() == NoAnswer::Why::given_up)

@@ -54,8 +54,8 @@ std::optional<Credentials> CredentialChain::of_service(const Request& request, b
   };
   try {
     auto answer = local_.perform(request);
+    if (answer.status != 200) throw failed(refusal_of(answer));
     const Secret body(std::move(answer.body));
-    if (answer.status != 200) throw failed(fmt::format("it answered {}", answer.status));
     auto found = parse_token(body.reveal(), std::chrono::floor<std::chrono::seconds>(clock_()));
     if (!found) throw failed("its answer has no token");
     found->source = kWho;

@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "store/http/answers.h"
 
 namespace weir::store {
 
@@ -17,6 +18,11 @@ namespace {
 std::string value_of(const Profile& profile, const std::string& name) {
   const auto found = profile.find(name);
   return found == profile.end() ? std::string() : found->second;
+}
+
+std::string string_of(const nlohmann::json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 }  // namespace
@@ -70,10 +76,7 @@ std::optional<std::chrono::sys_seconds> parse_expiration(const std::string& text
 std::optional<Credentials> parse_credentials(std::string_view text) {
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return std::nullopt;
-  const auto value = [&](const char* name) {
-    const auto found = json.find(name);
-    return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
+  const auto value = [&](const char* name) { return string_of(json, name); };
   Credentials found;
   found.access_key = value("AccessKeyId");
   found.secret_key = Secret(value("SecretAccessKey"));
@@ -173,6 +176,23 @@ std::optional<Credentials> parse_assumed_role(std::string_view xml) {
   found.expires = parse_expiration(given.child_value("Expiration"));
   if (found.access_key.empty() || found.secret_key.empty() || !found.expires) return std::nullopt;
   return found;
+}
+
+std::string refusal_of(const Answer& answer) {
+  const auto& body = answer.body;
+  std::string code;
+  std::string message;
+  pugi::xml_document document;
+  if (const auto json = nlohmann::json::parse(body, nullptr, false); json.is_object()) {
+    code = string_of(json, json.contains("error") ? "error" : "code");
+    message = string_of(json, json.contains("error") ? "error_description" : "message");
+  } else if (document.load_buffer(body.data(), body.size())) {
+    const auto error = document.document_element().child("Error");
+    code = error.child_value("Code");
+    message = error.child_value("Message");
+  }
+  const auto text = short_text(code + (code.empty() || message.empty() ? "" : ": ") + message);
+  return fmt::format("it answered {}{}{}", answer.status, text.empty() ? "" : " ", text);
 }
 
 }  // namespace weir::store

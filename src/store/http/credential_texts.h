@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "store/http/credentials.h"
+#include "store/http/transport.h"
 
 // Formats of credentials as stored or returned by services. Pure. No error message contains the
 // text that was parsed.
@@ -26,6 +27,9 @@ using Profile = std::map<std::string, std::string>;
 
 /// The answer of STS to AssumeRoleWithWebIdentity (XML).
 [[nodiscard]] std::optional<Credentials> parse_assumed_role(std::string_view xml);
+/// "it answered 403 AccessDenied: …", with the reason if there is one: STS's XML, or JSON of
+/// OAuth 2.0 (RFC 6749, 5.2) or of a container's service.
+[[nodiscard]] std::string refusal_of(const Answer& answer);
 
 /// A bearer token: {"access_token": …, "expires_in": seconds} (RFC 6749, 5.1; the metadata services
 /// of Azure, which write numbers as strings, and of Google), or "expires_on" (Azure), since 1970;

@@ -424,8 +424,11 @@ TEST_F(AzureCredentialsTest, ExchangesTheTokenOfAWorkload) {
     EXPECT_THAT(web_.body,
                 ::testing::HasSubstr("scope=https%3A%2F%2Fstorage.azure.com%2F.default"));
   }
-  web_.answers[url] = {.status = 401};
-  EXPECT_THAT(error().what(), ::testing::HasSubstr("from Microsoft Entra: it answered 401"));
+  web_.answers[url] = {
+      .status = 401,
+      .body = R"({"error": "invalid_client", "error_description": "AADSTS700213: no\nmatch"})"};
+  EXPECT_THAT(error().what(), ::testing::HasSubstr("from Microsoft Entra: it answered 401 "
+                                                   "invalid_client: AADSTS700213: no match"));
   EXPECT_TRUE(local_.asked.empty());
 }
 

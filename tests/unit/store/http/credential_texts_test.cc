@@ -85,5 +85,23 @@ TEST(CredentialTexts, ReadsWhatStsGives) {
   EXPECT_FALSE(parse_assumed_role("no XML"));
 }
 
+/// Without the reason it is not known whether the role, the token or the time is wrong.
+TEST(CredentialTexts, TellWhyAServiceRefuses) {
+  const auto of = [](const std::string& body) {
+    return refusal_of(Answer{.status = 403, .body = body});
+  };
+  EXPECT_EQ(of("<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>"
+               "Sender</Type><Code>AccessDenied</Code><Message>Not authorized</Message></Error>"
+               "</ErrorResponse>"),
+            "it answered 403 AccessDenied: Not authorized");
+  EXPECT_EQ(of(R"({"error": "invalid_client", "error_description": "AADSTS1: no\r\nmatch"})"),
+            "it answered 403 invalid_client: AADSTS1: no  match");
+  EXPECT_EQ(of(R"({"code": "InvalidToken", "message": "expired"})"),
+            "it answered 403 InvalidToken: expired");
+  EXPECT_EQ(of(R"({"error": "invalid_request"})"), "it answered 403 invalid_request");
+  for (const char* const body : {"", "{}", R"({"error": 1})", "<html>no</html>", "no"})
+    EXPECT_EQ(of(body), "it answered 403") << body;
+}
+
 }  // namespace
 }  // namespace weir::store::credential_texts_test
