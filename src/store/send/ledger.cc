@@ -74,14 +74,7 @@ void Ledger::open_further() {
       place_.emplace(
           store_, layout_,
           ClusterRecord{cluster_->system_identifier, cluster_->segment_size, layout_.form()});
-    try {
-      place_->require(*conditions_, [this] { place_was_emptied(); });
-    } catch (const StoreError&) {
-      throw;
-    } catch (const Error&) {
-      place_.reset();  // what it has seen: an operator may correct it
-      throw;
-    }
+    place_->require(*conditions_, [this] { place_was_emptied(); });
     place_is_ours_ = true;
     place_.reset();
     return;

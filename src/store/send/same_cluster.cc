@@ -45,37 +45,60 @@ void require_same(ObjectStore& store, const Layout& layout,
 }  // namespace
 
 SameCluster::SameCluster(ObjectStore& store, const Layout& layout, const ClusterRecord& ours)
-    : store_(store),
-      layout_(layout),
-      ours_(ours),
-      shelf_([&store]() -> ObjectStore& { return store; }, store.name_of(layout.wal_prefix()),
-             layout, kOnce, 1) {}
+    : store_(store), layout_(layout), ours_(ours) {}
 
 /// Barman or WAL-G may have filled the place before pgweir: then the newest readable segment
 /// identifies the cluster, as in a directory.
-void SameCluster::require_that_wal_is_ours() {
-  const auto listing = archive::list_archive_names(shelf_);
+void SameCluster::look_at_wal() {
+  const auto listing = archive::list_archive_names(*shelf_);
   if (listing.segments.empty()) return;
+  const auto conflicts = [&](const std::string& file, Error error) {
+    const auto keys = shelf_->keys_of(file);
+    if (const auto head = keys.empty() ? std::nullopt : store_.head(keys.front()))
+      conflict_ = Conflict{keys.front(), head->etag, error};
+    throw error;
+  };
   std::optional<archive::Identity> there;
   try {
-    there = archive::read_identity(shelf_, listing);
+    there = archive::read_identity(*shelf_, listing);
+  } catch (const StoreError&) {
+    throw;
   } catch (const Error& error) {
     // No file has a valid page header: uploads are compared with existing objects, as usual.
     if (error.kind() == ErrorKind::damage) return;
     if (error.kind() != ErrorKind::refused) throw;
-    throw Error(ErrorKind::conflict,
-                "the cluster of the WAL at this prefix of the store cannot be determined")
-        .with("object", store_.name_of(key_of_cluster(layout_)))
-        .with("reason", error.message())
-        .hint(
-            "Nothing was sent. There is WAL at this prefix, but the object that names its "
-            "cluster is missing. Restore that object, or use another --store-name.");
+    conflicts(listing.segments.back().name.to_string(),
+              Error(ErrorKind::conflict,
+                    "the cluster of the WAL at this prefix of the store cannot be determined")
+                  .with("object", store_.name_of(key_of_cluster(layout_)))
+                  .with("reason", error.message())
+                  .hint("Nothing was sent. There is WAL at this prefix, but the object that names "
+                        "its cluster is missing. Restore that object, or use another "
+                        "--store-name."));
   }
   if (there && there->system_identifier == ours_.system_identifier &&
       there->segment_size == ours_.segment_size)
     return;
-  throw another_cluster(store_, there ? layout_.wal_prefix() + there->file : layout_.wal_prefix(),
-                        ours_, there, kHint);
+  const auto file = there ? there->file : listing.segments.back().name.to_string();
+  conflicts(file, another_cluster(store_, layout_.wal_prefix() + file, ours_, there, kHint));
+}
+
+void SameCluster::require_that_wal_is_ours() {
+  // As long as this object is there, a listing, maybe of a thousand pages, would show the same.
+  const auto head = conflict_ ? store_.head(conflict_->key) : std::nullopt;
+  if (head && head->etag == conflict_->etag) throw Error(conflict_->error);
+  conflict_.reset();
+  if (!shelf_)
+    shelf_.emplace([this]() -> ObjectStore& { return store_; },
+                   store_.name_of(layout_.wal_prefix()), layout_, kOnce, 1);
+  try {
+    look_at_wal();
+  } catch (const StoreError&) {
+    throw;
+  } catch (const Error&) {
+    shelf_.reset();  // what it has seen: an operator may correct it
+    throw;
+  }
 }
 
 void SameCluster::require(Conditions conditions, const std::function<void()>& absent) {

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <string>
 
+#include "base/error.h"
 #include "store/cluster_record.h"
 #include "store/layout.h"
 #include "store/object_store.h"
@@ -18,16 +21,24 @@ class SameCluster {
 
   /// Writes the record if the place has neither a record nor WAL of another cluster; calls `absent`
   /// before. Throws Error{conflict} if it belongs to another cluster, or this cannot be determined;
-  /// StoreError, after which it can be called again: pages already listed are not listed again.
+  /// StoreError. After both it can be called again: pages already listed are not listed again, nor
+  /// is the place while an object that belongs to another cluster is still there.
   void require(Conditions conditions, const std::function<void()>& absent = nullptr);
 
  private:
+  struct Conflict {
+    std::string key;  ///< of the object that shows it
+    std::string etag;
+    Error error;
+  };
   void require_that_wal_is_ours();
+  void look_at_wal();
 
   ObjectStore& store_;
   const Layout layout_;
   const ClusterRecord ours_;
-  NearShelf shelf_;
+  std::optional<NearShelf> shelf_{};
+  std::optional<Conflict> conflict_{};
 };
 
 /// Whether a place to which this cluster's WAL was sent still has its record. If not, the store was
