@@ -19,7 +19,7 @@ from support import wal
 from support.azure import Azurite
 from support.browser import Browser, installed
 from support.gateway import Gateway
-from support.process import PATIENCE, wait_for
+from support.process import PATIENCE, preload, wait_for
 from support.receiver import BINARY, pgweir
 from support.recovery import base_backup
 from support.scenario import promote_again, reported, streaming
@@ -174,6 +174,29 @@ def test_a_store_that_is_away_is_in_nobodys_way(servers, receivers, new_archive,
     for place_in_order, name in enumerate(order):
         # (The others of the four that are sent at once may be older, however long each takes.)
         assert sum(later < name for later in order[place_in_order:]) <= 3, order
+    receiver.stop()
+
+
+def test_what_waits_gets_older_if_the_clock_is_set_back(servers, receivers, new_archive, bucket, proxy, place):
+    server = servers.primary()
+    archive = new_archive(server)
+    control = place / "clock"
+    proxy.decide = lambda request: (503, [], "<Error><Code>SlowDown</Code></Error>")
+    receiver = receivers.pgweir(archive, server, *options(bucket, endpoint=proxy.url),
+                                env={**ENVIRONMENT, "LD_PRELOAD": str(preload(place, "jumping_clock.c")),
+                                     "PGWEIR_TEST_CLOCK": str(control)})
+    streaming(server)
+    load(server)
+
+    def since():
+        return status(archive).get("pending_since")
+
+    wait_for(since, "the oldest to be known")
+    (place / "clock.new").write_text("-86400")
+    (place / "clock.new").rename(control)
+    # Not later than the receiver's time.
+    half_a_day_ago = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=12)
+    wait_for(lambda: since() < half_a_day_ago.strftime("%Y-%m-%d %H:%M:%S"), "the oldest to be no younger than now")
     receiver.stop()
 
 

@@ -331,8 +331,11 @@ void Follow::add(const UploadItem& item, const archive::SegmentFileName* file) {
 void Follow::take_told() {
   std::set<wal::SegmentName> told;
   {
+    const auto now = std::chrono::system_clock::now();
     const Threads::Lock lock(*mutex_);
     told.swap(told_);
+    // If the clock was set back, a time in the future would delay the alert of what waits too long.
+    for (auto& [item, pending] : pending_) pending.since = std::min(pending.since, now);
   }
   for (const auto& segment : told) {
     if (!segment.fits(cluster_->segment_size)) continue;
