@@ -110,6 +110,14 @@ class Planner {
             .with("its system identifier", backup.system_identifier)
             .with("archive's", identity.system_identifier)
             .hint("Nothing was removed. Specify the archive of the backup's cluster with -D.");
+    const auto source =
+        source_ != nullptr ? archive::read_identity(*source_, source_listing_) : std::nullopt;
+    if (source && source->system_identifier != identity.system_identifier)
+      throw Error(ErrorKind::conflict, "the archive and the store belong to different clusters")
+          .with("directory", source_->path())
+          .with("its system identifier", source->system_identifier)
+          .with("store's", identity.system_identifier)
+          .hint("Nothing was removed. Check -D, --store and --store-name.");
   }
 
   void find_limit() {

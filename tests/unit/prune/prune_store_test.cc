@@ -148,6 +148,25 @@ TEST_F(PruneStore, NeedsTheWalOfABackupUpToItsEnd) {
             ErrorKind::retry);
 }
 
+/// A wrong --store-name: the numbers of segments say nothing of their cluster.
+TEST_F(PruneStore, RemovesNothingOfAnotherClusterThanThatOfTheDirectory) {
+  plan(2500);
+  const auto beside = [&](std::uint64_t system_identifier) {
+    WalBuilder wal({.system_identifier = system_identifier});
+    wal.grow_to(kSize.start(3));
+    ArchiveBuilder archive;
+    archive.segments(wal, 1, 3);
+    const auto directory = archive.disk.open();
+    Options options;
+    options.keep_from = wal::SegmentName(1, 2500, kSize);
+    return make_plan({*shelf_, *shelf_, *directory, {}, directory.get()}, options);
+  };
+  EXPECT_EQ(beside(WalBuilder::Options{}.system_identifier).files, 2499u);
+  const auto error = test::error_of([&] { static_cast<void>(beside(4711)); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_NE(std::string(error.what()).find("4711"), std::string::npos);
+}
+
 TEST_F(PruneStore, KeepsTheNewest) {
   EXPECT_EQ(test::error_of([&] { static_cast<void>(plan(kSegments + 1)); }).kind(),
             ErrorKind::conflict);
