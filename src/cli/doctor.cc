@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -187,8 +188,10 @@ void check_keys(const Arguments& arguments, store::OpenStore& opened, store::Sto
                                   *directory + "/" + name)});
 }
 
-/// Checks what uploading and restoring require, with a temporary object.
-std::vector<doctor::Check> check_store(const Arguments& arguments) {
+/// Checks what uploading and restoring require, with a temporary object. `cluster`: that of the
+/// server or the directory.
+std::vector<doctor::Check> check_store(const Arguments& arguments,
+                                       std::optional<std::uint64_t> cluster) {
   forbid_core_files();
   StoreLog log;
   doctor::Checks checks;
@@ -198,7 +201,7 @@ std::vector<doctor::Check> check_store(const Arguments& arguments) {
     const auto credentials = opened.credentials().get();
     result.findings.push_back(
         {store::StoreFinding::Level::good, "credentials from " + credentials.source});
-    store::check_store(opened.store(), opened.layout(), random_bits(), result);
+    store::check_store(opened.store(), opened.layout(), random_bits(), result, cluster);
     if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
     if (result.all_good()) check_keys(arguments, opened, result);
   } catch (const Error& error) {
@@ -261,8 +264,10 @@ int doctor_command(const Arguments& arguments) {
     std::move(more.begin(), more.end(), std::back_inserter(checks));
   };
   std::optional<doctor::ServerFacts> server;
+  std::optional<std::uint64_t> cluster;
   if (asks_for_server(arguments, serving || in_store)) {
     server = doctor::inspect_server(conninfo, ordinary_conninfo(conninfo), plan.slot, measure);
+    cluster = server->system_identifier;
     add(doctor::judge_server(*server, plan));
     if (plan.prefer != doctor::PreferredRole::any) add({judge_preference(conninfo, plan)});
   }
@@ -271,11 +276,12 @@ int doctor_command(const Arguments& arguments) {
     if (const auto bytes = server ? server->size("wal_segment_size") : std::nullopt)
       size = wal::SegmentSize::of(*bytes);
     const auto archive = inspect_archive(*directory, size);
+    if (!cluster && archive.identity) cluster = archive.identity->system_identifier;
     add(doctor::judge_archive(archive));
     if (server) add(doctor::judge_both(*server, archive, plan));
   }
   if (serving) add(check_serving(request, directory));
-  if (in_store) add(check_store(arguments));
+  if (in_store) add(check_store(arguments, cluster));
   if (arguments.has(kDoctorJson))
     print_data(doctor::to_json(checks) + "\n");
   else

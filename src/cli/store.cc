@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "archive/home.h"
 #include "archive/identity.h"
+#include "archive/listing.h"
 #include "base/exit_status.h"
 #include "base/random.h"
 #include "base/threads.h"
@@ -253,18 +255,22 @@ int check(const Arguments& arguments, const store::StoreOptions& options) {
        fmt::format(
            "credentials from {}{}", credentials.source,
            credentials.expires ? ", until " + format_time(*credentials.expires) : std::string())});
-  store::check_store(opened.store(), opened.layout(), random_bits(), result);
+  const auto path = arguments.get(kDirectory);
+  const auto directory = path ? io::open_existing_directory(*path) : nullptr;
+  const auto identity =
+      directory ? archive::read_identity(*directory, archive::list_archive_names(*directory))
+                : std::nullopt;
+  store::check_store(opened.store(), opened.layout(), random_bits(), result,
+                     identity ? std::optional(identity->system_identifier) : std::nullopt);
   if (result.all_good()) store::check_settings(opened.store(), opened.layout(), result);
   if (result.all_good()) store::check_end(opened.store(), opened.layout(), result);
   using Level = store::StoreFinding::Level;
   if (result.all_good()) {
     const auto chains =
         store::read_manifests(opened.store(), opened.layout(), options.public_keys, {});
-    if (const auto path = arguments.get(kDirectory)) {
-      const auto directory = io::open_existing_directory(*path);
+    if (directory)
       store::compare_archive(*directory, opened.store(), opened.layout(), opened.identity(), chains,
                              !options.public_keys.empty(), result);
-    }
     for (const auto& chain : chains) {
       for (const auto& what : chain.broken)
         result.findings.push_back({Level::bad, fmt::format("manifest {}: {}", chain.id, what),

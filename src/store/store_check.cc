@@ -61,8 +61,8 @@ bool StoreCheck::all_good() const {
                       [](const StoreFinding& each) { return each.level == Level::bad; });
 }
 
-void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
-                 StoreCheck& result) {
+void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random, StoreCheck& result,
+                 std::optional<std::uint64_t> ours) {
   auto& findings = result.findings;
   try {
     static_cast<void>(store.list(layout.wal_prefix(), "", 1));
@@ -73,6 +73,11 @@ void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
                           ? fmt::format("it holds the WAL of the cluster with system identifier {}",
                                         cluster->system_identifier)
                           : std::string("no WAL has been sent to this prefix yet")});
+    if (cluster && ours && cluster->system_identifier != *ours)
+      findings.push_back(
+          {Level::bad, fmt::format("the system identifier of this cluster is {}", *ours),
+           "Its WAL is rejected. Each cluster needs its own prefix: use another prefix in --store, "
+           "or another --store-name."});
     const auto key = layout.own_key(fmt::format("pgweir-check-{:016x}", random));
     const auto conditions = probe_conditions(store, key, layout.own_key("pgweir-probe"));
     switch (conditions) {

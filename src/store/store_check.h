@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,9 +27,10 @@ struct StoreCheck {
 
 /// Checks everything that pgweir needs of a store, with a temporary object: PUT, conditional PUT,
 /// GET, LIST, DELETE; and which cluster's WAL is there. A failed step is a finding, and ends the
-/// checks. `random`: a part of the object's key.
-void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random,
-                 StoreCheck& result);
+/// checks. `random`: a part of the object's key. `ours`: the system identifier of the cluster whose
+/// WAL is to be there; nullopt: unknown.
+void check_store(ObjectStore& store, const Layout& layout, std::uint64_t random, StoreCheck& result,
+                 std::optional<std::uint64_t> ours = {});
 /// Checks the bucket's configuration: rules that remove or lock its objects, versions, Object Lock.
 /// Settings that may not be read are reported, but are not failures.
 void check_settings(ObjectStore& store, const Layout& layout, StoreCheck& result);

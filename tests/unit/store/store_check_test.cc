@@ -51,6 +51,22 @@ TEST(StoreCheck, TriesAllThatIsNeededAndLeavesNothingBehind) {
   EXPECT_TRUE(store.objects.empty());
 }
 
+TEST(StoreCheck, SeesThatThePlaceIsAnotherClusters) {
+  MemoryStore store;
+  const auto of = [&](std::optional<std::uint64_t> ours) {
+    StoreCheck result;
+    check_store(store, kLayout, 7, result, ours);
+    return told(result);
+  };
+  EXPECT_THAT(of(4711), Not(Contains(HasSubstr("bad: ")))) << "it is nobody's yet";
+  static_cast<void>(write_cluster(store, kLayout, Conditions::heeded,
+                                  {.system_identifier = 1, .segment_size = kSize}));
+  EXPECT_THAT(of({}), Not(Contains(HasSubstr("bad: "))));
+  EXPECT_THAT(of(1), Not(Contains(HasSubstr("bad: "))));
+  EXPECT_THAT(of(4711), Contains(HasSubstr("bad: the system identifier of this cluster is 4711 / "
+                                           "Its WAL is rejected.")));
+}
+
 TEST(StoreCheck, SaysThatConditionsAreNotHeeded) {
   for (const auto conditions :
        {MemoryStore::Conditions::ignored, MemoryStore::Conditions::refused}) {
