@@ -253,10 +253,17 @@ TEST(StoreEnd, FindsTheNextObjectThatWasRemoved) {
   store.place(kLayout.history_key(2), bytes);
   store.objects.erase(kLayout.history_key(2));
   EXPECT_THAT(end(), Contains(HasSubstr(kLayout.history_key(2) + " follows the newest WAL")));
+  store.place(kLayout.history_key(2), bytes);
   store.fault = [](const MemoryStore::Call& call) {
     return call.what == "versions" ? MemoryStore::Fault::refused : MemoryStore::Fault::none;
   };
   EXPECT_THAT(end(), Contains(HasSubstr("cannot be determined: AccessDenied")));
+  // An archiver that stores the next one meanwhile.
+  store.fault = [&](const MemoryStore::Call& call) {
+    if (call.what == "versions") store.place(key(0x1002), bytes);
+    return MemoryStore::Fault::none;
+  };
+  EXPECT_THAT(end(), ::testing::IsEmpty());
 }
 
 class CompareArchiveTest : public ::testing::Test {
