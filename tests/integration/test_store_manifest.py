@@ -296,6 +296,23 @@ def test_an_encrypted_bucket_is_told_without_its_private_key(archive, filled, bu
     assert "Without the private key (identity)" in doctor.stdout and "include it in backups" in doctor.stdout
 
 
+def test_a_prune_during_a_verification_is_no_finding(archive, bucket, proxy, key):
+    """It removes objects after their lines were read."""
+    push(archive, bucket, "--manifest-key", key)
+    names = names_of(archive)
+    pruned = []
+
+    def decide(request):
+        if not pruned and "list-type=2" in request.path and "wals" in request.path:
+            pruned.append(pgweir("prune", *words_for(bucket), "--keep-from", names[2], "--manifest-key", key, env=ENVIRONMENT))
+
+    proxy.decide = decide
+    for public in ([], ["--manifest-public-key", f"{key}.pub"]):
+        found = pgweir("verify", *words_for(bucket, proxy.url), *public, "--json", env=ENVIRONMENT)
+        assert found.returncode == 0, found.stdout
+    assert pruned[0].returncode == 0 and not any(names[1] in each for each in keys_of(bucket)), pruned
+
+
 def test_restore_hands_out_only_what_the_key_proves(archive, bucket, key, place):
     push(archive, bucket, "--manifest-key", key)
     name = names_of(archive)[1]

@@ -1,6 +1,7 @@
 #include "cli/shared/stored_manifest.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -34,9 +35,12 @@ std::optional<ManifestLook> look_at_manifests(StoredArchive& stored,
   store::drop_hidden_md5s(store, patience, store::told_objects(look.chains, question.keys_given),
                           look.objects);
   look.report = store::check_manifests(look.chains, look.objects, question);
-  // Lines of files stored between the two listings.
-  if (question.keys_given && look.report.untold > 0) {
-    look.chains = store::read_manifests(store, layout, request.keys, patience);
+  // Lines of files stored between the two listings, or of a prune since then.
+  if ((question.keys_given && look.report.untold > 0) || !look.report.sound()) {
+    const auto before =
+        std::exchange(look.chains, store::read_manifests(store, layout, request.keys, patience));
+    const auto older = store::told_objects(before, question.keys_given);
+    question.older = &older;
     look.report = store::check_manifests(look.chains, look.objects, question);
   }
   if (question.keys_given && look.chains.empty())

@@ -155,6 +155,7 @@ class Check {
       const auto object = objects_.find(name);
       if (object == objects_.end()) {
         if (segment && (before_begin(*segment) || has_told_form(*segment))) continue;
+        if (question_.older != nullptr && !question_.older->contains(name)) continue;
         find(gone, name + " is in the manifest, but missing from the store");
         if (segment && front && place_of(*segment) < place_of(*front)) ++gone_in_front;
         continue;

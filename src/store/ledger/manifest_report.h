@@ -48,11 +48,18 @@ struct ManifestReport {
   [[nodiscard]] bool sound() const { return findings.empty(); }
 };
 
+/// The entries of each object: the newest line of each trusted chain, and those of rewraps, not all
+/// of which were carried out. By name.
+using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
+
 /// What the chains are checked against.
 struct ManifestQuestion {
   bool keys_given = false;                         ///< chains that no key proves are not trusted
   std::vector<std::string> expected_heads{};       ///< each must be a line of one of the chains
   std::optional<wal::SegmentSize> segment_size{};  ///< to find gaps; nullopt: unknown
+  /// The lines as read before the objects were listed: that a later line's object is not among
+  /// them proves nothing. nullptr: all lines are older than the listing.
+  const ToldObjects* older = nullptr;
 };
 
 /// The segment of an object with this name (after its last slash); nullopt: a history file.
@@ -66,9 +73,6 @@ using StoredObjects = std::map<std::string, ObjectEntry>;
                                              const StoredObjects& objects,
                                              const ManifestQuestion& question);
 
-/// The entries of each object: the newest line of each trusted chain, and those of rewraps, not all
-/// of which were carried out. By name.
-using ToldObjects = std::map<std::string, std::vector<const ManifestEntry*>>;
 [[nodiscard]] ToldObjects told_objects(std::span<const ManifestChain> chains, bool keys_given);
 
 /// The first segment after the last recorded prune, in the trusted chains.

@@ -554,6 +554,36 @@ TEST_F(Manifest, SeesWhatIsNotAsItWasStored) {
   EXPECT_THAT(report().findings, ElementsAre(HasSubstr("is not listed in the manifest")));
 }
 
+/// Lines that are read again after the listing, since others may have been written before it.
+TEST_F(Manifest, DoesNotMissWhatWasStoredAfterTheListing) {
+  const auto memory = write(1, 10);
+  EXPECT_THAT(report().findings, IsEmpty());
+  const auto before = chains_;
+  const auto older = told_objects(before, false);
+  const auto listed = objects_;
+  write(10, 12, memory);
+  EXPECT_THAT(report().findings, IsEmpty());
+  EXPECT_THAT(check_manifests(chains_, listed, {}).findings.size(), 2u);
+  EXPECT_THAT(check_manifests(chains_, listed, {.older = &older}).findings, IsEmpty());
+  auto fewer = listed;
+  fewer.erase(segment(4) + ".zst");
+  EXPECT_THAT(check_manifests(chains_, fewer, {.older = &older}).findings,
+              ElementsAre(HasSubstr(segment(4) + ".zst is in the manifest")));
+}
+
+/// The objects are read for hours, and a prune may run meanwhile.
+TEST_F(Manifest, TakesNoObjectForAChangedOneThatIsGoneSinceTheListing) {
+  write(1, 10);
+  auto found = report();
+  store_.fault = [&](const MemoryStore::Call& call) {
+    if (call.what == "get") store_.objects.erase(key_of(4));
+    return Fault::none;
+  };
+  EXPECT_TRUE(
+      compare_deeply(store_, {}, objects_, told_objects(chains_, false), {}, 1, found, nullptr));
+  EXPECT_THAT(found.findings, IsEmpty());
+}
+
 /// The bucket was switched from SSE-KMS to another encryption, and the manifest was stored since:
 /// no answer shows how the older objects are encrypted, whose ETags have the form of an MD5.
 TEST_F(Manifest, TakesNoObjectForAChangedOneThatTheStoreEncryptsByAKeyOfItsOwn) {
