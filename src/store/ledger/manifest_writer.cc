@@ -47,6 +47,22 @@ std::optional<std::vector<std::string>> lines_of(const ManifestPlace& place,
   return lines;
 }
 
+/// Each follows the one before it.
+bool are_linked(const std::vector<std::string>& lines) {
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const auto line = ManifestLine::parse(lines[i]);
+    if (!line || (i > 0 && line->before != hash_of_line(lines[i - 1]))) return false;
+  }
+  return true;
+}
+
+/// Another process, such as that of a copy of the archive, continues the chain, with lines that are
+/// as valid as ours.
+class Continued final : public ErrorAs<Continued> {
+ public:
+  using ErrorAs::ErrorAs;
+};
+
 bool begins_with(const std::vector<std::string>& whole, const std::vector<std::string>& front) {
   return whole.size() >= front.size() && std::equal(front.begin(), front.end(), whole.begin());
 }
@@ -99,11 +115,7 @@ std::optional<std::vector<std::string>> ManifestWriter::read_from(std::uint64_t 
     lines.insert(lines.end(), more->begin(), more->end());
     if (more->size() < kManifestLines) break;
   }
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    const auto line = ManifestLine::parse(lines[i]);
-    if (!line || (i > 0 && line->before != hash_of_line(lines[i - 1]))) return std::nullopt;
-  }
-  return lines;
+  return are_linked(lines) ? std::optional(std::move(lines)) : std::nullopt;
 }
 
 /// A line that was already put, or is remembered.
@@ -168,11 +180,23 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
     dirty_ = true;
     return;
   }
+  const auto key = manifest_key(layout_, id_, first / kManifestLines);
+  tell_left(key, new_id);
+  begin(new_id);
+}
+
+void ManifestWriter::tell_rewritten(const std::string& key) {
+  log_.warning(
+      "the manifest in the store was changed by another writer ({}): it is written again; find "
+      "out which program changes objects there (\"pgweir verify --store\")",
+      store_.name_of(key));
+}
+
+void ManifestWriter::tell_left(const std::string& key, const std::string& new_id) {
   log_.warning(
       "the manifest in the store was changed by another writer ({}): it is kept, and the new "
       "manifest {} is started; find out which program writes there (\"pgweir verify --store\")",
-      store_.name_of(manifest_key(layout_, id_, first / kManifestLines)), new_id);
-  begin(new_id);
+      store_.name_of(key), new_id);
 }
 
 void ManifestWriter::start_with_store(const std::string& name) {
@@ -213,6 +237,11 @@ bool ManifestWriter::waits() const { return only_full_ && tail_.size() < kManife
 void ManifestWriter::put() {
   try {
     put_all();
+  } catch (const Continued&) {  // each would overwrite the other's lines
+    const auto new_id = new_manifest_id();
+    tell_left(manifest_key(layout_, id_, tail_number()), new_id);
+    start_again(new_id);
+    put_all();
   } catch (const StoreError& error) {
     if (error.trouble() != Trouble::refused || only_full_ || many_write_ || !is_unreplaceable())
       throw;
@@ -220,7 +249,8 @@ void ManifestWriter::put() {
         "the manifest's newest object cannot be replaced ({}): a new manifest is started, whose "
         "lines are kept in .pgweir-store until there are {} of them to store",
         error.code().empty() ? error.message() : error.code(), kManifestLines);
-    start_only_full();
+    only_full_ = true;
+    start_again(new_manifest_id());
     put_all();
   }
 }
@@ -232,12 +262,11 @@ bool ManifestWriter::is_unreplaceable() {
 }
 
 /// The lines that may not have been put are in the new chain as well.
-void ManifestWriter::start_only_full() {
+void ManifestWriter::start_again(const std::string& new_id) {
   std::vector<std::string> lines;
   for (const auto& each : full_) lines.insert(lines.end(), each.lines.begin(), each.lines.end());
   lines.insert(lines.end(), tail_.begin(), tail_.end());
-  begin(new_manifest_id());
-  only_full_ = true;
+  begin(new_id);
   for (const auto& text : lines)
     if (auto line = ManifestLine::parse(text)) append(std::move(line->entry));
 }
@@ -357,14 +386,15 @@ void ManifestWriter::require_ours(std::uint64_t number, const std::string& key,
   const auto ours = lines(text);
   const auto theirs = lines(there);
   if (ours && theirs && begins_with(*ours, *theirs)) return;
-  if (many_write_)
-    throw Error(ErrorKind::retry, "another process has written the manifest at the same time")
-        .with("object", store_.name_of(key))
-        .hint("Run the command again.");
-  log_.warning(
-      "the manifest in the store was changed by another writer ({}): it is written again; find "
-      "out which program changes objects there (\"pgweir verify --store\")",
-      store_.name_of(key));
+  const auto error =
+      Error(ErrorKind::retry, "another process has written the manifest at the same time")
+          .with("object", store_.name_of(key))
+          .hint("Run the command again.");
+  if (many_write_) throw error;
+  const auto found = SignedText::parse(there);
+  const bool is_like_ours = key_ ? found && found->is_by(key_->public_key()) : !found;
+  if (theirs && is_like_ours && are_linked(*theirs)) throw Continued(error);
+  tell_rewritten(key);
 }
 
 void ManifestWriter::look_again() {

@@ -61,7 +61,8 @@ class ManifestWriter {
   void append(ManifestEntry entry);
   /// Some lines have not been put yet.
   [[nodiscard]] bool due() const { return !full_.empty() || (dirty_ && !waits()); }
-  /// Throws StoreError; Error{retry} if another process has written a shared chain.
+  /// Throws StoreError; Error{retry} if another process has written a shared chain. If it has
+  /// continued this one, a new chain starts.
   void put();
 
   /// How long a request that was given up may still take effect: its signature is valid for 15 min.
@@ -99,7 +100,9 @@ class ManifestWriter {
   void put_all();
   /// The object that is due exists, and can be read: it was not permitted to replace it.
   [[nodiscard]] bool is_unreplaceable();
-  void start_only_full();
+  void start_again(const std::string& new_id);
+  void tell_left(const std::string& key, const std::string& new_id);
+  void tell_rewritten(const std::string& key);
   void add_line(std::string text);
   [[nodiscard]] std::string text_of(std::uint64_t number, std::span<const std::string> lines) const;
   void put_object(std::uint64_t number, std::span<const std::string> lines);
