@@ -181,6 +181,12 @@ void ManifestWriter::start(const std::optional<ManifestMemory>& memory, const st
     return;
   }
   const auto key = manifest_key(layout_, id_, first / kManifestLines);
+  if (!there) {  // While it is the newest object, no key proves the earlier ones.
+    tell_rewritten(key);
+    adopt(memory->tail);
+    dirty_ = true;
+    return;
+  }
   tell_left(key, new_id);
   begin(new_id);
 }

@@ -51,7 +51,7 @@ class ManifestWriter {
   /// it (the process was killed before it could remember them), or fewer: that is reported, and the
   /// lines are put again as far as they are remembered, in a new chain if the object before them is
   /// gone as well. If the lines differ, another process has written them: that is reported, and a
-  /// new chain starts. Throws StoreError.
+  /// new chain starts. An object without valid lines is written again. Throws StoreError.
   void start(const std::optional<ManifestMemory>& memory, const std::string& new_id);
   /// Continues a chain that many processes write from the store's copy. With a key, it is one for
   /// that key, with its number in the name, and no line without its signature is continued: it may

@@ -417,6 +417,25 @@ TEST_F(Manifest, PutsAgainWhatTheStoreHasLost) {
               IsEmpty());
 }
 
+/// Its newest object has to be proved for the earlier ones to be.
+TEST_F(Manifest, PutsAgainAnObjectThatIsCutOff) {
+  for (const bool is_signed : {false, true}) {
+    if (is_signed) sign();
+    store_.objects.clear();
+    const auto memory = write(1, 260);
+    const auto whole = text(1);
+    for (std::size_t size = 0; size < whole.size(); ++size) {
+      SCOPED_TRACE(size);
+      put_text(1, whole.substr(0, size));
+      const auto last = write(260, 261, memory);
+      ASSERT_EQ(last.id, memory.id);
+      const auto found = report({.expected_heads = {memory.head, last.head}});
+      ASSERT_THAT(found.findings, IsEmpty());
+      ASSERT_EQ(found.untold, 0u);
+    }
+  }
+}
+
 /// As where a bucket was emptied: the front of the chain will never be there again.
 TEST_F(Manifest, StartsAnewWhereTheStoreHasLostTheChain) {
   const auto memory = write(1, 600);
