@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "base/visible.h"
 #include "cli/metrics/catalog.h"
 
 namespace weir::cli {
@@ -24,6 +25,8 @@ Collection::Collection(const std::string& archive)
 void Collection::add(std::string_view name, double value, Labels more) {
   auto labels = labels_;
   labels.insert(labels.end(), more.begin(), more.end());
+  // Prometheus rejects everything if one label is not UTF-8; a path need not be.
+  for (auto& [label, text] : labels) text = visible(text);
   family(name).samples.push_back({std::move(labels), value});
 }
 

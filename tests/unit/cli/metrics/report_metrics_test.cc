@@ -41,5 +41,15 @@ TEST(StatusMetrics, KnowNeitherDiskNorReceiverOfAStoreAlone) {
   EXPECT_FALSE(value_of(families, "pgweir_status_receiver_running"));
 }
 
+TEST(Metrics, AreUtf8EvenIfTheArchivesPathIsNot) {
+  status::StatusReport report;
+  report.directory = "/srv/lat\xe4in";
+  const auto families = status_metrics(report, {}, {});
+  ASSERT_FALSE(families.empty());
+  for (const auto& family : families)
+    for (const auto& sample : family.samples)
+      EXPECT_EQ(sample.labels.at(0).second, "/srv/lat\\xe4in") << family.metric.name;
+}
+
 }  // namespace
 }  // namespace weir::cli::report_metrics_test
