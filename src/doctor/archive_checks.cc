@@ -177,7 +177,11 @@ std::vector<Check> judge_both(const ServerFacts& server, const ArchiveFacts& arc
     }
   }
 
-  if (archive.end && plan.slot && server.slot && server.slot->restart_lsn) {
+  // (An invalidated slot may have a position, and keeps no WAL.)
+  const bool keeps = server.slot && server.slot->restart_lsn &&
+                     server.slot->view.wal_status != "lost" &&
+                     !server.slot->view.invalidation_reason;
+  if (archive.end && plan.slot && keeps) {
     const auto end = archive.end->start;
     const auto from = *server.slot->restart_lsn;
     const auto size = archive.identity ? archive.identity->segment_size.bytes() : 0;

@@ -235,16 +235,26 @@ void check_limits(Checks& checks, const ServerFacts& server, const Plan& plan) {
                   {"choose whether to risk a gap in the archive or a full disk on the server: " +
                    alter("max_slot_wal_keep_size", "'100GB'")});
     } else if (const auto bytes = server.size("max_slot_wal_keep_size")) {
+      // Whole segments count, and at least wal_keep_size is kept (KeepLogSeg() in xlog.c).
+      const auto segment = std::max<std::uint64_t>(1, server.size("wal_segment_size").value_or(1));
+      const auto whole = std::max(*bytes, server.size("wal_keep_size").value_or(0)) / segment;
       const auto safe = server.slot && server.slot->view.safe_wal_size
                             ? static_cast<double>(*server.slot->view.safe_wal_size)
-                            : static_cast<double>(*bytes);
+                            : static_cast<double>(whole * segment);
       const bool known = rate && *rate > 0;
       const auto found =
           fmt::format("max_slot_wal_keep_size is {}{}", *limit,
                       known ? fmt::format(": at {} the slot is lost {} after the receiver stopped",
                                           rate_text(*rate), time_text(std::max(safe, 0.0) / *rate))
                             : std::string());
-      if (known && safe / *rate < kSoon)
+      if (whole == 0)
+        checks.warn("max_slot_wal_keep_size",
+                    fmt::format("max_slot_wal_keep_size is {}, less than a segment ({}): a "
+                                "checkpoint invalidates the slot if the archive ends in an earlier "
+                                "segment, such as after a short interruption",
+                                *limit, format_size(segment)),
+                    {alter("max_slot_wal_keep_size", "'100GB'")});
+      else if (known && safe / *rate < kSoon)
         checks.warn("max_slot_wal_keep_size", found,
                     {alter("max_slot_wal_keep_size",
                            fmt::format("'{}GB'", static_cast<std::uint64_t>(std::ceil(

@@ -83,6 +83,14 @@ TEST(Doctor, FindsNothingWhereAllIsWell) {
   EXPECT_THAT(to_text(checks), HasSubstr("all is well"));
 }
 
+TEST(Doctor, DoesNotSayThatAnInvalidatedSlotKeepsWal) {
+  auto server = good_server();
+  EXPECT_THAT(to_text(judge_both(server, good_archive(), kPlan)), HasSubstr("the slot keeps WAL"));
+  server.slot->view.wal_status = "lost";  // and still has its position, in 18 after a time-out
+  EXPECT_THAT(to_text(judge_both(server, good_archive(), kPlan)),
+              Not(HasSubstr("the slot keeps WAL")));
+}
+
 TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
   using Server = std::function<void(ServerFacts&)>;
   using Archive = std::function<void(ArchiveFacts&)>;
@@ -178,6 +186,20 @@ TEST(Doctor, SaysWhatIsWrongAndWhatToChange) {
          s.wal_rate = 1e6;
        },
        same_archive, "max_slot_wal_keep_size", Level::warning, "17 min", "two days"},
+      {"a limit below a segment",
+       [](auto& s) {
+         s.settings["max_slot_wal_keep_size"] = "15MB";
+         s.slot.reset();
+       },
+       same_archive, "max_slot_wal_keep_size", Level::warning, "less than a segment (16 MB)",
+       "'100GB'"},
+      {"a limit of a segment and a part of one",
+       [](auto& s) {
+         s.settings["max_slot_wal_keep_size"] = "31MB";
+         s.slot.reset();
+         s.wal_rate = 16.0 * 1024 * 1024 / 7200;
+       },
+       same_archive, "max_slot_wal_keep_size", Level::warning, "lost 2 h 0 min after", "two days"},
       {"idle slots time out", set("idle_replication_slot_timeout", "1h"), same_archive,
        "idle_replication_slot_timeout", Level::warning, "1 h", "timeout = 0"},
       {"alone in synchronous_standby_names", set("synchronous_standby_names", "pgweir"),
