@@ -101,7 +101,7 @@ Place inspect_place(const std::string& path) {
   place.read_only = (space.f_flag & ST_RDONLY) != 0;
   place.bytes = std::uint64_t{space.f_blocks} * space.f_frsize;
   place.free_bytes = std::uint64_t{space.f_bavail} * space.f_frsize;
-  place.inode = status.st_ino;
+  place.system_id = space.f_fsid;
   place.mode = status.st_mode & 07777u;
   place.owner = status.st_uid;
   place.owner_name = user_name(status.st_uid);

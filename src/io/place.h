@@ -13,8 +13,8 @@ struct Place {
   bool user_space = false;  ///< FUSE: another program determines the effect of an fsync
   bool read_only = false;
   std::uint64_t bytes = 0;       ///< of the file system
+  std::uint64_t system_id = 0;   ///< its ID (statvfs(3)); 0: it has none, as over FUSE or NFS
   std::uint64_t free_bytes = 0;  ///< for an unprivileged writer
-  std::uint64_t inode = 0;       ///< of the directory
   unsigned mode = 0;             ///< permission bits
   unsigned owner = 0;
   std::string owner_name;

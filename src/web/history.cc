@@ -94,9 +94,9 @@ void History::hole_found(SystemTime now) {
   ++span_at(hours_, now, kHour, kHours).holes;
 }
 
-void History::lies_in(std::uint64_t inode) {
-  const auto before = std::exchange(inode_, inode);
-  if (before == 0 || before == inode) return;
+void History::lies_on(std::uint64_t system_id) {
+  const auto before = std::exchange(system_id_, system_id);
+  if (!before || before == system_id) return;
   for (auto* const spans : {&shorts_, &hours_})
     for (auto& span : *spans) span.free = 0;
 }
@@ -135,7 +135,7 @@ std::string History::to_text() const {
   for (const auto& event : events_)
     json["events"].push_back({event.first, event.last, event.times, event.trouble, event.text});
   if (!cluster_name_.empty()) json["cluster_name"] = cluster_name_;
-  if (inode_ != 0) json["directory_inode"] = inode_;
+  if (system_id_) json["file_system"] = *system_id_;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -161,7 +161,7 @@ std::optional<History> History::parse(std::string_view text) {
                                  .text = each.at(4)});
     if (history.events_.size() > kEvents) return std::nullopt;
     history.cluster(json.value("cluster_name", ""));
-    history.inode_ = json.value("directory_inode", std::uint64_t{0});
+    if (json.contains("file_system")) history.system_id_ = json["file_system"].get<std::uint64_t>();
     return history;
   } catch (const Json::exception&) {
     return std::nullopt;

@@ -63,9 +63,9 @@ class History {
   void hole_found(SystemTime now);
   /// The server's cluster_name; empty: it has none, or it is unknown: the last one stays.
   void cluster(std::string_view name);
-  /// The inode of the archive's directory. If the figures came along with a copy of another
-  /// directory, that one's free space says nothing about this disk: it is forgotten.
-  void lies_in(std::uint64_t inode);
+  /// The ID of the archive's file system. If the figures came along with a copy of a directory on
+  /// another one, that one's free space says nothing about this disk: it is forgotten.
+  void lies_on(std::uint64_t system_id);
   /// Free disk space at that moment, in bytes.
   void space(std::uint64_t free, SystemTime now);
 
@@ -87,8 +87,8 @@ class History {
   std::deque<Span> hours_;
   std::deque<Happened> events_;
   std::string cluster_name_;
-  std::uint64_t inode_ = 0;     ///< 0: unknown, as in files of earlier versions
-  std::uint64_t archived_ = 0;  ///< of the last sample; a receiver begins with 0
+  std::optional<std::uint64_t> system_id_;  ///< nullopt: unknown, as in files of earlier versions
+  std::uint64_t archived_ = 0;              ///< of the last sample; a receiver begins with 0
 };
 
 /// Until no space is free, at the rate of the last day, or of the known part of it, an hour at

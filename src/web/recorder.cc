@@ -32,7 +32,7 @@ std::optional<History> read_history(const std::string& directory) {
   try {
     if (io::type_of(path) != io::PathType::file) return std::nullopt;
     auto history = History::parse(io::read_small_file(path, kLargestFile));
-    if (history) history->lies_in(io::inspect_place(directory).inode);
+    if (history) history->lies_on(io::inspect_place(directory).system_id);
     return history;
   } catch (const Error&) {
     return std::nullopt;  // then the history begins now
@@ -69,7 +69,7 @@ class Record {
       std::string text;
       {
         const std::lock_guard lock(mutex_);
-        history_.lies_in(place.inode);
+        history_.lies_on(place.system_id);
         history_.space(place.free_bytes, std::chrono::system_clock::now());
         if (!std::exchange(changed_, false)) return;
         text = history_.to_text();

@@ -57,14 +57,14 @@ TEST(History, TellsWhenTheDiskIsFullAtTheRateOfTheLastDay) {
 TEST(History, ComparesNoFreeSpaceOfTheDiskThatItWasCopiedFrom) {
   constexpr std::uint64_t kGiga = 1 << 30;
   History there;
-  there.lies_in(128);
+  there.lies_on(7);
   there.space(900 * kGiga, kStart + 10min);
   EXPECT_EQ(full_in(there, 800 * kGiga, kStart + 2h), 8h);
   auto here = History::parse(there.to_text());
   ASSERT_TRUE(here);
-  here->lies_in(128);
-  EXPECT_EQ(full_in(*here, 800 * kGiga, kStart + 2h), 8h) << "the same directory";
-  here->lies_in(77);
+  here->lies_on(7);
+  EXPECT_EQ(full_in(*here, 800 * kGiga, kStart + 2h), 8h) << "the same disk";
+  here->lies_on(0);
   EXPECT_EQ(full_in(*here, 100 * kGiga, kStart + 2h), std::nullopt);
   here->space(100 * kGiga, kStart + 2h);
   EXPECT_EQ(full_in(*History::parse(here->to_text()), 50 * kGiga, kStart + 4h), 1h);

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <regex>
 
+#include "io/small_file.h"
 #include "support/backup_builder.h"
 
 namespace weir::web::recorder_test {
@@ -84,23 +86,29 @@ TEST(Recorder, GoesOnWithWhatTheFileSays) {
   EXPECT_THAT(read_history(archive.path())->events(), SizeIs(2));
 }
 
-TEST(Recorder, ForgetsTheFreeSpaceOfTheDirectoryThatTheFileWasCopiedFrom) {
+TEST(Recorder, ForgetsTheFreeSpaceOfTheDiskThatTheFileWasCopiedFrom) {
   const test::TemporaryDirectory archive;
   const test::TemporaryDirectory copy;
+  const test::TemporaryDirectory other;
   receive::Feed feed;
   const receive::StatusBoard board(&feed);
   const Recorder recorder(feed, board, archive.path());
   feed.publish(tell::StoreWorks{});
   recorder.keeper()(true);
   std::filesystem::copy_file(archive.path(kHistoryName), copy.path(kHistoryName));
+  const auto text = io::read_small_file(archive.path(kHistoryName), 1 << 20);
+  other.write(kHistoryName,
+              std::regex_replace(text, std::regex("\"file_system\":\\d+"), "\"file_system\":1"));
   const auto known = read_history(archive.path());
   const auto copied = read_history(copy.path());
-  ASSERT_TRUE(known && copied);
+  const auto elsewhere = read_history(other.path());
+  ASSERT_TRUE(known && copied && elsewhere);
   ASSERT_THAT(known->hours(), SizeIs(1));
   EXPECT_GT(known->hours()[0].free, 0U);
-  ASSERT_THAT(copied->hours(), SizeIs(1));
-  EXPECT_EQ(copied->hours()[0].free, 0U);
-  EXPECT_THAT(copied->events(), SizeIs(1)) << "what happened to its WAL";
+  EXPECT_EQ(copied->hours(), known->hours()) << "on the same disk";
+  ASSERT_THAT(elsewhere->hours(), SizeIs(1));
+  EXPECT_EQ(elsewhere->hours()[0].free, 0U);
+  EXPECT_THAT(elsewhere->events(), SizeIs(1)) << "what happened to its WAL";
 }
 
 TEST(Recorder, BeginsANewHistoryWhereTheFileCannotBeRead) {
