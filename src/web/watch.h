@@ -65,6 +65,13 @@ class Watch {
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
 
+  /// Checks at once, or again if it is checking. Any thread, never waits.
+  void look_now() {
+    const std::lock_guard lock(shared_->mutex);
+    shared_->wanted = true;
+    shared_->changed.notify_all();
+  }
+
   struct Seen {
     std::shared_ptr<const Look> look;  ///< nullptr: not yet
     std::string error;                 ///< why the last one failed; empty otherwise
@@ -103,6 +110,7 @@ class Watch {
     std::chrono::system_clock::time_point began_at{};
     Clock::time_point watched = Clock::now() - std::chrono::hours(1);
     bool looking = false;
+    bool wanted = false;
     bool over = false;
 
     [[nodiscard]] bool is_watched() const {
@@ -114,6 +122,7 @@ class Watch {
       {
         const std::lock_guard lock(mutex);
         looking = true;
+        wanted = false;
         began = Clock::now();
         began_at = std::chrono::system_clock::now();
       }
@@ -141,7 +150,7 @@ class Watch {
           const Clock::duration usual = is_watched() ? hooks.pace.watched : hooks.pace.unwatched;
           return began + took + rest_after(took, usual);
         };
-        while (!over && Clock::now() < due()) changed.wait_until(lock, due());
+        while (!over && !wanted && Clock::now() < due()) changed.wait_until(lock, due());
         if (over) break;
       }
       if (hooks.each_time) hooks.each_time(true);

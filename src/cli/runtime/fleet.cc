@@ -76,7 +76,10 @@ class FleetArchive::Local {
                                                                : Clock::duration(kLookEvery);
       status::StatusReport asked;
       ask_receiver(asked, *member_.directory);
-      if (!looked_ || now - *looked_ >= every) {
+      // A loss that was recorded or acknowledged is shown at once.
+      const auto& known_to = look_.report.receiver;
+      const bool news = known_to && asked.receiver && known_to->losses != asked.receiver->losses;
+      if (!looked_ || news || now - *looked_ >= every) {
         look_ = web::look_at(*member_.directory, member_.backups, sizes_);
         look_.history = web::read_history(*member_.directory);
         if (look_.history)

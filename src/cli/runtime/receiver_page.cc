@@ -109,6 +109,7 @@ ReceiverPage::ReceiverPage(const WebRequest& request, const std::string& directo
       directory_(directory),
       recorder_(feed, board, directory),
       watch_(hooks_of(request, directory, store, among_backups_, recorder_.keeper())),
+      losses_(feed.listen([this](const receive::event::LossRecorded&) { watch_.look_now(); })),
       site_(gate_of(request), sources(request, std::move(metrics)), log),
       server_(serve_site(*request.listen,
                          [this](const http::Request& asked) { return site_.answer(asked); })) {

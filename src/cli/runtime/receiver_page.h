@@ -58,6 +58,7 @@ class ReceiverPage {
   const std::shared_ptr<std::atomic<bool>> among_backups_ =
       std::make_shared<std::atomic<bool>>(false);
   web::Watch<web::Look> watch_;
+  const receive::Feed::Subscription losses_;  ///< a new one is shown at once
   web::Site site_;
   std::unique_ptr<http::Server> server_;
 };

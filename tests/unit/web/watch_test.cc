@@ -47,6 +47,20 @@ TEST(Watch, LooksAgainAndAgain) {
   EXPECT_TRUE(last);
 }
 
+TEST(Watch, LooksAtOnceIfWanted) {
+  std::atomic<int> count = 0;
+  Watch<int> watch(
+      {.look = [&] { return ++count; }, .each_time = {}, .pace = {.watched = 1h, .unwatched = 1h}});
+  const auto sees = [&](int wanted) {
+    const auto seen =
+        wait_until(watch, [&](const auto& at) { return at.look && *at.look >= wanted; });
+    return seen.look ? *seen.look : 0;
+  };
+  EXPECT_EQ(sees(1), 1);
+  watch.look_now();
+  EXPECT_EQ(sees(2), 2);
+}
+
 TEST(Watch, KeepsTheLastLookAndSaysWhyThereIsNoNewer) {
   std::atomic<int> count = 0;
   Watch<int> watch({.look =
