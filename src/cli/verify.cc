@@ -190,7 +190,8 @@ int verify_as_asked(const Arguments& arguments) {
                last_check_of(results, whole, std::chrono::system_clock::now()));
   }
   if (const auto file = arguments.get(kMetricsFile))
-    metrics::write_file(*file, verify_metrics(report, results.sound(), archive.path(),
+    metrics::write_file(*file, verify_metrics(report, results.sound(),
+                                              directory ? directory->path() : archive.path(),
                                               std::chrono::system_clock::now()));
   if (arguments.has(kVerifyJson)) {
     auto json = verify::to_json(report, compared ? &*compared : nullptr);

@@ -509,7 +509,7 @@ def test_pending_for_too_long_is_critical(archive, bucket):
         assert ("finished WAL has not been sent to the store for 1 h" in result.stdout) == told, result.stdout
 
 
-def test_verify_reads_both_as_one(archive, bucket):
+def test_verify_reads_both_as_one(archive, bucket, place):
     (archive.path / "00000002.history").unlink()
     push(archive, bucket)
     names = names_of(archive)
@@ -519,8 +519,10 @@ def test_verify_reads_both_as_one(archive, bucket):
     assert json.loads(both.stdout)["sound"], both.stdout
     # Each lacks one that the other has: import reads no store.
     bucket.remove(next(key for key in bucket.keys() if names[2] in key))
-    both = pgweir("verify", "-D", archive.path, *words_for(bucket), env=ENVIRONMENT)
+    figures = place / "verify.prom"
+    both = pgweir("verify", "-D", archive.path, *words_for(bucket), "--metrics-file", figures, env=ENVIRONMENT)
     assert both.returncode == 1, both.stdout
+    assert f'pgweir_verify_sound{{archive="{archive.path.resolve()}"}} 0' in figures.read_text(), "as those of status"
     assert "the last verification failed" in pgweir("status", "-D", archive.path, "--check").stdout.splitlines()[0]
     assert f'"pgweir store push -D {archive.path}" with the same --store uploads the missing segments' in both.stdout, both.stdout
     assert f'then "pgweir import -D {archive.path} DIR"' in both.stdout and "import -D s3:" not in both.stdout, both.stdout
