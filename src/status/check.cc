@@ -428,8 +428,10 @@ Verdict check(const StatusReport& report, const Limits& limits) {
   if (!verdict.findings.empty()) verdict.level = verdict.findings.front().level;
   if (verdict.level == Level::ok) {
     if (const auto& receiver = report.receiver)
-      what = fmt::format("streaming from {}, durable up to {}", receiver->server,
-                         receiver->stream ? receiver->stream->flush.to_string() : "");
+      what =
+          fmt::format("streaming from {}{}", receiver->server,
+                      receiver->stream ? fmt::format(", durable up to {}", receiver->stream->flush)
+                                       : std::string());
     else
       what = fmt::format("{} timelines, {} holes", report.timelines.size(), report.holes.size());
     if (lag) what += *lag == 0 ? ", caught up" : fmt::format(", {} behind", format_size(*lag));

@@ -373,12 +373,9 @@ bool is_store_alone(const StatusReport& report) {
 
 std::optional<wal::Lsn> position_of(const StatusReport& report) {
   if (report.receiver && report.receiver->stream) return report.receiver->stream->flush;
-  if (report.timelines.empty()) return std::nullopt;
-  const auto& newest = report.timelines.back();
-  auto position = newest.to;
-  if (newest.ends.end.valid() && (!position || newest.ends.end > *position))
-    position = newest.ends.end;
-  return position;
+  // (Of the newest timeline there may be nothing but its history yet.)
+  const auto ends = known_ends(report);
+  return ends.empty() ? std::nullopt : std::optional(ends.rbegin()->second);
 }
 
 std::optional<std::uint64_t> lag_of(const StatusReport& report) {

@@ -406,6 +406,15 @@ TEST(StatusReport, TellsWalOfANewerVersion) {
   EXPECT_THAT(check(report, {}).line, HasSubstr("of a newer PostgreSQL than this pgweir knows"));
 }
 
+/// The history is stored before the first segment of the timeline.
+TEST(StatusReport, HasAPositionBeforeTheFirstSegmentOfANewTimeline) {
+  StatusReport report;
+  EXPECT_EQ(position_of(report), std::nullopt);
+  timeline_of(report, 1).to = wal::Lsn(0x3000000);
+  timeline_of(report, 2).history = true;
+  EXPECT_EQ(position_of(report), wal::Lsn(0x3000000));
+}
+
 TEST(StatusReport, KnowsAnEmptyArchive) {
   StatusReport report;
   report.directory = "/a";
