@@ -234,12 +234,9 @@ void inspect_by_sql(ServerFacts& facts, pq::Connection& connection,
     facts.superuser = rows[0][1] == "t";
   });
   attempt(facts, "whether it is a standby", [&] {
-    // Any role sees the row of a connected walreceiver (pg_stat_get_wal_receiver() in
-    // walreceiver.c). The last received position stays when the connection is lost.
+    // The last received position stays when the connection is lost.
     const auto rows = connection.execute(
-        "SELECT pg_catalog.pg_is_in_recovery(), EXISTS (SELECT FROM "
-        "pg_catalog.pg_stat_wal_receiver)",
-        kTime);
+        fmt::format("SELECT pg_catalog.pg_is_in_recovery(), {}", pq::kReceivesSql), kTime);
     facts.standby = rows.at(0).at(0) == "t";
     if (*facts.standby) facts.standby_receives = rows[0][1] == "t";
   });

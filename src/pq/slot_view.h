@@ -51,6 +51,12 @@ inline constexpr std::string_view kPositionSql =
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), "
     "pg_catalog.pg_last_wal_replay_lsn()) ELSE pg_catalog.pg_current_wal_lsn() END";
 
+/// Whether a standby's walreceiver streams. Any role sees its row, but the state needs
+/// pg_read_all_stats (pg_stat_get_wal_receiver() in walreceiver.c): then the row counts.
+inline constexpr std::string_view kReceivesSql =
+    "EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE coalesce(status, 'streaming') = "
+    "'streaming')";
+
 /// A setting because of which a server may have invalidated a physical slot for which
 /// READ_REPLICATION_SLOT gives a restart_lsn nevertheless: only pg_replication_slots shows that
 /// such a slot retains no WAL.

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -183,10 +185,14 @@ class PqServers final : public Servers {
                                             .any_role = host.has_value()},
                                            stop);
     SlotReading reading{.view = {}, .server_major = connection.server_major()};
-    const auto names = connection.execute(
+    const auto rows = connection.execute(fmt::format(
         "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
-        "pg_catalog.current_setting('synchronous_standby_names') END");
-    reading.synchronous_names = names.at(0)[0];
+        "pg_catalog.current_setting('synchronous_standby_names') END, "
+        "CASE WHEN pg_catalog.pg_is_in_recovery() AND NOT {} THEN "
+        "greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) END",
+        pq::kReceivesSql));
+    reading.synchronous_names = rows.at(0)[0];
+    reading.cut_off_at = rows[0][1];
     if (auto found = pq::find_slot(connection, slot)) reading.view = std::move(found->view);
     return reading;
   }

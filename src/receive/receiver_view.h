@@ -35,6 +35,9 @@ struct ReceiverView {
   /// Since when no WAL streams, regardless of attempts to connect, and of streams in which no
   /// message has arrived; unset while it streams, or unknown.
   std::optional<SystemTime> outage_since{};
+  /// The upstream is a standby that is not connected to its primary: since when it has had no newer
+  /// WAL; by the slot guard.
+  std::optional<SystemTime> cut_off_since{};
   std::string server{};  ///< the upstream; while there is none, the last one
   /// The server's setting of that name, which names the whole cluster; empty: not set, or unknown.
   std::string cluster_name{};
@@ -96,6 +99,10 @@ struct ReceiverView {
   [[nodiscard]] std::string shown_state() const { return disk_full_since ? "disk full" : state; }
   [[nodiscard]] SystemTime shown_state_since() const {
     return disk_full_since.value_or(state_since);
+  }
+  /// For so long that it is not just a moment between two connections of the standby.
+  [[nodiscard]] bool is_cut_off() const {
+    return is_streaming() && cut_off_since && taken - *cut_off_since > std::chrono::minutes(5);
   }
   /// WAL that the server has and that is not durable here; unset while no WAL streams.
   [[nodiscard]] std::optional<std::uint64_t> lag() const {

@@ -108,6 +108,8 @@ struct SlotReading {
   int server_major = 0;
   /// synchronous_standby_names; nullopt: a standby, or unknown.
   std::optional<std::string> synchronous_names = {};
+  /// End of the WAL of a standby whose walreceiver does not stream, as the server prints it.
+  std::optional<std::string> cut_off_at = {};
 };
 
 /// The hosts in a connection string.

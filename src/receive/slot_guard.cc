@@ -78,8 +78,10 @@ void SlotGuard::check() {
   }();
   // A new connection for each check: a server that shuts down in smart mode waits until all
   // sessions have ended by themselves (P13).
-  const auto [view, server_major, names] = servers_.read_slot_view(conninfo_, server, slot_, stop_);
+  const auto [view, server_major, names, cut_off_at] =
+      servers_.read_slot_view(conninfo_, server, slot_, stop_);
   if (names && heard_names_) heard_names_(*names);
+  note_cut_off(cut_off_at);
   if (!view.exists && !expected) {
     board_.update([](auto& content) { content.slot_view.reset(); });
     report(std::nullopt);
@@ -103,6 +105,14 @@ void SlotGuard::check() {
     inactive_since_ = now;
   if (inactive && now - *inactive_since_ < kReadEvery - 1s) trouble.reset();
   report(trouble);
+}
+
+/// A standby that replays from an archive has newer WAL now and then.
+void SlotGuard::note_cut_off(const std::optional<std::string>& at) {
+  if (std::exchange(cut_off_at_, at) == at) return;
+  board_.update([&](auto& content) {
+    content.cut_off_since = at ? std::optional(machine_.wall_clock()) : std::nullopt;
+  });
 }
 
 /// Each kind of problem is logged once, when it starts; the status shows the latest figures.

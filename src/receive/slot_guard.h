@@ -58,6 +58,7 @@ class SlotGuard {
   [[nodiscard]] std::optional<Time> look();
   void check();
   void report(const std::optional<SlotTrouble>& trouble);
+  void note_cut_off(const std::optional<std::string>& at);
 
   Servers& servers_;
   Machine& machine_;
@@ -72,8 +73,9 @@ class SlotGuard {
   std::mutex mutex_;
   std::string server_;  ///< guarded by it; empty: none has streamed yet
   std::optional<SlotTrouble::Kind> reported_;
-  std::optional<Time> fails_since_;     ///< each check since has failed
-  std::optional<Time> inactive_since_;  ///< not in use at any check since
+  std::optional<Time> fails_since_;        ///< each check since has failed
+  std::optional<Time> inactive_since_;     ///< not in use at any check since
+  std::optional<std::string> cut_off_at_;  ///< as of the last check
   PeriodicLook look_;
 };
 

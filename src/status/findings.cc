@@ -142,6 +142,16 @@ std::vector<Finding> findings(const receive::ReceiverView& receiver, const Limit
     found.back().since = since;
     ask_doctor(receiver, found.back());
   }
+  // A warning: it may replay from another archive, and the primary may be idle.
+  if (receiver.is_cut_off()) {
+    add(Level::warning,
+        fmt::format("{} is a standby that receives no WAL from its primary: newer WAL is not "
+                    "archived",
+                    receiver.server),
+        Topic::not_streaming);
+    found.back().since = receiver.cut_off_since;
+    ask_doctor(receiver, found.back());
+  }
   judge_lag_time(receiver, limits, found);
   if (limits.max_age) {
     if (!receiver.silence)

@@ -194,6 +194,10 @@ std::string receiver_text(const StatusReport& report) {
                         format_duration(std::chrono::floor<std::chrono::seconds>(
                             std::max(view.taken, *view.outage_since) - *view.outage_since)));
   text += position_text(view);
+  if (view.is_cut_off())
+    text += fmt::format(
+        "  WARNING: the server is a standby that has received no WAL from its primary since {}\n",
+        format_time(*view.cut_off_since));
   if (view.syncs) text += syncs_text(*view.syncs);
   if (view.to_compress > 0)
     text += fmt::format("  to be compressed: {}\n", counted(view.to_compress, "segment"));

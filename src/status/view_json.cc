@@ -485,10 +485,10 @@ void losses(Io& io, std::vector<archive::Loss>& all) {
 void members(Io& io, ReceiverView& view) {
   // Not written: last_stream.
   auto& [taken, pid, version, config, started, state, state_since, disk_full_since, outage_since,
-         server, cluster_name, hosts, silence, stream, last_stream, lag_time, lag_at_least,
-         bytes_per_second, archived_bytes, streams, errors, segments_finished, slow_syncs, syncs,
-         last_error, last_error_time, lost, slot, slot_warning, slot_view, slot_read_at, candidates,
-         certificates, comparison, to_compress, serving, store] = view;
+         cut_off_since, server, cluster_name, hosts, silence, stream, last_stream, lag_time,
+         lag_at_least, bytes_per_second, archived_bytes, streams, errors, segments_finished,
+         slow_syncs, syncs, last_error, last_error_time, lost, slot, slot_warning, slot_view,
+         slot_read_at, candidates, certificates, comparison, to_compress, serving, store] = view;
   io.always("pid", pid);
   io.always("version", version);
   // A full disk is written as the state.
@@ -502,6 +502,7 @@ void members(Io& io, ReceiverView& view) {
     if (shown == "disk full") disk_full_since = since;
   }
   io.if_any("outage_since", outage_since);
+  io.if_any("cut_off_since", cut_off_since);
   io.if_any("config", config);
   io.always("started", started);
   io.always("server", server);

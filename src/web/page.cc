@@ -92,8 +92,11 @@ std::string exposure_html(const Facts& facts, Mode mode) {
   const auto& report = facts.report;
   const auto& receiver = report.receiver;
   std::string html;
-  // (Until a message arrives, the end of the server's WAL is not known.)
-  if (receiver && receiver->stream && !receiver->outage_since) {
+  if (receiver && receiver->is_cut_off()) {
+    html = "<b>what its primary has written since " +
+           since_html(*receiver->cut_off_since, moment_of(facts, mode)) + "</b>";
+    // (Until a message arrives, the end of the server's WAL is not known.)
+  } else if (receiver && receiver->stream && !receiver->outage_since) {
     const auto lag = receiver->lag().value_or(0);
     if (lag == 0)
       html = has_bad_wal(facts.verdict)

@@ -43,6 +43,7 @@ class Monitored final : public Servers {
     SlotReading reading{.view = {}, .server_major = 18};
     reading.view.exists = reading.view.active = true;
     const std::lock_guard lock(mutex_);
+    reading.cut_off_at = cut_off_at_;
     if (fails_) throw Error(ErrorKind::retry, "no pg_hba.conf entry");
     servers_.push_back(server);
     changed_.notify_all();
@@ -57,6 +58,11 @@ class Monitored final : public Servers {
   void fail(bool fails) {
     const std::lock_guard lock(mutex_);
     fails_ = fails;
+  }
+
+  void cut_off_at(std::optional<std::string> position) {
+    const std::lock_guard lock(mutex_);
+    cut_off_at_ = std::move(position);
   }
 
   HostList hosts(const Options&) override { throw unasked(); }
@@ -81,6 +87,7 @@ class Monitored final : public Servers {
   std::condition_variable changed_;
   std::vector<std::string> servers_;
   bool fails_ = false;
+  std::optional<std::string> cut_off_at_;
 };
 
 /// The machine's, with a clock that is a minute later each time.
@@ -104,7 +111,9 @@ class LeapingThreads final : public Threads {
 class LeapingMachine final : public Machine {
  public:
   Threads& threads() override { return own_; }
-  std::chrono::system_clock::time_point wall_clock() override { return {}; }
+  std::chrono::system_clock::time_point wall_clock() override {
+    return std::chrono::system_clock::now();
+  }
   std::unique_ptr<WakeUp> make_wake_up() override { return nullptr; }
   void poll(std::span<pollfd>, std::optional<Time>) override {}
   std::optional<io::MemoryLimit> memory_limit() override { return std::nullopt; }
@@ -156,6 +165,29 @@ TEST(SlotGuard, WarnsIfTheSlotCannotBeCheckedForLong) {
   EXPECT_FALSE(board.view().slot_view);
   servers.fail(false);
   EXPECT_TRUE(warns(board, std::nullopt));
+}
+
+/// A standby that replays from an archive has newer WAL now and then.
+TEST(SlotGuard, NotesSinceWhenAStandbyHasHadNoNewerWal) {
+  Monitored servers;
+  servers.cut_off_at("0/3000000");
+  LeapingMachine machine;
+  SilentLog log;
+  StatusBoard board;
+  SlotGuard guard(servers, machine, "host=db1 dbname=postgres", "weir", true, log, board);
+  using Since = std::optional<std::chrono::system_clock::time_point>;
+  const auto shows = [&](const std::function<bool(Since)>& wanted) {
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    while (!wanted(board.view().cut_off_since) && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::yield();
+    return board.view().cut_off_since;
+  };
+  const auto first = shows([](Since since) { return since.has_value(); });
+  ASSERT_TRUE(first);
+  servers.cut_off_at("0/4000000");
+  EXPECT_GT(shows([&](Since since) { return since > first; }), first);
+  servers.cut_off_at(std::nullopt);
+  EXPECT_FALSE(shows([](Since since) { return !since; }));
 }
 
 }  // namespace

@@ -356,6 +356,21 @@ TEST(Check, TellsAnOutageInWhichStreamsStartAndNothingArrives) {
   EXPECT_THAT(verdict.line, HasSubstr("the receiver streams, but nothing arrives from the server"));
 }
 
+TEST(Check, WarnsOfAStandbyThatIsCutOffFromItsPrimary) {
+  auto report = report_with(kWell);
+  auto& receiver = *report.receiver;
+  receiver.taken = std::chrono::system_clock::time_point(2'000'000'000s);
+  receiver.cut_off_since = receiver.taken - 5min;
+  EXPECT_EQ(check(report, {}).level, Level::ok);
+  receiver.cut_off_since = receiver.taken - 5min - 1s;
+  const auto verdict = check(report, {});
+  EXPECT_EQ(verdict.level, Level::warning);
+  EXPECT_EQ(verdict.findings[0].since, receiver.cut_off_since);
+  EXPECT_THAT(verdict.line, HasSubstr("a standby that receives no WAL from its primary"));
+  receiver.state = "waiting";
+  EXPECT_THAT(check(report, {}).line, Not(HasSubstr("a standby that")));
+}
+
 TEST(Check, JudgesTheAgeOfWhatIsNotDurable) {
   const auto with = [](const char* lag, const Limits& limits) {
     return check(report_with(lag), limits).level;

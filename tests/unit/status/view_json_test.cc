@@ -85,6 +85,7 @@ ReceiverView full() {
   view.state = "streaming";
   view.state_since = kNow - 1h;
   view.outage_since = kNow - 50min;
+  view.cut_off_since = kNow - 40min;
   view.lag_time = 1500ms;
   view.lag_at_least = 1400ms;
   view.server = "db1:5432";
