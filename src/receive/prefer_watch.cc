@@ -5,9 +5,7 @@
 namespace weir::receive {
 
 PreferWatch::PreferWatch(Task task, Log& log)
-    : task_(std::move(task)),
-      log_(log),
-      preferred_(task_.prefer, task_.after, task_.at_once_if_promoted) {
+    : task_(std::move(task)), log_(log), preferred_(task_.prefer, task_.after, task_.to) {
   auto& machine = task_.world.machine;
   const auto next = [this, &machine, begin = machine.now()] {
     const auto now = machine.now();
@@ -26,6 +24,9 @@ PreferWatch::PreferWatch(Task task, Log& log)
 bool PreferWatch::look() {
   try {
     const auto ours = task_.ours();
+    if (task_.to == PreferredHost::To::newer_wal &&
+        !preferred_.is_stuck(ours.position, task_.caught_up()))
+      return false;
     HostSurvey survey(task_.world, ours);
     const auto hosts = survey.ask(task_.hosts, stop_);
     const auto there = preferred_.on_asked(hosts, ours, task_.world.machine.now());
