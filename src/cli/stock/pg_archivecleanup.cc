@@ -2,6 +2,7 @@
 #include <getopt.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstring>
 #include <optional>
@@ -39,10 +40,15 @@ bool is_segment(std::string_view name) { return name.size() == kSegmentDigits &&
 bool is_partial(std::string_view name) {
   return name.ends_with(".partial") && is_segment(name.substr(0, name.size() - 8));
 }
+/// As IsBackupHistoryFileName() in access/xlog_internal.h, which does not check the offset.
 bool is_backup_history(std::string_view name) {
   return name.size() > kSegmentDigits && is_segment(name.substr(0, kSegmentDigits)) &&
-         name[kSegmentDigits] == '.' && name.ends_with(".backup") &&
-         is_hex(name.substr(kSegmentDigits + 1, 8)) && name.size() == kSegmentDigits + 1 + 8 + 7;
+         !is_hex(name.substr(kSegmentDigits, 1)) && name.ends_with(".backup");
+}
+/// As the argument it needs an offset, of any length, as sscanf("%08X") reads it.
+bool has_offset(std::string_view name) {
+  return name[kSegmentDigits] == '.' &&
+         std::isxdigit(static_cast<unsigned char>(name[kSegmentDigits + 1])) != 0;
 }
 
 std::string without(std::string name, const std::string& extension) {
@@ -213,7 +219,8 @@ int pg_archivecleanup(int count, char** words) {
     return kUsageStatus;
   }
   const auto oldest = without(rest[1], settings.extension);
-  if (!is_segment(oldest) && !is_partial(oldest) && !is_backup_history(oldest))
+  if (!is_segment(oldest) && !is_partial(oldest) &&
+      !(is_backup_history(oldest) && has_offset(oldest)))
     return wrong("invalid file name argument");
   settings.oldest = oldest.substr(0, kSegmentDigits);
   if (settings.debug)
