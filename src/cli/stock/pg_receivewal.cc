@@ -61,7 +61,7 @@ receive::Options options_of(const PgReceivewalRequest& request) {
   options.on_uncompared = receive::OnUncompared::go_on;  // there is no option for this
   options.directory = request.directory;
   options.conninfo = request.conninfo;
-  if (!request.slot.empty()) options.slot = request.slot;
+  options.slot = request.slot;
   options.endpos = request.endpos;
   options.endpos_inclusive = true;
   options.loop = request.loop;
@@ -178,13 +178,13 @@ int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
         stop);
     static_cast<void>(pq::identify_system(connection));
     if (request.verbose > 0)
-      log.info("{} replication slot \"{}\"", create ? "creating" : "dropping", request.slot);
+      log.info("{} replication slot \"{}\"", create ? "creating" : "dropping", *request.slot);
     if (!create) {
-      pq::drop_slot(connection, request.slot);
-    } else if (!pq::create_physical_slot(connection, request.slot, false) &&
+      pq::drop_slot(connection, *request.slot);
+    } else if (!pq::create_physical_slot(connection, *request.slot, false) &&
                !request.if_not_exists) {
       throw Error(ErrorKind::refused,
-                  fmt::format("replication slot \"{}\" already exists", request.slot));
+                  fmt::format("replication slot \"{}\" already exists", *request.slot));
     }
     return kStockDone;
   } catch (const net::Interrupted&) {

@@ -94,7 +94,6 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
   bool create = false;
   bool drop = false;
   std::optional<std::string> directory;
-  std::optional<std::string> slot;
   StockConnection connection;
   std::string compression = "none";
   ::optind = 0;  // glibc: reset
@@ -115,7 +114,7 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
         request.status_interval = parse_stock_seconds(optarg, "-s/--status-interval");
         break;
       case 'S':
-        slot = optarg;
+        request.slot = optarg;
         break;
       case 'v':
         ++request.verbose;
@@ -145,7 +144,7 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
   if (optind < count)
     stock_refuse(fmt::format("too many command-line arguments (first is \"{}\")", words[optind]));
   if (drop && create) stock_refuse("cannot use --create-slot together with --drop-slot");
-  if (!slot && (drop || create))
+  if (!request.slot && (drop || create))
     stock_refuse(fmt::format("{} needs a slot to be specified using --slot",
                              drop ? "--drop-slot" : "--create-slot"));
   if (request.synchronous && !request.sync)
@@ -155,7 +154,6 @@ PgReceivewalRequest parse_pg_receivewal(int count, char** words) {
 
   if (create || drop) request.action = create ? Action::create_slot : Action::drop_slot;
   request.directory = directory.value_or("");
-  request.slot = slot.value_or("");
   if (request.endpos && !request.endpos->valid()) request.endpos.reset();  // 0/0: none
   request.conninfo = connection.conninfo(StockConnection::Name::refused);
   request.password = connection.password();

@@ -17,7 +17,7 @@ struct PgReceivewalRequest {
   Action action = Action::receive;
   std::string directory;
   std::optional<wal::Lsn> endpos;
-  std::string slot;  ///< empty: none
+  std::optional<std::string> slot;
   bool if_not_exists = false;
   bool loop = true;
   bool sync = true;

@@ -45,6 +45,11 @@ TEST(PgReceivewalOptions, ReadsThemInAnyFormAndOrder) {
   EXPECT_EQ(request.password, StockPassword::never);
 }
 
+TEST(PgReceivewalOptions, AnEmptySlotIsNotNone) {
+  EXPECT_EQ(parse({"-D", "d", "-S", ""}).slot, "");  // rejected by the server
+  EXPECT_EQ(parse({"-D", "d"}).slot, std::nullopt);
+}
+
 TEST(PgReceivewalOptions, HelpAndVersionCountInFrontOnly) {
   EXPECT_EQ(parse({"--help", "whatever"}).action, Action::help);
   EXPECT_EQ(parse({"-?"}).action, Action::help);
