@@ -269,6 +269,28 @@ def test_at_a_terminal_one_free_walsender_is_enough(ours):
     os.close(stdin)
 
 
+def test_a_stop_while_a_slot_is_made_tells_what_became_of_it(receivers, ours):
+    """The answer is on its way: the slot is there. (The original, too, waits for the answer.)"""
+
+    class Late(FakeServer):
+        asked = False
+
+        def _answer(self, connection, command):
+            if not command.startswith("CREATE_REPLICATION_SLOT"):
+                return super()._answer(connection, command)
+            self.asked = True
+            time.sleep(1)
+            connection.row(["s", "0/0", None, None])
+            return True
+
+    for program in (STOCK, ours):
+        with Late() as server:
+            receiver = receivers.start([program, "-d", server.conninfo(), "-S", "s", "--create-slot"])
+            wait_for(lambda: server.asked, "the command")
+            receiver.send(signal.SIGINT)
+            assert receiver.wait_exit() == 0, program
+
+
 def test_slots(servers, run):
     server = servers.primary()
     here = connection(server)

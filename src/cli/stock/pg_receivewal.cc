@@ -172,6 +172,7 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
 
 int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
   const bool create = request.action == PgReceivewalRequest::Action::create_slot;
+  const net::Wake never;
   try {
     auto connection = pq::Connection::open(
         {.conninfo = request.conninfo, .fallback_application_name = std::string(kPgReceivewal)},
@@ -179,6 +180,8 @@ int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
     static_cast<void>(pq::identify_system(connection));
     if (request.verbose > 0)
       log.info("{} replication slot \"{}\"", create ? "creating" : "dropping", *request.slot);
+    // A signal must not hide the result: the slot may exist by now. The original waits, too.
+    connection.interrupted_by(never);
     if (!create) {
       pq::drop_slot(connection, *request.slot);
     } else if (!pq::create_physical_slot(connection, *request.slot, false) &&

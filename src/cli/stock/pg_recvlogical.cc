@@ -18,12 +18,14 @@ namespace weir::cli {
 namespace {
 
 int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& stop) {
+  const net::Wake never;
   auto connection = pq::Connection::open({.conninfo = request.conninfo,
                                           .replication = request.replication,
                                           .fallback_application_name = std::string(kPgRecvlogical)},
                                          stop);
   if (request.drop) {
     if (request.verbose > 0) log.info("dropping replication slot \"{}\"", request.slot);
+    connection.interrupted_by(never);  // a signal must not hide the result
     pq::drop_slot(connection, request.slot);
     return kStockDone;
   }
