@@ -39,6 +39,9 @@ class Error : public std::exception {
   /// Five characters if the server itself reported it (appendix "PostgreSQL Error Codes"), else
   /// empty. Use this or the kind for decisions, never the text, which may be in any language.
   [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }
+  /// The same error as PostgreSQL's own client programs print it, possibly on several lines; empty
+  /// if they have no such error.
+  [[nodiscard]] const std::string& stock_text() const { return stock_text_; }
   /// The errno value of the cause, 0 if there is none or it is unknown.
   [[nodiscard]] int system_code() const { return system_code_; }
 
@@ -58,6 +61,10 @@ class Error : public std::exception {
   /// The server itself reported it, with this SQLSTATE.
   Error& with_sqlstate(std::string sqlstate) &;
   Error&& with_sqlstate(std::string sqlstate) &&;
+  Error& with_stock_text(std::string text) &;
+  Error&& with_stock_text(std::string text) &&;
+  /// Both, of the error that this one explains.
+  Error&& reported_as(const Error& original) &&;
 
  private:
   void add_context(std::string_view name, std::string_view value);
@@ -71,6 +78,7 @@ class Error : public std::exception {
   std::string context_;
   std::string hint_;
   std::string sqlstate_;
+  std::string stock_text_;
   std::string what_;
 };
 

@@ -59,6 +59,22 @@ Error&& Error::with_sqlstate(std::string sqlstate) && {
   return std::move(*this);
 }
 
+Error& Error::with_stock_text(std::string text) & {
+  stock_text_ = std::move(text);
+  return *this;
+}
+
+Error&& Error::with_stock_text(std::string text) && {
+  stock_text_ = std::move(text);
+  return std::move(*this);
+}
+
+Error&& Error::reported_as(const Error& original) && {
+  sqlstate_ = original.sqlstate_;
+  stock_text_ = original.stock_text_;
+  return std::move(*this);
+}
+
 void Error::add_context(std::string_view name, std::string_view value) {
   if (!context_.empty()) context_ += ", ";
   context_ += name;

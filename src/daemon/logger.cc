@@ -395,6 +395,8 @@ void Logger::write(LogLevel level, std::string_view message) {
 }
 
 void Logger::write_error(const Error& error) {
+  if (!impl_->program.empty() && !error.stock_text().empty())
+    return Log::write_error(Error(error.kind(), error.stock_text()).hint(error.hint()));
   if (impl_->format != LogFormat::json) return Log::write_error(error);
   if (enabled(LogLevel::error) && impl_->queue)
     impl_->queue->add(spdlog::level::err, json_fields(LogLevel::error, error.message(), &error));

@@ -37,8 +37,10 @@ StreamFile::StreamFile(const std::string& path, unsigned mode)
     fd_ = open_to_append(path.c_str(), O_EXCL, mode);
     // An existing file keeps its mode.
     if (fd_ < 0 && errno == EEXIST) fd_ = open_to_append(path.c_str(), 0, mode);
-    if (fd_ < 0)
-      throw system_error(errno, "could not open the output file")
+    if (const int code = errno; fd_ < 0)
+      throw system_error(code, "could not open the output file")
+          .with_stock_text(fmt::format("could not open log file \"{}\": {}", path,
+                                       std::generic_category().message(code)))
           .with("path", path)
           .hint(
               "Check that its directory exists and that the user that runs pgweir can write "

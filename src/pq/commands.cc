@@ -44,7 +44,7 @@ std::optional<SlotState> read_replication_slot(Connection& connection, const std
 }
 
 bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal,
-                          bool temporary) {
+                          bool temporary, bool may_exist) {
   const bool options_in_parentheses = version_of(connection).has_slot_options_in_parentheses();
   try {
     connection.execute("CREATE_REPLICATION_SLOT " + connection.quote_identifier(slot) +
@@ -53,7 +53,7 @@ bool create_physical_slot(Connection& connection, const std::string& slot, bool 
                         : options_in_parentheses ? " PHYSICAL (RESERVE_WAL)"
                                                  : " PHYSICAL RESERVE_WAL"));
   } catch (const Error& error) {
-    if (error.sqlstate() == "42710") return false;  // duplicate_object
+    if (may_exist && error.sqlstate() == "42710") return false;  // duplicate_object
     throw;
   }
   return true;
@@ -97,13 +97,13 @@ std::optional<LogicalSlot> create_logical_slot(Connection& connection, const std
   try {
     rows = connection.execute(command, std::chrono::hours(24 * 365));
   } catch (const Error& error) {
-    if (error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
+    if (options.may_exist && error.sqlstate() == "42710") return std::nullopt;  // duplicate_object
     // Here a missing file is the plugin's.
     const bool no_plugin = error.sqlstate() == "58P01";
     const bool no_logical_wal = error.sqlstate() == "55000";
     if (!no_plugin && !no_logical_wal) throw;
     throw Error(ErrorKind::refused, error.message())
-        .with_sqlstate(error.sqlstate())
+        .reported_as(error)
         .with("server", connection.server_name())
         .with("plugin", options.plugin)
         .hint(no_plugin ? "The output plugin is not installed on the server. pgoutput is always "
@@ -146,7 +146,7 @@ std::string timeline_history(Connection& connection, wal::TimelineId timeline) {
     // Here a missing file is the history file.
     throw Error(ErrorKind::conflict,
                 "the server has no history of the timeline: " + error.message())
-        .with_sqlstate(error.sqlstate())
+        .reported_as(error)
         .with("server", connection.server_name())
         .with("timeline", timeline)
         .hint(

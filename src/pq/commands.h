@@ -32,11 +32,12 @@ struct SlotState {
 [[nodiscard]] std::optional<SlotState> read_replication_slot(Connection& connection,
                                                              const std::string& slot);
 /// CREATE_REPLICATION_SLOT … PHYSICAL RESERVE_WAL, in the grammar of the server's version. Returns
-/// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error.
+/// false if it exists already (SQLSTATE 42710); the caller decides whether that is an error, unless
+/// `may_exist` is false: then the server's error is thrown.
 /// Without `reserve_wal` the slot retains no WAL before a client first streams from it. A temporary
 /// slot is dropped with the connection.
 bool create_physical_slot(Connection& connection, const std::string& slot, bool reserve_wal = true,
-                          bool temporary = false);
+                          bool temporary = false, bool may_exist = true);
 /// What to do with the snapshot of a new logical slot.
 enum class Snapshot {
   nothing,  ///< no snapshot
@@ -51,6 +52,7 @@ struct LogicalSlotOptions {
   bool two_phase = false;  ///< decode at PREPARE TRANSACTION; server 15 and later
   bool failover = false;   ///< synchronized to standbys; server 17 and later
   Snapshot snapshot = Snapshot::nothing;
+  bool may_exist = true;  ///< else the server's error is thrown
 };
 
 struct LogicalSlot {

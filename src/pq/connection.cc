@@ -101,9 +101,11 @@ class Resolver {
               "The name servers do not answer. With hostaddr= in the connection string, no "
               "lookup is needed.");
     const std::lock_guard lock(task->mutex);
+    const char* reason = task->code != 0 ? gai_strerror(task->code) : "no address";
     if (task->code != 0 || task->addresses.empty())
-      throw Error(ErrorKind::retry, std::string("could not look up the host name: ") +
-                                        (task->code != 0 ? gai_strerror(task->code) : "no address"))
+      throw Error(ErrorKind::retry, std::string("could not look up the host name: ") + reason)
+          .with_stock_text(
+              fmt::format("could not translate host name \"{}\" to address: {}", name, reason))
           .with("host", name)
           .hint("Check the spelling, DNS and /etc/hosts.");
     return task->addresses;
@@ -151,6 +153,8 @@ class Failures {
     std::string_view reason = error.message();
     if (reason.starts_with(kCouldNotConnect)) reason.remove_prefix(kCouldNotConnect.size());
     text_ += fmt::format("{}: {}", name, reason);
+    if (!stock_text_.empty()) stock_text_ += '\n';
+    stock_text_ += error.stock_text().empty() ? error.message() : error.stock_text();
     if (advice_.empty() || (kind_ != ErrorKind::retry && error.kind() == ErrorKind::retry))
       kind_ = error.kind();
     only_ = advice_.empty() ? std::current_exception() : nullptr;
@@ -160,7 +164,9 @@ class Failures {
     if (options.advice)
       for (const auto& [host, advice] : advice_) options.advice(host, advice);
     if (only_) std::rethrow_exception(only_);  // keeps the SQLSTATE
-    throw Error(kind_, "none of the servers can be used: " + text_).hint(hint());
+    throw Error(kind_, "none of the servers can be used: " + text_)
+        .with_stock_text(stock_text_)
+        .hint(hint());
   }
 
  private:
@@ -182,6 +188,7 @@ class Failures {
   std::exception_ptr only_;
   ErrorKind kind_ = ErrorKind::retry;
   std::string text_;
+  std::string stock_text_;  // libpq's has all of them, too
 };
 
 PassfileState state_of_passfile(const std::string& path) {
@@ -386,10 +393,11 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
       attempt.timed_out = true;
   }
   if (status != PGRES_POLLING_OK) {
+    const std::string_view reason = PQerrorMessage(connection_);
     const ConnectFailure failure =
-        attempt.timed_out
-            ? ConnectFailure{.text = "no answer in time", .sqlstate = {}, .routine = {}}
-            : parse_connect_failure(PQerrorMessage(connection_));
+        attempt.timed_out ? ConnectFailure{.text = "no answer in time",
+                                           .stock = fmt::format("{}timeout expired", reason)}
+                          : parse_connect_failure(reason);
     attempt.text = failure.text;
     attempt.sqlstate = failure.sqlstate.value_or("");
     attempt.routine = failure.routine;
@@ -400,11 +408,15 @@ void Connection::connect(const Parameters& parameters, Clock::time_point deadlin
     if (failure.sqlstate) {
       throw Error(advice->kind, message)
           .with_sqlstate(*failure.sqlstate)
+          .with_stock_text(failure.stock)
           .with("server", server_name_)
           .with("SQLSTATE", *failure.sqlstate)
           .hint(advice->hint());
     }
-    throw Error(advice->kind, message).with("server", server_name_).hint(advice->hint());
+    throw Error(advice->kind, message)
+        .with_stock_text(failure.stock)
+        .with("server", server_name_)
+        .hint(advice->hint());
   }
   PQsetErrorVerbosity(connection_, PQERRORS_DEFAULT);
   if (PQsetnonblocking(connection_, 1) != 0)
@@ -459,7 +471,10 @@ Rows Connection::execute(const std::string& command, std::chrono::milliseconds t
       case PGRES_FATAL_ERROR: {
         const char* sqlstate = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
         if (sqlstate == nullptr && !failure) throw lost(PQresultErrorMessage(result.get()));
-        if (!failure) failure = server_error(result.get(), server_name_);
+        if (!failure) {
+          failure = server_error(result.get(), server_name_);
+          failure->with_stock_text(rejected_command(command, failure->stock_text()));
+        }
         break;
       }
       default:  // a COPY: libpq would return the same result forever
@@ -527,6 +542,13 @@ std::shared_ptr<crypto::TlsReader> Connection::tls_reader() {
   return tls_reader_;
 }
 
+std::string rejected_command(std::string_view command, std::string_view reason) {
+  // pg_receivewal prints only the names of these commands (receivelog.c, streamutil.c).
+  for (const std::string_view name : {"READ_REPLICATION_SLOT", "TIMELINE_HISTORY"})
+    if (command.starts_with(name)) command = name;
+  return fmt::format("could not send replication command \"{}\": {}", command, reason);
+}
+
 Error server_error(const pg_result* result, const std::string& server_name) {
   const auto field = [result](int code) {
     const char* text = PQresultErrorField(result, code);
@@ -538,6 +560,7 @@ Error server_error(const pg_result* result, const std::string& server_name) {
     message += ": " + detail;
   Error error(classify(sqlstate), message);
   error.with_sqlstate(sqlstate).with("server", server_name).with("SQLSTATE", sqlstate);
+  error.with_stock_text(std::string(trimmed(PQresultErrorMessage(result))));
   const std::string hint = field(PG_DIAG_MESSAGE_HINT);
   // There are many kinds of missing privileges; if the server gives a hint, it knows which.
   const bool server_knows = !hint.empty() && sqlstate == "42501";

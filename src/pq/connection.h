@@ -23,8 +23,12 @@ class TlsReader;
 namespace weir::pq {
 
 /// The error in a PGresult with PGRES_FATAL_ERROR (an ErrorResponse of the server): classified,
-/// with its SQLSTATE and the server's detail and hint.
+/// with its SQLSTATE and the server's detail and hint. Its stock_text() is libpq's message, without
+/// what the program was doing.
 [[nodiscard]] Error server_error(const pg_result* result, const std::string& server_name);
+
+/// The stock_text() of a command that was rejected, or not answered, for that reason.
+[[nodiscard]] std::string rejected_command(std::string_view command, std::string_view reason);
 
 /// The TLS session of a connection, for weir::crypto. nullptr: none (any more), or libpq uses a
 /// different OpenSSL library than weir::crypto.

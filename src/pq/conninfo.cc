@@ -163,8 +163,11 @@ ConninfoValues parse_conninfo(const std::string& conninfo) {
   const std::unique_ptr<char, decltype(&PQfreemem)> message_owner(message, &PQfreemem);
   if (!options) {
     std::string text = "could not read the connection string";
-    if (message != nullptr && !may_hold_secret(conninfo)) (text += ": ") += trimmed(message);
+    std::string reason;
+    if (message != nullptr && !may_hold_secret(conninfo)) reason = trimmed(message);
+    if (!reason.empty()) text += ": " + reason;
     throw Error(ErrorKind::usage, text)
+        .with_stock_text(reason)
         .hint(
             "It must be either \"host=... user=...\" (values with spaces in single quotes) or a "
             "URI, \"postgresql://user@host:port/\" (special characters percent-encoded).");

@@ -79,7 +79,8 @@ ReplicationStream ReplicationStream::begin(Connection& connection, const std::st
     return stream;
   }
   // An error, or the timeline ends exactly here and the server reports that without a COPY.
-  stream.take_result(result.get());
+  stream.take_result(result.get(),
+                     kind == wire::StreamKind::physical ? "START_REPLICATION" : command);
   return stream;
 }
 
@@ -204,7 +205,8 @@ void ReplicationStream::require_bounded_message() {
   }
 }
 
-void ReplicationStream::take_result(const PGresult* result) {
+/// `command`: it was the answer to START_REPLICATION, which pg_receivewal calls so.
+void ReplicationStream::take_result(const PGresult* result, std::string_view command) {
   switch (PQresultStatus(result)) {
     case PGRES_COMMAND_OK:
       command_complete_ = true;
@@ -238,12 +240,10 @@ void ReplicationStream::take_result(const PGresult* result) {
         // libpq generated it: the connection broke. After the server's CommandComplete this is not
         // an error.
         if (command_complete_) return;
-        throw Error(ErrorKind::retry, "the replication connection failed: " +
-                                          std::string(trimmed(PQresultErrorMessage(result))))
-            .with("server", server_name_);
+        throw lost(trimmed(PQresultErrorMessage(result)));
       }
       // The connection stays usable: Connection::send() discards the rest.
-      throw stream_error(result);
+      throw stream_error(result, command);
     }
     default:
       throw Error(ErrorKind::protocol, "unexpected response to START_REPLICATION")
@@ -255,13 +255,16 @@ void ReplicationStream::take_result(const PGresult* result) {
 /// Only for WAL is a missing file a gap: "requested WAL segment ... has already been removed".
 /// Otherwise it is a temporary failure. A logical stream needs other files too, for example the
 /// plugin's library.
-Error ReplicationStream::stream_error(const PGresult* result) const {
+Error ReplicationStream::stream_error(const PGresult* result, std::string_view command) const {
   constexpr std::string_view kUndefinedFile = "58P01";
   auto error = server_error(result, server_name_);
+  error.with_stock_text(command.empty()
+                            ? "unexpected termination of replication stream: " + error.stock_text()
+                            : rejected_command(command, error.stock_text()));
   if (error.sqlstate() != kUndefinedFile) return error;
   if (kind_ == wire::StreamKind::logical && !names_segment(error.message())) return error;
   return Error(ErrorKind::gap, error.message())
-      .with_sqlstate(error.sqlstate())
+      .reported_as(error)
       .with("server", server_name_)
       .with("SQLSTATE", error.sqlstate())
       .hint("The server no longer has this WAL.");
@@ -394,11 +397,13 @@ void ReplicationStream::read_on(bool unsent, Clock::time_point deadline) {
   receive();
 }
 
-Error ReplicationStream::lost() const {
-  std::string reason(trimmed(PQerrorMessage(connection_)));
+Error ReplicationStream::lost() const { return lost(trimmed(PQerrorMessage(connection_))); }
+
+Error ReplicationStream::lost(std::string_view reason) const {
   if (reason.empty()) reason = "the server closed it";
-  return Error(ErrorKind::retry, "the replication connection failed: " + reason)
-      .with("server", server_name_);
+  return Error(ErrorKind::retry, fmt::format("the replication connection failed: {}", reason))
+      .with("server", server_name_)
+      .with_stock_text(fmt::format("could not receive data from WAL stream: {}", reason));
 }
 
 int ReplicationStream::socket() const {

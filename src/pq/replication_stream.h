@@ -122,11 +122,12 @@ class ReplicationStream {
   int push();
   void require_bounded_message();
   StreamEvent next_result();
-  void take_result(const pg_result* result);
-  [[nodiscard]] Error stream_error(const pg_result* result) const;
+  void take_result(const pg_result* result, std::string_view command = {});
+  [[nodiscard]] Error stream_error(const pg_result* result, std::string_view command) const;
   void discard();
   void read_on(bool unsent, std::chrono::steady_clock::time_point deadline);
   [[nodiscard]] Error lost() const;
+  [[nodiscard]] Error lost(std::string_view reason) const;
 
   pg_conn* connection_;
   std::string server_name_;

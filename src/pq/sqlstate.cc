@@ -98,7 +98,8 @@ ConnectFailure parse_connect_failure(std::string_view message) {
   bool counts = false;  // the message of the lines that follow
   while (!message.empty()) {
     const std::size_t end = message.find('\n');
-    std::string_view line = trimmed(message.substr(0, end));
+    const std::string_view whole = message.substr(0, end);
+    std::string_view line = trimmed(whole);
     message.remove_prefix(end == std::string_view::npos ? message.size() : end + 1);
     // VERBOSE adds the location in the server's source: "LOCATION:  auth_failed, auth.c:334".
     constexpr std::string_view kLocation = "LOCATION:  ";
@@ -108,7 +109,13 @@ ConnectFailure parse_connect_failure(std::string_view message) {
       continue;
     }
     if (line.empty()) continue;
-    if (const std::size_t text = find_sqlstate(line); text != std::string_view::npos) {
+    if (!failure.stock.empty()) failure.stock += '\n';
+    const std::size_t text = find_sqlstate(line);
+    if (text == std::string_view::npos)
+      failure.stock += whole;
+    else
+      failure.stock.append(line.substr(0, text - 7)).append(line.substr(text));
+    if (text != std::string_view::npos) {
       const std::string_view sqlstate = line.substr(text - 7, 5);
       counts = failure.sqlstate != "28P01";
       if (counts) {

@@ -21,9 +21,10 @@ namespace weir::pq {
 
 /// The parts of PQerrorMessage after a failed connection attempt.
 struct ConnectFailure {
-  std::string text;                     ///< one line, without libpq's prefixes and the SQLSTATE
-  std::optional<std::string> sqlstate;  ///< set if the server reported the error
-  std::string routine;                  ///< the server function that raised it; may be empty
+  std::string text;  ///< one line, without libpq's prefixes and the SQLSTATE
+  std::optional<std::string> sqlstate = std::nullopt;  ///< set if the server reported the error
+  std::string routine = {};  ///< the server function that raised it; may be empty
+  std::string stock = {};    ///< the message without PQERRORS_VERBOSE
 };
 /// libpq returns no PGresult for a failed connection attempt, so the SQLSTATE is parsed from the
 /// text of PQERRORS_VERBOSE, "SEVERITY:  SQLSTATE: message": its colons and spaces are never

@@ -137,6 +137,8 @@ StartDecision upstream_on_older_timeline(const StartFacts& facts) {
                     archive.timeline, facts.server.timeline)};
   return Refused{
       Error(ErrorKind::conflict, "the server is a primary on an older timeline than the archive")
+          .with_stock_text(
+              fmt::format("starting timeline {} is not present in the server", archive.timeline))
           .with("archive's timeline", archive.timeline)
           .with("server's timeline", facts.server.timeline)
           .hint("It appears to be an old primary that was restarted after a failover; its WAL is "

@@ -611,7 +611,9 @@ void SessionState::on_slot(const pq::SlotState& slot) {
   if (stop_) return;
   // Another host of the connection string may have it: slots are not copied to standbys.
   if (!slot.exists) {
-    refuse(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" does not exist")
+    const auto missing = fmt::format("replication slot \"{}\" does not exist", *options_.slot);
+    refuse(Error(ErrorKind::refused, missing)
+               .with_stock_text(missing)
                .with("server", upstream_->name)
                .hint("Create it with \"pgweir slot create\" or add --create-slot; every server of "
                      "a connection string needs its own. If it existed before, the server no "
@@ -619,10 +621,14 @@ void SessionState::on_slot(const pq::SlotState& slot) {
     return;
   }
   if (slot.type != "physical" && !slot.type.empty()) {
-    refuse(Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" is not physical")
-               .with("server", upstream_->name)
-               .with("type", slot.type)
-               .hint("Receiving WAL needs a physical slot; choose another name."));
+    refuse(
+        Error(ErrorKind::refused, "replication slot \"" + *options_.slot + "\" is not physical")
+            .with_stock_text(
+                "could not send replication command \"READ_REPLICATION_SLOT\": ERROR:  cannot use "
+                "READ_REPLICATION_SLOT with a logical replication slot")
+            .with("server", upstream_->name)
+            .with("type", slot.type)
+            .hint("Receiving WAL needs a physical slot; choose another name."));
     return;
   }
   if (const auto from = retained_from()) {

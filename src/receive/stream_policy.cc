@@ -85,7 +85,8 @@ bool StreamPolicy::leave(const Pending& pending, wal::Lsn records_end) {
 void StreamPolicy::on_end_of_stream(const pq::EndOfStream& end) {
   if (!end.next) {
     static_cast<void>(
-        fail(Error(ErrorKind::retry, "the server ended the stream because it is shutting down")));
+        fail(Error(ErrorKind::retry, "the server ended the stream because it is shutting down")
+                 .with_stock_text("replication stream was terminated before stop point")));
     return;
   }
   if (!state_.discarding()) {

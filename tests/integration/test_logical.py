@@ -14,7 +14,7 @@ import pytest
 from support import changes, wal
 from support.process import PATIENCE, alive, run, wait_for
 from support.receiver import BINARY, MEMORY_FACTOR, pgweir
-from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY
+from support.server import DEBIAN_BIN, DEBIAN_MAJOR, REPOSITORY, free_port
 from support.walsender import FakeServer
 
 pytestmark = pytest.mark.in_memory
@@ -313,7 +313,8 @@ def test_recvlogical_creates_the_slot_on_the_connection_of_its_stream(servers, r
     slot_free(server)
     again = run(command, check=False)
     assert again.returncode == 1
-    assert 'pg_recvlogical: error: replication slot "s" already exists' in again.stderr
+    assert again.stderr.startswith('pg_recvlogical: error: could not send replication command "CREATE_REPLICATION_SLOT ')
+    assert 'ERROR:  replication slot "s" already exists' in again.stderr
     assert "disconnected" not in again.stderr
     run([*command, "--if-not-exists"])
 
@@ -333,6 +334,41 @@ def test_recvlogical_says_disconnected_when_the_original_does(servers, place, re
     for case, said in (({"slot": "missing"}, True), ({"output": place / "missing" / "file"}, True),
                        ({"output": "/dev/full"}, True), ({"database": "missing"}, False)):
         assert [ends(program, **case) for program in (DEBIAN_BIN / "pg_recvlogical", recvlogical)] == [said] * 2, case
+
+
+def test_recvlogical_complains_in_the_originals_words(servers, recvlogical):
+    server = source(servers)
+    server.sql("SELECT pg_create_logical_replication_slot('there', 'test_decoding')")
+    server.sql("SELECT pg_create_physical_replication_slot('physical')")
+    server.sql("CREATE DATABASE other")
+    database = server.conninfo(dbname="postgres")
+    start = ["--start", "-n", "-f", "-"]
+
+    def complaints(program, options):
+        result = run([program, *options], check=False)
+        assert result.returncode == 1, result
+        kept = [line for line in result.stderr.splitlines() if not line.startswith("pg_recvlogical: hint: ")]
+        return re.sub(r"\s+", " ", " ".join(kept)).replace("( ", "(").strip()
+
+    different = []
+    for options in (
+            ["-d", database, "-S", "there", "--create-slot"],
+            ["-d", database, "-S", "there", "--create-slot", *start],
+            ["-d", database, "-S", "new", "--create-slot", "-P", "no_such_plugin"],
+            ["-d", database, "-S", "Wrong-Name", "--create-slot"],
+            ["-d", database, "-S", "missing", "--drop-slot"],
+            ["-d", database, "-S", "missing", *start],
+            ["-d", database, "-S", "physical", *start],
+            ["-d", server.conninfo(dbname="other"), "-S", "there", *start],
+            ["-d", server.conninfo(dbname="missing"), "-S", "there", *start],
+            ["-d", database, "-S", "there", "-o", "no-such-option=1", *start],
+            ["-d", database, "-S", "there", "-U", "nobody", *start],
+            ["-d", database, "-S", "there", "--start", "-n", "-f", "/nowhere/file"],
+            ["-d", "postgres", "-h", "127.0.0.1", "-p", free_port(), "-S", "there", *start]):
+        theirs, mine = (complaints(program, options) for program in (DEBIAN_BIN / "pg_recvlogical", recvlogical))
+        if mine != theirs:
+            different.append((mine, theirs))
+    assert not different, different
 
 
 @pytest.mark.parametrize("actions", (["--create-slot"], ["--create-slot", "--start", "-f", "-"]),

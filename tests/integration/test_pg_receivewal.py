@@ -16,7 +16,7 @@ from support import receiver as receivers_
 from support import wal
 from support.process import PATIENCE, wait_for
 from support.scenario import create_slot, gone, promote_again, restart_lsn, streaming
-from support.server import DEBIAN_BIN
+from support.server import DEBIAN_BIN, free_port
 from support.walsender import FakeServer
 
 STOCK = DEBIAN_BIN / "pg_receivewal"
@@ -267,6 +267,66 @@ def test_at_a_terminal_one_free_walsender_is_enough(ours):
         assert (server.connections, server.most) == (2, 1)
     os.close(terminal)
     os.close(stdin)
+
+
+def complaints(stderr):
+    """In one form: without our hints, the line breaks, the blank in a list of options, and what is each one's own."""
+    kept = [line for line in stderr.splitlines() if not line.startswith("pg_receivewal: hint: ")]
+    text = re.sub(r"\s+", " ", " ".join(kept)).replace("( ", "(").strip()
+    return re.sub(r"(PID )\d+", r"\1N", text)
+
+
+def test_complains_in_the_originals_words(servers, receivers, run, ours, archives, place):
+    server = servers.primary(wal_level="logical", wal_keep_size=0, max_wal_size="32MB", min_wal_size="32MB")
+    server.sql("CREATE ROLE reader LOGIN; CREATE ROLE archiver LOGIN REPLICATION PASSWORD 'secret'")
+    server.hba("host replication archiver 127.0.0.1/32 scram-sha-256", "host replication rejected 127.0.0.1/32 reject")
+    server.reload()
+    server.sql("SELECT pg_create_physical_replication_slot('there'), pg_create_physical_replication_slot('busy')")
+    server.sql("SELECT pg_create_logical_replication_slot('logical', 'test_decoding')")
+    old = archives("old")
+    first = wal.segment_name(1, server.flushed() // server.segment_size, server.segment_size)
+    server.sql("SELECT pg_drop_replication_slot('logical')")
+    for _ in range(4):
+        server.switch_wal()
+        server.sql("CHECKPOINT")
+    wait_for(lambda: not server.pg_wal(first).exists(), "the first segment to be removed")
+    server.sql("SELECT pg_create_logical_replication_slot('logical', 'test_decoding')")
+    (old / (first + ".partial")).touch()
+    receiver = receivers.start([ours, "-D", archives("busy"), *connection(server), "-S", "busy"])
+    streaming(server, APPLICATION)
+    address = ["-h", "127.0.0.1", "-p", server.port]
+    here = connection(server)
+    into = ["-n", "-D", archives("archive")]
+    cases = [
+        ([*here, "--create-slot", "-S", "there"], {}),
+        ([*here, "--create-slot", "-S", "Wrong-Name"], {}),
+        ([*here, "--drop-slot", "-S", "missing"], {}),
+        ([*here, "--drop-slot", "-S", "busy"], {}),
+        ([*here, *into, "-S", "missing"], {}),
+        ([*here, *into, "-S", "busy"], {}),
+        ([*here, *into, "-S", "logical"], {}),
+        ([*address, "-U", "nobody", *into], {}),
+        ([*address, "-U", "reader", *into], {}),
+        ([*address, "-U", "rejected", *into], {}),
+        ([*address, "-U", "archiver", "-w", *into], {}),
+        ([*address, "-U", "archiver", *into], {"PGPASSWORD": "wrong"}),
+        (["-h", "127.0.0.1", "-p", free_port(), *into], {}),
+        (["-h", place, "-p", server.port, *into], {}),
+        (["-h", "no.such.host.invalid", *into], {}),
+        (["-d", "host=127.0.0.1 wrong=1", *into], {}),
+        (["-d", "host=127.0.0.1 port", *into], {}),
+        (["-d", f"host=127.0.0.1 port={server.port} user=postgres sslmode=require", *into], {}),
+    ]
+    different = []
+    for options, env in cases:
+        theirs, mine = run("stock", *options, env=env), run("ours", *options, env=env)
+        assert theirs.returncode == mine.returncode == 1, options
+        if complaints(mine.stderr) != complaints(theirs.stderr):
+            different.append((complaints(mine.stderr), complaints(theirs.stderr)))
+    assert not different, different
+    # Of removed WAL ours says how much is missing, too.
+    assert all("has already been removed" in run(program, *here, "-n", "-D", old).stderr for program in ("stock", "ours"))
+    receiver.stop(signal.SIGINT)
 
 
 def test_a_stop_while_a_slot_is_made_tells_what_became_of_it(receivers, ours):

@@ -48,6 +48,7 @@ class LibraryLog final : public Log {
                : verbose > 1 ? LogLevel::info
                              : LogLevel::warning) {}
   void write(LogLevel level, std::string_view message) override { log_.write(level, message); }
+  void write_error(const Error& error) override { log_.write_error(error); }
   [[nodiscard]] bool enabled(LogLevel level) const override { return level >= least_; }
 
  private:
@@ -182,13 +183,10 @@ int change_slot(const PgReceivewalRequest& request, Log& log, net::Wake& stop) {
       log.info("{} replication slot \"{}\"", create ? "creating" : "dropping", *request.slot);
     // A signal must not hide the result: the slot may exist by now. The original waits, too.
     connection.interrupted_by(never);
-    if (!create) {
+    if (create)
+      pq::create_physical_slot(connection, *request.slot, false, false, request.if_not_exists);
+    else
       pq::drop_slot(connection, *request.slot);
-    } else if (!pq::create_physical_slot(connection, *request.slot, false) &&
-               !request.if_not_exists) {
-      throw Error(ErrorKind::refused,
-                  fmt::format("replication slot \"{}\" already exists", *request.slot));
-    }
     return kStockDone;
   } catch (const net::Interrupted&) {
     return kStockFailed;

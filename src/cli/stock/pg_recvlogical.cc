@@ -30,10 +30,7 @@ int change_slot(const PgRecvlogicalRequest& request, Log& log, const net::Wake& 
     return kStockDone;
   }
   if (request.verbose > 0) log.info("creating replication slot \"{}\"", request.slot);
-  if (!pq::create_logical_slot(connection, request.slot, request.slot_options) &&
-      !request.if_not_exists)
-    throw Error(ErrorKind::refused,
-                fmt::format("replication slot \"{}\" already exists", request.slot));
+  pq::create_logical_slot(connection, request.slot, request.slot_options);
   return kStockDone;
 }
 

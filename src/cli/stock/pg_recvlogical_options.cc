@@ -143,6 +143,7 @@ PgRecvlogicalRequest parse_pg_recvlogical(int count, char** words) {
     if (request.slot_options.failover)
       stock_refuse("--enable-failover may only be specified with --create-slot");
   }
+  request.slot_options.may_exist = request.if_not_exists;
   request.slot = *slot;
   request.file = file.value_or("");
   if (request.endpos && !request.endpos->valid()) request.endpos.reset();  // 0/0: none

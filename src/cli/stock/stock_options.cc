@@ -84,7 +84,7 @@ std::string StockConnection::conninfo(Name name) const {
     if (user_) conninfo = with_value(conninfo, "user", *user_);
     return conninfo;
   } catch (const Error& error) {
-    stock_fatal(error.what());
+    stock_fatal(error.stock_text().empty() ? error.what() : error.stock_text());
   }
 }
 

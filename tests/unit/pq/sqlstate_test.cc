@@ -113,5 +113,19 @@ TEST(ParseConnectFailure, FindsTheSqlstateInAnyLanguage) {
   }
 }
 
+TEST(ParseConnectFailure, KeepsTheMessageThatIsNotVerbose) {
+  EXPECT_EQ(
+      parse_connect_failure(
+          "connection to server at \"h\" (::1), port 1 failed: FATAL:  28P01: wrong password\n"
+          "DETAIL:  because\n"
+          "LOCATION:  auth_failed, auth.c:334\n"
+          "connection to server at \"h\" (::1), port 1 failed: Connection refused\n\tIs it "
+          "there?\n")
+          .stock,
+      "connection to server at \"h\" (::1), port 1 failed: FATAL:  wrong password\n"
+      "DETAIL:  because\n"
+      "connection to server at \"h\" (::1), port 1 failed: Connection refused\n\tIs it there?");
+}
+
 }  // namespace
 }  // namespace weir::pq::sqlstate_test
