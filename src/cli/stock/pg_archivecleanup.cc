@@ -149,7 +149,8 @@ int clean(const Settings& settings) {
   }
   std::sort(files.begin(), files.end());
   std::string listed;
-  for (const auto& [position, name] : files) {
+  for (const auto& file : files) {
+    const auto& name = file.second;  // clang 14 captures no structured binding
     const auto path = settings.location + "/" + name;
     if (settings.dry_run) {
       listed += path + "\n";
