@@ -97,8 +97,10 @@ class StockHabits final : public Habits {
     return {may_pass && failure.answered_once && loop_ ? Kind::try_again : Kind::stop};
   }
   [[nodiscard]] bool asks_all_hosts() const override { return false; }
+  /// Of conflicts it waits out those that the original has, too: a former primary may be back at
+  /// this address for a moment.
   [[nodiscard]] bool waits_out_refusal(const Error& error) const override {
-    return loop_ && error.kind() != ErrorKind::conflict;
+    return loop_ && (error.kind() != ErrorKind::conflict || !error.stock_text().empty());
   }
   [[nodiscard]] milliseconds pause_after(const Error& error, milliseconds, Log& log) override {
     constexpr std::chrono::seconds kPause = 5s;  // RECONNECT_SLEEP_TIME in pg_receivewal.c

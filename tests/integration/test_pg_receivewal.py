@@ -283,7 +283,7 @@ def test_complains_in_the_originals_words(servers, receivers, run, ours, archive
     server.reload()
     server.sql("SELECT pg_create_physical_replication_slot('there'), pg_create_physical_replication_slot('busy')")
     server.sql("SELECT pg_create_logical_replication_slot('logical', 'test_decoding')")
-    old = archives("old")
+    old, newer = archives("old"), archives("newer")
     first = wal.segment_name(1, server.flushed() // server.segment_size, server.segment_size)
     server.sql("SELECT pg_drop_replication_slot('logical')")
     for _ in range(4):
@@ -292,6 +292,7 @@ def test_complains_in_the_originals_words(servers, receivers, run, ours, archive
     wait_for(lambda: not server.pg_wal(first).exists(), "the first segment to be removed")
     server.sql("SELECT pg_create_logical_replication_slot('logical', 'test_decoding')")
     (old / (first + ".partial")).touch()
+    (newer / f"00000007{first[8:]}.partial").touch()
     receiver = receivers.start([ours, "-D", archives("busy"), *connection(server), "-S", "busy"])
     streaming(server, APPLICATION)
     address = ["-h", "127.0.0.1", "-p", server.port]
@@ -305,6 +306,7 @@ def test_complains_in_the_originals_words(servers, receivers, run, ours, archive
         ([*here, *into, "-S", "missing"], {}),
         ([*here, *into, "-S", "busy"], {}),
         ([*here, *into, "-S", "logical"], {}),
+        ([*here, "-n", "-D", newer], {}),
         ([*address, "-U", "nobody", *into], {}),
         ([*address, "-U", "reader", *into], {}),
         ([*address, "-U", "rejected", *into], {}),
@@ -503,6 +505,21 @@ def test_a_missing_slot(servers, receivers, run, ours, archives):
     receiver.wait_log("does not exist")
     create_slot(server, "later")
     streaming(server, APPLICATION)
+    receiver.stop(signal.SIGINT)
+
+
+def test_waits_for_the_timeline_that_it_was_on(servers, receivers, run, ours, archives):
+    """A former primary is at this address for a moment, as after a failover."""
+    server = servers.primary()
+    promoted = servers.standby(server)
+    promoted.promote()
+    directory = archives("archive")
+    end = promoted.write_wal(0.1)
+    assert run("ours", "-D", directory, *connection(promoted), "-n", "-E", wal.lsn_text(end - 1)).returncode == 0
+    assert list(directory.glob("00000002*.partial"))
+    receiver = receivers.start([ours, "-D", directory, *connection(server)])
+    receiver.wait_log("starting timeline 2 is not present in the server")
+    receiver.wait_log("disconnected; waiting 5 seconds to try again")
     receiver.stop(signal.SIGINT)
 
 

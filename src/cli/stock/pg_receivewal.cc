@@ -125,8 +125,10 @@ std::unique_ptr<io::Directory> open_directory(const std::string& path) {
   }
 }
 
-bool of_the_connection(ErrorKind kind) {
-  return kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap;
+bool of_the_connection(const Error& error) {
+  const auto kind = error.kind();
+  return kind == ErrorKind::retry || kind == ErrorKind::refused || kind == ErrorKind::gap ||
+         (kind == ErrorKind::conflict && !error.stock_text().empty());
 }
 
 int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net::Wake& stop) {
@@ -163,7 +165,7 @@ int receive_wal(const PgReceivewalRequest& request, daemon::Logger& logger, net:
   } catch (const Error& error) {
     log.error(error);
     // Set since the connection was established.
-    if (of_the_connection(error.kind()) && !board.read().server.empty()) log.error("disconnected");
+    if (of_the_connection(error) && !board.read().server.empty()) log.error("disconnected");
     return kStockFailed;
   } catch (const std::exception& error) {
     log.error(unexpected(error));

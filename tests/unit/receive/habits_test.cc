@@ -47,5 +47,16 @@ TEST(Habits, TellOfTheNextAttemptAsTheStockProgram) {
                            "e what happened", "i disconnected; waiting 5 seconds to try again"}));
 }
 
+TEST(Habits, WaitOutTheConflictsThatTheStockProgramHasToo) {
+  Options options;
+  options.stock_habits = true;
+  const auto habits = make_habits(options);
+  Error error(ErrorKind::conflict, "the server is a primary on an older timeline");
+  EXPECT_FALSE(habits->waits_out_refusal(error));
+  error.with_stock_text("starting timeline 2 is not present in the server");
+  EXPECT_TRUE(habits->waits_out_refusal(error));
+  EXPECT_FALSE(make_habits(Options{})->waits_out_refusal(error));
+}
+
 }  // namespace
 }  // namespace weir::receive::habits_test
