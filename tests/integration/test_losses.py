@@ -157,6 +157,7 @@ def test_the_end_of_an_older_timeline_is_missing(servers, receivers, new_archive
     standby = servers.standby(primary)
     archive = new_archive(primary)
     receiver = receivers.pgweir(archive, standby)
+    streaming(standby)
     reported(standby, primary.write_wal(2))
     standby.caught_up_with(primary.flushed())
     primary.stop()

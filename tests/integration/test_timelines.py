@@ -203,7 +203,7 @@ def test_a_timeline_that_the_upstream_knew_and_did_not_follow(servers, receivers
     assert result.returncode == 1
     assert "set recovery_target_timeline = '3'" in result.stderr
     receiver = receivers.pgweir(archive, ahead)
-    streaming(ahead)
+    wait_for(lambda: 2 in archive.histories(), "the history that was missing")
     receiver.stop()
     assert archive.histories()[2].read_bytes() == content
 
